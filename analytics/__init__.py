@@ -1,0 +1,31 @@
+"""Turns numbers into answers: tracks, smoothing, episodes, storage, SQL, exports; loads no torch.
+
+>>> from analytics import connect
+>>> connect("results").sql("SELECT smooth_emotion, count(*) FROM faces GROUP BY 1")  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analytics.sql import connect as connect
+    from analytics.sql import query as query
+    from analytics.store import Store as Store
+    from analytics.timeline import TimelineConfig as TimelineConfig
+    from analytics.timeline import build_timeline as build_timeline
+
+_HOME = {
+    "connect": "analytics.sql",
+    "query": "analytics.sql",
+    "Store": "analytics.store",
+    "TimelineConfig": "analytics.timeline",
+    "build_timeline": "analytics.timeline",
+}
+__all__ = ["Store", "TimelineConfig", "build_timeline", "connect", "query"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name when it is asked for: DuckDB, SciPy and the Arrow datasets together take a second."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

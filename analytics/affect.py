@@ -1,0 +1,49 @@
+"""What can be read off the seven probabilities of a face: the emotion, how sure it is, valence and arousal proxies."""
+
+import numpy as np
+
+from fer_models.labels import EMOTIONS
+
+# Place of each emotion on the circle of Russell, "A circumplex model of affect", Journal of Personality and Social
+# Psychology 39(6), 1980. Its order is pleasure 0°, excitement 45°, arousal 90°, distress 135°, displeasure 180°,
+# depression 225°, sleepiness 270°, relaxation 315°; where our words fall between these is our choice, so the
+# projections are proxies, not measurements. Neutral is the middle of the circle.
+CIRCUMPLEX_DEG = {"happy": 22.5, "surprise": 90.0, "angry": 112.5, "fear": 112.5, "disgust": 157.5, "sad": 202.5}
+
+
+def _projection(axis: np.ufunc) -> np.ndarray:
+    weights = [float(axis(np.deg2rad(CIRCUMPLEX_DEG[name]))) if name in CIRCUMPLEX_DEG else 0.0 for name in EMOTIONS]
+    return np.round(np.array(weights), 3)
+
+
+VALENCE_WEIGHTS = _projection(np.cos)  # (7,), in the order of EMOTIONS: angry -0.383 … happy 0.924 … neutral 0
+AROUSAL_WEIGHTS = _projection(np.sin)  # (7,), in the order of EMOTIONS: angry 0.924 … happy 0.383 … neutral 0
+
+
+def valence_proxy(probabilities: np.ndarray) -> np.ndarray:
+    """Pleasant (to 1) or unpleasant (to -1), `(m,)`: linear in the probabilities `(m, 7)`; NaN where they are."""
+    valence: np.ndarray = probabilities @ VALENCE_WEIGHTS
+    return valence
+
+
+def arousal_proxy(probabilities: np.ndarray) -> np.ndarray:
+    """Excited (to 1) or calm (to -1), `(m,)`: linear in the probabilities `(m, 7)`; NaN where they are."""
+    arousal: np.ndarray = probabilities @ AROUSAL_WEIGHTS
+    return arousal
+
+
+def entropy_bits(probabilities: np.ndarray) -> np.ndarray:
+    """Entropy in bits of each row of `(m, 7)`: 0 if certain, log2(7) = 2.81 if uniform; NaN where not known.
+
+    >>> entropy_bits(np.array([[0.5, 0.5, 0, 0, 0, 0, 0]])).tolist()
+    [1.0]
+    """
+    information_bits = np.log2(1 / np.where(probabilities == 0, 1, probabilities))
+    entropy: np.ndarray = (probabilities * information_bits).sum(1)
+    return entropy
+
+
+def top_emotion(probabilities: np.ndarray) -> np.ndarray:
+    """The place in `EMOTIONS` of the highest probability of each row of `(m, 7)`, int8; -1 where not known."""
+    known = ~np.isnan(probabilities[:, 0])
+    return np.where(known, probabilities.argmax(1), -1).astype(np.int8)

@@ -1,0 +1,33 @@
+"""Numpy arrays to Arrow columns and back, where NaN and a negative code stand for NULL."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from fer_models.labels import EMOTIONS
+
+
+def column(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """An Arrow column of `kind`; NaN becomes NULL."""
+    return pa.array(values.astype(kind.to_pandas_dtype(), copy=False), kind, from_pandas=True)
+
+
+def named(codes: np.ndarray, names: Sequence[str]) -> pa.Array:
+    """A column of text: `names[code]` for each whole number; NULL where it is negative.
+
+    >>> named(np.array([1, -1]), ("ok", "no_face")).to_pylist()
+    ['no_face', None]
+    """
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(names)).cast(pa.string())
+
+
+def per_emotion(prefix: str, values: np.ndarray) -> dict[str, pa.Array]:
+    """Seven float32 columns `prefix_angry` … from `(n, 7)`; NaN becomes NULL."""
+    return {f"{prefix}_{name}": column(values[:, place], pa.float32()) for place, name in enumerate(EMOTIONS)}
+
+
+def floats(table: pa.Table, *names: str) -> np.ndarray:
+    """Columns as float64, shape `(n,)` for one and `(n, k)` for several; NULL becomes NaN."""
+    values = [table[name].to_numpy().astype(np.float64) for name in names]
+    return values[0] if len(values) == 1 else np.column_stack(values)

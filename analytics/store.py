@@ -1,0 +1,265 @@
+"""The results folder: which work is done, and tables that a reader sees whole or not at all.
+
+    fervid.json                                                      marks the folder as ours, with its format version
+    observations/video_id=v…/observation_id=o…/segment-000000.parquet
+    frames/video_id=v…/a….parquet                                    likewise faces, tracks, episodes, transitions
+    videos/video_id=v…/a….parquet                                    written last: the word that an analysis is done
+
+Ids start with a letter, so that no reader takes a folder name of digits for a number.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analytics.schema import OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
+from analytics.timeline import TIMELINE_VERSION, Timeline
+
+FORMAT_VERSION = 1
+MARKER_NAME = "fervid.json"
+ROW_GROUP_ROWS = 64 * 1024  # about 5 MB of faces: a reader that wants one minute skips the others
+
+
+class StoreError(Exception):
+    """The results folder is not ours, is of a newer format, is full, or lacks what was asked for."""
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def video_id(sha256: str) -> str:
+    """The id of the video whose file has this sha256: `v` and 16 hexadecimal digits."""
+    return f"v{sha256[:16]}"
+
+
+def unread_video_id(path: Path) -> str:
+    """The id of a file whose content cannot be read, so that its failure has a place: a hash of its absolute path."""
+    return _id("v", str(path.absolute()))
+
+
+def observation_id(video_id: str, settings: Mapping[str, Any], weights: Mapping[str, str]) -> str:
+    """The id of what pass 1 sees: `o` and 16 hexadecimal digits.
+
+    Args:
+        video_id: id of the video.
+        settings: every setting of pass 1 that can change a number, and the length of a segment; as JSON.
+        weights: sha256 of the weights of each model.
+    """
+    return _id("o", [video_id, settings, weights])
+
+
+def analysis_id(observation_id: str, settings: Mapping[str, Any]) -> str:
+    """The id of what pass 2 makes of it: `a` and 16 hexadecimal digits.
+
+    Args:
+        observation_id: id of the observations.
+        settings: every setting of pass 2: `TimelineConfig.settings()`.
+    """
+    return _id("a", [observation_id, settings, TIMELINE_VERSION])
+
+
+def _id(letter: str, content: Any) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return letter + hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def check_results(root: Path) -> None:
+    """Make sure that `root` is a results folder that this version can read.
+
+    Raises:
+        StoreError: if it is not.
+    """
+    try:
+        version = json.loads((root / MARKER_NAME).read_text(encoding="utf-8"))["format_version"]
+    except FileNotFoundError:
+        raise StoreError(f"{root}: not a results folder, it has no {MARKER_NAME}: give the one of `--out`") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{root / MARKER_NAME}: cannot be read: {error!r}") from error
+    if version != FORMAT_VERSION:
+        raise StoreError(f"{root}: results of format {version}, this Fervid reads {FORMAT_VERSION}: use another folder")
+
+
+class Store:
+    """A results folder to write to; made if it is missing or empty. Several processes may write to one.
+
+    Raises:
+        StoreError: if the folder holds something else, or results of another format.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        marker = self.root / MARKER_NAME
+        if not marker.exists():
+            if self.root.exists() and not self.root.is_dir():
+                raise StoreError(f"{self.root}: not a folder: give another one")
+            if self.root.is_dir() and any(not entry.name.startswith(".") for entry in self.root.iterdir()):
+                raise StoreError(f"{self.root}: neither empty nor a results folder: give a new or an empty folder")
+            content = json.dumps({"format_version": FORMAT_VERSION})
+            _write_whole(marker, lambda part: part.write_text(content + "\n", encoding="utf-8"))
+        check_results(self.root)
+
+    def missing_segments(self, video_id: str, observation_id: str, n_segments: int) -> list[int]:
+        """Which segments of 0 … `n_segments` - 1 are not there yet, or are damaged."""
+        paths = {index: self._segment_path(video_id, observation_id, index) for index in range(n_segments)}
+        return [index for index, path in paths.items() if _read_segment(path) is None]
+
+    def write_segment(self, video_id: str, observation_id: str, index: int, observations: pa.Table) -> Path:
+        """Write what pass 1 saw in a segment (it may have no rows); gives back the file.
+
+        Raises:
+            ValueError: if the columns are not those of `OBSERVATIONS`.
+            StoreError: if the disk is full.
+        """
+        path = self._segment_path(video_id, observation_id, index)
+        _write_table(path, conform(observations, OBSERVATIONS), ("frame_index", "face_index"))
+        return path
+
+    def read_observations(self, video_id: str, observation_id: str, n_segments: int) -> pa.Table:
+        """All segments of a video as one table, in the order of the segments.
+
+        Raises:
+            StoreError: if a segment is missing or damaged.
+        """
+        segments = []
+        for index in range(n_segments):
+            path = self._segment_path(video_id, observation_id, index)
+            if (segment := _read_segment(path)) is None:
+                raise StoreError(f"{path}: missing or damaged: run the analysis again to observe it anew")
+            segments.append(segment)
+        return pa.concat_tables(segments) if segments else OBSERVATIONS.empty_table()
+
+    def is_done(self, video_id: str, analysis_id: str) -> bool:
+        """Whether the analysis is finished and its tables are still there."""
+        row = self.video_row(video_id, analysis_id)
+        return row is not None and row["status"] == "done" and has_tables(self.root, video_id, analysis_id)
+
+    def video_row(self, video_id: str, analysis_id: str) -> dict[str, Any] | None:
+        """The row of table videos, or None if there is none yet."""
+        path = table_path(self.root, "videos", video_id, analysis_id)
+        try:
+            rows = pq.read_table(path, partitioning=None).to_pylist()
+        except (FileNotFoundError, pa.ArrowInvalid):
+            return None
+        return {"video_id": video_id, **rows[0]}
+
+    def table_rows(self, video_id: str, analysis_id: str) -> dict[str, int]:
+        """How many rows each table of a finished analysis has."""
+        paths = {name: table_path(self.root, name, video_id, analysis_id) for name in TIMELINE_TABLES}
+        return {name: pq.read_metadata(path).num_rows for name, path in paths.items()}
+
+    def commit_analysis(self, video_row: Mapping[str, Any], timeline: Timeline) -> None:
+        """Write the tables of an analysis and, last of all, its row in `videos`, with status `done`.
+
+        Args:
+            video_row: columns of `VIDEOS`: video_id, analysis_id and path, and what else is known; status, error and
+                finished_at are filled in here.
+            timeline: the tables.
+
+        Raises:
+            ValueError: if `video_row` has an unknown column or lacks one that must be there.
+            StoreError: if the disk is full.
+        """
+        row = _videos_table(video_row, "done", None)  # a wrong row must fail before anything is written
+        for name, schema in TIMELINE_TABLES.items():
+            table = _with_analysis_id(timeline.tables()[name], video_row["analysis_id"])
+            path = table_path(self.root, name, video_row["video_id"], video_row["analysis_id"])
+            _write_table(path, conform(table, without(schema, "video_id")))
+        self._write_video_row(video_row, row)
+
+    def commit_failure(self, video_row: Mapping[str, Any], error: str) -> None:
+        """Write the row of a video that could not be analysed, with status `failed` and the reason.
+
+        Raises:
+            ValueError: if `video_row` has an unknown column or lacks one that must be there.
+            StoreError: if the disk is full.
+        """
+        self._write_video_row(video_row, _videos_table(video_row, "failed", error))
+
+    def _write_video_row(self, video_row: Mapping[str, Any], row: pa.Table) -> None:
+        _write_table(table_path(self.root, "videos", video_row["video_id"], video_row["analysis_id"]), row)
+
+    def _segment_path(self, video_id: str, observation_id: str, index: int) -> Path:
+        folder = self.root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
+        return folder / f"segment-{index:06d}.parquet"
+
+
+def table_path(root: Path, name: str, video_id: str, analysis_id: str) -> Path:
+    """Where the rows of an analysis in table `name` are."""
+    if name not in TABLES:
+        raise ValueError(f"name must be one of {', '.join(TABLES)}, got {name!r}")
+    return root / name / f"video_id={video_id}" / f"{analysis_id}.parquet"
+
+
+def has_tables(root: Path, video_id: str, analysis_id: str) -> bool:
+    """Whether all tables of an analysis are there."""
+    return all(table_path(root, name, video_id, analysis_id).is_file() for name in TIMELINE_TABLES)
+
+
+def _videos_table(video_row: Mapping[str, Any], status: str, error: str | None) -> pa.Table:
+    row = {**video_row, "status": status, "error": error, "finished_at": datetime.now(UTC)}
+    if unknown := row.keys() - set(VIDEOS.names):
+        raise ValueError(f"unknown columns of videos: {', '.join(sorted(unknown))}")
+    if missing := [field.name for field in VIDEOS if not field.nullable and row.get(field.name) is None]:
+        raise ValueError(f"missing columns of videos: {', '.join(missing)}")
+    return pa.Table.from_pylist([row], schema=VIDEOS).select(without(VIDEOS, "video_id").names)
+
+
+def _with_analysis_id(table: pa.Table, analysis_id: str) -> pa.Table:
+    return table.add_column(0, "analysis_id", pa.repeat(pa.scalar(analysis_id), len(table)))
+
+
+def _read_segment(path: Path) -> pa.Table | None:
+    """The rows of a segment; None if the file is missing, damaged or of another version."""
+    try:
+        table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+    except (FileNotFoundError, pa.ArrowException, OSError):
+        return None
+    return table if table.schema.equals(OBSERVATIONS) else None
+
+
+def _write_table(path: Path, table: pa.Table, sort_by: tuple[str, ...] = ()) -> None:
+    if sort_by:
+        table = table.sort_by([(name, "ascending") for name in sort_by])
+    # Measured numbers hardly ever repeat: their bytes, split by place, take half the room that dictionaries need.
+    leaves = {f.name: "landmarks_px.list.element" if f.name == "landmarks_px" else f.name for f in table.schema}
+    kinds = {leaf: table.schema.field(name).type for name, leaf in leaves.items()}
+    measured = [leaf for leaf, kind in kinds.items() if pa.types.is_floating(kind) or pa.types.is_fixed_size_list(kind)]
+    options = {
+        "compression": "zstd",
+        "row_group_size": ROW_GROUP_ROWS,
+        "write_page_checksum": True,
+        "use_dictionary": [leaf for leaf in kinds if leaf not in measured],
+        "column_encoding": dict.fromkeys(measured, "BYTE_STREAM_SPLIT"),
+    }
+    _write_whole(path, lambda part: pq.write_table(table, part, **options))
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a name of our own that no glob sees, then rename it: readers see all of it or nothing."""
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(part)
+        part.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(f"{path.parent}: the disk is full: free some space and run again") from error
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or error.errno == errno.EROFS:
+            raise StoreError(f"{path.parent}: cannot be written to ({error.strerror}): give another folder") from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -1,0 +1,196 @@
+"""Pass 2: from what was seen in each frame to who showed which emotion when; pure, same for any segmentation."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analytics.affect import arousal_proxy, entropy_bits, top_emotion, valence_proxy
+from analytics.columns import column, floats, named, per_emotion
+from analytics.episodes import EpisodeConfig
+from analytics.quality import QualityConfig, cut_off_share, gate_quality
+from analytics.schema import (
+    OBSERVATIONS,
+    QUALITY_REASONS,
+    TIMELINE_TABLES,
+    conform,
+    timeline_schema,
+)
+from analytics.smoothing import SmoothingConfig, smooth, steady_labels
+from analytics.summary import TrackedFaces, episodes_table, tracks_table, transitions_table
+from analytics.tracking import TrackerConfig, track_faces
+from fer_models.labels import EMOTIONS
+
+TIMELINE_VERSION = 1  # goes into every analysis_id: raise it when the same settings give other rows than before
+
+BOX = ("x1_px", "y1_px", "x2_px", "y2_px")
+PROBABILITIES = tuple(f"p_{name}" for name in EMOTIONS)
+
+
+@dataclass(frozen=True)
+class TimelineConfig:
+    """The settings of each stage of pass 2."""
+
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+    episodes: EpisodeConfig = field(default_factory=EpisodeConfig)
+
+    def settings(self) -> dict[str, Any]:
+        """All settings as plain values, for `analysis_id` and the column `settings`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """The tables of one video, with the columns of `analytics.schema` less video_id and analysis_id."""
+
+    frames: pa.Table
+    faces: pa.Table
+    tracks: pa.Table
+    episodes: pa.Table
+    transitions: pa.Table
+
+    def tables(self) -> dict[str, pa.Table]:
+        """The tables by name."""
+        return {name: getattr(self, name) for name in TIMELINE_TABLES}
+
+
+def build_timeline(observations: pa.Table, config: TimelineConfig) -> Timeline:
+    """Track, gate on quality, smooth, find episodes and summarise.
+
+    Args:
+        observations: rows of `schema.OBSERVATIONS` of one whole video, in any order.
+        config: the settings.
+
+    Raises:
+        ValueError: if a face of a frame comes twice, as from segments that overlap.
+    """
+    observations = observations.select(OBSERVATIONS.names).sort_by(
+        [("pts_s", "ascending"), ("frame_index", "ascending"), ("face_index", "ascending")]
+    )
+    first_row, frame = _frames_of_rows(observations)
+    shown = _Shown.of(floats(observations, "pts_s")[first_row])
+    is_face = observations["face_index"].is_valid().to_numpy()
+    faces, frame_of_face = observations.filter(pa.array(is_face)), frame[is_face]
+    reason = _reasons(faces, config.quality)
+    tracked = _follow(faces, frame_of_face, reason < 0, shown, config)
+    made = {
+        "frames": _frames_table(observations.take(first_row), np.bincount(frame_of_face, minlength=len(shown)), shown),
+        "faces": _add_columns(faces, reason, tracked),
+        "tracks": tracks_table(tracked),
+        "episodes": episodes_table(tracked, config.episodes),
+        "transitions": transitions_table(tracked),
+    }
+    return Timeline(**{name: conform(made[name], timeline_schema(schema)) for name, schema in TIMELINE_TABLES.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """When each sampled frame is shown."""
+
+    start_s: np.ndarray  # (n,)
+    end_s: np.ndarray  # (n,) start of the next sampled frame; NaN if there is only one
+    step_s: float  # median time between sampled frames, 0 if there is only one
+
+    def __len__(self) -> int:
+        return len(self.start_s)
+
+    @classmethod
+    def of(cls, pts_s: np.ndarray) -> "_Shown":
+        if len(pts_s) < 2:
+            return cls(pts_s, np.full(len(pts_s), np.nan), 0.0)
+        step_s = float(np.median(np.diff(pts_s)))
+        return cls(pts_s, np.append(pts_s[1:], pts_s[-1] + step_s), step_s)
+
+
+def _frames_of_rows(observations: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """First row of each frame, and the frame of each row, counted from 0 in order of time."""
+    frame_index = observations["frame_index"].to_numpy()
+    face_index = floats(observations, "face_index")
+    is_new = np.concatenate([np.ones(min(1, len(frame_index)), bool), frame_index[1:] != frame_index[:-1]])
+    twice = ~is_new[1:] & ~(face_index[1:] > face_index[:-1])  # also true for a second row without a face
+    if twice.any():
+        raise ValueError(f"frame {frame_index[1:][twice][0]} is observed twice: do segments overlap?")
+    return np.flatnonzero(is_new), np.cumsum(is_new) - 1
+
+
+def _reasons(faces: pa.Table, config: QualityConfig) -> np.ndarray:
+    """What speaks against each face, as `gate_quality` codes it."""
+    boxes_xyxy = floats(faces, *BOX)
+    return gate_quality(
+        det_score=floats(faces, "det_score"),
+        face_px=floats(faces, "face_px"),
+        cut_off=cut_off_share(boxes_xyxy, floats(faces, "frame_width_px", "frame_height_px")),
+        yaw_deg=floats(faces, "yaw_deg"),
+        brightness=floats(faces, "brightness"),
+        blur=floats(faces, "blur"),
+        config=config,
+    )
+
+
+def _follow(
+    faces: pa.Table, frame: np.ndarray, is_good: np.ndarray, shown: _Shown, config: TimelineConfig
+) -> TrackedFaces:
+    """Put the faces into tracks and smooth the probabilities of each track."""
+    boxes_xyxy, det_score, face_px = floats(faces, *BOX), floats(faces, "det_score"), floats(faces, "face_px")
+    track = track_faces(frame, shown.start_s[frame], boxes_xyxy, det_score, config.tracker, step_s=shown.step_s)
+    row = np.argsort(track, kind="stable")
+    row = row[track[row] >= 0]
+    track, start_s, end_s = track[row], shown.start_s[frame[row]], shown.end_s[frame[row]]
+    probabilities = floats(faces, *PROBABILITIES)[row]
+    counts = is_good[row] & ~np.isnan(probabilities).any(1)
+    # A frame shown for long must not outvote all that come after it, hence at most one time constant.
+    weights = np.where(counts, np.minimum(end_s - start_s, config.smoothing.time_constant_s), 0)
+    smoothed = smooth(track, start_s, probabilities, weights, config.smoothing)
+    return TrackedFaces(
+        row=row,
+        track=track,
+        frame=frame[row],
+        start_s=start_s,
+        end_s=end_s,
+        boxes_xyxy=boxes_xyxy[row],
+        det_score=det_score[row],
+        face_px=face_px[row],
+        counts=counts,
+        probabilities=probabilities,
+        smoothed=smoothed,
+        label=steady_labels(track, smoothed, config.smoothing.min_lead),
+    )
+
+
+def _add_columns(faces: pa.Table, reason: np.ndarray, tracked: TrackedFaces) -> pa.Table:
+    """The table faces: what was observed of each face and what pass 2 says of it."""
+    probabilities = floats(faces, *PROBABILITIES)
+    track, label = np.full(len(faces), -1), np.full(len(faces), -1)
+    smoothed = np.full(probabilities.shape, np.nan)
+    track[tracked.row], label[tracked.row], smoothed[tracked.row] = tracked.track, tracked.label, tracked.smoothed
+    columns = {
+        "track_id": pa.array(track, pa.int32(), mask=track < 0),
+        "emotion": named(top_emotion(probabilities), EMOTIONS),
+        "p_max": column(probabilities.max(1), pa.float32()),
+        "entropy": column(entropy_bits(probabilities), pa.float32()),
+        **per_emotion("smooth", smoothed),
+        "smooth_emotion": named(label, EMOTIONS),
+        "valence_proxy": column(valence_proxy(probabilities), pa.float32()),
+        "arousal_proxy": column(arousal_proxy(probabilities), pa.float32()),
+        "quality_ok": pa.array(reason < 0),
+        "quality_reason": named(reason, QUALITY_REASONS),
+    }
+    faces = faces.drop_columns(["status", "frame_width_px", "frame_height_px"])
+    return pa.table({**dict(zip(faces.column_names, faces.columns, strict=True)), **columns})
+
+
+def _frames_table(observations: pa.Table, n_faces: np.ndarray, shown: _Shown) -> pa.Table:
+    """The table frames from the first row of each frame."""
+    undecoded = pc.equal(observations["status"], "decode_error").to_numpy()
+    columns = {
+        "frame_index": observations["frame_index"],
+        "pts_s": observations["pts_s"],
+        "duration_s": column(shown.end_s - shown.start_s, pa.float64()),
+        "status": observations["status"],
+        "n_faces": pa.array(n_faces, pa.int32(), mask=undecoded),
+    }
+    return pa.table(columns)

@@ -1,0 +1,33 @@
+"""Turns pixels into numbers: decode, detect, crop, classify; and trains what does it.
+
+The few names everyone uses are loaded when they are asked for, as torch takes seconds to import:
+
+>>> from fer_models import EMOTIONS
+>>> EMOTIONS[3]
+'happy'
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fer_models.batches import FaceBatch, FrameBatch
+from fer_models.labels import EMOTIONS
+
+if TYPE_CHECKING:
+    from fer_models.classification.classifier import load_classifier as load_classifier
+    from fer_models.detection import load_detector as load_detector
+    from fer_models.video import read_frames as read_frames
+
+_HOME = {
+    "load_classifier": "fer_models.classification.classifier",
+    "load_detector": "fer_models.detection",
+    "read_frames": "fer_models.video",
+}
+__all__ = ["EMOTIONS", "FaceBatch", "FrameBatch", "load_classifier", "load_detector", "read_frames"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name from the module that holds it."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

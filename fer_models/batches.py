@@ -1,0 +1,69 @@
+"""The two batches that travel down the pipeline: frames, and the faces found in them (numpy only)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class FrameBatch:
+    """Frames of one video in the order they are shown, each with its time.
+
+    Raises:
+        ValueError: if the arrays differ in length.
+    """
+
+    pixels: np.ndarray  # (n, h, w, 3) uint8, RGB
+    frame_index: np.ndarray  # (n,) int64, 0-based place in the video
+    pts_s: np.ndarray  # (n,) float64, presentation time in seconds
+
+    def __post_init__(self) -> None:
+        if not len(self.pixels) == len(self.frame_index) == len(self.pts_s):
+            raise ValueError(f"{self.pixels.shape = }, {self.frame_index.shape = }, {self.pts_s.shape = }")
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+@dataclass(frozen=True, eq=False)
+class FaceBatch:
+    """Faces of a batch of frames as flat rows, ordered by frame, then by falling score.
+
+    Landmarks come in the order right eye, left eye, nose, right mouth corner, left mouth corner of the person:
+    from left to right in the picture for a frontal face.
+
+    Raises:
+        ValueError: if the arrays differ in length or shape.
+    """
+
+    frame: np.ndarray  # (m,) int64, position of the face's frame in the batch
+    boxes_xyxy: np.ndarray  # (m, 4) float32, pixels of the frame
+    landmarks_xy: np.ndarray  # (m, 5, 2) float32, pixels of the frame
+    det_score: np.ndarray  # (m,) float32 in [0, 1]
+
+    def __post_init__(self) -> None:
+        m = len(self.frame)
+        if not (
+            self.boxes_xyxy.shape == (m, 4) and self.landmarks_xy.shape == (m, 5, 2) and self.det_score.shape == (m,)
+        ):
+            raise ValueError(
+                f"{self.frame.shape = }, {self.boxes_xyxy.shape = }, "
+                f"{self.landmarks_xy.shape = }, {self.det_score.shape = }"
+            )
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @classmethod
+    def empty(cls) -> "FaceBatch":
+        """No face at all: every array has length 0."""
+        return cls(
+            np.empty(0, np.int64),
+            np.empty((0, 4), np.float32),
+            np.empty((0, 5, 2), np.float32),
+            np.empty(0, np.float32),
+        )
+
+    def select(self, keep: np.ndarray) -> "FaceBatch":
+        """The faces that `keep` (a boolean mask or indices) picks out."""
+        return FaceBatch(self.frame[keep], self.boxes_xyxy[keep], self.landmarks_xy[keep], self.det_score[keep])

@@ -1,0 +1,288 @@
+"""Training of emotion classifiers: the recipe, its Lightning module, and what goes from data to a model folder."""
+
+import dataclasses
+import logging
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Sampler
+
+from fer_models.classification.architectures import build_network, count_parameters
+from fer_models.classification.data import FaceImages, augment, fingerprint, read_fer2013
+from fer_models.classification.evaluation import fit_temperature, logits_of, measure
+from fer_models.device import autocast_dtype, choose_device
+from fer_models.labels import EMOTIONS
+from fer_models.weights import ModelCard, save_model_folder
+
+MEAN, STD = 0.5, 0.25  # close to FER-2013's own 0.51 and 0.26
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a classifier is trained: SGD with Nesterov momentum, one epoch of warm-up, then half a cosine to zero."""
+
+    architecture: str = "se_resnet"
+    epochs: int = 60
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    labels: str = "hard"  # "hard": the data set's labels; "votes": the annotators' shares
+    augment: str = "standard"  # or "none"
+    ema_decay: float = 0.999
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ValueError(f"epochs must be at least 1 and batch_size at least 2: {self.epochs}, {self.batch_size}")
+        if self.labels not in ("hard", "votes"):
+            raise ValueError(f"labels must be hard or votes; got {self.labels!r}")
+        if self.augment not in ("none", "standard"):
+            raise ValueError(f"augment must be none or standard; got {self.augment!r}")
+
+
+class EpochShuffle(Sampler[list[int]]):
+    """Batches of rows in an order that depends on seed and epoch alone, so that a resumed run sees the same ones."""
+
+    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+        self.n, self.batch_size, self.seed, self.epoch = n, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.n // self.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        order = torch.randperm(self.n, generator=generator)
+        for batch in range(len(self)):
+            yield order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
+
+
+class EmotionTrainer(lightning.LightningModule):
+    """Trains one network by one recipe; `targets` are rows of class shares, hard labels being one-hot."""
+
+    def __init__(self, recipe: Recipe, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.steps_per_epoch = steps_per_epoch
+        self.network = build_network(recipe.architecture)
+        self.generator = torch.Generator()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed dropout and augmentation by step, so that a resumed run goes on as an unbroken one would."""
+        seed = self.recipe.seed * 1_000_003 + self.global_step
+        torch.manual_seed(seed)
+        self.generator.manual_seed(seed)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Cross entropy of one augmented batch: pixels (n, 48, 48) uint8, targets (n, 7)."""
+        pixels, targets = batch
+        crops = normalise(pixels)
+        if self.recipe.augment == "standard":
+            crops = augment(crops, self.generator)
+        loss = F.cross_entropy(
+            self.network(crops.contiguous(memory_format=torch.channels_last)),
+            targets,
+            label_smoothing=self.recipe.label_smoothing,
+        )
+        self.log("train_loss", loss, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Loss and accuracy on PublicTest, with the averaged weights."""
+        pixels, label = batch
+        logits = self.network(normalise(pixels).contiguous(memory_format=torch.channels_last))
+        self.log("public_loss", F.cross_entropy(logits, label))
+        self.log("public_accuracy", (logits.argmax(dim=1) == label).float().mean())
+
+    def configure_optimizers(self) -> Any:
+        """SGD whose rate rises for one epoch, then falls along a cosine to zero."""
+        optimizer = torch.optim.SGD(
+            self.parameters(),
+            lr=self.recipe.learning_rate,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=self.recipe.weight_decay,
+        )
+        warm_up = self.steps_per_epoch
+        total = self.recipe.epochs * self.steps_per_epoch
+
+        def factor(step: int) -> float:
+            if step < warm_up:
+                return (step + 1) / warm_up
+            progress = (step - warm_up) / max(total - warm_up, 1)
+            return 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * progress))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class EpochLog(Callback):
+    """One line an epoch, with the time left."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Remember when, and at which epoch, this process began."""
+        self.start_s, self.start_epoch = time.monotonic(), trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Log the epoch's figures."""
+        done = trainer.current_epoch + 1
+        epoch_s = (time.monotonic() - self.start_s) / (done - self.start_epoch)
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(trainer.callback_metrics.items()))
+        left_min = epoch_s * ((trainer.max_epochs or done) - done) / 60
+        log.info("epoch %d/%s  %s  %.0f s each, %.0f min left", done, trainer.max_epochs, figures, epoch_s, left_min)
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """(n, h, w) uint8 grey to (n, 1, h, w) float32 around 0."""
+    return (pixels[:, None].float() / 255 - MEAN) / STD
+
+
+def targets_of(images: FaceImages, labels: str) -> Tensor:
+    """What the network is to say for each image: (n, 7) float32."""
+    return images.votes if labels == "votes" else F.one_hot(images.label, len(EMOTIONS)).float()
+
+
+def train_classifier(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    *,
+    name: str,
+    device: str = "auto",
+    precision: str = "auto",
+    resume: bool = False,
+) -> Path:
+    """Train on Training, select the epoch and the temperature on PublicTest, report PrivateTest once.
+
+    A checkpoint is written every epoch to `out/checkpoints`; with `resume` training goes on from the last one and ends
+    with the same weights as an unbroken run.
+
+    Args:
+        data: FER-2013 as Parquet.
+        out: the model folder to make.
+        recipe: how to train.
+        name: the name on the card.
+        device: "auto", "cpu" or "cuda".
+        precision: "auto" (bfloat16 where the device computes it natively), "fp32" or "bf16".
+        resume: go on from the last checkpoint, if there is one.
+
+    Returns:
+        The model folder `out`.
+
+    Raises:
+        DataError: if the data cannot be used.
+    """
+    started_s = time.monotonic()
+    splits = read_fer2013(data)
+    training, public = splits["Training"], splits["PublicTest"]
+    checkpoints = out / "checkpoints"
+    last = checkpoints / "last.ckpt"
+    lightning.seed_everything(recipe.seed, verbose=False)
+    target_device = choose_device(device)
+    bf16 = precision == "bf16" or (precision == "auto" and autocast_dtype(target_device) == torch.bfloat16)
+    batches = EpochShuffle(len(training), recipe.batch_size, recipe.seed)
+    module = EmotionTrainer(recipe, len(batches))
+    module.network.to(memory_format=torch.channels_last)
+    best = ModelCheckpoint(checkpoints, "best", monitor="public_accuracy", mode="max", enable_version_counter=False)
+    every = ModelCheckpoint(checkpoints, last.stem, enable_version_counter=False)  # without a monitor: the newest
+    trainer = lightning.Trainer(
+        accelerator="gpu" if target_device.type == "cuda" else "cpu",
+        precision="bf16-mixed" if bf16 else "32-true",
+        max_epochs=recipe.epochs,
+        callbacks=[EMAWeightAveraging(decay=recipe.ema_decay), best, every, EpochLog()],
+        logger=CSVLogger(out, name="", version="log"),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(
+        module,
+        loader(training.pixels, targets_of(training, recipe.labels), batches),
+        loader(public.pixels, public.label, [r.tolist() for r in torch.arange(len(public)).split(512)]),
+        ckpt_path=last if resume and last.exists() else None,
+        weights_only=True,
+    )
+    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    weights = {k.removeprefix("network."): v for k, v in state["state_dict"].items()}
+    card = ModelCard(
+        name=name,
+        task="emotion",
+        architecture=recipe.architecture,
+        classes=EMOTIONS,
+        input_size_px=48,
+        input_channels=1,
+        mean=MEAN,
+        std=STD,
+        parameters=count_parameters(module.network),
+        data={"set": "FER-2013", "split": "Training", "images": len(training), "fingerprint": fingerprint(training)},
+        settings=dataclasses.asdict(recipe) | {"precision": "bf16" if bf16 else "fp32", "epoch": state["epoch"]},
+        versions={"python": platform.python_version(), "torch": torch.__version__, "lightning": lightning.__version__},
+        training_s=round(time.monotonic() - started_s, 1),
+        licence_note="Weights made by Fervid's own training on FER-2013, whose pictures come from the web, for research.",
+    )
+    return finish(out, module.network, weights, card, splits, target_device)
+
+
+def finish(
+    out: Path,
+    network: nn.Module,
+    weights: dict[str, Tensor],
+    card: ModelCard,
+    splits: dict[str, FaceImages],
+    device: torch.device,
+) -> Path:
+    """Calibrate on PublicTest, measure both test splits, and write the model folder."""
+    network.load_state_dict(weights)
+    network.to(device).eval()
+    public, private = splits["PublicTest"], splits["PrivateTest"]
+    public_logits = logits_of(network, normalise(public.pixels), device)
+    temperature = fit_temperature(public_logits, public.label)
+    flipped = {name: logits_of(network, normalise(splits[name].pixels).flip(3), device) for name in splits}
+    metrics = {"PublicTest": measure(public_logits, public, temperature)}
+    private_logits = logits_of(network, normalise(private.pixels), device)
+    metrics["PrivateTest"] = measure(private_logits, private, temperature)
+    for name, logits in (("PublicTest", public_logits), ("PrivateTest", private_logits)):
+        averaged = (logits.log_softmax(dim=1) + flipped[name].log_softmax(dim=1)) / 2
+        metrics[name]["accuracy_flip_averaged"] = measure(averaged, splits[name], temperature)["accuracy"]
+    card = dataclasses.replace(
+        card,
+        temperature=round(temperature, 4),
+        metrics=metrics,
+        protocol="Trained on Training; epoch and temperature chosen on PublicTest; PrivateTest measured once.",
+    )
+    save_model_folder(out, weights, card)
+    log.info("saved %s: %s", out, metrics)
+    return out
+
+
+def loader(pixels: Tensor, targets: Tensor, batches: Any) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Batches of (pixels, targets), cut out of memory in one indexing each; `batches` yields lists of rows."""
+    return DataLoader(Rows(pixels, targets), sampler=batches, batch_size=None)
+
+
+class Rows(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """Two tensors of the same length, indexed together by a list of rows."""
+
+    def __init__(self, pixels: Tensor, targets: Tensor) -> None:
+        self.pixels, self.targets = pixels, targets
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, rows: list[int]) -> tuple[Tensor, Tensor]:
+        return self.pixels[rows], self.targets[rows]

@@ -1,0 +1,110 @@
+"""Face crops: cut out of the frames on the device, turned upright and framed as the emotion model's training faces."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Where the five landmarks lie in a FER-2013 picture, as shares of its side: medians over 1,441 training pictures, found
+# with YuNet. What is cropped so has the eyes, nose and mouth where the emotion model saw them in training.
+TEMPLATE_XY = ((0.315, 0.390), (0.685, 0.390), (0.495, 0.605), (0.355, 0.758), (0.645, 0.758))
+BOX_TO_SIDE = 1.12  # side of the crop over the square root of the box's area, in the same pictures
+# Landmarks that ask for a crop much smaller or larger than the box does are wrong (an occluded or turned face).
+MAX_SIDE_RATIO = 1.6
+
+
+def crop_faces(pixels: Tensor, frame: Tensor, boxes_xyxy: Tensor, landmarks_xy: Tensor, *, size_px: int = 48) -> Tensor:
+    """Square crops of faces by the similarity transform that best takes their landmarks to those of a training face.
+
+    Where the landmarks cannot be right (too close together or too far apart for the box), the box alone frames the
+    crop. Beyond the border of a frame its last pixel repeats.
+
+    Args:
+        pixels: (n, h, w, 3) uint8 frames.
+        frame: (m,) int64, which frame each face is in.
+        boxes_xyxy: (m, 4) float32, pixels of the frame.
+        landmarks_xy: (m, 5, 2) float32, pixels of the frame.
+        size_px: height and width of a crop.
+
+    Returns:
+        (m, size_px, size_px, 3) uint8, on the device of `pixels`.
+    """
+    side, centre = frame_crops(boxes_xyxy, landmarks_xy)
+    crops = torch.empty((len(frame), size_px, size_px, 3), dtype=torch.uint8, device=pixels.device)
+    scale = side.abs() / size_px  # pixels of the frame per pixel of the crop
+    # Larger faces need more samples per pixel of the crop, or fine texture turns into noise.
+    for low, high, samples in ((0.0, 1.5, 1), (1.5, 3.0, 2), (3.0, 8.0, 4), (8.0, torch.inf, 8)):
+        face = torch.nonzero((scale >= low) & (scale < high)).flatten()
+        if len(face):
+            points = sampling_points(side[face], centre[face], size_px * samples)
+            read = read_bilinear if samples <= 2 else read_nearest
+            values = read(pixels, frame[face], points).permute(0, 3, 1, 2)
+            crops[face] = F.avg_pool2d(values, samples).permute(0, 2, 3, 1).round().to(torch.uint8)
+    return crops
+
+
+def frame_crops(boxes_xyxy: Tensor, landmarks_xy: Tensor) -> tuple[Tensor, Tensor]:
+    """Side and centre of each crop as complex numbers: the side (m,) points along the crop's x axis, in pixels.
+
+    The least-squares similarity of Umeyama (1991), which for points in a plane is one complex factor.
+    """
+    template = torch.tensor(TEMPLATE_XY, device=landmarks_xy.device)
+    target = torch.view_as_complex(template - template.mean(dim=0))
+    points = torch.view_as_complex(landmarks_xy.float().contiguous())
+    middle = points.mean(dim=1)
+    spread = points - middle[:, None]
+    # Fitted from the picture to the template, where errors count in the same unit for every face, then turned around.
+    factor = (spread.conj() * target).sum(dim=1) / spread.abs().square().sum(dim=1).clamp(min=1e-6)
+    side = 1 / torch.where(factor.abs() < 1e-6, torch.ones_like(factor), factor)
+    template_middle = torch.view_as_complex(template.mean(dim=0) - 0.5)
+    centre = middle - side * template_middle
+
+    width, height = boxes_xyxy[:, 2] - boxes_xyxy[:, 0], boxes_xyxy[:, 3] - boxes_xyxy[:, 1]
+    box_side = (BOX_TO_SIDE * (width * height).clamp(min=1).sqrt()).float()
+    box_centre = torch.complex((boxes_xyxy[:, 0] + boxes_xyxy[:, 2]) / 2, (boxes_xyxy[:, 1] + boxes_xyxy[:, 3]) / 2)
+    ratio = side.abs() / box_side
+    use_landmarks = (ratio > 1 / MAX_SIDE_RATIO) & (ratio < MAX_SIDE_RATIO)
+    return torch.where(use_landmarks, side, box_side.to(side.dtype)), torch.where(use_landmarks, centre, box_centre)
+
+
+def sampling_points(side: Tensor, centre: Tensor, n: int) -> Tensor:
+    """The (x, y) in frame pixels of an n x n grid over each crop: (m, n, n) complex."""
+    share = (torch.arange(n, device=side.device) + 0.5) / n - 0.5
+    grid = torch.complex(share[None, :].expand(n, n), share[:, None].expand(n, n))
+    return centre[:, None, None] + side[:, None, None] * grid
+
+
+def read_nearest(pixels: Tensor, frame: Tensor, points: Tensor) -> Tensor:
+    """The pixels (m, n, n, 3) float32 in which the points (m, n, n) lie."""
+    return gather(pixels, frame, points.real.floor(), points.imag.floor())
+
+
+def read_bilinear(pixels: Tensor, frame: Tensor, points: Tensor) -> Tensor:
+    """The values (m, n, n, 3) float32 between the four pixel centres around each point (m, n, n)."""
+    x, y = points.real - 0.5, points.imag - 0.5
+    x0, y0 = x.floor(), y.floor()
+    right, below = (x - x0)[..., None], (y - y0)[..., None]
+    top = gather(pixels, frame, x0, y0) * (1 - right) + gather(pixels, frame, x0 + 1, y0) * right
+    bottom = gather(pixels, frame, x0, y0 + 1) * (1 - right) + gather(pixels, frame, x0 + 1, y0 + 1) * right
+    return top * (1 - below) + bottom * below
+
+
+def gather(pixels: Tensor, frame: Tensor, column: Tensor, row: Tensor) -> Tensor:
+    """The pixels (m, n, n, 3) float32 at whole columns and rows (m, n, n), the border repeated outside."""
+    _, height, width, _ = pixels.shape
+    row, column = row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long()
+    return pixels.reshape(-1, 3)[(frame[:, None, None] * height + row) * width + column].float()
+
+
+def measure_crops(crops: Tensor) -> tuple[Tensor, Tensor]:
+    """Blur and brightness of crops (m, h, w, 3) uint8: variance of the Laplacian, and mean, of their grey levels."""
+    grey = to_grey(crops)
+    laplacian = (
+        grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] - 4 * grey[:, 1:-1, 1:-1]
+    )
+    return laplacian.flatten(1).var(dim=1), grey.mean(dim=(1, 2))
+
+
+def to_grey(pixels: Tensor) -> Tensor:
+    """(…, 3) RGB to (…) float32 luma, 0 to 255 (ITU-R BT.601)."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=pixels.device)
+    return pixels.float() @ weights

@@ -1,0 +1,277 @@
+"""The compact face detector: a small anchor-free network, and the batched pre- and post-processing around it.
+
+Every point of three feature maps (strides 8, 16 and 32 px) says how surely it lies near the middle of a face, how far
+the four sides of the face are (as in FCOS, https://arxiv.org/abs/1904.01355), and where the five landmarks lie.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.ops import nms
+
+from fer_models.batches import FaceBatch
+from fer_models.device import autocast_dtype
+from fer_models.weights import load_model_folder
+
+STRIDES_PX = (8, 16, 32)
+# Per point: the logit of the score, the logarithms of the four distances, five landmarks.
+OUTPUTS = 1 + 4 + 10
+MAX_LOG_DISTANCE = 5.0  # exp(5) strides is more than any input
+FRAME_OFFSET_PX = 2.0**15  # further than any box reaches
+
+
+class ConvNorm(nn.Module):
+    """A convolution, its batch norm and, unless `active` is False, a ReLU; keeps the size at stride 1."""
+
+    def __init__(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, active: bool = True):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(outputs)
+        self.activation = nn.ReLU(inplace=True) if active else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(b, inputs, h, w)` to `(b, outputs, h / stride, w / stride)`."""
+        return self.activation(self.norm(self.conv(x)))  # type: ignore[no-any-return]
+
+    def fuse(self) -> None:
+        """Fold the batch norm into the convolution: the same numbers in evaluation mode, in one step."""
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.conv = fuse_conv_bn_eval(self.conv, self.norm)
+            self.norm = nn.Identity()
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions with a way around them."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first = ConvNorm(channels, channels)
+        self.second = ConvNorm(channels, channels, active=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(b, channels, h, w)` to the same shape."""
+        return functional.relu(x + self.second(self.first(x)))
+
+
+def output_layer(channels: int) -> nn.Conv2d:
+    """The last convolution; every point begins with a score of 1 % and a box four strides wide."""
+    layer = nn.Conv2d(channels, OUTPUTS, 1)
+    nn.init.normal_(layer.weight, std=0.01)
+    layer.bias = nn.Parameter(torch.tensor([-4.6] + 4 * [0.7] + 10 * [0.0]))
+    return layer
+
+
+class CompactNet(nn.Module):
+    """Dense small convolutions (faster on a CPU than depthwise ones), a feature pyramid, and a head per stride.
+
+    Args:
+        stem: channels after the first and the second halving of the picture.
+        stages: channels at strides 8, 16 and 32.
+        blocks: residual blocks at strides 8, 16 and 32.
+        pyramid: channels of the feature pyramid and of the heads.
+    """
+
+    def __init__(
+        self,
+        stem: tuple[int, int] = (16, 24),
+        stages: tuple[int, int, int] = (48, 64, 96),
+        blocks: tuple[int, int, int] = (1, 2, 2),
+        pyramid: int = 48,
+    ):
+        super().__init__()
+        self.stem = nn.Sequential(ConvNorm(3, stem[0], stride=2), ConvNorm(stem[0], stem[1], stride=2))
+        inputs = (stem[1], *stages[:-1])
+        self.stages = nn.ModuleList(
+            nn.Sequential(ConvNorm(into, channels, stride=2), *(Residual(channels) for _ in range(n_blocks)))
+            for into, channels, n_blocks in zip(inputs, stages, blocks, strict=True)
+        )
+        self.lateral = nn.ModuleList(ConvNorm(channels, pyramid, kernel=1) for channels in stages)
+        self.smooth = nn.ModuleList(ConvNorm(pyramid, pyramid) for _ in stages)
+        self.head = nn.ModuleList(nn.Sequential(ConvNorm(pyramid, pyramid), output_layer(pyramid)) for _ in stages)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """`(b, 3, h, w)` normalised, h and w multiples of 32, to `(b, points, 15)`; points as in `grid_points`."""
+        x = self.stem(pixels)
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        outputs: list[Tensor] = []
+        above: Tensor | None = None
+        for level in reversed(range(len(features))):
+            feature = self.lateral[level](features[level])
+            if above is not None:
+                feature = feature + functional.interpolate(above, scale_factor=2.0, mode="nearest")
+            above = self.smooth[level](feature)
+            outputs.insert(0, self.head[level](above).permute(0, 2, 3, 1).flatten(1, 2))
+        return torch.cat(outputs, 1)
+
+    def fuse(self) -> "CompactNet":
+        """Fold every batch norm into its convolution; for evaluation only."""
+        for module in list(self.modules()):
+            if isinstance(module, ConvNorm):
+                module.fuse()
+        return self
+
+
+def grid_points(height_px: int, width_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """The middle (x, y) of every point of the network and its stride, in pixels of the input.
+
+    >>> points_xy, stride_px = grid_points(32, 64)
+    >>> points_xy[:2].tolist(), points_xy[-1].tolist(), len(stride_px)
+    ([[4.0, 4.0], [12.0, 4.0]], [48.0, 16.0], 42)
+    """
+    points, strides = [], []
+    for stride in STRIDES_PX:
+        y, x = np.mgrid[: height_px // stride, : width_px // stride]
+        points.append((np.stack([x, y], -1).reshape(-1, 2) + 0.5) * stride)
+        strides.append(np.full(x.size, stride))
+    return np.concatenate(points).astype(np.float32), np.concatenate(strides).astype(np.float32)
+
+
+def decode_boxes(outputs: Tensor, points_xy: Tensor, stride_px: Tensor) -> Tensor:
+    """Boxes (x1 y1 x2 y2, input pixels) of `(…, points, 15)` raw outputs."""
+    distances = outputs[..., 1:5].clamp(max=MAX_LOG_DISTANCE).exp() * stride_px[:, None]
+    return torch.cat([points_xy - distances[..., :2], points_xy + distances[..., 2:]], -1)
+
+
+def decode_landmarks(outputs: Tensor, points_xy: Tensor, stride_px: Tensor) -> Tensor:
+    """Landmarks `(…, points, 5, 2)` in input pixels of `(…, points, 15)` raw outputs."""
+    offsets = outputs[..., 5:].reshape(*outputs.shape[:-1], 5, 2)
+    return points_xy[:, None] + offsets * stride_px[:, None, None]
+
+
+class _Geometry(NamedTuple):
+    """How a frame becomes an input: shrunk to (height_px, width_px), then padded right and below."""
+
+    height_px: int
+    width_px: int
+    padded_height_px: int
+    padded_width_px: int
+
+
+def _input_geometry(height_px: int, width_px: int, max_side_px: int) -> _Geometry:
+    scale = min(1.0, max_side_px / max(height_px, width_px))
+    height, width = max(1, round(height_px * scale)), max(1, round(width_px * scale))
+    multiple = STRIDES_PX[-1]
+    return _Geometry(height, width, -(-height // multiple) * multiple, -(-width // multiple) * multiple)
+
+
+class CompactDetector:
+    """Finds faces with a `CompactNet`; satisfies `fer_models.detection.FaceDetector`.
+
+    Args:
+        network: the trained network; taken over (fused, moved, cast).
+        chunk_frames: the network always sees this many frames at once (the last chunk is filled up), so that the
+            batch a frame comes in never changes its faces by a bit.
+        max_side_px: larger frames are shrunk so that their long side is this; smaller ones are never enlarged.
+    """
+
+    def __init__(
+        self,
+        network: CompactNet,
+        *,
+        score_threshold: float,
+        mean: float = 0.5,
+        std: float = 0.25,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        max_side_px: int = 640,
+        chunk_frames: int = 8,
+        nms_iou: float = 0.4,
+        name: str = "compact",
+        sha256: str = "",
+    ):
+        self.name, self.sha256, self.score_threshold = name, sha256, score_threshold
+        self.mean, self.std = mean, std
+        self.device = device or torch.device("cpu")
+        self.dtype = dtype or autocast_dtype(self.device)
+        self.max_side_px, self.chunk_frames, self.nms_iou = max_side_px, chunk_frames, nms_iou
+        network = network.eval().fuse().to(self.device, self.dtype)
+        self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def load(cls, folder: Path, *, device: torch.device) -> "CompactDetector":
+        """The detector of a model folder.
+
+        Raises:
+            WeightsError: if the folder's files are missing, damaged or do not belong together.
+        """
+        weights, card = load_model_folder(folder)
+        network = CompactNet(**card.architecture_options)
+        network.load_state_dict(weights)
+        if card.score_threshold is None:
+            raise ValueError(f"{folder}: the card of a detector needs a score_threshold")
+        return cls(
+            network,
+            score_threshold=card.score_threshold,
+            mean=card.mean,
+            std=card.std,
+            device=device,
+            name=card.name,
+            sha256=card.sha256,
+        )
+
+    @torch.inference_mode()
+    def detect(self, pixels: np.ndarray) -> FaceBatch:
+        """Faces of `(n, h, w, 3)` uint8 RGB frames, ordered by frame, then by falling score; n may be 0.
+
+        Boxes are clipped to the frame; landmarks are not, as those of a face cut off by the edge lie outside.
+
+        Raises:
+            ValueError: if `pixels` has another shape or dtype.
+        """
+        if pixels.ndim != 4 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
+            raise ValueError(f"pixels must be (n, h, w, 3) uint8, got {pixels.shape} {pixels.dtype}")
+        chunks = [
+            self._detect_chunk(pixels[start : start + self.chunk_frames], start)
+            for start in range(0, len(pixels), self.chunk_frames)
+        ]
+        if not chunks:
+            return FaceBatch.empty()
+        return FaceBatch(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
+
+    def _detect_chunk(self, pixels: np.ndarray, first_frame: int) -> tuple[np.ndarray, ...]:
+        """Arrays of a `FaceBatch` for at most `chunk_frames` frames."""
+        height, width = pixels.shape[1:3]
+        geometry = _input_geometry(height, width, self.max_side_px)
+        outputs = self.network(self._input(pixels, geometry))[: len(pixels)].float()
+        scores = outputs[..., 0].sigmoid()
+        frame, point = torch.nonzero(scores >= self.score_threshold, as_tuple=True)
+
+        points_xy, stride_px = (
+            torch.from_numpy(array).to(self.device)[point]
+            for array in grid_points(geometry.padded_height_px, geometry.padded_width_px)
+        )
+        found, score = outputs[frame, point], scores[frame, point]
+        boxes = decode_boxes(found, points_xy, stride_px)
+        # Each frame's boxes are moved to a place of their own, in float64: there the sum is exact, so that the overlaps
+        # do not depend on the frame's place in the batch (as they do in `batched_nms`).
+        keep = nms(boxes.double() + frame[:, None] * FRAME_OFFSET_PX, score.double(), self.nms_iou)
+        # NMS orders by score: a stable sort by frame gives the order of a FaceBatch.
+        keep = keep[torch.argsort(frame[keep], stable=True)]
+
+        to_frame = torch.tensor([width / geometry.width_px, height / geometry.height_px], device=self.device)
+        limit = torch.tensor([width, height], dtype=torch.float32, device=self.device)
+        corners = (boxes[keep].reshape(-1, 2, 2) * to_frame).clamp(min=0).minimum(limit)
+        landmarks = decode_landmarks(found[keep], points_xy[keep], stride_px[keep]) * to_frame
+        faces = (frame[keep] + first_frame, corners.flatten(1), landmarks, score[keep])
+        return tuple(tensor.cpu().numpy() for tensor in faces)
+
+    def _input(self, pixels: np.ndarray, geometry: _Geometry) -> Tensor:
+        """Shrink, normalise and pad frames to `(chunk_frames, 3, padded_h, padded_w)`; the padding is mean grey."""
+        x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self.device).permute(0, 3, 1, 2)
+        if x.shape[-2:] != (geometry.height_px, geometry.width_px):
+            if self.device.type != "cpu":
+                x = x.float()  # only the CPU resizes uint8
+            x = functional.interpolate(x, size=geometry[:2], mode="bilinear", antialias=True)
+        shape = (self.chunk_frames, 3, geometry.padded_height_px, geometry.padded_width_px)
+        padded = torch.zeros(shape, dtype=self.dtype, device=self.device).contiguous(memory_format=torch.channels_last)
+        normalised = (x.to(self.dtype) - 255 * self.mean) / (255 * self.std)
+        padded[: len(pixels), :, : geometry.height_px, : geometry.width_px] = normalised
+        return padded

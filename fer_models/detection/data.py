@@ -1,0 +1,139 @@
+"""Training data of the compact detector: photographs with a teacher's faces, and the endless inputs made of them.
+
+The parquet file holds a row per photograph: `image` (JPEG or PNG bytes), `source`, and `faces`, a list of boxes
+(x1 y1 x2 y2 px) with the teacher's score and ten landmark coordinates (five x, y pairs).
+"""
+
+import hashlib
+import io
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from fer_models.detection.augmentation import MIN_FACE_PX, Picture, distort_colours, mosaic, random_tile
+from fer_models.detection.targets import assign_targets, face_size_px
+
+MAX_PHOTO_SIDE_PX = 800
+# A source counts by the square root of its number of photographs; these show few kinds of scene and count less.
+NARROW_SOURCES = {"street_fashion_ccp": 0.4, "muxspace": 0.35, "pedestrians_lschen": 0.6}
+# Sources of people: what the teacher is half sure of is mostly a face. Elsewhere it is mostly an animal or a pattern.
+PEOPLE_SOURCES = {
+    "street_fashion_ccp",
+    "pedestrians_lschen",
+    "muxspace",
+    "mask_wearing",
+    "azure_face",
+    "human_samples",
+    "detector_demos",
+}
+MIN_SCORE_PEOPLE, MIN_SCORE_ELSEWHERE = 0.55, 0.8
+
+
+class FaceDataError(Exception):
+    """A file of training photographs cannot be used."""
+
+
+@dataclass(frozen=True, eq=False)
+class Photo(Picture):
+    """A photograph with the faces that the teacher found."""
+
+    source: str
+    held_out: bool
+
+
+def read_photos(path: Path) -> list[Photo]:
+    """Every photograph of the file, decoded; about one in twenty is held out, chosen by the hash of its bytes.
+
+    Raises:
+        FaceDataError: if the file cannot be read, a column is missing, or a picture is damaged.
+    """
+    try:
+        rows = pq.read_table(path, columns=["image", "source", "faces"]).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise FaceDataError(f"{path}: not a Parquet file of face photographs: {error}") from error
+    photos = []
+    for number, row in enumerate(rows):
+        try:
+            photos.append(_photo_of(row))
+        except (UnidentifiedImageError, OSError, KeyError, TypeError, ValueError) as error:
+            raise FaceDataError(f"{path}: row {number} is not a photograph with faces: {error}") from error
+    if not photos:
+        raise FaceDataError(f"{path}: holds no photograph")
+    return photos
+
+
+def _photo_of(row: dict[str, Any]) -> Photo:
+    image = Image.open(io.BytesIO(row["image"])).convert("RGB")
+    full_width = image.width
+    image.thumbnail((MAX_PHOTO_SIDE_PX, MAX_PHOTO_SIDE_PX))
+    scale = image.width / full_width
+    faces = row["faces"] or []
+    boxes = np.array([[face[key] for key in ("x1", "y1", "x2", "y2")] for face in faces], np.float32).reshape(-1, 4)
+    landmarks = np.array([face["landmarks"] for face in faces], np.float32).reshape(-1, 5, 2)
+    score = np.array([face["score"] for face in faces], np.float32)
+    min_score = MIN_SCORE_PEOPLE if row["source"] in PEOPLE_SOURCES else MIN_SCORE_ELSEWHERE
+    sure = (score >= min_score) & (face_size_px(boxes) * scale >= MIN_FACE_PX)
+    held_out = int.from_bytes(hashlib.sha256(row["image"]).digest()[:4], "big") % 20 == 0
+    return Photo(np.array(image), boxes * scale, landmarks * scale, sure, row["source"], held_out)
+
+
+def photo_weights(photos: list[Photo]) -> np.ndarray:
+    """How often each photograph is drawn, `(n,)`, sum 1: sources weigh less than their share, narrow ones least."""
+    count = Counter(photo.source for photo in photos)
+    weight = np.array([NARROW_SOURCES.get(p.source, 1.0) / math.sqrt(count[p.source]) for p in photos])
+    share: np.ndarray = weight / weight.sum()
+    return share
+
+
+class FaceInputs(Dataset[dict[str, Tensor]]):
+    """Sample number i of an endless series of distorted inputs, each of them decided by (seed, i) alone."""
+
+    def __init__(self, photos: list[Photo], *, size_px: int, seed: int, mosaic_share: float = 0.35):
+        self.photos, self.size_px, self.seed, self.mosaic_share = photos, size_px, seed, mosaic_share
+        self.cumulative = np.cumsum(photo_weights(photos))
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        """`pixels` (3, size, size) uint8 and the arrays of `assign_targets`, as tensors."""
+        rng = np.random.default_rng((self.seed, number))
+        size = self.size_px
+        if rng.random() < self.mosaic_share:
+            x, y = rng.integers(int(size * 0.35), int(size * 0.65), 2).tolist()
+            sizes = [(x, y), (size - x, y), (x, size - y), (size - x, size - y)]
+            tile = mosaic([random_tile(self._draw(rng), size_px, rng) for size_px in sizes], (x, y), size)
+        else:
+            tile = random_tile(self._draw(rng), (size, size), rng)
+        pixels = distort_colours(tile.pixels, rng)
+        targets = assign_targets(tile.boxes_xyxy, tile.landmarks_xy, tile.sure, size, size)
+        arrays = {"pixels": np.ascontiguousarray(pixels.transpose(2, 0, 1)), **targets}
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def _draw(self, rng: np.random.Generator) -> Photo:
+        return self.photos[min(int(np.searchsorted(self.cumulative, rng.random())), len(self.photos) - 1)]
+
+
+class EpochNumbers(Sampler[int]):
+    """The sample numbers of an epoch: the next `samples` of the series, so that a resumed run draws the same ones."""
+
+    def __init__(self, samples: int):
+        self.samples, self.epoch = samples, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.epoch * self.samples, (self.epoch + 1) * self.samples))
+
+    def __len__(self) -> int:
+        return self.samples

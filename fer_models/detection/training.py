@@ -1,0 +1,293 @@
+"""Training of the compact detector: the Lightning module, and the function that makes a model folder."""
+
+import copy
+import dataclasses
+import logging
+import math
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from fer_models.detection.compact import CompactDetector, CompactNet, grid_points
+from fer_models.detection.data import EpochNumbers, FaceInputs, Photo, read_photos
+from fer_models.detection.evaluation import FOUND_IOU, Matches, match_hits
+from fer_models.detection.losses import detection_losses
+from fer_models.device import autocast_dtype, choose_device
+from fer_models.weights import ModelCard, save_model_folder, sha256_of
+
+log = logging.getLogger(__name__)
+
+MEAN, STD = 0.5, 0.25
+LOSS_WEIGHTS = {"score": 1.0, "box": 2.0, "landmarks": 5.0}
+INPUT_SIZE_PX = 256
+WEIGHT_DECAY, EMA_DECAY = 0.01, 0.999
+VALIDATE_EVERY_EPOCHS = 5
+CHECKPOINT_NAME = "last.ckpt"
+THRESHOLDS = np.arange(0.2, 0.8, 0.02).round(2)
+LICENCE_NOTE = (
+    "Weights trained by Fervid's own flow on teacher labels (YuNet) over photographs from research data sets; "
+    "the photographs are not openly licensed and are not part of this package."
+)
+
+
+def held_out_detector(network: CompactNet, device: torch.device) -> CompactDetector:
+    """A detector to choose a threshold with: it keeps weak hits, and takes one photograph at a time."""
+    return CompactDetector(network, score_threshold=0.05, mean=MEAN, std=STD, device=device, chunk_frames=1)
+
+
+def match_photo(detector: CompactDetector, photo: Photo) -> Matches:
+    """What the detector finds in a photograph, matched with the teacher's faces."""
+    faces = detector.detect(photo.pixels[None])
+    return match_hits(faces.boxes_xyxy, faces.det_score, photo.boxes_xyxy, photo.sure, min_iou=FOUND_IOU)
+
+
+class DetectorTraining(lightning.LightningModule):
+    """Trains a `CompactNet`; after some epochs says how well the averaged weights do on the held-out photographs."""
+
+    points_xy: Tensor
+    stride_px: Tensor
+
+    def __init__(self, network: CompactNet, held_out: list[Photo], learning_rate: float):
+        super().__init__()
+        self.network, self.held_out, self.learning_rate = network, held_out, learning_rate
+        points_xy, stride_px = grid_points(INPUT_SIZE_PX, INPUT_SIZE_PX)
+        self.register_buffer("points_xy", torch.from_numpy(points_xy), persistent=False)
+        self.register_buffer("stride_px", torch.from_numpy(stride_px), persistent=False)
+        self.trained_s = 0.0
+        self._matches: list[Matches] = []
+        self._losses: list[float] = []
+        self._epoch_started_s = 0.0
+
+    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+        """The weighted sum of the losses of a batch of `FaceInputs`."""
+        pixels = ((batch["pixels"].float() / 255 - MEAN) / STD).contiguous(memory_format=torch.channels_last)
+        outputs = self.network(pixels)
+        with torch.autocast(self.device.type, enabled=False):
+            losses = detection_losses(outputs.float(), batch, self.points_xy, self.stride_px)
+        total = sum((LOSS_WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros((), device=self.device))
+        self._losses.append(total.item())
+        return total
+
+    def on_train_epoch_start(self) -> None:
+        """Start the clock of the epoch."""
+        self._losses, self._epoch_started_s = [], time.monotonic()
+
+    def on_train_epoch_end(self) -> None:
+        """Log loss, learning rate and the time left."""
+        epoch_s = time.monotonic() - self._epoch_started_s
+        self.trained_s += epoch_s
+        epochs = self.trainer.max_epochs or 0
+        left_s = (epochs - self.current_epoch - 1) * self.trained_s / (self.current_epoch + 1)
+        log.info(
+            "epoch %d/%d: loss %.3f, learning rate %.2g, %.0f s, about %.0f min left",
+            self.current_epoch + 1,
+            epochs,
+            sum(self._losses) / max(1, len(self._losses)),
+            self.trainer.optimizers[0].param_groups[0]["lr"],
+            epoch_s,
+            left_s / 60,
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        """Take the averaged weights, which the callback has just put in place, as a detector."""
+        self._matches, self._detector = [], held_out_detector(copy.deepcopy(self.network), self.device)
+
+    def validation_step(self, number: Tensor, batch_index: int) -> None:
+        """Match what is found in held-out photograph `number` with the teacher's faces."""
+        self._matches.append(match_photo(self._detector, self.held_out[int(number)]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log recall and precision at the threshold with the greatest F1."""
+        found = Matches.join(self._matches)
+        threshold = found.best_threshold(THRESHOLDS)
+        log.info(
+            "epoch %d: held out: recall %.3f, precision %.3f at score %.2f, AP %.3f",
+            self.current_epoch + 1,
+            found.recall(threshold),
+            found.precision(threshold),
+            threshold,
+            found.average_precision(),
+        )
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; the learning rate rises over the first steps, then falls as a cosine to 1 %."""
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=WEIGHT_DECAY)
+        total = int(self.trainer.estimated_stepping_batches)
+        warm_up = min(300, total // 10 + 1)
+
+        def factor(step: int) -> float:
+            if step < warm_up:
+                return (step + 1) / warm_up
+            return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, total - warm_up)))) / 2
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the time spent, so that a resumed run counts on."""
+        checkpoint["trained_s"] = self.trained_s
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the time spent."""
+        self.trained_s = checkpoint["trained_s"]
+
+
+def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """An exponential moving average over weights that follows faster at first, so that it soon forgets the start."""
+
+    def average(averaged: Tensor, current: Tensor, n_averaged: Tensor | int) -> Tensor:
+        return averaged + (current - averaged) * max(1 - decay, 10 / (10 + int(n_averaged)))
+
+    return average
+
+
+def train_detector(
+    data: Path,
+    out: Path,
+    *,
+    epochs: int,
+    name: str = "compact",
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    batch_size: int = 32,
+    learning_rate: float = 2e-3,
+    samples_per_epoch: int | None = None,
+    n_workers: int = 1,
+    network_options: dict[str, Any] | None = None,
+) -> Path:
+    """Train the compact detector on the photographs in `data` and write the model folder `out`.
+
+    A checkpoint is written after each epoch to `out`/checkpoints.
+
+    Args:
+        data: a Parquet file as `fer_models.detection.data` describes it.
+        out: the model folder to make.
+        epochs: how often to go through the samples; the learning rate falls to 1 % over them.
+        name: the name on the card.
+        device: "auto", "cpu" or "cuda".
+        resume: go on from the checkpoint in `out`, if there is one, with the same other settings.
+        samples_per_epoch: distorted inputs in an epoch; by default as many as there are photographs to learn from.
+        n_workers: processes that make inputs; 0: made between the steps.
+        network_options: keyword arguments of `CompactNet`.
+
+    Returns:
+        `out`, with `model.safetensors` and `model.json` in it.
+
+    Raises:
+        FaceDataError: if `data` cannot be used.
+    """
+    lightning.seed_everything(seed, verbose=False)
+    photos = read_photos(data)
+    learned, held_out = ([photo for photo in photos if photo.held_out is held] for held in (False, True))
+    samples = samples_per_epoch or len(learned)
+    log.info("%d photographs to learn from, %d held out, %d inputs an epoch", len(learned), len(held_out), samples)
+    network = CompactNet(**(network_options or {}))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = DetectorTraining(network, held_out, learning_rate)
+    checkpoint = out / "checkpoints" / CHECKPOINT_NAME
+    trainer = _trainer(checkpoint.parent, epochs, choose_device(device))
+    trainer.fit(
+        module,
+        DataLoader(
+            FaceInputs(learned, size_px=INPUT_SIZE_PX, seed=seed),
+            batch_size,
+            sampler=EpochNumbers(samples),
+            num_workers=n_workers,
+            persistent_workers=n_workers > 0,
+        ),
+        DataLoader(range(len(held_out))),  # type: ignore[arg-type]
+        ckpt_path=checkpoint if resume and checkpoint.is_file() else None,
+        weights_only=True,
+    )
+    settings = {
+        "epochs": epochs,
+        "seed": seed,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": WEIGHT_DECAY,
+        "ema_decay": EMA_DECAY,
+        "samples_per_epoch": samples,
+    }
+    card = ModelCard(
+        name=name,
+        task="detector",
+        architecture="compact",
+        architecture_options=network_options or {},
+        data={"photographs": len(learned), "held_out": len(held_out), "sha256": sha256_of(data)},
+        settings=settings,
+    )
+    save_detector(checkpoint, out, card, held_out)
+    return out
+
+
+def _trainer(checkpoints: Path, epochs: int, device: torch.device) -> lightning.Trainer:
+    last = ModelCheckpoint(
+        checkpoints, CHECKPOINT_NAME.removesuffix(".ckpt"), save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    return lightning.Trainer(
+        max_epochs=epochs,
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        precision="bf16-mixed" if autocast_dtype(device) == torch.bfloat16 else "32-true",
+        gradient_clip_val=5.0,
+        check_val_every_n_epoch=min(VALIDATE_EVERY_EPOCHS, epochs),
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[WeightAveraging(avg_fn=_moving_average(EMA_DECAY)), last],
+    )
+
+
+def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[Photo]) -> ModelCard:
+    """Write the averaged weights of a checkpoint as a model folder; the threshold is the best on `held_out`.
+
+    Args:
+        card: what is known before: name, data and settings; the rest is filled in.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    weights = {name.removeprefix("network."): tensor for name, tensor in state["state_dict"].items()}
+    weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    network = CompactNet(**card.architecture_options)
+    network.load_state_dict(weights)
+    n_parameters = sum(parameter.numel() for parameter in network.parameters())
+    detector = held_out_detector(network, torch.device("cpu"))
+    found = Matches.join(match_photo(detector, photo) for photo in held_out)
+    threshold = found.best_threshold(THRESHOLDS)
+    metrics = {
+        "recall": round(found.recall(threshold), 4),
+        "precision": round(found.precision(threshold), 4),
+        "average_precision": round(found.average_precision(), 4),
+    }
+    log.info("saving %s: threshold %.2f, held out: %s", out, threshold, metrics)
+    card = dataclasses.replace(
+        card,
+        mean=MEAN,
+        std=STD,
+        score_threshold=threshold,
+        parameters=n_parameters,
+        metrics={"held_out": metrics},
+        protocol=(
+            f"Against the teacher's labels in the held-out photographs, IoU {FOUND_IOU}; "
+            "the threshold is the one with the greatest F1 there."
+        ),
+        settings=card.settings | {"epochs_done": state["epoch"] + 1},
+        versions={
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("torch", "torchvision", "lightning")},
+        },
+        training_s=round(state["trained_s"], 1),
+        licence_note=LICENCE_NOTE,
+    )
+    return save_model_folder(out, weights, card)

@@ -1,0 +1,30 @@
+"""Which device to compute on, and in which precision."""
+
+import torch
+
+
+class DeviceError(Exception):
+    """The device asked for is not there."""
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device for "auto" (CUDA if there is one), "cpu" or "cuda".
+
+    Raises:
+        DeviceError: if "cuda" is asked for and there is none.
+        ValueError: if the name is another one.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be one of auto, cpu, cuda; got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("cuda: no CUDA device can be used here; choose --device cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device computes it natively, else float32.
+
+    On a CPU with AVX512-BF16 small CNNs ran about twice as fast in bfloat16; without, it is slower than float32.
+    """
+    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if native else torch.float32

@@ -1,0 +1,212 @@
+"""Pass 1: from the frames of a video to what each face in them looks like; stateless from frame to frame."""
+
+import dataclasses
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from fer_models.batches import FaceBatch, FrameBatch
+from fer_models.classification.classifier import EmotionClassifier
+from fer_models.crops import crop_faces, measure_crops
+from fer_models.detection import FaceDetector
+from fer_models.labels import EMOTIONS
+from fer_models.video import VideoInfo, read_frames_at
+
+# A batch takes at most this much memory (but always 8 frames): four of them are alive at a time.
+MAX_BATCH_BYTES = 64 * 2**20
+MIN_BATCH_FRAMES = 8
+CLASSIFY_CROPS = 256  # crops are gathered over batches: most batches hold fewer than the classifier takes at once
+
+
+@dataclass
+class StageTimes:
+    """Seconds spent waiting for each stage; decoding runs beside the others, so only its delay counts."""
+
+    decode_wait_s: float = 0.0
+    detect_s: float = 0.0
+    crop_s: float = 0.0
+    classify_s: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What was seen in the n planned frames of one segment, with m faces in them."""
+
+    frame_index: np.ndarray  # (n,) int64
+    pts_s: np.ndarray  # (n,) float64
+    decoded: np.ndarray  # (n,) bool, False where the decoder gave no picture
+    faces: FaceBatch  # `frame` is the position among the n frames
+    probabilities: np.ndarray  # (m, 7) float32
+    blur: np.ndarray  # (m,) float32, variance of the Laplacian of the grey crop
+    brightness: np.ndarray  # (m,) float32, mean grey level of the crop, 0 to 255
+
+
+@dataclass(eq=False)
+class _SegmentInProgress:
+    """What has been seen so far in one segment; crops wait here until there are enough for the classifier."""
+
+    frame_index: np.ndarray
+    decoded: np.ndarray
+    faces: list[FaceBatch] = field(default_factory=list)
+    measures: list[np.ndarray] = field(default_factory=list)
+    probabilities: list[np.ndarray] = field(default_factory=list)
+    crops: list[torch.Tensor] = field(default_factory=list)
+
+    def classify(self, classifier: EmotionClassifier) -> None:
+        """Turn the waiting crops into probabilities."""
+        if self.crops:
+            self.probabilities.append(classifier.predict(torch.cat(self.crops)))
+            self.crops.clear()
+
+    def finish(self, pts_s: np.ndarray) -> Observation:
+        """Everything seen, as one."""
+        faces = [FaceBatch.empty(), *self.faces]
+        fields = (f.name for f in dataclasses.fields(FaceBatch))
+        measures = np.concatenate([np.empty((0, 2), np.float32), *self.measures])
+        return Observation(
+            self.frame_index,
+            pts_s,
+            self.decoded,
+            FaceBatch(*(np.concatenate([getattr(batch, name) for batch in faces]) for name in fields)),
+            np.concatenate([np.empty((0, len(EMOTIONS)), np.float32), *self.probabilities]),
+            measures[:, 0],
+            measures[:, 1],
+        )
+
+
+def observe_segments(
+    info: VideoInfo,
+    segments: list[np.ndarray],
+    *,
+    detector: FaceDetector,
+    classifier: EmotionClassifier,
+    min_face_px: float = 12.0,
+    batch_size: int = 32,
+    on_frames: Callable[[int], None] = lambda n_frames: None,
+    times: StageTimes | None = None,
+) -> Iterator[Observation]:
+    """See what is in the planned frames, one `Observation` for each segment as soon as it is complete.
+
+    The video is read straight through: segments only say where to cut, and change no number.
+
+    Args:
+        info: from `probe`.
+        segments: the indices of the frames to look at, rising within and across segments.
+        detector: finds faces.
+        classifier: reads emotions.
+        min_face_px: faces whose box has a smaller geometric mean side are dropped.
+        batch_size: at most this many frames at a time; large frames come in smaller batches.
+        on_frames: called with the number of frames just seen.
+        times: where to add up the time per stage.
+
+    Raises:
+        VideoReadError: if the file cannot be opened any more.
+    """
+    times = times or StageTimes()
+    plan = np.concatenate([np.empty(0, np.int64), *segments])
+    frame_bytes = info.width_px * info.height_px * 3
+    batch_size = min(batch_size, max(MIN_BATCH_FRAMES, MAX_BATCH_BYTES // frame_bytes))
+    batches = _pieces(_read_ahead(read_frames_at(info, plan, batch_size=batch_size)), [s[-1] for s in segments], times)
+    with torch.inference_mode():
+        batch = next(batches, None)
+        for frame_index in segments:
+            segment = _SegmentInProgress(frame_index, np.zeros(len(frame_index), bool))
+            while batch is not None and batch.frame_index[0] <= frame_index[-1]:
+                _observe_batch(segment, batch, detector, classifier, min_face_px, times)
+                on_frames(len(batch))
+                batch = next(batches, None)
+            started_s = time.perf_counter()
+            segment.classify(classifier)
+            times.classify_s += time.perf_counter() - started_s
+            on_frames(int((~segment.decoded).sum()))
+            yield segment.finish(info.pts_s[frame_index])
+
+
+def _observe_batch(
+    segment: _SegmentInProgress,
+    frames: FrameBatch,
+    detector: FaceDetector,
+    classifier: EmotionClassifier,
+    min_face_px: float,
+    times: StageTimes,
+) -> None:
+    """Detect, crop and (once enough crops wait) classify the faces of one batch."""
+    place = np.searchsorted(segment.frame_index, frames.frame_index)
+    segment.decoded[place] = True
+    started_s = time.perf_counter()
+    faces = detector.detect(frames.pixels)
+    sides_px = faces.boxes_xyxy[:, 2:] - faces.boxes_xyxy[:, :2]
+    faces = faces.select(np.sqrt(np.maximum(sides_px.prod(axis=1), 0)) >= min_face_px)
+    detected_s = time.perf_counter()
+    times.detect_s += detected_s - started_s
+    if not len(faces):
+        return
+    on_device = (
+        torch.from_numpy(array).to(classifier.device)
+        for array in (frames.pixels, faces.frame, faces.boxes_xyxy, faces.landmarks_xy)
+    )
+    crops = crop_faces(*on_device, size_px=classifier.size_px)
+    segment.measures.append(torch.stack(measure_crops(crops), dim=1).cpu().numpy())
+    segment.faces.append(dataclasses.replace(faces, frame=place[faces.frame]))
+    segment.crops.append(crops)
+    cropped_s = time.perf_counter()
+    times.crop_s += cropped_s - detected_s
+    if sum(map(len, segment.crops)) >= CLASSIFY_CROPS:
+        segment.classify(classifier)
+        times.classify_s += time.perf_counter() - cropped_s
+
+
+def _pieces(batches: Iterator[FrameBatch], last_frames: list[int], times: StageTimes) -> Iterator[FrameBatch]:
+    """Batches cut where a segment ends; `last_frames` holds each segment's last frame index."""
+    while True:
+        started_s = time.perf_counter()
+        batch = next(batches, None)
+        times.decode_wait_s += time.perf_counter() - started_s
+        if batch is None:
+            return
+        segment = np.searchsorted(last_frames, batch.frame_index)
+        for value in np.unique(segment):
+            keep = slice(*np.searchsorted(segment, [value, value + 1]))
+            yield FrameBatch(batch.pixels[keep], batch.frame_index[keep], batch.pts_s[keep])
+
+
+def _read_ahead(batches: Iterator[FrameBatch]) -> Iterator[FrameBatch]:
+    """The same batches, decoded in another thread while the last one is being worked on; at most one waits."""
+    waiting: queue.Queue[FrameBatch | BaseException | None] = queue.Queue(maxsize=1)
+    stop = threading.Event()
+
+    def put(item: FrameBatch | BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                return waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def decode() -> None:
+        try:
+            for batch in batches:
+                put(batch)
+                if stop.is_set():
+                    break
+            put(None)
+        except BaseException as error:  # goes on in the reading thread
+            put(error)
+        finally:
+            if hasattr(batches, "close"):
+                batches.close()  # closes the file, in the thread that opened it
+
+    thread = threading.Thread(target=decode, name="decode", daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()

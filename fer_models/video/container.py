@@ -1,0 +1,107 @@
+"""Opening video files and still pictures; the libraries' errors become a `VideoReadError` that names the file."""
+
+from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import av.container
+import numpy as np
+from PIL import Image, ImageOps
+
+logger = logging.getLogger(__name__)
+
+
+class VideoReadError(Exception):
+    """A file cannot be read as a video; says which and why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def check_readable(path: Path) -> None:
+    """Make sure that a path is a file with something in it that may be read.
+
+    Raises:
+        VideoReadError: if not.
+    """
+    try:
+        if path.is_dir():
+            raise VideoReadError(path, "is a folder, not a video")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise VideoReadError(path, "is empty (0 bytes)")
+    except OSError as error:
+        raise VideoReadError(path, error.strerror or str(error)) from error
+
+
+@contextmanager
+def open_container(path: Path) -> Iterator[av.container.InputContainer]:
+    """Open a file with PyAV, and close it whatever happens.
+
+    Raises:
+        VideoReadError: if FFmpeg does not recognise the file.
+    """
+    try:
+        # Absolute, as FFmpeg would take "a:b.mp4" for a protocol.
+        container = av.open(str(path.absolute()), metadata_errors="replace")
+    except av.FFmpegError as error:
+        reason = f"not a video, or cut off before its index was written ({error.strerror})"
+        raise VideoReadError(path, reason) from error
+    with container:
+        yield container
+
+
+def decoding_stream(container: av.container.InputContainer, stream_index: int) -> av.VideoStream:
+    """The video stream with this index among all streams of the file, set up to decode on all cores."""
+    stream = next(stream for stream in container.streams.video if stream.index == stream_index)
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def packets_until_damage(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[av.Packet[av.VideoStream]]:
+    """The packets of a stream, up to its end or to where the container is broken; the last one, empty, flushes."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except av.FFmpegError as error:
+            logger.warning("%s: nothing can be read from here on (%s)", container.name, error.strerror)
+            return
+        yield packet
+
+
+def decode_packet(packet: av.Packet[av.VideoStream]) -> list[av.VideoFrame]:
+    """The frames that a packet completes; none where its data are damaged, for which each codec has its own error."""
+    try:
+        return packet.decode()
+    except av.FFmpegError:
+        return []
+
+
+def open_image(path: Path) -> np.ndarray:
+    """A still picture, turned as its EXIF orientation says: (h, w, 3) uint8 RGB.
+
+    Raises:
+        VideoReadError: if Pillow cannot read it.
+    """
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):  # convert() would clip at 255
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            return np.asarray(upright.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise VideoReadError(path, f"not a picture that can be read ({error})") from error

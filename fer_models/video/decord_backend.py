@@ -1,0 +1,55 @@
+"""Frames from decord 0.6, whose errors become a `VideoReadError`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_models.video.container import VideoReadError
+
+
+def decord_module() -> Any:
+    """The package decord, or None where it is not installed: it has wheels for 64-bit x86 Linux and Windows only."""
+    try:
+        import decord
+    except (ImportError, OSError):  # OSError: its own libraries do not load
+        return None
+    decord.logging.set_level(decord.logging.QUIET)
+    return decord
+
+
+def open_decord(path: Path, n_frames: int) -> Any:
+    """A `decord.VideoReader` that counts the frames as we do.
+
+    Raises:
+        VideoReadError: if there is none.
+    """
+    decord = decord_module()
+    if decord is None:
+        raise VideoReadError(path, "decord is not installed here")
+    try:
+        # Without fault_tol, decord repeats the last good picture in place of one that does not decode.
+        reader = decord.VideoReader(str(path.absolute()), fault_tol=1e-9)
+    except (decord.DECORDError, RuntimeError) as error:
+        raise VideoReadError(path, "decord cannot open it") from error
+    if len(reader) != n_frames:
+        raise VideoReadError(path, f"decord counts {len(reader)} frames where {n_frames} are shown")
+    return reader
+
+
+def decord_batches(path: Path, n_frames: int, frame_index: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """The pictures of the frames asked for, batch by batch: (b, h, w, 3) uint8 RGB.
+
+    Raises:
+        VideoReadError: if decord cannot read the file, or when it meets damage, which it cannot step over.
+    """
+    reader = open_decord(path, n_frames)
+    decord = decord_module()
+    for start in range(0, len(frame_index), batch_size):
+        index = frame_index[start : start + batch_size]
+        try:
+            pixels: np.ndarray = reader.get_batch(index).asnumpy()
+        except (decord.DECORDError, decord.DECORDLimitReachedError) as error:
+            raise VideoReadError(path, f"decord cannot read frames {index[0]} to {index[-1]}") from error
+        yield pixels

@@ -1,0 +1,87 @@
+"""Which frames to read, and how to cut them into segments: arithmetic on presentation times, no file in sight."""
+
+from itertools import pairwise
+
+import numpy as np
+
+# Containers such as Matroska round times to whole milliseconds: a frame that is early by less is on time.
+ROUNDING_S = 1e-3
+
+
+def frames_to_sample(
+    pts_s: np.ndarray, *, fps: float | None = None, start_s: float | None = None, end_s: float | None = None
+) -> np.ndarray:
+    """Indices (int64, rising) of the frames to read, of those in `[start_s, end_s)`.
+
+    With `fps`, a grid of that many ticks per second starts at the first frame of the video, so that reading by segments
+    takes the same frames as reading straight through. Each tick takes the first frame at or after it (a frame up to
+    1 ms early counts as on time); a frame is never taken twice. Without `fps`, every frame is taken.
+
+    Args:
+        pts_s: (n,) presentation times of all frames of the video, rising, in seconds.
+        fps: frames to take per second of video.
+        start_s: first moment to read, in the video's own time; None is the beginning.
+        end_s: first moment not to read any more; None is the end.
+
+    Raises:
+        ValueError: if `fps` is not a positive number, or `end_s` lies before `start_s`.
+
+    >>> frames_to_sample(np.array([0.0, 0.04, 0.08, 0.12, 0.16, 0.20]), fps=10)
+    array([0, 3, 5])
+    >>> frames_to_sample(np.array([0.0, 0.04, 0.08, 0.12, 0.16, 0.20]), fps=10, start_s=0.1)
+    array([3, 5])
+    """
+    if fps is not None and not 0 < fps < np.inf:
+        raise ValueError(f"fps must be a positive number, got {fps}")
+    if start_s is not None and end_s is not None and end_s < start_s:
+        raise ValueError(f"end_s must not lie before start_s, got [{start_s}, {end_s})")
+    take = np.ones(len(pts_s), bool)
+    if fps is not None and len(pts_s):
+        ticks_passed = np.floor((pts_s - pts_s[0] + ROUNDING_S) * fps)
+        take[1:] = np.diff(ticks_passed) > 0
+    if start_s is not None:
+        take &= pts_s >= start_s
+    if end_s is not None:
+        take &= pts_s < end_s
+    return np.flatnonzero(take).astype(np.int64)
+
+
+def split_segments(pts_s: np.ndarray, segment_s: float) -> list[tuple[int, int]]:
+    """Cut times into spans of `[k * segment_s, (k + 1) * segment_s)`: a `(start, end)` slice for each that has frames.
+
+    Raises:
+        ValueError: if `segment_s` is under a millisecond.
+
+    >>> split_segments(np.array([0.0, 0.5, 1.0, 3.2]), 1.0)
+    [(0, 2), (2, 3), (3, 4)]
+    """
+    if not segment_s >= 1e-3:
+        raise ValueError(f"segment_s must be at least 0.001, got {segment_s}")
+    # In whole microseconds: in floating point, 0.6 // 0.2 is 2.
+    segment = np.rint(pts_s * 1e6).astype(np.int64) // round(segment_s * 1e6)
+    edges = [0, *(np.flatnonzero(np.diff(segment)) + 1).tolist(), len(pts_s)]
+    return [(start, end) for start, end in pairwise(edges) if start < end]
+
+
+def split_at_seeks(frame_index: np.ndarray, keyframe_index: np.ndarray, *, min_skip: int) -> list[tuple[int, int]]:
+    """Cut the frames to read where jumping to a keyframe saves decoding at least `min_skip` frames.
+
+    Args:
+        frame_index: (n,) rising indices of the frames to read.
+        keyframe_index: (k,) rising indices of the frames at which decoding can start.
+        min_skip: what a jump costs, counted in frames decoded.
+
+    Returns:
+        `(start, end)` slices of `frame_index`, in order.
+
+    >>> split_at_seeks(np.array([3, 5, 250, 251]), np.array([0, 100, 200]), min_skip=30)
+    [(0, 2), (2, 4)]
+    """
+    keyframe = keyframe_before(frame_index[1:], keyframe_index)
+    cuts = (np.flatnonzero(keyframe - frame_index[:-1] > min_skip) + 1).tolist()
+    return list(zip([0, *cuts], [*cuts, len(frame_index)], strict=True))
+
+
+def keyframe_before(frame_index: np.ndarray, keyframe_index: np.ndarray) -> np.ndarray:
+    """The last keyframe at or before each frame; -1 where decoding must start at the beginning of the file."""
+    return np.concatenate([[-1], keyframe_index])[np.searchsorted(keyframe_index, frame_index, side="right")]

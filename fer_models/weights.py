@@ -1,0 +1,142 @@
+"""Model folders: `model.safetensors` with a card, `model.json`, beside it; found by name or by path."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+PACKAGED_DIR = Path(__file__).parent / "weights"
+CARD_NAME = "model.json"
+WEIGHTS_NAME = "model.safetensors"
+
+
+class WeightsError(Exception):
+    """A model cannot be found, or its weights and its card do not agree."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is, what it takes and gives, how it was made and how well it does."""
+
+    name: str
+    task: str  # "emotion" or "detector"
+    architecture: str  # a name in the registry of architectures
+    architecture_options: dict[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()  # in the order of the outputs; empty for a detector
+    input_size_px: int | None = None  # height and width of a crop; None: any size
+    input_channels: int = 3
+    mean: float = 0.0  # inputs are (value / 255 - mean) / std
+    std: float = 1.0
+    temperature: float = 1.0  # logits are divided by it before the softmax
+    score_threshold: float | None = None  # detectors: the score from which a hit counts as a face
+    parameters: int = 0
+    metrics: dict[str, Any] = field(default_factory=dict)  # split -> figure -> value
+    protocol: str = ""  # how the metrics were measured
+    data: dict[str, Any] = field(default_factory=dict)  # what it was trained on, with a fingerprint
+    settings: dict[str, Any] = field(default_factory=dict)  # the recipe
+    versions: dict[str, str] = field(default_factory=dict)
+    training_s: float = 0.0
+    licence_note: str = ""
+    sha256: str = ""  # of the weights file
+
+    def as_json(self) -> dict[str, Any]:
+        """The card as `model.json` holds it."""
+        return dataclasses.asdict(self)
+
+    def summary(self) -> str:
+        """Its first measured figures in a few words, such as `PrivateTest: accuracy 0.690`."""
+        return "; ".join(
+            f"{split}: " + ", ".join(f"{figure} {value:.3f}" for figure, value in list(figures.items())[:3])
+            for split, figures in self.metrics.items()
+        )
+
+
+def user_models_dir() -> Path:
+    """Where models that a user trained or added are kept: `$XDG_DATA_HOME/fervid/models`."""
+    data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data_home) / "fervid" / "models"
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_folders() -> dict[str, Path]:
+    """Every model that can be named: those of the user first, then those in the package."""
+    folders: dict[str, Path] = {}
+    for parent in (PACKAGED_DIR, user_models_dir()):
+        for card in sorted(parent.glob(f"*/{CARD_NAME}")):
+            folders[card.parent.name] = card.parent
+    return folders
+
+
+def find_model(name: str, task: str | None = None) -> Path:
+    """The folder of a model (for `task`, if given), by its name or its folder.
+
+    Raises:
+        WeightsError: if there is no such model, or it is for something else.
+    """
+    folders = model_folders()
+    folder = folders.get(name) or Path(name)
+    if not (folder / CARD_NAME).is_file():
+        known = ", ".join(sorted(name for name, folder in folders.items() if task in (None, read_card(folder).task)))
+        raise WeightsError(f"{name}: no such model. Known: {known}; or give a model folder (one with a {CARD_NAME})")
+    if task is not None and (found := read_card(folder).task) != task:
+        raise WeightsError(f"{name}: a model for task {found!r}, but one for {task!r} is needed")
+    return folder
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of the model in `folder`.
+
+    Raises:
+        WeightsError: if the card is not readable or has unknown or missing fields.
+    """
+    path = folder / CARD_NAME
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return ModelCard(**{**values, "classes": tuple(values.get("classes", ()))})
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsError(f"{path}: not a readable model card: {error}") from error
+
+
+def load_model_folder(folder: Path) -> tuple[dict[str, Tensor], ModelCard]:
+    """The weights (on the CPU) and the card of a model.
+
+    Raises:
+        WeightsError: if a file is missing or damaged, or the weights are not those the card speaks of.
+    """
+    card = read_card(folder)
+    path = folder / WEIGHTS_NAME
+    try:
+        found = sha256_of(path)
+        if found != card.sha256:
+            raise WeightsError(f"{path}: sha256 {found}, but {CARD_NAME} says {card.sha256}: restore the pair")
+        return load_file(path), card
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: weights cannot be read: {error}") from error
+
+
+def save_model_folder(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> ModelCard:
+    """Write weights and card into `folder`; gives back the card with the hash of the weights filled in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{WEIGHTS_NAME}.{os.getpid()}.part"
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, part)
+        card = dataclasses.replace(card, sha256=sha256_of(part))
+        part.replace(folder / WEIGHTS_NAME)
+    finally:
+        part.unlink(missing_ok=True)
+    part = folder / f".{CARD_NAME}.{os.getpid()}.part"
+    part.write_text(json.dumps(card.as_json(), indent=2) + "\n", encoding="utf-8")
+    part.replace(folder / CARD_NAME)
+    return card

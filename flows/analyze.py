@@ -1,0 +1,200 @@
+"""The main flow: bring the results of a folder of videos up to date, a task per video."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, runtime, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, wait
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import unmapped
+
+from analytics.store import Store, StoreError
+from fer_models.device import DeviceError
+from fer_models.weights import WeightsError
+from flows.inputs import find_videos
+from flows.progress import Stopped, VideoEnded, progress
+from flows.settings import AnalyzeSettings
+from flows.video_job import VideoFailed, VideoOutcome, analyze_video, load_models
+
+# These end the run: they would meet every other video, too.
+FATAL = (StoreError, WeightsError, DeviceError)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A video that could not be analysed, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did, video by video."""
+
+    out: Path
+    outcomes: list[VideoOutcome]
+    failures: list[Failure]
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as plain values."""
+        return {
+            "out": str(self.out),
+            "videos": [dataclasses.asdict(o) | {"path": str(o.path)} for o in self.outcomes],
+            "failures": [{"path": str(f.path), "reason": f.reason} for f in self.failures],
+        }
+
+
+class VideosFailed(Exception):
+    """Some videos could not be analysed; all others are done. `summary` tells which and why."""
+
+    def __init__(self, summary: RunSummary) -> None:
+        self.summary = summary
+        n_videos = len(summary.outcomes) + len(summary.failures)
+        reasons = "; ".join(failure.reason for failure in summary.failures)
+        super().__init__(f"{len(summary.failures)} of {n_videos} videos failed: {reasons}")
+
+
+def can_pass(task: Any, task_run: Any, state: State[Any]) -> bool:
+    """Whether a failure may go away by itself: trouble with reading a file, never a file that is wrong."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, VideoFailed) and isinstance(error.__cause__, OSError)
+
+
+@task(
+    name="analyze video",
+    task_run_name="analyze {path.name}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=can_pass,
+)
+def analyze_one(path: Path, out: Path, settings: AnalyzeSettings) -> VideoOutcome:
+    """One video: what is done is skipped, what is left is finished."""
+    try:
+        outcome = analyze_video(path, Store(out), settings, progress)
+    except VideoFailed as error:
+        progress.report(VideoEnded(path, "failed", str(error)))
+        raise
+    progress.report(VideoEnded(path, outcome.status))
+    return outcome
+
+
+def describe_run() -> str:
+    """The name of a run that a person can read in Prefect's pages."""
+    parameters = runtime.flow_run.parameters
+    inputs = [Path(path).name or str(path) for path in parameters["inputs"]]
+    more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
+    return f"{inputs[0] if inputs else 'nothing'}{more} into {Path(parameters['out']).name}"
+
+
+@flow(
+    name="analyze",
+    flow_run_name=describe_run,
+    persist_result=False,
+)
+def analyze(
+    inputs: list[str | Path],
+    out: str | Path,
+    recursive: bool = True,
+    pattern: str = "*",
+    settings: AnalyzeSettings | None = None,
+) -> RunSummary:
+    """Analyse videos and pictures, and those in folders, into the results folder `out`.
+
+    What is done already is left alone; what was begun goes on where it stopped.
+
+    Raises:
+        VideosFailed: if some videos could not be analysed; the others are done.
+        InputError: if none of the inputs holds anything to analyse.
+        StoreError: if the results cannot be written.
+        WeightsError: if a model is not there or damaged.
+        Stopped: if the user asked to stop.
+    """
+    settings = settings or AnalyzeSettings()
+    out = Path(out)
+    videos = find_videos(inputs, recursive=recursive, pattern=pattern)
+    Store(out)  # refuses a folder that is not ours before any work is done
+    load_models(settings)
+    futures = analyze_one.map(videos, out=unmapped(out), settings=unmapped(settings))
+    wait(futures)
+    summary = summarise(out, videos, futures)
+    publish(summary)
+    if summary.failures:
+        raise VideosFailed(summary)
+    return summary
+
+
+def run_analyze(inputs: list[Path], out: Path, recursive: bool, pattern: str, settings: AnalyzeSettings) -> RunSummary:
+    """Run the flow with as many workers as the settings say; failed videos are in the summary, not raised."""
+    runner: Any = ThreadPoolTaskRunner(max_workers=settings.workers)
+    try:
+        return analyze.with_options(task_runner=runner)(list(inputs), out, recursive, pattern, settings)
+    except VideosFailed as error:
+        return error.summary
+
+
+def summarise(out: Path, videos: Sequence[Path], futures: Sequence[PrefectFuture[VideoOutcome]]) -> RunSummary:
+    """Sort what the tasks gave into outcomes and failures.
+
+    Raises:
+        Stopped, StoreError, WeightsError, DeviceError: as the tasks did.
+    """
+    outcomes: list[VideoOutcome] = []
+    failures: list[Failure] = []
+    for path, future in zip(videos, futures, strict=True):
+        result = future.result(raise_on_failure=False)
+        if isinstance(result, VideoOutcome):
+            outcomes.append(result)
+        elif isinstance(result, VideoFailed):
+            failures.append(Failure(path, str(result)))
+        elif isinstance(result, Stopped | FATAL):
+            raise result
+        else:
+            failures.append(Failure(path, f"{path}: {result!r}"))
+    return RunSummary(out, outcomes, failures)
+
+
+def publish(summary: RunSummary) -> None:
+    """Leave the summary and a table of all videos with the run, for Prefect's pages."""
+    rows = [
+        {
+            "video": str(o.path),
+            "status": o.status,
+            "frames": o.n_frames,
+            "faces": o.n_faces,
+            "people": o.n_tracks,
+            "frames/s": round(o.frames_per_s, 1) if o.frames_per_s else None,
+            "decoder": o.decoder,
+            "reason": "",
+        }
+        for o in summary.outcomes
+    ]
+    rows += [{"video": str(f.path), "status": "failed", "reason": f.reason} for f in summary.failures]
+    create_table_artifact(rows, key="analyze-videos", description="A row per video of the run")
+    create_markdown_artifact(summary_markdown(summary), key="analyze-summary", description="What the run did")
+
+
+def summary_markdown(summary: RunSummary) -> str:
+    """The run in a few lines: videos, frames, faces, frames per second, failures with reasons."""
+    analysed = [o for o in summary.outcomes if o.status == "done"]
+    seconds = sum(o.seconds for o in analysed)
+    n_frames = sum(o.n_frames for o in analysed)
+    lines = [
+        f"## {summary.out}",
+        "",
+        f"- videos analysed: {len(analysed)}, unchanged: {len(summary.outcomes) - len(analysed)}, "
+        f"failed: {len(summary.failures)}",
+        f"- frames: {n_frames:,}, faces: {sum(o.n_faces for o in analysed):,}",
+        f"- frames per second: {n_frames / seconds:.1f}" if seconds else "- nothing new to do",
+    ]
+    if summary.failures:
+        lines += ["", "### Failures", "", *(f"- {failure.reason}" for failure in summary.failures)]
+    return "\n".join(lines)

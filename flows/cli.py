@@ -1,0 +1,318 @@
+"""The command line: parses, calls the library, prints. Heavy imports wait until a command needs them."""
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from flows.display import RunDisplay, print_plan, print_summary, table_of
+from flows.prefect_server import be_quiet, prefect_server
+
+if TYPE_CHECKING:
+    from flows.settings import AnalyzeSettings
+
+DONE, FATAL, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+
+T = TypeVar("T")
+# What is not a terminal (a file, a pipe) has room for whole rows.
+console = Console(width=None if sys.stdout.isatty() else 200)
+errors = Console(stderr=True)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Turn videos into emotion timelines that can be queried, looked at and trusted.",
+    epilog="Exit codes: 0 all done, 1 fatal, 2 usage, 3 some videos failed, 130 stopped by Ctrl-C.",
+)
+models_app = typer.Typer(help="The models at hand; `show NAME` for one of them.", invoke_without_command=True)
+app.add_typer(models_app, name="models")
+
+
+class Detector(StrEnum):
+    """Which network finds faces."""
+
+    auto = "auto"
+    compact = "compact"
+    retinaface = "retinaface"
+
+
+class Device(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Decoder(StrEnum):
+    """Which library reads videos."""
+
+    auto = "auto"
+    decord = "decord"
+    pyav = "pyav"
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+Results = Annotated[Path, typer.Argument(help="A results folder, as `--out` of `fervid analyze` made it.")]
+
+
+@app.command()
+def analyze(
+    context: typer.Context,
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Videos, pictures, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="The results folder; made if it is not there.")],
+    fps: Annotated[float | None, typer.Option(help="Look at this many frames per second [default: all].")] = None,
+    start: Annotated[float | None, typer.Option(metavar="S", help="Begin at this second of each video.")] = None,
+    end: Annotated[float | None, typer.Option(metavar="S", help="Stop before this second of each video.")] = None,
+    recursive: Annotated[bool, typer.Option(help="Look into folders in folders.")] = True,
+    pattern: Annotated[str, typer.Option(metavar="GLOB", help="Of a folder, only files whose name fits.")] = "*",
+    detector: Annotated[Detector, typer.Option(help="What finds faces.")] = Detector.auto,
+    model: Annotated[str, typer.Option(metavar="NAME", help="What reads emotions: a name or a folder.")] = "default",
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    decoder: Annotated[Decoder, typer.Option(help="What reads videos.")] = Decoder.auto,
+    batch_size: Annotated[int, typer.Option(min=1, help="At most this many frames at a time.")] = 32,
+    min_face: Annotated[float, typer.Option(metavar="PX", min=0, help="Leave out smaller faces.")] = 12.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Analyse again what is done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+) -> None:
+    """Analyse videos and pictures into a results folder; what is done already is left alone."""
+    from flows.inputs import find_videos
+
+    with fatal_errors():
+        settings = settings_given(context)
+        videos = find_videos(inputs, recursive=recursive, pattern=pattern)
+        errors.print(f"{len(videos)} videos and pictures to go through, results in {out}", highlight=False)
+        if dry_run:
+            print_plan(console, videos, out, settings)
+            return
+        display = RunDisplay(errors, len(videos))
+        be_quiet()
+        with display, prefect_server() as wait_for_server, stop_on_interrupt():
+            from flows.analyze import run_analyze
+            from flows.progress import progress
+            from flows.video_job import load_models
+
+            progress.listen(display.show)
+            load_models(settings)
+            wait_for_server()
+            summary = run_analyze(inputs, out, recursive, pattern, settings)
+    if as_json:
+        print(json.dumps(summary.as_json(), indent=2))
+    else:
+        print_summary(console, summary)
+    raise typer.Exit(SOME_FAILED if summary.failures else DONE)
+
+
+@app.command()
+def query(
+    results: Results,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over videos, frames, faces, tracks, episodes.")],
+    form: Annotated[Format, typer.Option("--format", help="How the rows are written.")] = Format.table,
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+) -> None:
+    """Ask SQL of the results; nothing can be changed."""
+    from analytics.rows import write_rows
+    from analytics.sql import query as ask
+
+    with fatal_errors():
+        if form == Format.parquet and output is None:
+            raise typer.BadParameter("parquet is not text: give a file", param_hint="--output")
+        rows = ask(results, sql)
+        if form == Format.table:
+            target = console if output is None else Console(file=output.open("w", encoding="utf-8"), width=200)
+            target.print(table_of(rows.column_names, [list(row.values()) for row in rows.to_pylist()]))
+        elif output is None:
+            write_rows(rows, sys.stdout.buffer, form.value)
+        else:
+            with output.open("wb") as file:
+                write_rows(rows, file, form.value)
+
+
+@models_app.callback()
+def list_models(context: typer.Context) -> None:
+    """List the models at hand."""
+    if context.invoked_subcommand is None:
+        from fer_models.weights import model_folders, read_card
+
+        with fatal_errors():
+            cards = {name: read_card(folder) for name, folder in model_folders().items()}
+            rows = [
+                [name, card.task, card.architecture, card.parameters, card.summary(), card.sha256[:12]]
+                for name, card in cards.items()
+            ]
+            console.print(table_of(["name", "task", "architecture", "parameters", "measured", "sha256"], rows))
+
+
+@models_app.command("show")
+def show_model(name: Annotated[str, typer.Argument(help="A name from `fervid models`, or a model folder.")]) -> None:
+    """Print the card of a model."""
+    from fer_models.weights import find_model, read_card
+
+    with fatal_errors():
+        folder = find_model(name)
+        console.print(f"{folder}", highlight=False, soft_wrap=True)
+        console.print_json(data=read_card(folder).as_json())
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is here and what is missing: versions, devices, codecs, weights and their hashes."""
+    from flows.doctor import examine
+
+    findings = examine()
+    rows = [[finding.what, finding.found, "ok" if finding.ok else "missing"] for finding in findings]
+    console.print(table_of(["", "found", ""], rows))
+    if wrong := [finding for finding in findings if finding.needed and not finding.ok]:
+        fail("; ".join(f"{finding.what}: {finding.found}" for finding in wrong))
+
+
+@app.command()
+def demo(folder: Annotated[Path, typer.Argument(help="Where to put the clips.")]) -> None:
+    """Make a folder of short clips from public-domain photographs, to try everything on."""
+    from flows.demo import make_demo_videos
+
+    with fatal_errors():
+        errors.print(f"making the demo clips in {folder}: about 15 s", highlight=False)
+        for path in make_demo_videos(folder):
+            console.print(str(path), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def train(
+    architecture: Annotated[str, typer.Argument(metavar="ARCH", help="An architecture, such as se_resnet.")],
+    data: Annotated[Path, typer.Option(help="FER-2013 as Parquet.")],
+    name: Annotated[str | None, typer.Option(help="The model's name [default: that of the architecture].")] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 60,
+    augment: Annotated[str, typer.Option(help="none or standard")] = "standard",
+    labels: Annotated[str, typer.Option(help="hard: the data set's; votes: the annotators' shares")] = "hard",
+    device: Annotated[Device, typer.Option()] = Device.auto,
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
+    seed: Annotated[int, typer.Option()] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Train an emotion model; it is then at hand under its name."""
+    be_quiet()
+    with fatal_errors(), prefect_server() as wait_for_server:
+        from fer_models.classification.training import Recipe
+        from flows.train import train as train_flow
+
+        recipe = usage_checked(
+            Recipe, architecture=architecture, epochs=epochs, augment=augment, labels=labels, seed=seed
+        )
+        wait_for_server()
+        folder = train_flow(data, name or architecture, recipe, device.value, precision, resume)
+    console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def train_detector(
+    data: Annotated[Path, typer.Option(help="Photographs with boxes, as Parquet.")],
+    name: Annotated[str, typer.Option(help="The detector's name.")] = "my_compact",
+    epochs: Annotated[int, typer.Option(min=1)] = 100,
+    device: Annotated[Device, typer.Option()] = Device.auto,
+    seed: Annotated[int, typer.Option()] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Train a compact face detector; it is then at hand under its name."""
+    be_quiet()
+    with fatal_errors(), prefect_server() as wait_for_server:
+        from flows.train_detector import train_detector as train_flow
+
+        wait_for_server()
+        folder = train_flow(data, name, epochs, seed, device.value, resume)
+    console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
+
+
+def settings_given(context: typer.Context) -> "AnalyzeSettings":
+    """Settings from the command line, else the environment, else the defaults.
+
+    Raises:
+        typer.BadParameter: if a value is out of its bounds.
+    """
+    from flows.settings import AnalyzeSettings
+
+    fields = {"start": "start_s", "end": "end_s", "min_face": "min_face_px"}
+    given = {
+        fields.get(name, name): value
+        for name, value in context.params.items()
+        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+    }
+    given = {name: value for name, value in given.items() if name in AnalyzeSettings.model_fields}
+    return usage_checked(AnalyzeSettings, **given)
+
+
+def usage_checked(make: Callable[..., T], **values: Any) -> T:
+    """`make(**values)`, a wrong value being the user's: exit code 2 and what is allowed."""
+    try:
+        return make(**values)
+    except ValueError as error:  # pydantic's ValidationError is one
+        reasons = [problem["msg"] for problem in error.errors()] if hasattr(error, "errors") else [str(error)]
+        raise typer.BadParameter("; ".join(reasons)) from error
+
+
+@contextlib.contextmanager
+def stop_on_interrupt() -> Iterator[None]:
+    """Let the first Ctrl-C ask the run to stop in order; a second one ends it at once."""
+    from flows.progress import progress
+
+    def ask(signum: int, frame: object) -> None:
+        if progress.stop_requested.is_set():
+            raise KeyboardInterrupt
+        progress.stop_requested.set()
+        errors.print("stopping after this batch; Ctrl-C again stops at once")
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def fatal_errors() -> Iterator[None]:
+    """Turn what can go wrong in the world into one line and exit code 1."""
+    from flows.progress import Stopped
+
+    try:
+        yield
+    except (Stopped, KeyboardInterrupt):
+        errors.print("stopped. What is finished is kept: run the same command again to go on.")
+        raise typer.Exit(INTERRUPTED) from None
+    except OSError as error:
+        fail(str(error), error)
+    except Exception as error:
+        # The modules that raise these take seconds to import; those that did raise are loaded.
+        from flows.errors import EXPECTED
+
+        if not isinstance(error, EXPECTED):
+            raise
+        fail(str(error), error)
+
+
+def fail(reason: str, error: Exception | None = None) -> NoReturn:
+    """Say what is wrong and end with exit code 1."""
+    errors.print(f"[red]error[/red] {escape(reason)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(FATAL) from error
+
+
+def main() -> None:
+    """The `fervid` command."""
+    app()

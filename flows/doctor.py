@@ -1,0 +1,53 @@
+"""What this machine has for Fervid, and what it lacks."""
+
+import importlib.metadata
+import os
+import platform
+from dataclasses import dataclass
+
+import av
+import torch
+
+from fer_models.device import autocast_dtype, choose_device
+from fer_models.video.decord_backend import decord_module
+from fer_models.weights import WeightsError, load_model_folder, model_folders
+
+CODECS = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mjpeg", "gif")
+PACKAGES = ("fervid", "prefect", "fastapi", "torch", "torchvision", "lightning", "av", "pyarrow", "duckdb", "streamlit")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is here, or not."""
+
+    what: str
+    found: str
+    ok: bool = True
+    needed: bool = False  # nothing works without it
+
+
+def examine() -> list[Finding]:
+    """Look at versions, devices, decoders, codecs and the hashes of all weights."""
+    findings = [Finding("python", platform.python_version())]
+    findings += [Finding(name, importlib.metadata.version(name)) for name in PACKAGES]
+    cpu = choose_device("cpu")
+    findings.append(Finding("cpu", f"{os.cpu_count()} cores, computes in {str(autocast_dtype(cpu)).split('.')[-1]}"))
+    has_cuda = torch.cuda.is_available()
+    findings.append(Finding("cuda", torch.cuda.get_device_name() if has_cuda else "no device: --device cpu", has_cuda))
+    has_decord = decord_module() is not None
+    findings.append(
+        Finding("decord", importlib.metadata.version("decord") if has_decord else "PyAV reads alone", has_decord)
+    )
+    missing = [codec for codec in CODECS if codec not in av.codecs_available]
+    findings.append(Finding("codecs", ", ".join(c for c in CODECS if c not in missing), not missing))
+    for name, folder in model_folders().items():
+        try:
+            card = load_model_folder(folder)[1]
+            findings.append(Finding(f"model {name}", f"{card.task}, sha256 {card.sha256[:16]} as on its card"))
+        except WeightsError as error:
+            findings.append(Finding(f"model {name}", str(error), ok=False, needed=True))
+    url = os.environ.get("PREFECT_API_URL")
+    findings.append(
+        Finding("prefect server", url or "none set (PREFECT_API_URL): each run starts its own for its time")
+    )
+    return findings

@@ -1,0 +1,33 @@
+"""Settings of a run: the options of each stage in one place, from the command line, Python or `FERVID_…` variables."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class AnalyzeSettings(BaseSettings):
+    """How videos are analysed. Each value can also come from the environment, such as `FERVID_DEVICE=cpu`."""
+
+    model_config = SettingsConfigDict(env_prefix="FERVID_", extra="forbid", frozen=True)
+
+    fps: Positive | None = Field(None, description="frames to look at per second of video; all by default")
+    start_s: float | None = Field(None, description="first second to look at, in the video's own time")
+    end_s: float | None = Field(None, description="second to stop before")
+    detector: Literal["auto", "compact", "retinaface"] = "auto"
+    model: str = Field("default", description="emotion model: a name from `fervid models`, or a model folder")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    decoder: Literal["auto", "decord", "pyav"] = "auto"
+    batch_size: int = Field(32, ge=1, description="at most this many frames at a time")
+    min_face_px: float = Field(12.0, ge=0, description="smaller faces are left out")
+    segment_s: Positive = Field(30.0, description="seconds of video that are saved at a time")
+    workers: int = Field(1, ge=1, description="videos analysed at the same time")
+    overwrite: bool = Field(False, description="analyse again what is done")
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
+            raise ValueError(f"end ({self.end_s:g} s) must come after start ({self.start_s:g} s)")
+        return self

@@ -1,0 +1,36 @@
+"""Training a compact face detector, as a flow of its own."""
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from fer_models.detection.training import train_detector as train
+from fer_models.weights import read_card, user_models_dir
+
+
+@task(name="train and register", task_run_name="train {name}", cache_policy=NO_CACHE, persist_result=False)
+def train_and_register(data: Path, name: str, epochs: int, seed: int, device: str, resume: bool) -> Path:
+    """Train; the model folder appears among the user's models."""
+    return train(data, user_models_dir() / name, epochs=epochs, name=name, seed=seed, device=device, resume=resume)
+
+
+@flow(name="train detector", flow_run_name="train detector {name}", persist_result=False)
+def train_detector(
+    data: Path, name: str, epochs: int = 100, seed: int = 0, device: str = "auto", resume: bool = False
+) -> Path:
+    """Train on photographs with labelled faces; the score threshold is chosen on photographs held out of them.
+
+    Raises:
+        FaceDataError: if the data cannot be used.
+        DeviceError: if the device is not there.
+    """
+    folder = train_and_register(data, name, epochs, seed, device, resume)
+    card = read_card(folder)
+    create_markdown_artifact(
+        f"## {name}\n\n{card.protocol}\n\n{card.summary()}",
+        key="train-detector-summary",
+        description="How well it finds",
+    )
+    return folder

@@ -1,0 +1,261 @@
+"""What is done to one video: know it, look at what is not seen yet, build its timeline, commit. No Prefect in here."""
+
+import importlib.metadata
+import json
+import logging
+import platform
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from analytics.observations import observations_table
+from analytics.store import Store, analysis_id, file_sha256, observation_id, unread_video_id, video_id
+from analytics.timeline import TimelineConfig, build_timeline
+from fer_models.classification.classifier import EmotionClassifier, load_classifier
+from fer_models.detection import FaceDetector, load_detector
+from fer_models.observe import StageTimes, observe_segments
+from fer_models.video import VideoInfo, VideoReadError, frames_to_sample, probe, split_segments
+from flows.progress import Progress, VideoProgress
+from flows.settings import AnalyzeSettings
+
+log = logging.getLogger(__name__)
+
+VERSIONED = ("fervid", "av", "decord", "numpy", "pyarrow", "torch", "torchvision")
+
+
+class VideoFailed(Exception):
+    """A video could not be analysed; its row in `videos` says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """The models of a run, and how they were chosen."""
+
+    detector: FaceDetector
+    detector_reason: str
+    classifier: EmotionClassifier
+
+    def weights(self) -> dict[str, str]:
+        """The sha256 of each model's weights."""
+        return {"detector": self.detector.sha256, "classifier": self.classifier.card.sha256}
+
+
+@dataclass(frozen=True)
+class VideoOutcome:
+    """What became of one video in this run."""
+
+    path: Path
+    status: str  # "done" or "unchanged"; a failure raises `VideoFailed`
+    video_id: str
+    analysis_id: str
+    n_frames: int
+    n_faces: int
+    n_tracks: int
+    seconds: float = 0.0
+    frames_per_s: float | None = None
+    decoder: str = ""
+    decoder_reason: str = ""
+    times: StageTimes = field(default_factory=StageTimes)
+
+
+_loading = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _load_models(detector: str, model: str, device: str) -> Models:
+    name, reason = (
+        ("compact", "the detector in the package; no RetinaFace weights here")
+        if detector == "auto"
+        else (detector, "asked for")
+    )
+    return Models(load_detector(name, device), reason, load_classifier(model, device))
+
+
+def load_models(settings: AnalyzeSettings) -> Models:
+    """The models that the settings name, loaded once per process.
+
+    Raises:
+        WeightsError: if a model is not there or damaged.
+        DeviceError: if the device is not there.
+    """
+    with _loading:
+        return _load_models(settings.detector, settings.model, settings.device)
+
+
+def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress: Progress) -> VideoOutcome:
+    """Bring the results up to date for one video: at once if they are, else segment by segment.
+
+    Raises:
+        VideoFailed: if the video cannot be analysed. The reason is then in its row of `videos`.
+        Stopped: if the user asked to stop; finished segments are kept.
+        StoreError: if the results cannot be written.
+        WeightsError: if a model is not there or damaged.
+    """
+    models = load_models(settings)
+    started_at, started_s = datetime.now(UTC), time.perf_counter()
+    row: dict[str, Any] = {"path": str(path), "started_at": started_at, "versions": json.dumps(versions())}
+    ids = {"video_id": unread_video_id(path)}
+    ids |= name_work(ids["video_id"], settings, models, decoder="")
+    try:
+        if path.is_dir():
+            raise VideoReadError(path, "no video or picture in this folder")
+        sha256 = file_sha256(path)
+        ids = {"video_id": video_id(sha256)} | name_work(video_id(sha256), settings, models, decoder="")
+        row |= {"sha256": sha256, "size_bytes": path.stat().st_size}
+        info = probe(path, settings.decoder)
+        ids |= name_work(ids["video_id"], settings, models, info.decoder)
+        row |= ids | describe(info) | describe_work(settings, models, info.decoder)
+        if not settings.overwrite and store.is_done(ids["video_id"], ids["analysis_id"]):
+            return unchanged(path, store, ids)
+        times = StageTimes()
+        n_sampled, n_observed = observe(path, info, store, ids, settings, models, progress, times)
+        timeline = build_timeline(
+            store.read_observations(ids["video_id"], ids["observation_id"], n_sampled), TimelineConfig()
+        )
+    except (VideoReadError, OSError, ValueError) as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        store.commit_failure({**row, **ids}, reason)
+        raise VideoFailed(f"{path}: {reason}") from error
+    seconds = time.perf_counter() - started_s
+    frames_per_s = n_observed / seconds if n_observed else None
+    store.commit_analysis(row | {"frames_per_s": frames_per_s}, timeline)
+    log.info("%s: %d frames in %.1f s: %s", path, n_observed, seconds, times)
+    return VideoOutcome(
+        path=path,
+        status="done",
+        video_id=ids["video_id"],
+        analysis_id=ids["analysis_id"],
+        n_frames=len(timeline.frames),
+        n_faces=len(timeline.faces),
+        n_tracks=len(timeline.tracks),
+        seconds=seconds,
+        frames_per_s=frames_per_s,
+        decoder=info.decoder,
+        decoder_reason=info.decoder_reason,
+        times=times,
+    )
+
+
+def observe(
+    path: Path,
+    info: VideoInfo,
+    store: Store,
+    ids: dict[str, str],
+    settings: AnalyzeSettings,
+    models: Models,
+    progress: Progress,
+    times: StageTimes,
+) -> tuple[int, int]:
+    """Write the observations of every segment that is not there yet; gives the number of segments and of frames seen.
+
+    Raises:
+        VideoFailed: if no frame lies between start and end.
+    """
+    frame_index = frames_to_sample(info.pts_s, fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
+    if not len(frame_index):
+        last_s = info.pts_s[-1]
+        raise ValueError(f"no frame between start and end; its frames lie from {info.pts_s[0]:.2f} to {last_s:.2f} s")
+    segments = [frame_index[slice(*span)] for span in split_segments(info.pts_s[frame_index], settings.segment_s)]
+    missing = (
+        list(range(len(segments)))
+        if settings.overwrite
+        else store.missing_segments(ids["video_id"], ids["observation_id"], len(segments))
+    )
+    total = len(frame_index)
+    n_done = total - sum(len(segments[i]) for i in missing)
+    n_missing = total - n_done
+
+    def on_frames(n_frames: int) -> None:
+        nonlocal n_done
+        n_done += n_frames
+        progress.report(VideoProgress(path, n_done, total))
+        progress.check()
+
+    on_frames(0)
+    observations = observe_segments(
+        info,
+        [segments[i] for i in missing],
+        detector=models.detector,
+        classifier=models.classifier,
+        min_face_px=settings.min_face_px,
+        batch_size=settings.batch_size,
+        on_frames=on_frames,
+        times=times,
+    )
+    for index, seen in zip(missing, observations, strict=True):
+        table = observations_table(
+            frame_index=seen.frame_index,
+            pts_s=seen.pts_s,
+            decoded=seen.decoded,
+            frame_size_px=(info.width_px, info.height_px),
+            faces=seen.faces,
+            probabilities=seen.probabilities,
+            blur=seen.blur,
+            brightness=seen.brightness,
+        )
+        store.write_segment(ids["video_id"], ids["observation_id"], index, table)
+    return len(segments), n_missing
+
+
+def unchanged(path: Path, store: Store, ids: dict[str, str]) -> VideoOutcome:
+    """The outcome of a video whose analysis is in the results already."""
+    sizes = store.table_rows(ids["video_id"], ids["analysis_id"])
+    return VideoOutcome(
+        path=path,
+        status="unchanged",
+        video_id=ids["video_id"],
+        analysis_id=ids["analysis_id"],
+        n_frames=sizes["frames"],
+        n_faces=sizes["faces"],
+        n_tracks=sizes["tracks"],
+    )
+
+
+def observation_settings(settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, Any]:
+    """Every setting of pass 1 that can change a number, and the length of a segment."""
+    return {
+        **settings.model_dump(include={"fps", "start_s", "end_s", "min_face_px", "segment_s"}),
+        "decoder": decoder,
+        "detector": models.detector.name,
+        "detector_score_threshold": models.detector.score_threshold,
+        "model": models.classifier.card.name,
+        "device": models.classifier.device.type,
+        "precision": str(models.classifier.dtype).removeprefix("torch."),
+    }
+
+
+def name_work(video: str, settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, str]:
+    """The ids of what is seen in a video, and of what is made of it."""
+    observed = observation_id(video, observation_settings(settings, models, decoder), models.weights())
+    return {"observation_id": observed, "analysis_id": analysis_id(observed, TimelineConfig().settings())}
+
+
+def describe(info: VideoInfo) -> dict[str, Any]:
+    """Columns of `videos` that say what the video is."""
+    names = ("container", "codec", "width_px", "height_px", "rotation_deg", "duration_s", "n_frames", "avg_fps")
+    return {name: getattr(info, name) for name in (*names, "is_vfr", "decoder")}
+
+
+def describe_work(settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, str]:
+    """Columns of `videos` that say how it was analysed."""
+    all_settings = {
+        "observe": observation_settings(settings, models, decoder) | {"detector_reason": models.detector_reason},
+        "timeline": TimelineConfig().settings(),
+    }
+    return {"settings": json.dumps(all_settings), "weights": json.dumps(models.weights())}
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,58 @@
+"""Observations of made-up videos, small enough to work out in the head."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from analytics.observations import observations_table
+from fer_models.batches import FaceBatch
+from fer_models.labels import EMOTIONS
+
+FRAME_SIZE_PX = (640, 480)
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face that looks straight ahead, 100 px wide and high."""
+
+    frame: int
+    x: float = 300.0  # of its centre
+    p: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+    det_score: float = 0.9
+    size_px: float = 100.0
+    blur: float = 100.0
+    brightness: float = 120.0
+    nose_shift: float = 0.0  # in distances between the eyes
+
+
+def feeling(emotion: str, probability: float = 1.0) -> tuple[float, ...]:
+    """`probability` for one emotion, the rest for neutral (or, for neutral, sad)."""
+    rest = "sad" if emotion == "neutral" else "neutral"
+    return tuple({emotion: probability, rest: 1 - probability}.get(name, 0.0) for name in EMOTIONS)
+
+
+def observe(pts_s: Sequence[float], faces: Sequence[Face], undecoded: Sequence[int] = (), first: int = 0) -> pa.Table:
+    """What pass 1 would write for frames `first`, … at these times."""
+    faces = sorted(faces, key=lambda face: face.frame)
+    center = np.array([(face.x, 200) for face in faces], np.float32).reshape(-1, 2)
+    half = np.array([face.size_px / 2 for face in faces], np.float32)[:, None]
+    eye, nose_shift = half * 0.4, np.array([face.nose_shift for face in faces], np.float32)[:, None]
+    offsets = [(-eye, -eye), (eye, -eye), (2 * eye * nose_shift, 0 * eye), (-eye, eye), (eye, eye)]
+    landmarks_xy = np.stack([center + np.concatenate(offset, axis=1) for offset in offsets], axis=1)
+    return observations_table(
+        frame_index=first + np.arange(len(pts_s)),
+        pts_s=np.array(pts_s, np.float64),
+        decoded=~np.isin(np.arange(len(pts_s)), undecoded),
+        frame_size_px=FRAME_SIZE_PX,
+        faces=FaceBatch(
+            np.array([face.frame for face in faces], np.int64),
+            np.concatenate([center - half, center + half], axis=1),
+            landmarks_xy,
+            np.array([face.det_score for face in faces], np.float32),
+        ),
+        probabilities=np.array([face.p for face in faces], np.float32).reshape(-1, 7),
+        blur=np.array([face.blur for face in faces]),
+        brightness=np.array([face.brightness for face in faces]),
+    )

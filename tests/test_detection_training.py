@@ -1,0 +1,186 @@
+"""Training of the compact detector: pictures and labels stay together, training resumes, hits are counted rightly."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from fer_models.detection import load_detector
+from fer_models.detection.augmentation import Picture, cut_tile, mosaic, random_tile, tile_map
+from fer_models.detection.compact import CompactNet, grid_points
+from fer_models.detection.data import FaceDataError, FaceInputs, read_photos
+from fer_models.detection.evaluation import Matches, evaluate_detector, match_hits, read_true_photos
+from fer_models.detection.losses import detection_losses
+from fer_models.detection.targets import assign_targets
+from fer_models.detection.training import train_detector
+
+FACES = Path(__file__).parents[1].parent / "shared" / "data" / "faces"
+TINY = {"stem": (4, 4), "stages": (8, 8, 8), "blocks": (1, 1, 1), "pyramid": 8}
+needs_faces = pytest.mark.skipif(not FACES.is_dir(), reason=f"{FACES} is not here")
+
+
+def dotted_picture() -> Picture:
+    """A black 100 x 80 picture whose five landmarks are 3 px wide dots, each of another brightness."""
+    landmarks = np.array([[[40.5, 30.5], [60.5, 30.5], [50.5, 40.5], [42.5, 52.5], [58.5, 52.5]]], np.float32)
+    pixels = np.zeros((80, 100, 3), np.uint8)
+    for (x, y), value in zip(landmarks[0].astype(int), (50, 100, 150, 200, 250), strict=True):
+        pixels[y - 1 : y + 2, x - 1 : x + 2] = value
+    return Picture(pixels, np.array([[34, 20, 66, 60]], np.float32), landmarks, np.array([True]))
+
+
+@pytest.mark.parametrize(
+    ("scale", "turn_rad", "mirror"), [(1.0, 0.0, False), (2.0, 0.0, False), (1.5, 0.3, False), (2.0, -0.2, True)]
+)
+def test_pixels_and_landmarks_move_together(scale, turn_rad, mirror):
+    to_tile = tile_map(np.array([50.0, 40.0]), scale, turn_rad, mirror, (160, 160))
+    tile = cut_tile(dotted_picture(), to_tile, (160, 160), (0, 0, 0))
+    x, y = tile.landmarks_xy[0].astype(int).T
+    # Mirrored, the eye on the left of the picture is the other eye: its dot had the brightness of the right one.
+    expected = [100, 50, 150, 250, 200] if mirror else [50, 100, 150, 200, 250]
+    np.testing.assert_allclose(tile.pixels[y, x, 0], expected, atol=12)
+    assert x[0] < x[1] and x[3] < x[4]
+
+
+def test_a_shrunk_tile_worked_out_by_hand():
+    tile = cut_tile(dotted_picture(), tile_map(np.array([50.0, 40.0]), 0.5, 0.0, False, (40, 40)), (40, 40), (9, 9, 9))
+    assert tile.boxes_xyxy.tolist() == [[12, 10, 28, 30]]  # (34 - 50) / 2 + 20, and so on
+    assert tile.landmarks_xy[0, 2].tolist() == [20.25, 20.25]
+    assert tile.pixels.shape == (40, 40, 3) and tile.sure.all()
+
+
+def test_a_face_mostly_outside_is_not_taught_and_one_outside_is_dropped():
+    picture = dotted_picture()
+    half_out = cut_tile(picture, tile_map(np.array([82.0, 40.0]), 1.0, 0.0, False, (64, 80)), (64, 80), (0, 0, 0))
+    assert half_out.boxes_xyxy.tolist() == [[0, 20, 16, 60]] and not half_out.sure.any()
+    outside = cut_tile(picture, tile_map(np.array([98.0, 40.0]), 1.0, 0.0, False, (64, 80)), (64, 80), (0, 0, 0))
+    assert len(outside.boxes_xyxy) == len(outside.landmarks_xy) == len(outside.sure) == 0
+
+
+def test_a_mosaic_moves_the_faces_of_its_tiles():
+    picture = dotted_picture()
+    sizes = [(96, 64), (32, 64), (96, 64), (32, 64)]
+    centre = np.array([50.0, 40.0])
+    tiles = [cut_tile(picture, tile_map(centre, 0.5, 0.0, False, size), size, (7, 7, 7)) for size in sizes]
+    whole = mosaic(tiles, (96, 64), 128)
+    assert whole.pixels.shape == (128, 128, 3)
+    assert whole.boxes_xyxy.tolist() == [[40, 22, 56, 42], [104, 22, 120, 42], [40, 86, 56, 106], [104, 86, 120, 106]]
+
+
+def test_random_tiles_keep_their_size_and_show_the_face():
+    rng = np.random.default_rng(0)
+    tiles = [random_tile(dotted_picture(), (96, 64), rng) for _ in range(200)]
+    assert {tile.pixels.shape for tile in tiles} == {(64, 96, 3)}
+    taught = [tile for tile in tiles if tile.sure.any()]
+    assert len(taught) > 120
+    for tile in taught:
+        assert (tile.boxes_xyxy[:, :2] >= 0).all() and (tile.boxes_xyxy[:, 2:] <= (96, 64)).all()
+
+
+def test_losses_are_least_where_the_outputs_are_right():
+    boxes = np.array([[8, 8, 24, 24]], np.float32)
+    landmarks = np.full((1, 5, 2), 16, np.float32)
+    arrays = assign_targets(boxes, landmarks, np.array([True]), 32, 32)
+    target = {name: torch.from_numpy(array)[None] for name, array in arrays.items()}
+    points, strides = (torch.from_numpy(array) for array in grid_points(32, 32))
+    distances = torch.cat([points - 8, 24 - points], 1).clamp(min=0.1)
+    right = torch.cat(
+        [
+            torch.where(target["state"][0] == 1, 12.0, -12.0)[:, None],
+            (distances / strides[:, None]).log(),
+            ((16 - points) / strides[:, None]).repeat(1, 5),
+        ],
+        1,
+    )[None]
+    losses = detection_losses(right, target, points, strides)
+    assert all(value < 1e-3 for value in losses.values())
+    worse = detection_losses(right + 0.3, target, points, strides)
+    assert worse["box"] > 0.05 and worse["landmarks"] > 0.1
+    assert detection_losses(-right, target, points, strides)["score"] > 10
+
+
+def test_hits_are_matched_and_counted_by_hand():
+    truth = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], float)
+    counts = np.array([True, True, False])
+    boxes = np.array([[0, 0, 10, 10], [0, 1, 10, 11], [40, 0, 50, 10], [60, 0, 70, 10]], float)
+    score = np.array([0.9, 0.8, 0.7, 0.6])
+    matches = match_hits(boxes, score, truth, counts, min_iou=0.4)
+    assert matches.hit_is_face.tolist() == [True, False, False]  # the hit on the face that does not count is left out
+    assert matches.hit_score.tolist() == [0.9, 0.8, 0.6]
+    np.testing.assert_allclose(matches.face_score, [0.9, 0])
+    assert matches.recall(0.5) == 0.5 and matches.precision(0.5) == pytest.approx(1 / 3)
+    assert matches.average_precision() == 0.5
+    assert matches.best_threshold(np.array([0.5, 0.85])) == 0.85
+
+    none = match_hits(np.empty((0, 4)), np.empty(0), truth, counts, min_iou=0.4)
+    assert none.recall(0.5) == 0 and np.isnan(none.precision(0.5)) and none.average_precision() == 0
+    joined = Matches.join([matches, none])
+    assert joined.recall(0.5) == 0.25
+
+
+def test_files_that_are_no_training_data_are_named(tmp_path):
+    missing, empty, broken = (tmp_path / name for name in ("missing.parquet", "empty.parquet", "broken.parquet"))
+    pq.write_table(pa.table({"image": pa.array([], pa.binary()), "source": [], "faces": []}), empty)
+    pq.write_table(pa.table({"image": [b"no picture"], "source": ["x"], "faces": [[]]}), broken)
+    for path, reason in ((missing, "not a Parquet file"), (empty, "no photograph"), (broken, "row 0")):
+        with pytest.raises(FaceDataError, match=reason) as error:
+            read_photos(path)
+        assert str(path) in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def few_photos(tmp_path_factory) -> Path:
+    """Sixty real photographs from all sources."""
+    if not FACES.is_dir():
+        pytest.skip(f"{FACES} is not here")
+    table = pq.read_table(FACES / "train.parquet")
+    path = tmp_path_factory.mktemp("faces") / "few.parquet"
+    pq.write_table(table.take(list(range(0, len(table), len(table) // 60))), path)
+    return path
+
+
+def test_inputs_are_decided_by_their_number(few_photos):
+    photos = read_photos(few_photos)
+    assert 0 < sum(photo.held_out for photo in photos) < 15
+    first, again = (FaceInputs(photos, size_px=128, seed=1) for _ in range(2))
+    for number in (0, 7):
+        for name, tensor in first[number].items():
+            assert torch.equal(tensor, again[number][name])
+    assert not torch.equal(first[0]["pixels"], first[1]["pixels"])
+    assert first[0]["pixels"].shape == (3, 128, 128) and first[0]["pixels"].dtype == torch.uint8
+
+
+def test_training_resumes_and_gives_a_model_folder(few_photos, tmp_path):
+    settings = {"samples_per_epoch": 16, "batch_size": 8, "n_workers": 0, "device": "cpu", "network_options": TINY}
+    train_detector(few_photos, tmp_path / "halves", epochs=1, **settings)
+    first = torch.load(tmp_path / "halves" / "checkpoints" / "last.ckpt", weights_only=True)
+    folder = train_detector(few_photos, tmp_path / "halves", epochs=2, resume=True, **settings)
+    second = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert (first["global_step"], second["global_step"]) == (2, 4)
+    assert second["trained_s"] > first["trained_s"] > 0
+
+    card = json.loads((folder / "model.json").read_text())
+    assert card["task"] == "detector" and card["settings"]["epochs_done"] == 2
+    assert card["parameters"] == sum(parameter.numel() for parameter in CompactNet(**TINY).parameters())
+    assert set(card["metrics"]["held_out"]) == {"recall", "precision", "average_precision"}
+    detector = load_detector(str(folder), device="cpu")
+    assert detector.score_threshold == card["score_threshold"]
+    assert len(detector.detect(np.zeros((2, 64, 64, 3), np.uint8))) == 0
+
+    train_detector(few_photos, folder, epochs=2, resume=True, **settings)  # nothing left to do
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
+@needs_faces
+def test_the_packaged_weights_find_most_faces_of_the_evaluation_set():
+    photos = read_true_photos(FACES / "eval.parquet")[:30]
+    detector = load_detector("compact", device="cpu")
+    result = evaluate_detector(detector.detect, photos)
+    threshold = detector.score_threshold
+    assert result.found.precision(threshold) > 0.7
+    recalls = result.recall_by_class(threshold)
+    assert sum(n for _, n in recalls.values()) == len(result.face_px)
+    assert result.found.recall(threshold) > 0.7

@@ -1,0 +1,226 @@
+import shutil
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from scenes import Face, feeling, observe
+
+from analytics import connect, query
+from analytics.schema import TABLES
+from analytics.sql import QueryError
+from analytics.store import Store, StoreError
+from analytics.timeline import TimelineConfig, build_timeline
+
+ODD_NAME = 'o\'clock "a" [1] * ? ü %20 {x}'
+
+
+def timeline(emotion: str = "happy", n_frames: int = 10):
+    faces = [Face(i, p=feeling(emotion)) for i in range(n_frames)]
+    return build_timeline(observe(np.arange(n_frames) / 10, faces), TimelineConfig())
+
+
+def row(video: int = 1, analysis: int = 1, path: str = "a.mp4") -> dict[str, str]:
+    return {"video_id": f"v{video:016}", "analysis_id": f"a{analysis:016}", "path": path}
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def results(tmp_path_factory):
+    """A results folder with an odd name, two videos, and a secret beside it."""
+    folder = tmp_path_factory.mktemp("sql")
+    (folder / "secret.csv").write_text("word\nxyzzy\n")
+    store = Store(folder / ODD_NAME)
+    store.commit_analysis(row(1, 1, "a.mp4"), timeline("happy", 10))
+    store.commit_analysis(row(2, 2, "b.mp4"), timeline("sad", 20))
+    return store.root
+
+
+def ask(store: Store, sql: str) -> list[tuple]:
+    with connect(store.root) as connection:
+        return connection.sql(sql).fetchall()
+
+
+def test_views_have_the_columns_of_the_schema_even_without_rows(store):
+    connection = connect(store.root)
+    for name, schema in TABLES.items():
+        found = connection.sql(f"SELECT * FROM {name}")
+        assert found.columns == schema.names
+        assert found.fetchall() == []
+
+
+def test_views_give_the_tables_with_their_ids(results):
+    with connect(results) as connection:
+        faces = connection.sql(
+            "SELECT * FROM faces WHERE video_id = 'v0000000000000001' ORDER BY pts_s"
+        ).to_arrow_table()
+        assert faces.schema.names == TABLES["faces"].names
+        assert set(faces["analysis_id"].to_pylist()) == {"a0000000000000001"}
+        assert faces["p_happy"].equals(timeline().faces["p_happy"])
+        counts = "SELECT path, count(*) FROM faces JOIN videos USING (video_id) GROUP BY path ORDER BY path"
+        assert connection.sql(counts).fetchall() == [("a.mp4", 10), ("b.mp4", 20)]
+        assert connection.sql("SELECT max(finished_at) <= now() FROM videos").fetchall() == [(True,)]
+        assert connection.sql("SELECT landmarks_px[1] FROM faces LIMIT 1").fetchall() == [(280.0,)]
+
+
+def test_plain_tools_read_the_files(store, monkeypatch):
+    store.commit_analysis(row(), timeline())
+    monkeypatch.chdir(store.root.parent)
+    sql = "SELECT DISTINCT video_id, smooth_emotion FROM 'results/faces/**/*.parquet'"
+    assert duckdb.sql(sql).fetchall() == [("v0000000000000001", "happy")]
+    assert len(pd.read_parquet("results/faces")) == 10
+
+
+def test_the_newest_analysis_of_a_video_wins(store):
+    store.commit_analysis(row(analysis=2), timeline("sad", 20))
+    store.commit_analysis(row(analysis=1), timeline("happy", 10))
+    assert ask(store, "SELECT count(*), min(emotion) FROM faces") == [(10, "happy")]
+    assert ask(store, "SELECT analysis_id FROM videos") == [("a0000000000000001",)]
+    store.commit_analysis(row(analysis=2), timeline("sad", 20))
+    assert ask(store, "SELECT count(*), min(emotion) FROM faces") == [(20, "sad")]
+
+
+def test_a_failure_shows_until_there_is_newer_word(store):
+    store.commit_failure(row(analysis=1), "damaged")
+    assert ask(store, "SELECT status, error FROM videos") == [("failed", "damaged")]
+    store.commit_analysis(row(analysis=2), timeline())
+    assert ask(store, "SELECT status, error FROM videos") == [("done", None)]
+    store.commit_failure(row(analysis=3), "out of memory")
+    assert ask(store, "SELECT status, error FROM videos") == [("failed", "out of memory")]
+    assert ask(store, "SELECT count(*) FROM faces") == [(10,)]  # what was found before is still there
+
+
+def test_a_failure_goes_when_its_file_is_replaced(store):
+    store.commit_failure(row(video=1, path="a.mp4"), "damaged")
+    store.commit_failure(row(video=2, path="b.mp4"), "damaged")
+    store.commit_analysis(row(video=3, path="a.mp4"), timeline())
+    assert ask(store, "SELECT path, status FROM videos ORDER BY path") == [("a.mp4", "done"), ("b.mp4", "failed")]
+
+
+def test_an_analysis_without_its_tables_is_not_believed(store):
+    store.commit_analysis(row(analysis=1), timeline("happy", 10))
+    store.commit_analysis(row(analysis=2), timeline("sad", 20))
+    (store.root / "episodes/video_id=v0000000000000001/a0000000000000002.parquet").unlink()
+    assert ask(store, "SELECT DISTINCT emotion FROM faces") == [("happy",)]
+    assert ask(store, "SELECT analysis_id FROM videos") == [("a0000000000000001",)]
+
+
+def test_tables_of_an_unfinished_analysis_are_not_shown(store):
+    store.commit_analysis(row(), timeline())
+    shutil.rmtree(store.root / "videos")
+    assert ask(store, "SELECT count(*) FROM faces") == [(0,)]
+
+
+def test_a_damaged_row_of_videos_is_named(store):
+    store.commit_analysis(row(), timeline())
+    path = store.root / "videos/video_id=v0000000000000001/a0000000000000001.parquet"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(StoreError, match=r"a0000000000000001\.parquet"):
+        connect(store.root)
+    assert not store.is_done("v0000000000000001", "a0000000000000001")
+
+
+def test_only_results_can_be_connected_to(tmp_path):
+    with pytest.raises(StoreError, match="not a results folder"):
+        connect(tmp_path)
+
+
+def test_query_answers_a_select(results):
+    answer = query(results, "SELECT smooth_emotion, count(*) AS n FROM faces GROUP BY ALL ORDER BY n;")
+    assert answer.to_pylist() == [{"smooth_emotion": "happy", "n": 10}, {"smooth_emotion": "sad", "n": 20}]
+    assert query(results, "WITH f AS (FROM faces) SELECT p_happy FROM f WHERE false").num_rows == 0
+
+
+BREAK_OUTS = [
+    "COPY faces TO '{folder}/out.csv'",
+    "COPY (SELECT 1) TO '{results}/faces/out.parquet'",
+    "ATTACH '{folder}/out.db'",
+    "EXPORT DATABASE '{folder}/out'",
+    "CREATE TABLE t AS SELECT 1",
+    "CREATE VIEW faces AS SELECT 1",
+    "DROP VIEW faces",
+    "INSERT INTO videos SELECT * FROM videos",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "SET enable_external_access = true",
+    "RESET lock_configuration",
+    "PRAGMA enable_profiling",
+    "CALL pragma_version()",
+    "CHECKPOINT",
+    "SELECT 1; SELECT 2",
+    "SELECT 1; COPY faces TO '{folder}/out.csv'",
+    "",
+    "-- nothing",
+    "SELEC 1",
+    "SELECT * FROM no_such_table",
+    "SELECT * FROM '{folder}/secret.csv'",
+    "SELECT * FROM read_csv('{folder}/secret.csv')",
+    "SELECT * FROM read_text('{folder}/secret.csv')",
+    "SELECT * FROM read_blob('/etc/passwd')",
+    "SELECT * FROM sniff_csv('{folder}/secret.csv')",
+    "SELECT * FROM glob('{folder}/*')",
+    "SELECT * FROM parquet_metadata('{results}/**/*.parquet')",
+    "SELECT * FROM read_parquet('{results}/**/*.parquet')",
+    "SELECT * FROM read_csv('https://example.com/a.csv')",
+    "SELECT * FROM secret",  # a variable of this process
+    "SELECT getenv('HOME')",
+]
+
+
+@pytest.mark.parametrize("sql", BREAK_OUTS)
+def test_sql_of_others_reaches_nothing_but_the_views(results, sql):
+    secret = pd.DataFrame({"word": ["xyzzy"]})
+    quoted = {"folder": str(results.parent), "results": str(results).replace("'", "''")}
+    before = {path: path.stat().st_mtime_ns for path in results.parent.rglob("*")}
+    with pytest.raises(QueryError):
+        print(query(results, sql.replace("{folder}", quoted["folder"]).replace("{results}", quoted["results"])), secret)
+    assert {path: path.stat().st_mtime_ns for path in results.parent.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["COPY faces TO '{folder}/out.csv'", "ATTACH '{folder}/out.db'", "SELECT * FROM read_text('{folder}/secret.csv')"],
+)
+def test_a_connection_reaches_no_file_either(results, sql):
+    with connect(results) as connection, pytest.raises(duckdb.PermissionException):
+        connection.execute(sql.replace("{folder}", str(results.parent)))
+
+
+def test_a_query_that_takes_too_long_is_stopped(results):
+    endless = "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"
+    with pytest.raises(QueryError, match=r"stopped after 0\.2 s"):
+        query(results, endless, timeout_s=0.2)
+
+
+def test_a_query_cannot_fill_the_memory(results):
+    with pytest.raises(QueryError, match="larger than 256 MiB"):
+        query(results, "SELECT * FROM range(1_000_000_000)")
+    with pytest.raises(QueryError, match="Out of Memory"):
+        query(results, "SELECT * FROM range(100_000_000) AS t(n) ORDER BY hash(n)", memory_limit="50MB")
+
+
+def test_a_connection_sees_what_is_there_when_it_is_made(store):
+    store.commit_analysis(row(1, 1, "a.mp4"), timeline())
+    with connect(store.root) as connection:
+        store.commit_analysis(row(2, 2, "b.mp4"), timeline())
+        assert connection.sql("SELECT count(*) FROM videos").fetchall() == [(1,)]
+    assert ask(store, "SELECT count(*) FROM videos") == [(2,)]
+
+
+def test_rows_are_stored_in_order_of_time(store):
+    store.commit_analysis(row(), timeline("happy", 30))
+    path = store.root / "faces/video_id=v0000000000000001/a0000000000000001.parquet"
+    assert pq.read_table(path, partitioning=None)["pts_s"].to_pylist() == sorted(i / 10 for i in range(30))
+
+
+def test_a_connection_outlives_a_change_of_the_working_directory(store, monkeypatch, tmp_path):
+    store.commit_analysis(row(), timeline())
+    monkeypatch.chdir(tmp_path)
+    with connect("results") as connection:
+        monkeypatch.chdir("/")
+        assert connection.sql("SELECT count(*) FROM faces").fetchall() == [(10,)]

@@ -1,0 +1,562 @@
+"""Videos made frame by frame, frame i flat grey 4 * i; and the shared ones, where they are."""
+
+import importlib.util
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import textwrap
+import wave
+import zlib
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.stream import Disposition
+from PIL import Image
+
+from fer_models.video import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    VideoInfo,
+    VideoReadError,
+    probe,
+    read_frames,
+    read_frames_at,
+    split_segments,
+)
+
+SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "videos"
+SMALL_SHARED = [
+    "faces/classroom_4_faces.gif",
+    "faces/face_enters_hevc_vfr.mov",
+    "faces/no_face.mp4",
+    "faces/single_face.mp4",
+    "formats/av1_video.mkv",
+    "formats/corrupted.mp4",
+    "formats/discard_first_keyframe.mp4",
+    "formats/flipping_a_pancake.mkv",
+    "formats/h264_10bits.mp4",
+    "formats/h265_video.mp4",
+    "formats/nasa_13013_rotated.mp4",
+    "formats/test_non_zero_start.mp4",
+    "formats/testsrc2_mpeg4.avi",
+    "formats/testsrc2_odd_height_vp9.mp4",
+    "formats/testsrc2_vp8.webm",
+    "formats/unordered.mov",
+    "formats/video_0.mov",
+    "formats/video_90.mov",
+    "formats/video_180.mov",
+    "formats/video_270.mov",
+]
+needs_decord = pytest.mark.skipif(importlib.util.find_spec("decord") is None, reason="decord is not installed")
+both_decoders = pytest.mark.parametrize("decoder", ["pyav", pytest.param("decord", marks=needs_decord)])
+
+
+def write_video(
+    path: Path,
+    pictures: Iterable[np.ndarray],
+    *,
+    codec: str = "libx264",
+    pts: list[int] | None = None,
+    unit: Fraction = Fraction(1, 25),
+    gop: int = 12,
+    b_frames: int | None = None,
+    pixel_format: str = "yuv420p",
+    container: str | None = None,
+    **options: str,
+) -> Path:
+    """Encode (h, w, 3) pictures; `pts` are their times in units of `unit`, 0, 1, 2, … unless given."""
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream(codec, rate=1 / unit, options=options)
+        stream.codec_context.time_base = unit
+        stream.codec_context.gop_size = gop
+        if b_frames is not None:
+            stream.codec_context.max_b_frames = b_frames
+        stream.pix_fmt = pixel_format
+        for i, picture in enumerate(pictures):
+            if i == 0:
+                stream.height, stream.width = picture.shape[:2]
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = (i if pts is None else pts[i]), unit
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return path
+
+
+def greys(n: int, height: int = 48, width: int = 64) -> Iterable[np.ndarray]:
+    return (np.full((height, width, 3), 4 * i, np.uint8) for i in range(n))
+
+
+def read_all(batches: Iterable) -> tuple[list[int], list[float], list[float]]:
+    """Index, time and grey of every frame."""
+    index, pts_s, grey = [], [], []
+    for batch in batches:
+        index += batch.frame_index.tolist()
+        pts_s += batch.pts_s.tolist()
+        grey += batch.pixels[:, 20, 30].mean(axis=-1).tolist()
+    return index, pts_s, grey
+
+
+def checksums(info: VideoInfo, frame_index: np.ndarray, batch_size: int = 32) -> dict[int, tuple[float, int]]:
+    """Time and checksum of the pixels of every frame that comes."""
+    return {
+        int(i): (float(pts_s), zlib.crc32(picture.tobytes()))
+        for batch in read_frames_at(info, frame_index, batch_size=batch_size)
+        for i, pts_s, picture in zip(batch.frame_index, batch.pts_s, batch.pixels, strict=True)
+    }
+
+
+def shared_video(name: str) -> Path:
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"{path} is missing")
+    return path
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("video") / "plain.mp4", greys(60))
+
+
+# --- videos made here ---
+
+
+@both_decoders
+def test_frames_keep_their_own_time_and_picture(plain, decoder):
+    info = probe(plain, decoder)
+    assert (info.n_frames, info.width_px, info.height_px, info.rotation_deg) == (60, 64, 48, 0)
+    assert (info.codec, info.decoder, info.is_vfr, info.is_counted) == ("h264", decoder, False, False)
+    assert info.duration_s == pytest.approx(2.4)
+    assert info.avg_fps == pytest.approx(25)
+    index, pts_s, grey = read_all(read_frames_at(info, np.arange(60), batch_size=7))
+    assert index == list(range(60))
+    np.testing.assert_allclose(pts_s, np.arange(60) / 25)
+    np.testing.assert_allclose(grey, 4 * np.arange(60), atol=3)  # lossy coding
+
+
+@both_decoders
+def test_sampling_and_jumping(plain, decoder):
+    index, pts_s, grey = read_all(read_frames(plain, fps=1, start_s=0.9, decoder=decoder))
+    assert index == [25, 50]
+    assert pts_s == [1.0, 2.0]
+    np.testing.assert_allclose(grey, [100, 200], atol=3)
+
+
+@both_decoders
+def test_variable_frame_rate(tmp_path, decoder):
+    times_ms = [0, 33, 67, 200, 210, 500, 1000, 1001, 1700]
+    path = write_video(tmp_path / "vfr.mkv", greys(9), pts=times_ms, unit=Fraction(1, 1000))
+    info = probe(path, decoder)
+    assert info.is_vfr
+    _, pts_s, grey = read_all(read_frames_at(info, np.arange(9)))
+    np.testing.assert_allclose(pts_s, np.array(times_ms) / 1000)
+    np.testing.assert_allclose(grey, 4 * np.arange(9), atol=3)
+    assert read_all(read_frames(path, fps=2, decoder=decoder))[0] == [0, 5, 6, 8]
+
+
+def test_rounding_to_milliseconds_is_not_a_variable_rate(tmp_path):
+    rounded_ms = np.rint(np.arange(30) / 30 * 1000).astype(int).tolist()
+    assert not probe(write_video(tmp_path / "a.mkv", greys(30), pts=rounded_ms, unit=Fraction(1, 1000))).is_vfr
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("b_frames.mp4", {"b_frames": 3}),
+        ("open_gop.mp4", {"x264-params": "open-gop=1:keyint=12:min-keyint=12:scenecut=0"}),
+        ("intra_refresh.mp4", {"x264-params": "intra-refresh=1:keyint=12"}),
+        ("all_keyframes.mp4", {"gop": 1}),
+        ("stream.ts", {}),
+        ("stream.mpg", {"codec": "mpeg2video", "b_frames": 2}),
+        ("mpeg4_b.avi", {"codec": "mpeg4", "b_frames": 2}),
+        ("h264_b.avi", {"b_frames": 2}),  # AVI holds no presentation times
+        ("elementary.h264", {"container": "h264"}),  # no times at all
+        ("vp9.webm", {"codec": "libvpx-vp9"}),
+        ("mjpeg.avi", {"codec": "mjpeg", "pixel_format": "yuvj420p"}),
+        ("ten_bits.mp4", {"pixel_format": "yuv420p10le"}),
+        ("flash.flv", {}),
+    ],
+)
+def test_any_part_of_any_format_is_as_in_the_whole(tmp_path, name, how):
+    info = probe(write_video(tmp_path / name, greys(60), **how))
+    assert info.n_frames == 60
+    np.testing.assert_allclose(np.diff(info.pts_s), 0.04, atol=2e-3)
+    index, _, grey = read_all(read_frames_at(info, np.arange(60)))
+    assert index == list(range(60))
+    np.testing.assert_allclose(grey, 4 * np.arange(60), atol=5)
+    whole = checksums(info, np.arange(60))
+    for part in (np.arange(13, 25), np.arange(40, 60), np.array([7, 11, 35, 59]), np.array([44, 45]), np.array([58])):
+        assert checksums(info, part, batch_size=5) == {i: whole[i] for i in part.tolist()}
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+def test_jumps_lead_to_the_keyframe(tmp_path, caplog, name):
+    info = probe(write_video(tmp_path / name, greys(60)), "pyav")
+    caplog.set_level("INFO", logger="fer_models")
+    assert read_all(read_frames_at(info, np.array([3, 40, 58])))[0] == [3, 40, 58]
+    assert "reading from the beginning" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("clockwise_deg", "matrix", "corner"),
+    # The display matrix's a, b, c, d (ISO/IEC 14496-12, 8.3.2), and where the stored top left corner is to be seen.
+    [
+        (0, (1, 0, 0, 1), (0, 0)),
+        (90, (0, 1, -1, 0), (0, -1)),
+        (180, (-1, 0, 0, -1), (-1, -1)),
+        (270, (0, -1, 1, 0), (-1, 0)),
+    ],
+)
+def test_pictures_stand_upright(tmp_path, clockwise_deg, matrix, corner):
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:24, :32] = 255
+    path = write_video(tmp_path / "turned.mp4", [picture] * 3)
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (value << 16 for value in matrix)
+    at = data.index(b"tkhd") + 4 + 40  # version 0: the matrix follows 40 bytes of other fields
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    info = probe(path)
+    assert info.rotation_deg == clockwise_deg
+    assert (info.width_px, info.height_px) == ((64, 48) if clockwise_deg % 180 == 0 else (48, 64))
+    (batch,) = read_frames(path)
+    assert batch.pixels.shape == (3, info.height_px, info.width_px, 3)
+    corners = {(y, x): int(batch.pixels[0, y, x, 0]) for y in (0, -1) for x in (0, -1)}
+    assert max(corners, key=lambda place: corners[place]) == corner
+    assert sorted(value > 128 for value in corners.values()) == [False, False, False, True]
+
+
+def test_odd_sizes(tmp_path):
+    (batch,) = read_frames(write_video(tmp_path / "odd.mp4", greys(3, 33, 47), pixel_format="yuv444p"))
+    assert batch.pixels.shape == (3, 33, 47, 3)
+    np.testing.assert_allclose(batch.pixels[2], 8, atol=3)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "libsvtav1", "mjpeg"])
+@pytest.mark.parametrize("decoder", ["auto", "pyav"])
+def test_a_damaged_frame_is_left_out_and_the_others_come(tmp_path, decoder, codec):
+    path = write_video(
+        tmp_path / "damaged.mp4",
+        greys(30, 64, 64),
+        codec=codec,
+        gop=1,
+        pixel_format="yuvj420p" if codec == "mjpeg" else "yuv420p",
+    )
+    with av.open(str(path)) as file:
+        packets = sorted((p for p in file.demux(video=0) if p.size), key=lambda packet: packet.pts)
+        start, size = packets[12].pos, packets[12].size
+    data = bytearray(path.read_bytes())
+    data[start : start + size] = bytes(size)
+    path.write_bytes(data)
+    info = probe(path, decoder)
+    assert info.n_frames == 30
+    index, pts_s, grey = read_all(read_frames_at(info, np.arange(30), batch_size=8))
+    expected = [i for i in range(30) if i != 12]
+    assert index == expected
+    np.testing.assert_allclose(pts_s, np.array(expected) / 25)
+    np.testing.assert_allclose(grey, 4 * np.array(expected), atol=3)
+
+
+@pytest.mark.parametrize("decoder", ["auto", "pyav"])
+def test_a_half_decoded_frame_is_left_out(tmp_path, decoder):
+    path = write_video(tmp_path / "damaged.mp4", greys(30, 64, 64), gop=1)
+    with av.open(str(path)) as file:
+        packet = [p for p in file.demux(video=0) if p.size][12]
+    data = bytearray(path.read_bytes())
+    data[packet.pos + packet.size // 2 : packet.pos + packet.size] = bytes(packet.size - packet.size // 2)
+    path.write_bytes(data)
+    index = read_all(read_frames(path, decoder=decoder))[0]
+    assert index == [i for i in range(30) if i != 12]
+
+
+def test_hidden_reference_frames_of_vp8_do_not_count(tmp_path):
+    path = write_video(tmp_path / "a.webm", greys(20), codec="libvpx", **{"error-resilient": "1"})
+    with av.open(str(path)) as file:
+        packet = [p for p in file.demux(video=0) if p.size][10]
+    data = bytearray(path.read_bytes())
+    data[data.index(bytes(packet), packet.pos)] &= ~0x10  # show_frame
+    path.write_bytes(data)
+    info = probe(path)
+    assert info.n_frames == 19
+    index, pts_s, grey = read_all(read_frames_at(info, np.arange(19)))
+    assert index == list(range(19))
+    np.testing.assert_allclose(pts_s, np.delete(np.arange(20), 10) / 25)
+    np.testing.assert_allclose(grey, np.delete(4 * np.arange(20), 10), atol=5)
+
+
+def test_a_cut_off_recording_gives_what_there_is(tmp_path):
+    path = write_video(tmp_path / "cut.mkv", np.random.default_rng(0).integers(0, 256, (40, 48, 64, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    info = probe(path)
+    assert 10 < info.n_frames < 40
+    assert len(read_all(read_frames_at(info, np.arange(info.n_frames)))[0]) >= info.n_frames - 1
+
+
+def test_the_largest_of_several_video_streams_is_read(tmp_path):
+    small, large = np.zeros((32, 48, 3), np.uint8), np.full((64, 96, 3), 200, np.uint8)
+    with av.open(str(tmp_path / "two.mp4"), "w") as file:
+        streams = [file.add_stream("libvpx-vp9", rate=25) for _ in range(2)]
+        for stream, picture in zip(streams, (small, large), strict=True):
+            stream.height, stream.width = picture.shape[:2]
+        for stream, picture in zip(streams, (small, large), strict=True):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            file.mux(stream.encode())
+    info = probe(tmp_path / "two.mp4")
+    assert (info.stream_index, info.decoder) == (1, "pyav")
+    (batch,) = read_frames(tmp_path / "two.mp4")
+    assert batch.pixels.shape == (1, 64, 96, 3)
+    np.testing.assert_allclose(batch.pixels, 200, atol=3)
+
+
+@both_decoders
+def test_batch_size_changes_nothing(plain, decoder):
+    info = probe(plain, decoder)
+    frame_index = np.arange(1, 60, 3)
+    reference = checksums(info, frame_index, batch_size=1)
+    assert len(reference) == len(frame_index)
+    for batch_size in (2, 7, 100):
+        assert checksums(info, frame_index, batch_size) == reference
+    assert [len(b) for b in read_frames_at(info, frame_index, batch_size=8)] == [8, 8, 4]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted under /proc")
+@both_decoders
+def test_stopping_early_closes_the_file(plain, decoder):
+    def times_open() -> int:
+        return sum(link.exists() and link.resolve() == plain.resolve() for link in Path("/proc/self/fd").iterdir())
+
+    frames = read_frames(plain, batch_size=4, decoder=decoder)
+    next(frames)
+    assert times_open() > 0
+    frames.close()
+    assert times_open() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+def test_memory_does_not_grow_with_the_video(tmp_path):
+    """900 frames of 640x360 are 622 MB; a reader that idles must not make the decoder pile them up."""
+    how = {"preset": "ultrafast", "x265-params": "open-gop=0"}
+    path = write_video(tmp_path / "long.mp4", greys(60, 360, 640), codec="libx265", **how)
+    with av.open(str(path)) as short, av.open(str(tmp_path / "longer.mp4"), "w") as longer:
+        out = longer.add_stream_from_template(short.streams.video[0])
+        packets = [p for p in short.demux(video=0) if p.size]
+        step = packets[0].duration
+        for turn in range(15):
+            for packet in packets:
+                copy = av.Packet(bytes(packet))
+                copy.pts, copy.dts = packet.pts + turn * 60 * step, packet.dts + turn * 60 * step
+                copy.time_base, copy.is_keyframe, copy.stream = packet.time_base, packet.is_keyframe, out
+                longer.mux(copy)
+    code = """
+        import sys, time
+        from pathlib import Path
+        from fer_models.video import probe, read_frames
+        assert probe(sys.argv[1]).n_frames == 900
+        def peak_mb():
+            line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+            return int(line.split()[1]) // 1024
+        before = peak_mb()
+        for i, frames in enumerate(read_frames(sys.argv[1], batch_size=8)):
+            if i == 0:
+                time.sleep(0.5)
+        print(peak_mb() - before)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "longer.mp4")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(result.stdout) < 150
+
+
+def test_info_travels_between_processes(plain):
+    info = pickle.loads(pickle.dumps(probe(plain)))
+    assert info.n_frames == 60
+    error = pickle.loads(pickle.dumps(VideoReadError(plain, "is odd")))
+    assert str(error) == f"{plain}: is odd"
+
+
+@pytest.mark.parametrize("frame_index", [[-1], [60], [3, 2], [3, 3]])
+def test_frames_outside_the_video_are_refused(plain, frame_index):
+    with pytest.raises(ValueError, match="must rise"):
+        read_frames_at(probe(plain), np.array(frame_index))
+
+
+def test_other_arguments_are_checked_at_once(plain):
+    with pytest.raises(ValueError, match="decoder must be one of"):
+        read_frames(plain, decoder="opencv")
+    with pytest.raises(ValueError, match="batch_size"):
+        read_frames(plain, batch_size=0)
+    assert list(read_frames(plain, start_s=99)) == []
+
+
+# --- files that are no videos ---
+
+
+def test_what_is_no_video_says_so(tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("This is not a video.\n" * 100)
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "text.png").write_text("nor is this a picture")
+    whole = write_video(tmp_path / "whole.mp4", greys(5)).read_bytes()
+    (tmp_path / "no_index.mp4").write_bytes(whole[: whole.index(b"moov")])
+    with wave.open(str(tmp_path / "sound.wav"), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(16000))
+    for name, reason in [
+        ("missing.mp4", "No such file"),
+        ("empty.mp4", "empty"),
+        ("text.mp4", "not a video"),
+        ("no_index.mp4", "cut off"),
+        ("folder.mp4", "folder"),
+        ("sound.wav", "no video stream"),
+        ("text.png", "not a picture"),
+    ]:
+        with pytest.raises(VideoReadError, match=reason) as caught:
+            read_frames(tmp_path / name)
+        assert str(caught.value).startswith(str(tmp_path / name))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no owner there")
+def test_a_file_that_may_not_be_read(plain):
+    plain.chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:  # root may read everything
+        os.seteuid(65534)
+    try:
+        with pytest.raises(VideoReadError, match="Permission denied"):
+            probe(plain)
+    finally:
+        if is_root:
+            os.seteuid(0)
+        plain.chmod(0o644)
+
+
+def test_the_cover_of_a_song_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "song.mp4"), "w") as file:
+        sound = file.add_stream("aac", rate=8000)
+        cover = file.add_stream("png", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "rgb24"
+        cover.disposition = Disposition.attached_pic
+        file.mux(cover.encode(av.VideoFrame.from_ndarray(next(iter(greys(1))), format="rgb24")))
+        file.mux(cover.encode())
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        silence.rate = 8000
+        file.mux(sound.encode(silence))
+        file.mux(sound.encode())
+    with pytest.raises(VideoReadError, match="no video stream"):
+        probe(tmp_path / "song.mp4")
+
+
+# --- still pictures ---
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_a_still_picture_is_a_video_of_one_frame(tmp_path, suffix):
+    Image.new("RGB", (30, 20), (200, 40, 90)).save(tmp_path / f"a{suffix}")
+    info = probe(tmp_path / f"a{suffix}")
+    assert (info.decoder, info.n_frames, info.width_px, info.height_px) == ("image", 1, 30, 20)
+    assert (info.duration_s, info.avg_fps, info.is_vfr) == (0.0, None, False)
+    (batch,) = read_frames(tmp_path / f"a{suffix}", fps=5)
+    assert batch.pixels.shape == (1, 20, 30, 3)
+    assert (batch.frame_index.tolist(), batch.pts_s.tolist()) == ([0], [0.0])
+    np.testing.assert_allclose(batch.pixels[0, 10, 15], [200, 40, 90], atol=6)
+
+
+def test_exif_orientation(tmp_path):
+    picture = np.zeros((20, 30, 3), np.uint8)
+    picture[:10, :15] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # show turned clockwise by 90 degrees
+    Image.fromarray(picture).save(tmp_path / "a.jpg", exif=exif)
+    info = probe(tmp_path / "a.jpg")
+    assert (info.width_px, info.height_px, info.rotation_deg) == (20, 30, 90)
+    (batch,) = read_frames(tmp_path / "a.jpg")
+    assert batch.pixels[0, 0, -1, 0] > 200
+    assert batch.pixels[0, 0, 0, 0] < 50
+
+
+def test_sixteen_bit_grey(tmp_path):
+    Image.fromarray(np.full((8, 8), 128 << 8, np.uint16)).save(tmp_path / "a.png")
+    (batch,) = read_frames(tmp_path / "a.png")
+    assert (batch.pixels == 128).all()
+
+
+def test_suffixes_are_told_apart():
+    assert not VIDEO_SUFFIXES & IMAGE_SUFFIXES
+    assert {".gif", ".mp4", ".mov"} <= VIDEO_SUFFIXES
+
+
+# --- the choice of decoder ---
+
+
+@needs_decord
+@pytest.mark.parametrize(
+    ("how", "decoder", "reason"),
+    [
+        ({"codec": "libx265", "x265-params": "open-gop=0"}, "decord", "short"),
+        ({"codec": "libvpx-vp9"}, "decord", "short"),
+        ({"codec": "libx265"}, "pyav", "seek"),  # x265 opens its groups of pictures
+        ({"codec": "libx265", "pixel_format": "yuv420p10le"}, "pyav", "yuv420p10le"),
+        ({}, "pyav", "h264"),
+    ],
+)
+def test_auto_takes_decord_where_it_is_right(tmp_path, how, decoder, reason):
+    info = probe(write_video(tmp_path / "a.mp4", greys(60, 64, 64), **how))
+    assert info.decoder == decoder
+    assert reason in info.decoder_reason
+
+
+@needs_decord
+def test_decord_asked_for_but_impossible(tmp_path):
+    path = write_video(tmp_path / "a.gif", greys(3), codec="gif", pixel_format="rgb8")
+    with pytest.raises(VideoReadError, match="use --decoder pyav"):
+        probe(path, "decord")
+
+
+# --- the shared videos ---
+
+
+@pytest.mark.parametrize("name", SMALL_SHARED)
+def test_segments_are_as_the_whole(name):
+    info = probe(shared_video(name))
+    reference = probe(shared_video(name), "pyav")
+    whole = checksums(reference, np.arange(reference.n_frames))
+    assert len(whole) >= info.n_frames - (2 if name == "formats/corrupted.mp4" else 0)
+    in_segments = {}
+    for start, end in split_segments(info.pts_s, max(info.duration_s / 3.3, 0.04)):
+        in_segments |= checksums(info, np.arange(start, end), batch_size=7)
+    assert in_segments == whole
+    if name != "formats/corrupted.mp4":  # how the damage is concealed may depend on what else is decoded
+        sparse = np.arange(1, info.n_frames, max(2, info.n_frames // 9))
+        assert checksums(reference, sparse) == {i: whole[i] for i in sparse.tolist()}
+
+
+@pytest.mark.parametrize(
+    ("name", "n_frames", "width_px", "height_px", "rotation_deg", "first_pts_s", "is_vfr"),
+    [
+        ("faces/no_face.mp4", 95, 960, 540, 0, 0.0, False),  # 98 packets, 3 of them before the edit list's start
+        ("faces/face_enters_hevc_vfr.mov", 169, 960, 540, 0, 0.0, True),
+        ("faces/two_heads_turning.gif", 56, 480, 270, 0, 0.0, False),
+        ("formats/test_non_zero_start.mp4", 12, 200, 112, 0, 8.333, False),
+        ("formats/discard_first_keyframe.mp4", 25, 64, 64, 0, 0.0, False),
+        ("formats/video_90.mov", 3, 320, 568, 90, 0.0, False),
+        ("formats/video_180.mov", 3, 568, 320, 180, 0.0, False),
+        ("formats/nasa_13013_rotated.mp4", 17, 270, 480, 270, 0.0, False),
+        ("formats/testsrc2_odd_height_vp9.mp4", 25, 320, 241, 0, 0.0, False),
+    ],
+)
+def test_what_the_shared_videos_hold(name, n_frames, width_px, height_px, rotation_deg, first_pts_s, is_vfr):
+    info = probe(shared_video(name))
+    assert (info.n_frames, info.width_px, info.height_px) == (n_frames, width_px, height_px)
+    assert (info.rotation_deg, info.is_vfr) == (rotation_deg, is_vfr)
+    assert info.pts_s[0] == pytest.approx(first_pts_s, abs=1e-3)
+
+
+def test_decode_errors_leave_the_rest():
+    info = probe(shared_video("formats/corrupted.mp4"))
+    index = read_all(read_frames_at(info, np.arange(50)))[0]
+    assert sorted(set(range(50)) - set(index)) == [30, 32]  # one does not decode, one is decoded with damage

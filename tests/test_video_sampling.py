@@ -1,0 +1,95 @@
+"""Which frames are read, and how they are cut into segments: tables worked out by hand."""
+
+import numpy as np
+import pytest
+
+from fer_models.video import frames_to_sample, split_segments
+from fer_models.video.sampling import split_at_seeks
+
+EVERY_40_MS = np.arange(10) * 0.04
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "frames"),
+    [
+        ({}, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        ({"fps": 25}, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        ({"fps": 100}, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),  # more ticks than frames: no frame twice
+        ({"fps": 12.5}, [0, 2, 4, 6, 8]),
+        ({"fps": 10}, [0, 3, 5, 8]),  # ticks at 0, 0.1, 0.2, 0.3 s
+        ({"fps": 0.1}, [0]),
+        ({"start_s": 0.08, "end_s": 0.16}, [2, 3]),  # half-open
+        ({"fps": 10, "start_s": 0.04}, [3, 5, 8]),  # the grid stays where it is
+        ({"fps": 10, "start_s": 0.21, "end_s": 0.3}, []),
+        ({"start_s": 5.0}, []),
+        ({"end_s": 0.0}, []),
+    ],
+)
+def test_frames_to_sample(kwargs, frames):
+    chosen = frames_to_sample(EVERY_40_MS, **kwargs)
+    assert chosen.tolist() == frames
+    assert chosen.dtype == np.int64
+
+
+def test_times_rounded_to_milliseconds_lose_no_frame():
+    pts_s = np.rint(np.arange(300) / 30 * 1000) / 1000
+    assert frames_to_sample(pts_s, fps=30).tolist() == list(range(300))
+    assert frames_to_sample(pts_s, fps=10).tolist() == list(range(0, 300, 3))
+
+
+def test_the_grid_starts_at_the_first_frame():
+    assert frames_to_sample(EVERY_40_MS + 8.333, fps=12.5).tolist() == [0, 2, 4, 6, 8]
+    assert frames_to_sample(EVERY_40_MS - 0.2, fps=12.5).tolist() == [0, 2, 4, 6, 8]
+
+
+def test_segments_take_the_frames_of_the_whole():
+    pts_s = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.2, 500))
+    for fps in (None, 3.0, 7.3):
+        whole = frames_to_sample(pts_s, fps=fps).tolist()
+        parts = [frames_to_sample(pts_s, fps=fps, start_s=a, end_s=a + 2.5).tolist() for a in np.arange(0, 100, 2.5)]
+        assert [i for part in parts for i in part] == whole
+
+
+def test_no_frame_to_choose_from():
+    assert frames_to_sample(np.empty(0), fps=5).tolist() == []
+    assert split_segments(np.empty(0), 30.0) == []
+
+
+@pytest.mark.parametrize("kwargs", [{"fps": 0}, {"fps": -1}, {"fps": float("nan")}, {"start_s": 2, "end_s": 1}])
+def test_frames_to_sample_refuses(kwargs):
+    with pytest.raises(ValueError, match="must"):
+        frames_to_sample(EVERY_40_MS, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("pts_s", "segment_s", "slices"),
+    [
+        ([0.0, 0.2, 0.4, 0.6, 0.8], 0.2, [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]),  # 0.6 // 0.2 is 2
+        ([0.0, 29.999, 30.0, 31.0], 30.0, [(0, 2), (2, 4)]),
+        ([0.0, 95.0], 30.0, [(0, 1), (1, 2)]),  # empty spans are dropped
+        ([-0.5, 0.0, 0.5], 1.0, [(0, 1), (1, 3)]),
+        ([8.3, 8.4], 30.0, [(0, 2)]),
+    ],
+)
+def test_split_segments(pts_s, segment_s, slices):
+    assert split_segments(np.array(pts_s), segment_s) == slices
+
+
+def test_split_segments_refuses_nothing_to_fill():
+    with pytest.raises(ValueError, match="at least"):
+        split_segments(EVERY_40_MS, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("frames", "keyframes", "slices"),
+    [
+        ([5], [0, 100], [(0, 1)]),
+        ([5, 105, 205], [0, 100, 200], [(0, 1), (1, 2), (2, 3)]),
+        ([5, 100], [0, 100], [(0, 1), (1, 2)]),
+        ([5, 95, 105], [0, 100], [(0, 3)]),  # a jump over 5 frames saves nothing
+        ([5, 500], [0], [(0, 2)]),
+        ([5, 500], [], [(0, 2)]),
+    ],
+)
+def test_split_at_seeks(frames, keyframes, slices):
+    assert split_at_seeks(np.array(frames), np.array(keyframes, np.int64), min_skip=16) == slices
