@@ -18,6 +18,7 @@ def observations_table(
     frame_index: np.ndarray,
     pts_s: np.ndarray,
     decoded: np.ndarray,
+    look: np.ndarray,
     frame_size_px: tuple[int, int],
     faces: FaceBatch,
     probabilities: np.ndarray,
@@ -30,6 +31,7 @@ def observations_table(
         frame_index: (n,) place of each frame in the video.
         pts_s: (n,) its presentation time.
         decoded: (n,) bool, False where the frame could not be decoded.
+        look: (n, 48) uint8, see the schema; any value where not decoded.
         frame_size_px: width and height of the shown frames.
         faces: the m faces in these frames, ordered by frame; `faces.frame` points into the n frames.
         probabilities: (m, 7) calibrated, in the order of `EMOTIONS`; a row of NaN where not known.
@@ -57,6 +59,9 @@ def observations_table(
             name: pa.array(np.full(len(frame), size), pa.int32(), mask=~decoded[frame])
             for name, size in zip(("frame_width_px", "frame_height_px"), frame_size_px, strict=True)
         },
+        "look": pa.FixedSizeListArray.from_arrays(
+            pa.array(look[frame].ravel(), pa.uint8()), look.shape[1], mask=pa.array(~decoded[frame])
+        ),
     }
     measures = {
         **dict(zip(("x1_px", "y1_px", "x2_px", "y2_px"), faces.boxes_xyxy.T, strict=True)),

@@ -64,6 +64,12 @@ OBSERVATIONS = pa.schema(
         _FRAME_STATUS,
         _field("frame_width_px", pa.int32(), "px", "width of the shown (rotated) frame; NULL on a decode error"),
         _field("frame_height_px", pa.int32(), "px", "height of the shown (rotated) frame; NULL on a decode error"),
+        _field(
+            "look",
+            pa.list_(pa.uint8(), 48),
+            "0 to 255",
+            "mean red, green, blue of the cells of a 4x4 grid over the frame, to find cuts; NULL on a decode error",
+        ),
         _field("face_index", pa.int16(), "", f"{_FACE_INDEX}; NULL, as are all columns after it, without a face"),
         *_BOX_AND_LANDMARKS,
         *_PROBABILITIES,
@@ -108,6 +114,7 @@ FRAMES = pa.schema(
         _field("duration_s", pa.float64(), "s", "time to the next sampled frame; the last: median of the others"),
         _FRAME_STATUS,
         _field("n_faces", pa.int32(), "", "faces found in the frame; NULL on a decode error"),
+        _field("is_cut", pa.bool_(), "", "whether a hard cut lies just before the frame", nullable=False),
     ],
     metadata={"description": "A row per sampled frame."},
 )

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from analytics.affect import arousal_proxy, entropy_bits, top_emotion, valence_proxy
 from analytics.columns import column, floats, named, per_emotion
+from analytics.cuts import CutConfig, find_cuts
 from analytics.episodes import EpisodeConfig
 from analytics.quality import QualityConfig, cut_off_share, gate_quality
 from analytics.schema import (
@@ -33,6 +34,7 @@ PROBABILITIES = tuple(f"p_{name}" for name in EMOTIONS)
 class TimelineConfig:
     """The settings of each stage of pass 2."""
 
+    cuts: CutConfig = field(default_factory=CutConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
@@ -72,13 +74,15 @@ def build_timeline(observations: pa.Table, config: TimelineConfig) -> Timeline:
         [("pts_s", "ascending"), ("frame_index", "ascending"), ("face_index", "ascending")]
     )
     first_row, frame = _frames_of_rows(observations)
-    shown = _Shown.of(floats(observations, "pts_s")[first_row])
+    frames = observations.take(first_row)
+    shown = _Shown.of(floats(frames, "pts_s"))
+    is_cut = find_cuts(shown.start_s, _looks(frames), config.cuts)
     is_face = observations["face_index"].is_valid().to_numpy()
     faces, frame_of_face = observations.filter(pa.array(is_face)), frame[is_face]
     reason = _reasons(faces, config.quality)
-    tracked = _follow(faces, frame_of_face, reason < 0, shown, config)
+    tracked = _follow(faces, frame_of_face, reason < 0, shown, np.cumsum(is_cut), config)
     made = {
-        "frames": _frames_table(observations.take(first_row), np.bincount(frame_of_face, minlength=len(shown)), shown),
+        "frames": _frames_table(frames, np.bincount(frame_of_face, minlength=len(shown)), shown, is_cut),
         "faces": _add_columns(faces, reason, tracked),
         "tracks": tracks_table(tracked),
         "episodes": episodes_table(tracked, config.episodes),
@@ -131,12 +135,27 @@ def _reasons(faces: pa.Table, config: QualityConfig) -> np.ndarray:
     )
 
 
+def _looks(frames: pa.Table) -> np.ndarray:
+    """The look of each frame, `(n, 48)`; NaN where it could not be decoded."""
+    known = frames["look"].is_valid().to_numpy()
+    looks = np.full((len(frames), OBSERVATIONS.field("look").type.list_size), np.nan)
+    looks[known] = frames["look"].combine_chunks().flatten().to_numpy().reshape(-1, looks.shape[1])
+    return looks
+
+
 def _follow(
-    faces: pa.Table, frame: np.ndarray, is_good: np.ndarray, shown: _Shown, config: TimelineConfig
+    faces: pa.Table,
+    frame: np.ndarray,
+    is_good: np.ndarray,
+    shown: _Shown,
+    shot: np.ndarray,
+    config: TimelineConfig,
 ) -> TrackedFaces:
-    """Put the faces into tracks and smooth the probabilities of each track."""
+    """Put the faces into tracks, each within one shot, and smooth the probabilities of each track."""
     boxes_xyxy, det_score, face_px = floats(faces, *BOX), floats(faces, "det_score"), floats(faces, "face_px")
-    track = track_faces(frame, shown.start_s[frame], boxes_xyxy, det_score, config.tracker, step_s=shown.step_s)
+    track = track_faces(
+        frame, shown.start_s[frame], boxes_xyxy, det_score, config.tracker, shot=shot[frame], step_s=shown.step_s
+    )
     row = np.argsort(track, kind="stable")
     row = row[track[row] >= 0]
     track, start_s, end_s = track[row], shown.start_s[frame[row]], shown.end_s[frame[row]]
@@ -179,11 +198,11 @@ def _add_columns(faces: pa.Table, reason: np.ndarray, tracked: TrackedFaces) -> 
         "quality_ok": pa.array(reason < 0),
         "quality_reason": named(reason, QUALITY_REASONS),
     }
-    faces = faces.drop_columns(["status", "frame_width_px", "frame_height_px"])
+    faces = faces.drop_columns(["status", "look", "frame_width_px", "frame_height_px"])
     return pa.table({**dict(zip(faces.column_names, faces.columns, strict=True)), **columns})
 
 
-def _frames_table(observations: pa.Table, n_faces: np.ndarray, shown: _Shown) -> pa.Table:
+def _frames_table(observations: pa.Table, n_faces: np.ndarray, shown: _Shown, is_cut: np.ndarray) -> pa.Table:
     """The table frames from the first row of each frame."""
     undecoded = pc.equal(observations["status"], "decode_error").to_numpy()
     columns = {
@@ -192,5 +211,6 @@ def _frames_table(observations: pa.Table, n_faces: np.ndarray, shown: _Shown) ->
         "duration_s": column(shown.end_s - shown.start_s, pa.float64()),
         "status": observations["status"],
         "n_faces": pa.array(n_faces, pa.int32(), mask=undecoded),
+        "is_cut": pa.array(is_cut),
     }
     return pa.table(columns)

@@ -59,6 +59,7 @@ def track_faces(
     det_score: np.ndarray,
     config: TrackerConfig,
     *,
+    shot: np.ndarray | None = None,
     step_s: float = 0.0,
 ) -> np.ndarray:
     """Give each face of a whole video the track it belongs to.
@@ -69,6 +70,7 @@ def track_faces(
         boxes_xyxy: (m, 4) in pixels.
         det_score: (m,) in [0, 1].
         config: the settings.
+        shot: (m,) number of the shot that the face's frame is in, not falling; no track goes on in another shot.
         step_s: usual time between two sampled frames: tracks live on for at least one and a half steps, so that
             sparse sampling does not end them all.
 
@@ -79,7 +81,10 @@ def track_faces(
     boxes_xyxy = boxes_xyxy.astype(np.float64)
     bounds = np.append(np.flatnonzero(np.diff(frame, prepend=-1)), len(frame)).tolist()
     raw = np.full(len(pts_s), -1, np.int64)
+    shots = np.zeros(len(frame), np.int64) if shot is None else shot
     for first, stop in pairwise(bounds):
+        if first and shots[first] != shots[first - 1]:
+            tracker.end_all()
         raw[first:stop] = tracker.step(float(pts_s[first]), boxes_xyxy[first:stop], det_score[first:stop])
     return _confirmed(raw, pts_s, config)
 
@@ -117,6 +122,10 @@ class _Tracker:
         self.max_gap_s = max_gap_s
         self.state = np.empty((0, _N_COLUMNS))
         self.n_tracks = 0
+
+    def end_all(self) -> None:
+        """Let no track go on."""
+        self.state = self.state[:0]
 
     def step(self, pts_s: float, boxes_xyxy: np.ndarray, det_score: np.ndarray) -> np.ndarray:
         """Track of each face of the next frame; -1 for faces in none."""

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 # Where the five landmarks lie in a FER-2013 picture, as shares of its side: medians over 1,441 training pictures, found
 # with YuNet. What is cropped so has the eyes, nose and mouth where the emotion model saw them in training.
@@ -10,6 +9,8 @@ TEMPLATE_XY = ((0.315, 0.390), (0.685, 0.390), (0.495, 0.605), (0.355, 0.758), (
 BOX_TO_SIDE = 1.12  # side of the crop over the square root of the box's area, in the same pictures
 # Landmarks that ask for a crop much smaller or larger than the box does are wrong (an occluded or turned face).
 MAX_SIDE_RATIO = 1.6
+# Pixels are mixed in sixteenths, in whole numbers: then no rounding differs with the batch, the device or its threads.
+STEPS = 16
 
 
 def crop_faces(pixels: Tensor, frame: Tensor, boxes_xyxy: Tensor, landmarks_xy: Tensor, *, size_px: int = 48) -> Tensor:
@@ -37,62 +38,64 @@ def crop_faces(pixels: Tensor, frame: Tensor, boxes_xyxy: Tensor, landmarks_xy: 
         if len(face):
             points = sampling_points(side[face], centre[face], size_px * samples)
             read = read_bilinear if samples <= 2 else read_nearest
-            values = read(pixels, frame[face], points).permute(0, 3, 1, 2)
-            crops[face] = F.avg_pool2d(values, samples).permute(0, 2, 3, 1).round().to(torch.uint8)
+            values = read(pixels, frame[face], points)
+            total = values.view(len(face), size_px, samples, size_px, samples, 3).sum(dim=(2, 4))
+            weight = STEPS**2 * samples**2
+            crops[face] = ((total + weight // 2) // weight).to(torch.uint8)
     return crops
 
 
 def frame_crops(boxes_xyxy: Tensor, landmarks_xy: Tensor) -> tuple[Tensor, Tensor]:
-    """Side and centre of each crop as complex numbers: the side (m,) points along the crop's x axis, in pixels.
+    """Side and centre (m,) of each crop, complex128, in pixels; the side points along the crop's x axis.
 
     The least-squares similarity of Umeyama (1991), which for points in a plane is one complex factor.
     """
-    template = torch.tensor(TEMPLATE_XY, device=landmarks_xy.device)
+    template = torch.tensor(TEMPLATE_XY, dtype=torch.float64, device=landmarks_xy.device)
     target = torch.view_as_complex(template - template.mean(dim=0))
-    points = torch.view_as_complex(landmarks_xy.float().contiguous())
+    points = torch.view_as_complex(landmarks_xy.double().contiguous())
     middle = points.mean(dim=1)
     spread = points - middle[:, None]
     # Fitted from the picture to the template, where errors count in the same unit for every face, then turned around.
     factor = (spread.conj() * target).sum(dim=1) / spread.abs().square().sum(dim=1).clamp(min=1e-6)
     side = 1 / torch.where(factor.abs() < 1e-6, torch.ones_like(factor), factor)
-    template_middle = torch.view_as_complex(template.mean(dim=0) - 0.5)
-    centre = middle - side * template_middle
+    centre = middle - side * torch.view_as_complex(template.mean(dim=0) - 0.5)
 
-    width, height = boxes_xyxy[:, 2] - boxes_xyxy[:, 0], boxes_xyxy[:, 3] - boxes_xyxy[:, 1]
-    box_side = (BOX_TO_SIDE * (width * height).clamp(min=1).sqrt()).float()
-    box_centre = torch.complex((boxes_xyxy[:, 0] + boxes_xyxy[:, 2]) / 2, (boxes_xyxy[:, 1] + boxes_xyxy[:, 3]) / 2)
+    x1, y1, x2, y2 = boxes_xyxy.double().unbind(dim=1)
+    box_side = BOX_TO_SIDE * ((x2 - x1) * (y2 - y1)).clamp(min=1).sqrt()
     ratio = side.abs() / box_side
     use_landmarks = (ratio > 1 / MAX_SIDE_RATIO) & (ratio < MAX_SIDE_RATIO)
+    box_centre = torch.complex((x1 + x2) / 2, (y1 + y2) / 2)
     return torch.where(use_landmarks, side, box_side.to(side.dtype)), torch.where(use_landmarks, centre, box_centre)
 
 
 def sampling_points(side: Tensor, centre: Tensor, n: int) -> Tensor:
-    """The (x, y) in frame pixels of an n x n grid over each crop: (m, n, n) complex."""
-    share = (torch.arange(n, device=side.device) + 0.5) / n - 0.5
+    """The (x, y) in frame pixels of an n x n grid over each crop: (m, n, n) complex128."""
+    share = (torch.arange(n, dtype=torch.float64, device=side.device) + 0.5) / n - 0.5
     grid = torch.complex(share[None, :].expand(n, n), share[:, None].expand(n, n))
     return centre[:, None, None] + side[:, None, None] * grid
 
 
 def read_nearest(pixels: Tensor, frame: Tensor, points: Tensor) -> Tensor:
-    """The pixels (m, n, n, 3) float32 in which the points (m, n, n) lie."""
-    return gather(pixels, frame, points.real.floor(), points.imag.floor())
+    """`STEPS`² times the pixels (m, n, n, 3) int32 in which the points (m, n, n) lie."""
+    return gather(pixels, frame, points.real.floor().long(), points.imag.floor().long()) * STEPS**2
 
 
 def read_bilinear(pixels: Tensor, frame: Tensor, points: Tensor) -> Tensor:
-    """The values (m, n, n, 3) float32 between the four pixel centres around each point (m, n, n)."""
-    x, y = points.real - 0.5, points.imag - 0.5
-    x0, y0 = x.floor(), y.floor()
-    right, below = (x - x0)[..., None], (y - y0)[..., None]
-    top = gather(pixels, frame, x0, y0) * (1 - right) + gather(pixels, frame, x0 + 1, y0) * right
-    bottom = gather(pixels, frame, x0, y0 + 1) * (1 - right) + gather(pixels, frame, x0 + 1, y0 + 1) * right
-    return top * (1 - below) + bottom * below
+    """`STEPS`² times the values (m, n, n, 3) int32 between the four pixel centres around each point (m, n, n)."""
+    x, y = ((part * STEPS - STEPS / 2).round().long() for part in (points.real, points.imag))
+    column, row = x.div(STEPS, rounding_mode="floor"), y.div(STEPS, rounding_mode="floor")
+    right, below = (x - column * STEPS)[..., None].int(), (y - row * STEPS)[..., None].int()
+    top = gather(pixels, frame, column, row) * (STEPS - right) + gather(pixels, frame, column + 1, row) * right
+    row = row + 1
+    bottom = gather(pixels, frame, column, row) * (STEPS - right) + gather(pixels, frame, column + 1, row) * right
+    return top * (STEPS - below) + bottom * below
 
 
 def gather(pixels: Tensor, frame: Tensor, column: Tensor, row: Tensor) -> Tensor:
-    """The pixels (m, n, n, 3) float32 at whole columns and rows (m, n, n), the border repeated outside."""
+    """The pixels (m, n, n, 3) int32 at whole columns and rows (m, n, n), the border repeated outside."""
     _, height, width, _ = pixels.shape
-    row, column = row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long()
-    return pixels.reshape(-1, 3)[(frame[:, None, None] * height + row) * width + column].float()
+    row, column = row.clamp(0, height - 1), column.clamp(0, width - 1)
+    return pixels.reshape(-1, 3)[(frame[:, None, None] * height + row) * width + column].int()
 
 
 def measure_crops(crops: Tensor) -> tuple[Tensor, Tensor]:

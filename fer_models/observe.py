@@ -4,7 +4,7 @@ import dataclasses
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,8 @@ from fer_models.video import VideoInfo, read_frames_at
 # A batch takes at most this much memory (but always 8 frames): four of them are alive at a time.
 MAX_BATCH_BYTES = 64 * 2**20
 MIN_BATCH_FRAMES = 8
+LOOK_GRID = 4
+LOOK_SAMPLES = 64  # pixels looked at along the short side of a frame
 CLASSIFY_CROPS = 256  # crops are gathered over batches: most batches hold fewer than the classifier takes at once
 
 
@@ -40,6 +42,7 @@ class Observation:
     frame_index: np.ndarray  # (n,) int64
     pts_s: np.ndarray  # (n,) float64
     decoded: np.ndarray  # (n,) bool, False where the decoder gave no picture
+    look: np.ndarray  # (n, 48) uint8, see `frame_look`; zeros where not decoded
     faces: FaceBatch  # `frame` is the position among the n frames
     probabilities: np.ndarray  # (m, 7) float32
     blur: np.ndarray  # (m,) float32, variance of the Laplacian of the grey crop
@@ -52,10 +55,17 @@ class _SegmentInProgress:
 
     frame_index: np.ndarray
     decoded: np.ndarray
+    look: np.ndarray
     faces: list[FaceBatch] = field(default_factory=list)
     measures: list[np.ndarray] = field(default_factory=list)
     probabilities: list[np.ndarray] = field(default_factory=list)
     crops: list[torch.Tensor] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, frame_index: np.ndarray) -> "_SegmentInProgress":
+        """A segment of which nothing has been seen yet."""
+        n = len(frame_index)
+        return cls(frame_index, np.zeros(n, bool), np.zeros((n, LOOK_GRID**2 * 3), np.uint8))
 
     def classify(self, classifier: EmotionClassifier) -> None:
         """Turn the waiting crops into probabilities."""
@@ -72,6 +82,7 @@ class _SegmentInProgress:
             self.frame_index,
             pts_s,
             self.decoded,
+            self.look,
             FaceBatch(*(np.concatenate([getattr(batch, name) for batch in faces]) for name in fields)),
             np.concatenate([np.empty((0, len(EMOTIONS)), np.float32), *self.probabilities]),
             measures[:, 0],
@@ -89,7 +100,7 @@ def observe_segments(
     batch_size: int = 32,
     on_frames: Callable[[int], None] = lambda n_frames: None,
     times: StageTimes | None = None,
-) -> Iterator[Observation]:
+) -> Generator[Observation, None, None]:
     """See what is in the planned frames, one `Observation` for each segment as soon as it is complete.
 
     The video is read straight through: segments only say where to cut, and change no number.
@@ -115,7 +126,7 @@ def observe_segments(
     with torch.inference_mode():
         batch = next(batches, None)
         for frame_index in segments:
-            segment = _SegmentInProgress(frame_index, np.zeros(len(frame_index), bool))
+            segment = _SegmentInProgress.of(frame_index)
             while batch is not None and batch.frame_index[0] <= frame_index[-1]:
                 _observe_batch(segment, batch, detector, classifier, min_face_px, times)
                 on_frames(len(batch))
@@ -123,7 +134,8 @@ def observe_segments(
             started_s = time.perf_counter()
             segment.classify(classifier)
             times.classify_s += time.perf_counter() - started_s
-            on_frames(int((~segment.decoded).sum()))
+            if n_missing := int((~segment.decoded).sum()):
+                on_frames(n_missing)
             yield segment.finish(info.pts_s[frame_index])
 
 
@@ -138,6 +150,7 @@ def _observe_batch(
     """Detect, crop and (once enough crops wait) classify the faces of one batch."""
     place = np.searchsorted(segment.frame_index, frames.frame_index)
     segment.decoded[place] = True
+    segment.look[place] = frame_look(frames.pixels)
     started_s = time.perf_counter()
     faces = detector.detect(frames.pixels)
     sides_px = faces.boxes_xyxy[:, 2:] - faces.boxes_xyxy[:, :2]
@@ -159,6 +172,24 @@ def _observe_batch(
     if sum(map(len, segment.crops)) >= CLASSIFY_CROPS:
         segment.classify(classifier)
         times.classify_s += time.perf_counter() - cropped_s
+
+
+def frame_look(pixels: np.ndarray) -> np.ndarray:
+    """Mean red, green, blue of the cells of a 4x4 grid: tells a cut from a movement, and shows nobody.
+
+    Args:
+        pixels: (n, h, w, 3) uint8.
+
+    Returns:
+        (n, 48) uint8, the cells row by row.
+    """
+    step = max(1, min(pixels.shape[1:3]) // LOOK_SAMPLES)
+    few = pixels[:, ::step, ::step].astype(np.float32)
+    rows, columns = (np.arange(LOOK_GRID) * size // LOOK_GRID for size in few.shape[1:3])
+    sums = np.add.reduceat(np.add.reduceat(few, rows, axis=1), columns, axis=2)
+    heights, widths = np.diff(rows, append=few.shape[1]), np.diff(columns, append=few.shape[2])
+    cells: np.ndarray = sums / np.maximum(heights[:, None] * widths, 1)[..., None]
+    return cells.round().astype(np.uint8).reshape(len(pixels), -1)
 
 
 def _pieces(batches: Iterator[FrameBatch], last_frames: list[int], times: StageTimes) -> Iterator[FrameBatch]:

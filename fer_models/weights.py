@@ -132,6 +132,7 @@ def save_model_folder(folder: Path, weights: dict[str, Tensor], card: ModelCard)
     part = folder / f".{WEIGHTS_NAME}.{os.getpid()}.part"
     try:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, part)
+        part.chmod(0o644)  # safetensors makes files that only their owner may read
         card = dataclasses.replace(card, sha256=sha256_of(part))
         part.replace(folder / WEIGHTS_NAME)
     finally:

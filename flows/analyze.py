@@ -155,7 +155,7 @@ def summarise(out: Path, videos: Sequence[Path], futures: Sequence[PrefectFuture
             outcomes.append(result)
         elif isinstance(result, VideoFailed):
             failures.append(Failure(path, str(result)))
-        elif isinstance(result, Stopped | FATAL):
+        elif isinstance(result, (Stopped, *FATAL)):
             raise result
         else:
             failures.append(Failure(path, f"{path}: {result!r}"))

@@ -99,7 +99,9 @@ def analyze(
     with fatal_errors():
         settings = settings_given(context)
         videos = find_videos(inputs, recursive=recursive, pattern=pattern)
-        errors.print(f"{len(videos)} videos and pictures to go through, results in {out}", highlight=False)
+        errors.print(
+            f"{len(videos)} videos and pictures to go through, results in {out}", highlight=False, soft_wrap=True
+        )
         if dry_run:
             print_plan(console, videos, out, settings)
             return

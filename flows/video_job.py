@@ -1,24 +1,30 @@
 """What is done to one video: know it, look at what is not seen yet, build its timeline, commit. No Prefect in here."""
 
+import contextlib
 import importlib.metadata
 import json
 import logging
 import platform
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from analytics.observations import observations_table
+from analytics.quality import QualityConfig
 from analytics.store import Store, analysis_id, file_sha256, observation_id, unread_video_id, video_id
 from analytics.timeline import TimelineConfig, build_timeline
+from analytics.tracking import TrackerConfig
 from fer_models.classification.classifier import EmotionClassifier, load_classifier
 from fer_models.detection import FaceDetector, load_detector
 from fer_models.observe import StageTimes, observe_segments
-from fer_models.video import VideoInfo, VideoReadError, frames_to_sample, probe, split_segments
+from fer_models.video import VideoInfo, VideoReadError, check_readable, frames_to_sample, probe, split_segments
 from flows.progress import Progress, VideoProgress
 from flows.settings import AnalyzeSettings
 
@@ -42,6 +48,13 @@ class Models:
     def weights(self) -> dict[str, str]:
         """The sha256 of each model's weights."""
         return {"detector": self.detector.sha256, "classifier": self.classifier.card.sha256}
+
+    def timeline_config(self) -> TimelineConfig:
+        """The settings of pass 2: from which score on a face is one is for the detector to say."""
+        threshold = self.detector.score_threshold
+        return TimelineConfig(
+            tracker=TrackerConfig(high_score=threshold), quality=QualityConfig(min_det_score=threshold)
+        )
 
 
 @dataclass(frozen=True)
@@ -96,30 +109,28 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
         WeightsError: if a model is not there or damaged.
     """
     models = load_models(settings)
-    started_at, started_s = datetime.now(UTC), time.perf_counter()
-    row: dict[str, Any] = {"path": str(path), "started_at": started_at, "versions": json.dumps(versions())}
-    ids = {"video_id": unread_video_id(path)}
-    ids |= name_work(ids["video_id"], settings, models, decoder="")
+    started_s = time.perf_counter()
+    row: dict[str, Any] = {"path": str(path), "started_at": datetime.now(UTC), "versions": json.dumps(versions())}
+    row |= name_work(unread_video_id(path), settings, models, decoder="")
+    times = StageTimes()
     try:
-        if path.is_dir():
-            raise VideoReadError(path, "no video or picture in this folder")
+        check_readable(path)
         sha256 = file_sha256(path)
-        ids = {"video_id": video_id(sha256)} | name_work(video_id(sha256), settings, models, decoder="")
         row |= {"sha256": sha256, "size_bytes": path.stat().st_size}
+        row |= name_work(video_id(sha256), settings, models, decoder="")
         info = probe(path, settings.decoder)
-        ids |= name_work(ids["video_id"], settings, models, info.decoder)
-        row |= ids | describe(info) | describe_work(settings, models, info.decoder)
-        if not settings.overwrite and store.is_done(ids["video_id"], ids["analysis_id"]):
-            return unchanged(path, store, ids)
-        times = StageTimes()
-        n_sampled, n_observed = observe(path, info, store, ids, settings, models, progress, times)
-        timeline = build_timeline(
-            store.read_observations(ids["video_id"], ids["observation_id"], n_sampled), TimelineConfig()
-        )
-    except (VideoReadError, OSError, ValueError) as error:
+        row |= name_work(video_id(sha256), settings, models, info.decoder)
+        row |= describe(info) | describe_work(settings, models, info.decoder)
+        if not settings.overwrite and store.is_done(row["video_id"], row["analysis_id"]):
+            return unchanged(path, store, row)
+        segments = plan_segments(info, settings)
+        n_observed = observe_missing(info, segments, store, row, settings, models, progress, times)
+        observations = store.read_observations(row["video_id"], row["observation_id"], len(segments))
+    except (VideoReadError, OSError) as error:
         reason = str(error).removeprefix(f"{path}: ")
-        store.commit_failure({**row, **ids}, reason)
+        store.commit_failure(row, reason)
         raise VideoFailed(f"{path}: {reason}") from error
+    timeline = build_timeline(observations, models.timeline_config())
     seconds = time.perf_counter() - started_s
     frames_per_s = n_observed / seconds if n_observed else None
     store.commit_analysis(row | {"frames_per_s": frames_per_s}, timeline)
@@ -127,8 +138,8 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
     return VideoOutcome(
         path=path,
         status="done",
-        video_id=ids["video_id"],
-        analysis_id=ids["analysis_id"],
+        video_id=row["video_id"],
+        analysis_id=row["analysis_id"],
         n_frames=len(timeline.frames),
         n_faces=len(timeline.faces),
         n_tracks=len(timeline.tracks),
@@ -140,45 +151,51 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
     )
 
 
-def observe(
-    path: Path,
+def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray]:
+    """The indices of the frames to look at in each segment.
+
+    Raises:
+        VideoReadError: if no frame lies between start and end.
+    """
+    frame_index = frames_to_sample(info.pts_s, fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
+    if not len(frame_index):
+        first_s, last_s = info.pts_s[0], info.pts_s[-1]
+        raise VideoReadError(
+            info.path, f"no frame between start and end: its frames lie from {first_s:.2f} to {last_s:.2f} s"
+        )
+    return [frame_index[slice(*span)] for span in split_segments(info.pts_s[frame_index], settings.segment_s)]
+
+
+def observe_missing(
     info: VideoInfo,
+    segments: list[np.ndarray],
     store: Store,
-    ids: dict[str, str],
+    ids: Mapping[str, str],
     settings: AnalyzeSettings,
     models: Models,
     progress: Progress,
     times: StageTimes,
-) -> tuple[int, int]:
-    """Write the observations of every segment that is not there yet; gives the number of segments and of frames seen.
-
-    Raises:
-        VideoFailed: if no frame lies between start and end.
-    """
-    frame_index = frames_to_sample(info.pts_s, fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
-    if not len(frame_index):
-        last_s = info.pts_s[-1]
-        raise ValueError(f"no frame between start and end; its frames lie from {info.pts_s[0]:.2f} to {last_s:.2f} s")
-    segments = [frame_index[slice(*span)] for span in split_segments(info.pts_s[frame_index], settings.segment_s)]
+) -> int:
+    """Write the observations of every segment that is not there yet; gives the number of frames looked at."""
     missing = (
         list(range(len(segments)))
         if settings.overwrite
         else store.missing_segments(ids["video_id"], ids["observation_id"], len(segments))
     )
-    total = len(frame_index)
-    n_done = total - sum(len(segments[i]) for i in missing)
-    n_missing = total - n_done
+    n_total = sum(map(len, segments))
+    n_missing = sum(len(segments[index]) for index in missing)
+    n_seen = 0
 
     def on_frames(n_frames: int) -> None:
-        nonlocal n_done
-        n_done += n_frames
-        progress.report(VideoProgress(path, n_done, total))
+        nonlocal n_seen
+        n_seen += n_frames
+        progress.report(VideoProgress(info.path, n_total - n_missing + n_seen, n_total))
         progress.check()
 
     on_frames(0)
     observations = observe_segments(
         info,
-        [segments[i] for i in missing],
+        [segments[index] for index in missing],
         detector=models.detector,
         classifier=models.classifier,
         min_face_px=settings.min_face_px,
@@ -186,22 +203,14 @@ def observe(
         on_frames=on_frames,
         times=times,
     )
-    for index, seen in zip(missing, observations, strict=True):
-        table = observations_table(
-            frame_index=seen.frame_index,
-            pts_s=seen.pts_s,
-            decoded=seen.decoded,
-            frame_size_px=(info.width_px, info.height_px),
-            faces=seen.faces,
-            probabilities=seen.probabilities,
-            blur=seen.blur,
-            brightness=seen.brightness,
-        )
-        store.write_segment(ids["video_id"], ids["observation_id"], index, table)
-    return len(segments), n_missing
+    with contextlib.closing(observations):
+        for index, seen in zip(missing, observations, strict=True):
+            table = observations_table(frame_size_px=(info.width_px, info.height_px), **vars(seen))
+            store.write_segment(ids["video_id"], ids["observation_id"], index, table)
+    return n_missing
 
 
-def unchanged(path: Path, store: Store, ids: dict[str, str]) -> VideoOutcome:
+def unchanged(path: Path, store: Store, ids: Mapping[str, str]) -> VideoOutcome:
     """The outcome of a video whose analysis is in the results already."""
     sizes = store.table_rows(ids["video_id"], ids["analysis_id"])
     return VideoOutcome(
@@ -229,9 +238,10 @@ def observation_settings(settings: AnalyzeSettings, models: Models, decoder: str
 
 
 def name_work(video: str, settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, str]:
-    """The ids of what is seen in a video, and of what is made of it."""
+    """The ids of a video, of what is seen in it, and of what is made of that."""
     observed = observation_id(video, observation_settings(settings, models, decoder), models.weights())
-    return {"observation_id": observed, "analysis_id": analysis_id(observed, TimelineConfig().settings())}
+    analysed = analysis_id(observed, models.timeline_config().settings())
+    return {"video_id": video, "observation_id": observed, "analysis_id": analysed}
 
 
 def describe(info: VideoInfo) -> dict[str, Any]:
@@ -244,7 +254,7 @@ def describe_work(settings: AnalyzeSettings, models: Models, decoder: str) -> di
     """Columns of `videos` that say how it was analysed."""
     all_settings = {
         "observe": observation_settings(settings, models, decoder) | {"detector_reason": models.detector_reason},
-        "timeline": TimelineConfig().settings(),
+        "timeline": models.timeline_config().settings(),
     }
     return {"settings": json.dumps(all_settings), "weights": json.dumps(models.weights())}
 

@@ -1,10 +1,12 @@
 """What all tests share: nothing is skipped in silence where `FERVID_NO_SKIPS` is set, and nothing is sent anywhere."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 
 from flows.prefect_server import be_quiet
@@ -41,3 +43,33 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not here")
     return SHARED
+
+
+def write_clip(path: Path, frames: Iterable[np.ndarray], fps: int = 25) -> Path:
+    """Write RGB frames as H.264."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.options = {"crf": "18"}
+        for i, pixels in enumerate(frames):
+            if i == 0:
+                stream.height, stream.width = pixels.shape[:2]
+                stream.pix_fmt = "yuv420p"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="session")
+def face_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds, 50 frames of 320x240: a camera pans over a photograph of Eileen Collins, who smiles."""
+    skimage_data = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image")
+    photo = skimage_data.astronaut()
+    views = (photo[4 : 4 + 240, 40 + 2 * i : 40 + 2 * i + 320] for i in range(50))
+    return write_clip(tmp_path_factory.mktemp("clips") / "collins.mp4", views)
+
+
+@pytest.fixture(scope="session")
+def empty_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half a second of flat grey."""
+    views = (np.full((240, 320, 3), 90, np.uint8) for _ in range(12))
+    return write_clip(tmp_path_factory.mktemp("clips") / "grey.mp4", views)

@@ -33,8 +33,14 @@ def feeling(emotion: str, probability: float = 1.0) -> tuple[float, ...]:
     return tuple({emotion: probability, rest: 1 - probability}.get(name, 0.0) for name in EMOTIONS)
 
 
-def observe(pts_s: Sequence[float], faces: Sequence[Face], undecoded: Sequence[int] = (), first: int = 0) -> pa.Table:
-    """What pass 1 would write for frames `first`, … at these times."""
+def observe(
+    pts_s: Sequence[float],
+    faces: Sequence[Face],
+    undecoded: Sequence[int] = (),
+    first: int = 0,
+    grey: Sequence[int] | None = None,
+) -> pa.Table:
+    """What pass 1 would write for frames `first`, … at these times, each of one level of grey."""
     faces = sorted(faces, key=lambda face: face.frame)
     center = np.array([(face.x, 200) for face in faces], np.float32).reshape(-1, 2)
     half = np.array([face.size_px / 2 for face in faces], np.float32)[:, None]
@@ -45,6 +51,7 @@ def observe(pts_s: Sequence[float], faces: Sequence[Face], undecoded: Sequence[i
         frame_index=first + np.arange(len(pts_s)),
         pts_s=np.array(pts_s, np.float64),
         decoded=~np.isin(np.arange(len(pts_s)), undecoded),
+        look=np.repeat(np.array(grey or [90] * len(pts_s), np.uint8).reshape(-1, 1), 48, axis=1),
         frame_size_px=FRAME_SIZE_PX,
         faces=FaceBatch(
             np.array([face.frame for face in faces], np.int64),

@@ -142,7 +142,7 @@ def test_affect_by_hand():
 
 def test_settings_are_plain_values():
     assert CONFIG.settings()["tracker"]["max_gap_s"] == CONFIG.tracker.max_gap_s
-    assert set(CONFIG.settings()) == {"tracker", "quality", "smoothing", "episodes"}
+    assert set(CONFIG.settings()) == {"cuts", "tracker", "quality", "smoothing", "episodes"}
 
 
 @pytest.mark.parametrize("wrong", [{"min_det_score": 2}, {"max_yaw_deg": 91}, {"min_face_px": -1}])
@@ -208,3 +208,26 @@ def test_laws_of_a_timeline(observations):
     assert (episodes["mean"] <= episodes.peak + 1e-6).all()
     for _, spans in episodes.groupby(["track_id", "emotion"]):
         assert (spans.start_s.to_numpy()[1:] >= spans.end_s.to_numpy()[:-1]).all(), "episodes must not overlap"
+
+
+def test_a_hard_cut_ends_every_track_and_is_told():
+    pts_s = [i / 10 for i in range(20)]
+    faces = [Face(i) for i in range(20)]
+    grey = [60] * 10 + [150] * 10
+    cut = build_timeline(observe(pts_s, faces, grey=grey), TimelineConfig())
+    assert cut.faces["track_id"].to_pylist() == [0] * 10 + [1] * 10
+    assert cut.frames["is_cut"].to_pylist() == [False] * 10 + [True] + [False] * 9
+    assert cut.tracks.num_rows == 2
+    assert build_timeline(observe(pts_s, faces), TimelineConfig()).tracks.num_rows == 1
+
+
+def test_a_cut_is_told_across_a_frame_that_cannot_be_decoded():
+    grey = [60] * 10 + [150] * 10
+    observations = observe([i / 10 for i in range(20)], [Face(i) for i in range(20) if i != 10], [10], grey=grey)
+    frames = build_timeline(observations, TimelineConfig()).frames
+    assert [i for i, is_cut in enumerate(frames["is_cut"].to_pylist()) if is_cut] == [11]
+
+
+def test_frames_far_apart_may_look_different():
+    observations = observe([0.0, 1.0, 2.0], [Face(0), Face(1), Face(2)], grey=[60, 150, 60])
+    assert not any(build_timeline(observations, TimelineConfig()).frames["is_cut"].to_pylist())

@@ -248,7 +248,9 @@ def finish(
 ) -> Path:
     """Calibrate on PublicTest, measure both test splits, and write the model folder."""
     network.load_state_dict(weights)
-    network.to(device).eval()
+    refresh_batch_norm(network.to(device), splits["Training"])
+    network.eval()
+    weights = network.state_dict()
     public, private = splits["PublicTest"], splits["PrivateTest"]
     public_logits = logits_of(network, normalise(public.pixels), device)
     temperature = fit_temperature(public_logits, public.label)
@@ -268,6 +270,22 @@ def finish(
     save_model_folder(out, weights, card)
     log.info("saved %s: %s", out, metrics)
     return out
+
+
+@torch.no_grad()
+def refresh_batch_norm(network: nn.Module, images: FaceImages, batch_size: int = 512) -> None:
+    """Measure the statistics of batch norms anew, in place: averaged weights need their own, not averages of others'.
+
+    Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization", arXiv:1803.05407.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    device = next(network.parameters()).device
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+    network.train()
+    for pixels in images.pixels.split(batch_size):
+        network(normalise(pixels).to(device).contiguous(memory_format=torch.channels_last))
 
 
 def loader(pixels: Tensor, targets: Tensor, batches: Any) -> DataLoader[tuple[Tensor, Tensor]]:

@@ -22,9 +22,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from fer_models.detection.augmentation import MIN_FACE_PX, Picture, distort_colours, mosaic, random_tile
+from fer_models.detection.lettering import add_words, title_card
 from fer_models.detection.targets import assign_targets, face_size_px
 
 MAX_PHOTO_SIDE_PX = 800
+# Of the inputs, how many are title cards, are put together of four tiles, have words written over them.
+TITLE_SHARE, MOSAIC_SHARE, LETTERED_SHARE = 0.04, 0.34, 0.15
 # A source counts by the square root of its number of photographs; these show few kinds of scene and count less.
 NARROW_SOURCES = {"street_fashion_ccp": 0.4, "muxspace": 0.35, "pedestrians_lschen": 0.6}
 # Sources of people: what the teacher is half sure of is mostly a face. Elsewhere it is mostly an animal or a pattern.
@@ -99,20 +102,25 @@ def photo_weights(photos: list[Photo]) -> np.ndarray:
 class FaceInputs(Dataset[dict[str, Tensor]]):
     """Sample number i of an endless series of distorted inputs, each of them decided by (seed, i) alone."""
 
-    def __init__(self, photos: list[Photo], *, size_px: int, seed: int, mosaic_share: float = 0.35):
-        self.photos, self.size_px, self.seed, self.mosaic_share = photos, size_px, seed, mosaic_share
+    def __init__(self, photos: list[Photo], *, size_px: int, seed: int):
+        self.photos, self.size_px, self.seed = photos, size_px, seed
         self.cumulative = np.cumsum(photo_weights(photos))
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         """`pixels` (3, size, size) uint8 and the arrays of `assign_targets`, as tensors."""
         rng = np.random.default_rng((self.seed, number))
         size = self.size_px
-        if rng.random() < self.mosaic_share:
+        kind = rng.random()
+        if kind < TITLE_SHARE:
+            tile = title_card(size, rng)
+        elif kind < TITLE_SHARE + MOSAIC_SHARE:
             x, y = rng.integers(int(size * 0.35), int(size * 0.65), 2).tolist()
             sizes = [(x, y), (size - x, y), (x, size - y), (size - x, size - y)]
             tile = mosaic([random_tile(self._draw(rng), size_px, rng) for size_px in sizes], (x, y), size)
         else:
             tile = random_tile(self._draw(rng), (size, size), rng)
+        if rng.random() < LETTERED_SHARE:
+            tile = add_words(tile, rng)
         pixels = distort_colours(tile.pixels, rng)
         targets = assign_targets(tile.boxes_xyxy, tile.landmarks_xy, tile.sure, size, size)
         arrays = {"pixels": np.ascontiguousarray(pixels.transpose(2, 0, 1)), **targets}

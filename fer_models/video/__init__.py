@@ -1,6 +1,6 @@
 """Video files in, RGB frames with their own times out: the only part that knows a decoder."""
 
-from fer_models.video.container import VideoReadError
+from fer_models.video.container import VideoReadError, check_readable
 from fer_models.video.info import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoInfo, probe
 from fer_models.video.reading import read_frames, read_frames_at
 from fer_models.video.sampling import frames_to_sample, split_segments
@@ -10,6 +10,7 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "VideoInfo",
     "VideoReadError",
+    "check_readable",
     "frames_to_sample",
     "probe",
     "read_frames",

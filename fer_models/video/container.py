@@ -15,6 +15,12 @@ from PIL import Image, ImageOps
 logger = logging.getLogger(__name__)
 
 
+WAYS_OUT: dict[type[OSError], str] = {
+    FileNotFoundError: "check its name",
+    PermissionError: "make it readable for this user",
+}
+
+
 class VideoReadError(Exception):
     """A file cannot be read as a video; says which and why."""
 
@@ -35,12 +41,13 @@ def check_readable(path: Path) -> None:
     """
     try:
         if path.is_dir():
-            raise VideoReadError(path, "is a folder, not a video")
+            raise VideoReadError(path, "is a folder: give a video, or a folder that holds one")
         with path.open("rb") as file:
             if not file.read(1):
-                raise VideoReadError(path, "is empty (0 bytes)")
+                raise VideoReadError(path, "is empty (0 bytes): copy or record it again")
     except OSError as error:
-        raise VideoReadError(path, error.strerror or str(error)) from error
+        way_out = WAYS_OUT.get(type(error), "check the disk or the network share it is on")
+        raise VideoReadError(path, f"{error.strerror or error}: {way_out}") from error
 
 
 @contextmanager
@@ -54,7 +61,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
         # Absolute, as FFmpeg would take "a:b.mp4" for a protocol.
         container = av.open(str(path.absolute()), metadata_errors="replace")
     except av.FFmpegError as error:
-        reason = f"not a video, or cut off before its index was written ({error.strerror})"
+        reason = f"not a video, or cut off before its index was written ({error.strerror}): copy it again"
         raise VideoReadError(path, reason) from error
     with container:
         yield container
@@ -102,6 +109,6 @@ def open_image(path: Path) -> np.ndarray:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I;16"):  # convert() would clip at 255
                 upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            return np.asarray(upright.convert("RGB"))
+            return np.array(upright.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise VideoReadError(path, f"not a picture that can be read ({error})") from error

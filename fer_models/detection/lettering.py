@@ -1,0 +1,66 @@
+"""Letters and discs as counter-examples: photographs hold few of them, videos many (titles, logos, subtitles)."""
+
+import string
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from fer_models.detection.augmentation import Picture
+
+LETTERS = list(string.ascii_lowercase + string.ascii_letters + string.digits + "&@?!%")
+
+
+@cache
+def font_paths() -> tuple[Path, ...]:
+    """The typefaces that come with matplotlib."""
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return tuple(sorted(path for path in folder.glob("*.ttf") if "Display" not in path.name))
+
+
+def title_card(size_px: int, rng: np.random.Generator) -> Picture:
+    """A square picture of one colour flowing into another, with lettering and without faces."""
+    ends = rng.integers(0, 256, (2, 3))
+    share = np.linspace(0, 1, size_px)[:, None, None]
+    rows = ends[0] * (1 - share) + ends[1] * share
+    pixels = np.broadcast_to(rows, (size_px, size_px, 3)).astype(np.uint8)
+    if rng.random() < 0.5:
+        pixels = pixels.transpose(1, 0, 2)
+    card = Picture(pixels, np.empty((0, 4), np.float32), np.empty((0, 5, 2), np.float32), np.empty(0, bool))
+    return add_words(card, rng)
+
+
+def add_words(picture: Picture, rng: np.random.Generator) -> Picture:
+    """One to three random words, and up to three discs, drawn over a picture, none of them across a face."""
+    image = Image.fromarray(picture.pixels)
+    draw = ImageDraw.Draw(image)
+    for _ in range(rng.integers(0, 4)):
+        width, height = np.exp(rng.uniform(np.log(6), np.log(60))) * rng.uniform(0.7, 1.3, 2)
+        left, top = rng.uniform(0, 1, 2) * image.size
+        box = (left, top, left + width, top + height)
+        if not _meets_a_face(picture, box):
+            fill, outline = _two_colours(rng)
+            draw.ellipse(box, fill, outline, int(rng.uniform(0, 0.25) * width))
+    for _ in range(rng.integers(1, 4)):
+        word = "".join(rng.choice(LETTERS, rng.integers(1, 11)))
+        size_px = float(np.exp(rng.uniform(np.log(9), np.log(110))))
+        font = ImageFont.truetype(font_paths()[rng.integers(len(font_paths()))], size_px)
+        corner = tuple((rng.uniform(-0.2, 0.8, 2) * image.size).tolist())
+        outline_px = int(rng.uniform(0, 0.1) * size_px) if rng.random() < 0.6 else 0
+        box = draw.textbbox(corner, word, font, stroke_width=outline_px)
+        if not _meets_a_face(picture, box):
+            fill, outline = _two_colours(rng)
+            draw.text(corner, word, fill, font, stroke_width=outline_px, stroke_fill=outline)
+    return Picture(np.asarray(image), picture.boxes_xyxy, picture.landmarks_xy, picture.sure)
+
+
+def _meets_a_face(picture: Picture, box_xyxy: tuple[float, float, float, float]) -> bool:
+    low, high = picture.boxes_xyxy[:, :2], picture.boxes_xyxy[:, 2:]
+    return bool(((low < box_xyxy[2:]) & (high > box_xyxy[:2])).all(1).any())
+
+
+def _two_colours(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    first, second = rng.integers(0, 256, (2, 3)).tolist()
+    return tuple(first), tuple(second)

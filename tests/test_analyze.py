@@ -1,0 +1,358 @@
+"""From files to tables: the plain work on one video, then the flow and the command on good and bad ones."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from analytics import connect
+from analytics.store import Store
+from fer_models.weights import WeightsError
+from flows.inputs import InputError, find_videos
+from flows.prefect_server import prefect_server
+from flows.progress import Progress, Stopped, VideoProgress
+from flows.settings import AnalyzeSettings
+from flows.video_job import VideoFailed, analyze_video
+
+SETTINGS = AnalyzeSettings(device="cpu")
+FERVID = Path(sys.executable).with_name("fervid")
+
+
+def rows(results, sql):
+    return connect(results).sql(sql).fetchall()
+
+
+def analyze(path, results, progress=None, **changes):
+    settings = SETTINGS.model_copy(update=changes)
+    return analyze_video(path, Store(results), settings, progress or Progress())
+
+
+# --- which files -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, face_clip):
+    for name in ("b.mp4", "a.MOV", "deep/c.mkv", ".hidden/d.mp4", "e.txt", "photo.jpg"):
+        (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "videos" / name).write_bytes(b"x")
+    return tmp_path / "videos"
+
+
+def test_a_folder_gives_its_videos_and_pictures_in_order(folder):
+    names = [path.relative_to(folder).as_posix() for path in find_videos([folder])]
+    assert names == ["a.MOV", "b.mp4", "deep/c.mkv", "photo.jpg"]
+    assert [p.name for p in find_videos([folder], recursive=False)] == ["a.MOV", "b.mp4", "photo.jpg"]
+    assert [p.name for p in find_videos([folder], pattern="*.mp4")] == ["b.mp4"]
+
+
+def test_a_file_named_twice_or_without_a_suffix_is_taken_once(folder):
+    paths = [folder / "b.mp4", folder, folder / "e.txt"]
+    assert [p.name for p in find_videos(paths)] == ["b.mp4", "a.MOV", "c.mkv", "photo.jpg", "e.txt"]
+
+
+def test_nothing_to_analyse_is_told(folder, tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        find_videos([tmp_path / "missing.mp4"])
+    with pytest.raises(InputError, match=r"fits --pattern \*\.webm"):
+        find_videos([folder], pattern="*.webm")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"looked for \.3gp"):
+        find_videos([tmp_path / "empty"])
+    with pytest.raises(InputError, match="--recursive"):
+        find_videos([tmp_path], recursive=False)
+    # Beside something to analyse it stays in the list, to fail in the open.
+    assert tmp_path / "missing.mp4" in find_videos([folder, tmp_path / "missing.mp4"])
+
+
+# --- one video ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def analysed(face_clip, tmp_path_factory):
+    results = tmp_path_factory.mktemp("results") / "out"
+    return results, analyze(face_clip, results)
+
+
+def test_every_frame_has_a_row_and_the_person_a_track(analysed, face_clip):
+    results, outcome = analysed
+    assert (outcome.status, outcome.n_frames, outcome.n_tracks) == ("done", 50, 1)
+    assert rows(results, "SELECT count(*), min(status), max(status) FROM frames") == [(50, "ok", "ok")]
+    assert rows(results, "SELECT emotion, start_s, n_faces FROM tracks") == [("happy", 0.0, 50)]
+    ((path, status, n_frames, weights),) = rows(results, "SELECT path, status, n_frames, weights FROM videos")
+    assert (path, status, n_frames) == (str(face_clip), "done", 50)
+    assert all(len(sha256) == 64 for sha256 in json.loads(weights).values())
+
+
+def test_probabilities_sum_to_one_and_boxes_lie_in_the_frame(analysed):
+    results, _ = analysed
+    names = " + ".join(f"p_{e}" for e in ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))
+    assert rows(results, f"SELECT count(*) FROM faces WHERE abs({names} - 1) > 1e-4") == [(0,)]
+    assert rows(results, "SELECT count(*) FROM faces WHERE x1_px < 0 OR y1_px < 0 OR x2_px > 320 OR y2_px > 240") == [
+        (0,)
+    ]
+
+
+def test_what_is_done_is_left_alone_until_settings_or_content_change(face_clip, tmp_path):
+    assert analyze(face_clip, tmp_path / "out").status == "done"
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")}
+    assert analyze(face_clip, tmp_path / "out").status == "unchanged"
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")} == before
+    sparse = analyze(face_clip, tmp_path / "out", fps=5.0)
+    assert (sparse.status, sparse.n_frames) == ("done", 10)
+    assert set(before) < set((tmp_path / "out").rglob("*.parquet"))  # the old analysis stays beside the new
+    assert rows(tmp_path / "out", "SELECT count(*) FROM frames") == [(10,)]
+    assert analyze(face_clip, tmp_path / "out", overwrite=True).status == "done"
+
+
+def test_a_stopped_run_goes_on_where_it_was(face_clip, tmp_path):
+    whole = analyze(face_clip, tmp_path / "whole", segment_s=0.5)
+    progress, seen = Progress(), []
+    progress.listen(lambda event: seen.append(event) or (len(seen) == 3 and progress.stop_requested.set()))
+    with pytest.raises(Stopped):
+        analyze(face_clip, tmp_path / "cut", progress, segment_s=0.5)
+    assert list((tmp_path / "cut" / "observations").rglob("*.parquet"))
+    assert rows(tmp_path / "cut", "SELECT count(*) FROM videos") == [(0,)]
+    events = []
+    progress = Progress()
+    progress.listen(events.append)
+    analyze(face_clip, tmp_path / "cut", progress, segment_s=0.5)
+    assert events[0].done_frames > 0
+    assert events[-1] == VideoProgress(face_clip, 50, 50)
+    for table in ("frames", "faces", "tracks", "episodes"):
+        tables = [pq.read_table(next((tmp_path / run / table).rglob("*.parquet"))) for run in ("whole", "cut")]
+        assert tables[0].equals(tables[1]), table
+    assert whole.n_frames == 50
+
+
+def test_a_photograph_is_a_video_of_one_frame(tmp_path):
+    data = pytest.importorskip("skimage.data")
+    Image.fromarray(data.astronaut()).save(tmp_path / "collins.png")
+    outcome = analyze(tmp_path / "collins.png", tmp_path / "out")
+    assert (outcome.n_frames, outcome.decoder) == (1, "image")
+    assert ("happy",) in rows(tmp_path / "out", "SELECT emotion FROM faces")
+
+
+def test_part_of_a_video(face_clip, tmp_path):
+    analyze(face_clip, tmp_path / "out", start_s=0.5, end_s=1.0)
+    ((n, first, last),) = rows(tmp_path / "out", "SELECT count(*), min(pts_s), max(pts_s) FROM frames")
+    assert (n, round(first, 2), round(last, 2)) == (12, 0.52, 0.96)
+    with pytest.raises(VideoFailed, match=r"collins\.mp4: no frame between start and end.* 0\.00 to 1\.96 s"):
+        analyze(face_clip, tmp_path / "out", start_s=7.0)
+
+
+def test_no_face_is_data(empty_clip, tmp_path):
+    outcome = analyze(empty_clip, tmp_path / "out")
+    assert (outcome.n_frames, outcome.n_faces, outcome.n_tracks) == (12, 0, 0)
+    assert rows(tmp_path / "out", "SELECT DISTINCT status, n_faces FROM frames") == [("no_face", 0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("empty.mp4", b"", "empty"),
+        ("text.mp4", b"Dear diary, today I pretended to be a video.\n" * 50, "not a video"),
+        ("missing.mp4", None, "No such file"),
+    ],
+)
+def test_a_bad_file_fails_with_its_reason_in_videos(tmp_path, name, content, says):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(VideoFailed, match=says):
+        analyze(path, tmp_path / "out")
+    ((stored_path, status, error),) = rows(tmp_path / "out", "SELECT path, status, error FROM videos")
+    assert (stored_path, status) == (str(path), "failed")
+    assert says in error
+
+
+def test_a_failure_goes_when_the_file_is_mended(tmp_path, face_clip):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(face_clip.read_bytes()[:2000])
+    with pytest.raises(VideoFailed):
+        analyze(path, tmp_path / "out")
+    shutil.copy(face_clip, path)
+    analyze(path, tmp_path / "out")
+    assert rows(tmp_path / "out", "SELECT status FROM videos") == [("done",)]
+
+
+def test_an_unknown_model_is_told_with_those_known(face_clip, tmp_path):
+    with pytest.raises(WeightsError, match=r"nobody: no such model\. Known: default"):
+        analyze(face_clip, tmp_path / "out", model="nobody")
+
+
+# --- the flow, through the command, on a real Prefect server -------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A real Prefect server on loopback, with its own database."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PREFECT_API_URL", raising=False)
+        with prefect_server() as wait:
+            wait()
+            yield os.environ["PREFECT_API_URL"]
+
+
+def fervid(*arguments, **environment):
+    return subprocess.run(
+        [FERVID, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "FERVID_DEVICE": "cpu", **environment},
+        timeout=300,
+    )
+
+
+def ask_server(url, path, **filters):
+    request = urllib.request.Request(
+        f"{url}/{path}", json.dumps(filters).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def mixed_folder(tmp_path_factory, face_clip, empty_clip):
+    folder = tmp_path_factory.mktemp("mixed") / "my videos"
+    folder.mkdir()
+    shutil.copy(face_clip, folder / "collins.mp4")
+    shutil.copy(empty_clip, folder / "grey [1].mp4")
+    (folder / "text.mp4").write_text("not a video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first_run(mixed_folder, server, tmp_path_factory):
+    results = tmp_path_factory.mktemp("run") / "results"
+    return results, fervid("analyze", mixed_folder, "--out", results, PREFECT_API_URL=server)
+
+
+def test_the_others_finish_and_the_exit_code_says_that_some_failed(first_run):
+    results, run = first_run
+    assert run.returncode == 3, run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+    assert "text.mp4: not a video" in run.stderr
+    assert "happy 100 %" in run.stdout
+    found = rows(results, "SELECT parse_filename(path), status FROM videos ORDER BY path")
+    assert found == [("collins.mp4", "done"), ("grey [1].mp4", "done"), ("text.mp4", "failed")]
+
+
+def test_prefect_shows_the_run_its_tasks_and_its_summary(first_run, server):
+    (flow_run,) = ask_server(
+        server, "flow_runs/filter", flows={"name": {"any_": ["analyze"]}}, limit=1, sort="START_TIME_DESC"
+    )
+    assert flow_run["name"] == "my videos into results"
+    assert flow_run["state_type"] == "FAILED"
+    here = {"flow_runs": {"id": {"any_": [flow_run["id"]]}}}
+    tasks = {task["name"]: task["state_type"] for task in ask_server(server, "task_runs/filter", **here)}
+    assert tasks == {
+        "analyze collins.mp4": "COMPLETED",
+        "analyze grey [1].mp4": "COMPLETED",
+        "analyze text.mp4": "FAILED",
+    }
+    artifacts = {a["key"]: a["data"] for a in ask_server(server, "artifacts/filter", **here)}
+    assert "videos analysed: 2, unchanged: 0, failed: 1" in artifacts["analyze-summary"]
+    assert "text.mp4: not a video" in artifacts["analyze-summary"]
+    assert len(json.loads(artifacts["analyze-videos"])) == 3
+
+
+def test_a_second_run_does_only_what_is_left(first_run, mixed_folder, server, face_clip):
+    results, _ = first_run
+    (mixed_folder / "text.mp4").unlink()
+    with (mixed_folder / "new.mp4").open("wb") as file:
+        file.write(face_clip.read_bytes() + b"\0" * 8)  # another content, the same pictures
+    run = fervid("analyze", mixed_folder, "--out", results, "--json", PREFECT_API_URL=server)
+    assert run.returncode == 0, run.stderr
+    summary = json.loads(run.stdout)
+    status = {Path(video["path"]).name: video["status"] for video in summary["videos"]}
+    assert status == {"collins.mp4": "unchanged", "grey [1].mp4": "unchanged", "new.mp4": "done"}
+
+
+def test_ctrl_c_stops_in_order_and_the_next_run_goes_on(face_clip, tmp_path, server):
+    # Twenty copies with contents of their own: long enough to be stopped while at work.
+    for i in range(20):
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        (tmp_path / "videos" / f"{i:02d}.mp4").write_bytes(face_clip.read_bytes() + bytes([i] * 8))
+    command = [FERVID, "analyze", tmp_path / "videos", "--out", tmp_path / "out"]
+    environment = {**os.environ, "PREFECT_API_URL": server, "FERVID_DEVICE": "cpu"}
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    while not list((tmp_path / "out" / "videos").glob("*/*.parquet")) and run.poll() is None:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 130, output
+    assert "run the same command again to go on" in output
+    assert "Traceback" not in output
+    ((n_done,),) = rows(tmp_path / "out", "SELECT count(*) FROM videos")
+    assert 0 < n_done < 20
+    again = fervid(*command[1:], "--json", PREFECT_API_URL=server)
+    assert again.returncode == 0, again.stderr
+    unchanged = [v for v in json.loads(again.stdout)["videos"] if v["status"] == "unchanged"]
+    assert len(unchanged) == n_done
+
+
+def test_without_a_server_a_good_run_is_quiet(face_clip, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
+    run = subprocess.run(
+        [FERVID, "analyze", face_clip, "--out", tmp_path / "out", "--device", "cpu"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    noise = [line for line in run.stderr.splitlines() if "done" not in line and "to go through" not in line]
+    assert noise == []
+
+
+def test_a_folder_that_is_not_ours_is_not_written_to(face_clip, tmp_path, server):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.txt").write_text("years of work")
+    run = fervid("analyze", face_clip, "--out", tmp_path / "thesis", PREFECT_API_URL=server)
+    assert run.returncode == 1
+    assert "neither empty nor a results folder" in run.stderr
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter1.txt"]
+
+
+def test_a_full_disk_ends_the_run_in_one_line(face_clip, tmp_path, server):
+    if not Path("/dev/shm").is_dir() or os.geteuid() != 0:
+        pytest.skip("a small file system can only be mounted by root on Linux")
+    mount = tmp_path / "small"
+    mount.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", mount], capture_output=True).returncode:
+        pytest.skip("tmpfs cannot be mounted here")
+    try:
+        run = fervid("analyze", face_clip, "--out", mount / "out", PREFECT_API_URL=server)
+    finally:
+        subprocess.run(["umount", mount], check=True)
+    assert run.returncode == 1
+    assert "the disk is full: free some space and run again" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_nothing_written_holds_a_picture(analysed):
+    results, _ = analysed
+    suffixes = {path.suffix for path in results.rglob("*") if path.is_file()}
+    assert suffixes == {".parquet", ".json"}
+    sizes = {name: np.prod([1, *shape]) for name, shape in _list_shapes(results).items()}
+    assert max(sizes.values()) <= 10  # the landmarks; a crop would be a list of thousands
+
+
+def _list_shapes(results):
+    """The length of list columns in every file."""
+    shapes = {}
+    for path in results.rglob("*.parquet"):
+        for field in pq.read_schema(path):
+            shapes[field.name] = (getattr(field.type, "list_size", 1),)
+            assert not str(field.type).startswith(("binary", "large_binary"))
+    return shapes

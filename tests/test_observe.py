@@ -1,0 +1,117 @@
+"""Pass 1: what is seen depends on the video alone, not on segments or batches, and nothing goes missing."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fer_models import FaceBatch, load_classifier, load_detector
+from fer_models.observe import Observation, frame_look, observe_segments
+from fer_models.video import VideoReadError, probe
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {"detector": load_detector("compact", "cpu"), "classifier": load_classifier("default", "cpu")}
+
+
+class TwoFaces:
+    """A detector that finds a large and a small face in the same places of every frame."""
+
+    name, sha256, score_threshold = "two faces", "", 0.5
+    boxes = np.array([[40, 30, 140, 150], [200, 100, 210, 111]], np.float32)
+
+    def detect(self, pixels):
+        n = len(pixels)
+        middle = (self.boxes[:, None, :2] + self.boxes[:, None, 2:]) / 2
+        return FaceBatch(
+            np.repeat(np.arange(n), 2),
+            np.tile(self.boxes, (n, 1)),
+            np.tile(np.repeat(middle, 5, axis=1), (n, 1, 1)).astype(np.float32),
+            np.tile(np.float32([0.9, 0.8]), n),
+        )
+
+
+def observe(path, models, spans=None, **options):
+    info = probe(path)
+    frame_index = np.arange(info.n_frames)
+    segments = np.split(frame_index, spans or [])
+    return list(observe_segments(info, segments, **models, **options))
+
+
+def flat(seen: list[Observation]) -> dict[str, np.ndarray]:
+    """All segments as one, faces by the index of their frame in the video."""
+    faces = [dataclasses.replace(s.faces, frame=s.frame_index[s.faces.frame]) for s in seen]
+    return {
+        **{f.name: np.concatenate([getattr(b, f.name) for b in faces]) for f in dataclasses.fields(FaceBatch)},
+        **{
+            name: np.concatenate([getattr(s, name) for s in seen])
+            for name in ("frame_index", "pts_s", "decoded", "look", "probabilities", "blur", "brightness")
+        },
+    }
+
+
+def test_the_one_face_is_seen_in_every_frame_and_smiles(face_clip, models):
+    (seen,) = observe(face_clip, models)
+    assert seen.decoded.all()
+    np.testing.assert_allclose(seen.pts_s, np.arange(50) / 25, atol=1e-6)
+    assert np.bincount(seen.faces.frame, minlength=50).tolist() == [1] * 50
+    assert (seen.probabilities.argmax(axis=1) == 3).mean() > 0.9  # happy
+    np.testing.assert_allclose(seen.probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(("spans", "batch_size"), [([7, 8, 30], 32), ([25], 5), ([], 13)])
+def test_neither_segments_nor_batches_change_a_bit(face_clip, models, spans, batch_size):
+    whole, cut = flat(observe(face_clip, models)), flat(observe(face_clip, models, spans, batch_size=batch_size))
+    for name, values in whole.items():
+        np.testing.assert_array_equal(cut[name], values, err_msg=name)
+
+
+def test_small_faces_are_left_out(face_clip, models):
+    models = models | {"detector": TwoFaces()}
+    (all_sizes,) = observe(face_clip, models, min_face_px=5)
+    (large,) = observe(face_clip, models, min_face_px=12)
+    assert (len(all_sizes.faces), len(large.faces)) == (100, 50)
+    assert (large.faces.boxes_xyxy == TwoFaces.boxes[0]).all()
+
+
+def test_no_face_is_no_row(empty_clip, models):
+    (seen,) = observe(empty_clip, models)
+    assert len(seen.faces) == 0
+    assert seen.decoded.all()
+    assert seen.probabilities.shape == (0, 7)
+
+
+def test_frames_that_cannot_be_decoded_are_told(shared_data, models):
+    counts = []
+    info = probe(shared_data / "videos" / "formats" / "corrupted.mp4")
+    segments = np.array_split(np.arange(info.n_frames), 2)
+    seen = list(observe_segments(info, segments, **models, on_frames=counts.append))
+    decoded = np.concatenate([s.decoded for s in seen])
+    assert 0 < (~decoded).sum() < 10
+    assert sum(counts) == info.n_frames
+
+
+def test_an_error_while_decoding_reaches_the_caller(face_clip, models, tmp_path):
+    path = tmp_path / "gone.mp4"
+    path.write_bytes(face_clip.read_bytes())
+    info = probe(path)
+    path.unlink()
+    with pytest.raises(VideoReadError, match=r"gone\.mp4"):
+        list(observe_segments(info, [np.arange(info.n_frames)], **models))
+
+
+def test_progress_counts_every_frame(face_clip, models):
+    counts = []
+    observe(face_clip, models, [20], on_frames=counts.append)
+    assert sum(counts) == 50
+
+
+def test_the_look_of_a_frame_is_the_mean_colour_of_its_cells():
+    pixels = np.zeros((2, 400, 640, 3), np.uint8)
+    pixels[1, 100:200, 160:320] = (200, 100, 50)  # the cell in the second row and column
+    looks = frame_look(pixels).reshape(2, 4, 4, 3)
+    assert (looks[0] == 0).all()
+    assert looks[1, 1, 1].tolist() == [200, 100, 50]
+    assert looks[1].sum() == 350
+    assert frame_look(np.full((1, 2, 3, 3), 7, np.uint8)).shape == (1, 48)
