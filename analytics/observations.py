@@ -19,11 +19,11 @@ def observations_table(
     pts_s: np.ndarray,
     decoded: np.ndarray,
     look: np.ndarray,
-    frame_size_px: tuple[int, int],
     faces: FaceBatch,
     probabilities: np.ndarray,
     blur: np.ndarray,
     brightness: np.ndarray,
+    cut_off: np.ndarray,
 ) -> pa.Table:
     """The rows of `schema.OBSERVATIONS` for some frames of a video.
 
@@ -32,11 +32,11 @@ def observations_table(
         pts_s: (n,) its presentation time.
         decoded: (n,) bool, False where the frame could not be decoded.
         look: (n, 48) uint8, see the schema; any value where not decoded.
-        frame_size_px: width and height of the shown frames.
         faces: the m faces in these frames, ordered by frame; `faces.frame` points into the n frames.
         probabilities: (m, 7) calibrated, in the order of `EMOTIONS`; a row of NaN where not known.
         blur: (m,) see the schema; NaN where not known.
         brightness: (m,) likewise.
+        cut_off: (m,) likewise.
 
     Raises:
         ValueError: if lengths do not agree, faces are not in order, or a frame that was not decoded has one.
@@ -55,10 +55,6 @@ def observations_table(
         "frame_index": pa.array(frame_index[frame], pa.int64()),
         "pts_s": pa.array(pts_s[frame], pa.float64()),
         "status": pa.array(status[frame], pa.string()),
-        **{
-            name: pa.array(np.full(len(frame), size), pa.int32(), mask=~decoded[frame])
-            for name, size in zip(("frame_width_px", "frame_height_px"), frame_size_px, strict=True)
-        },
         "look": pa.FixedSizeListArray.from_arrays(
             pa.array(look[frame].ravel(), pa.uint8()), look.shape[1], mask=pa.array(~decoded[frame])
         ),
@@ -69,6 +65,7 @@ def observations_table(
         **face_geometry(faces.boxes_xyxy, faces.landmarks_xy),
         "blur": blur,
         "brightness": brightness,
+        "cut_off": cut_off,
     }
     of_face = {
         "face_index": pa.array(face_index, pa.int16()),

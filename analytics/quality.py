@@ -17,7 +17,7 @@ class QualityConfig:
 
     min_det_score: float = 0.5  # below it, false hits are common
     min_face_px: float = 24.0  # half the 48 px of FER-2013: what is smaller has lost the mouth and the brows
-    max_cut_off: float = 0.2  # share of the box outside the frame: a fifth already hides the brows or the mouth
+    max_cut_off: float = 0.2  # share of the crop outside the frame: a fifth already hides the brows or the mouth
     max_yaw_deg: float = 50.0  # beyond it the far eye and corner of the mouth disappear
     min_brightness: float = 25.0  # mean grey level below which noise is stronger than the face
     min_blur: float = 20.0  # variance of the Laplacian of a 48 px crop
@@ -29,15 +29,6 @@ class QualityConfig:
         for name in ("min_face_px", "min_blur"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
-
-
-def cut_off_share(boxes_xyxy: np.ndarray, frame_size_px: np.ndarray) -> np.ndarray:
-    """The share of each box `(m, 4)` outside its frame of width, height `(m, 2)`; NaN if either is not known."""
-    inside = np.clip(boxes_xyxy, 0, np.tile(frame_size_px, 2))
-    size, size_inside = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], inside[:, 2:] - inside[:, :2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share: np.ndarray = 1 - size_inside.prod(1) / size.prod(1)
-    return share
 
 
 def gate_quality(

@@ -54,6 +54,7 @@ _FACE_MEASURES = [
     _field("interocular_px", pa.float32(), "px", "distance between the two eye landmarks"),
     _field("blur", pa.float32(), "grey levels²", "variance of the Laplacian of the grey 48x48 px crop; low: blurred"),
     _field("brightness", pa.float32(), "0 to 255", "mean grey level of the crop"),
+    _field("cut_off", pa.float32(), "0 to 1", "share of the crop outside the frame"),
     _field("yaw_deg", pa.float32(), "°", "head turn guessed from the landmarks; positive: nose right of centre"),
     _field("roll_deg", pa.float32(), "°", "slope of the eye line; positive: clockwise in the frame"),
 ]
@@ -62,8 +63,6 @@ OBSERVATIONS = pa.schema(
     [
         *_FRAME,
         _FRAME_STATUS,
-        _field("frame_width_px", pa.int32(), "px", "width of the shown (rotated) frame; NULL on a decode error"),
-        _field("frame_height_px", pa.int32(), "px", "height of the shown (rotated) frame; NULL on a decode error"),
         _field(
             "look",
             pa.list_(pa.uint8(), 48),

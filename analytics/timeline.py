@@ -11,7 +11,7 @@ from analytics.affect import arousal_proxy, entropy_bits, top_emotion, valence_p
 from analytics.columns import column, floats, named, per_emotion
 from analytics.cuts import CutConfig, find_cuts
 from analytics.episodes import EpisodeConfig
-from analytics.quality import QualityConfig, cut_off_share, gate_quality
+from analytics.quality import QualityConfig, gate_quality
 from analytics.schema import (
     OBSERVATIONS,
     QUALITY_REASONS,
@@ -123,11 +123,10 @@ def _frames_of_rows(observations: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
 def _reasons(faces: pa.Table, config: QualityConfig) -> np.ndarray:
     """What speaks against each face, as `gate_quality` codes it."""
-    boxes_xyxy = floats(faces, *BOX)
     return gate_quality(
         det_score=floats(faces, "det_score"),
         face_px=floats(faces, "face_px"),
-        cut_off=cut_off_share(boxes_xyxy, floats(faces, "frame_width_px", "frame_height_px")),
+        cut_off=floats(faces, "cut_off"),
         yaw_deg=floats(faces, "yaw_deg"),
         brightness=floats(faces, "brightness"),
         blur=floats(faces, "blur"),
@@ -198,7 +197,7 @@ def _add_columns(faces: pa.Table, reason: np.ndarray, tracked: TrackedFaces) -> 
         "quality_ok": pa.array(reason < 0),
         "quality_reason": named(reason, QUALITY_REASONS),
     }
-    faces = faces.drop_columns(["status", "look", "frame_width_px", "frame_height_px"])
+    faces = faces.drop_columns(["status", "look"])
     return pa.table({**dict(zip(faces.column_names, faces.columns, strict=True)), **columns})
 
 

@@ -13,23 +13,19 @@ MAX_SIDE_RATIO = 1.6
 STEPS = 16
 
 
-def crop_faces(pixels: Tensor, frame: Tensor, boxes_xyxy: Tensor, landmarks_xy: Tensor, *, size_px: int = 48) -> Tensor:
-    """Square crops of faces by the similarity transform that best takes their landmarks to those of a training face.
-
-    Where the landmarks cannot be right (too close together or too far apart for the box), the box alone frames the
-    crop. Beyond the border of a frame its last pixel repeats.
+def crop_faces(pixels: Tensor, frame: Tensor, side: Tensor, centre: Tensor, *, size_px: int = 48) -> Tensor:
+    """Square crops of faces, turned upright; beyond the border of a frame its last pixel repeats.
 
     Args:
         pixels: (n, h, w, 3) uint8 frames.
         frame: (m,) int64, which frame each face is in.
-        boxes_xyxy: (m, 4) float32, pixels of the frame.
-        landmarks_xy: (m, 5, 2) float32, pixels of the frame.
+        side: (m,) from `frame_crops`.
+        centre: (m,) from `frame_crops`.
         size_px: height and width of a crop.
 
     Returns:
         (m, size_px, size_px, 3) uint8, on the device of `pixels`.
     """
-    side, centre = frame_crops(boxes_xyxy, landmarks_xy)
     crops = torch.empty((len(frame), size_px, size_px, 3), dtype=torch.uint8, device=pixels.device)
     scale = side.abs() / size_px  # pixels of the frame per pixel of the crop
     # Larger faces need more samples per pixel of the crop, or fine texture turns into noise.
@@ -46,7 +42,17 @@ def crop_faces(pixels: Tensor, frame: Tensor, boxes_xyxy: Tensor, landmarks_xy: 
 
 
 def frame_crops(boxes_xyxy: Tensor, landmarks_xy: Tensor) -> tuple[Tensor, Tensor]:
-    """Side and centre (m,) of each crop, complex128, in pixels; the side points along the crop's x axis.
+    """Frame crops by the similarity transform that best takes the landmarks to those of a training face.
+
+    Where the landmarks cannot be right (too close together or too far apart for the box), the box alone frames the
+    crop.
+
+    Args:
+        boxes_xyxy: (m, 4) float32, pixels of the frame.
+        landmarks_xy: (m, 5, 2) float32, pixels of the frame.
+
+    Returns:
+        Side and centre of each crop, (m,) complex128 in pixels; the side points along the crop's x axis.
 
     The least-squares similarity of Umeyama (1991), which for points in a plane is one complex factor.
     """
@@ -96,6 +102,14 @@ def gather(pixels: Tensor, frame: Tensor, column: Tensor, row: Tensor) -> Tensor
     _, height, width, _ = pixels.shape
     row, column = row.clamp(0, height - 1), column.clamp(0, width - 1)
     return pixels.reshape(-1, 3)[(frame[:, None, None] * height + row) * width + column].int()
+
+
+def share_outside(side: Tensor, centre: Tensor, width_px: int, height_px: int, n: int = 16) -> Tensor:
+    """The share of each crop (m,) that lies outside its frame, found on n x n points."""
+    points = sampling_points(side, centre, n)
+    x, y = points.real, points.imag
+    outside = (x < 0) | (x > width_px) | (y < 0) | (y > height_px)
+    return outside.float().mean(dim=(1, 2))
 
 
 def measure_crops(crops: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import torch
 
 from fer_models.batches import FaceBatch, FrameBatch
 from fer_models.classification.classifier import EmotionClassifier
-from fer_models.crops import crop_faces, measure_crops
+from fer_models.crops import crop_faces, frame_crops, measure_crops, share_outside
 from fer_models.detection import FaceDetector
 from fer_models.labels import EMOTIONS
 from fer_models.video import VideoInfo, read_frames_at
@@ -47,6 +47,7 @@ class Observation:
     probabilities: np.ndarray  # (m, 7) float32
     blur: np.ndarray  # (m,) float32, variance of the Laplacian of the grey crop
     brightness: np.ndarray  # (m,) float32, mean grey level of the crop, 0 to 255
+    cut_off: np.ndarray  # (m,) float32, share of the crop outside the frame
 
 
 @dataclass(eq=False)
@@ -77,7 +78,7 @@ class _SegmentInProgress:
         """Everything seen, as one."""
         faces = [FaceBatch.empty(), *self.faces]
         fields = (f.name for f in dataclasses.fields(FaceBatch))
-        measures = np.concatenate([np.empty((0, 2), np.float32), *self.measures])
+        measures = np.concatenate([np.empty((0, 3), np.float32), *self.measures])
         return Observation(
             self.frame_index,
             pts_s,
@@ -85,8 +86,7 @@ class _SegmentInProgress:
             self.look,
             FaceBatch(*(np.concatenate([getattr(batch, name) for batch in faces]) for name in fields)),
             np.concatenate([np.empty((0, len(EMOTIONS)), np.float32), *self.probabilities]),
-            measures[:, 0],
-            measures[:, 1],
+            *measures.T,
         )
 
 
@@ -159,12 +159,15 @@ def _observe_batch(
     times.detect_s += detected_s - started_s
     if not len(faces):
         return
-    on_device = (
+    pixels, frame, boxes_xyxy, landmarks_xy = (
         torch.from_numpy(array).to(classifier.device)
         for array in (frames.pixels, faces.frame, faces.boxes_xyxy, faces.landmarks_xy)
     )
-    crops = crop_faces(*on_device, size_px=classifier.size_px)
-    segment.measures.append(torch.stack(measure_crops(crops), dim=1).cpu().numpy())
+    height_px, width_px = pixels.shape[1:3]
+    side, centre = frame_crops(boxes_xyxy, landmarks_xy)
+    crops = crop_faces(pixels, frame, side, centre, size_px=classifier.size_px)
+    measures = (*measure_crops(crops), share_outside(side, centre, width_px, height_px))
+    segment.measures.append(torch.stack(measures, dim=1).cpu().numpy())
     segment.faces.append(dataclasses.replace(faces, frame=place[faces.frame]))
     segment.crops.append(crops)
     cropped_s = time.perf_counter()

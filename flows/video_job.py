@@ -205,8 +205,7 @@ def observe_missing(
     )
     with contextlib.closing(observations):
         for index, seen in zip(missing, observations, strict=True):
-            table = observations_table(frame_size_px=(info.width_px, info.height_px), **vars(seen))
-            store.write_segment(ids["video_id"], ids["observation_id"], index, table)
+            store.write_segment(ids["video_id"], ids["observation_id"], index, observations_table(**vars(seen)))
     return n_missing
 
 

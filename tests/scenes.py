@@ -10,8 +10,6 @@ from analytics.observations import observations_table
 from fer_models.batches import FaceBatch
 from fer_models.labels import EMOTIONS
 
-FRAME_SIZE_PX = (640, 480)
-
 
 @dataclass(frozen=True)
 class Face:
@@ -24,6 +22,7 @@ class Face:
     size_px: float = 100.0
     blur: float = 100.0
     brightness: float = 120.0
+    cut_off: float = 0.0
     nose_shift: float = 0.0  # in distances between the eyes
 
 
@@ -52,7 +51,6 @@ def observe(
         pts_s=np.array(pts_s, np.float64),
         decoded=~np.isin(np.arange(len(pts_s)), undecoded),
         look=np.repeat(np.array(grey or [90] * len(pts_s), np.uint8).reshape(-1, 1), 48, axis=1),
-        frame_size_px=FRAME_SIZE_PX,
         faces=FaceBatch(
             np.array([face.frame for face in faces], np.int64),
             np.concatenate([center - half, center + half], axis=1),
@@ -62,4 +60,5 @@ def observe(
         probabilities=np.array([face.p for face in faces], np.float32).reshape(-1, 7),
         blur=np.array([face.blur for face in faces]),
         brightness=np.array([face.brightness for face in faces]),
+        cut_off=np.array([face.cut_off for face in faces]),
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fer_models.crops import TEMPLATE_XY, crop_faces, frame_crops, measure_crops, to_grey
+from fer_models.crops import TEMPLATE_XY, crop_faces, frame_crops, measure_crops, share_outside, to_grey
 
 SIZE_PX = 48
 
@@ -21,7 +21,7 @@ def face_at(centre: tuple[float, float], side_px: float, roll_deg: float = 0.0) 
 
 def crop_one(pixels: np.ndarray, box: torch.Tensor, landmarks: torch.Tensor) -> np.ndarray:
     frame = torch.zeros(1, dtype=torch.int64)
-    crops = crop_faces(torch.from_numpy(pixels)[None], frame, box[None], landmarks[None], size_px=SIZE_PX)
+    crops = crop_faces(torch.from_numpy(pixels)[None], frame, *frame_crops(box[None], landmarks[None]), size_px=SIZE_PX)
     return crops[0].numpy()
 
 
@@ -71,20 +71,21 @@ def test_a_crop_does_not_depend_on_the_faces_beside_it():
     faces = [face_at((60, 60), 40), face_at((150, 100), 160, 10), face_at((200, 90), 100, -5)]
     boxes, landmarks = (torch.stack(parts) for parts in zip(*faces, strict=True))
     frame = torch.tensor([0, 1, 2])
-    together = crop_faces(pixels, frame, boxes, landmarks)
+    together = crop_faces(pixels, frame, *frame_crops(boxes, landmarks))
     for i in range(3):
-        alone = crop_faces(pixels[i : i + 1], torch.tensor([0]), boxes[i : i + 1], landmarks[i : i + 1])
+        alone = crop_faces(pixels[i : i + 1], torch.tensor([0]), *frame_crops(boxes[[i]], landmarks[[i]]))
         assert torch.equal(together[i], alone[0])
 
 
 def test_no_face_gives_no_crop():
-    crops = crop_faces(
-        torch.zeros((2, 50, 50, 3), dtype=torch.uint8),
-        torch.zeros(0, dtype=torch.int64),
-        torch.zeros(0, 4),
-        torch.zeros(0, 5, 2),
-    )
-    assert crops.shape == (0, 48, 48, 3)
+    side, centre = frame_crops(torch.zeros(0, 4), torch.zeros(0, 5, 2))
+    frames = torch.zeros((2, 50, 50, 3), dtype=torch.uint8)
+    assert crop_faces(frames, torch.zeros(0, dtype=torch.int64), side, centre).shape == (0, 48, 48, 3)
+
+
+def test_what_lies_outside_the_frame_is_told():
+    sides, centres = torch.full((3,), 40 + 0j, dtype=torch.complex128), torch.tensor([50 + 50j, 0 + 50j, 100 + 100j])
+    assert share_outside(sides, centres, 100, 100).tolist() == [0.0, 0.5, 0.75]
 
 
 def test_blur_and_brightness_say_what_they_measure():

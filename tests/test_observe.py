@@ -46,7 +46,7 @@ def flat(seen: list[Observation]) -> dict[str, np.ndarray]:
         **{f.name: np.concatenate([getattr(b, f.name) for b in faces]) for f in dataclasses.fields(FaceBatch)},
         **{
             name: np.concatenate([getattr(s, name) for s in seen])
-            for name in ("frame_index", "pts_s", "decoded", "look", "probabilities", "blur", "brightness")
+            for name in ("frame_index", "pts_s", "decoded", "look", "probabilities", "blur", "brightness", "cut_off")
         },
     }
 
@@ -108,8 +108,8 @@ def test_progress_counts_every_frame(face_clip, models):
 
 
 def test_the_look_of_a_frame_is_the_mean_colour_of_its_cells():
-    pixels = np.zeros((2, 400, 640, 3), np.uint8)
-    pixels[1, 100:200, 160:320] = (200, 100, 50)  # the cell in the second row and column
+    pixels = np.zeros((2, 256, 512, 3), np.uint8)
+    pixels[1, 64:128, 128:256] = (200, 100, 50)  # the cell in the second row and column
     looks = frame_look(pixels).reshape(2, 4, 4, 3)
     assert (looks[0] == 0).all()
     assert looks[1, 1, 1].tolist() == [200, 100, 50]

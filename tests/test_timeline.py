@@ -89,7 +89,7 @@ def test_no_faces_at_all(observations):
         (Face(0), None),
         (Face(0, det_score=0.4), "low_detection_score"),
         (Face(0, size_px=20), "too_small"),
-        (Face(0, x=0), "cut_off"),  # half of it
+        (Face(0, cut_off=0.3), "cut_off"),
         (Face(0, x=40), None),  # a tenth of it
         (Face(0, nose_shift=0.8), "turned_away"),  # atan(0.8 / 0.5) = 58°
         (Face(0, nose_shift=-0.8), "turned_away"),

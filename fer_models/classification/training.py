@@ -233,7 +233,7 @@ def train_classifier(
         settings=dataclasses.asdict(recipe) | {"precision": "bf16" if bf16 else "fp32", "epoch": state["epoch"]},
         versions={"python": platform.python_version(), "torch": torch.__version__, "lightning": lightning.__version__},
         training_s=round(time.monotonic() - started_s, 1),
-        licence_note="Weights made by Fervid's own training on FER-2013, whose pictures come from the web, for research.",
+        licence_note="Made by Fervid's own training on FER-2013, whose pictures come from the web, for research.",
     )
     return finish(out, module.network, weights, card, splits, target_device)
 
