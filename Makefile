@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo run test lint format types lock clean
+.PHONY: demo run dashboard test lint format types lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/fervid demo demo/videos
@@ -19,6 +19,10 @@ demo: $(INSTALLED)
 run: $(INSTALLED)
 	@test -n "$(VIDEOS)" -a -n "$(OUT)" || { echo "usage: make run VIDEOS=folder OUT=results"; exit 2; }
 	$(BIN)/fervid analyze "$(VIDEOS)" --out "$(OUT)"
+
+dashboard: OUT ?= demo/results
+dashboard: $(INSTALLED)
+	$(BIN)/fervid dashboard "$(OUT)"
 
 test: $(INSTALLED)
 	$(BIN)/pytest

@@ -1,1 +1,1 @@
-""""""
+"""Shows what `analytics` answers, in a browser; loads no torch."""

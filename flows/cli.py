@@ -148,6 +148,31 @@ def query(
                 write_rows(rows, file, form.value)
 
 
+@app.command()
+def dashboard(
+    results: Results,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="[default: the first free from 8501]")] = None,
+) -> None:
+    """Show the results in a browser, on this machine only; Ctrl-C ends it."""
+    from analytics.store import check_results
+
+    with fatal_errors():
+        check_results(results)
+        from streamlit.web import bootstrap
+
+        options = {
+            "server_address": "127.0.0.1",
+            "server_port": port,
+            "server_headless": True,  # no browser is opened, no e-mail address asked for
+            "server_fileWatcherType": "none",
+            "browser_gatherUsageStats": False,
+            "client_toolbarMode": "viewer",
+        }
+        page = Path(__file__).parents[1] / "dashboard" / "app.py"
+        bootstrap.load_config_options(options)
+        bootstrap.run(str(page), False, [str(results.absolute())], options)
+
+
 @models_app.callback()
 def list_models(context: typer.Context) -> None:
     """List the models at hand."""

@@ -14,6 +14,7 @@ from fer_models.detection.augmentation import Picture, cut_tile, mosaic, random_
 from fer_models.detection.compact import CompactNet, grid_points
 from fer_models.detection.data import FaceDataError, FaceInputs, read_photos
 from fer_models.detection.evaluation import Matches, evaluate_detector, match_hits, read_true_photos
+from fer_models.detection.lettering import add_words, title_card
 from fer_models.detection.losses import detection_losses
 from fer_models.detection.targets import assign_targets
 from fer_models.detection.training import train_detector
@@ -72,12 +73,30 @@ def test_a_mosaic_moves_the_faces_of_its_tiles():
 
 def test_random_tiles_keep_their_size_and_show_the_face():
     rng = np.random.default_rng(0)
-    tiles = [random_tile(dotted_picture(), (96, 64), rng) for _ in range(200)]
+    tiles = [random_tile(dotted_picture(), (96, 64), rng) for _ in range(200)]  # 10 to 74 px: the face at all scales
     assert {tile.pixels.shape for tile in tiles} == {(64, 96, 3)}
     taught = [tile for tile in tiles if tile.sure.any()]
     assert len(taught) > 120
     for tile in taught:
         assert (tile.boxes_xyxy[:, :2] >= 0).all() and (tile.boxes_xyxy[:, 2:] <= (96, 64)).all()
+
+
+def test_words_and_discs_never_cover_a_face():
+    rng = np.random.default_rng(0)
+    picture = dotted_picture()
+    lettered = [add_words(picture, rng) for _ in range(60)]
+    x1, y1, x2, y2 = picture.boxes_xyxy[0].astype(int)
+    for result in lettered:
+        np.testing.assert_array_equal(result.pixels[y1:y2, x1:x2], picture.pixels[y1:y2, x1:x2])
+        assert result.boxes_xyxy is picture.boxes_xyxy and result.sure is picture.sure
+    assert sum((result.pixels != picture.pixels).any() for result in lettered) > 30
+
+
+def test_a_title_card_has_no_face():
+    card = title_card(64, np.random.default_rng(0))
+    assert card.pixels.shape == (64, 64, 3) and card.pixels.dtype == np.uint8
+    assert len(card.boxes_xyxy) == len(card.landmarks_xy) == len(card.sure) == 0
+    assert card.pixels.std() > 0
 
 
 def test_losses_are_least_where_the_outputs_are_right():

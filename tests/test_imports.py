@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "fer_models": {"fer_models"},
     "analytics": {"analytics", "fer_models.labels", "fer_models.batches", "fer_models.boxes"},
     "flows": {"analytics", "fer_models", "flows"},
-    "dashboard": {"analytics", "dashboard"},
+    "dashboard": {"analytics", "dashboard", "fer_models.labels"},
 }
 
 

@@ -74,7 +74,7 @@ def cut_tile(photo: Picture, to_tile: np.ndarray, size_px: tuple[int, int], fill
 
 
 def random_tile(photo: Picture, size_px: tuple[int, int], rng: np.random.Generator) -> Picture:
-    """A tile around one of the faces, which then spans 10 to 200 px; or anywhere, about the size it has."""
+    """A tile around one of the faces, from 10 px to more than the tile; or anywhere, about the size it has."""
     height, width = photo.pixels.shape[:2]
     mirror = bool(rng.random() < 0.5)
     turn = math.radians(rng.normal(0, 12)) if rng.random() < 0.4 else 0.0
@@ -82,10 +82,9 @@ def random_tile(photo: Picture, size_px: tuple[int, int], rng: np.random.Generat
     usable = np.flatnonzero(photo.sure)
     if len(usable) and rng.random() < 0.75:
         face = rng.choice(usable)
-        # A face is enlarged at most twofold: beyond that the picture is only blur.
-        target = math.exp(rng.uniform(math.log(10), math.log(min(200, 0.9 * min(size_px)))))
-        # Nor does the photograph fill less than half of the tile.
-        scale = min(max(target / sizes[face], 0.5 * max(size_px) / max(width, height)), 2.0)
+        target = math.exp(rng.uniform(math.log(10), math.log(1.15 * min(size_px))))
+        # A face is enlarged at most threefold (beyond, it is only blur); a photograph fills at least half of the tile.
+        scale = min(max(target / sizes[face], 0.5 * max(size_px) / max(width, height)), 3.0)
         centre = box_center(photo.boxes_xyxy)[face]
         reach = np.maximum(np.array(size_px) / scale - sizes[face], 0) / 2
         centre = centre + rng.uniform(-reach, reach)

@@ -1,0 +1,200 @@
+"""The command line: what it refuses, what it prints, and that the README tells the truth about it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.csv
+import pytest
+from typer.testing import CliRunner
+
+from analytics.store import Store
+from flows.cli import app
+from flows.progress import Progress
+from flows.settings import AnalyzeSettings
+from flows.video_job import analyze_video
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def fervid(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def results(face_clip, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "results"
+    analyze_video(face_clip, Store(folder), AnalyzeSettings(device="cpu"), Progress())
+    return folder
+
+
+# --- analyze -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (("--detector", "yolo"), "'auto', 'compact', 'retinaface'"),
+        (("--device", "tpu"), "'auto', 'cpu', 'cuda'"),
+        (("--decoder", "opencv"), "'auto', 'decord', 'pyav'"),
+        (("--batch-size", "0"), "greater than or equal to 1"),
+        (("--fps", "0"), "greater than 0"),
+        (("--start", "5", "--end", "2"), "end (2 s) must come after start (5 s)"),
+        (("--colour",), "--colour"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_what_is_allowed(face_clip, tmp_path, option, says):
+    run = fervid("analyze", face_clip, "--out", tmp_path / "out", *option)
+    assert run.exit_code == 2
+    assert says in re.sub(r"[│\s]+", " ", run.output)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_results_folder_must_be_named(face_clip):
+    run = fervid("analyze", face_clip)
+    assert run.exit_code == 2
+    assert "--out" in run.output
+
+
+def test_a_wrong_setting_in_the_environment_is_refused(face_clip, tmp_path, monkeypatch):
+    monkeypatch.setenv("FERVID_WORKERS", "many")
+    run = fervid("analyze", face_clip, "--out", tmp_path / "out", "--dry-run")
+    assert run.exit_code == 2
+    assert "integer" in run.output
+
+
+def test_nothing_to_analyse_is_fatal(tmp_path):
+    run = fervid("analyze", tmp_path / "missing.mp4", "--out", tmp_path / "out")
+    assert run.exit_code == 1
+    assert "missing.mp4: no such file or folder" in run.output
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(face_clip, tmp_path):
+    (tmp_path / "text.mp4").write_text("not a video")
+    run = fervid("analyze", face_clip, tmp_path, "--out", tmp_path / "out", "--dry-run", "--fps", "10")
+    assert run.exit_code == 0
+    assert re.search(r"collins\.mp4\s+│\s+20 ", run.output)
+    assert "would fail: not a video" in run.output
+    assert not (tmp_path / "out").exists()
+
+
+# --- query ---------------------------------------------------------------------------------------------------------
+
+SQL = "SELECT frame_index, pts_s, emotion, landmarks_px FROM faces ORDER BY frame_index LIMIT 3"
+
+
+def test_a_query_prints_a_table(results):
+    run = fervid("query", results, "SELECT emotion, count(*) AS n FROM faces GROUP BY 1 ORDER BY n DESC LIMIT 1")
+    assert run.exit_code == 0
+    assert re.search(r"happy\s+│\s+\d+", run.output)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_a_query_writes_what_other_programs_read(results, tmp_path, form):
+    path = tmp_path / f"rows.{form}"
+    assert fervid("query", results, SQL, "--format", form, "--output", path).exit_code == 0
+    read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[form]
+    rows = read(path)
+    assert rows["frame_index"].tolist() == [0, 1, 2]
+    landmarks = rows["landmarks_px"][0]
+    assert len(json.loads(landmarks) if isinstance(landmarks, str) else landmarks) == 10
+
+
+def test_csv_and_json_also_go_to_the_terminal(results):
+    text = fervid("query", results, SQL, "--format", "csv").output
+    assert pyarrow.csv.read_csv(pyarrow.py_buffer(text.encode())).num_rows == 3
+    assert len(json.loads(fervid("query", results, SQL, "--format", "json").output)) == 3
+    assert fervid("query", results, SQL, "--format", "parquet").exit_code == 2
+
+
+@pytest.mark.parametrize("sql", ["DROP VIEW faces", "COPY faces TO 'x.csv'", "SELECT * FROM '/etc/passwd'", "SELEC 1"])
+def test_a_query_can_only_read_the_results(results, sql):
+    run = fervid("query", results, sql)
+    assert run.exit_code == 1
+    assert run.output.startswith("error ")
+
+
+def test_a_folder_without_results_is_told(tmp_path):
+    run = fervid("query", tmp_path, "SELECT 1")
+    assert run.exit_code == 1
+    assert "not a results folder" in run.output
+
+
+# --- models, doctor --------------------------------------------------------------------------------------------------
+
+
+def test_models_are_listed_and_shown():
+    run = fervid("models")
+    assert run.exit_code == 0
+    assert "default" in run.output
+    assert "compact" in run.output
+    card = fervid("models", "show", "default").output
+    assert '"happy"' in card
+    assert '"temperature"' in card
+    run = fervid("models", "show", "nobody")
+    assert run.exit_code == 1
+    assert "Known: compact, default" in run.output
+
+
+def test_the_doctor_checks_weights_and_finds_nothing_wrong():
+    run = fervid("doctor")
+    assert run.exit_code == 0
+    for word in ("prefect", "torch", "h264", "model default", "model compact", "as on its card"):
+        assert word in run.output
+
+
+# --- what is promised ------------------------------------------------------------------------------------------------
+
+
+def test_every_command_and_option_of_the_readme_exists():
+    commands = set(re.findall(r"`?fervid ([a-z-]+)", README))
+    known = {command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands}
+    known |= {group.name for group in app.registered_groups}
+    assert commands
+    assert commands <= known
+    assert known <= commands  # none is left out
+    options = {
+        o
+        for line in README.splitlines()
+        if line.startswith(("Options of", "`--model`"))
+        for o in re.findall(r"--[a-z-]+", line)
+    }
+    help_text = fervid("analyze", "--help").output
+    assert "--min-face" in options
+    assert {option for option in options if option not in help_text} == set()
+
+
+def test_every_make_target_of_the_readme_exists():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"(?:^\$ |`)make ([a-z]+)", README, re.M))
+    assert {"demo", "test", "run"} <= targets
+    assert {target for target in targets if not re.search(rf"^{target}:", makefile, re.M)} == set()
+
+
+def test_the_python_of_the_readme_runs(face_clip, tmp_path):
+    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "read_frames" in block)
+    code = code.replace('"interview.mp4"', repr(str(face_clip)))
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout
+
+
+def test_life_is_shown_before_anything_heavy_is_imported():
+    code = "import sys, flows.cli; print([m for m in ('torch', 'prefect', 'duckdb', 'av') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_no_network_address_is_opened_by_importing_everything():
+    code = (
+        "import socket\n"
+        "def refuse(*a): raise AssertionError('a network call')\n"
+        "socket.socket.connect = refuse\n"
+        "import flows.prefect_server; flows.prefect_server.be_quiet()\n"
+        "import analytics.sql, flows.analyze, flows.train, flows.train_detector, flows.doctor\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
