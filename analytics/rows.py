@@ -1,7 +1,9 @@
 """Rows of an answer, written in the formats that other programs read."""
 
 import json
-from typing import BinaryIO
+import math
+from decimal import Decimal
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -19,17 +21,39 @@ def write_rows(rows: pa.Table, file: BinaryIO, form: str) -> None:
     if form == "csv":
         pyarrow.csv.write_csv(_flat(rows), file)
     elif form == "json":
-        file.write(json.dumps(rows.to_pylist(), indent=2, default=str).encode() + b"\n")
+        text = json.dumps([{name: plain(v) for name, v in row.items()} for row in rows.to_pylist()], indent=2)
+        file.write(text.encode() + b"\n")
     elif form == "parquet":
         pq.write_table(rows, file)
     else:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {form!r}")
 
 
+def plain(value: Any) -> Any:
+    """A value as JSON has it: numbers as numbers, what is not a number as null, times and the like as text.
+
+    >>> plain(Decimal("3")), plain(Decimal("0.5")), plain(float("nan")), plain([1.0, None])
+    (3, 0.5, None, [1.0, None])
+    """
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
 def _flat(rows: pa.Table) -> pa.Table:
-    """Lists and structs as JSON text: CSV has no place for them."""
+    """Lists and structs as JSON text and spans of time as text: CSV has no place for them."""
     for i, field in enumerate(rows.schema):
         if pa.types.is_nested(field.type):
-            text = [None if value is None else json.dumps(value, default=str) for value in rows[i].to_pylist()]
-            rows = rows.set_column(i, field.name, pa.array(text, pa.string()))
+            text = [None if value is None else json.dumps(plain(value)) for value in rows[i].to_pylist()]
+        elif pa.types.is_interval(field.type) or pa.types.is_duration(field.type):
+            text = [None if value is None else str(value) for value in rows[i].to_pylist()]
+        else:
+            continue
+        rows = rows.set_column(i, field.name, pa.array(text, pa.string()))
     return rows

@@ -94,6 +94,7 @@ VIDEOS = pa.schema(
         _field("avg_fps", pa.float64(), "1/s", "mean frame rate of the video"),
         _field("is_vfr", pa.bool_(), "", "whether the frame rate varies"),
         _field("decoder", pa.string(), "", "library that decoded the video"),
+        _field("decoder_reason", pa.string(), "", "why that one"),
         _field("status", pa.string(), "", f"one of {', '.join(VIDEO_STATUSES)}", nullable=False),
         _field("error", pa.string(), "", "why the analysis failed"),
         _field("started_at", pa.timestamp("us", "UTC"), "", "when the analysis started"),

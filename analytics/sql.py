@@ -68,7 +68,7 @@ def query(results: str | Path, sql: str, *, timeout_s: float = 30.0, memory_limi
             statements = connection.extract_statements(sql)
             if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
                 raise QueryError("only one SELECT at a time can be run here")
-            return _bounded(connection.sql(statements[0]).to_arrow_reader())
+            return _named_apart(_bounded(connection.sql(statements[0]).to_arrow_reader()))
         except duckdb.InterruptException as error:
             raise QueryError(f"stopped after {timeout_s:g} s: ask for less, or for a shorter span of time") from error
         except (duckdb.Error, pa.ArrowException) as error:
@@ -86,6 +86,17 @@ def _bounded(batches: pa.RecordBatchReader) -> pa.Table:
         if size_bytes > MAX_RESULT_BYTES:
             raise QueryError(f"the result is larger than {MAX_RESULT_BYTES >> 20} MiB: aggregate it or add a LIMIT")
     return pa.Table.from_batches(kept, batches.schema)
+
+
+def _named_apart(rows: pa.Table) -> pa.Table:
+    """The rows with a number behind names that come again, as from `SELECT * FROM a JOIN b ON …`."""
+    names: list[str] = []
+    for name in rows.column_names:
+        again, number = name, 1
+        while again in names:
+            again, number = f"{name}_{number}", number + 1
+        names.append(again)
+    return rows.rename_columns(names)
 
 
 def _read_videos(root: Path) -> list[dict[str, Any]]:

@@ -160,6 +160,20 @@ class Store:
         paths = {name: table_path(self.root, name, video_id, analysis_id) for name in TIMELINE_TABLES}
         return {name: pq.read_metadata(path).num_rows for name, path in paths.items()}
 
+    def show(self, video_id: str, analysis_id: str, path: str) -> None:
+        """Make a finished analysis the newest of its video again, and known by `path` if its file has moved.
+
+        Nothing is written if it is the newest already and its file is where it was.
+        """
+        rows = [self.video_row(video_id, p.stem) for p in (self.root / "videos" / f"video_id={video_id}").glob("a*")]
+        newest = max((row for row in rows if row), key=lambda row: (row["finished_at"], row["analysis_id"]))
+        row = self.video_row(video_id, analysis_id)
+        assert row is not None
+        moved = row["path"] != path and not Path(row["path"]).exists()
+        if moved or newest["analysis_id"] != analysis_id:
+            row |= {"path": path if moved else row["path"]}
+            self._write_video_row(row, _videos_table(row, "done", None))
+
     def commit_analysis(self, video_row: Mapping[str, Any], timeline: Timeline) -> None:
         """Write the tables of an analysis and, last of all, its row in `videos`, with status `done`.
 

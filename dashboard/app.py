@@ -19,18 +19,22 @@ from fer_models.labels import EMOTION_COLOURS, EMOTIONS
 
 MAX_BINS = 600  # a chart is about as many pixels wide
 TRACKS_AT_FIRST = 4
+LEGEND = alt.Legend(orient="top", title=None, symbolType="square")
 DISCLAIMER = "Labels describe how a face looks to a model trained on seven categories, not what a person feels."
 
 VIDEOS_SQL = """
-    WITH seen AS (SELECT video_id, count(*) AS n_tracks FROM tracks GROUP BY ALL),
-    shown AS (
-        SELECT video_id, emotion FROM tracks WHERE emotion IS NOT NULL
-        GROUP BY ALL QUALIFY row_number() OVER (PARTITION BY video_id ORDER BY sum(end_s - start_s) DESC, emotion) = 1
+    WITH of_emotion AS (
+        SELECT video_id, emotion, count(*) AS n_tracks, sum(end_s - start_s) AS seen_s
+        FROM tracks GROUP BY video_id, emotion
+    ),
+    of_video AS (
+        SELECT video_id, sum(n_tracks)::BIGINT AS n_tracks, arg_max(emotion, seen_s) AS emotion
+        FROM of_emotion GROUP BY video_id
     )
     SELECT video_id, parse_filename(path) AS name, status, error, duration_s, n_frames,
         CASE status WHEN 'done' THEN coalesce(n_tracks, 0) END AS n_tracks,
         CASE status WHEN 'done' THEN emotion END AS emotion, path
-    FROM videos LEFT JOIN seen USING (video_id) LEFT JOIN shown USING (video_id)
+    FROM videos LEFT JOIN of_video USING (video_id)
     ORDER BY path
 """
 TRACKS_SQL = f"""
@@ -75,38 +79,41 @@ def track_probabilities(connection: duckdb.DuckDBPyConnection, video_id: str, tr
     return connection.execute(PROBABILITIES_SQL, {"video_id": video_id, "track_id": track_id}).df()
 
 
-def by_emotion(data: pd.DataFrame, value: str) -> alt.Chart:
-    """A chart of a row per emotion, `value` being what stood in the emotion's column, stacked in the usual order."""
-    folded = alt.Chart(data).transform_fold(list(EMOTIONS), as_=["emotion", value])
-    ordered = folded.transform_calculate(order=f"indexof({list(EMOTIONS)}, datum.emotion)")
-    chart: alt.Chart = ordered.encode(color=emotion_colour(), order="order:Q")
-    return chart
+def by_emotion(chart: alt.Chart, value: str) -> alt.Chart:
+    """The chart with a mark per row and emotion; `value` is what stood in the emotion's column."""
+    folded = chart.transform_fold(list(EMOTIONS), as_=["emotion", value])
+    ordered = folded.transform_calculate(order=f"indexof({list(EMOTIONS)}, datum.emotion)")  # else by the alphabet
+    stacked: alt.Chart = ordered.encode(order="order:Q")
+    return stacked
 
 
-def emotion_colour() -> alt.Color:
+def emotion_colour(legend: alt.Legend | None) -> alt.Color:
     """An emotion has the same colour everywhere."""
     scale = alt.Scale(domain=list(EMOTIONS), range=[EMOTION_COLOURS[name] for name in EMOTIONS])
-    return alt.Color("emotion:N", scale=scale, legend=alt.Legend(orient="top", title=None))
+    return alt.Color("emotion:N", scale=scale, legend=legend)
 
 
 def probability_chart(probabilities: pd.DataFrame) -> alt.Chart:
     """How the probabilities of a track share the whole, over time."""
-    chart: alt.Chart = by_emotion(probabilities, "probability").encode(
+    areas = alt.Chart(probabilities, height=260).mark_area(interpolate="step-after")
+    chart: alt.Chart = by_emotion(areas, "probability").encode(
         x=alt.X("start_s:Q", title="time in s", scale=alt.Scale(nice=False, zero=False)),
         y=alt.Y("probability:Q", title="probability", scale=alt.Scale(domain=[0, 1])),
+        color=emotion_colour(LEGEND),
     )
-    return chart.mark_area(interpolate="step-after").properties(height=200)
+    return chart
 
 
 def share_chart(tracks: pd.DataFrame) -> alt.Chart:
     """The share of its time that each track shows each emotion."""
     shares = tracks.rename(columns={f"share_{name}": name for name in EMOTIONS})
-    chart: alt.Chart = by_emotion(shares, "share").encode(
+    chart: alt.Chart = by_emotion(alt.Chart(shares, height=rows_px(tracks)).mark_bar(), "share").encode(
         x=alt.X("share:Q", title="share of time", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
         y=alt.Y("track_id:O", title="track"),
+        color=emotion_colour(legend=None),  # that of the episodes stands beside it
         tooltip=["track_id:O", "emotion:N", alt.Tooltip("share:Q", format=".0%")],
     )
-    return chart.mark_bar()
+    return chart
 
 
 def episode_chart(tracks: pd.DataFrame, episodes: pd.DataFrame) -> alt.LayerChart:
@@ -115,8 +122,14 @@ def episode_chart(tracks: pd.DataFrame, episodes: pd.DataFrame) -> alt.LayerChar
     track = alt.Y("track_id:O", title="track")
     seen = alt.Chart(tracks).mark_bar(color="#88888840").encode(x=time, x2="end_s:Q", y=track)
     numbers = [alt.Tooltip(f"{name}:Q", format=".2f") for name in ("start_s", "end_s", "peak")]
-    shown = alt.Chart(episodes).mark_bar().encode(x=time, x2="end_s:Q", y=track, color=emotion_colour())
-    return alt.LayerChart(layer=[seen, shown.encode(tooltip=["emotion:N", *numbers])])
+    shown = alt.Chart(episodes).mark_bar().encode(x=time, x2="end_s:Q", y=track, color=emotion_colour(LEGEND))
+    layers = [seen, shown.encode(tooltip=["emotion:N", *numbers])]
+    return alt.LayerChart(layer=layers, height=rows_px(tracks))
+
+
+def rows_px(tracks: pd.DataFrame) -> int:
+    """The height of a chart with a row per track, its axis and its legend."""
+    return 120 + 24 * len(tracks)
 
 
 def show_videos(videos: pd.DataFrame) -> None:
@@ -134,7 +147,7 @@ def show_videos(videos: pd.DataFrame) -> None:
         "emotion": "dominant emotion",
         "path": "path",
     }
-    st.dataframe(videos, hide_index=True, column_order=list(columns), column_config=columns)
+    st.dataframe(videos, hide_index=True, column_order=list(columns), column_config=columns, placeholder="")
 
 
 def show_video(connection: duckdb.DuckDBPyConnection, video_id: str) -> None:
@@ -154,10 +167,11 @@ def show_video(connection: duckdb.DuckDBPyConnection, video_id: str) -> None:
         return
     episodes = connection.execute(EPISODES_SQL, {"video_id": video_id}).df()
     episodes = episodes[episodes["track_id"].isin(chosen)]
-    st.markdown("**Episodes**: when a track is seen (grey), and when it shows an emotion clearly (coloured)")
-    st.altair_chart(episode_chart(tracks, episodes))
-    st.markdown("**Share of time** of each emotion")
-    st.altair_chart(share_chart(tracks))
+    left, right = st.columns([2, 1])
+    left.markdown("**Episodes**: when a track is seen (grey), and when it shows an emotion clearly (coloured)")
+    left.altair_chart(episode_chart(tracks, episodes))
+    right.markdown("**Share of time** of each emotion")
+    right.altair_chart(share_chart(tracks))
     for track in tracks.to_dict("records"):
         st.markdown(f"**Track {track['track_id']}**, {track['start_s']:.1f} s to {track['end_s']:.1f} s")
         if track["suspected_switch"]:
@@ -178,27 +192,33 @@ def show_track(probabilities: pd.DataFrame, episodes: pd.DataFrame) -> None:
         st.dataframe(episodes.drop(columns="track_id").round(2), hide_index=True)
 
 
+def show_results(connection: duckdb.DuckDBPyConnection) -> None:
+    """All videos, then the one that is chosen."""
+    videos = connection.sql(VIDEOS_SQL).df()
+    if videos.empty:
+        st.info("There are no videos here yet: analyse some with `fervid analyze`, then reload this page.")
+        return
+    show_videos(videos)
+    paths = videos[videos["status"] == "done"].set_index("video_id")["path"].to_dict()
+    if not paths:
+        st.info("None of these videos could be analysed; the table says why.")
+        return
+    st.subheader("One video")
+    show_video(connection, st.selectbox("Video", list(paths), format_func=paths.__getitem__))
+
+
 def main(results: Path) -> None:
     """Draw the page."""
     st.set_page_config(page_title=f"Fervid: {results.name}", layout="wide")
     st.title("Fervid")
+    st.caption(str(results))
     try:
-        connection = connect(results)
+        with contextlib.closing(connect(results)) as connection:
+            show_results(connection)
     except StoreError as error:
         st.error(str(error))
-        return
-    with contextlib.closing(connection):
-        videos = connection.sql(VIDEOS_SQL).df()
-        if videos.empty:
-            st.info(f"{results} has no videos yet: analyse some with `fervid analyze`, then reload this page.")
-            return
-        show_videos(videos)
-        paths = videos[videos["status"] == "done"].set_index("video_id")["path"].to_dict()
-        if not paths:
-            st.info("None of these videos could be analysed; the table says why.")
-            return
-        st.subheader("One video")
-        show_video(connection, st.selectbox("Video", list(paths), format_func=paths.__getitem__))
+    except duckdb.InvalidInputException as error:  # what DuckDB makes of a damaged or missing Parquet file
+        st.error(f"A table cannot be read; analyse that video again, with `--overwrite`: {error}")
     st.caption(DISCLAIMER)
 
 

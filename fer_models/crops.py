@@ -11,6 +11,7 @@ BOX_TO_SIDE = 1.12  # side of the crop over the square root of the box's area, i
 MAX_SIDE_RATIO = 1.6
 # Pixels are mixed in sixteenths, in whole numbers: then no rounding differs with the batch, the device or its threads.
 STEPS = 16
+MAX_SAMPLES = 2**20  # taken at once: each needs about 100 bytes while it is worked on
 
 
 def crop_faces(pixels: Tensor, frame: Tensor, side: Tensor, centre: Tensor, *, size_px: int = 48) -> Tensor:
@@ -30,8 +31,8 @@ def crop_faces(pixels: Tensor, frame: Tensor, side: Tensor, centre: Tensor, *, s
     scale = side.abs() / size_px  # pixels of the frame per pixel of the crop
     # Larger faces need more samples per pixel of the crop, or fine texture turns into noise.
     for low, high, samples in ((0.0, 1.5, 1), (1.5, 3.0, 2), (3.0, 8.0, 4), (8.0, torch.inf, 8)):
-        face = torch.nonzero((scale >= low) & (scale < high)).flatten()
-        if len(face):
+        of_this_size = torch.nonzero((scale >= low) & (scale < high)).flatten()
+        for face in of_this_size.split(max(1, MAX_SAMPLES // (size_px * samples) ** 2)):
             points = sampling_points(side[face], centre[face], size_px * samples)
             read = read_bilinear if samples <= 2 else read_nearest
             values = read(pixels, frame[face], points)

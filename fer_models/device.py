@@ -26,5 +26,9 @@ def autocast_dtype(device: torch.device) -> torch.dtype:
 
     On a CPU with AVX512-BF16 small CNNs ran about twice as fast in bfloat16; without, it is slower than float32.
     """
-    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    native = (
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if device.type == "cuda"
+        else torch.cpu._is_avx512_bf16_supported()
+    )
     return torch.bfloat16 if native else torch.float32

@@ -1,5 +1,6 @@
 """Pass 1: from the frames of a video to what each face in them looks like; stateless from frame to frame."""
 
+import contextlib
 import dataclasses
 import queue
 import threading
@@ -16,6 +17,8 @@ from fer_models.crops import crop_faces, frame_crops, measure_crops, share_outsi
 from fer_models.detection import FaceDetector
 from fer_models.labels import EMOTIONS
 from fer_models.video import VideoInfo, read_frames_at
+
+OBSERVE_VERSION = 1  # goes into every observation_id: raise it when the same settings give other numbers than before
 
 # A batch takes at most this much memory (but always 8 frames): four of them are alive at a time.
 MAX_BATCH_BYTES = 64 * 2**20
@@ -122,8 +125,9 @@ def observe_segments(
     plan = np.concatenate([np.empty(0, np.int64), *segments])
     frame_bytes = info.width_px * info.height_px * 3
     batch_size = min(batch_size, max(MIN_BATCH_FRAMES, MAX_BATCH_BYTES // frame_bytes))
-    batches = _pieces(_read_ahead(read_frames_at(info, plan, batch_size=batch_size)), [s[-1] for s in segments], times)
-    with torch.inference_mode():
+    last_frames = [segment[-1] for segment in segments]
+    frames = _read_ahead(read_frames_at(info, plan, batch_size=batch_size))
+    with contextlib.closing(frames), contextlib.closing(_pieces(frames, last_frames, times)) as batches:
         batch = next(batches, None)
         for frame_index in segments:
             segment = _SegmentInProgress.of(frame_index)
@@ -139,6 +143,7 @@ def observe_segments(
             yield segment.finish(info.pts_s[frame_index])
 
 
+@torch.inference_mode()
 def _observe_batch(
     segment: _SegmentInProgress,
     frames: FrameBatch,
@@ -195,7 +200,9 @@ def frame_look(pixels: np.ndarray) -> np.ndarray:
     return cells.round().astype(np.uint8).reshape(len(pixels), -1)
 
 
-def _pieces(batches: Iterator[FrameBatch], last_frames: list[int], times: StageTimes) -> Iterator[FrameBatch]:
+def _pieces(
+    batches: Iterator[FrameBatch], last_frames: list[int], times: StageTimes
+) -> Generator[FrameBatch, None, None]:
     """Batches cut where a segment ends; `last_frames` holds each segment's last frame index."""
     while True:
         started_s = time.perf_counter()
@@ -209,7 +216,7 @@ def _pieces(batches: Iterator[FrameBatch], last_frames: list[int], times: StageT
             yield FrameBatch(batch.pixels[keep], batch.frame_index[keep], batch.pts_s[keep])
 
 
-def _read_ahead(batches: Iterator[FrameBatch]) -> Iterator[FrameBatch]:
+def _read_ahead(batches: Iterator[FrameBatch]) -> Generator[FrameBatch, None, None]:
     """The same batches, decoded in another thread while the last one is being worked on; at most one waits."""
     waiting: queue.Queue[FrameBatch | BaseException | None] = queue.Queue(maxsize=1)
     stop = threading.Event()

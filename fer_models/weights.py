@@ -53,8 +53,9 @@ class ModelCard:
     def summary(self) -> str:
         """Its first measured figures in a few words, such as `PrivateTest: accuracy 0.690`."""
         return "; ".join(
-            f"{split}: " + ", ".join(f"{figure} {value:.3f}" for figure, value in list(figures.items())[:3])
+            f"{split}: " + ", ".join(f"{figure} {value}" for figure, value in list(figures.items())[:3])
             for split, figures in self.metrics.items()
+            if isinstance(figures, dict)
         )
 
 

@@ -5,10 +5,14 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from flows.prefect_server import without_telemetry
+
 if TYPE_CHECKING:
     from flows.analyze import analyze as analyze
 
 __all__ = ["analyze"]
+
+without_telemetry()  # before any module of this package imports Prefect
 
 
 class _Flows(ModuleType):

@@ -1,6 +1,8 @@
 """The main flow: bring the results of a folder of videos up to date, a task per video."""
 
 import dataclasses
+import errno
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ from prefect import flow, runtime, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture, wait
+from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import unmapped
 
@@ -19,11 +21,13 @@ from fer_models.device import DeviceError
 from fer_models.weights import WeightsError
 from flows.inputs import find_videos
 from flows.progress import Stopped, VideoEnded, progress
-from flows.settings import AnalyzeSettings
+from flows.settings import AnalyzeSettings, EngineSettings
 from flows.video_job import VideoFailed, VideoOutcome, analyze_video, load_models
 
 # These end the run: they would meet every other video, too.
 FATAL = (StoreError, WeightsError, DeviceError)
+# What a disk or a network share may give once and not again.
+PASSING_ERRNO = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENETDOWN, errno.ESTALE, errno.ETIMEDOUT}
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,19 @@ class RunSummary:
     out: Path
     outcomes: list[VideoOutcome]
     failures: list[Failure]
+    seconds: float
+
+    @property
+    def frames_per_s(self) -> float:
+        """Frames looked at in this run per second of it."""
+        return sum(o.n_observed for o in self.outcomes) / max(self.seconds, 1e-9)
 
     def as_json(self) -> dict[str, Any]:
         """The summary as plain values."""
         return {
             "out": str(self.out),
+            "seconds": self.seconds,
+            "frames_per_s": self.frames_per_s,
             "videos": [dataclasses.asdict(o) | {"path": str(o.path)} for o in self.outcomes],
             "failures": [{"path": str(f.path), "reason": f.reason} for f in self.failures],
         }
@@ -64,7 +76,11 @@ class VideosFailed(Exception):
 def can_pass(task: Any, task_run: Any, state: State[Any]) -> bool:
     """Whether a failure may go away by itself: trouble with reading a file, never a file that is wrong."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, VideoFailed) and isinstance(error.__cause__, OSError)
+    while isinstance(error, BaseException):
+        if isinstance(error, OSError) and error.errno in PASSING_ERRNO:
+            return True
+        error = error.__cause__
+    return False
 
 
 @task(
@@ -79,12 +95,10 @@ def can_pass(task: Any, task_run: Any, state: State[Any]) -> bool:
 def analyze_one(path: Path, out: Path, settings: AnalyzeSettings) -> VideoOutcome:
     """One video: what is done is skipped, what is left is finished."""
     try:
-        outcome = analyze_video(path, Store(out), settings, progress)
-    except VideoFailed as error:
-        progress.report(VideoEnded(path, "failed", str(error)))
+        return analyze_video(path, Store(out), settings, progress)
+    except FATAL:
+        progress.stop_requested.set()  # the videos that wait would meet the same
         raise
-    progress.report(VideoEnded(path, outcome.status))
-    return outcome
 
 
 def describe_run() -> str:
@@ -99,6 +113,7 @@ def describe_run() -> str:
     name="analyze",
     flow_run_name=describe_run,
     persist_result=False,
+    task_runner=ThreadPoolTaskRunner(max_workers=EngineSettings().workers),  # type: ignore[arg-type]
 )
 def analyze(
     inputs: list[str | Path],
@@ -120,12 +135,14 @@ def analyze(
     """
     settings = settings or AnalyzeSettings()
     out = Path(out)
+    progress.stop_requested.clear()
     videos = find_videos(inputs, recursive=recursive, pattern=pattern)
     Store(out)  # refuses a folder that is not ours before any work is done
     load_models(settings)
+    started_s = time.monotonic()
     futures = analyze_one.map(videos, out=unmapped(out), settings=unmapped(settings))
-    wait(futures)
-    summary = summarise(out, videos, futures)
+    report_each(videos, futures)
+    summary = summarise(out, videos, futures, time.monotonic() - started_s)
     publish(summary)
     if summary.failures:
         raise VideosFailed(summary)
@@ -133,15 +150,28 @@ def analyze(
 
 
 def run_analyze(inputs: list[Path], out: Path, recursive: bool, pattern: str, settings: AnalyzeSettings) -> RunSummary:
-    """Run the flow with as many workers as the settings say; failed videos are in the summary, not raised."""
-    runner: Any = ThreadPoolTaskRunner(max_workers=settings.workers)
+    """Run the flow; failed videos are in the summary, not raised."""
     try:
-        return analyze.with_options(task_runner=runner)(list(inputs), out, recursive, pattern, settings)
+        return analyze(list(inputs), out, recursive, pattern, settings)
     except VideosFailed as error:
         return error.summary
 
 
-def summarise(out: Path, videos: Sequence[Path], futures: Sequence[PrefectFuture[VideoOutcome]]) -> RunSummary:
+def report_each(videos: Sequence[Path], futures: Sequence[PrefectFuture[VideoOutcome]]) -> None:
+    """Tell of each video as soon as nothing more is tried with it."""
+    path_of = {future.task_run_id: path for path, future in zip(videos, futures, strict=True)}
+    for future in as_completed(list(futures)):
+        result = future.result(raise_on_failure=False)
+        path = path_of[future.task_run_id]
+        if isinstance(result, VideoOutcome):
+            progress.report(VideoEnded(path, result.status))
+        elif isinstance(result, VideoFailed):
+            progress.report(VideoEnded(path, "failed", str(result)))
+
+
+def summarise(
+    out: Path, videos: Sequence[Path], futures: Sequence[PrefectFuture[VideoOutcome]], seconds: float
+) -> RunSummary:
     """Sort what the tasks gave into outcomes and failures.
 
     Raises:
@@ -149,17 +179,17 @@ def summarise(out: Path, videos: Sequence[Path], futures: Sequence[PrefectFuture
     """
     outcomes: list[VideoOutcome] = []
     failures: list[Failure] = []
-    for path, future in zip(videos, futures, strict=True):
-        result = future.result(raise_on_failure=False)
+    results = [future.result(raise_on_failure=False) for future in futures]
+    for kind in (FATAL, Stopped):  # a fatal error stops the others
+        for result in results:
+            if isinstance(result, kind):
+                raise result
+    for path, result in zip(videos, results, strict=True):
         if isinstance(result, VideoOutcome):
             outcomes.append(result)
-        elif isinstance(result, VideoFailed):
-            failures.append(Failure(path, str(result)))
-        elif isinstance(result, (Stopped, *FATAL)):
-            raise result
         else:
-            failures.append(Failure(path, f"{path}: {result!r}"))
-    return RunSummary(out, outcomes, failures)
+            failures.append(Failure(path, str(result) if isinstance(result, VideoFailed) else f"{path}: {result!r}"))
+    return RunSummary(out, outcomes, failures, seconds)
 
 
 def publish(summary: RunSummary) -> None:
@@ -170,10 +200,10 @@ def publish(summary: RunSummary) -> None:
             "status": o.status,
             "frames": o.n_frames,
             "faces": o.n_faces,
-            "people": o.n_tracks,
+            "tracks": o.n_tracks,
             "frames/s": round(o.frames_per_s, 1) if o.frames_per_s else None,
             "decoder": o.decoder,
-            "reason": "",
+            "reason": o.decoder_reason,
         }
         for o in summary.outcomes
     ]
@@ -185,15 +215,13 @@ def publish(summary: RunSummary) -> None:
 def summary_markdown(summary: RunSummary) -> str:
     """The run in a few lines: videos, frames, faces, frames per second, failures with reasons."""
     analysed = [o for o in summary.outcomes if o.status == "done"]
-    seconds = sum(o.seconds for o in analysed)
-    n_frames = sum(o.n_frames for o in analysed)
     lines = [
         f"## {summary.out}",
         "",
         f"- videos analysed: {len(analysed)}, unchanged: {len(summary.outcomes) - len(analysed)}, "
         f"failed: {len(summary.failures)}",
-        f"- frames: {n_frames:,}, faces: {sum(o.n_faces for o in analysed):,}",
-        f"- frames per second: {n_frames / seconds:.1f}" if seconds else "- nothing new to do",
+        f"- frames: {sum(o.n_frames for o in analysed):,}, faces: {sum(o.n_faces for o in analysed):,}",
+        f"- frames per second: {summary.frames_per_s:.1f}" if analysed else "- nothing new to do",
     ]
     if summary.failures:
         lines += ["", "### Failures", "", *(f"- {failure.reason}" for failure in summary.failures)]

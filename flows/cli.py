@@ -1,6 +1,7 @@
 """The command line: parses, calls the library, prints. Heavy imports wait until a command needs them."""
 
 import contextlib
+import io
 import json
 import signal
 import sys
@@ -14,16 +15,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.display import RunDisplay, print_plan, print_summary, table_of
-from flows.prefect_server import be_quiet, prefect_server
+from flows.prefect_server import prefect_server, without_console_log
 
 if TYPE_CHECKING:
     from flows.settings import AnalyzeSettings
 
 DONE, FATAL, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
+# Options that the settings hold under a name with its unit.
+FIELD_OF_OPTION = {"start": "start_s", "end": "end_s", "min_face": "min_face_px"}
+WIDE = 200  # what is not a terminal (a file, a pipe) has room
+RESUME = "run the same command with --resume to go on after the last epoch"
 T = TypeVar("T")
-# What is not a terminal (a file, a pipe) has room for whole rows.
-console = Console(width=None if sys.stdout.isatty() else 200)
+console = Console(width=None if sys.stdout.isatty() else WIDE)
 errors = Console(stderr=True)
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,6 +65,14 @@ class Decoder(StrEnum):
     pyav = "pyav"
 
 
+class Precision(StrEnum):
+    """What training computes in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 class Format(StrEnum):
     """How rows are written."""
 
@@ -78,7 +90,7 @@ def analyze(
     context: typer.Context,
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Videos, pictures, or folders of them.")],
     out: Annotated[Path, typer.Option(help="The results folder; made if it is not there.")],
-    fps: Annotated[float | None, typer.Option(help="Look at this many frames per second [default: all].")] = None,
+    fps: Annotated[float | None, typer.Option(help="Look at this many frames per second (default: all).")] = None,
     start: Annotated[float | None, typer.Option(metavar="S", help="Begin at this second of each video.")] = None,
     end: Annotated[float | None, typer.Option(metavar="S", help="Stop before this second of each video.")] = None,
     recursive: Annotated[bool, typer.Option(help="Look into folders in folders.")] = True,
@@ -95,18 +107,26 @@ def analyze(
 ) -> None:
     """Analyse videos and pictures into a results folder; what is done already is left alone."""
     from flows.inputs import find_videos
+    from flows.settings import EngineSettings
 
+    settings = settings_given(context)
+    usage_checked(EngineSettings)  # read once the flow is imported, where it is too late for a word
     with fatal_errors():
-        settings = settings_given(context)
         videos = find_videos(inputs, recursive=recursive, pattern=pattern)
         errors.print(
             f"{len(videos)} videos and pictures to go through, results in {out}", highlight=False, soft_wrap=True
         )
         if dry_run:
-            print_plan(console, videos, out, settings)
+            from flows.video_job import plan_videos
+
+            plans = plan_videos(videos, out, settings)
+            if as_json:
+                print(json.dumps([plan.as_json() for plan in plans], indent=2))
+            else:
+                print_plan(console, plans, out)
             return
         display = RunDisplay(errors, len(videos))
-        be_quiet()
+        without_console_log()
         with display, prefect_server() as wait_for_server, stop_on_interrupt():
             from flows.analyze import run_analyze
             from flows.progress import progress
@@ -115,11 +135,12 @@ def analyze(
             progress.listen(display.show)
             load_models(settings)
             wait_for_server()
+            progress.check()
             summary = run_analyze(inputs, out, recursive, pattern, settings)
-    if as_json:
-        print(json.dumps(summary.as_json(), indent=2))
-    else:
-        print_summary(console, summary)
+        if as_json:
+            print(json.dumps(summary.as_json(), indent=2))
+        else:
+            print_summary(console, summary, load_models(settings).describe())
     raise typer.Exit(SOME_FAILED if summary.failures else DONE)
 
 
@@ -139,19 +160,21 @@ def query(
             raise typer.BadParameter("parquet is not text: give a file", param_hint="--output")
         rows = ask(results, sql)
         if form == Format.table:
-            target = console if output is None else Console(file=output.open("w", encoding="utf-8"), width=200)
-            target.print(table_of(rows.column_names, [list(row.values()) for row in rows.to_pylist()]))
-        elif output is None:
-            write_rows(rows, sys.stdout.buffer, form.value)
-        else:
-            with output.open("wb") as file:
+            table = table_of(rows.column_names, list(zip(*(c.to_pylist() for c in rows.columns), strict=True)))
+        if output is None:
+            console.print(table) if form == Format.table else write_rows(rows, sys.stdout.buffer, form.value)
+            return
+        with output.open("wb") as file:
+            if form == Format.table:
+                Console(file=io.TextIOWrapper(file, "utf-8"), width=WIDE).print(table)
+            else:
                 write_rows(rows, file, form.value)
 
 
 @app.command()
 def dashboard(
     results: Results,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="[default: the first free from 8501]")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Else the first free one from 8501.")] = None,
 ) -> None:
     """Show the results in a browser, on this machine only; Ctrl-C ends it."""
     from analytics.store import check_results
@@ -163,6 +186,7 @@ def dashboard(
         options = {
             "server_address": "127.0.0.1",
             "server_port": port,
+            "server_allowedHosts": ["127.0.0.1", "localhost"],  # no other site's name may be pointed here
             "server_headless": True,  # no browser is opened, no e-mail address asked for
             "server_fileWatcherType": "none",
             "browser_gatherUsageStats": False,
@@ -202,9 +226,10 @@ def show_model(name: Annotated[str, typer.Argument(help="A name from `fervid mod
 @app.command()
 def doctor() -> None:
     """Say what is here and what is missing: versions, devices, codecs, weights and their hashes."""
-    from flows.doctor import examine
+    with fatal_errors():
+        from flows.doctor import examine
 
-    findings = examine()
+        findings = examine()
     rows = [[finding.what, finding.found, "ok" if finding.ok else "missing"] for finding in findings]
     console.print(table_of(["", "found", ""], rows))
     if wrong := [finding for finding in findings if finding.needed and not finding.ok]:
@@ -226,18 +251,20 @@ def demo(folder: Annotated[Path, typer.Argument(help="Where to put the clips.")]
 def train(
     architecture: Annotated[str, typer.Argument(metavar="ARCH", help="An architecture, such as se_resnet.")],
     data: Annotated[Path, typer.Option(help="FER-2013 as Parquet.")],
-    name: Annotated[str | None, typer.Option(help="The model's name [default: that of the architecture].")] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name (default: that of the architecture).")] = None,
     epochs: Annotated[int, typer.Option(min=1)] = 60,
     augment: Annotated[str, typer.Option(help="none or standard")] = "standard",
     labels: Annotated[str, typer.Option(help="hard: the data set's; votes: the annotators' shares")] = "hard",
     device: Annotated[Device, typer.Option()] = Device.auto,
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="What to compute in; auto: what the device is fast in.")] = (
+        Precision.auto
+    ),
     seed: Annotated[int, typer.Option()] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
     """Train an emotion model; it is then at hand under its name."""
-    be_quiet()
-    with fatal_errors(), prefect_server() as wait_for_server:
+    without_console_log()
+    with fatal_errors(RESUME), prefect_server() as wait_for_server:
         from fer_models.classification.training import Recipe
         from flows.train import train as train_flow
 
@@ -245,7 +272,7 @@ def train(
             Recipe, architecture=architecture, epochs=epochs, augment=augment, labels=labels, seed=seed
         )
         wait_for_server()
-        folder = train_flow(data, name or architecture, recipe, device.value, precision, resume)
+        folder = train_flow(data, name or architecture, recipe, device.value, precision.value, resume)
     console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
 
 
@@ -259,8 +286,8 @@ def train_detector(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
     """Train a compact face detector; it is then at hand under its name."""
-    be_quiet()
-    with fatal_errors(), prefect_server() as wait_for_server:
+    without_console_log()
+    with fatal_errors(RESUME), prefect_server() as wait_for_server:
         from flows.train_detector import train_detector as train_flow
 
         wait_for_server()
@@ -276,9 +303,8 @@ def settings_given(context: typer.Context) -> "AnalyzeSettings":
     """
     from flows.settings import AnalyzeSettings
 
-    fields = {"start": "start_s", "end": "end_s", "min_face": "min_face_px"}
     given = {
-        fields.get(name, name): value
+        FIELD_OF_OPTION.get(name, name): value
         for name, value in context.params.items()
         if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
     }
@@ -291,13 +317,20 @@ def usage_checked(make: Callable[..., T], **values: Any) -> T:
     try:
         return make(**values)
     except ValueError as error:  # pydantic's ValidationError is one
-        reasons = [problem["msg"] for problem in error.errors()] if hasattr(error, "errors") else [str(error)]
+        problems: list[Any] = error.errors() if hasattr(error, "errors") else [{"loc": (), "msg": str(error)}]
+        reasons = [": ".join([*map(option_of, problem["loc"]), problem["msg"]]) for problem in problems]
         raise typer.BadParameter("; ".join(reasons)) from error
+
+
+def option_of(field: str) -> str:
+    """The option that sets a field of the settings, or else the variable that does."""
+    name = next((option for option, of in FIELD_OF_OPTION.items() if of == field), field)
+    return f"--{name.replace('_', '-')} or FERVID_{field.upper()}"
 
 
 @contextlib.contextmanager
 def stop_on_interrupt() -> Iterator[None]:
-    """Let the first Ctrl-C ask the run to stop in order; a second one ends it at once."""
+    """Let the first Ctrl-C (or the signal of a scheduler) ask the run to stop in order; a second ends it at once."""
     from flows.progress import progress
 
     def ask(signum: int, frame: object) -> None:
@@ -306,25 +339,31 @@ def stop_on_interrupt() -> Iterator[None]:
         progress.stop_requested.set()
         errors.print("stopping after this batch; Ctrl-C again stops at once")
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
-def fatal_errors() -> Iterator[None]:
+def fatal_errors(way_on: str = "run the same command again to go on") -> Iterator[None]:
     """Turn what can go wrong in the world into one line and exit code 1."""
     from flows.progress import Stopped
 
     try:
         yield
     except (Stopped, KeyboardInterrupt):
-        errors.print("stopped. What is finished is kept: run the same command again to go on.")
+        errors.print(f"stopped. What is finished is kept: {way_on}")
         raise typer.Exit(INTERRUPTED) from None
+    except (typer.Exit, typer.BadParameter):
+        raise
     except OSError as error:
-        fail(str(error), error)
+        fail(
+            f"{error.filename}: {error.strerror}: check the path and its permissions" if error.filename else str(error),
+            error,
+        )
     except Exception as error:
         # The modules that raise these take seconds to import; those that did raise are loaded.
         from flows.errors import EXPECTED

@@ -9,20 +9,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 from flows.progress import Event, VideoEnded, VideoProgress
 
 if TYPE_CHECKING:
     from flows.analyze import RunSummary
-    from flows.settings import AnalyzeSettings
+    from flows.video_job import VideoPlan
 
-# What each person of the newest analyses shows, for the table at the end of a run.
-PEOPLE_SQL = """
-SELECT video_id, string_agg(emotion || ' ' || round(100 * share)::INT || ' %', ', ' ORDER BY track_id) AS people
+# What each track shows, for the table at the end of a run.
+TRACKS_SQL = """
+SELECT video_id, string_agg(emotion || ' ' || round(100 * share)::INT || ' %', ', ' ORDER BY track_id) AS tracks
 FROM (
     SELECT video_id, track_id, emotion,
         greatest(share_angry, share_disgust, share_fear, share_happy, share_sad, share_surprise, share_neutral) AS share
@@ -30,6 +30,7 @@ FROM (
 )
 GROUP BY video_id
 """
+MAX_COLUMNS = 16  # more leave no room for their values
 EXAMPLE_SQL = (
     "SELECT path, track_id, emotion, start_s, end_s, peak FROM episodes JOIN videos USING (video_id) ORDER BY peak DESC"
 )
@@ -54,7 +55,7 @@ class RunDisplay:
         self.started_s = time.monotonic()
         self.bars = Bars(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
@@ -101,33 +102,26 @@ class RunDisplay:
         if event.path in self.videos:
             self.bars.remove_task(self.videos.pop(event.path).bar)
         self.bars.advance(self.folder)
-        if event.status == "failed":
-            self.console.print(f"[red]failed[/red] {escape(event.error)}", highlight=False, soft_wrap=True)
-        elif not self.console.is_terminal:
-            self.console.print(f"{event.status} {event.path}", highlight=False, soft_wrap=True)
+        if event.status == "failed" or not self.console.is_terminal:
+            line = f"{event.status} {event.error or event.path}"
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def print_plan(console: Console, videos: Sequence[Path], out: Path, settings: "AnalyzeSettings") -> None:
-    """What a run would do with each video, without doing it."""
-    from fer_models.video import VideoReadError, frames_to_sample, probe
-
-    rows: list[list[Any]] = []
-    for path in videos:
-        try:
-            info = probe(path, settings.decoder)
-            wanted = frames_to_sample(info.pts_s, fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
-            rows.append([str(path), len(wanted), info.duration_s, f"{info.decoder}: {info.decoder_reason}"])
-        except (VideoReadError, OSError) as error:
-            rows.append([str(path), None, None, f"would fail: {str(error).removeprefix(f'{path}: ')}"])
-    console.print(table_of(["video", "frames", "duration (s)", "decoder"], rows))
-    console.print(f"nothing was done; results would go to {out}", highlight=False)
+def print_plan(console: Console, plans: Sequence["VideoPlan"], out: Path) -> None:
+    """What a run would do with each video."""
+    rows = [
+        [str(p.path), p.what, p.n_frames, p.n_left, None if p.duration_s is None else f"{p.duration_s:.1f}", p.decoder]
+        for p in plans
+    ]
+    console.print(table_of(["video", "would be", "frames", "to look at", "duration (s)", "decoder"], rows))
+    console.print(f"nothing was done; results would go to {out}", highlight=False, markup=False, soft_wrap=True)
 
 
-def print_summary(console: Console, summary: "RunSummary") -> None:
+def print_summary(console: Console, summary: "RunSummary", models: str) -> None:
     """What a run did, video by video, and what to do next."""
     from analytics import connect
 
-    people = dict(connect(summary.out).sql(PEOPLE_SQL).fetchall())
+    tracks = dict(connect(summary.out).sql(TRACKS_SQL).fetchall())
     rows = [
         [
             o.path.name,
@@ -135,36 +129,40 @@ def print_summary(console: Console, summary: "RunSummary") -> None:
             o.n_frames,
             o.n_faces,
             o.n_tracks,
-            people.get(o.video_id, ""),
+            tracks.get(o.video_id),
             o.decoder,
-            o.frames_per_s,
+            None if o.frames_per_s is None else round(o.frames_per_s),
         ]
         for o in summary.outcomes
     ]
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     if rows:
-        names = ["video", "", "frames", "faces", "people", "each mostly", "decoder", "frames/s"]
+        names = ["video", "", "frames", "faces", "tracks", "each mostly", "decoder", "frames/s"]
         console.print(table_of(names, rows))
     n_new = sum(o.status == "done" for o in summary.outcomes)
     n_old = len(summary.outcomes) - n_new
-    console.print(
-        f"{n_new} analysed, {n_old} unchanged, {len(summary.failures)} failed; results in {summary.out}",
-        highlight=False,
-    )
+    say(f"{n_new} analysed, {n_old} unchanged, {len(summary.failures)} failed; results in {summary.out}")
     for failure in summary.failures:
-        console.print(f"[red]failed[/red] {escape(failure.reason)}", highlight=False, soft_wrap=True)
+        say(f"failed {failure.reason}")
+    say(models)
     if summary.outcomes:
-        command = shlex.join(["fervid", "query", str(summary.out), EXAMPLE_SQL])
-        console.print(f"next: {command}", highlight=False, soft_wrap=True)
+        say(f"next: {shlex.join(['fervid', 'query', str(summary.out), EXAMPLE_SQL])}")
 
 
-def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> Table:
-    """A table for the terminal; numbers to the right, NULL as an empty cell."""
-    table = Table(title=title, title_justify="left")
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """A table for the terminal; numbers to the right, NULL as an empty cell. Wide tables become a row per value."""
+    if len(columns) > MAX_COLUMNS:
+        cells = [(i, name, row[k]) for i, row in enumerate(rows, 1) for k, name in enumerate(columns)]
+        return table_of(["row", "column", "value"], cells)
+    table = Table()
     for i, name in enumerate(columns):
         numeric = any(isinstance(row[i], int | float) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell_text(cell) for cell in row))
+        table.add_row(*(Text(cell_text(cell)) for cell in row))
     return table
 
 

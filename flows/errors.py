@@ -3,6 +3,7 @@
 from analytics.sql import QueryError
 from analytics.store import StoreError
 from fer_models.classification.data import DataError
+from fer_models.detection.data import FaceDataError
 from fer_models.device import DeviceError
 from fer_models.video import VideoReadError
 from fer_models.weights import WeightsError
@@ -14,6 +15,7 @@ EXPECTED = (
     DataError,
     DemoError,
     DeviceError,
+    FaceDataError,
     InputError,
     PrefectServerError,
     QueryError,

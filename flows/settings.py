@@ -5,7 +5,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-Positive = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class AnalyzeSettings(BaseSettings):
@@ -14,16 +15,17 @@ class AnalyzeSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FERVID_", extra="forbid", frozen=True)
 
     fps: Positive | None = Field(None, description="frames to look at per second of video; all by default")
-    start_s: float | None = Field(None, description="first second to look at, in the video's own time")
-    end_s: float | None = Field(None, description="second to stop before")
+    start_s: Seconds | None = Field(None, description="first second to look at, in the video's own time")
+    end_s: Seconds | None = Field(None, description="second to stop before")
     detector: Literal["auto", "compact", "retinaface"] = "auto"
     model: str = Field("default", description="emotion model: a name from `fervid models`, or a model folder")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     decoder: Literal["auto", "decord", "pyav"] = "auto"
     batch_size: int = Field(32, ge=1, description="at most this many frames at a time")
-    min_face_px: float = Field(12.0, ge=0, description="smaller faces are left out")
-    segment_s: Positive = Field(30.0, description="seconds of video that are saved at a time")
-    workers: int = Field(1, ge=1, description="videos analysed at the same time")
+    min_face_px: float = Field(12.0, ge=0, allow_inf_nan=False, description="smaller faces are left out")
+    segment_s: float = Field(
+        30.0, ge=0.001, allow_inf_nan=False, description="seconds of video that are saved at a time"
+    )
     overwrite: bool = Field(False, description="analyse again what is done")
 
     @model_validator(mode="after")
@@ -31,3 +33,11 @@ class AnalyzeSettings(BaseSettings):
         if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
             raise ValueError(f"end ({self.end_s:g} s) must come after start ({self.start_s:g} s)")
         return self
+
+
+class EngineSettings(BaseSettings):
+    """What a process spends on a run, from the environment; it changes no number in the results."""
+
+    model_config = SettingsConfigDict(env_prefix="FERVID_", frozen=True)
+
+    workers: int = Field(1, ge=1, description="videos analysed at the same time")

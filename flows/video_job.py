@@ -4,10 +4,11 @@ import contextlib
 import importlib.metadata
 import json
 import logging
+import os
 import platform
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -18,14 +19,16 @@ import numpy as np
 
 from analytics.observations import observations_table
 from analytics.quality import QualityConfig
-from analytics.store import Store, analysis_id, file_sha256, observation_id, unread_video_id, video_id
+from analytics.store import Store, StoreError, analysis_id, file_sha256, observation_id, unread_video_id, video_id
 from analytics.timeline import TimelineConfig, build_timeline
 from analytics.tracking import TrackerConfig
 from fer_models.classification.classifier import EmotionClassifier, load_classifier
 from fer_models.detection import FaceDetector, load_detector
-from fer_models.observe import StageTimes, observe_segments
+from fer_models.device import DeviceError
+from fer_models.observe import OBSERVE_VERSION, StageTimes, observe_segments
 from fer_models.video import VideoInfo, VideoReadError, check_readable, frames_to_sample, probe, split_segments
-from flows.progress import Progress, VideoProgress
+from fer_models.weights import WeightsError
+from flows.progress import Progress, Stopped, VideoProgress
 from flows.settings import AnalyzeSettings
 
 log = logging.getLogger(__name__)
@@ -48,6 +51,14 @@ class Models:
     def weights(self) -> dict[str, str]:
         """The sha256 of each model's weights."""
         return {"detector": self.detector.sha256, "classifier": self.classifier.card.sha256}
+
+    def describe(self) -> str:
+        """Which models these are, in a line."""
+        precision = str(self.classifier.dtype).removeprefix("torch.")
+        return (
+            f"detector {self.detector.name} ({self.detector_reason}), model {self.classifier.card.name}, "
+            f"on {self.classifier.device.type} in {precision}"
+        )
 
     def timeline_config(self) -> TimelineConfig:
         """The settings of pass 2: from which score on a face is one is for the detector to say."""
@@ -72,7 +83,24 @@ class VideoOutcome:
     frames_per_s: float | None = None
     decoder: str = ""
     decoder_reason: str = ""
+    n_observed: int = 0  # frames looked at in this run; the others were there already
     times: StageTimes = field(default_factory=StageTimes)
+
+
+@dataclass(frozen=True)
+class VideoPlan:
+    """What a run would do with one video."""
+
+    path: Path
+    what: str  # "left alone", "analysed", "finished" or why it would fail
+    n_frames: int | None = None
+    n_left: int | None = None  # frames not looked at yet
+    duration_s: float | None = None
+    decoder: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as plain values."""
+        return vars(self) | {"path": str(self.path)}
 
 
 _loading = threading.Lock()
@@ -80,12 +108,10 @@ _loading = threading.Lock()
 
 @lru_cache(maxsize=1)
 def _load_models(detector: str, model: str, device: str) -> Models:
-    name, reason = (
-        ("compact", "the detector in the package; no RetinaFace weights here")
-        if detector == "auto"
-        else (detector, "asked for")
-    )
-    return Models(load_detector(name, device), reason, load_classifier(model, device))
+    if detector == "retinaface":
+        raise WeightsError("retinaface: this version has no weights for it: choose --detector compact or auto")
+    reason = "the detector in the package" if detector == "auto" else "asked for"
+    return Models(load_detector("compact", device), reason, load_classifier(model, device))
 
 
 def load_models(settings: AnalyzeSettings) -> Models:
@@ -110,14 +136,16 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
     """
     models = load_models(settings)
     started_s = time.perf_counter()
-    row: dict[str, Any] = {"path": str(path), "started_at": datetime.now(UTC), "versions": json.dumps(versions())}
-    row |= name_work(unread_video_id(path), settings, models, decoder="")
+    row: dict[str, Any] = {"path": path_text(path), "started_at": datetime.now(UTC), "versions": json.dumps(versions())}
+    # A failure has ids of its own, so that it never takes the place of an analysis that went well.
+    failure_ids = name_work(unread_video_id(path), settings, models, decoder="")
     times = StageTimes()
     try:
+        progress.check()
         check_readable(path)
         sha256 = file_sha256(path)
         row |= {"sha256": sha256, "size_bytes": path.stat().st_size}
-        row |= name_work(video_id(sha256), settings, models, decoder="")
+        failure_ids = name_work(video_id(sha256), settings, models, decoder="")
         info = probe(path, settings.decoder)
         row |= name_work(video_id(sha256), settings, models, info.decoder)
         row |= describe(info) | describe_work(settings, models, info.decoder)
@@ -126,11 +154,15 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
         segments = plan_segments(info, settings)
         n_observed = observe_missing(info, segments, store, row, settings, models, progress, times)
         observations = store.read_observations(row["video_id"], row["observation_id"], len(segments))
-    except (VideoReadError, OSError) as error:
-        reason = str(error).removeprefix(f"{path}: ")
-        store.commit_failure(row, reason)
+        timeline = build_timeline(observations, models.timeline_config())
+    except (Stopped, StoreError, WeightsError, DeviceError):
+        raise
+    except Exception as error:
+        expected = isinstance(error, VideoReadError | OSError)
+        reason = str(error).removeprefix(f"{path}: ") if expected else f"{type(error).__name__}: {error}"
+        log.log(logging.INFO if expected else logging.ERROR, "%s: %s", path, reason, exc_info=error)
+        store.commit_failure(row | failure_ids, reason)
         raise VideoFailed(f"{path}: {reason}") from error
-    timeline = build_timeline(observations, models.timeline_config())
     seconds = time.perf_counter() - started_s
     frames_per_s = n_observed / seconds if n_observed else None
     store.commit_analysis(row | {"frames_per_s": frames_per_s}, timeline)
@@ -147,8 +179,47 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
         frames_per_s=frames_per_s,
         decoder=info.decoder,
         decoder_reason=info.decoder_reason,
+        n_observed=n_observed,
         times=times,
     )
+
+
+def plan_videos(paths: Sequence[Path], out: Path, settings: AnalyzeSettings) -> list[VideoPlan]:
+    """What a run would do with each video; nothing is written.
+
+    Raises:
+        StoreError: if `out` holds something else than results.
+        WeightsError, DeviceError: if the models cannot be loaded.
+    """
+    models = load_models(settings)
+    store = Store(out) if out.exists() and any(out.iterdir()) else None  # a new folder is for the run to make
+    return [plan_video(path, store, settings, models) for path in paths]
+
+
+def plan_video(path: Path, store: Store | None, settings: AnalyzeSettings, models: Models) -> VideoPlan:
+    """What a run would do with one video."""
+    try:
+        check_readable(path)
+        info = probe(path, settings.decoder)
+        segments = plan_segments(info, settings)
+        ids = name_work(video_id(file_sha256(path)), settings, models, info.decoder)
+    except (VideoReadError, OSError) as error:
+        return VideoPlan(path, f"would fail: {str(error).removeprefix(f'{path}: ')}")
+    missing = missing_segments(segments, store, ids, settings)
+    n_frames, n_left = sum(map(len, segments)), sum(len(segments[index]) for index in missing)
+    is_done = store is not None and not settings.overwrite and store.is_done(ids["video_id"], ids["analysis_id"])
+    what = "left alone" if is_done else "finished" if n_left < n_frames else "analysed"
+    decoder = f"{info.decoder}: {info.decoder_reason}"
+    return VideoPlan(path, what, n_frames, 0 if is_done else n_left, info.duration_s, decoder)
+
+
+def missing_segments(
+    segments: list[np.ndarray], store: Store | None, ids: Mapping[str, str], settings: AnalyzeSettings
+) -> list[int]:
+    """The segments to look at: those that are not there yet, or all if they are to be done again."""
+    if settings.overwrite or store is None:
+        return list(range(len(segments)))
+    return store.missing_segments(ids["video_id"], ids["observation_id"], len(segments))
 
 
 def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray]:
@@ -177,11 +248,7 @@ def observe_missing(
     times: StageTimes,
 ) -> int:
     """Write the observations of every segment that is not there yet; gives the number of frames looked at."""
-    missing = (
-        list(range(len(segments)))
-        if settings.overwrite
-        else store.missing_segments(ids["video_id"], ids["observation_id"], len(segments))
-    )
+    missing = missing_segments(segments, store, ids, settings)
     n_total = sum(map(len, segments))
     n_missing = sum(len(segments[index]) for index in missing)
     n_seen = 0
@@ -209,8 +276,14 @@ def observe_missing(
     return n_missing
 
 
+def path_text(path: Path) -> str:
+    """The absolute path as text that any table can hold, whatever bytes are in it."""
+    return os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
+
+
 def unchanged(path: Path, store: Store, ids: Mapping[str, str]) -> VideoOutcome:
-    """The outcome of a video whose analysis is in the results already."""
+    """The outcome of a video whose analysis is in the results already; it becomes the one that the views show."""
+    store.show(ids["video_id"], ids["analysis_id"], path_text(path))
     sizes = store.table_rows(ids["video_id"], ids["analysis_id"])
     return VideoOutcome(
         path=path,
@@ -226,6 +299,7 @@ def unchanged(path: Path, store: Store, ids: Mapping[str, str]) -> VideoOutcome:
 def observation_settings(settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, Any]:
     """Every setting of pass 1 that can change a number, and the length of a segment."""
     return {
+        "observe_version": OBSERVE_VERSION,
         **settings.model_dump(include={"fps", "start_s", "end_s", "min_face_px", "segment_s"}),
         "decoder": decoder,
         "detector": models.detector.name,
@@ -246,7 +320,7 @@ def name_work(video: str, settings: AnalyzeSettings, models: Models, decoder: st
 def describe(info: VideoInfo) -> dict[str, Any]:
     """Columns of `videos` that say what the video is."""
     names = ("container", "codec", "width_px", "height_px", "rotation_deg", "duration_s", "n_frames", "avg_fps")
-    return {name: getattr(info, name) for name in (*names, "is_vfr", "decoder")}
+    return {name: getattr(info, name) for name in (*names, "is_vfr", "decoder", "decoder_reason")}
 
 
 def describe_work(settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, str]:

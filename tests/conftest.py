@@ -1,6 +1,7 @@
 """What all tests share: nothing is skipped in silence where `FERVID_NO_SKIPS` is set, and nothing is sent anywhere."""
 
 import os
+import tempfile
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,10 @@ import av
 import numpy as np
 import pytest
 
-from flows.prefect_server import be_quiet
-
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
-be_quiet()  # before any test imports Prefect
+# Prefect keeps runs in a database under its home: the tests' runs are not the user's. Set before it is imported.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="fervid-prefect-")
 
 
 @pytest.hookimpl(wrapper=True)

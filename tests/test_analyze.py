@@ -19,7 +19,7 @@ from analytics import connect
 from analytics.store import Store
 from fer_models.weights import WeightsError
 from flows.inputs import InputError, find_videos
-from flows.prefect_server import prefect_server
+from flows.prefect_server import is_healthy, prefect_server
 from flows.progress import Progress, Stopped, VideoProgress
 from flows.settings import AnalyzeSettings
 from flows.video_job import VideoFailed, analyze_video
@@ -114,6 +114,42 @@ def test_what_is_done_is_left_alone_until_settings_or_content_change(face_clip, 
     assert analyze(face_clip, tmp_path / "out", overwrite=True).status == "done"
 
 
+def test_going_back_to_earlier_settings_shows_their_rows_again(face_clip, tmp_path):
+    for fps, n_frames in ((5.0, 10), (None, 50), (5.0, 10)):
+        analyze(face_clip, tmp_path / "out", fps=fps)
+        assert rows(tmp_path / "out", "SELECT count(*) FROM frames") == [(n_frames,)]
+
+
+def test_a_file_that_moved_is_known_by_its_new_path(face_clip, tmp_path):
+    old, new = tmp_path / "old.mp4", tmp_path / "new.mp4"
+    shutil.copy(face_clip, old)
+    analyze(old, tmp_path / "out")
+    old.rename(new)
+    assert analyze(new, tmp_path / "out").status == "unchanged"
+    assert rows(tmp_path / "out", "SELECT path, status FROM videos") == [(str(new), "done")]
+
+
+def test_a_failed_overwrite_leaves_the_good_analysis(face_clip, tmp_path, monkeypatch):
+    analyze(face_clip, tmp_path / "out")
+
+    def broken(*arguments, **options):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("flows.video_job.observe_segments", broken)
+    with pytest.raises(VideoFailed, match="Input/output error"):
+        analyze(face_clip, tmp_path / "out", overwrite=True)
+    assert rows(tmp_path / "out", "SELECT status FROM videos") == [("failed",)]  # the latest word on the file
+    assert rows(tmp_path / "out", "SELECT count(*) FROM frames") == [(50,)]
+
+
+def test_a_fault_of_our_own_fails_the_video_with_its_name(face_clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.video_job.build_timeline", lambda *a: 1 / 0)
+    with pytest.raises(VideoFailed, match="ZeroDivisionError"):
+        analyze(face_clip, tmp_path / "out")
+    ((error,),) = rows(tmp_path / "out", "SELECT error FROM videos")
+    assert error == "ZeroDivisionError: division by zero"
+
+
 def test_a_stopped_run_goes_on_where_it_was(face_clip, tmp_path):
     whole = analyze(face_clip, tmp_path / "whole", segment_s=0.5)
     progress, seen = Progress(), []
@@ -195,7 +231,7 @@ def test_an_unknown_model_is_told_with_those_known(face_clip, tmp_path):
 
 @pytest.fixture(scope="module")
 def server():
-    """A real Prefect server on loopback, with its own database."""
+    """A real Prefect server on loopback; its database is under the tests' own PREFECT_HOME."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PREFECT_API_URL", raising=False)
         with prefect_server() as wait:
@@ -226,7 +262,7 @@ def mixed_folder(tmp_path_factory, face_clip, empty_clip):
     folder = tmp_path_factory.mktemp("mixed") / "my videos"
     folder.mkdir()
     shutil.copy(face_clip, folder / "collins.mp4")
-    shutil.copy(empty_clip, folder / "grey [1].mp4")
+    shutil.copy(empty_clip, folder / "grey [red].mp4")
     (folder / "text.mp4").write_text("not a video")
     return folder
 
@@ -243,8 +279,10 @@ def test_the_others_finish_and_the_exit_code_says_that_some_failed(first_run):
     assert "Traceback" not in run.stdout + run.stderr
     assert "text.mp4: not a video" in run.stderr
     assert "happy 100 %" in run.stdout
+    assert "grey [red].mp4" in run.stdout
+    assert run.stderr.count("text.mp4") == 1
     found = rows(results, "SELECT parse_filename(path), status FROM videos ORDER BY path")
-    assert found == [("collins.mp4", "done"), ("grey [1].mp4", "done"), ("text.mp4", "failed")]
+    assert found == [("collins.mp4", "done"), ("grey [red].mp4", "done"), ("text.mp4", "failed")]
 
 
 def test_prefect_shows_the_run_its_tasks_and_its_summary(first_run, server):
@@ -257,7 +295,7 @@ def test_prefect_shows_the_run_its_tasks_and_its_summary(first_run, server):
     tasks = {task["name"]: task["state_type"] for task in ask_server(server, "task_runs/filter", **here)}
     assert tasks == {
         "analyze collins.mp4": "COMPLETED",
-        "analyze grey [1].mp4": "COMPLETED",
+        "analyze grey [red].mp4": "COMPLETED",
         "analyze text.mp4": "FAILED",
     }
     artifacts = {a["key"]: a["data"] for a in ask_server(server, "artifacts/filter", **here)}
@@ -275,7 +313,7 @@ def test_a_second_run_does_only_what_is_left(first_run, mixed_folder, server, fa
     assert run.returncode == 0, run.stderr
     summary = json.loads(run.stdout)
     status = {Path(video["path"]).name: video["status"] for video in summary["videos"]}
-    assert status == {"collins.mp4": "unchanged", "grey [1].mp4": "unchanged", "new.mp4": "done"}
+    assert status == {"collins.mp4": "unchanged", "grey [red].mp4": "unchanged", "new.mp4": "done"}
 
 
 def test_ctrl_c_stops_in_order_and_the_next_run_goes_on(face_clip, tmp_path, server):
@@ -311,8 +349,52 @@ def test_without_a_server_a_good_run_is_quiet(face_clip, tmp_path):
         timeout=300,
     )
     assert run.returncode == 0, run.stderr
-    noise = [line for line in run.stderr.splitlines() if "done" not in line and "to go through" not in line]
-    assert noise == []
+    out = tmp_path / "out"
+    assert run.stderr.splitlines() == [f"1 videos and pictures to go through, results in {out}", f"done {face_clip}"]
+
+
+def test_the_flow_can_be_called_from_python(face_clip, tmp_path, server):
+    code = (
+        "import sys\n"
+        "from flows import analyze\n"
+        "import flows.analyze\n"
+        "from flows import analyze as again\n"
+        "assert analyze is again\n"
+        "summary = analyze(sys.argv[1:2], out=sys.argv[2])\n"
+        "print([(o.status, o.n_frames) for o in summary.outcomes])\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(face_clip), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PREFECT_API_URL": server, "FERVID_DEVICE": "cpu"},
+    )
+    assert run.stdout == "[('done', 50)]\n", run.stderr
+
+
+def test_a_server_that_is_not_there_is_told(face_clip, tmp_path):
+    run = fervid("analyze", face_clip, "--out", tmp_path / "out", PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith("error http://127.0.0.1:9/api: no Prefect server answers")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are found under /proc or with ps")
+def test_a_killed_run_leaves_no_server_behind(tmp_path):
+    code = (
+        "import os, time; from flows.prefect_server import prefect_server\n"
+        "with prefect_server() as wait:\n"
+        "    wait(); print(os.environ['PREFECT_API_URL'], flush=True); time.sleep(600)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
+    run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    url = run.stdout.readline().strip()
+    assert is_healthy(url)
+    run.kill()
+    run.wait()
+    deadline_s = time.monotonic() + 20
+    while is_healthy(url) and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    assert not is_healthy(url)
 
 
 def test_a_folder_that_is_not_ours_is_not_written_to(face_clip, tmp_path, server):
@@ -345,7 +427,8 @@ def test_nothing_written_holds_a_picture(analysed):
     suffixes = {path.suffix for path in results.rglob("*") if path.is_file()}
     assert suffixes == {".parquet", ".json"}
     sizes = {name: np.prod([1, *shape]) for name, shape in _list_shapes(results).items()}
-    assert max(sizes.values()) <= 10  # the landmarks; a crop would be a list of thousands
+    # Five landmarks, and the mean colours of a 4x4 grid over the frame; a crop would be a list of thousands.
+    assert {name: size for name, size in sizes.items() if size > 1} == {"landmarks_px": 10, "look": 48}
 
 
 def _list_shapes(results):

@@ -42,7 +42,8 @@ def results(face_clip, tmp_path_factory):
         (("--device", "tpu"), "'auto', 'cpu', 'cuda'"),
         (("--decoder", "opencv"), "'auto', 'decord', 'pyav'"),
         (("--batch-size", "0"), "greater than or equal to 1"),
-        (("--fps", "0"), "greater than 0"),
+        (("--fps", "0"), "--fps or FERVID_FPS: Input should be greater than 0"),
+        (("--fps", "inf"), "finite"),
         (("--start", "5", "--end", "2"), "end (2 s) must come after start (5 s)"),
         (("--colour",), "--colour"),
     ],
@@ -60,11 +61,13 @@ def test_the_results_folder_must_be_named(face_clip):
     assert "--out" in run.output
 
 
-def test_a_wrong_setting_in_the_environment_is_refused(face_clip, tmp_path, monkeypatch):
-    monkeypatch.setenv("FERVID_WORKERS", "many")
+@pytest.mark.parametrize("name", ["FERVID_BATCH_SIZE", "FERVID_WORKERS"])
+def test_a_wrong_setting_in_the_environment_is_refused(face_clip, tmp_path, monkeypatch, name):
+    monkeypatch.setenv(name, "many")
     run = fervid("analyze", face_clip, "--out", tmp_path / "out", "--dry-run")
     assert run.exit_code == 2
     assert "integer" in run.output
+    assert name in run.output
 
 
 def test_nothing_to_analyse_is_fatal(tmp_path):
@@ -77,9 +80,16 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(face_clip, tmp_path)
     (tmp_path / "text.mp4").write_text("not a video")
     run = fervid("analyze", face_clip, tmp_path, "--out", tmp_path / "out", "--dry-run", "--fps", "10")
     assert run.exit_code == 0
-    assert re.search(r"collins\.mp4\s+│\s+20 ", run.output)
-    assert "would fail: not a video" in run.output
+    text = re.sub(r"[│\s]+", " ", run.output)
+    assert "analysed 20 20 2.0 pyav" in text
+    assert "would fail: not a video" in text
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_knows_what_is_done(results, face_clip):
+    run = fervid("analyze", face_clip, "--out", results, "--device", "cpu", "--dry-run", "--json")
+    (plan,) = json.loads(run.stdout)
+    assert (plan["what"], plan["n_frames"], plan["n_left"]) == ("left alone", 50, 0)
 
 
 # --- query ---------------------------------------------------------------------------------------------------------
@@ -91,6 +101,20 @@ def test_a_query_prints_a_table(results):
     run = fervid("query", results, "SELECT emotion, count(*) AS n FROM faces GROUP BY 1 ORDER BY n DESC LIMIT 1")
     assert run.exit_code == 0
     assert re.search(r"happy\s+│\s+\d+", run.output)
+
+
+def test_columns_of_the_same_name_are_told_apart(results):
+    sql = "SELECT * FROM (SELECT 1 AS id) a JOIN (SELECT 1 AS id) b ON a.id = b.id"
+    assert json.loads(fervid("query", results, sql, "--format", "json").output) == [{"id": 1, "id_1": 1}]
+    assert "id_1" in fervid("query", results, sql).output
+
+
+def test_numbers_stay_numbers_and_text_stays_text(results):
+    sql = "SELECT sum(1) AS n, 0.5 AS half, 'nan'::DOUBLE AS nan, '[/b] [red]' AS text, INTERVAL 1 DAY AS span"
+    (row,) = json.loads(fervid("query", results, sql, "--format", "json").output)
+    assert (row["n"], row["half"], row["nan"], row["text"]) == (1, 0.5, None, "[/b] [red]")
+    assert "[/b] [red]" in fervid("query", results, sql).output
+    assert fervid("query", results, sql, "--format", "csv").exit_code == 0
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
@@ -193,7 +217,6 @@ def test_no_network_address_is_opened_by_importing_everything():
         "import socket\n"
         "def refuse(*a): raise AssertionError('a network call')\n"
         "socket.socket.connect = refuse\n"
-        "import flows.prefect_server; flows.prefect_server.be_quiet()\n"
         "import analytics.sql, flows.analyze, flows.train, flows.train_detector, flows.doctor\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -1,5 +1,7 @@
 """The page over real results, and the command that serves it."""
 
+import contextlib
+import http.client
 import json
 import re
 import socket
@@ -123,7 +125,7 @@ def test_a_video_without_faces_says_so(results: Path, page: Callable[[Path], App
 
 
 def test_results_without_videos_say_so(store: Store, page: Callable[[Path], AppTest]) -> None:
-    assert "has no videos yet" in words(page(store.root))
+    assert "There are no videos here yet" in words(page(store.root))
 
 
 def test_results_with_failures_only_list_them(store: Store, page: Callable[[Path], AppTest]) -> None:
@@ -135,6 +137,22 @@ def test_results_with_failures_only_list_them(store: Store, page: Callable[[Path
 
 def test_a_folder_that_is_no_results_folder_is_named(tmp_path: Path, page: Callable[[Path], AppTest]) -> None:
     assert f"{tmp_path}: not a results folder" in words(page(tmp_path))
+
+
+def test_a_damaged_table_is_named(results: Path, page: Callable[[Path], AppTest]) -> None:
+    damaged = next((results / "tracks" / f"video_id={ALICE}").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    shown = page(results)
+    assert "A table cannot be read" in words(shown)
+    assert str(damaged) in words(shown)
+
+
+def test_a_track_without_a_good_face_says_so(store: Store, page: Callable[[Path], AppTest]) -> None:
+    dark = [Face(i, brightness=1, blur=0) for i in range(20)]
+    store.commit_analysis(row(ALICE, "dark.mp4"), timeline(np.arange(20) / 10, dark))
+    shown = page(store.root)
+    assert "None of its faces is good enough" in words(shown)
+    assert area_charts(shown) == []
 
 
 def test_probabilities_end_where_the_face_is_gone(store: Store) -> None:
@@ -184,6 +202,8 @@ def test_command_serves_the_page_on_this_machine_only(results: Path) -> None:
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert wait_for_status(f"http://127.0.0.1:{port}/_stcore/health", server) == 200
+        assert handshake(port, f"127.0.0.1:{port}") == 101
+        assert handshake(port, "elsewhere.example") == 403  # a site that points its own name at this machine
     finally:
         server.terminate()
         said, _ = server.communicate(timeout=30)
@@ -201,3 +221,13 @@ def wait_for_status(url: str, server: subprocess.Popen[str]) -> int:
         except OSError:
             time.sleep(0.2)
     raise AssertionError(f"the server ended with exit code {server.returncode}")
+
+
+def handshake(port: int, host: str) -> int:
+    """The HTTP status that a page of this host gets when it asks for the WebSocket behind the dashboard."""
+    headers = {"Host": host, "Origin": f"http://{host}", "Upgrade": "websocket", "Connection": "Upgrade"}
+    headers |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version": "13"}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request("GET", "/_stcore/stream", headers=headers)
+        return connection.getresponse().status

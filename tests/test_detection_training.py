@@ -193,6 +193,13 @@ def test_training_resumes_and_gives_a_model_folder(few_photos, tmp_path):
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
+def test_too_few_photographs_are_refused(few_photos, tmp_path):
+    path = tmp_path / "two.parquet"
+    pq.write_table(pq.read_table(few_photos)[:2], path)
+    with pytest.raises(FaceDataError, match="too few"):
+        train_detector(path, tmp_path / "out", epochs=1)
+
+
 @needs_faces
 def test_the_packaged_weights_find_most_faces_of_the_evaluation_set():
     photos = read_true_photos(FACES / "eval.parquet")[:30]

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -68,10 +69,11 @@ def write_video(
     b_frames: int | None = None,
     pixel_format: str = "yuv420p",
     container: str | None = None,
+    faststart: bool = False,
     **options: str,
 ) -> Path:
     """Encode (h, w, 3) pictures; `pts` are their times in units of `unit`, 0, 1, 2, … unless given."""
-    with av.open(str(path), "w", format=container) as file:
+    with av.open(str(path), "w", container, {"movflags": "faststart"} if faststart else {}) as file:
         stream = file.add_stream(codec, rate=1 / unit, options=options)
         stream.codec_context.time_base = unit
         stream.codec_context.gop_size = gop
@@ -289,12 +291,114 @@ def test_hidden_reference_frames_of_vp8_do_not_count(tmp_path):
     np.testing.assert_allclose(grey, np.delete(4 * np.arange(20), 10), atol=5)
 
 
-def test_a_cut_off_recording_gives_what_there_is(tmp_path):
-    path = write_video(tmp_path / "cut.mkv", np.random.default_rng(0).integers(0, 256, (40, 48, 64, 3), np.uint8))
+# --- files that break off ---
+
+
+def noise(n: int) -> np.ndarray:
+    """Pictures that take about as many bytes each."""
+    return np.random.default_rng(0).integers(0, 256, (n, 48, 64, 3), np.uint8)
+
+
+def cut_in_half(path: Path) -> Path:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def add_silence(path: Path, silence_s: int) -> Path:
+    """The same video with a silent track of its own length."""
+    target = path.with_stem("with_sound")
+    with av.open(str(path)) as file, av.open(str(target), "w", options={"movflags": "faststart"}) as out:
+        video = out.add_stream_from_template(file.streams.video[0])
+        sound = out.add_stream("aac", rate=8000)
+        for packet in file.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                out.mux(packet)
+        for second in range(silence_s):
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+            silence.rate, silence.pts = 8000, 8000 * second
+            out.mux(sound.encode(silence))
+        out.mux(sound.encode())
+    return target
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("a.mp4", {"faststart": True}),
+        ("late.mp4", {"faststart": True, "pts": list(range(200, 300))}),
+        ("a.mkv", {}),
+        ("a.webm", {"codec": "libvpx"}),
+        ("a.avi", {"codec": "mpeg4"}),
+        ("a.flv", {}),
+    ],
+)
+def test_a_file_cut_in_half_says_so_and_gives_what_there_is(tmp_path, name, how):
+    path = write_video(tmp_path / name, noise(100), **how)
+    assert probe(path).truncation is None
+    info = probe(cut_in_half(path))
+    assert 25 < info.n_frames < 75
+    assert re.fullmatch(r"the file ends after [123]\.\d of 4\.[01] s", info.truncation)
+    index = read_all(read_frames_at(info, np.arange(info.n_frames)))[0]
+    assert index == list(range(len(index)))
+    assert len(index) >= info.n_frames - 3  # with the torn picture go those that wait for it in the decoder
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.flv"])
+def test_sound_may_go_on_after_the_pictures(tmp_path, name):
+    path = add_silence(write_video(tmp_path / name, noise(50)), 5)
+    assert probe(path).truncation is None
+    assert "the file ends after" in probe(cut_in_half(path)).truncation
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.flv", "flv")]
+)
+def test_slow_or_single_pictures_are_not_cut_off(tmp_path, name, codec):
+    """Some containers do not say how long the last picture is shown, though it counts for the duration."""
+    for n in (1, 4):
+        path = write_video(tmp_path / name, noise(n), codec=codec, unit=Fraction(5), b_frames=0)
+        assert probe(path).truncation is None
+
+
+def test_what_an_edit_list_leaves_out_is_not_missing(tmp_path):
+    path = write_video(tmp_path / "a.mp4", noise(100))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 12  # after the version, flags and number of edits: the first edit's duration
+    (duration,) = struct.unpack_from(">I", data, at)
+    struct.pack_into(">I", data, at, duration // 2)
+    path.write_bytes(data)
     info = probe(path)
-    assert 10 < info.n_frames < 40
-    assert len(read_all(read_frames_at(info, np.arange(info.n_frames)))[0]) >= info.n_frames - 1
+    assert info.n_frames < 60
+    assert info.truncation is None
+
+
+def test_a_file_broken_in_the_middle_says_so(tmp_path):
+    path = write_video(tmp_path / "a.mp4", noise(50), b_frames=0)
+    data = bytearray(path.read_bytes())
+    sizes_at = data.index(b"stsz") + 16
+    struct.pack_into(">I", data, sizes_at + 4 * 25, 0x3FFFFFFF)  # more than FFmpeg gives one packet
+    path.write_bytes(data)
+    info = probe(path)
+    assert info.n_frames == 25
+    assert info.truncation == "nothing can be read after its first 1.0 s (Cannot allocate memory)"
+    assert read_all(read_frames_at(info, np.arange(25)))[0] == list(range(25))
+
+
+# --- what else a file may hold ---
+
+
+def test_frames_that_have_no_rgb_are_left_out(tmp_path):
+    with av.open(str(tmp_path / "a.nut"), "w") as file:
+        stream = file.add_stream("rawvideo", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr4"
+        for i in range(3):
+            frame = av.VideoFrame(64, 48, "bgr4")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            file.mux(stream.encode(frame))
+    info = probe(tmp_path / "a.nut")
+    assert (info.n_frames, info.pixel_format) == (3, "bgr4")
+    assert list(read_frames_at(info, np.arange(3))) == []
 
 
 def test_the_largest_of_several_video_streams_is_read(tmp_path):
@@ -420,6 +524,45 @@ def test_what_is_no_video_says_so(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["playlist.mp4", "playlist.m3u8"])
+def test_a_file_cannot_make_another_one_be_read(tmp_path, name):
+    other = write_video(tmp_path / "other.ts", greys(25))
+    concat = f"ffconcat version 1.0\nfile {other.name}\n"
+    hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{other.name}\n#EXT-X-ENDLIST\n"
+    sdp = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 26\n"
+    for content in (concat, hls, sdp):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(VideoReadError, match=r"playlist\.\w+: (a playlist|not a video)"):
+            probe(tmp_path / name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="such names are not allowed there")
+@pytest.mark.parametrize("name", ["clip%03d.mp4", "a:b.mp4", "a*[b]?.mp4", "-i.mp4", "clip%03d.gif"])
+def test_a_name_is_a_name_and_no_pattern(tmp_path, name):
+    gif = {"codec": "gif", "pixel_format": "rgb8"} if name.endswith(".gif") else {}
+    write_video(tmp_path / f"clip001{name[-4:]}", greys(3), **gif)
+    (tmp_path / "plain").mkdir()
+    write_video(tmp_path / "plain" / f"a{name[-4:]}", greys(5), **gif).rename(tmp_path / name)
+    assert probe(tmp_path / name).n_frames == 5
+    assert read_all(read_frames(tmp_path / name))[0] == list(range(5))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there only")
+@pytest.mark.parametrize("decoder", ["auto", "pyav"])
+def test_names_that_are_not_utf8(tmp_path, decoder):
+    name = os.fsdecode(b"caf\xe9")
+    path = write_video(tmp_path / "a.mp4", greys(5), codec="libvpx-vp9").rename(tmp_path / f"{name}.mp4")
+    info = probe(path, decoder)
+    assert info.decoder == "pyav"
+    assert read_all(read_frames_at(info, np.arange(5)))[0] == list(range(5))
+    Image.new("RGB", (30, 20)).save(tmp_path / f"{name}.png")
+    assert probe(tmp_path / f"{name}.png").width_px == 30
+    (tmp_path / f"{name}.mkv").write_text("no video")
+    with pytest.raises(VideoReadError) as caught:
+        probe(tmp_path / f"{name}.mkv")
+    assert "caf\\udce9.mkv: not a video" in str(caught.value).encode().decode()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="files have no owner there")
 def test_a_file_that_may_not_be_read(plain):
     plain.chmod(0)
@@ -479,6 +622,42 @@ def test_exif_orientation(tmp_path):
     assert batch.pixels[0, 0, 0, 0] < 50
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tiff", ".webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_header_tells_the_size_as_shown(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (30, 20)).save(tmp_path / f"a{suffix}", exif=exif)
+    info = probe(tmp_path / f"a{suffix}")
+    (batch,) = read_frames(tmp_path / f"a{suffix}")
+    assert (info.width_px, info.height_px) == ((30, 20) if orientation < 5 else (20, 30))
+    assert batch.pixels.shape == (1, info.height_px, info.width_px, 3)
+
+
+def test_other_pictures_than_the_suffixes_say_are_refused(tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png", "EPS")
+    with pytest.raises(VideoReadError, match=r"a\.png: not a picture .*save it as PNG or JPEG"):
+        probe(tmp_path / "a.png")
+
+
+def test_a_picture_cut_off_is_found_when_it_is_read(tmp_path):
+    Image.fromarray(noise(1)[0]).save(tmp_path / "a.jpg")
+    info = probe(cut_in_half(tmp_path / "a.jpg"))
+    with pytest.raises(VideoReadError, match=r"a\.jpg: not a picture .*truncated"):
+        list(read_frames_at(info, np.arange(1)))
+
+
+def test_too_large_a_picture(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    at = data.index(b"IHDR")
+    struct.pack_into(">II", data, at + 4, 20_000, 20_000)
+    struct.pack_into(">I", data, at + 17, zlib.crc32(data[at : at + 17]))
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(VideoReadError, match=r"too large a picture .*scale it down"):
+        probe(tmp_path / "a.png")
+
+
 def test_sixteen_bit_grey(tmp_path):
     Image.fromarray(np.full((8, 8), 128 << 8, np.uint16)).save(tmp_path / "a.png")
     (batch,) = read_frames(tmp_path / "a.png")
@@ -533,6 +712,13 @@ def test_segments_are_as_the_whole(name):
     if name != "formats/corrupted.mp4":  # how the damage is concealed may depend on what else is decoded
         sparse = np.arange(1, info.n_frames, max(2, info.n_frames // 9))
         assert checksums(reference, sparse) == {i: whole[i] for i in sparse.tolist()}
+
+
+def test_no_shared_video_is_taken_for_cut_off():
+    paths = [path for path in SHARED.rglob("*") if path.suffix in VIDEO_SUFFIXES]
+    if not paths:
+        pytest.skip(f"{SHARED} is missing")
+    assert {path.name: truncation for path in paths if (truncation := probe(path, "pyav").truncation)} == {}
 
 
 @pytest.mark.parametrize(

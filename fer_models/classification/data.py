@@ -83,7 +83,8 @@ def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
     n, _, h, w = pixels.shape
 
     def uniform(low: float, high: float) -> Tensor:
-        return torch.rand(n, generator=generator) * (high - low) + low
+        # Drawn on the CPU, so that a seed means the same on every device.
+        return (torch.rand(n, generator=generator) * (high - low) + low).to(pixels.device)
 
     angle = torch.deg2rad(uniform(-15, 15))
     scale = uniform(0.85, 1.15)
@@ -111,4 +112,5 @@ def erase_rectangles(pixels: Tensor, generator: torch.Generator) -> Tensor:
     y, x = (torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w
     inside_y = (y[None] - centre[:, :1]).abs() < side[:, :1] / 2
     inside_x = (x[None] - centre[:, 1:]).abs() < side[:, 1:] / 2
-    return pixels.masked_fill((inside_y[:, :, None] & inside_x[:, None, :])[:, None], 0.0)
+    inside = inside_y[:, :, None] & inside_x[:, None, :]
+    return pixels.masked_fill(inside[:, None].to(pixels.device), 0.0)

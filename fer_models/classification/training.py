@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 
-from fer_models.classification.architectures import build_network, count_parameters
+from fer_models.classification.architectures import ARCHITECTURES, build_network, count_parameters
 from fer_models.classification.data import FaceImages, augment, fingerprint, read_fer2013
 from fer_models.classification.evaluation import fit_temperature, logits_of, measure
 from fer_models.device import autocast_dtype, choose_device
@@ -47,6 +47,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
             raise ValueError(f"epochs must be at least 1 and batch_size at least 2: {self.epochs}, {self.batch_size}")
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}; got {self.architecture!r}")
         if self.labels not in ("hard", "votes"):
             raise ValueError(f"labels must be hard or votes; got {self.labels!r}")
         if self.augment not in ("none", "standard"):
@@ -195,6 +197,8 @@ def train_classifier(
     last = checkpoints / "last.ckpt"
     lightning.seed_everything(recipe.seed, verbose=False)
     target_device = choose_device(device)
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision must be auto, fp32 or bf16; got {precision!r}")
     bf16 = precision == "bf16" or (precision == "auto" and autocast_dtype(target_device) == torch.bfloat16)
     batches = EpochShuffle(len(training), recipe.batch_size, recipe.seed)
     module = EmotionTrainer(recipe, len(batches))
@@ -254,12 +258,12 @@ def finish(
     public, private = splits["PublicTest"], splits["PrivateTest"]
     public_logits = logits_of(network, normalise(public.pixels), device)
     temperature = fit_temperature(public_logits, public.label)
-    flipped = {name: logits_of(network, normalise(splits[name].pixels).flip(3), device) for name in splits}
     metrics = {"PublicTest": measure(public_logits, public, temperature)}
     private_logits = logits_of(network, normalise(private.pixels), device)
     metrics["PrivateTest"] = measure(private_logits, private, temperature)
     for name, logits in (("PublicTest", public_logits), ("PrivateTest", private_logits)):
-        averaged = (logits.log_softmax(dim=1) + flipped[name].log_softmax(dim=1)) / 2
+        flipped = logits_of(network, normalise(splits[name].pixels).flip(3), device)
+        averaged = (logits.log_softmax(dim=1) + flipped.log_softmax(dim=1)) / 2
         metrics[name]["accuracy_flip_averaged"] = measure(averaged, splits[name], temperature)["accuracy"]
     card = dataclasses.replace(
         card,

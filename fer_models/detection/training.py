@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fer_models.detection.compact import CompactDetector, CompactNet, grid_points
-from fer_models.detection.data import EpochNumbers, FaceInputs, Photo, read_photos
+from fer_models.detection.data import EpochNumbers, FaceDataError, FaceInputs, Photo, read_photos
 from fer_models.detection.evaluation import FOUND_IOU, Matches, match_hits
 from fer_models.detection.losses import detection_losses
 from fer_models.detection.targets import face_size_px
@@ -194,6 +194,8 @@ def train_detector(
     lightning.seed_everything(seed, verbose=False)
     photos = read_photos(data)
     learned, held_out = ([photo for photo in photos if photo.held_out is held] for held in (False, True))
+    if not learned or not held_out:
+        raise FaceDataError(f"{data}: {len(photos)} photographs are too few to hold some out: give a hundred or more")
     samples = samples_per_epoch or len(learned)
     log.info("%d photographs to learn from, %d held out, %d inputs an epoch", len(learned), len(held_out), samples)
     network = CompactNet(**(network_options or {}))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
 import av.container
@@ -14,6 +15,17 @@ from PIL import Image, ImageOps
 
 logger = logging.getLogger(__name__)
 
+
+# Demuxers that read other files, or no file at all: what a file contains must not lead to another one.
+_REFERRING_FORMATS = frozenset(
+    {"avisynth", "concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vapoursynth"}
+    | {"vobsub", "webm_dash_manifest"}
+)
+_ONLY_THIS_FILE = {
+    "protocol_whitelist": "file",
+    "format_whitelist": ",".join(sorted(av.formats_available - _REFERRING_FORMATS)),
+}
+_IMAGE_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # as Pillow calls them
 
 WAYS_OUT: dict[type[OSError], str] = {
     FileNotFoundError: "check its name",
@@ -30,7 +42,8 @@ class VideoReadError(Exception):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        # The bytes of a name that is not UTF-8 cannot be printed as they are.
+        return f"{self.path}: {self.reason}".encode(errors="backslashreplace").decode()
 
 
 def check_readable(path: Path) -> None:
@@ -59,7 +72,10 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
     """
     try:
         # Absolute, as FFmpeg would take "a:b.mp4" for a protocol.
-        container = av.open(str(path.absolute()), metadata_errors="replace")
+        container = av.open(str(path.absolute()), container_options=_ONLY_THIS_FILE, metadata_errors="replace")
+    except av.ArgumentError as error:
+        reason = "a playlist or a description of a stream, or no video at all: give the video files themselves"
+        raise VideoReadError(path, reason) from error
     except av.FFmpegError as error:
         reason = f"not a video, or cut off before its index was written ({error.strerror}): copy it again"
         raise VideoReadError(path, reason) from error
@@ -74,20 +90,30 @@ def decoding_stream(container: av.container.InputContainer, stream_index: int) -
     return stream
 
 
+def read_packets(container: av.container.InputContainer, *streams: av.VideoStream) -> Iterator[av.Packet[Any]]:
+    """The packets of these streams, of all if none is named; the last one of each, empty, flushes.
+
+    Raises:
+        av.FFmpegError: where the container is broken.
+    """
+    try:
+        yield from container.demux(*streams)
+    except IndexError:  # PyAV's, at the end of a file in which streams have turned up on the way
+        return
+
+
 def packets_until_damage(
     container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[av.Packet[av.VideoStream]]:
     """The packets of a stream, up to its end or to where the container is broken; the last one, empty, flushes."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.FFmpegError as error:
-            logger.warning("%s: nothing can be read from here on (%s)", container.name, error.strerror)
-            return
-        yield packet
+    try:
+        yield from read_packets(container, stream)
+    except av.FFmpegError as error:
+        logger.warning("%s: nothing can be read from here on (%s)", container.name, error.strerror)
+        assert stream.time_base is not None
+        flush: av.Packet[Any] = av.Packet()
+        flush.stream, flush.time_base = stream, stream.time_base
+        yield flush
 
 
 def decode_packet(packet: av.Packet[av.VideoStream]) -> list[av.VideoFrame]:
@@ -98,17 +124,30 @@ def decode_packet(packet: av.Packet[av.VideoStream]) -> list[av.VideoFrame]:
         return []
 
 
-def open_image(path: Path) -> np.ndarray:
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Open a still picture with Pillow, which reads its header; its pixels only when they are asked for.
+
+    Raises:
+        VideoReadError: if Pillow cannot read it, be it now or while the caller works with it.
+    """
+    try:
+        with Image.open(path, formats=_IMAGE_FORMATS) as image:
+            yield image
+    except Image.DecompressionBombError as error:
+        raise VideoReadError(path, f"too large a picture ({error}): scale it down") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise VideoReadError(path, f"not a picture that can be read ({error}): save it as PNG or JPEG") from error
+
+
+def read_image(path: Path) -> np.ndarray:
     """A still picture, turned as its EXIF orientation says: (h, w, 3) uint8 RGB.
 
     Raises:
         VideoReadError: if Pillow cannot read it.
     """
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):  # convert() would clip at 255
-                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            return np.array(upright.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise VideoReadError(path, f"not a picture that can be read ({error})") from error
+    with open_image(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):  # convert() would clip at 255
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        return np.array(upright.convert("RGB"))

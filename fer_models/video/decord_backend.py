@@ -31,7 +31,7 @@ def open_decord(path: Path, n_frames: int) -> Any:
     try:
         # Without fault_tol, decord repeats the last good picture in place of one that does not decode.
         reader = decord.VideoReader(str(path.absolute()), fault_tol=1e-9)
-    except (decord.DECORDError, RuntimeError) as error:
+    except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:  # it wants names in UTF-8
         raise VideoReadError(path, "decord cannot open it") from error
     if len(reader) != n_frames:
         raise VideoReadError(path, f"decord counts {len(reader)} frames where {n_frames} are shown")

@@ -8,11 +8,11 @@ import av
 import av.container
 import numpy as np
 from av.stream import Disposition
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from fer_models.video.container import VideoReadError, check_readable, open_container, open_image
 from fer_models.video.decord_backend import open_decord
-from fer_models.video.packets import Packets, Timing, find_timing, has_leading_frames, walk_packets
+from fer_models.video.packets import Packets, Timing, find_timing, find_truncation, has_leading_frames, walk_packets
 from fer_models.video.sampling import ROUNDING_S
 
 # fmt: off
@@ -51,6 +51,7 @@ class VideoInfo:
     stream_index: int  # of the video among the file's streams
     keyframe_index: np.ndarray  # (k,) int64, rising: the frames at which decoding can start
     is_counted: bool  # the pictures carry no usable times: a frame is known by its place in the stream
+    truncation: str | None  # part of a sentence: where the file breaks off; None where nothing tells that it does
 
     @property
     def n_frames(self) -> int:
@@ -83,7 +84,8 @@ def probe(path: str | Path, decoder: str = "auto") -> VideoInfo:
         if packets.first_frame is None or not packets.pts:
             raise VideoReadError(path, f"none of its {len(packets.pts)} {stream.codec_context.name} pictures decodes")
         timing = find_timing(path, container, stream, packets)
-        info = _describe(path, container, stream, packets.first_frame, timing)
+        truncation = find_truncation(container, stream, packets, timing)
+        info = _describe(path, container, stream, packets.first_frame, timing, truncation)
         doubt = _doubt_about_decord(info, packets, len(container.streams.video))
     if decoder == "pyav" or (decoder == "auto" and doubt):
         return dataclasses.replace(info, decoder_reason=doubt if decoder == "auto" else "asked for")
@@ -98,10 +100,14 @@ def probe(path: str | Path, decoder: str = "auto") -> VideoInfo:
 
 
 def _probe_image(path: Path) -> VideoInfo:
-    height_px, width_px = open_image(path).shape[:2]
-    with Image.open(path) as image:
+    """From its header alone; that its pixels decode shows when they are read."""
+    with open_image(path) as image:
         image_format, mode = (image.format or "").lower(), image.mode
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if image_format == "tiff":
+            image.load()  # Pillow itself turns TIFF, here at the latest
+        size_px = image.size
+    width_px, height_px = size_px[::-1] if orientation >= 5 and image_format != "tiff" else size_px
     return VideoInfo(
         path=path,
         container=image_format,
@@ -119,6 +125,7 @@ def _probe_image(path: Path) -> VideoInfo:
         stream_index=0,
         keyframe_index=np.zeros(1, np.int64),
         is_counted=False,
+        truncation=None,
     )
 
 
@@ -139,6 +146,7 @@ def _describe(
     stream: av.VideoStream,
     first_frame: av.VideoFrame,
     timing: Timing,
+    truncation: str | None,
 ) -> VideoInfo:
     assert stream.time_base is not None
     steps_s = np.diff(timing.pts_s)
@@ -166,6 +174,7 @@ def _describe(
         stream_index=stream.index,
         keyframe_index=timing.keyframe_index,
         is_counted=timing.is_counted,
+        truncation=truncation,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations  # av.Packet takes a parameter in its type st
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.container
@@ -16,7 +17,11 @@ from fer_models.video.container import (
     decoding_stream,
     open_container,
     packets_until_damage,
+    read_packets,
 )
+
+# Headers are up to some frames off the truth.
+_PROMISE_TOLERANCE_S = 0.5
 
 
 @dataclass
@@ -27,6 +32,8 @@ class Packets:
     duration: list[int] = field(default_factory=list)
     is_keyframe: list[bool] = field(default_factory=list)
     first_frame: av.VideoFrame | None = None
+    ends: dict[int, int] = field(default_factory=dict)  # of all streams of the file, by index, in each one's unit
+    damage: str = ""  # why nothing can be read from some place on
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,22 +47,33 @@ class Timing:
 
 
 def walk_packets(container: av.container.InputContainer, stream: av.VideoStream) -> Packets:
-    """Read all packets of a stream, and decode up to the first frame."""
+    """Read all packets of a file, up to where it is broken; of the stream, decode up to the first frame."""
     walked = Packets()
-    is_vp8 = stream.codec_context.name == "vp8"
-    for packet in packets_until_damage(container, stream):
-        if walked.first_frame is None:
-            walked.first_frame = next(iter(decode_packet(packet)), None)
-        if packet.size == 0:  # the flush at the end, or AVI's "same picture again"
-            continue
-        # Decoded, but never shown: what lies before an edit list's start, and reference pictures of VP8, in whose first
-        # byte bit 4 is show_frame (RFC 6386, 9.1).
-        if packet.is_discard or (is_vp8 and not bytes(packet)[0] & 0x10):
-            continue
-        walked.pts.append(packet.pts)
-        walked.duration.append(packet.duration or 0)
-        walked.is_keyframe.append(packet.is_keyframe)
+    try:
+        for packet in read_packets(container):
+            start = packet.dts if packet.pts is None else packet.pts
+            if start is not None:
+                end = start + (packet.duration or 0)
+                walked.ends[packet.stream.index] = max(end, walked.ends.get(packet.stream.index, end))
+            if packet.stream.index == stream.index:
+                _take(walked, packet)
+    except av.FFmpegError as error:
+        walked.damage = error.strerror or str(error)
     return walked
+
+
+def _take(walked: Packets, packet: av.Packet[Any]) -> None:
+    if walked.first_frame is None:
+        walked.first_frame = next(iter(decode_packet(packet)), None)
+    if packet.size == 0:  # the flush at the end, or AVI's "same picture again"
+        return
+    # Decoded, but never shown: what lies before an edit list's start, and reference pictures of VP8, in whose first
+    # byte bit 4 is show_frame (RFC 6386, 9.1).
+    if packet.is_discard or (packet.stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10):
+        return
+    walked.pts.append(packet.pts)
+    walked.duration.append(packet.duration or 0)
+    walked.is_keyframe.append(packet.is_keyframe)
 
 
 def find_timing(path: Path, container: av.container.InputContainer, stream: av.VideoStream, packets: Packets) -> Timing:
@@ -80,6 +98,33 @@ def find_timing(path: Path, container: av.container.InputContainer, stream: av.V
         last_duration_s=float(packets.duration[first[-1]] * unit),
         is_counted=False,
     )
+
+
+def find_truncation(
+    container: av.container.InputContainer, stream: av.VideoStream, packets: Packets, timing: Timing
+) -> str | None:
+    """Where the file breaks off, if its packets end clearly before what its header promises, or in an error."""
+    units = {each.index: each.time_base for each in container.streams if each.time_base}
+    end_s = {index: float(end * units[index]) for index, end in packets.ends.items()}
+    video_s = end_s.get(stream.index, 0.0) - float(timing.pts_s[0])
+    found_s, promised_s = video_s, None
+    if container.format.name == "mov,mp4,m4a,3gp,3g2,mj2" and stream.duration:
+        promised_s = float(
+            stream.duration * units[stream.index]
+        )  # not its number of frames: an edit list leaves some out
+    elif container.format.name == "avi" and stream.average_rate:
+        promised_s = float(stream.frames / stream.average_rate)  # FFmpeg fits the duration to the size of the file
+    elif container.format.name in ("matroska,webm", "flv") and container.duration:
+        found_s, promised_s = max(end_s.values(), default=0.0), container.duration / av.time_base  # of all streams
+    if packets.damage:
+        return f"nothing can be read after its first {found_s:.1f} s ({packets.damage})"
+    # The last frame need not say how long it is shown; an only frame may be shown all the time.
+    longest_step_s = float(np.diff(timing.pts_s).max(initial=0.0))
+    if len(timing.pts_s) == 1 and timing.last_duration_s == 0:
+        longest_step_s = np.inf
+    if promised_s is not None and promised_s - found_s > _PROMISE_TOLERANCE_S + longest_step_s:
+        return f"the file ends after {found_s:.1f} of {promised_s:.1f} s"
+    return None
 
 
 def has_leading_frames(packets: Packets) -> bool:

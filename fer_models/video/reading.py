@@ -18,8 +18,8 @@ from fer_models.video.container import (
     decode_packet,
     decoding_stream,
     open_container,
-    open_image,
     packets_until_damage,
+    read_image,
 )
 from fer_models.video.decord_backend import decord_batches
 from fer_models.video.info import VideoInfo, probe
@@ -83,7 +83,7 @@ def read_frames_at(info: VideoInfo, frame_index: np.ndarray, *, batch_size: int 
 
 
 def _read_image(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -> Iterator[FrameBatch]:
-    yield FrameBatch(open_image(info.path)[None], frame_index, info.pts_s[frame_index])
+    yield FrameBatch(read_image(info.path)[None], frame_index, info.pts_s[frame_index])
 
 
 def _read_with_decord(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -> Iterator[FrameBatch]:
@@ -119,10 +119,15 @@ def _pictures(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, n
     quarter_turns = -info.rotation_deg // 90  # np.rot90 turns anticlockwise
     stored_px = (info.width_px, info.height_px) if quarter_turns % 2 == 0 else (info.height_px, info.width_px)
     for i, frame in _decode(info, frame_index):
-        if not frame.is_corrupt:
+        if frame.is_corrupt:
+            continue
+        try:
             # A stream may change its size on the way; a batch may not.
             rgb = reformatter.reformat(frame, width=stored_px[0], height=stored_px[1], format="rgb24")
-            yield i, np.rot90(rgb.to_ndarray(), quarter_turns)
+        except av.FFmpegError as error:
+            logger.warning("%s: frame %d cannot be turned into RGB (%s)", info.path, i, error.strerror)
+            continue
+        yield i, np.rot90(rgb.to_ndarray(), quarter_turns)
 
 
 def _decode(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
