@@ -226,8 +226,13 @@ def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray
     """The indices of the frames to look at in each segment.
 
     Raises:
-        VideoReadError: if no frame lies between start and end.
+        VideoReadError: if the file ends too early, or no frame lies between start and end.
     """
+    readable_s = float(info.pts_s[-1])
+    if info.truncation and (settings.end_s is None or settings.end_s > readable_s):
+        raise VideoReadError(
+            info.path, f"{info.truncation}: copy it again, or give --end {readable_s:.1f} to analyse what is there"
+        )
     frame_index = frames_to_sample(info.pts_s, fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
     if not len(frame_index):
         first_s, last_s = info.pts_s[0], info.pts_s[-1]

@@ -10,9 +10,11 @@ import time
 import urllib.request
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from conftest import write_clip
 from PIL import Image
 
 from analytics import connect
@@ -209,6 +211,28 @@ def test_a_bad_file_fails_with_its_reason_in_videos(tmp_path, name, content, say
     ((stored_path, status, error),) = rows(tmp_path / "out", "SELECT path, status, error FROM videos")
     assert (stored_path, status) == (str(path), "failed")
     assert says in error
+
+
+def test_a_file_cut_short_fails_unless_only_what_is_there_is_asked_for(tmp_path, face_clip):
+    whole = tmp_path / "whole.mkv"
+    write_clip(whole, (np.full((120, 160, 3), i, np.uint8) for i in range(100)))
+    path = tmp_path / "short.mkv"
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(VideoFailed, match=r"short\.mkv: the file .* of 4\.0 s.*: copy it again, or give --end \d"):
+        analyze(path, tmp_path / "out")
+    assert analyze(path, tmp_path / "out", end_s=1.0).n_frames == 25
+
+
+def test_sound_without_a_picture_is_told(tmp_path):
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(VideoFailed, match="no video"):
+        analyze(path, tmp_path / "out")
 
 
 def test_a_failure_goes_when_the_file_is_mended(tmp_path, face_clip):

@@ -381,7 +381,7 @@ def test_a_file_broken_in_the_middle_says_so(tmp_path):
     path.write_bytes(data)
     info = probe(path)
     assert info.n_frames == 25
-    assert info.truncation == "nothing can be read after its first 1.0 s (Cannot allocate memory)"
+    assert info.truncation == "the file cannot be read after its first 1.0 s (Cannot allocate memory)"
     assert read_all(read_frames_at(info, np.arange(25)))[0] == list(range(25))
 
 

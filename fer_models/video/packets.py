@@ -106,18 +106,18 @@ def find_truncation(
     """Where the file breaks off, if its packets end clearly before what its header promises, or in an error."""
     units = {each.index: each.time_base for each in container.streams if each.time_base}
     end_s = {index: float(end * units[index]) for index, end in packets.ends.items()}
-    video_s = end_s.get(stream.index, 0.0) - float(timing.pts_s[0])
-    found_s, promised_s = video_s, None
+    found_s, promised_s = end_s.get(stream.index, 0.0) - float(timing.pts_s[0]), None
     if container.format.name == "mov,mp4,m4a,3gp,3g2,mj2" and stream.duration:
-        promised_s = float(
-            stream.duration * units[stream.index]
-        )  # not its number of frames: an edit list leaves some out
+        # Not its number of frames, of which an edit list may leave some out.
+        promised_s = float(stream.duration * units[stream.index])
     elif container.format.name == "avi" and stream.average_rate:
-        promised_s = float(stream.frames / stream.average_rate)  # FFmpeg fits the duration to the size of the file
+        # Not its duration, which FFmpeg fits to the size of the file.
+        promised_s = float(stream.frames / stream.average_rate)
     elif container.format.name in ("matroska,webm", "flv") and container.duration:
-        found_s, promised_s = max(end_s.values(), default=0.0), container.duration / av.time_base  # of all streams
+        # These promise a duration for all streams together.
+        found_s, promised_s = max(end_s.values(), default=0.0), container.duration / av.time_base
     if packets.damage:
-        return f"nothing can be read after its first {found_s:.1f} s ({packets.damage})"
+        return f"the file cannot be read after its first {found_s:.1f} s ({packets.damage})"
     # The last frame need not say how long it is shown; an only frame may be shown all the time.
     longest_step_s = float(np.diff(timing.pts_s).max(initial=0.0))
     if len(timing.pts_s) == 1 and timing.last_duration_s == 0:
