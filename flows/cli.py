@@ -88,7 +88,7 @@ Results = Annotated[Path, typer.Argument(help="A results folder, as `--out` of `
 @app.command()
 def analyze(
     context: typer.Context,
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Videos, pictures, or folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Videos, pictures, or folders of them.")],
     out: Annotated[Path, typer.Option(help="The results folder; made if it is not there.")],
     fps: Annotated[float | None, typer.Option(help="Look at this many frames per second (default: all).")] = None,
     start: Annotated[float | None, typer.Option(metavar="S", help="Begin at this second of each video.")] = None,
