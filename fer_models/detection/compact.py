@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.ops import nms
 
 from fer_models.batches import FaceBatch
+from fer_models.detection.suppression import nms
 from fer_models.device import autocast_dtype
-from fer_models.weights import load_model_folder
+from fer_models.weights import WeightsError, load_model_folder
 
 STRIDES_PX = (8, 16, 32)
 # Per point: the logit of the score, the logarithms of the four distances, five landmarks.
@@ -203,10 +203,13 @@ class CompactDetector:
             WeightsError: if the folder's files are missing, damaged or do not belong together.
         """
         weights, card = load_model_folder(folder)
-        network = CompactNet(**card.architecture_options)
-        network.load_state_dict(weights)
+        try:
+            network = CompactNet(**card.architecture_options)
+            network.load_state_dict(weights)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise WeightsError(f"{folder}: weights do not fit architecture {card.architecture!r}: {error}") from error
         if card.score_threshold is None:
-            raise ValueError(f"{folder}: the card of a detector needs a score_threshold")
+            raise WeightsError(f"{folder}: the card of a detector needs a score_threshold")
         return cls(
             network,
             score_threshold=card.score_threshold,
@@ -271,7 +274,7 @@ class CompactDetector:
                 x = x.float()  # only the CPU resizes uint8
             x = functional.interpolate(x, size=geometry[:2], mode="bilinear", antialias=True)
         shape = (self.chunk_frames, 3, geometry.padded_height_px, geometry.padded_width_px)
-        padded = torch.zeros(shape, dtype=self.dtype, device=self.device).contiguous(memory_format=torch.channels_last)
-        normalised = (x.to(self.dtype) - 255 * self.mean) / (255 * self.std)
-        padded[: len(pixels), :, : geometry.height_px, : geometry.width_px] = normalised
+        padded = torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=torch.channels_last).zero_()
+        shown = padded[: len(pixels), :, : geometry.height_px, : geometry.width_px]
+        shown.copy_(x).sub_(255 * self.mean).div_(255 * self.std)
         return padded
