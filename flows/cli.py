@@ -3,8 +3,10 @@
 import contextlib
 import io
 import json
+import logging
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -263,14 +265,13 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
     """Train an emotion model; it is then at hand under its name."""
-    without_console_log()
+    show_training_log()
+    from fer_models.classification.training import Recipe
+
+    recipe = usage_checked(Recipe, architecture=architecture, epochs=epochs, augment=augment, labels=labels, seed=seed)
     with fatal_errors(RESUME), prefect_server() as wait_for_server:
-        from fer_models.classification.training import Recipe
         from flows.train import train as train_flow
 
-        recipe = usage_checked(
-            Recipe, architecture=architecture, epochs=epochs, augment=augment, labels=labels, seed=seed
-        )
         wait_for_server()
         folder = train_flow(data, name or architecture, recipe, device.value, precision.value, resume)
     console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
@@ -286,13 +287,23 @@ def train_detector(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
     """Train a compact face detector; it is then at hand under its name."""
-    without_console_log()
+    show_training_log()
     with fatal_errors(RESUME), prefect_server() as wait_for_server:
         from flows.train_detector import train_detector as train_flow
 
         wait_for_server()
         folder = train_flow(data, name, epochs, seed, device.value, resume)
     console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
+
+
+def show_training_log() -> None:
+    """A line an epoch on the console, and nothing of what Prefect and Lightning have to say beside it."""
+    without_console_log()
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("fer_models").setLevel(logging.INFO)
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
 
 
 def settings_given(context: typer.Context) -> "AnalyzeSettings":

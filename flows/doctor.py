@@ -29,7 +29,7 @@ class Finding:
 def examine() -> list[Finding]:
     """Look at versions, devices, decoders, codecs and the hashes of all weights."""
     findings = [Finding("python", platform.python_version())]
-    findings += [Finding(name, importlib.metadata.version(name)) for name in PACKAGES]
+    findings += [package(name) for name in PACKAGES]
     cpu = choose_device("cpu")
     findings.append(Finding("cpu", f"{os.cpu_count()} cores, computes in {str(autocast_dtype(cpu)).split('.')[-1]}"))
     has_cuda = torch.cuda.is_available()
@@ -38,8 +38,11 @@ def examine() -> list[Finding]:
     findings.append(
         Finding("decord", importlib.metadata.version("decord") if has_decord else "PyAV reads alone", has_decord)
     )
+    has_x264 = "libx264" in av.codecs_available
+    findings.append(Finding("x264", "writes the demo clips" if has_x264 else "`fervid demo` cannot work", has_x264))
     missing = [codec for codec in CODECS if codec not in av.codecs_available]
     findings.append(Finding("codecs", ", ".join(c for c in CODECS if c not in missing), not missing))
+    findings.append(Finding("retinaface", "no weights for it in this version: --detector compact", ok=False))
     for name, folder in model_folders().items():
         try:
             card = load_model_folder(folder)[1]
@@ -51,3 +54,11 @@ def examine() -> list[Finding]:
         Finding("prefect server", url or "none set (PREFECT_API_URL): each run starts its own for its time")
     )
     return findings
+
+
+def package(name: str) -> Finding:
+    """The version of a package, if it is installed."""
+    try:
+        return Finding(name, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, f"not installed: pip install {name}", ok=False, needed=True)
