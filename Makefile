@@ -7,13 +7,14 @@ INSTALLED := $(VENV)/installed
 .PHONY: demo run dashboard test lint format types lock clean
 
 demo: $(INSTALLED)
-	$(BIN)/fervid demo demo/videos
-	$(BIN)/fervid analyze demo/videos --out demo/results
+	@$(BIN)/fervid demo demo/videos
+	@$(BIN)/fervid analyze demo/videos --out demo/results
 	@echo
-	@echo "When did each person show what? (the episodes of the clip with the cut)"
-	$(BIN)/fervid query demo/results "SELECT track_id, emotion, round(start_s, 2) AS start_s, round(end_s, 2) AS end_s, \
+	@echo "Who shows what, and when, in the clip with a cut from Grace Hopper to Eileen Collins:"
+	@$(BIN)/fervid query demo/results "SELECT track_id, emotion, round(start_s, 2) AS start_s, round(end_s, 2) AS end_s, \
 	  round(peak, 2) AS peak FROM episodes JOIN videos USING (video_id) WHERE path LIKE '%hopper_cut%' ORDER BY start_s"
-	@echo "Ask on:           $(BIN)/fervid query demo/results \"SELECT * FROM tracks\""
+	@echo "Look at it:       make dashboard"
+	@echo "Ask on:           $(BIN)/fervid query demo/results \"SELECT emotion, count(*) AS faces FROM faces GROUP BY 1\""
 	@echo "Your own videos:  make run VIDEOS=folder OUT=results"
 
 run: $(INSTALLED)

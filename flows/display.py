@@ -32,7 +32,8 @@ GROUP BY video_id
 """
 MAX_COLUMNS = 16  # more leave no room for their values
 EXAMPLE_SQL = (
-    "SELECT path, track_id, emotion, start_s, end_s, peak FROM episodes JOIN videos USING (video_id) ORDER BY peak DESC"
+    "SELECT parse_filename(path) AS video, track_id, emotion, start_s, end_s, peak "
+    "FROM episodes JOIN videos USING (video_id) ORDER BY peak DESC LIMIT 10"
 )
 
 
