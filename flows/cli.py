@@ -1,6 +1,7 @@
 """The command line: parses, calls the library, prints. Heavy imports wait until a command needs them."""
 
 import contextlib
+import importlib
 import io
 import json
 import logging
@@ -299,8 +300,11 @@ def train_detector(
 def show_training_log() -> None:
     """A line an epoch on the console, and nothing of what Prefect and Lightning have to say beside it."""
     without_console_log()
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logging.getLogger("fer_models").addHandler(handler)
     logging.getLogger("fer_models").setLevel(logging.INFO)
+    importlib.import_module("lightning.pytorch")  # sets the levels of its loggers when it is imported
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")

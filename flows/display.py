@@ -2,6 +2,7 @@
 
 import shlex
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ class RunDisplay:
 
     def __init__(self, console: Console, n_videos: int) -> None:
         self.console = console
-        self.started_s = time.monotonic()
+        self.started_s = 0.0  # when the first frame was looked at
         self.bars = Bars(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -87,6 +88,7 @@ class RunDisplay:
 
     def _advance(self, event: VideoProgress) -> None:
         now_s = time.monotonic()
+        self.started_s = self.started_s or now_s
         if event.path not in self.videos:
             bar = self.bars.add_task(event.path.name, total=event.total_frames, unit="frames", rate="")
             # What was done before this run does not count for its rate.
@@ -131,7 +133,6 @@ def print_summary(console: Console, summary: "RunSummary", models: str) -> None:
             o.n_faces,
             o.n_tracks,
             tracks.get(o.video_id),
-            o.decoder,
             None if o.frames_per_s is None else round(o.frames_per_s),
         ]
         for o in summary.outcomes
@@ -141,7 +142,7 @@ def print_summary(console: Console, summary: "RunSummary", models: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     if rows:
-        names = ["video", "", "frames", "faces", "tracks", "each mostly", "decoder", "frames/s"]
+        names = ["video", "", "frames", "faces", "tracks", "each mostly", "frames/s"]
         console.print(table_of(names, rows))
     n_new = sum(o.status == "done" for o in summary.outcomes)
     n_old = len(summary.outcomes) - n_new
@@ -149,6 +150,9 @@ def print_summary(console: Console, summary: "RunSummary", models: str) -> None:
     for failure in summary.failures:
         say(f"failed {failure.reason}")
     say(models)
+    readers = Counter(f"{o.decoder} ({o.decoder_reason})" for o in summary.outcomes if o.decoder)
+    for reader, n_videos in readers.most_common():
+        say(f"read with {reader}: {n_videos}")
     if summary.outcomes:
         say(f"next: {shlex.join(['fervid', 'query', str(summary.out), EXAMPLE_SQL])}")
 

@@ -66,7 +66,7 @@ class EpochShuffle(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.n // self.batch_size
+        return max(1, self.n // self.batch_size)  # one smaller batch if there is not enough for a whole one
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
