@@ -46,7 +46,7 @@ def read_fer2013(path: Path) -> dict[str, FaceImages]:
         table = pq.read_table(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
-    needed = ["image", "label", "usage", "duplicate_of", "pixel_exact", *(f"votes_{v}" for v in VOTE_COLUMNS)]
+    needed = ["image", "label", "usage", "pixel_exact", *(f"votes_{v}" for v in VOTE_COLUMNS)]
     if missing := [name for name in needed if name not in table.column_names]:
         raise DataError(f"{path}: columns missing: {', '.join(missing)}")
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(png.as_py())).convert("L")) for png in table["image"]])
@@ -56,7 +56,8 @@ def read_fer2013(path: Path) -> dict[str, FaceImages]:
     n_votes = votes.sum(axis=1, keepdims=True)
     votes = np.where(n_votes > 0, votes / np.maximum(n_votes, 1), np.eye(len(EMOTIONS), dtype=np.float32)[label])
     usage = np.asarray(table["usage"].to_pylist())
-    is_copy = table["duplicate_of"].to_numpy() != np.arange(len(table))  # the first row with the same pixels
+    first_row: dict[bytes, int] = {}
+    is_copy = np.array([first_row.setdefault(image.tobytes(), row) != row for row, image in enumerate(pixels)])
     splits = {}
     for split in SPLITS:
         rows = np.flatnonzero(usage == split)
