@@ -112,15 +112,23 @@ def _read_videos(root: Path) -> list[dict[str, Any]]:
 def _latest(rows: list[dict[str, Any]], root: Path) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """The rows that view videos shows, and video_id and analysis_id of each video's newest finished analysis.
 
-    A failure is shown only while nothing newer is known of the same video or of the same path, so that it goes when a
-    later run succeeds or when the broken file is replaced.
+    The row of a finished analysis stays, as the other views show its rows; a later failure is told in its `error`.
+    Otherwise a failure is shown only while nothing newer is known of the same path, so that it goes when the broken
+    file is replaced.
     """
     rows = [row for row in rows if row["status"] != "done" or has_tables(root, row["video_id"], row["analysis_id"])]
-    of_video = {row["video_id"]: row for row in rows}
+    latest = {row["video_id"]: row for row in rows}
+    newest_done = {row["video_id"]: row for row in rows if row["status"] == "done"}
     of_path = {row["path"]: row for row in rows}
-    shown = [row for row in of_video.values() if row["status"] == "done" or of_path[row["path"]] is row]
-    newest_done = {row["video_id"]: row["analysis_id"] for row in rows if row["status"] == "done"}
-    return shown, sorted(newest_done.items())
+    shown = []
+    for video_id, row in latest.items():
+        if row["status"] == "done":
+            shown.append(row)
+        elif video_id in newest_done:
+            shown.append(newest_done[video_id] | {"error": f"a later run failed: {row['error']}"})
+        elif of_path[row["path"]] is row:
+            shown.append(row)
+    return shown, sorted((video_id, row["analysis_id"]) for video_id, row in newest_done.items())
 
 
 def _dataset(folder: Path, files: list[str], schema: pa.Schema) -> ds.Dataset:

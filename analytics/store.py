@@ -160,10 +160,10 @@ class Store:
         paths = {name: table_path(self.root, name, video_id, analysis_id) for name in TIMELINE_TABLES}
         return {name: pq.read_metadata(path).num_rows for name, path in paths.items()}
 
-    def show(self, video_id: str, analysis_id: str, path: str) -> None:
+    def show(self, video_id: str, analysis_id: str, path: str) -> str:
         """Make a finished analysis the newest of its video again, and known by `path` if its file has moved.
 
-        Nothing is written if it is the newest already and its file is where it was.
+        Gives the path it is known by. Nothing is written if it is the newest already and its file is where it was.
         """
         rows = [self.video_row(video_id, p.stem) for p in (self.root / "videos" / f"video_id={video_id}").glob("a*")]
         newest = max((row for row in rows if row), key=lambda row: (row["finished_at"], row["analysis_id"]))
@@ -173,6 +173,7 @@ class Store:
         if moved or newest["analysis_id"] != analysis_id:
             row |= {"path": path if moved else row["path"]}
             self._write_video_row(row, _videos_table(row, "done", None))
+        return str(row["path"])
 
     def commit_analysis(self, video_row: Mapping[str, Any], timeline: Timeline) -> None:
         """Write the tables of an analysis and, last of all, its row in `videos`, with status `done`.

@@ -116,9 +116,8 @@ def analyze(
     usage_checked(EngineSettings)  # read once the flow is imported, where it is too late for a word
     with fatal_errors():
         videos = find_videos(inputs, recursive=recursive, pattern=pattern)
-        errors.print(
-            f"{len(videos)} videos and pictures to go through, results in {out}", highlight=False, soft_wrap=True
-        )
+        files = "1 file" if len(videos) == 1 else f"{len(videos)} files"
+        errors.print(f"{files} to go through, results in {out}", highlight=False, markup=False, soft_wrap=True)
         if dry_run:
             from flows.video_job import plan_videos
 
@@ -333,12 +332,17 @@ def usage_checked(make: Callable[..., T], **values: Any) -> T:
         return make(**values)
     except ValueError as error:  # pydantic's ValidationError is one
         problems: list[Any] = error.errors() if hasattr(error, "errors") else [{"loc": (), "msg": str(error)}]
-        reasons = [": ".join([*map(option_of, problem["loc"]), problem["msg"]]) for problem in problems]
+        reasons = [
+            ": ".join([*map(option_of, problem["loc"]), problem["msg"].removeprefix("Value error, ")])
+            for problem in problems
+        ]
         raise typer.BadParameter("; ".join(reasons)) from error
 
 
 def option_of(field: str) -> str:
-    """The option that sets a field of the settings, or else the variable that does."""
+    """The option and the variable that set a field of the settings; some have the variable alone."""
+    if field in ("segment_s", "workers"):
+        return f"FERVID_{field.upper()}"
     name = next((option for option, of in FIELD_OF_OPTION.items() if of == field), field)
     return f"--{name.replace('_', '-')} or FERVID_{field.upper()}"
 
@@ -352,7 +356,7 @@ def stop_on_interrupt() -> Iterator[None]:
         if progress.stop_requested.is_set():
             raise KeyboardInterrupt
         progress.stop_requested.set()
-        errors.print("stopping after this batch; Ctrl-C again stops at once")
+        errors.print("stopping in order; Ctrl-C again stops at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from flows.analyze import RunSummary
     from flows.video_job import VideoPlan
 
-# What each track shows, for the table at the end of a run.
+# What the tracks with the most good faces show, for the table at the end of a run.
 TRACKS_SQL = """
-SELECT video_id, string_agg(emotion || ' ' || round(100 * share)::INT || ' %', ', ' ORDER BY track_id) AS tracks
+SELECT video_id,
+    string_agg(emotion || ' ' || round(100 * share)::INT || ' % (' || n_faces_ok || '/' || n_faces || ')', ', '
+        ORDER BY track_id) FILTER (place <= 3)
+    || CASE WHEN count(*) > 3 THEN ', …' ELSE '' END
 FROM (
-    SELECT video_id, track_id, emotion,
+    SELECT *, row_number() OVER (PARTITION BY video_id ORDER BY n_faces_ok DESC, track_id) AS place,
         greatest(share_angry, share_disgust, share_fear, share_happy, share_sad, share_surprise, share_neutral) AS share
     FROM tracks
+    WHERE emotion IS NOT NULL
 )
 GROUP BY video_id
 """
@@ -142,13 +146,18 @@ def print_summary(console: Console, summary: "RunSummary", models: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     if rows:
-        names = ["video", "", "frames", "faces", "tracks", "each mostly", "frames/s"]
+        names = ["video", "", "frames", "faces", "tracks", "label, share of time (good/all faces)", "frames/s"]
         console.print(table_of(names, rows))
     n_new = sum(o.status == "done" for o in summary.outcomes)
     n_old = len(summary.outcomes) - n_new
     say(f"{n_new} analysed, {n_old} unchanged, {len(summary.failures)} failed; results in {summary.out}")
     for failure in summary.failures:
         say(f"failed {failure.reason}")
+    for outcome in summary.outcomes:
+        if outcome.n_undecoded:
+            say(f"{outcome.path}: {outcome.n_undecoded} of {outcome.n_frames} frames could not be decoded")
+        if outcome.same_as:
+            say(f"{outcome.path}: the same content as {outcome.same_as}, which stands for both")
     say(models)
     readers = Counter(f"{o.decoder} ({o.decoder_reason})" for o in summary.outcomes if o.decoder)
     for reader, n_videos in readers.most_common():

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from analytics.observations import observations_table
 from analytics.quality import QualityConfig
@@ -83,6 +84,8 @@ class VideoOutcome:
     frames_per_s: float | None = None
     decoder: str = ""
     decoder_reason: str = ""
+    n_undecoded: int = 0
+    same_as: str = ""  # another file with the same content, whose row stands for both
     n_observed: int = 0  # frames looked at in this run; the others were there already
     times: StageTimes = field(default_factory=StageTimes)
 
@@ -175,6 +178,7 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
         n_frames=len(timeline.frames),
         n_faces=len(timeline.faces),
         n_tracks=len(timeline.tracks),
+        n_undecoded=pc.sum(pc.equal(timeline.frames["status"], "decode_error")).as_py() or 0,
         seconds=seconds,
         frames_per_s=frames_per_s,
         decoder=info.decoder,
@@ -288,7 +292,7 @@ def path_text(path: Path) -> str:
 
 def unchanged(path: Path, store: Store, ids: Mapping[str, str]) -> VideoOutcome:
     """The outcome of a video whose analysis is in the results already; it becomes the one that the views show."""
-    store.show(ids["video_id"], ids["analysis_id"], path_text(path))
+    known_path = store.show(ids["video_id"], ids["analysis_id"], path_text(path))
     sizes = store.table_rows(ids["video_id"], ids["analysis_id"])
     return VideoOutcome(
         path=path,
@@ -298,6 +302,7 @@ def unchanged(path: Path, store: Store, ids: Mapping[str, str]) -> VideoOutcome:
         n_frames=sizes["frames"],
         n_faces=sizes["faces"],
         n_tracks=sizes["tracks"],
+        same_as=known_path if known_path != path_text(path) else "",
     )
 
 

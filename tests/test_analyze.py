@@ -140,7 +140,8 @@ def test_a_failed_overwrite_leaves_the_good_analysis(face_clip, tmp_path, monkey
     monkeypatch.setattr("flows.video_job.observe_segments", broken)
     with pytest.raises(VideoFailed, match="Input/output error"):
         analyze(face_clip, tmp_path / "out", overwrite=True)
-    assert rows(tmp_path / "out", "SELECT status FROM videos") == [("failed",)]  # the latest word on the file
+    ((status, error),) = rows(tmp_path / "out", "SELECT status, error FROM videos")
+    assert (status, error) == ("done", "a later run failed: [Errno 5] Input/output error")
     assert rows(tmp_path / "out", "SELECT count(*) FROM frames") == [(50,)]
 
 
@@ -374,7 +375,7 @@ def test_without_a_server_a_good_run_is_quiet(face_clip, tmp_path):
     )
     assert run.returncode == 0, run.stderr
     out = tmp_path / "out"
-    assert run.stderr.splitlines() == [f"1 videos and pictures to go through, results in {out}", f"done {face_clip}"]
+    assert run.stderr.splitlines() == [f"1 file to go through, results in {out}", f"done {face_clip}"]
 
 
 def test_the_flow_can_be_called_from_python(face_clip, tmp_path, server):

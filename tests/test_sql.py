@@ -91,7 +91,7 @@ def test_a_failure_shows_until_there_is_newer_word(store):
     store.commit_analysis(row(analysis=2), timeline())
     assert ask(store, "SELECT status, error FROM videos") == [("done", None)]
     store.commit_failure(row(analysis=3), "out of memory")
-    assert ask(store, "SELECT status, error FROM videos") == [("failed", "out of memory")]
+    assert ask(store, "SELECT status, error FROM videos") == [("done", "a later run failed: out of memory")]
     assert ask(store, "SELECT count(*) FROM faces") == [(10,)]  # what was found before is still there
 
 

@@ -77,7 +77,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
         reason = "a playlist or a description of a stream, or no video at all: give the video files themselves"
         raise VideoReadError(path, reason) from error
     except av.FFmpegError as error:
-        reason = f"not a video, or cut off before its index was written ({error.strerror}): copy it again"
+        reason = f"not a video, or cut off before its index was written ({error.strerror}): if it is one, copy it again"
         raise VideoReadError(path, reason) from error
     with container:
         yield container
