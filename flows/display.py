@@ -1,6 +1,7 @@
 """What a run looks like in a terminal: bars while it works, tables when it is done."""
 
 import shlex
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -73,6 +74,7 @@ class RunDisplay:
         self.folder = self.bars.add_task("loading models, starting Prefect", total=n_videos, unit="videos", rate="")
         self.videos: dict[Path, _VideoBar] = {}
         self.n_frames = 0
+        self.one_at_a_time = threading.Lock()
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -84,11 +86,12 @@ class RunDisplay:
         self.bars.stop()
 
     def show(self, event: Event) -> None:
-        """Take in one event."""
-        if isinstance(event, VideoProgress):
-            self._advance(event)
-        else:
-            self._end(event)
+        """Take in one event; videos under way report from threads of their own."""
+        with self.one_at_a_time:
+            if isinstance(event, VideoProgress):
+                self._advance(event)
+            else:
+                self._end(event)
 
     def _advance(self, event: VideoProgress) -> None:
         now_s = time.monotonic()
