@@ -1,0 +1,115 @@
+"""`fervid analyze`: videos and pictures into a results folder."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.console import (
+    DONE,
+    FIELD_OF_OPTION,
+    SOME_FAILED,
+    Device,
+    console,
+    errors,
+    fatal_errors,
+    stop_on_interrupt,
+    usage_checked,
+)
+from flows.display import RunDisplay, print_plan, print_summary
+from flows.prefect_server import prefect_server, without_console_log
+
+if TYPE_CHECKING:
+    from flows.settings import AnalyzeSettings
+
+
+class Detector(StrEnum):
+    """Which network finds faces."""
+
+    auto = "auto"
+    compact = "compact"
+    retinaface = "retinaface"
+
+
+class Decoder(StrEnum):
+    """Which library reads videos."""
+
+    auto = "auto"
+    decord = "decord"
+    pyav = "pyav"
+
+
+def analyze(
+    context: typer.Context,
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Videos, pictures, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="The results folder; made if it is not there.")],
+    fps: Annotated[float | None, typer.Option(help="Look at this many frames per second (default: all).")] = None,
+    start: Annotated[float | None, typer.Option(metavar="S", help="Begin at this second of each video.")] = None,
+    end: Annotated[float | None, typer.Option(metavar="S", help="Stop before this second of each video.")] = None,
+    recursive: Annotated[bool, typer.Option(help="Look into folders in folders.")] = True,
+    pattern: Annotated[str, typer.Option(metavar="GLOB", help="Of a folder, only files whose name fits.")] = "*",
+    detector: Annotated[Detector, typer.Option(help="What finds faces.")] = Detector.auto,
+    model: Annotated[str, typer.Option(metavar="NAME", help="What reads emotions: a name or a folder.")] = "default",
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    decoder: Annotated[Decoder, typer.Option(help="What reads videos.")] = Decoder.auto,
+    batch_size: Annotated[int, typer.Option(min=1, help="At most this many frames at a time.")] = 32,
+    min_face: Annotated[float, typer.Option(metavar="PX", min=0, help="Leave out smaller faces.")] = 12.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Analyse again what is done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+) -> None:
+    """Analyse videos and pictures into a results folder; what is done already is left alone."""
+    from flows.inputs import find_videos
+    from flows.settings import EngineSettings
+
+    settings = settings_given(context)
+    usage_checked(EngineSettings)  # read once the flow is imported, where it is too late for a word
+    with fatal_errors():
+        videos = find_videos(inputs, recursive=recursive, pattern=pattern)
+        files = "1 file" if len(videos) == 1 else f"{len(videos)} files"
+        errors.print(f"{files} to go through, results in {out}", highlight=False, markup=False, soft_wrap=True)
+        if dry_run:
+            from flows.video_job import plan_videos
+
+            plans = plan_videos(videos, out, settings)
+            if as_json:
+                print(json.dumps([plan.as_json() for plan in plans], indent=2))
+            else:
+                print_plan(console, plans, out)
+            return
+        display = RunDisplay(errors, len(videos))
+        without_console_log()
+        with display, prefect_server() as wait_for_server, stop_on_interrupt():
+            from flows.analyze import run_analyze
+            from flows.progress import progress
+            from flows.video_job import load_models
+
+            progress.listen(display.show)
+            load_models(settings)
+            wait_for_server()
+            progress.check()
+            summary = run_analyze(inputs, out, recursive, pattern, settings)
+        if as_json:
+            print(json.dumps(summary.as_json(), indent=2))
+        else:
+            print_summary(console, summary, load_models(settings).describe())
+    raise typer.Exit(SOME_FAILED if summary.failures else DONE)
+
+
+def settings_given(context: typer.Context) -> "AnalyzeSettings":
+    """Settings from the command line, else the environment, else the defaults.
+
+    Raises:
+        typer.BadParameter: if a value is out of its bounds.
+    """
+    from flows.settings import AnalyzeSettings
+
+    given = {
+        FIELD_OF_OPTION.get(name, name): value
+        for name, value in context.params.items()
+        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+    }
+    given = {name: value for name, value in given.items() if name in AnalyzeSettings.model_fields}
+    return usage_checked(AnalyzeSettings, **given)

@@ -1,0 +1,113 @@
+"""What every command shares: where it prints, its exit codes, and how what goes wrong becomes one line."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+DONE, FATAL, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+
+# Options that the settings hold under a name with its unit.
+FIELD_OF_OPTION = {"start": "start_s", "end": "end_s", "min_face": "min_face_px"}
+WIDE = 200  # what is not a terminal (a file, a pipe) has room
+T = TypeVar("T")
+console = Console(width=None if sys.stdout.isatty() else WIDE)
+errors = Console(stderr=True)
+
+Results = Annotated[Path, typer.Argument(help="A results folder, as `--out` of `fervid analyze` made it.")]
+
+
+class Device(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+def usage_checked(make: Callable[..., T], **values: Any) -> T:
+    """`make(**values)`, a wrong value being the user's: exit code 2 and what is allowed."""
+    try:
+        return make(**values)
+    except ValueError as error:  # pydantic's ValidationError is one
+        problems: list[Any] = error.errors() if hasattr(error, "errors") else [{"loc": (), "msg": str(error)}]
+        reasons = [
+            ": ".join([*map(option_of, problem["loc"]), problem["msg"].removeprefix("Value error, ")])
+            for problem in problems
+        ]
+        raise typer.BadParameter("; ".join(reasons)) from error
+
+
+def option_of(field: str) -> str:
+    """The option and the variable that set a field of the settings; some have the variable alone."""
+    if field in ("segment_s", "workers"):
+        return f"FERVID_{field.upper()}"
+    name = next((option for option, of in FIELD_OF_OPTION.items() if of == field), field)
+    return f"--{name.replace('_', '-')} or FERVID_{field.upper()}"
+
+
+@contextlib.contextmanager
+def stop_on_interrupt() -> Iterator[None]:
+    """Let the first Ctrl-C (or the signal of a scheduler) ask the run to stop in order; a second ends it at once."""
+    from flows.progress import progress
+
+    def ask(signum: int, frame: object) -> None:
+        if progress.stop_requested.is_set():
+            raise KeyboardInterrupt
+        progress.stop_requested.set()
+        errors.print("stopping in order; Ctrl-C again stops at once")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def fatal_errors(way_on: str = "run the same command again to go on") -> Iterator[None]:
+    """Turn what can go wrong in the world into one line and exit code 1."""
+    from flows.progress import Stopped
+
+    try:
+        yield
+    except (Stopped, KeyboardInterrupt):
+        errors.print(f"stopped. What is finished is kept: {way_on}")
+        raise typer.Exit(INTERRUPTED) from None
+    except (typer.Exit, typer.BadParameter):
+        raise
+    except OSError as error:
+        fail(
+            f"{error.filename}: {error.strerror}: check the path and its permissions" if error.filename else str(error),
+            error,
+        )
+    except Exception as error:
+        # The modules that raise these take seconds to import; those that did raise are loaded.
+        from flows.errors import EXPECTED
+
+        if not isinstance(error, EXPECTED):
+            raise
+        fail(str(error), error)
+
+
+def fail(reason: str, error: Exception | None = None) -> NoReturn:
+    """Say what is wrong and end with exit code 1."""
+    errors.print(f"[red]error[/red] {escape(reason)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(FATAL) from error
