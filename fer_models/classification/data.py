@@ -1,4 +1,4 @@
-"""FER-2013 with the FER+ votes: the images, their labels, and the augmentation of training batches."""
+"""FER-2013 with the FER+ votes: the images and their labels."""
 
 import hashlib
 import io
@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from fer_models.labels import EMOTIONS
 
@@ -73,45 +72,3 @@ def fingerprint(images: FaceImages) -> str:
     digest = hashlib.sha256(images.pixels.numpy().tobytes())
     digest.update(images.label.numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Vary a batch of normalised crops (n, 1, h, w) as cameras and detectors vary them.
-
-    Mirror half of them; turn by up to 15°, scale by up to 15 %, shift by up to 8 %; change contrast by up to 25 % and
-    brightness by up to 0.2; blank a rectangle in a quarter (random erasing, Zhong et al. 2020, arXiv:1708.04896).
-    """
-    n, _, h, w = pixels.shape
-
-    def uniform(low: float, high: float) -> Tensor:
-        # Drawn on the CPU, so that a seed means the same on every device.
-        return (torch.rand(n, generator=generator) * (high - low) + low).to(pixels.device)
-
-    angle = torch.deg2rad(uniform(-15, 15))
-    scale = uniform(0.85, 1.15)
-    mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
-    cos, sin = angle.cos() * scale, angle.sin() * scale
-    affine = torch.stack(
-        [
-            torch.stack([cos * mirror, -sin, uniform(-0.16, 0.16)], dim=1),
-            torch.stack([sin * mirror, cos, uniform(-0.16, 0.16)], dim=1),
-        ],
-        dim=1,
-    )
-    grid = F.affine_grid(affine, [n, 1, h, w], align_corners=False)
-    varied = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    contrast, brightness = uniform(0.75, 1.25)[:, None, None, None], uniform(-0.2, 0.2)[:, None, None, None]
-    return erase_rectangles(varied * contrast + brightness, generator)
-
-
-def erase_rectangles(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Set a rectangle of 4 to 25 % of the area to zero (the mean grey) in a quarter of the crops (n, 1, h, w)."""
-    n, _, h, w = pixels.shape
-    side = torch.rand(n, 2, generator=generator) * 0.3 + 0.2  # of height and width
-    centre = torch.rand(n, 2, generator=generator)
-    side[torch.rand(n, generator=generator) < 0.75] = 0
-    y, x = (torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w
-    inside_y = (y[None] - centre[:, :1]).abs() < side[:, :1] / 2
-    inside_x = (x[None] - centre[:, 1:]).abs() < side[:, 1:] / 2
-    inside = inside_y[:, :, None] & inside_x[:, None, :]
-    return pixels.masked_fill(inside[:, None].to(pixels.device), 0.0)

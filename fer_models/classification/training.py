@@ -2,24 +2,26 @@
 
 import dataclasses
 import logging
+import math
 import platform
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 
-from fer_models.classification.architectures import ARCHITECTURES, build_network, count_parameters
-from fer_models.classification.data import FaceImages, augment, fingerprint, read_fer2013
+from fer_models.classification.architectures import build_network, count_parameters
+from fer_models.classification.augmentation import STRENGTHS, augment, mix_up
+from fer_models.classification.data import FaceImages, fingerprint, read_fer2013
 from fer_models.classification.evaluation import fit_temperature, logits_of, measure
+from fer_models.classification.recipes import Recipe
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.labels import EMOTIONS
 from fer_models.weights import ModelCard, save_model_folder
@@ -27,32 +29,6 @@ from fer_models.weights import ModelCard, save_model_folder
 MEAN, STD = 0.5, 0.25  # close to FER-2013's own 0.51 and 0.26
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a classifier is trained: SGD with Nesterov momentum, one epoch of warm-up, then half a cosine to zero."""
-
-    architecture: str = "se_resnet"
-    epochs: int = 60
-    batch_size: int = 128
-    learning_rate: float = 0.1
-    weight_decay: float = 5e-4
-    label_smoothing: float = 0.1
-    labels: str = "hard"  # "hard": the data set's labels; "votes": the annotators' shares
-    augment: str = "standard"  # or "none"
-    ema_decay: float = 0.999
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2:
-            raise ValueError(f"epochs must be at least 1 and batch_size at least 2: {self.epochs}, {self.batch_size}")
-        if self.architecture not in ARCHITECTURES:
-            raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}; got {self.architecture!r}")
-        if self.labels not in ("hard", "votes"):
-            raise ValueError(f"labels must be hard or votes; got {self.labels!r}")
-        if self.augment not in ("none", "standard"):
-            raise ValueError(f"augment must be none or standard; got {self.augment!r}")
 
 
 class EpochShuffle(Sampler[list[int]]):
@@ -76,13 +52,14 @@ class EpochShuffle(Sampler[list[int]]):
 
 
 class EmotionTrainer(lightning.LightningModule):
-    """Trains one network by one recipe; `targets` are rows of class shares, hard labels being one-hot."""
+    """Trains one network by one recipe; targets are rows of class shares, a set of seven for each head."""
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int) -> None:
         super().__init__()
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
-        self.network = build_network(recipe.architecture)
+        self.heads = ("hard", "votes") if recipe.labels == "both" else (recipe.labels,)
+        self.network = build_network(recipe.architecture, {"outputs": len(EMOTIONS) * len(self.heads)})
         self.generator = torch.Generator()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -92,46 +69,73 @@ class EmotionTrainer(lightning.LightningModule):
         self.generator.manual_seed(seed)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Cross entropy of one augmented batch: pixels (n, 48, 48) uint8, targets (n, 7)."""
-        pixels, targets = batch
-        crops = normalise(pixels)
-        if self.recipe.augment == "standard":
-            crops = augment(crops, self.generator)
-        loss = F.cross_entropy(
-            self.network(crops.contiguous(memory_format=torch.channels_last)),
-            targets,
-            label_smoothing=self.recipe.label_smoothing,
-        )
+        """Cross entropy of one augmented batch: pixels (n, h, w) uint8, targets (n, 7 x heads)."""
+        recipe, (pixels, targets) = self.recipe, batch
+        done = self.current_epoch / recipe.epochs
+        size_px = recipe.small_size_px if done < recipe.small_share else recipe.input_size_px
+        if recipe.augment == "none":
+            crops = resize(normalise(pixels), size_px)
+        else:
+            crops = augment(normalise(pixels), self.generator, size_px, STRENGTHS[recipe.augment])
+        if recipe.mixup and done < recipe.mixup_share:
+            crops, targets = mix_up(crops, targets, recipe.mixup, self.generator)
+        logits = self.network(crops.contiguous(memory_format=torch.channels_last))
+        n = len(EMOTIONS)
+        losses = [
+            F.cross_entropy(
+                head_logits, head_targets, label_smoothing=recipe.label_smoothing if head == "hard" else 0.0
+            )
+            for head, head_logits, head_targets in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True)
+        ]
+        loss = torch.stack(losses).mean()
         self.log("train_loss", loss, on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Loss and accuracy on PublicTest, with the averaged weights."""
-        pixels, label = batch
-        logits = self.network(normalise(pixels).contiguous(memory_format=torch.channels_last))
-        self.log("public_loss", F.cross_entropy(logits, label))
-        self.log("public_accuracy", (logits.argmax(dim=1) == label).float().mean())
+        """Loss and accuracy of each head on PublicTest, with the averaged weights."""
+        pixels, targets = batch
+        crops = resize(normalise(pixels), self.recipe.input_size_px)
+        logits = self.network(crops.contiguous(memory_format=torch.channels_last))
+        n = len(EMOTIONS)
+        right = []
+        for head, said, target in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True):
+            right.append((said.argmax(dim=1) == target.argmax(dim=1)).float().mean())
+            self.log(f"public_loss_{head}", F.cross_entropy(said, target))
+            self.log(f"public_accuracy_{head}", right[-1])
+        self.log("public_accuracy", torch.stack(right).mean())
 
     def configure_optimizers(self) -> Any:
-        """SGD whose rate rises for one epoch, then falls along a cosine to zero."""
+        """SGD whose rate rises for one epoch, then falls along a cosine to zero; or Adam."""
+        recipe = self.recipe
+        if recipe.optimizer == "adam":
+            return torch.optim.Adam(self.parameters(), lr=recipe.learning_rate)
         optimizer = torch.optim.SGD(
             self.parameters(),
-            lr=self.recipe.learning_rate,
+            lr=recipe.learning_rate,
             momentum=0.9,
             nesterov=True,
-            weight_decay=self.recipe.weight_decay,
+            weight_decay=recipe.weight_decay,
         )
         warm_up = self.steps_per_epoch
-        total = self.recipe.epochs * self.steps_per_epoch
+        total = recipe.epochs * self.steps_per_epoch
 
         def factor(step: int) -> float:
             if step < warm_up:
                 return (step + 1) / warm_up
             progress = (step - warm_up) / max(total - warm_up, 1)
-            return 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * progress))))
+            return 0.5 * (1 + math.cos(math.pi * progress))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """An exponential moving average over weights that follows faster at first, so that it soon forgets the start."""
+
+    def average(averaged: Tensor, current: Tensor, n_averaged: Tensor | int) -> Tensor:
+        return averaged + (current - averaged) * max(1 - decay, 10 / (10 + int(n_averaged)))
+
+    return average
 
 
 class EpochLog(Callback):
@@ -155,9 +159,17 @@ def normalise(pixels: Tensor) -> Tensor:
     return (pixels[:, None].float() / 255 - MEAN) / STD
 
 
+def resize(crops: Tensor, size_px: int) -> Tensor:
+    """(n, c, h, w) to (n, c, size_px, size_px), without aliasing."""
+    if crops.shape[2:] == (size_px, size_px):
+        return crops
+    return F.interpolate(crops, size=(size_px, size_px), mode="bilinear", antialias=True)
+
+
 def targets_of(images: FaceImages, labels: str) -> Tensor:
-    """What the network is to say for each image: (n, 7) float32."""
-    return images.votes if labels == "votes" else F.one_hot(images.label, len(EMOTIONS)).float()
+    """What the network is to say for each image: (n, 7) float32, or (n, 14) for both kinds of labels."""
+    hard = F.one_hot(images.label, len(EMOTIONS)).float()
+    return {"hard": hard, "votes": images.votes, "both": torch.cat([hard, images.votes], dim=1)}[labels]
 
 
 def train_classifier(
@@ -205,11 +217,12 @@ def train_classifier(
     module.network.to(memory_format=torch.channels_last)
     best = ModelCheckpoint(checkpoints, "best", monitor="public_accuracy", mode="max", enable_version_counter=False)
     every = ModelCheckpoint(checkpoints, last.stem, enable_version_counter=False)  # without a monitor: the newest
+    averaging = [WeightAveraging(avg_fn=moving_average(recipe.ema_decay))] if recipe.ema_decay else []
     trainer = lightning.Trainer(
         accelerator="gpu" if target_device.type == "cuda" else "cpu",
         precision="bf16-mixed" if bf16 else "32-true",
         max_epochs=recipe.epochs,
-        callbacks=[EMAWeightAveraging(decay=recipe.ema_decay), best, every, EpochLog()],
+        callbacks=[*averaging, best, every, EpochLog()],
         logger=CSVLogger(out, name="", version="log"),
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -217,7 +230,9 @@ def train_classifier(
     trainer.fit(
         module,
         loader(training.pixels, targets_of(training, recipe.labels), batches),
-        loader(public.pixels, public.label, [r.tolist() for r in torch.arange(len(public)).split(512)]),
+        loader(
+            public.pixels, targets_of(public, recipe.labels), [r.tolist() for r in torch.arange(len(public)).split(512)]
+        ),
         ckpt_path=last if resume and last.exists() else None,
         weights_only=True,
     )
