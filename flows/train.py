@@ -7,7 +7,8 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from fer_models.classification.training import Recipe, train_classifier
+from fer_models.classification.recipes import Recipe
+from fer_models.classification.training import train_classifier
 from fer_models.weights import read_card, user_models_dir
 
 

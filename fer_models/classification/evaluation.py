@@ -53,6 +53,6 @@ def measure(logits: Tensor, images: FaceImages, temperature: float) -> dict[str,
             "macro_f1": multiclass_f1_score(predicted, images.label, n, average="macro"),
             "ece": multiclass_calibration_error(probabilities, images.label, n, n_bins=15),
             "ece_uncalibrated": multiclass_calibration_error(logits.softmax(dim=1), images.label, n, n_bins=15),
-            "agreement_with_votes": (predicted == images.votes.argmax(dim=1)).float().mean(),
+            "agreement_with_votes": (predicted == images.majority)[images.majority >= 0].float().mean(),
         }.items()
     }

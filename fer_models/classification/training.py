@@ -17,16 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 
-from fer_models.classification.architectures import build_network, count_parameters
+from fer_models.classification.architectures import architecture_options, build_network, count_parameters, l2_penalty
+from fer_models.classification.architectures.starting import start_from
 from fer_models.classification.augmentation import STRENGTHS, augment, mix_up
-from fer_models.classification.data import FaceImages, fingerprint, read_fer2013
+from fer_models.classification.data import MEAN, STD, DataError, FaceImages, fingerprint, read_data
 from fer_models.classification.evaluation import fit_temperature, logits_of, measure
 from fer_models.classification.recipes import Recipe
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.labels import EMOTIONS
 from fer_models.weights import ModelCard, save_model_folder
-
-MEAN, STD = 0.5, 0.25  # close to FER-2013's own 0.51 and 0.26
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +58,11 @@ class EmotionTrainer(lightning.LightningModule):
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
         self.heads = ("hard", "votes") if recipe.labels == "both" else (recipe.labels,)
-        self.network = build_network(recipe.architecture, {"outputs": len(EMOTIONS) * len(self.heads)})
+        self.options = architecture_options(
+            recipe.architecture, input_size_px=recipe.input_size_px, outputs=len(EMOTIONS) * len(self.heads)
+        )
+        self.network = build_network(recipe.architecture, self.options)
+        start_from(self.network, recipe.architecture, recipe.init)
         self.generator = torch.Generator()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -87,7 +90,7 @@ class EmotionTrainer(lightning.LightningModule):
             )
             for head, head_logits, head_targets in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True)
         ]
-        loss = torch.stack(losses).mean()
+        loss = torch.stack(losses).mean() + recipe.l2 * l2_penalty(self.network)
         self.log("train_loss", loss, on_step=False, on_epoch=True)
         return loss
 
@@ -167,9 +170,17 @@ def resize(crops: Tensor, size_px: int) -> Tensor:
 
 
 def targets_of(images: FaceImages, labels: str) -> Tensor:
-    """What the network is to say for each image: (n, 7) float32, or (n, 14) for both kinds of labels."""
+    """What the network is to say for each image: (n, 7) float32, or (n, 14) for both kinds of labels.
+
+    Raises:
+        DataError: if there are no votes.
+    """
     hard = F.one_hot(images.label, len(EMOTIONS)).float()
-    return {"hard": hard, "votes": images.votes, "both": torch.cat([hard, images.votes], dim=1)}[labels]
+    if labels == "hard":
+        return hard
+    if images.votes is None:
+        raise DataError(f"these data hold no votes, which labels={labels!r} needs: use labels='hard', or FER+ votes")
+    return {"votes": images.votes, "both": torch.cat([hard, images.votes], dim=1)}[labels]
 
 
 def train_classifier(
@@ -203,7 +214,7 @@ def train_classifier(
         DataError: if the data cannot be used.
     """
     started_s = time.monotonic()
-    splits = read_fer2013(data)
+    splits = read_data(data).splits
     training, public = splits["Training"], splits["PublicTest"]
     checkpoints = out / "checkpoints"
     last = checkpoints / "last.ckpt"
@@ -242,6 +253,7 @@ def train_classifier(
         name=name,
         task="emotion",
         architecture=recipe.architecture,
+        architecture_options=module.options,
         classes=EMOTIONS,
         input_size_px=48,
         input_channels=1,
