@@ -129,7 +129,7 @@ def draw_faces(images: FaceImages, scores: Tensor, path: Path) -> None:
             if place < len(rows):
                 row = rows[place]
                 said = EMOTIONS[int(scores[row].argmax())]
-                face.imshow(images.pixels[row], cmap="gray", vmin=0, vmax=255)
+                face.imshow(images.pixels[row].numpy(), cmap="gray", vmin=0, vmax=255)
                 face.set_title(emotion, fontsize=8, color="black" if said == emotion else "red")
                 bars.bar(range(len(EMOTIONS)), scores[row].numpy(), color=list(EMOTION_COLOURS.values()))
                 bars.set_ylim(0, 1)
