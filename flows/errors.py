@@ -1,7 +1,9 @@
 """Everything that can go wrong in the world, as opposed to in the code: told in a line, without a traceback."""
 
+from analytics.exports import ExportError
 from analytics.sql import QueryError
 from analytics.store import StoreError
+from analytics.videos import UnknownVideoError
 from fer_models.classification.data import DataError
 from fer_models.detection.data import FaceDataError
 from fer_models.device import DeviceError
@@ -15,11 +17,13 @@ EXPECTED = (
     DataError,
     DemoError,
     DeviceError,
+    ExportError,
     FaceDataError,
     InputError,
     PrefectServerError,
     QueryError,
     StoreError,
+    UnknownVideoError,
     VideoReadError,
     WeightsError,
 )
