@@ -12,6 +12,7 @@ from fer_models.weights import WeightsError
 from flows.demo import DemoError
 from flows.inputs import InputError
 from flows.prefect_server import PrefectServerError
+from flows.render import RenderError
 
 EXPECTED = (
     DataError,
@@ -22,6 +23,7 @@ EXPECTED = (
     InputError,
     PrefectServerError,
     QueryError,
+    RenderError,
     StoreError,
     UnknownVideoError,
     VideoReadError,
