@@ -6,6 +6,7 @@ from flows.commands.analyze import analyze
 from flows.commands.export import export
 from flows.commands.machine import demo, doctor
 from flows.commands.models import models_app
+from flows.commands.purge import purge
 from flows.commands.render import render
 from flows.commands.results import dashboard, query
 from flows.commands.train import train, train_detector
@@ -23,6 +24,7 @@ for command in (
     query,
     export,
     render,
+    purge,
     dashboard,
     doctor,
     demo,

@@ -123,8 +123,9 @@ def _sound(container: av.container.InputContainer, tracks: dict[int, AudioStream
     """The packets of all sound, copied where MP4 takes them, else encoded anew; up to where the file is broken."""
     if not tracks:
         return
+    packets: Iterator[av.Packet[AudioStream]] = read_packets(container, *container.streams.audio)
     try:
-        for packet in read_packets(container, *container.streams.audio):
+        for packet in packets:
             track = tracks[packet.stream.index]
             if _is_copied(packet.stream):
                 if packet.dts is not None:  # the last one, empty, flushes a decoder
