@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+ROUNDING_S = 1e-3  # containers round times by up to this
+
 
 @dataclass(frozen=True)
 class CoverConfig:
@@ -84,7 +86,8 @@ def boxes_to_cover(
         The boxes, and of each frame `(n,)` whether it is too far from any that was looked at: hide it as a whole.
     """
     looked_s = pts_s[looked_at]
-    hold_s = max(config.hold_s, float(np.median(np.diff(looked_s))) if len(looked_s) > 1 else 0.0)
+    step_s = float(np.median(np.diff(looked_s))) if len(looked_s) > 1 else 0.0
+    hold_s = max(config.hold_s, step_s) + ROUNDING_S
     follower, leader = _follower(frame, track), np.full(len(frame), -1)
     leader[follower[follower >= 0]] = np.flatnonzero(follower >= 0)
     seen_s = pts_s[frame]

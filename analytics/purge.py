@@ -1,8 +1,8 @@
 """Removing videos from a results folder for good: rows, observations, failures and whatever else is kept of them.
 
 Everything that is kept of a video lies in folders named `video_id=…`, one in each table. That in `videos` is moved away
-first, so that from one moment to the next no reader finds the video; then the others; then all of it is deleted where it
-was moved to. A purge that is cut short is finished by the next one, from what it finds there.
+first, so that from one moment to the next no reader finds the video; then the others; then all of it is deleted where
+it was moved to. A purge that is cut short is finished by the next one, from what it finds there.
 """
 
 import shutil

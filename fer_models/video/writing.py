@@ -13,6 +13,7 @@ import av
 import av.container
 import numpy as np
 from av.audio.stream import AudioStream
+from av.codec import Codec
 from av.video.reformatter import Colorspace
 
 from fer_models.video.container import VideoReadError, open_container, read_packets
@@ -22,9 +23,7 @@ logger = logging.getLogger(__name__)
 
 _TIME_BASE = Fraction(1, 90_000)  # fine enough for any frame rate
 _BT709 = 1  # as FFmpeg numbers colour spaces
-_SOUND_IN_MP4 = frozenset(
-    {"aac", "ac3", "alac", "eac3", "mp3", "opus"}
-)  # what players take there; the rest becomes AAC
+_SOUND_IN_MP4 = frozenset({"aac", "ac3", "alac", "eac3", "mp3", "opus"})  # what players take; the rest becomes AAC
 _OPTIONS = {"crf": "20", "preset": "veryfast"}
 
 
@@ -43,9 +42,11 @@ def write_video(target: Path, pictures: Iterable[tuple[np.ndarray, float]], sour
     """
     with (
         open_container(source.path) as original,
-        av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as container,
+        av.open(str(target), "w", format="mp4", container_options={"movflags": "+faststart"}) as container,
     ):
-        tracks = {stream.index: _add_sound(container, stream) for stream in original.streams.audio}
+        # Some phones add sound that nobody but their maker can decode; it comes beside a track that all can.
+        heard = [stream for stream in original.streams.audio if stream.codec_context is not None]
+        tracks = {stream.index: _add_sound(container, stream) for stream in heard}
         video = _encoded(container, pictures, source, _pixel_shape(original, source))
         streams: list[Iterator[av.Packet[Any]]] = [video, _sound(original, tracks)]
         for packet in heapq.merge(*streams, key=_time_s):
@@ -116,14 +117,16 @@ def _pixel_shape(container: av.container.InputContainer, source: VideoInfo) -> F
 def _add_sound(container: av.container.OutputContainer, stream: AudioStream) -> AudioStream:
     if _is_copied(stream):
         return container.add_stream_from_template(stream)
-    return container.add_stream("aac", rate=stream.rate, layout=stream.layout)
+    rate = stream.rate if stream.rate in (Codec("aac", "w").audio_rates or ()) else 48_000
+    return container.add_stream("aac", rate=rate, layout="mono" if stream.channels == 1 else "stereo")
 
 
 def _sound(container: av.container.InputContainer, tracks: dict[int, AudioStream]) -> Iterator[av.Packet[AudioStream]]:
     """The packets of all sound, copied where MP4 takes them, else encoded anew; up to where the file is broken."""
     if not tracks:
         return
-    packets: Iterator[av.Packet[AudioStream]] = read_packets(container, *container.streams.audio)
+    heard = [stream for stream in container.streams.audio if stream.index in tracks]
+    packets: Iterator[av.Packet[AudioStream]] = read_packets(container, *heard)
     try:
         for packet in packets:
             track = tracks[packet.stream.index]
@@ -136,7 +139,7 @@ def _sound(container: av.container.InputContainer, tracks: dict[int, AudioStream
                 yield from track.encode(frame)
     except av.FFmpegError as error:
         logger.warning("%s: no sound from here on (%s)", container.name, error.strerror)
-    for stream in container.streams.audio:
+    for stream in heard:
         if not _is_copied(stream):
             yield from tracks[stream.index].encode(None)
 
