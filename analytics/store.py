@@ -108,7 +108,7 @@ class Store:
             if self.root.is_dir() and any(not entry.name.startswith(".") for entry in self.root.iterdir()):
                 raise StoreError(f"{self.root}: neither empty nor a results folder: give a new or an empty folder")
             content = json.dumps({"format_version": FORMAT_VERSION})
-            _write_whole(marker, lambda part: part.write_text(content + "\n", encoding="utf-8"))
+            write_whole(marker, lambda part: part.write_text(content + "\n", encoding="utf-8"))
         check_results(self.root)
 
     def missing_segments(self, video_id: str, observation_id: str, n_segments: int) -> list[int]:
@@ -259,11 +259,15 @@ def _write_table(path: Path, table: pa.Table, sort_by: tuple[str, ...] = ()) -> 
         "use_dictionary": [leaf for leaf in kinds if leaf not in measured],
         "column_encoding": dict.fromkeys(measured, "BYTE_STREAM_SPLIT"),
     }
-    _write_whole(path, lambda part: pq.write_table(table, part, **options))
+    write_whole(path, lambda part: pq.write_table(table, part, **options))
 
 
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a name of our own that no glob sees, then rename it: readers see all of it or nothing."""
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a name of our own that no glob sees, then rename it: readers see all of it or nothing.
+
+    Raises:
+        StoreError: if the disk is full, or the folder cannot be written to.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

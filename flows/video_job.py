@@ -4,7 +4,6 @@ import contextlib
 import importlib.metadata
 import json
 import logging
-import os
 import platform
 import threading
 import time
@@ -23,6 +22,7 @@ from analytics.quality import QualityConfig
 from analytics.store import Store, StoreError, analysis_id, file_sha256, observation_id, unread_video_id, video_id
 from analytics.timeline import TimelineConfig, build_timeline
 from analytics.tracking import TrackerConfig
+from analytics.videos import path_text
 from fer_models.classification.classifier import EmotionClassifier, load_classifier
 from fer_models.detection import FaceDetector, load_detector
 from fer_models.device import DeviceError
@@ -283,11 +283,6 @@ def observe_missing(
         for index, seen in zip(missing, observations, strict=True):
             store.write_segment(ids["video_id"], ids["observation_id"], index, observations_table(**vars(seen)))
     return n_missing
-
-
-def path_text(path: Path) -> str:
-    """The absolute path as text that any table can hold, whatever bytes are in it."""
-    return os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
 
 
 def unchanged(path: Path, store: Store, ids: Mapping[str, str]) -> VideoOutcome:
