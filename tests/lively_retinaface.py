@@ -1,5 +1,6 @@
 """RetinaFace with random weights that are lively enough to find "faces": for tests of what lies around the network."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,10 +29,18 @@ def lively_weights(seed: int = 0) -> dict[str, Tensor]:
         if name.endswith(("bbox_pred", "landmark_pred")):
             nn.init.normal_(module.weight, std=0.015, generator=generator)
         if name.endswith("cls_score"):
-            nn.init.normal_(module.weight, std=0.06, generator=generator)
-            module.bias = nn.Parameter(torch.tensor([1.0, 1.0, -1.0, -1.0]))
-    noise = torch.rand((2, 6, 8, 3), generator=generator).permute(0, 3, 1, 2)
+            nn.init.normal_(module.weight, std=0.04, generator=generator)
+            module.bias = nn.Parameter(torch.tensor([0.6, 0.6, -0.6, -0.6]))
+    noise = torch.rand((1, 6, 8, 3), generator=generator).permute(0, 3, 1, 2)
     with torch.no_grad():
-        pixels = nn.functional.interpolate(noise, (160, 192), mode="bicubic").clamp(0, 1) * 255
+        pixels = nn.functional.interpolate(noise, (96, 128), mode="bicubic").clamp(0, 1) * 255
         network.train()(pixels.permute(0, 2, 3, 1))
     return network.eval().state_dict()
+
+
+def picture(seed: int, height_px: int, width_px: int) -> np.ndarray:
+    """Soft blotches of colour, `(h, w, 3)` uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand((1, 3, max(2, height_px // 20), max(2, width_px // 20)), generator=generator)
+    pixels = nn.functional.interpolate(noise, (height_px, width_px), mode="bicubic")[0].clamp(0, 1) * 255
+    return pixels.permute(1, 2, 0).byte().numpy()

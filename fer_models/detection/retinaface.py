@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_models.batches import FaceBatch
+from fer_models.detection.resizing import resize
 from fer_models.detection.retinaface_network import STRIDES_PX, build_network, frames_of_sizes
 from fer_models.detection.suppression import nms_by_frame
 from fer_models.device import autocast_dtype
@@ -68,22 +69,6 @@ def flatten_outputs(outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     boxes = torch.cat([level.reshape(n, -1, 4) for level in outputs[1::3]], 1)
     landmarks = torch.cat([level.reshape(n, -1, 5, 2) for level in outputs[2::3]], 1)
     return scores.float(), boxes.float(), landmarks.float()
-
-
-def resize(image: Tensor, scale: float) -> Tensor:
-    """An `(h, w, 3)` uint8 image resized like the package does it, float32 with whole values.
-
-    Below half size every pixel counts, whereas the package skips some.
-    """
-    pixels = image.float()
-    if scale == 1:
-        return pixels
-    size = [max(1, round(side_px * scale)) for side_px in image.shape[:2]]
-    ops = torch.ops.aten
-    # `interpolate` takes a size or a scale. With the size alone the picture would be stretched by up to half a pixel.
-    operator = ops._upsample_bilinear2d_aa if scale < 0.5 else ops.upsample_bilinear2d
-    resized: Tensor = operator(pixels.permute(2, 0, 1)[None], size, False, scale, scale)[0]
-    return resized.permute(1, 2, 0).round()
 
 
 class RetinaFaceDetector:
