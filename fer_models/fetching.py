@@ -33,6 +33,7 @@ LICENCE_NOTE = (
     "InsightFace's RetinaFace (ResNet-50) as the package retina-face converted it. InsightFace makes its models "
     "available for non-commercial research purposes only: https://github.com/deepinsight/insightface#license"
 )
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # in the weights, but not learned
 TIMEOUT_S = 30.0  # without a byte
 BLOCK_BYTES = 2**20
 
@@ -154,7 +155,7 @@ def install_retinaface(file: BinaryIO, *, source: str) -> Path:
         architecture=RETINAFACE,
         std=1 / 255,
         score_threshold=SCORE_THRESHOLD,
-        parameters=sum(tensor.numel() for tensor in weights.values() if tensor.is_floating_point()),
+        parameters=sum(tensor.numel() for name, tensor in weights.items() if not name.endswith(BUFFERS)),
         data={"source": os.fsencode(source).decode("utf-8", "backslashreplace"), "source_sha256": source_sha256},
         versions={"retina-face": importlib.metadata.version("retina-face")},
         licence_note=LICENCE_NOTE,

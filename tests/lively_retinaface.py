@@ -1,11 +1,14 @@
 """RetinaFace with random weights that are lively enough to find "faces": for tests of what lies around the network."""
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 
-def lively_weights(seed: int = 0) -> dict[str, Tensor]:
+@cache
+def lively_weights() -> dict[str, Tensor]:
     """Weights of the package's network under which about one anchor in 300 is a face, differing from place to place.
 
     Batch norms get the statistics of noise, so that no layer's output dies out or explodes; the last layers give
@@ -13,7 +16,7 @@ def lively_weights(seed: int = 0) -> dict[str, Tensor]:
     """
     from retinaface.model.retinaface_pth_model import RetinaFace
 
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     with torch.device("meta"):
         network = RetinaFace()
     network.to_empty(device="cpu")
