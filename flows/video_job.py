@@ -25,16 +25,17 @@ from analytics.tracking import TrackerConfig
 from analytics.videos import path_text
 from fer_models.classification.classifier import EmotionClassifier, load_classifier
 from fer_models.detection import FaceDetector, load_detector
-from fer_models.device import DeviceError
+from fer_models.detection.retinaface_network import package_is_here
+from fer_models.device import DeviceError, choose_device
 from fer_models.observe import OBSERVE_VERSION, StageTimes, observe_segments
 from fer_models.video import VideoInfo, VideoReadError, check_readable, frames_to_sample, probe, split_segments
-from fer_models.weights import WeightsError
+from fer_models.weights import WeightsError, model_folders
 from flows.progress import Progress, Stopped, VideoProgress
 from flows.settings import AnalyzeSettings
 
 log = logging.getLogger(__name__)
 
-VERSIONED = ("fervid", "av", "decord", "numpy", "pyarrow", "torch", "torchvision")
+VERSIONED = ("fervid", "av", "decord", "numpy", "pyarrow", "retina-face", "torch", "torchvision")
 
 
 class VideoFailed(Exception):
@@ -57,7 +58,8 @@ class Models:
         """Which models these are, in a line."""
         precision = str(self.classifier.dtype).removeprefix("torch.")
         return (
-            f"detector {self.detector.name} ({self.detector_reason}), model {self.classifier.card.name}, "
+            f"detector {self.detector.name} ({self.detector_reason}) "
+            f"with frames of at most {self.detector.max_side_px} px, model {self.classifier.card.name}, "
             f"on {self.classifier.device.type} in {precision}"
         )
 
@@ -110,11 +112,18 @@ _loading = threading.Lock()
 
 
 @lru_cache(maxsize=1)
-def _load_models(detector: str, model: str, device: str) -> Models:
-    if detector == "retinaface":
-        raise WeightsError("retinaface: this version has no weights for it: choose --detector compact or auto")
-    reason = "the detector in the package" if detector == "auto" else "asked for"
-    return Models(load_detector("compact", device), reason, load_classifier(model, device))
+def _load_models(detector: str, detector_size_px: int | None, model: str, device: str) -> Models:
+    name, reason = choose_detector(detector, device)
+    return Models(load_detector(name, device, detector_size_px), reason, load_classifier(model, device))
+
+
+def choose_detector(asked: str, device: str) -> tuple[str, str]:
+    """The detector for "auto" or a name, and why it is that one."""
+    if asked != "auto":
+        return asked, "asked for"
+    if choose_device(device).type == "cuda" and "retinaface" in model_folders() and package_is_here():
+        return "retinaface", "its weights are here, and a GPU"
+    return "compact", "the detector in the package"
 
 
 def load_models(settings: AnalyzeSettings) -> Models:
@@ -125,7 +134,7 @@ def load_models(settings: AnalyzeSettings) -> Models:
         DeviceError: if the device is not there.
     """
     with _loading:
-        return _load_models(settings.detector, settings.model, settings.device)
+        return _load_models(settings.detector, settings.detector_size_px, settings.model, settings.device)
 
 
 def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress: Progress) -> VideoOutcome:
@@ -309,6 +318,8 @@ def observation_settings(settings: AnalyzeSettings, models: Models, decoder: str
         "decoder": decoder,
         "detector": models.detector.name,
         "detector_score_threshold": models.detector.score_threshold,
+        "detector_size_px": models.detector.max_side_px,
+        "detector_precision": str(models.detector.dtype).removeprefix("torch."),
         "model": models.classifier.card.name,
         "device": models.classifier.device.type,
         "precision": str(models.classifier.dtype).removeprefix("torch."),

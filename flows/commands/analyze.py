@@ -51,6 +51,9 @@ def analyze(
     recursive: Annotated[bool, typer.Option(help="Look into folders in folders.")] = True,
     pattern: Annotated[str, typer.Option(metavar="GLOB", help="Of a folder, only files whose name fits.")] = "*",
     detector: Annotated[Detector, typer.Option(help="What finds faces.")] = Detector.auto,
+    detector_size: Annotated[
+        int | None, typer.Option(metavar="PX", help="Look for faces in frames shrunk to this long side, if larger.")
+    ] = None,
     model: Annotated[str, typer.Option(metavar="NAME", help="What reads emotions: a name or a folder.")] = "default",
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
     decoder: Annotated[Decoder, typer.Option(help="What reads videos.")] = Decoder.auto,
