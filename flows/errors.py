@@ -3,6 +3,7 @@
 from analytics.sql import QueryError
 from analytics.store import StoreError
 from fer_models.classification.data import DataError
+from fer_models.classification.history import RunError
 from fer_models.detection.data import FaceDataError
 from fer_models.device import DeviceError
 from fer_models.video import VideoReadError
@@ -19,6 +20,7 @@ EXPECTED = (
     InputError,
     PrefectServerError,
     QueryError,
+    RunError,
     StoreError,
     VideoReadError,
     WeightsError,
