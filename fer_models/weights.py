@@ -149,7 +149,12 @@ def save_model_folder(folder: Path, weights: dict[str, Tensor], card: ModelCard)
         part.replace(folder / WEIGHTS_NAME)
     finally:
         part.unlink(missing_ok=True)
+    save_card(folder, card)
+    return card
+
+
+def save_card(folder: Path, card: ModelCard) -> None:
+    """Write a card into `folder`, whose weights are there."""
     part = folder / f".{CARD_NAME}.{os.getpid()}.part"
     part.write_text(json.dumps(card.as_json(), indent=2) + "\n", encoding="utf-8")
     part.replace(folder / CARD_NAME)
-    return card

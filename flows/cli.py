@@ -3,6 +3,7 @@
 import typer
 
 from flows.commands.analyze import analyze
+from flows.commands.compare import compare, evaluate
 from flows.commands.export import export
 from flows.commands.machine import demo, doctor
 from flows.commands.models import models_app
@@ -29,6 +30,8 @@ for command in (
     doctor,
     demo,
     train,
+    evaluate,
+    compare,
     train_detector,
 ):
     app.command()(command)

@@ -5,6 +5,7 @@ from analytics.sql import QueryError
 from analytics.store import StoreError
 from analytics.videos import UnknownVideoError
 from fer_models.classification.data import DataError
+from fer_models.classification.history import RunError
 from fer_models.detection.data import FaceDataError
 from fer_models.device import DeviceError
 from fer_models.video import VideoReadError
@@ -24,6 +25,7 @@ EXPECTED = (
     PrefectServerError,
     QueryError,
     RenderError,
+    RunError,
     StoreError,
     UnknownVideoError,
     VideoReadError,
