@@ -89,7 +89,12 @@ def find_meetings(
         found.append(np.stack([who[left], who[left + offset], place[left], overlap]))
     a, b, place, overlap = np.concatenate(found, axis=1)
     order = np.lexsort((place, b, a))
-    a, b, place, overlap = a[order].astype(np.int64), b[order].astype(np.int64), place[order].astype(int), overlap[order]
+    a, b, place, overlap = (
+        a[order].astype(np.int64),
+        b[order].astype(np.int64),
+        place[order].astype(int),
+        overlap[order],
+    )
     begins = np.ones(len(a), bool)
     begins[1:] = (np.diff(a) != 0) | (np.diff(b) != 0) | (np.diff(frame_s[place]) > ONE_MEETING_S)
     meeting = np.cumsum(begins) - 1

@@ -63,6 +63,11 @@ class Timeline:
     transitions: pa.Table
     identities: pa.Table  # rows of `schema.IDENTITIES`, for the next time
 
+    @property
+    def joined_by_look(self) -> bool | None:
+        """Whether signatures helped to tell who is who; None without faces."""
+        return self.identities["by_look"][0].as_py() if len(self.identities) else None
+
     def tables(self) -> dict[str, pa.Table]:
         """The tables by name."""
         return {name: getattr(self, name) for name in TIMELINE_TABLES}

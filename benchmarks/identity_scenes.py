@@ -122,7 +122,9 @@ def make_scene(
     walks, place = _plan(kind, pts_s, len(people), rng)
     pillar = _pillar(rng) if kind == "occlusion" else None
     grounds = [places[i] for i in rng.choice(len(places), 2, replace=False)]
-    light = 1 + rng.uniform(0.1, 0.3) * np.sin(np.linspace(0, math.pi * rng.uniform(1, 2), WIDTH_PX) + rng.uniform(0, 6))
+    light = 1 + rng.uniform(0.1, 0.3) * np.sin(
+        np.linspace(0, math.pi * rng.uniform(1, 2), WIDTH_PX) + rng.uniform(0, 6)
+    )
     false_hits = _FalseHits(rng, fps)
     misses = _Misses(rng, fps, len(walks))
     looks, faces, signatures, truth = [], [FaceBatch.empty()], [np.empty((0, 60), np.uint8)], []
@@ -261,7 +263,9 @@ def _draw(
         patch = person.pixels.transform(square, Image.Transform.AFFINE, back, Image.Resampling.BILINEAR)
         gain = 1 + 0.15 * math.sin(0.8 * t + 2 * walk.phase)
         alpha = patch.getchannel("A")
-        canvas.paste(patch.convert("RGB").point([min(255, round(v * gain)) for v in range(256)] * 3), (left, top), alpha)
+        canvas.paste(
+            patch.convert("RGB").point([min(255, round(v * gain)) for v in range(256)] * 3), (left, top), alpha
+        )
         owner.paste(j + 1, (left, top), alpha.point(SOLID))
         half_w, half_h = person.face_size_px[0] * scale * turn / 2, person.face_size_px[1] * scale / 2
         boxes[j] = x - half_w, y - half_h, x + half_w, y + half_h
@@ -318,9 +322,7 @@ class _FalseHits:
 LANDMARKS = np.array([(0.31, 0.42), (0.69, 0.42), (0.5, 0.62), (0.36, 0.78), (0.64, 0.78)])  # in shares of a box
 
 
-def _made_up(
-    boxes: np.ndarray, visible: np.ndarray, rng: np.random.Generator, false_hits: np.ndarray
-) -> FaceBatch:
+def _made_up(boxes: np.ndarray, visible: np.ndarray, rng: np.random.Generator, false_hits: np.ndarray) -> FaceBatch:
     """What a detector with ordinary faults would find."""
     seen = rng.random(len(boxes)) < np.clip((visible - 0.25) / 0.15, 0, 1)
     score = np.clip(0.95 - 0.6 * (1 - visible[seen]) + rng.normal(0, 0.05, seen.sum()), 0.12, 0.99)
@@ -329,7 +331,9 @@ def _made_up(
     size = (found[:, 2:] - found[:, :2]).repeat(2, axis=0).reshape(-1, 4)
     found = found + rng.normal(0, 0.04, found.shape) * size
     sides = found[:, 2:] - found[:, :2]
-    landmarks = found[:, None, :2] + LANDMARKS * sides[:, None] + rng.normal(0, 0.02, (len(found), 5, 2)) * sides[:, None]
+    landmarks = (
+        found[:, None, :2] + LANDMARKS * sides[:, None] + rng.normal(0, 0.02, (len(found), 5, 2)) * sides[:, None]
+    )
     order = rng.permutation(len(found))
     values = (found[order], landmarks[order], score[order])
     return FaceBatch(np.zeros(len(found), np.int64), *(v.astype(np.float32) for v in values))
