@@ -2,6 +2,7 @@
 
     fervid.json                                                      marks the folder as ours, with its format version
     observations/video_id=v…/observation_id=o…/segment-000000.parquet
+    observations/video_id=v…/observation_id=o…/identities-i….parquet    whose face is whose, so that signatures can go
     frames/video_id=v…/a….parquet                                    likewise faces, tracks, episodes, transitions
     videos/video_id=v…/a….parquet                                    written last: the word that an analysis is done
 
@@ -22,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analytics.schema import OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
+from analytics.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
 from analytics.timeline import TIMELINE_VERSION, Timeline
 
 FORMAT_VERSION = 1
@@ -69,6 +70,16 @@ def analysis_id(observation_id: str, settings: Mapping[str, Any]) -> str:
         settings: every setting of pass 2: `TimelineConfig.settings()`.
     """
     return _id("a", [observation_id, settings, TIMELINE_VERSION])
+
+
+def identities_id(observation_id: str, settings: Mapping[str, Any]) -> str:
+    """The id of whose face is whose: `i` and 16 hexadecimal digits.
+
+    Args:
+        observation_id: id of the observations.
+        settings: `TimelineConfig.identity_settings()`.
+    """
+    return _id("i", [observation_id, settings])
 
 
 def _id(letter: str, content: Any) -> str:
@@ -141,6 +152,31 @@ class Store:
             segments.append(segment)
         return pa.concat_tables(segments) if segments else OBSERVATIONS.empty_table()
 
+    def write_identities(self, video_id: str, observation_id: str, identities_id: str, identities: pa.Table) -> None:
+        """Keep whose face is whose (`Timeline.identities`) beside the observations.
+
+        Raises:
+            StoreError: if the disk is full.
+        """
+        _write_table(self._identities_path(video_id, observation_id, identities_id), conform(identities, IDENTITIES))
+
+    def read_identities(self, video_id: str, observation_id: str, identities_id: str) -> pa.Table | None:
+        """Whose face is whose, if that is known for these settings."""
+        return _read_whole(self._identities_path(video_id, observation_id, identities_id), IDENTITIES)
+
+    def drop_signatures(self, video_id: str, observation_id: str) -> None:
+        """Take the signatures out of all segments. Write the identities first: without looks they cannot be had again.
+
+        Raises:
+            StoreError: if the disk is full.
+        """
+        for path in sorted(self._observations_folder(video_id, observation_id).glob("segment-*.parquet")):
+            segment = _read_segment(path)
+            if segment is not None and segment["signature"].null_count < len(segment):
+                place = segment.schema.get_field_index("signature")
+                nothing = pa.nulls(len(segment), OBSERVATIONS.field(place).type)
+                _write_table(path, conform(segment.set_column(place, "signature", nothing), OBSERVATIONS))
+
     def is_done(self, video_id: str, analysis_id: str) -> bool:
         """Whether the analysis is finished and its tables are still there."""
         row = self.video_row(video_id, analysis_id)
@@ -206,9 +242,14 @@ class Store:
     def _write_video_row(self, video_row: Mapping[str, Any], row: pa.Table) -> None:
         _write_table(table_path(self.root, "videos", video_row["video_id"], video_row["analysis_id"]), row)
 
+    def _observations_folder(self, video_id: str, observation_id: str) -> Path:
+        return self.root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
+
     def _segment_path(self, video_id: str, observation_id: str, index: int) -> Path:
-        folder = self.root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
-        return folder / f"segment-{index:06d}.parquet"
+        return self._observations_folder(video_id, observation_id) / f"segment-{index:06d}.parquet"
+
+    def _identities_path(self, video_id: str, observation_id: str, identities_id: str) -> Path:
+        return self._observations_folder(video_id, observation_id) / f"identities-{identities_id}.parquet"
 
 
 def table_path(root: Path, name: str, video_id: str, analysis_id: str) -> Path:
@@ -237,12 +278,16 @@ def _with_analysis_id(table: pa.Table, analysis_id: str) -> pa.Table:
 
 
 def _read_segment(path: Path) -> pa.Table | None:
-    """The rows of a segment; None if the file is missing, damaged or of another version."""
+    return _read_whole(path, OBSERVATIONS)
+
+
+def _read_whole(path: Path, schema: pa.Schema) -> pa.Table | None:
+    """The rows of a file; None if it is missing, damaged or of another version."""
     try:
         table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
     except (FileNotFoundError, pa.ArrowException, OSError):
         return None
-    return table if table.schema.equals(OBSERVATIONS) else None
+    return table if table.schema.equals(schema) else None
 
 
 def _write_table(path: Path, table: pa.Table, sort_by: tuple[str, ...] = ()) -> None:

@@ -30,6 +30,7 @@ class AnalyzeSettings(BaseSettings):
         30.0, ge=0.001, allow_inf_nan=False, description="seconds of video that are saved at a time"
     )
     overwrite: bool = Field(False, description="analyse again what is done")
+    keep_signatures: bool = Field(False, description="keep the signatures of faces once the tracks are joined")
 
     @model_validator(mode="after")
     def _check_range(self) -> Self:
