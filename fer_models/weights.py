@@ -127,6 +127,17 @@ def load_model_folder(folder: Path) -> tuple[dict[str, Tensor], ModelCard]:
         raise WeightsError(f"{path}: weights cannot be read: {error}") from error
 
 
+def check_models() -> dict[str, ModelCard | WeightsError]:
+    """Hash the weights of every model that can be named: its card, or what is wrong with it."""
+    checked: dict[str, ModelCard | WeightsError] = {}
+    for name, folder in model_folders().items():
+        try:
+            checked[name] = load_model_folder(folder)[1]
+        except WeightsError as error:
+            checked[name] = error
+    return checked
+
+
 def save_model_folder(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> ModelCard:
     """Write weights and card into `folder`; gives back the card with the hash of the weights filled in."""
     folder.mkdir(parents=True, exist_ok=True)

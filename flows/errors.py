@@ -1,7 +1,9 @@
 """Everything that can go wrong in the world, as opposed to in the code: told in a line, without a traceback."""
 
+from analytics.exports import ExportError
 from analytics.sql import QueryError
 from analytics.store import StoreError
+from analytics.videos import UnknownVideoError
 from fer_models.classification.data import DataError
 from fer_models.classification.history import RunError
 from fer_models.detection.data import FaceDataError
@@ -11,17 +13,21 @@ from fer_models.weights import WeightsError
 from flows.demo import DemoError
 from flows.inputs import InputError
 from flows.prefect_server import PrefectServerError
+from flows.render import RenderError
 
 EXPECTED = (
     DataError,
     DemoError,
     DeviceError,
+    ExportError,
     FaceDataError,
     InputError,
     PrefectServerError,
     QueryError,
+    RenderError,
     RunError,
     StoreError,
+    UnknownVideoError,
     VideoReadError,
     WeightsError,
 )

@@ -55,7 +55,7 @@ class Faces:
 
     pixels: np.ndarray  # (n, size, size) uint8
     label: np.ndarray  # (n,) int64
-    split: np.ndarray  # (n,) names of SPLITS
+    split: np.ndarray  # (n,) int64, index into SPLITS
     class_map: dict[str, str]
     votes: np.ndarray | None = None  # (n, 10): answers for the emotions, then others
     notes: tuple[str, ...] = ()
@@ -97,15 +97,15 @@ def split_faces(path: Path, faces: Faces) -> FaceData:
     first_row: dict[bytes, int] = {}
     is_copy = np.array([first_row.setdefault(digest, row) != row for row, digest in enumerate(hashes)], bool)
     split, notes = faces.split.copy(), list(faces.notes)
-    absent = [name for name in SPLITS if not (split == name).any()]
-    if "Training" in absent:
+    absent = [i for i in range(len(SPLITS)) if not (split == i).any()]
+    if 0 in absent:
         raise DataError(f"{path}: no pictures to train on")
     part = np.array([digest[0] * 256 + digest[1] for digest in hashes]) % SPLIT_OFF
-    for i, name in enumerate(absent):
-        taken = (faces.split == "Training") & (part == i)
-        split[taken] = name
+    for i in absent:
+        taken = (faces.split == 0) & (part == i)
+        split[taken] = i
         notes.append(
-            f"there is no {name}: {taken.sum()} pictures were split off from Training, by a hash of the pixels"
+            f"there is no {SPLITS[i]}: {taken.sum()} pictures were split off from Training, by a hash of the pixels"
         )
     n = len(EMOTIONS)
     votes, majority = None, np.full(len(split), -1)
@@ -118,7 +118,7 @@ def split_faces(path: Path, faces: Faces) -> FaceData:
     arrays = (faces.pixels, faces.label, majority, np.arange(len(split)), is_copy)
     pixels, label, best, row, copy = map(torch.from_numpy, arrays)
     images = FaceImages(pixels, label, votes, best, row, copy)
-    splits = {name: images.take(torch.from_numpy(np.flatnonzero(split == name))) for name in SPLITS}
+    splits = {name: images.take(torch.from_numpy(np.flatnonzero(split == i))) for i, name in enumerate(SPLITS)}
     for name, part_images in splits.items():
         present = part_images.label.unique().tolist()
         if missing := [emotion for i, emotion in enumerate(EMOTIONS) if i not in present]:

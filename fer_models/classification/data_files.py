@@ -98,7 +98,7 @@ def known_labels(path: Path, column: pa.ChunkedArray) -> np.ndarray:
 
 
 def known_splits(path: Path, column: pa.ChunkedArray) -> np.ndarray:
-    """Names of splits (n,)."""
+    """Splits (n,) int64, as indices into SPLITS."""
     if wrong := [value for value in column.unique().to_pylist() if value not in SPLITS]:
         raise DataError(f"{path}: usage {wrong[0]!r} is none of {', '.join(SPLITS)}")
-    return np.asarray(column.to_pylist())
+    return np.array([SPLITS.index(name) for name in column.to_pylist()])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fer_models.classification.data import DataError, Faces
+from fer_models.classification.data import SPLITS, DataError, Faces
 from fer_models.labels import EMOTIONS
 
 PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp"})
@@ -49,7 +49,7 @@ def read_folders(path: Path, size_px: int) -> Faces:
             pictures = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURES)
             files += pictures
             label += [EMOTIONS.index(class_map[folder.name])] * len(pictures)
-            split += [name] * len(pictures)
+            split += [SPLITS.index(name)] * len(pictures)
     if not files:
         raise DataError(f"{path}: no pictures found: they must lie in a folder per class, such as train/angry")
     pixels, notes = read_pictures(files, size_px)

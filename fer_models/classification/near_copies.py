@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Hashes that differ in few bits find pairs, their pixels decide. Of the pairs that this finds in FER-2013 and whose
-# pixels are not the same, 48 drawn at random were looked at: all showed the same photograph.
-MAX_BITS = 6
+# Hashes that differ in few bits find pairs, their pixels decide. Of the 3,500 pairs this finds in FER-2013 beside exact
+# copies, 48 were looked at, drawn from those that pass least clearly: 46 showed the same photograph, two the same
+# person a moment later. Beyond 8 bits other people are among them.
+MAX_BITS = 8
 MIN_CORRELATION = 0.9
-COMPARED_PX = 48
+COMPARED_PX = 24
 MAP_PX = 12  # of the small map that is hashed
 CHUNK = 256  # hashes compared with all others at once
 CHUNK_PAIRS = 4096

@@ -13,18 +13,13 @@ class PlainNetwork(nn.Module):
     off the ground from smaller ones.
 
     Args:
-        features: (n, 1, h, w) to maps of `features_px` height and width.
+        features: (n, 1, h, w) to maps.
         head: fully connected layers.
-        features_px: at least 1.
         l2_layers: names of the layers whose weights the loss keeps small, see `l2_penalty`.
     """
 
-    def __init__(
-        self, features: list[nn.Module], head: list[nn.Module], features_px: int, l2_layers: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, features: list[nn.Module], head: list[nn.Module], l2_layers: tuple[str, ...] = ()) -> None:
         super().__init__()
-        if features_px < 1:
-            raise ValueError("input_size_px is too small: nothing is left of the picture after the last pooling")
         self.features = nn.Sequential(*features)
         self.head = nn.Sequential(nn.Flatten(), *head)
         self.l2_layers = l2_layers
@@ -37,6 +32,17 @@ class PlainNetwork(nn.Module):
         """Logits (n, outputs) of normalised grey crops (n, 1, h, w) of the size the network is made for."""
         logits: Tensor = self.head(self.features(x))
         return logits
+
+
+def flattened(channels: int, map_px: int) -> int:
+    """How many numbers a map has.
+
+    Raises:
+        ValueError: if nothing is left of the picture.
+    """
+    if map_px < 1:
+        raise ValueError("input_size_px is too small: nothing is left of the picture after the last pooling")
+    return channels * map_px**2
 
 
 def conv(channels_in: int, channels_out: int, kernel: int = 3, *, same: bool = True) -> list[nn.Module]:
@@ -66,8 +72,8 @@ def cnn4(input_size_px: int = 48, outputs: int = len(EMOTIONS)) -> PlainNetwork:
     for width in (128, 256, 512, 512):
         features += [*conv(channels, width, same=False), *pool(0.4)]
         channels, size_px = width, (size_px - 2) // 2
-    head = [*dense(512 * max(size_px, 0) ** 2, 512, 0.4), *dense(512, 256, 0.3), nn.Linear(256, outputs)]
-    return PlainNetwork(features, head, size_px)
+    head = [*dense(flattened(512, size_px), 512, 0.4), *dense(512, 256, 0.3), nn.Linear(256, outputs)]
+    return PlainNetwork(features, head)
 
 
 def cnn5(input_size_px: int = 48, outputs: int = len(EMOTIONS)) -> PlainNetwork:
@@ -85,11 +91,11 @@ def cnn5(input_size_px: int = 48, outputs: int = len(EMOTIONS)) -> PlainNetwork:
     ]
     size_px = input_size_px // 16
     head = [
-        *dense(512 * size_px**2, 256, 0.25, norm=True),
+        *dense(flattened(512, size_px), 256, 0.25, norm=True),
         *dense(256, 512, 0.25, norm=True),
         nn.Linear(512, outputs),
     ]
-    return PlainNetwork(features, head, size_px, l2_layers=("features.12", "features.17"))
+    return PlainNetwork(features, head, l2_layers=("features.12", "features.17"))
 
 
 def cnn_wide(input_size_px: int = 48, outputs: int = len(EMOTIONS)) -> PlainNetwork:
@@ -105,5 +111,5 @@ def cnn_wide(input_size_px: int = 48, outputs: int = len(EMOTIONS)) -> PlainNetw
         *(*conv(256, 512), *conv(512, 512), *pool(0.25, norm=512)),
     ]
     size_px = (input_size_px // 2 - 2) // 2 // 2
-    head = [*dense(512 * max(size_px, 0) ** 2, 1024, 0.5), nn.Linear(1024, outputs)]
-    return PlainNetwork(features, head, size_px, l2_layers=("features.9", "features.14", "features.16"))
+    head = [*dense(flattened(512, size_px), 1024, 0.5), nn.Linear(1024, outputs)]
+    return PlainNetwork(features, head, l2_layers=("features.9", "features.14", "features.16"))
