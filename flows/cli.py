@@ -4,6 +4,7 @@ import typer
 
 from flows.commands.analyze import analyze
 from flows.commands.compare import compare, evaluate
+from flows.commands.ensemble import make_ensemble
 from flows.commands.machine import demo, doctor
 from flows.commands.models import models_app
 from flows.commands.results import dashboard, query
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 for command in (analyze, query, dashboard, doctor, demo, train, train_detector, evaluate, compare):
     app.command()(command)
+models_app.command("ensemble")(make_ensemble)
 app.add_typer(models_app, name="models")
 
 
