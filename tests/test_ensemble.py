@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from typer.testing import CliRunner
 
 from fer_models import EMOTIONS, load_classifier
 from fer_models.classification.architectures import ARCHITECTURES, architecture_options, build_network
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.ensemble import make_ensemble
 from fer_models.weights import CARD_NAME, ModelCard, WeightsError, read_card, save_card, save_model_folder
-from flows.cli import app
 
 
 def make_model(folder, architecture, seed, size_px=48, temperature=1.0):
@@ -69,18 +67,17 @@ def test_an_ensemble_is_the_mean_of_its_members(models, crops, tmp_path):
         both.predict(crops / 255)
 
 
-def test_an_ensemble_by_the_command_is_a_model_like_any_other(models):
-    done = CliRunner().invoke(app, ["models", "ensemble", "together", "first", str(models / "second")])
-    assert done.exit_code == 0, done.output
-    card = read_card(models / "together")
-    assert [member["model"] for member in card.architecture_options["members"]] == ["first", "../second"]
+def test_members_are_kept_by_name_or_by_place(models):
+    folder = make_ensemble(models / "together", "together", ["first", str(models / "second")])
+    members = read_card(folder).architecture_options["members"]
+    assert [member["model"] for member in members] == ["first", "../second"]
     assert load_classifier("together", "cpu").predict(np.zeros((1, 48, 48), np.uint8)).shape == (1, 7)
-    again = CliRunner().invoke(app, ["models", "ensemble", "together", "first", "second"])
-    assert again.exit_code == 1
-    assert "choose another name" in again.output
-    alone = CliRunner().invoke(app, ["models", "ensemble", "alone", "first", "first"])
-    assert alone.exit_code == 2
-    assert "two or more different models" in alone.output
+    with pytest.raises(WeightsError, match="choose another name"):
+        make_ensemble(folder, "together", ["first", "second"])
+    for alone in ([], ["first"], ["first", "first"]):
+        with pytest.raises(ValueError, match="two or more different models"):
+            make_ensemble(models / "alone", "alone", alone)
+    assert not (models / "alone").exists()
 
 
 def test_a_member_that_was_changed_is_refused_and_changes_the_hash(models, tmp_path):
