@@ -51,12 +51,13 @@ class ModelCard:
         return dataclasses.asdict(self)
 
     def summary(self) -> str:
-        """Its first measured figures in a few words, such as `PrivateTest: accuracy 0.690`."""
-        return "; ".join(
-            f"{split}: " + ", ".join(f"{figure} {value}" for figure, value in list(figures.items())[:3])
+        """Its first measured shares in a few words, such as `PrivateTest: accuracy 0.690`."""
+        shares = {
+            split: [f"{figure} {value}" for figure, value in figures.items() if isinstance(value, float)]
             for split, figures in self.metrics.items()
             if isinstance(figures, dict)
-        )
+        }
+        return "; ".join(f"{split}: {', '.join(said[:3])}" for split, said in shares.items())
 
 
 def user_models_dir() -> Path:
@@ -128,11 +129,15 @@ def load_model_folder(folder: Path) -> tuple[dict[str, Tensor], ModelCard]:
 
 
 def check_models() -> dict[str, ModelCard | WeightsError]:
-    """Hash the weights of every model that can be named: its card, or what is wrong with it."""
+    """Hash the weights of every model that can be named: its card, or what is wrong with it.
+
+    An ensemble has no weights but those of its members.
+    """
     checked: dict[str, ModelCard | WeightsError] = {}
     for name, folder in model_folders().items():
         try:
-            checked[name] = load_model_folder(folder)[1]
+            card = read_card(folder)
+            checked[name] = card if "members" in card.architecture_options else load_model_folder(folder)[1]
         except WeightsError as error:
             checked[name] = error
     return checked

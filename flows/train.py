@@ -59,7 +59,8 @@ def prepare(data: Path, drop: tuple[str, ...]) -> None:
     lines += [f"| {split} | " + " | ".join(map(str, n.values())) + " |" for split, n in found.images.items()]
     lines += ["", *(f"- {said}" for said in findings(found))]
     create_markdown_artifact("\n".join(lines), key="training-data", description=f"What is in {data.name}")
-    for said in (*read.notes, *findings(found)):
+    classes = ", ".join(f"{name} is {emotion}" for name, emotion in read.class_map.items())
+    for said in (f"classes: {classes}", *read.notes, *findings(found)):
         log.info("%s: %s", data.name, said)
 
 
@@ -70,7 +71,9 @@ def findings(found: Preparation) -> list[str]:
         for name, counts in vars(found).items()
         if name in ("copies", "leaks", "near_leaks", "blanks")
     }
+    totals = ", ".join(f"{sum(counts.values())} in {split}" for split, counts in found.images.items())
     return [
+        f"pictures: {totals}",
         f"pictures whose pixels also stand earlier: {in_splits['copies']}; {found.copy_groups} sets of copies",
         f"sets of copies with more than one label: {found.conflict_groups}",
         f"test pictures that also stand in Training: {in_splits['leaks']}; nearly so: {in_splits['near_leaks']}",

@@ -1,8 +1,10 @@
 """What a training looks like in a terminal: a bar with the time left, and a line an epoch above it."""
 
+import contextlib
 import importlib
 import logging
 import warnings
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -31,12 +33,14 @@ class TrainingDisplay:
 
     def __enter__(self) -> Self:
         self.bars.start()
-        show_training_log()  # once the bar is there: it moves down for each line
+        self.log = training_log()  # once the bar is there: it moves down for each line
+        self.log.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.log.__exit__(kind, error, trace)
         self.bars.stop()
 
     def show(self, event: "TrainingProgress") -> None:
@@ -55,14 +59,21 @@ class TrainingDisplay:
         )
 
 
-def show_training_log() -> None:
-    """A line an epoch on the console, and nothing of what Lightning has to say beside it."""
+@contextlib.contextmanager
+def training_log() -> Iterator[None]:
+    """Show a line an epoch on the console, and nothing of what Lightning has to say beside it."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-    for name in ("fer_models", "flows"):
-        logging.getLogger(name).addHandler(handler)
-        logging.getLogger(name).setLevel(logging.INFO)
+    ours = [logging.getLogger(name) for name in ("fer_models", "flows")]
+    for logger in ours:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
     importlib.import_module("lightning.pytorch")  # sets the levels of its loggers when it is imported
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
+    try:
+        yield
+    finally:
+        for logger in ours:
+            logger.removeHandler(handler)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from fer_models.classification import registration
 from fer_models.classification.classifier import load_classifier
@@ -16,6 +17,7 @@ from fer_models.classification.pictures import draw_all
 from fer_models.classification.recipes import Recipe
 from fer_models.classification.training import untrained_network
 from fer_models.weights import read_card
+from flows.cli import app
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(architecture="face_resnet", labels="both", ema_decay=0.0)
@@ -108,6 +110,22 @@ def test_a_network_of_two_heads_becomes_two_models(checkpoint, splits, tmp_path,
     again, _ = measure_split(classifier.predict, splits["PrivateTest"], temperature=card.temperature, tta=False)
     assert card.metrics["PrivateTest"].items() >= again.items()
     assert "mixture of heads" in card.protocol
+
+
+def test_an_ensemble_is_a_model(checkpoint, splits, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    models = tmp_path / "fervid" / "models"
+    two = registration.calibrate(
+        checkpoint, models, splits, RECIPE, name="both", data_name="few", device=CPU, training_s=60
+    )
+    runner = CliRunner()
+    run = runner.invoke(app, ["models", "ensemble", "duo", "both", "both-labels"])
+    assert run.exit_code == 0, run.output
+    assert runner.invoke(app, ["models", "verify"]).exit_code == 0
+    crops = splits["PublicTest"].pixels[:8]
+    mean = np.mean([load_classifier(str(folder), "cpu").predict(crops) for folder in two], axis=0)
+    np.testing.assert_allclose(load_classifier("duo", "cpu").predict(crops), mean, atol=1e-6)
+    assert runner.invoke(app, ["models", "ensemble", "alone", "both"]).exit_code == 2
 
 
 def test_batch_norms_measured_anew_are_those_of_the_data(network, splits):

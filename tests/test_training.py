@@ -1,7 +1,9 @@
 """Training: a killed run that is resumed ends where an unbroken one does, and what a run may not go on with."""
 
 import dataclasses
+import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -12,14 +14,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 
 from fer_models import load_classifier
 from fer_models.classification.data import DataError, read_data
-from fer_models.classification.history import RunError, history_in, ran_out_of_patience, read_checkpoint, weights_in
+from fer_models.classification.history import (
+    RunError,
+    TrainingProgress,
+    history_in,
+    ran_out_of_patience,
+    read_checkpoint,
+    weights_in,
+)
 from fer_models.classification.recipes import Recipe, recipe_for
 from fer_models.classification.training import EmotionTrainer, ask, targets_of, train_network
 from fer_models.weights import read_card
+from flows.training_display import TrainingDisplay
 
 EPOCHS = 3
 RECIPE = {"architecture": "face_resnet", "epochs": EPOCHS, "labels": "both", "seed": 1}
@@ -155,3 +166,14 @@ def test_the_history_is_json(unbroken):
     history = history_in(read_checkpoint(unbroken / "checkpoints" / "last.ckpt"))
     assert len(json.loads(json.dumps(history))["epochs"]) == EPOCHS
     assert history["settings"]["architecture"] == "face_resnet"
+
+
+def test_a_terminal_shows_how_far_a_training_is():
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with TrainingDisplay(console) as display:
+        display.show(TrainingProgress(5, 12, 1, 3, {"train_loss": 1.5, "public_accuracy": 0.4321}))
+        display.bars.refresh()
+    said = console.file.getvalue()
+    assert "epoch 2/3" in said
+    assert "accuracy 0.432" in said
+    assert not [handler for handler in logging.getLogger("fer_models").handlers if handler.stream is sys.stderr]

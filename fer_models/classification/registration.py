@@ -127,7 +127,8 @@ def save_calibrated(
     target, known = public.label, torch.ones(len(public), dtype=torch.bool)
     if candidate.target == "votes":
         target, known = public.majority, public.majority >= 0
-    temperature = fit_temperature(scores["float16" if half else "float32"].log()[known], target[known])
+    log_scores = scores["float16" if half else "float32"].clamp_min(1e-30).log()
+    temperature = fit_temperature(log_scores[known], target[known])
     card = dataclasses.replace(
         card,
         temperature=round(temperature, 4),

@@ -245,6 +245,8 @@ def train_network(
         raise ValueError(f"precision must be auto, fp32 or bf16; got {precision!r}")
     bf16 = precision == "bf16" or (precision == "auto" and autocast_dtype(target_device) == torch.bfloat16)
     settings = dataclasses.asdict(recipe)
+    teacher = load_classifier(recipe.teacher, device) if recipe.teacher else None
+    settings |= {"teacher_weights": teacher.card.sha256 if teacher else ""}
     settings |= {"precision": "bf16" if bf16 else "fp32", "data": fingerprint(training)}
     last, best = (run / CHECKPOINTS / name for name in (LAST, BEST))
     if last.exists():
@@ -256,7 +258,6 @@ def train_network(
     lightning.seed_everything(recipe.seed, verbose=False)
     batches = EpochShuffle(len(training), recipe.batch_size, recipe.seed)
     weight = class_weights(training.label) if recipe.class_weights else None
-    teacher = load_classifier(recipe.teacher, device) if recipe.teacher else None
     module = EmotionTrainer(recipe, len(batches), weight, teacher)
     start_from(module.network, recipe.architecture, recipe.init)
     module.network.to(memory_format=torch.channels_last)
@@ -264,6 +265,8 @@ def train_network(
     trainer = lightning.Trainer(
         accelerator="gpu" if target_device.type == "cuda" else "cpu",
         precision="bf16-mixed" if bf16 else "32-true",
+        # On a GPU the quickest kernels add up in no fixed order; a resumed run would drift from an unbroken one.
+        deterministic="warn" if target_device.type == "cuda" else None,
         max_epochs=recipe.epochs,
         callbacks=[
             *averaging,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from flows.console import console, errors, fail, fatal_errors
+from flows.console import console, errors, fail, fatal_errors, usage_checked
 from flows.display import table_of
 
 models_app = typer.Typer(help="The models at hand; without a command, a list of them.", invoke_without_command=True)
@@ -68,6 +68,20 @@ def add_model(
 
     with fatal_errors():
         say_at_hand(add(name, path))
+
+
+@models_app.command("ensemble")
+def make_ensemble(
+    name: Annotated[str, typer.Argument(help="The ensemble's name.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Its members: names, or model folders.")],
+) -> None:
+    """Make a model that averages the probabilities of others."""
+    from fer_models.classification import ensemble
+    from fer_models.weights import user_models_dir
+
+    with fatal_errors():
+        folder = usage_checked(ensemble.make_ensemble, folder=user_models_dir() / name, name=name, models=models)
+    say_at_hand(folder)
 
 
 @models_app.command("verify")

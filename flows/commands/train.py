@@ -8,7 +8,7 @@ import typer
 
 from flows.console import Device, console, errors, fatal_errors, stop_on_interrupt, usage_checked
 from flows.prefect_server import prefect_server, without_console_log
-from flows.training_display import TrainingDisplay, show_training_log
+from flows.training_display import TrainingDisplay, training_log
 
 RESUME = "run the same command with --resume to go on after the last epoch"
 
@@ -104,8 +104,7 @@ def train_detector(
 ) -> None:
     """Train a compact face detector; it is then at hand under its name."""
     without_console_log()
-    show_training_log()
-    with fatal_errors(RESUME), prefect_server() as wait_for_server:
+    with fatal_errors(RESUME), training_log(), prefect_server() as wait_for_server:
         from flows.train_detector import train_detector as train_flow
 
         wait_for_server()
