@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+import torch
 
 from analytics.observations import observations_table
 from analytics.quality import QualityConfig
@@ -122,15 +123,15 @@ _loading = threading.Lock()
 
 @lru_cache(maxsize=1)
 def _load_models(detector: str, detector_size_px: int | None, model: str, device: str) -> Models:
-    name, reason = choose_detector(detector, device)
+    name, reason = choose_detector(detector, choose_device(device))
     return Models(load_detector(name, device, detector_size_px), reason, load_classifier(model, device))
 
 
-def choose_detector(asked: str, device: str) -> tuple[str, str]:
+def choose_detector(asked: str, device: torch.device) -> tuple[str, str]:
     """The detector for "auto" or a name, and why it is that one."""
     if asked != "auto":
         return asked, "asked for"
-    if choose_device(device).type == "cuda" and "retinaface" in model_folders() and package_is_here():
+    if device.type == "cuda" and "retinaface" in model_folders() and package_is_here():
         return "retinaface", "its weights are here, and a GPU"
     return "compact", "the detector in the package"
 

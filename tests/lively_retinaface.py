@@ -1,8 +1,10 @@
 """RetinaFace with random weights that are lively enough to find "faces": for tests of what lies around the network."""
 
+import sys
 from functools import cache
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +41,13 @@ def lively_weights() -> dict[str, Tensor]:
         pixels = nn.functional.interpolate(noise, (96, 128), mode="bicubic").clamp(0, 1) * 255
         network.train()(pixels.permute(0, 2, 3, 1))
     return network.eval().state_dict()
+
+
+def hide_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the package look as if it were not installed."""
+    for name in [name for name in sys.modules if name.startswith("retinaface.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "retinaface", None)
 
 
 def picture(seed: int, height_px: int, width_px: int) -> np.ndarray:

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from lively_retinaface import lively_weights
+from lively_retinaface import hide_package, lively_weights
 from typer.testing import CliRunner
 
 from analytics.store import Store
 from fer_models.fetching import add_model, fetch_retinaface
 from fer_models.weights import WeightsError, check_models, load_model_folder, user_models_dir
 from flows.cli import app
+from flows.doctor import retinaface
 from flows.progress import Progress
 from flows.settings import AnalyzeSettings
 from flows.video_job import analyze_video, choose_detector, load_models
@@ -174,7 +175,7 @@ class Exploit:
         (b"not weights", "not a file of PyTorch weights"),
         (b"", "not a file of PyTorch weights"),
         (pickle.dumps(Exploit(), 2), "not a file of PyTorch weights"),
-        ([1, 2], "a dictionary of tensors is needed"),
+        ([1, 2], "not a file of PyTorch weights: a dictionary of tensors is needed"),
         (
             {"conv0.weight": torch.zeros(1)},
             "not the weights of retina-face's RetinaFace: bn_data.weight is missing and",
@@ -220,12 +221,31 @@ def test_a_model_folder_made_elsewhere_is_added_under_a_name(models_dir):
     assert fervid("models", "add", "../theirs", packaged / "compact").exit_code == 1
 
 
+def test_without_weights_auto_is_the_detector_in_the_package(face_clip, tmp_path):
+    for device in ("cpu", "cuda"):
+        assert choose_detector("auto", torch.device(device)) == ("compact", "the detector in the package")
+    assert retinaface().state == "optional" and "fervid models fetch retinaface" in retinaface().found
+    run = fervid("analyze", face_clip, "--out", tmp_path / "out", "--detector", "retinaface", "--dry-run")
+    assert run.exit_code == 1
+    assert "fervid models fetch retinaface" in run.output and "fervid models add retinaface FILE" in run.output
+
+
+def test_without_the_package_the_doctor_is_content(monkeypatch):
+    hide_package(monkeypatch)
+    finding = retinaface()
+    assert (finding.state, finding.needed) == ("optional", False)
+    assert finding.found == "not installed (optional): pip install 'fervid[retinaface]'"
+    run = fervid("models", "fetch", "retinaface")
+    assert run.exit_code == 1 and "pip install 'fervid[retinaface]'" in run.output
+
+
 def test_videos_are_analysed_with_weights_from_a_file(face_clip, tmp_path, models_dir):
     torch.save(lively_weights(), tmp_path / "lively.pth")
     assert fervid("models", "add", "retinaface", tmp_path / "lively.pth").exit_code == 0
     doctor = fervid("doctor")
     assert doctor.exit_code == 0 and "and weights for it" in doctor.output
-    assert choose_detector("auto", "cpu") == ("compact", "the detector in the package")
+    assert choose_detector("auto", torch.device("cpu"))[0] == "compact"
+    assert choose_detector("auto", torch.device("cuda")) == ("retinaface", "its weights are here, and a GPU")
 
     out = tmp_path / "results"
     options = ["--fps", 2, "--device", "cpu", "--detector", "retinaface"]

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 os.environ["DEEPFACE_BACKEND_ENGINE"] = "pytorch"
 pytest.importorskip("retinaface", reason="retina-face is an extra: pip install 'fervid[retinaface]'")
 
-from lively_retinaface import lively_weights, picture
+from lively_retinaface import hide_package, lively_weights, picture
 
 from fer_models import FaceBatch, load_detector
 from fer_models.detection.retinaface import RetinaFaceDetector
@@ -173,8 +172,6 @@ def test_without_weights_the_commands_that_bring_them_are_named(monkeypatch, tmp
 
 
 def test_without_the_package_its_extra_is_named(weights, monkeypatch):
-    for name in [name for name in sys.modules if name.split(".")[0] == "retinaface"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "retinaface", None)
+    hide_package(monkeypatch)
     with pytest.raises(WeightsError, match=r"pip install 'fervid\[retinaface\]'"):
         RetinaFaceDetector(weights)

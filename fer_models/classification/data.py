@@ -141,8 +141,8 @@ def majority_of(answers: np.ndarray) -> np.ndarray:
 def class_weights(label: Tensor) -> Tensor:
     """How much an image of each emotion (7,) counts so that all emotions count the same; 1 on average over the images.
 
-    >>> class_weights(torch.tensor([0, 0, 0, 1, 2, 3, 4, 5, 6]))[:2].tolist()
-    [0.4285714328289032, 1.2857142686843872]
+    >>> class_weights(torch.tensor([0, 1, 1, 1, 1, 2, 3, 3, 4, 4, 5, 5, 6, 6])).tolist()
+    [2.0, 0.5, 2.0, 1.0, 1.0, 1.0, 1.0]
     """
     count = torch.bincount(label, minlength=len(EMOTIONS))
     return (len(label) / (len(EMOTIONS) * count)).float()

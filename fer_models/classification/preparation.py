@@ -107,7 +107,8 @@ def has_conflict(group: np.ndarray, label: np.ndarray) -> np.ndarray:
     least, most = np.full(group.max(initial=0) + 1, len(EMOTIONS)), np.full(group.max(initial=0) + 1, -1)
     np.minimum.at(least, group, label)
     np.maximum.at(most, group, label)
-    return np.asarray(least != most)[group]
+    conflict: np.ndarray = (least != most)[group]
+    return conflict
 
 
 def crosses(group: np.ndarray, training: np.ndarray) -> np.ndarray:
