@@ -85,3 +85,60 @@ def make_library(root: Path, n_videos: int, n_faces: int) -> None:
             "started_at": datetime.now(UTC),
         }
         store.commit_analysis(row, timelines[video % len(timelines)])
+
+
+def measure(root: Path) -> None:
+    """Print how long the questions take: the best of some repeats, in seconds on the clock and of all cores."""
+    connection = connect(root)
+    (n_faces,) = connection.sql("SELECT sum(n_faces) FROM tracks").fetchall()[0]
+    videos = connection.sql("SELECT video_id, path FROM videos ORDER BY video_id").fetchall()
+    video_id, path = videos[len(videos) // 2]
+    size_bytes = sum(file.stat().st_size for file in (root / "faces").rglob("*.parquet"))
+    print(f"{len(videos)} videos, {n_faces} faces, {size_bytes / n_faces:.0f} bytes per face in table faces")
+    one = f"WHERE video_id = '{video_id}'"
+
+    def ask(sql: str) -> Callable[[], object]:
+        return lambda: connection.sql(sql).to_arrow_table()
+
+    questions: dict[str, Callable[[], object]] = {
+        "connect": lambda: connect(root),
+        "list of videos, first page": ask("SELECT path, status, duration_s FROM videos ORDER BY path LIMIT 50"),
+        "one video: its tracks": ask(f"SELECT * FROM tracks {one}"),
+        "one video: a curve, one point per s": ask(f"SELECT pts_s // 1, avg(smooth_happy) FROM faces {one} GROUP BY 1"),
+        "one video: a minute of it": ask(f"SELECT * FROM faces {one} AND pts_s BETWEEN 60 AND 120"),
+        "one video: all its faces": ask(f"SELECT * FROM faces {one}"),
+        "one video: timeline, by path": lambda: queries.timeline(connect(root, video=path)),
+        "library: time per emotion, of tracks": lambda: queries.library(connection),
+        "library: faces per emotion": ask("SELECT smooth_emotion, count(*) FROM faces GROUP BY 1"),
+        "library: time per emotion, of faces": ask("SELECT smooth_emotion, sum(duration_s) FROM faces GROUP BY 1"),
+        "library: top moments": lambda: queries.top_moments(connection, "happy"),
+        "library: shares of all people": lambda: queries.shares(connection),
+        "library: quality": lambda: queries.quality(connection),
+    }
+    for name, question in questions.items():
+        seconds = []
+        for _ in range(REPEATS):
+            started_s, started_cpu_s = time.perf_counter(), time.process_time()
+            question()
+            seconds.append((time.perf_counter() - started_s, time.process_time() - started_cpu_s))
+        print(f"{name:40} {min(s for s, _ in seconds):8.3f} s, {min(s for _, s in seconds):8.3f} s of all cores")
+
+
+def main() -> None:
+    """Make a library, or time one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    make = commands.add_parser("make")
+    make.add_argument("folder", type=Path)
+    make.add_argument("--videos", type=int, default=1000)
+    make.add_argument("--faces", type=int, default=10_000_000)
+    commands.add_parser("time").add_argument("folder", type=Path)
+    given = parser.parse_args()
+    if given.command == "make":
+        make_library(given.folder, given.videos, given.faces)
+    else:
+        measure(given.folder)
+
+
+if __name__ == "__main__":
+    main()

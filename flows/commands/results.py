@@ -67,8 +67,9 @@ def query(
         if sql is None:
             rows = views.describe()
         else:
-            limits = {"timeout_s": timeout_s, "memory_limit": memory}
-            rows = views.query(results, sql, video=video, all_analyses=all_analyses, **limits)
+            rows = views.query(
+                results, sql, video=video, all_analyses=all_analyses, timeout_s=timeout_s, memory_limit=memory
+            )
         _write(rows, form, output)
 
 
