@@ -99,8 +99,16 @@ def limited(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator
     Raises:
         QueryError: if SQL is wrong, takes too long or needs more memory than the connection may have.
     """
-    timer = threading.Timer(timeout_s, connection.interrupt)
-    timer.start()
+    done = threading.Event()
+
+    def interrupt() -> None:
+        # Again and again: DuckDB forgets an interrupt that comes before the question has begun to run.
+        if not done.wait(timeout_s):
+            while not done.wait(0.05):
+                connection.interrupt()
+
+    watch = threading.Thread(target=interrupt, daemon=True)
+    watch.start()
     try:
         yield
     except duckdb.InterruptException as error:
@@ -112,7 +120,8 @@ def limited(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator
     except (duckdb.Error, pa.ArrowException) as error:
         raise QueryError(str(error)) from error
     finally:
-        timer.cancel()
+        done.set()
+        watch.join()
 
 
 def describe(table: str | None = None) -> pa.Table:

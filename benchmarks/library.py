@@ -25,7 +25,7 @@ from fer_models.labels import EMOTIONS
 FPS = 25
 N_DIFFERENT = 2  # different videos that the library repeats
 WIDTH_PX, HEIGHT_PX = 1280, 720
-REPEATS = 5
+REPEATS = 3
 
 
 def made_up_timeline(n_faces: int, rng: np.random.Generator) -> Timeline:

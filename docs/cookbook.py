@@ -1,7 +1,7 @@
 """Runs every SQL of docs/cookbook.md on the results of the demo and writes what it gives below it.
 
-    fervid demo demo/videos && fervid analyze demo/videos --out demo/results
-    python docs/cookbook.py demo/results
+fervid demo demo/videos && fervid analyze demo/videos --out demo/results
+python docs/cookbook.py demo/results
 """
 
 import re
@@ -24,7 +24,9 @@ def recipes(page: str) -> list[tuple[str, str]]:
 
 def refreshed(page: str, ask: Callable[[str], pa.Table]) -> str:
     """The page with the table below each SQL made anew."""
-    return _RECIPE.sub(lambda found: f"```sql\n{found['sql']}```\n\n{markdown(ask(found['sql']))}\n", page).rstrip() + "\n"
+    return (
+        _RECIPE.sub(lambda found: f"```sql\n{found['sql']}```\n\n{markdown(ask(found['sql']))}\n", page).rstrip() + "\n"
+    )
 
 
 def markdown(rows: pa.Table) -> str:
