@@ -1,9 +1,11 @@
 """The rows of table videos, remembered: a file for each is right for writers, a thousand of them slow for readers."""
 
 import contextlib
+import operator
 import os
 import secrets
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,28 +44,28 @@ def read_videos(root: Path) -> pa.Table:
 
 def video_files(root: Path, name: str, ids: Iterable[_Ids], schema: pa.Schema) -> ds.Dataset:
     """Files of table `name` as one Arrow dataset, `video_id` from their folders' names; nothing is read or listed."""
-    video_id = ds.field("video_id")
-    return dataset([(str(table_path(root, name, *pair)), video_id == pair[0]) for pair in ids], schema)
+    return dataset([(str(table_path(root, name, *pair)), {"video_id": pair[0]}) for pair in ids], schema)
 
 
-def dataset(files: Iterable[tuple[str, ds.Expression]], schema: pa.Schema) -> ds.Dataset:
-    """Parquet files as one Arrow dataset, each with what is known of all its rows; columns that a file lacks are NULL.
+def dataset(files: Iterable[tuple[str, Mapping[str, str]]], schema: pa.Schema) -> ds.Dataset:
+    """Parquet files as one Arrow dataset, each with the columns that its folders' names hold; others it lacks are NULL.
 
-    Text is handed on as dictionaries, as it is stored: the few names of emotions are not copied for each of millions
-    of rows. Reading ahead pays for stores over the network; for local files it doubled the time of each.
+    Text is handed on as dictionaries, as it is stored: a few names are not copied for each of millions of rows.
+    Reading ahead pays for stores over the network; for local files it doubled the time of each.
     """
     text = [field.name for field in schema if pa.types.is_string(field.type)]
+    as_read = pa.schema([f.with_type(pa.dictionary(pa.int32(), pa.string())) if f.name in text else f for f in schema])
     read = ds.ParquetFileFormat(
         dictionary_columns=text, default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=False)
     )
-    known = ("video_id", "observation_id")  # from folder names: plain text
-    as_read = [f.with_type(_DICTIONARY) if f.name in text and f.name not in known else f for f in schema]
-    local = pa.fs.LocalFileSystem()
-    fragments = [read.make_fragment(path, local, partition_expression=rows) for path, rows in files]
-    return ds.FileSystemDataset(fragments, pa.schema(as_read), read, local)
+    local = pyarrow.fs.LocalFileSystem()
+    fragments = [read.make_fragment(path, local, partition_expression=_rows_have(known)) for path, known in files]
+    return ds.FileSystemDataset(fragments, as_read, read, local)
 
 
-_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+def _rows_have(known: Mapping[str, str]) -> ds.Expression:
+    conditions = [ds.field(name) == pa.array([value]).dictionary_encode()[0] for name, value in known.items()]
+    return reduce(operator.and_, conditions)
 
 
 def _ids(rows: pa.Table) -> list[_Ids]:

@@ -229,6 +229,6 @@ def _observations(root: Path, analyses: pa.Table) -> ds.Dataset:
     ids = zip(*(analyses[field.name].to_pylist() for field in _OBSERVATION_IDS), strict=True)
     for video_id, observation_id in sorted({pair for pair in ids if pair[1]}):
         folder = root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
-        rows = (ds.field("video_id") == video_id) & (ds.field("observation_id") == observation_id)
-        files += [(str(path), rows) for path in sorted(folder.glob("segment-*.parquet"))]
+        known = {"video_id": video_id, "observation_id": observation_id}
+        files += [(str(path), known) for path in sorted(folder.glob("segment-*.parquet"))]
     return dataset(files, VIEWS["observations"])

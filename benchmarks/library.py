@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from analytics import connect, queries
+from analytics.catalog import REMEMBERED
 from analytics.observations import observations_table
 from analytics.store import Store
 from analytics.timeline import Timeline, TimelineConfig, build_timeline
@@ -101,6 +102,7 @@ def measure(root: Path) -> None:
         return lambda: connection.sql(sql).to_arrow_table()
 
     questions: dict[str, Callable[[], object]] = {
+        "connect, nothing remembered": lambda: ((root / REMEMBERED).unlink(missing_ok=True), connect(root)),
         "connect": lambda: connect(root),
         "list of videos, first page": ask("SELECT path, status, duration_s FROM videos ORDER BY path LIMIT 50"),
         "one video: its tracks": ask(f"SELECT * FROM tracks {one}"),
