@@ -131,6 +131,7 @@ FACES = pa.schema(
     [
         *_IDS,
         *_FRAME,
+        _field("duration_s", pa.float64(), "s", "duration_s of the frame: the weight of the face in shares of time"),
         _field("face_index", pa.int16(), "", _FACE_INDEX, nullable=False),
         _field("track_id", pa.int32(), "", "track the face belongs to; NULL: seen too briefly to be one"),
         *_BOX_AND_LANDMARKS,
@@ -161,6 +162,7 @@ TRACKS = pa.schema(
         _field("mean_face_px", pa.float32(), "px", "mean face size"),
         *_per_emotion("mean", "0 to 1", "mean probability of {} over the time its face is good; the seven sum to 1"),
         _field("emotion", pa.string(), "", "dominant emotion: that with the largest share of time"),
+        _field("labelled_s", pa.float64(), "s", "time with a known smooth_emotion: what the shares are shares of"),
         *_per_emotion("share", "0 to 1", "share of the time with a known smooth_emotion that it is {}; they sum to 1"),
         _field(
             "suspected_switch",

@@ -49,7 +49,8 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
     counted_s = np.where(faces.counts, faces.duration_s, 0)
     probabilities = np.where(faces.counts[:, None], faces.probabilities, 0)
     label_s = (faces.label[:, None] == np.arange(len(EMOTIONS))) * faces.duration_s[:, None]
-    share = _divide(np.add.reduceat(label_s, first), np.add.reduceat(label_s.sum(1), first)[:, None])
+    labelled_s = np.add.reduceat(label_s.sum(1), first)
+    share = _divide(np.add.reduceat(label_s, first), labelled_s[:, None])
     weighted = probabilities * counted_s[:, None]
     mean = _divide(np.add.reduceat(weighted, first), np.add.reduceat(counted_s, first)[:, None])
     return pa.table(
@@ -63,6 +64,7 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
             "mean_face_px": column(np.add.reduceat(faces.face_px, first) / n_faces, pa.float32()),
             **per_emotion("mean", mean),
             "emotion": named(np.where(np.isnan(share[:, 0]), -1, share.argmax(1)), EMOTIONS),
+            "labelled_s": labelled_s,
             **per_emotion("share", share),
             "suspected_switch": np.logical_or.reduceat(faces.is_switch, first) if len(first) else np.empty(0, bool),
             "switch_s": column(_switch_s(faces, first), pa.float64()),

@@ -9,7 +9,7 @@ from flows.commands.machine import demo, doctor
 from flows.commands.models import models_app
 from flows.commands.purge import purge
 from flows.commands.render import render
-from flows.commands.results import dashboard, query
+from flows.commands.results import dashboard, query, summary
 from flows.commands.train import train, train_detector
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 for command in (
     analyze,
     query,
+    summary,
     export,
     render,
     purge,

@@ -1,6 +1,7 @@
 """Everything that can go wrong in the world, as opposed to in the code: told in a line, without a traceback."""
 
 from analytics.exports import ExportError
+from analytics.groups import GroupError
 from analytics.sql import QueryError
 from analytics.store import StoreError
 from analytics.videos import UnknownVideoError
@@ -21,6 +22,7 @@ EXPECTED = (
     DeviceError,
     ExportError,
     FaceDataError,
+    GroupError,
     InputError,
     PrefectServerError,
     QueryError,
