@@ -11,6 +11,8 @@ from rich.console import Console
 from flows.console import WIDE, Format, Results, console, fatal_errors
 from flows.display import table_of
 
+DEMO_RESULTS = Path("demo/results")  # as `make demo` makes them
+
 
 def query(
     results: Results,
@@ -39,25 +41,20 @@ def query(
 
 
 def dashboard(
-    results: Results,
+    results: Annotated[Path, typer.Argument(help="A results folder; without one, that of `make demo`.")] = DEMO_RESULTS,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Else the first free one from 8501.")] = None,
+    address: Annotated[
+        str, typer.Option(help="Where to listen; other machines see nothing of 127.0.0.1.")
+    ] = "127.0.0.1",
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A name under which a proxy serves it; may be repeated.")
+    ] = None,
 ) -> None:
-    """Show the results in a browser, on this machine only; Ctrl-C ends it."""
+    """Show the results in a browser, on this machine only unless told otherwise; Ctrl-C ends it."""
     from analytics.store import check_results
 
     with fatal_errors():
         check_results(results)
-        from streamlit.web import bootstrap
+        from dashboard.server import serve
 
-        options = {
-            "server_address": "127.0.0.1",
-            "server_port": port,
-            "server_allowedHosts": ["127.0.0.1", "localhost"],  # no other site's name may be pointed here
-            "server_headless": True,  # no browser is opened, no e-mail address asked for
-            "server_fileWatcherType": "none",
-            "browser_gatherUsageStats": False,
-            "client_toolbarMode": "viewer",
-        }
-        page = Path(__file__).parents[2] / "dashboard" / "app.py"
-        bootstrap.load_config_options(options)
-        bootstrap.run(str(page), False, [str(results.absolute())], options)
+        serve(results, address=address, port=port, allowed_hosts=tuple(allowed_host or ()))

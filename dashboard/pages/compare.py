@@ -1,0 +1,5 @@
+"""Page Compare."""
+
+import streamlit as st
+
+st.title("Compare")

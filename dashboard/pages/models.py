@@ -1,0 +1,5 @@
+"""Page Models."""
+
+import streamlit as st
+
+st.title("Models")

@@ -1,0 +1,5 @@
+"""Page Runs."""
+
+import streamlit as st
+
+st.title("Runs")
