@@ -82,7 +82,7 @@ def _transcode(source: Path, target: Path) -> None:
         stream = reader.streams.video[0]
         stream.thread_type = "AUTO"
         out = None
-        start = None
+        start_s = None
         last = -1
         for frame in reader.decode(stream):
             frame = _upright(frame)
@@ -90,10 +90,10 @@ def _transcode(source: Path, target: Path) -> None:
                 scale = min(1.0, PREVIEW_HEIGHT_PX / frame.height)
                 out = writer.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "24"})
                 out.width, out.height = (round(side * scale / 2) * 2 for side in (frame.width, frame.height))
-                out.pix_fmt, out.time_base = "yuv420p", Fraction(1, 1000)
-                start = frame.time or 0.0
+                out.pix_fmt, out.codec_context.time_base = "yuv420p", Fraction(1, 1000)
+                start_s = frame.time or 0.0
             picture = frame.reformat(out.width, out.height, "yuv420p")
-            ms = round(1000 * ((frame.time or 0.0) - start))
+            ms = round(1000 * ((frame.time or 0.0) - (start_s or 0.0)))
             last = max(ms, last + 1)
             picture.pts, picture.time_base = last, Fraction(1, 1000)
             writer.mux(out.encode(picture))

@@ -35,7 +35,7 @@ class Results:
         """
         with self._lock:
             connection = self._fresh_connection()
-            return connection.execute(sql, parameters).to_arrow_table()
+            return connection.sql(sql, params=parameters).to_arrow_table()
 
     def stamp(self) -> tuple[int, int]:
         """Changes whenever an analysis is added: when the newest row of videos was written, and how many folders."""

@@ -32,8 +32,9 @@ def window_json(request: Request) -> Response:
     """A span of the timeline: `?from_ms=…&to_ms=…&bins=…&source=smooth|raw`."""
     asked = request.query_params
     try:
-        span = [int(asked[name]) for name in ("from_ms", "to_ms", "bins")]
-        found = window(current_results(), request.path_params["video_id"], *span, asked.get("source", "smooth"))
+        from_ms, to_ms, bins = (int(asked[name]) for name in ("from_ms", "to_ms", "bins"))
+        video_id, source = request.path_params["video_id"], asked.get("source", "smooth")
+        found = window(current_results(), video_id, from_ms, to_ms, bins, source)
     except (KeyError, ValueError) as error:
         raise HTTPException(400, str(error)) from error
     return JSONResponse(found)

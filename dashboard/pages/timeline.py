@@ -126,7 +126,9 @@ def choose_video(results: Results) -> str | None:
     asked = st.query_params.get("video")
     if asked is not None and asked not in paths:
         st.warning(f"There is no video {asked} here; it may have been purged.")
-    chosen = st.selectbox("Video", ids, index=ids.index(asked) if asked in paths else 0, format_func=paths.__getitem__)
+    chosen: str = st.selectbox(
+        "Video", ids, index=ids.index(asked) if asked in paths else 0, format_func=paths.__getitem__
+    )
     if chosen != asked:
         st.query_params.from_dict({"video": chosen})
     return chosen
