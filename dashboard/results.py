@@ -3,9 +3,10 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow as pa
 from analytics import connect
 
 ENVIRONMENT = "FERVID_DASHBOARD_RESULTS"
+T = TypeVar("T")
 CHECK_EVERY_S = 1.0  # how often the folder is looked at
 
 
@@ -33,9 +35,16 @@ class Results:
             StoreError: if the folder holds no results of this version.
             duckdb.Error: if a table is damaged.
         """
+        return self.answer(lambda connection: connection.sql(sql, params=parameters or None).to_arrow_table())
+
+    def answer(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """What one of `analytics.queries` gives.
+
+        Raises:
+            As `ask`.
+        """
         with self._lock:
-            connection = self._fresh_connection()
-            return connection.sql(sql, params=parameters).to_arrow_table()
+            return question(self._fresh_connection())
 
     def stamp(self) -> tuple[int, int]:
         """Changes whenever an analysis is added: when the newest row of videos was written, and how many folders."""

@@ -14,7 +14,7 @@ FIGURES = ("accuracy", "accuracy_without_copies", "macro_f1", "ece", "agreement_
 
 def summary_of(name: str, card: ModelCard) -> dict[str, Any]:
     """A row of the comparison: what is on the card about one split, the one that chose nothing."""
-    split = card.metrics.get("PrivateTest") or next(iter(card.metrics.values()), {})
+    split: Any = card.metrics.get("PrivateTest") or next(iter(card.metrics.values()), {})
     figures = split if isinstance(split, dict) else {}
     return {
         "model": name,

@@ -1,5 +1,7 @@
 """Page Runs: what Prefect knows of the flows, and how fast each video was analysed."""
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -28,7 +30,7 @@ def show_flow_runs() -> None:
         st.info("The server knows of no run yet.")
         return
     runs["start_time"] = pd.to_datetime(runs["start_time"])
-    columns = {
+    columns: dict[str, Any] = {
         "name": "run",
         "state": "state",
         "start_time": st.column_config.DatetimeColumn("began"),
@@ -43,7 +45,7 @@ def show_analyses() -> None:
     """The newest analyses with their speed."""
     st.subheader("Analyses")
     analyses = current_results().ask(ANALYSES_SQL).to_pandas()
-    columns = {
+    columns: dict[str, Any] = {
         "video": "video",
         "status": "status",
         "finished_at": st.column_config.DatetimeColumn("finished"),
