@@ -1,7 +1,6 @@
 """Page Compare: groups of videos side by side."""
 
-import tempfile
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import altair as alt
 import pandas as pd
@@ -16,6 +15,7 @@ from fer_models.labels import EMOTIONS
 VIDEOS_SQL = "SELECT path FROM videos WHERE status = 'done' ORDER BY path"
 BIN_MS = 1000
 MOST_BINS = 600
+ROW_HEADER = alt.Header(labelAngle=0, labelAlign="left")
 
 
 def groups_by_folder(paths: list[str]) -> dict[str, str]:
@@ -29,7 +29,7 @@ def groups_by_word(paths: list[str], words: list[str]) -> dict[str, str]:
     return {path: word for path, word in found.items() if word is not None}
 
 
-def choose_groups(paths: list[str]) -> dict[str, str] | Path | None:
+def choose_groups(paths: list[str]) -> dict[str, str] | None:
     """The groups that a person asks for, in one of three ways; None until there is enough to go by."""
     way = st.segmented_control("Groups by", ["folder", "words in the path", "a CSV file"], default="folder")
     if way == "folder":
@@ -41,9 +41,12 @@ def choose_groups(paths: list[str]) -> dict[str, str] | Path | None:
     file = st.file_uploader("A CSV file with the columns path and group", type="csv") if way else None
     if file is None:
         return None
-    kept = Path(tempfile.mkdtemp(prefix="fervid-")) / "groups.csv"
-    kept.write_bytes(file.getvalue())
-    return kept
+    try:
+        rows = pd.read_csv(file, dtype=str)[["path", "group"]].dropna()
+    except (KeyError, ValueError) as error:
+        st.error(f"{file.name}: needs the columns path and group in its first line, comma separated: {error}")
+        return None
+    return dict(zip(rows["path"], rows["group"], strict=True))
 
 
 def share_chart(comparison: pd.DataFrame) -> alt.Chart:
@@ -78,7 +81,7 @@ def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
 
     return pd.DataFrame(
         {
-            "groups": comparison["group_a"] + " − " + comparison["group_b"],
+            "groups": comparison["group_a"] + " to " + comparison["group_b"],
             "emotion": comparison["emotion"],
             "difference in % points": 100 * comparison["difference"],
             "95 % interval": [span(a, b, 100, 1) for a, b in zip(comparison["low"], comparison["high"], strict=True)],
@@ -94,7 +97,7 @@ def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_timeline(results: Results, group_of: dict[str, str], emotion: str) -> pd.DataFrame:
-    """Mean probability of an emotion over the videos of each group, second by second, with the spread between videos."""
+    """Mean probability of an emotion over the videos of each group, second by second, with the spread of videos."""
     bins = results.answer(lambda connection: queries.timeline(connection, bin_ms=BIN_MS)).to_pandas()
     bins = bins[bins["path"].isin(group_of) & bins["labelled_s"].notna()]
     bins["group"] = bins["path"].map(group_of)
@@ -134,8 +137,8 @@ def main() -> None:
         st.info(str(error))
         return
     st.caption(
-        "A video counts once. Shares are of the time with a label; intervals are bootstraps over videos; Cliff's delta is "
-        "how much oftener a video of the first group has more of it than one of the second."
+        "A video counts once. Shares are of the time with a label; intervals are bootstraps over videos; Cliff's delta "
+        "is how much oftener a video of the first group has more of it than one of the second."
     )
     left, right = st.columns([1, 2])
     left.altair_chart(share_chart(comparison))
@@ -148,12 +151,11 @@ def main() -> None:
             "faces gated": st.column_config.NumberColumn(format="percent"),
         },
     )
-    if isinstance(groups, dict):
-        st.subheader("Over time")
-        emotion = st.selectbox("Emotion", EMOTIONS, index=EMOTIONS.index("happy"))
-        means = mean_timeline(results, groups, emotion)
-        st.altair_chart(timeline_chart(means[means["start_s"] <= means["start_s"].min() + MOST_BINS]))
-        st.caption("Mean over videos, second by second; the band is one standard error of the mean.")
+    st.subheader("Over time")
+    emotion = st.selectbox("Emotion", EMOTIONS, index=EMOTIONS.index("happy"))
+    means = mean_timeline(results, groups, emotion)
+    st.altair_chart(timeline_chart(means[means["start_s"] <= means["start_s"].min() + MOST_BINS]))
+    st.caption("Mean over videos, second by second; the band is one standard error of the mean.")
 
 
 main()
