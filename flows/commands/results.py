@@ -188,28 +188,3 @@ def _write(rows: "pa.Table", form: Format, output: Path | None) -> None:
             Console(file=io.TextIOWrapper(file, "utf-8"), width=WIDE).print(table)
         else:
             write_rows(rows, file, form.value)
-
-
-def dashboard(
-    results: Results,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Else the first free one from 8501.")] = None,
-) -> None:
-    """Show the results in a browser, on this machine only; Ctrl-C ends it."""
-    from analytics.store import check_results
-
-    with fatal_errors():
-        check_results(results)
-        from streamlit.web import bootstrap
-
-        options = {
-            "server_address": "127.0.0.1",
-            "server_port": port,
-            "server_allowedHosts": ["127.0.0.1", "localhost"],  # no other site's name may be pointed here
-            "server_headless": True,  # no browser is opened, no e-mail address asked for
-            "server_fileWatcherType": "none",
-            "browser_gatherUsageStats": False,
-            "client_toolbarMode": "viewer",
-        }
-        page = Path(__file__).parents[2] / "dashboard" / "app.py"
-        bootstrap.load_config_options(options)
-        bootstrap.run(str(page), False, [str(results.absolute())], options)
