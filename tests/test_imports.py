@@ -12,7 +12,7 @@ OURS = {"analytics", "dashboard", "fer_models", "flows"}
 MAY_IMPORT = {
     "fer_models": {"fer_models"},
     "analytics": {"analytics", "fer_models.labels", "fer_models.batches", "fer_models.boxes"},
-    "flows": {"analytics", "fer_models", "flows"},
+    "flows": {"analytics", "dashboard.server", "fer_models", "flows"},
     "dashboard": {"analytics", "dashboard", "fer_models.labels", "fer_models.weights"},
 }
 

@@ -104,7 +104,7 @@ def mean_timeline(results: Results, group_of: dict[str, str], emotion: str) -> p
     bins["weighted"] = bins[emotion] * bins["labelled_s"]
     of_video = bins.groupby(["group", "path", "start_s"], as_index=False)[["weighted", "labelled_s"]].sum()
     of_video["mean"] = of_video["weighted"] / of_video["labelled_s"]
-    found = of_video.groupby(["group", "start_s"])["mean"].agg(["mean", "std", "count"]).reset_index()
+    found: pd.DataFrame = of_video.groupby(["group", "start_s"])["mean"].agg(["mean", "std", "count"]).reset_index()
     error = found["std"] / found["count"] ** 0.5
     return found.assign(low=(found["mean"] - error).clip(0), high=(found["mean"] + error).clip(upper=1))
 
@@ -119,7 +119,7 @@ def timeline_chart(means: pd.DataFrame) -> alt.LayerChart:
     )
     tooltip = ["group:N", "start_s:Q", alt.Tooltip("mean:Q", format=".2f"), alt.Tooltip("count:Q", title="videos")]
     line = base.mark_line().encode(x=x, y="mean:Q", color=colour, tooltip=tooltip)
-    return alt.layer(band, line)
+    return alt.LayerChart(layer=[band, line])
 
 
 def main() -> None:
