@@ -36,16 +36,17 @@ class JoinConfig:
     place_sigma_per_s: float = 0.8
     # Over how long that says anything: people turn round behind a pillar.
     place_reach_s: float = 3.0
-    speed_sigma: float = 2.0  # box sizes per second: a head's speed before and after a meeting
+    speed_sigma: float = 4.0  # box sizes per second: a head's speed before and after a meeting
     size_sigma: float = 0.15  # of the log of the size, and this much more per second
     size_sigma_per_s: float = 0.1
     # Looks this far apart speak neither for nor against one person; each step of `look_scale` nearer is one nat.
-    look_even: float = 22.0
+    look_even: float = 21.0
     look_scale: float = 2.5
     look_most: float = 4.0  # nats that a look gives beside place, at most: two people may look alike
-    min_evidence: float = 0.5  # to link two pieces of one shot
+    min_evidence: float = 0.0  # to link two pieces of one shot
     # Where place says nothing (after a cut, or longer than `place_reach_s`), the look alone must give this much, and
-    # the more people it may have been, the more: the log of their number is added.
+    # the more people it may have been, the more: the log of their number is added. Both pieces must have four clear
+    # faces or more.
     min_evidence_away: float = 3.0
     max_away_s: float = 30.0  # nobody is looked for longer
     min_lead: float = 2.0  # less evidence than this against an exchange: `suspected_switch`
@@ -121,12 +122,16 @@ def _candidates(pieces: Pieces, config: JoinConfig) -> tuple[np.ndarray, np.ndar
     gap_s = pieces.start_s[after] - pieces.end_s[before]
     near = (gap_s <= config.place_reach_s) & (pieces.shot[before] == pieces.shot[after])
     evidence = np.where(np.isnan(look), 0, (config.look_even - look) / config.look_scale)
-    n_away = np.bincount(after[~near], minlength=len(pieces))[after]
-    evidence[near] = np.clip(evidence[near], -2 * config.look_most, config.look_most) - config.min_evidence
+    is_solid = ~np.isnan(pieces.looks[:, -1, 0])
+    away = ~near & is_solid[before] & is_solid[after]
+    n_away = np.bincount(after[away], minlength=len(pieces))
+    # A few faces, seen between two meetings, may be half hidden: their look speaks less against a link.
+    least = -config.look_most * (1 + (is_solid[before] & is_solid[after]))
+    evidence[near] = np.clip(evidence[near], least[near], config.look_most) - config.min_evidence
     evidence[near] += _evidence_of_place(pieces, before[near], after[near], config)
     evidence[near] += config.stay * (pieces.follows[after[near]] == before[near])
-    evidence[~near] -= config.min_evidence_away + np.log(n_away[~near])
-    possible = near | (evidence > 0)
+    evidence[away] -= config.min_evidence_away + np.log(n_away[after[away]])
+    possible = near | (away & (evidence > 0))
     return before[possible], after[possible], evidence[possible]
 
 

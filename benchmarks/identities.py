@@ -1,6 +1,6 @@
 """Whose face is whose: our tracks against those of two other trackers, on scenes where it is known.
 
-    uv venv peers && uv pip install --python peers/bin/python trackers trackeval     # these bring an OpenCV of their own
+    uv venv peers && uv pip install --python peers/bin/python trackers trackeval   # they bring an OpenCV of their own
     .venv/bin/python benchmarks/identities.py ../shared/data/faces/train.parquet --peers peers/bin/python --work FOLDER
 
 Scenes (see identity_scenes.py) are composed from the photographs of the parquet file (as for `fervid train-detector`).
