@@ -1,5 +1,6 @@
 """Everything that can go wrong in the world, as opposed to in the code: told in a line, without a traceback."""
 
+from analytics.identities import IdentitiesError
 from analytics.sql import QueryError
 from analytics.store import StoreError
 from fer_models.classification.data import DataError
@@ -16,6 +17,7 @@ EXPECTED = (
     DemoError,
     DeviceError,
     FaceDataError,
+    IdentitiesError,
     InputError,
     PrefectServerError,
     QueryError,

@@ -466,8 +466,9 @@ def test_nothing_written_holds_a_picture(analysed):
     suffixes = {path.suffix for path in results.rglob("*") if path.is_file()}
     assert suffixes == {".parquet", ".json"}
     sizes = {name: np.prod([1, *shape]) for name, shape in _list_shapes(results).items()}
-    # Five landmarks, and the mean colours of a 4x4 grid over the frame; a crop would be a list of thousands.
-    assert {name: size for name, size in sizes.items() if size > 1} == {"landmarks_px": 10, "look": 48}
+    # Five landmarks, the mean colours of a 4x4 grid over the frame, those of a signature (NULL by now); a crop would be
+    # a list of thousands.
+    assert {name: size for name, size in sizes.items() if size > 1} == {"landmarks_px": 10, "look": 48, "signature": 60}
 
 
 def _list_shapes(results):

@@ -123,7 +123,7 @@ def tracked(draw):
 @settings(max_examples=60, deadline=None)
 @given(tracked(), st.booleans())
 def test_laws_of_joining(faces, by_look):
-    """Faces in no track stay so; a track has one face in a frame; a doubt is told once in a track, never at its start."""
+    """A track has one face in a frame and time rises in it; a doubt is told once in a track, never at its start."""
     if not by_look:
         faces["signature"] = None
     joined = join_tracks(**faces, config=JoinConfig())
