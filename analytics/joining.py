@@ -25,11 +25,9 @@ class JoinConfig:
         ValueError: if a value is out of its range.
     """
 
-    # Boxes that overlap this much may have been exchanged. Less, and whole crowds are taken apart; more, and one of
-    # the two is often lost before.
+    # Boxes that overlap this much may have been exchanged (0.15 and 0.3 gave more switches).
     meet_iou: float = 0.2
-    # A face that stays in its track needs no more evidence than that the tracker was not wrong there, which it is in
-    # about one meeting of ten.
+    # That a face stays in its track: the tracker was wrong in about one meeting of ten.
     stay: float = 2.0
     # Place: a face is where its last 0.4 s lead to, within this many box sizes, and this many more per second.
     place_sigma: float = 0.15
@@ -43,7 +41,6 @@ class JoinConfig:
     look_even: float = 21.0
     look_scale: float = 2.5
     look_most: float = 4.0  # nats that a look gives beside place, at most: two people may look alike
-    min_evidence: float = 0.0  # to link two pieces of one shot
     # Where place says nothing (after a cut, or longer than `place_reach_s`), the look alone must give this much, and
     # the more people it may have been, the more: the log of their number is added. Both pieces must have four clear
     # faces or more.
@@ -127,7 +124,7 @@ def _candidates(pieces: Pieces, config: JoinConfig) -> tuple[np.ndarray, np.ndar
     n_away = np.bincount(after[away], minlength=len(pieces))
     # A few faces, seen between two meetings, may be half hidden: their look speaks less against a link.
     least = -config.look_most * (1 + (is_solid[before] & is_solid[after]))
-    evidence[near] = np.clip(evidence[near], least[near], config.look_most) - config.min_evidence
+    evidence[near] = np.clip(evidence[near], least[near], config.look_most)
     evidence[near] += _evidence_of_place(pieces, before[near], after[near], config)
     evidence[near] += config.stay * (pieces.follows[after[near]] == before[near])
     evidence[away] -= config.min_evidence_away + np.log(n_away[after[away]])
@@ -150,11 +147,12 @@ def _evidence_of_place(pieces: Pieces, before: np.ndarray, after: np.ndarray, co
     # Against a face anywhere in a picture of 8 by 8 faces.
     place = np.log(64 / (2 * np.pi * sigma**2)) - (distance / sigma) ** 2 / 2
     size_sigma = config.size_sigma + config.size_sigma_per_s * gap_s
-    return (
+    evidence: np.ndarray = (
         np.maximum(place, -10 * fades)
         - np.minimum((speed / config.speed_sigma) ** 2 / 2, 3) * fades
         - np.minimum((size / size_sigma) ** 2 / 2, 6)
     )
+    return evidence
 
 
 def _look_distance(looks: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:

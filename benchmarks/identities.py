@@ -86,7 +86,7 @@ def main() -> None:
         "--scenes",
         type=int,
         default=5,
-        help="scenes of each kind; the rates are 5, 10, 15, 25, 30, 5, … frames per second",
+        help="scenes of each kind, at 5, 10, 15, 25, 30, 5, … fps",
     )
     given = parser.parse_args()
     paths = write_scenes(given.photos, given.work, given.scenes)
