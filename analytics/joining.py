@@ -29,6 +29,11 @@ class JoinConfig:
     meet_iou: float = 0.2
     # That a face stays in its track: the tracker was wrong in about one meeting of ten.
     stay: float = 2.0
+    # That a face just lost goes on, if its look is known: without this, pieces of few faces are passed over. Out of
+    # sight for longer than `goes_on_s`, the look must speak against it by 2 nats at most: another person may come from
+    # where the first one went.
+    goes_on: float = 1.5
+    goes_on_s: float = 1.5
     # Place: a face is where its last 0.4 s lead to, within this many box sizes, and this many more per second.
     place_sigma: float = 0.15
     place_sigma_per_s: float = 0.8
@@ -44,7 +49,7 @@ class JoinConfig:
     # Where place says nothing (after a cut, or longer than `place_reach_s`), the look alone must give this much, and
     # the more people it may have been, the more: the log of their number is added. Both pieces must have four clear
     # faces or more.
-    min_evidence_away: float = 3.0
+    min_evidence_away: float = 2.0
     max_away_s: float = 30.0  # nobody is looked for longer
     min_lead: float = 2.0  # less evidence than this against an exchange: `suspected_switch`
 
@@ -126,6 +131,9 @@ def _candidates(pieces: Pieces, config: JoinConfig) -> tuple[np.ndarray, np.ndar
     least = -config.look_most * (1 + (is_solid[before] & is_solid[after]))
     evidence[near] = np.clip(evidence[near], least[near], config.look_most)
     evidence[near] += _evidence_of_place(pieces, before[near], after[near], config)
+    most = np.where(gap_s <= config.goes_on_s, np.inf, config.look_even + 2 * config.look_scale)
+    goes_on = near & (look < most)  # never if the look is not known
+    evidence[goes_on] += config.goes_on
     evidence[near] += config.stay * (pieces.follows[after[near]] == before[near])
     evidence[away] -= config.min_evidence_away + np.log(n_away[after[away]])
     possible = near | (away & (evidence > 0))
