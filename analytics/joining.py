@@ -122,7 +122,8 @@ def _candidates(pieces: Pieces, config: JoinConfig) -> tuple[np.ndarray, np.ndar
     before, after = before[in_order], after[in_order]
     look = _look_distance(pieces.looks, before, after)
     gap_s = pieces.start_s[after] - pieces.end_s[before]
-    near = (gap_s <= config.place_reach_s) & (pieces.shot[before] == pieces.shot[after])
+    stays = pieces.follows[after] == before
+    near = stays | ((gap_s <= config.place_reach_s) & (pieces.shot[before] == pieces.shot[after]))
     evidence = np.where(np.isnan(look), 0, (config.look_even - look) / config.look_scale)
     is_solid = ~np.isnan(pieces.looks[:, -1, 0])
     away = ~near & is_solid[before] & is_solid[after]
@@ -134,7 +135,7 @@ def _candidates(pieces: Pieces, config: JoinConfig) -> tuple[np.ndarray, np.ndar
     most = np.where(gap_s <= config.goes_on_s, np.inf, config.look_even + 2 * config.look_scale)
     goes_on = near & (look < most)  # never if the look is not known
     evidence[goes_on] += config.goes_on
-    evidence[near] += config.stay * (pieces.follows[after[near]] == before[near])
+    evidence[stays] += config.stay
     evidence[away] -= config.min_evidence_away + np.log(n_away[after[away]])
     possible = near | (away & (evidence > 0))
     return before[possible], after[possible], evidence[possible]

@@ -76,6 +76,12 @@ def test_who_comes_back_elsewhere_is_known_by_look_alone(look, n_people):
         assert timeline.episodes["duration_s"].to_numpy().max() < 3
 
 
+def test_a_meeting_does_not_end_tracks_that_are_seldom_sampled():
+    faces = [Face(i, x=x) for i in range(9) for x in (300 + 5 * abs(i - 4), 240 - 5 * abs(i - 4))]
+    timeline = build_timeline(observe(np.arange(9) * 5.0, faces), CONFIG)
+    assert timeline.faces["track_id"].to_pylist() == [0, 1] * 9
+
+
 @pytest.mark.parametrize(("look", "n_people"), [(LEFT, 1), (RIGHT, 2)])
 def test_after_a_cut_the_look_decides(look, n_people):
     faces = [Face(i, x=300, look=LEFT if i < 10 else look) for i in range(20)]
