@@ -2,6 +2,7 @@
 
 from analytics.exports import ExportError
 from analytics.groups import GroupError
+from analytics.identities import IdentitiesError
 from analytics.sql import QueryError
 from analytics.store import StoreError
 from analytics.videos import UnknownVideoError
@@ -23,6 +24,7 @@ EXPECTED = (
     ExportError,
     FaceDataError,
     GroupError,
+    IdentitiesError,
     InputError,
     PrefectServerError,
     QueryError,
