@@ -8,6 +8,7 @@ from flows.commands.machine import demo, doctor
 from flows.commands.models import models_app
 from flows.commands.purge import purge
 from flows.commands.render import render
+from flows.commands.report import report
 from flows.commands.results import dashboard, query
 from flows.commands.train import train, train_detector
 
@@ -24,6 +25,7 @@ for command in (
     query,
     export,
     render,
+    report,
     purge,
     dashboard,
     doctor,
