@@ -27,7 +27,7 @@ class Spans:
 
 
 class Ribbon:
-    """The strip for a video of this size: `height_px` high, even, the same for every frame."""
+    """The strip for a video of this size: `height_px` high, together with a frame an even number."""
 
     def __init__(self, spans: Spans, width_px: int, frame_height_px: int) -> None:
         self.width_px = width_px
@@ -39,7 +39,7 @@ class Ribbon:
         self.gap_px = max(2, self.text_px // 6)
         self.gutter_px = label_bitmap("P000", BLACK, self.text_px).shape[1]
         height_px = (len(self.lanes) + 1) * (self.lane_px + self.gap_px) + self.gap_px
-        self.height_px = height_px + height_px % 2
+        self.height_px = height_px + (frame_height_px + height_px) % 2
         self.ground = self._ground()
 
     def draw(self, strip: np.ndarray, time_s: float) -> None:
