@@ -10,6 +10,7 @@ from flows.commands.machine import demo, doctor
 from flows.commands.models import models_app
 from flows.commands.purge import purge
 from flows.commands.render import render
+from flows.commands.report import report
 from flows.commands.results import query, summary
 from flows.commands.train import train, train_detector
 
@@ -27,6 +28,7 @@ for command in (
     summary,
     export,
     render,
+    report,
     purge,
     dashboard,
     doctor,
