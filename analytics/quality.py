@@ -15,6 +15,7 @@ class QualityConfig:
         ValueError: if a value is out of its range.
     """
 
+    gate: bool = True  # False: faces still get their reason, but all that are classified count
     min_det_score: float = 0.5  # below it, false hits are common
     min_face_px: float = 24.0  # half the 48 px of FER-2013: what is smaller has lost the mouth and the brows
     max_cut_off: float = 0.2  # share of the crop outside the frame: a fifth already hides the brows or the mouth

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from analytics.baseline import Baselines
 from analytics.columns import column, named, per_emotion
 from analytics.episodes import EpisodeConfig, find_episodes
 from fer_models.boxes import paired_iou
@@ -25,10 +26,12 @@ class TrackedFaces:
     boxes_xyxy: np.ndarray  # (m, 4)
     det_score: np.ndarray  # (m,)
     face_px: np.ndarray  # (m,)
-    counts: np.ndarray  # (m,) bool: of good quality and classified
+    is_ok: np.ndarray  # (m,) bool: of good quality and classified
+    counts: np.ndarray  # (m,) bool: the same or, with the gate open, all that are classified
     probabilities: np.ndarray  # (m, 7), NaN where not known
     smoothed: np.ndarray  # (m, 7), NaN where not known
     label: np.ndarray  # (m,) smoothed emotion, -1 where not known
+    baselines: Baselines  # of each track
 
     @property
     def duration_s(self) -> np.ndarray:
@@ -44,8 +47,11 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
     n_faces = last - first + 1
     counted_s = np.where(faces.counts, faces.duration_s, 0)
     probabilities = np.where(faces.counts[:, None], faces.probabilities, 0)
-    label_s = (faces.label[:, None] == np.arange(len(EMOTIONS))) * faces.duration_s[:, None]
-    share = _divide(np.add.reduceat(label_s, first), np.add.reduceat(label_s.sum(1), first)[:, None])
+    is_label = faces.label[:, None] == np.arange(len(EMOTIONS))
+    label_s = np.add.reduceat(is_label * faces.duration_s[:, None], first)
+    known_s = label_s.sum(1)
+    share = _divide(label_s, known_s[:, None])
+    n_spells = np.add.reduceat(is_label & _begins_spell(faces)[:, None], first, dtype=np.int64)
     weighted = probabilities * counted_s[:, None]
     mean = _divide(np.add.reduceat(weighted, first), np.add.reduceat(counted_s, first)[:, None])
     return pa.table(
@@ -54,12 +60,19 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
             "start_s": faces.start_s[first],
             "end_s": faces.end_s[last],
             "n_faces": n_faces,
-            "n_faces_ok": np.add.reduceat(faces.counts.astype(np.int64), first),
+            "n_faces_ok": np.add.reduceat(faces.is_ok.astype(np.int64), first),
+            "seen_s": np.add.reduceat(faces.duration_s, first),
+            "ok_s": np.add.reduceat(np.where(faces.is_ok, faces.duration_s, 0), first),
+            "known_s": known_s,
             "mean_det_score": column(np.add.reduceat(faces.det_score, first) / n_faces, pa.float32()),
             "mean_face_px": column(np.add.reduceat(faces.face_px, first) / n_faces, pa.float32()),
             **per_emotion("mean", mean),
             "emotion": named(np.where(np.isnan(share[:, 0]), -1, share.argmax(1)), EMOTIONS),
             **per_emotion("share", share),
+            **per_emotion("dwell_s", _divide(label_s, n_spells)),
+            "baseline_start_s": column(faces.baselines.start_s, pa.float64()),
+            "baseline_end_s": column(faces.baselines.end_s, pa.float64()),
+            **per_emotion("baseline", faces.baselines.probabilities),
             "suspected_switch": np.isin(faces.track[first], _tracks_that_meet(faces)),
         }
     )
@@ -101,6 +114,12 @@ def transitions_table(faces: TrackedFaces) -> pa.Table:
             "count": count,
         }
     )
+
+
+def _begins_spell(faces: TrackedFaces) -> np.ndarray:
+    """Whether each row begins a stretch of one smoothed emotion in its track."""
+    changed = (faces.track[1:] != faces.track[:-1]) | (faces.label[1:] != faces.label[:-1])
+    return np.concatenate([np.ones(min(1, len(faces.label)), bool), changed])
 
 
 def _tracks_that_meet(faces: TrackedFaces) -> np.ndarray:

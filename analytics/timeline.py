@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.affect import arousal_proxy, entropy_bits, top_emotion, valence_proxy
+from analytics.baseline import BaselineConfig, correct, find_baselines
 from analytics.columns import column, floats, named, per_emotion
 from analytics.cuts import CutConfig, find_cuts
 from analytics.episodes import EpisodeConfig
@@ -24,7 +25,7 @@ from analytics.summary import TrackedFaces, episodes_table, tracks_table, transi
 from analytics.tracking import TrackerConfig, track_faces
 from fer_models.labels import EMOTIONS
 
-TIMELINE_VERSION = 1  # goes into every analysis_id: raise it when the same settings give other rows than before
+TIMELINE_VERSION = 2  # goes into every analysis_id: raise it when the same settings give other rows than before
 
 BOX = ("x1_px", "y1_px", "x2_px", "y2_px")
 PROBABILITIES = tuple(f"p_{name}" for name in EMOTIONS)
@@ -37,6 +38,7 @@ class TimelineConfig:
     cuts: CutConfig = field(default_factory=CutConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     episodes: EpisodeConfig = field(default_factory=EpisodeConfig)
 
@@ -159,10 +161,13 @@ def _follow(
     row = row[track[row] >= 0]
     track, start_s, end_s = track[row], shown.start_s[frame[row]], shown.end_s[frame[row]]
     probabilities = floats(faces, *PROBABILITIES)[row]
-    counts = is_good[row] & ~np.isnan(probabilities).any(1)
+    is_classified = ~np.isnan(probabilities).any(1)
+    is_ok = is_good[row] & is_classified
+    counts = is_ok if config.quality.gate else is_classified
+    baselines = find_baselines(track, start_s, end_s, probabilities, counts, config.baseline)
     # A frame shown for long must not outvote all that come after it, hence at most one time constant.
     weights = np.where(counts, np.minimum(end_s - start_s, config.smoothing.time_constant_s), 0)
-    smoothed = smooth(track, start_s, probabilities, weights, config.smoothing)
+    smoothed = smooth(track, start_s, correct(track, probabilities, baselines), weights, config.smoothing)
     return TrackedFaces(
         row=row,
         track=track,
@@ -172,10 +177,12 @@ def _follow(
         boxes_xyxy=boxes_xyxy[row],
         det_score=det_score[row],
         face_px=face_px[row],
+        is_ok=is_ok,
         counts=counts,
         probabilities=probabilities,
         smoothed=smoothed,
         label=steady_labels(track, smoothed, config.smoothing.min_lead),
+        baselines=baselines,
     )
 
 
