@@ -18,10 +18,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from analytics.precision import PROBABILITY_STEP
 from fer_models.labels import EMOTIONS
 
 BaselineMethod = Literal["none", "own_mean", "neutral_stretch"]
-LEAST_P = 1e-4  # smaller probabilities say no more than this one: their logs are noise
+LEAST_P = PROBABILITY_STEP / 2  # stands for what is rounded to 0, whose log is not finite
 NEUTRAL = EMOTIONS.index("neutral")
 # A face at rest: neutral 0.70, each of the others 0.05. For comparison, the geometric mean of what the packaged model
 # says of the neutral pictures of FER-2013 PublicTest that it reads rightly: neutral 0.77, the others 0.01 to 0.10.

@@ -48,9 +48,7 @@ def interpolate_boxes(
     track, pts_s, boxes_xyxy = track[row], pts_s[row], boxes_xyxy[row].astype(np.float64)
     starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(track)), bool), track[1:] != track[:-1]]))
     spans = [slice(first, stop) for first, stop in pairwise([*starts.tolist(), len(track)])]
-    return PlacedBoxes.joined(
-        [_place(track[s.start], pts_s[s], boxes_xyxy[s], at_s, max_gap_s, hold_s) for s in spans]
-    )
+    return PlacedBoxes.joined([_place(track[s.start], pts_s[s], boxes_xyxy[s], at_s, max_gap_s, hold_s) for s in spans])
 
 
 def _place(

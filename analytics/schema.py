@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from analytics.affect import AROUSAL_WEIGHTS, VALENCE_WEIGHTS
+from analytics.precision import STEPS_IN_WORDS
 from fer_models.labels import EMOTIONS
 
 FRAME_STATUSES = ("ok", "no_face", "decode_error")
@@ -133,17 +134,22 @@ FACES = pa.schema(
         *_per_emotion(
             "smooth",
             "0 to 1",
-            "p_{} (less the baseline, if asked for) smoothed in its track: mean over good faces, each weighted with its "
-            "time and exp(-distance in time / time_constant_s); the seven sum to 1",
+            "p_{} (less the baseline, if asked for) smoothed in its track: mean over good faces, each weighted with "
+            "its time and exp(-distance in time / time_constant_s); the seven sum to 1",
         ),
         _field("smooth_emotion", pa.string(), "", "emotion after smoothing; changes only when another clearly leads"),
         _field("valence_proxy", pa.float32(), "-1 to 1", f"pleasant or not: {_weighted_sum(VALENCE_WEIGHTS)}"),
         _field("arousal_proxy", pa.float32(), "-1 to 1", f"excited or calm: {_weighted_sum(AROUSAL_WEIGHTS)}"),
         *_FACE_MEASURES,
-        _field("quality_ok", pa.bool_(), "", "whether the face is good enough to count in smoothing and summaries (with the gate open all do)"),
+        _field(
+            "quality_ok",
+            pa.bool_(),
+            "",
+            "whether it is good enough to count in smoothing and summaries (with --no-gate all do)",
+        ),
         _field("quality_reason", pa.string(), "", f"why not: one of {', '.join(QUALITY_REASONS)}"),
     ],
-    metadata={"description": "The emotion timeline: a row per face per sampled frame."},
+    metadata={"description": f"The emotion timeline: a row per face per sampled frame. {STEPS_IN_WORDS}"},
 )
 
 TRACKS = pa.schema(
@@ -159,11 +165,11 @@ TRACKS = pa.schema(
         _field("known_s", pa.float64(), "s", "of seen_s, the time with a known smooth_emotion", nullable=False),
         _field("mean_det_score", pa.float32(), "0 to 1", "mean detection score"),
         _field("mean_face_px", pa.float32(), "px", "mean face size"),
-        *_per_emotion("mean", "0 to 1", "mean of p_{} over ok_s (with the gate open: over seen_s); the seven sum to 1"),
+        *_per_emotion("mean", "0 to 1", "mean of p_{} over ok_s (with --no-gate over seen_s); the seven sum to 1"),
         _field("emotion", pa.string(), "", "dominant emotion: that with the largest share of time"),
         *_per_emotion("share", "0 to 1", "share of known_s in which smooth_emotion is {}; the seven sum to 1"),
         *_per_emotion("dwell_s", "s", "mean time for which smooth_emotion stays {} once it is; NULL if it never is"),
-        _field("baseline_start_s", pa.float64(), "s", "start of the stretch taken as its face at rest; NULL: no baseline"),
+        _field("baseline_start_s", pa.float64(), "s", "start of the stretch taken as its face at rest; NULL: none"),
         _field("baseline_end_s", pa.float64(), "s", "end of that stretch"),
         *_per_emotion("baseline", "0 to 1", "probability of {} at rest, which was taken off before smoothing"),
         _field(

@@ -12,6 +12,7 @@ from analytics.baseline import BaselineConfig, correct, find_baselines
 from analytics.columns import column, floats, named, per_emotion
 from analytics.cuts import CutConfig, find_cuts
 from analytics.episodes import EpisodeConfig
+from analytics.precision import ENTROPY_STEP, PROBABILITY_STEP, faces_in_steps, in_steps, probabilities_in_steps
 from analytics.quality import QualityConfig, gate_quality
 from analytics.schema import (
     OBSERVATIONS,
@@ -80,7 +81,7 @@ def build_timeline(observations: pa.Table, config: TimelineConfig) -> Timeline:
     shown = _Shown.of(floats(frames, "pts_s"))
     is_cut = find_cuts(shown.start_s, _looks(frames), config.cuts)
     is_face = observations["face_index"].is_valid().to_numpy()
-    faces, frame_of_face = observations.filter(pa.array(is_face)), frame[is_face]
+    faces, frame_of_face = faces_in_steps(observations.filter(pa.array(is_face))), frame[is_face]
     reason = _reasons(faces, config.quality)
     tracked = _follow(faces, frame_of_face, reason < 0, shown, np.cumsum(is_cut), config)
     made = {
@@ -167,7 +168,8 @@ def _follow(
     baselines = find_baselines(track, start_s, end_s, probabilities, counts, config.baseline)
     # A frame shown for long must not outvote all that come after it, hence at most one time constant.
     weights = np.where(counts, np.minimum(end_s - start_s, config.smoothing.time_constant_s), 0)
-    smoothed = smooth(track, start_s, correct(track, probabilities, baselines), weights, config.smoothing)
+    corrected = correct(track, probabilities, baselines)
+    smoothed = probabilities_in_steps(smooth(track, start_s, corrected, weights, config.smoothing))
     return TrackedFaces(
         row=row,
         track=track,
@@ -196,11 +198,11 @@ def _add_columns(faces: pa.Table, reason: np.ndarray, tracked: TrackedFaces) -> 
         "track_id": pa.array(track, pa.int32(), mask=track < 0),
         "emotion": named(top_emotion(probabilities), EMOTIONS),
         "p_max": column(probabilities.max(1), pa.float32()),
-        "entropy": column(entropy_bits(probabilities), pa.float32()),
+        "entropy": column(in_steps(entropy_bits(probabilities), ENTROPY_STEP), pa.float32()),
         **per_emotion("smooth", smoothed),
         "smooth_emotion": named(label, EMOTIONS),
-        "valence_proxy": column(valence_proxy(probabilities), pa.float32()),
-        "arousal_proxy": column(arousal_proxy(probabilities), pa.float32()),
+        "valence_proxy": column(in_steps(valence_proxy(probabilities), PROBABILITY_STEP), pa.float32()),
+        "arousal_proxy": column(in_steps(arousal_proxy(probabilities), PROBABILITY_STEP), pa.float32()),
         "quality_ok": pa.array(reason < 0),
         "quality_reason": named(reason, QUALITY_REASONS),
     }

@@ -38,7 +38,7 @@ ZOOM, FRAME_PX = 3, 288
 
 
 def shrunk(pixels: Tensor, face_px: float) -> Tensor:
-    """The pictures (n, 48, 48) uint8 as if the face's box had had sides of `face_px`: fewer pixels, drawn large again."""
+    """The pictures (n, 48, 48) uint8 as if the face's box had sides of `face_px`: fewer pixels, drawn large again."""
     side_px = max(1, round(face_px * BOX_TO_SIDE))
     grey = pixels[:, None].float()
     small = functional.interpolate(grey, size=(side_px, side_px), mode="bilinear", antialias=True).round()
@@ -102,7 +102,7 @@ def binned_rows(
     name: str, measure: np.ndarray, edges: tuple[float, ...], row: Callable[[str, str, np.ndarray], str]
 ) -> Iterator[str]:
     """A row of the table for each bin that holds pictures."""
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = np.flatnonzero((measure >= low) & (measure < high))
         if len(inside):
             yield row(name, f"{low:g} to {high:g}", inside)

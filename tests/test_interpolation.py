@@ -10,7 +10,9 @@ def placed(track, pts_s, x, at_s, max_gap_s=1.0, hold_s=0.0) -> list[tuple]:
     x = np.array(x, float)
     boxes_xyxy = np.column_stack([x, np.zeros(len(x)), x + 10, np.full(len(x), 10.0)])
     at_s = np.array(at_s, float)
-    found = interpolate_boxes(np.array(track, int), np.array(pts_s, float), boxes_xyxy, at_s, max_gap_s=max_gap_s, hold_s=hold_s)
+    found = interpolate_boxes(
+        np.array(track, int), np.array(pts_s, float), boxes_xyxy, at_s, max_gap_s=max_gap_s, hold_s=hold_s
+    )
     np.testing.assert_allclose(found.boxes_xyxy[:, 2] - found.boxes_xyxy[:, 0], 10)
     columns = (at_s[found.at], found.track, found.boxes_xyxy[:, 0], found.interpolated)
     return list(zip(*(column.tolist() for column in columns), strict=True))
@@ -43,7 +45,9 @@ def test_nobody_or_no_time():
 def test_every_seen_box_is_kept_and_every_gap_is_closed(seen, asked, max_gap, hold):
     """In whole seconds: a time is covered if seen, within a short enough gap, or near enough to a face."""
     times = sorted(seen)
-    found = {t: (x, guessed) for t, _, x, guessed in placed([0] * len(times), times, times, sorted(asked), max_gap, hold)}
+    found = {
+        t: (x, guessed) for t, _, x, guessed in placed([0] * len(times), times, times, sorted(asked), max_gap, hold)
+    }
     for t in asked:
         before, after = max((s for s in times if s <= t), default=None), min((s for s in times if s >= t), default=None)
         between = before is not None and after is not None and after - before <= max_gap
