@@ -43,6 +43,8 @@ class BaselineConfig:
     method: BaselineMethod = "none"
     span_s: tuple[float, float] | None = None  # start and end in the video's own time
     stretch_s: float = 2.0  # long enough to outlast a blink or a word, short enough to be found
+    # Mean p_neutral that a stretch needs to be found; a given span does not. Who smiles throughout shows no rest.
+    min_neutral: float = 1 / 3
 
     def __post_init__(self) -> None:
         if self.method not in get_args(BaselineMethod):
@@ -51,6 +53,8 @@ class BaselineConfig:
             raise ValueError(f"a span is for baseline neutral_stretch, not for {self.method}")
         if self.span_s is not None and not self.span_s[0] < self.span_s[1]:
             raise ValueError(f"the span must end after it starts, got {self.span_s[0]:g} to {self.span_s[1]:g} s")
+        if not 0 <= self.min_neutral <= 1:
+            raise ValueError(f"min_neutral must be in [0, 1], got {self.min_neutral}")
         if not 0 < self.stretch_s < np.inf:
             raise ValueError(f"stretch_s must be more than 0, got {self.stretch_s}")
 
@@ -128,9 +132,10 @@ def _rows_at_rest(
     # Every stretch that begins with a row; it holds the rows that begin within it, and counts if they fill half of it.
     stop = np.searchsorted(start_s, start_s + config.stretch_s)
     filled_s = _sums(row_s, stop)
-    neutral = np.where(filled_s >= config.stretch_s / 2, _sums(p_neutral * row_s, stop) / np.maximum(filled_s, 1e-9), 0)
-    first = int(neutral.argmax())
-    return slice(first, int(stop[first])) if neutral[first] > 0 else None
+    is_full = filled_s >= config.stretch_s / 2
+    neutral = np.where(is_full, _sums(p_neutral * row_s, stop) / np.where(is_full, filled_s, 1), -1)
+    first = int(neutral.round(9).argmax())  # of equals the first, whatever the rounding of the sums
+    return slice(first, int(stop[first])) if neutral[first] >= config.min_neutral else None
 
 
 def _sums(values: np.ndarray, stop: np.ndarray) -> np.ndarray:

@@ -128,6 +128,12 @@ class Store:
         _write_table(path, conform(observations, OBSERVATIONS), ("frame_index", "face_index"))
         return path
 
+    def n_segments(self, video_id: str, observation_id: str) -> int:
+        """How many segments there are, counted to the last one that is there."""
+        folder = self._segment_path(video_id, observation_id, 0).parent
+        numbers = (path.stem.removeprefix("segment-") for path in folder.glob("segment-*.parquet"))
+        return max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
+
     def read_observations(self, video_id: str, observation_id: str, n_segments: int) -> pa.Table:
         """All segments of a video as one table, in the order of the segments.
 

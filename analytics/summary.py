@@ -47,11 +47,9 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
     n_faces = last - first + 1
     counted_s = np.where(faces.counts, faces.duration_s, 0)
     probabilities = np.where(faces.counts[:, None], faces.probabilities, 0)
-    is_label = faces.label[:, None] == np.arange(len(EMOTIONS))
-    label_s = np.add.reduceat(is_label * faces.duration_s[:, None], first)
-    known_s = label_s.sum(1)
-    share = _divide(label_s, known_s[:, None])
-    n_spells = np.add.reduceat(is_label & _begins_spell(faces)[:, None], first, dtype=np.int64)
+    label_s = (faces.label[:, None] == np.arange(len(EMOTIONS))) * faces.duration_s[:, None]
+    labelled_s = np.add.reduceat(label_s.sum(1), first)
+    share = _divide(np.add.reduceat(label_s, first), labelled_s[:, None])
     weighted = probabilities * counted_s[:, None]
     mean = _divide(np.add.reduceat(weighted, first), np.add.reduceat(counted_s, first)[:, None])
     return pa.table(
@@ -63,13 +61,12 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
             "n_faces_ok": np.add.reduceat(faces.is_ok.astype(np.int64), first),
             "seen_s": np.add.reduceat(faces.duration_s, first),
             "ok_s": np.add.reduceat(np.where(faces.is_ok, faces.duration_s, 0), first),
-            "known_s": known_s,
             "mean_det_score": column(np.add.reduceat(faces.det_score, first) / n_faces, pa.float32()),
             "mean_face_px": column(np.add.reduceat(faces.face_px, first) / n_faces, pa.float32()),
             **per_emotion("mean", mean),
             "emotion": named(np.where(np.isnan(share[:, 0]), -1, share.argmax(1)), EMOTIONS),
+            "labelled_s": labelled_s,
             **per_emotion("share", share),
-            **per_emotion("dwell_s", _divide(label_s, n_spells)),
             "baseline_start_s": column(faces.baselines.start_s, pa.float64()),
             "baseline_end_s": column(faces.baselines.end_s, pa.float64()),
             **per_emotion("baseline", faces.baselines.probabilities),
@@ -114,12 +111,6 @@ def transitions_table(faces: TrackedFaces) -> pa.Table:
             "count": count,
         }
     )
-
-
-def _begins_spell(faces: TrackedFaces) -> np.ndarray:
-    """Whether each row begins a stretch of one smoothed emotion in its track."""
-    changed = (faces.track[1:] != faces.track[:-1]) | (faces.label[1:] != faces.label[:-1])
-    return np.concatenate([np.ones(min(1, len(faces.label)), bool), changed])
 
 
 def _tracks_that_meet(faces: TrackedFaces) -> np.ndarray:

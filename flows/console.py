@@ -15,7 +15,14 @@ from rich.markup import escape
 DONE, FATAL, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 # Options that the settings hold under a name with its unit.
-FIELD_OF_OPTION = {"start": "start_s", "end": "end_s", "min_face": "min_face_px"}
+FIELD_OF_OPTION = {
+    "start": "start_s",
+    "end": "end_s",
+    "min_face": "min_face_px",
+    "time_constant": "time_constant_s",
+    "max_gap": "max_gap_s",
+    "baseline_span": "baseline_span_s",
+}
 WIDE = 200  # what is not a terminal (a file, a pipe) has room
 T = TypeVar("T")
 console = Console(width=None if sys.stdout.isatty() else WIDE)

@@ -2,6 +2,7 @@
 
 from analytics.sql import QueryError
 from analytics.store import StoreError
+from analytics.videos import UnknownVideoError
 from fer_models.classification.data import DataError
 from fer_models.detection.data import FaceDataError
 from fer_models.device import DeviceError
@@ -20,6 +21,7 @@ EXPECTED = (
     PrefectServerError,
     QueryError,
     StoreError,
+    UnknownVideoError,
     VideoReadError,
     WeightsError,
 )

@@ -19,10 +19,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from analytics.observations import observations_table
-from analytics.quality import QualityConfig
 from analytics.store import Store, StoreError, analysis_id, file_sha256, observation_id, unread_video_id, video_id
 from analytics.timeline import TimelineConfig, build_timeline
-from analytics.tracking import TrackerConfig
 from fer_models.classification.classifier import EmotionClassifier, load_classifier
 from fer_models.detection import FaceDetector, load_detector
 from fer_models.device import DeviceError
@@ -59,13 +57,6 @@ class Models:
         return (
             f"detector {self.detector.name} ({self.detector_reason}), model {self.classifier.card.name}, "
             f"on {self.classifier.device.type} in {precision}"
-        )
-
-    def timeline_config(self) -> TimelineConfig:
-        """The settings of pass 2: from which score on a face is one is for the detector to say."""
-        threshold = self.detector.score_threshold
-        return TimelineConfig(
-            tracker=TrackerConfig(high_score=threshold), quality=QualityConfig(min_det_score=threshold)
         )
 
 
@@ -157,7 +148,7 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
         segments = plan_segments(info, settings)
         n_observed = observe_missing(info, segments, store, row, settings, models, progress, times)
         observations = store.read_observations(row["video_id"], row["observation_id"], len(segments))
-        timeline = build_timeline(observations, models.timeline_config())
+        timeline = build_timeline(observations, timeline_config(settings, models))
     except (Stopped, StoreError, WeightsError, DeviceError):
         raise
     except Exception as error:
@@ -306,6 +297,11 @@ def unchanged(path: Path, store: Store, ids: Mapping[str, str]) -> VideoOutcome:
     )
 
 
+def timeline_config(settings: AnalyzeSettings, models: Models) -> TimelineConfig:
+    """The settings of pass 2."""
+    return settings.timeline.config(models.detector.score_threshold)
+
+
 def observation_settings(settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, Any]:
     """Every setting of pass 1 that can change a number, and the length of a segment."""
     return {
@@ -323,7 +319,7 @@ def observation_settings(settings: AnalyzeSettings, models: Models, decoder: str
 def name_work(video: str, settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, str]:
     """The ids of a video, of what is seen in it, and of what is made of that."""
     observed = observation_id(video, observation_settings(settings, models, decoder), models.weights())
-    analysed = analysis_id(observed, models.timeline_config().settings())
+    analysed = analysis_id(observed, timeline_config(settings, models).settings())
     return {"video_id": video, "observation_id": observed, "analysis_id": analysed}
 
 
@@ -337,7 +333,7 @@ def describe_work(settings: AnalyzeSettings, models: Models, decoder: str) -> di
     """Columns of `videos` that say how it was analysed."""
     all_settings = {
         "observe": observation_settings(settings, models, decoder) | {"detector_reason": models.detector_reason},
-        "timeline": models.timeline_config().settings(),
+        "timeline": timeline_config(settings, models).settings(),
     }
     return {"settings": json.dumps(all_settings), "weights": json.dumps(models.weights())}
 

@@ -19,7 +19,7 @@ def face(**p: float) -> np.ndarray:
     return np.array([p.get(name, rest) for name in EMOTIONS])
 
 
-GRIM, GRIM_SMILE, PLAIN = face(angry=0.6, neutral=0.3), face(angry=0.2, happy=0.6, neutral=0.15), face(neutral=0.94)
+GRIM, GRIM_SMILE, PLAIN = face(angry=0.5, neutral=0.4), face(angry=0.1, happy=0.6, neutral=0.15), face(neutral=0.94)
 
 
 def baselines(p, config, track=None, counts=None):
@@ -30,7 +30,7 @@ def baselines(p, config, track=None, counts=None):
 
 
 def test_by_hand():
-    """Anger at twice the odds of neutral comes off as far as it exceeds a face at rest, 0.05 to 0.70."""
+    """Anger at more than the odds of neutral comes off as far as it exceeds a face at rest, 0.05 to 0.70."""
     p = np.array([GRIM, GRIM_SMILE])
     corrected = correct(np.zeros(2, int), p, baselines(p[:1], BaselineConfig("own_mean")))
     odds = p[:, ANGRY] / p[:, NEUTRAL]
@@ -61,6 +61,13 @@ def test_a_given_span_is_taken_in_every_track_that_is_seen_in_it():
     np.testing.assert_array_equal(found.end_s, [3, np.nan])
     np.testing.assert_allclose(found.probabilities[0], GRIM)
     np.testing.assert_array_equal(correct(np.ones(1, int), np.array([GRIM]), found), [GRIM])
+
+
+def test_who_never_looks_neutral_has_no_stretch_unless_told_so():
+    p = [GRIM_SMILE] * 4
+    assert np.isnan(baselines(p, BaselineConfig("neutral_stretch")).start_s).all()
+    assert baselines(p, BaselineConfig("neutral_stretch", min_neutral=0.1)).start_s == [0]
+    assert baselines(p, BaselineConfig("neutral_stretch", span_s=(1, 3))).start_s == [1]
 
 
 def test_faces_that_do_not_count_are_no_baseline():
@@ -95,7 +102,7 @@ def test_a_timeline_says_what_was_taken_off_and_keeps_what_was_seen():
     before, after = plain.tracks.to_pylist()[0], corrected.tracks.to_pylist()[0]
     assert before["baseline_start_s"] is before["baseline_angry"] is None
     assert (after["baseline_start_s"], after["baseline_end_s"]) == (0, pytest.approx(2.0))
-    assert after["baseline_angry"] == pytest.approx(0.6, abs=1 / 2048)
+    assert after["baseline_angry"] == pytest.approx(0.5, abs=1 / 2048)
     assert "angry" not in corrected.episodes["emotion"].to_pylist()
 
 
