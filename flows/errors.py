@@ -1,5 +1,6 @@
 """Everything that can go wrong in the world, as opposed to in the code: told in a line, without a traceback."""
 
+from analytics.events import EventsError
 from analytics.sql import QueryError
 from analytics.store import StoreError
 from analytics.videos import UnknownVideoError
@@ -16,6 +17,7 @@ EXPECTED = (
     DataError,
     DemoError,
     DeviceError,
+    EventsError,
     FaceDataError,
     InputError,
     PrefectServerError,
