@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fer_models.labels import EMOTIONS
 
@@ -20,6 +21,12 @@ def named(codes: np.ndarray, names: Sequence[str]) -> pa.Array:
     ['no_face', None]
     """
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(names)).cast(pa.string())
+
+
+def codes(texts: pa.ChunkedArray, names: Sequence[str]) -> np.ndarray:
+    """The place in `names` of each text, `(n,)` int64; -1 for NULL: what `named` undoes."""
+    found: np.ndarray = pc.index_in(texts.cast(pa.string()), pa.array(names)).fill_null(-1).to_numpy().astype(np.int64)
+    return found
 
 
 def per_emotion(prefix: str, values: np.ndarray) -> dict[str, pa.Array]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from analytics.columns import durations_of_faces, floats, named, per_emotion
+from analytics.columns import codes, durations_of_faces, floats, named, per_emotion
 from analytics.videos import choose_videos
 from fer_models.labels import EMOTIONS
 
@@ -115,19 +115,14 @@ def events_table(events: pa.Table, frames: pa.Table, faces: pa.Table, *, before_
         floats(faces, "pts_s") + durations_of_faces(frames, faces),
         faces["quality_ok"].to_numpy() & faces["p_angry"].is_valid().to_numpy(),
         floats(faces, *(f"p_{name}" for name in EMOTIONS)),
-        np.array([-1 if name is None else EMOTIONS.index(name) for name in faces["smooth_emotion"].to_pylist()], int),
+        codes(faces["smooth_emotion"], EMOTIONS),
     )
-    rows = [
-        _event_rows(
-            label, start_s, end_s, tracks, _shown(seen, start_s, end_s), _shown(seen, start_s - before_s, start_s)
-        )
-        for label, start_s, end_s in zip(*(events[name].to_pylist() for name in _EVENT), strict=True)
-    ]
-    no_rows = _event_rows("", 0.0, 0.0, tracks[:0], *[_shown(seen, 0.0, 0.0).of(slice(0, 0))] * 2)
-    return pa.concat_tables([no_rows, *rows])
-
-
-_EVENT = ("label", "start_s", "end_s")
+    spans = zip(*(events[name].to_pylist() for name in ("label", "start_s", "end_s")), strict=True)
+    rows = []
+    for label, start_s, end_s in [("", 0.0, 0.0), *spans]:  # in the first nobody is seen: it gives the columns
+        during, before = _shown(seen, start_s, end_s), _shown(seen, start_s - before_s, start_s)
+        rows.append(_event_rows(label, start_s, end_s, tracks, during, before))
+    return pa.concat_tables(rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.affect import valence_proxy
-from analytics.columns import column, durations_of_faces, floats
+from analytics.columns import codes, column, durations_of_faces, floats
 from fer_models.labels import EMOTIONS
 
 LEAST_SPREAD = 0.01  # of valence: whoever shows less than this change has nothing to correlate
@@ -68,7 +68,7 @@ def synchrony(frames: pa.Table, faces: pa.Table, config: SynchronyConfig | None 
     first = _group_starts(pair)
     weight_s = duration_s[a]
     together_s = _sums(weight_s, first)
-    label = np.array([EMOTIONS.index(name) for name in known["smooth_emotion"].to_pylist()], np.int64)
+    label = codes(known["smooth_emotion"], EMOTIONS)
     same, chance = _agreement(label[a], label[b], weight_s, first)
     valence = valence_proxy(floats(known, *(f"smooth_{name}" for name in EMOTIONS)))
     r = _correlations(valence[a], valence[b], weight_s, first)
