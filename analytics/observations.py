@@ -24,6 +24,7 @@ def observations_table(
     blur: np.ndarray,
     brightness: np.ndarray,
     cut_off: np.ndarray,
+    signature: np.ndarray | None = None,
 ) -> pa.Table:
     """The rows of `schema.OBSERVATIONS` for some frames of a video.
 
@@ -37,6 +38,7 @@ def observations_table(
         blur: (m,) see the schema; NaN where not known.
         brightness: (m,) likewise.
         cut_off: (m,) likewise.
+        signature: (m, 60) uint8, see the schema; none if not known.
 
     Raises:
         ValueError: if lengths do not agree, faces are not in order, or a frame that was not decoded has one.
@@ -72,10 +74,16 @@ def observations_table(
         "landmarks_px": pa.FixedSizeListArray.from_arrays(pa.array(faces.landmarks_xy.ravel(), pa.float32()), 10),
         **{name: column(values, pa.float32()) for name, values in measures.items()},
         **per_emotion("p", probabilities),
+        "signature": _signatures(signature, m),
     }
     face_of_row = pa.array(face, mask=face < 0)
     of_face = {name: values.take(face_of_row) for name, values in of_face.items()}
     return pa.table({**of_frame, **of_face}).select(OBSERVATIONS.names).cast(OBSERVATIONS)
+
+
+def _signatures(signature: np.ndarray | None, m: int) -> pa.Array:
+    kind = OBSERVATIONS.field("signature").type
+    return pa.nulls(m, kind) if signature is None else pa.FixedSizeListArray.from_arrays(signature.ravel(), type=kind)
 
 
 def face_geometry(boxes_xyxy: np.ndarray, landmarks_xy: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,7 +1,8 @@
 """To which step each number of a face is kept: finer than it can be trusted, coarse enough to pack well.
 
-Noise does not compress: of a float32 the last bits of every measured number took most of the room. Rounding is the
-first thing that pass 2 does, so that whatever it says follows from the numbers in its tables.
+Noise does not compress: of a float32 the last bits of every measured number took most of the room. Once it is known
+whose face is whose, pass 2 rounds before it does anything else, so that all it says follows from the numbers in its
+tables.
 """
 
 import numpy as np

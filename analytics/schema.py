@@ -74,6 +74,13 @@ OBSERVATIONS = pa.schema(
         *_BOX_AND_LANDMARKS,
         *_PROBABILITIES,
         *_FACE_MEASURES,
+        _field(
+            "signature",
+            pa.list_(pa.uint8(), 60),
+            "0 to 255",
+            "mean red, green, blue of 4x4 cells of the crop and of 2x2 cells below it, to tell people apart; "
+            "NULL once the tracks are joined, unless signatures are kept",
+        ),
     ],
     metadata={"description": "What pass 1 saw: a row per face per sampled frame, one without face columns if none."},
 )
@@ -102,6 +109,7 @@ VIDEOS = pa.schema(
         _field("finished_at", pa.timestamp("us", "UTC"), "", "when the analysis was done or failed", nullable=False),
         _field("frames_per_s", pa.float64(), "1/s", "sampled frames analysed per second"),
         _field("settings", pa.string(), "JSON", "every setting that can change a number"),
+        _field("joined_by_look", pa.bool_(), "", "whether tracks were joined by look; false: signatures were dropped"),
         _field("weights", pa.string(), "JSON", "sha256 of the weights of each model"),
         _field("versions", pa.string(), "JSON", "versions of the libraries used"),
     ],
@@ -175,11 +183,12 @@ TRACKS = pa.schema(
             "suspected_switch",
             pa.bool_(),
             "",
-            "whether its box overlapped that of another track, so that the two may have been exchanged",
+            "whether it may have gone on as another person where it met another track",
             nullable=False,
         ),
+        _field("switch_s", pa.float64(), "s", "the most doubtful moment: from here on it may be another; NULL if none"),
     ],
-    metadata={"description": "A row per track: one person seen without a long break."},
+    metadata={"description": "A row per track: one person, also if out of sight in between."},
 )
 
 EPISODES = pa.schema(
@@ -206,6 +215,18 @@ TRANSITIONS = pa.schema(
         _field("count", pa.int64(), "", "how often it changed so", nullable=False),
     ],
     metadata={"description": "A row per track and kind of change of smooth_emotion."},
+)
+
+# Which face is whose, as pass 2 found it: kept beside the observations, whose signatures may then be dropped.
+IDENTITIES = pa.schema(
+    [
+        _FRAME[0],
+        _field("face_index", pa.int16(), "", _FACE_INDEX, nullable=False),
+        _field("track_id", pa.int32(), "", "track the face belongs to; NULL: seen too briefly to be one"),
+        _field("is_switch", pa.bool_(), "", "whether the track may go on as another person from here", nullable=False),
+        _field("by_look", pa.bool_(), "", "whether signatures were there to tell people apart", nullable=False),
+    ],
+    metadata={"description": "Whose face is whose: a row per face."},
 )
 
 TIMELINE_TABLES = {

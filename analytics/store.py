@@ -2,6 +2,7 @@
 
     fervid.json                                                      marks the folder as ours, with its format version
     observations/video_id=v…/observation_id=o…/segment-000000.parquet
+    observations/video_id=v…/observation_id=o…/identities-i….parquet    whose face is whose, so that signatures can go
     frames/video_id=v…/a….parquet                                    likewise faces, tracks, episodes, transitions
     videos/video_id=v…/a….parquet                                    written last: the word that an analysis is done
 
@@ -22,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analytics.schema import OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
+from analytics.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
 from analytics.timeline import TIMELINE_VERSION, Timeline
 
 FORMAT_VERSION = 1
@@ -72,6 +73,16 @@ def analysis_id(observation_id: str, settings: Mapping[str, Any]) -> str:
     return _id("a", [observation_id, settings, TIMELINE_VERSION])
 
 
+def identities_id(observation_id: str, settings: Mapping[str, Any]) -> str:
+    """The id of whose face is whose: `i` and 16 hexadecimal digits.
+
+    Args:
+        observation_id: id of the observations.
+        settings: `TimelineConfig.identity_settings()`.
+    """
+    return _id("i", [observation_id, settings])
+
+
 def _id(letter: str, content: Any) -> str:
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return letter + hashlib.sha256(canonical.encode()).hexdigest()[:16]
@@ -109,7 +120,7 @@ class Store:
             if self.root.is_dir() and any(not entry.name.startswith(".") for entry in self.root.iterdir()):
                 raise StoreError(f"{self.root}: neither empty nor a results folder: give a new or an empty folder")
             content = json.dumps({"format_version": FORMAT_VERSION})
-            _write_whole(marker, lambda part: part.write_text(content + "\n", encoding="utf-8"))
+            write_whole(marker, lambda part: part.write_text(content + "\n", encoding="utf-8"))
         check_results(self.root)
 
     def missing_segments(self, video_id: str, observation_id: str, n_segments: int) -> list[int]:
@@ -147,6 +158,31 @@ class Store:
                 raise StoreError(f"{path}: missing or damaged: run the analysis again to observe it anew")
             segments.append(segment)
         return pa.concat_tables(segments) if segments else OBSERVATIONS.empty_table()
+
+    def write_identities(self, video_id: str, observation_id: str, identities_id: str, identities: pa.Table) -> None:
+        """Keep whose face is whose (`Timeline.identities`) beside the observations.
+
+        Raises:
+            StoreError: if the disk is full.
+        """
+        _write_table(self._identities_path(video_id, observation_id, identities_id), conform(identities, IDENTITIES))
+
+    def read_identities(self, video_id: str, observation_id: str, identities_id: str) -> pa.Table | None:
+        """Whose face is whose, if that is known for these settings."""
+        return _read_whole(self._identities_path(video_id, observation_id, identities_id), IDENTITIES)
+
+    def drop_signatures(self, video_id: str, observation_id: str) -> None:
+        """Take the signatures out of all segments. Write the identities first: without looks they cannot be had again.
+
+        Raises:
+            StoreError: if the disk is full.
+        """
+        for path in sorted(self._observations_folder(video_id, observation_id).glob("segment-*.parquet")):
+            segment = _read_segment(path)
+            if segment is not None and segment["signature"].null_count < len(segment):
+                place = segment.schema.get_field_index("signature")
+                nothing = pa.nulls(len(segment), OBSERVATIONS.field(place).type)
+                _write_table(path, conform(segment.set_column(place, "signature", nothing), OBSERVATIONS))
 
     def is_done(self, video_id: str, analysis_id: str) -> bool:
         """Whether the analysis is finished and its tables are still there."""
@@ -213,9 +249,14 @@ class Store:
     def _write_video_row(self, video_row: Mapping[str, Any], row: pa.Table) -> None:
         _write_table(table_path(self.root, "videos", video_row["video_id"], video_row["analysis_id"]), row)
 
+    def _observations_folder(self, video_id: str, observation_id: str) -> Path:
+        return self.root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
+
     def _segment_path(self, video_id: str, observation_id: str, index: int) -> Path:
-        folder = self.root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
-        return folder / f"segment-{index:06d}.parquet"
+        return self._observations_folder(video_id, observation_id) / f"segment-{index:06d}.parquet"
+
+    def _identities_path(self, video_id: str, observation_id: str, identities_id: str) -> Path:
+        return self._observations_folder(video_id, observation_id) / f"identities-{identities_id}.parquet"
 
 
 def table_path(root: Path, name: str, video_id: str, analysis_id: str) -> Path:
@@ -244,12 +285,16 @@ def _with_analysis_id(table: pa.Table, analysis_id: str) -> pa.Table:
 
 
 def _read_segment(path: Path) -> pa.Table | None:
-    """The rows of a segment; None if the file is missing, damaged or of another version."""
+    return _read_whole(path, OBSERVATIONS)
+
+
+def _read_whole(path: Path, schema: pa.Schema) -> pa.Table | None:
+    """The rows of a file; None if it is missing, damaged or of another version."""
     try:
         table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
     except (FileNotFoundError, pa.ArrowException, OSError):
         return None
-    return table if table.schema.equals(OBSERVATIONS) else None
+    return table if table.schema.equals(schema) else None
 
 
 def _write_table(path: Path, table: pa.Table, sort_by: tuple[str, ...] = ()) -> None:
@@ -268,11 +313,15 @@ def _write_table(path: Path, table: pa.Table, sort_by: tuple[str, ...] = ()) -> 
         "use_dictionary": [leaf for leaf in kinds if leaf not in measured + counted],
         "column_encoding": dict.fromkeys(measured, "BYTE_STREAM_SPLIT") | dict.fromkeys(counted, "DELTA_BINARY_PACKED"),
     }
-    _write_whole(path, lambda part: pq.write_table(table, part, **options))
+    write_whole(path, lambda part: pq.write_table(table, part, **options))
 
 
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a name of our own that no glob sees, then rename it: readers see all of it or nothing."""
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a name of our own that no glob sees, then rename it: readers see all of it or nothing.
+
+    Raises:
+        StoreError: if the disk is full, or the folder cannot be written to.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,10 +8,9 @@ import pyarrow as pa
 from analytics.baseline import Baselines
 from analytics.columns import column, named, per_emotion
 from analytics.episodes import EpisodeConfig, find_episodes
-from fer_models.boxes import paired_iou
 from fer_models.labels import EMOTIONS
 
-SWITCH_IOU = 0.3  # boxes of two people that overlap this much give the tracker a chance to exchange them
+UNSEEN_S = 1.0  # nothing is said of what a person shows while out of sight for longer
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +22,9 @@ class TrackedFaces:
     frame: np.ndarray  # (m,) number of the sampled frame
     start_s: np.ndarray  # (m,) time at which the frame is shown
     end_s: np.ndarray  # (m,) time at which it stops being shown
-    boxes_xyxy: np.ndarray  # (m, 4)
     det_score: np.ndarray  # (m,)
     face_px: np.ndarray  # (m,)
+    is_switch: np.ndarray  # (m,) bool: may be another person from here on; at most once in a track
     is_ok: np.ndarray  # (m,) bool: of good quality and classified
     counts: np.ndarray  # (m,) bool: the same or, with the gate open, all that are classified
     probabilities: np.ndarray  # (m, 7), NaN where not known
@@ -38,6 +37,11 @@ class TrackedFaces:
         """(m,) how long each face is shown."""
         duration_s: np.ndarray = self.end_s - self.start_s
         return duration_s
+
+    @property
+    def stretch(self) -> np.ndarray:
+        """(m,) rising whole numbers: a track anew each time its person comes back into sight."""
+        return stretches(self.track, self.start_s, self.end_s)
 
 
 def tracks_table(faces: TrackedFaces) -> pa.Table:
@@ -70,14 +74,15 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
             "baseline_start_s": column(faces.baselines.start_s, pa.float64()),
             "baseline_end_s": column(faces.baselines.end_s, pa.float64()),
             **per_emotion("baseline", faces.baselines.probabilities),
-            "suspected_switch": np.isin(faces.track[first], _tracks_that_meet(faces)),
+            "suspected_switch": np.logical_or.reduceat(faces.is_switch, first) if len(first) else np.empty(0, bool),
+            "switch_s": column(_switch_s(faces, first), pa.float64()),
         }
     )
 
 
 def episodes_table(faces: TrackedFaces, config: EpisodeConfig) -> pa.Table:
     """A row per episode, by track and time: the columns of `schema.EPISODES` less the ids."""
-    found = [find_episodes(faces.track, faces.start_s, faces.end_s, p, config) for p in faces.smoothed.T]
+    found = [find_episodes(faces.stretch, faces.start_s, faces.end_s, p, config) for p in faces.smoothed.T]
     emotion = np.repeat(np.arange(len(EMOTIONS)), [len(episodes.start_s) for episodes in found])
     start_s, end_s = (np.concatenate([getattr(e, name) for e in found]) for name in ("start_s", "end_s"))
     table = pa.table(
@@ -98,8 +103,8 @@ def episodes_table(faces: TrackedFaces, config: EpisodeConfig) -> pa.Table:
 def transitions_table(faces: TrackedFaces) -> pa.Table:
     """A row per track and kind of change of the smoothed emotion: the columns of `schema.TRANSITIONS` less the ids."""
     known = faces.label >= 0
-    track, label = faces.track[known], faces.label[known]
-    changes = np.flatnonzero((track[1:] == track[:-1]) & (label[1:] != label[:-1]))
+    track, stretch, label = faces.track[known], faces.stretch[known], faces.label[known]
+    changes = np.flatnonzero((stretch[1:] == stretch[:-1]) & (label[1:] != label[:-1]))
     kinds, count = np.unique(
         np.column_stack([track[changes], label[changes], label[1:][changes]]), axis=0, return_counts=True
     )
@@ -113,16 +118,18 @@ def transitions_table(faces: TrackedFaces) -> pa.Table:
     )
 
 
-def _tracks_that_meet(faces: TrackedFaces) -> np.ndarray:
-    """Tracks whose box overlaps that of another one in the same frame."""
-    order = np.argsort(faces.frame, kind="stable")
-    frame, track, boxes_xyxy = faces.frame[order], faces.track[order], faces.boxes_xyxy[order]
-    met = [np.empty(0, track.dtype)]
-    for offset in range(1, int(np.bincount(frame, minlength=1).max())):
-        rows = np.flatnonzero(frame[offset:] == frame[:-offset])
-        overlap = paired_iou(boxes_xyxy[rows], boxes_xyxy[rows + offset]) >= SWITCH_IOU
-        met += [track[rows[overlap]], track[rows[overlap] + offset]]
-    return np.unique(np.concatenate(met))
+def stretches(track: np.ndarray, start_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
+    """Number the stretches of tracks without a break of more than `UNSEEN_S`; rows as in `TrackedFaces`."""
+    is_new = (track[1:] != track[:-1]) | (start_s[1:] - end_s[:-1] > UNSEEN_S)
+    return np.concatenate([np.zeros(min(1, len(track)), np.int64), np.cumsum(is_new)])
+
+
+def _switch_s(faces: TrackedFaces, first: np.ndarray) -> np.ndarray:
+    """When each track may have become another person; NaN if it did not."""
+    switch_s = np.full(len(first), np.nan)
+    rows = np.flatnonzero(faces.is_switch)
+    switch_s[np.searchsorted(first, rows, side="right") - 1] = faces.start_s[rows]
+    return switch_s
 
 
 def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

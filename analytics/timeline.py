@@ -12,6 +12,8 @@ from analytics.baseline import BaselineConfig, correct, find_baselines
 from analytics.columns import column, floats, named, per_emotion
 from analytics.cuts import CutConfig, find_cuts
 from analytics.episodes import EpisodeConfig
+from analytics.identities import IDENTITY_VERSION, Identities, identify, identities_table, known_identities
+from analytics.joining import JoinConfig
 from analytics.precision import ENTROPY_STEP, PROBABILITY_STEP, faces_in_steps, in_steps, probabilities_in_steps
 from analytics.quality import QualityConfig, gate_quality
 from analytics.schema import (
@@ -22,13 +24,12 @@ from analytics.schema import (
     timeline_schema,
 )
 from analytics.smoothing import SmoothingConfig, smooth, steady_labels
-from analytics.summary import TrackedFaces, episodes_table, tracks_table, transitions_table
-from analytics.tracking import TrackerConfig, track_faces
+from analytics.summary import TrackedFaces, episodes_table, stretches, tracks_table, transitions_table
+from analytics.tracking import TrackerConfig
 from fer_models.labels import EMOTIONS
 
-TIMELINE_VERSION = 2  # goes into every analysis_id: raise it when the same settings give other rows than before
+TIMELINE_VERSION = 3  # goes into every analysis_id: raise it when the same settings give other rows than before
 
-BOX = ("x1_px", "y1_px", "x2_px", "y2_px")
 PROBABILITIES = tuple(f"p_{name}" for name in EMOTIONS)
 
 
@@ -38,6 +39,7 @@ class TimelineConfig:
 
     cuts: CutConfig = field(default_factory=CutConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    joining: JoinConfig = field(default_factory=JoinConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
@@ -46,6 +48,11 @@ class TimelineConfig:
     def settings(self) -> dict[str, Any]:
         """All settings as plain values, for `analysis_id` and the column `settings`."""
         return asdict(self)
+
+    def identity_settings(self) -> dict[str, Any]:
+        """Those that decide which face is whose, for `identities_id`."""
+        stages = {name: asdict(getattr(self, name)) for name in ("cuts", "tracker", "joining")}
+        return {"identity_version": IDENTITY_VERSION, **stages}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,21 +64,30 @@ class Timeline:
     tracks: pa.Table
     episodes: pa.Table
     transitions: pa.Table
+    identities: pa.Table  # rows of `schema.IDENTITIES`, for the next time
+
+    @property
+    def joined_by_look(self) -> bool | None:
+        """Whether signatures helped to tell who is who; None without faces."""
+        return self.identities["by_look"][0].as_py() if len(self.identities) else None
 
     def tables(self) -> dict[str, pa.Table]:
         """The tables by name."""
         return {name: getattr(self, name) for name in TIMELINE_TABLES}
 
 
-def build_timeline(observations: pa.Table, config: TimelineConfig) -> Timeline:
+def build_timeline(observations: pa.Table, config: TimelineConfig, identities: pa.Table | None = None) -> Timeline:
     """Track, gate on quality, smooth, find episodes and summarise.
 
     Args:
         observations: rows of `schema.OBSERVATIONS` of one whole video, in any order.
         config: the settings.
+        identities: `Timeline.identities` of the same faces and the same `identity_settings`, if they are known; they
+            are found here else, without looks where the observations have no signatures (any more).
 
     Raises:
         ValueError: if a face of a frame comes twice, as from segments that overlap.
+        IdentitiesError: if the identities are of other faces.
     """
     observations = observations.select(OBSERVATIONS.names).sort_by(
         [("pts_s", "ascending"), ("frame_index", "ascending"), ("face_index", "ascending")]
@@ -81,9 +97,15 @@ def build_timeline(observations: pa.Table, config: TimelineConfig) -> Timeline:
     shown = _Shown.of(floats(frames, "pts_s"))
     is_cut = find_cuts(shown.start_s, _looks(frames), config.cuts)
     is_face = observations["face_index"].is_valid().to_numpy()
-    faces, frame_of_face = faces_in_steps(observations.filter(pa.array(is_face))), frame[is_face]
+    observed, frame_of_face = observations.filter(pa.array(is_face)), frame[is_face]
+    if identities is None:
+        start_s, shot = shown.start_s[frame_of_face], np.cumsum(is_cut)[frame_of_face]
+        known = identify(observed, frame_of_face, start_s, shot, shown.step_s, config.tracker, config.joining)
+    else:
+        known = known_identities(observed, identities)
+    faces = faces_in_steps(observed)
     reason = _reasons(faces, config.quality)
-    tracked = _follow(faces, frame_of_face, reason < 0, shown, np.cumsum(is_cut), config)
+    tracked = _follow(faces, frame_of_face, reason < 0, shown, known, config)
     made = {
         "frames": _frames_table(frames, np.bincount(frame_of_face, minlength=len(shown)), shown, is_cut),
         "faces": _add_columns(faces, reason, tracked),
@@ -91,7 +113,8 @@ def build_timeline(observations: pa.Table, config: TimelineConfig) -> Timeline:
         "episodes": episodes_table(tracked, config.episodes),
         "transitions": transitions_table(tracked),
     }
-    return Timeline(**{name: conform(made[name], timeline_schema(schema)) for name, schema in TIMELINE_TABLES.items()})
+    tables = {name: conform(made[name], timeline_schema(schema)) for name, schema in TIMELINE_TABLES.items()}
+    return Timeline(**tables, identities=identities_table(observed, known))
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,17 +173,14 @@ def _follow(
     frame: np.ndarray,
     is_good: np.ndarray,
     shown: _Shown,
-    shot: np.ndarray,
+    known: Identities,
     config: TimelineConfig,
 ) -> TrackedFaces:
-    """Put the faces into tracks, each within one shot, and smooth the probabilities of each track."""
-    boxes_xyxy, det_score, face_px = floats(faces, *BOX), floats(faces, "det_score"), floats(faces, "face_px")
-    track = track_faces(
-        frame, shown.start_s[frame], boxes_xyxy, det_score, config.tracker, shot=shot[frame], step_s=shown.step_s
-    )
-    row = np.argsort(track, kind="stable")
-    row = row[track[row] >= 0]
-    track, start_s, end_s = track[row], shown.start_s[frame[row]], shown.end_s[frame[row]]
+    """Put the faces of each person together, and smooth the probabilities of each track."""
+    det_score, face_px = floats(faces, "det_score"), floats(faces, "face_px")
+    row = np.argsort(known.track, kind="stable")
+    row = row[known.track[row] >= 0]
+    track, start_s, end_s = known.track[row], shown.start_s[frame[row]], shown.end_s[frame[row]]
     probabilities = floats(faces, *PROBABILITIES)[row]
     is_classified = ~np.isnan(probabilities).any(1)
     is_ok = is_good[row] & is_classified
@@ -176,14 +196,14 @@ def _follow(
         frame=frame[row],
         start_s=start_s,
         end_s=end_s,
-        boxes_xyxy=boxes_xyxy[row],
         det_score=det_score[row],
         face_px=face_px[row],
+        is_switch=known.is_switch[row],
         is_ok=is_ok,
         counts=counts,
         probabilities=probabilities,
         smoothed=smoothed,
-        label=steady_labels(track, smoothed, config.smoothing.min_lead),
+        label=steady_labels(stretches(track, start_s, end_s), smoothed, config.smoothing.min_lead),
         baselines=baselines,
     )
 
@@ -206,7 +226,7 @@ def _add_columns(faces: pa.Table, reason: np.ndarray, tracked: TrackedFaces) -> 
         "quality_ok": pa.array(reason < 0),
         "quality_reason": named(reason, QUALITY_REASONS),
     }
-    faces = faces.drop_columns(["status", "look"])
+    faces = faces.drop_columns(["status", "look", "signature"])
     return pa.table({**dict(zip(faces.column_names, faces.columns, strict=True)), **columns})
 
 

@@ -5,13 +5,13 @@ setting is in seconds or in box sizes, so that it means the same at any frame ra
 5 frames per second a walking person's head moves by more than its width between two frames.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-
-from fer_models.boxes import box_area, box_center, box_iou
 
 # A face's movement, in box sizes: position from the detector, velocity as a random walk (Kalman filter, with the same
 # numbers for x and y). They are properties of moving heads and of detectors, hence no settings.
@@ -52,7 +52,7 @@ class TrackerConfig:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
 
-def track_faces(
+def link_faces(
     frame: np.ndarray,
     pts_s: np.ndarray,
     boxes_xyxy: np.ndarray,
@@ -62,7 +62,7 @@ def track_faces(
     shot: np.ndarray | None = None,
     step_s: float = 0.0,
 ) -> np.ndarray:
-    """Give each face of a whole video the track it belongs to.
+    """Give each face of a whole video the track it belongs to, however short.
 
     Args:
         frame: (m,) number of each face's frame, not falling.
@@ -75,22 +75,23 @@ def track_faces(
             sparse sampling does not end them all.
 
     Returns:
-        (m,) int64 track of each face: 0, 1, … in order of first appearance; -1 for faces in no track.
+        (m,) int64 track of each face; -1 for faces in no track.
     """
     tracker = _Tracker(config, max_gap_s=max(config.max_gap_s, 1.5 * step_s))
-    boxes_xyxy = boxes_xyxy.astype(np.float64)
+    seen = [_Seen(*face) for face in zip(*boxes_xyxy.T.tolist(), det_score.tolist(), strict=True)]
+    times_s = pts_s.tolist()
     bounds = np.append(np.flatnonzero(np.diff(frame, prepend=-1)), len(frame)).tolist()
-    raw = np.full(len(pts_s), -1, np.int64)
-    shots = np.zeros(len(frame), np.int64) if shot is None else shot
+    shots = (np.zeros(len(frame), np.int64) if shot is None else shot).tolist()
+    tracks: list[int] = []
     for first, stop in pairwise(bounds):
         if first and shots[first] != shots[first - 1]:
-            tracker.end_all()
-        raw[first:stop] = tracker.step(float(pts_s[first]), boxes_xyxy[first:stop], det_score[first:stop])
-    return _confirmed(raw, pts_s, config)
+            tracker.living.clear()
+        tracks += tracker.step(times_s[first], seen[first:stop])
+    return np.array(tracks, np.int64)
 
 
-def _confirmed(raw: np.ndarray, pts_s: np.ndarray, config: TrackerConfig) -> np.ndarray:
-    """Number the tracks with enough faces over enough time, in order of appearance; -1 for all other faces."""
+def confirm(raw: np.ndarray, pts_s: np.ndarray, config: TrackerConfig) -> np.ndarray:
+    """Number the tracks with enough faces over enough time 0, 1, … in order of appearance; -1 for all other faces."""
     linked = np.flatnonzero(raw >= 0)
     ids, first, inverse, n_faces = np.unique(raw[linked], return_index=True, return_inverse=True, return_counts=True)
     last_pts_s = np.full(len(ids), -np.inf)
@@ -104,14 +105,66 @@ def _confirmed(raw: np.ndarray, pts_s: np.ndarray, config: TrackerConfig) -> np.
     return tracks
 
 
-# Columns of the state: a row per living track. One array, for the loop over frames must be quick.
-_ID, _PTS_S = 0, 1
-_CENTER = slice(2, 4)  # px
-_VELOCITY = slice(4, 6)  # px/s
-_SIZE = slice(6, 8)  # width and height in px
-_POSITION_VAR, _COVARIANCE, _SPEED_VAR = 8, 9, 10  # in box sizes and seconds
-_N_FACES = 11
-_N_COLUMNS = 12
+class _Seen:
+    """A face in a frame. Plain numbers: with a few faces per frame, arrays would cost five times as much."""
+
+    __slots__ = ("height", "score", "size", "width", "x", "y")
+
+    def __init__(self, x1: float, y1: float, x2: float, y2: float, score: float) -> None:
+        self.x, self.y = (x1 + x2) / 2, (y1 + y2) / 2
+        self.width, self.height = max(x2 - x1, 1.0), max(y2 - y1, 1.0)
+        self.size = math.sqrt(self.width * self.height)
+        self.score = score
+
+
+class _Track:
+    """A living track: the state of its Kalman filter, in pixels, and its variances, in box sizes."""
+
+    __slots__ = (
+        "covariance", "height", "n_faces", "number", "position_var", "pts_s", "size", "speed_var", "speed_x", "speed_y",
+        "width", "x", "y",
+    )  # fmt: skip
+
+    def __init__(self, number: int, pts_s: float, face: _Seen) -> None:
+        self.number = number
+        self.pts_s = pts_s
+        self.x, self.y, self.speed_x, self.speed_y = face.x, face.y, 0.0, 0.0
+        self.width, self.height, self.size = face.width, face.height, face.size
+        self.position_var, self.covariance, self.speed_var = POSITION_NOISE_VAR, 0.0, START_SPEED_VAR
+        self.n_faces = 1
+
+    def expect(self, pts_s: float) -> tuple[float, float, float]:
+        """Where it is expected at `pts_s`: x, y, and the variance of the place."""
+        t = pts_s - self.pts_s
+        var = self.position_var + t * (2 * self.covariance + t * (self.speed_var + t * (SPEED_CHANGE_VAR_PER_S / 3)))
+        return self.x + self.speed_x * t, self.y + self.speed_y * t, var
+
+    def correct(self, pts_s: float, face: _Seen) -> None:
+        """Take in the face seen at `pts_s`: Kalman prediction, with white noise on the acceleration, and correction."""
+        t = pts_s - self.pts_s
+        x, y, position_var = self.expect(pts_s)
+        covariance = self.covariance + t * (self.speed_var + t * (SPEED_CHANGE_VAR_PER_S / 2))
+        speed_var = self.speed_var + t * SPEED_CHANGE_VAR_PER_S
+        position_gain = position_var / (position_var + POSITION_NOISE_VAR)
+        speed_gain = covariance / (position_var + POSITION_NOISE_VAR)
+        self.x, self.y = x + position_gain * (face.x - x), y + position_gain * (face.y - y)
+        self.speed_x += speed_gain * (face.x - x)
+        self.speed_y += speed_gain * (face.y - y)
+        self.position_var = position_var * (1 - position_gain)
+        self.covariance = covariance * (1 - position_gain)
+        self.speed_var = speed_var - speed_gain * covariance
+        self.width, self.height, self.size = face.width, face.height, face.size
+        self.n_faces += 1
+        self.pts_s = pts_s
+
+
+class _Pair(NamedTuple):
+    """A track and a face that may be linked."""
+
+    track: int  # place among the living tracks
+    face: int  # place among the faces of the frame
+    likeness: float
+    overlaps: bool
 
 
 class _Tracker:
@@ -120,117 +173,78 @@ class _Tracker:
     def __init__(self, config: TrackerConfig, max_gap_s: float) -> None:
         self.config = config
         self.max_gap_s = max_gap_s
-        self.state = np.empty((0, _N_COLUMNS))
+        self.living: list[_Track] = []
         self.n_tracks = 0
 
-    def end_all(self) -> None:
-        """Let no track go on."""
-        self.state = self.state[:0]
-
-    def step(self, pts_s: float, boxes_xyxy: np.ndarray, det_score: np.ndarray) -> np.ndarray:
+    def step(self, pts_s: float, faces: list[_Seen]) -> list[int]:
         """Track of each face of the next frame; -1 for faces in none."""
-        face_track = np.full(len(boxes_xyxy), -1, np.int64)
-        self.state = self.state[pts_s - self.state[:, _PTS_S] <= self.max_gap_s]
-        if len(self.state):
-            expected = _expected(self.state, pts_s)
-            row_of_face = _match(expected, boxes_xyxy, det_score, self.config)
-            faces = (row_of_face >= 0).nonzero()[0]
-            rows = row_of_face[faces]
-            self.state[rows] = _corrected(expected[rows], pts_s, boxes_xyxy[faces])
-            face_track[faces] = self.state[rows, _ID]
-        born = ((face_track < 0) & (det_score >= self.config.high_score)).nonzero()[0]
-        if len(born):
-            face_track[born] = np.arange(self.n_tracks, self.n_tracks + len(born))
-            self.n_tracks += len(born)
-            self.state = np.concatenate([self.state, _new_rows(face_track[born], pts_s, boxes_xyxy[born])])
-        return face_track
+        self.living = [track for track in self.living if pts_s - track.pts_s <= self.max_gap_s]
+        found = [-1] * len(faces)
+        for pair in self._match(self._pairs(pts_s, faces), faces):
+            track = self.living[pair.track]
+            track.correct(pts_s, faces[pair.face])
+            found[pair.face] = track.number
+        for place, face in enumerate(faces):
+            if found[place] < 0 and face.score >= self.config.high_score:
+                self.living.append(_Track(self.n_tracks, pts_s, face))
+                found[place] = self.n_tracks
+                self.n_tracks += 1
+        return found
+
+    def _pairs(self, pts_s: float, faces: list[_Seen]) -> list[_Pair]:
+        """The tracks and faces that may be linked, and how alike they are."""
+        config, pairs = self.config, []
+        for i, track in enumerate(self.living):
+            x, y, position_var = track.expect(pts_s)
+            reach = min(config.max_sigma * math.sqrt(position_var + POSITION_NOISE_VAR), config.max_distance)
+            reach_px = reach * track.size
+            for j, face in enumerate(faces):
+                dx, dy = abs(face.x - x), abs(face.y - y)
+                wide, high = (face.width + track.width) / 2 - dx, (face.height + track.height) / 2 - dy
+                if not config.max_size_ratio * track.size >= face.size >= track.size / config.max_size_ratio:
+                    continue
+                overlap = 0.0
+                if wide > 0 and high > 0:
+                    shared = min(wide, face.width, track.width) * min(high, face.height, track.height)
+                    overlap = shared / (face.size**2 + track.size**2 - shared)
+                elif dx > reach_px or dy > reach_px:
+                    continue
+                distance_px = math.hypot(dx, dy)
+                if overlap >= config.min_iou or distance_px <= reach_px:
+                    likeness = overlap + 1 / (1 + distance_px / track.size)
+                    pairs.append(_Pair(i, j, likeness, overlap >= config.min_iou))
+        return pairs
+
+    def _match(self, pairs: list[_Pair], faces: list[_Seen]) -> list[_Pair]:
+        """Pairs that share nothing, chosen in rounds: what is better founded chooses first.
+
+        A track of few faces may follow a false hit beside a true face; it must not take the face from the older track.
+        And a weak hit beside a lost face is more often a false one, so that the boxes must overlap.
+        """
+        config = self.config
+        rounds: tuple[list[_Pair], ...] = ([], [], [])
+        for pair in pairs:
+            is_old, score = self.living[pair.track].n_faces >= config.min_faces, faces[pair.face].score
+            if score >= config.high_score:
+                rounds[0 if is_old else 2].append(pair)
+            elif is_old and pair.overlaps and score >= config.low_score:
+                rounds[1].append(pair)
+        chosen: list[_Pair] = []
+        for candidates in rounds:
+            taken = {pair.track for pair in chosen}, {pair.face for pair in chosen}
+            chosen += _assign([p for p in candidates if p.track not in taken[0] and p.face not in taken[1]])
+        return chosen
 
 
-def _match(expected: np.ndarray, boxes_xyxy: np.ndarray, det_score: np.ndarray, config: TrackerConfig) -> np.ndarray:
-    """The row of the state that each face continues, -1 for none, in rounds: what is better founded chooses first.
-
-    A track of few faces may follow a false hit beside a true face; it must not take the face from the older track. And
-    a weak hit beside a lost face is more often a false one, so that the boxes must overlap.
-    """
-    likeness, overlaps = _compare(expected, boxes_xyxy, config)
-    is_old = expected[:, _N_FACES] >= config.min_faces
-    is_strong = det_score >= config.high_score
-    is_weak = ~is_strong & (det_score >= config.low_score)
-    row_of_face = np.full(len(boxes_xyxy), -1)
-    free_row = np.ones(len(expected), bool)
-    for may_row, may_face, may_pair in (
-        (is_old, is_strong, True),
-        (is_old, is_weak, overlaps),
-        (~is_old, is_strong, True),
-    ):
-        rows, faces = (may_row & free_row).nonzero()[0], (may_face & (row_of_face < 0)).nonzero()[0]
-        if len(rows) and len(faces):
-            row, face = _assign((likeness * may_pair)[rows][:, faces])
-            row_of_face[faces[face]] = rows[row]
-            free_row[rows[row]] = False
-    return row_of_face
-
-
-def _assign(likeness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the pairs that together are most alike; never a pair of likeness 0."""
-    row, column = linear_sum_assignment(likeness, maximize=True)
-    alike = likeness[row, column] > 0
-    return row[alike], column[alike]
-
-
-def _compare(state: np.ndarray, boxes_xyxy: np.ndarray, config: TrackerConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Likeness of each track and face, 0 where they must not be linked, and whether they overlap: `(tracks, faces)`."""
-    half_size = state[:, _SIZE] / 2
-    expected_xyxy = np.concatenate([state[:, _CENTER] - half_size, state[:, _CENTER] + half_size], axis=1)
-    size_px = np.sqrt(box_area(expected_xyxy))
-    face_size_px = np.maximum(np.sqrt(box_area(boxes_xyxy)), 1)
-    offset_px = state[:, None, _CENTER] - box_center(boxes_xyxy)[None]
-    distance = np.hypot(offset_px[..., 0], offset_px[..., 1]) / size_px[:, None]  # in box sizes
-    reach = np.minimum(config.max_sigma * np.sqrt(state[:, _POSITION_VAR] + POSITION_NOISE_VAR), config.max_distance)
-    ratio = face_size_px / size_px[:, None]
-    overlaps = box_iou(expected_xyxy, boxes_xyxy)
-    overlap_enough = overlaps >= config.min_iou
-    may_link = overlap_enough | (distance <= reach[:, None])
-    may_link &= (ratio <= config.max_size_ratio) & (ratio * config.max_size_ratio >= 1)
-    return np.where(may_link, overlaps + 1 / (1 + distance), 0), overlap_enough
-
-
-def _new_rows(ids: np.ndarray, pts_s: float, boxes_xyxy: np.ndarray) -> np.ndarray:
-    rows = np.zeros((len(ids), _N_COLUMNS))
-    rows[:, _ID] = ids
-    rows[:, _PTS_S] = pts_s
-    rows[:, _CENTER] = box_center(boxes_xyxy)
-    rows[:, _SIZE] = np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 1)
-    rows[:, _POSITION_VAR] = POSITION_NOISE_VAR
-    rows[:, _SPEED_VAR] = START_SPEED_VAR
-    rows[:, _N_FACES] = 1
-    return rows
-
-
-def _expected(state: np.ndarray, pts_s: float) -> np.ndarray:
-    """Kalman prediction: the state at `pts_s`, with white noise on the acceleration; `_PTS_S` stays when last seen."""
-    expected = state.copy()
-    elapsed_s = pts_s - state[:, _PTS_S]
-    covariance, speed_var = state[:, _COVARIANCE], state[:, _SPEED_VAR]
-    expected[:, _CENTER] += state[:, _VELOCITY] * elapsed_s[:, None]
-    expected[:, _POSITION_VAR] += elapsed_s * (
-        2 * covariance + elapsed_s * (speed_var + elapsed_s * (SPEED_CHANGE_VAR_PER_S / 3))
-    )
-    expected[:, _COVARIANCE] += elapsed_s * (speed_var + elapsed_s * (SPEED_CHANGE_VAR_PER_S / 2))
-    expected[:, _SPEED_VAR] += elapsed_s * SPEED_CHANGE_VAR_PER_S
-    return expected
-
-
-def _corrected(expected: np.ndarray, pts_s: float, boxes_xyxy: np.ndarray) -> np.ndarray:
-    """Kalman correction: the expected state, given the box seen at `pts_s`."""
-    corrected = _new_rows(expected[:, _ID], pts_s, boxes_xyxy)
-    position_gain = expected[:, _POSITION_VAR] / (expected[:, _POSITION_VAR] + POSITION_NOISE_VAR)
-    speed_gain = expected[:, _COVARIANCE] / (expected[:, _POSITION_VAR] + POSITION_NOISE_VAR)
-    error_px = corrected[:, _CENTER] - expected[:, _CENTER]
-    corrected[:, _CENTER] = expected[:, _CENTER] + position_gain[:, None] * error_px
-    corrected[:, _VELOCITY] = expected[:, _VELOCITY] + speed_gain[:, None] * error_px
-    corrected[:, _POSITION_VAR] = expected[:, _POSITION_VAR] * (1 - position_gain)
-    corrected[:, _COVARIANCE] = expected[:, _COVARIANCE] * (1 - position_gain)
-    corrected[:, _N_FACES] += expected[:, _N_FACES]
-    corrected[:, _SPEED_VAR] = expected[:, _SPEED_VAR] - speed_gain * expected[:, _COVARIANCE]
-    return corrected
+def _assign(pairs: list[_Pair]) -> list[_Pair]:
+    """Of these pairs, those that share nothing and together are most alike."""
+    tracks, faces = sorted({pair.track for pair in pairs}), sorted({pair.face for pair in pairs})
+    if len(tracks) == len(faces) == len(pairs):
+        return pairs  # as in nearly every frame
+    row = {track: place for place, track in enumerate(tracks)}
+    column = {face: place for place, face in enumerate(faces)}
+    likeness = np.zeros((len(tracks), len(faces)))
+    for pair in pairs:
+        likeness[row[pair.track], column[pair.face]] = pair.likeness
+    best = set(zip(*(places.tolist() for places in linear_sum_assignment(likeness, maximize=True)), strict=True))
+    return [pair for pair in pairs if (row[pair.track], column[pair.face]) in best]

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 # Where the five landmarks lie in a FER-2013 picture, as shares of its side: medians over 1,441 training pictures, found
 # with YuNet. What is cropped so has the eyes, nose and mouth where the emotion model saw them in training.
@@ -12,6 +13,12 @@ MAX_SIDE_RATIO = 1.6
 # Pixels are mixed in sixteenths, in whole numbers: then no rounding differs with the batch, the device or its threads.
 STEPS = 16
 MAX_SAMPLES = 2**20  # taken at once: each needs about 100 bytes while it is worked on
+FACE_GRID, CHEST_GRID = 4, 2
+SIGNATURE_BYTES = 3 * (FACE_GRID**2 + CHEST_GRID**2)
+# The square below the face, in sides of its crop: what people wear tells them apart better than their skin does. Of
+# the true pairs of our clips with several people, as many as let 1 % of the false ones pass, the face alone misses
+# 19 % within 0.8 s, both together 10 %.
+CHEST_SIDE, CHEST_BELOW = 1.2, 1.35
 
 
 def crop_faces(pixels: Tensor, frame: Tensor, side: Tensor, centre: Tensor, *, size_px: int = 48) -> Tensor:
@@ -120,6 +127,30 @@ def measure_crops(crops: Tensor) -> tuple[Tensor, Tensor]:
         grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] - 4 * grey[:, 1:-1, 1:-1]
     )
     return laplacian.flatten(1).var(dim=1), grey.mean(dim=(1, 2))
+
+
+def look_signatures(pixels: Tensor, frame: Tensor, side: Tensor, centre: Tensor, crops: Tensor) -> Tensor:
+    """What tells the people of one video apart, too coarse to recognise anybody by.
+
+    Args:
+        pixels: (n, h, w, 3) uint8 frames.
+        frame: (m,) int64, which frame each face is in.
+        side: (m,) from `frame_crops`.
+        centre: (m,) from `frame_crops`.
+        crops: (m, size, size, 3) uint8, the faces cropped so.
+
+    Returns:
+        (m, 60) uint8: mean red, green, blue of the 4x4 cells of the crop, then of 2x2 cells below it, row by row.
+    """
+    upright = side.abs().to(side.dtype)
+    chests = crop_faces(pixels, frame, CHEST_SIDE * upright, centre + CHEST_BELOW * 1j * upright, size_px=8)
+    return torch.cat([_cell_means(crops, FACE_GRID), _cell_means(chests, CHEST_GRID)], dim=1)
+
+
+def _cell_means(crops: Tensor, grid: int) -> Tensor:
+    """Mean red, green, blue (m, 3 grid²) uint8 of the cells of crops, row by row."""
+    means = adaptive_avg_pool2d(crops.permute(0, 3, 1, 2).float(), grid)
+    return means.round().to(torch.uint8).permute(0, 2, 3, 1).flatten(1)
 
 
 def to_grey(pixels: Tensor) -> Tensor:

@@ -13,12 +13,19 @@ import torch
 
 from fer_models.batches import FaceBatch, FrameBatch
 from fer_models.classification.classifier import EmotionClassifier
-from fer_models.crops import crop_faces, frame_crops, measure_crops, share_outside
+from fer_models.crops import (
+    SIGNATURE_BYTES,
+    crop_faces,
+    frame_crops,
+    look_signatures,
+    measure_crops,
+    share_outside,
+)
 from fer_models.detection import FaceDetector
 from fer_models.labels import EMOTIONS
 from fer_models.video import VideoInfo, read_frames_at
 
-OBSERVE_VERSION = 1  # goes into every observation_id: raise it when the same settings give other numbers than before
+OBSERVE_VERSION = 2  # goes into every observation_id: raise it when the same settings give other numbers than before
 
 # A batch takes at most this much memory (but always 8 frames): four of them are alive at a time.
 MAX_BATCH_BYTES = 64 * 2**20
@@ -51,6 +58,7 @@ class Observation:
     blur: np.ndarray  # (m,) float32, variance of the Laplacian of the grey crop
     brightness: np.ndarray  # (m,) float32, mean grey level of the crop, 0 to 255
     cut_off: np.ndarray  # (m,) float32, share of the crop outside the frame
+    signature: np.ndarray  # (m, 60) uint8, see `look_signatures`
 
 
 @dataclass(eq=False)
@@ -62,6 +70,7 @@ class _SegmentInProgress:
     look: np.ndarray
     faces: list[FaceBatch] = field(default_factory=list)
     measures: list[np.ndarray] = field(default_factory=list)
+    signatures: list[np.ndarray] = field(default_factory=list)
     probabilities: list[np.ndarray] = field(default_factory=list)
     crops: list[torch.Tensor] = field(default_factory=list)
 
@@ -90,6 +99,7 @@ class _SegmentInProgress:
             FaceBatch(*(np.concatenate([getattr(batch, name) for batch in faces]) for name in fields)),
             np.concatenate([np.empty((0, len(EMOTIONS)), np.float32), *self.probabilities]),
             *measures.T,
+            np.concatenate([np.empty((0, SIGNATURE_BYTES), np.uint8), *self.signatures]),
         )
 
 
@@ -173,6 +183,7 @@ def _observe_batch(
     crops = crop_faces(pixels, frame, side, centre, size_px=classifier.size_px)
     measures = (*measure_crops(crops), share_outside(side, centre, width_px, height_px))
     segment.measures.append(torch.stack(measures, dim=1).cpu().numpy())
+    segment.signatures.append(look_signatures(pixels, frame, side, centre, crops).cpu().numpy())
     segment.faces.append(dataclasses.replace(faces, frame=place[faces.frame]))
     segment.crops.append(crops)
     cropped_s = time.perf_counter()

@@ -51,12 +51,13 @@ class ModelCard:
         return dataclasses.asdict(self)
 
     def summary(self) -> str:
-        """Its first measured figures in a few words, such as `PrivateTest: accuracy 0.690`."""
-        return "; ".join(
-            f"{split}: " + ", ".join(f"{figure} {value}" for figure, value in list(figures.items())[:3])
+        """Its first measured shares in a few words, such as `PrivateTest: accuracy 0.690`."""
+        shares = {
+            split: [f"{figure} {value}" for figure, value in figures.items() if isinstance(value, float)]
             for split, figures in self.metrics.items()
             if isinstance(figures, dict)
-        )
+        }
+        return "; ".join(f"{split}: {', '.join(said[:3])}" for split, said in shares.items())
 
 
 def user_models_dir() -> Path:
@@ -127,6 +128,21 @@ def load_model_folder(folder: Path) -> tuple[dict[str, Tensor], ModelCard]:
         raise WeightsError(f"{path}: weights cannot be read: {error}") from error
 
 
+def check_models() -> dict[str, ModelCard | WeightsError]:
+    """Hash the weights of every model that can be named: its card, or what is wrong with it.
+
+    An ensemble has no weights but those of its members.
+    """
+    checked: dict[str, ModelCard | WeightsError] = {}
+    for name, folder in model_folders().items():
+        try:
+            card = read_card(folder)
+            checked[name] = card if "members" in card.architecture_options else load_model_folder(folder)[1]
+        except WeightsError as error:
+            checked[name] = error
+    return checked
+
+
 def save_model_folder(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> ModelCard:
     """Write weights and card into `folder`; gives back the card with the hash of the weights filled in."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +154,12 @@ def save_model_folder(folder: Path, weights: dict[str, Tensor], card: ModelCard)
         part.replace(folder / WEIGHTS_NAME)
     finally:
         part.unlink(missing_ok=True)
+    save_card(folder, card)
+    return card
+
+
+def save_card(folder: Path, card: ModelCard) -> None:
+    """Write a card into `folder`, whose weights are there."""
     part = folder / f".{CARD_NAME}.{os.getpid()}.part"
     part.write_text(json.dumps(card.as_json(), indent=2) + "\n", encoding="utf-8")
     part.replace(folder / CARD_NAME)
-    return card

@@ -3,8 +3,12 @@
 import typer
 
 from flows.commands.analyze import analyze
+from flows.commands.compare import compare, evaluate
+from flows.commands.export import export
 from flows.commands.machine import demo, doctor
 from flows.commands.models import models_app
+from flows.commands.purge import purge
+from flows.commands.render import render
 from flows.commands.results import dashboard, query
 from flows.commands.timeline import timeline
 from flows.commands.train import train, train_detector
@@ -17,7 +21,21 @@ app = typer.Typer(
     help="Turn videos into emotion timelines that can be queried, looked at and trusted.",
     epilog="Exit codes: 0 all done, 1 fatal, 2 usage, 3 some videos failed, 130 stopped by Ctrl-C.",
 )
-for command in (analyze, timeline, query, dashboard, doctor, demo, train, train_detector):
+for command in (
+    analyze,
+    timeline,
+    query,
+    export,
+    render,
+    purge,
+    dashboard,
+    doctor,
+    demo,
+    train,
+    evaluate,
+    compare,
+    train_detector,
+):
     app.command()(command)
 app.add_typer(models_app, name="models")
 

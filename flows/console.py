@@ -22,6 +22,7 @@ FIELD_OF_OPTION = {
     "time_constant": "time_constant_s",
     "max_gap": "max_gap_s",
     "baseline_span": "baseline_span_s",
+    "detector_size": "detector_size_px",
 }
 WIDE = 200  # what is not a terminal (a file, a pipe) has room
 T = TypeVar("T")

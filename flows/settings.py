@@ -57,6 +57,9 @@ class AnalyzeSettings(BaseSettings):
     start_s: Seconds | None = Field(None, description="first second to look at, in the video's own time")
     end_s: Seconds | None = Field(None, description="second to stop before")
     detector: Literal["auto", "compact", "retinaface"] = "auto"
+    detector_size_px: int | None = Field(
+        None, ge=32, description="larger frames are shrunk to this long side before faces are looked for"
+    )
     model: str = Field("default", description="emotion model: a name from `fervid models`, or a model folder")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     decoder: Literal["auto", "decord", "pyav"] = "auto"
@@ -66,6 +69,7 @@ class AnalyzeSettings(BaseSettings):
         30.0, ge=0.001, allow_inf_nan=False, description="seconds of video that are saved at a time"
     )
     overwrite: bool = Field(False, description="analyse again what is done")
+    keep_signatures: bool = Field(False, description="keep the signatures of faces once the tracks are joined")
     timeline: TimelineSettings = Field(default_factory=TimelineSettings, description="settings of pass 2")
 
     @model_validator(mode="after")

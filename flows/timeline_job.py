@@ -9,10 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from analytics import connect
-from analytics.store import Store, StoreError, analysis_id, check_results
+from analytics.identities import IdentitiesError
+from analytics.store import Store, StoreError, analysis_id, check_results, identities_id
 from analytics.timeline import build_timeline
 from analytics.videos import all_videos, choose_videos
 from flows.settings import TimelineSettings
+
+NO_LOOKS = (
+    "people were told apart by place and size alone, as signatures are dropped once tracks are joined: "
+    "analyse again with FERVID_KEEP_SIGNATURES=true to change --max-gap with their help"
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Rebuilt:
     n_faces: int = 0
     n_tracks: int = 0
     seconds: float = 0.0
-    reason: str = ""  # why it failed
+    note: str = ""  # why it failed, or what is to be known about it
 
 
 def rebuild_timelines(
@@ -72,7 +78,7 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
     started_s = time.perf_counter()
     path, video = row["path"], row["video_id"]
     if row["status"] != "done":
-        return Rebuilt(path, "failed", video, reason=f"{path}: was never analysed: {row['error']}")
+        return Rebuilt(path, "failed", video, note=f"{path}: was never analysed: {row['error']}")
     stored = json.loads(row["settings"])
     config = settings.config(stored["observe"]["detector_score_threshold"])
     analysed = analysis_id(row["observation_id"], config.settings())
@@ -80,16 +86,19 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         store.show(video, analysed, path)
         sizes = store.table_rows(video, analysed)
         return Rebuilt(path, "unchanged", video, analysed, sizes["faces"], sizes["tracks"])
-    n_segments = store.n_segments(video, row["observation_id"])
+    seen = video, row["observation_id"]
+    identities = identities_id(row["observation_id"], config.identity_settings())
+    known = store.read_identities(*seen, identities)
     n_frames = store.table_rows(video, row["analysis_id"])["frames"]
     try:
-        observations = store.read_observations(video, row["observation_id"], n_segments)
-    except StoreError as error:
-        return Rebuilt(path, "failed", video, reason=f"{path}: {error}")
-    timeline = build_timeline(observations, config)
+        timeline = build_timeline(store.read_observations(*seen, store.n_segments(*seen)), config, known)
+    except (StoreError, IdentitiesError) as error:
+        return Rebuilt(path, "failed", video, note=f"{path}: {error}")
     if len(timeline.frames) != n_frames:
         reason = f"what was seen is not all there any more ({len(timeline.frames)} of {n_frames} frames)"
-        return Rebuilt(path, "failed", video, reason=f"{path}: {reason}: run fervid analyze on the video again")
+        return Rebuilt(path, "failed", video, note=f"{path}: {reason}: run fervid analyze on the video again")
+    if known is None:
+        store.write_identities(*seen, identities, timeline.identities)
     changed = {
         "analysis_id": analysed,
         "settings": json.dumps(stored | {"timeline": config.settings()}),
@@ -98,4 +107,5 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
     }
     store.commit_analysis(dict(row) | changed, timeline)
     seconds = time.perf_counter() - started_s
-    return Rebuilt(path, "done", video, analysed, len(timeline.faces), len(timeline.tracks), seconds)
+    note = NO_LOOKS if timeline.joined_by_look is False else ""
+    return Rebuilt(path, "done", video, analysed, len(timeline.faces), len(timeline.tracks), seconds, note)

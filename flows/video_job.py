@@ -4,7 +4,6 @@ import contextlib
 import importlib.metadata
 import json
 import logging
-import os
 import platform
 import threading
 import time
@@ -17,22 +16,34 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+import torch
 
 from analytics.observations import observations_table
-from analytics.store import Store, StoreError, analysis_id, file_sha256, observation_id, unread_video_id, video_id
-from analytics.timeline import TimelineConfig, build_timeline
+from analytics.store import (
+    Store,
+    StoreError,
+    analysis_id,
+    file_sha256,
+    identities_id,
+    observation_id,
+    unread_video_id,
+    video_id,
+)
+from analytics.timeline import Timeline, TimelineConfig, build_timeline
+from analytics.videos import path_text
 from fer_models.classification.classifier import EmotionClassifier, load_classifier
 from fer_models.detection import FaceDetector, load_detector
-from fer_models.device import DeviceError
+from fer_models.detection.retinaface_network import package_is_here
+from fer_models.device import DeviceError, choose_device
 from fer_models.observe import OBSERVE_VERSION, StageTimes, observe_segments
 from fer_models.video import VideoInfo, VideoReadError, check_readable, frames_to_sample, probe, split_segments
-from fer_models.weights import WeightsError
+from fer_models.weights import WeightsError, model_folders
 from flows.progress import Progress, Stopped, VideoProgress
 from flows.settings import AnalyzeSettings
 
 log = logging.getLogger(__name__)
 
-VERSIONED = ("fervid", "av", "decord", "numpy", "pyarrow", "torch", "torchvision")
+VERSIONED = ("fervid", "av", "decord", "numpy", "pyarrow", "retina-face", "torch", "torchvision")
 
 
 class VideoFailed(Exception):
@@ -55,7 +66,8 @@ class Models:
         """Which models these are, in a line."""
         precision = str(self.classifier.dtype).removeprefix("torch.")
         return (
-            f"detector {self.detector.name} ({self.detector_reason}), model {self.classifier.card.name}, "
+            f"detector {self.detector.name} ({self.detector_reason}) "
+            f"with frames of at most {self.detector.max_side_px} px, model {self.classifier.card.name}, "
             f"on {self.classifier.device.type} in {precision}"
         )
 
@@ -101,11 +113,18 @@ _loading = threading.Lock()
 
 
 @lru_cache(maxsize=1)
-def _load_models(detector: str, model: str, device: str) -> Models:
-    if detector == "retinaface":
-        raise WeightsError("retinaface: this version has no weights for it: choose --detector compact or auto")
-    reason = "the detector in the package" if detector == "auto" else "asked for"
-    return Models(load_detector("compact", device), reason, load_classifier(model, device))
+def _load_models(detector: str, detector_size_px: int | None, model: str, device: str) -> Models:
+    name, reason = choose_detector(detector, choose_device(device))
+    return Models(load_detector(name, device, detector_size_px), reason, load_classifier(model, device))
+
+
+def choose_detector(asked: str, device: torch.device) -> tuple[str, str]:
+    """The detector for "auto" or a name, and why it is that one."""
+    if asked != "auto":
+        return asked, "asked for"
+    if device.type == "cuda" and "retinaface" in model_folders() and package_is_here():
+        return "retinaface", "its weights are here, and a GPU"
+    return "compact", "the detector in the package"
 
 
 def load_models(settings: AnalyzeSettings) -> Models:
@@ -116,7 +135,7 @@ def load_models(settings: AnalyzeSettings) -> Models:
         DeviceError: if the device is not there.
     """
     with _loading:
-        return _load_models(settings.detector, settings.model, settings.device)
+        return _load_models(settings.detector, settings.detector_size_px, settings.model, settings.device)
 
 
 def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress: Progress) -> VideoOutcome:
@@ -147,8 +166,7 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
             return unchanged(path, store, row)
         segments = plan_segments(info, settings)
         n_observed = observe_missing(info, segments, store, row, settings, models, progress, times)
-        observations = store.read_observations(row["video_id"], row["observation_id"], len(segments))
-        timeline = build_timeline(observations, timeline_config(settings, models))
+        timeline = build_and_forget(store, row, len(segments), settings, timeline_config(settings, models))
     except (Stopped, StoreError, WeightsError, DeviceError):
         raise
     except Exception as error:
@@ -159,7 +177,8 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
         raise VideoFailed(f"{path}: {reason}") from error
     seconds = time.perf_counter() - started_s
     frames_per_s = n_observed / seconds if n_observed else None
-    store.commit_analysis(row | {"frames_per_s": frames_per_s}, timeline)
+    more = {"frames_per_s": frames_per_s, "joined_by_look": timeline.joined_by_look}
+    store.commit_analysis(row | more, timeline)
     log.info("%s: %d frames in %.1f s: %s", path, n_observed, seconds, times)
     return VideoOutcome(
         path=path,
@@ -276,9 +295,24 @@ def observe_missing(
     return n_missing
 
 
-def path_text(path: Path) -> str:
-    """The absolute path as text that any table can hold, whatever bytes are in it."""
-    return os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
+def build_and_forget(
+    store: Store, ids: Mapping[str, str], n_segments: int, settings: AnalyzeSettings, config: TimelineConfig
+) -> Timeline:
+    """Build the timeline, keep whose face is whose, and drop the signatures unless they were asked for.
+
+    Whoever builds it again later, with other settings of smoothing, say, finds the same people without signatures.
+    """
+    observed = ids["video_id"], ids["observation_id"]
+    identities = identities_id(ids["observation_id"], config.identity_settings())
+    known = None if settings.overwrite else store.read_identities(*observed, identities)
+    timeline = build_timeline(store.read_observations(*observed, n_segments), config, known)
+    if known is None:
+        store.write_identities(*observed, identities, timeline.identities)
+    if timeline.joined_by_look is False:
+        log.info("%s: signatures were dropped before: tracks joined by place and size alone", ids["path"])
+    if not settings.keep_signatures:
+        store.drop_signatures(*observed)
+    return timeline
 
 
 def unchanged(path: Path, store: Store, ids: Mapping[str, str]) -> VideoOutcome:
@@ -310,6 +344,8 @@ def observation_settings(settings: AnalyzeSettings, models: Models, decoder: str
         "decoder": decoder,
         "detector": models.detector.name,
         "detector_score_threshold": models.detector.score_threshold,
+        "detector_size_px": models.detector.max_side_px,
+        "detector_precision": str(models.detector.dtype).removeprefix("torch."),
         "model": models.classifier.card.name,
         "device": models.classifier.device.type,
         "precision": str(models.classifier.dtype).removeprefix("torch."),

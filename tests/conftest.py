@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
@@ -43,6 +44,18 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def few_faces(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fifteen real pictures of each emotion in each split of FER-2013, 315 in all, as a data set of its own."""
+    table = pq.read_table(shared_data / "fer2013" / "fer2013.parquet")
+    usage, label = np.asarray(table["usage"].to_pylist()), table["label"].to_numpy()
+    splits = ("Training", "PublicTest", "PrivateTest")
+    rows = [np.flatnonzero((usage == split) & (label == i))[:15] for split in splits for i in range(7)]
+    path = tmp_path_factory.mktemp("faces") / "few.parquet"
+    pq.write_table(table.take(np.concatenate(rows)), path)
+    return path
 
 
 def write_clip(path: Path, frames: Iterable[np.ndarray], fps: int = 25) -> Path:

@@ -1,16 +1,13 @@
 """The command line: what it refuses, what it prints, and that the README tells the truth about it."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow.csv
-import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -172,23 +169,6 @@ def test_the_doctor_checks_weights_and_finds_nothing_wrong():
     assert run.exit_code == 0
     for word in ("prefect", "torch", "h264", "model default", "model compact", "as on its card"):
         assert word in run.output
-
-
-def test_a_model_is_trained_and_then_at_hand(shared_data, tmp_path):
-    table = pq.read_table(shared_data / "fer2013" / "fer2013.parquet")
-    usage, label = np.asarray(table["usage"].to_pylist()), table["label"].to_numpy()
-    splits = ("Training", "PublicTest", "PrivateTest")
-    rows = [np.flatnonzero((usage == split) & (label == i))[:10] for split in splits for i in range(7)]
-    pq.write_table(table.take(np.concatenate(rows)), tmp_path / "few.parquet")
-    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path)}
-    arguments = ["train", "se_resnet", "--data", tmp_path / "few.parquet", "--name", "tiny", "--epochs", "1"]
-    command = [Path(sys.executable).with_name("fervid"), *arguments, "--device", "cpu"]
-    run = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert run.returncode == 0, run.stderr
-    assert "epoch 1/1" in run.stderr
-    assert "Traceback" not in run.stderr
-    card = json.loads((tmp_path / "fervid" / "models" / "tiny" / "model.json").read_text())
-    assert (card["name"], card["data"]["images"]) == ("tiny", 70)
 
 
 def test_a_wrong_recipe_or_data_is_refused(tmp_path):

@@ -94,7 +94,7 @@ def test_a_video_that_was_never_analysed_is_told(results):
     run = fervid(results, "--json")
     assert run.exit_code == 3
     failed = json.loads(run.stdout)[2]
-    assert failed["reason"] == "/gone/c.mp4: was never analysed: it is broken"
+    assert failed["note"] == "/gone/c.mp4: was never analysed: it is broken"
 
 
 def test_the_command_line_and_the_environment_set_it(results, monkeypatch):

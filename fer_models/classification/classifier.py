@@ -11,11 +11,12 @@ from fer_models.classification.architectures import build_network, fuse_batch_no
 from fer_models.crops import to_grey
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.labels import EMOTIONS
-from fer_models.weights import ModelCard, WeightsError, find_model, load_model_folder
+from fer_models.weights import ModelCard, WeightsError, find_model, load_model_folder, read_card
 
-# On a CPU the network always sees this many crops at once (the last chunk is filled up), so that what a face scores
-# does not depend, not even in the last bit, on the faces beside it.
+# The network always sees this many crops at once (the last chunk is filled up), so that what a face scores does not
+# depend, not even in the last bit, on the faces beside it.
 CHUNK_CROPS = {"cpu": 32, "cuda": 1024}
+LARGE_PX = 96  # inputs larger than this come an eighth as many at once
 
 
 class EmotionClassifier:
@@ -34,7 +35,7 @@ class EmotionClassifier:
         self.device = device
         self.dtype = autocast_dtype(device)
         self.size_px, self.channels = card.input_size_px, card.input_channels
-        self.chunk_crops = CHUNK_CROPS[device.type]
+        self.chunk_crops = CHUNK_CROPS[device.type] // (8 if self.size_px > LARGE_PX else 1)
         network = fuse_batch_norm(network.eval()).to(device, self.dtype)
         self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -66,9 +67,12 @@ class EmotionClassifier:
         """
         tensor = torch.from_numpy(np.ascontiguousarray(crops)) if isinstance(crops, np.ndarray) else crops
         if tensor.dtype != torch.uint8:
-            raise ValueError(f"crops must be uint8 (0 to 255), got {tensor.dtype}")
+            raise ValueError(
+                f"crops must be uint8 from 0 to 255, got {tensor.dtype}: scale, round and convert them first"
+            )
         if not (tensor.ndim == 3 or (tensor.ndim == 4 and tensor.shape[3] == 3)) or 0 in tensor.shape[1:]:
-            raise ValueError(f"crops must be (m, h, w) grey or (m, h, w, 3) RGB, got {tuple(tensor.shape)}")
+            shape = tuple(tensor.shape)
+            raise ValueError(f"crops must be (m, h, w) grey or (m, h, w, 3) RGB, the channels last; got {shape}")
         chunks = [self.score(chunk) for chunk in tensor.split(self.chunk_crops) if len(chunk)]
         return torch.cat(chunks).numpy() if chunks else np.empty((0, len(EMOTIONS)), np.float32)
 
@@ -102,4 +106,9 @@ def load_classifier(name: str = "default", device: str = "auto") -> EmotionClass
         WeightsError: if there is no such model, or it is damaged.
         DeviceError: if the device is not there.
     """
-    return EmotionClassifier.load(find_model(name, "emotion"), choose_device(device))
+    from fer_models.classification import ensemble  # which imports this module
+
+    folder = find_model(name, "emotion")
+    if read_card(folder).architecture == ensemble.ARCHITECTURE:
+        return ensemble.Ensemble.load(folder, choose_device(device))
+    return EmotionClassifier.load(folder, choose_device(device))

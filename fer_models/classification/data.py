@@ -1,21 +1,18 @@
-"""FER-2013 with the FER+ votes: the images, their labels, and the augmentation of training batches."""
+"""Labelled faces, in three splits, from the files people have: FER-2013 as Parquet or CSV, or a folder per class."""
 
 import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from fer_models.labels import EMOTIONS
 
 SPLITS = ("Training", "PublicTest", "PrivateTest")
-VOTE_COLUMNS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")  # in the order of EMOTIONS
+MEAN, STD = 0.5, 0.25  # of normalised pixels; close to FER-2013's own 0.51 and 0.26
+SPLIT_OFF = 10  # one picture in so many is split off from Training for a split that is not there
 
 
 class DataError(Exception):
@@ -26,46 +23,129 @@ class DataError(Exception):
 class FaceImages:
     """Labelled grey faces of one split."""
 
-    pixels: Tensor  # (n, 48, 48) uint8
+    pixels: Tensor  # (n, size, size) uint8
     label: Tensor  # (n,) int64, index into EMOTIONS
-    votes: Tensor  # (n, 7) float32, share of the votes; the label's row where there are no usable votes
-    row: Tensor  # (n,) int64, row in the file
+    votes: Tensor | None  # (n, 7) float32, share of the votes; the label's row where none can be used; None: no votes
+    majority: Tensor  # (n,) int64, the emotion with more votes than any other answer; -1: there is none, or no votes
+    row: Tensor  # (n,) int64, place in the file, or among the pictures of the folder in order of their paths
     is_copy: Tensor  # (n,) bool: the same pixels stand in an earlier row
 
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def take(self, rows: Tensor) -> "FaceImages":
+        """Those images whose places, or whose True, are in `rows`."""
+        values = {name: None if value is None else value[rows] for name, value in vars(self).items()}
+        return FaceImages(**values)  # type: ignore[arg-type]  # only votes may be None
 
-def read_fer2013(path: Path) -> dict[str, FaceImages]:
-    """The three splits of FER-2013 from its Parquet file.
+
+@dataclass(frozen=True, eq=False)
+class FaceData:
+    """A data set: its splits, and how it was understood."""
+
+    path: Path
+    splits: dict[str, FaceImages]  # the three SPLITS
+    class_map: dict[str, str]  # what the data calls a class -> the emotion
+    notes: tuple[str, ...] = ()  # what was done to the pictures or the splits
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """All faces of a data set, row for row, before they are put into splits."""
+
+    pixels: np.ndarray  # (n, size, size) uint8
+    label: np.ndarray  # (n,) int64
+    split: np.ndarray  # (n,) int64, index into SPLITS
+    class_map: dict[str, str]
+    votes: np.ndarray | None = None  # (n, 10): answers for the emotions, then others
+    notes: tuple[str, ...] = ()
+
+
+def read_data(path: Path, size_px: int = 48) -> FaceData:
+    """A data set of labelled faces.
+
+    Args:
+        path: `fer2013.csv` with columns emotion, pixels and Usage; a Parquet file of the same with pictures and votes;
+            or a folder with a folder per class, `train/angry/1.jpg`, and the like for `validation` and `test`.
+        size_px: pictures of different sizes, or larger ones, are resampled to it; those of one smaller size stay.
+
+    Pictures are kept in grey. A split that is not there is split off from Training by a hash of the pixels, so that it
+    is the same each time and copies of a picture stay together; `notes` says so.
 
     Raises:
-        DataError: if the file is missing, unreadable, or lacks a column, a split or an emotion.
+        DataError: if it is missing or unreadable, lacks a column, a split or an emotion, or has a class that is none
+            of the seven emotions.
     """
-    try:
-        table = pq.read_table(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable Parquet file: {error}") from error
-    needed = ["image", "label", "usage", "pixel_exact", *(f"votes_{v}" for v in VOTE_COLUMNS)]
-    if missing := [name for name in needed if name not in table.column_names]:
-        raise DataError(f"{path}: columns missing: {', '.join(missing)}")
-    pixels = np.stack([np.asarray(Image.open(io.BytesIO(png.as_py())).convert("L")) for png in table["image"]])
-    label = table["label"].to_numpy().astype(np.int64)
-    votes = np.stack([table[f"votes_{v}"].to_numpy() for v in VOTE_COLUMNS], axis=1).astype(np.float32)
-    votes[~table["pixel_exact"].to_numpy()] = 0  # these rows' votes may belong to another picture
-    n_votes = votes.sum(axis=1, keepdims=True)
-    votes = np.where(n_votes > 0, votes / np.maximum(n_votes, 1), np.eye(len(EMOTIONS), dtype=np.float32)[label])
-    usage = np.asarray(table["usage"].to_pylist())
+    from fer_models.classification import data_files, data_folders  # which import this module
+
+    if path.is_dir():
+        faces = data_folders.read_folders(path, size_px)
+    elif path.suffix.lower() == ".csv":
+        faces = data_files.read_csv(path)
+    else:
+        faces = data_files.read_parquet(path)
+    return split_faces(path, faces)
+
+
+def split_faces(path: Path, faces: Faces) -> FaceData:
+    """Put faces into their splits, and split off those that are not there.
+
+    Raises:
+        DataError: if there is no Training, or a split lacks an emotion.
+    """
+    hashes = [hashlib.sha256(image.tobytes()).digest() for image in faces.pixels]
     first_row: dict[bytes, int] = {}
-    is_copy = np.array([first_row.setdefault(image.tobytes(), row) != row for row, image in enumerate(pixels)])
-    splits = {}
-    for split in SPLITS:
-        rows = np.flatnonzero(usage == split)
-        if absent := [EMOTIONS[i] for i in range(len(EMOTIONS)) if not (label[rows] == i).any()]:
-            raise DataError(f"{path}: split {split} has no picture of: {', '.join(absent)}")
-        arrays = (pixels[rows], label[rows], votes[rows], rows, is_copy[rows])
-        splits[split] = FaceImages(*map(torch.from_numpy, arrays))
-    return splits
+    is_copy = np.array([first_row.setdefault(digest, row) != row for row, digest in enumerate(hashes)], bool)
+    split, notes = faces.split.copy(), list(faces.notes)
+    absent = [i for i in range(len(SPLITS)) if not (split == i).any()]
+    if 0 in absent:
+        raise DataError(f"{path}: no pictures to train on")
+    part = np.array([digest[0] * 256 + digest[1] for digest in hashes]) % SPLIT_OFF
+    for i in absent:
+        taken = (faces.split == 0) & (part == i)
+        split[taken] = i
+        notes.append(
+            f"there is no {SPLITS[i]}: {taken.sum()} pictures were split off from Training, by a hash of the pixels"
+        )
+    n = len(EMOTIONS)
+    votes, majority = None, np.full(len(split), -1)
+    if faces.votes is not None:
+        majority = majority_of(faces.votes)
+        of_emotions = faces.votes[:, :n].astype(np.float32)
+        n_votes = of_emotions.sum(axis=1, keepdims=True)
+        hard = np.eye(n, dtype=np.float32)[faces.label]
+        votes = torch.from_numpy(np.where(n_votes > 0, of_emotions / np.maximum(n_votes, 1), hard))
+    arrays = (faces.pixels, faces.label, majority, np.arange(len(split)), is_copy)
+    pixels, label, best, row, copy = map(torch.from_numpy, arrays)
+    images = FaceImages(pixels, label, votes, best, row, copy)
+    splits = {name: images.take(torch.from_numpy(np.flatnonzero(split == i))) for i, name in enumerate(SPLITS)}
+    for name, part_images in splits.items():
+        present = part_images.label.unique().tolist()
+        if missing := [emotion for i, emotion in enumerate(EMOTIONS) if i not in present]:
+            raise DataError(f"{path}: split {name} has no picture of: {', '.join(missing)}")
+    return FaceData(path, splits, faces.class_map, tuple(notes))
+
+
+def majority_of(answers: np.ndarray) -> np.ndarray:
+    """The emotion with more votes than any other answer, or -1, for rows of votes whose first seven are of emotions.
+
+    >>> majority_of(np.array([[0, 0, 0, 6, 0, 0, 4, 0, 0, 0], [5, 0, 0, 0, 5, 0, 0, 0, 0, 0]]))
+    array([ 3, -1])
+    """
+    most = answers.max(axis=1, keepdims=True)
+    winner = answers.argmax(axis=1)
+    alone = (answers == most).sum(axis=1) == 1
+    return np.where(alone & (winner < len(EMOTIONS)), winner, -1)
+
+
+def class_weights(label: Tensor) -> Tensor:
+    """How much an image of each emotion (7,) counts so that all emotions count the same; 1 on average over the images.
+
+    >>> class_weights(torch.tensor([0, 1, 1, 1, 1, 2, 3, 3, 4, 4, 5, 5, 6, 6])).tolist()
+    [2.0, 0.5, 2.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    count = torch.bincount(label, minlength=len(EMOTIONS))
+    return (len(label) / (len(EMOTIONS) * count)).float()
 
 
 def fingerprint(images: FaceImages) -> str:
@@ -73,45 +153,3 @@ def fingerprint(images: FaceImages) -> str:
     digest = hashlib.sha256(images.pixels.numpy().tobytes())
     digest.update(images.label.numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Vary a batch of normalised crops (n, 1, h, w) as cameras and detectors vary them.
-
-    Mirror half of them; turn by up to 15°, scale by up to 15 %, shift by up to 8 %; change contrast by up to 25 % and
-    brightness by up to 0.2; blank a rectangle in a quarter (random erasing, Zhong et al. 2020, arXiv:1708.04896).
-    """
-    n, _, h, w = pixels.shape
-
-    def uniform(low: float, high: float) -> Tensor:
-        # Drawn on the CPU, so that a seed means the same on every device.
-        return (torch.rand(n, generator=generator) * (high - low) + low).to(pixels.device)
-
-    angle = torch.deg2rad(uniform(-15, 15))
-    scale = uniform(0.85, 1.15)
-    mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
-    cos, sin = angle.cos() * scale, angle.sin() * scale
-    affine = torch.stack(
-        [
-            torch.stack([cos * mirror, -sin, uniform(-0.16, 0.16)], dim=1),
-            torch.stack([sin * mirror, cos, uniform(-0.16, 0.16)], dim=1),
-        ],
-        dim=1,
-    )
-    grid = F.affine_grid(affine, [n, 1, h, w], align_corners=False)
-    varied = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    contrast, brightness = uniform(0.75, 1.25)[:, None, None, None], uniform(-0.2, 0.2)[:, None, None, None]
-    return erase_rectangles(varied * contrast + brightness, generator)
-
-
-def erase_rectangles(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Set a rectangle of 4 to 25 % of the area to zero (the mean grey) in a quarter of the crops (n, 1, h, w)."""
-    n, _, h, w = pixels.shape
-    side = torch.rand(n, 2, generator=generator) * 0.3 + 0.2  # of height and width
-    centre = torch.rand(n, 2, generator=generator)
-    side[torch.rand(n, generator=generator) < 0.75] = 0
-    y, x = (torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w
-    inside_y = (y[None] - centre[:, :1]).abs() < side[:, :1] / 2
-    inside_x = (x[None] - centre[:, 1:]).abs() < side[:, 1:] / 2
-    inside = inside_y[:, :, None] & inside_x[:, None, :]
-    return pixels.masked_fill(inside[:, None].to(pixels.device), 0.0)

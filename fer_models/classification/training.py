@@ -1,58 +1,44 @@
-"""Training of emotion classifiers: the recipe, its Lightning module, and what goes from data to a model folder."""
+"""Training of emotion classifiers: the Lightning module of a recipe, and the run that makes checkpoints by it."""
 
 import dataclasses
 import logging
-import platform
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 
-from fer_models.classification.architectures import ARCHITECTURES, build_network, count_parameters
-from fer_models.classification.data import FaceImages, augment, fingerprint, read_fer2013
-from fer_models.classification.evaluation import fit_temperature, logits_of, measure
+from fer_models.classification.architectures import architecture_options, build_network, l2_penalty
+from fer_models.classification.architectures.starting import start_from
+from fer_models.classification.augmentation import STRENGTHS, augment, mix_up
+from fer_models.classification.classifier import EmotionClassifier, load_classifier
+from fer_models.classification.data import MEAN, STD, DataError, FaceImages, class_weights, fingerprint
+from fer_models.classification.history import (
+    BEST,
+    CHECKPOINTS,
+    LAST,
+    SELECTED_BY,
+    RunError,
+    RunHistory,
+    TrainingProgress,
+    check_same_settings,
+    history_in,
+    ran_out_of_patience,
+    read_checkpoint,
+)
+from fer_models.classification.recipes import Recipe
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.labels import EMOTIONS
-from fer_models.weights import ModelCard, save_model_folder
 
-MEAN, STD = 0.5, 0.25  # close to FER-2013's own 0.51 and 0.26
+TEACHER_SIZE_PX = 48  # what a teacher is shown: all that the data has
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a classifier is trained: SGD with Nesterov momentum, one epoch of warm-up, then half a cosine to zero."""
-
-    architecture: str = "se_resnet"
-    epochs: int = 60
-    batch_size: int = 128
-    learning_rate: float = 0.1
-    weight_decay: float = 5e-4
-    label_smoothing: float = 0.1
-    labels: str = "hard"  # "hard": the data set's labels; "votes": the annotators' shares
-    augment: str = "standard"  # or "none"
-    ema_decay: float = 0.999
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2:
-            raise ValueError(f"epochs must be at least 1 and batch_size at least 2: {self.epochs}, {self.batch_size}")
-        if self.architecture not in ARCHITECTURES:
-            raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}; got {self.architecture!r}")
-        if self.labels not in ("hard", "votes"):
-            raise ValueError(f"labels must be hard or votes; got {self.labels!r}")
-        if self.augment not in ("none", "standard"):
-            raise ValueError(f"augment must be none or standard; got {self.augment!r}")
 
 
 class EpochShuffle(Sampler[list[int]]):
@@ -76,13 +62,21 @@ class EpochShuffle(Sampler[list[int]]):
 
 
 class EmotionTrainer(lightning.LightningModule):
-    """Trains one network by one recipe; `targets` are rows of class shares, hard labels being one-hot."""
+    """Trains one network by one recipe; targets are rows of class shares, a set of seven for each head."""
 
-    def __init__(self, recipe: Recipe, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        steps_per_epoch: int,
+        weight: Tensor | None = None,
+        teacher: EmotionClassifier | None = None,
+    ) -> None:
         super().__init__()
-        self.recipe = recipe
-        self.steps_per_epoch = steps_per_epoch
-        self.network = build_network(recipe.architecture)
+        self.recipe, self.steps_per_epoch, self.teacher = recipe, steps_per_epoch, teacher
+        self.heads = heads_of(recipe)
+        self.network = untrained_network(recipe)
+        self.register_buffer("weight", weight, persistent=False)
+        self.weight: Tensor | None
         self.generator = torch.Generator()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -92,62 +86,101 @@ class EmotionTrainer(lightning.LightningModule):
         self.generator.manual_seed(seed)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Cross entropy of one augmented batch: pixels (n, 48, 48) uint8, targets (n, 7)."""
-        pixels, targets = batch
-        crops = normalise(pixels)
-        if self.recipe.augment == "standard":
-            crops = augment(crops, self.generator)
-        loss = F.cross_entropy(
-            self.network(crops.contiguous(memory_format=torch.channels_last)),
-            targets,
-            label_smoothing=self.recipe.label_smoothing,
-        )
+        """Cross entropy of one augmented batch: pixels (n, h, w) uint8, targets (n, 7 x heads)."""
+        recipe, (pixels, targets) = self.recipe, batch
+        done = self.current_epoch / recipe.epochs
+        size_px = recipe.small_size_px if done < recipe.small_share else recipe.input_size_px
+        drawn_px = TEACHER_SIZE_PX if self.teacher else size_px
+        if recipe.augment == "none":
+            crops = resize(normalise(pixels), drawn_px)
+        else:
+            crops = augment(normalise(pixels), self.generator, drawn_px, STRENGTHS[recipe.augment])
+        if recipe.mixup and done < recipe.mixup_share:
+            crops, targets = mix_up(crops, targets, recipe.mixup, self.generator)
+        if self.teacher:
+            told = ask(self.teacher, crops, recipe.teacher_temperature).repeat(1, len(self.heads))
+            targets = torch.lerp(targets, told, recipe.teacher_share)
+        crops = resize(crops, size_px)
+        logits = self.network(crops.contiguous(memory_format=torch.channels_last))
+        n = len(EMOTIONS)
+        losses = [
+            F.cross_entropy(
+                said, target, weight=self.weight, label_smoothing=recipe.label_smoothing if head == "hard" else 0.0
+            )
+            for head, said, target in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True)
+        ]
+        loss = torch.stack(losses).mean() + recipe.l2 * l2_penalty(self.network)
         self.log("train_loss", loss, on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Loss and accuracy on PublicTest, with the averaged weights."""
-        pixels, label = batch
-        logits = self.network(normalise(pixels).contiguous(memory_format=torch.channels_last))
-        self.log("public_loss", F.cross_entropy(logits, label))
-        self.log("public_accuracy", (logits.argmax(dim=1) == label).float().mean())
+        """Loss and accuracy of each head on PublicTest, with the averaged weights."""
+        pixels, targets = batch
+        crops = resize(normalise(pixels), self.recipe.input_size_px)
+        logits = self.network(crops.contiguous(memory_format=torch.channels_last))
+        n = len(EMOTIONS)
+        right = []
+        for head, said, target in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True):
+            right.append((said.argmax(dim=1) == target.argmax(dim=1)).float().mean())
+            self.log(f"public_loss_{head}", F.cross_entropy(said, target))
+            self.log(f"public_accuracy_{head}", right[-1])
+        self.log("public_accuracy", torch.stack(right).mean())
 
     def configure_optimizers(self) -> Any:
-        """SGD whose rate rises for one epoch, then falls along a cosine to zero."""
+        """SGD whose rate rises for one epoch, then falls along a cosine to zero; or Adam."""
+        recipe = self.recipe
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if recipe.optimizer == "adam":
+            return torch.optim.Adam(trained, lr=recipe.learning_rate)
         optimizer = torch.optim.SGD(
-            self.parameters(),
-            lr=self.recipe.learning_rate,
+            trained,
+            lr=recipe.learning_rate,
             momentum=0.9,
             nesterov=True,
-            weight_decay=self.recipe.weight_decay,
+            weight_decay=recipe.weight_decay,
         )
         warm_up = self.steps_per_epoch
-        total = self.recipe.epochs * self.steps_per_epoch
+        total = recipe.epochs * self.steps_per_epoch
 
         def factor(step: int) -> float:
             if step < warm_up:
                 return (step + 1) / warm_up
             progress = (step - warm_up) / max(total - warm_up, 1)
-            return 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * progress))))
+            return 0.5 * (1 + math.cos(math.pi * progress))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class EpochLog(Callback):
-    """One line an epoch, with the time left."""
+def heads_of(recipe: Recipe) -> tuple[str, ...]:
+    """What each set of seven outputs learns."""
+    return ("hard", "votes") if recipe.labels == "both" else (recipe.labels,)
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Remember when, and at which epoch, this process began."""
-        self.start_s, self.start_epoch = time.monotonic(), trainer.current_epoch
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Log the epoch's figures."""
-        done = trainer.current_epoch + 1
-        epoch_s = (time.monotonic() - self.start_s) / (done - self.start_epoch)
-        figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(trainer.callback_metrics.items()))
-        left_min = epoch_s * ((trainer.max_epochs or done) - done) / 60
-        log.info("epoch %d/%s  %s  %.0f s each, %.0f min left", done, trainer.max_epochs, figures, epoch_s, left_min)
+def untrained_network(recipe: Recipe) -> nn.Module:
+    """The network of a recipe, with a set of seven outputs for each of its heads."""
+    outputs = len(EMOTIONS) * len(heads_of(recipe))
+    options = architecture_options(recipe.architecture, input_size_px=recipe.input_size_px, outputs=outputs)
+    return build_network(recipe.architecture, options)
+
+
+def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """An exponential moving average over weights that follows faster at first, so that it soon forgets the start."""
+
+    def average(averaged: Tensor, current: Tensor, n_averaged: Tensor | int) -> Tensor:
+        return averaged + (current - averaged) * max(1 - decay, 10 / (10 + int(n_averaged)))
+
+    return average
+
+
+def ask(teacher: EmotionClassifier, crops: Tensor, temperature: float) -> Tensor:
+    """What a teacher says of normalised grey crops (n, 1, h, w): (n, 7) shares (Hinton et al. 2015, arXiv:1503.02531).
+
+    It sees the crops as they were varied and mixed (Beyer et al. 2022, arXiv:2106.05237).
+    """
+    pixels = ((crops[:, 0] * STD + MEAN) * 255).round().clamp(0, 255).to(torch.uint8)
+    scores = torch.from_numpy(teacher.predict(pixels)).to(crops.device)
+    return (scores.log() / temperature).softmax(dim=1)
 
 
 def normalise(pixels: Tensor) -> Tensor:
@@ -155,141 +188,105 @@ def normalise(pixels: Tensor) -> Tensor:
     return (pixels[:, None].float() / 255 - MEAN) / STD
 
 
+def resize(crops: Tensor, size_px: int) -> Tensor:
+    """(n, c, h, w) to (n, c, size_px, size_px), without aliasing."""
+    if crops.shape[2:] == (size_px, size_px):
+        return crops
+    return F.interpolate(crops, size=(size_px, size_px), mode="bilinear", antialias=True)
+
+
 def targets_of(images: FaceImages, labels: str) -> Tensor:
-    """What the network is to say for each image: (n, 7) float32."""
-    return images.votes if labels == "votes" else F.one_hot(images.label, len(EMOTIONS)).float()
+    """What the network is to say for each image: (n, 7) float32, or (n, 14) for both kinds of labels.
+
+    Raises:
+        DataError: if votes are wanted and there are none.
+    """
+    hard = F.one_hot(images.label, len(EMOTIONS)).float()
+    if labels == "hard":
+        return hard
+    if images.votes is None:
+        raise DataError(f"these data hold no votes, which --labels {labels} needs: use --labels hard, or FER+ votes")
+    return {"votes": images.votes, "both": torch.cat([hard, images.votes], dim=1)}[labels]
 
 
-def train_classifier(
-    data: Path,
-    out: Path,
+def train_network(
+    splits: dict[str, FaceImages],
+    run: Path,
     recipe: Recipe,
     *,
-    name: str,
     device: str = "auto",
     precision: str = "auto",
     resume: bool = False,
+    report: Callable[[TrainingProgress], None] | None = None,
 ) -> Path:
-    """Train on Training, select the epoch and the temperature on PublicTest, report PrivateTest once.
+    """Train on Training and select the epoch on PublicTest; gives the checkpoint of the best epoch.
 
-    A checkpoint is written every epoch to `out/checkpoints`; with `resume` training goes on from the last one and ends
+    A checkpoint is written every epoch to `run/checkpoints`; with `resume` training goes on from the last one and ends
     with the same weights as an unbroken run.
 
     Args:
-        data: FER-2013 as Parquet.
-        out: the model folder to make.
+        splits: the data.
+        run: the folder to keep checkpoints in.
         recipe: how to train.
-        name: the name on the card.
         device: "auto", "cpu" or "cuda".
         precision: "auto" (bfloat16 where the device computes it natively), "fp32" or "bf16".
         resume: go on from the last checkpoint, if there is one.
-
-    Returns:
-        The model folder `out`.
+        report: is told after each batch how far the run is; what it raises ends the run.
 
     Raises:
-        DataError: if the data cannot be used.
+        DataError: if the recipe wants votes and there are none.
+        DeviceError: if the device is not there.
+        RunError: if there is a run in the folder, and it is not to be resumed or was begun with other settings.
+        WeightsError: if the weights to start from, or the teacher, cannot be had.
     """
-    started_s = time.monotonic()
-    splits = read_fer2013(data)
     training, public = splits["Training"], splits["PublicTest"]
-    checkpoints = out / "checkpoints"
-    last = checkpoints / "last.ckpt"
-    lightning.seed_everything(recipe.seed, verbose=False)
     target_device = choose_device(device)
     if precision not in ("auto", "fp32", "bf16"):
         raise ValueError(f"precision must be auto, fp32 or bf16; got {precision!r}")
     bf16 = precision == "bf16" or (precision == "auto" and autocast_dtype(target_device) == torch.bfloat16)
+    settings = dataclasses.asdict(recipe)
+    teacher = load_classifier(recipe.teacher, device) if recipe.teacher else None
+    settings |= {"teacher_weights": teacher.card.sha256 if teacher else ""}
+    settings |= {"precision": "bf16" if bf16 else "fp32", "data": fingerprint(training)}
+    last, best = (run / CHECKPOINTS / name for name in (LAST, BEST))
+    if last.exists():
+        if not resume:
+            raise RunError(f"{run}: a training was begun here: go on with --resume, or choose another --name")
+        check_same_settings(last, settings)
+        if ran_out_of_patience(history_in(read_checkpoint(last))["epochs"], recipe.patience):
+            return best
+    lightning.seed_everything(recipe.seed, verbose=False)
     batches = EpochShuffle(len(training), recipe.batch_size, recipe.seed)
-    module = EmotionTrainer(recipe, len(batches))
+    weight = class_weights(training.label) if recipe.class_weights else None
+    module = EmotionTrainer(recipe, len(batches), weight, teacher)
+    start_from(module.network, recipe.architecture, recipe.init)
     module.network.to(memory_format=torch.channels_last)
-    best = ModelCheckpoint(checkpoints, "best", monitor="public_accuracy", mode="max", enable_version_counter=False)
-    every = ModelCheckpoint(checkpoints, last.stem, enable_version_counter=False)  # without a monitor: the newest
+    averaging = [WeightAveraging(avg_fn=moving_average(recipe.ema_decay))] if recipe.ema_decay else []
     trainer = lightning.Trainer(
         accelerator="gpu" if target_device.type == "cuda" else "cpu",
         precision="bf16-mixed" if bf16 else "32-true",
+        # On a GPU the quickest kernels add up in no fixed order; a resumed run would drift from an unbroken one.
+        deterministic="warn" if target_device.type == "cuda" else None,
         max_epochs=recipe.epochs,
-        callbacks=[EMAWeightAveraging(decay=recipe.ema_decay), best, every, EpochLog()],
-        logger=CSVLogger(out, name="", version="log"),
+        callbacks=[
+            *averaging,
+            RunHistory(settings, recipe.patience, report),
+            ModelCheckpoint(best.parent, best.stem, monitor=SELECTED_BY, mode="max", enable_version_counter=False),
+            ModelCheckpoint(last.parent, last.stem, enable_version_counter=False),  # without a monitor: the newest
+        ],
+        logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    in_order = [rows.tolist() for rows in torch.arange(len(public)).split(512)]
     trainer.fit(
         module,
         loader(training.pixels, targets_of(training, recipe.labels), batches),
-        loader(public.pixels, public.label, [r.tolist() for r in torch.arange(len(public)).split(512)]),
-        ckpt_path=last if resume and last.exists() else None,
+        loader(public.pixels, targets_of(public, recipe.labels), in_order),
+        ckpt_path=last if last.exists() else None,
         weights_only=True,
     )
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-    weights = {k.removeprefix("network."): v for k, v in state["state_dict"].items()}
-    card = ModelCard(
-        name=name,
-        task="emotion",
-        architecture=recipe.architecture,
-        classes=EMOTIONS,
-        input_size_px=48,
-        input_channels=1,
-        mean=MEAN,
-        std=STD,
-        parameters=count_parameters(module.network),
-        data={"set": "FER-2013", "split": "Training", "images": len(training), "fingerprint": fingerprint(training)},
-        settings=dataclasses.asdict(recipe) | {"precision": "bf16" if bf16 else "fp32", "epoch": state["epoch"]},
-        versions={"python": platform.python_version(), "torch": torch.__version__, "lightning": lightning.__version__},
-        training_s=round(time.monotonic() - started_s, 1),
-        licence_note="Made by Fervid's own training on FER-2013, whose pictures come from the web, for research.",
-    )
-    return finish(out, module.network, weights, card, splits, target_device)
-
-
-def finish(
-    out: Path,
-    network: nn.Module,
-    weights: dict[str, Tensor],
-    card: ModelCard,
-    splits: dict[str, FaceImages],
-    device: torch.device,
-) -> Path:
-    """Calibrate on PublicTest, measure both test splits, and write the model folder."""
-    network.load_state_dict(weights)
-    refresh_batch_norm(network.to(device), splits["Training"])
-    network.eval()
-    weights = network.state_dict()
-    public, private = splits["PublicTest"], splits["PrivateTest"]
-    public_logits = logits_of(network, normalise(public.pixels), device)
-    temperature = fit_temperature(public_logits, public.label)
-    metrics = {"PublicTest": measure(public_logits, public, temperature)}
-    private_logits = logits_of(network, normalise(private.pixels), device)
-    metrics["PrivateTest"] = measure(private_logits, private, temperature)
-    for name, logits in (("PublicTest", public_logits), ("PrivateTest", private_logits)):
-        flipped = logits_of(network, normalise(splits[name].pixels).flip(3), device)
-        averaged = (logits.log_softmax(dim=1) + flipped.log_softmax(dim=1)) / 2
-        metrics[name]["accuracy_flip_averaged"] = measure(averaged, splits[name], temperature)["accuracy"]
-    card = dataclasses.replace(
-        card,
-        temperature=round(temperature, 4),
-        metrics=metrics,
-        protocol="Trained on Training; epoch and temperature chosen on PublicTest; PrivateTest measured once.",
-    )
-    save_model_folder(out, weights, card)
-    log.info("saved %s: %s", out, metrics)
-    return out
-
-
-@torch.no_grad()
-def refresh_batch_norm(network: nn.Module, images: FaceImages, batch_size: int = 512) -> None:
-    """Measure the statistics of batch norms anew, in place: averaged weights need their own, not averages of others'.
-
-    Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization", arXiv:1803.05407.
-    """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    device = next(network.parameters()).device
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean over all batches
-    network.train()
-    for pixels in images.pixels.split(batch_size):
-        network(normalise(pixels).to(device).contiguous(memory_format=torch.channels_last))
+    return best
 
 
 def loader(pixels: Tensor, targets: Tensor, batches: Any) -> DataLoader[tuple[Tensor, Tensor]]:

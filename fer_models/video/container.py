@@ -11,6 +11,7 @@ from typing import Any
 import av
 import av.container
 import numpy as np
+from av.audio.stream import AudioStream
 from PIL import Image, ImageOps
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,9 @@ def decoding_stream(container: av.container.InputContainer, stream_index: int) -
     return stream
 
 
-def read_packets(container: av.container.InputContainer, *streams: av.VideoStream) -> Iterator[av.Packet[Any]]:
+def read_packets(
+    container: av.container.InputContainer, *streams: av.VideoStream | AudioStream
+) -> Iterator[av.Packet[Any]]:
     """The packets of these streams, of all if none is named; the last one of each, empty, flushes.
 
     Raises:

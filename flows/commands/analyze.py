@@ -51,12 +51,18 @@ def analyze(
     recursive: Annotated[bool, typer.Option(help="Look into folders in folders.")] = True,
     pattern: Annotated[str, typer.Option(metavar="GLOB", help="Of a folder, only files whose name fits.")] = "*",
     detector: Annotated[Detector, typer.Option(help="What finds faces.")] = Detector.auto,
+    detector_size: Annotated[
+        int | None, typer.Option(metavar="PX", help="Look for faces in frames shrunk to this long side, if larger.")
+    ] = None,
     model: Annotated[str, typer.Option(metavar="NAME", help="What reads emotions: a name or a folder.")] = "default",
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
     decoder: Annotated[Decoder, typer.Option(help="What reads videos.")] = Decoder.auto,
     batch_size: Annotated[int, typer.Option(min=1, help="At most this many frames at a time.")] = 32,
     min_face: Annotated[float, typer.Option(metavar="PX", min=0, help="Leave out smaller faces.")] = 12.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Analyse again what is done.")] = False,
+    keep_signatures: Annotated[
+        bool, typer.Option("--keep-signatures", help="Keep the signatures of faces once the tracks are joined.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:

@@ -15,7 +15,7 @@ def doctor() -> None:
         from flows.doctor import examine
 
         findings = examine()
-    rows = [[finding.what, finding.found, "ok" if finding.ok else "missing"] for finding in findings]
+    rows = [[finding.what, finding.found, finding.state] for finding in findings]
     console.print(table_of(["", "found", ""], rows))
     if wrong := [finding for finding in findings if finding.needed and not finding.ok]:
         fail("; ".join(f"{finding.what}: {finding.found}" for finding in wrong))

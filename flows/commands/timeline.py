@@ -70,8 +70,10 @@ def timeline(
             rows = [[o.path, o.status, o.n_faces, o.n_tracks, tracks.get(o.video_id), o.seconds] for o in rebuilt]
             names = ["video", "", "faces", "tracks", "label, share of time (good/all faces)", "seconds"]
             console.print(table_of(names, rows))
-            for failed in (one for one in rebuilt if one.status == "failed"):
-                console.print(f"failed {failed.reason}", highlight=False, markup=False, soft_wrap=True)
+            for one in rebuilt:
+                if one.note:
+                    note = f"failed {one.note}" if one.status == "failed" else f"{one.path}: {one.note}"
+                    console.print(note, highlight=False, markup=False, soft_wrap=True)
             console.print(describe(settings), highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(SOME_FAILED if any(one.status == "failed" for one in rebuilt) else DONE)
 

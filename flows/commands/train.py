@@ -1,16 +1,14 @@
 """`fervid train` and `fervid train-detector`: new models."""
 
-import importlib
-import logging
-import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.console import Device, console, fatal_errors, usage_checked
+from flows.console import Device, console, errors, fatal_errors, stop_on_interrupt, usage_checked
 from flows.prefect_server import prefect_server, without_console_log
+from flows.training_display import TrainingDisplay, training_log
 
 RESUME = "run the same command with --resume to go on after the last epoch"
 
@@ -23,13 +21,38 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
+class Labels(StrEnum):
+    """What is learnt."""
+
+    hard = "hard"
+    votes = "votes"
+    both = "both"
+
+
 def train(
-    architecture: Annotated[str, typer.Argument(metavar="ARCH", help="An architecture, such as se_resnet.")],
-    data: Annotated[Path, typer.Option(help="FER-2013 as Parquet.")],
+    architecture: Annotated[str, typer.Argument(metavar="ARCH", help="An architecture, such as face_resnet_se.")],
+    data: Annotated[
+        Path, typer.Option(help="FER-2013 as Parquet or CSV, or a folder with a folder of pictures per emotion.")
+    ],
     name: Annotated[str | None, typer.Option(help="The model's name (default: that of the architecture).")] = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 60,
-    augment: Annotated[str, typer.Option(help="none or standard")] = "standard",
-    labels: Annotated[str, typer.Option(help="hard: the data set's; votes: the annotators' shares")] = "hard",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default, as of all below: the architecture's own.")] = None,
+    augment: Annotated[str | None, typer.Option(help="How faces are varied: none, standard, strong or wide.")] = None,
+    labels: Annotated[
+        Labels | None, typer.Option(help="hard: the data set's; votes: the annotators' shares; both: a head for each.")
+    ] = None,
+    init: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Go on from this model, or from `imagenet` weights.")
+    ] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from fresh weights.")] = False,
+    input_size: Annotated[int | None, typer.Option(metavar="PX", help="Height and width the network sees.")] = None,
+    teacher: Annotated[str | None, typer.Option(metavar="MODEL", help="Learn from what this model says, too.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="End after N epochs without a better one; 0: never.")
+    ] = None,
+    drop: Annotated[
+        str,
+        typer.Option(metavar="KINDS", help="Leave out of Training: leaks, near_leaks, copies, conflicts, blanks."),
+    ] = "",
     device: Annotated[Device, typer.Option()] = Device.auto,
     precision: Annotated[Precision, typer.Option(help="What to compute in; auto: what the device is fast in.")] = (
         Precision.auto
@@ -38,16 +61,37 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
     """Train an emotion model; it is then at hand under its name."""
-    show_training_log()
-    from fer_models.classification.training import Recipe
+    if init is not None and from_scratch:
+        raise typer.BadParameter("--init and --from-scratch exclude each other", param_hint="--init")
+    without_console_log()
+    from fer_models.classification.preparation import DROPPABLE
+    from fer_models.classification.recipes import recipe_for
 
-    recipe = usage_checked(Recipe, architecture=architecture, epochs=epochs, augment=augment, labels=labels, seed=seed)
-    with fatal_errors(RESUME), prefect_server() as wait_for_server:
+    recipe = usage_checked(
+        recipe_for,
+        architecture=architecture,
+        epochs=epochs,
+        augment=augment,
+        labels=None if labels is None else labels.value,
+        init="scratch" if from_scratch else init,
+        input_size_px=input_size,
+        teacher=teacher,
+        patience=patience,
+        seed=seed,
+    )
+    kinds = tuple(kind.strip() for kind in drop.split(",") if kind.strip())
+    if unknown := set(kinds) - set(DROPPABLE):
+        raise typer.BadParameter(f"{', '.join(unknown)}: not among {', '.join(DROPPABLE)}", param_hint="--drop")
+    with fatal_errors(RESUME), TrainingDisplay(errors) as display, prefect_server() as wait_for_server:
+        from flows.train import listeners
         from flows.train import train as train_flow
 
+        listeners.append(display.show)
         wait_for_server()
-        folder = train_flow(data, name or architecture, recipe, device.value, precision.value, resume)
-    console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
+        with stop_on_interrupt():
+            folders = train_flow(data, name or architecture, recipe, kinds, device.value, precision.value, resume)
+    for folder in folders:
+        console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
 
 
 def train_detector(
@@ -59,23 +103,10 @@ def train_detector(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
     """Train a compact face detector; it is then at hand under its name."""
-    show_training_log()
-    with fatal_errors(RESUME), prefect_server() as wait_for_server:
+    without_console_log()
+    with fatal_errors(RESUME), training_log(), prefect_server() as wait_for_server:
         from flows.train_detector import train_detector as train_flow
 
         wait_for_server()
         folder = train_flow(data, name, epochs, seed, device.value, resume)
     console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
-
-
-def show_training_log() -> None:
-    """A line an epoch on the console, and nothing of what Prefect and Lightning have to say beside it."""
-    without_console_log()
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-    logging.getLogger("fer_models").addHandler(handler)
-    logging.getLogger("fer_models").setLevel(logging.INFO)
-    importlib.import_module("lightning.pytorch")  # sets the levels of its loggers when it is imported
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")

@@ -1,0 +1,62 @@
+"""The results in files that other programs read: one for each video."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from analytics.exports.annotations import write_boris, write_elan, write_subtitles
+from analytics.exports.tables import write_faces, write_fex, write_openface
+from analytics.sql import connect
+from analytics.store import write_whole
+from analytics.videos import all_videos, choose_videos, names_apart
+
+# Writes what a connection answers of a video (a row of videos) into the file given last.
+Writer = Callable[[duckdb.DuckDBPyConnection, Mapping[str, Any], Path], None]
+
+FORMATS: dict[str, tuple[str, Writer]] = {  # what is put behind the name of the video, and what writes the file
+    "csv": (".csv", write_faces),
+    "fex": (".fex.csv", write_fex),
+    "openface": (".openface.csv", write_openface),
+    "elan": (".eaf", write_elan),
+    "boris": (".boris.tsv", write_boris),
+    "srt": (".srt", lambda connection, video, path: write_subtitles(connection, video, path, "srt")),
+    "vtt": (".vtt", lambda connection, video, path: write_subtitles(connection, video, path, "vtt")),
+}
+
+
+class ExportError(Exception):
+    """There is nothing to export, or files would be overwritten."""
+
+
+def export_videos(
+    results: Path, out: Path, form: str, *, wanted: Sequence[str] = (), overwrite: bool = False
+) -> list[Path]:
+    """Write a file for each finished video of the results, or for those that `wanted` names; gives their paths.
+
+    A video's file has the same name whether it is exported alone or with all others.
+
+    Raises:
+        ExportError: if no finished video is meant, or a file is there already and must not be overwritten.
+        UnknownVideoError: if the results have no such video.
+        StoreError: if `results` is no results folder, or `out` cannot be written to.
+        ValueError: if there is no such format.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"form must be one of {', '.join(FORMATS)}, got {form!r}")
+    suffix, write = FORMATS[form]
+    with connect(results) as connection:
+        videos = all_videos(connection)
+        names = names_apart(videos)
+        chosen = choose_videos(videos, wanted) if wanted else names.keys()
+        done = [row for row in videos if row["video_id"] in chosen and row["status"] == "done"]
+        if not done:
+            raise ExportError(f"{results}: none of these videos has been analysed to the end: nothing to export")
+        targets = {row["video_id"]: out / (names[row["video_id"]] + suffix) for row in done}
+        if (there := [path for path in targets.values() if path.exists()]) and not overwrite:
+            raise ExportError(f"{there[0]}: is there already: give another folder, or --overwrite")
+        for video in done:
+            write_whole(targets[video["video_id"]], partial(write, connection, video))
+    return list(targets.values())

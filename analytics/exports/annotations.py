@@ -1,0 +1,148 @@
+"""Spans of time for programs in which people annotate and watch: ELAN, BORIS, video players.
+
+A tier of ELAN and a subtitle hold one thing at a time, so they get the spans of the steady label, which never overlap
+within a track; BORIS, where states may overlap, gets the episodes. Times are the video's own.
+"""
+
+import itertools
+import mimetypes
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv
+import pysubs2
+from pympi import Elan
+
+from analytics.spans import label_spans
+from analytics.videos import file_name
+
+# The columns of BORIS's "Export aggregated events", less modifiers and independent variables, which there are none of.
+BORIS_COLUMNS = (
+    "Observation id",
+    "Observation date",
+    "Description",
+    "Observation duration",
+    "Observation type",
+    "Source",
+    "Time offset (s)",
+    "Media duration (s)",
+    "FPS",
+    "Subject",
+    "Observation duration by subject by observation",
+    "Behavior",
+    "Behavioral category",
+    "Behavior type",
+    "Start (s)",
+    "Stop (s)",
+    "Duration (s)",
+    "Media file name",
+    "Image index start",
+    "Image index stop",
+    "Image file path start",
+    "Image file path stop",
+    "Comment start",
+    "Comment stop",
+)
+_EPISODES = """
+SELECT 'P' || track_id AS "Subject", emotion AS "Behavior", start_s AS "Start (s)", end_s AS "Stop (s)",
+    duration_s AS "Duration (s)", printf('peak %.2f at %.3f s, mean %.2f', peak, apex_s, mean) AS "Comment start"
+FROM episodes WHERE video_id = $video_id ORDER BY start_s, track_id
+"""
+
+
+def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
+    """An ELAN file: a tier a person, in whole milliseconds, with the video linked by its path."""
+    spans = label_spans(connection, video["video_id"])
+    tracks = connection.execute(
+        "SELECT track_id FROM tracks WHERE video_id = $video_id ORDER BY 1", {"video_id": video["video_id"]}
+    ).fetchall()
+    eaf = Elan.Eaf(author="Fervid")
+    eaf.remove_tier("default")
+    media = Path(video["path"])
+    eaf.add_linked_file(
+        media.absolute().as_uri(),
+        relpath=_relative(media, path.parent),
+        mimetype=mimetypes.guess_type(media.name)[0] or "video/unknown",
+    )
+    for (track_id,) in tracks:
+        eaf.add_tier(f"P{track_id}", part=f"P{track_id}")
+    for span in spans.to_pylist():
+        start_ms, end_ms = max(0, _ms(span["start_s"])), _ms(span["end_s"])
+        if end_ms > start_ms:  # ELAN takes neither times before 0 nor empty spans
+            eaf.add_annotation(f"P{span['track_id']}", start_ms, end_ms, span["emotion"])
+    path.write_text('<?xml version="1.0" encoding="UTF-8"?>\n' + Elan.to_string(eaf) + "\n", encoding="utf-8")
+
+
+def write_boris(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
+    """Episodes as BORIS's aggregated events: tab-separated, a row for each state of a subject."""
+    episodes = connection.sql(_EPISODES, params={"video_id": video["video_id"]}).to_arrow_table()
+    same = {
+        "Observation id": file_name(video["path"]),
+        "Observation date": f"{video['finished_at']:%Y-%m-%d %H:%M:%S}",
+        "Description": f"Fervid {video['analysis_id']}",
+        "Observation duration": video["duration_s"],
+        "Observation type": "Media file(s)",
+        "Source": f"player #1:{video['path']}",
+        "Time offset (s)": 0,
+        "Media duration (s)": video["duration_s"],
+        "FPS": video["avg_fps"],
+        "Observation duration by subject by observation": video["duration_s"],
+        "Behavior type": "STATE",
+        "Media file name": video["path"],
+    }
+    columns = [
+        episodes[name] if name in episodes.column_names else pa.repeat(pa.scalar(same.get(name, "")), len(episodes))
+        for name in BORIS_COLUMNS
+    ]
+    options = pyarrow.csv.WriteOptions(delimiter="\t", quoting_style="needed")
+    pyarrow.csv.write_csv(pa.table(columns, names=list(BORIS_COLUMNS)), path, options)
+
+
+def write_subtitles(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, form: str) -> None:
+    """Subtitles, `srt` or `vtt`: a cue for each span in which nobody's label changes, a line a person."""
+    subtitles = pysubs2.SSAFile()
+    for start_ms, end_ms, lines in cues(label_spans(connection, video["video_id"])):
+        subtitles.append(pysubs2.SSAEvent(start=start_ms, end=end_ms, text=r"\N".join(lines)))
+    path.write_text(subtitles.to_string(form), encoding="utf-8")
+
+
+def cues(spans: pa.Table) -> list[tuple[int, int, list[str]]]:
+    """Start and end in ms and a line for each person seen, cut wherever a span of anybody begins or ends."""
+    rows = [
+        (
+            max(0, _ms(row["start_s"])),
+            _ms(row["end_s"]),
+            f"P{row['track_id']} {row['emotion']} {row['probability']:.0%}",
+        )
+        for row in spans.to_pylist()
+    ]
+    edges_ms = sorted({edge for start_ms, end_ms, _ in rows for edge in (start_ms, end_ms)})
+    begin: dict[int, list[int]] = {}
+    finish: dict[int, list[int]] = {}
+    for number, (start_ms, end_ms, _) in enumerate(rows):
+        if end_ms > start_ms:
+            begin.setdefault(start_ms, []).append(number)
+            finish.setdefault(end_ms, []).append(number)
+    found, seen = [], set[int]()
+    for start_ms, end_ms in itertools.pairwise(edges_ms):
+        seen = (seen - set(finish.get(start_ms, ()))) | set(begin.get(start_ms, ()))
+        if seen:
+            found.append((start_ms, end_ms, [rows[number][2] for number in sorted(seen)]))
+    return found
+
+
+def _ms(time_s: float) -> int:
+    return round(1000 * time_s)
+
+
+def _relative(media: Path, folder: Path) -> str | None:
+    """The path from the file to the video; None where there is none, as on another drive."""
+    try:
+        relative = Path(os.path.relpath(media, folder)).as_posix()
+    except ValueError:
+        return None
+    return relative if relative.isprintable() else None  # XML has no place for control characters

@@ -1,0 +1,88 @@
+"""Tables with a row for each face of each frame looked at; a frame without a face has a row of its own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.csv
+
+from analytics.schema import FACES, FRAMES
+from analytics.videos import file_name
+from fer_models.labels import EMOTIONS
+
+ROWS_AT_A_TIME = 100_000  # keeps memory flat however long the video is
+LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
+# py-feat calls some emotions by other words: https://py-feat.org
+FEX_EMOTIONS = {"angry": "anger", "happy": "happiness", "sad": "sadness"}
+
+_FACES_OF_FRAMES = """
+FROM frames LEFT JOIN faces USING (video_id, frame_index)
+WHERE video_id = $video_id ORDER BY frames.pts_s, face_index
+"""
+
+
+def write_faces(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
+    """Tidy CSV: every column of frames and faces; landmarks as ten columns."""
+    names = [field.name for field in FACES if field.name not in (*FRAMES.names, "landmarks_px")]
+    points = [f"{landmark}_{axis}_px" for landmark in LANDMARKS for axis in "xy"]
+    columns = [
+        "$name AS video",
+        *(f"frames.{name}" for name in FRAMES.names if name != "analysis_id"),
+        *names,
+        *(f"landmarks_px[{i}] AS {point}" for i, point in enumerate(points, 1)),
+    ]
+    _write(connection, columns, {"video_id": video["video_id"], "name": file_name(video["path"])}, path)
+
+
+def write_fex(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
+    """The columns of a py-feat `Fex` that we can fill; `feat.utils.io.read_feat` reads them.
+
+    Action units, 68 landmarks, pose and gaze are not measured here and are left out, never made up. `pts_s` is added,
+    as `approx_time` is cut to whole seconds.
+    """
+    emotions = [f"p_{name} AS {FEX_EMOTIONS.get(name, name)}" for name in EMOTIONS]
+    columns = [
+        "frame_index AS frame",
+        "x1_px AS FaceRectX",
+        "y1_px AS FaceRectY",
+        "x2_px - x1_px AS FaceRectWidth",
+        "y2_px - y1_px AS FaceRectHeight",
+        "det_score AS FaceScore",
+        *emotions,
+        "$height_px AS FrameHeight",
+        "$width_px AS FrameWidth",
+        "$path AS input",
+        "printf('%02d:%02d', floor(frames.pts_s)::BIGINT // 60, floor(frames.pts_s)::BIGINT % 60) AS approx_time",
+        "'Person_' || track_id AS Identity",
+        "frames.pts_s",
+    ]
+    values = {name: video[name] for name in ("video_id", "height_px", "width_px", "path")}
+    _write(connection, columns, values, path)
+
+
+def write_openface(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
+    """OpenFace's first five columns, then box and probabilities under our own names.
+
+    Frames count from 1, as OpenFace's do. `success` is 1 for a face of good quality; a frame without a face has a row
+    with face 0, confidence 0 and success 0, and a face seen too briefly to be followed has face -1.
+    https://github.com/TadasBaltrusaitis/OpenFace/wiki/Output-Format
+    """
+    columns = [
+        "frame_index + 1 AS frame",
+        "CASE WHEN face_index IS NULL THEN 0 ELSE coalesce(track_id, -1) END AS face_id",
+        "frames.pts_s AS timestamp",
+        "coalesce(det_score, 0) AS confidence",
+        "coalesce(quality_ok, false)::INT AS success",
+        *("x1_px", "y1_px", "x2_px", "y2_px"),
+        *(f"p_{name}" for name in EMOTIONS),
+    ]
+    _write(connection, columns, {"video_id": video["video_id"]}, path)
+
+
+def _write(connection: duckdb.DuckDBPyConnection, columns: list[str], values: Mapping[str, Any], path: Path) -> None:
+    sql = f"SELECT {', '.join(columns)} {_FACES_OF_FRAMES}"
+    rows = connection.sql(sql, params=dict(values)).to_arrow_reader(ROWS_AT_A_TIME)
+    with pyarrow.csv.CSVWriter(path, rows.schema) as writer:
+        for batch in rows:
+            writer.write_batch(batch)

@@ -1,0 +1,36 @@
+"""When each person of a video is shown with which steady label: spans that never overlap within a track."""
+
+import duckdb
+import pyarrow as pa
+
+from fer_models.labels import EMOTIONS
+
+MAX_GAP_S = 0.3  # a shorter break with the same label on both sides does not end a span, as with episodes
+
+_SPANS = f"""
+WITH labelled AS (
+    SELECT track_id, smooth_emotion AS emotion, faces.pts_s AS start_s,
+        faces.pts_s + coalesce(frames.duration_s, 0) AS end_s,
+        [{", ".join(f"smooth_{name}" for name in EMOTIONS)}][list_position({list(EMOTIONS)}, smooth_emotion)] AS p
+    FROM faces JOIN frames USING (video_id, frame_index)
+    WHERE video_id = $video_id AND track_id IS NOT NULL AND smooth_emotion IS NOT NULL
+), compared AS (
+    SELECT *, emotion IS DISTINCT FROM lag(emotion) OVER of_track
+        OR start_s > lag(end_s) OVER of_track + {MAX_GAP_S} AS is_first
+    FROM labelled WINDOW of_track AS (PARTITION BY track_id ORDER BY start_s)
+), numbered AS (
+    SELECT *, sum(is_first::INT) OVER (PARTITION BY track_id ORDER BY start_s) AS span FROM compared
+)
+SELECT track_id, any_value(emotion) AS emotion, min(start_s) AS start_s, max(end_s) AS end_s,
+    avg(p)::FLOAT AS probability
+FROM numbered GROUP BY track_id, span ORDER BY track_id, start_s
+"""
+
+
+def label_spans(connection: duckdb.DuckDBPyConnection, video_id: str) -> pa.Table:
+    """Spans in which `smooth_emotion` of a track stays the same, by track and time.
+
+    Returns:
+        track_id, emotion, start_s, end_s (half-open) and probability, the mean of the smoothed one.
+    """
+    return connection.sql(_SPANS, params={"video_id": video_id}).to_arrow_table()

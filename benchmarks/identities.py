@@ -1,0 +1,97 @@
+"""Whose face is whose: our tracks against those of two other trackers, on scenes where it is known.
+
+    uv venv peers && uv pip install --python peers/bin/python trackers trackeval     # these bring an OpenCV of their own
+    .venv/bin/python benchmarks/identities.py ../shared/data/faces/train.parquet --peers peers/bin/python --work FOLDER
+
+Scenes (see identity_scenes.py) are composed from the photographs of the parquet file (as for `fervid train-detector`).
+In three of four, what a detector would find is made up with ordinary faults (boxes 4 % off, misses, false hits); in
+the fourth it is what our compact detector finds in the pictures (it has learnt from these photographs: this measures
+tracks, not detections). Signatures are those of the real crops. All trackers get the same detections and times, their
+thresholds those of the detector, and a second of patience, as ours. FOLDER keeps the scenes for the next run.
+
+trackeval scores with a face counted as found where boxes overlap by half. A person keeps one true identity over the
+whole scene, also behind a pillar, outside the picture and across cuts.
+"""
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from identity_scenes import KINDS, make_scene, read_people
+
+from analytics.cuts import CutConfig, find_cuts
+from analytics.joining import JoinConfig, join_tracks
+from analytics.tracking import TrackerConfig, confirm, link_faces
+from fer_models import load_detector
+
+MADE_UP_THRESHOLD = 0.5  # score from which on a made-up face is one
+N_PEOPLE = 60
+
+
+def write_scenes(photos: Path, folder: Path, per_kind: int) -> list[Path]:
+    """A file for each scene; those that are there already are kept."""
+    paths = [folder / f"{kind.replace(' ', '_')}-{seed}.npz" for seed in range(per_kind) for kind in KINDS]
+    missing = [path for path in paths if not path.exists()]
+    if not missing:
+        return paths
+    folder.mkdir(parents=True, exist_ok=True)
+    people, places = read_people(photos, N_PEOPLE, seed=0)
+    detector = load_detector()
+    for path in missing:
+        kind, seed = path.stem.replace("_", " ").rsplit("-", 1)
+        uses_detector = int(seed) % 4 == 3
+        scene = make_scene(kind, people, places, int(seed), detector if uses_detector else None)
+        arrays = {name: values for name, values in vars(scene).items() if isinstance(values, np.ndarray)}
+        threshold = detector.score_threshold if uses_detector else MADE_UP_THRESHOLD
+        np.savez(path, fps=scene.fps, threshold=threshold, **arrays, **vars(scene.faces))
+        print(f"{path.name}: {len(scene.pts_s)} frames, {len(scene.faces)} faces", flush=True)
+    return paths
+
+
+def our_tracks(scene: dict[str, np.ndarray], variant: str) -> np.ndarray:
+    """The track of each face: `fervid` as it is, `… by motion` without looks, `tracker only` without joining."""
+    config = TrackerConfig(high_score=float(scene["threshold"]))
+    frame, pts_s = scene["frame"], scene["pts_s"]
+    shot = np.cumsum(find_cuts(pts_s, scene["look"].astype(float), CutConfig()))
+    faces = {"frame": frame, "pts_s": pts_s[frame], "boxes_xyxy": scene["boxes_xyxy"], "shot": shot[frame]}
+    step_s = float(np.median(np.diff(pts_s)))
+    track = link_faces(**faces, det_score=scene["det_score"], config=config, step_s=step_s)
+    if variant != "tracker only":
+        signature = None if variant == "fervid by motion" else scene["signature"].astype(np.float32)
+        track = join_tracks(track, **faces, signature=signature, config=JoinConfig()).track
+    return confirm(track, faces["pts_s"], config)
+
+
+def print_table(scores: dict[str, dict[str, dict[str, float]]]) -> None:
+    """A row per tracker: over all scenes, then IDF1 by kind."""
+    print(f"{'':18}{'HOTA':>7}{'IDF1':>7}{'switches':>10}" + "".join(f"{kind:>14}" for kind in KINDS))
+    for name, by_kind in scores.items():
+        total = by_kind["all"]
+        print(
+            f"{name:18}{total['HOTA']:7.3f}{total['IDF1']:7.3f}{total['IDSW']:10.0f}"
+            + "".join(f"{by_kind[kind]['IDF1']:8.3f} ({by_kind[kind]['IDSW']:3.0f})" for kind in KINDS)
+        )
+
+
+def main() -> None:
+    """Print a table of scores, over all scenes and by kind."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--peers", type=Path, required=True, help="Python with trackers and trackeval")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the scenes")
+    parser.add_argument("--scenes", type=int, default=8, help="scenes of each kind")
+    given = parser.parse_args()
+    paths = write_scenes(given.photos, given.work, given.scenes)
+    for path in paths:
+        with np.load(path) as scene:
+            tracks = {name: our_tracks(dict(scene), name) for name in ("fervid", "fervid by motion", "tracker only")}
+        np.savez(path.with_suffix(".tracks"), **tracks)
+    script = Path(__file__).with_name("identities_peers.py")
+    found = subprocess.run([given.peers, script, *paths], check=True, stdout=subprocess.PIPE, text=True)
+    print_table(json.loads(found.stdout))
+
+
+if __name__ == "__main__":
+    main()

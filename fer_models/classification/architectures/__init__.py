@@ -1,0 +1,74 @@
+"""The networks that read an emotion from a face crop, each under a name that cards and the trainer use."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fer_models.classification.architectures.compact import FaceResNet, SEResNet
+from fer_models.classification.architectures.residual import resnet18, resnet50
+from fer_models.classification.architectures.seed import cnn4, cnn5, cnn_wide
+from fer_models.classification.architectures.transfer import (
+    efficientnet_b0_transfer,
+    resnet50_transfer,
+    vgg16_transfer,
+)
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "se_resnet": SEResNet,
+    "face_resnet": FaceResNet,
+    "face_resnet_se": functools.partial(FaceResNet, attention=True),
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+    "cnn4": cnn4,
+    "cnn5": cnn5,
+    "cnn_wide": cnn_wide,
+    "vgg16_transfer": vgg16_transfer,
+    "resnet50_transfer": resnet50_transfer,
+    "efficientnet_b0_transfer": efficientnet_b0_transfer,
+}
+MADE_FOR_A_SIZE = ("cnn4", "cnn5", "cnn_wide", "vgg16_transfer")  # their first fully connected layer fits one size
+
+
+def architecture_options(architecture: str, *, input_size_px: int, outputs: int) -> dict[str, Any]:
+    """What `build_network` must be told beside the name, and the card must keep."""
+    options = {"outputs": outputs}
+    return options | {"input_size_px": input_size_px} if architecture in MADE_FOR_A_SIZE else options
+
+
+def build_network(architecture: str, options: dict[str, Any] | None = None) -> nn.Module:
+    """A network with fresh weights.
+
+    Raises:
+        ValueError: if there is no architecture of that name, or its input is too small.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}; got {architecture!r}")
+    return ARCHITECTURES[architecture](**(options or {}))
+
+
+def count_parameters(network: nn.Module) -> int:
+    """How many numbers the network has, frozen ones too."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def l2_penalty(network: nn.Module) -> Tensor:
+    """The sum of the squared weights of the layers that the architecture wants kept small (its `l2_layers`)."""
+    names: tuple[str, ...] = getattr(network, "l2_layers", ())
+    weights = [network.get_submodule(name).get_parameter("weight") for name in names]
+    return torch.stack([weight.square().sum() for weight in weights]).sum() if weights else torch.zeros(())
+
+
+def fuse_batch_norm(network: nn.Module) -> nn.Module:
+    """Fold every batch norm that follows a convolution in a `Sequential` into it, in place; for inference only."""
+    for module in network.modules():
+        if isinstance(module, nn.Sequential):
+            layers = list(module.children())
+            for i in range(len(layers) - 1):
+                conv, norm = layers[i], layers[i + 1]
+                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    module[i] = torch.nn.utils.fusion.fuse_conv_bn_eval(conv, norm)
+                    module[i + 1] = nn.Identity()
+    return network

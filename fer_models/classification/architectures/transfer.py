@@ -1,0 +1,98 @@
+"""Backbones of torchvision with a head for emotions, which may start from ImageNet weights."""
+
+import torch
+from torch import Tensor, nn
+
+from fer_models.classification.data import MEAN, STD
+from fer_models.labels import EMOTIONS
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the inputs of torchvision's weights
+
+
+class TransferNetwork(nn.Module):
+    """A backbone of torchvision and a head; grey crops are shown to it as colour, normalised as ImageNet's pictures.
+
+    Args:
+        backbone: (n, 3, h, w) to features; its parameters are named as in torchvision's weights, after `prefix`.
+        head: features to logits.
+        prefix: of the backbone's parameters in torchvision's weights.
+        unfrozen: parts of the backbone that are still trained when it starts from ImageNet weights.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, prefix: str, unfrozen: tuple[str, ...]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.prefix, self.unfrozen = prefix, unfrozen
+        mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+        self.register_buffer("scale", STD / std, persistent=False)
+        self.register_buffer("shift", (MEAN - mean) / std, persistent=False)
+        self.scale: Tensor
+        self.shift: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (n, outputs) of normalised crops (n, 1 or 3, h, w)."""
+        logits: Tensor = self.head(self.backbone(x * self.scale + self.shift))
+        return logits
+
+    def take_backbone(self, weights: dict[str, Tensor]) -> None:
+        """Take the backbone's weights from torchvision's, and freeze it but for its last layers."""
+        own = {name.removeprefix(self.prefix): value for name, value in weights.items() if name.startswith(self.prefix)}
+        wanted = self.backbone.state_dict().keys()
+        self.backbone.load_state_dict({name: value for name, value in own.items() if name in wanted})
+        self.backbone.requires_grad_(False)
+        for name in self.unfrozen:
+            self.backbone.get_submodule(name).requires_grad_(True)
+
+
+def vgg16_transfer(input_size_px: int = 224, outputs: int = len(EMOTIONS)) -> TransferNetwork:
+    """VGG-16 (Simonyan and Zisserman 2015, arXiv:1409.1556), 41 M parameters at 224 px.
+
+    Layers: its 13 convolutions, of which the last three are trained further; fully connected 1024 and 512, each with
+    dropout 0.5; `outputs`. Input (n, 1 or 3, 224, 224), or another multiple of 32 px.
+    """
+    from torchvision.models.vgg import cfgs, make_layers
+
+    features = make_layers(cfgs["D"])
+    for module in features:
+        if isinstance(module, nn.Conv2d):  # without batch norm, it learns from no smaller weights (He et al. 2015)
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    size_px = input_size_px // 32
+    if size_px < 1:
+        raise ValueError(f"input_size_px must be at least 32, got {input_size_px}")
+    head = nn.Sequential(
+        *(nn.Flatten(), nn.Linear(512 * size_px**2, 1024), nn.ReLU(inplace=True), nn.Dropout(0.5)),
+        *(nn.Linear(1024, 512), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(512, outputs)),
+    )
+    return TransferNetwork(features, head, "features.", ("24", "26", "28"))
+
+
+def resnet50_transfer(outputs: int = len(EMOTIONS)) -> TransferNetwork:
+    """ResNet-50 (He et al. 2016, arXiv:1512.03385), 23.6 M parameters.
+
+    Layers: its convolutions, of which the last stage is trained further; global average pooling; batch norm, fully
+    connected 64, batch norm, dropout 0.5; `outputs`. Input (n, 1 or 3, 224, 224), or another size.
+    """
+    from torchvision.models import resnet50
+
+    backbone = resnet50(weights=None)
+    backbone.fc = nn.Identity()
+    head = nn.Sequential(
+        *(nn.BatchNorm1d(2048), nn.Linear(2048, 64), nn.ReLU(inplace=True)),
+        *(nn.BatchNorm1d(64), nn.Dropout(0.5), nn.Linear(64, outputs)),
+    )
+    return TransferNetwork(backbone, head, "", ("layer4",))
+
+
+def efficientnet_b0_transfer(outputs: int = len(EMOTIONS)) -> TransferNetwork:
+    """EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946), 4.0 M parameters.
+
+    Layers: its convolutions, of which the last stage and the 1x1 convolution after it are trained further; global
+    max-pooling; `outputs`. Input (n, 1 or 3, 224, 224), or another size.
+    """
+    from torchvision.models import efficientnet_b0
+
+    backbone = efficientnet_b0(weights=None).features
+    head = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(1280, outputs))
+    return TransferNetwork(backbone, head, "features.", ("7", "8"))

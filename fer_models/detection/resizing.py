@@ -1,0 +1,50 @@
+"""Resizing frames in whole numbers, pixel for pixel as OpenCV's `resize` (`INTER_LINEAR`) does it.
+
+A network trained on such pictures then sees what it would see through OpenCV, and no rounding differs with the batch,
+the device or its threads.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+WEIGHT_BITS = 11  # OpenCV mixes pixels in 2048ths
+FLOOR_BITS = 4  # lost between the two directions, as 16 bits are after the second
+MIN_LINEAR_SCALE = 0.5  # below, two pixels in each direction are not all there are
+
+
+def resize(image: Tensor, scale: float) -> Tensor:
+    """An `(h, w, 3)` uint8 image, its sides multiplied by `scale` and rounded; float32 with whole values.
+
+    Below half size every pixel counts, whereas OpenCV skips some.
+    """
+    if scale == 1:
+        return image.float()
+    height_px, width_px = (max(1, round(side_px * scale)) for side_px in image.shape[:2])
+    if scale < MIN_LINEAR_SCALE:
+        # `interpolate` would take a size or a scale: with the size alone, the picture is stretched by up to a pixel.
+        averaged: Tensor = torch.ops.aten._upsample_bilinear2d_aa(
+            image.float().permute(2, 0, 1)[None], [height_px, width_px], False, scale, scale
+        )
+        return averaged[0].permute(1, 2, 0).round()
+    left, right, of_left, of_right = _taps(image.shape[1], width_px, scale, image.device)
+    top, bottom, of_top, of_bottom = _taps(image.shape[0], height_px, scale, image.device)
+    pixels = image.int()
+    across = (pixels[:, left] * of_left[:, None] + pixels[:, right] * of_right[:, None]) >> FLOOR_BITS
+    above, below = across[top] * of_top[:, None, None], across[bottom] * of_bottom[:, None, None]
+    return (((above >> 16) + (below >> 16) + 2) >> (2 * WEIGHT_BITS - FLOOR_BITS - 16)).float()
+
+
+def _taps(from_px: int, to_px: int, scale: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """For each pixel of a side: the two pixels it is mixed from, and how much of each (int32, `WEIGHT_BITS` bits)."""
+    place = ((np.arange(to_px) + 0.5) * (1 / scale) - 0.5).astype(np.float32)
+    first = np.floor(place).astype(np.int64)
+    share = place - first.astype(np.float32)
+    taps = (
+        first.clip(0, from_px - 1),
+        (first + 1).clip(0, from_px - 1),
+        np.rint((1 - share) * 2**WEIGHT_BITS).astype(np.int32),
+        np.rint(share * 2**WEIGHT_BITS).astype(np.int32),
+    )
+    first_tap, second_tap, of_first, of_second = (torch.from_numpy(tap).to(device) for tap in taps)
+    return first_tap, second_tap, of_first, of_second

@@ -1,0 +1,212 @@
+"""RetinaFace (https://arxiv.org/abs/1905.00641) in batches: the network of `retina-face`, everything around it ours.
+
+The same faces as the package's own `detect_faces` gives for one picture at a time, at the same scale.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fer_models.batches import FaceBatch
+from fer_models.detection.resizing import resize
+from fer_models.detection.retinaface_network import STRIDES_PX, build_network, frames_of_sizes
+from fer_models.detection.suppression import nms_by_frame
+from fer_models.device import autocast_dtype
+from fer_models.weights import WeightsError, load_model_folder
+
+log = logging.getLogger(__name__)
+
+MAX_SIDE_PX = 960
+SCORE_THRESHOLD = 0.9  # the package's own
+NMS_IOU = 0.4  # the package's own
+ANCHOR_SIDES_PX = ((512.0, 256.0), (128.0, 64.0), (32.0, 16.0))  # at each of `STRIDES_PX`
+ANCHOR_OFFSET_PX = 7.5  # from the corner of a cell to the middle of its anchors, at every stride
+# Frames at a time. One on a CPU, where a batch gained nothing on one core.
+CHUNK_FRAMES = {"cuda": 16, "cpu": 1}
+
+
+def anchor_grid(height_px: int, width_px: int) -> tuple[Tensor, Tensor]:
+    """The corner (x, y) of each anchor's cell, `(anchors, 2)`, and the anchor's side, `(anchors,)`, in input pixels.
+
+    In the order of the network's outputs: by stride, row, column, size.
+
+    >>> cells_xy, side_px = anchor_grid(32, 64)
+    >>> cells_xy[:4].tolist(), side_px[:4].tolist(), len(side_px)
+    ([[0, 0], [0, 0], [32, 0], [32, 0]], [512.0, 256.0, 512.0, 256.0], 84)
+    """
+    cells, sides = [], []
+    for stride, sides_px in zip(STRIDES_PX, ANCHOR_SIDES_PX, strict=True):
+        y, x = torch.meshgrid(torch.arange(0, height_px, stride), torch.arange(0, width_px, stride), indexing="ij")
+        cells.append(torch.stack([x, y], -1).reshape(-1, 2).repeat_interleave(len(sides_px), 0))
+        sides.append(torch.tensor(sides_px).repeat(x.numel()))
+    return torch.cat(cells), torch.cat(sides)
+
+
+def decode_boxes(deltas: Tensor, centre_xy: Tensor, side_px: Tensor) -> Tensor:
+    """Boxes `(m, 4)` of outputs `(m, 4)`; x2 and y2 are the last pixels inside, as in the package."""
+    centre = centre_xy + deltas[:, :2] * side_px[:, None]
+    half = (deltas[:, 2:].exp() * side_px[:, None] - 1) / 2
+    return torch.cat([centre - half, centre + half], 1)
+
+
+def decode_landmarks(deltas: Tensor, centre_xy: Tensor, side_px: Tensor) -> Tensor:
+    """Landmarks `(m, 5, 2)` of outputs `(m, 5, 2)`."""
+    return centre_xy[:, None] + deltas * side_px[:, None, None]
+
+
+def flatten_outputs(outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores `(n, anchors)`, box outputs `(n, anchors, 4)` and landmark outputs `(n, anchors, 5, 2)`, float32.
+
+    Args:
+        outputs: the network's: for each stride score (background, then face), box and landmarks, `(n, h, w, values)`.
+    """
+    n = len(outputs[0])
+    scores = torch.cat([level[..., 2:].reshape(n, -1) for level in outputs[0::3]], 1)
+    boxes = torch.cat([level.reshape(n, -1, 4) for level in outputs[1::3]], 1)
+    landmarks = torch.cat([level.reshape(n, -1, 5, 2) for level in outputs[2::3]], 1)
+    return scores.float(), boxes.float(), landmarks.float()
+
+
+class RetinaFaceDetector:
+    """Finds faces with the network of `retina-face`; satisfies `fer_models.detection.FaceDetector`.
+
+    Args:
+        weights: of the package's PyTorch network.
+        max_side_px: larger frames are shrunk so that their long side is this.
+        upscale: whether smaller frames are enlarged to it.
+        chunk_frames: the network always sees this many frames at once (the last chunk is filled up), so that the
+            batch a frame comes in never changes its faces. Halved for good when memory runs out.
+
+    Raises:
+        WeightsError: if the weights are not the network's, or the package is not installed.
+    """
+
+    def __init__(
+        self,
+        weights: dict[str, Tensor],
+        *,
+        score_threshold: float = SCORE_THRESHOLD,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        max_side_px: int = MAX_SIDE_PX,
+        upscale: bool = False,
+        chunk_frames: int | None = None,
+        name: str = "retinaface",
+        sha256: str = "",
+    ):
+        self.name, self.sha256, self.score_threshold = name, sha256, score_threshold
+        self.device = device or torch.device("cpu")
+        self.dtype = dtype or autocast_dtype(self.device)
+        self.max_side_px, self.upscale = max_side_px, upscale
+        self.chunk_frames = chunk_frames or CHUNK_FRAMES[self.device.type]
+        network = build_network(weights).to(self.device)
+        self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def load(cls, folder: Path, *, device: torch.device) -> "RetinaFaceDetector":
+        """The detector of a model folder.
+
+        Raises:
+            WeightsError: if the folder's files are missing or damaged, or the package is not installed.
+        """
+        weights, card = load_model_folder(folder)
+        if card.score_threshold is None:
+            raise WeightsError(f"{folder}: the card of a detector needs a score_threshold")
+        return cls(weights, score_threshold=card.score_threshold, device=device, name=card.name, sha256=card.sha256)
+
+    def detect(self, pixels: np.ndarray) -> FaceBatch:
+        """Faces of `(n, h, w, 3)` uint8 RGB frames, ordered by frame, then by falling score; n may be 0.
+
+        Boxes are clipped to the frame; landmarks are not, as those of a face cut off by the edge lie outside.
+
+        Raises:
+            ValueError: if `pixels` has another shape or dtype.
+        """
+        if pixels.ndim != 4:
+            raise ValueError(f"pixels must be (n, h, w, 3) uint8, got {pixels.shape} {pixels.dtype}")
+        return self.detect_images(list(pixels))
+
+    @torch.inference_mode()
+    def detect_images(self, images: Sequence[np.ndarray]) -> FaceBatch:
+        """Faces of `(h, w, 3)` uint8 RGB images of any sizes, as `detect` gives them; still in batches.
+
+        Raises:
+            ValueError: if an image has another shape or dtype.
+        """
+        for image in images:
+            if image.ndim != 3 or image.shape[-1] != 3 or not image.size or image.dtype != np.uint8:
+                raise ValueError(f"an image must be (h, w, 3) uint8, got {image.shape} {image.dtype}")
+        parts = []
+        start = 0
+        while start < len(images):
+            chunk = images[start : start + self.chunk_frames]
+            try:
+                parts.append(self._detect_chunk(chunk, start))
+                start += len(chunk)
+            except RuntimeError as error:
+                if self.chunk_frames == 1 or not is_out_of_memory(error):
+                    raise
+                self.chunk_frames //= 2
+                log.warning("%s: out of memory: goes on with %d frames at a time", self.name, self.chunk_frames)
+        if not parts:
+            return FaceBatch.empty()
+        return FaceBatch(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    def _detect_chunk(self, images: Sequence[np.ndarray], first_frame: int) -> tuple[np.ndarray, ...]:
+        """Arrays of a `FaceBatch` for at most `chunk_frames` images."""
+        canvas, sizes_px, scales = self._letterbox(images)
+        canvas_px = canvas.shape[1], canvas.shape[2]
+        mixed = self.dtype != torch.float32
+        with (
+            frames_of_sizes(sizes_px, canvas_px, self.device),
+            torch.autocast(self.device.type, self.dtype, enabled=mixed),
+        ):
+            outputs = self.network(canvas)
+        scores, box_outputs, landmark_outputs = flatten_outputs(outputs)
+
+        cells_xy, side_px = (tensor.to(self.device) for tensor in anchor_grid(*canvas_px))
+        limit_xy = torch.tensor(sizes_px, device=self.device).flip(1)
+        hit = (scores >= self.score_threshold) & (cells_xy < limit_xy[:, None]).all(-1)
+        hit[len(images) :] = False
+        frame, anchor = torch.nonzero(hit, as_tuple=True)
+
+        centre_xy, side_px = cells_xy[anchor] + ANCHOR_OFFSET_PX, side_px[anchor]
+        scale = torch.tensor(scales, dtype=torch.float32, device=self.device)[frame, None]
+        corners = decode_boxes(box_outputs[frame, anchor], centre_xy, side_px).reshape(-1, 2, 2)
+        boxes = (corners.clamp(min=0).minimum(limit_xy[frame, None] - 1).flatten(1)) / scale
+        landmarks = decode_landmarks(landmark_outputs[frame, anchor], centre_xy, side_px) / scale[..., None]
+        score = scores[frame, anchor]
+        # As in the package, a box covers its last pixels, too.
+        keep = nms_by_frame(boxes + torch.tensor([0, 0, 1, 1], device=self.device), score, frame, NMS_IOU)
+        faces = (frame + first_frame, boxes, landmarks, score)
+        return tuple(tensor[keep].cpu().numpy() for tensor in faces)
+
+    def _letterbox(self, images: Sequence[np.ndarray]) -> tuple[Tensor, list[tuple[int, int]], list[float]]:
+        """Images on one canvas each, at its top left.
+
+        Returns:
+            Canvas `(chunk_frames, height, width, 3)` float32; height and width of each image on it (those that fill up
+            the chunk are as large as the canvas); the scale of each.
+        """
+        limit = float("inf") if self.upscale else 1.0
+        scales = [min(limit, self.max_side_px / max(image.shape[:2])) for image in images]
+        resized = [
+            resize(torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self.device), scale)
+            for image, scale in zip(images, scales, strict=True)
+        ]
+        sizes_px = [(image.shape[0], image.shape[1]) for image in resized]
+        height_px, width_px = (max(sides) for sides in zip(*sizes_px, strict=True))
+        canvas = torch.zeros((self.chunk_frames, height_px, width_px, 3), device=self.device)
+        for place, image in zip(canvas, resized, strict=False):
+            place[: image.shape[0], : image.shape[1]] = image
+        n_filled = self.chunk_frames - len(images)
+        return canvas, sizes_px + n_filled * [(height_px, width_px)], scales + n_filled * [1.0]
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory ran out, on the device or in the machine."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -1,0 +1,155 @@
+"""Writing a video: H.264 in MP4, each picture with its own time, the sound of another file beside it."""
+
+from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
+
+import heapq
+import logging
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.container
+import numpy as np
+from av.audio.stream import AudioStream
+from av.codec import Codec
+from av.video.reformatter import Colorspace
+
+from fer_models.video.container import VideoReadError, open_container, read_packets
+from fer_models.video.info import VideoInfo
+
+logger = logging.getLogger(__name__)
+
+_TIME_BASE = Fraction(1, 90_000)  # fine enough for any frame rate
+_BT709 = 1  # as FFmpeg numbers colour spaces
+_SOUND_IN_MP4 = frozenset({"aac", "ac3", "alac", "eac3", "mp3", "opus"})  # what players take; the rest becomes AAC
+_OPTIONS = {"crf": "20", "preset": "veryfast"}
+
+
+def write_video(target: Path, pictures: Iterable[tuple[np.ndarray, float]], source: VideoInfo) -> None:
+    """Write pictures as MP4, with the times they come with and all the sound of `source`.
+
+    Nothing else of the source is taken over: no title, no place, no rotation, as the pictures are upright.
+
+    Args:
+        target: the file, written over if it is there.
+        pictures: (height, width, 3) uint8 RGB, all of one size, each with the time it is shown at in seconds, rising.
+        source: where the sound, the rate and the shape of the pixels come from.
+
+    Raises:
+        VideoReadError: if the source can no longer be opened, or there is no picture.
+    """
+    with (
+        open_container(source.path) as original,
+        av.open(str(target), "w", format="mp4", container_options={"movflags": "+faststart"}) as container,
+    ):
+        # Some phones add sound that nobody but their maker can decode; it comes beside a track that all can.
+        heard = [stream for stream in original.streams.audio if stream.codec_context is not None]
+        tracks = {stream.index: _add_sound(container, stream) for stream in heard}
+        video = _encoded(container, pictures, source, _pixel_shape(original, source))
+        streams: list[Iterator[av.Packet[Any]]] = [video, _sound(original, tracks)]
+        for packet in heapq.merge(*streams, key=_time_s):
+            container.mux(packet)
+
+
+def _encoded(
+    container: av.container.OutputContainer,
+    pictures: Iterable[tuple[np.ndarray, float]],
+    source: VideoInfo,
+    pixel_shape: Fraction | None,
+) -> Iterator[av.Packet[av.VideoStream]]:
+    """The packets of the video; a picture is shown until the next one, the last one as long as most."""
+    rate = Fraction(source.avg_fps or 25).limit_denominator(60_000)
+    stream = container.add_stream("libx264", rate=rate, options=_OPTIONS)
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.time_base = stream.time_base = _TIME_BASE
+    if pixel_shape is not None:
+        stream.codec_context.sample_aspect_ratio = pixel_shape
+    for name in ("colorspace", "color_primaries", "color_trc"):
+        setattr(stream.codec_context, name, _BT709)
+    stream.codec_context.color_range = 1  # 16 to 235
+    shown_until: dict[int, int] = {}  # of pictures on their way through the encoder
+    before: int | None = None
+    for pixels, pts_s in pictures:
+        if before is None:
+            stream.height, stream.width = (size + size % 2 for size in pixels.shape[:2])
+            container.start_encoding()
+        frame = _frame(pixels, stream.width, stream.height)
+        frame.pts, frame.time_base = round(pts_s / _TIME_BASE), _TIME_BASE
+        if before is not None:
+            shown_until[before] = frame.pts
+        before = frame.pts
+        yield from _timed(stream.encode(frame), shown_until, rate)
+    if before is None:
+        raise VideoReadError(source.path, "none of its pictures decodes")
+    yield from _timed(stream.encode(), shown_until, rate)
+
+
+def _timed(
+    packets: list[av.Packet[av.VideoStream]], shown_until: dict[int, int], rate: Fraction
+) -> Iterator[av.Packet[av.VideoStream]]:
+    for packet in packets:
+        assert packet.pts is not None
+        end = shown_until.pop(packet.pts, packet.pts + round(1 / rate / _TIME_BASE))
+        packet.duration = end - packet.pts
+        yield packet
+
+
+def _frame(pixels: np.ndarray, width_px: int, height_px: int) -> av.VideoFrame:
+    """A picture as the encoder takes it: H.264 halves the colours, so odd sizes repeat their last row or column."""
+    missing = (height_px - pixels.shape[0], width_px - pixels.shape[1])
+    if any(missing):
+        pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+    frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+    frame.colorspace = _BT709
+    return frame
+
+
+def _pixel_shape(container: av.container.InputContainer, source: VideoInfo) -> Fraction | None:
+    """Width of a pixel over its height, as the picture is shown; None where the file does not say."""
+    stream = next(stream for stream in container.streams.video if stream.index == source.stream_index)
+    ratio = stream.sample_aspect_ratio
+    return 1 / ratio if ratio and source.rotation_deg % 180 else ratio
+
+
+def _add_sound(container: av.container.OutputContainer, stream: AudioStream) -> AudioStream:
+    if _is_copied(stream):
+        return container.add_stream_from_template(stream)
+    rate = stream.rate if stream.rate in (Codec("aac", "w").audio_rates or ()) else 48_000
+    return container.add_stream("aac", rate=rate, layout="mono" if stream.channels == 1 else "stereo")
+
+
+def _sound(container: av.container.InputContainer, tracks: dict[int, AudioStream]) -> Iterator[av.Packet[AudioStream]]:
+    """The packets of all sound, copied where MP4 takes them, else encoded anew; up to where the file is broken."""
+    if not tracks:
+        return
+    heard = [stream for stream in container.streams.audio if stream.index in tracks]
+    packets: Iterator[av.Packet[AudioStream]] = read_packets(container, *heard)
+    try:
+        for packet in packets:
+            track = tracks[packet.stream.index]
+            if _is_copied(packet.stream):
+                if packet.dts is not None:  # the last one, empty, flushes a decoder
+                    packet.stream = track
+                    yield packet
+                continue
+            for frame in packet.decode():
+                yield from track.encode(frame)
+    except av.FFmpegError as error:
+        logger.warning("%s: no sound from here on (%s)", container.name, error.strerror)
+    for stream in heard:
+        if not _is_copied(stream):
+            yield from tracks[stream.index].encode(None)
+
+
+def _is_copied(stream: AudioStream) -> bool:
+    return stream.codec_context.codec.canonical_name in _SOUND_IN_MP4
+
+
+def _time_s(packet: av.Packet[Any]) -> float:
+    """When a packet is due, to write the packets of all streams in turns."""
+    assert packet.time_base is not None
+    ticks = packet.pts if packet.dts is None else packet.dts
+    return float((ticks or 0) * packet.time_base)

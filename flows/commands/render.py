@@ -1,0 +1,49 @@
+"""`fervid render`: a video with what was found in it, or with its faces hidden."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.progress import Progress
+
+from flows.console import console, errors, fatal_errors
+
+
+def render(
+    video: Annotated[Path, typer.Argument(help="A video that has been analysed.")],
+    results: Annotated[Path, typer.Option(help="The results folder it is in.")],
+    out: Annotated[Path, typer.Option(help="The MP4 file to write.")],
+    blur: Annotated[bool, typer.Option("--blur", help="Hide every face, smoothly.")] = False,
+    pixelate: Annotated[bool, typer.Option("--pixelate", help="Hide every face behind a mosaic.")] = False,
+    only: Annotated[int | None, typer.Option(metavar="ID", help="Draw this track alone.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a file that is there.")] = False,
+) -> None:
+    """Write a video with boxes, labels and a running timeline, or with its faces hidden."""
+    if blur and pixelate:
+        raise typer.BadParameter("give one of --blur and --pixelate")
+    if out.suffix.lower() != ".mp4":
+        raise typer.BadParameter(f"{out}: MP4 is written: give a name that ends in .mp4", param_hint="--out")
+    if out.exists() and not overwrite:
+        raise typer.BadParameter(f"{out}: is there already: give another name, or --overwrite", param_hint="--out")
+    if out.exists() and video.exists() and out.samefile(video):
+        raise typer.BadParameter(f"{out}: is the video itself: give another name", param_hint="--out")
+    hiding: Literal["blur", "pixelate"] | None = "blur" if blur else "pixelate" if pixelate else None
+    with fatal_errors("nothing was written"):
+        from flows.render import render_video
+
+        with Progress(console=errors, disable=not errors.is_terminal) as bars:
+            bar = bars.add_task("rendering", total=None)
+            render_video(
+                video,
+                results,
+                out,
+                hiding=hiding,
+                only=only,
+                on_frame=lambda done, total: bars.update(bar, completed=done, total=total),
+            )
+        console.print(str(out), highlight=False, markup=False, soft_wrap=True)
+        if hiding:
+            errors.print(
+                "faces that the detector never found are not hidden, nor is anybody's voice: watch it before you share",
+                highlight=False,
+            )

@@ -1,0 +1,226 @@
+"""Models compared in the open: one report with every figure, and the command that makes it again."""
+
+import html
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from fer_models.classification.classifier import load_classifier
+from fer_models.classification.comparison import Compared, compare
+from fer_models.classification.data import FaceImages, read_data
+from fer_models.classification.evaluation import measure_split
+from fer_models.classification.pictures import draw_confusion, draw_reliability
+from fer_models.device import choose_device
+from fer_models.weights import find_model
+
+
+class Claim(NamedTuple):
+    """What others publish for a network of the same kind."""
+
+    network: str
+    accuracy: str
+    remark: str
+
+
+# Of public FER-2013 projects, as they report them.
+CLAIMS = (
+    Claim("cnn4", "about 90 %", "its own log says 63.3 %"),
+    Claim("cnn_wide", "60.87 %", ""),
+    Claim("cnn_wide, with augmentation", "55.84 %", ""),
+    Claim("resnet50_transfer", "60.0 %", ""),
+    Claim("efficientnet_b0_transfer", "98 %", "on 27 validation images"),
+    Claim("VGG, 4.7 M parameters, from scratch", "72.6 %", "selected on PrivateTest"),
+    Claim("VGG-19", "73.1 %", "the best epoch on the test set"),
+    Claim("ResMaskingNet, 143 M parameters", "74.1 %", "from ImageNet weights"),
+)
+SPLITS = ("PublicTest", "PrivateTest")
+
+
+class Table(NamedTuple):
+    """A part of the report."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def evaluate_model(model: str, data: Path, splits: Sequence[str], *, tta: bool, device: str) -> dict[str, Any]:
+    """Every figure of a model on some splits of a data set: split -> figure -> value.
+
+    Raises:
+        DataError: if the data cannot be used.
+        DeviceError: if the device is not there.
+        WeightsError: if there is no such model, or it is damaged.
+    """
+    classifier = load_classifier(model, device)
+    read = read_data(data).splits
+    return {
+        split: measure_split(
+            classifier.predict,
+            read[split],
+            temperature=classifier.card.temperature,
+            tta=tta,
+            training=None if split == "Training" else read["Training"],
+        )[0]
+        for split in splits
+    }
+
+
+def compare_models(models: Sequence[str], data: Path, device: str, out: Path | None, command: str) -> list[Compared]:
+    """Every figure of several models on both test splits of a data set, and their speed here; with a report in `out`.
+
+    The report is a page if `out` ends in .html, else Markdown; its pictures lie beside it in a folder of its name.
+
+    Raises:
+        DataError: if the data cannot be used.
+        DeviceError: if the device is not there.
+        WeightsError: if there is no such model, or one is damaged.
+    """
+    classifiers = [load_classifier(model, device) for model in models]
+    splits = read_data(data).splits
+    compared = compare(classifiers, splits)
+    if out is not None:
+        pictures = draw_pictures(out, models, compared[0], splits["PrivateTest"])
+        write = as_html if out.suffix == ".html" else as_markdown
+        out.write_text(write(tables_of(compared), conditions(data, device), command, pictures), encoding="utf-8")
+    return compared
+
+
+def draw_pictures(out: Path, models: Sequence[str], first: Compared, private: FaceImages) -> list[tuple[str, str]]:
+    """How the first model reads PrivateTest, and how each was trained, where that is known: titles and places."""
+    folder = out.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    name, scores = first.card.name, first.scores["PrivateTest"]
+    draw_confusion(scores, private.label, folder / f"{name}-confusion.png")
+    draw_reliability(scores, private.label, first.card.temperature, folder / f"{name}-reliability.png")
+    pictures = [
+        (f"{name}: what is read as what on PrivateTest", f"{name}-confusion.png"),
+        (f"{name}: how often it is right against how sure it is, on PrivateTest", f"{name}-reliability.png"),
+    ]
+    for model in models:
+        curves = find_model(model) / "curves.png"
+        if curves.is_file():
+            place = f"{curves.parent.name}-curves.png"
+            shutil.copyfile(curves, folder / place)
+            pictures.append((f"{curves.parent.name}: training", place))
+    return [(title, f"{folder.name}/{place}") for title, place in pictures]
+
+
+def tables_of(compared: Sequence[Compared]) -> list[Table]:
+    """The tables of the report; figures are shares of 1 unless they say otherwise."""
+    return [
+        *(accuracy_table(compared, split) for split in SPLITS),
+        *(votes_table(compared, split) for split in SPLITS if "votes_accuracy" in compared[0].figures[split]),
+        cost_table(compared),
+        Table("Published figures of others", ("network", "accuracy", "remark"), [tuple(claim) for claim in CLAIMS]),
+    ]
+
+
+def accuracy_table(compared: Sequence[Compared], split: str) -> Table:
+    """How well the labels of a split are met."""
+    columns = {
+        "accuracy": "accuracy",
+        "accuracy_not_in_training": "without pictures that also stand in Training",
+        "accuracy_flip_averaged": "flip averaged",
+        "accuracy_crops_averaged": "ten crops averaged",
+        "macro_f1": "macro-F1",
+        "ece_uncalibrated": "ECE before temperature",
+        "ece": "ECE after",
+    }
+    return figure_table(f"{split}, against the labels", compared, split, columns)
+
+
+def votes_table(compared: Sequence[Compared], split: str) -> Table:
+    """How well the emotion that most annotators named is met."""
+    columns = {
+        "votes_images": "pictures",
+        "votes_accuracy": "agreement",
+        "votes_macro_f1": "macro-F1",
+        "votes_ece_uncalibrated": "ECE before temperature",
+        "votes_ece": "ECE after",
+    }
+    return figure_table(f"{split}, against the FER+ majority", compared, split, columns)
+
+
+def figure_table(title: str, compared: Sequence[Compared], split: str, columns: dict[str, str]) -> Table:
+    """A row for each model, a column for each figure, with its interval where it has one."""
+    rows = []
+    for one in compared:
+        figures = one.figures[split]
+        rows.append((one.card.name, *(cell(figures, name) for name in columns)))
+    return Table(title, ("model", *columns.values()), rows)
+
+
+def cell(figures: dict[str, Any], name: str) -> str:
+    """One figure and its interval, such as `0.731 (0.717 to 0.745)`."""
+    value, interval = figures[name], figures.get(f"{name}_interval")
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.4f}" if interval is None else f"{value:.4f} ({interval[0]:.3f} to {interval[1]:.3f})"
+
+
+def cost_table(compared: Sequence[Compared]) -> Table:
+    """What each model costs."""
+    columns = ("model", "architecture", "parameters", "multiply-adds", "images/s, one at once", "images/s, 256 at once")
+    rows = [
+        (
+            one.card.name,
+            one.card.architecture,
+            f"{one.card.parameters / 1e6:.2f} M",
+            f"{one.multiply_adds / 1e6:.1f} M",
+            *(f"{rate:.0f}" for rate in one.images_per_s.values()),
+            f"{one.card.training_s / 60:.0f} min",
+        )
+        for one in compared
+    ]
+    return Table("Cost", (*columns, "training"), rows)
+
+
+def conditions(data: Path, device: str) -> str:
+    """Where and with what the figures were measured."""
+    chosen = choose_device(device)
+    where = torch.cuda.get_device_name() if chosen.type == "cuda" else f"{torch.get_num_threads()} threads"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return (
+        f"Measured on {data.name}; speed on {chosen.type} ({where}, {os.cpu_count()} cores, {platform.machine()}), "
+        f"{versions}, the models in turns. In brackets: 95 % intervals, bootstrap. ECE: expected calibration error "
+        "over 15 bins. PrivateTest chose nothing of ours; of the published figures, some chose by it."
+    )
+
+
+def as_markdown(tables: Sequence[Table], said: str, command: str, pictures: Sequence[tuple[str, str]]) -> str:
+    """The report as Markdown; `pictures` are titles and places."""
+    lines = ["# Emotion models compared", "", said, "", f"Made by `{command}`.", ""]
+    for table in tables:
+        lines += [f"## {table.title}", "", "| " + " | ".join(table.columns) + " |"]
+        lines += ["|" + " --- |" * len(table.columns)]
+        lines += ["| " + " | ".join(row) + " |" for row in table.rows]
+        lines += [""]
+    if pictures:
+        lines += ["## Pictures", ""]
+        lines += [f"![{title}]({place})" for title, place in pictures]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def as_html(tables: Sequence[Table], said: str, command: str, pictures: Sequence[tuple[str, str]]) -> str:
+    """The report as a page of its own."""
+    style = "body{font-family:sans-serif}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:4px}"
+    title = "Emotion models compared"
+    parts = [
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{title}</title><style>{style}</style>",
+        f"<h1>{title}</h1><p>{html.escape(said)}</p>",
+        f"<p>Made by <code>{html.escape(command)}</code>.</p>",
+    ]
+    for table in tables:
+        parts.append(f"<h2>{html.escape(table.title)}</h2><table>")
+        for row, tag in [(table.columns, "th"), *((row, "td") for row in table.rows)]:
+            parts.append("<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in row) + "</tr>")
+        parts.append("</table>")
+    parts += [f"<p><img src='{html.escape(place)}' alt='{html.escape(title)}'></p>" for title, place in pictures]
+    return "\n".join(parts) + "</html>\n"

@@ -1,0 +1,174 @@
+"""The registry of architectures: what each takes and gives, how large it is, and what its training starts from."""
+
+import hashlib
+
+import pytest
+import torch
+from torch import nn
+
+from fer_models.classification.architectures import (
+    ARCHITECTURES,
+    architecture_options,
+    build_network,
+    count_parameters,
+    fuse_batch_norm,
+    l2_penalty,
+)
+from fer_models.classification.architectures.starting import IMAGENET_FILES, imagenet_weights, read_imagenet, start_from
+from fer_models.classification.augmentation import STRENGTHS, augment
+from fer_models.classification.recipes import RECIPES, Recipe, recipe_for
+from fer_models.weights import WeightsError, user_models_dir
+
+MILLION_PARAMETERS = {
+    "se_resnet": 1.25,
+    "face_resnet": 3.84,
+    "face_resnet_se": 3.90,
+    "resnet18": 11.17,
+    "resnet50": 23.51,
+    "cnn4": 4.23,
+    "cnn5": 4.49,
+    "cnn_wide": 17.04,
+    "vgg16_transfer": 40.93,
+    "resnet50_transfer": 23.64,
+    "efficientnet_b0_transfer": 4.02,
+}
+
+
+def build(name, input_size_px=48):
+    torch.manual_seed(0)
+    return build_network(name, architecture_options(name, input_size_px=input_size_px, outputs=7))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_learns_from_a_batch_and_gives_seven_logits(name):
+    size_px = 32 if name == "vgg16_transfer" else 48
+    network = build(name, size_px)
+    logits = network.train()(torch.randn(2, 1, size_px, size_px))
+    logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    network.eval()
+    with torch.no_grad():
+        inputs = torch.randn(3, 1, size_px, size_px)
+        plain = network(inputs)
+        assert plain.shape == (3, 7)
+        torch.testing.assert_close(fuse_batch_norm(network)(inputs), plain, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("name", MILLION_PARAMETERS)
+def test_sizes_are_those_the_docstrings_give(name):
+    with torch.device("meta"):
+        network = build(name, 224 if name == "vgg16_transfer" else 48)
+    assert count_parameters(network) / 1e6 == pytest.approx(MILLION_PARAMETERS[name], abs=0.01)
+
+
+def test_colour_goes_into_the_backbones_as_it_is():
+    network = build("efficientnet_b0_transfer").eval()
+    grey = torch.randn(2, 1, 48, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(network(grey.expand(-1, 3, -1, -1)), network(grey))
+
+
+@pytest.mark.parametrize(("name", "size_px"), [("cnn4", 30), ("cnn5", 12), ("cnn_wide", 10), ("vgg16_transfer", 31)])
+def test_an_input_of_which_nothing_is_left_is_refused(name, size_px):
+    with pytest.raises(ValueError, match="input_size_px"):
+        build(name, size_px)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("cnn5", [(128, 512), (512, 512)]), ("cnn_wide", [(128, 256), (256, 512), (512, 512)])]
+)
+def test_the_penalty_is_of_the_layers_that_are_named(name, channels):
+    network = build(name)
+    named = [network.get_submodule(layer) for layer in network.l2_layers]
+    assert [(layer.in_channels, layer.out_channels) for layer in named] == channels
+    for layer in named:
+        nn.init.constant_(layer.weight, 0.5)
+    assert l2_penalty(network).item() == sum(0.25 * layer.weight.numel() for layer in named)
+    assert l2_penalty(build("se_resnet")).item() == 0
+
+
+def test_every_architecture_has_a_recipe():
+    assert RECIPES.keys() == ARCHITECTURES.keys()
+    for name in ARCHITECTURES:
+        assert recipe_for(name, init="scratch").architecture == name
+    assert recipe_for("face_resnet_se") == Recipe()
+    cnn5 = recipe_for("cnn5", epochs=3, seed=None)
+    assert (cnn5.optimizer, cnn5.learning_rate, cnn5.l2, cnn5.mixup, cnn5.ema_decay) == ("adam", 1e-4, 0.01, 0, 0)
+    assert (cnn5.epochs, cnn5.seed) == (3, 0)
+    assert recipe_for("resnet50_transfer", init="imagenet").class_weights
+
+
+def test_a_transfer_wants_to_be_told_what_it_starts_from():
+    with pytest.raises(ValueError, match=r"vgg16-397923af\.pth .*\(--from-scratch\)"):
+        recipe_for("vgg16_transfer")
+    with pytest.raises(ValueError, match="ImageNet weights for vgg16_transfer"):
+        recipe_for("cnn4", init="imagenet")
+    with pytest.raises(ValueError, match="architecture must be one of"):
+        recipe_for("cnn6")
+
+
+@pytest.fixture
+def offline_home(tmp_path, monkeypatch):
+    """No model of the user's and no cache of torchvision's; nothing answers beyond."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    return tmp_path
+
+
+def test_without_a_network_the_file_to_bring_is_told(offline_home):
+    with pytest.raises(WeightsError, match=r"imagenet/vgg16-397923af\.pth: not there, and https.*\(--from-scratch\)"):
+        imagenet_weights("vgg16_transfer")
+
+
+def test_a_file_other_than_its_name_says_is_refused(offline_home):
+    path = user_models_dir() / "imagenet" / IMAGENET_FILES["resnet50_transfer"]
+    path.parent.mkdir(parents=True)
+    torch.save({"conv1.weight": torch.zeros(1)}, path)
+    with pytest.raises(WeightsError, match="must begin with 11ad3fa6"):
+        imagenet_weights("resnet50_transfer")
+
+
+@pytest.mark.parametrize("name", ["resnet50_transfer", "efficientnet_b0_transfer"])
+def test_imagenet_weights_go_into_the_backbone_which_is_frozen_but_for_its_end(name, offline_home, monkeypatch):
+    from torchvision import models
+
+    other = {"resnet50_transfer": models.resnet50, "efficientnet_b0_transfer": models.efficientnet_b0}[name](
+        weights=None
+    )
+    drawn = offline_home / "drawn.pth"
+    torch.save(other.state_dict(), drawn)
+    file = f"backbone-{hashlib.sha256(drawn.read_bytes()).hexdigest()[:8]}.pth"
+    path = user_models_dir() / "imagenet" / file
+    path.parent.mkdir(parents=True)
+    drawn.rename(path)
+    monkeypatch.setitem(IMAGENET_FILES, name, file)
+
+    network = build(name)
+    start_from(network, name, "imagenet")
+    theirs = read_imagenet(path)
+    ours = {f"{network.prefix}{key}": value for key, value in network.backbone.state_dict().items()}
+    assert all(torch.equal(theirs[key], value) for key, value in ours.items())
+    trained = {key for key, p in network.named_parameters() if p.requires_grad}
+    assert {key.split(".")[0] for key in trained} == {"backbone", "head"}
+    assert 0 < len(trained) < len(list(network.parameters())) / 2
+
+
+def test_a_training_may_go_on_from_a_model_of_its_architecture():
+    network = build("se_resnet")
+    before = network.head.weight.clone()
+    start_from(network, "se_resnet", "scratch")
+    assert torch.equal(network.head.weight, before)
+    start_from(network, "se_resnet", "default")
+    assert not torch.equal(network.head.weight, before)
+    with pytest.raises(WeightsError, match="default: a se_resnet, which cannot start this cnn4"):
+        start_from(build("cnn4"), "cnn4", "default")
+
+
+def test_shear_moves_rows_sideways_against_each_other():
+    ramp = torch.linspace(-1, 1, 48).expand(64, 1, 48, 48)  # grey grows from left to right, the same in every row
+    varied = augment(ramp, torch.Generator().manual_seed(0), 48, STRENGTHS["wide"])
+    assert varied.shape == ramp.shape
+    assert varied.min() >= -1
+    assert varied.max() <= 1  # neither contrast nor brightness is changed, nothing is erased
+    assert (varied[:, 0, 8, 24] != varied[:, 0, 40, 24]).all()

@@ -1,0 +1,171 @@
+"""What figures say of a model: worked out by hand, with intervals that hold the truth as often as they say."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from fer_models import EMOTIONS
+from fer_models.classification.classifier import load_classifier
+from fer_models.classification.comparison import Compared, multiply_adds
+from fer_models.classification.data import FaceImages
+from fer_models.classification.evaluation import (
+    bootstrap_interval,
+    fit_temperature,
+    mean_scores,
+    measure,
+    measure_split,
+    mirrored,
+    stands_in,
+    ten_crops,
+)
+from fer_models.weights import find_model, read_card
+from flows.cli import app
+from flows.compare import as_html, tables_of
+
+
+def faces(label, majority, pixels=None):
+    n = len(label)
+    return FaceImages(
+        pixels=torch.zeros(n, 48, 48, dtype=torch.uint8) if pixels is None else pixels,
+        label=torch.tensor(label),
+        votes=None,
+        majority=torch.tensor(majority),
+        row=torch.arange(n),
+        is_copy=torch.zeros(n, dtype=torch.bool),
+    )
+
+
+def sure_of(*emotions):
+    return torch.eye(7)[torch.tensor(emotions)] * (1 - 7e-7) + 1e-7
+
+
+def test_figures_worked_out_by_hand():
+    figures = measure(sure_of(0, 4, 1, 3), faces([0, 0, 1, 3], [0, 4, 3, -1]), temperature=1.0)
+    assert figures["images"] == 4
+    assert figures["accuracy"] == 0.75  # the second is read as sad, and is angry
+    assert figures["ece"] == pytest.approx(0.25, abs=1e-3)  # quite sure each time, right three times of four
+    # Angry: one of two found, nothing else called so: 2/3. Sad is called once and never there: 0.
+    assert figures["f1"]["angry"] == pytest.approx(2 / 3, abs=1e-4)
+    assert figures["f1"]["sad"] == 0
+    assert figures["macro_f1"] == pytest.approx((2 / 3 + 1 + 1 + 0) / 4, abs=1e-4)  # those neither there nor called: no
+    # Of the three whose annotators agree, two are read as they say.
+    assert figures["votes_images"] == 3
+    assert figures["votes_accuracy"] == pytest.approx(2 / 3, abs=1e-4)
+
+
+def test_without_votes_nothing_is_said_of_them():
+    figures = measure(sure_of(0, 1), faces([0, 1], [-1, -1]), temperature=1.0)
+    assert not [name for name in figures if name.startswith("votes")]
+
+
+def test_the_calibration_error_before_the_temperature_is_that_of_the_logits():
+    torch.manual_seed(0)
+    logits = torch.randn(500, 7)
+    images = faces(torch.randint(7, (500,)).tolist(), [-1] * 500)
+    calibrated = measure((logits / 2.5).softmax(dim=1), images, temperature=2.5)
+    assert calibrated["ece_uncalibrated"] == measure(logits.softmax(dim=1), images, temperature=1.0)["ece"]
+    assert calibrated["ece"] != calibrated["ece_uncalibrated"]
+
+
+def test_temperature_undoes_a_known_one():
+    torch.manual_seed(0)
+    logits = torch.randn(20_000, 7) * 2
+    label = torch.distributions.Categorical(logits=logits).sample()
+    assert fit_temperature(logits * 3, label) == pytest.approx(3, rel=0.05)
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    intervals = [bootstrap_interval(rng.random(500) < 0.7, seed=i) for i in range(200)]
+    held = np.mean([low <= 0.7 <= high for low, high in intervals])
+    assert 0.9 <= held <= 0.99
+    width = np.median([high - low for low, high in intervals])
+    assert width == pytest.approx(2 * 1.96 * (0.7 * 0.3 / 500) ** 0.5, rel=0.1)
+    assert bootstrap_interval(np.ones(10, bool)) == (1.0, 1.0)
+
+
+def test_ten_crops_are_five_and_their_mirrors():
+    pixels = torch.arange(48 * 48).view(1, 48, 48)
+    views = list(ten_crops(pixels))
+    assert [view.shape for view in views] == [(1, 44, 44)] * 10
+    assert [int(view[0, 0, 0]) for view in views[::2]] == [0, 4, 4 * 48, 4 * 48 + 4, 2 * 48 + 2]
+    assert all(torch.equal(view.flip(2), mirror) for view, mirror in zip(views[::2], views[1::2], strict=True))
+
+
+def test_views_are_averaged():
+    def brightness_of_the_first_pixel(crops):
+        share = crops[:, 0, :1].float().numpy() / 255
+        return np.concatenate([share, 1 - share, np.zeros((len(share), 5), np.float32)], axis=1)
+
+    pixels = torch.zeros(1, 2, 2, dtype=torch.uint8)
+    pixels[0, 0, 1] = 255  # first pixel 0, mirrored 255
+    assert mean_scores(brightness_of_the_first_pixel, mirrored(pixels))[0, :2].tolist() == [0.5, 0.5]
+
+
+def test_pictures_of_training_are_left_out():
+    pixels = torch.stack([torch.full((48, 48), i, dtype=torch.uint8) for i in range(4)])
+    images, training = faces([0, 1, 2, 3], [-1] * 4, pixels), faces([5], [-1], pixels[1:2])
+    assert stands_in(images, training).tolist() == [False, True, False, False]
+    figures, scores = measure_split(
+        lambda crops: sure_of(0, 6, 2, 6).numpy(), images, temperature=1.0, tta=False, training=training
+    )
+    assert figures["accuracy"] == 0.5
+    assert figures["accuracy_not_in_training"] == pytest.approx(2 / 3, abs=1e-4)
+    assert scores.shape == (4, 7)
+
+
+def test_multiply_adds_of_the_default_are_those_of_its_layers():
+    classifier = load_classifier("default", "cpu")
+    macs = 0
+
+    def count(module, inputs, output):
+        nonlocal macs
+        weight = module.weight.numel()
+        macs += weight * (output.shape[2] * output.shape[3] if output.ndim == 4 else 1)
+
+    for module in classifier.network.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            module.register_forward_hook(count)
+    counted = multiply_adds(classifier)
+    assert macs == pytest.approx(counted, rel=1e-3)
+
+
+def test_models_are_measured_and_compared_on_the_command_line(few_faces, tmp_path):
+    runner = CliRunner()
+    run = runner.invoke(app, ["evaluate", "default", "--data", str(few_faces), "--split", "PublicTest", "--json"])
+    assert run.exit_code == 0, run.output
+    figures = json.loads(run.stdout)
+    assert list(figures) == ["PublicTest"]
+    assert figures["PublicTest"]["images"] == 105
+    report = tmp_path / "report" / "models.md"
+    report.parent.mkdir()
+    run = runner.invoke(app, ["compare", "default", "--data", str(few_faces), "--out", str(report), "--json"])
+    assert run.exit_code == 0, run.output
+    (compared,) = json.loads(run.stdout)
+    assert compared["figures"]["PublicTest"]["accuracy"] == figures["PublicTest"]["accuracy"]
+    assert compared["parameters"] == read_card(find_model("default")).parameters
+    text = report.read_text(encoding="utf-8")
+    assert f"fervid compare default --data {few_faces} --out {report}" in text
+    assert "60.87 %" in text
+    assert f"{compared['figures']['PrivateTest']['macro_f1']:.4f}" in text
+    assert (report.parent / "models" / "default-confusion.png").is_file()
+
+
+def test_a_report_is_a_page_too():
+    card = read_card(find_model("default"))
+    figures = measure(sure_of(*range(7)), faces(list(range(7)), list(range(7))), 1.0)
+    figures |= dict.fromkeys(("accuracy_not_in_training", "accuracy_flip_averaged", "accuracy_crops_averaged"), 1.0)
+    one = Compared(card, {"PublicTest": figures, "PrivateTest": figures}, {}, 10**6, {1: 10.0, 256: 100.0})
+    page = as_html(tables_of([one]), "a < b", "fervid compare default", [])
+    assert "a &lt; b" in page
+    assert page.count("<h2>") == len(tables_of([one]))
+    assert all(emotion in figures["f1"] for emotion in EMOTIONS)
+
+
+def test_a_report_of_another_kind_is_refused(few_faces, tmp_path):
+    run = CliRunner().invoke(app, ["compare", "default", "--data", str(few_faces), "--out", str(tmp_path / "x.pdf")])
+    assert run.exit_code == 2
+    assert not list(tmp_path.iterdir())

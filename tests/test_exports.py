@@ -1,0 +1,200 @@
+"""Exports, read back with the libraries that people read them with."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pysubs2
+import pytest
+from pympi import Elan
+from scenes import Face, feeling, observe
+from typer.testing import CliRunner
+
+from analytics import connect
+from analytics.exports import FORMATS, ExportError, export_videos
+from analytics.exports.annotations import BORIS_COLUMNS
+from analytics.spans import label_spans
+from analytics.store import Store
+from analytics.timeline import TimelineConfig, build_timeline
+from analytics.videos import UnknownVideoError, choose_videos, names_apart
+from flows.cli import app
+
+ALICE, TWIN, BROKEN = "v0000000000000001", "v0000000000000002", "v0000000000000003"
+
+
+def row(video: str, path: str) -> dict:
+    about = {"width_px": 640, "height_px": 360, "duration_s": 4.0, "avg_fps": 10.0}
+    return {"video_id": video, "analysis_id": "a" + video[1:], "path": path, **about}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Four seconds at 10 fps: one person happy, then sad; another happy in the second half; a second without anyone."""
+    folder = tmp_path_factory.mktemp("exports")
+    first = [Face(i, x=150, p=feeling("happy" if i < 15 else "sad")) for i in range(30)]
+    second = [Face(i, x=450, p=feeling("happy")) for i in range(15, 30)]
+    observed = observe(np.arange(40) / 10, [*first, *second], undecoded=[39])
+    timeline = build_timeline(observed, TimelineConfig())
+    store = Store(folder / "results")
+    store.commit_analysis(row(ALICE, "/clips/one/al&ice <1>.mp4"), timeline)
+    store.commit_analysis(row(TWIN, "/clips/two/al&ice <1>.mp4"), timeline)
+    store.commit_failure(row(BROKEN, "/clips/broken.mp4"), "no video stream")
+    return store.root
+
+
+@pytest.fixture(scope="module")
+def exported(results, tmp_path_factory):
+    """The file of the first video in each format."""
+    out = tmp_path_factory.mktemp("out")
+    return {form: export_videos(results, out, form, wanted=[ALICE])[0] for form in FORMATS}
+
+
+def test_tidy_csv_has_every_frame_and_every_number(exported, results):
+    rows = pd.read_csv(exported["csv"])
+    assert set(rows["video"]) == {"al&ice <1>.mp4"}
+    assert rows["frame_index"].tolist() == sorted([*range(30), *range(15, 30), *range(30, 40)])
+    assert rows["status"].value_counts().to_dict() == {"ok": 45, "no_face": 9, "decode_error": 1}
+    assert rows.loc[rows["status"] != "ok", "p_happy"].isna().all()
+    with connect(results) as connection:
+        faces = connection.sql(f"SELECT * FROM faces WHERE video_id = '{ALICE}' ORDER BY pts_s, face_index").df()
+    seen = rows[rows["status"] == "ok"].reset_index()
+    for name in ("pts_s", "track_id", "x1_px", "p_happy", "smooth_sad", "det_score", "entropy"):
+        np.testing.assert_allclose(seen[name], faces[name].astype(float), rtol=1e-6)
+    np.testing.assert_allclose(seen["left_mouth_y_px"], [xy[9] for xy in faces["landmarks_px"]])
+    assert (seen["smooth_emotion"] == faces["smooth_emotion"]).all()
+
+
+def test_fex_has_the_columns_of_py_feat(exported):
+    rows = pd.read_csv(exported["fex"])
+    box = ["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore"]
+    emotions = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
+    assert rows.columns.tolist()[:13] == ["frame", *box, *emotions]
+    first = rows.iloc[0]
+    assert first[["frame", *box[:4]]].tolist() == [0, 100, 150, 100, 100]
+    assert (first["FrameWidth"], first["Identity"], first["approx_time"]) == (640, "Person_0", "00:00")
+    np.testing.assert_allclose(rows.loc[rows["FaceScore"].notna(), emotions].sum(axis=1), 1, atol=1e-6)
+    assert rows.loc[rows["frame"] == 35, [*box, *emotions]].isna().all(axis=None)
+
+
+def test_openface_rows_say_what_was_seen(exported):
+    rows = pd.read_csv(exported["openface"])
+    assert rows.columns.tolist()[:5] == ["frame", "face_id", "timestamp", "confidence", "success"]
+    assert rows["frame"].min() == 1
+    assert rows.loc[0, ["face_id", "timestamp", "success"]].tolist() == [0, 0, 1]
+    assert rows.loc[rows["frame"] == 36, ["face_id", "confidence", "success"]].values.tolist() == [[0, 0, 0]]
+    assert set(rows["face_id"]) == {0, 1}
+
+
+def test_elan_reads_a_tier_a_person(exported, results):
+    eaf = Elan.Eaf(str(exported["elan"]))
+    assert set(eaf.get_tier_names()) == {"P0", "P1"}
+    first = sorted(eaf.get_annotation_data_for_tier("P0"))
+    assert [name for _, _, name in first] == ["happy", "sad"]
+    assert first[0][0] == 0 and first[0][1] == first[1][0] and first[1][1] == 3000
+    assert eaf.get_annotation_data_for_tier("P1") == [(1500, 3000, "happy")]
+    media = eaf.get_linked_files()[0]
+    assert media["MEDIA_URL"] == "file:///clips/one/al%26ice%20%3C1%3E.mp4"
+    assert media["MIME_TYPE"] == "video/mp4"
+    with connect(results) as connection:
+        spans = label_spans(connection, ALICE).to_pylist()
+    assert [(round(1000 * s["start_s"]), round(1000 * s["end_s"])) for s in spans if s["track_id"] == 0] == [
+        span[:2] for span in first
+    ]
+
+
+def test_boris_events_are_the_episodes(exported, results):
+    rows = pd.read_csv(exported["boris"], sep="\t")
+    assert tuple(rows.columns) == BORIS_COLUMNS
+    with connect(results) as connection:
+        episodes = connection.sql(
+            f"SELECT 'P' || track_id, emotion, start_s, end_s FROM episodes WHERE video_id = '{ALICE}' ORDER BY 3, 1"
+        ).fetchall()
+    events = rows[["Subject", "Behavior", "Start (s)", "Stop (s)"]].itertuples(index=False)
+    assert len(episodes) >= 3
+    assert list(map(tuple, events)) == episodes
+    np.testing.assert_allclose(rows["Stop (s)"] - rows["Start (s)"], rows["Duration (s)"])
+    assert set(rows["Behavior type"]) == {"STATE"}
+    assert set(rows["Media file name"]) == {"/clips/one/al&ice <1>.mp4"}
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt"])
+def test_subtitles_show_everyone_and_never_overlap(exported, form):
+    subtitles = pysubs2.load(str(exported[form]))
+    assert (subtitles[0].start, subtitles[-1].end) == (0, 3000)
+    assert all(before.end <= after.start for before, after in itertools.pairwise(subtitles))
+    at_two_seconds = [event.plaintext for event in subtitles if event.start <= 2000 < event.end]
+    assert [line.split()[:2] for line in at_two_seconds[0].split("\n")] == [["P0", "sad"], ["P1", "happy"]]
+
+
+def test_spans_end_where_the_label_or_the_face_is_gone(tmp_path):
+    labels = ["happy"] * 10 + [None] * 2 + ["happy"] * 10 + [None] * 6 + ["happy"] * 10
+    faces = [Face(i, p=feeling(label)) for i, label in enumerate(labels) if label]
+    store = Store(tmp_path / "results")
+    store.commit_analysis(row(ALICE, "a.mp4"), build_timeline(observe(np.arange(38) / 10, faces), TimelineConfig()))
+    with connect(store.root) as connection:
+        spans = label_spans(connection, ALICE)
+    assert [(round(s["start_s"], 3), round(s["end_s"], 3)) for s in spans.to_pylist()] == [(0, 2.2), (2.8, 3.8)]
+
+
+def test_videos_of_one_name_get_files_of_their_own(results, tmp_path):
+    everything = export_videos(results, tmp_path, "srt")
+    assert sorted(path.name for path in everything) == ["one-al&ice _1_.srt", "two-al&ice _1_.srt"]
+    alone = export_videos(results, tmp_path / "alone", "srt", wanted=["/clips/two/al&ice <1>.mp4"])
+    assert [path.name for path in alone] == ["two-al&ice _1_.srt"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["/a/x.mp4", "/a/y.mp4"], ["x", "y"]),
+        (["/a/x.mp4", "/b/X.mov"], ["a-x", "b-X"]),
+        (["/a/x.mp4", "/a/x.mov"], ["x-v0", "x-v1"]),
+        (["/a/x.mp4", "/b/x.mp4", "/c/a-x.mp4"], ["x-v0", "b-x", "a-x"]),
+        ([r"C:\clips\x.mp4", "/y/\x01|.mp4"], ["x", "__"]),
+    ],
+)
+def test_names_are_told_apart(paths, names):
+    rows = [{"video_id": f"v{i}", "path": path} for i, path in enumerate(paths)]
+    assert list(names_apart(rows).values()) == names
+    assert len({name.casefold() for name in names}) == len(names)
+
+
+def test_a_video_is_found_by_path_name_id_and_content(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"video_id": "v1", "path": str(tmp_path / "a.mp4")}, {"video_id": "v2", "path": "/x/b.mp4"}]
+    assert choose_videos(rows, ["a.mp4", "v2", "b.mp4"]) == ["v1", "v2"]
+    with pytest.raises(UnknownVideoError, match=r"c\.mp4: no such video"):
+        choose_videos(rows, ["c.mp4"])
+    (tmp_path / "c.mp4").write_bytes(b"abc")
+    rows += [{"video_id": "vba7816bf8f01cfea", "path": "/gone.mp4"}]
+    assert choose_videos(rows, ["c.mp4"]) == ["vba7816bf8f01cfea"]
+    with pytest.raises(UnknownVideoError, match="2 videos have this name"):
+        choose_videos([*rows, {"video_id": "v3", "path": "/y/b.mp4"}], ["b.mp4"])
+
+
+def test_what_cannot_be_exported_is_said(results, tmp_path):
+    with pytest.raises(ExportError, match="nothing to export"):
+        export_videos(results, tmp_path, "csv", wanted=[BROKEN])
+    export_videos(results, tmp_path, "csv")
+    with pytest.raises(ExportError, match="is there already"):
+        export_videos(results, tmp_path, "csv")
+    assert len(export_videos(results, tmp_path, "csv", overwrite=True)) == 2
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_command_writes_a_file_a_video(results, tmp_path):
+    done = CliRunner().invoke(app, ["export", str(results), "--format", "elan", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert len(list(tmp_path.glob("*.eaf"))) == 2
+    again = CliRunner().invoke(app, ["export", str(results), "--format", "elan", "--out", str(tmp_path)])
+    assert again.exit_code == 1
+    assert "is there already" in again.output
+    unknown = CliRunner().invoke(app, ["export", str(results), "--format", "csv", "--out", "x", "--video", "nobody"])
+    assert unknown.exit_code == 1
+    assert "nobody: no such video" in unknown.output
+
+
+def test_commands_and_writers_know_the_same_formats():
+    from flows.commands.export import ExportFormat
+
+    assert [form.value for form in ExportFormat] == list(FORMATS)

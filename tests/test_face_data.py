@@ -1,0 +1,223 @@
+"""The data sets people have, as they are read; and what is found wrong with them before anything is trained."""
+
+import io
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from fer_models import EMOTIONS
+from fer_models.classification.data import SPLITS, DataError, class_weights, majority_of, read_data
+from fer_models.classification.near_copies import near_copies
+from fer_models.classification.preparation import DROPPABLE, drop, examine
+
+USAGE = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
+
+
+@pytest.fixture(scope="module")
+def fer2013(shared_data):
+    return read_data(shared_data / "fer2013" / "fer2013.parquet")
+
+
+@pytest.fixture(scope="module")
+def few(shared_data):
+    """The first 24 pictures of each emotion in each split of FER-2013: (pixels, label, usage)."""
+    table = pq.read_table(shared_data / "fer2013" / "fer2013.parquet")
+    usage, label = np.asarray(table["usage"].to_pylist()), table["label"].to_numpy()
+    rows = np.sort(np.concatenate([np.flatnonzero((usage == s) & (label == i))[:24] for s in SPLITS for i in range(7)]))
+    pixels = np.stack([decoded(png.as_py()) for png in table.take(rows)["image"]])
+    return pixels, label[rows], usage[rows]
+
+
+def decoded(png):
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def write_csv(path, pixels, label, usage, header="emotion,pixels,Usage"):
+    rows = [f"{i},{' '.join(map(str, p.flatten().tolist()))},{u}" for p, i, u in zip(pixels, label, usage, strict=True)]
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def write_folders(path, pixels, label, usage, names=EMOTIONS, splits=USAGE):
+    for row, (picture, i, split) in enumerate(zip(pixels, label, usage, strict=True)):
+        folder = path / splits[split] / names[i]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{row:05}.png")
+    return path
+
+
+def test_fer2013_is_read_as_it_is(fer2013):
+    assert {name: len(images) for name, images in fer2013.splits.items()} == {
+        "Training": 28709,
+        "PublicTest": 3589,
+        "PrivateTest": 3589,
+    }
+    training = fer2013.splits["Training"]
+    assert training.pixels.shape == (28709, 48, 48)
+    np.testing.assert_allclose(training.votes.sum(dim=1), 1, atol=1e-5)
+    assert fer2013.class_map == dict(zip("0123456", EMOTIONS, strict=True))
+    assert fer2013.notes == ()
+
+
+def test_csv_folders_and_parquet_hold_the_same(few, fer2013, tmp_path):
+    pixels, label, usage = few
+    csv = read_data(write_csv(tmp_path / "fer2013.csv", pixels, label, usage))
+    folders = read_data(write_folders(tmp_path / "folders", pixels, label, usage))
+    assert csv.class_map["3"] == "happy"
+    assert folders.class_map == {emotion: emotion for emotion in EMOTIONS}
+    assert csv.notes == folders.notes == ()
+    for name in SPLITS:
+        from_csv, from_folders = csv.splits[name], folders.splits[name]
+        rows = torch.from_numpy(np.flatnonzero(usage == name))
+        assert torch.equal(from_csv.pixels, torch.from_numpy(pixels)[rows])
+        assert torch.equal(from_csv.label, torch.from_numpy(label)[rows])
+        assert sorted(map(bytes, from_folders.pixels.numpy())) == sorted(map(bytes, from_csv.pixels.numpy()))
+        assert torch.equal(from_folders.label.bincount(), from_csv.label.bincount())
+        assert from_csv.votes is None
+        assert (from_csv.majority == -1).all()
+
+
+def test_a_csv_that_cannot_be_used_is_refused(few, tmp_path):
+    pixels, label, usage = few
+    path = tmp_path / "fer.csv"
+    for change, says in (
+        ({"header": "emotion,pixels,usage"}, "columns missing: Usage"),
+        ({"label": np.where(label == 2, 7, label)}, "class 7 is none of FER-2013's: 0 angry"),
+        ({"usage": np.where(usage == "PublicTest", "Public", usage)}, "usage 'Public' is none of Training"),
+        ({"pixels": pixels[:, :, :47]}, "row 0: pixels must be 2304 numbers"),
+        ({"pixels": pixels.astype(int) * 2}, "whole numbers from 0 to 255"),
+        ({"pixels": pixels / 2}, "rows 0 to 503"),
+        ({"label": np.where(label == 1, 0, label)}, "no picture of: disgust"),
+    ):
+        given = {"pixels": pixels, "label": label, "usage": usage} | change
+        with pytest.raises(DataError, match=says):
+            read_data(write_csv(path, **given))
+    path.write_text("emotion,pixels,Usage\n")
+    with pytest.raises(DataError, match="no rows"):
+        read_data(path)
+    with pytest.raises(DataError, match=r"none\.csv: not a readable CSV"):
+        read_data(tmp_path / "none.csv")
+
+
+def test_a_parquet_file_that_cannot_be_used_is_refused(tmp_path, shared_data):
+    path = tmp_path / "fer.parquet"
+    path.write_text("emotion,pixels")
+    with pytest.raises(DataError, match="not a readable Parquet"):
+        read_data(path)
+    table = pq.read_table(shared_data / "fer2013" / "fer2013.parquet").slice(0, 300)
+    pq.write_table(table.drop_columns(["votes_fear"]), path)
+    with pytest.raises(DataError, match="votes_fear"):
+        read_data(path)
+    broken = table.set_column(0, "image", [[b"no picture"] * len(table)])
+    pq.write_table(broken, path)
+    with pytest.raises(DataError, match="pictures that cannot be read"):
+        read_data(path)
+
+
+def test_other_names_of_the_emotions_are_understood(few, tmp_path):
+    names = ("Anger", "disgusted", "fearful", "HAPPINESS", "sadness", "surprised", "neutral")
+    splits = {"Training": "Train", "PublicTest": "valid", "PrivateTest": "PrivateTest"}
+    data = read_data(write_folders(tmp_path, *few, names=names, splits=splits))
+    assert data.class_map == dict(zip(names, EMOTIONS, strict=True))
+    assert [len(images) for images in data.splits.values()] == [168, 168, 168]
+
+
+def test_folders_that_cannot_be_used_are_refused(few, tmp_path):
+    with pytest.raises(DataError, match="a folder per class, such as train/angry"):
+        read_data(tmp_path)
+    root = write_folders(tmp_path / "faces", *few)
+    contempt = root / "train" / "contempt"
+    contempt.mkdir()
+    with pytest.raises(DataError, match=r"contempt: its name is none of the emotions angry, .* rename it"):
+        read_data(root)
+    contempt.rename(root / "extra")
+    with pytest.raises(DataError, match="extra: neither training, validation nor test"):
+        read_data(root)
+    (root / "extra").rmdir()
+    (root / "test" / "fear" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(DataError, match=r"broken\.jpg: not a readable picture"):
+        read_data(root)
+
+
+def test_splits_that_are_not_there_are_split_off_the_same_way_each_time(few, tmp_path):
+    pixels, label, usage = few
+    copies = np.repeat(pixels, 2, axis=0)  # every picture stands there twice
+    flat = write_folders(tmp_path / "flat", copies, label.repeat(2), usage.repeat(2), splits=dict.fromkeys(SPLITS, "."))
+    with_test = write_folders(tmp_path / "faces", pixels, label, usage, splits=USAGE | {"PublicTest": "train"})
+    data = read_data(flat)
+    assert [note.split(":")[0] for note in data.notes] == ["there is no PublicTest", "there is no PrivateTest"]
+    assert sum(len(images) for images in data.splits.values()) == len(copies)
+    assert examine(data).leaks == {"PublicTest": 0, "PrivateTest": 0}
+    once, again = read_data(with_test), read_data(with_test)
+    n_public = len(once.splits["PublicTest"])
+    assert once.notes == (
+        f"there is no PublicTest: {n_public} pictures were split off from Training, by a hash of the pixels",
+    )
+    assert 10 < n_public < 60
+    assert torch.equal(once.splits["PublicTest"].pixels, again.splits["PublicTest"].pixels)
+
+
+def test_larger_pictures_and_colour_are_kept_at_one_size_in_grey(few, tmp_path):
+    root = write_folders(tmp_path, *few)
+    file = next((root / "train" / "happy").iterdir())
+    Image.fromarray(np.full((90, 70, 3), (255, 0, 0), np.uint8)).save(file)
+    data = read_data(root)
+    training = data.splits["Training"]
+    assert training.pixels.shape == (168, 48, 48)
+    assert (training.pixels == 76).flatten(1).all(dim=1).sum() == 1  # the luma of pure red
+    assert data.notes == (
+        "pictures of 2 sizes, the widest of 70x90 px, are kept at 48 px",
+        "1 pictures in colour are kept in grey",
+    )
+    assert read_data(root, size_px=64).splits["Training"].pixels.shape == (168, 64, 64)
+
+
+def test_the_majority_of_votes_is_alone_and_an_emotion():
+    answers = np.zeros((4, 10))
+    answers[0, 3], answers[1, [0, 4]], answers[2, 7] = 6, 5, 9
+    assert majority_of(answers).tolist() == [3, -1, -1, -1]
+
+
+def test_weighted_emotions_count_the_same(fer2013):
+    label = fer2013.splits["Training"].label
+    weight = class_weights(label)
+    np.testing.assert_allclose(label.bincount() * weight, len(label) / 7, rtol=1e-5)
+
+
+def test_what_is_wrong_with_fer2013_is_found(fer2013):
+    found = examine(fer2013)
+    assert sum(found.copies.values()) == 1851
+    assert found.copy_groups == 1514
+    assert found.leaks == {"PublicTest": 280, "PrivateTest": 288}
+    assert found.conflict_groups == 57
+    assert sum(found.blanks.values()) == 13
+    assert found.images["Training"]["disgust"] == 436
+    assert drop(fer2013, found, []) is fer2013
+    assert len(drop(fer2013, found, ["blanks"]).splits["Training"]) == 28709 - found.blanks["Training"]
+    with pytest.raises(ValueError, match="drop must be among leaks"):
+        drop(fer2013, found, ["leak"])
+    assert 150 < found.near_leaks["PrivateTest"] < 300
+    better = drop(fer2013, found, DROPPABLE)
+    again = examine(better)
+    assert again.leaks == again.near_leaks == {"PublicTest": 0, "PrivateTest": 0}
+    assert (again.copies["Training"], again.blanks["Training"]) == (0, 0)
+    assert all(len(rows) == 0 for rows in again.rows.values())
+    assert len(better.splits["PrivateTest"]) == 3589
+    assert better.notes[-1].endswith("left out of Training: leaks, near_leaks, copies, conflicts, blanks")
+
+
+def test_a_photograph_is_known_again_brighter_shifted_or_lettered_but_no_other_face_is(few):
+    pixels = torch.from_numpy(few[0][:40])
+    brighter = (pixels.float() * 0.8 + 40).round().to(torch.uint8)
+    shifted = pixels.roll(1, dims=2)
+    lettered = pixels.clone()
+    lettered[:, 42:45, 4:24] = 200
+    for changed, known in ((brighter, 38), (shifted, 25), (lettered, 12)):
+        pairs = near_copies(torch.cat([pixels, changed]))
+        again = {tuple(pair) for pair in pairs.tolist()} & {(i, i + 40) for i in range(40)}
+        assert len(again) >= known
+    assert len(near_copies(pixels)) == 0
+    assert near_copies(pixels[:0]).shape == (0, 2)

@@ -1,0 +1,160 @@
+"""Purging: nothing of the video is left, others stay, a crash in the middle does no harm."""
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scenes import Face, feeling, observe
+from typer.testing import CliRunner
+
+from analytics import connect
+from analytics.purge import is_unfinished, plan_purge, purge
+from analytics.schema import TABLES, TIMELINE_TABLES
+from analytics.store import Store, StoreError, unread_video_id
+from analytics.timeline import TimelineConfig, build_timeline
+from analytics.videos import UnknownVideoError
+from flows.cli import app
+
+ALICE, BOB = "v00000000000000aa", "v00000000000000bb"
+ALICE_PATH, BOB_PATH = "/clips/interview_alice.mp4", "/clips/bob.mp4"
+OBSERVED = observe(np.arange(10) / 10, [Face(i, p=feeling("happy")) for i in range(10)])
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    """Alice analysed twice, once failed, with an unreadable copy and left-overs of a killed run; and Bob."""
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(OBSERVED, TimelineConfig())
+    for video, path in ((ALICE, ALICE_PATH), (BOB, BOB_PATH)):
+        part = store.write_segment(video, "o0000000000000001", 0, OBSERVED)
+        part.with_name(".segment-000001.parquet.1-abcd.part").write_bytes(path.encode())
+        for analysis in ("a0000000000000001", "a0000000000000002"):
+            store.commit_analysis({"video_id": video, "analysis_id": analysis, "path": path}, timeline)
+        failed = {"video_id": video, "analysis_id": "a0000000000000003", "path": path}
+        store.commit_failure(failed, f"{path}: broken")
+        unread = {"video_id": unread_video_id(Path(path)), "analysis_id": "a0000000000000004", "path": path}
+        store.commit_failure(unread, "permission denied")
+    return store
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def counts(store: Store, video: str) -> set[int]:
+    """How many rows each view but `videos` has of a video, as a set."""
+    with connect(store.root) as connection:
+        tables = [name for name in TIMELINE_TABLES if name != "transitions"]
+        sql = "SELECT count(*) FROM {} WHERE video_id = '{}'"
+        return {bool(connection.sql(sql.format(name, video)).fetchall()[0][0]) for name in ("videos", *tables)}
+
+
+def assert_nothing_of_alice(root: Path) -> None:
+    ids = (ALICE, unread_video_id(Path(ALICE_PATH)))
+    for path in root.rglob("*"):
+        assert not any(word in str(path.relative_to(root)) for word in (*ids, "alice"))
+        if path.is_file():
+            content = path.read_bytes()
+            assert not any(word.encode() in content for word in (*ids, ALICE_PATH, "interview_alice")), path
+
+
+def test_nothing_of_the_video_is_left_and_others_are_untouched(store):
+    before = files(store.root)
+    assert any(b"interview_alice" in content for content in before.values())
+    plan = plan_purge(store.root, wanted=["interview_alice.mp4"])
+    assert files(store.root) == before
+    assert set(plan.video_ids) == {ALICE, unread_video_id(Path(ALICE_PATH))}
+    assert plan.paths == [ALICE_PATH]
+    purge(store.root, plan.video_ids)
+    after = files(store.root)
+    assert_nothing_of_alice(store.root)
+    gone = {name: content for name, content in before.items() if name not in after}
+    assert all(before[name] == content for name, content in after.items())
+    assert (plan.n_files, plan.size_bytes) == (len(gone), sum(map(len, gone.values())))
+    assert plan.n_rows == {"observations": 10, "frames": 20, "faces": 20, "tracks": 2, "episodes": 2, "videos": 4} | {
+        "transitions": 0
+    }
+    assert counts(store, BOB) == {True}
+    assert counts(store, ALICE) == {False}
+
+
+@pytest.mark.parametrize("step", range(12))
+def test_a_purge_cut_short_shows_no_half_and_is_finished_by_the_next(store, monkeypatch, step):
+    """The world ends at each single move and removal in turn."""
+    left = iter([True] * step)
+
+    def or_crash(do):
+        def done(*arguments, **options):
+            if not next(left, False):
+                raise KeyboardInterrupt
+            return do(*arguments, **options)
+
+        return done
+
+    plan = plan_purge(store.root, wanted=[ALICE_PATH])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "rename", or_crash(Path.rename))
+        patch.setattr(shutil, "rmtree", or_crash(shutil.rmtree))
+        purge(store.root, plan.video_ids)
+    assert len(counts(store, ALICE)) == 1  # in all views or in none
+    assert is_unfinished(store.root)
+    again = fervid(store.root, "--video", ALICE_PATH, "--yes")
+    assert "an earlier purge had been cut short" in again.output
+    assert again.exit_code == 0 or "no such video" in again.output  # where all of it had been begun with
+    assert_nothing_of_alice(store.root)
+    assert not is_unfinished(store.root)
+    assert counts(store, BOB) == {True}
+
+
+def test_what_was_analysed_again_after_a_crash_stays(store, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+        purge(store.root, [ALICE])
+    again = {"video_id": ALICE, "analysis_id": "a0000000000000001", "path": ALICE_PATH}
+    store.commit_analysis(again, build_timeline(OBSERVED, TimelineConfig()))
+    purge(store.root, [])
+    assert counts(store, ALICE) == {True}
+    assert not is_unfinished(store.root)
+
+
+def test_a_video_is_meant_by_id_and_by_what_a_killed_run_left(store):
+    shutil.rmtree(store.root / "videos" / f"video_id={ALICE}")
+    assert plan_purge(store.root, wanted=[ALICE]).video_ids == [ALICE]
+    with pytest.raises(UnknownVideoError, match=r"carol\.mp4: no such video"):
+        plan_purge(store.root, wanted=["carol.mp4"])
+    with pytest.raises(StoreError, match="not a results folder"):
+        plan_purge(store.root.parent, wanted=[ALICE])
+
+
+def test_old_videos_are_those_with_nothing_newer(store):
+    now = datetime.now(UTC)
+    assert plan_purge(store.root, finished_before=now - timedelta(days=1)).video_ids == []
+    both = plan_purge(store.root, finished_before=now + timedelta(seconds=1))
+    assert {ALICE, BOB} < set(both.video_ids)
+    purge(store.root, both.video_ids)
+    assert set(files(store.root)) == {"fervid.json"}
+    with connect(store.root) as connection:
+        assert [connection.sql(f"SELECT count(*) FROM {name}").fetchall() for name in TABLES] == [[(0,)]] * len(TABLES)
+
+
+def fervid(*arguments, **options):
+    return CliRunner().invoke(app, ["purge", *map(str, arguments)], **options)
+
+
+def test_the_command_asks_and_says_what_it_removed(store):
+    before = files(store.root)
+    assert fervid(store.root).exit_code == 2
+    assert fervid(store.root, "--video", ALICE, "--older-than", 3).exit_code == 2
+    tried = fervid(store.root, "--video", ALICE_PATH, "--dry-run")
+    assert (tried.exit_code, "2 videos would be removed" in tried.output) == (0, True)
+    assert fervid(store.root, "--video", ALICE_PATH, input="n\n").exit_code == 1
+    assert files(store.root) == before
+    done = fervid(store.root, "--video", ALICE_PATH, "--yes")
+    assert done.exit_code == 0, done.output
+    assert "2 videos removed" in done.output
+    assert "20 faces" in done.output
+    assert_nothing_of_alice(store.root)
+    assert "no such video" in fervid(store.root, "--video", ALICE_PATH, "--yes").output
+    assert "0 videos would be removed" in fervid(store.root, "--older-than", 1).output

@@ -1,0 +1,147 @@
+"""From a checkpoint to a model: heads that become one, what is chosen for it, and that its card tells the truth."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from fer_models.classification import registration
+from fer_models.classification.classifier import load_classifier
+from fer_models.classification.data import read_data
+from fer_models.classification.evaluation import measure_split
+from fer_models.classification.history import RunError
+from fer_models.classification.pictures import draw_all
+from fer_models.classification.recipes import Recipe
+from fer_models.classification.training import untrained_network
+from fer_models.weights import read_card
+from flows.cli import app
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(architecture="face_resnet", labels="both", ema_decay=0.0)
+
+
+@pytest.fixture(scope="module")
+def splits(few_faces):
+    return read_data(few_faces).splits
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    network = untrained_network(RECIPE)
+    with torch.no_grad():
+        network.train()(torch.randn(64, 1, 40, 40))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "best.ckpt"
+    weights = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save({"state_dict": weights, "callbacks": {}, "epoch": 3}, path)
+    return path
+
+
+def test_folded_heads_are_the_mixture(network):
+    prior = torch.rand(2, 7, generator=torch.Generator().manual_seed(1)).softmax(dim=1)
+    weights = registration.fold_heads(network, [0.3, 0.7], registration.offset_of(0.3, 0.5, prior))
+    folded = untrained_network(dataclasses.replace(RECIPE, labels="hard")).eval()
+    folded.load_state_dict(weights)
+    crops = torch.randn(5, 1, 40, 40)
+    with torch.no_grad():
+        labels, votes = network(crops).split(7, dim=1)
+        # Each head without half the logarithm of its prior, then mixed.
+        wanted = 0.3 * (labels - 0.5 * prior[0].log()) + 0.7 * (votes - 0.5 * prior[1].log())
+        torch.testing.assert_close(folded(crops), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_the_head_that_is_right_is_chosen():
+    torch.manual_seed(0)
+    majority = torch.arange(7).repeat(20)
+    right, noise = torch.eye(7)[majority] * 10, torch.randn(140, 7)
+    even = torch.full((2, 7), 1 / 7)
+    assert registration.best_mixture(torch.cat([noise, right], dim=1), even, majority)[0] < 0.5
+    share, _ = registration.best_mixture(torch.cat([right, right.roll(1, 1) * 2], dim=1), even, majority)
+    assert share > 0.6
+
+
+def test_the_prior_is_taken_off_where_rare_classes_are_missed():
+    # Two classes that look alike, the second of them rare in training: by its prior, the first is always said.
+    majority = torch.tensor([0, 1] * 50)
+    prior = torch.tensor([[0.8, 0.05, 0.03, 0.03, 0.03, 0.03, 0.03]] * 2)
+    seen = torch.zeros(100, 7)
+    seen[torch.arange(100), majority] = 1.0
+    logits = (seen + prior[0].log()).repeat(1, 2)
+    _, prior_share = registration.best_mixture(logits, prior, majority)
+    assert prior_share > 0.6
+    unknown = torch.where(torch.arange(100) < 50, majority, -1)
+    assert registration.best_mixture(logits, prior, unknown)[1] > 0.6  # rows without a majority do not count
+
+
+def test_a_network_of_two_heads_becomes_two_models(checkpoint, splits, tmp_path, network):
+    made = registration.calibrate(
+        checkpoint, tmp_path, splits, RECIPE, name="both", data_name="few", device=CPU, training_s=60
+    )
+    assert [folder.name for folder in made] == ["both-labels", "both"]
+    labels, served = map(read_card, made)
+    assert (labels.settings["temperature_fitted_on"], served.settings["temperature_fitted_on"]) == ("labels", "votes")
+    assert 0 <= served.settings["label_head_share"] <= 1
+    assert served.settings["epoch"] == 4
+    for folder in made:
+        head = load_file(folder / "model.safetensors")["head.weight"]
+        assert str(head.dtype) == f"torch.{read_card(folder).settings['weights_kept_in']}"
+        assert head.shape == (7, 320)
+
+    folder = made[1]
+    scores = registration.measure_model(folder, splits, CPU)
+    draw_all(folder, [{"train_loss": 2.0, "public_accuracy": 0.1}], splits, scores)
+    home = registration.register(folder, tmp_path / "models")
+    assert not folder.exists()
+    assert {path.name for path in home.iterdir()} == {
+        *("model.json", "model.safetensors"),
+        *(f"{name}.png" for name in ("curves", "confusion", "reliability", "f1", "faces")),
+    }
+    card = read_card(home)
+    classifier = load_classifier(str(home), "cpu")
+    np.testing.assert_array_equal(classifier.predict(splits["PrivateTest"].pixels), scores["PrivateTest"])
+    again, _ = measure_split(classifier.predict, splits["PrivateTest"], temperature=card.temperature, tta=False)
+    assert card.metrics["PrivateTest"].items() >= again.items()
+    assert "mixture of heads" in card.protocol
+
+
+def test_an_ensemble_is_a_model(checkpoint, splits, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    models = tmp_path / "fervid" / "models"
+    two = registration.calibrate(
+        checkpoint, models, splits, RECIPE, name="both", data_name="few", device=CPU, training_s=60
+    )
+    runner = CliRunner()
+    run = runner.invoke(app, ["models", "ensemble", "duo", "both", "both-labels"])
+    assert run.exit_code == 0, run.output
+    assert runner.invoke(app, ["models", "verify"]).exit_code == 0
+    crops = splits["PublicTest"].pixels[:8]
+    mean = np.mean([load_classifier(str(folder), "cpu").predict(crops) for folder in two], axis=0)
+    np.testing.assert_allclose(load_classifier("duo", "cpu").predict(crops), mean, atol=1e-6)
+    assert runner.invoke(app, ["models", "ensemble", "alone", "both"]).exit_code == 2
+
+
+def test_batch_norms_measured_anew_are_those_of_the_data(network, splits):
+    again = untrained_network(RECIPE)
+    again.load_state_dict(network.state_dict())
+    registration.refresh_batch_norm(again.eval(), splits["Training"], 40)
+    norm = again.stem[1]
+    crops = registration.resize(registration.normalise(splits["Training"].pixels), 40)
+    with torch.no_grad():
+        maps = again.stem[0](crops)
+    torch.testing.assert_close(norm.running_mean, maps.mean(dim=(0, 2, 3)), atol=1e-4, rtol=1e-4)
+    assert not norm.training
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path, splits):
+    path = tmp_path / "best.ckpt"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(RunError, match="not a readable checkpoint"):
+        registration.calibrate(path, tmp_path, splits, RECIPE, name="x", data_name="few", device=CPU, training_s=0)

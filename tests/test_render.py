@@ -1,0 +1,294 @@
+"""Rendering: times, sound and rotation stay right, what was found is drawn, faces are hidden everywhere."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from conftest import write_clip
+from scenes import Face, feeling, observe
+from typer.testing import CliRunner
+
+from analytics import connect
+from analytics.covering import CoverConfig, boxes_shown, boxes_to_cover
+from analytics.store import Store, file_sha256, video_id
+from analytics.timeline import TimelineConfig, build_timeline
+from fer_models import load_detector, read_frames
+from fer_models.drawing import CELLS, draw_box, draw_label, hide, label_bitmap
+from fer_models.labels import EMOTIONS
+from fer_models.ribbon import PALETTE, Ribbon, Spans
+from fer_models.video import VideoReadError, probe
+from fer_models.video.writing import write_video
+from flows.cli import app
+from flows.progress import Progress
+from flows.render import RenderError, render_video
+from flows.settings import AnalyzeSettings
+from flows.video_job import analyze_video
+
+
+def frames_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """All pixels and times of a video."""
+    batches = list(read_frames(path, decoder="pyav"))
+    return np.concatenate([b.pixels for b in batches]), np.concatenate([b.pts_s for b in batches])
+
+
+def analyzed(clip: Path, folder: Path, **settings) -> Path:
+    analyze_video(clip, Store(folder), AnalyzeSettings(device="cpu", **settings), Progress())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(face_clip, tmp_path_factory):
+    return analyzed(face_clip, tmp_path_factory.mktemp("render") / "results")
+
+
+# --- where boxes are -------------------------------------------------------------------------------------------------
+
+PTS_S = np.arange(50) / 10
+BOX = np.array([[100.0, 100, 200, 200]])
+NO_ROOM = CoverConfig(margin=0, growth_per_s=0)
+
+
+def covered(frames, tracks, boxes, looked_at=None, config=NO_ROOM):
+    looked_at = np.arange(50) if looked_at is None else np.array(looked_at, int)
+    return boxes_to_cover(PTS_S, looked_at, np.array(frames, int), np.array(tracks, int), np.array(boxes), config)
+
+
+def test_a_face_is_hidden_a_while_before_and_after_it_is_seen():
+    placed, blind = covered([20], [-1], BOX)
+    assert placed.frame.tolist() == list(range(10, 31))
+    assert not blind.any()
+
+
+def test_a_gap_is_bridged_however_long_and_the_box_glides():
+    moved = [*BOX, *(BOX + 30)]
+    placed, _ = covered([5, 35], [0, 0], moved, config=CoverConfig(margin=0, hold_s=0, growth_per_s=0))
+    assert placed.frame.tolist() == list(range(4, 37))  # held at least up to the next frame looked at
+    np.testing.assert_allclose(placed.boxes_xyxy[1:-1, 0], np.linspace(100, 130, 31))
+    others, _ = covered([5, 35], [0, 1], moved, config=CoverConfig(hold_s=0))
+    assert others.frame.tolist() == [4, 5, 6, 34, 35, 36]
+
+
+def test_boxes_grow_with_the_time_to_the_nearest_sighting():
+    config = CoverConfig(margin=0.3, hold_s=0.5, growth_per_s=1.0)
+    placed, _ = covered([20, 30], [0, 0], [*BOX, *BOX], config=config)
+    left_px = dict(zip(placed.frame.tolist(), placed.boxes_xyxy[:, 0].tolist(), strict=True))
+    assert left_px[20] == pytest.approx(70)  # 0.3 sizes of 100 px
+    assert left_px[25] == pytest.approx(20)  # and half a second from either end
+    assert left_px[28] == pytest.approx(50)
+    assert left_px[15] == pytest.approx(20)
+    assert (min(left_px), max(left_px)) == (15, 35)
+
+
+def test_frames_far_from_any_looked_at_are_hidden_whole():
+    _, blind = covered([20], [0], BOX, looked_at=range(15, 25))
+    assert np.flatnonzero(~blind).tolist() == list(range(5, 35))  # a second before and after
+    _, blind = covered([0], [0], BOX, looked_at=[0, 20, 40])
+    assert not blind.any()  # where less was looked at, that is how long a face is held
+    _, blind = covered([], [], np.empty((0, 4)), looked_at=[])
+    assert blind.all()
+
+
+def test_boxes_glide_from_sample_to_sample_and_end_where_the_face_does():
+    looked_at = np.arange(0, 50, 5)
+    faces = np.array([0, 5, 15]), np.array([0, 0, 0]), np.concatenate([BOX, BOX + 50, BOX])
+    placed = boxes_shown(PTS_S, looked_at, *faces)
+    assert placed.frame.tolist() == [*range(10), *range(15, 20)]  # nobody at frame 10
+    np.testing.assert_allclose(placed.boxes_xyxy[:6, 0], [100, 110, 120, 130, 140, 150])
+    assert (placed.boxes_xyxy[6:10, 0] == 150).all()
+    assert placed.row[placed.of_frame(7)].tolist() == [1]
+    last = boxes_shown(PTS_S, looked_at, np.array([45]), np.array([-1]), BOX)
+    assert last.frame.tolist() == list(range(45, 50))
+
+
+# --- drawing ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mosaic", [True, False])
+def test_hiding_keeps_a_few_means_and_nothing_else(mosaic):
+    noise = np.random.default_rng(1).integers(0, 256, (240, 320, 3)).astype(np.uint8)
+    pixels = noise.copy()
+    hide(pixels, np.array([[60.2, 60.7, 180, 179.5], [300, 200, 400, 300], [-50, -50, -10, -10]]), mosaic=mosaic)
+    changed = (pixels != noise).any(axis=2)
+    rows, columns = np.nonzero(changed[:190, :200])
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (60, 179, 60, 179)
+    assert pixels[60:180, 60:180].std() < 12 < noise.std() / 5
+    if mosaic:
+        assert len(np.unique(pixels[60:180, 60:180].reshape(-1, 3), axis=0)) <= CELLS**2
+    assert changed[200:, 300:].any()
+    assert not changed[:, 200:300].any()
+
+
+def test_boxes_and_labels_stay_in_the_picture():
+    for box in ([-20, -20, 40, 40], [300, 220, 400, 400], [100, 2, 150, 60], [-90, -90, -10, -10]):
+        pixels = np.zeros((240, 320, 3), np.uint8)
+        draw_box(pixels, np.array(box, float), (255, 0, 0), 2)
+        draw_label(pixels, np.array(box, float), "P0 happy 93%", (255, 200, 0), 12)
+        assert pixels.any()
+    assert label_bitmap("P0", (0, 0, 0), 12) is label_bitmap("P0", (0, 0, 0), 12)
+
+
+def test_the_strip_shows_the_colours_around_the_present():
+    spans = Spans(np.array([0, 0, 1]), np.array([3, 4, 6]), np.array([0.0, 10, 11]), np.array([10.0, 20, 12]))
+    ribbon = Ribbon(spans, 640, 360)
+    strip = np.empty((ribbon.height_px, 640, 3), np.uint8)
+    assert len(ribbon.lanes) == 2
+    assert ribbon.height_px % 2 == 0
+    ribbon.draw(strip, 10.0)
+    lane = strip[ribbon.gap_px + (ribbon.lane_px + ribbon.gap_px) + 3, ribbon.gutter_px :]
+    assert (lane[: len(lane) // 2 - 2] == PALETTE[3]).all()
+    assert (lane[len(lane) // 2 + 2 :] == PALETTE[4]).all()
+    ribbon.draw(strip, 100.0)
+    assert not (strip[-ribbon.lane_px :, ribbon.gutter_px :].reshape(-1, 3)[:, None] == PALETTE).all(axis=2).any()
+
+
+def test_a_strip_of_nobody_is_drawn_too():
+    ribbon = Ribbon(Spans(*(np.empty(0, kind) for kind in (int, int, float, float))), 64, 36)
+    ribbon.draw(np.empty((ribbon.height_px, 64, 3), np.uint8), 0.0)
+
+
+# --- whole videos ----------------------------------------------------------------------------------------------------
+
+
+def test_every_frame_is_there_at_its_time_with_what_was_found(face_clip, results, tmp_path):
+    render_video(face_clip, results, tmp_path / "out.mp4")
+    original, pts_s = frames_of(face_clip)
+    pixels, times_s = frames_of(tmp_path / "out.mp4")
+    np.testing.assert_allclose(times_s, pts_s, atol=1e-4)
+    assert pixels.shape[2] == original.shape[2]
+    assert pixels.shape[1] > original.shape[1]  # the strip is below, and hides nothing
+    with connect(results) as connection:
+        faces = connection.sql("SELECT * FROM faces WHERE frame_index = 20").df().iloc[0]
+    edge = pixels[20, int(faces.y1_px) + 30 : int(faces.y2_px) - 4, int(faces.x1_px)].astype(int)
+    colour = PALETTE[EMOTIONS.index(faces.smooth_emotion)]
+    assert np.abs(edge - colour).mean() < 40
+    outside = pixels[20, 200:240, 250:].astype(int) - original[20, 200:240, 250:]
+    assert np.abs(outside).mean() < 6
+
+
+@pytest.mark.parametrize("hiding", ["blur", "pixelate"])
+def test_no_face_is_left_where_one_was(face_clip, results, tmp_path, hiding):
+    render_video(face_clip, results, tmp_path / "out.mp4", hiding=hiding, only=0)
+    original, _ = frames_of(face_clip)
+    pixels, _ = frames_of(tmp_path / "out.mp4")
+    pixels = pixels[:, : original.shape[1]]
+    with connect(results) as connection:
+        faces = connection.sql("SELECT frame_index, x1_px, y1_px, x2_px, y2_px FROM faces").fetchall()
+    assert len(faces) >= 45
+    for frame, *box in faces:
+        x1, y1, x2, y2 = (max(0, int(edge)) for edge in box)
+        inner = (slice(y1 + 4, y2 - 4), slice(x1 + 4, x2 - 4))
+        assert np.abs(original[frame][inner].astype(int) - pixels[frame][inner]).mean() > 10
+    detector = load_detector("compact", "cpu")
+    assert len(detector.detect(original[::5])) >= 10
+    assert len(detector.detect(pixels[::5])) == 0
+
+
+def test_frames_between_samples_and_outside_the_span_are_hidden_too(face_clip, tmp_path):
+    folder = analyzed(face_clip, tmp_path / "results", fps=2.0, end_s=0.6)
+    render_video(face_clip, folder, tmp_path / "out.mp4", hiding="blur")
+    original, pts_s = frames_of(face_clip)
+    pixels, _ = frames_of(tmp_path / "out.mp4")
+    pixels = pixels[:, : original.shape[1]]
+    assert len(load_detector("compact", "cpu").detect(pixels)) == 0
+    unknown = pts_s > 0.52 + 1.0  # more than a second after the last frame that was looked at
+    assert unknown.sum() > 5
+    detail = [np.abs(np.diff(video[unknown].astype(float), axis=2)).mean() for video in (pixels, original)]
+    assert detail[0] < detail[1] / 3
+
+
+def made_up(clip: Path, folder: Path, n_frames: int) -> Path:
+    """Results for a clip without anybody, as if a face had been seen in it."""
+    observed = observe(np.arange(n_frames) / 25, [Face(i, p=feeling("happy")) for i in range(n_frames)])
+    row = {"video_id": video_id(file_sha256(clip)), "analysis_id": "a0000000000000001", "path": str(clip)}
+    Store(folder).commit_analysis(row, build_timeline(observed, TimelineConfig()))
+    return folder
+
+
+def test_sound_times_and_rotation_of_real_clips(shared_data, tmp_path):
+    clips = {"faces/single_face.mp4": "mp3", "formats/video_90.mov": None, "formats/flipping_a_pancake.mkv": "opus"}
+    for name, codec in clips.items():
+        clip, out = shared_data / "videos" / name, tmp_path / f"{Path(name).stem}.mp4"
+        before = probe(clip, "pyav")
+        render_video(clip, made_up(clip, tmp_path / "results", before.n_frames), out)
+        after = probe(out, "pyav")
+        assert after.rotation_deg == 0
+        assert after.width_px == before.width_px
+        np.testing.assert_allclose(after.pts_s, before.pts_s, atol=1e-4)
+        assert after.duration_s == pytest.approx(before.duration_s, abs=0.05)
+        assert sound_of(out)[0] == codec
+        if codec:
+            assert sound_of(out) == pytest.approx(sound_of(clip), abs=0.05)
+
+
+def sound_of(path: Path) -> tuple[str | None, float, float]:
+    """Codec of the sound, its first moment and its last."""
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            return None, 0.0, 0.0
+        packets = [p for p in container.demux(container.streams.audio[0]) if p.pts is not None and p.size]
+        base = container.streams.audio[0].time_base
+        name = container.streams.audio[0].codec_context.codec.canonical_name
+        return name, float(packets[0].pts * base), float((packets[-1].pts + (packets[-1].duration or 0)) * base)
+
+
+def test_variable_rate_is_kept_and_strange_sound_becomes_aac(tmp_path):
+    clip = tmp_path / "vfr.mkv"
+    pts_s = [0.0, 0.04, 0.2, 0.24, 0.88, 1.0]
+    with av.open(str(clip), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        for time_s in pts_s:
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8))
+            frame.pts, frame.time_base = round(time_s * 25), Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        wave = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), "s16", "mono")
+        wave.sample_rate, wave.pts = 8000, 0
+        container.mux(sound.encode(wave))
+        container.mux(sound.encode())
+    info = probe(clip, "pyav")
+    odd = ((np.full((47, 63, 3), i, np.uint8), time_s) for i, time_s in enumerate(info.pts_s.tolist()))
+    write_video(tmp_path / "out.mp4", odd, info)
+    after = probe(tmp_path / "out.mp4", "pyav")
+    np.testing.assert_allclose(after.pts_s, pts_s, atol=1e-3)
+    assert (after.is_vfr, after.width_px, after.height_px) == (True, 64, 48)
+    codec, _, end_s = sound_of(tmp_path / "out.mp4")
+    assert (codec, end_s) == ("aac", pytest.approx(1.0, abs=0.15))
+    with pytest.raises(VideoReadError, match="none of its pictures"):
+        write_video(tmp_path / "none.mp4", iter(()), info)
+
+
+def test_what_cannot_be_rendered_is_said(face_clip, empty_clip, results, tmp_path):
+    with pytest.raises(RenderError, match=r"not in .* as it is now"):
+        render_video(empty_clip, results, tmp_path / "out.mp4")
+    with pytest.raises(RenderError, match="no track 7 in it; there are: 0"):
+        render_video(face_clip, results, tmp_path / "out.mp4", only=7)
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        render_video(face_clip, results, tmp_path / "out.mp4", on_frame=stop)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_refuses_to_write_over_the_video(face_clip, empty_clip, results, tmp_path):
+    def fervid(*arguments):
+        return CliRunner().invoke(app, ["render", *map(str, arguments), "--results", str(results)])
+
+    def said(*arguments):
+        return " ".join(fervid(*arguments).output.replace("│", " ").split())
+
+    copy = write_clip(tmp_path / "copy.mp4", (np.zeros((48, 64, 3), np.uint8) for _ in range(2)))
+    assert "is there already" in said(face_clip, "--out", copy)
+    assert "is the video itself" in said(face_clip, "--out", face_clip, "--overwrite")
+    assert "ends in .mp4" in said(face_clip, "--out", tmp_path / "a.avi")
+    assert "one of --blur and --pixelate" in said(face_clip, "--out", copy, "--blur", "--pixelate")
+    unknown = fervid(empty_clip, "--out", tmp_path / "b.mp4")
+    assert (unknown.exit_code, "analyse it first" in unknown.output) == (1, True)
+    done = fervid(face_clip, "--out", copy, "--blur", "--overwrite")
+    assert done.exit_code == 0, done.output
+    assert probe(copy).n_frames == 50

@@ -1,0 +1,179 @@
+"""Training: a killed run that is resumed ends where an unbroken one does, and what a run may not go on with."""
+
+import dataclasses
+import io
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from fer_models import load_classifier
+from fer_models.classification.data import DataError, read_data
+from fer_models.classification.history import (
+    RunError,
+    TrainingProgress,
+    history_in,
+    ran_out_of_patience,
+    read_checkpoint,
+    weights_in,
+)
+from fer_models.classification.recipes import Recipe, recipe_for
+from fer_models.classification.training import EmotionTrainer, ask, targets_of, train_network
+from fer_models.weights import read_card
+from flows.training_display import TrainingDisplay
+
+EPOCHS = 3
+RECIPE = {"architecture": "face_resnet", "epochs": EPOCHS, "labels": "both", "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def splits(few_faces):
+    return read_data(few_faces).splits
+
+
+@pytest.fixture(scope="module")
+def unbroken(splits, tmp_path_factory):
+    run = tmp_path_factory.mktemp("unbroken")
+    told = []
+    train_network(splits, run, recipe_for(**RECIPE), device="cpu", report=told.append)
+    assert [event.done_batches for event in told] == [1, 2, 3]  # 105 pictures are one batch
+    assert told[-1].total_batches == 3
+    assert told[-1].figures["public_accuracy"] > 0
+    return run
+
+
+def fervid_train(few_faces, models, *more):
+    options = [f"--{name}={value}" for name, value in RECIPE.items() if name != "architecture"]
+    command = [Path(sys.executable).with_name("fervid"), "train", RECIPE["architecture"], "--data", few_faces]
+    environment = {**os.environ, "XDG_DATA_HOME": str(models), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.Popen(
+        [*command, "--name", "tiny", "--device", "cpu", *options, *more],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_killed_training_goes_on_to_the_weights_of_an_unbroken_one(few_faces, unbroken, tmp_path):
+    folder = tmp_path / "fervid" / "models" / "tiny"
+    last = folder / "checkpoints" / "last.ckpt"
+    run = fervid_train(few_faces, tmp_path)
+    while not last.exists() and run.poll() is None:
+        time.sleep(0.01)
+    run.send_signal(signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL, run.stderr.read()
+    assert 1 <= len(history_in(read_checkpoint(last))["epochs"]) < EPOCHS
+    assert not (folder / "model.json").exists()
+
+    run = fervid_train(few_faces, tmp_path, "--resume")
+    out, err = run.communicate()
+    assert run.returncode == 0, err
+    assert "epoch 1/3" not in err
+    assert "epoch 3/3" in err
+    assert "Traceback" not in err
+    assert f"model saved: {folder}" in out
+    for name in ("last.ckpt", "best.ckpt"):
+        resumed, whole = (weights_in(read_checkpoint(home / "checkpoints" / name)) for home in (folder, unbroken))
+        assert all(torch.equal(resumed[key], whole[key]) for key in whole)
+
+    card = read_card(folder)
+    assert card.metrics["PublicTest"].keys() == card.metrics["PrivateTest"].keys()
+    assert card.data["images"] == 105
+    assert card.training_s > 0
+    assert card.settings["precision"] in ("fp32", "bf16")
+    assert {path.stem for path in folder.glob("*.png")} == {"curves", "confusion", "reliability", "f1", "faces"}
+    assert load_classifier(str(folder), "cpu").predict(np.zeros((1, 48, 48), np.uint8)).shape == (1, 7)
+    assert load_file(folder.with_name("tiny-labels") / "model.safetensors")["head.weight"].shape[0] == 7
+
+
+def test_a_run_is_not_overwritten_and_not_gone_on_with_otherwise(splits, unbroken):
+    recipe = recipe_for(**RECIPE)
+    with pytest.raises(RunError, match="--resume"):
+        train_network(splits, unbroken, recipe, device="cpu")
+    with pytest.raises(RunError, match="epochs was 3 and is now 4"):
+        train_network(splits, unbroken, dataclasses.replace(recipe, epochs=4), device="cpu", resume=True)
+    fewer = splits | {"Training": splits["Training"].take(torch.arange(100))}
+    with pytest.raises(RunError, match="data was"):
+        train_network(fewer, unbroken, recipe, device="cpu", resume=True)
+
+
+def test_patience_ends_a_run():
+    rising, falling = (
+        [{"public_accuracy": value} for value in values] for values in ((0.1, 0.2, 0.3), (0.3, 0.2, 0.1))
+    )
+    assert not ran_out_of_patience(rising, 2)
+    assert ran_out_of_patience(falling, 2)
+    assert not ran_out_of_patience(falling, 3)
+    assert not ran_out_of_patience(falling, 0)
+
+
+def test_what_reports_can_end_a_run(splits, tmp_path):
+    class Enough(Exception):
+        pass
+
+    def stop(event):
+        raise Enough
+
+    with pytest.raises(Enough):
+        train_network(splits, tmp_path, recipe_for(**RECIPE), device="cpu", report=stop)
+
+
+def test_targets_are_labels_votes_or_both(splits):
+    images = splits["Training"]
+    both = targets_of(images, "both")
+    assert both.shape == (105, 14)
+    torch.testing.assert_close(both.view(-1, 2, 7).sum(dim=2), torch.ones(105, 2))
+    with pytest.raises(DataError, match="no votes"):
+        targets_of(dataclasses.replace(images, votes=None), "votes")
+
+
+def test_a_teacher_is_asked_about_the_crops_themselves(splits):
+    teacher = load_classifier("default", "cpu")
+    pixels = splits["PublicTest"].pixels[:8]
+    crops = (pixels[:, None].float() / 255 - 0.5) / 0.25
+    np.testing.assert_allclose(ask(teacher, crops, 1.0), teacher.predict(pixels), atol=1e-6)
+    softer = ask(teacher, crops, 5.0)
+    assert (softer.max(dim=1).values < ask(teacher, crops, 1.0).max(dim=1).values).all()
+
+
+def test_with_a_teacher_alone_the_loss_is_that_of_its_probabilities(splits):
+    recipe = Recipe(architecture="face_resnet", augment="none", mixup=0.0, label_smoothing=0.0, input_size_px=48)
+    recipe = dataclasses.replace(recipe, small_share=0.0, teacher="default", teacher_share=1.0)
+    teacher = load_classifier("default", "cpu")
+    module = EmotionTrainer(recipe, 1, teacher=teacher).eval()
+    module.log = lambda *a, **k: None  # there is no trainer
+    pixels = splits["Training"].pixels[:16]
+    targets = targets_of(splits["Training"], "hard")[:16]
+    with torch.no_grad():
+        loss = module.training_step((pixels, targets), 0)
+        said = module.network((pixels[:, None].float() / 255 - 0.5) / 0.25).log_softmax(dim=1)
+    wanted = -(torch.from_numpy(teacher.predict(pixels)) * said).sum(dim=1).mean()
+    torch.testing.assert_close(loss, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_the_history_is_json(unbroken):
+    history = history_in(read_checkpoint(unbroken / "checkpoints" / "last.ckpt"))
+    assert len(json.loads(json.dumps(history))["epochs"]) == EPOCHS
+    assert history["settings"]["architecture"] == "face_resnet"
+
+
+def test_a_terminal_shows_how_far_a_training_is():
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with TrainingDisplay(console) as display:
+        display.show(TrainingProgress(5, 12, 1, 3, {"train_loss": 1.5, "public_accuracy": 0.4321}))
+        display.bars.refresh()
+    said = console.file.getvalue()
+    assert "epoch 2/3" in said
+    assert "accuracy 0.432" in said
+    assert not [handler for handler in logging.getLogger("fer_models").handlers if handler.stream is sys.stderr]
