@@ -25,7 +25,7 @@ class QualityConfig:
     max_cut_off: float = 0.25  # share of the crop outside the frame: without its lowest 20 % 54 % right, 30 % 43 %
     # No fall was seen, but of 3,222 pictures only 17 were turned further: nothing is known of such faces.
     max_yaw_deg: float = 50.0
-    min_brightness: float = 30.0  # mean grey level: 48 % right at 30, 32 % at 20
+    min_brightness: float = 30.0  # mean grey level: 48 % right at 30, 41 % at 25
     min_blur: float = 80.0  # variance of the Laplacian of a 48 px crop: 54 % right at 142, 39 % at 44
 
     def __post_init__(self) -> None:
