@@ -16,6 +16,7 @@ from analytics.precision import PROBABILITY_STEP, STEPS
 from analytics.quality import QualityConfig
 from analytics.smoothing import SmoothingConfig
 from analytics.store import Store
+from analytics.summary import UNSEEN_S
 from analytics.timeline import Timeline, TimelineConfig, build_timeline
 from fer_models.batches import FaceBatch
 from fer_models.labels import EMOTIONS
@@ -50,8 +51,8 @@ def videos(draw: st.DrawFn) -> pa.Table:
     half = rng.uniform(5, 60, people)[person, None] * rng.normal(1, 0.03, (m, 1))
     low, high = np.clip(center - half, 0, 470), np.clip(center + half, 10, 480) + 1
     landmarks_xy = center[:, None] + half[:, None] * (LANDMARKS + rng.normal(0, 0.1, (m, 5, 2)))
-    mood = rng.integers(0, 7, (people, 1 + n // 15))[person, frame // 15]
-    odds = rng.normal(0, 1, (m, 7)) + 3 * (mood[:, None] == np.arange(7))
+    mood = rng.integers(0, 7, (people, 1 + n // 8))[person, frame // 8]
+    odds = rng.normal(0, 1, (m, 7)) + 5 * (mood[:, None] == np.arange(7))
     probabilities = np.exp(odds) / np.exp(odds).sum(1, keepdims=True)
     probabilities[rng.random(m) < draw(st.sampled_from([0, 0.2]))] = np.nan
     grey = np.repeat(rng.integers(60, 200, 1 + n // 20), 20)[:n] if draw(st.booleans()) else np.full(n, 90)
@@ -160,11 +161,13 @@ def test_episodes_of_one_emotion_of_a_track_do_not_overlap(timeline):
 
 
 @law
-def test_transitions_are_the_changes_of_the_label(timeline):
+def test_transitions_are_the_changes_of_the_label_while_in_sight(timeline):
     changes = 0
     for _, track in tracked_faces(timeline).groupby("track_id"):
-        label = track.smooth_emotion.dropna().to_numpy()
-        changes += (label[1:] != label[:-1]).sum()
+        unseen_s = track.pts_s - (track.pts_s + track.duration_s).shift()
+        for _, stretch in track.groupby((unseen_s > UNSEEN_S).cumsum()):
+            label = stretch.smooth_emotion.dropna().to_numpy()
+            changes += (label[1:] != label[:-1]).sum()
     assert sum(timeline.transitions["count"].to_pylist()) == changes
 
 
@@ -207,7 +210,7 @@ def test_the_laws_are_tried_on_timelines_with_something_in_them():
             found[name] += len(timeline.tables()[name])
 
     count()
-    assert min(found.values()) >= 10, found
+    assert min(found.values()) >= 5, found
 
 
 @pytest.mark.parametrize("fps", [10, 25, 100])
