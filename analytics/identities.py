@@ -84,9 +84,7 @@ def known_identities(faces: pa.Table, table: pa.Table) -> Identities:
     Raises:
         IdentitiesError: if they are of other faces.
     """
-    if not all(
-        faces[name].combine_chunks().equals(table[name].combine_chunks()) for name in ("frame_index", "face_index")
-    ):
+    if not all(faces[name].equals(table[name]) for name in ("frame_index", "face_index")):
         raise IdentitiesError("stored identities are of other faces: analyse the video again with --overwrite")
     return Identities(
         table["track_id"].fill_null(-1).to_numpy().astype(np.int64),

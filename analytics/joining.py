@@ -25,28 +25,31 @@ class JoinConfig:
         ValueError: if a value is out of its range.
     """
 
-    # Boxes that overlap this much may have been exchanged. Less, and whole crowds are taken apart; more, and one of
-    # the two is often lost before.
+    # Boxes that overlap this much may have been exchanged (0.15 gave more switches; 0.25 and 0.3 are about as good).
     meet_iou: float = 0.2
-    # A face that stays in its track needs no more evidence than that the tracker was not wrong there, which it is in
-    # about one meeting of ten.
+    # That a face stays in its track: the tracker was wrong in about one meeting of ten.
     stay: float = 2.0
+    # That a face just lost goes on, if its look is known: without this, pieces of few faces are passed over. Out of
+    # sight for longer than `goes_on_s`, the look must speak against it by 2 nats at most: another person may come from
+    # where the first one went.
+    goes_on: float = 1.5
+    goes_on_s: float = 1.5
     # Place: a face is where its last 0.4 s lead to, within this many box sizes, and this many more per second.
     place_sigma: float = 0.15
     place_sigma_per_s: float = 0.8
     # Over how long that says anything: people turn round behind a pillar.
     place_reach_s: float = 3.0
-    speed_sigma: float = 2.0  # box sizes per second: a head's speed before and after a meeting
+    speed_sigma: float = 4.0  # box sizes per second: a head's speed before and after a meeting
     size_sigma: float = 0.15  # of the log of the size, and this much more per second
     size_sigma_per_s: float = 0.1
     # Looks this far apart speak neither for nor against one person; each step of `look_scale` nearer is one nat.
-    look_even: float = 22.0
+    look_even: float = 21.0
     look_scale: float = 2.5
     look_most: float = 4.0  # nats that a look gives beside place, at most: two people may look alike
-    min_evidence: float = 0.5  # to link two pieces of one shot
     # Where place says nothing (after a cut, or longer than `place_reach_s`), the look alone must give this much, and
-    # the more people it may have been, the more: the log of their number is added.
-    min_evidence_away: float = 3.0
+    # the more people it may have been, the more: the log of their number is added. Both pieces must have four clear
+    # faces or more.
+    min_evidence_away: float = 2.0
     max_away_s: float = 30.0  # nobody is looked for longer
     min_lead: float = 2.0  # less evidence than this against an exchange: `suspected_switch`
 
@@ -119,14 +122,22 @@ def _candidates(pieces: Pieces, config: JoinConfig) -> tuple[np.ndarray, np.ndar
     before, after = before[in_order], after[in_order]
     look = _look_distance(pieces.looks, before, after)
     gap_s = pieces.start_s[after] - pieces.end_s[before]
-    near = (gap_s <= config.place_reach_s) & (pieces.shot[before] == pieces.shot[after])
+    stays = pieces.follows[after] == before
+    near = stays | ((gap_s <= config.place_reach_s) & (pieces.shot[before] == pieces.shot[after]))
     evidence = np.where(np.isnan(look), 0, (config.look_even - look) / config.look_scale)
-    n_away = np.bincount(after[~near], minlength=len(pieces))[after]
-    evidence[near] = np.clip(evidence[near], -2 * config.look_most, config.look_most) - config.min_evidence
+    is_solid = ~np.isnan(pieces.looks[:, -1, 0])
+    away = ~near & is_solid[before] & is_solid[after]
+    n_away = np.bincount(after[away], minlength=len(pieces))
+    # A few faces, seen between two meetings, may be half hidden: their look speaks less against a link.
+    least = -config.look_most * (1 + (is_solid[before] & is_solid[after]))
+    evidence[near] = np.clip(evidence[near], least[near], config.look_most)
     evidence[near] += _evidence_of_place(pieces, before[near], after[near], config)
-    evidence[near] += config.stay * (pieces.follows[after[near]] == before[near])
-    evidence[~near] -= config.min_evidence_away + np.log(n_away[~near])
-    possible = near | (evidence > 0)
+    most = np.where(gap_s <= config.goes_on_s, np.inf, config.look_even + 2 * config.look_scale)
+    goes_on = near & (look < most)  # never if the look is not known
+    evidence[goes_on] += config.goes_on
+    evidence[stays] += config.stay
+    evidence[away] -= config.min_evidence_away + np.log(n_away[after[away]])
+    possible = near | (away & (evidence > 0))
     return before[possible], after[possible], evidence[possible]
 
 
@@ -145,11 +156,12 @@ def _evidence_of_place(pieces: Pieces, before: np.ndarray, after: np.ndarray, co
     # Against a face anywhere in a picture of 8 by 8 faces.
     place = np.log(64 / (2 * np.pi * sigma**2)) - (distance / sigma) ** 2 / 2
     size_sigma = config.size_sigma + config.size_sigma_per_s * gap_s
-    return (
+    evidence: np.ndarray = (
         np.maximum(place, -10 * fades)
         - np.minimum((speed / config.speed_sigma) ** 2 / 2, 3) * fades
         - np.minimum((size / size_sigma) ** 2 / 2, 6)
     )
+    return evidence
 
 
 def _look_distance(looks: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:

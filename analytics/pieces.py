@@ -87,14 +87,9 @@ def find_meetings(
         for side in (left, left + offset):
             is_covered[row[side[is_seen[side]]]] = True
         found.append(np.stack([who[left], who[left + offset], place[left], overlap]))
-    a, b, place, overlap = np.concatenate(found, axis=1)
-    order = np.lexsort((place, b, a))
-    a, b, place, overlap = (
-        a[order].astype(np.int64),
-        b[order].astype(np.int64),
-        place[order].astype(int),
-        overlap[order],
-    )
+    pairs = np.concatenate(found, axis=1)
+    pairs = pairs[:, np.lexsort(pairs[2::-1])]
+    (a, b, place), overlap = pairs[:3].astype(np.int64), pairs[3]
     begins = np.ones(len(a), bool)
     begins[1:] = (np.diff(a) != 0) | (np.diff(b) != 0) | (np.diff(frame_s[place]) > ONE_MEETING_S)
     meeting = np.cumsum(begins) - 1
@@ -141,7 +136,7 @@ def cut_into_pieces(
     signature: np.ndarray | None,
 ) -> Pieces:
     """Take tracks apart in the middle of each meeting. Rows are faces, as in `find_meetings`."""
-    span = int(frame[-1] if len(frame) == 1 else frame.max()) + 2
+    span = int(frame.max()) + 2
     cuts = np.unique(np.concatenate([meetings.a, meetings.b]) * span + np.tile(meetings.frame, 2))
     n_cuts = np.searchsorted(cuts, tracklet * span + frame, side="right")
     begins = np.ones(len(frame), bool)
@@ -156,8 +151,9 @@ def cut_into_pieces(
     follows[number[goes_on + 1]] = number[goes_on]
     first, last = first[order], last[order]
     center, size_px = box_center(boxes_xyxy), np.sqrt(np.maximum(box_area(boxes_xyxy), 1))
-    sides = [(_side(f, n, pts_s, center, size_px), _side(n, f, pts_s, center, size_px)) for f, n in zip(first, last)]
-    start, end = (np.array([side[k] for side in sides]).reshape(-1, 5) for k in (0, 1))
+    ends = list(zip(first.tolist(), last.tolist(), strict=True))
+    start = np.array([_side(low, high, pts_s, center, size_px) for low, high in ends])
+    end = np.array([_side(high, low, pts_s, center, size_px) for low, high in ends])
     return Pieces(
         piece_of_row=piece_of_row,
         first=first,

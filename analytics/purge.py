@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analytics.catalog import REMEMBERED
 from analytics.store import StoreError, check_results
 from analytics.videos import choose_videos
 
@@ -78,6 +79,7 @@ def purge(results: Path, video_ids: Sequence[str]) -> None:
         # What is left of videos goes last: as long as it is there, the next purge knows what is unfinished.
         for folder in sorted(doomed.iterdir(), key=lambda folder: folder.name.startswith("videos.")):
             shutil.rmtree(folder)
+        (results / REMEMBERED).unlink(missing_ok=True)  # last: a reader may have written it anew meanwhile
         doomed.rmdir()
     except OSError as error:
         raise StoreError(

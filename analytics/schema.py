@@ -132,6 +132,7 @@ FACES = pa.schema(
     [
         *_IDS,
         *_FRAME,
+        _field("duration_s", pa.float64(), "s", "duration_s of the frame: the weight of the face in shares of time"),
         _field("face_index", pa.int16(), "", _FACE_INDEX, nullable=False),
         _field("track_id", pa.int32(), "", "track the face belongs to; NULL: seen too briefly to be one"),
         *_BOX_AND_LANDMARKS,

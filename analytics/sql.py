@@ -2,79 +2,156 @@
 
 import contextlib
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from analytics.schema import TIMELINE_TABLES, VIDEOS
-from analytics.store import StoreError, check_results, has_tables, table_path
+from analytics.catalog import dataset, read_videos, video_files
+from analytics.schema import OBSERVATIONS, TABLES, TIMELINE_TABLES
+from analytics.store import check_results, has_tables
 
 MAX_RESULT_BYTES = 256 * 1024**2
 # DuckDB sees the files only through the Arrow datasets we hand it, so it needs no file of its own. (Its own Parquet
-# reader would need the results folder opened to SQL, which then allows COPY … TO there, and reads [ and * in the
-# folder's name as patterns.)
+# reader takes a third of the time of a scan over all of a large library, but needs `allowed_paths`, with which
+# `COPY … TO` overwrites the results, and cannot read files that lack a column.)
 _LOCKED = (
     "SET python_enable_replacements = false",  # SQL must not see the variables of the Python around it
     "SET enable_external_access = false",  # no files, no network, no extensions
     "SET lock_configuration = true",
 )
+_OBSERVATION_IDS = [TABLES["videos"].field(name) for name in ("video_id", "observation_id")]
+VIEWS = {**TABLES, "observations": pa.schema([*_OBSERVATION_IDS, *OBSERVATIONS], metadata=OBSERVATIONS.metadata)}
 
 
 class QueryError(Exception):
-    """The SQL is not one SELECT, is wrong, took too long, or gives too much."""
+    """The question is not one SELECT, is wrong, took too long, gives too much, or names a video that is not there."""
 
 
-def connect(results: str | Path, *, memory_limit: str = "2GB") -> duckdb.DuckDBPyConnection:
+def connect(
+    results: str | Path, *, video: str | None = None, all_analyses: bool = False, memory_limit: str = "2GB"
+) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection to the results as they are now, which cannot change them nor reach other files.
 
     Views: `videos` has a row per file, the latest word on it; `frames`, `faces`, `tracks`, `episodes` and
-    `transitions` have the rows of the newest finished analysis of each video.
+    `transitions` have the rows of the newest finished analysis of each video, `observations` what that was made from.
 
     Args:
         results: the results folder.
+        video: show only this one: its path, the name of its file, or its video_id.
+        all_analyses: show every finished analysis and every failure, not only the newest; join by analysis_id.
         memory_limit: what DuckDB may use, as in `500MB`.
 
     Raises:
         StoreError: if `results` is not a results folder of this version.
+        QueryError: if there is no such video, or more than one of that name, or `memory_limit` is not a size.
     """
     root = Path(results).absolute()  # files are opened when asked for, perhaps from another working directory
     check_results(root)
-    videos, newest = _latest(_read_videos(root), root)
-    connection = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": ""})
-    connection.register("videos", pa.Table.from_pylist(videos, schema=VIDEOS))
+    rows = read_videos(root)
+    rows = rows.filter(pa.array(_shown(rows, root), pa.bool_()))
+    videos, analyses = _all(rows) if all_analyses else _latest(rows)
+    if video is not None:
+        videos = _only(videos, video)
+        analyses = analyses.filter(pc.is_in(analyses["video_id"], videos["video_id"].combine_chunks()))
+    connection = _open(memory_limit)
+    connection.register("videos", videos)
+    ids = sorted(zip(analyses["video_id"].to_pylist(), analyses["analysis_id"].to_pylist(), strict=True))
     for name, schema in TIMELINE_TABLES.items():
-        files = [str(table_path(root, name, video_id, analysis_id)) for video_id, analysis_id in newest]
-        connection.register(name, _dataset(root / name, files, schema))
+        connection.register(name, video_files(root, name, ids, schema))
+    connection.register("observations", _observations(root, analyses))
     for statement in _LOCKED:
         connection.execute(statement)
     return connection
 
 
-def query(results: str | Path, sql: str, *, timeout_s: float = 30.0, memory_limit: str = "2GB") -> pa.Table:
+def query(
+    results: str | Path,
+    sql: str,
+    *,
+    video: str | None = None,
+    all_analyses: bool = False,
+    timeout_s: float = 30.0,
+    memory_limit: str = "2GB",
+) -> pa.Table:
     """The answer to one SELECT over the views of `connect`; for SQL that others wrote.
 
     Raises:
         QueryError: if `sql` is anything but one SELECT, is wrong, takes longer than `timeout_s`, needs more memory than
-            `memory_limit` or gives more than 256 MiB.
+            `memory_limit` or gives more than 256 MiB; also as `connect` does.
         StoreError: if `results` is not a results folder of this version.
     """
-    with contextlib.closing(connect(results, memory_limit=memory_limit)) as connection:
-        timer = threading.Timer(timeout_s, connection.interrupt)
-        timer.start()
-        try:
-            statements = connection.extract_statements(sql)
-            if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
-                raise QueryError("only one SELECT at a time can be run here")
-            return _named_apart(_bounded(connection.sql(statements[0]).to_arrow_reader()))
-        except duckdb.InterruptException as error:
-            raise QueryError(f"stopped after {timeout_s:g} s: ask for less, or for a shorter span of time") from error
-        except (duckdb.Error, pa.ArrowException) as error:
-            raise QueryError(str(error)) from error
-        finally:
-            timer.cancel()
+    opened = connect(results, video=video, all_analyses=all_analyses, memory_limit=memory_limit)
+    with contextlib.closing(opened) as connection, limited(connection, timeout_s):
+        statements = connection.extract_statements(sql)
+        if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
+            raise QueryError("only one SELECT at a time can be run here")
+        return _named_apart(_bounded(connection.sql(statements[0]).to_arrow_reader()))
+
+
+@contextlib.contextmanager
+def limited(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator[None]:
+    """Stop what runs on the connection after `timeout_s`, and say in a line what DuckDB says in many.
+
+    Raises:
+        QueryError: if SQL is wrong, takes too long or needs more memory than the connection may have.
+    """
+    done = threading.Event()
+
+    def interrupt() -> None:
+        # Again and again: DuckDB forgets an interrupt that comes before the question has begun to run.
+        if not done.wait(timeout_s):
+            while not done.wait(0.05):
+                connection.interrupt()
+
+    watch = threading.Thread(target=interrupt, daemon=True)
+    watch.start()
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        reason = f"stopped after {timeout_s:g} s: ask for less, such as one video, or allow more time"
+        raise QueryError(reason) from error
+    except duckdb.OutOfMemoryException as error:
+        reason = "needs more memory than it may have: ask for less, such as one video, or allow more"
+        raise QueryError(reason) from error
+    except (duckdb.Error, pa.ArrowException) as error:
+        raise QueryError(str(error)) from error
+    finally:
+        done.set()
+        watch.join()
+
+
+def describe(table: str | None = None) -> pa.Table:
+    """The columns of the views, or of one: table, column, type, unit, meaning.
+
+    Raises:
+        QueryError: if there is no such table.
+    """
+    if table is not None and table not in VIEWS:
+        raise QueryError(f"no table {table!r}: there are {', '.join(VIEWS)}")
+    columns = [
+        {
+            "table": name,
+            "column": field.name,
+            "type": str(field.type).replace("<element: ", "<"),
+            "unit": field.metadata[b"unit"].decode(),
+            "meaning": field.metadata[b"description"].decode(),
+        }
+        for name, schema in VIEWS.items()
+        for field in schema
+        if table in (None, name)
+    ]
+    return pa.Table.from_pylist(columns)
+
+
+def _open(memory_limit: str) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": ""})
+    except duckdb.Error as error:
+        raise QueryError(f"a memory limit is a size such as 500MB or 2GB, got {memory_limit!r}") from error
 
 
 def _bounded(batches: pa.RecordBatchReader) -> pa.Table:
@@ -99,39 +176,59 @@ def _named_apart(rows: pa.Table) -> pa.Table:
     return rows.rename_columns(names)
 
 
-def _read_videos(root: Path) -> list[dict[str, Any]]:
-    """Every row of table videos, the oldest first."""
-    files = [str(path) for path in (root / "videos").glob("*/[!.]*.parquet")]
-    try:
-        rows = _dataset(root / "videos", files, VIDEOS).to_table().to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{root}: a row of videos is damaged; delete that file and run again: {error}") from error
-    return sorted(rows, key=lambda row: (row["finished_at"], row["analysis_id"]))
+def _shown(rows: pa.Table, root: Path) -> list[bool]:
+    """Which rows of table videos are to be believed: those of a finished analysis only while its tables are there."""
+    columns = (rows[name].to_pylist() for name in ("video_id", "analysis_id", "status"))
+    return [status != "done" or has_tables(root, *ids) for *ids, status in zip(*columns, strict=True)]
 
 
-def _latest(rows: list[dict[str, Any]], root: Path) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
-    """The rows that view videos shows, and video_id and analysis_id of each video's newest finished analysis.
+def _all(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """All rows, and those of finished analyses."""
+    return rows, rows.filter(pc.equal(rows["status"], "done"))
+
+
+def _latest(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The rows that view videos shows, and those of each video's newest finished analysis.
 
     The row of a finished analysis stays, as the other views show its rows; a later failure is told in its `error`.
     Otherwise a failure is shown only while nothing newer is known of the same path, so that it goes when the broken
     file is replaced.
     """
-    rows = [row for row in rows if row["status"] != "done" or has_tables(root, row["video_id"], row["analysis_id"])]
-    latest = {row["video_id"]: row for row in rows}
-    newest_done = {row["video_id"]: row for row in rows if row["status"] == "done"}
-    of_path = {row["path"]: row for row in rows}
+    rows = rows.sort_by([("finished_at", "ascending"), ("analysis_id", "ascending")])
+    video_id, path, status, error = (rows[name].to_pylist() for name in ("video_id", "path", "status", "error"))
+    latest = {video: i for i, video in enumerate(video_id)}
+    newest_done = {video: i for i, video in enumerate(video_id) if status[i] == "done"}
+    of_path = {file: i for i, file in enumerate(path)}
     shown = []
-    for video_id, row in latest.items():
-        if row["status"] == "done":
-            shown.append(row)
-        elif video_id in newest_done:
-            shown.append(newest_done[video_id] | {"error": f"a later run failed: {row['error']}"})
-        elif of_path[row["path"]] is row:
-            shown.append(row)
-    return shown, sorted((video_id, row["analysis_id"]) for video_id, row in newest_done.items())
+    for video, i in latest.items():
+        if video in newest_done:
+            if status[i] != "done":
+                error[newest_done[video]] = f"a later run failed: {error[i]}"
+            shown.append(newest_done[video])
+        elif of_path[path[i]] == i:
+            shown.append(i)
+    place = rows.schema.get_field_index("error")
+    told = rows.set_column(place, rows.schema.field(place), pa.array(error, pa.string()))
+    return told.take(pa.array(shown, pa.int64())), rows.take(pa.array(sorted(newest_done.values()), pa.int64()))
 
 
-def _dataset(folder: Path, files: list[str], schema: pa.Schema) -> ds.Dataset:
-    """A table of the results as Arrow reads it: only these files, `video_id` from their folders' names."""
-    partitioning = ds.partitioning(pa.schema([schema.field("video_id")]), flavor="hive")
-    return ds.dataset(files, schema=schema, format="parquet", partitioning=partitioning, partition_base_dir=str(folder))
+def _only(videos: pa.Table, video: str) -> pa.Table:
+    """The rows of the video of this path, file name or id."""
+    columns = zip(videos["video_id"].to_pylist(), videos["path"].to_pylist(), strict=True)
+    found = [(video_id, path) for video_id, path in columns if video in (video_id, path, Path(path).name)]
+    if not found:
+        raise QueryError(f"no video {video!r}: give its path, file name or video_id as in table videos")
+    if len(paths := sorted({path for _, path in found})) > 1:
+        raise QueryError(f"{len(paths)} videos are called {video!r}: give the path of one, such as {paths[0]}")
+    return videos.filter(pc.is_in(videos["video_id"], pa.array([video_id for video_id, _ in found])))
+
+
+def _observations(root: Path, analyses: pa.Table) -> ds.Dataset:
+    """What pass 1 saw for these analyses, segment by segment."""
+    files = []
+    ids = zip(*(analyses[field.name].to_pylist() for field in _OBSERVATION_IDS), strict=True)
+    for video_id, observation_id in sorted({pair for pair in ids if pair[1]}):
+        folder = root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
+        known = {"video_id": video_id, "observation_id": observation_id}
+        files += [(str(path), known) for path in sorted(folder.glob("segment-*.parquet"))]
+    return dataset(files, VIEWS["observations"])

@@ -108,7 +108,7 @@ def build_timeline(observations: pa.Table, config: TimelineConfig, identities: p
     tracked = _follow(faces, frame_of_face, reason < 0, shown, known, config)
     made = {
         "frames": _frames_table(frames, np.bincount(frame_of_face, minlength=len(shown)), shown, is_cut),
-        "faces": _add_columns(faces, reason, tracked),
+        "faces": _add_columns(faces, (shown.end_s - shown.start_s)[frame_of_face], reason, tracked),
         "tracks": tracks_table(tracked),
         "episodes": episodes_table(tracked, config.episodes),
         "transitions": transitions_table(tracked),
@@ -208,13 +208,14 @@ def _follow(
     )
 
 
-def _add_columns(faces: pa.Table, reason: np.ndarray, tracked: TrackedFaces) -> pa.Table:
+def _add_columns(faces: pa.Table, duration_s: np.ndarray, reason: np.ndarray, tracked: TrackedFaces) -> pa.Table:
     """The table faces: what was observed of each face and what pass 2 says of it."""
     probabilities = floats(faces, *PROBABILITIES)
     track, label = np.full(len(faces), -1), np.full(len(faces), -1)
     smoothed = np.full(probabilities.shape, np.nan)
     track[tracked.row], label[tracked.row], smoothed[tracked.row] = tracked.track, tracked.label, tracked.smoothed
     columns = {
+        "duration_s": column(duration_s, pa.float64()),
         "track_id": pa.array(track, pa.int32(), mask=track < 0),
         "emotion": named(top_emotion(probabilities), EMOTIONS),
         "p_max": column(probabilities.max(1), pa.float32()),

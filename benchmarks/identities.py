@@ -1,16 +1,17 @@
 """Whose face is whose: our tracks against those of two other trackers, on scenes where it is known.
 
-    uv venv peers && uv pip install --python peers/bin/python trackers trackeval     # these bring an OpenCV of their own
+    uv venv peers && uv pip install --python peers/bin/python trackers trackeval   # they bring an OpenCV of their own
     .venv/bin/python benchmarks/identities.py ../shared/data/faces/train.parquet --peers peers/bin/python --work FOLDER
 
 Scenes (see identity_scenes.py) are composed from the photographs of the parquet file (as for `fervid train-detector`).
-In three of four, what a detector would find is made up with ordinary faults (boxes 4 % off, misses, false hits); in
-the fourth it is what our compact detector finds in the pictures (it has learnt from these photographs: this measures
+In most, what a detector would find is made up with ordinary faults (boxes 4 % off, misses, false hits); in every
+fourth it is what our compact detector finds in the pictures (it has learnt from these photographs: this measures
 tracks, not detections). Signatures are those of the real crops. All trackers get the same detections and times, their
 thresholds those of the detector, and a second of patience, as ours. FOLDER keeps the scenes for the next run.
 
 trackeval scores with a face counted as found where boxes overlap by half. A person keeps one true identity over the
-whole scene, also behind a pillar, outside the picture and across cuts.
+whole scene, also behind a pillar, outside the picture and across cuts. `perfect` has the true person of each detection:
+what is missing there, no tracker can have.
 """
 
 import argparse
@@ -81,7 +82,12 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--peers", type=Path, required=True, help="Python with trackers and trackeval")
     parser.add_argument("--work", type=Path, required=True, help="folder for the scenes")
-    parser.add_argument("--scenes", type=int, default=8, help="scenes of each kind")
+    parser.add_argument(
+        "--scenes",
+        type=int,
+        default=5,
+        help="scenes of each kind, at 5, 10, 15, 25, 30, 5, … fps",
+    )
     given = parser.parse_args()
     paths = write_scenes(given.photos, given.work, given.scenes)
     for path in paths:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import supervision as sv
 import trackeval
+from scipy.optimize import linear_sum_assignment
 from trackers import ByteTrackTracker, OCSORTTracker
 
 
@@ -37,6 +38,18 @@ def peer_tracks(scene, kind):
         )
         if len(found):
             tracks[found.data["row"]] = found.tracker_id
+    return tracks
+
+
+def true_tracks(scene):
+    """The true person of each detection, -1 for false hits."""
+    tracks = np.full(len(scene["frame"]), -1)
+    for i in range(len(scene["pts_s"])):
+        rows, truth = np.flatnonzero(scene["frame"] == i), np.flatnonzero(scene["true_frame"] == i)
+        overlap = iou(scene["true_boxes_xyxy"][truth], scene["boxes_xyxy"][rows].astype(float))
+        person, face = linear_sum_assignment(overlap, maximize=True)
+        found = overlap[person, face] >= 0.5
+        tracks[rows[face[found]]] = scene["true_person"][truth[person[found]]]
     return tracks
 
 
@@ -86,6 +99,7 @@ def main(paths):
         scene = dict(np.load(path))
         tracks = dict(np.load(path.with_suffix(".tracks.npz")))
         tracks["ByteTrack"] = peer_tracks(scene, ByteTrackTracker)
+        tracks["perfect"] = true_tracks(scene)
         tracks["OC-SORT"] = peer_tracks(scene, OCSORTTracker)
         for name, values in tracks.items():
             found.setdefault(name, []).append((kind, path.stem, score(scene, values, metrics)))

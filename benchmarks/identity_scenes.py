@@ -171,7 +171,7 @@ def _plan(kind: str, pts_s: np.ndarray, n_people: int, rng: np.random.Generator)
         center = np.column_stack([x, y if kind not in ("crowd", "cuts") else y + rng.uniform(-50, 60)])
         if kind == "cuts":
             # Everyone has a place in one of the two shots; the first person is in both.
-            other = center + [rng.uniform(-250, 250), rng.uniform(-30, 30)]
+            other = center + np.array([rng.uniform(-250, 250), rng.uniform(-30, 30)])
             center = np.where((place == k % 2)[:, None], center, other if k == 0 else np.nan)
         walks.append(Walk(person, center, size, rng.uniform(0, 6)))
     return sorted(walks, key=lambda walk: walk.size_px), place

@@ -90,7 +90,7 @@ class _SegmentInProgress:
         """Everything seen, as one."""
         faces = [FaceBatch.empty(), *self.faces]
         fields = (f.name for f in dataclasses.fields(FaceBatch))
-        measures = np.concatenate([np.empty((0, 3), np.float32), *self.measures])
+        blur, brightness, cut_off = np.concatenate([np.empty((0, 3), np.float32), *self.measures]).T
         return Observation(
             self.frame_index,
             pts_s,
@@ -98,7 +98,9 @@ class _SegmentInProgress:
             self.look,
             FaceBatch(*(np.concatenate([getattr(batch, name) for batch in faces]) for name in fields)),
             np.concatenate([np.empty((0, len(EMOTIONS)), np.float32), *self.probabilities]),
-            *measures.T,
+            blur,
+            brightness,
+            cut_off,
             np.concatenate([np.empty((0, SIGNATURE_BYTES), np.uint8), *self.signatures]),
         )
 

@@ -8,7 +8,7 @@ from fer_models.drawing import BLACK, GREY, WHITE, colour_of, label_bitmap, past
 from fer_models.labels import EMOTION_COLOURS, EMOTIONS
 
 WINDOW_S = 10.0  # as much of the video as the strip shows, the present in its middle
-MAX_LANES = 4  # more people at a time would leave no room for the picture
+MAX_LANES = 6  # more people at a time would leave no room for the picture: then those seen for longest are shown
 PALETTE = np.array([colour_of(EMOTION_COLOURS[name]) for name in EMOTIONS], np.uint8)
 
 
@@ -27,19 +27,21 @@ class Spans:
 
 
 class Ribbon:
-    """The strip for a video of this size: `height_px` high, even, the same for every frame."""
+    """The strip for a video of this size: `height_px` high, together with a frame an even number."""
 
     def __init__(self, spans: Spans, width_px: int, frame_height_px: int) -> None:
         self.width_px = width_px
-        self.text_px = text_size_px(frame_height_px)
+        self.text_px = max(11, round(0.7 * text_size_px(frame_height_px)))
         lane = assign_lanes(spans)
-        self.lanes = [spans.select(np.flatnonzero(lane == i)) for i in range(min(lane.max(initial=0) + 1, MAX_LANES))]
+        time_s = np.bincount(lane, spans.end_s - spans.start_s, minlength=1)
+        longest = np.sort(np.argsort(-time_s, kind="stable")[:MAX_LANES])
+        self.lanes = [spans.select(np.flatnonzero(lane == i)) for i in longest]
         self.lanes = [lane.select(np.argsort(lane.start_s, kind="stable")) for lane in self.lanes]
         self.lane_px = round(1.35 * self.text_px)
         self.gap_px = max(2, self.text_px // 6)
         self.gutter_px = label_bitmap("P000", BLACK, self.text_px).shape[1]
         height_px = (len(self.lanes) + 1) * (self.lane_px + self.gap_px) + self.gap_px
-        self.height_px = height_px + height_px % 2
+        self.height_px = height_px + (frame_height_px + height_px) % 2
         self.ground = self._ground()
 
     def draw(self, strip: np.ndarray, time_s: float) -> None:

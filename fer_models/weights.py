@@ -6,11 +6,12 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PACKAGED_DIR = Path(__file__).parent / "weights"
 CARD_NAME = "model.json"
@@ -111,12 +112,14 @@ def read_card(folder: Path) -> ModelCard:
         raise WeightsError(f"{path}: not a readable model card: {error}") from error
 
 
-def load_model_folder(folder: Path) -> tuple[dict[str, Tensor], ModelCard]:
+def load_model_folder(folder: Path) -> tuple[dict[str, "Tensor"], ModelCard]:
     """The weights (on the CPU) and the card of a model.
 
     Raises:
         WeightsError: if a file is missing or damaged, or the weights are not those the card speaks of.
     """
+    from safetensors.torch import load_file  # loads torch, which those who only read cards do without
+
     card = read_card(folder)
     path = folder / WEIGHTS_NAME
     try:
@@ -143,8 +146,10 @@ def check_models() -> dict[str, ModelCard | WeightsError]:
     return checked
 
 
-def save_model_folder(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> ModelCard:
+def save_model_folder(folder: Path, weights: dict[str, "Tensor"], card: ModelCard) -> ModelCard:
     """Write weights and card into `folder`; gives back the card with the hash of the weights filled in."""
+    from safetensors.torch import save_file
+
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{WEIGHTS_NAME}.{os.getpid()}.part"
     try:

@@ -4,12 +4,14 @@ import typer
 
 from flows.commands.analyze import analyze
 from flows.commands.compare import compare, evaluate
+from flows.commands.dashboard import dashboard
 from flows.commands.export import export
 from flows.commands.machine import demo, doctor
 from flows.commands.models import models_app
 from flows.commands.purge import purge
 from flows.commands.render import render
-from flows.commands.results import dashboard, query
+from flows.commands.report import report
+from flows.commands.results import query, summary
 from flows.commands.timeline import timeline
 from flows.commands.train import train, train_detector
 
@@ -25,8 +27,10 @@ for command in (
     analyze,
     timeline,
     query,
+    summary,
     export,
     render,
+    report,
     purge,
     dashboard,
     doctor,

@@ -2,6 +2,8 @@
 
 from analytics.events import EventsError
 from analytics.exports import ExportError
+from analytics.groups import GroupError
+from analytics.identities import IdentitiesError
 from analytics.sql import QueryError
 from analytics.store import StoreError
 from analytics.videos import UnknownVideoError
@@ -23,6 +25,8 @@ EXPECTED = (
     EventsError,
     ExportError,
     FaceDataError,
+    GroupError,
+    IdentitiesError,
     InputError,
     PrefectServerError,
     QueryError,

@@ -120,13 +120,14 @@ _BOX = ("x1_px", "y1_px", "x2_px", "y2_px")
 def _pictures(
     info: VideoInfo, scene: _Scene, hiding: Hiding | None, on_frame: Callable[[int, int], None]
 ) -> Iterator[tuple[np.ndarray, float]]:
-    """Each frame that decodes, drawn on, the strip below it."""
+    """Each frame that decodes, drawn on, the strip below it; always the same array, filled anew."""
     text_px = text_size_px(info.height_px)
     line_px = max(1, round(info.height_px / 240))
+    # One for all frames: many large arrays that come and go leave holes in memory that are never given back.
+    canvas = np.empty((info.height_px + scene.ribbon.height_px, scene.ribbon.width_px, 3), np.uint8)
+    frame = canvas[: info.height_px, : info.width_px]
     for batch in read_frames_at(info, np.arange(info.n_frames), batch_size=BATCH_FRAMES):
         for pixels, index, pts_s in zip(batch.pixels, batch.frame_index.tolist(), batch.pts_s.tolist(), strict=True):
-            canvas = np.empty((info.height_px + scene.ribbon.height_px, scene.ribbon.width_px, 3), np.uint8)
-            frame = canvas[: info.height_px, : info.width_px]
             frame[:] = pixels
             canvas[: info.height_px, info.width_px :] = pixels[:, -1:]
             if hiding:

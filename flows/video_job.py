@@ -19,17 +19,9 @@ import pyarrow.compute as pc
 import torch
 
 from analytics.observations import observations_table
-from analytics.store import (
-    Store,
-    StoreError,
-    analysis_id,
-    file_sha256,
-    identities_id,
-    observation_id,
-    unread_video_id,
-    video_id,
-)
-from analytics.timeline import Timeline, TimelineConfig, build_timeline
+from analytics.store import Store, StoreError, analysis_id, file_sha256, observation_id, unread_video_id, video_id
+from analytics.stored_timeline import build_stored_timeline
+from analytics.timeline import TimelineConfig
 from analytics.videos import path_text
 from fer_models.classification.classifier import EmotionClassifier, load_classifier
 from fer_models.detection import FaceDetector, load_detector
@@ -166,7 +158,10 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
             return unchanged(path, store, row)
         segments = plan_segments(info, settings)
         n_observed = observe_missing(info, segments, store, row, settings, models, progress, times)
-        timeline = build_and_forget(store, row, len(segments), settings, timeline_config(settings, models))
+        observed, config = (row["video_id"], row["observation_id"]), timeline_config(settings, models)
+        timeline = build_stored_timeline(store, *observed, len(segments), config, anew=settings.overwrite)
+        if not settings.keep_signatures:
+            store.drop_signatures(*observed)
     except (Stopped, StoreError, WeightsError, DeviceError):
         raise
     except Exception as error:
@@ -293,26 +288,6 @@ def observe_missing(
         for index, seen in zip(missing, observations, strict=True):
             store.write_segment(ids["video_id"], ids["observation_id"], index, observations_table(**vars(seen)))
     return n_missing
-
-
-def build_and_forget(
-    store: Store, ids: Mapping[str, str], n_segments: int, settings: AnalyzeSettings, config: TimelineConfig
-) -> Timeline:
-    """Build the timeline, keep whose face is whose, and drop the signatures unless they were asked for.
-
-    Whoever builds it again later, with other settings of smoothing, say, finds the same people without signatures.
-    """
-    observed = ids["video_id"], ids["observation_id"]
-    identities = identities_id(ids["observation_id"], config.identity_settings())
-    known = None if settings.overwrite else store.read_identities(*observed, identities)
-    timeline = build_timeline(store.read_observations(*observed, n_segments), config, known)
-    if known is None:
-        store.write_identities(*observed, identities, timeline.identities)
-    if timeline.joined_by_look is False:
-        log.info("%s: signatures were dropped before: tracks joined by place and size alone", ids["path"])
-    if not settings.keep_signatures:
-        store.drop_signatures(*observed)
-    return timeline
 
 
 def unchanged(path: Path, store: Store, ids: Mapping[str, str]) -> VideoOutcome:

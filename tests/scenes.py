@@ -24,12 +24,19 @@ class Face:
     brightness: float = 120.0
     cut_off: float = 0.0
     nose_shift: float = 0.0  # in distances between the eyes
+    look: int | None = None  # grey level of all cells of its signature; None: no face has one
 
 
 def feeling(emotion: str, probability: float = 1.0) -> tuple[float, ...]:
     """`probability` for one emotion, the rest for neutral (or, for neutral, sad)."""
     rest = "sad" if emotion == "neutral" else "neutral"
     return tuple({emotion: probability, rest: 1 - probability}.get(name, 0.0) for name in EMOTIONS)
+
+
+def signatures(looks: Sequence[int | None]) -> np.ndarray:
+    """Signatures that differ in colour alone: looks less than 10 apart are alike, 100 apart are not."""
+    red = np.array(looks, np.uint8).reshape(-1, 1)
+    return np.stack([red, 255 - red, np.full_like(red, 120)], axis=2).repeat(20, axis=1).reshape(-1, 60)
 
 
 def observe(
@@ -61,4 +68,5 @@ def observe(
         blur=np.array([face.blur for face in faces]),
         brightness=np.array([face.brightness for face in faces]),
         cut_off=np.array([face.cut_off for face in faces]),
+        signature=None if any(face.look is None for face in faces) else signatures([face.look for face in faces]),
     )

@@ -122,6 +122,20 @@ def test_going_back_to_earlier_settings_shows_their_rows_again(face_clip, tmp_pa
         assert rows(tmp_path / "out", "SELECT count(*) FROM frames") == [(n_frames,)]
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_signatures_go_once_tracks_are_joined_unless_they_shall_stay(face_clip, tmp_path, keep):
+    done = analyze(face_clip, tmp_path, keep_signatures=keep)
+    kept = [pq.read_table(p, partitioning=None)["signature"] for p in tmp_path.glob("observations/*/*/segment*")]
+    assert all(column.null_count == (0 if keep else len(column)) for column in kept) and kept
+    faces = "SELECT track_id, joined_by_look FROM faces JOIN videos USING (video_id) ORDER BY pts_s"
+    before = rows(tmp_path, faces)
+    # Pass 2 again, without the video being looked at: the same people.
+    (tmp_path / f"videos/video_id={done.video_id}/{done.analysis_id}.parquet").unlink()
+    assert analyze(face_clip, tmp_path).n_observed == 0
+    assert rows(tmp_path, faces) == before
+    assert set(before) == {(0, True)}
+
+
 def test_a_file_that_moved_is_known_by_its_new_path(face_clip, tmp_path):
     old, new = tmp_path / "old.mp4", tmp_path / "new.mp4"
     shutil.copy(face_clip, old)
@@ -452,8 +466,9 @@ def test_nothing_written_holds_a_picture(analysed):
     suffixes = {path.suffix for path in results.rglob("*") if path.is_file()}
     assert suffixes == {".parquet", ".json"}
     sizes = {name: np.prod([1, *shape]) for name, shape in _list_shapes(results).items()}
-    # Five landmarks, and the mean colours of a 4x4 grid over the frame; a crop would be a list of thousands.
-    assert {name: size for name, size in sizes.items() if size > 1} == {"landmarks_px": 10, "look": 48}
+    # Five landmarks, the mean colours of a 4x4 grid over the frame, those of a signature (NULL by now); a crop would be
+    # a list of thousands.
+    assert {name: size for name, size in sizes.items() if size > 1} == {"landmarks_px": 10, "look": 48, "signature": 60}
 
 
 def _list_shapes(results):

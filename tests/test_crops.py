@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from fer_models.crops import TEMPLATE_XY, crop_faces, frame_crops, measure_crops, share_outside, to_grey
+from fer_models.crops import (
+    TEMPLATE_XY,
+    crop_faces,
+    frame_crops,
+    look_signatures,
+    measure_crops,
+    share_outside,
+    to_grey,
+)
 
 SIZE_PX = 48
 
@@ -102,3 +110,18 @@ def test_blur_and_brightness_say_what_they_measure():
 def test_grey_weighs_colours_as_the_eye_does():
     colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]], dtype=torch.uint8)
     assert to_grey(colours).tolist() == pytest.approx([76.245, 149.685, 29.07, 255])
+
+
+def test_a_signature_holds_the_colours_of_the_face_and_of_what_is_worn():
+    pixels = torch.full((1, 400, 300, 3), 50, dtype=torch.uint8)
+    pixels[0, 60:140, 110:150] = torch.tensor([200, 150, 100], dtype=torch.uint8)  # left half of the face
+    pixels[0, 155:300] = torch.tensor([10, 20, 250], dtype=torch.uint8)  # below it
+    box, landmarks = face_at((150, 100), 80)
+    frame = torch.zeros(1, dtype=torch.int64)
+    side, centre = frame_crops(box[None], landmarks[None])
+    crops = crop_faces(pixels, frame, side, centre, size_px=SIZE_PX)
+    (signature,) = look_signatures(pixels, frame, side, centre, crops).view(1, 20, 3)
+    face, worn = signature[:16].view(4, 4, 3).float().numpy(), signature[16:].tolist()
+    np.testing.assert_allclose(face[:, 0], [[200, 150, 100]] * 4, atol=1)
+    np.testing.assert_allclose(face[:, 3], [[50, 50, 50]] * 4, atol=1)
+    assert worn == [[10, 20, 250]] * 4

@@ -1,9 +1,8 @@
-"""The page over real results, and the command that serves it."""
+"""The pages over real results, what the player asks for, and the command that serves it all."""
 
+import base64
 import contextlib
 import http.client
-import json
-import re
 import socket
 import subprocess
 import sys
@@ -18,14 +17,21 @@ from scenes import Face, feeling, observe
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
-from analytics import connect
-from analytics.store import Store
+from analytics.store import Store, StoreError
 from analytics.timeline import Timeline, TimelineConfig, build_timeline
-from dashboard.app import DISCLAIMER, MAX_BINS, track_probabilities
-from fer_models.labels import EMOTIONS
+from dashboard.charts import STRIP_WIDTH, ribbon, share_bar
+from dashboard.media import find_media, make_preview
+from dashboard.notes import Notes, hide, notes_path, read_notes, rename, undo
+from dashboard.progress import Running, running
+from dashboard.results import ENVIRONMENT, Results
+from dashboard.text import DISCLAIMER
+from dashboard.windows import boxes, window
+from fer_models.labels import EMOTION_COLOURS, EMOTIONS
+from fer_models.video.info import probe
 from flows.cli import app
 
 ROOT = Path(__file__).parents[1]
+Page = Callable[[str, Path], AppTest]
 ALICE, NOBODY, BROKEN = "v0000000000000001", "v0000000000000002", "v0000000000000003"
 
 
@@ -55,130 +61,206 @@ def results(store: Store) -> Path:
 
 
 @pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], AppTest]:
-    """The page over a results folder, after its first run."""
+def page(monkeypatch: pytest.MonkeyPatch) -> Page:
+    """A page over a results folder, after its first run."""
 
-    def run(results: Path) -> AppTest:
-        monkeypatch.setattr(sys, "argv", ["app.py", str(results)])
-        shown = AppTest.from_file(ROOT / "dashboard" / "app.py", default_timeout=30).run()
+    def run(name: str, results: Path) -> AppTest:
+        monkeypatch.setenv(ENVIRONMENT, str(results))
+        file = ROOT / "dashboard" / ("app.py" if name == "app" else f"pages/{name}.py")
+        shown = AppTest.from_file(file, default_timeout=30).run()
         assert not shown.exception
         return shown
 
     return run
 
 
-def charts(shown: AppTest) -> list[dict]:
-    """The Vega-Lite specification of each chart."""
-    return [json.loads(chart.proto.spec) for chart in shown.get("vega_lite_chart")]
-
-
-def area_charts(shown: AppTest) -> list[dict]:
-    return [spec for spec in charts(shown) if "layer" not in spec and spec["mark"]["type"] == "area"]
-
-
 def words(shown: AppTest) -> str:
-    return "\n".join(element.value for kind in ("info", "error", "caption", "markdown") for element in shown.get(kind))
+    kinds = ("info", "warning", "error", "caption", "markdown")
+    return "\n".join(element.value for kind in kinds for element in shown.get(kind))
 
 
-def test_every_video_is_listed_with_what_became_of_it(results: Path, page: Callable[[Path], AppTest]) -> None:
-    videos = page(results).dataframe[0].value.set_index("name")
-    assert videos["status"].to_dict() == {"alice.mp4": "done", "broken.mp4": "failed", "nobody.mp4": "done"}
-    assert videos.loc["broken.mp4", "error"] == "in/broken.mp4: not a video"
-    assert videos.loc["alice.mp4", ["duration_s", "n_frames", "n_tracks"]].tolist() == [12, 120, 3]
-    assert videos.loc["nobody.mp4", "n_tracks"] == 0
-    assert videos["emotion"].dropna().index.tolist() == ["alice.mp4"]
+def test_the_library_lists_every_video_with_what_became_of_it(results: Path, page: Page) -> None:
+    shown = page("library", results)
+    done, failed = (table.value for table in shown.dataframe)
+    assert done["video"].tolist() == ["alice.mp4", "nobody.mp4"]
+    assert done.set_index("video").loc["alice.mp4", ["duration_s", "n_frames", "people"]].tolist() == [12, 120, 3]
+    assert done["emotion"].dropna().tolist() == ["happy"]
+    assert failed[["video", "error"]].to_numpy().tolist() == [["broken.mp4", "in/broken.mp4: not a video"]]
+    assert [metric.value for metric in shown.metric] == ["2", "1", "0.4", "3"]
 
 
-def test_only_videos_that_are_done_can_be_chosen(results: Path, page: Callable[[Path], AppTest]) -> None:
-    assert page(results).selectbox[0].options == ["in/alice.mp4", "in/nobody.mp4"]
+def test_the_library_is_searched_and_filtered(results: Path, page: Page) -> None:
+    shown = page("library", results)
+    shown.text_input[0].set_value("NOBODY").run()
+    assert shown.dataframe[0].value["video"].tolist() == ["nobody.mp4"]
+    shown.text_input[0].set_value("").run()
+    shown.selectbox[0].set_value("sad").run()
+    assert shown.dataframe[0].value.empty
 
 
-def test_each_chosen_track_has_its_chart_and_episodes(results: Path, page: Callable[[Path], AppTest]) -> None:
-    shown = page(results)
-    assert shown.multiselect[0].options == ["0", "1", "2"]
-    assert len(area_charts(shown)) == 3
-    assert DISCLAIMER in words(shown)
-    emotions = [table.value["emotion"].tolist() for table in shown.dataframe[1:]]
-    assert sorted(emotions) == [["happy"], ["neutral"], ["sad"]]
+def test_strips_are_in_the_colours_of_the_emotions() -> None:
+    def drawn(address: str) -> str:
+        return base64.b64decode(address.removeprefix("data:image/svg+xml;base64,")).decode()
 
-    shown.multiselect[0].set_value([2]).run()
-    assert len(area_charts(shown)) == 1
-    assert [table.value["emotion"].tolist() for table in shown.dataframe[1:]] == [["sad"]]
-
-    shown.multiselect[0].set_value([]).run()
-    assert not shown.exception
-    assert charts(shown) == []
+    episodes = [{"start_s": 2.5, "end_s": 5.0, "emotion": "happy"}]
+    strip = drawn(ribbon(episodes, 10.0))
+    assert f'x="{STRIP_WIDTH / 4:.1f}"' in strip
+    assert EMOTION_COLOURS["happy"] in strip
+    bar = drawn(share_bar([0.5, 0, 0, 0.5, 0, 0, 0]))
+    assert bar.count(f'width="{STRIP_WIDTH / 2:.1f}"') == 2
+    assert EMOTION_COLOURS["sad"] not in bar
 
 
-def test_charts_name_every_emotion_in_its_colour(results: Path, page: Callable[[Path], AppTest]) -> None:
-    scales = re.findall(r'"scale": ?(\{"domain": ?\["angry".*?\})', json.dumps(charts(page(results))))
-    assert len(scales) == 5  # episodes, shares and three tracks
-    assert all(tuple(json.loads(scale)["domain"]) == EMOTIONS for scale in scales)
+def test_results_without_videos_say_so(store: Store, page: Page) -> None:
+    assert "There are no videos here yet" in words(page("library", store.root))
+    assert "There is no finished video here yet" in words(page("timeline", store.root))
 
 
-def test_a_video_without_faces_says_so(results: Path, page: Callable[[Path], AppTest]) -> None:
-    shown = page(results)
+def test_a_video_without_faces_says_so(results: Path, page: Page) -> None:
+    shown = page("timeline", results)
     shown.selectbox[0].set_value(NOBODY).run()
     assert not shown.exception
     assert "No face was seen long enough" in words(shown)
-    assert charts(shown) == []
 
 
-def test_results_without_videos_say_so(store: Store, page: Callable[[Path], AppTest]) -> None:
-    assert "There are no videos here yet" in words(page(store.root))
+def test_a_video_that_moved_is_told_and_can_be_pointed_to(results: Path, page: Page, tmp_path: Path) -> None:
+    shown = page("timeline", results)
+    assert "The video is not where it was: in/alice.mp4" in words(shown)
+    other = tmp_path / "other.mp4"
+    other.write_bytes(b"another")
+    shown.text_input[0].set_value(str(other)).run()
+    assert "another video" in words(shown)
+    assert read_notes(results, ALICE).moved_to is None
 
 
-def test_results_with_failures_only_list_them(store: Store, page: Callable[[Path], AppTest]) -> None:
-    store.commit_failure(row(BROKEN, "in/broken.mp4"), "in/broken.mp4: not a video")
-    shown = page(store.root)
-    assert shown.dataframe[0].value["name"].tolist() == ["broken.mp4"]
-    assert "None of these videos could be analysed" in words(shown)
+def test_moments_are_the_strongest_episodes(results: Path, page: Page) -> None:
+    shown = page("moments", results)
+    assert sorted(shown.dataframe[0].value["emotion"]) == ["happy", "sad"]
+    shown.multiselect[0].set_value(["sad"]).run()
+    assert shown.dataframe[0].value["emotion"].tolist() == ["sad"]
+    shown.slider[0].set_value(9.0).run()
+    assert "No episode fits" in words(shown)
 
 
-def test_a_folder_that_is_no_results_folder_is_named(tmp_path: Path, page: Callable[[Path], AppTest]) -> None:
-    assert f"{tmp_path}: not a results folder" in words(page(tmp_path))
+def test_sql_is_answered_and_errors_are_words(results: Path, page: Page) -> None:
+    shown = page("sql", results)
+    shown.button[0].click().run()
+    assert set(shown.dataframe[-1].value["smooth_emotion"]) == {"happy", "sad", "neutral"}
+    shown.text_area[0].set_value("DELETE FROM faces").run()
+    shown.button[0].click().run()
+    assert not shown.exception
+    assert "only one SELECT at a time" in words(shown)
 
 
-def test_a_damaged_table_is_named(results: Path, page: Callable[[Path], AppTest]) -> None:
+def test_a_folder_that_is_no_results_folder_is_named(tmp_path: Path, page: Page) -> None:
+    assert f"{tmp_path}: not a results folder" in words(page("app", tmp_path))
+
+
+def test_a_damaged_table_is_named(results: Path, page: Page) -> None:
     damaged = next((results / "tracks" / f"video_id={ALICE}").iterdir())
     damaged.write_bytes(damaged.read_bytes()[:100])
-    shown = page(results)
-    assert "A table cannot be read" in words(shown)
-    assert str(damaged) in words(shown)
+    said = words(page("app", results))
+    assert "A table cannot be read" in said
+    assert str(damaged) in said
 
 
-def test_a_track_without_a_good_face_says_so(store: Store, page: Callable[[Path], AppTest]) -> None:
-    dark = [Face(i, brightness=1, blur=0) for i in range(20)]
-    store.commit_analysis(row(ALICE, "dark.mp4"), timeline(np.arange(20) / 10, dark))
-    shown = page(store.root)
-    assert "None of its faces is good enough" in words(shown)
-    assert area_charts(shown) == []
+def test_the_notice_stays_until_it_is_read(results: Path, page: Page) -> None:
+    shown = page("app", results)
+    assert "AI Act" in words(shown)
+    assert DISCLAIMER in words(shown)
+    next(button for button in shown.button if button.label == "I have read this").click().run()
+    assert "AI Act" not in words(shown)
 
 
-def test_probabilities_end_where_the_face_is_gone(store: Store) -> None:
-    pts_s = np.arange(20) / 10
-    faces = [Face(i, p=feeling("happy")) for i in range(20) if not 10 <= i < 13]
-    store.commit_analysis(row(ALICE, "a.mp4"), timeline(pts_s, faces))
-    with connect(store.root) as connection:
-        shown = track_probabilities(connection, ALICE, 0)
-    expected_s = [*range(11), *range(13, 21)]  # a row of zeros at 1.0 and at 2.0 s
-    assert shown["start_s"].tolist() == [i / 10 for i in expected_s]
-    np.testing.assert_allclose(
-        shown[list(EMOTIONS)].sum(axis=1), [float(i not in (10, 20)) for i in expected_s], atol=1e-5
-    )
-    assert shown["happy"].max() == pytest.approx(1, abs=1e-3)
-
-
-def test_an_hour_is_drawn_with_few_rows(store: Store) -> None:
+def test_a_window_has_the_bins_asked_for(store: Store) -> None:
     pts_s = np.arange(3600 * 2) / 2
     faces = [Face(i, p=feeling("happy" if i < 3600 else "sad")) for i in range(len(pts_s))]
     store.commit_analysis(row(ALICE, "hour.mp4"), timeline(pts_s, faces))
-    with connect(store.root) as connection:
-        shown = track_probabilities(connection, ALICE, 0)
-    assert len(shown) == MAX_BINS + 1  # and the row that ends it
-    assert shown["start_s"].tolist() == [6.0 * i for i in range(MAX_BINS + 1)]
-    assert shown["happy"][:299].min() > 0.99
-    assert shown["sad"][301:600].min() > 0.99
+    shown = window(Results(store.root), ALICE, 0, 3_600_000, 600, "smooth")
+    assert shown["bin_ms"] == 6000
+    (track,) = shown["tracks"]
+    assert track["start_ms"] == [6000 * i for i in range(600)]
+    happy, sad = (track["p"][EMOTIONS.index(name)] for name in ("happy", "sad"))
+    assert min(happy[:299]) > 990
+    assert min(sad[301:]) > 990
+    assert track["label"][:299] == [EMOTIONS.index("happy")] * 299
+
+
+def test_a_window_leaves_out_where_the_face_is_gone(store: Store) -> None:
+    faces = [Face(i, p=feeling("happy")) for i in range(20) if not 10 <= i < 13]
+    store.commit_analysis(row(ALICE, "a.mp4"), timeline(np.arange(20) / 10, faces))
+    (track,) = window(Results(store.root), ALICE, 0, 2000, 1000, "raw")["tracks"]
+    assert [i * 100 for i in range(20) if not 10 <= i < 13] == track["start_ms"]
+    sums = np.sum([column for column in track["p"]], axis=0)
+    np.testing.assert_allclose(sums, 1000, atol=4)  # seven roundings
+
+
+def test_gated_faces_are_told_in_a_window(store: Store) -> None:
+    dark = [Face(i, brightness=1, blur=0) for i in range(20)]
+    store.commit_analysis(row(ALICE, "dark.mp4"), timeline(np.arange(20) / 10, dark))
+    (track,) = window(Results(store.root), ALICE, 0, 2000, 10, "smooth")["tracks"]
+    assert track["gated"] == [1000] * 10
+    assert track["p"][0] == [None] * 10
+
+
+@pytest.mark.parametrize("span", [(5, 5, 10, "smooth"), (0, 10, 0, "smooth"), (0, 10, 10, "cooked")])
+def test_windows_of_nothing_are_refused(store: Store, span: tuple[int, int, int, str]) -> None:
+    with pytest.raises(ValueError, match="ask for from < to"):
+        window(Results(store.root), ALICE, *span)
+
+
+def test_boxes_come_with_the_times_of_frames(results: Path) -> None:
+    shown = boxes(Results(results), ALICE, 3.75, 4.15)
+    assert shown["frames_s"] == [3.8, 3.9, 4.0, 4.1]
+    assert [face[0] for face in shown["faces"]] == [3.8, 3.8, 3.9, 3.9]  # nobody is there from 4 to 8 s
+    assert {face[6] for face in shown["faces"]} == {"happy", "neutral"}
+    with pytest.raises(ValueError, match="at a time"):
+        boxes(Results(results), ALICE, 0, 3600)
+
+
+def test_new_results_are_seen(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.results.CHECK_EVERY_S", -1)
+    seen = Results(results)
+    assert seen.ask("SELECT count(*) AS n FROM videos")["n"].to_pylist() == [3]
+    Store(results).commit_failure(row("v0000000000000004", "in/late.mp4"), "in/late.mp4: not a video")
+    assert seen.ask("SELECT count(*) AS n FROM videos")["n"].to_pylist() == [4]
+
+
+def test_notes_are_kept_and_undone(tmp_path: Path) -> None:
+    rename(tmp_path, ALICE, 0, "  Anna ")
+    rename(tmp_path, ALICE, 0, "Anne")
+    hide(tmp_path, ALICE, 1, True)
+    assert read_notes(tmp_path, ALICE) == Notes({0: "Anne"}, frozenset({1}), None, 3)
+    undo(tmp_path, ALICE)
+    undo(tmp_path, ALICE)
+    assert read_notes(tmp_path, ALICE) == Notes({0: "Anna"}, frozenset(), None, 1)
+    notes_path(tmp_path, ALICE).write_text("{")
+    with pytest.raises(StoreError, match="the notes are damaged"):
+        read_notes(tmp_path, ALICE)
+
+
+def test_a_preview_is_made_of_what_browsers_cannot_play(store: Store, shared_data: Path) -> None:
+    path = shared_data / "videos" / "faces" / "two_heads_turning.gif"
+    store.commit_analysis(
+        row(ALICE, str(path), width_px=480) | {"codec": "gif", "container": "gif"}, timeline(np.zeros(0), [])
+    )
+    media = find_media(Results(store.root), ALICE)
+    assert media is not None
+    assert media.shown is None
+    preview = probe(make_preview(media))
+    original = probe(path)
+    assert preview.codec == "h264"
+    assert preview.n_frames == original.n_frames
+    np.testing.assert_allclose(preview.pts_s, original.pts_s - original.pts_s[0], atol=0.002)
+
+
+def test_a_run_in_progress_is_seen(store: Store) -> None:
+    assert running(store.root) == []
+    pts_s = np.arange(10) / 10
+    store.write_segment(ALICE, "o1", 0, observe(pts_s, []))
+    assert running(store.root) == [Running(ALICE, 1)]
+    store.commit_analysis(row(ALICE, "a.mp4"), timeline(pts_s, []))
+    assert running(store.root) == []
 
 
 def test_command_refuses_a_folder_of_someone_else(tmp_path: Path) -> None:
@@ -203,7 +285,7 @@ def test_command_serves_the_page_on_this_machine_only(results: Path) -> None:
     try:
         assert wait_for_status(f"http://127.0.0.1:{port}/_stcore/health", server) == 200
         assert handshake(port, f"127.0.0.1:{port}") == 101
-        assert handshake(port, "elsewhere.example") == 403  # a site that points its own name at this machine
+        assert handshake(port, "elsewhere.example") == 400  # a site that points its own name at this machine
     finally:
         server.terminate()
         said, _ = server.communicate(timeout=30)

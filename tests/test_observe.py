@@ -46,7 +46,7 @@ def flat(seen: list[Observation]) -> dict[str, np.ndarray]:
         **{f.name: np.concatenate([getattr(b, f.name) for b in faces]) for f in dataclasses.fields(FaceBatch)},
         **{
             name: np.concatenate([getattr(s, name) for s in seen])
-            for name in ("frame_index", "pts_s", "decoded", "look", "probabilities", "blur", "brightness", "cut_off")
+            for name in (f.name for f in dataclasses.fields(Observation) if f.name != "faces")
         },
     }
 

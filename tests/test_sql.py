@@ -8,6 +8,7 @@ import pytest
 from scenes import Face, feeling, observe
 
 from analytics import connect, query
+from analytics.catalog import REMEMBERED, WORTH_REMEMBERING
 from analytics.schema import TABLES
 from analytics.sql import QueryError
 from analytics.store import Store, StoreError
@@ -200,7 +201,7 @@ def test_a_query_that_takes_too_long_is_stopped(results):
 def test_a_query_cannot_fill_the_memory(results):
     with pytest.raises(QueryError, match="larger than 256 MiB"):
         query(results, "SELECT * FROM range(1_000_000_000)")
-    with pytest.raises(QueryError, match="Out of Memory"):
+    with pytest.raises(QueryError, match="needs more memory than it may have: ask for less"):
         query(results, "SELECT * FROM range(100_000_000) AS t(n) ORDER BY hash(n)", memory_limit="50MB")
 
 
@@ -224,3 +225,101 @@ def test_a_connection_outlives_a_change_of_the_working_directory(store, monkeypa
     with connect("results") as connection:
         monkeypatch.chdir("/")
         assert connection.sql("SELECT count(*) FROM faces").fetchall() == [(10,)]
+
+
+# --- which rows are shown ------------------------------------------------------------------------------------------
+
+
+def test_one_video_can_be_chosen_by_path_name_or_id(results):
+    for name in ("b.mp4", f"v{2:016}"):
+        with connect(results, video=name) as connection:
+            assert connection.sql("SELECT count(*), min(emotion) FROM faces").fetchall() == [(20, "sad")]
+            assert connection.sql("SELECT path FROM videos").fetchall() == [("b.mp4",)]
+    with pytest.raises(QueryError, match=r"no video 'c\.mp4'"):
+        connect(results, video="c.mp4")
+
+
+def test_a_name_that_two_videos_have_is_not_enough(store):
+    store.commit_analysis(row(1, 1, "x/a.mp4"), timeline())
+    store.commit_analysis(row(2, 2, "y/a.mp4"), timeline("sad"))
+    with pytest.raises(QueryError, match=r"2 videos are called 'a\.mp4'.*x/a\.mp4"):
+        connect(store.root, video="a.mp4")
+    assert query(store.root, "SELECT DISTINCT emotion FROM faces", video="y/a.mp4").to_pylist() == [{"emotion": "sad"}]
+
+
+def test_all_analyses_can_be_seen(store):
+    store.commit_analysis(row(analysis=1), timeline("happy"))
+    store.commit_analysis(row(analysis=2), timeline("sad"))
+    store.commit_failure(row(analysis=3), "out of memory")
+    sql = "SELECT count(*) AS n, count(DISTINCT analysis_id) AS analyses FROM faces"
+    assert query(store.root, sql).to_pylist() == [{"n": 10, "analyses": 1}]
+    assert query(store.root, sql, all_analyses=True).to_pylist() == [{"n": 20, "analyses": 2}]
+    assert query(store.root, "SELECT status FROM videos ORDER BY 1", all_analyses=True)["status"].to_pylist() == [
+        "done",
+        "done",
+        "failed",
+    ]
+
+
+def test_observations_of_the_newest_analysis_can_be_asked(store):
+    observed = observe(np.arange(3) / 10, [Face(0)])
+    for observation in ("o1", "o2"):
+        store.write_segment(row()["video_id"], observation, 0, observed)
+    store.commit_analysis(row() | {"observation_id": "o2"}, timeline())
+    assert ask(store, "SELECT observation_id, count(*), count(face_index) FROM observations GROUP BY 1") == [
+        ("o2", 3, 1)
+    ]
+
+
+def test_text_can_be_searched_in_every_way(results):
+    with connect(results) as connection:
+        for condition in (
+            "= 'sad'",
+            "IN ('sad', 'fear')",
+            "LIKE 's%'",
+            "> 'happy'",
+            "<> 'happy'",
+            "IS NOT NULL AND true",
+        ):
+            sql = f"SELECT DISTINCT emotion FROM faces WHERE emotion {condition} ORDER BY 1"
+            assert ("sad",) in connection.sql(sql).fetchall(), condition
+        assert connection.sql("SELECT count(*) FROM faces WHERE quality_reason IS NULL").fetchall() == [(30,)]
+        assert connection.sql("SELECT max(emotion || '!') FROM faces").to_arrow_table().column(0).type == "string"
+
+
+# --- the catalog ---------------------------------------------------------------------------------------------------
+
+
+def many_failures(store: Store) -> None:
+    for video in range(WORTH_REMEMBERING):
+        store.commit_failure(row(video, path=f"{video}.mp4"), "damaged")
+
+
+def test_rows_of_many_videos_are_remembered_and_kept_up_to_date(store):
+    many_failures(store)
+    catalog = store.root / REMEMBERED
+    assert not catalog.exists()
+    assert ask(store, "SELECT count(*) FROM videos") == [(WORTH_REMEMBERING,)]
+    assert catalog.exists()
+    store.commit_failure(row(0, path="0.mp4"), "mended, then damaged again")
+    store.commit_failure(row(1000, path="new.mp4"), "damaged")
+    rows = dict(ask(store, "SELECT path, error FROM videos"))
+    assert len(rows) == WORTH_REMEMBERING + 1
+    assert rows["0.mp4"] == "mended, then damaged again"
+    assert rows["1.mp4"] == "damaged"
+
+
+def test_nothing_is_remembered_of_a_video_that_is_gone(store):
+    many_failures(store)
+    ask(store, "SELECT 1")
+    shutil.rmtree(store.root / f"videos/video_id={row(7)['video_id']}")
+    assert ask(store, "SELECT count(*) FROM videos WHERE path = '7.mp4'") == [(0,)]
+    assert row(7)["video_id"].encode() not in (store.root / REMEMBERED).read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a table", b"ARROW1\0\0cut off"])
+def test_a_damaged_memory_does_no_harm(store, content):
+    many_failures(store)
+    (store.root / REMEMBERED).write_bytes(content)
+    assert ask(store, "SELECT count(*) FROM videos") == [(WORTH_REMEMBERING,)]
+    assert (store.root / REMEMBERED).read_bytes() != content

@@ -11,8 +11,18 @@ import pytest
 from scenes import Face, feeling, observe
 
 from analytics import store as store_module
+from analytics.joining import JoinConfig
 from analytics.schema import OBSERVATIONS, TIMELINE_TABLES
-from analytics.store import Store, StoreError, analysis_id, file_sha256, observation_id, unread_video_id, video_id
+from analytics.store import (
+    Store,
+    StoreError,
+    analysis_id,
+    file_sha256,
+    observation_id,
+    unread_video_id,
+    video_id,
+)
+from analytics.stored_timeline import build_stored_timeline
 from analytics.timeline import TimelineConfig, build_timeline
 
 VIDEO, OBSERVED, ANALYSIS = "v0000000000000001", "o0000000000000001", "a0000000000000001"
@@ -205,6 +215,24 @@ def test_two_processes_may_write_the_same_results(tmp_path):
     assert store.is_done(VIDEO, ANALYSIS)
     assert store.read_observations(VIDEO, OBSERVED, 1).equals(SEGMENTS[0])
     assert not [name for name in files(store.root) if name.endswith(".part")]
+
+
+def test_signatures_go_and_who_is_who_stays(store):
+    segments = [observe(np.arange(10) / 10 + s, [Face(i, look=40) for i in range(10)], first=10 * s) for s in (0, 1)]
+    for index, segment in enumerate(segments):
+        store.write_segment(VIDEO, OBSERVED, index, segment)
+    before = build_stored_timeline(store, VIDEO, OBSERVED, 2, TimelineConfig())
+    store.drop_signatures(VIDEO, OBSERVED)
+    for path in store.root.rglob("*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        assert "signature" not in table.column_names or table["signature"].null_count == len(table)
+    observations = store.read_observations(VIDEO, OBSERVED, 2)
+    assert observations.drop_columns("signature").equals(pa.concat_tables(segments).drop_columns("signature"))
+    after = build_stored_timeline(store, VIDEO, OBSERVED, 2, TimelineConfig())
+    assert after.faces.equals(before.faces) and after.tracks.equals(before.tracks)
+    other = TimelineConfig(joining=JoinConfig(stay=1))
+    found = build_stored_timeline(store, VIDEO, OBSERVED, 2, other)
+    assert (after.joined_by_look, found.joined_by_look) == (True, False)
 
 
 def test_pandas_and_pyarrow_read_the_files_as_they_are(store):

@@ -32,7 +32,7 @@ def test_one_person_from_neutral_to_happy():
     assert (track["start_s"], track["end_s"]) == (0, pytest.approx(3.0))
     assert track["mean_happy"] == pytest.approx(2 / 3)
     assert track["share_happy"] == pytest.approx(2 / 3)
-    assert not track["suspected_switch"]
+    assert (track["suspected_switch"], track["switch_s"]) == (False, None)
     assert rows(timeline.transitions, "from_emotion", "to_emotion", "count") == [("neutral", "happy", 1)]
     # The two thresholds (0.5 on, 0.35 off) let the neutral episode end a little after the happy one began.
     neutral, happy = timeline.episodes.to_pylist()
@@ -159,7 +159,7 @@ def videos(draw) -> pa.Table:
         st.integers(1, 6), st.sampled_from(EMOTIONS), st.floats(0, 1), st.sampled_from([0.3, 0.7]), st.booleans()
     )
     faces = [
-        Face(i, x=100 * place, p=feeling(emotion, p), det_score=score, blur=100 if sharp else 1)
+        Face(i, x=100 * place, p=feeling(emotion, p), det_score=score, blur=100 if sharp else 1, look=40 * place)
         for i in range(len(steps_s))
         for place, emotion, p, score, sharp in draw(st.lists(face, max_size=3))
     ]
@@ -200,6 +200,7 @@ def test_laws_of_a_timeline(observations):
     assert (faces.quality_ok == faces.quality_reason.isna()).all()
     tracks = timeline.tracks.to_pandas()
     assert tracks.track_id.tolist() == list(range(len(tracks)))
+    assert (tracks.suspected_switch == tracks.switch_s.notna()).all()
     shares = tracks[[f"share_{name}" for name in EMOTIONS]].to_numpy()
     np.testing.assert_allclose(shares[tracks.emotion.notna()].sum(1), 1, atol=1e-5)
     episodes = timeline.episodes.to_pandas()

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.tracking import TrackerConfig, track_faces
+from analytics.tracking import TrackerConfig, confirm, link_faces
 
 
 def boxes(*centers_x: float, size: float = 100) -> np.ndarray:
@@ -16,7 +16,9 @@ def track(frame, pts_s, boxes_xyxy, det_score=None, step_s=0.0, **config) -> lis
     frame = np.array(frame, np.int64)
     det_score = np.full(len(frame), 0.9) if det_score is None else np.array(det_score)
     times_s = np.array(pts_s, float)[frame]
-    return track_faces(frame, times_s, boxes_xyxy, det_score, TrackerConfig(**config), step_s=step_s).tolist()
+    settings = TrackerConfig(**config)
+    raw = link_faces(frame, times_s, boxes_xyxy, det_score, settings, step_s=step_s)
+    return confirm(raw, times_s, settings).tolist()
 
 
 def test_no_faces():
@@ -106,7 +108,7 @@ def test_laws_of_tracks(frames):
     frame = np.array([number for number, faces in enumerate(frames) for _ in faces], np.int64)
     x, score = np.array([face for faces in frames for face in faces], float).reshape(-1, 2).T
     config = TrackerConfig()
-    tracks = track_faces(frame, frame * 0.1, boxes(*x), score, config)
+    tracks = confirm(link_faces(frame, frame * 0.1, boxes(*x), score, config), frame * 0.1, config)
     in_track = tracks >= 0
     assert len(set(zip(tracks[in_track], frame[in_track], strict=True))) == in_track.sum()
     ids, first, count = np.unique(tracks[in_track], return_index=True, return_counts=True)

@@ -19,11 +19,17 @@ Predict = Callable[[Tensor], np.ndarray]  # `EmotionClassifier.predict`, and wha
 
 
 @torch.no_grad()
-def logits_of(network: nn.Module, crops: Tensor, device: torch.device, batch_size: int = 256) -> Tensor:
-    """Logits (n, outputs) float32 on the CPU, row for row, of normalised crops (n, c, h, w)."""
+def logits_of(
+    network: nn.Module, crops: Tensor, device: torch.device, *, exact: bool = False, batch_size: int = 256
+) -> Tensor:
+    """Logits (n, outputs) float32 on the CPU, row for row, of normalised crops (n, c, h, w).
+
+    They are computed in bfloat16 where the device is fast in it, unless they are to be `exact`.
+    """
     logits = []
+    short = autocast_dtype(device) != torch.float32 and not exact
     for chunk in crops.split(batch_size):
-        with torch.autocast(device.type, autocast_dtype(device), enabled=autocast_dtype(device) != torch.float32):
+        with torch.autocast(device.type, autocast_dtype(device), enabled=short):
             batch = network(chunk.to(device).contiguous(memory_format=torch.channels_last))
         logits.append(batch.float().cpu())
     return torch.cat(logits)

@@ -34,10 +34,10 @@ def perceptual_hash(pixels: Tensor) -> np.ndarray:
     place of the median, and the frequencies in order of their sum.
     """
     small = [F.adaptive_avg_pool2d(chunk[:, None].float(), MAP_PX)[:, 0] for chunk in pixels.split(1024)]
-    waves = scipy.fft.dctn(torch.cat(small).numpy(), axes=(1, 2)) if small else np.empty((0, MAP_PX, MAP_PX))
+    waves = scipy.fft.dctn(torch.cat(small).numpy(), axes=(1, 2))
     row, column = np.indices((MAP_PX, MAP_PX)).reshape(2, -1)
     lowest = np.argsort(row + column, kind="stable")[1:65]  # without the mean
-    bits = waves.reshape(len(pixels), -1)[:, lowest] > 0
+    bits = waves.reshape(len(pixels), MAP_PX**2)[:, lowest] > 0
     return np.ascontiguousarray(np.packbits(bits, axis=1)).view(np.uint64)[:, 0]
 
 

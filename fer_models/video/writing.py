@@ -35,6 +35,7 @@ def write_video(target: Path, pictures: Iterable[tuple[np.ndarray, float]], sour
     Args:
         target: the file, written over if it is there.
         pictures: (height, width, 3) uint8 RGB, all of one size, each with the time it is shown at in seconds, rising.
+            What they hold is taken over at once, so that one array may serve for all.
         source: where the sound, the rate and the shape of the pixels come from.
 
     Raises:

@@ -1,0 +1,143 @@
+"""One function a question; the SQL of each stands beside it, ready to be read, copied and changed.
+
+Each takes a connection made by `analytics.connect`, so that all of a library or one video can be asked, and gives an
+Arrow table. Shares are shares of time, not of frames. Gated faces are those that the quality gate keeps out.
+
+>>> from analytics import connect, queries
+>>> queries.shares(connect("results", video="interview.mp4")).to_pandas()  # doctest: +SKIP
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from analytics.groups import GroupError, compare_groups, find_groups
+from fer_models.labels import EMOTIONS
+
+__all__ = [
+    "GroupError",
+    "compare",
+    "dwell",
+    "failures",
+    "gate_effect",
+    "gate_note",
+    "library",
+    "quality",
+    "shares",
+    "sql_of",
+    "timeline",
+    "top_moments",
+    "totals",
+    "transitions",
+]
+
+
+def sql_of(name: str) -> str:
+    """The SQL behind a question, such as `timeline`; parameters in it begin with `$`."""
+    return (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def shares(connection: duckdb.DuckDBPyConnection, *, gate: bool = True) -> pa.Table:
+    """The share of time that each person (track) of each video shows each emotion; a row per track.
+
+    Args:
+        connection: the results.
+        gate: whether only good faces make labels; else a face without one counts with the emotion of its own frame.
+    """
+    return _answer(connection, "shares" if gate else "shares_ungated")
+
+
+def library(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """How much time shows which emotion in all; a row per emotion."""
+    return _answer(connection, "library")
+
+
+def timeline(connection: duckdb.DuckDBPyConnection, *, bin_ms: int = 1000, gate: bool = True) -> pa.Table:
+    """Mean probabilities in bins of time, weighted with time; a row per video, track and bin that has a face.
+
+    Args:
+        connection: the results.
+        bin_ms: length of a bin in milliseconds, 1 or more.
+        gate: as for `shares`.
+
+    Raises:
+        ValueError: if `bin_ms` is less than 1.
+    """
+    if bin_ms < 1:
+        raise ValueError(f"bin_ms must be 1 or more, got {bin_ms}")
+    return _answer(connection, "timeline", bin_ms=bin_ms, gate=gate)
+
+
+def top_moments(connection: duckdb.DuckDBPyConnection, emotion: str, *, limit: int = 10) -> pa.Table:
+    """The `limit` episodes in which `emotion` is shown most clearly, with a link to the moment.
+
+    Raises:
+        ValueError: if there is no such emotion.
+    """
+    if emotion not in EMOTIONS:
+        raise ValueError(f"emotion must be one of {', '.join(EMOTIONS)}, got {emotion!r}")
+    return _answer(connection, "top_moments", emotion=emotion, limit=limit)
+
+
+def transitions(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """How often people change from one emotion to another; a row per kind of change."""
+    return _answer(connection, "transitions")
+
+
+def dwell(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """How long each emotion lasts once it is shown; a row per emotion."""
+    return _answer(connection, "dwell")
+
+
+def quality(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """How many faces passed the quality gate, and why the others did not; a row per reason, NULL for the good."""
+    return _answer(connection, "quality")
+
+
+def gate_effect(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """What the quality gate changes: the share of time of each emotion with and without it."""
+    return _answer(connection, "gate_effect")
+
+
+def failures(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """What went wrong: videos that failed, also in a later run only, and those with frames that cannot be decoded."""
+    return _answer(connection, "failures")
+
+
+def totals(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """How many videos, frames, tracks and episodes there are; one row."""
+    return _answer(connection, "totals")
+
+
+def compare(connection: duckdb.DuckDBPyConnection, groups: Mapping[str, str] | Path, *, gate: bool = True) -> pa.Table:
+    """How groups of videos differ in the share of time of each emotion; a row per emotion and pair of groups.
+
+    See `groups.compare_groups` for the columns. Videos without any label are left out and counted.
+
+    Args:
+        connection: the results.
+        groups: the group of each video by its path, file name or video_id, or a CSV with the columns path, group.
+        gate: as for `shares`.
+
+    Raises:
+        GroupError: if the file cannot be read, a video is not in the results, or there are fewer than two groups.
+    """
+    videos = connection.sql("SELECT video_id, path FROM videos").to_arrow_table().to_pylist()
+    return compare_groups(shares(connection, gate=gate), find_groups(groups, videos))
+
+
+def gate_note(connection: duckdb.DuckDBPyConnection) -> str:
+    """A sentence that says how many faces the quality gate keeps out, and why."""
+    reasons = {row["reason"]: row["n_faces"] for row in quality(connection).to_pylist()}
+    n_faces, n_gated = sum(reasons.values()), sum(n for reason, n in reasons.items() if reason)
+    if not n_gated:
+        return f"The quality gate kept out none of {n_faces} faces."
+    why = ", ".join(f"{reason} {n}" for reason, n in reasons.items() if reason)
+    return f"The quality gate kept out {n_gated} of {n_faces} faces ({n_gated / n_faces:.1%}): {why}."
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -> pa.Table:
+    return connection.sql(sql_of(name), params=parameters or None).to_arrow_table()

@@ -1,0 +1,146 @@
+"""How fast a large library answers: makes one in the real layout, then times the questions people ask.
+
+    .venv/bin/python benchmarks/library.py make FOLDER --videos 1000 --faces 10_000_000
+    .venv/bin/python benchmarks/library.py time FOLDER
+
+The rows come from the real second pass over made-up observations (faces that wander, turn away and change their
+emotion) and go through the real store; only a few different videos are made, and each is written under many ids.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from analytics import connect, queries
+from analytics.catalog import REMEMBERED
+from analytics.observations import observations_table
+from analytics.store import Store
+from analytics.timeline import Timeline, TimelineConfig, build_timeline
+from fer_models.batches import FaceBatch
+from fer_models.labels import EMOTIONS
+
+FPS = 25
+N_DIFFERENT = 2  # different videos that the library repeats
+WIDTH_PX, HEIGHT_PX = 1280, 720
+REPEATS = 3
+
+
+def made_up_timeline(n_faces: int, rng: np.random.Generator) -> Timeline:
+    """The tables of one video in which two people wander about, with `n_faces` face rows."""
+    n_frames = -(-n_faces // 2)
+    frame = np.repeat(np.arange(n_frames), 2)[:n_faces]
+    person = np.arange(n_faces) % 2
+    drift_px = 60 * np.sin(frame / 200 + person) + rng.normal(0, 1, n_faces)
+    center = np.stack([320 + 640 * person + drift_px, 360 + rng.normal(0, 1, n_faces)], axis=1)
+    half = 50 + 10 * np.sin(frame / 900)[:, None] + rng.normal(0, 0.5, (n_faces, 1))
+    eyes_and_mouth = np.array([(-0.4, -0.4), (0.4, -0.4), (0, 0), (-0.4, 0.4), (0.4, 0.4)])
+    turned = 0.6 * (rng.random(n_faces) < 0.05)  # the nose far to one side: rejected by the gate
+    landmarks = center[:, None] + half[:, None] * eyes_and_mouth + rng.normal(0, 1, (n_faces, 5, 2))
+    landmarks[:, 2, 0] += turned * half[:, 0]
+    return build_timeline(
+        observations_table(
+            frame_index=np.arange(n_frames),
+            pts_s=np.arange(n_frames) / FPS,
+            decoded=np.ones(n_frames, bool),
+            look=np.full((n_frames, 48), 90, np.uint8),
+            faces=FaceBatch(
+                frame,
+                np.concatenate([center - half, center + half], axis=1).astype(np.float32),
+                landmarks.astype(np.float32),
+                rng.uniform(0.6, 1, n_faces).astype(np.float32),
+            ),
+            probabilities=_moods(frame, rng),
+            blur=rng.gamma(4, 60, n_faces),
+            brightness=rng.normal(120, 15, n_faces),
+            cut_off=np.zeros(n_faces),
+        ),
+        TimelineConfig(),
+    )
+
+
+def _moods(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """`(m, 7)` probabilities whose favourite changes every few seconds."""
+    mood = rng.choice(len(EMOTIONS), (frame.max() // (3 * FPS) + 1, 2), p=[0.05, 0.02, 0.03, 0.3, 0.1, 0.05, 0.45])
+    score = rng.normal(0, 1, (len(frame), len(EMOTIONS)))
+    score[np.arange(len(frame)), mood[frame // (3 * FPS), np.arange(len(frame)) % 2]] += 4
+    odds = np.exp(score)
+    return odds / odds.sum(1, keepdims=True)
+
+
+def make_library(root: Path, n_videos: int, n_faces: int) -> None:
+    """Write a results folder of `n_videos` videos with about `n_faces` face rows in all."""
+    store, rng = Store(root), np.random.default_rng(0)
+    timelines = [made_up_timeline(n_faces // n_videos, rng) for _ in range(min(N_DIFFERENT, n_videos))]
+    for video in range(n_videos):
+        row = {
+            "video_id": f"v{video:016x}",
+            "analysis_id": f"a{video:016x}",
+            "observation_id": f"o{video:016x}",
+            "path": f"/library/{video % 20:02d}/video-{video:06d}.mp4",
+            "duration_s": n_faces / n_videos / 2 / FPS,
+            "n_frames": n_faces // n_videos // 2,
+            "started_at": datetime.now(UTC),
+        }
+        store.commit_analysis(row, timelines[video % len(timelines)])
+
+
+def measure(root: Path) -> None:
+    """Print how long the questions take: the best of some repeats, in seconds on the clock and of all cores."""
+    connection = connect(root)
+    (n_faces,) = connection.sql("SELECT sum(n_faces) FROM tracks").fetchall()[0]
+    videos = connection.sql("SELECT video_id, path FROM videos ORDER BY video_id").fetchall()
+    video_id, path = videos[len(videos) // 2]
+    size_bytes = sum(file.stat().st_size for file in (root / "faces").rglob("*.parquet"))
+    print(f"{len(videos)} videos, {n_faces} faces, {size_bytes / n_faces:.0f} bytes per face in table faces")
+    one = f"WHERE video_id = '{video_id}'"
+
+    def ask(sql: str) -> Callable[[], object]:
+        return lambda: connection.sql(sql).to_arrow_table()
+
+    questions: dict[str, Callable[[], object]] = {
+        "connect, nothing remembered": lambda: ((root / REMEMBERED).unlink(missing_ok=True), connect(root)),
+        "connect": lambda: connect(root),
+        "list of videos, first page": ask("SELECT path, status, duration_s FROM videos ORDER BY path LIMIT 50"),
+        "one video: its tracks": ask(f"SELECT * FROM tracks {one}"),
+        "one video: a curve, one point per s": ask(f"SELECT pts_s // 1, avg(smooth_happy) FROM faces {one} GROUP BY 1"),
+        "one video: a minute of it": ask(f"SELECT * FROM faces {one} AND pts_s BETWEEN 60 AND 120"),
+        "one video: all its faces": ask(f"SELECT * FROM faces {one}"),
+        "one video: timeline, by path": lambda: queries.timeline(connect(root, video=path)),
+        "library: time per emotion, of tracks": lambda: queries.library(connection),
+        "library: faces per emotion": ask("SELECT smooth_emotion, count(*) FROM faces GROUP BY 1"),
+        "library: time per emotion, of faces": ask("SELECT smooth_emotion, sum(duration_s) FROM faces GROUP BY 1"),
+        "library: top moments": lambda: queries.top_moments(connection, "happy"),
+        "library: shares of all people": lambda: queries.shares(connection),
+        "library: quality": lambda: queries.quality(connection),
+    }
+    for name, question in questions.items():
+        seconds = []
+        for _ in range(REPEATS):
+            started_s, started_cpu_s = time.perf_counter(), time.process_time()
+            question()
+            seconds.append((time.perf_counter() - started_s, time.process_time() - started_cpu_s))
+        print(f"{name:40} {min(s for s, _ in seconds):8.3f} s, {min(s for _, s in seconds):8.3f} s of all cores")
+
+
+def main() -> None:
+    """Make a library, or time one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    make = commands.add_parser("make")
+    make.add_argument("folder", type=Path)
+    make.add_argument("--videos", type=int, default=1000)
+    make.add_argument("--faces", type=int, default=10_000_000)
+    commands.add_parser("time").add_argument("folder", type=Path)
+    given = parser.parse_args()
+    if given.command == "make":
+        make_library(given.folder, given.videos, given.faces)
+    else:
+        measure(given.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Charts that more than one page shows."""
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+import altair as alt
+import numpy as np
+
+from fer_models.labels import EMOTION_COLOURS, EMOTIONS
+
+STRIP_WIDTH, STRIP_HEIGHT = 210, 30  # a table scales a picture to the height of a row
+
+
+def emotion_colour(legend: alt.Legend | None) -> alt.Color:
+    """An emotion has the same colour everywhere."""
+    scale = alt.Scale(domain=list(EMOTIONS), range=[EMOTION_COLOURS[name] for name in EMOTIONS])
+    return alt.Color("emotion:N", scale=scale, legend=legend)
+
+
+def ribbon(episodes: Iterable[dict[str, Any]], duration_s: float) -> str:
+    """A video's episodes as a strip of colours, left to right over its duration: a picture's address for a table."""
+    return _strip([(row["start_s"], row["end_s"], row["emotion"]) for row in episodes], duration_s)
+
+
+def share_bar(shares: Iterable[float]) -> str:
+    """Shares of time in the order of `EMOTIONS`, side by side as one bar: a picture's address for a table."""
+    ends = np.cumsum(np.nan_to_num(np.asarray(list(shares), float)))
+    return _strip(list(zip([0.0, *ends[:-1]], ends, EMOTIONS, strict=True)), 1.0)
+
+
+def _strip(spans: list[tuple[float, float, str]], end: float) -> str:
+    scale = STRIP_WIDTH / max(end, 1e-3)
+    marks = "".join(
+        f'<rect x="{start * scale:.1f}" y="5" height="{STRIP_HEIGHT - 10}" '
+        f'width="{max(1.0, (stop - start) * scale):.1f}" fill="{EMOTION_COLOURS[emotion]}"/>'
+        for start, stop, emotion in spans
+        if stop > start
+    )
+    size = f'width="{STRIP_WIDTH}" height="{STRIP_HEIGHT}" viewBox="0 0 {STRIP_WIDTH} {STRIP_HEIGHT}"'
+    empty = f'<rect y="5" width="100%" height="{STRIP_HEIGHT - 10}" fill="#88888822"/>'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{empty}{marks}</svg>'
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def clock(time_s: float) -> str:
+    """A time for people: `04:12.4`, with hours where there are some."""
+    tenths = round(10 * time_s)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest / 10:04.1f}" if hours else f"{minutes:02}:{rest / 10:04.1f}"

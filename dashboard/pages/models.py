@@ -1,0 +1,67 @@
+"""Page Models: what each model is, how it was made, and how well it does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from fer_models.weights import ModelCard, WeightsError, model_folders, read_card
+
+FIGURES = ("accuracy", "accuracy_without_copies", "macro_f1", "ece", "agreement_with_votes")
+
+
+def summary_of(name: str, card: ModelCard) -> dict[str, Any]:
+    """A row of the comparison: what is on the card about one split, the one that chose nothing."""
+    split: Any = card.metrics.get("PrivateTest") or next(iter(card.metrics.values()), {})
+    figures = split if isinstance(split, dict) else {}
+    return {
+        "model": name,
+        "task": card.task,
+        "architecture": card.architecture,
+        "parameters": card.parameters,
+        **{figure: figures.get(figure) for figure in FIGURES},
+    }
+
+
+def show_card(name: str, folder: Path, card: ModelCard) -> None:
+    """One model: protocol, metrics, pictures, and all the rest folded away."""
+    st.subheader(name)
+    st.markdown(card.protocol or "_The card does not say how it was measured._")
+    tables = {split: figures for split, figures in card.metrics.items() if isinstance(figures, dict)}
+    plain = {
+        split: {figure: value for figure, value in figures.items() if isinstance(value, int | float)}
+        for split, figures in tables.items()
+    }
+    if plain:
+        st.dataframe(pd.DataFrame(plain).T)
+    pictures = sorted(folder.glob("*.png"))
+    if pictures:
+        for place, picture in zip(st.columns(2) * len(pictures), pictures, strict=False):
+            place.image(str(picture), caption=picture.stem.replace("_", " "))
+    st.caption(card.licence_note)
+    with st.expander("The whole card"):
+        st.json(json.dumps(card.as_json()))
+
+
+def main() -> None:
+    """Draw the page."""
+    st.title("Models")
+    folders = model_folders()
+    cards: dict[str, ModelCard] = {}
+    for name, folder in folders.items():
+        try:
+            cards[name] = read_card(folder)
+        except WeightsError as error:
+            st.error(str(error))
+    if not cards:
+        st.info("There is no model here.")
+        return
+    st.caption("Measured on PrivateTest of FER-2013 where the card has it; that split chose nothing.")
+    st.dataframe(pd.DataFrame([summary_of(name, card) for name, card in cards.items()]), hide_index=True)
+    name = st.selectbox("Model", list(cards))
+    show_card(name, folders[name], cards[name])
+
+
+main()

@@ -1,0 +1,79 @@
+"""The results folder that the dashboard shows: one connection, made anew when something was added to the folder."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from analytics import connect
+
+ENVIRONMENT = "FERVID_DASHBOARD_RESULTS"
+T = TypeVar("T")
+CHECK_EVERY_S = 1.0  # how often the folder is looked at
+
+
+class Results:
+    """Answers from a results folder; may be used from any thread."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._lock = threading.Lock()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._stamp: tuple[int, int] | None = None
+        self._checked_s = -CHECK_EVERY_S
+
+    def ask(self, sql: str, **parameters: Any) -> pa.Table:
+        """The rows of a question of the dashboard's own, over the views of `analytics.connect`.
+
+        Raises:
+            StoreError: if the folder holds no results of this version.
+            duckdb.Error: if a table is damaged.
+        """
+        return self.answer(lambda connection: connection.sql(sql, params=parameters or None).to_arrow_table())
+
+    def answer(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """What one of `analytics.queries` gives.
+
+        Raises:
+            As `ask`.
+        """
+        with self._lock:
+            return question(self._fresh_connection())
+
+    def stamp(self) -> tuple[int, int]:
+        """Changes whenever an analysis is added: when the newest row of videos was written, and how many folders."""
+        try:
+            with os.scandir(self.root / "videos") as entries:
+                times = [entry.stat().st_mtime_ns for entry in entries if entry.is_dir()]
+        except FileNotFoundError:
+            times = []
+        return max(times, default=0), len(times)
+
+    def _fresh_connection(self) -> duckdb.DuckDBPyConnection:
+        now_s = time.monotonic()
+        if self._connection is None or now_s - self._checked_s > CHECK_EVERY_S:
+            stamp = self.stamp()
+            if self._connection is None or stamp != self._stamp:
+                connection = connect(self.root)
+                if self._connection is not None:
+                    self._connection.close()
+                self._connection, self._stamp = connection, stamp
+            self._checked_s = now_s
+        return self._connection
+
+
+@lru_cache(maxsize=4)
+def open_results(root: str) -> Results:
+    """The results in `root`, shared by all pages and routes of this process."""
+    return Results(Path(root))
+
+
+def current_results() -> Results:
+    """The results that this dashboard was started for."""
+    return open_results(os.environ[ENVIRONMENT])

@@ -1,0 +1,87 @@
+"""The server of the dashboard: Streamlit's app, and beside it the routes that its player asks."""
+
+import os
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from streamlit.starlette import App
+
+from dashboard.media import MIME, find_media
+from dashboard.results import ENVIRONMENT, current_results
+from dashboard.windows import boxes, window
+
+HERE = Path(__file__).parent
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
+def video_file(request: Request) -> Response:
+    """The video behind an id, or its preview: in parts, as a player asks for them; no other file can be reached."""
+    media = find_media(current_results(), request.path_params["video_id"])
+    if media is None or media.shown is None:
+        raise HTTPException(404, "no such video, or its file is not where it was")
+    return FileResponse(media.shown, media_type=MIME.get(media.shown.suffix.lower(), "application/octet-stream"))
+
+
+def window_json(request: Request) -> Response:
+    """A span of the timeline: `?from_ms=…&to_ms=…&bins=…&source=smooth|raw`."""
+    asked = request.query_params
+    try:
+        from_ms, to_ms, bins = (int(asked[name]) for name in ("from_ms", "to_ms", "bins"))
+        video_id, source = request.path_params["video_id"], asked.get("source", "smooth")
+        found = window(current_results(), video_id, from_ms, to_ms, bins, source)
+    except (KeyError, ValueError) as error:
+        raise HTTPException(400, str(error)) from error
+    return JSONResponse(found)
+
+
+def boxes_json(request: Request) -> Response:
+    """The faces of a few seconds: `?from_s=…&to_s=…`."""
+    asked = request.query_params
+    try:
+        found = boxes(current_results(), request.path_params["video_id"], float(asked["from_s"]), float(asked["to_s"]))
+    except (KeyError, ValueError) as error:
+        raise HTTPException(400, str(error)) from error
+    return JSONResponse(found)
+
+
+ROUTES = [
+    Route("/fervid/video/{video_id}", video_file),
+    Route("/fervid/window/{video_id}", window_json),
+    Route("/fervid/boxes/{video_id}", boxes_json),
+    Mount("/fervid/player", StaticFiles(directory=HERE / "player")),
+]
+
+
+def serve(results: Path, *, address: str, port: int | None, allowed_hosts: tuple[str, ...]) -> None:
+    """Show `results` until the process is stopped.
+
+    Args:
+        results: a results folder.
+        address: where to listen; the loopback address unless others are to see it.
+        port: None for the first free one from 8501.
+        allowed_hosts: names under which a browser may ask, beside those of this machine itself.
+    """
+    os.environ[ENVIRONMENT] = str(results.absolute())
+    hosts = [*LOOPBACK_NAMES, *allowed_hosts]
+    app = App(
+        HERE / "app.py",
+        routes=ROUTES,
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
+    )
+    app.run(
+        config={
+            "server.address": address,
+            "server.port": port,
+            "server.allowedHosts": hosts,  # no other site's name may be pointed here
+            "server.headless": True,  # no browser is opened, no e-mail address asked for
+            "server.fileWatcherType": "none",
+            "browser.gatherUsageStats": False,
+            "client.toolbarMode": "viewer",
+        }
+    )

@@ -1,0 +1,23 @@
+"""`fervid report`: the results as one page that a person can mail."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.console import Results, console, fatal_errors
+
+
+def report(
+    results: Results,
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a file that is there.")] = False,
+) -> None:
+    """Write one self-contained page: overview, timelines, quality, failures, method and settings."""
+    from analytics.report import write_report
+
+    if out.exists() and not overwrite:
+        raise typer.BadParameter(f"{out}: is there already: give another name, or --overwrite", param_hint="--out")
+    with fatal_errors():
+        write_report(results, out)
+        console.print(str(out), highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,76 @@
+"""The cookbook: every SQL in it runs on the results of the demo and gives what stands below it."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from analytics import query
+from analytics.store import Store
+from flows.demo import make_demo_videos
+from flows.progress import Progress
+from flows.settings import AnalyzeSettings
+from flows.video_job import analyze_video
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def load_cookbook() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("cookbook", DOCS / "cookbook.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+cookbook = load_cookbook()
+RECIPES = cookbook.recipes((DOCS / "cookbook.md").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    pytest.importorskip("skimage.data", reason="the photographs of the demo come with scikit-image")
+    folder = tmp_path_factory.mktemp("cookbook")
+    store = Store(folder / "results")
+    for path in make_demo_videos(folder / "videos"):
+        analyze_video(path, store, AnalyzeSettings(device="cpu"), Progress())
+    return store.root
+
+
+def test_there_are_enough_recipes():
+    assert len(RECIPES) >= 15
+    assert len(RECIPES) == (DOCS / "cookbook.md").read_text(encoding="utf-8").count("```sql")
+
+
+@pytest.mark.parametrize("recipe", range(len(RECIPES)))
+def test_a_recipe_gives_what_the_page_says(results, recipe):
+    sql, printed = RECIPES[recipe]
+    answer = cookbook.markdown(query(results, sql))
+    message = f"{sql}\ngives\n{answer}\nafter a change of the models, run: python docs/cookbook.py demo/results"
+    found, expected = cells(answer), cells(printed)
+    assert [len(row) for row in found] == [len(row) for row in expected], message
+    assert found[0] == expected[0], message
+    for row, wanted in zip(found[2:], expected[2:], strict=True):
+        for name, cell, told in zip(expected[0], row, wanted, strict=True):
+            # Which of nearly equal frames is the height may differ between processors; so may the last digits.
+            assert name == "link" or cell == told or close(cell, told), message
+
+
+def test_refreshing_changes_nothing_but_the_tables(results):
+    page = (DOCS / "cookbook.md").read_text(encoding="utf-8")
+    again = cookbook.refreshed(page, lambda sql: query(results, sql))
+    assert [line for line in again.splitlines() if line[:1] != "|"] == [
+        line for line in page.splitlines() if line[:1] != "|"
+    ]
+
+
+def cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+
+
+def close(cell: str, told: str) -> bool:
+    try:
+        return float(cell) == pytest.approx(float(told), rel=0.1, abs=0.1)
+    except ValueError:
+        return False

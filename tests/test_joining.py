@@ -1,0 +1,145 @@
+"""Joining: who is who once the whole video is known, by place, speed and look."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scenes import Face, observe
+
+from analytics.identities import IdentitiesError
+from analytics.joining import JoinConfig, join_tracks
+from analytics.schema import OBSERVATIONS
+from analytics.timeline import TimelineConfig, build_timeline
+
+CONFIG = TimelineConfig()
+LEFT, RIGHT = 40, 200  # the looks of two people
+
+
+def without_signatures(observations):
+    field = OBSERVATIONS.field("signature")
+    place = observations.schema.get_field_index(field.name)
+    return observations.set_column(place, field, pa.nulls(len(observations), field.type))
+
+
+def pair(x_left: np.ndarray, x_right: np.ndarray, unseen: set[int] | None = None):
+    """Two people at 10 frames a second; the right one is not seen in some frames."""
+    n = len(x_left)
+    faces = [Face(i, x=x_left[i], look=LEFT) for i in range(n)]
+    faces += [Face(i, x=x_right[i], look=RIGHT) for i in range(n) if i not in (unseen or ())]
+    return observe(np.arange(n) / 10, faces)
+
+
+def test_two_who_pass_each_other_are_told_by_look_and_place():
+    x = np.linspace(0, 600, 31)
+    timeline = build_timeline(pair(x, 600 - x), CONFIG)
+    assert timeline.faces["track_id"].to_pylist() == [0, 1] * 31
+    assert timeline.tracks["suspected_switch"].to_pylist() == [False, False]
+    assert timeline.joined_by_look
+
+
+def test_two_who_meet_and_turn_back_are_told_by_look():
+    """They walk up to each other, one hides the other for half a second, and both go back."""
+    x = 290 - 40 * np.abs(np.arange(-10, 11)) / 2
+    timeline = build_timeline(pair(x, 600 - x, unseen=set(range(8, 13))), CONFIG)
+    faces = timeline.faces.to_pandas()
+    ends = faces[faces.frame_index.isin([0, 20])].sort_values(["frame_index", "x1_px"]).track_id.tolist()
+    assert ends == [0, 1, 0, 1]
+
+
+def test_without_looks_any_meeting_is_doubtful_and_it_is_said_when():
+    x = np.linspace(0, 600, 31)
+    timeline = build_timeline(without_signatures(pair(x, 600 - x)), CONFIG)
+    assert timeline.joined_by_look is False
+    assert timeline.tracks["suspected_switch"].to_pylist() == [True, True]
+    assert timeline.tracks["switch_s"].to_pylist() == pytest.approx([1.5, 1.5], abs=0.2)
+
+
+def test_people_of_the_same_look_who_meet_are_doubtful():
+    x = np.linspace(0, 600, 31)
+    faces = [Face(i, x=at, look=LEFT) for i in range(31) for at in (x[i], 600 - x[i], 1500)]
+    tracks = build_timeline(observe(np.arange(31) / 10, faces), CONFIG).tracks
+    alone = tracks["suspected_switch"].to_pylist().count(False)
+    assert alone >= 1, "who met nobody is not doubtful"
+
+
+@pytest.mark.parametrize(("look", "n_people"), [(LEFT, 1), (RIGHT, 2), (None, 2)])
+def test_who_comes_back_elsewhere_is_known_by_look_alone(look, n_people):
+    first = [Face(i, x=100, look=look and LEFT) for i in range(20)]
+    again = [Face(i, x=900, look=look) for i in range(80, 100)]
+    timeline = build_timeline(observe(np.arange(100) / 10, [*first, *again]), CONFIG)
+    assert len(timeline.tracks) == n_people
+    if n_people == 1:
+        (track,) = timeline.tracks.to_pylist()
+        assert (track["start_s"], track["end_s"], track["n_faces"]) == (0, pytest.approx(10), 40)
+        assert timeline.episodes.num_rows >= 2, "nothing is said of the time out of sight"
+        assert timeline.episodes["duration_s"].to_numpy().max() < 3
+
+
+def test_a_meeting_does_not_end_tracks_that_are_seldom_sampled():
+    faces = [Face(i, x=x) for i in range(9) for x in (300 + 5 * abs(i - 4), 240 - 5 * abs(i - 4))]
+    timeline = build_timeline(observe(np.arange(9) * 5.0, faces), CONFIG)
+    assert timeline.faces["track_id"].to_pylist() == [0, 1] * 9
+
+
+@pytest.mark.parametrize(("look", "n_people"), [(LEFT, 1), (RIGHT, 2)])
+def test_after_a_cut_the_look_decides(look, n_people):
+    faces = [Face(i, x=300, look=LEFT if i < 10 else look) for i in range(20)]
+    timeline = build_timeline(observe(np.arange(20) / 10, faces, grey=[20] * 10 + [200] * 10), CONFIG)
+    assert len(timeline.tracks) == n_people
+
+
+def test_kept_identities_are_used_as_they_are_without_signatures():
+    x = 290 - 40 * np.abs(np.arange(-10, 11)) / 2
+    observations = pair(x, 600 - x, unseen=set(range(8, 13)))
+    first = build_timeline(observations, CONFIG)
+    again = build_timeline(without_signatures(observations), CONFIG, first.identities)
+    assert all(table.equals(again.tables()[name]) for name, table in first.tables().items())
+    assert again.joined_by_look
+    with pytest.raises(IdentitiesError, match="other faces"):
+        build_timeline(observations.slice(1), CONFIG, first.identities)
+
+
+@pytest.mark.parametrize("wrong", [{"meet_iou": 1}, {"look_scale": 0}, {"max_away_s": -1}, {"place_sigma": np.inf}])
+def test_config_is_checked(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        JoinConfig(**wrong)
+
+
+@st.composite
+def tracked(draw):
+    """Faces of up to four tracks that come and go, wander and look as they like, with a cut somewhere."""
+    n_frames = draw(st.integers(1, 30))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    tracklet, frame = np.nonzero(rng.random((draw(st.integers(1, 4)), n_frames)) < rng.uniform(0.3, 1))
+    order = np.lexsort((tracklet, frame))
+    tracklet, frame = tracklet[order], frame[order]
+    pts_s = np.cumsum(rng.choice([0.04, 0.2, 2.0], n_frames))
+    center = rng.uniform(0, 300, (len(frame), 2))
+    return {
+        "tracklet": np.where(rng.random(len(frame)) < 0.1, -1, tracklet),
+        "frame": frame,
+        "pts_s": pts_s[frame],
+        "boxes_xyxy": np.concatenate([center - 50, center + 50], axis=1),
+        "shot": (frame >= draw(st.integers(0, 30))).astype(int),
+        "signature": rng.choice([0, 60, 200], (len(frame), 1)) + rng.uniform(0, 20, (len(frame), 60)),
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(tracked(), st.booleans())
+def test_laws_of_joining(faces, by_look):
+    """A track has one face in a frame and time rises in it; a doubt is told once in a track, never at its start."""
+    if not by_look:
+        faces["signature"] = None
+    joined = join_tracks(**faces, config=JoinConfig())
+    assert ((joined.track >= 0) == (faces["tracklet"] >= 0)).all()
+    in_track = joined.track >= 0
+    assert len(set(zip(joined.track[in_track], faces["frame"][in_track], strict=True))) == in_track.sum()
+    for track in np.unique(joined.track[in_track]):
+        rows = np.flatnonzero(joined.track == track)
+        assert (np.diff(faces["pts_s"][rows]) >= 0).all()
+        assert joined.is_switch[rows].sum() <= 1
+        assert not joined.is_switch[rows[0]]
+    again = join_tracks(**faces, config=JoinConfig())
+    assert (again.track == joined.track).all() and (again.is_switch == joined.is_switch).all()

@@ -1,0 +1,274 @@
+"""Answers that can be worked out in the head, from made-up videos in a real store."""
+
+import csv
+import re
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scenes import Face, feeling, observe
+from typer.testing import CliRunner
+
+from analytics import connect, queries
+from analytics.groups import GroupError, difference
+from analytics.sql import QueryError, describe, limited
+from analytics.store import Store
+from analytics.timeline import TimelineConfig, build_timeline
+from fer_models.labels import EMOTIONS
+from flows.cli import app
+from flows.commands.results import Question
+
+BLURRED = {"blur": 1.0}
+
+
+def commit(store: Store, video: int, path: str, faces: list[Face], pts_s) -> None:
+    row = {"video_id": f"v{video:016}", "analysis_id": f"a{video:016}", "observation_id": f"o{video:016}", "path": path}
+    observed = observe(pts_s, faces)
+    store.write_segment(row["video_id"], row["observation_id"], 0, observed)
+    store.commit_analysis(row, build_timeline(observed, TimelineConfig()))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Three videos of 4 s at 10 frames/s, and one that failed.
+
+    a.mp4: happy for 2 s, then sad for 2 s. b.mp4: neutral, the last 2 s of it blurred and seemingly angry.
+    c.mp4: two people, one happy, one neutral.
+    """
+    store, pts_s = Store(tmp_path_factory.mktemp("queries") / "results"), np.arange(40) / 10
+    commit(store, 1, "/films/a.mp4", [Face(i, p=feeling("happy" if i < 20 else "sad")) for i in range(40)], pts_s)
+    blurred = [Face(i, p=feeling("angry"), **BLURRED) for i in range(20, 40)]
+    commit(store, 2, "/films/b.mp4", [*(Face(i) for i in range(20)), *blurred], pts_s)
+    pair = [Face(i, x=x, p=feeling(p)) for i in range(40) for x, p in ((100, "happy"), (500, "neutral"))]
+    commit(store, 3, "/films/c.mp4", pair, pts_s)
+    store.commit_failure({"video_id": f"v{4:016}", "analysis_id": f"a{4:016}", "path": "/films/d.mp4"}, "not a video")
+    return store.root
+
+
+@pytest.fixture(scope="module")
+def connection(results):
+    with connect(results) as connection:
+        yield connection
+
+
+def of(rows: pa.Table, name: str) -> list:
+    return rows[name].to_pylist()
+
+
+def test_shares_are_of_time_and_sum_to_one(connection):
+    rows = queries.shares(connection)
+    assert of(rows, "path") == [f"/films/{name}.mp4" for name in "abcc"]
+    assert of(rows, "n_faces") == [40, 40, 40, 40]
+    assert of(rows, "n_gated") == [0, 20, 0, 0]
+    assert of(rows, "labelled_s") == pytest.approx([4, 3, 4, 4], abs=0.11)  # a label reaches 1 s beyond a good face
+    assert of(rows, "happy")[0] == pytest.approx(0.5, abs=0.05)
+    shares = np.array([of(rows, name) for name in EMOTIONS])
+    np.testing.assert_allclose(shares.sum(0), 1, atol=1e-6)
+    seen = "SELECT sum(duration_s) FROM faces WHERE smooth_emotion = 'happy'"
+    (in_faces_s,) = connection.sql(seen).fetchall()[0]
+    assert sum(np.multiply(of(rows, "happy"), of(rows, "labelled_s"))) == pytest.approx(in_faces_s)
+
+
+def test_a_frame_shown_for_long_counts_for_long(tmp_path):
+    pts_s = [*np.arange(10) / 10, 1.0, 1.9]  # the eleventh frame is shown for 0.9 s
+    commit(Store(tmp_path / "r"), 1, "a.mp4", [Face(i) for i in range(12)], pts_s)
+    with connect(tmp_path / "r") as connection:
+        assert connection.sql("SELECT duration_s FROM faces WHERE frame_index = 10").fetchall() == [
+            (pytest.approx(0.9),)
+        ]
+        assert of(queries.shares(connection), "labelled_s") == pytest.approx([2.0])
+
+
+def test_without_the_gate_gated_faces_count_with_their_own_emotion(connection):
+    (ungated,) = [row for row in queries.shares(connection, gate=False).to_pylist() if row["path"] == "/films/b.mp4"]
+    assert ungated["labelled_s"] == pytest.approx(4)
+    assert ungated["angry"] == pytest.approx(0.25, abs=0.03)  # the second that smoothing does not reach
+    assert sum(ungated[name] for name in EMOTIONS) == pytest.approx(1)
+    effect = {row["emotion"]: row for row in queries.gate_effect(connection).to_pylist()}
+    assert effect["angry"]["share_with_gate"] == 0
+    assert effect["angry"]["without_gate_s"] == pytest.approx(1, abs=0.11)
+
+
+def test_the_library_adds_up(connection):
+    rows = {row["emotion"]: row for row in queries.library(connection).to_pylist()}
+    assert sum(row["share"] for row in rows.values()) == pytest.approx(1)
+    assert (rows["happy"]["n_tracks"], rows["happy"]["n_videos"]) == (2, 2)
+    assert rows["happy"]["labelled_s"] == pytest.approx(6, abs=0.2)
+
+
+def test_bins_are_whole_milliseconds(results):
+    with connect(results, video="a.mp4") as connection:
+        rows = queries.timeline(connection, bin_ms=200)  # 0.6 / 0.2 is 2.999… in floating point
+        assert of(rows, "start_s") == pytest.approx([i / 5 for i in range(20)])
+        assert of(rows, "n_faces") == [2] * 20
+        assert of(rows, "labelled_s") == pytest.approx([0.2] * 20)
+        assert of(rows, "happy")[0] > 0.9 > 0.1 > of(rows, "happy")[-1]
+    with connect(results, video="b.mp4") as connection:
+        assert of(queries.timeline(connection), "angry")[-1] is None
+        assert of(queries.timeline(connection, gate=False), "angry")[-1] == pytest.approx(1, abs=0.1)
+        with pytest.raises(ValueError, match="bin_ms must be 1 or more"):
+            queries.timeline(connection, bin_ms=0)
+
+
+def test_top_moments_link_to_the_time(connection):
+    rows = queries.top_moments(connection, "happy", limit=1).to_pylist()
+    assert len(rows) == 1
+    assert rows[0]["link"] == f"{rows[0]['path']}#t={rows[0]['apex_s']:.2f}"
+    assert queries.top_moments(connection, "fear").num_rows == 0
+    with pytest.raises(ValueError, match="one of angry"):
+        queries.top_moments(connection, "joy")
+
+
+def test_transitions_and_dwell(connection):
+    (change,) = queries.transitions(connection).to_pylist()
+    expected = {
+        "from_emotion": "happy",
+        "to_emotion": "sad",
+        "n_changes": 1,
+        "share": 1.0,
+        "n_tracks": 1,
+        "n_videos": 1,
+    }
+    assert change == expected
+    dwell = {row["emotion"]: row for row in queries.dwell(connection).to_pylist()}
+    assert (dwell["happy"]["n_episodes"], dwell["happy"]["n_videos"]) == (2, 2)
+    assert dwell["happy"]["longest_s"] == pytest.approx(4)
+
+
+def test_quality_says_how_much_was_gated_and_why(connection):
+    assert {row["reason"]: row["n_faces"] for row in queries.quality(connection).to_pylist()} == {
+        None: 140,
+        "blurred": 20,
+    }
+    assert queries.gate_note(connection) == "The quality gate kept out 20 of 160 faces (12.5%): blurred 20."
+
+
+def test_what_failed_is_told_with_what_cannot_be_decoded(results, tmp_path):
+    with connect(results) as connection:
+        (row,) = queries.failures(connection).to_pylist()
+    assert row == {"path": "/films/d.mp4", "status": "failed", "error": "not a video", "n_undecoded_frames": 0}
+    store = Store(tmp_path / "r")
+    row = {"video_id": "v1", "analysis_id": "a1", "path": "e.mp4"}
+    store.commit_analysis(row, build_timeline(observe(np.arange(5) / 10, [], undecoded=[1, 2]), TimelineConfig()))
+    with connect(store.root) as connection:
+        assert of(queries.failures(connection), "n_undecoded_frames") == [2]
+
+
+def test_every_question_has_an_answer_where_there_is_nothing(tmp_path):
+    with connect(Store(tmp_path / "r").root) as connection:
+        for name in ("shares", "timeline", "transitions", "dwell", "quality", "gate_effect", "failures"):
+            assert getattr(queries, name)(connection).num_rows == 0, name
+        assert of(queries.totals(connection), "n_frames") == [0]
+        assert queries.gate_note(connection) == "The quality gate kept out none of 0 faces."
+
+
+# --- groups --------------------------------------------------------------------------------------------------------
+
+
+def test_a_difference_by_hand():
+    found = difference(np.array([0.5, 0.7, 0.9]), np.array([0.1, 0.6]))
+    assert found["difference"] == pytest.approx(0.35)
+    assert found["cliffs_delta"] == pytest.approx((5 - 1) / 6)  # of six pairs, five rise and one falls
+    assert found["low"] < found["difference"] < found["high"]
+    same = difference(np.array([0.2, 0.4]), np.array([0.2, 0.4]))
+    assert (same["difference"], same["cliffs_delta"]) == (0, 0)
+    assert same["low"] < 0 < same["high"]
+    assert difference(np.array([0.5]), np.array([0.1, 0.6]))["low"] is None
+    assert difference(np.array([]), np.array([0.1]))["difference"] is None
+
+
+def test_groups_are_compared_video_by_video(connection):
+    rows = queries.compare(connection, {"a.mp4": "films", "/films/c.mp4": "films", f"v{2:016}": "home"}).to_pylist()
+    assert [row["emotion"] for row in rows] == list(EMOTIONS)
+    happy = rows[EMOTIONS.index("happy")]
+    assert (happy["group_a"], happy["n_videos_a"], happy["n_tracks_a"], happy["n_videos_b"]) == ("films", 2, 3, 1)
+    assert happy["mean_a"] == pytest.approx(0.5, abs=0.05)
+    assert (happy["mean_b"], happy["cliffs_delta"], happy["low"]) == (0, 1, None)
+    assert happy["gated_share"] == pytest.approx(20 / 160)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("path,group\na.mp4,x\nz.mp4,y\n", "1 of 2 names are not clear: 'z.mp4' is no video"),
+        ("path,group\na.mp4,x\nb.mp4,x\n", "at least two groups"),
+        ("file,group\na.mp4,x\n", "columns path and group"),
+        ("", "columns path and group"),
+        ("path,group\na.mp4,\n", "a line has no path or no group"),
+        ("path,group\na.mp4,x\na.mp4,y\n", "comes twice"),
+        (b"path,group\n\xff\xfe,x\n", "cannot be read"),
+        (None, "No such file"),
+    ],
+)
+def test_wrong_groups_are_told(connection, tmp_path, content, says):
+    path = tmp_path / "groups.csv"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(GroupError, match=r"groups\.csv: .*") as told:
+        queries.compare(connection, path)
+    assert says in str(told.value)
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+def fervid(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("question", list(Question))
+def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, question):
+    groups = tmp_path / "groups.csv"
+    groups.write_text("path,group\na.mp4,x\nb.mp4,y\n")
+    run = fervid("summary", results, question.value, "--emotion", "happy", "--groups", groups)
+    assert run.exit_code == 0, run.output
+    assert "kept out 20 of 160 faces" in run.output
+
+
+def test_the_overview_says_how_much_there_is_and_what_went_wrong(results):
+    run = fervid("summary", results)
+    assert "4 videos, 1 of them failed" in run.output
+    assert "not a video" in run.output
+    assert "run `fervid analyze` again" in run.output
+
+
+def test_a_summary_of_one_video_as_csv(results):
+    run = fervid("summary", results, "shares", "--video", "c.mp4", "--format", "csv")
+    assert [row["path"] for row in csv.DictReader(run.stdout.splitlines())] == ["/films/c.mp4", "/films/c.mp4"]
+    assert "kept out none of 80 faces" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "exit_code", "says"),
+    [
+        (["moments"], 2, "--emotion"),
+        (["moments", "--emotion", "joy"], 2, "angry"),
+        (["compare"], 2, "--groups"),
+        (["overview", "--format", "json"], 2, "name a question"),
+        (["shares", "--video", "z.mp4"], 1, "no video 'z.mp4'"),
+        (["shares", "--memory", "much"], 1, "a memory limit is a size"),
+        (["shares", "--format", "parquet"], 2, "--output"),
+    ],
+)
+def test_what_a_summary_cannot_do_it_says(results, options, exit_code, says):
+    run = fervid("summary", results, *options)
+    assert run.exit_code == exit_code
+    assert says in re.sub(r"[│\s]+", " ", run.output)
+
+
+def test_the_schema_can_be_asked_for(results):
+    run = fervid("query", results, "--schema", "--format", "csv")
+    rows = {(row["table"], row["column"]): row for row in csv.DictReader(run.stdout.splitlines())}
+    assert (rows["faces", "pts_s"]["unit"], rows["faces", "pts_s"]["type"]) == ("s", "double")
+    assert ("observations", "observation_id") in rows
+    assert fervid("query", results, "SELECT 1", "--schema").exit_code == 2
+    assert fervid("query", results).exit_code == 2
+    assert set(of(describe("tracks"), "table")) == {"tracks"}
+    with pytest.raises(QueryError, match="no table 'people'"):
+        describe("people")
+
+
+def test_a_summary_that_takes_too_long_is_stopped(connection):
+    with pytest.raises(QueryError, match=r"stopped after 0\.1 s"), limited(connection, 0.1):
+        endless = "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"
+        connection.sql(endless).fetchall()

@@ -1,0 +1,156 @@
+"""The report: complete, true to the tables, self-contained, and deaf to what a file's name tries to say."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from scenes import Face, feeling, observe
+from typer.testing import CliRunner
+
+from analytics.report import report_page
+from analytics.report_charts import label_ribbon, share_bar, stacked_areas, time_axis
+from analytics.store import Store
+from analytics.timeline import TimelineConfig, build_timeline
+from fer_models.labels import EMOTIONS
+from flows.cli import app
+
+ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>.mp4"
+VOID = {"meta", "br", "img", "link", "input", "hr", "rect", "path"}
+
+
+class Page(HTMLParser):
+    """Every element with its attributes, the text, and whether all elements are closed in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID or tag == "rect":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data if "style" not in self.open else ""
+
+
+def row(video: int, path: str) -> dict:
+    about = {"width_px": 640, "height_px": 360, "duration_s": 4.0, "settings": '{"observe": {"fps": 5}}'}
+    about |= {"weights": '{"detector": "c0ffee"}', "versions": '{"fervid": "0.1.0"}'}
+    return {"video_id": f"v{video:016}", "analysis_id": f"a{video:016}", "path": path, **about}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The report on two people, one blurred for a second, an empty video with an attack for a name, a failure."""
+    store = Store(tmp_path_factory.mktemp("report") / "my results")
+    faces = [Face(i, x=150, p=feeling("happy" if i < 20 else "sad"), blur=5 if i >= 30 else 100) for i in range(40)]
+    faces += [Face(i, x=450, p=feeling("angry")) for i in range(40)]
+    observed = observe(np.arange(40) / 10, faces)
+    store.commit_analysis(row(1, "/clips/two people.mp4"), build_timeline(observed, TimelineConfig()))
+    nobody = build_timeline(observe([0.0, 0.1], [], undecoded=[1]), TimelineConfig())
+    store.commit_analysis(row(2, f"/clips/{ATTACK}"), nobody)
+    store.commit_failure(row(3, f"/clips/{ATTACK}3"), f"broken: {ATTACK}")
+    return report_page(store.root)
+
+
+def test_nothing_is_loaded_and_nothing_runs(page):
+    parsed = Page(page)
+    assert not parsed.open
+    tags = {tag for tag, _ in parsed.elements}
+    assert not tags & {"script", "img", "iframe", "object", "embed", "link", "form", "video"}
+    for tag, attributes in parsed.elements:
+        assert not [name for name in attributes if name.startswith("on")]
+        assert not {"src", "srcset", "background", "data"} & attributes.keys()
+        if (target := attributes.get("href")) is not None:
+            assert tag == "a"
+            assert target.startswith(("#v", "https://doi.org/"))
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_names_are_text_and_nothing_else(page):
+    assert "<script" not in page.lower()
+    text = Page(page).text
+    assert ATTACK in text
+    assert f"broken: {ATTACK}" in text
+
+
+def test_the_page_tells_what_the_tables_hold(page):
+    text = re.sub(r"\s+", " ", Page(page).text)
+    for said in (
+        "my results",
+        "two people.mp4",
+        "4.0 s, 640 x 360 px, 40 frames looked at, 88% of faces good, 10 blurred",
+        "1 could not be decoded, no face found",
+        "P0 happy 50%, sad 50%",
+        "30 of 40 faces good",
+        "P1 angry 100%",
+        "AI Act",
+        "c0ffee",
+        '"fps": 5',
+        "fervid 0.1.0",
+    ):
+        assert said in text, said
+    links = {a["href"].removeprefix("#") for tag, a in Page(page).elements if tag == "a" and a["href"].startswith("#")}
+    assert links == {a["id"] for _, a in Page(page).elements if "id" in a}
+
+
+def test_a_library_without_anything_has_a_report(tmp_path):
+    text = Page(report_page(Store(tmp_path / "results").root)).text
+    assert "No label is known." in text
+    assert "No face was found." in text
+
+
+def test_bars_and_axes_stay_within_their_width():
+    share = dict.fromkeys(EMOTIONS, 0.0) | {"happy": 0.75, "sad": 0.25}
+    assert re.findall(r"width:([\d.]+)%", share_bar(share)) == ["75.00", "25.00"]
+    places = re.findall(r"left:([\d.]+)%[^>]*>([^<]+)", time_axis(10.0, 20.0))
+    assert places[0] == ("0.00", "10.0 s")
+    assert places[-1] == ("100.00", "20.0 s")
+    assert len(re.findall("left:", time_axis(0.0, 36_000.0))) == 6
+    ribbon = label_ribbon([{"emotion": "sad", "start_s": 2.0, "end_s": 3.0}], 0.0, 4.0)
+    assert 'x="500.0" width="250.0"' in ribbon
+    assert "sad 2.0 s to 3.0 s" in ribbon
+
+
+def test_areas_are_stacked_and_leave_gaps_open():
+    probabilities = np.zeros((3, 7))
+    probabilities[:, 0], probabilities[:, 6] = 0.25, 0.75
+    svg = stacked_areas(np.array([0, 1, 5]), probabilities, 8)
+    paths = dict(re.findall(r'class="e-(\w+)" d="([^"]*)"', svg))
+    assert paths["angry"] == "M0,100V75H2V100ZM5,100V75H6V100Z"
+    assert paths["neutral"] == "M0,100V0H2V100ZM5,100V0H6V100Z"
+    assert 'd=""' in stacked_areas(np.empty(0, int), np.empty((0, 7)), 8)
+
+
+def test_samples_far_apart_leave_no_holes(tmp_path):
+    store = Store(tmp_path / "results")
+    faces = [Face(i, p=feeling("happy")) for i in range(8)]
+    pts_s = [0.0, 0.04, 0.5, 0.54, 0.58, 1.0, 1.04, 1.5]
+    store.commit_analysis(row(1, "/a.mp4"), build_timeline(observe(pts_s, faces), TimelineConfig()))
+    happy = re.findall(r'class="e-happy" d="([^"]*)"', report_page(store.root))
+    assert happy[0].count("M") == 1
+
+
+def test_the_command_writes_one_file(tmp_path):
+    store = Store(tmp_path / "results")
+    arguments = ["report", str(store.root), "--out", str(tmp_path / "report.html")]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert CliRunner().invoke(app, arguments).exit_code == 2
+    assert CliRunner().invoke(app, [*arguments, "--overwrite"]).exit_code == 0
+    missing = CliRunner().invoke(app, ["report", str(tmp_path / "none"), "--out", str(tmp_path / "x.html")])
+    assert (missing.exit_code, "not a results folder" in missing.output) == (1, True)
