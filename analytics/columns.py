@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fer_models.labels import EMOTIONS
 
@@ -22,6 +23,12 @@ def named(codes: np.ndarray, names: Sequence[str]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(names)).cast(pa.string())
 
 
+def codes(texts: pa.ChunkedArray, names: Sequence[str]) -> np.ndarray:
+    """The place in `names` of each text, `(n,)` int64; -1 for NULL: what `named` undoes."""
+    found: np.ndarray = pc.index_in(texts.cast(pa.string()), pa.array(names)).fill_null(-1).to_numpy().astype(np.int64)
+    return found
+
+
 def per_emotion(prefix: str, values: np.ndarray) -> dict[str, pa.Array]:
     """Seven float32 columns `prefix_angry` … from `(n, 7)`; NaN becomes NULL."""
     return {f"{prefix}_{name}": column(values[:, place], pa.float32()) for place, name in enumerate(EMOTIONS)}
@@ -31,3 +38,12 @@ def floats(table: pa.Table, *names: str) -> np.ndarray:
     """Columns as float64, shape `(n,)` for one and `(n, k)` for several; NULL becomes NaN."""
     values = [table[name].to_numpy().astype(np.float64) for name in names]
     return values[0] if len(values) == 1 else np.column_stack(values)
+
+
+def durations_of_faces(frames: pa.Table, faces: pa.Table) -> np.ndarray:
+    """How long the frame of each row of table faces is shown, `(m,)` seconds; both tables of one video."""
+    index = frames["frame_index"].to_numpy()
+    order = np.argsort(index, kind="stable")
+    place = order[np.searchsorted(index, faces["frame_index"].to_numpy(), sorter=order)]
+    duration_s: np.ndarray = np.nan_to_num(floats(frames, "duration_s"))[place]
+    return duration_s

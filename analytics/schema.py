@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from analytics.affect import AROUSAL_WEIGHTS, VALENCE_WEIGHTS
+from analytics.precision import STEPS_IN_WORDS
 from fer_models.labels import EMOTIONS
 
 FRAME_STATUSES = ("ok", "no_face", "decode_error")
@@ -139,15 +140,25 @@ FACES = pa.schema(
         _field("emotion", pa.string(), "", "emotion with the highest probability"),
         _field("p_max", pa.float32(), "0 to 1", "its probability"),
         _field("entropy", pa.float32(), "bit", "entropy of the probabilities: 0 is certain, 2.81 knows nothing"),
-        *_per_emotion("smooth", "0 to 1", "probability of {} smoothed over time in its track; the seven sum to 1"),
+        *_per_emotion(
+            "smooth",
+            "0 to 1",
+            "p_{} (less the baseline, if asked for) smoothed in its track: mean over good faces, each weighted with "
+            "its time and exp(-distance in time / time_constant_s); the seven sum to 1",
+        ),
         _field("smooth_emotion", pa.string(), "", "emotion after smoothing; changes only when another clearly leads"),
         _field("valence_proxy", pa.float32(), "-1 to 1", f"pleasant or not: {_weighted_sum(VALENCE_WEIGHTS)}"),
         _field("arousal_proxy", pa.float32(), "-1 to 1", f"excited or calm: {_weighted_sum(AROUSAL_WEIGHTS)}"),
         *_FACE_MEASURES,
-        _field("quality_ok", pa.bool_(), "", "whether the face is good enough to count in smoothing and summaries"),
+        _field(
+            "quality_ok",
+            pa.bool_(),
+            "",
+            "whether it is good enough to count in smoothing and summaries (with --no-gate all do)",
+        ),
         _field("quality_reason", pa.string(), "", f"why not: one of {', '.join(QUALITY_REASONS)}"),
     ],
-    metadata={"description": "The emotion timeline: a row per face per sampled frame."},
+    metadata={"description": f"The emotion timeline: a row per face per sampled frame. {STEPS_IN_WORDS}"},
 )
 
 TRACKS = pa.schema(
@@ -157,13 +168,18 @@ TRACKS = pa.schema(
         _field("start_s", pa.float64(), "s", "time of its first frame", nullable=False),
         _field("end_s", pa.float64(), "s", "time at which its last frame stops being shown", nullable=False),
         _field("n_faces", pa.int64(), "", "faces in the track", nullable=False),
-        _field("n_faces_ok", pa.int64(), "", "of these, faces of good quality", nullable=False),
+        _field("n_faces_ok", pa.int64(), "", "of these, faces of good quality; the others were gated", nullable=False),
+        _field("seen_s", pa.float64(), "s", "time for which its face was seen: the frames' durations", nullable=False),
+        _field("ok_s", pa.float64(), "s", "of seen_s, the time with a face of good quality", nullable=False),
         _field("mean_det_score", pa.float32(), "0 to 1", "mean detection score"),
         _field("mean_face_px", pa.float32(), "px", "mean face size"),
-        *_per_emotion("mean", "0 to 1", "mean probability of {} over the time its face is good; the seven sum to 1"),
+        *_per_emotion("mean", "0 to 1", "mean of p_{} over ok_s (with --no-gate over seen_s); the seven sum to 1"),
         _field("emotion", pa.string(), "", "dominant emotion: that with the largest share of time"),
         _field("labelled_s", pa.float64(), "s", "time with a known smooth_emotion: what the shares are shares of"),
         *_per_emotion("share", "0 to 1", "share of the time with a known smooth_emotion that it is {}; they sum to 1"),
+        _field("baseline_start_s", pa.float64(), "s", "start of the stretch taken as its face at rest; NULL: none"),
+        _field("baseline_end_s", pa.float64(), "s", "end of that stretch"),
+        *_per_emotion("baseline", "0 to 1", "probability of {} at rest, which was taken off before smoothing"),
         _field(
             "suspected_switch",
             pa.bool_(),

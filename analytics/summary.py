@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from analytics.baseline import Baselines
 from analytics.columns import column, named, per_emotion
 from analytics.episodes import EpisodeConfig, find_episodes
 from fer_models.labels import EMOTIONS
@@ -24,10 +25,12 @@ class TrackedFaces:
     det_score: np.ndarray  # (m,)
     face_px: np.ndarray  # (m,)
     is_switch: np.ndarray  # (m,) bool: may be another person from here on; at most once in a track
-    counts: np.ndarray  # (m,) bool: of good quality and classified
+    is_ok: np.ndarray  # (m,) bool: of good quality and classified
+    counts: np.ndarray  # (m,) bool: the same or, with the gate open, all that are classified
     probabilities: np.ndarray  # (m, 7), NaN where not known
     smoothed: np.ndarray  # (m, 7), NaN where not known
     label: np.ndarray  # (m,) smoothed emotion, -1 where not known
+    baselines: Baselines  # of each track
 
     @property
     def duration_s(self) -> np.ndarray:
@@ -59,13 +62,18 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
             "start_s": faces.start_s[first],
             "end_s": faces.end_s[last],
             "n_faces": n_faces,
-            "n_faces_ok": np.add.reduceat(faces.counts.astype(np.int64), first),
+            "n_faces_ok": np.add.reduceat(faces.is_ok.astype(np.int64), first),
+            "seen_s": np.add.reduceat(faces.duration_s, first),
+            "ok_s": np.add.reduceat(np.where(faces.is_ok, faces.duration_s, 0), first),
             "mean_det_score": column(np.add.reduceat(faces.det_score, first) / n_faces, pa.float32()),
             "mean_face_px": column(np.add.reduceat(faces.face_px, first) / n_faces, pa.float32()),
             **per_emotion("mean", mean),
             "emotion": named(np.where(np.isnan(share[:, 0]), -1, share.argmax(1)), EMOTIONS),
             "labelled_s": labelled_s,
             **per_emotion("share", share),
+            "baseline_start_s": column(faces.baselines.start_s, pa.float64()),
+            "baseline_end_s": column(faces.baselines.end_s, pa.float64()),
+            **per_emotion("baseline", faces.baselines.probabilities),
             "suspected_switch": np.logical_or.reduceat(faces.is_switch, first) if len(first) else np.empty(0, bool),
             "switch_s": column(_switch_s(faces, first), pa.float64()),
         }

@@ -8,11 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.affect import arousal_proxy, entropy_bits, top_emotion, valence_proxy
+from analytics.baseline import BaselineConfig, correct, find_baselines
 from analytics.columns import column, floats, named, per_emotion
 from analytics.cuts import CutConfig, find_cuts
 from analytics.episodes import EpisodeConfig
 from analytics.identities import IDENTITY_VERSION, Identities, identify, identities_table, known_identities
 from analytics.joining import JoinConfig
+from analytics.precision import ENTROPY_STEP, PROBABILITY_STEP, faces_in_steps, in_steps, probabilities_in_steps
 from analytics.quality import QualityConfig, gate_quality
 from analytics.schema import (
     OBSERVATIONS,
@@ -26,7 +28,7 @@ from analytics.summary import TrackedFaces, episodes_table, stretches, tracks_ta
 from analytics.tracking import TrackerConfig
 from fer_models.labels import EMOTIONS
 
-TIMELINE_VERSION = 2  # goes into every analysis_id: raise it when the same settings give other rows than before
+TIMELINE_VERSION = 3  # goes into every analysis_id: raise it when the same settings give other rows than before
 
 PROBABILITIES = tuple(f"p_{name}" for name in EMOTIONS)
 
@@ -39,6 +41,7 @@ class TimelineConfig:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     joining: JoinConfig = field(default_factory=JoinConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     episodes: EpisodeConfig = field(default_factory=EpisodeConfig)
 
@@ -94,13 +97,14 @@ def build_timeline(observations: pa.Table, config: TimelineConfig, identities: p
     shown = _Shown.of(floats(frames, "pts_s"))
     is_cut = find_cuts(shown.start_s, _looks(frames), config.cuts)
     is_face = observations["face_index"].is_valid().to_numpy()
-    faces, frame_of_face = observations.filter(pa.array(is_face)), frame[is_face]
-    reason = _reasons(faces, config.quality)
+    observed, frame_of_face = observations.filter(pa.array(is_face)), frame[is_face]
     if identities is None:
         start_s, shot = shown.start_s[frame_of_face], np.cumsum(is_cut)[frame_of_face]
-        known = identify(faces, frame_of_face, start_s, shot, shown.step_s, config.tracker, config.joining)
+        known = identify(observed, frame_of_face, start_s, shot, shown.step_s, config.tracker, config.joining)
     else:
-        known = known_identities(faces, identities)
+        known = known_identities(observed, identities)
+    faces = faces_in_steps(observed)
+    reason = _reasons(faces, config.quality)
     tracked = _follow(faces, frame_of_face, reason < 0, shown, known, config)
     made = {
         "frames": _frames_table(frames, np.bincount(frame_of_face, minlength=len(shown)), shown, is_cut),
@@ -110,7 +114,7 @@ def build_timeline(observations: pa.Table, config: TimelineConfig, identities: p
         "transitions": transitions_table(tracked),
     }
     tables = {name: conform(made[name], timeline_schema(schema)) for name, schema in TIMELINE_TABLES.items()}
-    return Timeline(**tables, identities=identities_table(faces, known))
+    return Timeline(**tables, identities=identities_table(observed, known))
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,10 +182,14 @@ def _follow(
     row = row[known.track[row] >= 0]
     track, start_s, end_s = known.track[row], shown.start_s[frame[row]], shown.end_s[frame[row]]
     probabilities = floats(faces, *PROBABILITIES)[row]
-    counts = is_good[row] & ~np.isnan(probabilities).any(1)
+    is_classified = ~np.isnan(probabilities).any(1)
+    is_ok = is_good[row] & is_classified
+    counts = is_ok if config.quality.gate else is_classified
+    baselines = find_baselines(track, start_s, end_s, probabilities, counts, config.baseline)
     # A frame shown for long must not outvote all that come after it, hence at most one time constant.
     weights = np.where(counts, np.minimum(end_s - start_s, config.smoothing.time_constant_s), 0)
-    smoothed = smooth(track, start_s, probabilities, weights, config.smoothing)
+    corrected = correct(track, probabilities, baselines)
+    smoothed = probabilities_in_steps(smooth(track, start_s, corrected, weights, config.smoothing))
     return TrackedFaces(
         row=row,
         track=track,
@@ -191,10 +199,12 @@ def _follow(
         det_score=det_score[row],
         face_px=face_px[row],
         is_switch=known.is_switch[row],
+        is_ok=is_ok,
         counts=counts,
         probabilities=probabilities,
         smoothed=smoothed,
         label=steady_labels(stretches(track, start_s, end_s), smoothed, config.smoothing.min_lead),
+        baselines=baselines,
     )
 
 
@@ -209,11 +219,11 @@ def _add_columns(faces: pa.Table, duration_s: np.ndarray, reason: np.ndarray, tr
         "track_id": pa.array(track, pa.int32(), mask=track < 0),
         "emotion": named(top_emotion(probabilities), EMOTIONS),
         "p_max": column(probabilities.max(1), pa.float32()),
-        "entropy": column(entropy_bits(probabilities), pa.float32()),
+        "entropy": column(in_steps(entropy_bits(probabilities), ENTROPY_STEP), pa.float32()),
         **per_emotion("smooth", smoothed),
         "smooth_emotion": named(label, EMOTIONS),
-        "valence_proxy": column(valence_proxy(probabilities), pa.float32()),
-        "arousal_proxy": column(arousal_proxy(probabilities), pa.float32()),
+        "valence_proxy": column(in_steps(valence_proxy(probabilities), PROBABILITY_STEP), pa.float32()),
+        "arousal_proxy": column(in_steps(arousal_proxy(probabilities), PROBABILITY_STEP), pa.float32()),
         "quality_ok": pa.array(reason < 0),
         "quality_reason": named(reason, QUALITY_REASONS),
     }

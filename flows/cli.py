@@ -12,6 +12,7 @@ from flows.commands.purge import purge
 from flows.commands.render import render
 from flows.commands.report import report
 from flows.commands.results import query, summary
+from flows.commands.timeline import timeline
 from flows.commands.train import train, train_detector
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 for command in (
     analyze,
+    timeline,
     query,
     summary,
     export,

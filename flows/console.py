@@ -19,6 +19,9 @@ FIELD_OF_OPTION = {
     "start": "start_s",
     "end": "end_s",
     "min_face": "min_face_px",
+    "time_constant": "time_constant_s",
+    "max_gap": "max_gap_s",
+    "baseline_span": "baseline_span_s",
     "detector_size": "detector_size_px",
 }
 WIDE = 200  # what is not a terminal (a file, a pipe) has room

@@ -1,5 +1,6 @@
 """Everything that can go wrong in the world, as opposed to in the code: told in a line, without a traceback."""
 
+from analytics.events import EventsError
 from analytics.exports import ExportError
 from analytics.groups import GroupError
 from analytics.identities import IdentitiesError
@@ -21,6 +22,7 @@ EXPECTED = (
     DataError,
     DemoError,
     DeviceError,
+    EventsError,
     ExportError,
     FaceDataError,
     GroupError,

@@ -5,8 +5,47 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from analytics.baseline import BaselineConfig, BaselineMethod
+from analytics.quality import QualityConfig
+from analytics.smoothing import SmoothingConfig
+from analytics.timeline import TimelineConfig
+from analytics.tracking import TrackerConfig
+
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class TimelineSettings(BaseSettings):
+    """What pass 2 makes of what was seen. Each value can also come from the environment: `FERVID_TIME_CONSTANT_S=1`."""
+
+    model_config = SettingsConfigDict(env_prefix="FERVID_", extra="forbid", frozen=True)
+
+    gate: bool = Field(QualityConfig.gate, description="leave faces of bad quality out of smoothing and summaries")
+    time_constant_s: Positive = Field(
+        SmoothingConfig.time_constant_s, description="the weight of a neighbour falls to 37 % at this distance in time"
+    )
+    max_gap_s: float = Field(
+        TrackerConfig.max_gap_s, ge=0, allow_inf_nan=False, description="a face out of sight for longer is a new track"
+    )
+    baseline: BaselineMethod = Field("none", description="what to take off as the person's face at rest")
+    baseline_span_s: tuple[Seconds, Seconds] | None = Field(
+        None,
+        description="for neutral_stretch: from when to when everybody looks neutral; found in each track if not given",
+    )
+
+    @model_validator(mode="after")
+    def _check_baseline(self) -> Self:
+        self.config(score_threshold=0.5)
+        return self
+
+    def config(self, score_threshold: float) -> TimelineConfig:
+        """The settings of each stage; from which score on a face is one is for the detector to say."""
+        return TimelineConfig(
+            tracker=TrackerConfig(high_score=score_threshold, max_gap_s=self.max_gap_s),
+            quality=QualityConfig(min_det_score=score_threshold, gate=self.gate),
+            baseline=BaselineConfig(method=self.baseline, span_s=self.baseline_span_s),
+            smoothing=SmoothingConfig(time_constant_s=self.time_constant_s),
+        )
 
 
 class AnalyzeSettings(BaseSettings):
@@ -31,6 +70,7 @@ class AnalyzeSettings(BaseSettings):
     )
     overwrite: bool = Field(False, description="analyse again what is done")
     keep_signatures: bool = Field(False, description="keep the signatures of faces once the tracks are joined")
+    timeline: TimelineSettings = Field(default_factory=TimelineSettings, description="settings of pass 2")
 
     @model_validator(mode="after")
     def _check_range(self) -> Self:

@@ -19,11 +19,9 @@ import pyarrow.compute as pc
 import torch
 
 from analytics.observations import observations_table
-from analytics.quality import QualityConfig
 from analytics.store import Store, StoreError, analysis_id, file_sha256, observation_id, unread_video_id, video_id
 from analytics.stored_timeline import build_stored_timeline
 from analytics.timeline import TimelineConfig
-from analytics.tracking import TrackerConfig
 from analytics.videos import path_text
 from fer_models.classification.classifier import EmotionClassifier, load_classifier
 from fer_models.detection import FaceDetector, load_detector
@@ -63,13 +61,6 @@ class Models:
             f"detector {self.detector.name} ({self.detector_reason}) "
             f"with frames of at most {self.detector.max_side_px} px, model {self.classifier.card.name}, "
             f"on {self.classifier.device.type} in {precision}"
-        )
-
-    def timeline_config(self) -> TimelineConfig:
-        """The settings of pass 2: from which score on a face is one is for the detector to say."""
-        threshold = self.detector.score_threshold
-        return TimelineConfig(
-            tracker=TrackerConfig(high_score=threshold), quality=QualityConfig(min_det_score=threshold)
         )
 
 
@@ -167,7 +158,7 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
             return unchanged(path, store, row)
         segments = plan_segments(info, settings)
         n_observed = observe_missing(info, segments, store, row, settings, models, progress, times)
-        observed, config = (row["video_id"], row["observation_id"]), models.timeline_config()
+        observed, config = (row["video_id"], row["observation_id"]), timeline_config(settings, models)
         timeline = build_stored_timeline(store, *observed, len(segments), config, anew=settings.overwrite)
         if not settings.keep_signatures:
             store.drop_signatures(*observed)
@@ -315,6 +306,11 @@ def unchanged(path: Path, store: Store, ids: Mapping[str, str]) -> VideoOutcome:
     )
 
 
+def timeline_config(settings: AnalyzeSettings, models: Models) -> TimelineConfig:
+    """The settings of pass 2."""
+    return settings.timeline.config(models.detector.score_threshold)
+
+
 def observation_settings(settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, Any]:
     """Every setting of pass 1 that can change a number, and the length of a segment."""
     return {
@@ -334,7 +330,7 @@ def observation_settings(settings: AnalyzeSettings, models: Models, decoder: str
 def name_work(video: str, settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, str]:
     """The ids of a video, of what is seen in it, and of what is made of that."""
     observed = observation_id(video, observation_settings(settings, models, decoder), models.weights())
-    analysed = analysis_id(observed, models.timeline_config().settings())
+    analysed = analysis_id(observed, timeline_config(settings, models).settings())
     return {"video_id": video, "observation_id": observed, "analysis_id": analysed}
 
 
@@ -348,7 +344,7 @@ def describe_work(settings: AnalyzeSettings, models: Models, decoder: str) -> di
     """Columns of `videos` that say how it was analysed."""
     all_settings = {
         "observe": observation_settings(settings, models, decoder) | {"detector_reason": models.detector_reason},
-        "timeline": models.timeline_config().settings(),
+        "timeline": timeline_config(settings, models).settings(),
     }
     return {"settings": json.dumps(all_settings), "weights": json.dumps(models.weights())}
 

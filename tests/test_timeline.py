@@ -142,7 +142,7 @@ def test_affect_by_hand():
 
 def test_settings_are_plain_values():
     assert CONFIG.settings()["tracker"]["max_gap_s"] == CONFIG.tracker.max_gap_s
-    assert set(CONFIG.settings()) == {"cuts", "tracker", "joining", "quality", "smoothing", "episodes"}
+    assert set(CONFIG.settings()) == {"cuts", "tracker", "joining", "quality", "baseline", "smoothing", "episodes"}
 
 
 @pytest.mark.parametrize("wrong", [{"min_det_score": 2}, {"max_yaw_deg": 91}, {"min_face_px": -1}])

@@ -1,0 +1,104 @@
+"""`fervid timeline`: timelines from what was seen before, with other settings."""
+
+import dataclasses
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.console import DONE, FIELD_OF_OPTION, SOME_FAILED, Results, console, errors, fatal_errors, usage_checked
+from flows.display import TRACKS_SQL, table_of
+
+if TYPE_CHECKING:
+    from flows.settings import TimelineSettings
+
+
+class Baseline(StrEnum):
+    """What is taken off as a person's face at rest."""
+
+    none = "none"
+    own_mean = "own_mean"
+    neutral_stretch = "neutral_stretch"
+
+
+def timeline(
+    context: typer.Context,
+    results: Results,
+    video: Annotated[
+        list[str] | None, typer.Option(help="Only this one, by path, name or id; may be given again.")
+    ] = None,
+    time_constant: Annotated[
+        float, typer.Option(metavar="S", help="Smooth over this long: more is calmer, and later to peak.")
+    ] = 0.3,
+    max_gap: Annotated[
+        float, typer.Option(metavar="S", help="A face gone for longer comes back as a new track.")
+    ] = 1.0,
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="Leave faces of bad quality out, or count them all.")
+    ] = True,
+    baseline: Annotated[
+        Baseline, typer.Option(help="Take a person's face at rest off: their mean, or their most neutral stretch.")
+    ] = Baseline.none,
+    baseline_span: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="START END", help="Seconds in which everybody looks neutral, for neutral_stretch."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+) -> None:
+    """Make timelines anew from what was seen, with other settings; the videos are not needed.
+
+    Settings that are not given come from the environment (FERVID_TIME_CONSTANT_S …), else they are the usual ones: not
+    those of the timeline before. Asking for the settings of an earlier timeline shows that one again.
+    """
+    settings = settings_given(context)
+    with fatal_errors():
+        from flows.timeline_job import rebuild_timelines
+
+        rebuilt = rebuild_timelines(
+            results,
+            settings,
+            video or (),
+            lambda one: errors.print(f"{one.status} {one.path}", highlight=False, markup=False, soft_wrap=True),
+        )
+        if as_json:
+            print(json.dumps([dataclasses.asdict(one) for one in rebuilt], indent=2))
+        else:
+            from analytics import connect
+
+            tracks = dict(connect(results).sql(TRACKS_SQL).fetchall())
+            rows = [[o.path, o.status, o.n_faces, o.n_tracks, tracks.get(o.video_id), o.seconds] for o in rebuilt]
+            names = ["video", "", "faces", "tracks", "label, share of time (good/all faces)", "seconds"]
+            console.print(table_of(names, rows))
+            for one in rebuilt:
+                if one.note:
+                    note = f"failed {one.note}" if one.status == "failed" else f"{one.path}: {one.note}"
+                    console.print(note, highlight=False, markup=False, soft_wrap=True)
+            console.print(describe(settings), highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(SOME_FAILED if any(one.status == "failed" for one in rebuilt) else DONE)
+
+
+def settings_given(context: typer.Context) -> "TimelineSettings":
+    """Settings from the command line, else the environment, else the defaults.
+
+    Raises:
+        typer.BadParameter: if a value is out of its bounds.
+    """
+    from flows.settings import TimelineSettings
+
+    given = {
+        FIELD_OF_OPTION.get(name, name): value
+        for name, value in context.params.items()
+        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+    }
+    return usage_checked(TimelineSettings, **{k: v for k, v in given.items() if k in TimelineSettings.model_fields})
+
+
+def describe(settings: "TimelineSettings") -> str:
+    """How the timelines were made, in a line."""
+    span = "" if settings.baseline_span_s is None else " {:g} to {:g} s".format(*settings.baseline_span_s)
+    counted = "good faces" if settings.gate else "all faces"
+    return (
+        f"{counted}, smoothed with weights exp(-distance / {settings.time_constant_s:g} s) to both sides, "
+        f"gaps bridged up to {settings.max_gap_s:g} s, baseline {settings.baseline}{span}"
+    )

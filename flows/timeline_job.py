@@ -1,0 +1,111 @@
+"""Pass 2 alone: new timelines from what was seen before, without the videos. No Prefect in here."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from analytics import connect
+from analytics.identities import IdentitiesError
+from analytics.store import Store, StoreError, analysis_id, check_results, identities_id
+from analytics.timeline import build_timeline
+from analytics.videos import all_videos, choose_videos
+from flows.settings import TimelineSettings
+
+NO_LOOKS = (
+    "people were told apart by place and size alone, as signatures are dropped once tracks are joined: "
+    "analyse again with FERVID_KEEP_SIGNATURES=true to change --max-gap with their help"
+)
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What became of the timeline of one video."""
+
+    path: str
+    status: str  # "done", "unchanged" or "failed"
+    video_id: str
+    analysis_id: str | None = None
+    n_faces: int = 0
+    n_tracks: int = 0
+    seconds: float = 0.0
+    note: str = ""  # why it failed, or what is to be known about it
+
+
+def rebuild_timelines(
+    results: Path,
+    settings: TimelineSettings,
+    wanted: Sequence[str] = (),
+    on_video: Callable[[Rebuilt], None] = lambda rebuilt: None,
+) -> list[Rebuilt]:
+    """Make the timelines of some videos anew, or of all; the views then show these.
+
+    Args:
+        results: the results folder.
+        settings: of pass 2.
+        wanted: videos by path, name or id; all by default.
+        on_video: called with each video as soon as it is through.
+
+    Raises:
+        StoreError: if `results` is not a results folder, or cannot be written.
+        UnknownVideoError: if one of `wanted` is not in the results.
+    """
+    check_results(results)
+    videos = all_videos(connect(results))
+    ids = choose_videos(videos, wanted) if wanted else [row["video_id"] for row in videos]
+    rebuilt = []
+    for row in videos:
+        if row["video_id"] in ids:
+            rebuilt.append(rebuild_timeline(Store(results), row, settings))
+            on_video(rebuilt[-1])
+    return rebuilt
+
+
+def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSettings) -> Rebuilt:
+    """Make the timeline of one video anew.
+
+    Args:
+        store: the results.
+        row: of view videos.
+        settings: of pass 2.
+
+    Raises:
+        StoreError: if the results cannot be written.
+    """
+    started_s = time.perf_counter()
+    path, video = row["path"], row["video_id"]
+    if row["status"] != "done":
+        return Rebuilt(path, "failed", video, note=f"{path}: was never analysed: {row['error']}")
+    stored = json.loads(row["settings"])
+    config = settings.config(stored["observe"]["detector_score_threshold"])
+    analysed = analysis_id(row["observation_id"], config.settings())
+    if store.is_done(video, analysed):
+        store.show(video, analysed, path)
+        sizes = store.table_rows(video, analysed)
+        return Rebuilt(path, "unchanged", video, analysed, sizes["faces"], sizes["tracks"])
+    seen = video, row["observation_id"]
+    identities = identities_id(row["observation_id"], config.identity_settings())
+    known = store.read_identities(*seen, identities)
+    n_frames = store.table_rows(video, row["analysis_id"])["frames"]
+    try:
+        timeline = build_timeline(store.read_observations(*seen, store.n_segments(*seen)), config, known)
+    except (StoreError, IdentitiesError) as error:
+        return Rebuilt(path, "failed", video, note=f"{path}: {error}")
+    if len(timeline.frames) != n_frames:
+        reason = f"what was seen is not all there any more ({len(timeline.frames)} of {n_frames} frames)"
+        return Rebuilt(path, "failed", video, note=f"{path}: {reason}: run fervid analyze on the video again")
+    if known is None:
+        store.write_identities(*seen, identities, timeline.identities)
+    changed = {
+        "analysis_id": analysed,
+        "settings": json.dumps(stored | {"timeline": config.settings()}),
+        "started_at": datetime.now(UTC),
+        "frames_per_s": None,  # none was looked at
+    }
+    store.commit_analysis(dict(row) | changed, timeline)
+    seconds = time.perf_counter() - started_s
+    note = NO_LOOKS if timeline.joined_by_look is False else ""
+    return Rebuilt(path, "done", video, analysed, len(timeline.faces), len(timeline.tracks), seconds, note)

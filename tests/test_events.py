@@ -1,0 +1,106 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+from scenes import Face, feeling, observe
+
+from analytics.events import EVENTS, EventsError, events_of_videos, events_table, read_events
+from analytics.timeline import TimelineConfig, build_timeline
+from analytics.videos import UnknownVideoError
+from fer_models.labels import EMOTIONS
+
+VIDEOS = [{"video_id": "v1", "path": "/clips/a.mp4"}, {"video_id": "v2", "path": "/clips/b.mp4"}]
+
+
+@pytest.fixture
+def csv_file(tmp_path):
+    def write(text: str, encoding: str = "utf-8"):
+        path = tmp_path / "ads.csv"
+        path.write_bytes(text.encode(encoding))
+        return path
+
+    return write
+
+
+def test_events_are_read_as_people_write_them(csv_file):
+    path = csv_file('\ufefflabel, end_s,start_s,note,video\r\n"ad, first",12.5,10,loud,a.mp4\r\n\r\nad 2,30,2e1,,\r\n')
+    assert read_events(path).to_pylist() == [
+        {"label": "ad, first", "start_s": 10, "end_s": 12.5, "video": "a.mp4"},
+        {"label": "ad 2", "start_s": 20, "end_s": 30, "video": None},
+    ]
+    assert read_events(csv_file("start_s,end_s,label\n0,1,x\n"))["video"].to_pylist() == [None]
+    assert read_events(csv_file("start_s,end_s,label\n")).schema.equals(EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "no column start_s, end_s, label"),
+        ("start_s;end_s;label\n", "no column start_s"),
+        ("start_s,end_s,label\n1,2,x\n3,soon,y\n", "line 3: end_s must be a number of seconds, got 'soon'"),
+        ("start_s,end_s,label\n1,,x\n", "line 2: end_s must be a number of seconds, got ''"),
+        ("start_s,end_s,label\n1\n", "line 2: end_s must be a number of seconds, got ''"),
+        ("start_s,end_s,label\nnan,2,x\n", "line 2: start_s must be a number of seconds, got 'nan'"),
+        ("start_s,end_s,label\n2,2,x\n", r"line 2: end_s \(2\) must come after start_s \(2\)"),
+        ("start_s,end_s,label\n1,2,\n", "line 2: label is empty"),
+    ],
+)
+def test_what_is_no_event_is_told_with_its_line(csv_file, text, says):
+    with pytest.raises(EventsError, match=f"ads.csv.*{says}"):
+        read_events(csv_file(text))
+
+
+def test_a_file_that_is_missing_or_no_text(csv_file, tmp_path):
+    with pytest.raises(EventsError, match=": No such file or directory"):
+        read_events(tmp_path / "missing.csv")
+    with pytest.raises(EventsError, match="not a CSV file in UTF-8"):
+        read_events(csv_file("start_s,end_s,label\n1,2,Café\n", "latin-1"))
+
+
+def test_events_find_their_videos():
+    events = pa.Table.from_pylist(
+        [
+            {"label": "ad", "start_s": 5.0, "end_s": 6.0, "video": "b.mp4"},
+            {"label": "start", "start_s": 0.0, "end_s": 1.0, "video": None},
+        ],
+        schema=EVENTS,
+    )
+    rows = [(row["video_id"], row["label"]) for row in events_of_videos(events, VIDEOS).to_pylist()]
+    assert rows == [("v1", "start"), ("v2", "start"), ("v2", "ad")]
+    with pytest.raises(UnknownVideoError, match="no such video"):
+        events_of_videos(events, VIDEOS[:1])
+
+
+def events(*spans: tuple[str, float, float]) -> pa.Table:
+    return pa.table(dict(zip(("label", "start_s", "end_s"), map(list, zip(*spans, strict=True)), strict=True)))
+
+
+def test_what_happened_during_the_ad():
+    """One person is neutral for two seconds, then happy for two; another is there, blurred, in the last second."""
+    faces = [Face(i, p=feeling("neutral" if i < 20 else "happy")) for i in range(40)]
+    faces += [Face(i, x=600, p=feeling("sad"), blur=1) for i in range(30, 40)]
+    timeline = build_timeline(observe(np.arange(40) / 10, faces), TimelineConfig())
+    found = events_table(events(("ad", 2.0, 4.0), ("first", 0.0, 1.05)), timeline.frames, timeline.faces, before_s=1.0)
+    ad, other, first = found.to_pylist()
+    assert (ad["label"], ad["track_id"], ad["start_s"], ad["end_s"], ad["emotion"]) == ("ad", 0, 2, 4, "happy")
+    assert (ad["seen_s"], ad["ok_s"], ad["labelled_s"]) == pytest.approx((2, 2, 2))
+    assert (ad["mean_happy"], ad["change_happy"], ad["change_neutral"]) == pytest.approx((1, 1, -1))
+    assert sum(ad[f"share_{name}"] for name in EMOTIONS) == pytest.approx(1)
+    assert (other["track_id"], other["seen_s"], other["ok_s"], other["labelled_s"]) == (1, pytest.approx(1), 0, 0)
+    assert other["emotion"] is other["mean_sad"] is other["share_sad"] is other["change_sad"] is None
+    assert (first["label"], first["seen_s"], first["mean_neutral"]) == ("first", pytest.approx(1.05), 1)
+    assert first["change_neutral"] is None
+
+
+def test_an_event_in_which_nobody_is_seen():
+    timeline = build_timeline(observe(np.arange(10) / 10, [Face(i) for i in range(10)]), TimelineConfig())
+    for table in (timeline.faces, timeline.faces.slice(0, 0)):
+        assert len(events_table(events(("later", 5, 6)), timeline.frames, table)) == 0
+    assert len(events_table(events(("x", 0, 1)).slice(0, 0), timeline.frames, timeline.faces)) == 0
+
+
+def test_events_side_by_side_share_the_time_of_a_track():
+    timeline = build_timeline(observe(np.arange(30) / 7, [Face(i) for i in range(30)]), TimelineConfig())
+    track = timeline.tracks.to_pylist()[0]
+    parts = events_table(events(("a", -1, 1.3), ("b", 1.3, 2.0), ("c", 2.0, 99)), timeline.frames, timeline.faces)
+    for name in ("seen_s", "ok_s", "labelled_s"):
+        assert sum(parts[name].to_pylist()) == pytest.approx(track[name])

@@ -1,0 +1,140 @@
+import itertools
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scenes import Face, feeling, observe
+
+from analytics.affect import valence_proxy
+from analytics.synchrony import SynchronyConfig, synchrony
+from analytics.timeline import TimelineConfig, build_timeline
+from fer_models.labels import EMOTIONS
+
+
+def tables(*people: list[str], duration_s: list[float] | None = None) -> tuple[pa.Table, pa.Table]:
+    """Frames and faces of people whose emotion is certain in each frame, or unknown, for a second each by default."""
+    n = len(people[0])
+    duration_s = duration_s or [1.0] * n
+    frames = pa.table({"frame_index": range(n), "duration_s": duration_s})
+    rows = [
+        {
+            "frame_index": i,
+            "pts_s": float(sum(duration_s[:i])),
+            "track_id": track,
+            "smooth_emotion": emotion or None,
+            **{f"smooth_{name}": float(name == emotion) if emotion else None for name in EMOTIONS},
+        }
+        for track, shown in enumerate(people)
+        for i, emotion in enumerate(shown)
+    ]
+    schema = pa.schema(
+        [
+            ("frame_index", pa.int64()),
+            ("pts_s", pa.float64()),
+            ("track_id", pa.int32()),
+            ("smooth_emotion", pa.string()),
+            *((f"smooth_{name}", pa.float32()) for name in EMOTIONS),
+        ]
+    )
+    return frames, pa.Table.from_pylist(rows, schema)
+
+
+def only_pair(*people: list[str], duration_s=None, **config) -> dict:
+    (row,) = synchrony(*tables(*people, duration_s=duration_s), SynchronyConfig(**config)).to_pylist()
+    return row
+
+
+def test_people_who_always_show_the_same():
+    row = only_pair(["happy", "happy", "sad", "sad"], ["happy", "happy", "sad", "sad"], window_s=4)
+    assert (row["track_a"], row["track_b"], row["together_s"]) == (0, 1, 4)
+    assert (row["share_same"], row["share_same_by_chance"], row["kappa"]) == pytest.approx((1, 0.5, 1))
+    assert (row["valence_r"], row["valence_r_windowed"], row["n_windows"]) == pytest.approx((1, 1, 1), abs=1e-5)
+
+
+def test_opposites_and_strangers():
+    opposite = only_pair(["happy", "sad"], ["sad", "happy"])
+    assert (opposite["kappa"], opposite["valence_r"]) == pytest.approx((-1, -1))
+    stranger = only_pair(["happy", "happy", "sad", "sad"], ["happy", "sad", "happy", "sad"])
+    assert (stranger["share_same"], stranger["kappa"], stranger["valence_r"]) == pytest.approx((0.5, 0, 0))
+
+
+def test_time_counts_not_frames():
+    row = only_pair(["happy", "happy", "sad"], ["happy", "sad", "sad"], duration_s=[1, 8, 1])
+    assert (row["share_same"], row["share_same_by_chance"]) == pytest.approx((0.2, 0.9 * 0.1 + 0.1 * 0.9))
+
+
+def test_where_nothing_changes_there_is_no_correlation():
+    row = only_pair(["happy"] * 3, ["happy"] * 3)
+    assert row["kappa"] is row["valence_r"] is row["valence_r_windowed"] is None
+    assert (row["share_same"], row["n_windows"]) == (1, 0)
+
+
+def test_a_common_mood_is_not_moment_by_moment():
+    """Both are sad in the first half and happy in the second, but each in their own rhythm."""
+    first = ["sad"] * 8 + ["happy"] * 8
+    a = [mood if i % 2 else "neutral" for i, mood in enumerate(first)]
+    b = [mood if i // 2 % 2 else "neutral" for i, mood in enumerate(first)]
+    row = only_pair(a, b, window_s=8)
+    assert row["valence_r"] > 0.4
+    assert row["valence_r_windowed"] == pytest.approx(0)
+    assert row["n_windows"] == 2
+
+
+def test_only_common_known_time_counts():
+    assert len(synchrony(*tables(["happy", "", "sad"], ["", "happy", ""]))) == 0
+    assert len(synchrony(*tables(["happy"] * 5))) == 0
+    assert len(synchrony(*tables([]))) == 0
+    pairs = synchrony(*tables(["happy"] * 3, ["sad"] * 3, ["sad", "", ""]))
+    assert pairs.select(["track_a", "track_b"]).to_pylist() == [{"track_a": 0, "track_b": 1}]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from(["", *EMOTIONS]), min_size=4, max_size=4), min_size=1, max_size=9), st.randoms()
+)
+def test_against_each_pair_alone_and_in_any_order(moments, random):
+    people = [list(shown) for shown in zip(*moments, strict=True)]
+    duration_s = [random.choice([0.5, 1.0, 3.0]) for _ in moments]
+    frames, faces = tables(*people, duration_s=duration_s)
+    config = SynchronyConfig(window_s=4, min_together_s=0.1)
+    order = list(range(len(faces)))
+    random.shuffle(order)
+    found = synchrony(frames, faces.take(order), config)
+    assert found.equals(synchrony(frames, faces, config))
+    rows = {(row["track_a"], row["track_b"]): row for row in found.to_pylist()}
+    for a, b in itertools.combinations(range(4), 2):
+        both = [i for i in range(len(moments)) if people[a][i] and people[b][i]]
+        assert ((a, b) in rows) == bool(both)
+        if both:
+            w = np.array(duration_s)[both]
+            x, y = (
+                np.array([valence_proxy(np.eye(7)[EMOTIONS.index(who[i])]) for i in both])
+                for who in (people[a], people[b])
+            )
+            same = sum(d for d, i in zip(w, both, strict=True) if people[a][i] == people[b][i])
+            assert rows[a, b]["share_same"] == pytest.approx(same / w.sum())
+            cov = np.cov(x, y, aweights=w, ddof=0) if len(both) > 1 else np.zeros((2, 2))
+            if min(np.diag(cov)) > 1e-4:
+                assert rows[a, b]["valence_r"] == pytest.approx(cov[0, 1] / np.sqrt(cov[0, 0] * cov[1, 1]))
+            else:
+                assert rows[a, b]["valence_r"] is None
+
+
+def test_a_real_timeline():
+    """Two people take turns to smile; a third smiles with the first."""
+    moods = [feeling("happy" if i // 10 % 2 else "neutral") for i in range(60)]
+    faces = [Face(i, x=x, p=moods[i if x != 300 else (i + 10) % 60]) for i in range(60) for x in (100, 300, 500)]
+    timeline = build_timeline(observe(np.arange(60) / 10, faces), TimelineConfig())
+    found = synchrony(timeline.frames, timeline.faces)
+    kappa = {(row["track_a"], row["track_b"]): row["kappa"] for row in found.to_pylist()}
+    assert kappa[0, 2] == pytest.approx(1)
+    assert kappa[0, 1] < -0.5
+    assert kappa[1, 2] < -0.5
+
+
+@pytest.mark.parametrize("wrong", [{"window_s": 0}, {"min_together_s": -1}])
+def test_config_is_checked(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SynchronyConfig(**wrong)

@@ -1,0 +1,141 @@
+"""Pass 2 alone: from the observations of a results folder, without the videos."""
+
+import json
+import shutil
+from dataclasses import asdict
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scenes import Face, feeling, observe
+from typer.testing import CliRunner
+
+from analytics import connect
+from analytics.store import Store, StoreError, analysis_id
+from analytics.timeline import TimelineConfig, build_timeline
+from analytics.videos import UnknownVideoError
+from flows.cli import app
+from flows.settings import AnalyzeSettings, TimelineSettings
+from flows.timeline_job import rebuild_timelines
+
+IDS = {"video_id": "v0000000000000001", "observation_id": "o0000000000000001"}
+OTHER = {"video_id": "v0000000000000002", "observation_id": "o0000000000000002"}
+BLURRED = [Face(i, p=feeling("sad" if i % 2 else "happy"), blur=1 if i % 2 else 100) for i in range(40)]
+SEGMENTS = [
+    observe(
+        np.arange(20) / 10 + 2 * s,
+        [Face(f.frame - 20 * s, p=f.p, blur=f.blur) for f in BLURRED[20 * s :][:20]],
+        first=20 * s,
+    )
+    for s in range(2)
+]
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two videos as `fervid analyze` leaves them, whose files are gone."""
+    store = Store(tmp_path / "results")
+    config = TimelineSettings().config(score_threshold=0.5)
+    for ids, name in ((IDS, "a.mp4"), (OTHER, "b.mp4")):
+        for index, segment in enumerate(SEGMENTS):
+            store.write_segment(ids["video_id"], ids["observation_id"], index, segment)
+        settings = {"observe": {"detector_score_threshold": 0.5, "fps": None}, "timeline": config.settings()}
+        row = {"analysis_id": analysis_id(ids["observation_id"], config.settings()), "path": f"/gone/{name}"}
+        row |= ids | {"settings": json.dumps(settings), "frames_per_s": 10.0}
+        store.commit_analysis(row, build_timeline(pa.concat_tables(SEGMENTS), config))
+    return store.root
+
+
+def rows(results, sql):
+    return connect(results).sql(sql).fetchall()
+
+
+def fervid(*arguments: object):
+    return CliRunner().invoke(app, ["timeline", *map(str, arguments)])
+
+
+def test_other_settings_make_another_timeline_which_the_views_show(results):
+    before = rows(results, "SELECT * FROM tracks ORDER BY ALL")
+    assert [one.status for one in rebuild_timelines(results, TimelineSettings(gate=False))] == ["done"] * 2
+    assert rows(results, "SELECT n_faces, n_faces_ok FROM tracks") == [(40, 20)] * 2
+    assert rows(results, "SELECT mean_happy, mean_sad FROM tracks") == [(0.5, 0.5)] * 2
+    assert all(
+        not json.loads(s)["timeline"]["quality"]["gate"] for (s,) in rows(results, "SELECT settings FROM videos")
+    )
+    assert all(json.loads(s)["observe"]["fps"] is None for (s,) in rows(results, "SELECT settings FROM videos"))
+    # The earlier one is still there, and comes back at once.
+    back = rebuild_timelines(results, TimelineSettings())
+    assert [one.status for one in back] == ["unchanged"] * 2
+    assert rows(results, "SELECT * FROM tracks ORDER BY ALL") == before
+
+
+def test_only_the_videos_asked_for(results):
+    rebuilt = rebuild_timelines(results, TimelineSettings(time_constant_s=2.0), ["b.mp4"])
+    assert [(one.path, one.status, one.n_faces) for one in rebuilt] == [("/gone/b.mp4", "done", 40)]
+    with pytest.raises(UnknownVideoError, match="no such video"):
+        rebuild_timelines(results, TimelineSettings(), ["c.mp4"])
+
+
+def test_what_was_seen_must_still_be_there(results):
+    folder = results / "observations" / f"video_id={IDS['video_id']}" / f"observation_id={IDS['observation_id']}"
+    (folder / "segment-000001.parquet").unlink()
+    shutil.rmtree(results / "observations" / f"video_id={OTHER['video_id']}")
+    run = fervid(results, "--no-gate")
+    assert run.exit_code == 3
+    assert "/gone/a.mp4: what was seen is not all there any more (20 of 40 frames): run fervid analyze" in run.output
+    assert "/gone/b.mp4: what was seen is not all there any more (0 of 40 frames)" in run.output
+    (folder / "segment-000000.parquet").rename(folder / "segment-000001.parquet")
+    assert "segment-000000.parquet: missing or damaged" in fervid(results, "--no-gate").output
+    assert rows(results, "SELECT count(*) FROM tracks") == [(2,)]
+
+
+def test_a_video_that_was_never_analysed_is_told(results):
+    Store(results).commit_failure({"video_id": "v3", "analysis_id": "a3", "path": "/gone/c.mp4"}, "it is broken")
+    run = fervid(results, "--json")
+    assert run.exit_code == 3
+    failed = json.loads(run.stdout)[2]
+    assert failed["note"] == "/gone/c.mp4: was never analysed: it is broken"
+
+
+def test_the_command_line_and_the_environment_set_it(results, monkeypatch):
+    monkeypatch.setenv("FERVID_TIME_CONSTANT_S", "2")
+    options = ("--baseline", "neutral_stretch", "--baseline-span", 0, 1, "--max-gap", 3)
+    run = fervid(results, "--video", "a.mp4", *options)
+    assert run.exit_code == 0, run.output
+    assert "weights exp(-distance / 2 s) to both sides, gaps bridged up to 3 s" in run.output
+    assert "baseline neutral_stretch 0 to 1 s" in run.output
+    ((settings,),) = rows(results, "SELECT settings FROM videos WHERE path = '/gone/a.mp4'")
+    made = json.loads(settings)["timeline"]
+    assert made["baseline"] == {"method": "neutral_stretch", "span_s": [0, 1], "stretch_s": 2, "min_neutral": 1 / 3}
+    assert (made["smoothing"]["time_constant_s"], made["tracker"]["max_gap_s"]) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--time-constant", "0"], "FERVID_TIME_CONSTANT_S"),
+        (["--max-gap", "-1"], "FERVID_MAX_GAP_S"),
+        (["--baseline-span", "0", "1"], "a span is for baseline neutral_stretch"),
+    ],
+)
+def test_wrong_settings_are_usage(results, options, says):
+    run = fervid(results, *options)
+    assert run.exit_code == 2
+    assert says in run.output
+
+
+def test_a_folder_that_is_not_ours(tmp_path):
+    run = fervid(tmp_path)
+    assert run.exit_code == 1
+    assert "not a results folder" in run.output
+    with pytest.raises(StoreError):
+        rebuild_timelines(tmp_path, TimelineSettings())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_analyze_takes_the_same_settings(monkeypatch):
+    monkeypatch.setenv("FERVID_GATE", "false")
+    assert not AnalyzeSettings().timeline.gate
+    monkeypatch.delenv("FERVID_GATE")
+    usual = AnalyzeSettings().timeline.config(score_threshold=0.5)
+    assert asdict(usual) == asdict(TimelineConfig())
