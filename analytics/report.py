@@ -49,7 +49,7 @@ WHERE emotion <> 'neutral' ORDER BY peak DESC, start_s LIMIT {MAX_EPISODES}
 """
 _BINS = f"""
 SELECT track_id, (round(1000 * faces.pts_s)::BIGINT - $start_ms) // $bin_ms AS bin,
-    max((round(1000 * (faces.pts_s + coalesce(duration_s, 0)))::BIGINT - $start_ms - 1) // $bin_ms) AS last_bin,
+    max((round(1000 * (faces.pts_s + coalesce(frames.duration_s, 0)))::BIGINT - $start_ms - 1) // $bin_ms) AS last_bin,
     {", ".join(f"avg(smooth_{name}) AS {name}" for name in EMOTIONS)}
 FROM faces JOIN frames USING (video_id, frame_index)
 WHERE video_id = $video_id AND track_id IS NOT NULL AND smooth_emotion IS NOT NULL
