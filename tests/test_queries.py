@@ -220,7 +220,10 @@ def fervid(*arguments):
 def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, question):
     groups = tmp_path / "groups.csv"
     groups.write_text("path,group\na.mp4,x\nb.mp4,y\n")
-    run = fervid("summary", results, question.value, "--emotion", "happy", "--groups", groups)
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n1,2,ad\n")
+    options = ["--emotion", "happy", "--groups", groups, "--events", events]
+    run = fervid("summary", results, question.value, *options)
     assert run.exit_code == 0, run.output
     assert "kept out 20 of 160 faces" in run.output
 
@@ -297,6 +300,6 @@ def test_synchrony_is_told_of_each_pair_of_each_video(connection):
 
 
 def test_summary_asks_for_the_events(results):
-    refused = CliRunner().invoke(app, ["summary", str(results), "events"])
+    refused = fervid("summary", results, "events")
     assert refused.exit_code == 2
     assert "--events" in refused.output
