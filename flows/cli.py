@@ -3,6 +3,7 @@
 import typer
 
 from flows.commands.analyze import analyze
+from flows.commands.detectors import evaluate_detector
 from flows.commands.machine import demo, doctor
 from flows.commands.models import models_app
 from flows.commands.results import dashboard, query
@@ -16,7 +17,7 @@ app = typer.Typer(
     help="Turn videos into emotion timelines that can be queried, looked at and trusted.",
     epilog="Exit codes: 0 all done, 1 fatal, 2 usage, 3 some videos failed, 130 stopped by Ctrl-C.",
 )
-for command in (analyze, query, dashboard, doctor, demo, train, train_detector):
+for command in (analyze, query, dashboard, doctor, demo, train, train_detector, evaluate_detector):
     app.command()(command)
 app.add_typer(models_app, name="models")
 

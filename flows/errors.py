@@ -4,6 +4,7 @@ from analytics.sql import QueryError
 from analytics.store import StoreError
 from fer_models.classification.data import DataError
 from fer_models.detection.data import FaceDataError
+from fer_models.detection.references import ReferenceDetectorError
 from fer_models.device import DeviceError
 from fer_models.video import VideoReadError
 from fer_models.weights import WeightsError
@@ -19,6 +20,7 @@ EXPECTED = (
     InputError,
     PrefectServerError,
     QueryError,
+    ReferenceDetectorError,
     StoreError,
     VideoReadError,
     WeightsError,
