@@ -106,5 +106,5 @@ def test_the_command_compares_and_writes_a_page(shared_data: Path, tmp_path):
     rows = {row[0]: row[1:] for row in cells}
     assert float(rows["precision"][0]) > 0.5 and "compact at 0.50" in text
     frames, agreed, ours, first, second = rows["single_face.mp4"][:5]
-    assert frames == "72" and int(agreed) > 60 and float(ours) > 0.9 and (first, second) == ("1.000", "1.000")
+    assert frames == "12" and int(agreed) > 9 and float(ours) > 0.9 and (first, second) == ("1.000", "1.000")
     assert all(float(speed) > 0 for speed in rows["yunet"][:2])

@@ -1,6 +1,6 @@
 """Detectors compared on clips without ground truth: what the references agree on, and what nobody else sees."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from fer_models.boxes import box_area, box_iou
 from fer_models.detection.evaluation import FOUND_IOU, JUDGED_PX, Candidate
 from fer_models.video import VIDEO_SUFFIXES, read_frames
 
+FPS = 5.0  # frames looked at, per second of a clip
 MAX_SIDE_PX = 640  # frames are shrunk to this for every detector alike
 SUPPORT_SCORE, SUPPORT_IOU = 0.2, 0.3  # another detector's hit as weak and as loose as this speaks for a hit
 
@@ -26,6 +27,15 @@ class ClipCount:
     found: dict[str, int] = field(default_factory=dict)  # detector -> how many of these it found
     alone: dict[str, int] = field(default_factory=dict)  # detector -> its hits that no other detector sees
 
+    @classmethod
+    def total(cls, counts: Sequence["ClipCount"]) -> "ClipCount":
+        """All clips as one."""
+        frames, agreed = sum(count.frames for count in counts), sum(count.agreed for count in counts)
+        names = counts[0].found if counts else {}
+        found = {name: sum(count.found[name] for count in counts) for name in names}
+        alone = {name: sum(count.alone[name] for count in counts) for name in names}
+        return cls("all", frames, agreed, found, alone)
+
 
 def find_clips(folder: Path) -> list[Path]:
     """The videos in a folder, by name."""
@@ -33,7 +43,7 @@ def find_clips(folder: Path) -> list[Path]:
 
 
 def count_clip(path: Path, candidates: Mapping[str, Candidate], references: tuple[str, str]) -> ClipCount:
-    """Look at every frame of a clip with every detector.
+    """Look at the frames of a clip, five per second, with every detector.
 
     Args:
         candidates: name to detector; they keep weak hits.
@@ -43,7 +53,7 @@ def count_clip(path: Path, candidates: Mapping[str, Candidate], references: tupl
         VideoReadError: if the clip cannot be read.
     """
     count = ClipCount(path.name, found=dict.fromkeys(candidates, 0), alone=dict.fromkeys(candidates, 0))
-    for frames in read_frames(path, batch_size=8):
+    for frames in read_frames(path, fps=FPS, batch_size=8):
         pixels = _shrink(frames.pixels)
         hits = {name: candidate.detect(pixels) for name, candidate in candidates.items()}
         for frame in range(len(pixels)):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fer_models.detection.clips import count_clip
+from fer_models.detection.clips import FPS, MAX_SIDE_PX, ClipCount, count_clip
 from fer_models.detection.evaluation import (
     FOUND_IOU,
     JUDGED_PX,
@@ -95,15 +95,15 @@ def clip_table(clips: Sequence[Path], candidates: Mapping[str, Candidate], refer
     """
     counts = [count_clip(clip, candidates, references) for clip in clips]
     rows = []
-    for count in counts:
+    for count in [*counts, ClipCount.total(counts)]:
         found = [share(count.found[name] / count.agreed) if count.agreed else "-" for name in candidates]
         alone = [f"{1000 * count.alone[name] / max(1, count.frames):.1f}" for name in candidates]
         rows.append([count.name, str(count.frames), str(count.agreed), *found, *alone])
     note = (
-        f"Every frame, shrunk to at most 640 px. Agreed: faces of {JUDGED_PX} px and more that both "
-        f"{references[0]} and {references[1]} find at their thresholds; found: the share of these that a detector "
-        "finds; alone: its hits, of any size, that no other detector sees even weakly, per 1,000 frames. A hit alone "
-        "may be a face that the others miss."
+        f"{FPS:g} frames per second of each clip, shrunk to at most {MAX_SIDE_PX} px. Agreed: faces of {JUDGED_PX} px "
+        f"and more that both {references[0]} and {references[1]} find at their thresholds; found: the share of these "
+        "that a detector finds; alone: its hits, of any size, that no other detector sees even weakly, per 1,000 "
+        "frames. A hit alone may be a face that the others miss."
     )
     columns = ["clip", "frames", "agreed", *(f"{n}: found" for n in candidates), *(f"{n}: alone" for n in candidates)]
     return Table("Clips", note, columns, rows)
