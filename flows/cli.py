@@ -5,6 +5,7 @@ import typer
 from flows.commands.analyze import analyze
 from flows.commands.compare import compare, evaluate
 from flows.commands.dashboard import dashboard
+from flows.commands.detectors import evaluate_detector
 from flows.commands.export import export
 from flows.commands.machine import demo, doctor
 from flows.commands.models import models_app
@@ -39,6 +40,7 @@ for command in (
     evaluate,
     compare,
     train_detector,
+    evaluate_detector,
 ):
     app.command()(command)
 app.add_typer(models_app, name="models")

@@ -10,6 +10,7 @@ from analytics.videos import UnknownVideoError
 from fer_models.classification.data import DataError
 from fer_models.classification.history import RunError
 from fer_models.detection.data import FaceDataError
+from fer_models.detection.references import ReferenceDetectorError
 from fer_models.device import DeviceError
 from fer_models.video import VideoReadError
 from fer_models.weights import WeightsError
@@ -32,6 +33,7 @@ EXPECTED = (
     QueryError,
     RenderError,
     RunError,
+    ReferenceDetectorError,
     StoreError,
     UnknownVideoError,
     VideoReadError,

@@ -1,6 +1,7 @@
 """Training a compact face detector, as a flow of its own."""
 
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
@@ -11,22 +12,39 @@ from fer_models.weights import read_card, user_models_dir
 
 
 @task(name="train and register", task_run_name="train {name}", cache_policy=NO_CACHE, persist_result=False)
-def train_and_register(data: Path, name: str, epochs: int, seed: int, device: str, resume: bool) -> Path:
+def train_and_register(data: Path, name: str, **options: Any) -> Path:
     """Train; the model folder appears among the user's models."""
-    return train(data, user_models_dir() / name, epochs=epochs, name=name, seed=seed, device=device, resume=resume)
+    return train(data, user_models_dir() / name, name=name, **options)
 
 
 @flow(name="train detector", flow_run_name="train detector {name}", persist_result=False)
 def train_detector(
-    data: Path, name: str, epochs: int = 100, seed: int = 0, device: str = "auto", resume: bool = False
+    data: Path,
+    name: str,
+    epochs: int = 100,
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    second_teacher: Path | None = None,
+    init: str | None = None,
 ) -> Path:
     """Train on photographs with labelled faces; the score threshold is chosen on photographs held out of them.
 
     Raises:
         FaceDataError: if the data cannot be used.
         DeviceError: if the device is not there.
+        WeightsError: if the second teacher or the detector to start from cannot be used.
     """
-    folder = train_and_register(data, name, epochs, seed, device, resume)
+    folder = train_and_register(
+        data,
+        name,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        resume=resume,
+        second_teacher=second_teacher,
+        init=init,
+    )
     card = read_card(folder)
     create_markdown_artifact(
         f"## {name}\n\n{card.protocol}\n\n{card.summary()}",

@@ -1,6 +1,8 @@
 """Training of the compact detector: pictures and labels stay together, training resumes, hits are counted rightly."""
 
+import dataclasses
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +11,19 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from fer_models.batches import FaceBatch
 from fer_models.detection import load_detector
-from fer_models.detection.augmentation import Picture, cut_tile, mosaic, random_tile, tile_map
-from fer_models.detection.compact import CompactNet, grid_points
-from fer_models.detection.data import FaceDataError, FaceInputs, read_photos
+from fer_models.detection.augmentation import Picture, cover_faces, cut_tile, mosaic, random_tile, tile_map
+from fer_models.detection.compact import CompactDetector, CompactNet, grid_points
+from fer_models.detection.data import EpochBatches, FaceDataError, FaceInputs, Photo, read_photos
 from fer_models.detection.evaluation import Matches, evaluate_detector, match_hits, read_true_photos
 from fer_models.detection.lettering import add_words, title_card
 from fer_models.detection.losses import detection_losses
+from fer_models.detection.references import RETINAFACE_FILE
 from fer_models.detection.targets import assign_targets
-from fer_models.detection.training import train_detector
+from fer_models.detection.teaching import is_doubtful, look_again, take_votes, vote
+from fer_models.detection.training import find_traps, train_detector
+from fer_models.weights import WeightsError, read_card
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data" / "faces"
 TINY = {"stem": (4, 4), "stages": (8, 8, 8), "blocks": (1, 1, 1), "pyramid": 8}
@@ -55,8 +61,8 @@ def test_a_shrunk_tile_worked_out_by_hand():
 
 def test_a_face_mostly_outside_is_not_taught_and_one_outside_is_dropped():
     picture = dotted_picture()
-    half_out = cut_tile(picture, tile_map(np.array([82.0, 40.0]), 1.0, 0.0, False, (64, 80)), (64, 80), (0, 0, 0))
-    assert half_out.boxes_xyxy.tolist() == [[0, 20, 16, 60]] and not half_out.sure.any()
+    half_out = cut_tile(picture, tile_map(np.array([83.0, 40.0]), 1.0, 0.0, False, (64, 80)), (64, 80), (0, 0, 0))
+    assert half_out.boxes_xyxy.tolist() == [[0, 20, 15, 60]] and not half_out.sure.any()
     outside = cut_tile(picture, tile_map(np.array([98.0, 40.0]), 1.0, 0.0, False, (64, 80)), (64, 80), (0, 0, 0))
     assert len(outside.boxes_xyxy) == len(outside.landmarks_xy) == len(outside.sure) == 0
 
@@ -164,12 +170,84 @@ def few_photos(tmp_path_factory) -> Path:
 def test_inputs_are_decided_by_their_number(few_photos):
     photos = read_photos(few_photos)
     assert 0 < sum(photo.held_out for photo in photos) < 15
-    first, again = (FaceInputs(photos, size_px=128, seed=1) for _ in range(2))
+    first, again = (FaceInputs(photos, seed=1) for _ in range(2))
     for number in (0, 7):
-        for name, tensor in first[number].items():
-            assert torch.equal(tensor, again[number][name])
-    assert not torch.equal(first[0]["pixels"], first[1]["pixels"])
-    assert first[0]["pixels"].shape == (3, 128, 128) and first[0]["pixels"].dtype == torch.uint8
+        for name, tensor in first[number, 128].items():
+            assert torch.equal(tensor, again[number, 128][name])
+    assert not torch.equal(first[0, 128]["pixels"], first[1, 128]["pixels"])
+    assert first[0, 128]["pixels"].shape == (3, 128, 128) and first[0, 128]["pixels"].dtype == torch.uint8
+
+
+def test_every_batch_has_as_many_pixels_and_no_input_comes_twice():
+    epochs = EpochBatches(batches=7, batch_size=8, size_px=64)
+    seen, pixels = [], set()
+    for epoch in (0, 1):
+        epochs.set_epoch(epoch)
+        batches = list(epochs)
+        assert len(batches) == len(epochs) == 7
+        seen += [number for batch in batches for number, _ in batch]
+        pixels |= {sum(size**2 for _, size in batch) for batch in batches}
+    assert pixels == {8 * 64**2} and len(set(seen)) == len(seen)
+    assert {size for batch in epochs for _, size in batch} == {64, 128}
+
+
+def test_a_part_of_a_face_is_covered_at_times_and_its_label_stays():
+    rng = np.random.default_rng(0)
+    picture = dotted_picture()
+    covered = [cover_faces(picture, rng) for _ in range(100)]
+    changed = [(result.pixels != picture.pixels).any(-1) for result in covered]
+    assert 3 < sum(change.any() for change in changed) < 30
+    x1, y1, x2, y2 = picture.boxes_xyxy[0].astype(int)
+    for change in changed:
+        assert change[y1:y2, x1:x2].sum() == change.sum() <= 0.55 * (x2 - x1) * (y2 - y1)
+
+
+def photo_of(boxes: np.ndarray, score: np.ndarray | None = None, source: str = "mask_wearing") -> Photo:
+    score = np.ones(len(boxes), np.float32) if score is None else score
+    blank, landmarks = np.zeros((99, 99, 3), np.uint8), np.zeros((len(boxes), 5, 2), np.float32)
+    return Photo(blank, boxes, landmarks, score > 0.55, score, source, False)
+
+
+def test_teachers_vote_by_hand():
+    # The second teacher sees the first two faces a pixel to the right, misses the rest, and is sure of one more.
+    boxes = np.array([[10, 10, 30, 30], [50, 10, 70, 30], [10, 50, 30, 70], [50, 50, 70, 70]], np.float32)
+    photo = photo_of(boxes, np.array([0.9, 0.5, 0.7, 0.5], np.float32), "azure_face")
+    more = np.array([[11, 10, 31, 30], [51, 10, 71, 30], [80, 80, 99, 99]], np.float32)
+    second = FaceBatch(np.zeros(3, np.int64), more, np.ones((3, 5, 2), np.float32), np.array([0.9, 0.5, 0.95]))
+    voted = vote(photo, second)
+    assert voted.boxes_xyxy.tolist() == [
+        [10.5, 10, 30.5, 30],
+        [50.5, 10, 70.5, 30],
+        boxes[2].tolist(),
+        more[2].tolist(),
+    ]
+    np.testing.assert_allclose(voted.score, [0.9, 0.5, 0.35, 0.475])
+    assert voted.sure.tolist() == [True, True, False, False]  # the fourth, which only one half sees, is no face
+    assert voted.landmarks_xy[:2].tolist() == 2 * [5 * [[0.5, 0.5]]]
+    elsewhere = vote(dataclasses.replace(photo, source="imagenet1000_samples"), second)
+    assert elsewhere.sure.tolist() == [True, False, False, False]
+
+    masked = vote(dataclasses.replace(photo, source="mask_wearing"), second)
+    assert masked.sure.tolist() == [True, True, True, False]
+
+    none = vote(photo, FaceBatch.empty())
+    assert none.sure.tolist() == [True, False] and none.score.tolist() == pytest.approx([0.45, 0.35])
+
+
+def test_a_second_look_brings_faces_back_to_the_picture():
+    picture = np.zeros((60, 100, 3), np.uint8)
+    picture[20:40, 10:30] = 255
+
+    def brightest(pixels: np.ndarray) -> FaceBatch:
+        row, column = np.nonzero(pixels[0, :, :, 0] > 127)
+        box = np.array([[column.min(), row.min(), column.max() + 1, row.max() + 1]], np.float32)
+        points = box[:, [[0, 1], [2, 1], [0, 1], [0, 3], [2, 3]]]
+        return FaceBatch(np.zeros(1, np.int64), box, points, np.array([pixels.shape[2] / 200], np.float32))
+
+    faces = look_again(picture, brightest)
+    assert len(faces) == 1 and faces.det_score.tolist() == [1.0]  # the best score: that of the mirrored, larger view
+    np.testing.assert_allclose(faces.boxes_xyxy[0], [10, 20, 30, 40], atol=1)
+    np.testing.assert_allclose(faces.landmarks_xy[0, [0, 3]], [[10, 20], [10, 40]], atol=1)  # left stays left
 
 
 def test_training_resumes_and_gives_a_model_folder(few_photos, tmp_path):
@@ -191,6 +269,73 @@ def test_training_resumes_and_gives_a_model_folder(few_photos, tmp_path):
 
     train_detector(few_photos, folder, epochs=2, resume=True, **settings)  # nothing left to do
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
+class StopAt(logging.Handler):
+    """Breaks a run off once it logs a message that begins so."""
+
+    def __init__(self, beginning: str):
+        super().__init__()
+        self.beginning = beginning
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith(self.beginning):
+            raise InterruptedError
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(few_photos, tmp_path, caplog):
+    settings = {"samples_per_epoch": 16, "batch_size": 8, "n_workers": 0, "device": "cpu", "epochs": 2}
+    start = train_detector(few_photos, tmp_path / "start", network_options=TINY, **settings)
+    settings["init"] = str(start)
+    unbroken = train_detector(few_photos, tmp_path / "unbroken", **settings)
+    logger, stop = logging.getLogger("fer_models.detection.training"), StopAt("epoch 2/2")
+    caplog.set_level(logging.INFO, logger.name)
+    logger.addHandler(stop)
+    try:
+        with pytest.raises(InterruptedError):
+            train_detector(few_photos, tmp_path / "broken", **settings)
+    finally:
+        logger.removeHandler(stop)
+    broken = train_detector(few_photos, tmp_path / "broken", resume=True, **settings)
+    card, other = read_card(unbroken), read_card(broken)
+    assert card.sha256 == other.sha256 != read_card(start).sha256
+    assert card.settings["init"] == read_card(start).sha256 and card.parameters == read_card(start).parameters
+
+
+def test_traps_are_what_no_teacher_sees():
+    photo = photo_of(np.array([[10, 10, 30, 30]], np.float32))
+    detector = CompactDetector(CompactNet(**TINY), score_threshold=0.5)
+    hits = np.array([[11, 10, 31, 30], [60, 60, 80, 80]], np.float32)
+    detector.detect = lambda pixels: FaceBatch(np.zeros(2, int), hits, np.zeros((2, 5, 2)), np.ones(2))
+    assert find_traps([photo], detector)[0].traps_xyxy.tolist() == [[60, 60, 80, 80]]
+
+
+def test_tiles_show_traps(few_photos):
+    rng = np.random.default_rng(0)
+    pixels = np.zeros((300, 300, 3), np.uint8)
+    pixels[140:150, 20:30] = 255
+    photo = dataclasses.replace(photo_of(np.empty((0, 4), np.float32)), pixels=pixels)
+    plain = [random_tile(photo, (64, 64), rng).pixels.max() for _ in range(60)]
+    trapped = [random_tile(photo, (64, 64), rng, np.array([[20, 140, 30, 150]])).pixels.max() for _ in range(60)]
+    assert np.mean(np.array(trapped) == 255) > np.mean(np.array(plain) == 255) + 0.2
+
+
+def test_the_second_teacher_is_asked_once(few_photos, tmp_path):
+    weights = FACES.parent / "detectors" / RETINAFACE_FILE
+    some = tmp_path / "some.parquet"
+    pq.write_table(pq.read_table(few_photos)[:12], some)
+    photos = read_photos(some)
+    voted = take_votes(photos, some, weights, tmp_path / "opinions.npz")
+    changed = [one for one, other in zip(photos, voted, strict=True) if one is not other]
+    assert changed and all(is_doubtful(photo) for photo in changed)
+    stored = (tmp_path / "opinions.npz").stat().st_mtime_ns
+    again = take_votes(photos, some, weights, tmp_path / "opinions.npz")
+    assert (tmp_path / "opinions.npz").stat().st_mtime_ns == stored
+    for one, other in zip(voted, again, strict=True):
+        np.testing.assert_array_equal(one.boxes_xyxy, other.boxes_xyxy)
+        np.testing.assert_array_equal(one.sure, other.sure)
+    with pytest.raises(WeightsError, match="RetinaFace"):
+        take_votes(photos, some, some, tmp_path / "other.npz")
 
 
 def test_too_few_photographs_are_refused(few_photos, tmp_path):

@@ -1,17 +1,21 @@
 """Distorting training photographs: one affine map crops, scales, turns and mirrors; then colours change."""
 
+import dataclasses
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from fer_models.boxes import box_center
 from fer_models.detection.targets import face_size_px
 
 MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
 MIN_FACE_PX = 8.0  # smaller faces, in the photograph or in the input, are neither taught nor punished
+COVERED_SHARE = 0.12  # of the faces, how many are covered in part
+NO_BOXES = np.empty((0, 4), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +46,7 @@ def map_faces(
     """Boxes, landmarks and `sure` of the faces of `photo` that lie in a tile of (width, height) `size_px`.
 
     A turned face keeps the box of the ellipse in its old box. A mirrored face swaps its left and right landmarks.
-    Faces with under 60 % of their area in the tile, or too small there, are not sure; under 10 %, they are dropped.
+    Faces with under half of their area in the tile, or too small there, are not sure; under 10 %, they are dropped.
     """
     linear, offset = to_tile[:, :2], to_tile[:, 2]
     centre = box_center(photo.boxes_xyxy) @ linear.T + offset
@@ -54,7 +58,7 @@ def map_faces(
     boxes = np.concatenate([centre - half, centre + half], 1)
     clipped = np.concatenate([boxes[:, :2].clip(0, size_px), boxes[:, 2:].clip(0, size_px)], 1)
     visible = (face_size_px(clipped) / face_size_px(boxes).clip(min=1e-6)) ** 2
-    sure = photo.sure & (visible >= 0.6) & (face_size_px(clipped) >= MIN_FACE_PX)
+    sure = photo.sure & (visible >= 0.5) & (face_size_px(clipped) >= MIN_FACE_PX)
     keep = visible >= 0.1
     return clipped[keep].astype(np.float32), landmarks[keep].astype(np.float32), sure[keep]
 
@@ -73,21 +77,30 @@ def cut_tile(photo: Picture, to_tile: np.ndarray, size_px: tuple[int, int], fill
     return Picture(np.asarray(pixels), *map_faces(photo, to_tile, size_px))
 
 
-def random_tile(photo: Picture, size_px: tuple[int, int], rng: np.random.Generator) -> Picture:
-    """A tile around one of the faces, from 10 px to more than the tile; or anywhere, about the size it has."""
+def random_tile(
+    photo: Picture, size_px: tuple[int, int], rng: np.random.Generator, traps_xyxy: np.ndarray = NO_BOXES
+) -> Picture:
+    """A tile around one of the faces, from 10 px to more than the tile; around a trap; or anywhere, in about its size.
+
+    Args:
+        traps_xyxy: `(t, 4)` what is easily taken for a face.
+    """
     height, width = photo.pixels.shape[:2]
     mirror = bool(rng.random() < 0.5)
     turn = math.radians(rng.normal(0, 12)) if rng.random() < 0.4 else 0.0
-    sizes = face_size_px(photo.boxes_xyxy)
-    usable = np.flatnonzero(photo.sure)
-    if len(usable) and rng.random() < 0.75:
-        face = rng.choice(usable)
-        target = math.exp(rng.uniform(math.log(10), math.log(1.15 * min(size_px))))
+    faces = photo.boxes_xyxy[photo.sure]
+    if len(traps_xyxy) and rng.random() < (0.2 if len(faces) else 0.7):
+        centre = box_center(rng.choice(traps_xyxy)[None])[0] + rng.uniform(-0.4, 0.4, 2) * size_px
+        scale = max(math.exp(rng.uniform(math.log(0.6), math.log(1.7))), 0.5 * max(size_px) / max(width, height))
+    elif len(faces) and rng.random() < 0.75:
+        face = rng.choice(faces)[None]
+        face_px = float(face_size_px(face)[0])
+        smallest, largest = max(10.0, 0.04 * min(size_px)), 1.15 * min(size_px)
+        target = math.exp(rng.uniform(math.log(smallest), math.log(largest)))
         # A face is enlarged at most threefold (beyond, it is only blur); a photograph fills at least half of the tile.
-        scale = min(max(target / sizes[face], 0.5 * max(size_px) / max(width, height)), 3.0)
-        centre = box_center(photo.boxes_xyxy)[face]
-        reach = np.maximum(np.array(size_px) / scale - sizes[face], 0) / 2
-        centre = centre + rng.uniform(-reach, reach)
+        scale = min(max(target / face_px, 0.5 * max(size_px) / max(width, height)), 3.0)
+        reach = np.maximum(np.array(size_px) / scale - face_px, 0.2 * face_px) / 2  # at times it is cut off a little
+        centre = box_center(face)[0] + rng.uniform(-reach, reach)
     else:
         scale = max(math.exp(rng.uniform(math.log(0.4), math.log(1.8))), 0.7 * max(size_px) / max(width, height))
         centre = rng.uniform(0, 1, 2) * (width, height)
@@ -116,11 +129,43 @@ def mosaic(tiles: list[Picture], split_xy: tuple[int, int], size_px: int) -> Pic
     )
 
 
+def cover_faces(picture: Picture, rng: np.random.Generator) -> Picture:
+    """At times a piece of the picture, or a flat colour, over up to half of a face, from one of its sides.
+
+    So hands, cameras, masks and the heads of others are learnt as what may hide a part of a face.
+    """
+    image = Image.fromarray(picture.pixels)
+    for x1, y1, x2, y2 in picture.boxes_xyxy[picture.sure & (face_size_px(picture.boxes_xyxy) >= 14)].tolist():
+        if rng.random() > COVERED_SHARE:
+            continue
+        share = rng.uniform(0.15, 0.5)
+        width, height = (x2 - x1, share * (y2 - y1)) if rng.random() < 0.6 else (share * (x2 - x1), y2 - y1)
+        left, top = (x1, x2 - width)[rng.integers(2)], (y1, y2 - height)[rng.integers(2)]
+        size = max(1, round(width)), max(1, round(height))
+        corner = rng.uniform(0, 1, 2) * np.maximum(np.array(image.size) - size, 0)
+        there = np.concatenate([corner, corner + size])
+        cover = Image.new("RGB", size, tuple(rng.integers(0, 256, 3).tolist()))
+        if rng.random() < 0.6 and not meets_a_face(picture, there):
+            cover = image.crop(tuple(there.astype(int).tolist())).resize(size)
+        mask = Image.new("L", size, 255)
+        if rng.random() < 0.5:
+            mask = Image.new("L", size)
+            ImageDraw.Draw(mask).ellipse((0, 0, size[0] - 1, size[1] - 1), 255)
+        image.paste(cover, (round(left), round(top)), mask)
+    return dataclasses.replace(picture, pixels=np.asarray(image))
+
+
+def meets_a_face(picture: Picture, box_xyxy: Sequence[float] | np.ndarray) -> bool:
+    """Whether a box touches that of any face, sure or not."""
+    low, high = picture.boxes_xyxy[:, :2], picture.boxes_xyxy[:, 2:]
+    return bool(((low < box_xyxy[2:]) & (high > box_xyxy[:2])).all(1).any())
+
+
 def distort_colours(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Another brightness, contrast, tint and saturation (one 3x3 map), and at times blur, noise or JPEG traces."""
     grey = np.full((3, 3), 1 / 3)
     saturation = 0.0 if rng.random() < 0.12 else rng.uniform(0.5, 1.4)
-    colour = (saturation * np.eye(3) + (1 - saturation) * grey) * rng.uniform(0.6, 1.4)
+    colour = (saturation * np.eye(3) + (1 - saturation) * grey) * rng.uniform(0.45, 1.45)
     colour = np.diag(rng.uniform(0.85, 1.15, 3)) @ colour
     shift = rng.uniform(-35, 35) + 128 * (1 - colour.sum(1)) * rng.uniform(0, 1)
     image = Image.fromarray(pixels).convert("RGB", tuple(np.column_stack([colour, shift]).ravel().tolist()))

@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from fer_models.batches import FaceBatch
 from fer_models.detection.suppression import nms
 from fer_models.device import autocast_dtype
-from fer_models.weights import WeightsError, load_model_folder
+from fer_models.weights import ModelCard, WeightsError, load_model_folder
 
 STRIDES_PX = (8, 16, 32)
 # Per point: the logit of the score, the logarithms of the four distances, five landmarks.
@@ -119,6 +119,21 @@ class CompactNet(nn.Module):
         return self
 
 
+def load_network(folder: Path) -> tuple[CompactNet, ModelCard]:
+    """The network of a model folder, and the card.
+
+    Raises:
+        WeightsError: if the folder's files are missing, damaged or do not belong together.
+    """
+    weights, card = load_model_folder(folder)
+    try:
+        network = CompactNet(**card.architecture_options)
+        network.load_state_dict(weights)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise WeightsError(f"{folder}: weights do not fit architecture {card.architecture!r}: {error}") from error
+    return network, card
+
+
 def grid_points(height_px: int, width_px: int) -> tuple[np.ndarray, np.ndarray]:
     """The middle (x, y) of every point of the network and its stride, in pixels of the input.
 
@@ -196,18 +211,13 @@ class CompactDetector:
         self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
-    def load(cls, folder: Path, *, device: torch.device) -> "CompactDetector":
-        """The detector of a model folder.
+    def load(cls, folder: Path, *, device: torch.device, dtype: torch.dtype | None = None) -> "CompactDetector":
+        """The detector of a model folder; it computes in `dtype`, by default in what the device is fast in.
 
         Raises:
             WeightsError: if the folder's files are missing, damaged or do not belong together.
         """
-        weights, card = load_model_folder(folder)
-        try:
-            network = CompactNet(**card.architecture_options)
-            network.load_state_dict(weights)
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise WeightsError(f"{folder}: weights do not fit architecture {card.architecture!r}: {error}") from error
+        network, card = load_network(folder)
         if card.score_threshold is None:
             raise WeightsError(f"{folder}: the card of a detector needs a score_threshold")
         return cls(
@@ -216,6 +226,7 @@ class CompactDetector:
             mean=card.mean,
             std=card.std,
             device=device,
+            dtype=dtype,
             name=card.name,
             sha256=card.sha256,
         )

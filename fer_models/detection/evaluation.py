@@ -7,17 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from fer_models.batches import FaceBatch
 from fer_models.boxes import box_area, box_iou
+from fer_models.detection.data import FaceDataError
 
 FOUND_IOU = 0.4  # from this overlap on a face counts as found
 KINDS = ("bare", "masked", "badly_masked")
+JUDGED_PX = 24  # smaller faces show too little of an expression
+FRONTAL_EYE_DISTANCE = 0.25  # over the face's size: with eyes closer together a face is in profile
 SIZES_PX = ((12, 24), (24, 48), (48, 96), (96, 10_000))  # size: square root of the box's area; half-open
 
 Detect = Callable[[np.ndarray], FaceBatch]  # (n, h, w, 3) uint8 RGB frames to their faces
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A detector to judge: it keeps weak hits, and counts as a face what scores `threshold`."""
+
+    detect: Detect
+    threshold: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,21 +38,22 @@ class Matches:
 
     hit_score: np.ndarray  # (hits,) without those on faces that do not count
     hit_is_face: np.ndarray  # (hits,) bool
+    hit_px: np.ndarray  # (hits,) size: the square root of the box's area
     face_score: np.ndarray  # (faces,) score of the hit on each face, 0 where it was missed; faces that count only
 
     @classmethod
     def join(cls, parts: Iterable["Matches"]) -> "Matches":
         """The matches of several pictures as one; there must be at least one."""
-        rows = [(part.hit_score, part.hit_is_face, part.face_score) for part in parts]
+        rows = [(part.hit_score, part.hit_is_face, part.hit_px, part.face_score) for part in parts]
         return cls(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
     def recall(self, threshold: float) -> float:
         """Share of the faces that were found at `threshold`; NaN if there are none."""
         return float((self.face_score >= threshold).mean()) if len(self.face_score) else float("nan")
 
-    def precision(self, threshold: float) -> float:
-        """Share of the hits at `threshold` that are faces; NaN if there are none."""
-        hits = self.hit_score >= threshold
+    def precision(self, threshold: float, *, min_px: float = 0.0) -> float:
+        """Share of the hits of that size at `threshold` that are faces; NaN if there are none."""
+        hits = (self.hit_score >= threshold) & (self.hit_px >= min_px)
         return float(self.hit_is_face[hits].mean()) if hits.any() else float("nan")
 
     def average_precision(self) -> float:
@@ -52,6 +65,16 @@ class Matches:
         precision = found / np.arange(1, len(order) + 1)
         precision = np.maximum.accumulate(precision[::-1])[::-1]
         return float(precision[self.hit_is_face[order]].sum() / len(self.face_score))
+
+    def threshold_at_precision(self, precision: float, *, min_px: float = 0.0) -> float:
+        """The least score from which on hits of that size are faces as often as `precision`; NaN if none is."""
+        large = self.hit_px >= min_px
+        score, is_face = self.hit_score[large], self.hit_is_face[large]
+        order = np.argsort(-score, kind="stable")
+        reached = is_face[order].cumsum() / np.arange(1, len(order) + 1) >= precision
+        last_of_score = np.append(score[order][1:] < score[order][:-1], True)[: len(order)]
+        reached &= last_of_score
+        return float(score[order][np.flatnonzero(reached)[-1]]) if reached.any() else float("nan")
 
     def best_threshold(self, candidates: np.ndarray) -> float:
         """The candidate with the greatest F1 (the harmonic mean of recall and precision)."""
@@ -82,7 +105,7 @@ def match_hits(
             face_score[free.argmax()] = det_score[hit]
             is_face[hit] = True
     judged = is_face | ~on_uncounted
-    return Matches(det_score[judged], is_face[judged], face_score)
+    return Matches(det_score[judged], is_face[judged], np.sqrt(box_area(boxes_xyxy))[judged], face_score)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +118,20 @@ class TruePhoto:
 
 
 def read_true_photos(path: Path) -> list[TruePhoto]:
-    """The photographs of a Parquet file with `image` (JPEG bytes) and `faces` (boxes in pixels, each with a `kind`)."""
+    """The photographs of a Parquet file with `image` (JPEG bytes) and `faces` (boxes in pixels, each with a `kind`).
+
+    Raises:
+        FaceDataError: if the file cannot be read, a column is missing, or a picture is damaged.
+    """
     photos = []
-    for row in pq.read_table(path, columns=["image", "faces"]).to_pylist():
-        pixels = np.array(Image.open(io.BytesIO(row["image"])).convert("RGB"))
-        boxes = [[face[key] for key in ("x1", "y1", "x2", "y2")] for face in row["faces"]]
-        kind = np.array([face["kind"] for face in row["faces"]], dtype=np.str_)
-        photos.append(TruePhoto(pixels, np.array(boxes, np.float32).reshape(-1, 4), kind))
+    try:
+        for row in pq.read_table(path, columns=["image", "faces"]).to_pylist():
+            pixels = np.array(Image.open(io.BytesIO(row["image"])).convert("RGB"))
+            boxes = [[face[key] for key in ("x1", "y1", "x2", "y2")] for face in row["faces"]]
+            kind = np.array([face["kind"] for face in row["faces"]], dtype=np.str_)
+            photos.append(TruePhoto(pixels, np.array(boxes, np.float32).reshape(-1, 4), kind))
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise FaceDataError(f"{path}: not a Parquet file of photographs with known faces: {error}") from error
     return photos
 
 
@@ -113,6 +143,7 @@ class Evaluation:
     found_at_half: Matches  # at IoU 0.5, for the average precision
     face_px: np.ndarray  # (faces,) square root of the area
     face_kind: np.ndarray  # (faces,)
+    faces: list[FaceBatch]  # what was found, photograph by photograph
 
     def recall_by_class(self, threshold: float) -> dict[tuple[str, int], tuple[float, int]]:
         """(kind, least size in pixels) to (recall at `threshold`, number of faces), where there are any."""
@@ -130,16 +161,44 @@ def evaluate_detector(detect: Detect, photos: list[TruePhoto]) -> Evaluation:
     """Run a detector over photographs, one at a time; let it keep weak hits, or the average precision is cut short."""
     found: list[Matches] = []
     found_at_half: list[Matches] = []
-    sizes, kinds = [], []
+    sizes, kinds, batches = [], [], []
     for photo in photos:
         faces = detect(photo.pixels[None])
+        batches.append(faces)
         size_px = np.sqrt(box_area(photo.boxes_xyxy))
         counts = size_px >= SIZES_PX[0][0]
         for matches, min_iou in ((found, FOUND_IOU), (found_at_half, 0.5)):
             matches.append(match_hits(faces.boxes_xyxy, faces.det_score, photo.boxes_xyxy, counts, min_iou=min_iou))
         sizes.append(size_px[counts])
         kinds.append(photo.kind[counts])
-    return Evaluation(Matches.join(found), Matches.join(found_at_half), np.concatenate(sizes), np.concatenate(kinds))
+    joined = Matches.join(found), Matches.join(found_at_half)
+    return Evaluation(*joined, np.concatenate(sizes), np.concatenate(kinds), batches)
+
+
+def landmark_errors(
+    photos: list[TruePhoto], judged: list[FaceBatch], teacher: list[FaceBatch], *, threshold: float
+) -> np.ndarray:
+    """How far landmarks lie from those of another detector, over that detector's inter-ocular distance, `(k,)`.
+
+    The mean of five distances for each bare face of 24 px and more, not in profile, that both found.
+    """
+    errors = []
+    for photo, ours, theirs in zip(photos, judged, teacher, strict=True):
+        size_px = np.sqrt(box_area(photo.boxes_xyxy))
+        for truth in photo.boxes_xyxy[(photo.kind == "bare") & (size_px >= JUDGED_PX)]:
+            pair = [_landmarks_of(faces, truth, threshold) for faces in (ours, theirs)]
+            if pair[0] is None or pair[1] is None:
+                continue
+            eyes_px = float(np.linalg.norm(pair[1][1] - pair[1][0]))
+            if eyes_px >= FRONTAL_EYE_DISTANCE * np.sqrt(box_area(truth[None])[0]):
+                errors.append(np.linalg.norm(pair[0] - pair[1], axis=1).mean() / eyes_px)
+    return np.array(errors)
+
+
+def _landmarks_of(faces: FaceBatch, truth_xyxy: np.ndarray, threshold: float) -> np.ndarray | None:
+    faces = faces.select(faces.det_score >= threshold)
+    iou = box_iou(truth_xyxy[None], faces.boxes_xyxy)[0]
+    return faces.landmarks_xy[iou.argmax()] if iou.max(initial=0) >= FOUND_IOU else None
 
 
 def frames_per_s(detect: Detect, pixels: np.ndarray, *, seconds: float = 3.0) -> float:

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fer_models.detection.augmentation import Picture
+from fer_models.detection.augmentation import Picture, meets_a_face
 
 LETTERS = list(string.ascii_lowercase + string.ascii_letters + string.digits + "&@?!%")
 
@@ -40,9 +40,8 @@ def add_words(picture: Picture, rng: np.random.Generator) -> Picture:
         width, height = np.exp(rng.uniform(np.log(6), np.log(60))) * rng.uniform(0.7, 1.3, 2)
         left, top = rng.uniform(0, 1, 2) * image.size
         box = (left, top, left + width, top + height)
-        if not _meets_a_face(picture, box):
-            fill, outline = _two_colours(rng)
-            draw.ellipse(box, fill, outline, int(rng.uniform(0, 0.25) * width))
+        if not meets_a_face(picture, box):
+            _draw_disc(image, box, rng)
     for _ in range(rng.integers(1, 4)):
         word = "".join(rng.choice(LETTERS, rng.integers(1, 11)))
         size_px = float(np.exp(rng.uniform(np.log(9), np.log(110))))
@@ -50,15 +49,33 @@ def add_words(picture: Picture, rng: np.random.Generator) -> Picture:
         corner = tuple((rng.uniform(-0.2, 0.8, 2) * image.size).tolist())
         outline_px = int(rng.uniform(0, 0.1) * size_px) if rng.random() < 0.6 else 0
         box = draw.textbbox(corner, word, font, stroke_width=outline_px)
-        if not _meets_a_face(picture, box):
+        if not meets_a_face(picture, box):
             fill, outline = _two_colours(rng)
             draw.text(corner, word, fill, font, stroke_width=outline_px, stroke_fill=outline)
     return Picture(np.asarray(image), picture.boxes_xyxy, picture.landmarks_xy, picture.sure)
 
 
-def _meets_a_face(picture: Picture, box_xyxy: tuple[float, float, float, float]) -> bool:
-    low, high = picture.boxes_xyxy[:, :2], picture.boxes_xyxy[:, 2:]
-    return bool(((low < box_xyxy[2:]) & (high > box_xyxy[:2])).all(1).any())
+def _draw_disc(image: Image.Image, box_xyxy: tuple[float, float, float, float], rng: np.random.Generator) -> None:
+    """A disc with a rim, of one colour or of two that flow into each other; at times on a stem, like an i."""
+    x1, y1, x2, y2 = box_xyxy
+    fill, rim = _two_colours(rng)
+    draw = ImageDraw.Draw(image)
+    if rng.random() < 0.3:
+        third = (x2 - x1) / 3
+        draw.rectangle((x1 + third, y2, x2 - third, y2 + rng.uniform(1, 3) * (y2 - y1)), fill, rim)
+    draw.ellipse(box_xyxy, rim)
+    rim_px = rng.uniform(0, 0.3) * (x2 - x1)
+    size = int(x2 - x1 - 2 * rim_px), int(y2 - y1 - 2 * rim_px)
+    if min(size) < 2:
+        return
+    inside, mask = Image.new("RGB", size, fill), Image.new("L", size)
+    if rng.random() < 0.5:
+        # A gradient from above to below, at times so steep that it is an edge.
+        share = ((np.linspace(-1, 1, size[1]) * np.exp(rng.uniform(0, 3)) + 1) / 2).clip(0, 1)[:, None, None]
+        rows = np.array(fill) * (1 - share) + rng.integers(0, 256, 3) * share
+        inside = Image.fromarray(np.broadcast_to(rows, (size[1], size[0], 3)).astype(np.uint8))
+    ImageDraw.Draw(mask).ellipse((0, 0, size[0] - 1, size[1] - 1), 255)
+    image.paste(inside, (int(x1 + rim_px), int(y1 + rim_px)), mask)
 
 
 def _two_colours(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -98,6 +98,14 @@ def train_detector(
     data: Annotated[Path, typer.Option(help="Photographs with boxes, as Parquet.")],
     name: Annotated[str, typer.Option(help="The detector's name.")] = "my_compact",
     epochs: Annotated[int, typer.Option(min=1)] = 100,
+    second_teacher: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights of RetinaFace-MobileNet-0.25: it votes where a label is doubtful."),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Start from this detector; what fools it is shown more often."),
+    ] = None,
     device: Annotated[Device, typer.Option()] = Device.auto,
     seed: Annotated[int, typer.Option()] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
@@ -108,5 +116,5 @@ def train_detector(
         from flows.train_detector import train_detector as train_flow
 
         wait_for_server()
-        folder = train_flow(data, name, epochs, seed, device.value, resume)
+        folder = train_flow(data, name, epochs, seed, device.value, resume, second_teacher, init)
     console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
