@@ -80,6 +80,12 @@ def test_nothing_of_the_video_is_left_and_others_are_untouched(store):
     assert counts(store, ALICE) == {False}
 
 
+def test_what_a_killed_reader_left_goes_too(store):
+    store.root.joinpath("videos", ".rows.arrow.1-abcd.part").write_bytes(ALICE_PATH.encode())
+    purge(store.root, plan_purge(store.root, wanted=[ALICE_PATH]).video_ids)
+    assert_nothing_of_alice(store.root)
+
+
 @pytest.mark.parametrize("step", range(12))
 def test_a_purge_cut_short_shows_no_half_and_is_finished_by_the_next(store, monkeypatch, step):
     """The world ends at each single move and removal in turn."""

@@ -10,7 +10,7 @@ import pytest
 from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
-from analytics import connect
+from analytics import connect, queries
 from analytics.store import Store, StoreError, analysis_id
 from analytics.stored_timeline import build_stored_timeline
 from analytics.timeline import TimelineConfig, build_timeline
@@ -64,6 +64,8 @@ def test_other_settings_make_another_timeline_which_the_views_show(results):
         not json.loads(s)["timeline"]["quality"]["gate"] for (s,) in rows(results, "SELECT settings FROM videos")
     )
     assert all(json.loads(s)["observe"]["fps"] is None for (s,) in rows(results, "SELECT settings FROM videos"))
+    with connect(results) as connection:
+        assert queries.gate_note(connection).endswith("Those of 2 videos count all the same: made with --no-gate.")
     # The earlier one is still there, and comes back at once.
     back = rebuild_timelines(results, TimelineSettings())
     assert [one.status for one in back] == ["unchanged"] * 2

@@ -35,6 +35,9 @@ __all__ = [
 ]
 
 
+_OPEN_GATES = "SELECT count(*) FROM videos WHERE status = 'done' AND settings ->> '$.timeline.quality.gate' = 'false'"
+
+
 def sql_of(name: str) -> str:
     """The SQL behind a question, such as `timeline`; parameters in it begin with `$`."""
     return (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
@@ -130,13 +133,15 @@ def compare(connection: duckdb.DuckDBPyConnection, groups: Mapping[str, str] | P
 
 
 def gate_note(connection: duckdb.DuckDBPyConnection) -> str:
-    """A sentence that says how many faces the quality gate keeps out, and why."""
+    """What the quality gate does: how many faces it keeps out, and why, or finds bad where it is left open."""
     reasons = {row["reason"]: row["n_faces"] for row in quality(connection).to_pylist()}
     n_faces, n_gated = sum(reasons.values()), sum(n for reason, n in reasons.items() if reason)
     if not n_gated:
         return f"The quality gate kept out none of {n_faces} faces."
     why = ", ".join(f"{reason} {n}" for reason, n in reasons.items() if reason)
-    return f"The quality gate kept out {n_gated} of {n_faces} faces ({n_gated / n_faces:.1%}): {why}."
+    note = f"The quality gate kept out {n_gated} of {n_faces} faces ({n_gated / n_faces:.1%}): {why}."
+    ((n_open,),) = connection.sql(_OPEN_GATES).fetchall()
+    return f"{note} Those of {n_open} videos count all the same: made with --no-gate." if n_open else note
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -> pa.Table:
