@@ -147,7 +147,9 @@ def _count_rows(results: Path, files: Sequence[Path]) -> dict[str, int]:
     for file in files:
         if file.suffix == ".parquet" and not file.name.startswith("."):
             try:
-                counts[file.relative_to(results).parts[0]] += pq.read_metadata(file).num_rows
+                of_identities = file.name.startswith("identities-")  # they lie beside the observations
+                table = "identities" if of_identities else file.relative_to(results).parts[0]
+                counts[table] += pq.read_metadata(file).num_rows
             except (OSError, pa.ArrowException):
                 continue
     return dict(counts)
