@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from analytics.catalog import dataset, read_videos, video_files
+from analytics.events import events_of_videos, read_events
 from analytics.schema import OBSERVATIONS, TABLES, TIMELINE_TABLES
 from analytics.store import check_results, has_tables
 from analytics.videos import choose_videos
@@ -33,7 +34,12 @@ class QueryError(Exception):
 
 
 def connect(
-    results: str | Path, *, video: str | None = None, all_analyses: bool = False, memory_limit: str = "2GB"
+    results: str | Path,
+    *,
+    video: str | None = None,
+    all_analyses: bool = False,
+    events: Path | None = None,
+    memory_limit: str = "2GB",
 ) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection to the results as they are now, which cannot change them nor reach other files.
 
@@ -44,11 +50,14 @@ def connect(
         results: the results folder.
         video: show only this one: its path, name or id, or a file with the same content.
         all_analyses: show every finished analysis and every failure, not only the newest; join by analysis_id.
+        events: a CSV file of stimuli or markers (see `analytics.events`), shown as the view `events`: video_id, label,
+            start_s, end_s.
         memory_limit: what DuckDB may use, as in `500MB`.
 
     Raises:
         StoreError: if `results` is not a results folder of this version.
-        UnknownVideoError: if there is no such video, or more than one of that name.
+        UnknownVideoError: if there is no such video, or more than one of that name; also if the events name it.
+        EventsError: if the events cannot be read.
         QueryError: if `memory_limit` is not a size.
     """
     root = Path(results).absolute()  # files are opened when asked for, perhaps from another working directory
@@ -66,6 +75,8 @@ def connect(
     for name, schema in TIMELINE_TABLES.items():
         connection.register(name, video_files(root, name, ids, schema))
     connection.register("observations", _observations(root, analyses))
+    if events is not None:
+        connection.register("events", events_of_videos(read_events(events), videos.to_pylist()))
     for statement in _LOCKED:
         connection.execute(statement)
     return connection
@@ -77,6 +88,7 @@ def query(
     *,
     video: str | None = None,
     all_analyses: bool = False,
+    events: Path | None = None,
     timeout_s: float = 30.0,
     memory_limit: str = "2GB",
 ) -> pa.Table:
@@ -87,7 +99,7 @@ def query(
             `memory_limit` or gives more than 256 MiB; also as `connect` does.
         StoreError: if `results` is not a results folder of this version.
     """
-    opened = connect(results, video=video, all_analyses=all_analyses, memory_limit=memory_limit)
+    opened = connect(results, video=video, all_analyses=all_analyses, events=events, memory_limit=memory_limit)
     with contextlib.closing(opened) as connection, limited(connection, timeout_s):
         statements = connection.extract_statements(sql)
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:

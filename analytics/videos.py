@@ -6,11 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any
 
 from analytics.store import file_sha256, video_id
+
+if TYPE_CHECKING:
+    import duckdb
 
 MAX_NAME_CHARS = 120  # leaves room for what is put behind it: most file systems take 255 bytes
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]')  # what one system or another does not take
@@ -34,7 +35,7 @@ def file_name(path: str) -> str:
     return ntpath.basename(path)
 
 
-def all_videos(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+def all_videos(connection: "duckdb.DuckDBPyConnection") -> list[dict[str, Any]]:
     """The rows of view videos, by path."""
     rows: list[dict[str, Any]] = (
         connection.sql("SELECT * FROM videos ORDER BY path, video_id").to_arrow_table().to_pylist()

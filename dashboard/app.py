@@ -51,4 +51,5 @@ def main() -> None:
     st.caption(f"{DISCLAIMER} Shown: {results.root}")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -160,7 +160,7 @@ def test_a_failed_overwrite_leaves_the_good_analysis(face_clip, tmp_path, monkey
 
 
 def test_a_fault_of_our_own_fails_the_video_with_its_name(face_clip, tmp_path, monkeypatch):
-    monkeypatch.setattr("flows.video_job.build_timeline", lambda *a: 1 / 0)
+    monkeypatch.setattr("flows.video_job.build_stored_timeline", lambda *a, **k: 1 / 0)
     with pytest.raises(VideoFailed, match="ZeroDivisionError"):
         analyze(face_clip, tmp_path / "out")
     ((error,),) = rows(tmp_path / "out", "SELECT error FROM videos")

@@ -272,3 +272,31 @@ def test_a_summary_that_takes_too_long_is_stopped(connection):
     with pytest.raises(QueryError, match=r"stopped after 0\.1 s"), limited(connection, 0.1):
         endless = "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"
         connection.sql(endless).fetchall()
+
+
+def test_events_are_answered_and_joined_in_sql(results, tmp_path):
+    file = tmp_path / "events.csv"
+    file.write_text("start_s,end_s,label,video\n1,3,ad,a.mp4\n0,1,start,\n")
+    with connect(results, events=file) as connection:
+        rows = queries.during_events(connection, file)
+        joined = connection.sql("SELECT label, count(*) FROM events GROUP BY ALL ORDER BY 1").fetchall()
+    assert joined == [("ad", 1), ("start", 4)]  # also of the video that failed
+    assert of(rows, "label") == ["start", "ad", "start", "start", "start"]
+    ad = rows.slice(1, 1).to_pylist()[0]
+    assert ad["path"] == "/films/a.mp4"
+    assert ad["seen_s"] == pytest.approx(2)
+    assert ad["mean_happy"] == pytest.approx(0.5, abs=0.01)
+    assert ad["change_sad"] == pytest.approx(0.5, abs=0.01)  # a second of it sad, none before
+
+
+def test_synchrony_is_told_of_each_pair_of_each_video(connection):
+    (pair,) = queries.synchrony(connection).to_pylist()
+    assert (pair["path"], pair["track_a"], pair["track_b"]) == ("/films/c.mp4", 0, 1)
+    assert pair["together_s"] == pytest.approx(4)
+    assert pair["share_same"] == 0
+
+
+def test_summary_asks_for_the_events(results):
+    refused = CliRunner().invoke(app, ["summary", str(results), "events"])
+    assert refused.exit_code == 2
+    assert "--events" in refused.output

@@ -7,19 +7,23 @@ Arrow table. Shares are shares of time, not of frames. Gated faces are those tha
 >>> queries.shares(connect("results", video="interview.mp4")).to_pandas()  # doctest: +SKIP
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from analytics.events import events_of_videos, events_table, read_events
 from analytics.groups import GroupError, compare_groups, find_groups
+from analytics.synchrony import synchrony as _synchrony
 from fer_models.labels import EMOTIONS
 
 __all__ = [
     "GroupError",
     "compare",
+    "during_events",
     "dwell",
     "failures",
     "gate_effect",
@@ -28,6 +32,7 @@ __all__ = [
     "quality",
     "shares",
     "sql_of",
+    "synchrony",
     "timeline",
     "top_moments",
     "totals",
@@ -130,6 +135,51 @@ def compare(connection: duckdb.DuckDBPyConnection, groups: Mapping[str, str] | P
     """
     videos = connection.sql("SELECT video_id, path FROM videos").to_arrow_table().to_pylist()
     return compare_groups(shares(connection, gate=gate), find_groups(groups, videos))
+
+
+def synchrony(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """How far people who are in the picture together agree; a row per video and pair, see `synchrony.synchrony`."""
+    return _video_by_video(connection, lambda video_id, faces: _synchrony(faces))
+
+
+def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table, *, before_s: float = 5.0) -> pa.Table:
+    """What each person showed during each event, and how that differs from the seconds before.
+
+    A row per video, event and track; see `events.events_table` for the columns.
+
+    Args:
+        connection: the results.
+        events: a CSV file with the columns start_s, end_s, label and perhaps video, or what `events.read_events` gives.
+        before_s: length of the time before an event to compare with.
+
+    Raises:
+        EventsError: if the file cannot be read or a line is wrong.
+        UnknownVideoError: if an event names a video that is not there.
+    """
+    events = read_events(events) if isinstance(events, Path) else events
+    videos = connection.sql("SELECT video_id, path, sha256 FROM videos").to_arrow_table().to_pylist()
+    of_videos = events_of_videos(events, videos)
+
+    def answer(video_id: str, faces: pa.Table) -> pa.Table:
+        mine = of_videos.filter(pc.equal(of_videos["video_id"], video_id))
+        return events_table(mine, faces, before_s=before_s)
+
+    return _video_by_video(connection, answer)
+
+
+def _video_by_video(connection: duckdb.DuckDBPyConnection, answer: Callable[[str, pa.Table], pa.Table]) -> pa.Table:
+    """What `answer` makes of the faces of each video, one video at a time, with the path in front."""
+    parts = []
+    done = connection.sql("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path").fetchall()
+    for video_id, path in done:
+        faces = connection.sql("SELECT * FROM faces WHERE video_id = $id", params={"id": video_id}).to_arrow_table()
+        rows = answer(video_id, faces)
+        parts.append(rows.add_column(0, "path", pa.repeat(pa.scalar(path), len(rows))))
+    return (
+        pa.concat_tables(parts, promote_options="permissive")
+        if parts
+        else pa.table({"path": pa.array([], pa.string())})
+    )
 
 
 def gate_note(connection: duckdb.DuckDBPyConnection) -> str:

@@ -158,4 +158,5 @@ def main() -> None:
     st.caption("Mean over videos, second by second; the band is one standard error of the mean.")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -138,4 +138,5 @@ def main() -> None:
     show_failures(videos[videos["status"] == "failed"])
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -64,4 +64,5 @@ def main() -> None:
     show_card(name, folders[name], cards[name])
 
 
-main()
+if __name__ == "__main__":
+    main()

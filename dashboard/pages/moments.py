@@ -57,4 +57,5 @@ def main() -> None:
         st.switch_page("pages/timeline.py", query_params={"video": row["video_id"], "t": f"{before_s:.2f}"})
 
 
-main()
+if __name__ == "__main__":
+    main()

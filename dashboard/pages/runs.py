@@ -64,4 +64,5 @@ def main() -> None:
     show_analyses()
 
 
-main()
+if __name__ == "__main__":
+    main()

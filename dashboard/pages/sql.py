@@ -87,4 +87,5 @@ def main() -> None:
         show_answer(st.session_state["answer"])
 
 
-main()
+if __name__ == "__main__":
+    main()

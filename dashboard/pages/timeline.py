@@ -161,4 +161,5 @@ def main() -> None:
     show_media(results, video_id, media)
 
 
-main()
+if __name__ == "__main__":
+    main()

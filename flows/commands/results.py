@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Form = Annotated[Format, typer.Option("--format", help="How the rows are written.")]
 Output = Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")]
 Video = Annotated[str | None, typer.Option(help="Only this video: its path, file name or video_id.")]
+Events = Annotated[Path | None, typer.Option(help="Stimuli or markers: a CSV file with start_s, end_s, label.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Give up after so many seconds.")]
 Memory = Annotated[str, typer.Option(help="What a question may use, such as 500MB or 4GB.")]
 
@@ -38,6 +39,8 @@ class Question(StrEnum):
     compare = "compare"
     quality = "quality"
     gate = "gate"
+    events = "events"
+    synchrony = "synchrony"
     failures = "failures"
 
 
@@ -53,6 +56,7 @@ def query(
     all_analyses: Annotated[
         bool, typer.Option("--all-analyses", help="All analyses of each video; else only the newest.")
     ] = False,
+    events: Events = None,
     timeout_s: Timeout = 30.0,
     memory: Memory = "2GB",
 ) -> None:
@@ -68,7 +72,13 @@ def query(
             rows = views.describe()
         else:
             rows = views.query(
-                results, sql, video=video, all_analyses=all_analyses, timeout_s=timeout_s, memory_limit=memory
+                results,
+                sql,
+                video=video,
+                all_analyses=all_analyses,
+                events=events,
+                timeout_s=timeout_s,
+                memory_limit=memory,
             )
         _write(rows, form, output)
 
@@ -81,6 +91,7 @@ def summary(
     limit: Annotated[int, typer.Option(min=1, help="For moments: how many.")] = 10,
     bin_ms: Annotated[int, typer.Option(min=1, help="For timeline: length of a bin in milliseconds.")] = 1000,
     groups: Annotated[Path | None, typer.Option(help="For compare: a CSV file with the columns path, group.")] = None,
+    events: Events = None,
     gate: Annotated[
         bool, typer.Option(help="For shares, timeline, compare: whether only faces of good quality count.")
     ] = True,
@@ -97,6 +108,10 @@ def summary(
         raise typer.BadParameter("moments are those of one emotion: name it with --emotion")
     if question == Question.compare and groups is None:
         raise typer.BadParameter("compare needs a CSV file with the columns path, group", param_hint="--groups")
+    if question == Question.events and events is None:
+        raise typer.BadParameter(
+            "events needs a CSV file with the columns start_s, end_s, label", param_hint="--events"
+        )
     if question == Question.overview and (form != Format.table or output is not None):
         raise typer.BadParameter("the overview is a page for people: name a question", param_hint="QUESTION")
     with fatal_errors(), contextlib.closing(connect(results, video=video, memory_limit=memory)) as connection:
@@ -105,7 +120,16 @@ def summary(
             if question == Question.overview:
                 _print_overview(connection, results, note)
                 return
-            rows = _answer(connection, question, emotion=emotion, limit=limit, bin_ms=bin_ms, groups=groups, gate=gate)
+            rows = _answer(
+                connection,
+                question,
+                emotion=emotion,
+                limit=limit,
+                bin_ms=bin_ms,
+                groups=groups,
+                events=events,
+                gate=gate,
+            )
         _write(rows, form, output)
         (console if form == Format.table else errors).print(note, highlight=False, soft_wrap=True)
         if question == Question.failures:
@@ -120,6 +144,7 @@ def _answer(
     limit: int,
     bin_ms: int,
     groups: Path | None,
+    events: Path | None,
     gate: bool,
 ) -> "pa.Table":
     from analytics import queries
@@ -132,7 +157,10 @@ def _answer(
         return usage_checked(partial(queries.top_moments, connection), emotion=emotion, limit=limit)
     if question == Question.compare and groups is not None:
         return queries.compare(connection, groups, gate=gate)
+    if question == Question.events and events is not None:
+        return queries.during_events(connection, events)
     plain = {
+        Question.synchrony: queries.synchrony,
         Question.library: queries.library,
         Question.transitions: queries.transitions,
         Question.dwell: queries.dwell,
