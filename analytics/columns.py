@@ -38,12 +38,3 @@ def floats(table: pa.Table, *names: str) -> np.ndarray:
     """Columns as float64, shape `(n,)` for one and `(n, k)` for several; NULL becomes NaN."""
     values = [table[name].to_numpy().astype(np.float64) for name in names]
     return values[0] if len(values) == 1 else np.column_stack(values)
-
-
-def durations_of_faces(frames: pa.Table, faces: pa.Table) -> np.ndarray:
-    """How long the frame of each row of table faces is shown, `(m,)` seconds; both tables of one video."""
-    index = frames["frame_index"].to_numpy()
-    order = np.argsort(index, kind="stable")
-    place = order[np.searchsorted(index, faces["frame_index"].to_numpy(), sorter=order)]
-    duration_s: np.ndarray = np.nan_to_num(floats(frames, "duration_s"))[place]
-    return duration_s

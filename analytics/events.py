@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from analytics.columns import codes, durations_of_faces, floats, named, per_emotion
+from analytics.columns import codes, floats, named, per_emotion
 from analytics.videos import choose_videos
 from fer_models.labels import EMOTIONS
 
@@ -88,7 +88,7 @@ def events_of_videos(events: pa.Table, videos: Sequence[Mapping[str, Any]]) -> p
     return table.sort_by([(name, "ascending") for name in ("video_id", "start_s", "end_s", "label")])
 
 
-def events_table(events: pa.Table, frames: pa.Table, faces: pa.Table, *, before_s: float = 5.0) -> pa.Table:
+def events_table(events: pa.Table, faces: pa.Table, *, before_s: float = 5.0) -> pa.Table:
     """What each track of one video showed during each event, and how that differs from just before.
 
     A face counts for as long as its frame is shown within the event. Probabilities are those of good faces, not
@@ -96,7 +96,6 @@ def events_table(events: pa.Table, frames: pa.Table, faces: pa.Table, *, before_
 
     Args:
         events: label, start_s and end_s of each event of the video.
-        frames: rows of table frames of the video.
         faces: rows of table faces of the video.
         before_s: length of the time before an event to compare with.
 
@@ -112,7 +111,7 @@ def events_table(events: pa.Table, frames: pa.Table, faces: pa.Table, *, before_
     seen = _Seen(
         number,
         floats(faces, "pts_s"),
-        floats(faces, "pts_s") + durations_of_faces(frames, faces),
+        floats(faces, "pts_s") + np.nan_to_num(floats(faces, "duration_s")),
         faces["quality_ok"].to_numpy() & faces["p_angry"].is_valid().to_numpy(),
         floats(faces, *(f"p_{name}" for name in EMOTIONS)),
         codes(faces["smooth_emotion"], EMOTIONS),

@@ -79,7 +79,9 @@ def purge(results: Path, video_ids: Sequence[str]) -> None:
         # What is left of videos goes last: as long as it is there, the next purge knows what is unfinished.
         for folder in sorted(doomed.iterdir(), key=lambda folder: folder.name.startswith("videos.")):
             shutil.rmtree(folder)
-        (results / REMEMBERED).unlink(missing_ok=True)  # last: a reader may have written it anew meanwhile
+        # Last: a reader may have written it anew meanwhile, and one that was killed has left a part of it.
+        for file in (results / REMEMBERED).parent.glob(f"{REMEMBERED.name}*"):
+            file.unlink(missing_ok=True)
         doomed.rmdir()
     except OSError as error:
         raise StoreError(
@@ -145,7 +147,9 @@ def _count_rows(results: Path, files: Sequence[Path]) -> dict[str, int]:
     for file in files:
         if file.suffix == ".parquet" and not file.name.startswith("."):
             try:
-                counts[file.relative_to(results).parts[0]] += pq.read_metadata(file).num_rows
+                of_identities = file.name.startswith("identities-")  # they lie beside the observations
+                table = "identities" if of_identities else file.relative_to(results).parts[0]
+                counts[table] += pq.read_metadata(file).num_rows
             except (OSError, pa.ArrowException):
                 continue
     return dict(counts)

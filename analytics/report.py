@@ -27,8 +27,8 @@ MAX_EPISODES = 10
 MAX_BINS = 160
 
 _SHARES = """
-SELECT video_id, track_id, smooth_emotion AS emotion, sum(frames.duration_s) AS time_s
-FROM faces JOIN frames USING (video_id, frame_index)
+SELECT video_id, track_id, smooth_emotion AS emotion, sum(duration_s) AS time_s
+FROM faces
 WHERE track_id IS NOT NULL AND smooth_emotion IS NOT NULL GROUP BY ALL
 """
 _COUNTS = """
@@ -48,10 +48,10 @@ SELECT video_id, track_id, emotion, start_s, end_s, peak FROM episodes
 WHERE emotion <> 'neutral' ORDER BY peak DESC, start_s LIMIT {MAX_EPISODES}
 """
 _BINS = f"""
-SELECT track_id, (round(1000 * faces.pts_s)::BIGINT - $start_ms) // $bin_ms AS bin,
-    max((round(1000 * (faces.pts_s + coalesce(frames.duration_s, 0)))::BIGINT - $start_ms - 1) // $bin_ms) AS last_bin,
+SELECT track_id, (round(1000 * pts_s)::BIGINT - $start_ms) // $bin_ms AS bin,
+    max((round(1000 * (pts_s + coalesce(duration_s, 0)))::BIGINT - $start_ms - 1) // $bin_ms) AS last_bin,
     {", ".join(f"avg(smooth_{name}) AS {name}" for name in EMOTIONS)}
-FROM faces JOIN frames USING (video_id, frame_index)
+FROM faces
 WHERE video_id = $video_id AND track_id IS NOT NULL AND smooth_emotion IS NOT NULL
 GROUP BY track_id, bin ORDER BY track_id, bin
 """

@@ -60,15 +60,15 @@ Use these timelines to compare many moments, not to judge one person.</p>
 
 METHOD = """
 <ul class="plain">
-<li>Faces are found in every frame that was looked at and followed over time. A person who is out of sight for longer
-than the tracker bridges comes back as another person here (P0, P1, …); nobody is followed across a cut, and nobody is
-recognised from one video to the next.</li>
+<li>Faces are found in every frame that was looked at and followed over time. A person who comes back after a while or a
+cut is taken for the same one (P0, P1, …) where place, size and the colours of face and clothes clearly say so, and for
+another one else; nobody is recognised from one video to the next.</li>
 <li>Each face gets a calibrated probability for each of seven emotions. They are smoothed over time; the label changes
 only when another emotion clearly leads. The upper part of each timeline shows the smoothed probabilities, the line
 below it the label. Where there is nothing, no face was known.</li>
 <li>Shares are shares of the time for which a label is known, summed over all people.</li>
 <li>Faces that are small, blurred, dark, cut off, turned away or uncertain keep their rows but do not count in
-labels and shares.</li>
+labels and shares, unless the settings below say that the gate was left open (<code>"gate": false</code>).</li>
 <li>Errors are not spread evenly: fear and disgust are seldom read right, and the training pictures do not show all
 ages and skins alike. People agree with one another on about two thirds of the labels of such pictures; a model
 trained on them can be no more certain than they are.</li>

@@ -9,10 +9,9 @@ MAX_GAP_S = 0.3  # a shorter break with the same label on both sides does not en
 
 _SPANS = f"""
 WITH labelled AS (
-    SELECT track_id, smooth_emotion AS emotion, faces.pts_s AS start_s,
-        faces.pts_s + coalesce(frames.duration_s, 0) AS end_s,
+    SELECT track_id, smooth_emotion AS emotion, pts_s AS start_s, pts_s + coalesce(duration_s, 0) AS end_s,
         [{", ".join(f"smooth_{name}" for name in EMOTIONS)}][list_position({list(EMOTIONS)}, smooth_emotion)] AS p
-    FROM faces JOIN frames USING (video_id, frame_index)
+    FROM faces
     WHERE video_id = $video_id AND track_id IS NOT NULL AND smooth_emotion IS NOT NULL
 ), compared AS (
     SELECT *, emotion IS DISTINCT FROM lag(emotion) OVER of_track

@@ -14,6 +14,7 @@ from analytics.catalog import dataset, read_videos, video_files
 from analytics.events import events_of_videos, read_events
 from analytics.schema import OBSERVATIONS, TABLES, TIMELINE_TABLES
 from analytics.store import check_results, has_tables
+from analytics.videos import choose_videos
 
 MAX_RESULT_BYTES = 256 * 1024**2
 # DuckDB sees the files only through the Arrow datasets we hand it, so it needs no file of its own. (Its own Parquet
@@ -29,7 +30,7 @@ VIEWS = {**TABLES, "observations": pa.schema([*_OBSERVATION_IDS, *OBSERVATIONS],
 
 
 class QueryError(Exception):
-    """The question is not one SELECT, is wrong, took too long, gives too much, or names a video that is not there."""
+    """The question is not one SELECT, is wrong, took too long or gives too much."""
 
 
 def connect(
@@ -47,7 +48,7 @@ def connect(
 
     Args:
         results: the results folder.
-        video: show only this one: its path, the name of its file, or its video_id.
+        video: show only this one: its path, name or id, or a file with the same content.
         all_analyses: show every finished analysis and every failure, not only the newest; join by analysis_id.
         events: a CSV file of stimuli or markers (see `analytics.events`), shown as the view `events`: video_id, label,
             start_s, end_s.
@@ -55,8 +56,9 @@ def connect(
 
     Raises:
         StoreError: if `results` is not a results folder of this version.
-        QueryError: if there is no such video, or more than one of that name, or `memory_limit` is not a size.
-        EventsError, UnknownVideoError: if the events cannot be read, or name a video that is not there.
+        UnknownVideoError: if there is no such video, or more than one of that name; also if the events name it.
+        EventsError: if the events cannot be read.
+        QueryError: if `memory_limit` is not a size.
     """
     root = Path(results).absolute()  # files are opened when asked for, perhaps from another working directory
     check_results(root)
@@ -64,7 +66,8 @@ def connect(
     rows = rows.filter(pa.array(_shown(rows, root), pa.bool_()))
     videos, analyses = _all(rows) if all_analyses else _latest(rows)
     if video is not None:
-        videos = _only(videos, video)
+        chosen = choose_videos(videos.select(["video_id", "path"]).to_pylist(), [video])
+        videos = videos.filter(pc.is_in(videos["video_id"], pa.array(chosen)))
         analyses = analyses.filter(pc.is_in(analyses["video_id"], videos["video_id"].combine_chunks()))
     connection = _open(memory_limit)
     connection.register("videos", videos)
@@ -222,17 +225,6 @@ def _latest(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     place = rows.schema.get_field_index("error")
     told = rows.set_column(place, rows.schema.field(place), pa.array(error, pa.string()))
     return told.take(pa.array(shown, pa.int64())), rows.take(pa.array(sorted(newest_done.values()), pa.int64()))
-
-
-def _only(videos: pa.Table, video: str) -> pa.Table:
-    """The rows of the video of this path, file name or id."""
-    columns = zip(videos["video_id"].to_pylist(), videos["path"].to_pylist(), strict=True)
-    found = [(video_id, path) for video_id, path in columns if video in (video_id, path, Path(path).name)]
-    if not found:
-        raise QueryError(f"no video {video!r}: give its path, file name or video_id as in table videos")
-    if len(paths := sorted({path for _, path in found})) > 1:
-        raise QueryError(f"{len(paths)} videos are called {video!r}: give the path of one, such as {paths[0]}")
-    return videos.filter(pc.is_in(videos["video_id"], pa.array([video_id for video_id, _ in found])))
 
 
 def _observations(root: Path, analyses: pa.Table) -> ds.Dataset:

@@ -2,6 +2,8 @@
 
 import logging
 
+import pyarrow as pa
+
 from analytics.store import Store, identities_id
 from analytics.timeline import Timeline, TimelineConfig, build_timeline
 
@@ -9,9 +11,15 @@ log = logging.getLogger(__name__)
 
 
 def build_stored_timeline(
-    store: Store, video_id: str, observation_id: str, n_segments: int, config: TimelineConfig, *, anew: bool = False
+    store: Store,
+    video_id: str,
+    observation_id: str,
+    observations: pa.Table,
+    config: TimelineConfig,
+    *,
+    anew: bool = False,
 ) -> Timeline:
-    """Build the timeline of a video that has been observed.
+    """Build the timeline of a video from its observations.
 
     With the settings of cuts, tracker and joining of an earlier time, people are those of that time, also if the
     signatures have gone since. With others they are found anew, without looks if the signatures have gone.
@@ -20,17 +28,17 @@ def build_stored_timeline(
         store: the results folder.
         video_id: id of the video.
         observation_id: id of its observations.
-        n_segments: how many segments they have.
+        observations: all of them, as the store has them.
         config: the settings.
         anew: find out who is who in any case, as after looking at the video again.
 
     Raises:
-        StoreError: if a segment is missing or damaged, or the disk is full.
+        StoreError: if the disk is full.
         IdentitiesError: if what is kept of who is who is of other faces.
     """
     identities = identities_id(observation_id, config.identity_settings())
     known = None if anew else store.read_identities(video_id, observation_id, identities)
-    timeline = build_timeline(store.read_observations(video_id, observation_id, n_segments), config, known)
+    timeline = build_timeline(observations, config, known)
     if known is None:
         store.write_identities(video_id, observation_id, identities, timeline.identities)
     if timeline.joined_by_look is False:

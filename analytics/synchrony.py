@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.affect import valence_proxy
-from analytics.columns import codes, column, durations_of_faces, floats
+from analytics.columns import codes, column, floats
 from fer_models.labels import EMOTIONS
 
 LEAST_SPREAD = 0.01  # of valence: whoever shows less than this change has nothing to correlate
@@ -36,11 +36,10 @@ class SynchronyConfig:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
 
 
-def synchrony(frames: pa.Table, faces: pa.Table, config: SynchronyConfig | None = None) -> pa.Table:
+def synchrony(faces: pa.Table, config: SynchronyConfig | None = None) -> pa.Table:
     """How far two tracks of one video agree, for every two that are long enough in the same frames.
 
     Args:
-        frames: rows of table frames of the video.
         faces: rows of table faces of the video; those without track or smooth_emotion are passed over.
         config: the settings.
 
@@ -56,17 +55,13 @@ def synchrony(frames: pa.Table, faces: pa.Table, config: SynchronyConfig | None 
     known = faces.filter(pc.and_(faces["track_id"].is_valid(), faces["smooth_emotion"].is_valid()))
     known = known.sort_by([("frame_index", "ascending"), ("track_id", "ascending")])
     a, b = _in_same_frame(known["frame_index"].to_numpy())
-    track, pts_s, duration_s = (
-        known["track_id"].to_numpy(),
-        known["pts_s"].to_numpy(),
-        durations_of_faces(frames, known),
-    )
+    track, pts_s = known["track_id"].to_numpy(), known["pts_s"].to_numpy()
     pair = np.column_stack([track[a], track[b]])
     window = np.floor(pts_s[a] / config.window_s + 1e-9)
     order = np.lexsort((pts_s[a], pair[:, 1], pair[:, 0]))
     a, b, pair, window = a[order], b[order], pair[order], window[order]
     first = _group_starts(pair)
-    weight_s = duration_s[a]
+    weight_s = np.nan_to_num(floats(known, "duration_s"))[a]
     together_s = _sums(weight_s, first)
     label = codes(known["smooth_emotion"], EMOTIONS)
     same, chance = _agreement(label[a], label[b], weight_s, first)

@@ -57,7 +57,8 @@ def choose_videos(videos: Sequence[Mapping[str, Any]], wanted: Sequence[str]) ->
 
 
 def _meant(videos: Sequence[Mapping[str, Any]], text: str) -> list[str]:
-    exact = [row["video_id"] for row in videos if text == row["video_id"] or path_text(Path(text)) == row["path"]]
+    as_path = (text, path_text(Path(text)))
+    exact = [row["video_id"] for row in videos if text == row["video_id"] or row["path"] in as_path]
     if exact:
         return exact
     named = [row for row in videos if text == file_name(row["path"])]

@@ -17,11 +17,11 @@ _WINDOW_SQL = """
     SELECT track_id, min(start_ms) AS start_ms, max(end_ms) AS end_ms, {values},
         mode({label}) AS label, round(1000 * avg((NOT quality_ok)::INT))::SMALLINT AS gated
     FROM (
-        SELECT faces.*, round(1000 * faces.pts_s)::BIGINT AS start_ms,
-            round(1000 * (faces.pts_s + coalesce(frames.duration_s, 0)))::BIGINT AS end_ms
-        FROM faces JOIN frames USING (video_id, frame_index)
+        SELECT *, round(1000 * pts_s)::BIGINT AS start_ms,
+            round(1000 * (pts_s + coalesce(duration_s, 0)))::BIGINT AS end_ms
+        FROM faces
         WHERE video_id = $video_id AND track_id IS NOT NULL
-            AND faces.pts_s < $to_ms / 1000 AND faces.pts_s + coalesce(frames.duration_s, 0) > $from_ms / 1000
+            AND pts_s < $to_ms / 1000 AND pts_s + coalesce(duration_s, 0) > $from_ms / 1000
     )
     GROUP BY track_id, (start_ms - $from_ms) // $bin_ms ORDER BY track_id, start_ms
 """

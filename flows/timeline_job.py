@@ -8,16 +8,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from analytics import connect
 from analytics.identities import IdentitiesError
-from analytics.store import Store, StoreError, analysis_id, check_results, identities_id
-from analytics.timeline import build_timeline
+from analytics.store import Store, StoreError, analysis_id, check_results
+from analytics.stored_timeline import build_stored_timeline
 from analytics.videos import all_videos, choose_videos
 from flows.settings import TimelineSettings
 
 NO_LOOKS = (
     "people were told apart by place and size alone, as signatures are dropped once tracks are joined: "
-    "analyse again with FERVID_KEEP_SIGNATURES=true to change --max-gap with their help"
+    "with fervid analyze --overwrite --keep-signatures they stay, to change --max-gap with their help"
 )
 
 
@@ -87,23 +89,24 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         sizes = store.table_rows(video, analysed)
         return Rebuilt(path, "unchanged", video, analysed, sizes["faces"], sizes["tracks"])
     seen = video, row["observation_id"]
-    identities = identities_id(row["observation_id"], config.identity_settings())
-    known = store.read_identities(*seen, identities)
     n_frames = store.table_rows(video, row["analysis_id"])["frames"]
     try:
-        timeline = build_timeline(store.read_observations(*seen, store.n_segments(*seen)), config, known)
-    except (StoreError, IdentitiesError) as error:
+        observations = store.read_observations(*seen, store.n_segments(*seen))
+    except StoreError as error:
         return Rebuilt(path, "failed", video, note=f"{path}: {error}")
-    if len(timeline.frames) != n_frames:
-        reason = f"what was seen is not all there any more ({len(timeline.frames)} of {n_frames} frames)"
+    if (n_seen := pc.count_distinct(observations["frame_index"]).as_py()) != n_frames:
+        reason = f"what was seen is not all there any more ({n_seen} of {n_frames} frames)"
         return Rebuilt(path, "failed", video, note=f"{path}: {reason}: run fervid analyze on the video again")
-    if known is None:
-        store.write_identities(*seen, identities, timeline.identities)
+    try:
+        timeline = build_stored_timeline(store, *seen, observations, config)
+    except IdentitiesError as error:
+        return Rebuilt(path, "failed", video, note=f"{path}: {error}")
     changed = {
         "analysis_id": analysed,
         "settings": json.dumps(stored | {"timeline": config.settings()}),
         "started_at": datetime.now(UTC),
         "frames_per_s": None,  # none was looked at
+        "joined_by_look": timeline.joined_by_look,
     }
     store.commit_analysis(dict(row) | changed, timeline)
     seconds = time.perf_counter() - started_s

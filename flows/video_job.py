@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
+from analytics.identities import IdentitiesError
 from analytics.observations import observations_table
 from analytics.store import Store, StoreError, analysis_id, file_sha256, observation_id, unread_video_id, video_id
 from analytics.stored_timeline import build_stored_timeline
@@ -159,13 +160,14 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
         segments = plan_segments(info, settings)
         n_observed = observe_missing(info, segments, store, row, settings, models, progress, times)
         observed, config = (row["video_id"], row["observation_id"]), timeline_config(settings, models)
-        timeline = build_stored_timeline(store, *observed, len(segments), config, anew=settings.overwrite)
+        observations = store.read_observations(*observed, len(segments))
+        timeline = build_stored_timeline(store, *observed, observations, config, anew=settings.overwrite)
         if not settings.keep_signatures:
             store.drop_signatures(*observed)
     except (Stopped, StoreError, WeightsError, DeviceError):
         raise
     except Exception as error:
-        expected = isinstance(error, VideoReadError | OSError)
+        expected = isinstance(error, VideoReadError | IdentitiesError | OSError)
         reason = str(error).removeprefix(f"{path}: ") if expected else f"{type(error).__name__}: {error}"
         log.log(logging.INFO if expected else logging.ERROR, "%s: %s", path, reason, exc_info=error)
         store.commit_failure(row | failure_ids, reason)

@@ -79,7 +79,7 @@ def test_what_happened_during_the_ad():
     faces = [Face(i, p=feeling("neutral" if i < 20 else "happy")) for i in range(40)]
     faces += [Face(i, x=600, p=feeling("sad"), blur=1) for i in range(30, 40)]
     timeline = build_timeline(observe(np.arange(40) / 10, faces), TimelineConfig())
-    found = events_table(events(("ad", 2.0, 4.0), ("first", 0.0, 1.05)), timeline.frames, timeline.faces, before_s=1.0)
+    found = events_table(events(("ad", 2.0, 4.0), ("first", 0.0, 1.05)), timeline.faces, before_s=1.0)
     ad, other, first = found.to_pylist()
     assert (ad["label"], ad["track_id"], ad["start_s"], ad["end_s"], ad["emotion"]) == ("ad", 0, 2, 4, "happy")
     assert (ad["seen_s"], ad["ok_s"], ad["labelled_s"]) == pytest.approx((2, 2, 2))
@@ -94,13 +94,13 @@ def test_what_happened_during_the_ad():
 def test_an_event_in_which_nobody_is_seen():
     timeline = build_timeline(observe(np.arange(10) / 10, [Face(i) for i in range(10)]), TimelineConfig())
     for table in (timeline.faces, timeline.faces.slice(0, 0)):
-        assert len(events_table(events(("later", 5, 6)), timeline.frames, table)) == 0
-    assert len(events_table(events(("x", 0, 1)).slice(0, 0), timeline.frames, timeline.faces)) == 0
+        assert len(events_table(events(("later", 5, 6)), table)) == 0
+    assert len(events_table(events(("x", 0, 1)).slice(0, 0), timeline.faces)) == 0
 
 
 def test_events_side_by_side_share_the_time_of_a_track():
     timeline = build_timeline(observe(np.arange(30) / 7, [Face(i) for i in range(30)]), TimelineConfig())
     track = timeline.tracks.to_pylist()[0]
-    parts = events_table(events(("a", -1, 1.3), ("b", 1.3, 2.0), ("c", 2.0, 99)), timeline.frames, timeline.faces)
+    parts = events_table(events(("a", -1, 1.3), ("b", 1.3, 2.0), ("c", 2.0, 99)), timeline.faces)
     for name in ("seen_s", "ok_s", "labelled_s"):
         assert sum(parts[name].to_pylist()) == pytest.approx(track[name])

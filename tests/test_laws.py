@@ -79,7 +79,7 @@ LANDMARKS = np.array([(-0.4, -0.4), (0.4, -0.4), (0, 0), (-0.4, 0.4), (0.4, 0.4)
 
 
 def tracked_faces(timeline: Timeline) -> pd.DataFrame:
-    faces = timeline.faces.to_pandas().merge(timeline.frames.to_pandas()[["frame_index", "duration_s"]])
+    faces = timeline.faces.to_pandas()
     return faces[faces.track_id.notna()]
 
 

@@ -24,11 +24,16 @@ OBSERVED = observe(np.arange(10) / 10, [Face(i, p=feeling("happy")) for i in ran
 
 @pytest.fixture
 def store(tmp_path) -> Store:
-    """Alice analysed twice, once failed, with an unreadable copy and left-overs of a killed run; and Bob."""
+    """Alice analysed twice, once failed, with an unreadable copy, notes and left-overs of a killed run; and Bob."""
     store = Store(tmp_path / "results")
     timeline = build_timeline(OBSERVED, TimelineConfig())
     for video, path in ((ALICE, ALICE_PATH), (BOB, BOB_PATH)):
         part = store.write_segment(video, "o0000000000000001", 0, OBSERVED)
+        store.write_identities(video, "o0000000000000001", "i0000000000000001", timeline.identities)
+        for name in ("notes", "previews"):  # as the dashboard keeps them
+            folder = store.root / name / f"video_id={video}"
+            folder.mkdir(parents=True)
+            folder.joinpath("file").write_bytes(path.encode())
         part.with_name(".segment-000001.parquet.1-abcd.part").write_bytes(path.encode())
         for analysis in ("a0000000000000001", "a0000000000000002"):
             store.commit_analysis({"video_id": video, "analysis_id": analysis, "path": path}, timeline)
@@ -74,10 +79,17 @@ def test_nothing_of_the_video_is_left_and_others_are_untouched(store):
     assert all(before[name] == content for name, content in after.items())
     assert (plan.n_files, plan.size_bytes) == (len(gone), sum(map(len, gone.values())))
     assert plan.n_rows == {"observations": 10, "frames": 20, "faces": 20, "tracks": 2, "episodes": 2, "videos": 4} | {
-        "transitions": 0
+        "transitions": 0,
+        "identities": 10,
     }
     assert counts(store, BOB) == {True}
     assert counts(store, ALICE) == {False}
+
+
+def test_what_a_killed_reader_left_goes_too(store):
+    store.root.joinpath("videos", ".rows.arrow.1-abcd.part").write_bytes(ALICE_PATH.encode())
+    purge(store.root, plan_purge(store.root, wanted=[ALICE_PATH]).video_ids)
+    assert_nothing_of_alice(store.root)
 
 
 @pytest.mark.parametrize("step", range(12))

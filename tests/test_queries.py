@@ -248,7 +248,7 @@ def test_a_summary_of_one_video_as_csv(results):
         (["moments", "--emotion", "joy"], 2, "angry"),
         (["compare"], 2, "--groups"),
         (["overview", "--format", "json"], 2, "name a question"),
-        (["shares", "--video", "z.mp4"], 1, "no video 'z.mp4'"),
+        (["shares", "--video", "z.mp4"], 1, "z.mp4: no such video"),
         (["shares", "--memory", "much"], 1, "a memory limit is a size"),
         (["shares", "--format", "parquet"], 2, "--output"),
     ],

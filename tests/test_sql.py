@@ -13,6 +13,7 @@ from analytics.schema import TABLES
 from analytics.sql import QueryError
 from analytics.store import Store, StoreError
 from analytics.timeline import TimelineConfig, build_timeline
+from analytics.videos import UnknownVideoError
 
 ODD_NAME = 'o\'clock "a" [1] * ? ü %20 {x}'
 
@@ -235,14 +236,14 @@ def test_one_video_can_be_chosen_by_path_name_or_id(results):
         with connect(results, video=name) as connection:
             assert connection.sql("SELECT count(*), min(emotion) FROM faces").fetchall() == [(20, "sad")]
             assert connection.sql("SELECT path FROM videos").fetchall() == [("b.mp4",)]
-    with pytest.raises(QueryError, match=r"no video 'c\.mp4'"):
+    with pytest.raises(UnknownVideoError, match=r"c\.mp4: no such video"):
         connect(results, video="c.mp4")
 
 
 def test_a_name_that_two_videos_have_is_not_enough(store):
     store.commit_analysis(row(1, 1, "x/a.mp4"), timeline())
     store.commit_analysis(row(2, 2, "y/a.mp4"), timeline("sad"))
-    with pytest.raises(QueryError, match=r"2 videos are called 'a\.mp4'.*x/a\.mp4"):
+    with pytest.raises(UnknownVideoError, match=r"a\.mp4: 2 videos have this name.*x/a\.mp4"):
         connect(store.root, video="a.mp4")
     assert query(store.root, "SELECT DISTINCT emotion FROM faces", video="y/a.mp4").to_pylist() == [{"emotion": "sad"}]
 

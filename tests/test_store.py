@@ -221,17 +221,17 @@ def test_signatures_go_and_who_is_who_stays(store):
     segments = [observe(np.arange(10) / 10 + s, [Face(i, look=40) for i in range(10)], first=10 * s) for s in (0, 1)]
     for index, segment in enumerate(segments):
         store.write_segment(VIDEO, OBSERVED, index, segment)
-    before = build_stored_timeline(store, VIDEO, OBSERVED, 2, TimelineConfig())
+    before = build_stored_timeline(store, VIDEO, OBSERVED, pa.concat_tables(segments), TimelineConfig())
     store.drop_signatures(VIDEO, OBSERVED)
     for path in store.root.rglob("*.parquet"):
         table = pq.read_table(path, partitioning=None)
         assert "signature" not in table.column_names or table["signature"].null_count == len(table)
     observations = store.read_observations(VIDEO, OBSERVED, 2)
     assert observations.drop_columns("signature").equals(pa.concat_tables(segments).drop_columns("signature"))
-    after = build_stored_timeline(store, VIDEO, OBSERVED, 2, TimelineConfig())
+    after = build_stored_timeline(store, VIDEO, OBSERVED, observations, TimelineConfig())
     assert after.faces.equals(before.faces) and after.tracks.equals(before.tracks)
     other = TimelineConfig(joining=JoinConfig(stay=1))
-    found = build_stored_timeline(store, VIDEO, OBSERVED, 2, other)
+    found = build_stored_timeline(store, VIDEO, OBSERVED, observations, other)
     assert (after.joined_by_look, found.joined_by_look) == (True, False)
 
 

@@ -13,15 +13,15 @@ from analytics.timeline import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
 
 
-def tables(*people: list[str], duration_s: list[float] | None = None) -> tuple[pa.Table, pa.Table]:
-    """Frames and faces of people whose emotion is certain in each frame, or unknown, for a second each by default."""
+def faces_of(*people: list[str], duration_s: list[float] | None = None) -> pa.Table:
+    """Faces of people whose emotion is certain in each frame, or unknown, for a second each by default."""
     n = len(people[0])
     duration_s = duration_s or [1.0] * n
-    frames = pa.table({"frame_index": range(n), "duration_s": duration_s})
     rows = [
         {
             "frame_index": i,
             "pts_s": float(sum(duration_s[:i])),
+            "duration_s": duration_s[i],
             "track_id": track,
             "smooth_emotion": emotion or None,
             **{f"smooth_{name}": float(name == emotion) if emotion else None for name in EMOTIONS},
@@ -33,16 +33,17 @@ def tables(*people: list[str], duration_s: list[float] | None = None) -> tuple[p
         [
             ("frame_index", pa.int64()),
             ("pts_s", pa.float64()),
+            ("duration_s", pa.float64()),
             ("track_id", pa.int32()),
             ("smooth_emotion", pa.string()),
             *((f"smooth_{name}", pa.float32()) for name in EMOTIONS),
         ]
     )
-    return frames, pa.Table.from_pylist(rows, schema)
+    return pa.Table.from_pylist(rows, schema)
 
 
 def only_pair(*people: list[str], duration_s=None, **config) -> dict:
-    (row,) = synchrony(*tables(*people, duration_s=duration_s), SynchronyConfig(**config)).to_pylist()
+    (row,) = synchrony(faces_of(*people, duration_s=duration_s), SynchronyConfig(**config)).to_pylist()
     return row
 
 
@@ -83,10 +84,10 @@ def test_a_common_mood_is_not_moment_by_moment():
 
 
 def test_only_common_known_time_counts():
-    assert len(synchrony(*tables(["happy", "", "sad"], ["", "happy", ""]))) == 0
-    assert len(synchrony(*tables(["happy"] * 5))) == 0
-    assert len(synchrony(*tables([]))) == 0
-    pairs = synchrony(*tables(["happy"] * 3, ["sad"] * 3, ["sad", "", ""]))
+    assert len(synchrony(faces_of(["happy", "", "sad"], ["", "happy", ""]))) == 0
+    assert len(synchrony(faces_of(["happy"] * 5))) == 0
+    assert len(synchrony(faces_of([]))) == 0
+    pairs = synchrony(faces_of(["happy"] * 3, ["sad"] * 3, ["sad", "", ""]))
     assert pairs.select(["track_a", "track_b"]).to_pylist() == [{"track_a": 0, "track_b": 1}]
 
 
@@ -97,12 +98,12 @@ def test_only_common_known_time_counts():
 def test_against_each_pair_alone_and_in_any_order(moments, random):
     people = [list(shown) for shown in zip(*moments, strict=True)]
     duration_s = [random.choice([0.5, 1.0, 3.0]) for _ in moments]
-    frames, faces = tables(*people, duration_s=duration_s)
+    faces = faces_of(*people, duration_s=duration_s)
     config = SynchronyConfig(window_s=4, min_together_s=0.1)
     order = list(range(len(faces)))
     random.shuffle(order)
-    found = synchrony(frames, faces.take(order), config)
-    assert found.equals(synchrony(frames, faces, config))
+    found = synchrony(faces.take(order), config)
+    assert found.equals(synchrony(faces, config))
     rows = {(row["track_a"], row["track_b"]): row for row in found.to_pylist()}
     for a, b in itertools.combinations(range(4), 2):
         both = [i for i in range(len(moments)) if people[a][i] and people[b][i]]
@@ -127,7 +128,7 @@ def test_a_real_timeline():
     moods = [feeling("happy" if i // 10 % 2 else "neutral") for i in range(60)]
     faces = [Face(i, x=x, p=moods[i if x != 300 else (i + 10) % 60]) for i in range(60) for x in (100, 300, 500)]
     timeline = build_timeline(observe(np.arange(60) / 10, faces), TimelineConfig())
-    found = synchrony(timeline.frames, timeline.faces)
+    found = synchrony(timeline.faces)
     kappa = {(row["track_a"], row["track_b"]): row["kappa"] for row in found.to_pylist()}
     assert kappa[0, 2] == pytest.approx(1)
     assert kappa[0, 1] < -0.5

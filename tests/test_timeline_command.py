@@ -10,8 +10,9 @@ import pytest
 from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
-from analytics import connect
+from analytics import connect, queries
 from analytics.store import Store, StoreError, analysis_id
+from analytics.stored_timeline import build_stored_timeline
 from analytics.timeline import TimelineConfig, build_timeline
 from analytics.videos import UnknownVideoError
 from flows.cli import app
@@ -63,6 +64,8 @@ def test_other_settings_make_another_timeline_which_the_views_show(results):
         not json.loads(s)["timeline"]["quality"]["gate"] for (s,) in rows(results, "SELECT settings FROM videos")
     )
     assert all(json.loads(s)["observe"]["fps"] is None for (s,) in rows(results, "SELECT settings FROM videos"))
+    with connect(results) as connection:
+        assert queries.gate_note(connection).endswith("Those of 2 videos count all the same: made with --no-gate.")
     # The earlier one is still there, and comes back at once.
     back = rebuild_timelines(results, TimelineSettings())
     assert [one.status for one in back] == ["unchanged"] * 2
@@ -76,6 +79,22 @@ def test_only_the_videos_asked_for(results):
         rebuild_timelines(results, TimelineSettings(), ["c.mp4"])
 
 
+def test_looks_help_once_and_the_rows_say_so(tmp_path):
+    """Signatures go after the first timeline: who is who stays as long as nothing asks for it anew."""
+    store, video, seen = Store(tmp_path / "results"), *IDS.values()
+    store.write_segment(video, seen, 0, observe(np.arange(20) / 10, [Face(i, look=40) for i in range(20)]))
+    config = TimelineSettings().config(score_threshold=0.5)
+    timeline = build_stored_timeline(store, video, seen, store.read_observations(video, seen, 1), config)
+    store.drop_signatures(video, seen)
+    settings = json.dumps({"observe": {"detector_score_threshold": 0.5}, "timeline": config.settings()})
+    row = {"analysis_id": analysis_id(seen, config.settings()), "path": "/gone/a.mp4", "settings": settings}
+    store.commit_analysis(IDS | row | {"joined_by_look": timeline.joined_by_look}, timeline)
+    for given, by_look in ((TimelineSettings(time_constant_s=2.0), True), (TimelineSettings(max_gap_s=3.0), False)):
+        (rebuilt,) = rebuild_timelines(store.root, given)
+        assert (rebuilt.status, "--keep-signatures" in rebuilt.note) == ("done", not by_look)
+        assert rows(store.root, "SELECT joined_by_look FROM videos") == [(by_look,)]
+
+
 def test_what_was_seen_must_still_be_there(results):
     folder = results / "observations" / f"video_id={IDS['video_id']}" / f"observation_id={IDS['observation_id']}"
     (folder / "segment-000001.parquet").unlink()
@@ -84,6 +103,7 @@ def test_what_was_seen_must_still_be_there(results):
     assert run.exit_code == 3
     assert "/gone/a.mp4: what was seen is not all there any more (20 of 40 frames): run fervid analyze" in run.output
     assert "/gone/b.mp4: what was seen is not all there any more (0 of 40 frames)" in run.output
+    assert not list(folder.glob("identities-*"))  # those of half of it would be in the way of the next analysis
     (folder / "segment-000000.parquet").rename(folder / "segment-000001.parquet")
     assert "segment-000000.parquet: missing or damaged" in fervid(results, "--no-gate").output
     assert rows(results, "SELECT count(*) FROM tracks") == [(2,)]

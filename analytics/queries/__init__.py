@@ -40,6 +40,9 @@ __all__ = [
 ]
 
 
+_OPEN_GATES = "SELECT count(*) FROM videos WHERE status = 'done' AND settings ->> '$.timeline.quality.gate' = 'false'"
+
+
 def sql_of(name: str) -> str:
     """The SQL behind a question, such as `timeline`; parameters in it begin with `$`."""
     return (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
@@ -136,7 +139,7 @@ def compare(connection: duckdb.DuckDBPyConnection, groups: Mapping[str, str] | P
 
 def synchrony(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """How far people who are in the picture together agree; a row per video and pair, see `synchrony.synchrony`."""
-    return _video_by_video(connection, lambda video_id, frames, faces: _synchrony(frames, faces))
+    return _video_by_video(connection, lambda video_id, faces: _synchrony(faces))
 
 
 def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table, *, before_s: float = 5.0) -> pa.Table:
@@ -157,24 +160,20 @@ def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table
     videos = connection.sql("SELECT video_id, path, sha256 FROM videos").to_arrow_table().to_pylist()
     of_videos = events_of_videos(events, videos)
 
-    def answer(video_id: str, frames: pa.Table, faces: pa.Table) -> pa.Table:
+    def answer(video_id: str, faces: pa.Table) -> pa.Table:
         mine = of_videos.filter(pc.equal(of_videos["video_id"], video_id))
-        return events_table(mine, frames, faces, before_s=before_s)
+        return events_table(mine, faces, before_s=before_s)
 
     return _video_by_video(connection, answer)
 
 
-def _video_by_video(
-    connection: duckdb.DuckDBPyConnection, answer: Callable[[str, pa.Table, pa.Table], pa.Table]
-) -> pa.Table:
-    """What `answer` makes of the frames and faces of each video, one video at a time, with the path in front."""
+def _video_by_video(connection: duckdb.DuckDBPyConnection, answer: Callable[[str, pa.Table], pa.Table]) -> pa.Table:
+    """What `answer` makes of the faces of each video, one video at a time, with the path in front."""
     parts = []
-    for video_id, path in connection.sql("SELECT video_id, path FROM videos WHERE status = 'done'").fetchall():
-        frames, faces = (
-            connection.sql(f"SELECT * FROM {table} WHERE video_id = $id", params={"id": video_id}).to_arrow_table()
-            for table in ("frames", "faces")
-        )
-        rows = answer(video_id, frames, faces)
+    done = connection.sql("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path").fetchall()
+    for video_id, path in done:
+        faces = connection.sql("SELECT * FROM faces WHERE video_id = $id", params={"id": video_id}).to_arrow_table()
+        rows = answer(video_id, faces)
         parts.append(rows.add_column(0, "path", pa.repeat(pa.scalar(path), len(rows))))
     return (
         pa.concat_tables(parts, promote_options="permissive")
@@ -184,13 +183,15 @@ def _video_by_video(
 
 
 def gate_note(connection: duckdb.DuckDBPyConnection) -> str:
-    """A sentence that says how many faces the quality gate keeps out, and why."""
+    """What the quality gate does: how many faces it keeps out, and why, or finds bad where it is left open."""
     reasons = {row["reason"]: row["n_faces"] for row in quality(connection).to_pylist()}
     n_faces, n_gated = sum(reasons.values()), sum(n for reason, n in reasons.items() if reason)
     if not n_gated:
         return f"The quality gate kept out none of {n_faces} faces."
     why = ", ".join(f"{reason} {n}" for reason, n in reasons.items() if reason)
-    return f"The quality gate kept out {n_gated} of {n_faces} faces ({n_gated / n_faces:.1%}): {why}."
+    note = f"The quality gate kept out {n_gated} of {n_faces} faces ({n_gated / n_faces:.1%}): {why}."
+    ((n_open,),) = connection.sql(_OPEN_GATES).fetchall()
+    return f"{note} Those of {n_open} videos count all the same: made with --no-gate." if n_open else note
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -> pa.Table:

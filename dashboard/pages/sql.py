@@ -13,8 +13,8 @@ from analytics.schema import TABLES
 from analytics.sql import QueryError
 from dashboard.results import current_results
 
-FIRST = """SELECT smooth_emotion, round(sum(frames.duration_s), 1) AS seconds
-FROM faces JOIN frames USING (video_id, frame_index)
+FIRST = """SELECT smooth_emotion, round(sum(duration_s), 1) AS seconds
+FROM faces
 WHERE smooth_emotion IS NOT NULL
 GROUP BY ALL ORDER BY seconds DESC"""
 SHOWN_ROWS = 5000

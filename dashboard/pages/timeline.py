@@ -20,7 +20,7 @@ VIDEO_SQL = """
     ) WHERE video_id = $video_id
 """
 TRACKS_SQL = f"""
-    SELECT track_id, start_s, end_s, emotion, suspected_switch, n_faces, n_faces_ok,
+    SELECT track_id, start_s, end_s, emotion, switch_s, n_faces, n_faces_ok,
         {", ".join(f"coalesce(share_{name}, 0) AS {name}" for name in EMOTIONS)}
     FROM tracks WHERE video_id = $video_id ORDER BY n_faces_ok DESC, track_id
 """
@@ -69,7 +69,7 @@ def player_data(results: Results, video_id: str, media: Media, at_s: float) -> d
                 "seen_s": track["end_s"] - track["start_s"],
                 "emotion": track["emotion"],
                 "shares": [track[name] for name in EMOTIONS],
-                "switch_s": None,
+                "switch_s": track["switch_s"],
             }
             for track in tracks
         ],
