@@ -20,7 +20,7 @@ VIDEO_SQL = """
     ) WHERE video_id = $video_id
 """
 TRACKS_SQL = f"""
-    SELECT track_id, start_s, end_s, emotion, switch_s, n_faces, n_faces_ok,
+    SELECT track_id, emotion, switch_s, seen_s,
         {", ".join(f"coalesce(share_{name}, 0) AS {name}" for name in EMOTIONS)}
     FROM tracks WHERE video_id = $video_id ORDER BY n_faces_ok DESC, track_id
 """
@@ -66,7 +66,7 @@ def player_data(results: Results, video_id: str, media: Media, at_s: float) -> d
                 "id": track["track_id"],
                 "name": noted.names.get(track["track_id"], f"P{track['track_id'] + 1}"),
                 "hidden": track["track_id"] in noted.hidden,
-                "seen_s": track["end_s"] - track["start_s"],
+                "seen_s": track["seen_s"],
                 "emotion": track["emotion"],
                 "shares": [track[name] for name in EMOTIONS],
                 "switch_s": track["switch_s"],
