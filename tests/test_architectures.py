@@ -155,13 +155,13 @@ def test_imagenet_weights_go_into_the_backbone_which_is_frozen_but_for_its_end(n
 
 
 def test_a_training_may_go_on_from_a_model_of_its_architecture():
-    network = build("se_resnet")
+    network = build("face_resnet_se")
     before = network.head.weight.clone()
-    start_from(network, "se_resnet", "scratch")
+    start_from(network, "face_resnet_se", "scratch")
     assert torch.equal(network.head.weight, before)
-    start_from(network, "se_resnet", "default")
+    start_from(network, "face_resnet_se", "default")
     assert not torch.equal(network.head.weight, before)
-    with pytest.raises(WeightsError, match="default: a se_resnet, which cannot start this cnn4"):
+    with pytest.raises(WeightsError, match="default: a face_resnet_se, which cannot start this cnn4"):
         start_from(build("cnn4"), "cnn4", "default")
 
 

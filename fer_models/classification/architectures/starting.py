@@ -40,7 +40,7 @@ def start_from(network: nn.Module, architecture: str, init: str) -> None:
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise WeightsError(
-                f"{init}: a {card.architecture}, which cannot start this {architecture}: {error}"
+                f"{init}: a {card.architecture}, which cannot start this {architecture}: the weights do not fit"
             ) from error
 
 
