@@ -6,11 +6,14 @@ import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+
+if TYPE_CHECKING:
+    from pydantic_settings import BaseSettings
 
 DONE, FATAL, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -26,6 +29,7 @@ FIELD_OF_OPTION = {
 }
 WIDE = 200  # what is not a terminal (a file, a pipe) has room
 T = TypeVar("T")
+S = TypeVar("S", bound="BaseSettings")
 console = Console(width=None if sys.stdout.isatty() else WIDE)
 errors = Console(stderr=True)
 
@@ -60,6 +64,20 @@ def usage_checked(make: Callable[..., T], **values: Any) -> T:
             for problem in problems
         ]
         raise typer.BadParameter("; ".join(reasons)) from error
+
+
+def settings_given(context: typer.Context, kind: type[S]) -> S:
+    """Settings from the command line, else the environment, else the defaults.
+
+    Raises:
+        typer.BadParameter: if a value is out of its bounds.
+    """
+    given = {
+        FIELD_OF_OPTION.get(name, name): value
+        for name, value in context.params.items()
+        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+    }
+    return usage_checked(kind, **{name: value for name, value in given.items() if name in kind.model_fields})
 
 
 def option_of(field: str) -> str:

@@ -40,7 +40,7 @@ def main() -> None:
         st.info("No episode fits; ask for shorter ones, or for more emotions.")
         return
     st.caption(f"The {len(rows)} strongest by peak probability. Choose one to see it.")
-    rows["person"] = [f"P{track_id + 1}" for track_id in rows["track_id"]]
+    rows["person"] = [f"P{track_id}" for track_id in rows["track_id"]]
     rows["at"] = rows["apex_s"].map(clock)
     columns: dict[str, Any] = {
         "emotion": "emotion",

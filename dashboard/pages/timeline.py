@@ -64,7 +64,7 @@ def player_data(results: Results, video_id: str, media: Media, at_s: float) -> d
         "tracks": [
             {
                 "id": track["track_id"],
-                "name": noted.names.get(track["track_id"], f"P{track['track_id'] + 1}"),
+                "name": noted.names.get(track["track_id"], f"P{track['track_id']}"),
                 "hidden": track["track_id"] in noted.hidden,
                 "seen_s": track["seen_s"],
                 "emotion": track["emotion"],

@@ -3,26 +3,23 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flows.console import (
     DONE,
-    FIELD_OF_OPTION,
     SOME_FAILED,
     Device,
     console,
     errors,
     fatal_errors,
+    settings_given,
     stop_on_interrupt,
     usage_checked,
 )
 from flows.display import RunDisplay, print_plan, print_summary
 from flows.prefect_server import prefect_server, without_console_log
-
-if TYPE_CHECKING:
-    from flows.settings import AnalyzeSettings
 
 
 class Detector(StrEnum):
@@ -68,9 +65,9 @@ def analyze(
 ) -> None:
     """Analyse videos and pictures into a results folder; what is done already is left alone."""
     from flows.inputs import find_videos
-    from flows.settings import EngineSettings
+    from flows.settings import AnalyzeSettings, EngineSettings
 
-    settings = settings_given(context)
+    settings = settings_given(context, AnalyzeSettings)
     usage_checked(EngineSettings)  # read once the flow is imported, where it is too late for a word
     with fatal_errors():
         videos = find_videos(inputs, recursive=recursive, pattern=pattern)
@@ -102,20 +99,3 @@ def analyze(
         else:
             print_summary(console, summary, load_models(settings).describe())
     raise typer.Exit(SOME_FAILED if summary.failures else DONE)
-
-
-def settings_given(context: typer.Context) -> "AnalyzeSettings":
-    """Settings from the command line, else the environment, else the defaults.
-
-    Raises:
-        typer.BadParameter: if a value is out of its bounds.
-    """
-    from flows.settings import AnalyzeSettings
-
-    given = {
-        FIELD_OF_OPTION.get(name, name): value
-        for name, value in context.params.items()
-        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
-    }
-    given = {name: value for name, value in given.items() if name in AnalyzeSettings.model_fields}
-    return usage_checked(AnalyzeSettings, **given)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.console import DONE, FIELD_OF_OPTION, SOME_FAILED, Results, console, errors, fatal_errors, usage_checked
+from flows.console import DONE, SOME_FAILED, Results, console, errors, fatal_errors, settings_given
 from flows.display import TRACKS_SQL, table_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def timeline(
     Settings that are not given come from the environment (FERVID_TIME_CONSTANT_S …), else they are the usual ones: not
     those of the timeline before. Asking for the settings of an earlier timeline shows that one again.
     """
-    settings = settings_given(context)
+    from flows.settings import TimelineSettings
+
+    settings = settings_given(context, TimelineSettings)
     with fatal_errors():
         from flows.timeline_job import rebuild_timelines
 
@@ -76,22 +78,6 @@ def timeline(
                     console.print(note, highlight=False, markup=False, soft_wrap=True)
             console.print(describe(settings), highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(SOME_FAILED if any(one.status == "failed" for one in rebuilt) else DONE)
-
-
-def settings_given(context: typer.Context) -> "TimelineSettings":
-    """Settings from the command line, else the environment, else the defaults.
-
-    Raises:
-        typer.BadParameter: if a value is out of its bounds.
-    """
-    from flows.settings import TimelineSettings
-
-    given = {
-        FIELD_OF_OPTION.get(name, name): value
-        for name, value in context.params.items()
-        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
-    }
-    return usage_checked(TimelineSettings, **{k: v for k, v in given.items() if k in TimelineSettings.model_fields})
 
 
 def describe(settings: "TimelineSettings") -> str:
