@@ -20,7 +20,6 @@ from fer_models.classification.recipes import RECIPES, Recipe, recipe_for
 from fer_models.weights import WeightsError, user_models_dir
 
 MILLION_PARAMETERS = {
-    "se_resnet": 1.25,
     "face_resnet": 3.84,
     "face_resnet_se": 3.90,
     "resnet18": 11.17,
@@ -84,7 +83,7 @@ def test_the_penalty_is_of_the_layers_that_are_named(name, channels):
     for layer in named:
         nn.init.constant_(layer.weight, 0.5)
     assert l2_penalty(network).item() == sum(0.25 * layer.weight.numel() for layer in named)
-    assert l2_penalty(build("se_resnet")).item() == 0
+    assert l2_penalty(build("face_resnet_se")).item() == 0
 
 
 def test_every_architecture_has_a_recipe():

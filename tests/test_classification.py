@@ -12,12 +12,13 @@ from fer_models.classification.classifier import EmotionClassifier
 from fer_models.weights import ModelCard, WeightsError, save_model_folder
 
 CPU = torch.device("cpu")
+OPTIONS = {"stem": 8, "widths": [8, 16], "blocks": [1, 1], "attention": True}
 
 
 def make_model(folder, **changes):
     torch.manual_seed(0)
-    network = build_network("se_resnet", {"widths": [8, 16]})
-    card = ModelCard("tiny", "emotion", "se_resnet", {"widths": [8, 16]}, EMOTIONS, 48, 1, mean=0.5, std=0.25)
+    network = build_network("face_resnet", OPTIONS)
+    card = ModelCard("tiny", "emotion", "face_resnet", OPTIONS, EMOTIONS, 48, 1, mean=0.5, std=0.25)
     save_model_folder(folder, network.state_dict(), dataclasses.replace(card, **changes))
     return folder
 

@@ -174,7 +174,7 @@ def test_the_doctor_checks_weights_and_finds_nothing_wrong():
 def test_a_wrong_recipe_or_data_is_refused(tmp_path):
     run = fervid("train", "resnet1001", "--data", tmp_path / "missing.parquet")
     assert run.exit_code == 2
-    assert "se_resnet" in run.output
+    assert "face_resnet_se" in run.output
 
 
 # --- what is promised ------------------------------------------------------------------------------------------------

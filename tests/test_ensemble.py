@@ -82,7 +82,7 @@ def test_members_are_kept_by_name_or_by_place(models):
 
 def test_a_member_that_was_changed_is_refused_and_changes_the_hash(models, tmp_path):
     for name, seed in (("a", 0), ("b", 1)):
-        make_model(tmp_path / name, "se_resnet", seed)
+        make_model(tmp_path / name, "face_resnet_se", seed)
     folder = make_ensemble(tmp_path / "both", "both", [str(tmp_path / "a"), str(tmp_path / "b")])
     before = read_card(folder).sha256
     moved = tmp_path / "moved"
@@ -90,7 +90,7 @@ def test_a_member_that_was_changed_is_refused_and_changes_the_hash(models, tmp_p
     for name in ("a", "b", "both"):
         (tmp_path / name).rename(moved / name)
     assert load_classifier(str(moved / "both"), "cpu").card.sha256 == before  # its members moved with it
-    make_model(moved / "b", "se_resnet", 2)
+    make_model(moved / "b", "face_resnet_se", 2)
     with pytest.raises(WeightsError, match=r"not the weights that .* make the ensemble again"):
         load_classifier(str(moved / "both"), "cpu")
     again = make_ensemble(tmp_path / "again", "both", [str(moved / "a"), str(moved / "b")])
@@ -107,7 +107,7 @@ def test_a_card_that_does_not_name_its_members_is_refused(models, tmp_path, memb
 
 
 def test_a_member_that_is_gone_is_told(models, tmp_path):
-    make_model(tmp_path / "gone", "se_resnet", 3)
+    make_model(tmp_path / "gone", "face_resnet_se", 3)
     folder = make_ensemble(tmp_path / "both", "both", ["first", str(tmp_path / "gone")])
     (tmp_path / "gone").rename(tmp_path / "elsewhere")
     with pytest.raises(WeightsError, match=r"\.\./gone: no such model"):

@@ -78,7 +78,6 @@ PLAIN: dict[str, Any] = {
 TRANSFER = PLAIN | {"input_size_px": 224, "batch_size": 32, "epochs": 30, "patience": 5, "augment": "standard"}
 RESIDUAL = {"input_size_px": 48, "small_size_px": 40}
 RECIPES: dict[str, dict[str, Any]] = {
-    "se_resnet": {"input_size_px": 48, "small_share": 0.0, "augment": "standard", "mixup": 0.0},
     "face_resnet": {},
     "face_resnet_se": {},
     "resnet18": RESIDUAL,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fer_models.classification.architectures.compact import FaceResNet, SEResNet
+from fer_models.classification.architectures.compact import FaceResNet
 from fer_models.classification.architectures.residual import resnet18, resnet50
 from fer_models.classification.architectures.seed import cnn4, cnn5, cnn_wide
 from fer_models.classification.architectures.transfer import (
@@ -17,7 +17,6 @@ from fer_models.classification.architectures.transfer import (
 )
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
-    "se_resnet": SEResNet,
     "face_resnet": FaceResNet,
     "face_resnet_se": functools.partial(FaceResNet, attention=True),
     "resnet18": resnet18,

@@ -8,38 +8,6 @@ from fer_models.classification.architectures.residual import ResidualBlock, make
 from fer_models.labels import EMOTIONS
 
 
-class SEResNet(nn.Module):
-    """Fervid's first compact network, which keeps full resolution in its first stage.
-
-    Layers: a 3x3 stem without pooling; a stage of residual blocks per width, each but the first halving the
-    resolution; global average pooling; dropout; one linear layer. Input (n, 1, 48, 48), output (n, 7) logits.
-    With the default widths and one block each it has 1.25 M parameters.
-    """
-
-    def __init__(
-        self,
-        widths: tuple[int, ...] = (32, 64, 128, 256),
-        blocks: int = 1,
-        attention: bool = True,
-        dropout: float = 0.2,
-        outputs: int = len(EMOTIONS),
-    ) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
-        )
-        block = functools.partial(ResidualBlock, attention=attention)
-        self.stages = make_stages(block, widths[0], widths, (blocks,) * len(widths))
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(widths[-1], outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, outputs) of normalised grey crops (n, 1, 48, 48)."""
-        features: Tensor = self.stages(self.stem(x)).mean(dim=(2, 3))
-        logits: Tensor = self.head(self.dropout(features))
-        return logits
-
-
 class FaceResNet(nn.Module):
     """Fervid's compact family: a residual network for small grey faces whose cost lies where the maps are small.
 
