@@ -25,7 +25,10 @@ class TimelineSettings(BaseSettings):
         SmoothingConfig.time_constant_s, description="the weight of a neighbour falls to 37 % at this distance in time"
     )
     max_gap_s: float = Field(
-        TrackerConfig.max_gap_s, ge=0, allow_inf_nan=False, description="a face out of sight for longer is a new track"
+        TrackerConfig.max_gap_s,
+        ge=0,
+        allow_inf_nan=False,
+        description="follow a face out of sight this long; beyond, look and place join",
     )
     baseline: BaselineMethod = Field("none", description="what to take off as the person's face at rest")
     baseline_span_s: tuple[Seconds, Seconds] | None = Field(

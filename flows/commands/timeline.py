@@ -32,7 +32,10 @@ def timeline(
         float, typer.Option(metavar="S", help="Smooth over this long: more is calmer, and later to peak.")
     ] = 0.3,
     max_gap: Annotated[
-        float, typer.Option(metavar="S", help="A face gone for longer comes back as a new track.")
+        float,
+        typer.Option(
+            metavar="S", help="Follow a face through gaps of this length; longer ones are joined by look and place."
+        ),
     ] = 1.0,
     gate: Annotated[
         bool, typer.Option("--gate/--no-gate", help="Leave faces of bad quality out, or count them all.")
@@ -86,5 +89,5 @@ def describe(settings: "TimelineSettings") -> str:
     counted = "good faces" if settings.gate else "all faces"
     return (
         f"{counted}, smoothed with weights exp(-distance / {settings.time_constant_s:g} s) to both sides, "
-        f"gaps bridged up to {settings.max_gap_s:g} s, baseline {settings.baseline}{span}"
+        f"gaps bridged up to {settings.max_gap_s:g} s, longer ones joined by look and place, baseline {settings.baseline}{span}"
     )
