@@ -28,7 +28,7 @@ class TimelineSettings(BaseSettings):
         TrackerConfig.max_gap_s,
         ge=0,
         allow_inf_nan=False,
-        description="follow a face out of sight this long; beyond, look and place join",
+        description="follow a face out of sight this long",
     )
     baseline: BaselineMethod = Field("none", description="what to take off as the person's face at rest")
     baseline_span_s: tuple[Seconds, Seconds] | None = Field(
