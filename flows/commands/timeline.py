@@ -89,5 +89,6 @@ def describe(settings: "TimelineSettings") -> str:
     counted = "good faces" if settings.gate else "all faces"
     return (
         f"{counted}, smoothed with weights exp(-distance / {settings.time_constant_s:g} s) to both sides, "
-        f"gaps bridged up to {settings.max_gap_s:g} s, longer ones joined by look and place, baseline {settings.baseline}{span}"
+        f"gaps bridged up to {settings.max_gap_s:g} s, longer ones joined by look and place, "
+        f"baseline {settings.baseline}{span}"
     )
