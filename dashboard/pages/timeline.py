@@ -129,7 +129,9 @@ def choose_video(results: Results) -> str | None:
     chosen: str = st.selectbox(
         "Video", ids, index=ids.index(asked) if asked in paths else 0, format_func=paths.__getitem__
     )
-    if chosen != asked:
+    if asked is None:
+        st.query_params["video"] = chosen  # a moment that was asked for stays
+    elif chosen != asked:
         st.query_params.from_dict({"video": chosen})
     return chosen
 
