@@ -27,8 +27,9 @@ from fer_models.classification.history import (
     read_checkpoint,
     weights_in,
 )
+from fer_models.classification.processes import Processes
 from fer_models.classification.recipes import Recipe, recipe_for
-from fer_models.classification.training import EmotionTrainer, ask, targets_of, train_network
+from fer_models.classification.training import EmotionTrainer, EpochShuffle, ask, targets_of, train_network
 from fer_models.weights import read_card
 from flows.training_display import TrainingDisplay
 
@@ -52,12 +53,12 @@ def unbroken(splits, tmp_path_factory):
     return run
 
 
-def fervid_train(few_faces, models, *more):
+def fervid_train(few_faces, models, *more, launcher=()):
     options = [f"--{name}={value}" for name, value in RECIPE.items() if name != "architecture"]
     command = [Path(sys.executable).with_name("fervid"), "train", RECIPE["architecture"], "--data", few_faces]
     environment = {**os.environ, "XDG_DATA_HOME": str(models), "OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.Popen(
-        [*command, "--name", "tiny", "--device", "cpu", *options, *more],
+        [*launcher, *command, "--name", "tiny", "--device", "cpu", *options, *more],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -95,6 +96,22 @@ def test_a_killed_training_goes_on_to_the_weights_of_an_unbroken_one(few_faces, 
     assert {path.stem for path in folder.glob("*.png")} == {"curves", "confusion", "reliability", "f1", "faces"}
     assert load_classifier(str(folder), "cpu").predict(np.zeros((1, 48, 48), np.uint8)).shape == (1, 7)
     assert load_file(folder.with_name("tiny-labels") / "model.safetensors")["head.weight"].shape[0] == 7
+
+
+def test_two_processes_share_the_batches_of_one_training(few_faces, tmp_path):
+    torchrun = [Path(sys.executable).with_name("torchrun"), "--standalone", "--nproc-per-node=2", "--no-python"]
+    run = fervid_train(few_faces, tmp_path, launcher=torchrun)
+    out, err = run.communicate()
+    assert run.returncode == 0, err
+    folder = tmp_path / "fervid" / "models" / "tiny"
+    assert out.count(f"model saved: {folder}\n") == 1  # by the first alone
+    assert len(history_in(read_checkpoint(folder / "checkpoints" / "last.ckpt"))["epochs"]) == EPOCHS
+
+    first, second = (list(EpochShuffle(105, 32, 1, Processes(rank, 2, 2))) for rank in range(2))
+    assert [sorted(a + b) for a, b in zip(first, second, strict=True)] == [
+        sorted(rows) for rows in EpochShuffle(105, 32, 1)
+    ]
+    assert all(len(rows) == 16 for rows in first + second)
 
 
 def test_a_run_is_not_overwritten_and_not_gone_on_with_otherwise(splits, unbroken):

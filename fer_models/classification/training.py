@@ -32,6 +32,7 @@ from fer_models.classification.history import (
     ran_out_of_patience,
     read_checkpoint,
 )
+from fer_models.classification.processes import ALONE, Processes
 from fer_models.classification.recipes import Recipe
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.labels import EMOTIONS
@@ -42,10 +43,13 @@ log = logging.getLogger(__name__)
 
 
 class EpochShuffle(Sampler[list[int]]):
-    """Batches of rows in an order that depends on seed and epoch alone, so that a resumed run sees the same ones."""
+    """Batches of rows in an order that depends on seed and epoch alone, so that a resumed run sees the same ones.
 
-    def __init__(self, n: int, batch_size: int, seed: int) -> None:
-        self.n, self.batch_size, self.seed, self.epoch = n, batch_size, seed, 0
+    Of each batch a process takes its share.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, processes: Processes = ALONE) -> None:
+        self.n, self.batch_size, self.seed, self.epoch, self.processes = n, batch_size, seed, 0, processes
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -58,7 +62,8 @@ class EpochShuffle(Sampler[list[int]]):
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
         order = torch.randperm(self.n, generator=generator)
         for batch in range(len(self)):
-            yield order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
+            rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield rows[self.processes.rank :: self.processes.n].tolist()
 
 
 class EmotionTrainer(lightning.LightningModule):
@@ -81,7 +86,7 @@ class EmotionTrainer(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed dropout and augmentation by step, so that a resumed run goes on as an unbroken one would."""
-        seed = self.recipe.seed * 1_000_003 + self.global_step
+        seed = self.recipe.seed * 1_000_003 + self.global_step + self.global_rank * 7_919
         torch.manual_seed(seed)
         self.generator.manual_seed(seed)
 
@@ -110,7 +115,7 @@ class EmotionTrainer(lightning.LightningModule):
             for head, said, target in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True)
         ]
         loss = torch.stack(losses).mean() + recipe.l2 * l2_penalty(self.network)
-        self.log("train_loss", loss, on_step=False, on_epoch=True)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -222,7 +227,7 @@ def train_network(
     """Train on Training and select the epoch on PublicTest; gives the checkpoint of the best epoch.
 
     A checkpoint is written every epoch to `run/checkpoints`; with `resume` training goes on from the last one and ends
-    with the same weights as an unbroken run.
+    with the same weights as an unbroken run. Started by `torchrun`, each process trains with its share of every batch.
 
     Args:
         splits: the data.
@@ -239,8 +244,12 @@ def train_network(
         RunError: if there is a run in the folder, and it is not to be resumed or was begun with other settings.
         WeightsError: if the weights to start from, or the teacher, cannot be had.
     """
-    training, public = splits["Training"], splits["PublicTest"]
+    training, public, processes = splits["Training"], splits["PublicTest"], Processes.started()
+    if recipe.batch_size % processes.n:
+        raise ValueError(f"{processes.n} processes cannot share batches of {recipe.batch_size}: choose a divisor of it")
     target_device = choose_device(device)
+    if target_device.type == "cuda":
+        torch.cuda.set_device(processes.device_index)
     if precision not in ("auto", "fp32", "bf16"):
         raise ValueError(f"precision must be auto, fp32 or bf16; got {precision!r}")
     bf16 = precision == "bf16" or (precision == "auto" and autocast_dtype(target_device) == torch.bfloat16)
@@ -256,14 +265,16 @@ def train_network(
         if ran_out_of_patience(history_in(read_checkpoint(last))["epochs"], recipe.patience):
             return best
     lightning.seed_everything(recipe.seed, verbose=False)
-    batches = EpochShuffle(len(training), recipe.batch_size, recipe.seed)
+    batches = EpochShuffle(len(training), recipe.batch_size, recipe.seed, processes)
     weight = class_weights(training.label) if recipe.class_weights else None
     module = EmotionTrainer(recipe, len(batches), weight, teacher)
     start_from(module.network, recipe.architecture, recipe.init)
     module.network.to(memory_format=torch.channels_last)
     averaging = [WeightAveraging(avg_fn=moving_average(recipe.ema_decay))] if recipe.ema_decay else []
     trainer = lightning.Trainer(
+        **processes.trainer_options(),
         accelerator="gpu" if target_device.type == "cuda" else "cpu",
+        sync_batchnorm=processes.n > 1 and target_device.type == "cuda",  # torch has none for processors
         precision="bf16-mixed" if bf16 else "32-true",
         # On a GPU the quickest kernels add up in no fixed order; a resumed run would drift from an unbroken one.
         deterministic="warn" if target_device.type == "cuda" else None,

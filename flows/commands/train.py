@@ -65,6 +65,7 @@ def train(
         raise typer.BadParameter("--init and --from-scratch exclude each other", param_hint="--init")
     without_console_log()
     from fer_models.classification.preparation import DROPPABLE
+    from fer_models.classification.processes import Processes
     from fer_models.classification.recipes import recipe_for
 
     recipe = usage_checked(
@@ -82,6 +83,12 @@ def train(
     kinds = tuple(kind.strip() for kind in drop.split(",") if kind.strip())
     if unknown := set(kinds) - set(DROPPABLE):
         raise typer.BadParameter(f"{', '.join(unknown)}: not among {', '.join(DROPPABLE)}", param_hint="--drop")
+    if not Processes.started().is_first:  # of several processes, the first one writes, measures and talks
+        with fatal_errors(RESUME):
+            from flows.train import train_epochs
+
+            train_epochs.fn(data, kinds, name or architecture, recipe, device.value, precision.value, resume)
+        return
     with fatal_errors(RESUME), TrainingDisplay(errors) as display, prefect_server() as wait_for_server:
         from flows.train import listeners
         from flows.train import train as train_flow
