@@ -10,7 +10,14 @@ from typer.testing import CliRunner
 
 from fer_models.batches import FaceBatch
 from fer_models.detection.clips import ClipCount, _count_frame, agreed_faces
-from fer_models.detection.evaluation import Candidate, Matches, TruePhoto, landmark_errors, read_true_photos
+from fer_models.detection.evaluation import (
+    Candidate,
+    Matches,
+    TruePhoto,
+    detect_mirrored,
+    landmark_errors,
+    read_true_photos,
+)
 from fer_models.detection.references import ReferenceDetectorError, RetinaFaceReference, load_reference
 from fer_models.weights import WeightsError
 from flows.cli import app
@@ -45,6 +52,22 @@ def test_landmark_errors_worked_out_by_hand():
     assert len(landmark_errors([photo], [judged], [weak], threshold=0.5)) == 0
     profile = faces([box], [0.9], theirs * np.array([0.3, 1]))  # eyes 6 px apart in a face of 40 px
     assert len(landmark_errors([photo], [judged], [profile], threshold=0.5)) == 0
+
+
+def test_faces_of_a_mirror_image_are_mirrored_back():
+    def detect(pixels: np.ndarray) -> FaceBatch:
+        """Finds the bright pixels' box, with landmarks in its corners and its middle."""
+        y, x = np.nonzero(pixels[0, ..., 0])
+        x0, y0, x1, y1 = x.min(), y.min(), x.max() + 1, y.max() + 1
+        points = [[x0, y0], [x1, y0], [x0 + 1, y1], [x0, y1], [x1, y1]]
+        return faces([[x0, y0, x1, y1]], [0.9], np.array([points], np.float32))
+
+    pixels = np.zeros((1, 20, 50, 3), np.uint8)
+    pixels[:, 4:12, 5:15] = 255
+    found, back = detect(pixels), detect_mirrored(detect, pixels)
+    assert back.boxes_xyxy.tolist() == found.boxes_xyxy.tolist()
+    assert back.landmarks_xy[0, [0, 1, 3, 4]].tolist() == found.landmarks_xy[0, [0, 1, 3, 4]].tolist()
+    assert back.landmarks_xy[0, 2].tolist() == [14, 12]  # one pixel from the other side
 
 
 def test_what_references_agree_on_and_what_a_detector_sees_alone():

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from fer_models.batches import FaceBatch
 from fer_models.detection.clips import FPS, MAX_SIDE_PX, ClipCount, count_clip
 from fer_models.detection.evaluation import (
     FOUND_IOU,
@@ -18,6 +19,7 @@ from fer_models.detection.evaluation import (
     Detect,
     Evaluation,
     TruePhoto,
+    detect_mirrored,
     frames_per_s,
     landmark_errors,
 )
@@ -69,22 +71,35 @@ def photograph_table(
 
 
 def landmark_table(
-    photos: list[TruePhoto], evaluations: Mapping[str, Evaluation], references: Sequence[str], *, threshold: float
+    photos: list[TruePhoto],
+    detectors: Mapping[str, Detect],
+    evaluations: Mapping[str, Evaluation],
+    references: Sequence[str],
+    *,
+    threshold: float,
 ) -> Table:
-    """How far the landmarks of every detector lie from those of each reference."""
+    """How far the landmarks of every detector lie from those of each reference, and from its own in a mirror image."""
+
+    def compared(judged: list[FaceBatch], others: list[FaceBatch]) -> str:
+        errors = landmark_errors(photos, judged, others, threshold=threshold)
+        return f"{errors.mean():.3f} / {np.median(errors):.3f} ({len(errors)})" if len(errors) else "-"
+
     rows = []
     for name, evaluation in evaluations.items():
-        cells = []
-        for reference in references:
-            errors = landmark_errors(photos, evaluation.faces, evaluations[reference].faces, threshold=threshold)
-            shown = f"{errors.mean():.3f} / {np.median(errors):.3f} ({len(errors)})" if len(errors) else "-"
-            cells.append("" if name == reference else shown)
-        rows.append([name, *cells])
+        mirrored = [detect_mirrored(detectors[name], photo.pixels[None]) for photo in photos]
+        others = [
+            "" if name == reference else compared(evaluation.faces, evaluations[reference].faces)
+            for reference in references
+        ]
+        rows.append([name, *others, compared(mirrored, evaluation.faces)])
     note = (
         "Mean distance of the five landmarks from those of the other detector, over its inter-ocular distance: mean / "
-        f"median (faces), for bare faces of {JUDGED_PX} px and more, not in profile, that both found at {threshold}."
+        f"median (faces), for bare faces of {JUDGED_PX} px and more, not in profile, that both found at {threshold}. "
+        "Mirrored: how far a detector's landmarks in the mirror image lie from its own in the picture; what they "
+        "differ by, they cannot be right by."
     )
-    return Table("Landmarks", note, ["detector", *(f"against {name}" for name in references)], rows)
+    columns = ["detector", *(f"against {name}" for name in references), "against itself, mirrored"]
+    return Table("Landmarks", note, columns, rows)
 
 
 def clip_table(clips: Sequence[Path], candidates: Mapping[str, Candidate], references: tuple[str, str]) -> Table:

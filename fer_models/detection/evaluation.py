@@ -1,5 +1,6 @@
 """How well and how fast a detector finds faces: its hits are matched with the true faces, then counted."""
 
+import dataclasses
 import io
 import time
 from collections.abc import Callable, Iterable
@@ -19,6 +20,7 @@ FOUND_IOU = 0.4  # from this overlap on a face counts as found
 KINDS = ("bare", "masked", "badly_masked")
 JUDGED_PX = 24  # smaller faces show too little of an expression
 FRONTAL_EYE_DISTANCE = 0.25  # over the face's size: with eyes closer together a face is in profile
+MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]  # left and right change places
 SIZES_PX = ((12, 24), (24, 48), (48, 96), (96, 10_000))  # size: square root of the box's area; half-open
 
 Detect = Callable[[np.ndarray], FaceBatch]  # (n, h, w, 3) uint8 RGB frames to their faces
@@ -173,6 +175,15 @@ def evaluate_detector(detect: Detect, photos: list[TruePhoto]) -> Evaluation:
         kinds.append(photo.kind[counts])
     joined = Matches.join(found), Matches.join(found_at_half)
     return Evaluation(*joined, np.concatenate(sizes), np.concatenate(kinds), batches)
+
+
+def detect_mirrored(detect: Detect, pixels: np.ndarray) -> FaceBatch:
+    """The faces found in the mirror images of `(n, h, w, 3)` frames, mirrored back."""
+    faces, width_px = detect(np.ascontiguousarray(pixels[:, :, ::-1])), pixels.shape[2]
+    boxes, points = faces.boxes_xyxy.copy(), faces.landmarks_xy[:, MIRRORED_LANDMARKS]
+    boxes[:, [0, 2]] = width_px - boxes[:, [2, 0]]
+    points[..., 0] = width_px - points[..., 0]
+    return dataclasses.replace(faces, boxes_xyxy=boxes, landmarks_xy=points)
 
 
 def landmark_errors(

@@ -78,7 +78,8 @@ def _measure(
     thresholds = {name: candidate.threshold for name, candidate in candidates.items()}
     tables = [photograph_table(evaluations, thresholds, level_with=names[0] if names else None)]
     if names:
-        tables.append(landmark_table(photos, evaluations, names, threshold=REFERENCE_THRESHOLD))
+        detects = {name: candidate.detect for name, candidate in candidates.items()}
+        tables.append(landmark_table(photos, detects, evaluations, names, threshold=REFERENCE_THRESHOLD))
     if clips is not None:
         errors.print("looking at the clips")
         tables.append(clip_table(find_clips(clips), candidates, (names[0], names[1])))
