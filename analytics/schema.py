@@ -104,7 +104,7 @@ VIDEOS = pa.schema(
         _field("decoder", pa.string(), "", "library that decoded the video"),
         _field("decoder_reason", pa.string(), "", "why that one"),
         _field("status", pa.string(), "", f"one of {', '.join(VIDEO_STATUSES)}", nullable=False),
-        _field("error", pa.string(), "", "why the analysis failed; in the view, also why a later one failed"),
+        _field("error", pa.string(), "", "why the analysis failed; of one that is done, why a later run failed"),
         _field("started_at", pa.timestamp("us", "UTC"), "", "when the analysis started"),
         _field("finished_at", pa.timestamp("us", "UTC"), "", "when the analysis was done or failed", nullable=False),
         _field("frames_per_s", pa.float64(), "1/s", "sampled frames analysed per second"),
