@@ -243,7 +243,9 @@ class Store:
             ValueError: if `video_row` has an unknown column or lacks one that must be there.
             StoreError: if the disk is full.
         """
-        row = _videos_table(video_row, "done", video_row.get("error"))  # a wrong row must fail before anything is written
+        row = _videos_table(
+            video_row, "done", video_row.get("error")
+        )  # a wrong row must fail before anything is written
         for name, schema in TIMELINE_TABLES.items():
             table = _with_analysis_id(timeline.tables()[name], video_row["analysis_id"])
             path = table_path(self.root, name, video_row["video_id"], video_row["analysis_id"])

@@ -5,6 +5,7 @@ import http.server
 import itertools
 import json
 import os
+import re
 import pickle
 import re
 import threading

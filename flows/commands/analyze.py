@@ -58,7 +58,10 @@ def analyze(
     min_face: Annotated[float, typer.Option(metavar="PX", min=0, help="Leave out smaller faces.")] = 12.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Analyse again what is done.")] = False,
     keep_signatures: Annotated[
-        bool, typer.Option("--keep-signatures", help="Keep the signatures of faces once tracks are joined, until a run without this.")
+        bool,
+        typer.Option(
+            "--keep-signatures", help="Keep the signatures of faces once tracks are joined, until a run without this."
+        ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,

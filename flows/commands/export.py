@@ -40,4 +40,8 @@ def export(
         written = export_videos(results, out, form.value, wanted=video or (), overwrite=overwrite)
         for path in written:
             console.print(str(path), highlight=False, markup=False, soft_wrap=True)
+            if form in (ExportFormat.srt, ExportFormat.vtt) and "-->" not in path.read_text(encoding="utf-8"):
+                errors.print(
+                    f"{path}: holds no subtitle: nobody in this video has a label", highlight=False, markup=False
+                )
         errors.print(f"{len(written)} files for {form.value} in {out}", highlight=False, markup=False, soft_wrap=True)
