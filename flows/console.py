@@ -135,6 +135,11 @@ def fatal_errors(way_on: str = "run the same command again to go on") -> Iterato
         fail(str(error), error)
 
 
+def counted(n: int, what: str) -> str:
+    """A number of things, as in `1 video` and `2 videos`."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
 def check_free(out: Path, overwrite: bool) -> None:
     """End with exit code 1 if a file to be written is there already, unless it may be written over."""
     if out.exists() and not overwrite:

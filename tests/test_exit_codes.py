@@ -1,4 +1,4 @@
-"""One rule for the commands that write files: 2 is a wrong command line, 1 is something that is not there or in the way."""
+"""One rule for commands that write files: 2 is a wrong command line, 1 something that is not there or in the way."""
 
 import shutil
 

@@ -146,11 +146,12 @@ def test_samples_far_apart_leave_no_holes(tmp_path):
 
 def test_the_command_writes_one_file(tmp_path):
     store = Store(tmp_path / "results")
+    store.commit_failure(row(1, "/a.mp4"), "broken")
     arguments = ["report", str(store.root), "--out", str(tmp_path / "report.html")]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert CliRunner().invoke(app, arguments).exit_code == 2
+    assert CliRunner().invoke(app, arguments).exit_code == 1
     assert CliRunner().invoke(app, [*arguments, "--overwrite"]).exit_code == 0
     missing = CliRunner().invoke(app, ["report", str(tmp_path / "none"), "--out", str(tmp_path / "x.html")])
     assert (missing.exit_code, "not a results folder" in missing.output) == (1, True)

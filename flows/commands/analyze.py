@@ -12,6 +12,7 @@ from flows.console import (
     SOME_FAILED,
     Device,
     console,
+    counted,
     errors,
     fatal_errors,
     settings_given,
@@ -74,8 +75,12 @@ def analyze(
     usage_checked(EngineSettings)  # read once the flow is imported, where it is too late for a word
     with fatal_errors():
         videos = find_videos(inputs, recursive=recursive, pattern=pattern)
-        files = "1 file" if len(videos) == 1 else f"{len(videos)} files"
-        errors.print(f"{files} to go through, results in {out}", highlight=False, markup=False, soft_wrap=True)
+        errors.print(
+            f"{counted(len(videos), 'file')} to go through, results in {out}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
         if dry_run:
             from flows.video_job import plan_videos
 

@@ -5,12 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.console import Results, console, errors, fatal_errors
-
-
-def counted(n: int, what: str) -> str:
-    """A number of things, as in `1 video` and `2 videos`."""
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+from flows.console import Results, console, counted, errors, fatal_errors
 
 
 def purge(

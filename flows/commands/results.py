@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from flows.commands.questions import Question, explanation, why_empty
-from flows.console import WIDE, Format, Results, console, errors, fatal_errors, usage_checked
+from flows.console import WIDE, Format, Results, console, counted, errors, fatal_errors, usage_checked
 from flows.display import table_of
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note
 
     (n,) = queries.totals(connection).to_pylist()
     console.print(
-        f"{results}: {n['n_videos']} videos, {n['n_failed']} of them failed; {n['duration_s'] or 0:.0f} s of video, "
+        f"{results}: {counted(n['n_videos'], 'video')}, {n['n_failed']} of them failed; {n['duration_s'] or 0:.0f} s of video, "
         f"{n['n_frames']} frames looked at, {n['n_tracks']} people (tracks), {n['n_episodes']} episodes",
         highlight=False,
         markup=False,
