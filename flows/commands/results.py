@@ -200,8 +200,9 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note
 
     (n,) = queries.totals(connection).to_pylist()
     console.print(
-        f"{results}: {counted(n['n_videos'], 'video')}, {n['n_failed']} of them failed; {n['duration_s'] or 0:.0f} s of video, "
-        f"{n['n_frames']} frames looked at, {n['n_tracks']} people (tracks), {n['n_episodes']} episodes",
+        f"{results}: {counted(n['n_videos'], 'video')}, {n['n_failed']} of them failed; "
+        f"{n['duration_s'] or 0:.0f} s of video, {n['n_frames']} frames looked at, "
+        f"{n['n_tracks']} people (tracks), {n['n_episodes']} episodes",
         highlight=False,
         markup=False,
         soft_wrap=True,
