@@ -7,8 +7,8 @@ from analytics.store import Store, has_lost_signatures, identities_id
 from analytics.timeline import Timeline, TimelineConfig, build_timeline
 
 NO_LOOKS = (
-    "the signatures that tell people apart were dropped once tracks were joined, so other settings of who is who "
-    "(--max-gap) need the video: fervid analyze --overwrite --keep-signatures; all other settings can be changed"
+    "its signatures, without which tracks cannot be joined anew, were dropped: "
+    "leave --max-gap as it was, or run fervid analyze --overwrite --keep-signatures"
 )
 
 

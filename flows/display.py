@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -171,7 +171,7 @@ def print_summary(console: Console, summary: "RunSummary", models: str) -> None:
         say(f"next: {shlex.join(['fervid', 'query', str(summary.out), EXAMPLE_SQL])}")
 
 
-def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None = None) -> Table:
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None = None) -> Group:
     """A table for people; numbers to the right, NULL as an empty cell, paths without what all have in common.
 
     Tables whose words find no room in `width` characters (that of the terminal by default) become a row per value.
@@ -183,9 +183,11 @@ def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int |
     if _words_width(columns, rows) > (width or console.width):
         cells = [(i, name, cell_text(row[k])) for i, row in enumerate(rows, 1) for k, name in enumerate(columns)]
         table = _table(["row", "column", "value"], cells)
-    found = [f"{name}: in {folder}" for name, folder in zip(columns, folders, strict=True) if folder]
-    table.caption, table.caption_justify = Text("\n".join(found), overflow="fold") if found else None, "left"
-    return table
+    names_of: dict[str, list[str]] = {}
+    for name, folder in zip(columns, folders, strict=True):
+        names_of.setdefault(folder, []).append(name)
+    found = [Text(f"{', '.join(names)}: in {folder}") for folder, names in names_of.items() if folder]
+    return Group(table, *found)
 
 
 def _words_width(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:

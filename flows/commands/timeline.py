@@ -80,7 +80,8 @@ def timeline(
             for one in rebuilt:
                 if one.status == "failed":
                     console.print(f"failed {one.note}", highlight=False, markup=False, soft_wrap=True)
-            console.print(describe(settings), highlight=False, markup=False, soft_wrap=True)
+            if any(one.status != "failed" for one in rebuilt):
+                console.print(describe(settings), highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(SOME_FAILED if any(one.status == "failed" for one in rebuilt) else DONE)
 
 
