@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from analytics.answers import DURING_EVENTS
 from analytics.columns import codes, floats, named, per_emotion
+from analytics.schema import EVENTS_OF_VIDEOS, conform
 from analytics.videos import choose_videos
 from fer_models.labels import EMOTIONS
 
@@ -68,23 +70,22 @@ def _seconds(text: str, where: str) -> float:
 
 
 def events_of_videos(events: pa.Table, videos: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """The events of each video: video_id, label, start_s, end_s, by video and time.
+    """The events of each video, by video and time: the rows of `schema.EVENTS_OF_VIDEOS`.
 
     Args:
         events: as `read_events` gives them; one without a video is one of every video.
-        videos: rows of view videos.
+        videos: rows with at least video_id and path.
 
     Raises:
         UnknownVideoError: if an event names a video that is not there, or a name that several have.
     """
-    everywhere = [row["video_id"] for row in videos]
+    everywhere = list(dict.fromkeys(row["video_id"] for row in videos))
     rows = [
         event | {"video_id": video_id}
         for event in events.to_pylist()
         for video_id in (everywhere if event["video"] is None else choose_videos(videos, [event["video"]]))
     ]
-    schema = pa.schema([pa.field("video_id", pa.string()), *EVENTS.remove(EVENTS.get_field_index("video"))])
-    table = pa.Table.from_pylist(rows, schema=schema)
+    table = pa.Table.from_pylist(rows, schema=EVENTS_OF_VIDEOS)
     return table.sort_by([(name, "ascending") for name in ("video_id", "start_s", "end_s", "label")])
 
 
@@ -100,11 +101,8 @@ def events_table(events: pa.Table, faces: pa.Table, *, before_s: float = 5.0) ->
         before_s: length of the time before an event to compare with.
 
     Returns:
-        A row per event and track seen in it, by event (in the order of `events`) and track: label, start_s, end_s,
-        track_id; `seen_s`, the time for which the track is seen in it, and of that `ok_s` with a good face and
-        `labelled_s` with a smooth_emotion; `emotion`, the most shown one, `share_angry` …, the shares of labelled_s;
-        `mean_angry` …, the mean probabilities over ok_s; `change_angry` …, these less the means over the `before_s`
-        before it, NULL where no good face was seen then.
+        The rows of `answers.DURING_EVENTS`: one per event and track seen in it, by event (in the order of `events`)
+        and track.
     """
     faces = faces.filter(faces["track_id"].is_valid())
     tracks, number = np.unique(faces["track_id"].to_numpy(), return_inverse=True)
@@ -121,7 +119,7 @@ def events_table(events: pa.Table, faces: pa.Table, *, before_s: float = 5.0) ->
     for label, start_s, end_s in [("", 0.0, 0.0), *spans]:  # in the first nobody is seen: it gives the columns
         during, before = _shown(seen, start_s, end_s), _shown(seen, start_s - before_s, start_s)
         rows.append(_event_rows(label, start_s, end_s, tracks, during, before))
-    return pa.concat_tables(rows)
+    return conform(pa.concat_tables(rows), DURING_EVENTS)
 
 
 @dataclass(frozen=True, eq=False)

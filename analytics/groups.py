@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from analytics.answers import COMPARISON
+from analytics.videos import UnknownVideoError, choose_videos
 from fer_models.labels import EMOTIONS
 
 RESAMPLES = 2000
+MEASURES = ("mean_a", "mean_b", "difference", "low", "high", "cliffs_delta", "delta_low", "delta_high")
 INTERVAL = (2.5, 97.5)  # percent: the middle 95 % of the resamples
 
 
@@ -23,7 +26,7 @@ def find_groups(groups: Mapping[str, str] | Path, videos: Sequence[Mapping[str, 
     """The group of each video, by the path it has in the results.
 
     Args:
-        groups: group by path, file name or video_id, or a CSV file with the columns path and group.
+        groups: group by path, file name or video_id, or a CSV file with the columns path (any of these) and group.
         videos: `video_id` and `path` of those in the results.
 
     Raises:
@@ -32,19 +35,19 @@ def find_groups(groups: Mapping[str, str] | Path, videos: Sequence[Mapping[str, 
     source = "the groups"
     if isinstance(groups, Path):
         source, groups = str(groups), _read_groups(groups)
-    names: dict[str, set[str]] = {}
-    for video in videos:
-        for name in (video["path"], Path(video["path"]).name, video["video_id"]):
-            names.setdefault(name, set()).add(video["path"])
-    if unclear := [name for name in groups if len(names.get(name, ())) != 1]:
-        kind = "more than one video" if unclear[0] in names else "no video"
-        raise GroupError(
-            f"{source}: {len(unclear)} of {len(groups)} names are not clear: {unclear[0]!r} is {kind} in the results: "
-            "give paths as in table videos"
-        )
     if len(set(groups.values())) < 2:
         raise GroupError(f"{source}: at least two groups are needed to compare, got {len(set(groups.values()))}")
-    return {path: group for name, group in groups.items() for path in names[name]}
+    path_of = {video["video_id"]: video["path"] for video in videos}
+    found: dict[str, str] = {}
+    for name, group in groups.items():
+        try:
+            paths = [path_of[video] for video in choose_videos(videos, [name])]
+        except UnknownVideoError as error:
+            raise GroupError(f"{source}: {error}") from error
+        for path in paths:
+            if found.setdefault(path, group) != group:
+                raise GroupError(f"{source}: {path}: is named twice, in the groups {found[path]} and {group}")
+    return found
 
 
 def _read_groups(path: Path) -> dict[str, str]:
@@ -64,7 +67,7 @@ def _read_groups(path: Path) -> dict[str, str]:
 
 
 def compare_groups(shares: pa.Table, group_of: Mapping[str, str]) -> pa.Table:
-    """How each two groups differ in the share of time of each emotion; a row per pair and emotion.
+    """How each two groups differ in the share of time of each emotion: the rows of `answers.COMPARISON`.
 
     A video counts once, however long it is or many people it shows: its share is over the labelled time of all its
     tracks; videos without any are left out. `difference` is mean_a - mean_b, `cliffs_delta` how much oftener a video
@@ -81,7 +84,7 @@ def compare_groups(shares: pa.Table, group_of: Mapping[str, str]) -> pa.Table:
         if row["path"] in group_of and row["labelled_s"]:
             videos[group_of[row["path"]]].setdefault(row["path"], _Video()).add(row)
     pairs = combinations(videos.items(), 2)
-    return pa.Table.from_pylist([row for a, b in pairs for row in _compare(a, b)], schema=_COMPARISON)
+    return pa.Table.from_pylist([row for a, b in pairs for row in _compare(a, b)], schema=COMPARISON)
 
 
 class _Video:
@@ -96,16 +99,6 @@ class _Video:
         self.n_tracks += 1
         self.n_faces += track["n_faces"]
         self.n_gated += track["n_gated"]
-
-
-_COMPARISON = pa.schema(
-    [
-        *(pa.field(name, pa.string()) for name in ("group_a", "group_b", "emotion")),
-        *(pa.field(name, pa.int64()) for name in ("n_videos_a", "n_videos_b", "n_tracks_a", "n_tracks_b")),
-        *(pa.field(name, pa.float64()) for name in ("mean_a", "mean_b", "difference", "low", "high")),
-        *(pa.field(name, pa.float64()) for name in ("cliffs_delta", "delta_low", "delta_high", "gated_share")),
-    ]
-)
 
 
 def _compare(group_a: tuple[str, dict[str, _Video]], group_b: tuple[str, dict[str, _Video]]) -> list[dict[str, Any]]:
@@ -137,7 +130,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> dict[str, float | None]:
     >>> round(found["difference"], 3), found["cliffs_delta"]
     (0.25, 0.5)
     """
-    found: dict[str, float | None] = dict.fromkeys(_COMPARISON.names[7:15])
+    found: dict[str, float | None] = dict.fromkeys(MEASURES)
     if len(a):
         found["mean_a"] = float(a.mean())
     if len(b):

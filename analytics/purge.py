@@ -30,6 +30,7 @@ class Purge:
 
     video_ids: list[str]
     paths: list[str]  # under which they were analysed, as far as known
+    n_videos: int  # a file that could be read at one time and not at another has two ids
     n_files: int = 0
     size_bytes: int = 0
     n_rows: dict[str, int] = field(default_factory=dict)  # of each table
@@ -57,7 +58,10 @@ def plan_purge(results: Path, *, wanted: Sequence[str] = (), finished_before: da
         chosen = sorted(of for of, when in finished_at.items() if when < finished_before)
     paths = sorted({row["path"] for row in rows if row["video_id"] in chosen})
     files = [file for of in chosen for folder in folders.get(of, []) for file in folder.rglob("*") if file.is_file()]
-    return Purge(chosen, paths, len(files), sum(file.stat().st_size for file in files), _count_rows(results, files))
+    n_videos = len(paths) + len(set(chosen) - {row["video_id"] for row in rows})
+    return Purge(
+        chosen, paths, n_videos, len(files), sum(file.stat().st_size for file in files), _count_rows(results, files)
+    )
 
 
 def purge(results: Path, video_ids: Sequence[str]) -> None:

@@ -59,10 +59,15 @@ GROUP BY track_id, bin ORDER BY track_id, bin
 Row = Mapping[str, Any]
 
 
+class ReportError(Exception):
+    """There is nothing to report."""
+
+
 def write_report(results: Path, out: Path) -> None:
     """Write the report on all videos of a results folder as one HTML file.
 
     Raises:
+        ReportError: if there is no video in it.
         StoreError: if `results` is no results folder, or `out` cannot be written.
     """
     page = report_page(results)
@@ -73,10 +78,13 @@ def report_page(results: Path) -> str:
     """The page as text; it loads nothing and runs nothing.
 
     Raises:
+        ReportError: if there is no video in the results.
         StoreError: if `results` is no results folder.
     """
     with connect(results) as connection:
         library = _Library(connection)
+        if not library.videos:
+            raise ReportError(f"{results}: no video has been analysed: nothing to report")
         sections = [
             f"<h1>Emotion timelines</h1><p class='soft'>{_text(results.absolute().name)}, "
             f"as of {datetime.now(UTC):%d %B %Y, %H:%M} UTC</p>",

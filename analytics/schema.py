@@ -1,4 +1,4 @@
-"""The columns of every table, with unit and meaning; `python -m analytics.schema` prints them as docs/schema.md."""
+"""The columns of every table, with unit and meaning; `analytics.schema_page` writes docs/schema.md from them."""
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,11 @@ QUALITY_REASONS = ("low_detection_score", "too_small", "cut_off", "turned_away",
 
 def _field(name: str, kind: pa.DataType, unit: str, description: str, *, nullable: bool = True) -> pa.Field:
     return pa.field(name, kind, nullable=nullable, metadata={"description": description, "unit": unit})
+
+
+def explained(description: str, *columns: tuple[str, pa.DataType, str, str]) -> pa.Schema:
+    """A schema that says what a row is, and of each column its name, type, unit and meaning."""
+    return pa.schema([_field(*column) for column in columns], metadata={"description": description})
 
 
 def _per_emotion(prefix: str, unit: str, description: str) -> list[pa.Field]:
@@ -104,7 +109,7 @@ VIDEOS = pa.schema(
         _field("decoder", pa.string(), "", "library that decoded the video"),
         _field("decoder_reason", pa.string(), "", "why that one"),
         _field("status", pa.string(), "", f"one of {', '.join(VIDEO_STATUSES)}", nullable=False),
-        _field("error", pa.string(), "", "why the analysis failed; in the view, also why a later one failed"),
+        _field("error", pa.string(), "", "why the analysis failed; of one that is done, why a later run failed"),
         _field("started_at", pa.timestamp("us", "UTC"), "", "when the analysis started"),
         _field("finished_at", pa.timestamp("us", "UTC"), "", "when the analysis was done or failed", nullable=False),
         _field("frames_per_s", pa.float64(), "1/s", "sampled frames analysed per second"),
@@ -230,6 +235,27 @@ IDENTITIES = pa.schema(
     metadata={"description": "Whose face is whose: a row per face."},
 )
 
+# What `connect(…, events=FILE)` and `--events FILE` show beside the tables.
+EVENTS_OF_VIDEOS = pa.schema(
+    [
+        _field(
+            "video_id",
+            pa.string(),
+            "",
+            "video of the event; one of every video has a row for each: always join USING (video_id)",
+            nullable=False,
+        ),
+        _field("label", pa.string(), "", "what happens", nullable=False),
+        _field("start_s", pa.float64(), "s", "from when it lasts, in the time of the video", nullable=False),
+        _field("end_s", pa.float64(), "s", "to when (half-open)", nullable=False),
+    ],
+    metadata={
+        "description": "Only with `--events FILE` or `connect(…, events=FILE)`: a row per event and video. The file is "
+        "a CSV with the columns start_s, end_s, label and perhaps video (a path, file name or video_id); an event "
+        "without a video is one of every video."
+    },
+)
+
 TIMELINE_TABLES = {
     "frames": FRAMES,
     "faces": FACES,
@@ -238,6 +264,17 @@ TIMELINE_TABLES = {
     "transitions": TRANSITIONS,
 }
 TABLES = {"videos": VIDEOS, **TIMELINE_TABLES}
+
+
+# What SQL can be asked of. Observations and events are shown with the ids that their files leave to the folders' names.
+VIEWS = {
+    **TABLES,
+    "observations": pa.schema(
+        [*(VIDEOS.field(name) for name in ("video_id", "observation_id")), *OBSERVATIONS],
+        metadata=OBSERVATIONS.metadata,
+    ),
+    "events": EVENTS_OF_VIDEOS,
+}
 
 
 def without(schema: pa.Schema, *names: str) -> pa.Schema:
@@ -262,26 +299,3 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
         if not field.nullable and table[field.name].null_count:
             raise ValueError(f"column {field.name} must not have NULL")
     return table.select(schema.names).cast(schema)
-
-
-def schema_markdown() -> str:
-    """All tables as the Markdown of docs/schema.md."""
-    lines = [
-        "# Tables",
-        "",
-        "Made by `python -m analytics.schema > docs/schema.md`; do not edit.",
-        "",
-        "Units stand in the names. NULL means not known, never 0. Spans of time are half-open.",
-    ]
-    for name, schema in {**TABLES, "observations": OBSERVATIONS}.items():
-        lines += ["", f"## {name}", "", schema.metadata[b"description"].decode(), ""]
-        lines += ["| column | type | unit | NULL | meaning |", "|---|---|---|---|---|"]
-        for field in schema:
-            unit, meaning = field.metadata[b"unit"].decode(), field.metadata[b"description"].decode()
-            kind = str(field.type).replace("<element: ", "<")
-            lines.append(f"| `{field.name}` | {kind} | {unit} | {'yes' if field.nullable else 'no'} | {meaning} |")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(schema_markdown(), end="")

@@ -1,6 +1,7 @@
 """Probabilities smoothed over time within a track, and labels that do not flicker."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.linalg import solve_banded
@@ -14,6 +15,7 @@ class SmoothingConfig:
         ValueError: if a value is out of its range.
     """
 
+    method: Literal["exponential_both_sides"] = "exponential_both_sides"  # the only one; stored beside the constant
     time_constant_s: float = 0.3  # weight of a neighbour falls to 37 % at this distance, on both sides
     max_reach_s: float = 1.0  # farther than this from any good face of the track, nothing is known
     min_lead: float = 0.1  # a new emotion must lead the present one by this probability

@@ -1,6 +1,7 @@
 """SQL over the results: DuckDB views that read the Parquet files and cannot reach anything else."""
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow.dataset as ds
 
 from analytics.catalog import dataset, read_videos, video_files
 from analytics.events import events_of_videos, read_events
-from analytics.schema import OBSERVATIONS, TABLES, TIMELINE_TABLES
+from analytics.schema import TIMELINE_TABLES, VIEWS
 from analytics.store import check_results, has_tables
 from analytics.videos import choose_videos
 
@@ -25,8 +26,8 @@ _LOCKED = (
     "SET enable_external_access = false",  # no files, no network, no extensions
     "SET lock_configuration = true",
 )
-_OBSERVATION_IDS = [TABLES["videos"].field(name) for name in ("video_id", "observation_id")]
-VIEWS = {**TABLES, "observations": pa.schema([*_OBSERVATION_IDS, *OBSERVATIONS], metadata=OBSERVATIONS.metadata)}
+_EVENTS_MISSING = "Table with name events does not exist"
+_NO_EVENTS = "no events are known: give --events FILE, a CSV with the columns start_s, end_s, label and perhaps video"
 
 
 class QueryError(Exception):
@@ -44,19 +45,21 @@ def connect(
     """A DuckDB connection to the results as they are now, which cannot change them nor reach other files.
 
     Views: `videos` has a row per file, the latest word on it; `frames`, `faces`, `tracks`, `episodes` and
-    `transitions` have the rows of the newest finished analysis of each video, `observations` what that was made from.
+    `transitions` have the rows of the newest finished analysis of each video, `observations` what that was made from;
+    `events`, if a file of them is given, a row per event and video: an event of every video has a row for each, so
+    always join `USING (video_id)`.
 
     Args:
         results: the results folder.
         video: show only this one: its path, name or id, or a file with the same content.
         all_analyses: show every finished analysis and every failure, not only the newest; join by analysis_id.
-        events: a CSV file of stimuli or markers (see `analytics.events`), shown as the view `events`: video_id, label,
-            start_s, end_s.
+        events: a CSV file of stimuli or markers (see `events.read_events`), shown as the view `events`.
         memory_limit: what DuckDB may use, as in `500MB`.
 
     Raises:
         StoreError: if `results` is not a results folder of this version.
-        UnknownVideoError: if there is no such video, or more than one of that name; also if the events name it.
+        UnknownVideoError: if there is no such video, or more than one of that name; also if the events name one that
+            the results do not have.
         EventsError: if the events cannot be read.
         QueryError: if `memory_limit` is not a size.
     """
@@ -65,18 +68,21 @@ def connect(
     rows = read_videos(root)
     rows = rows.filter(pa.array(_shown(rows, root), pa.bool_()))
     videos, analyses = _all(rows) if all_analyses else _latest(rows)
+    known = videos.select(["video_id", "path"])
     if video is not None:
-        chosen = choose_videos(videos.select(["video_id", "path"]).to_pylist(), [video])
+        chosen = choose_videos(known.to_pylist(), [video])
         videos = videos.filter(pc.is_in(videos["video_id"], pa.array(chosen)))
         analyses = analyses.filter(pc.is_in(analyses["video_id"], videos["video_id"].combine_chunks()))
     connection = _open(memory_limit)
     connection.register("videos", videos)
+    connection.register("known_videos", known)  # events may be of videos that are not shown
     ids = sorted(zip(analyses["video_id"].to_pylist(), analyses["analysis_id"].to_pylist(), strict=True))
     for name, schema in TIMELINE_TABLES.items():
         connection.register(name, video_files(root, name, ids, schema))
     connection.register("observations", _observations(root, analyses))
     if events is not None:
-        connection.register("events", events_of_videos(read_events(events), videos.to_pylist()))
+        found = events_of_videos(read_events(events), known.to_pylist())
+        connection.register("events", found.filter(pc.is_in(found["video_id"], videos["video_id"].combine_chunks())))
     for statement in _LOCKED:
         connection.execute(statement)
     return connection
@@ -96,7 +102,8 @@ def query(
 
     Raises:
         QueryError: if `sql` is anything but one SELECT, is wrong, takes longer than `timeout_s`, needs more memory than
-            `memory_limit` or gives more than 256 MiB; also as `connect` does.
+            `memory_limit` or gives more than 256 MiB, or joins events without a word of the video; also as `connect`
+            does.
         StoreError: if `results` is not a results folder of this version.
     """
     opened = connect(results, video=video, all_analyses=all_analyses, events=events, memory_limit=memory_limit)
@@ -104,6 +111,8 @@ def query(
         statements = connection.extract_statements(sql)
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
             raise QueryError("only one SELECT at a time can be run here")
+        if events is not None:
+            _check_events_are_joined(sql)
         return _named_apart(_bounded(connection.sql(statements[0]).to_arrow_reader()))
 
 
@@ -133,7 +142,7 @@ def limited(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator
         reason = "needs more memory than it may have: ask for less, such as one video, or allow more"
         raise QueryError(reason) from error
     except (duckdb.Error, pa.ArrowException) as error:
-        raise QueryError(str(error)) from error
+        raise QueryError(_NO_EVENTS if _EVENTS_MISSING in str(error) else str(error)) from error
     finally:
         done.set()
         watch.join()
@@ -160,6 +169,16 @@ def describe(table: str | None = None) -> pa.Table:
         if table in (None, name)
     ]
     return pa.Table.from_pylist(columns)
+
+
+def _check_events_are_joined(sql: str) -> None:
+    """Refuse the one mistake that shows in no error: joined by time alone, an event meets every video."""
+    words = set(re.findall(r"\w+", sql.lower()))
+    if "events" in words and words & (VIEWS.keys() - {"events"}) and not words & {"video_id", "natural"}:
+        raise QueryError(
+            "events has a row for each video that an event is of, so a join by time alone counts every moment several "
+            "times: join it USING (video_id)"
+        )
 
 
 def _open(memory_limit: str) -> duckdb.DuckDBPyConnection:
@@ -230,7 +249,7 @@ def _latest(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
 def _observations(root: Path, analyses: pa.Table) -> ds.Dataset:
     """What pass 1 saw for these analyses, segment by segment."""
     files = []
-    ids = zip(*(analyses[field.name].to_pylist() for field in _OBSERVATION_IDS), strict=True)
+    ids = zip(*(analyses[name].to_pylist() for name in ("video_id", "observation_id")), strict=True)
     for video_id, observation_id in sorted({pair for pair in ids if pair[1]}):
         folder = root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
         known = {"video_id": video_id, "observation_id": observation_id}

@@ -123,10 +123,16 @@ class Store:
             write_whole(marker, lambda part: part.write_text(content + "\n", encoding="utf-8"))
         check_results(self.root)
 
-    def missing_segments(self, video_id: str, observation_id: str, n_segments: int) -> list[int]:
-        """Which segments of 0 … `n_segments` - 1 are not there yet, or are damaged."""
-        paths = {index: self._segment_path(video_id, observation_id, index) for index in range(n_segments)}
-        return [index for index, path in paths.items() if _read_segment(path) is None]
+    def missing_segments(
+        self, video_id: str, observation_id: str, n_segments: int, *, with_signatures: bool = False
+    ) -> list[int]:
+        """Which segments of 0 … `n_segments` - 1 are not there yet, are damaged, or lack the signatures asked for."""
+        segments = (_read_segment(self._segment_path(video_id, observation_id, i)) for i in range(n_segments))
+        return [
+            index
+            for index, segment in enumerate(segments)
+            if segment is None or (with_signatures and has_lost_signatures(segment))
+        ]
 
     def write_segment(self, video_id: str, observation_id: str, index: int, observations: pa.Table) -> Path:
         """Write what pass 1 saw in a segment (it may have no rows); gives back the file.
@@ -159,13 +165,19 @@ class Store:
             segments.append(segment)
         return pa.concat_tables(segments) if segments else OBSERVATIONS.empty_table()
 
-    def write_identities(self, video_id: str, observation_id: str, identities_id: str, identities: pa.Table) -> None:
-        """Keep whose face is whose (`Timeline.identities`) beside the observations.
+    def write_identities(
+        self, video_id: str, observation_id: str, identities_id: str, identities: pa.Table, *, alone: bool = False
+    ) -> None:
+        """Keep whose face is whose (`Timeline.identities`) beside the observations; `alone`: and forget all others.
 
         Raises:
             StoreError: if the disk is full.
         """
-        _write_table(self._identities_path(video_id, observation_id, identities_id), conform(identities, IDENTITIES))
+        path = self._identities_path(video_id, observation_id, identities_id)
+        _write_table(path, conform(identities, IDENTITIES))
+        if alone:
+            for other in set(path.parent.glob("identities-*.parquet")) - {path}:
+                other.unlink(missing_ok=True)
 
     def read_identities(self, video_id: str, observation_id: str, identities_id: str) -> pa.Table | None:
         """Whose face is whose, if that is known for these settings."""
@@ -203,34 +215,37 @@ class Store:
         paths = {name: table_path(self.root, name, video_id, analysis_id) for name in TIMELINE_TABLES}
         return {name: pq.read_metadata(path).num_rows for name, path in paths.items()}
 
-    def show(self, video_id: str, analysis_id: str, path: str) -> str:
+    def show(self, video_id: str, analysis_id: str, path: str, *, error: str | None = None) -> str:
         """Make a finished analysis the newest of its video again, and known by `path` if its file has moved.
 
-        Gives the path it is known by. Nothing is written if it is the newest already and its file is where it was.
+        `error` is that of its row: why a later run failed, if that still holds. Gives the path it is known by. Nothing
+        is written if it is the newest already, with that error, and its file is where it was.
         """
         rows = [self.video_row(video_id, p.stem) for p in (self.root / "videos" / f"video_id={video_id}").glob("a*")]
         newest = max((row for row in rows if row), key=lambda row: (row["finished_at"], row["analysis_id"]))
         row = self.video_row(video_id, analysis_id)
         assert row is not None
         moved = row["path"] != path and not Path(row["path"]).exists()
-        if moved or newest["analysis_id"] != analysis_id:
+        if moved or newest["analysis_id"] != analysis_id or row["error"] != error:
             row |= {"path": path if moved else row["path"]}
-            self._write_video_row(row, _videos_table(row, "done", None))
+            self._write_video_row(row, _videos_table(row, "done", error))
         return str(row["path"])
 
     def commit_analysis(self, video_row: Mapping[str, Any], timeline: Timeline) -> None:
         """Write the tables of an analysis and, last of all, its row in `videos`, with status `done`.
 
         Args:
-            video_row: columns of `VIDEOS`: video_id, analysis_id and path, and what else is known; status, error and
-                finished_at are filled in here.
+            video_row: columns of `VIDEOS`: video_id, analysis_id and path, and what else is known, with error only why
+                a later run failed; status and finished_at are filled in here.
             timeline: the tables.
 
         Raises:
             ValueError: if `video_row` has an unknown column or lacks one that must be there.
             StoreError: if the disk is full.
         """
-        row = _videos_table(video_row, "done", None)  # a wrong row must fail before anything is written
+        row = _videos_table(
+            video_row, "done", video_row.get("error")
+        )  # a wrong row must fail before anything is written
         for name, schema in TIMELINE_TABLES.items():
             table = _with_analysis_id(timeline.tables()[name], video_row["analysis_id"])
             path = table_path(self.root, name, video_row["video_id"], video_row["analysis_id"])
@@ -257,6 +272,12 @@ class Store:
 
     def _identities_path(self, video_id: str, observation_id: str, identities_id: str) -> Path:
         return self._observations_folder(video_id, observation_id) / f"identities-{identities_id}.parquet"
+
+
+def has_lost_signatures(observations: pa.Table) -> bool:
+    """Whether some face is without its signature (by now)."""
+    lost: bool = observations["signature"].null_count > observations["face_index"].null_count
+    return lost
 
 
 def table_path(root: Path, name: str, video_id: str, analysis_id: str) -> Path:

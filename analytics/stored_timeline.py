@@ -1,13 +1,15 @@
 """Pass 2 on what a results folder holds: whose face is whose is found once and kept, so that signatures can go."""
 
-import logging
-
 import pyarrow as pa
 
-from analytics.store import Store, identities_id
+from analytics.identities import IdentitiesError
+from analytics.store import Store, has_lost_signatures, identities_id
 from analytics.timeline import Timeline, TimelineConfig, build_timeline
 
-log = logging.getLogger(__name__)
+NO_LOOKS = (
+    "its signatures, without which tracks cannot be joined anew, were dropped: "
+    "leave --max-gap as it was, or run fervid analyze --overwrite --keep-signatures"
+)
 
 
 def build_stored_timeline(
@@ -22,7 +24,7 @@ def build_stored_timeline(
     """Build the timeline of a video from its observations.
 
     With the settings of cuts, tracker and joining of an earlier time, people are those of that time, also if the
-    signatures have gone since. With others they are found anew, without looks if the signatures have gone.
+    signatures have gone since. With others they are found anew, for which the signatures must still be there.
 
     Args:
         store: the results folder.
@@ -30,17 +32,23 @@ def build_stored_timeline(
         observation_id: id of its observations.
         observations: all of them, as the store has them.
         config: the settings.
-        anew: find out who is who in any case, as after looking at the video again.
+        anew: find out who is who in any case, as after looking at the video again, and forget what was known of it.
 
     Raises:
         StoreError: if the disk is full.
-        IdentitiesError: if what is kept of who is who is of other faces.
+        IdentitiesError: if what is kept of who is who is of other faces, or nothing is kept and signatures have gone.
     """
     identities = identities_id(observation_id, config.identity_settings())
     known = None if anew else store.read_identities(video_id, observation_id, identities)
+    if known is None and has_lost_signatures(observations):
+        raise IdentitiesError(NO_LOOKS)
     timeline = build_timeline(observations, config, known)
     if known is None:
-        store.write_identities(video_id, observation_id, identities, timeline.identities)
-    if timeline.joined_by_look is False:
-        log.warning("%s: signatures were dropped before, so tracks are joined by place and size alone", video_id)
+        store.write_identities(video_id, observation_id, identities, timeline.identities, alone=anew)
     return timeline
+
+
+def knows_identities(store: Store, video_id: str, observation_id: str, config: TimelineConfig) -> bool:
+    """Whether it is known with these settings whose face is whose, so that no signature is needed."""
+    identities = identities_id(observation_id, config.identity_settings())
+    return store.read_identities(video_id, observation_id, identities) is not None

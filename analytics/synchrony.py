@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.affect import valence_proxy
+from analytics.answers import SYNCHRONY
 from analytics.columns import codes, column, floats
+from analytics.schema import conform
 from fer_models.labels import EMOTIONS
 
 LEAST_SPREAD = 0.01  # of valence: whoever shows less than this change has nothing to correlate
@@ -44,12 +46,7 @@ def synchrony(faces: pa.Table, config: SynchronyConfig | None = None) -> pa.Tabl
         config: the settings.
 
     Returns:
-        A row per pair, by track: `track_a` < `track_b`; `together_s`, the time in which both have a smooth_emotion;
-        `share_same`, the share of it in which that is the same, and `share_same_by_chance`, what it would be if they
-        showed as much of each emotion independently; `kappa` = (same - by chance) / (1 - by chance), 0 by chance and 1
-        for always the same, NULL if both showed one thing only; `valence_r`, the correlation of the valence of their
-        smoothed probabilities, -1 to 1; `valence_r_windowed`, its mean (of Fisher's z) over the `n_windows` windows
-        that are at least half filled. Correlations are NULL where somebody's valence stays the same.
+        The rows of `answers.SYNCHRONY`, by track. The mean over the windows is that of Fisher's z.
     """
     config = config or SynchronyConfig()
     known = faces.filter(pc.and_(faces["track_id"].is_valid(), faces["smooth_emotion"].is_valid()))
@@ -88,7 +85,7 @@ def synchrony(faces: pa.Table, config: SynchronyConfig | None = None) -> pa.Tabl
             "n_windows": pa.array(n_windows, pa.int64()),
         }
     )
-    return table.filter(pa.array(together_s >= config.min_together_s))
+    return conform(table.filter(pa.array(together_s >= config.min_together_s)), SYNCHRONY)
 
 
 def _in_same_frame(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,6 @@
 """The main flow: bring the results of a folder of videos up to date, a task per video."""
 
 import dataclasses
-import errno
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +21,10 @@ from fer_models.weights import WeightsError
 from flows.inputs import find_videos
 from flows.progress import Stopped, VideoEnded, progress
 from flows.settings import AnalyzeSettings, EngineSettings
-from flows.video_job import VideoFailed, VideoOutcome, analyze_video, load_models
+from flows.video_job import VideoFailed, VideoOutcome, analyze_video, can_pass, load_models
 
 # These end the run: they would meet every other video, too.
 FATAL = (StoreError, WeightsError, DeviceError)
-# What a disk or a network share may give once and not again.
-PASSING_ERRNO = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENETDOWN, errno.ESTALE, errno.ETIMEDOUT}
 
 
 @dataclass(frozen=True)
@@ -73,14 +70,10 @@ class VideosFailed(Exception):
         super().__init__(f"{len(summary.failures)} of {n_videos} videos failed: {reasons}")
 
 
-def can_pass(task: Any, task_run: Any, state: State[Any]) -> bool:
-    """Whether a failure may go away by itself: trouble with reading a file, never a file that is wrong."""
+def try_again(task: Any, task_run: Any, state: State[Any]) -> bool:
+    """Whether the task failed for a reason that may go away by itself."""
     error = state.result(raise_on_failure=False)
-    while isinstance(error, BaseException):
-        if isinstance(error, OSError) and error.errno in PASSING_ERRNO:
-            return True
-        error = error.__cause__
-    return False
+    return isinstance(error, BaseException) and can_pass(error)
 
 
 @task(
@@ -90,7 +83,7 @@ def can_pass(task: Any, task_run: Any, state: State[Any]) -> bool:
     persist_result=False,
     retries=2,
     retry_delay_seconds=[2, 10],
-    retry_condition_fn=can_pass,
+    retry_condition_fn=try_again,
 )
 def analyze_one(path: Path, out: Path, settings: AnalyzeSettings) -> VideoOutcome:
     """One video: what is done is skipped, what is left is finished."""

@@ -15,6 +15,8 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
 
+# USAGE: the command line itself is wrong, whatever the disk holds. FATAL: what it names is not there or in the way, or
+# there is nothing to do it with.
 DONE, FATAL, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 # Options that the settings hold under a name with its unit.
@@ -131,6 +133,17 @@ def fatal_errors(way_on: str = "run the same command again to go on") -> Iterato
         if not isinstance(error, EXPECTED):
             raise
         fail(str(error), error)
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things, as in `1 video` and `2 videos`."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def check_free(out: Path, overwrite: bool) -> None:
+    """End with exit code 1 if a file to be written is there already, unless it may be written over."""
+    if out.exists() and not overwrite:
+        fail(f"{out}: is there already: give another name, or --overwrite")
 
 
 def fail(reason: str, error: Exception | None = None) -> NoReturn:

@@ -1,21 +1,23 @@
 """What a run looks like in a terminal: bars while it works, tables when it is done."""
 
+import os
 import shlex
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from flows.console import console
 from flows.progress import Event, VideoEnded, VideoProgress
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ FROM (
 )
 GROUP BY video_id
 """
-MAX_COLUMNS = 16  # more leave no room for their values
+MAX_WORD = 32  # characters; longer ones, such as paths and hashes, may be broken over lines
 EXAMPLE_SQL = (
     "SELECT parse_filename(path) AS video, track_id, emotion, start_s, end_s, peak "
     "FROM episodes JOIN videos USING (video_id) ORDER BY peak DESC LIMIT 10"
@@ -169,11 +171,51 @@ def print_summary(console: Console, summary: "RunSummary", models: str) -> None:
         say(f"next: {shlex.join(['fervid', 'query', str(summary.out), EXAMPLE_SQL])}")
 
 
-def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """A table for the terminal; numbers to the right, NULL as an empty cell. Wide tables become a row per value."""
-    if len(columns) > MAX_COLUMNS:
-        cells = [(i, name, row[k]) for i, row in enumerate(rows, 1) for k, name in enumerate(columns)]
-        return table_of(["row", "column", "value"], cells)
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None = None) -> Group:
+    """A table for people; numbers to the right, NULL as an empty cell, paths without what all have in common.
+
+    Tables whose words find no room in `width` characters (that of the terminal by default) become a row per value.
+    """
+    values = list(zip(*rows, strict=True)) if rows else [() for _ in columns]
+    folders = [common_folder(column) for column in values]
+    rows = list(zip(*(map(below(folder), column) for folder, column in zip(folders, values, strict=True)), strict=True))
+    table = _table(columns, rows)
+    if _words_width(columns, rows) > (width or console.width):
+        cells = [(i, name, cell_text(row[k])) for i, row in enumerate(rows, 1) for k, name in enumerate(columns)]
+        table = _table(["row", "column", "value"], cells)
+    names_of: dict[str, list[str]] = {}
+    for name, folder in zip(columns, folders, strict=True):
+        names_of.setdefault(folder, []).append(name)
+    found = [Text(f"{', '.join(names)}: in {folder}") for folder, names in names_of.items() if folder]
+    return Group(table, *found)
+
+
+def _words_width(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
+    """Characters in a line of a table that breaks no word."""
+    texts = zip(columns, *([cell_text(cell) for cell in row] for row in rows), strict=True)
+    longest = (max((len(word) for text in column for word in text.split()), default=0) for column in texts)
+    return 1 + sum(3 + min(length, MAX_WORD) for length in longest)
+
+
+def common_folder(values: Sequence[Any]) -> str:
+    """The deepest folder that all these paths lie in; empty if they are no absolute paths or share only the root.
+
+    >>> common_folder(["/films/a/1.mp4", None, "/films/b/2.mp4"]), common_folder(["/films/1.mp4", "2.mp4"])
+    ('/films', '')
+    """
+    known = [value for value in values if value is not None]
+    if not known or not all(isinstance(value, str) and Path(value).is_absolute() for value in known):
+        return ""
+    folder = Path(os.path.commonpath([Path(value).parent for value in known]))
+    return "" if folder == folder.parent else str(folder)
+
+
+def below(folder: str) -> Callable[[Any], Any]:
+    """What makes a path in the folder one from there."""
+    return lambda value: str(Path(value).relative_to(folder)) if folder and value is not None else value
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     table = Table()
     for i, name in enumerate(columns):
         numeric = any(isinstance(row[i], int | float) for row in rows)
@@ -184,7 +226,17 @@ def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
 
 
 def cell_text(value: Any) -> str:
-    """One value as a person reads it."""
+    """One value as a person reads it: numbers to three places, smaller ones to two digits.
+
+    >>> cell_text(0.6799999), cell_text([0.25, 1.2e-05, None]), cell_text(0.0)
+    ('0.680', '[0.250, 1.2e-05, ]', '0.000')
+    """
     if value is None:
         return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.2g}" if 0 < abs(value) < 0.0005 else f"{value:.3f}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(cell_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {cell_text(item)}' for name, item in value.items())}}}"
+    return str(value)

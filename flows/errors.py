@@ -4,6 +4,7 @@ from analytics.events import EventsError
 from analytics.exports import ExportError
 from analytics.groups import GroupError
 from analytics.identities import IdentitiesError
+from analytics.report import ReportError
 from analytics.sql import QueryError
 from analytics.store import StoreError
 from analytics.videos import UnknownVideoError
@@ -32,6 +33,7 @@ EXPECTED = (
     PrefectServerError,
     QueryError,
     RenderError,
+    ReportError,
     RunError,
     ReferenceDetectorError,
     StoreError,

@@ -17,11 +17,6 @@ from analytics.stored_timeline import build_stored_timeline
 from analytics.videos import all_videos, choose_videos
 from flows.settings import TimelineSettings
 
-NO_LOOKS = (
-    "people were told apart by place and size alone, as signatures are dropped once tracks are joined: "
-    "with fervid analyze --overwrite --keep-signatures they stay, to change --max-gap with their help"
-)
-
 
 @dataclass(frozen=True)
 class Rebuilt:
@@ -34,7 +29,7 @@ class Rebuilt:
     n_faces: int = 0
     n_tracks: int = 0
     seconds: float = 0.0
-    note: str = ""  # why it failed, or what is to be known about it
+    note: str = ""  # why it failed
 
 
 def rebuild_timelines(
@@ -85,7 +80,7 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
     config = settings.config(stored["observe"]["detector_score_threshold"])
     analysed = analysis_id(row["observation_id"], config.settings())
     if store.is_done(video, analysed):
-        store.show(video, analysed, path)
+        store.show(video, analysed, path, error=row["error"])  # no word on whether a run that failed would do now
         sizes = store.table_rows(video, analysed)
         return Rebuilt(path, "unchanged", video, analysed, sizes["faces"], sizes["tracks"])
     seen = video, row["observation_id"]
@@ -110,5 +105,4 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
     }
     store.commit_analysis(dict(row) | changed, timeline)
     seconds = time.perf_counter() - started_s
-    note = NO_LOOKS if timeline.joined_by_look is False else ""
-    return Rebuilt(path, "done", video, analysed, len(timeline.faces), len(timeline.tracks), seconds, note)
+    return Rebuilt(path, "done", video, analysed, len(timeline.faces), len(timeline.tracks), seconds)

@@ -1,6 +1,7 @@
 """What is done to one video: know it, look at what is not seen yet, build its timeline, commit. No Prefect in here."""
 
 import contextlib
+import errno
 import importlib.metadata
 import json
 import logging
@@ -21,7 +22,7 @@ import torch
 from analytics.identities import IdentitiesError
 from analytics.observations import observations_table
 from analytics.store import Store, StoreError, analysis_id, file_sha256, observation_id, unread_video_id, video_id
-from analytics.stored_timeline import build_stored_timeline
+from analytics.stored_timeline import build_stored_timeline, knows_identities
 from analytics.timeline import TimelineConfig
 from analytics.videos import path_text
 from fer_models.classification.classifier import EmotionClassifier, load_classifier
@@ -36,6 +37,8 @@ from flows.settings import AnalyzeSettings
 
 log = logging.getLogger(__name__)
 
+# What a disk or a network share may give once and not again.
+PASSING_ERRNO = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENETDOWN, errno.ESTALE, errno.ETIMEDOUT}
 VERSIONED = ("fervid", "av", "decord", "numpy", "pyarrow", "retina-face", "torch", "torchvision")
 
 
@@ -102,6 +105,15 @@ class VideoPlan:
         return vars(self) | {"path": str(self.path)}
 
 
+def can_pass(error: BaseException | None) -> bool:
+    """Whether a failure may go away by itself: trouble with reading a file, never a file that is wrong."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in PASSING_ERRNO:
+            return True
+        error = error.__cause__
+    return False
+
+
 _loading = threading.Lock()
 
 
@@ -145,7 +157,7 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
     row: dict[str, Any] = {"path": path_text(path), "started_at": datetime.now(UTC), "versions": json.dumps(versions())}
     # A failure has ids of its own, so that it never takes the place of an analysis that went well.
     failure_ids = name_work(unread_video_id(path), settings, models, decoder="")
-    times = StageTimes()
+    times, config = StageTimes(), timeline_config(settings, models)
     try:
         progress.check()
         check_readable(path)
@@ -156,10 +168,12 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
         row |= name_work(video_id(sha256), settings, models, info.decoder)
         row |= describe(info) | describe_work(settings, models, info.decoder)
         if not settings.overwrite and store.is_done(row["video_id"], row["analysis_id"]):
+            if not settings.keep_signatures and knows_identities(store, row["video_id"], row["observation_id"], config):
+                store.drop_signatures(row["video_id"], row["observation_id"])  # kept before, or a run was stopped
             return unchanged(path, store, row)
         segments = plan_segments(info, settings)
         n_observed = observe_missing(info, segments, store, row, settings, models, progress, times)
-        observed, config = (row["video_id"], row["observation_id"]), timeline_config(settings, models)
+        observed = row["video_id"], row["observation_id"]
         observations = store.read_observations(*observed, len(segments))
         timeline = build_stored_timeline(store, *observed, observations, config, anew=settings.overwrite)
         if not settings.keep_signatures:
@@ -170,6 +184,9 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
         expected = isinstance(error, VideoReadError | IdentitiesError | OSError)
         reason = str(error).removeprefix(f"{path}: ") if expected else f"{type(error).__name__}: {error}"
         log.log(logging.INFO if expected else logging.ERROR, "%s: %s", path, reason, exc_info=error)
+        # Else they would stay: nobody may ever try again. A run that can go on needs them to join the tracks.
+        if not settings.keep_signatures and not can_pass(error) and "observation_id" in row:
+            store.drop_signatures(row["video_id"], row["observation_id"])
         store.commit_failure(row | failure_ids, reason)
         raise VideoFailed(f"{path}: {reason}") from error
     seconds = time.perf_counter() - started_s
@@ -216,7 +233,7 @@ def plan_video(path: Path, store: Store | None, settings: AnalyzeSettings, model
         ids = name_work(video_id(file_sha256(path)), settings, models, info.decoder)
     except (VideoReadError, OSError) as error:
         return VideoPlan(path, f"would fail: {str(error).removeprefix(f'{path}: ')}")
-    missing = missing_segments(segments, store, ids, settings)
+    missing = missing_segments(segments, store, ids, settings, models)
     n_frames, n_left = sum(map(len, segments)), sum(len(segments[index]) for index in missing)
     is_done = store is not None and not settings.overwrite and store.is_done(ids["video_id"], ids["analysis_id"])
     what = "left alone" if is_done else "finished" if n_left < n_frames else "analysed"
@@ -225,12 +242,21 @@ def plan_video(path: Path, store: Store | None, settings: AnalyzeSettings, model
 
 
 def missing_segments(
-    segments: list[np.ndarray], store: Store | None, ids: Mapping[str, str], settings: AnalyzeSettings
+    segments: list[np.ndarray],
+    store: Store | None,
+    ids: Mapping[str, str],
+    settings: AnalyzeSettings,
+    models: Models,
 ) -> list[int]:
-    """The segments to look at: those that are not there yet, or all if they are to be done again."""
+    """The segments to look at: those that are not there yet, or all if they are to be done again.
+
+    Those without signatures are not there if it is still to be found out whose face is whose.
+    """
     if settings.overwrite or store is None:
         return list(range(len(segments)))
-    return store.missing_segments(ids["video_id"], ids["observation_id"], len(segments))
+    observed = ids["video_id"], ids["observation_id"]
+    with_signatures = not knows_identities(store, *observed, timeline_config(settings, models))
+    return store.missing_segments(*observed, len(segments), with_signatures=with_signatures)
 
 
 def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray]:
@@ -264,7 +290,7 @@ def observe_missing(
     times: StageTimes,
 ) -> int:
     """Write the observations of every segment that is not there yet; gives the number of frames looked at."""
-    missing = missing_segments(segments, store, ids, settings)
+    missing = missing_segments(segments, store, ids, settings, models)
     n_total = sum(map(len, segments))
     n_missing = sum(len(segments[index]) for index in missing)
     n_seen = 0

@@ -23,7 +23,7 @@ from fer_models.weights import WeightsError
 from flows.inputs import InputError, find_videos
 from flows.prefect_server import is_healthy, prefect_server
 from flows.progress import Progress, Stopped, VideoProgress
-from flows.settings import AnalyzeSettings
+from flows.settings import AnalyzeSettings, TimelineSettings
 from flows.video_job import VideoFailed, analyze_video
 
 SETTINGS = AnalyzeSettings(device="cpu")
@@ -134,6 +134,39 @@ def test_signatures_go_once_tracks_are_joined_unless_they_shall_stay(face_clip, 
     assert analyze(face_clip, tmp_path).n_observed == 0
     assert rows(tmp_path, faces) == before
     assert set(before) == {(0, True)}
+
+
+def signatures_left(results):
+    tables = (pq.read_table(path, partitioning=None) for path in results.glob("observations/*/*/segment*"))
+    return sum(len(table) - table["signature"].null_count for table in tables)
+
+
+def test_a_run_that_leaves_a_video_alone_drops_its_signatures(face_clip, tmp_path):
+    analyze(face_clip, tmp_path, keep_signatures=True)
+    assert analyze(face_clip, tmp_path, keep_signatures=True).status == "unchanged"
+    assert signatures_left(tmp_path) > 0
+    assert analyze(face_clip, tmp_path).status == "unchanged"
+    assert signatures_left(tmp_path) == 0
+
+
+def test_a_failed_run_leaves_no_signatures_and_the_next_looks_again(face_clip, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(VideoFailed, match="ZeroDivisionError"):
+        patch.setattr("flows.video_job.build_stored_timeline", lambda *a, **k: 1 / 0)
+        analyze(face_clip, tmp_path)
+    assert list(tmp_path.glob("observations/*/*/segment*"))
+    assert signatures_left(tmp_path) == 0
+    assert analyze(face_clip, tmp_path).n_observed == 50
+    assert rows(tmp_path, "SELECT joined_by_look FROM videos") == [(True,)]
+
+
+def test_other_settings_of_who_is_who_look_again_once_signatures_are_gone(face_clip, tmp_path):
+    analyze(face_clip, tmp_path)
+    assert analyze(face_clip, tmp_path, timeline=TimelineSettings(gate=False)).n_observed == 0
+    assert analyze(face_clip, tmp_path, timeline=TimelineSettings(max_gap_s=3.0)).n_observed == 50
+    assert rows(tmp_path, "SELECT joined_by_look FROM videos") == [(True,)]
+    assert len(list(tmp_path.glob("observations/*/*/identities*"))) == 2
+    analyze(face_clip, tmp_path, overwrite=True)
+    assert len(list(tmp_path.glob("observations/*/*/identities*"))) == 1
 
 
 def test_a_file_that_moved_is_known_by_its_new_path(face_clip, tmp_path):

@@ -44,7 +44,7 @@ def results(face_clip, tmp_path_factory):
         (("--batch-size", "0"), "greater than or equal to 1"),
         (("--fps", "0"), "--fps or FERVID_FPS: Input should be greater than 0"),
         (("--fps", "inf"), "finite"),
-        (("--start", "5", "--end", "2"), "end (2 s) must come after start (5 s)"),
+        (("--start", "5", "--end", "2"), "Invalid value: end (2 s) must come after start (5 s)"),
         (("--colour",), "--colour"),
     ],
 )

@@ -1,6 +1,7 @@
 """The cookbook: every SQL in it runs on the results of the demo and gives what stands below it."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -55,6 +56,16 @@ def test_a_recipe_gives_what_the_page_says(results, recipe):
         for name, cell, told in zip(expected[0], row, wanted, strict=True):
             # Which of nearly equal frames is the height may differ between processors; so may the last digits.
             assert name == "link" or cell == told or close(cell, told), message
+
+
+def test_events_in_a_file_give_what_spans_in_sql_give(results, tmp_path):
+    page = (DOCS / "cookbook.md").read_text(encoding="utf-8")
+    (file, sql) = re.search(r"\$ cat ads\.csv\n(.*?)\$ fervid query [^\"]*\"(.*?)\"\n```", page, re.S).groups()
+    (tmp_path / "ads.csv").write_text(file)
+    (spans,) = [recipe for recipe, _ in RECIPES if "WITH spans" in recipe]
+    in_file = query(results, sql, events=tmp_path / "ads.csv")
+    assert in_file.num_rows == 4
+    assert cookbook.markdown(in_file) == cookbook.markdown(query(results, spans))
 
 
 def test_refreshing_changes_nothing_but_the_tables(results):

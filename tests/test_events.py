@@ -66,6 +66,8 @@ def test_events_find_their_videos():
     )
     rows = [(row["video_id"], row["label"]) for row in events_of_videos(events, VIDEOS).to_pylist()]
     assert rows == [("v1", "start"), ("v2", "start"), ("v2", "ad")]
+    twice = events_of_videos(events, [*VIDEOS, *VIDEOS])  # as each of two analyses names its video
+    assert [(row["video_id"], row["label"]) for row in twice.to_pylist()] == rows
     with pytest.raises(UnknownVideoError, match="no such video"):
         events_of_videos(events, VIDEOS[:1])
 

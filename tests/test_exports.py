@@ -111,10 +111,18 @@ def test_boris_events_are_the_episodes(exported, results):
         ).fetchall()
     events = rows[["Subject", "Behavior", "Start (s)", "Stop (s)"]].itertuples(index=False)
     assert len(episodes) >= 3
-    assert list(map(tuple, events)) == episodes
+    for event, episode in zip(events, episodes, strict=True):
+        assert tuple(event)[:2] == episode[:2]
+        assert tuple(event)[2:] == pytest.approx(episode[2:], abs=0.001)
     np.testing.assert_allclose(rows["Stop (s)"] - rows["Start (s)"], rows["Duration (s)"])
     assert set(rows["Behavior type"]) == {"STATE"}
     assert set(rows["Media file name"]) == {"/clips/one/al&ice <1>.mp4"}
+    assert set(rows["Source"]) == {"player #1:/clips/one/al&ice <1>.mp4"}
+    for name, value in (("Coding duration", 4.0), ("Media duration (s)", 4.0), ("FPS (frame/s)", 10.0)):
+        assert set(rows[name]) == {value}, name
+    for subject, mine in rows.groupby("Subject"):
+        (total_s,) = set(mine["Observation duration by subject by observation"])
+        assert total_s == pytest.approx(mine["Duration (s)"].sum(), abs=0.01), subject
 
 
 @pytest.mark.parametrize("form", ["srt", "vtt"])
@@ -124,6 +132,20 @@ def test_subtitles_show_everyone_and_never_overlap(exported, form):
     assert all(before.end <= after.start for before, after in itertools.pairwise(subtitles))
     at_two_seconds = [event.plaintext for event in subtitles if event.start <= 2000 < event.end]
     assert [line.split()[:2] for line in at_two_seconds[0].split("\n")] == [["P0", "sad"], ["P1", "happy"]]
+
+
+def test_subtitles_of_a_video_without_faces_are_told_of(tmp_path):
+    store = Store(tmp_path / "results")
+    store.commit_analysis(
+        row(ALICE, "/clips/empty.mp4"), build_timeline(observe(np.arange(9) / 10, []), TimelineConfig())
+    )
+    for form, content in (("srt", ""), ("vtt", "WEBVTT\n\n")):
+        command = ["export", str(store.root), "--format", form, "--out", str(tmp_path)]
+        run = CliRunner().invoke(app, command)
+        assert run.exit_code == 0, run.output
+        assert f"empty.{form}: holds no subtitle: nobody in this video has a label" in run.stderr.replace("\n", "")
+        assert (tmp_path / f"empty.{form}").read_text(encoding="utf-8") == content
+    assert pysubs2.load(str(tmp_path / "empty.vtt"), format_="vtt").events == []
 
 
 def test_spans_end_where_the_label_or_the_face_is_gone(tmp_path):

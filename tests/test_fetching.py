@@ -116,7 +116,8 @@ def test_damaged_weights_are_found_and_fetched_anew_unless_the_file_has_changed(
     run = fervid("models", "fetch", "retinaface")
     assert run.exit_code == 0, run.output
     assert "at hand as retinaface" in run.output and "non-commercial" in run.output
-    assert fervid("models", "verify").exit_code == 0
+    verified = fervid("models", "verify")
+    assert (verified.exit_code, len(re.findall(r"retinaface +│ ok ", verified.output))) == (0, 1)
 
     path = models_dir / "retinaface" / "model.safetensors"
     with path.open("r+b") as file:
@@ -125,6 +126,7 @@ def test_damaged_weights_are_found_and_fetched_anew_unless_the_file_has_changed(
     run = fervid("models", "verify")
     assert run.exit_code == 1
     assert "damaged: retinaface" in run.output
+    assert re.search(r"retinaface +│ damaged ", run.output)
     assert isinstance(check_models()["retinaface"], WeightsError)
 
     server.file = tmp_path / "other.pth"

@@ -160,13 +160,15 @@ def test_the_command_asks_and_says_what_it_removed(store):
     assert fervid(store.root).exit_code == 2
     assert fervid(store.root, "--video", ALICE, "--older-than", 3).exit_code == 2
     tried = fervid(store.root, "--video", ALICE_PATH, "--dry-run")
-    assert (tried.exit_code, "2 videos would be removed" in tried.output) == (0, True)
+    assert (tried.exit_code, "1 video would be removed" in tried.output) == (0, True)
     assert fervid(store.root, "--video", ALICE_PATH, input="n\n").exit_code == 1
     assert files(store.root) == before
     done = fervid(store.root, "--video", ALICE_PATH, "--yes")
     assert done.exit_code == 0, done.output
-    assert "2 videos removed" in done.output
+    assert "1 video removed" in done.output
+    assert "rows, over all analyses and failures: " in done.output
     assert "20 faces" in done.output
+    assert "10 of who is who" in done.output
     assert_nothing_of_alice(store.root)
     assert "no such video" in fervid(store.root, "--video", ALICE_PATH, "--yes").output
     assert "0 videos would be removed" in fervid(store.root, "--older-than", 1).output

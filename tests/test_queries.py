@@ -2,6 +2,7 @@
 
 import csv
 import re
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pytest
 from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
-from analytics import connect, queries
+from analytics import connect, queries, query
 from analytics.groups import GroupError, difference
 from analytics.sql import QueryError, describe, limited
 from analytics.store import Store
@@ -79,14 +80,15 @@ def test_a_frame_shown_for_long_counts_for_long(tmp_path):
         assert of(queries.shares(connection), "labelled_s") == pytest.approx([2.0])
 
 
-def test_without_the_gate_gated_faces_count_with_their_own_emotion(connection):
-    (ungated,) = [row for row in queries.shares(connection, gate=False).to_pylist() if row["path"] == "/films/b.mp4"]
+def test_of_all_faces_gated_ones_count_with_their_own_emotion(connection):
+    every = queries.shares(connection, all_faces=True).to_pylist()
+    (ungated,) = [row for row in every if row["path"] == "/films/b.mp4"]
     assert ungated["labelled_s"] == pytest.approx(4)
     assert ungated["angry"] == pytest.approx(0.25, abs=0.03)  # the second that smoothing does not reach
     assert sum(ungated[name] for name in EMOTIONS) == pytest.approx(1)
     effect = {row["emotion"]: row for row in queries.gate_effect(connection).to_pylist()}
-    assert effect["angry"]["share_with_gate"] == 0
-    assert effect["angry"]["without_gate_s"] == pytest.approx(1, abs=0.11)
+    assert effect["angry"]["share"] == 0
+    assert effect["angry"]["all_faces_s"] == pytest.approx(1, abs=0.11)
 
 
 def test_the_library_adds_up(connection):
@@ -105,18 +107,42 @@ def test_bins_are_whole_milliseconds(results):
         assert of(rows, "happy")[0] > 0.9 > 0.1 > of(rows, "happy")[-1]
     with connect(results, video="b.mp4") as connection:
         assert of(queries.timeline(connection), "angry")[-1] is None
-        assert of(queries.timeline(connection, gate=False), "angry")[-1] == pytest.approx(1, abs=0.1)
+        assert of(queries.timeline(connection, all_faces=True), "angry")[-1] == pytest.approx(1, abs=0.1)
         with pytest.raises(ValueError, match="bin_ms must be 1 or more"):
             queries.timeline(connection, bin_ms=0)
 
 
-def test_top_moments_link_to_the_time(connection):
+def test_bins_before_zero_are_as_long_as_the_others(tmp_path):
+    commit(Store(tmp_path / "r"), 1, "a.mp4", [Face(i) for i in range(8)], (np.arange(8) - 4) / 10)
+    with connect(tmp_path / "r") as connection:
+        rows = queries.timeline(connection, bin_ms=200)
+    assert of(rows, "start_s") == pytest.approx([-0.4, -0.2, 0, 0.2])
+    assert of(rows, "n_faces") == [2] * 4
+
+
+def test_top_moments_link_to_the_time(connection, tmp_path):
     rows = queries.top_moments(connection, "happy", limit=1).to_pylist()
     assert len(rows) == 1
     assert rows[0]["link"] == f"{rows[0]['path']}#t={rows[0]['apex_s']:.2f}"
+    commit(Store(tmp_path / "r"), 1, "/films/50 % müde #2.mp4", [Face(i) for i in range(10)], np.arange(10) / 10)
+    with connect(tmp_path / "r") as other:
+        (row,) = queries.top_moments(other, "neutral").to_pylist()
+    assert unquote(urlsplit(row["link"]).path) == row["path"]
+    assert urlsplit(row["link"]).fragment == f"t={row['apex_s']:.2f}"
     assert queries.top_moments(connection, "fear").num_rows == 0
     with pytest.raises(ValueError, match="one of angry"):
         queries.top_moments(connection, "joy")
+
+
+def test_moments_count_the_faces_of_the_episode(tmp_path):
+    """One person, happy for two seconds with five blurred faces, then sad for two."""
+    faces = [Face(i, p=feeling("happy" if i < 20 else "sad"), blur=1 if 5 <= i < 10 else 100) for i in range(40)]
+    commit(Store(tmp_path / "r"), 1, "/a.mp4", faces, np.arange(40) / 10)
+    with connect(tmp_path / "r") as connection:
+        (happy,) = queries.top_moments(connection, "happy").to_pylist()
+        (sad,) = queries.top_moments(connection, "sad").to_pylist()
+    assert happy["n_faces"] == round(10 * (happy["end_s"] - happy["start_s"])) < 25
+    assert (happy["n_gated"], sad["n_gated"]) == (5, 0)
 
 
 def test_transitions_and_dwell(connection):
@@ -137,10 +163,14 @@ def test_transitions_and_dwell(connection):
 
 def test_quality_says_how_much_was_gated_and_why(connection):
     assert {row["reason"]: row["n_faces"] for row in queries.quality(connection).to_pylist()} == {
-        None: 140,
+        "good": 140,
         "blurred": 20,
     }
     assert queries.gate_note(connection) == "The quality gate kept out 20 of 160 faces (12.5%): blurred 20."
+    assert queries.gate_note(connection, paths=["/films/b.mp4"]).startswith("The quality gate kept out 20 of 40 faces")
+    assert queries.gate_note(connection, paths=["/films/a.mp4"]) == "The quality gate kept out none of 40 faces."
+    told = "All 160 faces count here, also 20 of 160 faces (12.5%) that the quality gate rejects: blurred 20."
+    assert queries.gate_note(connection, all_faces=True) == told
 
 
 def test_what_failed_is_told_with_what_cannot_be_decoded(results, tmp_path):
@@ -190,7 +220,8 @@ def test_groups_are_compared_video_by_video(connection):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("path,group\na.mp4,x\nz.mp4,y\n", "1 of 2 names are not clear: 'z.mp4' is no video"),
+        ("path,group\na.mp4,x\nz.mp4,y\n", "z.mp4: no such video in the results"),
+        ("path,group\na.mp4,x\n/films/a.mp4,y\n", "/films/a.mp4: is named twice, in the groups x and y"),
         ("path,group\na.mp4,x\nb.mp4,x\n", "at least two groups"),
         ("file,group\na.mp4,x\n", "columns path and group"),
         ("", "columns path and group"),
@@ -225,7 +256,42 @@ def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, qu
     options = ["--emotion", "happy", "--groups", groups, "--events", events]
     run = fervid("summary", results, question.value, *options)
     assert run.exit_code == 0, run.output
-    assert "kept out 20 of 160 faces" in run.output
+    n_faces = 80 if question == Question.compare else 160
+    assert f"kept out 20 of {n_faces} faces" in run.output
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["moments", "--emotion", "fear"], "Nothing to tell: nobody shows fear clearly"),
+        (["synchrony", "--video", "a.mp4"], "Nothing to tell: no two people are seen together"),
+        (["failures", "--video", "a.mp4"], "Nothing to tell: everything went well."),
+        (["shares", "--video", "d.mp4"], "Nothing to tell: no video has been analysed to the end."),
+        (["events", "--events", "none.csv"], "Nothing to tell: nobody is seen during these events."),
+    ],
+)
+def test_an_empty_answer_says_why(results, tmp_path, monkeypatch, options, says):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.joinpath("none.csv").write_text("start_s,end_s,label\n100,101,later\n")
+    run = fervid("summary", results, *options)
+    assert run.exit_code == 0, run.output
+    assert run.stdout.startswith(says)
+    assert says in fervid("summary", results, *options, "--format", "csv").stderr
+    assert "no rows" in fervid("query", results, "SELECT * FROM faces WHERE false").stderr
+
+
+def test_compare_says_what_it_is_about_and_what_it_cannot_tell(results, tmp_path):
+    groups = tmp_path / "groups.csv"
+    groups.write_text("path,group\na.mp4,films\nc.mp4,films\nb.mp4,home\n")
+    run = fervid("summary", results, "compare", "--groups", groups, "--all-faces")
+    assert "95 % intervals" in run.output
+    assert "Group home has one video: no interval can be told." in run.output
+    assert "Group films" not in run.output
+    assert "All 160 faces count here" in run.output
+    groups.write_text("path,group\na.mp4,films\nd.mp4,home\n")
+    run = fervid("summary", results, "compare", "--groups", groups)
+    assert "Group home has no video with a label" in run.output
+    assert "kept out none of 40 faces" in run.output
 
 
 def test_the_overview_says_how_much_there_is_and_what_went_wrong(results):
@@ -292,6 +358,32 @@ def test_events_are_answered_and_joined_in_sql(results, tmp_path):
     assert ad["change_sad"] == pytest.approx(0.5, abs=0.01)  # a second of it sad, none before
 
 
+def test_events_are_joined_by_video_or_not_at_all(results, tmp_path):
+    file = tmp_path / "events.csv"
+    file.write_text("start_s,end_s,label,video\n0,1,start,\n1,2,ad,a.mp4\n")
+    by_time = (
+        "SELECT label, count(*) FROM faces JOIN events {} pts_s >= start_s AND pts_s < end_s GROUP BY 1 ORDER BY 1"
+    )
+    with pytest.raises(QueryError, match=r"join it USING \(video_id\)"):
+        query(results, by_time.format("ON"), events=file)
+    right = query(results, by_time.format("USING (video_id) WHERE"), events=file).to_pylist()
+    assert [tuple(row.values()) for row in right] == [("ad", 10), ("start", 40)]
+    assert query(results, "SELECT label FROM events", events=file).num_rows == 5
+    run = fervid("query", results, "SELECT * FROM events")
+    assert (run.exit_code, "give --events FILE" in run.output) == (1, True)
+
+
+def test_events_may_be_of_videos_that_are_not_asked_about(results, tmp_path):
+    file = tmp_path / "events.csv"
+    file.write_text("start_s,end_s,label,video\n1,2,ad,a.mp4\n1,2,talk,c.mp4\n")
+    run = fervid("summary", results, "events", "--video", "c.mp4", "--events", file, "--format", "csv")
+    assert [row["label"] for row in csv.DictReader(run.stdout.splitlines())] == ["talk", "talk"]
+    assert "kept out none of 80 faces" in run.stderr
+    file.write_text("start_s,end_s,label,video\n1,2,ad,z.mp4\n")
+    unknown = fervid("summary", results, "events", "--video", "c.mp4", "--events", file)
+    assert (unknown.exit_code, "z.mp4: no such video" in unknown.output) == (1, True)
+
+
 def test_synchrony_is_told_of_each_pair_of_each_video(connection):
     (pair,) = queries.synchrony(connection).to_pylist()
     assert (pair["path"], pair["track_a"], pair["track_b"]) == ("/films/c.mp4", 0, 1)
@@ -302,4 +394,4 @@ def test_synchrony_is_told_of_each_pair_of_each_video(connection):
 def test_summary_asks_for_the_events(results):
     refused = fervid("summary", results, "events")
     assert refused.exit_code == 2
-    assert "--events" in refused.output
+    assert "give --events FILE" in re.sub(r"[│\s]+", " ", refused.output)

@@ -8,7 +8,7 @@ import pytest
 from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
-from analytics.report import report_page
+from analytics.report import ReportError, report_page
 from analytics.report_charts import label_ribbon, share_bar, stacked_areas, time_axis
 from analytics.store import Store
 from analytics.timeline import TimelineConfig, build_timeline
@@ -107,8 +107,13 @@ def test_the_page_tells_what_the_tables_hold(page):
     assert links == {a["id"] for _, a in Page(page).elements if "id" in a}
 
 
-def test_a_library_without_anything_has_a_report(tmp_path):
-    text = Page(report_page(Store(tmp_path / "results").root)).text
+def test_a_library_of_failures_has_a_report_and_an_empty_one_has_none(tmp_path):
+    store = Store(tmp_path / "results")
+    with pytest.raises(ReportError, match="nothing to report"):
+        report_page(store.root)
+    store.commit_failure(row(1, "/clips/broken.mp4"), "no video stream")
+    text = Page(report_page(store.root)).text
+    assert "no video stream" in text
     assert "No label is known." in text
     assert "No face was found." in text
 
@@ -146,11 +151,12 @@ def test_samples_far_apart_leave_no_holes(tmp_path):
 
 def test_the_command_writes_one_file(tmp_path):
     store = Store(tmp_path / "results")
+    store.commit_failure(row(1, "/a.mp4"), "broken")
     arguments = ["report", str(store.root), "--out", str(tmp_path / "report.html")]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert CliRunner().invoke(app, arguments).exit_code == 2
+    assert CliRunner().invoke(app, arguments).exit_code == 1
     assert CliRunner().invoke(app, [*arguments, "--overwrite"]).exit_code == 0
     missing = CliRunner().invoke(app, ["report", str(tmp_path / "none"), "--out", str(tmp_path / "x.html")])
     assert (missing.exit_code, "not a results folder" in missing.output) == (1, True)

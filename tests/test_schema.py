@@ -2,16 +2,22 @@ from pathlib import Path
 
 import pytest
 
-from analytics.schema import OBSERVATIONS, TABLES, schema_markdown
+from analytics.answers import ANSWERS
+from analytics.schema import VIEWS
+from analytics.schema_page import schema_markdown
 
 DOCS = Path(__file__).parents[1] / "docs" / "schema.md"
 
 
 def test_docs_are_those_of_the_schema():
-    assert DOCS.read_text(encoding="utf-8") == schema_markdown(), "run: python -m analytics.schema > docs/schema.md"
+    assert DOCS.read_text(encoding="utf-8") == schema_markdown(), (
+        "run: python -m analytics.schema_page > docs/schema.md"
+    )
 
 
-@pytest.mark.parametrize("schema", [OBSERVATIONS, *TABLES.values()], ids=["observations", *TABLES])
+@pytest.mark.parametrize(
+    "schema", [*VIEWS.values(), *ANSWERS.values()], ids=[*VIEWS, *(f"answer {a}" for a in ANSWERS)]
+)
 def test_every_column_says_what_it_is(schema):
     for field in schema:
         assert field.metadata[b"description"], field.name

@@ -11,6 +11,7 @@ import pytest
 from scenes import Face, feeling, observe
 
 from analytics import store as store_module
+from analytics.identities import IdentitiesError
 from analytics.joining import JoinConfig
 from analytics.schema import OBSERVATIONS, TIMELINE_TABLES
 from analytics.store import (
@@ -230,9 +231,12 @@ def test_signatures_go_and_who_is_who_stays(store):
     assert observations.drop_columns("signature").equals(pa.concat_tables(segments).drop_columns("signature"))
     after = build_stored_timeline(store, VIDEO, OBSERVED, observations, TimelineConfig())
     assert after.faces.equals(before.faces) and after.tracks.equals(before.tracks)
+    assert after.joined_by_look
+    assert store.missing_segments(VIDEO, OBSERVED, 2) == []
+    assert store.missing_segments(VIDEO, OBSERVED, 2, with_signatures=True) == [0, 1]
     other = TimelineConfig(joining=JoinConfig(stay=1))
-    found = build_stored_timeline(store, VIDEO, OBSERVED, observations, other)
-    assert (after.joined_by_look, found.joined_by_look) == (True, False)
+    with pytest.raises(IdentitiesError, match=r"signatures.* were dropped: .* --keep-signatures"):
+        build_stored_timeline(store, VIDEO, OBSERVED, observations, other)
 
 
 def test_pandas_and_pyarrow_read_the_files_as_they_are(store):

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pyarrow as pa
@@ -21,11 +21,11 @@ from flows.timeline_job import rebuild_timelines
 
 IDS = {"video_id": "v0000000000000001", "observation_id": "o0000000000000001"}
 OTHER = {"video_id": "v0000000000000002", "observation_id": "o0000000000000002"}
-BLURRED = [Face(i, p=feeling("sad" if i % 2 else "happy"), blur=1 if i % 2 else 100) for i in range(40)]
+BLURRED = [Face(i, p=feeling("sad" if i % 2 else "happy"), blur=1 if i % 2 else 100, look=40) for i in range(40)]
 SEGMENTS = [
     observe(
         np.arange(20) / 10 + 2 * s,
-        [Face(f.frame - 20 * s, p=f.p, blur=f.blur) for f in BLURRED[20 * s :][:20]],
+        [replace(f, frame=f.frame - 20 * s) for f in BLURRED[20 * s :][:20]],
         first=20 * s,
     )
     for s in range(2)
@@ -65,7 +65,7 @@ def test_other_settings_make_another_timeline_which_the_views_show(results):
     )
     assert all(json.loads(s)["observe"]["fps"] is None for (s,) in rows(results, "SELECT settings FROM videos"))
     with connect(results) as connection:
-        assert queries.gate_note(connection).endswith("Those of 2 videos count all the same: made with --no-gate.")
+        assert queries.gate_note(connection).endswith(": blurred 40. They count all the same: made with --no-gate.")
     # The earlier one is still there, and comes back at once.
     back = rebuild_timelines(results, TimelineSettings())
     assert [one.status for one in back] == ["unchanged"] * 2
@@ -79,8 +79,8 @@ def test_only_the_videos_asked_for(results):
         rebuild_timelines(results, TimelineSettings(), ["c.mp4"])
 
 
-def test_looks_help_once_and_the_rows_say_so(tmp_path):
-    """Signatures go after the first timeline: who is who stays as long as nothing asks for it anew."""
+def test_who_is_who_stays_once_signatures_are_gone(tmp_path):
+    """Other settings of smoothing can be had, other tracks cannot: the timeline that is shown stays."""
     store, video, seen = Store(tmp_path / "results"), *IDS.values()
     store.write_segment(video, seen, 0, observe(np.arange(20) / 10, [Face(i, look=40) for i in range(20)]))
     config = TimelineSettings().config(score_threshold=0.5)
@@ -89,10 +89,27 @@ def test_looks_help_once_and_the_rows_say_so(tmp_path):
     settings = json.dumps({"observe": {"detector_score_threshold": 0.5}, "timeline": config.settings()})
     row = {"analysis_id": analysis_id(seen, config.settings()), "path": "/gone/a.mp4", "settings": settings}
     store.commit_analysis(IDS | row | {"joined_by_look": timeline.joined_by_look}, timeline)
-    for given, by_look in ((TimelineSettings(time_constant_s=2.0), True), (TimelineSettings(max_gap_s=3.0), False)):
-        (rebuilt,) = rebuild_timelines(store.root, given)
-        assert (rebuilt.status, "--keep-signatures" in rebuilt.note) == ("done", not by_look)
-        assert rows(store.root, "SELECT joined_by_look FROM videos") == [(by_look,)]
+    assert [one.status for one in rebuild_timelines(store.root, TimelineSettings(time_constant_s=2.0))] == ["done"]
+    before = rows(store.root, "FROM videos")
+    run = fervid(store.root, "--max-gap", 3)
+    assert run.exit_code == 3
+    assert run.stdout.count("--keep-signatures") == 1
+    assert "signatures" not in run.stderr
+    assert rows(store.root, "FROM videos") == before
+    assert rows(store.root, "SELECT joined_by_look FROM videos") == [(True,)]
+
+
+def test_a_later_run_that_failed_is_not_forgotten(results):
+    failed = OTHER | {"analysis_id": "a0000000000000009", "path": "/gone/b.mp4"}
+    Store(results).commit_failure({k: v for k, v in failed.items() if k != "observation_id"}, "disk trouble")
+    told = [(None,), ("a later run failed: disk trouble",)]
+    for settings in (TimelineSettings(gate=False), TimelineSettings(), TimelineSettings(gate=False)):
+        rebuild_timelines(results, settings)
+        assert rows(results, "SELECT error FROM videos ORDER BY path") == told
+    # Whoever analyses the video again, and finds it done, has the last word.
+    ((analysed,),) = rows(results, "SELECT analysis_id FROM videos WHERE path = '/gone/b.mp4'")
+    Store(results).show(OTHER["video_id"], analysed, "/gone/b.mp4")
+    assert rows(results, "SELECT error FROM videos ORDER BY path") == [(None,), (None,)]
 
 
 def test_what_was_seen_must_still_be_there(results):

@@ -20,17 +20,18 @@ from pympi import Elan
 from analytics.spans import label_spans
 from analytics.videos import file_name
 
-# The columns of BORIS's "Export aggregated events", less modifiers and independent variables, which there are none of.
+# The columns of "Export aggregated events" of BORIS 8, less modifiers and independent variables, which there are none
+# of: https://github.com/olivierfriard/BORIS, boris/export_events.py. What is not known is NA in it.
 BORIS_COLUMNS = (
     "Observation id",
     "Observation date",
     "Description",
-    "Observation duration",
     "Observation type",
     "Source",
     "Time offset (s)",
+    "Coding duration",
     "Media duration (s)",
-    "FPS",
+    "FPS (frame/s)",
     "Subject",
     "Observation duration by subject by observation",
     "Behavior",
@@ -48,8 +49,10 @@ BORIS_COLUMNS = (
     "Comment stop",
 )
 _EPISODES = """
-SELECT 'P' || track_id AS "Subject", emotion AS "Behavior", start_s AS "Start (s)", end_s AS "Stop (s)",
-    duration_s AS "Duration (s)", printf('peak %.2f at %.3f s, mean %.2f', peak, apex_s, mean) AS "Comment start"
+SELECT 'P' || track_id AS "Subject", emotion AS "Behavior",
+    round(sum(duration_s) OVER (PARTITION BY track_id), 3) AS "Observation duration by subject by observation",
+    round(start_s, 3) AS "Start (s)", round(end_s, 3) AS "Stop (s)", round(duration_s, 3) AS "Duration (s)",
+    printf('peak %.2f at %.3f s, mean %.2f', peak, apex_s, mean) AS "Comment start"
 FROM episodes WHERE video_id = $video_id ORDER BY start_s, track_id
 """
 
@@ -78,21 +81,26 @@ def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], 
 
 
 def write_boris(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
-    """Episodes as BORIS's aggregated events: tab-separated, a row for each state of a subject."""
+    """Episodes as BORIS's aggregated events: tab-separated, a row for each state of a subject.
+
+    As in BORIS, the durations are the length of the medium, and of a subject the sum of its states, to milliseconds.
+    """
     episodes = connection.sql(_EPISODES, params={"video_id": video["video_id"]}).to_arrow_table()
     same = {
         "Observation id": file_name(video["path"]),
         "Observation date": f"{video['finished_at']:%Y-%m-%d %H:%M:%S}",
         "Description": f"Fervid {video['analysis_id']}",
-        "Observation duration": video["duration_s"],
-        "Observation type": "Media file(s)",
+        "Observation type": "Media file",
         "Source": f"player #1:{video['path']}",
         "Time offset (s)": 0,
-        "Media duration (s)": video["duration_s"],
-        "FPS": video["avg_fps"],
-        "Observation duration by subject by observation": video["duration_s"],
+        "Coding duration": _thousandths(video["duration_s"]),
+        "Media duration (s)": _thousandths(video["duration_s"]),
+        "FPS (frame/s)": _thousandths(video["avg_fps"]),
         "Behavior type": "STATE",
         "Media file name": video["path"],
+        **dict.fromkeys(
+            ("Image index start", "Image index stop", "Image file path start", "Image file path stop"), "NA"
+        ),
     }
     columns = [
         episodes[name] if name in episodes.column_names else pa.repeat(pa.scalar(same.get(name, "")), len(episodes))
@@ -107,6 +115,7 @@ def write_subtitles(connection: duckdb.DuckDBPyConnection, video: Mapping[str, A
     subtitles = pysubs2.SSAFile()
     for start_ms, end_ms, lines in cues(label_spans(connection, video["video_id"])):
         subtitles.append(pysubs2.SSAEvent(start=start_ms, end=end_ms, text=r"\N".join(lines)))
+    # Of no cue at all, pysubs2 makes an SRT file of no byte: there is no other.
     path.write_text(subtitles.to_string(form), encoding="utf-8")
 
 
@@ -133,6 +142,10 @@ def cues(spans: pa.Table) -> list[tuple[int, int, list[str]]]:
         if seen:
             found.append((start_ms, end_ms, [rows[number][2] for number in sorted(seen)]))
     return found
+
+
+def _thousandths(value: float | None) -> str:
+    return "NA" if value is None else f"{value:.3f}"
 
 
 def _ms(time_s: float) -> int:

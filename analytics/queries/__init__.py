@@ -7,7 +7,7 @@ Arrow table. Shares are shares of time, not of frames. Gated faces are those tha
 >>> queries.shares(connect("results", video="interview.mp4")).to_pandas()  # doctest: +SKIP
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analytics.answers import DURING_EVENTS, SYNCHRONY
 from analytics.events import events_of_videos, events_table, read_events
 from analytics.groups import GroupError, compare_groups, find_groups
 from analytics.synchrony import synchrony as _synchrony
@@ -40,7 +41,15 @@ __all__ = [
 ]
 
 
-_OPEN_GATES = "SELECT count(*) FROM videos WHERE status = 'done' AND settings ->> '$.timeline.quality.gate' = 'false'"
+_ABOUT = "($paths::VARCHAR[] IS NULL OR list_contains($paths::VARCHAR[], path))"
+_GATED = f"""
+SELECT quality_reason, count(*) FROM faces WHERE video_id IN (SELECT video_id FROM videos WHERE {_ABOUT})
+GROUP BY quality_reason ORDER BY quality_reason
+"""
+_OPEN_GATES = f"""
+SELECT count(*) FILTER (settings ->> '$.timeline.quality.gate' = 'false'), count(*)
+FROM videos WHERE status = 'done' AND {_ABOUT}
+"""
 
 
 def sql_of(name: str) -> str:
@@ -48,14 +57,14 @@ def sql_of(name: str) -> str:
     return (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
 
 
-def shares(connection: duckdb.DuckDBPyConnection, *, gate: bool = True) -> pa.Table:
+def shares(connection: duckdb.DuckDBPyConnection, *, all_faces: bool = False) -> pa.Table:
     """The share of time that each person (track) of each video shows each emotion; a row per track.
 
     Args:
         connection: the results.
-        gate: whether only good faces make labels; else a face without one counts with the emotion of its own frame.
+        all_faces: whether a face that the quality gate left without a label counts with the emotion of its own frame.
     """
-    return _answer(connection, "shares" if gate else "shares_ungated")
+    return _answer(connection, "shares_all_faces" if all_faces else "shares")
 
 
 def library(connection: duckdb.DuckDBPyConnection) -> pa.Table:
@@ -63,20 +72,20 @@ def library(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     return _answer(connection, "library")
 
 
-def timeline(connection: duckdb.DuckDBPyConnection, *, bin_ms: int = 1000, gate: bool = True) -> pa.Table:
+def timeline(connection: duckdb.DuckDBPyConnection, *, bin_ms: int = 1000, all_faces: bool = False) -> pa.Table:
     """Mean probabilities in bins of time, weighted with time; a row per video, track and bin that has a face.
 
     Args:
         connection: the results.
         bin_ms: length of a bin in milliseconds, 1 or more.
-        gate: as for `shares`.
+        all_faces: as for `shares`.
 
     Raises:
         ValueError: if `bin_ms` is less than 1.
     """
     if bin_ms < 1:
         raise ValueError(f"bin_ms must be 1 or more, got {bin_ms}")
-    return _answer(connection, "timeline", bin_ms=bin_ms, gate=gate)
+    return _answer(connection, "timeline", bin_ms=bin_ms, all_faces=all_faces)
 
 
 def top_moments(connection: duckdb.DuckDBPyConnection, emotion: str, *, limit: int = 10) -> pa.Table:
@@ -101,12 +110,12 @@ def dwell(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
 
 def quality(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """How many faces passed the quality gate, and why the others did not; a row per reason, NULL for the good."""
+    """How many faces passed the quality gate, and why the others did not; a row per reason, first `good`."""
     return _answer(connection, "quality")
 
 
 def gate_effect(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """What the quality gate changes: the share of time of each emotion with and without it."""
+    """What the quality gate changes: the share of time of each emotion by good faces, and by all."""
     return _answer(connection, "gate_effect")
 
 
@@ -120,32 +129,34 @@ def totals(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     return _answer(connection, "totals")
 
 
-def compare(connection: duckdb.DuckDBPyConnection, groups: Mapping[str, str] | Path, *, gate: bool = True) -> pa.Table:
+def compare(
+    connection: duckdb.DuckDBPyConnection, groups: Mapping[str, str] | Path, *, all_faces: bool = False
+) -> pa.Table:
     """How groups of videos differ in the share of time of each emotion; a row per emotion and pair of groups.
 
-    See `groups.compare_groups` for the columns. Videos without any label are left out and counted.
+    See `answers.COMPARISON` for the columns. Videos without any label are left out and counted.
 
     Args:
         connection: the results.
         groups: the group of each video by its path, file name or video_id, or a CSV with the columns path, group.
-        gate: as for `shares`.
+        all_faces: as for `shares`.
 
     Raises:
         GroupError: if the file cannot be read, a video is not in the results, or there are fewer than two groups.
     """
     videos = connection.sql("SELECT video_id, path FROM videos").to_arrow_table().to_pylist()
-    return compare_groups(shares(connection, gate=gate), find_groups(groups, videos))
+    return compare_groups(shares(connection, all_faces=all_faces), find_groups(groups, videos))
 
 
 def synchrony(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """How far people who are in the picture together agree; a row per video and pair, see `synchrony.synchrony`."""
-    return _video_by_video(connection, lambda video_id, faces: _synchrony(faces))
+    """How far people who are in the picture together agree; a row per video and pair, see `answers.SYNCHRONY`."""
+    return _video_by_video(connection, SYNCHRONY, lambda video_id, faces: _synchrony(faces))
 
 
 def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table, *, before_s: float = 5.0) -> pa.Table:
     """What each person showed during each event, and how that differs from the seconds before.
 
-    A row per video, event and track; see `events.events_table` for the columns.
+    A row per video, event and track; see `answers.DURING_EVENTS` for the columns.
 
     Args:
         connection: the results.
@@ -154,44 +165,56 @@ def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table
 
     Raises:
         EventsError: if the file cannot be read or a line is wrong.
-        UnknownVideoError: if an event names a video that is not there.
+        UnknownVideoError: if an event names a video that is not in the results.
     """
     events = read_events(events) if isinstance(events, Path) else events
-    videos = connection.sql("SELECT video_id, path, sha256 FROM videos").to_arrow_table().to_pylist()
-    of_videos = events_of_videos(events, videos)
+    of_videos = events_of_videos(events, connection.sql("SELECT * FROM known_videos").to_arrow_table().to_pylist())
 
     def answer(video_id: str, faces: pa.Table) -> pa.Table:
         mine = of_videos.filter(pc.equal(of_videos["video_id"], video_id))
         return events_table(mine, faces, before_s=before_s)
 
-    return _video_by_video(connection, answer)
+    return _video_by_video(connection, DURING_EVENTS, answer)
 
 
-def _video_by_video(connection: duckdb.DuckDBPyConnection, answer: Callable[[str, pa.Table], pa.Table]) -> pa.Table:
-    """What `answer` makes of the faces of each video, one video at a time, with the path in front."""
-    parts = []
+def _video_by_video(
+    connection: duckdb.DuckDBPyConnection, schema: pa.Schema, answer: Callable[[str, pa.Table], pa.Table]
+) -> pa.Table:
+    """What `answer` makes of the faces of each video (rows of `schema`), one at a time, with the path in front."""
+    parts = [schema.insert(0, pa.field("path", pa.string())).empty_table()]
     done = connection.sql("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path").fetchall()
     for video_id, path in done:
         faces = connection.sql("SELECT * FROM faces WHERE video_id = $id", params={"id": video_id}).to_arrow_table()
         rows = answer(video_id, faces)
         parts.append(rows.add_column(0, "path", pa.repeat(pa.scalar(path), len(rows))))
-    return (
-        pa.concat_tables(parts, promote_options="permissive")
-        if parts
-        else pa.table({"path": pa.array([], pa.string())})
-    )
+    return pa.concat_tables(parts)
 
 
-def gate_note(connection: duckdb.DuckDBPyConnection) -> str:
-    """What the quality gate does: how many faces it keeps out, and why, or finds bad where it is left open."""
-    reasons = {row["reason"]: row["n_faces"] for row in quality(connection).to_pylist()}
+def gate_note(
+    connection: duckdb.DuckDBPyConnection, *, paths: Collection[str] | None = None, all_faces: bool = False
+) -> str:
+    """What the quality gate did in an answer: how many faces it kept out, and why.
+
+    Args:
+        connection: the results.
+        paths: of the videos that the answer is about; None: all.
+        all_faces: whether the answer counts them all the same, as `shares` can.
+    """
+    about = {"paths": None if paths is None else sorted(paths)}
+    reasons = dict(connection.sql(_GATED, params=about).fetchall())
     n_faces, n_gated = sum(reasons.values()), sum(n for reason, n in reasons.items() if reason)
     if not n_gated:
         return f"The quality gate kept out none of {n_faces} faces."
     why = ", ".join(f"{reason} {n}" for reason, n in reasons.items() if reason)
-    note = f"The quality gate kept out {n_gated} of {n_faces} faces ({n_gated / n_faces:.1%}): {why}."
-    ((n_open,),) = connection.sql(_OPEN_GATES).fetchall()
-    return f"{note} Those of {n_open} videos count all the same: made with --no-gate." if n_open else note
+    of_all = f"{n_gated} of {n_faces} faces ({n_gated / n_faces:.1%})"
+    if all_faces:
+        return f"All {n_faces} faces count here, also {of_all} that the quality gate rejects: {why}."
+    note = f"The quality gate kept out {of_all}: {why}."
+    ((n_open, n_videos),) = connection.sql(_OPEN_GATES, params=about).fetchall()
+    if not n_open:
+        return note
+    where = "They" if n_open == n_videos else f"Those of {n_open} of {n_videos} videos"
+    return f"{note} {where} count all the same: made with --no-gate."
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -> pa.Table:

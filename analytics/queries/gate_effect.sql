@@ -1,18 +1,19 @@
--- Share of the time with a label that each emotion has with the quality gate, and without it.
+-- Share of the time with a label that each emotion has by good faces, and by all: those that the quality gate left
+-- without a label then count with the emotion of their own frame.
 WITH labelled AS (
-    SELECT smooth_emotion, coalesce(smooth_emotion, emotion) AS ungated, quality_ok, duration_s
+    SELECT smooth_emotion, coalesce(smooth_emotion, emotion) AS own, quality_ok, duration_s
     FROM faces
     WHERE track_id IS NOT NULL AND duration_s IS NOT NULL
-), gated AS (
-    SELECT smooth_emotion AS emotion, sum(duration_s) AS with_gate_s
+), of_good AS (
+    SELECT smooth_emotion AS emotion, sum(duration_s) AS labelled_s
     FROM labelled WHERE smooth_emotion IS NOT NULL GROUP BY ALL
-), ungated AS (
-    SELECT ungated AS emotion, sum(duration_s) AS without_gate_s, count(*) AS n_faces,
+), of_all AS (
+    SELECT own AS emotion, sum(duration_s) AS all_faces_s, count(*) AS n_faces,
         count(*) FILTER (NOT quality_ok) AS n_gated
-    FROM labelled WHERE ungated IS NOT NULL GROUP BY ALL
+    FROM labelled WHERE own IS NOT NULL GROUP BY ALL
 )
-SELECT emotion, coalesce(with_gate_s, 0) AS with_gate_s, without_gate_s,
-    coalesce(with_gate_s / sum(with_gate_s) OVER (), 0) AS share_with_gate,
-    without_gate_s / sum(without_gate_s) OVER () AS share_without_gate, n_faces, n_gated
-FROM ungated LEFT JOIN gated USING (emotion)
-ORDER BY without_gate_s DESC, emotion
+SELECT emotion, coalesce(of_good.labelled_s, 0) AS labelled_s, all_faces_s,
+    coalesce(of_good.labelled_s / sum(of_good.labelled_s) OVER (), 0) AS share,
+    all_faces_s / sum(all_faces_s) OVER () AS share_all_faces, n_faces, n_gated
+FROM of_all LEFT JOIN of_good USING (emotion)
+ORDER BY all_faces_s DESC, emotion

@@ -1,15 +1,15 @@
 -- Mean smoothed probabilities in bins of $bin_ms, for each video and person, weighted with time; a frame belongs to the
--- bin in which it begins. Bins are counted in whole milliseconds: floor(0.6 / 0.2) is 2.
--- With $gate false, a face that the quality gate left without a smoothed value counts with its own.
+-- bin in which it begins. Bins are counted in whole milliseconds, as floor(0.6 / 0.2) is 2, and down also before 0 s.
+-- With $all_faces, a face that the quality gate left without a smoothed value counts with its own.
 WITH binned AS (
-    SELECT video_id, analysis_id, track_id, CAST(round(pts_s * 1000) AS BIGINT) // $bin_ms AS bin, quality_ok,
-        CASE WHEN $gate THEN smooth_angry ELSE coalesce(smooth_angry, p_angry) END AS angry,
-        CASE WHEN $gate THEN smooth_disgust ELSE coalesce(smooth_disgust, p_disgust) END AS disgust,
-        CASE WHEN $gate THEN smooth_fear ELSE coalesce(smooth_fear, p_fear) END AS fear,
-        CASE WHEN $gate THEN smooth_happy ELSE coalesce(smooth_happy, p_happy) END AS happy,
-        CASE WHEN $gate THEN smooth_sad ELSE coalesce(smooth_sad, p_sad) END AS sad,
-        CASE WHEN $gate THEN smooth_surprise ELSE coalesce(smooth_surprise, p_surprise) END AS surprise,
-        CASE WHEN $gate THEN smooth_neutral ELSE coalesce(smooth_neutral, p_neutral) END AS neutral,
+    SELECT video_id, analysis_id, track_id, CAST(floor(round(pts_s * 1000) / $bin_ms) AS BIGINT) AS bin, quality_ok,
+        CASE WHEN $all_faces THEN coalesce(smooth_angry, p_angry) ELSE smooth_angry END AS angry,
+        CASE WHEN $all_faces THEN coalesce(smooth_disgust, p_disgust) ELSE smooth_disgust END AS disgust,
+        CASE WHEN $all_faces THEN coalesce(smooth_fear, p_fear) ELSE smooth_fear END AS fear,
+        CASE WHEN $all_faces THEN coalesce(smooth_happy, p_happy) ELSE smooth_happy END AS happy,
+        CASE WHEN $all_faces THEN coalesce(smooth_sad, p_sad) ELSE smooth_sad END AS sad,
+        CASE WHEN $all_faces THEN coalesce(smooth_surprise, p_surprise) ELSE smooth_surprise END AS surprise,
+        CASE WHEN $all_faces THEN coalesce(smooth_neutral, p_neutral) ELSE smooth_neutral END AS neutral,
         CASE WHEN neutral IS NOT NULL THEN duration_s END AS labelled_s
     FROM faces
     WHERE track_id IS NOT NULL

@@ -1,14 +1,20 @@
 -- The episodes in which $emotion is shown most clearly, with a link to its height: path#t=seconds is a media fragment
--- (https://www.w3.org/TR/media-frags/), which browsers and some players follow.
-SELECT path, track_id, start_s, apex_s, end_s, peak, n_faces, n_faces - n_faces_ok AS n_gated,
-    printf('%s#t=%.2f', path, apex_s) AS link
-FROM (
+-- (https://www.w3.org/TR/media-frags/), which browsers and some players follow; its path is written as in a URL.
+-- n_gated of the n_faces of the episode did not pass the quality gate.
+WITH top AS MATERIALIZED (
     SELECT video_id, analysis_id, track_id, start_s, apex_s, end_s, peak
     FROM episodes
     WHERE emotion = $emotion
     ORDER BY peak DESC, video_id, start_s
     LIMIT $limit
+), seen AS (
+    SELECT video_id, analysis_id, track_id, start_s, count(*) AS n_faces, count(*) FILTER (NOT quality_ok) AS n_gated
+    FROM (SELECT video_id, analysis_id, track_id, pts_s, quality_ok FROM faces)
+    JOIN top USING (video_id, analysis_id, track_id)
+    WHERE pts_s >= start_s AND pts_s < end_s
+    GROUP BY ALL
 )
-JOIN (SELECT video_id, analysis_id, track_id, n_faces, n_faces_ok FROM tracks) USING (video_id, analysis_id, track_id)
-JOIN videos USING (video_id, analysis_id)
+SELECT path, track_id, start_s, apex_s, end_s, peak, n_faces, n_gated,
+    printf('%s#t=%.2f', replace(replace(url_encode(path), '%2F', '/'), '%3A', ':'), apex_s) AS link
+FROM top JOIN seen USING (video_id, analysis_id, track_id, start_s) JOIN videos USING (video_id, analysis_id)
 ORDER BY peak DESC, path, start_s

@@ -12,6 +12,7 @@ from flows.console import (
     SOME_FAILED,
     Device,
     console,
+    counted,
     errors,
     fatal_errors,
     settings_given,
@@ -58,7 +59,10 @@ def analyze(
     min_face: Annotated[float, typer.Option(metavar="PX", min=0, help="Leave out smaller faces.")] = 12.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Analyse again what is done.")] = False,
     keep_signatures: Annotated[
-        bool, typer.Option("--keep-signatures", help="Keep the signatures of faces once the tracks are joined.")
+        bool,
+        typer.Option(
+            "--keep-signatures", help="Keep the signatures of faces once tracks are joined, until a run without this."
+        ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
@@ -71,8 +75,12 @@ def analyze(
     usage_checked(EngineSettings)  # read once the flow is imported, where it is too late for a word
     with fatal_errors():
         videos = find_videos(inputs, recursive=recursive, pattern=pattern)
-        files = "1 file" if len(videos) == 1 else f"{len(videos)} files"
-        errors.print(f"{files} to go through, results in {out}", highlight=False, markup=False, soft_wrap=True)
+        errors.print(
+            f"{counted(len(videos), 'file')} to go through, results in {out}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
         if dry_run:
             from flows.video_job import plan_videos
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.console import Results, console, errors, fatal_errors
+from flows.console import Results, console, counted, errors, fatal_errors
 
 
 class ExportFormat(StrEnum):
@@ -40,4 +40,9 @@ def export(
         written = export_videos(results, out, form.value, wanted=video or (), overwrite=overwrite)
         for path in written:
             console.print(str(path), highlight=False, markup=False, soft_wrap=True)
-        errors.print(f"{len(written)} files for {form.value} in {out}", highlight=False, markup=False, soft_wrap=True)
+            if form in (ExportFormat.srt, ExportFormat.vtt) and "-->" not in path.read_text(encoding="utf-8"):
+                line = f"{path}: holds no subtitle: nobody in this video has a label"
+                errors.print(line, highlight=False, markup=False, soft_wrap=True)
+        errors.print(
+            f"{counted(len(written), 'file')} for {form.value} in {out}", highlight=False, markup=False, soft_wrap=True
+        )

@@ -91,8 +91,11 @@ def verify_models() -> None:
 
     with fatal_errors():
         checked = check_models()
-    rows = [[name, card.sha256 if isinstance(card, ModelCard) else str(card)] for name, card in checked.items()]
-    console.print(table_of(["name", "sha256, or what is wrong"], rows))
+    rows = [
+        [name, "ok", card.sha256] if isinstance(card, ModelCard) else [name, "damaged", str(card)]
+        for name, card in checked.items()
+    ]
+    console.print(table_of(["name", "", "sha256, or what is wrong"], rows))
     if wrong := [name for name, card in checked.items() if not isinstance(card, ModelCard)]:
         fail(f"damaged: {', '.join(wrong)}")
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.console import Results, console, errors, fatal_errors
+from flows.console import Results, console, counted, errors, fatal_errors
 
 
 def purge(
@@ -17,7 +17,7 @@ def purge(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
-    """Remove every row, observation and failure of videos from the results; the videos themselves stay."""
+    """Remove every row, observation, signature and failure of videos, and who is who in them; the files stay."""
     from analytics.purge import Purge, is_unfinished, plan_purge
     from analytics.purge import purge as remove
 
@@ -30,9 +30,12 @@ def purge(
     def tell(plan: Purge, word: str) -> None:
         for path in plan.paths:
             say(path)
-        rows = ", ".join(f"{count} {table}" for table, count in plan.n_rows.items()) or "none"
-        size = f"{plan.n_files} files of {plan.size_bytes} bytes"
-        say(f"{len(plan.video_ids)} videos {word}: {size}, with rows: {rows}")
+        size = f"{counted(plan.n_files, 'file')} of {counted(plan.size_bytes, 'byte')}"
+        say(f"{counted(plan.n_videos, 'video')} {word}: {size}")
+        if plan.n_rows:
+            named = {"identities": "of who is who", "videos": "of table videos"}
+            rows = ", ".join(f"{n} {named.get(table, table)}" for table, n in plan.n_rows.items() if n)
+            say(f"rows, over all analyses and failures: {rows}")
 
     with fatal_errors("the same command finishes what was begun"):
         if not dry_run and results.is_dir() and is_unfinished(results):
@@ -44,7 +47,7 @@ def purge(
             tell(plan, "would be removed")
             return
         if not yes:
-            tell(plan, "are about to be removed")
+            tell(plan, "to be removed")
             typer.confirm("Remove them for good?", abort=True)
         remove(results, plan.video_ids)
         tell(plan, "removed")

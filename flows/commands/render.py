@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 from rich.progress import Progress
 
-from flows.console import console, errors, fatal_errors
+from flows.console import check_free, console, errors, fail, fatal_errors
 
 
 def render(
@@ -23,10 +23,9 @@ def render(
         raise typer.BadParameter("give one of --blur and --pixelate")
     if out.suffix.lower() != ".mp4":
         raise typer.BadParameter(f"{out}: MP4 is written: give a name that ends in .mp4", param_hint="--out")
-    if out.exists() and not overwrite:
-        raise typer.BadParameter(f"{out}: is there already: give another name, or --overwrite", param_hint="--out")
     if out.exists() and video.exists() and out.samefile(video):
-        raise typer.BadParameter(f"{out}: is the video itself: give another name", param_hint="--out")
+        fail(f"{out}: is the video itself: give another name")
+    check_free(out, overwrite)
     hiding: Literal["blur", "pixelate"] | None = "blur" if blur else "pixelate" if pixelate else None
     with fatal_errors("nothing was written"):
         from flows.render import render_video

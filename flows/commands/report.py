@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.console import Results, console, fatal_errors
+from flows.console import Results, check_free, console, fatal_errors
 
 
 def report(
@@ -16,8 +16,7 @@ def report(
     """Write one self-contained page: overview, timelines, quality, failures, method and settings."""
     from analytics.report import write_report
 
-    if out.exists() and not overwrite:
-        raise typer.BadParameter(f"{out}: is there already: give another name, or --overwrite", param_hint="--out")
+    check_free(out, overwrite)
     with fatal_errors():
         write_report(results, out)
         console.print(str(out), highlight=False, markup=False, soft_wrap=True)

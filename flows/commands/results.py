@@ -3,7 +3,7 @@
 import contextlib
 import io
 import sys
-from enum import StrEnum
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from flows.console import WIDE, Format, Results, console, errors, fatal_errors, usage_checked
+from flows.commands.questions import Question, explanation, why_empty
+from flows.console import WIDE, Format, Results, console, counted, errors, fatal_errors, usage_checked
 from flows.display import table_of
 
 if TYPE_CHECKING:
@@ -21,27 +22,15 @@ if TYPE_CHECKING:
 Form = Annotated[Format, typer.Option("--format", help="How the rows are written.")]
 Output = Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")]
 Video = Annotated[str | None, typer.Option(help="Only this video: its path, file name or video_id.")]
-Events = Annotated[Path | None, typer.Option(help="Stimuli or markers: a CSV file with start_s, end_s, label.")]
+Events = Annotated[
+    Path | None,
+    typer.Option(
+        help="Stimuli or markers: a CSV file with the columns start_s, end_s, label and perhaps video, which names a "
+        "video by path, file name or video_id; without, or left empty, an event is one of every video."
+    ),
+]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Give up after so many seconds.")]
 Memory = Annotated[str, typer.Option(help="What a question may use, such as 500MB or 4GB.")]
-
-
-class Question(StrEnum):
-    """What `fervid summary` knows to answer; each but the first is a function of `analytics.queries`."""
-
-    overview = "overview"
-    shares = "shares"
-    library = "library"
-    timeline = "timeline"
-    moments = "moments"
-    transitions = "transitions"
-    dwell = "dwell"
-    compare = "compare"
-    quality = "quality"
-    gate = "gate"
-    events = "events"
-    synchrony = "synchrony"
-    failures = "failures"
 
 
 def query(
@@ -81,6 +70,8 @@ def query(
                 memory_limit=memory,
             )
         _write(rows, form, output)
+        if not len(rows):
+            errors.print("no rows", highlight=False)
 
 
 def summary(
@@ -90,11 +81,22 @@ def summary(
     emotion: Annotated[str | None, typer.Option(help="For moments: of which emotion.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="For moments: how many.")] = 10,
     bin_ms: Annotated[int, typer.Option(min=1, help="For timeline: length of a bin in milliseconds.")] = 1000,
-    groups: Annotated[Path | None, typer.Option(help="For compare: a CSV file with the columns path, group.")] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            help="For compare: a CSV file with the columns path, which names a video by path, file name or video_id, "
+            "and group."
+        ),
+    ] = None,
     events: Events = None,
-    gate: Annotated[
-        bool, typer.Option(help="For shares, timeline, compare: whether only faces of good quality count.")
-    ] = True,
+    all_faces: Annotated[
+        bool,
+        typer.Option(
+            "--all-faces",
+            help="For shares, timeline, compare: without the quality gate. Faces that it left without a label count "
+            "with the emotion of their own frame. (fervid timeline --no-gate smooths over them, too.)",
+        ),
+    ] = False,
     form: Form = Format.table,
     output: Output = None,
     timeout_s: Timeout = 120.0,
@@ -110,15 +112,15 @@ def summary(
         raise typer.BadParameter("compare needs a CSV file with the columns path, group", param_hint="--groups")
     if question == Question.events and events is None:
         raise typer.BadParameter(
-            "events needs a CSV file with the columns start_s, end_s, label", param_hint="--events"
+            "events needs a CSV file: give --events FILE with the columns start_s, end_s, label", param_hint="--events"
         )
     if question == Question.overview and (form != Format.table or output is not None):
         raise typer.BadParameter("the overview is a page for people: name a question", param_hint="QUESTION")
-    with fatal_errors(), contextlib.closing(connect(results, video=video, memory_limit=memory)) as connection:
-        with limited(connection, timeout_s):
-            note = queries.gate_note(connection)
+    with fatal_errors():
+        opened = connect(results, video=video, memory_limit=memory)
+        with contextlib.closing(opened) as connection, limited(connection, timeout_s):
             if question == Question.overview:
-                _print_overview(connection, results, note)
+                _print_overview(connection, results, queries.gate_note(connection))
                 return
             rows = _answer(
                 connection,
@@ -128,12 +130,33 @@ def summary(
                 bin_ms=bin_ms,
                 groups=groups,
                 events=events,
-                gate=gate,
+                all_faces=all_faces,
             )
-        _write(rows, form, output)
-        (console if form == Format.table else errors).print(note, highlight=False, soft_wrap=True)
+            counts_all = all_faces and question in (Question.shares, Question.timeline, Question.compare)
+            notes = [
+                *explanation(question, rows),
+                queries.gate_note(connection, paths=_about(connection, question, groups, rows), all_faces=counts_all),
+            ]
+            if not len(rows):
+                notes.insert(0, why_empty(connection, question, emotion))
+        if len(rows) or form != Format.table or output is not None:
+            _write(rows, form, output)
+        for note in notes:
+            (console if form == Format.table else errors).print(note, highlight=False, markup=False, soft_wrap=True)
         if question == Question.failures:
             _say_way_on(rows)
+
+
+def _about(
+    connection: "duckdb.DuckDBPyConnection", question: Question, groups: Path | None, rows: "pa.Table"
+) -> Collection[str] | None:
+    """Paths of the videos that an answer is about; None: all."""
+    if question == Question.compare and groups is not None:
+        from analytics.groups import find_groups
+        from analytics.videos import all_videos
+
+        return find_groups(groups, all_videos(connection)).keys()
+    return set(rows["path"].to_pylist()) if question == Question.events else None
 
 
 def _answer(
@@ -145,18 +168,18 @@ def _answer(
     bin_ms: int,
     groups: Path | None,
     events: Path | None,
-    gate: bool,
+    all_faces: bool,
 ) -> "pa.Table":
     from analytics import queries
 
     if question == Question.shares:
-        return queries.shares(connection, gate=gate)
+        return queries.shares(connection, all_faces=all_faces)
     if question == Question.timeline:
-        return queries.timeline(connection, bin_ms=bin_ms, gate=gate)
+        return queries.timeline(connection, bin_ms=bin_ms, all_faces=all_faces)
     if question == Question.moments:
         return usage_checked(partial(queries.top_moments, connection), emotion=emotion, limit=limit)
     if question == Question.compare and groups is not None:
-        return queries.compare(connection, groups, gate=gate)
+        return queries.compare(connection, groups, all_faces=all_faces)
     if question == Question.events and events is not None:
         return queries.during_events(connection, events)
     plain = {
@@ -177,8 +200,9 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note
 
     (n,) = queries.totals(connection).to_pylist()
     console.print(
-        f"{results}: {n['n_videos']} videos, {n['n_failed']} of them failed; {n['duration_s'] or 0:.0f} s of video, "
-        f"{n['n_frames']} frames looked at, {n['n_tracks']} people (tracks), {n['n_episodes']} episodes",
+        f"{results}: {counted(n['n_videos'], 'video')}, {n['n_failed']} of them failed; "
+        f"{n['duration_s'] or 0:.0f} s of video, {n['n_frames']} frames looked at, "
+        f"{n['n_tracks']} people (tracks), {n['n_episodes']} episodes",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -206,13 +230,14 @@ def _write(rows: "pa.Table", form: Format, output: Path | None) -> None:
 
     if form == Format.parquet and output is None:
         raise typer.BadParameter("parquet is not text: give a file", param_hint="--output")
+    width = console.width if output is None else WIDE
     if form == Format.table:
-        table = table_of(rows.column_names, list(zip(*(c.to_pylist() for c in rows.columns), strict=True)))
+        table = table_of(rows.column_names, list(zip(*(c.to_pylist() for c in rows.columns), strict=True)), width)
     if output is None:
         console.print(table) if form == Format.table else write_rows(rows, sys.stdout.buffer, form.value)
         return
     with output.open("wb") as file:
         if form == Format.table:
-            Console(file=io.TextIOWrapper(file, "utf-8"), width=WIDE).print(table)
+            Console(file=io.TextIOWrapper(file, "utf-8"), width=width).print(table)
         else:
             write_rows(rows, file, form.value)

@@ -34,7 +34,9 @@ def timeline(
     max_gap: Annotated[
         float,
         typer.Option(
-            metavar="S", help="Follow a face through gaps of this length; longer ones are joined by look and place."
+            metavar="S",
+            help="Follow a face through gaps of this length; longer ones are joined by look and place. Another value "
+            "than that of the analysis needs what fervid analyze --keep-signatures keeps.",
         ),
     ] = 1.0,
     gate: Annotated[
@@ -76,10 +78,10 @@ def timeline(
             names = ["video", "", "faces", "tracks", "label, share of time (good/all faces)", "seconds"]
             console.print(table_of(names, rows))
             for one in rebuilt:
-                if one.note:
-                    note = f"failed {one.note}" if one.status == "failed" else f"{one.path}: {one.note}"
-                    console.print(note, highlight=False, markup=False, soft_wrap=True)
-            console.print(describe(settings), highlight=False, markup=False, soft_wrap=True)
+                if one.status == "failed":
+                    console.print(f"failed {one.note}", highlight=False, markup=False, soft_wrap=True)
+            if any(one.status != "failed" for one in rebuilt):
+                console.print(describe(settings), highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(SOME_FAILED if any(one.status == "failed" for one in rebuilt) else DONE)
 
 

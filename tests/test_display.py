@@ -1,0 +1,47 @@
+"""Tables for people: paths short, numbers round, and none so wide that its words break."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from flows.display import table_of
+
+PATHS = ["/films/one/a.mp4", "/films/two/b b.mp4", None]
+
+
+def shown(columns, rows, width=80) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width).print(table_of(columns, rows, width))
+    return out.getvalue()
+
+
+def test_paths_are_shown_from_the_folder_they_share():
+    text = shown(["path", "link", "n"], [[path, path and f"{path}#t=1.00", 3] for path in PATHS])
+    assert "one/a.mp4" in text and "two/b b.mp4#t=1.00" in text
+    assert "/films/one" not in text
+    assert text.endswith("path, link: in /films\n")
+    assert "a.mp4" in shown(["path"], [["/films/a.mp4"]]) and "path: in /films" in shown(["path"], [["/films/a.mp4"]])
+
+
+@pytest.mark.parametrize("paths", [["/a.mp4", "/b.mp4"], ["/films/a.mp4", "b.mp4"], ["/films/a.mp4", 3], [None], []])
+def test_what_shares_no_folder_stays_as_it_is(paths):
+    text = shown(["path"], [[path] for path in paths])
+    assert all(str(path) in text for path in paths if path)
+    assert ": in " not in text
+
+
+def test_numbers_are_rounded_for_people():
+    text = shown(["p", "tiny", "list"], [[0.6799999, 0.000012, [0.6799999, 1.0]]])
+    assert "0.680" in text and "1.2e-05" in text and "[0.680, 1.000]" in text
+    assert "0.67999" not in text
+
+
+def test_a_table_that_finds_no_room_becomes_a_row_per_value():
+    columns, row = [f"probability_{i}" for i in range(6)], [0.25] * 6
+    assert "probability_5" in shown(columns, [row], width=120).splitlines()[1]
+    narrow = shown(columns, [row, row], width=60)
+    assert narrow.count("probability_5") == 2
+    assert all(len(line) <= 60 for line in narrow.splitlines())
+    long_text = shown(["error", "path"], [["words " * 40, "/films/" + "x" * 50]], width=60)
+    assert "column" not in long_text  # words wrap, and a long path may be broken

@@ -1,0 +1,61 @@
+"""One rule for commands that write files: 2 is a wrong command line, 1 something that is not there or in the way."""
+
+import shutil
+
+import numpy as np
+import pytest
+from scenes import Face, observe
+from typer.testing import CliRunner
+
+from analytics.store import Store, file_sha256, video_id
+from analytics.timeline import TimelineConfig, build_timeline
+from flows.cli import app
+
+WRITING = {
+    "export": ["export", "RESULTS", "--format", "srt", "--out", "OUT"],
+    "report": ["report", "RESULTS", "--out", "OUT.html"],
+    "render": ["render", "VIDEO", "--results", "RESULTS", "--out", "OUT.mp4"],
+}
+
+
+def fervid(command, folder, results, *more):
+    places = {"RESULTS": results, "VIDEO": folder / "clip.mp4"}
+    words = [str(places.get(word, word)) for word in WRITING[command]]
+    return CliRunner().invoke(app, [word.replace("OUT", str(folder / "out")) for word in words] + list(more))
+
+
+@pytest.fixture
+def folder(face_clip, tmp_path):
+    """`clip.mp4`, `results` with it and nothing else, and `empty`, results without a video."""
+    clip = tmp_path / "clip.mp4"
+    shutil.copy(face_clip, clip)
+    row = {"video_id": video_id(file_sha256(clip)), "analysis_id": "a0000000000000001", "path": str(clip)}
+    observed = observe(np.arange(50) / 25, [Face(i) for i in range(50)])
+    Store(tmp_path / "results").commit_analysis(row, build_timeline(observed, TimelineConfig()))
+    Store(tmp_path / "empty")
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", WRITING)
+def test_what_is_written_once_is_in_the_way_of_the_next(folder, command):
+    assert fervid(command, folder, folder / "results").exit_code == 0
+    again = fervid(command, folder, folder / "results")
+    assert (again.exit_code, "is there already" in again.output, "--overwrite" in again.output) == (1, True, True)
+    assert fervid(command, folder, folder / "results", "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize("command", WRITING)
+def test_no_results_no_video_and_a_wrong_option(folder, command):
+    assert fervid(command, folder, folder / "nowhere").exit_code == 1
+    assert fervid(command, folder, folder).exit_code == 1
+    assert fervid(command, folder, folder / "empty").exit_code == 1
+    assert fervid(command, folder, folder / "results", "--colour").exit_code == 2
+    assert not (folder / "out").exists() and not list(folder.glob("out.*"))
+
+
+def test_an_unknown_video(folder, empty_clip):
+    shutil.copy(empty_clip, folder / "clip.mp4")
+    assert fervid("render", folder, folder / "results").exit_code == 1
+    assert fervid("export", folder, folder / "results", "--video", "nobody.mp4").exit_code == 1
+    (folder / "clip.mp4").unlink()
+    assert fervid("render", folder, folder / "results").exit_code == 1
