@@ -93,7 +93,9 @@ def take_edit(results: Results, video_id: str, edit: dict[str, Any]) -> None:
 
 def show_media(results: Results, video_id: str, media: Media) -> None:
     """What can be done where there is no picture: point to the file, or make a preview."""
-    if not media.is_there and media.shown is None:
+    if media.is_live:
+        st.info("A live session: its pictures were not kept.")
+    elif not media.is_there and media.shown is None:
         st.warning(f"The video is not where it was: {media.path}")
         found = st.text_input("Where is it now?", placeholder="path of the same file")
         if found:
