@@ -38,6 +38,7 @@ SELECT video_id, sum((status NOT IN ('dropped', 'no_signal'))::INT)::BIGINT AS n
     min(pts_s) AS start_s, max(pts_s + coalesce(duration_s, 0)) AS end_s
 FROM frames GROUP BY video_id
 """
+_NO_FRAMES = {"n_frames": 0, "n_undecoded": 0, "n_dropped": 0, "lost_s": 0.0, "start_s": 0.0, "end_s": 0.0}
 _QUALITY = """
 SELECT video_id, coalesce(quality_reason, 'good') AS reason, count(*) AS n_faces FROM faces GROUP BY ALL
 """
@@ -212,9 +213,7 @@ def _timelines(connection: duckdb.DuckDBPyConnection, library: _Library) -> str:
 
 def _video(connection: duckdb.DuckDBPyConnection, library: _Library, video: Row) -> str:
     of = video["video_id"]
-    count = library.counts.get(
-        of, {"n_frames": 0, "start_s": 0.0, "end_s": 0.0, "n_undecoded": 0, "n_dropped": 0, "lost_s": 0}
-    )
+    count = library.counts.get(of, _NO_FRAMES)
     facts = [
         clock(video["duration_s"] or 0),
         f"{video['width_px']} x {video['height_px']} px" if video["width_px"] else "",

@@ -28,8 +28,8 @@ class Media:
     is_there: bool
     playable: bool
     preview: Path
-    is_live: bool = False  # a session whose pictures were not kept
     start_s: float = 0.0  # a browser counts from the first frame of a file, the rows from the container's zero
+    is_live: bool = False  # a session whose pictures were not kept
 
     @property
     def shown(self) -> Path | None:

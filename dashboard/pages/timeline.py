@@ -27,6 +27,8 @@ TRACKS_SQL = f"""
 EPISODES_SQL = """
     SELECT track_id, emotion, start_s, end_s, apex_s, peak FROM episodes WHERE video_id = $video_id ORDER BY start_s
 """
+SESSION_SQL = "SELECT is_running, finished_at FROM videos WHERE video_id = $video_id"
+REFRESH_S = 2.0
 # The files of the player are served as they are by a route beside the app; this only fetches and mounts them.
 MOUNT_JS = """
 const base = document.baseURI;
@@ -118,6 +120,18 @@ def show_media(results: Results, video_id: str, media: Media) -> None:
         st.caption("Shown is a preview copy, made because browsers cannot play this kind of file.")
 
 
+@st.fragment(run_every=REFRESH_S)
+def follow_session(results: Results, video_id: str) -> None:
+    """Draw the page anew whenever a live session has more."""
+    (session,) = results.ask(SESSION_SQL, video_id=video_id).to_pylist() or [{}]
+    before = st.session_state.get("session_drawn")
+    st.session_state["session_drawn"] = drawn = (video_id, session.get("finished_at"))
+    if before is not None and before[0] == video_id and before != drawn:
+        st.rerun()
+    if session.get("is_running"):
+        st.caption(f"A live session, as it was at {session['finished_at']:%H:%M:%S} UTC; this page follows it.")
+
+
 def choose_video(results: Results) -> str | None:
     """The video of the address bar or of the list; None if there is none."""
     paths = {row["video_id"]: row["path"] for row in results.ask(VIDEOS_SQL).to_pylist()}
@@ -155,6 +169,8 @@ def main() -> None:
         return
     media = find_media(results, video_id)
     assert media is not None
+    if media.is_live:
+        follow_session(results, video_id)
     data = player_data(results, video_id, media, asked_time_s())
     if not data["tracks"]:
         st.info("No face was seen long enough in this video to be followed.")
