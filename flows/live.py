@@ -176,7 +176,7 @@ class _Run:
     def _start_timeline(self, session: LiveSession, *, is_last: bool) -> None:
         work = LiveWork(
             results=self.store.root,
-            row=session.row_so_far(),
+            row=dict(session.row),
             n_segments=session.n_segments,
             config=timeline_config(self.settings, self.models),
             is_last=is_last,

@@ -129,17 +129,6 @@ class LiveSession:
             self.delay.add(self._uncommitted_s)
             self._uncommitted_s = []
 
-    def row_so_far(self) -> dict[str, Any]:
-        """The columns of `videos` as they are now."""
-        n_frames = self._last.index + 1 - self.counts.n_losses
-        per_s = 1 / self.duration_s if self.duration_s else None
-        return self.row | {
-            "n_frames": n_frames,
-            "duration_s": self.duration_s,
-            "avg_fps": per_s and n_frames * per_s,
-            "frames_per_s": per_s and self.counts.n_looked_at * per_s,
-        }
-
     def _seen(self, frames: list[LiveFrame]) -> pa.Table:
         """The rows of frames that are alike: all with pictures of one shape, or all without, for one reason."""
         self._last, counts = frames[-1], self.counts

@@ -2,7 +2,6 @@
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from analytics.identities import IdentitiesError
+from analytics.schema import SEEN_STATUSES
 from analytics.store import Store, StoreError, analysis_id
 from analytics.stored_timeline import build_stored_timeline
 from analytics.timeline import TimelineConfig, build_timeline
@@ -57,7 +60,7 @@ def make_timeline(work: LiveWork) -> LiveWorkDone:
     store, video, observed = Store(work.results), work.row["video_id"], work.row["observation_id"]
     interim = [analysis_id(observed, {"live": number, **work.config.settings()}) for number in range(2)]
     observations = store.read_observations(video, observed, work.n_segments)
-    row = dict(work.row) | {"is_running": not work.is_last}
+    row = dict(work.row) | {"is_running": not work.is_last} | _extent(observations)
     if work.is_last:
         timeline = build_stored_timeline(store, video, observed, observations, work.config, anew=True)
         if not work.keep_signatures:
@@ -71,6 +74,21 @@ def make_timeline(work: LiveWork) -> LiveWorkDone:
             store.remove_analysis(video, old)
     n_rows = {name: len(table) for name, table in timeline.tables().items()}
     return LiveWorkDone(work.is_last, time.monotonic() - begun_s, n_rows)
+
+
+def _extent(observations: pa.Table) -> dict[str, Any]:
+    """Columns of `videos` that say how much has come in."""
+    first = observations.filter(pc.less_equal(observations["face_index"].fill_null(0), 0))  # a row of each frame
+    is_seen = pc.is_in(first["status"], pa.array(SEEN_STATUSES))
+    n_losses = pc.sum(pc.equal(first["status"], "no_signal")).as_py()
+    n_frames = pc.max(first["frame_index"]).as_py() + 1 - n_losses
+    duration_s = pc.max(first["pts_s"]).as_py()
+    return {
+        "n_frames": n_frames,
+        "duration_s": duration_s,
+        "avg_fps": n_frames / duration_s if duration_s else None,
+        "frames_per_s": pc.sum(is_seen).as_py() / duration_s if duration_s else None,
+    }
 
 
 class TimelineProcess:
@@ -132,8 +150,6 @@ def _serve(connection: Connection) -> None:
     """Be that process, until the other end of the connection closes."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they are for the process that looks, which says when to end
         signal.signal(number, signal.SIG_IGN)
-    if hasattr(os, "nice"):
-        os.nice(10)
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
             work: LiveWork = connection.recv()

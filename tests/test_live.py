@@ -1,4 +1,4 @@
-"""Live pictures: clips sent to loopback in real time, cut off and sent again; nothing here depends on how fast we are."""
+"""Live pictures: clips sent to loopback in real time, cut off and sent again; no result depends on how fast we are."""
 
 import contextlib
 import json
@@ -215,13 +215,12 @@ def test_rows_arrive_while_it_runs_and_say_that_it_goes_on(session):
 
 def test_a_cut_is_seen_in_the_tables_and_not_filled(session):
     results, (outcome,), _ = session
-    ((at_s, gap_s, n_faces),) = rows(
-        results, "SELECT pts_s, duration_s, n_faces FROM frames WHERE status = 'no_signal'"
-    )
-    assert n_faces is None
-    assert rows(results, f"FROM faces WHERE pts_s > {at_s} - 0.001 AND pts_s < {at_s + gap_s} - 0.001") == []
+    losses = rows(results, "SELECT pts_s, duration_s, n_faces FROM frames WHERE status = 'no_signal'")
+    assert len(losses) == outcome.counts.n_losses >= 1
+    for at_s, gap_s, n_faces in losses:
+        assert n_faces is None
+        assert rows(results, f"FROM frames WHERE pts_s > {at_s} AND pts_s < {at_s + gap_s - 0.001}") == []
     assert rows(results, "SELECT max(duration_s) < 1 FROM frames WHERE status <> 'no_signal'") == [(True,)]
-    assert outcome.counts.n_losses == 1
     pts_s = np.array([pts_s for (pts_s,) in rows(results, "SELECT pts_s FROM frames ORDER BY frame_index")])
     assert (np.diff(pts_s) > 0).all()
 
@@ -245,9 +244,8 @@ def test_at_the_end_the_tables_are_those_of_one_pass_over_everything(session):
     assert store.is_done(*ids)
     observations = store.read_observations(ids[0], observed, store.n_segments(ids[0], observed))
     assert observations["signature"].null_count == len(observations)
-    config = TimelineSettings().config(
-        json.loads(rows(results, "SELECT settings FROM videos")[0][0])["observe"]["detector_score_threshold"]
-    )
+    ((settings,),) = rows(results, "SELECT settings FROM videos")
+    config = TimelineSettings().config(json.loads(settings)["observe"]["detector_score_threshold"])
     made = build_stored_timeline(store, ids[0], observed, observations, config)
     for name, table in made.tables().items():
         stored = connect(results).sql(f"SELECT * EXCLUDE (video_id, analysis_id) FROM {name}").to_arrow_table()
