@@ -1,6 +1,7 @@
 """Live pictures into a results folder: look, commit every moment, bring the tables up to date, end in order."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ class _Run:
         self.session: LiveSession | None = None
         self.outcomes: list[LiveOutcome] = []
         self.ending: list[LiveSession] = []  # those whose last tables are being made
-        self.started_s: float | None = None
+        self.until_s = math.inf  # by time.monotonic()
         self.commits = Pace(COMMIT_S, COMMIT_SHARE)
         self.updates = Pace(live.every_s, TIMELINE_SHARE)
         self.n_works = 0
@@ -125,9 +126,8 @@ class _Run:
 
     def is_over(self) -> bool:
         """Whether nothing more will come, or the time is up."""
-        if self.live.for_s is not None and self.started_s is not None:
-            return time.monotonic() - self.started_s >= self.live.for_s
-        return self.reader.is_over and self.reader.frames.is_empty()
+        nothing_comes = self.reader.is_over and self.reader.frames.is_empty()
+        return nothing_comes or time.monotonic() >= self.until_s
 
     def step(self) -> None:
         """Look at what has come in, commit it when that is due, and see to the tables."""
@@ -156,7 +156,7 @@ class _Run:
         while frames:
             if self.session is None:
                 self.session = LiveSession(self.store, self.reader, frames[0], self.settings, self.models)
-                self.started_s = self.started_s or frames[0].arrived_s
+                self.until_s = min(self.until_s, frames[0].arrived_s + (self.live.for_s or math.inf))
             end_s = self.session.first.pts_s + self.live.session_s
             part, frames = [f for f in frames if f.pts_s < end_s], [f for f in frames if f.pts_s >= end_s]
             begun_s, before = time.monotonic(), self.session.counts.n_looked_at

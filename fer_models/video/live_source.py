@@ -106,6 +106,9 @@ class LiveSource:
             wait = f"nothing came within {OPEN_TIMEOUT_S:g} s"
             return f"{wait}: start what sends, and check address, port and firewall"
         reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, av.error.ProtocolNotFoundError):
+            scheme = self.shown.partition(":")[0]
+            return f"PyAV was built without {scheme}: ffmpeg -i ADDRESS -c copy -f mpegts - | fervid live - reads it"
         if isinstance(error, av.error.InvalidDataError):
             return f"what comes is no video ({reason}): check what is sent, and in which format"
         if isinstance(error, av.error.PermissionError):
