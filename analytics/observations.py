@@ -25,6 +25,7 @@ def observations_table(
     brightness: np.ndarray,
     cut_off: np.ndarray,
     signature: np.ndarray | None = None,
+    unseen: str = "decode_error",
 ) -> pa.Table:
     """The rows of `schema.OBSERVATIONS` for some frames of a video.
 
@@ -39,6 +40,7 @@ def observations_table(
         brightness: (m,) likewise.
         cut_off: (m,) likewise.
         signature: (m, 60) uint8, see the schema; none if not known.
+        unseen: the status of frames that were not decoded.
 
     Raises:
         ValueError: if lengths do not agree, faces are not in order, or a frame that was not decoded has one.
@@ -52,7 +54,7 @@ def observations_table(
     frame = np.repeat(np.arange(len(frame_index)), np.maximum(n_faces, 1))  # of each row
     face = np.where(n_faces[frame] > 0, np.cumsum(n_faces[frame] > 0) - 1, -1)  # of each row, -1 for none
     face_index = np.arange(m) - np.repeat(np.cumsum(n_faces) - n_faces, n_faces)
-    status = np.select([~decoded, n_faces == 0], ["decode_error", "no_face"], "ok")
+    status = np.select([~decoded, n_faces == 0], [unseen, "no_face"], "ok")
     of_frame = {
         "frame_index": pa.array(frame_index[frame], pa.int64()),
         "pts_s": pa.array(pts_s[frame], pa.float64()),
@@ -79,6 +81,24 @@ def observations_table(
     face_of_row = pa.array(face, mask=face < 0)
     of_face = {name: values.take(face_of_row) for name, values in of_face.items()}
     return pa.table({**of_frame, **of_face}).select(OBSERVATIONS.names).cast(OBSERVATIONS)
+
+
+def unseen_table(frame_index: np.ndarray, pts_s: np.ndarray, status: str) -> pa.Table:
+    """The rows of `schema.OBSERVATIONS` for (n,) frames of which nothing was seen, for the reason `status`."""
+    n = len(frame_index)
+    nothing = np.empty(0, np.float32)
+    return observations_table(
+        frame_index=frame_index,
+        pts_s=pts_s,
+        decoded=np.zeros(n, bool),
+        look=np.zeros((n, OBSERVATIONS.field("look").type.list_size), np.uint8),
+        faces=FaceBatch.empty(),
+        probabilities=nothing.reshape(0, len(EMOTIONS)),
+        blur=nothing,
+        brightness=nothing,
+        cut_off=nothing,
+        unseen=status,
+    )
 
 
 def _signatures(signature: np.ndarray | None, m: int) -> pa.Array:

@@ -32,10 +32,13 @@ FROM faces
 WHERE track_id IS NOT NULL AND smooth_emotion IS NOT NULL GROUP BY ALL
 """
 _COUNTS = """
-SELECT video_id, count(*) AS n_frames, sum((status = 'decode_error')::INT)::BIGINT AS n_undecoded,
+SELECT video_id, sum((status NOT IN ('dropped', 'no_signal'))::INT)::BIGINT AS n_frames,
+    sum((status = 'decode_error')::INT)::BIGINT AS n_undecoded, sum((status = 'dropped')::INT)::BIGINT AS n_dropped,
+    coalesce(sum(duration_s) FILTER (status = 'no_signal'), 0) AS lost_s,
     min(pts_s) AS start_s, max(pts_s + coalesce(duration_s, 0)) AS end_s
 FROM frames GROUP BY video_id
 """
+_NO_FRAMES = {"n_frames": 0, "n_undecoded": 0, "n_dropped": 0, "lost_s": 0.0, "start_s": 0.0, "end_s": 0.0}
 _QUALITY = """
 SELECT video_id, coalesce(quality_reason, 'good') AS reason, count(*) AS n_faces FROM faces GROUP BY ALL
 """
@@ -218,12 +221,16 @@ def _timelines(connection: duckdb.DuckDBPyConnection, library: _Library) -> str:
 
 def _video(connection: duckdb.DuckDBPyConnection, library: _Library, video: Row) -> str:
     of = video["video_id"]
-    count = library.counts.get(of, {"n_frames": 0, "start_s": 0.0, "end_s": 0.0, "n_undecoded": 0})
+    count = library.counts.get(of, _NO_FRAMES)
     facts = [
         clock(video["duration_s"] or 0),
         f"{video['width_px']} x {video['height_px']} px" if video["width_px"] else "",
         f"{count['n_frames']:,} frames looked at",
         f"{count['n_undecoded']:,} could not be decoded" if count["n_undecoded"] else "",
+        f"live since {video['live_since']:%d %B %Y, %H:%M:%S} UTC" if video["live_since"] else "",
+        "still going on" if video["is_running"] else "",
+        f"{count['n_dropped']:,} dropped, as the machine was too slow" if count["n_dropped"] else "",
+        f"nothing came for {count['lost_s']:.1f} s" if count["lost_s"] else "",
         f"{_good_share(library, of)} of faces good" if library.n_faces(of) else "no face found",
         *(f"{library.n_faces(of, reason):,} {reason.replace('_', ' ')}" for reason in library.reasons(of)),
     ]

@@ -7,7 +7,9 @@ from analytics.affect import AROUSAL_WEIGHTS, VALENCE_WEIGHTS
 from analytics.precision import STEPS_IN_WORDS
 from fer_models.labels import EMOTIONS
 
-FRAME_STATUSES = ("ok", "no_face", "decode_error")
+SEEN_STATUSES = ("ok", "no_face")
+# The last two come from live sessions: a frame that the machine was too slow for, and a row for the time without any.
+FRAME_STATUSES = (*SEEN_STATUSES, "decode_error", "dropped", "no_signal")
 VIDEO_STATUSES = ("done", "failed")
 QUALITY_REASONS = ("low_detection_score", "too_small", "cut_off", "turned_away", "dark", "blurred")
 
@@ -31,7 +33,13 @@ def _weighted_sum(weights: np.ndarray) -> str:
 
 
 _IDS = [
-    _field("video_id", pa.string(), "", "hash of the file's content; the folder name `video_id=…`", nullable=False),
+    _field(
+        "video_id",
+        pa.string(),
+        "",
+        "hash of the file's content (live: of address and start); the folder name `video_id=…`",
+        nullable=False,
+    ),
     _field("analysis_id", pa.string(), "", "hash of the video, its weights and all settings", nullable=False),
 ]
 _FRAME = [
@@ -73,7 +81,7 @@ OBSERVATIONS = pa.schema(
             "look",
             pa.list_(pa.uint8(), 48),
             "0 to 255",
-            "mean red, green, blue of the cells of a 4x4 grid over the frame, to find cuts; NULL on a decode error",
+            "mean red, green, blue of the cells of a 4x4 grid over the frame, to find cuts; NULL if it was not seen",
         ),
         _field("face_index", pa.int16(), "", f"{_FACE_INDEX}; NULL, as are all columns after it, without a face"),
         *_BOX_AND_LANDMARKS,
@@ -113,6 +121,8 @@ VIDEOS = pa.schema(
         _field("started_at", pa.timestamp("us", "UTC"), "", "when the analysis started"),
         _field("finished_at", pa.timestamp("us", "UTC"), "", "when the analysis was done or failed", nullable=False),
         _field("frames_per_s", pa.float64(), "1/s", "sampled frames analysed per second"),
+        _field("live_since", pa.timestamp("us", "UTC"), "", "of a live session: when pts_s was 0; NULL for a file"),
+        _field("is_running", pa.bool_(), "", "of a live session: whether it went on when this was written"),
         _field("settings", pa.string(), "JSON", "every setting that can change a number"),
         _field("joined_by_look", pa.bool_(), "", "whether tracks were joined by look; false: signatures were dropped"),
         _field("weights", pa.string(), "JSON", "sha256 of the weights of each model"),
@@ -127,7 +137,7 @@ FRAMES = pa.schema(
         *_FRAME,
         _field("duration_s", pa.float64(), "s", "time to the next sampled frame; the last: median of the others"),
         _FRAME_STATUS,
-        _field("n_faces", pa.int32(), "", "faces found in the frame; NULL on a decode error"),
+        _field("n_faces", pa.int32(), "", "faces found in the frame; NULL if it was not seen"),
         _field("is_cut", pa.bool_(), "", "whether a hard cut lies just before the frame", nullable=False),
     ],
     metadata={"description": "A row per sampled frame."},

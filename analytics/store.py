@@ -52,6 +52,11 @@ def unread_video_id(path: Path) -> str:
     return _id("v", str(path.absolute()))
 
 
+def live_video_id(address: str, since: datetime) -> str:
+    """The id of a live session: a hash of where its pictures came from and of when it began."""
+    return _id("v", ["live", address, since.isoformat()])
+
+
 def observation_id(video_id: str, settings: Mapping[str, Any], weights: Mapping[str, str]) -> str:
     """The id of what pass 1 sees: `o` and 16 hexadecimal digits.
 
@@ -251,6 +256,11 @@ class Store:
             path = table_path(self.root, name, video_row["video_id"], video_row["analysis_id"])
             _write_table(path, conform(table, without(schema, "video_id")))
         self._write_video_row(video_row, row)
+
+    def remove_analysis(self, video_id: str, analysis_id: str) -> None:
+        """Remove an analysis that another one has taken the place of, its row in `videos` first."""
+        for name in TABLES:
+            table_path(self.root, name, video_id, analysis_id).unlink(missing_ok=True)
 
     def commit_failure(self, video_row: Mapping[str, Any], error: str) -> None:
         """Write the row of a video that could not be analysed, with status `failed` and the reason.

@@ -19,6 +19,7 @@ from analytics.quality import QualityConfig, gate_quality
 from analytics.schema import (
     OBSERVATIONS,
     QUALITY_REASONS,
+    SEEN_STATUSES,
     TIMELINE_TABLES,
     conform,
     timeline_schema,
@@ -233,13 +234,13 @@ def _add_columns(faces: pa.Table, duration_s: np.ndarray, reason: np.ndarray, tr
 
 def _frames_table(observations: pa.Table, n_faces: np.ndarray, shown: _Shown, is_cut: np.ndarray) -> pa.Table:
     """The table frames from the first row of each frame."""
-    undecoded = pc.equal(observations["status"], "decode_error").to_numpy()
+    unseen = pc.invert(pc.is_in(observations["status"], pa.array(SEEN_STATUSES))).to_numpy()
     columns = {
         "frame_index": observations["frame_index"],
         "pts_s": observations["pts_s"],
         "duration_s": column(shown.end_s - shown.start_s, pa.float64()),
         "status": observations["status"],
-        "n_faces": pa.array(n_faces, pa.int32(), mask=undecoded),
+        "n_faces": pa.array(n_faces, pa.int32(), mask=unseen),
         "is_cut": pa.array(is_cut),
     }
     return pa.table(columns)

@@ -17,7 +17,7 @@ PREVIEW_HEIGHT_PX = 720
 # What Chromium, Firefox and Safari have in common. HEVC plays in some, in others not: a preview is safer.
 PLAYABLE = {"mp4": ("h264", "av1"), "webm": ("vp8", "vp9", "av1")}
 MIME = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm"}
-VIDEO_SQL = "SELECT path, container, codec, duration_s FROM videos WHERE video_id = $video_id"
+VIDEO_SQL = "SELECT path, container, codec, duration_s, live_since FROM videos WHERE video_id = $video_id"
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Media:
     playable: bool
     preview: Path
     start_s: float = 0.0  # a browser counts from the first frame of a file, the rows from the container's zero
+    is_live: bool = False  # a session whose pictures were not kept
 
     @property
     def shown(self) -> Path | None:
@@ -43,6 +44,8 @@ def find_media(results: Results, video_id: str) -> Media | None:
     rows = results.ask(VIDEO_SQL, video_id=video_id).to_pylist()
     if not rows:
         return None
+    if rows[0]["live_since"] is not None:
+        return Media(Path(rows[0]["path"]), False, False, Path(), is_live=True)
     path = Path(read_notes(results.root, video_id).moved_to or rows[0]["path"])
     preview = results.root / "previews" / f"video_id={video_id}" / "preview.mp4"
     if not path.is_file():

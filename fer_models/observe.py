@@ -155,6 +155,16 @@ def observe_segments(
             yield segment.finish(info.pts_s[frame_index])
 
 
+def observe_frames(
+    frames: FrameBatch, *, detector: FaceDetector, classifier: EmotionClassifier, min_face_px: float = 12.0
+) -> Observation:
+    """See what is in these frames, all of them; the same numbers as `observe_segments` has for them."""
+    segment, times = _SegmentInProgress.of(frames.frame_index), StageTimes()
+    _observe_batch(segment, frames, detector, classifier, min_face_px, times)
+    segment.classify(classifier)
+    return segment.finish(frames.pts_s)
+
+
 @torch.inference_mode()
 def _observe_batch(
     segment: _SegmentInProgress,

@@ -7,6 +7,7 @@ from flows.commands.compare import compare, evaluate
 from flows.commands.dashboard import dashboard
 from flows.commands.detectors import evaluate_detector
 from flows.commands.export import export
+from flows.commands.live import live
 from flows.commands.machine import demo, doctor
 from flows.commands.models import models_app
 from flows.commands.purge import purge
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 for command in (
     analyze,
+    live,
     timeline,
     query,
     summary,

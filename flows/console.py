@@ -28,6 +28,9 @@ FIELD_OF_OPTION = {
     "max_gap": "max_gap_s",
     "baseline_span": "baseline_span_s",
     "detector_size": "detector_size_px",
+    "every": "every_s",
+    "session": "session_s",
+    "for": "for_s",
 }
 WIDE = 200  # what is not a terminal (a file, a pipe) has room
 T = TypeVar("T")

@@ -14,9 +14,11 @@ from fer_models.detection.data import FaceDataError
 from fer_models.detection.references import ReferenceDetectorError
 from fer_models.device import DeviceError
 from fer_models.video import VideoReadError
+from fer_models.video.live_source import LiveSourceError
 from fer_models.weights import WeightsError
 from flows.demo import DemoError
 from flows.inputs import InputError
+from flows.live_timeline import LiveTimelineError
 from flows.prefect_server import PrefectServerError
 from flows.render import RenderError
 
@@ -30,6 +32,8 @@ EXPECTED = (
     GroupError,
     IdentitiesError,
     InputError,
+    LiveSourceError,
+    LiveTimelineError,
     PrefectServerError,
     QueryError,
     RenderError,

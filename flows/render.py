@@ -13,6 +13,7 @@ from analytics.covering import CoverConfig, Placed, boxes_shown, boxes_to_cover
 from analytics.spans import label_spans
 from analytics.sql import connect
 from analytics.store import file_sha256, video_id, write_whole
+from analytics.videos import file_name
 from fer_models.drawing import GREY, Colour, draw_box, draw_label, hide, text_size_px
 from fer_models.labels import EMOTIONS
 from fer_models.ribbon import PALETTE, Ribbon, Spans
@@ -72,12 +73,25 @@ def render_video(
         VideoReadError: if the video cannot be read.
         StoreError: if `results` is no results folder, or `out` cannot be written.
     """
+    _refuse_live(video, results)
     check_readable(video)
     info = probe(video, "pyav")
     if info.decoder == "image":
         raise RenderError(f"{video}: a still picture: only videos can be rendered")
     scene = _scene(info, results, hiding, only)
     write_whole(out, lambda part: write_video(part, _pictures(info, scene, hiding, on_frame), info))
+
+
+def _refuse_live(video: Path, results: Path) -> None:
+    """A path or a name of a live session is no file to be looked for.
+
+    Raises:
+        RenderError: if it is one.
+    """
+    with connect(results) as connection:
+        live = connection.sql("SELECT path FROM videos WHERE live_since IS NOT NULL").fetchall()
+    if any(video in (Path(path), Path(file_name(path))) for (path,) in live):
+        raise RenderError(f"{video}: a live session: its pictures were not kept, so there are none to draw on")
 
 
 def _scene(info: VideoInfo, results: Path, hiding: Hiding | None, only: int | None) -> _Scene:

@@ -82,6 +82,16 @@ class AnalyzeSettings(BaseSettings):
         return self
 
 
+class LiveSettings(BaseSettings):
+    """How a live session is kept. Each value can also come from the environment, such as `FERVID_EVERY_S=2`."""
+
+    model_config = SettingsConfigDict(env_prefix="FERVID_", frozen=True)
+
+    every_s: float = Field(5.0, ge=0.5, allow_inf_nan=False, description="bring the tables up to date this often")
+    session_s: float = Field(3600.0, ge=10, allow_inf_nan=False, description="begin a new session after this long")
+    for_s: Positive | None = Field(None, description="end after this long")
+
+
 class EngineSettings(BaseSettings):
     """What a process spends on a run, from the environment; it changes no number in the results."""
 

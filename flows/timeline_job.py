@@ -89,7 +89,7 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         observations = store.read_observations(*seen, store.n_segments(*seen))
     except StoreError as error:
         return Rebuilt(path, "failed", video, note=f"{path}: {error}")
-    if (n_seen := pc.count_distinct(observations["frame_index"]).as_py()) != n_frames:
+    if (n_seen := pc.count_distinct(observations["frame_index"]).as_py()) < n_frames:
         reason = f"what was seen is not all there any more ({n_seen} of {n_frames} frames)"
         return Rebuilt(path, "failed", video, note=f"{path}: {reason}: run fervid analyze on the video again")
     try:
@@ -101,6 +101,7 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         "settings": json.dumps(stored | {"timeline": config.settings()}),
         "started_at": datetime.now(UTC),
         "frames_per_s": None,  # none was looked at
+        "is_running": False if row["live_since"] else None,
         "joined_by_look": timeline.joined_by_look,
     }
     store.commit_analysis(dict(row) | changed, timeline)

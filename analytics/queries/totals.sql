@@ -1,5 +1,5 @@
 -- How much there is.
 SELECT (SELECT count(*) FROM videos) AS n_videos, (SELECT count(*) FROM videos WHERE status = 'failed') AS n_failed,
     (SELECT sum(duration_s) FROM videos WHERE status = 'done') AS duration_s,
-    (SELECT count(*) FROM frames) AS n_frames, (SELECT count(*) FROM tracks) AS n_tracks,
+    (SELECT count(*) FROM frames WHERE status NOT IN ('dropped', 'no_signal')) AS n_frames, (SELECT count(*) FROM tracks) AS n_tracks,
     (SELECT count(*) FROM episodes) AS n_episodes

@@ -27,6 +27,8 @@ TRACKS_SQL = f"""
 EPISODES_SQL = """
     SELECT track_id, emotion, start_s, end_s, apex_s, peak FROM episodes WHERE video_id = $video_id ORDER BY start_s
 """
+SESSION_SQL = "SELECT is_running, finished_at FROM videos WHERE video_id = $video_id"
+REFRESH_S = 2.0
 # The files of the player are served as they are by a route beside the app; this only fetches and mounts them.
 MOUNT_JS = """
 const base = document.baseURI;
@@ -93,7 +95,9 @@ def take_edit(results: Results, video_id: str, edit: dict[str, Any]) -> None:
 
 def show_media(results: Results, video_id: str, media: Media) -> None:
     """What can be done where there is no picture: point to the file, or make a preview."""
-    if not media.is_there and media.shown is None:
+    if media.is_live:
+        st.info("A live session: its pictures were not kept.")
+    elif not media.is_there and media.shown is None:
         st.warning(f"The video is not where it was: {media.path}")
         found = st.text_input("Where is it now?", placeholder="path of the same file")
         if found:
@@ -114,6 +118,18 @@ def show_media(results: Results, video_id: str, media: Media) -> None:
             st.rerun()
     elif media.shown == media.preview:
         st.caption("Shown is a preview copy, made because browsers cannot play this kind of file.")
+
+
+@st.fragment(run_every=REFRESH_S)
+def follow_session(results: Results, video_id: str) -> None:
+    """Draw the page anew whenever a live session has more."""
+    (session,) = results.ask(SESSION_SQL, video_id=video_id).to_pylist() or [{}]
+    before = st.session_state.get("session_drawn")
+    st.session_state["session_drawn"] = drawn = (video_id, session.get("finished_at"))
+    if before is not None and before[0] == video_id and before != drawn:
+        st.rerun()
+    if session.get("is_running"):
+        st.caption(f"A live session, as it was at {session['finished_at']:%H:%M:%S} UTC; this page follows it.")
 
 
 def choose_video(results: Results) -> str | None:
@@ -153,6 +169,8 @@ def main() -> None:
         return
     media = find_media(results, video_id)
     assert media is not None
+    if media.is_live:
+        follow_session(results, video_id)
     data = player_data(results, video_id, media, asked_time_s())
     if not data["tracks"]:
         st.info("No face was seen long enough in this video to be followed.")

@@ -56,6 +56,7 @@ export class Lanes {
 
   update(data) {
     const isNew = data.video.id !== this.data?.video.id;
+    const [before_ms, showsEnd] = [this.last_ms, this.to_ms === this.last_ms];
     this.data = data;
     this.first_ms = Math.floor(1000 * data.video.start_s);
     this.last_ms = Math.max(this.first_ms + SHORTEST_MS, Math.ceil(1000 * (data.video.start_s + data.video.duration_s)));
@@ -69,6 +70,11 @@ export class Lanes {
     this.makeLanes();
     if (isNew) {
       [this.from_ms, this.to_ms] = [this.first_ms, this.last_ms];
+      this.whole = null;
+      this.fetch();
+    } else if (this.last_ms !== before_ms) {
+      // a live session has gone on
+      if (showsEnd) this.to_ms = this.last_ms;
       this.whole = null;
       this.fetch();
     } else this.draw();

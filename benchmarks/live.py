@@ -1,0 +1,113 @@
+"""How long a frame of a live stream takes to become a row that others can read, measured from outside.
+
+    .venv/bin/python benchmarks/live.py VIDEO [SECONDS] [OPTION OF fervid live …]
+
+A process of its own sends the video over UDP in real time, again and again, and notes when it sent each frame. Another,
+`fervid live`, looks at it. This one reads the results every 50 ms, as `fervid query` would, and notes when a row of a
+frame is first there: in the view observations, and in the table frames. Delay is the second time less the first. The
+encoding of the camera is not in it, nor is a network.
+"""
+
+import json
+import multiprocessing
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import av
+import numpy as np
+
+from analytics import connect
+from analytics.store import StoreError
+
+READ_EVERY_S = 0.05
+
+
+def send(video: str, address: str, seconds: float, sent: Connection) -> None:
+    """Send a video in real time; at the end, hand over when each frame was sent, by time.time()."""
+    at_s: list[float] = []
+    pts: list[int] = []
+    with av.open(address, "w", format="mpegts", options={"flush_packets": "1"}) as out:
+        stream, begun_s, passed_s = None, time.time(), 0.0
+        while passed_s < seconds:
+            with av.open(video) as file:
+                source = file.streams.video[0]
+                stream = stream or out.add_stream_from_template(source)
+                rate = source.average_rate
+                assert source.time_base is not None and rate is not None
+                step = round(1 / rate / source.time_base)
+                for packet in file.demux(source):
+                    if packet.pts is None or packet.dts is None:
+                        continue
+                    shift = len(at_s) * step - packet.dts
+                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                    due_s = begun_s + len(at_s) / float(rate)
+                    time.sleep(max(0.0, due_s - time.time()))
+                    packet.stream = stream
+                    at_s.append(time.time())
+                    pts.append(packet.pts)
+                    out.mux(packet)
+                    passed_s = time.time() - begun_s
+    sent.send(np.array(at_s)[np.argsort(pts)].tolist())  # in the order in which they are shown
+
+
+def wait_until_bound(port: int) -> None:
+    """Return once somebody listens at a UDP port: the first frame that is sent is then the first that comes."""
+    while True:
+        with socket.socket(type=socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("0.0.0.0", port))
+            except OSError:
+                return
+        time.sleep(READ_EVERY_S)
+
+
+def watch(results: Path, run: "subprocess.Popen[str]") -> dict[str, dict[int, float]]:
+    """When the row of each frame was first there, by view and frame_index, until the run ends."""
+    seen: dict[str, dict[int, float]] = {"observations": {}, "frames": {}}
+    while run.poll() is None:
+        for view, when in seen.items():
+            last = max(when, default=-1)
+            sql = f"SELECT DISTINCT frame_index FROM {view} WHERE frame_index > {last} AND status IN ('ok', 'no_face')"
+            try:
+                index = [index for (index,) in connect(results).sql(sql).fetchall()]
+            except (StoreError, OSError):
+                continue
+            now_s = time.time()
+            when.update((i, now_s) for i in index)
+        time.sleep(READ_EVERY_S)
+    return seen
+
+
+def main(video: str, seconds: float, options: list[str]) -> None:
+    """Print the delays."""
+    with socket.socket(type=socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"udp://127.0.0.1:{port}"
+    results = Path(tempfile.mkdtemp()) / "results"
+    fervid = Path(sys.executable).with_name("fervid")
+    command = [fervid, "live", address, "--out", results, "--for", str(seconds), "--json", *options]
+    ours, theirs = multiprocessing.Pipe()
+    sender = multiprocessing.Process(target=send, args=(video, f"{address}?pkt_size=1316", seconds + 60, theirs))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        wait_until_bound(port)
+        sender.start()
+        seen = watch(results, run)
+        assert run.stdout is not None
+        outcome = json.loads(run.stdout.read())[-1]
+    at_s = np.array(ours.recv())
+    sender.join()
+    print(f"{Path(video).name}, {seconds:g} s; {json.dumps(outcome['counts'])}")
+    for view, when in seen.items():
+        delays_s = np.array([then - at_s[i] for i, then in when.items()])
+        middle, most = np.percentile(delays_s, [50, 95])
+        print(f"{view:13} {len(delays_s):6} frames: median {middle:.2f} s, 95 % under {most:.2f} s")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 60.0, sys.argv[3:])

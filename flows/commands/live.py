@@ -1,0 +1,125 @@
+"""`fervid live`: pictures of a camera or a stream into a results folder, as they come in."""
+
+import json
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.live import Live
+from rich.text import Text
+
+from flows.commands.analyze import Detector
+from flows.console import Device, console, errors, fatal_errors, settings_given, stop_on_interrupt
+
+if TYPE_CHECKING:
+    from flows.live import LiveStatus
+    from flows.live_session import LiveOutcome
+
+RATE_OVER_S = 5.0
+
+
+def live(
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(help="A camera (0), an address (rtsp, http, udp, tcp, srt …), or - for a pipe."),
+    ],
+    out: Annotated[Path, typer.Option(help="The results folder; made if it is not there.")],
+    every: Annotated[
+        float, typer.Option(metavar="S", help="Bring the tables up to date this often; less often in long sessions.")
+    ] = 5.0,
+    for_s: Annotated[
+        float | None, typer.Option("--for", metavar="S", help="End after so many seconds (default: when stopped).")
+    ] = None,
+    session: Annotated[
+        float, typer.Option(metavar="S", help="End a session after so many seconds, and begin the next.")
+    ] = 3600.0,
+    fps: Annotated[float | None, typer.Option(help="Look at this many frames per second (default: all).")] = None,
+    detector: Annotated[Detector, typer.Option(help="What finds faces.")] = Detector.auto,
+    detector_size: Annotated[
+        int | None, typer.Option(metavar="PX", help="Look for faces in frames shrunk to this long side, if larger.")
+    ] = None,
+    model: Annotated[str, typer.Option(metavar="NAME", help="What reads emotions: a name or a folder.")] = "default",
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    min_face: Annotated[float, typer.Option(metavar="PX", min=0, help="Leave out smaller faces.")] = 12.0,
+    keep_signatures: Annotated[
+        bool, typer.Option("--keep-signatures", help="Keep the signatures of faces once the tracks are joined.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+) -> None:
+    """Look at live pictures until Ctrl-C; no picture is stored, and frames are dropped rather than late."""
+    from flows.settings import AnalyzeSettings, LiveSettings
+
+    settings, live_settings = settings_given(context, AnalyzeSettings), settings_given(context, LiveSettings)
+    with fatal_errors(f"fervid timeline {out} makes the tables of what was seen"):
+        from fer_models.video.live_source import LiveSource
+
+        found = LiveSource.of(source)
+        errors.print(f"opening {found.shown}, results in {out}", highlight=False, markup=False, soft_wrap=True)
+        display = LiveDisplay()
+        with display, stop_on_interrupt():
+            from flows.live import run_live
+            from flows.progress import progress
+
+            outcomes = run_live(
+                found, out, settings, live_settings, progress, on_status=display.show, tell=display.tell
+            )
+        if as_json:
+            print(json.dumps([outcome.as_json() for outcome in outcomes], indent=2))
+        else:
+            for outcome in outcomes:
+                console.print(describe(outcome), highlight=False, markup=False, soft_wrap=True)
+
+
+class LiveDisplay:
+    """A line that says how it goes, and others above it for what happens; without a terminal, only those."""
+
+    def __init__(self) -> None:
+        self._line = Live(console=errors, refresh_per_second=4, transient=True)
+        self._seen: deque[tuple[float, int]] = deque()  # when how many frames had been looked at
+
+    def __enter__(self) -> "LiveDisplay":
+        if errors.is_terminal:
+            self._line.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._line.stop()
+
+    def show(self, status: "LiveStatus") -> None:
+        """Say how it goes."""
+        now_s, counts = time.monotonic(), status.counts
+        if self._seen and counts.n_looked_at < self._seen[-1][1]:
+            self._seen.clear()  # a new session
+        self._seen.append((now_s, counts.n_looked_at))
+        while now_s - self._seen[0][0] > RATE_OVER_S:
+            self._seen.popleft()
+        first_s, n_first = self._seen[0]
+        rate = (counts.n_looked_at - n_first) / max(now_s - first_s, 0.1)
+        minutes, seconds = divmod(int(status.seconds), 60)
+        parts = [
+            f"{minutes // 60}:{minutes % 60:02}:{seconds:02}",
+            f"{rate:.1f} frames/s",
+            f"{counts.n_dropped} dropped",
+            f"{counts.n_faces} faces",
+            f"{status.delay_s:.1f} s from frame to row",
+            *([f"{counts.n_losses} losses"] if counts.n_losses else []),
+        ]
+        self._line.update(Text(", ".join(parts)))
+
+    def tell(self, what: str) -> None:
+        """Say what happened."""
+        errors.print(what, highlight=False, markup=False, soft_wrap=True)
+
+
+def describe(outcome: "LiveOutcome") -> str:
+    """A session, in a line."""
+    counts, rows, delay = outcome.counts, outcome.n_rows, outcome.delay
+    return (
+        f"{outcome.path}: {outcome.duration_s:.1f} s, {counts.n_looked_at} frames looked at, "
+        f"{counts.n_dropped} dropped, {counts.n_undecoded} could not be decoded, {counts.n_losses} losses, "
+        f"{rows['faces']} faces, {rows['tracks']} people (tracks); "
+        f"{delay.mean_s:.2f} s from frame to row, {delay.most_s:.2f} at most"
+    )

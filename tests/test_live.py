@@ -1,0 +1,361 @@
+"""Live pictures: clips sent to loopback in real time, cut off and sent again; no result depends on how fast we are."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from analytics import connect
+from analytics.exports import export_videos
+from analytics.purge import plan_purge, purge
+from analytics.report import report_page
+from analytics.store import Store, StoreError
+from analytics.stored_timeline import build_stored_timeline
+from dashboard.results import ENVIRONMENT
+from fer_models.video.live import LatestFrames, LiveFrame, LiveReader, SessionClock
+from fer_models.video.live_source import LiveSource, LiveSourceError
+from flows.live import run_live
+from flows.progress import Progress
+from flows.render import RenderError, render_video
+from flows.settings import AnalyzeSettings, LiveSettings, TimelineSettings
+from flows.timeline_job import rebuild_timelines
+from flows.video_job import analyze_video
+
+FERVID = Path(sys.executable).with_name("fervid")
+SETTINGS = AnalyzeSettings(device="cpu", segment_s=2.0)
+PATIENCE_S = 300  # this machine may be busy with other things
+
+
+def rows(results, sql):
+    return connect(results).sql(sql).fetchall()
+
+
+def until(is_so):
+    """Wait until something is so; what it gives then."""
+    end_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end_s:
+        with contextlib.suppress(StoreError, FileNotFoundError):
+            if found := is_so():
+                return found
+        time.sleep(0.1)
+    raise AssertionError("never so")
+
+
+def free_port(kind=socket.SOCK_DGRAM):
+    with socket.socket(type=kind) as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@contextlib.contextmanager
+def sending(clip, *where, loop=True):
+    """FFmpeg sends a clip in real time, again and again."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not here")
+    again = ["-stream_loop", "-1"] if loop else []
+    command = ["ffmpeg", "-v", "error", "-re", *again, "-i", str(clip), "-an", "-c", "copy", "-f", "mpegts", *where]
+    sender = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        yield sender
+    finally:
+        sender.kill()
+        sender.wait()
+
+
+# --- times ------------------------------------------------------------------------------------------------------
+
+
+def times(*frames):
+    clock = SessionClock()
+    return [round(clock.time_of(stream_s, arrived_s), 3) for stream_s, arrived_s in frames]
+
+
+def test_times_are_those_of_the_stream_however_late_frames_come_in():
+    assert times((1.4, 0.0), (1.44, 0.05), (1.48, 2.0), (1.52, 2.0)) == [0, 0.04, 0.08, 0.12]
+
+
+def test_a_stream_that_begins_anew_or_jumps_goes_on_where_the_clock_is():
+    assert times((1.4, 0.0), (1.44, 0.04), (1.4, 3.0), (1.44, 3.04)) == [0, 0.04, 3, 3.04]  # back
+    assert times((1.4, 0.0), (95443.0, 0.04), (95443.04, 0.08)) == [0, 0.04, 0.08]  # far ahead: 2^33 / 90 kHz
+    assert times((5.0, 0.0), (5.5, 0.2), (1.0, 0.3), (1.1, 0.4)) == [0, 0.5, 0.501, 0.601]  # never back
+    assert times((None, 0.0), (None, 0.04), (7.0, 0.08)) == [0, 0.04, 0.08]  # without times
+
+
+def test_a_loss_begins_a_step_after_the_last_frame():
+    clock = SessionClock()
+    assert [clock.time_of(0.0, 0.0), clock.time_of(0.1, 0.1), clock.lose()] == [0.0, 0.1, 0.2]
+    assert clock.time_of(0.0, 5.0) == 5.0
+
+
+# --- dropping -----------------------------------------------------------------------------------------------------
+
+
+def picture(index, arrived_s=0.0):
+    return LiveFrame(index, index / 25, arrived_s, picture=av.VideoFrame(16, 16, "yuv420p"))
+
+
+def test_of_pictures_that_wait_the_oldest_are_dropped_and_told():
+    frames = LatestFrames(limit=2)
+    frames.put(LiveFrame(0, 0.0, 0.0, "decode_error"))
+    for index in range(1, 6):
+        frames.put(picture(index))
+    taken = frames.take(0)
+    assert [frame.index for frame in taken] == list(range(6))
+    assert [frame.missing for frame in taken] == ["decode_error", "dropped", "dropped", "dropped", "", ""]
+    assert [frame.picture is None for frame in taken] == [True] * 4 + [False] * 2
+    assert frames.take(0) == []
+
+
+def test_a_slow_machine_sees_the_newest_frames_and_counts_the_others(face_clip):
+    address = f"udp://127.0.0.1:{free_port()}"
+    with sending(face_clip, address), LiveReader(LiveSource.of(address), fps=None) as reader:
+        taken = []
+        while sum(bool(frame.missing) for frame in taken) < 20:
+            assert reader.error is None
+            frames = reader.frames.take(PATIENCE_S)
+            missing = [frame.missing for frame in frames]
+            assert missing[-1] == ""  # the picture seen is the newest there is: it has waited for no other
+            assert set(missing[:-1]) <= {"dropped", "decode_error"}
+            taken += frames
+            time.sleep(0.5)  # what takes so long is looking at one frame
+    assert [frame.index for frame in taken] == list(range(len(taken)))
+    assert (np.diff([frame.pts_s for frame in taken]) > 0).all()
+
+
+# --- sources ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_shown_and_stored_of_an_address_holds_no_password():
+    source = LiveSource.of("srt://anna:secret@10.0.0.5:9000?mode=caller&passphrase=secret2")
+    assert source.shown == "srt://10.0.0.5:9000"
+    assert "secret" not in repr(source)
+    assert LiveSource.of("-").ends
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("/dev/video99", "no such camera"), ("nonsense", "give a camera"), ("file:///etc/passwd", "give a camera")],
+)
+def test_what_is_no_source_is_told_with_a_way_out(text, reason):
+    with pytest.raises(LiveSourceError, match=reason):
+        LiveSource.of(text)
+
+
+def test_a_file_is_for_another_command(face_clip):
+    with pytest.raises(LiveSourceError, match="fervid analyze reads files"):
+        LiveSource.of(str(face_clip))
+
+
+def test_a_source_that_is_not_there_is_one_line(tmp_path):
+    address = f"tcp://anna:secret@127.0.0.1:{free_port(socket.SOCK_STREAM)}"
+    command = [FERVID, "live", address, "--out", tmp_path / "out", "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 1
+    assert "Connection refused): start what sends" in done.stderr.splitlines()[-1]
+    assert "secret" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_silence_is_told(monkeypatch):
+    monkeypatch.setattr("fer_models.video.live_source.OPEN_TIMEOUT_S", 0.5)
+    with LiveReader(LiveSource.of(f"udp://127.0.0.1:{free_port()}"), fps=None) as reader:
+        until(lambda: reader.is_over)
+        assert "nothing came within 0.5 s" in str(reader.error)
+
+
+# --- sessions -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def session(face_clip, tmp_path_factory):
+    """A session that was cut off once and then stopped, and a copy of its results from when it still went on."""
+    folder = tmp_path_factory.mktemp("live")
+    results, address, told, progress = folder / "out", f"udp://127.0.0.1:{free_port()}", [], Progress()
+    outcomes = []
+
+    def run():
+        live = LiveSettings(every_s=0.5)
+        outcomes.extend(run_live(LiveSource.of(address), results, SETTINGS, live, progress, tell=told.append))
+
+    thread = threading.Thread(target=run)
+    with sending(face_clip, address):
+        thread.start()
+        until(lambda: rows(results, "SELECT path FROM videos WHERE is_running AND n_frames > 0"))
+        until(lambda: rows(results, "FROM tracks"))
+        shutil.copytree(results, folder / "killed", ignore=shutil.ignore_patterns(".*"))
+    until(lambda: any("lost" in line for line in told))
+    with sending(face_clip, address):
+        until(lambda: any("back" in line for line in told))
+        until(lambda: rows(results, "SELECT pts_s FROM frames WHERE status = 'no_signal' AND duration_s > 1"))
+        progress.stop_requested.set()
+        thread.join(PATIENCE_S)
+    return results, outcomes, folder / "killed"
+
+
+def test_rows_arrive_while_it_runs_and_say_that_it_goes_on(session):
+    _, _, killed = session
+    ((is_running, live_since, sha256),) = rows(killed, "SELECT is_running, live_since, sha256 FROM videos")
+    assert (is_running, sha256) == (True, None)
+    assert live_since is not None
+    assert rows(killed, "SELECT emotion FROM tracks") == [("happy",)]
+
+
+def test_a_cut_is_seen_in_the_tables_and_not_filled(session):
+    results, (outcome,), _ = session
+    losses = rows(results, "SELECT pts_s, duration_s, n_faces FROM frames WHERE status = 'no_signal'")
+    assert len(losses) == outcome.counts.n_losses >= 1
+    for at_s, gap_s, n_faces in losses:
+        assert n_faces is None
+        assert rows(results, f"FROM frames WHERE pts_s > {at_s} AND pts_s < {at_s + gap_s - 0.001}") == []
+    assert rows(results, "SELECT max(duration_s) < 1 FROM frames WHERE status <> 'no_signal'") == [(True,)]
+    pts_s = np.array([pts_s for (pts_s,) in rows(results, "SELECT pts_s FROM frames ORDER BY frame_index")])
+    assert (np.diff(pts_s) > 0).all()
+
+
+def test_every_frame_has_a_row_and_the_outcome_counts_them(session):
+    results, (outcome,), _ = session
+    of_status = dict(rows(results, "SELECT status, count(*) FROM frames GROUP BY 1"))
+    counts = outcome.counts
+    assert of_status.get("dropped", 0) == counts.n_dropped
+    assert of_status.get("ok", 0) + of_status.get("no_face", 0) == counts.n_looked_at == outcome.delay.n
+    assert rows(results, "SELECT count(*) FROM faces") == [(counts.n_faces,)] == [(outcome.n_rows["faces"],)]
+    index = [index for (index,) in rows(results, "SELECT frame_index FROM frames ORDER BY 1")]
+    assert index == list(range(len(index)))
+
+
+def test_at_the_end_the_tables_are_those_of_one_pass_over_everything(session):
+    results, (outcome,), _ = session
+    store, ids = Store(results), (outcome.video_id, outcome.analysis_id)
+    ((is_running, observed, analysed),) = rows(results, "SELECT is_running, observation_id, analysis_id FROM videos")
+    assert (is_running, analysed) == (False, outcome.analysis_id)
+    assert store.is_done(*ids)
+    observations = store.read_observations(ids[0], observed, store.n_segments(ids[0], observed))
+    assert observations["signature"].null_count == len(observations)
+    ((settings,),) = rows(results, "SELECT settings FROM videos")
+    config = TimelineSettings().config(json.loads(settings)["observe"]["detector_score_threshold"])
+    made = build_stored_timeline(store, ids[0], observed, observations, config)
+    for name, table in made.tables().items():
+        stored = connect(results).sql(f"SELECT * EXCLUDE (video_id, analysis_id) FROM {name}").to_arrow_table()
+        assert stored.num_rows == table.num_rows, name
+        assert pc.all(pc.equal(stored[0], table[0])).as_py() in (True, None), name
+    assert rows(results, "SELECT count(*) FROM videos") == [(1,)]
+    assert connect(results, all_analyses=True).sql("SELECT count(*) FROM videos").fetchall() == [(1,)]
+
+
+def test_what_a_killed_session_has_seen_becomes_tables(session, tmp_path):
+    _, _, killed = session
+    copy = shutil.copytree(killed, tmp_path / "killed")
+    seen = rows(copy, "SELECT count(DISTINCT frame_index) FROM observations")
+    (rebuilt,) = rebuild_timelines(copy, TimelineSettings())
+    assert rebuilt.status == "done"
+    assert rows(copy, "SELECT is_running FROM videos") == [(False,)]
+    assert rows(copy, "SELECT count(*) FROM frames") == seen
+
+
+def test_other_commands_know_a_session(session, tmp_path):
+    results, (outcome,), _ = session
+    name = outcome.path.rsplit("/", 1)[1]
+    assert connect(results, video=name).sql("SELECT count(*) FROM tracks").fetchall()[0][0] >= 1
+    (exported,) = export_videos(results, tmp_path / "csv", "csv")
+    assert exported.name == f"{name.removesuffix('.live').replace(':', '_')}.csv"
+    page = report_page(results)
+    assert "live since" in page
+    assert "nothing came for" in page
+    with pytest.raises(RenderError, match="its pictures were not kept"):
+        render_video(Path(outcome.path), results, tmp_path / "out.mp4")
+    (unchanged,) = rebuild_timelines(results, TimelineSettings())
+    assert unchanged.status == "unchanged"
+    other = TimelineSettings(time_constant_s=1.0)
+    (rebuilt,) = rebuild_timelines(shutil.copytree(results, tmp_path / "other"), other, [outcome.path])
+    assert rebuilt.status == "done"
+
+
+def test_a_session_is_purged_whole(session, tmp_path):
+    results, (outcome,), _ = session
+    copy = shutil.copytree(results, tmp_path / "out")
+    plan = plan_purge(copy, wanted=[outcome.path])
+    assert plan.video_ids == [outcome.video_id]
+    purge(copy, plan.video_ids)
+    assert [path.name for path in copy.rglob("*") if path.is_file()] == ["fervid.json"]
+
+
+@pytest.mark.parametrize("which", [0, 2])
+def test_the_timeline_page_shows_a_session_without_its_pictures(session, which, monkeypatch):
+    monkeypatch.setenv(ENVIRONMENT, str(session[which]))
+    page = Path(__file__).parents[1] / "dashboard" / "pages" / "timeline.py"
+    shown = AppTest.from_file(str(page), default_timeout=120).run()
+    assert not shown.exception
+    assert "pictures were not kept" in " ".join(info.value for info in shown.info)
+    assert ("follows it" in " ".join(caption.value for caption in shown.caption)) == (which == 2)
+
+
+def test_a_long_session_is_followed_by_the_next(face_clip, tmp_path):
+    progress, address = Progress(), f"udp://127.0.0.1:{free_port()}"
+    live = LiveSettings.model_construct(every_s=60.0, session_s=2.0, for_s=6.0)
+    with sending(face_clip, address):
+        outcomes = run_live(LiveSource.of(address), tmp_path / "out", SETTINGS, live, progress)
+    assert len(outcomes) >= 2
+    starts = rows(tmp_path / "out", "SELECT live_since, is_running, duration_s <= 2 FROM videos ORDER BY live_since")
+    assert [row[1:] for row in starts] == [(False, True)] * len(outcomes)
+    assert [row[0] for row in starts] == [outcome.live_since for outcome in outcomes]
+    assert rows(tmp_path / "out", "SELECT DISTINCT min(frame_index) FROM frames GROUP BY video_id") == [(0,)]
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+
+def test_a_pipe_is_read_to_its_end_and_gives_what_the_file_gives(face_clip, tmp_path):
+    out = tmp_path / "out"
+    with sending(face_clip, "-", loop=False) as sender:
+        command = [FERVID, "live", "-", "--out", out, "--device", "cpu", "--json"]
+        done = subprocess.run(command, stdin=sender.stdout, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    (outcome,) = json.loads(done.stdout)
+    assert rows(out, "SELECT path LIKE 'stdin@%.live', n_frames FROM videos") == [(True, 50)]
+    assert outcome["counts"]["n_looked_at"] + outcome["counts"]["n_dropped"] == 50
+    analyze_video(face_clip, Store(tmp_path / "file"), AnalyzeSettings(device="cpu"), Progress())
+    sql = "SELECT frame_index, pts_s, x1_px, p_happy FROM faces ORDER BY frame_index"
+    of_file = {row[0]: row[1:] for row in rows(tmp_path / "file", sql)}
+    for index, *values in rows(out, sql):
+        np.testing.assert_allclose(values, of_file[index], atol=1e-3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(shared_data, tmp_path, number):
+    clip, out = shared_data / "videos" / "faces" / "single_face.mp4", tmp_path / "out"
+    address = f"tcp://127.0.0.1:{free_port(socket.SOCK_STREAM)}"
+    command = [FERVID, "live", f"{address}?listen=1", "--out", out, "--device", "cpu", "--fps", "5", "--every", "1"]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert "opening tcp://" in run.stderr.readline()
+        with contextlib.ExitStack() as senders:
+
+            def comes():
+                if not (out / "videos").exists():  # nobody may have listened yet
+                    senders.enter_context(sending(clip, address))
+                    time.sleep(2)
+                return rows(out, "FROM tracks")
+
+            until(comes)
+            os.killpg(run.pid, number)  # as Ctrl-C and schedulers do: every process of the group is told
+            _, told = run.communicate(timeout=PATIENCE_S)
+        assert (run.returncode, "Traceback" in told) == (0, False), told
+    finally:
+        run.kill()
+        run.wait()
+    assert rows(out, "SELECT is_running, count(*) > 0 FROM videos JOIN tracks USING (video_id) GROUP BY 1") == [
+        (False, True)
+    ]
