@@ -13,6 +13,7 @@ from flows.commands.purge import purge
 from flows.commands.render import render
 from flows.commands.report import report
 from flows.commands.results import query, summary
+from flows.commands.schedule import schedule, schedule_training
 from flows.commands.timeline import timeline
 from flows.commands.train import train, train_detector
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 for command in (
     analyze,
+    schedule,
     timeline,
     query,
     summary,
@@ -37,6 +39,7 @@ for command in (
     doctor,
     demo,
     train,
+    schedule_training,
     evaluate,
     compare,
     train_detector,

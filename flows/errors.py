@@ -16,7 +16,7 @@ from fer_models.video import VideoReadError
 from fer_models.weights import WeightsError
 from flows.demo import DemoError
 from flows.inputs import InputError
-from flows.prefect_server import PrefectServerError
+from flows.prefect_server import PrefectServerError, ScheduleError
 from flows.render import RenderError
 
 EXPECTED = (
@@ -34,6 +34,7 @@ EXPECTED = (
     RenderError,
     RunError,
     ReferenceDetectorError,
+    ScheduleError,
     StoreError,
     UnknownVideoError,
     VideoReadError,

@@ -2,13 +2,16 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.console import Device, console, errors, fatal_errors, stop_on_interrupt, usage_checked
 from flows.prefect_server import prefect_server, without_console_log
 from flows.training_display import TrainingDisplay, training_log
+
+if TYPE_CHECKING:
+    from fer_models.classification.recipes import Recipe
 
 RESUME = "run the same command with --resume to go on after the last epoch"
 
@@ -61,13 +64,52 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
     """Train an emotion model; it is then at hand under its name."""
+    without_console_log()
+    recipe = recipe_given(
+        architecture=architecture,
+        epochs=epochs,
+        augment=augment,
+        labels=labels,
+        init=init,
+        from_scratch=from_scratch,
+        input_size=input_size,
+        teacher=teacher,
+        patience=patience,
+        seed=seed,
+    )
+    kinds = drop_given(drop)
+    with fatal_errors(RESUME), TrainingDisplay(errors) as display, prefect_server() as wait_for_server:
+        from flows.train import listeners
+        from flows.train import train as train_flow
+
+        listeners.append(display.show)
+        wait_for_server()
+        with stop_on_interrupt():
+            folders = train_flow(data, name or architecture, recipe, kinds, device.value, precision.value, resume)
+    for folder in folders:
+        console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
+
+
+def recipe_given(
+    *,
+    architecture: str,
+    epochs: int | None,
+    augment: str | None,
+    labels: Labels | None,
+    init: str | None,
+    from_scratch: bool,
+    input_size: int | None,
+    teacher: str | None,
+    patience: int | None,
+    seed: int,
+    **others: object,
+) -> "Recipe":
+    """The recipe that the options of `fervid train` ask for."""
     if init is not None and from_scratch:
         raise typer.BadParameter("--init and --from-scratch exclude each other", param_hint="--init")
-    without_console_log()
-    from fer_models.classification.preparation import DROPPABLE
     from fer_models.classification.recipes import recipe_for
 
-    recipe = usage_checked(
+    return usage_checked(
         recipe_for,
         architecture=architecture,
         epochs=epochs,
@@ -79,19 +121,16 @@ def train(
         patience=patience,
         seed=seed,
     )
-    kinds = tuple(kind.strip() for kind in drop.split(",") if kind.strip())
+
+
+def drop_given(text: str) -> tuple[str, ...]:
+    """The faults that `--drop` names."""
+    from fer_models.classification.preparation import DROPPABLE
+
+    kinds = tuple(kind.strip() for kind in text.split(",") if kind.strip())
     if unknown := set(kinds) - set(DROPPABLE):
         raise typer.BadParameter(f"{', '.join(unknown)}: not among {', '.join(DROPPABLE)}", param_hint="--drop")
-    with fatal_errors(RESUME), TrainingDisplay(errors) as display, prefect_server() as wait_for_server:
-        from flows.train import listeners
-        from flows.train import train as train_flow
-
-        listeners.append(display.show)
-        wait_for_server()
-        with stop_on_interrupt():
-            folders = train_flow(data, name or architecture, recipe, kinds, device.value, precision.value, resume)
-    for folder in folders:
-        console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
+    return kinds
 
 
 def train_detector(
