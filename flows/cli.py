@@ -16,6 +16,8 @@ from flows.commands.results import query, summary
 from flows.commands.schedule import schedule, schedule_training
 from flows.commands.timeline import timeline
 from flows.commands.train import train, train_detector
+from flows.commands.upkeep import gc, retry, status
+from flows.commands.watch import watch
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +30,7 @@ app = typer.Typer(
 for command in (
     analyze,
     schedule,
+    watch,
     timeline,
     query,
     summary,
@@ -35,6 +38,9 @@ for command in (
     render,
     report,
     purge,
+    status,
+    retry,
+    gc,
     dashboard,
     doctor,
     demo,

@@ -3,11 +3,13 @@
 import datetime
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import prefect
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Schedule
 from prefect.settings import PREFECT_API_URL
@@ -72,15 +74,16 @@ def serve(
     check_server()
     name = deployment_name(target)
     check_same_source(f"{flow.name}/{name}", parameters)
-    flow.serve(
-        name=name,
+    deployment = flow.to_deployment(
+        name,
         description=f"Fills {target}",
         schedule=schedule,
         paused=False,
         parameters=parameters,
-        global_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=COLLISION[when_busy]),
-        entrypoint_type=EntrypointType.MODULE_PATH,
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=COLLISION[when_busy]),
+        entrypoint_type=EntrypointType.MODULE_PATH,  # each run loads the flow anew in a process of its own
     )
+    prefect.serve(cast(RunnerDeployment, deployment))
 
 
 def check_server() -> None:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -22,4 +22,3 @@ def with_options_of(command: Callable[..., None], *, leaving_out: tuple[str, ...
         return function
 
     return decorate
-
