@@ -14,7 +14,6 @@ from prefect.states import Completed
 from fer_models.classification.data import FaceImages, fingerprint
 from fer_models.classification.recipes import Recipe
 from fer_models.weights import model_folders
-from flows.progress import progress
 from flows.train import splits_of, train
 
 
@@ -41,7 +40,6 @@ def retrain(
     Raises:
         DataError, DeviceError, RunError: as `train` does.
     """
-    progress.stop_requested.clear()
     splits_of.cache_clear()  # the data may have changed since this process read them last
     version = version_name(name, splits_of(data, drop), recipe)
     if version in model_folders():

@@ -41,19 +41,18 @@ def schedule_of(cron: str | None, every_min: float | None, timezone: str) -> Sch
     return Schedule(interval=datetime.timedelta(minutes=every_min or 0))
 
 
-def deployment_name(target: str | Path) -> str:
-    """The name of the deployment that fills `target`: the same from anywhere, so that the limit on it holds for all.
+def deployment_name(target: Path) -> str:
+    """The name of the deployment that fills `target`: the same for all who do, so that the limit on it holds for them.
 
-    >>> deployment_name("/data/results").startswith("results-")
-    True
+    >>> deployment_name(Path("/data/results"))
+    'results-ee6b01'
     """
-    place = str(target) if "://" in str(target) else str(Path(target).absolute())
-    name = "".join(letter if letter.isalnum() else "-" for letter in Path(place).name) or "root"
-    return f"{name}-{hashlib.sha256(place.encode('utf-8', 'backslashreplace')).hexdigest()[:6]}"
+    name = "".join(letter if letter.isalnum() else "-" for letter in target.name) or "root"
+    return f"{name}-{hashlib.sha256(str(target).encode('utf-8', 'backslashreplace')).hexdigest()[:6]}"
 
 
 def serve(
-    flow: Flow[Any, Any], target: str | Path, parameters: dict[str, Any], schedule: Schedule, when_busy: WhenBusy
+    flow: Flow[Any, Any], target: Path, parameters: dict[str, Any], schedule: Schedule, when_busy: WhenBusy
 ) -> None:
     """Have Prefect run `flow` when it is due, in child processes of this one, until this one is told to end.
 
@@ -62,16 +61,14 @@ def serve(
 
     Args:
         flow: a flow of a module of ours.
-        target: what the runs fill: a results folder, or the name of a model.
+        target: the absolute path of what the runs fill: a results folder, or that of a model.
         parameters: of each run; as JSON.
         schedule: when runs are due.
         when_busy: what becomes of a run that is due while another is at work.
 
     Raises:
-        PrefectServerError: if there is no server, or it does not answer.
         ScheduleError: if `target` is being filled from elsewhere on a schedule.
     """
-    check_server()
     name = deployment_name(target)
     check_same_source(f"{flow.name}/{name}", parameters)
     deployment = flow.to_deployment(
