@@ -207,7 +207,7 @@ def test_a_failure_made_good_goes_when_asked(store, folder):
     assert what.count("superseded analysis or failure") == 1
 
 
-def test_the_command_says_what_it_removes(store, folder):
+def test_the_command_says_what_it_removes(store):
     part = store.root / "videos" / ".rows.arrow.1-abc.part"
     part.write_text("half")
     age(part)
@@ -216,4 +216,3 @@ def test_the_command_says_what_it_removes(store, folder):
     run = fervid("gc", store.root)
     assert f"part of a file: {part.relative_to(store.root)}" in run.output
     assert not part.exists()
-    assert fervid("gc", folder).exit_code == 1

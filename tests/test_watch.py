@@ -107,6 +107,8 @@ def test_the_command_analyses_what_comes_until_it_is_stopped(empty_clip, tmp_pat
     command = [FERVID, "watch", videos, "--out", out, "--device", "cpu", "--fps", "5", "--settle", "1"]
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert run.stderr is not None
+    no_longer = threading.Timer(PATIENCE_S * 2, run.kill)  # a line that never comes
+    no_longer.start()
     try:
         lines = iter(run.stderr)
         assert next(line for line in lines if line.startswith("done")).strip().endswith("first.mp4")
@@ -116,8 +118,8 @@ def test_the_command_analyses_what_comes_until_it_is_stopped(empty_clip, tmp_pat
         assert "What is finished is kept" in run.stderr.read()
         assert run.wait(PATIENCE_S) == 130
     finally:
-        if run.poll() is None:
-            run.kill()
+        no_longer.cancel()
+        run.kill()
     assert sorted((Path(one.path).name, one.state) for one in status(out)) == [
         ("broken.mp4", "failed"),
         ("first.mp4", "done"),
