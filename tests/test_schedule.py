@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -57,8 +58,17 @@ class Server:
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+
+        def answer() -> list[Any] | None:
+            try:
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    return [json.load(response)]
+            except urllib.error.HTTPError as error:
+                if error.code != 503:  # its database was busy
+                    raise
+                return None
+
+        return eventually(answer)[0]
 
     def deployment(self, name: str) -> Any:
         found = self.ask("/deployments/filter", {"deployments": {"name": {"any_": [name]}}})
