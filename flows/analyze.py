@@ -143,8 +143,9 @@ def analyze(
     try:
         report_each(videos, futures)
         summary = summarise(out, videos, futures, time.monotonic() - started_s)
-    finally:
-        progress.stop_requested.clear()  # a stop is for this run, not for the next one in the same process
+    except FATAL:
+        progress.stop_requested.clear()  # it was meant for the videos of this run
+        raise
     publish(summary)
     if summary.failures:
         raise VideosFailed(summary)
