@@ -128,14 +128,17 @@ def analyze(
     """
     settings = settings or AnalyzeSettings()
     out = Path(out)
-    progress.stop_requested.clear()
     videos = find_videos(inputs, recursive=recursive, pattern=pattern)
     Store(out)  # refuses a folder that is not ours before any work is done
     load_models(settings)
     started_s = time.monotonic()
     futures = analyze_one.map(videos, out=unmapped(out), settings=unmapped(settings))
-    report_each(videos, futures)
-    summary = summarise(out, videos, futures, time.monotonic() - started_s)
+    try:
+        report_each(videos, futures)
+        summary = summarise(out, videos, futures, time.monotonic() - started_s)
+    except FATAL:
+        progress.stop_requested.clear()  # it was meant for the videos of this run
+        raise
     publish(summary)
     if summary.failures:
         raise VideosFailed(summary)

@@ -14,8 +14,11 @@ from flows.commands.purge import purge
 from flows.commands.render import render
 from flows.commands.report import report
 from flows.commands.results import query, summary
+from flows.commands.schedule import schedule, schedule_training
 from flows.commands.timeline import timeline
 from flows.commands.train import train, train_detector
+from flows.commands.upkeep import gc, retry, status
+from flows.commands.watch import watch
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +31,8 @@ app = typer.Typer(
 for command in (
     analyze,
     live,
+    schedule,
+    watch,
     timeline,
     query,
     summary,
@@ -35,10 +40,14 @@ for command in (
     render,
     report,
     purge,
+    status,
+    retry,
+    gc,
     dashboard,
     doctor,
     demo,
     train,
+    schedule_training,
     evaluate,
     compare,
     train_detector,

@@ -108,6 +108,7 @@ def stop_on_interrupt() -> Iterator[None]:
     try:
         yield
     finally:
+        progress.stop_requested.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
 

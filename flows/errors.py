@@ -19,7 +19,7 @@ from fer_models.weights import WeightsError
 from flows.demo import DemoError
 from flows.inputs import InputError
 from flows.live_timeline import LiveTimelineError
-from flows.prefect_server import PrefectServerError
+from flows.prefect_server import PrefectServerError, ScheduleError
 from flows.render import RenderError
 
 EXPECTED = (
@@ -40,6 +40,7 @@ EXPECTED = (
     ReportError,
     RunError,
     ReferenceDetectorError,
+    ScheduleError,
     StoreError,
     UnknownVideoError,
     VideoReadError,

@@ -24,7 +24,7 @@ def find_videos(inputs: Sequence[str | Path], *, recursive: bool = True, pattern
     found: dict[Path, None] = {}
     empty: list[str] = []
     for path in map(Path, inputs):
-        videos = _videos_in(path, recursive, pattern) if path.is_dir() else [path]
+        videos = videos_in(path, recursive, pattern) if path.is_dir() else [path]
         if path.is_dir() and not videos:
             empty.append(f"{path}: no video or picture in this folder{_hint(path, recursive, pattern)}")
         elif not path.is_dir() and not path.exists():
@@ -35,11 +35,13 @@ def find_videos(inputs: Sequence[str | Path], *, recursive: bool = True, pattern
     return list(found)
 
 
-def _videos_in(folder: Path, recursive: bool, pattern: str) -> list[Path]:
-    return [path for path in sorted(folder.glob("**/*" if recursive else "*")) if _is_wanted(path, folder, pattern)]
+def videos_in(folder: Path, recursive: bool, pattern: str) -> list[Path]:
+    """The videos and pictures of a folder, in the order of their names."""
+    return [path for path in sorted(folder.glob("**/*" if recursive else "*")) if is_wanted(path, folder, pattern)]
 
 
-def _is_wanted(path: Path, folder: Path, pattern: str) -> bool:
+def is_wanted(path: Path, folder: Path, pattern: str) -> bool:
+    """Whether a run over `folder` takes this file in it."""
     visible = not any(part.startswith(".") for part in path.relative_to(folder).parts)
     has_suffix = path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
     return visible and has_suffix and fnmatch(path.name, pattern) and not path.is_dir()

@@ -21,6 +21,10 @@ class PrefectServerError(Exception):
     """There is no Prefect server where there should be one."""
 
 
+class ScheduleError(Exception):
+    """A place is already being filled on a schedule, from elsewhere."""
+
+
 def without_telemetry() -> None:
     """Have Prefect send nothing to anybody, unless the environment says otherwise; before Prefect is imported."""
     os.environ.setdefault("DO_NOT_TRACK", "1")

@@ -17,12 +17,12 @@ from scenes import Face, feeling, observe
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
+from analytics.status import Running, running
 from analytics.store import Store, StoreError
 from analytics.timeline import Timeline, TimelineConfig, build_timeline
 from dashboard.charts import STRIP_WIDTH, ribbon, share_bar
 from dashboard.media import find_media, make_preview
 from dashboard.notes import Notes, hide, notes_path, read_notes, rename, undo
-from dashboard.progress import Running, running
 from dashboard.results import ENVIRONMENT, Results
 from dashboard.text import DISCLAIMER
 from dashboard.windows import boxes, window

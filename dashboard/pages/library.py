@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from analytics.status import running
 from dashboard.charts import ribbon, share_bar
-from dashboard.progress import running
 from dashboard.results import Results, current_results
 from dashboard.tables import choose_row
 from fer_models.labels import EMOTIONS

@@ -2,13 +2,16 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.console import Device, console, errors, fatal_errors, stop_on_interrupt, usage_checked
 from flows.prefect_server import prefect_server, without_console_log
 from flows.training_display import TrainingDisplay, training_log
+
+if TYPE_CHECKING:
+    from fer_models.classification.recipes import Recipe
 
 RESUME = "run the same command with --resume to go on after the last epoch"
 
@@ -61,28 +64,22 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
     """Train an emotion model; it is then at hand under its name."""
-    if init is not None and from_scratch:
-        raise typer.BadParameter("--init and --from-scratch exclude each other", param_hint="--init")
     without_console_log()
-    from fer_models.classification.preparation import DROPPABLE
-    from fer_models.classification.processes import Processes
-    from fer_models.classification.recipes import recipe_for
-
-    recipe = usage_checked(
-        recipe_for,
+    recipe = recipe_given(
         architecture=architecture,
         epochs=epochs,
         augment=augment,
-        labels=None if labels is None else labels.value,
-        init="scratch" if from_scratch else init,
-        input_size_px=input_size,
+        labels=labels,
+        init=init,
+        from_scratch=from_scratch,
+        input_size=input_size,
         teacher=teacher,
         patience=patience,
         seed=seed,
     )
-    kinds = tuple(kind.strip() for kind in drop.split(",") if kind.strip())
-    if unknown := set(kinds) - set(DROPPABLE):
-        raise typer.BadParameter(f"{', '.join(unknown)}: not among {', '.join(DROPPABLE)}", param_hint="--drop")
+    kinds = drop_given(drop)
+    from fer_models.classification.processes import Processes
+
     if not Processes.started().is_first:  # of several processes, the first one writes, measures and talks
         with fatal_errors(RESUME):
             from flows.train import train_epochs
@@ -99,6 +96,49 @@ def train(
             folders = train_flow(data, name or architecture, recipe, kinds, device.value, precision.value, resume)
     for folder in folders:
         console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
+
+
+def recipe_given(
+    *,
+    architecture: str,
+    epochs: int | None,
+    augment: str | None,
+    labels: Labels | None,
+    init: str | None,
+    from_scratch: bool,
+    input_size: int | None,
+    teacher: str | None,
+    patience: int | None,
+    seed: int,
+    **others: object,
+) -> "Recipe":
+    """The recipe that the options of `fervid train` ask for."""
+    if init is not None and from_scratch:
+        raise typer.BadParameter("--init and --from-scratch exclude each other", param_hint="--init")
+    from fer_models.classification.recipes import recipe_for
+
+    return usage_checked(
+        recipe_for,
+        architecture=architecture,
+        epochs=epochs,
+        augment=augment,
+        labels=None if labels is None else labels.value,
+        init="scratch" if from_scratch else init,
+        input_size_px=input_size,
+        teacher=teacher,
+        patience=patience,
+        seed=seed,
+    )
+
+
+def drop_given(text: str) -> tuple[str, ...]:
+    """The faults that `--drop` names."""
+    from fer_models.classification.preparation import DROPPABLE
+
+    kinds = tuple(kind.strip() for kind in text.split(",") if kind.strip())
+    if unknown := set(kinds) - set(DROPPABLE):
+        raise typer.BadParameter(f"{', '.join(unknown)}: not among {', '.join(DROPPABLE)}", param_hint="--drop")
+    return kinds
 
 
 def train_detector(

@@ -1,0 +1,59 @@
+"""`fervid watch`: files are analysed as they come into a folder."""
+
+from typing import Annotated, Any
+
+import typer
+
+from flows.commands.analyze import analyze
+from flows.commands.sharing import with_options_of
+from flows.console import errors, fatal_errors, settings_given, stop_on_interrupt, usage_checked
+from flows.prefect_server import prefect_server, without_console_log
+
+
+@with_options_of(analyze, leaving_out=("overwrite", "dry_run", "as_json"))
+def watch(
+    context: typer.Context,
+    settle: Annotated[
+        float, typer.Option(metavar="S", min=0.5, help="Take a file once it has not changed for so long.")
+    ] = 3.0,
+    poll: Annotated[
+        bool, typer.Option("--poll", help="Look at all files again and again: for network drives, which tell nothing.")
+    ] = False,
+    **analyze_options: Any,
+) -> None:
+    """Analyse what is in folders, then each file that comes in, until Ctrl-C."""
+    from flows.settings import AnalyzeSettings, EngineSettings
+
+    settings = settings_given(context, AnalyzeSettings)
+    usage_checked(EngineSettings)
+    folders, out = analyze_options["inputs"], analyze_options["out"]
+    without_console_log()
+    with fatal_errors("the same command goes on"), prefect_server() as wait_for_server, stop_on_interrupt():
+        from flows.analyze import run_analyze
+        from flows.inputs import InputError
+        from flows.progress import Stopped, VideoEnded, progress
+        from flows.video_job import load_models
+        from flows.watch import settled_batches
+
+        progress.listen(lambda event: _say_end(event) if isinstance(event, VideoEnded) else None)
+        load_models(settings)
+        wait_for_server()
+        errors.print(f"watching {', '.join(map(str, folders))}; Ctrl-C ends it", highlight=False, markup=False)
+        recursive, pattern = analyze_options["recursive"], analyze_options["pattern"]
+        for batch in settled_batches(
+            folders,
+            recursive=recursive,
+            pattern=pattern,
+            settle_s=settle,
+            stop=progress.stop_requested,
+            force_polling=poll or None,
+        ):
+            try:
+                run_analyze(batch, out, False, "*", settings)
+            except InputError as error:  # all of them have gone meanwhile
+                errors.print(str(error), highlight=False, markup=False, soft_wrap=True)
+        raise Stopped
+
+
+def _say_end(event: Any) -> None:
+    errors.print(f"{event.status} {event.error or event.path}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,218 @@
+"""Where results stand, what failed done again, and what is removed: never what a run may still be at."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scenes import Face, observe
+from typer.testing import CliRunner
+
+from analytics import connect
+from analytics.garbage import find_garbage, remove_garbage
+from analytics.status import status
+from analytics.store import Store, file_sha256, video_id
+from analytics.timeline import Timeline, TimelineConfig, build_timeline
+from flows.cli import app
+from flows.progress import Progress
+from flows.retry import settings_of, stored_settings
+from flows.settings import AnalyzeSettings, TimelineSettings
+from flows.video_job import VideoFailed, analyze_video
+
+PTS_S = np.arange(10) / 10
+OLD_S = 100 * 3600.0
+
+
+def fervid(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "250"})
+
+
+def timeline() -> Timeline:
+    return build_timeline(observe(PTS_S, [Face(i) for i in range(10)]), TimelineConfig())
+
+
+def row(path: Path, number: int, observed: str = "o1", **known):
+    ids = {"video_id": video_id(file_sha256(path)), "analysis_id": f"a{number}", "observation_id": observed}
+    return ids | {"path": str(path), "size_bytes": path.stat().st_size} | known
+
+
+def age(path: Path, by_s: float = OLD_S) -> None:
+    os.utime(path, (time.time() - by_s,) * 2)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("begun", "broken", "done", "new", "stopped"):
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        (tmp_path / "videos" / f"{name}.mp4").write_text(name)
+        age(tmp_path / "videos" / f"{name}.mp4")
+    return tmp_path / "videos"
+
+
+@pytest.fixture
+def store(tmp_path, folder):
+    """One video done, one failed, one that a run is at, one that a run was cut short in."""
+    store = Store(tmp_path / "results")
+    done = row(folder / "done.mp4", 1)
+    store.write_segment(done["video_id"], "o1", 0, observe(PTS_S, []))
+    store.commit_analysis(done, timeline())
+    store.commit_failure(row(folder / "broken.mp4", 1), "not a video")
+    for name in ("begun", "stopped"):
+        path = store.write_segment(video_id(file_sha256(folder / f"{name}.mp4")), "o1", 0, observe(PTS_S, []))
+    age(path, 3600)
+    return store
+
+
+# --- status ------------------------------------------------------------------------------------------------------
+
+
+def states(results, files=()):
+    return {Path(one.path).name: (one.state, one.reason) for one in status(results, files)}
+
+
+def test_every_file_has_a_state_and_a_reason(store, folder):
+    assert states(store.root, sorted(folder.iterdir())) == {
+        "begun.mp4": ("running", "1 segments are saved"),
+        "broken.mp4": ("failed", "not a video"),
+        "done.mp4": ("done", ""),
+        "new.mp4": ("left", "not analysed yet"),
+        "stopped.mp4": ("left", "a run was cut short 60 min ago: 1 segments are saved"),
+    }
+
+
+def test_without_the_files_the_videos_under_way_have_ids_only(store, folder):
+    assert sorted((one.state, Path(one.path).name) for one in status(store.root)) == [
+        ("done", "done.mp4"),
+        ("failed", "broken.mp4"),
+        ("left", ""),
+        ("running", ""),
+    ]
+
+
+def test_a_file_written_to_since_is_left_and_a_copy_is_done(store, folder):
+    (folder / "copy.mp4").write_text("done")
+    (folder / "done.mp4").write_text("other")
+    os.utime(folder / "done.mp4", (time.time() + 60,) * 2)
+    store.commit_analysis(row(folder / "new.mp4", 1, started_at=datetime.now(UTC)), timeline())
+    found = states(store.root, [folder / "copy.mp4", folder / "done.mp4", folder / "new.mp4"])
+    assert found["new.mp4"] == ("done", "")
+    assert "copy.mp4" not in found  # its row is that of the file it is a copy of
+
+
+def test_the_command_counts_and_says_the_way_out(store, folder):
+    run = fervid("status", store.root, folder)
+    assert run.exit_code == 0
+    assert "1 done, 1 running, 1 failed, 2 left" in run.output
+    assert "mend or replace the file" in run.output
+    (folder / "broken.mp4").unlink()
+    answer = json.loads(fervid("status", store.root, "--json").stdout)
+    assert answer["count"] == {"done": 1, "running": 1, "failed": 1, "left": 1}
+    (failed,) = [one for one in answer["videos"] if one["state"] == "failed"]
+    assert "the file is gone" in failed["way_out"]
+
+
+# --- retry -------------------------------------------------------------------------------------------------------
+
+
+def test_settings_come_back_as_they_were_given(face_clip, tmp_path):
+    given = AnalyzeSettings(
+        device="cpu", fps=2.0, end_s=1.0, detector_size_px=160, timeline=TimelineSettings(gate=False, max_gap_s=2.0)
+    )
+    analyze_video(face_clip, Store(tmp_path / "out"), given, Progress())
+    ((text,),) = connect(tmp_path / "out").sql("SELECT settings FROM videos").fetchall()
+    expected = given.model_copy(update={"device": "auto", "detector": "compact"})
+    assert stored_settings(text) == expected
+    assert stored_settings(None) == AnalyzeSettings()
+
+
+def test_what_failed_is_done_again_once_it_is_mended(face_clip, tmp_path):
+    clip, results = tmp_path / "clip.mp4", tmp_path / "out"
+    clip.write_text("not a video")
+    with pytest.raises(VideoFailed):
+        analyze_video(clip, Store(results), AnalyzeSettings(device="cpu"), Progress())
+    (failed,) = status(results)
+    assert settings_of(results, [failed.video_id]) == {AnalyzeSettings(): [clip]}
+    clip.write_bytes(face_clip.read_bytes())
+    command = [Path(sys.executable).with_name("fervid"), "retry", results]
+    run = subprocess.run(command, env=os.environ | {"FERVID_FPS": "5"}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "1 analysed, 0 unchanged, 0 failed" in run.stdout
+    assert [(one.state, one.path) for one in status(results)] == [("done", str(clip))]
+    assert "nothing failed" in fervid("retry", results).output
+
+
+# --- gc ----------------------------------------------------------------------------------------------------------
+
+
+def names(results, **options):
+    return sorted(str(file.relative_to(results)) for one in find_garbage(results, **options) for file in one.files)
+
+
+def files_of(results):
+    return {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
+
+
+def test_what_is_young_or_in_use_stays(store):
+    assert names(store.root) == []
+    for path in store.root.rglob("*"):
+        age(path)
+    of = video_id(file_sha256(store.root.parent / "videos" / "begun.mp4"))
+    found = names(store.root)
+    assert f"observations/video_id={of}/observation_id=o1/segment-000000.parquet" in found
+    assert len(found) == 2  # of the two that were begun: nothing of the one that is done, nor the failure
+
+
+def test_parts_and_tables_without_a_row_go(store, folder):
+    done = row(folder / "done.mp4", 1)
+    part = store.root / "faces" / ".a1.parquet.1-abc.part"
+    part.write_text("half")
+    killed = store.root / "faces" / f"video_id={done['video_id']}" / "a9.parquet"
+    killed.write_text("no row says that this is done")
+    for path in (part, killed):
+        age(path)
+    before = files_of(store.root)
+    garbage = find_garbage(store.root)
+    assert before == files_of(store.root)
+    remove_garbage(store.root, garbage)
+    assert before - files_of(store.root) == {str(path.relative_to(store.root)) for path in (part, killed)}
+    assert connect(store.root).sql("SELECT count(*) FROM faces").fetchall() == [(10,)]
+
+
+def test_superseded_analyses_go_when_asked_with_what_they_were_made_from(store, folder):
+    path = folder / "done.mp4"
+    store.write_segment(row(path, 2)["video_id"], "o2", 0, observe(PTS_S, []))
+    store.commit_analysis(row(path, 2, "o2"), timeline())
+    for file in store.root.rglob("*.parquet"):
+        age(file)
+    time.sleep(0.01)  # the rows say themselves when they were written
+    assert not [name for name in names(store.root) if "observation_id=o2" in name or "/a1." in name]
+    found = find_garbage(store.root, superseded=True, older_than_s=0.0)
+    remove_garbage(store.root, found)
+    left = files_of(store.root)
+    assert not [name for name in left if "/a1.parquet" in name and row(path, 1)["video_id"] in name]
+    assert f"observations/video_id={row(path, 2)['video_id']}/observation_id=o2/segment-000000.parquet" in left
+    assert f"observations/video_id={row(path, 1)['video_id']}/observation_id=o1/segment-000000.parquet" not in left
+    assert connect(store.root, all_analyses=True).sql("SELECT count(*) FROM faces").fetchall() == [(10,)]
+
+
+def test_a_failure_made_good_goes_when_asked(store, folder):
+    (folder / "broken.mp4").write_text("mended")
+    store.commit_analysis(row(folder / "broken.mp4", 1), timeline())
+    what = [one.what for one in find_garbage(store.root, superseded=True, older_than_s=0.0)]
+    assert what.count("superseded analysis or failure") == 1
+
+
+def test_the_command_says_what_it_removes(store):
+    part = store.root / "videos" / ".rows.arrow.1-abc.part"
+    part.write_text("half")
+    age(part)
+    assert "1 files of 4 bytes would be removed" in fervid("gc", store.root, "--dry-run").output
+    assert part.exists()
+    run = fervid("gc", store.root)
+    assert f"part of a file: {part.relative_to(store.root)}" in run.output
+    assert not part.exists()
