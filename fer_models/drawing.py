@@ -102,7 +102,7 @@ def _places_for_label(
     box_xyxy: np.ndarray, label_width_px: int, label_height_px: int, width_px: int, height_px: int
 ) -> np.ndarray:
     """Where a label may go, the best first, (8, 4): above, below, beside, a line further up, in the box."""
-    x1, y1, x2, y2 = *np.floor(box_xyxy[:2]), *np.ceil(box_xyxy[2:])
+    (x1, y1), (x2, y2) = np.floor(box_xyxy[:2]).tolist(), np.ceil(box_xyxy[2:]).tolist()
     w, h = label_width_px, label_height_px
     corners = [
         (x1, y1 - h),

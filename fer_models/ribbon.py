@@ -64,7 +64,7 @@ class Ribbon:
         self.lanes, self.n_left_out = _lanes(spans)
         self.lane_px = round(1.45 * self.text_px)
         self.gap_px = max(3, self.text_px // 5)
-        self.gutter_px = text_bitmap("P000", WHITE, self.text_px).shape[1] + 4 * self.gap_px
+        self.gutter_px: int = text_bitmap("P000", WHITE, self.text_px).shape[1] + 4 * self.gap_px
         height_px = (len(self.lanes) + 2) * (self.lane_px + self.gap_px) + self.gap_px
         self.height_px = height_px + (frame_height_px + height_px) % 2
         self.ground = self._ground()

@@ -63,7 +63,8 @@ def render_video(
         video: the file; its content is looked up in the results.
         results: the results folder.
         out: the file to write.
-        hiding: hide every face of every frame, in this way; frames of spans that were not analysed are hidden whole.
+        hiding: hide every face that was found, in every frame, in this way; frames of spans that were not analysed are
+            hidden whole.
         only: draw this track alone; faces are hidden all the same.
         on_frame: called with the number of frames done and of all.
 
