@@ -78,7 +78,7 @@ class Ribbon:
         self._draw_axis(strip, first_s)
         for i, lane in enumerate(self.lanes):
             self._draw_lane(strip[self._top(i + 2) :][: self.lane_px], lane, first_s, time_s)
-        strip[self._top(1) :, now_px - 1 : now_px + 1] = WHITE
+        strip[self._top(2) - 2 * self.gap_px :, now_px - 1 : now_px + 1] = WHITE
 
     def _top(self, line: int) -> int:
         return self.gap_px + line * (self.lane_px + self.gap_px)
@@ -134,16 +134,16 @@ class Ribbon:
         for i in range(len(self.lanes)):
             ground[self._top(i + 2) :][: self.lane_px, self.gutter_px :] = _EMPTY
         x = text_bitmap("00:00.0", WHITE, self.text_px).shape[1] + 2 * self.text_px
-        shown = [label_bitmap(name, colour_of(EMOTION_COLOURS[name]), self.text_px) for name in EMOTIONS]
-        if self.lanes:
-            shown.append(label_bitmap("seen, not read", GREY, self.text_px))
-        if self.n_left_out:
-            shown.append(text_bitmap(f"{self.n_left_out} more seen for less time", _SOFT, self.text_px))
-        for bitmap in shown:
-            if x + bitmap.shape[1] > self.width_px:
+        emotions = [label_bitmap(name, colour_of(EMOTION_COLOURS[name]), self.text_px) for name in EMOTIONS]
+        unread = [label_bitmap("seen, not read", GREY, self.text_px)] if self.lanes else []
+        more = f"{self.n_left_out} more seen for less time"
+        left_out = [text_bitmap(more, _SOFT, self.text_px)] if self.n_left_out else []
+        for together in (emotions, unread, left_out):
+            if x + sum(bitmap.shape[1] + self.gap_px for bitmap in together) > self.width_px:
                 break
-            paste(ground, bitmap, x, self.gap_px)
-            x += bitmap.shape[1] + self.gap_px
+            for bitmap in together:
+                paste(ground, bitmap, x, self.gap_px)
+                x += bitmap.shape[1] + self.gap_px
         return ground
 
 

@@ -349,6 +349,7 @@ def test_the_command_refuses_to_write_over_the_video(face_clip, empty_clip, resu
     assert "is there already" in said(face_clip, "--out", copy)
     assert "is the video itself" in said(face_clip, "--out", face_clip, "--overwrite")
     assert "ends in .mp4" in said(face_clip, "--out", tmp_path / "a.avi")
+    assert "--min-face 0" in said("--help")  # the way out for faces too small to be found
     assert "one of --blur and --pixelate" in said(face_clip, "--out", copy, "--blur", "--pixelate")
     unknown = fervid(empty_clip, "--out", tmp_path / "b.mp4")
     assert (unknown.exit_code, "analyse it first" in unknown.output) == (1, True)
