@@ -18,12 +18,13 @@ class CoverConfig:
         ValueError: if a value is negative.
     """
 
-    margin: float = 0.3  # on each side, in sizes of the box: hair, ears and chin stand out of a detector's box
+    margin: float = 0.15  # on each side, in sizes of the box: ears and chin stand out of a detector's box
+    margin_px: float = 4.0  # and this much more: the boxes of small faces are only known to a few pixels
     hold_s: float = 1.0  # before the first and after the last sighting of a face: as long as the tracker bridges
     growth_per_s: float = 0.5  # the longer ago a face was seen, the further it may have moved, in sizes of the box
 
     def __post_init__(self) -> None:
-        for name in ("margin", "hold_s", "growth_per_s"):
+        for name in ("margin", "margin_px", "hold_s", "growth_per_s"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
@@ -100,10 +101,16 @@ def boxes_to_cover(
     since_seen_s = np.abs(pts_s[placed.frame] - seen_s[placed.row])
     until_seen_s = np.where(follower >= 0, np.abs(seen_s[follower] - pts_s[frame]), np.inf)[placed.row] - since_seen_s
     unseen_s = np.minimum(since_seen_s, np.maximum(until_seen_s, 0))
-    size_px = (placed.boxes_xyxy[:, 2:] - placed.boxes_xyxy[:, :2]).max(axis=1)
-    room_px = (config.margin + config.growth_per_s * unseen_s) * size_px
-    boxes = placed.boxes_xyxy + room_px[:, None] * np.array([-1, -1, 1, 1])
+    boxes = with_room(placed.boxes_xyxy, config, unseen_s)
     return Placed(placed.frame, placed.row, boxes), _far_from(pts_s, looked_s, hold_s)
+
+
+def with_room(boxes_xyxy: np.ndarray, config: CoverConfig, unseen_s: np.ndarray | float = 0.0) -> np.ndarray:
+    """Boxes (k, 4) with room for what stands out of them, the more the longer ago (k,) they were seen."""
+    size_px = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).max(axis=1)
+    room_px = config.margin_px + (config.margin + config.growth_per_s * unseen_s) * size_px
+    boxes: np.ndarray = boxes_xyxy + room_px[:, None] * np.array([-1, -1, 1, 1])
+    return boxes
 
 
 def _far_from(pts_s: np.ndarray, looked_s: np.ndarray, hold_s: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""When each person of a video is shown with which steady label: spans that never overlap within a track."""
+"""When each person of a video is seen, and with which steady label: spans that never overlap within a track."""
 
 import duckdb
 import pyarrow as pa
@@ -24,6 +24,25 @@ SELECT track_id, any_value(emotion) AS emotion, min(start_s) AS start_s, max(end
     avg(p)::FLOAT AS probability
 FROM numbered GROUP BY track_id, span ORDER BY track_id, start_s
 """
+
+_SEEN = f"""
+WITH shown AS (
+    SELECT track_id, pts_s AS start_s, pts_s + coalesce(duration_s, 0) AS end_s FROM faces
+    WHERE video_id = $video_id AND track_id IS NOT NULL
+), compared AS (
+    SELECT *, coalesce(start_s > lag(end_s) OVER of_track + {MAX_GAP_S}, TRUE) AS is_first
+    FROM shown WINDOW of_track AS (PARTITION BY track_id ORDER BY start_s)
+), numbered AS (
+    SELECT *, sum(is_first::INT) OVER (PARTITION BY track_id ORDER BY start_s) AS span FROM compared
+)
+SELECT track_id, min(start_s) AS start_s, max(end_s) AS end_s FROM numbered
+GROUP BY track_id, span ORDER BY track_id, start_s
+"""
+
+
+def seen_spans(connection: duckdb.DuckDBPyConnection, video_id: str) -> pa.Table:
+    """Spans in which the face of a track is seen, well or badly, by track and time: track_id, start_s, end_s."""
+    return connection.sql(_SEEN, params={"video_id": video_id}).to_arrow_table()
 
 
 def label_spans(connection: duckdb.DuckDBPyConnection, video_id: str) -> pa.Table:

@@ -43,6 +43,21 @@ def all_videos(connection: "duckdb.DuckDBPyConnection") -> list[dict[str, Any]]:
     return rows
 
 
+def short_names(videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """A name to show for each video: that of its file, with its folder's before it where several share one.
+
+    >>> short_names([{"video_id": "v1", "path": "/x/a.mp4"}, {"video_id": "v2", "path": "/y/a.mp4"}])
+    {'v1': 'x/a.mp4', 'v2': 'y/a.mp4'}
+    """
+    shared = Counter(file_name(row["path"]) for row in videos)
+    return {row["video_id"]: _short_name(row["path"], shared[file_name(row["path"])] > 1) for row in videos}
+
+
+def _short_name(path: str, with_folder: bool) -> str:
+    folder = file_name(ntpath.dirname(path))
+    return f"{folder}/{file_name(path)}" if with_folder and folder else file_name(path)
+
+
 def choose_videos(videos: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> list[str]:
     """The ids of the videos that `wanted` names, each once: by id, path, name, or as a file with the same content.
 

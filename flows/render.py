@@ -9,22 +9,22 @@ import numpy as np
 import pyarrow as pa
 
 from analytics.columns import floats
-from analytics.covering import CoverConfig, Placed, boxes_shown, boxes_to_cover
-from analytics.spans import label_spans
+from analytics.covering import CoverConfig, Placed, boxes_shown, boxes_to_cover, with_room
+from analytics.spans import label_spans, seen_spans
 from analytics.sql import connect
 from analytics.store import file_sha256, video_id, write_whole
 from analytics.videos import file_name
-from fer_models.drawing import GREY, Colour, draw_box, draw_label, hide, text_size_px
+from fer_models.drawing import GREY, Colour, draw_box, draw_labels, hide, text_size_px
 from fer_models.labels import EMOTIONS
-from fer_models.ribbon import PALETTE, Ribbon, Spans
+from fer_models.ribbon import NOT_READ, PALETTE, Ribbon, Spans
 from fer_models.video import VideoInfo, check_readable, probe, read_frames_at
 from fer_models.video.writing import write_video
 
 BATCH_FRAMES = 4  # decoded at a time: one is enough to draw on
 _FACES = f"""
 SELECT frame_index, track_id, x1_px, y1_px, x2_px, y2_px, quality_ok, quality_reason, smooth_emotion,
-    coalesce(greatest({", ".join(f"smooth_{name}" for name in EMOTIONS)}), 0) AS smooth_max
-FROM faces WHERE video_id = $video_id ORDER BY frame_index, face_index
+    [{", ".join(f"smooth_{name}" for name in EMOTIONS)}][list_position({list(EMOTIONS)}, smooth_emotion)] AS probability
+FROM faces WHERE video_id = $video_id ORDER BY frame_index, track_id NULLS LAST, face_index
 """
 _LOOKED_AT = """
 SELECT frame_index FROM frames WHERE video_id = $video_id AND status <> 'decode_error' ORDER BY frame_index
@@ -64,7 +64,8 @@ def render_video(
         video: the file; its content is looked up in the results.
         results: the results folder.
         out: the file to write.
-        hiding: hide every face of every frame, in this way; frames of spans that were not analysed are hidden whole.
+        hiding: hide every face that was found, in every frame, in this way; frames of spans that were not analysed are
+            hidden whole.
         only: draw this track alone; faces are hidden all the same.
         on_frame: called with the number of frames done and of all.
 
@@ -105,18 +106,21 @@ def _scene(info: VideoInfo, results: Path, hiding: Hiding | None, only: int | No
             )
         faces = connection.sql(_FACES, params=of).to_arrow_table()
         looked_at = connection.sql(_LOOKED_AT, params=of).to_arrow_table()["frame_index"].to_numpy()
-        spans = label_spans(connection, of["video_id"])
+        spans = _spans(seen_spans(connection, of["video_id"]), label_spans(connection, of["video_id"]))
+    cover = CoverConfig()
     track = faces["track_id"].fill_null(-1).to_numpy()
     if only is not None and not (track == only).any():
         there = ", ".join(map(str, np.unique(track[track >= 0]))) or "none"
         raise RenderError(f"{info.path}: no track {only} in it; there are: {there}")
     where = (info.pts_s, looked_at, faces["frame_index"].to_numpy(), track, floats(faces, *_BOX))
-    hidden, all_hidden = boxes_to_cover(*where, CoverConfig())
+    hidden, all_hidden = boxes_to_cover(*where, cover)
     shown = boxes_shown(*where)
+    if hiding:
+        shown = Placed(shown.frame, shown.row, with_room(shown.boxes_xyxy, cover))  # around what is hidden, not on it
     if only is not None:
         keep = track[shown.row] == only
         shown = Placed(shown.frame[keep], shown.row[keep], shown.boxes_xyxy[keep])
-        spans = spans.filter(pa.array(spans["track_id"].to_numpy() == only))
+        spans = spans.select(spans.track == only)
     rows = faces.to_pylist()
     return _Scene(
         shown=shown,
@@ -124,7 +128,9 @@ def _scene(info: VideoInfo, results: Path, hiding: Hiding | None, only: int | No
         colours=[_colour(row) for row in rows],
         hidden=hidden,
         all_hidden=all_hidden if hiding else np.zeros(info.n_frames, bool),
-        ribbon=Ribbon(_spans(spans), info.width_px + info.width_px % 2, info.height_px),
+        ribbon=Ribbon(
+            spans, info.width_px + info.width_px % 2, info.height_px, info.pts_s[0], info.pts_s[0] + info.duration_s
+        ),
     )
 
 
@@ -135,8 +141,6 @@ def _pictures(
     info: VideoInfo, scene: _Scene, hiding: Hiding | None, on_frame: Callable[[int, int], None]
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Each frame that decodes, drawn on, the strip below it; always the same array, filled anew."""
-    text_px = text_size_px(info.height_px)
-    line_px = max(1, round(info.height_px / 240))
     # One for all frames: many large arrays that come and go leave holes in memory that are never given back.
     canvas = np.empty((info.height_px + scene.ribbon.height_px, scene.ribbon.width_px, 3), np.uint8)
     frame = canvas[: info.height_px, : info.width_px]
@@ -148,13 +152,21 @@ def _pictures(
                 whole = np.array([[0, 0, info.width_px, info.height_px]] if scene.all_hidden[index] else [])
                 boxes = scene.hidden.boxes_xyxy[scene.hidden.of_frame(index)]
                 hide(frame, np.concatenate([boxes, whole.reshape(-1, 4)]), mosaic=hiding == "pixelate")
-            at = scene.shown.of_frame(index)
-            for row, box in zip(scene.shown.row[at].tolist(), scene.shown.boxes_xyxy[at], strict=True):
-                draw_box(frame, box, scene.colours[row], line_px)
-                draw_label(frame, box, scene.texts[row], scene.colours[row], text_px)
+            _draw_faces(frame, scene, index)
             scene.ribbon.draw(canvas[info.height_px :], pts_s)
             on_frame(index + 1, info.n_frames)
             yield canvas, pts_s
+
+
+def _draw_faces(frame: np.ndarray, scene: _Scene, index: int) -> None:
+    """Boxes, and over all of them the labels."""
+    line_px = max(2, round(len(frame) / 360))
+    at = scene.shown.of_frame(index)
+    rows, boxes = scene.shown.row[at].tolist(), scene.shown.boxes_xyxy[at]
+    colours = [scene.colours[row] for row in rows]
+    for box, colour in zip(boxes, colours, strict=True):
+        draw_box(frame, box, colour, line_px if colour != GREY else max(1, line_px // 2))
+    draw_labels(frame, boxes, [scene.texts[row] for row in rows], colours, text_size_px(len(frame)))
 
 
 def _text(row: dict[str, Any]) -> str:
@@ -163,7 +175,7 @@ def _text(row: dict[str, Any]) -> str:
         return who + str(row["quality_reason"]).replace("_", " ")
     if row["smooth_emotion"] is None:
         return who + "not read"
-    return f"{who}{row['smooth_emotion']} {row['smooth_max']:.0%}"
+    return f"{who}{row['smooth_emotion']} {row['probability']:.0%}"
 
 
 def _colour(row: dict[str, Any]) -> Colour:
@@ -174,6 +186,11 @@ def _colour(row: dict[str, Any]) -> Colour:
     return red, green, blue
 
 
-def _spans(spans: pa.Table) -> Spans:
-    emotion = np.array([EMOTIONS.index(name) for name in spans["emotion"].to_pylist()], np.int64)
-    return Spans(spans["track_id"].to_numpy(), emotion, floats(spans, "start_s"), floats(spans, "end_s"))
+def _spans(seen: pa.Table, labelled: pa.Table) -> Spans:
+    emotion = [NOT_READ] * len(seen) + [EMOTIONS.index(name) for name in labelled["emotion"].to_pylist()]
+    track, start_s, end_s = (
+        np.concatenate([table[name].to_numpy() for table in (seen, labelled)])
+        for name in ("track_id", "start_s", "end_s")
+    )
+    order = np.lexsort((start_s, track))
+    return Spans(track, np.array(emotion, np.int64), start_s, end_s).select(order)

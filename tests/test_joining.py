@@ -1,5 +1,9 @@
 """Joining: who is who once the whole video is known, by place, speed and look."""
 
+import re
+from dataclasses import fields
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import Face, observe
 
+from analytics.cuts import CutConfig
 from analytics.identities import IdentitiesError
 from analytics.joining import JoinConfig, join_tracks
 from analytics.schema import OBSERVATIONS
 from analytics.timeline import TimelineConfig, build_timeline
+from analytics.tracking import TrackerConfig
 
 CONFIG = TimelineConfig()
 LEFT, RIGHT = 40, 200  # the looks of two people
@@ -143,3 +149,10 @@ def test_laws_of_joining(faces, by_look):
         assert not joined.is_switch[rows[0]]
     again = join_tracks(**faces, config=JoinConfig())
     assert (again.track == joined.track).all() and (again.is_switch == joined.is_switch).all()
+
+
+def test_the_document_has_every_setting_with_its_value():
+    page = (Path(__file__).parents[1] / "docs" / "identities.md").read_text(encoding="utf-8")
+    written = {name: float(value) for name, value in re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", page, re.MULTILINE)}
+    kinds = (TrackerConfig, JoinConfig, CutConfig)
+    assert written == {field.name: field.default for kind in kinds for field in fields(kind)}

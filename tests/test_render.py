@@ -15,9 +15,9 @@ from analytics.covering import CoverConfig, boxes_shown, boxes_to_cover
 from analytics.store import Store, file_sha256, video_id
 from analytics.timeline import TimelineConfig, build_timeline
 from fer_models import load_detector, read_frames
-from fer_models.drawing import CELLS, draw_box, draw_label, hide, label_bitmap
+from fer_models.drawing import BLACK, CELLS, FADE, draw_box, draw_labels, hide, label_bitmap
 from fer_models.labels import EMOTIONS
-from fer_models.ribbon import PALETTE, Ribbon, Spans
+from fer_models.ribbon import NOT_READ, PALETTE, Ribbon, Spans
 from fer_models.video import VideoReadError, probe
 from fer_models.video.writing import write_video
 from flows.cli import app
@@ -47,7 +47,7 @@ def results(face_clip, tmp_path_factory):
 
 PTS_S = np.arange(50) / 10
 BOX = np.array([[100.0, 100, 200, 200]])
-NO_ROOM = CoverConfig(margin=0, growth_per_s=0)
+NO_ROOM = CoverConfig(margin=0, margin_px=0, growth_per_s=0)
 
 
 def covered(frames, tracks, boxes, looked_at=None, config=NO_ROOM):
@@ -63,7 +63,7 @@ def test_a_face_is_hidden_a_while_before_and_after_it_is_seen():
 
 def test_a_gap_is_bridged_however_long_and_the_box_glides():
     moved = [*BOX, *(BOX + 30)]
-    placed, _ = covered([5, 35], [0, 0], moved, config=CoverConfig(margin=0, hold_s=0, growth_per_s=0))
+    placed, _ = covered([5, 35], [0, 0], moved, config=CoverConfig(margin=0, margin_px=0, hold_s=0, growth_per_s=0))
     assert placed.frame.tolist() == list(range(4, 37))  # held at least up to the next frame looked at
     np.testing.assert_allclose(placed.boxes_xyxy[1:-1, 0], np.linspace(100, 130, 31))
     others, _ = covered([5, 35], [0, 1], moved, config=CoverConfig(hold_s=0))
@@ -71,10 +71,10 @@ def test_a_gap_is_bridged_however_long_and_the_box_glides():
 
 
 def test_boxes_grow_with_the_time_to_the_nearest_sighting():
-    config = CoverConfig(margin=0.3, hold_s=0.5, growth_per_s=1.0)
+    config = CoverConfig(margin=0.25, margin_px=5, hold_s=0.5, growth_per_s=1.0)
     placed, _ = covered([20, 30], [0, 0], [*BOX, *BOX], config=config)
     left_px = dict(zip(placed.frame.tolist(), placed.boxes_xyxy[:, 0].tolist(), strict=True))
-    assert left_px[20] == pytest.approx(70)  # 0.3 sizes of 100 px
+    assert left_px[20] == pytest.approx(70)  # 0.25 sizes of 100 px, and 5 px
     assert left_px[25] == pytest.approx(20)  # and half a second from either end
     assert left_px[28] == pytest.approx(50)
     assert left_px[15] == pytest.approx(20)
@@ -109,43 +109,105 @@ def test_boxes_glide_from_sample_to_sample_and_end_where_the_face_does():
 def test_hiding_keeps_a_few_means_and_nothing_else(mosaic):
     noise = np.random.default_rng(1).integers(0, 256, (240, 320, 3)).astype(np.uint8)
     pixels = noise.copy()
-    hide(pixels, np.array([[60.2, 60.7, 180, 179.5], [300, 200, 400, 300], [-50, -50, -10, -10]]), mosaic=mosaic)
+    hide(pixels, np.array([[60.2, 60.7, 180, 179.5], [300, 200, 400, 300], [-90, -90, -50, -50]]), mosaic=mosaic)
     changed = (pixels != noise).any(axis=2)
-    rows, columns = np.nonzero(changed[:190, :200])
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (60, 179, 60, 179)
-    assert pixels[60:180, 60:180].std() < 12 < noise.std() / 5
+    rows, columns = np.nonzero(changed[:, :220])
+    room_px = 0 if mosaic else int(FADE * 120)
+    assert (rows.min(), rows.max()) == pytest.approx((60 - room_px, 179 + room_px), abs=2 * (not mosaic))
+    assert (columns.min(), columns.max()) == pytest.approx((60 - room_px, 179 + room_px), abs=2 * (not mosaic))
+    assert pixels[60:180, 60:180].std() < 12 < noise.std() / 5  # nothing shines through, not in the corners either
     if mosaic:
         assert len(np.unique(pixels[60:180, 60:180].reshape(-1, 3), axis=0)) <= CELLS**2
     assert changed[200:, 300:].any()
-    assert not changed[:, 200:300].any()
+    assert not changed[:, 205:270].any()
+
+
+def test_smoothing_has_no_edge():
+    stripes = np.zeros((200, 200, 3), np.uint8)
+    stripes[:, 100:] = 240
+    pixels = stripes.copy()
+    hide(pixels, np.array([[70.0, 70, 160, 160]]), mosaic=False)
+    middle = pixels[115, :, 0].astype(int)
+    assert np.abs(np.diff(middle[:99])).max() < 25  # the box ends at 70 and 160
+    assert np.abs(np.diff(middle[101:])).max() < 25
 
 
 def test_boxes_and_labels_stay_in_the_picture():
     for box in ([-20, -20, 40, 40], [300, 220, 400, 400], [100, 2, 150, 60], [-90, -90, -10, -10]):
         pixels = np.zeros((240, 320, 3), np.uint8)
         draw_box(pixels, np.array(box, float), (255, 0, 0), 2)
-        draw_label(pixels, np.array(box, float), "P0 happy 93%", (255, 200, 0), 12)
+        draw_labels(pixels, np.array([box], float), ["P0 happy 93%"], [(255, 200, 0)], 12)
         assert pixels.any()
-    assert label_bitmap("P0", (0, 0, 0), 12).min() == 0  # white on black
-    assert label_bitmap("P0", (0, 0, 0), 12).max() > 200
+    assert label_bitmap("P0", (0, 0, 0), 12)[..., :3].min() == 0  # white on black
+    assert label_bitmap("P0", (0, 0, 0), 12)[..., :3].max() > 200
+
+
+def test_labels_of_people_side_by_side_do_not_cover_one_another():
+    boxes = np.array([[100.0, 100, 140, 150], [120, 104, 160, 150], [150, 98, 180, 140]])
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    pixels = np.zeros((240, 320, 3), np.uint8)
+    draw_labels(pixels, boxes, ["P0 happy", "P1 happy", "P2 happy"], colours, 12)
+    alone = []
+    for box, colour in zip(boxes, colours, strict=True):
+        canvas = np.zeros_like(pixels)
+        draw_labels(canvas, box[None], ["P0 happy"], [colour], 12)
+        alone.append((canvas == colour).all(axis=2).sum())
+        assert (pixels == colour).all(axis=2).sum() > 0.9 * alone[-1]
+
+
+def strip_at(ribbon: Ribbon, time_s: float) -> list[np.ndarray]:
+    """The lanes of the strip at one moment, without their names."""
+    strip = np.empty((ribbon.height_px, ribbon.width_px, 3), np.uint8)
+    ribbon.draw(strip, time_s)
+    tops = [ribbon.gap_px + (i + 2) * (ribbon.lane_px + ribbon.gap_px) for i in range(len(ribbon.lanes))]
+    return [strip[top : top + ribbon.lane_px, ribbon.gutter_px :] for top in tops]
+
+
+SPANS = Spans(np.array([0, 0, 1]), np.array([3, 4, 6]), np.array([0.0, 10, 14]), np.array([10.0, 20, 15]))
 
 
 def test_the_strip_shows_the_colours_around_the_present():
-    spans = Spans(np.array([0, 0, 1]), np.array([3, 4, 6]), np.array([0.0, 10, 11]), np.array([10.0, 20, 12]))
-    ribbon = Ribbon(spans, 640, 360)
-    strip = np.empty((ribbon.height_px, 640, 3), np.uint8)
+    ribbon = Ribbon(SPANS, 640, 360, 0.0, 30.0)
     assert len(ribbon.lanes) == 2
-    assert (ribbon.height_px + 360) % 2 == (Ribbon(spans, 640, 361).height_px + 361) % 2 == 0
-    ribbon.draw(strip, 10.0)
-    lane = strip[ribbon.gap_px + (ribbon.lane_px + ribbon.gap_px) + 3, ribbon.gutter_px :]
+    assert (ribbon.height_px + 360) % 2 == (Ribbon(SPANS, 640, 361, 0.0, 30.0).height_px + 361) % 2 == 0
+    lane = strip_at(ribbon, 10.0)[0][1]  # a row above the words
     assert (lane[: len(lane) // 2 - 2] == PALETTE[3]).all()
     assert (lane[len(lane) // 2 + 2 :] == PALETTE[4]).all()
-    ribbon.draw(strip, 100.0)
-    assert not (strip[-ribbon.lane_px :, ribbon.gutter_px :].reshape(-1, 3)[:, None] == PALETTE).all(axis=2).any()
+    assert not (strip_at(ribbon, 28.0)[1].reshape(-1, 3)[:, None] == PALETTE).all(axis=2).any()
+
+
+def test_the_strip_does_not_leave_the_video_and_the_present_moves_there():
+    ribbon = Ribbon(SPANS, 640, 360, 0.0, 20.0)
+    for time_s, part in ((0.0, 0.0), (2.5, 0.25), (5.0, 0.5), (12.0, 0.5), (17.5, 0.75)):
+        lane = strip_at(ribbon, time_s)[0]
+        white = np.flatnonzero((lane == 255).all(axis=(0, 2)))
+        assert white.mean() == pytest.approx(part * lane.shape[1], abs=2)
+
+
+def test_the_strip_has_times_and_says_who_is_still_to_come():
+    ribbon = Ribbon(SPANS, 640, 360, 0.0, 30.0)
+    strip = np.empty((ribbon.height_px, 640, 3), np.uint8)
+    ribbon.draw(strip, 6.0)
+    axis = strip[ribbon.gap_px + ribbon.lane_px + ribbon.gap_px :][: ribbon.lane_px, ribbon.gutter_px :]
+    assert (axis.max(axis=(0, 2)) > 120).sum() > 60  # several marks
+    absent = strip_at(ribbon, 6.0)[1]
+    assert ((absent.max(axis=2) > 120).sum(axis=0) > 0).sum() > 30  # "P1 first seen at 0:14.0"
+    said = [text for lane in ribbon.lanes for text, _, _ in lane.absences]
+    assert "P1 first seen at 0:14.0" in said
+    assert "P1 last seen at 0:15.0" in said
+
+
+def test_a_face_that_is_seen_but_not_read_has_a_lane_too():
+    spans = Spans(np.array([0, 0, 1]), np.array([NOT_READ, 3, NOT_READ]), np.zeros(3), np.array([4.0, 2, 4]))
+    first, second = strip_at(Ribbon(spans, 640, 360, 0.0, 4.0), 3.9)
+    assert (first[1, 5:280] == PALETTE[3]).all()
+    assert (first[1, 320:560] == second[1, 320:560]).all()
+    assert (second[1, 5:560] != np.array(BLACK)).any(axis=1).all()
 
 
 def test_a_strip_of_nobody_is_drawn_too():
-    ribbon = Ribbon(Spans(*(np.empty(0, kind) for kind in (int, int, float, float))), 64, 36)
+    nobody = Spans(*(np.empty(0, kind) for kind in (int, int, float, float)))
+    ribbon = Ribbon(nobody, 64, 36, 0.0, 2.0)
     ribbon.draw(np.empty((ribbon.height_px, 64, 3), np.uint8), 0.0)
 
 
@@ -287,6 +349,7 @@ def test_the_command_refuses_to_write_over_the_video(face_clip, empty_clip, resu
     assert "is there already" in said(face_clip, "--out", copy)
     assert "is the video itself" in said(face_clip, "--out", face_clip, "--overwrite")
     assert "ends in .mp4" in said(face_clip, "--out", tmp_path / "a.avi")
+    assert "--min-face 0" in said("--help")  # the way out for faces too small to be found
     assert "one of --blur and --pixelate" in said(face_clip, "--out", copy, "--blur", "--pixelate")
     unknown = fervid(empty_clip, "--out", tmp_path / "b.mp4")
     assert (unknown.exit_code, "analyse it first" in unknown.output) == (1, True)

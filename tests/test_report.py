@@ -9,7 +9,7 @@ from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
 from analytics.report import ReportError, report_page
-from analytics.report_charts import label_ribbon, share_bar, stacked_areas, time_axis
+from analytics.report.charts import Grid, person_chart, share_bar, time_axis, words_of_labels
 from analytics.store import Store
 from analytics.timeline import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
@@ -92,10 +92,11 @@ def test_the_page_tells_what_the_tables_hold(page):
     for said in (
         "my results",
         "two people.mp4",
-        "4.0 s, 640 x 360 px, 40 frames looked at, 88% of faces good, 10 blurred",
+        "4.0 s, 640 x 360 px, 40 frames looked at, 88% of 80 faces good, 10 blurred",
         "1 could not be decoded, no face found",
         "P0 happy 50%, sad 50%",
-        "30 of 40 faces good",
+        "seen for 4.0 s, from 0.0 s to 4.0 s3.0 s of it good (30 of 40 faces)",
+        "The quality gate kept out 10 of 80 faces (12.5%)",
         "P1 angry 100%",
         "AI Act",
         "c0ffee",
@@ -103,8 +104,42 @@ def test_the_page_tells_what_the_tables_hold(page):
         "fervid 0.1.0",
     ):
         assert said in text, said
+    assert "/clips/" not in page  # where files lie is nobody's business who gets this page
     links = {a["href"].removeprefix("#") for tag, a in Page(page).elements if tag == "a" and a["href"].startswith("#")}
-    assert links == {a["id"] for _, a in Page(page).elements if "id" in a}
+    assert links == {a["id"] for _, a in Page(page).elements if a.get("id", "").startswith("v0")}
+
+
+def test_the_page_can_be_heard(page):
+    elements = Page(page).elements
+    levels = [int(tag[1]) for tag, _ in elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert max(np.diff(levels)) <= 1
+    ids = {attributes.get("id") for _, attributes in elements}
+    assert {a["aria-labelledby"] for _, a in elements if "aria-labelledby" in a} <= ids
+    pictures = [a for _, a in elements if a.get("role") == "img"]
+    assert all(a["aria-label"] for a in pictures)
+    assert "P0: happy, 0.0 s to 2.0 s; sad, 2.0 s to 4.0 s" in [a["aria-label"] for a in pictures]
+    n_tables = sum(tag == "table" for tag, _ in elements)
+    assert n_tables == sum(tag == "caption" for tag, _ in elements) >= 5
+    assert all(a.get("scope") in ("col", "row") for tag, a in elements if tag == "th")
+
+
+def test_episodes_come_by_what_is_shown_of_them(page):
+    body = page[page.index("Strongest episodes") :]
+    rows = re.findall(r"<tr>(.*?)</tr>", body[: body.index("</table>")])[1:]
+    shown = [re.findall(r'class="n"><div>([\d.]+)', row) for row in rows]
+    assert len(shown) == 3
+    assert shown == sorted(shown, key=lambda row: (-float(row[0]), -float(row[1])))
+
+
+def test_videos_of_one_name_are_told_apart_by_their_folder(tmp_path):
+    store = Store(tmp_path / "results")
+    for i, folder in enumerate(("monday", "tuesday")):
+        store.commit_failure(row(i, f"/home/somebody/{folder}/talk.mp4"), "broken")
+    text = Page(report_page(store.root)).text
+    assert "monday/talk.mp4" in text
+    assert "tuesday/talk.mp4" in text
+    assert "somebody" not in text
 
 
 def test_a_library_of_failures_has_a_report_and_an_empty_one_has_none(tmp_path):
@@ -121,23 +156,33 @@ def test_a_library_of_failures_has_a_report_and_an_empty_one_has_none(tmp_path):
 def test_bars_and_axes_stay_within_their_width():
     share = dict.fromkeys(EMOTIONS, 0.0) | {"happy": 0.75, "sad": 0.25}
     assert re.findall(r"width:([\d.]+)%", share_bar(share)) == ["75.00", "25.00"]
-    places = re.findall(r"left:([\d.]+)%[^>]*>([^<]+)", time_axis(10.0, 20.0))
+    places = re.findall(r"left:([\d.]+)%[^>]*>([^<]+)", time_axis(Grid.over(10.0, 20.0, 200)))
     assert places[0] == ("0.00", "10.0 s")
     assert places[-1] == ("100.00", "20.0 s")
-    assert len(re.findall("left:", time_axis(0.0, 36_000.0))) == 6
-    ribbon = label_ribbon([{"emotion": "sad", "start_s": 2.0, "end_s": 3.0}], 0.0, 4.0)
-    assert 'x="500.0" width="250.0"' in ribbon
-    assert "sad 2.0 s to 3.0 s" in ribbon
+    assert len(re.findall("left:", time_axis(Grid.over(0.0, 36_000.0, 200)))) == 6
 
 
-def test_areas_are_stacked_and_leave_gaps_open():
-    probabilities = np.zeros((3, 7))
+def test_areas_and_labels_share_their_steps_and_leave_gaps_open():
+    probabilities = np.zeros((4, 7))
     probabilities[:, 0], probabilities[:, 6] = 0.25, 0.75
-    svg = stacked_areas(np.array([0, 1, 5]), probabilities, 8)
+    probabilities[3] = np.nan
+    bins, labels, grid = np.array([0, 1, 5, 6]), ["neutral", "neutral", "neutral", None], Grid(2000, 500, 8)
+    svg = person_chart(bins, labels, probabilities, grid, "said")
     paths = dict(re.findall(r'class="e-(\w+)" d="([^"]*)"', svg))
     assert paths["angry"] == "M0,100V75H2V100ZM5,100V75H6V100Z"
     assert paths["neutral"] == "M0,100V0H2V100ZM5,100V0H6V100Z"
-    assert 'd=""' in stacked_areas(np.empty(0, int), np.empty((0, 7)), 8)
+    ribbon = re.findall(r'class="e-(\w+)" x="(\d+)" y="104" width="(\d+)"', svg)
+    assert ribbon == [("neutral", "0", "2"), ("neutral", "5", "1"), ("unread", "6", "1")]
+    assert "<title>neutral, 2.0 s to 3.0 s</title>" in svg
+    assert words_of_labels(bins, labels, grid).endswith("seen, not read, 5.0 s to 5.5 s")
+    assert 'd=""' in person_chart(np.empty(0, int), [], np.empty((0, 7)), grid, "said")
+
+
+def drawn(store: Store) -> tuple[list[tuple[str, int, int]], list[str]]:
+    """The stretches of labels on the page, and of each person the outline of the area of happy."""
+    page = report_page(store.root)
+    ribbon = re.findall(r'<rect class="e-(\w+)" x="(\d+)" y="104" width="(\d+)"', page)
+    return [(name, int(x), int(width)) for name, x, width in ribbon], re.findall(r'class="e-happy" d="([^"]*)"', page)
 
 
 def test_samples_far_apart_leave_no_holes(tmp_path):
@@ -145,8 +190,19 @@ def test_samples_far_apart_leave_no_holes(tmp_path):
     faces = [Face(i, p=feeling("happy")) for i in range(8)]
     pts_s = [0.0, 0.04, 0.5, 0.54, 0.58, 1.0, 1.04, 1.5]
     store.commit_analysis(row(1, "/a.mp4"), build_timeline(observe(pts_s, faces), TimelineConfig()))
-    happy = re.findall(r'class="e-happy" d="([^"]*)"', report_page(store.root))
-    assert happy[0].count("M") == 1
+    ribbon, areas = drawn(store)
+    assert [name for name, _, _ in ribbon] == ["happy"]
+    assert [area.count("M") for area in areas] == [1]
+
+
+def test_a_blink_is_drawn_closed_and_a_long_absence_open_and_what_is_narrow_is_wide_enough(tmp_path):
+    store = Store(tmp_path / "results")
+    seen = [*range(100), *range(105, 200), *range(1000, 1006)]  # of 2,000 frames, 25 per second
+    faces = [Face(i, p=feeling("happy")) for i in seen]
+    store.commit_analysis(row(1, "/a.mp4"), build_timeline(observe(np.arange(2000) / 25, faces), TimelineConfig()))
+    ribbon, areas = drawn(store)
+    assert ribbon == [("happy", 0, 20), ("happy", 100, 1)]  # two people; a step is 0.4 s
+    assert [area.count("M") for area in areas] == [1, 1]
 
 
 def test_the_command_writes_one_file(tmp_path):

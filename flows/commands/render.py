@@ -13,12 +13,20 @@ def render(
     video: Annotated[Path, typer.Argument(help="A video that has been analysed.")],
     results: Annotated[Path, typer.Option(help="The results folder it is in.")],
     out: Annotated[Path, typer.Option(help="The MP4 file to write.")],
-    blur: Annotated[bool, typer.Option("--blur", help="Hide every face, smoothly.")] = False,
-    pixelate: Annotated[bool, typer.Option("--pixelate", help="Hide every face behind a mosaic.")] = False,
-    only: Annotated[int | None, typer.Option(metavar="ID", help="Draw this track alone.")] = None,
+    blur: Annotated[bool, typer.Option("--blur", help="Blur every face that was found.")] = False,
+    pixelate: Annotated[
+        bool, typer.Option("--pixelate", help="Hide every face that was found behind a mosaic.")
+    ] = False,
+    only: Annotated[
+        int | None, typer.Option(metavar="ID", help="Draw this person alone, such as 3 for P3; --blur hides all.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a file that is there.")] = False,
 ) -> None:
-    """Write a video with boxes, labels and a running timeline, or with its faces hidden."""
+    """Write a video with boxes, labels and a running timeline, or with its faces hidden.
+
+    Only faces that were found can be hidden: those under 12 px are not, nor small ones in large frames. To find them,
+    first run: fervid analyze VIDEO --out RESULTS --min-face 0 --detector-size 1920.
+    """
     if blur and pixelate:
         raise typer.BadParameter("give one of --blur and --pixelate")
     if out.suffix.lower() != ".mp4":
@@ -43,6 +51,7 @@ def render(
         console.print(str(out), highlight=False, markup=False, soft_wrap=True)
         if hiding:
             errors.print(
-                "faces that the detector never found are not hidden, nor is anybody's voice: watch it before you share",
+                "faces that were not found are not hidden, such as very small ones (fervid render --help says how to "
+                "find more), nor is anybody's voice: watch it before you share",
                 highlight=False,
             )

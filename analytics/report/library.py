@@ -1,0 +1,87 @@
+"""What the report asks once of the whole results folder."""
+
+from collections import Counter
+from itertools import product
+from typing import Any
+
+import duckdb
+
+from analytics import queries
+from analytics.videos import all_videos, short_names
+from fer_models.labels import EMOTIONS
+
+MAX_EPISODES = 10
+
+_SHARES = """
+SELECT video_id, track_id, smooth_emotion AS emotion, sum(duration_s) AS time_s
+FROM faces
+WHERE track_id IS NOT NULL AND smooth_emotion IS NOT NULL GROUP BY ALL
+"""
+_COUNTS = """
+SELECT video_id, count(*) AS n_frames, sum((status = 'decode_error')::INT)::BIGINT AS n_undecoded,
+    min(pts_s) AS start_s, max(pts_s + coalesce(duration_s, 0)) AS end_s
+FROM frames GROUP BY video_id
+"""
+_QUALITY = """
+SELECT video_id, coalesce(quality_reason, 'good') AS reason, count(*) AS n_faces FROM faces GROUP BY ALL
+"""
+_TRACKS = """
+SELECT video_id, track_id, start_s, end_s, seen_s, ok_s, n_faces, n_faces_ok, emotion, suspected_switch
+FROM tracks ORDER BY video_id, track_id
+"""
+# Many peaks are 1.00: of what reads the same, what lasts longer comes first.
+_EPISODES = f"""
+SELECT video_id, track_id, emotion, start_s, end_s, duration_s, round(peak, 2) AS peak, mean FROM episodes
+WHERE emotion <> 'neutral' ORDER BY round(peak, 2) DESC, duration_s DESC, video_id, start_s LIMIT {MAX_EPISODES}
+"""
+
+
+class Library:
+    """The videos with their names, people, faces and shares of time."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        def ask(sql: str) -> list[dict[str, Any]]:
+            rows: list[dict[str, Any]] = connection.sql(sql).to_arrow_table().to_pylist()
+            return rows
+
+        self.videos = all_videos(connection)
+        self.done = [video for video in self.videos if video["status"] == "done"]
+        self.troubled = [video for video in self.videos if video["error"]]
+        self.name = short_names(self.videos)
+        self.counts = {row["video_id"]: row for row in ask(_COUNTS)}
+        self.episodes = ask(_EPISODES)
+        self.gate_effect = queries.gate_effect(connection).to_pylist()
+        self.gate_note = queries.gate_note(connection)
+        self.tracks: dict[str, list[dict[str, Any]]] = {}
+        for row in ask(_TRACKS):
+            self.tracks.setdefault(row["video_id"], []).append(row)
+        # Sums for everything, each video, and each of its tracks or reasons: a page asks for thousands of them.
+        self._time_s: dict[tuple[Any, ...], dict[str, float]] = {}
+        for row in ask(_SHARES):
+            for key in ((), (row["video_id"],), (row["video_id"], row["track_id"])):
+                time_s = self._time_s.setdefault(key, dict.fromkeys(EMOTIONS, 0.0))
+                time_s[row["emotion"]] += row["time_s"] or 0
+        self._n_faces: Counter[tuple[str | None, str | None]] = Counter()
+        for row in ask(_QUALITY):
+            for video, reason in product((row["video_id"], None), (row["reason"], None)):
+                self._n_faces[video, reason] += row["n_faces"]
+
+    def share(self, *of: Any) -> dict[str, float]:
+        """The share of known time of each emotion: of all, a video, or a video and one of its tracks; 0 if unknown."""
+        time_s = self._time_s.get(of, dict.fromkeys(EMOTIONS, 0.0))
+        total_s = sum(time_s.values())
+        return {name: part / total_s if total_s else 0.0 for name, part in time_s.items()}
+
+    def n_faces(self, video: str | None = None, reason: str | None = None) -> int:
+        """How many faces there are, of one video or all, with one reason or any."""
+        return self._n_faces[video, reason]
+
+    def reasons(self, video: str | None = None) -> list[str]:
+        """Why faces of one video or all do not count, the most frequent first."""
+        found = {reason for of, reason in self._n_faces if of == video and reason is not None} - {"good"}
+        return sorted(found, key=lambda reason: (-self.n_faces(video, reason), reason))
+
+    def good_share(self, video: str) -> str:
+        """The share of a video's faces that are good, as text; nothing if it has none."""
+        n_faces = self.n_faces(video)
+        return f"{self.n_faces(video, 'good') / n_faces:.0%}" if n_faces else ""
