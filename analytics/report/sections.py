@@ -84,13 +84,13 @@ def quality(library: Library) -> str:
 
 def _gate(library: Library) -> str:
     rows = [
-        (row["emotion"], f"{row['share_with_gate']:.1%}", f"{row['share_without_gate']:.1%}")
+        (row["emotion"], f"{row['share']:.1%}", f"{row['share_all_faces']:.1%}")
         for row in library.gate_effect
     ]
     if not rows:
         return ""
-    caption = f"Share of time with the gate, and without it: then a face “{UNREAD}” counts with its own frame's emotion"
-    return f"<div class='after'>{table(caption, ['emotion', 'with', 'without'], rows, numbers={1, 2})}</div>"
+    caption = f"Share of time by good faces, and by all: then a face “{UNREAD}” counts with its own frame's emotion"
+    return f"<div class='after'>{table(caption, ['emotion', 'good faces', 'all faces'], rows, numbers={1, 2})}</div>"
 
 
 def failures(library: Library) -> str:
