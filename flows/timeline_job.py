@@ -17,6 +17,8 @@ from analytics.stored_timeline import build_stored_timeline
 from analytics.videos import all_videos, choose_videos
 from flows.settings import TimelineSettings
 
+SPEEDS = ("frames_per_s", "n_observed", "decode_wait_s", "detect_s", "crop_s", "classify_s")
+
 NO_LOOKS = (
     "people were told apart by place and size alone, as signatures are dropped once tracks are joined: "
     "with fervid analyze --overwrite --keep-signatures they stay, to change --max-gap with their help"
@@ -105,7 +107,7 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         "analysis_id": analysed,
         "settings": json.dumps(stored | {"timeline": config.settings()}),
         "started_at": datetime.now(UTC),
-        "frames_per_s": None,  # none was looked at
+        **dict.fromkeys(SPEEDS),  # no frame was looked at
         "joined_by_look": timeline.joined_by_look,
     }
     store.commit_analysis(dict(row) | changed, timeline)
