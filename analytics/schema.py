@@ -108,7 +108,9 @@ VIDEOS = pa.schema(
         _field("started_at", pa.timestamp("us", "UTC"), "", "when the analysis started"),
         _field("finished_at", pa.timestamp("us", "UTC"), "", "when the analysis was done or failed", nullable=False),
         _field("frames_per_s", pa.float64(), "1/s", "sampled frames analysed per second"),
-        _field("n_observed", pa.int64(), "", "sampled frames that the last run looked at; the others were there already"),
+        _field(
+            "n_observed", pa.int64(), "", "sampled frames that the last run looked at; the others were there already"
+        ),
         *[
             _field(f"{stage}_s", pa.float64(), "s", f"time that the last run spent {doing}")
             for stage, doing in (

@@ -12,6 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from streamlit.starlette import App
 
+from dashboard import markers
 from dashboard.media import MIME, find_media
 from dashboard.results import ENVIRONMENT, current_results
 from dashboard.windows import boxes, window
@@ -58,16 +59,21 @@ ROUTES = [
 ]
 
 
-def serve(results: Path, *, address: str, port: int | None, allowed_hosts: tuple[str, ...]) -> None:
+def serve(
+    results: Path, *, events: Path | None, address: str, port: int | None, allowed_hosts: tuple[str, ...]
+) -> None:
     """Show `results` until the process is stopped.
 
     Args:
         results: a results folder.
+        events: a CSV file of markers to show in the timelines.
         address: where to listen; the loopback address unless others are to see it.
         port: None for the first free one from 8501.
         allowed_hosts: names under which a browser may ask, beside those of this machine itself.
     """
     os.environ[ENVIRONMENT] = str(results.absolute())
+    if events is not None:
+        os.environ[markers.ENVIRONMENT] = str(events.absolute())
     hosts = [*LOOPBACK_NAMES, *allowed_hosts]
     app = App(
         HERE / "app.py",

@@ -3,7 +3,6 @@
 import json
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from fer_models.weights import CARD_NAME, user_models_dir
 

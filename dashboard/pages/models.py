@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import pandas as pd
 import streamlit as st
 
+from dashboard.charts import clock
+from dashboard.trainings import unfinished_trainings
 from fer_models.weights import ModelCard, WeightsError, model_folders, read_card
 
+REFRESH_S = 10.0
 FIGURES = ("accuracy", "accuracy_without_copies", "macro_f1", "ece", "agreement_with_votes")
 
 
@@ -45,9 +49,44 @@ def show_card(name: str, folder: Path, card: ModelCard) -> None:
         st.json(json.dumps(card.as_json()))
 
 
+@st.fragment(run_every=REFRESH_S)
+def show_trainings() -> None:
+    """Trainings that have not made their model yet, with the curves of their epochs."""
+    for training in unfinished_trainings():
+        done = len(training.epochs)
+        st.subheader(f"In training: {training.name}" if training.is_alive else f"Begun: {training.name}")
+        st.progress(min(1.0, done / max(training.total_epochs, 1)), f"epoch {done} of {training.total_epochs}")
+        ago = f"The last epoch ended {clock(training.since_last_s)} ago"
+        if training.is_alive:
+            st.caption(f"{ago}; about {max(1, round(training.left_s / 60))} min left.")
+        else:
+            st.caption(f"{ago}: it seems to have stopped. The same command with `--resume` goes on.")
+        st.altair_chart(training_chart(training.epochs))
+
+
+def training_chart(epochs: list[dict[str, float]]) -> alt.HConcatChart:
+    """Losses and accuracies of each epoch, side by side."""
+    rows = pd.DataFrame(epochs).drop(columns="seconds", errors="ignore").rename_axis("epoch").reset_index()
+    rows["epoch"] += 1
+    long = rows.melt("epoch", var_name="figure")
+    base = alt.Chart(long, height=180).mark_line(point=True)
+    sides = [
+        base.transform_filter(f"indexof(datum.figure, '{kind}') >= 0").encode(
+            x=alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("value:Q", title=kind, scale=alt.Scale(zero=False)),
+            color=alt.Color("figure:N", title=None, legend=alt.Legend(orient="bottom")),
+            tooltip=["epoch:Q", "figure:N", alt.Tooltip("value:Q", format=".4f")],
+        )
+        for kind in ("loss", "accuracy")
+    ]
+    chart: alt.HConcatChart = alt.hconcat(*sides).resolve_scale(color="independent")
+    return chart
+
+
 def main() -> None:
     """Draw the page."""
     st.title("Models")
+    show_trainings()
     folders = model_folders()
     cards: dict[str, ModelCard] = {}
     for name, folder in folders.items():
