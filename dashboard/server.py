@@ -89,5 +89,7 @@ def serve(
             "server.fileWatcherType": "none",
             "browser.gatherUsageStats": False,
             "client.toolbarMode": "viewer",
+            "theme.light.primaryColor": "#0072b2",
+            "theme.dark.primaryColor": "#4aa3dd",
         }
     )

@@ -158,7 +158,7 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     assert "one video only" in table.loc["surprise", "95 % interval"]
     shown.multiselect[0].set_value(["in/alice.mp4"]).run()
     assert "two groups or more" in words(shown)
-    shown.get("button_group")[0].set_value(["folders"]).run()
+    shown.segmented_control[0].set_value("folders").run()
     assert "All 3 videos lie in one folder" in words(shown)
 
 
@@ -175,7 +175,7 @@ def test_markers_are_shown_and_compared(
     of_alice = known.of_video(Results(results), ALICE)
     assert of_alice == [{"label": "ad A", "start_s": 1, "end_s": 3}, {"label": "ad B", "start_s": 8, "end_s": 12}]
     shown = page("compare", results)
-    shown.get("button_group")[0].set_value(["markers"]).run()
+    shown.segmented_control[0].set_value("markers").run()
     assert not shown.exception
     table = shown.dataframe[0].value.set_index(["groups", "emotion"])
     assert table.loc[("ad A to ad B", "happy"), "difference in % points"] > 49  # the other is neutral

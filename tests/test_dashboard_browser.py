@@ -11,7 +11,6 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +20,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from scenes import Face, feeling, observe
 from test_dashboard import wait_for_status
 
+from analytics import connect
 from analytics.store import Store, file_sha256, video_id
 from analytics.timeline import TimelineConfig, build_timeline
 
@@ -154,11 +154,12 @@ def test_the_video_plays_and_the_charts_follow(page: Page, address: str) -> None
 
 def test_an_episode_takes_the_video_to_its_peak(page: Page, address: str, results: Path) -> None:
     open_timeline(page, address)
-    files = str(results / "episodes" / "*" / "*.parquet")
-    ((apex_s,),) = duckdb.sql(f"SELECT apex_s FROM '{files}' WHERE emotion = 'sad'").fetchall()
-    page.get_by_role("button", name="sad · P1").click()
+    ((track_id, apex_s),) = (
+        connect(results).sql("SELECT track_id, apex_s FROM episodes WHERE emotion = 'sad'").fetchall()
+    )
+    page.get_by_role("button", name=f"sad · P{track_id}").click()
     until_at(page, apex_s)
-    expect(page.locator(".tag").filter(has_text="P1 · sad")).to_be_visible()
+    expect(page.locator(".tag").filter(has_text=f"P{track_id} · sad")).to_be_visible()
 
 
 def test_a_click_in_a_chart_takes_the_video_there(page: Page, address: str) -> None:

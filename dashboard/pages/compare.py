@@ -24,28 +24,27 @@ MOST_S = 600.0  # of each video or marker
 FIRST_GROUPS, MOST_GROUPS = 3, 6
 
 
-def share_chart(comparison: pd.DataFrame) -> alt.Chart:
+def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
     """The mean share of time of each emotion in each group."""
     sides = [
         comparison[[f"group_{side}", "emotion", f"mean_{side}"]].set_axis(["group", "emotion", "share"], axis=1)
         for side in "ab"
     ]
-    means = pd.concat(sides).drop_duplicates()
-    chart: alt.Chart = (
-        alt.Chart(means)
-        .mark_bar()
-        .encode(
-            x=alt.X("share:Q", title="mean share of time", axis=alt.Axis(format="%")),
-            y=alt.Y("group:N", title=None),
-            row=alt.Row(
-                "emotion:N", title=None, sort=list(EMOTIONS), header=alt.Header(labelAngle=0, labelAlign="left")
-            ),
-            color=emotion_colour(legend=None),
-            tooltip=["group:N", "emotion:N", alt.Tooltip("share:Q", format=".1%")],
-        )
-        .properties(height=34)
+    means = pd.concat(sides).drop_duplicates(["group", "emotion"])
+    base = alt.Chart(means, height=len(EMOTIONS) * (16 * means["group"].nunique() + 12)).encode(
+        x=alt.X(
+            "share:Q",
+            title="mean share of time",
+            axis=alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1]),
+            scale=alt.Scale(domain=[0, 1.4 * max(means["share"].max(), 0.1)]),
+        ),
+        y=alt.Y("emotion:N", title=None, sort=list(EMOTIONS)),
+        yOffset=alt.YOffset("group:N"),
+        tooltip=["group:N", "emotion:N", alt.Tooltip("share:Q", format=".1%")],
     )
-    return chart
+    bars = base.mark_bar().encode(color=emotion_colour(legend=None))
+    names = base.mark_text(align="left", dx=4, limit=160).encode(text="group:N")
+    return alt.LayerChart(layer=[bars, names])
 
 
 def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
@@ -113,7 +112,9 @@ def timeline_chart(means: pd.DataFrame, emotion: str, title: str) -> alt.LayerCh
     rows = means[["group", "start_s", "n_videos"]].assign(mean=mean, low=low, high=high)
     base = alt.Chart(rows, height=260)
     x = alt.X("start_s:Q", title=title)
-    colour = alt.Color("group:N", title=None, scale=alt.Scale(scheme="dark2"), legend=alt.Legend(orient="top"))
+    colour = alt.Color(
+        "group:N", title=None, scale=alt.Scale(scheme="dark2"), legend=alt.Legend(orient="top", symbolOpacity=1)
+    )
     y = alt.Y("low:Q", title=f"mean probability of {emotion}", scale=alt.Scale(domain=[0, 1]))
     band = base.mark_area(opacity=0.2).encode(x=x, y=y, y2="high:Q", color=colour)
     tooltip = ["group:N", "start_s:Q", alt.Tooltip("mean:Q", format=".2f"), alt.Tooltip("n_videos:Q", title="videos")]
@@ -134,12 +135,11 @@ def show_differences(comparison: pd.DataFrame) -> None:
         "A video counts once. Shares are of the time with a label; intervals are bootstraps over videos; Cliff's delta "
         "is how much oftener a video of the first group has more of it than one of the second."
     )
-    left, right = st.columns([1, 2])
+    left, right = st.columns([2, 3])
     left.altair_chart(share_chart(comparison))
     right.dataframe(
         effect_table(comparison),
         hide_index=True,
-        height=420,
         column_config={
             "difference in % points": st.column_config.NumberColumn(format="%.1f"),
             "Cliff's delta": st.column_config.NumberColumn(format="%.2f"),

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.charts import ribbon, share_bar
+from dashboard.charts import emotion_legend, ribbon, share_bar
 from dashboard.progress import running
 from dashboard.results import Results, current_results
 from dashboard.tables import choose_row
@@ -21,7 +21,7 @@ VIDEOS_SQL = f"""
         FROM tracks GROUP BY video_id
     )
     SELECT videos.video_id, parse_filename(path) AS video, status, error, duration_s, n_frames, people,
-        1 - n_faces_ok / nullif(n_faces, 0) AS gated, finished_at, path, {", ".join(EMOTIONS)}
+        100 * (1 - n_faces_ok / nullif(n_faces, 0)) AS gated, finished_at, path, {", ".join(EMOTIONS)}
     FROM videos LEFT JOIN of_video USING (video_id)
 """
 EPISODES_SQL = """
@@ -121,7 +121,9 @@ def main() -> None:
         return
     show_totals(videos)
     done = chosen(videos[videos["status"] == "done"])
-    st.caption(f"{len(done)} videos. Choose one to open its timeline.")
+    left, right = st.columns([1, 2])
+    left.caption(f"{len(done)} video{'' if len(done) == 1 else 's'}. Choose one to open its timeline.")
+    right.html(emotion_legend())
     columns: dict[str, Any] = {
         "video": st.column_config.TextColumn("video", width="medium"),
         "ribbon": st.column_config.ImageColumn("episodes over time", width="medium"),
@@ -129,7 +131,7 @@ def main() -> None:
         "shares": st.column_config.ImageColumn("share of time", width="medium"),
         "duration_s": st.column_config.NumberColumn("duration in s", format="%.1f"),
         "people": "people",
-        "gated": st.column_config.NumberColumn("faces gated", format="percent"),
+        "gated": st.column_config.NumberColumn("faces gated", format="%.1f %%"),
         "path": "path",
     }
     row = choose_row(add_strips(results, done), columns, "library_table")

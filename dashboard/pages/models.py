@@ -13,20 +13,41 @@ from dashboard.trainings import unfinished_trainings
 from fer_models.weights import ModelCard, WeightsError, model_folders, read_card
 
 REFRESH_S = 10.0
-FIGURES = ("accuracy", "accuracy_without_copies", "macro_f1", "ece", "agreement_with_votes")
+NAMES = {"macro_f1": "macro F1", "ece": "calibration error (ECE)", "average_precision": "average precision"}
+COMPARED = {
+    "emotion": ("accuracy", "accuracy_without_copies", "macro_f1", "ece", "agreement_with_votes"),
+    "detector": ("recall", "precision", "average_precision"),
+}
+TASKS = {"emotion": "Emotions", "detector": "Face detectors"}
+
+
+def shown_name(figure: str) -> str:
+    """What a figure is called for people."""
+    return NAMES.get(figure, figure.replace("_", " "))
 
 
 def summary_of(name: str, card: ModelCard) -> dict[str, Any]:
     """A row of the comparison: what is on the card about one split, the one that chose nothing."""
     split: Any = card.metrics.get("PrivateTest") or next(iter(card.metrics.values()), {})
     figures = split if isinstance(split, dict) else {}
-    return {
-        "model": name,
-        "task": card.task,
-        "architecture": card.architecture,
-        "parameters": card.parameters,
-        **{figure: figures.get(figure) for figure in FIGURES},
-    }
+    row = {"model": name, "architecture": card.architecture, "parameters": card.parameters}
+    return row | {shown_name(figure): figures.get(figure) for figure in COMPARED.get(card.task, ())}
+
+
+def show_comparison(cards: dict[str, ModelCard]) -> None:
+    """A table for each task, without columns that no card fills."""
+    for task, heading in TASKS.items():
+        rows = pd.DataFrame([summary_of(name, card) for name, card in cards.items() if card.task == task])
+        if rows.empty:
+            continue
+        rows = rows.dropna(axis=1, how="all")
+        figures = [name for name in rows.columns if name not in ("model", "architecture", "parameters")]
+        columns: dict[str, Any] = {name: st.column_config.NumberColumn(format="%.3f") for name in figures}
+        columns["parameters"] = st.column_config.NumberColumn(format="localized")
+        st.subheader(heading)
+        if task == "emotion":
+            st.caption("Measured on PrivateTest of FER-2013 where the card has it; that split chose nothing.")
+        st.dataframe(rows, hide_index=True, column_config=columns, placeholder="")
 
 
 def show_card(name: str, folder: Path, card: ModelCard) -> None:
@@ -39,7 +60,8 @@ def show_card(name: str, folder: Path, card: ModelCard) -> None:
         for split, figures in tables.items()
     }
     if plain:
-        st.dataframe(pd.DataFrame(plain).T)
+        table = pd.DataFrame(plain).T.rename(columns=shown_name).rename_axis("split")
+        st.dataframe(table, placeholder="")
     pictures = sorted(folder.glob("*.png"))
     if pictures:
         for place, picture in zip(st.columns(2) * len(pictures), pictures, strict=False):
@@ -97,9 +119,9 @@ def main() -> None:
     if not cards:
         st.info("There is no model here.")
         return
-    st.caption("Measured on PrivateTest of FER-2013 where the card has it; that split chose nothing.")
-    st.dataframe(pd.DataFrame([summary_of(name, card) for name, card in cards.items()]), hide_index=True)
-    name = st.selectbox("Model", list(cards))
+    show_comparison(cards)
+    names = list(cards)
+    name = st.selectbox("Model", names, index=names.index("default") if "default" in names else 0)
     show_card(name, folders[name], cards[name])
 
 

@@ -41,7 +41,7 @@ def show_flow_runs() -> None:
     columns: dict[str, Any] = {
         "name": "run",
         "state": "state",
-        "start_time": st.column_config.DatetimeColumn("began"),
+        "start_time": st.column_config.DatetimeColumn("began (UTC)", format="YYYY-MM-DD HH:mm:ss"),
         "seconds": st.column_config.NumberColumn("took, in s", format="%.1f"),
         "message": "message",
         "page": st.column_config.LinkColumn("in Prefect", display_text="open"),
@@ -56,7 +56,7 @@ def show_analyses() -> None:
     columns: dict[str, Any] = {
         "video": "video",
         "status": "status",
-        "finished_at": st.column_config.DatetimeColumn("finished"),
+        "finished_at": st.column_config.DatetimeColumn("finished (UTC)", format="YYYY-MM-DD HH:mm:ss"),
         "n_frames": "frames",
         "frames_per_s": st.column_config.NumberColumn("frames/s", format="%.0f"),
         "decode_wait_s": st.column_config.NumberColumn("waited for pictures, in s", format="%.1f"),

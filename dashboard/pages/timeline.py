@@ -1,5 +1,6 @@
 """Page Timeline: the video beside its timelines, in step both ways."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,13 @@ def show_media(results: Results, video_id: str, media: Media) -> None:
         st.caption("Shown is a preview copy, made because browsers cannot play this kind of file.")
 
 
+def within_folder(paths: dict[str, str]) -> dict[str, str]:
+    """The paths without the folders that all of them begin with."""
+    common = os.path.commonprefix(list(paths.values()))  # noqa: RUF071 (paths may be of another system)
+    start = max(common.rfind("/"), common.rfind("\\")) + 1
+    return {video_id: path[start:] for video_id, path in paths.items()}
+
+
 def choose_video(results: Results) -> str | None:
     """The video of the address bar or of the list; None if there is none."""
     paths = {row["video_id"]: row["path"] for row in results.ask(VIDEOS_SQL).to_pylist()}
@@ -148,7 +156,7 @@ def choose_video(results: Results) -> str | None:
     if asked is not None and asked not in paths:
         st.warning(f"There is no video {asked} here; it may have been purged.")
     chosen: str = st.selectbox(
-        "Video", ids, index=ids.index(asked) if asked in paths else 0, format_func=paths.__getitem__
+        "Video", ids, index=ids.index(asked) if asked in paths else 0, format_func=within_folder(paths).__getitem__
     )
     if asked is None:
         st.query_params["video"] = chosen  # a moment that was asked for stays
