@@ -55,7 +55,7 @@ def current_markers() -> Markers | None:
 def choose_markers() -> Markers | None:
     """A place to choose a file of markers, or to leave the chosen ones away; gives those that hold."""
     markers = current_markers()
-    with st.popover("Markers" if markers is None else f"Markers: {markers.name}"):
+    with st.popover("Markers" if markers is None else f"Markers: {markers.name}", width="stretch"):
         st.caption(
             "A CSV file with the columns start_s, end_s and label, and perhaps video (a path, file name or id; empty: "
             "every video). It is kept for this session only; `fervid dashboard RESULTS --events FILE` shows it to all."

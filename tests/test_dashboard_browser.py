@@ -131,9 +131,9 @@ def shot(page: Page, name: str) -> None:
 def test_a_video_is_found_in_the_library_and_opened(page: Page, address: str) -> None:
     page.goto(address)
     expect(page.get_by_role("heading", name="Library")).to_be_visible()
-    page.get_by_label("Search").fill("alice")
+    page.get_by_role("textbox", name="Search").fill("alice")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("1 videos. Choose one")).to_be_visible()
+    expect(page.get_by_text("1 video. Choose one")).to_be_visible()
     table = page.locator("[data-testid=stDataFrame]").first
     box = table.bounding_box()
     assert box is not None
@@ -222,10 +222,10 @@ def test_sql_answers_refuses_to_write_and_gives_files(page: Page, address: str) 
     question.press("Control+Enter")
     expect(page.get_by_text("3 rows")).to_be_visible()
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download as CSV").click()
+        page.get_by_role("button", name="All rows as CSV").click()
     assert Path(download.value.path()).read_text().splitlines()[1:] == ['"happy",1', '"neutral",1', '"sad",1']
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download as Parquet").click()
+        page.get_by_role("button", name="All rows as Parquet").click()
     assert pq.read_table(download.value.path())["emotion"].to_pylist() == ["happy", "neutral", "sad"]
     question.fill("DROP VIEW faces")
     page.get_by_role("button", name="Run").click()

@@ -13,7 +13,7 @@ WITH spans AS (
         sum(smooth_surprise * faces.duration_s) / sum(faces.duration_s) AS v_surprise,
         sum(smooth_neutral * faces.duration_s) / sum(faces.duration_s) AS v_neutral
     FROM faces JOIN spans USING (video_id)
-    WHERE smooth_emotion IS NOT NULL AND pts_s >= from_s AND pts_s < to_s
+    WHERE list_contains($video_ids, video_id) AND smooth_emotion IS NOT NULL AND pts_s >= from_s AND pts_s < to_s
     GROUP BY ALL
 )
 SELECT "group", bin * $bin_ms / 1000 AS start_s, count(*) AS n_videos, avg(COLUMNS('^v_(.*)$')) AS 'mean_\1',

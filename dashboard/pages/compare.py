@@ -116,9 +116,9 @@ def timeline_chart(means: pd.DataFrame, emotion: str, title: str) -> alt.LayerCh
         "group:N", title=None, scale=alt.Scale(scheme="dark2"), legend=alt.Legend(orient="top", symbolOpacity=1)
     )
     y = alt.Y("low:Q", title=f"mean probability of {emotion}", scale=alt.Scale(domain=[0, 1]))
-    band = base.mark_area(opacity=0.2).encode(x=x, y=y, y2="high:Q", color=colour)
+    band = base.mark_area(opacity=0.2, interpolate="step-after").encode(x=x, y=y, y2="high:Q", color=colour)
     tooltip = ["group:N", "start_s:Q", alt.Tooltip("mean:Q", format=".2f"), alt.Tooltip("n_videos:Q", title="videos")]
-    line = base.mark_line().encode(x=x, y="mean:Q", color=colour, tooltip=tooltip)
+    line = base.mark_line(interpolate="step-after").encode(x=x, y="mean:Q", color=colour, tooltip=tooltip)
     return alt.LayerChart(layer=[band, line])
 
 

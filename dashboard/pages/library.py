@@ -11,7 +11,7 @@ from dashboard.results import Results, current_results
 from dashboard.tables import choose_row
 from fer_models.labels import EMOTIONS
 
-RIBBONS = 200  # videos with a strip of episodes; the others are a filter away
+PAGE_ROWS = 100
 REFRESH_S = 2.0
 
 VIDEOS_SQL = f"""
@@ -56,8 +56,8 @@ def chosen(videos: pd.DataFrame) -> pd.DataFrame:
 
 
 def add_strips(results: Results, videos: pd.DataFrame) -> pd.DataFrame:
-    """The first rows with two strips of colours each: what was shown when, and what for how long."""
-    ids = videos["video_id"].head(RIBBONS).tolist()
+    """The rows with two strips of colours each: what was shown when, and what for how long."""
+    ids = videos["video_id"].tolist()
     episodes = results.ask(EPISODES_SQL, ids=ids).to_pandas()
     by_video = {video_id: rows.to_dict("records") for video_id, rows in episodes.groupby("video_id")}
     durations = videos.set_index("video_id")["duration_s"].fillna(0.0)
@@ -68,6 +68,13 @@ def add_strips(results: Results, videos: pd.DataFrame) -> pd.DataFrame:
         for row, known in zip(shares.to_numpy(), shares.notna().any(axis=1), strict=True)
     ]
     return videos.assign(ribbon=videos["video_id"].map(strips), shares=pd.Series(bars, videos.index, dtype=object))
+
+
+def one_page(videos: pd.DataFrame) -> pd.DataFrame:
+    """As many rows as one looks at in one go."""
+    n_pages = max(1, -(-len(videos) // PAGE_ROWS))
+    page = st.pagination(n_pages, key=f"library_page_of_{n_pages}") if n_pages > 1 else 1
+    return videos.iloc[(page - 1) * PAGE_ROWS : page * PAGE_ROWS]
 
 
 def show_totals(videos: pd.DataFrame) -> None:
@@ -134,7 +141,7 @@ def main() -> None:
         "gated": st.column_config.NumberColumn("faces gated", format="%.1f %%"),
         "path": "path",
     }
-    row = choose_row(add_strips(results, done), columns, "library_table")
+    row = choose_row(add_strips(results, one_page(done)), columns, "library_table")
     if row is not None:
         st.switch_page("pages/timeline.py", query_params={"video": row["video_id"]})
     show_failures(videos[videos["status"] == "failed"])

@@ -13,9 +13,15 @@ from dashboard.trainings import unfinished_trainings
 from fer_models.weights import ModelCard, WeightsError, model_folders, read_card
 
 REFRESH_S = 10.0
-NAMES = {"macro_f1": "macro F1", "ece": "calibration error (ECE)", "average_precision": "average precision"}
+NAMES = {
+    "macro_f1": "macro F1",
+    "ece": "ECE",
+    "votes_accuracy": "accuracy to votes",
+    "votes_macro_f1": "macro F1 to votes",
+    "votes_ece": "ECE to votes",
+}
 COMPARED = {
-    "emotion": ("accuracy", "accuracy_without_copies", "macro_f1", "ece", "agreement_with_votes"),
+    "emotion": ("accuracy", "macro_f1", "ece", "votes_accuracy", "votes_macro_f1", "votes_ece"),
     "detector": ("recall", "precision", "average_precision"),
 }
 TASKS = {"emotion": "Emotions", "detector": "Face detectors"}
@@ -46,7 +52,10 @@ def show_comparison(cards: dict[str, ModelCard]) -> None:
         columns["parameters"] = st.column_config.NumberColumn(format="localized")
         st.subheader(heading)
         if task == "emotion":
-            st.caption("Measured on PrivateTest of FER-2013 where the card has it; that split chose nothing.")
+            st.caption(
+                "Measured on PrivateTest of FER-2013 where the card has it; that split chose nothing. To votes: to "
+                "what most of ten annotators named. ECE: expected calibration error, how far probabilities are off."
+            )
         st.dataframe(rows, hide_index=True, column_config=columns, placeholder="")
 
 

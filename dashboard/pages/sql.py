@@ -95,7 +95,7 @@ def download(rows: pa.Table, form: str, mime: str) -> None:
         return file.getvalue()
 
     name = "CSV" if form == "csv" else form.capitalize()
-    st.download_button(f"Download as {name}", content, f"answer.{form}", mime, on_click="ignore")
+    st.download_button(f"All rows as {name}", content, f"answer.{form}", mime, on_click="ignore")
 
 
 def show_answer(rows: pa.Table) -> None:
