@@ -221,7 +221,7 @@ def test_sql_is_answered_and_errors_are_words(results: Path, page: Page) -> None
     shown = page("sql", results)
     shown.button[0].click().run()
     assert set(shown.dataframe[-1].value["smooth_emotion"]) == {"happy", "sad", "neutral"}
-    shown.text_area[0].set_value("DELETE FROM faces").run()
+    shown.text_area[0].set_value("DELETE FROM faces")
     shown.button[0].click().run()
     assert not shown.exception
     assert "only one SELECT at a time" in words(shown)

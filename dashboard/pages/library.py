@@ -12,6 +12,7 @@ from dashboard.tables import choose_row
 from fer_models.labels import EMOTIONS
 
 PAGE_ROWS = 100
+REASON_PX = 700
 REFRESH_S = 2.0
 
 VIDEOS_SQL = f"""
@@ -87,8 +88,9 @@ def show_totals(videos: pd.DataFrame) -> None:
         "hours" if hours >= 1 else "minutes": f"{hours:,.1f}" if hours >= 1 else f"{60 * hours:,.1f}",
         "people (tracks)": f"{int(done['people'].sum()):,}",
     }
-    for place, (name, value) in zip(st.columns(len(figures)), figures.items(), strict=True):
-        place.metric(name, value)
+    with st.container(horizontal=True, gap="large"):
+        for name, value in figures.items():
+            st.metric(name, value, width="content")
 
 
 def show_failures(failed: pd.DataFrame) -> None:
@@ -99,7 +101,7 @@ def show_failures(failed: pd.DataFrame) -> None:
     st.caption("Mend or replace the file and run `fervid analyze` again: only what is left is done.")
     columns: dict[str, Any] = {
         "video": "video",
-        "error": st.column_config.TextColumn("reason", width="large"),
+        "error": st.column_config.TextColumn("reason", width=REASON_PX),
         "path": "path",
     }
     st.dataframe(failed, hide_index=True, column_order=list(columns), column_config=columns)

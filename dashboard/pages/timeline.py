@@ -190,11 +190,11 @@ def main() -> None:
     st.caption(in_a_line(results, video_id))
     if not data["tracks"]:
         st.info("No face was seen long enough in this video to be followed.")
+    show_media(results, video_id, media)
     answer = player(key=f"player-{video_id}", data=data, on_edit_change=lambda: None)
     if answer.edit:
         take_edit(results, video_id, answer.edit)
         st.rerun()
-    show_media(results, video_id, media)
 
 
 if __name__ == "__main__":

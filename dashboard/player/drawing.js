@@ -12,8 +12,8 @@ const scaleOf = ({ from_ms, to_ms, width_px }) => (ms) => Math.round(((ms - from
 // A person's lane; `track` has columns start_ms, end_ms, label, gated and p as the route `window` gives them.
 export function drawLane(context, track, view, height_px) {
   context.clearRect(0, 0, view.width_px, height_px);
-  const areaHeight_px = height_px - RIBBON_PX - BAND_PX - 2 * GAP_PX;
-  drawGrid(context, view, areaHeight_px);
+  const areaHeight_px = Math.max(0, height_px - RIBBON_PX - BAND_PX - 2 * GAP_PX);
+  if (areaHeight_px > 0) drawGrid(context, view, areaHeight_px);
   if (!track) return;
   const x = scaleOf(view);
   if (view.style === "lines") drawLines(context, track, view, x, areaHeight_px);

@@ -4,6 +4,7 @@ import { MARKER_PX, drawLane, drawMarkers, drawOverview, stackMarkers } from "./
 import { ask, clock, element } from "./words.js";
 
 const LANE_HEIGHT_PX = 132;
+const UNREAD_HEIGHT_PX = 28; // of a person of whom no face was good enough: label and quality alone
 const SHORTEST_MS = 500;
 const DRAG_PX = 4; // less is a click
 
@@ -76,11 +77,13 @@ export class Lanes {
 
   makeLanes() {
     this.canvases = new Map();
+    this.unread = new Set(this.data.tracks.filter((track) => track.emotion === null).map((track) => track.id));
     const shown = this.data.tracks.filter((track) => !track.hidden);
     const sections = shown.map((track) => {
       const canvas = element("canvas", { role: "img", "aria-label": `probabilities of ${track.name} over time` });
       this.canvases.set(track.id, canvas);
-      const note = `probabilities · label · quality (hatched: gated)`;
+      const isUnread = this.unread.has(track.id);
+      const note = isUnread ? "no face good enough to be read" : "probabilities · label · quality (hatched: gated)";
       const title = element("h3", {}, track.name, element("small", {}, note));
       return element("section", { class: "lane" }, title, canvas);
     });
@@ -210,7 +213,8 @@ export class Lanes {
       const view = { from_ms: this.from_ms, to_ms: this.to_ms, width_px: this.width_px, style: this.style, ...this.ink() };
       const tracks = new Map((this.window?.tracks ?? []).map((track) => [track.id, track]));
       for (const [id, canvas] of this.canvases) {
-        drawLane(this.prepare(canvas, LANE_HEIGHT_PX), tracks.get(id), view, LANE_HEIGHT_PX);
+        const height_px = this.unread.has(id) ? UNREAD_HEIGHT_PX : LANE_HEIGHT_PX;
+        drawLane(this.prepare(canvas, height_px), tracks.get(id), view, height_px);
       }
       if (this.markers) {
         const rows = stackMarkers(this.data.markers);

@@ -35,7 +35,7 @@ export class Screen {
       this.video.addEventListener(name, () => this.moved(this.video.currentTime + this.data.video.start_s));
     }
     this.video.addEventListener("error", () => {
-      if (this.video.getAttribute("src")) this.say("this browser cannot play the file: make a preview copy below");
+      if (this.video.getAttribute("src")) this.say("this browser cannot play the file: make a preview copy above");
     });
     this.alive = true;
     this.everyFrame();
