@@ -1,6 +1,7 @@
 """What people showed while something happened: stimuli or markers from a CSV file, joined to the timeline."""
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,17 +36,27 @@ def read_events(path: Path) -> pa.Table:
         EventsError: if it cannot be read, lacks a column, or a line is wrong.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.DictReader(file, restval="")
-            header = [name.strip() for name in lines.fieldnames or ()]
-            if missing := [name for name in NEEDED if name not in header]:
-                raise EventsError(f"{path}: no column {', '.join(missing)}: the first line must be {','.join(NEEDED)}")
-            lines.fieldnames = header
-            events = [_event(line, f"{path}, line {lines.line_num}") for line in lines]
+        content = path.read_bytes()
     except OSError as error:
         raise EventsError(f"{path}: {error.strerror}: give a CSV file with {','.join(NEEDED)}") from error
+    return parse_events(content, str(path))
+
+
+def parse_events(content: bytes, name: str) -> pa.Table:
+    """As `read_events`, of the content of a file that is called `name`.
+
+    Raises:
+        EventsError: if it lacks a column, or a line is wrong.
+    """
+    try:
+        lines = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), restval="")
+        header = [column.strip() for column in lines.fieldnames or ()]
+        if missing := [column for column in NEEDED if column not in header]:
+            raise EventsError(f"{name}: no column {', '.join(missing)}: the first line must be {','.join(NEEDED)}")
+        lines.fieldnames = header
+        events = [_event(line, f"{name}, line {lines.line_num}") for line in lines]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise EventsError(f"{path}: not a CSV file in UTF-8: {error}") from error
+        raise EventsError(f"{name}: not a CSV file in UTF-8: {error}") from error
     return pa.Table.from_pylist(events, schema=EVENTS)
 
 

@@ -121,6 +121,18 @@ VIDEOS = pa.schema(
         _field("started_at", pa.timestamp("us", "UTC"), "", "when the analysis started"),
         _field("finished_at", pa.timestamp("us", "UTC"), "", "when the analysis was done or failed", nullable=False),
         _field("frames_per_s", pa.float64(), "1/s", "sampled frames analysed per second"),
+        _field(
+            "n_observed", pa.int64(), "", "sampled frames that the last run looked at; the others were there already"
+        ),
+        *[
+            _field(f"{stage}_s", pa.float64(), "s", f"time that the last run spent {doing}")
+            for stage, doing in (
+                ("decode_wait", "waiting for pictures, which are decoded beside the other stages"),
+                ("detect", "finding faces"),
+                ("crop", "cutting out and measuring faces"),
+                ("classify", "reading emotions"),
+            )
+        ],
         _field("live_since", pa.timestamp("us", "UTC"), "", "of a live session: when pts_s was 0; NULL for a file"),
         _field("is_running", pa.bool_(), "", "of a live session: whether it went on when this was written"),
         _field("settings", pa.string(), "JSON", "every setting that can change a number"),

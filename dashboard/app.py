@@ -12,6 +12,7 @@ from analytics.store import StoreError
 from dashboard.results import current_results
 from dashboard.text import DISCLAIMER, NOTICE
 
+HERE = Path(__file__).parent
 PAGES = {
     "Library": ":material/video_library:",
     "Timeline": ":material/timeline:",
@@ -34,12 +35,10 @@ def show_notice() -> None:
 def main() -> None:
     """Draw the page that is chosen, and turn what can be wrong with a results folder into a sentence."""
     results = current_results()
-    st.set_page_config(
-        page_title=f"Fervid: {results.root.name}", page_icon=str(Path(__file__).parent / "icon.svg"), layout="wide"
-    )
-    folder = Path(__file__).parent / "pages"
-    pages = [st.Page(folder / f"{name.lower()}.py", title=name, icon=icon) for name, icon in PAGES.items()]
+    st.set_page_config(page_title=f"Fervid: {results.root.name}", page_icon=str(HERE / "icon.svg"), layout="wide")
+    pages = [st.Page(HERE / "pages" / f"{name.lower()}.py", title=name, icon=icon) for name, icon in PAGES.items()]
     page = st.navigation(pages, position="top")
+    st.html(HERE / "app.css")
     show_notice()
     try:
         page.run()

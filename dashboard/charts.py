@@ -18,6 +18,15 @@ def emotion_colour(legend: alt.Legend | None) -> alt.Color:
     return alt.Color("emotion:N", scale=scale, legend=legend)
 
 
+def emotion_legend() -> str:
+    """The colours of the emotions, as HTML."""
+    swatch = (
+        '<span style="display:inline-block;width:10px;height:10px;border-radius:2px;background:{};margin-right:6px">'
+    )
+    names = "".join(f"<span>{swatch.format(EMOTION_COLOURS[name])}</span>{name}</span>" for name in EMOTIONS)
+    return f'<div style="display:flex;flex-wrap:wrap;gap:4px 14px;font-size:14px">{names}</div>'
+
+
 def ribbon(episodes: Iterable[dict[str, Any]], duration_s: float) -> str:
     """A video's episodes as a strip of colours, left to right over its duration: a picture's address for a table."""
     return _strip([(row["start_s"], row["end_s"], row["emotion"]) for row in episodes], duration_s)

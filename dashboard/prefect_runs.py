@@ -45,4 +45,5 @@ def flow_runs(limit: int = 50) -> list[dict[str, Any]]:
             for run in runs
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ServerError(f"no Prefect server answers at {api_url()}: {error}") from error
+        reason = getattr(error, "reason", error)
+        raise ServerError(f"No Prefect server answers at {api_url()}: {getattr(reason, 'strerror', reason)}") from error

@@ -1,5 +1,6 @@
 """The results folder that the dashboard shows: one connection, made anew when something was added to the folder."""
 
+import contextlib
 import os
 import threading
 import time
@@ -12,10 +13,19 @@ import duckdb
 import pyarrow as pa
 
 from analytics import connect
+from fer_models.labels import EMOTIONS
 
 ENVIRONMENT = "FERVID_DASHBOARD_RESULTS"
 T = TypeVar("T")
 CHECK_EVERY_S = 1.0  # how often the folder is looked at
+# Small tables of which pages ask all videos again and again: a file for each video is slow to read, so they are kept
+# in memory, as far as pages need them. A thousand videos take about 10 MB.
+_SHARES = ", ".join(f"share_{name}" for name in EMOTIONS)
+KEPT = {
+    "tracks": f"video_id, analysis_id, track_id, emotion, n_faces, n_faces_ok, seen_s, labelled_s, switch_s, {_SHARES}",
+    "episodes": "*",
+}
+MOST_KEPT_VIDEOS = 10_000
 
 
 class Results:
@@ -61,11 +71,20 @@ class Results:
             stamp = self.stamp()
             if self._connection is None or stamp != self._stamp:
                 connection = connect(self.root)
+                if stamp[1] <= MOST_KEPT_VIDEOS:
+                    keep_in_memory(connection)
                 if self._connection is not None:
                     self._connection.close()
                 self._connection, self._stamp = connection, stamp
             self._checked_s = now_s
         return self._connection
+
+
+def keep_in_memory(connection: duckdb.DuckDBPyConnection) -> None:
+    """Put tables in the place of the views of them that are asked most; a damaged one is left to whoever asks it."""
+    for name, columns in KEPT.items():
+        with contextlib.suppress(duckdb.Error):
+            connection.register(name, connection.sql(f"SELECT {columns} FROM {name}").to_arrow_table())
 
 
 @lru_cache(maxsize=4)

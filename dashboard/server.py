@@ -1,8 +1,11 @@
 """The server of the dashboard: Streamlit's app, and beside it the routes that its player asks."""
 
+import contextlib
 import os
+import threading
 from pathlib import Path
 
+import duckdb
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -12,6 +15,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from streamlit.starlette import App
 
+from analytics.store import StoreError
+from dashboard import markers
 from dashboard.media import MIME, find_media
 from dashboard.results import ENVIRONMENT, current_results
 from dashboard.windows import boxes, window
@@ -58,16 +63,28 @@ ROUTES = [
 ]
 
 
-def serve(results: Path, *, address: str, port: int | None, allowed_hosts: tuple[str, ...]) -> None:
+def warm_up() -> None:
+    """Read what the first page needs while the browser is still being opened; a page says what is wrong with it."""
+    with contextlib.suppress(StoreError, duckdb.Error):
+        current_results().ask("SELECT count(*) FROM tracks")
+
+
+def serve(
+    results: Path, *, events: Path | None, address: str, port: int | None, allowed_hosts: tuple[str, ...]
+) -> None:
     """Show `results` until the process is stopped.
 
     Args:
         results: a results folder.
+        events: a CSV file of markers to show in the timelines.
         address: where to listen; the loopback address unless others are to see it.
         port: None for the first free one from 8501.
         allowed_hosts: names under which a browser may ask, beside those of this machine itself.
     """
     os.environ[ENVIRONMENT] = str(results.absolute())
+    if events is not None:
+        os.environ[markers.ENVIRONMENT] = str(events.absolute())
+    threading.Thread(target=warm_up, daemon=True).start()
     hosts = [*LOOPBACK_NAMES, *allowed_hosts]
     app = App(
         HERE / "app.py",
@@ -83,5 +100,7 @@ def serve(results: Path, *, address: str, port: int | None, allowed_hosts: tuple
             "server.fileWatcherType": "none",
             "browser.gatherUsageStats": False,
             "client.toolbarMode": "viewer",
+            "theme.light.primaryColor": "#0072b2",
+            "theme.dark.primaryColor": "#4aa3dd",
         }
     )

@@ -1,4 +1,4 @@
-"""Runs every SQL of docs/cookbook.md on the results of the demo and writes what it gives below it.
+"""Writes docs/cookbook.md: every question of `analytics/cookbook.sql`, and what it gives for the results of the demo.
 
 fervid demo demo/videos && fervid analyze demo/videos --out demo/results
 python docs/cookbook.py demo/results
@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from analytics import connect
+from analytics.cookbook import cookbook
 
 PAGE = Path(__file__).with_suffix(".md")
 _RECIPE = re.compile(r"```sql\n(?P<sql>[^`]*)```\n\n(?P<answer>(\|[^\n]*\n)*)\n*")
@@ -23,10 +24,14 @@ def recipes(page: str) -> list[tuple[str, str]]:
 
 
 def refreshed(page: str, ask: Callable[[str], pa.Table]) -> str:
-    """The page with the table below each SQL made anew."""
-    return (
-        _RECIPE.sub(lambda found: f"```sql\n{found['sql']}```\n\n{markdown(ask(found['sql']))}\n", page).rstrip() + "\n"
-    )
+    """The page with all that comes after its introduction made anew."""
+    introduction, _, _ = page.partition("\n## ")
+    sections = [introduction.rstrip() + "\n"]
+    for question in cookbook():
+        note = f"{question.note}\n\n" if question.note else ""
+        answer = markdown(ask(question.sql))
+        sections.append(f"## {question.title}\n\n{note}```sql\n{question.sql}```\n\n{answer}")
+    return "\n".join(sections)
 
 
 def markdown(rows: pa.Table) -> str:

@@ -17,6 +17,8 @@ from analytics.stored_timeline import build_stored_timeline
 from analytics.videos import all_videos, choose_videos
 from flows.settings import TimelineSettings
 
+SPEEDS = ("frames_per_s", "n_observed", "decode_wait_s", "detect_s", "crop_s", "classify_s")
+
 
 @dataclass(frozen=True)
 class Rebuilt:
@@ -100,7 +102,7 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         "analysis_id": analysed,
         "settings": json.dumps(stored | {"timeline": config.settings()}),
         "started_at": datetime.now(UTC),
-        "frames_per_s": None,  # none was looked at
+        **dict.fromkeys(SPEEDS),  # no frame was looked at
         "is_running": False if row["live_since"] else None,
         "joined_by_look": timeline.joined_by_look,
     }

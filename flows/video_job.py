@@ -192,6 +192,8 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
     seconds = time.perf_counter() - started_s
     frames_per_s = n_observed / seconds if n_observed else None
     more = {"frames_per_s": frames_per_s, "joined_by_look": timeline.joined_by_look}
+    if n_observed:
+        more |= {"n_observed": n_observed, **vars(times)}
     store.commit_analysis(row | more, timeline)
     log.info("%s: %d frames in %.1f s: %s", path, n_observed, seconds, times)
     return VideoOutcome(

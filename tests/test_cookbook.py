@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from analytics import query
+from analytics.cookbook import cookbook as questions
 from analytics.store import Store
 from flows.demo import make_demo_videos
 from flows.progress import Progress
@@ -39,9 +40,11 @@ def results(tmp_path_factory):
     return store.root
 
 
-def test_there_are_enough_recipes():
+def test_the_page_has_every_question_of_the_package():
+    page = (DOCS / "cookbook.md").read_text(encoding="utf-8")
     assert len(RECIPES) >= 15
-    assert len(RECIPES) == (DOCS / "cookbook.md").read_text(encoding="utf-8").count("```sql")
+    assert [question.sql for question in questions()] == [sql for sql, _ in RECIPES]
+    assert [question.title for question in questions()] == re.findall("^## (.*)$", page, re.MULTILINE)
 
 
 @pytest.mark.parametrize("recipe", range(len(RECIPES)))

@@ -3,6 +3,8 @@
 import base64
 import contextlib
 import http.client
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -17,9 +19,11 @@ from scenes import Face, feeling, observe
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
+from analytics.events import read_events
 from analytics.status import Running, running
 from analytics.store import Store, StoreError
 from analytics.timeline import Timeline, TimelineConfig, build_timeline
+from dashboard import markers
 from dashboard.charts import STRIP_WIDTH, ribbon, share_bar
 from dashboard.media import find_media, make_preview
 from dashboard.notes import Notes, hide, notes_path, read_notes, rename, undo
@@ -142,11 +146,82 @@ def test_moments_are_the_strongest_episodes(results: Path, page: Page) -> None:
     assert "No episode fits" in words(shown)
 
 
+def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, store: Store, page: Page) -> None:
+    bob = timeline(np.arange(60) / 10, [Face(i, p=feeling("surprise")) for i in range(60)])
+    store.commit_analysis(row("v0000000000000004", "in/bob.mp4", duration_s=6.0), bob)
+    shown = page("compare", results)
+    shown.multiselect[0].set_value(["in/alice.mp4", "in/bob.mp4"]).run()
+    assert not shown.exception
+    table = shown.dataframe[0].value.set_index("emotion")
+    assert table.loc["surprise", "difference in % points"] == pytest.approx(-100)
+    assert table.loc["surprise", "videos"] == "1 and 1"
+    assert "one video only" in table.loc["surprise", "95 % interval"]
+    shown.multiselect[0].set_value(["in/alice.mp4"]).run()
+    assert "two groups or more" in words(shown)
+    shown.segmented_control[0].set_value("folders").run()
+    assert "All 3 videos lie in one folder" in words(shown)
+
+
+def test_markers_are_shown_and_compared(
+    results: Path, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ads.csv"
+    file.write_text("start_s,end_s,label,video\n1,3,ad A,alice.mp4\n8,12,ad B,\n0,1,ad C,nobody.mp4\n")
+    monkeypatch.setenv(markers.ENVIRONMENT, str(file))
+    shown = page("timeline", results)
+    (player,) = shown.get("bidi_component")
+    assert player is not None
+    known = markers.Markers("ads.csv", read_events(file))
+    of_alice = known.of_video(Results(results), ALICE)
+    assert of_alice == [{"label": "ad A", "start_s": 1, "end_s": 3}, {"label": "ad B", "start_s": 8, "end_s": 12}]
+    shown = page("compare", results)
+    shown.segmented_control[0].set_value("markers").run()
+    assert not shown.exception
+    table = shown.dataframe[0].value.set_index(["groups", "emotion"])
+    assert table.loc[("ad A to ad B", "happy"), "difference in % points"] > 49  # the other is neutral
+
+
+def test_a_question_of_the_cookbook_is_run(results: Path, page: Page) -> None:
+    shown = page("sql", results)
+    shown.selectbox[0].set_value("Where are the cuts?").run()
+    assert "is_cut" in shown.text_area[0].value
+    shown.button[0].click().run()
+    assert not shown.exception
+    assert "rows" in words(shown)
+
+
+def test_runs_show_where_the_time_went(results: Path, store: Store, page: Page) -> None:
+    times = {"n_observed": 100, "decode_wait_s": 0.5, "detect_s": 2.0, "crop_s": 0.5, "classify_s": 1.0}
+    store.commit_analysis(row("v0000000000000005", "in/new.mp4", **times), timeline(np.arange(10) / 10, []))
+    shown = page("runs", results)
+    newest = shown.dataframe[-1].value.iloc[0]
+    assert newest[["video", "detect_per_s", "classify_per_s"]].tolist() == ["new.mp4", 50, 100]
+    assert [heading.value for heading in shown.subheader] == ["Flow runs", "Analyses", "Where the time went"]
+
+
+def test_trainings_under_way_are_shown(
+    results: Path, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    told = tmp_path / "fervid" / "models" / "mine" / "checkpoints" / "progress.json"
+    told.parent.mkdir(parents=True)
+    epochs = [{"train_loss": 1.5, "public_accuracy": 0.4, "seconds": 60}, {"train_loss": 1.2, "public_accuracy": 0.5,
+              "seconds": 60}]  # fmt: skip
+    told.write_text(json.dumps({"total_epochs": 8, "epochs": epochs}))
+    shown = page("models", results)
+    assert "In training: mine" in [heading.value for heading in shown.subheader]
+    assert "about 6 min left" in words(shown)
+    os.utime(told, (0, 0))
+    assert "--resume" in words(page("models", results))
+    told.write_text("{")
+    assert "mine" not in " ".join(heading.value for heading in page("models", results).subheader)
+
+
 def test_sql_is_answered_and_errors_are_words(results: Path, page: Page) -> None:
     shown = page("sql", results)
     shown.button[0].click().run()
     assert set(shown.dataframe[-1].value["smooth_emotion"]) == {"happy", "sad", "neutral"}
-    shown.text_area[0].set_value("DELETE FROM faces").run()
+    shown.text_area[0].set_value("DELETE FROM faces")
     shown.button[0].click().run()
     assert not shown.exception
     assert "only one SELECT at a time" in words(shown)
@@ -267,6 +342,20 @@ def test_command_refuses_a_folder_of_someone_else(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["dashboard", str(tmp_path)])
     assert done.exit_code == 1
     assert "not a results folder" in done.output
+
+
+def test_command_without_results_says_how_to_make_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["dashboard"])
+    assert done.exit_code == 1
+    assert "make demo" in done.output
+
+
+def test_command_refuses_markers_that_are_none(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("a,b\n1,2\n")
+    done = CliRunner().invoke(app, ["dashboard", str(results), "--events", str(tmp_path / "events.csv")])
+    assert done.exit_code == 1
+    assert "no column start_s" in done.output
 
 
 def test_command_serves_the_page_on_this_machine_only(results: Path) -> None:

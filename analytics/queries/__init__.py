@@ -24,11 +24,13 @@ from fer_models.labels import EMOTIONS
 __all__ = [
     "GroupError",
     "compare",
+    "compare_events",
     "during_events",
     "dwell",
     "failures",
     "gate_effect",
     "gate_note",
+    "group_timeline",
     "library",
     "quality",
     "shares",
@@ -146,6 +148,52 @@ def compare(
     """
     videos = connection.sql("SELECT video_id, path FROM videos").to_arrow_table().to_pylist()
     return compare_groups(shares(connection, all_faces=all_faces), find_groups(groups, videos))
+
+
+def compare_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> pa.Table:
+    """How what is shown differs between events of different labels; a row per emotion and pair of labels.
+
+    The columns are those of `compare`: a video counts once for each label, over all its events of that label, and
+    `gated_share` is a share of time. The same videos may be on both sides; they are not taken as pairs.
+
+    Args:
+        connection: the results.
+        events: as for `during_events`.
+
+    Raises:
+        EventsError: if the file cannot be read or a line is wrong.
+        UnknownVideoError: if an event names a video that is not there.
+        GroupError: if there are fewer than two labels.
+    """
+    events = read_events(events) if isinstance(events, Path) else events
+    labels = set(events["label"].to_pylist())
+    if len(labels) < 2:
+        raise GroupError(f"the events: at least two labels are needed to compare, got {len(labels)}")
+    shown = during_events(connection, events)
+    videos = [
+        f"{path}\n{label}" for path, label in zip(*(shown[n].to_pylist() for n in ("path", "label")), strict=True)
+    ]
+    shares = {name: shown[f"share_{name}"] for name in EMOTIONS}
+    gated_s = pc.subtract(shown["seen_s"], shown["ok_s"])
+    rows = {"path": videos, "labelled_s": shown["labelled_s"], **shares, "n_faces": shown["seen_s"], "n_gated": gated_s}
+    return compare_groups(pa.table(rows), dict(zip(videos, shown["label"].to_pylist(), strict=True)))
+
+
+def group_timeline(connection: duckdb.DuckDBPyConnection, spans: pa.Table, *, bin_ms: int = 1000) -> pa.Table:
+    """Mean probabilities of groups over time, from the start of each span; a row per group and bin that has a face.
+
+    Args:
+        connection: the results.
+        spans: group, video_id, start_s and end_s of what is to be averaged.
+        bin_ms: length of a bin in milliseconds.
+
+    Returns:
+        group, start_s (from the start of the spans), n_videos, `mean_angry` … and `error_angry` …, the standard error
+        of the mean over videos.
+    """
+    names = {"groups": "group", "video_ids": "video_id", "starts_s": "start_s", "ends_s": "end_s"}
+    columns = {parameter: spans[name].to_pylist() for parameter, name in names.items()}
+    return _answer(connection, "group_timeline", bin_ms=bin_ms, **columns)
 
 
 def synchrony(connection: duckdb.DuckDBPyConnection) -> pa.Table:

@@ -83,10 +83,7 @@ def quality(library: Library) -> str:
 
 
 def _gate(library: Library) -> str:
-    rows = [
-        (row["emotion"], f"{row['share']:.1%}", f"{row['share_all_faces']:.1%}")
-        for row in library.gate_effect
-    ]
+    rows = [(row["emotion"], f"{row['share']:.1%}", f"{row['share_all_faces']:.1%}") for row in library.gate_effect]
     if not rows:
         return ""
     caption = f"Share of time by good faces, and by all: then a face “{UNREAD}” counts with its own frame's emotion"

@@ -1,76 +1,50 @@
-"""Page Compare: groups of videos side by side."""
+"""Page Compare: groups of videos, or markers, side by side."""
 
-from pathlib import PurePath
+from typing import Any
 
 import altair as alt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import streamlit as st
 
 from analytics import queries
-from analytics.groups import GroupError
+from analytics.events import EVENTS, events_of_videos
+from analytics.groups import GroupError, find_groups
+from analytics.videos import UnknownVideoError
 from dashboard.charts import emotion_colour
+from dashboard.grouping import MARKERS, choose_groups, choose_way
+from dashboard.markers import choose_markers
 from dashboard.results import Results, current_results
 from fer_models.labels import EMOTIONS
 
-VIDEOS_SQL = "SELECT path FROM videos WHERE status = 'done' ORDER BY path"
+VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
 BIN_MS = 1000
-MOST_BINS = 600
-ROW_HEADER = alt.Header(labelAngle=0, labelAlign="left")
+MOST_S = 600.0  # of each video or marker
+FIRST_GROUPS, MOST_GROUPS = 3, 6
 
 
-def groups_by_folder(paths: list[str]) -> dict[str, str]:
-    """Each video in the group of the folder it lies in."""
-    return {path: PurePath(path).parent.name or "." for path in paths}
-
-
-def groups_by_word(paths: list[str], words: list[str]) -> dict[str, str]:
-    """Each video in the group of the first word that its path holds; the others in none."""
-    found = {path: next((word for word in words if word.lower() in path.lower()), None) for path in paths}
-    return {path: word for path, word in found.items() if word is not None}
-
-
-def choose_groups(paths: list[str]) -> dict[str, str] | None:
-    """The groups that a person asks for, in one of three ways; None until there is enough to go by."""
-    way = st.segmented_control("Groups by", ["folder", "words in the path", "a CSV file"], default="folder")
-    if way == "folder":
-        return groups_by_folder(paths)
-    if way == "words in the path":
-        words = st.text_input("Words, with commas between", placeholder="ad_a, ad_b")
-        chosen = [word.strip() for word in words.split(",") if word.strip()]
-        return groups_by_word(paths, chosen) if chosen else None
-    file = st.file_uploader("A CSV file with the columns path and group", type="csv") if way else None
-    if file is None:
-        return None
-    try:
-        rows = pd.read_csv(file, dtype=str)[["path", "group"]].dropna()
-    except (KeyError, ValueError) as error:
-        st.error(f"{file.name}: needs the columns path and group in its first line, comma separated: {error}")
-        return None
-    return dict(zip(rows["path"], rows["group"], strict=True))
-
-
-def share_chart(comparison: pd.DataFrame) -> alt.Chart:
+def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
     """The mean share of time of each emotion in each group."""
     sides = [
         comparison[[f"group_{side}", "emotion", f"mean_{side}"]].set_axis(["group", "emotion", "share"], axis=1)
         for side in "ab"
     ]
-    means = pd.concat(sides).drop_duplicates()
-    chart: alt.Chart = (
-        alt.Chart(means)
-        .mark_bar()
-        .encode(
-            x=alt.X("share:Q", title="mean share of time", axis=alt.Axis(format="%")),
-            y=alt.Y("group:N", title=None),
-            row=alt.Row(
-                "emotion:N", title=None, sort=list(EMOTIONS), header=alt.Header(labelAngle=0, labelAlign="left")
-            ),
-            color=emotion_colour(legend=None),
-            tooltip=["group:N", "emotion:N", alt.Tooltip("share:Q", format=".1%")],
-        )
-        .properties(height=34)
+    means = pd.concat(sides).drop_duplicates(["group", "emotion"])
+    base = alt.Chart(means, height=len(EMOTIONS) * (16 * means["group"].nunique() + 12)).encode(
+        x=alt.X(
+            "share:Q",
+            title="mean share of time",
+            axis=alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1]),
+            scale=alt.Scale(domain=[0, 1.4 * max(means["share"].max(), 0.1)]),
+        ),
+        y=alt.Y("emotion:N", title=None, sort=list(EMOTIONS)),
+        yOffset=alt.YOffset("group:N"),
+        tooltip=["group:N", "emotion:N", alt.Tooltip("share:Q", format=".1%")],
     )
-    return chart
+    bars = base.mark_bar().encode(color=emotion_colour(legend=None))
+    names = base.mark_text(align="left", dx=4, limit=160).encode(text="group:N")
+    return alt.LayerChart(layer=[bars, names])
 
 
 def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
@@ -96,51 +70,72 @@ def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def mean_timeline(results: Results, group_of: dict[str, str], emotion: str) -> pd.DataFrame:
-    """Mean probability of an emotion over the videos of each group, second by second, with the spread of videos."""
-    bins = results.answer(lambda connection: queries.timeline(connection, bin_ms=BIN_MS)).to_pandas()
-    bins = bins[bins["path"].isin(group_of) & bins["labelled_s"].notna()]
-    bins["group"] = bins["path"].map(group_of)
-    bins["weighted"] = bins[emotion] * bins["labelled_s"]
-    of_video = bins.groupby(["group", "path", "start_s"], as_index=False)[["weighted", "labelled_s"]].sum()
-    of_video["mean"] = of_video["weighted"] / of_video["labelled_s"]
-    found: pd.DataFrame = of_video.groupby(["group", "start_s"])["mean"].agg(["mean", "std", "count"]).reset_index()
-    error = found["std"] / found["count"] ** 0.5
-    return found.assign(low=(found["mean"] - error).clip(0), high=(found["mean"] + error).clip(upper=1))
+@st.cache_data(max_entries=16, show_spinner="comparing")
+def comparison_of(_results: Results, key: tuple[Any, ...], groups: dict[str, str]) -> pd.DataFrame:
+    """How groups of videos differ; kept for `key`, which says what the results are."""
+    return _results.answer(lambda connection: queries.compare(connection, groups)).to_pandas()
 
 
-def timeline_chart(means: pd.DataFrame) -> alt.LayerChart:
+@st.cache_data(max_entries=16, show_spinner="comparing")
+def marker_comparison_of(_results: Results, key: tuple[Any, ...], events: pd.DataFrame) -> pd.DataFrame:
+    """How markers differ; kept for `key`."""
+    table = pa.Table.from_pandas(events, EVENTS, preserve_index=False)
+    return _results.answer(lambda connection: queries.compare_events(connection, table)).to_pandas()
+
+
+@st.cache_data(max_entries=16, show_spinner="averaging over time")
+def mean_timelines(_results: Results, key: tuple[Any, ...], spans: pd.DataFrame) -> pd.DataFrame:
+    """Mean probabilities of all emotions, second by second; kept for `key`."""
+    table = pa.Table.from_pandas(spans, preserve_index=False)
+    return _results.answer(lambda connection: queries.group_timeline(connection, table, bin_ms=BIN_MS)).to_pandas()
+
+
+def spans_of_groups(results: Results, groups: dict[str, str]) -> pd.DataFrame:
+    """The videos of each group from their beginning, up to what is drawn."""
+    videos = results.ask(VIDEOS_SQL).to_pandas()
+    videos["group"] = videos["path"].map(groups)
+    return videos.dropna(subset="group").assign(start_s=0.0, end_s=MOST_S)[["group", "video_id", "start_s", "end_s"]]
+
+
+def spans_of_markers(results: Results, events: pa.Table) -> pd.DataFrame:
+    """The span of each marker in each video."""
+    videos = results.ask(VIDEOS_SQL).to_pylist()
+    spans = events_of_videos(events, videos).to_pandas().rename(columns={"label": "group"})
+    spans["end_s"] = spans["end_s"].clip(upper=spans["start_s"] + MOST_S)
+    return spans
+
+
+def timeline_chart(means: pd.DataFrame, emotion: str, title: str) -> alt.LayerChart:
     """Lines with a band of one standard error of the mean between videos; no band where there is one video only."""
-    base = alt.Chart(means, height=260)
-    x = alt.X("start_s:Q", title="time in s")
-    colour = alt.Color("group:N", title="group", scale=alt.Scale(scheme="dark2"))
-    band = base.mark_area(opacity=0.2).encode(
-        x=x, y=alt.Y("low:Q", title="mean probability"), y2="high:Q", color=colour
+    mean, error = means[f"mean_{emotion}"], means[f"error_{emotion}"]
+    low, high = (mean - error).clip(lower=0), (mean + error).clip(upper=1)
+    rows = means[["group", "start_s", "n_videos"]].assign(mean=mean, low=low, high=high)
+    base = alt.Chart(rows, height=260)
+    x = alt.X("start_s:Q", title=title)
+    colour = alt.Color(
+        "group:N", title=None, scale=alt.Scale(scheme="dark2"), legend=alt.Legend(orient="top", symbolOpacity=1)
     )
-    tooltip = ["group:N", "start_s:Q", alt.Tooltip("mean:Q", format=".2f"), alt.Tooltip("count:Q", title="videos")]
-    line = base.mark_line().encode(x=x, y="mean:Q", color=colour, tooltip=tooltip)
+    y = alt.Y("low:Q", title=f"mean probability of {emotion}", scale=alt.Scale(domain=[0, 1]))
+    band = base.mark_area(opacity=0.2, interpolate="step-after").encode(x=x, y=y, y2="high:Q", color=colour)
+    tooltip = ["group:N", "start_s:Q", alt.Tooltip("mean:Q", format=".2f"), alt.Tooltip("n_videos:Q", title="videos")]
+    line = base.mark_line(interpolate="step-after").encode(x=x, y="mean:Q", color=colour, tooltip=tooltip)
     return alt.LayerChart(layer=[band, line])
 
 
-def main() -> None:
-    """Draw the page."""
-    results = current_results()
-    st.title("Compare")
-    paths = results.ask(VIDEOS_SQL)["path"].to_pylist()
-    groups = choose_groups(paths)
-    if groups is None:
-        st.info("Say which videos belong together.")
-        return
-    try:
-        comparison = results.answer(lambda connection: queries.compare(connection, groups)).to_pandas()
-    except GroupError as error:
-        st.info(str(error))
-        return
+def some_of(groups: list[str]) -> list[str]:
+    """The groups to look at, where there are many: each is compared with each."""
+    if len(groups) <= MOST_GROUPS:
+        return groups
+    return st.multiselect("Groups to compare", groups, groups[:FIRST_GROUPS], max_selections=MOST_GROUPS)
+
+
+def show_differences(comparison: pd.DataFrame) -> None:
+    """Shares of time as bars, differences as a table."""
     st.caption(
         "A video counts once. Shares are of the time with a label; intervals are bootstraps over videos; Cliff's delta "
         "is how much oftener a video of the first group has more of it than one of the second."
     )
-    left, right = st.columns([1, 2])
+    left, right = st.columns([2, 3])
     left.altair_chart(share_chart(comparison))
     right.dataframe(
         effect_table(comparison),
@@ -151,11 +146,55 @@ def main() -> None:
             "faces gated": st.column_config.NumberColumn(format="percent"),
         },
     )
+
+
+def show_over_time(means: pd.DataFrame, title: str) -> None:
+    """The mean timeline of one emotion."""
     st.subheader("Over time")
     emotion = st.selectbox("Emotion", EMOTIONS, index=EMOTIONS.index("happy"))
-    means = mean_timeline(results, groups, emotion)
-    st.altair_chart(timeline_chart(means[means["start_s"] <= means["start_s"].min() + MOST_BINS]))
+    if means.empty:
+        st.info("No face has a label there.")
+        return
+    st.altair_chart(timeline_chart(means, emotion, title))
     st.caption("Mean over videos, second by second; the band is one standard error of the mean.")
+
+
+def main() -> None:
+    """Draw the page."""
+    results = current_results()
+    st.title("Compare")
+    videos = results.ask(VIDEOS_SQL).to_pylist()
+    if not videos:
+        st.info("There is no finished video here yet.")
+        return
+    paths = [video["path"] for video in videos]
+    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    with right:
+        markers = choose_markers()
+    with left:
+        way = choose_way(paths, markers)
+    key = (str(results.root), results.stamp())
+    try:
+        if way == MARKERS and markers is not None:
+            labels = some_of(sorted(set(markers.events["label"].to_pylist())))
+            events = markers.events.filter(pc.is_in(markers.events["label"], pa.array(labels, pa.string())))
+            comparison = marker_comparison_of(results, key, events.to_pandas())
+            means, title = mean_timelines(results, key, spans_of_markers(results, events)), "time since the start in s"
+        else:
+            groups = choose_groups(paths, way)
+            chosen = some_of(sorted(set(groups.values())))
+            groups = {path: group for path, group in groups.items() if group in chosen}
+            if len(set(groups.values())) < 2:
+                st.info("Say which videos belong together: two groups or more.")
+                return
+            groups = find_groups(groups, videos)
+            comparison = comparison_of(results, key, groups)
+            means, title = mean_timelines(results, key, spans_of_groups(results, groups)), "time in the video in s"
+    except (GroupError, UnknownVideoError) as error:
+        st.info(str(error))
+        return
+    show_differences(comparison)
+    show_over_time(means, title)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ import pandas as pd
 import streamlit as st
 
 from analytics.status import running
-from dashboard.charts import ribbon, share_bar
+from dashboard.charts import emotion_legend, ribbon, share_bar
 from dashboard.results import Results, current_results
 from dashboard.tables import choose_row
 from fer_models.labels import EMOTIONS
 
-RIBBONS = 200  # videos with a strip of episodes; the others are a filter away
+PAGE_ROWS = 100
+REASON_PX = 700
 REFRESH_S = 2.0
 
 VIDEOS_SQL = f"""
@@ -21,7 +22,7 @@ VIDEOS_SQL = f"""
         FROM tracks GROUP BY video_id
     )
     SELECT videos.video_id, parse_filename(path) AS video, status, error, duration_s, n_frames, people,
-        1 - n_faces_ok / nullif(n_faces, 0) AS gated, finished_at, path, {", ".join(EMOTIONS)}
+        100 * (1 - n_faces_ok / nullif(n_faces, 0)) AS gated, finished_at, path, {", ".join(EMOTIONS)}
     FROM videos LEFT JOIN of_video USING (video_id)
 """
 EPISODES_SQL = """
@@ -56,8 +57,8 @@ def chosen(videos: pd.DataFrame) -> pd.DataFrame:
 
 
 def add_strips(results: Results, videos: pd.DataFrame) -> pd.DataFrame:
-    """The first rows with two strips of colours each: what was shown when, and what for how long."""
-    ids = videos["video_id"].head(RIBBONS).tolist()
+    """The rows with two strips of colours each: what was shown when, and what for how long."""
+    ids = videos["video_id"].tolist()
     episodes = results.ask(EPISODES_SQL, ids=ids).to_pandas()
     by_video = {video_id: rows.to_dict("records") for video_id, rows in episodes.groupby("video_id")}
     durations = videos.set_index("video_id")["duration_s"].fillna(0.0)
@@ -70,6 +71,13 @@ def add_strips(results: Results, videos: pd.DataFrame) -> pd.DataFrame:
     return videos.assign(ribbon=videos["video_id"].map(strips), shares=pd.Series(bars, videos.index, dtype=object))
 
 
+def one_page(videos: pd.DataFrame) -> pd.DataFrame:
+    """As many rows as one looks at in one go."""
+    n_pages = max(1, -(-len(videos) // PAGE_ROWS))
+    page = st.pagination(n_pages, key=f"library_page_of_{n_pages}") if n_pages > 1 else 1
+    return videos.iloc[(page - 1) * PAGE_ROWS : page * PAGE_ROWS]
+
+
 def show_totals(videos: pd.DataFrame) -> None:
     """What is in the folder, in five figures."""
     done = videos[videos["status"] == "done"]
@@ -80,8 +88,9 @@ def show_totals(videos: pd.DataFrame) -> None:
         "hours" if hours >= 1 else "minutes": f"{hours:,.1f}" if hours >= 1 else f"{60 * hours:,.1f}",
         "people (tracks)": f"{int(done['people'].sum()):,}",
     }
-    for place, (name, value) in zip(st.columns(len(figures)), figures.items(), strict=True):
-        place.metric(name, value)
+    with st.container(horizontal=True, gap="large"):
+        for name, value in figures.items():
+            st.metric(name, value, width="content")
 
 
 def show_failures(failed: pd.DataFrame) -> None:
@@ -92,7 +101,7 @@ def show_failures(failed: pd.DataFrame) -> None:
     st.caption("Mend or replace the file and run `fervid analyze` again: only what is left is done.")
     columns: dict[str, Any] = {
         "video": "video",
-        "error": st.column_config.TextColumn("reason", width="large"),
+        "error": st.column_config.TextColumn("reason", width=REASON_PX),
         "path": "path",
     }
     st.dataframe(failed, hide_index=True, column_order=list(columns), column_config=columns)
@@ -121,7 +130,9 @@ def main() -> None:
         return
     show_totals(videos)
     done = chosen(videos[videos["status"] == "done"])
-    st.caption(f"{len(done)} videos. Choose one to open its timeline.")
+    left, right = st.columns([1, 2])
+    left.caption(f"{len(done)} video{'' if len(done) == 1 else 's'}. Choose one to open its timeline.")
+    right.html(emotion_legend())
     columns: dict[str, Any] = {
         "video": st.column_config.TextColumn("video", width="medium"),
         "ribbon": st.column_config.ImageColumn("episodes over time", width="medium"),
@@ -129,10 +140,10 @@ def main() -> None:
         "shares": st.column_config.ImageColumn("share of time", width="medium"),
         "duration_s": st.column_config.NumberColumn("duration in s", format="%.1f"),
         "people": "people",
-        "gated": st.column_config.NumberColumn("faces gated", format="percent"),
+        "gated": st.column_config.NumberColumn("faces gated", format="%.1f %%"),
         "path": "path",
     }
-    row = choose_row(add_strips(results, done), columns, "library_table")
+    row = choose_row(add_strips(results, one_page(done)), columns, "library_table")
     if row is not None:
         st.switch_page("pages/timeline.py", query_params={"video": row["video_id"]})
     show_failures(videos[videos["status"] == "failed"])

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import altair as alt
 import pandas as pd
 import streamlit as st
 
@@ -9,9 +10,16 @@ from dashboard.prefect_runs import ServerError, api_url, flow_runs
 from dashboard.results import current_results
 
 ANALYSES_SQL = """
-    SELECT parse_filename(path) AS video, status, started_at, finished_at, n_frames, frames_per_s, decoder, error
+    SELECT parse_filename(path) AS video, status, started_at, finished_at, n_frames, frames_per_s, decoder, error,
+        n_observed, decode_wait_s, n_observed / nullif(detect_s, 0) AS detect_per_s,
+        n_observed / nullif(classify_s, 0) AS classify_per_s,
+        1000 * decode_wait_s / n_observed AS decode, 1000 * detect_s / n_observed AS detect,
+        1000 * crop_s / n_observed AS crop, 1000 * classify_s / n_observed AS classify
     FROM videos ORDER BY finished_at DESC LIMIT 500
 """
+STAGES = {"decode": "waiting for pictures", "detect": "finding faces", "crop": "cutting them out",
+          "classify": "reading emotions"}  # fmt: skip
+CHARTED = 20  # analyses
 
 
 def show_flow_runs() -> None:
@@ -33,7 +41,7 @@ def show_flow_runs() -> None:
     columns: dict[str, Any] = {
         "name": "run",
         "state": "state",
-        "start_time": st.column_config.DatetimeColumn("began"),
+        "start_time": st.column_config.DatetimeColumn("began (UTC)", format="YYYY-MM-DD HH:mm:ss"),
         "seconds": st.column_config.NumberColumn("took, in s", format="%.1f"),
         "message": "message",
         "page": st.column_config.LinkColumn("in Prefect", display_text="open"),
@@ -48,13 +56,41 @@ def show_analyses() -> None:
     columns: dict[str, Any] = {
         "video": "video",
         "status": "status",
-        "finished_at": st.column_config.DatetimeColumn("finished"),
+        "finished_at": st.column_config.DatetimeColumn("finished (UTC)", format="YYYY-MM-DD HH:mm:ss"),
         "n_frames": "frames",
         "frames_per_s": st.column_config.NumberColumn("frames/s", format="%.0f"),
+        "decode_wait_s": st.column_config.NumberColumn("waited for pictures, in s", format="%.1f"),
+        "detect_per_s": st.column_config.NumberColumn("detect, frames/s", format="%.0f"),
+        "classify_per_s": st.column_config.NumberColumn("classify, frames/s", format="%.0f"),
         "decoder": "decoder",
         "error": "reason",
     }
+    if analyses.empty:
+        st.info("Nothing was analysed here yet.")
+        return
     st.dataframe(analyses, hide_index=True, column_order=list(columns), column_config=columns, placeholder="")
+    show_stages(analyses[analyses["n_observed"].notna()].head(CHARTED))
+
+
+def show_stages(analyses: pd.DataFrame) -> None:
+    """Where the time went, video by video."""
+    if analyses.empty:
+        return
+    long = analyses.rename(columns=STAGES).melt(["video"], list(STAGES.values()), "stage", "ms per frame")
+    chart = (
+        alt.Chart(long)
+        .mark_bar()
+        .encode(
+            x=alt.X("sum(ms per frame):Q", title="time per frame in ms"),
+            y=alt.Y("video:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
+            color=alt.Color("stage:N", sort=list(STAGES.values()), title=None, scale=alt.Scale(scheme="tableau10")),
+            order=alt.Order("color_stage_sort_index:Q"),
+            tooltip=["video:N", "stage:N", alt.Tooltip("sum(ms per frame):Q", title="ms per frame", format=".2f")],
+        )
+    )
+    st.subheader("Where the time went")
+    st.caption("Pictures are decoded beside the other stages: only what they wait for them counts.")
+    st.altair_chart(chart)
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
 """Page SQL: questions of one's own, read-only."""
 
 import io
+import os
+from pathlib import Path
 
 import altair as alt
 import pandas as pd
@@ -8,9 +10,13 @@ import pyarrow as pa
 import streamlit as st
 
 from analytics import query
+from analytics.cookbook import cookbook
+from analytics.events import EventsError
 from analytics.rows import write_rows
 from analytics.schema import TABLES
 from analytics.sql import QueryError
+from analytics.videos import UnknownVideoError
+from dashboard import markers
 from dashboard.results import current_results
 
 FIRST = """SELECT smooth_emotion, round(sum(duration_s), 1) AS seconds
@@ -19,70 +25,116 @@ WHERE smooth_emotion IS NOT NULL
 GROUP BY ALL ORDER BY seconds DESC"""
 SHOWN_ROWS = 5000
 CHART_ROWS = 500
+CHART_LINES = 7
 
 
 def show_schema() -> None:
     """The tables with their columns, units and meanings."""
     with st.expander("Tables and columns"):
-        for name, schema in TABLES.items():
-            st.markdown(f"**{name}**: {schema.metadata[b'description'].decode()}")
-            columns = [
-                {
-                    "column": field.name,
-                    "type": str(field.type),
-                    "unit": field.metadata[b"unit"].decode(),
-                    "meaning": field.metadata[b"description"].decode(),
-                }
-                for field in schema
-            ]
-            st.dataframe(pd.DataFrame(columns), hide_index=True)
+        name = st.segmented_control("Table", list(TABLES), default="faces", label_visibility="collapsed")
+        schema = TABLES[name or "faces"]
+        st.caption(schema.metadata[b"description"].decode())
+        columns = [
+            {
+                "column": field.name,
+                "type": str(field.type).replace("<element: ", "<"),
+                "unit": field.metadata[b"unit"].decode(),
+                "meaning": field.metadata[b"description"].decode(),
+            }
+            for field in schema
+        ]
+        widths = {"meaning": st.column_config.TextColumn("meaning", width="large")}
+        st.dataframe(pd.DataFrame(columns), hide_index=True, column_config=widths, height=300)
+
+
+def choose_question() -> None:
+    """The questions of the cookbook; the chosen one is put into the editor."""
+    questions = {question.title: question for question in cookbook()}
+
+    def take() -> None:
+        if title := st.session_state["saved_question"]:
+            st.session_state["sql"] = questions[title].sql
+
+    title = st.selectbox(
+        "Questions of the cookbook",
+        list(questions),
+        index=None,
+        placeholder="choose one to put its SQL below, then run or change it",
+        key="saved_question",
+        on_change=take,
+    )
+    if title and questions[title].note:
+        st.caption(questions[title].note)
 
 
 def chart_of(rows: pd.DataFrame) -> alt.Chart | None:
-    """A bar per row, where the answer is words with numbers: the first column of each kind."""
-    numbers = rows.select_dtypes("number").columns
-    words = rows.select_dtypes(exclude=["number", "datetime"]).columns
-    if not len(numbers) or not len(words) or len(rows) > CHART_ROWS:
-        return None
-    x = alt.X(numbers[0], type="quantitative", title=numbers[0])
-    chart: alt.Chart = alt.Chart(rows).mark_bar().encode(x=x, y=alt.Y(words[0], type="nominal", sort=None))
-    return chart
+    """Bars for words with numbers, the first column of each kind; lines for numbers over a first, rising number."""
+    numbers = list(rows.select_dtypes("number").columns)
+    words = list(rows.select_dtypes(exclude=["number", "datetime"]).columns)
+    chart: alt.Chart
+    if words and numbers and 0 < len(rows) <= CHART_ROWS:
+        x = alt.X(numbers[0], type="quantitative", title=numbers[0])
+        y = alt.Y(words[0], type="nominal", sort=None)
+        chart = alt.Chart(rows).mark_bar().encode(x=x, y=y, tooltip=[words[0], numbers[0]])
+        return chart
+    if not words and len(numbers) > 1 and len(rows) > 1 and rows[numbers[0]].is_monotonic_increasing:
+        over, *lines = numbers[: CHART_LINES + 1]
+        long = rows.melt(over, lines, "column")
+        colour = alt.Color("column:N", sort=lines, title=None)
+        chart = alt.Chart(long).mark_line().encode(x=alt.X(over, type="quantitative"), y="value:Q", color=colour)
+        return chart
+    return None
 
 
 def download(rows: pa.Table, form: str, mime: str) -> None:
-    """A button that gives all rows as a file."""
-    file = io.BytesIO()
-    write_rows(rows, file, form)
-    st.download_button(f"Download as {form.upper()}", file.getvalue(), f"answer.{form}", mime, on_click="ignore")
+    """A button that gives all rows as a file, which is made when it is asked for."""
+
+    def content() -> bytes:
+        file = io.BytesIO()
+        write_rows(rows, file, form)
+        return file.getvalue()
+
+    name = "CSV" if form == "csv" else form.capitalize()
+    st.download_button(f"All rows as {name}", content, f"answer.{form}", mime, on_click="ignore")
 
 
 def show_answer(rows: pa.Table) -> None:
     """The rows as a table, as a chart if they make one, and as files."""
-    st.caption(f"{rows.num_rows:,} rows" + (f", the first {SHOWN_ROWS:,} shown" if rows.num_rows > SHOWN_ROWS else ""))
+    said = f"{rows.num_rows:,} row{'' if rows.num_rows == 1 else 's'}"
+    st.caption(said + (f", the first {SHOWN_ROWS:,} shown" if rows.num_rows > SHOWN_ROWS else ""))
     shown = rows.slice(0, SHOWN_ROWS).to_pandas()
     st.dataframe(shown, hide_index=True)
+    with st.container(horizontal=True):
+        download(rows, "csv", "text/csv")
+        download(rows, "parquet", "application/vnd.apache.parquet")
     if (chart := chart_of(shown)) is not None:
         st.altair_chart(chart)
-    left, right, _ = st.columns([1, 1, 3])
-    with left:
-        download(rows, "csv", "text/csv")
-    with right:
-        download(rows, "parquet", "application/vnd.apache.parquet")
+
+
+def ask(sql: str) -> None:
+    """Answer a question, or say what is wrong with it; the answer stays until the next question."""
+    results = current_results()
+    events = os.environ.get(markers.ENVIRONMENT)
+    st.session_state.pop("answer", None)
+    try:
+        with st.spinner("asking"):
+            st.session_state["answer"] = query(results.root, sql, events=Path(events) if events else None)
+    except (QueryError, EventsError, UnknownVideoError) as error:
+        st.error(str(error))
 
 
 def main() -> None:
     """Draw the page."""
-    results = current_results()
     st.title("SQL")
     st.caption("One SELECT at a time (DuckDB's SQL), read-only: no files, no network; 30 s and 2 GB at most.")
+    choose_question()
+    st.session_state.setdefault("sql", st.session_state.get("last_question", FIRST))
+    with st.form("question", border=False):
+        sql = st.text_area("Question", height=170, key="sql")
+        if st.form_submit_button("Run", type="primary", help="Ctrl+Enter in the editor does the same"):
+            st.session_state["last_question"] = sql
+            ask(sql)
     show_schema()
-    sql = st.text_area("Question", FIRST, height=170, key="sql")
-    if st.button("Run", type="primary"):
-        try:
-            st.session_state["answer"] = query(results.root, sql)
-        except QueryError as error:
-            st.session_state.pop("answer", None)
-            st.error(str(error))
     if "answer" in st.session_state:
         show_answer(st.session_state["answer"])
 

@@ -1,5 +1,6 @@
 """Page Timeline: the video beside its timelines, in step both ways."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import streamlit as st
 
 from analytics.store import StoreError
 from dashboard import notes
+from dashboard.charts import clock
+from dashboard.markers import Markers, choose_markers, markers_of
 from dashboard.media import Media, find_media, make_preview
 from dashboard.results import Results, current_results
 from fer_models.labels import EMOTION_COLOURS, EMOTIONS
@@ -23,6 +26,12 @@ TRACKS_SQL = f"""
     SELECT track_id, emotion, switch_s, seen_s,
         {", ".join(f"coalesce(share_{name}, 0) AS {name}" for name in EMOTIONS)}
     FROM tracks WHERE video_id = $video_id ORDER BY n_faces_ok DESC, track_id
+"""
+LINE_SQL = """
+    SELECT duration_s, avg_fps, width_px, height_px, people, n_faces, n_faces_ok FROM videos, (
+        SELECT count(*) AS people, sum(n_faces) AS n_faces, sum(n_faces_ok) AS n_faces_ok
+        FROM tracks WHERE video_id = $video_id
+    ) WHERE video_id = $video_id
 """
 EPISODES_SQL = """
     SELECT track_id, emotion, start_s, end_s, apex_s, peak FROM episodes WHERE video_id = $video_id ORDER BY start_s
@@ -46,7 +55,7 @@ player = st.components.v2.component(
 )
 
 
-def player_data(results: Results, video_id: str, media: Media, at_s: float) -> dict[str, Any]:
+def player_data(results: Results, video_id: str, media: Media, at_s: float, markers: Markers | None) -> dict[str, Any]:
     """What the player is given; the rest it asks for itself."""
     video = results.ask(VIDEO_SQL, video_id=video_id).to_pylist()[0]
     noted = notes.read_notes(results.root, video_id)
@@ -76,10 +85,23 @@ def player_data(results: Results, video_id: str, media: Media, at_s: float) -> d
             for track in tracks
         ],
         "episodes": results.ask(EPISODES_SQL, video_id=video_id).to_pylist(),
-        "markers": [],
+        "markers": markers_of(markers, results, video_id),
+        "markers_name": markers.name if markers else "",
         "n_steps": noted.n_steps,
         "at_s": at_s,
     }
+
+
+def in_a_line(results: Results, video_id: str) -> str:
+    """What is known of a video, in a few figures."""
+    row = results.ask(LINE_SQL, video_id=video_id).to_pylist()[0]
+    people = f"{row['people']} {'person' if row['people'] == 1 else 'people'}"
+    said = [clock(row["duration_s"] or 0), f"{row['width_px']} x {row['height_px']} px", people]
+    if row["avg_fps"]:
+        said.insert(1, f"{row['avg_fps']:.4g} frames/s")
+    if row["n_faces"]:
+        said.append(f"{1 - row['n_faces_ok'] / row['n_faces']:.1%} of faces gated")
+    return " · ".join(said)
 
 
 def take_edit(results: Results, video_id: str, edit: dict[str, Any]) -> None:
@@ -132,6 +154,13 @@ def follow_session(results: Results, video_id: str) -> None:
         st.caption(f"A live session, as it was at {session['finished_at']:%H:%M:%S} UTC; this page follows it.")
 
 
+def within_folder(paths: dict[str, str]) -> dict[str, str]:
+    """The paths without the folders that all of them begin with."""
+    common = os.path.commonprefix(list(paths.values()))  # noqa: RUF071 (paths may be of another system)
+    start = max(common.rfind("/"), common.rfind("\\")) + 1
+    return {video_id: path[start:] for video_id, path in paths.items()}
+
+
 def choose_video(results: Results) -> str | None:
     """The video of the address bar or of the list; None if there is none."""
     paths = {row["video_id"]: row["path"] for row in results.ask(VIDEOS_SQL).to_pylist()}
@@ -143,7 +172,7 @@ def choose_video(results: Results) -> str | None:
     if asked is not None and asked not in paths:
         st.warning(f"There is no video {asked} here; it may have been purged.")
     chosen: str = st.selectbox(
-        "Video", ids, index=ids.index(asked) if asked in paths else 0, format_func=paths.__getitem__
+        "Video", ids, index=ids.index(asked) if asked in paths else 0, format_func=within_folder(paths).__getitem__
     )
     if asked is None:
         st.query_params["video"] = chosen  # a moment that was asked for stays
@@ -164,21 +193,26 @@ def main() -> None:
     """Draw the page."""
     results = current_results()
     st.title("Timeline")
-    video_id = choose_video(results)
+    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    with left:
+        video_id = choose_video(results)
     if video_id is None:
         return
+    with right:
+        markers = choose_markers()
     media = find_media(results, video_id)
     assert media is not None
     if media.is_live:
         follow_session(results, video_id)
-    data = player_data(results, video_id, media, asked_time_s())
+    data = player_data(results, video_id, media, asked_time_s(), markers)
+    st.caption(in_a_line(results, video_id))
     if not data["tracks"]:
         st.info("No face was seen long enough in this video to be followed.")
+    show_media(results, video_id, media)
     answer = player(key=f"player-{video_id}", data=data, on_edit_change=lambda: None)
     if answer.edit:
         take_edit(results, video_id, answer.edit)
         st.rerun()
-    show_media(results, video_id, media)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 const RIBBON_PX = 14;
 const BAND_PX = 6;
 const GAP_PX = 4;
+export const MARKER_PX = 26; // height of a row of markers
 const WORTH_HATCHING = 500; // per mille of a value's faces: half of them
 
 // Whole pixels, so that neighbours meet without a seam.
@@ -11,8 +12,8 @@ const scaleOf = ({ from_ms, to_ms, width_px }) => (ms) => Math.round(((ms - from
 // A person's lane; `track` has columns start_ms, end_ms, label, gated and p as the route `window` gives them.
 export function drawLane(context, track, view, height_px) {
   context.clearRect(0, 0, view.width_px, height_px);
-  const areaHeight_px = height_px - RIBBON_PX - BAND_PX - 2 * GAP_PX;
-  drawGrid(context, view, areaHeight_px);
+  const areaHeight_px = Math.max(0, height_px - RIBBON_PX - BAND_PX - 2 * GAP_PX);
+  if (areaHeight_px > 0) drawGrid(context, view, areaHeight_px);
   if (!track) return;
   const x = scaleOf(view);
   if (view.style === "lines") drawLines(context, track, view, x, areaHeight_px);
@@ -95,4 +96,37 @@ export function drawOverview(context, tracks, whole, view) {
   context.strokeStyle = view.ink;
   context.lineWidth = 2;
   context.strokeRect(Math.max(1, left), 3, Math.min(whole.width_px - 2, right - left) - 1, RIBBON_PX + 10);
+}
+
+// Markers that overlap lie in rows of their own: for each, which are in order of time, the number of its row.
+export function stackMarkers(markers) {
+  const ends_s = [];
+  return markers.map(({ start_s, end_s }) => {
+    const free = ends_s.findIndex((other_s) => other_s <= start_s);
+    const row = free < 0 ? ends_s.length : free;
+    ends_s[row] = end_s;
+    return row;
+  });
+}
+
+export function drawMarkers(context, markers, rows, view) {
+  const x = scaleOf(view);
+  context.font = "12px sans-serif";
+  context.fillStyle = view.ink;
+  markers.forEach(({ start_s, end_s, label }, index) => {
+    const left = Math.max(x(1000 * start_s), 0);
+    const right = Math.min(Math.max(x(1000 * end_s), x(1000 * start_s) + 2), view.width_px);
+    if (right <= 0 || left >= view.width_px) return;
+    const y = rows[index] * MARKER_PX;
+    context.save();
+    context.beginPath();
+    context.rect(left, y, right - left, MARKER_PX - 4);
+    context.clip();
+    context.globalAlpha = 0.14;
+    context.fillRect(left, y, right - left, MARKER_PX - 4);
+    context.globalAlpha = 1;
+    context.fillRect(left, y, 2, MARKER_PX - 4);
+    context.fillText(label, left + 8, y + 15);
+    context.restore();
+  });
 }

@@ -1,9 +1,10 @@
 // The timelines: an overview of the whole video, and a lane for each person over the part that is looked at.
 
-import { drawLane, drawOverview } from "./drawing.js";
+import { MARKER_PX, drawLane, drawMarkers, drawOverview, stackMarkers } from "./drawing.js";
 import { ask, clock, element } from "./words.js";
 
 const LANE_HEIGHT_PX = 132;
+const UNREAD_HEIGHT_PX = 28; // of a person of whom no face was good enough: label and quality alone
 const SHORTEST_MS = 500;
 const DRAG_PX = 4; // less is a click
 
@@ -82,18 +83,24 @@ export class Lanes {
 
   makeLanes() {
     this.canvases = new Map();
+    this.unread = new Set(this.data.tracks.filter((track) => track.emotion === null).map((track) => track.id));
     const shown = this.data.tracks.filter((track) => !track.hidden);
     const sections = shown.map((track) => {
       const canvas = element("canvas", { role: "img", "aria-label": `probabilities of ${track.name} over time` });
       this.canvases.set(track.id, canvas);
-      const note = `probabilities · label · quality (hatched: gated)`;
+      const isUnread = this.unread.has(track.id);
+      const note = isUnread ? "no face good enough to be read" : "probabilities · label · quality (hatched: gated)";
       const title = element("h3", {}, track.name, element("small", {}, note));
       return element("section", { class: "lane" }, title, canvas);
     });
-    if (this.data.markers.length) {
-      this.markers = element("canvas", { class: "markers", role: "img", "aria-label": "markers" });
-      sections.push(element("section", { class: "lane" }, element("h3", {}, "Markers"), this.markers));
-    } else this.markers = null;
+    const { markers, markers_name } = this.data;
+    this.markers = null;
+    if (markers.length) {
+      const said = markers.map(({ label, start_s, end_s }) => `${label} ${clock(start_s)} to ${clock(end_s)}`);
+      this.markers = element("canvas", { role: "img", "aria-label": `markers: ${said.join(", ")}` });
+      const title = element("h3", {}, "Markers", element("small", {}, markers_name));
+      sections.push(element("section", { class: "lane" }, title, this.markers));
+    }
     if (!shown.length) sections.push(element("p", { class: "mute" }, "nobody to show"));
     this.lanes.replaceChildren(...sections);
   }
@@ -212,9 +219,13 @@ export class Lanes {
       const view = { from_ms: this.from_ms, to_ms: this.to_ms, width_px: this.width_px, style: this.style, ...this.ink() };
       const tracks = new Map((this.window?.tracks ?? []).map((track) => [track.id, track]));
       for (const [id, canvas] of this.canvases) {
-        drawLane(this.prepare(canvas, LANE_HEIGHT_PX), tracks.get(id), view, LANE_HEIGHT_PX);
+        const height_px = this.unread.has(id) ? UNREAD_HEIGHT_PX : LANE_HEIGHT_PX;
+        drawLane(this.prepare(canvas, height_px), tracks.get(id), view, height_px);
       }
-      if (this.markers) this.drawMarkers(this.prepare(this.markers, 28), view);
+      if (this.markers) {
+        const rows = stackMarkers(this.data.markers);
+        drawMarkers(this.prepare(this.markers, (Math.max(...rows) + 1) * MARKER_PX), this.data.markers, rows, view);
+      }
       const whole = { ...view, from_ms: this.first_ms, to_ms: this.last_ms };
       const shown = (this.whole?.tracks ?? []).filter((track) => this.canvases.has(track.id));
       drawOverview(this.prepare(this.overview, 30), shown, whole, view);
@@ -230,19 +241,6 @@ export class Lanes {
   ink() {
     const style = getComputedStyle(this.lanes);
     return { colours: this.data.emotions.map((emotion) => this.data.colours[emotion]), ink: style.color };
-  }
-
-  drawMarkers(context, view) {
-    const x = (ms) => ((ms - view.from_ms) / (view.to_ms - view.from_ms)) * view.width_px;
-    context.font = "12px sans-serif";
-    for (const { start_s, end_s, label } of this.data.markers) {
-      const [left, right] = [x(1000 * start_s), x(1000 * end_s)];
-      context.globalAlpha = 0.18;
-      context.fillStyle = view.ink;
-      context.fillRect(left, 4, Math.max(2, right - left), 20);
-      context.globalAlpha = 1;
-      context.fillText(label, Math.max(left, 0) + 6, 18, Math.max(0, right - left - 8));
-    }
   }
 
   showTime(time_s) {
@@ -261,18 +259,29 @@ export class Lanes {
 
   hover(event, time_ms) {
     const canvas = event.composedPath().find((node) => node.tagName === "CANVAS");
+    if (canvas && canvas === this.markers) return this.tell(event, this.markersAt(time_ms));
     const id = [...this.canvases].find(([, other]) => other === canvas)?.[0];
     const track = this.window?.tracks.find((each) => each.id === id);
     const row = track?.start_ms.findLastIndex((start_ms, index) => start_ms <= time_ms && time_ms <= track.end_ms[index]);
-    this.tooltip.hidden = row === undefined || row < 0;
-    if (this.tooltip.hidden) return;
+    if (row === undefined || row < 0) return this.tell(event, []);
     const shares = this.data.emotions
       .map((emotion, index) => [track.p[index][row], emotion])
       .filter(([p]) => p !== null && p >= 20)
       .sort(([a], [b]) => b - a)
       .map(([p, emotion]) => `${emotion} ${(p / 1000).toFixed(2)}`);
     const gated = track.gated[row] ? [`${Math.round(track.gated[row] / 10)} % gated`] : [];
-    this.tooltip.textContent = [clock(time_ms / 1000), ...shares, ...gated].join(" · ");
+    this.tell(event, [clock(time_ms / 1000), ...shares, ...gated]);
+  }
+
+  markersAt(time_ms) {
+    const there = this.data.markers.filter(({ start_s, end_s }) => 1000 * start_s <= time_ms && time_ms < 1000 * end_s);
+    return there.map(({ label, start_s, end_s }) => `${label}, ${clock(start_s)} to ${clock(end_s)}`);
+  }
+
+  // Words beside the pointer; none: nothing is shown.
+  tell(event, words) {
+    this.tooltip.hidden = !words.length;
+    this.tooltip.textContent = words.join(" · ");
     const box = this.lanes.parentElement.parentElement.getBoundingClientRect();
     this.tooltip.style.left = `${Math.min(event.clientX - box.left + 12, box.width - 260)}px`;
     this.tooltip.style.top = `${event.clientY - box.top + 16}px`;

@@ -4,6 +4,7 @@ import { ask, clock, element, mediaUrl } from "./words.js";
 
 const CHUNK_S = 8; // of boxes, asked for at a time
 const KEPT_CHUNKS = 12;
+const INTO_FRAME_S = 0.001; // just after the start of a frame, so that no rounding shows the one before it
 
 export class Screen {
   constructor(parent, data, { onTime, onLink }) {
@@ -34,7 +35,7 @@ export class Screen {
       this.video.addEventListener(name, () => this.moved(this.video.currentTime + this.data.video.start_s));
     }
     this.video.addEventListener("error", () => {
-      if (this.video.getAttribute("src")) this.say("this browser cannot play the file: make a preview copy below");
+      if (this.video.getAttribute("src")) this.say("this browser cannot play the file: make a preview copy above");
     });
     this.alive = true;
     this.everyFrame();
@@ -69,7 +70,7 @@ export class Screen {
     if (!this.video.requestVideoFrameCallback) return;
     this.video.requestVideoFrameCallback((now, { mediaTime }) => {
       if (!this.alive) return;
-      this.moved(mediaTime + this.data.video.start_s);
+      if (!this.video.paused) this.moved(mediaTime + this.data.video.start_s); // else it is where it was sent
       this.everyFrame();
     });
   }
@@ -83,8 +84,8 @@ export class Screen {
 
   seek(time_s) {
     const end_s = this.data.video.start_s + this.data.video.duration_s;
-    const to_s = Math.min(Math.max(time_s, this.data.video.start_s), Math.max(end_s - 0.001, 0));
-    if (this.source) this.video.currentTime = to_s - this.data.video.start_s;
+    const to_s = Math.min(Math.max(time_s, this.data.video.start_s), Math.max(end_s - 2 * INTO_FRAME_S, 0));
+    if (this.source) this.video.currentTime = to_s - this.data.video.start_s + INTO_FRAME_S;
     this.moved(to_s);
   }
 
@@ -98,7 +99,7 @@ export class Screen {
     const times = (await Promise.all(chunks)).flatMap((chunk) => chunk?.frames_s ?? []);
     const here = times.findLastIndex((time_s) => time_s <= this.time_s + 0.002);
     const to_s = times[Math.min(Math.max(here + by, 0), times.length - 1)];
-    if (to_s !== undefined) this.seek(to_s + 0.001); // just after its start, so that no rounding shows the one before
+    if (to_s !== undefined) this.seek(to_s);
   }
 
   toggle() {

@@ -1,6 +1,8 @@
 """What a training run remembers from one sitting to the next: its settings, and the figures of each epoch."""
 
+import json
 import logging
+import os
 import pickle
 import time
 from collections.abc import Callable
@@ -10,11 +12,12 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
 CHECKPOINTS = "checkpoints"  # folder of a run
 LAST, BEST = "last.ckpt", "best.ckpt"
+PROGRESS = "progress.json"  # beside them: the figures of each epoch, for those who do not read checkpoints
 SELECTED_BY = "public_accuracy"  # the figure the best epoch has most of
 
 log = logging.getLogger(__name__)
@@ -85,12 +88,27 @@ class RunHistory(Callback):
         figures = {name: round(float(value), 5) for name, value in sorted(trainer.callback_metrics.items())}
         self.epochs.append(figures | {"seconds": round(seconds, 1)})
         said = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        self.tell_others(trainer)
         left_min = ((trainer.max_epochs or 0) - len(self.epochs)) * seconds / 60
         done = f"{len(self.epochs)}/{trainer.max_epochs}"
         log.info("epoch %s  %s  %.0f s, %.0f min left", done, said, seconds, left_min)
         if ran_out_of_patience(self.epochs, self.patience):
             log.info("no better epoch in %d: training ends here", self.patience)
             trainer.should_stop = True
+
+    def tell_others(self, trainer: lightning.Trainer) -> None:
+        """Write the epochs so far where other programs see them, such as the dashboard."""
+        checkpoint = trainer.checkpoint_callback
+        if not trainer.is_global_zero or not isinstance(checkpoint, ModelCheckpoint) or checkpoint.dirpath is None:
+            return
+        target = Path(checkpoint.dirpath) / PROGRESS
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            part.write_text(json.dumps({"total_epochs": trainer.max_epochs, "epochs": self.epochs}), encoding="utf-8")
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def ran_out_of_patience(epochs: list[dict[str, float]], patience: int) -> bool:

@@ -1,0 +1,26 @@
+"""The questions of the cookbook, ready to be asked or changed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question in words, what is to be known about it (perhaps nothing), and its SQL."""
+
+    title: str
+    note: str
+    sql: str
+
+
+def cookbook() -> list[Question]:
+    """Every question of `cookbook.sql`, in its order."""
+    text = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    return [_question(part.strip()) for part in text.split("\n\n")[1:]]
+
+
+def _question(text: str) -> Question:
+    lines = text.splitlines()
+    n_said = next(i for i, line in enumerate(lines) if not line.startswith("--"))
+    title, *note = (line.removeprefix("--").strip() for line in lines[:n_said])
+    return Question(title, " ".join(note), "\n".join(lines[n_said:]) + "\n")

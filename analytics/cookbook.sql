@@ -1,0 +1,128 @@
+-- Questions that people ask of their results: each a title, perhaps a note, and one SELECT, with an empty line between.
+-- docs/cookbook.md shows what they give for the clips of the demo, and the dashboard offers them on its page SQL.
+
+-- Which videos are there, and did all go well?
+SELECT parse_filename(path) AS video, status, error, duration_s, n_frames, width_px, height_px
+FROM videos
+ORDER BY video
+
+-- For how much of each video is a face in view?
+SELECT parse_filename(path) AS video, sum(frames.duration_s) AS seen_s,
+    coalesce(sum(frames.duration_s) FILTER (n_faces > 0), 0) / seen_s AS share_with_face, max(n_faces) AS most_faces
+FROM frames JOIN videos USING (video_id)
+GROUP BY video
+ORDER BY video
+
+-- What does each person show most, and for how long were they read?
+SELECT parse_filename(path) AS video, track_id, emotion, labelled_s, n_faces, n_faces - n_faces_ok AS n_gated
+FROM tracks JOIN videos USING (video_id)
+ORDER BY video, track_id
+
+-- What is each person's share of time per emotion?
+SELECT parse_filename(path) AS video, track_id, COLUMNS('^share_(.*)$') AS '\1'
+FROM tracks JOIN videos USING (video_id)
+ORDER BY video, track_id
+
+-- When does who start and stop smiling?
+SELECT parse_filename(path) AS video, track_id, start_s, end_s, episodes.duration_s
+FROM episodes JOIN videos USING (video_id)
+WHERE emotion = 'happy' AND episodes.duration_s >= 1
+ORDER BY video, start_s
+
+-- What is one person's curve, second by second?
+-- Bins are counted in whole milliseconds, since `floor(0.6 / 0.2)` is 2. Put the name of a video of yours in.
+SELECT CAST(round(pts_s * 1000) AS BIGINT) // 1000 AS second,
+    sum(smooth_happy * faces.duration_s) / sum(faces.duration_s) AS happy,
+    sum(smooth_neutral * faces.duration_s) / sum(faces.duration_s) AS neutral, count(*) AS n_faces
+FROM faces JOIN videos USING (video_id)
+WHERE path LIKE '%two_people_pan.mp4' AND track_id = 0 AND smooth_emotion IS NOT NULL
+GROUP BY second
+ORDER BY second
+
+-- Which emotions does the whole library show?
+SELECT smooth_emotion AS emotion, sum(duration_s) AS labelled_s,
+    labelled_s / sum(labelled_s) OVER () AS share, count(DISTINCT video_id) AS n_videos
+FROM faces
+WHERE smooth_emotion IS NOT NULL
+GROUP BY smooth_emotion
+ORDER BY labelled_s DESC
+
+-- Where is happiness at its height, with a link to look at it?
+-- A media fragment (`#t=seconds`) opens the video there in a browser.
+SELECT track_id, peak, printf('%s#t=%.1f', parse_filename(path), apex_s) AS link
+FROM episodes JOIN videos USING (video_id)
+WHERE emotion = 'happy'
+ORDER BY parse_filename(path), start_s
+LIMIT 3
+
+-- How long after appearing does a person first smile?
+WITH smiles AS (
+    SELECT video_id, track_id, min(start_s) AS smile_s FROM episodes WHERE emotion = 'happy' GROUP BY ALL
+)
+SELECT parse_filename(path) AS video, track_id, start_s AS appears_s, smile_s - start_s AS until_smile_s
+FROM tracks JOIN videos USING (video_id) LEFT JOIN smiles USING (video_id, track_id)
+ORDER BY video, track_id
+
+-- What do people show during given spans, such as an advertisement?
+WITH spans(label, start_s, end_s) AS (VALUES ('intro', 0.0, 2.0), ('ad', 2.0, 4.0))
+SELECT label, smooth_emotion AS emotion, sum(faces.duration_s) AS labelled_s,
+    count(DISTINCT (video_id, track_id)) AS n_tracks
+FROM faces JOIN spans ON pts_s >= start_s AND pts_s < end_s
+WHERE smooth_emotion IS NOT NULL
+GROUP BY ALL
+ORDER BY label DESC, labelled_s DESC
+
+-- When two people are in view, how often do they show the same?
+SELECT parse_filename(path) AS video, a.track_id AS one, b.track_id AS other, sum(a.duration_s) AS together_s,
+    coalesce(sum(a.duration_s) FILTER (a.smooth_emotion = b.smooth_emotion), 0) / together_s AS share_same
+FROM faces a
+JOIN faces b ON a.video_id = b.video_id AND a.frame_index = b.frame_index AND a.track_id < b.track_id
+JOIN videos ON videos.video_id = a.video_id
+WHERE a.smooth_emotion IS NOT NULL AND b.smooth_emotion IS NOT NULL
+GROUP BY video, one, other
+ORDER BY video, one, other
+
+-- Where are the cuts?
+SELECT parse_filename(path) AS video, pts_s AS cut_s
+FROM frames JOIN videos USING (video_id)
+WHERE is_cut AND pts_s > 0
+ORDER BY video, cut_s
+
+-- How many faces did the quality gate reject, and why?
+SELECT parse_filename(path) AS video, quality_reason, count(*) AS n_faces, sum(faces.duration_s) AS seen_s
+FROM faces JOIN videos USING (video_id)
+WHERE NOT quality_ok
+GROUP BY video, quality_reason
+ORDER BY video, quality_reason
+
+-- Would the answer differ without the gate?
+SELECT coalesce(smooth_emotion, emotion) AS label,
+    sum(duration_s) FILTER (smooth_emotion IS NOT NULL) AS with_gate_s, sum(duration_s) AS without_gate_s,
+    count(*) FILTER (NOT quality_ok) AS n_gated
+FROM faces
+WHERE track_id IS NOT NULL
+GROUP BY label
+ORDER BY label
+
+-- How sure is the model of what it says?
+-- Entropy is 0 bit for certainty, 2.81 bit for no idea.
+SELECT smooth_emotion AS emotion, sum(p_max * duration_s) / sum(duration_s) AS mean_p_max,
+    sum(entropy * duration_s) / sum(duration_s) AS mean_entropy_bit, count(*) AS n_faces
+FROM faces
+WHERE quality_ok AND smooth_emotion IS NOT NULL
+GROUP BY ALL
+ORDER BY emotion
+
+-- Which people should somebody look at before trusting them?
+SELECT parse_filename(path) AS video, track_id, end_s - start_s AS seen_s, n_faces_ok / n_faces AS share_ok,
+    mean_face_px, suspected_switch
+FROM tracks JOIN videos USING (video_id)
+WHERE suspected_switch OR n_faces_ok / n_faces < 0.95 OR mean_face_px < 40
+ORDER BY video, track_id
+
+-- Which settings and models made these rows?
+SELECT settings->'observe'->>'detector' AS detector, settings->'observe'->>'model' AS model,
+    settings->'timeline'->'quality'->>'min_face_px' AS min_face_px, count(*) AS n_videos
+FROM videos
+WHERE status = 'done'
+GROUP BY ALL
