@@ -15,6 +15,7 @@ from fer_models.device import DeviceError
 from fer_models.video import VideoReadError
 from fer_models.weights import WeightsError
 from flows.demo import DemoError
+from flows.engines import EngineError
 from flows.inputs import InputError
 from flows.prefect_server import PrefectServerError
 from flows.render import RenderError
@@ -23,6 +24,7 @@ EXPECTED = (
     DataError,
     DemoError,
     DeviceError,
+    EngineError,
     EventsError,
     ExportError,
     FaceDataError,
