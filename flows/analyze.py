@@ -18,7 +18,7 @@ from analytics.store import Store, StoreError
 from fer_models.device import DeviceError
 from fer_models.video import VideoReadError, stated_duration_s
 from fer_models.weights import WeightsError
-from flows.engines import Runner, running
+from flows.engines import Submit, running
 from flows.inputs import find_videos
 from flows.progress import Stopped, VideoEnded, progress
 from flows.settings import AnalyzeSettings, EngineSettings
@@ -146,10 +146,12 @@ def analyze(
     videos = find_videos(inputs, recursive=recursive, pattern=pattern)
     Store(out)  # refuses a folder that is not ours before any work is done
     if engine.engine == "threads":
-        load_models(settings)  # once, before two tasks need them; a model that is wrong ends the run at once
+        load_models(settings)  # a model that is not right ends the run before it begins
+    else:  # a worker has a working folder of its own
+        videos, out = [path.absolute() for path in videos], out.absolute()
     started_s = time.monotonic()
-    with running(engine) as runner:
-        futures = submit_all(runner, videos, out, settings, engine)
+    with running(engine) as submit:
+        futures = submit_all(submit, videos, out, settings, engine)
         report_each(videos, futures)
     summary = summarise(out, videos, futures, time.monotonic() - started_s)
     publish(summary)
@@ -169,16 +171,16 @@ def run_analyze(
 
 
 def submit_all(
-    runner: Runner, videos: Sequence[Path], out: Path, settings: AnalyzeSettings, engine: EngineSettings
+    submit: Submit, videos: Sequence[Path], out: Path, settings: AnalyzeSettings, engine: EngineSettings
 ) -> list[PrefectFuture[VideoOutcome]]:
     """A task for each video, in the order of `videos`. On a cluster, long ones come last, each in parts before."""
     work: dict[str, Any] = {"out": out, "settings": settings}
     n_parts = {path: 1 if engine.engine == "threads" else count_parts(path, engine.part_s) for path in videos}
-    futures = {path: runner.submit(analyze_one, path=path, **work) for path, of in n_parts.items() if of == 1}
+    futures = {path: submit(analyze_one, path=path, **work) for path, of in n_parts.items() if of == 1}
     for path in (path for path, of in n_parts.items() if of > 1):
         of = n_parts[path]
-        parts = [runner.submit(observe_one, path=path, **work, part=part, of=of) for part in range(of)]
-        futures[path] = runner.submit(analyze_one, path=path, **work, parts=parts)
+        parts = [submit(observe_one, path=path, **work, part=part, of=of) for part in range(of)]
+        futures[path] = submit(analyze_one, path=path, **work, parts=parts)
     return [futures[path] for path in videos]
 
 

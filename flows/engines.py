@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from prefect.futures import PrefectFuture
@@ -15,31 +16,18 @@ LOOPBACK = "127.0.0.1"
 # Only paths and numbers go through Ray: the least it takes.
 RAY_OBJECT_STORE_BYTES = 80 * 2**20
 
+Submit = Callable[..., PrefectFuture[Any]]  # a task, and its arguments by name
+
 
 class EngineError(Exception):
     """The engine asked for is not installed, or its cluster cannot be reached."""
 
 
-class Runner:
-    """Takes tasks; of a run that is under way."""
-
-    def __init__(self, runner: TaskRunner[Any], task_options: dict[str, Any]) -> None:
-        self.runner = runner
-        self.task_options = task_options  # what each task asks Ray for
-
-    def submit(self, task: Task[..., Any], **parameters: Any) -> PrefectFuture[Any]:
-        """Have a task run with these arguments, once the tasks whose futures are among them have ended."""
-        if not self.task_options:
-            return self.runner.submit(task, parameters)
-        from prefect_ray.context import remote_options
-
-        with remote_options(**self.task_options):
-            return self.runner.submit(task, parameters)
-
-
 @contextlib.contextmanager
-def running(engine: EngineSettings) -> Iterator[Runner]:
-    """Tasks can be submitted while this is open; a cluster of our own ends with it.
+def running(engine: EngineSettings) -> Iterator[Submit]:
+    """Gives what has a task run with some arguments, once the tasks whose futures are among them have ended.
+
+    A cluster of our own ends with the block.
 
     Raises:
         EngineError: if the engine is not installed, or there is no cluster at the address.
@@ -48,12 +36,26 @@ def running(engine: EngineSettings) -> Iterator[Runner]:
     with contextlib.ExitStack() as stack:
         try:
             runner = stack.enter_context(runners[engine.engine](engine))
-        except (ConnectionError, OSError, TimeoutError) as error:
+            if engine.engine == "dask":
+                runner.client  # noqa: B018 (connects, which the runner would do with the first task)
+        except OSError as error:  # so are ConnectionError and TimeoutError
             where = f"at {engine.address}" if engine.address else "on this machine"
             raise EngineError(f"{engine.engine}: no cluster {where} can be used: {error}") from error
-        # Ray would end a worker after each task on a GPU, and the models would be loaded again for the next.
-        options = {"num_gpus": engine.gpus_per_task, "max_calls": 0} if engine.gpus_per_task else {}
-        yield Runner(runner, options)
+
+        def submit(task: Task[..., Any], **parameters: Any) -> PrefectFuture[Any]:
+            with _asking_ray(engine.gpus_per_task) if engine.gpus_per_task else nullcontext():
+                future: PrefectFuture[Any] = runner.submit(task, parameters)
+            return future
+
+        yield submit
+
+
+def _asking_ray(gpus: float) -> AbstractContextManager[None]:
+    from prefect_ray.context import remote_options
+
+    # Ray would end a worker after each task on a GPU, and the models would be loaded again for the next.
+    asking: AbstractContextManager[None] = remote_options(num_gpus=gpus, max_calls=0)
+    return asking
 
 
 def _threads(engine: EngineSettings) -> TaskRunner[Any]:
@@ -66,17 +68,17 @@ def _ray(engine: EngineSettings) -> TaskRunner[Any]:
         from prefect_ray import RayTaskRunner
     except ImportError as error:
         raise EngineError("ray: not installed: pip install 'fervid[ray]'") from error
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    if engine.address:
-        return RayTaskRunner(engine.address, init_kwargs=quiet)
-    here = {
-        "address": "local",
-        "num_cpus": engine.workers,
-        "include_dashboard": False,
-        "object_store_memory": RAY_OBJECT_STORE_BYTES,
-        "_node_ip_address": LOOPBACK,
-    }
-    return RayTaskRunner(init_kwargs=quiet | here)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if engine.address is None:
+        options |= {
+            "address": "local",
+            "num_cpus": engine.workers,
+            "include_dashboard": False,
+            "object_store_memory": RAY_OBJECT_STORE_BYTES,
+            "_node_ip_address": LOOPBACK,
+        }
+    runner: TaskRunner[Any] = RayTaskRunner(engine.address, init_kwargs=options)
+    return runner
 
 
 def _dask(engine: EngineSettings) -> TaskRunner[Any]:
@@ -84,8 +86,11 @@ def _dask(engine: EngineSettings) -> TaskRunner[Any]:
         from prefect_dask import DaskTaskRunner
     except ImportError as error:
         raise EngineError("dask: not installed: pip install 'fervid[dask]'") from error
-    if engine.address:
-        return DaskTaskRunner(address=engine.address)
-    # A process for each: Python runs in one thread of a process at a time, and a process killed takes one task along.
-    here = {"n_workers": engine.workers, "threads_per_worker": 1, "host": LOOPBACK, "dashboard_address": None}
-    return DaskTaskRunner(cluster_kwargs=here)
+    if engine.address is not None:
+        where: dict[str, Any] = {"address": engine.address}
+    else:
+        # A process for each: Python runs one thread of a process at a time, and a process killed takes one task along.
+        here = {"n_workers": engine.workers, "threads_per_worker": 1, "host": LOOPBACK, "dashboard_address": None}
+        where = {"cluster_kwargs": here}
+    runner: TaskRunner[Any] = DaskTaskRunner(**where)
+    return runner
