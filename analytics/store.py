@@ -344,7 +344,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(f"{path.parent}: the disk is full: free some space and run again") from error
         if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or error.errno == errno.EROFS:
-            raise StoreError(f"{path.parent}: cannot be written to ({error.strerror}): give another folder") from error
+            reason = os.strerror(error.errno) if error.errno else error  # Arrow's own words are many
+            raise StoreError(f"{path.parent}: cannot be written to ({reason}): give another folder") from error
         raise
     finally:
         with contextlib.suppress(OSError):

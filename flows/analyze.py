@@ -92,9 +92,10 @@ def can_pass(task: Any, task_run: Any, state: State[Any]) -> bool:
     retry_delay_seconds=[2, 10],
     retry_condition_fn=can_pass,
 )
-def analyze_one(path: Path, out: Path, settings: AnalyzeSettings, parts: Sequence[None] = ()) -> VideoOutcome:
-    """One video: what is done is skipped, what is left is finished; begun once the tasks of its `parts` have ended."""
-    return analyze_video(path, Store(out), settings, progress)
+def analyze_one(path: Path, out: Path, settings: AnalyzeSettings, parts: Sequence[int] = ()) -> VideoOutcome:
+    """One video: what is done is skipped, what is left is finished; `parts` is what its parts gave before."""
+    outcome = analyze_video(path, Store(out), settings, progress)
+    return dataclasses.replace(outcome, n_observed=outcome.n_observed + sum(parts))
 
 
 @task(
@@ -103,12 +104,16 @@ def analyze_one(path: Path, out: Path, settings: AnalyzeSettings, parts: Sequenc
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def observe_one(path: Path, out: Path, settings: AnalyzeSettings, part: int, of: int) -> None:
-    """A part of a long video; what goes wrong with it is met again, and told, by the task of the video."""
+def observe_one(path: Path, out: Path, settings: AnalyzeSettings, part: int, of: int) -> int:
+    """A part of a long video: how many frames were looked at.
+
+    What goes wrong with it is met again, and told, by the task of the video.
+    """
     try:
-        observe_part(path, Store(out), settings, progress, part, of)
+        return observe_part(path, Store(out), settings, progress, part, of)
     except (VideoReadError, OSError, *FATAL) as error:
         get_run_logger().warning("part %d of %d of %s: %s", part, of, path, error)
+        return 0
 
 
 def describe_run() -> str:
@@ -149,11 +154,11 @@ def analyze(
         load_models(settings)  # a model that is not right ends the run before it begins
     else:  # a worker has a working folder of its own
         videos, out = [path.absolute() for path in videos], out.absolute()
-    started_s = time.monotonic()
     with running(engine) as submit:
+        started_s = time.monotonic()
         futures = submit_all(submit, videos, out, settings, engine)
         report_each(videos, futures)
-    summary = summarise(out, videos, futures, time.monotonic() - started_s)
+        summary = summarise(out, videos, futures, time.monotonic() - started_s)
     publish(summary)
     if summary.failures:
         raise VideosFailed(summary)
@@ -175,7 +180,8 @@ def submit_all(
 ) -> list[PrefectFuture[VideoOutcome]]:
     """A task for each video, in the order of `videos`. On a cluster, long ones come last, each in parts before."""
     work: dict[str, Any] = {"out": out, "settings": settings}
-    n_parts = {path: 1 if engine.engine == "threads" else count_parts(path, engine.part_s) for path in videos}
+    whole = engine.engine == "threads" or settings.overwrite  # which would have the parts looked at twice
+    n_parts = {path: 1 if whole else count_parts(path, engine.part_s) for path in videos}
     futures = {path: submit(analyze_one, path=path, **work) for path, of in n_parts.items() if of == 1}
     for path in (path for path, of in n_parts.items() if of > 1):
         of = n_parts[path]
@@ -188,7 +194,7 @@ def count_parts(path: Path, part_s: float) -> int:
     """In how many parts a video is looked at: one, unless it is long and says so."""
     try:
         return max(1, round(stated_duration_s(path) / part_s))
-    except VideoReadError:
+    except (VideoReadError, OSError):
         return 1  # its task will meet the same, and tell
 
 

@@ -223,8 +223,8 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
     )
 
 
-def observe_part(path: Path, store: Store, settings: AnalyzeSettings, progress: Progress, part: int, of: int) -> None:
-    """Look at the segments of one of `of` parts of a long video, less those that are there already.
+def observe_part(path: Path, store: Store, settings: AnalyzeSettings, progress: Progress, part: int, of: int) -> int:
+    """Look at the segments of one of `of` parts of a long video, less those that are there; gives the number of frames.
 
     Several may do so at once, and each of them on a machine of its own; `analyze_video` then finds all segments there.
 
@@ -240,7 +240,7 @@ def observe_part(path: Path, store: Store, settings: AnalyzeSettings, progress: 
     segments = plan_segments(info, settings)
     ours = set(np.array_split(np.arange(len(segments)), of)[part].tolist())
     missing = [index for index in missing_segments(segments, store, ids, settings) if index in ours]
-    observe(info, content, segments, missing, store, ids, settings, models, progress, StageTimes())
+    return observe(info, content, segments, missing, store, ids, settings, models, progress, StageTimes())
 
 
 @lru_cache(maxsize=2)  # a worker is given several parts of the same video; reading it all each time would take long

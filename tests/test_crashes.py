@@ -102,7 +102,7 @@ def moments():
         spread[kind] += 1
 
 
-@pytest.mark.parametrize(("kind", "place", "delay_s"), moments())
+@pytest.mark.parametrize(("kind", "place", "delay_s"), list(moments()))
 def test_a_killed_run_loses_a_segment_at_most_and_doubles_nothing(forks, whole, tmp_path, kind, place, delay_s):
     expected, whole_run, counts = whole
     out = tmp_path / "out"
