@@ -16,7 +16,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from analytics.timeline import TIMELINE_VERSION, Timeline
 FORMAT_VERSION = 1
 MARKER_NAME = "fervid.json"
 ROW_GROUP_ROWS = 64 * 1024  # about 3 MB of faces: a reader that wants one minute skips the others
+HASH_BLOCK_BYTES = 2**20
 ZSTD_LEVEL = 3  # higher ones save a twentieth and take three times as long
 
 
@@ -36,10 +37,14 @@ class StoreError(Exception):
     """The results folder is not ours, is of a newer format, is full, or lacks what was asked for."""
 
 
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file's content, in hexadecimal."""
+def file_sha256(path: Path, on_block: Callable[[], object] = lambda: None) -> str:
+    """The sha256 of a file's content, in hexadecimal; `on_block` is called again and again while it is read."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(HASH_BLOCK_BYTES):
+            digest.update(block)
+            on_block()
+    return digest.hexdigest()
 
 
 def video_id(sha256: str) -> str:
@@ -226,8 +231,7 @@ class Store:
         `error` is that of its row: why a later run failed, if that still holds. Gives the path it is known by. Nothing
         is written if it is the newest already, with that error, and its file is where it was.
         """
-        rows = [self.video_row(video_id, p.stem) for p in (self.root / "videos" / f"video_id={video_id}").glob("a*")]
-        newest = max((row for row in rows if row), key=lambda row: (row["finished_at"], row["analysis_id"]))
+        newest = max(self._rows_of(video_id), key=lambda row: (row["finished_at"], row["analysis_id"]))
         row = self.video_row(video_id, analysis_id)
         assert row is not None
         moved = row["path"] != path and not Path(row["path"]).exists()
@@ -271,7 +275,16 @@ class Store:
         """
         self._write_video_row(video_row, _videos_table(video_row, "failed", error))
 
+    def _rows_of(self, video_id: str) -> list[dict[str, Any]]:
+        """All rows of a video in table videos."""
+        paths = (self.root / "videos" / f"video_id={video_id}").glob("a*")
+        return [row for path in paths if (row := self.video_row(video_id, path.stem))]
+
     def _write_video_row(self, video_row: Mapping[str, Any], row: pa.Table) -> None:
+        # The newest row is the one that finished last, also where the clock was set back in between.
+        earlier = [known["finished_at"] + timedelta(microseconds=1) for known in self._rows_of(video_row["video_id"])]
+        finished_at = pa.array([max([*row["finished_at"].to_pylist(), *earlier])], row.schema.field("finished_at").type)
+        row = row.set_column(row.schema.get_field_index("finished_at"), row.schema.field("finished_at"), finished_at)
         _write_table(table_path(self.root, "videos", video_row["video_id"], video_row["analysis_id"]), row)
 
     def _observations_folder(self, video_id: str, observation_id: str) -> Path:
@@ -362,7 +375,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(f"{path.parent}: the disk is full: free some space and run again") from error
         if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or error.errno == errno.EROFS:
-            raise StoreError(f"{path.parent}: cannot be written to ({error.strerror}): give another folder") from error
+            reason = os.strerror(error.errno) if error.errno else error  # Arrow's own words are many
+            raise StoreError(f"{path.parent}: cannot be written to ({reason}): give another folder") from error
         raise
     finally:
         with contextlib.suppress(OSError):

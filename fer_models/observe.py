@@ -2,15 +2,16 @@
 
 import contextlib
 import dataclasses
-import queue
-import threading
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 
+from fer_models.ahead import STALLED_S, Stalled, read_ahead
 from fer_models.batches import FaceBatch, FrameBatch
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.crops import (
@@ -23,7 +24,10 @@ from fer_models.crops import (
 )
 from fer_models.detection import FaceDetector
 from fer_models.labels import EMOTIONS
-from fer_models.video import VideoInfo, read_frames_at
+from fer_models.memory import in_chunks
+from fer_models.video import VideoInfo, VideoReadError, read_frames_at
+
+log = logging.getLogger(__name__)
 
 OBSERVE_VERSION = 2  # goes into every observation_id: raise it when the same settings give other numbers than before
 
@@ -80,11 +84,13 @@ class _SegmentInProgress:
         n = len(frame_index)
         return cls(frame_index, np.zeros(n, bool), np.zeros((n, LOOK_GRID**2 * 3), np.uint8))
 
-    def classify(self, classifier: EmotionClassifier) -> None:
+    def classify(self, classifier: EmotionClassifier, times: StageTimes) -> None:
         """Turn the waiting crops into probabilities."""
+        started_s = time.perf_counter()
         if self.crops:
             self.probabilities.append(classifier.predict(torch.cat(self.crops)))
             self.crops.clear()
+        times.classify_s += time.perf_counter() - started_s
 
     def finish(self, pts_s: np.ndarray) -> Observation:
         """Everything seen, as one."""
@@ -113,6 +119,7 @@ def observe_segments(
     classifier: EmotionClassifier,
     min_face_px: float = 12.0,
     batch_size: int = 32,
+    timeout_s: float = STALLED_S,
     on_frames: Callable[[int], None] = lambda n_frames: None,
     times: StageTimes | None = None,
 ) -> Generator[Observation, None, None]:
@@ -126,30 +133,39 @@ def observe_segments(
         detector: finds faces.
         classifier: reads emotions.
         min_face_px: faces whose box has a smaller geometric mean side are dropped.
-        batch_size: at most this many frames at a time; large frames come in smaller batches.
+        batch_size: at most this many frames at a time; large frames come in smaller batches, and so do those for which
+            memory runs out.
+        timeout_s: how long decoding may give no sign of life.
         on_frames: called with the number of frames just seen.
         times: where to add up the time per stage.
 
     Raises:
-        VideoReadError: if the file cannot be opened any more.
+        VideoReadError: if the file cannot be opened any more, or decoding comes to a stand.
     """
     times = times or StageTimes()
     plan = np.concatenate([np.empty(0, np.int64), *segments])
     frame_bytes = info.width_px * info.height_px * 3
     batch_size = min(batch_size, max(MIN_BATCH_FRAMES, MAX_BATCH_BYTES // frame_bytes))
     last_frames = [segment[-1] for segment in segments]
-    frames = _read_ahead(read_frames_at(info, plan, batch_size=batch_size))
+    frames = _decode_ahead(info, read_frames_at(info, plan, batch_size=batch_size), timeout_s)
+
+    def take_fewer(n_frames: int) -> None:
+        nonlocal batch_size
+        batch_size = n_frames
+        log.warning("%s: out of memory: goes on with %d frames at a time", info.path, n_frames)
+
     with contextlib.closing(frames), contextlib.closing(_pieces(frames, last_frames, times)) as batches:
         batch = next(batches, None)
         for frame_index in segments:
             segment = _SegmentInProgress.of(frame_index)
             while batch is not None and batch.frame_index[0] <= frame_index[-1]:
-                _observe_batch(segment, batch, detector, classifier, min_face_px, times)
+                look = partial(_observe_part, segment, batch, detector, classifier, min_face_px, times)
+                in_chunks(len(batch), batch_size, look, take_fewer)
+                if sum(map(len, segment.crops)) >= CLASSIFY_CROPS:
+                    segment.classify(classifier, times)
                 on_frames(len(batch))
                 batch = next(batches, None)
-            started_s = time.perf_counter()
-            segment.classify(classifier)
-            times.classify_s += time.perf_counter() - started_s
+            segment.classify(classifier, times)
             if n_missing := int((~segment.decoded).sum()):
                 on_frames(n_missing)
             yield segment.finish(info.pts_s[frame_index])
@@ -160,21 +176,24 @@ def observe_frames(
 ) -> Observation:
     """See what is in these frames, all of them; the same numbers as `observe_segments` has for them."""
     segment, times = _SegmentInProgress.of(frames.frame_index), StageTimes()
-    _observe_batch(segment, frames, detector, classifier, min_face_px, times)
-    segment.classify(classifier)
+    _observe_part(segment, frames, detector, classifier, min_face_px, times, slice(None), len(frames))
+    segment.classify(classifier, times)
     return segment.finish(frames.pts_s)
 
 
 @torch.inference_mode()
-def _observe_batch(
+def _observe_part(
     segment: _SegmentInProgress,
-    frames: FrameBatch,
+    batch: FrameBatch,
     detector: FaceDetector,
     classifier: EmotionClassifier,
     min_face_px: float,
     times: StageTimes,
+    part: slice,
+    n_frames: int,
 ) -> None:
-    """Detect, crop and (once enough crops wait) classify the faces of one batch."""
+    """Detect and crop the faces in a part of a batch; the segment has all of them afterwards or, on an error, none."""
+    frames = _part_of(batch, part)
     place = np.searchsorted(segment.frame_index, frames.frame_index)
     segment.decoded[place] = True
     segment.look[place] = frame_look(frames.pixels)
@@ -194,15 +213,17 @@ def _observe_batch(
     side, centre = frame_crops(boxes_xyxy, landmarks_xy)
     crops = crop_faces(pixels, frame, side, centre, size_px=classifier.size_px)
     measures = (*measure_crops(crops), share_outside(side, centre, width_px, height_px))
-    segment.measures.append(torch.stack(measures, dim=1).cpu().numpy())
-    segment.signatures.append(look_signatures(pixels, frame, side, centre, crops).cpu().numpy())
+    measured = torch.stack(measures, dim=1).cpu().numpy()
+    signatures = look_signatures(pixels, frame, side, centre, crops).cpu().numpy()
+    segment.measures.append(measured)
+    segment.signatures.append(signatures)
     segment.faces.append(dataclasses.replace(faces, frame=place[faces.frame]))
     segment.crops.append(crops)
-    cropped_s = time.perf_counter()
-    times.crop_s += cropped_s - detected_s
-    if sum(map(len, segment.crops)) >= CLASSIFY_CROPS:
-        segment.classify(classifier)
-        times.classify_s += time.perf_counter() - cropped_s
+    times.crop_s += time.perf_counter() - detected_s
+
+
+def _part_of(batch: FrameBatch, part: slice) -> FrameBatch:
+    return FrameBatch(batch.pixels[part], batch.frame_index[part], batch.pts_s[part])
 
 
 def frame_look(pixels: np.ndarray) -> np.ndarray:
@@ -235,42 +256,21 @@ def _pieces(
             return
         segment = np.searchsorted(last_frames, batch.frame_index)
         for value in np.unique(segment):
-            keep = slice(*np.searchsorted(segment, [value, value + 1]))
-            yield FrameBatch(batch.pixels[keep], batch.frame_index[keep], batch.pts_s[keep])
+            yield _part_of(batch, slice(*np.searchsorted(segment, [value, value + 1])))
 
 
-def _read_ahead(batches: Iterator[FrameBatch]) -> Generator[FrameBatch, None, None]:
-    """The same batches, decoded in another thread while the last one is being worked on; at most one waits."""
-    waiting: queue.Queue[FrameBatch | BaseException | None] = queue.Queue(maxsize=1)
-    stop = threading.Event()
-
-    def put(item: FrameBatch | BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                return waiting.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def decode() -> None:
+def _decode_ahead(
+    info: VideoInfo, batches: Iterator[FrameBatch], timeout_s: float
+) -> Generator[FrameBatch, None, None]:
+    """The same batches, decoded in another thread while the last one is being worked on."""
+    seen_s = None
+    with contextlib.closing(read_ahead(batches, timeout_s)) as ahead:
         try:
-            for batch in batches:
-                put(batch)
-                if stop.is_set():
-                    break
-            put(None)
-        except BaseException as error:  # goes on in the reading thread
-            put(error)
-        finally:
-            if hasattr(batches, "close"):
-                batches.close()  # closes the file, in the thread that opened it
-
-    thread = threading.Thread(target=decode, name="decode", daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
+            for batch in ahead:
+                yield batch
+                seen_s = float(batch.pts_s[-1])
+        except Stalled as error:
+            place = "before the first picture" if seen_s is None else f"behind {seen_s:.2f} s"
+            part = "" if seen_s is None else f"give --end {seen_s:.2f} to analyse what comes before, or "
+            reason = f"decoding stood still for {timeout_s:g} s {place}: check the disk or the network share it is on, "
+            raise VideoReadError(info.path, f"{reason}{part}allow it more with FERVID_DECODE_TIMEOUT_S") from error

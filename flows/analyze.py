@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, runtime, task
+from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
-from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.utilities.annotations import unmapped
 
 from analytics.store import Store, StoreError
 from fer_models.device import DeviceError
+from fer_models.video import VideoReadError, stated_duration_s
 from fer_models.weights import WeightsError
+from flows.engines import Submit, running
 from flows.inputs import find_videos
 from flows.progress import Stopped, VideoEnded, progress
 from flows.settings import AnalyzeSettings, EngineSettings
-from flows.video_job import VideoFailed, VideoOutcome, analyze_video, can_pass, load_models
+from flows.video_job import VideoFailed, VideoOutcome, analyze_video, can_pass, load_models, observe_part
 
 # These end the run: they would meet every other video, too.
 FATAL = (StoreError, WeightsError, DeviceError)
@@ -85,13 +85,28 @@ def try_again(task: Any, task_run: Any, state: State[Any]) -> bool:
     retry_delay_seconds=[2, 10],
     retry_condition_fn=try_again,
 )
-def analyze_one(path: Path, out: Path, settings: AnalyzeSettings) -> VideoOutcome:
-    """One video: what is done is skipped, what is left is finished."""
+def analyze_one(path: Path, out: Path, settings: AnalyzeSettings, parts: Sequence[int] = ()) -> VideoOutcome:
+    """One video: what is done is skipped, what is left is finished; `parts` is what its parts gave before."""
+    outcome = analyze_video(path, Store(out), settings, progress)
+    return dataclasses.replace(outcome, n_observed=outcome.n_observed + sum(parts))
+
+
+@task(
+    name="observe part",
+    task_run_name="observe {path.name} part {part}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def observe_one(path: Path, out: Path, settings: AnalyzeSettings, part: int, of: int) -> int:
+    """A part of a long video: how many frames were looked at.
+
+    What goes wrong with it is met again, and told, by the task of the video.
+    """
     try:
-        return analyze_video(path, Store(out), settings, progress)
-    except FATAL:
-        progress.stop_requested.set()  # the videos that wait would meet the same
-        raise
+        return observe_part(path, Store(out), settings, progress, part, of)
+    except (VideoReadError, OSError, *FATAL) as error:
+        get_run_logger().warning("part %d of %d of %s: %s", part, of, path, error)
+        return 0
 
 
 def describe_run() -> str:
@@ -102,18 +117,14 @@ def describe_run() -> str:
     return f"{inputs[0] if inputs else 'nothing'}{more} into {Path(parameters['out']).name}"
 
 
-@flow(
-    name="analyze",
-    flow_run_name=describe_run,
-    persist_result=False,
-    task_runner=ThreadPoolTaskRunner(max_workers=EngineSettings().workers),  # type: ignore[arg-type]
-)
+@flow(name="analyze", flow_run_name=describe_run, persist_result=False)
 def analyze(
     inputs: list[str | Path],
     out: str | Path,
     recursive: bool = True,
     pattern: str = "*",
     settings: AnalyzeSettings | None = None,
+    engine: EngineSettings | None = None,
 ) -> RunSummary:
     """Analyse videos and pictures, and those in folders, into the results folder `out`.
 
@@ -124,45 +135,85 @@ def analyze(
         InputError: if none of the inputs holds anything to analyse.
         StoreError: if the results cannot be written.
         WeightsError: if a model is not there or damaged.
+        EngineError: if the engine is not installed, or its cluster cannot be reached.
         Stopped: if the user asked to stop.
     """
-    settings = settings or AnalyzeSettings()
+    settings, engine = settings or AnalyzeSettings(), engine or EngineSettings()
     out = Path(out)
     videos = find_videos(inputs, recursive=recursive, pattern=pattern)
     Store(out)  # refuses a folder that is not ours before any work is done
-    load_models(settings)
-    started_s = time.monotonic()
-    futures = analyze_one.map(videos, out=unmapped(out), settings=unmapped(settings))
-    try:
-        report_each(videos, futures)
-        summary = summarise(out, videos, futures, time.monotonic() - started_s)
-    except FATAL:
-        progress.stop_requested.clear()  # it was meant for the videos of this run
-        raise
+    if engine.engine == "threads":
+        load_models(settings)  # a model that is not right ends the run before it begins
+    else:  # a worker has a working folder of its own
+        videos, out = [path.absolute() for path in videos], out.absolute()
+    with running(engine) as submit:
+        started_s = time.monotonic()
+        futures = submit_all(submit, videos, out, settings, engine)
+        try:
+            report_each(videos, futures)
+            summary = summarise(out, videos, futures, time.monotonic() - started_s)
+        except FATAL:
+            progress.stop_requested.clear()  # it was meant for the videos of this run
+            raise
     publish(summary)
     if summary.failures:
         raise VideosFailed(summary)
     return summary
 
 
-def run_analyze(inputs: list[Path], out: Path, recursive: bool, pattern: str, settings: AnalyzeSettings) -> RunSummary:
+def run_analyze(
+    inputs: list[Path], out: Path, recursive: bool, pattern: str, settings: AnalyzeSettings, engine: EngineSettings
+) -> RunSummary:
     """Run the flow; failed videos are in the summary, not raised."""
     try:
-        return analyze(list(inputs), out, recursive, pattern, settings)
+        return analyze(list(inputs), out, recursive, pattern, settings, engine)
     except VideosFailed as error:
         return error.summary
+
+
+def submit_all(
+    submit: Submit, videos: Sequence[Path], out: Path, settings: AnalyzeSettings, engine: EngineSettings
+) -> list[PrefectFuture[VideoOutcome]]:
+    """A task for each video, in the order of `videos`. On a cluster, long ones come last, each in parts before."""
+    work: dict[str, Any] = {"out": out, "settings": settings}
+    whole = engine.engine == "threads" or settings.overwrite  # which would have the parts looked at twice
+    n_parts = {path: 1 if whole else count_parts(path, engine.part_s) for path in videos}
+    futures = {path: submit(analyze_one, path=path, **work) for path, of in n_parts.items() if of == 1}
+    for path in (path for path, of in n_parts.items() if of > 1):
+        of = n_parts[path]
+        parts = [submit(observe_one, path=path, **work, part=part, of=of) for part in range(of)]
+        futures[path] = submit(analyze_one, path=path, **work, parts=parts)
+    return [futures[path] for path in videos]
+
+
+def count_parts(path: Path, part_s: float) -> int:
+    """In how many parts a video is looked at: one, unless it is long and says so."""
+    try:
+        return max(1, round(stated_duration_s(path) / part_s))
+    except (VideoReadError, OSError):
+        return 1  # its task will meet the same, and tell
+
+
+def result_of(future: PrefectFuture[VideoOutcome]) -> VideoOutcome | BaseException:
+    """What became of a task; one whose workers were lost again and again raises whatever its cluster says of that."""
+    try:
+        return future.result(raise_on_failure=False)
+    except Exception as error:
+        return error
 
 
 def report_each(videos: Sequence[Path], futures: Sequence[PrefectFuture[VideoOutcome]]) -> None:
     """Tell of each video as soon as nothing more is tried with it."""
     path_of = {future.task_run_id: path for path, future in zip(videos, futures, strict=True)}
     for future in as_completed(list(futures)):
-        result = future.result(raise_on_failure=False)
+        result = result_of(future)
         path = path_of[future.task_run_id]
         if isinstance(result, VideoOutcome):
             progress.report(VideoEnded(path, result.status))
         elif isinstance(result, VideoFailed):
             progress.report(VideoEnded(path, "failed", str(result)))
+        elif isinstance(result, FATAL):
+            progress.stop_requested.set()  # the videos that wait would meet the same
 
 
 def summarise(
@@ -175,7 +226,7 @@ def summarise(
     """
     outcomes: list[VideoOutcome] = []
     failures: list[Failure] = []
-    results = [future.result(raise_on_failure=False) for future in futures]
+    results = [result_of(future) for future in futures]
     for kind in (FATAL, Stopped):  # a fatal error stops the others
         for result in results:
             if isinstance(result, kind):

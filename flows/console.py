@@ -87,19 +87,22 @@ def settings_given(context: typer.Context, kind: type[S]) -> S:
 
 def option_of(field: str) -> str:
     """The option and the variable that set a field of the settings; some have the variable alone."""
-    if field in ("segment_s", "workers"):
+    if field in ("decode_timeout_s", "part_s", "segment_s", "workers"):
         return f"FERVID_{field.upper()}"
     name = next((option for option, of in FIELD_OF_OPTION.items() if of == field), field)
     return f"--{name.replace('_', '-')} or FERVID_{field.upper()}"
 
 
 @contextlib.contextmanager
-def stop_on_interrupt() -> Iterator[None]:
-    """Let the first Ctrl-C (or the signal of a scheduler) ask the run to stop in order; a second ends it at once."""
+def stop_on_interrupt(at_once: bool = False) -> Iterator[None]:
+    """Let the first Ctrl-C (or the signal of a scheduler) ask the run to stop in order; a second ends it at once.
+
+    `at_once`: the first does so, too, as where the work is done by processes that cannot be asked.
+    """
     from flows.progress import progress
 
     def ask(signum: int, frame: object) -> None:
-        if progress.stop_requested.is_set():
+        if at_once or progress.stop_requested.is_set():
             raise KeyboardInterrupt
         progress.stop_requested.set()
         errors.print("stopping in order; Ctrl-C again stops at once")

@@ -163,7 +163,8 @@ def print_summary(console: Console, summary: "RunSummary", models: str) -> None:
             say(f"{outcome.path}: {outcome.n_undecoded} of {outcome.n_frames} frames could not be decoded")
         if outcome.same_as:
             say(f"{outcome.path}: the same content as {outcome.same_as}, which stands for both")
-    say(models)
+    if models:
+        say(models)
     readers = Counter(f"{o.decoder} ({o.decoder_reason})" for o in summary.outcomes if o.decoder)
     for reader, n_videos in readers.most_common():
         say(f"read with {reader}: {n_videos}")

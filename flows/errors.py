@@ -17,6 +17,7 @@ from fer_models.video import VideoReadError
 from fer_models.video.live_source import LiveSourceError
 from fer_models.weights import WeightsError
 from flows.demo import DemoError
+from flows.engines import EngineError
 from flows.inputs import InputError
 from flows.live_timeline import LiveTimelineError
 from flows.prefect_server import PrefectServerError, ScheduleError
@@ -26,6 +27,7 @@ EXPECTED = (
     DataError,
     DemoError,
     DeviceError,
+    EngineError,
     EventsError,
     ExportError,
     FaceDataError,

@@ -10,6 +10,7 @@ from analytics.quality import QualityConfig
 from analytics.smoothing import SmoothingConfig
 from analytics.timeline import TimelineConfig
 from analytics.tracking import TrackerConfig
+from fer_models.ahead import STALLED_S
 
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -71,6 +72,9 @@ class AnalyzeSettings(BaseSettings):
     segment_s: float = Field(
         30.0, ge=0.001, allow_inf_nan=False, description="seconds of video that are saved at a time"
     )
+    decode_timeout_s: Positive = Field(
+        STALLED_S, description="a video whose reading gives no sign of life for so long is given up"
+    )
     overwrite: bool = Field(False, description="analyse again what is done")
     keep_signatures: bool = Field(False, description="keep the signatures of faces once the tracks are joined")
     timeline: TimelineSettings = Field(default_factory=TimelineSettings, description="settings of pass 2")
@@ -93,9 +97,21 @@ class LiveSettings(BaseSettings):
 
 
 class EngineSettings(BaseSettings):
-    """What a process spends on a run, from the environment; it changes no number in the results."""
+    """What a run is given to run on; it changes no number in the results."""
 
     model_config = SettingsConfigDict(env_prefix="FERVID_", frozen=True)
 
     # Two keep both cores busy where one waits now and then: 201 against 160 frames/s over eight clips on two cores.
-    workers: int = Field(2, ge=1, description="videos analysed at the same time")
+    workers: int = Field(2, ge=1, description="videos analysed at the same time, on this machine")
+    engine: Literal["threads", "ray", "dask"] = Field("threads", description="what runs the tasks")
+    address: str | None = Field(None, min_length=1, description="of a cluster that is there; else one is made here")
+    gpus_per_task: float = Field(0.0, ge=0, allow_inf_nan=False, description="what each task asks Ray for")
+    part_s: Positive = Field(1800.0, description="seconds of a long video that are one task of a cluster")
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> Self:
+        if self.address is not None and self.engine == "threads":
+            raise ValueError("an address is that of a cluster: choose --engine ray or dask")
+        if self.gpus_per_task and self.engine != "ray":
+            raise ValueError("only Ray shares out GPUs: choose --engine ray")
+        return self

@@ -8,12 +8,12 @@ import logging
 import platform
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow.compute as pc
@@ -25,6 +25,7 @@ from analytics.store import Store, StoreError, analysis_id, file_sha256, observa
 from analytics.stored_timeline import build_stored_timeline, knows_identities
 from analytics.timeline import TimelineConfig
 from analytics.videos import path_text
+from fer_models.ahead import Stalled, sign_of_life, unless_stalled
 from fer_models.classification.classifier import EmotionClassifier, load_classifier
 from fer_models.detection import FaceDetector, load_detector
 from fer_models.detection.retinaface_network import package_is_here
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 
 # What a disk or a network share may give once and not again.
 PASSING_ERRNO = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENETDOWN, errno.ESTALE, errno.ETIMEDOUT}
+T = TypeVar("T")
+
 VERSIONED = ("fervid", "av", "decord", "numpy", "pyarrow", "retina-face", "torch", "torchvision")
 
 
@@ -87,6 +90,29 @@ class VideoOutcome:
     same_as: str = ""  # another file with the same content, whose row stands for both
     n_observed: int = 0  # frames looked at in this run; the others were there already
     times: StageTimes = field(default_factory=StageTimes)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file held when its content was read."""
+
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+
+    def check(self, path: Path) -> None:
+        """Make sure that the file still holds it: what was seen since would belong to other content.
+
+        Raises:
+            VideoReadError: if the file was written to, replaced or deleted.
+        """
+        try:
+            now = path.stat()
+        except FileNotFoundError as error:
+            raise VideoReadError(path, "was deleted while it was read: put it back and run again") from error
+        if (now.st_size, now.st_mtime_ns) != (self.size_bytes, self.mtime_ns):
+            sizes = f"{self.size_bytes:,} bytes before, {now.st_size:,} now"
+            raise VideoReadError(path, f"changed while it was read ({sizes}): run again once it is all there")
 
 
 @dataclass(frozen=True)
@@ -160,19 +186,21 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
     times, config = StageTimes(), timeline_config(settings, models)
     try:
         progress.check()
-        check_readable(path)
-        sha256 = file_sha256(path)
-        row |= {"sha256": sha256, "size_bytes": path.stat().st_size}
-        failure_ids = name_work(video_id(sha256), settings, models, decoder="")
-        info = probe(path, settings.decoder)
-        row |= name_work(video_id(sha256), settings, models, info.decoder)
+        content = read_content(path, settings.decode_timeout_s)
+        row |= {"sha256": content.sha256, "size_bytes": content.size_bytes}
+        video = video_id(content.sha256)
+        failure_ids = name_work(video, settings, models, decoder="")
+        info = in_time(path, lambda: probe(path, settings.decoder), settings.decode_timeout_s)
+        content.check(path)
+        row |= name_work(video, settings, models, info.decoder)
         row |= describe(info) | describe_work(settings, models, info.decoder)
         if not settings.overwrite and store.is_done(row["video_id"], row["analysis_id"]):
             if not settings.keep_signatures and knows_identities(store, row["video_id"], row["observation_id"], config):
                 store.drop_signatures(row["video_id"], row["observation_id"])  # kept before, or a run was stopped
             return unchanged(path, store, row)
         segments = plan_segments(info, settings)
-        n_observed = observe_missing(info, segments, store, row, settings, models, progress, times)
+        missing = missing_segments(segments, store, row, settings, models)
+        n_observed = observe(info, content, segments, missing, store, row, settings, models, progress, times)
         observed = row["video_id"], row["observation_id"]
         observations = store.read_observations(*observed, len(segments))
         timeline = build_stored_timeline(store, *observed, observations, config, anew=settings.overwrite)
@@ -214,6 +242,35 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
     )
 
 
+def observe_part(path: Path, store: Store, settings: AnalyzeSettings, progress: Progress, part: int, of: int) -> int:
+    """Look at the segments of one of `of` parts of a long video, less those that are there; gives the number of frames.
+
+    Several may do so at once, and each of them on a machine of its own; `analyze_video` then finds all segments there.
+
+    Raises:
+        VideoReadError, OSError: if the video cannot be read; its row is for `analyze_video` to write.
+        Stopped, StoreError, WeightsError, DeviceError: as `analyze_video` does.
+    """
+    models = load_models(settings)
+    progress.check()
+    stat = path.stat()
+    content, info = know_video(path, stat.st_size, stat.st_mtime_ns, settings.decoder, settings.decode_timeout_s)
+    ids = name_work(video_id(content.sha256), settings, models, info.decoder)
+    segments = plan_segments(info, settings)
+    ours = set(np.array_split(np.arange(len(segments)), of)[part].tolist())
+    missing = [index for index in missing_segments(segments, store, ids, settings, models) if index in ours]
+    return observe(info, content, segments, missing, store, ids, settings, models, progress, StageTimes())
+
+
+@lru_cache(maxsize=2)  # a worker is given several parts of the same video; reading it all each time would take long
+def know_video(path: Path, size_bytes: int, mtime_ns: int, decoder: str, timeout_s: float) -> tuple[Content, VideoInfo]:
+    """What is in a video of this size and time."""
+    content = read_content(path, timeout_s)
+    info = in_time(path, lambda: probe(path, decoder), timeout_s)
+    content.check(path)
+    return content, info
+
+
 def plan_videos(paths: Sequence[Path], out: Path, settings: AnalyzeSettings) -> list[VideoPlan]:
     """What a run would do with each video; nothing is written.
 
@@ -229,10 +286,9 @@ def plan_videos(paths: Sequence[Path], out: Path, settings: AnalyzeSettings) -> 
 def plan_video(path: Path, store: Store | None, settings: AnalyzeSettings, models: Models) -> VideoPlan:
     """What a run would do with one video."""
     try:
-        check_readable(path)
-        info = probe(path, settings.decoder)
+        info = in_time(path, lambda: probe(path, settings.decoder), settings.decode_timeout_s)
         segments = plan_segments(info, settings)
-        ids = name_work(video_id(file_sha256(path)), settings, models, info.decoder)
+        ids = name_work(video_id(read_content(path, settings.decode_timeout_s).sha256), settings, models, info.decoder)
     except (VideoReadError, OSError) as error:
         return VideoPlan(path, f"would fail: {str(error).removeprefix(f'{path}: ')}")
     missing = missing_segments(segments, store, ids, settings, models)
@@ -281,9 +337,40 @@ def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray
     return [frame_index[slice(*span)] for span in split_segments(info.pts_s[frame_index], settings.segment_s)]
 
 
-def observe_missing(
+def read_content(path: Path, timeout_s: float) -> Content:
+    """Read a file from end to end.
+
+    Raises:
+        VideoReadError: if it cannot be read, is empty, or gives nothing for so long.
+        OSError: if reading it fails on the way.
+    """
+
+    def read() -> Content:
+        check_readable(path)
+        stat = path.stat()  # before its content: what is written from now on shows
+        return Content(file_sha256(path, sign_of_life), stat.st_size, stat.st_mtime_ns)
+
+    return in_time(path, read, timeout_s)
+
+
+def in_time(path: Path, work: Callable[[], T], timeout_s: float) -> T:
+    """What `work` finds in a file.
+
+    Raises:
+        VideoReadError: if there is no sign of life for so long; else as `work` does.
+    """
+    try:
+        return unless_stalled(work, timeout_s)
+    except Stalled as error:
+        reason = f"nothing could be read for {timeout_s:g} s: check the disk or the network share it is on"
+        raise VideoReadError(path, f"{reason}, or allow more with FERVID_DECODE_TIMEOUT_S") from error
+
+
+def observe(
     info: VideoInfo,
+    content: Content,
     segments: list[np.ndarray],
+    missing: list[int],
     store: Store,
     ids: Mapping[str, str],
     settings: AnalyzeSettings,
@@ -291,8 +378,7 @@ def observe_missing(
     progress: Progress,
     times: StageTimes,
 ) -> int:
-    """Write the observations of every segment that is not there yet; gives the number of frames looked at."""
-    missing = missing_segments(segments, store, ids, settings, models)
+    """Write the observations of the `missing` ones of the segments; gives the number of frames looked at."""
     n_total = sum(map(len, segments))
     n_missing = sum(len(segments[index]) for index in missing)
     n_seen = 0
@@ -311,11 +397,13 @@ def observe_missing(
         classifier=models.classifier,
         min_face_px=settings.min_face_px,
         batch_size=settings.batch_size,
+        timeout_s=settings.decode_timeout_s,
         on_frames=on_frames,
         times=times,
     )
     with contextlib.closing(observations):
         for index, seen in zip(missing, observations, strict=True):
+            content.check(info.path)
             store.write_segment(ids["video_id"], ids["observation_id"], index, observations_table(**vars(seen)))
     return n_missing
 

@@ -1,5 +1,6 @@
 """The classifier in use: face crops in, calibrated probabilities of the seven emotions out."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ from fer_models.classification.architectures import build_network, fuse_batch_no
 from fer_models.crops import to_grey
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.labels import EMOTIONS
+from fer_models.memory import in_chunks
 from fer_models.weights import ModelCard, WeightsError, find_model, load_model_folder, read_card
 
+log = logging.getLogger(__name__)
+
 # The network always sees this many crops at once (the last chunk is filled up), so that what a face scores does not
-# depend, not even in the last bit, on the faces beside it.
+# depend, not even in the last bit, on the faces beside it. Halved for good when memory runs out.
 CHUNK_CROPS = {"cpu": 32, "cuda": 1024}
 LARGE_PX = 96  # inputs larger than this come an eighth as many at once
 
@@ -73,15 +77,23 @@ class EmotionClassifier:
         if not (tensor.ndim == 3 or (tensor.ndim == 4 and tensor.shape[3] == 3)) or 0 in tensor.shape[1:]:
             shape = tuple(tensor.shape)
             raise ValueError(f"crops must be (m, h, w) grey or (m, h, w, 3) RGB, the channels last; got {shape}")
-        chunks = [self.score(chunk) for chunk in tensor.split(self.chunk_crops) if len(chunk)]
+
+        def score(chunk: slice, chunk_crops: int) -> Tensor:
+            return self.score(tensor[chunk], chunk_crops)
+
+        chunks = in_chunks(len(tensor), self.chunk_crops, score, self._take_fewer)
         return torch.cat(chunks).numpy() if chunks else np.empty((0, len(EMOTIONS)), np.float32)
 
+    def _take_fewer(self, chunk_crops: int) -> None:
+        self.chunk_crops = chunk_crops
+        log.warning("%s: out of memory: goes on with %d faces at a time", self.card.name, chunk_crops)
+
     @torch.inference_mode()
-    def score(self, crops: Tensor) -> Tensor:
+    def score(self, crops: Tensor, chunk_crops: int) -> Tensor:
         """Probabilities (m, 7) on the CPU of at most `chunk_crops` crops."""
         m = len(crops)
         inputs = self.prepare(crops.to(self.device))
-        inputs = F.pad(inputs, (0, 0, 0, 0, 0, 0, 0, self.chunk_crops - m))
+        inputs = F.pad(inputs, (0, 0, 0, 0, 0, 0, 0, chunk_crops - m))
         inputs = inputs.to(self.dtype, memory_format=torch.channels_last)
         logits: Tensor = self.network(inputs)[:m].float()
         return (logits / self.card.temperature).softmax(dim=1).cpu()

@@ -4,6 +4,7 @@ Every point of three feature maps (strides 8, 16 and 32 px) says how surely it l
 the four sides of the face are (as in FCOS, https://arxiv.org/abs/1904.01355), and where the five landmarks lie.
 """
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from fer_models.batches import FaceBatch
 from fer_models.detection.suppression import nms
 from fer_models.device import autocast_dtype
+from fer_models.memory import in_chunks
 from fer_models.weights import ModelCard, WeightsError, load_model_folder
+
+log = logging.getLogger(__name__)
 
 STRIDES_PX = (8, 16, 32)
 # Per point: the logit of the score, the logarithms of the four distances, five landmarks.
@@ -183,7 +187,7 @@ class CompactDetector:
     Args:
         network: the trained network; taken over (fused, moved, cast).
         chunk_frames: the network always sees this many frames at once (the last chunk is filled up), so that the
-            batch a frame comes in never changes its faces by a bit.
+            batch a frame comes in never changes its faces by a bit. Halved for good when memory runs out.
         max_side_px: larger frames are shrunk so that their long side is this; smaller ones are never enlarged.
     """
 
@@ -242,19 +246,24 @@ class CompactDetector:
         """
         if pixels.ndim != 4 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
             raise ValueError(f"pixels must be (n, h, w, 3) uint8, got {pixels.shape} {pixels.dtype}")
-        chunks = [
-            self._detect_chunk(pixels[start : start + self.chunk_frames], start)
-            for start in range(0, len(pixels), self.chunk_frames)
-        ]
+
+        def detect(chunk: slice, chunk_frames: int) -> tuple[np.ndarray, ...]:
+            return self._detect_chunk(pixels[chunk], chunk.start, chunk_frames)
+
+        chunks = in_chunks(len(pixels), self.chunk_frames, detect, self._take_fewer)
         if not chunks:
             return FaceBatch.empty()
         return FaceBatch(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
 
-    def _detect_chunk(self, pixels: np.ndarray, first_frame: int) -> tuple[np.ndarray, ...]:
+    def _take_fewer(self, chunk_frames: int) -> None:
+        self.chunk_frames = chunk_frames
+        log.warning("%s: out of memory: goes on with %d frames at a time", self.name, chunk_frames)
+
+    def _detect_chunk(self, pixels: np.ndarray, first_frame: int, chunk_frames: int) -> tuple[np.ndarray, ...]:
         """Arrays of a `FaceBatch` for at most `chunk_frames` frames."""
         height, width = pixels.shape[1:3]
         geometry = _input_geometry(height, width, self.max_side_px)
-        outputs = self.network(self._input(pixels, geometry))[: len(pixels)].float()
+        outputs = self.network(self._input(pixels, geometry, chunk_frames))[: len(pixels)].float()
         scores = outputs[..., 0].sigmoid()
         frame, point = torch.nonzero(scores >= self.score_threshold, as_tuple=True)
 
@@ -277,14 +286,14 @@ class CompactDetector:
         faces = (frame[keep] + first_frame, corners.flatten(1), landmarks, score[keep])
         return tuple(tensor.cpu().numpy() for tensor in faces)
 
-    def _input(self, pixels: np.ndarray, geometry: _Geometry) -> Tensor:
+    def _input(self, pixels: np.ndarray, geometry: _Geometry, chunk_frames: int) -> Tensor:
         """Shrink, normalise and pad frames to `(chunk_frames, 3, padded_h, padded_w)`; the padding is mean grey."""
         x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self.device).permute(0, 3, 1, 2)
         if x.shape[-2:] != (geometry.height_px, geometry.width_px):
             if self.device.type != "cpu":
                 x = x.float()  # only the CPU resizes uint8
             x = functional.interpolate(x, size=geometry[:2], mode="bilinear", antialias=True)
-        shape = (self.chunk_frames, 3, geometry.padded_height_px, geometry.padded_width_px)
+        shape = (chunk_frames, 3, geometry.padded_height_px, geometry.padded_width_px)
         padded = torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=torch.channels_last).zero_()
         shown = padded[: len(pixels), :, : geometry.height_px, : geometry.width_px]
         shown.copy_(x).sub_(255 * self.mean).div_(255 * self.std)

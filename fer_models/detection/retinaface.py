@@ -16,6 +16,7 @@ from fer_models.detection.resizing import resize
 from fer_models.detection.retinaface_network import STRIDES_PX, build_network, frames_of_sizes
 from fer_models.detection.suppression import nms_by_frame
 from fer_models.device import autocast_dtype
+from fer_models.memory import in_chunks
 from fer_models.weights import WeightsError, load_model_folder
 
 log = logging.getLogger(__name__)
@@ -140,25 +141,24 @@ class RetinaFaceDetector:
         for image in images:
             if image.ndim != 3 or image.shape[-1] != 3 or not image.size or image.dtype != np.uint8:
                 raise ValueError(f"an image must be (h, w, 3) uint8, got {image.shape} {image.dtype}")
-        parts = []
-        start = 0
-        while start < len(images):
-            chunk = images[start : start + self.chunk_frames]
-            try:
-                parts.append(self._detect_chunk(chunk, start))
-                start += len(chunk)
-            except RuntimeError as error:
-                if self.chunk_frames == 1 or not is_out_of_memory(error):
-                    raise
-                self.chunk_frames //= 2
-                log.warning("%s: out of memory: goes on with %d frames at a time", self.name, self.chunk_frames)
+
+        def detect(chunk: slice, chunk_frames: int) -> tuple[np.ndarray, ...]:
+            return self._detect_chunk(images[chunk], chunk.start, chunk_frames)
+
+        parts = in_chunks(len(images), self.chunk_frames, detect, self._take_fewer)
         if not parts:
             return FaceBatch.empty()
         return FaceBatch(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
-    def _detect_chunk(self, images: Sequence[np.ndarray], first_frame: int) -> tuple[np.ndarray, ...]:
+    def _take_fewer(self, chunk_frames: int) -> None:
+        self.chunk_frames = chunk_frames
+        log.warning("%s: out of memory: goes on with %d frames at a time", self.name, chunk_frames)
+
+    def _detect_chunk(
+        self, images: Sequence[np.ndarray], first_frame: int, chunk_frames: int
+    ) -> tuple[np.ndarray, ...]:
         """Arrays of a `FaceBatch` for at most `chunk_frames` images."""
-        canvas, sizes_px, scales = self._letterbox(images)
+        canvas, sizes_px, scales = self._letterbox(images, chunk_frames)
         canvas_px = canvas.shape[1], canvas.shape[2]
         mixed = self.dtype != torch.float32
         with (
@@ -185,7 +185,9 @@ class RetinaFaceDetector:
         faces = (frame + first_frame, boxes, landmarks, score)
         return tuple(tensor[keep].cpu().numpy() for tensor in faces)
 
-    def _letterbox(self, images: Sequence[np.ndarray]) -> tuple[Tensor, list[tuple[int, int]], list[float]]:
+    def _letterbox(
+        self, images: Sequence[np.ndarray], chunk_frames: int
+    ) -> tuple[Tensor, list[tuple[int, int]], list[float]]:
         """Images on one canvas each, at its top left.
 
         Returns:
@@ -200,13 +202,8 @@ class RetinaFaceDetector:
         ]
         sizes_px = [(image.shape[0], image.shape[1]) for image in resized]
         height_px, width_px = (max(sides) for sides in zip(*sizes_px, strict=True))
-        canvas = torch.zeros((self.chunk_frames, height_px, width_px, 3), device=self.device)
+        canvas = torch.zeros((chunk_frames, height_px, width_px, 3), device=self.device)
         for place, image in zip(canvas, resized, strict=False):
             place[: image.shape[0], : image.shape[1]] = image
-        n_filled = self.chunk_frames - len(images)
+        n_filled = chunk_frames - len(images)
         return canvas, sizes_px + n_filled * [(height_px, width_px)], scales + n_filled * [1.0]
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory ran out, on the device or in the machine."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

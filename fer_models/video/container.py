@@ -14,6 +14,8 @@ import numpy as np
 from av.audio.stream import AudioStream
 from PIL import Image, ImageOps
 
+from fer_models.ahead import sign_of_life
+
 logger = logging.getLogger(__name__)
 
 
@@ -100,7 +102,9 @@ def read_packets(
         av.FFmpegError: where the container is broken.
     """
     try:
-        yield from container.demux(*streams)
+        for packet in container.demux(*streams):
+            sign_of_life()
+            yield packet
     except IndexError:  # PyAV's, at the end of a file in which streams have turned up on the way
         return
 

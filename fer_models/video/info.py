@@ -29,6 +29,7 @@ _DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi
 _DECORD_PIXEL_FORMAT = "yuv420p"
 # While its reader idles, decord decodes on to the end of the file and keeps every picture.
 _DECORD_MAX_DECODED_BYTES = 256 * 2**20
+_SMALL_BYTES = 2**20  # not worth a look at how long it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +98,19 @@ def probe(path: str | Path, decoder: str = "auto") -> VideoInfo:
         return dataclasses.replace(info, decoder_reason=error.reason)
     reason = "a short, plain clip: decord works ahead" if decoder == "auto" else "asked for"
     return dataclasses.replace(info, decoder="decord", decoder_reason=reason)
+
+
+def stated_duration_s(path: Path) -> float:
+    """How long a video is by its header, at a glance; 0 where that does not say, and for small files and pictures.
+
+    Raises:
+        VideoReadError: if it has no header.
+    """
+    is_small = not path.is_file() or path.stat().st_size < _SMALL_BYTES
+    if is_small or path.suffix.lower() in IMAGE_SUFFIXES:
+        return 0.0
+    with open_container(path) as container:
+        return (container.duration or 0) / av.time_base
 
 
 def _probe_image(path: Path) -> VideoInfo:

@@ -17,7 +17,6 @@ from flows.console import (
     fatal_errors,
     settings_given,
     stop_on_interrupt,
-    usage_checked,
 )
 from flows.display import RunDisplay, print_plan, print_summary
 from flows.prefect_server import prefect_server, without_console_log
@@ -29,6 +28,14 @@ class Detector(StrEnum):
     auto = "auto"
     compact = "compact"
     retinaface = "retinaface"
+
+
+class Engine(StrEnum):
+    """What runs tasks."""
+
+    threads = "threads"
+    ray = "ray"
+    dask = "dask"
 
 
 class Decoder(StrEnum):
@@ -64,6 +71,13 @@ def analyze(
             "--keep-signatures", help="Keep the signatures of faces once tracks are joined, until a run without this."
         ),
     ] = False,
+    engine: Annotated[Engine, typer.Option(help="What runs the tasks: threads here, or a cluster.")] = Engine.threads,
+    address: Annotated[
+        str | None, typer.Option(help="The cluster's address; without one, a cluster is made on this machine.")
+    ] = None,
+    gpus_per_task: Annotated[
+        float, typer.Option(metavar="SHARE", min=0, help="GPUs that each task asks Ray for, such as 0.25.")
+    ] = 0.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
@@ -72,7 +86,7 @@ def analyze(
     from flows.settings import AnalyzeSettings, EngineSettings
 
     settings = settings_given(context, AnalyzeSettings)
-    usage_checked(EngineSettings)  # read once the flow is imported, where it is too late for a word
+    runs_on = settings_given(context, EngineSettings)
     with fatal_errors():
         videos = find_videos(inputs, recursive=recursive, pattern=pattern)
         errors.print(
@@ -92,18 +106,20 @@ def analyze(
             return
         display = RunDisplay(errors, len(videos))
         without_console_log()
-        with display, prefect_server() as wait_for_server, stop_on_interrupt():
+        here = runs_on.engine == "threads"
+        with display, prefect_server() as wait_for_server, stop_on_interrupt(at_once=not here):
             from flows.analyze import run_analyze
             from flows.progress import progress
             from flows.video_job import load_models
 
             progress.listen(display.show)
-            load_models(settings)
+            if here:
+                load_models(settings)
             wait_for_server()
             progress.check()
-            summary = run_analyze(inputs, out, recursive, pattern, settings)
+            summary = run_analyze(inputs, out, recursive, pattern, settings, runs_on)
         if as_json:
             print(json.dumps(summary.as_json(), indent=2))
         else:
-            print_summary(console, summary, load_models(settings).describe())
+            print_summary(console, summary, load_models(settings).describe() if here else "")
     raise typer.Exit(SOME_FAILED if summary.failures else DONE)

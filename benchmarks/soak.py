@@ -1,0 +1,110 @@
+"""Does memory stay flat? One long video, and a folder of many short ones, each through `fervid analyze`.
+
+    python benchmarks/soak.py --hours 6 --clips 2000
+
+The long video is a clip looped without coding it again; the short ones are that clip, each with a content of its own.
+While the command works, its memory and open files are read from /proc and printed; at the end, of each: at the first
+frame, at most, and at the last. Prefect's temporary server is a process of its own, and not counted.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+LOOKS_PER_LINE = 10
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a process held at one moment."""
+
+    at_s: float
+    memory_mb: float
+    n_files: int
+
+
+def run_ffmpeg(*arguments: object) -> None:
+    """Run ffmpeg, quietly."""
+    subprocess.run(["ffmpeg", "-y", "-v", "error", *map(str, arguments)], check=True)
+
+
+def make_clip(path: Path, seconds: int, fps: int, size: str) -> None:
+    """A moving picture with many edges, in which no face is; H.264."""
+    run_ffmpeg("-f", "lavfi", "-i", f"mandelbrot=size={size}:rate={fps}", "-t", seconds, "-pix_fmt", "yuv420p", path)
+
+
+def watch(command: list[str], results: Path, every_s: float) -> tuple[list[Look], dict[str, int]]:
+    """Run a command; what its process held from the first segment on, and what it did."""
+    started_s = time.monotonic()
+    with tempfile.TemporaryFile("w+") as output:
+        run = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL)
+        process, looks = psutil.Process(run.pid), []
+        while run.poll() is None:
+            time.sleep(every_s)
+            with process.oneshot():
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    break
+                memory_mb, n_files = process.memory_info().rss / 2**20, process.num_fds()
+            if next((results / "observations").rglob("segment-*.parquet"), None) is None:
+                continue
+            looks.append(Look(time.monotonic() - started_s, memory_mb, n_files))
+            if len(looks) % LOOKS_PER_LINE == 1:
+                print(f"{looks[-1].at_s:8.0f} s {memory_mb:8.0f} MB {n_files:4d} open files", flush=True)
+        if run.wait():
+            raise SystemExit(f"exit code {run.returncode}")
+        output.seek(0)
+        done = json.load(output)["videos"]
+    return looks, {"videos": len(done), "frames": sum(video["n_frames"] for video in done)}
+
+
+def soak(name: str, inputs: Path, results: Path, every_s: float, options: list[str]) -> None:
+    """Analyse and print what came of it."""
+    command = [str(Path(sys.executable).with_name("fervid")), "analyze", str(inputs), "--out", str(results), "--json"]
+    looks, done = watch([*command, *options], results, every_s)
+    memory_mb = [look.memory_mb for look in looks]
+    print(
+        f"{name}: {done['videos']} videos, {done['frames']:,} frames in {looks[-1].at_s:.0f} s: memory "
+        f"{memory_mb[0]:.0f} MB at the start, {max(memory_mb):.0f} at most, {memory_mb[-1]:.0f} at the end; open files "
+        f"{looks[0].n_files} at the start, {max(look.n_files for look in looks)} at most, {looks[-1].n_files} "
+        "at the end",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Make the videos, then analyse them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=float, default=6.0, help="of the long video")
+    parser.add_argument("--clips", type=int, default=2000, help="short ones")
+    parser.add_argument("--fps", type=int, default=5, help="of all of them")
+    parser.add_argument("--size", default="160x120")
+    parser.add_argument("--every", type=float, default=5.0, metavar="S", help="look at the process so often")
+    parser.add_argument("--clip", type=Path, help="take this clip instead of one without faces")
+    options, of_fervid = parser.parse_known_args()
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        clip = options.clip or place / "clip.mp4"
+        if options.clip is None:
+            make_clip(clip, 4, options.fps, options.size)
+        if options.hours:
+            long = place / "long.mp4"
+            run_ffmpeg("-stream_loop", -1, "-i", clip, "-t", options.hours * 3600, "-c", "copy", long)
+            soak("one long video", long, place / "long", options.every, of_fervid)
+        if options.clips:
+            (place / "clips").mkdir()
+            for i in range(options.clips):
+                (place / "clips" / f"{i:05d}.mp4").write_bytes(clip.read_bytes() + i.to_bytes(8, "big"))
+            soak("many short ones", place / "clips", place / "short", options.every, of_fervid)
+
+
+if __name__ == "__main__":
+    main()

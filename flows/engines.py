@@ -1,0 +1,96 @@
+"""Where tasks run: in threads here, or in the processes of a Ray or Dask cluster, through Prefect's own runners."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.tasks import Task
+
+from flows.settings import EngineSettings
+
+LOOPBACK = "127.0.0.1"
+# Only paths and numbers go through Ray: the least it takes.
+RAY_OBJECT_STORE_BYTES = 80 * 2**20
+
+Submit = Callable[..., PrefectFuture[Any]]  # a task, and its arguments by name
+
+
+class EngineError(Exception):
+    """The engine asked for is not installed, or its cluster cannot be reached."""
+
+
+@contextlib.contextmanager
+def running(engine: EngineSettings) -> Iterator[Submit]:
+    """Gives what has a task run with some arguments, once the tasks whose futures are among them have ended.
+
+    A cluster of our own ends with the block.
+
+    Raises:
+        EngineError: if the engine is not installed, or there is no cluster at the address.
+    """
+    runners = {"threads": _threads, "ray": _ray, "dask": _dask}
+    with contextlib.ExitStack() as stack:
+        try:
+            runner = stack.enter_context(runners[engine.engine](engine))
+            if engine.engine == "dask":
+                runner.client  # noqa: B018 (connects, which the runner would do with the first task)
+        except OSError as error:  # so are ConnectionError and TimeoutError
+            where = f"at {engine.address}" if engine.address else "on this machine"
+            raise EngineError(f"{engine.engine}: no cluster {where} can be used: {error}") from error
+
+        def submit(task: Task[..., Any], **parameters: Any) -> PrefectFuture[Any]:
+            with _asking_ray(engine.gpus_per_task) if engine.gpus_per_task else nullcontext():
+                future: PrefectFuture[Any] = runner.submit(task, parameters)
+            return future
+
+        yield submit
+
+
+def _asking_ray(gpus: float) -> AbstractContextManager[None]:
+    from prefect_ray.context import remote_options
+
+    # Ray would end a worker after each task on a GPU, and the models would be loaded again for the next.
+    asking: AbstractContextManager[None] = remote_options(num_gpus=gpus, max_calls=0)
+    return asking
+
+
+def _threads(engine: EngineSettings) -> TaskRunner[Any]:
+    return ThreadPoolTaskRunner(max_workers=engine.workers)  # type: ignore[arg-type]
+
+
+def _ray(engine: EngineSettings) -> TaskRunner[Any]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
+    try:
+        from prefect_ray import RayTaskRunner
+    except ImportError as error:
+        raise EngineError("ray: not installed: pip install 'fervid[ray]'") from error
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if engine.address is None:
+        options |= {
+            "address": "local",
+            "num_cpus": engine.workers,
+            "include_dashboard": False,
+            "object_store_memory": RAY_OBJECT_STORE_BYTES,
+            "_node_ip_address": LOOPBACK,
+        }
+    runner: TaskRunner[Any] = RayTaskRunner(engine.address, init_kwargs=options)
+    return runner
+
+
+def _dask(engine: EngineSettings) -> TaskRunner[Any]:
+    try:
+        from prefect_dask import DaskTaskRunner
+    except ImportError as error:
+        raise EngineError("dask: not installed: pip install 'fervid[dask]'") from error
+    if engine.address is not None:
+        where: dict[str, Any] = {"address": engine.address}
+    else:
+        # A process for each: Python runs one thread of a process at a time, and a process killed takes one task along.
+        here = {"n_workers": engine.workers, "threads_per_worker": 1, "host": LOOPBACK, "dashboard_address": None}
+        where = {"cluster_kwargs": here}
+    runner: TaskRunner[Any] = DaskTaskRunner(**where)
+    return runner

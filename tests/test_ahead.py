@@ -1,0 +1,132 @@
+"""Reading that comes to a stand is left behind, be it in the disk or in the decoder; what is slow is waited for."""
+
+import contextlib
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_clip
+
+from analytics import connect
+from analytics.store import Store
+from fer_models import load_classifier, load_detector
+from fer_models.ahead import Stalled, read_ahead, sign_of_life
+from fer_models.observe import observe_segments
+from fer_models.video import VideoReadError, probe
+from flows.progress import Progress
+from flows.settings import AnalyzeSettings
+from flows.video_job import VideoFailed, analyze_video
+
+FERVID = Path(sys.executable).with_name("fervid")
+
+
+def test_items_come_in_order_and_an_error_comes_after_them():
+    def numbers():
+        yield from range(5)
+        raise OSError("no more")
+
+    items = read_ahead(numbers(), timeout_s=60)
+    assert [next(items) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(OSError, match="no more"):
+        next(items)
+
+
+def test_an_iterator_that_is_closed_closes_the_one_it_reads():
+    closed = threading.Event()
+
+    def forever():
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.set()
+
+    with contextlib.closing(read_ahead(forever(), timeout_s=60)) as items:
+        next(items)
+    assert closed.is_set()
+
+
+def test_signs_of_life_are_waited_for_and_silence_is_not():
+    release = threading.Event()
+
+    def slow():
+        for _ in range(20):
+            time.sleep(0.1)
+            sign_of_life()
+        yield "late"
+        release.wait()
+
+    items = read_ahead(slow(), timeout_s=1)
+    assert next(items) == "late"
+    with pytest.raises(Stalled):
+        next(items)
+    release.set()
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    """A named pipe that looks like a video, into which nobody has written anything."""
+    path = tmp_path / "silent.mp4"
+    os.mkfifo(path)
+    yield path
+    with contextlib.suppress(OSError):  # whoever waits at the other end may go
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+
+
+def test_a_file_that_gives_nothing_fails_with_its_reason(pipe, tmp_path):
+    with pytest.raises(VideoFailed, match=r"silent\.mp4: nothing could be read for 1 s: check the disk"):
+        analyze_video(pipe, Store(tmp_path / "out"), AnalyzeSettings(device="cpu", decode_timeout_s=1), Progress())
+    ((status, error),) = connect(tmp_path / "out").sql("SELECT status, error FROM videos").fetchall()
+    assert status == "failed"
+    assert "FERVID_DECODE_TIMEOUT_S" in error
+
+
+def test_a_decoder_that_stands_still_on_the_way_is_left_there(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (250, 96, 128, 3), np.uint8)
+    whole = write_clip(tmp_path / "whole.mkv", noise)
+    info = probe(whole)
+    stalled = tmp_path / "stalled.mkv"
+    os.mkfifo(stalled)
+    done = threading.Event()
+
+    def write_half():
+        content = whole.read_bytes()
+        with stalled.open("wb") as file:
+            file.write(content[: len(content) // 2])
+            file.flush()
+            done.wait()
+
+    writer = threading.Thread(target=write_half)
+    writer.start()
+    seen = observe_segments(
+        dataclasses.replace(info, path=stalled),
+        np.split(np.arange(250), range(5, 250, 5)),
+        detector=load_detector("compact", "cpu"),
+        classifier=load_classifier("default", "cpu"),
+        timeout_s=3,
+    )
+    assert next(seen).frame_index.tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(VideoReadError, match=r"decoding stood still for 3 s behind \d\.\d\d s.* give --end \d\.\d\d"):
+        list(seen)
+    done.set()
+    writer.join()
+
+
+def test_the_command_goes_on_with_the_others_and_ends(pipe, face_clip, tmp_path):
+    run = subprocess.run(
+        [FERVID, "analyze", pipe, face_clip, "--out", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "FERVID_DECODE_TIMEOUT_S": "5", "FERVID_DEVICE": "cpu"},
+        timeout=300,
+    )
+    assert run.returncode == 3, run.stderr
+    assert f"failed {pipe}: nothing could be read for 5 s" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert connect(tmp_path / "out").sql("SELECT status FROM videos ORDER BY 1").fetchall() == [("done",), ("failed",)]

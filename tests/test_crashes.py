@@ -1,0 +1,268 @@
+"""What is not under our control: kill -9 at any moment, disks, files that change, clocks, two runs at once."""
+
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from comparing import assert_same, files, rows
+
+from analytics import connect
+from analytics.schema import TIMELINE_TABLES
+from analytics.store import Store, StoreError, table_path
+from flows.progress import Progress, VideoProgress
+from flows.settings import AnalyzeSettings
+from flows.video_job import VideoFailed, analyze_video
+
+FERVID = Path(sys.executable).with_name("fervid")
+SEGMENT_S = 0.4  # ten frames
+SEGMENT_FRAMES = 10
+SETTINGS = {"device": "cpu", "segment_s": SEGMENT_S}
+ONE_CORE = {"OMP_NUM_THREADS": "1", "FERVID_DEVICE": "cpu", "FERVID_SEGMENT_S": str(SEGMENT_S)}
+
+
+def analyze(path, results, progress=None, **changes):
+    return analyze_video(path, Store(results), AnalyzeSettings(**SETTINGS | changes), progress or Progress())
+
+
+def on_progress(number, act):
+    """Progress that does something at its `number`th word."""
+    progress, counted = Progress(), itertools.count(1)
+    progress.listen(lambda event: isinstance(event, VideoProgress) and next(counted) == number and act())
+    return progress
+
+
+# --- kill -9 -----------------------------------------------------------------------------------------------------
+
+
+class Forks:
+    """Runs analyses in processes that can be killed, see forks.py."""
+
+    def __init__(self, videos):
+        self.videos = [str(path) for path in videos]
+        command = [sys.executable, Path(__file__).with_name("forks.py")]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **ONE_CORE}
+        )
+
+    def run(self, out, kill=None, runs=1):
+        job = {"videos": self.videos, "out": str(out), "settings": SETTINGS, "runs": runs, "kill": kill}
+        print(json.dumps(job), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+
+def n_seen(run):
+    """How many frames a run looked at."""
+    done = {}
+    for word in run["told"]:
+        if "done" in word:
+            first, _ = done.get(word["path"], (word["done"], 0))
+            done[word["path"]] = first, word["done"]
+    return sum(last - first for first, last in done.values())
+
+
+@pytest.fixture(scope="module")
+def forks(face_clip, empty_clip):
+    forks = Forks([face_clip, empty_clip])
+    yield forks
+    forks.process.stdin.close()
+    assert forks.process.wait(timeout=60) == 0
+
+
+@pytest.fixture(scope="module")
+def whole(forks, tmp_path_factory):
+    """An unbroken run: its results, and how often things happened that a run may be killed at."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    (run,) = forks.run(out)
+    assert [word["outcome"] for word in run["told"] if "outcome" in word] == ["done", "done"]
+    counts = Counter(word.get("event", "frames") for word in run["told"] if "event" in word or "done" in word)
+    return out, run, counts
+
+
+def moments():
+    """Twenty moments to be killed at: kind, place among all of that kind (from 0 to 1), delay in seconds."""
+    chance = random.Random(7)
+    kinds = [("frames", 0.02)] * 6 + [("mkdir", 0.003)] * 5 + [("rename", 0.0)] * 5 + [("remove", 0.001)] * 4
+    spread = Counter()
+    for kind, delay_s in kinds:
+        n = sum(other == kind for other, _ in kinds)
+        yield kind, (spread[kind] + chance.random()) / n, chance.random() * delay_s
+        spread[kind] += 1
+
+
+@pytest.mark.parametrize(("kind", "place", "delay_s"), list(moments()))
+def test_a_killed_run_loses_a_segment_at_most_and_doubles_nothing(forks, whole, tmp_path, kind, place, delay_s):
+    expected, whole_run, counts = whole
+    out = tmp_path / "out"
+    number = 1 + int(place * counts[kind])
+    (run,) = forks.run(out, {kind: number, "delay_s": delay_s})
+    assert run["killed"] or delay_s  # with a delay it may have come to its end
+
+    # A reader sees whole files of finished analyses, or nothing.
+    assert files(out) <= files(expected)
+    if (out / "fervid.json").exists():
+        con = connect(out)
+        done = {video for (video,) in con.sql("SELECT video_id FROM videos").fetchall()}
+        for table in TIMELINE_TABLES:
+            assert {video for (video,) in con.sql(f"SELECT DISTINCT video_id FROM {table}").fetchall()} <= done
+        for file in files(out):
+            if not file.startswith("observations"):
+                assert rows(out, file).equals(rows(expected, file))
+
+    segments = [file for file in files(out) if "segment-" in file]
+    kept = sum(len(set(pq.read_table(out / file, partitioning=None)["frame_index"].to_pylist())) for file in segments)
+    assert 0 <= n_seen(run) - kept <= SEGMENT_FRAMES
+
+    (again,) = forks.run(out)
+    assert not again["killed"]
+    assert n_seen(again) == n_seen(whole_run) - kept
+    assert_same(out, expected)
+
+
+def test_two_runs_into_the_same_results_both_end_well(forks, whole, tmp_path):
+    expected, _, _ = whole
+    runs = forks.run(tmp_path / "out", runs=2)
+    for run in runs:
+        assert [word["outcome"] for word in run["told"] if "outcome" in word] in (
+            ["done", "done"],
+            ["done", "unchanged"],
+            ["unchanged", "done"],
+            ["unchanged", "unchanged"],
+        )
+    assert_same(tmp_path / "out", expected)
+
+
+def test_the_command_killed_twice_with_all_its_processes_goes_on(face_clip, tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for i in range(6):
+        (videos / f"{i}.mp4").write_bytes(face_clip.read_bytes() + bytes([i] * 8))  # contents of their own
+    command = [FERVID, "analyze", videos, "--out", tmp_path / "out"]
+    environment = {**os.environ, **ONE_CORE}
+    environment.pop("PREFECT_API_URL", None)
+    for n_segments in (3, 12):  # of 30
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+        while run.poll() is None and len([f for f in files(tmp_path / "out") if "segment-" in f]) < n_segments:
+            time.sleep(0.01)
+        everyone = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
+        assert len(everyone) > 1  # Prefect's temporary server
+        for process in everyone:
+            process.kill()
+        assert run.wait(timeout=60) == -signal.SIGKILL
+        psutil.wait_procs(everyone, timeout=60)
+    kept = len([file for file in files(tmp_path / "out") if "segment-" in file])
+    again = subprocess.run([*command, "--json"], capture_output=True, text=True, env=environment, timeout=300)
+    assert again.returncode == 0, again.stderr
+    observed = sum(video["n_observed"] for video in json.loads(again.stdout)["videos"])
+    assert observed == (30 - kept) * SEGMENT_FRAMES
+    for path in sorted(videos.iterdir()):
+        analyze(path, tmp_path / "expected")
+    assert_same(tmp_path / "out", tmp_path / "expected")
+
+
+# --- disks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of a megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("a small disk can only be mounted by root on Linux")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_a_disk_that_is_full_on_the_way_loses_nothing(whole, face_clip, empty_clip, disk):
+    expected, _, _ = whole
+    ballast = disk / "ballast"
+
+    def fill_up():
+        with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+            while True:
+                file.write(bytes(4096))
+
+    with pytest.raises(StoreError, match="the disk is full: free some space and run again"):
+        analyze(face_clip, disk / "out", on_progress(3, fill_up))
+    assert len(files(disk / "out")) == 1  # a segment
+    assert connect(disk / "out").sql("SELECT count(*) FROM videos").fetchall() == [(0,)]
+    ballast.unlink()
+    assert analyze(face_clip, disk / "out").n_observed == 40
+    analyze(empty_clip, disk / "out")
+    assert_same(disk / "out", expected)
+
+
+def test_results_that_become_read_only_lose_nothing(whole, face_clip, empty_clip, disk):
+    expected, _, _ = whole
+
+    def remount(mode):
+        subprocess.run(["mount", "-o", f"remount,{mode}", disk], check=True)
+
+    with pytest.raises(StoreError, match=r"cannot be written to \(Read-only file system\)"):
+        analyze(face_clip, disk / "out", on_progress(3, lambda: remount("ro")))
+    assert connect(disk / "out").sql("SELECT count(*) FROM videos").fetchall() == [(0,)]
+    remount("rw")
+    assert analyze(face_clip, disk / "out").n_observed == 40
+    analyze(empty_clip, disk / "out")
+    assert_same(disk / "out", expected)
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+def test_a_video_that_grows_while_it_is_read_is_left_for_later(face_clip, tmp_path):
+    path = tmp_path / "growing.mp4"
+    shutil.copy(face_clip, path)
+
+    def grow():
+        with path.open("ab") as file:
+            file.write(bytes(8))
+
+    size = face_clip.stat().st_size
+    with pytest.raises(VideoFailed, match=rf"changed while it was read \({size:,} bytes before, {size + 8:,} now\)"):
+        analyze(path, tmp_path / "out", on_progress(3, grow))
+    assert analyze(path, tmp_path / "out").n_observed == 50  # nothing seen in the former content is taken for this one
+    assert connect(tmp_path / "out").sql("SELECT status FROM videos").fetchall() == [("done",)]
+
+
+def test_a_video_deleted_while_it_is_read_fails_and_is_taken_up_when_it_is_back(face_clip, tmp_path):
+    path = tmp_path / "gone.mp4"
+    shutil.copy2(face_clip, path)
+    with pytest.raises(VideoFailed, match="was deleted while it was read"):
+        analyze(path, tmp_path / "out", on_progress(3, path.unlink))
+    shutil.copy2(face_clip, path)
+    assert analyze(path, tmp_path / "out").n_observed == 40  # what was seen before it went is kept
+    assert connect(tmp_path / "out").sql("SELECT status FROM videos").fetchall() == [("done",)]
+
+
+# --- clocks ------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_analysis_is_shown_also_where_the_clock_was_set_back(empty_clip, tmp_path):
+    first = analyze(empty_clip, tmp_path, fps=5.0)
+    path = table_path(tmp_path, "videos", first.video_id, first.analysis_id)
+    row = pq.read_table(path, partitioning=None)
+    (finished_at,) = row["finished_at"].to_pylist()
+    ahead = pa.array([finished_at + timedelta(days=365)], row.schema.field("finished_at").type)
+    place = row.schema.get_field_index("finished_at")
+    pq.write_table(row.set_column(place, row.schema.field(place), ahead), path)
+
+    def shown():
+        return connect(tmp_path).sql("SELECT count(*) FROM frames").fetchall()
+
+    for fps, n_frames in ((None, 12), (5.0, 3), (None, 12)):
+        analyze(empty_clip, tmp_path, fps=fps)
+        assert shown() == [(n_frames,)]

@@ -1,0 +1,124 @@
+"""Where memory runs out, networks take less at a time and go on, with the same numbers."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fer_models import load_classifier, load_detector
+from fer_models.batches import FaceBatch
+from fer_models.memory import in_chunks, is_out_of_memory
+from fer_models.observe import observe_segments
+from fer_models.video import probe
+
+
+class LittleMemory(nn.Module):
+    """A network that needs more memory than there is (64 TiB) for more than two items at a time."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        if len(x) > 2:
+            torch.empty(2**46)
+        return self.network(x)
+
+
+def test_chunks_are_halved_from_where_memory_runs_out():
+    sizes, seen = [], []
+
+    def work(chunk, size):
+        seen.append((chunk.start, chunk.stop, size))
+        if size > 3 and chunk.start >= 4:
+            torch.empty(2**46)
+        return list(range(10))[chunk]
+
+    assert in_chunks(10, 4, work, sizes.append) == [[0, 1, 2, 3], [4, 5], [6, 7], [8, 9]]
+    assert sizes == [2]
+    assert seen == [(0, 4, 4), (4, 8, 4), (4, 6, 2), (6, 8, 2), (8, 10, 2)]
+    assert in_chunks(0, 4, work, sizes.append) == []
+
+
+def test_what_fails_for_another_reason_or_for_one_item_fails():
+    def broken(chunk, size):
+        raise RuntimeError("shapes do not fit")
+
+    def large(chunk, size):
+        return torch.empty(2**46)
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        in_chunks(4, 4, broken, lambda size: None)
+    with pytest.raises(RuntimeError) as told:
+        in_chunks(4, 4, large, lambda size: None)
+    assert is_out_of_memory(told.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+
+
+def test_the_compact_detector_goes_on_with_fewer_frames(face_clip, caplog):
+    detector = load_detector("compact", "cpu")
+    detector.chunk_frames = 2
+    pixels = np.concatenate([pixels[8:13] for pixels in clip_pixels(face_clip)])
+    expected = detector.detect(pixels)
+    assert len(expected)
+    detector.chunk_frames, detector.network = 8, LittleMemory(detector.network)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            found = detector.detect(pixels)
+            np.testing.assert_array_equal(found.boxes_xyxy, expected.boxes_xyxy)
+            np.testing.assert_array_equal(found.frame, expected.frame)
+    said = [record.message for record in caplog.records]
+    assert said == [f"compact: out of memory: goes on with {n} frames at a time" for n in (4, 2)]
+
+
+def clip_pixels(path):
+    """All frames of a video."""
+    from fer_models import read_frames
+
+    return (batch.pixels for batch in read_frames(path, batch_size=64))
+
+
+def test_the_classifier_goes_on_with_fewer_faces(caplog):
+    classifier = load_classifier("default", "cpu")
+    crops = np.random.default_rng(0).integers(0, 256, (5, classifier.size_px, classifier.size_px, 3), np.uint8)
+    classifier.chunk_crops = 2
+    expected = classifier.predict(crops)
+    classifier.chunk_crops, classifier.network = 4, LittleMemory(classifier.network)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            np.testing.assert_array_equal(classifier.predict(crops), expected)
+    assert [record.message for record in caplog.records] == ["default: out of memory: goes on with 2 faces at a time"]
+
+
+class ThreeFramesAtMost:
+    """A detector that finds the same face everywhere, and needs too much memory for more than three frames."""
+
+    name, sha256, score_threshold = "three", "", 0.5
+
+    def detect(self, pixels):
+        n = len(pixels)
+        if n > 3:
+            torch.empty(2**46)
+        box = np.float32([40, 30, 140, 150])
+        landmarks = np.tile((box[:2] + box[2:]) / 2, (n, 5, 1)).astype(np.float32)
+        return FaceBatch(np.arange(n), np.tile(box, (n, 1)), landmarks, np.full(n, 0.9, np.float32))
+
+
+def test_a_batch_too_large_for_the_device_is_looked_at_in_parts(face_clip):
+    info, classifier = probe(face_clip), load_classifier("default", "cpu")
+    segments = np.split(np.arange(20), [7])
+    seen = {
+        size: list(
+            observe_segments(
+                info, segments, detector=ThreeFramesAtMost(), classifier=classifier, min_face_px=5, batch_size=size
+            )
+        )
+        for size in (2, 16)
+    }
+    for few, many in zip(seen[2], seen[16], strict=True):
+        assert len(many.faces) == len(many.frame_index)
+        np.testing.assert_array_equal(many.probabilities, few.probabilities)
+        np.testing.assert_array_equal(many.faces.frame, few.faces.frame)
+        np.testing.assert_array_equal(many.signature, few.signature)
