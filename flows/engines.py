@@ -37,7 +37,7 @@ def running(engine: EngineSettings) -> Iterator[Submit]:
         try:
             runner = stack.enter_context(runners[engine.engine](engine))
             if engine.engine == "dask":
-                runner.client  # noqa: B018 (connects, which the runner would do with the first task)
+                runner.client  # type: ignore[attr-defined]  # noqa: B018 (connects, which it would do with the first task)
         except OSError as error:  # so are ConnectionError and TimeoutError
             where = f"at {engine.address}" if engine.address else "on this machine"
             raise EngineError(f"{engine.engine}: no cluster {where} can be used: {error}") from error
@@ -83,7 +83,7 @@ def _ray(engine: EngineSettings) -> TaskRunner[Any]:
 
 def _dask(engine: EngineSettings) -> TaskRunner[Any]:
     try:
-        from prefect_dask import DaskTaskRunner
+        from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
         raise EngineError("dask: not installed: pip install 'fervid[dask]'") from error
     if engine.address is not None:

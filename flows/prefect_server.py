@@ -12,7 +12,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 120.0
 # What Prefect sets for a temporary server of its own: no web pages, only what a flow needs.
 SERVER_ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 

@@ -73,13 +73,16 @@ def _analyse_again(results: Path, failed: list["VideoStatus"]) -> bool:
         from flows.analyze import run_analyze
         from flows.progress import progress
         from flows.retry import settings_of
+        from flows.settings import EngineSettings
         from flows.video_job import load_models
 
         progress.listen(display.show)
         wait_for_server()
         for settings, paths in settings_of(results, [one.video_id or "" for one in failed]).items():
             progress.check()
-            summaries.append((run_analyze(paths, results, True, "*", settings), load_models(settings).describe()))
+            summaries.append(
+                (run_analyze(paths, results, True, "*", settings, EngineSettings()), load_models(settings).describe())
+            )
     for summary, models in summaries:
         print_summary(console, summary, models)
     return not any(summary.failures for summary, _ in summaries)

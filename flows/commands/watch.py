@@ -6,7 +6,7 @@ import typer
 
 from flows.commands.analyze import analyze
 from flows.commands.sharing import with_options_of
-from flows.console import errors, fatal_errors, settings_given, stop_on_interrupt, usage_checked
+from flows.console import errors, fatal_errors, settings_given, stop_on_interrupt
 from flows.prefect_server import prefect_server, without_console_log
 
 
@@ -25,7 +25,7 @@ def watch(
     from flows.settings import AnalyzeSettings, EngineSettings
 
     settings = settings_given(context, AnalyzeSettings)
-    usage_checked(EngineSettings)
+    runs_on = settings_given(context, EngineSettings)
     folders, out = analyze_options["inputs"], analyze_options["out"]
     without_console_log()
     with fatal_errors("the same command goes on"), prefect_server() as wait_for_server, stop_on_interrupt():
@@ -49,7 +49,7 @@ def watch(
             force_polling=poll or None,
         ):
             try:
-                run_analyze(batch, out, False, "*", settings)
+                run_analyze(batch, out, False, "*", settings, runs_on)
             except InputError as error:  # all of them have gone meanwhile
                 errors.print(str(error), highlight=False, markup=False, soft_wrap=True)
         raise Stopped
