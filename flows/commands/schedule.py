@@ -41,9 +41,9 @@ def schedule(
     **analyze_options: Any,
 ) -> None:
     """Analyse a folder again and again, on a schedule that Prefect keeps; each run does only what is left."""
-    from flows.settings import AnalyzeSettings
+    from flows.settings import AnalyzeSettings, EngineSettings
 
-    settings = settings_given(context, AnalyzeSettings)
+    settings, engine = settings_given(context, AnalyzeSettings), settings_given(context, EngineSettings)
     out = analyze_options["out"].absolute()
     parameters = {
         "inputs": [str(path.absolute()) for path in analyze_options["inputs"]],
@@ -51,6 +51,7 @@ def schedule(
         "recursive": analyze_options["recursive"],
         "pattern": analyze_options["pattern"],
         "settings": settings.model_dump(mode="json"),
+        "engine": engine.model_dump(mode="json"),
     }
     with fatal_errors():
         from flows.analyze import analyze as analyze_flow
