@@ -1,5 +1,6 @@
 """From files to tables: the plain work on one video, then the flow and the command on good and bad ones."""
 
+import errno
 import json
 import os
 import shutil
@@ -157,6 +158,18 @@ def test_a_failed_run_leaves_no_signatures_and_the_next_looks_again(face_clip, t
     assert signatures_left(tmp_path) == 0
     assert analyze(face_clip, tmp_path).n_observed == 50
     assert rows(tmp_path, "SELECT joined_by_look FROM videos") == [(True,)]
+
+
+def test_trouble_that_may_pass_keeps_what_the_next_run_goes_on_with(face_clip, tmp_path, monkeypatch):
+    def broken(*arguments, **options):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch, pytest.raises(VideoFailed, match="Input/output error"):
+        patch.setattr("flows.video_job.build_stored_timeline", broken)
+        analyze(face_clip, tmp_path)
+    assert signatures_left(tmp_path) > 0
+    assert analyze(face_clip, tmp_path).n_observed == 0
+    assert signatures_left(tmp_path) == 0
 
 
 def test_other_settings_of_who_is_who_look_again_once_signatures_are_gone(face_clip, tmp_path):

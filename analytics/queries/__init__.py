@@ -98,7 +98,11 @@ def top_moments(connection: duckdb.DuckDBPyConnection, emotion: str, *, limit: i
     """
     if emotion not in EMOTIONS:
         raise ValueError(f"emotion must be one of {', '.join(EMOTIONS)}, got {emotion!r}")
-    return _answer(connection, "top_moments", emotion=emotion, limit=limit)
+    asked = {"emotion": emotion, "limit": limit}
+    videos = _answer(connection, "top_videos", **asked)["video_id"].to_pylist()
+    named = {f"video_{i}": video for i, video in enumerate(videos)}  # a list in one parameter would have all files read
+    sql = sql_of("top_moments").replace("($videos)", f"({', '.join(f'${name}' for name in named) or 'NULL'})")
+    return connection.sql(sql, params=asked | named).to_arrow_table()
 
 
 def transitions(connection: duckdb.DuckDBPyConnection) -> pa.Table:

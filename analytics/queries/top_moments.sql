@@ -1,6 +1,7 @@
 -- The episodes in which $emotion is shown most clearly, with a link to its height: path#t=seconds is a media fragment
 -- (https://www.w3.org/TR/media-frags/), which browsers and some players follow; its path is written as in a URL.
--- n_gated of the n_faces of the episode did not pass the quality gate.
+-- n_gated of the n_faces of the episode did not pass the quality gate; $videos are those of the episodes (top_videos.sql),
+-- so that only their faces are read.
 WITH top AS MATERIALIZED (
     SELECT video_id, analysis_id, track_id, start_s, apex_s, end_s, peak
     FROM episodes
@@ -9,7 +10,7 @@ WITH top AS MATERIALIZED (
     LIMIT $limit
 ), seen AS (
     SELECT video_id, analysis_id, track_id, start_s, count(*) AS n_faces, count(*) FILTER (NOT quality_ok) AS n_gated
-    FROM (SELECT video_id, analysis_id, track_id, pts_s, quality_ok FROM faces)
+    FROM (SELECT video_id, analysis_id, track_id, pts_s, quality_ok FROM faces WHERE video_id IN ($videos))
     JOIN top USING (video_id, analysis_id, track_id)
     WHERE pts_s >= start_s AND pts_s < end_s
     GROUP BY ALL
