@@ -1,6 +1,7 @@
 """The report: complete, true to the tables, self-contained, and deaf to what a file's name tries to say."""
 
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -122,6 +123,29 @@ def test_the_page_can_be_heard(page):
     n_tables = sum(tag == "table" for tag, _ in elements)
     assert n_tables == sum(tag == "caption" for tag, _ in elements) >= 5
     assert all(a.get("scope") in ("col", "row") for tag, a in elements if tag == "th")
+
+
+def test_nothing_stands_out_of_a_phone_and_nothing_is_asked_of_the_network(page, tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api", reason="a browser looks at the page")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium here")
+    path = tmp_path / "report.html"
+    path.write_text(page, encoding="utf-8")
+    asked = []
+    with playwright.sync_playwright() as browsers:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = browsers.chromium.launch(executable_path=chromium, args=arguments)
+        for width in (360, 1280):
+            shown = browser.new_page(viewport={"width": width, "height": 800})
+            shown.on("request", lambda request: asked.append(request.url))
+            shown.goto(path.as_uri())
+            assert shown.evaluate("document.documentElement.scrollWidth") == width
+            for chart in shown.locator("svg.chart").all():  # areas and labels are one picture, as wide as the time axis
+                axis = shown.locator(".axis").first.bounding_box()
+                assert chart.bounding_box()["width"] == pytest.approx(axis["width"], abs=1)
+        browser.close()
+    assert set(asked) == {path.as_uri()}
 
 
 def test_episodes_come_by_what_is_shown_of_them(page):

@@ -26,7 +26,7 @@ _QUALITY = """
 SELECT video_id, coalesce(quality_reason, 'good') AS reason, count(*) AS n_faces FROM faces GROUP BY ALL
 """
 _TRACKS = """
-SELECT video_id, track_id, start_s, end_s, seen_s, ok_s, n_faces, n_faces_ok, emotion, suspected_switch
+SELECT video_id, track_id, start_s, end_s, seen_s, ok_s, n_faces, n_faces_ok, switch_s
 FROM tracks ORDER BY video_id, track_id
 """
 # Many peaks are 1.00: of what reads the same, what lasts longer comes first.

@@ -112,7 +112,7 @@ def _who(library: Library, of: str, track: Row) -> str:
     lines = [
         f"seen for {clock(track['seen_s'])}, from {start} to {end}",
         f"{clock(track['ok_s'])} of it good ({track['n_faces_ok']:,} of {track['n_faces']:,} faces)",
-        "may have been exchanged with another" if track["suspected_switch"] else "",
+        f"perhaps somebody else from {clock(track['switch_s'])} on" if track["switch_s"] is not None else "",
     ]
     said = "".join(f"<span class='soft'>{line}</span>" for line in filter(None, lines))
     return f"<h4>P{track['track_id']} <span>{words}</span></h4>{said}"

@@ -48,7 +48,7 @@ font-variant-numeric:tabular-nums}
 pre{font-size:12px;line-height:1.45;overflow-x:auto;background:var(--lane);border-radius:8px;padding:12px;
 margin:8px 0 0}
 summary{cursor:pointer}ul.plain{padding-left:20px;margin:0;max-width:76ch}ul.plain li{margin:0 0 6px}
-@media (max-width:700px){body{padding:18px 12px 40px}h1{font-size:24px}h2{margin-top:34px}.card{padding:14px}
+@media screen and (max-width:700px){body{padding:18px 12px 40px}h1{font-size:24px}h2{margin-top:34px}.card{padding:14px}
 .tiles{grid-template-columns:1fr 1fr;gap:8px}.track{grid-template-columns:minmax(0,1fr)}.who{margin:0 0 6px}
 thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 table,caption,tbody,tr,tbody th,td{display:block}tr{padding:10px 0;border-bottom:1px solid var(--line)}
