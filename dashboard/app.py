@@ -13,6 +13,7 @@ from dashboard.results import current_results
 from dashboard.text import DISCLAIMER, NOTICE
 
 HERE = Path(__file__).parent
+# The files are not in a folder called `pages`: of those, Streamlit runs one that is linked to without what is in here.
 PAGES = {
     "Library": ":material/video_library:",
     "Timeline": ":material/timeline:",
@@ -36,7 +37,7 @@ def main() -> None:
     """Draw the page that is chosen, and turn what can be wrong with a results folder into a sentence."""
     results = current_results()
     st.set_page_config(page_title=f"Fervid: {results.root.name}", page_icon=str(HERE / "icon.svg"), layout="wide")
-    pages = [st.Page(HERE / "pages" / f"{name.lower()}.py", title=name, icon=icon) for name, icon in PAGES.items()]
+    pages = [st.Page(HERE / "views" / f"{name.lower()}.py", title=name, icon=icon) for name, icon in PAGES.items()]
     page = st.navigation(pages, position="top")
     st.html(HERE / "app.css")
     show_notice()

@@ -70,7 +70,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Page:
 
     def run(name: str, results: Path) -> AppTest:
         monkeypatch.setenv(ENVIRONMENT, str(results))
-        file = ROOT / "dashboard" / ("app.py" if name == "app" else f"pages/{name}.py")
+        file = ROOT / "dashboard" / ("app.py" if name == "app" else f"views/{name}.py")
         shown = AppTest.from_file(file, default_timeout=30).run()
         assert not shown.exception
         return shown

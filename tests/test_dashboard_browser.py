@@ -210,6 +210,7 @@ def test_a_person_is_renamed_hidden_and_all_that_undone(page: Page, address: str
 
 def test_a_link_opens_its_moment(page: Page, address: str) -> None:
     open_timeline(page, address, "?t=7.5")
+    expect(page.get_by_text("Before you use this on people")).to_be_visible()  # whatever page is opened first
     until_at(page, 7.5)
     page.get_by_role("button", name="copy a link to this moment").click()
     assert "t=7.50" in page.url

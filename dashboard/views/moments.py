@@ -54,7 +54,7 @@ def main() -> None:
     row = choose_row(rows, columns, "moments_table")
     if row is not None:
         before_s = max(0.0, row["apex_s"] - 1)
-        st.switch_page("pages/timeline.py", query_params={"video": row["video_id"], "t": f"{before_s:.2f}"})
+        st.switch_page("views/timeline.py", query_params={"video": row["video_id"], "t": f"{before_s:.2f}"})
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def main() -> None:
     }
     row = choose_row(add_strips(results, one_page(done)), columns, "library_table")
     if row is not None:
-        st.switch_page("pages/timeline.py", query_params={"video": row["video_id"]})
+        st.switch_page("views/timeline.py", query_params={"video": row["video_id"]})
     show_failures(videos[videos["status"] == "failed"])
 
 

@@ -73,31 +73,30 @@ def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
 @st.cache_data(max_entries=16, show_spinner="comparing")
 def comparison_of(_results: Results, key: tuple[Any, ...], groups: dict[str, str]) -> pd.DataFrame:
     """How groups of videos differ; kept for `key`, which says what the results are."""
-    frame: pd.DataFrame = _results.answer(lambda connection: queries.compare(connection, groups)).to_pandas()
-    return frame
+    rows: pd.DataFrame = _results.answer(lambda connection: queries.compare(connection, groups)).to_pandas()
+    return rows
 
 
 @st.cache_data(max_entries=16, show_spinner="comparing")
 def marker_comparison_of(_results: Results, key: tuple[Any, ...], events: pd.DataFrame) -> pd.DataFrame:
     """How markers differ; kept for `key`."""
     table = pa.Table.from_pandas(events, EVENTS, preserve_index=False)
-    frame: pd.DataFrame = _results.answer(lambda connection: queries.compare_events(connection, table)).to_pandas()
-    return frame
+    rows: pd.DataFrame = _results.answer(lambda connection: queries.compare_events(connection, table)).to_pandas()
+    return rows
 
 
 @st.cache_data(max_entries=16, show_spinner="averaging over time")
 def mean_timelines(_results: Results, key: tuple[Any, ...], spans: pd.DataFrame) -> pd.DataFrame:
     """Mean probabilities of all emotions, second by second; kept for `key`."""
     table = pa.Table.from_pandas(spans, preserve_index=False)
-    frame: pd.DataFrame = _results.answer(
-        lambda connection: queries.group_timeline(connection, table, bin_ms=BIN_MS)
-    ).to_pandas()
-    return frame
+    found = _results.answer(lambda connection: queries.group_timeline(connection, table, bin_ms=BIN_MS))
+    rows: pd.DataFrame = found.to_pandas()
+    return rows
 
 
 def spans_of_groups(results: Results, groups: dict[str, str]) -> pd.DataFrame:
     """The videos of each group from their beginning, up to what is drawn."""
-    videos = results.ask(VIDEOS_SQL).to_pandas()
+    videos: pd.DataFrame = results.ask(VIDEOS_SQL).to_pandas()
     videos["group"] = videos["path"].map(groups)
     spans: pd.DataFrame = videos.dropna(subset="group").assign(start_s=0.0, end_s=MOST_S)
     return spans[["group", "video_id", "start_s", "end_s"]]
