@@ -21,7 +21,7 @@ from flows.prefect_server import is_healthy
 from flows.schedule import deployment_name
 
 BIN = Path(sys.executable).parent
-PATIENCE_S = 300.0  # a busy machine takes its time; nothing waits longer than it must
+PATIENCE_S = 900.0  # a busy machine takes its time; nothing waits longer than it must
 
 
 def eventually(look: Callable[[], Any]) -> Any:
