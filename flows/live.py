@@ -190,7 +190,7 @@ class _Run:
         done = self.timelines.finished(timeout_s)
         if done is None:
             return
-        self.updates.took(done.seconds)
+        self.updates.took(done.busy_s)
         if done.is_last:
             session = self.ending.pop(0)
             row = session.row

@@ -42,7 +42,7 @@ class LiveWorkDone:
     """What became of it."""
 
     is_last: bool
-    seconds: float
+    busy_s: float  # of the processor's time
     n_rows: dict[str, int]  # of each table
 
 
@@ -56,7 +56,7 @@ def make_timeline(work: LiveWork) -> LiveWorkDone:
         StoreError: if segments are missing, or the results cannot be written.
         IdentitiesError: if identities cannot be kept.
     """
-    begun_s = time.monotonic()
+    begun_s = time.process_time()
     store, video, observed = Store(work.results), work.row["video_id"], work.row["observation_id"]
     interim = [analysis_id(observed, {"live": number, **work.config.settings()}) for number in range(2)]
     observations = store.read_observations(video, observed, work.n_segments)
@@ -73,7 +73,7 @@ def make_timeline(work: LiveWork) -> LiveWorkDone:
         for old in interim:
             store.remove_analysis(video, old)
     n_rows = {name: len(table) for name, table in timeline.tables().items()}
-    return LiveWorkDone(work.is_last, time.monotonic() - begun_s, n_rows)
+    return LiveWorkDone(work.is_last, time.process_time() - begun_s, n_rows)
 
 
 def _extent(observations: pa.Table) -> dict[str, Any]:
