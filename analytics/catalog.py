@@ -150,9 +150,7 @@ def own_rows(root: Path) -> pa.Table:
     found = {ids: file for name, file in listed(root / "videos").items() if (ids := _ids_in(name)) is not None}
     remembered = _remembered(root)
     stamps = remembered["stamp"].to_pylist()
-    true = [
-        i for i, ids in enumerate(ids_of(remembered)) if ids in found and found[ids].stamp == stamps[i]
-    ]
+    true = [i for i, ids in enumerate(ids_of(remembered)) if ids in found and found[ids].stamp == stamps[i]]
     known = remembered.take(pa.array(true, pa.int64())).select(VIDEOS.names)
     unread = found.keys() - set(ids_of(known))
     rows = pa.concat_tables([known, _read(root, unread)]) if unread else known

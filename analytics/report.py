@@ -75,7 +75,7 @@ def report_page(results: Path) -> str:
     Raises:
         StoreError: if `results` is no results folder.
     """
-    with connect(results) as connection:
+    with connect(results, observations=False) as connection:
         library = _Library(connection)
         sections = [
             f"<h1>Emotion timelines</h1><p class='soft'>{_text(results.absolute().name)}, "

@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from analytics.places import is_remote
+
 RECENT_S = 120.0  # a segment takes less to observe than this, else the run is taken for dead
 
 
@@ -16,7 +18,12 @@ class Running:
 
 
 def running(root: Path) -> list[Running]:
-    """Videos whose newest segment is younger than both `RECENT_S` and their newest row in videos."""
+    """Videos whose newest segment is younger than both `RECENT_S` and their newest row in videos.
+
+    None at an address, where that would take a listing of every segment of every video.
+    """
+    if is_remote(root):
+        return []
     found = []
     for folder in (root / "observations").glob("video_id=*"):
         segments = [(path.parent, path.stat().st_mtime) for path in folder.glob("*/segment-*.parquet")]

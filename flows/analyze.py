@@ -16,16 +16,17 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import unmapped
 
+from analytics.places import PlaceError, is_remote, place
 from analytics.store import Store, StoreError
 from fer_models.device import DeviceError
 from fer_models.weights import WeightsError
 from flows.inputs import find_videos
 from flows.progress import Stopped, VideoEnded, progress
 from flows.settings import AnalyzeSettings, EngineSettings
-from flows.video_job import VideoFailed, VideoOutcome, analyze_video, load_models
+from flows.video_job import VideoFailed, VideoOutcome, analyze_video, known_objects, load_models
 
 # These end the run: they would meet every other video, too.
-FATAL = (StoreError, WeightsError, DeviceError)
+FATAL = (StoreError, PlaceError, WeightsError, DeviceError)
 # What a disk or a network share may give once and not again.
 PASSING_ERRNO = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENETDOWN, errno.ESTALE, errno.ETIMEDOUT}
 
@@ -130,12 +131,14 @@ def analyze(
         VideosFailed: if some videos could not be analysed; the others are done.
         InputError: if none of the inputs holds anything to analyse.
         StoreError: if the results cannot be written.
+        PlaceError: if an address cannot be reached.
         WeightsError: if a model is not there or damaged.
         Stopped: if the user asked to stop.
     """
     settings = settings or AnalyzeSettings()
-    out = Path(out)
+    out = place(out)
     progress.stop_requested.clear()
+    known_objects.cache_clear()
     videos = find_videos(inputs, recursive=recursive, pattern=pattern)
     Store(out)  # refuses a folder that is not ours before any work is done
     load_models(settings)
@@ -152,7 +155,9 @@ def analyze(
 def run_analyze(inputs: list[Path], out: Path, recursive: bool, pattern: str, settings: AnalyzeSettings) -> RunSummary:
     """Run the flow; failed videos are in the summary, not raised."""
     try:
-        return analyze(list(inputs), out, recursive, pattern, settings)
+        return analyze(
+            [str(path) if is_remote(path) else path for path in inputs], str(out), recursive, pattern, settings
+        )
     except VideosFailed as error:
         return error.summary
 
@@ -175,7 +180,7 @@ def summarise(
     """Sort what the tasks gave into outcomes and failures.
 
     Raises:
-        Stopped, StoreError, WeightsError, DeviceError: as the tasks did.
+        Stopped, StoreError, PlaceError, WeightsError, DeviceError: as the tasks did.
     """
     outcomes: list[VideoOutcome] = []
     failures: list[Failure] = []

@@ -4,6 +4,7 @@ from analytics.events import EventsError
 from analytics.exports import ExportError
 from analytics.groups import GroupError
 from analytics.identities import IdentitiesError
+from analytics.places import PlaceError
 from analytics.sql import QueryError
 from analytics.store import StoreError
 from analytics.videos import UnknownVideoError
@@ -29,6 +30,7 @@ EXPECTED = (
     GroupError,
     IdentitiesError,
     InputError,
+    PlaceError,
     PrefectServerError,
     QueryError,
     RenderError,

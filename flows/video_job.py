@@ -18,8 +18,10 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
+from analytics.catalog import read_catalog
 from analytics.identities import IdentitiesError
 from analytics.observations import observations_table
+from analytics.places import PlaceError
 from analytics.store import Store, StoreError, analysis_id, file_sha256, observation_id, unread_video_id, video_id
 from analytics.stored_timeline import build_stored_timeline
 from analytics.timeline import TimelineConfig
@@ -31,6 +33,7 @@ from fer_models.device import DeviceError, choose_device
 from fer_models.observe import OBSERVE_VERSION, StageTimes, observe_segments
 from fer_models.video import VideoInfo, VideoReadError, check_readable, frames_to_sample, probe, split_segments
 from fer_models.weights import WeightsError, model_folders
+from flows.inputs import object_version, on_disk
 from flows.progress import Progress, Stopped, VideoProgress
 from flows.settings import AnalyzeSettings
 
@@ -138,6 +141,7 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
         VideoFailed: if the video cannot be analysed. The reason is then in its row of `videos`.
         Stopped: if the user asked to stop; finished segments are kept.
         StoreError: if the results cannot be written.
+        PlaceError: if an address cannot be reached.
         WeightsError: if a model is not there or damaged.
     """
     models = load_models(settings)
@@ -146,29 +150,35 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
     # A failure has ids of its own, so that it never takes the place of an analysis that went well.
     failure_ids = name_work(unread_video_id(path), settings, models, decoder="")
     times = StageTimes()
+    file = path
     try:
         progress.check()
-        check_readable(path)
-        sha256 = file_sha256(path)
-        row |= {"sha256": sha256, "size_bytes": path.stat().st_size}
-        failure_ids = name_work(video_id(sha256), settings, models, decoder="")
-        info = probe(path, settings.decoder)
-        row |= name_work(video_id(sha256), settings, models, info.decoder)
-        row |= describe(info) | describe_work(settings, models, info.decoder)
-        if not settings.overwrite and store.is_done(row["video_id"], row["analysis_id"]):
-            return unchanged(path, store, row)
-        segments = plan_segments(info, settings)
-        n_observed = observe_missing(info, segments, store, row, settings, models, progress, times)
-        observed, config = (row["video_id"], row["observation_id"]), timeline_config(settings, models)
-        observations = store.read_observations(*observed, len(segments))
-        timeline = build_stored_timeline(store, *observed, observations, config, anew=settings.overwrite)
-        if not settings.keep_signatures:
-            store.drop_signatures(*observed)
-    except (Stopped, StoreError, WeightsError, DeviceError):
+        row["object_version"] = object_version(path)
+        if ids := known_work(path, row["object_version"], store, settings, models):
+            return unchanged(path, store, ids)
+        with on_disk(path) as file:
+            check_readable(file)
+            sha256 = file_sha256(file)
+            row |= {"sha256": sha256, "size_bytes": file.stat().st_size}
+            failure_ids = name_work(video_id(sha256), settings, models, decoder="")
+            info = probe(file, settings.decoder)
+            row |= name_work(video_id(sha256), settings, models, info.decoder)
+            row |= describe(info) | describe_work(settings, models, info.decoder)
+            if not settings.overwrite and store.is_done(row["video_id"], row["analysis_id"]):
+                return unchanged(path, store, row)
+            segments = plan_segments(info, settings)
+            n_observed = observe_missing(path, info, segments, store, row, settings, models, progress, times)
+            observed, config = (row["video_id"], row["observation_id"]), timeline_config(settings, models)
+            observations = store.read_observations(*observed, len(segments))
+            timeline = build_stored_timeline(store, *observed, observations, config, anew=settings.overwrite)
+            if not settings.keep_signatures:
+                store.drop_signatures(*observed)
+    except (Stopped, StoreError, PlaceError, WeightsError, DeviceError):
         raise
     except Exception as error:
         expected = isinstance(error, VideoReadError | IdentitiesError | OSError)
-        reason = str(error).removeprefix(f"{path}: ") if expected else f"{type(error).__name__}: {error}"
+        reason = str(error) if expected else f"{type(error).__name__}: {error}"
+        reason = reason.replace(str(file), str(path)).removeprefix(f"{path}: ")
         log.log(logging.INFO if expected else logging.ERROR, "%s: %s", path, reason, exc_info=error)
         store.commit_failure(row | failure_ids, reason)
         raise VideoFailed(f"{path}: {reason}") from error
@@ -209,19 +219,51 @@ def plan_videos(paths: Sequence[Path], out: Path, settings: AnalyzeSettings) -> 
 
 def plan_video(path: Path, store: Store | None, settings: AnalyzeSettings, models: Models) -> VideoPlan:
     """What a run would do with one video."""
+    file = path
     try:
-        check_readable(path)
-        info = probe(path, settings.decoder)
-        segments = plan_segments(info, settings)
-        ids = name_work(video_id(file_sha256(path)), settings, models, info.decoder)
+        if store is not None and known_work(path, object_version(path), store, settings, models):
+            return VideoPlan(path, "left alone")
+        with on_disk(path) as file:
+            check_readable(file)
+            info = probe(file, settings.decoder)
+            segments = plan_segments(info, settings)
+            ids = name_work(video_id(file_sha256(file)), settings, models, info.decoder)
     except (VideoReadError, OSError) as error:
-        return VideoPlan(path, f"would fail: {str(error).removeprefix(f'{path}: ')}")
+        return VideoPlan(path, f"would fail: {str(error).replace(str(file), str(path)).removeprefix(f'{path}: ')}")
     missing = missing_segments(segments, store, ids, settings)
     n_frames, n_left = sum(map(len, segments)), sum(len(segments[index]) for index in missing)
     is_done = store is not None and not settings.overwrite and store.is_done(ids["video_id"], ids["analysis_id"])
     what = "left alone" if is_done else "finished" if n_left < n_frames else "analysed"
     decoder = f"{info.decoder}: {info.decoder_reason}"
     return VideoPlan(path, what, n_frames, 0 if is_done else n_left, info.duration_s, decoder)
+
+
+@lru_cache(maxsize=1)
+def known_objects(results: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """The analysed objects by address and version: once read, they need not be fetched to know what they hold.
+
+    Remembered until `cache_clear`; one that is missing is fetched for nothing, no more.
+    """
+    rows = read_catalog(results).rows
+    rows = rows.filter(pc.is_valid(pc.field("object_version")) & (pc.field("status") == "done"))
+    wanted = ["path", "object_version", "video_id", "decoder", "decoder_reason"]
+    return {(row["path"], row["object_version"]): row for row in rows.select(wanted).to_pylist()}
+
+
+def known_work(
+    path: Path, version: str | None, store: Store, settings: AnalyzeSettings, models: Models
+) -> dict[str, str] | None:
+    """The ids of the finished analysis of an object that has not changed since; None if it must be looked at."""
+    if version is None or settings.overwrite:
+        return None
+    row = known_objects(store.root).get((path_text(path), version))
+    # Which decoder takes it by itself is known only if nobody asked for one before.
+    if row is None or (settings.decoder == "auto") == (row["decoder_reason"] == "asked for"):
+        return None
+    if settings.decoder not in ("auto", row["decoder"]):
+        return None
+    ids = name_work(row["video_id"], settings, models, row["decoder"])
+    return ids if store.is_done(ids["video_id"], ids["analysis_id"]) else None
 
 
 def missing_segments(
@@ -254,6 +296,7 @@ def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray
 
 
 def observe_missing(
+    path: Path,
     info: VideoInfo,
     segments: list[np.ndarray],
     store: Store,
@@ -272,7 +315,7 @@ def observe_missing(
     def on_frames(n_frames: int) -> None:
         nonlocal n_seen
         n_seen += n_frames
-        progress.report(VideoProgress(info.path, n_total - n_missing + n_seen, n_total))
+        progress.report(VideoProgress(path, n_total - n_missing + n_seen, n_total))
         progress.check()
 
     on_frames(0)

@@ -5,13 +5,18 @@ from typing import Annotated
 
 import typer
 
-from flows.console import fatal_errors
+from flows.console import fatal_errors, place_given
 
 DEMO_RESULTS = Path("demo/results")  # as `make demo` makes them
 
 
 def dashboard(
-    results: Annotated[Path, typer.Argument(help="A results folder; without one, that of `make demo`.")] = DEMO_RESULTS,
+    results: Annotated[
+        Path,
+        typer.Argument(
+            parser=place_given, metavar="[RESULTS]", help="A results folder; without one, that of `make demo`."
+        ),
+    ] = DEMO_RESULTS,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Else the first free one from 8501.")] = None,
     address: Annotated[
         str, typer.Option(help="Where to listen; other machines see nothing of 127.0.0.1.")

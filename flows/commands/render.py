@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 import typer
 from rich.progress import Progress
 
-from flows.console import console, errors, fatal_errors
+from flows.console import console, errors, fatal_errors, place_given
 
 
 def render(
-    video: Annotated[Path, typer.Argument(help="A video that has been analysed.")],
-    results: Annotated[Path, typer.Option(help="The results folder it is in.")],
+    video: Annotated[Path, typer.Argument(parser=place_given, metavar="VIDEO", help="A video that has been analysed.")],
+    results: Annotated[Path, typer.Option(parser=place_given, metavar="PATH", help="The results folder it is in.")],
     out: Annotated[Path, typer.Option(help="The MP4 file to write.")],
     blur: Annotated[bool, typer.Option("--blur", help="Hide every face, smoothly.")] = False,
     pixelate: Annotated[bool, typer.Option("--pixelate", help="Hide every face behind a mosaic.")] = False,
@@ -25,7 +25,7 @@ def render(
         raise typer.BadParameter(f"{out}: MP4 is written: give a name that ends in .mp4", param_hint="--out")
     if out.exists() and not overwrite:
         raise typer.BadParameter(f"{out}: is there already: give another name, or --overwrite", param_hint="--out")
-    if out.exists() and video.exists() and out.samefile(video):
+    if out.exists() and isinstance(video, Path) and video.exists() and out.samefile(video):
         raise typer.BadParameter(f"{out}: is the video itself: give another name", param_hint="--out")
     hiding: Literal["blur", "pixelate"] | None = "blur" if blur else "pixelate" if pixelate else None
     with fatal_errors("nothing was written"):

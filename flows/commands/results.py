@@ -114,7 +114,10 @@ def summary(
         )
     if question == Question.overview and (form != Format.table or output is not None):
         raise typer.BadParameter("the overview is a page for people: name a question", param_hint="QUESTION")
-    with fatal_errors(), contextlib.closing(connect(results, video=video, memory_limit=memory)) as connection:
+    with (
+        fatal_errors(),
+        contextlib.closing(connect(results, video=video, observations=False, memory_limit=memory)) as connection,
+    ):
         with limited(connection, timeout_s):
             note = queries.gate_note(connection)
             if question == Question.overview:
