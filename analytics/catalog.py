@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from analytics.places import PlaceError, arrow_files, is_remote, listed, read_bytes, reached, store_of
+from analytics.places import PlaceError, arrow_files, is_remote, listed, reached, read_bytes, store_of
 from analytics.schema import TIMELINE_TABLES, VIDEOS
 from analytics.shards import Where, read_shards, shard_path
 from analytics.store import StoreError, has_tables, table_path, write_whole
@@ -39,23 +39,38 @@ class Catalog:
     def table(self, name: str, ids: Iterable[Ids], schema: pa.Schema) -> ds.Dataset:
         """The rows of these analyses in table `name` as one Arrow dataset; nothing is read or listed."""
         parts: list[Part] = []
-        of_shard: dict[str, list[int]] = {}
+        of_shard: dict[str, list[tuple[int, str]]] = {}
         for pair in ids:
             if (where := self.shard_of.get(pair)) is None:
                 parts.append(Part(table_path(self.root, name, *pair), {"video_id": pair[0]}))
             else:
-                of_shard.setdefault(where.shard, []).append(where.row_group)
-        parts += [Part(shard_path(self.root, shard, name), {}, sorted(of)) for shard, of in of_shard.items()]
+                of_shard.setdefault(where.shard, []).append((where.row_group, pair[0]))
+        for shard, found in of_shard.items():
+            row_groups, videos = zip(*sorted(found), strict=True)
+            parts.append(Part(shard_path(self.root, shard, name), {}, row_groups, (min(videos), max(videos))))
         return dataset(self.root, parts, schema, self.small)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A Parquet file, the columns that its folders' names hold, and the row groups wanted, if not all."""
+    """A Parquet file, and the columns that its folders' names hold; of a shard, what is wanted of it."""
 
     path: Path
     known: Mapping[str, str]
     row_groups: Sequence[int] | None = None
+    videos: tuple[str, str] | None = None  # the first and the last
+
+    def rows_have(self, as_dictionary: bool) -> ds.Expression:
+        """What is true of every row: a question that excludes it need not open the file."""
+
+        def is_(name: str, value: str) -> ds.Expression:
+            return ds.field(name) == (pa.array([value]).dictionary_encode()[0] if as_dictionary else value)
+
+        conditions = [is_(name, value) for name, value in self.known.items()]
+        if self.videos is not None:
+            first, last = self.videos
+            conditions.append((ds.field("video_id") >= first) & (ds.field("video_id") <= last))
+        return reduce(operator.and_, conditions, ds.scalar(True))
 
 
 def read_catalog(root: Path) -> Catalog:
@@ -107,10 +122,14 @@ def _tables_there(root: Path) -> tuple[set[Ids], frozenset[str]]:
 def dataset(root: Path, parts: Iterable[Part], schema: pa.Schema, small: Collection[str] = ()) -> ds.Dataset:
     """Parquet files below `root` as one Arrow dataset; columns that they lack are NULL.
 
-    Text is handed on as dictionaries, as it is stored: a few names are not copied for each of millions of rows.
+    Text is handed on as dictionaries, as it is stored: a few names are not copied for each of millions of rows. The
+    ids of videos are not where shards are read: Arrow finds the row groups of a video only if its id is plain text.
     Reading ahead pays for stores over the network; for local files it doubled the time of each.
     """
+    parts = list(parts)
+    as_dictionary = all(part.videos is None for part in parts)
     text = [field.name for field in schema if pa.types.is_string(field.type)]
+    text = text if as_dictionary else [name for name in text if name != "video_id"]
     as_read = pa.schema([f.with_type(pa.dictionary(pa.int32(), pa.string())) if f.name in text else f for f in schema])
     options = ds.ParquetFragmentScanOptions(pre_buffer=is_remote(root))
     read = ds.ParquetFileFormat(dictionary_columns=text, default_fragment_scan_options=options)
@@ -119,17 +138,12 @@ def dataset(root: Path, parts: Iterable[Part], schema: pa.Schema, small: Collect
         read.make_fragment(
             store_of(part.path)[1] if is_remote(root) else str(part.path),
             fs,
-            partition_expression=_rows_have(part.known),
+            partition_expression=part.rows_have(as_dictionary),
             row_groups=part.row_groups,
         )
         for part in parts
     ]
     return ds.FileSystemDataset(fragments, as_read, read, fs)
-
-
-def _rows_have(known: Mapping[str, str]) -> ds.Expression:
-    conditions = [ds.field(name) == pa.array([value]).dictionary_encode()[0] for name, value in known.items()]
-    return reduce(operator.and_, conditions, ds.scalar(True))
 
 
 def ids_of(rows: pa.Table) -> list[Ids]:

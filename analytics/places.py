@@ -8,7 +8,7 @@ all. What it lacks is speed: each call here says how often it asks.
 import contextlib
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +98,7 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     fs, name = store_of(path)
     with reached(path):
-        content: bytes = fs.cat_file(name)
+        content: bytes = fs.cat_file(name, start=0)  # without a start, s3fs asks for the size before
     return content
 
 
@@ -121,26 +121,6 @@ def n_rows(path: Path) -> int:
     fs, name = arrow_files(path, ())
     with reached(path):
         return int(pq.read_metadata(name, filesystem=fs).num_rows)
-
-
-def read_many(paths: Sequence[Path]) -> list[bytes | None]:
-    """The content of many files, at an address many at a time; None for one that is not there or cannot be read."""
-    if not paths:
-        return []
-    if not is_remote(paths[0]):
-        return [_or_none(path) for path in paths]
-    fs, _ = store_of(paths[0])
-    names = [store_of(path)[1] for path in paths]
-    with reached(paths[0]):
-        found = fs.cat(names, on_error="return")
-    return [content if isinstance(content := found.get(name), bytes) else None for name in names]
-
-
-def _or_none(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
 
 
 def listed(folder: Path) -> dict[str, Listed]:
@@ -227,5 +207,5 @@ class _Objects(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
     def open_input_file(self, path: str) -> pa.NativeFile:
         """An object, to be read at any place."""
         if path in self.small:
-            return pa.BufferReader(self.fs.cat_file(path))
+            return pa.BufferReader(self.fs.cat_file(path, start=0))
         return pa.PythonFile(self.fs.open(path, "rb", cache_type="none"), mode="r")

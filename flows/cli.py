@@ -3,6 +3,7 @@
 import typer
 
 from flows.commands.analyze import analyze
+from flows.commands.compact import compact
 from flows.commands.compare import compare, evaluate
 from flows.commands.dashboard import dashboard
 from flows.commands.detectors import evaluate_detector
@@ -33,6 +34,7 @@ for command in (
     render,
     report,
     purge,
+    compact,
     dashboard,
     doctor,
     demo,
