@@ -22,6 +22,7 @@ from analytics.store import StoreError, has_tables, table_path, write_whole
 # when the rows of a video are. Hidden, so that nobody's glob takes it for a table.
 REMEMBERED = Path("videos") / ".rows.arrow"
 WORTH_REMEMBERING = 64  # rows read anew; fewer are read in no time
+ATTEMPTS = 5
 SMALL_BYTES = 1 << 20  # at an address such a file is read whole: its parts one by one would take longer
 _SCHEMA = pa.schema([*VIDEOS, pa.field("stamp", pa.string())])
 Ids = tuple[str, str]  # video_id and analysis_id
@@ -79,11 +80,15 @@ def read_catalog(root: Path) -> Catalog:
     Raises:
         StoreError: if the file of a row is damaged.
     """
-    own = own_rows(root)
-    try:
-        shards = read_shards(root)
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{root}: a shard is damaged: {error}") from error
+    for _ in range(ATTEMPTS):
+        with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, as by a compaction
+            return _read_catalog(root)
+    return _read_catalog(root)
+
+
+def _read_catalog(root: Path) -> Catalog:
+    own = own_rows(root)  # before the shards: what is gone from here is in one of them
+    shards = read_shards(root)
     columns = (own[name].to_pylist() for name in ("video_id", "analysis_id", "status", "finished_at"))
     there, small = _tables_there(root) if is_remote(root) else (None, frozenset())
     shard_of = dict(shards.where)
@@ -179,6 +184,8 @@ def _read(root: Path, ids: Iterable[Ids]) -> pa.Table:
     try:
         with reached(root):
             return dataset(root, parts, VIDEOS, small).to_table().cast(VIDEOS)
+    except FileNotFoundError:
+        raise
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{root}: a row of videos is damaged; delete that file and run again: {error}") from error
 

@@ -7,6 +7,8 @@ A shard never changes: what has to go is left out of a new one. So for a while a
 of its own besides; readers choose one place for each.
 """
 
+import contextlib
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +22,7 @@ from analytics.places import listed, read_table
 from analytics.schema import TABLES, TIMELINE_TABLES, VIDEOS
 
 FOLDER = "compacted"
+ATTEMPTS = 5
 ROWS = pa.schema([*VIDEOS, pa.field("n_rows", pa.list_(pa.int64(), len(TIMELINE_TABLES)))])  # of each table
 _FILES = {f"{name}.parquet" for name in TABLES}
 
@@ -52,16 +55,27 @@ class Shards:
 
 
 def read_shards(root: Path) -> Shards:
-    """The shards that are there now: a listing, and a file for each that was not there before.
+    """The shards that are there now: two listings, and a file for each that was not there before.
 
     Raises:
         OSError, pa.ArrowException: if a shard is damaged.
     """
+    for _ in range(ATTEMPTS):
+        with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, as by a purge
+            names = _whole(root)
+            shards = _shards(root, names)
+            if _whole(root) == names:
+                return shards
+    raise FileNotFoundError(errno.ENOENT, "shards come and go all the time: try again later", str(root / FOLDER))
+
+
+def _whole(root: Path) -> tuple[str, ...]:
+    """The names of the shards that have all their files."""
     files: dict[str, set[str]] = {}
     for name in listed(root / FOLDER):
         shard, _, file = name.partition("/")
         files.setdefault(shard, set()).add(file)
-    return _shards(root, tuple(sorted(shard for shard, there in files.items() if there >= _FILES)))
+    return tuple(sorted(shard for shard, there in files.items() if there >= _FILES))
 
 
 @lru_cache(maxsize=4)
