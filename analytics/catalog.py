@@ -1,99 +1,191 @@
-"""The rows of table videos, remembered: a file for each is right for writers, a thousand of them slow for readers."""
+"""What a results folder holds at a moment: the rows of table videos, and where the tables of each analysis are.
+
+A file for each analysis is right for writers, a thousand of them slow for readers: rows once read are remembered.
+"""
 
 import contextlib
 import operator
-import os
-import secrets
-from collections.abc import Iterable, Mapping
-from functools import reduce
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.fs
 
-from analytics.schema import VIDEOS
-from analytics.store import StoreError, table_path
+from analytics.places import PlaceError, arrow_files, is_remote, listed, reached, read_bytes, store_of
+from analytics.schema import TIMELINE_TABLES, VIDEOS
+from analytics.shards import Where, read_shards, shard_path
+from analytics.store import StoreError, has_tables, table_path, write_whole
 
 # Holds what the files it was made from hold, and nothing that they do not: it may be deleted at any time, and must be
 # when the rows of a video are. Hidden, so that nobody's glob takes it for a table.
 REMEMBERED = Path("videos") / ".rows.arrow"
 WORTH_REMEMBERING = 64  # rows read anew; fewer are read in no time
-_STAMP = ("stamp_mtime_ns", "stamp_bytes", "stamp_inode")
-_SCHEMA = pa.schema([*VIDEOS, *(pa.field(name, pa.int64()) for name in _STAMP)])
-_Ids = tuple[str, str]  # video_id and analysis_id
-_Stamp = tuple[int, int, int]  # when the file was written, its size, and its number on the disk: new with each write
+ATTEMPTS = 5
+SMALL_BYTES = 1 << 20  # at an address such a file is read whole: its parts one by one would take longer
+_SCHEMA = pa.schema([*VIDEOS, pa.field("stamp", pa.string())])
+Ids = tuple[str, str]  # video_id and analysis_id
 
 
-def read_videos(root: Path) -> pa.Table:
-    """Every row of table videos, in no order; the columns of `VIDEOS`.
+@dataclass(frozen=True, eq=False)
+class Catalog:
+    """The analyses and failures of a results folder at a moment."""
+
+    root: Path
+    rows: pa.Table  # of table videos, in no order
+    shard_of: Mapping[Ids, Where]  # of analyses whose tables are in a shard; all others have files of their own
+    small: Collection[str]  # objects that are best read whole
+
+    def table(self, name: str, ids: Iterable[Ids], schema: pa.Schema) -> ds.Dataset:
+        """The rows of these analyses in table `name` as one Arrow dataset; nothing is read or listed."""
+        parts: list[Part] = []
+        of_shard: dict[str, list[tuple[int, str]]] = {}
+        for pair in ids:
+            if (where := self.shard_of.get(pair)) is None:
+                parts.append(Part(table_path(self.root, name, *pair), {"video_id": pair[0]}))
+            else:
+                of_shard.setdefault(where.shard, []).append((where.row_group, pair[0]))
+        for shard, found in of_shard.items():
+            row_groups, videos = zip(*sorted(found), strict=True)
+            parts.append(Part(shard_path(self.root, shard, name), {}, row_groups, (min(videos), max(videos))))
+        return dataset(self.root, parts, schema, self.small)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A Parquet file, and the columns that its folders' names hold; of a shard, what is wanted of it."""
+
+    path: Path
+    known: Mapping[str, str]
+    row_groups: Sequence[int] | None = None
+    videos: tuple[str, str] | None = None  # the first and the last
+
+    def rows_have(self, as_dictionary: bool) -> ds.Expression:
+        """What is true of every row: a question that excludes it need not open the file."""
+
+        def is_(name: str, value: str) -> ds.Expression:
+            return ds.field(name) == (pa.array([value]).dictionary_encode()[0] if as_dictionary else value)
+
+        conditions = [is_(name, value) for name, value in self.known.items()]
+        if self.videos is not None:
+            first, last = self.videos
+            conditions.append((ds.field("video_id") >= first) & (ds.field("video_id") <= last))
+        return reduce(operator.and_, conditions, ds.scalar(True))
+
+
+def read_catalog(root: Path) -> Catalog:
+    """What is there now. A finished analysis counts only while all its tables are there.
 
     Raises:
         StoreError: if the file of a row is damaged.
     """
-    stamps = _stamps(root)
-    remembered = _remembered(root)
-    still_true = [i for i, (ids, stamp) in enumerate(_stamped(remembered)) if stamps.get(ids) == stamp]
-    known = remembered.take(pa.array(still_true, pa.int64())).select(VIDEOS.names)
-    unread = stamps.keys() - set(_ids(known))
-    rows = pa.concat_tables([known, _read(root, unread)]) if unread else known
-    if len(unread) >= WORTH_REMEMBERING or len(known) < len(remembered):
-        _remember(root, rows, stamps)
-    return rows
+    for _ in range(ATTEMPTS):
+        with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, as by a compaction
+            return _read_catalog(root)
+    return _read_catalog(root)
 
 
-def video_files(root: Path, name: str, ids: Iterable[_Ids], schema: pa.Schema) -> ds.Dataset:
-    """Files of table `name` as one Arrow dataset, `video_id` from their folders' names; nothing is read or listed."""
-    return dataset([(str(table_path(root, name, *pair)), {"video_id": pair[0]}) for pair in ids], schema)
+def _read_catalog(root: Path) -> Catalog:
+    own = own_rows(root)  # before the shards: what is gone from here is in one of them
+    shards = read_shards(root)
+    columns = (own[name].to_pylist() for name in ("video_id", "analysis_id", "status", "finished_at"))
+    there, small = _tables_there(root) if is_remote(root) else (None, frozenset())
+    shard_of = dict(shards.where)
+    known, kept = set(), []
+    for i, (video_id, analysis_id, status, finished_at) in enumerate(zip(*columns, strict=True)):
+        ids = video_id, analysis_id
+        known.add(ids)
+        where = shards.where.get(ids)
+        # Files whose row is no newer than the shard are about to be deleted.
+        outdated = where is not None and finished_at <= where.finished_at
+        if not outdated and status == "done" and (has_tables(root, *ids) if there is None else ids in there):
+            shard_of.pop(ids, None)
+        elif where is None and status == "done":
+            continue
+        kept.append(i)
+    rows = [own.take(pa.array(kept, pa.int64()))]
+    for shard, of_shard in shards.rows.items():
+        all_ids = ids_of(of_shard)
+        mine = [i for i, ids in enumerate(all_ids) if ids not in known and shards.where[ids].shard == shard]
+        rows.append(of_shard.select(VIDEOS.names).take(pa.array(mine, pa.int64())))
+    return Catalog(root, pa.concat_tables(rows), shard_of, small)
 
 
-def dataset(files: Iterable[tuple[str, Mapping[str, str]]], schema: pa.Schema) -> ds.Dataset:
-    """Parquet files as one Arrow dataset, each with the columns that its folders' names hold; others it lacks are NULL.
+def _tables_there(root: Path) -> tuple[set[Ids], frozenset[str]]:
+    """The analyses that have all tables, and the names of small objects: a listing for each table."""
+    analyses: list[set[Ids]] = []
+    small: set[str] = set()
+    for name in TIMELINE_TABLES:
+        prefix = store_of(root / name)[1]
+        found = listed(root / name)
+        analyses.append({ids for file in found if (ids := _ids_in(file)) is not None})
+        small |= {f"{prefix}/{file}" for file, entry in found.items() if entry.size_bytes <= SMALL_BYTES}
+    return set.intersection(*analyses), frozenset(small)
 
-    Text is handed on as dictionaries, as it is stored: a few names are not copied for each of millions of rows.
+
+def dataset(root: Path, parts: Iterable[Part], schema: pa.Schema, small: Collection[str] = ()) -> ds.Dataset:
+    """Parquet files below `root` as one Arrow dataset; columns that they lack are NULL.
+
+    Text is handed on as dictionaries, as it is stored: a few names are not copied for each of millions of rows. The
+    ids of videos are not where shards are read: Arrow finds the row groups of a video only if its id is plain text.
     Reading ahead pays for stores over the network; for local files it doubled the time of each.
     """
+    parts = list(parts)
+    as_dictionary = all(part.videos is None for part in parts)
     text = [field.name for field in schema if pa.types.is_string(field.type)]
+    text = text if as_dictionary else [name for name in text if name != "video_id"]
     as_read = pa.schema([f.with_type(pa.dictionary(pa.int32(), pa.string())) if f.name in text else f for f in schema])
-    read = ds.ParquetFileFormat(
-        dictionary_columns=text, default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=False)
-    )
-    local = pyarrow.fs.LocalFileSystem()
-    fragments = [read.make_fragment(path, local, partition_expression=_rows_have(known)) for path, known in files]
-    return ds.FileSystemDataset(fragments, as_read, read, local)
+    options = ds.ParquetFragmentScanOptions(pre_buffer=is_remote(root))
+    read = ds.ParquetFileFormat(dictionary_columns=text, default_fragment_scan_options=options)
+    fs, _ = arrow_files(root, small)
+    fragments = [
+        read.make_fragment(
+            store_of(part.path)[1] if is_remote(root) else str(part.path),
+            fs,
+            partition_expression=part.rows_have(as_dictionary),
+            row_groups=part.row_groups,
+        )
+        for part in parts
+    ]
+    return ds.FileSystemDataset(fragments, as_read, read, fs)
 
 
-def _rows_have(known: Mapping[str, str]) -> ds.Expression:
-    conditions = [ds.field(name) == pa.array([value]).dictionary_encode()[0] for name, value in known.items()]
-    return reduce(operator.and_, conditions)
-
-
-def _ids(rows: pa.Table) -> list[_Ids]:
+def ids_of(rows: pa.Table) -> list[Ids]:
+    """The ids of each row of table videos."""
     return list(zip(rows["video_id"].to_pylist(), rows["analysis_id"].to_pylist(), strict=True))
 
 
-def _stamped(remembered: pa.Table) -> list[tuple[_Ids, _Stamp]]:
-    stamps = zip(*(remembered[name].to_pylist() for name in _STAMP), strict=True)
-    return list(zip(_ids(remembered), stamps, strict=True))
+def _ids_in(name: str) -> Ids | None:
+    """The ids in `video_id=v…/a….parquet`; None for another name."""
+    folder, _, file = name.partition("/")
+    if not folder.startswith("video_id=") or not file.endswith(".parquet") or "/" in file:
+        return None
+    return folder.removeprefix("video_id="), file.removesuffix(".parquet")
 
 
-def _stamps(root: Path) -> dict[_Ids, _Stamp]:
-    """The stamp of the file of each row."""
-    found = {}
-    with contextlib.suppress(FileNotFoundError), os.scandir(root / "videos") as folders:
-        for folder in folders:
-            if folder.name.startswith("video_id="):
-                for file in os.scandir(folder.path):
-                    if file.name.endswith(".parquet") and not file.name.startswith("."):
-                        stat = file.stat()
-                        ids = folder.name.removeprefix("video_id="), file.name.removesuffix(".parquet")
-                        found[ids] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-    return found
+def own_rows(root: Path) -> pa.Table:
+    """The rows that have a file of their own, with the columns of `VIDEOS`."""
+    found = {ids: file for name, file in listed(root / "videos").items() if (ids := _ids_in(name)) is not None}
+    remembered = _remembered(root)
+    stamps = remembered["stamp"].to_pylist()
+    true = [i for i, ids in enumerate(ids_of(remembered)) if ids in found and found[ids].stamp == stamps[i]]
+    known = remembered.take(pa.array(true, pa.int64())).select(VIDEOS.names)
+    unread = found.keys() - set(ids_of(known))
+    rows = pa.concat_tables([known, _read(root, unread)]) if unread else known
+    if len(unread) >= WORTH_REMEMBERING or len(known) < len(remembered):
+        _remember(root, rows, {ids: file.stamp for ids, file in found.items()})
+    return rows
 
 
-def _read(root: Path, ids: Iterable[_Ids]) -> pa.Table:
+def _read(root: Path, ids: Iterable[Ids]) -> pa.Table:
+    parts = [Part(table_path(root, "videos", *pair), {"video_id": pair[0]}) for pair in sorted(ids)]
+    small = {store_of(part.path)[1] for part in parts} if is_remote(root) else ()
     try:
-        return video_files(root, "videos", sorted(ids), VIDEOS).to_table().cast(VIDEOS)
+        with reached(root):
+            return dataset(root, parts, VIDEOS, small).to_table().cast(VIDEOS)
+    except FileNotFoundError:
+        raise
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{root}: a row of videos is damaged; delete that file and run again: {error}") from error
 
@@ -101,22 +193,19 @@ def _read(root: Path, ids: Iterable[_Ids]) -> pa.Table:
 def _remembered(root: Path) -> pa.Table:
     """What was remembered last, with stamps; no rows if there is nothing or it is of another version."""
     with contextlib.suppress(OSError, pa.ArrowException):
-        table = pa.ipc.open_file((root / REMEMBERED).read_bytes()).read_all()
+        table = pa.ipc.open_file(read_bytes(root / REMEMBERED)).read_all()
         if table.schema.equals(_SCHEMA):
             return table
     return _SCHEMA.empty_table()
 
 
-def _remember(root: Path, rows: pa.Table, stamps: Mapping[_Ids, _Stamp]) -> None:
+def _remember(root: Path, rows: pa.Table, stamps: Mapping[Ids, str]) -> None:
     """Write the rows for the next reader, if the folder can be written to."""
-    columns = zip(*(stamps[ids] for ids in _ids(rows)), strict=True)
-    stamped = [pa.array(column, pa.int64()) for column in columns] or [pa.array([], pa.int64()) for _ in _STAMP]
-    table = pa.table([*rows.columns, *stamped], schema=_SCHEMA)
-    part = root / REMEMBERED.with_name(f"{REMEMBERED.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    with contextlib.suppress(OSError):
-        try:
-            with pa.ipc.new_file(part, table.schema) as writer:
-                writer.write_table(table)
-            part.replace(root / REMEMBERED)
-        finally:
-            part.unlink(missing_ok=True)
+    table = rows.append_column(_SCHEMA.field("stamp"), pa.array([stamps[ids] for ids in ids_of(rows)], pa.string()))
+    with contextlib.suppress(OSError, StoreError, PlaceError):
+        write_whole(root / REMEMBERED, partial(_write, table.cast(_SCHEMA)))
+
+
+def _write(table: pa.Table, part: Path) -> None:
+    with pa.ipc.new_file(part, table.schema) as writer:
+        writer.write_table(table)

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analytics.catalog import REMEMBERED, read_videos
+from analytics.catalog import REMEMBERED, read_catalog
+from analytics.places import is_remote
 from analytics.purge import is_unfinished, purge
 from analytics.schema import TIMELINE_TABLES
 from analytics.store import StoreError, check_results, table_path
@@ -42,11 +43,15 @@ def find_garbage(results: Path, *, superseded: bool = False, older_than_s: float
         older_than_s: leave alone what is younger.
 
     Raises:
-        StoreError: if `results` is not a results folder of this version, or the row of a video is damaged.
+        StoreError: if `results` is not a results folder of this version on disk, or the row of a video is damaged.
     """
+    if is_remote(results):
+        raise StoreError(
+            f"{results}: only folders on disk are cleaned; `fervid purge` removes videos at an address, too"
+        )
     check_results(results)
     before_s = time.time() - older_than_s
-    rows = read_videos(results).to_pylist()
+    rows = read_catalog(results).rows.to_pylist()
     old_rows = _superseded(rows, datetime.fromtimestamp(before_s, UTC)) if superseded else []
     kept = [row for row in rows if row not in old_rows]
     found = [Garbage("superseded analysis or failure", _files_of(results, row)) for row in old_rows]
@@ -58,7 +63,7 @@ def find_garbage(results: Path, *, superseded: bool = False, older_than_s: float
         for files in _observations_without_row(results, kept)
         if len(_old(files, before_s)) == len(files)
     ]
-    return found
+    return [garbage for garbage in found if garbage.files]  # what is in a shard goes with it
 
 
 def remove_garbage(results: Path, garbage: Sequence[Garbage]) -> None:

@@ -1,8 +1,10 @@
 """Removing videos from a results folder for good: rows, observations, failures and whatever else is kept of them.
 
-Everything that is kept of a video lies in folders named `video_id=…`, one in each table. That in `videos` is moved away
-first, so that from one moment to the next no reader finds the video; then the others; then all of it is deleted where
-it was moved to. A purge that is cut short is finished by the next one, from what it finds there.
+What is kept of a video lies in folders named `video_id=…`, one in each table, and in shards. Shards are made anew
+without it. The folder in `videos` is moved away next, so that from one moment to the next no reader finds the video;
+then the others; then all of it is deleted where it was moved to. In an object store nothing can be moved: there a mark
+is set and the objects are deleted, in the same order. A purge that is cut short is finished by the next one, from what
+it finds there.
 """
 
 import shutil
@@ -14,10 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from analytics.catalog import REMEMBERED
-from analytics.store import StoreError, check_results
+from analytics.compaction import forget
+from analytics.places import Listed, is_remote, listed, n_rows, read_table, remove
+from analytics.schema import TIMELINE_TABLES
+from analytics.shards import read_shards
+from analytics.store import StoreError, check_results, write_whole
 from analytics.videos import choose_videos
 
 _DOOMED = ".purging"  # where folders are moved to, as `table.video_id=…`
@@ -53,15 +59,16 @@ def plan_purge(results: Path, *, wanted: Sequence[str] = (), finished_before: da
     if finished_before is None:
         chosen = _chosen(rows, folders, wanted)
     else:
-        finished_at = {of: _last_written(of_video) for of, of_video in folders.items()}
+        finished_at = {of: _last_written(of_video) for of, of_video in folders.items() if not is_remote(results)}
         finished_at |= _last_finished(rows)  # the word of the row counts: copying a folder makes its files new
         chosen = sorted(of for of, when in finished_at.items() if when < finished_before)
     paths = sorted({row["path"] for row in rows if row["video_id"] in chosen})
-    files = [file for of in chosen for folder in folders.get(of, []) for file in folder.rglob("*") if file.is_file()]
+    files = {path: entry for of in chosen for folder in folders.get(of, []) for path, entry in _files(folder).items()}
     n_videos = len(paths) + len(set(chosen) - {row["video_id"] for row in rows})
-    return Purge(
-        chosen, paths, n_videos, len(files), sum(file.stat().st_size for file in files), _count_rows(results, files)
-    )
+    counts = _count_rows(results, list(files))
+    counts.update(_count_in_shards(results, chosen))
+    n_bytes = sum(entry.size_bytes for entry in files.values())
+    return Purge(chosen, paths, n_videos, len(files), n_bytes, dict(counts))
 
 
 def purge(results: Path, video_ids: Sequence[str]) -> None:
@@ -73,20 +80,20 @@ def purge(results: Path, video_ids: Sequence[str]) -> None:
     check_results(results)
     doomed = results / _DOOMED
     try:
-        begun = [folder.name.split(_PREFIX, 1)[1] for folder in doomed.glob(f"*.{_PREFIX}*")]
-        analysed_again = [of for of in begun if (results / "videos" / f"{_PREFIX}{of}").exists()]
-        doomed.mkdir(exist_ok=True)
+        begun = {name.partition("/")[0].split(_PREFIX, 1)[1] for name in _names(doomed) if _PREFIX in name}
+        analysed_again = {of for of in begun if (results / "videos" / f"{_PREFIX}{of}").exists()}
+        ids = [*video_ids, *sorted(begun - {*analysed_again, *video_ids})]
+        for of in ids:
+            write_whole(doomed / f"begun.{_PREFIX}{of}", lambda part: part.touch())
+        forget(results, ids)
         folders = _folders(results)
-        for of in [*video_ids, *(set(begun) - {*analysed_again, *video_ids})]:
+        for of in ids:
             for folder in sorted(folders.get(of, []), key=lambda folder: folder.parent.name != "videos"):
                 _move(folder, doomed)
-        # What is left of videos goes last: as long as it is there, the next purge knows what is unfinished.
-        for folder in sorted(doomed.iterdir(), key=lambda folder: folder.name.startswith("videos.")):
-            shutil.rmtree(folder)
         # Last: a reader may have written it anew meanwhile, and one that was killed has left a part of it.
-        for file in (results / REMEMBERED).parent.glob(f"{REMEMBERED.name}*"):
-            file.unlink(missing_ok=True)
-        doomed.rmdir()
+        of_killed = [] if is_remote(results) else (results / "videos").glob(f".*{REMEMBERED.name.lstrip('.')}*")
+        remove([results / REMEMBERED, *of_killed])
+        _empty(doomed)
     except OSError as error:
         raise StoreError(
             f"{error.filename}: cannot be removed ({error.strerror}): end what still uses it, then purge again"
@@ -95,34 +102,66 @@ def purge(results: Path, video_ids: Sequence[str]) -> None:
 
 def is_unfinished(results: Path) -> bool:
     """Whether an earlier purge was cut short."""
-    return (results / _DOOMED).exists()
+    return bool(_names(results / _DOOMED))
+
+
+def _names(folder: Path) -> list[str]:
+    """What lies in a folder: on disk also folders without a file, in an object store all objects below."""
+    if is_remote(folder):
+        return list(listed(folder))
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
 def _move(folder: Path, doomed: Path) -> None:
     """Out of sight in one step, in the place of what an earlier purge may have left there."""
+    if is_remote(folder):
+        remove(folder / name for name in listed(folder))
+        return
     place = doomed / f"{folder.parent.name}.{folder.name}"
     if place.exists():
         shutil.rmtree(place)
     folder.rename(place)
 
 
+def _empty(doomed: Path) -> None:
+    """Delete what was moved away; the marks go last: as long as they are there, the next purge knows what to finish."""
+    if is_remote(doomed):
+        remove(doomed / name for name in listed(doomed))
+    elif doomed.exists():
+        for entry in sorted(doomed.iterdir(), key=lambda entry: entry.is_file()):
+            entry.unlink() if entry.is_file() else shutil.rmtree(entry)
+        doomed.rmdir()
+
+
 def _folders(results: Path) -> dict[str, list[Path]]:
     """The folders of each video, one in each table that has anything of it."""
     folders: dict[str, list[Path]] = {}
-    for folder in sorted(results.glob(f"[!.]*/{_PREFIX}*")):
-        folders.setdefault(folder.name.removeprefix(_PREFIX), []).append(folder)
+    tables = [entry for entry in results.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
+    for folder in sorted((folder for table in tables for folder in table.iterdir()), key=str):
+        if folder.name.startswith(_PREFIX):
+            folders.setdefault(folder.name.removeprefix(_PREFIX), []).append(folder)
     return folders
+
+
+def _files(folder: Path) -> dict[Path, Listed]:
+    """All files of a folder, on disk also hidden ones."""
+    if is_remote(folder):
+        return {folder / name: entry for name, entry in listed(folder).items()}
+    return {file: Listed(file.stat().st_size, "") for file in folder.rglob("*") if file.is_file()}
 
 
 def _video_rows(results: Path) -> list[dict[str, Any]]:
     """Id, path and time of every row of table videos, also of old analyses and failures; damaged ones are left out."""
-    rows = []
-    for file in sorted((results / "videos").glob(f"{_PREFIX}*/[!.]*.parquet")):
-        try:
-            table = pq.read_table(file, columns=["path", "finished_at"], partitioning=None)
-        except (OSError, pa.ArrowException):
-            continue
-        rows += [{"video_id": file.parent.name.removeprefix(_PREFIX), **row} for row in table.to_pylist()]
+    names = ["video_id", "path", "finished_at"]
+    rows = [row for of_shard in read_shards(results).rows.values() for row in of_shard.select(names).to_pylist()]
+    for name in sorted(listed(results / "videos")):
+        folder, _, file = name.partition("/")
+        if folder.startswith(_PREFIX) and file.endswith(".parquet"):
+            try:
+                table = read_table(results / "videos" / name, columns=["path", "finished_at"])
+            except (OSError, pa.ArrowException):
+                continue
+            rows += [{"video_id": folder.removeprefix(_PREFIX), **row} for row in table.to_pylist()]
     return rows
 
 
@@ -145,7 +184,16 @@ def _last_written(folders: Sequence[Path]) -> datetime:
     return datetime.fromtimestamp(max((file.stat().st_mtime for file in files), default=0.0), UTC)
 
 
-def _count_rows(results: Path, files: Sequence[Path]) -> dict[str, int]:
+def _count_in_shards(results: Path, video_ids: Sequence[str]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for rows in read_shards(results).rows.values():
+        mine = rows.filter(pc.is_in(rows["video_id"], pa.array(video_ids, pa.string())))
+        for n_rows_of_tables in mine["n_rows"].to_pylist():
+            counts.update({"videos": 1, **dict(zip(TIMELINE_TABLES, n_rows_of_tables, strict=True))})
+    return counts
+
+
+def _count_rows(results: Path, files: Sequence[Path]) -> Counter[str]:
     """Rows of each table; a damaged file counts as none."""
     counts: Counter[str] = Counter()
     for file in files:
@@ -153,7 +201,7 @@ def _count_rows(results: Path, files: Sequence[Path]) -> dict[str, int]:
             try:
                 of_identities = file.name.startswith("identities-")  # they lie beside the observations
                 table = "identities" if of_identities else file.relative_to(results).parts[0]
-                counts[table] += pq.read_metadata(file).num_rows
+                counts[table] += n_rows(file)
             except (OSError, pa.ArrowException):
                 continue
-    return dict(counts)
+    return counts

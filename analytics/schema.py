@@ -105,6 +105,7 @@ VIDEOS = pa.schema(
         _field("path", pa.string(), "", "path of the video when it was analysed", nullable=False),
         _field("sha256", pa.string(), "", "sha256 of the file's content; NULL if the file could not be read"),
         _field("size_bytes", pa.int64(), "bytes", "size of the file"),
+        _field("object_version", pa.string(), "", "what the object store calls this version; NULL for a file on disk"),
         _field("container", pa.string(), "", "container format"),
         _field("codec", pa.string(), "", "video codec"),
         _field("width_px", pa.int32(), "px", "width of the shown (rotated) frame"),

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from analytics.catalog import dataset, read_videos, video_files
+from analytics.catalog import Catalog, Part, dataset, read_catalog
 from analytics.events import events_of_videos, read_events
+from analytics.places import place
 from analytics.schema import TIMELINE_TABLES, VIEWS
-from analytics.store import check_results, has_tables
+from analytics.store import check_results, segments_in
 from analytics.videos import choose_videos
 
 MAX_RESULT_BYTES = 256 * 1024**2
@@ -40,6 +41,7 @@ def connect(
     video: str | None = None,
     all_analyses: bool = False,
     events: Path | None = None,
+    observations: bool = True,
     memory_limit: str = "2GB",
 ) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection to the results as they are now, which cannot change them nor reach other files.
@@ -54,6 +56,7 @@ def connect(
         video: show only this one: its path, name or id, or a file with the same content.
         all_analyses: show every finished analysis and every failure, not only the newest; join by analysis_id.
         events: a CSV file of stimuli or markers (see `events.read_events`), shown as the view `events`.
+        observations: False leaves that view out, which is worth it where listing the segments of all videos is slow.
         memory_limit: what DuckDB may use, as in `500MB`.
 
     Raises:
@@ -63,11 +66,10 @@ def connect(
         EventsError: if the events cannot be read.
         QueryError: if `memory_limit` is not a size.
     """
-    root = Path(results).absolute()  # files are opened when asked for, perhaps from another working directory
+    root = place(results).absolute()  # files are opened when asked for, perhaps from another working directory
     check_results(root)
-    rows = read_videos(root)
-    rows = rows.filter(pa.array(_shown(rows, root), pa.bool_()))
-    videos, analyses = _all(rows) if all_analyses else _latest(rows)
+    catalog = read_catalog(root)
+    videos, analyses = _all(catalog.rows) if all_analyses else _latest(catalog.rows)
     known = videos.select(["video_id", "path"])
     if video is not None:
         chosen = choose_videos(known.to_pylist(), [video])
@@ -78,8 +80,9 @@ def connect(
     connection.register("known_videos", known)  # events may be of videos that are not shown
     ids = sorted(zip(analyses["video_id"].to_pylist(), analyses["analysis_id"].to_pylist(), strict=True))
     for name, schema in TIMELINE_TABLES.items():
-        connection.register(name, video_files(root, name, ids, schema))
-    connection.register("observations", _observations(root, analyses))
+        connection.register(name, catalog.table(name, ids, schema))
+    if observations:
+        connection.register("observations", _observations(catalog, analyses))
     if events is not None:
         found = events_of_videos(read_events(events), known.to_pylist())
         connection.register("events", found.filter(pc.is_in(found["video_id"], videos["video_id"].combine_chunks())))
@@ -106,7 +109,14 @@ def query(
             does.
         StoreError: if `results` is not a results folder of this version.
     """
-    opened = connect(results, video=video, all_analyses=all_analyses, events=events, memory_limit=memory_limit)
+    opened = connect(
+        results,
+        video=video,
+        all_analyses=all_analyses,
+        events=events,
+        observations="observations" in sql.lower(),
+        memory_limit=memory_limit,
+    )
     with contextlib.closing(opened) as connection, limited(connection, timeout_s):
         statements = connection.extract_statements(sql)
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
@@ -210,12 +220,6 @@ def _named_apart(rows: pa.Table) -> pa.Table:
     return rows.rename_columns(names)
 
 
-def _shown(rows: pa.Table, root: Path) -> list[bool]:
-    """Which rows of table videos are to be believed: those of a finished analysis only while its tables are there."""
-    columns = (rows[name].to_pylist() for name in ("video_id", "analysis_id", "status"))
-    return [status != "done" or has_tables(root, *ids) for *ids, status in zip(*columns, strict=True)]
-
-
 def _all(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     """All rows, and those of finished analyses."""
     return rows, rows.filter(pc.equal(rows["status"], "done"))
@@ -246,12 +250,12 @@ def _latest(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     return told.take(pa.array(shown, pa.int64())), rows.take(pa.array(sorted(newest_done.values()), pa.int64()))
 
 
-def _observations(root: Path, analyses: pa.Table) -> ds.Dataset:
+def _observations(catalog: Catalog, analyses: pa.Table) -> ds.Dataset:
     """What pass 1 saw for these analyses, segment by segment."""
-    files = []
     ids = zip(*(analyses[name].to_pylist() for name in ("video_id", "observation_id")), strict=True)
+    parts = []
     for video_id, observation_id in sorted({pair for pair in ids if pair[1]}):
-        folder = root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
+        folder = catalog.root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
         known = {"video_id": video_id, "observation_id": observation_id}
-        files += [(str(path), known) for path in sorted(folder.glob("segment-*.parquet"))]
-    return dataset(files, VIEWS["observations"])
+        parts += [Part(folder / name, known) for name in segments_in(folder)]
+    return dataset(catalog.root, parts, VIEWS["observations"])

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from analytics.places import is_remote
 from analytics.sql import connect
 from analytics.store import file_sha256, video_id
 from analytics.videos import all_videos, path_text
@@ -45,7 +46,12 @@ def running(root: Path) -> list[Running]:
 
 
 def unfinished(root: Path) -> list[tuple[Running, float]]:
-    """Videos whose newest segment is younger than their newest row in videos, with the age of that segment in s."""
+    """Videos whose newest segment is younger than their newest row in videos, with the age of that segment in s.
+
+    None at an address, where that would take a listing of every segment of every video.
+    """
+    if is_remote(root):
+        return []
     found = []
     for folder in (root / "observations").glob("video_id=*"):
         segments = [(path.parent, path.stat().st_mtime) for path in folder.glob("*/segment-*.parquet")]

@@ -6,7 +6,8 @@
     frames/video_id=v…/a….parquet                                    likewise faces, tracks, episodes, transitions
     videos/video_id=v…/a….parquet                                    written last: the word that an analysis is done
 
-Ids start with a letter, so that no reader takes a folder name of digits for a number.
+Ids start with a letter, so that no reader takes a folder name of digits for a number. The folder may be at an address
+such as `s3://bucket/results` (see `analytics.places`), and small files may have become shards (`analytics.shards`).
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +25,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analytics.places import is_remote, listed, n_rows, place, read_bytes, read_table, upload
 from analytics.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
+from analytics.shards import read_shards
 from analytics.timeline import TIMELINE_VERSION, Timeline
 
 FORMAT_VERSION = 1
@@ -105,7 +109,7 @@ def check_results(root: Path) -> None:
         StoreError: if it is not.
     """
     try:
-        version = json.loads((root / MARKER_NAME).read_text(encoding="utf-8"))["format_version"]
+        version = json.loads(read_bytes(root / MARKER_NAME))["format_version"]
     except FileNotFoundError:
         raise StoreError(f"{root}: not a results folder, it has no {MARKER_NAME}: give the one of `--out`") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -122,7 +126,9 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+        self.root = place(root)
+        if is_remote(self.root) and any(sign in str(self.root) for sign in "*?["):
+            raise StoreError(f"{self.root}: results cannot be under a name with *, ? or [: give another one")
         marker = self.root / MARKER_NAME
         if not marker.exists():
             if self.root.exists() and not self.root.is_dir():
@@ -137,12 +143,14 @@ class Store:
         self, video_id: str, observation_id: str, n_segments: int, *, with_signatures: bool = False
     ) -> list[int]:
         """Which segments of 0 … `n_segments` - 1 are not there yet, are damaged, or lack the signatures asked for."""
-        segments = (_read_segment(self._segment_path(video_id, observation_id, i)) for i in range(n_segments))
-        return [
-            index
-            for index, segment in enumerate(segments)
-            if segment is None or (with_signatures and has_lost_signatures(segment))
-        ]
+        there = listed(self._observations_folder(video_id, observation_id))
+        missing = []
+        for index in range(n_segments):
+            path = self._segment_path(video_id, observation_id, index)
+            segment = _read_segment(path) if path.name in there else None
+            if segment is None or (with_signatures and has_lost_signatures(segment)):
+                missing.append(index)
+        return missing
 
     def write_segment(self, video_id: str, observation_id: str, index: int, observations: pa.Table) -> Path:
         """Write what pass 1 saw in a segment (it may have no rows); gives back the file.
@@ -157,8 +165,8 @@ class Store:
 
     def n_segments(self, video_id: str, observation_id: str) -> int:
         """How many segments there are, counted to the last one that is there."""
-        folder = self._segment_path(video_id, observation_id, 0).parent
-        numbers = (path.stem.removeprefix("segment-") for path in folder.glob("segment-*.parquet"))
+        names = segments_in(self._observations_folder(video_id, observation_id))
+        numbers = (name.removeprefix("segment-").removesuffix(".parquet") for name in names)
         return max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
 
     def read_observations(self, video_id: str, observation_id: str, n_segments: int) -> pa.Table:
@@ -199,7 +207,8 @@ class Store:
         Raises:
             StoreError: if the disk is full.
         """
-        for path in sorted(self._observations_folder(video_id, observation_id).glob("segment-*.parquet")):
+        folder = self._observations_folder(video_id, observation_id)
+        for path in [folder / name for name in segments_in(folder)]:
             segment = _read_segment(path)
             if segment is not None and segment["signature"].null_count < len(segment):
                 place = segment.schema.get_field_index("signature")
@@ -209,21 +218,25 @@ class Store:
     def is_done(self, video_id: str, analysis_id: str) -> bool:
         """Whether the analysis is finished and its tables are still there."""
         row = self.video_row(video_id, analysis_id)
-        return row is not None and row["status"] == "done" and has_tables(self.root, video_id, analysis_id)
+        there = has_tables(self.root, video_id, analysis_id) or bool(self._compacted(video_id, analysis_id))
+        return row is not None and row["status"] == "done" and there
 
     def video_row(self, video_id: str, analysis_id: str) -> dict[str, Any] | None:
         """The row of table videos, or None if there is none yet."""
         path = table_path(self.root, "videos", video_id, analysis_id)
         try:
-            rows = pq.read_table(path, partitioning=None).to_pylist()
+            rows = read_table(path).to_pylist()
         except (FileNotFoundError, pa.ArrowInvalid):
-            return None
+            compacted = self._compacted(video_id, analysis_id)
+            return {name: compacted[name] for name in VIDEOS.names} if compacted else None
         return {"video_id": video_id, **rows[0]}
 
     def table_rows(self, video_id: str, analysis_id: str) -> dict[str, int]:
         """How many rows each table of a finished analysis has."""
+        if compacted := self._compacted(video_id, analysis_id):
+            return dict(zip(TIMELINE_TABLES, compacted["n_rows"], strict=True))
         paths = {name: table_path(self.root, name, video_id, analysis_id) for name in TIMELINE_TABLES}
-        return {name: pq.read_metadata(path).num_rows for name, path in paths.items()}
+        return {name: n_rows(path) for name, path in paths.items()}
 
     def show(self, video_id: str, analysis_id: str, path: str, *, error: str | None = None) -> str:
         """Make a finished analysis the newest of its video again, and known by `path` if its file has moved.
@@ -234,7 +247,7 @@ class Store:
         newest = max(self._rows_of(video_id), key=lambda row: (row["finished_at"], row["analysis_id"]))
         row = self.video_row(video_id, analysis_id)
         assert row is not None
-        moved = row["path"] != path and not Path(row["path"]).exists()
+        moved = row["path"] != path and not place(row["path"]).exists()
         if moved or newest["analysis_id"] != analysis_id or row["error"] != error:
             row |= {"path": path if moved else row["path"]}
             self._write_video_row(row, _videos_table(row, "done", error))
@@ -277,8 +290,13 @@ class Store:
 
     def _rows_of(self, video_id: str) -> list[dict[str, Any]]:
         """All rows of a video in table videos."""
-        paths = (self.root / "videos" / f"video_id={video_id}").glob("a*")
-        return [row for path in paths if (row := self.video_row(video_id, path.stem))]
+        names = listed(self.root / "videos" / f"video_id={video_id}")
+        ids = {name.removesuffix(".parquet") for name in names if name.startswith("a")}
+        ids |= {of for video, of in read_shards(self.root).where if video == video_id}
+        return [row for of in sorted(ids) if (row := self.video_row(video_id, of))]
+
+    def _compacted(self, video_id: str, analysis_id: str) -> dict[str, Any] | None:
+        return read_shards(self.root).row(video_id, analysis_id)
 
     def _write_video_row(self, video_row: Mapping[str, Any], row: pa.Table) -> None:
         # The newest row is the one that finished last, also where the clock was set back in between.
@@ -315,6 +333,12 @@ def has_tables(root: Path, video_id: str, analysis_id: str) -> bool:
     return all(table_path(root, name, video_id, analysis_id).is_file() for name in TIMELINE_TABLES)
 
 
+def segments_in(observations: Path) -> list[str]:
+    """The names of the segments in a folder of observations, in their order."""
+    names = sorted(listed(observations))
+    return [name for name in names if name.startswith("segment-") and name.endswith(".parquet")]
+
+
 def _videos_table(video_row: Mapping[str, Any], status: str, error: str | None) -> pa.Table:
     row = {**video_row, "status": status, "error": error, "finished_at": datetime.now(UTC)}
     if unknown := row.keys() - set(VIDEOS.names):
@@ -335,7 +359,7 @@ def _read_segment(path: Path) -> pa.Table | None:
 def _read_whole(path: Path, schema: pa.Schema) -> pa.Table | None:
     """The rows of a file; None if it is missing, damaged or of another version."""
     try:
-        table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+        table = read_table(path, page_checksum_verification=True)
     except (FileNotFoundError, pa.ArrowException, OSError):
         return None
     return table if table.schema.equals(schema) else None
@@ -344,40 +368,51 @@ def _read_whole(path: Path, schema: pa.Schema) -> pa.Table | None:
 def _write_table(path: Path, table: pa.Table, sort_by: tuple[str, ...] = ()) -> None:
     if sort_by:
         table = table.sort_by([(name, "ascending") for name in sort_by])
+    options = parquet_options(table.schema)
+    write_whole(path, lambda part: pq.write_table(table, part, row_group_size=ROW_GROUP_ROWS, **options))
+
+
+def parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """How files with these columns are written."""
     # Measured numbers hardly ever repeat: their bytes, split by place, take half the room that dictionaries need.
-    leaves = {f.name: "landmarks_px.list.element" if f.name == "landmarks_px" else f.name for f in table.schema}
-    kinds = {leaf: table.schema.field(name).type for name, leaf in leaves.items()}
+    leaves = {f.name: "landmarks_px.list.element" if f.name == "landmarks_px" else f.name for f in schema}
+    kinds = {leaf: schema.field(name).type for name, leaf in leaves.items()}
     measured = [leaf for leaf, kind in kinds.items() if pa.types.is_floating(kind) or pa.types.is_fixed_size_list(kind)]
     counted = [leaf for leaf in kinds if leaf == "frame_index"]  # rises by the same step nearly always
-    options = {
+    return {
         "compression": "zstd",
         "compression_level": ZSTD_LEVEL,
-        "row_group_size": ROW_GROUP_ROWS,
         "write_page_checksum": True,
         "use_dictionary": [leaf for leaf in kinds if leaf not in measured + counted],
         "column_encoding": dict.fromkeys(measured, "BYTE_STREAM_SPLIT") | dict.fromkeys(counted, "DELTA_BINARY_PACKED"),
     }
-    write_whole(path, lambda part: pq.write_table(table, part, **options))
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a name of our own that no glob sees, then rename it: readers see all of it or nothing.
+    """Write a file under a name of our own that no glob sees, then give it its name: readers see all of it or nothing.
+
+    At an address it is written on disk first, then uploaded: an object appears whole or not at all.
 
     Raises:
         StoreError: if the disk is full, or the folder cannot be written to.
+        PlaceError: if the address cannot be reached.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(part)
-        part.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(f"{path.parent}: the disk is full: free some space and run again") from error
-        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or error.errno == errno.EROFS:
-            reason = os.strerror(error.errno) if error.errno else error  # Arrow's own words are many
-            raise StoreError(f"{path.parent}: cannot be written to ({reason}): give another folder") from error
-        raise
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    to_disk = contextlib.nullcontext(path.parent)
+    with tempfile.TemporaryDirectory(prefix="fervid-") if is_remote(path) else to_disk as folder:
+        part = Path(folder) / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            write(part)
+            upload(part, path) if is_remote(path) else part.replace(path)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreError(f"{folder}: the disk is full: free some space and run again") from error
+            refused = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
+            no_bucket = is_remote(path) and isinstance(error, FileNotFoundError)
+            if refused or no_bucket or error.errno == errno.EROFS:
+                reason = os.strerror(error.errno) if error.errno else error  # Arrow's own words are many
+                raise StoreError(f"{path.parent}: cannot be written to ({reason}): give another folder") from error
+            raise
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)

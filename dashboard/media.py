@@ -9,6 +9,7 @@ import av
 import av.error
 import numpy as np
 
+from analytics.places import is_remote
 from analytics.store import StoreError
 from dashboard.notes import read_notes
 from dashboard.results import Results
@@ -68,6 +69,8 @@ def make_preview(media: Media) -> Path:
     Raises:
         StoreError: if the video cannot be read or written again.
     """
+    if is_remote(media.preview):
+        raise StoreError("no preview can be kept at an address: point to a copy that browsers play")
     media.preview.parent.mkdir(parents=True, exist_ok=True)
     part = media.preview.with_name(f".preview.{os.getpid()}.part")
     try:

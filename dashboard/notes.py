@@ -4,13 +4,13 @@ notes/video_id=v…/notes.json    {"steps": [{"kind": "name", "track_id": 0, "va
 """
 
 import json
-import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analytics.store import StoreError, file_sha256
+from analytics.places import read_bytes
+from analytics.store import StoreError, file_sha256, write_whole
 from analytics.store import video_id as id_of_content
 
 KINDS = ("name", "hidden", "moved_to")
@@ -91,7 +91,7 @@ def _add_step(root: Path, video_id: str, step: dict[str, Any]) -> None:
 
 def _read_steps(path: Path) -> list[dict[str, Any]]:
     try:
-        steps: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["steps"]
+        steps: list[dict[str, Any]] = json.loads(read_bytes(path))["steps"]
         if any(step["kind"] not in KINDS for step in steps):
             raise KeyError("kind")
     except FileNotFoundError:
@@ -102,10 +102,5 @@ def _read_steps(path: Path) -> list[dict[str, Any]]:
 
 
 def _write_steps(path: Path, steps: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps({"steps": steps}, indent=1), encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    content = json.dumps({"steps": steps}, indent=1)
+    write_whole(path, lambda part: part.write_text(content, encoding="utf-8"))

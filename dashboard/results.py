@@ -13,6 +13,8 @@ import duckdb
 import pyarrow as pa
 
 from analytics import connect
+from analytics.places import is_remote, listed, place
+from analytics.shards import FOLDER
 from fer_models.labels import EMOTIONS
 
 ENVIRONMENT = "FERVID_DASHBOARD_RESULTS"
@@ -26,6 +28,7 @@ KEPT = {
     "episodes": "*",
 }
 MOST_KEPT_VIDEOS = 10_000
+CHECK_ADDRESS_EVERY_S = 15.0  # that takes a request for each thousand videos
 
 
 class Results:
@@ -36,6 +39,7 @@ class Results:
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._stamp: tuple[int, int] | None = None
+        self._check_every_s = CHECK_ADDRESS_EVERY_S if is_remote(root) else CHECK_EVERY_S
         self._checked_s = -CHECK_EVERY_S
 
     def ask(self, sql: str, **parameters: Any) -> pa.Table:
@@ -58,6 +62,9 @@ class Results:
 
     def stamp(self) -> tuple[int, int]:
         """Changes whenever an analysis is added: when the newest row of videos was written, and how many folders."""
+        if is_remote(self.root):
+            files = {**listed(self.root / "videos"), **listed(self.root / FOLDER)}
+            return hash(frozenset((name, file.stamp) for name, file in files.items())), len(files)
         try:
             with os.scandir(self.root / "videos") as entries:
                 times = [entry.stat().st_mtime_ns for entry in entries if entry.is_dir()]
@@ -67,10 +74,10 @@ class Results:
 
     def _fresh_connection(self) -> duckdb.DuckDBPyConnection:
         now_s = time.monotonic()
-        if self._connection is None or now_s - self._checked_s > CHECK_EVERY_S:
+        if self._connection is None or now_s - self._checked_s > self._check_every_s:
             stamp = self.stamp()
             if self._connection is None or stamp != self._stamp:
-                connection = connect(self.root)
+                connection = connect(self.root, observations=False)
                 if stamp[1] <= MOST_KEPT_VIDEOS:
                     keep_in_memory(connection)
                 if self._connection is not None:
@@ -90,7 +97,7 @@ def keep_in_memory(connection: duckdb.DuckDBPyConnection) -> None:
 @lru_cache(maxsize=4)
 def open_results(root: str) -> Results:
     """The results in `root`, shared by all pages and routes of this process."""
-    return Results(Path(root))
+    return Results(place(root))
 
 
 def current_results() -> Results:

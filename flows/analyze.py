@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 
+from analytics.places import PlaceError, is_remote, place
 from analytics.store import Store, StoreError
 from fer_models.device import DeviceError
 from fer_models.video import VideoReadError, stated_duration_s
@@ -21,10 +22,18 @@ from flows.engines import Submit, running
 from flows.inputs import find_videos
 from flows.progress import Stopped, VideoEnded, progress
 from flows.settings import AnalyzeSettings, EngineSettings
-from flows.video_job import VideoFailed, VideoOutcome, analyze_video, can_pass, load_models, observe_part
+from flows.video_job import (
+    VideoFailed,
+    VideoOutcome,
+    analyze_video,
+    can_pass,
+    known_objects,
+    load_models,
+    observe_part,
+)
 
 # These end the run: they would meet every other video, too.
-FATAL = (StoreError, WeightsError, DeviceError)
+FATAL = (StoreError, PlaceError, WeightsError, DeviceError)
 
 
 @dataclass(frozen=True)
@@ -134,12 +143,14 @@ def analyze(
         VideosFailed: if some videos could not be analysed; the others are done.
         InputError: if none of the inputs holds anything to analyse.
         StoreError: if the results cannot be written.
+        PlaceError: if an address cannot be reached.
         WeightsError: if a model is not there or damaged.
         EngineError: if the engine is not installed, or its cluster cannot be reached.
         Stopped: if the user asked to stop.
     """
     settings, engine = settings or AnalyzeSettings(), engine or EngineSettings()
-    out = Path(out)
+    out = place(out)
+    known_objects.cache_clear()
     videos = find_videos(inputs, recursive=recursive, pattern=pattern)
     Store(out)  # refuses a folder that is not ours before any work is done
     if engine.engine == "threads":
@@ -166,7 +177,9 @@ def run_analyze(
 ) -> RunSummary:
     """Run the flow; failed videos are in the summary, not raised."""
     try:
-        return analyze(list(inputs), out, recursive, pattern, settings, engine)
+        return analyze(
+            [str(path) if is_remote(path) else path for path in inputs], str(out), recursive, pattern, settings, engine
+        )
     except VideosFailed as error:
         return error.summary
 
@@ -222,7 +235,7 @@ def summarise(
     """Sort what the tasks gave into outcomes and failures.
 
     Raises:
-        Stopped, StoreError, WeightsError, DeviceError: as the tasks did.
+        Stopped, StoreError, PlaceError, WeightsError, DeviceError: as the tasks did.
     """
     outcomes: list[VideoOutcome] = []
     failures: list[Failure] = []

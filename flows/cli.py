@@ -3,6 +3,7 @@
 import typer
 
 from flows.commands.analyze import analyze
+from flows.commands.compact import compact
 from flows.commands.compare import compare, evaluate
 from flows.commands.dashboard import dashboard
 from flows.commands.detectors import evaluate_detector
@@ -43,6 +44,7 @@ for command in (
     status,
     retry,
     gc,
+    compact,
     dashboard,
     doctor,
     demo,

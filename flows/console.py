@@ -38,7 +38,23 @@ S = TypeVar("S", bound="BaseSettings")
 console = Console(width=None if sys.stdout.isatty() else WIDE)
 errors = Console(stderr=True)
 
-Results = Annotated[Path, typer.Argument(help="A results folder, as `--out` of `fervid analyze` made it.")]
+
+def place_given(text: str) -> Path:
+    """A path, or one at an address such as `s3://bucket/results`, from the command line."""
+    from analytics.places import PlaceError, place
+
+    try:
+        return place(text)
+    except PlaceError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+Results = Annotated[
+    Path,
+    typer.Argument(
+        parser=place_given, metavar="RESULTS", help="A results folder, as `--out` of `fervid analyze` made it."
+    ),
+]
 
 
 class Device(StrEnum):

@@ -133,7 +133,7 @@ def print_summary(console: Console, summary: "RunSummary", models: str) -> None:
     """What a run did, video by video, and what to do next."""
     from analytics import connect
 
-    tracks = dict(connect(summary.out).sql(TRACKS_SQL).fetchall())
+    tracks = dict(connect(summary.out, observations=False).sql(TRACKS_SQL).fetchall())
     rows = [
         [
             o.path.name,

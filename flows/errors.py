@@ -4,6 +4,7 @@ from analytics.events import EventsError
 from analytics.exports import ExportError
 from analytics.groups import GroupError
 from analytics.identities import IdentitiesError
+from analytics.places import PlaceError
 from analytics.report import ReportError
 from analytics.sql import QueryError
 from analytics.store import StoreError
@@ -36,6 +37,7 @@ EXPECTED = (
     InputError,
     LiveSourceError,
     LiveTimelineError,
+    PlaceError,
     PrefectServerError,
     QueryError,
     RenderError,

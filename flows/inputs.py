@@ -1,10 +1,16 @@
 """Which files a run is about: videos and pictures, named one by one or found in folders."""
 
-from collections.abc import Sequence
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from analytics.places import is_remote, listed, place, reached, store_of, version
 from fer_models.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+
+PART_BYTES = 8 << 20  # of a video, fetched at a time
 
 
 class InputError(Exception):
@@ -20,10 +26,11 @@ def find_videos(inputs: Sequence[str | Path], *, recursive: bool = True, pattern
 
     Raises:
         InputError: if none of the inputs holds anything to analyse.
+        PlaceError: if an address cannot be reached.
     """
     found: dict[Path, None] = {}
     empty: list[str] = []
-    for path in map(Path, inputs):
+    for path in map(place, inputs):
         videos = videos_in(path, recursive, pattern) if path.is_dir() else [path]
         if path.is_dir() and not videos:
             empty.append(f"{path}: no video or picture in this folder{_hint(path, recursive, pattern)}")
@@ -37,6 +44,9 @@ def find_videos(inputs: Sequence[str | Path], *, recursive: bool = True, pattern
 
 def videos_in(folder: Path, recursive: bool, pattern: str) -> list[Path]:
     """The videos and pictures of a folder, in the order of their names."""
+    if is_remote(folder):  # its files, in one listing
+        names = [name for name in sorted(listed(folder)) if recursive or "/" not in name]
+        return [path for name in names if is_wanted(path := folder / name, folder, pattern)]
     return [path for path in sorted(folder.glob("**/*" if recursive else "*")) if is_wanted(path, folder, pattern)]
 
 
@@ -44,7 +54,7 @@ def is_wanted(path: Path, folder: Path, pattern: str) -> bool:
     """Whether a run over `folder` takes this file in it."""
     visible = not any(part.startswith(".") for part in path.relative_to(folder).parts)
     has_suffix = path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    return visible and has_suffix and fnmatch(path.name, pattern) and not path.is_dir()
+    return visible and has_suffix and fnmatch(path.name, pattern) and (is_remote(path) or not path.is_dir())
 
 
 def _hint(folder: Path, recursive: bool, pattern: str) -> str:
@@ -53,3 +63,39 @@ def _hint(folder: Path, recursive: bool, pattern: str) -> str:
     if not recursive and any(path.is_dir() for path in folder.iterdir()):
         return "; --recursive also looks in its folders"
     return f" (looked for {', '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))})"
+
+
+def object_version(path: Path) -> str | None:
+    """What the object store calls this version of a video; None for a file on disk.
+
+    Raises:
+        OSError: if there is no such object, or it may not be read.
+        PlaceError: if the address cannot be reached.
+    """
+    if not is_remote(path):
+        return None
+    fs, name = store_of(path)
+    with reached(path):
+        return version(fs.info(name))
+
+
+@contextlib.contextmanager
+def on_disk(path: Path) -> Iterator[Path]:
+    """A video as a file on disk: itself, or a copy of the object that is deleted in the end, whatever happens.
+
+    It is read three times (to hash, to list and to decode its frames), by libraries that want a file.
+
+    Raises:
+        OSError: if the object cannot be read, changes while it is, or the disk is full.
+        PlaceError: if the address cannot be reached.
+    """
+    if not is_remote(path):
+        yield path
+        return
+    fs, name = store_of(path)
+    with tempfile.TemporaryDirectory(prefix="fervid-") as folder:  # nobody else may look into it
+        copy = Path(folder) / path.name
+        # A part at a time, each on the condition that the object has not changed.
+        with reached(path), fs.open(name, "rb", block_size=PART_BYTES) as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target, PART_BYTES)
+        yield copy

@@ -19,6 +19,7 @@ from fer_models.labels import EMOTIONS
 from fer_models.ribbon import NOT_READ, PALETTE, Ribbon, Spans
 from fer_models.video import VideoInfo, check_readable, probe, read_frames_at
 from fer_models.video.writing import write_video
+from flows.inputs import on_disk
 
 BATCH_FRAMES = 4  # decoded at a time: one is enough to draw on
 _FACES = f"""
@@ -61,7 +62,7 @@ def render_video(
     """Write the video as MP4 with boxes, labels and a running timeline, its sound and its times kept.
 
     Args:
-        video: the file; its content is looked up in the results.
+        video: the file, or its address; its content is looked up in the results.
         results: the results folder.
         out: the file to write.
         hiding: hide every face that was found, in every frame, in this way; frames of spans that were not analysed are
@@ -75,12 +76,13 @@ def render_video(
         StoreError: if `results` is no results folder, or `out` cannot be written.
     """
     _refuse_live(video, results)
-    check_readable(video)
-    info = probe(video, "pyav")
-    if info.decoder == "image":
-        raise RenderError(f"{video}: a still picture: only videos can be rendered")
-    scene = _scene(info, results, hiding, only)
-    write_whole(out, lambda part: write_video(part, _pictures(info, scene, hiding, on_frame), info))
+    with on_disk(video) as file:
+        check_readable(file)
+        info = probe(file, "pyav")
+        if info.decoder == "image":
+            raise RenderError(f"{video}: a still picture: only videos can be rendered")
+        scene = _scene(info, video, results, hiding, only)
+        write_whole(out, lambda part: write_video(part, _pictures(info, scene, hiding, on_frame), info))
 
 
 def _refuse_live(video: Path, results: Path) -> None:
@@ -95,14 +97,14 @@ def _refuse_live(video: Path, results: Path) -> None:
         raise RenderError(f"{video}: a live session: its pictures were not kept, so there are none to draw on")
 
 
-def _scene(info: VideoInfo, results: Path, hiding: Hiding | None, only: int | None) -> _Scene:
+def _scene(info: VideoInfo, video: Path, results: Path, hiding: Hiding | None, only: int | None) -> _Scene:
     of = {"video_id": video_id(file_sha256(info.path))}
-    with connect(results) as connection:
+    with connect(results, observations=False) as connection:
         known = "SELECT status FROM videos WHERE video_id = $video_id AND status = 'done'"
         if not connection.execute(known, of).fetchall():
             raise RenderError(
-                f"{info.path}: not in {results} as it is now (its content is looked up, not its name): "
-                f"analyse it first: fervid analyze {info.path} --out {results}"
+                f"{video}: not in {results} as it is now (its content is looked up, not its name): "
+                f"analyse it first: fervid analyze {video} --out {results}"
             )
         faces = connection.sql(_FACES, params=of).to_arrow_table()
         looked_at = connection.sql(_LOOKED_AT, params=of).to_arrow_table()["frame_index"].to_numpy()
@@ -111,7 +113,7 @@ def _scene(info: VideoInfo, results: Path, hiding: Hiding | None, only: int | No
     track = faces["track_id"].fill_null(-1).to_numpy()
     if only is not None and not (track == only).any():
         there = ", ".join(map(str, np.unique(track[track >= 0]))) or "none"
-        raise RenderError(f"{info.path}: no track {only} in it; there are: {there}")
+        raise RenderError(f"{video}: no track {only} in it; there are: {there}")
     where = (info.pts_s, looked_at, faces["frame_index"].to_numpy(), track, floats(faces, *_BOX))
     hidden, all_hidden = boxes_to_cover(*where, cover)
     shown = boxes_shown(*where)

@@ -53,7 +53,7 @@ def rebuild_timelines(
         UnknownVideoError: if one of `wanted` is not in the results.
     """
     check_results(results)
-    videos = all_videos(connect(results))
+    videos = all_videos(connect(results, observations=False))
     ids = choose_videos(videos, wanted) if wanted else [row["video_id"] for row in videos]
     rebuilt = []
     for row in videos:

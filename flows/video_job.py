@@ -19,8 +19,10 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
+from analytics.catalog import read_catalog
 from analytics.identities import IdentitiesError
 from analytics.observations import observations_table
+from analytics.places import PlaceError
 from analytics.store import Store, StoreError, analysis_id, file_sha256, observation_id, unread_video_id, video_id
 from analytics.stored_timeline import build_stored_timeline, knows_identities
 from analytics.timeline import TimelineConfig
@@ -33,6 +35,7 @@ from fer_models.device import DeviceError, choose_device
 from fer_models.observe import OBSERVE_VERSION, StageTimes, observe_segments
 from fer_models.video import VideoInfo, VideoReadError, check_readable, frames_to_sample, probe, split_segments
 from fer_models.weights import WeightsError, model_folders
+from flows.inputs import object_version, on_disk
 from flows.progress import Progress, Stopped, VideoProgress
 from flows.settings import AnalyzeSettings
 
@@ -176,6 +179,7 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
         VideoFailed: if the video cannot be analysed. The reason is then in its row of `videos`.
         Stopped: if the user asked to stop; finished segments are kept.
         StoreError: if the results cannot be written.
+        PlaceError: if an address cannot be reached.
         WeightsError: if a model is not there or damaged.
     """
     models = load_models(settings)
@@ -183,34 +187,37 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
     row: dict[str, Any] = {"path": path_text(path), "started_at": datetime.now(UTC), "versions": json.dumps(versions())}
     # A failure has ids of its own, so that it never takes the place of an analysis that went well.
     failure_ids = name_work(unread_video_id(path), settings, models, decoder="")
-    times, config = StageTimes(), timeline_config(settings, models)
+    times, config, file = StageTimes(), timeline_config(settings, models), path
     try:
         progress.check()
-        content = read_content(path, settings.decode_timeout_s)
-        row |= {"sha256": content.sha256, "size_bytes": content.size_bytes}
-        video = video_id(content.sha256)
-        failure_ids = name_work(video, settings, models, decoder="")
-        info = in_time(path, lambda: probe(path, settings.decoder), settings.decode_timeout_s)
-        content.check(path)
-        row |= name_work(video, settings, models, info.decoder)
-        row |= describe(info) | describe_work(settings, models, info.decoder)
-        if not settings.overwrite and store.is_done(row["video_id"], row["analysis_id"]):
-            if not settings.keep_signatures and knows_identities(store, row["video_id"], row["observation_id"], config):
-                store.drop_signatures(row["video_id"], row["observation_id"])  # kept before, or a run was stopped
-            return unchanged(path, store, row)
-        segments = plan_segments(info, settings)
-        missing = missing_segments(segments, store, row, settings, models)
-        n_observed = observe(info, content, segments, missing, store, row, settings, models, progress, times)
+        row["object_version"] = object_version(path)
+        if ids := known_work(path, row["object_version"], store, settings, models):
+            return unchanged(path, store, ids, settings, config)
+        with on_disk(path) as file:
+            content = read_content(file, settings.decode_timeout_s)
+            row |= {"sha256": content.sha256, "size_bytes": content.size_bytes}
+            video = video_id(content.sha256)
+            failure_ids = name_work(video, settings, models, decoder="")
+            info = in_time(file, lambda: probe(file, settings.decoder), settings.decode_timeout_s)
+            content.check(file)
+            row |= name_work(video, settings, models, info.decoder)
+            row |= describe(info) | describe_work(settings, models, info.decoder)
+            if not settings.overwrite and store.is_done(row["video_id"], row["analysis_id"]):
+                return unchanged(path, store, row, settings, config)
+            segments = plan_segments(info, settings)
+            missing = missing_segments(segments, store, row, settings, models)
+            n_observed = observe(path, info, content, segments, missing, store, row, settings, models, progress, times)
         observed = row["video_id"], row["observation_id"]
         observations = store.read_observations(*observed, len(segments))
         timeline = build_stored_timeline(store, *observed, observations, config, anew=settings.overwrite)
         if not settings.keep_signatures:
             store.drop_signatures(*observed)
-    except (Stopped, StoreError, WeightsError, DeviceError):
+    except (Stopped, StoreError, PlaceError, WeightsError, DeviceError):
         raise
     except Exception as error:
         expected = isinstance(error, VideoReadError | IdentitiesError | OSError)
-        reason = str(error).removeprefix(f"{path}: ") if expected else f"{type(error).__name__}: {error}"
+        reason = str(error) if expected else f"{type(error).__name__}: {error}"
+        reason = reason.replace(str(file), str(path)).removeprefix(f"{path}: ")
         log.log(logging.INFO if expected else logging.ERROR, "%s: %s", path, reason, exc_info=error)
         # Else they would stay: nobody may ever try again. A run that can go on needs them to join the tracks.
         if not settings.keep_signatures and not can_pass(error) and "observation_id" in row:
@@ -259,7 +266,7 @@ def observe_part(path: Path, store: Store, settings: AnalyzeSettings, progress: 
     segments = plan_segments(info, settings)
     ours = set(np.array_split(np.arange(len(segments)), of)[part].tolist())
     missing = [index for index in missing_segments(segments, store, ids, settings, models) if index in ours]
-    return observe(info, content, segments, missing, store, ids, settings, models, progress, StageTimes())
+    return observe(path, info, content, segments, missing, store, ids, settings, models, progress, StageTimes())
 
 
 @lru_cache(maxsize=2)  # a worker is given several parts of the same video; reading it all each time would take long
@@ -285,18 +292,51 @@ def plan_videos(paths: Sequence[Path], out: Path, settings: AnalyzeSettings) -> 
 
 def plan_video(path: Path, store: Store | None, settings: AnalyzeSettings, models: Models) -> VideoPlan:
     """What a run would do with one video."""
+    file = path
     try:
-        info = in_time(path, lambda: probe(path, settings.decoder), settings.decode_timeout_s)
-        segments = plan_segments(info, settings)
-        ids = name_work(video_id(read_content(path, settings.decode_timeout_s).sha256), settings, models, info.decoder)
+        if store is not None and known_work(path, object_version(path), store, settings, models):
+            return VideoPlan(path, "left alone")
+        with on_disk(path) as file:
+            info = in_time(file, lambda: probe(file, settings.decoder), settings.decode_timeout_s)
+            segments = plan_segments(info, settings)
+            sha256 = read_content(file, settings.decode_timeout_s).sha256
+        ids = name_work(video_id(sha256), settings, models, info.decoder)
     except (VideoReadError, OSError) as error:
-        return VideoPlan(path, f"would fail: {str(error).removeprefix(f'{path}: ')}")
+        return VideoPlan(path, f"would fail: {str(error).replace(str(file), str(path)).removeprefix(f'{path}: ')}")
     missing = missing_segments(segments, store, ids, settings, models)
     n_frames, n_left = sum(map(len, segments)), sum(len(segments[index]) for index in missing)
     is_done = store is not None and not settings.overwrite and store.is_done(ids["video_id"], ids["analysis_id"])
     what = "left alone" if is_done else "finished" if n_left < n_frames else "analysed"
     decoder = f"{info.decoder}: {info.decoder_reason}"
     return VideoPlan(path, what, n_frames, 0 if is_done else n_left, info.duration_s, decoder)
+
+
+@lru_cache(maxsize=1)
+def known_objects(results: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """The analysed objects by address and version: once read, they need not be fetched to know what they hold.
+
+    Remembered until `cache_clear`; one that is missing is fetched for nothing, no more.
+    """
+    rows = read_catalog(results).rows
+    rows = rows.filter(pc.is_valid(pc.field("object_version")) & (pc.field("status") == "done"))
+    wanted = ["path", "object_version", "video_id", "decoder", "decoder_reason"]
+    return {(row["path"], row["object_version"]): row for row in rows.select(wanted).to_pylist()}
+
+
+def known_work(
+    path: Path, version: str | None, store: Store, settings: AnalyzeSettings, models: Models
+) -> dict[str, str] | None:
+    """The ids of the finished analysis of an object that has not changed since; None if it must be looked at."""
+    if version is None or settings.overwrite:
+        return None
+    row = known_objects(store.root).get((path_text(path), version))
+    # Which decoder takes it by itself is known only if nobody asked for one before.
+    if row is None or (settings.decoder == "auto") == (row["decoder_reason"] == "asked for"):
+        return None
+    if settings.decoder not in ("auto", row["decoder"]):
+        return None
+    ids = name_work(row["video_id"], settings, models, row["decoder"])
+    return ids if store.is_done(ids["video_id"], ids["analysis_id"]) else None
 
 
 def missing_segments(
@@ -367,6 +407,7 @@ def in_time(path: Path, work: Callable[[], T], timeout_s: float) -> T:
 
 
 def observe(
+    path: Path,
     info: VideoInfo,
     content: Content,
     segments: list[np.ndarray],
@@ -386,7 +427,7 @@ def observe(
     def on_frames(n_frames: int) -> None:
         nonlocal n_seen
         n_seen += n_frames
-        progress.report(VideoProgress(info.path, n_total - n_missing + n_seen, n_total))
+        progress.report(VideoProgress(path, n_total - n_missing + n_seen, n_total))
         progress.check()
 
     on_frames(0)
@@ -408,8 +449,12 @@ def observe(
     return n_missing
 
 
-def unchanged(path: Path, store: Store, ids: Mapping[str, str]) -> VideoOutcome:
+def unchanged(
+    path: Path, store: Store, ids: Mapping[str, str], settings: AnalyzeSettings, config: TimelineConfig
+) -> VideoOutcome:
     """The outcome of a video whose analysis is in the results already; it becomes the one that the views show."""
+    if not settings.keep_signatures and knows_identities(store, ids["video_id"], ids["observation_id"], config):
+        store.drop_signatures(ids["video_id"], ids["observation_id"])  # kept before, or a run was stopped
     known_path = store.show(ids["video_id"], ids["analysis_id"], path_text(path))
     sizes = store.table_rows(ids["video_id"], ids["analysis_id"])
     return VideoOutcome(

@@ -47,7 +47,7 @@ def export_videos(
     if form not in FORMATS:
         raise ValueError(f"form must be one of {', '.join(FORMATS)}, got {form!r}")
     suffix, write = FORMATS[form]
-    with connect(results) as connection:
+    with connect(results, observations=False) as connection:
         videos = all_videos(connection)
         names = names_apart(videos)
         chosen = choose_videos(videos, wanted) if wanted else names.keys()

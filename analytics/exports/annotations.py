@@ -65,10 +65,10 @@ def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], 
     ).fetchall()
     eaf = Elan.Eaf(author="Fervid")
     eaf.remove_tier("default")
-    media = Path(video["path"])
+    media, is_address = Path(video["path"]), "://" in video["path"]
     eaf.add_linked_file(
-        media.absolute().as_uri(),
-        relpath=_relative(media, path.parent),
+        video["path"] if is_address else media.absolute().as_uri(),
+        relpath=None if is_address else _relative(media, path.parent),
         mimetype=mimetypes.guess_type(media.name)[0] or "video/unknown",
     )
     for (track_id,) in tracks:

@@ -37,7 +37,7 @@ def report_page(results: Path) -> str:
         StoreError: if `results` is no results folder.
     """
     name = text(results.absolute().name)
-    with connect(results) as connection:
+    with connect(results, observations=False) as connection:
         library = Library(connection)
         if not library.videos:
             raise ReportError(f"{results}: no video has been analysed: nothing to report")

@@ -15,6 +15,7 @@ from flows.console import (
     counted,
     errors,
     fatal_errors,
+    place_given,
     settings_given,
     stop_on_interrupt,
 )
@@ -48,8 +49,22 @@ class Decoder(StrEnum):
 
 def analyze(
     context: typer.Context,
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Videos, pictures, or folders of them.")],
-    out: Annotated[Path, typer.Option(help="The results folder; made if it is not there.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            parser=place_given,
+            metavar="INPUT",
+            help="Videos, pictures, or folders of them, also at addresses such as s3://bucket/videos.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=place_given,
+            metavar="PATH",
+            help="The results folder, also at an address such as s3://bucket/results; made if it is not there.",
+        ),
+    ],
     fps: Annotated[float | None, typer.Option(help="Look at this many frames per second (default: all).")] = None,
     start: Annotated[float | None, typer.Option(metavar="S", help="Begin at this second of each video.")] = None,
     end: Annotated[float | None, typer.Option(metavar="S", help="Stop before this second of each video.")] = None,

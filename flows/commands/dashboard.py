@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.console import fatal_errors
+from flows.console import fatal_errors, place_given
 
 DEMO_RESULTS = Path("demo/results")  # as `make demo` makes them
 NO_RESULTS = (
@@ -16,7 +16,12 @@ NO_RESULTS = (
 
 
 def dashboard(
-    results: Annotated[Path, typer.Argument(help="A results folder; without one, that of `make demo`.")] = DEMO_RESULTS,
+    results: Annotated[
+        Path,
+        typer.Argument(
+            parser=place_given, metavar="[RESULTS]", help="A results folder; without one, that of `make demo`."
+        ),
+    ] = DEMO_RESULTS,
     events: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Markers: a CSV file with start_s, end_s, label, perhaps video.")
     ] = None,

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 import typer
 from rich.progress import Progress
 
-from flows.console import check_free, console, errors, fail, fatal_errors
+from flows.console import check_free, console, errors, fail, fatal_errors, place_given
 
 
 def render(
-    video: Annotated[Path, typer.Argument(help="A video that has been analysed.")],
-    results: Annotated[Path, typer.Option(help="The results folder it is in.")],
+    video: Annotated[Path, typer.Argument(parser=place_given, metavar="VIDEO", help="A video that has been analysed.")],
+    results: Annotated[Path, typer.Option(parser=place_given, metavar="PATH", help="The results folder it is in.")],
     out: Annotated[Path, typer.Option(help="The MP4 file to write.")],
     blur: Annotated[bool, typer.Option("--blur", help="Blur every face that was found.")] = False,
     pixelate: Annotated[
@@ -31,7 +31,7 @@ def render(
         raise typer.BadParameter("give one of --blur and --pixelate")
     if out.suffix.lower() != ".mp4":
         raise typer.BadParameter(f"{out}: MP4 is written: give a name that ends in .mp4", param_hint="--out")
-    if out.exists() and video.exists() and out.samefile(video):
+    if out.exists() and isinstance(video, Path) and video.exists() and out.samefile(video):
         fail(f"{out}: is the video itself: give another name")
     check_free(out, overwrite)
     hiding: Literal["blur", "pixelate"] | None = "blur" if blur else "pixelate" if pixelate else None

@@ -117,7 +117,7 @@ def summary(
     if question == Question.overview and (form != Format.table or output is not None):
         raise typer.BadParameter("the overview is a page for people: name a question", param_hint="QUESTION")
     with fatal_errors():
-        opened = connect(results, video=video, memory_limit=memory)
+        opened = connect(results, video=video, observations=False, memory_limit=memory)
         with contextlib.closing(opened) as connection, limited(connection, timeout_s):
             if question == Question.overview:
                 _print_overview(connection, results, queries.gate_note(connection))

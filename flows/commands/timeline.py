@@ -73,7 +73,7 @@ def timeline(
         else:
             from analytics import connect
 
-            tracks = dict(connect(results).sql(TRACKS_SQL).fetchall())
+            tracks = dict(connect(results, observations=False).sql(TRACKS_SQL).fetchall())
             rows = [[o.path, o.status, o.n_faces, o.n_tracks, tracks.get(o.video_id), o.seconds] for o in rebuilt]
             names = ["video", "", "faces", "tracks", "label, share of time (good/all faces)", "seconds"]
             console.print(table_of(names, rows))

@@ -22,11 +22,14 @@ def watch(
     **analyze_options: Any,
 ) -> None:
     """Analyse what is in folders, then each file that comes in, until Ctrl-C."""
+    from analytics.places import is_remote
     from flows.settings import AnalyzeSettings, EngineSettings
 
     settings = settings_given(context, AnalyzeSettings)
     runs_on = settings_given(context, EngineSettings)
     folders, out = analyze_options["inputs"], analyze_options["out"]
+    if addresses := [str(folder) for folder in folders if is_remote(folder)]:
+        raise typer.BadParameter(f"{addresses[0]}: only folders on disk tell of new files: use `fervid schedule`")
     without_console_log()
     with fatal_errors("the same command goes on"), prefect_server() as wait_for_server, stop_on_interrupt():
         from flows.analyze import run_analyze

@@ -1,0 +1,211 @@
+"""Many small files become few larger ones (see `analytics.shards`), while others read and write.
+
+Every step leaves each analysis readable in at least one place, and readers choose one: a new shard counts once its last
+file is there; what it stands for is deleted after a while, so that questions begun before can end. Whatever was cut
+short is finished or removed by the next time.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from analytics.catalog import Catalog, Ids, ids_of, own_rows, read_catalog
+from analytics.places import is_remote, listed, remove
+from analytics.schema import TABLES, TIMELINE_TABLES, conform
+from analytics.shards import FOLDER, ROWS, read_shards, shard_path
+from analytics.store import StoreError, check_results, parquet_options, table_path, write_whole
+
+MAX_ANALYSES = 1000  # in a shard
+MAX_BYTES = 512 << 20  # in a shard, before it is made
+SMALL_BYTES = 8 << 20  # tables of an analysis that are larger have files that are large enough
+BATCH = 16  # analyses read at a time
+WAIT_S = 150.0  # more than a question may take
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What was done."""
+
+    n_analyses: int  # that are now in new shards
+    n_shards: int  # new ones
+    n_removed: int  # files that these stand for
+
+
+def compact(results: Path, *, wait_s: float = WAIT_S) -> Compaction:
+    """Put the tables of small analyses together into shards, and small shards into larger ones.
+
+    Do not purge at the same time. Observations stay as they are.
+
+    Args:
+        results: the results folder.
+        wait_s: how long readers get, before the small files are deleted, to finish what they began.
+
+    Raises:
+        StoreError: if `results` is no results folder, a purge was cut short, or it cannot be written to.
+    """
+    check_results(results)
+    if listed(results / ".purging"):
+        raise StoreError(f"{results}: a purge was cut short: run fervid purge again first")
+    remove_broken_shards(results)
+    catalog = read_catalog(results)
+    groups = list(_groups(catalog))
+    for group in groups:
+        write_shard(catalog, group)
+    if any(_outdated(results)):
+        time.sleep(wait_s)
+    return Compaction(sum(map(len, groups)), len(groups), tidy(results))
+
+
+def _groups(catalog: Catalog) -> Iterator[list[Ids]]:
+    """The analyses of each new shard, by their ids."""
+    size_bytes = _sizes(catalog)
+    rows = catalog.rows.filter(pc.equal(catalog.rows["status"], "done"))
+    own = {pair for pair in ids_of(rows) if pair not in catalog.shard_of and size_bytes.get(pair, 0) <= SMALL_BYTES}
+    in_shard: dict[str, list[Ids]] = {}
+    for pair, where in catalog.shard_of.items():
+        in_shard.setdefault(where.shard, []).append(pair)
+    small = [
+        pairs
+        for pairs in in_shard.values()
+        if len(pairs) < MAX_ANALYSES / 2 and sum(size_bytes.get(pair, 0) for pair in pairs) < MAX_BYTES / 2
+    ]
+    if len(own) + len(small) < 2:
+        return
+    group: list[Ids] = []
+    group_bytes = 0
+    for pair in sorted(own.union(*small)):
+        if group and (len(group) == MAX_ANALYSES or group_bytes + size_bytes.get(pair, 0) > MAX_BYTES):
+            yield group
+            group, group_bytes = [], 0
+        group.append(pair)
+        group_bytes += size_bytes.get(pair, 0)
+    yield group
+
+
+def _sizes(catalog: Catalog) -> dict[Ids, int]:
+    """How large the tables of each analysis are; of one in a shard, its share of that by rows of faces."""
+    sizes: dict[Ids, int] = {}
+    for name in TIMELINE_TABLES:
+        for file, entry in listed(catalog.root / name).items():
+            folder, _, last = file.partition("/")
+            pair = folder.removeprefix("video_id="), last.removesuffix(".parquet")
+            sizes[pair] = sizes.get(pair, 0) + entry.size_bytes
+    shards = read_shards(catalog.root)
+    files = listed(catalog.root / FOLDER)
+    for shard, rows in shards.rows.items():
+        total = sum(files[f"{shard}/{name}.parquet"].size_bytes for name in TIMELINE_TABLES)
+        n_rows = [sum(counts) + 1 for counts in rows["n_rows"].to_pylist()]
+        for pair, n in zip(ids_of(rows), n_rows, strict=True):
+            if pair in catalog.shard_of and catalog.shard_of[pair].shard == shard:
+                sizes[pair] = total * n // sum(n_rows)
+    return sizes
+
+
+def write_shard(catalog: Catalog, ids: Sequence[Ids]) -> str:
+    """Write a shard of these analyses, wherever their tables are now; gives its name.
+
+    Raises:
+        StoreError: if one of them has changed or gone meanwhile, or the disk is full.
+    """
+    place = {pair: i for i, pair in enumerate(ids_of(catalog.rows))}
+    rows = catalog.rows.take(pa.array([place[pair] for pair in ids], pa.int64()))
+    content = json.dumps([[*pair, str(when)] for pair, when in zip(ids, rows["finished_at"].to_pylist(), strict=True)])
+    shard = "s" + hashlib.sha256(content.encode()).hexdigest()[:16]
+    counts = []
+    for name in TIMELINE_TABLES:
+        counted: list[int] = []
+        write_whole(shard_path(catalog.root, shard, name), partial(_write_groups, catalog, name, ids, counted))
+        counts.append(counted)
+    n_rows = pa.array(list(zip(*counts, strict=True)), ROWS.field("n_rows").type)
+    manifest = rows.append_column(ROWS.field("n_rows"), n_rows).cast(ROWS)
+    now = read_catalog(catalog.root)
+    finished_at = dict(zip(ids_of(now.rows), now.rows["finished_at"].to_pylist(), strict=True))
+    if [finished_at.get(pair) for pair in ids] != rows["finished_at"].to_pylist():
+        remove_shard(catalog.root, shard)
+        raise StoreError(f"{catalog.root}: changed while it was compacted: run the same command again")
+    write_whole(shard_path(catalog.root, shard, "videos"), lambda part: pq.write_table(manifest, part))
+    return shard
+
+
+def _write_groups(catalog: Catalog, name: str, ids: Sequence[Ids], counted: list[int], part: Path) -> None:
+    """A row group for each analysis, also if it has no rows; how many rows it has is added to `counted`."""
+    schema = TABLES[name]
+    counted.clear()
+    with pq.ParquetWriter(part, schema, **parquet_options(schema)) as writer:
+        for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
+            rows = catalog.table(name, batch, schema).to_table()
+            for video_id, analysis_id in batch:
+                of = (pc.field("video_id") == video_id) & (pc.field("analysis_id") == analysis_id)
+                mine = conform(rows.filter(of).cast(schema), schema)
+                writer.write_table(mine, row_group_size=max(len(mine), 1))
+                counted.append(len(mine))
+
+
+def tidy(root: Path) -> int:
+    """Delete the files that shards stand for, and shards that others stand for; gives the number of files."""
+    own, empty = _outdated(root)
+    tables = [table_path(root, name, *pair) for pair in own for name in TIMELINE_TABLES]
+    rows = [table_path(root, "videos", *pair) for pair in own]
+    remove(tables)
+    remove(rows)  # last: they say that the others may be there
+    for folder in {path.parent for path in [*tables, *rows] if not is_remote(root)}:
+        with contextlib.suppress(OSError):  # something else is in it
+            folder.rmdir()
+    for shard in empty:
+        remove_shard(root, shard)
+    return len(tables) + len(rows) + len(empty) * len(TABLES)
+
+
+def _outdated(root: Path) -> tuple[list[Ids], list[str]]:
+    """The analyses whose own files, and the shards that, stand for nothing any more."""
+    shards = read_shards(root)
+    rows = own_rows(root)
+    own = [
+        pair
+        for pair, finished_at in zip(ids_of(rows), rows["finished_at"].to_pylist(), strict=True)
+        if pair in shards.where and finished_at <= shards.where[pair].finished_at
+    ]
+    read = {where.shard for where in shards.where.values()}
+    return own, [shard for shard in shards.rows if shard not in read]
+
+
+def forget(root: Path, video_ids: Collection[str]) -> None:
+    """Make the shards anew that hold something of these videos, without them.
+
+    Raises:
+        StoreError: if the results cannot be written to, or change meanwhile.
+    """
+    remove_broken_shards(root)
+    for shard, rows in read_shards(root).rows.items():
+        if not set(video_ids).isdisjoint(rows["video_id"].to_pylist()):
+            catalog = read_catalog(root)
+            of_shard = [pair for pair, where in catalog.shard_of.items() if where.shard == shard]
+            if kept := sorted(pair for pair in of_shard if pair[0] not in video_ids):
+                write_shard(catalog, kept)
+            remove_shard(root, shard)
+
+
+def remove_broken_shards(root: Path) -> None:
+    """Delete what a compaction that was cut short has left."""
+    whole = read_shards(root).rows
+    for shard in {name.partition("/")[0] for name in listed(root / FOLDER)} - set(whole):
+        remove_shard(root, shard)
+
+
+def remove_shard(root: Path, shard: str) -> None:
+    """Delete a shard: its rows of table videos first, so that there is none from one moment to the next."""
+    remove([shard_path(root, shard, "videos")])
+    if is_remote(root):
+        remove([shard_path(root, shard, name) for name in TIMELINE_TABLES])
+    else:
+        shutil.rmtree(root / FOLDER / shard, ignore_errors=True)

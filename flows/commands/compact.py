@@ -1,0 +1,22 @@
+"""`fervid compact`: few larger files instead of many small ones."""
+
+from typing import Annotated
+
+import typer
+
+from flows.console import Results, console, fatal_errors
+
+
+def compact(
+    results: Results,
+    wait: Annotated[
+        float, typer.Option(metavar="S", min=0, help="Let questions that are being answered end, before files go.")
+    ] = 150.0,
+) -> None:
+    """Put the tables of many small analyses together; every answer stays the same."""
+    from analytics.compaction import compact as put_together
+
+    with fatal_errors("the same command goes on"):
+        done = put_together(results, wait_s=wait)
+        line = f"{done.n_analyses} analyses in {done.n_shards} new shards, {done.n_removed} files deleted"
+        console.print(line, highlight=False)

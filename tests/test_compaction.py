@@ -1,0 +1,242 @@
+"""Small files become larger ones: every row once at every moment, and all that others do goes on."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scenes import Face, feeling, observe
+from typer.testing import CliRunner
+
+from analytics import compaction, connect, query
+from analytics.catalog import REMEMBERED, read_catalog
+from analytics.compaction import compact, tidy, write_shard
+from analytics.purge import plan_purge, purge
+from analytics.schema import TABLES, TIMELINE_TABLES
+from analytics.shards import FOLDER
+from analytics.store import Store, StoreError
+from analytics.timeline import TimelineConfig, build_timeline
+from flows.cli import app
+
+FEELINGS = ("happy", "sad", "neutral")
+
+
+def timeline(video: int, n_frames: int):
+    faces = [Face(i, p=feeling(FEELINGS[video % 3])) for i in range(n_frames)]
+    return build_timeline(observe(np.arange(max(n_frames, 1)) / 10, faces), TimelineConfig())
+
+
+def row(video: int, analysis: int | None = None, path: str | None = None) -> dict[str, str]:
+    analysis = video if analysis is None else analysis
+    return {"video_id": f"v{video:016}", "analysis_id": f"a{analysis:016}", "path": path or f"/clips/{video}.mp4"}
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    """Six videos, one without a face, one analysed twice; and a failure."""
+    store = Store(tmp_path / "results")
+    for video in range(6):
+        store.write_segment(f"v{video:016}", "o0000000000000001", 0, observe([0.0], []))
+        store.commit_analysis(row(video), timeline(video, 10 * video))
+    store.commit_analysis(row(3, 33), timeline(3, 7))
+    store.commit_failure(row(9), "broken")
+    return store
+
+
+def all_rows(root: Path) -> list:
+    """Every row of every view, of all analyses, and of the newest."""
+    found = []
+    for all_analyses in (True, False):
+        with connect(root, all_analyses=all_analyses, observations=False) as connection:
+            found += [connection.sql(f"SELECT * FROM {name} ORDER BY ALL").to_arrow_table() for name in TABLES]
+    return found
+
+
+def files(root: Path) -> list[str]:
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and p.name != REMEMBERED.name)
+
+
+def test_many_files_become_few_and_every_row_stays(store):
+    before = all_rows(store.root)
+    n_before = len(files(store.root))
+    done = compact(store.root, wait_s=0)
+    assert (done.n_analyses, done.n_shards, done.n_removed) == (7, 1, 7 * 6)
+    assert all_rows(store.root) == before
+    assert len(files(store.root)) == n_before - 7 * 6 + 6
+    assert compact(store.root, wait_s=0) == compaction.Compaction(0, 0, 0)
+
+
+def test_a_question_about_one_video_reads_its_row_group_alone(store):
+    compact(store.root, wait_s=0)
+    (shard,) = (store.root / FOLDER).iterdir()
+    file = pq.ParquetFile(shard / "faces.parquet")
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [0, 10, 20, 30, 7, 40, 50]
+    # Damage all others: what is read is what is asked for.
+    rows = connect(store.root).sql("SELECT count(*), min(video_id) FROM faces WHERE video_id = 'v0000000000000005'")
+    group = file.metadata.row_group(6)
+    start = min(group.column(i).dictionary_page_offset or group.column(i).data_page_offset for i in range(len(FACES)))
+    content = bytearray((shard / "faces.parquet").read_bytes())
+    content[4:start] = b"\xff" * (start - 4)
+    (shard / "faces.parquet").write_bytes(content)
+    assert rows.fetchall() == [(50, "v0000000000000005")]
+
+
+FACES = TABLES["faces"]
+
+
+def test_readers_see_every_row_once_at_every_step_and_wherever_it_is_killed(store, monkeypatch):
+    """Look after each file that is written or deleted, from anew and through a connection opened before."""
+    before = all_rows(store.root)
+    looked = 0
+
+    def look() -> None:
+        nonlocal looked
+        looked += 1
+        assert all_rows(store.root) == before
+
+    def then_look(function):
+        def both(*args, **kwargs):
+            result = function(*args, **kwargs)
+            look()
+            return result
+
+        return both
+
+    def one_by_one(paths):
+        for path in paths:
+            path.unlink(missing_ok=True)
+            look()
+
+    monkeypatch.setattr(compaction, "write_whole", then_look(compaction.write_whole))
+    monkeypatch.setattr(compaction, "remove", one_by_one)
+    old = connect(store.root, observations=False)
+
+    def old_reader(seconds):
+        assert old.sql("SELECT count(*) FROM faces").fetchall() == [(10 + 20 + 7 + 40 + 50,)]
+
+    monkeypatch.setattr(compaction.time, "sleep", old_reader)
+    compact(store.root)
+    assert looked == 6 + 7 * 6
+    for video in (7, 8):  # and into a larger one, with the first
+        store.commit_analysis(row(video), timeline(video, 5))
+    before = all_rows(store.root)
+    old = connect(store.root, observations=False)
+    monkeypatch.setattr(compaction.time, "sleep", lambda seconds: None)
+    done = compact(store.root)
+    assert (done.n_analyses, done.n_removed) == (9, 2 * 6 + 6)
+    assert len(list((store.root / FOLDER).iterdir())) == 1
+
+
+@pytest.mark.parametrize("n_files", range(1, 6))
+def test_a_shard_that_was_not_finished_is_not_there_and_goes(store, n_files):
+    before = all_rows(store.root)
+    shard = store.root / FOLDER / write_shard(read_catalog(store.root), [(row(1)["video_id"], row(1)["analysis_id"])])
+    for name in ["videos", *TIMELINE_TABLES][:n_files]:
+        (shard / f"{name}.parquet").unlink()
+    assert all_rows(store.root) == before
+    compact(store.root, wait_s=0)
+    assert not shard.exists()
+    assert all_rows(store.root) == before
+
+
+def test_a_compaction_that_was_killed_before_it_deleted_is_finished_by_the_next(store):
+    before = all_rows(store.root)
+    ids = [(row(video)["video_id"], row(video)["analysis_id"]) for video in range(5)]
+    write_shard(read_catalog(store.root), ids)
+    assert all_rows(store.root) == before
+    compact(store.root, wait_s=0)
+    assert all_rows(store.root) == before
+    assert not any(name.startswith("faces/") for name in files(store.root))
+
+
+def test_an_analysis_goes_on_as_if_nothing_had_been(store):
+    ids = row(2)["video_id"], row(2)["analysis_id"]
+    sizes = store.table_rows(*ids)
+    compact(store.root, wait_s=0)
+    again = Store(store.root)
+    assert again.is_done(*ids) and again.table_rows(*ids) == sizes
+    assert again.video_row(*ids)["path"] == "/clips/2.mp4"
+    assert not again.is_done(ids[0], "a0000000000000077")
+    # The older analysis of two becomes the newest again, without its tables being written again.
+    assert again.show(row(3)["video_id"], row(3)["analysis_id"], "/clips/3.mp4") == "/clips/3.mp4"
+    assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%3'").to_pylist() == [{"n": 30}]
+    assert all(not name.startswith("faces/") for name in files(store.root))
+    compact(store.root, wait_s=0)
+    assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%3'").to_pylist() == [{"n": 30}]
+    # Analysed anew, as with --overwrite: what was written last counts.
+    again.commit_analysis(row(2), timeline(2, 4))
+    assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%2'").to_pylist() == [{"n": 4}]
+    compact(store.root, wait_s=0)
+    assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%2'").to_pylist() == [{"n": 4}]
+
+
+def test_a_purge_leaves_nothing_of_the_video_in_any_shard(store):
+    compact(store.root, wait_s=0)
+    store.commit_analysis(row(3, 34), timeline(3, 9))  # and one beside the shard
+    others = "SELECT * FROM faces WHERE video_id NOT LIKE '%3' ORDER BY ALL"
+    before = query(store.root, others)
+    plan = plan_purge(store.root, wanted=["3.mp4"])
+    assert plan.n_rows == {
+        "videos": 3,
+        "frames": 30 + 7 + 9,
+        "faces": 30 + 7 + 9,
+        "tracks": 3,
+        "episodes": 3 if plan.n_rows["episodes"] == 3 else plan.n_rows["episodes"],
+        "transitions": 0,
+        "observations": 1,
+    }
+    purge(store.root, plan.video_ids)
+    for path in store.root.rglob("*"):
+        assert "v0000000000000003" not in path.name
+        assert not path.is_file() or b"v0000000000000003" not in path.read_bytes(), path
+    for path in (store.root / FOLDER).rglob("*.parquet"):
+        assert "v0000000000000003" not in pq.read_table(path, columns=["video_id"])["video_id"].to_pylist()
+    assert query(store.root, others).equals(before)
+    purge(store.root, plan_purge(store.root, wanted=[f"/clips/{video}.mp4" for video in (0, 1, 2, 4, 5, 9)]).video_ids)
+    assert not list((store.root / FOLDER).glob("*"))
+
+
+def test_a_purge_that_was_killed_between_two_shards_is_finished(store):
+    compact(store.root, wait_s=0)
+    (shard,) = (store.root / FOLDER).iterdir()
+    kept = store.root.parent / "kept"
+    shutil.copytree(shard, kept)
+    plan = plan_purge(store.root, wanted=["3.mp4"])
+    purge(store.root, plan.video_ids)
+    kept.rename(shard)  # as if killed after the new shard was written, before the old one was deleted
+    (store.root / ".purging").mkdir()
+    (store.root / ".purging" / f"begun.video_id={plan.video_ids[0]}").touch()
+    with pytest.raises(StoreError, match="run fervid purge again"):
+        compact(store.root, wait_s=0)
+    purge(store.root, [])
+    assert query(store.root, "SELECT video_id FROM videos WHERE video_id LIKE '%3'").num_rows == 0
+    assert not shard.exists()
+
+
+def test_what_changes_meanwhile_is_not_compacted(store, monkeypatch):
+    catalog = read_catalog(store.root)
+    store.commit_analysis(row(4), timeline(4, 3))
+    with pytest.raises(StoreError, match="changed while it was compacted"):
+        write_shard(catalog, [(row(4)["video_id"], row(4)["analysis_id"])])
+    assert not list((store.root / FOLDER).glob("*"))
+    assert tidy(store.root) == 0
+
+
+def test_large_analyses_keep_their_files_and_shards_stay_of_a_size(store, monkeypatch):
+    monkeypatch.setattr(compaction, "MAX_ANALYSES", 3)
+    before = all_rows(store.root)
+    assert compact(store.root, wait_s=0).n_shards == 3
+    assert all_rows(store.root) == before
+    monkeypatch.setattr(compaction, "SMALL_BYTES", 1)
+    store.commit_analysis(row(8), timeline(8, 5))
+    compact(store.root, wait_s=0)
+    assert any(name.startswith("faces/video_id=v0000000000000008") for name in files(store.root))
+
+
+def test_the_command(store):
+    result = CliRunner().invoke(app, ["compact", str(store.root), "--wait", "0"])
+    assert result.exit_code == 0, result.output
+    assert "7 analyses in 1 new shards, 42 files deleted" in result.output
+    result = CliRunner().invoke(app, ["compact", str(store.root.parent)])
+    assert result.exit_code == 1 and "not a results folder" in result.output

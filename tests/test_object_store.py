@@ -1,0 +1,319 @@
+"""Videos from an object store into results in one: a real S3 server on this machine, nothing else."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+from scenes import Face, feeling, observe
+from typer.testing import CliRunner
+
+from analytics import connect, query
+from analytics.compaction import compact
+from analytics.places import PlaceError, is_remote, place, store_of
+from analytics.purge import is_unfinished, plan_purge, purge
+from analytics.sql import QueryError
+from analytics.store import Store, StoreError, write_whole
+from analytics.timeline import TimelineConfig, build_timeline
+from flows.cli import app
+from flows.inputs import InputError, find_videos, on_disk
+from flows.progress import Progress
+from flows.settings import AnalyzeSettings
+from flows.video_job import VideoFailed, analyze_video, known_objects
+
+SETTINGS = AnalyzeSettings(device="cpu")
+FERVID = Path(sys.executable).with_name("fervid")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server():
+    """An S3 server that nobody else reaches, found as a person's would be: through the environment."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    _, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield f"http://127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(request) -> Path:
+    """An empty bucket."""
+    bucket = place(f"s3://{request.node.name.replace('_', '-').lower()[:60].strip('-')}")
+    store_of(bucket)[0].mkdir(store_of(bucket)[1])
+    return bucket
+
+
+@pytest.fixture
+def requests(monkeypatch) -> Counter:
+    """How often each kind of request is made from here on."""
+    from s3fs import S3FileSystem
+
+    counts: Counter = Counter()
+    ask = S3FileSystem._call_s3
+
+    async def count(self, method, *args, **kwargs):
+        counts[method] += 1
+        return await ask(self, method, *args, **kwargs)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", count)
+    return counts
+
+
+def put(target: Path, source: Path) -> Path:
+    target.fs.put_file(str(source), target.path)
+    return target
+
+
+def timeline(emotion="happy", n_frames=10):
+    faces = [Face(i, p=feeling(emotion)) for i in range(n_frames)]
+    return build_timeline(observe(np.arange(n_frames) / 10, faces), TimelineConfig())
+
+
+def row(video=1, analysis=1, path="a.mp4"):
+    return {"video_id": f"v{video:016}", "analysis_id": f"a{analysis:016}", "path": path}
+
+
+def objects(root: Path) -> set[str]:
+    fs, name = store_of(root)
+    return set(fs.find(name))
+
+
+def test_what_a_person_writes_becomes_a_path_or_an_address(tmp_path):
+    assert place(tmp_path) == tmp_path
+    assert place("clips/a b.mp4") == Path("clips/a b.mp4")
+    assert place(f"file://{tmp_path}") == tmp_path
+    assert is_remote(place("s3://bucket/x")) and not is_remote(place("x"))
+    with pytest.raises(PlaceError, match="nowhere://x"):
+        place("nowhere://x")
+
+
+def test_a_missing_package_is_one_line_with_the_way_out(tmp_path):
+    """In a process that cannot import s3fs."""
+    (tmp_path / "s3fs.py").write_text("raise ImportError('no s3fs here')")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    ended = subprocess.run(
+        [FERVID, "query", "s3://bucket/x", "SELECT 1"], env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == 2
+    assert "pip install" in ended.stderr and "fervid[s3]" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_what_cannot_be_reached_is_told(bucket, monkeypatch):
+    result = CliRunner().invoke(app, ["query", "s3://no-such-bucket/x", "SELECT 1"])
+    assert result.exit_code == 1 and "not a results folder" in result.output
+    with pytest.raises(StoreError, match="cannot be written to"):
+        Store(place("s3://no-such-bucket/x"))
+    with pytest.raises(StoreError, match="give another one"):
+        Store(bucket / "res*")
+    with pytest.raises(InputError, match="no such file or folder"):
+        find_videos([str(bucket / "nothing.mp4")])
+
+
+def test_from_store_to_store_as_from_disk_to_disk(bucket, tmp_path, face_clip, empty_clip, requests):
+    """The command, over two clips and a broken one; then again, by the same work in this process."""
+    videos = bucket / "videos"
+    for source in (face_clip, empty_clip):
+        put(videos / "deep" / source.name, source)
+    videos.fs.pipe_file((videos / "broken.mp4").path, b"not a video")
+    results = bucket / "results"
+    ended = subprocess.run(
+        [FERVID, "analyze", str(videos), "--out", str(results), "--device", "cpu"], capture_output=True, text=True
+    )
+    assert ended.returncode == 3, ended.stderr
+    assert f"{videos}/broken.mp4" in ended.stdout + ended.stderr and "Traceback" not in ended.stderr
+    for source in (face_clip, empty_clip):
+        analyze_video(source, Store(tmp_path / "local"), SETTINGS, Progress())
+    for name in ("frames", "faces", "tracks", "episodes", "transitions", "observations"):
+        sql = f"SELECT * FROM {name} ORDER BY ALL"
+        assert query(results, sql).equals(query(tmp_path / "local", sql)), name
+    failed = query(results, "SELECT path, error FROM videos WHERE status = 'failed'").to_pylist()
+    assert [Path(video["path"]).name for video in failed] == ["broken.mp4"] and "fervid-" not in failed[0]["error"]
+
+    before, address = objects(results), videos / "deep" / face_clip.name
+    known_objects.cache_clear()
+    requests.clear()
+    outcome = analyze_video(address, Store(results), SETTINGS, Progress())
+    assert outcome.status == "unchanged" and outcome.n_frames == 50
+    assert objects(results) == before
+    put(address, empty_clip)  # other content under the same name
+    known_objects.cache_clear()
+    assert analyze_video(address, Store(results), SETTINGS, Progress()).n_frames == 12
+
+
+def test_every_command_takes_the_address(bucket, tmp_path, face_clip):
+    video = put(bucket / "clips" / "collins.mp4", face_clip)
+    results = bucket / "results"
+    analyze_video(video, Store(results), SETTINGS, Progress())
+    run = CliRunner()
+
+    def fervid(*words: object) -> str:
+        result = run.invoke(app, [str(word) for word in words])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    rows = json.loads(fervid("query", results, "SELECT path FROM videos", "--format", "json"))
+    assert rows == [{"path": str(video)}]
+    assert "1 videos, 0 of them failed" in fervid("summary", results)
+    fervid("summary", results, "timeline", "--video", video)
+    fervid("export", results, "--format", "csv", "--out", tmp_path / "csv")
+    fervid("export", results, "--format", "elan", "--out", tmp_path / "elan")
+    assert f'MEDIA_URL="{video}"' in (tmp_path / "elan" / "collins.eaf").read_text()
+    fervid("report", results, "--out", tmp_path / "report.html")
+    assert "collins.mp4" in (tmp_path / "report.html").read_text()
+    fervid("render", video, "--results", results, "--out", tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        assert file.streams.video[0].frames == 50
+    fervid("timeline", results, "--time-constant", 1)
+    assert len(query(results, "SELECT DISTINCT analysis_id FROM faces")) == 1
+    fervid("purge", results, "--video", "collins.mp4", "--yes")
+    assert objects(results) == {f"{store_of(results)[1]}/fervid.json"}
+    assert "collins.mp4" in str(objects(bucket))
+
+
+def test_the_dashboard_reads_the_address(bucket, monkeypatch):
+    from starlette.applications import Starlette
+    from starlette.testclient import TestClient
+
+    from dashboard import notes
+    from dashboard.results import ENVIRONMENT
+    from dashboard.server import ROUTES
+
+    store = Store(bucket / "results")
+    store.commit_analysis(row(), timeline())
+    monkeypatch.setenv(ENVIRONMENT, str(store.root))
+    notes.rename(store.root, row()["video_id"], 0, "Anna")
+    assert notes.read_notes(store.root, row()["video_id"]).names == {0: "Anna"}
+    client = TestClient(Starlette(routes=ROUTES))
+    found = client.get(f"/fervid/window/{row()['video_id']}?from_ms=0&to_ms=1000&bins=10")
+    assert found.status_code == 200
+    assert client.get(f"/fervid/video/{row()['video_id']}").status_code == 404
+
+
+def test_copies_of_videos_are_deleted_also_after_a_failure(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    broken = bucket / "broken.mp4"
+    broken.fs.pipe_file(broken.path, b"x" * 1000)
+    with on_disk(broken) as file:
+        assert file.read_bytes() == b"x" * 1000
+        assert file.parent.stat().st_mode & 0o077 == 0
+    with pytest.raises(VideoFailed, match=f"^{broken}: "):
+        analyze_video(broken, Store(bucket / "results"), SETTINGS, Progress())
+    with pytest.raises(ZeroDivisionError), on_disk(broken):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_upload_leaves_nothing_to_see(bucket, tmp_path):
+    """Large enough to go up in parts; killed once the first part is on its way."""
+    store = Store(bucket / "results")
+    store.commit_analysis(row(), timeline())
+    before = objects(bucket)
+    target = bucket / "results" / "faces" / "video_id=v0000000000000001" / "a0000000000000002.parquet"
+    code = (
+        "from analytics.places import place\nfrom analytics.store import write_whole\n"
+        f"write_whole(place({str(target)!r}), lambda part: part.write_bytes(bytes(120 << 20)))"
+    )
+    fs, name = store_of(bucket)
+    child = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)})
+    while not fs.call_s3("list_multipart_uploads", Bucket=name.rstrip("/")).get("Uploads"):
+        assert child.poll() is None
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert objects(bucket) == before
+    assert query(store.root, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 10}]
+    write_whole(target, lambda part: part.write_bytes(b"whole"))
+    assert target.read_bytes() == b"whole"
+
+
+def test_a_run_cut_short_before_its_row_is_not_seen_and_goes_on(bucket, face_clip):
+    store = Store(bucket / "results")
+    video = put(bucket / "collins.mp4", face_clip)
+    done = analyze_video(video, store, SETTINGS, Progress())
+    whole = query(store.root, "SELECT * FROM faces ORDER BY ALL")
+    last = store.root / "videos" / f"video_id={done.video_id}" / f"{done.analysis_id}.parquet"
+    last.unlink()
+    known_objects.cache_clear()
+    assert query(store.root, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 0}]
+    again = analyze_video(video, store, SETTINGS, Progress())
+    assert (again.status, again.n_observed) == ("done", 0)
+    assert query(store.root, "SELECT * FROM faces ORDER BY ALL").equals(whole)
+
+
+def test_two_runs_at_once_lose_and_double_nothing(bucket, tmp_path, face_clip, empty_clip):
+    videos = [put(bucket / clip.name, clip) for clip in (face_clip, empty_clip)]
+    results = bucket / "results"
+
+    def run(paths):
+        return [analyze_video(path, Store(results), SETTINGS, Progress()).status for path in paths]
+
+    with ThreadPoolExecutor(2) as both:
+        statuses = [status for of_run in both.map(run, [videos, videos[::-1]]) for status in of_run]
+    assert len(statuses) == 4 and set(statuses) <= {"done", "unchanged"}
+    for clip in (face_clip, empty_clip):
+        analyze_video(clip, Store(tmp_path / "local"), SETTINGS, Progress())
+    for name in ("frames", "faces", "tracks", "observations"):
+        sql = f"SELECT * FROM {name} ORDER BY ALL"
+        assert query(results, sql).equals(query(tmp_path / "local", sql)), name
+
+
+def test_a_purge_cut_short_is_finished_by_the_next(bucket):
+    store = Store(bucket / "results")
+    for video in (1, 2):
+        store.commit_analysis(row(video, video, f"{video}.mp4"), timeline())
+    plan = plan_purge(store.root, wanted=["1.mp4"])
+    assert (plan.n_rows["faces"], plan.n_files) == (10, 6)
+    # As a process leaves it that was killed after it had deleted the rows of table videos.
+    mark = store.root / ".purging" / f"begun.video_id={plan.video_ids[0]}"
+    mark.fs.pipe_file(mark.path, b"")
+    store.root.fs.rm((store.root / "videos" / "video_id=v0000000000000001").path, recursive=True)
+    assert is_unfinished(store.root)
+    purge(store.root, [])
+    assert not is_unfinished(store.root)
+    assert not any("v0000000000000001" in name for name in objects(store.root))
+    assert query(store.root, "SELECT DISTINCT path FROM videos").to_pylist() == [{"path": "2.mp4"}]
+
+
+def test_a_question_over_many_videos_takes_few_requests(bucket, requests):
+    store = Store(bucket / "results")
+    for video in range(70):
+        store.commit_analysis(row(video, video, f"{video}.mp4"), timeline())
+    sql = "SELECT count(*) AS n FROM faces WHERE video_id = 'v0000000000000007'"
+    query(store.root, "SELECT 1 AS one")  # remembers the rows
+    requests.clear()
+    assert query(store.root, sql).to_pylist() == [{"n": 10}]
+    assert sum(requests.values()) <= 12, requests
+    with connect(store.root) as connection:
+        requests.clear()
+        assert connection.sql("SELECT count(*) FROM faces").fetchall() == [(700,)]
+        assert requests["get_object"] == 70
+    compact(store.root, wait_s=0)
+    requests.clear()
+    assert query(store.root, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 700}]
+    assert sum(requests.values()) <= 20, requests
+    purge(store.root, plan_purge(store.root, wanted=["7.mp4"]).video_ids)
+    assert query(store.root, sql).to_pylist() == [{"n": 0}]
+    assert query(store.root, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 690}]
+
+
+def test_sql_reaches_nothing_but_the_results(bucket):
+    store = Store(bucket / "results")
+    store.commit_analysis(row(), timeline())
+    with pytest.raises(QueryError, match="disabled"):
+        query(store.root, f"SELECT * FROM read_text('{bucket}/results/fervid.json')")
