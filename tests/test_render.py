@@ -15,9 +15,8 @@ from analytics.covering import CoverConfig, boxes_shown, boxes_to_cover
 from analytics.store import Store, file_sha256, video_id
 from analytics.timeline import TimelineConfig, build_timeline
 from fer_models import load_detector, read_frames
-from fer_models.drawing import BLACK, CELLS, FADE, draw_box, draw_labels, hide, label_bitmap
 from fer_models.labels import EMOTIONS
-from fer_models.ribbon import NOT_READ, PALETTE, Ribbon, Spans
+from fer_models.ribbon import PALETTE
 from fer_models.video import VideoReadError, probe
 from fer_models.video.writing import write_video
 from flows.cli import app
@@ -100,115 +99,6 @@ def test_boxes_glide_from_sample_to_sample_and_end_where_the_face_does():
     assert placed.row[placed.of_frame(7)].tolist() == [1]
     last = boxes_shown(PTS_S, looked_at, np.array([45]), np.array([-1]), BOX)
     assert last.frame.tolist() == list(range(45, 50))
-
-
-# --- drawing ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mosaic", [True, False])
-def test_hiding_keeps_a_few_means_and_nothing_else(mosaic):
-    noise = np.random.default_rng(1).integers(0, 256, (240, 320, 3)).astype(np.uint8)
-    pixels = noise.copy()
-    hide(pixels, np.array([[60.2, 60.7, 180, 179.5], [300, 200, 400, 300], [-90, -90, -50, -50]]), mosaic=mosaic)
-    changed = (pixels != noise).any(axis=2)
-    rows, columns = np.nonzero(changed[:, :220])
-    room_px = 0 if mosaic else int(FADE * 120)
-    assert (rows.min(), rows.max()) == pytest.approx((60 - room_px, 179 + room_px), abs=2 * (not mosaic))
-    assert (columns.min(), columns.max()) == pytest.approx((60 - room_px, 179 + room_px), abs=2 * (not mosaic))
-    assert pixels[60:180, 60:180].std() < 12 < noise.std() / 5  # nothing shines through, not in the corners either
-    if mosaic:
-        assert len(np.unique(pixels[60:180, 60:180].reshape(-1, 3), axis=0)) <= CELLS**2
-    assert changed[200:, 300:].any()
-    assert not changed[:, 205:270].any()
-
-
-def test_smoothing_has_no_edge():
-    stripes = np.zeros((200, 200, 3), np.uint8)
-    stripes[:, 100:] = 240
-    pixels = stripes.copy()
-    hide(pixels, np.array([[70.0, 70, 160, 160]]), mosaic=False)
-    middle = pixels[115, :, 0].astype(int)
-    assert np.abs(np.diff(middle[:99])).max() < 25  # the box ends at 70 and 160
-    assert np.abs(np.diff(middle[101:])).max() < 25
-
-
-def test_boxes_and_labels_stay_in_the_picture():
-    for box in ([-20, -20, 40, 40], [300, 220, 400, 400], [100, 2, 150, 60], [-90, -90, -10, -10]):
-        pixels = np.zeros((240, 320, 3), np.uint8)
-        draw_box(pixels, np.array(box, float), (255, 0, 0), 2)
-        draw_labels(pixels, np.array([box], float), ["P0 happy 93%"], [(255, 200, 0)], 12)
-        assert pixels.any()
-    assert label_bitmap("P0", (0, 0, 0), 12)[..., :3].min() == 0  # white on black
-    assert label_bitmap("P0", (0, 0, 0), 12)[..., :3].max() > 200
-
-
-def test_labels_of_people_side_by_side_do_not_cover_one_another():
-    boxes = np.array([[100.0, 100, 140, 150], [120, 104, 160, 150], [150, 98, 180, 140]])
-    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
-    pixels = np.zeros((240, 320, 3), np.uint8)
-    draw_labels(pixels, boxes, ["P0 happy", "P1 happy", "P2 happy"], colours, 12)
-    alone = []
-    for box, colour in zip(boxes, colours, strict=True):
-        canvas = np.zeros_like(pixels)
-        draw_labels(canvas, box[None], ["P0 happy"], [colour], 12)
-        alone.append((canvas == colour).all(axis=2).sum())
-        assert (pixels == colour).all(axis=2).sum() > 0.9 * alone[-1]
-
-
-def strip_at(ribbon: Ribbon, time_s: float) -> list[np.ndarray]:
-    """The lanes of the strip at one moment, without their names."""
-    strip = np.empty((ribbon.height_px, ribbon.width_px, 3), np.uint8)
-    ribbon.draw(strip, time_s)
-    tops = [ribbon.gap_px + (i + 2) * (ribbon.lane_px + ribbon.gap_px) for i in range(len(ribbon.lanes))]
-    return [strip[top : top + ribbon.lane_px, ribbon.gutter_px :] for top in tops]
-
-
-SPANS = Spans(np.array([0, 0, 1]), np.array([3, 4, 6]), np.array([0.0, 10, 14]), np.array([10.0, 20, 15]))
-
-
-def test_the_strip_shows_the_colours_around_the_present():
-    ribbon = Ribbon(SPANS, 640, 360, 0.0, 30.0)
-    assert len(ribbon.lanes) == 2
-    assert (ribbon.height_px + 360) % 2 == (Ribbon(SPANS, 640, 361, 0.0, 30.0).height_px + 361) % 2 == 0
-    lane = strip_at(ribbon, 10.0)[0][1]  # a row above the words
-    assert (lane[: len(lane) // 2 - 2] == PALETTE[3]).all()
-    assert (lane[len(lane) // 2 + 2 :] == PALETTE[4]).all()
-    assert not (strip_at(ribbon, 28.0)[1].reshape(-1, 3)[:, None] == PALETTE).all(axis=2).any()
-
-
-def test_the_strip_does_not_leave_the_video_and_the_present_moves_there():
-    ribbon = Ribbon(SPANS, 640, 360, 0.0, 20.0)
-    for time_s, part in ((0.0, 0.0), (2.5, 0.25), (5.0, 0.5), (12.0, 0.5), (17.5, 0.75)):
-        lane = strip_at(ribbon, time_s)[0]
-        white = np.flatnonzero((lane == 255).all(axis=(0, 2)))
-        assert white.mean() == pytest.approx(part * lane.shape[1], abs=2)
-
-
-def test_the_strip_has_times_and_says_who_is_still_to_come():
-    ribbon = Ribbon(SPANS, 640, 360, 0.0, 30.0)
-    strip = np.empty((ribbon.height_px, 640, 3), np.uint8)
-    ribbon.draw(strip, 6.0)
-    axis = strip[ribbon.gap_px + ribbon.lane_px + ribbon.gap_px :][: ribbon.lane_px, ribbon.gutter_px :]
-    assert (axis.max(axis=(0, 2)) > 120).sum() > 60  # several marks
-    absent = strip_at(ribbon, 6.0)[1]
-    assert ((absent.max(axis=2) > 120).sum(axis=0) > 0).sum() > 30  # "P1 first seen at 0:14.0"
-    said = [text for lane in ribbon.lanes for text, _, _ in lane.absences]
-    assert "P1 first seen at 0:14.0" in said
-    assert "P1 last seen at 0:15.0" in said
-
-
-def test_a_face_that_is_seen_but_not_read_has_a_lane_too():
-    spans = Spans(np.array([0, 0, 1]), np.array([NOT_READ, 3, NOT_READ]), np.zeros(3), np.array([4.0, 2, 4]))
-    first, second = strip_at(Ribbon(spans, 640, 360, 0.0, 4.0), 3.9)
-    assert (first[1, 5:280] == PALETTE[3]).all()
-    assert (first[1, 320:560] == second[1, 320:560]).all()
-    assert (second[1, 5:560] != np.array(BLACK)).any(axis=1).all()
-
-
-def test_a_strip_of_nobody_is_drawn_too():
-    nobody = Spans(*(np.empty(0, kind) for kind in (int, int, float, float)))
-    ribbon = Ribbon(nobody, 64, 36, 0.0, 2.0)
-    ribbon.draw(np.empty((ribbon.height_px, 64, 3), np.uint8), 0.0)
 
 
 # --- whole videos ----------------------------------------------------------------------------------------------------
