@@ -194,8 +194,8 @@ class Store:
         path = self._identities_path(video_id, observation_id, identities_id)
         _write_table(path, conform(identities, IDENTITIES))
         if alone:
-            for other in set(path.parent.glob("identities-*.parquet")) - {path}:
-                other.unlink(missing_ok=True)
+            names = listed(path.parent).keys() - {path.name}
+            remove(path.parent / name for name in names if name.startswith("identities-"))
 
     def read_identities(self, video_id: str, observation_id: str, identities_id: str) -> pa.Table | None:
         """Whose face is whose, if that is known for these settings."""
