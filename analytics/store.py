@@ -25,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analytics.places import is_remote, listed, n_rows, place, read_bytes, read_table, upload
+from analytics.places import is_remote, listed, n_rows, place, read_bytes, read_table, remove, upload
 from analytics.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
 from analytics.shards import read_shards
 from analytics.timeline import TIMELINE_VERSION, Timeline
@@ -265,9 +265,8 @@ class Store:
             ValueError: if `video_row` has an unknown column or lacks one that must be there.
             StoreError: if the disk is full.
         """
-        row = _videos_table(
-            video_row, "done", video_row.get("error")
-        )  # a wrong row must fail before anything is written
+        # First: a wrong row must fail before anything is written.
+        row = _videos_table(video_row, "done", video_row.get("error"))
         for name, schema in TIMELINE_TABLES.items():
             table = _with_analysis_id(timeline.tables()[name], video_row["analysis_id"])
             path = table_path(self.root, name, video_row["video_id"], video_row["analysis_id"])
