@@ -46,15 +46,15 @@ def find_garbage(results: Path, *, superseded: bool = False, older_than_s: float
         StoreError: if `results` is not a results folder of this version on disk, or the row of a video is damaged.
     """
     if is_remote(results):
-        raise StoreError(
-            f"{results}: only folders on disk are cleaned; `fervid purge` removes videos at an address, too"
-        )
+        raise StoreError(f"{results}: only folders on disk are cleaned; `fervid purge` works at addresses, too")
     check_results(results)
     before_s = time.time() - older_than_s
     rows = read_catalog(results).rows.to_pylist()
-    old_rows = _superseded(rows, datetime.fromtimestamp(before_s, UTC)) if superseded else []
-    kept = [row for row in rows if row not in old_rows]
-    found = [Garbage("superseded analysis or failure", _files_of(results, row)) for row in old_rows]
+    old = _superseded(rows, datetime.fromtimestamp(before_s, UTC)) if superseded else []
+    old_rows = [(row, files) for row in old if (files := _files_of(results, row))]
+    gone = {(row["video_id"], row["analysis_id"]) for row, _ in old_rows}
+    kept = [row for row in rows if (row["video_id"], row["analysis_id"]) not in gone]
+    found = [Garbage("superseded analysis or failure", files) for _, files in old_rows]
     found += [Garbage("part of a file", (part,)) for part in _old(results.rglob(".*.part"), before_s)]
     orphans = _old(_tables_without_row(results, rows), before_s)
     found += [Garbage("table of an analysis that was never finished", (table,)) for table in orphans]
@@ -63,7 +63,7 @@ def find_garbage(results: Path, *, superseded: bool = False, older_than_s: float
         for files in _observations_without_row(results, kept)
         if len(_old(files, before_s)) == len(files)
     ]
-    return [garbage for garbage in found if garbage.files]  # what is in a shard goes with it
+    return found
 
 
 def remove_garbage(results: Path, garbage: Sequence[Garbage]) -> None:

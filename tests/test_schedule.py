@@ -53,7 +53,6 @@ class Server:
         }
         command = [BIN / "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
         self.process = subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL)
-        eventually(lambda: is_healthy(self.url))
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -111,6 +110,7 @@ class Served:
 def server(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("prefect"))
     try:
+        eventually(lambda: is_healthy(server.url))
         yield server
     finally:
         server.process.terminate()
