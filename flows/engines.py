@@ -63,7 +63,10 @@ def _threads(engine: EngineSettings) -> TaskRunner[Any]:
 
 
 def _ray(engine: EngineSettings) -> TaskRunner[Any]:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
+    # Both are read when Ray is imported.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if engine.address is None:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on any system: it listens on loopback alone
     try:
         from prefect_ray import RayTaskRunner
     except ImportError as error:

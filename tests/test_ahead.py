@@ -102,7 +102,7 @@ def test_a_decoder_that_stands_still_on_the_way_is_left_there(tmp_path):
             file.flush()
             done.wait()
 
-    writer = threading.Thread(target=write_half)
+    writer = threading.Thread(target=write_half, daemon=True)
     writer.start()
     seen = observe_segments(
         dataclasses.replace(info, path=stalled),
