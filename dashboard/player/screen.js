@@ -150,7 +150,9 @@ export class Screen {
         const colour = good ? this.data.colours[label] : "#888";
         const said = good && label ? `${label} ${probability.toFixed(2)}` : (reason ?? "").replaceAll("_", " ");
         const name = track === null ? "passing" : this.names.get(track);
-        const box = element("div", { class: "box" }, element("span", { class: "tag" }, `${name} · ${said}`));
+        const tag = ["tag", x1 > 0.7 * width_px && "leftwards", y1 < 0.1 * height_px && "inside"].filter(Boolean);
+        const words = element("span", { class: tag.join(" ") }, `${name} · ${said}`);
+        const box = element("div", { class: "box" }, words);
         box.style.left = `${(100 * x1) / width_px}%`;
         box.style.top = `${(100 * y1) / height_px}%`;
         box.style.width = `${(100 * (x2 - x1)) / width_px}%`;

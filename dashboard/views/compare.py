@@ -22,6 +22,7 @@ VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY p
 BIN_MS = 1000
 MOST_S = 600.0  # of each video or marker
 FIRST_GROUPS, MOST_GROUPS = 3, 6
+GREY = "#757b85"  # can be read on white and on black
 
 
 def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
@@ -43,7 +44,7 @@ def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
         tooltip=["group:N", "emotion:N", alt.Tooltip("share:Q", format=".1%")],
     )
     bars = base.mark_bar().encode(color=emotion_colour(legend=None))
-    names = base.mark_text(align="left", dx=4, limit=160).encode(text="group:N")
+    names = base.mark_text(align="left", dx=4, limit=160, color=GREY).encode(text="group:N")
     return alt.LayerChart(layer=[bars, names])
 
 

@@ -26,6 +26,8 @@ GROUP BY ALL ORDER BY seconds DESC"""
 SHOWN_ROWS = 5000
 CHART_ROWS = 500
 CHART_LINES = 7
+IDS = ("_id", "_index")  # numbers that count nothing
+BAR = "#4a8fc2"
 
 
 def show_schema() -> None:
@@ -68,14 +70,18 @@ def choose_question() -> None:
 
 
 def chart_of(rows: pd.DataFrame) -> alt.Chart | None:
-    """Bars for words with numbers, the first column of each kind; lines for numbers over a first, rising number."""
-    numbers = list(rows.select_dtypes("number").columns)
+    """Bars where rows have names, of a number that can be chosen; lines for numbers over a first, rising number."""
+    numbers = [name for name in rows.select_dtypes("number") if not name.endswith(IDS)]
     words = list(rows.select_dtypes(exclude=["number", "datetime"]).columns)
     chart: alt.Chart
     if words and numbers and 0 < len(rows) <= CHART_ROWS:
-        x = alt.X(numbers[0], type="quantitative", title=numbers[0])
-        y = alt.Y(words[0], type="nominal", sort=None)
-        chart = alt.Chart(rows).mark_bar().encode(x=x, y=y, tooltip=[words[0], numbers[0]])
+        ids = [name for name in rows.columns if name.endswith(IDS)]
+        names = rows[list(dict.fromkeys([*words, *ids]))].astype(str).agg(" ".join, axis=1)
+        value = st.selectbox("Bars of", numbers) if len(numbers) > 1 else numbers[0]
+        x = alt.X("value:Q", title=value)
+        y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=240))
+        shown = pd.DataFrame({"name": names, "value": rows[value]})
+        chart = alt.Chart(shown).mark_bar(color=BAR).encode(x=x, y=y, tooltip=["name", "value"])
         return chart
     if not words and len(numbers) > 1 and len(rows) > 1 and rows[numbers[0]].is_monotonic_increasing:
         over, *lines = numbers[: CHART_LINES + 1]
