@@ -20,7 +20,7 @@ from fer_models.video import VideoReadError, stated_duration_s
 from fer_models.weights import WeightsError
 from flows.engines import Submit, running
 from flows.inputs import find_videos
-from flows.progress import Stopped, VideoEnded, progress
+from flows.progress import Stopped, VideoEnded, of_this_process, progress
 from flows.settings import AnalyzeSettings, EngineSettings
 from flows.video_job import VideoFailed, VideoOutcome, analyze_video, load_models, observe_part
 
@@ -94,7 +94,7 @@ def can_pass(task: Any, task_run: Any, state: State[Any]) -> bool:
 )
 def analyze_one(path: Path, out: Path, settings: AnalyzeSettings, parts: Sequence[int] = ()) -> VideoOutcome:
     """One video: what is done is skipped, what is left is finished; `parts` is what its parts gave before."""
-    outcome = analyze_video(path, Store(out), settings, progress)
+    outcome = analyze_video(path, Store(out), settings, of_this_process())
     return dataclasses.replace(outcome, n_observed=outcome.n_observed + sum(parts))
 
 
@@ -110,7 +110,7 @@ def observe_one(path: Path, out: Path, settings: AnalyzeSettings, part: int, of:
     What goes wrong with it is met again, and told, by the task of the video.
     """
     try:
-        return observe_part(path, Store(out), settings, progress, part, of)
+        return observe_part(path, Store(out), settings, of_this_process(), part, of)
     except (VideoReadError, OSError, *FATAL) as error:
         get_run_logger().warning("part %d of %d of %s: %s", part, of, path, error)
         return 0
@@ -147,7 +147,7 @@ def analyze(
     """
     settings, engine = settings or AnalyzeSettings(), engine or EngineSettings()
     out = Path(out)
-    progress.stop_requested.clear()
+    of_this_process().stop_requested.clear()
     videos = find_videos(inputs, recursive=recursive, pattern=pattern)
     Store(out)  # refuses a folder that is not ours before any work is done
     if engine.engine == "threads":
