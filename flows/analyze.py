@@ -20,7 +20,7 @@ from fer_models.video import VideoReadError, stated_duration_s
 from fer_models.weights import WeightsError
 from flows.engines import Submit, running
 from flows.inputs import find_videos
-from flows.progress import Stopped, VideoEnded, progress
+from flows.progress import Stopped, VideoEnded, of_this_process
 from flows.settings import AnalyzeSettings, EngineSettings
 from flows.video_job import (
     VideoFailed,
@@ -96,7 +96,7 @@ def try_again(task: Any, task_run: Any, state: State[Any]) -> bool:
 )
 def analyze_one(path: Path, out: Path, settings: AnalyzeSettings, parts: Sequence[int] = ()) -> VideoOutcome:
     """One video: what is done is skipped, what is left is finished; `parts` is what its parts gave before."""
-    outcome = analyze_video(path, Store(out), settings, progress)
+    outcome = analyze_video(path, Store(out), settings, of_this_process())
     return dataclasses.replace(outcome, n_observed=outcome.n_observed + sum(parts))
 
 
@@ -112,7 +112,7 @@ def observe_one(path: Path, out: Path, settings: AnalyzeSettings, part: int, of:
     What goes wrong with it is met again, and told, by the task of the video.
     """
     try:
-        return observe_part(path, Store(out), settings, progress, part, of)
+        return observe_part(path, Store(out), settings, of_this_process(), part, of)
     except (VideoReadError, OSError, *FATAL) as error:
         get_run_logger().warning("part %d of %d of %s: %s", part, of, path, error)
         return 0
@@ -164,7 +164,7 @@ def analyze(
             report_each(videos, futures)
             summary = summarise(out, videos, futures, time.monotonic() - started_s)
         except FATAL:
-            progress.stop_requested.clear()  # it was meant for the videos of this run
+            of_this_process().stop_requested.clear()  # it was meant for the videos of this run
             raise
     publish(summary)
     if summary.failures:
@@ -222,11 +222,11 @@ def report_each(videos: Sequence[Path], futures: Sequence[PrefectFuture[VideoOut
         result = result_of(future)
         path = path_of[future.task_run_id]
         if isinstance(result, VideoOutcome):
-            progress.report(VideoEnded(path, result.status))
+            of_this_process().report(VideoEnded(path, result.status))
         elif isinstance(result, VideoFailed):
-            progress.report(VideoEnded(path, "failed", str(result)))
+            of_this_process().report(VideoEnded(path, "failed", str(result)))
         elif isinstance(result, FATAL):
-            progress.stop_requested.set()  # the videos that wait would meet the same
+            of_this_process().stop_requested.set()  # the videos that wait would meet the same
 
 
 def summarise(

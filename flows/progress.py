@@ -54,3 +54,8 @@ class Progress:
 
 
 progress = Progress()  # one a process: tasks are started by Prefect and can be handed paths and settings only
+
+
+def of_this_process() -> Progress:
+    """The progress of this process, for tasks: they travel to other processes with what they name, and it cannot."""
+    return progress

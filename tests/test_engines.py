@@ -8,12 +8,14 @@ import time
 import urllib.request
 from pathlib import Path
 
+import cloudpickle
 import dask
 import psutil
 import pytest
 from comparing import assert_same, files
 
 from analytics.store import Store
+from flows.analyze import analyze, analyze_one, observe_one
 from flows.engines import EngineError, running
 from flows.prefect_server import prefect_server
 from flows.progress import Progress
@@ -122,6 +124,11 @@ def test_an_engine_that_is_not_installed_is_told_with_its_extra(engine, monkeypa
         running(EngineSettings(engine=engine)),
     ):
         pass
+
+
+def test_tasks_can_travel_to_other_processes():
+    for travelling in (analyze_one, observe_one, analyze):
+        assert cloudpickle.loads(cloudpickle.dumps(travelling)).name == travelling.name
 
 
 def test_what_does_not_go_together_is_refused():
