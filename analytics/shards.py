@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from analytics.places import listed, read_table
+from analytics.places import is_remote, listed, read_table
 from analytics.schema import TABLES, TIMELINE_TABLES, VIDEOS
 
 FOLDER = "compacted"
@@ -55,7 +55,7 @@ class Shards:
 
 
 def read_shards(root: Path) -> Shards:
-    """The shards that are there now: two listings, and a file for each that was not there before.
+    """The shards that are there now: one or two listings, and a file for each that was not there before.
 
     Raises:
         OSError, pa.ArrowException: if a shard is damaged.
@@ -64,7 +64,7 @@ def read_shards(root: Path) -> Shards:
         with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, as by a purge
             names = _whole(root)
             shards = _shards(root, names)
-            if _whole(root) == names:
+            if (not names and is_remote(root)) or _whole(root) == names:  # a listing there is of one moment
                 return shards
     raise FileNotFoundError(errno.ENOENT, "shards come and go all the time: try again later", str(root / FOLDER))
 
