@@ -69,7 +69,8 @@ def compact(results: Path, *, wait_s: float = WAIT_S) -> Compaction:
 def _groups(catalog: Catalog) -> Iterator[list[Ids]]:
     """The analyses of each new shard, by their ids."""
     size_bytes = _sizes(catalog)
-    rows = catalog.rows.filter(pc.equal(catalog.rows["status"], "done"))
+    going_on = pc.fill_null(catalog.rows["is_running"], False)  # a live session's tables are made anew all the time
+    rows = catalog.rows.filter(pc.and_not(pc.equal(catalog.rows["status"], "done"), going_on))
     own = {pair for pair in ids_of(rows) if pair not in catalog.shard_of and size_bytes.get(pair, 0) <= SMALL_BYTES}
     in_shard: dict[str, list[Ids]] = {}
     for pair, where in catalog.shard_of.items():

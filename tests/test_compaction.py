@@ -223,6 +223,14 @@ def test_what_changes_meanwhile_is_not_compacted(store, monkeypatch):
     assert tidy(store.root) == 0
 
 
+def test_a_live_session_keeps_its_files_while_it_goes_on(store):
+    store.commit_analysis(row(7) | {"is_running": True}, timeline(7, 10))
+    compact(store.root, wait_s=0)
+    assert [file for file in files(store.root) if file.startswith("faces/")] == [
+        f"faces/video_id=v{7:016}/a{7:016}.parquet"
+    ]
+
+
 def test_large_analyses_keep_their_files_and_shards_stay_of_a_size(store, monkeypatch):
     monkeypatch.setattr(compaction, "MAX_ANALYSES", 3)
     before = all_rows(store.root)
