@@ -110,14 +110,15 @@ def measure_library(server: Server, browser: Browser) -> None:
 
     measure(server, "first page", first_page, lambda: new_page(browser, seen))
     page = seen[0]
-    n_videos = page.get_by_text("Choose one to open its timeline").text_content()
+    words = "{} videos. Choose one to open its timeline."
+    everything = str(page.get_by_text(words.format("")).text_content())
     search = page.get_by_role("textbox", name="Search")
     texts = iter(["no such video", ""] * REPEATS)
 
     def enter(text: str) -> None:
         search.fill(text)
         search.press("Enter")
-        page.get_by_text("0 videos. Choose" if text else str(n_videos), exact=False).first.wait_for()
+        page.get_by_text(words.format(0) if text else everything, exact=True).wait_for()
 
     measure(server, "filter by text and back, each", lambda: enter(next(texts)))
 

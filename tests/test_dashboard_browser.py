@@ -237,7 +237,9 @@ def test_sql_answers_refuses_to_write_and_gives_files(page: Page, address: str) 
 def test_no_serious_finding_of_accessibility(page: Page, address: str, name: str) -> None:
     page.goto(f"{address}/{name}")
     page.wait_for_selector("h1")
-    page.wait_for_timeout(1500)
+    page.wait_for_selector("[data-test-script-state=notRunning]")
+    expect(page.locator("[data-stale=true]")).to_have_count(0)  # what is being drawn anew is pale
+    page.wait_for_timeout(1000)  # it fades in
     shot(page, name or "library")
     # What is Streamlit's own (its canvas of a table, its menu) is not ours to mend.
     found = Axe().run(page, context={"exclude": [["[data-testid=stDataFrame]"], ["[data-testid=stHeader]"]]})

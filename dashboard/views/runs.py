@@ -11,8 +11,8 @@ from dashboard.results import current_results
 
 ANALYSES_SQL = """
     SELECT parse_filename(path) AS video, status, started_at, finished_at, n_frames, frames_per_s, decoder, error,
-        n_observed, decode_wait_s, n_observed / nullif(detect_s, 0) AS detect_per_s,
-        n_observed / nullif(classify_s, 0) AS classify_per_s,
+        n_observed, decode_wait_s, CASE WHEN detect_s > 0.01 THEN n_observed / detect_s END AS detect_per_s,
+        CASE WHEN classify_s > 0.01 THEN n_observed / classify_s END AS classify_per_s,
         1000 * decode_wait_s / n_observed AS decode, 1000 * detect_s / n_observed AS detect,
         1000 * crop_s / n_observed AS crop, 1000 * classify_s / n_observed AS classify
     FROM videos ORDER BY finished_at DESC LIMIT 500
