@@ -35,7 +35,7 @@ def running(engine: EngineSettings) -> Iterator[Submit]:
     runners = {"threads": _threads, "ray": _ray, "dask": _dask}
     with contextlib.ExitStack() as stack:
         try:
-            runner = stack.enter_context(runners[engine.engine](engine))
+            runner: Any = stack.enter_context(runners[engine.engine](engine))
             if engine.engine == "dask":
                 runner.client  # noqa: B018 (connects, which the runner would do with the first task)
         except OSError as error:  # so are ConnectionError and TimeoutError
@@ -86,7 +86,7 @@ def _ray(engine: EngineSettings) -> TaskRunner[Any]:
 
 def _dask(engine: EngineSettings) -> TaskRunner[Any]:
     try:
-        from prefect_dask import DaskTaskRunner
+        from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
         raise EngineError("dask: not installed: pip install 'fervid[dask]'") from error
     if engine.address is not None:
