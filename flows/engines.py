@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -34,8 +35,10 @@ def running(engine: EngineSettings) -> Iterator[Submit]:
     """
     runners = {"threads": _threads, "ray": _ray, "dask": _dask}
     with contextlib.ExitStack() as stack:
+        if engine.engine == "ray":  # prints its words on lost workers where only answers belong
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         try:
-            runner = stack.enter_context(runners[engine.engine](engine))
+            runner: Any = stack.enter_context(runners[engine.engine](engine))
             if engine.engine == "dask":
                 runner.client  # type: ignore[attr-defined]  # noqa: B018 (connects, which it would do with the first task)
         except OSError as error:  # so are ConnectionError and TimeoutError
