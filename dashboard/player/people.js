@@ -62,7 +62,7 @@ export class People {
       .sort(([a], [b]) => b - a)
       .slice(0, 2)
       .map(([share, emotion]) => `${emotion} ${percent(share)}`);
-    const said = [`${clock(track.seen_s, 0)} seen`, ...shares].join(" · ");
+    const said = [`${clock(track.seen_s, track.seen_s < 10 ? 1 : 0)} seen`, ...shares].join(" · ");
     const rows = [
       element(
         "li",

@@ -21,7 +21,13 @@ export function clock(time_s, digits = 2) {
   return hours ? `${hours}:${rest}:${seconds}` : `${rest}:${seconds}`;
 }
 
-export const percent = (share) => `${Math.round(100 * share)} %`;
+export const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
+
+// White or nearly black, whichever can be read better on a colour such as #0072b2 (relative luminance as in WCAG 2.2).
+export function inkOn(colour) {
+  const light = [1, 3, 5].map((at) => (parseInt(colour.slice(at, at + 2), 16) / 255) ** 2.2);
+  return 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2] < 0.18 ? "#fff" : "#111";
+}
 
 // Asks a route beside the app; the page may live under a base path.
 export async function ask(route, parameters, signal) {

@@ -71,7 +71,7 @@ def choose_question() -> None:
 
 def chart_of(rows: pd.DataFrame) -> alt.Chart | None:
     """Bars where rows have names, of a number that can be chosen; lines for numbers over a first, rising number."""
-    numbers = [name for name in rows.select_dtypes("number") if not name.endswith(IDS)]
+    numbers = [str(name) for name in rows.select_dtypes("number") if not str(name).endswith(IDS)]
     words = list(rows.select_dtypes(exclude=["number", "datetime"]).columns)
     chart: alt.Chart
     if words and numbers and 0 < len(rows) <= CHART_ROWS:
