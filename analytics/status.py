@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from analytics.catalog import read_catalog
 from analytics.places import is_remote
 from analytics.sql import connect
 from analytics.store import file_sha256, video_id
@@ -52,18 +53,20 @@ def unfinished(root: Path) -> list[tuple[Running, float]]:
     """
     if is_remote(root):
         return []
+    finished_s: dict[str, float] = {}
+    rows = read_catalog(root).rows
+    for of, finished_at in zip(rows["video_id"].to_pylist(), rows["finished_at"].to_pylist(), strict=True):
+        finished_s[of] = max(finished_at.timestamp(), finished_s.get(of, 0.0))
     found = []
     for folder in (root / "observations").glob("video_id=*"):
         segments = [(path.parent, path.stat().st_mtime) for path in folder.glob("*/segment-*.parquet")]
         if not segments:
             continue
         newest_folder, newest_s = max(segments, key=lambda segment: segment[1])
-        rows = (root / "videos" / folder.name).glob("a*.parquet")
-        done_s = max((row.stat().st_mtime for row in rows), default=0.0)
-        if done_s < newest_s:
+        of = folder.name.removeprefix("video_id=")
+        if finished_s.get(of, 0.0) < newest_s:
             n_segments = sum(parent == newest_folder for parent, _ in segments)
-            begun = Running(folder.name.removeprefix("video_id="), n_segments)
-            found.append((begun, time.time() - newest_s))
+            found.append((Running(of, n_segments), time.time() - newest_s))
     return found
 
 

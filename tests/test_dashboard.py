@@ -19,6 +19,7 @@ from scenes import Face, feeling, observe
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
+from analytics.compaction import compact
 from analytics.events import read_events
 from analytics.status import Running, running
 from analytics.store import Store, StoreError
@@ -332,10 +333,14 @@ def test_a_preview_is_made_of_what_browsers_cannot_play(store: Store, shared_dat
 def test_a_run_in_progress_is_seen(store: Store) -> None:
     assert running(store.root) == []
     pts_s = np.arange(10) / 10
-    store.write_segment(ALICE, "o1", 0, observe(pts_s, []))
+    store.write_segment(ALICE, "o1", 0, observe(pts_s, [Face(0)]))
     assert running(store.root) == [Running(ALICE, 1)]
     store.commit_analysis(row(ALICE, "a.mp4"), timeline(pts_s, []))
     assert running(store.root) == []
+    store.commit_analysis(row("v0000000000000003", "b.mp4"), timeline(pts_s, []))
+    compact(store.root, wait_s=0)
+    store.drop_signatures(ALICE, "o1")
+    assert running(store.root) == []  # its row is in a shard, and what was seen is as old as before
 
 
 def test_command_refuses_a_folder_of_someone_else(tmp_path: Path) -> None:
