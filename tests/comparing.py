@@ -6,9 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.schema import TABLES
+from flows.timeline_job import SPEEDS
 
-# What differs between two runs over the same videos: when they were, and how fast.
-OF_THE_RUN = ["started_at", "finished_at", "frames_per_s"]
+# What differs between two runs over the same videos: when they were, what was left, and how fast.
+OF_THE_RUN = ["started_at", "finished_at", *SPEEDS]
 
 
 def files(results: Path) -> set[str]:
