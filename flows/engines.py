@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import socket
 import sys
+import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -14,6 +16,7 @@ from prefect.tasks import Task
 from flows.settings import EngineSettings
 
 LOOPBACK = "127.0.0.1"
+CONNECT_TIMEOUT_S = 10.0
 # Only paths and numbers go through Ray: the least it takes.
 RAY_OBJECT_STORE_BYTES = 80 * 2**20
 
@@ -38,6 +41,8 @@ def running(engine: EngineSettings) -> Iterator[Submit]:
         if engine.engine == "ray":  # prints its words on lost workers where only answers belong
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         try:
+            if engine.address is not None:
+                check_listening(engine.address)
             runner: Any = stack.enter_context(runners[engine.engine](engine))
             if engine.engine == "dask":
                 runner.client  # type: ignore[attr-defined]  # noqa: B018 (connects, which it would do with the first task)
@@ -51,6 +56,17 @@ def running(engine: EngineSettings) -> Iterator[Submit]:
             return future
 
         yield submit
+
+
+def check_listening(address: str) -> None:
+    """Make sure that something listens at a cluster's address: Ray itself would look for it for minutes.
+
+    Raises:
+        OSError: if nothing does. A word such as Ray's `auto` is no address to look at.
+    """
+    where = urllib.parse.urlsplit(address if "://" in address else f"//{address}")
+    if where.hostname and where.port:
+        socket.create_connection((where.hostname, where.port), timeout=CONNECT_TIMEOUT_S).close()
 
 
 def _asking_ray(gpus: float) -> AbstractContextManager[None]:
@@ -89,7 +105,7 @@ def _ray(engine: EngineSettings) -> TaskRunner[Any]:
 
 def _dask(engine: EngineSettings) -> TaskRunner[Any]:
     try:
-        from prefect_dask.task_runners import DaskTaskRunner
+        from prefect_dask import DaskTaskRunner  # type: ignore[attr-defined]
     except ImportError as error:
         raise EngineError("dask: not installed: pip install 'fervid[dask]'") from error
     if engine.address is not None:
