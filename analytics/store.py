@@ -209,7 +209,7 @@ class Store:
         """
         folder = self._observations_folder(video_id, observation_id)
         for path in [folder / name for name in segments_in(folder)]:
-            segment = _read_segment(path)
+            segment = _read_segment(path) if _may_have_signatures(path) else None
             if segment is not None and segment["signature"].null_count < len(segment):
                 place = segment.schema.get_field_index("signature")
                 nothing = pa.nulls(len(segment), OBSERVATIONS.field(place).type)
@@ -356,6 +356,17 @@ def _with_analysis_id(table: pa.Table, analysis_id: str) -> pa.Table:
 
 def _read_segment(path: Path) -> pa.Table | None:
     return _read_whole(path, OBSERVATIONS)
+
+
+def _may_have_signatures(path: Path) -> bool:
+    """Whether a segment may still have signatures, by that column alone; an address is asked for all of it anyway."""
+    if is_remote(path):
+        return True
+    try:
+        found = read_table(path, columns=["signature"])["signature"]
+    except (pa.ArrowException, OSError, KeyError):  # no segment of this version
+        return False
+    return bool(found.null_count < len(found))
 
 
 def _read_whole(path: Path, schema: pa.Schema) -> pa.Table | None:

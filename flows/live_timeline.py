@@ -19,6 +19,8 @@ from analytics.store import Store, StoreError, analysis_id
 from analytics.stored_timeline import build_stored_timeline
 from analytics.timeline import TimelineConfig, build_timeline
 
+END_S = 5.0  # to end what it is at
+
 
 class LiveTimelineError(Exception):
     """The process that makes timelines has ended."""
@@ -107,7 +109,9 @@ class TimelineProcess:
 
     def __exit__(self, *error: object) -> None:
         self._connection.close()
-        self._process.join(timeout=5)
+        self._process.join(timeout=END_S)
+        self._process.kill()  # no work is waited for any more, and it is deaf to what Python would end it with at exit
+        self._process.join()
 
     def start(self, work: LiveWork) -> None:
         """Hand a work over; those before it are done first.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.console import DONE, SOME_FAILED, Results, console, errors, fatal_errors, stop_on_interrupt, usage_checked
+from flows.console import DONE, SOME_FAILED, Results, console, errors, fatal_errors, place_given, stop_on_interrupt, usage_checked
 from flows.display import RunDisplay, print_summary, table_of
 from flows.prefect_server import prefect_server, without_console_log
 
@@ -21,7 +21,9 @@ HOUR_S = 3600.0
 def status(
     results: Results,
     inputs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[INPUT]...", help="What is to be in them, as for `fervid analyze`.")
+        list[Path] | None, typer.Argument(
+            parser=place_given, metavar="[INPUT]...", help="What is to be in them, as for `fervid analyze`."
+        ),
     ] = None,
     recursive: Annotated[bool, typer.Option(help="Look into folders in folders.")] = True,
     pattern: Annotated[str, typer.Option(metavar="GLOB", help="Of a folder, only files whose name fits.")] = "*",
@@ -47,13 +49,14 @@ def status(
 
 def retry(results: Results) -> None:
     """Analyse again what failed, with the settings it had; done is left alone."""
+    from analytics.status import may_be_there
     from analytics.status import status as status_of
     from flows.settings import EngineSettings
 
     usage_checked(EngineSettings)
     with fatal_errors():
         failed = [one for one in status_of(results) if one.state == "failed"]
-        gone = [one for one in failed if not Path(one.path).exists()]
+        gone = [one for one in failed if not may_be_there(one.path)]
         again = [one for one in failed if one not in gone]
         for one in gone:
             _say(f"{one.path}: {one.way_out}")
