@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import av
@@ -281,7 +282,7 @@ def test_a_purge_cut_short_is_finished_by_the_next(bucket):
     assert (plan.n_rows["faces"], plan.n_files) == (10, 6)
     # As a process leaves it that was killed after it had deleted the rows of table videos.
     mark = store.root / ".purging" / f"begun.video_id={plan.video_ids[0]}"
-    mark.fs.pipe_file(mark.path, b"")
+    mark.fs.pipe_file(mark.path, datetime.now(UTC).isoformat().encode())
     store.root.fs.rm((store.root / "videos" / "video_id=v0000000000000001").path, recursive=True)
     assert is_unfinished(store.root)
     purge(store.root, [])
