@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.identities import IdentitiesError
+from analytics.places import PlaceError
 from analytics.schema import SEEN_STATUSES
 from analytics.store import Store, StoreError, analysis_id
 from analytics.stored_timeline import build_stored_timeline
@@ -159,7 +160,7 @@ def _serve(connection: Connection) -> None:
             work: LiveWork = connection.recv()
             try:
                 done: LiveWorkDone | Exception = make_timeline(work)
-            except (StoreError, IdentitiesError, OSError) as error:
+            except (StoreError, PlaceError, IdentitiesError, OSError) as error:
                 done = error
             connection.send(done)
             del work, done

@@ -126,6 +126,17 @@ def test_what_cannot_be_reached_is_told(bucket, monkeypatch):
         find_videos([str(bucket / "nothing.mp4")])
 
 
+def test_a_store_that_does_not_answer_is_one_line(tmp_path, face_clip):
+    environment = os.environ | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
+    for arguments in (
+        ["s3://far/videos", "--out", tmp_path / "out"],
+        [face_clip, "--out", "s3://far/out", "--dry-run"],
+    ):
+        ended = subprocess.run([FERVID, "analyze", *arguments], env=environment, capture_output=True, text=True)
+        assert ended.returncode == 1
+        assert "cannot be reached" in ended.stderr and "Traceback" not in ended.stderr
+
+
 def test_from_store_to_store_as_from_disk_to_disk(bucket, tmp_path, face_clip, empty_clip, requests):
     """The command, over two clips and a broken one; then again, by the same work in this process."""
     videos = bucket / "videos"
@@ -272,6 +283,16 @@ def test_two_runs_at_once_lose_and_double_nothing(bucket, tmp_path, face_clip, e
     for name in ("frames", "faces", "tracks", "observations"):
         sql = f"SELECT * FROM {name} ORDER BY ALL"
         assert query(results, sql).equals(query(tmp_path / "local", sql)), name
+
+
+def test_live_pictures_into_a_bucket(bucket, face_clip, tmp_path):
+    with face_clip.open("rb") as pictures:
+        command = [FERVID, "live", "-", "--out", str(bucket / "results"), "--device", "cpu"]
+        ended = subprocess.run(command, stdin=pictures, capture_output=True, text=True, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert query(bucket / "results", "SELECT is_running FROM videos").to_pylist() == [{"is_running": False}]
+    assert query(bucket / "results", "SELECT count(*) > 0 AS any FROM frames").to_pylist() == [{"any": True}]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_purge_cut_short_is_finished_by_the_next(bucket):
