@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from analytics.catalog import REMEMBERED
 from analytics.compaction import forget
-from analytics.places import Listed, is_remote, listed, n_rows, read_table, remove
+from analytics.places import Listed, is_remote, listed, n_rows, read_bytes, read_table, remove
 from analytics.schema import TIMELINE_TABLES
 from analytics.shards import read_shards
 from analytics.store import StoreError, check_results, write_whole
@@ -28,6 +28,7 @@ from analytics.videos import choose_videos
 
 _DOOMED = ".purging"  # where folders are moved to, as `table.video_id=…`
 _PREFIX = "video_id="
+_MARK = f"begun.{_PREFIX}"  # holds when: what was analysed since is not for that purge
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,12 @@ def purge(results: Path, video_ids: Sequence[str]) -> None:
     check_results(results)
     doomed = results / _DOOMED
     try:
-        begun = {name.partition("/")[0].split(_PREFIX, 1)[1] for name in _names(doomed) if _PREFIX in name}
-        analysed_again = {of for of in begun if (results / "videos" / f"{_PREFIX}{of}").exists()}
-        ids = [*video_ids, *sorted(begun - {*analysed_again, *video_ids})]
+        begun = _begun(doomed)
+        finished_at = _last_finished(_video_rows(results)) if begun else {}
+        analysed_again = {of for of, when in begun.items() if of in finished_at and finished_at[of] > when}
+        ids = [*video_ids, *sorted(begun.keys() - {*analysed_again, *video_ids})]
         for of in ids:
-            write_whole(doomed / f"begun.{_PREFIX}{of}", lambda part: part.touch())
+            write_whole(doomed / f"{_MARK}{of}", lambda part: part.write_text(datetime.now(UTC).isoformat()))
         forget(results, ids)
         folders = _folders(results)
         for of in ids:
@@ -95,14 +97,19 @@ def purge(results: Path, video_ids: Sequence[str]) -> None:
         remove([results / REMEMBERED, *of_killed])
         _empty(doomed)
     except OSError as error:
-        raise StoreError(
-            f"{error.filename}: cannot be removed ({error.strerror}): end what still uses it, then purge again"
-        ) from error
+        what, why = error.filename or results, error.strerror or error
+        raise StoreError(f"{what}: cannot be removed ({why}): end what still uses it, then purge again") from error
 
 
 def is_unfinished(results: Path) -> bool:
     """Whether an earlier purge was cut short."""
     return bool(_names(results / _DOOMED))
+
+
+def _begun(doomed: Path) -> dict[str, datetime]:
+    """The videos whose purge was cut short, and when it was begun."""
+    marks = [name for name in _names(doomed) if name.startswith(_MARK)]
+    return {name.removeprefix(_MARK): datetime.fromisoformat(read_bytes(doomed / name).decode()) for name in marks}
 
 
 def _names(folder: Path) -> list[str]:

@@ -96,6 +96,11 @@ def status(results: Path, files: Sequence[Path] = ()) -> list[VideoStatus]:
     return sorted(found, key=lambda one: (one.path, one.video_id or ""))
 
 
+def may_be_there(path: str) -> bool:
+    """Whether a file is there, or lies at an address, where only a run finds out."""
+    return "://" in path or Path(path).exists()
+
+
 def count(statuses: Iterable[VideoStatus]) -> dict[str, int]:
     """How many videos are in each of `STATES`."""
     counted = Counter(one.state for one in statuses)
@@ -109,7 +114,7 @@ def _of_row(row: Mapping[str, Any], begun: Mapping[str, tuple[int, float]]) -> V
         return VideoStatus(row["path"], "running", **known, reason=f"{n_segments} segments are saved")
     if row["error"] is None:
         return VideoStatus(row["path"], "done", **known)
-    if Path(row["path"]).exists():
+    if may_be_there(row["path"]):
         way_out = "mend or replace the file, then `fervid retry`"
     else:
         way_out = "the file is gone: bring it back, or `fervid purge` its row"

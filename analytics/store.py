@@ -25,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analytics.places import is_remote, listed, n_rows, place, read_bytes, read_table, remove, upload
+from analytics.places import is_remote, listed, n_rows, place, reached, read_bytes, read_table, remove, upload
 from analytics.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
 from analytics.shards import read_shards
 from analytics.timeline import TIMELINE_VERSION, Timeline
@@ -123,12 +123,19 @@ class Store:
 
     Raises:
         StoreError: if the folder holds something else, or results of another format.
+        PlaceError: if the address cannot be reached.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = place(root)
         if is_remote(self.root) and any(sign in str(self.root) for sign in "*?["):
             raise StoreError(f"{self.root}: results cannot be under a name with *, ? or [: give another one")
+        with reached(self.root):
+            self._mark()
+        check_results(self.root)
+
+    def _mark(self) -> None:
+        """Make a folder that is not there or empty a results folder; leave one that is."""
         marker = self.root / MARKER_NAME
         if not marker.exists():
             if self.root.exists() and not self.root.is_dir():
@@ -137,7 +144,6 @@ class Store:
                 raise StoreError(f"{self.root}: neither empty nor a results folder: give a new or an empty folder")
             content = json.dumps({"format_version": FORMAT_VERSION})
             write_whole(marker, lambda part: part.write_text(content + "\n", encoding="utf-8"))
-        check_results(self.root)
 
     def missing_segments(
         self, video_id: str, observation_id: str, n_segments: int, *, with_signatures: bool = False
@@ -209,7 +215,7 @@ class Store:
         """
         folder = self._observations_folder(video_id, observation_id)
         for path in [folder / name for name in segments_in(folder)]:
-            segment = _read_segment(path)
+            segment = _read_segment(path) if _may_have_signatures(path) else None
             if segment is not None and segment["signature"].null_count < len(segment):
                 place = segment.schema.get_field_index("signature")
                 nothing = pa.nulls(len(segment), OBSERVATIONS.field(place).type)
@@ -356,6 +362,17 @@ def _with_analysis_id(table: pa.Table, analysis_id: str) -> pa.Table:
 
 def _read_segment(path: Path) -> pa.Table | None:
     return _read_whole(path, OBSERVATIONS)
+
+
+def _may_have_signatures(path: Path) -> bool:
+    """Whether a segment may still have signatures, by that column alone; an address is asked for all of it anyway."""
+    if is_remote(path):
+        return True
+    try:
+        found = read_table(path, columns=["signature"])["signature"]
+    except (pa.ArrowException, OSError, KeyError):  # no segment of this version
+        return False
+    return bool(found.null_count < len(found))
 
 
 def _read_whole(path: Path, schema: pa.Schema) -> pa.Table | None:

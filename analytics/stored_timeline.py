@@ -32,15 +32,17 @@ def build_stored_timeline(
         observation_id: id of its observations.
         observations: all of them, as the store has them.
         config: the settings.
-        anew: find out who is who in any case, as after looking at the video again, and forget what was known of it.
+        anew: find out who is who in any case, as after looking at the video again, and forget what was known of it;
+            unless somebody else has done so meanwhile, as with a copy of the same video, and dropped the signatures.
 
     Raises:
         StoreError: if the disk is full.
         IdentitiesError: if what is kept of who is who is of other faces, or nothing is kept and signatures have gone.
     """
     identities = identities_id(observation_id, config.identity_settings())
-    known = None if anew else store.read_identities(video_id, observation_id, identities)
-    if known is None and has_lost_signatures(observations):
+    lost = has_lost_signatures(observations)
+    known = None if anew and not lost else store.read_identities(video_id, observation_id, identities)
+    if known is None and lost:
         raise IdentitiesError(NO_LOOKS)
     timeline = build_timeline(observations, config, known)
     if known is None:

@@ -80,7 +80,7 @@ def read_ahead(items: Iterator[T], timeout_s: float) -> Generator[T, None, None]
     finally:
         stop.set()
         if not stands:
-            thread.join()
+            thread.join(timeout_s)  # reading may have come to a stand meanwhile
 
 
 def _next(waiting: queue.Queue[T], pulse: _Pulse, timeout_s: float) -> T:

@@ -31,11 +31,12 @@ def find_videos(inputs: Sequence[str | Path], *, recursive: bool = True, pattern
     found: dict[Path, None] = {}
     empty: list[str] = []
     for path in map(place, inputs):
-        videos = videos_in(path, recursive, pattern) if path.is_dir() else [path]
-        if path.is_dir() and not videos:
-            empty.append(f"{path}: no video or picture in this folder{_hint(path, recursive, pattern)}")
-        elif not path.is_dir() and not path.exists():
-            empty.append(f"{path}: no such file or folder: check its name")
+        with reached(path):
+            videos = videos_in(path, recursive, pattern) if path.is_dir() else [path]
+            if path.is_dir() and not videos:
+                empty.append(f"{path}: no video or picture in this folder{_hint(path, recursive, pattern)}")
+            elif not path.is_dir() and not path.exists():
+                empty.append(f"{path}: no such file or folder: check its name")
         found.update(dict.fromkeys(videos or [path]))
     if len(empty) == len(inputs):
         raise InputError("; ".join(empty) or "nothing to analyse: name a video, a picture or a folder")

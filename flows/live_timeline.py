@@ -14,10 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.identities import IdentitiesError
+from analytics.places import PlaceError
 from analytics.schema import SEEN_STATUSES
 from analytics.store import Store, StoreError, analysis_id
 from analytics.stored_timeline import build_stored_timeline
 from analytics.timeline import TimelineConfig, build_timeline
+
+END_S = 5.0  # to end what it is at
 
 
 class LiveTimelineError(Exception):
@@ -107,7 +110,9 @@ class TimelineProcess:
 
     def __exit__(self, *error: object) -> None:
         self._connection.close()
-        self._process.join(timeout=5)
+        self._process.join(timeout=END_S)
+        self._process.kill()  # no work is waited for any more, and it is deaf to what Python would end it with at exit
+        self._process.join()
 
     def start(self, work: LiveWork) -> None:
         """Hand a work over; those before it are done first.
@@ -155,7 +160,7 @@ def _serve(connection: Connection) -> None:
             work: LiveWork = connection.recv()
             try:
                 done: LiveWorkDone | Exception = make_timeline(work)
-            except (StoreError, IdentitiesError, OSError) as error:
+            except (StoreError, PlaceError, IdentitiesError, OSError) as error:
                 done = error
             connection.send(done)
             del work, done

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analytics import connect
+from analytics.places import place
 from analytics.videos import all_videos
 from flows.settings import AnalyzeSettings, TimelineSettings
 
@@ -21,12 +22,13 @@ def settings_of(results: Path, video_ids: Sequence[str]) -> dict[AnalyzeSettings
 
     Raises:
         StoreError: if `results` is not a results folder of this version.
+        PlaceError: if what reads the address of a video is not installed.
     """
     with contextlib.closing(connect(results)) as connection:
         rows = [row for row in all_videos(connection) if row["video_id"] in video_ids]
     paths: dict[AnalyzeSettings, list[Path]] = defaultdict(list)
     for row in rows:
-        paths[stored_settings(row["settings"])].append(Path(row["path"]))
+        paths[stored_settings(row["settings"])].append(place(row["path"]))
     return dict(paths)
 
 

@@ -81,7 +81,8 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
     stored = json.loads(row["settings"])
     config = settings.config(stored["observe"]["detector_score_threshold"])
     analysed = analysis_id(row["observation_id"], config.settings())
-    if store.is_done(video, analysed):
+    # Of a live session that goes on, or was cut short, more may have come in since.
+    if store.is_done(video, analysed) and not row["is_running"]:
         store.show(video, analysed, path, error=row["error"])  # no word on whether a run that failed would do now
         sizes = store.table_rows(video, analysed)
         return Rebuilt(path, "unchanged", video, analysed, sizes["faces"], sizes["tracks"])
@@ -95,7 +96,7 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         reason = f"what was seen is not all there any more ({n_seen} of {n_frames} frames)"
         return Rebuilt(path, "failed", video, note=f"{path}: {reason}: run fervid analyze on the video again")
     try:
-        timeline = build_stored_timeline(store, *seen, observations, config)
+        timeline = build_stored_timeline(store, *seen, observations, config, anew=bool(row["is_running"]))
     except IdentitiesError as error:
         return Rebuilt(path, "failed", video, note=f"{path}: {error}")
     changed = {

@@ -22,7 +22,7 @@ import torch
 from analytics.catalog import read_catalog
 from analytics.identities import IdentitiesError
 from analytics.observations import observations_table
-from analytics.places import PlaceError
+from analytics.places import PlaceError, reached
 from analytics.store import Store, StoreError, analysis_id, file_sha256, observation_id, unread_video_id, video_id
 from analytics.stored_timeline import build_stored_timeline, knows_identities
 from analytics.timeline import TimelineConfig
@@ -283,10 +283,13 @@ def plan_videos(paths: Sequence[Path], out: Path, settings: AnalyzeSettings) -> 
 
     Raises:
         StoreError: if `out` holds something else than results.
+        PlaceError: if an address cannot be reached.
         WeightsError, DeviceError: if the models cannot be loaded.
     """
     models = load_models(settings)
-    store = Store(out) if out.exists() and any(out.iterdir()) else None  # a new folder is for the run to make
+    with reached(out):
+        is_new = not out.exists() or not any(out.iterdir())
+    store = None if is_new else Store(out)  # a new folder is for the run to make
     return [plan_video(path, store, settings, models) for path in paths]
 
 

@@ -52,6 +52,20 @@ def test_an_iterator_that_is_closed_closes_the_one_it_reads():
     assert closed.is_set()
 
 
+def test_what_stands_still_does_not_hold_up_who_closes_it():
+    release = threading.Event()
+
+    def stuck():
+        yield 0
+        release.wait()
+
+    started_s = time.monotonic()
+    with contextlib.closing(read_ahead(stuck(), timeout_s=0.5)) as items:
+        next(items)
+    assert time.monotonic() - started_s < 5
+    release.set()
+
+
 def test_signs_of_life_are_waited_for_and_silence_is_not():
     release = threading.Event()
 

@@ -1,6 +1,7 @@
 """Small files become larger ones: every row once at every moment, and all that others do goes on."""
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -203,10 +204,11 @@ def test_a_purge_that_was_killed_between_two_shards_is_finished(store):
     kept = store.root.parent / "kept"
     shutil.copytree(shard, kept)
     plan = plan_purge(store.root, wanted=["3.mp4"])
+    begun_at = datetime.now(UTC).isoformat()
     purge(store.root, plan.video_ids)
     kept.rename(shard)  # as if killed after the new shard was written, before the old one was deleted
     (store.root / ".purging").mkdir()
-    (store.root / ".purging" / f"begun.video_id={plan.video_ids[0]}").touch()
+    (store.root / ".purging" / f"begun.video_id={plan.video_ids[0]}").write_text(begun_at)
     with pytest.raises(StoreError, match="run fervid purge again"):
         compact(store.root, wait_s=0)
     purge(store.root, [])

@@ -20,6 +20,7 @@ from streamlit.testing.v1 import AppTest
 
 from analytics import connect
 from analytics.exports import export_videos
+from analytics.observations import unseen_table
 from analytics.purge import plan_purge, purge
 from analytics.report import report_page
 from analytics.store import Store, StoreError
@@ -262,6 +263,20 @@ def test_what_a_killed_session_has_seen_becomes_tables(session, tmp_path):
     assert rebuilt.status == "done"
     assert rows(copy, "SELECT is_running FROM videos") == [(False,)]
     assert rows(copy, "SELECT count(*) FROM frames") == seen
+
+
+def test_timelines_made_while_a_session_goes_on_do_not_stand_for_all_of_it(session, tmp_path):
+    _, _, killed = session
+    store = Store(shutil.copytree(killed, tmp_path / "killed"))
+    ((video, seen, running),) = rows(store.root, "SELECT video_id, observation_id, analysis_id FROM videos")
+    row, n = store.video_row(video, running), store.n_segments(video, seen)
+    rebuild_timelines(store.root, TimelineSettings())
+    ((before, last_s),) = rows(store.root, "SELECT count(*), max(pts_s) FROM frames")
+    store.write_segment(video, seen, n, unseen_table(np.array([9999]), np.array([last_s + 1]), "dropped"))
+    store.show(video, running, row["path"])  # the session brings its own tables up to date, then is killed
+    (rebuilt,) = rebuild_timelines(store.root, TimelineSettings())
+    assert rebuilt.status == "done"
+    assert rows(store.root, "SELECT count(*) FROM frames") == [(before + 1,)]
 
 
 def test_other_commands_know_a_session(session, tmp_path):

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import av
@@ -123,6 +124,17 @@ def test_what_cannot_be_reached_is_told(bucket, monkeypatch):
         Store(bucket / "res*")
     with pytest.raises(InputError, match="no such file or folder"):
         find_videos([str(bucket / "nothing.mp4")])
+
+
+def test_a_store_that_does_not_answer_is_one_line(tmp_path, face_clip):
+    environment = os.environ | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
+    for arguments in (
+        ["s3://far/videos", "--out", tmp_path / "out"],
+        [face_clip, "--out", "s3://far/out", "--dry-run"],
+    ):
+        ended = subprocess.run([FERVID, "analyze", *arguments], env=environment, capture_output=True, text=True)
+        assert ended.returncode == 1
+        assert "cannot be reached" in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_from_store_to_store_as_from_disk_to_disk(bucket, tmp_path, face_clip, empty_clip, requests):
@@ -273,6 +285,16 @@ def test_two_runs_at_once_lose_and_double_nothing(bucket, tmp_path, face_clip, e
         assert query(results, sql).equals(query(tmp_path / "local", sql)), name
 
 
+def test_live_pictures_into_a_bucket(bucket, face_clip, tmp_path):
+    with face_clip.open("rb") as pictures:
+        command = [FERVID, "live", "-", "--out", str(bucket / "results"), "--device", "cpu"]
+        ended = subprocess.run(command, stdin=pictures, capture_output=True, text=True, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert query(bucket / "results", "SELECT is_running FROM videos").to_pylist() == [{"is_running": False}]
+    assert query(bucket / "results", "SELECT count(*) > 0 AS any FROM frames").to_pylist() == [{"any": True}]
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_purge_cut_short_is_finished_by_the_next(bucket):
     store = Store(bucket / "results")
     for video in (1, 2):
@@ -281,7 +303,7 @@ def test_a_purge_cut_short_is_finished_by_the_next(bucket):
     assert (plan.n_rows["faces"], plan.n_files) == (10, 6)
     # As a process leaves it that was killed after it had deleted the rows of table videos.
     mark = store.root / ".purging" / f"begun.video_id={plan.video_ids[0]}"
-    mark.fs.pipe_file(mark.path, b"")
+    mark.fs.pipe_file(mark.path, datetime.now(UTC).isoformat().encode())
     store.root.fs.rm((store.root / "videos" / "video_id=v0000000000000001").path, recursive=True)
     assert is_unfinished(store.root)
     purge(store.root, [])

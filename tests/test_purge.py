@@ -120,6 +120,15 @@ def test_a_purge_cut_short_shows_no_half_and_is_finished_by_the_next(store, monk
     assert counts(store, BOB) == {True}
 
 
+def test_a_purge_cut_short_before_anything_was_moved_is_finished_too(store, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("analytics.purge.forget", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        purge(store.root, plan_purge(store.root, wanted=[ALICE_PATH]).video_ids)
+    purge(store.root, [])
+    assert_nothing_of_alice(store.root)
+    assert counts(store, BOB) == {True}
+
+
 def test_what_was_analysed_again_after_a_crash_stays(store, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(shutil, "rmtree", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))

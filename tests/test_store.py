@@ -239,6 +239,16 @@ def test_signatures_go_and_who_is_who_stays(store):
         build_stored_timeline(store, VIDEO, OBSERVED, observations, other)
 
 
+def test_who_looks_again_beside_another_that_drops_the_signatures_goes_by_what_it_found(store):
+    """As with two copies of a video and `--overwrite`."""
+    store.write_segment(VIDEO, OBSERVED, 0, observe(np.arange(10) / 10, [Face(i, look=40) for i in range(10)]))
+    read = [VIDEO, OBSERVED, store.read_observations(VIDEO, OBSERVED, 1), TimelineConfig()]
+    first = build_stored_timeline(store, *read, anew=True)
+    store.drop_signatures(VIDEO, OBSERVED)
+    read[2] = store.read_observations(VIDEO, OBSERVED, 1)
+    assert build_stored_timeline(store, *read, anew=True).faces.equals(first.faces)
+
+
 def test_pandas_and_pyarrow_read_the_files_as_they_are(store):
     store.commit_analysis(ROW, timeline())
     faces = pq.read_table(store.root / "faces")

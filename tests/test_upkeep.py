@@ -104,6 +104,20 @@ def test_a_file_written_to_since_is_left_and_a_copy_is_done(store, folder):
     assert "copy.mp4" not in found  # its row is that of the file it is a copy of
 
 
+def test_a_video_at_an_address_is_not_taken_for_gone(store):
+    address = "memory://videos/far.mp4"
+    store.commit_failure({"video_id": "vfar", "analysis_id": "afar", "path": address}, "cut off")
+    (far,) = (one for one in status(store.root) if one.path == address)
+    assert "`fervid retry`" in far.way_out
+    (((path,),),) = [settings_of(store.root, ["vfar"]).values()]
+    assert str(path) == address
+
+
+def test_inputs_of_status_may_be_at_an_address(store):
+    run = fervid("status", store.root, "memory://nowhere")
+    assert "memory://nowhere: no such file or folder" in run.output
+
+
 def test_the_command_counts_and_says_the_way_out(store, folder):
     run = fervid("status", store.root, folder)
     assert run.exit_code == 0

@@ -241,12 +241,13 @@ def train_network(
     Raises:
         DataError: if the recipe wants votes and there are none.
         DeviceError: if the device is not there.
-        RunError: if there is a run in the folder, and it is not to be resumed or was begun with other settings.
+        RunError: if there is a run in the folder, and it is not to be resumed or was begun with other settings; if the
+            processes cannot share its batches evenly.
         WeightsError: if the weights to start from, or the teacher, cannot be had.
     """
     training, public, processes = splits["Training"], splits["PublicTest"], Processes.started()
     if recipe.batch_size % processes.n:
-        raise ValueError(f"{processes.n} processes cannot share batches of {recipe.batch_size}: choose a divisor of it")
+        raise RunError(f"{processes.n} processes cannot share batches of {recipe.batch_size}: choose a divisor of it")
     target_device = choose_device(device)
     if target_device.type == "cuda":
         torch.cuda.set_device(processes.device_index)

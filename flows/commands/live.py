@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from flows.commands.analyze import Detector
-from flows.console import Device, console, errors, fatal_errors, settings_given, stop_on_interrupt
+from flows.console import Device, console, errors, fatal_errors, place_given, settings_given, stop_on_interrupt
 
 if TYPE_CHECKING:
     from flows.live import LiveStatus
@@ -26,7 +26,14 @@ def live(
         str,
         typer.Argument(help="A camera (0), an address (rtsp, http, udp, tcp, srt …), or - for a pipe."),
     ],
-    out: Annotated[Path, typer.Option(help="The results folder; made if it is not there.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=place_given,
+            metavar="PATH",
+            help="The results folder, also at an address such as s3://bucket/results; made if it is not there.",
+        ),
+    ],
     every: Annotated[
         float, typer.Option(metavar="S", help="Bring the tables up to date this often; less often in long sessions.")
     ] = 5.0,

@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.console import DONE, SOME_FAILED, Results, console, errors, fatal_errors, stop_on_interrupt, usage_checked
+from flows.console import (
+    DONE,
+    SOME_FAILED,
+    Results,
+    console,
+    errors,
+    fatal_errors,
+    place_given,
+    stop_on_interrupt,
+    usage_checked,
+)
 from flows.display import RunDisplay, print_summary, table_of
 from flows.prefect_server import prefect_server, without_console_log
 
 if TYPE_CHECKING:
     from analytics.status import VideoStatus
+    from flows.settings import EngineSettings
 
 Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 HOUR_S = 3600.0
@@ -21,7 +32,10 @@ HOUR_S = 3600.0
 def status(
     results: Results,
     inputs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[INPUT]...", help="What is to be in them, as for `fervid analyze`.")
+        list[Path] | None,
+        typer.Argument(
+            parser=place_given, metavar="[INPUT]...", help="What is to be in them, as for `fervid analyze`."
+        ),
     ] = None,
     recursive: Annotated[bool, typer.Option(help="Look into folders in folders.")] = True,
     pattern: Annotated[str, typer.Option(metavar="GLOB", help="Of a folder, only files whose name fits.")] = "*",
@@ -47,42 +61,42 @@ def status(
 
 def retry(results: Results) -> None:
     """Analyse again what failed, with the settings it had; done is left alone."""
+    from analytics.status import may_be_there
     from analytics.status import status as status_of
     from flows.settings import EngineSettings
 
-    usage_checked(EngineSettings)
+    engine = usage_checked(EngineSettings)
     with fatal_errors():
         failed = [one for one in status_of(results) if one.state == "failed"]
-        gone = [one for one in failed if not Path(one.path).exists()]
+        gone = [one for one in failed if not may_be_there(one.path)]
         again = [one for one in failed if one not in gone]
         for one in gone:
             _say(f"{one.path}: {one.way_out}")
         if not again:
             _say("nothing failed that could be tried again")
             return
-        all_done = _analyse_again(results, again)
+        all_done = _analyse_again(results, again, engine)
     raise typer.Exit(DONE if all_done and not gone else SOME_FAILED)
 
 
-def _analyse_again(results: Path, failed: list["VideoStatus"]) -> bool:
+def _analyse_again(results: Path, failed: list["VideoStatus"], engine: "EngineSettings") -> bool:
     """Run the flow once for all videos of the same settings; whether all went well."""
     display = RunDisplay(errors, len(failed))
     without_console_log()
+    here = engine.engine == "threads"
     summaries = []
-    with display, prefect_server() as wait_for_server, stop_on_interrupt():
+    with display, prefect_server() as wait_for_server, stop_on_interrupt(at_once=not here):
         from flows.analyze import run_analyze
         from flows.progress import progress
         from flows.retry import settings_of
-        from flows.settings import EngineSettings
         from flows.video_job import load_models
 
         progress.listen(display.show)
         wait_for_server()
         for settings, paths in settings_of(results, [one.video_id or "" for one in failed]).items():
             progress.check()
-            summaries.append(
-                (run_analyze(paths, results, True, "*", settings, EngineSettings()), load_models(settings).describe())
-            )
+            summary = run_analyze(paths, results, True, "*", settings, engine)
+            summaries.append((summary, load_models(settings).describe() if here else ""))
     for summary, models in summaries:
         print_summary(console, summary, models)
     return not any(summary.failures for summary, _ in summaries)

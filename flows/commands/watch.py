@@ -31,7 +31,9 @@ def watch(
     if addresses := [str(folder) for folder in folders if is_remote(folder)]:
         raise typer.BadParameter(f"{addresses[0]}: only folders on disk tell of new files: use `fervid schedule`")
     without_console_log()
-    with fatal_errors("the same command goes on"), prefect_server() as wait_for_server, stop_on_interrupt():
+    here = runs_on.engine == "threads"
+    stopping = stop_on_interrupt(at_once=not here)
+    with fatal_errors("the same command goes on"), prefect_server() as wait_for_server, stopping:
         from flows.analyze import run_analyze
         from flows.inputs import InputError
         from flows.progress import Stopped, VideoEnded, progress
@@ -39,7 +41,8 @@ def watch(
         from flows.watch import settled_batches
 
         progress.listen(lambda event: _say_end(event) if isinstance(event, VideoEnded) else None)
-        load_models(settings)
+        if here:
+            load_models(settings)
         wait_for_server()
         errors.print(f"watching {', '.join(map(str, folders))}; Ctrl-C ends it", highlight=False, markup=False)
         recursive, pattern = analyze_options["recursive"], analyze_options["pattern"]
