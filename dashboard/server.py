@@ -10,13 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from streamlit.starlette import App
 
 from analytics.store import StoreError
 from dashboard import markers
+from dashboard.following import stamp_text
 from dashboard.media import MIME, find_media
 from dashboard.results import ENVIRONMENT, current_results
 from dashboard.windows import boxes, window
@@ -55,7 +56,16 @@ def boxes_json(request: Request) -> Response:
     return JSONResponse(found)
 
 
+def stamp(request: Request) -> Response:
+    """Another text whenever there is more in the results."""
+    try:
+        return PlainTextResponse(stamp_text(current_results()))
+    except StoreError as error:
+        raise HTTPException(503, str(error)) from error
+
+
 ROUTES = [
+    Route("/fervid/stamp", stamp),
     Route("/fervid/video/{video_id}", video_file),
     Route("/fervid/window/{video_id}", window_json),
     Route("/fervid/boxes/{video_id}", boxes_json),

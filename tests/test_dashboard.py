@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scenes import Face, feeling, observe
 from streamlit.testing.v1 import AppTest
@@ -26,10 +27,12 @@ from analytics.store import Store, StoreError
 from analytics.timeline import Timeline, TimelineConfig, build_timeline
 from dashboard import markers
 from dashboard.charts import STRIP_WIDTH, ribbon, share_bar
+from dashboard.following import stamp_text
 from dashboard.media import find_media, make_preview
 from dashboard.notes import Notes, hide, notes_path, read_notes, rename, undo
 from dashboard.results import ENVIRONMENT, Results
 from dashboard.text import DISCLAIMER
+from dashboard.views.sql import chart_of
 from dashboard.windows import boxes, window
 from fer_models.labels import EMOTION_COLOURS, EMOTIONS
 from fer_models.video.info import probe
@@ -180,6 +183,51 @@ def test_markers_are_shown_and_compared(
     assert not shown.exception
     table = shown.dataframe[0].value.set_index(["groups", "emotion"])
     assert table.loc[("ad A to ad B", "happy"), "difference in % points"] > 49  # the other is neutral
+
+
+def test_markers_may_be_of_a_video_that_failed(
+    results: Path, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ads.csv"
+    file.write_text("start_s,end_s,label,video\n1,3,ad A,alice.mp4\n8,12,ad B,alice.mp4\n0,1,ad A,broken.mp4\n")
+    monkeypatch.setenv(markers.ENVIRONMENT, str(file))
+    shown = page("compare", results)
+    shown.segmented_control[0].set_value("markers").run()
+    assert not shown.exception
+    assert set(shown.dataframe[0].value["groups"]) == {"ad A to ad B"}
+
+
+def test_nothing_to_compare_is_said(store: Store, page: Page) -> None:
+    for video_id, path in ((ALICE, "a/alice.mp4"), (NOBODY, "b/nobody.mp4")):
+        store.commit_analysis(row(video_id, path, duration_s=1.0), timeline(np.arange(10) / 10, []))
+    shown = page("compare", store.root)
+    assert "there is nothing to compare" in words(shown)
+    assert not shown.dataframe
+
+
+def test_a_group_without_labels_is_told_from_one_of_one_video(results: Path, page: Page) -> None:
+    shown = page("compare", results)  # alice.mp4 and nobody.mp4
+    assert set(shown.dataframe[0].value["95 % interval"]) == {"no video with a label"}
+
+
+def test_figures_that_are_not_known_are_left_out(results: Path, page: Page) -> None:
+    assert "00:12.0 · 3 people" in words(page("timeline", results))
+
+
+def test_columns_are_charted_whatever_they_are_called(page: Page, results: Path) -> None:
+    page("sql", results)
+    rows = pd.DataFrame({"min(pts_s)": [0.0, 1.0], "value": [0.1, 0.2], "a.b": [0.3, 0.4]})
+    chart = chart_of(rows)
+    assert chart is not None
+    assert chart.data.to_numpy().tolist() == [[0, "value", 0.1], [1, "value", 0.2], [0, "a.b", 0.3], [1, "a.b", 0.4]]
+    assert "aggregate" not in chart.to_dict()["encoding"]["x"]
+
+
+def test_a_page_learns_that_there_is_more(results: Path, store: Store) -> None:
+    before = stamp_text(Results(results))
+    assert stamp_text(Results(results)) == before
+    store.commit_failure(row("v0000000000000008", "in/new.mp4"), "not a video")
+    assert stamp_text(Results(results)) != before
 
 
 def test_a_question_of_the_cookbook_is_run(results: Path, page: Page) -> None:

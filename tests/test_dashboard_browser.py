@@ -142,6 +142,16 @@ def test_a_video_is_found_in_the_library_and_opened(page: Page, address: str) ->
     page.wait_for_selector("video")
 
 
+def test_the_library_shows_what_comes_while_it_is_open(page: Page, address: str, results: Path) -> None:
+    page.goto(address)
+    expect(page.get_by_text("1 video. Choose one")).to_be_visible()
+    failed = page.locator("[data-testid=stMetric]").filter(has_text="failed")
+    expect(failed).to_contain_text("1")
+    late = {"video_id": "v0000000000000008", "analysis_id": "a8", "path": "in/late.mp4"}
+    Store(results).commit_failure(late, "not a video")
+    expect(failed).to_contain_text("2")
+
+
 def test_the_video_plays_and_the_charts_follow(page: Page, address: str) -> None:
     open_timeline(page, address)
     page.get_by_role("button", name="play or pause (space)").click()

@@ -163,10 +163,10 @@ def _mark(place: float, text: str) -> str:
 def clock(time_s: float) -> str:
     """A time as people write it: seconds below a minute, then minutes, then hours.
 
-    >>> clock(3.25), clock(75), clock(3675)
-    ('3.2 s', '1:15', '1:01:15')
+    >>> clock(3.25), clock(59.97), clock(75), clock(3675)
+    ('3.2 s', '1:00', '1:15', '1:01:15')
     """
-    if abs(time_s) < 60:
+    if abs(time_s) < 59.95:
         return f"{time_s:.1f} s"
     minutes, seconds = divmod(round(abs(time_s)), 60)
     hours, minutes = divmod(minutes, 60)

@@ -18,7 +18,8 @@ FROM faces
 WHERE track_id IS NOT NULL AND smooth_emotion IS NOT NULL GROUP BY ALL
 """
 _COUNTS = """
-SELECT video_id, count(*) AS n_frames, sum((status = 'decode_error')::INT)::BIGINT AS n_undecoded,
+SELECT video_id, count(*) FILTER (status NOT IN ('dropped', 'no_signal')) AS n_frames,
+    sum((status = 'decode_error')::INT)::BIGINT AS n_undecoded,
     min(pts_s) AS start_s, max(pts_s + coalesce(duration_s, 0)) AS end_s
 FROM frames GROUP BY video_id
 """

@@ -19,6 +19,7 @@ from dashboard.results import Results, current_results
 from fer_models.labels import EMOTIONS
 
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
+KNOWN_SQL = "SELECT video_id, path FROM videos"
 BIN_MS = 1000
 MOST_S = 600.0  # of each video or marker
 FIRST_GROUPS, MOST_GROUPS = 3, 6
@@ -50,20 +51,26 @@ def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
 
 def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
     """The differences with their intervals, in words of percent points."""
+    fewest = comparison[["n_videos_a", "n_videos_b"]].min(axis=1)
 
-    def span(low: float, high: float, scale: float, digits: int) -> str:
-        return "one video only" if pd.isna(low) else f"{scale * low:.{digits}f} to {scale * high:.{digits}f}"
+    def spans(low: str, high: str, scale: float, digits: int) -> list[str]:
+        return [
+            f"{scale * a:.{digits}f} to {scale * b:.{digits}f}"
+            if n > 1
+            else "one video only"
+            if n
+            else "no video with a label"
+            for a, b, n in zip(comparison[low], comparison[high], fewest, strict=True)
+        ]
 
     return pd.DataFrame(
         {
             "groups": comparison["group_a"] + " to " + comparison["group_b"],
             "emotion": comparison["emotion"],
             "difference in % points": 100 * comparison["difference"],
-            "95 % interval": [span(a, b, 100, 1) for a, b in zip(comparison["low"], comparison["high"], strict=True)],
+            "95 % interval": spans("low", "high", 100, 1),
             "Cliff's delta": comparison["cliffs_delta"],
-            "its 95 % interval": [
-                span(a, b, 1, 2) for a, b in zip(comparison["delta_low"], comparison["delta_high"], strict=True)
-            ],
+            "its 95 % interval": spans("delta_low", "delta_high", 1, 2),
             "videos": comparison["n_videos_a"].astype(str) + " and " + comparison["n_videos_b"].astype(str),
             "people (tracks)": comparison["n_tracks_a"].astype(str) + " and " + comparison["n_tracks_b"].astype(str),
             "faces gated": comparison["gated_share"],
@@ -104,8 +111,8 @@ def spans_of_groups(results: Results, groups: dict[str, str]) -> pd.DataFrame:
 
 
 def spans_of_markers(results: Results, events: pa.Table) -> pd.DataFrame:
-    """The span of each marker in each video."""
-    videos = results.ask(VIDEOS_SQL).to_pylist()
+    """The span of each marker in each video; a marker may be of a video that failed, where nobody is seen."""
+    videos = results.ask(KNOWN_SQL).to_pylist()
     spans: pd.DataFrame = events_of_videos(events, videos).to_pandas().rename(columns={"label": "group"})
     spans["end_s"] = spans["end_s"].clip(upper=spans["start_s"] + MOST_S)
     return spans
@@ -158,9 +165,6 @@ def show_over_time(means: pd.DataFrame, title: str) -> None:
     """The mean timeline of one emotion."""
     st.subheader("Over time")
     emotion = st.selectbox("Emotion", EMOTIONS, index=EMOTIONS.index("happy"))
-    if means.empty:
-        st.info("No face has a label there.")
-        return
     st.altair_chart(timeline_chart(means, emotion, title))
     st.caption("Mean over videos, second by second; the band is one standard error of the mean.")
 
@@ -198,6 +202,9 @@ def main() -> None:
             means, title = mean_timelines(results, key, spans_of_groups(results, groups)), "time in the video in s"
     except (GroupError, UnknownVideoError) as error:
         st.info(str(error))
+        return
+    if means.empty:
+        st.info("No face has a label there: there is nothing to compare.")
         return
     show_differences(comparison)
     show_over_time(means, title)

@@ -7,13 +7,13 @@ import streamlit as st
 
 from analytics.status import running
 from dashboard.charts import emotion_legend, ribbon, share_bar
+from dashboard.following import follow
 from dashboard.results import Results, current_results
 from dashboard.tables import choose_row
 from fer_models.labels import EMOTIONS
 
 PAGE_ROWS = 100
 REASON_PX = 700
-REFRESH_S = 2.0
 
 VIDEOS_SQL = f"""
     WITH of_video AS (
@@ -107,16 +107,11 @@ def show_failures(failed: pd.DataFrame) -> None:
     st.dataframe(failed, hide_index=True, column_order=list(columns), column_config=columns)
 
 
-@st.fragment(run_every=REFRESH_S)
-def follow_run(results: Results) -> None:
-    """What is being analysed at this moment; the page draws itself anew when a video is finished."""
+def show_running(results: Results) -> None:
+    """What is being analysed at this moment."""
     for video in running(results.root):
-        st.info(f"Being analysed: {video.n_segments} segments of {video.video_id} are there, the last one just now.")
-    stamp = results.stamp()
-    before = st.session_state.setdefault("library_stamp", stamp)
-    if stamp != before:
-        st.session_state["library_stamp"] = stamp
-        st.rerun()
+        segments = f"{video.n_segments} segment{' is' if video.n_segments == 1 else 's are'} there"
+        st.info(f"Being analysed: of {video.video_id} {segments}, the last one just now.")
 
 
 def main() -> None:
@@ -124,7 +119,8 @@ def main() -> None:
     results = current_results()
     st.title("Library")
     videos = read_videos(results)
-    follow_run(results)
+    show_running(results)
+    follow(results)
     if videos.empty:
         st.info("There are no videos here yet: analyse some with `fervid analyze`; they appear as they are done.")
         return

@@ -85,9 +85,11 @@ def chart_of(rows: pd.DataFrame) -> alt.Chart | None:
         return chart
     if not words and len(numbers) > 1 and len(rows) > 1 and rows[numbers[0]].is_monotonic_increasing:
         over, *lines = numbers[: CHART_LINES + 1]
-        long = rows.melt(over, lines, "column")
-        colour = alt.Color("column:N", sort=lines, title=None)
-        chart = alt.Chart(long).mark_line().encode(x=alt.X(over, type="quantitative"), y="value:Q", color=colour)
+        # Under names of our own: one such as `min(pts_s)` would be taken for something to be worked out.
+        long = rows[lines].assign(**{" over": rows[over]}).melt(" over", lines, " line", " value")
+        long.columns = pd.Index(["over", "line", "value"])
+        x, colour = alt.X("over:Q", title=over), alt.Color("line:N", sort=lines, title=None)
+        chart = alt.Chart(long).mark_line().encode(x=x, y=alt.Y("value:Q", title=None), color=colour)
         return chart
     return None
 

@@ -9,6 +9,7 @@ import streamlit as st
 from analytics.store import StoreError
 from dashboard import notes
 from dashboard.charts import clock
+from dashboard.following import follow
 from dashboard.markers import Markers, choose_markers, markers_of
 from dashboard.media import Media, find_media, make_preview
 from dashboard.results import Results, current_results
@@ -37,7 +38,6 @@ EPISODES_SQL = """
     SELECT track_id, emotion, start_s, end_s, apex_s, peak FROM episodes WHERE video_id = $video_id ORDER BY start_s
 """
 SESSION_SQL = "SELECT is_running, finished_at FROM videos WHERE video_id = $video_id"
-REFRESH_S = 2.0
 # The files of the player are served as they are by a route beside the app; this only fetches and mounts them.
 MOUNT_JS = """
 const base = document.baseURI;
@@ -96,9 +96,12 @@ def in_a_line(results: Results, video_id: str) -> str:
     """What is known of a video, in a few figures."""
     row = results.ask(LINE_SQL, video_id=video_id).to_pylist()[0]
     people = f"{row['people']} {'person' if row['people'] == 1 else 'people'}"
-    said = [clock(row["duration_s"] or 0), f"{row['width_px']} x {row['height_px']} px", people]
+    said = [clock(row["duration_s"] or 0)]
     if row["avg_fps"]:
-        said.insert(1, f"{row['avg_fps']:.4g} frames/s")
+        said.append(f"{row['avg_fps']:.4g} frames/s")
+    if row["width_px"]:
+        said.append(f"{row['width_px']} x {row['height_px']} px")
+    said.append(people)
     if row["n_faces"]:
         said.append(f"{1 - row['n_faces_ok'] / row['n_faces']:.1%} of faces gated")
     return " · ".join(said)
@@ -142,16 +145,12 @@ def show_media(results: Results, video_id: str, media: Media) -> None:
         st.caption("Shown is a preview copy, made because browsers cannot play this kind of file.")
 
 
-@st.fragment(run_every=REFRESH_S)
 def follow_session(results: Results, video_id: str) -> None:
-    """Draw the page anew whenever a live session has more."""
-    (session,) = results.ask(SESSION_SQL, video_id=video_id).to_pylist() or [{}]
-    before = st.session_state.get("session_drawn")
-    st.session_state["session_drawn"] = drawn = (video_id, session.get("finished_at"))
-    if before is not None and before[0] == video_id and before != drawn:
-        st.rerun()
-    if session.get("is_running"):
+    """Say that a live session goes on, and draw the page anew whenever it has more."""
+    (session,) = results.ask(SESSION_SQL, video_id=video_id).to_pylist()
+    if session["is_running"]:
         st.caption(f"A live session, as it was at {session['finished_at']:%H:%M:%S} UTC; this page follows it.")
+        follow(results)
 
 
 def within_folder(paths: dict[str, str]) -> dict[str, str]:

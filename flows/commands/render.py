@@ -9,8 +9,13 @@ from rich.progress import Progress
 from flows.console import check_free, console, errors, fail, fatal_errors, place_given
 
 
+def video_given(text: str) -> Path:
+    """What `place_given` gives; the name of a live session, which is no address to read, stays as it is."""
+    return Path(text) if text.endswith(".live") else place_given(text)
+
+
 def render(
-    video: Annotated[Path, typer.Argument(parser=place_given, metavar="VIDEO", help="A video that has been analysed.")],
+    video: Annotated[Path, typer.Argument(parser=video_given, metavar="VIDEO", help="A video that has been analysed.")],
     results: Annotated[Path, typer.Option(parser=place_given, metavar="PATH", help="The results folder it is in.")],
     out: Annotated[Path, typer.Option(help="The MP4 file to write.")],
     blur: Annotated[bool, typer.Option("--blur", help="Blur every face that was found.")] = False,

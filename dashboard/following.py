@@ -1,0 +1,47 @@
+"""Pages that draw themselves anew when there is more in the results.
+
+The browser asks the route `stamp` again and again, and only another answer runs the page. Streamlit's timers
+(`run_every`) cannot be used here: one that goes off while another page is being opened leaves that page empty.
+"""
+
+import json
+from dataclasses import astuple
+
+import streamlit as st
+
+from analytics.places import is_remote
+from analytics.status import running
+from dashboard.results import CHECK_ADDRESS_EVERY_S, Results
+
+REFRESH_S = 2.0
+FOLLOW_JS = """
+const timers = new WeakMap(); // by the element that Streamlit gives: it calls again with new data
+export default function ({ data, parentElement, setTriggerValue }) {
+  clearInterval(timers.get(parentElement));
+  let told = data.stamp;
+  const ask = async () => {
+    try {
+      const answer = await fetch(new URL("fervid/stamp", document.baseURI));
+      const stamp = await answer.text();
+      if (!answer.ok || stamp === told || !parentElement.isConnected) return;
+      told = stamp;
+      setTriggerValue("change", stamp);
+    } catch { /* the server is not there: ask again */ }
+  };
+  timers.set(parentElement, setInterval(ask, data.every_ms));
+  return () => clearInterval(timers.get(parentElement));
+}
+"""
+follower = st.components.v2.component("fervid_follower", html="", js=FOLLOW_JS)
+
+
+def stamp_text(results: Results) -> str:
+    """Another text whenever an analysis is added or one that is under way has come further."""
+    return json.dumps([*results.stamp(), *map(astuple, running(results.root))])
+
+
+def follow(results: Results) -> None:
+    """Draw this page anew, for as long as it is open, whenever there is more in the results."""
+    every_s = CHECK_ADDRESS_EVERY_S if is_remote(results.root) else REFRESH_S
+    data = {"stamp": stamp_text(results), "every_ms": round(1000 * every_s)}
+    follower(key="follower", data=data, on_change_change=lambda: None)
