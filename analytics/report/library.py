@@ -19,7 +19,8 @@ WHERE track_id IS NOT NULL AND smooth_emotion IS NOT NULL GROUP BY ALL
 """
 _COUNTS = """
 SELECT video_id, count(*) FILTER (status NOT IN ('dropped', 'no_signal')) AS n_frames,
-    sum((status = 'decode_error')::INT)::BIGINT AS n_undecoded,
+    sum((status = 'decode_error')::INT)::BIGINT AS n_undecoded, sum((status = 'dropped')::INT)::BIGINT AS n_dropped,
+    coalesce(sum(duration_s) FILTER (status = 'no_signal'), 0) AS lost_s,
     min(pts_s) AS start_s, max(pts_s + coalesce(duration_s, 0)) AS end_s
 FROM frames GROUP BY video_id
 """

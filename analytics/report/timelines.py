@@ -52,12 +52,17 @@ def timelines(connection: duckdb.DuckDBPyConnection, library: Library) -> str:
 
 def _video(connection: duckdb.DuckDBPyConnection, library: Library, video: Row) -> str:
     of = video["video_id"]
-    count = library.counts.get(of, {"n_frames": 0, "start_s": 0.0, "end_s": 0.0, "n_undecoded": 0})
+    nothing = {"n_frames": 0, "start_s": 0.0, "end_s": 0.0, "n_undecoded": 0, "n_dropped": 0, "lost_s": 0.0}
+    count = library.counts.get(of, nothing)
     facts = [
         clock(video["duration_s"] or 0),
         f"{video['width_px']} x {video['height_px']} px" if video["width_px"] else "",
         f"{count['n_frames']:,} frames looked at",
+        f"live since {video['live_since']:%d %B %Y, %H:%M:%S} UTC" if video["live_since"] else "",
+        "still going on" if video["is_running"] else "",
         f"{count['n_undecoded']:,} could not be decoded" if count["n_undecoded"] else "",
+        f"{count['n_dropped']:,} dropped, as the machine was too slow" if count["n_dropped"] else "",
+        f"nothing came for {count['lost_s']:.1f} s" if count["lost_s"] else "",
         f"{library.good_share(of)} of {library.n_faces(of):,} faces good" if library.n_faces(of) else "no face found",
         *(f"{library.n_faces(of, reason):,} {reason.replace('_', ' ')}" for reason in library.reasons(of)),
     ]
