@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flows.errors import is_expected
+
 if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
 
@@ -150,10 +152,7 @@ def fatal_errors(way_on: str = "run the same command again to go on") -> Iterato
             error,
         )
     except Exception as error:
-        # The modules that raise these take seconds to import; those that did raise are loaded.
-        from flows.errors import EXPECTED
-
-        if not isinstance(error, EXPECTED):
+        if not is_expected(error):
             raise
         fail(str(error), error)
 

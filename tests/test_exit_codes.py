@@ -1,15 +1,20 @@
 """One rule for commands that write files: 2 is a wrong command line, 1 something that is not there or in the way."""
 
+import importlib
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scenes import Face, observe
 from typer.testing import CliRunner
 
-from analytics.store import Store, file_sha256, video_id
+from analytics.store import Store, StoreError, file_sha256, video_id
 from analytics.timeline import TimelineConfig, build_timeline
 from flows.cli import app
+from flows.errors import EXPECTED, is_expected
 
 WRITING = {
     "export": ["export", "RESULTS", "--format", "srt", "--out", "OUT"],
@@ -59,3 +64,19 @@ def test_an_unknown_video(folder, empty_clip):
     assert fervid("export", folder, folder / "results", "--video", "nobody.mp4").exit_code == 1
     (folder / "clip.mp4").unlink()
     assert fervid("render", folder, folder / "results").exit_code == 1
+
+
+def test_an_error_is_one_line_and_nothing_else(folder):
+    command = [Path(sys.executable).with_name("fervid"), "query", folder / "results", "SELECT nope"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith("error Binder Error")
+    assert len(run.stderr.splitlines()) <= 2
+
+
+def test_every_expected_error_is_there():
+    for name in EXPECTED:
+        module, _, error = name.rpartition(".")
+        assert issubclass(getattr(importlib.import_module(module), error), Exception)
+    assert is_expected(StoreError("broken"))
+    assert not is_expected(ValueError("broken"))
