@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.console import Results, console, fatal_errors
+from flows.console import Results, console, errors, fatal_errors
 
 
 def compact(
@@ -17,6 +17,8 @@ def compact(
     from analytics.compaction import compact as put_together
 
     with fatal_errors("the same command goes on"):
+        said = f"the old files are deleted {wait:g} s after the new ones are there: questions can end"
+        errors.print(said, highlight=False)
         done = put_together(results, wait_s=wait)
         line = f"{done.n_analyses} analyses in {done.n_shards} new shards, {done.n_removed} files deleted"
         console.print(line, highlight=False)

@@ -112,7 +112,7 @@ class LiveDisplay:
             f"{counts.n_dropped} dropped",
             f"{counts.n_faces} faces",
             f"{status.delay_s:.1f} s from frame to row",
-            *([f"{counts.n_losses} losses"] if counts.n_losses else []),
+            *([f"lost {counts.n_losses} times"] if counts.n_losses else []),
         ]
         self._line.update(Text(", ".join(parts)))
 
@@ -126,7 +126,7 @@ def describe(outcome: "LiveOutcome") -> str:
     counts, rows, delay = outcome.counts, outcome.n_rows, outcome.delay
     return (
         f"{outcome.path}: {outcome.duration_s:.1f} s, {counts.n_looked_at} frames looked at, "
-        f"{counts.n_dropped} dropped, {counts.n_undecoded} could not be decoded, {counts.n_losses} losses, "
+        f"{counts.n_dropped} dropped, {counts.n_undecoded} could not be decoded, lost {counts.n_losses} times, "
         f"{rows['faces']} faces, {rows['tracks']} people (tracks); "
         f"{delay.mean_s:.2f} s from frame to row, {delay.most_s:.2f} at most"
     )
