@@ -1,6 +1,7 @@
 """Where each video stands: done, failed, being analysed, begun or not there yet, with the reason and the way out."""
 
 import contextlib
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,31 +44,37 @@ class VideoStatus:
 
 def running(root: Path) -> list[Running]:
     """Videos whose newest segment is younger than both `RECENT_S` and their newest row in videos."""
-    return [begun for begun, age_s in unfinished(root) if age_s < RECENT_S]
+    return [begun for begun, _ in unfinished(root, within_s=RECENT_S)]
 
 
-def unfinished(root: Path) -> list[tuple[Running, float]]:
+def unfinished(root: Path, *, within_s: float = math.inf) -> list[tuple[Running, float]]:
     """Videos whose newest segment is younger than their newest row in videos, with the age of that segment in s.
 
     None at an address, where that would take a listing of every segment of every video.
+
+    Args:
+        root: the results folder.
+        within_s: only those whose newest segment is no older.
     """
     if is_remote(root):
         return []
-    finished_s: dict[str, float] = {}
+    seen: dict[str, tuple[float, int]] = {}  # by video: when its newest segment was written, of how many
+    for folder in (root / "observations").glob("video_id=*"):
+        segments = []
+        for path in folder.glob("*/segment-*.parquet"):
+            with contextlib.suppress(FileNotFoundError):  # purged meanwhile
+                segments.append((path.parent, path.stat().st_mtime))
+        newest_folder, newest_s = max(segments, key=lambda segment: segment[1], default=(folder, -math.inf))
+        if time.time() - newest_s <= within_s and segments:
+            n_segments = sum(parent == newest_folder for parent, _ in segments)
+            seen[folder.name.removeprefix("video_id=")] = newest_s, n_segments
+    if not seen:
+        return []
     rows = read_catalog(root).rows
     for of, finished_at in zip(rows["video_id"].to_pylist(), rows["finished_at"].to_pylist(), strict=True):
-        finished_s[of] = max(finished_at.timestamp(), finished_s.get(of, 0.0))
-    found = []
-    for folder in (root / "observations").glob("video_id=*"):
-        segments = [(path.parent, path.stat().st_mtime) for path in folder.glob("*/segment-*.parquet")]
-        if not segments:
-            continue
-        newest_folder, newest_s = max(segments, key=lambda segment: segment[1])
-        of = folder.name.removeprefix("video_id=")
-        if finished_s.get(of, 0.0) < newest_s:
-            n_segments = sum(parent == newest_folder for parent, _ in segments)
-            found.append((Running(of, n_segments), time.time() - newest_s))
-    return found
+        if of in seen and finished_at.timestamp() >= seen[of][0]:
+            del seen[of]
+    return [(Running(of, n), time.time() - newest_s) for of, (newest_s, n) in seen.items()]
 
 
 def status(results: Path, files: Sequence[Path] = ()) -> list[VideoStatus]:
