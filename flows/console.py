@@ -155,6 +155,11 @@ def fatal_errors(way_on: str = "run the same command again to go on") -> Iterato
         if not is_expected(error):
             raise
         fail(str(error), error)
+    except BaseException as error:
+        if type(error).__name__ != "TerminationSignal":  # what Prefect makes of SIGTERM while a flow runs
+            raise
+        errors.print(f"stopped. What is finished is kept: {way_on}")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def counted(n: int, what: str) -> str:

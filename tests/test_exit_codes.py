@@ -2,18 +2,22 @@
 
 import importlib
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
+from prefect.exceptions import TerminationSignal
 from scenes import Face, observe
 from typer.testing import CliRunner
 
 from analytics.store import Store, StoreError, file_sha256, video_id
 from analytics.timeline import TimelineConfig, build_timeline
 from flows.cli import app
+from flows.console import fatal_errors
 from flows.errors import EXPECTED, is_expected
 
 WRITING = {
@@ -80,3 +84,10 @@ def test_every_expected_error_is_there():
         assert issubclass(getattr(importlib.import_module(module), error), Exception)
     assert is_expected(StoreError("broken"))
     assert not is_expected(ValueError("broken"))
+
+
+def test_a_scheduler_that_ends_a_run_is_told_what_ctrl_c_is(capsys):
+    with pytest.raises(typer.Exit) as ended, fatal_errors("again"):
+        raise TerminationSignal(signal=signal.SIGTERM)
+    assert ended.value.exit_code == 130
+    assert "What is finished is kept: again" in capsys.readouterr().err
