@@ -358,6 +358,7 @@ def test_a_signal_ends_it_in_order(shared_data, tmp_path, number):
         with contextlib.ExitStack() as senders:
 
             def comes():
+                assert run.poll() is None, run.stderr.read()
                 if not (out / "videos").exists():  # nobody may have listened yet
                     senders.enter_context(sending(clip, address))
                     time.sleep(2)
