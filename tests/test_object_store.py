@@ -181,7 +181,7 @@ def test_every_command_takes_the_address(bucket, tmp_path, face_clip):
 
     rows = json.loads(fervid("query", results, "SELECT path FROM videos", "--format", "json"))
     assert rows == [{"path": str(video)}]
-    assert "1 videos, 0 of them failed" in fervid("summary", results)
+    assert "1 video, 0 of them failed" in fervid("summary", results)
     fervid("summary", results, "timeline", "--video", video)
     fervid("export", results, "--format", "csv", "--out", tmp_path / "csv")
     fervid("export", results, "--format", "elan", "--out", tmp_path / "elan")
