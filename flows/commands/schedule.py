@@ -1,6 +1,7 @@
 """`fervid schedule` and `fervid schedule-training`: the same work again and again, without anybody there."""
 
 import dataclasses
+import signal
 import zoneinfo
 from enum import StrEnum
 from pathlib import Path
@@ -105,4 +106,7 @@ def serve_when_due(
     check_server()
     due = f"every {every_min:g} min" if cron is None else f"at {cron} ({timezone})"
     console.print(f"into {target}, {due}; Ctrl-C ends and pauses it", highlight=False, markup=False, soft_wrap=True)
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a script may have had it ignored
     serve(flow, target, parameters, schedule, when_busy.value)
