@@ -106,7 +106,5 @@ def serve_when_due(
     check_server()
     due = f"every {every_min:g} min" if cron is None else f"at {cron} ({timezone})"
     console.print(f"into {target}, {due}; Ctrl-C ends and pauses it", highlight=False, markup=False, soft_wrap=True)
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a script may have had it ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script may have had it ignored
     serve(flow, target, parameters, schedule, when_busy.value)
