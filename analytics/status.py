@@ -60,13 +60,8 @@ def unfinished(root: Path, *, within_s: float = math.inf) -> list[tuple[Running,
         return []
     seen: dict[str, tuple[float, int]] = {}  # by video: when its newest segment was written, of how many
     for folder in (root / "observations").glob("video_id=*"):
-        segments = []
-        for path in folder.glob("*/segment-*.parquet"):
-            with contextlib.suppress(FileNotFoundError):  # purged meanwhile
-                segments.append((path.parent, path.stat().st_mtime))
-        newest_folder, newest_s = max(segments, key=lambda segment: segment[1], default=(folder, -math.inf))
-        if time.time() - newest_s <= within_s and segments:
-            n_segments = sum(parent == newest_folder for parent, _ in segments)
+        newest_s, n_segments = _newest_segment(folder)
+        if n_segments and time.time() - newest_s <= within_s:
             seen[folder.name.removeprefix("video_id=")] = newest_s, n_segments
     if not seen:
         return []
@@ -75,6 +70,22 @@ def unfinished(root: Path, *, within_s: float = math.inf) -> list[tuple[Running,
         if of in seen and finished_at.timestamp() >= seen[of][0]:
             del seen[of]
     return [(Running(of, n), time.time() - newest_s) for of, (newest_s, n) in seen.items()]
+
+
+def is_looked_at(root: Path, video_id: str) -> bool:
+    """Whether somebody may be looking at a video just now; at an address nobody can tell, so somebody may."""
+    newest_s, _ = (math.inf, 0) if is_remote(root) else _newest_segment(root / "observations" / f"video_id={video_id}")
+    return time.time() - newest_s < RECENT_S
+
+
+def _newest_segment(folder: Path) -> tuple[float, int]:
+    """When the newest segment of a video was written, and how many segments lie beside it; -inf and 0 for none."""
+    segments = []
+    for path in folder.glob("*/segment-*.parquet"):
+        with contextlib.suppress(FileNotFoundError):  # purged meanwhile
+            segments.append((path.parent, path.stat().st_mtime))
+    newest_folder, newest_s = max(segments, key=lambda segment: segment[1], default=(folder, -math.inf))
+    return newest_s, sum(parent == newest_folder for parent, _ in segments)
 
 
 def status(results: Path, files: Sequence[Path] = ()) -> list[VideoStatus]:
@@ -97,7 +108,7 @@ def status(results: Path, files: Sequence[Path] = ()) -> list[VideoStatus]:
     begun = {one.video_id: (one.n_segments, age_s) for one, age_s in unfinished(results)}
     path_of = dict(_ids_of_first(left, begun)) if left and begun else {}
     changed = {path_text(path) for path in left}
-    found = [_of_row(row, begun) for row in rows if row["path"] not in changed]
+    found = [_of_row(results, row, begun) for row in rows if row["path"] not in changed]
     found += [_of_begun(of, path_of.get(of), *begun[of]) for of in begun.keys() - {row["video_id"] for row in rows}]
     found += [_of_file(path, row_of) for path in left if path not in path_of.values()]
     return sorted(found, key=lambda one: (one.path, one.video_id or ""))
@@ -114,11 +125,16 @@ def count(statuses: Iterable[VideoStatus]) -> dict[str, int]:
     return {state: counted[state] for state in STATES}
 
 
-def _of_row(row: Mapping[str, Any], begun: Mapping[str, tuple[int, float]]) -> VideoStatus:
+def _of_row(results: Path, row: Mapping[str, Any], begun: Mapping[str, tuple[int, float]]) -> VideoStatus:
     known: dict[str, Any] = {"video_id": row["video_id"], "finished_at": row["finished_at"]}
     n_segments, age_s = begun.get(row["video_id"], (0, RECENT_S))
     if age_s < RECENT_S:
         return VideoStatus(row["path"], "running", **known, reason=f"{n_segments} segments are saved")
+    if row["is_running"]:
+        if is_looked_at(results, row["video_id"]):
+            return VideoStatus(row["path"], "running", **known, reason="a live session")
+        reason = "a live session that was cut short: its last moments are not in the tables yet"
+        return VideoStatus(row["path"], "left", **known, reason=reason, way_out="`fervid timeline` makes them")
     if row["error"] is None:
         return VideoStatus(row["path"], "done", **known)
     if may_be_there(row["path"]):

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from analytics import connect
 from analytics.identities import IdentitiesError
+from analytics.status import is_looked_at
 from analytics.store import Store, StoreError, analysis_id, check_results
 from analytics.stored_timeline import build_stored_timeline
 from analytics.videos import all_videos, choose_videos
@@ -108,5 +109,7 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         "joined_by_look": timeline.joined_by_look,
     }
     store.commit_analysis(dict(row) | changed, timeline)
+    if row["is_running"] and not is_looked_at(store.root, video):
+        store.drop_signatures(*seen)  # its session was killed, and nobody else will
     seconds = time.perf_counter() - started_s
     return Rebuilt(path, "done", video, analysed, len(timeline.faces), len(timeline.tracks), seconds)

@@ -23,6 +23,7 @@ from analytics.exports import export_videos
 from analytics.observations import unseen_table
 from analytics.purge import plan_purge, purge
 from analytics.report import report_page
+from analytics.status import status
 from analytics.store import Store, StoreError
 from analytics.stored_timeline import build_stored_timeline
 from dashboard.results import ENVIRONMENT
@@ -263,6 +264,23 @@ def test_what_a_killed_session_has_seen_becomes_tables(session, tmp_path):
     assert rebuilt.status == "done"
     assert rows(copy, "SELECT is_running FROM videos") == [(False,)]
     assert rows(copy, "SELECT count(*) FROM frames") == seen
+
+
+def test_a_killed_session_is_told_and_its_signatures_go_with_its_tables(session, tmp_path):
+    _, _, killed = session
+    results = shutil.copytree(killed, tmp_path / "killed")
+    assert [one.state for one in status(results)] == ["running"]  # it may still be at work
+    an_hour_ago_s = time.time() - 3600
+    for segment in results.rglob("segment-*.parquet"):
+        os.utime(segment, (an_hour_ago_s, an_hour_ago_s))
+    (told,) = status(results)
+    assert (told.state, told.way_out) == ("left", "`fervid timeline` makes them")
+    signatures = "SELECT count(signature) > 0 FROM observations"
+    assert rows(results, signatures) == [(True,)]
+    (rebuilt,) = rebuild_timelines(results, TimelineSettings())
+    assert rebuilt.status == "done"
+    assert rows(results, signatures) == [(False,)]
+    assert [one.state for one in status(results)] == ["done"]
 
 
 def test_timelines_made_while_a_session_goes_on_do_not_stand_for_all_of_it(session, tmp_path):
