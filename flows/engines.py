@@ -1,6 +1,7 @@
 """Where tasks run: in threads here, or in the processes of a Ray or Dask cluster, through Prefect's own runners."""
 
 import contextlib
+import logging
 import os
 import socket
 import sys
@@ -112,7 +113,15 @@ def _dask(engine: EngineSettings) -> TaskRunner[Any]:
         where: dict[str, Any] = {"address": engine.address}
     else:
         # A process for each: Python runs one thread of a process at a time, and a process killed takes one task along.
-        here = {"n_workers": engine.workers, "threads_per_worker": 1, "host": LOOPBACK, "dashboard_address": None}
-        where = {"cluster_kwargs": here}
+        # What fails comes back with its task; what else workers log is of a cluster that is ending.
+        where = {
+            "cluster_kwargs": {
+                "n_workers": engine.workers,
+                "threads_per_worker": 1,
+                "host": LOOPBACK,
+                "dashboard_address": None,
+                "silence_logs": logging.CRITICAL,
+            }
+        }
     runner: TaskRunner[Any] = DaskTaskRunner(**where)
     return runner
