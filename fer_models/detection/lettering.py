@@ -56,7 +56,7 @@ def add_words(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def _draw_disc(image: Image.Image, box_xyxy: tuple[float, float, float, float], rng: np.random.Generator) -> None:
-    """A disc with a rim, of one colour or of two that flow into each other; at times on a stem, like an i."""
+    """A disc with a rim, flat or shaded; at times on a stem, like an i."""
     x1, y1, x2, y2 = box_xyxy
     fill, rim = _two_colours(rng)
     draw = ImageDraw.Draw(image)
@@ -69,15 +69,22 @@ def _draw_disc(image: Image.Image, box_xyxy: tuple[float, float, float, float], 
     if min(size) < 2:
         return
     inside, mask = Image.new("RGB", size, fill), Image.new("L", size)
-    if rng.random() < 0.5:
-        # A gradient from above to below, at times so steep that it is an edge.
-        share = ((np.linspace(-1, 1, size[1]) * np.exp(rng.uniform(0, 3)) + 1) / 2).clip(0, 1)[:, None, None]
-        rows = np.array(fill) * (1 - share) + rng.integers(0, 256, 3) * share
-        inside = Image.fromarray(np.broadcast_to(rows, (size[1], size[0], 3)).astype(np.uint8))
+    if rng.random() < 0.6:
+        # From above to below, or round a spot as on a ball; at times so steep that it is an edge.
+        x, y = np.linspace(-1, 1, size[0]), np.linspace(-1, 1, size[1])[:, None]
+        spot_x, spot_y = rng.uniform(-0.6, 0.6, 2)
+        along = np.hypot(x - spot_x, y - spot_y) * 2 - 1 if rng.random() < 0.5 else np.broadcast_to(y, size[::-1])
+        share = ((along * np.exp(rng.uniform(0, 3)) + 1) / 2).clip(0, 1)[..., None]
+        other = np.array(_two_colours(rng)[0])
+        inside = Image.fromarray((other * (1 - share) + np.array(fill) * share).astype(np.uint8))
     ImageDraw.Draw(mask).ellipse((0, 0, size[0] - 1, size[1] - 1), 255)
     image.paste(inside, (int(x1 + rim_px), int(y1 + rim_px)), mask)
 
 
 def _two_colours(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    first, second = rng.integers(0, 256, (2, 3)).tolist()
+    """Any two, or often two from white over orange and brown to black, as skin has."""
+    colours = rng.integers(0, 256, (2, 3))
+    if rng.random() < 0.4:
+        colours = np.sort(colours)[:, ::-1]
+    first, second = colours.tolist()
     return tuple(first), tuple(second)
