@@ -23,7 +23,7 @@ from fer_models.classification.evaluation import (
 )
 from fer_models.weights import find_model, read_card
 from flows.cli import app
-from flows.compare import as_html, tables_of
+from flows.compare import as_html, cell, tables_of
 
 
 def faces(label, majority, pixels=None):
@@ -115,6 +115,12 @@ def test_pictures_of_training_are_left_out():
     assert figures["accuracy"] == 0.5
     assert figures["accuracy_not_in_training"] == pytest.approx(2 / 3, abs=1e-4)
     assert scores.shape == (4, 7)
+    figures, _ = measure_split(
+        lambda crops: sure_of(0, 6, 2, 6).numpy(), images, temperature=1.0, tta=False, training=images
+    )
+    assert figures["accuracy"] == 0.5
+    assert "accuracy_not_in_training" not in figures
+    assert cell(figures, "accuracy_not_in_training") == "-"
 
 
 def test_multiply_adds_of_the_default_are_those_of_its_layers():
@@ -140,6 +146,10 @@ def test_models_are_measured_and_compared_on_the_command_line(few_faces, tmp_pat
     figures = json.loads(run.stdout)
     assert list(figures) == ["PublicTest"]
     assert figures["PublicTest"]["images"] == 105
+    both = ["--split", "PublicTest", "--split", "Training"]  # of which the second has no figure without Training
+    run = runner.invoke(app, ["evaluate", "default", "--data", str(few_faces), *both])
+    assert run.exit_code == 0, run.output
+    assert "accuracy_not_in_training" in run.stdout
     report = tmp_path / "report" / "models.md"
     report.parent.mkdir()
     run = runner.invoke(app, ["compare", "default", "--data", str(few_faces), "--out", str(report), "--json"])

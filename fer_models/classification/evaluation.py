@@ -84,14 +84,14 @@ def measure_split(
         temperature: what `predict` divides its logits by; undone to tell how well calibrated they are without it.
         tta: also measure the mean over mirrored pictures (`accuracy_flip_averaged`) and over `ten_crops`
             (`accuracy_crops_averaged`).
-        training: measure also without images whose pixels stand here (`accuracy_not_in_training`).
+        training: measure also without images whose pixels stand here (`accuracy_not_in_training`, if any are left).
     """
     scores = torch.from_numpy(predict(images.pixels))
     figures = measure(scores, images, temperature)
     if training is not None:
         fresh = ~stands_in(images, training)
         right = scores.argmax(dim=1) == images.label
-        figures |= with_interval("accuracy_not_in_training", right[fresh])
+        figures |= with_interval("accuracy_not_in_training", right[fresh]) if fresh.any() else {}
     if tta:
         for name, views in (("flip", mirrored(images.pixels)), ("crops", ten_crops(images.pixels))):
             averaged = mean_scores(predict, views)
