@@ -14,7 +14,7 @@ from prefect.states import Completed
 from fer_models.classification.data import FaceImages, fingerprint
 from fer_models.classification.recipes import Recipe
 from fer_models.weights import model_folders
-from flows.train import splits_of, train
+from flows.train import examined, splits_of, train
 
 
 def version_name(name: str, splits: dict[str, FaceImages], recipe: Recipe) -> str:
@@ -40,7 +40,7 @@ def retrain(
     Raises:
         DataError, DeviceError, RunError: as `train` does.
     """
-    splits_of.cache_clear()  # the data may have changed since this process read them last
+    examined.cache_clear()  # the data may have changed since this process read them last
     version = version_name(name, splits_of(data, drop), recipe)
     if version in model_folders():
         told = f"{data} and the recipe are as they were when {version} was trained: nothing to do"

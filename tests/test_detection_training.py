@@ -23,6 +23,7 @@ from fer_models.detection.references import RETINAFACE_FILE
 from fer_models.detection.targets import assign_targets
 from fer_models.detection.teaching import is_doubtful, look_again, take_votes, vote
 from fer_models.detection.training import find_traps, train_detector
+from fer_models.training_runs import RunError
 from fer_models.weights import WeightsError, read_card
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data" / "faces"
@@ -267,6 +268,12 @@ def test_training_resumes_and_gives_a_model_folder(few_photos, tmp_path):
     assert detector.score_threshold == card["score_threshold"]
     assert len(detector.detect(np.zeros((2, 64, 64, 3), np.uint8))) == 0
 
+    with pytest.raises(RunError, match="--resume"):
+        train_detector(few_photos, folder, epochs=2, **settings)
+    with pytest.raises(RunError, match="batch_size was 8 and is now 4"):
+        train_detector(few_photos, folder, epochs=2, resume=True, **settings | {"batch_size": 4})
+    # One that was begun before checkpoints told their settings is gone on with.
+    torch.save({key: value for key, value in second.items() if key != "settings"}, folder / "checkpoints" / "last.ckpt")
     train_detector(few_photos, folder, epochs=2, resume=True, **settings)  # nothing left to do
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
 

@@ -77,10 +77,10 @@ def make_ensemble(
 ) -> None:
     """Make a model that averages the probabilities of others."""
     from fer_models.classification import ensemble
-    from fer_models.weights import user_models_dir
+    from fer_models.weights import model_home
 
     with fatal_errors():
-        folder = usage_checked(ensemble.make_ensemble, folder=user_models_dir() / name, name=name, models=models)
+        folder = usage_checked(ensemble.make_ensemble, folder=model_home(name), name=name, models=models)
     say_at_hand(folder)
 
 
