@@ -94,6 +94,17 @@ def model_folders() -> dict[str, Path]:
     return folders
 
 
+def known_cards() -> dict[str, ModelCard | WeightsError]:
+    """The card of every model that can be named, or what is wrong with it."""
+    cards: dict[str, ModelCard | WeightsError] = {}
+    for name, folder in model_folders().items():
+        try:
+            cards[name] = read_card(folder)
+        except WeightsError as error:
+            cards[name] = error
+    return cards
+
+
 def find_model(name: str, task: str | None = None) -> Path:
     """The folder of a model (for `task`, if given), by its name or its folder.
 
@@ -103,7 +114,8 @@ def find_model(name: str, task: str | None = None) -> Path:
     folders = model_folders()
     folder = folders.get(name) or Path(name)
     if not (folder / CARD_NAME).is_file():
-        known = ", ".join(sorted(name for name, folder in folders.items() if task in (None, read_card(folder).task)))
+        cards = known_cards().items()
+        known = ", ".join(sorted(name for name, card in cards if task is None or getattr(card, "task", None) == task))
         raise WeightsError(f"{name}: no such model. Known: {known}; or give a model folder (one with a {CARD_NAME})")
     if task is not None and (found := read_card(folder).task) != task:
         raise WeightsError(f"{name}: a model for task {found!r}, but one for {task!r} is needed")

@@ -25,6 +25,7 @@ from fer_models.detection.teaching import is_doubtful, look_again, take_votes, v
 from fer_models.detection.training import find_traps, train_detector
 from fer_models.training_runs import RunError
 from fer_models.weights import WeightsError, read_card
+from flows.progress import Progress, Stopped
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data" / "faces"
 TINY = {"stem": (4, 4), "stages": (8, 8, 8), "blocks": (1, 1, 1), "pyramid": 8}
@@ -307,6 +308,15 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(few_photos, tmp_path, 
     card, other = read_card(unbroken), read_card(broken)
     assert card.sha256 == other.sha256 != read_card(start).sha256
     assert card.settings["init"] == read_card(start).sha256 and card.parameters == read_card(start).parameters
+
+
+def test_a_run_is_stopped_after_a_batch(few_photos, tmp_path):
+    progress = Progress()
+    progress.stop_requested.set()
+    settings = {"samples_per_epoch": 16, "batch_size": 8, "n_workers": 0, "device": "cpu", "network_options": TINY}
+    with pytest.raises(Stopped):
+        train_detector(few_photos, tmp_path, epochs=1, on_batch=progress.check, **settings)
+    assert not (tmp_path / "model.json").exists()
 
 
 def test_traps_are_what_no_teacher_sees():

@@ -75,6 +75,10 @@ def test_temperature_undoes_a_known_one():
     logits = torch.randn(20_000, 7) * 2
     label = torch.distributions.Categorical(logits=logits).sample()
     assert fit_temperature(logits * 3, label) == pytest.approx(3, rel=0.05)
+    for scale in (1, 10, 1e4):  # all right, or all wrong
+        assert 0.05 <= fit_temperature(torch.eye(7) * scale, torch.arange(7)) <= 1
+        assert 1 <= fit_temperature(torch.eye(7) * scale, torch.arange(7).flip(0)) <= 20.001
+    assert fit_temperature(logits[:0], label[:0]) == 1
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():

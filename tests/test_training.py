@@ -26,6 +26,7 @@ from fer_models.classification.recipes import Recipe, recipe_for
 from fer_models.classification.training import EmotionTrainer, ask, targets_of, train_network
 from fer_models.training_runs import RunError, read_checkpoint
 from fer_models.weights import WeightsError, model_home, read_card
+from flows.retrain import version_name
 from flows.training_display import TrainingDisplay
 
 EPOCHS = 3
@@ -190,6 +191,19 @@ def test_with_a_teacher_alone_the_loss_is_that_of_its_probabilities(splits):
         said = module.network((pixels[:, None].float() / 255 - 0.5) / 0.25).log_softmax(dim=1)
     wanted = -(torch.from_numpy(teacher.predict(pixels)) * said).sum(dim=1).mean()
     torch.testing.assert_close(loss, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_of_a_schedule_is_named_after_data_votes_and_recipe(splits):
+    recipe, public = recipe_for(**RECIPE), splits["PublicTest"]
+    other = dataclasses.replace(public, votes=public.votes.flip(1))
+    names = [
+        version_name("mine", splits, recipe),
+        version_name("mine", splits, dataclasses.replace(recipe, seed=2)),
+        version_name("mine", splits | {"PublicTest": public.take(torch.arange(100))}, recipe),
+        version_name("mine", splits | {"PublicTest": other}, recipe),
+    ]
+    assert names[0] == version_name("mine", dict(splits), recipe)
+    assert len(set(names)) == 4
 
 
 def test_the_history_is_json(unbroken):

@@ -1,5 +1,6 @@
 """How well a classifier does, how far chance may have moved that, and how sure it may be: on labels and on votes."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from fer_models.labels import EMOTIONS
 
 BINS = 15  # of the expected calibration error, as most papers have them
 RESAMPLES = 1000
+MAX_LOG_TEMPERATURE = math.log(20)
 Predict = Callable[[Tensor], np.ndarray]  # `EmotionClassifier.predict`, and whatever scores crops as it does
 
 
@@ -36,18 +38,28 @@ def logits_of(
 
 
 def fit_temperature(logits: Tensor, label: Tensor) -> float:
-    """The temperature that makes the labels most likely (Guo et al. 2017, arXiv:1706.04599)."""
+    """The temperature that makes the labels (n,) most likely, given logits (n, 7); 1 for none.
+
+    Guo et al. 2017, arXiv:1706.04599. It stays between 1 / 20 and 20: few pictures that are all read rightly would ask
+    for one of 0.
+    """
+    if not len(label):
+        return 1.0
     log_temperature = torch.zeros(1, requires_grad=True)
+
+    def temperature() -> Tensor:
+        return log_temperature.clamp(-MAX_LOG_TEMPERATURE, MAX_LOG_TEMPERATURE).exp()
+
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> float:
         optimizer.zero_grad()
-        value = F.cross_entropy(logits / log_temperature.exp(), label)
+        value = F.cross_entropy(logits / temperature(), label)
         value.backward()  # type: ignore[no-untyped-call]
         return value.item()
 
     optimizer.step(loss)
-    return log_temperature.exp().item()
+    return temperature().item()
 
 
 def mirrored(pixels: Tensor) -> Iterator[Tensor]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -41,16 +41,8 @@ TRAP_SCORE, TRAP_IOU = 0.25, 0.2
 class DetectorTraining(lightning.LightningModule):
     """Trains a `CompactNet`; after some epochs says how well the averaged weights do on the held-out photographs."""
 
-    def __init__(
-        self,
-        network: CompactNet,
-        held_out: list[Photo],
-        learning_rate: float,
-        settings: dict[str, Any],
-        on_batch: Callable[[], None],
-    ):
+    def __init__(self, network: CompactNet, held_out: list[Photo], learning_rate: float, settings: dict[str, Any]):
         super().__init__()
-        self.on_batch = on_batch
         self.network, self.held_out, self.learning_rate = network, held_out, learning_rate
         self.settings = settings  # kept in the checkpoints
         self.trained_s = 0.0
@@ -88,10 +80,6 @@ class DetectorTraining(lightning.LightningModule):
             epoch_s,
             left_s / 60,
         )
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Tell who wants to know."""
-        self.on_batch()
 
     def on_validation_epoch_start(self) -> None:
         """Take the averaged weights, which the callback has just put in place, as a detector."""
@@ -217,8 +205,8 @@ def train_detector(
     if init:
         learned = find_traps(learned, CompactDetector.load(find_model(init, "detector"), device=choose_device(device)))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _trainer(checkpoint.parent, epochs, choose_device(device)).fit(
-        DetectorTraining(network, held_out, settings["learning_rate"], told, on_batch),
+    _trainer(checkpoint.parent, epochs, choose_device(device), on_batch).fit(
+        DetectorTraining(network, held_out, settings["learning_rate"], told),
         _loader(FaceInputs(learned, seed=seed), samples, batch_size, n_workers),
         DataLoader(range(len(held_out))),  # type: ignore[arg-type]
         ckpt_path=checkpoint if checkpoint.exists() else None,
@@ -244,7 +232,18 @@ def _loader(inputs: FaceInputs, samples: int, batch_size: int, n_workers: int) -
     return DataLoader(inputs, batch_sampler=batches, num_workers=n_workers, persistent_workers=n_workers > 0)
 
 
-def _trainer(checkpoints: Path, epochs: int, device: torch.device) -> lightning.Trainer:
+class _AfterEachBatch(Callback):
+    """Calls a function; the averaged copy of the module could not hold it, as not everything can be copied."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+
+    def on_train_batch_end(self, *args: Any, **more: Any) -> None:
+        """Call it."""
+        self.call()
+
+
+def _trainer(checkpoints: Path, epochs: int, device: torch.device, on_batch: Callable[[], None]) -> lightning.Trainer:
     last = ModelCheckpoint(
         checkpoints, CHECKPOINT_NAME.removesuffix(".ckpt"), save_on_train_epoch_end=True, enable_version_counter=False
     )
@@ -259,7 +258,7 @@ def _trainer(checkpoints: Path, epochs: int, device: torch.device) -> lightning.
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[WeightAveraging(avg_fn=moving_average(EMA_DECAY)), last],
+        callbacks=[WeightAveraging(avg_fn=moving_average(EMA_DECAY)), _AfterEachBatch(on_batch), last],
     )
 
 
