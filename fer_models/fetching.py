@@ -22,6 +22,7 @@ from fer_models.weights import (
     ModelCard,
     WeightsError,
     load_model_folder,
+    model_home,
     read_card,
     save_model_folder,
     user_models_dir,
@@ -120,10 +121,8 @@ def add_model(name: str, path: Path) -> Path:
 
 
 def _add_folder(name: str, path: Path) -> Path:
-    if Path(name).name != name:
-        raise WeightsError(f"{name}: not a name for a model: it becomes the name of a folder")
+    folder = model_home(name)
     weights, card = load_model_folder(path)
-    folder = user_models_dir() / name
     if (folder / CARD_NAME).is_file() and (known := read_card(folder).sha256) != card.sha256:
         raise WeightsError(f"{name}: another model of that name is here, with sha256 {known}: remove {folder} first")
     save_model_folder(folder, weights, dataclasses.replace(card, name=name))

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,17 @@ def user_models_dir() -> Path:
     return Path(data_home) / "fervid" / "models"
 
 
+def model_home(name: str) -> Path:
+    """Where a model of the user's is kept under its name.
+
+    Raises:
+        WeightsError: if it is no name for a folder.
+    """
+    if not name or Path(name).name != name or name.startswith("."):
+        raise WeightsError(f"{name!r}: not a name for a model: it becomes the name of a folder")
+    return user_models_dir() / name
+
+
 def sha256_of(path: Path) -> str:
     """The sha256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
@@ -82,6 +94,17 @@ def model_folders() -> dict[str, Path]:
     return folders
 
 
+def known_cards() -> dict[str, ModelCard | WeightsError]:
+    """The card of every model that can be named, or what is wrong with it."""
+    cards: dict[str, ModelCard | WeightsError] = {}
+    for name, folder in model_folders().items():
+        try:
+            cards[name] = read_card(folder)
+        except WeightsError as error:
+            cards[name] = error
+    return cards
+
+
 def find_model(name: str, task: str | None = None) -> Path:
     """The folder of a model (for `task`, if given), by its name or its folder.
 
@@ -91,7 +114,8 @@ def find_model(name: str, task: str | None = None) -> Path:
     folders = model_folders()
     folder = folders.get(name) or Path(name)
     if not (folder / CARD_NAME).is_file():
-        known = ", ".join(sorted(name for name, folder in folders.items() if task in (None, read_card(folder).task)))
+        cards = known_cards().items()
+        known = ", ".join(sorted(name for name, card in cards if task is None or getattr(card, "task", None) == task))
         raise WeightsError(f"{name}: no such model. Known: {known}; or give a model folder (one with a {CARD_NAME})")
     if task is not None and (found := read_card(folder).task) != task:
         raise WeightsError(f"{name}: a model for task {found!r}, but one for {task!r} is needed")
@@ -102,14 +126,17 @@ def read_card(folder: Path) -> ModelCard:
     """The card of the model in `folder`.
 
     Raises:
-        WeightsError: if the card is not readable or has unknown or missing fields.
+        WeightsError: if the card is not readable, has unknown or missing fields, or numbers that cannot be.
     """
     path = folder / CARD_NAME
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return ModelCard(**{**values, "classes": tuple(values.get("classes", ()))})
+        card = ModelCard(**{**values, "classes": tuple(values.get("classes", ()))})
+        if not (math.isfinite(card.mean) and 0 < card.std < math.inf and 0 < card.temperature < math.inf):
+            raise ValueError("mean, std and temperature must be numbers, the last two above 0")
     except (OSError, ValueError, TypeError) as error:
         raise WeightsError(f"{path}: not a readable model card: {error}") from error
+    return card
 
 
 def load_model_folder(folder: Path) -> tuple[dict[str, "Tensor"], ModelCard]:
@@ -134,13 +161,20 @@ def load_model_folder(folder: Path) -> tuple[dict[str, "Tensor"], ModelCard]:
 def check_models() -> dict[str, ModelCard | WeightsError]:
     """Hash the weights of every model that can be named: its card, or what is wrong with it.
 
-    An ensemble has no weights but those of its members.
+    An ensemble has no weights but those of its members, which are hashed wherever they lie.
     """
+    import torch
+
+    from fer_models.classification.ensemble import Ensemble  # which imports this module
+
     checked: dict[str, ModelCard | WeightsError] = {}
     for name, folder in model_folders().items():
         try:
             card = read_card(folder)
-            checked[name] = card if "members" in card.architecture_options else load_model_folder(folder)[1]
+            if "members" in card.architecture_options:
+                checked[name] = Ensemble.load(folder, torch.device("cpu")).card
+            else:
+                checked[name] = load_model_folder(folder)[1]
         except WeightsError as error:
             checked[name] = error
     return checked

@@ -157,8 +157,10 @@ def figure_table(title: str, compared: Sequence[Compared], split: str, columns: 
 
 
 def cell(figures: dict[str, Any], name: str) -> str:
-    """One figure and its interval, such as `0.731 (0.717 to 0.745)`."""
-    value, interval = figures[name], figures.get(f"{name}_interval")
+    """One figure and its interval, such as `0.731 (0.717 to 0.745)`; a dash if it was not measured."""
+    value, interval = figures.get(name), figures.get(f"{name}_interval")
+    if value is None:
+        return "-"
     if isinstance(value, int):
         return str(value)
     return f"{value:.4f}" if interval is None else f"{value:.4f} ({interval[0]:.3f} to {interval[1]:.3f})"

@@ -14,13 +14,16 @@ from prefect.states import Completed
 from fer_models.classification.data import FaceImages, fingerprint
 from fer_models.classification.recipes import Recipe
 from fer_models.weights import model_folders
-from flows.train import splits_of, train
+from flows.train import examined, splits_of, train
 
 
 def version_name(name: str, splits: dict[str, FaceImages], recipe: Recipe) -> str:
     """The name of the model that these data and this recipe give: `NAME-` and 8 hexadecimal digits."""
-    content = [{split: fingerprint(images) for split, images in splits.items()}, dataclasses.asdict(recipe)]
-    return f"{name}-{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]}"
+    told = json.dumps([{split: fingerprint(images) for split, images in splits.items()}, dataclasses.asdict(recipe)])
+    digest = hashlib.sha256(told.encode())
+    for images in splits.values():
+        digest.update(b"" if images.votes is None else images.votes.numpy().tobytes())
+    return f"{name}-{digest.hexdigest()[:8]}"
 
 
 @flow(name="retrain", flow_run_name="retrain {name}", persist_result=False)
@@ -40,7 +43,7 @@ def retrain(
     Raises:
         DataError, DeviceError, RunError: as `train` does.
     """
-    splits_of.cache_clear()  # the data may have changed since this process read them last
+    examined.cache_clear()  # the data may have changed since this process read them last
     version = version_name(name, splits_of(data, drop), recipe)
     if version in model_folders():
         told = f"{data} and the recipe are as they were when {version} was trained: nothing to do"

@@ -3,6 +3,7 @@
 import base64
 import functools
 import logging
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +14,15 @@ from prefect.cache_policies import NO_CACHE
 
 from fer_models.classification import preparation, registration
 from fer_models.classification.data import FaceData, FaceImages, read_data
-from fer_models.classification.history import CHECKPOINTS, LAST, TrainingProgress, history_in, read_checkpoint
+from fer_models.classification.history import CHECKPOINTS, LAST, TrainingProgress, history_in
 from fer_models.classification.pictures import draw_all
 from fer_models.classification.preparation import Preparation
 from fer_models.classification.recipes import Recipe
 from fer_models.classification.training import train_network
 from fer_models.device import choose_device
 from fer_models.labels import EMOTIONS
-from fer_models.weights import read_card, user_models_dir
+from fer_models.training_runs import read_checkpoint
+from fer_models.weights import model_home, read_card, user_models_dir
 from flows.progress import progress
 
 log = logging.getLogger(__name__)
@@ -28,15 +30,17 @@ listeners: list[Callable[[TrainingProgress], None]] = []  # told how far a train
 MADE = "made"  # folder of a run in which models wait until they are measured
 
 
-@functools.lru_cache(maxsize=1)
 def splits_of(data: Path, drop: tuple[str, ...]) -> dict[str, FaceImages]:
-    """The data as they are trained on, read once a process: tasks are handed paths, not pixels."""
+    """The data as they are trained on."""
     return examined(data, drop)[0].splits
 
 
 @functools.lru_cache(maxsize=1)
 def examined(data: Path, drop: tuple[str, ...]) -> tuple[FaceData, Preparation]:
-    """The data without what is to be left out, and what was found in them before."""
+    """The data without what is to be left out, and what was found in them before.
+
+    They are read once a process, or from `examined.cache_clear()` on: tasks are handed paths, not pixels.
+    """
     read = read_data(data)
     found = preparation.examine(read)
     return preparation.drop(read, found, drop), found
@@ -86,9 +90,8 @@ def train_epochs(
     data: Path, drop: tuple[str, ...], name: str, recipe: Recipe, device: str, precision: str, resume: bool
 ) -> Path:
     """Train by the recipe; gives the checkpoint of the best epoch."""
-    run = user_models_dir() / name
     return train_network(
-        splits_of(data, drop), run, recipe, device=device, precision=precision, resume=resume, report=tell
+        splits_of(data, drop), model_home(name), recipe, device=device, precision=precision, resume=resume, report=tell
     )
 
 
@@ -97,7 +100,7 @@ def calibrate(
     data: Path, drop: tuple[str, ...], name: str, recipe: Recipe, checkpoint: Path, device: str
 ) -> list[Path]:
     """Make the models of a checkpoint; all that is still to be chosen is chosen on PublicTest."""
-    made = user_models_dir() / name / MADE
+    made = model_home(name) / MADE
     shutil.rmtree(made, ignore_errors=True)
     training_s = sum(figures["seconds"] for figures in epochs_of(name))
     return registration.calibrate(
@@ -125,7 +128,7 @@ def register(folder: Path) -> Path:
     """Put a measured model among those at hand, and its figures and pictures among the run's artifacts."""
     home = registration.register(folder, user_models_dir())
     card = read_card(home)
-    key = "".join(letter if letter.isalnum() else "-" for letter in card.name.lower())
+    key = re.sub("[^a-z0-9]", "-", card.name.lower())  # all that Prefect takes
     lines = [f"## {card.name}", "", card.protocol, "", "| split | figure | value |", "| --- | --- | --- |"]
     lines += [f"| {split} | {k} | {v} |" for split, figures in card.metrics.items() for k, v in figures.items()]
     lines += ["", f"Settings: `{card.settings}`", "", f"Faces with labels and probabilities: `{home / 'faces.png'}`"]
@@ -139,9 +142,7 @@ def register(folder: Path) -> Path:
 
 def epochs_of(name: str) -> list[dict[str, float]]:
     """The figures of each epoch of a training."""
-    epochs: list[dict[str, float]] = history_in(read_checkpoint(user_models_dir() / name / CHECKPOINTS / LAST))[
-        "epochs"
-    ]
+    epochs: list[dict[str, float]] = history_in(read_checkpoint(model_home(name) / CHECKPOINTS / LAST))["epochs"]
     return epochs
 
 
@@ -165,12 +166,14 @@ def train(
         DataError: if the data cannot be used.
         DeviceError: if the device is not there.
         RunError: if there is a training of that name which cannot be gone on with.
+        WeightsError: if the name cannot be a model's, or what the recipe starts or learns from cannot be had.
     """
+    home = model_home(name)
     prepare(data, drop)
     checkpoint = train_epochs(data, drop, name, recipe, device, precision, resume)
     folders = calibrate(data, drop, name, recipe, checkpoint, device)
     for folder in folders:
         evaluate(data, drop, name, folder, device)
     homes = [register(folder) for folder in folders]
-    (user_models_dir() / name / MADE).rmdir()
+    (home / MADE).rmdir()
     return homes

@@ -8,13 +8,14 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from fer_models.detection.training import train_detector as train
-from fer_models.weights import read_card, user_models_dir
+from fer_models.weights import model_home, read_card
+from flows.progress import progress
 
 
 @task(name="train and register", task_run_name="train {name}", cache_policy=NO_CACHE, persist_result=False)
 def train_and_register(data: Path, name: str, **options: Any) -> Path:
     """Train; the model folder appears among the user's models."""
-    return train(data, user_models_dir() / name, name=name, **options)
+    return train(data, model_home(name), name=name, on_batch=progress.check, **options)
 
 
 @flow(name="train detector", flow_run_name="train detector {name}", persist_result=False)
@@ -32,8 +33,9 @@ def train_detector(
 
     Raises:
         FaceDataError: if the data cannot be used.
+        RunError: if there is a training of that name which cannot be gone on with.
         DeviceError: if the device is not there.
-        WeightsError: if the second teacher or the detector to start from cannot be used.
+        WeightsError: if the name cannot be a model's, or the second teacher or the detector to start from be used.
     """
     folder = train_and_register(
         data,

@@ -93,6 +93,22 @@ def test_weights_of_another_network_are_refused(tmp_path):
         load_classifier(str(folder), device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"input_channels": 3}, r"cannot take \(1, 3, 48, 48\)"),
+        ({"architecture_options": OPTIONS | {"outputs": 14}}, "do not fit"),
+        ({"temperature": 0}, "mean, std and temperature must be numbers"),
+        ({"temperature": float("nan")}, "mean, std and temperature must be numbers"),
+        ({"std": "0.25"}, "not a readable model card"),
+    ],
+)
+def test_a_card_that_its_network_does_not_agree_with_is_refused(tmp_path, changes, says):
+    folder = make_model(tmp_path, **changes)
+    with pytest.raises(WeightsError, match=says):
+        load_classifier(str(folder), device="cpu")
+
+
 def test_an_unknown_model_is_told_with_those_known():
     with pytest.raises(WeightsError, match="Known: default"):
         load_classifier("defualt")

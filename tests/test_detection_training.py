@@ -23,7 +23,9 @@ from fer_models.detection.references import RETINAFACE_FILE
 from fer_models.detection.targets import assign_targets
 from fer_models.detection.teaching import is_doubtful, look_again, take_votes, vote
 from fer_models.detection.training import find_traps, train_detector
+from fer_models.training_runs import RunError
 from fer_models.weights import WeightsError, read_card
+from flows.progress import Progress, Stopped
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data" / "faces"
 TINY = {"stem": (4, 4), "stages": (8, 8, 8), "blocks": (1, 1, 1), "pyramid": 8}
@@ -267,6 +269,12 @@ def test_training_resumes_and_gives_a_model_folder(few_photos, tmp_path):
     assert detector.score_threshold == card["score_threshold"]
     assert len(detector.detect(np.zeros((2, 64, 64, 3), np.uint8))) == 0
 
+    with pytest.raises(RunError, match="--resume"):
+        train_detector(few_photos, folder, epochs=2, **settings)
+    with pytest.raises(RunError, match="batch_size was 8 and is now 4"):
+        train_detector(few_photos, folder, epochs=2, resume=True, **settings | {"batch_size": 4})
+    # One that was begun before checkpoints told their settings is gone on with.
+    torch.save({key: value for key, value in second.items() if key != "settings"}, folder / "checkpoints" / "last.ckpt")
     train_detector(few_photos, folder, epochs=2, resume=True, **settings)  # nothing left to do
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
 
@@ -300,6 +308,15 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(few_photos, tmp_path, 
     card, other = read_card(unbroken), read_card(broken)
     assert card.sha256 == other.sha256 != read_card(start).sha256
     assert card.settings["init"] == read_card(start).sha256 and card.parameters == read_card(start).parameters
+
+
+def test_a_run_is_stopped_after_a_batch(few_photos, tmp_path):
+    progress = Progress()
+    progress.stop_requested.set()
+    settings = {"samples_per_epoch": 16, "batch_size": 8, "n_workers": 0, "device": "cpu", "network_options": TINY}
+    with pytest.raises(Stopped):
+        train_detector(few_photos, tmp_path, epochs=1, on_batch=progress.check, **settings)
+    assert not (tmp_path / "model.json").exists()
 
 
 def test_traps_are_what_no_teacher_sees():

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from fer_models.batches import FaceBatch
-from fer_models.detection.clips import ClipCount, _count_frame, agreed_faces
+from fer_models.detection.clips import ClipCount, _count_frame, agreed_faces, find_clips
+from fer_models.detection.data import FaceDataError
 from fer_models.detection.evaluation import (
     Candidate,
     Matches,
@@ -102,6 +103,11 @@ def test_photographs_that_are_none_are_named(tmp_path):
     pq.write_table(pa.table({"image": [b"no picture"], "faces": [[]]}), path)
     result = CliRunner().invoke(app, ["evaluate-detector", "--data", str(path)])
     assert result.exit_code == 1 and "known faces" in result.output and "Traceback" not in result.output
+    pq.write_table(pa.table({"image": [b"no picture"], "faces": [[]]}).slice(0, 0), path)
+    with pytest.raises(FaceDataError, match="holds no photograph"):
+        read_true_photos(path)
+    with pytest.raises(FaceDataError, match="holds no clip"):
+        find_clips(tmp_path)
 
 
 def test_options_that_need_others():

@@ -23,7 +23,7 @@ from fer_models.classification.evaluation import (
 )
 from fer_models.weights import find_model, read_card
 from flows.cli import app
-from flows.compare import as_html, tables_of
+from flows.compare import as_html, cell, tables_of
 
 
 def faces(label, majority, pixels=None):
@@ -75,6 +75,10 @@ def test_temperature_undoes_a_known_one():
     logits = torch.randn(20_000, 7) * 2
     label = torch.distributions.Categorical(logits=logits).sample()
     assert fit_temperature(logits * 3, label) == pytest.approx(3, rel=0.05)
+    for scale in (1, 10, 1e4):  # all right, or all wrong
+        assert 0.05 <= fit_temperature(torch.eye(7) * scale, torch.arange(7)) <= 1
+        assert 1 <= fit_temperature(torch.eye(7) * scale, torch.arange(7).flip(0)) <= 20.001
+    assert fit_temperature(logits[:0], label[:0]) == 1
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():
@@ -115,6 +119,12 @@ def test_pictures_of_training_are_left_out():
     assert figures["accuracy"] == 0.5
     assert figures["accuracy_not_in_training"] == pytest.approx(2 / 3, abs=1e-4)
     assert scores.shape == (4, 7)
+    figures, _ = measure_split(
+        lambda crops: sure_of(0, 6, 2, 6).numpy(), images, temperature=1.0, tta=False, training=images
+    )
+    assert figures["accuracy"] == 0.5
+    assert "accuracy_not_in_training" not in figures
+    assert cell(figures, "accuracy_not_in_training") == "-"
 
 
 def test_multiply_adds_of_the_default_are_those_of_its_layers():
@@ -140,6 +150,10 @@ def test_models_are_measured_and_compared_on_the_command_line(few_faces, tmp_pat
     figures = json.loads(run.stdout)
     assert list(figures) == ["PublicTest"]
     assert figures["PublicTest"]["images"] == 105
+    both = ["--split", "PublicTest", "--split", "Training"]  # of which the second has no figure without Training
+    run = runner.invoke(app, ["evaluate", "default", "--data", str(few_faces), *both])
+    assert run.exit_code == 0, run.output
+    assert "accuracy_not_in_training" in run.stdout
     report = tmp_path / "report" / "models.md"
     report.parent.mkdir()
     run = runner.invoke(app, ["compare", "default", "--data", str(few_faces), "--out", str(report), "--json"])

@@ -1,8 +1,10 @@
 """The data sets people have, as they are read; and what is found wrong with them before anything is trained."""
 
+import dataclasses
 import io
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -116,6 +118,19 @@ def test_a_parquet_file_that_cannot_be_used_is_refused(tmp_path, shared_data):
     with pytest.raises(DataError, match="pictures that cannot be read"):
         read_data(path)
 
+    n, row = len(table), table.column_names.index
+    for name, values, says in (
+        ("image", [{"bytes": b""}] * n, "pictures that cannot be read"),
+        ("label", [[1]] * n, r"class \[1\] is none"),
+        ("votes_fear", [None] + [1] * (n - 1), "votes must be numbers from 0 on"),
+        ("votes_fear", [-1] * n, "votes must be numbers from 0 on"),
+        ("votes_fear", ["many"] * n, "votes that are no numbers"),
+        ("pixel_exact", ["yes"] * n, "pixel_exact must be true or false"),
+    ):
+        pq.write_table(table.set_column(row(name), name, pa.array(values)), path)
+        with pytest.raises(DataError, match=says):
+            read_data(path)
+
 
 def test_other_names_of_the_emotions_are_understood(few, tmp_path):
     names = ("Anger", "disgusted", "fearful", "HAPPINESS", "sadness", "surprised", "neutral")
@@ -139,6 +154,10 @@ def test_folders_that_cannot_be_used_are_refused(few, tmp_path):
     (root / "extra").rmdir()
     (root / "test" / "fear" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(DataError, match=r"broken\.jpg: not a readable picture"):
+        read_data(root)
+    (root / "test" / "fear" / "broken.jpg").unlink()
+    Image.fromarray(np.full((48, 48), 40_000, np.uint16)).save(root / "test" / "fear" / "deep.png")
+    with pytest.raises(DataError, match=r"deep\.png: more than 8 bits"):
         read_data(root)
 
 
@@ -205,6 +224,10 @@ def test_what_is_wrong_with_fer2013_is_found(fer2013):
     assert again.leaks == again.near_leaks == {"PublicTest": 0, "PrivateTest": 0}
     assert (again.copies["Training"], again.blanks["Training"]) == (0, 0)
     assert all(len(rows) == 0 for rows in again.rows.values())
+    training = fer2013.splits["Training"]
+    blank = found.rows | {"blanks": training.row[training.label == 1]}
+    with pytest.raises(DataError, match="without its blanks an emotion is missing"):
+        drop(fer2013, dataclasses.replace(found, rows=blank), ["blanks"])
     assert len(better.splits["PrivateTest"]) == 3589
     assert better.notes[-1].endswith("left out of Training: leaks, near_leaks, copies, conflicts, blanks")
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from analytics.store import Store
 from fer_models.fetching import add_model, fetch_retinaface
-from fer_models.weights import WeightsError, check_models, load_model_folder, user_models_dir
+from fer_models.weights import WeightsError, check_models, find_model, load_model_folder, user_models_dir
 from flows.cli import app
 from flows.doctor import retinaface
 from flows.progress import Progress
@@ -138,6 +138,13 @@ def test_damaged_weights_are_found_and_fetched_anew_unless_the_file_has_changed(
     server.file = weights_file
     assert fervid("models", "fetch", "retinaface").exit_code == 0
     assert fervid("models", "verify").exit_code == 0
+
+    path.with_name("model.json").write_text("{}")
+    run = fervid("models")
+    assert run.exit_code == 0
+    assert re.search(r"retinaface +│ damaged ", run.output) and "not a readable model card" in run.output
+    with pytest.raises(WeightsError, match="Known: compact; or"):
+        find_model("nobody", "detector")
 
 
 def test_a_download_cut_short_leaves_nothing(server, models_dir):

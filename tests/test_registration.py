@@ -12,10 +12,10 @@ from fer_models.classification import registration
 from fer_models.classification.classifier import load_classifier
 from fer_models.classification.data import read_data
 from fer_models.classification.evaluation import measure_split
-from fer_models.classification.history import RunError
 from fer_models.classification.pictures import draw_all
 from fer_models.classification.recipes import Recipe
 from fer_models.classification.training import untrained_network
+from fer_models.training_runs import RunError
 from fer_models.weights import read_card
 from flows.cli import app
 

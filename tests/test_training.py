@@ -19,18 +19,14 @@ from safetensors.torch import load_file
 
 from fer_models import load_classifier
 from fer_models.classification.data import DataError, read_data
-from fer_models.classification.history import (
-    RunError,
-    TrainingProgress,
-    history_in,
-    ran_out_of_patience,
-    read_checkpoint,
-    weights_in,
-)
+from fer_models.classification.history import TrainingProgress, history_in, ran_out_of_patience, weights_in
+from fer_models.classification.loading import EpochShuffle
 from fer_models.classification.processes import Processes
 from fer_models.classification.recipes import Recipe, recipe_for
-from fer_models.classification.training import EmotionTrainer, EpochShuffle, ask, targets_of, train_network
-from fer_models.weights import read_card
+from fer_models.classification.training import EmotionTrainer, ask, targets_of, train_network
+from fer_models.training_runs import RunError, read_checkpoint
+from fer_models.weights import WeightsError, model_home, read_card
+from flows.retrain import version_name
 from flows.training_display import TrainingDisplay
 
 EPOCHS = 3
@@ -125,6 +121,24 @@ def test_a_run_is_not_overwritten_and_not_gone_on_with_otherwise(splits, unbroke
         train_network(fewer, unbroken, recipe, device="cpu", resume=True)
 
 
+def test_a_model_that_was_not_trained_is_not_overwritten(splits, tmp_path):
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(RunError, match="was not trained here"):
+        train_network(splits, tmp_path, recipe_for(**RECIPE), device="cpu", resume=True)
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "/tmp"])
+def test_a_name_is_that_of_a_folder(name):
+    with pytest.raises(WeightsError, match="not a name for a model"):
+        model_home(name)
+
+
+def test_a_loss_that_is_no_number_ends_a_run(splits, tmp_path):
+    recipe = recipe_for(**RECIPE, learning_rate=1e30, optimizer="adam")
+    with pytest.raises(RunError, match="is no number any more"):
+        train_network(splits, tmp_path, recipe, device="cpu")
+
+
 def test_patience_ends_a_run():
     rising, falling = (
         [{"public_accuracy": value} for value in values] for values in ((0.1, 0.2, 0.3), (0.3, 0.2, 0.1))
@@ -177,6 +191,19 @@ def test_with_a_teacher_alone_the_loss_is_that_of_its_probabilities(splits):
         said = module.network((pixels[:, None].float() / 255 - 0.5) / 0.25).log_softmax(dim=1)
     wanted = -(torch.from_numpy(teacher.predict(pixels)) * said).sum(dim=1).mean()
     torch.testing.assert_close(loss, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_of_a_schedule_is_named_after_data_votes_and_recipe(splits):
+    recipe, public = recipe_for(**RECIPE), splits["PublicTest"]
+    other = dataclasses.replace(public, votes=public.votes.flip(1))
+    names = [
+        version_name("mine", splits, recipe),
+        version_name("mine", splits, dataclasses.replace(recipe, seed=2)),
+        version_name("mine", splits | {"PublicTest": public.take(torch.arange(100))}, recipe),
+        version_name("mine", splits | {"PublicTest": other}, recipe),
+    ]
+    assert names[0] == version_name("mine", dict(splits), recipe)
+    assert len(set(names)) == 4
 
 
 def test_the_history_is_json(unbroken):

@@ -58,7 +58,24 @@ class EmotionClassifier:
             network.load_state_dict(weights)
         except (RuntimeError, TypeError, ValueError) as error:
             raise WeightsError(f"{folder}: weights do not fit architecture {card.architecture!r}: {error}") from error
-        return cls(network, card, device)
+        classifier = cls(network, card, device)
+        classifier.check_output(folder)
+        return classifier
+
+    @torch.inference_mode()
+    def check_output(self, folder: Path) -> None:
+        """Make sure that the network takes what its card says, and gives a logit for each emotion.
+
+        Raises:
+            WeightsError: if it does not.
+        """
+        crop = torch.zeros(1, self.channels, self.size_px, self.size_px, dtype=self.dtype, device=self.device)
+        try:
+            shape = tuple(self.network(crop).shape)
+        except RuntimeError as error:
+            raise WeightsError(f"{folder}: the network cannot take {tuple(crop.shape)}, as its card says") from error
+        if shape != (1, len(EMOTIONS)):
+            raise WeightsError(f"{folder}: the network gives {shape} for a face, not a logit for each emotion")
 
     def predict(self, crops: np.ndarray | Tensor) -> np.ndarray:
         """Probabilities (m, 7) float32, row for row, in the order of `EMOTIONS`; every row sums to 1; m may be 0.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer_models.classification.classifier import EmotionClassifier
+from fer_models.classification.classifier import CHUNK_CROPS, EmotionClassifier
 from fer_models.classification.data import FaceImages
 from fer_models.classification.evaluation import measure_split
 from fer_models.weights import ModelCard
@@ -66,7 +66,7 @@ def compare(classifiers: list[EmotionClassifier], splits: dict[str, FaceImages])
 
 def multiply_adds(classifier: EmotionClassifier) -> int:
     """Multiplications with additions that one crop takes, convolutions and linear layers counted."""
-    n = 32  # a whole chunk or several: a part of one would be filled up, and counted whole
+    n = CHUNK_CROPS[classifier.device.type]  # a whole chunk or several: a part of one is filled up, and counted whole
     with FlopCounterMode(display=False) as counter:
         classifier.predict(np.zeros((n, CROP_PX, CROP_PX), np.uint8))
     return int(counter.get_total_flops() / 2 / n)

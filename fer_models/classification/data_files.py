@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 from PIL import Image
@@ -33,10 +34,13 @@ def read_parquet(path: Path) -> Faces:
     need_columns(path, table, ["image", "label", "usage", "pixel_exact", *vote_columns])
     try:
         pixels = np.stack([np.asarray(Image.open(io.BytesIO(png.as_py())).convert("L")) for png in table["image"]])
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise DataError(f"{path}: pictures that cannot be read, or of several sizes: {error}") from error
-    votes = np.stack([table[column].to_numpy() for column in vote_columns], axis=1).astype(np.float32)
-    votes[~table["pixel_exact"].to_numpy()] = 0  # these rows' votes may belong to another picture
+    votes = known_votes(path, table.select(vote_columns))
+    if not pa.types.is_boolean(table["pixel_exact"].type):
+        raise DataError(f"{path}: pixel_exact must be true or false")
+    exact = pc.fill_null(table["pixel_exact"], False).to_numpy()
+    votes[~exact] = 0  # these rows' votes may belong to another picture
     label, usage = known_labels(path, table["label"]), known_splits(path, table["usage"])
     return Faces(pixels, label, usage, CLASS_MAP, votes)
 
@@ -89,9 +93,20 @@ def need_columns(path: Path, table: pa.Table, names: list[str]) -> None:
         raise DataError(f"{path}: no rows")
 
 
+def known_votes(path: Path, columns: pa.Table) -> np.ndarray:
+    """How many annotators gave each answer (n, answers) float32."""
+    try:
+        votes = np.stack([column.to_numpy() for column in columns.columns], axis=1).astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: votes that are no numbers: {error}") from error
+    if not (np.isfinite(votes) & (votes >= 0)).all():
+        raise DataError(f"{path}: votes must be numbers from 0 on, in every row")
+    return votes
+
+
 def known_labels(path: Path, column: pa.ChunkedArray) -> np.ndarray:
     """FER-2013's numbers (n,) int64."""
-    if wrong := [value for value in column.unique().to_pylist() if value not in range(len(EMOTIONS))]:
+    if wrong := [value for value in column.to_pylist() if value not in range(len(EMOTIONS))]:
         known = ", ".join(f"{number} {emotion}" for number, emotion in CLASS_MAP.items())
         raise DataError(f"{path}: class {wrong[0]!r} is none of FER-2013's: {known}")
     return np.asarray(column.to_numpy(), np.int64)
@@ -99,6 +114,6 @@ def known_labels(path: Path, column: pa.ChunkedArray) -> np.ndarray:
 
 def known_splits(path: Path, column: pa.ChunkedArray) -> np.ndarray:
     """Splits (n,) int64, as indices into SPLITS."""
-    if wrong := [value for value in column.unique().to_pylist() if value not in SPLITS]:
+    if wrong := [value for value in column.to_pylist() if value not in SPLITS]:
         raise DataError(f"{path}: usage {wrong[0]!r} is none of {', '.join(SPLITS)}")
     return np.array([SPLITS.index(name) for name in column.to_pylist()])

@@ -115,8 +115,10 @@ def grey_square(file: Path, picture: Image.Image, side_px: int) -> np.ndarray:
     """The whole picture in grey as (side, side) uint8.
 
     Raises:
-        DataError: if its data are damaged.
+        DataError: if its data are damaged, or have more than 8 bits, which Pillow would cut off at 255.
     """
+    if picture.mode[0] in "IF":
+        raise DataError(f"{file}: more than 8 bits for a pixel ({picture.mode}): convert it to 8 bits")
     try:
         grey = picture.convert("L")
     except (OSError, ValueError) as error:

@@ -1,5 +1,6 @@
 """How well a classifier does, how far chance may have moved that, and how sure it may be: on labels and on votes."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from fer_models.labels import EMOTIONS
 
 BINS = 15  # of the expected calibration error, as most papers have them
 RESAMPLES = 1000
+MAX_LOG_TEMPERATURE = math.log(20)
 Predict = Callable[[Tensor], np.ndarray]  # `EmotionClassifier.predict`, and whatever scores crops as it does
 
 
@@ -36,18 +38,28 @@ def logits_of(
 
 
 def fit_temperature(logits: Tensor, label: Tensor) -> float:
-    """The temperature that makes the labels most likely (Guo et al. 2017, arXiv:1706.04599)."""
+    """The temperature that makes the labels (n,) most likely, given logits (n, 7); 1 for none.
+
+    Guo et al. 2017, arXiv:1706.04599. It stays between 1 / 20 and 20: few pictures that are all read rightly would ask
+    for one of 0.
+    """
+    if not len(label):
+        return 1.0
     log_temperature = torch.zeros(1, requires_grad=True)
+
+    def temperature() -> Tensor:
+        return log_temperature.clamp(-MAX_LOG_TEMPERATURE, MAX_LOG_TEMPERATURE).exp()
+
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> float:
         optimizer.zero_grad()
-        value = F.cross_entropy(logits / log_temperature.exp(), label)
+        value = F.cross_entropy(logits / temperature(), label)
         value.backward()  # type: ignore[no-untyped-call]
         return value.item()
 
     optimizer.step(loss)
-    return log_temperature.exp().item()
+    return temperature().item()
 
 
 def mirrored(pixels: Tensor) -> Iterator[Tensor]:
@@ -84,14 +96,14 @@ def measure_split(
         temperature: what `predict` divides its logits by; undone to tell how well calibrated they are without it.
         tta: also measure the mean over mirrored pictures (`accuracy_flip_averaged`) and over `ten_crops`
             (`accuracy_crops_averaged`).
-        training: measure also without images whose pixels stand here (`accuracy_not_in_training`).
+        training: measure also without images whose pixels stand here (`accuracy_not_in_training`, if any are left).
     """
     scores = torch.from_numpy(predict(images.pixels))
     figures = measure(scores, images, temperature)
     if training is not None:
         fresh = ~stands_in(images, training)
         right = scores.argmax(dim=1) == images.label
-        figures |= with_interval("accuracy_not_in_training", right[fresh])
+        figures |= with_interval("accuracy_not_in_training", right[fresh]) if fresh.any() else {}
     if tta:
         for name, views in (("flip", mirrored(images.pixels)), ("crops", ten_crops(images.pixels))):
             averaged = mean_scores(predict, views)

@@ -2,8 +2,8 @@
 
 import json
 import logging
+import math
 import os
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
+
+from fer_models.training_runs import RunError
 
 CHECKPOINTS = "checkpoints"  # folder of a run
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -21,10 +22,6 @@ PROGRESS = "progress.json"  # beside them: the figures of each epoch, for those 
 SELECTED_BY = "public_accuracy"  # the figure the best epoch has most of
 
 log = logging.getLogger(__name__)
-
-
-class RunError(Exception):
-    """A training run cannot be gone on with, or would overwrite another."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +80,15 @@ class RunHistory(Callback):
             self.report(TrainingProgress(done, n_epochs * n_batches, len(self.epochs), n_epochs, figures))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Note and log the epoch's figures."""
+        """Note and log the epoch's figures.
+
+        Raises:
+            RunError: if the training has come to nothing; the checkpoint of the epoch before stays.
+        """
         seconds = time.monotonic() - self.started_s
         figures = {name: round(float(value), 5) for name, value in sorted(trainer.callback_metrics.items())}
+        if wrong := [name for name, value in figures.items() if not math.isfinite(value)]:
+            raise RunError(f"epoch {len(self.epochs) + 1}: {wrong[0]} is no number any more; --precision fp32 may help")
         self.epochs.append(figures | {"seconds": round(seconds, 1)})
         said = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
         self.tell_others(trainer)
@@ -117,43 +120,12 @@ def ran_out_of_patience(epochs: list[dict[str, float]], patience: int) -> bool:
     return 0 < patience < len(selected) and max(selected[-patience:]) <= max(selected[:-patience])
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint on the CPU.
-
-    Raises:
-        RunError: if there is none, or it is not a training's of ours.
-    """
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise RunError(f"{path}: not a readable checkpoint: {error}") from error
-    return state
-
-
 def history_in(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Settings and epochs of a checkpoint; empty if it has none."""
-    found: dict[str, Any] = checkpoint["callbacks"].get(RunHistory.state_key, {"settings": {}, "epochs": []})
+    found: dict[str, Any] = checkpoint.get("callbacks", {}).get(RunHistory.state_key, {"settings": {}, "epochs": []})
     return found
 
 
 def weights_in(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     """The network's weights in a checkpoint: the averaged ones, where weights were averaged."""
     return {name.removeprefix("network."): tensor for name, tensor in checkpoint["state_dict"].items()}
-
-
-def check_same_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Make sure that the run of a checkpoint was begun with these settings.
-
-    Raises:
-        RunError: if it was not, with what differs.
-    """
-    begun_with = history_in(read_checkpoint(path))["settings"]
-    changed = [
-        f"{name} was {begun_with.get(name)!r} and is now {value!r}"
-        for name, value in settings.items()
-        if begun_with.get(name) != value
-    ]
-    if changed:
-        raise RunError(
-            f"{path}: cannot go on with other settings: {'; '.join(changed)}. Give the old ones, or another --name"
-        )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer_models.classification.data import SPLITS, FaceData
+from fer_models.classification.data import SPLITS, DataError, FaceData
 from fer_models.classification.near_copies import near_copies
 from fer_models.labels import EMOTIONS
 
@@ -76,6 +76,7 @@ def drop(data: FaceData, found: Preparation, reasons: Collection[str]) -> FaceDa
             earlier row of Training; `conflicts`: the same pixels have several labels; `blanks`: nothing to see.
 
     Raises:
+        DataError: if no picture of some emotion is left to train on.
         ValueError: if a reason is none of DROPPABLE.
     """
     if unknown := [reason for reason in reasons if reason not in DROPPABLE]:
@@ -85,8 +86,10 @@ def drop(data: FaceData, found: Preparation, reasons: Collection[str]) -> FaceDa
     training = data.splits["Training"]
     keep = ~torch.isin(training.row, torch.cat([found.rows[reason] for reason in reasons]))
     note = f"{len(training) - int(keep.sum())} pictures were left out of Training: {', '.join(reasons)}"
-    splits = data.splits | {"Training": training.take(keep)}
-    return dataclasses.replace(data, splits=splits, notes=(*data.notes, note))
+    left = training.take(keep)
+    if len(left.label.unique()) < len(EMOTIONS):
+        raise DataError(f"{data.path}: without its {', '.join(reasons)} an emotion is missing from Training: drop less")
+    return dataclasses.replace(data, splits=data.splits | {"Training": left}, notes=(*data.notes, note))
 
 
 def groups_of(pixels: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

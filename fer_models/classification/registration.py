@@ -15,10 +15,11 @@ from fer_models.classification.architectures import architecture_options, build_
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.data import MEAN, STD, FaceImages, fingerprint
 from fer_models.classification.evaluation import fit_temperature, logits_of, measure_split
-from fer_models.classification.history import history_in, read_checkpoint, weights_in
+from fer_models.classification.history import history_in, weights_in
 from fer_models.classification.recipes import Recipe
 from fer_models.classification.training import heads_of, normalise, resize, targets_of, untrained_network
 from fer_models.labels import EMOTIONS
+from fer_models.training_runs import read_checkpoint
 from fer_models.weights import CARD_NAME, ModelCard, save_card, save_model_folder
 
 MIXTURE_STEPS = 20  # from one head to the other, when the best mixture of them is looked for

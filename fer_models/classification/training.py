@@ -3,16 +3,15 @@
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Sampler
 
 from fer_models.classification.architectures import architecture_options, build_network, l2_penalty
 from fer_models.classification.architectures.starting import start_from
@@ -24,46 +23,21 @@ from fer_models.classification.history import (
     CHECKPOINTS,
     LAST,
     SELECTED_BY,
-    RunError,
     RunHistory,
     TrainingProgress,
-    check_same_settings,
     history_in,
     ran_out_of_patience,
-    read_checkpoint,
 )
-from fer_models.classification.processes import ALONE, Processes
+from fer_models.classification.loading import EpochShuffle, loader
+from fer_models.classification.processes import Processes
 from fer_models.classification.recipes import Recipe
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.labels import EMOTIONS
+from fer_models.training_runs import RunError, check_not_begun, check_same_settings, moving_average, read_checkpoint
 
 TEACHER_SIZE_PX = 48  # what a teacher is shown: all that the data has
 
 log = logging.getLogger(__name__)
-
-
-class EpochShuffle(Sampler[list[int]]):
-    """Batches of rows in an order that depends on seed and epoch alone, so that a resumed run sees the same ones.
-
-    Of each batch a process takes its share.
-    """
-
-    def __init__(self, n: int, batch_size: int, seed: int, processes: Processes = ALONE) -> None:
-        self.n, self.batch_size, self.seed, self.epoch, self.processes = n, batch_size, seed, 0, processes
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return max(1, self.n // self.batch_size)  # one smaller batch if there is not enough for a whole one
-
-    def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        order = torch.randperm(self.n, generator=generator)
-        for batch in range(len(self)):
-            rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield rows[self.processes.rank :: self.processes.n].tolist()
 
 
 class EmotionTrainer(lightning.LightningModule):
@@ -169,15 +143,6 @@ def untrained_network(recipe: Recipe) -> nn.Module:
     return build_network(recipe.architecture, options)
 
 
-def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """An exponential moving average over weights that follows faster at first, so that it soon forgets the start."""
-
-    def average(averaged: Tensor, current: Tensor, n_averaged: Tensor | int) -> Tensor:
-        return averaged + (current - averaged) * max(1 - decay, 10 / (10 + int(n_averaged)))
-
-    return average
-
-
 def ask(teacher: EmotionClassifier, crops: Tensor, temperature: float) -> Tensor:
     """What a teacher says of normalised grey crops (n, 1, h, w): (n, 7) shares (Hinton et al. 2015, arXiv:1503.02531).
 
@@ -251,19 +216,16 @@ def train_network(
     target_device = choose_device(device)
     if target_device.type == "cuda":
         torch.cuda.set_device(processes.device_index)
-    if precision not in ("auto", "fp32", "bf16"):
-        raise ValueError(f"precision must be auto, fp32 or bf16; got {precision!r}")
-    bf16 = precision == "bf16" or (precision == "auto" and autocast_dtype(target_device) == torch.bfloat16)
-    settings = dataclasses.asdict(recipe)
+    chosen = chosen_precision(precision, target_device)
     teacher = load_classifier(recipe.teacher, device) if recipe.teacher else None
-    settings |= {"teacher_weights": teacher.card.sha256 if teacher else ""}
-    settings |= {"precision": "bf16" if bf16 else "fp32", "data": fingerprint(training)}
+    settings = dataclasses.asdict(recipe) | {"teacher_weights": teacher.card.sha256 if teacher else ""}
+    settings |= {"precision": chosen, "data": fingerprint(training)}
     last, best = (run / CHECKPOINTS / name for name in (LAST, BEST))
+    check_not_begun(last, resume)
     if last.exists():
-        if not resume:
-            raise RunError(f"{run}: a training was begun here: go on with --resume, or choose another --name")
-        check_same_settings(last, settings)
-        if ran_out_of_patience(history_in(read_checkpoint(last))["epochs"], recipe.patience):
+        begun = history_in(read_checkpoint(last))
+        check_same_settings(last, begun["settings"], settings)
+        if ran_out_of_patience(begun["epochs"], recipe.patience):
             return best
     lightning.seed_everything(recipe.seed, verbose=False)
     batches = EpochShuffle(len(training), recipe.batch_size, recipe.seed, processes)
@@ -272,26 +234,14 @@ def train_network(
     start_from(module.network, recipe.architecture, recipe.init)
     module.network.to(memory_format=torch.channels_last)
     averaging = [WeightAveraging(avg_fn=moving_average(recipe.ema_decay))] if recipe.ema_decay else []
-    trainer = lightning.Trainer(
-        **processes.trainer_options(),
-        accelerator="gpu" if target_device.type == "cuda" else "cpu",
-        sync_batchnorm=processes.n > 1 and target_device.type == "cuda",  # torch has none for processors
-        precision="bf16-mixed" if bf16 else "32-true",
-        # On a GPU the quickest kernels add up in no fixed order; a resumed run would drift from an unbroken one.
-        deterministic="warn" if target_device.type == "cuda" else None,
-        max_epochs=recipe.epochs,
-        callbacks=[
-            *averaging,
-            RunHistory(settings, recipe.patience, report),
-            ModelCheckpoint(best.parent, best.stem, monitor=SELECTED_BY, mode="max", enable_version_counter=False),
-            ModelCheckpoint(last.parent, last.stem, enable_version_counter=False),  # without a monitor: the newest
-        ],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    callbacks = [
+        *averaging,
+        RunHistory(settings, recipe.patience, report),
+        ModelCheckpoint(best.parent, best.stem, monitor=SELECTED_BY, mode="max", enable_version_counter=False),
+        ModelCheckpoint(last.parent, last.stem, enable_version_counter=False),  # without a monitor: the newest
+    ]
     in_order = [rows.tolist() for rows in torch.arange(len(public)).split(512)]
-    trainer.fit(
+    trainer_for(recipe.epochs, chosen, target_device, processes, callbacks).fit(
         module,
         loader(training.pixels, targets_of(training, recipe.labels), batches),
         loader(public.pixels, targets_of(public, recipe.labels), in_order),
@@ -301,19 +251,33 @@ def train_network(
     return best
 
 
-def loader(pixels: Tensor, targets: Tensor, batches: Any) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Batches of (pixels, targets), cut out of memory in one indexing each; `batches` yields lists of rows."""
-    return DataLoader(Rows(pixels, targets), sampler=batches, batch_size=None)
+def chosen_precision(asked: str, device: torch.device) -> str:
+    """What a device trains in, "fp32" or "bf16"; "auto" is bfloat16 where it computes that natively.
+
+    Raises:
+        ValueError: if something else is asked for.
+    """
+    if asked not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision must be auto, fp32 or bf16; got {asked!r}")
+    if asked == "auto":
+        return "bf16" if autocast_dtype(device) == torch.bfloat16 else "fp32"
+    return asked
 
 
-class Rows(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    """Two tensors of the same length, indexed together by a list of rows."""
-
-    def __init__(self, pixels: Tensor, targets: Tensor) -> None:
-        self.pixels, self.targets = pixels, targets
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def __getitem__(self, rows: list[int]) -> tuple[Tensor, Tensor]:
-        return self.pixels[rows], self.targets[rows]
+def trainer_for(
+    epochs: int, precision: str, device: torch.device, processes: Processes, callbacks: list[Callback]
+) -> lightning.Trainer:
+    """Lightning's trainer for this process's part of a training, in "fp32" or "bf16"."""
+    return lightning.Trainer(
+        **processes.trainer_options(),
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        sync_batchnorm=processes.n > 1 and device.type == "cuda",  # torch has none for processors
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        # On a GPU the quickest kernels add up in no fixed order; a resumed run would drift from an unbroken one.
+        deterministic="warn" if device.type == "cuda" else None,
+        max_epochs=epochs,
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )

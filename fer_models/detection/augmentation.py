@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from fer_models.boxes import box_center
 from fer_models.detection.targets import face_size_px
 
-MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
+MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]  # left and right change places
 MIN_FACE_PX = 8.0  # smaller faces, in the photograph or in the input, are neither taught nor punished
 COVERED_SHARE = 0.12  # of the faces, how many are covered in part
 NO_BOXES = np.empty((0, 4), np.float32)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from fer_models.batches import FaceBatch
 from fer_models.boxes import box_area, box_iou
+from fer_models.detection.data import FaceDataError
 from fer_models.detection.evaluation import FOUND_IOU, JUDGED_PX, Candidate
 from fer_models.video import VIDEO_SUFFIXES, read_frames
 
@@ -38,8 +39,15 @@ class ClipCount:
 
 
 def find_clips(folder: Path) -> list[Path]:
-    """The videos in a folder, by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES | {".gif"})
+    """The videos in a folder, by name.
+
+    Raises:
+        FaceDataError: if there are none.
+    """
+    clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES | {".gif"})
+    if not clips:
+        raise FaceDataError(f"{folder}: holds no clip")
+    return clips
 
 
 def count_clip(path: Path, candidates: Mapping[str, Candidate], references: tuple[str, str]) -> ClipCount:

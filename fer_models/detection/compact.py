@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fer_models.batches import FaceBatch
-from fer_models.detection.suppression import nms
+from fer_models.detection.suppression import nms_by_frame
 from fer_models.device import autocast_dtype
 from fer_models.memory import in_chunks
 from fer_models.weights import ModelCard, WeightsError, load_model_folder
@@ -26,7 +26,6 @@ STRIDES_PX = (8, 16, 32)
 # Per point: the logit of the score, the logarithms of the four distances, five landmarks.
 OUTPUTS = 1 + 4 + 10
 MAX_LOG_DISTANCE = 5.0  # exp(5) strides is more than any input
-FRAME_OFFSET_PX = 2.0**15  # further than any box reaches
 
 
 class ConvNorm(nn.Module):
@@ -244,7 +243,7 @@ class CompactDetector:
         Raises:
             ValueError: if `pixels` has another shape or dtype.
         """
-        if pixels.ndim != 4 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
+        if pixels.ndim != 4 or pixels.shape[-1] != 3 or 0 in pixels.shape[1:] or pixels.dtype != np.uint8:
             raise ValueError(f"pixels must be (n, h, w, 3) uint8, got {pixels.shape} {pixels.dtype}")
 
         def detect(chunk: slice, chunk_frames: int) -> tuple[np.ndarray, ...]:
@@ -273,11 +272,7 @@ class CompactDetector:
         )
         found, score = outputs[frame, point], scores[frame, point]
         boxes = decode_boxes(found, points_xy, stride_px)
-        # Each frame's boxes are moved to a place of their own, in float64: there the sum is exact, so that the overlaps
-        # do not depend on the frame's place in the batch (as they do in `batched_nms`).
-        keep = nms(boxes.double() + frame[:, None] * FRAME_OFFSET_PX, score.double(), self.nms_iou)
-        # NMS orders by score: a stable sort by frame gives the order of a FaceBatch.
-        keep = keep[torch.argsort(frame[keep], stable=True)]
+        keep = nms_by_frame(boxes, score, frame, self.nms_iou)
 
         to_frame = torch.tensor([width / geometry.width_px, height / geometry.height_px], device=self.device)
         limit = torch.tensor([width, height], dtype=torch.float32, device=self.device)

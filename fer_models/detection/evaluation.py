@@ -14,13 +14,13 @@ from PIL import Image
 
 from fer_models.batches import FaceBatch
 from fer_models.boxes import box_area, box_iou
+from fer_models.detection.augmentation import MIRRORED_LANDMARKS
 from fer_models.detection.data import FaceDataError
 
 FOUND_IOU = 0.4  # from this overlap on a face counts as found
 KINDS = ("bare", "masked", "badly_masked")
 JUDGED_PX = 24  # smaller faces show too little of an expression
 FRONTAL_EYE_DISTANCE = 0.25  # over the face's size: with eyes closer together a face is in profile
-MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]  # left and right change places
 SIZES_PX = ((12, 24), (24, 48), (48, 96), (96, 10_000))  # size: square root of the box's area; half-open
 
 Detect = Callable[[np.ndarray], FaceBatch]  # (n, h, w, 3) uint8 RGB frames to their faces
@@ -134,6 +134,8 @@ def read_true_photos(path: Path) -> list[TruePhoto]:
             photos.append(TruePhoto(pixels, np.array(boxes, np.float32).reshape(-1, 4), kind))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise FaceDataError(f"{path}: not a Parquet file of photographs with known faces: {error}") from error
+    if not photos:
+        raise FaceDataError(f"{path}: holds no photograph")
     return photos
 
 

@@ -4,69 +4,47 @@ import copy
 import dataclasses
 import logging
 import math
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fer_models.boxes import box_iou
-from fer_models.detection.compact import STRIDES_PX, CompactDetector, CompactNet, grid_points, load_network
+from fer_models.detection.compact import CompactDetector, CompactNet, grid_points, load_network
 from fer_models.detection.data import EpochBatches, FaceDataError, FaceInputs, Photo, read_photos
-from fer_models.detection.evaluation import FOUND_IOU, Matches, match_hits
+from fer_models.detection.evaluation import Matches
 from fer_models.detection.losses import detection_losses
-from fer_models.detection.targets import face_size_px
+from fer_models.detection.registration import MEAN, STD, THRESHOLDS, held_out_detector, match_photo, save_detector
 from fer_models.detection.teaching import take_votes
 from fer_models.device import autocast_dtype, choose_device
-from fer_models.weights import ModelCard, find_model, save_model_folder, sha256_of
+from fer_models.training_runs import check_not_begun, check_same_settings, moving_average, read_checkpoint
+from fer_models.weights import ModelCard, find_model, sha256_of
 
 log = logging.getLogger(__name__)
 
-MEAN, STD = 0.5, 0.25
 LOSS_WEIGHTS = {"score": 1.0, "box": 2.0, "landmarks": 5.0}
 INPUT_SIZE_PX = 256
 LEARNING_RATE, LEARNING_RATE_FROM_INIT = 2e-3, 1e-3
 WEIGHT_DECAY, EMA_DECAY = 0.01, 0.999
 VALIDATE_EVERY_EPOCHS = 5
-JUDGED_FACE_PX = 16  # smaller faces, and hits well below it, count neither way on the held-out photographs
 CHECKPOINT_NAME = "last.ckpt"
 OPINIONS_NAME = "second_teacher.npz"
 TRAP_SCORE, TRAP_IOU = 0.25, 0.2
-SCORE_THRESHOLD = 0.5
-THRESHOLDS = np.arange(0.2, 0.8, 0.02).round(2)
-LICENCE_NOTE = (
-    "Weights trained by Fervid's own flow on the labels of other detectors over photographs from research data sets; "
-    "the photographs are not openly licensed and are not part of this package."
-)
-
-
-def held_out_detector(network: CompactNet, device: torch.device) -> CompactDetector:
-    """A detector to choose a threshold with: it keeps weak hits, and takes one photograph at a time."""
-    return CompactDetector(network, score_threshold=0.05, mean=MEAN, std=STD, device=device, chunk_frames=1)
-
-
-def match_photo(detector: CompactDetector, photo: Photo) -> Matches:
-    """What the detector finds in a photograph, matched with the teacher's faces of a size that shows an expression."""
-    faces = detector.detect(photo.pixels[None])
-    faces = faces.select(face_size_px(faces.boxes_xyxy) >= 0.75 * JUDGED_FACE_PX)
-    counts = photo.sure & (face_size_px(photo.boxes_xyxy) >= JUDGED_FACE_PX)
-    return match_hits(faces.boxes_xyxy, faces.det_score, photo.boxes_xyxy, counts, min_iou=FOUND_IOU)
 
 
 class DetectorTraining(lightning.LightningModule):
     """Trains a `CompactNet`; after some epochs says how well the averaged weights do on the held-out photographs."""
 
-    def __init__(self, network: CompactNet, held_out: list[Photo], learning_rate: float):
+    def __init__(self, network: CompactNet, held_out: list[Photo], learning_rate: float, settings: dict[str, Any]):
         super().__init__()
         self.network, self.held_out, self.learning_rate = network, held_out, learning_rate
+        self.settings = settings  # kept in the checkpoints
         self.trained_s = 0.0
         self._matches: list[Matches] = []
         self._losses: list[float] = []
@@ -139,21 +117,12 @@ class DetectorTraining(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the time spent, so that a resumed run counts on."""
-        checkpoint["trained_s"] = self.trained_s
+        """Keep the settings, and the time spent, so that a resumed run counts on."""
+        checkpoint |= {"settings": self.settings, "trained_s": self.trained_s}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the time spent."""
         self.trained_s = checkpoint["trained_s"]
-
-
-def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """An exponential moving average over weights that follows faster at first, so that it soon forgets the start."""
-
-    def average(averaged: Tensor, current: Tensor, n_averaged: Tensor | int) -> Tensor:
-        return averaged + (current - averaged) * max(1 - decay, 10 / (10 + int(n_averaged)))
-
-    return average
 
 
 def train_detector(
@@ -172,6 +141,7 @@ def train_detector(
     samples_per_epoch: int | None = None,
     n_workers: int = 1,
     network_options: dict[str, Any] | None = None,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> Path:
     """Train the compact detector on the photographs in `data` and write the model folder `out`.
 
@@ -183,7 +153,7 @@ def train_detector(
         epochs: how often to go through the samples; the learning rate falls to 1 % over them.
         name: the name on the card.
         device: "auto", "cpu" or "cuda".
-        resume: go on from the checkpoint in `out`, if there is one, with the same other settings.
+        resume: go on from the checkpoint in `out`, if there is one, with the same settings; `epochs` may be others.
         second_teacher: weights of RetinaFace-MobileNet-0.25, whose opinion of the photographs is asked for; it is kept
             in `out`.
         init: name or folder of the compact detector to start from; what it takes wrongly for faces is shown more often.
@@ -191,55 +161,35 @@ def train_detector(
         samples_per_epoch: distorted inputs in an epoch; by default as many as there are photographs to learn from.
         n_workers: processes that make inputs; 0: made between the steps.
         network_options: keyword arguments of `CompactNet`.
+        on_batch: is called after each batch; what it raises ends the run.
 
     Returns:
         `out`, with `model.safetensors` and `model.json` in it.
 
     Raises:
         FaceDataError: if `data` cannot be used.
+        RunError: if there is a run in `out`, and it is not to be resumed or was begun with other settings.
         WeightsError: if the second teacher or the detector to start from cannot be used.
     """
+    checkpoint = out / "checkpoints" / CHECKPOINT_NAME
+    check_not_begun(checkpoint, resume)
     lightning.seed_everything(seed, verbose=False)
-    photos = read_photos(data)
-    if second_teacher:
-        photos = take_votes(photos, data, second_teacher, out / OPINIONS_NAME)
-    learned, held_out = ([photo for photo in photos if photo.held_out is held] for held in (False, True))
-    if not learned or not held_out:
-        raise FaceDataError(f"{data}: {len(photos)} photographs are too few to hold some out: give a hundred or more")
+    learned, held_out = _photos_of(data, second_teacher, out / OPINIONS_NAME)
     samples = samples_per_epoch or len(learned)
     log.info("%d photographs to learn from, %d held out, %d inputs an epoch", len(learned), len(held_out), samples)
-    network = CompactNet(**(network_options or {}))
-    learning_rate = learning_rate or (LEARNING_RATE_FROM_INIT if init else LEARNING_RATE)
+    network, start = CompactNet(**(network_options or {})), None
     if init:
         network, start = load_network(find_model(init, "detector"))
         network_options = start.architecture_options
-        learned = find_traps(learned, CompactDetector.load(find_model(init, "detector"), device=choose_device(device)))
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module = DetectorTraining(network, held_out, learning_rate)
-    checkpoint = out / "checkpoints" / CHECKPOINT_NAME
-    trainer = _trainer(checkpoint.parent, epochs, choose_device(device))
-    trainer.fit(
-        module,
-        DataLoader(
-            FaceInputs(learned, seed=seed),
-            batch_sampler=EpochBatches(math.ceil(samples / batch_size), batch_size, INPUT_SIZE_PX),
-            num_workers=n_workers,
-            persistent_workers=n_workers > 0,
-        ),
-        DataLoader(range(len(held_out))),  # type: ignore[arg-type]
-        ckpt_path=checkpoint if resume and checkpoint.is_file() else None,
-        weights_only=True,
-    )
-    settings = {
-        "epochs": epochs,
+    settings: dict[str, Any] = {
         "seed": seed,
         "batch_size": batch_size,
-        "learning_rate": learning_rate,
+        "learning_rate": learning_rate or (LEARNING_RATE_FROM_INIT if init else LEARNING_RATE),
         "weight_decay": WEIGHT_DECAY,
         "ema_decay": EMA_DECAY,
         "samples_per_epoch": samples,
         "second_teacher": sha256_of(second_teacher) if second_teacher else None,
-        "init": start.sha256 if init else None,
+        "init": start.sha256 if start else None,
     }
     card = ModelCard(
         name=name,
@@ -247,13 +197,53 @@ def train_detector(
         architecture="compact",
         architecture_options=network_options or {},
         data={"photographs": len(learned), "held_out": len(held_out), "sha256": sha256_of(data)},
-        settings=settings,
+        settings={"epochs": epochs} | settings,
+    )
+    told = settings | {"data": card.data["sha256"], "network": network_options or {}}
+    if checkpoint.exists():
+        check_same_settings(checkpoint, read_checkpoint(checkpoint).get("settings", told), told)
+    if init:
+        learned = find_traps(learned, CompactDetector.load(find_model(init, "detector"), device=choose_device(device)))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _trainer(checkpoint.parent, epochs, choose_device(device), on_batch).fit(
+        DetectorTraining(network, held_out, settings["learning_rate"], told),
+        _loader(FaceInputs(learned, seed=seed), samples, batch_size, n_workers),
+        DataLoader(range(len(held_out))),  # type: ignore[arg-type]
+        ckpt_path=checkpoint if checkpoint.exists() else None,
+        weights_only=True,
     )
     save_detector(checkpoint, out, card, held_out)
     return out
 
 
-def _trainer(checkpoints: Path, epochs: int, device: torch.device) -> lightning.Trainer:
+def _photos_of(data: Path, second_teacher: Path | None, opinions: Path) -> tuple[list[Photo], list[Photo]]:
+    """The photographs to learn from, and those held out."""
+    photos = read_photos(data)
+    if second_teacher:
+        photos = take_votes(photos, data, second_teacher, opinions)
+    learned, held_out = ([photo for photo in photos if photo.held_out is held] for held in (False, True))
+    if not learned or not held_out:
+        raise FaceDataError(f"{data}: {len(photos)} photographs are too few to hold some out: give a hundred or more")
+    return learned, held_out
+
+
+def _loader(inputs: FaceInputs, samples: int, batch_size: int, n_workers: int) -> DataLoader[dict[str, Tensor]]:
+    batches = EpochBatches(math.ceil(samples / batch_size), batch_size, INPUT_SIZE_PX)
+    return DataLoader(inputs, batch_sampler=batches, num_workers=n_workers, persistent_workers=n_workers > 0)
+
+
+class _AfterEachBatch(Callback):
+    """Calls a function; the averaged copy of the module could not hold it, as not everything can be copied."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+
+    def on_train_batch_end(self, *args: Any, **more: Any) -> None:
+        """Call it."""
+        self.call()
+
+
+def _trainer(checkpoints: Path, epochs: int, device: torch.device, on_batch: Callable[[], None]) -> lightning.Trainer:
     last = ModelCheckpoint(
         checkpoints, CHECKPOINT_NAME.removesuffix(".ckpt"), save_on_train_epoch_end=True, enable_version_counter=False
     )
@@ -268,7 +258,7 @@ def _trainer(checkpoints: Path, epochs: int, device: torch.device) -> lightning.
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[WeightAveraging(avg_fn=_moving_average(EMA_DECAY)), last],
+        callbacks=[WeightAveraging(avg_fn=moving_average(EMA_DECAY)), _AfterEachBatch(on_batch), last],
     )
 
 
@@ -282,53 +272,3 @@ def find_traps(photos: list[Photo], detector: CompactDetector) -> list[Photo]:
         with_traps.append(dataclasses.replace(photo, traps_xyxy=boxes[~known]))
     log.info("%d traps for the detector to start from", sum(len(photo.traps_xyxy) for photo in with_traps))
     return with_traps
-
-
-def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[Photo]) -> ModelCard:
-    """Write the averaged weights of a checkpoint as a model folder.
-
-    The scores are shifted so that 0.5 is the threshold with the greatest F1 on `held_out`.
-
-    Args:
-        card: what is known before: name, data and settings; the rest is filled in.
-    """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    weights = {name.removeprefix("network."): tensor for name, tensor in state["state_dict"].items()}
-    threshold = _match_held_out(weights, card, held_out).best_threshold(THRESHOLDS)
-    for level in range(len(STRIDES_PX)):
-        weights[f"head.{level}.1.bias"][0] -= math.log(threshold / (1 - threshold))
-    weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
-    found = _match_held_out(weights, card, held_out)
-    metrics = {
-        "recall": round(found.recall(SCORE_THRESHOLD), 4),
-        "precision": round(found.precision(SCORE_THRESHOLD), 4),
-        "average_precision": round(found.average_precision(), 4),
-    }
-    log.info("saving %s: threshold before the shift %.2f, held out: %s", out, threshold, metrics)
-    card = dataclasses.replace(
-        card,
-        mean=MEAN,
-        std=STD,
-        score_threshold=SCORE_THRESHOLD,
-        parameters=sum(parameter.numel() for parameter in CompactNet(**card.architecture_options).parameters()),
-        metrics={"held_out": metrics},
-        protocol=(
-            f"Against the labels of the held-out photographs, faces of {JUDGED_FACE_PX} px and more, IoU {FOUND_IOU}; "
-            f"scores are shifted so that {SCORE_THRESHOLD} is the threshold with the greatest F1 there."
-        ),
-        settings=card.settings | {"epochs_done": state["epoch"] + 1, "threshold_before_shift": threshold},
-        versions={
-            "python": platform.python_version(),
-            **{package: version(package) for package in ("torch", "torchvision", "lightning")},
-        },
-        training_s=round(state["trained_s"], 1),
-        licence_note=LICENCE_NOTE,
-    )
-    return save_model_folder(out, weights, card)
-
-
-def _match_held_out(weights: dict[str, Tensor], card: ModelCard, held_out: list[Photo]) -> Matches:
-    network = CompactNet(**card.architecture_options)
-    network.load_state_dict(weights)
-    detector = held_out_detector(network, torch.device("cpu"))
-    return Matches.join(match_photo(detector, photo) for photo in held_out)

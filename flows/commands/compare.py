@@ -36,18 +36,18 @@ def evaluate(
     with fatal_errors():
         from flows.compare import cell, evaluate_model
 
-        wanted = [part.value for part in split or (Split.PublicTest, Split.PrivateTest)]
+        wanted = [part.value for part in dict.fromkeys(split or (Split.PublicTest, Split.PrivateTest))]
         figures = evaluate_model(model, data, wanted, tta=tta, device=device.value)
         if as_json:
             print(json.dumps(figures, indent=2))
             return
-        first = figures[wanted[0]]
-        plain = [name for name, value in first.items() if not isinstance(value, dict | list)]
+        measured = {name: value for of_part in figures.values() for name, value in of_part.items()}  # in any of them
+        plain = [name for name, value in measured.items() if not isinstance(value, dict | list)]
         rows = [[name, *(cell(figures[part], name) for part in wanted)] for name in plain]
-        for kind in (name for name, value in first.items() if isinstance(value, dict)):
+        for kind in (name for name, value in measured.items() if isinstance(value, dict)):
             rows += [
-                [f"{kind} {emotion}", *(cell(figures[part][kind], emotion) for part in wanted)]
-                for emotion in first[kind]
+                [f"{kind} {emotion}", *(cell(figures[part].get(kind, {}), emotion) for part in wanted)]
+                for emotion in measured[kind]
             ]
         console.print(table_of(["figure", *wanted], rows))
 

@@ -62,7 +62,7 @@ def _measure(
     from fer_models.detection.evaluation import Candidate, evaluate_detector, read_true_photos
     from fer_models.detection.references import REFERENCE_THRESHOLD, WEAK_SCORE, load_reference
 
-    photos = read_true_photos(data)
+    photos, paths = read_true_photos(data), find_clips(clips) if clips else []
     detector = load_detector(model, device="cpu")
     candidates = {model: Candidate(detector.detect, detector.score_threshold)}
     candidates |= {name: Candidate(load_reference(name, folder), REFERENCE_THRESHOLD) for name in names}
@@ -80,9 +80,9 @@ def _measure(
     if names:
         detects = {name: candidate.detect for name, candidate in candidates.items()}
         tables.append(landmark_table(photos, detects, evaluations, names, threshold=REFERENCE_THRESHOLD))
-    if clips is not None:
+    if paths:
         errors.print("looking at the clips")
-        tables.append(clip_table(find_clips(clips), candidates, (names[0], names[1])))
+        tables.append(clip_table(paths, candidates, (names[0], names[1])))
     return tables + speed
 
 

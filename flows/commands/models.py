@@ -25,13 +25,14 @@ class Fetchable(StrEnum):
 def list_models(context: typer.Context) -> None:
     """List the models at hand."""
     if context.invoked_subcommand is None:
-        from fer_models.weights import model_folders, read_card
+        from fer_models.weights import ModelCard, known_cards
 
         with fatal_errors():
-            cards = {name: read_card(folder) for name, folder in model_folders().items()}
             rows = [
                 [name, card.task, card.architecture, card.parameters, card.summary(), card.sha256[:12]]
-                for name, card in cards.items()
+                if isinstance(card, ModelCard)
+                else [name, "damaged", None, None, str(card), None]
+                for name, card in known_cards().items()
             ]
             console.print(table_of(["name", "task", "architecture", "parameters", "measured", "sha256"], rows))
 
@@ -77,10 +78,10 @@ def make_ensemble(
 ) -> None:
     """Make a model that averages the probabilities of others."""
     from fer_models.classification import ensemble
-    from fer_models.weights import user_models_dir
+    from fer_models.weights import model_home
 
     with fatal_errors():
-        folder = usage_checked(ensemble.make_ensemble, folder=user_models_dir() / name, name=name, models=models)
+        folder = usage_checked(ensemble.make_ensemble, folder=model_home(name), name=name, models=models)
     say_at_hand(folder)
 
 

@@ -163,5 +163,6 @@ def train_detector(
         from flows.train_detector import train_detector as train_flow
 
         wait_for_server()
-        folder = train_flow(data, name, epochs, seed, device.value, resume, second_teacher, init)
+        with stop_on_interrupt():
+            folder = train_flow(data, name, epochs, seed, device.value, resume, second_teacher, init)
     console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
