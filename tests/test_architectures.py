@@ -151,6 +151,10 @@ def test_imagenet_weights_go_into_the_backbone_which_is_frozen_but_for_its_end(n
     trained = {key for key, p in network.named_parameters() if p.requires_grad}
     assert {key.split(".")[0] for key in trained} == {"backbone", "head"}
     assert 0 < len(trained) < len(list(network.parameters())) / 2
+    network.train()
+    network(torch.rand(2, 1, 64, 64))
+    first = next(key for key in ours if key.endswith("running_mean"))  # of a frozen layer
+    assert torch.equal(network.backbone.state_dict()[first.removeprefix(network.prefix)], theirs[first])
 
 
 def test_a_training_may_go_on_from_a_model_of_its_architecture():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table as RichTable
 
-from flows.console import console, errors, fatal_errors
+from flows.console import Device, console, errors, fatal_errors
 
 if TYPE_CHECKING:
     from fer_models.detection import FaceDetector
@@ -34,6 +34,9 @@ def evaluate_detector(
         Path | None, typer.Option(metavar="DIR", help="Folder of clips, to be seen by all; needs both references.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0, help="How long to measure each speed; 0: not at all.")] = 3.0,
+    device: Annotated[
+        Device, typer.Option(help="Where the detector computes; the references are for the CPU.")
+    ] = Device.auto,
     out: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write the tables as Markdown, too.")] = None,
 ) -> None:
     """Measure how well and how fast a detector finds faces."""
@@ -43,18 +46,18 @@ def evaluate_detector(
     if clips is not None and len(names) < len(Reference):
         raise typer.BadParameter("--clips needs both references: " + " ".join(f"--against {r}" for r in Reference))
     with fatal_errors():
-        tables = list(_measure(data, model, names, references or Path(), clips, seconds))
+        tables = list(_measure(data, model, names, references or Path(), clips, seconds, device))
         for table in tables:
             show(table)
         if out is not None:
-            command = command_line(data, model, names, references, clips, seconds, out)
+            command = command_line(data, model, names, references, clips, seconds, device, out)
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(as_markdown(tables, command), encoding="utf-8")
             console.print(f"written: {out}", highlight=False, soft_wrap=True)
 
 
 def _measure(
-    data: Path, model: str, names: list[str], folder: Path, clips: Path | None, seconds: float
+    data: Path, model: str, names: list[str], folder: Path, clips: Path | None, seconds: float, device: Device
 ) -> "list[Table]":
     from fer_models.detection import load_detector
     from fer_models.detection.clips import find_clips
@@ -63,7 +66,7 @@ def _measure(
     from fer_models.detection.references import REFERENCE_THRESHOLD, WEAK_SCORE, load_reference
 
     photos, paths = read_true_photos(data), find_clips(clips) if clips else []
-    detector = load_detector(model, device="cpu")
+    detector = load_detector(model, device=device)
     candidates = {model: Candidate(detector.detect, detector.score_threshold)}
     candidates |= {name: Candidate(load_reference(name, folder), REFERENCE_THRESHOLD) for name in names}
     timed = _in_each_precision(model, detector) | {name: candidates[name].detect for name in names}
@@ -121,11 +124,19 @@ def _row(cells: list[str]) -> str:
 
 
 def command_line(
-    data: Path, model: str, names: list[str], references: Path | None, clips: Path | None, seconds: float, out: Path
+    data: Path,
+    model: str,
+    names: list[str],
+    references: Path | None,
+    clips: Path | None,
+    seconds: float,
+    device: Device,
+    out: Path,
 ) -> str:
     """The command that was called."""
     words = ["fervid", "evaluate-detector", "--data", str(data), "--model", model]
     words += [word for name in names for word in ("--against", name)]
     words += ["--references", str(references)] if references else []
     words += ["--clips", str(clips)] if clips else []
+    words += ["--device", device] if device != Device.auto else []
     return shlex.join([*words, "--seconds", f"{seconds:g}", "--out", str(out)])

@@ -1,5 +1,7 @@
 """Backbones of torchvision with a head for emotions, which may start from ImageNet weights."""
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +36,14 @@ class TransferNetwork(nn.Module):
         """Logits (n, outputs) of normalised crops (n, 1 or 3, h, w)."""
         logits: Tensor = self.head(self.backbone(x * self.scale + self.shift))
         return logits
+
+    def train(self, mode: bool = True) -> Self:
+        """Learn, or not; the batch norms of frozen layers keep the statistics that they came with."""
+        super().train(mode)
+        for module in self.backbone.modules():
+            if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+                module.eval()
+        return self
 
     def take_backbone(self, weights: dict[str, Tensor]) -> None:
         """Take the backbone's weights from torchvision's, and freeze it but for its last layers."""
