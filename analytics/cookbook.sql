@@ -32,7 +32,7 @@ ORDER BY video, start_s
 
 -- What is one person's curve, second by second?
 -- Bins are counted in whole milliseconds, since `floor(0.6 / 0.2)` is 2. Put the name of a video of yours in.
-SELECT CAST(round(pts_s * 1000) AS BIGINT) // 1000 AS second,
+SELECT CAST(floor(round(pts_s * 1000) / 1000) AS BIGINT) AS second,
     sum(smooth_happy * faces.duration_s) / sum(faces.duration_s) AS happy,
     sum(smooth_neutral * faces.duration_s) / sum(faces.duration_s) AS neutral, count(*) AS n_faces
 FROM faces JOIN videos USING (video_id)

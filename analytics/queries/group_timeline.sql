@@ -1,10 +1,10 @@
 -- Mean smoothed probabilities of groups, in bins of $bin_ms from the start of each span; a video counts once in a bin,
--- however many people or spans it has there; a span may begin before the video, so bins are counted down. The error is the standard error of the mean over videos, NULL for one.
+-- however many people or spans it has there. The error is the standard error of the mean over videos, NULL for one.
 WITH spans AS (
     SELECT unnest($groups) AS "group", unnest($video_ids) AS video_id, unnest($starts_s) AS from_s,
         unnest($ends_s) AS to_s
 ), of_video AS (
-    SELECT "group", video_id, CAST(floor(round((pts_s - from_s) * 1000) / $bin_ms) AS BIGINT) AS bin,
+    SELECT "group", video_id, CAST(round((pts_s - from_s) * 1000) AS BIGINT) // $bin_ms AS bin,
         sum(smooth_angry * faces.duration_s) / sum(faces.duration_s) AS v_angry,
         sum(smooth_disgust * faces.duration_s) / sum(faces.duration_s) AS v_disgust,
         sum(smooth_fear * faces.duration_s) / sum(faces.duration_s) AS v_fear,

@@ -126,6 +126,8 @@ def timeline_chart(means: pd.DataFrame, emotion: str, title: str) -> alt.LayerCh
     mean, error = means[f"mean_{emotion}"], means[f"error_{emotion}"]
     low, high = (mean - error).clip(lower=0), (mean + error).clip(upper=1)
     rows = means[["group", "start_s", "n_videos"]].assign(mean=mean, low=low, high=high)
+    last = rows.loc[rows.groupby("group")["start_s"].idxmax()]
+    rows = pd.concat([rows, last.assign(start_s=last["start_s"] + BIN_MS / 1000)])  # steps end where the last bin does
     base = alt.Chart(rows, height=260)
     x = alt.X("start_s:Q", title=title)
     colour = alt.Color(
