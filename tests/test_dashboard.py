@@ -175,36 +175,45 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     assert "All 3 videos lie in one folder" in words(shown)
 
 
-def test_markers_are_shown_and_compared(
-    results: Path, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "ads.csv"
-    file.write_text("start_s,end_s,label,video\n1,3,ad A,alice.mp4\n8,12,ad B,\n0,1,ad C,nobody.mp4\n")
-    monkeypatch.setenv(markers.ENVIRONMENT, str(file))
+@pytest.fixture
+def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Gives a dashboard a file of markers, with these lines below its first."""
+
+    def write(lines: str) -> Path:
+        file = tmp_path / "ads.csv"
+        file.write_text(f"start_s,end_s,label,video\n{lines}")
+        monkeypatch.setenv(markers.ENVIRONMENT, str(file))
+        return file
+
+    return write
+
+
+def compare_markers(page: Page, results: Path) -> AppTest:
+    """The page Compare, where groups are made by markers."""
+    shown = page("compare", results)
+    shown.segmented_control[0].set_value("markers").run()
+    assert not shown.exception
+    return shown
+
+
+def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callable[[str], Path]) -> None:
+    file = mark("1,3,ad A,alice.mp4\n8,12,ad B,\n0,1,ad C,nobody.mp4\n")
     shown = page("timeline", results)
     (player,) = shown.get("bidi_component")
     assert player is not None
     known = markers.Markers("ads.csv", read_events(file))
     of_alice = known.of_video(Results(results), ALICE)
     assert of_alice == [{"label": "ad A", "start_s": 1, "end_s": 3}, {"label": "ad B", "start_s": 8, "end_s": 12}]
-    shown = page("compare", results)
-    shown.segmented_control[0].set_value("markers").run()
-    assert not shown.exception
+    shown = compare_markers(page, results)
     table = shown.dataframe[0].value.set_index(["groups", "emotion"])
     assert table.loc[("ad A to ad B", "happy"), "difference in % points"] > 49  # the other is neutral
     assert table.loc[("ad A to ad C", "happy"), "95 % interval"] == "nobody seen with a label"
     assert "Nobody seen with a label: ad C." in words(shown)
 
 
-def test_markers_may_be_of_a_video_that_failed(
-    results: Path, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "ads.csv"
-    file.write_text("start_s,end_s,label,video\n1,3,ad A,alice.mp4\n8,12,ad B,alice.mp4\n0,1,ad A,broken.mp4\n")
-    monkeypatch.setenv(markers.ENVIRONMENT, str(file))
-    shown = page("compare", results)
-    shown.segmented_control[0].set_value("markers").run()
-    assert not shown.exception
+def test_markers_may_be_of_a_video_that_failed(results: Path, page: Page, mark: Callable[[str], Path]) -> None:
+    mark("1,3,ad A,alice.mp4\n8,12,ad B,alice.mp4\n0,1,ad A,broken.mp4\n")
+    shown = compare_markers(page, results)
     assert set(shown.dataframe[0].value["groups"]) == {"ad A to ad B"}
 
 
