@@ -7,7 +7,8 @@ FROM videos
 ORDER BY video
 
 -- For how much of each video is a face in view?
-SELECT parse_filename(path) AS video, sum(frames.duration_s) AS seen_s,
+-- Time without a picture (frames that were dropped or could not be decoded, no signal) counts on neither side.
+SELECT parse_filename(path) AS video, sum(frames.duration_s) FILTER (n_faces IS NOT NULL) AS seen_s,
     coalesce(sum(frames.duration_s) FILTER (n_faces > 0), 0) / seen_s AS share_with_face, max(n_faces) AS most_faces
 FROM frames JOIN videos USING (video_id)
 GROUP BY video
@@ -31,7 +32,7 @@ ORDER BY video, start_s
 
 -- What is one person's curve, second by second?
 -- Bins are counted in whole milliseconds, since `floor(0.6 / 0.2)` is 2. Put the name of a video of yours in.
-SELECT CAST(round(pts_s * 1000) AS BIGINT) // 1000 AS second,
+SELECT CAST(floor(round(pts_s * 1000) / 1000) AS BIGINT) AS second,
     sum(smooth_happy * faces.duration_s) / sum(faces.duration_s) AS happy,
     sum(smooth_neutral * faces.duration_s) / sum(faces.duration_s) AS neutral, count(*) AS n_faces
 FROM faces JOIN videos USING (video_id)
@@ -97,7 +98,7 @@ ORDER BY video, quality_reason
 
 -- Would the answer differ without the gate?
 SELECT coalesce(smooth_emotion, emotion) AS label,
-    sum(duration_s) FILTER (smooth_emotion IS NOT NULL) AS with_gate_s, sum(duration_s) AS without_gate_s,
+    sum(duration_s) FILTER (smooth_emotion IS NOT NULL) AS labelled_s, sum(duration_s) AS all_faces_s,
     count(*) FILTER (NOT quality_ok) AS n_gated
 FROM faces
 WHERE track_id IS NOT NULL

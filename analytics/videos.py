@@ -47,18 +47,15 @@ def all_videos(connection: "duckdb.DuckDBPyConnection") -> list[dict[str, Any]]:
 
 
 def short_names(videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """A name to show for each video: that of its file, with its folder's before it where several share one.
+    """A name to show for each video: that of its file, where several share one with its folder before it, or its id.
 
     >>> short_names([{"video_id": "v1", "path": "/x/a.mp4"}, {"video_id": "v2", "path": "/y/a.mp4"}])
     {'v1': 'x/a.mp4', 'v2': 'y/a.mp4'}
+    >>> short_names([{"video_id": "v1", "path": "/x/1/a.mp4"}, {"video_id": "v2", "path": "/y/1/a.mp4"}])
+    {'v1': 'a.mp4-v1', 'v2': 'a.mp4-v2'}
     """
-    shared = Counter(file_name(row["path"]) for row in videos)
-    return {row["video_id"]: _short_name(row["path"], shared[file_name(row["path"])] > 1) for row in videos}
-
-
-def _short_name(path: str, with_folder: bool) -> str:
-    folder = file_name(ntpath.dirname(path))
-    return f"{folder}/{file_name(path)}" if with_folder and folder else file_name(path)
+    plain = {row["video_id"]: file_name(row["path"]) for row in videos}
+    return _apart(plain, {row["video_id"]: f"{_folder(row)}/{plain[row['video_id']]}".lstrip("/") for row in videos})
 
 
 def choose_videos(videos: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> list[str]:
@@ -103,8 +100,15 @@ def names_apart(videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     {'v1': 'x-a', 'v2': 'y-a'}
     """
     plain = {row["video_id"]: _safe(ntpath.splitext(file_name(row["path"]))[0]) for row in videos}
-    folder = {row["video_id"]: _safe(file_name(ntpath.dirname(row["path"]))) for row in videos}
-    longer = {of: f"{folder[of]}-{name}" for of, name in plain.items()}
+    return _apart(plain, {row["video_id"]: f"{_safe(_folder(row))}-{plain[row['video_id']]}" for row in videos})
+
+
+def _folder(video: Mapping[str, Any]) -> str:
+    return file_name(ntpath.dirname(video["path"]))
+
+
+def _apart(plain: Mapping[str, str], longer: Mapping[str, str]) -> dict[str, str]:
+    """A name for each id that no other has, upper and lower case being the same: plain, longer, or with the id."""
     taken = Counter(name.casefold() for name in (*plain.values(), *longer.values()))
     shared = Counter(name.casefold() for name in plain.values())
     names = {}

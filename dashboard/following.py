@@ -1,6 +1,6 @@
-"""Pages that draw themselves anew when there is more in the results.
+"""Pages that draw themselves anew when there is more in the results, or in a training.
 
-The browser asks the route `stamp` again and again, and only another answer runs the page. Streamlit's timers
+The browser asks a route for a stamp again and again, and only another answer runs the page. Streamlit's timers
 (`run_every`) cannot be used here: one that goes off while another page is being opened leaves that page empty.
 """
 
@@ -12,8 +12,10 @@ import streamlit as st
 from analytics.places import is_remote
 from analytics.status import running
 from dashboard.results import CHECK_ADDRESS_EVERY_S, Results
+from dashboard.trainings import unfinished_trainings
 
 REFRESH_S = 2.0
+TRAINING_REFRESH_S = 10.0
 FOLLOW_JS = """
 const timers = new WeakMap(); // by the element that Streamlit gives: it calls again with new data
 export default function ({ data, parentElement, setTriggerValue }) {
@@ -21,7 +23,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   let told = data.stamp;
   const ask = async () => {
     try {
-      const answer = await fetch(new URL("fervid/stamp", document.baseURI));
+      const answer = await fetch(new URL(data.route, document.baseURI));
       const stamp = await answer.text();
       if (!answer.ok || stamp === told || !parentElement.isConnected) return;
       told = stamp;
@@ -40,8 +42,22 @@ def stamp_text(results: Results) -> str:
     return json.dumps([*results.stamp(), *map(astuple, running(results.root))])
 
 
+def trainings_stamp() -> str:
+    """Another text whenever an epoch of a training has ended, one begins or stops, and each minute that they wait."""
+    return json.dumps([[t.name, len(t.epochs), t.is_alive, t.minutes_since_last] for t in unfinished_trainings()])
+
+
 def follow(results: Results) -> None:
     """Draw this page anew, for as long as it is open, whenever there is more in the results."""
     every_s = CHECK_ADDRESS_EVERY_S if is_remote(results.root) else REFRESH_S
-    data = {"stamp": stamp_text(results), "every_ms": round(1000 * every_s)}
+    _follow("fervid/stamp", stamp_text(results), every_s)
+
+
+def follow_trainings() -> None:
+    """Draw this page anew, for as long as it is open, whenever a training has come further."""
+    _follow("fervid/trainings", trainings_stamp(), TRAINING_REFRESH_S)
+
+
+def _follow(route: str, stamp: str, every_s: float) -> None:
+    data = {"route": route, "stamp": stamp, "every_ms": round(1000 * every_s)}
     follower(key="follower", data=data, on_change_change=lambda: None)

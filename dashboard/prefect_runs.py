@@ -4,10 +4,12 @@ import json
 import os
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 DEFAULT_API = "http://127.0.0.1:4200/api"  # where `prefect server start` listens
 PATIENCE_S = 3.0
+MOST_RUNS = 200  # of which a server tells in one answer
 
 
 class ServerError(Exception):
@@ -19,20 +21,26 @@ def api_url() -> str:
     return os.environ.get("PREFECT_API_URL", DEFAULT_API).rstrip("/")
 
 
-def flow_runs(limit: int = 50) -> list[dict[str, Any]]:
-    """The newest runs: name, state, the server's message, when it began, how long it took, and a link to its page.
+def server_page() -> str:
+    """The page of the server for people."""
+    return api_url().removesuffix("/api")
+
+
+def flow_runs(results: Path) -> list[dict[str, Any]]:
+    """The runs that fill `results` among the newest of the server.
+
+    Each with name, state, the server's message, when it began, how long it took, and a link to its page.
 
     Raises:
         ServerError: if no server answers.
     """
-    asked = {"sort": "START_TIME_DESC", "limit": limit}
+    asked = {"sort": "START_TIME_DESC", "limit": MOST_RUNS, "flows": {"name": {"any_": ["analyze"]}}}
     request = urllib.request.Request(
         f"{api_url()}/flow_runs/filter", json.dumps(asked).encode(), {"Content-Type": "application/json"}
     )
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             runs: list[dict[str, Any]] = json.load(answer)
-        pages = api_url().removesuffix("/api")
         return [
             {
                 "name": run["name"],
@@ -40,9 +48,10 @@ def flow_runs(limit: int = 50) -> list[dict[str, Any]]:
                 "message": (run.get("state") or {}).get("message"),
                 "start_time": run["start_time"],
                 "seconds": run["total_run_time"],
-                "page": f"{pages}/runs/flow-run/{run['id']}",
+                "page": f"{server_page()}/runs/flow-run/{run['id']}",
             }
             for run in runs
+            if run["parameters"].get("out") == str(results)
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = getattr(error, "reason", error)

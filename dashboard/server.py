@@ -17,7 +17,7 @@ from streamlit.starlette import App
 
 from analytics.store import StoreError
 from dashboard import markers
-from dashboard.following import stamp_text
+from dashboard.following import stamp_text, trainings_stamp
 from dashboard.media import MIME, find_media
 from dashboard.results import ENVIRONMENT, current_results
 from dashboard.windows import boxes, window
@@ -64,8 +64,14 @@ def stamp(request: Request) -> Response:
         raise HTTPException(503, str(error)) from error
 
 
+def trainings(request: Request) -> Response:
+    """Another text whenever a training has come further."""
+    return PlainTextResponse(trainings_stamp())
+
+
 ROUTES = [
     Route("/fervid/stamp", stamp),
+    Route("/fervid/trainings", trainings),
     Route("/fervid/video/{video_id}", video_file),
     Route("/fervid/window/{video_id}", window_json),
     Route("/fervid/boxes/{video_id}", boxes_json),

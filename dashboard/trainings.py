@@ -27,6 +27,11 @@ class Training:
         return self.since_last_s < max(PATIENCE * longest_s, LEAST_PATIENCE_S)
 
     @property
+    def minutes_since_last(self) -> int:
+        """Whole minutes since the last epoch ended."""
+        return int(self.since_last_s // 60)
+
+    @property
     def left_s(self) -> float:
         """How long the epochs to come will take if they take as long as the last one."""
         return (self.total_epochs - len(self.epochs)) * self.epochs[-1].get("seconds", 0.0)

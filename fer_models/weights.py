@@ -52,14 +52,24 @@ class ModelCard:
         """The card as `model.json` holds it."""
         return dataclasses.asdict(self)
 
+    def measured(self) -> tuple[str, dict[str, Any]]:
+        """The split that chose nothing, else the first one, and its figures; none if there is none."""
+        splits = {split: figures for split, figures in self.metrics.items() if isinstance(figures, dict)}
+        split = "PrivateTest" if "PrivateTest" in splits else next(iter(splits), "")
+        return split, splits.get(split, {})
+
     def summary(self) -> str:
-        """Its first measured shares in a few words, such as `PrivateTest: accuracy 0.690`."""
-        shares = {
-            split: [f"{figure} {value}" for figure, value in figures.items() if isinstance(value, float)]
-            for split, figures in self.metrics.items()
-            if isinstance(figures, dict)
-        }
-        return "; ".join(f"{split}: {', '.join(said[:3])}" for split, said in shares.items())
+        """Its first shares in a few words, such as `PrivateTest: accuracy 0.690`, then those against votes, if any.
+
+        Its calibration error is that against what it is calibrated on.
+        """
+        split, figures = self.measured()
+        shares = [figure for figure, value in figures.items() if isinstance(value, float)]
+        by_votes = [figure for figure in shares if figure.startswith("votes_")]
+        others = [figure for figure in shares if figure not in by_votes]
+        left_out = "ece" if self.settings.get("temperature_fitted_on") == "votes" else "votes_ece"
+        said = [f"{figure} {figures[figure]}" for figure in (*others[:3], *by_votes[:3]) if figure != left_out]
+        return f"{split}: {', '.join(said)}" if said else ""
 
 
 def user_models_dir() -> Path:

@@ -176,12 +176,13 @@ def run_analyze(
     inputs: list[Path], out: Path, recursive: bool, pattern: str, settings: AnalyzeSettings, engine: EngineSettings
 ) -> RunSummary:
     """Run the flow; failed videos are in the summary, not raised."""
+    sources = [str(path) if is_remote(path) else path for path in inputs]
+    target = str(out.absolute())  # whoever reads of the run elsewhere knows which folder it is
     try:
-        return analyze(
-            [str(path) if is_remote(path) else path for path in inputs], str(out), recursive, pattern, settings, engine
-        )
+        summary = analyze(sources, target, recursive, pattern, settings, engine)
     except VideosFailed as error:
-        return error.summary
+        summary = error.summary
+    return dataclasses.replace(summary, out=out)
 
 
 def submit_all(

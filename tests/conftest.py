@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,21 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The address of a real Prefect server on loopback, started once; only who is told of it uses it."""
+    from flows.prefect_server import prefect_server
+
+    with pytest.MonkeyPatch.context() as outside:
+        outside.delenv("PREFECT_API_URL", raising=False)
+        with prefect_server() as wait:
+            wait()
+            address = os.environ["PREFECT_API_URL"]
+            with pytest.MonkeyPatch.context() as others:
+                others.delenv("PREFECT_API_URL")
+                yield address
 
 
 @pytest.fixture(scope="session")

@@ -20,9 +20,10 @@ from PIL import Image
 
 from analytics import connect
 from analytics.store import Store
+from dashboard.prefect_runs import flow_runs
 from fer_models.weights import WeightsError
 from flows.inputs import InputError, find_videos
-from flows.prefect_server import is_healthy, prefect_server
+from flows.prefect_server import is_healthy
 from flows.progress import Progress, Stopped, VideoProgress
 from flows.settings import AnalyzeSettings, TimelineSettings
 from flows.video_job import VideoFailed, analyze_video
@@ -314,16 +315,6 @@ def test_an_unknown_model_is_told_with_those_known(face_clip, tmp_path):
 # --- the flow, through the command, on a real Prefect server -------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def server():
-    """A real Prefect server on loopback; its database is under the tests' own PREFECT_HOME."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PREFECT_API_URL", raising=False)
-        with prefect_server() as wait:
-            wait()
-            yield os.environ["PREFECT_API_URL"]
-
-
 def fervid(*arguments, **environment):
     return subprocess.run(
         [FERVID, *map(str, arguments)],
@@ -387,6 +378,15 @@ def test_prefect_shows_the_run_its_tasks_and_its_summary(first_run, server):
     assert "videos analysed: 2, unchanged: 0, failed: 1" in artifacts["analyze-summary"]
     assert "text.mp4: not a video" in artifacts["analyze-summary"]
     assert len(json.loads(artifacts["analyze-videos"])) == 3
+
+
+def test_the_dashboard_tells_of_the_runs_into_its_own_results(first_run, server, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", server)
+    results, _ = first_run
+    runs = flow_runs(results)
+    assert runs[-1]["name"] == "my videos into results"
+    assert "text.mp4: not a video" in runs[-1]["message"]
+    assert flow_runs(results.parent / "others" / "results") == []
 
 
 def test_a_second_run_does_only_what_is_left(first_run, mixed_folder, server, face_clip):

@@ -156,6 +156,9 @@ def test_models_are_listed_and_shown():
     assert run.exit_code == 0
     assert "default" in run.output
     assert "compact" in run.output
+    lines = {name: line for line in run.output.splitlines() for name in ("default", "fer2013") if f" {name} " in line}
+    assert "votes_ece" in lines["default"] and ", ece" not in lines["default"]  # it is calibrated on votes
+    assert ", ece" in lines["fer2013"] and "votes_ece" not in lines["fer2013"]
     card = fervid("models", "show", "default").output
     assert '"happy"' in card
     assert '"temperature"' in card

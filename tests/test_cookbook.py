@@ -5,11 +5,14 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+from scenes import Face, observe
 
 from analytics import query
 from analytics.cookbook import cookbook as questions
 from analytics.store import Store
+from analytics.timeline import TimelineConfig, build_timeline
 from flows.demo import make_demo_videos
 from flows.progress import Progress
 from flows.settings import AnalyzeSettings
@@ -69,6 +72,16 @@ def test_events_in_a_file_give_what_spans_in_sql_give(results, tmp_path):
     in_file = query(results, sql, events=tmp_path / "ads.csv")
     assert in_file.num_rows == 4
     assert cookbook.markdown(in_file) == cookbook.markdown(query(results, spans))
+
+
+def test_a_face_is_not_missing_while_there_is_no_picture(tmp_path):
+    observed = observe(np.arange(10) / 10, [Face(i) for i in range(4)], undecoded=[8, 9])
+    row = {"video_id": "v0000000000000001", "analysis_id": "a1", "path": "/a.mp4"}
+    Store(tmp_path / "r").commit_analysis(row, build_timeline(observed, TimelineConfig()))
+    (in_view,) = [question.sql for question in questions() if "is a face in view" in question.title]
+    assert query(tmp_path / "r", in_view).to_pylist() == [
+        {"video": "a.mp4", "seen_s": pytest.approx(0.8), "share_with_face": pytest.approx(0.5), "most_faces": 1}
+    ]
 
 
 def test_refreshing_changes_nothing_but_the_tables(results):

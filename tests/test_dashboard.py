@@ -20,6 +20,7 @@ from scenes import Face, feeling, observe
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
+from analytics import connect
 from analytics.compaction import compact
 from analytics.events import read_events
 from analytics.status import Running, running
@@ -27,7 +28,7 @@ from analytics.store import Store, StoreError
 from analytics.timeline import Timeline, TimelineConfig, build_timeline
 from dashboard import markers
 from dashboard.charts import STRIP_WIDTH, ribbon, share_bar
-from dashboard.following import stamp_text
+from dashboard.following import stamp_text, trainings_stamp
 from dashboard.media import find_media, make_preview
 from dashboard.notes import Notes, hide, notes_path, read_notes, rename, undo
 from dashboard.results import ENVIRONMENT, Results
@@ -93,6 +94,8 @@ def test_the_library_lists_every_video_with_what_became_of_it(results: Path, pag
     assert done["video"].tolist() == ["alice.mp4", "nobody.mp4"]
     assert done.set_index("video").loc["alice.mp4", ["duration_s", "n_frames", "people"]].tolist() == [12, 120, 3]
     assert done["emotion"].dropna().tolist() == ["happy"]
+    strips = done.set_index("video")["ribbon"].map(drawn)
+    assert [strips[name].count("<g ") for name in ("alice.mp4", "nobody.mp4")] == [3, 1]  # a strip a person
     assert failed[["video", "error"]].to_numpy().tolist() == [["broken.mp4", "in/broken.mp4: not a video"]]
     assert [metric.value for metric in shown.metric] == ["2", "1", "0.4", "3"]
 
@@ -106,14 +109,19 @@ def test_the_library_is_searched_and_filtered(results: Path, page: Page) -> None
     assert shown.dataframe[0].value.empty
 
 
-def test_strips_are_in_the_colours_of_the_emotions() -> None:
-    def drawn(address: str) -> str:
-        return base64.b64decode(address.removeprefix("data:image/svg+xml;base64,")).decode()
+def drawn(address: str) -> str:
+    """The SVG behind the address of a picture in a table."""
+    return base64.b64decode(address.removeprefix("data:image/svg+xml;base64,")).decode()
 
-    episodes = [{"start_s": 2.5, "end_s": 5.0, "emotion": "happy"}]
-    strip = drawn(ribbon(episodes, 10.0))
+
+def test_strips_are_in_the_colours_of_the_emotions() -> None:
+    happy, sad = ({"start_s": 2.5, "end_s": 5.0, "emotion": name} for name in ("happy", "sad"))
+    strip = drawn(ribbon([[happy]], 10.0))
     assert f'x="{STRIP_WIDTH / 4:.1f}"' in strip
     assert EMOTION_COLOURS["happy"] in strip
+    first, second, third = drawn(ribbon([[happy], [], [sad]], 10.0)).split("<g ")[1:]
+    assert [EMOTION_COLOURS["happy"] in one for one in (first, second, third)] == [True, False, False]
+    assert [EMOTION_COLOURS["sad"] in one for one in (first, second, third)] == [False, False, True]
     bar = drawn(share_bar([0.5, 0, 0, 0.5, 0, 0, 0]))
     assert bar.count(f'width="{STRIP_WIDTH / 2:.1f}"') == 2
     assert EMOTION_COLOURS["sad"] not in bar
@@ -146,6 +154,7 @@ def test_moments_are_the_strongest_episodes(results: Path, page: Page) -> None:
     assert sorted(shown.dataframe[0].value["emotion"]) == ["happy", "sad"]
     shown.multiselect[0].set_value(["sad"]).run()
     assert shown.dataframe[0].value["emotion"].tolist() == ["sad"]
+    assert "One episode fits." in words(shown)
     shown.slider[0].set_value(9.0).run()
     assert "No episode fits" in words(shown)
 
@@ -166,34 +175,45 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     assert "All 3 videos lie in one folder" in words(shown)
 
 
-def test_markers_are_shown_and_compared(
-    results: Path, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "ads.csv"
-    file.write_text("start_s,end_s,label,video\n1,3,ad A,alice.mp4\n8,12,ad B,\n0,1,ad C,nobody.mp4\n")
-    monkeypatch.setenv(markers.ENVIRONMENT, str(file))
+@pytest.fixture
+def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Gives a dashboard a file of markers, with these lines below its first."""
+
+    def write(lines: str) -> Path:
+        file = tmp_path / "ads.csv"
+        file.write_text(f"start_s,end_s,label,video\n{lines}")
+        monkeypatch.setenv(markers.ENVIRONMENT, str(file))
+        return file
+
+    return write
+
+
+def compare_markers(page: Page, results: Path) -> AppTest:
+    """The page Compare, where groups are made by markers."""
+    shown = page("compare", results)
+    shown.segmented_control[0].set_value("markers").run()
+    assert not shown.exception
+    return shown
+
+
+def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callable[[str], Path]) -> None:
+    file = mark("1,3,ad A,alice.mp4\n8,12,ad B,\n0,1,ad C,nobody.mp4\n")
     shown = page("timeline", results)
     (player,) = shown.get("bidi_component")
     assert player is not None
     known = markers.Markers("ads.csv", read_events(file))
     of_alice = known.of_video(Results(results), ALICE)
     assert of_alice == [{"label": "ad A", "start_s": 1, "end_s": 3}, {"label": "ad B", "start_s": 8, "end_s": 12}]
-    shown = page("compare", results)
-    shown.segmented_control[0].set_value("markers").run()
-    assert not shown.exception
+    shown = compare_markers(page, results)
     table = shown.dataframe[0].value.set_index(["groups", "emotion"])
     assert table.loc[("ad A to ad B", "happy"), "difference in % points"] > 49  # the other is neutral
+    assert table.loc[("ad A to ad C", "happy"), "95 % interval"] == "nobody seen with a label"
+    assert "Nobody seen with a label: ad C." in words(shown)
 
 
-def test_markers_may_be_of_a_video_that_failed(
-    results: Path, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "ads.csv"
-    file.write_text("start_s,end_s,label,video\n1,3,ad A,alice.mp4\n8,12,ad B,alice.mp4\n0,1,ad A,broken.mp4\n")
-    monkeypatch.setenv(markers.ENVIRONMENT, str(file))
-    shown = page("compare", results)
-    shown.segmented_control[0].set_value("markers").run()
-    assert not shown.exception
+def test_markers_may_be_of_a_video_that_failed(results: Path, page: Page, mark: Callable[[str], Path]) -> None:
+    mark("1,3,ad A,alice.mp4\n8,12,ad B,alice.mp4\n0,1,ad A,broken.mp4\n")
+    shown = compare_markers(page, results)
     assert set(shown.dataframe[0].value["groups"]) == {"ad A to ad B"}
 
 
@@ -207,7 +227,7 @@ def test_nothing_to_compare_is_said(store: Store, page: Page) -> None:
 
 def test_a_group_without_labels_is_told_from_one_of_one_video(results: Path, page: Page) -> None:
     shown = page("compare", results)  # alice.mp4 and nobody.mp4
-    assert set(shown.dataframe[0].value["95 % interval"]) == {"no video with a label"}
+    assert set(shown.dataframe[0].value["95 % interval"]) == {"nobody seen with a label"}
 
 
 def test_figures_that_are_not_known_are_left_out(results: Path, page: Page) -> None:
@@ -228,6 +248,15 @@ def test_a_page_learns_that_there_is_more(results: Path, store: Store) -> None:
     assert stamp_text(Results(results)) == before
     store.commit_failure(row("v0000000000000008", "in/new.mp4"), "not a video")
     assert stamp_text(Results(results)) != before
+
+
+def test_every_table_is_explained(results: Path, page: Page) -> None:
+    shown = page("sql", results)
+    shown_to_sql = {name for (name,) in connect(results).sql("SHOW TABLES").fetchall()} - {"known_videos"}
+    assert {*shown_to_sql, "events"} == set(shown.segmented_control[0].options)
+    shown.segmented_control[0].set_value("observations").run()
+    assert not shown.exception
+    assert {"observation_id", "signature"} <= set(shown.dataframe[0].value["column"])
 
 
 def test_a_question_of_the_cookbook_is_run(results: Path, page: Page) -> None:
@@ -260,6 +289,9 @@ def test_trainings_under_way_are_shown(
     shown = page("models", results)
     assert "In training: mine" in [heading.value for heading in shown.subheader]
     assert "about 6 min left" in words(shown)
+    before = trainings_stamp()
+    told.write_text(json.dumps({"total_epochs": 8, "epochs": epochs[:1]}))
+    assert trainings_stamp() != before
     os.utime(told, (0, 0))
     assert "--resume" in words(page("models", results))
     told.write_text("{")

@@ -57,13 +57,20 @@ def results(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(results: Path) -> Iterator[str]:
+def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the dashboard looks for models of the user."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def address(results: Path, data_home: Path) -> Iterator[str]:
     """A running dashboard."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     code = "from flows.cli import main; main()"
     command = [sys.executable, "-c", code, "dashboard", str(results), "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "XDG_DATA_HOME": str(data_home)}
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     try:
         assert wait_for_status(f"http://127.0.0.1:{port}/_stcore/health", server) == 200
         yield f"http://127.0.0.1:{port}"
@@ -259,6 +266,23 @@ def test_no_serious_finding_of_accessibility(page: Page, address: str, name: str
         if violation["impact"] in ("serious", "critical")
     ]
     assert not serious, json.dumps(serious, indent=1)
+
+
+def test_a_training_is_followed_and_the_chosen_model_stays(page: Page, address: str, data_home: Path) -> None:
+    told = data_home / "fervid" / "models" / "mine" / "checkpoints" / "progress.json"
+    told.parent.mkdir(parents=True)
+    epoch = {"train_loss": 1.5, "public_accuracy": 0.4, "seconds": 60}
+    told.write_text(json.dumps({"total_epochs": 8, "epochs": [epoch]}))
+    page.goto(f"{address}/models")
+    expect(page.get_by_text("epoch 1 of 8")).to_be_visible()
+    page.get_by_role("combobox", name="Model").click()
+    page.get_by_role("option", name="fer2013").click()
+    expect(page.get_by_role("heading", name="fer2013")).to_be_visible()
+    told.write_text(json.dumps({"total_epochs": 8, "epochs": [epoch, epoch]}))
+    expect(page.get_by_text("epoch 2 of 8")).to_be_visible()
+    expect(page.get_by_role("heading", name="fer2013")).to_be_visible()
+    shutil.rmtree(told.parents[1])
+    expect(page.get_by_text("epoch 2 of 8")).to_have_count(0)
 
 
 def test_routes_give_a_video_in_parts_and_no_other_file(address: str, clip: Path) -> None:

@@ -17,7 +17,6 @@ from comparing import assert_same, files
 from analytics.store import Store
 from flows.analyze import analyze, analyze_one, observe_one
 from flows.engines import EngineError, running
-from flows.prefect_server import prefect_server
 from flows.progress import Progress
 from flows.settings import AnalyzeSettings, EngineSettings
 from flows.video_job import VideoFailed, analyze_video
@@ -27,16 +26,6 @@ FERVID = Path(sys.executable).with_name("fervid")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "FERVID_DEVICE": "cpu", "FERVID_SEGMENT_S": "0.4"}
 # What a worker process calls itself while it works.
 WORKERS = {"ray": "ray::analyze", "dask": "spawn_main"}
-
-
-@pytest.fixture(scope="module")
-def server():
-    """A real Prefect server on loopback."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PREFECT_API_URL", raising=False)
-        with prefect_server() as wait:
-            wait()
-            yield os.environ["PREFECT_API_URL"]
 
 
 @pytest.fixture(scope="module")

@@ -158,7 +158,8 @@ def compare_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Tabl
     """How what is shown differs between events of different labels; a row per emotion and pair of labels.
 
     The columns are those of `compare`: a video counts once for each label, over all its events of that label, and
-    `gated_share` is a share of time. The same videos may be on both sides; they are not taken as pairs.
+    `gated_share` is a share of time. The same videos may be on both sides; they are not taken as pairs. A label during
+    whose events nobody is seen has rows, too, with no video.
 
     Args:
         connection: the results.
@@ -180,7 +181,8 @@ def compare_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Tabl
     shares = {name: shown[f"share_{name}"] for name in EMOTIONS}
     gated_s = pc.subtract(shown["seen_s"], shown["ok_s"])
     rows = {"path": videos, "labelled_s": shown["labelled_s"], **shares, "n_faces": shown["seen_s"], "n_gated": gated_s}
-    return compare_groups(pa.table(rows), dict(zip(videos, shown["label"].to_pylist(), strict=True)))
+    nowhere = {f"\n{label}": label for label in labels}  # so that one that nobody is seen in is compared, too
+    return compare_groups(pa.table(rows), nowhere | dict(zip(videos, shown["label"].to_pylist(), strict=True)))
 
 
 def group_timeline(connection: duckdb.DuckDBPyConnection, spans: pa.Table, *, bin_ms: int = 1000) -> pa.Table:

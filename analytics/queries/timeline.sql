@@ -1,6 +1,7 @@
 -- Mean smoothed probabilities in bins of $bin_ms, for each video and person, weighted with time; a frame belongs to the
 -- bin in which it begins. Bins are counted in whole milliseconds, as floor(0.6 / 0.2) is 2, and down also before 0 s.
 -- With $all_faces, a face that the quality gate left without a smoothed value counts with its own.
+-- Means have four digits, about as many as the values of the table; seconds have three.
 WITH binned AS (
     SELECT video_id, analysis_id, track_id, CAST(floor(round(pts_s * 1000) / $bin_ms) AS BIGINT) AS bin, quality_ok,
         CASE WHEN $all_faces THEN coalesce(smooth_angry, p_angry) ELSE smooth_angry END AS angry,
@@ -14,15 +15,15 @@ WITH binned AS (
     FROM faces
     WHERE track_id IS NOT NULL
 )
-SELECT path, track_id, bin * $bin_ms / 1000 AS start_s, sum(binned.labelled_s) AS labelled_s, count(*) AS n_faces,
+SELECT path, track_id, bin * $bin_ms / 1000 AS start_s, round(sum(binned.labelled_s), 3) AS labelled_s, count(*) AS n_faces,
     count(*) FILTER (NOT quality_ok) AS n_gated,
-    sum(angry * binned.labelled_s) / sum(binned.labelled_s) AS angry,
-    sum(disgust * binned.labelled_s) / sum(binned.labelled_s) AS disgust,
-    sum(fear * binned.labelled_s) / sum(binned.labelled_s) AS fear,
-    sum(happy * binned.labelled_s) / sum(binned.labelled_s) AS happy,
-    sum(sad * binned.labelled_s) / sum(binned.labelled_s) AS sad,
-    sum(surprise * binned.labelled_s) / sum(binned.labelled_s) AS surprise,
-    sum(neutral * binned.labelled_s) / sum(binned.labelled_s) AS neutral
+    round(sum(angry * binned.labelled_s) / sum(binned.labelled_s), 4) AS angry,
+    round(sum(disgust * binned.labelled_s) / sum(binned.labelled_s), 4) AS disgust,
+    round(sum(fear * binned.labelled_s) / sum(binned.labelled_s), 4) AS fear,
+    round(sum(happy * binned.labelled_s) / sum(binned.labelled_s), 4) AS happy,
+    round(sum(sad * binned.labelled_s) / sum(binned.labelled_s), 4) AS sad,
+    round(sum(surprise * binned.labelled_s) / sum(binned.labelled_s), 4) AS surprise,
+    round(sum(neutral * binned.labelled_s) / sum(binned.labelled_s), 4) AS neutral
 FROM binned JOIN videos USING (video_id, analysis_id)
 GROUP BY path, track_id, bin
 ORDER BY path, track_id, bin

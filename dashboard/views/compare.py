@@ -23,6 +23,7 @@ KNOWN_SQL = "SELECT video_id, path FROM videos"
 BIN_MS = 1000
 MOST_S = 600.0  # of each video or marker
 FIRST_GROUPS, MOST_GROUPS = 3, 6
+NOBODY = "nobody seen with a label"
 GREY = "#757b85"  # can be read on white and on black
 
 
@@ -55,11 +56,7 @@ def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
 
     def spans(low: str, high: str, scale: float, digits: int) -> list[str]:
         return [
-            f"{scale * a:.{digits}f} to {scale * b:.{digits}f}"
-            if n > 1
-            else "one video only"
-            if n
-            else "no video with a label"
+            f"{scale * a:.{digits}f} to {scale * b:.{digits}f}" if n > 1 else "one video only" if n else NOBODY
             for a, b, n in zip(comparison[low], comparison[high], fewest, strict=True)
         ]
 
@@ -76,6 +73,12 @@ def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
             "faces gated": comparison["gated_share"],
         }
     )
+
+
+def groups_without_labels(comparison: pd.DataFrame) -> list[str]:
+    """The groups of which no video has a label, in order."""
+    sides = [comparison.loc[comparison[f"n_videos_{side}"] == 0, f"group_{side}"] for side in "ab"]
+    return sorted(set(pd.concat(sides)))
 
 
 @st.cache_data(max_entries=16, show_spinner="comparing")
@@ -123,6 +126,8 @@ def timeline_chart(means: pd.DataFrame, emotion: str, title: str) -> alt.LayerCh
     mean, error = means[f"mean_{emotion}"], means[f"error_{emotion}"]
     low, high = (mean - error).clip(lower=0), (mean + error).clip(upper=1)
     rows = means[["group", "start_s", "n_videos"]].assign(mean=mean, low=low, high=high)
+    last = rows.loc[rows.groupby("group")["start_s"].idxmax()]
+    rows = pd.concat([rows, last.assign(start_s=last["start_s"] + BIN_MS / 1000)])  # steps end where the last bin does
     base = alt.Chart(rows, height=260)
     x = alt.X("start_s:Q", title=title)
     colour = alt.Color(
@@ -158,7 +163,10 @@ def show_differences(comparison: pd.DataFrame) -> None:
             "Cliff's delta": st.column_config.NumberColumn(format="%.2f"),
             "faces gated": st.column_config.NumberColumn(format="percent"),
         },
+        placeholder="",
     )
+    if missing := groups_without_labels(comparison):
+        st.info(f"{NOBODY.capitalize()}: {', '.join(missing)}.")
 
 
 def show_over_time(means: pd.DataFrame, title: str) -> None:

@@ -14,19 +14,26 @@ from fer_models.labels import EMOTIONS
 
 PAGE_ROWS = 100
 REASON_PX = 700
+MOST_STRIPS = 5  # people of a video, of whom each has a strip: more would be too thin to see
 
 VIDEOS_SQL = f"""
     WITH of_video AS (
         SELECT video_id, count(*) AS people, sum(n_faces) AS n_faces, sum(n_faces_ok) AS n_faces_ok,
-            {", ".join(f"sum(share_{name} * n_faces_ok) / sum(n_faces_ok) AS {name}" for name in EMOTIONS)}
+            {", ".join(f"sum(share_{name} * labelled_s) / nullif(sum(labelled_s), 0) AS {name}" for name in EMOTIONS)}
         FROM tracks GROUP BY video_id
     )
     SELECT videos.video_id, parse_filename(path) AS video, status, error, duration_s, n_frames, people,
         100 * (1 - n_faces_ok / nullif(n_faces, 0)) AS gated, finished_at, path, {", ".join(EMOTIONS)}
     FROM videos LEFT JOIN of_video USING (video_id)
 """
-EPISODES_SQL = """
-    SELECT video_id, emotion, start_s, end_s FROM episodes WHERE list_contains($ids, video_id) ORDER BY start_s
+# The people who are seen longest, each with their episodes, one with none being there, too.
+EPISODES_SQL = f"""
+    WITH longest AS (
+        SELECT video_id, track_id FROM tracks WHERE list_contains($ids, video_id)
+        QUALIFY row_number() OVER (PARTITION BY video_id ORDER BY seen_s DESC, track_id) <= {MOST_STRIPS}
+    )
+    SELECT video_id, track_id, emotion, start_s, end_s FROM longest LEFT JOIN episodes USING (video_id, track_id)
+    ORDER BY video_id, track_id, start_s
 """
 SORTS = {"name": ("video", True), "newest": ("finished_at", False), "longest": ("duration_s", False),
          "most people": ("people", False), "most gated": ("gated", False),
@@ -57,12 +64,15 @@ def chosen(videos: pd.DataFrame) -> pd.DataFrame:
 
 
 def add_strips(results: Results, videos: pd.DataFrame) -> pd.DataFrame:
-    """The rows with two strips of colours each: what was shown when, and what for how long."""
+    """The rows with two pictures each: who showed what when, and what all of them showed for how long."""
     ids = videos["video_id"].tolist()
-    episodes = results.ask(EPISODES_SQL, ids=ids).to_pandas()
-    by_video = {video_id: rows.to_dict("records") for video_id, rows in episodes.groupby("video_id")}
+    by_video: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    for row in results.ask(EPISODES_SQL, ids=ids).to_pylist():
+        episodes = by_video.setdefault(row["video_id"], {}).setdefault(row["track_id"], [])
+        if row["emotion"] is not None:
+            episodes.append(row)
     durations = videos.set_index("video_id")["duration_s"].fillna(0.0)
-    strips = {video_id: ribbon(by_video.get(video_id, []), durations[video_id]) for video_id in ids}
+    strips = {video_id: ribbon(by_video.get(video_id, {}).values(), durations[video_id]) for video_id in ids}
     shares = videos[list(EMOTIONS)].astype(float)
     bars = [
         share_bar(row) if known else None
@@ -131,9 +141,15 @@ def main() -> None:
     right.html(emotion_legend())
     columns: dict[str, Any] = {
         "video": st.column_config.TextColumn("video", width="medium"),
-        "ribbon": st.column_config.ImageColumn("episodes over time", width="medium"),
+        "ribbon": st.column_config.ImageColumn(
+            "episodes of each person",
+            width="medium",
+            help=f"A strip for each person, in the order of P0, P1 …; the {MOST_STRIPS} who are seen longest.",
+        ),
         "emotion": "dominant emotion",
-        "shares": st.column_config.ImageColumn("share of time", width="medium"),
+        "shares": st.column_config.ImageColumn(
+            "share of time", width="medium", help="Of the time with a label, over all people."
+        ),
         "duration_s": st.column_config.NumberColumn("duration in s", format="%.1f"),
         "people": "people",
         "gated": st.column_config.NumberColumn("faces gated", format="%.1f %%"),

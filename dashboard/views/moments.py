@@ -39,7 +39,8 @@ def main() -> None:
     if rows.empty:
         st.info("No episode fits; ask for shorter ones, or for more emotions.")
         return
-    st.caption(f"The {len(rows)} strongest by peak probability. Choose one to see it.")
+    found = "One episode fits" if len(rows) == 1 else f"The {len(rows)} strongest by peak probability"
+    st.caption(f"{found}. Choose one to see it.")
     rows["person"] = [f"P{track_id}" for track_id in rows["track_id"]]
     rows["at"] = rows["apex_s"].map(clock)
     columns: dict[str, Any] = {

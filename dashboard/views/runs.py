@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard.prefect_runs import ServerError, api_url, flow_runs
+from dashboard.prefect_runs import ServerError, api_url, flow_runs, server_page
 from dashboard.results import current_results
 
 ANALYSES_SQL = """
@@ -26,16 +26,19 @@ def show_flow_runs() -> None:
     """Flow runs with their states, if there is a server."""
     st.subheader("Flow runs")
     try:
-        runs = pd.DataFrame(flow_runs())
+        runs = pd.DataFrame(flow_runs(current_results().root))
     except ServerError as error:
         st.info(
             f"{error}. Runs keep their history where a server runs: `prefect server start --background`, and "
             "`PREFECT_API_URL=http://127.0.0.1:4200/api` for both `fervid analyze` and `fervid dashboard`."
         )
         return
-    st.caption(f"From the Prefect server at {api_url()}.")
+    st.caption(
+        f"Runs of `fervid analyze` into these results, from the Prefect server at {api_url()}; [its own page]"
+        f"({server_page()}) also has those into other folders, and trainings."
+    )
     if runs.empty:
-        st.info("The server knows of no run yet.")
+        st.info("The server knows of no run into these results.")
         return
     runs["start_time"] = pd.to_datetime(runs["start_time"])
     columns: dict[str, Any] = {
@@ -46,7 +49,7 @@ def show_flow_runs() -> None:
         "message": "message",
         "page": st.column_config.LinkColumn("in Prefect", display_text="open"),
     }
-    st.dataframe(runs, hide_index=True, column_order=list(columns), column_config=columns)
+    st.dataframe(runs, hide_index=True, column_order=list(columns), column_config=columns, placeholder="")
 
 
 def show_analyses() -> None:

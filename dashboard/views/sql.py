@@ -13,8 +13,8 @@ from analytics import query
 from analytics.cookbook import cookbook
 from analytics.events import EventsError
 from analytics.rows import write_rows
-from analytics.schema import TABLES
-from analytics.sql import QueryError
+from analytics.schema import VIEWS
+from analytics.sql import QueryError, describe
 from analytics.videos import UnknownVideoError
 from dashboard import markers
 from dashboard.results import current_results
@@ -33,20 +33,12 @@ BAR = "#4a8fc2"
 def show_schema() -> None:
     """The tables with their columns, units and meanings."""
     with st.expander("Tables and columns"):
-        name = st.segmented_control("Table", list(TABLES), default="faces", label_visibility="collapsed")
-        schema = TABLES[name or "faces"]
-        st.caption(schema.metadata[b"description"].decode())
-        columns = [
-            {
-                "column": field.name,
-                "type": str(field.type).replace("<element: ", "<"),
-                "unit": field.metadata[b"unit"].decode(),
-                "meaning": field.metadata[b"description"].decode(),
-            }
-            for field in schema
-        ]
+        chosen = st.segmented_control("Table", list(VIEWS), default="faces", label_visibility="collapsed")
+        name = chosen or "faces"
+        st.caption(VIEWS[name].metadata[b"description"].decode())
         widths = {"meaning": st.column_config.TextColumn("meaning", width="large")}
-        st.dataframe(pd.DataFrame(columns), hide_index=True, column_config=widths, height=300)
+        columns = describe(name).drop_columns("table").to_pandas()
+        st.dataframe(columns, hide_index=True, column_config=widths, height=300)
 
 
 def choose_question() -> None:

@@ -7,6 +7,17 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.sharing import (
+    ComputesOn,
+    Detector,
+    DetectorSize,
+    DoneAsJson,
+    FindsFaces,
+    Fps,
+    MinFace,
+    Out,
+    ReadsEmotions,
+)
 from flows.console import (
     DONE,
     SOME_FAILED,
@@ -21,14 +32,6 @@ from flows.console import (
 )
 from flows.display import RunDisplay, print_plan, print_summary
 from flows.prefect_server import prefect_server, without_console_log
-
-
-class Detector(StrEnum):
-    """Which network finds faces."""
-
-    auto = "auto"
-    compact = "compact"
-    retinaface = "retinaface"
 
 
 class Engine(StrEnum):
@@ -57,28 +60,19 @@ def analyze(
             help="Videos, pictures, or folders of them, also at addresses such as s3://bucket/videos.",
         ),
     ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            parser=place_given,
-            metavar="PATH",
-            help="The results folder, also at an address such as s3://bucket/results; made if it is not there.",
-        ),
-    ],
-    fps: Annotated[float | None, typer.Option(help="Look at this many frames per second (default: all).")] = None,
+    out: Out,
+    fps: Fps = None,
     start: Annotated[float | None, typer.Option(metavar="S", help="Begin at this second of each video.")] = None,
     end: Annotated[float | None, typer.Option(metavar="S", help="Stop before this second of each video.")] = None,
     recursive: Annotated[bool, typer.Option(help="Look into folders in folders.")] = True,
     pattern: Annotated[str, typer.Option(metavar="GLOB", help="Of a folder, only files whose name fits.")] = "*",
-    detector: Annotated[Detector, typer.Option(help="What finds faces.")] = Detector.auto,
-    detector_size: Annotated[
-        int | None, typer.Option(metavar="PX", help="Look for faces in frames shrunk to this long side, if larger.")
-    ] = None,
-    model: Annotated[str, typer.Option(metavar="NAME", help="What reads emotions: a name or a folder.")] = "default",
-    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    detector: FindsFaces = Detector.auto,
+    detector_size: DetectorSize = None,
+    model: ReadsEmotions = "default",
+    device: ComputesOn = Device.auto,
     decoder: Annotated[Decoder, typer.Option(help="What reads videos.")] = Decoder.auto,
     batch_size: Annotated[int, typer.Option(min=1, help="At most this many frames at a time.")] = 32,
-    min_face: Annotated[float, typer.Option(metavar="PX", min=0, help="Leave out smaller faces.")] = 12.0,
+    min_face: MinFace = 12.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Analyse again what is done.")] = False,
     keep_signatures: Annotated[
         bool,
@@ -94,7 +88,7 @@ def analyze(
         float, typer.Option(metavar="SHARE", min=0, help="GPUs that each task asks Ray for, such as 0.25.")
     ] = 0.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+    as_json: DoneAsJson = False,
 ) -> None:
     """Analyse videos and pictures into a results folder; what is done already is left alone."""
     from flows.inputs import find_videos

@@ -3,15 +3,24 @@
 import json
 import time
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.live import Live
 from rich.text import Text
 
-from flows.commands.analyze import Detector
-from flows.console import Device, console, errors, fatal_errors, place_given, settings_given, stop_on_interrupt
+from flows.commands.sharing import (
+    ComputesOn,
+    Detector,
+    DetectorSize,
+    DoneAsJson,
+    FindsFaces,
+    Fps,
+    MinFace,
+    Out,
+    ReadsEmotions,
+)
+from flows.console import Device, console, errors, fatal_errors, settings_given, stop_on_interrupt
 
 if TYPE_CHECKING:
     from flows.live import LiveStatus
@@ -26,14 +35,7 @@ def live(
         str,
         typer.Argument(help="A camera (0), an address (rtsp, http, udp, tcp, srt …), or - for a pipe."),
     ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            parser=place_given,
-            metavar="PATH",
-            help="The results folder, also at an address such as s3://bucket/results; made if it is not there.",
-        ),
-    ],
+    out: Out,
     every: Annotated[
         float, typer.Option(metavar="S", help="Bring the tables up to date this often; less often in long sessions.")
     ] = 5.0,
@@ -43,18 +45,16 @@ def live(
     session: Annotated[
         float, typer.Option(metavar="S", help="End a session after so many seconds, and begin the next.")
     ] = 3600.0,
-    fps: Annotated[float | None, typer.Option(help="Look at this many frames per second (default: all).")] = None,
-    detector: Annotated[Detector, typer.Option(help="What finds faces.")] = Detector.auto,
-    detector_size: Annotated[
-        int | None, typer.Option(metavar="PX", help="Look for faces in frames shrunk to this long side, if larger.")
-    ] = None,
-    model: Annotated[str, typer.Option(metavar="NAME", help="What reads emotions: a name or a folder.")] = "default",
-    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
-    min_face: Annotated[float, typer.Option(metavar="PX", min=0, help="Leave out smaller faces.")] = 12.0,
+    fps: Fps = None,
+    detector: FindsFaces = Detector.auto,
+    detector_size: DetectorSize = None,
+    model: ReadsEmotions = "default",
+    device: ComputesOn = Device.auto,
+    min_face: MinFace = 12.0,
     keep_signatures: Annotated[
         bool, typer.Option("--keep-signatures", help="Keep the signatures of faces once the tracks are joined.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+    as_json: DoneAsJson = False,
 ) -> None:
     """Look at live pictures until Ctrl-C; no picture is stored, and frames are dropped rather than late."""
     from flows.settings import AnalyzeSettings, LiveSettings

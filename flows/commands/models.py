@@ -13,6 +13,10 @@ from flows.console import console, errors, fail, fatal_errors, usage_checked
 from flows.display import table_of
 
 models_app = typer.Typer(help="The models at hand; without a command, a list of them.", invoke_without_command=True)
+FIGURES_ARE_TOLD = (
+    "votes_…: against the emotion that most annotators named, the others against the labels of the data; ece: the "
+    "expected calibration error, against that of both which the model is calibrated on."
+)
 
 
 class Fetchable(StrEnum):
@@ -35,6 +39,8 @@ def list_models(context: typer.Context) -> None:
                 for name, card in known_cards().items()
             ]
             console.print(table_of(["name", "task", "architecture", "parameters", "measured", "sha256"], rows))
+            if any(card.task == "emotion" for card in cards.values()):
+                console.print(FIGURES_ARE_TOLD, highlight=False)
 
 
 @models_app.command("show")

@@ -1,8 +1,42 @@
-"""Options that several commands have: declared once, by the command that is about them."""
+"""Options that several commands have: declared once, here or by the command that is about them."""
 
 import inspect
 from collections.abc import Callable
-from typing import TypeVar
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from flows.console import Device, place_given
+
+
+class Detector(StrEnum):
+    """Which network finds faces."""
+
+    auto = "auto"
+    compact = "compact"
+    retinaface = "retinaface"
+
+
+# What looking at pictures takes, whether they come from files or as they are made.
+Out = Annotated[
+    Path,
+    typer.Option(
+        parser=place_given,
+        metavar="PATH",
+        help="The results folder, also at an address such as s3://bucket/results; made if it is not there.",
+    ),
+]
+Fps = Annotated[float | None, typer.Option(help="Look at this many frames per second (default: all).")]
+FindsFaces = Annotated[Detector, typer.Option(help="What finds faces.")]
+DetectorSize = Annotated[
+    int | None, typer.Option(metavar="PX", help="Look for faces in frames shrunk to this long side, if larger.")
+]
+ReadsEmotions = Annotated[str, typer.Option(metavar="NAME", help="What reads emotions: a name or a folder.")]
+ComputesOn = Annotated[Device, typer.Option(help="Where to compute.")]
+MinFace = Annotated[float, typer.Option(metavar="PX", min=0, help="Leave out smaller faces.")]
+DoneAsJson = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
 
 F = TypeVar("F", bound=Callable[..., None])
 

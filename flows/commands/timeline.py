@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.commands.sharing import DoneAsJson
 from flows.console import DONE, SOME_FAILED, Results, console, errors, fatal_errors, settings_given
 from flows.display import TRACKS_SQL, table_of
 
@@ -49,7 +50,7 @@ def timeline(
         tuple[float, float] | None,
         typer.Option(metavar="START END", help="Seconds in which everybody looks neutral, for neutral_stretch."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+    as_json: DoneAsJson = False,
 ) -> None:
     """Make timelines anew from what was seen, with other settings; the videos are not needed.
 
