@@ -100,6 +100,8 @@ def _superseded(rows: Sequence[Mapping[str, Any]], before: datetime) -> list[Map
         if row["status"] == "done":
             return row is not newest[row["video_id"]]
         shown = newest.get(row["video_id"])
+        if shown is not None and shown["error"] is not None:  # it is told still, and `fervid retry` goes by it
+            return False
         return done_at.get(row["path"], row["finished_at"]) > row["finished_at"] or (
             shown is not None and shown["finished_at"] > row["finished_at"]
         )

@@ -34,7 +34,7 @@ from fer_models.detection.retinaface_network import package_is_here
 from fer_models.device import DeviceError, choose_device
 from fer_models.observe import OBSERVE_VERSION, StageTimes, observe_segments
 from fer_models.video import VideoInfo, VideoReadError, check_readable, frames_to_sample, probe, split_segments
-from fer_models.weights import WeightsError, model_folders
+from fer_models.weights import WeightsError, lasting_name, model_folders
 from flows.inputs import object_version, on_disk
 from flows.progress import Progress, Stopped, VideoProgress
 from flows.settings import AnalyzeSettings
@@ -185,6 +185,7 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
     models = load_models(settings)
     started_s = time.perf_counter()
     row: dict[str, Any] = {"path": path_text(path), "started_at": datetime.now(UTC), "versions": json.dumps(versions())}
+    row |= describe_work(settings, models, decoder="")
     # A failure has ids of its own, so that it never takes the place of an analysis that went well.
     failure_ids = name_work(unread_video_id(path), settings, models, decoder="")
     times, config, file = StageTimes(), timeline_config(settings, models), path
@@ -511,6 +512,11 @@ def describe_work(settings: AnalyzeSettings, models: Models, decoder: str) -> di
     all_settings = {
         "observe": observation_settings(settings, models, decoder) | {"detector_reason": models.detector_reason},
         "timeline": timeline_config(settings, models).settings(),
+        # How the run was asked for: changes no number, so it is in no id, but `fervid retry` goes by it.
+        "run": {
+            "model": lasting_name(settings.model),
+            **settings.model_dump(include={"keep_signatures", "overwrite"}),
+        },
     }
     return {"settings": json.dumps(all_settings), "weights": json.dumps(models.weights())}
 
