@@ -25,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analytics.places import is_remote, listed, n_rows, place, reached, read_bytes, read_table, remove, upload
+from analytics.places import absolute, is_remote, listed, n_rows, place, reached, read_bytes, read_table, remove, upload
 from analytics.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
 from analytics.shards import read_shards
 from analytics.timeline import TIMELINE_VERSION, Timeline
@@ -58,7 +58,7 @@ def video_id(sha256: str) -> str:
 
 def unread_video_id(path: Path) -> str:
     """The id of a file whose content cannot be read, so that its failure has a place: a hash of its absolute path."""
-    return _id("v", str(path.absolute()))
+    return _id("v", str(absolute(path)))
 
 
 def live_video_id(address: str, since: datetime) -> str:
@@ -118,6 +118,23 @@ def check_results(root: Path) -> None:
         raise StoreError(f"{root}: results of format {version}, this Fervid reads {FORMAT_VERSION}: use another folder")
 
 
+def is_begun(root: Path) -> bool:
+    """Whether `root` is a results folder already, rather than not there or empty; nothing is written.
+
+    Raises:
+        StoreError: if it holds something else.
+        PlaceError: if the address cannot be reached.
+    """
+    with reached(root):
+        if (root / MARKER_NAME).exists():
+            return True
+        if root.exists() and not root.is_dir():
+            raise StoreError(f"{root}: not a folder: give another one")
+        if root.is_dir() and any(not entry.name.startswith(".") for entry in root.iterdir()):
+            raise StoreError(f"{root}: neither empty nor a results folder: give a new or an empty folder")
+    return False
+
+
 class Store:
     """A results folder to write to; made if it is missing or empty. Several processes may write to one.
 
@@ -130,20 +147,10 @@ class Store:
         self.root = place(root)
         if is_remote(self.root) and any(sign in str(self.root) for sign in "*?["):
             raise StoreError(f"{self.root}: results cannot be under a name with *, ? or [: give another one")
-        with reached(self.root):
-            self._mark()
-        check_results(self.root)
-
-    def _mark(self) -> None:
-        """Make a folder that is not there or empty a results folder; leave one that is."""
-        marker = self.root / MARKER_NAME
-        if not marker.exists():
-            if self.root.exists() and not self.root.is_dir():
-                raise StoreError(f"{self.root}: not a folder: give another one")
-            if self.root.is_dir() and any(not entry.name.startswith(".") for entry in self.root.iterdir()):
-                raise StoreError(f"{self.root}: neither empty nor a results folder: give a new or an empty folder")
+        if not is_begun(self.root):
             content = json.dumps({"format_version": FORMAT_VERSION})
-            write_whole(marker, lambda part: part.write_text(content + "\n", encoding="utf-8"))
+            write_whole(self.root / MARKER_NAME, lambda part: part.write_text(content + "\n", encoding="utf-8"))
+        check_results(self.root)
 
     def missing_segments(
         self, video_id: str, observation_id: str, n_segments: int, *, with_signatures: bool = False

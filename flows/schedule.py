@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -80,6 +81,8 @@ def serve(
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=COLLISION[when_busy]),
         entrypoint_type=EntrypointType.MODULE_PATH,  # each run loads the flow anew in a process of its own
     )
+    # Prefect's way to end on SIGTERM: the deployment is paused in order, but it forgets a coroutine that does nothing.
+    warnings.filterwarnings("ignore", r"coroutine 'Runner\.a?stop' was never awaited", RuntimeWarning)
     prefect.serve(cast(RunnerDeployment, deployment))
 
 

@@ -22,8 +22,17 @@ import torch
 from analytics.catalog import read_catalog
 from analytics.identities import IdentitiesError
 from analytics.observations import observations_table
-from analytics.places import PlaceError, reached
-from analytics.store import Store, StoreError, analysis_id, file_sha256, observation_id, unread_video_id, video_id
+from analytics.places import PlaceError
+from analytics.store import (
+    Store,
+    StoreError,
+    analysis_id,
+    file_sha256,
+    is_begun,
+    observation_id,
+    unread_video_id,
+    video_id,
+)
 from analytics.stored_timeline import build_stored_timeline, knows_identities
 from analytics.timeline import TimelineConfig
 from analytics.videos import path_text
@@ -92,6 +101,7 @@ class VideoOutcome:
     n_undecoded: int = 0
     same_as: str = ""  # another file with the same content, whose row stands for both
     n_observed: int = 0  # frames looked at in this run; the others were there already
+    models: str = ""  # those of the process that did it, and how they were chosen
     times: StageTimes = field(default_factory=StageTimes)
 
 
@@ -193,7 +203,7 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
         progress.check()
         row["object_version"] = object_version(path)
         if ids := known_work(path, row["object_version"], store, settings, models):
-            return unchanged(path, store, ids, settings, config)
+            return unchanged(path, store, ids, settings, models)
         with on_disk(path) as file:
             content = read_content(file, settings.decode_timeout_s)
             row |= {"sha256": content.sha256, "size_bytes": content.size_bytes}
@@ -204,7 +214,7 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
             row |= name_work(video, settings, models, info.decoder)
             row |= describe(info) | describe_work(settings, models, info.decoder)
             if not settings.overwrite and store.is_done(row["video_id"], row["analysis_id"]):
-                return unchanged(path, store, row, settings, config)
+                return unchanged(path, store, row, settings, models)
             segments = plan_segments(info, settings)
             missing = missing_segments(segments, store, row, settings, models)
             n_observed = observe(path, info, content, segments, missing, store, row, settings, models, progress, times)
@@ -246,6 +256,7 @@ def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress:
         decoder=info.decoder,
         decoder_reason=info.decoder_reason,
         n_observed=n_observed,
+        models=models.describe(),
         times=times,
     )
 
@@ -288,9 +299,7 @@ def plan_videos(paths: Sequence[Path], out: Path, settings: AnalyzeSettings) -> 
         WeightsError, DeviceError: if the models cannot be loaded.
     """
     models = load_models(settings)
-    with reached(out):
-        is_new = not out.exists() or not any(out.iterdir())
-    store = None if is_new else Store(out)  # a new folder is for the run to make
+    store = Store(out) if is_begun(out) else None  # a new folder is for the run to make
     return [plan_video(path, store, settings, models) for path in paths]
 
 
@@ -454,9 +463,10 @@ def observe(
 
 
 def unchanged(
-    path: Path, store: Store, ids: Mapping[str, str], settings: AnalyzeSettings, config: TimelineConfig
+    path: Path, store: Store, ids: Mapping[str, str], settings: AnalyzeSettings, models: Models
 ) -> VideoOutcome:
     """The outcome of a video whose analysis is in the results already; it becomes the one that the views show."""
+    config = timeline_config(settings, models)
     if not settings.keep_signatures and knows_identities(store, ids["video_id"], ids["observation_id"], config):
         store.drop_signatures(ids["video_id"], ids["observation_id"])  # kept before, or a run was stopped
     known_path = store.show(ids["video_id"], ids["analysis_id"], path_text(path))
@@ -470,6 +480,7 @@ def unchanged(
         n_faces=sizes["faces"],
         n_tracks=sizes["tracks"],
         same_as=known_path if known_path != path_text(path) else "",
+        models=models.describe(),
     )
 
 

@@ -136,5 +136,5 @@ def analyze(
         if as_json:
             print(json.dumps(summary.as_json(), indent=2))
         else:
-            print_summary(console, summary, load_models(settings).describe() if here else "")
+            print_summary(console, summary)
     raise typer.Exit(SOME_FAILED if summary.failures else DONE)

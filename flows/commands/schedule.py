@@ -42,16 +42,18 @@ def schedule(
     **analyze_options: Any,
 ) -> None:
     """Analyse a folder again and again, on a schedule that Prefect keeps; each run does only what is left."""
+    from analytics.places import absolute
+    from fer_models.weights import lasting_name
     from flows.settings import AnalyzeSettings, EngineSettings
 
     settings, engine = settings_given(context, AnalyzeSettings), settings_given(context, EngineSettings)
-    out = analyze_options["out"].absolute()
+    out = absolute(analyze_options["out"])
     parameters = {
-        "inputs": [str(path.absolute()) for path in analyze_options["inputs"]],
+        "inputs": [str(absolute(path)) for path in analyze_options["inputs"]],
         "out": str(out),
         "recursive": analyze_options["recursive"],
         "pattern": analyze_options["pattern"],
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json") | {"model": lasting_name(settings.model)},
         "engine": engine.model_dump(mode="json"),
     }
     with fatal_errors():

@@ -92,22 +92,20 @@ def _analyse_again(
     """Run the flow once for all videos of the same settings; whether all went well."""
     display = RunDisplay(errors, sum(map(len, failed.values())))
     without_console_log()
-    here = engine.engine == "threads"
     summaries = []
-    with display, prefect_server() as wait_for_server, stop_on_interrupt(at_once=not here):
+    stopping = stop_on_interrupt(at_once=engine.engine != "threads")
+    with display, prefect_server() as wait_for_server, stopping:
         from flows.analyze import run_analyze
         from flows.progress import progress
-        from flows.video_job import load_models
 
         progress.listen(display.show)
         wait_for_server()
         for settings, paths in failed.items():
             progress.check()
-            summary = run_analyze(paths, results, True, "*", settings, engine)
-            summaries.append((summary, load_models(settings).describe() if here else ""))
-    for summary, models in summaries:
-        print_summary(console, summary, models)
-    return not any(summary.failures for summary, _ in summaries)
+            summaries.append(run_analyze(paths, results, True, "*", settings, engine))
+    for summary in summaries:
+        print_summary(console, summary)
+    return not any(summary.failures for summary in summaries)
 
 
 def gc(
@@ -129,9 +127,11 @@ def gc(
         if not dry_run:
             remove_garbage(results, found)
     for one in found:
-        _say(f"{one.what}: {', '.join(str(file.relative_to(results)) for file in one.files)}")
-    n_files = sum(len(one.files) for one in found)
-    _say(f"{n_files} files of {size_bytes} bytes {'would be removed' if dry_run else 'removed'}")
+        of_shards = [f"{analysis} of {video}, in a shard" for video, analysis in one.in_shards]
+        _say(f"{one.what}: {', '.join([*(str(file.relative_to(results)) for file in one.files), *of_shards])}")
+    n_files, n_in_shards = sum(len(one.files) for one in found), sum(len(one.in_shards) for one in found)
+    more = f", and {n_in_shards} analyses in shards" if n_in_shards else ""
+    _say(f"{n_files} files of {size_bytes} bytes{more} {'would be removed' if dry_run else 'removed'}")
 
 
 def _say(line: str) -> None:
