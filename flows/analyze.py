@@ -18,19 +18,13 @@ from analytics.store import Store, StoreError
 from fer_models.device import DeviceError
 from fer_models.video import VideoReadError, stated_duration_s
 from fer_models.weights import WeightsError, lasting_name
+from flows.chosen_models import load_models
 from flows.engines import Submit, running
 from flows.inputs import find_videos
 from flows.progress import Stopped, VideoEnded, of_this_process
 from flows.settings import AnalyzeSettings, EngineSettings
-from flows.video_job import (
-    VideoFailed,
-    VideoOutcome,
-    analyze_video,
-    can_pass,
-    known_objects,
-    load_models,
-    observe_part,
-)
+from flows.video_job import VideoFailed, VideoOutcome, analyze_video, can_pass, observe_part
+from flows.video_plan import known_objects
 
 # These end the run: they would meet every other video, too.
 FATAL = (StoreError, PlaceError, WeightsError, DeviceError)

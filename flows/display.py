@@ -22,7 +22,7 @@ from flows.progress import Event, VideoEnded, VideoProgress
 
 if TYPE_CHECKING:
     from flows.analyze import RunSummary
-    from flows.video_job import VideoPlan
+    from flows.video_plan import VideoPlan
 
 # What the tracks with the most good faces show, for the table at the end of a run.
 TRACKS_SQL = """

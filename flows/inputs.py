@@ -18,11 +18,12 @@ class InputError(Exception):
 
 
 def find_videos(inputs: Sequence[str | Path], *, recursive: bool = True, pattern: str = "*") -> list[Path]:
-    """The videos and pictures that `inputs` name, each once however it is spelt, those of a folder in the order of their names.
+    """The videos and pictures that `inputs` name, each once, those of a folder in the order of their names.
 
-    A file named itself is taken whatever its suffix; in a folder, only files with a suffix of a video or a picture that
-    fit `pattern` are. Hidden files and folders are left out. An input without anything to analyse stands for itself,
-    so that it shows up among the failures of a run that goes on with the others.
+    However a path is spelt, it is the same file. A file named itself is taken whatever its suffix; in a folder, only
+    files with a suffix of a video or a picture that fit `pattern` are. Hidden files and folders are left out. An input
+    without anything to analyse stands for itself, so that it shows up among the failures of a run that goes on with the
+    others.
 
     Raises:
         InputError: if none of the inputs holds anything to analyse.

@@ -30,7 +30,8 @@ from flows.cli import app
 from flows.inputs import InputError, find_videos, on_disk
 from flows.progress import Progress
 from flows.settings import AnalyzeSettings
-from flows.video_job import VideoFailed, analyze_video, known_objects
+from flows.video_job import VideoFailed, analyze_video
+from flows.video_plan import known_objects
 
 SETTINGS = AnalyzeSettings(device="cpu")
 FERVID = Path(sys.executable).with_name("fervid")

@@ -100,16 +100,17 @@ class Served:
 
     def __init__(self, server: Server, *arguments: object) -> None:
         command = [str(BIN / "fervid"), *map(str, arguments)]
-        self.said = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(command, env=server.environment, start_new_session=True, stderr=self.said)
+        with tempfile.NamedTemporaryFile(delete=False) as said:
+            self.said = Path(said.name)
+            self.process = subprocess.Popen(command, env=server.environment, start_new_session=True, stderr=said)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
         """End it; gives its exit code and what it said."""
         self.process.send_signal(number)
         code = self.process.wait(PATIENCE_S)
-        with self.said:
-            self.said.seek(0)
-            return code, self.said.read()
+        said = self.said.read_text()
+        self.said.unlink()
+        return code, said
 
 
 @pytest.fixture(scope="module")

@@ -214,7 +214,9 @@ def test_where_a_model_lies_is_in_no_id(face_clip, tmp_path):
     for folder in ("a", "b"):
         shutil.copytree(find_model("default"), tmp_path / folder)
     found = [
-        analyze_video(face_clip, Store(tmp_path / "out"), AnalyzeSettings(device="cpu", fps=2.0, model=model), Progress())
+        analyze_video(
+            face_clip, Store(tmp_path / "out"), AnalyzeSettings(device="cpu", fps=2.0, model=model), Progress()
+        )
         for model in ("default", str(tmp_path / "a"), str(tmp_path / "b"))
     ]
     assert [one.status for one in found] == ["done", "unchanged", "unchanged"]

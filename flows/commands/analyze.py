@@ -111,7 +111,7 @@ def analyze(
             soft_wrap=True,
         )
         if dry_run:
-            from flows.video_job import plan_videos
+            from flows.video_plan import plan_videos
 
             plans = plan_videos(videos, out, settings)
             if as_json:
@@ -124,8 +124,8 @@ def analyze(
         here = runs_on.engine == "threads"
         with display, prefect_server() as wait_for_server, stop_on_interrupt(at_once=not here):
             from flows.analyze import run_analyze
+            from flows.chosen_models import load_models
             from flows.progress import progress
-            from flows.video_job import load_models
 
             progress.listen(display.show)
             if here:

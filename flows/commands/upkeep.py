@@ -86,9 +86,7 @@ def retry(results: Results) -> None:
     raise typer.Exit(DONE if all_done else SOME_FAILED)
 
 
-def _analyse_again(
-    results: Path, failed: "dict[AnalyzeSettings, list[Path]]", engine: "EngineSettings"
-) -> bool:
+def _analyse_again(results: Path, failed: "dict[AnalyzeSettings, list[Path]]", engine: "EngineSettings") -> bool:
     """Run the flow once for all videos of the same settings; whether all went well."""
     display = RunDisplay(errors, sum(map(len, failed.values())))
     without_console_log()
