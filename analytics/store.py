@@ -32,6 +32,8 @@ from analytics.timeline import TIMELINE_VERSION, Timeline
 
 FORMAT_VERSION = 1
 MARKER_NAME = "fervid.json"
+UNSIGNED_NAME = "without-signatures.json"  # at an address, beside the segments
+ATTEMPTS = 3
 ROW_GROUP_ROWS = 64 * 1024  # about 3 MB of faces: a reader that wants one minute skips the others
 HASH_BLOCK_BYTES = 2**20
 ZSTD_LEVEL = 3  # higher ones save a twentieth and take three times as long
@@ -221,15 +223,21 @@ class Store:
             StoreError: if the disk is full.
         """
         folder = self._observations_folder(video_id, observation_id)
-        for path in [folder / name for name in segments_in(folder)]:
-            segment = _read_segment(path) if _may_have_signatures(path) else None
-            if segment is not None and segment["signature"].null_count < len(segment):
-                place = segment.schema.get_field_index("signature")
-                nothing = pa.nulls(len(segment), OBSERVATIONS.field(place).type)
-                seen = None if is_remote(path) else path.stat()
-                _write_table(path, conform(segment.set_column(place, "signature", nothing), OBSERVATIONS))
-                if seen is not None:  # the time of a file says when it was looked at: `status` goes by it
-                    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+        if not is_remote(folder):
+            for name in segments_in(folder):
+                _drop_signatures(folder / name)
+            return
+        # To ask for every segment each time takes long: which ones have none is kept, by the stamps of their objects.
+        known = _read_stamps(folder / UNSIGNED_NAME)
+        for _ in range(ATTEMPTS):  # others may write to them
+            stamps = {name: entry.stamp for name, entry in listed(folder).items() if _is_segment(name)}
+            dropped = [_drop_signatures(folder / name) for name in stamps if known.get(name) != stamps[name]]
+            if not any(dropped):
+                break
+        else:
+            return
+        if dropped:
+            write_whole(folder / UNSIGNED_NAME, lambda part: part.write_text(json.dumps(stamps)))
 
     def is_done(self, video_id: str, analysis_id: str) -> bool:
         """Whether the analysis is finished and its tables are still there."""
@@ -350,8 +358,11 @@ def has_tables(root: Path, video_id: str, analysis_id: str) -> bool:
 
 def segments_in(observations: Path) -> list[str]:
     """The names of the segments in a folder of observations, in their order."""
-    names = sorted(listed(observations))
-    return [name for name in names if name.startswith("segment-") and name.endswith(".parquet")]
+    return sorted(filter(_is_segment, listed(observations)))
+
+
+def _is_segment(name: str) -> bool:
+    return name.startswith("segment-") and name.endswith(".parquet")
 
 
 def _videos_table(video_row: Mapping[str, Any], status: str, error: str | None) -> pa.Table:
@@ -371,8 +382,31 @@ def _read_segment(path: Path) -> pa.Table | None:
     return _read_whole(path, OBSERVATIONS)
 
 
+def _drop_signatures(path: Path) -> bool:
+    """Take the signatures out of a segment; whether there were any."""
+    segment = _read_segment(path) if _may_have_signatures(path) else None
+    if segment is None or segment["signature"].null_count == len(segment):
+        return False
+    place = segment.schema.get_field_index("signature")
+    nothing = pa.nulls(len(segment), OBSERVATIONS.field(place).type)
+    seen = None if is_remote(path) else path.stat()
+    _write_table(path, conform(segment.set_column(place, "signature", nothing), OBSERVATIONS))
+    if seen is not None:  # the time of a file says when it was looked at: `status` goes by it
+        os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    return True
+
+
+def _read_stamps(path: Path) -> dict[str, str]:
+    """What is kept of segments without signatures; nothing if it cannot be read."""
+    try:
+        stamps: dict[str, str] = json.loads(read_bytes(path))
+    except (OSError, ValueError):
+        return {}
+    return stamps
+
+
 def _may_have_signatures(path: Path) -> bool:
-    """Whether a segment may still have signatures, by that column alone; an address is asked for all of it anyway."""
+    """Whether a segment may still have signatures, by that column alone; of an object all is read anyway."""
     if is_remote(path):
         return True
     try:
