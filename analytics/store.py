@@ -3,6 +3,7 @@
     fervid.json                                                      marks the folder as ours, with its format version
     observations/video_id=v…/observation_id=o…/segment-000000.parquet
     observations/video_id=v…/observation_id=o…/identities-i….parquet    whose face is whose, so that signatures can go
+    observations/video_id=v…/observation_id=o…/without-signatures.json    at an address: which segments have none
     frames/video_id=v…/a….parquet                                    likewise faces, tracks, episodes, transitions
     videos/video_id=v…/a….parquet                                    written last: the word that an analysis is done
 
@@ -12,7 +13,6 @@ such as `s3://bucket/results` (see `analytics.places`), and small files may have
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import secrets
@@ -25,83 +25,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analytics.places import absolute, is_remote, listed, n_rows, place, reached, read_bytes, read_table, remove, upload
+from analytics.places import is_remote, listed, n_rows, place, reached, read_bytes, read_table, remove, upload
 from analytics.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
 from analytics.shards import read_shards
-from analytics.timeline import TIMELINE_VERSION, Timeline
+from analytics.timeline import Timeline
 
 FORMAT_VERSION = 1
 MARKER_NAME = "fervid.json"
 UNSIGNED_NAME = "without-signatures.json"  # at an address, beside the segments
 ATTEMPTS = 3
 ROW_GROUP_ROWS = 64 * 1024  # about 3 MB of faces: a reader that wants one minute skips the others
-HASH_BLOCK_BYTES = 2**20
 ZSTD_LEVEL = 3  # higher ones save a twentieth and take three times as long
 
 
 class StoreError(Exception):
     """The results folder is not ours, is of a newer format, is full, or lacks what was asked for."""
-
-
-def file_sha256(path: Path, on_block: Callable[[], object] = lambda: None) -> str:
-    """The sha256 of a file's content, in hexadecimal; `on_block` is called again and again while it is read."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(HASH_BLOCK_BYTES):
-            digest.update(block)
-            on_block()
-    return digest.hexdigest()
-
-
-def video_id(sha256: str) -> str:
-    """The id of the video whose file has this sha256: `v` and 16 hexadecimal digits."""
-    return f"v{sha256[:16]}"
-
-
-def unread_video_id(path: Path) -> str:
-    """The id of a file whose content cannot be read, so that its failure has a place: a hash of its absolute path."""
-    return _id("v", str(absolute(path)))
-
-
-def live_video_id(address: str, since: datetime) -> str:
-    """The id of a live session: a hash of where its pictures came from and of when it began."""
-    return _id("v", ["live", address, since.isoformat()])
-
-
-def observation_id(video_id: str, settings: Mapping[str, Any], weights: Mapping[str, str]) -> str:
-    """The id of what pass 1 sees: `o` and 16 hexadecimal digits.
-
-    Args:
-        video_id: id of the video.
-        settings: every setting of pass 1 that can change a number, and the length of a segment; as JSON.
-        weights: sha256 of the weights of each model.
-    """
-    return _id("o", [video_id, settings, weights])
-
-
-def analysis_id(observation_id: str, settings: Mapping[str, Any]) -> str:
-    """The id of what pass 2 makes of it: `a` and 16 hexadecimal digits.
-
-    Args:
-        observation_id: id of the observations.
-        settings: every setting of pass 2: `TimelineConfig.settings()`.
-    """
-    return _id("a", [observation_id, settings, TIMELINE_VERSION])
-
-
-def identities_id(observation_id: str, settings: Mapping[str, Any]) -> str:
-    """The id of whose face is whose: `i` and 16 hexadecimal digits.
-
-    Args:
-        observation_id: id of the observations.
-        settings: `TimelineConfig.identity_settings()`.
-    """
-    return _id("i", [observation_id, settings])
-
-
-def _id(letter: str, content: Any) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return letter + hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def check_results(root: Path) -> None:

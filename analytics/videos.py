@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analytics.ids import file_sha256, video_id
 from analytics.places import absolute, is_remote
-from analytics.store import file_sha256, video_id
 
 if TYPE_CHECKING:
     import duckdb

@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow.compute as pc
 
 from analytics.identities import IdentitiesError
+from analytics.ids import unread_video_id, video_id
 from analytics.observations import observations_table
 from analytics.places import PlaceError
-from analytics.store import Store, StoreError, unread_video_id, video_id
+from analytics.store import Store, StoreError
 from analytics.stored_timeline import build_stored_timeline, knows_identities
 from analytics.videos import path_text
 from fer_models.device import DeviceError

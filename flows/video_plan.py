@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from analytics.catalog import read_catalog
-from analytics.store import Store, file_sha256, is_begun, video_id
+from analytics.ids import file_sha256, video_id
+from analytics.store import Store, is_begun
 from analytics.stored_timeline import knows_identities
 from analytics.videos import path_text
 from fer_models.ahead import Stalled, sign_of_life, unless_stalled

@@ -6,7 +6,7 @@ import platform
 from functools import lru_cache
 from typing import Any
 
-from analytics.store import analysis_id, observation_id
+from analytics.ids import analysis_id, observation_id
 from analytics.timeline import TimelineConfig
 from fer_models.observe import OBSERVE_VERSION
 from fer_models.video import VideoInfo

@@ -19,7 +19,8 @@ from conftest import write_clip
 from PIL import Image
 
 from analytics import connect
-from analytics.store import Store, unread_video_id
+from analytics.ids import unread_video_id
+from analytics.store import Store
 from analytics.videos import path_text
 from fer_models.weights import WeightsError
 from flows.inputs import InputError, find_videos

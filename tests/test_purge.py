@@ -11,9 +11,10 @@ from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
 from analytics import connect
+from analytics.ids import unread_video_id
 from analytics.purge import is_unfinished, plan_purge, purge
 from analytics.schema import TABLES, TIMELINE_TABLES
-from analytics.store import Store, StoreError, unread_video_id
+from analytics.store import Store, StoreError
 from analytics.timeline import TimelineConfig, build_timeline
 from analytics.videos import UnknownVideoError
 from flows.cli import app

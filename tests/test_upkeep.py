@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 
 from analytics import connect
 from analytics.garbage import find_garbage, remove_garbage
+from analytics.ids import file_sha256, video_id
 from analytics.status import status
-from analytics.store import Store, file_sha256, video_id
+from analytics.store import Store
 from analytics.timeline import Timeline, TimelineConfig, build_timeline
 from fer_models.weights import find_model
 from flows.cli import app
