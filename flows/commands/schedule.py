@@ -98,7 +98,7 @@ def serve_when_due(
     when_busy: WhenBusy,
 ) -> None:
     """Serve a flow at the times that the user gave, until Ctrl-C."""
-    from flows.schedule import check_server, schedule_of, serve
+    from flows.schedule import check_server, deployment_name, schedule_of, serve
 
     if (cron is None) == (every_min is None):
         raise typer.BadParameter("give either --cron or --every")
@@ -107,6 +107,8 @@ def serve_when_due(
     schedule = usage_checked(schedule_of, cron=cron, every_min=every_min, timezone=timezone)
     check_server()
     due = f"every {every_min:g} min" if cron is None else f"at {cron} ({timezone})"
-    console.print(f"into {target}, {due}; Ctrl-C ends and pauses it", highlight=False, markup=False, soft_wrap=True)
+    name = f"{flow.name}/{deployment_name(target)}"
+    said = f"{name}: into {target}, {due}; Ctrl-C ends and pauses it"
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script may have had it ignored
     serve(flow, target, parameters, schedule, when_busy.value)
