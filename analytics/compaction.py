@@ -6,8 +6,7 @@ short is finished or removed by the next time.
 """
 
 import contextlib
-import hashlib
-import json
+import secrets
 import shutil
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -61,7 +60,7 @@ def compact(results: Path, *, wait_s: float = WAIT_S) -> Compaction:
     groups = list(_groups(catalog))
     for group in groups:
         write_shard(catalog, group)
-    if any(_outdated(results)):
+    if any(outdated(results)):
         time.sleep(wait_s)
     return Compaction(sum(map(len, groups)), len(groups), tidy(results))
 
@@ -120,8 +119,7 @@ def write_shard(catalog: Catalog, ids: Sequence[Ids]) -> str:
     """
     place = {pair: i for i, pair in enumerate(ids_of(catalog.rows))}
     rows = catalog.rows.take(pa.array([place[pair] for pair in ids], pa.int64()))
-    content = json.dumps([[*pair, str(when)] for pair, when in zip(ids, rows["finished_at"].to_pylist(), strict=True)])
-    shard = "s" + hashlib.sha256(content.encode()).hexdigest()[:16]
+    shard = f"s{secrets.token_hex(8)}"  # a name of our own: what others write is not ours to replace or delete
     counts = []
     for name in TIMELINE_TABLES:
         counted: list[int] = []
@@ -154,7 +152,7 @@ def _write_groups(catalog: Catalog, name: str, ids: Sequence[Ids], counted: list
 
 def tidy(root: Path) -> int:
     """Delete the files that shards stand for, and shards that others stand for; gives the number of files."""
-    own, empty = _outdated(root)
+    own, empty = outdated(root)
     tables = [table_path(root, name, *pair) for pair in own for name in TIMELINE_TABLES]
     rows = [table_path(root, "videos", *pair) for pair in own]
     remove(tables)
@@ -167,7 +165,7 @@ def tidy(root: Path) -> int:
     return len(tables) + len(rows) + len(empty) * len(TABLES)
 
 
-def _outdated(root: Path) -> tuple[list[Ids], list[str]]:
+def outdated(root: Path) -> tuple[list[Ids], list[str]]:
     """The analyses whose own files, and the shards that, stand for nothing any more."""
     shards = read_shards(root)
     rows = own_rows(root)
@@ -180,27 +178,30 @@ def _outdated(root: Path) -> tuple[list[Ids], list[str]]:
     return own, [shard for shard in shards.rows if shard not in read]
 
 
-def forget(root: Path, video_ids: Collection[str]) -> None:
-    """Make the shards anew that hold something of these videos, without them.
+def forget(root: Path, gone: Collection[Ids]) -> None:
+    """Make the shards anew that hold some of these analyses, without them.
 
     Raises:
         StoreError: if the results cannot be written to, or change meanwhile.
     """
-    remove_broken_shards(root)
     for shard, rows in read_shards(root).rows.items():
-        if not set(video_ids).isdisjoint(rows["video_id"].to_pylist()):
+        if not set(gone).isdisjoint(ids_of(rows)):
             catalog = read_catalog(root)
             of_shard = [pair for pair, where in catalog.shard_of.items() if where.shard == shard]
-            if kept := sorted(pair for pair in of_shard if pair[0] not in video_ids):
+            if kept := sorted(set(of_shard).difference(gone)):
                 write_shard(catalog, kept)
             remove_shard(root, shard)
 
 
 def remove_broken_shards(root: Path) -> None:
     """Delete what a compaction that was cut short has left."""
-    whole = read_shards(root).rows
-    for shard in {name.partition("/")[0] for name in listed(root / FOLDER)} - set(whole):
+    for shard in broken_shards(root):
         remove_shard(root, shard)
+
+
+def broken_shards(root: Path) -> set[str]:
+    """The shards that do not have all their files."""
+    return {name.partition("/")[0] for name in listed(root / FOLDER)} - set(read_shards(root).rows)
 
 
 def remove_shard(root: Path, shard: str) -> None:

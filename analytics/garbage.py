@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analytics.catalog import REMEMBERED, read_catalog
+from analytics.catalog import REMEMBERED, Ids, read_catalog
+from analytics.compaction import broken_shards, forget, outdated
 from analytics.places import is_remote
 from analytics.purge import is_unfinished, purge
 from analytics.schema import TIMELINE_TABLES
+from analytics.shards import FOLDER, read_shards, shard_path
 from analytics.store import StoreError, check_results, table_path
 
 KEPT_S = 24 * 3600.0  # whoever stops a run in the evening goes on in the morning
@@ -26,7 +28,8 @@ class Garbage:
     """Some files that can go, and why."""
 
     what: str
-    files: tuple[Path, ...]
+    files: tuple[Path, ...] = ()
+    in_shards: tuple[Ids, ...] = ()  # analyses whose rows go from shards, which are written anew without them
 
     @property
     def size_bytes(self) -> int:
@@ -51,12 +54,18 @@ def find_garbage(results: Path, *, superseded: bool = False, older_than_s: float
     before_s = time.time() - older_than_s
     rows = read_catalog(results).rows.to_pylist()
     old = _superseded(rows, datetime.fromtimestamp(before_s, UTC)) if superseded else []
-    old_rows = [(row, files) for row in old if (files := _files_of(results, row))]
-    gone = {(row["video_id"], row["analysis_id"]) for row, _ in old_rows}
+    gone = [(row["video_id"], row["analysis_id"]) for row in old]
     kept = [row for row in rows if (row["video_id"], row["analysis_id"]) not in gone]
-    found = [Garbage("superseded analysis or failure", files) for _, files in old_rows]
+    in_shards = read_shards(results).where
+    found = [
+        Garbage("superseded analysis or failure", _files_of(results, pair), (pair,) if pair in in_shards else ())
+        for pair in gone
+    ]
+    of_gone = {file for one in found for file in one.files}
+    left = [file for file in _left_by_compaction(results, before_s) if file not in of_gone]
+    found += [Garbage("left by a compaction", (file,)) for file in left]
     found += [Garbage("part of a file", (part,)) for part in _old(results.rglob(".*.part"), before_s)]
-    orphans = _old(_tables_without_row(results, rows), before_s)
+    orphans = _old(_tables_without_row(results), before_s)
     found += [Garbage("table of an analysis that was never finished", (table,)) for table in orphans]
     found += [
         Garbage("observations that no analysis is made from", files)
@@ -80,6 +89,7 @@ def remove_garbage(results: Path, garbage: Sequence[Garbage]) -> None:
             _drop_if_empty(file.parent, results)
         if any(_is_row(results, file) for file in files):
             (results / REMEMBERED).unlink(missing_ok=True)
+        forget(results, [pair for one in garbage for pair in one.in_shards])
     except OSError as error:
         reason = f"{error.filename}: cannot be removed ({error.strerror}): end what still uses it, then run again"
         raise StoreError(reason) from error
@@ -100,6 +110,8 @@ def _superseded(rows: Sequence[Mapping[str, Any]], before: datetime) -> list[Map
         if row["status"] == "done":
             return row is not newest[row["video_id"]]
         shown = newest.get(row["video_id"])
+        if shown is not None and shown["error"] is not None:  # it is told still, and `fervid retry` goes by it
+            return False
         return done_at.get(row["path"], row["finished_at"]) > row["finished_at"] or (
             shown is not None and shown["finished_at"] > row["finished_at"]
         )
@@ -107,16 +119,30 @@ def _superseded(rows: Sequence[Mapping[str, Any]], before: datetime) -> list[Map
     return [row for row in rows if row["finished_at"] < before and is_old(row)]
 
 
-def _files_of(results: Path, row: Mapping[str, Any]) -> tuple[Path, ...]:
-    """The row's own file first, then its tables."""
-    paths = (table_path(results, name, row["video_id"], row["analysis_id"]) for name in ("videos", *TIMELINE_TABLES))
+def _files_of(results: Path, pair: Ids) -> tuple[Path, ...]:
+    """The files that an analysis has of its own: that of its row first, then its tables."""
+    paths = (table_path(results, name, *pair) for name in ("videos", *TIMELINE_TABLES))
     return tuple(path for path in paths if path.exists())
 
 
-def _tables_without_row(results: Path, rows: Iterable[Mapping[str, Any]]) -> list[Path]:
-    known = {(row["video_id"], row["analysis_id"]) for row in rows}
+def _left_by_compaction(results: Path, before_s: float) -> list[Path]:
+    """What it was cut short in writing or deleting: parts of shards, and what whole shards stand for.
+
+    Nothing if any shard was written of late: somebody may be at it, and questions begun before may still be answered.
+    """
+    there = [path for path in sorted((results / FOLDER).rglob("[!.]*")) if path.is_file()]
+    if len(_old(there, before_s)) < len(there):
+        return []
+    own, unread = outdated(results)
+    shards = [shard_path(results, shard, name) for shard in unread for name in ("videos", *TIMELINE_TABLES)]
+    parts = [path for path in there if path.parent.name in broken_shards(results)]
+    return [*shards, *parts, *(path for pair in own for path in _files_of(results, pair))]
+
+
+def _tables_without_row(results: Path) -> list[Path]:
+    """Those whose row has no file of its own; that of the same analysis in a shard speaks of the tables there."""
     tables = (path for name in TIMELINE_TABLES for path in sorted(results.glob(f"{name}/video_id=*/[!.]*.parquet")))
-    return [path for path in tables if (path.parent.name.removeprefix("video_id="), path.stem) not in known]
+    return [path for path in tables if not (results / "videos" / path.parent.name / path.name).exists()]
 
 
 def _observations_without_row(results: Path, rows: Iterable[Mapping[str, Any]]) -> list[tuple[Path, ...]]:

@@ -58,6 +58,22 @@ def place(given: str | Path) -> Path:
     return Path(path.path) if path.protocol in ("file", "local") else path
 
 
+def absolute(path: Path) -> Path:
+    """The path from the root without `.` and `..`, the same however it was spelt; links stay but before a `..`.
+
+    >>> absolute(Path("/clips/./new/../a.mp4"))
+    PosixPath('/clips/a.mp4')
+    """
+    if is_remote(path):
+        return path
+    path = path.absolute()
+    plain = Path(path.anchor)
+    for part in path.parts[1:]:
+        # The folder above a link is that above where it leads.
+        plain = (plain.resolve() if plain.is_symlink() else plain).parent if part == ".." else plain / part
+    return plain
+
+
 def is_remote(path: Path) -> bool:
     """Whether it is an address."""
     return not isinstance(path, Path)

@@ -18,17 +18,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics.catalog import REMEMBERED
-from analytics.compaction import forget
+from analytics.catalog import REMEMBERED, ids_of
+from analytics.compaction import forget, remove_broken_shards
 from analytics.places import Listed, is_remote, listed, n_rows, read_bytes, read_table, remove
 from analytics.schema import TIMELINE_TABLES
 from analytics.shards import read_shards
+from analytics.status import is_looked_at
 from analytics.store import StoreError, check_results, write_whole
 from analytics.videos import choose_videos
 
 _DOOMED = ".purging"  # where folders are moved to, as `table.video_id=…`
 _PREFIX = "video_id="
 _MARK = f"begun.{_PREFIX}"  # holds when: what was analysed since is not for that purge
+
+
+class PurgeError(Exception):
+    """What was to be purged is still being written."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +54,27 @@ def plan_purge(results: Path, *, wanted: Sequence[str] = (), finished_before: da
     Args:
         results: the results folder.
         wanted: videos by path, name, id, or as a file with the same content: every analysis and failure of them.
-        finished_before: instead, all videos of which nothing is newer than this.
+        finished_before: instead, all videos of which nothing is newer than this, less live sessions that go on.
 
     Raises:
         UnknownVideoError: if the results have no such video, or several that could be meant.
+        PurgeError: if one of `wanted` is a live session that goes on: it would write on.
         StoreError: if `results` is no results folder.
     """
     check_results(results)
     rows, folders = _video_rows(results), _folders(results)
+    going_on = _sessions_going_on(results, rows)
     if finished_before is None:
         chosen = _chosen(rows, folders, wanted)
+        if still := sorted(going_on[of] for of in chosen if of in going_on):
+            raise PurgeError(
+                f"{', '.join(still)}: a live session that goes on: end it first (Ctrl-C where fervid live runs); one "
+                f"that was killed counts as going on until fervid timeline {results} has made its last tables"
+            )
     else:
         finished_at = {of: _last_written(of_video) for of, of_video in folders.items() if not is_remote(results)}
         finished_at |= _last_finished(rows)  # the word of the row counts: copying a folder makes its files new
-        chosen = sorted(of for of, when in finished_at.items() if when < finished_before)
+        chosen = sorted(of for of, when in finished_at.items() if when < finished_before and of not in going_on)
     paths = sorted({row["path"] for row in rows if row["video_id"] in chosen})
     files = {path: entry for of in chosen for folder in folders.get(of, []) for path, entry in _files(folder).items()}
     n_videos = len(paths) + len(set(chosen) - {row["video_id"] for row in rows})
@@ -87,7 +99,9 @@ def purge(results: Path, video_ids: Sequence[str]) -> None:
         ids = [*video_ids, *sorted(begun.keys() - {*analysed_again, *video_ids})]
         for of in ids:
             write_whole(doomed / f"{_MARK}{of}", lambda part: part.write_text(datetime.now(UTC).isoformat()))
-        forget(results, ids)
+        remove_broken_shards(results)
+        in_shards = {pair for rows in read_shards(results).rows.values() for pair in ids_of(rows)}
+        forget(results, {pair for pair in in_shards if pair[0] in ids})
         folders = _folders(results)
         for of in ids:
             for folder in sorted(folders.get(of, []), key=lambda folder: folder.parent.name != "videos"):
@@ -158,18 +172,24 @@ def _files(folder: Path) -> dict[Path, Listed]:
 
 
 def _video_rows(results: Path) -> list[dict[str, Any]]:
-    """Id, path and time of every row of table videos, also of old analyses and failures; damaged ones are left out."""
-    names = ["video_id", "path", "finished_at"]
+    """What is needed of every row of table videos, also of old analyses and failures; damaged ones are left out."""
+    names = ["video_id", "path", "finished_at", "is_running"]
     rows = [row for of_shard in read_shards(results).rows.values() for row in of_shard.select(names).to_pylist()]
     for name in sorted(listed(results / "videos")):
         folder, _, file = name.partition("/")
         if folder.startswith(_PREFIX) and file.endswith(".parquet"):
             try:
-                table = read_table(results / "videos" / name, columns=["path", "finished_at"])
+                table = read_table(results / "videos" / name, columns=names[1:])
             except (OSError, pa.ArrowException):
                 continue
             rows += [{"video_id": folder.removeprefix(_PREFIX), **row} for row in table.to_pylist()]
     return rows
+
+
+def _sessions_going_on(results: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Live sessions that may still be written to, by id: their paths."""
+    newest = {row["video_id"]: row for row in sorted(rows, key=lambda row: row["finished_at"])}
+    return {of: row["path"] for of, row in newest.items() if row["is_running"] and is_looked_at(results, of)}
 
 
 def _chosen(rows: Sequence[Mapping[str, Any]], folders: Mapping[str, object], wanted: Sequence[str]) -> list[str]:

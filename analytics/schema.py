@@ -136,7 +136,9 @@ VIDEOS = pa.schema(
         ],
         _field("live_since", pa.timestamp("us", "UTC"), "", "of a live session: when pts_s was 0; NULL for a file"),
         _field("is_running", pa.bool_(), "", "of a live session: whether it went on when this was written"),
-        _field("settings", pa.string(), "JSON", "every setting that can change a number"),
+        _field(
+            "settings", pa.string(), "JSON", "every setting that can change a number; in run, how the run was asked for"
+        ),
         _field("joined_by_look", pa.bool_(), "", "whether tracks were joined by look; false: signatures were dropped"),
         _field("weights", pa.string(), "JSON", "sha256 of the weights of each model"),
         _field("versions", pa.string(), "JSON", "versions of the libraries used"),

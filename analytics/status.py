@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from analytics.catalog import read_catalog
+from analytics.ids import file_sha256, video_id
 from analytics.places import is_remote
 from analytics.sql import connect
-from analytics.store import file_sha256, video_id
 from analytics.videos import all_videos, path_text
 
 RECENT_S = 120.0  # a segment takes less to observe than this, else the run is taken for dead

@@ -3,6 +3,7 @@
     fervid.json                                                      marks the folder as ours, with its format version
     observations/video_id=v…/observation_id=o…/segment-000000.parquet
     observations/video_id=v…/observation_id=o…/identities-i….parquet    whose face is whose, so that signatures can go
+    observations/video_id=v…/observation_id=o…/without-signatures.json    at an address: which segments have none
     frames/video_id=v…/a….parquet                                    likewise faces, tracks, episodes, transitions
     videos/video_id=v…/a….parquet                                    written last: the word that an analysis is done
 
@@ -12,7 +13,6 @@ such as `s3://bucket/results` (see `analytics.places`), and small files may have
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import secrets
@@ -28,78 +28,18 @@ import pyarrow.parquet as pq
 from analytics.places import is_remote, listed, n_rows, place, reached, read_bytes, read_table, remove, upload
 from analytics.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
 from analytics.shards import read_shards
-from analytics.timeline import TIMELINE_VERSION, Timeline
+from analytics.timeline import Timeline
 
 FORMAT_VERSION = 1
 MARKER_NAME = "fervid.json"
+UNSIGNED_NAME = "without-signatures.json"  # at an address, beside the segments
+ATTEMPTS = 3
 ROW_GROUP_ROWS = 64 * 1024  # about 3 MB of faces: a reader that wants one minute skips the others
-HASH_BLOCK_BYTES = 2**20
 ZSTD_LEVEL = 3  # higher ones save a twentieth and take three times as long
 
 
 class StoreError(Exception):
     """The results folder is not ours, is of a newer format, is full, or lacks what was asked for."""
-
-
-def file_sha256(path: Path, on_block: Callable[[], object] = lambda: None) -> str:
-    """The sha256 of a file's content, in hexadecimal; `on_block` is called again and again while it is read."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(HASH_BLOCK_BYTES):
-            digest.update(block)
-            on_block()
-    return digest.hexdigest()
-
-
-def video_id(sha256: str) -> str:
-    """The id of the video whose file has this sha256: `v` and 16 hexadecimal digits."""
-    return f"v{sha256[:16]}"
-
-
-def unread_video_id(path: Path) -> str:
-    """The id of a file whose content cannot be read, so that its failure has a place: a hash of its absolute path."""
-    return _id("v", str(path.absolute()))
-
-
-def live_video_id(address: str, since: datetime) -> str:
-    """The id of a live session: a hash of where its pictures came from and of when it began."""
-    return _id("v", ["live", address, since.isoformat()])
-
-
-def observation_id(video_id: str, settings: Mapping[str, Any], weights: Mapping[str, str]) -> str:
-    """The id of what pass 1 sees: `o` and 16 hexadecimal digits.
-
-    Args:
-        video_id: id of the video.
-        settings: every setting of pass 1 that can change a number, and the length of a segment; as JSON.
-        weights: sha256 of the weights of each model.
-    """
-    return _id("o", [video_id, settings, weights])
-
-
-def analysis_id(observation_id: str, settings: Mapping[str, Any]) -> str:
-    """The id of what pass 2 makes of it: `a` and 16 hexadecimal digits.
-
-    Args:
-        observation_id: id of the observations.
-        settings: every setting of pass 2: `TimelineConfig.settings()`.
-    """
-    return _id("a", [observation_id, settings, TIMELINE_VERSION])
-
-
-def identities_id(observation_id: str, settings: Mapping[str, Any]) -> str:
-    """The id of whose face is whose: `i` and 16 hexadecimal digits.
-
-    Args:
-        observation_id: id of the observations.
-        settings: `TimelineConfig.identity_settings()`.
-    """
-    return _id("i", [observation_id, settings])
-
-
-def _id(letter: str, content: Any) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return letter + hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def check_results(root: Path) -> None:
@@ -118,6 +58,23 @@ def check_results(root: Path) -> None:
         raise StoreError(f"{root}: results of format {version}, this Fervid reads {FORMAT_VERSION}: use another folder")
 
 
+def is_begun(root: Path) -> bool:
+    """Whether `root` is a results folder already, rather than not there or empty; nothing is written.
+
+    Raises:
+        StoreError: if it holds something else.
+        PlaceError: if the address cannot be reached.
+    """
+    with reached(root):
+        if (root / MARKER_NAME).exists():
+            return True
+        if root.exists() and not root.is_dir():
+            raise StoreError(f"{root}: not a folder: give another one")
+        if root.is_dir() and any(not entry.name.startswith(".") for entry in root.iterdir()):
+            raise StoreError(f"{root}: neither empty nor a results folder: give a new or an empty folder")
+    return False
+
+
 class Store:
     """A results folder to write to; made if it is missing or empty. Several processes may write to one.
 
@@ -130,20 +87,10 @@ class Store:
         self.root = place(root)
         if is_remote(self.root) and any(sign in str(self.root) for sign in "*?["):
             raise StoreError(f"{self.root}: results cannot be under a name with *, ? or [: give another one")
-        with reached(self.root):
-            self._mark()
-        check_results(self.root)
-
-    def _mark(self) -> None:
-        """Make a folder that is not there or empty a results folder; leave one that is."""
-        marker = self.root / MARKER_NAME
-        if not marker.exists():
-            if self.root.exists() and not self.root.is_dir():
-                raise StoreError(f"{self.root}: not a folder: give another one")
-            if self.root.is_dir() and any(not entry.name.startswith(".") for entry in self.root.iterdir()):
-                raise StoreError(f"{self.root}: neither empty nor a results folder: give a new or an empty folder")
+        if not is_begun(self.root):
             content = json.dumps({"format_version": FORMAT_VERSION})
-            write_whole(marker, lambda part: part.write_text(content + "\n", encoding="utf-8"))
+            write_whole(self.root / MARKER_NAME, lambda part: part.write_text(content + "\n", encoding="utf-8"))
+        check_results(self.root)
 
     def missing_segments(
         self, video_id: str, observation_id: str, n_segments: int, *, with_signatures: bool = False
@@ -214,15 +161,21 @@ class Store:
             StoreError: if the disk is full.
         """
         folder = self._observations_folder(video_id, observation_id)
-        for path in [folder / name for name in segments_in(folder)]:
-            segment = _read_segment(path) if _may_have_signatures(path) else None
-            if segment is not None and segment["signature"].null_count < len(segment):
-                place = segment.schema.get_field_index("signature")
-                nothing = pa.nulls(len(segment), OBSERVATIONS.field(place).type)
-                seen = None if is_remote(path) else path.stat()
-                _write_table(path, conform(segment.set_column(place, "signature", nothing), OBSERVATIONS))
-                if seen is not None:  # the time of a file says when it was looked at: `status` goes by it
-                    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+        if not is_remote(folder):
+            for name in segments_in(folder):
+                _drop_signatures(folder / name)
+            return
+        # To ask for every segment each time takes long: which ones have none is kept, by the stamps of their objects.
+        known = _read_stamps(folder / UNSIGNED_NAME)
+        for _ in range(ATTEMPTS):  # others may write to them
+            stamps = {name: entry.stamp for name, entry in listed(folder).items() if _is_segment(name)}
+            dropped = [_drop_signatures(folder / name) for name in stamps if known.get(name) != stamps[name]]
+            if not any(dropped):
+                break
+        else:
+            return
+        if dropped:
+            write_whole(folder / UNSIGNED_NAME, lambda part: part.write_text(json.dumps(stamps)))
 
     def is_done(self, video_id: str, analysis_id: str) -> bool:
         """Whether the analysis is finished and its tables are still there."""
@@ -343,8 +296,11 @@ def has_tables(root: Path, video_id: str, analysis_id: str) -> bool:
 
 def segments_in(observations: Path) -> list[str]:
     """The names of the segments in a folder of observations, in their order."""
-    names = sorted(listed(observations))
-    return [name for name in names if name.startswith("segment-") and name.endswith(".parquet")]
+    return sorted(filter(_is_segment, listed(observations)))
+
+
+def _is_segment(name: str) -> bool:
+    return name.startswith("segment-") and name.endswith(".parquet")
 
 
 def _videos_table(video_row: Mapping[str, Any], status: str, error: str | None) -> pa.Table:
@@ -364,8 +320,31 @@ def _read_segment(path: Path) -> pa.Table | None:
     return _read_whole(path, OBSERVATIONS)
 
 
+def _drop_signatures(path: Path) -> bool:
+    """Take the signatures out of a segment; whether there were any."""
+    segment = _read_segment(path) if _may_have_signatures(path) else None
+    if segment is None or segment["signature"].null_count == len(segment):
+        return False
+    place = segment.schema.get_field_index("signature")
+    nothing = pa.nulls(len(segment), OBSERVATIONS.field(place).type)
+    seen = None if is_remote(path) else path.stat()
+    _write_table(path, conform(segment.set_column(place, "signature", nothing), OBSERVATIONS))
+    if seen is not None:  # the time of a file says when it was looked at: `status` goes by it
+        os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    return True
+
+
+def _read_stamps(path: Path) -> dict[str, str]:
+    """What is kept of segments without signatures; nothing if it cannot be read."""
+    try:
+        stamps: dict[str, str] = json.loads(read_bytes(path))
+    except (OSError, ValueError):
+        return {}
+    return stamps
+
+
 def _may_have_signatures(path: Path) -> bool:
-    """Whether a segment may still have signatures, by that column alone; an address is asked for all of it anyway."""
+    """Whether a segment may still have signatures, by that column alone; of an object all is read anyway."""
     if is_remote(path):
         return True
     try:

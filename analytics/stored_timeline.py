@@ -3,7 +3,8 @@
 import pyarrow as pa
 
 from analytics.identities import IdentitiesError
-from analytics.store import Store, has_lost_signatures, identities_id
+from analytics.ids import identities_id
+from analytics.store import Store, has_lost_signatures
 from analytics.timeline import Timeline, TimelineConfig, build_timeline
 
 NO_LOOKS = (

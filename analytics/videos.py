@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analytics.places import is_remote
-from analytics.store import file_sha256, video_id
+from analytics.ids import file_sha256, video_id
+from analytics.places import absolute, is_remote
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,7 +26,7 @@ def path_text(path: Path) -> str:
     """The absolute path or address as text that any table can hold, whatever bytes are in it."""
     if is_remote(path):
         return str(path)
-    return os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
+    return os.fsencode(absolute(path)).decode("utf-8", "backslashreplace")
 
 
 def file_name(path: str) -> str:

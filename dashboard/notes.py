@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from analytics.ids import file_sha256
+from analytics.ids import video_id as id_of_content
 from analytics.places import read_bytes
-from analytics.store import StoreError, file_sha256, write_whole
-from analytics.store import video_id as id_of_content
+from analytics.store import StoreError, write_whole
 
 KINDS = ("name", "hidden", "moved_to")
 MAX_NAME_LENGTH = 60

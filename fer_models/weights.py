@@ -132,6 +132,11 @@ def find_model(name: str, task: str | None = None) -> Path:
     return folder
 
 
+def lasting_name(name: str) -> str:
+    """A model's name, or its folder from the root: what finds it again from another working folder."""
+    return name if name in model_folders() else str(Path(name).absolute())
+
+
 def read_card(folder: Path) -> ModelCard:
     """The card of the model in `folder`.
 

@@ -13,24 +13,18 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 
-from analytics.places import PlaceError, is_remote, place
+from analytics.places import PlaceError, absolute, is_remote, place
 from analytics.store import Store, StoreError
 from fer_models.device import DeviceError
 from fer_models.video import VideoReadError, stated_duration_s
-from fer_models.weights import WeightsError
+from fer_models.weights import WeightsError, lasting_name
+from flows.chosen_models import load_models
 from flows.engines import Submit, running
 from flows.inputs import find_videos
 from flows.progress import Stopped, VideoEnded, of_this_process
 from flows.settings import AnalyzeSettings, EngineSettings
-from flows.video_job import (
-    VideoFailed,
-    VideoOutcome,
-    analyze_video,
-    can_pass,
-    known_objects,
-    load_models,
-    observe_part,
-)
+from flows.video_job import VideoFailed, VideoOutcome, analyze_video, can_pass, observe_part
+from flows.video_plan import known_objects
 
 # These end the run: they would meet every other video, too.
 FATAL = (StoreError, PlaceError, WeightsError, DeviceError)
@@ -156,7 +150,8 @@ def analyze(
     if engine.engine == "threads":
         load_models(settings)  # a model that is not right ends the run before it begins
     else:  # a worker has a working folder of its own
-        videos, out = [path.absolute() for path in videos], out.absolute()
+        videos, out = [absolute(path) for path in videos], absolute(out)
+        settings = settings.model_copy(update={"model": lasting_name(settings.model)})
     with running(engine) as submit:
         started_s = time.monotonic()
         futures = submit_all(submit, videos, out, settings, engine)

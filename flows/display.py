@@ -22,7 +22,7 @@ from flows.progress import Event, VideoEnded, VideoProgress
 
 if TYPE_CHECKING:
     from flows.analyze import RunSummary
-    from flows.video_job import VideoPlan
+    from flows.video_plan import VideoPlan
 
 # What the tracks with the most good faces show, for the table at the end of a run.
 TRACKS_SQL = """
@@ -129,7 +129,7 @@ def print_plan(console: Console, plans: Sequence["VideoPlan"], out: Path) -> Non
     console.print(f"nothing was done; results would go to {out}", highlight=False, markup=False, soft_wrap=True)
 
 
-def print_summary(console: Console, summary: "RunSummary", models: str) -> None:
+def print_summary(console: Console, summary: "RunSummary") -> None:
     """What a run did, video by video, and what to do next."""
     from analytics import connect
 
@@ -163,7 +163,7 @@ def print_summary(console: Console, summary: "RunSummary", models: str) -> None:
             say(f"{outcome.path}: {outcome.n_undecoded} of {outcome.n_frames} frames could not be decoded")
         if outcome.same_as:
             say(f"{outcome.path}: the same content as {outcome.same_as}, which stands for both")
-    if models:
+    for models in Counter(o.models for o in summary.outcomes):  # more than one where machines differ
         say(models)
     readers = Counter(f"{o.decoder} ({o.decoder_reason})" for o in summary.outcomes if o.decoder)
     for reader, n_videos in readers.most_common():

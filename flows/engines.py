@@ -20,6 +20,7 @@ LOOPBACK = "127.0.0.1"
 CONNECT_TIMEOUT_S = 10.0
 # Only paths and numbers go through Ray: the least it takes.
 RAY_OBJECT_STORE_BYTES = 80 * 2**20
+RAY_START_TIMEOUT_S = "120"  # Ray's own 30 s are too few on a very busy machine
 
 Submit = Callable[..., PrefectFuture[Any]]  # a task, and its arguments by name
 
@@ -83,10 +84,11 @@ def _threads(engine: EngineSettings) -> TaskRunner[Any]:
 
 
 def _ray(engine: EngineSettings) -> TaskRunner[Any]:
-    # Both are read when Ray is imported.
+    # Some are read when Ray is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if engine.address is None:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on any system: it listens on loopback alone
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", RAY_START_TIMEOUT_S)
     try:
         from prefect_ray import RayTaskRunner
     except ImportError as error:

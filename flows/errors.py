@@ -10,6 +10,7 @@ EXPECTED = {
     "analytics.groups.GroupError",
     "analytics.identities.IdentitiesError",
     "analytics.places.PlaceError",
+    "analytics.purge.PurgeError",
     "analytics.report.ReportError",
     "analytics.sql.QueryError",
     "analytics.store.StoreError",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from analytics.places import is_remote, listed, place, reached, store_of, version
+from analytics.places import absolute, is_remote, listed, place, reached, store_of, version
 from fer_models.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 PART_BYTES = 8 << 20  # of a video, fetched at a time
@@ -20,15 +20,16 @@ class InputError(Exception):
 def find_videos(inputs: Sequence[str | Path], *, recursive: bool = True, pattern: str = "*") -> list[Path]:
     """The videos and pictures that `inputs` name, each once, those of a folder in the order of their names.
 
-    A file named itself is taken whatever its suffix; in a folder, only files with a suffix of a video or a picture that
-    fit `pattern` are. Hidden files and folders are left out. An input without anything to analyse stands for itself,
-    so that it shows up among the failures of a run that goes on with the others.
+    However a path is spelt, it is the same file. A file named itself is taken whatever its suffix; in a folder, only
+    files with a suffix of a video or a picture that fit `pattern` are. Hidden files and folders are left out. An input
+    without anything to analyse stands for itself, so that it shows up among the failures of a run that goes on with the
+    others.
 
     Raises:
         InputError: if none of the inputs holds anything to analyse.
         PlaceError: if an address cannot be reached.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}  # by absolute path: as it was given
     empty: list[str] = []
     for path in map(place, inputs):
         with reached(path):
@@ -37,10 +38,11 @@ def find_videos(inputs: Sequence[str | Path], *, recursive: bool = True, pattern
                 empty.append(f"{path}: no video or picture in this folder{_hint(path, recursive, pattern)}")
             elif not path.is_dir() and not path.exists():
                 empty.append(f"{path}: no such file or folder: check its name")
-        found.update(dict.fromkeys(videos or [path]))
+        for video in videos or [path]:
+            found.setdefault(absolute(video), video)
     if len(empty) == len(inputs):
         raise InputError("; ".join(empty) or "nothing to analyse: name a video, a picture or a folder")
-    return list(found)
+    return list(found.values())
 
 
 def videos_in(folder: Path, recursive: bool, pattern: str) -> list[Path]:

@@ -12,11 +12,12 @@ import numpy as np
 from analytics.store import Store
 from fer_models.video.live import LiveFrame, LiveReader
 from fer_models.video.live_source import LiveSource
+from flows.chosen_models import Models, load_models
 from flows.live_session import LiveCounts, LiveOutcome, LiveSession
 from flows.live_timeline import LiveWork, TimelineProcess
 from flows.progress import Progress
 from flows.settings import AnalyzeSettings, LiveSettings
-from flows.video_job import Models, load_models, timeline_config
+from flows.work_ids import timeline_config
 
 log = logging.getLogger(__name__)
 

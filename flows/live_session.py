@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from analytics.ids import live_video_id
 from analytics.observations import observations_table, unseen_table
-from analytics.store import Store, live_video_id
+from analytics.store import Store
 from fer_models.observe import observe_frames
 from fer_models.video.live import LiveFrame, LiveReader, frame_batch
+from flows.chosen_models import Models
 from flows.settings import AnalyzeSettings
-from flows.video_job import Models, describe_work, name_work, versions
+from flows.work_ids import describe_work, name_work, versions
 
 DECODER = "pyav"
 

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.identities import IdentitiesError
+from analytics.ids import analysis_id
 from analytics.places import PlaceError
 from analytics.schema import SEEN_STATUSES
-from analytics.store import Store, StoreError, analysis_id
+from analytics.store import Store, StoreError
 from analytics.stored_timeline import build_stored_timeline
 from analytics.timeline import TimelineConfig, build_timeline
 

@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from analytics.columns import floats
 from analytics.covering import CoverConfig, Placed, boxes_shown, boxes_to_cover, with_room
+from analytics.ids import file_sha256, video_id
 from analytics.spans import label_spans, seen_spans
 from analytics.sql import connect
-from analytics.store import file_sha256, video_id, write_whole
+from analytics.store import write_whole
 from analytics.videos import file_name
 from fer_models.drawing import GREY, Colour, draw_box, draw_labels, hide, text_size_px
 from fer_models.labels import EMOTIONS

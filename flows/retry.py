@@ -1,35 +1,49 @@
 """The settings that videos were analysed with, from table videos, to analyse them again in the same way."""
 
-import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analytics import connect
+from analytics.catalog import read_catalog
 from analytics.places import place
-from analytics.videos import all_videos
+from analytics.store import check_results
+from fer_models.weights import WeightsError, find_model
 from flows.settings import AnalyzeSettings, TimelineSettings
 
-OBSERVED = ("fps", "start_s", "end_s", "min_face_px", "segment_s", "detector", "detector_size_px", "model")
+OBSERVED = ("fps", "start_s", "end_s", "min_face_px", "segment_s", "detector", "detector_size_px")
 
 
 def settings_of(results: Path, video_ids: Sequence[str]) -> dict[AnalyzeSettings, list[Path]]:
-    """The videos by the settings they had; those of videos that failed before any were stored are the usual ones.
+    """The videos by the settings of their last run that failed, which need not be those of the analysis that is shown.
 
-    Device and decoder are chosen anew: the machine may be another, and the file mended.
+    Device and decoder are chosen anew: the machine may be another, and the file mended. What failed before any settings
+    were stored is done with the usual ones.
 
     Raises:
         StoreError: if `results` is not a results folder of this version.
         PlaceError: if what reads the address of a video is not installed.
     """
-    with contextlib.closing(connect(results)) as connection:
-        rows = [row for row in all_videos(connection) if row["video_id"] in video_ids]
+    check_results(results)
+    rows = read_catalog(results).rows.to_pylist()
+    failed: dict[str, dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: (row["status"] == "failed", row["finished_at"], row["analysis_id"])):
+        if row["video_id"] in video_ids:
+            failed[row["video_id"]] = row
     paths: dict[AnalyzeSettings, list[Path]] = defaultdict(list)
-    for row in rows:
+    for row in sorted(failed.values(), key=lambda row: (row["path"], row["video_id"])):
         paths[stored_settings(row["settings"])].append(place(row["path"]))
     return dict(paths)
+
+
+def has_model(settings: AnalyzeSettings) -> bool:
+    """Whether the model that is asked for is there."""
+    try:
+        find_model(settings.model, "emotion")
+    except WeightsError:
+        return False
+    return True
 
 
 def stored_settings(text: str | None) -> AnalyzeSettings:
@@ -41,8 +55,10 @@ def stored_settings(text: str | None) -> AnalyzeSettings:
     if text is None:
         return AnalyzeSettings()
     stored = json.loads(text)
+    asked = {"model": stored["observe"]["model"], **stored.get("run", {})}  # earlier results have no more than its name
     return AnalyzeSettings(
         **{name: stored["observe"][name] for name in OBSERVED},
+        **asked,
         timeline=timeline_settings(stored["timeline"]),
     )
 

@@ -1,16 +1,19 @@
 """Flows served on a schedule: Prefect keeps the times, one run at a time, and the history of all of them."""
 
+import asyncio
+import contextlib
 import datetime
 import hashlib
+import signal
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import prefect
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
+from prefect.runner import Runner
 from prefect.schedules import Schedule
 from prefect.settings import PREFECT_API_URL
 from prefect.types.entrypoint import EntrypointType
@@ -80,7 +83,18 @@ def serve(
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=COLLISION[when_busy]),
         entrypoint_type=EntrypointType.MODULE_PATH,  # each run loads the flow anew in a process of its own
     )
-    prefect.serve(cast(RunnerDeployment, deployment))
+    runner = _Runner(limit=None)
+    runner.add_deployment(cast(RunnerDeployment, deployment))
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(runner.start())
+
+
+class _Runner(Runner):
+    """Serves until Ctrl-C or SIGTERM; Prefect's own would answer that with an exit in the midst of what it is at."""
+
+    def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
+        """End as with Ctrl-C."""
+        signal.raise_signal(signal.SIGINT)
 
 
 def check_server() -> None:

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 
 from analytics import connect
 from analytics.identities import IdentitiesError
+from analytics.ids import analysis_id
 from analytics.status import is_looked_at
-from analytics.store import Store, StoreError, analysis_id, check_results
+from analytics.store import Store, StoreError, check_results
 from analytics.stored_timeline import build_stored_timeline
 from analytics.videos import all_videos, choose_videos
 from flows.settings import TimelineSettings

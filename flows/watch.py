@@ -7,6 +7,7 @@ from pathlib import Path
 
 import watchfiles
 
+from analytics.places import absolute
 from flows.inputs import InputError, is_wanted, videos_in
 
 TICK_MS = 500  # how often files that may still grow are looked at
@@ -43,7 +44,7 @@ def settled_batches(
     """
     if not_folders := [str(folder) for folder in folders if not folder.is_dir()]:
         raise InputError(f"{', '.join(not_folders)}: not a folder: only folders can be watched")
-    folders = [folder.absolute() for folder in folders]
+    folders = [absolute(folder) for folder in folders]
     waiting = _Waiting(settle_s)
     changes = watchfiles.watch(
         *folders,

@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 
 from analytics.store import Store
+from flows.chosen_models import load_models
 from flows.progress import Progress, VideoProgress
 from flows.settings import AnalyzeSettings
-from flows.video_job import analyze_video, load_models
+from flows.video_job import analyze_video
 
 EVENTS = {"os.mkdir": "mkdir", "os.rename": "rename", "os.remove": "remove"}
 

@@ -19,7 +19,9 @@ from conftest import write_clip
 from PIL import Image
 
 from analytics import connect
+from analytics.ids import unread_video_id
 from analytics.store import Store
+from analytics.videos import path_text
 from dashboard.prefect_runs import flow_runs
 from fer_models.weights import WeightsError
 from flows.inputs import InputError, find_videos
@@ -62,6 +64,18 @@ def test_a_folder_gives_its_videos_and_pictures_in_order(folder):
 def test_a_file_named_twice_or_without_a_suffix_is_taken_once(folder):
     paths = [folder / "b.mp4", folder, folder / "e.txt"]
     assert [p.name for p in find_videos(paths)] == ["b.mp4", "a.MOV", "c.mkv", "photo.jpg", "e.txt"]
+
+
+def test_however_a_path_is_spelt_it_is_the_same(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    paths = ["b.mp4", "./b.mp4", folder / "deep" / ".." / "b.mp4", folder / "." / "b.mp4", "deep/.."]
+    assert [p.name for p in find_videos(paths)] == ["b.mp4", "a.MOV", "c.mkv", "photo.jpg"]
+    assert {path_text(Path(path)) for path in paths[:4]} == {str(folder / "b.mp4")}
+    assert len({unread_video_id(Path(path)) for path in paths[:4]}) == 1
+    # A link stays one, but the folder above it is that above where it leads.
+    (folder.parent / "link").symlink_to(folder / "deep")
+    assert path_text(folder.parent / "link" / "c.mkv") == str(folder.parent / "link" / "c.mkv")
+    assert path_text(folder.parent / "link" / ".." / "b.mp4") == str(folder / "b.mp4")
 
 
 def test_nothing_to_analyse_is_told(folder, tmp_path):

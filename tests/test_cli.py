@@ -86,6 +86,14 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(face_clip, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_writes_nothing_into_a_folder_with_hidden_files_only(face_clip, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".DS_Store").write_text("hidden")
+    run = fervid("analyze", face_clip, "--out", tmp_path / "out", "--dry-run")
+    assert run.exit_code == 0, run.output
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".DS_Store"]
+
+
 def test_a_dry_run_knows_what_is_done(results, face_clip):
     run = fervid("analyze", face_clip, "--out", results, "--device", "cpu", "--dry-run", "--json")
     (plan,) = json.loads(run.stdout)

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 from analytics import compaction, connect, query
 from analytics.catalog import REMEMBERED, read_catalog
 from analytics.compaction import compact, tidy, write_shard
+from analytics.garbage import Garbage, find_garbage, remove_garbage
 from analytics.purge import plan_purge, purge
 from analytics.schema import TABLES, TIMELINE_TABLES
-from analytics.shards import FOLDER
+from analytics.shards import FOLDER, read_shards
 from analytics.store import Store, StoreError
 from analytics.timeline import TimelineConfig, build_timeline
 from flows.cli import app
@@ -223,6 +224,66 @@ def test_what_changes_meanwhile_is_not_compacted(store, monkeypatch):
         write_shard(catalog, [(row(4)["video_id"], row(4)["analysis_id"])])
     assert not list((store.root / FOLDER).glob("*"))
     assert tidy(store.root) == 0
+
+
+def test_a_shard_of_somebody_else_stays_where_the_same_was_to_be_written(store):
+    ids = [(row(video)["video_id"], row(video)["analysis_id"]) for video in range(5)]
+    catalog = read_catalog(store.root)
+    other = store.root / FOLDER / write_shard(read_catalog(store.root), ids)
+    store.commit_analysis(row(4), timeline(4, 3))
+    with pytest.raises(StoreError, match="changed while it was compacted"):
+        write_shard(catalog, ids)
+    assert [path.name for path in (store.root / FOLDER).iterdir()] == [other.name]
+    assert len(list(other.iterdir())) == len(TABLES)
+
+
+# --- gc ----------------------------------------------------------------------------------------------------------
+
+
+def garbage(root: Path, **options) -> list[Garbage]:
+    """What can go, everything being old, but for observations, which belong to nobody here."""
+    found = find_garbage(root, older_than_s=0.0, **options)
+    return [one for one in found if not one.what.startswith("observations")]
+
+
+def clean(root: Path, **options) -> set[str]:
+    """The files that go."""
+    before = set(files(root))
+    remove_garbage(root, garbage(root, **options))
+    return before - set(files(root))
+
+
+def test_what_a_compaction_that_was_cut_short_left_goes(store):
+    before = all_rows(store.root)
+    ids = [(row(video)["video_id"], row(video)["analysis_id"]) for video in range(5)]
+    half = write_shard(read_catalog(store.root), ids[:2])
+    (store.root / FOLDER / half / "videos.parquet").unlink()
+    part = write_shard(read_catalog(store.root), ids[2:])
+    assert find_garbage(store.root) == []  # somebody may be at it
+    gone = clean(store.root)
+    assert {name.split("/")[1] for name in gone if name.startswith(FOLDER)} == {half}
+    assert len(gone) == 5 + 3 * 6
+    whole = write_shard(read_catalog(store.root), ids)
+    assert {name.split("/")[1] for name in clean(store.root)} == {part, *(f"video_id={of}" for of, _ in ids[:2])}
+    assert [path.name for path in (store.root / FOLDER).iterdir()] == [whole]
+    assert all_rows(store.root) == before
+    assert clean(store.root) == set()
+
+
+def test_superseded_analyses_go_from_shards_when_asked(store):
+    compact(store.root, wait_s=0)
+    shown = rows_of(store.root, all_analyses=False)
+    old = (row(3)["video_id"], row(3)["analysis_id"])
+    assert clean(store.root) == set()
+    (found,) = garbage(store.root, superseded=True)
+    assert (found.files, found.in_shards) == ((), (old,))
+    clean(store.root, superseded=True)
+    assert old not in read_shards(store.root).where
+    assert rows_of(store.root, all_analyses=False) == shown
+    assert garbage(store.root, superseded=True) == []
+
+
+# --- beside others -----------------------------------------------------------------------------------------------
 
 
 def test_a_live_session_keeps_its_files_while_it_goes_on(store):

@@ -21,7 +21,8 @@ from scenes import Face, feeling, observe
 from test_dashboard import wait_for_status
 
 from analytics import connect
-from analytics.store import Store, file_sha256, video_id
+from analytics.ids import file_sha256, video_id
+from analytics.store import Store
 from analytics.timeline import TimelineConfig, build_timeline
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -91,6 +91,7 @@ def test_two_workers_one_of_them_killed_give_the_same_tables(engine, videos, exp
     assert "Traceback" not in said
     summary = json.loads(output)
     assert len(summary["videos"]) == 5
+    assert all(video["models"].startswith("detector compact") for video in summary["videos"])
     assert {"observe long.mp4 part 0", "observe long.mp4 part 1", "analyze long.mp4"} <= tasks_on(server)
     assert_same(tmp_path / "out", expected)
 

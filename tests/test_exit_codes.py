@@ -14,7 +14,8 @@ from prefect.exceptions import TerminationSignal
 from scenes import Face, observe
 from typer.testing import CliRunner
 
-from analytics.store import Store, StoreError, file_sha256, video_id
+from analytics.ids import file_sha256, video_id
+from analytics.store import Store, StoreError
 from analytics.timeline import TimelineConfig, build_timeline
 from flows.cli import app
 from flows.console import fatal_errors

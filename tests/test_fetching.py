@@ -19,11 +19,12 @@ from typer.testing import CliRunner
 from analytics.store import Store
 from fer_models.fetching import add_model, fetch_retinaface
 from fer_models.weights import WeightsError, check_models, find_model, load_model_folder, user_models_dir
+from flows.chosen_models import choose_detector, load_models
 from flows.cli import app
 from flows.doctor import retinaface
 from flows.progress import Progress
 from flows.settings import AnalyzeSettings
-from flows.video_job import analyze_video, choose_detector, load_models
+from flows.video_job import analyze_video
 
 network_module = pytest.importorskip("retinaface.model.retinaface_pth_model", reason="retina-face is an extra")
 

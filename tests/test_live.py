@@ -173,9 +173,26 @@ def test_a_source_that_is_not_there_is_one_line(tmp_path):
 
 def test_silence_is_told(monkeypatch):
     monkeypatch.setattr("fer_models.video.live_source.OPEN_TIMEOUT_S", 0.5)
-    with LiveReader(LiveSource.of(f"udp://127.0.0.1:{free_port()}"), fps=None) as reader:
+    address, told = f"udp://127.0.0.1:{free_port()}", []
+    with LiveReader(LiveSource.of(address), fps=None, tell=told.append) as reader:
         until(lambda: reader.is_over)
         assert "nothing came within 0.5 s" in str(reader.error)
+    (line,) = told
+    assert line.startswith(f"{address}: listening; waits")
+
+
+@pytest.mark.parametrize(
+    ("address", "listens"),
+    [
+        ("udp://0.0.0.0:5000", True),
+        ("tcp://0.0.0.0:5000?listen=1", True),
+        ("tcp://10.0.0.5:5000", False),
+        ("tcp://10.0.0.5:5000?listen=0", False),
+        ("rtsp://10.0.0.5/hall", False),
+    ],
+)
+def test_who_waits_for_the_sender_is_known(address, listens):
+    assert LiveSource.of(address).listens == listens
 
 
 # --- sessions -----------------------------------------------------------------------------------------------------
@@ -373,6 +390,7 @@ def test_a_signal_ends_it_in_order(shared_data, tmp_path, number):
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         assert "opening tcp://" in run.stderr.readline()
+        assert "listening; waits 10 s at most" in run.stderr.readline()
         with contextlib.ExitStack() as senders:
 
             def comes():

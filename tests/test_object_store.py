@@ -30,7 +30,8 @@ from flows.cli import app
 from flows.inputs import InputError, find_videos, on_disk
 from flows.progress import Progress
 from flows.settings import AnalyzeSettings
-from flows.video_job import VideoFailed, analyze_video, known_objects
+from flows.video_job import VideoFailed, analyze_video
+from flows.video_plan import known_objects
 
 SETTINGS = AnalyzeSettings(device="cpu")
 FERVID = Path(sys.executable).with_name("fervid")
@@ -166,6 +167,31 @@ def test_from_store_to_store_as_from_disk_to_disk(bucket, tmp_path, face_clip, e
     put(address, empty_clip)  # other content under the same name
     known_objects.cache_clear()
     assert analyze_video(address, Store(results), SETTINGS, Progress()).n_frames == 12
+
+
+def test_signatures_that_are_gone_are_not_looked_for_again(bucket, requests):
+    store, ids = Store(bucket / "results"), ("v0000000000000001", "o0000000000000001")
+
+    def write(index: int) -> None:
+        store.write_segment(*ids, index, observe([float(index)], [Face(0, look=40)]))
+
+    def n_signed() -> int:
+        seen = store.read_observations(*ids, 5)["signature"]
+        return len(seen) - seen.null_count
+
+    for index in range(5):
+        write(index)
+    assert n_signed() == 5
+    store.drop_signatures(*ids)
+    assert n_signed() == 0
+    before = objects(bucket)
+    requests.clear()
+    store.drop_signatures(*ids)
+    assert sum(requests.values()) <= 3, requests  # a listing, and what is kept of it
+    assert objects(bucket) == before
+    write(3)
+    store.drop_signatures(*ids)
+    assert n_signed() == 0
 
 
 def test_every_command_takes_the_address(bucket, tmp_path, face_clip):

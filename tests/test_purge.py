@@ -1,5 +1,6 @@
 """Purging: nothing of the video is left, others stay, a crash in the middle does no harm."""
 
+import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,9 +11,10 @@ from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
 from analytics import connect
+from analytics.ids import unread_video_id
 from analytics.purge import is_unfinished, plan_purge, purge
 from analytics.schema import TABLES, TIMELINE_TABLES
-from analytics.store import Store, StoreError, unread_video_id
+from analytics.store import Store, StoreError
 from analytics.timeline import TimelineConfig, build_timeline
 from analytics.videos import UnknownVideoError
 from flows.cli import app
@@ -181,3 +183,18 @@ def test_the_command_asks_and_says_what_it_removed(store):
     assert_nothing_of_alice(store.root)
     assert "no such video" in fervid(store.root, "--video", ALICE_PATH, "--yes").output
     assert "0 videos would be removed" in fervid(store.root, "--older-than", 1).output
+
+
+def test_a_live_session_that_goes_on_is_refused_and_nothing_is_touched(store):
+    session = {"video_id": "vlive", "observation_id": "olive", "path": "tcp://here@now.live", "is_running": True}
+    written = store.write_segment("vlive", "olive", 0, observe([0.0], []))
+    store.commit_analysis(session | {"analysis_id": "alive"}, build_timeline(OBSERVED, TimelineConfig()))
+    before = sorted(store.root.rglob("*"))
+    run = fervid(store.root, "--video", session["path"], "--yes")
+    assert run.exit_code == 1
+    assert "tcp://here@now.live: a live session that goes on: end it first" in run.output
+    assert sorted(store.root.rglob("*")) == before
+    everything = plan_purge(store.root, finished_before=datetime.now(UTC) + timedelta(days=1))
+    assert session["path"] not in everything.paths and everything.paths
+    os.utime(written, (0, 0))  # as of one that was killed long ago
+    assert plan_purge(store.root, wanted=[session["path"]]).video_ids == ["vlive"]

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from analytics import connect
 from analytics.covering import CoverConfig, boxes_shown, boxes_to_cover
-from analytics.store import Store, file_sha256, video_id
+from analytics.ids import file_sha256, video_id
+from analytics.store import Store
 from analytics.timeline import TimelineConfig, build_timeline
 from fer_models import load_detector, read_frames
 from fer_models.labels import EMOTIONS

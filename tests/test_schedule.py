@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -99,11 +100,17 @@ class Served:
 
     def __init__(self, server: Server, *arguments: object) -> None:
         command = [str(BIN / "fervid"), *map(str, arguments)]
-        self.process = subprocess.Popen(command, env=server.environment, start_new_session=True)
+        with tempfile.NamedTemporaryFile(delete=False) as said:
+            self.said = Path(said.name)
+            self.process = subprocess.Popen(command, env=server.environment, start_new_session=True, stderr=said)
 
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(PATIENCE_S)
+    def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
+        """End it; gives its exit code and what it said."""
+        self.process.send_signal(number)
+        code = self.process.wait(PATIENCE_S)
+        said = self.said.read_text()
+        self.said.unlink()
+        return code, said
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +177,7 @@ def test_runs_come_on_schedule_one_at_a_time_and_do_what_is_left(server, folder,
         assert other.returncode == 1
         assert "is on a schedule already" in other.stderr
     finally:
-        code = served.stop()
+        code, _ = served.stop()
     assert code == 0
     assert server.deployment(deployment_name(out))["paused"]
 
@@ -194,7 +201,9 @@ def test_training_is_scheduled_and_done_once_for_the_same_data(server, few_faces
         assert "nothing to do" in unchanged
         assert trained.split()[1] in unchanged
     finally:
-        served.stop()
+        code, said = served.stop(signal.SIGTERM)
+    assert (code, "Warning" in said) == (0, False), said
+    assert server.deployment(deployment_name(models / "mine"))["paused"]
 
 
 def ended(state: dict[str, Any]) -> str | None:

@@ -12,17 +12,10 @@ from scenes import Face, feeling, observe
 
 from analytics import store as store_module
 from analytics.identities import IdentitiesError
+from analytics.ids import analysis_id, file_sha256, observation_id, unread_video_id, video_id
 from analytics.joining import JoinConfig
 from analytics.schema import OBSERVATIONS, TIMELINE_TABLES
-from analytics.store import (
-    Store,
-    StoreError,
-    analysis_id,
-    file_sha256,
-    observation_id,
-    unread_video_id,
-    video_id,
-)
+from analytics.store import Store, StoreError
 from analytics.stored_timeline import build_stored_timeline
 from analytics.timeline import TimelineConfig, build_timeline
 

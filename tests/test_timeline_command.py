@@ -11,7 +11,8 @@ from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
 from analytics import connect, queries
-from analytics.store import Store, StoreError, analysis_id
+from analytics.ids import analysis_id
+from analytics.store import Store, StoreError
 from analytics.stored_timeline import build_stored_timeline
 from analytics.timeline import TimelineConfig, build_timeline
 from analytics.videos import UnknownVideoError

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,15 +16,19 @@ from typer.testing import CliRunner
 
 from analytics import connect
 from analytics.garbage import find_garbage, remove_garbage
+from analytics.ids import file_sha256, video_id
 from analytics.status import status
-from analytics.store import Store, file_sha256, video_id
+from analytics.store import Store
 from analytics.timeline import Timeline, TimelineConfig, build_timeline
+from fer_models.weights import find_model
 from flows.cli import app
 from flows.progress import Progress
 from flows.retry import settings_of, stored_settings
 from flows.settings import AnalyzeSettings, TimelineSettings
+from flows.timeline_job import rebuild_timelines
 from flows.video_job import VideoFailed, analyze_video
 
+FERVID = Path(sys.executable).with_name("fervid")
 PTS_S = np.arange(10) / 10
 OLD_S = 100 * 3600.0
 
@@ -150,14 +155,72 @@ def test_what_failed_is_done_again_once_it_is_mended(face_clip, tmp_path):
     with pytest.raises(VideoFailed):
         analyze_video(clip, Store(results), AnalyzeSettings(device="cpu"), Progress())
     (failed,) = status(results)
-    assert settings_of(results, [failed.video_id]) == {AnalyzeSettings(): [clip]}
+    usual = AnalyzeSettings(detector="compact", detector_size_px=640)  # those that "auto" stood for
+    assert settings_of(results, [failed.video_id]) == {usual: [clip]}
     clip.write_bytes(face_clip.read_bytes())
-    command = [Path(sys.executable).with_name("fervid"), "retry", results]
+    command = [FERVID, "retry", results]
     run = subprocess.run(command, env=os.environ | {"FERVID_FPS": "5"}, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "1 analysed, 0 unchanged, 0 failed" in run.stdout
     assert [(one.state, one.path) for one in status(results)] == [("done", str(clip))]
     assert "nothing failed" in fervid("retry", results).output
+
+
+def fails(clip: Path, results: Path, **settings) -> AnalyzeSettings:
+    """Analyse a clip that is written to meanwhile; gives the settings that are to come back."""
+    progress, asked = Progress(), AnalyzeSettings(device="cpu", detector_size_px=160, **settings)
+    progress.listen(lambda event: clip.touch())
+    with pytest.raises(VideoFailed, match="changed while it was read"):
+        analyze_video(clip, Store(results), asked, progress)
+    return asked.model_copy(update={"device": "auto", "detector": "compact"})
+
+
+def test_a_later_run_that_failed_is_done_again_as_it_was_asked_for(face_clip, tmp_path, monkeypatch):
+    clip, results, model = tmp_path / "clip.mp4", tmp_path / "out", tmp_path / "models" / "own"
+    shutil.copy(face_clip, clip)
+    shutil.copytree(find_model("default"), model)
+    analyze_video(clip, Store(results), AnalyzeSettings(device="cpu", fps=2.0), Progress())
+    monkeypatch.chdir(model.parent)
+    failed = fails(clip, results, fps=5.0, model="own", keep_signatures=True)
+    assert settings_of(results, [status(results)[0].video_id]) == {
+        failed.model_copy(update={"model": str(model)}): [clip]
+    }
+    monkeypatch.chdir(tmp_path)
+    model.rename(tmp_path / "elsewhere")
+    run = fervid("retry", results)
+    assert (run.exit_code, str(model) in run.output, "--model NAME" in run.output) == (3, True, True), run.output
+    assert status(results)[0].state == "failed"
+    (tmp_path / "elsewhere").rename(model)
+    run = subprocess.run([FERVID, "retry", results], capture_output=True, text=True)
+    assert "1 analysed, 0 unchanged, 0 failed" in run.stdout, run.stderr
+    assert [one.state for one in status(results)] == ["done"]
+    with connect(results) as connection:
+        assert connection.sql("SELECT count(*) FROM frames").fetchall() == [(10,)]
+        assert connection.sql("SELECT count(signature) > 0 FROM observations").fetchall() == [(True,)]
+
+
+def test_an_analysis_anew_that_failed_is_tried_anew(face_clip, tmp_path):
+    clip, results = tmp_path / "clip.mp4", tmp_path / "out"
+    shutil.copy(face_clip, clip)
+    analyze_video(clip, Store(results), AnalyzeSettings(device="cpu", fps=2.0), Progress())
+    again = fails(clip, results, fps=2.0, overwrite=True)
+    # A timeline made since says the same of the run that failed, and gc leaves what is still told.
+    rebuild_timelines(results, TimelineSettings(gate=False))
+    remove_garbage(results, find_garbage(results, superseded=True, older_than_s=0.0))
+    (one,) = status(results)
+    assert (one.state, settings_of(results, [one.video_id])) == ("failed", {again: [clip]})
+
+
+def test_where_a_model_lies_is_in_no_id(face_clip, tmp_path):
+    for folder in ("a", "b"):
+        shutil.copytree(find_model("default"), tmp_path / folder)
+    found = [
+        analyze_video(
+            face_clip, Store(tmp_path / "out"), AnalyzeSettings(device="cpu", fps=2.0, model=model), Progress()
+        )
+        for model in ("default", str(tmp_path / "a"), str(tmp_path / "b"))
+    ]
+    assert [one.status for one in found] == ["done", "unchanged", "unchanged"]
 
 
 # --- gc ----------------------------------------------------------------------------------------------------------

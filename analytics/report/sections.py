@@ -1,6 +1,8 @@
 """The parts of the report on all videos together."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from analytics.report.charts import UNREAD, clock, legend, share_bar, share_words
 from analytics.report.library import Library
@@ -118,13 +120,18 @@ def settings(library: Library) -> str:
     """With which models and settings the videos were analysed, those that share all of them together."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for video in library.done:
-        key = tuple(str(video[name] or "{}") for name in ("settings", "weights", "versions"))
-        groups.setdefault((key[0], key[1], key[2]), []).append(library.name[video["video_id"]])
+        key = _chosen(video), str(video["weights"] or "{}"), str(video["versions"] or "{}")
+        groups.setdefault(key, []).append(library.name[video["video_id"]])
     parts = [_settings(names, *found) for found, names in groups.items()]
     return (
         "<section aria-labelledby='settings'><h2 id='settings'>Settings and models</h2>"
         f"{''.join(parts) or '<p>No video has been analysed to the end.</p>'}</section>"
     )
+
+
+def _chosen(video: Mapping[str, Any]) -> str:
+    """The settings that can change a number; the folder that a model lay in says nothing to other people."""
+    return json.dumps({stage: of for stage, of in json.loads(video["settings"] or "{}").items() if stage != "run"})
 
 
 def _settings(names: list[str], chosen: str, weights: str, versions: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from fer_models.batches import FrameBatch
 from fer_models.video.container import read_packets
-from fer_models.video.live_source import READ_TIMEOUT_S, LiveSource, LiveSourceError
+from fer_models.video.live_source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource, LiveSourceError
 from fer_models.video.sampling import ROUNDING_S
 
 logger = logging.getLogger(__name__)
@@ -162,6 +162,8 @@ class LiveReader:
 
     def _run(self) -> None:
         wait_s = FIRST_WAIT_S
+        if self.source.listens:
+            self._tell(f"{self.source.shown}: listening; waits {OPEN_TIMEOUT_S:g} s at most for the stream to begin")
         while not self._stop.is_set():
             n_before = self._n_frames
             reason = "it ended"

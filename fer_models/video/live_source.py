@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import av
 import av.container
@@ -18,6 +18,7 @@ OPEN_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 5.0  # nothing for so long, and the source counts as lost
 _FROM_NETWORK = "crypto,http,https,httpproxy,rtmp,rtmps,rtmpt,rtp,rtsp,srt,srtp,tcp,tls,udp"  # and no file of ours
 _SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"})
+_RECEIVERS = frozenset({"rtp", "udp"})  # addresses of these are our own
 # How long FFmpeg looks at a stream before it gives the first picture; by default 5 s.
 _QUICK_START = {"analyzeduration": "1000000"}
 _CAMERA_FORMAT = {"linux": "v4l2", "darwin": "avfoundation"}
@@ -43,6 +44,7 @@ class LiveSource:
     address: str = field(repr=False)  # what FFmpeg opens; may hold a password
     shown: str  # the same without user, password and query: what is stored and printed
     ends: bool  # whether its end is the end; all others are opened again
+    listens: bool = False  # whether it waits for the sender, rather than calls it
     format: str | None = None  # FFmpeg's name; None: found out
     options: Mapping[str, str] = field(default_factory=dict)
 
@@ -68,7 +70,9 @@ class LiveSource:
             options = _QUICK_START | {"protocol_whitelist": _FROM_NETWORK}
             if parts.scheme.startswith("rtsp"):
                 options |= {"rtsp_transport": "tcp"}  # over UDP, a lost packet is a damaged picture
-            return cls(text, shown, ends=False, options=options)
+            asked = parse_qs(parts.query).get("listen", ["0"]) != ["0"]
+            listens = parts.scheme in _RECEIVERS or (parts.scheme == "tcp" and asked)
+            return cls(text, shown, ends=False, listens=listens, options=options)
         path = Path(text)
         if path.exists() and stat.S_ISFIFO(path.stat().st_mode):
             return cls(f"file:{path.absolute()}", str(path.absolute()), ends=True, options=_QUICK_START)

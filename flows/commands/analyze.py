@@ -105,7 +105,7 @@ def analyze(
             soft_wrap=True,
         )
         if dry_run:
-            from flows.video_job import plan_videos
+            from flows.video_plan import plan_videos
 
             plans = plan_videos(videos, out, settings)
             if as_json:
@@ -118,8 +118,8 @@ def analyze(
         here = runs_on.engine == "threads"
         with display, prefect_server() as wait_for_server, stop_on_interrupt(at_once=not here):
             from flows.analyze import run_analyze
+            from flows.chosen_models import load_models
             from flows.progress import progress
-            from flows.video_job import load_models
 
             progress.listen(display.show)
             if here:
@@ -130,5 +130,5 @@ def analyze(
         if as_json:
             print(json.dumps(summary.as_json(), indent=2))
         else:
-            print_summary(console, summary, load_models(settings).describe() if here else "")
+            print_summary(console, summary)
     raise typer.Exit(SOME_FAILED if summary.failures else DONE)

@@ -32,14 +32,15 @@ def list_models(context: typer.Context) -> None:
         from fer_models.weights import ModelCard, known_cards
 
         with fatal_errors():
+            cards = known_cards()
             rows = [
                 [name, card.task, card.architecture, card.parameters, card.summary(), card.sha256[:12]]
                 if isinstance(card, ModelCard)
                 else [name, "damaged", None, None, str(card), None]
-                for name, card in known_cards().items()
+                for name, card in cards.items()
             ]
             console.print(table_of(["name", "task", "architecture", "parameters", "measured", "sha256"], rows))
-            if any(card.task == "emotion" for card in cards.values()):
+            if any(isinstance(card, ModelCard) and card.task == "emotion" for card in cards.values()):
                 console.print(FIGURES_ARE_TOLD, highlight=False)
 
 

@@ -42,16 +42,18 @@ def schedule(
     **analyze_options: Any,
 ) -> None:
     """Analyse a folder again and again, on a schedule that Prefect keeps; each run does only what is left."""
+    from analytics.places import absolute
+    from fer_models.weights import lasting_name
     from flows.settings import AnalyzeSettings, EngineSettings
 
     settings, engine = settings_given(context, AnalyzeSettings), settings_given(context, EngineSettings)
-    out = analyze_options["out"].absolute()
+    out = absolute(analyze_options["out"])
     parameters = {
-        "inputs": [str(path.absolute()) for path in analyze_options["inputs"]],
+        "inputs": [str(absolute(path)) for path in analyze_options["inputs"]],
         "out": str(out),
         "recursive": analyze_options["recursive"],
         "pattern": analyze_options["pattern"],
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json") | {"model": lasting_name(settings.model)},
         "engine": engine.model_dump(mode="json"),
     }
     with fatal_errors():
@@ -96,7 +98,7 @@ def serve_when_due(
     when_busy: WhenBusy,
 ) -> None:
     """Serve a flow at the times that the user gave, until Ctrl-C."""
-    from flows.schedule import check_server, schedule_of, serve
+    from flows.schedule import check_server, deployment_name, schedule_of, serve
 
     if (cron is None) == (every_min is None):
         raise typer.BadParameter("give either --cron or --every")
@@ -105,6 +107,8 @@ def serve_when_due(
     schedule = usage_checked(schedule_of, cron=cron, every_min=every_min, timezone=timezone)
     check_server()
     due = f"every {every_min:g} min" if cron is None else f"at {cron} ({timezone})"
-    console.print(f"into {target}, {due}; Ctrl-C ends and pauses it", highlight=False, markup=False, soft_wrap=True)
+    name = f"{flow.name}/{deployment_name(target)}"
+    said = f"{name}: into {target}, {due}; Ctrl-C ends and pauses it"
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script may have had it ignored
     serve(flow, target, parameters, schedule, when_busy.value)

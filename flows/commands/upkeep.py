@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,8 +23,7 @@ from flows.display import RunDisplay, print_summary, table_of
 from flows.prefect_server import prefect_server, without_console_log
 
 if TYPE_CHECKING:
-    from analytics.status import VideoStatus
-    from flows.settings import EngineSettings
+    from flows.settings import AnalyzeSettings, EngineSettings
 
 Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 HOUR_S = 3600.0
@@ -63,43 +63,47 @@ def retry(results: Results) -> None:
     """Analyse again what failed, with the settings it had; done is left alone."""
     from analytics.status import may_be_there
     from analytics.status import status as status_of
+    from flows.retry import has_model, settings_of
     from flows.settings import EngineSettings
 
     engine = usage_checked(EngineSettings)
     with fatal_errors():
         failed = [one for one in status_of(results) if one.state == "failed"]
         gone = [one for one in failed if not may_be_there(one.path)]
-        again = [one for one in failed if one not in gone]
+        again = settings_of(results, [one.video_id or "" for one in failed if one not in gone])
+        without_model = [settings for settings in again if not has_model(settings)]
         for one in gone:
             _say(f"{one.path}: {one.way_out}")
+        for settings in without_model:
+            for path in again.pop(settings):
+                command = shlex.join(["fervid", "analyze", str(path), "--out", str(results), "--model", "NAME"])
+                _say(f"{path}: its model {settings.model} is gone: bring it back, or take another with {command}")
         if not again:
             _say("nothing failed that could be tried again")
-            return
-        all_done = _analyse_again(results, again, engine)
-    raise typer.Exit(DONE if all_done and not gone else SOME_FAILED)
+        all_done = not (gone or without_model)
+        if again:
+            all_done &= _analyse_again(results, again, engine)
+    raise typer.Exit(DONE if all_done else SOME_FAILED)
 
 
-def _analyse_again(results: Path, failed: list["VideoStatus"], engine: "EngineSettings") -> bool:
+def _analyse_again(results: Path, failed: "dict[AnalyzeSettings, list[Path]]", engine: "EngineSettings") -> bool:
     """Run the flow once for all videos of the same settings; whether all went well."""
-    display = RunDisplay(errors, len(failed))
+    display = RunDisplay(errors, sum(map(len, failed.values())))
     without_console_log()
-    here = engine.engine == "threads"
     summaries = []
-    with display, prefect_server() as wait_for_server, stop_on_interrupt(at_once=not here):
+    stopping = stop_on_interrupt(at_once=engine.engine != "threads")
+    with display, prefect_server() as wait_for_server, stopping:
         from flows.analyze import run_analyze
         from flows.progress import progress
-        from flows.retry import settings_of
-        from flows.video_job import load_models
 
         progress.listen(display.show)
         wait_for_server()
-        for settings, paths in settings_of(results, [one.video_id or "" for one in failed]).items():
+        for settings, paths in failed.items():
             progress.check()
-            summary = run_analyze(paths, results, True, "*", settings, engine)
-            summaries.append((summary, load_models(settings).describe() if here else ""))
-    for summary, models in summaries:
-        print_summary(console, summary, models)
-    return not any(summary.failures for summary, _ in summaries)
+            summaries.append(run_analyze(paths, results, True, "*", settings, engine))
+    for summary in summaries:
+        print_summary(console, summary)
+    return not any(summary.failures for summary in summaries)
 
 
 def gc(
@@ -121,9 +125,11 @@ def gc(
         if not dry_run:
             remove_garbage(results, found)
     for one in found:
-        _say(f"{one.what}: {', '.join(str(file.relative_to(results)) for file in one.files)}")
-    n_files = sum(len(one.files) for one in found)
-    _say(f"{n_files} files of {size_bytes} bytes {'would be removed' if dry_run else 'removed'}")
+        of_shards = [f"{analysis} of {video}, in a shard" for video, analysis in one.in_shards]
+        _say(f"{one.what}: {', '.join([*(str(file.relative_to(results)) for file in one.files), *of_shards])}")
+    n_files, n_in_shards = sum(len(one.files) for one in found), sum(len(one.in_shards) for one in found)
+    more = f", and {n_in_shards} analyses in shards" if n_in_shards else ""
+    _say(f"{n_files} files of {size_bytes} bytes{more} {'would be removed' if dry_run else 'removed'}")
 
 
 def _say(line: str) -> None:

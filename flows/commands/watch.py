@@ -35,9 +35,9 @@ def watch(
     stopping = stop_on_interrupt(at_once=not here)
     with fatal_errors("the same command goes on"), prefect_server() as wait_for_server, stopping:
         from flows.analyze import run_analyze
+        from flows.chosen_models import load_models
         from flows.inputs import InputError
         from flows.progress import Stopped, VideoEnded, progress
-        from flows.video_job import load_models
         from flows.watch import settled_batches
 
         progress.listen(lambda event: _say_end(event) if isinstance(event, VideoEnded) else None)
