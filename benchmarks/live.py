@@ -10,12 +10,14 @@ encoding of the camera is not in it, nor is a network.
 
 import json
 import multiprocessing
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import av
@@ -27,13 +29,14 @@ from analytics.store import StoreError
 READ_EVERY_S = 0.05
 
 
-def send(video: str, address: str, seconds: float, sent: Connection) -> None:
-    """Send a video in real time; at the end, hand over when each frame was sent, by time.time()."""
+def send(video: str, address: str, over: Event, sent: Connection) -> None:
+    """Send a video in real time until it is over; then hand over when each frame was sent, by time.time()."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the other process, whose end is this one's
     at_s: list[float] = []
     pts: list[int] = []
     with av.open(address, "w", format="mpegts", options={"flush_packets": "1"}) as out:
-        stream, begun_s, passed_s = None, time.time(), 0.0
-        while passed_s < seconds:
+        stream, begun_s = None, time.time()
+        while not over.is_set():
             with av.open(video) as file:
                 source = file.streams.video[0]
                 stream = stream or out.add_stream_from_template(source)
@@ -51,7 +54,8 @@ def send(video: str, address: str, seconds: float, sent: Connection) -> None:
                     at_s.append(time.time())
                     pts.append(packet.pts)
                     out.mux(packet)
-                    passed_s = time.time() - begun_s
+                    if over.is_set():
+                        break
     sent.send(np.array(at_s)[np.argsort(pts)].tolist())  # in the order in which they are shown
 
 
@@ -92,14 +96,15 @@ def main(video: str, seconds: float, options: list[str]) -> None:
     results = Path(tempfile.mkdtemp()) / "results"
     fervid = Path(sys.executable).with_name("fervid")
     command = [fervid, "live", address, "--out", results, "--for", str(seconds), "--json", *options]
-    ours, theirs = multiprocessing.Pipe()
-    sender = multiprocessing.Process(target=send, args=(video, f"{address}?pkt_size=1316", seconds + 60, theirs))
+    (ours, theirs), over = multiprocessing.Pipe(), multiprocessing.Event()
+    sender = multiprocessing.Process(target=send, args=(video, f"{address}?pkt_size=1316", over, theirs), daemon=True)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
         wait_until_bound(port)
         sender.start()
         seen = watch(results, run)
         assert run.stdout is not None
         outcome = json.loads(run.stdout.read())[-1]
+    over.set()
     at_s = np.array(ours.recv())
     sender.join()
     print(f"{Path(video).name}, {seconds:g} s; {json.dumps(outcome['counts'])}")

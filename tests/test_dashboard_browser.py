@@ -276,6 +276,10 @@ def test_a_training_is_followed_and_the_chosen_model_stays(page: Page, address: 
     told.write_text(json.dumps({"total_epochs": 8, "epochs": [epoch]}))
     page.goto(f"{address}/models")
     expect(page.get_by_text("epoch 1 of 8")).to_be_visible()
+    expect(page.get_by_text("The whole card")).to_be_visible()  # the end of the page
+    page.wait_for_selector("[data-test-script-state=notRunning]")
+    page.wait_for_load_state("networkidle")  # a list that opens while the page is still being drawn closes again
+    page.wait_for_timeout(1000)
     page.get_by_role("combobox", name="Model").click()
     page.get_by_role("option", name="fer2013").click()
     expect(page.get_by_role("heading", name="fer2013")).to_be_visible()

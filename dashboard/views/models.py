@@ -75,7 +75,8 @@ def show_card(name: str, folder: Path, card: ModelCard) -> None:
     pictures = sorted(folder.glob("*.png"))
     if pictures:
         for place, picture in zip(st.columns(2) * len(pictures), pictures, strict=False):
-            place.image(str(picture), caption=picture.stem.replace("_", " "))
+            what = picture.stem.replace("_", " ")
+            place.image(str(picture), caption=what, alt=f"{name}: {what}")
     st.caption(card.licence_note)
     with st.expander("The whole card"):
         st.json(json.dumps(card.as_json()))
