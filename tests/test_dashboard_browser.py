@@ -278,9 +278,10 @@ def test_a_training_is_followed_and_the_chosen_model_stays(page: Page, address: 
     expect(page.get_by_text("epoch 1 of 8")).to_be_visible()
     expect(page.get_by_text("The whole card")).to_be_visible()  # the end of the page
     page.wait_for_selector("[data-test-script-state=notRunning]")
-    page.wait_for_load_state("networkidle")  # a list that opens while the page is still being drawn closes again
-    page.wait_for_timeout(1000)
-    page.get_by_role("combobox", name="Model").click()
+    box = page.get_by_role("combobox", name="Model")
+    box.scroll_into_view_if_needed()
+    page.wait_for_timeout(1000)  # a list that opens while the page moves closes again
+    box.click()
     page.get_by_role("option", name="fer2013").click()
     expect(page.get_by_role("heading", name="fer2013")).to_be_visible()
     told.write_text(json.dumps({"total_epochs": 8, "epochs": [epoch, epoch]}))
