@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from fer_models.batches import FaceBatch
 from fer_models.detection.suppression import nms_by_frame
 from fer_models.device import autocast_dtype
-from fer_models.memory import in_chunks
+from fer_models.memory import in_chunks, keep_freed_memory
 from fer_models.weights import ModelCard, WeightsError, load_model_folder
 
 log = logging.getLogger(__name__)
@@ -210,6 +210,8 @@ class CompactDetector:
         self.device = device or torch.device("cpu")
         self.dtype = dtype or autocast_dtype(self.device)
         self.max_side_px, self.chunk_frames, self.nms_iou = max_side_px, chunk_frames, nms_iou
+        if self.device.type == "cpu":
+            keep_freed_memory()
         network = network.eval().fuse().to(self.device, self.dtype)
         self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
