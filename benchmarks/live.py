@@ -21,6 +21,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import av
+import duckdb
 import numpy as np
 
 from analytics import connect
@@ -79,7 +80,7 @@ def watch(results: Path, run: "subprocess.Popen[str]") -> dict[str, dict[int, fl
             sql = f"SELECT DISTINCT frame_index FROM {view} WHERE frame_index > {last} AND status IN ('ok', 'no_face')"
             try:
                 index = [index for (index,) in connect(results).sql(sql).fetchall()]
-            except (StoreError, OSError):
+            except (StoreError, OSError, duckdb.Error):  # no table yet, or replaced by a newer one meanwhile
                 continue
             now_s = time.time()
             when.update((i, now_s) for i in index)
