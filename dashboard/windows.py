@@ -1,5 +1,6 @@
 """What the player draws: a span of a timeline, summed up to the pixels there are, and the boxes of faces."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,10 @@ def window(results: Results, video_id: str, from_ms: int, to_ms: int, bins: int,
 def _by_track(rows: pa.Table) -> list[dict[str, Any]]:
     """The rows, which are ordered by track, as columns per track."""
     tracks = rows["track_id"].to_numpy()
-    starts = np.flatnonzero(np.diff(tracks, prepend=-1)) if len(tracks) else np.empty(0, int)
+    edges = np.flatnonzero(np.diff(tracks, prepend=-1, append=-1))  # where each begins, and the end; none without rows
     label_of = {name: index for index, name in enumerate(EMOTIONS)}
     result = []
-    for start, end in zip(starts, [*starts[1:], len(tracks)], strict=True):
+    for start, end in itertools.pairwise(edges):
         part = rows.slice(start, end - start)
         columns = {name: part[name].to_pylist() for name in ("start_ms", "end_ms", "gated")}
         label = [label_of.get(name) for name in part["label"].to_pylist()]

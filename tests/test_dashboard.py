@@ -351,6 +351,10 @@ def test_a_window_leaves_out_where_the_face_is_gone(store: Store) -> None:
     np.testing.assert_allclose(sums, 1000, atol=4)  # seven roundings
 
 
+def test_a_window_without_anybody_has_no_tracks(store: Store) -> None:
+    assert window(Results(store.root), ALICE, 3_000_000, 3_600_000, 600, "smooth")["tracks"] == []
+
+
 def test_gated_faces_are_told_in_a_window(store: Store) -> None:
     dark = [Face(i, brightness=1, blur=0) for i in range(20)]
     store.commit_analysis(row(ALICE, "dark.mp4"), timeline(np.arange(20) / 10, dark))

@@ -46,7 +46,7 @@ def match_photo(detector: CompactDetector, photo: Photo) -> Matches:
 def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[Photo]) -> ModelCard:
     """Write the averaged weights of a checkpoint as a model folder.
 
-    The scores are shifted so that 0.5 is the threshold with the greatest F1 on `held_out`.
+    The scores are shifted so that 0.5 is the threshold with the greatest F0.5 on `held_out`.
 
     Args:
         card: what is known before: name, data and settings; the rest is filled in.
@@ -73,7 +73,7 @@ def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[P
         metrics={"held_out": metrics},
         protocol=(
             f"Against the labels of the held-out photographs, faces of {JUDGED_FACE_PX} px and more, IoU {FOUND_IOU}; "
-            f"scores are shifted so that {SCORE_THRESHOLD} is the threshold with the greatest F1 there."
+            f"scores are shifted so that {SCORE_THRESHOLD} is the threshold with the greatest F0.5 there."
         ),
         settings=card.settings | {"epochs_done": state["epoch"] + 1, "threshold_before_shift": threshold},
         versions={

@@ -90,7 +90,7 @@ class DetectorTraining(lightning.LightningModule):
         self._matches.append(match_photo(self._detector, self.held_out[int(number)]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log recall and precision at the threshold with the greatest F1."""
+        """Log recall and precision at the threshold with the greatest F0.5."""
         found = Matches.join(self._matches)
         threshold = found.best_threshold(THRESHOLDS)
         log.info(
