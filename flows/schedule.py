@@ -68,14 +68,9 @@ def serve(
         parameters: of each run; as JSON.
         schedule: when runs are due.
         when_busy: what becomes of a run that is due while another is at work.
-
-    Raises:
-        ScheduleError: if `target` is being filled from elsewhere on a schedule.
     """
-    name = deployment_name(target)
-    check_same_source(f"{flow.name}/{name}", parameters)
     deployment = flow.to_deployment(
-        name,
+        deployment_name(target),
         description=f"Fills {target}",
         schedule=schedule,
         paused=False,

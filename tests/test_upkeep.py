@@ -157,8 +157,10 @@ def test_what_failed_is_done_again_once_it_is_mended(face_clip, tmp_path):
     (failed,) = status(results)
     usual = AnalyzeSettings(detector="compact", detector_size_px=640)  # those that "auto" stood for
     assert settings_of(results, [failed.video_id]) == {usual: [clip]}
-    clip.write_bytes(face_clip.read_bytes())
     command = [FERVID, "retry", results]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert (run.returncode, "leaked" in run.stderr) == (3, False), run.stderr
+    clip.write_bytes(face_clip.read_bytes())
     run = subprocess.run(command, env=os.environ | {"FERVID_FPS": "5"}, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "1 analysed, 0 unchanged, 0 failed" in run.stdout

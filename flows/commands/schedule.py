@@ -98,7 +98,7 @@ def serve_when_due(
     when_busy: WhenBusy,
 ) -> None:
     """Serve a flow at the times that the user gave, until Ctrl-C."""
-    from flows.schedule import check_server, deployment_name, schedule_of, serve
+    from flows.schedule import check_same_source, check_server, deployment_name, schedule_of, serve
 
     if (cron is None) == (every_min is None):
         raise typer.BadParameter("give either --cron or --every")
@@ -108,6 +108,7 @@ def serve_when_due(
     check_server()
     due = f"every {every_min:g} min" if cron is None else f"at {cron} ({timezone})"
     name = f"{flow.name}/{deployment_name(target)}"
+    check_same_source(name, parameters)
     said = f"{name}: into {target}, {due}; Ctrl-C ends and pauses it"
     console.print(said, highlight=False, markup=False, soft_wrap=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script may have had it ignored
