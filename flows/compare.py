@@ -16,7 +16,8 @@ from fer_models.classification.data import FaceImages, read_data
 from fer_models.classification.evaluation import measure_split
 from fer_models.classification.pictures import draw_confusion, draw_reliability
 from fer_models.device import choose_device
-from fer_models.weights import find_model
+from fer_models.weights import CARD_NAME, find_model
+from flows.markdown import table_lines, write_part
 
 
 class Claim(NamedTuple):
@@ -38,6 +39,7 @@ CLAIMS = (
     Claim("VGG-19", "73.1 %", "the best epoch on the test set"),
     Claim("ResMaskingNet, 143 M parameters", "74.1 %", "from ImageNet weights"),
 )
+TITLE = "Emotion models compared"
 SPLITS = ("PublicTest", "PrivateTest")
 
 
@@ -47,6 +49,16 @@ class Table(NamedTuple):
     title: str
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
+
+
+class Report(NamedTuple):
+    """What a report says; of `pictures` and `cards`, names and places."""
+
+    tables: list[Table]
+    conditions: str
+    command: str
+    pictures: list[tuple[str, str]]
+    cards: list[tuple[str, str]]
 
 
 def evaluate_model(model: str, data: Path, splits: Sequence[str], *, tta: bool, device: str) -> dict[str, Any]:
@@ -74,7 +86,8 @@ def evaluate_model(model: str, data: Path, splits: Sequence[str], *, tta: bool, 
 def compare_models(models: Sequence[str], data: Path, device: str, out: Path | None, command: str) -> list[Compared]:
     """Every figure of several models on both test splits of a data set, and their speed here; with a report in `out`.
 
-    The report is a page if `out` ends in .html, else Markdown; its pictures lie beside it in a folder of its name.
+    The report is a page if `out` ends in .html, else a part of a Markdown file, whose other parts stay. Pictures and
+    the models' cards lie beside it in a folder of its name.
 
     Raises:
         DataError: if the data cannot be used.
@@ -85,16 +98,19 @@ def compare_models(models: Sequence[str], data: Path, device: str, out: Path | N
     splits = read_data(data).splits
     compared = compare(classifiers, splits)
     if out is not None:
+        out.with_suffix("").mkdir(parents=True, exist_ok=True)
         pictures = draw_pictures(out, models, compared[0], splits["PrivateTest"])
-        write = as_html if out.suffix == ".html" else as_markdown
-        out.write_text(write(tables_of(compared), conditions(data, device), command, pictures), encoding="utf-8")
+        report = Report(tables_of(compared), conditions(data, device), command, pictures, copy_cards(out, models))
+        if out.suffix == ".html":
+            out.write_text(as_html(report), encoding="utf-8")
+        else:
+            write_part(out, as_markdown(report))
     return compared
 
 
 def draw_pictures(out: Path, models: Sequence[str], first: Compared, private: FaceImages) -> list[tuple[str, str]]:
     """How the first model reads PrivateTest, and how each was trained, where that is known: titles and places."""
     folder = out.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
     name, scores = first.card.name, first.scores["PrivateTest"]
     draw_confusion(scores, private.label, folder / f"{name}-confusion.png")
     draw_reliability(scores, private.label, first.card.temperature, folder / f"{name}-reliability.png")
@@ -109,6 +125,15 @@ def draw_pictures(out: Path, models: Sequence[str], first: Compared, private: Fa
             shutil.copyfile(curves, folder / place)
             pictures.append((f"{curves.parent.name}: training", place))
     return [(title, f"{folder.name}/{place}") for title, place in pictures]
+
+
+def copy_cards(out: Path, models: Sequence[str]) -> list[tuple[str, str]]:
+    """The models' cards, put beside the report: names and places."""
+    folders = [find_model(model) for model in models]
+    places = {folder.name: f"{out.stem}/{folder.name}.json" for folder in folders}
+    for folder in folders:
+        shutil.copyfile(folder / CARD_NAME, out.parent / places[folder.name])
+    return list(places.items())
 
 
 def tables_of(compared: Sequence[Compared]) -> list[Table]:
@@ -195,34 +220,30 @@ def conditions(data: Path, device: str) -> str:
     )
 
 
-def as_markdown(tables: Sequence[Table], said: str, command: str, pictures: Sequence[tuple[str, str]]) -> str:
-    """The report as Markdown; `pictures` are titles and places."""
-    lines = ["# Emotion models compared", "", said, "", f"Made by `{command}`.", ""]
-    for table in tables:
-        lines += [f"## {table.title}", "", "| " + " | ".join(table.columns) + " |"]
-        lines += ["|" + " --- |" * len(table.columns)]
-        lines += ["| " + " | ".join(row) + " |" for row in table.rows]
-        lines += [""]
-    if pictures:
-        lines += ["## Pictures", ""]
-        lines += [f"![{title}]({place})" for title, place in pictures]
-        lines += [""]
-    return "\n".join(lines)
+def as_markdown(report: Report) -> str:
+    """The report as a part of a Markdown file."""
+    lines = [f"# {TITLE}", "", report.conditions, "", f"Made by `{report.command}`.", ""]
+    for table in report.tables:
+        lines += [f"## {table.title}", "", *table_lines(table.columns, table.rows), ""]
+    lines += ["## Cards and pictures", ""]
+    lines += ["The models' cards: " + ", ".join(f"[{name}]({place})" for name, place in report.cards) + ".", ""]
+    return "\n".join(lines + [f"![{title}]({place})" for title, place in report.pictures])
 
 
-def as_html(tables: Sequence[Table], said: str, command: str, pictures: Sequence[tuple[str, str]]) -> str:
+def as_html(report: Report) -> str:
     """The report as a page of its own."""
     style = "body{font-family:sans-serif}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:4px}"
-    title = "Emotion models compared"
     parts = [
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{title}</title><style>{style}</style>",
-        f"<h1>{title}</h1><p>{html.escape(said)}</p>",
-        f"<p>Made by <code>{html.escape(command)}</code>.</p>",
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{TITLE}</title><style>{style}</style>",
+        f"<h1>{TITLE}</h1><p>{html.escape(report.conditions)}</p>",
+        f"<p>Made by <code>{html.escape(report.command)}</code>.</p>",
     ]
-    for table in tables:
+    for table in report.tables:
         parts.append(f"<h2>{html.escape(table.title)}</h2><table>")
         for row, tag in [(table.columns, "th"), *((row, "td") for row in table.rows)]:
             parts.append("<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in row) + "</tr>")
         parts.append("</table>")
-    parts += [f"<p><img src='{html.escape(place)}' alt='{html.escape(title)}'></p>" for title, place in pictures]
+    cards = [f"<a href='{html.escape(place)}'>{html.escape(name)}</a>" for name, place in report.cards]
+    parts.append(f"<h2>Cards and pictures</h2><p>The models' cards: {', '.join(cards)}.</p>")
+    parts += [f"<p><img src='{html.escape(place)}' alt='{html.escape(title)}'></p>" for title, place in report.pictures]
     return "\n".join(parts) + "</html>\n"

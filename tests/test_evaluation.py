@@ -23,7 +23,7 @@ from fer_models.classification.evaluation import (
 )
 from fer_models.weights import find_model, read_card
 from flows.cli import app
-from flows.compare import as_html, cell, tables_of
+from flows.compare import Report, as_html, cell, tables_of
 
 
 def faces(label, majority, pixels=None):
@@ -156,6 +156,8 @@ def test_models_are_measured_and_compared_on_the_command_line(few_faces, tmp_pat
     assert "accuracy_not_in_training" in run.stdout
     report = tmp_path / "report" / "models.md"
     report.parent.mkdir()
+    parts = ["# Before\n\nA word.", "# Emotion models compared\n\nold", "# After\n\n| a |\n"]
+    report.write_text("\n\n".join(parts), encoding="utf-8")
     run = runner.invoke(app, ["compare", "default", "--data", str(few_faces), "--out", str(report), "--json"])
     assert run.exit_code == 0, run.output
     (compared,) = json.loads(run.stdout)
@@ -165,7 +167,12 @@ def test_models_are_measured_and_compared_on_the_command_line(few_faces, tmp_pat
     assert f"fervid compare default --data {few_faces} --out {report}" in text
     assert "60.87 %" in text
     assert f"{compared['figures']['PrivateTest']['macro_f1']:.4f}" in text
+    assert text.startswith("# Before\n\nA word.\n\n# Emotion models compared\n\nMeasured on")
+    assert text.endswith("\n\n# After\n\n| a |\n")
+    assert "\nold\n" not in text
     assert (report.parent / "models" / "default-confusion.png").is_file()
+    card = find_model("default") / "model.json"
+    assert (report.parent / "models" / "default.json").read_bytes() == card.read_bytes()
 
 
 def test_a_report_is_a_page_too():
@@ -173,9 +180,11 @@ def test_a_report_is_a_page_too():
     figures = measure(sure_of(*range(7)), faces(list(range(7)), list(range(7))), 1.0)
     figures |= dict.fromkeys(("accuracy_not_in_training", "accuracy_flip_averaged", "accuracy_crops_averaged"), 1.0)
     one = Compared(card, {"PublicTest": figures, "PrivateTest": figures}, {}, 10**6, {1: 10.0, 256: 100.0})
-    page = as_html(tables_of([one]), "a < b", "fervid compare default", [])
+    cards = [("default", "models/default.json")]
+    page = as_html(Report(tables_of([one]), "a < b", "fervid compare default", [], cards))
     assert "a &lt; b" in page
-    assert page.count("<h2>") == len(tables_of([one]))
+    assert page.count("<h2>") == len(tables_of([one])) + 1
+    assert "<a href='models/default.json'>default</a>" in page
     assert all(emotion in figures["f1"] for emotion in EMOTIONS)
 
 

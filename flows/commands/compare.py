@@ -55,7 +55,9 @@ def evaluate(
 def compare(
     models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Names from `fervid models`, or folders.")],
     data: Data,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report here: .md or .html.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report here: .html, or .md, whose other parts stay.")
+    ] = None,
     device: Annotated[Device, typer.Option()] = Device.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:

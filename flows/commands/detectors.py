@@ -9,6 +9,7 @@ import typer
 from rich.table import Table as RichTable
 
 from flows.console import Device, console, errors, fatal_errors
+from flows.markdown import table_lines, write_part
 
 if TYPE_CHECKING:
     from fer_models.detection import FaceDetector
@@ -37,7 +38,9 @@ def evaluate_detector(
     device: Annotated[
         Device, typer.Option(help="Where the detector computes; the references are for the CPU.")
     ] = Device.auto,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write the tables as Markdown, too.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="Write the tables into this file, too; its other parts stay.")
+    ] = None,
 ) -> None:
     """Measure how well and how fast a detector finds faces."""
     names = [str(reference) for reference in dict.fromkeys(against or [])]
@@ -51,8 +54,7 @@ def evaluate_detector(
             show(table)
         if out is not None:
             command = command_line(data, model, names, references, clips, seconds, device, out)
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(as_markdown(tables, command), encoding="utf-8")
+            write_part(out, as_markdown(tables, command))
             console.print(f"written: {out}", highlight=False, soft_wrap=True)
 
 
@@ -111,16 +113,11 @@ def show(table: "Table") -> None:
 
 
 def as_markdown(tables: "list[Table]", command: str) -> str:
-    """The tables as a page, with the command that made it."""
+    """The tables as a part of a Markdown file, with the command that made it."""
     lines = ["# Face detectors, measured", "", "Made by", "", f"    {command}", ""]
     for table in tables:
-        lines += [f"## {table.title}", "", table.note, "", _row(table.columns), _row(["---"] * len(table.columns))]
-        lines += [*(_row(row) for row in table.rows), ""]
+        lines += [f"## {table.title}", "", table.note, "", *table_lines(table.columns, table.rows), ""]
     return "\n".join(lines)
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def command_line(
