@@ -1,6 +1,9 @@
 """What every command shares: where it prints, its exit codes, and how what goes wrong becomes one line."""
 
 import contextlib
+import difflib
+import functools
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -95,12 +98,25 @@ def settings_given(context: typer.Context, kind: type[S]) -> S:
     Raises:
         typer.BadParameter: if a value is out of its bounds.
     """
+    warn_of_misspelt_variables()
     given = {
         FIELD_OF_OPTION.get(name, name): value
         for name, value in context.params.items()
         if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
     }
     return usage_checked(kind, **{name: value for name, value in given.items() if name in kind.model_fields})
+
+
+@functools.cache  # once a process
+def warn_of_misspelt_variables() -> None:
+    """Name each variable that looks like that of a setting, but is none: it would be ignored in silence."""
+    from flows.settings import AnalyzeSettings, EngineSettings, LiveSettings, TimelineSettings
+
+    kinds = (TimelineSettings, AnalyzeSettings, EngineSettings, LiveSettings)
+    known = [f"FERVID_{field.upper()}" for kind in kinds for field in kind.model_fields]
+    for variable in (variable for variable in os.environ if variable.upper().startswith("FERVID_")):
+        if variable.upper() not in known and (close := difflib.get_close_matches(variable.upper(), known, 1, 0.85)):
+            errors.print(f"{variable} is no setting and is ignored: did you mean {close[0]}?", highlight=False)
 
 
 def option_of(field: str) -> str:

@@ -21,7 +21,7 @@ from fer_models.classification.recipes import Recipe
 from fer_models.classification.training import train_network
 from fer_models.device import choose_device
 from fer_models.labels import EMOTIONS
-from fer_models.training_runs import read_checkpoint
+from fer_models.training_runs import RunError, read_checkpoint
 from fer_models.weights import model_home, read_card, user_models_dir
 from flows.progress import progress
 
@@ -140,6 +140,16 @@ def register(folder: Path) -> Path:
     return home
 
 
+def check_free(name: str) -> None:
+    """See that a training does not overwrite a model that it did not make.
+
+    Raises:
+        RunError: if there is a model, or a training, of that name.
+    """
+    if (home := model_home(name)).exists():
+        raise RunError(f"{home}: this training would make a model there, too: choose another --name")
+
+
 def epochs_of(name: str) -> list[dict[str, float]]:
     """The figures of each epoch of a training."""
     epochs: list[dict[str, float]] = history_in(read_checkpoint(model_home(name) / CHECKPOINTS / LAST))["epochs"]
@@ -165,10 +175,12 @@ def train(
     Raises:
         DataError: if the data cannot be used.
         DeviceError: if the device is not there.
-        RunError: if there is a training of that name which cannot be gone on with.
+        RunError: if there is a training of that name which cannot be gone on with, or another model would be lost.
         WeightsError: if the name cannot be a model's, or what the recipe starts or learns from cannot be had.
     """
     home = model_home(name)
+    if recipe.labels == "both" and not (home / CHECKPOINTS / LAST).exists():
+        check_free(f"{name}{registration.LABELS_SUFFIX}")
     prepare(data, drop)
     checkpoint = train_epochs(data, drop, name, recipe, device, precision, resume)
     folders = calibrate(data, drop, name, recipe, checkpoint, device)

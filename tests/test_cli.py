@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from analytics.store import Store
 from flows.cli import app
+from flows.console import warn_of_misspelt_variables
 from flows.progress import Progress
 from flows.settings import AnalyzeSettings
 from flows.video_job import analyze_video
@@ -68,6 +69,16 @@ def test_a_wrong_setting_in_the_environment_is_refused(face_clip, tmp_path, monk
     assert run.exit_code == 2
     assert "integer" in run.output
     assert name in run.output
+
+
+def test_a_misspelt_setting_in_the_environment_is_named(face_clip, tmp_path, monkeypatch):
+    monkeypatch.setenv("FERVID_WORKER", "1")
+    monkeypatch.setenv("FERVID_NO_SKIPS", "1")  # like no setting: somebody else's
+    warn_of_misspelt_variables.cache_clear()
+    run = fervid("analyze", face_clip, "--out", tmp_path / "out", "--dry-run")
+    assert run.exit_code == 0
+    assert "FERVID_WORKER is no setting and is ignored: did you mean FERVID_WORKERS?" in run.output
+    assert "FERVID_NO_SKIPS" not in run.output
 
 
 def test_nothing_to_analyse_is_fatal(tmp_path):

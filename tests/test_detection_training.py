@@ -261,10 +261,12 @@ def test_training_resumes_and_gives_a_model_folder(few_photos, tmp_path):
     assert (first["global_step"], second["global_step"]) == (2, 4)
     assert second["trained_s"] > first["trained_s"] > 0
 
-    card = json.loads((folder / "model.json").read_text())
+    card = json.loads((folder / "model.json").read_text(), parse_constant=pytest.fail)  # such as NaN
     assert card["task"] == "detector" and card["settings"]["epochs_done"] == 2
     assert card["parameters"] == sum(parameter.numel() for parameter in CompactNet(**TINY).parameters())
-    assert set(card["metrics"]["held_out"]) == {"recall", "precision", "average_precision"}
+    held_out = card["metrics"]["held_out"]
+    assert {"recall", "average_precision"} <= set(held_out) <= {"recall", "precision", "average_precision"}
+    assert "precision" in held_out or held_out["recall"] == 0  # without a hit, there is none
     detector = load_detector(str(folder), device="cpu")
     assert detector.score_threshold == card["score_threshold"]
     assert len(detector.detect(np.zeros((2, 64, 64, 3), np.uint8))) == 0

@@ -127,6 +127,16 @@ def test_a_model_that_was_not_trained_is_not_overwritten(splits, tmp_path):
         train_network(splits, tmp_path, recipe_for(**RECIPE), device="cpu", resume=True)
 
 
+def test_the_second_model_of_a_training_overwrites_none(few_faces, tmp_path):
+    other = tmp_path / "fervid" / "models" / "tiny-labels"
+    other.mkdir(parents=True)
+    run = fervid_train(few_faces, tmp_path)
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 1
+    assert "tiny-labels: this training would make a model there, too: choose another --name" in " ".join(said.split())
+    assert list(other.parent.iterdir()) == [other]
+
+
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "/tmp"])
 def test_a_name_is_that_of_a_folder(name):
     with pytest.raises(WeightsError, match="not a name for a model"):

@@ -149,7 +149,9 @@ def class_weights(label: Tensor) -> Tensor:
 
 
 def fingerprint(images: FaceImages) -> str:
-    """A hash of the pixels and labels, to tell later what a model was trained on."""
+    """A hash of the pixels, the labels and the votes, if any, to tell later what a model was trained on."""
     digest = hashlib.sha256(images.pixels.numpy().tobytes())
     digest.update(images.label.numpy().tobytes())
+    if images.votes is not None:
+        digest.update(images.votes.numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -24,6 +24,7 @@ from fer_models.weights import CARD_NAME, ModelCard, save_card, save_model_folde
 
 MIXTURE_STEPS = 20  # from one head to the other, when the best mixture of them is looked for
 PRIOR_SHARES = torch.linspace(0, 1, 11).tolist()  # of the logarithms of the class shares that are taken off
+LABELS_SUFFIX = "-labels"  # of the second model that a training for both kinds of labels makes
 HALF_AGREES = 0.999  # of PublicTest must be read the same for weights to be kept in half precision
 LICENCE_NOTE = (
     "Made by Fervid's own training. The pictures it learnt from have terms of their own: those of FER-2013 come from "
@@ -199,7 +200,7 @@ def candidates_of_both(
     labels = fold_heads(network, [1.0, 0.0], torch.zeros(n))
     mixture = fold_heads(network, [share, 1 - share], offset_of(share, prior_share, prior))
     how = {"label_head_share": share, "prior_share": prior_share, "mixture_chosen_by": "votes_macro_f1 on PublicTest"}
-    return [Candidate("-labels", labels, "labels", {"head": "labels"}), Candidate("", mixture, "votes", how)]
+    return [Candidate(LABELS_SUFFIX, labels, "labels", {"head": "labels"}), Candidate("", mixture, "votes", how)]
 
 
 def best_mixture(logits: Tensor, prior: Tensor, majority: Tensor) -> tuple[float, float]:

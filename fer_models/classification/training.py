@@ -60,7 +60,8 @@ class EmotionTrainer(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed dropout and augmentation by step, so that a resumed run goes on as an unbroken one would."""
-        seed = self.recipe.seed * 1_000_003 + self.global_step + self.global_rank * 7_919
+        step = self.recipe.seed * 1_000_003 + self.global_step
+        seed = step * self.trainer.world_size + self.global_rank  # no two processes ever draw the same
         torch.manual_seed(seed)
         self.generator.manual_seed(seed)
 

@@ -58,11 +58,12 @@ def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[P
         weights[f"head.{level}.1.bias"][0] -= math.log(threshold / (1 - threshold))
     weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
     found = _match_held_out(weights, card, held_out)
-    metrics = {
-        "recall": round(found.recall(SCORE_THRESHOLD), 4),
-        "precision": round(found.precision(SCORE_THRESHOLD), 4),
-        "average_precision": round(found.average_precision(), 4),
+    measured = {
+        "recall": found.recall(SCORE_THRESHOLD),
+        "precision": found.precision(SCORE_THRESHOLD),
+        "average_precision": found.average_precision(),
     }
+    metrics = {name: round(value, 4) for name, value in measured.items() if not math.isnan(value)}
     log.info("saving %s: threshold before the shift %.2f, held out: %s", out, threshold, metrics)
     card = dataclasses.replace(
         card,

@@ -78,6 +78,8 @@ def live(
         else:
             for outcome in outcomes:
                 console.print(describe(outcome), highlight=False, markup=False, soft_wrap=True)
+                if outcome.counts.n_dropped > outcome.counts.n_looked_at:
+                    errors.print(advice(outcome), highlight=False, markup=False, soft_wrap=True)
 
 
 class LiveDisplay:
@@ -129,4 +131,13 @@ def describe(outcome: "LiveOutcome") -> str:
         f"{counts.n_dropped} dropped, {counts.n_undecoded} could not be decoded, lost {counts.n_losses} times, "
         f"{rows['faces']} faces, {rows['tracks']} people (tracks); "
         f"{delay.mean_s:.2f} s from frame to row, {delay.most_s:.2f} at most"
+    )
+
+
+def advice(outcome: "LiveOutcome") -> str:
+    """What to do about a session of which most frames were dropped."""
+    fps = max(1, int(outcome.counts.n_looked_at / max(outcome.duration_s, 1.0)))
+    return (
+        f"Most frames were dropped, as this machine cannot look at so many: with --fps {fps} it looks at fewer, evenly "
+        "spaced; a smaller --detector-size makes it quicker."
     )

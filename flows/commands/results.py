@@ -220,7 +220,7 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note
 
 
 def _say_way_on(failures: "pa.Table") -> None:
-    if len(failures):
+    if any(failures["error"].is_valid().to_pylist()):  # frames alone that cannot be decoded are no failure
         errors.print("Mend or remove these files, then run `fervid analyze` again: it does only what is left.")
 
 
