@@ -159,16 +159,14 @@ def _of_file(path: Path, row_of: Mapping[str, Any]) -> VideoStatus:
 
 
 def _is_known(path: Path, row_of: Mapping[str, Any], ids_of_size: Mapping[int, set[str]]) -> bool:
-    """Whether there is a row for a file's content as it is now, be it under the name of a copy."""
+    """Whether there is a row for a file as it is now, be it under the name of a copy."""
     row = row_of.get(path_text(path))
     try:
         stat = path.stat()
     except OSError:
         return row is not None
-    if row is not None and (
-        row["started_at"] is None or datetime.fromtimestamp(stat.st_mtime, UTC) <= row["started_at"]
-    ):
-        return True
+    if row is not None:
+        return row["started_at"] is None or datetime.fromtimestamp(stat.st_mtime, UTC) <= row["started_at"]
     return stat.st_size in ids_of_size and _id_of(path) in ids_of_size[stat.st_size]
 
 

@@ -1,6 +1,7 @@
 """Models compared in the open: one report with every figure, and the command that makes it again."""
 
 import html
+import logging
 import os
 import platform
 import shutil
@@ -12,12 +13,12 @@ import torch
 
 from fer_models.classification.classifier import load_classifier
 from fer_models.classification.comparison import Compared, compare
-from fer_models.classification.data import FaceImages, read_data
+from fer_models.classification.data import DataError, FaceData, FaceImages, read_data
 from fer_models.classification.evaluation import measure_split
 from fer_models.classification.pictures import draw_confusion, draw_reliability
 from fer_models.device import choose_device
-from fer_models.weights import CARD_NAME, find_model
-from flows.markdown import table_lines, write_part
+from fer_models.weights import CARD_NAME, WeightsError, find_model
+from flows.markdown import parts_of, table_lines, write_part
 
 
 class Claim(NamedTuple):
@@ -39,6 +40,7 @@ CLAIMS = (
     Claim("VGG-19", "73.1 %", "the best epoch on the test set"),
     Claim("ResMaskingNet, 143 M parameters", "74.1 %", "from ImageNet weights"),
 )
+log = logging.getLogger(__name__)
 TITLE = "Emotion models compared"
 SPLITS = ("PublicTest", "PrivateTest")
 
@@ -62,7 +64,7 @@ class Report(NamedTuple):
 
 
 def evaluate_model(model: str, data: Path, splits: Sequence[str], *, tta: bool, device: str) -> dict[str, Any]:
-    """Every figure of a model on some splits of a data set: split -> figure -> value.
+    """Every figure of a model on some splits of a data set: split -> figure -> value; without any, on its test splits.
 
     Raises:
         DataError: if the data cannot be used.
@@ -70,17 +72,36 @@ def evaluate_model(model: str, data: Path, splits: Sequence[str], *, tta: bool, 
         WeightsError: if there is no such model, or it is damaged.
     """
     classifier = load_classifier(model, device)
-    read = read_data(data).splits
+    read = {split: images for split, images in told(read_data(data, need_training=False)).splits.items() if len(images)}
+    if absent := [split for split in splits if split not in read]:
+        raise DataError(f"{data}: there is no {absent[0]}, but {', '.join(read)}")
     return {
         split: measure_split(
             classifier.predict,
             read[split],
             temperature=classifier.card.temperature,
             tta=tta,
-            training=None if split == "Training" else read["Training"],
+            training=None if split == "Training" else read.get("Training"),
         )[0]
-        for split in splits
+        for split in splits or [split for split in SPLITS if split in read]
     }
+
+
+def told(data: FaceData) -> FaceData:
+    """The data, what was done to them being told."""
+    for note in data.notes:
+        log.warning("%s: %s", data.path.name, note)
+    return data
+
+
+def check_apart(names: Sequence[str]) -> None:
+    """See that the models have different names, which their cards and pictures go by.
+
+    Raises:
+        WeightsError: if two have the same.
+    """
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise WeightsError(f"{twice[0]}: more than one model of this name: rename a folder to compare them in a report")
 
 
 def compare_models(models: Sequence[str], data: Path, device: str, out: Path | None, command: str) -> list[Compared]:
@@ -92,13 +113,17 @@ def compare_models(models: Sequence[str], data: Path, device: str, out: Path | N
     Raises:
         DataError: if the data cannot be used.
         DeviceError: if the device is not there.
-        WeightsError: if there is no such model, or one is damaged.
+        OSError, ValueError: if the report cannot be written there.
+        WeightsError: if there is no such model, one is damaged, or a report would mix two up.
     """
     classifiers = [load_classifier(model, device) for model in models]
-    splits = read_data(data).splits
+    if out is not None:  # what is in the way is met before the work, not after it
+        check_apart([find_model(model).name for model in models])
+        out.with_suffix("").mkdir(parents=True, exist_ok=True)
+        parts_of(out)
+    splits = told(read_data(data)).splits
     compared = compare(classifiers, splits)
     if out is not None:
-        out.with_suffix("").mkdir(parents=True, exist_ok=True)
         pictures = draw_pictures(out, models, compared[0], splits["PrivateTest"])
         report = Report(tables_of(compared), conditions(data, device), command, pictures, copy_cards(out, models))
         if out.suffix == ".html":
@@ -216,7 +241,8 @@ def conditions(data: Path, device: str) -> str:
     return (
         f"Measured on {data.name}; speed on {chosen.type} ({where}, {os.cpu_count()} cores, {platform.machine()}), "
         f"{versions}, the models in turns. In brackets: 95 % intervals, bootstrap. ECE: expected calibration error "
-        "over 15 bins. PrivateTest chose nothing of ours; of the published figures, some chose by it."
+        "over 15 bins. What a model was chosen by stands on its card; some of the published figures chose by "
+        "PrivateTest."
     )
 
 

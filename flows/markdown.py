@@ -1,6 +1,6 @@
 """Reports as parts of Markdown files."""
 
-import re
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,16 +10,32 @@ def table_lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[s
     return ["| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *rows)]
 
 
-def write_part(path: Path, part: str) -> None:
-    """Write a report, which begins with its title, into a file: in place of the part of that title, else at the end.
+def parts_of(path: Path) -> list[str]:
+    """The parts of a file, each from its title, a line that begins with `# `, to the next; none if it is not there.
 
-    A part goes from its title, a line that begins with `# `, to the next title. The other parts stay as they are.
+    Raises:
+        ValueError: if it is no text.
     """
+    parts, in_code = [""], False
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else ():
+        in_code ^= line.startswith("```")
+        if line.startswith("# ") and not in_code:
+            parts.append("")
+        parts[-1] += line
+    return [part for part in parts if part.strip()]
+
+
+def write_part(path: Path, part: str) -> None:
+    """Write a report, which begins with its title, into a file: in place of the part of that title, else at the end."""
+    parts = parts_of(path)
+    titles = [old.splitlines()[0].strip() for old in parts]
     title = part.splitlines()[0]
-    there = path.read_text(encoding="utf-8") if path.exists() else ""
-    parts = [old for old in re.split(r"^(?=# )", there, flags=re.MULTILINE) if old.strip()]
-    titles = [old.splitlines()[0] for old in parts]
     place = titles.index(title) if title in titles else len(parts)
     parts[place : place + 1] = [part]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n\n".join(old.strip("\n") for old in parts) + "\n", encoding="utf-8")
+    whole = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        whole.write_text("\n\n".join(old.strip("\n") for old in parts) + "\n", encoding="utf-8")
+        whole.replace(path)
+    finally:
+        whole.unlink(missing_ok=True)

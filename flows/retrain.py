@@ -20,7 +20,10 @@ from flows.train import examined, splits_of, train
 def version_name(name: str, splits: dict[str, FaceImages], recipe: Recipe) -> str:
     """The name of the model that these data and this recipe give: `NAME-` and 8 hexadecimal digits."""
     told = json.dumps([{split: fingerprint(images) for split, images in splits.items()}, dataclasses.asdict(recipe)])
-    return f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    digest = hashlib.sha256(told.encode())
+    for images in splits.values():
+        digest.update(b"" if images.votes is None else images.votes.numpy().tobytes())
+    return f"{name}-{digest.hexdigest()[:8]}"
 
 
 @flow(name="retrain", flow_run_name="retrain {name}", persist_result=False)

@@ -103,13 +103,14 @@ def calibrate(
     made = model_home(name) / MADE
     shutil.rmtree(made, ignore_errors=True)
     training_s = sum(figures["seconds"] for figures in epochs_of(name))
+    notes = examined(data, drop)[0].notes
     return registration.calibrate(
         checkpoint,
         made,
         splits_of(data, drop),
         recipe,
         name=name,
-        data_name=data.name,
+        about_data={"set": data.name, "dropped": drop, "notes": notes},
         device=choose_device(device),
         training_s=training_s,
     )
@@ -147,7 +148,7 @@ def check_free(name: str) -> None:
         RunError: if there is a model, or a training, of that name.
     """
     if (home := model_home(name)).exists():
-        raise RunError(f"{home}: this training would make a model there, too: choose another --name")
+        raise RunError(f"{home}: this training would make a model there, too: choose another --name, or remove it")
 
 
 def epochs_of(name: str) -> list[dict[str, float]]:

@@ -252,6 +252,15 @@ def test_a_second_look_brings_faces_back_to_the_picture():
     np.testing.assert_allclose(faces.landmarks_xy[0, [0, 3]], [[10, 20], [10, 40]], atol=1)  # left stays left
 
 
+@needs_faces
+def test_a_detector_whose_loss_is_no_number_is_not_kept(few_photos, tmp_path):
+    settings = {"samples_per_epoch": 16, "batch_size": 8, "n_workers": 0, "device": "cpu", "network_options": TINY}
+    with pytest.raises(RunError, match="epoch 1: the loss is no number any more"):
+        train_detector(few_photos, tmp_path / "lost", epochs=1, learning_rate=1e30, **settings)
+    assert not list((tmp_path / "lost").rglob("*.ckpt"))
+    assert not (tmp_path / "lost" / "model.json").exists()
+
+
 def test_training_resumes_and_gives_a_model_folder(few_photos, tmp_path):
     settings = {"samples_per_epoch": 16, "batch_size": 8, "n_workers": 0, "device": "cpu", "network_options": TINY}
     train_detector(few_photos, tmp_path / "halves", epochs=1, **settings)

@@ -1,6 +1,7 @@
 """What figures say of a model: worked out by hand, with intervals that hold the truth as often as they say."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -21,9 +22,10 @@ from fer_models.classification.evaluation import (
     stands_in,
     ten_crops,
 )
-from fer_models.weights import find_model, read_card
+from fer_models.weights import WeightsError, find_model, read_card
 from flows.cli import app
-from flows.compare import Report, as_html, cell, tables_of
+from flows.compare import Report, as_html, cell, compare_models, tables_of
+from flows.markdown import write_part
 
 
 def faces(label, majority, pixels=None):
@@ -173,6 +175,22 @@ def test_models_are_measured_and_compared_on_the_command_line(few_faces, tmp_pat
     assert (report.parent / "models" / "default-confusion.png").is_file()
     card = find_model("default") / "model.json"
     assert (report.parent / "models" / "default.json").read_bytes() == card.read_bytes()
+
+
+def test_a_report_keeps_what_others_wrote(tmp_path):
+    path = tmp_path / "report.md"
+    write_part(path, "# One\n\n1")
+    write_part(path, "# Two\n\n```bash\n# no title\n```\n")
+    path.write_text(path.read_text().replace("# One\n", "# One \n"))  # nobody sees that blank
+    write_part(path, "# One\n\n2")
+    assert path.read_text() == "# One\n\n2\n\n# Two\n\n```bash\n# no title\n```\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
+
+
+def test_models_of_one_name_are_not_mixed_up_in_a_report(few_faces, tmp_path):
+    twin = shutil.copytree(find_model("default"), tmp_path / "default")
+    with pytest.raises(WeightsError, match="default: more than one model of this name"):
+        compare_models(["default", str(twin)], few_faces, "cpu", tmp_path / "report.md", "fervid compare")
 
 
 def test_a_report_is_a_page_too():

@@ -14,6 +14,7 @@ from fer_models import EMOTIONS
 from fer_models.classification.data import SPLITS, DataError, class_weights, majority_of, read_data
 from fer_models.classification.near_copies import near_copies
 from fer_models.classification.preparation import DROPPABLE, drop, examine
+from flows.compare import evaluate_model
 
 USAGE = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
 
@@ -177,6 +178,19 @@ def test_splits_that_are_not_there_are_split_off_the_same_way_each_time(few, tmp
     )
     assert 10 < n_public < 60
     assert torch.equal(once.splits["PublicTest"].pixels, again.splits["PublicTest"].pixels)
+
+
+def test_pictures_of_a_test_alone_can_be_measured_on_but_not_trained_on(few, tmp_path):
+    pixels, label, usage = few
+    root = write_folders(tmp_path, pixels, label, usage, splits=dict.fromkeys(SPLITS, "test"))
+    with pytest.raises(DataError, match="no pictures to train on"):
+        read_data(root)
+    data = read_data(root, need_training=False)
+    assert [len(images) for images in data.splits.values()] == [0, 0, len(pixels)]
+    assert data.notes == ()
+    assert list(evaluate_model("default", root, [], tta=False, device="cpu")) == ["PrivateTest"]
+    with pytest.raises(DataError, match="there is no PublicTest, but PrivateTest"):
+        evaluate_model("default", root, ["PublicTest"], tta=False, device="cpu")
 
 
 def test_larger_pictures_and_colour_are_kept_at_one_size_in_grey(few, tmp_path):

@@ -83,7 +83,7 @@ def test_the_prior_is_taken_off_where_rare_classes_are_missed():
 
 def test_a_network_of_two_heads_becomes_two_models(checkpoint, splits, tmp_path, network):
     made = registration.calibrate(
-        checkpoint, tmp_path, splits, RECIPE, name="both", data_name="few", device=CPU, training_s=60
+        checkpoint, tmp_path, splits, RECIPE, name="both", about_data={"set": "few"}, device=CPU, training_s=60
     )
     assert [folder.name for folder in made] == ["both-labels", "both"]
     labels, served = map(read_card, made)
@@ -116,7 +116,7 @@ def test_an_ensemble_is_a_model(checkpoint, splits, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     models = tmp_path / "fervid" / "models"
     two = registration.calibrate(
-        checkpoint, models, splits, RECIPE, name="both", data_name="few", device=CPU, training_s=60
+        checkpoint, models, splits, RECIPE, name="both", about_data={"set": "few"}, device=CPU, training_s=60
     )
     runner = CliRunner()
     run = runner.invoke(app, ["models", "ensemble", "duo", "both", "both-labels"])
@@ -144,4 +144,6 @@ def test_a_damaged_checkpoint_is_told(tmp_path, splits):
     path = tmp_path / "best.ckpt"
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(RunError, match="not a readable checkpoint"):
-        registration.calibrate(path, tmp_path, splits, RECIPE, name="x", data_name="few", device=CPU, training_s=0)
+        registration.calibrate(
+            path, tmp_path, splits, RECIPE, name="x", about_data={"set": "few"}, device=CPU, training_s=0
+        )

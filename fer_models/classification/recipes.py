@@ -55,6 +55,8 @@ class Recipe:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
         if self.epochs < 1 or self.batch_size < 2:
             raise ValueError(f"epochs must be at least 1 and batch_size at least 2: {self.epochs}, {self.batch_size}")
+        if self.small_share and self.small_size_px > self.input_size_px:
+            object.__setattr__(self, "small_size_px", self.input_size_px)
         if self.input_size_px < 16:
             raise ValueError(f"input_size must be at least 16 px, got {self.input_size_px}")
         if self.init == "imagenet" and self.architecture not in IMAGENET_FILES:

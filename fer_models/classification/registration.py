@@ -49,7 +49,7 @@ def calibrate(
     recipe: Recipe,
     *,
     name: str,
-    data_name: str,
+    about_data: dict[str, Any],
     device: torch.device,
     training_s: float,
 ) -> list[Path]:
@@ -64,7 +64,7 @@ def calibrate(
         splits: the data it was trained on.
         recipe: the one it was trained by.
         name: of the model.
-        data_name: what the data is called on the card.
+        about_data: what the card says of the data beside their number and fingerprint.
         device: where to compute.
         training_s: how long the training took, for the card.
 
@@ -97,9 +97,10 @@ def calibrate(
             mean=MEAN,
             std=STD,
             parameters=count_parameters(build_network(recipe.architecture, options)),
-            data={"set": data_name, "split": "Training", "images": len(training), "fingerprint": fingerprint(training)},
+            data=about_data | {"split": "Training", "images": len(training), "fingerprint": fingerprint(training)},
             settings=dataclasses.asdict(recipe)
-            | {"precision": settings.get("precision"), "epoch": state["epoch"] + 1}
+            | {name: settings[name] for name in ("precision", "teacher_weights") if settings.get(name)}
+            | {"epoch": state["epoch"] + 1}
             | {"batch_norm_measured_anew": refreshed, **candidate.how},
             versions={
                 "python": platform.python_version(),

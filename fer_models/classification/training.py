@@ -23,6 +23,7 @@ from fer_models.classification.history import (
     CHECKPOINTS,
     LAST,
     SELECTED_BY,
+    BestCheckpoint,
     RunHistory,
     TrainingProgress,
     history_in,
@@ -238,7 +239,7 @@ def train_network(
     callbacks = [
         *averaging,
         RunHistory(settings, recipe.patience, report),
-        ModelCheckpoint(best.parent, best.stem, monitor=SELECTED_BY, mode="max", enable_version_counter=False),
+        BestCheckpoint(best.parent, best.stem, monitor=SELECTED_BY, mode="max", enable_version_counter=False),
         ModelCheckpoint(last.parent, last.stem, enable_version_counter=False),  # without a monitor: the newest
     ]
     in_order = [rows.tolist() for rows in torch.arange(len(public)).split(512)]

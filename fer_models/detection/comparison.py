@@ -58,6 +58,9 @@ def photograph_table(
         ["recall", *(share(e.found.recall(t)) for _, e, t in points)],
         ["average precision", *(share(e.found_at_half.average_precision()) for _, e, _ in points)],
     ]
+    for low, high in SIZES_PX:
+        precisions = [share(e.found.precision(t, min_px=low, below_px=high)) for _, e, t in points]
+        rows.append([f"precision: hits of {_range(low)} px", *precisions])
     recalls = [evaluation.recall_by_class(threshold) for _, evaluation, threshold in points]
     for (kind, low), (_, faces) in recalls[0].items():
         cells = [share(recall[kind, low][0]) for recall in recalls]
@@ -136,7 +139,7 @@ def speed_table(detectors: Mapping[str, Detect], photos: Sequence[TruePhoto], *,
     ]
     note = (
         f"Frames per second, {SPEED_FRAMES} frames at a time, {torch.get_num_threads()} threads, the best round in "
-        f"{seconds:g} s. The references take each frame at its own size, one by one; compact shrinks it to 640 px."
+        f"{seconds:g} s. References take each frame at its own size, one by one; our detectors shrink larger ones."
     )
     return Table("Speed", note, ["detector", *(f"{w}x{h}" for w, h in SPEED_SIZES)], rows)
 

@@ -53,9 +53,9 @@ class Matches:
         """Share of the faces that were found at `threshold`; NaN if there are none."""
         return float((self.face_score >= threshold).mean()) if len(self.face_score) else float("nan")
 
-    def precision(self, threshold: float, *, min_px: float = 0.0) -> float:
+    def precision(self, threshold: float, *, min_px: float = 0.0, below_px: float = np.inf) -> float:
         """Share of the hits of that size at `threshold` that are faces; NaN if there are none."""
-        hits = (self.hit_score >= threshold) & (self.hit_px >= min_px)
+        hits = (self.hit_score >= threshold) & (self.hit_px >= min_px) & (self.hit_px < below_px)
         return float(self.hit_is_face[hits].mean()) if hits.any() else float("nan")
 
     def average_precision(self) -> float:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,7 +108,9 @@ def take_votes(photos: list[Photo], data: Path, weights: Path, cache: Path) -> l
             opinions.append(look_again(photo.pixels, teacher) if is_doubtful(photo) else FaceBatch.empty())
         seen = join_frames(opinions)
         cache.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(cache, fingerprint=fingerprint, **dataclasses.asdict(seen))
+        part = cache.with_name(f".{cache.stem}.{os.getpid()}.npz")
+        np.savez(part, fingerprint=fingerprint, **dataclasses.asdict(seen))
+        part.replace(cache)
     ends = np.searchsorted(seen.frame, np.arange(len(photos) + 1))
     return [
         vote(photo, seen.select(np.arange(first, end))) if is_doubtful(photo) else photo

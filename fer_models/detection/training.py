@@ -23,7 +23,7 @@ from fer_models.detection.losses import detection_losses
 from fer_models.detection.registration import MEAN, STD, THRESHOLDS, held_out_detector, match_photo, save_detector
 from fer_models.detection.teaching import take_votes
 from fer_models.device import autocast_dtype, choose_device
-from fer_models.training_runs import check_not_begun, check_same_settings, moving_average, read_checkpoint
+from fer_models.training_runs import RunError, check_not_begun, check_same_settings, moving_average, read_checkpoint
 from fer_models.weights import ModelCard, find_model, sha256_of
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,13 @@ class DetectorTraining(lightning.LightningModule):
         self._losses, self._epoch_started_s = [], time.monotonic()
 
     def on_train_epoch_end(self) -> None:
-        """Log loss, learning rate and the time left."""
+        """Log loss, learning rate and the time left.
+
+        Raises:
+            RunError: if the training has come to nothing; the checkpoint of the epoch before stays.
+        """
+        if not math.isfinite(loss := sum(self._losses) / max(1, len(self._losses))):
+            raise RunError(f"epoch {self.current_epoch + 1}: the loss is no number any more: try another --seed")
         epoch_s = time.monotonic() - self._epoch_started_s
         self.trained_s += epoch_s
         epochs = self.trainer.max_epochs or 0
@@ -75,7 +81,7 @@ class DetectorTraining(lightning.LightningModule):
             "epoch %d/%d: loss %.3f, learning rate %.2g, %.0f s, about %.0f min left",
             self.current_epoch + 1,
             epochs,
-            sum(self._losses) / max(1, len(self._losses)),
+            loss,
             self.trainer.optimizers[0].param_groups[0]["lr"],
             epoch_s,
             left_s / 60,

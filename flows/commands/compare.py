@@ -36,20 +36,20 @@ def evaluate(
     with fatal_errors():
         from flows.compare import cell, evaluate_model
 
-        wanted = [part.value for part in dict.fromkeys(split or (Split.PublicTest, Split.PrivateTest))]
-        figures = evaluate_model(model, data, wanted, tta=tta, device=device.value)
+        asked = [part.value for part in dict.fromkeys(split or ())]
+        figures = evaluate_model(model, data, asked, tta=tta, device=device.value)
         if as_json:
             print(json.dumps(figures, indent=2))
             return
         measured = {name: value for of_part in figures.values() for name, value in of_part.items()}  # in any of them
         plain = [name for name, value in measured.items() if not isinstance(value, dict | list)]
-        rows = [[name, *(cell(figures[part], name) for part in wanted)] for name in plain]
+        rows = [[name, *(cell(of_part, name) for of_part in figures.values())] for name in plain]
         for kind in (name for name, value in measured.items() if isinstance(value, dict)):
             rows += [
-                [f"{kind} {emotion}", *(cell(figures[part].get(kind, {}), emotion) for part in wanted)]
+                [f"{kind} {emotion}", *(cell(of_part.get(kind, {}), emotion) for of_part in figures.values())]
                 for emotion in measured[kind]
             ]
-        console.print(table_of(["figure", *wanted], rows))
+        console.print(table_of(["figure", *figures], rows))
 
 
 def compare(

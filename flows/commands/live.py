@@ -136,8 +136,8 @@ def describe(outcome: "LiveOutcome") -> str:
 
 def advice(outcome: "LiveOutcome") -> str:
     """What to do about a session of which most frames were dropped."""
-    fps = max(1, int(outcome.counts.n_looked_at / max(outcome.duration_s, 1.0)))
+    fps = outcome.counts.n_looked_at / max(outcome.duration_s, 1.0)
     return (
-        f"Most frames were dropped, as this machine cannot look at so many: with --fps {fps} it looks at fewer, evenly "
-        "spaced; a smaller --detector-size makes it quicker."
+        f"Most frames were dropped, as this machine cannot look at so many: with --fps {fps:.2g} it looks at fewer, "
+        "evenly spaced; a smaller --detector-size makes it quicker."
     )

@@ -38,7 +38,9 @@ def train(
         Path, typer.Option(help="FER-2013 as Parquet or CSV, or a folder with a folder of pictures per emotion.")
     ],
     name: Annotated[str | None, typer.Option(help="The model's name (default: that of the architecture).")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Default, as of all below: the architecture's own.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Default, as of those below to --patience: the architecture's own.")
+    ] = None,
     augment: Annotated[str | None, typer.Option(help="How faces are varied: none, standard, strong or wide.")] = None,
     labels: Annotated[
         Labels | None, typer.Option(help="hard: the data set's; votes: the annotators' shares; both: a head for each.")

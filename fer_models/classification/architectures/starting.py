@@ -36,6 +36,10 @@ def start_from(network: nn.Module, architecture: str, init: str) -> None:
         network.take_backbone(weights)
     elif init != "scratch":
         weights, card = load_model_folder(find_model(init, "emotion"))
+        own = network.state_dict()
+        for name, tensor in weights.items():
+            if name in own and len(own[name].shape) and own[name].shape[0] == 2 * tensor.shape[0]:
+                weights[name] = torch.cat([tensor, tensor])  # a model has one head; of two, both begin with it
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
