@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from fer_models import load_classifier
-from fer_models.classification.data import FaceImages, read_fer2013
+from fer_models.classification.data import FaceImages, read_data
 from fer_models.crops import BOX_TO_SIDE, TEMPLATE_XY, crop_faces, frame_crops
 
 FACE_PX, CANVAS_PX = 96, 224  # each face is enlarged twofold and has its own side and a third around it
@@ -109,10 +109,10 @@ def main() -> None:
     """Read the command line; print the table, and write it as a page if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="FER-2013 as Parquet")
-    parser.add_argument("--model", default="default", help="name or folder of the emotion model")
+    parser.add_argument("--model", default="fer2013", help="name or folder of the emotion model")
     parser.add_argument("--out", type=Path, help="write the table as Markdown here")
     arguments = parser.parse_args()
-    data = read_fer2013(arguments.data)["PublicTest"]
+    data = read_data(arguments.data).splits["PublicTest"]
     lines = ["| framing | accuracy |", "| --- | --- |"]
     lines += [f"| {words} | {accuracy:.1%} |" for words, accuracy in Bench(data, arguments.model).rows()]
     print("\n".join(lines))

@@ -21,7 +21,7 @@ from torchvision.transforms.functional import gaussian_blur
 from analytics.observations import face_geometry
 from fer_models import load_classifier, load_detector
 from fer_models.classification.classifier import EmotionClassifier
-from fer_models.classification.data import FaceImages, read_fer2013
+from fer_models.classification.data import FaceImages, read_data
 from fer_models.crops import BOX_TO_SIDE, measure_crops
 
 SIDE_PX = 48
@@ -108,9 +108,9 @@ def binned_rows(
             yield row(name, f"{low:g} to {high:g}", inside)
 
 
-def rows(images: FaceImages) -> Iterator[str]:
+def rows(images: FaceImages, model: str) -> Iterator[str]:
     """The rows of the table."""
-    classifier = load_classifier(device="cpu")
+    classifier = load_classifier(model, device="cpu")
     pixels, label = images.pixels, images.label
     for face_px in FACE_PX:
         yield accuracy_row("face_px", f"{face_px}", classifier, shrunk(pixels, face_px), label)
@@ -136,13 +136,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fer2013", type=Path, help="the Parquet file of FER-2013")
     parser.add_argument("--split", default="PublicTest", choices=["PublicTest", "PrivateTest"])
+    parser.add_argument("--model", default="fer2013", help="name or folder of the emotion model")
     options = parser.parse_args()
-    images = read_fer2013(options.fer2013)[options.split]
+    images = read_data(options.fer2013).splits[options.split]
     fresh = ~images.is_copy
     images = FaceImages(*(values[fresh] for values in vars(images).values()))
     print("| what is made worse | to | pictures | accuracy | mean p_max | median blur | median brightness |")
     print("|---|---|---|---|---|---|---|")
-    for row in rows(images):
+    for row in rows(images, options.model):
         print(row, flush=True)
 
 

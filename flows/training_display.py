@@ -60,20 +60,27 @@ class TrainingDisplay:
 
 
 @contextlib.contextmanager
-def training_log() -> Iterator[None]:
-    """Show a line an epoch on the console, and nothing of what Lightning has to say beside it."""
+def work_log() -> Iterator[None]:
+    """Show what our own code logs on the console, with the time of day."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     ours = [logging.getLogger(name) for name in ("fer_models", "flows")]
     for logger in ours:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
-    importlib.import_module("lightning.pytorch")  # sets the levels of its loggers when it is imported
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
     try:
         yield
     finally:
         for logger in ours:
             logger.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def training_log() -> Iterator[None]:
+    """Show a line an epoch on the console, and nothing of what Lightning has to say beside it."""
+    importlib.import_module("lightning.pytorch")  # sets the levels of its loggers when it is imported
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    with work_log():
+        yield

@@ -1,6 +1,7 @@
 """The layers of the code: who may import whom, and what stays out of a reader's process."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,13 @@ def test_readers_load_neither_torch_nor_prefect(package):
     check = f"{imports}; import sys; print(sorted({{'torch', 'prefect'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_what_benchmarks_import_is_there(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in OURS:
+            module = importlib.import_module(node.module)
+            submodules = {path.stem for path in (ROOT / node.module.replace(".", "/")).glob("*")}
+            names = {alias.name for alias in node.names} - submodules
+            assert {name for name in names if not hasattr(module, name)} == set()

@@ -48,8 +48,10 @@ class Compared:
 
 def compare(classifiers: list[EmotionClassifier], splits: dict[str, FaceImages]) -> list[Compared]:
     """Measure every model on both test splits, and their speed on this machine in turns."""
+    log.info("measuring speed: let nothing else run meanwhile")
     compared = []
     for classifier, rates in zip(classifiers, images_per_s(classifiers), strict=True):
+        log.info("%s reads the test splits, from thirteen sides each", classifier.card.name)
         figures, scores = {}, {}
         for split in ("PublicTest", "PrivateTest"):
             figures[split], scores[split] = measure_split(
@@ -60,7 +62,6 @@ def compare(classifiers: list[EmotionClassifier], splits: dict[str, FaceImages])
                 training=splits["Training"],
             )
         compared.append(Compared(classifier.card, figures, scores, multiply_adds(classifier), rates))
-        log.info("%s measured", classifier.card.name)
     return compared
 
 

@@ -10,6 +10,7 @@ import typer
 
 from flows.console import Device, console, errors, fatal_errors
 from flows.display import table_of
+from flows.training_display import work_log
 
 Data = Annotated[
     Path, typer.Option(help="FER-2013 as Parquet or CSV, or a folder with a folder of pictures per emotion.")
@@ -67,7 +68,7 @@ def compare(
     command = ["fervid", "compare", *models, "--data", str(data)]
     command += ["--out", str(out)] if out else []
     command += ["--device", device.value] if device != Device.auto else []
-    with fatal_errors():
+    with fatal_errors(), work_log():
         from flows.compare import compare_models, tables_of
 
         compared = compare_models(models, data, device.value, out, shlex.join(command))
