@@ -79,6 +79,8 @@ def read_data(path: Path, size_px: int = 48, *, need_training: bool = True) -> F
     """
     from fer_models.classification import data_files, data_folders  # which import this module
 
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
     if path.is_dir():
         faces = data_folders.read_folders(path, size_px)
     elif path.suffix.lower() == ".csv":

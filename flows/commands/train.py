@@ -33,13 +33,19 @@ class Labels(StrEnum):
 
 
 def train(
-    architecture: Annotated[str, typer.Argument(metavar="ARCH", help="An architecture, such as face_resnet_se.")],
+    architecture: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARCH", help="An architecture, such as face_resnet_se or cnn4; docs/training.md has them all."
+        ),
+    ],
     data: Annotated[
         Path, typer.Option(help="FER-2013 as Parquet or CSV, or a folder with a folder of pictures per emotion.")
     ],
     name: Annotated[str | None, typer.Option(help="The model's name (default: that of the architecture).")] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Default, as of those below to --patience: the architecture's own.")
+        int | None,
+        typer.Option(min=1, help="How often to go through the data. Default, here and below: the architecture's own."),
     ] = None,
     augment: Annotated[str | None, typer.Option(help="How faces are varied: none, standard, strong or wide.")] = None,
     labels: Annotated[
@@ -96,8 +102,11 @@ def train(
         wait_for_server()
         with stop_on_interrupt():
             folders = train_flow(data, name or architecture, recipe, kinds, device.value, precision.value, resume)
+    from fer_models.weights import read_card
+
     for folder in folders:
         console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
+        console.print(f"{read_card(folder).summary()}; more: fervid models show {folder.name}", highlight=False)
 
 
 def recipe_given(
