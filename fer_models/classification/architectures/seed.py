@@ -66,6 +66,8 @@ def cnn4(input_size_px: int = 48, outputs: int = len(EMOTIONS)) -> PlainNetwork:
 
     Layers: 3x3 convolutions without border to 128, 256, 512 and 512 channels, each with 2x2 max-pooling and dropout
     0.4; fully connected 512 (dropout 0.4), 256 (0.3), `outputs`. Input (n, 1, 48, 48).
+
+    Source: public FER-2013 projects, which share it; no paper.
     """
     features: list[nn.Module] = []
     channels, size_px = 1, input_size_px
@@ -82,6 +84,8 @@ def cnn5(input_size_px: int = 48, outputs: int = len(EMOTIONS)) -> PlainNetwork:
     Layers: convolutions that keep the size, 3x3 to 32 and 64 channels, 5x5 to 128, 3x3 to 512 and 512 (L2); batch
     norm, 2x2 max-pooling and dropout 0.25 after all but the first; fully connected 256 and 512, each with batch norm
     and dropout 0.25; `outputs`. Input (n, 1, 48, 48).
+
+    Source: public FER-2013 projects, which share it; no paper.
     """
     features = [
         *(*conv(1, 32), *conv(32, 64), *pool(0.25, norm=64)),
@@ -104,6 +108,8 @@ def cnn_wide(input_size_px: int = 48, outputs: int = len(EMOTIONS)) -> PlainNetw
     Layers: 3x3 convolutions to 32, 64, 128, 256 (without border, L2), 512 and 512 channels (L2), the others keep the
     size; batch norm, 2x2 max-pooling and dropout 0.25 after every second; fully connected 1024 (dropout 0.5),
     `outputs`. Input (n, 1, 48, 48).
+
+    Source: public FER-2013 projects, which share it; no paper.
     """
     features = [
         *(*conv(1, 32), *conv(32, 64), *pool(0.25, norm=64)),
