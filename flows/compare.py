@@ -113,7 +113,7 @@ def compare_models(models: Sequence[str], data: Path, device: str, out: Path | N
     Raises:
         DataError: if the data cannot be used.
         DeviceError: if the device is not there.
-        OSError, ValueError: if the report cannot be written there.
+        MarkdownError, OSError: if the report cannot be written there.
         WeightsError: if there is no such model, one is damaged, or a report would mix two up.
     """
     classifiers = [load_classifier(model, device) for model in models]

@@ -27,6 +27,7 @@ EXPECTED = {
     "flows.engines.EngineError",
     "flows.inputs.InputError",
     "flows.live_timeline.LiveTimelineError",
+    "flows.markdown.MarkdownError",
     "flows.prefect_server.PrefectServerError",
     "flows.prefect_server.ScheduleError",
     "flows.render.RenderError",

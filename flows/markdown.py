@@ -5,6 +5,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
+class MarkdownError(Exception):
+    """A file that a report is to be a part of is no Markdown."""
+
+
 def table_lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """A table, line by line."""
     return ["| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *rows)]
@@ -14,10 +18,14 @@ def parts_of(path: Path) -> list[str]:
     """The parts of a file, each from its title, a line that begins with `# `, to the next; none if it is not there.
 
     Raises:
-        ValueError: if it is no text.
+        MarkdownError: if it is no text.
     """
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+    except UnicodeDecodeError as error:
+        raise MarkdownError(f"{path}: is no Markdown file, and stays as it is: choose another --out") from error
     parts, in_code = [""], False
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else ():
+    for line in text.splitlines(keepends=True):
         in_code ^= line.startswith("```")
         if line.startswith("# ") and not in_code:
             parts.append("")

@@ -187,6 +187,15 @@ def test_a_report_keeps_what_others_wrote(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
 
 
+def test_a_report_does_not_replace_another_kind_of_file(few_faces, tmp_path):
+    path = tmp_path / "report.md"
+    path.write_bytes(b"\xff\xfe")
+    run = CliRunner().invoke(app, ["compare", "default", "--data", str(few_faces), "--out", str(path)])
+    assert run.exit_code == 1
+    assert "report.md: is no Markdown file, and stays as it is" in " ".join(run.output.split())
+    assert path.read_bytes() == b"\xff\xfe"
+
+
 def test_models_of_one_name_are_not_mixed_up_in_a_report(few_faces, tmp_path):
     twin = shutil.copytree(find_model("default"), tmp_path / "default")
     with pytest.raises(WeightsError, match="default: more than one model of this name"):

@@ -51,7 +51,7 @@ def compare(classifiers: list[EmotionClassifier], splits: dict[str, FaceImages])
     log.info("measuring speed: let nothing else run meanwhile")
     compared = []
     for classifier, rates in zip(classifiers, images_per_s(classifiers), strict=True):
-        log.info("%s reads the test splits, from thirteen sides each", classifier.card.name)
+        log.info("%s reads the test splits, thirteen views of each picture", classifier.card.name)
         figures, scores = {}, {}
         for split in ("PublicTest", "PrivateTest"):
             figures[split], scores[split] = measure_split(
