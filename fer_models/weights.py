@@ -52,6 +52,11 @@ class ModelCard:
         """The card as `model.json` holds it."""
         return dataclasses.asdict(self)
 
+    @property
+    def reads_votes(self) -> bool:
+        """Whether it is to say what most annotators saw, and not the label of the data."""
+        return bool(self.settings.get("temperature_fitted_on") == "votes")
+
     def measured(self) -> tuple[str, dict[str, Any]]:
         """The split that chose nothing, else the first one, and its figures; none if there is none."""
         splits = {split: figures for split, figures in self.metrics.items() if isinstance(figures, dict)}
@@ -67,7 +72,7 @@ class ModelCard:
         shares = [figure for figure, value in figures.items() if isinstance(value, float)]
         by_votes = [figure for figure in shares if figure.startswith("votes_")]
         others = [figure for figure in shares if figure not in by_votes]
-        left_out = "ece" if self.settings.get("temperature_fitted_on") == "votes" else "votes_ece"
+        left_out = "ece" if self.reads_votes else "votes_ece"
         said = [f"{figure} {figures[figure]}" for figure in (*others[:3], *by_votes[:3]) if figure != left_out]
         return f"{split}: {', '.join(said)}" if said else ""
 

@@ -15,7 +15,7 @@ from fer_models.classification.classifier import load_classifier
 from fer_models.classification.comparison import Compared, compare
 from fer_models.classification.data import DataError, FaceData, FaceImages, read_data
 from fer_models.classification.evaluation import measure_split
-from fer_models.classification.pictures import draw_confusion, draw_reliability
+from fer_models.classification.pictures import draw_confusion, draw_reliability, with_truth
 from fer_models.device import choose_device
 from fer_models.weights import CARD_NAME, WeightsError, find_model
 from flows.markdown import parts_of, table_lines, write_part
@@ -136,12 +136,14 @@ def compare_models(models: Sequence[str], data: Path, device: str, out: Path | N
 def draw_pictures(out: Path, models: Sequence[str], first: Compared, private: FaceImages) -> list[tuple[str, str]]:
     """How the first model reads PrivateTest, and how each was trained, where that is known: titles and places."""
     folder = out.with_suffix("")
-    name, scores = first.card.name, first.scores["PrivateTest"]
-    draw_confusion(scores, private.label, folder / f"{name}-confusion.png")
-    draw_reliability(scores, private.label, first.card.temperature, folder / f"{name}-reliability.png")
+    name = first.card.name
+    answers, truth = with_truth(first.card, private, first.scores["PrivateTest"])
+    draw_confusion(answers, truth, folder / f"{name}-confusion.png")
+    draw_reliability(answers, truth, first.card.temperature, folder / f"{name}-reliability.png")
+    of = f"PrivateTest, against {'the FER+ majority' if first.card.reads_votes else 'the labels'}"
     pictures = [
-        (f"{name}: what is read as what on PrivateTest", f"{name}-confusion.png"),
-        (f"{name}: how often it is right against how sure it is, on PrivateTest", f"{name}-reliability.png"),
+        (f"{name}: what is read as what, {of}", f"{name}-confusion.png"),
+        (f"{name}: how often it is right against how sure it is, {of}", f"{name}-reliability.png"),
     ]
     for model in models:
         curves = find_model(model) / "curves.png"

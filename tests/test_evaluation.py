@@ -1,5 +1,6 @@
 """What figures say of a model: worked out by hand, with intervals that hold the truth as often as they say."""
 
+import dataclasses
 import json
 import shutil
 
@@ -22,6 +23,7 @@ from fer_models.classification.evaluation import (
     stands_in,
     ten_crops,
 )
+from fer_models.classification.pictures import with_truth
 from fer_models.weights import WeightsError, find_model, read_card
 from flows.cli import app
 from flows.compare import Report, as_html, cell, compare_models, tables_of
@@ -175,6 +177,17 @@ def test_models_are_measured_and_compared_on_the_command_line(few_faces, tmp_pat
     assert (report.parent / "models" / "default-confusion.png").is_file()
     card = find_model("default") / "model.json"
     assert (report.parent / "models" / "default.json").read_bytes() == card.read_bytes()
+
+
+def test_a_model_of_votes_is_held_against_what_most_annotators_saw():
+    images = dataclasses.replace(faces([0, 1, 2], [0, 1, 2]), majority=torch.tensor([3, -1, 2]))
+    scores = sure_of(3, 3, 3)
+    of_votes = dataclasses.replace(read_card(find_model("default")), settings={"temperature_fitted_on": "votes"})
+    answers, truth = with_truth(of_votes, images, scores)
+    assert truth.tolist() == [3, 2]
+    assert torch.equal(answers, scores[[0, 2]])
+    of_labels = dataclasses.replace(of_votes, settings={"temperature_fitted_on": "labels"})
+    assert with_truth(of_labels, images, scores)[1].tolist() == [0, 1, 2]
 
 
 def test_a_report_keeps_what_others_wrote(tmp_path):

@@ -12,7 +12,7 @@ from torch import Tensor
 from fer_models.classification.data import FaceImages
 from fer_models.classification.evaluation import BINS
 from fer_models.labels import EMOTION_COLOURS, EMOTIONS
-from fer_models.weights import read_card
+from fer_models.weights import ModelCard, read_card
 
 DPI = 80
 FACES = (3, 7)  # rows and columns of the grid of faces
@@ -26,12 +26,12 @@ def draw_all(
     Those of how well it reads are of PrivateTest. The grid of faces comes last; it alone shows pictures of the data.
     """
     card = read_card(folder)
-    private = splits["PrivateTest"]
+    answers, truth = with_truth(card, splits["PrivateTest"], scores["PrivateTest"])
     paths = [folder / f"{name}.png" for name in ("curves", "confusion", "reliability", "f1", "faces")]
     curves, confusion, reliability, f1, faces = paths
     draw_curves(epochs, curves)
-    draw_confusion(scores["PrivateTest"], private.label, confusion)
-    draw_reliability(scores["PrivateTest"], private.label, card.temperature, reliability)
+    draw_confusion(answers, truth, confusion)
+    draw_reliability(answers, truth, card.temperature, reliability)
     draw_f1(
         {
             f"{split}, {against}": card.metrics[split][figure]
@@ -45,15 +45,26 @@ def draw_all(
     return paths
 
 
+def with_truth(card: ModelCard, images: FaceImages, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The probabilities (m, 7) of images, and what they are to say (m,); of votes, where one emotion has the most."""
+    if not card.reads_votes:
+        return scores, images.label
+    known = images.majority >= 0
+    return scores[known], images.majority[known]
+
+
 def draw_curves(epochs: Sequence[dict[str, float]], path: Path) -> None:
     """Loss and accuracy of each epoch, as `RunHistory` keeps them."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for name in sorted({name for figures in epochs for name in figures if kind in name}):
+        names = sorted({name for figures in epochs for name in figures if kind in name})
+        if len(names) == 2 and kind == "accuracy":
+            names = names[1:]  # of one head, the mean over heads says it twice
+        for name in names:
             axes.plot(range(1, len(epochs) + 1), [figures.get(name) for figures in epochs], label=name)
         axes.set(xlabel="epoch", ylabel=kind)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(names), frameon=False)
     figure.savefig(path, dpi=DPI)
 
 
