@@ -45,7 +45,7 @@ def check_not_begun(checkpoint: Path, resume: bool) -> None:
     """
     run = checkpoint.parent.parent
     if checkpoint.exists() and not resume and (run / CARD_NAME).exists():
-        raise RunError(f"{run}: is trained already: choose another --name, remove that folder to train anew, or --resume")
+        raise RunError(f"{run}: is trained already: choose another --name, remove that folder, or go on with --resume")
     if checkpoint.exists() and not resume:
         raise RunError(f"{run}: a training was begun here: go on with --resume, or choose another --name")
     if not checkpoint.exists() and (run / CARD_NAME).exists():
