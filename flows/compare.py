@@ -120,7 +120,8 @@ def compare_models(models: Sequence[str], data: Path, device: str, out: Path | N
     if out is not None:  # what is in the way is met before the work, not after it
         check_apart([find_model(model).name for model in models])
         out.with_suffix("").mkdir(parents=True, exist_ok=True)
-        parts_of(out)
+        if out.suffix == ".md":
+            parts_of(out)
     splits = told(read_data(data)).splits
     compared = compare(classifiers, splits)
     if out is not None:
@@ -137,10 +138,10 @@ def draw_pictures(out: Path, models: Sequence[str], first: Compared, private: Fa
     """How the first model reads PrivateTest, and how each was trained, where that is known: titles and places."""
     folder = out.with_suffix("")
     name = first.card.name
-    answers, truth = with_truth(first.card, private, first.scores["PrivateTest"])
+    answers, truth, what = with_truth(first.card, private, first.scores["PrivateTest"])
     draw_confusion(answers, truth, folder / f"{name}-confusion.png")
     draw_reliability(answers, truth, first.card.temperature, folder / f"{name}-reliability.png")
-    of = f"PrivateTest, against {'the FER+ majority' if first.card.reads_votes else 'the labels'}"
+    of = f"PrivateTest, against {what}"
     pictures = [
         (f"{name}: what is read as what, {of}", f"{name}-confusion.png"),
         (f"{name}: how often it is right against how sure it is, {of}", f"{name}-reliability.png"),

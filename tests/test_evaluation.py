@@ -183,11 +183,13 @@ def test_a_model_of_votes_is_held_against_what_most_annotators_saw():
     images = dataclasses.replace(faces([0, 1, 2], [0, 1, 2]), majority=torch.tensor([3, -1, 2]))
     scores = sure_of(3, 3, 3)
     of_votes = dataclasses.replace(read_card(find_model("default")), settings={"temperature_fitted_on": "votes"})
-    answers, truth = with_truth(of_votes, images, scores)
-    assert truth.tolist() == [3, 2]
+    answers, truth, what = with_truth(of_votes, images, scores)
+    assert (truth.tolist(), what) == ([3, 2], "the FER+ majority")
     assert torch.equal(answers, scores[[0, 2]])
     of_labels = dataclasses.replace(of_votes, settings={"temperature_fitted_on": "labels"})
     assert with_truth(of_labels, images, scores)[1].tolist() == [0, 1, 2]
+    without_votes = dataclasses.replace(images, majority=torch.full((3,), -1))
+    assert with_truth(of_votes, without_votes, scores)[1].tolist() == [0, 1, 2]
 
 
 def test_a_report_keeps_what_others_wrote(tmp_path):

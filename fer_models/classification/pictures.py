@@ -26,7 +26,7 @@ def draw_all(
     Those of how well it reads are of PrivateTest. The grid of faces comes last; it alone shows pictures of the data.
     """
     card = read_card(folder)
-    answers, truth = with_truth(card, splits["PrivateTest"], scores["PrivateTest"])
+    answers, truth, _ = with_truth(card, splits["PrivateTest"], scores["PrivateTest"])
     paths = [folder / f"{name}.png" for name in ("curves", "confusion", "reliability", "f1", "faces")]
     curves, confusion, reliability, f1, faces = paths
     draw_curves(epochs, curves)
@@ -45,12 +45,15 @@ def draw_all(
     return paths
 
 
-def with_truth(card: ModelCard, images: FaceImages, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The probabilities (m, 7) of images, and what they are to say (m,); of votes, where one emotion has the most."""
-    if not card.reads_votes:
-        return scores, images.label
+def with_truth(card: ModelCard, images: FaceImages, scores: Tensor) -> tuple[Tensor, Tensor, str]:
+    """The probabilities (m, 7) of images, what they are to say (m,), and what that is called.
+
+    It is what most annotators saw, for a model of votes and data that have some; else the labels.
+    """
     known = images.majority >= 0
-    return scores[known], images.majority[known]
+    if card.reads_votes and known.any():
+        return scores[known], images.majority[known], "the FER+ majority"
+    return scores, images.label, "the labels"
 
 
 def draw_curves(epochs: Sequence[dict[str, float]], path: Path) -> None:
