@@ -8,18 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analytics.sql import connect as connect
-    from analytics.sql import query as query
-    from analytics.store import Store as Store
-    from analytics.timeline import TimelineConfig as TimelineConfig
-    from analytics.timeline import build_timeline as build_timeline
+    from analytics.queries.connection import connect as connect
+    from analytics.queries.connection import query as query
+    from analytics.results.store import Store as Store
+    from analytics.timeline.build import TimelineConfig as TimelineConfig
+    from analytics.timeline.build import build_timeline as build_timeline
 
 _HOME = {
-    "connect": "analytics.sql",
-    "query": "analytics.sql",
-    "Store": "analytics.store",
-    "TimelineConfig": "analytics.timeline",
-    "build_timeline": "analytics.timeline",
+    "connect": "analytics.queries.connection",
+    "query": "analytics.queries.connection",
+    "Store": "analytics.results.store",
+    "TimelineConfig": "analytics.timeline.build",
+    "build_timeline": "analytics.timeline.build",
 }
 __all__ = ["Store", "TimelineConfig", "build_timeline", "connect", "query"]
 

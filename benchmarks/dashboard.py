@@ -33,7 +33,7 @@ class Server:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-c", "from flows.cli import main; main()", "dashboard", str(results)]
+        command = [sys.executable, "-c", "from flows.cli.app import main; main()", "dashboard", str(results)]
         started_s = time.perf_counter()
         self.process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL)
         while True:

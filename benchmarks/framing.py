@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 
 from fer_models import load_classifier
-from fer_models.classification.data import FaceImages, read_data
 from fer_models.crops import BOX_TO_SIDE, TEMPLATE_XY, crop_faces, frame_crops
+from fer_models.training.datasets.labeled_faces import FaceImages, read_data
 
 FACE_PX, CANVAS_PX = 96, 224  # each face is enlarged twofold and has its own side and a third around it
 MIDDLE = CANVAS_PX / 2
@@ -31,7 +31,7 @@ EYES_PX = (TEMPLATE_XY[1][0] - TEMPLATE_XY[0][0]) * FACE_PX
 
 
 def set_in_canvas(faces: np.ndarray, roll_deg: float) -> np.ndarray:
-    """Grey faces `(m, 48, 48)` in the middle of pictures `(m, 224, 224, 3)`, turned clockwise."""
+    """Gray faces `(m, 48, 48)` in the middle of pictures `(m, 224, 224, 3)`, turned clockwise."""
     border = (CANVAS_PX - FACE_PX) // 2
     pictures = []
     for face in faces:
@@ -57,7 +57,7 @@ def boxes_of(count: int, margin: float, shift_px: np.ndarray | float) -> np.ndar
 
 
 class Bench:
-    """One data set and one model; counts how many faces are labelled right under a framing."""
+    """One data set and one model; counts how many faces are labeled right under a framing."""
 
     def __init__(self, data: FaceImages, model: str):
         self.faces, self.label = data.pixels.numpy(), data.label.numpy()
@@ -67,18 +67,18 @@ class Bench:
     def accuracy(
         self, *, roll_deg: float = 0, margin: float = 1.0, shift_px: np.ndarray | float = 0.0, landmarks_xy=None
     ) -> float:
-        """The share labelled right; without landmarks the box alone frames the crop."""
+        """The share labeled right; without landmarks the box alone frames the crop."""
         count = len(self.faces)
         if roll_deg not in self.canvases:
             self.canvases = {roll_deg: torch.from_numpy(set_in_canvas(self.faces, roll_deg))}
         boxes = torch.from_numpy(boxes_of(count, margin, shift_px)).float()
         points = np.zeros((count, 5, 2)) if landmarks_xy is None else landmarks_xy  # in one point: cannot be right
-        side, centre = frame_crops(boxes, torch.from_numpy(points).float())
-        crops = crop_faces(self.canvases[roll_deg], torch.arange(count), side, centre)
+        side, center = frame_crops(boxes, torch.from_numpy(points).float())
+        crops = crop_faces(self.canvases[roll_deg], torch.arange(count), side, center)
         return self.share_right(crops.numpy())
 
     def share_right(self, crops: np.ndarray) -> float:
-        """The share of the faces, as they are cropped, that is labelled right."""
+        """The share of the faces, as they are cropped, that is labeled right."""
         return float((self.classifier.predict(crops).argmax(1) == self.label).mean())
 
     def rows(self) -> list[tuple[str, float]]:

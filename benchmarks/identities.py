@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 from identity_scenes import KINDS, make_scene, read_people
 
-from analytics.cuts import CutConfig, find_cuts
-from analytics.joining import JoinConfig, join_tracks
-from analytics.tracking import TrackerConfig, confirm, link_faces
+from analytics.tracking.reid import ReidConfig, associate_tracklets
+from analytics.tracking.shot_detection import ShotDetectionConfig, find_shot_boundaries
+from analytics.tracking.tracker import TrackerConfig, confirm, link_faces
 from fer_models import load_detector
 
 MADE_UP_THRESHOLD = 0.5  # score from which on a made-up face is one
@@ -55,13 +55,13 @@ def our_tracks(scene: dict[str, np.ndarray], variant: str) -> np.ndarray:
     """The track of each face: `fervid` as it is, `… by motion` without looks, `tracker only` without joining."""
     config = TrackerConfig(high_score=float(scene["threshold"]))
     frame, pts_s = scene["frame"], scene["pts_s"]
-    shot = np.cumsum(find_cuts(pts_s, scene["look"].astype(float), CutConfig()))
+    shot = np.cumsum(find_shot_boundaries(pts_s, scene["look"].astype(float), ShotDetectionConfig()))
     faces = {"frame": frame, "pts_s": pts_s[frame], "boxes_xyxy": scene["boxes_xyxy"], "shot": shot[frame]}
     step_s = float(np.median(np.diff(pts_s)))
     track = link_faces(**faces, det_score=scene["det_score"], config=config, step_s=step_s)
     if variant != "tracker only":
         signature = None if variant == "fervid by motion" else scene["signature"].astype(np.float32)
-        track = join_tracks(track, **faces, signature=signature, config=JoinConfig()).track
+        track = associate_tracklets(track, **faces, signature=signature, config=ReidConfig()).track
     return confirm(track, faces["pts_s"], config)
 
 

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from fer_models.batches import FaceBatch
-from fer_models.crops import crop_faces, frame_crops, look_signatures
+from fer_models.crops import appearance_descriptors, crop_faces, frame_crops
 from fer_models.detection import FaceDetector
-from fer_models.observe import frame_look
+from fer_models.frame_batch import FaceBatch
+from fer_models.observe import frame_thumbnail
 
 WIDTH_PX, HEIGHT_PX = 640, 360
 KINDS = ("crossing", "turning back", "occlusion", "returning", "cuts", "crowd")
@@ -34,7 +34,7 @@ class Person:
     """Head and shoulders cut out of a photograph, the face 90 px wide and high."""
 
     pixels: Image.Image  # RGBA
-    face_xy: tuple[float, float]  # centre of the face in it
+    face_xy: tuple[float, float]  # center of the face in it
     face_size_px: tuple[float, float]
 
 
@@ -132,7 +132,7 @@ def make_scene(
         boxes, visible, pixels = _draw(grounds[place[i]], walks, people, i, t, pillar, light)
         there = np.flatnonzero(visible >= SEEN_FROM)
         truth += [(i, walks[j].person, *boxes[j]) for j in there]
-        looks.append(frame_look(pixels[None])[0])
+        looks.append(frame_thumbnail(pixels[None])[0])
         if detector is None:
             found = _made_up(boxes, visible * ~misses.step(), rng, false_hits.step())
         else:
@@ -142,9 +142,9 @@ def make_scene(
             continue
         frames = torch.from_numpy(pixels[None])
         where = torch.zeros(len(found), dtype=torch.int64)
-        side, centre = frame_crops(torch.from_numpy(found.boxes_xyxy), torch.from_numpy(found.landmarks_xy))
-        crops = crop_faces(frames, where, side, centre)
-        signatures.append(look_signatures(frames, where, side, centre, crops).numpy())
+        side, center = frame_crops(torch.from_numpy(found.boxes_xyxy), torch.from_numpy(found.landmarks_xy))
+        crops = crop_faces(frames, where, side, center)
+        signatures.append(appearance_descriptors(frames, where, side, center, crops).numpy())
     names = ("frame", "boxes_xyxy", "landmarks_xy", "det_score")
     together = FaceBatch(*(np.concatenate([getattr(batch, name) for batch in faces]) for name in names))
     rows = np.array(truth).reshape(-1, 6)

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from analytics import connect, queries
-from analytics.catalog import REMEMBERED
-from analytics.observations import observations_table
-from analytics.store import Store
-from analytics.timeline import Timeline, TimelineConfig, build_timeline
-from fer_models.batches import FaceBatch
+from analytics.results.catalog import REMEMBERED
+from analytics.results.store import Store
+from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
+from analytics.timeline.observations import observations_table
+from fer_models.frame_batch import FaceBatch
 from fer_models.labels import EMOTIONS
 
 FPS = 25
@@ -63,7 +63,7 @@ def made_up_timeline(n_faces: int, rng: np.random.Generator) -> Timeline:
 
 
 def _moods(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """`(m, 7)` probabilities whose favourite changes every few seconds."""
+    """`(m, 7)` probabilities whose favorite changes every few seconds."""
     mood = rng.choice(len(EMOTIONS), (frame.max() // (3 * FPS) + 1, 2), p=[0.05, 0.02, 0.03, 0.3, 0.1, 0.05, 0.45])
     score = rng.normal(0, 1, (len(frame), len(EMOTIONS)))
     score[np.arange(len(frame)), mood[frame // (3 * FPS), np.arange(len(frame)) % 2]] += 4

@@ -25,7 +25,7 @@ import duckdb
 import numpy as np
 
 from analytics import connect
-from analytics.store import StoreError
+from analytics.results.store import StoreError
 
 READ_EVERY_S = 0.05
 

@@ -18,30 +18,30 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
-from analytics.observations import face_geometry
+from analytics.timeline.observations import face_geometry
 from fer_models import load_classifier, load_detector
 from fer_models.classification.classifier import EmotionClassifier
-from fer_models.classification.data import FaceImages, read_data
 from fer_models.crops import BOX_TO_SIDE, measure_crops
+from fer_models.training.datasets.labeled_faces import FaceImages, read_data
 
 SIDE_PX = 48
 FACE_PX = (43, 32, 28, 24, 20, 16, 12, 8)
 BLUR_SIGMA_PX = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
 BRIGHTNESS = (120, 60, 40, 30, 25, 20, 10)
-CAMERA_NOISE = 2.0  # standard deviation in grey levels: a small camera indoors
+CAMERA_NOISE = 2.0  # standard deviation in gray levels: a small camera indoors
 CUT_OFF = (0.1, 0.2, 0.3, 0.4, 0.5)
 BORDERS = ("top", "right", "bottom")  # by quarter turns; the left is as the right
 YAW_EDGES_DEG = (0, 10, 20, 30, 40, 50, 90)
 SCORE_EDGES = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-# What the detector is shown: the picture three times as large in the middle of a grey frame.
+# What the detector is shown: the picture three times as large in the middle of a gray frame.
 ZOOM, FRAME_PX = 3, 288
 
 
 def shrunk(pixels: Tensor, face_px: float) -> Tensor:
     """The pictures (n, 48, 48) uint8 as if the face's box had sides of `face_px`: fewer pixels, drawn large again."""
     side_px = max(1, round(face_px * BOX_TO_SIDE))
-    grey = pixels[:, None].float()
-    small = functional.interpolate(grey, size=(side_px, side_px), mode="bilinear", antialias=True).round()
+    gray = pixels[:, None].float()
+    small = functional.interpolate(gray, size=(side_px, side_px), mode="bilinear", antialias=True).round()
     return functional.interpolate(small, size=(SIDE_PX, SIDE_PX), mode="bilinear")[:, 0].round().byte()
 
 
@@ -54,11 +54,11 @@ def blurred(pixels: Tensor, sigma_px: float) -> Tensor:
 
 
 def darkened(pixels: Tensor, brightness: float) -> Tensor:
-    """The pictures (n, 48, 48) uint8 with this mean grey level, less light on the same noisy sensor."""
-    grey = pixels.float()
-    scale = brightness / grey.mean(dim=(1, 2), keepdim=True).clamp(min=1)
-    noise = torch.randn(grey.shape, generator=torch.Generator().manual_seed(0)) * CAMERA_NOISE
-    return (grey * scale + noise).round().clamp(0, 255).byte()
+    """The pictures (n, 48, 48) uint8 with this mean gray level, less light on the same noisy sensor."""
+    gray = pixels.float()
+    scale = brightness / gray.mean(dim=(1, 2), keepdim=True).clamp(min=1)
+    noise = torch.randn(gray.shape, generator=torch.Generator().manual_seed(0)) * CAMERA_NOISE
+    return (gray * scale + noise).round().clamp(0, 255).byte()
 
 
 def cut_off(pixels: Tensor, share: float, border: str) -> Tensor:
@@ -85,8 +85,8 @@ def detected(pixels: Tensor, batch_size: int = 64) -> tuple[Tensor, np.ndarray, 
     margin = (FRAME_PX - ZOOM * SIDE_PX) // 2
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for first in range(0, len(pixels), batch_size):
-        grey = pixels[first : first + batch_size, None].float()
-        large = functional.interpolate(grey, scale_factor=ZOOM, mode="bilinear")
+        gray = pixels[first : first + batch_size, None].float()
+        large = functional.interpolate(gray, scale_factor=ZOOM, mode="bilinear")
         frames = functional.pad(large, (margin,) * 4, value=128.0).round().byte().permute(0, 2, 3, 1)
         faces = detector.detect(frames.expand(-1, -1, -1, 3).contiguous().numpy())
         geometry = face_geometry(faces.boxes_xyxy, faces.landmarks_xy)

@@ -66,7 +66,7 @@ def watch(command: list[str], results: Path, every_s: float) -> tuple[list[Look]
 
 
 def soak(name: str, inputs: Path, results: Path, every_s: float, options: list[str]) -> None:
-    """Analyse and print what came of it."""
+    """Analyze and print what came of it."""
     command = [str(Path(sys.executable).with_name("fervid")), "analyze", str(inputs), "--out", str(results), "--json"]
     looks, done = watch([*command, *options], results, every_s)
     memory_mb = [look.memory_mb for look in looks]
@@ -80,7 +80,7 @@ def soak(name: str, inputs: Path, results: Path, every_s: float, options: list[s
 
 
 def main() -> None:
-    """Make the videos, then analyse them."""
+    """Make the videos, then analyze them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=6.0, help="of the long video")
     parser.add_argument("--clips", type=int, default=2000, help="short ones")

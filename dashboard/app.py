@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import streamlit as st
 
-from analytics.store import StoreError
+from analytics.results.store import StoreError
 from dashboard.results import current_results
 from dashboard.text import DISCLAIMER, NOTICE
 
@@ -46,7 +46,7 @@ def main() -> None:
     except StoreError as error:
         st.error(str(error))
     except duckdb.Error as error:  # what DuckDB makes of a damaged or missing Parquet file
-        st.error(f"A table cannot be read; analyse that video again, with `--overwrite`: {error}")
+        st.error(f"A table cannot be read; analyze that video again, with `--overwrite`: {error}")
     st.divider()
     st.caption(f"{DISCLAIMER} Shown: {results.root}")
 

@@ -7,28 +7,28 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from fer_models.labels import EMOTION_COLOURS, EMOTIONS
+from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 STRIP_WIDTH, STRIP_HEIGHT = 210, 30  # a table scales a picture to the height of a row
 
 
-def emotion_colour(legend: alt.Legend | None) -> alt.Color:
-    """An emotion has the same colour everywhere."""
-    scale = alt.Scale(domain=list(EMOTIONS), range=[EMOTION_COLOURS[name] for name in EMOTIONS])
+def emotion_color(legend: alt.Legend | None) -> alt.Color:
+    """An emotion has the same color everywhere."""
+    scale = alt.Scale(domain=list(EMOTIONS), range=[EMOTION_COLORS[name] for name in EMOTIONS])
     return alt.Color("emotion:N", scale=scale, legend=legend)
 
 
 def emotion_legend() -> str:
-    """The colours of the emotions, as HTML."""
+    """The colors of the emotions, as HTML."""
     swatch = (
         '<span style="display:inline-block;width:10px;height:10px;border-radius:2px;background:{};margin-right:6px">'
     )
-    names = "".join(f"<span>{swatch.format(EMOTION_COLOURS[name])}</span>{name}</span>" for name in EMOTIONS)
+    names = "".join(f"<span>{swatch.format(EMOTION_COLORS[name])}</span>{name}</span>" for name in EMOTIONS)
     return f'<div style="display:flex;flex-wrap:wrap;gap:4px 14px;font-size:14px">{names}</div>'
 
 
 def ribbon(people: Iterable[Iterable[dict[str, Any]]], duration_s: float) -> str:
-    """The episodes of each person as a strip of colours, left to right over the video, one strip below the other.
+    """The episodes of each person as a strip of colors, left to right over the video, one strip below the other.
 
     Gives a picture's address for a table.
     """
@@ -59,7 +59,7 @@ def _strip(spans: list[tuple[float, float, str]], end: float, height_px: float) 
     scale = STRIP_WIDTH / max(end, 1e-3)
     marks = "".join(
         f'<rect x="{start * scale:.1f}" height="{height_px:.1f}" '
-        f'width="{max(1.0, (stop - start) * scale):.1f}" fill="{EMOTION_COLOURS[emotion]}"/>'
+        f'width="{max(1.0, (stop - start) * scale):.1f}" fill="{EMOTION_COLORS[emotion]}"/>'
         for start, stop, emotion in spans
         if stop > start
     )

@@ -9,8 +9,8 @@ from dataclasses import astuple
 
 import streamlit as st
 
-from analytics.places import is_remote
-from analytics.status import running
+from analytics.results.status import running
+from analytics.results.storage_paths import is_remote
 from dashboard.results import CHECK_ADDRESS_EVERY_S, Results
 from dashboard.trainings import unfinished_trainings
 

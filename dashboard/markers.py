@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import streamlit as st
 
-from analytics.events import EventsError, parse_events, read_events
-from analytics.videos import UnknownVideoError, choose_videos
+from analytics.queries.events import EventsError, parse_events, read_events
+from analytics.results.videos import UnknownVideoError, choose_videos
 from dashboard.results import Results
 
 ENVIRONMENT = "FERVID_DASHBOARD_EVENTS"

@@ -9,8 +9,8 @@ import av
 import av.error
 import numpy as np
 
-from analytics.places import is_remote
-from analytics.store import StoreError
+from analytics.results.storage_paths import is_remote
+from analytics.results.store import StoreError
 from dashboard.notes import read_notes
 from dashboard.results import Results
 

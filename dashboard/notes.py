@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analytics.ids import file_sha256
-from analytics.ids import video_id as id_of_content
-from analytics.places import read_bytes
-from analytics.store import StoreError, write_whole
+from analytics.results.ids import file_sha256
+from analytics.results.ids import video_id as id_of_content
+from analytics.results.storage_paths import read_bytes
+from analytics.results.store import StoreError, write_atomic
 
 KINDS = ("name", "hidden", "moved_to")
 MAX_NAME_LENGTH = 60
@@ -75,7 +75,7 @@ def point_to(root: Path, video_id: str, path: Path) -> None:
     if not path.is_file():
         raise StoreError(f"{path}: no such file")
     if id_of_content(file_sha256(path)) != video_id:
-        raise StoreError(f"{path}: another video: its content is not that of the one that was analysed")
+        raise StoreError(f"{path}: another video: its content is not that of the one that was analyzed")
     _add_step(root, video_id, {"kind": "moved_to", "value": str(path.absolute())})
 
 
@@ -104,4 +104,4 @@ def _read_steps(path: Path) -> list[dict[str, Any]]:
 
 def _write_steps(path: Path, steps: list[dict[str, Any]]) -> None:
     content = json.dumps({"steps": steps}, indent=1)
-    write_whole(path, lambda part: part.write_text(content, encoding="utf-8"))
+    write_atomic(path, lambda part: part.write_text(content, encoding="utf-8"))

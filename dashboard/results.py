@@ -13,8 +13,8 @@ import duckdb
 import pyarrow as pa
 
 from analytics import connect
-from analytics.places import is_remote, listed, place
-from analytics.shards import FOLDER
+from analytics.results.shards import FOLDER
+from analytics.results.storage_paths import is_remote, list_files, resolve_path
 from fer_models.labels import EMOTIONS
 
 ENVIRONMENT = "FERVID_DASHBOARD_RESULTS"
@@ -63,7 +63,7 @@ class Results:
     def stamp(self) -> tuple[int, int]:
         """Changes whenever an analysis is added: when the newest row of videos was written, and how many folders."""
         if is_remote(self.root):
-            files = {**listed(self.root / "videos"), **listed(self.root / FOLDER)}
+            files = {**list_files(self.root / "videos"), **list_files(self.root / FOLDER)}
             return hash(frozenset((name, file.stamp) for name, file in files.items())), len(files)
         try:
             with os.scandir(self.root / "videos") as entries:
@@ -97,7 +97,7 @@ def keep_in_memory(connection: duckdb.DuckDBPyConnection) -> None:
 @lru_cache(maxsize=4)
 def open_results(root: str) -> Results:
     """The results in `root`, shared by all pages and routes of this process."""
-    return Results(place(root))
+    return Results(resolve_path(root))
 
 
 def current_results() -> Results:

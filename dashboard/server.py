@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from streamlit.starlette import App
 
-from analytics.store import StoreError
+from analytics.results.store import StoreError
 from dashboard import markers
 from dashboard.following import stamp_text, trainings_stamp
 from dashboard.media import MIME, find_media

@@ -4,9 +4,9 @@ import json
 import time
 from dataclasses import dataclass
 
-from fer_models.weights import CARD_NAME, user_models_dir
+from fer_models.registry.model_registry import CARD_NAME, user_models_dir
 
-PROGRESS_FILES = "*/checkpoints/progress.json"  # as `fer_models.classification.history` writes them, each epoch anew
+PROGRESS_FILES = "*/checkpoints/progress.json"  # as `fer_models.training.emotion.history` writes them, each epoch anew
 PATIENCE = 3.0  # epochs: one that takes as long is taken for dead
 LEAST_PATIENCE_S = 300.0
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from analytics import connect
-from analytics.cookbook import cookbook
+from analytics.queries.cookbook import cookbook
 
 PAGE = Path(__file__).with_suffix(".md")
 _RECIPE = re.compile(r"```sql\n(?P<sql>[^`]*)```\n\n(?P<answer>(\|[^\n]*\n)*)\n*")

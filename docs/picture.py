@@ -1,4 +1,4 @@
-"""Draw the picture of the README: frames of an analysed video with its faces, above each person's emotion timeline.
+"""Draw the picture of the README: frames of an analyzed video with its faces, above each person's emotion timeline.
 
 .venv/bin/python docs/picture.py demo/results demo/videos/hopper_cut.mp4 docs/timeline.png
 """
@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from analytics import connect
 from fer_models import EMOTIONS, read_frames
-from fer_models.labels import EMOTION_COLOURS
+from fer_models.labels import EMOTION_COLORS
 
 N_FRAMES = 5
 
@@ -36,7 +36,7 @@ def draw(results: Path, video: Path, out: Path) -> None:
                 place += 1
     for row, track in enumerate(tracks, 1):
         draw_timeline(figure.add_subplot(grid[row, :]), faces[faces.track_id == track], int(track), faces.pts_s.max())
-    handles = [Rectangle((0, 0), 1, 1, color=EMOTION_COLOURS[emotion]) for emotion in EMOTIONS]
+    handles = [Rectangle((0, 0), 1, 1, color=EMOTION_COLORS[emotion]) for emotion in EMOTIONS]
     figure.legend(handles, EMOTIONS, ncols=7, loc="outside lower center", frameon=False)
     figure.savefig(out, dpi=90)
 
@@ -47,18 +47,18 @@ def draw_frame(axes: Axes, pixels: np.ndarray, pts_s: float, faces: object) -> N
     axes.set_title(f"{pts_s:.2f} s", fontsize=9)
     axes.axis("off")
     for face in faces.itertuples():  # type: ignore[attr-defined]
-        colour = EMOTION_COLOURS[face.emotion]
+        color = EMOTION_COLORS[face.emotion]
         corner, size = (face.x1_px, face.y1_px), (face.x2_px - face.x1_px, face.y2_px - face.y1_px)
-        axes.add_patch(Rectangle(corner, *size, fill=False, color=colour, linewidth=2))
+        axes.add_patch(Rectangle(corner, *size, fill=False, color=color, linewidth=2))
         label = f"P{face.track_id:.0f} {face.emotion} {face.p_max:.2f}"
-        style = {"facecolor": colour, "edgecolor": "none", "pad": 1.5}
+        style = {"facecolor": color, "edgecolor": "none", "pad": 1.5}
         axes.text(face.x1_px, face.y1_px - 8, label, fontsize=8, color="white", bbox=style)
 
 
 def draw_timeline(axes: Axes, faces: object, track: int, end_s: float) -> None:
     """The smoothed probabilities of one person over time, stacked."""
     smooth = [faces[f"smooth_{emotion}"] for emotion in EMOTIONS]  # type: ignore[index]
-    axes.stackplot(faces.pts_s, smooth, colors=[EMOTION_COLOURS[emotion] for emotion in EMOTIONS])  # type: ignore[attr-defined]
+    axes.stackplot(faces.pts_s, smooth, colors=[EMOTION_COLORS[emotion] for emotion in EMOTIONS])  # type: ignore[attr-defined]
     axes.set(xlim=(0, end_s), ylim=(0, 1), ylabel=f"P{track}", xlabel="time (s)", yticks=[0, 1])
 
 

@@ -10,7 +10,7 @@ The few names everyone uses are loaded when they are asked for, as torch takes s
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fer_models.batches import FaceBatch, FrameBatch
+from fer_models.frame_batch import FaceBatch, FrameBatch
 from fer_models.labels import EMOTIONS
 
 if TYPE_CHECKING:

@@ -2,8 +2,10 @@
 
 import torch
 
+from fer_models.errors import FervidError
 
-class DeviceError(Exception):
+
+class DeviceError(FervidError):
     """The device asked for is not there."""
 
 

@@ -11,20 +11,20 @@ from functools import partial
 import numpy as np
 import torch
 
-from fer_models.ahead import STALLED_S, Stalled, read_ahead
-from fer_models.batches import FaceBatch, FrameBatch
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.crops import (
     SIGNATURE_BYTES,
+    appearance_descriptors,
     crop_faces,
     frame_crops,
-    look_signatures,
     measure_crops,
-    share_outside,
+    out_of_frame_fraction,
 )
 from fer_models.detection import FaceDetector
+from fer_models.frame_batch import FaceBatch, FrameBatch
 from fer_models.labels import EMOTIONS
-from fer_models.memory import in_chunks
+from fer_models.oom import run_with_oom_backoff
+from fer_models.prefetch import STALLED_S, StallTimeout, prefetch
 from fer_models.video import VideoInfo, VideoReadError, read_frames_at
 
 log = logging.getLogger(__name__)
@@ -59,10 +59,10 @@ class Observation:
     look: np.ndarray  # (n, 48) uint8, see `frame_look`; zeros where not decoded
     faces: FaceBatch  # `frame` is the position among the n frames
     probabilities: np.ndarray  # (m, 7) float32
-    blur: np.ndarray  # (m,) float32, variance of the Laplacian of the grey crop
-    brightness: np.ndarray  # (m,) float32, mean grey level of the crop, 0 to 255
+    blur: np.ndarray  # (m,) float32, variance of the Laplacian of the gray crop
+    brightness: np.ndarray  # (m,) float32, mean gray level of the crop, 0 to 255
     cut_off: np.ndarray  # (m,) float32, share of the crop outside the frame
-    signature: np.ndarray  # (m, 60) uint8, see `look_signatures`
+    signature: np.ndarray  # (m, 60) uint8, see `appearance_descriptors`
 
 
 @dataclass(eq=False)
@@ -147,20 +147,20 @@ def observe_segments(
     frame_bytes = info.width_px * info.height_px * 3
     batch_size = min(batch_size, max(MIN_BATCH_FRAMES, MAX_BATCH_BYTES // frame_bytes))
     last_frames = [segment[-1] for segment in segments]
-    frames = _decode_ahead(info, read_frames_at(info, plan, batch_size=batch_size), timeout_s)
+    frames = _decode_prefetched(info, read_frames_at(info, plan, batch_size=batch_size), timeout_s)
 
     def take_fewer(n_frames: int) -> None:
         nonlocal batch_size
         batch_size = n_frames
         log.warning("%s: out of memory: goes on with %d frames at a time", info.path, n_frames)
 
-    with contextlib.closing(frames), contextlib.closing(_pieces(frames, last_frames, times)) as batches:
+    with contextlib.closing(frames), contextlib.closing(_split_at_segments(frames, last_frames, times)) as batches:
         batch = next(batches, None)
         for frame_index in segments:
             segment = _SegmentInProgress.of(frame_index)
             while batch is not None and batch.frame_index[0] <= frame_index[-1]:
-                look = partial(_observe_part, segment, batch, detector, classifier, min_face_px, times)
-                in_chunks(len(batch), batch_size, look, take_fewer)
+                look = partial(_process_frames, segment, batch, detector, classifier, min_face_px, times)
+                run_with_oom_backoff(len(batch), batch_size, look, take_fewer)
                 if sum(map(len, segment.crops)) >= CLASSIFY_CROPS:
                     segment.classify(classifier, times)
                 on_frames(len(batch))
@@ -176,13 +176,13 @@ def observe_frames(
 ) -> Observation:
     """See what is in these frames, all of them; the same numbers as `observe_segments` has for them."""
     segment, times = _SegmentInProgress.of(frames.frame_index), StageTimes()
-    _observe_part(segment, frames, detector, classifier, min_face_px, times, slice(None), len(frames))
+    _process_frames(segment, frames, detector, classifier, min_face_px, times, slice(None), len(frames))
     segment.classify(classifier, times)
     return segment.finish(frames.pts_s)
 
 
 @torch.inference_mode()
-def _observe_part(
+def _process_frames(
     segment: _SegmentInProgress,
     batch: FrameBatch,
     detector: FaceDetector,
@@ -196,7 +196,7 @@ def _observe_part(
     frames = _part_of(batch, part)
     place = np.searchsorted(segment.frame_index, frames.frame_index)
     segment.decoded[place] = True
-    segment.look[place] = frame_look(frames.pixels)
+    segment.look[place] = frame_thumbnail(frames.pixels)
     started_s = time.perf_counter()
     faces = detector.detect(frames.pixels)
     sides_px = faces.boxes_xyxy[:, 2:] - faces.boxes_xyxy[:, :2]
@@ -210,11 +210,11 @@ def _observe_part(
         for array in (frames.pixels, faces.frame, faces.boxes_xyxy, faces.landmarks_xy)
     )
     height_px, width_px = pixels.shape[1:3]
-    side, centre = frame_crops(boxes_xyxy, landmarks_xy)
-    crops = crop_faces(pixels, frame, side, centre, size_px=classifier.size_px)
-    measures = (*measure_crops(crops), share_outside(side, centre, width_px, height_px))
+    side, center = frame_crops(boxes_xyxy, landmarks_xy)
+    crops = crop_faces(pixels, frame, side, center, size_px=classifier.size_px)
+    measures = (*measure_crops(crops), out_of_frame_fraction(side, center, width_px, height_px))
     measured = torch.stack(measures, dim=1).cpu().numpy()
-    signatures = look_signatures(pixels, frame, side, centre, crops).cpu().numpy()
+    signatures = appearance_descriptors(pixels, frame, side, center, crops).cpu().numpy()
     segment.measures.append(measured)
     segment.signatures.append(signatures)
     segment.faces.append(dataclasses.replace(faces, frame=place[faces.frame]))
@@ -226,7 +226,7 @@ def _part_of(batch: FrameBatch, part: slice) -> FrameBatch:
     return FrameBatch(batch.pixels[part], batch.frame_index[part], batch.pts_s[part])
 
 
-def frame_look(pixels: np.ndarray) -> np.ndarray:
+def frame_thumbnail(pixels: np.ndarray) -> np.ndarray:
     """Mean red, green, blue of the cells of a 4x4 grid: tells a cut from a movement, and shows nobody.
 
     Args:
@@ -244,7 +244,7 @@ def frame_look(pixels: np.ndarray) -> np.ndarray:
     return cells.round().astype(np.uint8).reshape(len(pixels), -1)
 
 
-def _pieces(
+def _split_at_segments(
     batches: Iterator[FrameBatch], last_frames: list[int], times: StageTimes
 ) -> Generator[FrameBatch, None, None]:
     """Batches cut where a segment ends; `last_frames` holds each segment's last frame index."""
@@ -259,18 +259,18 @@ def _pieces(
             yield _part_of(batch, slice(*np.searchsorted(segment, [value, value + 1])))
 
 
-def _decode_ahead(
+def _decode_prefetched(
     info: VideoInfo, batches: Iterator[FrameBatch], timeout_s: float
 ) -> Generator[FrameBatch, None, None]:
     """The same batches, decoded in another thread while the last one is being worked on."""
     seen_s = None
-    with contextlib.closing(read_ahead(batches, timeout_s)) as ahead:
+    with contextlib.closing(prefetch(batches, timeout_s)) as ahead:
         try:
             for batch in ahead:
                 yield batch
                 seen_s = float(batch.pts_s[-1])
-        except Stalled as error:
+        except StallTimeout as error:
             place = "before the first picture" if seen_s is None else f"behind {seen_s:.2f} s"
-            part = "" if seen_s is None else f"give --end {seen_s:.2f} to analyse what comes before, or "
+            part = "" if seen_s is None else f"give --end {seen_s:.2f} to analyze what comes before, or "
             reason = f"decoding stood still for {timeout_s:g} s {place}: check the disk or the network share it is on, "
             raise VideoReadError(info.path, f"{reason}{part}allow it more with FERVID_DECODE_TIMEOUT_S") from error

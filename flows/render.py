@@ -8,19 +8,20 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from analytics.columns import floats
-from analytics.covering import CoverConfig, Placed, boxes_shown, boxes_to_cover, with_room
-from analytics.ids import file_sha256, video_id
-from analytics.spans import label_spans, seen_spans
-from analytics.sql import connect
-from analytics.store import write_whole
-from analytics.videos import file_name
-from fer_models.drawing import GREY, Colour, draw_box, draw_labels, hide, text_size_px
+from analytics.queries.connection import connect
+from analytics.queries.intervals import label_intervals, visibility_intervals
+from analytics.results.ids import file_sha256, video_id
+from analytics.results.store import write_atomic
+from analytics.results.videos import file_name
+from analytics.tables.arrow_utils import to_float_array
+from analytics.tracking.redaction import FrameBoxes, RedactionConfig, boxes_shown, pad_boxes, redaction_boxes
+from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
-from fer_models.ribbon import NOT_READ, PALETTE, Ribbon, Spans
+from fer_models.rendering.drawing import GRAY, Color, draw_box, draw_labels, hide, text_size_px
+from fer_models.rendering.timeline_strip import NOT_READ, PALETTE, Spans, TimelineStrip
 from fer_models.video import VideoInfo, check_readable, probe, read_frames_at
 from fer_models.video.writing import write_video
-from flows.inputs import on_disk
+from flows.analysis.inputs import local_copy
 
 BATCH_FRAMES = 4  # decoded at a time: one is enough to draw on
 _FACES = f"""
@@ -35,7 +36,7 @@ SELECT frame_index FROM frames WHERE video_id = $video_id AND status <> 'decode_
 Hiding = Literal["blur", "pixelate"]
 
 
-class RenderError(Exception):
+class RenderError(FervidError):
     """The video is not in the results, or not the person asked for, or the file cannot be written as asked."""
 
 
@@ -43,12 +44,12 @@ class RenderError(Exception):
 class _Scene:
     """What is drawn on the frames of one video."""
 
-    shown: Placed
+    shown: FrameBoxes
     texts: list[str]  # of each face
-    colours: list[Colour]  # of each face
-    hidden: Placed
+    colors: list[Color]  # of each face
+    hidden: FrameBoxes
     all_hidden: np.ndarray  # of each frame: hide it as a whole
-    ribbon: Ribbon
+    ribbon: TimelineStrip
 
 
 def render_video(
@@ -66,7 +67,7 @@ def render_video(
         video: the file, or its address; its content is looked up in the results.
         results: the results folder.
         out: the file to write.
-        hiding: hide every face that was found, in every frame, in this way; frames of spans that were not analysed are
+        hiding: hide every face that was found, in every frame, in this way; frames of spans that were not analyzed are
             hidden whole.
         only: draw this track alone; faces are hidden all the same.
         on_frame: called with the number of frames done and of all.
@@ -77,13 +78,13 @@ def render_video(
         StoreError: if `results` is no results folder, or `out` cannot be written.
     """
     _refuse_live(video, results)
-    with on_disk(video) as file:
+    with local_copy(video) as file:
         check_readable(file)
         info = probe(file, "pyav")
         if info.decoder == "image":
             raise RenderError(f"{video}: a still picture: only videos can be rendered")
         scene = _scene(info, video, results, hiding, only)
-        write_whole(out, lambda part: write_video(part, _pictures(info, scene, hiding, on_frame), info))
+        write_atomic(out, lambda part: write_video(part, _pictures(info, scene, hiding, on_frame), info))
 
 
 def _refuse_live(video: Path, results: Path) -> None:
@@ -105,33 +106,35 @@ def _scene(info: VideoInfo, video: Path, results: Path, hiding: Hiding | None, o
         if not connection.execute(known, of).fetchall():
             raise RenderError(
                 f"{video}: not in {results} as it is now (its content is looked up, not its name): "
-                f"analyse it first: fervid analyze {video} --out {results}"
+                f"analyze it first: fervid analyze {video} --out {results}"
             )
         faces = connection.sql(_FACES, params=of).to_arrow_table()
         looked_at = connection.sql(_LOOKED_AT, params=of).to_arrow_table()["frame_index"].to_numpy()
-        spans = _spans(seen_spans(connection, of["video_id"]), label_spans(connection, of["video_id"]))
-    cover = CoverConfig()
+        spans = _spans(visibility_intervals(connection, of["video_id"]), label_intervals(connection, of["video_id"]))
+    cover = RedactionConfig()
     track = faces["track_id"].fill_null(-1).to_numpy()
     if only is not None and not (track == only).any():
         there = ", ".join(map(str, np.unique(track[track >= 0]))) or "none"
         raise RenderError(f"{video}: no track {only} in it; there are: {there}")
-    where = (info.pts_s, looked_at, faces["frame_index"].to_numpy(), track, floats(faces, *_BOX))
-    hidden, all_hidden = boxes_to_cover(*where, cover)
+    where = (info.pts_s, looked_at, faces["frame_index"].to_numpy(), track, to_float_array(faces, *_BOX))
+    hidden, all_hidden = redaction_boxes(*where, cover)
     shown = boxes_shown(*where)
     if hiding:
-        shown = Placed(shown.frame, shown.row, with_room(shown.boxes_xyxy, cover))  # around what is hidden, not on it
+        shown = FrameBoxes(
+            shown.frame, shown.row, pad_boxes(shown.boxes_xyxy, cover)
+        )  # around what is hidden, not on it
     if only is not None:
         keep = track[shown.row] == only
-        shown = Placed(shown.frame[keep], shown.row[keep], shown.boxes_xyxy[keep])
+        shown = FrameBoxes(shown.frame[keep], shown.row[keep], shown.boxes_xyxy[keep])
         spans = spans.select(spans.track == only)
     rows = faces.to_pylist()
     return _Scene(
         shown=shown,
         texts=[_text(row) for row in rows],
-        colours=[_colour(row) for row in rows],
+        colors=[_color(row) for row in rows],
         hidden=hidden,
         all_hidden=all_hidden if hiding else np.zeros(info.n_frames, bool),
-        ribbon=Ribbon(
+        ribbon=TimelineStrip(
             spans, info.width_px + info.width_px % 2, info.height_px, info.pts_s[0], info.pts_s[0] + info.duration_s
         ),
     )
@@ -166,10 +169,10 @@ def _draw_faces(frame: np.ndarray, scene: _Scene, index: int) -> None:
     line_px = max(2, round(len(frame) / 360))
     at = scene.shown.of_frame(index)
     rows, boxes = scene.shown.row[at].tolist(), scene.shown.boxes_xyxy[at]
-    colours = [scene.colours[row] for row in rows]
-    for box, colour in zip(boxes, colours, strict=True):
-        draw_box(frame, box, colour, line_px if colour != GREY else max(1, line_px // 2))
-    draw_labels(frame, boxes, [scene.texts[row] for row in rows], colours, text_size_px(len(frame)))
+    colors = [scene.colors[row] for row in rows]
+    for box, color in zip(boxes, colors, strict=True):
+        draw_box(frame, box, color, line_px if color != GRAY else max(1, line_px // 2))
+    draw_labels(frame, boxes, [scene.texts[row] for row in rows], colors, text_size_px(len(frame)))
 
 
 def _text(row: dict[str, Any]) -> str:
@@ -181,18 +184,18 @@ def _text(row: dict[str, Any]) -> str:
     return f"{who}{row['smooth_emotion']} {row['probability']:.0%}"
 
 
-def _colour(row: dict[str, Any]) -> Colour:
-    """The colour of the emotion; grey for a face that does not count."""
+def _color(row: dict[str, Any]) -> Color:
+    """The color of the emotion; gray for a face that does not count."""
     if row["quality_ok"] is False or row["smooth_emotion"] is None:
-        return GREY
+        return GRAY
     red, green, blue = PALETTE[EMOTIONS.index(row["smooth_emotion"])].tolist()
     return red, green, blue
 
 
-def _spans(seen: pa.Table, labelled: pa.Table) -> Spans:
-    emotion = [NOT_READ] * len(seen) + [EMOTIONS.index(name) for name in labelled["emotion"].to_pylist()]
+def _spans(seen: pa.Table, labeled: pa.Table) -> Spans:
+    emotion = [NOT_READ] * len(seen) + [EMOTIONS.index(name) for name in labeled["emotion"].to_pylist()]
     track, start_s, end_s = (
-        np.concatenate([table[name].to_numpy() for table in (seen, labelled)])
+        np.concatenate([table[name].to_numpy() for table in (seen, labeled)])
         for name in ("track_id", "start_s", "end_s")
     )
     order = np.lexsort((start_s, track))

@@ -5,12 +5,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from analytics.baseline import BaselineConfig, BaselineMethod
-from analytics.quality import QualityConfig
-from analytics.smoothing import SmoothingConfig
-from analytics.timeline import TimelineConfig
-from analytics.tracking import TrackerConfig
-from fer_models.ahead import STALLED_S
+from analytics.timeline.baseline import BaselineConfig, BaselineMethod
+from analytics.timeline.build import TimelineConfig
+from analytics.timeline.quality import QualityConfig
+from analytics.timeline.smoothing import SmoothingConfig
+from analytics.tracking.tracker import TrackerConfig
+from fer_models.prefetch import STALLED_S
 
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -23,7 +23,7 @@ class TimelineSettings(BaseSettings):
 
     gate: bool = Field(QualityConfig.gate, description="leave faces of bad quality out of smoothing and summaries")
     time_constant_s: Positive = Field(
-        SmoothingConfig.time_constant_s, description="the weight of a neighbour falls to 37 % at this distance in time"
+        SmoothingConfig.time_constant_s, description="the weight of a neighbor falls to 37 % at this distance in time"
     )
     max_gap_s: float = Field(
         TrackerConfig.max_gap_s,
@@ -53,7 +53,7 @@ class TimelineSettings(BaseSettings):
 
 
 class AnalyzeSettings(BaseSettings):
-    """How videos are analysed. Each value can also come from the environment, such as `FERVID_DEVICE=cpu`."""
+    """How videos are analyzed. Each value can also come from the environment, such as `FERVID_DEVICE=cpu`."""
 
     model_config = SettingsConfigDict(env_prefix="FERVID_", extra="forbid", frozen=True)
 
@@ -75,8 +75,8 @@ class AnalyzeSettings(BaseSettings):
     decode_timeout_s: Positive = Field(
         STALLED_S, description="a video whose reading gives no sign of life for so long is given up"
     )
-    overwrite: bool = Field(False, description="analyse again what is done")
-    keep_signatures: bool = Field(False, description="keep the signatures of faces once the tracks are joined")
+    overwrite: bool = Field(False, description="analyze again what is done")
+    keep_appearance: bool = Field(False, description="keep the signatures of faces once the tracks are joined")
     timeline: TimelineSettings = Field(default_factory=TimelineSettings, description="settings of pass 2")
 
     @model_validator(mode="after")
@@ -102,7 +102,7 @@ class EngineSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FERVID_", frozen=True)
 
     # Two keep both cores busy where one waits now and then: 201 against 160 frames/s over eight clips on two cores.
-    workers: int = Field(2, ge=1, description="videos analysed at the same time, on this machine")
+    workers: int = Field(2, ge=1, description="videos analyzed at the same time, on this machine")
     engine: Literal["threads", "ray", "dask"] = Field("threads", description="what runs the tasks")
     address: str | None = Field(None, min_length=1, description="of a cluster that is there; else one is made here")
     gpus_per_task: float = Field(0.0, ge=0, allow_inf_nan=False, description="what each task asks Ray for")

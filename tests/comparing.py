@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analytics.schema import TABLES
-from flows.timeline_job import SPEEDS
+from analytics.tables.schema import TABLES
+from flows.analysis.rebuild_timeline import SPEEDS
 
 # What differs between two runs over the same videos: when they were, what was left, and how fast.
 OF_THE_RUN = ["started_at", "finished_at", *SPEEDS]

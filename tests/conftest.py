@@ -49,7 +49,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The address of a real Prefect server on loopback, started once; only who is told of it uses it."""
-    from flows.prefect_server import prefect_server
+    from flows.prefect.server import prefect_server
 
     with pytest.MonkeyPatch.context() as outside:
         outside.delenv("PREFECT_API_URL", raising=False)
@@ -98,6 +98,6 @@ def face_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def empty_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Half a second of flat grey."""
+    """Half a second of flat gray."""
     views = (np.full((240, 320, 3), 90, np.uint8) for _ in range(12))
-    return write_clip(tmp_path_factory.mktemp("clips") / "grey.mp4", views)
+    return write_clip(tmp_path_factory.mktemp("clips") / "gray.mp4", views)

@@ -16,11 +16,11 @@ import threading
 import time
 from pathlib import Path
 
-from analytics.store import Store
-from flows.chosen_models import load_models
-from flows.progress import Progress, VideoProgress
+from analytics.results.store import Store
+from flows.analysis.analyze_video import analyze_video
+from flows.analysis.model_bundle import load_models
+from flows.analysis.progress import Progress, VideoProgress
 from flows.settings import AnalyzeSettings
-from flows.video_job import analyze_video
 
 EVENTS = {"os.mkdir": "mkdir", "os.rename": "rename", "os.remove": "remove"}
 
@@ -55,7 +55,7 @@ class Run:
             self.tell(path=str(event.path), done=event.done_frames)
             self.count("frames")
 
-    def analyse(self) -> None:
+    def analyze(self) -> None:
         sys.addaudithook(self.on_file)
         progress = Progress()
         progress.listen(self.on_progress)
@@ -72,7 +72,7 @@ def start(job: dict) -> tuple[int, int]:
     if pid == 0:
         os.close(reading)
         try:
-            Run(job, writing).analyse()
+            Run(job, writing).analyze()
         except BaseException as error:
             os.write(2, repr(error).encode())
         os._exit(0)

@@ -51,7 +51,7 @@ def hide_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def picture(seed: int, height_px: int, width_px: int) -> np.ndarray:
-    """Soft blotches of colour, `(h, w, 3)` uint8."""
+    """Soft blotches of color, `(h, w, 3)` uint8."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand((1, 3, max(2, height_px // 20), max(2, width_px // 20)), generator=generator)
     pixels = nn.functional.interpolate(noise, (height_px, width_px), mode="bicubic")[0].clamp(0, 1) * 255

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from analytics.observations import observations_table
-from fer_models.batches import FaceBatch
+from analytics.timeline.observations import observations_table
+from fer_models.frame_batch import FaceBatch
 from fer_models.labels import EMOTIONS
 
 
@@ -16,7 +16,7 @@ class Face:
     """A face that looks straight ahead, 100 px wide and high."""
 
     frame: int
-    x: float = 300.0  # of its centre
+    x: float = 300.0  # of its center
     p: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
     det_score: float = 0.9
     size_px: float = 100.0
@@ -24,7 +24,7 @@ class Face:
     brightness: float = 120.0
     cut_off: float = 0.0
     nose_shift: float = 0.0  # in distances between the eyes
-    look: int | None = None  # grey level of all cells of its signature; None: no face has one
+    look: int | None = None  # gray level of all cells of its signature; None: no face has one
 
 
 def feeling(emotion: str, probability: float = 1.0) -> tuple[float, ...]:
@@ -34,7 +34,7 @@ def feeling(emotion: str, probability: float = 1.0) -> tuple[float, ...]:
 
 
 def signatures(looks: Sequence[int | None]) -> np.ndarray:
-    """Signatures that differ in colour alone: looks less than 10 apart are alike, 100 apart are not."""
+    """Signatures that differ in color alone: looks less than 10 apart are alike, 100 apart are not."""
     red = np.array(looks, np.uint8).reshape(-1, 1)
     return np.stack([red, 255 - red, np.full_like(red, 120)], axis=2).repeat(20, axis=1).reshape(-1, 60)
 
@@ -44,9 +44,9 @@ def observe(
     faces: Sequence[Face],
     undecoded: Sequence[int] = (),
     first: int = 0,
-    grey: Sequence[int] | None = None,
+    gray: Sequence[int] | None = None,
 ) -> pa.Table:
-    """What pass 1 would write for frames `first`, … at these times, each of one level of grey."""
+    """What pass 1 would write for frames `first`, … at these times, each of one level of gray."""
     faces = sorted(faces, key=lambda face: face.frame)
     center = np.array([(face.x, 200) for face in faces], np.float32).reshape(-1, 2)
     half = np.array([face.size_px / 2 for face in faces], np.float32)[:, None]
@@ -57,7 +57,7 @@ def observe(
         frame_index=first + np.arange(len(pts_s)),
         pts_s=np.array(pts_s, np.float64),
         decoded=~np.isin(np.arange(len(pts_s)), undecoded),
-        look=np.repeat(np.array(grey or [90] * len(pts_s), np.uint8).reshape(-1, 1), 48, axis=1),
+        look=np.repeat(np.array(gray or [90] * len(pts_s), np.uint8).reshape(-1, 1), 48, axis=1),
         faces=FaceBatch(
             np.array([face.frame for face in faces], np.int64),
             np.concatenate([center - half, center + half], axis=1),

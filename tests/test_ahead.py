@@ -14,14 +14,14 @@ import pytest
 from conftest import write_clip
 
 from analytics import connect
-from analytics.store import Store
+from analytics.results.store import Store
 from fer_models import load_classifier, load_detector
-from fer_models.ahead import Stalled, read_ahead, sign_of_life
 from fer_models.observe import observe_segments
+from fer_models.prefetch import StallTimeout, heartbeat, prefetch
 from fer_models.video import VideoReadError, probe
-from flows.progress import Progress
+from flows.analysis.analyze_video import VideoFailed, analyze_video
+from flows.analysis.progress import Progress
 from flows.settings import AnalyzeSettings
-from flows.video_job import VideoFailed, analyze_video
 
 FERVID = Path(sys.executable).with_name("fervid")
 
@@ -31,7 +31,7 @@ def test_items_come_in_order_and_an_error_comes_after_them():
         yield from range(5)
         raise OSError("no more")
 
-    items = read_ahead(numbers(), timeout_s=60)
+    items = prefetch(numbers(), timeout_s=60)
     assert [next(items) for _ in range(5)] == [0, 1, 2, 3, 4]
     with pytest.raises(OSError, match="no more"):
         next(items)
@@ -47,7 +47,7 @@ def test_an_iterator_that_is_closed_closes_the_one_it_reads():
         finally:
             closed.set()
 
-    with contextlib.closing(read_ahead(forever(), timeout_s=60)) as items:
+    with contextlib.closing(prefetch(forever(), timeout_s=60)) as items:
         next(items)
     assert closed.is_set()
 
@@ -60,7 +60,7 @@ def test_what_stands_still_does_not_hold_up_who_closes_it():
         release.wait()
 
     started_s = time.monotonic()
-    with contextlib.closing(read_ahead(stuck(), timeout_s=0.5)) as items:
+    with contextlib.closing(prefetch(stuck(), timeout_s=0.5)) as items:
         next(items)
     assert time.monotonic() - started_s < 5
     release.set()
@@ -72,13 +72,13 @@ def test_signs_of_life_are_waited_for_and_silence_is_not():
     def slow():
         for _ in range(20):
             time.sleep(0.1)
-            sign_of_life()
+            heartbeat()
         yield "late"
         release.wait()
 
-    items = read_ahead(slow(), timeout_s=1)
+    items = prefetch(slow(), timeout_s=1)
     assert next(items) == "late"
-    with pytest.raises(Stalled):
+    with pytest.raises(StallTimeout):
         next(items)
     release.set()
 

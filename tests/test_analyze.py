@@ -19,16 +19,16 @@ from conftest import write_clip
 from PIL import Image
 
 from analytics import connect
-from analytics.ids import unread_video_id
-from analytics.store import Store
-from analytics.videos import path_text
+from analytics.results.ids import unread_video_id
+from analytics.results.store import Store
+from analytics.results.videos import path_text
 from dashboard.prefect_runs import flow_runs
-from fer_models.weights import WeightsError
-from flows.inputs import InputError, find_videos
-from flows.prefect_server import is_healthy
-from flows.progress import Progress, Stopped, VideoProgress
+from fer_models.registry.model_registry import WeightsError
+from flows.analysis.analyze_video import VideoFailed, analyze_video
+from flows.analysis.inputs import InputError, find_videos
+from flows.analysis.progress import Progress, Stopped, VideoProgress
+from flows.prefect.server import is_healthy
 from flows.settings import AnalyzeSettings, TimelineSettings
-from flows.video_job import VideoFailed, analyze_video
 
 SETTINGS = AnalyzeSettings(device="cpu")
 FERVID = Path(sys.executable).with_name("fervid")
@@ -78,7 +78,7 @@ def test_however_a_path_is_spelt_it_is_the_same(folder, monkeypatch):
     assert path_text(folder.parent / "link" / ".." / "b.mp4") == str(folder / "b.mp4")
 
 
-def test_nothing_to_analyse_is_told(folder, tmp_path):
+def test_nothing_to_analyze_is_told(folder, tmp_path):
     with pytest.raises(InputError, match="no such file"):
         find_videos([tmp_path / "missing.mp4"])
     with pytest.raises(InputError, match=r"fits --pattern \*\.webm"):
@@ -88,7 +88,7 @@ def test_nothing_to_analyse_is_told(folder, tmp_path):
         find_videos([tmp_path / "empty"])
     with pytest.raises(InputError, match="--recursive"):
         find_videos([tmp_path], recursive=False)
-    # Beside something to analyse it stays in the list, to fail in the open.
+    # Beside something to analyze it stays in the list, to fail in the open.
     assert tmp_path / "missing.mp4" in find_videos([folder, tmp_path / "missing.mp4"])
 
 
@@ -96,13 +96,13 @@ def test_nothing_to_analyse_is_told(folder, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def analysed(face_clip, tmp_path_factory):
+def analyzed(face_clip, tmp_path_factory):
     results = tmp_path_factory.mktemp("results") / "out"
     return results, analyze(face_clip, results)
 
 
-def test_every_frame_has_a_row_and_the_person_a_track(analysed, face_clip):
-    results, outcome = analysed
+def test_every_frame_has_a_row_and_the_person_a_track(analyzed, face_clip):
+    results, outcome = analyzed
     assert (outcome.status, outcome.n_frames, outcome.n_tracks) == ("done", 50, 1)
     assert rows(results, "SELECT count(*), min(status), max(status) FROM frames") == [(50, "ok", "ok")]
     assert rows(results, "SELECT emotion, start_s, n_faces FROM tracks") == [("happy", 0.0, 50)]
@@ -111,8 +111,8 @@ def test_every_frame_has_a_row_and_the_person_a_track(analysed, face_clip):
     assert all(len(sha256) == 64 for sha256 in json.loads(weights).values())
 
 
-def test_probabilities_sum_to_one_and_boxes_lie_in_the_frame(analysed):
-    results, _ = analysed
+def test_probabilities_sum_to_one_and_boxes_lie_in_the_frame(analyzed):
+    results, _ = analyzed
     names = " + ".join(f"p_{e}" for e in ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))
     assert rows(results, f"SELECT count(*) FROM faces WHERE abs({names} - 1) > 1e-4") == [(0,)]
     assert rows(results, "SELECT count(*) FROM faces WHERE x1_px < 0 OR y1_px < 0 OR x2_px > 320 OR y2_px > 240") == [
@@ -140,7 +140,7 @@ def test_going_back_to_earlier_settings_shows_their_rows_again(face_clip, tmp_pa
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_signatures_go_once_tracks_are_joined_unless_they_shall_stay(face_clip, tmp_path, keep):
-    done = analyze(face_clip, tmp_path, keep_signatures=keep)
+    done = analyze(face_clip, tmp_path, keep_appearance=keep)
     kept = [pq.read_table(p, partitioning=None)["signature"] for p in tmp_path.glob("observations/*/*/segment*")]
     assert all(column.null_count == (0 if keep else len(column)) for column in kept) and kept
     faces = "SELECT track_id, joined_by_look FROM faces JOIN videos USING (video_id) ORDER BY pts_s"
@@ -158,8 +158,8 @@ def signatures_left(results):
 
 
 def test_a_run_that_leaves_a_video_alone_drops_its_signatures(face_clip, tmp_path):
-    analyze(face_clip, tmp_path, keep_signatures=True)
-    assert analyze(face_clip, tmp_path, keep_signatures=True).status == "unchanged"
+    analyze(face_clip, tmp_path, keep_appearance=True)
+    assert analyze(face_clip, tmp_path, keep_appearance=True).status == "unchanged"
     assert signatures_left(tmp_path) > 0
     assert analyze(face_clip, tmp_path).status == "unchanged"
     assert signatures_left(tmp_path) == 0
@@ -167,7 +167,7 @@ def test_a_run_that_leaves_a_video_alone_drops_its_signatures(face_clip, tmp_pat
 
 def test_a_failed_run_leaves_no_signatures_and_the_next_looks_again(face_clip, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(VideoFailed, match="ZeroDivisionError"):
-        patch.setattr("flows.video_job.build_stored_timeline", lambda *a, **k: 1 / 0)
+        patch.setattr("flows.analysis.analyze_video.build_stored_timeline", lambda *a, **k: 1 / 0)
         analyze(face_clip, tmp_path)
     assert list(tmp_path.glob("observations/*/*/segment*"))
     assert signatures_left(tmp_path) == 0
@@ -180,7 +180,7 @@ def test_trouble_that_may_pass_keeps_what_the_next_run_goes_on_with(face_clip, t
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch, pytest.raises(VideoFailed, match="Input/output error"):
-        patch.setattr("flows.video_job.build_stored_timeline", broken)
+        patch.setattr("flows.analysis.analyze_video.build_stored_timeline", broken)
         analyze(face_clip, tmp_path)
     assert signatures_left(tmp_path) > 0
     assert analyze(face_clip, tmp_path).n_observed == 0
@@ -212,7 +212,7 @@ def test_a_failed_overwrite_leaves_the_good_analysis(face_clip, tmp_path, monkey
     def broken(*arguments, **options):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("flows.video_job.observe_segments", broken)
+    monkeypatch.setattr("flows.analysis.analyze_video.observe_segments", broken)
     with pytest.raises(VideoFailed, match="Input/output error"):
         analyze(face_clip, tmp_path / "out", overwrite=True)
     ((status, error),) = rows(tmp_path / "out", "SELECT status, error FROM videos")
@@ -221,7 +221,7 @@ def test_a_failed_overwrite_leaves_the_good_analysis(face_clip, tmp_path, monkey
 
 
 def test_a_fault_of_our_own_fails_the_video_with_its_name(face_clip, tmp_path, monkeypatch):
-    monkeypatch.setattr("flows.video_job.build_stored_timeline", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("flows.analysis.analyze_video.build_stored_timeline", lambda *a, **k: 1 / 0)
     with pytest.raises(VideoFailed, match="ZeroDivisionError"):
         analyze(face_clip, tmp_path / "out")
     ((error,),) = rows(tmp_path / "out", "SELECT error FROM videos")
@@ -352,7 +352,7 @@ def mixed_folder(tmp_path_factory, face_clip, empty_clip):
     folder = tmp_path_factory.mktemp("mixed") / "my videos"
     folder.mkdir()
     shutil.copy(face_clip, folder / "collins.mp4")
-    shutil.copy(empty_clip, folder / "grey [red].mp4")
+    shutil.copy(empty_clip, folder / "gray [red].mp4")
     (folder / "text.mp4").write_text("not a video")
     return folder
 
@@ -369,10 +369,10 @@ def test_the_others_finish_and_the_exit_code_says_that_some_failed(first_run):
     assert "Traceback" not in run.stdout + run.stderr
     assert "text.mp4: not a video" in run.stderr
     assert "happy 100 %" in run.stdout
-    assert "grey [red].mp4" in run.stdout
+    assert "gray [red].mp4" in run.stdout
     assert run.stderr.count("text.mp4") == 1
     found = rows(results, "SELECT parse_filename(path), status FROM videos ORDER BY path")
-    assert found == [("collins.mp4", "done"), ("grey [red].mp4", "done"), ("text.mp4", "failed")]
+    assert found == [("collins.mp4", "done"), ("gray [red].mp4", "done"), ("text.mp4", "failed")]
 
 
 def test_prefect_shows_the_run_its_tasks_and_its_summary(first_run, server):
@@ -385,11 +385,11 @@ def test_prefect_shows_the_run_its_tasks_and_its_summary(first_run, server):
     tasks = {task["name"]: task["state_type"] for task in ask_server(server, "task_runs/filter", **here)}
     assert tasks == {
         "analyze collins.mp4": "COMPLETED",
-        "analyze grey [red].mp4": "COMPLETED",
+        "analyze gray [red].mp4": "COMPLETED",
         "analyze text.mp4": "FAILED",
     }
     artifacts = {a["key"]: a["data"] for a in ask_server(server, "artifacts/filter", **here)}
-    assert "videos analysed: 2, unchanged: 0, failed: 1" in artifacts["analyze-summary"]
+    assert "videos analyzed: 2, unchanged: 0, failed: 1" in artifacts["analyze-summary"]
     assert "text.mp4: not a video" in artifacts["analyze-summary"]
     assert len(json.loads(artifacts["analyze-videos"])) == 3
 
@@ -412,7 +412,7 @@ def test_a_second_run_does_only_what_is_left(first_run, mixed_folder, server, fa
     assert run.returncode == 0, run.stderr
     summary = json.loads(run.stdout)
     status = {Path(video["path"]).name: video["status"] for video in summary["videos"]}
-    assert status == {"collins.mp4": "unchanged", "grey [red].mp4": "unchanged", "new.mp4": "done"}
+    assert status == {"collins.mp4": "unchanged", "gray [red].mp4": "unchanged", "new.mp4": "done"}
 
 
 def test_ctrl_c_stops_in_order_and_the_next_run_goes_on(face_clip, tmp_path, server):
@@ -456,7 +456,7 @@ def test_the_flow_can_be_called_from_python(face_clip, tmp_path, server):
     code = (
         "import sys\n"
         "from flows import analyze\n"
-        "import flows.analyze\n"
+        "import flows.analysis.flow\n"
         "from flows import analyze as again\n"
         "assert analyze is again\n"
         "summary = analyze(sys.argv[1:2], out=sys.argv[2])\n"
@@ -480,7 +480,7 @@ def test_a_server_that_is_not_there_is_told(face_clip, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are found under /proc or with ps")
 def test_a_killed_run_leaves_no_server_behind(tmp_path):
     code = (
-        "import os, time; from flows.prefect_server import prefect_server\n"
+        "import os, time; from flows.prefect.server import prefect_server\n"
         "with prefect_server() as wait:\n"
         "    wait(); print(os.environ['PREFECT_API_URL'], flush=True); time.sleep(600)\n"
     )
@@ -521,12 +521,12 @@ def test_a_full_disk_ends_the_run_in_one_line(face_clip, tmp_path, server):
     assert "Traceback" not in run.stderr
 
 
-def test_nothing_written_holds_a_picture(analysed):
-    results, _ = analysed
+def test_nothing_written_holds_a_picture(analyzed):
+    results, _ = analyzed
     suffixes = {path.suffix for path in results.rglob("*") if path.is_file()}
     assert suffixes == {".parquet", ".json"}
     sizes = {name: np.prod([1, *shape]) for name, shape in _list_shapes(results).items()}
-    # Five landmarks, the mean colours of a 4x4 grid over the frame, those of a signature (NULL by now); a crop would be
+    # Five landmarks, the mean colors of a 4x4 grid over the frame, those of a signature (NULL by now); a crop would be
     # a list of thousands.
     assert {name: size for name, size in sizes.items() if size > 1} == {"landmarks_px": 10, "look": 48, "signature": 60}
 

@@ -14,10 +14,10 @@ from fer_models.classification.architectures import (
     fuse_batch_norm,
     l2_penalty,
 )
-from fer_models.classification.architectures.starting import IMAGENET_FILES, imagenet_weights, read_imagenet, start_from
-from fer_models.classification.augmentation import STRENGTHS, augment
-from fer_models.classification.recipes import RECIPES, Recipe, recipe_for
-from fer_models.weights import WeightsError, user_models_dir
+from fer_models.registry.model_registry import WeightsError, user_models_dir
+from fer_models.training.emotion.augmentation import STRENGTHS, augment
+from fer_models.training.emotion.initialization import IMAGENET_FILES, imagenet_weights, read_imagenet, start_from
+from fer_models.training.emotion.recipes import RECIPES, Recipe, recipe_for
 
 MILLION_PARAMETERS = {
     "face_resnet": 3.84,
@@ -60,11 +60,11 @@ def test_sizes_are_those_the_docstrings_give(name):
     assert count_parameters(network) / 1e6 == pytest.approx(MILLION_PARAMETERS[name], abs=0.01)
 
 
-def test_colour_goes_into_the_backbones_as_it_is():
+def test_color_goes_into_the_backbones_as_it_is():
     network = build("efficientnet_b0_transfer").eval()
-    grey = torch.randn(2, 1, 48, 48)
+    gray = torch.randn(2, 1, 48, 48)
     with torch.no_grad():
-        torch.testing.assert_close(network(grey.expand(-1, 3, -1, -1)), network(grey))
+        torch.testing.assert_close(network(gray.expand(-1, 3, -1, -1)), network(gray))
 
 
 @pytest.mark.parametrize(("name", "size_px"), [("cnn4", 30), ("cnn5", 12), ("cnn_wide", 10), ("vgg16_transfer", 31)])
@@ -169,7 +169,7 @@ def test_a_training_may_go_on_from_a_model_of_its_architecture():
 
 
 def test_shear_moves_rows_sideways_against_each_other():
-    ramp = torch.linspace(-1, 1, 48).expand(64, 1, 48, 48)  # grey grows from left to right, the same in every row
+    ramp = torch.linspace(-1, 1, 48).expand(64, 1, 48, 48)  # gray grows from left to right, the same in every row
     varied = augment(ramp, torch.Generator().manual_seed(0), 48, STRENGTHS["wide"])
     assert varied.shape == ramp.shape
     assert varied.min() >= -1

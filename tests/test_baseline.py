@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import Face, observe
 
-from analytics.baseline import LEAST_P, NEUTRAL, BaselineConfig, correct, find_baselines
-from analytics.timeline import TimelineConfig, build_timeline
+from analytics.timeline.baseline import LEAST_P, NEUTRAL, BaselineConfig, correct, find_baselines
+from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
 
 ANGRY, HAPPY = EMOTIONS.index("angry"), EMOTIONS.index("happy")

@@ -9,7 +9,7 @@ import torch
 from fer_models import EMOTIONS, load_classifier
 from fer_models.classification.architectures import build_network
 from fer_models.classification.classifier import EmotionClassifier
-from fer_models.weights import ModelCard, WeightsError, save_model_folder
+from fer_models.registry.model_registry import ModelCard, WeightsError, save_model_folder
 
 CPU = torch.device("cpu")
 OPTIONS = {"stem": 8, "widths": [8, 16], "blocks": [1, 1], "attention": True}
@@ -47,9 +47,9 @@ def test_neither_batch_nor_order_changes_a_bit(classifier, crops):
     np.testing.assert_array_equal(np.concatenate([classifier.predict(crops[i : i + 1]) for i in range(5)]), scores[:5])
 
 
-def test_colour_is_read_as_its_grey(classifier, crops):
-    colour = np.repeat(crops[..., None], 3, axis=3)
-    np.testing.assert_allclose(classifier.predict(colour), classifier.predict(crops), atol=2e-2)
+def test_color_is_read_as_its_gray(classifier, crops):
+    color = np.repeat(crops[..., None], 3, axis=3)
+    np.testing.assert_allclose(classifier.predict(color), classifier.predict(crops), atol=2e-2)
 
 
 def test_other_sizes_are_resampled_and_none_is_fine(classifier):

@@ -11,12 +11,12 @@ import pyarrow.csv
 import pytest
 from typer.testing import CliRunner
 
-from analytics.store import Store
-from flows.cli import app
-from flows.console import warn_of_misspelt_variables
-from flows.progress import Progress
+from analytics.results.store import Store
+from flows.analysis.analyze_video import analyze_video
+from flows.analysis.progress import Progress
+from flows.cli.app import app
+from flows.cli.console import warn_of_misspelt_variables
 from flows.settings import AnalyzeSettings
-from flows.video_job import analyze_video
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ def results(face_clip, tmp_path_factory):
         (("--fps", "0"), "--fps or FERVID_FPS: Input should be greater than 0"),
         (("--fps", "inf"), "finite"),
         (("--start", "5", "--end", "2"), "Invalid value: end (2 s) must come after start (5 s)"),
-        (("--colour",), "--colour"),
+        (("--color",), "--color"),
     ],
 )
 def test_a_wrong_option_is_refused_with_what_is_allowed(face_clip, tmp_path, option, says):
@@ -81,7 +81,7 @@ def test_a_misspelt_setting_in_the_environment_is_named(face_clip, tmp_path, mon
     assert "FERVID_NO_SKIPS" not in run.output
 
 
-def test_nothing_to_analyse_is_fatal(tmp_path):
+def test_nothing_to_analyze_is_fatal(tmp_path):
     run = fervid("analyze", tmp_path / "missing.mp4", "--out", tmp_path / "out")
     assert run.exit_code == 1
     assert "missing.mp4: no such file or folder" in run.output
@@ -92,7 +92,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(face_clip, tmp_path)
     run = fervid("analyze", face_clip, tmp_path, "--out", tmp_path / "out", "--dry-run", "--fps", "10")
     assert run.exit_code == 0
     text = re.sub(r"[│\s]+", " ", run.output)
-    assert "analysed 20 20 2.0 pyav" in text
+    assert "analyzed 20 20 2.0 pyav" in text
     assert "would fail: not a video" in text
     assert not (tmp_path / "out").exists()
 
@@ -232,7 +232,7 @@ def test_the_python_of_the_readme_runs(face_clip, tmp_path):
 
 
 def test_life_is_shown_before_anything_heavy_is_imported():
-    code = "import sys, flows.cli; print([m for m in ('torch', 'prefect', 'duckdb', 'av') if m in sys.modules])"
+    code = "import sys, flows.cli.app; print([m for m in ('torch', 'prefect', 'duckdb', 'av') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
@@ -241,7 +241,8 @@ def test_no_network_address_is_opened_by_importing_everything():
         "import socket\n"
         "def refuse(*a): raise AssertionError('a network call')\n"
         "socket.socket.connect = refuse\n"
-        "import analytics.sql, flows.analyze, flows.train, flows.train_detector, flows.doctor\n"
+        "import analytics.queries.connection, flows.analysis.flow, flows.cli.doctor\n"
+        "import flows.training.emotion, flows.training.detector\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -10,16 +10,17 @@ import pytest
 from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
-from analytics import compaction, connect, query
-from analytics.catalog import REMEMBERED, read_catalog
-from analytics.compaction import compact, tidy, write_shard
-from analytics.garbage import Garbage, find_garbage, remove_garbage
-from analytics.purge import plan_purge, purge
-from analytics.schema import TABLES, TIMELINE_TABLES
-from analytics.shards import FOLDER, read_shards
-from analytics.store import Store, StoreError
-from analytics.timeline import TimelineConfig, build_timeline
-from flows.cli import app
+from analytics import connect, query
+from analytics.results import compaction
+from analytics.results.catalog import REMEMBERED, read_catalog
+from analytics.results.compaction import compact, delete_replaced_files, write_shard
+from analytics.results.purge import plan_purge, purge
+from analytics.results.shards import FOLDER, read_shards
+from analytics.results.store import Store, StoreError
+from analytics.results.vacuum import Garbage, find_garbage, remove_garbage
+from analytics.tables.schema import TABLES, TIMELINE_TABLES
+from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.cli.app import app
 
 FEELINGS = ("happy", "sad", "neutral")
 
@@ -36,7 +37,7 @@ def row(video: int, analysis: int | None = None, path: str | None = None) -> dic
 
 @pytest.fixture
 def store(tmp_path) -> Store:
-    """Six videos, one without a face, one analysed twice; and a failure."""
+    """Six videos, one without a face, one analyzed twice; and a failure."""
     store = Store(tmp_path / "results")
     for video in range(6):
         store.write_segment(f"v{video:016}", "o0000000000000001", 0, observe([0.0], []))
@@ -111,7 +112,7 @@ def test_readers_see_every_row_once_at_every_step_and_wherever_it_is_killed(stor
             path.unlink(missing_ok=True)
             look()
 
-    monkeypatch.setattr(compaction, "write_whole", then_look(compaction.write_whole))
+    monkeypatch.setattr(compaction, "write_atomic", then_look(compaction.write_atomic))
     monkeypatch.setattr(compaction, "remove", one_by_one)
     old = connect(store.root, observations=False)
 
@@ -166,7 +167,7 @@ def test_an_analysis_goes_on_as_if_nothing_had_been(store):
     assert all(not name.startswith("faces/") for name in files(store.root))
     compact(store.root, wait_s=0)
     assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%3'").to_pylist() == [{"n": 30}]
-    # Analysed anew, as with --overwrite: what was written last counts.
+    # Analyzed anew, as with --overwrite: what was written last counts.
     again.commit_analysis(row(2), timeline(2, 4))
     assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%2'").to_pylist() == [{"n": 4}]
     compact(store.root, wait_s=0)
@@ -223,7 +224,7 @@ def test_what_changes_meanwhile_is_not_compacted(store, monkeypatch):
     with pytest.raises(StoreError, match="changed while it was compacted"):
         write_shard(catalog, [(row(4)["video_id"], row(4)["analysis_id"])])
     assert not list((store.root / FOLDER).glob("*"))
-    assert tidy(store.root) == 0
+    assert delete_replaced_files(store.root) == 0
 
 
 def test_a_shard_of_somebody_else_stays_where_the_same_was_to_be_written(store):

@@ -10,13 +10,13 @@ import pytest
 from scenes import Face, observe
 
 from analytics import query
-from analytics.cookbook import cookbook as questions
-from analytics.store import Store
-from analytics.timeline import TimelineConfig, build_timeline
-from flows.demo import make_demo_videos
-from flows.progress import Progress
+from analytics.queries.cookbook import cookbook as questions
+from analytics.results.store import Store
+from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.analysis.analyze_video import analyze_video
+from flows.analysis.progress import Progress
+from flows.cli.demo import make_demo_videos
 from flows.settings import AnalyzeSettings
-from flows.video_job import analyze_video
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -20,11 +20,11 @@ import pytest
 from comparing import assert_same, files, rows
 
 from analytics import connect
-from analytics.schema import TIMELINE_TABLES
-from analytics.store import Store, StoreError, table_path
-from flows.progress import Progress, VideoProgress
+from analytics.results.store import Store, StoreError, table_path
+from analytics.tables.schema import TIMELINE_TABLES
+from flows.analysis.analyze_video import VideoFailed, analyze_video
+from flows.analysis.progress import Progress, VideoProgress
 from flows.settings import AnalyzeSettings
-from flows.video_job import VideoFailed, analyze_video
 
 FERVID = Path(sys.executable).with_name("fervid")
 SEGMENT_S = 0.4  # ten frames

@@ -6,24 +6,24 @@ import torch
 
 from fer_models.crops import (
     TEMPLATE_XY,
+    appearance_descriptors,
     crop_faces,
     frame_crops,
-    look_signatures,
     measure_crops,
-    share_outside,
-    to_grey,
+    out_of_frame_fraction,
+    to_gray,
 )
 
 SIZE_PX = 48
 
 
-def face_at(centre: tuple[float, float], side_px: float, roll_deg: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Box and landmarks of a face whose crop has this centre, side and roll."""
+def face_at(center: tuple[float, float], side_px: float, roll_deg: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Box and landmarks of a face whose crop has this center, side and roll."""
     turn = np.exp(1j * np.deg2rad(roll_deg))
-    points = np.array([complex(x - 0.5, y - 0.5) for x, y in TEMPLATE_XY]) * side_px * turn + complex(*centre)
+    points = np.array([complex(x - 0.5, y - 0.5) for x, y in TEMPLATE_XY]) * side_px * turn + complex(*center)
     landmarks = torch.tensor(np.stack([points.real, points.imag], axis=1), dtype=torch.float32)
     half = side_px * 0.45
-    box = torch.tensor([centre[0] - half, centre[1] - half, centre[0] + half, centre[1] + half])
+    box = torch.tensor([center[0] - half, center[1] - half, center[0] + half, center[1] + half])
     return box, landmarks
 
 
@@ -39,11 +39,11 @@ def test_a_gradient_is_read_at_the_right_place(side_px, roll_deg):
     height, width = 900, 1000
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     pixels = np.stack([x / width * 255, y / height * 255, np.full_like(x, 77)], axis=2).round().astype(np.uint8)
-    centre = (480.0, 450.0)
-    crop = crop_one(pixels, *face_at(centre, side_px, roll_deg)).astype(float)
+    center = (480.0, 450.0)
+    crop = crop_one(pixels, *face_at(center, side_px, roll_deg)).astype(float)
 
     share = (np.arange(SIZE_PX) + 0.5) / SIZE_PX - 0.5
-    points = complex(*centre) + side_px * np.exp(1j * np.deg2rad(roll_deg)) * (share[None] + 1j * share[:, None])
+    points = complex(*center) + side_px * np.exp(1j * np.deg2rad(roll_deg)) * (share[None] + 1j * share[:, None])
     np.testing.assert_allclose(crop[..., 0], points.real / width * 255, atol=1.1)
     np.testing.assert_allclose(crop[..., 1], points.imag / height * 255, atol=1.1)
     assert (crop[..., 2] == 77).all()
@@ -61,17 +61,17 @@ def test_beyond_the_border_its_last_pixel_repeats():
 def test_landmarks_that_do_not_fit_the_box_are_ignored(factor):
     box, landmarks = face_at((100.0, 80.0), 60)
     middle = landmarks.mean(dim=0)
-    side, centre = frame_crops(box[None], ((landmarks - middle) * factor + middle)[None])
+    side, center = frame_crops(box[None], ((landmarks - middle) * factor + middle)[None])
     assert side[0].imag == 0
-    assert centre[0] == complex(100, 80)
+    assert center[0] == complex(100, 80)
     assert 50 < side[0].real < 70
 
 
 def test_landmarks_in_one_point_give_the_box():
     box = torch.tensor([[10.0, 10.0, 50.0, 50.0]])
-    side, centre = frame_crops(box, torch.full((1, 5, 2), 30.0))
+    side, center = frame_crops(box, torch.full((1, 5, 2), 30.0))
     assert torch.isfinite(side.real).all()
-    assert centre[0] == complex(30, 30)
+    assert center[0] == complex(30, 30)
 
 
 def test_a_crop_does_not_depend_on_the_faces_beside_it():
@@ -86,14 +86,14 @@ def test_a_crop_does_not_depend_on_the_faces_beside_it():
 
 
 def test_no_face_gives_no_crop():
-    side, centre = frame_crops(torch.zeros(0, 4), torch.zeros(0, 5, 2))
+    side, center = frame_crops(torch.zeros(0, 4), torch.zeros(0, 5, 2))
     frames = torch.zeros((2, 50, 50, 3), dtype=torch.uint8)
-    assert crop_faces(frames, torch.zeros(0, dtype=torch.int64), side, centre).shape == (0, 48, 48, 3)
+    assert crop_faces(frames, torch.zeros(0, dtype=torch.int64), side, center).shape == (0, 48, 48, 3)
 
 
 def test_what_lies_outside_the_frame_is_told():
-    sides, centres = torch.full((3,), 40 + 0j, dtype=torch.complex128), torch.tensor([50 + 50j, 0 + 50j, 100 + 100j])
-    assert share_outside(sides, centres, 100, 100).tolist() == [0.0, 0.5, 0.75]
+    sides, centers = torch.full((3,), 40 + 0j, dtype=torch.complex128), torch.tensor([50 + 50j, 0 + 50j, 100 + 100j])
+    assert out_of_frame_fraction(sides, centers, 100, 100).tolist() == [0.0, 0.5, 0.75]
 
 
 def test_blur_and_brightness_say_what_they_measure():
@@ -102,25 +102,25 @@ def test_blur_and_brightness_say_what_they_measure():
     stripes[:, ::2] = 110
     blur, brightness = measure_crops(torch.stack([flat, stripes]))
     assert blur[0] < 1e-6
-    # A column of stripes differs from both neighbours by 20: the Laplacian is +-40, its variance 1600.
+    # A column of stripes differs from both neighbors by 20: the Laplacian is +-40, its variance 1600.
     assert blur[1] == pytest.approx(1600, rel=0.01)
     assert brightness.tolist() == pytest.approx([90, 100])
 
 
-def test_grey_weighs_colours_as_the_eye_does():
-    colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]], dtype=torch.uint8)
-    assert to_grey(colours).tolist() == pytest.approx([76.245, 149.685, 29.07, 255])
+def test_gray_weighs_colors_as_the_eye_does():
+    colors = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]], dtype=torch.uint8)
+    assert to_gray(colors).tolist() == pytest.approx([76.245, 149.685, 29.07, 255])
 
 
-def test_a_signature_holds_the_colours_of_the_face_and_of_what_is_worn():
+def test_a_signature_holds_the_colors_of_the_face_and_of_what_is_worn():
     pixels = torch.full((1, 400, 300, 3), 50, dtype=torch.uint8)
     pixels[0, 60:140, 110:150] = torch.tensor([200, 150, 100], dtype=torch.uint8)  # left half of the face
     pixels[0, 155:300] = torch.tensor([10, 20, 250], dtype=torch.uint8)  # below it
     box, landmarks = face_at((150, 100), 80)
     frame = torch.zeros(1, dtype=torch.int64)
-    side, centre = frame_crops(box[None], landmarks[None])
-    crops = crop_faces(pixels, frame, side, centre, size_px=SIZE_PX)
-    (signature,) = look_signatures(pixels, frame, side, centre, crops).view(1, 20, 3)
+    side, center = frame_crops(box[None], landmarks[None])
+    crops = crop_faces(pixels, frame, side, center, size_px=SIZE_PX)
+    (signature,) = appearance_descriptors(pixels, frame, side, center, crops).view(1, 20, 3)
     face, worn = signature[:16].view(4, 4, 3).float().numpy(), signature[16:].tolist()
     np.testing.assert_allclose(face[:, 0], [[200, 150, 100]] * 4, atol=1)
     np.testing.assert_allclose(face[:, 3], [[50, 50, 50]] * 4, atol=1)

@@ -21,11 +21,11 @@ from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
 from analytics import connect
-from analytics.compaction import compact
-from analytics.events import read_events
-from analytics.status import Running, running
-from analytics.store import Store, StoreError
-from analytics.timeline import Timeline, TimelineConfig, build_timeline
+from analytics.queries.events import read_events
+from analytics.results.compaction import compact
+from analytics.results.status import Running, running
+from analytics.results.store import Store, StoreError
+from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from dashboard import markers
 from dashboard.charts import STRIP_WIDTH, ribbon, share_bar
 from dashboard.following import stamp_text, trainings_stamp
@@ -35,9 +35,9 @@ from dashboard.results import ENVIRONMENT, Results
 from dashboard.text import DISCLAIMER
 from dashboard.views.sql import chart_of
 from dashboard.windows import boxes, window
-from fer_models.labels import EMOTION_COLOURS, EMOTIONS
-from fer_models.video.info import probe
-from flows.cli import app
+from fer_models.labels import EMOTION_COLORS, EMOTIONS
+from fer_models.video.probe import probe
+from flows.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 Page = Callable[[str, Path], AppTest]
@@ -114,17 +114,17 @@ def drawn(address: str) -> str:
     return base64.b64decode(address.removeprefix("data:image/svg+xml;base64,")).decode()
 
 
-def test_strips_are_in_the_colours_of_the_emotions() -> None:
+def test_strips_are_in_the_colors_of_the_emotions() -> None:
     happy, sad = ({"start_s": 2.5, "end_s": 5.0, "emotion": name} for name in ("happy", "sad"))
     strip = drawn(ribbon([[happy]], 10.0))
     assert f'x="{STRIP_WIDTH / 4:.1f}"' in strip
-    assert EMOTION_COLOURS["happy"] in strip
+    assert EMOTION_COLORS["happy"] in strip
     first, second, third = drawn(ribbon([[happy], [], [sad]], 10.0)).split("<g ")[1:]
-    assert [EMOTION_COLOURS["happy"] in one for one in (first, second, third)] == [True, False, False]
-    assert [EMOTION_COLOURS["sad"] in one for one in (first, second, third)] == [False, False, True]
+    assert [EMOTION_COLORS["happy"] in one for one in (first, second, third)] == [True, False, False]
+    assert [EMOTION_COLORS["sad"] in one for one in (first, second, third)] == [False, False, True]
     bar = drawn(share_bar([0.5, 0, 0, 0.5, 0, 0, 0]))
     assert bar.count(f'width="{STRIP_WIDTH / 2:.1f}"') == 2
-    assert EMOTION_COLOURS["sad"] not in bar
+    assert EMOTION_COLORS["sad"] not in bar
 
 
 def test_results_without_videos_say_so(store: Store, page: Page) -> None:
@@ -423,7 +423,7 @@ def test_a_run_in_progress_is_seen(store: Store) -> None:
     assert running(store.root) == []
     store.commit_analysis(row("v0000000000000003", "b.mp4"), timeline(pts_s, []))
     compact(store.root, wait_s=0)
-    store.drop_signatures(ALICE, "o1")
+    store.drop_appearance(ALICE, "o1")
     assert running(store.root) == []  # its row is in a shard, and what was seen is as old as before
 
 
@@ -453,7 +453,7 @@ def test_command_serves_the_page_on_this_machine_only(results: Path) -> None:
     command = [
         sys.executable,
         "-c",
-        "from flows.cli import main; main()",
+        "from flows.cli.app import main; main()",
         "dashboard",
         str(results),
         "--port",

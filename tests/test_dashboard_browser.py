@@ -21,9 +21,9 @@ from scenes import Face, feeling, observe
 from test_dashboard import wait_for_status
 
 from analytics import connect
-from analytics.ids import file_sha256, video_id
-from analytics.store import Store
-from analytics.timeline import TimelineConfig, build_timeline
+from analytics.results.ids import file_sha256, video_id
+from analytics.results.store import Store
+from analytics.timeline.build import TimelineConfig, build_timeline
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Nothing that looks for a network: there may be none, and nothing here needs one.
@@ -68,7 +68,7 @@ def address(results: Path, data_home: Path) -> Iterator[str]:
     """A running dashboard."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    code = "from flows.cli import main; main()"
+    code = "from flows.cli.app import main; main()"
     command = [sys.executable, "-c", code, "dashboard", str(results), "--port", str(port)]
     environment = {**os.environ, "XDG_DATA_HOME": str(data_home)}
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)

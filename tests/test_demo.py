@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.demo import (
+from flows.cli.demo import (
     CLIPS,
     HEIGHT_PX,
     PRINTS,

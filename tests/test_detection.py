@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from fer_models.batches import FaceBatch
 from fer_models.detection import load_detector
 from fer_models.detection.compact import CompactDetector, CompactNet, decode_boxes, decode_landmarks, grid_points
-from fer_models.detection.targets import assign_targets
-from fer_models.weights import WeightsError
+from fer_models.frame_batch import FaceBatch
+from fer_models.registry.model_registry import WeightsError
+from fer_models.training.detector.targets import assign_targets
 
 TINY = {"stem": (4, 4), "stages": (8, 8, 8), "blocks": (1, 1, 1), "pyramid": 8}
 LANDMARKS = [[12.0, 12.0], [20.0, 12.0], [16.0, 16.0], [13.0, 20.0], [19.0, 20.0]]
@@ -149,7 +149,7 @@ def test_boxes_come_back_to_the_pixels_of_the_frame(frame_hw, input_hw, box):
 
 
 def noise(n: int, height: int, width: int) -> np.ndarray:
-    """Frames of coloured blocks, of another size in each frame."""
+    """Frames of colored blocks, of another size in each frame."""
     rng = np.random.default_rng(0)
     frames = []
     for side in range(3, 3 + n):
@@ -234,8 +234,8 @@ def test_the_packaged_weights_find_small_and_many_faces():
         canvas[1, 80 : 80 + side, x : x + side] = np.asarray(face.resize((side, side), Image.Resampling.LANCZOS))
     faces = load_detector("compact", device="cpu").detect(canvas)
     assert faces.frame.tolist() == [1, 1, 1]
-    centre_x = np.sort((faces.boxes_xyxy[:, 0] + faces.boxes_xyxy[:, 2]) / 2)
-    np.testing.assert_allclose(centre_x, [20 + 30, 150 + 50, 350 + 100], atol=8)
+    center_x = np.sort((faces.boxes_xyxy[:, 0] + faces.boxes_xyxy[:, 2]) / 2)
+    np.testing.assert_allclose(center_x, [20 + 30, 150 + 50, 350 + 100], atol=8)
 
 
 def test_the_card_of_the_packaged_weights_says_what_matters():

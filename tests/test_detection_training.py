@@ -11,21 +11,21 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from fer_models.batches import FaceBatch
 from fer_models.detection import load_detector
-from fer_models.detection.augmentation import Picture, cover_faces, cut_tile, mosaic, random_tile, tile_map
 from fer_models.detection.compact import CompactDetector, CompactNet, grid_points
-from fer_models.detection.data import EpochBatches, FaceDataError, FaceInputs, Photo, read_photos
-from fer_models.detection.evaluation import Matches, evaluate_detector, match_hits, read_true_photos
-from fer_models.detection.lettering import add_words, title_card
-from fer_models.detection.losses import detection_losses
-from fer_models.detection.references import RETINAFACE_FILE
-from fer_models.detection.targets import assign_targets
-from fer_models.detection.teaching import is_doubtful, look_again, take_votes, vote
-from fer_models.detection.training import find_traps, train_detector
-from fer_models.training_runs import RunError
-from fer_models.weights import WeightsError, read_card
-from flows.progress import Progress, Stopped
+from fer_models.evaluation.detector_metrics import Matches, evaluate_detector, match_hits, read_true_photos
+from fer_models.evaluation.references import RETINAFACE_FILE
+from fer_models.frame_batch import FaceBatch
+from fer_models.registry.model_registry import WeightsError, read_card
+from fer_models.training.datasets.face_photos import EpochBatches, FaceDataError, FaceInputs, Photo, read_photos
+from fer_models.training.detector.augmentation import Picture, cover_faces, cut_tile, mosaic, random_tile, tile_map
+from fer_models.training.detector.losses import detection_losses
+from fer_models.training.detector.pseudo_labels import detect_multiscale, is_doubtful, merge_teacher_labels, vote
+from fer_models.training.detector.synthetic_text import add_words, title_card
+from fer_models.training.detector.targets import assign_targets
+from fer_models.training.detector.training import mine_hard_negatives, train_detector
+from fer_models.training.runs import RunError
+from flows.analysis.progress import Progress, Stopped
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data" / "faces"
 TINY = {"stem": (4, 4), "stages": (8, 8, 8), "blocks": (1, 1, 1), "pyramid": 8}
@@ -72,8 +72,8 @@ def test_a_face_mostly_outside_is_not_taught_and_one_outside_is_dropped():
 def test_a_mosaic_moves_the_faces_of_its_tiles():
     picture = dotted_picture()
     sizes = [(96, 64), (32, 64), (96, 64), (32, 64)]
-    centre = np.array([50.0, 40.0])
-    tiles = [cut_tile(picture, tile_map(centre, 0.5, 0.0, False, size), size, (7, 7, 7)) for size in sizes]
+    center = np.array([50.0, 40.0])
+    tiles = [cut_tile(picture, tile_map(center, 0.5, 0.0, False, size), size, (7, 7, 7)) for size in sizes]
     whole = mosaic(tiles, (96, 64), 128)
     assert whole.pixels.shape == (128, 128, 3)
     assert whole.boxes_xyxy.tolist() == [[40, 22, 56, 42], [104, 22, 120, 42], [40, 86, 56, 106], [104, 86, 120, 106]]
@@ -246,7 +246,7 @@ def test_a_second_look_brings_faces_back_to_the_picture():
         points = box[:, [[0, 1], [2, 1], [0, 1], [0, 3], [2, 3]]]
         return FaceBatch(np.zeros(1, np.int64), box, points, np.array([pixels.shape[2] / 200], np.float32))
 
-    faces = look_again(picture, brightest)
+    faces = detect_multiscale(picture, brightest)
     assert len(faces) == 1 and faces.det_score.tolist() == [1.0]  # the best score: that of the mirrored, larger view
     np.testing.assert_allclose(faces.boxes_xyxy[0], [10, 20, 30, 40], atol=1)
     np.testing.assert_allclose(faces.landmarks_xy[0, [0, 3]], [[10, 20], [10, 40]], atol=1)  # left stays left
@@ -307,7 +307,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(few_photos, tmp_path, 
     start = train_detector(few_photos, tmp_path / "start", network_options=TINY, **settings)
     settings["init"] = str(start)
     unbroken = train_detector(few_photos, tmp_path / "unbroken", **settings)
-    logger, stop = logging.getLogger("fer_models.detection.training"), StopAt("epoch 2/2")
+    logger, stop = logging.getLogger("fer_models.training.detector.training"), StopAt("epoch 2/2")
     caplog.set_level(logging.INFO, logger.name)
     logger.addHandler(stop)
     try:
@@ -335,7 +335,7 @@ def test_traps_are_what_no_teacher_sees():
     detector = CompactDetector(CompactNet(**TINY), score_threshold=0.5)
     hits = np.array([[11, 10, 31, 30], [60, 60, 80, 80]], np.float32)
     detector.detect = lambda pixels: FaceBatch(np.zeros(2, int), hits, np.zeros((2, 5, 2)), np.ones(2))
-    assert find_traps([photo], detector)[0].traps_xyxy.tolist() == [[60, 60, 80, 80]]
+    assert mine_hard_negatives([photo], detector)[0].traps_xyxy.tolist() == [[60, 60, 80, 80]]
 
 
 def test_tiles_show_traps(few_photos):
@@ -353,17 +353,17 @@ def test_the_second_teacher_is_asked_once(few_photos, tmp_path):
     some = tmp_path / "some.parquet"
     pq.write_table(pq.read_table(few_photos)[:12], some)
     photos = read_photos(some)
-    voted = take_votes(photos, some, weights, tmp_path / "opinions.npz")
+    voted = merge_teacher_labels(photos, some, weights, tmp_path / "opinions.npz")
     changed = [one for one, other in zip(photos, voted, strict=True) if one is not other]
     assert changed and all(is_doubtful(photo) for photo in changed)
     stored = (tmp_path / "opinions.npz").stat().st_mtime_ns
-    again = take_votes(photos, some, weights, tmp_path / "opinions.npz")
+    again = merge_teacher_labels(photos, some, weights, tmp_path / "opinions.npz")
     assert (tmp_path / "opinions.npz").stat().st_mtime_ns == stored
     for one, other in zip(voted, again, strict=True):
         np.testing.assert_array_equal(one.boxes_xyxy, other.boxes_xyxy)
         np.testing.assert_array_equal(one.sure, other.sure)
     with pytest.raises(WeightsError, match="RetinaFace"):
-        take_votes(photos, some, some, tmp_path / "other.npz")
+        merge_teacher_labels(photos, some, some, tmp_path / "other.npz")
 
 
 def test_too_few_photographs_are_refused(few_photos, tmp_path):

@@ -8,10 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from fer_models.batches import FaceBatch
-from fer_models.detection.clips import ClipCount, _count_frame, agreed_faces, find_clips
-from fer_models.detection.data import FaceDataError
-from fer_models.detection.evaluation import (
+from fer_models.evaluation.clips import ClipCount, _count_frame, agreed_faces, find_clips
+from fer_models.evaluation.detector_metrics import (
     Candidate,
     Matches,
     TruePhoto,
@@ -19,9 +17,11 @@ from fer_models.detection.evaluation import (
     landmark_errors,
     read_true_photos,
 )
-from fer_models.detection.references import ReferenceDetectorError, RetinaFaceReference, load_reference
-from fer_models.weights import WeightsError
-from flows.cli import app
+from fer_models.evaluation.references import ReferenceDetectorError, RetinaFaceReference, load_reference
+from fer_models.frame_batch import FaceBatch
+from fer_models.registry.model_registry import WeightsError
+from fer_models.training.datasets.face_photos import FaceDataError
+from flows.cli.app import app
 
 
 def faces(boxes: list[list[float]], score: list[float], landmarks: np.ndarray | None = None) -> FaceBatch:

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from flows.display import table_of
+from flows.cli.display import table_of
 
 PATHS = ["/films/one/a.mp4", "/films/two/b b.mp4", None]
 

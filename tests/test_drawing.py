@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fer_models.drawing import BLACK, CELLS, FADE, draw_box, draw_labels, hide, label_bitmap
-from fer_models.ribbon import NOT_READ, PALETTE, Ribbon, Spans
+from fer_models.rendering.drawing import BLACK, CELLS, FADE, draw_box, draw_labels, hide, label_bitmap
+from fer_models.rendering.timeline_strip import NOT_READ, PALETTE, Spans, TimelineStrip
 
 
 @pytest.mark.parametrize("mosaic", [True, False])
@@ -46,18 +46,18 @@ def test_boxes_and_labels_stay_in_the_picture():
 
 def test_labels_of_people_side_by_side_do_not_cover_one_another():
     boxes = np.array([[100.0, 100, 140, 150], [120, 104, 160, 150], [150, 98, 180, 140]])
-    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
     pixels = np.zeros((240, 320, 3), np.uint8)
-    draw_labels(pixels, boxes, ["P0 happy", "P1 happy", "P2 happy"], colours, 12)
+    draw_labels(pixels, boxes, ["P0 happy", "P1 happy", "P2 happy"], colors, 12)
     alone = []
-    for box, colour in zip(boxes, colours, strict=True):
+    for box, color in zip(boxes, colors, strict=True):
         canvas = np.zeros_like(pixels)
-        draw_labels(canvas, box[None], ["P0 happy"], [colour], 12)
-        alone.append((canvas == colour).all(axis=2).sum())
-        assert (pixels == colour).all(axis=2).sum() > 0.9 * alone[-1]
+        draw_labels(canvas, box[None], ["P0 happy"], [color], 12)
+        alone.append((canvas == color).all(axis=2).sum())
+        assert (pixels == color).all(axis=2).sum() > 0.9 * alone[-1]
 
 
-def strip_at(ribbon: Ribbon, time_s: float) -> list[np.ndarray]:
+def strip_at(ribbon: TimelineStrip, time_s: float) -> list[np.ndarray]:
     """The lanes of the strip at one moment, without their names."""
     strip = np.empty((ribbon.height_px, ribbon.width_px, 3), np.uint8)
     ribbon.draw(strip, time_s)
@@ -68,10 +68,10 @@ def strip_at(ribbon: Ribbon, time_s: float) -> list[np.ndarray]:
 SPANS = Spans(np.array([0, 0, 1]), np.array([3, 4, 6]), np.array([0.0, 10, 14]), np.array([10.0, 20, 15]))
 
 
-def test_the_strip_shows_the_colours_around_the_present():
-    ribbon = Ribbon(SPANS, 640, 360, 0.0, 30.0)
+def test_the_strip_shows_the_colors_around_the_present():
+    ribbon = TimelineStrip(SPANS, 640, 360, 0.0, 30.0)
     assert len(ribbon.lanes) == 2
-    assert (ribbon.height_px + 360) % 2 == (Ribbon(SPANS, 640, 361, 0.0, 30.0).height_px + 361) % 2 == 0
+    assert (ribbon.height_px + 360) % 2 == (TimelineStrip(SPANS, 640, 361, 0.0, 30.0).height_px + 361) % 2 == 0
     lane = strip_at(ribbon, 10.0)[0][1]  # a row above the words
     assert (lane[: len(lane) // 2 - 2] == PALETTE[3]).all()
     assert (lane[len(lane) // 2 + 2 :] == PALETTE[4]).all()
@@ -79,7 +79,7 @@ def test_the_strip_shows_the_colours_around_the_present():
 
 
 def test_the_strip_does_not_leave_the_video_and_the_present_moves_there():
-    ribbon = Ribbon(SPANS, 640, 360, 0.0, 20.0)
+    ribbon = TimelineStrip(SPANS, 640, 360, 0.0, 20.0)
     for time_s, part in ((0.0, 0.0), (2.5, 0.25), (5.0, 0.5), (12.0, 0.5), (17.5, 0.75)):
         lane = strip_at(ribbon, time_s)[0]
         white = np.flatnonzero((lane == 255).all(axis=(0, 2)))
@@ -87,7 +87,7 @@ def test_the_strip_does_not_leave_the_video_and_the_present_moves_there():
 
 
 def test_the_strip_has_times_and_says_who_is_still_to_come():
-    ribbon = Ribbon(SPANS, 640, 360, 0.0, 30.0)
+    ribbon = TimelineStrip(SPANS, 640, 360, 0.0, 30.0)
     strip = np.empty((ribbon.height_px, 640, 3), np.uint8)
     ribbon.draw(strip, 6.0)
     axis = strip[ribbon.gap_px + ribbon.lane_px + ribbon.gap_px :][: ribbon.lane_px, ribbon.gutter_px :]
@@ -101,7 +101,7 @@ def test_the_strip_has_times_and_says_who_is_still_to_come():
 
 def test_a_face_that_is_seen_but_not_read_has_a_lane_too():
     spans = Spans(np.array([0, 0, 1]), np.array([NOT_READ, 3, NOT_READ]), np.zeros(3), np.array([4.0, 2, 4]))
-    first, second = strip_at(Ribbon(spans, 640, 360, 0.0, 4.0), 3.9)
+    first, second = strip_at(TimelineStrip(spans, 640, 360, 0.0, 4.0), 3.9)
     assert (first[1, 5:280] == PALETTE[3]).all()
     assert (first[1, 320:560] == second[1, 320:560]).all()
     assert (second[1, 5:560] != np.array(BLACK)).any(axis=1).all()
@@ -109,5 +109,5 @@ def test_a_face_that_is_seen_but_not_read_has_a_lane_too():
 
 def test_a_strip_of_nobody_is_drawn_too():
     nobody = Spans(*(np.empty(0, kind) for kind in (int, int, float, float)))
-    ribbon = Ribbon(nobody, 64, 36, 0.0, 2.0)
+    ribbon = TimelineStrip(nobody, 64, 36, 0.0, 2.0)
     ribbon.draw(np.empty((ribbon.height_px, 64, 3), np.uint8), 0.0)

@@ -14,12 +14,12 @@ import psutil
 import pytest
 from comparing import assert_same, files
 
-from analytics.store import Store
-from flows.analyze import analyze, analyze_one, observe_one
-from flows.engines import EngineError, running
-from flows.progress import Progress
+from analytics.results.store import Store
+from flows.analysis.analyze_video import VideoFailed, analyze_video
+from flows.analysis.flow import analyze, analyze_one, observe_one
+from flows.analysis.progress import Progress
+from flows.prefect.task_runners import EngineError, running
 from flows.settings import AnalyzeSettings, EngineSettings
-from flows.video_job import VideoFailed, analyze_video
 
 FERVID = Path(sys.executable).with_name("fervid")
 # Workers compute in one thread each; the results with more are the same, but this is not the place to find out.

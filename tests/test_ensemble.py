@@ -11,7 +11,14 @@ from fer_models import EMOTIONS, load_classifier
 from fer_models.classification.architectures import ARCHITECTURES, architecture_options, build_network
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.ensemble import make_ensemble
-from fer_models.weights import CARD_NAME, ModelCard, WeightsError, read_card, save_card, save_model_folder
+from fer_models.registry.model_registry import (
+    CARD_NAME,
+    ModelCard,
+    WeightsError,
+    read_card,
+    save_card,
+    save_model_folder,
+)
 
 
 def make_model(folder, architecture, seed, size_px=48, temperature=1.0):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analytics.episodes import EpisodeConfig, find_episodes
+from analytics.timeline.episodes import EpisodeConfig, find_episodes
 
 NAN = float("nan")
 PLAIN = {"on": 0.6, "off": 0.4, "max_gap_s": 0.0, "min_duration_s": 0.0}

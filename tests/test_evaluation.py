@@ -11,9 +11,8 @@ from typer.testing import CliRunner
 
 from fer_models import EMOTIONS
 from fer_models.classification.classifier import load_classifier
-from fer_models.classification.comparison import Compared, multiply_adds
-from fer_models.classification.data import FaceImages
-from fer_models.classification.evaluation import (
+from fer_models.evaluation.comparison import Compared, multiply_adds
+from fer_models.evaluation.metrics import (
     bootstrap_interval,
     fit_temperature,
     mean_scores,
@@ -23,11 +22,12 @@ from fer_models.classification.evaluation import (
     stands_in,
     ten_crops,
 )
-from fer_models.classification.pictures import with_truth
-from fer_models.weights import WeightsError, find_model, read_card
-from flows.cli import app
-from flows.compare import Report, as_html, cell, compare_models, tables_of
-from flows.markdown import write_part
+from fer_models.evaluation.plots import with_truth
+from fer_models.registry.model_registry import WeightsError, find_model, read_card
+from fer_models.training.datasets.labeled_faces import FaceImages
+from flows.cli.app import app
+from flows.training.comparison import Report, as_html, cell, compare_models, tables_of
+from flows.training.markdown import write_part
 
 
 def faces(label, majority, pixels=None):

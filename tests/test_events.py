@@ -3,9 +3,9 @@ import pyarrow as pa
 import pytest
 from scenes import Face, feeling, observe
 
-from analytics.events import EVENTS, EventsError, events_of_videos, events_table, read_events
-from analytics.timeline import TimelineConfig, build_timeline
-from analytics.videos import UnknownVideoError
+from analytics.queries.events import EVENTS, EventsError, events_of_videos, events_table, read_events
+from analytics.results.videos import UnknownVideoError
+from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
 
 VIDEOS = [{"video_id": "v1", "path": "/clips/a.mp4"}, {"video_id": "v2", "path": "/clips/b.mp4"}]

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from analytics import connect
 from analytics.exports import FORMATS, ExportError, export_videos
 from analytics.exports.annotations import BORIS_COLUMNS
-from analytics.spans import label_spans
-from analytics.store import Store
-from analytics.timeline import TimelineConfig, build_timeline
-from analytics.videos import UnknownVideoError, choose_videos, names_apart
-from flows.cli import app
+from analytics.queries.intervals import label_intervals
+from analytics.results.store import Store
+from analytics.results.videos import UnknownVideoError, choose_videos, names_apart
+from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.cli.app import app
 
 ALICE, TWIN, BROKEN = "v0000000000000001", "v0000000000000002", "v0000000000000003"
 
@@ -96,7 +96,7 @@ def test_elan_reads_a_tier_a_person(exported, results):
     assert media["MEDIA_URL"] == "file:///clips/one/al%26ice%20%3C1%3E.mp4"
     assert media["MIME_TYPE"] == "video/mp4"
     with connect(results) as connection:
-        spans = label_spans(connection, ALICE).to_pylist()
+        spans = label_intervals(connection, ALICE).to_pylist()
     assert [(round(1000 * s["start_s"]), round(1000 * s["end_s"])) for s in spans if s["track_id"] == 0] == [
         span[:2] for span in first
     ]
@@ -154,7 +154,7 @@ def test_spans_end_where_the_label_or_the_face_is_gone(tmp_path):
     store = Store(tmp_path / "results")
     store.commit_analysis(row(ALICE, "a.mp4"), build_timeline(observe(np.arange(38) / 10, faces), TimelineConfig()))
     with connect(store.root) as connection:
-        spans = label_spans(connection, ALICE)
+        spans = label_intervals(connection, ALICE)
     assert [(round(s["start_s"], 3), round(s["end_s"], 3)) for s in spans.to_pylist()] == [(0, 2.2), (2.8, 3.8)]
 
 
@@ -217,6 +217,6 @@ def test_the_command_writes_a_file_a_video(results, tmp_path):
 
 
 def test_commands_and_writers_know_the_same_formats():
-    from flows.commands.export import ExportFormat
+    from flows.cli.commands.export import ExportFormat
 
     assert [form.value for form in ExportFormat] == list(FORMATS)

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from fer_models import EMOTIONS
-from fer_models.classification.data import SPLITS, DataError, class_weights, majority_of, read_data
-from fer_models.classification.near_copies import near_copies
-from fer_models.classification.preparation import DROPPABLE, drop, examine
-from flows.compare import evaluate_model
+from fer_models.training.datasets.labeled_faces import SPLITS, DataError, class_weights, majority_of, read_data
+from fer_models.training.datasets.near_duplicates import near_copies
+from fer_models.training.datasets.preparation import DROPPABLE, drop, examine
+from flows.training.comparison import evaluate_model
 
 USAGE = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
 
@@ -193,7 +193,7 @@ def test_pictures_of_a_test_alone_can_be_measured_on_but_not_trained_on(few, tmp
         evaluate_model("default", root, ["PublicTest"], tta=False, device="cpu")
 
 
-def test_larger_pictures_and_colour_are_kept_at_one_size_in_grey(few, tmp_path):
+def test_larger_pictures_and_color_are_kept_at_one_size_in_gray(few, tmp_path):
     root = write_folders(tmp_path, *few)
     file = next((root / "train" / "happy").iterdir())
     Image.fromarray(np.full((90, 70, 3), (255, 0, 0), np.uint8)).save(file)
@@ -203,7 +203,7 @@ def test_larger_pictures_and_colour_are_kept_at_one_size_in_grey(few, tmp_path):
     assert (training.pixels == 76).flatten(1).all(dim=1).sum() == 1  # the luma of pure red
     assert data.notes == (
         "pictures of 2 sizes, the widest of 70x90 px, are kept at 48 px",
-        "1 pictures in colour are kept in grey",
+        "1 pictures in color are kept in gray",
     )
     assert read_data(root, size_px=64).splits["Training"].pixels.shape == (168, 64, 64)
 

@@ -16,15 +16,21 @@ import torch
 from lively_retinaface import hide_package, lively_weights
 from typer.testing import CliRunner
 
-from analytics.store import Store
-from fer_models.fetching import add_model, fetch_retinaface
-from fer_models.weights import WeightsError, check_models, find_model, load_model_folder, user_models_dir
-from flows.chosen_models import choose_detector, load_models
-from flows.cli import app
-from flows.doctor import retinaface
-from flows.progress import Progress
+from analytics.results.store import Store
+from fer_models.registry.download import add_model, fetch_retinaface
+from fer_models.registry.model_registry import (
+    WeightsError,
+    check_models,
+    find_model,
+    load_model_folder,
+    user_models_dir,
+)
+from flows.analysis.analyze_video import analyze_video
+from flows.analysis.model_bundle import choose_detector, load_models
+from flows.analysis.progress import Progress
+from flows.cli.app import app
+from flows.cli.doctor import retinaface
 from flows.settings import AnalyzeSettings
-from flows.video_job import analyze_video
 
 network_module = pytest.importorskip("retinaface.model.retinaface_pth_model", reason="retina-face is an extra")
 
@@ -249,7 +255,7 @@ def test_without_the_package_the_doctor_is_content(monkeypatch):
     assert run.exit_code == 1 and "pip install 'fervid[retinaface]'" in run.output
 
 
-def test_videos_are_analysed_with_weights_from_a_file(face_clip, tmp_path, models_dir):
+def test_videos_are_analyzed_with_weights_from_a_file(face_clip, tmp_path, models_dir):
     torch.save(lively_weights(), tmp_path / "lively.pth")
     assert fervid("models", "add", "retinaface", tmp_path / "lively.pth").exit_code == 0
     doctor = fervid("doctor")

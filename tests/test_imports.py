@@ -12,10 +12,12 @@ ROOT = Path(__file__).parents[1]
 OURS = {"analytics", "dashboard", "fer_models", "flows"}
 MAY_IMPORT = {
     "fer_models": {"fer_models"},
-    "analytics": {"analytics", "fer_models.labels", "fer_models.batches", "fer_models.boxes"},
+    "analytics": {"analytics", "fer_models.labels", "fer_models.frame_batch", "fer_models.boxes", "fer_models.errors"},
     "flows": {"analytics", "dashboard.server", "fer_models", "flows"},
-    "dashboard": {"analytics", "dashboard", "fer_models.labels", "fer_models.weights"},
+    "dashboard": {"analytics", "dashboard", "fer_models.labels", "fer_models.registry.model_registry"},
 }
+# Whoever reads how a video is analyzed never meets training code.
+INFERENCE = ("classification", "detection", "registry", "rendering", "video")
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -40,6 +42,13 @@ def test_packages_import_only_what_lies_below_them(package):
         for module in imported_modules(path):
             allowed = any(module == name or module.startswith(f"{name}.") for name in MAY_IMPORT[package])
             assert allowed, f"{path.relative_to(ROOT)} imports {module}"
+
+
+@pytest.mark.parametrize("package", INFERENCE)
+def test_inference_does_not_import_training(package):
+    for path in sorted((ROOT / "fer_models" / package).rglob("*.py")):
+        modules = imported_modules(path)
+        assert not {m for m in modules if m.startswith(("fer_models.training", "fer_models.evaluation"))}, path
 
 
 @pytest.mark.parametrize("package", ["analytics", "dashboard"])

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import Face, observe
 
-from analytics.cuts import CutConfig
-from analytics.identities import IdentitiesError
-from analytics.joining import JoinConfig, join_tracks
-from analytics.schema import OBSERVATIONS
-from analytics.timeline import TimelineConfig, build_timeline
-from analytics.tracking import TrackerConfig
+from analytics.tables.schema import OBSERVATIONS
+from analytics.timeline.build import TimelineConfig, build_timeline
+from analytics.tracking.identities import IdentitiesError
+from analytics.tracking.reid import ReidConfig, associate_tracklets
+from analytics.tracking.shot_detection import ShotDetectionConfig
+from analytics.tracking.tracker import TrackerConfig
 
 CONFIG = TimelineConfig()
 LEFT, RIGHT = 40, 200  # the looks of two people
@@ -41,7 +41,7 @@ def test_two_who_pass_each_other_are_told_by_look_and_place():
     timeline = build_timeline(pair(x, 600 - x), CONFIG)
     assert timeline.faces["track_id"].to_pylist() == [0, 1] * 31
     assert timeline.tracks["suspected_switch"].to_pylist() == [False, False]
-    assert timeline.joined_by_look
+    assert timeline.used_appearance
 
 
 def test_two_who_meet_and_turn_back_are_told_by_look():
@@ -56,7 +56,7 @@ def test_two_who_meet_and_turn_back_are_told_by_look():
 def test_without_looks_any_meeting_is_doubtful_and_it_is_said_when():
     x = np.linspace(0, 600, 31)
     timeline = build_timeline(without_signatures(pair(x, 600 - x)), CONFIG)
-    assert timeline.joined_by_look is False
+    assert timeline.used_appearance is False
     assert timeline.tracks["suspected_switch"].to_pylist() == [True, True]
     assert timeline.tracks["switch_s"].to_pylist() == pytest.approx([1.5, 1.5], abs=0.2)
 
@@ -91,7 +91,7 @@ def test_a_meeting_does_not_end_tracks_that_are_seldom_sampled():
 @pytest.mark.parametrize(("look", "n_people"), [(LEFT, 1), (RIGHT, 2)])
 def test_after_a_cut_the_look_decides(look, n_people):
     faces = [Face(i, x=300, look=LEFT if i < 10 else look) for i in range(20)]
-    timeline = build_timeline(observe(np.arange(20) / 10, faces, grey=[20] * 10 + [200] * 10), CONFIG)
+    timeline = build_timeline(observe(np.arange(20) / 10, faces, gray=[20] * 10 + [200] * 10), CONFIG)
     assert len(timeline.tracks) == n_people
 
 
@@ -101,7 +101,7 @@ def test_kept_identities_are_used_as_they_are_without_signatures():
     first = build_timeline(observations, CONFIG)
     again = build_timeline(without_signatures(observations), CONFIG, first.identities)
     assert all(table.equals(again.tables()[name]) for name, table in first.tables().items())
-    assert again.joined_by_look
+    assert again.used_appearance
     with pytest.raises(IdentitiesError, match="other faces"):
         build_timeline(observations.slice(1), CONFIG, first.identities)
 
@@ -109,7 +109,7 @@ def test_kept_identities_are_used_as_they_are_without_signatures():
 @pytest.mark.parametrize("wrong", [{"meet_iou": 1}, {"look_scale": 0}, {"max_away_s": -1}, {"place_sigma": np.inf}])
 def test_config_is_checked(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        JoinConfig(**wrong)
+        ReidConfig(**wrong)
 
 
 @st.composite
@@ -138,7 +138,7 @@ def test_laws_of_joining(faces, by_look):
     """A track has one face in a frame and time rises in it; a doubt is told once in a track, never at its start."""
     if not by_look:
         faces["signature"] = None
-    joined = join_tracks(**faces, config=JoinConfig())
+    joined = associate_tracklets(**faces, config=ReidConfig())
     assert ((joined.track >= 0) == (faces["tracklet"] >= 0)).all()
     in_track = joined.track >= 0
     assert len(set(zip(joined.track[in_track], faces["frame"][in_track], strict=True))) == in_track.sum()
@@ -147,12 +147,12 @@ def test_laws_of_joining(faces, by_look):
         assert (np.diff(faces["pts_s"][rows]) >= 0).all()
         assert joined.is_switch[rows].sum() <= 1
         assert not joined.is_switch[rows[0]]
-    again = join_tracks(**faces, config=JoinConfig())
+    again = associate_tracklets(**faces, config=ReidConfig())
     assert (again.track == joined.track).all() and (again.is_switch == joined.is_switch).all()
 
 
 def test_the_document_has_every_setting_with_its_value():
     page = (Path(__file__).parents[1] / "docs" / "identities.md").read_text(encoding="utf-8")
     written = {name: float(value) for name, value in re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", page, re.MULTILINE)}
-    kinds = (TrackerConfig, JoinConfig, CutConfig)
+    kinds = (TrackerConfig, ReidConfig, ShotDetectionConfig)
     assert written == {field.name: field.default for kind in kinds for field in fields(kind)}

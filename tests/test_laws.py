@@ -10,15 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scenes import Face, feeling, observe
 
-from analytics.baseline import BaselineConfig
-from analytics.observations import observations_table
-from analytics.precision import PROBABILITY_STEP, STEPS
-from analytics.quality import QualityConfig
-from analytics.smoothing import SmoothingConfig
-from analytics.store import Store
-from analytics.summary import UNSEEN_S
-from analytics.timeline import Timeline, TimelineConfig, build_timeline
-from fer_models.batches import FaceBatch
+from analytics.results.store import Store
+from analytics.tables.quantization import PROBABILITY_STEP, STEPS
+from analytics.timeline.baseline import BaselineConfig
+from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
+from analytics.timeline.observations import observations_table
+from analytics.timeline.quality import QualityConfig
+from analytics.timeline.smoothing import SmoothingConfig
+from analytics.timeline.track_summary import UNSEEN_S
+from fer_models.frame_batch import FaceBatch
 from fer_models.labels import EMOTIONS
 
 WIDTH_PX, HEIGHT_PX = 640, 480
@@ -55,12 +55,12 @@ def videos(draw: st.DrawFn) -> pa.Table:
     odds = rng.normal(0, 1, (m, 7)) + 5 * (mood[:, None] == np.arange(7))
     probabilities = np.exp(odds) / np.exp(odds).sum(1, keepdims=True)
     probabilities[rng.random(m) < draw(st.sampled_from([0, 0.2]))] = np.nan
-    grey = np.repeat(rng.integers(60, 200, 1 + n // 20), 20)[:n] if draw(st.booleans()) else np.full(n, 90)
+    gray = np.repeat(rng.integers(60, 200, 1 + n // 20), 20)[:n] if draw(st.booleans()) else np.full(n, 90)
     return observations_table(
         frame_index=np.arange(n) * draw(st.sampled_from([1, 5])),
         pts_s=pts_s,
         decoded=decoded,
-        look=np.repeat(grey.astype(np.uint8)[:, None], 48, axis=1),
+        look=np.repeat(gray.astype(np.uint8)[:, None], 48, axis=1),
         faces=FaceBatch(
             frame,
             np.concatenate([low, high], axis=1).astype(np.float32),
@@ -125,9 +125,9 @@ def test_faces_lie_in_the_frame_and_the_gate_says_why(timeline):
 @law
 def test_shares_sum_to_1_and_durations_to_the_time_observed(timeline):
     tracks, faces = timeline.tracks.to_pandas().set_index("track_id"), tracked_faces(timeline)
-    labelled = tracks.emotion.notna()
-    np.testing.assert_allclose(tracks[SHARES][labelled].sum(axis=1), 1, atol=1e-6)
-    assert tracks[SHARES][~labelled].isna().all(axis=None)
+    labeled = tracks.emotion.notna()
+    np.testing.assert_allclose(tracks[SHARES][labeled].sum(axis=1), 1, atol=1e-6)
+    assert tracks[SHARES][~labeled].isna().all(axis=None)
     shown_s = {
         "seen_s": faces,
         "ok_s": faces[faces.quality_ok & faces.p_happy.notna()],

@@ -20,21 +20,21 @@ from streamlit.testing.v1 import AppTest
 
 from analytics import connect
 from analytics.exports import export_videos
-from analytics.observations import unseen_table
-from analytics.purge import plan_purge, purge
 from analytics.report import report_page
-from analytics.status import status
-from analytics.store import Store, StoreError
-from analytics.stored_timeline import build_stored_timeline
+from analytics.results.purge import plan_purge, purge
+from analytics.results.status import status
+from analytics.results.store import Store, StoreError
+from analytics.results.stored_timeline import build_stored_timeline
+from analytics.timeline.observations import unseen_table
 from dashboard.results import ENVIRONMENT
 from fer_models.video.live import LatestFrames, LiveFrame, LiveReader, SessionClock
 from fer_models.video.live_source import LiveSource, LiveSourceError
-from flows.live import run_live
-from flows.progress import Progress
+from flows.analysis.analyze_video import analyze_video
+from flows.analysis.progress import Progress
+from flows.analysis.rebuild_timeline import rebuild_timelines
+from flows.live.run import run_live
 from flows.render import RenderError, render_video
 from flows.settings import AnalyzeSettings, LiveSettings, TimelineSettings
-from flows.timeline_job import rebuild_timelines
-from flows.video_job import analyze_video
 
 FERVID = Path(sys.executable).with_name("fervid")
 SETTINGS = AnalyzeSettings(device="cpu", segment_s=2.0, detector_size_px=160)
@@ -257,8 +257,8 @@ def test_every_frame_has_a_row_and_the_outcome_counts_them(session):
 def test_at_the_end_the_tables_are_those_of_one_pass_over_everything(session):
     results, (outcome,), _ = session
     store, ids = Store(results), (outcome.video_id, outcome.analysis_id)
-    ((is_running, observed, analysed),) = rows(results, "SELECT is_running, observation_id, analysis_id FROM videos")
-    assert (is_running, analysed) == (False, outcome.analysis_id)
+    ((is_running, observed, analyzed),) = rows(results, "SELECT is_running, observation_id, analysis_id FROM videos")
+    assert (is_running, analyzed) == (False, outcome.analysis_id)
     assert store.is_done(*ids)
     observations = store.read_observations(ids[0], observed, store.n_segments(ids[0], observed))
     assert observations["signature"].null_count == len(observations)
@@ -291,7 +291,7 @@ def test_a_killed_session_is_told_and_its_signatures_go_with_its_tables(session,
     for segment in results.rglob("segment-*.parquet"):
         os.utime(segment, (an_hour_ago_s, an_hour_ago_s))
     (told,) = status(results)
-    assert (told.state, told.way_out) == ("left", "`fervid timeline` makes them")
+    assert (told.state, told.suggested_action) == ("left", "`fervid timeline` makes them")
     signatures = "SELECT count(signature) > 0 FROM observations"
     assert rows(results, signatures) == [(True,)]
     (rebuilt,) = rebuild_timelines(results, TimelineSettings())

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from fer_models import load_classifier, load_detector
-from fer_models.batches import FaceBatch
-from fer_models.memory import in_chunks, is_out_of_memory
+from fer_models.frame_batch import FaceBatch
 from fer_models.observe import observe_segments
+from fer_models.oom import is_out_of_memory, run_with_oom_backoff
 from fer_models.video import probe
 
 
@@ -36,10 +36,10 @@ def test_chunks_are_halved_from_where_memory_runs_out():
             torch.empty(2**46)
         return list(range(10))[chunk]
 
-    assert in_chunks(10, 4, work, sizes.append) == [[0, 1, 2, 3], [4, 5], [6, 7], [8, 9]]
+    assert run_with_oom_backoff(10, 4, work, sizes.append) == [[0, 1, 2, 3], [4, 5], [6, 7], [8, 9]]
     assert sizes == [2]
     assert seen == [(0, 4, 4), (4, 8, 4), (4, 6, 2), (6, 8, 2), (8, 10, 2)]
-    assert in_chunks(0, 4, work, sizes.append) == []
+    assert run_with_oom_backoff(0, 4, work, sizes.append) == []
 
 
 def test_what_fails_for_another_reason_or_for_one_item_fails():
@@ -50,9 +50,9 @@ def test_what_fails_for_another_reason_or_for_one_item_fails():
         return torch.empty(2**46)
 
     with pytest.raises(RuntimeError, match="shapes"):
-        in_chunks(4, 4, broken, lambda size: None)
+        run_with_oom_backoff(4, 4, broken, lambda size: None)
     with pytest.raises(RuntimeError) as told:
-        in_chunks(4, 4, large, lambda size: None)
+        run_with_oom_backoff(4, 4, large, lambda size: None)
     assert is_out_of_memory(told.value)
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
 

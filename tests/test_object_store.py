@@ -20,18 +20,18 @@ from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
 from analytics import connect, query
-from analytics.compaction import compact
-from analytics.places import PlaceError, is_remote, place, store_of
-from analytics.purge import is_unfinished, plan_purge, purge
-from analytics.sql import QueryError
-from analytics.store import Store, StoreError, write_whole
-from analytics.timeline import TimelineConfig, build_timeline
-from flows.cli import app
-from flows.inputs import InputError, find_videos, on_disk
-from flows.progress import Progress
+from analytics.queries.connection import QueryError
+from analytics.results.compaction import compact
+from analytics.results.purge import is_unfinished, plan_purge, purge
+from analytics.results.storage_paths import StorageError, filesystem_of, is_remote, resolve_path
+from analytics.results.store import Store, StoreError, write_atomic
+from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.analysis.analyze_video import VideoFailed, analyze_video
+from flows.analysis.inputs import InputError, find_videos, local_copy
+from flows.analysis.progress import Progress
+from flows.analysis.work_plan import index_object_versions
+from flows.cli.app import app
 from flows.settings import AnalyzeSettings
-from flows.video_job import VideoFailed, analyze_video
-from flows.video_plan import known_objects
 
 SETTINGS = AnalyzeSettings(device="cpu")
 FERVID = Path(sys.executable).with_name("fervid")
@@ -56,8 +56,8 @@ def server():
 @pytest.fixture
 def bucket(request) -> Path:
     """An empty bucket."""
-    bucket = place(f"s3://{request.node.name.replace('_', '-').lower()[:60].strip('-')}")
-    store_of(bucket)[0].mkdir(store_of(bucket)[1])
+    bucket = resolve_path(f"s3://{request.node.name.replace('_', '-').lower()[:60].strip('-')}")
+    filesystem_of(bucket)[0].mkdir(filesystem_of(bucket)[1])
     return bucket
 
 
@@ -92,17 +92,17 @@ def row(video=1, analysis=1, path="a.mp4"):
 
 
 def objects(root: Path) -> set[str]:
-    fs, name = store_of(root)
+    fs, name = filesystem_of(root)
     return set(fs.find(name))
 
 
 def test_what_a_person_writes_becomes_a_path_or_an_address(tmp_path):
-    assert place(tmp_path) == tmp_path
-    assert place("clips/a b.mp4") == Path("clips/a b.mp4")
-    assert place(f"file://{tmp_path}") == tmp_path
-    assert is_remote(place("s3://bucket/x")) and not is_remote(place("x"))
-    with pytest.raises(PlaceError, match="nowhere://x"):
-        place("nowhere://x")
+    assert resolve_path(tmp_path) == tmp_path
+    assert resolve_path("clips/a b.mp4") == Path("clips/a b.mp4")
+    assert resolve_path(f"file://{tmp_path}") == tmp_path
+    assert is_remote(resolve_path("s3://bucket/x")) and not is_remote(resolve_path("x"))
+    with pytest.raises(StorageError, match="nowhere://x"):
+        resolve_path("nowhere://x")
 
 
 def test_a_missing_package_is_one_line_with_the_way_out(tmp_path):
@@ -120,7 +120,7 @@ def test_what_cannot_be_reached_is_told(bucket, monkeypatch):
     result = CliRunner().invoke(app, ["query", "s3://no-such-bucket/x", "SELECT 1"])
     assert result.exit_code == 1 and "not a results folder" in result.output
     with pytest.raises(StoreError, match="cannot be written to"):
-        Store(place("s3://no-such-bucket/x"))
+        Store(resolve_path("s3://no-such-bucket/x"))
     with pytest.raises(StoreError, match="give another one"):
         Store(bucket / "res*")
     with pytest.raises(InputError, match="no such file or folder"):
@@ -159,13 +159,13 @@ def test_from_store_to_store_as_from_disk_to_disk(bucket, tmp_path, face_clip, e
     assert [Path(video["path"]).name for video in failed] == ["broken.mp4"] and "fervid-" not in failed[0]["error"]
 
     before, address = objects(results), videos / "deep" / face_clip.name
-    known_objects.cache_clear()
+    index_object_versions.cache_clear()
     requests.clear()
     outcome = analyze_video(address, Store(results), SETTINGS, Progress())
     assert outcome.status == "unchanged" and outcome.n_frames == 50
     assert objects(results) == before
     put(address, empty_clip)  # other content under the same name
-    known_objects.cache_clear()
+    index_object_versions.cache_clear()
     assert analyze_video(address, Store(results), SETTINGS, Progress()).n_frames == 12
 
 
@@ -182,15 +182,15 @@ def test_signatures_that_are_gone_are_not_looked_for_again(bucket, requests):
     for index in range(5):
         write(index)
     assert n_signed() == 5
-    store.drop_signatures(*ids)
+    store.drop_appearance(*ids)
     assert n_signed() == 0
     before = objects(bucket)
     requests.clear()
-    store.drop_signatures(*ids)
+    store.drop_appearance(*ids)
     assert sum(requests.values()) <= 3, requests  # a listing, and what is kept of it
     assert objects(bucket) == before
     write(3)
-    store.drop_signatures(*ids)
+    store.drop_appearance(*ids)
     assert n_signed() == 0
 
 
@@ -220,7 +220,7 @@ def test_every_command_takes_the_address(bucket, tmp_path, face_clip):
     fervid("timeline", results, "--time-constant", 1)
     assert len(query(results, "SELECT DISTINCT analysis_id FROM faces")) == 1
     fervid("purge", results, "--video", "collins.mp4", "--yes")
-    assert objects(results) == {f"{store_of(results)[1]}/fervid.json"}
+    assert objects(results) == {f"{filesystem_of(results)[1]}/fervid.json"}
     assert "collins.mp4" in str(objects(bucket))
 
 
@@ -247,12 +247,12 @@ def test_copies_of_videos_are_deleted_also_after_a_failure(bucket, tmp_path, mon
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     broken = bucket / "broken.mp4"
     broken.fs.pipe_file(broken.path, b"x" * 1000)
-    with on_disk(broken) as file:
+    with local_copy(broken) as file:
         assert file.read_bytes() == b"x" * 1000
         assert file.parent.stat().st_mode & 0o077 == 0
     with pytest.raises(VideoFailed, match=f"^{broken}: "):
         analyze_video(broken, Store(bucket / "results"), SETTINGS, Progress())
-    with pytest.raises(ZeroDivisionError), on_disk(broken):
+    with pytest.raises(ZeroDivisionError), local_copy(broken):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
 
@@ -264,10 +264,10 @@ def test_a_killed_upload_leaves_nothing_to_see(bucket, tmp_path):
     before = objects(bucket)
     target = bucket / "results" / "faces" / "video_id=v0000000000000001" / "a0000000000000002.parquet"
     code = (
-        "from analytics.places import place\nfrom analytics.store import write_whole\n"
-        f"write_whole(place({str(target)!r}), lambda part: part.write_bytes(bytes(120 << 20)))"
+        "from analytics.results.storage_paths import resolve_path\nfrom analytics.results.store import write_atomic\n"
+        f"write_atomic(resolve_path({str(target)!r}), lambda part: part.write_bytes(bytes(120 << 20)))"
     )
-    fs, name = store_of(bucket)
+    fs, name = filesystem_of(bucket)
     child = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)})
     while not fs.call_s3("list_multipart_uploads", Bucket=name.rstrip("/")).get("Uploads"):
         assert child.poll() is None
@@ -276,7 +276,7 @@ def test_a_killed_upload_leaves_nothing_to_see(bucket, tmp_path):
     child.wait()
     assert objects(bucket) == before
     assert query(store.root, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 10}]
-    write_whole(target, lambda part: part.write_bytes(b"whole"))
+    write_atomic(target, lambda part: part.write_bytes(b"whole"))
     assert target.read_bytes() == b"whole"
 
 
@@ -287,7 +287,7 @@ def test_a_run_cut_short_before_its_row_is_not_seen_and_goes_on(bucket, face_cli
     whole = query(store.root, "SELECT * FROM faces ORDER BY ALL")
     last = store.root / "videos" / f"video_id={done.video_id}" / f"{done.analysis_id}.parquet"
     last.unlink()
-    known_objects.cache_clear()
+    index_object_versions.cache_clear()
     assert query(store.root, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 0}]
     again = analyze_video(video, store, SETTINGS, Progress())
     assert (again.status, again.n_observed) == ("done", 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fer_models import FaceBatch, load_classifier, load_detector
-from fer_models.observe import Observation, frame_look, observe_segments
+from fer_models.observe import Observation, frame_thumbnail, observe_segments
 from fer_models.video import VideoReadError, probe
 
 
@@ -107,11 +107,11 @@ def test_progress_counts_every_frame(face_clip, models):
     assert sum(counts) == 50
 
 
-def test_the_look_of_a_frame_is_the_mean_colour_of_its_cells():
+def test_the_look_of_a_frame_is_the_mean_color_of_its_cells():
     pixels = np.zeros((2, 256, 512, 3), np.uint8)
     pixels[1, 64:128, 128:256] = (200, 100, 50)  # the cell in the second row and column
-    looks = frame_look(pixels).reshape(2, 4, 4, 3)
+    looks = frame_thumbnail(pixels).reshape(2, 4, 4, 3)
     assert (looks[0] == 0).all()
     assert looks[1, 1, 1].tolist() == [200, 100, 50]
     assert looks[1].sum() == 350
-    assert frame_look(np.full((1, 2, 3, 3), 7, np.uint8)).shape == (1, 48)
+    assert frame_thumbnail(np.full((1, 2, 3, 3), 7, np.uint8)).shape == (1, 48)

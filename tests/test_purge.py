@@ -11,13 +11,13 @@ from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
 from analytics import connect
-from analytics.ids import unread_video_id
-from analytics.purge import is_unfinished, plan_purge, purge
-from analytics.schema import TABLES, TIMELINE_TABLES
-from analytics.store import Store, StoreError
-from analytics.timeline import TimelineConfig, build_timeline
-from analytics.videos import UnknownVideoError
-from flows.cli import app
+from analytics.results.ids import unread_video_id
+from analytics.results.purge import is_unfinished, plan_purge, purge
+from analytics.results.store import Store, StoreError
+from analytics.results.videos import UnknownVideoError
+from analytics.tables.schema import TABLES, TIMELINE_TABLES
+from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.cli.app import app
 
 ALICE, BOB = "v00000000000000aa", "v00000000000000bb"
 ALICE_PATH, BOB_PATH = "/clips/interview_alice.mp4", "/clips/bob.mp4"
@@ -26,7 +26,7 @@ OBSERVED = observe(np.arange(10) / 10, [Face(i, p=feeling("happy")) for i in ran
 
 @pytest.fixture
 def store(tmp_path) -> Store:
-    """Alice analysed twice, once failed, with an unreadable copy, notes and left-overs of a killed run; and Bob."""
+    """Alice analyzed twice, once failed, with an unreadable copy, notes and left-overs of a killed run; and Bob."""
     store = Store(tmp_path / "results")
     timeline = build_timeline(OBSERVED, TimelineConfig())
     for video, path in ((ALICE, ALICE_PATH), (BOB, BOB_PATH)):
@@ -124,14 +124,14 @@ def test_a_purge_cut_short_shows_no_half_and_is_finished_by_the_next(store, monk
 
 def test_a_purge_cut_short_before_anything_was_moved_is_finished_too(store, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("analytics.purge.forget", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("analytics.results.purge.drop_from_shards", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         purge(store.root, plan_purge(store.root, wanted=[ALICE_PATH]).video_ids)
     purge(store.root, [])
     assert_nothing_of_alice(store.root)
     assert counts(store, BOB) == {True}
 
 
-def test_what_was_analysed_again_after_a_crash_stays(store, monkeypatch):
+def test_what_was_analyzed_again_after_a_crash_stays(store, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(shutil, "rmtree", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
         purge(store.root, [ALICE])

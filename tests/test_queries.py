@@ -11,13 +11,13 @@ from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
 from analytics import connect, queries, query
-from analytics.groups import GroupError, difference
-from analytics.sql import QueryError, describe, limited
-from analytics.store import Store
-from analytics.timeline import TimelineConfig, build_timeline
+from analytics.queries.connection import QueryError, describe, limited
+from analytics.queries.groups import GroupError, difference
+from analytics.results.store import Store
+from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
-from flows.cli import app
-from flows.commands.results import Question
+from flows.cli.app import app
+from flows.cli.commands.results import Question
 
 BLURRED = {"blur": 1.0}
 
@@ -266,7 +266,7 @@ def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, qu
         (["moments", "--emotion", "fear"], "Nothing to tell: nobody shows fear clearly"),
         (["synchrony", "--video", "a.mp4"], "Nothing to tell: no two people are seen together"),
         (["failures", "--video", "a.mp4"], "Nothing to tell: everything went well."),
-        (["shares", "--video", "d.mp4"], "Nothing to tell: no video has been analysed to the end."),
+        (["shares", "--video", "d.mp4"], "Nothing to tell: no video has been analyzed to the end."),
         (["events", "--events", "none.csv"], "Nothing to tell: nobody is seen during these events."),
     ],
 )

@@ -8,16 +8,16 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from fer_models.classification import registration
 from fer_models.classification.classifier import load_classifier
-from fer_models.classification.data import read_data
-from fer_models.classification.evaluation import measure_split
-from fer_models.classification.pictures import draw_all
-from fer_models.classification.recipes import Recipe
-from fer_models.classification.training import untrained_network
-from fer_models.training_runs import RunError
-from fer_models.weights import read_card
-from flows.cli import app
+from fer_models.evaluation.metrics import measure_split
+from fer_models.evaluation.plots import draw_all
+from fer_models.registry.model_registry import read_card
+from fer_models.training.datasets.labeled_faces import read_data
+from fer_models.training.emotion import registration
+from fer_models.training.emotion.recipes import Recipe
+from fer_models.training.emotion.training import untrained_network
+from fer_models.training.runs import RunError
+from flows.cli.app import app
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(architecture="face_resnet", labels="both", ema_decay=0.0)
@@ -131,9 +131,9 @@ def test_an_ensemble_is_a_model(checkpoint, splits, tmp_path, monkeypatch):
 def test_batch_norms_measured_anew_are_those_of_the_data(network, splits):
     again = untrained_network(RECIPE)
     again.load_state_dict(network.state_dict())
-    registration.refresh_batch_norm(again.eval(), splits["Training"], 40)
+    registration.recalibrate_batch_norm(again.eval(), splits["Training"], 40)
     norm = again.stem[1]
-    crops = registration.resize(registration.normalise(splits["Training"].pixels), 40)
+    crops = registration.resize(registration.normalize(splits["Training"].pixels), 40)
     with torch.no_grad():
         maps = again.stem[0](crops)
     torch.testing.assert_close(norm.running_mean, maps.mean(dim=(0, 2, 3)), atol=1e-4, rtol=1e-4)

@@ -11,20 +11,20 @@ from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
 from analytics import connect
-from analytics.covering import CoverConfig, boxes_shown, boxes_to_cover
-from analytics.ids import file_sha256, video_id
-from analytics.store import Store
-from analytics.timeline import TimelineConfig, build_timeline
+from analytics.results.ids import file_sha256, video_id
+from analytics.results.store import Store
+from analytics.timeline.build import TimelineConfig, build_timeline
+from analytics.tracking.redaction import RedactionConfig, boxes_shown, redaction_boxes
 from fer_models import load_detector, read_frames
 from fer_models.labels import EMOTIONS
-from fer_models.ribbon import PALETTE
+from fer_models.rendering.timeline_strip import PALETTE
 from fer_models.video import VideoReadError, probe
 from fer_models.video.writing import write_video
-from flows.cli import app
-from flows.progress import Progress
+from flows.analysis.analyze_video import analyze_video
+from flows.analysis.progress import Progress
+from flows.cli.app import app
 from flows.render import RenderError, render_video
 from flows.settings import AnalyzeSettings
-from flows.video_job import analyze_video
 
 
 def frames_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -47,12 +47,12 @@ def results(face_clip, tmp_path_factory):
 
 PTS_S = np.arange(50) / 10
 BOX = np.array([[100.0, 100, 200, 200]])
-NO_ROOM = CoverConfig(margin=0, margin_px=0, growth_per_s=0)
+NO_ROOM = RedactionConfig(margin=0, margin_px=0, growth_per_s=0)
 
 
 def covered(frames, tracks, boxes, looked_at=None, config=NO_ROOM):
     looked_at = np.arange(50) if looked_at is None else np.array(looked_at, int)
-    return boxes_to_cover(PTS_S, looked_at, np.array(frames, int), np.array(tracks, int), np.array(boxes), config)
+    return redaction_boxes(PTS_S, looked_at, np.array(frames, int), np.array(tracks, int), np.array(boxes), config)
 
 
 def test_a_face_is_hidden_a_while_before_and_after_it_is_seen():
@@ -63,15 +63,15 @@ def test_a_face_is_hidden_a_while_before_and_after_it_is_seen():
 
 def test_a_gap_is_bridged_however_long_and_the_box_glides():
     moved = [*BOX, *(BOX + 30)]
-    placed, _ = covered([5, 35], [0, 0], moved, config=CoverConfig(margin=0, margin_px=0, hold_s=0, growth_per_s=0))
+    placed, _ = covered([5, 35], [0, 0], moved, config=RedactionConfig(margin=0, margin_px=0, hold_s=0, growth_per_s=0))
     assert placed.frame.tolist() == list(range(4, 37))  # held at least up to the next frame looked at
     np.testing.assert_allclose(placed.boxes_xyxy[1:-1, 0], np.linspace(100, 130, 31))
-    others, _ = covered([5, 35], [0, 1], moved, config=CoverConfig(hold_s=0))
+    others, _ = covered([5, 35], [0, 1], moved, config=RedactionConfig(hold_s=0))
     assert others.frame.tolist() == [4, 5, 6, 34, 35, 36]
 
 
 def test_boxes_grow_with_the_time_to_the_nearest_sighting():
-    config = CoverConfig(margin=0.25, margin_px=5, hold_s=0.5, growth_per_s=1.0)
+    config = RedactionConfig(margin=0.25, margin_px=5, hold_s=0.5, growth_per_s=1.0)
     placed, _ = covered([20, 30], [0, 0], [*BOX, *BOX], config=config)
     left_px = dict(zip(placed.frame.tolist(), placed.boxes_xyxy[:, 0].tolist(), strict=True))
     assert left_px[20] == pytest.approx(70)  # 0.25 sizes of 100 px, and 5 px
@@ -115,8 +115,8 @@ def test_every_frame_is_there_at_its_time_with_what_was_found(face_clip, results
     with connect(results) as connection:
         faces = connection.sql("SELECT * FROM faces WHERE frame_index = 20").df().iloc[0]
     edge = pixels[20, int(faces.y1_px) + 30 : int(faces.y2_px) - 4, int(faces.x1_px)].astype(int)
-    colour = PALETTE[EMOTIONS.index(faces.smooth_emotion)]
-    assert np.abs(edge - colour).mean() < 40
+    color = PALETTE[EMOTIONS.index(faces.smooth_emotion)]
+    assert np.abs(edge - color).mean() < 40
     outside = pixels[20, 200:240, 250:].astype(int) - original[20, 200:240, 250:]
     assert np.abs(outside).mean() < 6
 
@@ -243,7 +243,7 @@ def test_the_command_refuses_to_write_over_the_video(face_clip, empty_clip, resu
     assert "--min-face 0" in said("--help")  # the way out for faces too small to be found
     assert "one of --blur and --pixelate" in said(face_clip, "--out", copy, "--blur", "--pixelate")
     unknown = fervid(empty_clip, "--out", tmp_path / "b.mp4")
-    assert (unknown.exit_code, "analyse it first" in unknown.output) == (1, True)
+    assert (unknown.exit_code, "analyze it first" in unknown.output) == (1, True)
     done = fervid(face_clip, "--out", copy, "--blur", "--overwrite")
     assert done.exit_code == 0, done.output
     assert probe(copy).n_frames == 50

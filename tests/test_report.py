@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from analytics.report import ReportError, report_page
 from analytics.report.charts import Grid, person_chart, share_bar, time_axis, words_of_labels
-from analytics.store import Store
-from analytics.timeline import TimelineConfig, build_timeline
+from analytics.results.store import Store
+from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
-from flows.cli import app
+from flows.cli.app import app
 
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>.mp4"
 VOID = {"meta", "br", "img", "link", "input", "hr", "rect", "path"}

@@ -17,7 +17,7 @@ from lively_retinaface import hide_package, lively_weights, picture
 
 from fer_models import FaceBatch, load_detector
 from fer_models.detection.retinaface import RetinaFaceDetector
-from fer_models.weights import WeightsError
+from fer_models.registry.model_registry import WeightsError
 
 SIZES_PX = [(120, 160), (161, 97), (200, 130), (64, 64), (33, 150), (90, 211), (128, 128)]
 

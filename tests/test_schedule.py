@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from analytics import connect
-from flows.prefect_server import is_healthy
-from flows.schedule import deployment_name
+from flows.prefect.schedule import deployment_name
+from flows.prefect.server import is_healthy
 
 BIN = Path(sys.executable).parent
 PATIENCE_S = 900.0  # a busy machine takes its time; nothing waits longer than it must

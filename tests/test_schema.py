@@ -2,16 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from analytics.answers import ANSWERS
-from analytics.schema import VIEWS
-from analytics.schema_page import schema_markdown
+from analytics.tables.result_schemas import ANSWERS
+from analytics.tables.schema import VIEWS
+from analytics.tables.schema_page import schema_markdown
 
 DOCS = Path(__file__).parents[1] / "docs" / "schema.md"
 
 
 def test_docs_are_those_of_the_schema():
     assert DOCS.read_text(encoding="utf-8") == schema_markdown(), (
-        "run: python -m analytics.schema_page > docs/schema.md"
+        "run: python -m analytics.tables.schema_page > docs/schema.md"
     )
 
 

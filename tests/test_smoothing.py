@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.smoothing import SmoothingConfig, smooth, steady_labels
+from analytics.timeline.smoothing import SmoothingConfig, smooth, steady_labels
 
 CONFIG = SmoothingConfig(time_constant_s=1.0, max_reach_s=2.0)
 NAN = float("nan")
@@ -21,7 +21,7 @@ def test_longer_rows_weigh_more():
     np.testing.assert_allclose(smoothed[:, 0], [0.75, 0.75])
 
 
-def test_rows_that_do_not_count_are_filled_from_their_neighbours():
+def test_rows_that_do_not_count_are_filled_from_their_neighbors():
     values = np.array([[1.0], [NAN], [0.0]])
     smoothed = smooth(np.zeros(3), np.array([0.0, 1.0, 2.0]), values, np.array([1.0, 0.0, 1.0]), CONFIG)
     np.testing.assert_allclose(smoothed[1, 0], 0.5)

@@ -8,12 +8,12 @@ import pytest
 from scenes import Face, feeling, observe
 
 from analytics import connect, query
-from analytics.catalog import REMEMBERED, WORTH_REMEMBERING
-from analytics.schema import TABLES
-from analytics.sql import QueryError
-from analytics.store import Store, StoreError
-from analytics.timeline import TimelineConfig, build_timeline
-from analytics.videos import UnknownVideoError
+from analytics.queries.connection import QueryError
+from analytics.results.catalog import REMEMBERED, WORTH_REMEMBERING
+from analytics.results.store import Store, StoreError
+from analytics.results.videos import UnknownVideoError
+from analytics.tables.schema import TABLES
+from analytics.timeline.build import TimelineConfig, build_timeline
 
 ODD_NAME = 'o\'clock "a" [1] * ? ü %20 {x}'
 

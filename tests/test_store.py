@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from scenes import Face, feeling, observe
 
-from analytics import store as store_module
-from analytics.identities import IdentitiesError
-from analytics.ids import analysis_id, file_sha256, observation_id, unread_video_id, video_id
-from analytics.joining import JoinConfig
-from analytics.schema import OBSERVATIONS, TIMELINE_TABLES
-from analytics.store import Store, StoreError
-from analytics.stored_timeline import build_stored_timeline
-from analytics.timeline import TimelineConfig, build_timeline
+from analytics.results import store as store_module
+from analytics.results.ids import analysis_id, file_sha256, observation_id, unread_video_id, video_id
+from analytics.results.store import Store, StoreError
+from analytics.results.stored_timeline import build_stored_timeline
+from analytics.tables.schema import OBSERVATIONS, TIMELINE_TABLES
+from analytics.timeline.build import TimelineConfig, build_timeline
+from analytics.tracking.identities import IdentitiesError
+from analytics.tracking.reid import ReidConfig
 
 VIDEO, OBSERVED, ANALYSIS = "v0000000000000001", "o0000000000000001", "a0000000000000001"
 ROW = {"video_id": VIDEO, "analysis_id": ANALYSIS, "path": "clips/a.mp4", "duration_s": 3.0}
@@ -216,7 +216,7 @@ def test_signatures_go_and_who_is_who_stays(store):
     for index, segment in enumerate(segments):
         store.write_segment(VIDEO, OBSERVED, index, segment)
     before = build_stored_timeline(store, VIDEO, OBSERVED, pa.concat_tables(segments), TimelineConfig())
-    store.drop_signatures(VIDEO, OBSERVED)
+    store.drop_appearance(VIDEO, OBSERVED)
     for path in store.root.rglob("*.parquet"):
         table = pq.read_table(path, partitioning=None)
         assert "signature" not in table.column_names or table["signature"].null_count == len(table)
@@ -224,11 +224,11 @@ def test_signatures_go_and_who_is_who_stays(store):
     assert observations.drop_columns("signature").equals(pa.concat_tables(segments).drop_columns("signature"))
     after = build_stored_timeline(store, VIDEO, OBSERVED, observations, TimelineConfig())
     assert after.faces.equals(before.faces) and after.tracks.equals(before.tracks)
-    assert after.joined_by_look
+    assert after.used_appearance
     assert store.missing_segments(VIDEO, OBSERVED, 2) == []
     assert store.missing_segments(VIDEO, OBSERVED, 2, with_signatures=True) == [0, 1]
-    other = TimelineConfig(joining=JoinConfig(stay=1))
-    with pytest.raises(IdentitiesError, match=r"signatures.* were dropped: .* --keep-signatures"):
+    other = TimelineConfig(joining=ReidConfig(same_track_bonus=1))
+    with pytest.raises(IdentitiesError, match=r"signatures.* were dropped: .* --keep-appearance"):
         build_stored_timeline(store, VIDEO, OBSERVED, observations, other)
 
 
@@ -237,7 +237,7 @@ def test_who_looks_again_beside_another_that_drops_the_signatures_goes_by_what_i
     store.write_segment(VIDEO, OBSERVED, 0, observe(np.arange(10) / 10, [Face(i, look=40) for i in range(10)]))
     read = [VIDEO, OBSERVED, store.read_observations(VIDEO, OBSERVED, 1), TimelineConfig()]
     first = build_stored_timeline(store, *read, anew=True)
-    store.drop_signatures(VIDEO, OBSERVED)
+    store.drop_appearance(VIDEO, OBSERVED)
     read[2] = store.read_observations(VIDEO, OBSERVED, 1)
     assert build_stored_timeline(store, *read, anew=True).faces.equals(first.faces)
 

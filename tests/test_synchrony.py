@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scenes import Face, feeling, observe
 
 from analytics.affect import valence_proxy
-from analytics.synchrony import SynchronyConfig, synchrony
-from analytics.timeline import TimelineConfig, build_timeline
+from analytics.queries.synchrony import SynchronyConfig, synchrony
+from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
 
 

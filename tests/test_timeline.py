@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scenes import Face, feeling, observe
 
 from analytics.affect import arousal_proxy, entropy_bits, top_emotion, valence_proxy
-from analytics.quality import QualityConfig
-from analytics.schema import OBSERVATIONS, TIMELINE_TABLES, timeline_schema
-from analytics.timeline import Timeline, TimelineConfig, build_timeline
+from analytics.tables.schema import OBSERVATIONS, TIMELINE_TABLES, timeline_schema
+from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
+from analytics.timeline.quality import QualityConfig
 from fer_models.labels import EMOTIONS
 
 CONFIG = TimelineConfig()
@@ -214,8 +214,8 @@ def test_laws_of_a_timeline(observations):
 def test_a_hard_cut_ends_every_track_and_is_told():
     pts_s = [i / 10 for i in range(20)]
     faces = [Face(i) for i in range(20)]
-    grey = [60] * 10 + [150] * 10
-    cut = build_timeline(observe(pts_s, faces, grey=grey), TimelineConfig())
+    gray = [60] * 10 + [150] * 10
+    cut = build_timeline(observe(pts_s, faces, gray=gray), TimelineConfig())
     assert cut.faces["track_id"].to_pylist() == [0] * 10 + [1] * 10
     assert cut.frames["is_cut"].to_pylist() == [False] * 10 + [True] + [False] * 9
     assert cut.tracks.num_rows == 2
@@ -223,12 +223,12 @@ def test_a_hard_cut_ends_every_track_and_is_told():
 
 
 def test_a_cut_is_told_across_a_frame_that_cannot_be_decoded():
-    grey = [60] * 10 + [150] * 10
-    observations = observe([i / 10 for i in range(20)], [Face(i) for i in range(20) if i != 10], [10], grey=grey)
+    gray = [60] * 10 + [150] * 10
+    observations = observe([i / 10 for i in range(20)], [Face(i) for i in range(20) if i != 10], [10], gray=gray)
     frames = build_timeline(observations, TimelineConfig()).frames
-    assert [i for i, is_cut in enumerate(frames["is_cut"].to_pylist()) if is_cut] == [11]
+    assert [i for i, is_shot_boundary in enumerate(frames["is_cut"].to_pylist()) if is_shot_boundary] == [11]
 
 
 def test_frames_far_apart_may_look_different():
-    observations = observe([0.0, 1.0, 2.0], [Face(0), Face(1), Face(2)], grey=[60, 150, 60])
+    observations = observe([0.0, 1.0, 2.0], [Face(0), Face(1), Face(2)], gray=[60, 150, 60])
     assert not any(build_timeline(observations, TimelineConfig()).frames["is_cut"].to_pylist())

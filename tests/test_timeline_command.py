@@ -11,14 +11,14 @@ from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
 from analytics import connect, queries
-from analytics.ids import analysis_id
-from analytics.store import Store, StoreError
-from analytics.stored_timeline import build_stored_timeline
-from analytics.timeline import TimelineConfig, build_timeline
-from analytics.videos import UnknownVideoError
-from flows.cli import app
+from analytics.results.ids import analysis_id
+from analytics.results.store import Store, StoreError
+from analytics.results.stored_timeline import build_stored_timeline
+from analytics.results.videos import UnknownVideoError
+from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.analysis.rebuild_timeline import rebuild_timelines
+from flows.cli.app import app
 from flows.settings import AnalyzeSettings, TimelineSettings
-from flows.timeline_job import rebuild_timelines
 
 IDS = {"video_id": "v0000000000000001", "observation_id": "o0000000000000001"}
 OTHER = {"video_id": "v0000000000000002", "observation_id": "o0000000000000002"}
@@ -86,15 +86,15 @@ def test_who_is_who_stays_once_signatures_are_gone(tmp_path):
     store.write_segment(video, seen, 0, observe(np.arange(20) / 10, [Face(i, look=40) for i in range(20)]))
     config = TimelineSettings().config(score_threshold=0.5)
     timeline = build_stored_timeline(store, video, seen, store.read_observations(video, seen, 1), config)
-    store.drop_signatures(video, seen)
+    store.drop_appearance(video, seen)
     settings = json.dumps({"observe": {"detector_score_threshold": 0.5}, "timeline": config.settings()})
     row = {"analysis_id": analysis_id(seen, config.settings()), "path": "/gone/a.mp4", "settings": settings}
-    store.commit_analysis(IDS | row | {"joined_by_look": timeline.joined_by_look}, timeline)
+    store.commit_analysis(IDS | row | {"joined_by_look": timeline.used_appearance}, timeline)
     assert [one.status for one in rebuild_timelines(store.root, TimelineSettings(time_constant_s=2.0))] == ["done"]
     before = rows(store.root, "FROM videos")
     run = fervid(store.root, "--max-gap", 3)
     assert run.exit_code == 3
-    assert run.stdout.count("--keep-signatures") == 1
+    assert run.stdout.count("--keep-appearance") == 1
     assert "signatures" not in run.stderr
     assert rows(store.root, "FROM videos") == before
     assert rows(store.root, "SELECT joined_by_look FROM videos") == [(True,)]
@@ -108,8 +108,8 @@ def test_a_later_run_that_failed_is_not_forgotten(results):
         rebuild_timelines(results, settings)
         assert rows(results, "SELECT error FROM videos ORDER BY path") == told
     # Whoever analyses the video again, and finds it done, has the last word.
-    ((analysed,),) = rows(results, "SELECT analysis_id FROM videos WHERE path = '/gone/b.mp4'")
-    Store(results).show(OTHER["video_id"], analysed, "/gone/b.mp4")
+    ((analyzed,),) = rows(results, "SELECT analysis_id FROM videos WHERE path = '/gone/b.mp4'")
+    Store(results).show(OTHER["video_id"], analyzed, "/gone/b.mp4")
     assert rows(results, "SELECT error FROM videos ORDER BY path") == [(None,), (None,)]
 
 
@@ -127,12 +127,12 @@ def test_what_was_seen_must_still_be_there(results):
     assert rows(results, "SELECT count(*) FROM tracks") == [(2,)]
 
 
-def test_a_video_that_was_never_analysed_is_told(results):
+def test_a_video_that_was_never_analyzed_is_told(results):
     Store(results).commit_failure({"video_id": "v3", "analysis_id": "a3", "path": "/gone/c.mp4"}, "it is broken")
     run = fervid(results, "--json")
     assert run.exit_code == 3
     failed = json.loads(run.stdout)[2]
-    assert failed["note"] == "/gone/c.mp4: was never analysed: it is broken"
+    assert failed["note"] == "/gone/c.mp4: was never analyzed: it is broken"
 
 
 def test_the_command_line_and_the_environment_set_it(results, monkeypatch):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.tracking import TrackerConfig, confirm, link_faces
+from analytics.tracking.tracker import TrackerConfig, confirm, link_faces
 
 
 def boxes(*centers_x: float, size: float = 100) -> np.ndarray:

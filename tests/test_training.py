@@ -18,23 +18,23 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from fer_models import load_classifier
-from fer_models.classification.architectures.starting import start_from
-from fer_models.classification.data import DataError, read_data
-from fer_models.classification.history import (
+from fer_models.registry.model_registry import WeightsError, find_model, load_model_folder, read_card, user_model_dir
+from fer_models.training.datasets.labeled_faces import DataError, read_data
+from fer_models.training.emotion.history import (
     BestCheckpoint,
     TrainingProgress,
     history_in,
     ran_out_of_patience,
     weights_in,
 )
-from fer_models.classification.loading import EpochShuffle
-from fer_models.classification.processes import Processes
-from fer_models.classification.recipes import Recipe, recipe_for
-from fer_models.classification.training import EmotionTrainer, ask, targets_of, train_network, untrained_network
-from fer_models.training_runs import RunError, read_checkpoint
-from fer_models.weights import WeightsError, find_model, load_model_folder, model_home, read_card
-from flows.retrain import version_name
-from flows.training_display import TrainingDisplay
+from fer_models.training.emotion.initialization import start_from
+from fer_models.training.emotion.loading import EpochShuffle
+from fer_models.training.emotion.processes import Processes
+from fer_models.training.emotion.recipes import Recipe, recipe_for
+from fer_models.training.emotion.training import EmotionTrainer, ask, targets_of, train_network, untrained_network
+from fer_models.training.runs import RunError, read_checkpoint
+from flows.cli.training_display import TrainingDisplay
+from flows.training.retrain import version_name
 
 EPOCHS = 3
 RECIPE = {"architecture": "face_resnet", "epochs": EPOCHS, "labels": "both", "seed": 1}
@@ -147,7 +147,7 @@ def test_the_second_model_of_a_training_overwrites_none(few_faces, tmp_path):
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "/tmp"])
 def test_a_name_is_that_of_a_folder(name):
     with pytest.raises(WeightsError, match="not a name for a model"):
-        model_home(name)
+        user_model_dir(name)
 
 
 def test_a_run_that_was_moved_keeps_its_best_epoch(tmp_path):

@@ -15,18 +15,18 @@ from scenes import Face, observe
 from typer.testing import CliRunner
 
 from analytics import connect
-from analytics.garbage import find_garbage, remove_garbage
-from analytics.ids import file_sha256, video_id
-from analytics.status import status
-from analytics.store import Store
-from analytics.timeline import Timeline, TimelineConfig, build_timeline
-from fer_models.weights import find_model
-from flows.cli import app
-from flows.progress import Progress
-from flows.retry import settings_of, stored_settings
+from analytics.results.ids import file_sha256, video_id
+from analytics.results.status import status
+from analytics.results.store import Store
+from analytics.results.vacuum import find_garbage, remove_garbage
+from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
+from fer_models.registry.model_registry import find_model
+from flows.analysis.analyze_video import VideoFailed, analyze_video
+from flows.analysis.progress import Progress
+from flows.analysis.rebuild_timeline import rebuild_timelines
+from flows.analysis.retry import settings_of, stored_settings
+from flows.cli.app import app
 from flows.settings import AnalyzeSettings, TimelineSettings
-from flows.timeline_job import rebuild_timelines
-from flows.video_job import VideoFailed, analyze_video
 
 FERVID = Path(sys.executable).with_name("fervid")
 PTS_S = np.arange(10) / 10
@@ -85,7 +85,7 @@ def test_every_file_has_a_state_and_a_reason(store, folder):
         "begun.mp4": ("running", "1 segments are saved"),
         "broken.mp4": ("failed", "not a video"),
         "done.mp4": ("done", ""),
-        "new.mp4": ("left", "not analysed yet"),
+        "new.mp4": ("left", "not analyzed yet"),
         "stopped.mp4": ("left", "a run was cut short 60 min ago: 1 segments are saved"),
     }
 
@@ -113,7 +113,7 @@ def test_a_video_at_an_address_is_not_taken_for_gone(store):
     address = "memory://videos/far.mp4"
     store.commit_failure({"video_id": "vfar", "analysis_id": "afar", "path": address}, "cut off")
     (far,) = (one for one in status(store.root) if one.path == address)
-    assert "`fervid retry`" in far.way_out
+    assert "`fervid retry`" in far.suggested_action
     (((path,),),) = [settings_of(store.root, ["vfar"]).values()]
     assert str(path) == address
 
@@ -132,7 +132,7 @@ def test_the_command_counts_and_says_the_way_out(store, folder):
     answer = json.loads(fervid("status", store.root, "--json").stdout)
     assert answer["count"] == {"done": 1, "running": 1, "failed": 1, "left": 1}
     (failed,) = [one for one in answer["videos"] if one["state"] == "failed"]
-    assert "the file is gone" in failed["way_out"]
+    assert "the file is gone" in failed["suggested_action"]
 
 
 # --- retry -------------------------------------------------------------------------------------------------------
@@ -163,13 +163,13 @@ def test_what_failed_is_done_again_once_it_is_mended(face_clip, tmp_path):
     clip.write_bytes(face_clip.read_bytes())
     run = subprocess.run(command, env=os.environ | {"FERVID_FPS": "5"}, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert "1 analysed, 0 unchanged, 0 failed" in run.stdout
+    assert "1 analyzed, 0 unchanged, 0 failed" in run.stdout
     assert [(one.state, one.path) for one in status(results)] == [("done", str(clip))]
     assert "nothing failed" in fervid("retry", results).output
 
 
 def fails(clip: Path, results: Path, **settings) -> AnalyzeSettings:
-    """Analyse a clip that is written to meanwhile; gives the settings that are to come back."""
+    """Analyze a clip that is written to meanwhile; gives the settings that are to come back."""
     progress, asked = Progress(), AnalyzeSettings(device="cpu", detector_size_px=160, **settings)
     progress.listen(lambda event: clip.touch())
     with pytest.raises(VideoFailed, match="changed while it was read"):
@@ -183,7 +183,7 @@ def test_a_later_run_that_failed_is_done_again_as_it_was_asked_for(face_clip, tm
     shutil.copytree(find_model("default"), model)
     analyze_video(clip, Store(results), AnalyzeSettings(device="cpu", fps=2.0), Progress())
     monkeypatch.chdir(model.parent)
-    failed = fails(clip, results, fps=5.0, model="own", keep_signatures=True)
+    failed = fails(clip, results, fps=5.0, model="own", keep_appearance=True)
     assert settings_of(results, [status(results)[0].video_id]) == {
         failed.model_copy(update={"model": str(model)}): [clip]
     }
@@ -194,7 +194,7 @@ def test_a_later_run_that_failed_is_done_again_as_it_was_asked_for(face_clip, tm
     assert status(results)[0].state == "failed"
     (tmp_path / "elsewhere").rename(model)
     run = subprocess.run([FERVID, "retry", results], capture_output=True, text=True)
-    assert "1 analysed, 0 unchanged, 0 failed" in run.stdout, run.stderr
+    assert "1 analyzed, 0 unchanged, 0 failed" in run.stdout, run.stderr
     assert [one.state for one in status(results)] == ["done"]
     with connect(results) as connection:
         assert connection.sql("SELECT count(*) FROM frames").fetchall() == [(10,)]

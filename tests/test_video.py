@@ -1,4 +1,4 @@
-"""Videos made frame by frame, frame i flat grey 4 * i; and the shared ones, where they are."""
+"""Videos made frame by frame, frame i flat gray 4 * i; and the shared ones, where they are."""
 
 import importlib.util
 import os
@@ -90,18 +90,18 @@ def write_video(
     return path
 
 
-def greys(n: int, height: int = 48, width: int = 64) -> Iterable[np.ndarray]:
+def grays(n: int, height: int = 48, width: int = 64) -> Iterable[np.ndarray]:
     return (np.full((height, width, 3), 4 * i, np.uint8) for i in range(n))
 
 
 def read_all(batches: Iterable) -> tuple[list[int], list[float], list[float]]:
-    """Index, time and grey of every frame."""
-    index, pts_s, grey = [], [], []
+    """Index, time and gray of every frame."""
+    index, pts_s, gray = [], [], []
     for batch in batches:
         index += batch.frame_index.tolist()
         pts_s += batch.pts_s.tolist()
-        grey += batch.pixels[:, 20, 30].mean(axis=-1).tolist()
-    return index, pts_s, grey
+        gray += batch.pixels[:, 20, 30].mean(axis=-1).tolist()
+    return index, pts_s, gray
 
 
 def checksums(info: VideoInfo, frame_index: np.ndarray, batch_size: int = 32) -> dict[int, tuple[float, int]]:
@@ -122,7 +122,7 @@ def shared_video(name: str) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_video(tmp_path_factory.mktemp("video") / "plain.mp4", greys(60))
+    return write_video(tmp_path_factory.mktemp("video") / "plain.mp4", grays(60))
 
 
 # --- videos made here ---
@@ -135,35 +135,35 @@ def test_frames_keep_their_own_time_and_picture(plain, decoder):
     assert (info.codec, info.decoder, info.is_vfr, info.is_counted) == ("h264", decoder, False, False)
     assert info.duration_s == pytest.approx(2.4)
     assert info.avg_fps == pytest.approx(25)
-    index, pts_s, grey = read_all(read_frames_at(info, np.arange(60), batch_size=7))
+    index, pts_s, gray = read_all(read_frames_at(info, np.arange(60), batch_size=7))
     assert index == list(range(60))
     np.testing.assert_allclose(pts_s, np.arange(60) / 25)
-    np.testing.assert_allclose(grey, 4 * np.arange(60), atol=3)  # lossy coding
+    np.testing.assert_allclose(gray, 4 * np.arange(60), atol=3)  # lossy coding
 
 
 @both_decoders
 def test_sampling_and_jumping(plain, decoder):
-    index, pts_s, grey = read_all(read_frames(plain, fps=1, start_s=0.9, decoder=decoder))
+    index, pts_s, gray = read_all(read_frames(plain, fps=1, start_s=0.9, decoder=decoder))
     assert index == [25, 50]
     assert pts_s == [1.0, 2.0]
-    np.testing.assert_allclose(grey, [100, 200], atol=3)
+    np.testing.assert_allclose(gray, [100, 200], atol=3)
 
 
 @both_decoders
 def test_variable_frame_rate(tmp_path, decoder):
     times_ms = [0, 33, 67, 200, 210, 500, 1000, 1001, 1700]
-    path = write_video(tmp_path / "vfr.mkv", greys(9), pts=times_ms, unit=Fraction(1, 1000))
+    path = write_video(tmp_path / "vfr.mkv", grays(9), pts=times_ms, unit=Fraction(1, 1000))
     info = probe(path, decoder)
     assert info.is_vfr
-    _, pts_s, grey = read_all(read_frames_at(info, np.arange(9)))
+    _, pts_s, gray = read_all(read_frames_at(info, np.arange(9)))
     np.testing.assert_allclose(pts_s, np.array(times_ms) / 1000)
-    np.testing.assert_allclose(grey, 4 * np.arange(9), atol=3)
+    np.testing.assert_allclose(gray, 4 * np.arange(9), atol=3)
     assert read_all(read_frames(path, fps=2, decoder=decoder))[0] == [0, 5, 6, 8]
 
 
 def test_rounding_to_milliseconds_is_not_a_variable_rate(tmp_path):
     rounded_ms = np.rint(np.arange(30) / 30 * 1000).astype(int).tolist()
-    assert not probe(write_video(tmp_path / "a.mkv", greys(30), pts=rounded_ms, unit=Fraction(1, 1000))).is_vfr
+    assert not probe(write_video(tmp_path / "a.mkv", grays(30), pts=rounded_ms, unit=Fraction(1, 1000))).is_vfr
 
 
 @pytest.mark.parametrize(
@@ -185,12 +185,12 @@ def test_rounding_to_milliseconds_is_not_a_variable_rate(tmp_path):
     ],
 )
 def test_any_part_of_any_format_is_as_in_the_whole(tmp_path, name, how):
-    info = probe(write_video(tmp_path / name, greys(60), **how))
+    info = probe(write_video(tmp_path / name, grays(60), **how))
     assert info.n_frames == 60
     np.testing.assert_allclose(np.diff(info.pts_s), 0.04, atol=2e-3)
-    index, _, grey = read_all(read_frames_at(info, np.arange(60)))
+    index, _, gray = read_all(read_frames_at(info, np.arange(60)))
     assert index == list(range(60))
-    np.testing.assert_allclose(grey, 4 * np.arange(60), atol=5)
+    np.testing.assert_allclose(gray, 4 * np.arange(60), atol=5)
     whole = checksums(info, np.arange(60))
     for part in (np.arange(13, 25), np.arange(40, 60), np.array([7, 11, 35, 59]), np.array([44, 45]), np.array([58])):
         assert checksums(info, part, batch_size=5) == {i: whole[i] for i in part.tolist()}
@@ -198,7 +198,7 @@ def test_any_part_of_any_format_is_as_in_the_whole(tmp_path, name, how):
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
 def test_jumps_lead_to_the_keyframe(tmp_path, caplog, name):
-    info = probe(write_video(tmp_path / name, greys(60)), "pyav")
+    info = probe(write_video(tmp_path / name, grays(60)), "pyav")
     caplog.set_level("INFO", logger="fer_models")
     assert read_all(read_frames_at(info, np.array([3, 40, 58])))[0] == [3, 40, 58]
     assert "reading from the beginning" not in caplog.text
@@ -234,7 +234,7 @@ def test_pictures_stand_upright(tmp_path, clockwise_deg, matrix, corner):
 
 
 def test_odd_sizes(tmp_path):
-    (batch,) = read_frames(write_video(tmp_path / "odd.mp4", greys(3, 33, 47), pixel_format="yuv444p"))
+    (batch,) = read_frames(write_video(tmp_path / "odd.mp4", grays(3, 33, 47), pixel_format="yuv444p"))
     assert batch.pixels.shape == (3, 33, 47, 3)
     np.testing.assert_allclose(batch.pixels[2], 8, atol=3)
 
@@ -244,7 +244,7 @@ def test_odd_sizes(tmp_path):
 def test_a_damaged_frame_is_left_out_and_the_others_come(tmp_path, decoder, codec):
     path = write_video(
         tmp_path / "damaged.mp4",
-        greys(30, 64, 64),
+        grays(30, 64, 64),
         codec=codec,
         gop=1,
         pixel_format="yuvj420p" if codec == "mjpeg" else "yuv420p",
@@ -257,16 +257,16 @@ def test_a_damaged_frame_is_left_out_and_the_others_come(tmp_path, decoder, code
     path.write_bytes(data)
     info = probe(path, decoder)
     assert info.n_frames == 30
-    index, pts_s, grey = read_all(read_frames_at(info, np.arange(30), batch_size=8))
+    index, pts_s, gray = read_all(read_frames_at(info, np.arange(30), batch_size=8))
     expected = [i for i in range(30) if i != 12]
     assert index == expected
     np.testing.assert_allclose(pts_s, np.array(expected) / 25)
-    np.testing.assert_allclose(grey, 4 * np.array(expected), atol=3)
+    np.testing.assert_allclose(gray, 4 * np.array(expected), atol=3)
 
 
 @pytest.mark.parametrize("decoder", ["auto", "pyav"])
 def test_a_half_decoded_frame_is_left_out(tmp_path, decoder):
-    path = write_video(tmp_path / "damaged.mp4", greys(30, 64, 64), gop=1)
+    path = write_video(tmp_path / "damaged.mp4", grays(30, 64, 64), gop=1)
     with av.open(str(path)) as file:
         packet = [p for p in file.demux(video=0) if p.size][12]
     data = bytearray(path.read_bytes())
@@ -277,7 +277,7 @@ def test_a_half_decoded_frame_is_left_out(tmp_path, decoder):
 
 
 def test_hidden_reference_frames_of_vp8_do_not_count(tmp_path):
-    path = write_video(tmp_path / "a.webm", greys(20), codec="libvpx", **{"error-resilient": "1"})
+    path = write_video(tmp_path / "a.webm", grays(20), codec="libvpx", **{"error-resilient": "1"})
     with av.open(str(path)) as file:
         packet = [p for p in file.demux(video=0) if p.size][10]
     data = bytearray(path.read_bytes())
@@ -285,10 +285,10 @@ def test_hidden_reference_frames_of_vp8_do_not_count(tmp_path):
     path.write_bytes(data)
     info = probe(path)
     assert info.n_frames == 19
-    index, pts_s, grey = read_all(read_frames_at(info, np.arange(19)))
+    index, pts_s, gray = read_all(read_frames_at(info, np.arange(19)))
     assert index == list(range(19))
     np.testing.assert_allclose(pts_s, np.delete(np.arange(20), 10) / 25)
-    np.testing.assert_allclose(grey, np.delete(4 * np.arange(20), 10), atol=5)
+    np.testing.assert_allclose(gray, np.delete(4 * np.arange(20), 10), atol=5)
 
 
 # --- files that break off ---
@@ -445,7 +445,7 @@ def test_stopping_early_closes_the_file(plain, decoder):
 def test_memory_does_not_grow_with_the_video(tmp_path):
     """900 frames of 640x360 are 622 MB; a reader that idles must not make the decoder pile them up."""
     how = {"preset": "ultrafast", "x265-params": "open-gop=0"}
-    path = write_video(tmp_path / "long.mp4", greys(60, 360, 640), codec="libx265", **how)
+    path = write_video(tmp_path / "long.mp4", grays(60, 360, 640), codec="libx265", **how)
     with av.open(str(path)) as short, av.open(str(tmp_path / "longer.mp4"), "w") as longer:
         out = longer.add_stream_from_template(short.streams.video[0])
         packets = [p for p in short.demux(video=0) if p.size]
@@ -504,7 +504,7 @@ def test_what_is_no_video_says_so(tmp_path):
     (tmp_path / "text.mp4").write_text("This is not a video.\n" * 100)
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "text.png").write_text("nor is this a picture")
-    whole = write_video(tmp_path / "whole.mp4", greys(5)).read_bytes()
+    whole = write_video(tmp_path / "whole.mp4", grays(5)).read_bytes()
     (tmp_path / "no_index.mp4").write_bytes(whole[: whole.index(b"moov")])
     with wave.open(str(tmp_path / "sound.wav"), "wb") as sound:
         sound.setparams((1, 2, 8000, 0, "NONE", ""))
@@ -526,7 +526,7 @@ def test_what_is_no_video_says_so(tmp_path):
 
 @pytest.mark.parametrize("name", ["playlist.mp4", "playlist.m3u8"])
 def test_a_file_cannot_make_another_one_be_read(tmp_path, name):
-    other = write_video(tmp_path / "other.ts", greys(25))
+    other = write_video(tmp_path / "other.ts", grays(25))
     concat = f"ffconcat version 1.0\nfile {other.name}\n"
     hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{other.name}\n#EXT-X-ENDLIST\n"
     sdp = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 26\n"
@@ -540,9 +540,9 @@ def test_a_file_cannot_make_another_one_be_read(tmp_path, name):
 @pytest.mark.parametrize("name", ["clip%03d.mp4", "a:b.mp4", "a*[b]?.mp4", "-i.mp4", "clip%03d.gif"])
 def test_a_name_is_a_name_and_no_pattern(tmp_path, name):
     gif = {"codec": "gif", "pixel_format": "rgb8"} if name.endswith(".gif") else {}
-    write_video(tmp_path / f"clip001{name[-4:]}", greys(3), **gif)
+    write_video(tmp_path / f"clip001{name[-4:]}", grays(3), **gif)
     (tmp_path / "plain").mkdir()
-    write_video(tmp_path / "plain" / f"a{name[-4:]}", greys(5), **gif).rename(tmp_path / name)
+    write_video(tmp_path / "plain" / f"a{name[-4:]}", grays(5), **gif).rename(tmp_path / name)
     assert probe(tmp_path / name).n_frames == 5
     assert read_all(read_frames(tmp_path / name))[0] == list(range(5))
 
@@ -551,7 +551,7 @@ def test_a_name_is_a_name_and_no_pattern(tmp_path, name):
 @pytest.mark.parametrize("decoder", ["auto", "pyav"])
 def test_names_that_are_not_utf8(tmp_path, decoder):
     name = os.fsdecode(b"caf\xe9")
-    path = write_video(tmp_path / "a.mp4", greys(5), codec="libvpx-vp9").rename(tmp_path / f"{name}.mp4")
+    path = write_video(tmp_path / "a.mp4", grays(5), codec="libvpx-vp9").rename(tmp_path / f"{name}.mp4")
     info = probe(path, decoder)
     assert info.decoder == "pyav"
     assert read_all(read_frames_at(info, np.arange(5)))[0] == list(range(5))
@@ -584,7 +584,7 @@ def test_the_cover_of_a_song_is_no_video(tmp_path):
         cover = file.add_stream("png", rate=1)
         cover.width, cover.height, cover.pix_fmt = 64, 48, "rgb24"
         cover.disposition = Disposition.attached_pic
-        file.mux(cover.encode(av.VideoFrame.from_ndarray(next(iter(greys(1))), format="rgb24")))
+        file.mux(cover.encode(av.VideoFrame.from_ndarray(next(iter(grays(1))), format="rgb24")))
         file.mux(cover.encode())
         silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
         silence.rate = 8000
@@ -658,7 +658,7 @@ def test_too_large_a_picture(tmp_path):
         probe(tmp_path / "a.png")
 
 
-def test_sixteen_bit_grey(tmp_path):
+def test_sixteen_bit_gray(tmp_path):
     Image.fromarray(np.full((8, 8), 128 << 8, np.uint16)).save(tmp_path / "a.png")
     (batch,) = read_frames(tmp_path / "a.png")
     assert (batch.pixels == 128).all()
@@ -684,14 +684,14 @@ def test_suffixes_are_told_apart():
     ],
 )
 def test_auto_takes_decord_where_it_is_right(tmp_path, how, decoder, reason):
-    info = probe(write_video(tmp_path / "a.mp4", greys(60, 64, 64), **how))
+    info = probe(write_video(tmp_path / "a.mp4", grays(60, 64, 64), **how))
     assert info.decoder == decoder
     assert reason in info.decoder_reason
 
 
 @needs_decord
 def test_decord_asked_for_but_impossible(tmp_path):
-    path = write_video(tmp_path / "a.gif", greys(3), codec="gif", pixel_format="rgb8")
+    path = write_video(tmp_path / "a.gif", grays(3), codec="gif", pixel_format="rgb8")
     with pytest.raises(VideoReadError, match="use --decoder pyav"):
         probe(path, "decord")
 

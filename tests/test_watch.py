@@ -1,4 +1,4 @@
-"""Files that come into a folder: handed out once they have stopped growing, then analysed by the command."""
+"""Files that come into a folder: handed out once they have stopped growing, then analyzed by the command."""
 
 import os
 import shutil
@@ -14,9 +14,9 @@ from queue import Queue
 
 import pytest
 
-from analytics.status import status
-from flows.inputs import InputError
-from flows.watch import settled_batches
+from analytics.results.status import status
+from flows.analysis.inputs import InputError
+from flows.analysis.watch import stable_file_batches
 
 FERVID = Path(sys.executable).with_name("fervid")
 PATIENCE_S = 600.0  # a busy machine takes its time; nothing waits longer than it must
@@ -30,7 +30,7 @@ def watched(*folders: Path, settle_s: float = 0.5, **options) -> Iterator[Queue]
     options = {"recursive": True, "pattern": "*"} | options
 
     def watch() -> None:
-        for batch in settled_batches(folders, settle_s=settle_s, stop=stop, **options):
+        for batch in stable_file_batches(folders, settle_s=settle_s, stop=stop, **options):
             batches.put([(path.name, path.stat().st_size) for path in batch])
 
     thread = threading.Thread(target=watch)
@@ -97,7 +97,9 @@ def test_only_what_is_asked_for_is_taken_and_polling_sees_it_too(folder):
 
 def test_only_folders_are_watched(folder):
     with pytest.raises(InputError, match=r"first\.mp4: not a folder"):
-        next(settled_batches([folder / "first.mp4"], recursive=True, pattern="*", settle_s=1, stop=threading.Event()))
+        next(
+            stable_file_batches([folder / "first.mp4"], recursive=True, pattern="*", settle_s=1, stop=threading.Event())
+        )
 
 
 def test_the_command_analyses_what_comes_until_it_is_stopped(empty_clip, tmp_path):

@@ -9,9 +9,10 @@ import duckdb
 
 from analytics.exports.annotations import write_boris, write_elan, write_subtitles
 from analytics.exports.tables import write_faces, write_fex, write_openface
-from analytics.sql import connect
-from analytics.store import write_whole
-from analytics.videos import all_videos, choose_videos, names_apart
+from analytics.queries.connection import connect
+from analytics.results.store import write_atomic
+from analytics.results.videos import all_videos, choose_videos, names_apart
+from fer_models.errors import FervidError
 
 # Writes what a connection answers of a video (a row of videos) into the file given last.
 Writer = Callable[[duckdb.DuckDBPyConnection, Mapping[str, Any], Path], None]
@@ -27,7 +28,7 @@ FORMATS: dict[str, tuple[str, Writer]] = {  # what is put behind the name of the
 }
 
 
-class ExportError(Exception):
+class ExportError(FervidError):
     """There is nothing to export, or files would be overwritten."""
 
 
@@ -53,10 +54,10 @@ def export_videos(
         chosen = choose_videos(videos, wanted) if wanted else names.keys()
         done = [row for row in videos if row["video_id"] in chosen and row["status"] == "done"]
         if not done:
-            raise ExportError(f"{results}: none of these videos has been analysed to the end: nothing to export")
+            raise ExportError(f"{results}: none of these videos has been analyzed to the end: nothing to export")
         targets = {row["video_id"]: out / (names[row["video_id"]] + suffix) for row in done}
         if (there := [path for path in targets.values() if path.exists()]) and not overwrite:
             raise ExportError(f"{there[0]}: is there already: give another folder, or --overwrite")
         for video in done:
-            write_whole(targets[video["video_id"]], partial(write, connection, video))
+            write_atomic(targets[video["video_id"]], partial(write, connection, video))
     return list(targets.values())

@@ -17,8 +17,8 @@ import pyarrow.csv
 import pysubs2
 from pympi import Elan
 
-from analytics.spans import label_spans
-from analytics.videos import file_name
+from analytics.queries.intervals import label_intervals
+from analytics.results.videos import file_name
 
 # The columns of "Export aggregated events" of BORIS 8, less modifiers and independent variables, which there are none
 # of: https://github.com/olivierfriard/BORIS, boris/export_events.py. What is not known is NA in it.
@@ -59,7 +59,7 @@ FROM episodes WHERE video_id = $video_id ORDER BY start_s, track_id
 
 def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
     """An ELAN file: a tier a person, in whole milliseconds, with the video linked by its path."""
-    spans = label_spans(connection, video["video_id"])
+    spans = label_intervals(connection, video["video_id"])
     tracks = connection.execute(
         "SELECT track_id FROM tracks WHERE video_id = $video_id ORDER BY 1", {"video_id": video["video_id"]}
     ).fetchall()
@@ -113,7 +113,7 @@ def write_boris(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any],
 def write_subtitles(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, form: str) -> None:
     """Subtitles, `srt` or `vtt`: a cue for each span in which nobody's label changes, a line a person."""
     subtitles = pysubs2.SSAFile()
-    for start_ms, end_ms, lines in cues(label_spans(connection, video["video_id"])):
+    for start_ms, end_ms, lines in cues(label_intervals(connection, video["video_id"])):
         subtitles.append(pysubs2.SSAEvent(start=start_ms, end=end_ms, text=r"\N".join(lines)))
     # Of no cue at all, pysubs2 makes an SRT file of no byte: there is no other.
     path.write_text(subtitles.to_string(form), encoding="utf-8")

@@ -7,8 +7,8 @@ from typing import Any
 import duckdb
 import pyarrow.csv
 
-from analytics.schema import FACES, FRAMES
-from analytics.videos import file_name
+from analytics.results.videos import file_name
+from analytics.tables.schema import FACES, FRAMES
 from fer_models.labels import EMOTIONS
 
 ROWS_AT_A_TIME = 100_000  # keeps memory flat however long the video is

@@ -15,10 +15,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics.answers import DURING_EVENTS, SYNCHRONY
-from analytics.events import events_of_videos, events_table, read_events
-from analytics.groups import GroupError, compare_groups, find_groups
-from analytics.synchrony import synchrony as _synchrony
+from analytics.queries.events import events_of_videos, events_table, read_events
+from analytics.queries.groups import GroupError, compare_groups, find_groups
+from analytics.queries.synchrony import synchrony as _synchrony
+from analytics.tables.result_schemas import DURING_EVENTS, SYNCHRONY
 from fer_models.labels import EMOTIONS
 
 __all__ = [
@@ -56,7 +56,7 @@ FROM videos WHERE status = 'done' AND {_ABOUT}
 
 def sql_of(name: str) -> str:
     """The SQL behind a question, such as `timeline`; parameters in it begin with `$`."""
-    return (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
+    return (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def shares(connection: duckdb.DuckDBPyConnection, *, all_faces: bool = False) -> pa.Table:

@@ -3,18 +3,19 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from analytics.queries.connection import connect
 from analytics.report.library import Library
 from analytics.report.markup import text
 from analytics.report.sections import failures, method, overview, quality, settings, tiles
 from analytics.report.timelines import timelines
 from analytics.report.words import MEANING, STYLE
-from analytics.sql import connect
-from analytics.store import write_whole
+from analytics.results.store import write_atomic
+from fer_models.errors import FervidError
 
 __all__ = ["ReportError", "report_page", "write_report"]
 
 
-class ReportError(Exception):
+class ReportError(FervidError):
     """There is nothing to report."""
 
 
@@ -26,7 +27,7 @@ def write_report(results: Path, out: Path) -> None:
         StoreError: if `results` is no results folder, or `out` cannot be written.
     """
     page = report_page(results)
-    write_whole(out, lambda part: part.write_text(page, encoding="utf-8"))
+    write_atomic(out, lambda part: part.write_text(page, encoding="utf-8"))
 
 
 def report_page(results: Path) -> str:
@@ -40,7 +41,7 @@ def report_page(results: Path) -> str:
     with connect(results, observations=False) as connection:
         library = Library(connection)
         if not library.videos:
-            raise ReportError(f"{results}: no video has been analysed: nothing to report")
+            raise ReportError(f"{results}: no video has been analyzed: nothing to report")
         sections = [
             f"<header><h1>Emotion timelines</h1><p class='soft'>{name}, "
             f"as of {datetime.now(UTC):%d %B %Y, %H:%M} UTC</p></header><main>",

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
-from fer_models.labels import EMOTION_COLOURS, EMOTIONS
+from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 MAX_SAID = 12  # stretches of labels that are read out; a chart may have hundreds
 AREAS_HEIGHT = 100  # the probabilities, in units of the drawing; the labels are below
@@ -43,15 +43,15 @@ class Grid:
 
 
 def legend(*, unread: bool = False) -> str:
-    """The emotions and their colours."""
+    """The emotions and their colors."""
     names = [(name, name) for name in EMOTIONS] + [("unread", UNREAD)] * unread
     items = (f'<li><i class="e-{kind}"></i>{name}</li>' for kind, name in names)
-    return f'<ul class="legend" aria-label="Colours">{"".join(items)}</ul>'
+    return f'<ul class="legend" aria-label="Colors">{"".join(items)}</ul>'
 
 
 def emotion_rules() -> str:
-    """A CSS class for each emotion: its colour as fill of SVG and ground of HTML."""
-    return "".join(f".e-{name}{{fill:{colour};background:{colour}}}" for name, colour in EMOTION_COLOURS.items())
+    """A CSS class for each emotion: its color as fill of SVG and ground of HTML."""
+    return "".join(f".e-{name}{{fill:{color};background:{color}}}" for name, color in EMOTION_COLORS.items())
 
 
 def share_words(share: Mapping[str, float]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 
 from analytics import queries
-from analytics.videos import all_videos, short_names
+from analytics.results.videos import all_videos, short_names
 from fer_models.labels import EMOTIONS
 
 MAX_EPISODES = 10

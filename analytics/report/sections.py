@@ -15,8 +15,8 @@ def tiles(library: Library) -> str:
     n_faces, n_good = library.n_faces(), library.n_faces(reason="good")
     total_s = sum(video["duration_s"] or 0 for video in library.done)
     figures = {
-        "videos analysed": f"{len(library.done):,}",
-        "not analysed": f"{len(library.videos) - len(library.done):,}",
+        "videos analyzed": f"{len(library.done):,}",
+        "not analyzed": f"{len(library.videos) - len(library.done):,}",
         "minutes of video": f"{total_s / 60:,.1f}",
         "people followed": f"{sum(map(len, library.tracks.values())):,}",
         "faces in frames": f"{n_faces:,}",
@@ -93,15 +93,15 @@ def _gate(library: Library) -> str:
 
 
 def failures(library: Library) -> str:
-    """Which videos could not be analysed, or not wholly, and why."""
+    """Which videos could not be analyzed, or not wholly, and why."""
     rows = [
         (f"<bdi>{text(library.name[video['video_id']])}</bdi>", video["status"], text(video["error"]))
         for video in library.troubled
     ]
     body = (
-        table("Videos that could not be analysed, or not wholly", ["video", "status", "what went wrong"], rows)
+        table("Videos that could not be analyzed, or not wholly", ["video", "status", "what went wrong"], rows)
         if rows
-        else "<p>Every video was analysed to the end.</p>"
+        else "<p>Every video was analyzed to the end.</p>"
     )
     return (
         f"<section aria-labelledby='failures'><h2 id='failures'>Failures</h2><div class='card'>{body}</div></section>"
@@ -117,7 +117,7 @@ def method() -> str:
 
 
 def settings(library: Library) -> str:
-    """With which models and settings the videos were analysed, those that share all of them together."""
+    """With which models and settings the videos were analyzed, those that share all of them together."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for video in library.done:
         key = _chosen(video), str(video["weights"] or "{}"), str(video["versions"] or "{}")
@@ -125,7 +125,7 @@ def settings(library: Library) -> str:
     parts = [_settings(names, *found) for found, names in groups.items()]
     return (
         "<section aria-labelledby='settings'><h2 id='settings'>Settings and models</h2>"
-        f"{''.join(parts) or '<p>No video has been analysed to the end.</p>'}</section>"
+        f"{''.join(parts) or '<p>No video has been analyzed to the end.</p>'}</section>"
     )
 
 

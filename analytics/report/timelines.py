@@ -7,11 +7,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from analytics.columns import floats
+from analytics.queries.intervals import MAX_GAP_S
 from analytics.report.charts import Grid, clock, legend, person_chart, time_axis, words_of_labels
 from analytics.report.library import Library
 from analytics.report.markup import text
-from analytics.spans import MAX_GAP_S
+from analytics.tables.arrow_utils import to_float_array
 from fer_models.labels import EMOTIONS
 
 MAX_VIDEOS = 60  # with timelines; a page with more takes long to open. All are in the table
@@ -107,7 +107,7 @@ def _steps(rows: pa.Table, grid: Grid) -> tuple[np.ndarray, list[str | None], np
     row = np.repeat(np.arange(len(first)), stop - first)
     nth = np.arange(len(row)) - np.repeat(np.cumsum(stop - first) - (stop - first), stop - first)
     labels = rows["emotion"].to_pylist()
-    return first[row] + nth, [labels[i] for i in row.tolist()], floats(rows, *EMOTIONS)[row]
+    return first[row] + nth, [labels[i] for i in row.tolist()], to_float_array(rows, *EMOTIONS)[row]
 
 
 def _who(library: Library, of: str, track: Row) -> str:

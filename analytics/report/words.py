@@ -72,8 +72,8 @@ Use these timelines to compare many moments, not to judge one person.</p>
 METHOD = """
 <ul class="plain">
 <li>Faces are found in every frame that was looked at and followed over time. A person who comes back after a while or a
-cut is taken for the same one (P0, P1, …) where place, size and the colours of face and clothes clearly say so, and for
-another one else; nobody is recognised from one video to the next.</li>
+cut is taken for the same one (P0, P1, …) where place, size and the colors of face and clothes clearly say so, and for
+another one else; nobody is recognized from one video to the next.</li>
 <li>Each face gets a calibrated probability for each of seven emotions. They are smoothed over time; the label changes
 only when another emotion clearly leads. The timelines are drawn in at most 200 steps: each shows the mean of the
 probabilities in it and the label that most of its faces have, so that a shorter change may not be seen, and breaks of

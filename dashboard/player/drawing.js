@@ -6,7 +6,7 @@ const GAP_PX = 4;
 export const MARKER_PX = 26; // height of a row of markers
 const WORTH_HATCHING = 500; // per mille of a value's faces: half of them
 
-// Whole pixels, so that neighbours meet without a seam.
+// Whole pixels, so that neighbors meet without a seam.
 const scaleOf = ({ from_ms, to_ms, width_px }) => (ms) => Math.round(((ms - from_ms) / (to_ms - from_ms)) * width_px);
 
 // A person's lane; `track` has columns start_ms, end_ms, label, gated and p as the route `window` gives them.
@@ -39,7 +39,7 @@ function drawStack(context, track, view, x, height_px) {
     let y = height_px;
     for (let index = track.p.length - 1; index >= 0; index -= 1) {
       const height = (track.p[index][row] / 1000) * height_px;
-      context.fillStyle = view.colours[index];
+      context.fillStyle = view.colors[index];
       context.fillRect(left, y - height, right - left, height);
       y -= height;
     }
@@ -49,7 +49,7 @@ function drawStack(context, track, view, x, height_px) {
 function drawLines(context, track, view, x, height_px) {
   context.lineWidth = 1.5;
   track.p.forEach((column, index) => {
-    context.strokeStyle = view.colours[index];
+    context.strokeStyle = view.colors[index];
     context.beginPath();
     let previousEnd_ms = -Infinity;
     column.forEach((p, row) => {
@@ -70,7 +70,7 @@ function drawRibbon(context, track, view, x, y, height_px) {
     const left = x(track.start_ms[row]);
     const width = Math.max(x(track.end_ms[row]) - left, 1);
     if (left + width < 0 || left > view.width_px) return;
-    context.fillStyle = view.colours[label];
+    context.fillStyle = view.colors[label];
     context.fillRect(left, y, width, height_px);
   });
 }

@@ -64,7 +64,7 @@ export class Lanes {
     this.legend.replaceChildren(
       ...data.emotions.map((emotion) => {
         const swatch = element("span", { class: "swatch" });
-        swatch.style.background = data.colours[emotion];
+        swatch.style.background = data.colors[emotion];
         return element("span", {}, swatch, emotion);
       }),
     );
@@ -240,7 +240,7 @@ export class Lanes {
 
   ink() {
     const style = getComputedStyle(this.lanes);
-    return { colours: this.data.emotions.map((emotion) => this.data.colours[emotion]), ink: style.color };
+    return { colors: this.data.emotions.map((emotion) => this.data.colors[emotion]), ink: style.color };
   }
 
   showTime(time_s) {

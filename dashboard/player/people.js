@@ -98,7 +98,7 @@ export class People {
 
   swatch(emotion) {
     const swatch = element("span", { class: "swatch", "aria-hidden": "true" });
-    swatch.style.background = this.data.colours[emotion] ?? "#888";
+    swatch.style.background = this.data.colors[emotion] ?? "#888";
     return swatch;
   }
 }

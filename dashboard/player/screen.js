@@ -147,7 +147,7 @@ export class Screen {
     return chunk.faces
       .filter(([pts_s, track]) => Math.abs(pts_s - frame_s) < 0.0005 && !this.hidden.has(track))
       .map(([, track, x1, y1, x2, y2, label, probability, good, reason]) => {
-        const colour = (good && this.data.colours[label]) || "#888888";
+        const color = (good && this.data.colors[label]) || "#888888";
         const said = good && label ? `${label} ${probability.toFixed(2)}` : (reason ?? "").replaceAll("_", " ");
         const name = track === null ? "passing" : this.names.get(track);
         const tag = ["tag", x1 > 0.7 * width_px && "leftwards", y1 < 0.1 * height_px && "inside"].filter(Boolean);
@@ -157,8 +157,8 @@ export class Screen {
         box.style.top = `${(100 * y1) / height_px}%`;
         box.style.width = `${(100 * (x2 - x1)) / width_px}%`;
         box.style.height = `${(100 * (y2 - y1)) / height_px}%`;
-        box.style.setProperty("--emotion", colour);
-        box.style.setProperty("--ink", inkOn(colour));
+        box.style.setProperty("--emotion", color);
+        box.style.setProperty("--ink", inkOn(color));
         return box;
       });
   }

@@ -23,9 +23,9 @@ export function clock(time_s, digits = 2) {
 
 export const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
 
-// White or nearly black, whichever can be read better on a colour such as #0072b2 (relative luminance as in WCAG 2.2).
-export function inkOn(colour) {
-  const light = [1, 3, 5].map((at) => (parseInt(colour.slice(at, at + 2), 16) / 255) ** 2.2);
+// White or nearly black, whichever can be read better on a color such as #0072b2 (relative luminance as in WCAG 2.2).
+export function inkOn(color) {
+  const light = [1, 3, 5].map((at) => (parseInt(color.slice(at, at + 2), 16) / 255) ** 2.2);
   return 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2] < 0.18 ? "#fff" : "#111";
 }
 

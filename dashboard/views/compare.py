@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from analytics import queries
-from analytics.events import EVENTS, events_of_videos
-from analytics.groups import GroupError, find_groups
-from analytics.videos import UnknownVideoError
-from dashboard.charts import emotion_colour
+from analytics.queries.events import EVENTS, events_of_videos
+from analytics.queries.groups import GroupError, find_groups
+from analytics.results.videos import UnknownVideoError
+from dashboard.charts import emotion_color
 from dashboard.grouping import MARKERS, choose_groups, choose_way
 from dashboard.markers import choose_markers
 from dashboard.results import Results, current_results
@@ -24,7 +24,7 @@ BIN_MS = 1000
 MOST_S = 600.0  # of each video or marker
 FIRST_GROUPS, MOST_GROUPS = 3, 6
 NOBODY = "nobody seen with a label"
-GREY = "#757b85"  # can be read on white and on black
+GRAY = "#757b85"  # can be read on white and on black
 
 
 def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
@@ -45,8 +45,8 @@ def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
         yOffset=alt.YOffset("group:N"),
         tooltip=["group:N", "emotion:N", alt.Tooltip("share:Q", format=".1%")],
     )
-    bars = base.mark_bar().encode(color=emotion_colour(legend=None))
-    names = base.mark_text(align="left", dx=4, limit=160, color=GREY).encode(text="group:N")
+    bars = base.mark_bar().encode(color=emotion_color(legend=None))
+    names = base.mark_text(align="left", dx=4, limit=160, color=GRAY).encode(text="group:N")
     return alt.LayerChart(layer=[bars, names])
 
 
@@ -130,13 +130,13 @@ def timeline_chart(means: pd.DataFrame, emotion: str, title: str) -> alt.LayerCh
     rows = pd.concat([rows, last.assign(start_s=last["start_s"] + BIN_MS / 1000)])  # steps end where the last bin does
     base = alt.Chart(rows, height=260)
     x = alt.X("start_s:Q", title=title)
-    colour = alt.Color(
+    color = alt.Color(
         "group:N", title=None, scale=alt.Scale(scheme="dark2"), legend=alt.Legend(orient="top", symbolOpacity=1)
     )
     y = alt.Y("low:Q", title=f"mean probability of {emotion}", scale=alt.Scale(domain=[0, 1]))
-    band = base.mark_area(opacity=0.2, interpolate="step-after").encode(x=x, y=y, y2="high:Q", color=colour)
+    band = base.mark_area(opacity=0.2, interpolate="step-after").encode(x=x, y=y, y2="high:Q", color=color)
     tooltip = ["group:N", "start_s:Q", alt.Tooltip("mean:Q", format=".2f"), alt.Tooltip("n_videos:Q", title="videos")]
-    line = base.mark_line(interpolate="step-after").encode(x=x, y="mean:Q", color=colour, tooltip=tooltip)
+    line = base.mark_line(interpolate="step-after").encode(x=x, y="mean:Q", color=color, tooltip=tooltip)
     return alt.LayerChart(layer=[band, line])
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from analytics.status import running
+from analytics.results.status import running
 from dashboard.charts import emotion_legend, ribbon, share_bar
 from dashboard.following import follow
 from dashboard.results import Results, current_results
@@ -104,7 +104,7 @@ def show_totals(videos: pd.DataFrame) -> None:
 
 
 def show_failures(failed: pd.DataFrame) -> None:
-    """What could not be analysed, why, and the way on."""
+    """What could not be analyzed, why, and the way on."""
     if failed.empty:
         return
     st.subheader("Failed")
@@ -118,10 +118,10 @@ def show_failures(failed: pd.DataFrame) -> None:
 
 
 def show_running(results: Results) -> None:
-    """What is being analysed at this moment."""
+    """What is being analyzed at this moment."""
     for video in running(results.root):
         segments = f"{video.n_segments} segment{' is' if video.n_segments == 1 else 's are'} there"
-        st.info(f"Being analysed: of {video.video_id} {segments}, the last one just now.")
+        st.info(f"Being analyzed: of {video.video_id} {segments}, the last one just now.")
 
 
 def main() -> None:
@@ -132,7 +132,7 @@ def main() -> None:
     show_running(results)
     follow(results)
     if videos.empty:
-        st.info("There are no videos here yet: analyse some with `fervid analyze`; they appear as they are done.")
+        st.info("There are no videos here yet: analyze some with `fervid analyze`; they appear as they are done.")
         return
     show_totals(videos)
     done = chosen(videos[videos["status"] == "done"])

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard.following import follow_trainings
 from dashboard.trainings import unfinished_trainings
-from fer_models.weights import ModelCard, WeightsError, model_folders, read_card
+from fer_models.registry.model_registry import ModelCard, WeightsError, list_model_dirs, read_card
 
 NAMES = {
     "macro_f1": "macro F1",
@@ -120,7 +120,7 @@ def main() -> None:
     st.title("Models")
     show_trainings()
     follow_trainings()
-    folders = model_folders()
+    folders = list_model_dirs()
     cards: dict[str, ModelCard] = {}
     for name, folder in folders.items():
         try:

@@ -1,4 +1,4 @@
-"""Page Runs: what Prefect knows of the flows, and how fast each video was analysed."""
+"""Page Runs: what Prefect knows of the flows, and how fast each video was analyzed."""
 
 from typing import Any
 
@@ -69,7 +69,7 @@ def show_analyses() -> None:
         "error": "reason",
     }
     if analyses.empty:
-        st.info("Nothing was analysed here yet.")
+        st.info("Nothing was analyzed here yet.")
         return
     st.dataframe(analyses, hide_index=True, column_order=list(columns), column_config=columns, placeholder="")
     show_stages(analyses[analyses["n_observed"].notna()].head(CHARTED))

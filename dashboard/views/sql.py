@@ -10,12 +10,12 @@ import pyarrow as pa
 import streamlit as st
 
 from analytics import query
-from analytics.cookbook import cookbook
-from analytics.events import EventsError
-from analytics.rows import write_rows
-from analytics.schema import VIEWS
-from analytics.sql import QueryError, describe
-from analytics.videos import UnknownVideoError
+from analytics.queries.connection import QueryError, describe
+from analytics.queries.cookbook import cookbook
+from analytics.queries.events import EventsError
+from analytics.results.videos import UnknownVideoError
+from analytics.tables.schema import VIEWS
+from analytics.tables.table_io import write_rows
 from dashboard import markers
 from dashboard.results import current_results
 
@@ -80,8 +80,8 @@ def chart_of(rows: pd.DataFrame) -> alt.Chart | None:
         # Under names of our own: one such as `min(pts_s)` would be taken for something to be worked out.
         long = rows[lines].assign(**{" over": rows[over]}).melt(" over", lines, " line", " value")
         long.columns = pd.Index(["over", "line", "value"])
-        x, colour = alt.X("over:Q", title=over), alt.Color("line:N", sort=lines, title=None)
-        chart = alt.Chart(long).mark_line().encode(x=x, y=alt.Y("value:Q", title=None), color=colour)
+        x, color = alt.X("over:Q", title=over), alt.Color("line:N", sort=lines, title=None)
+        chart = alt.Chart(long).mark_line().encode(x=x, y=alt.Y("value:Q", title=None), color=color)
         return chart
     return None
 

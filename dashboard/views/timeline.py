@@ -6,14 +6,14 @@ from typing import Any
 
 import streamlit as st
 
-from analytics.store import StoreError
+from analytics.results.store import StoreError
 from dashboard import notes
 from dashboard.charts import clock
 from dashboard.following import follow
 from dashboard.markers import Markers, choose_markers, markers_of
 from dashboard.media import Media, find_media, make_preview
 from dashboard.results import Results, current_results
-from fer_models.labels import EMOTION_COLOURS, EMOTIONS
+from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 PLAYER = Path(__file__).parents[1] / "player"
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
@@ -71,7 +71,7 @@ def player_data(results: Results, video_id: str, media: Media, at_s: float, mark
             "height_px": video["height_px"],
         },
         "emotions": list(EMOTIONS),
-        "colours": EMOTION_COLOURS,
+        "colors": EMOTION_COLORS,
         "tracks": [
             {
                 "id": track["track_id"],

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer_models.classification.architectures import build_network, fuse_batch_norm
-from fer_models.crops import to_grey
+from fer_models.crops import to_gray
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.labels import EMOTIONS
-from fer_models.memory import in_chunks
-from fer_models.weights import ModelCard, WeightsError, find_model, load_model_folder, read_card
+from fer_models.oom import run_with_oom_backoff
+from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, load_model_folder, read_card
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class EmotionClassifier:
     """Reads emotions from face crops with one network.
 
     Args:
-        network: gives logits (m, 7) for normalised crops (m, channels, size, size); it is fused and moved.
+        network: gives logits (m, 7) for normalized crops (m, channels, size, size); it is fused and moved.
         card: says what the network takes and how its logits become probabilities.
         device: where to compute.
     """
@@ -81,7 +81,7 @@ class EmotionClassifier:
         """Probabilities (m, 7) float32, row for row, in the order of `EMOTIONS`; every row sums to 1; m may be 0.
 
         Args:
-            crops: (m, h, w) grey or (m, h, w, 3) RGB, uint8; other sizes than the network's are resampled.
+            crops: (m, h, w) gray or (m, h, w, 3) RGB, uint8; other sizes than the network's are resampled.
 
         Raises:
             ValueError: if `crops` has another shape or type.
@@ -93,12 +93,12 @@ class EmotionClassifier:
             )
         if not (tensor.ndim == 3 or (tensor.ndim == 4 and tensor.shape[3] == 3)) or 0 in tensor.shape[1:]:
             shape = tuple(tensor.shape)
-            raise ValueError(f"crops must be (m, h, w) grey or (m, h, w, 3) RGB, the channels last; got {shape}")
+            raise ValueError(f"crops must be (m, h, w) gray or (m, h, w, 3) RGB, the channels last; got {shape}")
 
         def score(chunk: slice, chunk_crops: int) -> Tensor:
             return self.score(tensor[chunk], chunk_crops)
 
-        chunks = in_chunks(len(tensor), self.chunk_crops, score, self._take_fewer)
+        chunks = run_with_oom_backoff(len(tensor), self.chunk_crops, score, self._take_fewer)
         return torch.cat(chunks).numpy() if chunks else np.empty((0, len(EMOTIONS)), np.float32)
 
     def _take_fewer(self, chunk_crops: int) -> None:
@@ -116,13 +116,13 @@ class EmotionClassifier:
         return (logits / self.card.temperature).softmax(dim=1).cpu()
 
     def prepare(self, crops: Tensor) -> Tensor:
-        """Crops to normalised inputs (m, channels, size, size) float32."""
+        """Crops to normalized inputs (m, channels, size, size) float32."""
         if self.channels == 1:
-            grey = to_grey(crops) if crops.ndim == 4 else crops.float()
-            values = grey[:, None]
+            gray = to_gray(crops) if crops.ndim == 4 else crops.float()
+            values = gray[:, None]
         else:
-            colour = crops if crops.ndim == 4 else crops[..., None].expand(*crops.shape, 3)
-            values = colour.permute(0, 3, 1, 2).float()
+            color = crops if crops.ndim == 4 else crops[..., None].expand(*crops.shape, 3)
+            values = color.permute(0, 3, 1, 2).float()
         if values.shape[2:] != (self.size_px, self.size_px):
             values = F.interpolate(values, size=(self.size_px, self.size_px), mode="bilinear", antialias=True)
         return (values / 255 - self.card.mean) / self.card.std

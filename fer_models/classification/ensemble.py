@@ -12,7 +12,15 @@ from torch import Tensor
 
 from fer_models.classification.classifier import EmotionClassifier, load_classifier
 from fer_models.labels import EMOTIONS
-from fer_models.weights import CARD_NAME, ModelCard, WeightsError, find_model, model_folders, read_card, save_card
+from fer_models.registry.model_registry import (
+    CARD_NAME,
+    ModelCard,
+    WeightsError,
+    find_model,
+    list_model_dirs,
+    read_card,
+    save_card,
+)
 
 ARCHITECTURE = "ensemble"
 
@@ -90,7 +98,7 @@ def make_ensemble(folder: Path, name: str, models: Sequence[str]) -> Path:
     cards = [member.card for member in members]
     if len(cards) < 2 or len({card.sha256 for card in cards}) < len(cards):
         raise ValueError(f"an ensemble needs two or more different models, got {', '.join(models) or 'none'}")
-    known = model_folders()
+    known = list_model_dirs()
     places = [model if model in known else Path(os.path.relpath(model, folder)).as_posix() for model in models]
     named = [{"model": place, "sha256": card.sha256} for place, card in zip(places, cards, strict=True)]
     card = ModelCard(

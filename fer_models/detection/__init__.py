@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from fer_models.batches import FaceBatch
+from fer_models.frame_batch import FaceBatch
 
 if TYPE_CHECKING:
     import torch
@@ -38,9 +38,9 @@ def load_detector(name: str = "compact", device: str = "auto", max_side_px: int 
     from fer_models.detection.compact import CompactDetector
     from fer_models.detection.retinaface import RetinaFaceDetector
     from fer_models.device import choose_device
-    from fer_models.weights import WeightsError, find_model, model_folders, read_card
+    from fer_models.registry.model_registry import WeightsError, find_model, list_model_dirs, read_card
 
-    if name == "retinaface" and name not in model_folders():
+    if name == "retinaface" and name not in list_model_dirs():
         raise WeightsError(
             "retinaface: no weights for it here: `fervid models fetch retinaface` downloads them, "
             "`fervid models add retinaface FILE` takes them from a file"

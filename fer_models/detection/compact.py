@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fer_models.batches import FaceBatch
 from fer_models.detection.suppression import nms_by_frame
 from fer_models.device import autocast_dtype
-from fer_models.memory import in_chunks, keep_freed_memory
-from fer_models.weights import ModelCard, WeightsError, load_model_folder
+from fer_models.frame_batch import FaceBatch
+from fer_models.oom import keep_freed_memory, run_with_oom_backoff
+from fer_models.registry.model_registry import ModelCard, WeightsError, load_model_folder
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class CompactNet(nn.Module):
         self.head = nn.ModuleList(nn.Sequential(ConvNorm(pyramid, pyramid), output_layer(pyramid)) for _ in stages)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """`(b, 3, h, w)` normalised, h and w multiples of 32, to `(b, points, 15)`; points as in `grid_points`."""
+        """`(b, 3, h, w)` normalized, h and w multiples of 32, to `(b, points, 15)`; points as in `grid_points`."""
         x = self.stem(pixels)
         features = []
         for stage in self.stages:
@@ -251,7 +251,7 @@ class CompactDetector:
         def detect(chunk: slice, chunk_frames: int) -> tuple[np.ndarray, ...]:
             return self._detect_chunk(pixels[chunk], chunk.start, chunk_frames)
 
-        chunks = in_chunks(len(pixels), self.chunk_frames, detect, self._take_fewer)
+        chunks = run_with_oom_backoff(len(pixels), self.chunk_frames, detect, self._take_fewer)
         if not chunks:
             return FaceBatch.empty()
         return FaceBatch(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
@@ -284,7 +284,7 @@ class CompactDetector:
         return tuple(tensor.cpu().numpy() for tensor in faces)
 
     def _input(self, pixels: np.ndarray, geometry: _Geometry, chunk_frames: int) -> Tensor:
-        """Shrink, normalise and pad frames to `(chunk_frames, 3, padded_h, padded_w)`; the padding is mean grey."""
+        """Shrink, normalize and pad frames to `(chunk_frames, 3, padded_h, padded_w)`; the padding is mean gray."""
         x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self.device).permute(0, 3, 1, 2)
         if x.shape[-2:] != (geometry.height_px, geometry.width_px):
             if self.device.type != "cpu":

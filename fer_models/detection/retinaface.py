@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fer_models.batches import FaceBatch
 from fer_models.detection.resizing import resize
 from fer_models.detection.retinaface_network import STRIDES_PX, build_network, frames_of_sizes
 from fer_models.detection.suppression import nms_by_frame
 from fer_models.device import autocast_dtype
-from fer_models.memory import in_chunks
-from fer_models.weights import WeightsError, load_model_folder
+from fer_models.frame_batch import FaceBatch
+from fer_models.oom import run_with_oom_backoff
+from fer_models.registry.model_registry import WeightsError, load_model_folder
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +47,16 @@ def anchor_grid(height_px: int, width_px: int) -> tuple[Tensor, Tensor]:
     return torch.cat(cells), torch.cat(sides)
 
 
-def decode_boxes(deltas: Tensor, centre_xy: Tensor, side_px: Tensor) -> Tensor:
+def decode_boxes(deltas: Tensor, center_xy: Tensor, side_px: Tensor) -> Tensor:
     """Boxes `(m, 4)` of outputs `(m, 4)`; x2 and y2 are the last pixels inside, as in the package."""
-    centre = centre_xy + deltas[:, :2] * side_px[:, None]
+    center = center_xy + deltas[:, :2] * side_px[:, None]
     half = (deltas[:, 2:].exp() * side_px[:, None] - 1) / 2
-    return torch.cat([centre - half, centre + half], 1)
+    return torch.cat([center - half, center + half], 1)
 
 
-def decode_landmarks(deltas: Tensor, centre_xy: Tensor, side_px: Tensor) -> Tensor:
+def decode_landmarks(deltas: Tensor, center_xy: Tensor, side_px: Tensor) -> Tensor:
     """Landmarks `(m, 5, 2)` of outputs `(m, 5, 2)`."""
-    return centre_xy[:, None] + deltas * side_px[:, None, None]
+    return center_xy[:, None] + deltas * side_px[:, None, None]
 
 
 def flatten_outputs(outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,7 +145,7 @@ class RetinaFaceDetector:
         def detect(chunk: slice, chunk_frames: int) -> tuple[np.ndarray, ...]:
             return self._detect_chunk(images[chunk], chunk.start, chunk_frames)
 
-        parts = in_chunks(len(images), self.chunk_frames, detect, self._take_fewer)
+        parts = run_with_oom_backoff(len(images), self.chunk_frames, detect, self._take_fewer)
         if not parts:
             return FaceBatch.empty()
         return FaceBatch(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
@@ -174,11 +174,11 @@ class RetinaFaceDetector:
         hit[len(images) :] = False
         frame, anchor = torch.nonzero(hit, as_tuple=True)
 
-        centre_xy, side_px = cells_xy[anchor] + ANCHOR_OFFSET_PX, side_px[anchor]
+        center_xy, side_px = cells_xy[anchor] + ANCHOR_OFFSET_PX, side_px[anchor]
         scale = torch.tensor(scales, dtype=torch.float32, device=self.device)[frame, None]
-        corners = decode_boxes(box_outputs[frame, anchor], centre_xy, side_px).reshape(-1, 2, 2)
+        corners = decode_boxes(box_outputs[frame, anchor], center_xy, side_px).reshape(-1, 2, 2)
         boxes = (corners.clamp(min=0).minimum(limit_xy[frame, None] - 1).flatten(1)) / scale
-        landmarks = decode_landmarks(landmark_outputs[frame, anchor], centre_xy, side_px) / scale[..., None]
+        landmarks = decode_landmarks(landmark_outputs[frame, anchor], center_xy, side_px) / scale[..., None]
         score = scores[frame, anchor]
         # As in the package, a box covers its last pixels, too.
         keep = nms_by_frame(boxes + torch.tensor([0, 0, 1, 1], device=self.device), score, frame, NMS_IOU)

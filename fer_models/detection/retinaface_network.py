@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fer_models.weights import WeightsError
+from fer_models.registry.model_registry import WeightsError
 
 INSTALL = "pip install 'fervid[retinaface]'"
 STRIDES_PX = (32, 16, 8)  # in the order of the network's outputs

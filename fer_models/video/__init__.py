@@ -1,8 +1,8 @@
 """Video files in, RGB frames with their own times out: the only part that knows a decoder."""
 
 from fer_models.video.container import VideoReadError, check_readable
-from fer_models.video.info import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoInfo, probe, stated_duration_s
-from fer_models.video.reading import read_frames, read_frames_at
+from fer_models.video.decode import read_frames, read_frames_at
+from fer_models.video.probe import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoInfo, probe, stated_duration_s
 from fer_models.video.sampling import frames_to_sample, split_segments
 
 __all__ = [

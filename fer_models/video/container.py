@@ -14,7 +14,8 @@ import numpy as np
 from av.audio.stream import AudioStream
 from PIL import Image, ImageOps
 
-from fer_models.ahead import sign_of_life
+from fer_models.errors import FervidError
+from fer_models.prefetch import heartbeat
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +31,13 @@ _ONLY_THIS_FILE = {
 }
 _IMAGE_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # as Pillow calls them
 
-WAYS_OUT: dict[type[OSError], str] = {
+SUGGESTED_ACTIONS: dict[type[OSError], str] = {
     FileNotFoundError: "check its name",
     PermissionError: "make it readable for this user",
 }
 
 
-class VideoReadError(Exception):
+class VideoReadError(FervidError):
     """A file cannot be read as a video; says which and why."""
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -62,8 +63,8 @@ def check_readable(path: Path) -> None:
             if not file.read(1):
                 raise VideoReadError(path, "is empty (0 bytes): copy or record it again")
     except OSError as error:
-        way_out = WAYS_OUT.get(type(error), "check the disk or the network share it is on")
-        raise VideoReadError(path, f"{error.strerror or error}: {way_out}") from error
+        suggested_action = SUGGESTED_ACTIONS.get(type(error), "check the disk or the network share it is on")
+        raise VideoReadError(path, f"{error.strerror or error}: {suggested_action}") from error
 
 
 @contextmanager
@@ -71,7 +72,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
     """Open a file with PyAV, and close it whatever happens.
 
     Raises:
-        VideoReadError: if FFmpeg does not recognise the file.
+        VideoReadError: if FFmpeg does not recognize the file.
     """
     try:
         # Absolute, as FFmpeg would take "a:b.mp4" for a protocol.
@@ -103,7 +104,7 @@ def read_packets(
     """
     try:
         for packet in container.demux(*streams):
-            sign_of_life()
+            heartbeat()
             yield packet
     except IndexError:  # PyAV's, at the end of a file in which streams have turned up on the way
         return

@@ -15,7 +15,7 @@ import av
 import av.container
 import numpy as np
 
-from fer_models.batches import FrameBatch
+from fer_models.frame_batch import FrameBatch
 from fer_models.video.container import read_packets
 from fer_models.video.live_source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource, LiveSourceError
 from fer_models.video.sampling import ROUNDING_S

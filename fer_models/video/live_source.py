@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import av
 import av.container
 
+from fer_models.errors import FervidError
+
 logger = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 10.0
@@ -25,7 +27,7 @@ _CAMERA_FORMAT = {"linux": "v4l2", "darwin": "avfoundation"}
 WAYS = "a camera (0 or /dev/video0), an address (rtsp://…, http://…, udp://…, tcp://…, srt://…) or - for a pipe"
 
 
-class LiveSourceError(Exception):
+class LiveSourceError(FervidError):
     """A source of live pictures cannot be opened, or has ended; says which and why, without any password."""
 
     def __init__(self, shown: str, reason: str) -> None:

@@ -17,12 +17,12 @@ from av.codec import Codec
 from av.video.reformatter import Colorspace
 
 from fer_models.video.container import VideoReadError, open_container, read_packets
-from fer_models.video.info import VideoInfo
+from fer_models.video.probe import VideoInfo
 
 logger = logging.getLogger(__name__)
 
 _TIME_BASE = Fraction(1, 90_000)  # fine enough for any frame rate
-_BT709 = 1  # as FFmpeg numbers colour spaces
+_BT709 = 1  # as FFmpeg numbers color spaces
 _SOUND_IN_MP4 = frozenset({"aac", "ac3", "alac", "eac3", "mp3", "opus"})  # what players take; the rest becomes AAC
 _OPTIONS = {"crf": "20", "preset": "veryfast"}
 
@@ -98,7 +98,7 @@ def _timed(
 
 
 def _frame(pixels: np.ndarray, width_px: int, height_px: int) -> av.VideoFrame:
-    """A picture as the encoder takes it: H.264 halves the colours, so odd sizes repeat their last row or column."""
+    """A picture as the encoder takes it: H.264 halves the colors, so odd sizes repeat their last row or column."""
     missing = (height_px - pixels.shape[0], width_px - pixels.shape[1])
     if any(missing):
         pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")

@@ -105,7 +105,7 @@ class ResNet(nn.Module):
         self.head = nn.Linear(widths[-1], outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, outputs) of normalised grey crops (n, 1, h, w)."""
+        """Logits (n, outputs) of normalized gray crops (n, 1, h, w)."""
         logits: Tensor = self.head(self.stages(self.stem(x)).mean(dim=(2, 3)))
         return logits
 

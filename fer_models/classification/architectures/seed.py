@@ -29,7 +29,7 @@ class PlainNetwork(nn.Module):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, outputs) of normalised grey crops (n, 1, h, w) of the size the network is made for."""
+        """Logits (n, outputs) of normalized gray crops (n, 1, h, w) of the size the network is made for."""
         logits: Tensor = self.head(self.features(x))
         return logits
 

@@ -5,14 +5,14 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from fer_models.classification.data import MEAN, STD
+from fer_models.classification.normalization import MEAN, STD
 from fer_models.labels import EMOTIONS
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the inputs of torchvision's weights
 
 
 class TransferNetwork(nn.Module):
-    """A backbone of torchvision and a head; grey crops are shown to it as colour, normalised as ImageNet's pictures.
+    """A backbone of torchvision and a head; gray crops are shown to it as color, normalized as ImageNet's pictures.
 
     Args:
         backbone: (n, 3, h, w) to features; its parameters are named as in torchvision's weights, after `prefix`.
@@ -33,7 +33,7 @@ class TransferNetwork(nn.Module):
         self.shift: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, outputs) of normalised crops (n, 1 or 3, h, w)."""
+        """Logits (n, outputs) of normalized crops (n, 1 or 3, h, w)."""
         logits: Tensor = self.head(self.backbone(x * self.scale + self.shift))
         return logits
 

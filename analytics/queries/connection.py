@@ -1,0 +1,262 @@
+"""SQL over the results: DuckDB views that read the Parquet files and cannot reach anything else."""
+
+import contextlib
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from analytics.queries.events import events_of_videos, read_events
+from analytics.results.catalog import Catalog, Part, dataset, read_catalog
+from analytics.results.storage_paths import resolve_path
+from analytics.results.store import check_results, segments_in
+from analytics.results.videos import choose_videos
+from analytics.tables.schema import TIMELINE_TABLES, VIEWS
+from fer_models.errors import FervidError
+
+MAX_RESULT_BYTES = 256 * 1024**2
+# DuckDB sees the files only through the Arrow datasets we hand it, so it needs no file of its own. (Its own Parquet
+# reader takes a third of the time of a scan over all of a large library, but needs `allowed_paths`, with which
+# `COPY … TO` overwrites the results, and cannot read files that lack a column.)
+_LOCKED = (
+    "SET python_enable_replacements = false",  # SQL must not see the variables of the Python around it
+    "SET enable_external_access = false",  # no files, no network, no extensions
+    "SET lock_configuration = true",
+)
+_EVENTS_MISSING = "Table with name events does not exist"
+_NO_EVENTS = "no events are known: give --events FILE, a CSV with the columns start_s, end_s, label and perhaps video"
+
+
+class QueryError(FervidError):
+    """The question is not one SELECT, is wrong, took too long or gives too much."""
+
+
+def connect(
+    results: str | Path,
+    *,
+    video: str | None = None,
+    all_analyses: bool = False,
+    events: Path | None = None,
+    observations: bool = True,
+    memory_limit: str = "2GB",
+) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection to the results as they are now, which cannot change them nor reach other files.
+
+    Views: `videos` has a row per file, the latest word on it; `frames`, `faces`, `tracks`, `episodes` and
+    `transitions` have the rows of the newest finished analysis of each video, `observations` what that was made from;
+    `events`, if a file of them is given, a row per event and video: an event of every video has a row for each, so
+    always join `USING (video_id)`.
+
+    Args:
+        results: the results folder.
+        video: show only this one: its path, name or id, or a file with the same content.
+        all_analyses: show every finished analysis and every failure, not only the newest; join by analysis_id.
+        events: a CSV file of stimuli or markers (see `events.read_events`), shown as the view `events`.
+        observations: False leaves that view out, which is worth it where listing the segments of all videos is slow.
+        memory_limit: what DuckDB may use, as in `500MB`.
+
+    Raises:
+        StoreError: if `results` is not a results folder of this version.
+        UnknownVideoError: if there is no such video, or more than one of that name; also if the events name one that
+            the results do not have.
+        EventsError: if the events cannot be read.
+        QueryError: if `memory_limit` is not a size.
+    """
+    root = resolve_path(results).absolute()  # files are opened when asked for, perhaps from another working directory
+    check_results(root)
+    catalog = read_catalog(root)
+    videos, analyses = _all(catalog.rows) if all_analyses else _latest(catalog.rows)
+    known = videos.select(["video_id", "path"])
+    if video is not None:
+        chosen = choose_videos(known.to_pylist(), [video])
+        videos = videos.filter(pc.is_in(videos["video_id"], pa.array(chosen)))
+        analyses = analyses.filter(pc.is_in(analyses["video_id"], videos["video_id"].combine_chunks()))
+    connection = _open(memory_limit)
+    connection.register("videos", videos)
+    connection.register("known_videos", known)  # events may be of videos that are not shown
+    ids = sorted(zip(analyses["video_id"].to_pylist(), analyses["analysis_id"].to_pylist(), strict=True))
+    for name, schema in TIMELINE_TABLES.items():
+        connection.register(name, catalog.table(name, ids, schema))
+    if observations:
+        connection.register("observations", _observations(catalog, analyses))
+    if events is not None:
+        found = events_of_videos(read_events(events), known.to_pylist())
+        connection.register("events", found.filter(pc.is_in(found["video_id"], videos["video_id"].combine_chunks())))
+    for statement in _LOCKED:
+        connection.execute(statement)
+    return connection
+
+
+def query(
+    results: str | Path,
+    sql: str,
+    *,
+    video: str | None = None,
+    all_analyses: bool = False,
+    events: Path | None = None,
+    timeout_s: float = 30.0,
+    memory_limit: str = "2GB",
+) -> pa.Table:
+    """The answer to one SELECT over the views of `connect`; for SQL that others wrote.
+
+    Raises:
+        QueryError: if `sql` is anything but one SELECT, is wrong, takes longer than `timeout_s`, needs more memory than
+            `memory_limit` or gives more than 256 MiB, or joins events without a word of the video; also as `connect`
+            does.
+        StoreError: if `results` is not a results folder of this version.
+    """
+    opened = connect(
+        results,
+        video=video,
+        all_analyses=all_analyses,
+        events=events,
+        observations="observations" in sql.lower(),
+        memory_limit=memory_limit,
+    )
+    with contextlib.closing(opened) as connection, limited(connection, timeout_s):
+        statements = connection.extract_statements(sql)
+        if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
+            raise QueryError("only one SELECT at a time can be run here")
+        if events is not None:
+            _check_events_are_joined(sql)
+        return _named_apart(_bounded(connection.sql(statements[0]).to_arrow_reader()))
+
+
+@contextlib.contextmanager
+def limited(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator[None]:
+    """Stop what runs on the connection after `timeout_s`, and say in a line what DuckDB says in many.
+
+    Raises:
+        QueryError: if SQL is wrong, takes too long or needs more memory than the connection may have.
+    """
+    done = threading.Event()
+
+    def interrupt() -> None:
+        # Again and again: DuckDB forgets an interrupt that comes before the question has begun to run.
+        if not done.wait(timeout_s):
+            while not done.wait(0.05):
+                connection.interrupt()
+
+    watch = threading.Thread(target=interrupt, daemon=True)
+    watch.start()
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        reason = f"stopped after {timeout_s:g} s: ask for less, such as one video, or allow more time"
+        raise QueryError(reason) from error
+    except duckdb.OutOfMemoryException as error:
+        reason = "needs more memory than it may have: ask for less, such as one video, or allow more"
+        raise QueryError(reason) from error
+    except (duckdb.Error, pa.ArrowException) as error:
+        raise QueryError(_NO_EVENTS if _EVENTS_MISSING in str(error) else str(error)) from error
+    finally:
+        done.set()
+        watch.join()
+
+
+def describe(table: str | None = None) -> pa.Table:
+    """The columns of the views, or of one: table, column, type, unit, meaning.
+
+    Raises:
+        QueryError: if there is no such table.
+    """
+    if table is not None and table not in VIEWS:
+        raise QueryError(f"no table {table!r}: there are {', '.join(VIEWS)}")
+    columns = [
+        {
+            "table": name,
+            "column": field.name,
+            "type": str(field.type).replace("<element: ", "<"),
+            "unit": field.metadata[b"unit"].decode(),
+            "meaning": field.metadata[b"description"].decode(),
+        }
+        for name, schema in VIEWS.items()
+        for field in schema
+        if table in (None, name)
+    ]
+    return pa.Table.from_pylist(columns)
+
+
+def _check_events_are_joined(sql: str) -> None:
+    """Refuse the one mistake that shows in no error: joined by time alone, an event meets every video."""
+    words = set(re.findall(r"\w+", sql.lower()))
+    if "events" in words and words & (VIEWS.keys() - {"events"}) and not words & {"video_id", "natural"}:
+        raise QueryError(
+            "events has a row for each video that an event is of, so a join by time alone counts every moment several "
+            "times: join it USING (video_id)"
+        )
+
+
+def _open(memory_limit: str) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": ""})
+    except duckdb.Error as error:
+        raise QueryError(f"a memory limit is a size such as 500MB or 2GB, got {memory_limit!r}") from error
+
+
+def _bounded(batches: pa.RecordBatchReader) -> pa.Table:
+    """All rows, unless they are too many for this process to hold."""
+    kept, size_bytes = [], 0
+    for batch in batches:
+        kept.append(batch)
+        size_bytes += batch.nbytes
+        if size_bytes > MAX_RESULT_BYTES:
+            raise QueryError(f"the result is larger than {MAX_RESULT_BYTES >> 20} MiB: aggregate it or add a LIMIT")
+    return pa.Table.from_batches(kept, batches.schema)
+
+
+def _named_apart(rows: pa.Table) -> pa.Table:
+    """The rows with a number behind names that come again, as from `SELECT * FROM a JOIN b ON …`."""
+    names: list[str] = []
+    for name in rows.column_names:
+        again, number = name, 1
+        while again in names:
+            again, number = f"{name}_{number}", number + 1
+        names.append(again)
+    return rows.rename_columns(names)
+
+
+def _all(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """All rows, and those of finished analyses."""
+    return rows, rows.filter(pc.equal(rows["status"], "done"))
+
+
+def _latest(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The rows that view videos shows, and those of each video's newest finished analysis.
+
+    The row of a finished analysis stays, as the other views show its rows; a later failure is told in its `error`.
+    Otherwise a failure is shown only while nothing newer is known of the same path, so that it goes when the broken
+    file is replaced.
+    """
+    rows = rows.sort_by([("finished_at", "ascending"), ("analysis_id", "ascending")])
+    video_id, path, status, error = (rows[name].to_pylist() for name in ("video_id", "path", "status", "error"))
+    latest = {video: i for i, video in enumerate(video_id)}
+    newest_done = {video: i for i, video in enumerate(video_id) if status[i] == "done"}
+    of_path = {file: i for i, file in enumerate(path)}
+    shown = []
+    for video, i in latest.items():
+        if video in newest_done:
+            if status[i] != "done":
+                error[newest_done[video]] = f"a later run failed: {error[i]}"
+            shown.append(newest_done[video])
+        elif of_path[path[i]] == i:
+            shown.append(i)
+    resolve_path = rows.schema.get_field_index("error")
+    told = rows.set_column(resolve_path, rows.schema.field(resolve_path), pa.array(error, pa.string()))
+    return told.take(pa.array(shown, pa.int64())), rows.take(pa.array(sorted(newest_done.values()), pa.int64()))
+
+
+def _observations(catalog: Catalog, analyses: pa.Table) -> ds.Dataset:
+    """What pass 1 saw for these analyses, segment by segment."""
+    ids = zip(*(analyses[name].to_pylist() for name in ("video_id", "observation_id")), strict=True)
+    parts = []
+    for video_id, observation_id in sorted({pair for pair in ids if pair[1]}):
+        folder = catalog.root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
+        known = {"video_id": video_id, "observation_id": observation_id}
+        parts += [Part(folder / name, known) for name in segments_in(folder)]
+    return dataset(catalog.root, parts, VIEWS["observations"])

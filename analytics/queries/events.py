@@ -1,0 +1,203 @@
+"""What people showed while something happened: stimuli or markers from a CSV file, joined to the timeline."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from analytics.results.videos import choose_videos
+from analytics.tables.arrow_utils import decode_categories, emotion_columns, encode_categories, to_float_array
+from analytics.tables.result_schemas import DURING_EVENTS
+from analytics.tables.schema import EVENTS_OF_VIDEOS, conform
+from fer_models.errors import FervidError
+from fer_models.labels import EMOTIONS
+
+NEEDED = ("start_s", "end_s", "label")
+WHICH_VIDEO = ("video", "path")  # either, or neither: then an event is one of every video
+EVENTS = pa.schema([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("video", pa.string())])
+
+
+class EventsError(FervidError):
+    """The file of events cannot be read or holds something that is no event."""
+
+
+def read_events(path: Path) -> pa.Table:
+    """The events of a CSV file: columns label, start_s, end_s (half-open) and video, in the order of the file.
+
+    The file has a header with start_s, end_s and label and perhaps video or path, which names the video by path, file
+    name or id; an empty cell means every video. Other columns are passed over.
+
+    Raises:
+        EventsError: if it cannot be read, lacks a column, or a line is wrong.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EventsError(f"{path}: {error.strerror}: give a CSV file with {','.join(NEEDED)}") from error
+    return parse_events(content, str(path))
+
+
+def parse_events(content: bytes, name: str) -> pa.Table:
+    """As `read_events`, of the content of a file that is called `name`.
+
+    Raises:
+        EventsError: if it lacks a column, or a line is wrong.
+    """
+    try:
+        lines = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), restval="")
+        header = [column.strip() for column in lines.fieldnames or ()]
+        if missing := [column for column in NEEDED if column not in header]:
+            raise EventsError(f"{name}: no column {', '.join(missing)}: the first line must be {','.join(NEEDED)}")
+        lines.fieldnames = header
+        events = [_event(line, f"{name}, line {lines.line_num}") for line in lines]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise EventsError(f"{name}: not a CSV file in UTF-8: {error}") from error
+    return pa.Table.from_pylist(events, schema=EVENTS)
+
+
+def _event(line: Mapping[str, str], where: str) -> dict[str, Any]:
+    start_s, end_s = (_seconds(line[name], f"{where}: {name}") for name in ("start_s", "end_s"))
+    if not start_s < end_s:
+        raise EventsError(f"{where}: end_s ({end_s:g}) must come after start_s ({start_s:g})")
+    if not (label := line["label"].strip()):
+        raise EventsError(f"{where}: label is empty")
+    video = next((line[name].strip() for name in WHICH_VIDEO if name in line), "")
+    return {"label": label, "start_s": start_s, "end_s": end_s, "video": video or None}
+
+
+def _seconds(text: str, where: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise EventsError(f"{where} must be a number of seconds, got {text!r}")
+    return seconds
+
+
+def events_of_videos(events: pa.Table, videos: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The events of each video, by video and time: the rows of `schema.EVENTS_OF_VIDEOS`.
+
+    Args:
+        events: as `read_events` gives them; one without a video is one of every video.
+        videos: rows with at least video_id and path.
+
+    Raises:
+        UnknownVideoError: if an event names a video that is not there, or a name that several have.
+    """
+    everywhere = list(dict.fromkeys(row["video_id"] for row in videos))
+    rows = [
+        event | {"video_id": video_id}
+        for event in events.to_pylist()
+        for video_id in (everywhere if event["video"] is None else choose_videos(videos, [event["video"]]))
+    ]
+    table = pa.Table.from_pylist(rows, schema=EVENTS_OF_VIDEOS)
+    return table.sort_by([(name, "ascending") for name in ("video_id", "start_s", "end_s", "label")])
+
+
+def events_table(events: pa.Table, faces: pa.Table, *, before_s: float = 5.0) -> pa.Table:
+    """What each track of one video showed during each event, and how that differs from just before.
+
+    A face counts for as long as its frame is shown within the event. Probabilities are those of good faces, not
+    smoothed, so that nothing of the time around an event gets into it.
+
+    Args:
+        events: label, start_s and end_s of each event of the video.
+        faces: rows of table faces of the video.
+        before_s: length of the time before an event to compare with.
+
+    Returns:
+        The rows of `answers.DURING_EVENTS`: one per event and track seen in it, by event (in the order of `events`)
+        and track.
+    """
+    faces = faces.filter(faces["track_id"].is_valid())
+    tracks, number = np.unique(faces["track_id"].to_numpy(), return_inverse=True)
+    seen = _Seen(
+        number,
+        to_float_array(faces, "pts_s"),
+        to_float_array(faces, "pts_s") + np.nan_to_num(to_float_array(faces, "duration_s")),
+        faces["quality_ok"].to_numpy() & faces["p_angry"].is_valid().to_numpy(),
+        to_float_array(faces, *(f"p_{name}" for name in EMOTIONS)),
+        encode_categories(faces["smooth_emotion"], EMOTIONS),
+    )
+    spans = zip(*(events[name].to_pylist() for name in ("label", "start_s", "end_s")), strict=True)
+    rows = []
+    for label, start_s, end_s in [("", 0.0, 0.0), *spans]:  # in the first nobody is seen: it gives the columns
+        during, before = _shown(seen, start_s, end_s), _shown(seen, start_s - before_s, start_s)
+        rows.append(_event_rows(label, start_s, end_s, tracks, during, before))
+    return conform(pa.concat_tables(rows), DURING_EVENTS)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """The m faces that are in tracks."""
+
+    track: np.ndarray  # (m,) number of the track, from 0
+    start_s: np.ndarray  # (m,) from when its frame is shown
+    end_s: np.ndarray  # (m,) to when
+    is_ok: np.ndarray  # (m,) bool
+    probabilities: np.ndarray  # (m, 7)
+    label: np.ndarray  # (m,) smoothed emotion, -1 where not known
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """What each of t tracks showed in a span of time."""
+
+    seen_s: np.ndarray  # (t,)
+    ok_s: np.ndarray  # (t,)
+    label_s: np.ndarray  # (t, 7)
+    mean: np.ndarray  # (t, 7), NaN without a good face
+
+    def of(self, which: np.ndarray | slice) -> "_Shown":
+        """Some of the tracks."""
+        return _Shown(self.seen_s[which], self.ok_s[which], self.label_s[which], self.mean[which])
+
+
+def _shown(seen: _Seen, start_s: float, end_s: float) -> _Shown:
+    """What each track showed from `start_s` to `end_s`."""
+    n_tracks = int(seen.track.max(initial=-1)) + 1
+    time_s = np.maximum(np.minimum(seen.end_s, end_s) - np.maximum(seen.start_s, start_s), 0)
+    ok_s = np.where(seen.is_ok, time_s, 0)
+    p = np.where(seen.is_ok[:, None], seen.probabilities, 0)
+    labels = seen.label[:, None] == np.arange(len(EMOTIONS))
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.bincount(seen.track, values, n_tracks)
+
+    in_all_s = total(ok_s)
+    with np.errstate(invalid="ignore"):
+        mean = np.column_stack([total(ok_s * p[:, k]) / in_all_s for k in range(len(EMOTIONS))])
+    return _Shown(total(time_s), in_all_s, np.column_stack([total(time_s * is_label) for is_label in labels.T]), mean)
+
+
+def _event_rows(
+    label: str, start_s: float, end_s: float, tracks: np.ndarray, during: _Shown, before: _Shown
+) -> pa.Table:
+    """A row for each track seen in the event."""
+    there = np.flatnonzero(during.seen_s > 0)
+    shown = during.of(there)
+    labelled_s = shown.label_s.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        share = shown.label_s / labelled_s[:, None]
+    return pa.table(
+        {
+            "label": pa.repeat(pa.scalar(label), len(there)),
+            "start_s": pa.repeat(pa.scalar(start_s, pa.float64()), len(there)),
+            "end_s": pa.repeat(pa.scalar(end_s, pa.float64()), len(there)),
+            "track_id": pa.array(tracks[there], pa.int32()),
+            "seen_s": shown.seen_s,
+            "ok_s": shown.ok_s,
+            "labelled_s": labelled_s,
+            "emotion": decode_categories(np.where(labelled_s > 0, shown.label_s.argmax(axis=1), -1), EMOTIONS),
+            **emotion_columns("share", share),
+            **emotion_columns("mean", shown.mean),
+            **emotion_columns("change", shown.mean - before.of(there).mean),
+        }
+    )

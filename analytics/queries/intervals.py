@@ -1,0 +1,54 @@
+"""When each person of a video is seen, and with which steady label: spans that never overlap within a track."""
+
+import duckdb
+import pyarrow as pa
+
+from fer_models.labels import EMOTIONS
+
+MAX_GAP_S = 0.3  # a shorter break with the same label on both sides does not end a span, as with episodes
+
+_SPANS = f"""
+WITH labeled AS (
+    SELECT track_id, smooth_emotion AS emotion, pts_s AS start_s, pts_s + coalesce(duration_s, 0) AS end_s,
+        [{", ".join(f"smooth_{name}" for name in EMOTIONS)}][list_position({list(EMOTIONS)}, smooth_emotion)] AS p
+    FROM faces
+    WHERE video_id = $video_id AND track_id IS NOT NULL AND smooth_emotion IS NOT NULL
+), compared AS (
+    SELECT *, emotion IS DISTINCT FROM lag(emotion) OVER of_track
+        OR start_s > lag(end_s) OVER of_track + {MAX_GAP_S} AS is_first
+    FROM labeled WINDOW of_track AS (PARTITION BY track_id ORDER BY start_s)
+), numbered AS (
+    SELECT *, sum(is_first::INT) OVER (PARTITION BY track_id ORDER BY start_s) AS span FROM compared
+)
+SELECT track_id, any_value(emotion) AS emotion, min(start_s) AS start_s, max(end_s) AS end_s,
+    avg(p)::FLOAT AS probability
+FROM numbered GROUP BY track_id, span ORDER BY track_id, start_s
+"""
+
+_SEEN = f"""
+WITH shown AS (
+    SELECT track_id, pts_s AS start_s, pts_s + coalesce(duration_s, 0) AS end_s FROM faces
+    WHERE video_id = $video_id AND track_id IS NOT NULL
+), compared AS (
+    SELECT *, coalesce(start_s > lag(end_s) OVER of_track + {MAX_GAP_S}, TRUE) AS is_first
+    FROM shown WINDOW of_track AS (PARTITION BY track_id ORDER BY start_s)
+), numbered AS (
+    SELECT *, sum(is_first::INT) OVER (PARTITION BY track_id ORDER BY start_s) AS span FROM compared
+)
+SELECT track_id, min(start_s) AS start_s, max(end_s) AS end_s FROM numbered
+GROUP BY track_id, span ORDER BY track_id, start_s
+"""
+
+
+def visibility_intervals(connection: duckdb.DuckDBPyConnection, video_id: str) -> pa.Table:
+    """Spans in which the face of a track is seen, well or badly, by track and time: track_id, start_s, end_s."""
+    return connection.sql(_SEEN, params={"video_id": video_id}).to_arrow_table()
+
+
+def label_intervals(connection: duckdb.DuckDBPyConnection, video_id: str) -> pa.Table:
+    """Spans in which `smooth_emotion` of a track stays the same, by track and time.
+
+    Returns:
+        track_id, emotion, start_s, end_s (half-open) and probability, the mean of the smoothed one.
+    """
+    return connection.sql(_SPANS, params={"video_id": video_id}).to_arrow_table()

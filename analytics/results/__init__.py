@@ -1,0 +1,1 @@
+"""The results folder: storage, catalog, compaction, deletion and status."""

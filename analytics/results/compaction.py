@@ -1,0 +1,213 @@
+"""Many small files become few larger ones (see `analytics.results.shards`), while others read and write.
+
+Every step leaves each analysis readable in at least one place, and readers choose one: a new shard counts once its last
+file is there; what it stands for is deleted after a while, so that questions begun before can end. Whatever was cut
+short is finished or removed by the next time.
+"""
+
+import contextlib
+import secrets
+import shutil
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from analytics.results.catalog import Catalog, Ids, ids_of, own_rows, read_catalog
+from analytics.results.shards import FOLDER, ROWS, read_shards, shard_path
+from analytics.results.storage_paths import is_remote, list_files, remove
+from analytics.results.store import StoreError, check_results, parquet_options, table_path, write_atomic
+from analytics.tables.schema import TABLES, TIMELINE_TABLES, conform
+
+MAX_ANALYSES = 1000  # in a shard
+MAX_BYTES = 512 << 20  # in a shard, before it is made
+SMALL_BYTES = 8 << 20  # tables of an analysis that are larger have files that are large enough
+BATCH = 16  # analyses read at a time
+WAIT_S = 150.0  # more than a question may take
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What was done."""
+
+    n_analyses: int  # that are now in new shards
+    n_shards: int  # new ones
+    n_removed: int  # files that these stand for
+
+
+def compact(results: Path, *, wait_s: float = WAIT_S) -> Compaction:
+    """Put the tables of small analyses together into shards, and small shards into larger ones.
+
+    Do not purge at the same time. Observations stay as they are.
+
+    Args:
+        results: the results folder.
+        wait_s: how long readers get, before the small files are deleted, to finish what they began.
+
+    Raises:
+        StoreError: if `results` is no results folder, a purge was cut short, or it cannot be written to.
+    """
+    check_results(results)
+    if list_files(results / ".purging"):
+        raise StoreError(f"{results}: a purge was cut short: run fervid purge again first")
+    remove_broken_shards(results)
+    catalog = read_catalog(results)
+    groups = list(_groups(catalog))
+    for group in groups:
+        write_shard(catalog, group)
+    if any(find_replaced(results)):
+        time.sleep(wait_s)
+    return Compaction(sum(map(len, groups)), len(groups), delete_replaced_files(results))
+
+
+def _groups(catalog: Catalog) -> Iterator[list[Ids]]:
+    """The analyses of each new shard, by their ids."""
+    size_bytes = _sizes(catalog)
+    going_on = pc.fill_null(catalog.rows["is_running"], False)  # a live session's tables are made anew all the time
+    rows = catalog.rows.filter(pc.and_not(pc.equal(catalog.rows["status"], "done"), going_on))
+    own = {pair for pair in ids_of(rows) if pair not in catalog.shard_of and size_bytes.get(pair, 0) <= SMALL_BYTES}
+    in_shard: dict[str, list[Ids]] = {}
+    for pair, where in catalog.shard_of.items():
+        in_shard.setdefault(where.shard, []).append(pair)
+    small = [
+        pairs
+        for pairs in in_shard.values()
+        if len(pairs) < MAX_ANALYSES / 2 and sum(size_bytes.get(pair, 0) for pair in pairs) < MAX_BYTES / 2
+    ]
+    if len(own) + len(small) < 2:
+        return
+    group: list[Ids] = []
+    group_bytes = 0
+    for pair in sorted(own.union(*small)):
+        if group and (len(group) == MAX_ANALYSES or group_bytes + size_bytes.get(pair, 0) > MAX_BYTES):
+            yield group
+            group, group_bytes = [], 0
+        group.append(pair)
+        group_bytes += size_bytes.get(pair, 0)
+    yield group
+
+
+def _sizes(catalog: Catalog) -> dict[Ids, int]:
+    """How large the tables of each analysis are; of one in a shard, its share of that by rows of faces."""
+    sizes: dict[Ids, int] = {}
+    for name in TIMELINE_TABLES:
+        for file, entry in list_files(catalog.root / name).items():
+            folder, _, last = file.partition("/")
+            pair = folder.removeprefix("video_id="), last.removesuffix(".parquet")
+            sizes[pair] = sizes.get(pair, 0) + entry.size_bytes
+    shards = read_shards(catalog.root)
+    files = list_files(catalog.root / FOLDER)
+    for shard, rows in shards.rows.items():
+        total = sum(files[f"{shard}/{name}.parquet"].size_bytes for name in TIMELINE_TABLES)
+        n_rows = [sum(counts) + 1 for counts in rows["n_rows"].to_pylist()]
+        for pair, n in zip(ids_of(rows), n_rows, strict=True):
+            if pair in catalog.shard_of and catalog.shard_of[pair].shard == shard:
+                sizes[pair] = total * n // sum(n_rows)
+    return sizes
+
+
+def write_shard(catalog: Catalog, ids: Sequence[Ids]) -> str:
+    """Write a shard of these analyses, wherever their tables are now; gives its name.
+
+    Raises:
+        StoreError: if one of them has changed or gone meanwhile, or the disk is full.
+    """
+    place = {pair: i for i, pair in enumerate(ids_of(catalog.rows))}
+    rows = catalog.rows.take(pa.array([place[pair] for pair in ids], pa.int64()))
+    shard = f"s{secrets.token_hex(8)}"  # a name of our own: what others write is not ours to replace or delete
+    counts = []
+    for name in TIMELINE_TABLES:
+        counted: list[int] = []
+        write_atomic(shard_path(catalog.root, shard, name), partial(_write_groups, catalog, name, ids, counted))
+        counts.append(counted)
+    n_rows = pa.array(list(zip(*counts, strict=True)), ROWS.field("n_rows").type)
+    manifest = rows.append_column(ROWS.field("n_rows"), n_rows).cast(ROWS)
+    now = read_catalog(catalog.root)
+    finished_at = dict(zip(ids_of(now.rows), now.rows["finished_at"].to_pylist(), strict=True))
+    if [finished_at.get(pair) for pair in ids] != rows["finished_at"].to_pylist():
+        remove_shard(catalog.root, shard)
+        raise StoreError(f"{catalog.root}: changed while it was compacted: run the same command again")
+    write_atomic(shard_path(catalog.root, shard, "videos"), lambda part: pq.write_table(manifest, part))
+    return shard
+
+
+def _write_groups(catalog: Catalog, name: str, ids: Sequence[Ids], counted: list[int], part: Path) -> None:
+    """A row group for each analysis, also if it has no rows; how many rows it has is added to `counted`."""
+    schema = TABLES[name]
+    counted.clear()
+    with pq.ParquetWriter(part, schema, **parquet_options(schema)) as writer:
+        for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
+            rows = catalog.table(name, batch, schema).to_table()
+            for video_id, analysis_id in batch:
+                of = (pc.field("video_id") == video_id) & (pc.field("analysis_id") == analysis_id)
+                mine = conform(rows.filter(of).cast(schema), schema)
+                writer.write_table(mine, row_group_size=max(len(mine), 1))
+                counted.append(len(mine))
+
+
+def delete_replaced_files(root: Path) -> int:
+    """Delete the files that shards stand for, and shards that others stand for; gives the number of files."""
+    own, empty = find_replaced(root)
+    tables = [table_path(root, name, *pair) for pair in own for name in TIMELINE_TABLES]
+    rows = [table_path(root, "videos", *pair) for pair in own]
+    remove(tables)
+    remove(rows)  # last: they say that the others may be there
+    for folder in {path.parent for path in [*tables, *rows] if not is_remote(root)}:
+        with contextlib.suppress(OSError):  # something else is in it
+            folder.rmdir()
+    for shard in empty:
+        remove_shard(root, shard)
+    return len(tables) + len(rows) + len(empty) * len(TABLES)
+
+
+def find_replaced(root: Path) -> tuple[list[Ids], list[str]]:
+    """The analyses whose own files, and the shards that, stand for nothing any more."""
+    shards = read_shards(root)
+    rows = own_rows(root)
+    own = [
+        pair
+        for pair, finished_at in zip(ids_of(rows), rows["finished_at"].to_pylist(), strict=True)
+        if pair in shards.where and finished_at <= shards.where[pair].finished_at
+    ]
+    read = {where.shard for where in shards.where.values()}
+    return own, [shard for shard in shards.rows if shard not in read]
+
+
+def drop_from_shards(root: Path, gone: Collection[Ids]) -> None:
+    """Make the shards anew that hold some of these analyses, without them.
+
+    Raises:
+        StoreError: if the results cannot be written to, or change meanwhile.
+    """
+    for shard, rows in read_shards(root).rows.items():
+        if not set(gone).isdisjoint(ids_of(rows)):
+            catalog = read_catalog(root)
+            of_shard = [pair for pair, where in catalog.shard_of.items() if where.shard == shard]
+            if kept := sorted(set(of_shard).difference(gone)):
+                write_shard(catalog, kept)
+            remove_shard(root, shard)
+
+
+def remove_broken_shards(root: Path) -> None:
+    """Delete what a compaction that was cut short has left."""
+    for shard in broken_shards(root):
+        remove_shard(root, shard)
+
+
+def broken_shards(root: Path) -> set[str]:
+    """The shards that do not have all their files."""
+    return {name.partition("/")[0] for name in list_files(root / FOLDER)} - set(read_shards(root).rows)
+
+
+def remove_shard(root: Path, shard: str) -> None:
+    """Delete a shard: its rows of table videos first, so that there is none from one moment to the next."""
+    remove([shard_path(root, shard, "videos")])
+    if is_remote(root):
+        remove([shard_path(root, shard, name) for name in TIMELINE_TABLES])
+    else:
+        shutil.rmtree(root / FOLDER / shard, ignore_errors=True)

@@ -1,0 +1,235 @@
+"""Removing videos from a results folder for good: rows, observations, failures and whatever else is kept of them.
+
+What is kept of a video lies in folders named `video_id=…`, one in each table, and in shards. Shards are made anew
+without it. The folder in `videos` is moved away next, so that from one moment to the next no reader finds the video;
+then the others; then all of it is deleted where it was moved to. In an object store nothing can be moved: there a mark
+is set and the objects are deleted, in the same order. A purge that is cut short is finished by the next one, from what
+it finds there.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analytics.results.catalog import REMEMBERED, ids_of
+from analytics.results.compaction import drop_from_shards, remove_broken_shards
+from analytics.results.shards import read_shards
+from analytics.results.status import is_looked_at
+from analytics.results.storage_paths import FileInfo, is_remote, list_files, n_rows, read_bytes, read_table, remove
+from analytics.results.store import StoreError, check_results, write_atomic
+from analytics.results.videos import choose_videos
+from analytics.tables.schema import TIMELINE_TABLES
+from fer_models.errors import FervidError
+
+_DOOMED = ".purging"  # where folders are moved to, as `table.video_id=…`
+_PREFIX = "video_id="
+_MARK = f"begun.{_PREFIX}"  # holds when: what was analyzed since is not for that purge
+
+
+class PurgeError(FervidError):
+    """What was to be purged is still being written."""
+
+
+@dataclass(frozen=True)
+class Purge:
+    """What is (or would be) removed of some videos."""
+
+    video_ids: list[str]
+    paths: list[str]  # under which they were analyzed, as far as known
+    n_videos: int  # a file that could be read at one time and not at another has two ids
+    n_files: int = 0
+    size_bytes: int = 0
+    n_rows: dict[str, int] = field(default_factory=dict)  # of each table
+
+
+def plan_purge(results: Path, *, wanted: Sequence[str] = (), finished_before: datetime | None = None) -> Purge:
+    """What a purge of these videos would remove; nothing is changed.
+
+    Args:
+        results: the results folder.
+        wanted: videos by path, name, id, or as a file with the same content: every analysis and failure of them.
+        finished_before: instead, all videos of which nothing is newer than this, less live sessions that go on.
+
+    Raises:
+        UnknownVideoError: if the results have no such video, or several that could be meant.
+        PurgeError: if one of `wanted` is a live session that goes on: it would write on.
+        StoreError: if `results` is no results folder.
+    """
+    check_results(results)
+    rows, folders = _video_rows(results), _folders(results)
+    going_on = _sessions_going_on(results, rows)
+    if finished_before is None:
+        chosen = _chosen(rows, folders, wanted)
+        if still := sorted(going_on[of] for of in chosen if of in going_on):
+            raise PurgeError(
+                f"{', '.join(still)}: a live session that goes on: end it first (Ctrl-C where fervid live runs); one "
+                f"that was killed counts as going on until fervid timeline {results} has made its last tables"
+            )
+    else:
+        finished_at = {of: _last_written(of_video) for of, of_video in folders.items() if not is_remote(results)}
+        finished_at |= _last_finished(rows)  # the word of the row counts: copying a folder makes its files new
+        chosen = sorted(of for of, when in finished_at.items() if when < finished_before and of not in going_on)
+    paths = sorted({row["path"] for row in rows if row["video_id"] in chosen})
+    files = {path: entry for of in chosen for folder in folders.get(of, []) for path, entry in _files(folder).items()}
+    n_videos = len(paths) + len(set(chosen) - {row["video_id"] for row in rows})
+    counts = _count_rows(results, list(files))
+    counts.update(_count_in_shards(results, chosen))
+    n_bytes = sum(entry.size_bytes for entry in files.values())
+    return Purge(chosen, paths, n_videos, len(files), n_bytes, dict(counts))
+
+
+def purge(results: Path, video_ids: Sequence[str]) -> None:
+    """Remove everything that is kept of these videos, and what an earlier purge left unfinished.
+
+    Raises:
+        StoreError: if `results` is no results folder, or something cannot be removed.
+    """
+    check_results(results)
+    doomed = results / _DOOMED
+    try:
+        begun = _begun(doomed)
+        finished_at = _last_finished(_video_rows(results)) if begun else {}
+        analyzed_again = {of for of, when in begun.items() if of in finished_at and finished_at[of] > when}
+        ids = [*video_ids, *sorted(begun.keys() - {*analyzed_again, *video_ids})]
+        for of in ids:
+            write_atomic(doomed / f"{_MARK}{of}", lambda part: part.write_text(datetime.now(UTC).isoformat()))
+        remove_broken_shards(results)
+        in_shards = {pair for rows in read_shards(results).rows.values() for pair in ids_of(rows)}
+        drop_from_shards(results, {pair for pair in in_shards if pair[0] in ids})
+        folders = _folders(results)
+        for of in ids:
+            for folder in sorted(folders.get(of, []), key=lambda folder: folder.parent.name != "videos"):
+                _move(folder, doomed)
+        # Last: a reader may have written it anew meanwhile, and one that was killed has left a part of it.
+        of_killed = [] if is_remote(results) else (results / "videos").glob(f".*{REMEMBERED.name.lstrip('.')}*")
+        remove([results / REMEMBERED, *of_killed])
+        _empty(doomed)
+    except OSError as error:
+        what, why = error.filename or results, error.strerror or error
+        raise StoreError(f"{what}: cannot be removed ({why}): end what still uses it, then purge again") from error
+
+
+def is_unfinished(results: Path) -> bool:
+    """Whether an earlier purge was cut short."""
+    return bool(_names(results / _DOOMED))
+
+
+def _begun(doomed: Path) -> dict[str, datetime]:
+    """The videos whose purge was cut short, and when it was begun."""
+    marks = [name for name in _names(doomed) if name.startswith(_MARK)]
+    return {name.removeprefix(_MARK): datetime.fromisoformat(read_bytes(doomed / name).decode()) for name in marks}
+
+
+def _names(folder: Path) -> list[str]:
+    """What lies in a folder: on disk also folders without a file, in an object store all objects below."""
+    if is_remote(folder):
+        return list(list_files(folder))
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+
+def _move(folder: Path, doomed: Path) -> None:
+    """Out of sight in one step, in the place of what an earlier purge may have left there."""
+    if is_remote(folder):
+        remove(folder / name for name in list_files(folder))
+        return
+    place = doomed / f"{folder.parent.name}.{folder.name}"
+    if place.exists():
+        shutil.rmtree(place)
+    folder.rename(place)
+
+
+def _empty(doomed: Path) -> None:
+    """Delete what was moved away; the marks go last: as long as they are there, the next purge knows what to finish."""
+    if is_remote(doomed):
+        remove(doomed / name for name in list_files(doomed))
+    elif doomed.exists():
+        for entry in sorted(doomed.iterdir(), key=lambda entry: entry.is_file()):
+            entry.unlink() if entry.is_file() else shutil.rmtree(entry)
+        doomed.rmdir()
+
+
+def _folders(results: Path) -> dict[str, list[Path]]:
+    """The folders of each video, one in each table that has anything of it."""
+    folders: dict[str, list[Path]] = {}
+    tables = [entry for entry in results.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
+    for folder in sorted((folder for table in tables for folder in table.iterdir()), key=str):
+        if folder.name.startswith(_PREFIX):
+            folders.setdefault(folder.name.removeprefix(_PREFIX), []).append(folder)
+    return folders
+
+
+def _files(folder: Path) -> dict[Path, FileInfo]:
+    """All files of a folder, on disk also hidden ones."""
+    if is_remote(folder):
+        return {folder / name: entry for name, entry in list_files(folder).items()}
+    return {file: FileInfo(file.stat().st_size, "") for file in folder.rglob("*") if file.is_file()}
+
+
+def _video_rows(results: Path) -> list[dict[str, Any]]:
+    """What is needed of every row of table videos, also of old analyses and failures; damaged ones are left out."""
+    names = ["video_id", "path", "finished_at", "is_running"]
+    rows = [row for of_shard in read_shards(results).rows.values() for row in of_shard.select(names).to_pylist()]
+    for name in sorted(list_files(results / "videos")):
+        folder, _, file = name.partition("/")
+        if folder.startswith(_PREFIX) and file.endswith(".parquet"):
+            try:
+                table = read_table(results / "videos" / name, columns=names[1:])
+            except (OSError, pa.ArrowException):
+                continue
+            rows += [{"video_id": folder.removeprefix(_PREFIX), **row} for row in table.to_pylist()]
+    return rows
+
+
+def _sessions_going_on(results: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Live sessions that may still be written to, by id: their paths."""
+    newest = {row["video_id"]: row for row in sorted(rows, key=lambda row: row["finished_at"])}
+    return {of: row["path"] for of, row in newest.items() if row["is_running"] and is_looked_at(results, of)}
+
+
+def _chosen(rows: Sequence[Mapping[str, Any]], folders: Mapping[str, object], wanted: Sequence[str]) -> list[str]:
+    """The ids meant; also those that have no row in videos, as a run that was killed leaves them."""
+    without_row = folders.keys() - {row["video_id"] for row in rows}
+    return choose_videos([*rows, *({"video_id": of, "path": ""} for of in without_row)], wanted)
+
+
+def _last_finished(rows: Sequence[Mapping[str, Any]]) -> dict[str, datetime]:
+    """When each video was last analyzed to the end, or failed."""
+    last: dict[str, datetime] = {}
+    for row in rows:
+        last[row["video_id"]] = max(row["finished_at"], last.get(row["video_id"], row["finished_at"]))
+    return last
+
+
+def _last_written(folders: Sequence[Path]) -> datetime:
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    return datetime.fromtimestamp(max((file.stat().st_mtime for file in files), default=0.0), UTC)
+
+
+def _count_in_shards(results: Path, video_ids: Sequence[str]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for rows in read_shards(results).rows.values():
+        mine = rows.filter(pc.is_in(rows["video_id"], pa.array(video_ids, pa.string())))
+        for n_rows_of_tables in mine["n_rows"].to_pylist():
+            counts.update({"videos": 1, **dict(zip(TIMELINE_TABLES, n_rows_of_tables, strict=True))})
+    return counts
+
+
+def _count_rows(results: Path, files: Sequence[Path]) -> Counter[str]:
+    """Rows of each table; a damaged file counts as none."""
+    counts: Counter[str] = Counter()
+    for file in files:
+        if file.suffix == ".parquet" and not file.name.startswith("."):
+            try:
+                of_identities = file.name.startswith("identities-")  # they lie beside the observations
+                table = "identities" if of_identities else file.relative_to(results).parts[0]
+                counts[table] += n_rows(file)
+            except (OSError, pa.ArrowException):
+                continue
+    return counts

@@ -1,0 +1,185 @@
+"""Where each video stands: done, failed, being analyzed, begun or not there yet, with the reason and the way out."""
+
+import contextlib
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from analytics.queries.connection import connect
+from analytics.results.catalog import read_catalog
+from analytics.results.ids import file_sha256, video_id
+from analytics.results.storage_paths import is_remote
+from analytics.results.videos import all_videos, path_text
+
+RECENT_S = 120.0  # a segment takes less to observe than this, else the run is taken for dead
+STATES = ("done", "running", "failed", "left")
+# A run takes files in their order: what it is at stands among the first that are left. Hashing all would take hours.
+HASHED_AT_MOST = 8
+
+
+@dataclass(frozen=True)
+class Running:
+    """A video of which segments are there, but no finished analysis of them."""
+
+    video_id: str
+    n_segments: int
+
+
+@dataclass(frozen=True)
+class VideoStatus:
+    """Where one video stands."""
+
+    path: str  # empty while a run is at it and nobody has said which file it is
+    state: str  # one of `STATES`
+    video_id: str | None = None
+    reason: str = ""  # why it is not done
+    suggested_action: str = ""
+    finished_at: datetime | None = None
+
+
+def running(root: Path) -> list[Running]:
+    """Videos whose newest segment is younger than both `RECENT_S` and their newest row in videos."""
+    return [begun for begun, _ in unfinished(root, within_s=RECENT_S)]
+
+
+def unfinished(root: Path, *, within_s: float = math.inf) -> list[tuple[Running, float]]:
+    """Videos whose newest segment is younger than their newest row in videos, with the age of that segment in s.
+
+    None at an address, where that would take a listing of every segment of every video.
+
+    Args:
+        root: the results folder.
+        within_s: only those whose newest segment is no older.
+    """
+    if is_remote(root):
+        return []
+    seen: dict[str, tuple[float, int]] = {}  # by video: when its newest segment was written, of how many
+    for folder in (root / "observations").glob("video_id=*"):
+        newest_s, n_segments = _newest_segment(folder)
+        if n_segments and time.time() - newest_s <= within_s:
+            seen[folder.name.removeprefix("video_id=")] = newest_s, n_segments
+    if not seen:
+        return []
+    rows = read_catalog(root).rows
+    for of, finished_at in zip(rows["video_id"].to_pylist(), rows["finished_at"].to_pylist(), strict=True):
+        if of in seen and finished_at.timestamp() >= seen[of][0]:
+            del seen[of]
+    return [(Running(of, n), time.time() - newest_s) for of, (newest_s, n) in seen.items()]
+
+
+def is_looked_at(root: Path, video_id: str) -> bool:
+    """Whether somebody may be looking at a video just now; at an address nobody can tell, so somebody may."""
+    newest_s, _ = (math.inf, 0) if is_remote(root) else _newest_segment(root / "observations" / f"video_id={video_id}")
+    return time.time() - newest_s < RECENT_S
+
+
+def _newest_segment(folder: Path) -> tuple[float, int]:
+    """When the newest segment of a video was written, and how many segments lie beside it; -inf and 0 for none."""
+    segments = []
+    for path in folder.glob("*/segment-*.parquet"):
+        with contextlib.suppress(FileNotFoundError):  # purged meanwhile
+            segments.append((path.parent, path.stat().st_mtime))
+    newest_folder, newest_s = max(segments, key=lambda segment: segment[1], default=(folder, -math.inf))
+    return newest_s, sum(parent == newest_folder for parent, _ in segments)
+
+
+def status(results: Path, files: Sequence[Path] = ()) -> list[VideoStatus]:
+    """Where the videos of the results stand, and those of `files` that are not in them; in the order of their paths.
+
+    Args:
+        results: the results folder.
+        files: what is to be in it, in the order in which a run takes them.
+
+    Raises:
+        StoreError: if `results` is not a results folder of this version.
+    """
+    with contextlib.closing(connect(results)) as connection:
+        rows = all_videos(connection)
+    row_of = {row["path"]: row for row in rows}
+    ids_of_size: dict[int, set[str]] = defaultdict(set)
+    for row in rows:
+        ids_of_size[row["size_bytes"]].add(row["video_id"])
+    left = [path for path in files if not _is_known(path, row_of, ids_of_size)]
+    begun = {one.video_id: (one.n_segments, age_s) for one, age_s in unfinished(results)}
+    path_of = dict(_ids_of_first(left, begun)) if left and begun else {}
+    changed = {path_text(path) for path in left}
+    found = [_of_row(results, row, begun) for row in rows if row["path"] not in changed]
+    found += [_of_begun(of, path_of.get(of), *begun[of]) for of in begun.keys() - {row["video_id"] for row in rows}]
+    found += [_of_file(path, row_of) for path in left if path not in path_of.values()]
+    return sorted(found, key=lambda one: (one.path, one.video_id or ""))
+
+
+def may_be_there(path: str) -> bool:
+    """Whether a file is there, or lies at an address, where only a run finds out."""
+    return "://" in path or Path(path).exists()
+
+
+def count(statuses: Iterable[VideoStatus]) -> dict[str, int]:
+    """How many videos are in each of `STATES`."""
+    counted = Counter(one.state for one in statuses)
+    return {state: counted[state] for state in STATES}
+
+
+def _of_row(results: Path, row: Mapping[str, Any], begun: Mapping[str, tuple[int, float]]) -> VideoStatus:
+    known: dict[str, Any] = {"video_id": row["video_id"], "finished_at": row["finished_at"]}
+    n_segments, age_s = begun.get(row["video_id"], (0, RECENT_S))
+    if age_s < RECENT_S:
+        return VideoStatus(row["path"], "running", **known, reason=f"{n_segments} segments are saved")
+    if row["is_running"]:
+        if is_looked_at(results, row["video_id"]):
+            return VideoStatus(row["path"], "running", **known, reason="a live session")
+        reason = "a live session that was cut short: its last moments are not in the tables yet"
+        return VideoStatus(row["path"], "left", **known, reason=reason, suggested_action="`fervid timeline` makes them")
+    if row["error"] is None:
+        return VideoStatus(row["path"], "done", **known)
+    if may_be_there(row["path"]):
+        suggested_action = "mend or replace the file, then `fervid retry`"
+    else:
+        suggested_action = "the file is gone: bring it back, or `fervid purge` its row"
+    return VideoStatus(row["path"], "failed", **known, reason=row["error"], suggested_action=suggested_action)
+
+
+def _of_begun(of: str, path: Path | None, n_segments: int, age_s: float) -> VideoStatus:
+    text = "" if path is None else path_text(path)
+    saved = f"{n_segments} segments are saved"
+    if age_s < RECENT_S:
+        return VideoStatus(text, "running", of, saved)
+    reason = f"a run was cut short {age_s / 60:.0f} min ago: {saved}"
+    return VideoStatus(text, "left", of, reason, "`fervid analyze` goes on there")
+
+
+def _of_file(path: Path, row_of: Mapping[str, Any]) -> VideoStatus:
+    reason = "written to since it was analyzed" if path_text(path) in row_of else "not analyzed yet"
+    return VideoStatus(path_text(path), "left", reason=reason, suggested_action="`fervid analyze` does it")
+
+
+def _is_known(path: Path, row_of: Mapping[str, Any], ids_of_size: Mapping[int, set[str]]) -> bool:
+    """Whether there is a row for a file as it is now, be it under the name of a copy."""
+    row = row_of.get(path_text(path))
+    try:
+        stat = path.stat()
+    except OSError:
+        return row is not None
+    if row is not None:
+        return row["started_at"] is None or datetime.fromtimestamp(stat.st_mtime, UTC) <= row["started_at"]
+    return stat.st_size in ids_of_size and _id_of(path) in ids_of_size[stat.st_size]
+
+
+def _ids_of_first(left: Sequence[Path], begun: Iterable[str]) -> Iterable[tuple[str, Path]]:
+    """Which of the files that are left a run has begun: by their content, among the first ones."""
+    wanted = set(begun)
+    for path in left[: len(wanted) + HASHED_AT_MOST]:
+        if (of := _id_of(path)) in wanted:
+            yield of, path
+
+
+def _id_of(path: Path) -> str | None:
+    try:
+        return video_id(file_sha256(path))
+    except OSError:
+        return None

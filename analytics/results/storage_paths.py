@@ -1,0 +1,229 @@
+"""Where results and videos are: on disk, or at an address such as `s3://bucket/results`. What differs is said here.
+
+A path at an address is a `UPath` of universal_pathlib: it has the methods of `pathlib.Path` and stands wherever one
+does. An object store has no folders to make, no renaming and no half-written files: an object appears whole or not at
+all. What it lacks is speed: each call here says how often it asks.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from fer_models.errors import FervidError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+_EXTRAS = {"s3": "s3", "s3a": "s3"}  # what to install for which addresses
+
+
+class StorageError(FervidError):
+    """An address that cannot be used: what reads it is not installed, or it cannot be reached."""
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What a listing says of a file."""
+
+    size_bytes: int
+    stamp: str  # another one whenever the file is written
+
+
+def resolve_path(given: str | Path) -> Path:
+    """A path on disk, or the path at an address, for what a person wrote.
+
+    Raises:
+        StorageError: if the package that reads such addresses is not installed, or there is none.
+    """
+    text = str(given)
+    if "://" not in text:
+        return Path(given)
+    from upath import UPath  # takes a quarter of a second, and most results are on disk
+
+    try:
+        path: Any = UPath(text, use_listings_cache=False)  # others write to it, too
+        path.fs  # noqa: B018 (imports what reads it)
+    except ImportError as error:
+        extra = _EXTRAS.get(text.split("://")[0])
+        package = f"fervid[{extra}]" if extra else getattr(error, "name", None) or str(error)
+        raise StorageError(f"{text}: reading such addresses needs a package: pip install '{package}'") from error
+    except ValueError as error:
+        raise StorageError(f"{text}: not an address that can be read: {error}") from error
+    return Path(path.path) if path.protocol in ("file", "local") else path
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root without `.` and `..`, the same however it was spelt; links stay but before a `..`.
+
+    >>> absolute(Path("/clips/./new/../a.mp4"))
+    PosixPath('/clips/a.mp4')
+    """
+    if is_remote(path):
+        return path
+    path = path.absolute()
+    plain = Path(path.anchor)
+    for part in path.parts[1:]:
+        # The folder above a link is that above where it leads.
+        plain = (plain.resolve() if plain.is_symlink() else plain).parent if part == ".." else plain / part
+    return plain
+
+
+def is_remote(path: Path) -> bool:
+    """Whether it is an address."""
+    return not isinstance(path, Path)
+
+
+def filesystem_of(path: Path) -> tuple["AbstractFileSystem", str]:
+    """The file system of an address, and what it calls the path."""
+    remote: Any = path
+    return remote.fs, remote.path
+
+
+@contextlib.contextmanager
+def translate_client_errors(path: Path) -> Iterator[None]:
+    """Say in a line why an address cannot be reached.
+
+    Raises:
+        StorageError: if it cannot, as without credentials or a network.
+    """
+    try:
+        yield
+    except _client_errors() as error:
+        raise StorageError(f"{path}: cannot be reached: {error}: check credentials, endpoint and network") from error
+
+
+def _client_errors() -> tuple[type[Exception], ...]:
+    """What the client of S3 raises beside OSError, if it is there at all."""
+    client = sys.modules.get("botocore.exceptions")
+    return () if client is None else (client.BotoCoreError,)
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a file: one request.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    if not is_remote(path):
+        return path.read_bytes()
+    fs, name = filesystem_of(path)
+    with translate_client_errors(path):
+        content: bytes = fs.cat_file(name, start=0)  # without a start, s3fs asks for the size before
+    return content
+
+
+def read_table(path: Path, **options: Any) -> pa.Table:
+    """All of a Parquet file: one request.
+
+    Raises:
+        OSError, pa.ArrowException: if it cannot be read.
+    """
+    source = pa.BufferReader(read_bytes(path)) if is_remote(path) else path
+    return pq.read_table(source, partitioning=None, **options)
+
+
+def n_rows(path: Path) -> int:
+    """How many rows a Parquet file has.
+
+    Raises:
+        OSError, pa.ArrowException: if it cannot be read.
+    """
+    fs, name = arrow_files(path, ())
+    with translate_client_errors(path):
+        return int(pq.read_metadata(name, filesystem=fs).num_rows)
+
+
+def list_files(folder: Path) -> dict[str, FileInfo]:
+    """All files below a folder by their name from there, less hidden ones and those in hidden folders.
+
+    At an address a request for each thousand of them. Nothing for a folder that is not there.
+    """
+    if is_remote(folder):
+        fs, root = filesystem_of(folder)
+        with translate_client_errors(folder):
+            found = fs.find(root, detail=True)
+        below = {name[len(root.rstrip("/")) + 1 :]: info for name, info in found.items()}
+        visible = {name: info for name, info in below.items() if name and not any(map(_is_hidden, name.split("/")))}
+        return {name: FileInfo(info["size"] or 0, version(info)) for name, info in visible.items()}
+    return dict(_walk(folder, ""))
+
+
+def _walk(folder: Path | str, above: str) -> Iterator[tuple[str, FileInfo]]:
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_hidden(entry.name):
+                continue
+            if entry.is_dir():
+                yield from _walk(entry.path, f"{above}{entry.name}/")
+            else:
+                stat = entry.stat()
+                yield above + entry.name, FileInfo(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}")
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
+
+
+def version(info: dict[str, Any]) -> str:
+    """What an object store calls this version of an object: its ETag, else its time and size."""
+    tag = info.get("ETag") or info.get("etag")
+    when = info.get("LastModified") or info.get("mtime") or info.get("created")
+    return str(tag).strip('"') if tag else f"{when}-{info['size']}"
+
+
+def upload(local: Path, target: Path) -> None:
+    """Make a file on disk an object: from one moment to the next it is there, whole.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    fs, name = filesystem_of(target)
+    with translate_client_errors(target):
+        fs.put_file(str(local), name)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Delete files; at an address a request for each thousand of them. One that is not there does no harm."""
+    paths = list(paths)
+    if paths and is_remote(paths[0]):
+        fs, _ = filesystem_of(paths[0])
+        with translate_client_errors(paths[0]), contextlib.suppress(FileNotFoundError):
+            fs.rm([filesystem_of(path)[1] for path in paths])
+    else:
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+
+def arrow_files(root: Path, small: Collection[str]) -> tuple[pyarrow.fs.FileSystem, str]:
+    """Arrow's view of the files below a folder: the file system, and the folder's name in it.
+
+    Args:
+        root: the folder.
+        small: names in the file system of objects that are best read whole.
+    """
+    if not is_remote(root):
+        return pyarrow.fs.LocalFileSystem(), str(root)
+    fs, name = filesystem_of(root)
+    return pyarrow.fs.PyFileSystem(_Objects(fs, small)), name
+
+
+class _Objects(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
+    """Objects for Arrow: small ones are read in one request, of large ones the parts that are needed."""
+
+    def __init__(self, fs: "AbstractFileSystem", small: Collection[str]) -> None:
+        super().__init__(fs)
+        self.small = small
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        """An object, to be read at any place."""
+        if path in self.small:
+            return pa.BufferReader(self.fs.cat_file(path, start=0))
+        return pa.PythonFile(self.fs.open(path, "rb", cache_type="none"), mode="r")

@@ -1,0 +1,427 @@
+"""The results folder: which work is done, and tables that a reader sees whole or not at all.
+
+    fervid.json                                                      marks the folder as ours, with its format version
+    observations/video_id=v…/observation_id=o…/segment-000000.parquet
+    observations/video_id=v…/observation_id=o…/identities-i….parquet    whose face is whose, so that signatures can go
+    observations/video_id=v…/observation_id=o…/without-signatures.json    at an address: which segments have none
+    frames/video_id=v…/a….parquet                                    likewise faces, tracks, episodes, transitions
+    videos/video_id=v…/a….parquet                                    written last: the word that an analysis is done
+
+Ids start with a letter, so that no reader takes a folder name of digits for a number. The folder may be at an address
+such as `s3://bucket/results` (see `storage_paths`), and small files may have been compacted into shards (see `shards`).
+"""
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analytics.results.shards import read_shards
+from analytics.results.storage_paths import (
+    is_remote,
+    list_files,
+    n_rows,
+    read_bytes,
+    read_table,
+    remove,
+    resolve_path,
+    translate_client_errors,
+    upload,
+)
+from analytics.tables.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
+from analytics.timeline.build import Timeline
+from fer_models.errors import FervidError
+
+FORMAT_VERSION = 1
+MARKER_NAME = "fervid.json"
+UNSIGNED_NAME = "without-signatures.json"  # at an address, beside the segments
+ATTEMPTS = 3
+ROW_GROUP_ROWS = 64 * 1024  # about 3 MB of faces: a reader that wants one minute skips the others
+ZSTD_LEVEL = 3  # higher ones save a twentieth and take three times as long
+
+
+class StoreError(FervidError):
+    """The results folder is not ours, is of a newer format, is full, or lacks what was asked for."""
+
+
+def check_results(root: Path) -> None:
+    """Make sure that `root` is a results folder that this version can read.
+
+    Raises:
+        StoreError: if it is not.
+    """
+    try:
+        version = json.loads(read_bytes(root / MARKER_NAME))["format_version"]
+    except FileNotFoundError:
+        raise StoreError(f"{root}: not a results folder, it has no {MARKER_NAME}: give the one of `--out`") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{root / MARKER_NAME}: cannot be read: {error!r}") from error
+    if version != FORMAT_VERSION:
+        raise StoreError(f"{root}: results of format {version}, this Fervid reads {FORMAT_VERSION}: use another folder")
+
+
+def is_initialized(root: Path) -> bool:
+    """Whether `root` is a results folder already, rather than not there or empty; nothing is written.
+
+    Raises:
+        StoreError: if it holds something else.
+        StorageError: if the address cannot be reached.
+    """
+    with translate_client_errors(root):
+        if (root / MARKER_NAME).exists():
+            return True
+        if root.exists() and not root.is_dir():
+            raise StoreError(f"{root}: not a folder: give another one")
+        if root.is_dir() and any(not entry.name.startswith(".") for entry in root.iterdir()):
+            raise StoreError(f"{root}: neither empty nor a results folder: give a new or an empty folder")
+    return False
+
+
+class Store:
+    """A results folder to write to; made if it is missing or empty. Several processes may write to one.
+
+    Raises:
+        StoreError: if the folder holds something else, or results of another format.
+        StorageError: if the address cannot be reached.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = resolve_path(root)
+        if is_remote(self.root) and any(sign in str(self.root) for sign in "*?["):
+            raise StoreError(f"{self.root}: results cannot be under a name with *, ? or [: give another one")
+        if not is_initialized(self.root):
+            content = json.dumps({"format_version": FORMAT_VERSION})
+            write_atomic(self.root / MARKER_NAME, lambda part: part.write_text(content + "\n", encoding="utf-8"))
+        check_results(self.root)
+
+    def missing_segments(
+        self, video_id: str, observation_id: str, n_segments: int, *, with_signatures: bool = False
+    ) -> list[int]:
+        """Which segments of 0 … `n_segments` - 1 are not there yet, are damaged, or lack the signatures asked for."""
+        there = list_files(self._observations_folder(video_id, observation_id))
+        missing = []
+        for index in range(n_segments):
+            path = self._segment_path(video_id, observation_id, index)
+            segment = _read_segment(path) if path.name in there else None
+            if segment is None or (with_signatures and lacks_appearance(segment)):
+                missing.append(index)
+        return missing
+
+    def write_segment(self, video_id: str, observation_id: str, index: int, observations: pa.Table) -> Path:
+        """Write what pass 1 saw in a segment (it may have no rows); gives back the file.
+
+        Raises:
+            ValueError: if the columns are not those of `OBSERVATIONS`.
+            StoreError: if the disk is full.
+        """
+        path = self._segment_path(video_id, observation_id, index)
+        _write_table(path, conform(observations, OBSERVATIONS), ("frame_index", "face_index"))
+        return path
+
+    def n_segments(self, video_id: str, observation_id: str) -> int:
+        """How many segments there are, counted to the last one that is there."""
+        names = segments_in(self._observations_folder(video_id, observation_id))
+        numbers = (name.removeprefix("segment-").removesuffix(".parquet") for name in names)
+        return max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
+
+    def read_observations(self, video_id: str, observation_id: str, n_segments: int) -> pa.Table:
+        """All segments of a video as one table, in the order of the segments.
+
+        Raises:
+            StoreError: if a segment is missing or damaged.
+        """
+        segments = []
+        for index in range(n_segments):
+            path = self._segment_path(video_id, observation_id, index)
+            if (segment := _read_segment(path)) is None:
+                raise StoreError(f"{path}: missing or damaged: run the analysis again to observe it anew")
+            segments.append(segment)
+        return pa.concat_tables(segments) if segments else OBSERVATIONS.empty_table()
+
+    def write_identities(
+        self, video_id: str, observation_id: str, identities_id: str, identities: pa.Table, *, alone: bool = False
+    ) -> None:
+        """Keep whose face is whose (`Timeline.identities`) beside the observations; `alone`: and forget all others.
+
+        Raises:
+            StoreError: if the disk is full.
+        """
+        path = self._identities_path(video_id, observation_id, identities_id)
+        _write_table(path, conform(identities, IDENTITIES))
+        if alone:
+            names = list_files(path.parent).keys() - {path.name}
+            remove(path.parent / name for name in names if name.startswith("identities-"))
+
+    def read_identities(self, video_id: str, observation_id: str, identities_id: str) -> pa.Table | None:
+        """Whose face is whose, if that is known for these settings."""
+        return _read_whole(self._identities_path(video_id, observation_id, identities_id), IDENTITIES)
+
+    def drop_appearance(self, video_id: str, observation_id: str) -> None:
+        """Take the signatures out of all segments. Write the identities first: without looks they cannot be had again.
+
+        Raises:
+            StoreError: if the disk is full.
+        """
+        folder = self._observations_folder(video_id, observation_id)
+        if not is_remote(folder):
+            for name in segments_in(folder):
+                _drop_appearance(folder / name)
+            return
+        # To ask for every segment each time takes long: which ones have none is kept, by the stamps of their objects.
+        known = _read_stamps(folder / UNSIGNED_NAME)
+        for _ in range(ATTEMPTS):  # others may write to them
+            stamps = {name: entry.stamp for name, entry in list_files(folder).items() if _is_segment(name)}
+            dropped = [_drop_appearance(folder / name) for name in stamps if known.get(name) != stamps[name]]
+            if not any(dropped):
+                break
+        else:
+            return
+        if dropped:
+            write_atomic(folder / UNSIGNED_NAME, lambda part: part.write_text(json.dumps(stamps)))
+
+    def is_done(self, video_id: str, analysis_id: str) -> bool:
+        """Whether the analysis is finished and its tables are still there."""
+        row = self.video_row(video_id, analysis_id)
+        there = has_tables(self.root, video_id, analysis_id) or bool(self._compacted(video_id, analysis_id))
+        return row is not None and row["status"] == "done" and there
+
+    def video_row(self, video_id: str, analysis_id: str) -> dict[str, Any] | None:
+        """The row of table videos, or None if there is none yet."""
+        path = table_path(self.root, "videos", video_id, analysis_id)
+        try:
+            rows = read_table(path).to_pylist()
+        except (FileNotFoundError, pa.ArrowInvalid):
+            compacted = self._compacted(video_id, analysis_id)
+            return {name: compacted[name] for name in VIDEOS.names} if compacted else None
+        return {"video_id": video_id, **rows[0]}
+
+    def table_rows(self, video_id: str, analysis_id: str) -> dict[str, int]:
+        """How many rows each table of a finished analysis has."""
+        if compacted := self._compacted(video_id, analysis_id):
+            return dict(zip(TIMELINE_TABLES, compacted["n_rows"], strict=True))
+        paths = {name: table_path(self.root, name, video_id, analysis_id) for name in TIMELINE_TABLES}
+        return {name: n_rows(path) for name, path in paths.items()}
+
+    def show(self, video_id: str, analysis_id: str, path: str, *, error: str | None = None) -> str:
+        """Make a finished analysis the newest of its video again, and known by `path` if its file has moved.
+
+        `error` is that of its row: why a later run failed, if that still holds. Gives the path it is known by. Nothing
+        is written if it is the newest already, with that error, and its file is where it was.
+        """
+        newest = max(self._rows_of(video_id), key=lambda row: (row["finished_at"], row["analysis_id"]))
+        row = self.video_row(video_id, analysis_id)
+        assert row is not None
+        moved = row["path"] != path and not resolve_path(row["path"]).exists()
+        if moved or newest["analysis_id"] != analysis_id or row["error"] != error:
+            row |= {"path": path if moved else row["path"]}
+            self._write_video_row(row, _videos_table(row, "done", error))
+        return str(row["path"])
+
+    def commit_analysis(self, video_row: Mapping[str, Any], timeline: Timeline) -> None:
+        """Write the tables of an analysis and, last of all, its row in `videos`, with status `done`.
+
+        Args:
+            video_row: columns of `VIDEOS`: video_id, analysis_id and path, and what else is known, with error only why
+                a later run failed; status and finished_at are filled in here.
+            timeline: the tables.
+
+        Raises:
+            ValueError: if `video_row` has an unknown column or lacks one that must be there.
+            StoreError: if the disk is full.
+        """
+        # First: a wrong row must fail before anything is written.
+        row = _videos_table(video_row, "done", video_row.get("error"))
+        for name, schema in TIMELINE_TABLES.items():
+            table = _with_analysis_id(timeline.tables()[name], video_row["analysis_id"])
+            path = table_path(self.root, name, video_row["video_id"], video_row["analysis_id"])
+            _write_table(path, conform(table, without(schema, "video_id")))
+        self._write_video_row(video_row, row)
+
+    def remove_analysis(self, video_id: str, analysis_id: str) -> None:
+        """Remove an analysis that another one has taken the place of, its row in `videos` first."""
+        for name in TABLES:
+            table_path(self.root, name, video_id, analysis_id).unlink(missing_ok=True)
+
+    def commit_failure(self, video_row: Mapping[str, Any], error: str) -> None:
+        """Write the row of a video that could not be analyzed, with status `failed` and the reason.
+
+        Raises:
+            ValueError: if `video_row` has an unknown column or lacks one that must be there.
+            StoreError: if the disk is full.
+        """
+        self._write_video_row(video_row, _videos_table(video_row, "failed", error))
+
+    def _rows_of(self, video_id: str) -> list[dict[str, Any]]:
+        """All rows of a video in table videos."""
+        names = list_files(self.root / "videos" / f"video_id={video_id}")
+        ids = {name.removesuffix(".parquet") for name in names if name.startswith("a")}
+        ids |= {of for video, of in read_shards(self.root).where if video == video_id}
+        return [row for of in sorted(ids) if (row := self.video_row(video_id, of))]
+
+    def _compacted(self, video_id: str, analysis_id: str) -> dict[str, Any] | None:
+        return read_shards(self.root).row(video_id, analysis_id)
+
+    def _write_video_row(self, video_row: Mapping[str, Any], row: pa.Table) -> None:
+        # The newest row is the one that finished last, also where the clock was set back in between.
+        earlier = [known["finished_at"] + timedelta(microseconds=1) for known in self._rows_of(video_row["video_id"])]
+        finished_at = pa.array([max([*row["finished_at"].to_pylist(), *earlier])], row.schema.field("finished_at").type)
+        row = row.set_column(row.schema.get_field_index("finished_at"), row.schema.field("finished_at"), finished_at)
+        _write_table(table_path(self.root, "videos", video_row["video_id"], video_row["analysis_id"]), row)
+
+    def _observations_folder(self, video_id: str, observation_id: str) -> Path:
+        return self.root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
+
+    def _segment_path(self, video_id: str, observation_id: str, index: int) -> Path:
+        return self._observations_folder(video_id, observation_id) / f"segment-{index:06d}.parquet"
+
+    def _identities_path(self, video_id: str, observation_id: str, identities_id: str) -> Path:
+        return self._observations_folder(video_id, observation_id) / f"identities-{identities_id}.parquet"
+
+
+def lacks_appearance(observations: pa.Table) -> bool:
+    """Whether some face is without its signature (by now)."""
+    lost: bool = observations["signature"].null_count > observations["face_index"].null_count
+    return lost
+
+
+def table_path(root: Path, name: str, video_id: str, analysis_id: str) -> Path:
+    """Where the rows of an analysis in table `name` are."""
+    if name not in TABLES:
+        raise ValueError(f"name must be one of {', '.join(TABLES)}, got {name!r}")
+    return root / name / f"video_id={video_id}" / f"{analysis_id}.parquet"
+
+
+def has_tables(root: Path, video_id: str, analysis_id: str) -> bool:
+    """Whether all tables of an analysis are there."""
+    return all(table_path(root, name, video_id, analysis_id).is_file() for name in TIMELINE_TABLES)
+
+
+def segments_in(observations: Path) -> list[str]:
+    """The names of the segments in a folder of observations, in their order."""
+    return sorted(filter(_is_segment, list_files(observations)))
+
+
+def _is_segment(name: str) -> bool:
+    return name.startswith("segment-") and name.endswith(".parquet")
+
+
+def _videos_table(video_row: Mapping[str, Any], status: str, error: str | None) -> pa.Table:
+    row = {**video_row, "status": status, "error": error, "finished_at": datetime.now(UTC)}
+    if unknown := row.keys() - set(VIDEOS.names):
+        raise ValueError(f"unknown columns of videos: {', '.join(sorted(unknown))}")
+    if missing := [field.name for field in VIDEOS if not field.nullable and row.get(field.name) is None]:
+        raise ValueError(f"missing columns of videos: {', '.join(missing)}")
+    return pa.Table.from_pylist([row], schema=VIDEOS).select(without(VIDEOS, "video_id").names)
+
+
+def _with_analysis_id(table: pa.Table, analysis_id: str) -> pa.Table:
+    return table.add_column(0, "analysis_id", pa.repeat(pa.scalar(analysis_id), len(table)))
+
+
+def _read_segment(path: Path) -> pa.Table | None:
+    return _read_whole(path, OBSERVATIONS)
+
+
+def _drop_appearance(path: Path) -> bool:
+    """Take the signatures out of a segment; whether there were any."""
+    segment = _read_segment(path) if _may_have_signatures(path) else None
+    if segment is None or segment["signature"].null_count == len(segment):
+        return False
+    resolve_path = segment.schema.get_field_index("signature")
+    nothing = pa.nulls(len(segment), OBSERVATIONS.field(resolve_path).type)
+    seen = None if is_remote(path) else path.stat()
+    _write_table(path, conform(segment.set_column(resolve_path, "signature", nothing), OBSERVATIONS))
+    if seen is not None:  # the time of a file says when it was looked at: `status` goes by it
+        os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    return True
+
+
+def _read_stamps(path: Path) -> dict[str, str]:
+    """What is kept of segments without signatures; nothing if it cannot be read."""
+    try:
+        stamps: dict[str, str] = json.loads(read_bytes(path))
+    except (OSError, ValueError):
+        return {}
+    return stamps
+
+
+def _may_have_signatures(path: Path) -> bool:
+    """Whether a segment may still have signatures, by that column alone; of an object all is read anyway."""
+    if is_remote(path):
+        return True
+    try:
+        found = read_table(path, columns=["signature"])["signature"]
+    except (pa.ArrowException, OSError, KeyError):  # no segment of this version
+        return False
+    return bool(found.null_count < len(found))
+
+
+def _read_whole(path: Path, schema: pa.Schema) -> pa.Table | None:
+    """The rows of a file; None if it is missing, damaged or of another version."""
+    try:
+        table = read_table(path, page_checksum_verification=True)
+    except (FileNotFoundError, pa.ArrowException, OSError):
+        return None
+    return table if table.schema.equals(schema) else None
+
+
+def _write_table(path: Path, table: pa.Table, sort_by: tuple[str, ...] = ()) -> None:
+    if sort_by:
+        table = table.sort_by([(name, "ascending") for name in sort_by])
+    options = parquet_options(table.schema)
+    write_atomic(path, lambda part: pq.write_table(table, part, row_group_size=ROW_GROUP_ROWS, **options))
+
+
+def parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """How files with these columns are written."""
+    # Measured numbers hardly ever repeat: their bytes, split by place, take half the room that dictionaries need.
+    leaves = {f.name: "landmarks_px.list.element" if f.name == "landmarks_px" else f.name for f in schema}
+    kinds = {leaf: schema.field(name).type for name, leaf in leaves.items()}
+    measured = [leaf for leaf, kind in kinds.items() if pa.types.is_floating(kind) or pa.types.is_fixed_size_list(kind)]
+    counted = [leaf for leaf in kinds if leaf == "frame_index"]  # rises by the same step nearly always
+    return {
+        "compression": "zstd",
+        "compression_level": ZSTD_LEVEL,
+        "write_page_checksum": True,
+        "use_dictionary": [leaf for leaf in kinds if leaf not in measured + counted],
+        "column_encoding": dict.fromkeys(measured, "BYTE_STREAM_SPLIT") | dict.fromkeys(counted, "DELTA_BINARY_PACKED"),
+    }
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a name of our own that no glob sees, then give it its name: readers see all of it or nothing.
+
+    At an address it is written on disk first, then uploaded: an object appears whole or not at all.
+
+    Raises:
+        StoreError: if the disk is full, or the folder cannot be written to.
+        StorageError: if the address cannot be reached.
+    """
+    to_disk = contextlib.nullcontext(path.parent)
+    with tempfile.TemporaryDirectory(prefix="fervid-") if is_remote(path) else to_disk as folder:
+        part = Path(folder) / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            write(part)
+            upload(part, path) if is_remote(path) else part.replace(path)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreError(f"{folder}: the disk is full: free some space and run again") from error
+            refused = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
+            no_bucket = is_remote(path) and isinstance(error, FileNotFoundError)
+            if refused or no_bucket or error.errno == errno.EROFS:
+                reason = os.strerror(error.errno) if error.errno else error  # Arrow's own words are many
+                raise StoreError(f"{path.parent}: cannot be written to ({reason}): give another folder") from error
+            raise
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)

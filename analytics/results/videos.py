@@ -1,0 +1,125 @@
+"""Which videos of a results folder a person means, and what their files are called."""
+
+import ntpath
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analytics.results.ids import file_sha256, video_id
+from analytics.results.storage_paths import absolute, is_remote
+from fer_models.errors import FervidError
+
+if TYPE_CHECKING:
+    import duckdb
+
+MAX_NAME_CHARS = 120  # leaves room for what is put behind it: most file systems take 255 bytes
+_NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]')  # what one system or another does not take
+
+
+class UnknownVideoError(FervidError):
+    """The results have no such video, or several that could be meant."""
+
+
+def path_text(path: Path) -> str:
+    """The absolute path or address as text that any table can hold, whatever bytes are in it."""
+    if is_remote(path):
+        return str(path)
+    return os.fsencode(absolute(path)).decode("utf-8", "backslashreplace")
+
+
+def file_name(path: str) -> str:
+    r"""The last part of a path as table videos holds it, of this system or of Windows.
+
+    >>> file_name("/clips/a.mp4"), file_name(r"C:\\clips\\a.mp4")
+    ('a.mp4', 'a.mp4')
+    """
+    return ntpath.basename(path)
+
+
+def all_videos(connection: "duckdb.DuckDBPyConnection") -> list[dict[str, Any]]:
+    """The rows of view videos, by path."""
+    rows: list[dict[str, Any]] = (
+        connection.sql("SELECT * FROM videos ORDER BY path, video_id").to_arrow_table().to_pylist()
+    )
+    return rows
+
+
+def short_names(videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """A name to show for each video: that of its file, where several share one with its folder before it, or its id.
+
+    >>> short_names([{"video_id": "v1", "path": "/x/a.mp4"}, {"video_id": "v2", "path": "/y/a.mp4"}])
+    {'v1': 'x/a.mp4', 'v2': 'y/a.mp4'}
+    >>> short_names([{"video_id": "v1", "path": "/x/1/a.mp4"}, {"video_id": "v2", "path": "/y/1/a.mp4"}])
+    {'v1': 'a.mp4-v1', 'v2': 'a.mp4-v2'}
+    """
+    plain = {row["video_id"]: file_name(row["path"]) for row in videos}
+    return _apart(plain, {row["video_id"]: f"{_folder(row)}/{plain[row['video_id']]}".lstrip("/") for row in videos})
+
+
+def choose_videos(videos: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> list[str]:
+    """The ids of the videos that `wanted` names, each once: by id, path, name, or as a file with the same content.
+
+    Args:
+        videos: rows with at least video_id and path; a video may have several.
+        wanted: what the person wrote.
+
+    Raises:
+        UnknownVideoError: if one of them is not there, or is a name that several videos have.
+    """
+    return list(dict.fromkeys(found for text in wanted for found in _meant(videos, text)))
+
+
+def _meant(videos: Sequence[Mapping[str, Any]], text: str) -> list[str]:
+    as_path = (text, path_text(Path(text)))
+    exact = [row["video_id"] for row in videos if text == row["video_id"] or row["path"] in as_path]
+    if exact:
+        return exact
+    named = [row for row in videos if text == file_name(row["path"])]
+    if len(paths := sorted({row["path"] for row in named})) > 1:
+        raise UnknownVideoError(f"{text}: {len(paths)} videos have this name, give a path: {', '.join(paths)}")
+    if named:
+        return [row["video_id"] for row in named]
+    if Path(text).is_file():
+        of_content = video_id(file_sha256(Path(text)))
+        if any(row["video_id"] == of_content for row in videos):
+            return [of_content]
+    raise UnknownVideoError(
+        f"{text}: no such video in the results, neither by path, name or id nor by its content: "
+        'SELECT video_id, path FROM videos shows them, "fervid analyze" adds it'
+    )
+
+
+def names_apart(videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """A file name without suffix for each video: its own, where several share one with its folder before it, or its id.
+
+    Names differ even where upper and lower case count as the same.
+
+    >>> names_apart([{"video_id": "v1", "path": "/x/a.mp4"}, {"video_id": "v2", "path": "/y/a.mov"}])
+    {'v1': 'x-a', 'v2': 'y-a'}
+    """
+    plain = {row["video_id"]: _safe(ntpath.splitext(file_name(row["path"]))[0]) for row in videos}
+    return _apart(plain, {row["video_id"]: f"{_safe(_folder(row))}-{plain[row['video_id']]}" for row in videos})
+
+
+def _folder(video: Mapping[str, Any]) -> str:
+    return file_name(ntpath.dirname(video["path"]))
+
+
+def _apart(plain: Mapping[str, str], longer: Mapping[str, str]) -> dict[str, str]:
+    """A name for each id that no other has, upper and lower case being the same: plain, longer, or with the id."""
+    taken = Counter(name.casefold() for name in (*plain.values(), *longer.values()))
+    shared = Counter(name.casefold() for name in plain.values())
+    names = {}
+    for of, name in plain.items():
+        if shared[name.casefold()] == 1:
+            names[of] = name
+        else:
+            names[of] = longer[of] if taken[longer[of].casefold()] == 1 else f"{name}-{of}"
+    return names
+
+
+def _safe(name: str) -> str:
+    return _NOT_IN_NAMES.sub("_", name)[:MAX_NAME_CHARS] or "video"

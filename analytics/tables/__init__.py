@@ -1,0 +1,1 @@
+"""Columns of every table, and their conversion between NumPy, Arrow and files."""

@@ -1,0 +1,1 @@
+"""From observations to timelines: quality filter, baseline, smoothing, episodes and track summaries."""

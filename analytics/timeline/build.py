@@ -1,0 +1,252 @@
+"""Pass 2: from what was seen in each frame to who showed which emotion when; pure, same for any segmentation."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analytics.affect import arousal_proxy, entropy_bits, top_emotion, valence_proxy
+from analytics.tables.arrow_utils import decode_categories, emotion_columns, to_column, to_float_array
+from analytics.tables.quantization import (
+    ENTROPY_STEP,
+    PROBABILITY_STEP,
+    quantize,
+    quantize_faces,
+    quantize_probabilities,
+)
+from analytics.tables.schema import (
+    OBSERVATIONS,
+    QUALITY_REASONS,
+    SEEN_STATUSES,
+    TIMELINE_TABLES,
+    conform,
+    timeline_schema,
+)
+from analytics.timeline.baseline import BaselineConfig, correct, find_baselines
+from analytics.timeline.episodes import EpisodeConfig
+from analytics.timeline.quality import QualityConfig, gate_quality
+from analytics.timeline.smoothing import SmoothingConfig, smooth, steady_labels
+from analytics.timeline.track_summary import TrackedFaces, episodes_table, stretches, tracks_table, transitions_table
+from analytics.tracking.identities import IDENTITY_VERSION, Identities, identify, identities_table, known_identities
+from analytics.tracking.reid import ReidConfig
+from analytics.tracking.shot_detection import ShotDetectionConfig, find_shot_boundaries
+from analytics.tracking.tracker import TrackerConfig
+from fer_models.labels import EMOTIONS
+
+TIMELINE_VERSION = 3  # goes into every analysis_id: raise it when the same settings give other rows than before
+
+PROBABILITIES = tuple(f"p_{name}" for name in EMOTIONS)
+
+
+@dataclass(frozen=True)
+class TimelineConfig:
+    """The settings of each stage of pass 2."""
+
+    cuts: ShotDetectionConfig = field(default_factory=ShotDetectionConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    joining: ReidConfig = field(default_factory=ReidConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+    episodes: EpisodeConfig = field(default_factory=EpisodeConfig)
+
+    def settings(self) -> dict[str, Any]:
+        """All settings as plain values, for `analysis_id` and the column `settings`."""
+        return asdict(self)
+
+    def identity_settings(self) -> dict[str, Any]:
+        """Those that decide which face is whose, for `identities_id`."""
+        stages = {name: asdict(getattr(self, name)) for name in ("cuts", "tracker", "joining")}
+        return {"identity_version": IDENTITY_VERSION, **stages}
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """The tables of one video, with the columns of `analytics.tables.schema` less video_id and analysis_id."""
+
+    frames: pa.Table
+    faces: pa.Table
+    tracks: pa.Table
+    episodes: pa.Table
+    transitions: pa.Table
+    identities: pa.Table  # rows of `schema.IDENTITIES`, for the next time
+
+    @property
+    def used_appearance(self) -> bool | None:
+        """Whether signatures helped to tell who is who; None without faces."""
+        return self.identities["by_look"][0].as_py() if len(self.identities) else None
+
+    def tables(self) -> dict[str, pa.Table]:
+        """The tables by name."""
+        return {name: getattr(self, name) for name in TIMELINE_TABLES}
+
+
+def build_timeline(observations: pa.Table, config: TimelineConfig, identities: pa.Table | None = None) -> Timeline:
+    """Track, gate on quality, smooth, find episodes and summarize.
+
+    Args:
+        observations: rows of `schema.OBSERVATIONS` of one whole video, in any order.
+        config: the settings.
+        identities: `Timeline.identities` of the same faces and the same `identity_settings`, if they are known; they
+            are found here else, without looks where the observations have no signatures (any more).
+
+    Raises:
+        ValueError: if a face of a frame comes twice, as from segments that overlap.
+        IdentitiesError: if the identities are of other faces.
+    """
+    observations = observations.select(OBSERVATIONS.names).sort_by(
+        [("pts_s", "ascending"), ("frame_index", "ascending"), ("face_index", "ascending")]
+    )
+    first_row, frame = _frames_of_rows(observations)
+    frames = observations.take(first_row)
+    shown = _Shown.of(to_float_array(frames, "pts_s"))
+    is_shot_boundary = find_shot_boundaries(shown.start_s, _looks(frames), config.cuts)
+    is_face = observations["face_index"].is_valid().to_numpy()
+    observed, frame_of_face = observations.filter(pa.array(is_face)), frame[is_face]
+    if identities is None:
+        start_s, shot = shown.start_s[frame_of_face], np.cumsum(is_shot_boundary)[frame_of_face]
+        known = identify(observed, frame_of_face, start_s, shot, shown.step_s, config.tracker, config.joining)
+    else:
+        known = known_identities(observed, identities)
+    faces = quantize_faces(observed)
+    reason = _reasons(faces, config.quality)
+    tracked = _follow(faces, frame_of_face, reason < 0, shown, known, config)
+    made = {
+        "frames": _frames_table(frames, np.bincount(frame_of_face, minlength=len(shown)), shown, is_shot_boundary),
+        "faces": _add_columns(faces, (shown.end_s - shown.start_s)[frame_of_face], reason, tracked),
+        "tracks": tracks_table(tracked),
+        "episodes": episodes_table(tracked, config.episodes),
+        "transitions": transitions_table(tracked),
+    }
+    tables = {name: conform(made[name], timeline_schema(schema)) for name, schema in TIMELINE_TABLES.items()}
+    return Timeline(**tables, identities=identities_table(observed, known))
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """When each sampled frame is shown."""
+
+    start_s: np.ndarray  # (n,)
+    end_s: np.ndarray  # (n,) start of the next sampled frame; NaN if there is only one
+    step_s: float  # median time between sampled frames, 0 if there is only one
+
+    def __len__(self) -> int:
+        return len(self.start_s)
+
+    @classmethod
+    def of(cls, pts_s: np.ndarray) -> "_Shown":
+        if len(pts_s) < 2:
+            return cls(pts_s, np.full(len(pts_s), np.nan), 0.0)
+        step_s = float(np.median(np.diff(pts_s)))
+        return cls(pts_s, np.append(pts_s[1:], pts_s[-1] + step_s), step_s)
+
+
+def _frames_of_rows(observations: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """First row of each frame, and the frame of each row, counted from 0 in order of time."""
+    frame_index = observations["frame_index"].to_numpy()
+    face_index = to_float_array(observations, "face_index")
+    is_new = np.concatenate([np.ones(min(1, len(frame_index)), bool), frame_index[1:] != frame_index[:-1]])
+    twice = ~is_new[1:] & ~(face_index[1:] > face_index[:-1])  # also true for a second row without a face
+    if twice.any():
+        raise ValueError(f"frame {frame_index[1:][twice][0]} is observed twice: do segments overlap?")
+    return np.flatnonzero(is_new), np.cumsum(is_new) - 1
+
+
+def _reasons(faces: pa.Table, config: QualityConfig) -> np.ndarray:
+    """What speaks against each face, as `gate_quality` codes it."""
+    return gate_quality(
+        det_score=to_float_array(faces, "det_score"),
+        face_px=to_float_array(faces, "face_px"),
+        cut_off=to_float_array(faces, "cut_off"),
+        yaw_deg=to_float_array(faces, "yaw_deg"),
+        brightness=to_float_array(faces, "brightness"),
+        blur=to_float_array(faces, "blur"),
+        config=config,
+    )
+
+
+def _looks(frames: pa.Table) -> np.ndarray:
+    """The look of each frame, `(n, 48)`; NaN where it could not be decoded."""
+    known = frames["look"].is_valid().to_numpy()
+    looks = np.full((len(frames), OBSERVATIONS.field("look").type.list_size), np.nan)
+    looks[known] = frames["look"].combine_chunks().flatten().to_numpy().reshape(-1, looks.shape[1])
+    return looks
+
+
+def _follow(
+    faces: pa.Table,
+    frame: np.ndarray,
+    is_good: np.ndarray,
+    shown: _Shown,
+    known: Identities,
+    config: TimelineConfig,
+) -> TrackedFaces:
+    """Put the faces of each person together, and smooth the probabilities of each track."""
+    det_score, face_px = to_float_array(faces, "det_score"), to_float_array(faces, "face_px")
+    row = np.argsort(known.track, kind="stable")
+    row = row[known.track[row] >= 0]
+    track, start_s, end_s = known.track[row], shown.start_s[frame[row]], shown.end_s[frame[row]]
+    probabilities = to_float_array(faces, *PROBABILITIES)[row]
+    is_classified = ~np.isnan(probabilities).any(1)
+    is_ok = is_good[row] & is_classified
+    counts = is_ok if config.quality.gate else is_classified
+    baselines = find_baselines(track, start_s, end_s, probabilities, counts, config.baseline)
+    # A frame shown for long must not outvote all that come after it, hence at most one time constant.
+    weights = np.where(counts, np.minimum(end_s - start_s, config.smoothing.time_constant_s), 0)
+    corrected = correct(track, probabilities, baselines)
+    smoothed = quantize_probabilities(smooth(track, start_s, corrected, weights, config.smoothing))
+    return TrackedFaces(
+        row=row,
+        track=track,
+        frame=frame[row],
+        start_s=start_s,
+        end_s=end_s,
+        det_score=det_score[row],
+        face_px=face_px[row],
+        is_switch=known.is_switch[row],
+        is_ok=is_ok,
+        counts=counts,
+        probabilities=probabilities,
+        smoothed=smoothed,
+        label=steady_labels(stretches(track, start_s, end_s), smoothed, config.smoothing.min_lead),
+        baselines=baselines,
+    )
+
+
+def _add_columns(faces: pa.Table, duration_s: np.ndarray, reason: np.ndarray, tracked: TrackedFaces) -> pa.Table:
+    """The table faces: what was observed of each face and what pass 2 says of it."""
+    probabilities = to_float_array(faces, *PROBABILITIES)
+    track, label = np.full(len(faces), -1), np.full(len(faces), -1)
+    smoothed = np.full(probabilities.shape, np.nan)
+    track[tracked.row], label[tracked.row], smoothed[tracked.row] = tracked.track, tracked.label, tracked.smoothed
+    columns = {
+        "duration_s": to_column(duration_s, pa.float64()),
+        "track_id": pa.array(track, pa.int32(), mask=track < 0),
+        "emotion": decode_categories(top_emotion(probabilities), EMOTIONS),
+        "p_max": to_column(probabilities.max(1), pa.float32()),
+        "entropy": to_column(quantize(entropy_bits(probabilities), ENTROPY_STEP), pa.float32()),
+        **emotion_columns("smooth", smoothed),
+        "smooth_emotion": decode_categories(label, EMOTIONS),
+        "valence_proxy": to_column(quantize(valence_proxy(probabilities), PROBABILITY_STEP), pa.float32()),
+        "arousal_proxy": to_column(quantize(arousal_proxy(probabilities), PROBABILITY_STEP), pa.float32()),
+        "quality_ok": pa.array(reason < 0),
+        "quality_reason": decode_categories(reason, QUALITY_REASONS),
+    }
+    faces = faces.drop_columns(["status", "look", "signature"])
+    return pa.table({**dict(zip(faces.column_names, faces.columns, strict=True)), **columns})
+
+
+def _frames_table(observations: pa.Table, n_faces: np.ndarray, shown: _Shown, is_shot_boundary: np.ndarray) -> pa.Table:
+    """The table frames from the first row of each frame."""
+    unseen = pc.invert(pc.is_in(observations["status"], pa.array(SEEN_STATUSES))).to_numpy()
+    columns = {
+        "frame_index": observations["frame_index"],
+        "pts_s": observations["pts_s"],
+        "duration_s": to_column(shown.end_s - shown.start_s, pa.float64()),
+        "status": observations["status"],
+        "n_faces": pa.array(n_faces, pa.int32(), mask=unseen),
+        "is_cut": pa.array(is_shot_boundary),
+    }
+    return pa.table(columns)

@@ -1,0 +1,124 @@
+"""What pass 1 saw, as a table: a row per face, and one for each frame without any."""
+
+import numpy as np
+import pyarrow as pa
+
+from analytics.tables.arrow_utils import emotion_columns, to_column
+from analytics.tables.schema import OBSERVATIONS
+from fer_models.boxes import box_area
+from fer_models.frame_batch import FaceBatch
+from fer_models.labels import EMOTIONS
+
+# The nose tip stands about half the distance between the eyes in front of them, so a turned head shows it off center.
+NOSE_DEPTH = 0.5
+
+
+def observations_table(
+    *,
+    frame_index: np.ndarray,
+    pts_s: np.ndarray,
+    decoded: np.ndarray,
+    look: np.ndarray,
+    faces: FaceBatch,
+    probabilities: np.ndarray,
+    blur: np.ndarray,
+    brightness: np.ndarray,
+    cut_off: np.ndarray,
+    signature: np.ndarray | None = None,
+    unseen: str = "decode_error",
+) -> pa.Table:
+    """The rows of `schema.OBSERVATIONS` for some frames of a video.
+
+    Args:
+        frame_index: (n,) place of each frame in the video.
+        pts_s: (n,) its presentation time.
+        decoded: (n,) bool, False where the frame could not be decoded.
+        look: (n, 48) uint8, see the schema; any value where not decoded.
+        faces: the m faces in these frames, ordered by frame; `faces.frame` points into the n frames.
+        probabilities: (m, 7) calibrated, in the order of `EMOTIONS`; a row of NaN where not known.
+        blur: (m,) see the schema; NaN where not known.
+        brightness: (m,) likewise.
+        cut_off: (m,) likewise.
+        signature: (m, 60) uint8, see the schema; none if not known.
+        unseen: the status of frames that were not decoded.
+
+    Raises:
+        ValueError: if lengths do not agree, faces are not in order, or a frame that was not decoded has one.
+    """
+    m = len(faces)
+    if not len(frame_index) == len(pts_s) == len(decoded) or not probabilities.shape == (m, len(EMOTIONS)):
+        raise ValueError(f"{frame_index.shape = }, {pts_s.shape = }, {decoded.shape = }, {probabilities.shape = }")
+    if (np.diff(faces.frame) < 0).any() or not decoded[faces.frame].all():
+        raise ValueError("faces must be ordered by frame and lie in decoded frames")
+    n_faces = np.bincount(faces.frame, minlength=len(frame_index))
+    frame = np.repeat(np.arange(len(frame_index)), np.maximum(n_faces, 1))  # of each row
+    face = np.where(n_faces[frame] > 0, np.cumsum(n_faces[frame] > 0) - 1, -1)  # of each row, -1 for none
+    face_index = np.arange(m) - np.repeat(np.cumsum(n_faces) - n_faces, n_faces)
+    status = np.select([~decoded, n_faces == 0], [unseen, "no_face"], "ok")
+    of_frame = {
+        "frame_index": pa.array(frame_index[frame], pa.int64()),
+        "pts_s": pa.array(pts_s[frame], pa.float64()),
+        "status": pa.array(status[frame], pa.string()),
+        "look": pa.FixedSizeListArray.from_arrays(
+            pa.array(look[frame].ravel(), pa.uint8()), look.shape[1], mask=pa.array(~decoded[frame])
+        ),
+    }
+    measures = {
+        **dict(zip(("x1_px", "y1_px", "x2_px", "y2_px"), faces.boxes_xyxy.T, strict=True)),
+        "det_score": faces.det_score,
+        **face_geometry(faces.boxes_xyxy, faces.landmarks_xy),
+        "blur": blur,
+        "brightness": brightness,
+        "cut_off": cut_off,
+    }
+    of_face = {
+        "face_index": pa.array(face_index, pa.int16()),
+        "landmarks_px": pa.FixedSizeListArray.from_arrays(pa.array(faces.landmarks_xy.ravel(), pa.float32()), 10),
+        **{name: to_column(values, pa.float32()) for name, values in measures.items()},
+        **emotion_columns("p", probabilities),
+        "signature": _signatures(signature, m),
+    }
+    face_of_row = pa.array(face, mask=face < 0)
+    of_face = {name: values.take(face_of_row) for name, values in of_face.items()}
+    return pa.table({**of_frame, **of_face}).select(OBSERVATIONS.names).cast(OBSERVATIONS)
+
+
+def unseen_table(frame_index: np.ndarray, pts_s: np.ndarray, status: str) -> pa.Table:
+    """The rows of `schema.OBSERVATIONS` for (n,) frames of which nothing was seen, for the reason `status`."""
+    n = len(frame_index)
+    nothing = np.empty(0, np.float32)
+    return observations_table(
+        frame_index=frame_index,
+        pts_s=pts_s,
+        decoded=np.zeros(n, bool),
+        look=np.zeros((n, OBSERVATIONS.field("look").type.list_size), np.uint8),
+        faces=FaceBatch.empty(),
+        probabilities=nothing.reshape(0, len(EMOTIONS)),
+        blur=nothing,
+        brightness=nothing,
+        cut_off=nothing,
+        unseen=status,
+    )
+
+
+def _signatures(signature: np.ndarray | None, m: int) -> pa.Array:
+    kind = OBSERVATIONS.field("signature").type
+    return pa.nulls(m, kind) if signature is None else pa.FixedSizeListArray.from_arrays(signature.ravel(), type=kind)
+
+
+def face_geometry(boxes_xyxy: np.ndarray, landmarks_xy: np.ndarray) -> dict[str, np.ndarray]:
+    """Size and pose of faces from boxes `(m, 4)` and landmarks `(m, 5, 2)`: the columns of the schema, each `(m,)`.
+
+    The yaw is a guess from a rigid, symmetric head seen from afar: enough to tell a turned head, not to measure it.
+    """
+    right_eye, left_eye, nose = landmarks_xy[:, 0], landmarks_xy[:, 1], landmarks_xy[:, 2]
+    across = left_eye - right_eye
+    interocular_px = np.hypot(across[:, 0], across[:, 1])
+    along = across / np.maximum(interocular_px, 1e-6)[:, None]
+    nose_offset = ((nose - (right_eye + left_eye) / 2) * along).sum(1) / np.maximum(interocular_px, 1e-6)
+    return {
+        "face_px": np.sqrt(np.maximum(box_area(boxes_xyxy), 0)),
+        "interocular_px": interocular_px,
+        "yaw_deg": np.rad2deg(np.arctan(nose_offset / NOSE_DEPTH)),
+        "roll_deg": np.rad2deg(np.arctan2(across[:, 1], across[:, 0])),
+    }

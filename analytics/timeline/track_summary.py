@@ -1,0 +1,137 @@
+"""What is said of whole tracks: their means and shares of time, their episodes, their changes of emotion."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from analytics.tables.arrow_utils import decode_categories, emotion_columns, to_column
+from analytics.timeline.baseline import Baselines
+from analytics.timeline.episodes import EpisodeConfig, find_episodes
+from fer_models.labels import EMOTIONS
+
+UNSEEN_S = 1.0  # nothing is said of what a person shows while out of sight for longer
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedFaces:
+    """The m faces that are in tracks; those of a track stand together, in order of time, tracks rise from 0."""
+
+    row: np.ndarray  # (m,) place in the table faces
+    track: np.ndarray  # (m,)
+    frame: np.ndarray  # (m,) number of the sampled frame
+    start_s: np.ndarray  # (m,) time at which the frame is shown
+    end_s: np.ndarray  # (m,) time at which it stops being shown
+    det_score: np.ndarray  # (m,)
+    face_px: np.ndarray  # (m,)
+    is_switch: np.ndarray  # (m,) bool: may be another person from here on; at most once in a track
+    is_ok: np.ndarray  # (m,) bool: of good quality and classified
+    counts: np.ndarray  # (m,) bool: the same or, with the gate open, all that are classified
+    probabilities: np.ndarray  # (m, 7), NaN where not known
+    smoothed: np.ndarray  # (m, 7), NaN where not known
+    label: np.ndarray  # (m,) smoothed emotion, -1 where not known
+    baselines: Baselines  # of each track
+
+    @property
+    def duration_s(self) -> np.ndarray:
+        """(m,) how long each face is shown."""
+        duration_s: np.ndarray = self.end_s - self.start_s
+        return duration_s
+
+    @property
+    def stretch(self) -> np.ndarray:
+        """(m,) rising whole numbers: a track anew each time its person comes back into sight."""
+        return stretches(self.track, self.start_s, self.end_s)
+
+
+def tracks_table(faces: TrackedFaces) -> pa.Table:
+    """A row per track: the columns of `schema.TRACKS` less the ids."""
+    first = np.flatnonzero(np.diff(faces.track, prepend=-1))
+    last = np.append(first, len(faces.track))[1:] - 1
+    n_faces = last - first + 1
+    counted_s = np.where(faces.counts, faces.duration_s, 0)
+    probabilities = np.where(faces.counts[:, None], faces.probabilities, 0)
+    label_s = (faces.label[:, None] == np.arange(len(EMOTIONS))) * faces.duration_s[:, None]
+    labelled_s = np.add.reduceat(label_s.sum(1), first)
+    share = _divide(np.add.reduceat(label_s, first), labelled_s[:, None])
+    weighted = probabilities * counted_s[:, None]
+    mean = _divide(np.add.reduceat(weighted, first), np.add.reduceat(counted_s, first)[:, None])
+    return pa.table(
+        {
+            "track_id": pa.array(faces.track[first], pa.int32()),
+            "start_s": faces.start_s[first],
+            "end_s": faces.end_s[last],
+            "n_faces": n_faces,
+            "n_faces_ok": np.add.reduceat(faces.is_ok.astype(np.int64), first),
+            "seen_s": np.add.reduceat(faces.duration_s, first),
+            "ok_s": np.add.reduceat(np.where(faces.is_ok, faces.duration_s, 0), first),
+            "mean_det_score": to_column(np.add.reduceat(faces.det_score, first) / n_faces, pa.float32()),
+            "mean_face_px": to_column(np.add.reduceat(faces.face_px, first) / n_faces, pa.float32()),
+            **emotion_columns("mean", mean),
+            "emotion": decode_categories(np.where(np.isnan(share[:, 0]), -1, share.argmax(1)), EMOTIONS),
+            "labelled_s": labelled_s,
+            **emotion_columns("share", share),
+            "baseline_start_s": to_column(faces.baselines.start_s, pa.float64()),
+            "baseline_end_s": to_column(faces.baselines.end_s, pa.float64()),
+            **emotion_columns("baseline", faces.baselines.probabilities),
+            "suspected_switch": np.logical_or.reduceat(faces.is_switch, first) if len(first) else np.empty(0, bool),
+            "switch_s": to_column(_switch_s(faces, first), pa.float64()),
+        }
+    )
+
+
+def episodes_table(faces: TrackedFaces, config: EpisodeConfig) -> pa.Table:
+    """A row per episode, by track and time: the columns of `schema.EPISODES` less the ids."""
+    found = [find_episodes(faces.stretch, faces.start_s, faces.end_s, p, config) for p in faces.smoothed.T]
+    emotion = np.repeat(np.arange(len(EMOTIONS)), [len(episodes.start_s) for episodes in found])
+    start_s, end_s = (np.concatenate([getattr(e, name) for e in found]) for name in ("start_s", "end_s"))
+    table = pa.table(
+        {
+            "track_id": pa.array(faces.track[np.concatenate([e.first_row for e in found])], pa.int32()),
+            "emotion": decode_categories(emotion, EMOTIONS),
+            "start_s": start_s,
+            "end_s": end_s,
+            "duration_s": end_s - start_s,
+            "apex_s": np.concatenate([e.apex_s for e in found]),
+            "peak": to_column(np.concatenate([e.peak for e in found]), pa.float32()),
+            "mean": to_column(np.concatenate([e.mean for e in found]), pa.float32()),
+        }
+    )
+    return table.sort_by([("track_id", "ascending"), ("start_s", "ascending"), ("emotion", "ascending")])
+
+
+def transitions_table(faces: TrackedFaces) -> pa.Table:
+    """A row per track and kind of change of the smoothed emotion: the columns of `schema.TRANSITIONS` less the ids."""
+    known = faces.label >= 0
+    track, stretch, label = faces.track[known], faces.stretch[known], faces.label[known]
+    changes = np.flatnonzero((stretch[1:] == stretch[:-1]) & (label[1:] != label[:-1]))
+    kinds, count = np.unique(
+        np.column_stack([track[changes], label[changes], label[1:][changes]]), axis=0, return_counts=True
+    )
+    return pa.table(
+        {
+            "track_id": pa.array(kinds[:, 0], pa.int32()),
+            "from_emotion": decode_categories(kinds[:, 1], EMOTIONS),
+            "to_emotion": decode_categories(kinds[:, 2], EMOTIONS),
+            "count": count,
+        }
+    )
+
+
+def stretches(track: np.ndarray, start_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
+    """Number the stretches of tracks without a break of more than `UNSEEN_S`; rows as in `TrackedFaces`."""
+    is_new = (track[1:] != track[:-1]) | (start_s[1:] - end_s[:-1] > UNSEEN_S)
+    return np.concatenate([np.zeros(min(1, len(track)), np.int64), np.cumsum(is_new)])
+
+
+def _switch_s(faces: TrackedFaces, first: np.ndarray) -> np.ndarray:
+    """When each track may have become another person; NaN if it did not."""
+    switch_s = np.full(len(first), np.nan)
+    rows = np.flatnonzero(faces.is_switch)
+    switch_s[np.searchsorted(first, rows, side="right") - 1] = faces.start_s[rows]
+    return switch_s
+
+
+def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """`part / whole`, NaN where `whole` is 0."""
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)

@@ -1,0 +1,94 @@
+"""Which face is whose: linked from frame to frame, then joined over the whole video."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from analytics.tables.arrow_utils import to_float_array
+from analytics.tables.schema import IDENTITIES, OBSERVATIONS
+from analytics.tracking.reid import ReidConfig, associate_tracklets
+from analytics.tracking.tracker import TrackerConfig, confirm, link_faces
+from fer_models.errors import FervidError
+
+SIGNATURE_BYTES = OBSERVATIONS.field("signature").type.list_size
+IDENTITY_VERSION = 1  # raise it when the same settings give other tracks than before
+
+
+class IdentitiesError(FervidError):
+    """Stored identities are not those of these observations."""
+
+
+@dataclass(frozen=True, eq=False)
+class Identities:
+    """Who the m faces of a video are."""
+
+    track: np.ndarray  # (m,) int64: 0, 1, … in order of first appearance; -1 for faces in no track
+    is_switch: np.ndarray  # (m,) bool, see `schema.IDENTITIES`
+    by_look: bool  # whether any signature was known
+
+
+def identify(
+    faces: pa.Table,
+    frame: np.ndarray,
+    pts_s: np.ndarray,
+    shot: np.ndarray,
+    step_s: float,
+    tracker: TrackerConfig,
+    joining: ReidConfig,
+) -> Identities:
+    """Find out who is who.
+
+    Args:
+        faces: rows of `schema.OBSERVATIONS` that are faces, by time and place in the frame.
+        frame: (m,) number of each face's frame, not falling.
+        pts_s: (m,) its time.
+        shot: (m,) number of the shot that it is in.
+        step_s: usual time between two sampled frames.
+        tracker: settings of the links from frame to frame.
+        joining: settings of the links over the whole video.
+    """
+    boxes_xyxy = to_float_array(faces, "x1_px", "y1_px", "x2_px", "y2_px")
+    where = {"frame": frame, "pts_s": pts_s, "boxes_xyxy": boxes_xyxy, "shot": shot}
+    tracklet = link_faces(**where, det_score=to_float_array(faces, "det_score"), config=tracker, step_s=step_s)
+    signature = _signatures(faces)
+    joined = associate_tracklets(tracklet, **where, signature=signature, config=joining)
+    track = confirm(joined.track, pts_s, tracker)
+    return Identities(track, joined.is_switch & (track >= 0), signature is not None)
+
+
+def _signatures(faces: pa.Table) -> np.ndarray | None:
+    """The signature of each face, `(m, 60)` with NaN where it is not known; None if none is known."""
+    known = faces["signature"].is_valid().to_numpy()
+    if not known.any():
+        return None
+    signatures = np.full((len(faces), SIGNATURE_BYTES), np.nan, np.float32)
+    signatures[known] = faces["signature"].combine_chunks().flatten().to_numpy().reshape(-1, SIGNATURE_BYTES)
+    return signatures
+
+
+def identities_table(faces: pa.Table, identities: Identities) -> pa.Table:
+    """The rows of `schema.IDENTITIES`, to be kept."""
+    columns = {
+        "frame_index": faces["frame_index"],
+        "face_index": faces["face_index"],
+        "track_id": pa.array(identities.track, pa.int32(), mask=identities.track < 0),
+        "is_switch": pa.array(identities.is_switch),
+        "by_look": pa.repeat(pa.scalar(identities.by_look), len(faces)),
+    }
+    return pa.table(columns).cast(IDENTITIES)
+
+
+def known_identities(faces: pa.Table, table: pa.Table) -> Identities:
+    """The identities that `identities_table` has kept of the same faces.
+
+    Raises:
+        IdentitiesError: if they are of other faces.
+    """
+    if not all(faces[name].equals(table[name]) for name in ("frame_index", "face_index")):
+        raise IdentitiesError("stored identities are of other faces: analyze the video again with --overwrite")
+    return Identities(
+        table["track_id"].fill_null(-1).to_numpy().astype(np.int64),
+        table["is_switch"].to_numpy(),
+        bool(len(table)) and table["by_look"][0].as_py(),
+    )

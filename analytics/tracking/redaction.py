@@ -1,0 +1,158 @@
+"""Where faces are in every frame of a video, also in those that nobody looked at: what to draw, and what to hide.
+
+A frame is its place in the video. Faces are flat rows: frame, track (-1 for none) and box, in any order.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+ROUNDING_S = 1e-3  # containers round times by up to this
+
+
+@dataclass(frozen=True)
+class RedactionConfig:
+    """How far around what was seen faces are hidden. When in doubt, hide.
+
+    Raises:
+        ValueError: if a value is negative.
+    """
+
+    margin: float = 0.15  # on each side, in sizes of the box: ears and chin stand out of a detector's box
+    margin_px: float = 4.0  # and this much more: the boxes of small faces are only known to a few pixels
+    hold_s: float = 1.0  # before the first and after the last sighting of a face: as long as the tracker bridges
+    growth_per_s: float = 0.5  # the longer ago a face was seen, the further it may have moved, in sizes of the box
+
+    def __post_init__(self) -> None:
+        for name in ("margin", "margin_px", "hold_s", "growth_per_s"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, eq=False)
+class FrameBoxes:
+    """Boxes in frames, ordered by frame."""
+
+    frame: np.ndarray  # (k,) int64
+    row: np.ndarray  # (k,) int64, the face that each box comes from
+    boxes_xyxy: np.ndarray  # (k, 4)
+
+    def of_frame(self, frame: int) -> slice:
+        """The boxes of one frame."""
+        return slice(*np.searchsorted(self.frame, [frame, frame + 1]))
+
+
+def boxes_shown(
+    pts_s: np.ndarray, looked_at: np.ndarray, frame: np.ndarray, track: np.ndarray, boxes_xyxy: np.ndarray
+) -> FrameBoxes:
+    """The box of each face from its frame up to the next one that was looked at, gliding there if its track goes on.
+
+    Args:
+        pts_s: (n,) time of every frame of the video.
+        looked_at: (s,) rising, the frames that were looked at.
+        frame: (m,) of each face.
+        track: (m,)
+        boxes_xyxy: (m, 4)
+    """
+    end = np.append(looked_at[1:], looked_at[-1:] + _usual_step(looked_at))
+    next_look = np.minimum(end, len(pts_s))[np.searchsorted(looked_at, frame)]
+    follower = _follower(frame, track)
+    continues_track = (follower >= 0) & (frame[follower] == next_look)
+    target = np.where(continues_track[:, None], boxes_xyxy[follower], boxes_xyxy)
+    row, at = _ranges(frame, next_look)
+    return _interpolate_boxes(pts_s, row, at, frame, np.where(continues_track, next_look, frame), boxes_xyxy, target)
+
+
+def redaction_boxes(
+    pts_s: np.ndarray,
+    looked_at: np.ndarray,
+    frame: np.ndarray,
+    track: np.ndarray,
+    boxes_xyxy: np.ndarray,
+    config: RedactionConfig,
+) -> tuple[FrameBoxes, np.ndarray]:
+    """What to hide so that no face shows: every face seen, good or bad, in all frames around and between its sightings.
+
+    Boxes are enlarged, the more the longer before or after a sighting, and glide from one to the next of their track.
+
+    Args:
+        pts_s: (n,) time of every frame of the video.
+        looked_at: (s,) rising, the frames that were looked at and could be decoded.
+        frame: (m,) of each face.
+        track: (m,)
+        boxes_xyxy: (m, 4)
+        config: how far around.
+
+    Returns:
+        The boxes, and of each frame `(n,)` whether it is too far from any that was looked at: hide it as a whole.
+    """
+    looked_s = pts_s[looked_at]
+    step_s = float(np.median(np.diff(looked_s))) if len(looked_s) > 1 else 0.0
+    hold_s = max(config.hold_s, step_s) + ROUNDING_S
+    follower, leader = _follower(frame, track), np.full(len(frame), -1)
+    leader[follower[follower >= 0]] = np.flatnonzero(follower >= 0)
+    seen_s = pts_s[frame]
+    # Each face holds on to its follower, or for a while; the first of a track also for a while before.
+    until = np.where(follower >= 0, frame[follower], np.searchsorted(pts_s, seen_s + hold_s, side="right"))
+    since = np.where(leader >= 0, frame, np.searchsorted(pts_s, seen_s - hold_s, side="left"))
+    row, at = _ranges(since, until)
+    target = np.where((follower >= 0)[:, None], boxes_xyxy[follower], boxes_xyxy)
+    placed = _interpolate_boxes(pts_s, row, at, frame, np.where(follower >= 0, until, frame), boxes_xyxy, target)
+    since_seen_s = np.abs(pts_s[placed.frame] - seen_s[placed.row])
+    until_seen_s = np.where(follower >= 0, np.abs(seen_s[follower] - pts_s[frame]), np.inf)[placed.row] - since_seen_s
+    unseen_s = np.minimum(since_seen_s, np.maximum(until_seen_s, 0))
+    boxes = pad_boxes(placed.boxes_xyxy, config, unseen_s)
+    return FrameBoxes(placed.frame, placed.row, boxes), _far_from(pts_s, looked_s, hold_s)
+
+
+def pad_boxes(boxes_xyxy: np.ndarray, config: RedactionConfig, unseen_s: np.ndarray | float = 0.0) -> np.ndarray:
+    """Boxes (k, 4) with room for what stands out of them, the more the longer ago (k,) they were seen."""
+    size_px = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).max(axis=1)
+    room_px = config.margin_px + (config.margin + config.growth_per_s * unseen_s) * size_px
+    boxes: np.ndarray = boxes_xyxy + room_px[:, None] * np.array([-1, -1, 1, 1])
+    return boxes
+
+
+def _far_from(pts_s: np.ndarray, looked_s: np.ndarray, hold_s: float) -> np.ndarray:
+    """Whether no frame looked at lies within `hold_s` of each frame."""
+    around_s = np.concatenate([[-np.inf], looked_s, [np.inf]])
+    place = np.searchsorted(around_s, pts_s, side="right")
+    far: np.ndarray = np.minimum(pts_s - around_s[place - 1], around_s[place] - pts_s) > hold_s
+    return far
+
+
+def _usual_step(looked_at: np.ndarray) -> int:
+    return int(np.median(np.diff(looked_at))) if len(looked_at) > 1 else 1
+
+
+def _follower(frame: np.ndarray, track: np.ndarray) -> np.ndarray:
+    """The next face of the same track, -1 for the last one and for faces without a track."""
+    order = np.lexsort((frame, track))
+    same = (track[order[1:]] == track[order[:-1]]) & (track[order[1:]] >= 0)
+    follower = np.full(len(frame), -1)
+    follower[order[:-1][same]] = order[1:][same]
+    return follower
+
+
+def _ranges(first: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All whole numbers from `first` up to `stop` of each row, and the row of each."""
+    lengths = np.maximum(stop - first, 0)
+    row = np.repeat(np.arange(len(first)), lengths)
+    return row, np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + first[row]
+
+
+def _interpolate_boxes(
+    pts_s: np.ndarray,
+    row: np.ndarray,
+    at: np.ndarray,
+    frame: np.ndarray,
+    until: np.ndarray,
+    boxes_xyxy: np.ndarray,
+    target_xyxy: np.ndarray,
+) -> FrameBoxes:
+    """The box of each `row` in frame `at`, on its way to the target it reaches in frame `until`."""
+    span_s = (pts_s[until] - pts_s[frame])[row]
+    part = np.clip((pts_s[at] - pts_s[frame][row]) / np.where(span_s > 0, span_s, 1), 0, 1)[:, None]
+    boxes = (1 - part) * boxes_xyxy[row] + part * target_xyxy[row]
+    order = np.argsort(at, kind="stable")
+    return FrameBoxes(at[order], row[order], boxes[order])

@@ -1,0 +1,46 @@
+"""Hard cuts: frames that look nothing like the one before them; no face is followed across one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ShotDetectionConfig:
+    """What counts as a hard cut.
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    # Mean change of the cells of `look`. Over the clips this was chosen on, every frame: cuts 35 to 142, the fastest
+    # pan 16, everything else under 8.
+    min_change: float = 25.0
+    max_step_s: float = 0.5  # frames further apart may differ that much by themselves
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_change <= 255:
+            raise ValueError(f"min_change must be in (0, 255], got {self.min_change}")
+        if not self.max_step_s > 0:
+            raise ValueError(f"max_step_s must be positive, got {self.max_step_s}")
+
+
+def find_shot_boundaries(pts_s: np.ndarray, look: np.ndarray, config: ShotDetectionConfig) -> np.ndarray:
+    """Whether a hard cut lies between each frame and the one before it that could be decoded.
+
+    Args:
+        pts_s: (n,) times of the frames, rising.
+        look: (n, 48) gray levels, NaN for a frame that could not be decoded.
+        config: the settings.
+
+    Returns:
+        (n,) bool; the first frame is never one.
+
+    >>> find_cuts(np.array([0.0, 0.1, 0.2]), np.array([[10.0], [11.0], [90.0]]), CutConfig())
+    array([False, False,  True])
+    """
+    is_shot_boundary = np.zeros(len(pts_s), bool)
+    decoded = np.flatnonzero(~np.isnan(look).any(axis=1))
+    change = np.abs(np.diff(look[decoded], axis=0)).mean(axis=1)
+    is_shot_boundary[decoded[1:]] = (change >= config.min_change) & (np.diff(pts_s[decoded]) <= config.max_step_s)
+    return is_shot_boundary

@@ -1,0 +1,202 @@
+"""Where tracks meet, and the pieces they fall into there."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fer_models.boxes import box_area, box_center, paired_iou
+
+HELD_S = 0.3  # a face just lost or not yet found is taken to be where it was seen: another may have its track
+ONE_MEETING_S = 0.5  # boxes that part for less are still in the same meeting
+LED_S = 0.4  # speed is that of the last or first so many seconds
+# Positions scatter by a twentieth of a box, heads move at about two boxes per second: few points give a low speed.
+SPEED_PRIOR_S2 = (0.05 / 2) ** 2
+SIDE_FACES = 5  # the size at either end is the median of so many
+LOOKS = 4  # of each piece, each the median of a fourth of its faces
+LOOK_FACES = 12  # of these at most so many are looked at
+# What changes a picture as a whole is half light, half the person.
+LIGHT_SHARE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Crossings:
+    """Moments at which the boxes of two tracks overlap most, and all faces that are in such an overlap."""
+
+    a: np.ndarray  # (k,) tracklet
+    b: np.ndarray  # (k,) tracklet
+    frame: np.ndarray  # (k,) the deepest overlap
+    is_covered: np.ndarray  # (m,) bool, of each face: overlaps with that of another track
+
+
+@dataclass(frozen=True, eq=False)
+class Tracklets:
+    """The n pieces by time of their first face; arrays are (n,) or (n, 2) in pixels of the frame."""
+
+    piece_of_row: np.ndarray  # (m,)
+    first: np.ndarray  # row of the first face
+    tracklet: np.ndarray
+    follows: np.ndarray  # the piece before it in the tracklet, -1 for the first
+    shot: np.ndarray
+    start_frame: np.ndarray
+    end_frame: np.ndarray
+    start_s: np.ndarray
+    end_s: np.ndarray
+    start_xy: np.ndarray
+    end_xy: np.ndarray
+    start_speed: np.ndarray  # px/s
+    end_speed: np.ndarray
+    start_size_px: np.ndarray
+    end_size_px: np.ndarray
+    looks: np.ndarray  # (n, LOOKS, 60) float32; NaN where not known
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def before_meeting(self, meetings: Crossings) -> np.ndarray:
+        """The two pieces that end in each meeting, `(k', 2)`; meetings before which one has no piece are left out."""
+        order = np.lexsort((self.start_frame, self.tracklet))
+        span = int(max(self.end_frame.max(), meetings.frame.max(initial=0))) + 2
+        keys = self.tracklet[order] * span + self.start_frame[order]
+        found = []
+        for tracklet in (meetings.a, meetings.b):
+            place = np.searchsorted(keys, tracklet * span + meetings.frame) - 1
+            piece = order[np.maximum(place, 0)]
+            found.append(np.where((place >= 0) & (self.tracklet[piece] == tracklet), piece, -1))
+        pairs = np.column_stack(found)
+        return pairs[(pairs >= 0).all(axis=1)]
+
+
+def find_crossings(
+    tracklet: np.ndarray, frame: np.ndarray, pts_s: np.ndarray, boxes_xyxy: np.ndarray, shot: np.ndarray, min_iou: float
+) -> Crossings:
+    """Find where tracks overlap. Rows are faces, those of a tracklet together, in order of time."""
+    frames, first = np.unique(frame, return_index=True)
+    frame_s, frame_shot = pts_s[first], shot[first]
+    row, place, boxes = _with_unseen(tracklet, np.searchsorted(frames, frame), pts_s, boxes_xyxy, frame_s)
+    same_shot = frame_shot[place] == shot[row]
+    row, place, boxes = row[same_shot], place[same_shot], boxes[same_shot]
+    order = np.lexsort((tracklet[row], place))
+    row, place, boxes = row[order], place[order], boxes[order]
+    who, is_seen = tracklet[row], place == np.searchsorted(frames, frame[row])
+    is_covered = np.zeros(len(frame), bool)
+    found = [np.empty((4, 0))]
+    for offset in range(1, int(np.bincount(place).max())):
+        left = np.flatnonzero((place[offset:] == place[:-offset]) & (who[offset:] != who[:-offset]))
+        overlap = paired_iou(boxes[left], boxes[left + offset])
+        left, overlap = left[overlap >= min_iou], overlap[overlap >= min_iou]
+        for side in (left, left + offset):
+            is_covered[row[side[is_seen[side]]]] = True
+        found.append(np.stack([who[left], who[left + offset], place[left], overlap]))
+    pairs = np.concatenate(found, axis=1)
+    pairs = pairs[:, np.lexsort(pairs[2::-1])]
+    (a, b, place), overlap = pairs[:3].astype(np.int64), pairs[3]
+    begins = np.ones(len(a), bool)
+    begins[1:] = (np.diff(a) != 0) | (np.diff(b) != 0) | (np.diff(frame_s[place]) > ONE_MEETING_S)
+    meeting = np.cumsum(begins) - 1
+    order = np.lexsort((place, -overlap, meeting))  # deepest first, then earliest
+    deepest = order[np.flatnonzero(np.diff(meeting[order], prepend=-1))]
+    return Crossings(a[deepest], b[deepest], frames[place[deepest]], is_covered)
+
+
+def _with_unseen(
+    tracklet: np.ndarray, place: np.ndarray, pts_s: np.ndarray, boxes_xyxy: np.ndarray, frame_s: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Faces as row, place among the frames and box: those seen, and where they must be while they are not.
+
+    In gaps boxes are interpolated, before and after a tracklet they stay where they are for `HELD_S`.
+    """
+    rows = np.arange(len(place))
+    is_last = np.append(tracklet[1:] != tracklet[:-1], True)
+    is_first = np.append(True, is_last[:-1])
+    until = np.searchsorted(frame_s, pts_s + HELD_S, side="right")
+    n_after = np.where(is_last, until - place - 1, np.append(place[1:], 0) - place - 1)
+    n_before = np.where(is_first, place - np.searchsorted(frame_s, pts_s - HELD_S), 0)
+    seen_or_after, before = np.repeat(rows, n_after + 1), np.repeat(rows, n_before)
+    step = np.arange(len(seen_or_after)) - np.repeat(np.cumsum(n_after + 1) - n_after - 1, n_after + 1)
+    step_back = np.arange(len(before)) - np.repeat(np.cumsum(n_before) - n_before, n_before) + 1
+    place_after = place[seen_or_after] + step
+    next_row = np.where(is_last, rows, np.minimum(rows + 1, len(rows) - 1))[seen_or_after]
+    gap_s = pts_s[next_row] - pts_s[seen_or_after]
+    share = (frame_s[place_after] - pts_s[seen_or_after]) / np.where(gap_s > 0, gap_s, 1) * (gap_s > 0)
+    boxes = boxes_xyxy[seen_or_after] * (1 - share)[:, None] + boxes_xyxy[next_row] * share[:, None]
+    return (
+        np.concatenate([seen_or_after, before]),
+        np.concatenate([place_after, place[before] - step_back]),
+        np.concatenate([boxes, boxes_xyxy[before]]),
+    )
+
+
+def split_tracks(
+    meetings: Crossings,
+    tracklet: np.ndarray,
+    frame: np.ndarray,
+    pts_s: np.ndarray,
+    boxes_xyxy: np.ndarray,
+    shot: np.ndarray,
+    signature: np.ndarray | None,
+) -> Tracklets:
+    """Take tracks apart in the middle of each meeting. Rows are faces, as in `find_meetings`."""
+    span = int(frame.max()) + 2
+    cuts = np.unique(np.concatenate([meetings.a, meetings.b]) * span + np.tile(meetings.frame, 2))
+    n_cuts = np.searchsorted(cuts, tracklet * span + frame, side="right")
+    begins = np.ones(len(frame), bool)
+    begins[1:] = (tracklet[1:] != tracklet[:-1]) | (n_cuts[1:] != n_cuts[:-1])
+    first = np.flatnonzero(begins)
+    last = np.append(first[1:], len(frame)) - 1
+    order = np.lexsort((tracklet[first], frame[first], pts_s[first]))
+    number = np.argsort(order)
+    piece_of_row = number[np.cumsum(begins) - 1]
+    follows = np.full(len(first), -1)
+    continues_track = np.flatnonzero(tracklet[first[1:]] == tracklet[first[:-1]])
+    follows[number[continues_track + 1]] = number[continues_track]
+    first, last = first[order], last[order]
+    center, size_px = box_center(boxes_xyxy), np.sqrt(np.maximum(box_area(boxes_xyxy), 1))
+    ends = list(zip(first.tolist(), last.tolist(), strict=True))
+    start = np.array([_side(low, high, pts_s, center, size_px) for low, high in ends])
+    end = np.array([_side(high, low, pts_s, center, size_px) for low, high in ends])
+    return Tracklets(
+        piece_of_row=piece_of_row,
+        first=first,
+        tracklet=tracklet[first],
+        follows=follows,
+        shot=shot[first],
+        start_frame=frame[first],
+        end_frame=frame[last],
+        start_s=pts_s[first],
+        end_s=pts_s[last],
+        start_xy=start[:, :2],
+        end_xy=end[:, :2],
+        start_speed=start[:, 2:4],
+        end_speed=end[:, 2:4],
+        start_size_px=start[:, 4],
+        end_size_px=end[:, 4],
+        looks=_looks(first, last, signature, meetings.is_covered),
+    )
+
+
+def _side(
+    row: int, far: int, pts_s: np.ndarray, center: np.ndarray, size_px: np.ndarray
+) -> tuple[float, float, float, float, float]:
+    """Center x y, speed x y and size at the end `row` of a piece whose other end is `far`."""
+    low, high = min(row, far), max(row, far) + 1
+    near = np.flatnonzero(np.abs(pts_s[low:high] - pts_s[row]) <= LED_S) + low
+    t, xy = pts_s[near] - pts_s[near].mean(), center[near]
+    speed = (t[:, None] * (xy - xy.mean(axis=0))).sum(axis=0) / ((t**2).sum() + SPEED_PRIOR_S2)
+    some = near[np.argsort(np.abs(near - row))[:SIDE_FACES]]
+    return (*center[row], *speed, float(np.median(size_px[some])))
+
+
+def _looks(first: np.ndarray, last: np.ndarray, signature: np.ndarray | None, is_covered: np.ndarray) -> np.ndarray:
+    """Some looks of each piece, `(n, LOOKS, 60)`, less the light; from faces that nobody covers."""
+    looks = np.full((len(first), LOOKS, 60), np.nan, np.float32)
+    if signature is None:
+        return looks
+    clear = ~is_covered & ~np.isnan(signature[:, 0])
+    for piece, (low, high) in enumerate(zip(first.tolist(), (last + 1).tolist(), strict=True)):
+        rows = np.flatnonzero(clear[low:high]) + low
+        for k, part in enumerate(np.array_split(rows, LOOKS) if len(rows) else ()):
+            if len(part):
+                some = part[:: -(-len(part) // LOOK_FACES)]
+                look = np.median(signature[some], axis=0)
+                looks[piece, k] = look / np.maximum(look.mean() / 100, 0.1) ** LIGHT_SHARE
+    return looks

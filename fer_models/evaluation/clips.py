@@ -1,0 +1,101 @@
+"""Detectors compared on clips without ground truth: what the references agree on, and what nobody else sees."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fer_models.boxes import box_area, box_iou
+from fer_models.evaluation.detector_metrics import FOUND_IOU, JUDGED_PX, Candidate
+from fer_models.frame_batch import FaceBatch
+from fer_models.training.datasets.face_photos import FaceDataError
+from fer_models.video import VIDEO_SUFFIXES, read_frames
+
+FPS = 5.0  # frames looked at, per second of a clip
+MAX_SIDE_PX = 640  # frames are shrunk to this for every detector alike
+SUPPORT_SCORE, SUPPORT_IOU = 0.2, 0.3  # another detector's hit as weak and as loose as this speaks for a hit
+
+
+@dataclass
+class ClipCount:
+    """What was counted in a clip."""
+
+    name: str
+    frames: int = 0
+    agreed: int = 0  # faces of 24 px and more, summed over frames, on which the references agree
+    found: dict[str, int] = field(default_factory=dict)  # detector -> how many of these it found
+    alone: dict[str, int] = field(default_factory=dict)  # detector -> its hits that no other detector sees
+
+    @classmethod
+    def total(cls, counts: Sequence["ClipCount"]) -> "ClipCount":
+        """All clips as one."""
+        frames, agreed = sum(count.frames for count in counts), sum(count.agreed for count in counts)
+        names = counts[0].found if counts else {}
+        found = {name: sum(count.found[name] for count in counts) for name in names}
+        alone = {name: sum(count.alone[name] for count in counts) for name in names}
+        return cls("all", frames, agreed, found, alone)
+
+
+def find_clips(folder: Path) -> list[Path]:
+    """The videos in a folder, by name.
+
+    Raises:
+        FaceDataError: if there are none.
+    """
+    clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES | {".gif"})
+    if not clips:
+        raise FaceDataError(f"{folder}: holds no clip")
+    return clips
+
+
+def count_clip(path: Path, candidates: Mapping[str, Candidate], references: tuple[str, str]) -> ClipCount:
+    """Look at the frames of a clip, five per second, with every detector.
+
+    Args:
+        candidates: name to detector; they keep weak hits.
+        references: the two of them that must agree on a face.
+
+    Raises:
+        VideoReadError: if the clip cannot be read.
+    """
+    count = ClipCount(path.name, found=dict.fromkeys(candidates, 0), alone=dict.fromkeys(candidates, 0))
+    for frames in read_frames(path, fps=FPS, batch_size=8):
+        pixels = _shrink(frames.pixels)
+        hits = {name: candidate.detect(pixels) for name, candidate in candidates.items()}
+        for frame in range(len(pixels)):
+            of_frame = {name: faces.select(faces.frame == frame) for name, faces in hits.items()}
+            _count_frame(count, of_frame, candidates, references)
+        count.frames += len(pixels)
+    return count
+
+
+def _shrink(pixels: np.ndarray) -> np.ndarray:
+    height, width = pixels.shape[1:3]
+    scale = min(1.0, MAX_SIDE_PX / max(height, width))
+    if scale == 1.0:
+        return pixels
+    size = round(width * scale), round(height * scale)
+    return np.stack([np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX)) for frame in pixels])
+
+
+def _count_frame(
+    count: ClipCount, hits: dict[str, FaceBatch], candidates: Mapping[str, Candidate], references: tuple[str, str]
+) -> None:
+    strong = {name: faces.boxes_xyxy[faces.det_score >= candidates[name].threshold] for name, faces in hits.items()}
+    agreed = agreed_faces(strong[references[0]], strong[references[1]])
+    count.agreed += len(agreed)
+    for name, boxes in strong.items():
+        count.found[name] += int((box_iou(agreed, boxes) >= FOUND_IOU).any(1).sum())
+        others = np.concatenate(
+            [faces.boxes_xyxy[faces.det_score >= SUPPORT_SCORE] for other, faces in hits.items() if other != name]
+        )
+        count.alone[name] += int((~(box_iou(boxes, others) >= SUPPORT_IOU).any(1)).sum())
+
+
+def agreed_faces(first_xyxy: np.ndarray, second_xyxy: np.ndarray) -> np.ndarray:
+    """The boxes of the first that the second has, too, and that are large enough to be judged, `(k, 4)`."""
+    overlap = (box_iou(first_xyxy, second_xyxy) >= FOUND_IOU).any(1)
+    agreed: np.ndarray = first_xyxy[overlap & (np.sqrt(box_area(first_xyxy)) >= JUDGED_PX)]
+    return agreed

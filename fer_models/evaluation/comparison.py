@@ -1,0 +1,87 @@
+"""Models side by side on one data set: how well each reads, how sure it may be, what it costs."""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from fer_models.classification.classifier import CHUNK_CROPS, EmotionClassifier
+from fer_models.evaluation.metrics import measure_split
+from fer_models.registry.model_registry import ModelCard
+from fer_models.training.datasets.labeled_faces import FaceImages
+
+BATCHES = (1, 256)  # crops at once, for which speed is measured
+ROUNDS = 5  # of the speed measurement; each model takes its turn in each, so that all see the same machine
+CROP_PX = 48  # of the crops whose reading is timed, as FER-2013's are
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """One model in a comparison."""
+
+    card: ModelCard
+    figures: dict[str, dict[str, Any]]  # split -> figure -> value, as `measure_split` gives them
+    scores: dict[str, Tensor]  # split -> (n, 7) probabilities
+    multiply_adds: int  # for one crop
+    images_per_s: dict[int, float]  # crops at once -> crops read in a second
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "model": self.card.name,
+            "architecture": self.card.architecture,
+            "parameters": self.card.parameters,
+            "multiply_adds": self.multiply_adds,
+            "images_per_s": {str(batch): round(rate, 1) for batch, rate in self.images_per_s.items()},
+            "training_s": self.card.training_s,
+            "sha256": self.card.sha256,
+            "figures": self.figures,
+        }
+
+
+def compare(classifiers: list[EmotionClassifier], splits: dict[str, FaceImages]) -> list[Compared]:
+    """Measure every model on both test splits, and their speed on this machine in turns."""
+    log.info("measuring speed: let nothing else run meanwhile")
+    compared = []
+    for classifier, rates in zip(classifiers, images_per_s(classifiers), strict=True):
+        log.info("%s reads the test splits, thirteen views of each picture", classifier.card.name)
+        figures, scores = {}, {}
+        for split in ("PublicTest", "PrivateTest"):
+            figures[split], scores[split] = measure_split(
+                classifier.predict,
+                splits[split],
+                temperature=classifier.card.temperature,
+                tta=True,
+                training=splits["Training"],
+            )
+        compared.append(Compared(classifier.card, figures, scores, multiply_adds(classifier), rates))
+    return compared
+
+
+def multiply_adds(classifier: EmotionClassifier) -> int:
+    """Multiplications with additions that one crop takes, convolutions and linear layers counted."""
+    n = CHUNK_CROPS[classifier.device.type]  # a whole chunk or several: a part of one is filled up, and counted whole
+    with FlopCounterMode(display=False) as counter:
+        classifier.predict(np.zeros((n, CROP_PX, CROP_PX), np.uint8))
+    return int(counter.get_total_flops() / 2 / n)
+
+
+def images_per_s(classifiers: list[EmotionClassifier]) -> list[dict[int, float]]:
+    """Crops that each model reads in a second, for each of `BATCHES`: the median of `ROUNDS` turns."""
+    crops = torch.randint(256, (max(BATCHES), CROP_PX, CROP_PX), dtype=torch.uint8)
+    seconds: list[dict[int, list[float]]] = [{batch: [] for batch in BATCHES} for _ in classifiers]
+    for turn in range(ROUNDS + 1):
+        for classifier, taken in zip(classifiers, seconds, strict=True):
+            for batch in BATCHES:
+                started_s = time.perf_counter()
+                classifier.predict(crops[:batch])
+                if turn > 0:  # the first is for warming up
+                    taken[batch].append(time.perf_counter() - started_s)
+    return [{batch: batch / float(np.median(taken)) for batch, taken in of_model.items()} for of_model in seconds]

@@ -1,0 +1,228 @@
+"""How well and how fast a detector finds faces: its hits are matched with the true faces, then counted."""
+
+import dataclasses
+import io
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from fer_models.boxes import box_area, box_iou
+from fer_models.frame_batch import FaceBatch
+from fer_models.training.datasets.face_photos import FaceDataError
+from fer_models.training.detector.augmentation import MIRRORED_LANDMARKS
+
+FOUND_IOU = 0.4  # from this overlap on a face counts as found
+KINDS = ("bare", "masked", "badly_masked")
+JUDGED_PX = 24  # smaller faces show too little of an expression
+FRONTAL_EYE_DISTANCE = 0.25  # over the face's size: with eyes closer together a face is in profile
+SIZES_PX = ((12, 24), (24, 48), (48, 96), (96, 10_000))  # size: square root of the box's area; half-open
+
+Detect = Callable[[np.ndarray], FaceBatch]  # (n, h, w, 3) uint8 RGB frames to their faces
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A detector to judge: it keeps weak hits, and counts as a face what scores `threshold`."""
+
+    detect: Detect
+    threshold: float
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Hits of one or more pictures matched with their true faces; rows of pictures follow each other."""
+
+    hit_score: np.ndarray  # (hits,) without those on faces that do not count
+    hit_is_face: np.ndarray  # (hits,) bool
+    hit_px: np.ndarray  # (hits,) size: the square root of the box's area
+    face_score: np.ndarray  # (faces,) score of the hit on each face, 0 where it was missed; faces that count only
+
+    @classmethod
+    def join(cls, parts: Iterable["Matches"]) -> "Matches":
+        """The matches of several pictures as one; there must be at least one."""
+        rows = [(part.hit_score, part.hit_is_face, part.hit_px, part.face_score) for part in parts]
+        return cls(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+
+    def recall(self, threshold: float) -> float:
+        """Share of the faces that were found at `threshold`; NaN if there are none."""
+        return float((self.face_score >= threshold).mean()) if len(self.face_score) else float("nan")
+
+    def precision(self, threshold: float, *, min_px: float = 0.0, below_px: float = np.inf) -> float:
+        """Share of the hits of that size at `threshold` that are faces; NaN if there are none."""
+        hits = (self.hit_score >= threshold) & (self.hit_px >= min_px) & (self.hit_px < below_px)
+        return float(self.hit_is_face[hits].mean()) if hits.any() else float("nan")
+
+    def average_precision(self) -> float:
+        """Area under precision over recall, each precision raised to the best one at a greater recall."""
+        if not len(self.face_score) or not len(self.hit_score):
+            return 0.0
+        order = np.argsort(-self.hit_score, kind="stable")
+        found = self.hit_is_face[order].cumsum()
+        precision = found / np.arange(1, len(order) + 1)
+        precision = np.maximum.accumulate(precision[::-1])[::-1]
+        return float(precision[self.hit_is_face[order]].sum() / len(self.face_score))
+
+    def threshold_at_precision(self, precision: float, *, min_px: float = 0.0) -> float:
+        """The least score from which on hits of that size are faces as often as `precision`; NaN if none is."""
+        large = self.hit_px >= min_px
+        score, is_face = self.hit_score[large], self.hit_is_face[large]
+        order = np.argsort(-score, kind="stable")
+        reached = is_face[order].cumsum() / np.arange(1, len(order) + 1) >= precision
+        last_of_score = np.append(score[order][1:] < score[order][:-1], True)[: len(order)]
+        reached &= last_of_score
+        return float(score[order][np.flatnonzero(reached)[-1]]) if reached.any() else float("nan")
+
+    def best_threshold(self, candidates: np.ndarray) -> float:
+        """The candidate with the greatest F0.5 (van Rijsbergen 1979): precision counts twice as much as recall.
+
+        A face that is missed leaves a gap, which the next frames fill; a face where none is has an emotion.
+        """
+        found = np.array([(self.face_score >= t).sum() for t in candidates])
+        hits = np.array([(self.hit_score >= t).sum() for t in candidates])
+        return float(candidates[np.argmax(1.25 * found / (hits + 0.25 * len(self.face_score)).clip(min=1))])
+
+
+def match_hits(
+    boxes_xyxy: np.ndarray, det_score: np.ndarray, truth_xyxy: np.ndarray, counts: np.ndarray, *, min_iou: float
+) -> Matches:
+    """Give each hit of a picture, best score first, the free true face that it overlaps most.
+
+    Args:
+        boxes_xyxy, det_score: the hits, `(m, 4)` and `(m,)`.
+        truth_xyxy: the true faces, `(k, 4)`.
+        counts: `(k,)` bool; a hit on a face that does not count is neither right nor wrong.
+        min_iou: the least overlap of a hit with its face.
+    """
+    iou = box_iou(boxes_xyxy, truth_xyxy)
+    on_uncounted = (iou[:, ~counts] >= min_iou).any(1)
+    iou = iou[:, counts]
+    face_score = np.zeros(iou.shape[1], np.float32)
+    is_face = np.zeros(len(det_score), bool)
+    for hit in np.argsort(-det_score, kind="stable"):
+        free = np.where(face_score == 0, iou[hit], 0.0)
+        if len(free) and free.max() >= min_iou:
+            face_score[free.argmax()] = det_score[hit]
+            is_face[hit] = True
+    judged = is_face | ~on_uncounted
+    return Matches(det_score[judged], is_face[judged], np.sqrt(box_area(boxes_xyxy))[judged], face_score)
+
+
+@dataclass(frozen=True, eq=False)
+class TruePhoto:
+    """A photograph whose faces are known."""
+
+    pixels: np.ndarray  # (h, w, 3) uint8, RGB
+    boxes_xyxy: np.ndarray  # (k, 4) float32, pixels
+    kind: np.ndarray  # (k,) one of KINDS
+
+
+def read_true_photos(path: Path) -> list[TruePhoto]:
+    """The photographs of a Parquet file with `image` (JPEG bytes) and `faces` (boxes in pixels, each with a `kind`).
+
+    Raises:
+        FaceDataError: if the file cannot be read, a column is missing, or a picture is damaged.
+    """
+    photos = []
+    try:
+        for row in pq.read_table(path, columns=["image", "faces"]).to_pylist():
+            pixels = np.array(Image.open(io.BytesIO(row["image"])).convert("RGB"))
+            boxes = [[face[key] for key in ("x1", "y1", "x2", "y2")] for face in row["faces"]]
+            kind = np.array([face["kind"] for face in row["faces"]], dtype=np.str_)
+            photos.append(TruePhoto(pixels, np.array(boxes, np.float32).reshape(-1, 4), kind))
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise FaceDataError(f"{path}: not a Parquet file of photographs with known faces: {error}") from error
+    if not photos:
+        raise FaceDataError(f"{path}: holds no photograph")
+    return photos
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a detector found in photographs; faces under 12 px neither count nor harm."""
+
+    found: Matches  # at FOUND_IOU
+    found_at_half: Matches  # at IoU 0.5, for the average precision
+    face_px: np.ndarray  # (faces,) square root of the area
+    face_kind: np.ndarray  # (faces,)
+    faces: list[FaceBatch]  # what was found, photograph by photograph
+
+    def recall_by_class(self, threshold: float) -> dict[tuple[str, int], tuple[float, int]]:
+        """(kind, least size in pixels) to (recall at `threshold`, number of faces), where there are any."""
+        recalls = {}
+        for kind in KINDS:
+            for low, high in SIZES_PX:
+                group = (self.face_kind == kind) & (self.face_px >= low) & (self.face_px < high)
+                if group.any():
+                    recall = float((self.found.face_score[group] >= threshold).mean())
+                    recalls[kind, low] = (recall, int(group.sum()))
+        return recalls
+
+
+def evaluate_detector(detect: Detect, photos: list[TruePhoto]) -> Evaluation:
+    """Run a detector over photographs, one at a time; let it keep weak hits, or the average precision is cut short."""
+    found: list[Matches] = []
+    found_at_half: list[Matches] = []
+    sizes, kinds, batches = [], [], []
+    for photo in photos:
+        faces = detect(photo.pixels[None])
+        batches.append(faces)
+        size_px = np.sqrt(box_area(photo.boxes_xyxy))
+        counts = size_px >= SIZES_PX[0][0]
+        for matches, min_iou in ((found, FOUND_IOU), (found_at_half, 0.5)):
+            matches.append(match_hits(faces.boxes_xyxy, faces.det_score, photo.boxes_xyxy, counts, min_iou=min_iou))
+        sizes.append(size_px[counts])
+        kinds.append(photo.kind[counts])
+    joined = Matches.join(found), Matches.join(found_at_half)
+    return Evaluation(*joined, np.concatenate(sizes), np.concatenate(kinds), batches)
+
+
+def detect_mirrored(detect: Detect, pixels: np.ndarray) -> FaceBatch:
+    """The faces found in the mirror images of `(n, h, w, 3)` frames, mirrored back."""
+    faces, width_px = detect(np.ascontiguousarray(pixels[:, :, ::-1])), pixels.shape[2]
+    boxes, points = faces.boxes_xyxy.copy(), faces.landmarks_xy[:, MIRRORED_LANDMARKS]
+    boxes[:, [0, 2]] = width_px - boxes[:, [2, 0]]
+    points[..., 0] = width_px - points[..., 0]
+    return dataclasses.replace(faces, boxes_xyxy=boxes, landmarks_xy=points)
+
+
+def landmark_errors(
+    photos: list[TruePhoto], judged: list[FaceBatch], teacher: list[FaceBatch], *, threshold: float
+) -> np.ndarray:
+    """How far landmarks lie from those of another detector, over that detector's inter-ocular distance, `(k,)`.
+
+    The mean of five distances for each bare face of 24 px and more, not in profile, that both found.
+    """
+    errors = []
+    for photo, ours, theirs in zip(photos, judged, teacher, strict=True):
+        size_px = np.sqrt(box_area(photo.boxes_xyxy))
+        for truth in photo.boxes_xyxy[(photo.kind == "bare") & (size_px >= JUDGED_PX)]:
+            pair = [_landmarks_of(faces, truth, threshold) for faces in (ours, theirs)]
+            if pair[0] is None or pair[1] is None:
+                continue
+            eyes_px = float(np.linalg.norm(pair[1][1] - pair[1][0]))
+            if eyes_px >= FRONTAL_EYE_DISTANCE * np.sqrt(box_area(truth[None])[0]):
+                errors.append(np.linalg.norm(pair[0] - pair[1], axis=1).mean() / eyes_px)
+    return np.array(errors)
+
+
+def _landmarks_of(faces: FaceBatch, truth_xyxy: np.ndarray, threshold: float) -> np.ndarray | None:
+    faces = faces.select(faces.det_score >= threshold)
+    iou = box_iou(truth_xyxy[None], faces.boxes_xyxy)[0]
+    return faces.landmarks_xy[iou.argmax()] if iou.max(initial=0) >= FOUND_IOU else None
+
+
+def frames_per_s(detect: Detect, pixels: np.ndarray, *, seconds: float = 3.0) -> float:
+    """Frames of `(n, h, w, 3)` per second in the best of the rounds that fit into `seconds`, after one to warm up."""
+    detect(pixels)
+    best_s, end_s = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end_s:
+        start_s = time.perf_counter()
+        detect(pixels)
+        best_s = min(best_s, time.perf_counter() - start_s)
+    return len(pixels) / best_s

@@ -1,0 +1,174 @@
+"""How well a classifier does, how far chance may have moved that, and how sure it may be: on labels and on votes."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_f1_score
+
+from fer_models.device import autocast_dtype
+from fer_models.labels import EMOTIONS
+from fer_models.training.datasets.labeled_faces import FaceImages
+
+BINS = 15  # of the expected calibration error, as most papers have them
+RESAMPLES = 1000
+MAX_LOG_TEMPERATURE = math.log(20)
+Predict = Callable[[Tensor], np.ndarray]  # `EmotionClassifier.predict`, and whatever scores crops as it does
+
+
+@torch.no_grad()
+def logits_of(
+    network: nn.Module, crops: Tensor, device: torch.device, *, exact: bool = False, batch_size: int = 256
+) -> Tensor:
+    """Logits (n, outputs) float32 on the CPU, row for row, of normalized crops (n, c, h, w).
+
+    They are computed in bfloat16 where the device is fast in it, unless they are to be `exact`.
+    """
+    logits = []
+    short = autocast_dtype(device) != torch.float32 and not exact
+    for chunk in crops.split(batch_size):
+        with torch.autocast(device.type, autocast_dtype(device), enabled=short):
+            batch = network(chunk.to(device).contiguous(memory_format=torch.channels_last))
+        logits.append(batch.float().cpu())
+    return torch.cat(logits)
+
+
+def fit_temperature(logits: Tensor, label: Tensor) -> float:
+    """The temperature that makes the labels (n,) most likely, given logits (n, 7); 1 for none.
+
+    Guo et al. 2017, arXiv:1706.04599. It stays between 1 / 20 and 20: few pictures that are all read rightly would ask
+    for one of 0.
+    """
+    if not len(label):
+        return 1.0
+    log_temperature = torch.zeros(1, requires_grad=True)
+
+    def temperature() -> Tensor:
+        return log_temperature.clamp(-MAX_LOG_TEMPERATURE, MAX_LOG_TEMPERATURE).exp()
+
+    optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> float:
+        optimizer.zero_grad()
+        value = F.cross_entropy(logits / temperature(), label)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.item()
+
+    optimizer.step(loss)
+    return temperature().item()
+
+
+def mirrored(pixels: Tensor) -> Iterator[Tensor]:
+    """The crops (n, h, w) as they are, and mirrored."""
+    yield pixels
+    yield pixels.flip(2)
+
+
+def ten_crops(pixels: Tensor) -> Iterator[Tensor]:
+    """The four corners and the middle of crops (n, h, w), 11 of 12 pixels high and wide (44 of 48), and their mirrors.
+
+    After the ten crops of Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks".
+    """
+    h, w = pixels.shape[1:]
+    high, wide = h * 11 // 12, w * 11 // 12
+    corners = [(y, x) for y in (0, h - high) for x in (0, w - wide)]
+    for y, x in [*corners, ((h - high) // 2, (w - wide) // 2)]:
+        yield from mirrored(pixels[:, y : y + high, x : x + wide])
+
+
+def mean_scores(predict: Predict, views: Iterator[Tensor]) -> Tensor:
+    """The mean of the probabilities (n, 7) of several views of the same crops."""
+    return torch.stack([torch.from_numpy(predict(view)) for view in views]).mean(dim=0)
+
+
+def measure_split(
+    predict: Predict, images: FaceImages, *, temperature: float, tta: bool, training: FaceImages | None = None
+) -> tuple[dict[str, Any], Tensor]:
+    """Every figure of one split, and its probabilities (n, 7).
+
+    Args:
+        predict: gives calibrated probabilities (m, 7) of crops (m, h, w) uint8.
+        images: the split.
+        temperature: what `predict` divides its logits by; undone to tell how well calibrated they are without it.
+        tta: also measure the mean over mirrored pictures (`accuracy_flip_averaged`) and over `ten_crops`
+            (`accuracy_crops_averaged`).
+        training: measure also without images whose pixels stand here (`accuracy_not_in_training`, if any are left).
+    """
+    scores = torch.from_numpy(predict(images.pixels))
+    figures = measure(scores, images, temperature)
+    if training is not None:
+        fresh = ~stands_in(images, training)
+        right = scores.argmax(dim=1) == images.label
+        figures |= with_interval("accuracy_not_in_training", right[fresh]) if fresh.any() else {}
+    if tta:
+        for name, views in (("flip", mirrored(images.pixels)), ("crops", ten_crops(images.pixels))):
+            averaged = mean_scores(predict, views)
+            figures |= with_interval(f"accuracy_{name}_averaged", averaged.argmax(dim=1) == images.label)
+            figures[f"macro_f1_{name}_averaged"] = macro_f1(averaged.argmax(dim=1), images.label)
+    return figures, scores
+
+
+def measure(scores: Tensor, images: FaceImages, temperature: float) -> dict[str, Any]:
+    """Accuracy with its interval, macro-F1, calibration error after and before the temperature, F1 of each emotion.
+
+    `votes_...` are the same against the emotion that most annotators named, on the images where there is one.
+    Shares are rounded to 4 digits.
+    """
+    figures = against(scores, images.label, temperature)
+    known = images.majority >= 0
+    if known.any():
+        by_votes = against(scores[known], images.majority[known], temperature)
+        figures |= {f"votes_{name}": value for name, value in by_votes.items()} | {"votes_images": int(known.sum())}
+    return {"images": len(images)} | figures
+
+
+def against(scores: Tensor, target: Tensor, temperature: float) -> dict[str, Any]:
+    """The figures of probabilities (n, 7) against one emotion for each row."""
+    predicted = scores.argmax(dim=1)
+    uncalibrated = (scores.log() * temperature).softmax(dim=1)
+    n = len(EMOTIONS)
+    f1 = multiclass_f1_score(predicted, target, n, average="none")
+    return {
+        **with_interval("accuracy", predicted == target),
+        "macro_f1": macro_f1(predicted, target),
+        "ece": rounded(multiclass_calibration_error(scores, target, n, n_bins=BINS)),
+        "ece_uncalibrated": rounded(multiclass_calibration_error(uncalibrated, target, n, n_bins=BINS)),
+        "f1": {emotion: rounded(value) for emotion, value in zip(EMOTIONS, f1, strict=True)},
+    }
+
+
+def macro_f1(predicted: Tensor, target: Tensor) -> float:
+    """The mean of the F1 of each emotion that is there, or was predicted."""
+    return rounded(multiclass_f1_score(predicted, target, len(EMOTIONS), average="macro"))
+
+
+def with_interval(name: str, right: Tensor) -> dict[str, Any]:
+    """The share of `right` (n,) bool, and the interval that holds it in 95 of 100 cases, by bootstrap."""
+    low, high = bootstrap_interval(right.numpy())
+    return {name: rounded(right.float().mean()), f"{name}_interval": [rounded(low), rounded(high)]}
+
+
+def bootstrap_interval(right: np.ndarray, share: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """The middle `share` of the means of 1,000 samples of n drawn from `right` (n,) bool with replacement (Efron 1979).
+
+    Of n draws with replacement, how many are right follows the binomial distribution: so it is drawn at once.
+    """
+    n = len(right)
+    means = np.random.default_rng(seed).binomial(n, right.mean(), RESAMPLES) / n
+    low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)
+
+
+def stands_in(images: FaceImages, others: FaceImages) -> Tensor:
+    """Which of `images` (n,) have the same pixels as one of `others`."""
+    known = {image.numpy().tobytes() for image in others.pixels}
+    return torch.tensor([image.numpy().tobytes() in known for image in images.pixels])
+
+
+def rounded(value: Tensor | float) -> float:
+    """A share as cards hold it."""
+    return round(float(value), 4)

@@ -1,0 +1,1 @@
+"""Drawing boxes, labels and timeline strips into frames."""

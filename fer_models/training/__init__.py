@@ -1,0 +1,1 @@
+"""Training of emotion classifiers and face detectors."""

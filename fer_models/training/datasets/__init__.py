@@ -1,0 +1,1 @@
+"""Labeled faces and photographs to train on and to measure with."""

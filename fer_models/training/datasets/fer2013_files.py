@@ -1,0 +1,119 @@
+"""FER-2013 as one file: the original CSV, or Parquet with the votes of FER+."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+from PIL import Image
+
+from fer_models.labels import EMOTIONS
+from fer_models.training.datasets.labeled_faces import SPLITS, DataError, Faces
+
+SIZE_PX = 48
+CLASS_MAP = {str(i): emotion for i, emotion in enumerate(EMOTIONS)}  # FER-2013's own numbers
+EMOTION_VOTES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")  # in the order of EMOTIONS
+OTHER_VOTES = ("contempt", "unknown", "nf")  # nf: not a face
+CSV_CHUNK_ROWS = 2000
+
+
+def read_parquet(path: Path) -> Faces:
+    """FER-2013 with columns image, label, usage, pixel_exact and votes_….
+
+    Raises:
+        DataError: if the file is missing, unreadable, lacks a column or has unknown labels or splits.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable Parquet file: {error}") from error
+    vote_columns = [f"votes_{answer}" for answer in EMOTION_VOTES + OTHER_VOTES]
+    need_columns(path, table, ["image", "label", "usage", "pixel_exact", *vote_columns])
+    try:
+        pixels = np.stack([np.asarray(Image.open(io.BytesIO(png.as_py())).convert("L")) for png in table["image"]])
+    except (OSError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: pictures that cannot be read, or of several sizes: {error}") from error
+    votes = known_votes(path, table.select(vote_columns))
+    if not pa.types.is_boolean(table["pixel_exact"].type):
+        raise DataError(f"{path}: pixel_exact must be true or false")
+    exact = pc.fill_null(table["pixel_exact"], False).to_numpy()
+    votes[~exact] = 0  # these rows' votes may belong to another picture
+    label, usage = known_labels(path, table["label"]), known_splits(path, table["usage"])
+    return Faces(pixels, label, usage, CLASS_MAP, votes)
+
+
+def read_csv(path: Path) -> Faces:
+    """FER-2013 as it was published: columns emotion (0 to 6), pixels (2,304 numbers) and Usage.
+
+    Raises:
+        DataError: if the file is missing, unreadable, lacks a column or has unknown labels, splits or pixels.
+    """
+    try:
+        table = pyarrow.csv.read_csv(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path}: not a readable CSV file: {error}") from error
+    table = table.rename_columns([name.strip() for name in table.column_names])
+    need_columns(path, table, ["emotion", "pixels", "Usage"])
+    label, usage = known_labels(path, table["emotion"]), known_splits(path, table["Usage"])
+    chunks = []
+    for start in range(0, len(table), CSV_CHUNK_ROWS):
+        texts = table["pixels"][start : start + CSV_CHUNK_ROWS].cast(pa.string()).to_pylist()
+        chunks.append(parse_pixels(path, texts, start))
+    return Faces(np.concatenate(chunks), label, usage, CLASS_MAP)
+
+
+def parse_pixels(path: Path, texts: list[str | None], first_row: int) -> np.ndarray:
+    """Pictures (n, 48, 48) uint8 from lines of numbers, `first_row` being the place of the first in the file.
+
+    Raises:
+        DataError: if a line is anything but 2,304 numbers from 0 to 255.
+    """
+    n_pixels = SIZE_PX**2
+    for row, text in enumerate(texts, first_row):
+        if text is None or text.count(" ") != n_pixels - 1:
+            raise DataError(f"{path}: row {row}: pixels must be {n_pixels} numbers with a space between two")
+    try:
+        values = np.fromstring(" ".join(filter(None, texts)), np.int32, sep=" ")
+    except ValueError as error:
+        raise DataError(f"{path}: rows {first_row} to {first_row + len(texts) - 1}: {error}") from error
+    if len(values) != len(texts) * n_pixels or values.min() < 0 or values.max() > 255:
+        last_row = first_row + len(texts) - 1
+        raise DataError(f"{path}: rows {first_row} to {last_row}: pixels must be whole numbers from 0 to 255")
+    return values.astype(np.uint8).reshape(-1, SIZE_PX, SIZE_PX)
+
+
+def need_columns(path: Path, table: pa.Table, names: list[str]) -> None:
+    """Refuse a table without these columns, or without a row."""
+    if missing := [name for name in names if name not in table.column_names]:
+        raise DataError(f"{path}: columns missing: {', '.join(missing)}")
+    if not len(table):
+        raise DataError(f"{path}: no rows")
+
+
+def known_votes(path: Path, columns: pa.Table) -> np.ndarray:
+    """How many annotators gave each answer (n, answers) float32."""
+    try:
+        votes = np.stack([column.to_numpy() for column in columns.columns], axis=1).astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: votes that are no numbers: {error}") from error
+    if not (np.isfinite(votes) & (votes >= 0)).all():
+        raise DataError(f"{path}: votes must be numbers from 0 on, in every row")
+    return votes
+
+
+def known_labels(path: Path, column: pa.ChunkedArray) -> np.ndarray:
+    """FER-2013's numbers (n,) int64."""
+    if wrong := [value for value in column.to_pylist() if value not in range(len(EMOTIONS))]:
+        known = ", ".join(f"{number} {emotion}" for number, emotion in CLASS_MAP.items())
+        raise DataError(f"{path}: class {wrong[0]!r} is none of FER-2013's: {known}")
+    return np.asarray(column.to_numpy(), np.int64)
+
+
+def known_splits(path: Path, column: pa.ChunkedArray) -> np.ndarray:
+    """Splits (n,) int64, as indices into SPLITS."""
+    if wrong := [value for value in column.to_pylist() if value not in SPLITS]:
+        raise DataError(f"{path}: usage {wrong[0]!r} is none of {', '.join(SPLITS)}")
+    return np.array([SPLITS.index(name) for name in column.to_pylist()])

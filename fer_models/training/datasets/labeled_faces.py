@@ -1,0 +1,163 @@
+"""Labeled faces, in three splits, from the files people have: FER-2013 as Parquet or CSV, or a folder per class."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fer_models.errors import FervidError
+from fer_models.labels import EMOTIONS
+
+SPLITS = ("Training", "PublicTest", "PrivateTest")
+SPLIT_OFF = 10  # one picture in so many is split off from Training for a split that is not there
+
+
+class DataError(FervidError):
+    """A data set cannot be read or does not hold what it must."""
+
+
+@dataclass(frozen=True, eq=False)
+class FaceImages:
+    """Labeled gray faces of one split."""
+
+    pixels: Tensor  # (n, size, size) uint8
+    label: Tensor  # (n,) int64, index into EMOTIONS
+    votes: Tensor | None  # (n, 7) float32, share of the votes; the label's row where none can be used; None: no votes
+    majority: Tensor  # (n,) int64, the emotion with more votes than any other answer; -1: there is none, or no votes
+    row: Tensor  # (n,) int64, place in the file, or among the pictures of the folder in order of their paths
+    is_copy: Tensor  # (n,) bool: the same pixels stand in an earlier row
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, rows: Tensor) -> "FaceImages":
+        """Those images whose places, or whose True, are in `rows`."""
+        values = {name: None if value is None else value[rows] for name, value in vars(self).items()}
+        return FaceImages(**values)  # type: ignore[arg-type]  # only votes may be None
+
+
+@dataclass(frozen=True, eq=False)
+class FaceData:
+    """A data set: its splits, and how it was understood."""
+
+    path: Path
+    splits: dict[str, FaceImages]  # the three SPLITS
+    class_map: dict[str, str]  # what the data calls a class -> the emotion
+    notes: tuple[str, ...] = ()  # what was done to the pictures or the splits
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """All faces of a data set, row for row, before they are put into splits."""
+
+    pixels: np.ndarray  # (n, size, size) uint8
+    label: np.ndarray  # (n,) int64
+    split: np.ndarray  # (n,) int64, index into SPLITS
+    class_map: dict[str, str]
+    votes: np.ndarray | None = None  # (n, 10): answers for the emotions, then others
+    notes: tuple[str, ...] = ()
+
+
+def read_data(path: Path, size_px: int = 48, *, need_training: bool = True) -> FaceData:
+    """A data set of labeled faces.
+
+    Args:
+        path: `fer2013.csv` with columns emotion, pixels and Usage; a Parquet file of the same with pictures and votes;
+            or a folder with a folder per class, `train/angry/1.jpg`, and the like for `validation` and `test`.
+        size_px: pictures of different sizes, or larger ones, are resampled to it; those of one smaller size stay.
+        need_training: data without Training are refused; else they are what they are, to be measured on.
+
+    Pictures are kept in gray. A split that is not there is split off from Training, if there is one, by a hash of the
+    pixels, so that it is the same each time and copies of a picture stay together; `notes` says so.
+
+    Raises:
+        DataError: if it is missing or unreadable, lacks a column, a split or an emotion, or has a class that is none
+            of the seven emotions.
+    """
+    from fer_models.training.datasets import fer2013_files as data_files
+    from fer_models.training.datasets import image_folders as data_folders  # which import this module
+
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    if path.is_dir():
+        faces = data_folders.read_folders(path, size_px)
+    elif path.suffix.lower() == ".csv":
+        faces = data_files.read_csv(path)
+    else:
+        faces = data_files.read_parquet(path)
+    return split_faces(path, faces, need_training=need_training)
+
+
+def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:
+    """Put faces into their splits, and split off from Training those that are not there.
+
+    Raises:
+        DataError: if there is no Training, or a split lacks an emotion.
+    """
+    hashes = [hashlib.sha256(image.tobytes()).digest() for image in faces.pixels]
+    first_row: dict[bytes, int] = {}
+    is_copy = np.array([first_row.setdefault(digest, row) != row for row, digest in enumerate(hashes)], bool)
+    split, notes = faces.split.copy(), list(faces.notes)
+    absent = [i for i in range(len(SPLITS)) if not (split == i).any()]
+    if 0 in absent:
+        if need_training:
+            raise DataError(f"{path}: no pictures to train on")
+        absent = []
+    part = np.array([digest[0] * 256 + digest[1] for digest in hashes]) % SPLIT_OFF
+    for i in absent:
+        taken = (faces.split == 0) & (part == i)
+        split[taken] = i
+        notes.append(
+            f"there is no {SPLITS[i]}: {taken.sum()} pictures were split off from Training, by a hash of the pixels"
+        )
+    n = len(EMOTIONS)
+    votes, majority = None, np.full(len(split), -1)
+    if faces.votes is not None:
+        majority = majority_of(faces.votes)
+        of_emotions = faces.votes[:, :n].astype(np.float32)
+        n_votes = of_emotions.sum(axis=1, keepdims=True)
+        hard = np.eye(n, dtype=np.float32)[faces.label]
+        votes = torch.from_numpy(np.where(n_votes > 0, of_emotions / np.maximum(n_votes, 1), hard))
+    arrays = (faces.pixels, faces.label, majority, np.arange(len(split)), is_copy)
+    pixels, label, best, row, copy = map(torch.from_numpy, arrays)
+    images = FaceImages(pixels, label, votes, best, row, copy)
+    splits = {name: images.take(torch.from_numpy(np.flatnonzero(split == i))) for i, name in enumerate(SPLITS)}
+    for name, part_images in splits.items():
+        if not len(part_images) and not need_training:
+            continue
+        present = part_images.label.unique().tolist()
+        if missing := [emotion for i, emotion in enumerate(EMOTIONS) if i not in present]:
+            raise DataError(f"{path}: split {name} has no picture of: {', '.join(missing)}")
+    return FaceData(path, splits, faces.class_map, tuple(notes))
+
+
+def majority_of(answers: np.ndarray) -> np.ndarray:
+    """The emotion with more votes than any other answer, or -1, for rows of votes whose first seven are of emotions.
+
+    >>> majority_of(np.array([[0, 0, 0, 6, 0, 0, 4, 0, 0, 0], [5, 0, 0, 0, 5, 0, 0, 0, 0, 0]]))
+    array([ 3, -1])
+    """
+    most = answers.max(axis=1, keepdims=True)
+    winner = answers.argmax(axis=1)
+    alone = (answers == most).sum(axis=1) == 1
+    return np.where(alone & (winner < len(EMOTIONS)), winner, -1)
+
+
+def class_weights(label: Tensor) -> Tensor:
+    """How much an image of each emotion (7,) counts so that all emotions count the same; 1 on average over the images.
+
+    >>> class_weights(torch.tensor([0, 1, 1, 1, 1, 2, 3, 3, 4, 4, 5, 5, 6, 6])).tolist()
+    [2.0, 0.5, 2.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    count = torch.bincount(label, minlength=len(EMOTIONS))
+    return (len(label) / (len(EMOTIONS) * count)).float()
+
+
+def fingerprint(images: FaceImages) -> str:
+    """A hash of the pixels and labels, to tell later what a model was trained on."""
+    digest = hashlib.sha256(images.pixels.numpy().tobytes())
+    digest.update(images.label.numpy().tobytes())
+    return digest.hexdigest()[:16]

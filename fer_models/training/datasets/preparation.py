@@ -1,0 +1,130 @@
+"""What is wrong with a data set before anything is trained on it: copies, leaks between splits, conflicts, blanks."""
+
+import dataclasses
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fer_models.labels import EMOTIONS
+from fer_models.training.datasets.labeled_faces import SPLITS, DataError, FaceData
+from fer_models.training.datasets.near_duplicates import near_copies
+
+BLANK_STD = 3.0  # gray levels: below it, nothing can be seen
+DROPPABLE = ("leaks", "near_leaks", "copies", "conflicts", "blanks")
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """What was found in a data set."""
+
+    images: dict[str, dict[str, int]]  # split -> emotion -> how many
+    copies: dict[str, int]  # split -> images whose pixels stand in an earlier row, of whichever split
+    copy_groups: int  # sets of images with the same pixels
+    conflict_groups: int  # those of them with several labels
+    near_copies: int  # pairs of images that show the same photograph with other pixels
+    leaks: dict[str, int]  # test split -> images whose pixels also stand in Training
+    near_leaks: dict[str, int]  # test split -> further images that show a photograph of Training with other pixels
+    blanks: dict[str, int]  # split -> images that show nothing
+    rows: dict[str, Tensor]  # each of DROPPABLE -> (k,) rows of Training that `drop` leaves out for it
+
+
+def examine(data: FaceData) -> Preparation:
+    """Count the images and find what is wrong with them; 36,000 images take some seconds."""
+    parts = [data.splits[name] for name in SPLITS]
+    pixels, label, row, is_copy = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "label", "row", "is_copy")
+    )
+    split = np.repeat(np.arange(len(SPLITS)), [len(part) for part in parts])
+    training = split == 0
+    group, first, size = groups_of(pixels)
+    pairs = near_copies(pixels)
+    pairs = pairs[group[pairs[:, 0]] != group[pairs[:, 1]]]
+    conflict = has_conflict(group, label.numpy())
+    blank = pixels.flatten(1).float().std(dim=1).numpy() < BLANK_STD
+    leak = crosses(group, training)
+    near_leak = crosses_in_pairs(pairs, training) & ~leak
+    per_split = {
+        name: {split_name: int(found[split == i].sum()) for i, split_name in enumerate(SPLITS)}
+        for name, found in (("copies", is_copy.numpy()), ("leaks", leak), ("near_leaks", near_leak), ("blanks", blank))
+    }
+    for name in ("leaks", "near_leaks"):
+        del per_split[name]["Training"]
+    found = dict(zip(DROPPABLE, (leak, near_leak, ~first, conflict, blank), strict=True))
+    return Preparation(
+        images={
+            name: dict(zip(EMOTIONS, part.label.bincount(minlength=len(EMOTIONS)).tolist(), strict=True))
+            for name, part in data.splits.items()
+        },
+        copy_groups=int((size > 1).sum()),
+        conflict_groups=len(np.unique(group[conflict])),
+        near_copies=len(pairs),
+        rows={name: row[torch.from_numpy(wrong & training)] for name, wrong in found.items()},
+        **per_split,
+    )
+
+
+def drop(data: FaceData, found: Preparation, reasons: Collection[str]) -> FaceData:
+    """The data without the images of Training that have one of these faults; the test splits stay as they are.
+
+    Args:
+        data: what was examined.
+        found: by `examine`.
+        reasons: some of DROPPABLE. `leaks`: also in a test split; `near_leaks`: nearly so; `copies`: also in an
+            earlier row of Training; `conflicts`: the same pixels have several labels; `blanks`: nothing to see.
+
+    Raises:
+        DataError: if no picture of some emotion is left to train on.
+        ValueError: if a reason is none of DROPPABLE.
+    """
+    if unknown := [reason for reason in reasons if reason not in DROPPABLE]:
+        raise ValueError(f"drop must be among {', '.join(DROPPABLE)}; got {unknown[0]!r}")
+    if not reasons:
+        return data
+    training = data.splits["Training"]
+    keep = ~torch.isin(training.row, torch.cat([found.rows[reason] for reason in reasons]))
+    note = f"{len(training) - int(keep.sum())} pictures were left out of Training: {', '.join(reasons)}"
+    left = training.take(keep)
+    if len(left.label.unique()) < len(EMOTIONS):
+        raise DataError(f"{data.path}: without its {', '.join(reasons)} an emotion is missing from Training: drop less")
+    return dataclasses.replace(data, splits=data.splits | {"Training": left}, notes=(*data.notes, note))
+
+
+def groups_of(pixels: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images (n, h, w) with the same pixels: the group of each (n,), whether it is its first (n,), and group sizes."""
+    numbers: dict[bytes, int] = {}
+    group = np.array([numbers.setdefault(image.tobytes(), len(numbers)) for image in pixels.numpy()], int)
+    first = np.zeros(len(group), bool)
+    first[np.unique(group, return_index=True)[1]] = True
+    return group, first, np.bincount(group)
+
+
+def has_conflict(group: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Which images (n,) have the pixels of one with another label.
+
+    >>> has_conflict(np.array([0, 1, 1, 0]), np.array([3, 5, 5, 4]))
+    array([ True, False, False,  True])
+    """
+    least, most = np.full(group.max(initial=0) + 1, len(EMOTIONS)), np.full(group.max(initial=0) + 1, -1)
+    np.minimum.at(least, group, label)
+    np.maximum.at(most, group, label)
+    conflict: np.ndarray = (least != most)[group]
+    return conflict
+
+
+def crosses(group: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """Which images (n,) have the pixels of one on the other side of `training` (n,).
+
+    >>> crosses(np.array([0, 0, 1, 2]), np.array([True, False, True, False]))
+    array([ True,  True, False, False])
+    """
+    return np.where(training, np.isin(group, group[~training]), np.isin(group, group[training]))
+
+
+def crosses_in_pairs(pairs: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """Which images (n,) are in one of the `pairs` (k, 2) with one on the other side of `training` (n,)."""
+    found = np.zeros(len(training), bool)
+    found[pairs[training[pairs[:, 0]] != training[pairs[:, 1]]]] = True
+    return found

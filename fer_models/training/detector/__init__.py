@@ -1,0 +1,1 @@
+"""Training of the compact face detector."""

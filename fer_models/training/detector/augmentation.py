@@ -1,0 +1,181 @@
+"""Distorting training photographs: one affine map crops, scales, turns and mirrors; then colors change."""
+
+import dataclasses
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from fer_models.boxes import box_center
+from fer_models.training.detector.targets import face_size_px
+
+MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]  # left and right change places
+MIN_FACE_PX = 8.0  # smaller faces, in the photograph or in the input, are neither taught nor punished
+COVERED_SHARE = 0.12  # of the faces, how many are covered in part
+NO_BOXES = np.empty((0, 4), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture with the faces in it; `sure` says which of them may be taught."""
+
+    pixels: np.ndarray  # (h, w, 3) uint8, RGB
+    boxes_xyxy: np.ndarray  # (k, 4) float32, pixels
+    landmarks_xy: np.ndarray  # (k, 5, 2) float32, pixels
+    sure: np.ndarray  # (k,) bool
+
+
+def tile_map(
+    center_xy: np.ndarray, scale: float, turn_rad: float, mirror: bool, size_px: tuple[int, int]
+) -> np.ndarray:
+    """The (2, 3) affine map from a photograph to a tile of (width, height) `size_px` centerd on `center_xy`."""
+    cos, sin = scale * math.cos(turn_rad), scale * math.sin(turn_rad)
+    linear = np.array([[cos, -sin], [sin, cos]])
+    if mirror:
+        linear[0] *= -1
+    offset = np.array(size_px) / 2 - linear @ center_xy
+    return np.column_stack([linear, offset])
+
+
+def map_faces(
+    photo: Picture, to_tile: np.ndarray, size_px: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes, landmarks and `sure` of the faces of `photo` that lie in a tile of (width, height) `size_px`.
+
+    A turned face keeps the box of the ellipse in its old box. A mirrored face swaps its left and right landmarks.
+    Faces with under half of their area in the tile, or too small there, are not sure; under 10 %, they are dropped.
+    """
+    linear, offset = to_tile[:, :2], to_tile[:, 2]
+    center = box_center(photo.boxes_xyxy) @ linear.T + offset
+    half = (photo.boxes_xyxy[:, 2:] - photo.boxes_xyxy[:, :2]) / 2
+    half = np.sqrt(half**2 @ (linear**2).T)
+    landmarks = photo.landmarks_xy @ linear.T + offset
+    if np.linalg.det(linear) < 0:
+        landmarks = landmarks[:, MIRRORED_LANDMARKS]
+    boxes = np.concatenate([center - half, center + half], 1)
+    clipped = np.concatenate([boxes[:, :2].clip(0, size_px), boxes[:, 2:].clip(0, size_px)], 1)
+    visible = (face_size_px(clipped) / face_size_px(boxes).clip(min=1e-6)) ** 2
+    sure = photo.sure & (visible >= 0.5) & (face_size_px(clipped) >= MIN_FACE_PX)
+    keep = visible >= 0.1
+    return clipped[keep].astype(np.float32), landmarks[keep].astype(np.float32), sure[keep]
+
+
+def cut_tile(photo: Picture, to_tile: np.ndarray, size_px: tuple[int, int], fill: tuple[int, int, int]) -> Picture:
+    """The tile of (width, height) `size_px` that the affine map `to_tile` makes of `photo`."""
+    to_photo = np.linalg.inv(np.vstack([to_tile, [0, 0, 1]]))
+    image = Image.fromarray(photo.pixels)
+    shrink = int(np.sqrt(abs(np.linalg.det(to_photo[:2, :2]))))  # whole steps by area, so that nothing aliases
+    if shrink > 1:
+        image = image.reduce(shrink)
+        to_photo = np.diag([1 / shrink, 1 / shrink, 1]) @ to_photo
+    pixels = image.transform(
+        size_px, Image.Transform.AFFINE, tuple(to_photo[:2].ravel()), Image.Resampling.BILINEAR, fillcolor=fill
+    )
+    return Picture(np.asarray(pixels), *map_faces(photo, to_tile, size_px))
+
+
+def random_tile(
+    photo: Picture, size_px: tuple[int, int], rng: np.random.Generator, traps_xyxy: np.ndarray = NO_BOXES
+) -> Picture:
+    """A tile around one of the faces, from 10 px to more than the tile; around a trap; or anywhere, in about its size.
+
+    Args:
+        traps_xyxy: `(t, 4)` what is easily taken for a face.
+    """
+    height, width = photo.pixels.shape[:2]
+    mirror = bool(rng.random() < 0.5)
+    turn = math.radians(rng.normal(0, 12)) if rng.random() < 0.4 else 0.0
+    faces = photo.boxes_xyxy[photo.sure]
+    if len(traps_xyxy) and rng.random() < (0.2 if len(faces) else 0.7):
+        center = box_center(rng.choice(traps_xyxy)[None])[0] + rng.uniform(-0.4, 0.4, 2) * size_px
+        scale = max(math.exp(rng.uniform(math.log(0.6), math.log(1.7))), 0.5 * max(size_px) / max(width, height))
+    elif len(faces) and rng.random() < 0.75:
+        face = rng.choice(faces)[None]
+        face_px = float(face_size_px(face)[0])
+        smallest, largest = max(10.0, 0.04 * min(size_px)), 1.15 * min(size_px)
+        target = math.exp(rng.uniform(math.log(smallest), math.log(largest)))
+        # A face is enlarged at most threefold (beyond, it is only blur); a photograph fills at least half of the tile.
+        scale = min(max(target / face_px, 0.5 * max(size_px) / max(width, height)), 3.0)
+        reach = np.maximum(np.array(size_px) / scale - face_px, 0.2 * face_px) / 2  # at times it is cut off a little
+        center = box_center(face)[0] + rng.uniform(-reach, reach)
+    else:
+        scale = max(math.exp(rng.uniform(math.log(0.4), math.log(1.8))), 0.7 * max(size_px) / max(width, height))
+        center = rng.uniform(0, 1, 2) * (width, height)
+    # The tile's middle moves towards the photograph where it would hang out of it needlessly.
+    half = np.minimum(np.array(size_px) / scale, (width, height)) / 2
+    if rng.random() < 0.8:
+        center = np.clip(center, half, np.array([width, height]) - half)
+    gray = rng.random() < 0.5
+    fill = (128, 128, 128) if gray else (int(rng.integers(256)), int(rng.integers(256)), int(rng.integers(256)))
+    return cut_tile(photo, tile_map(center, scale, turn, mirror, size_px), size_px, fill)
+
+
+def mosaic(tiles: list[Picture], split_xy: tuple[int, int], size_px: int) -> Picture:
+    """Four tiles (left above, right above, left below, right below) that meet at `split_xy` as one square tile."""
+    canvas = np.empty((size_px, size_px, 3), np.uint8)
+    x, y = split_xy
+    corners = np.array([[0, 0], [x, 0], [0, y], [x, y]], np.float32)
+    for tile, (left, top) in zip(tiles, corners.astype(int), strict=True):
+        height, width = tile.pixels.shape[:2]
+        canvas[top : top + height, left : left + width] = tile.pixels
+    return Picture(
+        canvas,
+        np.concatenate([t.boxes_xyxy + np.tile(corner, 2) for t, corner in zip(tiles, corners, strict=True)]),
+        np.concatenate([t.landmarks_xy + corner for t, corner in zip(tiles, corners, strict=True)]),
+        np.concatenate([t.sure for t in tiles]),
+    )
+
+
+def cover_faces(picture: Picture, rng: np.random.Generator) -> Picture:
+    """At times a piece of the picture, or a flat color, over up to half of a face, from one of its sides.
+
+    So hands, cameras, masks and the heads of others are learnt as what may hide a part of a face.
+    """
+    image = Image.fromarray(picture.pixels)
+    for x1, y1, x2, y2 in picture.boxes_xyxy[picture.sure & (face_size_px(picture.boxes_xyxy) >= 14)].tolist():
+        if rng.random() > COVERED_SHARE:
+            continue
+        share = rng.uniform(0.15, 0.5)
+        width, height = (x2 - x1, share * (y2 - y1)) if rng.random() < 0.6 else (share * (x2 - x1), y2 - y1)
+        left, top = (x1, x2 - width)[rng.integers(2)], (y1, y2 - height)[rng.integers(2)]
+        size = max(1, round(width)), max(1, round(height))
+        corner = rng.uniform(0, 1, 2) * np.maximum(np.array(image.size) - size, 0)
+        there = np.concatenate([corner, corner + size])
+        cover = Image.new("RGB", size, tuple(rng.integers(0, 256, 3).tolist()))
+        if rng.random() < 0.6 and not meets_a_face(picture, there):
+            cover = image.crop(tuple(there.astype(int).tolist())).resize(size)
+        mask = Image.new("L", size, 255)
+        if rng.random() < 0.5:
+            mask = Image.new("L", size)
+            ImageDraw.Draw(mask).ellipse((0, 0, size[0] - 1, size[1] - 1), 255)
+        image.paste(cover, (round(left), round(top)), mask)
+    return dataclasses.replace(picture, pixels=np.asarray(image))
+
+
+def meets_a_face(picture: Picture, box_xyxy: Sequence[float] | np.ndarray) -> bool:
+    """Whether a box touches that of any face, sure or not."""
+    low, high = picture.boxes_xyxy[:, :2], picture.boxes_xyxy[:, 2:]
+    return bool(((low < box_xyxy[2:]) & (high > box_xyxy[:2])).all(1).any())
+
+
+def distort_colors(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Another brightness, contrast, tint and saturation (one 3x3 map), and at times blur, noise or JPEG traces."""
+    gray = np.full((3, 3), 1 / 3)
+    saturation = 0.0 if rng.random() < 0.12 else rng.uniform(0.5, 1.4)
+    color = (saturation * np.eye(3) + (1 - saturation) * gray) * rng.uniform(0.45, 1.45)
+    color = np.diag(rng.uniform(0.85, 1.15, 3)) @ color
+    shift = rng.uniform(-35, 35) + 128 * (1 - color.sum(1)) * rng.uniform(0, 1)
+    image = Image.fromarray(pixels).convert("RGB", tuple(np.column_stack([color, shift]).ravel().tolist()))
+    if rng.random() < 0.15:
+        image = image.filter(ImageFilter.BoxBlur(rng.uniform(0.4, 1.8)))
+    if rng.random() < 0.12:
+        noise = rng.normal(0, rng.uniform(3, 14), (*pixels.shape[:2], 1))
+        image = Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8))
+    if rng.random() < 0.25:
+        with io.BytesIO() as file:
+            image.save(file, "JPEG", quality=int(rng.integers(20, 80)))
+            image = Image.open(file).convert("RGB")
+    return np.asarray(image)

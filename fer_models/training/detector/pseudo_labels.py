@@ -1,0 +1,132 @@
+"""What a second teacher thinks of the training photographs, and what follows: taught, ignored, or no face after all."""
+
+import dataclasses
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fer_models.boxes import box_iou
+from fer_models.evaluation.references import RetinaFaceReference, join_frames
+from fer_models.frame_batch import FaceBatch
+from fer_models.registry.model_registry import sha256_of
+from fer_models.training.datasets.face_photos import MASKED_SOURCES, PEOPLE_SOURCES, Photo
+from fer_models.training.detector.augmentation import MIN_FACE_PX, MIRRORED_LANDMARKS
+from fer_models.training.detector.targets import face_size_px
+
+log = logging.getLogger(__name__)
+
+# (scale, mirrored): small faces need the larger view, faces that fill the photograph the smaller one.
+VIEWS = ((1.0, False), (2.0, True), (0.5, False))
+SAME_FACE_IOU = 0.35  # the teachers frame faces a little differently
+# The mean of both scores (0 where one of them sees nothing) from which on a face is taught. The second teacher is blind
+# to many masks; in photographs that are not of people, both take animals for faces.
+FACE_SCORE_MASKED, FACE_SCORE_PEOPLE, FACE_SCORE_ELSEWHERE = 0.28, 0.42, 0.8
+NO_FACE_SCORE = 0.26  # below, it is no face; between the two it is not known
+LONE_SECOND_SCORE = 0.9  # what the second alone sees is mostly a wheel or a knee; surer than this, it is ignored
+SURE_SCORE = 0.84  # the second teacher is asked where a face of the first one scores less
+LOG_EVERY_PHOTOS = 200
+
+
+def detect_multiscale(pixels: np.ndarray, detect: Callable[[np.ndarray], FaceBatch]) -> FaceBatch:
+    """The faces that `detect` finds in several views of one picture `(h, w, 3)`, each once, with its best score."""
+    height, width = pixels.shape[:2]
+    views = []
+    for scale, mirrored in VIEWS:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        view = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+        faces = detect(np.ascontiguousarray(view[:, ::-1] if mirrored else view)[None])
+        boxes, landmarks = faces.boxes_xyxy, faces.landmarks_xy
+        if mirrored:
+            boxes = np.array([size[0], 0, size[0], 0]) + boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1]
+            landmarks = [size[0], 0] + landmarks[:, MIRRORED_LANDMARKS] * [-1, 1]
+        to_photo = np.array([width / size[0], height / size[1]])
+        views.append((boxes * np.tile(to_photo, 2), landmarks * to_photo, faces.det_score))
+    boxes, landmarks, score = (np.concatenate(parts) for parts in zip(*views, strict=True))
+    kept: list[int] = []
+    for hit in np.argsort(-score, kind="stable").tolist():
+        if not (box_iou(boxes[[hit]], boxes[kept]) > SAME_FACE_IOU).any():
+            kept.append(hit)
+    return FaceBatch(
+        np.zeros(len(kept), np.int64), boxes[kept].astype(np.float32), landmarks[kept].astype(np.float32), score[kept]
+    )
+
+
+def vote(photo: Photo, second: FaceBatch) -> Photo:
+    """The photograph with the faces on which both teachers agree, framed by the mean of their boxes and landmarks.
+
+    What one of them sees and the other doubts is kept as not sure; what is hardly seen by either is dropped, and so
+    counts as no face.
+    """
+    iou = box_iou(photo.boxes_xyxy, second.boxes_xyxy)
+    seen = iou.max(1, initial=0) > SAME_FACE_IOU
+    partner = iou.argmax(1) if len(second) else np.zeros(len(iou), int)
+    mean_score = photo.score / 2
+    boxes, landmarks = photo.boxes_xyxy.copy(), photo.landmarks_xy.copy()
+    mean_score[seen] += second.det_score[partner[seen]] / 2
+    boxes[seen] = (boxes[seen] + second.boxes_xyxy[partner[seen]]) / 2
+    landmarks[seen] = (landmarks[seen] + second.landmarks_xy[partner[seen]]) / 2
+    small = face_size_px(boxes) < MIN_FACE_PX
+    least = FACE_SCORE_PEOPLE if photo.source in PEOPLE_SOURCES else FACE_SCORE_ELSEWHERE
+    if photo.source in MASKED_SOURCES:
+        least = FACE_SCORE_MASKED
+    sure = (mean_score >= least) & ~small
+    kept = (mean_score >= NO_FACE_SCORE) | small
+    lone = (second.det_score >= LONE_SECOND_SCORE) & (iou.max(0, initial=0) <= SAME_FACE_IOU)
+    return dataclasses.replace(
+        photo,
+        boxes_xyxy=np.concatenate([boxes[kept], second.boxes_xyxy[lone]]),
+        landmarks_xy=np.concatenate([landmarks[kept], second.landmarks_xy[lone]]),
+        score=np.concatenate([mean_score[kept], second.det_score[lone] / 2]),
+        sure=np.concatenate([sure[kept], np.zeros(lone.sum(), bool)]),
+    )
+
+
+def merge_teacher_labels(photos: list[Photo], data: Path, weights: Path, cache: Path) -> list[Photo]:
+    """The photographs of the file `data`, with votes where the first teacher doubts.
+
+    What the second teacher sees is kept in the file `cache`: looking at so many photographs takes minutes.
+
+    Args:
+        weights: those of RetinaFace-MobileNet-0.25.
+
+    Raises:
+        WeightsError: if the weights cannot be read.
+    """
+    teacher = RetinaFaceReference(weights)
+    fingerprint = hashlib.sha256(f"{sha256_of(data)} {sha256_of(weights)} {VIEWS}".encode()).hexdigest()
+    seen = _read_faces(cache, fingerprint)
+    if seen is None:
+        opinions = []
+        for number, photo in enumerate(photos):
+            if number % LOG_EVERY_PHOTOS == 0:
+                log.info("second teacher: %d of %d photographs", number, len(photos))
+            opinions.append(detect_multiscale(photo.pixels, teacher) if is_doubtful(photo) else FaceBatch.empty())
+        seen = join_frames(opinions)
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        part = cache.with_name(f".{cache.stem}.{os.getpid()}.npz")
+        np.savez(part, fingerprint=fingerprint, **dataclasses.asdict(seen))
+        part.replace(cache)
+    ends = np.searchsorted(seen.frame, np.arange(len(photos) + 1))
+    return [
+        vote(photo, seen.select(np.arange(first, end))) if is_doubtful(photo) else photo
+        for photo, first, end in zip(photos, ends[:-1], ends[1:], strict=True)
+    ]
+
+
+def is_doubtful(photo: Photo) -> bool:
+    """Whether the first teacher was not sure of some face in the photograph."""
+    return bool((photo.score[face_size_px(photo.boxes_xyxy) >= MIN_FACE_PX] < SURE_SCORE).any())
+
+
+def _read_faces(cache: Path, fingerprint: str) -> FaceBatch | None:
+    if not cache.is_file():
+        return None
+    with np.load(cache) as stored:
+        if str(stored["fingerprint"]) != fingerprint:
+            return None
+        return FaceBatch(*(stored[field.name] for field in dataclasses.fields(FaceBatch)))

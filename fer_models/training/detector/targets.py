@@ -1,0 +1,62 @@
+"""What the network should give for an input whose faces are known."""
+
+import math
+
+import numpy as np
+
+from fer_models.boxes import box_area, box_center
+from fer_models.detection.compact import STRIDES_PX, grid_points
+
+# Sizes (square root of area) that a stride is responsible for; in the overlap both of two strides are.
+FACE_SIZES_PX = ((0.0, 48.0), (36.0, 104.0), (80.0, math.inf))
+CENTER_STRIDES = 1.5  # points up to so many strides from the middle of a face answer for it
+
+
+def face_size_px(boxes_xyxy: np.ndarray) -> np.ndarray:
+    """The size of `(k, 4)` boxes: the square root of their area, `(k,)`.
+
+    >>> face_size_px(np.array([[0.0, 0.0, 4.0, 9.0]])).tolist()
+    [6.0]
+    """
+    size: np.ndarray = np.sqrt(box_area(boxes_xyxy))
+    return size
+
+
+def assign_targets(
+    boxes_xyxy: np.ndarray, landmarks_xy: np.ndarray, sure: np.ndarray, height_px: int, width_px: int
+) -> dict[str, np.ndarray]:
+    """What every point of the network should give for an input of that size.
+
+    A point answers for the smallest face of its stride whose middle is within 1.5 strides and whose box holds the
+    point (or would, were it a stride wide). Points in the box of a face that is not sure count neither way.
+
+    Returns:
+        `state` (points,) int8: 1 face, 0 none, -1 not known; `box` (points, 4) and `landmarks` (points, 5, 2) in
+        pixels, 0 where there is no face.
+    """
+    points, stride = grid_points(height_px, width_px)
+    state = np.zeros(len(points), np.int8)
+    box = np.zeros((len(points), 4), np.float32)
+    landmarks = np.zeros((len(points), 5, 2), np.float32)
+    size = face_size_px(boxes_xyxy)
+    middle = box_center(boxes_xyxy)
+    unsure = boxes_xyxy[~sure]
+    margin = np.array([-2, -2, 2, 2], np.float32)
+    in_unsure = _inside(points, unsure + margin).any(1) if len(unsure) else np.zeros(len(points), bool)
+    state[in_unsure] = -1
+    ranges = dict(zip(STRIDES_PX, FACE_SIZES_PX, strict=True))
+    smallest, largest = np.array([ranges[int(value)] for value in stride]).T
+    for face in sorted(np.flatnonzero(sure), key=lambda face: -size[face]):  # smaller ones overwrite larger ones
+        half = (boxes_xyxy[face, 2:] - boxes_xyxy[face, :2]) / 2
+        reach = np.minimum(CENTER_STRIDES * stride[:, None], np.maximum(half, stride[:, None] / 2))
+        near = (np.abs(points - middle[face]) <= reach).all(1)
+        mine = near & (size[face] >= smallest) & (size[face] <= largest)
+        state[mine], box[mine], landmarks[mine] = 1, boxes_xyxy[face], landmarks_xy[face]
+    return {"state": state, "box": box, "landmarks": landmarks}
+
+
+def _inside(points_xy: np.ndarray, boxes_xyxy: np.ndarray) -> np.ndarray:
+    """Whether each of the points lies in each of the boxes, `(points, boxes)` bool."""
+    after = (points_xy[:, None] >= boxes_xyxy[None, :, :2]).all(-1)
+    before = (points_xy[:, None] <= boxes_xyxy[None, :, 2:]).all(-1)
+    return np.logical_and(after, before)

@@ -1,0 +1,289 @@
+"""Training of the compact detector: the Lightning module, and the function that makes a model folder."""
+
+import copy
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from fer_models.boxes import box_iou
+from fer_models.detection.compact import CompactDetector, CompactNet, grid_points, load_network
+from fer_models.device import autocast_dtype, choose_device
+from fer_models.evaluation.detector_metrics import Matches
+from fer_models.registry.model_registry import ModelCard, find_model, sha256_of
+from fer_models.training.datasets.face_photos import EpochBatches, FaceDataError, FaceInputs, Photo, read_photos
+from fer_models.training.detector.losses import detection_losses
+from fer_models.training.detector.pseudo_labels import merge_teacher_labels
+from fer_models.training.detector.registration import (
+    MEAN,
+    STD,
+    THRESHOLDS,
+    held_out_detector,
+    match_photo,
+    save_detector,
+)
+from fer_models.training.runs import RunError, check_not_begun, check_same_settings, moving_average, read_checkpoint
+
+log = logging.getLogger(__name__)
+
+LOSS_WEIGHTS = {"score": 1.0, "box": 2.0, "landmarks": 5.0}
+INPUT_SIZE_PX = 256
+LEARNING_RATE, LEARNING_RATE_FROM_INIT = 2e-3, 1e-3
+WEIGHT_DECAY, EMA_DECAY = 0.01, 0.999
+VALIDATE_EVERY_EPOCHS = 5
+CHECKPOINT_NAME = "last.ckpt"
+OPINIONS_NAME = "second_teacher.npz"
+TRAP_SCORE, TRAP_IOU = 0.25, 0.2
+
+
+class DetectorTraining(lightning.LightningModule):
+    """Trains a `CompactNet`; after some epochs says how well the averaged weights do on the held-out photographs."""
+
+    def __init__(self, network: CompactNet, held_out: list[Photo], learning_rate: float, settings: dict[str, Any]):
+        super().__init__()
+        self.network, self.held_out, self.learning_rate = network, held_out, learning_rate
+        self.settings = settings  # kept in the checkpoints
+        self.trained_s = 0.0
+        self._matches: list[Matches] = []
+        self._losses: list[float] = []
+        self._epoch_started_s = 0.0
+
+    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+        """The weighted sum of the losses of a batch of `FaceInputs`."""
+        pixels = ((batch["pixels"].float() / 255 - MEAN) / STD).contiguous(memory_format=torch.channels_last)
+        outputs = self.network(pixels)
+        points_xy, stride_px = (torch.from_numpy(part).to(self.device) for part in grid_points(*pixels.shape[-2:]))
+        with torch.autocast(self.device.type, enabled=False):
+            losses = detection_losses(outputs.float(), batch, points_xy, stride_px)
+        total = sum((LOSS_WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros((), device=self.device))
+        self._losses.append(total.item())
+        return total
+
+    def on_train_epoch_start(self) -> None:
+        """Start the clock of the epoch."""
+        self._losses, self._epoch_started_s = [], time.monotonic()
+
+    def on_train_epoch_end(self) -> None:
+        """Log loss, learning rate and the time left.
+
+        Raises:
+            RunError: if the training has come to nothing; the checkpoint of the epoch before stays.
+        """
+        if not math.isfinite(loss := sum(self._losses) / max(1, len(self._losses))):
+            raise RunError(f"epoch {self.current_epoch + 1}: the loss is no number any more: try another --seed")
+        epoch_s = time.monotonic() - self._epoch_started_s
+        self.trained_s += epoch_s
+        epochs = self.trainer.max_epochs or 0
+        left_s = (epochs - self.current_epoch - 1) * self.trained_s / (self.current_epoch + 1)
+        log.info(
+            "epoch %d/%d: loss %.3f, learning rate %.2g, %.0f s, about %.0f min left",
+            self.current_epoch + 1,
+            epochs,
+            loss,
+            self.trainer.optimizers[0].param_groups[0]["lr"],
+            epoch_s,
+            left_s / 60,
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        """Take the averaged weights, which the callback has just put in place, as a detector."""
+        self._matches, self._detector = [], held_out_detector(copy.deepcopy(self.network), self.device)
+
+    def validation_step(self, number: Tensor, batch_index: int) -> None:
+        """Match what is found in held-out photograph `number` with the teacher's faces."""
+        self._matches.append(match_photo(self._detector, self.held_out[int(number)]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log recall and precision at the threshold with the greatest F0.5."""
+        found = Matches.join(self._matches)
+        threshold = found.best_threshold(THRESHOLDS)
+        log.info(
+            "epoch %d: held out: recall %.3f, precision %.3f at score %.2f, AP %.3f",
+            self.current_epoch + 1,
+            found.recall(threshold),
+            found.precision(threshold),
+            threshold,
+            found.average_precision(),
+        )
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; the learning rate rises over the first steps, then falls as a cosine to 1 %."""
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=WEIGHT_DECAY)
+        total = int(self.trainer.estimated_stepping_batches)
+        warm_up = min(300, total // 10 + 1)
+
+        def factor(step: int) -> float:
+            if step < warm_up:
+                return (step + 1) / warm_up
+            return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, total - warm_up)))) / 2
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the settings, and the time spent, so that a resumed run counts on."""
+        checkpoint |= {"settings": self.settings, "trained_s": self.trained_s}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the time spent."""
+        self.trained_s = checkpoint["trained_s"]
+
+
+def train_detector(
+    data: Path,
+    out: Path,
+    *,
+    epochs: int,
+    name: str = "compact",
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    second_teacher: Path | None = None,
+    init: str | None = None,
+    batch_size: int = 32,
+    learning_rate: float | None = None,
+    samples_per_epoch: int | None = None,
+    n_workers: int = 1,
+    network_options: dict[str, Any] | None = None,
+    on_batch: Callable[[], None] = lambda: None,
+) -> Path:
+    """Train the compact detector on the photographs in `data` and write the model folder `out`.
+
+    A checkpoint is written after each epoch to `out`/checkpoints.
+
+    Args:
+        data: a Parquet file as `fer_models.training.datasets.face_photos` describes it.
+        out: the model folder to make.
+        epochs: how often to go through the samples; the learning rate falls to 1 % over them.
+        name: the name on the card.
+        device: "auto", "cpu" or "cuda".
+        resume: go on from the checkpoint in `out`, if there is one, with the same settings; `epochs` may be others.
+        second_teacher: weights of RetinaFace-MobileNet-0.25, whose opinion of the photographs is asked for; it is kept
+            in `out`.
+        init: name or folder of the compact detector to start from; what it takes wrongly for faces is shown more often.
+        learning_rate: the greatest one; by default 2e-3, or 1e-3 from a detector that is good already.
+        samples_per_epoch: distorted inputs in an epoch; by default as many as there are photographs to learn from.
+        n_workers: processes that make inputs; 0: made between the steps.
+        network_options: keyword arguments of `CompactNet`.
+        on_batch: is called after each batch; what it raises ends the run.
+
+    Returns:
+        `out`, with `model.safetensors` and `model.json` in it.
+
+    Raises:
+        FaceDataError: if `data` cannot be used.
+        RunError: if there is a run in `out`, and it is not to be resumed or was begun with other settings.
+        WeightsError: if the second teacher or the detector to start from cannot be used.
+    """
+    checkpoint = out / "checkpoints" / CHECKPOINT_NAME
+    check_not_begun(checkpoint, resume)
+    lightning.seed_everything(seed, verbose=False)
+    learned, held_out = _photos_of(data, second_teacher, out / OPINIONS_NAME)
+    samples = samples_per_epoch or len(learned)
+    log.info("%d photographs to learn from, %d held out, %d inputs an epoch", len(learned), len(held_out), samples)
+    network, start = CompactNet(**(network_options or {})), None
+    if init:
+        network, start = load_network(find_model(init, "detector"))
+        network_options = start.architecture_options
+    settings: dict[str, Any] = {
+        "seed": seed,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate or (LEARNING_RATE_FROM_INIT if init else LEARNING_RATE),
+        "weight_decay": WEIGHT_DECAY,
+        "ema_decay": EMA_DECAY,
+        "samples_per_epoch": samples,
+        "second_teacher": sha256_of(second_teacher) if second_teacher else None,
+        "init": start.sha256 if start else None,
+    }
+    card = ModelCard(
+        name=name,
+        task="detector",
+        architecture="compact",
+        architecture_options=network_options or {},
+        data={"photographs": len(learned), "held_out": len(held_out), "sha256": sha256_of(data)},
+        settings={"epochs": epochs} | settings,
+    )
+    told = settings | {"data": card.data["sha256"], "network": network_options or {}}
+    if checkpoint.exists():
+        check_same_settings(checkpoint, read_checkpoint(checkpoint).get("settings", told), told)
+    if init:
+        learned = mine_hard_negatives(
+            learned, CompactDetector.load(find_model(init, "detector"), device=choose_device(device))
+        )
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _trainer(checkpoint.parent, epochs, choose_device(device), on_batch).fit(
+        DetectorTraining(network, held_out, settings["learning_rate"], told),
+        _loader(FaceInputs(learned, seed=seed), samples, batch_size, n_workers),
+        DataLoader(range(len(held_out))),  # type: ignore[arg-type]
+        ckpt_path=checkpoint if checkpoint.exists() else None,
+        weights_only=True,
+    )
+    save_detector(checkpoint, out, card, held_out)
+    return out
+
+
+def _photos_of(data: Path, second_teacher: Path | None, opinions: Path) -> tuple[list[Photo], list[Photo]]:
+    """The photographs to learn from, and those held out."""
+    photos = read_photos(data)
+    if second_teacher:
+        photos = merge_teacher_labels(photos, data, second_teacher, opinions)
+    learned, held_out = ([photo for photo in photos if photo.held_out is held] for held in (False, True))
+    if not learned or not held_out:
+        raise FaceDataError(f"{data}: {len(photos)} photographs are too few to hold some out: give a hundred or more")
+    return learned, held_out
+
+
+def _loader(inputs: FaceInputs, samples: int, batch_size: int, n_workers: int) -> DataLoader[dict[str, Tensor]]:
+    batches = EpochBatches(math.ceil(samples / batch_size), batch_size, INPUT_SIZE_PX)
+    return DataLoader(inputs, batch_sampler=batches, num_workers=n_workers, persistent_workers=n_workers > 0)
+
+
+class _AfterEachBatch(Callback):
+    """Calls a function; the averaged copy of the module could not hold it, as not everything can be copied."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+
+    def on_train_batch_end(self, *args: Any, **more: Any) -> None:
+        """Call it."""
+        self.call()
+
+
+def _trainer(checkpoints: Path, epochs: int, device: torch.device, on_batch: Callable[[], None]) -> lightning.Trainer:
+    last = ModelCheckpoint(
+        checkpoints, CHECKPOINT_NAME.removesuffix(".ckpt"), save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    return lightning.Trainer(
+        max_epochs=epochs,
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        precision="bf16-mixed" if autocast_dtype(device) == torch.bfloat16 else "32-true",
+        gradient_clip_val=5.0,
+        check_val_every_n_epoch=min(VALIDATE_EVERY_EPOCHS, epochs),
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[WeightAveraging(avg_fn=moving_average(EMA_DECAY)), _AfterEachBatch(on_batch), last],
+    )
+
+
+def mine_hard_negatives(photos: list[Photo], detector: CompactDetector) -> list[Photo]:
+    """The photographs with what `detector` takes for faces in them and no teacher does."""
+    detector.score_threshold, detector.chunk_frames = TRAP_SCORE, 1
+    with_traps = []
+    for photo in photos:
+        boxes = detector.detect(photo.pixels[None]).boxes_xyxy
+        known = (box_iou(boxes, photo.boxes_xyxy) > TRAP_IOU).any(1)
+        with_traps.append(dataclasses.replace(photo, traps_xyxy=boxes[~known]))
+    log.info("%d traps for the detector to start from", sum(len(photo.traps_xyxy) for photo in with_traps))
+    return with_traps

@@ -1,0 +1,83 @@
+"""How training batches are varied."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How far pictures are varied; each value is the end of a range that starts at its opposite, or at nothing."""
+
+    angle_deg: float
+    scale: tuple[float, float]  # of the part of the picture that is shown
+    shift: float  # of half the picture
+    contrast: float
+    brightness: float  # in standard deviations
+    erased: float  # share of the pictures that lose a rectangle
+    shear: float = 0.0  # sideways, as a share of the distance from the middle line
+
+
+STRENGTHS = {
+    "standard": Strength(15, (0.85, 1.15), 0.16, 0.25, 0.2, 0.25),
+    "strong": Strength(20, (0.75, 1.1), 0.2, 0.4, 0.3, 0.5),
+    # Of many FER-2013 projects: 40 degrees; shear, zoom and shift by a fifth of the picture; mirrored.
+    "wide": Strength(40, (0.8, 1.2), 0.4, 0.0, 0.0, 0.0, shear=0.2),
+}
+
+
+def augment(pixels: Tensor, generator: torch.Generator, size_px: int, strength: Strength) -> Tensor:
+    """Vary normalized crops (n, c, h, w) as cameras and detectors vary them; gives (n, c, size_px, size_px).
+
+    Mirror half of them, turn, shear, scale, shift, change contrast and brightness, and blank a rectangle in some
+    (random erasing, Zhong et al. 2020, arXiv:1708.04896).
+    """
+    n, channels = pixels.shape[:2]
+
+    def uniform(low: float, high: float) -> Tensor:
+        # Drawn on the CPU, so that a seed means the same on every device.
+        return (torch.rand(n, generator=generator) * (high - low) + low).to(pixels.device)
+
+    angle = torch.deg2rad(uniform(-strength.angle_deg, strength.angle_deg))
+    scale = uniform(*strength.scale)
+    mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    shift_x, shift_y = uniform(-strength.shift, strength.shift), uniform(-strength.shift, strength.shift)
+    # Drawn only where wanted: what is drawn after it stays the same for the others.
+    shear = uniform(-strength.shear, strength.shear) if strength.shear else torch.zeros_like(cos)
+    rows = [cos * mirror, cos * shear - sin, shift_x], [sin * mirror, sin * shear + cos, shift_y]
+    affine = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+    grid = F.affine_grid(affine, [n, channels, size_px, size_px], align_corners=False)
+    varied = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    contrast = uniform(1 - strength.contrast, 1 + strength.contrast)[:, None, None, None]
+    brightness = uniform(-strength.brightness, strength.brightness)[:, None, None, None]
+    return erase_rectangles(varied * contrast + brightness, generator, strength.erased)
+
+
+def erase_rectangles(pixels: Tensor, generator: torch.Generator, share: float) -> Tensor:
+    """Set a rectangle of 4 to 25 % of the area to zero (the mean gray) in a share of the crops (n, c, h, w)."""
+    n, _, h, w = pixels.shape
+    side = torch.rand(n, 2, generator=generator) * 0.3 + 0.2  # of height and width
+    center = torch.rand(n, 2, generator=generator)
+    side[torch.rand(n, generator=generator) >= share] = 0
+    y, x = (torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w
+    inside_y = (y[None] - center[:, :1]).abs() < side[:, :1] / 2
+    inside_x = (x[None] - center[:, 1:]).abs() < side[:, 1:] / 2
+    inside = inside_y[:, :, None] & inside_x[:, None, :]
+    return pixels.masked_fill(inside[:, None].to(pixels.device), 0.0)
+
+
+def mix_up(crops: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Blend every crop and its target with another of the batch (Zhang et al. 2018, arXiv:1710.09412).
+
+    The share of the other picture is drawn from Beta(alpha, alpha), for each crop.
+    """
+    n = len(crops)
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    share = torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, n).astype(np.float32)).to(crops.device)
+    other = torch.randperm(n, generator=generator).to(crops.device)
+    mixed = torch.lerp(crops, crops[other], share[:, None, None, None])
+    return mixed, torch.lerp(targets, targets[other], share[:, None])

@@ -1,0 +1,145 @@
+"""What a training run remembers from one sitting to the next: its settings, and the figures of each epoch."""
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
+
+from fer_models.training.runs import RunError
+
+CHECKPOINTS = "checkpoints"  # folder of a run
+LAST, BEST = "last.ckpt", "best.ckpt"
+PROGRESS = "progress.json"  # beside them: the figures of each epoch, for those who do not read checkpoints
+SELECTED_BY = "public_accuracy"  # the figure the best epoch has most of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """How far a training run is."""
+
+    done_batches: int  # of all epochs
+    total_batches: int
+    done_epochs: int
+    total_epochs: int
+    figures: dict[str, float]  # of the last whole epoch
+
+
+class RunHistory(Callback):
+    """Kept in each checkpoint: the settings of the run, and the figures of each epoch; logs a line an epoch.
+
+    Args:
+        settings: what must be the same in every sitting.
+        patience: end after so many epochs without a better one; 0: never.
+        report: is told after each batch how far the run is; what it raises ends the run.
+    """
+
+    state_key = "RunHistory"
+
+    def __init__(
+        self, settings: dict[str, Any], patience: int, report: Callable[[TrainingProgress], None] | None
+    ) -> None:
+        self.settings, self.patience, self.report = settings, patience, report
+        self.epochs: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What goes into a checkpoint."""
+        return {"settings": self.settings, "epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after the epochs of a checkpoint."""
+        self.epochs = state_dict["epochs"]
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Take the time."""
+        self.started_s = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Report."""
+        if self.report is not None:
+            n_epochs, n_batches = int(trainer.max_epochs or 0), int(trainer.num_training_batches)
+            done = len(self.epochs) * n_batches + batch_idx + 1
+            figures = self.epochs[-1] if self.epochs else {}
+            self.report(TrainingProgress(done, n_epochs * n_batches, len(self.epochs), n_epochs, figures))
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Note and log the epoch's figures.
+
+        Raises:
+            RunError: if the training has come to nothing; the checkpoint of the epoch before stays.
+        """
+        seconds = time.monotonic() - self.started_s
+        figures = {name: round(float(value), 5) for name, value in sorted(trainer.callback_metrics.items())}
+        if wrong := [name for name, value in figures.items() if not math.isfinite(value)]:
+            raise RunError(f"epoch {len(self.epochs) + 1}: {wrong[0]} is no number any more; --precision fp32 may help")
+        self.epochs.append(figures | {"seconds": round(seconds, 1)})
+        said = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        self.tell_others(trainer)
+        left_min = ((trainer.max_epochs or 0) - len(self.epochs)) * seconds / 60
+        done = f"{len(self.epochs)}/{trainer.max_epochs}"
+        log.info("epoch %s  %s  %.0f s, %.0f min left", done, said, seconds, left_min)
+        if ran_out_of_patience(self.epochs, self.patience):
+            log.info("no better epoch in %d: training ends here", self.patience)
+            trainer.should_stop = True
+
+    def tell_others(self, trainer: lightning.Trainer) -> None:
+        """Write the epochs so far where other programs see them, such as the dashboard."""
+        checkpoint = trainer.checkpoint_callback
+        if not trainer.is_global_zero or not isinstance(checkpoint, ModelCheckpoint) or checkpoint.dirpath is None:
+            return
+        target = Path(checkpoint.dirpath) / PROGRESS
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            part.write_text(json.dumps({"total_epochs": trainer.max_epochs, "epochs": self.epochs}), encoding="utf-8")
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the best epoch, also of a run whose folder has been moved since: Lightning would begin to choose anew."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what was the best epoch so far."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        moved = {name: here(value) for name, value in state_dict.items() if name.endswith("_path")}
+        scores = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | moved | {"dirpath": self.dirpath, "best_k_models": scores})
+
+
+def ran_out_of_patience(epochs: list[dict[str, float]], patience: int) -> bool:
+    """Whether the last `patience` epochs are all no better than one before them; never for a patience of 0."""
+    selected = [figures[SELECTED_BY] for figures in epochs]
+    return 0 < patience < len(selected) and max(selected[-patience:]) <= max(selected[:-patience])
+
+
+def history_in(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Settings and epochs of a checkpoint; empty if it has none."""
+    found: dict[str, Any] = checkpoint.get("callbacks", {}).get(RunHistory.state_key, {"settings": {}, "epochs": []})
+    return found
+
+
+def weights_in(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The network's weights in a checkpoint: the averaged ones, where weights were averaged."""
+    return {name.removeprefix("network."): tensor for name, tensor in checkpoint["state_dict"].items()}

@@ -1,0 +1,52 @@
+"""Batches of a training set, the same ones in each sitting, shared by the processes of a training."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from fer_models.training.emotion.processes import ALONE, Processes
+
+
+class EpochShuffle(Sampler[list[int]]):
+    """Batches of rows in an order that depends on seed and epoch alone, so that a resumed run sees the same ones.
+
+    Of each batch a process takes its share.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, processes: Processes = ALONE) -> None:
+        self.n, self.batch_size, self.seed, self.epoch, self.processes = n, batch_size, seed, 0, processes
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return max(1, self.n // self.batch_size)  # one smaller batch if there is not enough for a whole one
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        order = torch.randperm(self.n, generator=generator)
+        for batch in range(len(self)):
+            rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield rows[self.processes.rank :: self.processes.n].tolist()
+
+
+def loader(pixels: Tensor, targets: Tensor, batches: Any) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Batches of (pixels, targets), cut out of memory in one indexing each; `batches` yields lists of rows."""
+    return DataLoader(Rows(pixels, targets), sampler=batches, batch_size=None)
+
+
+class Rows(Dataset[tuple[Tensor, Tensor]]):
+    """Two tensors of the same length, indexed together by a list of rows."""
+
+    def __init__(self, pixels: Tensor, targets: Tensor) -> None:
+        self.pixels, self.targets = pixels, targets
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, rows: list[int]) -> tuple[Tensor, Tensor]:
+        return self.pixels[rows], self.targets[rows]

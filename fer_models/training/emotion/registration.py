@@ -1,0 +1,288 @@
+"""From a checkpoint to models that are at hand: what a network's heads become, calibration, figures, cards."""
+
+import dataclasses
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_f1_score
+
+from fer_models.classification.architectures import architecture_options, build_network, count_parameters
+from fer_models.classification.classifier import EmotionClassifier
+from fer_models.classification.normalization import MEAN, STD
+from fer_models.evaluation.metrics import fit_temperature, logits_of, measure_split
+from fer_models.labels import EMOTIONS
+from fer_models.registry.model_registry import CARD_NAME, ModelCard, save_card, save_model_folder
+from fer_models.training.datasets.labeled_faces import FaceImages, fingerprint
+from fer_models.training.emotion.history import history_in, weights_in
+from fer_models.training.emotion.recipes import Recipe
+from fer_models.training.emotion.training import heads_of, normalize, resize, targets_of, untrained_network
+from fer_models.training.runs import read_checkpoint
+
+MIXTURE_STEPS = 20  # from one head to the other, when the best mixture of them is looked for
+PRIOR_SHARES = torch.linspace(0, 1, 11).tolist()  # of the logarithms of the class shares that are taken off
+LABELS_SUFFIX = "-labels"  # of the second model that a training for both kinds of labels makes
+HALF_AGREES = 0.999  # of PublicTest must be read the same for weights to be kept in half precision
+LICENCE_NOTE = (
+    "Made by Fervid's own training. The pictures it learnt from have terms of their own: those of FER-2013 come from "
+    "the web, for research."
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network of seven outputs, before its temperature is known."""
+
+    suffix: str  # of the model's name
+    weights: dict[str, Tensor]
+    target: str  # "labels" or "votes": what it is calibrated on
+    how: dict[str, Any]  # it was made, for the card
+
+
+def calibrate(
+    checkpoint: Path,
+    out: Path,
+    splits: dict[str, FaceImages],
+    recipe: Recipe,
+    *,
+    name: str,
+    about_data: dict[str, Any],
+    device: torch.device,
+    training_s: float,
+) -> list[Path]:
+    """Make model folders of a checkpoint, in `out`, with all but their figures; everything is chosen on PublicTest.
+
+    A network with a head for the labels and one for the votes becomes two models: `NAME-labels`, its first head, and
+    `NAME`, the mixture of both of `mix_heads`. Any other becomes one, `NAME`.
+
+    Args:
+        checkpoint: of `train_network`.
+        out: where the folders are made.
+        splits: the data it was trained on.
+        recipe: the one it was trained by.
+        name: of the model.
+        about_data: what the card says of the data beside their number and fingerprint.
+        device: where to compute.
+        training_s: how long the training took, for the card.
+
+    Raises:
+        RunError: if the checkpoint cannot be read.
+    """
+    state = read_checkpoint(checkpoint)
+    settings = history_in(state)["settings"]
+    network = untrained_network(recipe)
+    network.load_state_dict(weights_in(state))
+    network.to(device).eval()
+    public, training = splits["PublicTest"], splits["Training"]
+    refreshed = bool(recipe.ema_decay) and recalibrate_if_better(network, training, public, recipe)
+    if len(heads_of(recipe)) == 2:
+        candidates = candidates_of_both(network, training, public, recipe, device)
+    else:
+        target = "votes" if recipe.labels == "votes" else "labels"
+        candidates = [Candidate("", network.state_dict(), target, {})]
+    options = architecture_options(recipe.architecture, input_size_px=recipe.input_size_px, outputs=len(EMOTIONS))
+    folders = []
+    for candidate in candidates:
+        card = ModelCard(
+            name=name + candidate.suffix,
+            task="emotion",
+            architecture=recipe.architecture,
+            architecture_options=options,
+            classes=EMOTIONS,
+            input_size_px=recipe.input_size_px,
+            input_channels=1,
+            mean=MEAN,
+            std=STD,
+            parameters=count_parameters(build_network(recipe.architecture, options)),
+            data=about_data | {"split": "Training", "images": len(training), "fingerprint": fingerprint(training)},
+            settings=dataclasses.asdict(recipe)
+            | {name: settings[name] for name in ("precision", "teacher_weights") if settings.get(name)}
+            | {"epoch": state["epoch"] + 1}
+            | {"batch_norm_measured_anew": refreshed, **candidate.how},
+            versions={
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "lightning": lightning.__version__,
+            },
+            training_s=round(training_s, 1),
+            licence_note=LICENCE_NOTE,
+        )
+        folders.append(save_calibrated(out / card.name, candidate, card, public, device))
+    return folders
+
+
+def save_calibrated(
+    folder: Path, candidate: Candidate, card: ModelCard, public: FaceImages, device: torch.device
+) -> Path:
+    """Save a model with the temperature that suits PublicTest, in half precision where that changes nothing."""
+    halved = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in candidate.weights.items()}
+    half = read_the_same(candidate.weights, halved, card, public, device)
+    weights = halved if half else candidate.weights
+    network = build_network(card.architecture, card.architecture_options)
+    network.load_state_dict(weights)
+    scores = torch.from_numpy(EmotionClassifier(network, card, device).predict(public.pixels))
+    target, known = public.label, torch.ones(len(public), dtype=torch.bool)
+    if candidate.target == "votes":
+        target, known = public.majority, public.majority >= 0
+    temperature = fit_temperature(scores.clamp_min(1e-30).log()[known], target[known])
+    card = dataclasses.replace(
+        card,
+        temperature=round(temperature, 4),
+        settings=card.settings
+        | {"temperature_fitted_on": candidate.target, "weights_kept_in": "float16" if half else "float32"},
+    )
+    save_model_folder(folder, weights, card)
+    return folder
+
+
+def read_the_same(
+    weights: dict[str, Tensor], others: dict[str, Tensor], card: ModelCard, images: FaceImages, device: torch.device
+) -> bool:
+    """Whether a network reads images the same with other weights: all but one in a thousand, which were on the edge.
+
+    Computed exactly: in bfloat16 the rounding of the computation is larger than that of the weights.
+    """
+    crops = resize(normalize(images.pixels), card.input_size_px or images.pixels.shape[1])
+    guesses = []
+    for values in (weights, others):
+        network = build_network(card.architecture, card.architecture_options).to(device).eval()
+        network.load_state_dict(values)
+        guesses.append(logits_of(network, crops, device, exact=True).argmax(dim=1))
+    before, after = guesses
+    return (before == after).float().mean().item() >= HALF_AGREES
+
+
+def measure_model(folder: Path, splits: dict[str, FaceImages], device: torch.device) -> dict[str, Tensor]:
+    """Measure a model of `calibrate` on both test splits, as it is served, and put the figures on its card.
+
+    Returns:
+        The probabilities (n, 7) of each split.
+    """
+    classifier = EmotionClassifier.load(folder, device)
+    card = classifier.card
+    metrics, scores = {}, {}
+    for split in ("PublicTest", "PrivateTest"):
+        metrics[split], scores[split] = measure_split(
+            classifier.predict, splits[split], temperature=card.temperature, tta=True, training=splits["Training"]
+        )
+    chosen = (
+        "epoch, temperature and mixture of heads" if "label_head_share" in card.settings else "epoch and temperature"
+    )
+    protocol = (
+        f"Trained on Training; {chosen} chosen on PublicTest; PrivateTest measured once. accuracy, macro_f1, ece and "
+        "f1 are against the labels of the data; votes_... against the emotion that most annotators named, if one has "
+        "more votes than any other answer. Intervals: 95 %, bootstrap."
+    )
+    save_card(folder, dataclasses.replace(card, metrics=metrics, protocol=protocol))
+    return scores
+
+
+def register(folder: Path, models: Path) -> Path:
+    """Put a model and its pictures among those at hand; gives its folder there."""
+    home = models / folder.name
+    home.mkdir(parents=True, exist_ok=True)
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == CARD_NAME):  # the card last
+        path.replace(home / path.name)
+    folder.rmdir()
+    return home
+
+
+def candidates_of_both(
+    network: nn.Module, training: FaceImages, public: FaceImages, recipe: Recipe, device: torch.device
+) -> list[Candidate]:
+    """The head for labels, and the mixture of it with the head for votes."""
+    n = len(EMOTIONS)
+    logits = logits_of(network, resize(normalize(public.pixels), recipe.input_size_px), device)
+    prior = targets_of(training, recipe.labels).mean(dim=0).view(2, n)
+    share, prior_share = best_mixture(logits, prior, public.majority)
+    labels = fold_heads(network, [1.0, 0.0], torch.zeros(n))
+    mixture = fold_heads(network, [share, 1 - share], offset_of(share, prior_share, prior))
+    how = {"label_head_share": share, "prior_share": prior_share, "mixture_chosen_by": "votes_macro_f1 on PublicTest"}
+    return [Candidate(LABELS_SUFFIX, labels, "labels", {"head": "labels"}), Candidate("", mixture, "votes", how)]
+
+
+def best_mixture(logits: Tensor, prior: Tensor, majority: Tensor) -> tuple[float, float]:
+    """How to mix two heads, and how much of their priors to take off, for the best macro-F1 against the majority.
+
+    Taking the logarithm of a class's share off its logit helps rare classes (logit adjustment, Menon et al. 2021,
+    arXiv:2007.07314).
+
+    Args:
+        logits: (n, 14) of the head for labels, then of that for votes.
+        prior: (2, 7) shares of the classes in the targets of each head.
+        majority: (n,) the class wanted; rows of -1 do not count.
+
+    Returns:
+        The share of the head for labels, and the share of the logarithms of the prior.
+    """
+    known = majority >= 0
+    labels, votes = logits[known].split(len(EMOTIONS), dim=1)
+    found = {}
+    for step in range(MIXTURE_STEPS + 1):
+        share = step / MIXTURE_STEPS
+        for prior_share in PRIOR_SHARES:
+            mixed = share * labels + (1 - share) * votes + offset_of(share, prior_share, prior)
+            f1 = multiclass_f1_score(mixed.argmax(dim=1), majority[known], len(EMOTIONS), average="macro")
+            found[share, round(prior_share, 2)] = f1.item()
+    return max(found, key=lambda choice: found[choice])
+
+
+def offset_of(share: float, prior_share: float, prior: Tensor) -> Tensor:
+    """What is added to the logits (7,) of a mixture of heads whose targets have `prior` (2, 7)."""
+    log_prior = prior.clamp_min(1e-6).log()
+    return -prior_share * (share * log_prior[0] + (1 - share) * log_prior[1])
+
+
+def fold_heads(network: nn.Module, shares: list[float], offset: Tensor) -> dict[str, Tensor]:
+    """The weights of a network whose last layer is the mixture of several in one, plus `offset` (7,)."""
+    weights = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    layer = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+    for name in (f"{layer}.weight", f"{layer}.bias"):
+        heads = weights[name].chunk(len(shares))
+        weights[name] = torch.stack([share * head for share, head in zip(shares, heads, strict=True)]).sum(dim=0)
+    weights[f"{layer}.bias"] = weights[f"{layer}.bias"] + offset
+    return weights
+
+
+def recalibrate_if_better(network: nn.Module, training: FaceImages, public: FaceImages, recipe: Recipe) -> bool:
+    """Measure batch norms anew, in place, unless the averaged statistics read PublicTest better; gives whether so."""
+    averaged = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    before = share_right(network, public, recipe)
+    recalibrate_batch_norm(network, training, recipe.input_size_px)
+    if share_right(network, public, recipe) > before:
+        return True
+    network.load_state_dict(averaged)
+    return False
+
+
+def share_right(network: nn.Module, images: FaceImages, recipe: Recipe) -> float:
+    """Accuracy on the labels, the mean over the network's heads."""
+    device = next(network.parameters()).device
+    logits = logits_of(network, resize(normalize(images.pixels), recipe.input_size_px), device)
+    heads = torch.stack(logits.split(len(EMOTIONS), dim=1))
+    return (heads.argmax(dim=2) == images.label).float().mean().item()
+
+
+@torch.no_grad()
+def recalibrate_batch_norm(network: nn.Module, images: FaceImages, size_px: int, batch_size: int = 512) -> None:
+    """Measure the statistics of batch norms anew, in place: averaged weights may need their own, not averaged ones.
+
+    Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization", arXiv:1803.05407.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    device = next(network.parameters()).device
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+        norm.train()
+    for pixels in images.pixels.split(batch_size):
+        crops = resize(normalize(pixels), size_px).to(device)
+        network(crops.contiguous(memory_format=torch.channels_last))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()

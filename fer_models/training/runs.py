@@ -1,0 +1,71 @@
+"""What every training run shares: the average over its weights, and the rules by which a run is gone on with."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fer_models.errors import FervidError
+from fer_models.registry.model_registry import CARD_NAME
+
+
+class RunError(FervidError):
+    """A training run cannot be gone on with, or would overwrite another."""
+
+
+def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """An exponential moving average over weights that follows faster at first, so that it soon forgets the start."""
+
+    def average(averaged: Tensor, current: Tensor, n_averaged: Tensor | int) -> Tensor:
+        return averaged + (current - averaged) * max(1 - decay, 10 / (10 + int(n_averaged)))
+
+    return average
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint on the CPU.
+
+    Raises:
+        RunError: if there is none, or it is not a training's of ours.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise RunError(f"{path}: not a readable checkpoint: {error}") from error
+    return state
+
+
+def check_not_begun(checkpoint: Path, resume: bool) -> None:
+    """Make sure that a run whose checkpoint is there is meant to be gone on with, and that one without is a new one.
+
+    Raises:
+        RunError: if it is not.
+    """
+    run = checkpoint.parent.parent
+    if checkpoint.exists() and not resume and (run / CARD_NAME).exists():
+        raise RunError(f"{run}: is trained already: choose another --name, remove that folder, or go on with --resume")
+    if checkpoint.exists() and not resume:
+        raise RunError(f"{run}: a training was begun here: go on with --resume, or choose another --name")
+    if not checkpoint.exists() and (run / CARD_NAME).exists():
+        raise RunError(f"{run}: a model that was not trained here has that name: choose another --name")
+
+
+def check_same_settings(checkpoint: Path, begun_with: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Make sure that a run is gone on with as it was begun.
+
+    Raises:
+        RunError: if it is not, with what differs.
+    """
+    changed = [
+        f"{name} was {begun_with.get(name)!r} and is now {value!r}"
+        for name, value in settings.items()
+        if begun_with.get(name) != value
+    ]
+    if changed:
+        raise RunError(
+            f"{checkpoint}: cannot go on with other settings: {'; '.join(changed)}. "
+            "Give the old ones, or another --name"
+        )

@@ -1,0 +1,215 @@
+"""Reading the frames asked for, in batches; what cannot be decoded is left out, never replaced."""
+
+from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
+
+import logging
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import av
+import av.container
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from fer_models.frame_batch import FrameBatch
+from fer_models.video.container import (
+    VideoReadError,
+    decode_packet,
+    decoding_stream,
+    open_container,
+    packets_until_damage,
+    read_image,
+)
+from fer_models.video.decord_backend import decord_batches
+from fer_models.video.probe import VideoInfo, probe
+from fer_models.video.sampling import frames_to_sample, keyframe_before, split_at_seeks
+
+logger = logging.getLogger(__name__)
+
+# A jump throws away the frames that the decoder's threads have under way: about as many frames as this.
+_MIN_SKIP_FRAMES = 16
+# Codecs that mark, for certain, frames that no other frame refers to: between frames asked for, these need no decoding.
+_UNREFERENCED_CAN_BE_SKIPPED = frozenset({"h264"})
+
+
+def read_frames(
+    path: str | Path,
+    *,
+    fps: float | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    batch_size: int = 32,
+    decoder: str = "auto",
+) -> Iterator[FrameBatch]:
+    """The frames of a video or a still picture, upright, `batch_size` at a time; the last batch may be shorter.
+
+    `fps`, `start_s` and `end_s` choose frames as in `frames_to_sample`, `decoder` as in `probe`.
+
+    Raises:
+        VideoReadError: if the file cannot be read, holds no video, or the decoder asked for cannot read it.
+        ValueError: if an argument is out of its bounds.
+    """
+    info = probe(path, decoder)
+    return read_frames_at(
+        info, frames_to_sample(info.pts_s, fps=fps, start_s=start_s, end_s=end_s), batch_size=batch_size
+    )
+
+
+def read_frames_at(info: VideoInfo, frame_index: np.ndarray, *, batch_size: int = 32) -> Iterator[FrameBatch]:
+    """The frames at given places, in order. A frame that cannot be decoded is missing from the batches.
+
+    At most a batch and the few frames that the decoder has under way are held in memory (with decord: all frames of the
+    file, which is why "auto" takes it for short clips only). Closing the iterator closes the file.
+
+    Args:
+        info: from `probe`.
+        frame_index: (n,) rising, each in `[0, info.n_frames)`.
+        batch_size: frames per batch.
+
+    Raises:
+        ValueError: if `frame_index` does not rise or leaves the video, or `batch_size` is under 1.
+        VideoReadError: (while reading) if the file can no longer be opened.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    frame_index = np.asarray(frame_index, np.int64)
+    if len(frame_index) == 0:
+        return iter(())
+    if frame_index[0] < 0 or frame_index[-1] >= info.n_frames or (np.diff(frame_index) <= 0).any():
+        raise ValueError(f"frame_index must rise within [0, {info.n_frames}), got {frame_index}")
+    read = {"decord": _read_with_decord, "pyav": _read_with_pyav, "image": _read_image}[info.decoder]
+    return read(info, frame_index, batch_size)
+
+
+def _read_image(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -> Iterator[FrameBatch]:
+    yield FrameBatch(read_image(info.path)[None], frame_index, info.pts_s[frame_index])
+
+
+def _read_with_decord(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -> Iterator[FrameBatch]:
+    """Batches from decord; from the first damage on, which decord cannot step over, PyAV reads on."""
+    done = 0
+    try:
+        for pixels in decord_batches(info.path, info.n_frames, frame_index, batch_size):
+            index = frame_index[done : done + len(pixels)]
+            done += len(pixels)
+            yield FrameBatch(pixels, index, info.pts_s[index])
+    except VideoReadError as error:
+        logger.warning("%s; PyAV reads on", error)
+        yield from _read_with_pyav(info, frame_index[done:], batch_size)
+
+
+def _read_with_pyav(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -> Iterator[FrameBatch]:
+    shape = (min(batch_size, len(frame_index)), info.height_px, info.width_px, 3)
+    pixels = np.empty(shape, np.uint8)
+    index: list[int] = []
+    for i, picture in _pictures(info, frame_index):
+        pixels[len(index)] = picture
+        index.append(i)
+        if len(index) == len(pixels):
+            yield FrameBatch(pixels, np.array(index, np.int64), info.pts_s[index])
+            pixels, index = np.empty(shape, np.uint8), []
+    if index:
+        yield FrameBatch(pixels[: len(index)], np.array(index, np.int64), info.pts_s[index])
+
+
+def _pictures(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each frame that decodes undamaged, with its index: (height_px, width_px, 3) uint8 RGB."""
+    reformatter = VideoReformatter()
+    quarter_turns = -info.rotation_deg // 90  # np.rot90 turns anticlockwise
+    stored_px = (info.width_px, info.height_px) if quarter_turns % 2 == 0 else (info.height_px, info.width_px)
+    for i, frame in _decode(info, frame_index):
+        if frame.is_corrupt:
+            continue
+        try:
+            # A stream may change its size on the way; a batch may not.
+            rgb = reformatter.reformat(frame, width=stored_px[0], height=stored_px[1], format="rgb24")
+        except av.FFmpegError as error:
+            logger.warning("%s: frame %d cannot be turned into RGB (%s)", info.path, i, error.strerror)
+            continue
+        yield i, np.rot90(rgb.to_ndarray(), quarter_turns)
+
+
+def _decode(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The frames asked for that decode, jumping to a keyframe where that saves decoding."""
+    # Not where all frames are asked for: how damage is concealed must not depend on where a segment starts.
+    is_sparse = len(frame_index) <= frame_index[-1] - frame_index[0]
+    skips = is_sparse and info.codec in _UNREFERENCED_CAN_BE_SKIPPED
+    with open_container(info.path) as container:
+        stream = decoding_stream(container, info.stream_index)
+        for start, end in split_at_seeks(frame_index, info.keyframe_index, min_skip=_MIN_SKIP_FRAMES):
+            keyframe = int(keyframe_before(frame_index[start : start + 1], info.keyframe_index)[0])
+            if keyframe > 0:
+                packets = _packets_from(container, stream, float(info.pts_s[keyframe]))
+            else:
+                packets = packets_until_damage(container, stream)
+            frames = _decode_packets(info, stream, packets, frame_index[start:end], skips)
+            first = next(frames, None)
+            if keyframe > 0 and (first is None or first[0] > frame_index[start]):
+                break  # the jump failed, or its aim is no true keyframe: pictures only come some way behind it
+            if first is not None:
+                yield from _select(chain([first], frames), frame_index[start:end])
+        else:
+            return
+    logger.info("%s: no jumping to frame %d, reading from the beginning", info.path, frame_index[start])
+    with open_container(info.path) as container:
+        stream = decoding_stream(container, info.stream_index)
+        packets = packets_until_damage(container, stream)
+        yield from _select(_decode_packets(info, stream, packets, frame_index[start:], skips), frame_index[start:])
+
+
+def _packets_from(
+    container: av.container.InputContainer, stream: av.VideoStream, keyframe_s: float
+) -> Iterator[av.Packet[av.VideoStream]]:
+    """The packets from exactly this keyframe on; none if no jump leads to it."""
+    assert stream.time_base is not None
+    keyframe_pts = round(keyframe_s / stream.time_base)
+    # Some containers are searched by decoding time, which runs ahead: there the first jump lands behind the keyframe.
+    for early_s in (0, 2):
+        try:
+            container.seek(keyframe_pts - round(early_s / stream.time_base), stream=stream)
+        except av.FFmpegError:
+            return
+        packets = packets_until_damage(container, stream)
+        for packet in packets:
+            if packet.pts == keyframe_pts:
+                yield packet
+                yield from packets
+                return
+            if packet.is_keyframe and packet.pts is not None and packet.pts > keyframe_pts:
+                break
+
+
+def _decode_packets(
+    info: VideoInfo,
+    stream: av.VideoStream,
+    packets: Iterator[av.Packet[av.VideoStream]],
+    frame_index: np.ndarray,
+    skip_unreferenced: bool,
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decode on and on, each frame with its place in the video; frames not in `frame_index` may be left out."""
+    if info.is_counted:
+        yield from enumerate(frame for packet in packets for frame in decode_packet(packet))
+        return
+    assert stream.time_base is not None
+    wanted_pts = {round(time_s / stream.time_base) for time_s in info.pts_s[frame_index].tolist()}
+    last = -1
+    for packet in packets:
+        can_skip = skip_unreferenced and packet.pts is not None and packet.pts not in wanted_pts
+        stream.codec_context.skip_frame = "NONREF" if can_skip else "DEFAULT"
+        for frame in decode_packet(packet):
+            i = int(np.searchsorted(info.pts_s, frame.time)) if frame.time is not None else info.n_frames
+            if last < i < info.n_frames and info.pts_s[i] == frame.time:
+                yield i, frame
+                last = i
+
+
+def _select(
+    frames: Iterator[tuple[int, av.VideoFrame]], frame_index: np.ndarray
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    wanted = set(frame_index.tolist())
+    for i, frame in frames:
+        if i in wanted:
+            yield i, frame
+        if i >= frame_index[-1]:
+            return

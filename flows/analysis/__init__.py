@@ -1,0 +1,1 @@
+"""Analysis of videos: inputs, work plan, observation, timeline and the Prefect flow."""

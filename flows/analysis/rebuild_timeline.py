@@ -1,0 +1,116 @@
+"""Pass 2 alone: new timelines from what was seen before, without the videos. No Prefect in here."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from analytics import connect
+from analytics.results.ids import analysis_id
+from analytics.results.status import is_looked_at
+from analytics.results.store import Store, StoreError, check_results
+from analytics.results.stored_timeline import build_stored_timeline
+from analytics.results.videos import all_videos, choose_videos
+from analytics.tracking.identities import IdentitiesError
+from flows.settings import TimelineSettings
+
+SPEEDS = ("frames_per_s", "n_observed", "decode_wait_s", "detect_s", "crop_s", "classify_s")
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What became of the timeline of one video."""
+
+    path: str
+    status: str  # "done", "unchanged" or "failed"
+    video_id: str
+    analysis_id: str | None = None
+    n_faces: int = 0
+    n_tracks: int = 0
+    seconds: float = 0.0
+    note: str = ""  # why it failed
+
+
+def rebuild_timelines(
+    results: Path,
+    settings: TimelineSettings,
+    wanted: Sequence[str] = (),
+    on_video: Callable[[Rebuilt], None] = lambda rebuilt: None,
+) -> list[Rebuilt]:
+    """Make the timelines of some videos anew, or of all; the views then show these.
+
+    Args:
+        results: the results folder.
+        settings: of pass 2.
+        wanted: videos by path, name or id; all by default.
+        on_video: called with each video as soon as it is through.
+
+    Raises:
+        StoreError: if `results` is not a results folder, or cannot be written.
+        UnknownVideoError: if one of `wanted` is not in the results.
+    """
+    check_results(results)
+    videos = all_videos(connect(results, observations=False))
+    ids = choose_videos(videos, wanted) if wanted else [row["video_id"] for row in videos]
+    rebuilt = []
+    for row in videos:
+        if row["video_id"] in ids:
+            rebuilt.append(rebuild_timeline(Store(results), row, settings))
+            on_video(rebuilt[-1])
+    return rebuilt
+
+
+def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSettings) -> Rebuilt:
+    """Make the timeline of one video anew.
+
+    Args:
+        store: the results.
+        row: of view videos.
+        settings: of pass 2.
+
+    Raises:
+        StoreError: if the results cannot be written.
+    """
+    started_s = time.perf_counter()
+    path, video = row["path"], row["video_id"]
+    if row["status"] != "done":
+        return Rebuilt(path, "failed", video, note=f"{path}: was never analyzed: {row['error']}")
+    stored = json.loads(row["settings"])
+    config = settings.config(stored["observe"]["detector_score_threshold"])
+    analyzed = analysis_id(row["observation_id"], config.settings())
+    # Of a live session that goes on, or was cut short, more may have come in since.
+    if store.is_done(video, analyzed) and not row["is_running"]:
+        store.show(video, analyzed, path, error=row["error"])  # no word on whether a run that failed would do now
+        sizes = store.table_rows(video, analyzed)
+        return Rebuilt(path, "unchanged", video, analyzed, sizes["faces"], sizes["tracks"])
+    seen = video, row["observation_id"]
+    n_frames = store.table_rows(video, row["analysis_id"])["frames"]
+    try:
+        observations = store.read_observations(*seen, store.n_segments(*seen))
+    except StoreError as error:
+        return Rebuilt(path, "failed", video, note=f"{path}: {error}")
+    if (n_seen := pc.count_distinct(observations["frame_index"]).as_py()) < n_frames:
+        reason = f"what was seen is not all there any more ({n_seen} of {n_frames} frames)"
+        return Rebuilt(path, "failed", video, note=f"{path}: {reason}: run fervid analyze on the video again")
+    try:
+        timeline = build_stored_timeline(store, *seen, observations, config, anew=bool(row["is_running"]))
+    except IdentitiesError as error:
+        return Rebuilt(path, "failed", video, note=f"{path}: {error}")
+    changed = {
+        "analysis_id": analyzed,
+        "settings": json.dumps(stored | {"timeline": config.settings()}),
+        "started_at": datetime.now(UTC),
+        **dict.fromkeys(SPEEDS),  # no frame was looked at
+        "is_running": False if row["live_since"] else None,
+        "joined_by_look": timeline.used_appearance,
+    }
+    store.commit_analysis(dict(row) | changed, timeline)
+    if row["is_running"] and not is_looked_at(store.root, video):
+        store.drop_appearance(*seen)  # its session was killed, and nobody else will
+    seconds = time.perf_counter() - started_s
+    return Rebuilt(path, "done", video, analyzed, len(timeline.faces), len(timeline.tracks), seconds)

@@ -1,0 +1,77 @@
+"""The settings that videos were analyzed with, from table videos, to analyze them again in the same way."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analytics.results.catalog import read_catalog
+from analytics.results.storage_paths import resolve_path
+from analytics.results.store import check_results
+from fer_models.registry.model_registry import WeightsError, find_model
+from flows.settings import AnalyzeSettings, TimelineSettings
+
+OBSERVED = ("fps", "start_s", "end_s", "min_face_px", "segment_s", "detector", "detector_size_px")
+
+
+def settings_of(results: Path, video_ids: Sequence[str]) -> dict[AnalyzeSettings, list[Path]]:
+    """The videos by the settings of their last run that failed, which need not be those of the analysis that is shown.
+
+    Device and decoder are chosen anew: the machine may be another, and the file mended. What failed before any settings
+    were stored is done with the usual ones.
+
+    Raises:
+        StoreError: if `results` is not a results folder of this version.
+        StorageError: if what reads the address of a video is not installed.
+    """
+    check_results(results)
+    rows = read_catalog(results).rows.to_pylist()
+    failed: dict[str, dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: (row["status"] == "failed", row["finished_at"], row["analysis_id"])):
+        if row["video_id"] in video_ids:
+            failed[row["video_id"]] = row
+    paths: dict[AnalyzeSettings, list[Path]] = defaultdict(list)
+    for row in sorted(failed.values(), key=lambda row: (row["path"], row["video_id"])):
+        paths[stored_settings(row["settings"])].append(resolve_path(row["path"]))
+    return dict(paths)
+
+
+def has_model(settings: AnalyzeSettings) -> bool:
+    """Whether the model that is asked for is there."""
+    try:
+        find_model(settings.model, "emotion")
+    except WeightsError:
+        return False
+    return True
+
+
+def stored_settings(text: str | None) -> AnalyzeSettings:
+    """Settings from a column `settings`.
+
+    Raises:
+        ValueError: if they are not of this version.
+    """
+    if text is None:
+        return AnalyzeSettings()
+    stored = json.loads(text)
+    run = stored.get("run", {})
+    if "keep_signatures" in run:  # the name of the setting in results of version 0.1
+        run["keep_appearance"] = run.pop("keep_signatures")
+    asked = {"model": stored["observe"]["model"], **run}
+    return AnalyzeSettings(
+        **{name: stored["observe"][name] for name in OBSERVED},
+        **asked,
+        timeline=timeline_settings(stored["timeline"]),
+    )
+
+
+def timeline_settings(stored: Mapping[str, Any]) -> TimelineSettings:
+    """The settings of pass 2 that a person can give; from those of each stage."""
+    return TimelineSettings(
+        gate=stored["quality"]["gate"],
+        time_constant_s=stored["smoothing"]["time_constant_s"],
+        max_gap_s=stored["tracker"]["max_gap_s"],
+        baseline=stored["baseline"]["method"],
+        baseline_span_s=stored["baseline"]["span_s"],
+    )

@@ -1,0 +1,113 @@
+"""Files that come into folders, each once it has stopped growing. No Prefect in here."""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import watchfiles
+
+from analytics.results.storage_paths import absolute
+from flows.analysis.inputs import InputError, is_wanted, videos_in
+
+TICK_MS = 500  # how often files that may still grow are looked at
+# Prefect takes half a megabyte of parameters for a run; a path is seldom longer than 500 bytes.
+BATCH_FILES = 500
+Stamp = tuple[int, int]  # size and time of the last write: what a copy that is under way changes
+
+
+def stable_file_batches(
+    folders: Sequence[Path],
+    *,
+    recursive: bool,
+    pattern: str,
+    settle_s: float,
+    stop: threading.Event,
+    force_polling: bool | None = None,
+) -> Iterator[list[Path]]:
+    """Lists of videos and pictures in `folders`: those that are there, then new, changed and renamed ones as they come.
+
+    A file is handed out once its size and time of writing have stayed the same for `settle_s`. Whether another program
+    still has it open cannot be told on all systems, so a copy that pauses for longer is handed out in half, and again
+    when it grows on.
+
+    Args:
+        folders: where to look.
+        recursive: also in folders in folders.
+        pattern: only files whose name fits.
+        settle_s: how long a file must have stayed as it is.
+        stop: ends the iteration once it is set.
+        force_polling: look at all files again and again, for network drives that tell of no changes.
+
+    Raises:
+        InputError: if one of `folders` is not a folder.
+    """
+    if not_folders := [str(folder) for folder in folders if not folder.is_dir()]:
+        raise InputError(f"{', '.join(not_folders)}: not a folder: only folders can be watched")
+    folders = [absolute(folder) for folder in folders]
+    waiting = _Waiting(settle_s)
+    changes = watchfiles.watch(
+        *folders,
+        watch_filter=None,
+        stop_event=stop,
+        rust_timeout=TICK_MS,
+        yield_on_timeout=True,
+        recursive=recursive,
+        force_polling=force_polling,
+    )
+    changed = set(folders)  # all that is there, looked at once the watch has begun: nothing falls between the two
+    for told in changes:
+        changed |= {Path(path) for _, path in told}
+        for folder in folders:
+            for path in changed:
+                if path == folder or folder in path.parents:
+                    waiting.add(_files_at(path, folder, recursive, pattern))
+        changed = set()
+        settled = waiting.settled()
+        for start in range(0, len(settled), BATCH_FILES):
+            yield settled[start : start + BATCH_FILES]
+
+
+def _files_at(path: Path, folder: Path, recursive: bool, pattern: str) -> list[Path]:
+    """The files that a run over `folder` takes, at a place in it; a folder that was moved in tells of itself alone."""
+    is_folder = path == folder or (recursive and path.is_dir())
+    found = videos_in(path, recursive, pattern) if is_folder else [path]
+    return [file for file in found if is_wanted(file, folder, pattern)]
+
+
+class _Waiting:
+    """Files that may still grow."""
+
+    def __init__(self, settle_s: float) -> None:
+        self.settle_s = settle_s
+        self._since_s: dict[Path, tuple[Stamp, float]] = {}  # how each was found, and since when it has been so
+        self._handed_out: dict[Path, Stamp] = {}
+
+    def add(self, files: Iterable[Path]) -> None:
+        """Wait for these, too."""
+        for file in files:
+            self._since_s.setdefault(file, ((-1, -1), 0.0))
+
+    def settled(self) -> list[Path]:
+        """Those that have not changed for long enough; they are waited for no more."""
+        now_s = time.monotonic()
+        settled = []
+        for file, (stamp, since_s) in list(self._since_s.items()):
+            found = _stamp(file)
+            if found is None or found == self._handed_out.get(file):  # gone, or only its permissions have changed
+                del self._since_s[file]
+            elif found != stamp or not found[0]:  # an empty file is one whose copy has just begun
+                self._since_s[file] = found, now_s
+            elif now_s - since_s >= self.settle_s:
+                del self._since_s[file]
+                self._handed_out[file] = found
+                settled.append(file)
+        return settled
+
+
+def _stamp(file: Path) -> Stamp | None:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns

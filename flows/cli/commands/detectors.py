@@ -1,0 +1,139 @@
+"""`fervid evaluate-detector`: a face detector measured, beside others."""
+
+import shlex
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table as RichTable
+
+from flows.cli.console import Device, console, errors, fatal_errors
+from flows.training.markdown import table_lines, write_part
+
+if TYPE_CHECKING:
+    from fer_models.detection import FaceDetector
+    from fer_models.evaluation.detector_comparison import Table
+    from fer_models.evaluation.detector_metrics import Detect
+
+
+class Reference(StrEnum):
+    """A detector to compare with."""
+
+    yunet = "yunet"
+    retinaface_mobilenet025 = "retinaface_mobilenet025"
+
+
+def evaluate_detector(
+    data: Annotated[Path, typer.Option(help="Photographs whose faces are known, as Parquet.")],
+    model: Annotated[str, typer.Option(help="A detector, by name or folder.")] = "compact",
+    against: Annotated[list[Reference] | None, typer.Option(help="Compare with this one; may be repeated.")] = None,
+    references: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder with the weights of the detectors to compare with.")
+    ] = None,
+    clips: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of clips, to be seen by all; needs both references.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="How long to measure each speed; 0: not at all.")] = 3.0,
+    device: Annotated[
+        Device, typer.Option(help="Where the detector computes; the references are for the CPU.")
+    ] = Device.auto,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="Write the tables into this file, too; its other parts stay.")
+    ] = None,
+) -> None:
+    """Measure how well and how fast a detector finds faces."""
+    names = [str(reference) for reference in dict.fromkeys(against or [])]
+    if names and references is None:
+        raise typer.BadParameter("--against needs --references, the folder with their weights")
+    if clips is not None and len(names) < len(Reference):
+        raise typer.BadParameter("--clips needs both references: " + " ".join(f"--against {r}" for r in Reference))
+    with fatal_errors():
+        tables = list(_measure(data, model, names, references or Path(), clips, seconds, device))
+        for table in tables:
+            show(table)
+        if out is not None:
+            command = command_line(data, model, names, references, clips, seconds, device, out)
+            write_part(out, as_markdown(tables, command))
+            console.print(f"written: {out}", highlight=False, soft_wrap=True)
+
+
+def _measure(
+    data: Path, model: str, names: list[str], folder: Path, clips: Path | None, seconds: float, device: Device
+) -> "list[Table]":
+    from fer_models.detection import load_detector
+    from fer_models.evaluation.clips import find_clips
+    from fer_models.evaluation.detector_comparison import clip_table, landmark_table, photograph_table, speed_table
+    from fer_models.evaluation.detector_metrics import Candidate, evaluate_detector, read_true_photos
+    from fer_models.evaluation.references import REFERENCE_THRESHOLD, WEAK_SCORE, load_reference
+
+    photos, paths = read_true_photos(data), find_clips(clips) if clips else []
+    detector = load_detector(model, device=device)
+    candidates = {model: Candidate(detector.detect, detector.score_threshold)}
+    candidates |= {name: Candidate(load_reference(name, folder), REFERENCE_THRESHOLD) for name in names}
+    timed = _in_each_precision(model, detector) | {name: candidates[name].detect for name in names}
+    speed = []
+    if seconds:
+        errors.print("measuring speed: let nothing else run meanwhile")
+        speed = [speed_table(timed, photos, seconds=seconds)]
+
+    errors.print(f"looking at {len(photos)} photographs")
+    detector.score_threshold = WEAK_SCORE
+    evaluations = {name: evaluate_detector(candidate.detect, photos) for name, candidate in candidates.items()}
+    thresholds = {name: candidate.threshold for name, candidate in candidates.items()}
+    tables = [photograph_table(evaluations, thresholds, level_with=names[0] if names else None)]
+    if names:
+        detects = {name: candidate.detect for name, candidate in candidates.items()}
+        tables.append(landmark_table(photos, detects, evaluations, names, threshold=REFERENCE_THRESHOLD))
+    if paths:
+        errors.print("looking at the clips")
+        tables.append(clip_table(paths, candidates, (names[0], names[1])))
+    return tables + speed
+
+
+def _in_each_precision(model: str, detector: "FaceDetector") -> "dict[str, Detect]":
+    """The detector; a compact one that computes in bfloat16 here a second time, in float32."""
+    import torch
+
+    from fer_models.detection.compact import CompactDetector
+    from fer_models.registry.model_registry import find_model
+
+    if not isinstance(detector, CompactDetector) or detector.dtype == torch.float32:
+        return {model: detector.detect}
+    exact = CompactDetector.load(find_model(model, "detector"), device=detector.device, dtype=torch.float32)
+    return {f"{model}, bf16": detector.detect, f"{model}, fp32": exact.detect}
+
+
+def show(table: "Table") -> None:
+    """Print a table of a report."""
+    rich = RichTable(*table.columns, title=table.title, caption=table.note, title_justify="left")
+    for row in table.rows:
+        rich.add_row(*row)
+    console.print(rich)
+
+
+def as_markdown(tables: "list[Table]", command: str) -> str:
+    """The tables as a part of a Markdown file, with the command that made it."""
+    lines = ["# Face detectors, measured", "", "Made by", "", f"    {command}", ""]
+    for table in tables:
+        lines += [f"## {table.title}", "", table.note, "", *table_lines(table.columns, table.rows), ""]
+    return "\n".join(lines)
+
+
+def command_line(
+    data: Path,
+    model: str,
+    names: list[str],
+    references: Path | None,
+    clips: Path | None,
+    seconds: float,
+    device: Device,
+    out: Path,
+) -> str:
+    """The command that was called."""
+    words = ["fervid", "evaluate-detector", "--data", str(data), "--model", model]
+    words += [word for name in names for word in ("--against", name)]
+    words += ["--references", str(references)] if references else []
+    words += ["--clips", str(clips)] if clips else []
+    words += ["--device", device] if device != Device.auto else []
+    return shlex.join([*words, "--seconds", f"{seconds:g}", "--out", str(out)])

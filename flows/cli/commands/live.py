@@ -1,0 +1,143 @@
+"""`fervid live`: pictures of a camera or a stream into a results folder, as they come in."""
+
+import json
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.live import Live
+from rich.text import Text
+
+from flows.cli.commands.common_options import (
+    ComputesOn,
+    Detector,
+    DetectorSize,
+    DoneAsJson,
+    FindsFaces,
+    Fps,
+    MinFace,
+    Out,
+    ReadsEmotions,
+)
+from flows.cli.console import Device, console, errors, fatal_errors, settings_given, stop_on_interrupt
+
+if TYPE_CHECKING:
+    from flows.live.run import LiveStatus
+    from flows.live.session import LiveOutcome
+
+RATE_OVER_S = 5.0
+
+
+def live(
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(help="A camera (0), an address (rtsp, http, udp, tcp, srt …), or - for a pipe."),
+    ],
+    out: Out,
+    every: Annotated[
+        float, typer.Option(metavar="S", help="Bring the tables up to date this often; less often in long sessions.")
+    ] = 5.0,
+    for_s: Annotated[
+        float | None, typer.Option("--for", metavar="S", help="End after so many seconds (default: when stopped).")
+    ] = None,
+    session: Annotated[
+        float, typer.Option(metavar="S", help="End a session after so many seconds, and begin the next.")
+    ] = 3600.0,
+    fps: Fps = None,
+    detector: FindsFaces = Detector.auto,
+    detector_size: DetectorSize = None,
+    model: ReadsEmotions = "default",
+    device: ComputesOn = Device.auto,
+    min_face: MinFace = 12.0,
+    keep_appearance: Annotated[
+        bool, typer.Option("--keep-appearance", help="Keep the signatures of faces once the tracks are joined.")
+    ] = False,
+    as_json: DoneAsJson = False,
+) -> None:
+    """Look at live pictures until Ctrl-C; no picture is stored, and frames are dropped rather than late."""
+    from flows.settings import AnalyzeSettings, LiveSettings
+
+    settings, live_settings = settings_given(context, AnalyzeSettings), settings_given(context, LiveSettings)
+    with fatal_errors(f"fervid timeline {out} makes the tables of what was seen"):
+        from fer_models.video.live_source import LiveSource
+
+        found = LiveSource.of(source)
+        errors.print(f"opening {found.shown}, results in {out}", highlight=False, markup=False, soft_wrap=True)
+        display = LiveDisplay()
+        with display, stop_on_interrupt():
+            from flows.analysis.progress import progress
+            from flows.live.run import run_live
+
+            outcomes = run_live(
+                found, out, settings, live_settings, progress, on_status=display.show, tell=display.tell
+            )
+        if as_json:
+            print(json.dumps([outcome.as_json() for outcome in outcomes], indent=2))
+        else:
+            for outcome in outcomes:
+                console.print(describe(outcome), highlight=False, markup=False, soft_wrap=True)
+                if outcome.counts.n_dropped > outcome.counts.n_looked_at:
+                    errors.print(advice(outcome), highlight=False, markup=False, soft_wrap=True)
+
+
+class LiveDisplay:
+    """A line that says how it goes, and others above it for what happens; without a terminal, only those."""
+
+    def __init__(self) -> None:
+        self._line = Live(console=errors, refresh_per_second=4, transient=True)
+        self._seen: deque[tuple[float, int]] = deque()  # when how many frames had been looked at
+
+    def __enter__(self) -> "LiveDisplay":
+        if errors.is_terminal:
+            self._line.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._line.stop()
+
+    def show(self, status: "LiveStatus") -> None:
+        """Say how it goes."""
+        now_s, counts = time.monotonic(), status.counts
+        if self._seen and counts.n_looked_at < self._seen[-1][1]:
+            self._seen.clear()  # a new session
+        self._seen.append((now_s, counts.n_looked_at))
+        while now_s - self._seen[0][0] > RATE_OVER_S:
+            self._seen.popleft()
+        first_s, n_first = self._seen[0]
+        rate = (counts.n_looked_at - n_first) / max(now_s - first_s, 0.1)
+        minutes, seconds = divmod(int(status.seconds), 60)
+        parts = [
+            f"{minutes // 60}:{minutes % 60:02}:{seconds:02}",
+            f"{rate:.1f} frames/s",
+            f"{counts.n_dropped} dropped",
+            f"{counts.n_faces} faces",
+            f"{status.delay_s:.1f} s from frame to row",
+            *([f"lost {counts.n_losses} times"] if counts.n_losses else []),
+        ]
+        self._line.update(Text(", ".join(parts)))
+
+    def tell(self, what: str) -> None:
+        """Say what happened."""
+        errors.print(what, highlight=False, markup=False, soft_wrap=True)
+
+
+def describe(outcome: "LiveOutcome") -> str:
+    """A session, in a line."""
+    counts, rows, delay = outcome.counts, outcome.n_rows, outcome.delay
+    return (
+        f"{outcome.path}: {outcome.duration_s:.1f} s, {counts.n_looked_at} frames looked at, "
+        f"{counts.n_dropped} dropped, {counts.n_undecoded} could not be decoded, lost {counts.n_losses} times, "
+        f"{rows['faces']} faces, {rows['tracks']} people (tracks); "
+        f"{delay.mean_s:.2f} s from frame to row, {delay.most_s:.2f} at most"
+    )
+
+
+def advice(outcome: "LiveOutcome") -> str:
+    """What to do about a session of which most frames were dropped."""
+    fps = outcome.counts.n_looked_at / max(outcome.duration_s, 1.0)
+    return (
+        f"Most frames were dropped, as this machine cannot look at so many: with --fps {fps:.2g} it looks at fewer, "
+        "evenly spaced; a smaller --detector-size makes it quicker."
+    )

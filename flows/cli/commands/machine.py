@@ -1,0 +1,31 @@
+"""Commands about this machine: what is here, and clips to try everything on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.console import console, errors, fail, fatal_errors
+from flows.cli.display import table_of
+
+
+def doctor() -> None:
+    """Say what is here and what is missing: versions, devices, codecs, weights and their hashes."""
+    with fatal_errors():
+        from flows.cli.doctor import examine
+
+        findings = examine()
+    rows = [[finding.what, finding.found, finding.state] for finding in findings]
+    console.print(table_of(["", "found", ""], rows))
+    if wrong := [finding for finding in findings if finding.needed and not finding.ok]:
+        fail("; ".join(f"{finding.what}: {finding.found}" for finding in wrong))
+
+
+def demo(folder: Annotated[Path, typer.Argument(help="Where to put the clips.")]) -> None:
+    """Make a folder of short clips from public-domain photographs, to try everything on."""
+    from flows.cli.demo import make_demo_videos
+
+    with fatal_errors():
+        errors.print(f"making the demo clips in {folder}: about 15 s", highlight=False)
+        for path in make_demo_videos(folder):
+            console.print(str(path), highlight=False, soft_wrap=True)

@@ -1,0 +1,57 @@
+"""`fervid purge`: remove videos from the results for good."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from flows.cli.console import Results, console, counted, errors, fatal_errors
+
+
+def purge(
+    results: Results,
+    video: Annotated[list[str] | None, typer.Option(help="This one, by path, name or id; may be given again.")] = None,
+    older_than: Annotated[
+        float | None, typer.Option(metavar="DAYS", min=0, help="All whose last analysis is older than this.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove every row, observation, signature and failure of videos, and who is who in them; the files stay."""
+    from analytics.results.purge import Purge, is_unfinished, plan_purge
+    from analytics.results.purge import purge as remove
+
+    if (video is None) == (older_than is None):
+        raise typer.BadParameter("give either --video or --older-than")
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def tell(plan: Purge, word: str) -> None:
+        for path in plan.paths:
+            say(path)
+        size = f"{counted(plan.n_files, 'file')} of {counted(plan.size_bytes, 'byte')}"
+        say(f"{counted(plan.n_videos, 'video')} {word}: {size}")
+        if plan.n_rows:
+            named = {"identities": "of who is who", "videos": "of table videos"}
+            rows = ", ".join(f"{n} {named.get(table, table)}" for table, n in plan.n_rows.items() if n)
+            say(f"rows, over all analyses and failures: {rows}")
+
+    with fatal_errors("the same command finishes what was begun"):
+        if not dry_run and results.is_dir() and is_unfinished(results):
+            remove(results, [])
+            errors.print("an earlier purge had been cut short: it is finished now", highlight=False)
+        before = None if older_than is None else datetime.now(UTC) - timedelta(days=older_than)
+        plan = plan_purge(results, wanted=video or (), finished_before=before)
+        if dry_run or not plan.video_ids:
+            tell(plan, "would be removed")
+            return
+        if not yes:
+            tell(plan, "to be removed")
+            typer.confirm("Remove them for good?", abort=True)
+        remove(results, plan.video_ids)
+        tell(plan, "removed")
+        errors.print(
+            "what was exported or rendered before, and Prefect's own history of runs, lie elsewhere and stay",
+            highlight=False,
+        )

@@ -1,0 +1,62 @@
+"""`fervid render`: a video with what was found in it, or with its faces hidden."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.progress import Progress
+
+from flows.cli.console import check_free, console, errors, fail, fatal_errors, place_given
+
+
+def video_given(text: str) -> Path:
+    """What `place_given` gives; the name of a live session, which is no address to read, stays as it is."""
+    return Path(text) if text.endswith(".live") else place_given(text)
+
+
+def render(
+    video: Annotated[Path, typer.Argument(parser=video_given, metavar="VIDEO", help="A video that has been analyzed.")],
+    results: Annotated[Path, typer.Option(parser=place_given, metavar="PATH", help="The results folder it is in.")],
+    out: Annotated[Path, typer.Option(help="The MP4 file to write.")],
+    blur: Annotated[bool, typer.Option("--blur", help="Blur every face that was found.")] = False,
+    pixelate: Annotated[
+        bool, typer.Option("--pixelate", help="Hide every face that was found behind a mosaic.")
+    ] = False,
+    only: Annotated[
+        int | None, typer.Option(metavar="ID", help="Draw this person alone, such as 3 for P3; --blur hides all.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a file that is there.")] = False,
+) -> None:
+    """Write a video with boxes, labels and a running timeline, or with its faces hidden.
+
+    Only faces that were found can be hidden: those under 12 px are not, nor small ones in large frames. To find them,
+    first run: fervid analyze VIDEO --out RESULTS --min-face 0 --detector-size 1920.
+    """
+    if blur and pixelate:
+        raise typer.BadParameter("give one of --blur and --pixelate")
+    if out.suffix.lower() != ".mp4":
+        raise typer.BadParameter(f"{out}: MP4 is written: give a name that ends in .mp4", param_hint="--out")
+    if out.exists() and isinstance(video, Path) and video.exists() and out.samefile(video):
+        fail(f"{out}: is the video itself: give another name")
+    check_free(out, overwrite)
+    hiding: Literal["blur", "pixelate"] | None = "blur" if blur else "pixelate" if pixelate else None
+    with fatal_errors("nothing was written"):
+        from flows.render import render_video
+
+        with Progress(console=errors, disable=not errors.is_terminal) as bars:
+            bar = bars.add_task("rendering", total=None)
+            render_video(
+                video,
+                results,
+                out,
+                hiding=hiding,
+                only=only,
+                on_frame=lambda done, total: bars.update(bar, completed=done, total=total),
+            )
+        console.print(str(out), highlight=False, markup=False, soft_wrap=True)
+        if hiding:
+            errors.print(
+                "faces that were not found are not hidden, such as very small ones (fervid render --help says how to "
+                "find more), nor is anybody's voice: watch it before you share",
+                highlight=False,
+            )

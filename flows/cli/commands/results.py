@@ -1,0 +1,243 @@
+"""Commands over a results folder: questions, ready made and in SQL, and the dashboard."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from flows.cli.commands.questions import Question, explanation, why_empty
+from flows.cli.console import WIDE, Format, Results, console, counted, errors, fatal_errors, usage_checked
+from flows.cli.display import table_of
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+Form = Annotated[Format, typer.Option("--format", help="How the rows are written.")]
+Output = Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")]
+Video = Annotated[str | None, typer.Option(help="Only this video: its path, file name or video_id.")]
+Events = Annotated[
+    Path | None,
+    typer.Option(
+        help="Stimuli or markers: a CSV file with the columns start_s, end_s, label and perhaps video, which names a "
+        "video by path, file name or video_id; without, or left empty, an event is one of every video."
+    ),
+]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Give up after so many seconds.")]
+Memory = Annotated[str, typer.Option(help="What a question may use, such as 500MB or 4GB.")]
+
+
+def query(
+    results: Results,
+    sql: Annotated[
+        str | None, typer.Argument(metavar="SQL", help="One SELECT over videos, frames, faces, tracks, episodes …")
+    ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Show all tables and columns instead.")] = False,
+    form: Form = Format.table,
+    output: Output = None,
+    video: Video = None,
+    all_analyses: Annotated[
+        bool, typer.Option("--all-analyses", help="All analyses of each video; else only the newest.")
+    ] = False,
+    events: Events = None,
+    timeout_s: Timeout = 30.0,
+    memory: Memory = "2GB",
+) -> None:
+    """Ask SQL of the results; nothing can be changed."""
+    from analytics.queries import connection as views
+    from analytics.results.store import check_results
+
+    with fatal_errors():
+        if (sql is None) != schema:
+            raise typer.BadParameter("give either one SELECT or --schema", param_hint="SQL")
+        check_results(results)
+        if sql is None:
+            rows = views.describe()
+        else:
+            rows = views.query(
+                results,
+                sql,
+                video=video,
+                all_analyses=all_analyses,
+                events=events,
+                timeout_s=timeout_s,
+                memory_limit=memory,
+            )
+        _write(rows, form, output)
+        if not len(rows):
+            errors.print("no rows", highlight=False)
+
+
+def summary(
+    results: Results,
+    question: Annotated[Question, typer.Argument(help="What to answer.")] = Question.overview,
+    video: Video = None,
+    emotion: Annotated[str | None, typer.Option(help="For moments: of which emotion.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="For moments: how many.")] = 10,
+    bin_ms: Annotated[int, typer.Option(min=1, help="For timeline: length of a bin in milliseconds.")] = 1000,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            help="For compare: a CSV file with the columns path, which names a video by path, file name or video_id, "
+            "and group."
+        ),
+    ] = None,
+    events: Events = None,
+    all_faces: Annotated[
+        bool,
+        typer.Option(
+            "--all-faces",
+            help="For shares, timeline, compare: without the quality gate. Faces that it left without a label count "
+            "with the emotion of their own frame. (fervid timeline --no-gate smooths over them, too.)",
+        ),
+    ] = False,
+    form: Form = Format.table,
+    output: Output = None,
+    timeout_s: Timeout = 120.0,
+    memory: Memory = "2GB",
+) -> None:
+    """Answer the usual questions about the results; without one, a short page about all of them."""
+    from analytics import queries
+    from analytics.queries.connection import connect, limited
+
+    if question == Question.moments and emotion is None:
+        raise typer.BadParameter("moments are those of one emotion: name it with --emotion")
+    if question == Question.compare and groups is None:
+        raise typer.BadParameter("compare needs a CSV file with the columns path, group", param_hint="--groups")
+    if question == Question.events and events is None:
+        raise typer.BadParameter(
+            "events needs a CSV file: give --events FILE with the columns start_s, end_s, label", param_hint="--events"
+        )
+    if question == Question.overview and (form != Format.table or output is not None):
+        raise typer.BadParameter("the overview is a page for people: name a question", param_hint="QUESTION")
+    with fatal_errors():
+        opened = connect(results, video=video, observations=False, memory_limit=memory)
+        with contextlib.closing(opened) as connection, limited(connection, timeout_s):
+            if question == Question.overview:
+                _print_overview(connection, results, queries.gate_note(connection))
+                return
+            rows = _answer(
+                connection,
+                question,
+                emotion=emotion,
+                limit=limit,
+                bin_ms=bin_ms,
+                groups=groups,
+                events=events,
+                all_faces=all_faces,
+            )
+            counts_all = all_faces and question in (Question.shares, Question.timeline, Question.compare)
+            notes = [
+                *explanation(question, rows),
+                queries.gate_note(connection, paths=_about(connection, question, groups, rows), all_faces=counts_all),
+            ]
+            if not len(rows):
+                notes.insert(0, why_empty(connection, question, emotion))
+        if len(rows) or form != Format.table or output is not None:
+            _write(rows, form, output)
+        for note in notes:
+            (console if form == Format.table else errors).print(note, highlight=False, markup=False, soft_wrap=True)
+        if question == Question.failures:
+            _print_resume_hint(rows)
+
+
+def _about(
+    connection: "duckdb.DuckDBPyConnection", question: Question, groups: Path | None, rows: "pa.Table"
+) -> Collection[str] | None:
+    """Paths of the videos that an answer is about; None: all."""
+    if question == Question.compare and groups is not None:
+        from analytics.queries.groups import find_groups
+        from analytics.results.videos import all_videos
+
+        return find_groups(groups, all_videos(connection)).keys()
+    return set(rows["path"].to_pylist()) if question == Question.events else None
+
+
+def _answer(
+    connection: "duckdb.DuckDBPyConnection",
+    question: Question,
+    *,
+    emotion: str | None,
+    limit: int,
+    bin_ms: int,
+    groups: Path | None,
+    events: Path | None,
+    all_faces: bool,
+) -> "pa.Table":
+    from analytics import queries
+
+    if question == Question.shares:
+        return queries.shares(connection, all_faces=all_faces)
+    if question == Question.timeline:
+        return queries.timeline(connection, bin_ms=bin_ms, all_faces=all_faces)
+    if question == Question.moments:
+        return usage_checked(partial(queries.top_moments, connection), emotion=emotion, limit=limit)
+    if question == Question.compare and groups is not None:
+        return queries.compare(connection, groups, all_faces=all_faces)
+    if question == Question.events and events is not None:
+        return queries.during_events(connection, events)
+    plain = {
+        Question.synchrony: queries.synchrony,
+        Question.library: queries.library,
+        Question.transitions: queries.transitions,
+        Question.dwell: queries.dwell,
+        Question.quality: queries.quality,
+        Question.gate: queries.gate_effect,
+        Question.failures: queries.failures,
+    }
+    return plain[question](connection)
+
+
+def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note: str) -> None:
+    """The page that `fervid summary RESULTS` prints."""
+    from analytics import queries
+
+    (n,) = queries.totals(connection).to_pylist()
+    console.print(
+        f"{results}: {counted(n['n_videos'], 'video')}, {n['n_failed']} of them failed; "
+        f"{n['duration_s'] or 0:.0f} s of video, {n['n_frames']} frames looked at, "
+        f"{n['n_tracks']} people (tracks), {n['n_episodes']} episodes",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(note, highlight=False, soft_wrap=True)
+    console.print("Time with a label, over all people:")
+    _write(queries.library(connection), Format.table, None)
+    failures = queries.failures(connection)
+    if len(failures):
+        console.print("What went wrong:")
+        _write(failures, Format.table, None)
+        _print_resume_hint(failures)
+    names = ", ".join(question for question in Question if question != Question.overview)
+    console.print(f"Ask on: fervid summary RESULTS QUESTION, which is one of {names}", highlight=False, soft_wrap=True)
+
+
+def _print_resume_hint(failures: "pa.Table") -> None:
+    if any(failures["error"].is_valid().to_pylist()):  # frames alone that cannot be decoded are no failure
+        errors.print("Mend or remove these files, then run `fervid analyze` again: it does only what is left.")
+
+
+def _write(rows: "pa.Table", form: Format, output: Path | None) -> None:
+    """Write rows to the terminal or to a file."""
+    from analytics.tables.table_io import write_rows
+
+    if form == Format.parquet and output is None:
+        raise typer.BadParameter("parquet is not text: give a file", param_hint="--output")
+    width = console.width if output is None else WIDE
+    if form == Format.table:
+        table = table_of(rows.column_names, list(zip(*(c.to_pylist() for c in rows.columns), strict=True)), width)
+    if output is None:
+        console.print(table) if form == Format.table else write_rows(rows, sys.stdout.buffer, form.value)
+        return
+    with output.open("wb") as file:
+        if form == Format.table:
+            Console(file=io.TextIOWrapper(file, "utf-8"), width=width).print(table)
+        else:
+            write_rows(rows, file, form.value)

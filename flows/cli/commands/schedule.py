@@ -1,0 +1,115 @@
+"""`fervid schedule` and `fervid schedule-training`: the same work again and again, without anybody there."""
+
+import dataclasses
+import signal
+import zoneinfo
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli.commands.analyze import analyze
+from flows.cli.commands.common_options import with_options_of
+from flows.cli.commands.train import drop_given, recipe_given, train
+from flows.cli.console import console, fatal_errors, settings_given, usage_checked
+
+if TYPE_CHECKING:
+    from prefect import Flow
+
+Cron = Annotated[str | None, typer.Option(metavar="FIELDS", help="When, as `0 2 * * *`: each night at two.")]
+Every = Annotated[float | None, typer.Option(metavar="MINUTES", min=0.1, help="Instead: how often.")]
+Timezone = Annotated[str, typer.Option(metavar="NAME", help="Of --cron, as Europe/Berlin.")]
+
+
+class WhenBusy(StrEnum):
+    """What becomes of a run that is due while another is at work in the same place."""
+
+    skip = "skip"
+    wait = "wait"
+
+
+Busy = Annotated[WhenBusy, typer.Option(help="A run that is due while another still works: skip it, or let it wait.")]
+
+
+@with_options_of(analyze, leaving_out=("overwrite", "dry_run", "as_json"))
+def schedule(
+    context: typer.Context,
+    cron: Cron = None,
+    every: Every = None,
+    timezone: Timezone = "UTC",
+    when_busy: Busy = WhenBusy.skip,
+    **analyze_options: Any,
+) -> None:
+    """Analyze a folder again and again, on a schedule that Prefect keeps; each run does only what is left."""
+    from analytics.results.storage_paths import absolute
+    from fer_models.registry.model_registry import portable_model_ref
+    from flows.settings import AnalyzeSettings, EngineSettings
+
+    settings, engine = settings_given(context, AnalyzeSettings), settings_given(context, EngineSettings)
+    out = absolute(analyze_options["out"])
+    parameters = {
+        "inputs": [str(absolute(path)) for path in analyze_options["inputs"]],
+        "out": str(out),
+        "recursive": analyze_options["recursive"],
+        "pattern": analyze_options["pattern"],
+        "settings": settings.model_dump(mode="json") | {"model": portable_model_ref(settings.model)},
+        "engine": engine.model_dump(mode="json"),
+    }
+    with fatal_errors():
+        from flows.analysis.flow import analyze as analyze_flow
+
+        serve_when_due(analyze_flow, out, parameters, cron, every, timezone, when_busy)
+
+
+@with_options_of(train, leaving_out=("resume",))
+def schedule_training(
+    cron: Cron = None,
+    every: Every = None,
+    timezone: Timezone = "UTC",
+    when_busy: Busy = WhenBusy.skip,
+    **train_options: Any,
+) -> None:
+    """Train again whenever the data have changed, on a schedule that Prefect keeps; each time a model of its own."""
+    recipe, drop = recipe_given(**train_options), drop_given(train_options["drop"])
+    name = train_options["name"] or recipe.architecture
+    parameters = {
+        "data": str(train_options["data"].absolute()),
+        "name": name,
+        "recipe": dataclasses.asdict(recipe),
+        "drop": list(drop),
+        "device": train_options["device"].value,
+        "precision": train_options["precision"].value,
+    }
+    with fatal_errors():
+        from fer_models.registry.model_registry import user_models_dir
+        from flows.training.retrain import retrain
+
+        serve_when_due(retrain, user_models_dir() / name, parameters, cron, every, timezone, when_busy)
+
+
+def serve_when_due(
+    flow: "Flow[Any, Any]",
+    target: Path,
+    parameters: dict[str, Any],
+    cron: str | None,
+    every_min: float | None,
+    timezone: str,
+    when_busy: WhenBusy,
+) -> None:
+    """Serve a flow at the times that the user gave, until Ctrl-C."""
+    from flows.prefect.schedule import check_same_source, check_server, deployment_name, schedule_of, serve
+
+    if (cron is None) == (every_min is None):
+        raise typer.BadParameter("give either --cron or --every")
+    if timezone not in zoneinfo.available_timezones():
+        raise typer.BadParameter(f"no time zone {timezone!r}: name one as Europe/Berlin", param_hint="--timezone")
+    schedule = usage_checked(schedule_of, cron=cron, every_min=every_min, timezone=timezone)
+    check_server()
+    due = f"every {every_min:g} min" if cron is None else f"at {cron} ({timezone})"
+    name = f"{flow.name}/{deployment_name(target)}"
+    check_same_source(name, parameters)
+    said = f"{name}: into {target}, {due}; Ctrl-C ends and pauses it"
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script may have had it ignored
+    serve(flow, target, parameters, schedule, when_busy.value)

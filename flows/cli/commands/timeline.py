@@ -1,0 +1,97 @@
+"""`fervid timeline`: timelines from what was seen before, with other settings."""
+
+import dataclasses
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.commands.common_options import DoneAsJson
+from flows.cli.console import DONE, SOME_FAILED, Results, console, errors, fatal_errors, settings_given
+from flows.cli.display import TRACKS_SQL, table_of
+
+if TYPE_CHECKING:
+    from flows.settings import TimelineSettings
+
+
+class Baseline(StrEnum):
+    """What is taken off as a person's face at rest."""
+
+    none = "none"
+    own_mean = "own_mean"
+    neutral_stretch = "neutral_stretch"
+
+
+def timeline(
+    context: typer.Context,
+    results: Results,
+    video: Annotated[
+        list[str] | None, typer.Option(help="Only this one, by path, name or id; may be given again.")
+    ] = None,
+    time_constant: Annotated[
+        float, typer.Option(metavar="S", help="Smooth over this long: more is calmer, and later to peak.")
+    ] = 0.3,
+    max_gap: Annotated[
+        float,
+        typer.Option(
+            metavar="S",
+            help="Follow a face through gaps of this length; longer ones are joined by look and place. Another value "
+            "than that of the analysis needs what fervid analyze --keep-appearance keeps.",
+        ),
+    ] = 1.0,
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="Leave faces of bad quality out, or count them all.")
+    ] = True,
+    baseline: Annotated[
+        Baseline, typer.Option(help="Take a person's face at rest off: their mean, or their most neutral stretch.")
+    ] = Baseline.none,
+    baseline_span: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="START END", help="Seconds in which everybody looks neutral, for neutral_stretch."),
+    ] = None,
+    as_json: DoneAsJson = False,
+) -> None:
+    """Make timelines anew from what was seen, with other settings; the videos are not needed.
+
+    Settings that are not given come from the environment (FERVID_TIME_CONSTANT_S …), else they are the usual ones: not
+    those of the timeline before. Asking for the settings of an earlier timeline shows that one again.
+    """
+    from flows.settings import TimelineSettings
+
+    settings = settings_given(context, TimelineSettings)
+    with fatal_errors():
+        from flows.analysis.rebuild_timeline import rebuild_timelines
+
+        rebuilt = rebuild_timelines(
+            results,
+            settings,
+            video or (),
+            lambda one: errors.print(f"{one.status} {one.path}", highlight=False, markup=False, soft_wrap=True),
+        )
+        if as_json:
+            print(json.dumps([dataclasses.asdict(one) for one in rebuilt], indent=2))
+        else:
+            from analytics import connect
+
+            tracks = dict(connect(results, observations=False).sql(TRACKS_SQL).fetchall())
+            rows = [[o.path, o.status, o.n_faces, o.n_tracks, tracks.get(o.video_id), o.seconds] for o in rebuilt]
+            names = ["video", "", "faces", "tracks", "label, share of time (good/all faces)", "seconds"]
+            console.print(table_of(names, rows))
+            for one in rebuilt:
+                if one.status == "failed":
+                    console.print(f"failed {one.note}", highlight=False, markup=False, soft_wrap=True)
+            if any(one.status != "failed" for one in rebuilt):
+                console.print(describe(settings), highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(SOME_FAILED if any(one.status == "failed" for one in rebuilt) else DONE)
+
+
+def describe(settings: "TimelineSettings") -> str:
+    """How the timelines were made, in a line."""
+    span = "" if settings.baseline_span_s is None else " {:g} to {:g} s".format(*settings.baseline_span_s)
+    counted = "good faces" if settings.gate else "all faces"
+    return (
+        f"{counted}, smoothed with weights exp(-distance / {settings.time_constant_s:g} s) to both sides, "
+        f"gaps bridged up to {settings.max_gap_s:g} s, longer ones joined by look and place, "
+        f"baseline {settings.baseline}{span}"
+    )

@@ -1,0 +1,179 @@
+"""`fervid train` and `fervid train-detector`: new models."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.console import Device, console, errors, fatal_errors, stop_on_interrupt, usage_checked
+from flows.cli.training_display import TrainingDisplay, training_log
+from flows.prefect.server import prefect_server, without_console_log
+
+if TYPE_CHECKING:
+    from fer_models.training.emotion.recipes import Recipe
+
+RESUME = "run the same command with --resume to go on after the last epoch"
+
+
+class Precision(StrEnum):
+    """What training computes in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Labels(StrEnum):
+    """What is learnt."""
+
+    hard = "hard"
+    votes = "votes"
+    both = "both"
+
+
+def train(
+    architecture: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARCH", help="An architecture, such as face_resnet_se or cnn4; docs/training.md has them all."
+        ),
+    ],
+    data: Annotated[
+        Path, typer.Option(help="FER-2013 as Parquet or CSV, or a folder with a folder of pictures per emotion.")
+    ],
+    name: Annotated[str | None, typer.Option(help="The model's name (default: that of the architecture).")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="How often to go through the data. Default, here and below: the architecture's own."),
+    ] = None,
+    augment: Annotated[str | None, typer.Option(help="How faces are varied: none, standard, strong or wide.")] = None,
+    labels: Annotated[
+        Labels | None, typer.Option(help="hard: the data set's; votes: the annotators' shares; both: a head for each.")
+    ] = None,
+    init: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Go on from this model, or from `imagenet` weights.")
+    ] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from fresh weights.")] = False,
+    input_size: Annotated[int | None, typer.Option(metavar="PX", help="Height and width the network sees.")] = None,
+    teacher: Annotated[str | None, typer.Option(metavar="MODEL", help="Learn from what this model says, too.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="End after N epochs without a better one; 0: never.")
+    ] = None,
+    drop: Annotated[
+        str,
+        typer.Option(metavar="KINDS", help="Leave out of Training: leaks, near_leaks, copies, conflicts, blanks."),
+    ] = "",
+    device: Annotated[Device, typer.Option()] = Device.auto,
+    precision: Annotated[Precision, typer.Option(help="What to compute in; auto: what the device is fast in.")] = (
+        Precision.auto
+    ),
+    seed: Annotated[int, typer.Option()] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Train an emotion model; it is then at hand under its name."""
+    without_console_log()
+    recipe = recipe_given(
+        architecture=architecture,
+        epochs=epochs,
+        augment=augment,
+        labels=labels,
+        init=init,
+        from_scratch=from_scratch,
+        input_size=input_size,
+        teacher=teacher,
+        patience=patience,
+        seed=seed,
+    )
+    kinds = drop_given(drop)
+    from fer_models.training.emotion.processes import Processes
+
+    if not Processes.started().is_first:  # of several processes, the first one writes, measures and talks
+        with fatal_errors(RESUME):
+            from flows.training.emotion import train_epochs
+
+            train_epochs.fn(data, kinds, name or architecture, recipe, device.value, precision.value, resume)
+        return
+    with fatal_errors(RESUME), TrainingDisplay(errors) as display, prefect_server() as wait_for_server:
+        from flows.training.emotion import listeners
+        from flows.training.emotion import train as train_flow
+
+        listeners.append(display.show)
+        wait_for_server()
+        with stop_on_interrupt():
+            folders = train_flow(data, name or architecture, recipe, kinds, device.value, precision.value, resume)
+    from fer_models.registry.model_registry import read_card
+
+    for folder in folders:
+        console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
+        console.print(f"{read_card(folder).summary()}; more: fervid models show {folder.name}", highlight=False)
+
+
+def recipe_given(
+    *,
+    architecture: str,
+    epochs: int | None,
+    augment: str | None,
+    labels: Labels | None,
+    init: str | None,
+    from_scratch: bool,
+    input_size: int | None,
+    teacher: str | None,
+    patience: int | None,
+    seed: int,
+    **others: object,
+) -> "Recipe":
+    """The recipe that the options of `fervid train` ask for."""
+    if init is not None and from_scratch:
+        raise typer.BadParameter("--init and --from-scratch exclude each other", param_hint="--init")
+    from fer_models.training.emotion.recipes import recipe_for
+
+    return usage_checked(
+        recipe_for,
+        architecture=architecture,
+        epochs=epochs,
+        augment=augment,
+        labels=None if labels is None else labels.value,
+        init="scratch" if from_scratch else init,
+        input_size_px=input_size,
+        teacher=teacher,
+        patience=patience,
+        seed=seed,
+    )
+
+
+def drop_given(text: str) -> tuple[str, ...]:
+    """The faults that `--drop` names."""
+    from fer_models.training.datasets.preparation import DROPPABLE
+
+    kinds = tuple(kind.strip() for kind in text.split(",") if kind.strip())
+    if unknown := set(kinds) - set(DROPPABLE):
+        raise typer.BadParameter(f"{', '.join(unknown)}: not among {', '.join(DROPPABLE)}", param_hint="--drop")
+    return kinds
+
+
+def train_detector(
+    data: Annotated[Path, typer.Option(help="Photographs with boxes, as Parquet.")],
+    name: Annotated[str, typer.Option(help="The detector's name.")] = "my_compact",
+    epochs: Annotated[int, typer.Option(min=1)] = 100,
+    second_teacher: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights of RetinaFace-MobileNet-0.25: it votes where a label is doubtful."),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Start from this detector; what fools it is shown more often."),
+    ] = None,
+    device: Annotated[Device, typer.Option()] = Device.auto,
+    seed: Annotated[int, typer.Option()] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Train a compact face detector; it is then at hand under its name."""
+    without_console_log()
+    with fatal_errors(RESUME), training_log(), prefect_server() as wait_for_server:
+        from flows.training.detector import train_detector as train_flow
+
+        wait_for_server()
+        with stop_on_interrupt():
+            folder = train_flow(data, name, epochs, seed, device.value, resume, second_teacher, init)
+    console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)

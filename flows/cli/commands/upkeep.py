@@ -1,0 +1,136 @@
+"""`fervid status`, `fervid retry` and `fervid gc`: where the results stand, what failed again, what can go."""
+
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.console import (
+    DONE,
+    SOME_FAILED,
+    Results,
+    console,
+    errors,
+    fatal_errors,
+    place_given,
+    stop_on_interrupt,
+    usage_checked,
+)
+from flows.cli.display import RunDisplay, print_summary, table_of
+from flows.prefect.server import prefect_server, without_console_log
+
+if TYPE_CHECKING:
+    from flows.settings import AnalyzeSettings, EngineSettings
+
+Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+HOUR_S = 3600.0
+
+
+def status(
+    results: Results,
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            parser=place_given, metavar="[INPUT]...", help="What is to be in them, as for `fervid analyze`."
+        ),
+    ] = None,
+    recursive: Annotated[bool, typer.Option(help="Look into folders in folders.")] = True,
+    pattern: Annotated[str, typer.Option(metavar="GLOB", help="Of a folder, only files whose name fits.")] = "*",
+    as_json: Json = False,
+) -> None:
+    """Say what is done, running, failed and left, with the reason and the way out."""
+    from analytics.results.status import count
+    from analytics.results.status import status as status_of
+    from flows.analysis.inputs import find_videos
+
+    with fatal_errors():
+        files = find_videos(inputs, recursive=recursive, pattern=pattern) if inputs else []
+        found = status_of(results, files)
+    if as_json:
+        videos = [dataclasses.asdict(one) for one in found]
+        print(json.dumps({"count": count(found), "videos": videos}, indent=2, default=str))
+        return
+    if open_ones := [one for one in found if one.state != "done"]:
+        rows = [[one.path or one.video_id, one.state, one.reason, one.suggested_action] for one in open_ones]
+        console.print(table_of(["video", "", "reason", "way out"], rows))
+    _say(", ".join(f"{n} {state}" for state, n in count(found).items()))
+
+
+def retry(results: Results) -> None:
+    """Analyze again what failed, with the settings it had; done is left alone."""
+    from analytics.results.status import may_be_there
+    from analytics.results.status import status as status_of
+    from flows.analysis.retry import has_model, settings_of
+    from flows.settings import EngineSettings
+
+    engine = usage_checked(EngineSettings)
+    with fatal_errors():
+        failed = [one for one in status_of(results) if one.state == "failed"]
+        gone = [one for one in failed if not may_be_there(one.path)]
+        again = settings_of(results, [one.video_id or "" for one in failed if one not in gone])
+        without_model = [settings for settings in again if not has_model(settings)]
+        for one in gone:
+            _say(f"{one.path}: {one.suggested_action}")
+        for settings in without_model:
+            for path in again.pop(settings):
+                command = shlex.join(["fervid", "analyze", str(path), "--out", str(results), "--model", "NAME"])
+                _say(f"{path}: its model {settings.model} is gone: bring it back, or take another with {command}")
+        if not again:
+            _say("nothing failed that could be tried again")
+        all_done = not (gone or without_model)
+        if again:
+            all_done &= _analyze_again(results, again, engine)
+    raise typer.Exit(DONE if all_done else SOME_FAILED)
+
+
+def _analyze_again(results: Path, failed: "dict[AnalyzeSettings, list[Path]]", engine: "EngineSettings") -> bool:
+    """Run the flow once for all videos of the same settings; whether all went well."""
+    display = RunDisplay(errors, sum(map(len, failed.values())))
+    without_console_log()
+    summaries = []
+    stopping = stop_on_interrupt(at_once=engine.engine != "threads")
+    with display, prefect_server() as wait_for_server, stopping:
+        from flows.analysis.flow import run_analyze
+        from flows.analysis.progress import progress
+
+        progress.listen(display.show)
+        wait_for_server()
+        for settings, paths in failed.items():
+            progress.check()
+            summaries.append(run_analyze(paths, results, True, "*", settings, engine))
+    for summary in summaries:
+        print_summary(console, summary)
+    return not any(summary.failures for summary in summaries)
+
+
+def gc(
+    results: Results,
+    superseded: Annotated[
+        bool, typer.Option("--superseded", help="Also all analyses of a video but the newest, and failures made good.")
+    ] = False,
+    older_than: Annotated[
+        float, typer.Option(metavar="HOURS", min=1, help="Leave alone what is younger: a run may still be at it.")
+    ] = 24.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove what serves nobody: parts of files, tables never finished, observations that no analysis is made from."""
+    from analytics.results.vacuum import find_garbage, remove_garbage
+
+    with fatal_errors("the same command finishes what was begun"):
+        found = find_garbage(results, superseded=superseded, older_than_s=older_than * HOUR_S)
+        size_bytes = sum(one.size_bytes for one in found)
+        if not dry_run:
+            remove_garbage(results, found)
+    for one in found:
+        of_shards = [f"{analysis} of {video}, in a shard" for video, analysis in one.in_shards]
+        _say(f"{one.what}: {', '.join([*(str(file.relative_to(results)) for file in one.files), *of_shards])}")
+    n_files, n_in_shards = sum(len(one.files) for one in found), sum(len(one.in_shards) for one in found)
+    more = f", and {n_in_shards} analyses in shards" if n_in_shards else ""
+    _say(f"{n_files} files of {size_bytes} bytes{more} {'would be removed' if dry_run else 'removed'}")
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,243 @@
+"""What a run looks like in a terminal: bars while it works, tables when it is done."""
+
+import os
+import shlex
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console, Group
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from flows.analysis.progress import Event, VideoEnded, VideoProgress
+from flows.cli.console import console
+
+if TYPE_CHECKING:
+    from flows.analysis.flow import RunSummary
+    from flows.analysis.work_plan import VideoPlan
+
+# What the tracks with the most good faces show, for the table at the end of a run.
+TRACKS_SQL = """
+SELECT video_id,
+    string_agg(emotion || ' ' || round(100 * share)::INT || ' % (' || n_faces_ok || '/' || n_faces || ')', ', '
+        ORDER BY track_id) FILTER (place <= 3)
+    || CASE WHEN count(*) > 3 THEN ', …' ELSE '' END
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY video_id ORDER BY n_faces_ok DESC, track_id) AS place,
+        greatest(share_angry, share_disgust, share_fear, share_happy, share_sad, share_surprise, share_neutral) AS share
+    FROM tracks
+    WHERE emotion IS NOT NULL
+)
+GROUP BY video_id
+"""
+MAX_WORD = 32  # characters; longer ones, such as paths and hashes, may be broken over lines
+EXAMPLE_SQL = (
+    "SELECT parse_filename(path) AS video, track_id, emotion, start_s, end_s, peak "
+    "FROM episodes JOIN videos USING (video_id) ORDER BY peak DESC LIMIT 10"
+)
+
+
+@dataclass
+class _VideoBar:
+    bar: TaskID
+    started_s: float
+    first_frames: int  # done when the bar appeared
+    done_frames: int
+
+
+class RunDisplay:
+    """Follows the events of a run: a bar for the folder, one for each video under way, a line for each failure.
+
+    Without a terminal, a line for each finished video instead.
+    """
+
+    def __init__(self, console: Console, n_videos: int) -> None:
+        self.console = console
+        self.started_s = 0.0  # when the first frame was looked at
+        self.bars = Bars(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.folder = self.bars.add_task("loading models, starting Prefect", total=n_videos, unit="videos", rate="")
+        self.videos: dict[Path, _VideoBar] = {}
+        self.n_frames = 0
+        self.one_at_a_time = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bars.stop()
+
+    def show(self, event: Event) -> None:
+        """Take in one event; videos under way report from threads of their own."""
+        with self.one_at_a_time:
+            if isinstance(event, VideoProgress):
+                self._advance(event)
+            else:
+                self._end(event)
+
+    def _advance(self, event: VideoProgress) -> None:
+        now_s = time.monotonic()
+        self.started_s = self.started_s or now_s
+        if event.path not in self.videos:
+            bar = self.bars.add_task(event.path.name, total=event.total_frames, unit="frames", rate="")
+            # What was done before this run does not count for its rate.
+            self.videos[event.path] = _VideoBar(bar, now_s, event.done_frames, event.done_frames)
+        video = self.videos[event.path]
+        self.n_frames += event.done_frames - video.done_frames
+        video.done_frames = event.done_frames
+        rate = (event.done_frames - video.first_frames) / max(now_s - video.started_s, 1e-3)
+        self.bars.update(video.bar, completed=event.done_frames, rate=f"{rate:.0f} frames/s")
+        rate = self.n_frames / max(now_s - self.started_s, 1e-3)
+        self.bars.update(self.folder, description="analyzing", rate=f"{rate:.0f} frames/s")
+
+    def _end(self, event: VideoEnded) -> None:
+        if event.path in self.videos:
+            self.bars.remove_task(self.videos.pop(event.path).bar)
+        self.bars.advance(self.folder)
+        if event.status == "failed" or not self.console.is_terminal:
+            line = f"{event.status} {event.error or event.path}"
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_plan(console: Console, plans: Sequence["VideoPlan"], out: Path) -> None:
+    """What a run would do with each video."""
+    rows = [
+        [str(p.path), p.what, p.n_frames, p.n_left, None if p.duration_s is None else f"{p.duration_s:.1f}", p.decoder]
+        for p in plans
+    ]
+    console.print(table_of(["video", "would be", "frames", "to look at", "duration (s)", "decoder"], rows))
+    console.print(f"nothing was done; results would go to {out}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_summary(console: Console, summary: "RunSummary") -> None:
+    """What a run did, video by video, and what to do next."""
+    from analytics import connect
+
+    tracks = dict(connect(summary.out, observations=False).sql(TRACKS_SQL).fetchall())
+    rows = [
+        [
+            o.path.name,
+            o.status,
+            o.n_frames,
+            o.n_faces,
+            o.n_tracks,
+            tracks.get(o.video_id),
+            None if o.frames_per_s is None else round(o.frames_per_s),
+        ]
+        for o in summary.outcomes
+    ]
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    if rows:
+        names = ["video", "", "frames", "faces", "tracks", "label, share of time (good/all faces)", "frames/s"]
+        console.print(table_of(names, rows))
+    n_new = sum(o.status == "done" for o in summary.outcomes)
+    n_old = len(summary.outcomes) - n_new
+    say(f"{n_new} analyzed, {n_old} unchanged, {len(summary.failures)} failed; results in {summary.out}")
+    for failure in summary.failures:
+        say(f"failed {failure.reason}")
+    for outcome in summary.outcomes:
+        if outcome.n_undecoded:
+            say(f"{outcome.path}: {outcome.n_undecoded} of {outcome.n_frames} frames could not be decoded")
+        if outcome.same_as:
+            say(f"{outcome.path}: the same content as {outcome.same_as}, which stands for both")
+    for models in Counter(o.models for o in summary.outcomes):  # more than one where machines differ
+        say(models)
+    readers = Counter(f"{o.decoder} ({o.decoder_reason})" for o in summary.outcomes if o.decoder)
+    for reader, n_videos in readers.most_common():
+        say(f"read with {reader}: {n_videos}")
+    if summary.outcomes:
+        say(f"next: {shlex.join(['fervid', 'query', str(summary.out), EXAMPLE_SQL])}")
+
+
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None = None) -> Group:
+    """A table for people; numbers to the right, NULL as an empty cell, paths without what all have in common.
+
+    Tables whose words find no room in `width` characters (that of the terminal by default) become a row per value.
+    """
+    values = list(zip(*rows, strict=True)) if rows else [() for _ in columns]
+    folders = [common_folder(column) for column in values]
+    rows = list(zip(*(map(below(folder), column) for folder, column in zip(folders, values, strict=True)), strict=True))
+    table = _table(columns, rows)
+    if _words_width(columns, rows) > (width or console.width):
+        cells = [(i, name, cell_text(row[k])) for i, row in enumerate(rows, 1) for k, name in enumerate(columns)]
+        table = _table(["row", "column", "value"], cells)
+    names_of: dict[str, list[str]] = {}
+    for name, folder in zip(columns, folders, strict=True):
+        names_of.setdefault(folder, []).append(name)
+    found = [Text(f"{', '.join(names)}: in {folder}") for folder, names in names_of.items() if folder]
+    return Group(table, *found)
+
+
+def _words_width(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
+    """Characters in a line of a table that breaks no word."""
+    texts = zip(columns, *([cell_text(cell) for cell in row] for row in rows), strict=True)
+    longest = (max((len(word) for text in column for word in text.split()), default=0) for column in texts)
+    return 1 + sum(3 + min(length, MAX_WORD) for length in longest)
+
+
+def common_folder(values: Sequence[Any]) -> str:
+    """The deepest folder that all these paths lie in; empty if they are no absolute paths or share only the root.
+
+    >>> common_folder(["/films/a/1.mp4", None, "/films/b/2.mp4"]), common_folder(["/films/1.mp4", "2.mp4"])
+    ('/films', '')
+    """
+    known = [value for value in values if value is not None]
+    if not known or not all(isinstance(value, str) and Path(value).is_absolute() for value in known):
+        return ""
+    folder = Path(os.path.commonpath([Path(value).parent for value in known]))
+    return "" if folder == folder.parent else str(folder)
+
+
+def below(folder: str) -> Callable[[Any], Any]:
+    """What makes a path in the folder one from there."""
+    return lambda value: str(Path(value).relative_to(folder)) if folder and value is not None else value
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    table = Table()
+    for i, name in enumerate(columns):
+        numeric = any(isinstance(row[i], int | float) for row in rows)
+        table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell_text(cell)) for cell in row))
+    return table
+
+
+def cell_text(value: Any) -> str:
+    """One value as a person reads it: numbers to three places, smaller ones to two digits.
+
+    >>> cell_text(0.6799999), cell_text([0.25, 1.2e-05, None]), cell_text(0.0)
+    ('0.680', '[0.250, 1.2e-05, ]', '0.000')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.2g}" if 0 < abs(value) < 0.0005 else f"{value:.3f}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(cell_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {cell_text(item)}' for name, item in value.items())}}}"
+    return str(value)

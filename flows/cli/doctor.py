@@ -1,0 +1,86 @@
+"""What this machine has for Fervid, and what it lacks."""
+
+import importlib.metadata
+import os
+import platform
+from dataclasses import dataclass
+
+import av
+import torch
+
+from fer_models.detection.retinaface_network import INSTALL, package_is_here
+from fer_models.device import autocast_dtype, choose_device
+from fer_models.registry.model_registry import ModelCard, check_models, list_model_dirs
+from fer_models.video.decord_backend import decord_module
+
+CODECS = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mjpeg", "gif")
+PACKAGES = ("fervid", "prefect", "fastapi", "torch", "torchvision", "lightning", "av", "pyarrow", "duckdb", "streamlit")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is here, or not."""
+
+    what: str
+    found: str
+    ok: bool = True
+    needed: bool = False  # nothing works without it
+    optional: bool = False  # no fault if it is not there
+
+    @property
+    def state(self) -> str:
+        """Whether it is here in a word."""
+        return "ok" if self.ok else "optional" if self.optional else "missing"
+
+
+def examine() -> list[Finding]:
+    """Look at versions, devices, decoders, codecs and the hashes of all weights."""
+    findings = [Finding("python", platform.python_version())]
+    findings += [package(name) for name in PACKAGES]
+    cpu = choose_device("cpu")
+    findings.append(Finding("cpu", f"{os.cpu_count()} cores, computes in {str(autocast_dtype(cpu)).split('.')[-1]}"))
+    has_cuda = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if has_cuda else "no CUDA device: computes on the CPU"
+    findings.append(Finding("cuda", device, has_cuda, optional=True))
+    has_decord = decord_module() is not None
+    findings.append(
+        Finding(
+            "decord",
+            importlib.metadata.version("decord") if has_decord else "not installed (optional): PyAV reads alone",
+            has_decord,
+            optional=True,
+        )
+    )
+    has_x264 = "libx264" in av.codecs_available
+    findings.append(Finding("x264", "writes the demo clips" if has_x264 else "`fervid demo` cannot work", has_x264))
+    missing = [codec for codec in CODECS if codec not in av.codecs_available]
+    findings.append(Finding("codecs", ", ".join(c for c in CODECS if c not in missing), not missing))
+    findings.append(retinaface())
+    for name, card in check_models().items():
+        is_whole = isinstance(card, ModelCard)
+        found = f"{card.task}, sha256 {card.sha256[:16]} as on its card" if isinstance(card, ModelCard) else str(card)
+        findings.append(Finding(f"model {name}", found, ok=is_whole, needed=True))
+    url = os.environ.get("PREFECT_API_URL")
+    findings.append(
+        Finding("prefect server", url or "none set (PREFECT_API_URL): each run starts its own for its time")
+    )
+    return findings
+
+
+def package(name: str) -> Finding:
+    """The version of a package, if it is installed."""
+    try:
+        return Finding(name, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, f"not installed: pip install {name}", ok=False, needed=True)
+
+
+def retinaface() -> Finding:
+    """Whether `--detector retinaface` can be chosen."""
+    if not package_is_here():
+        return Finding("retinaface", f"not installed (optional): {INSTALL}", ok=False, optional=True)
+    version = importlib.metadata.version("retina-face")
+    if "retinaface" not in list_model_dirs():
+        found = f"retina-face {version}, no weights (optional): fervid models fetch retinaface"
+        return Finding("retinaface", found, ok=False, optional=True)
+    return Finding("retinaface", f"retina-face {version} and weights for it")

@@ -1,0 +1,86 @@
+"""What a training looks like in a terminal: a bar with the time left, and a line an epoch above it."""
+
+import contextlib
+import importlib
+import logging
+import warnings
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from fer_models.training.emotion.history import TrainingProgress
+
+
+class TrainingDisplay:
+    """Shows the log of a training, and how far it is; without a terminal, the log alone."""
+
+    def __init__(self, console: Console) -> None:
+        self.bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.bar = self.bars.add_task("reading data, starting Prefect", total=None, figures="")
+
+    def __enter__(self) -> Self:
+        self.bars.start()
+        self.log = training_log()  # once the bar is there: it moves down for each line
+        self.log.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.log.__exit__(kind, error, trace)
+        self.bars.stop()
+
+    def show(self, event: "TrainingProgress") -> None:
+        """Move the bar on."""
+        last = event.done_batches == event.total_batches
+        self.bars.update(
+            self.bar,
+            description="measuring" if last else f"epoch {event.done_epochs + 1}/{event.total_epochs}",
+            completed=event.done_batches,
+            total=event.total_batches,
+            figures="  ".join(
+                f"{name} {event.figures[figure]:.3f}"
+                for name, figure in (("loss", "train_loss"), ("accuracy", "public_accuracy"))
+                if figure in event.figures
+            ),
+        )
+
+
+@contextlib.contextmanager
+def work_log() -> Iterator[None]:
+    """Show what our own code logs on the console, with the time of day."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    ours = [logging.getLogger(name) for name in ("fer_models", "flows")]
+    for logger in ours:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger in ours:
+            logger.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def training_log() -> Iterator[None]:
+    """Show a line an epoch on the console, and nothing of what Lightning has to say beside it."""
+    importlib.import_module("lightning.pytorch")  # sets the levels of its loggers when it is imported
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    with work_log():
+        yield

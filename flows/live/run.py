@@ -1,0 +1,209 @@
+"""Live pictures into a results folder: look, commit every moment, bring the tables up to date, end in order."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analytics.results.store import Store
+from fer_models.video.live import LiveFrame, LiveReader
+from fer_models.video.live_source import LiveSource
+from flows.analysis.fingerprints import timeline_config
+from flows.analysis.model_bundle import Models, load_models
+from flows.analysis.progress import Progress
+from flows.live.session import LiveCounts, LiveOutcome, LiveSession
+from flows.live.timeline import LiveWork, TimelineProcess
+from flows.settings import AnalyzeSettings, LiveSettings
+
+log = logging.getLogger(__name__)
+
+WAIT_S = 0.1  # for frames, before other things are seen to
+COMMIT_S = 0.5
+# At most so much of the time goes into commits, and (in another process) into bringing the tables up to date.
+COMMIT_SHARE, TIMELINE_SHARE = 0.1, 0.2
+BUSY_S = 0.25  # no more frames wait, and are then looked at together, than take this long
+MOST_FRAMES = 16
+
+
+@dataclass(frozen=True)
+class LiveStatus:
+    """How it goes, for those who look on."""
+
+    seconds: float  # since the first frame of the session
+    counts: LiveCounts
+    delay_s: float  # from frame to row, of the frames committed last
+
+
+class Pace:
+    """When something is due again: `every_s` after the last time, and so late that it takes `share` of the time."""
+
+    def __init__(self, every_s: float, share: float) -> None:
+        self.every_s, self.share = every_s, share
+        self.next_s = time.monotonic() + every_s
+
+    def is_due(self) -> bool:
+        """Whether it is due."""
+        return time.monotonic() >= self.next_s
+
+    def took(self, seconds: float) -> None:
+        """It was done just now, in so many seconds."""
+        self.next_s = time.monotonic() + max(self.every_s, seconds / self.share) - seconds
+
+
+def run_live(
+    source: LiveSource,
+    out: Path,
+    settings: AnalyzeSettings,
+    live: LiveSettings,
+    progress: Progress,
+    *,
+    on_status: Callable[[LiveStatus], None] = lambda status: None,
+    tell: Callable[[str], None] = log.info,
+) -> list[LiveOutcome]:
+    """Look at what comes from a source until its end, a stop, or the end of `live.for_s`; gives the sessions.
+
+    Args:
+        source: where the pictures come from.
+        out: the results folder.
+        settings: as for files; those that choose a part of a file or its decoder have no meaning here.
+        live: how long, and how often.
+        progress: its stop is the way to end.
+        on_status: called a few times per second.
+        tell: called with a line when the source is lost and when it is back.
+
+    Raises:
+        LiveSourceError: if not a single picture came.
+        StoreError: if the results cannot be written.
+        LiveTimelineError: if the process that makes the tables has ended; what was seen is kept.
+        WeightsError, DeviceError: if the models cannot be loaded.
+    """
+    store, models = Store(out), load_models(settings)
+    _warm_up(models)
+    with TimelineProcess() as timelines, LiveReader(source, settings.fps, tell) as reader:
+        run = _Run(store, reader, timelines, settings, live, models)
+        while not progress.stop_requested.is_set() and not run.is_over():
+            run.step()
+            if run.session is not None:
+                seconds = time.monotonic() - run.session.first.arrived_s
+                on_status(LiveStatus(seconds, run.session.counts, run.session.delay.last_s))
+        reader.stop()
+        if reader.error is not None:
+            raise reader.error
+        return run.end()
+
+
+def _warm_up(models: Models) -> None:
+    """Use the models once: the first time takes many times as long, and frames do not wait."""
+    models.detector.detect(np.zeros((1, 360, 640, 3), np.uint8))
+    models.classifier.predict(np.zeros((1, models.classifier.size_px, models.classifier.size_px), np.uint8))
+
+
+class _Run:
+    """The sessions that follow one another from one source."""
+
+    def __init__(
+        self,
+        store: Store,
+        reader: LiveReader,
+        timelines: TimelineProcess,
+        settings: AnalyzeSettings,
+        live: LiveSettings,
+        models: Models,
+    ) -> None:
+        self.store, self.reader, self.timelines = store, reader, timelines
+        self.settings, self.live, self.models = settings, live, models
+        self.session: LiveSession | None = None
+        self.outcomes: list[LiveOutcome] = []
+        self.ending: list[LiveSession] = []  # those whose last tables are being made
+        self.until_s = math.inf  # by time.monotonic()
+        self.commits = Pace(COMMIT_S, COMMIT_SHARE)
+        self.updates = Pace(live.every_s, TIMELINE_SHARE)
+        self.n_works = 0
+        self.frames_per_s = 1.0  # while looking
+
+    def is_over(self) -> bool:
+        """Whether nothing more will come, or the time is up."""
+        nothing_comes = self.reader.is_over and self.reader.frames.is_empty()
+        return nothing_comes or time.monotonic() >= self.until_s
+
+    def step(self) -> None:
+        """Look at what has come in, commit it when that is due, and see to the tables."""
+        self._look(self.reader.frames.take(WAIT_S))
+        if self.session is None:
+            return
+        if self.commits.is_due():
+            begun_s = time.monotonic()
+            self.session.commit()
+            self.commits.took(time.monotonic() - begun_s)
+        self._collect(timeout_s=0)
+        if not self.timelines.n_waiting and self.updates.is_due():
+            self.session.commit()
+            self._start_timeline(self.session, is_last=False)
+
+    def end(self) -> list[LiveOutcome]:
+        """Look at what still waits, and make the last tables."""
+        self._look(self.reader.frames.take(0))
+        if self.session is not None:
+            self._end_session(self.session)
+        while self.timelines.n_waiting:
+            self._collect(timeout_s=None)
+        return self.outcomes
+
+    def _look(self, frames: list[LiveFrame]) -> None:
+        while frames:
+            if self.session is None:
+                self.session = LiveSession(self.store, self.reader, frames[0], self.settings, self.models)
+                self.until_s = min(self.until_s, frames[0].arrived_s + (self.live.for_s or math.inf))
+            end_s = self.session.first.pts_s + self.live.session_s
+            part, frames = [f for f in frames if f.pts_s < end_s], [f for f in frames if f.pts_s >= end_s]
+            begun_s, before = time.monotonic(), self.session.counts.n_looked_at
+            self.session.look(part)
+            if n := self.session.counts.n_looked_at - before:
+                self.frames_per_s += 0.3 * (n / (time.monotonic() - begun_s) - self.frames_per_s)
+                self.reader.frames.limit = min(max(1, int(self.frames_per_s * BUSY_S)), MOST_FRAMES)
+            if frames:
+                self._end_session(self.session)
+                self.session = None
+
+    def _end_session(self, session: LiveSession) -> None:
+        session.commit()
+        self.ending.append(session)
+        self._start_timeline(session, is_last=True)
+
+    def _start_timeline(self, session: LiveSession, *, is_last: bool) -> None:
+        work = LiveWork(
+            results=self.store.root,
+            row=dict(session.row),
+            n_segments=session.n_segments,
+            config=timeline_config(self.settings, self.models),
+            is_last=is_last,
+            number=self.n_works,
+            keep_appearance=self.settings.keep_appearance,
+        )
+        self.n_works += 1
+        self.timelines.start(work)
+
+    def _collect(self, timeout_s: float | None) -> None:
+        done = self.timelines.finished(timeout_s)
+        if done is None:
+            return
+        self.updates.took(done.busy_s)
+        if done.is_last:
+            session = self.ending.pop(0)
+            row = session.row
+            self.outcomes.append(
+                LiveOutcome(
+                    path=row["path"],
+                    video_id=row["video_id"],
+                    analysis_id=row["analysis_id"],
+                    live_since=session.since,
+                    duration_s=session.duration_s,
+                    counts=session.counts,
+                    delay=session.delay,
+                    n_rows=done.n_rows,
+                )
+            )

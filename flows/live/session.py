@@ -1,0 +1,159 @@
+"""One session of live pictures: what came in, its segments in the results, and the row that says what it is."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from analytics.results.ids import live_video_id
+from analytics.results.store import Store
+from analytics.timeline.observations import observations_table, unseen_table
+from fer_models.observe import observe_frames
+from fer_models.video.live import LiveFrame, LiveReader, frame_batch
+from flows.analysis.fingerprints import provenance_columns, versions, work_ids
+from flows.analysis.model_bundle import Models
+from flows.settings import AnalyzeSettings
+
+DECODER = "pyav"
+
+
+@dataclass
+class LiveCounts:
+    """What came in so far."""
+
+    n_looked_at: int = 0
+    n_dropped: int = 0
+    n_undecoded: int = 0
+    n_faces: int = 0
+    n_losses: int = 0
+
+
+@dataclass
+class LiveDelay:
+    """How long frames take from coming in until their rows can be read."""
+
+    n: int = 0
+    mean_s: float = 0.0
+    most_s: float = 0.0
+    last_s: float = 0.0  # mean of those that were committed last
+
+    def add(self, arrived_s: Sequence[float]) -> None:
+        """Take in frames whose rows were committed just now."""
+        delays_s = time.monotonic() - np.asarray(arrived_s)
+        self.last_s = float(delays_s.mean())
+        self.n += len(delays_s)
+        self.mean_s += (self.last_s - self.mean_s) * len(delays_s) / self.n
+        self.most_s = max(self.most_s, float(delays_s.max()))
+
+
+@dataclass(frozen=True)
+class LiveOutcome:
+    """What became of one session."""
+
+    path: str
+    video_id: str
+    analysis_id: str
+    live_since: datetime
+    duration_s: float
+    counts: LiveCounts
+    delay: LiveDelay
+    n_rows: dict[str, int] = field(default_factory=dict)  # of each table
+
+    def as_json(self) -> dict[str, Any]:
+        """The outcome as plain values."""
+        return asdict(self) | {"live_since": self.live_since.isoformat()}
+
+
+class LiveSession:
+    """Sees what is in the frames of one session, and writes it segment by segment; the tables are made elsewhere.
+
+    The segment under way is written anew with every commit, so that rows can be read before it is full.
+    """
+
+    def __init__(
+        self, store: Store, reader: LiveReader, first: LiveFrame, settings: AnalyzeSettings, models: Models
+    ) -> None:
+        assert reader.since is not None  # a frame came
+        self.first = first
+        self.since = reader.since + timedelta(seconds=first.pts_s)
+        self.counts, self.delay = LiveCounts(), LiveDelay()
+        self.n_segments = 0
+        self._store, self._settings, self._models = store, settings, models
+        address = reader.source.shown
+        self.row: dict[str, Any] = {
+            **work_ids(live_video_id(address, self.since), settings, models, DECODER),
+            **provenance_columns(settings, models, DECODER),
+            "path": f"{address}@{self.since:%Y%m%dT%H%M%SZ}.live",
+            "live_since": self.since,
+            "started_at": self.since,
+            "container": reader.container,
+            "codec": reader.codec,
+            "decoder": DECODER,
+            "decoder_reason": "live pictures",
+            "versions": json.dumps(versions()),
+        }
+        self._segment = -1  # the one under way, by time
+        self._rows: list[pa.Table] = []  # of that segment
+        self._uncommitted_s: list[float] = []  # when frames came in that were looked at and cannot be read yet
+        self._is_committed = True
+        self._last = first
+
+    @property
+    def duration_s(self) -> float:
+        """From the first frame to the last."""
+        return self._last.pts_s
+
+    def look(self, frames: list[LiveFrame]) -> None:
+        """See what is in these frames; a segment that they end is committed."""
+        mine = [replace(f, index=f.index - self.first.index, pts_s=f.pts_s - self.first.pts_s) for f in frames]
+        for segment, part in groupby(mine, lambda frame: int(frame.pts_s // self._settings.segment_s)):
+            if segment != self._segment:
+                self.commit()
+                self._segment, self._rows, self.n_segments = segment, [], self.n_segments + 1
+            for _, alike in groupby(part, lambda frame: (frame.missing, frame.shape)):
+                self._rows.append(self._seen(list(alike)))
+            self._is_committed = False
+
+    def commit(self) -> None:
+        """Write the segment under way, as far as it has come."""
+        if self._is_committed:
+            return
+        ids = self.row["video_id"], self.row["observation_id"]
+        self._store.write_segment(*ids, self.n_segments - 1, pa.concat_tables(self._rows))
+        self._is_committed = True
+        if self._uncommitted_s:
+            self.delay.add(self._uncommitted_s)
+            self._uncommitted_s = []
+
+    def _seen(self, frames: list[LiveFrame]) -> pa.Table:
+        """The rows of frames that are alike: all with pictures of one shape, or all without, for one reason."""
+        self._last, counts = frames[-1], self.counts
+        match frames[0].missing:
+            case "dropped":
+                counts.n_dropped += len(frames)
+            case "decode_error":
+                counts.n_undecoded += len(frames)
+            case "no_signal":
+                counts.n_losses += len(frames)
+        if frames[0].missing:
+            index, pts_s = [frame.index for frame in frames], [frame.pts_s for frame in frames]
+            return unseen_table(np.array(index), np.array(pts_s), frames[0].missing)
+        batch = frame_batch(frames)
+        self.row.setdefault("width_px", batch.pixels.shape[2])
+        self.row.setdefault("height_px", batch.pixels.shape[1])
+        seen = observe_frames(
+            batch,
+            detector=self._models.detector,
+            classifier=self._models.classifier,
+            min_face_px=self._settings.min_face_px,
+        )
+        counts.n_looked_at += len(frames)
+        counts.n_faces += len(seen.faces)
+        self._uncommitted_s += [frame.arrived_s for frame in frames]
+        return observations_table(**vars(seen))

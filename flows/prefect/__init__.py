@@ -1,0 +1,1 @@
+"""Prefect: the temporary server, schedules and task runners."""

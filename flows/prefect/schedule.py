@@ -1,0 +1,123 @@
+"""Flows served on a schedule: Prefect keeps the times, one run at a time, and the history of all of them."""
+
+import asyncio
+import contextlib
+import datetime
+import hashlib
+import signal
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
+from prefect.runner import Runner
+from prefect.schedules import Schedule
+from prefect.settings import PREFECT_API_URL
+from prefect.types.entrypoint import EntrypointType
+
+from flows.prefect.server import PrefectServerError, ScheduleError, check_healthy
+
+START_A_SERVER = (
+    "start one with `prefect server start --background`, then `export PREFECT_API_URL=http://127.0.0.1:4200/api`"
+)
+# What becomes of a run that is due while another is at work in the same place.
+COLLISION = {"wait": ConcurrencyLimitStrategy.ENQUEUE, "skip": ConcurrencyLimitStrategy.CANCEL_NEW}
+WhenBusy = Literal["skip", "wait"]
+
+
+def schedule_of(cron: str | None, every_min: float | None, timezone: str) -> Schedule:
+    """When runs are due.
+
+    Args:
+        cron: five fields, as `0 2 * * *`.
+        every_min: instead, minutes from one run to the next.
+        timezone: of the cron fields, as `Europe/Berlin`.
+
+    Raises:
+        ValueError: if `cron` is not one.
+    """
+    if cron is not None:
+        return Schedule(cron=cron, timezone=timezone)
+    return Schedule(interval=datetime.timedelta(minutes=every_min or 0))
+
+
+def deployment_name(target: Path) -> str:
+    """The name of the deployment that fills `target`: the same for all who do, so that the limit on it holds for them.
+
+    >>> deployment_name(Path("/data/results"))
+    'results-ee6b01'
+    """
+    name = "".join(letter if letter.isalnum() else "-" for letter in target.name) or "root"
+    return f"{name}-{hashlib.sha256(str(target).encode('utf-8', 'backslashreplace')).hexdigest()[:6]}"
+
+
+def serve(
+    flow: Flow[Any, Any], target: Path, parameters: dict[str, Any], schedule: Schedule, when_busy: WhenBusy
+) -> None:
+    """Have Prefect run `flow` when it is due, in child processes of this one, until this one is told to end.
+
+    Of all runs into `target` on this schedule, one is at work at a time. While nobody serves it, the deployment is
+    paused.
+
+    Args:
+        flow: a flow of a module of ours.
+        target: the absolute path of what the runs fill: a results folder, or that of a model.
+        parameters: of each run; as JSON.
+        schedule: when runs are due.
+        when_busy: what becomes of a run that is due while another is at work.
+    """
+    deployment = flow.to_deployment(
+        deployment_name(target),
+        description=f"Fills {target}",
+        schedule=schedule,
+        paused=False,
+        parameters=parameters,
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=COLLISION[when_busy]),
+        entrypoint_type=EntrypointType.MODULE_PATH,  # each run loads the flow anew in a process of its own
+    )
+    runner = _Runner(limit=None)
+    runner.add_deployment(cast(RunnerDeployment, deployment))
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(runner.start())
+
+
+class _Runner(Runner):
+    """Serves until Ctrl-C or SIGTERM; Prefect's own would answer that with an exit in the midst of what it is at."""
+
+    def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
+        """End as with Ctrl-C."""
+        signal.raise_signal(signal.SIGINT)
+
+
+def check_server() -> None:
+    """Make sure that there is a server whose pages people can open: one that ends with this process has none.
+
+    Raises:
+        PrefectServerError: if there is none, or it does not answer.
+    """
+    url = PREFECT_API_URL.value()
+    if not url:
+        raise PrefectServerError(f"a schedule needs a Prefect server that stays: {START_A_SERVER}")
+    check_healthy(url)
+
+
+def check_same_source(deployment: str, parameters: dict[str, Any]) -> None:
+    """Make sure that nobody else fills the same place from other inputs: the second would replace the first unseen.
+
+    Raises:
+        ScheduleError: if a deployment of this name is active with other inputs.
+    """
+    source = "inputs" if "inputs" in parameters else "data"
+    with get_client(sync_client=True) as client:
+        try:
+            there = client.read_deployment_by_name(deployment)
+        except ObjectNotFound:
+            return
+    if not there.paused and there.parameters.get(source) != parameters[source]:
+        raise ScheduleError(
+            f"{deployment}: is on a schedule already, from {there.parameters.get(source)}: name all of it in one "
+            f"command, choose another place, or end that one (`prefect deployment delete '{deployment}'`)"
+        )

@@ -1,0 +1,130 @@
+"""Where tasks run: in threads here, or in the processes of a Ray or Dask cluster, through Prefect's own runners."""
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.tasks import Task
+
+from fer_models.errors import FervidError
+from flows.settings import EngineSettings
+
+LOOPBACK = "127.0.0.1"
+CONNECT_TIMEOUT_S = 10.0
+# Only paths and numbers go through Ray: the least it takes.
+RAY_OBJECT_STORE_BYTES = 80 * 2**20
+RAY_START_TIMEOUT_S = "120"  # Ray's own 30 s are too few on a very busy machine
+
+Submit = Callable[..., PrefectFuture[Any]]  # a task, and its arguments by name
+
+
+class EngineError(FervidError):
+    """The engine asked for is not installed, or its cluster cannot be reached."""
+
+
+@contextlib.contextmanager
+def running(engine: EngineSettings) -> Iterator[Submit]:
+    """Gives what has a task run with some arguments, once the tasks whose futures are among them have ended.
+
+    A cluster of our own ends with the block.
+
+    Raises:
+        EngineError: if the engine is not installed, or there is no cluster at the address.
+    """
+    runners = {"threads": _threads, "ray": _ray, "dask": _dask}
+    with contextlib.ExitStack() as stack:
+        if engine.engine == "ray":  # prints its words on lost workers where only answers belong
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        try:
+            if engine.address is not None:
+                check_listening(engine.address)
+            runner: Any = stack.enter_context(runners[engine.engine](engine))
+            if engine.engine == "dask":
+                runner.client  # type: ignore[attr-defined]  # noqa: B018 (connects, which it would do with the first task)
+        except OSError as error:  # so are ConnectionError and TimeoutError
+            where = f"at {engine.address}" if engine.address else "on this machine"
+            raise EngineError(f"{engine.engine}: no cluster {where} can be used: {error}") from error
+
+        def submit(task: Task[..., Any], **parameters: Any) -> PrefectFuture[Any]:
+            with _asking_ray(engine.gpus_per_task) if engine.gpus_per_task else nullcontext():
+                future: PrefectFuture[Any] = runner.submit(task, parameters)
+            return future
+
+        yield submit
+
+
+def check_listening(address: str) -> None:
+    """Make sure that something listens at a cluster's address: Ray itself would look for it for minutes.
+
+    Raises:
+        OSError: if nothing does. A word such as Ray's `auto` is no address to look at.
+    """
+    where = urllib.parse.urlsplit(address if "://" in address else f"//{address}")
+    if where.hostname and where.port:
+        socket.create_connection((where.hostname, where.port), timeout=CONNECT_TIMEOUT_S).close()
+
+
+def _asking_ray(gpus: float) -> AbstractContextManager[None]:
+    from prefect_ray.context import remote_options
+
+    # Ray would end a worker after each task on a GPU, and the models would be loaded again for the next.
+    asking: AbstractContextManager[None] = remote_options(num_gpus=gpus, max_calls=0)
+    return asking
+
+
+def _threads(engine: EngineSettings) -> TaskRunner[Any]:
+    return ThreadPoolTaskRunner(max_workers=engine.workers)  # type: ignore[arg-type]
+
+
+def _ray(engine: EngineSettings) -> TaskRunner[Any]:
+    # Some are read when Ray is imported.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if engine.address is None:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on any system: it listens on loopback alone
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", RAY_START_TIMEOUT_S)
+    try:
+        from prefect_ray import RayTaskRunner
+    except ImportError as error:
+        raise EngineError("ray: not installed: pip install 'fervid[ray]'") from error
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if engine.address is None:
+        options |= {
+            "address": "local",
+            "num_cpus": engine.workers,
+            "include_dashboard": False,
+            "object_store_memory": RAY_OBJECT_STORE_BYTES,
+            "_node_ip_address": LOOPBACK,
+        }
+    runner: TaskRunner[Any] = RayTaskRunner(engine.address, init_kwargs=options)
+    return runner
+
+
+def _dask(engine: EngineSettings) -> TaskRunner[Any]:
+    try:
+        from prefect_dask import DaskTaskRunner  # type: ignore[attr-defined]
+    except ImportError as error:
+        raise EngineError("dask: not installed: pip install 'fervid[dask]'") from error
+    if engine.address is not None:
+        where: dict[str, Any] = {"address": engine.address}
+    else:
+        # A process for each: Python runs one thread of a process at a time, and a process killed takes one task along.
+        # What fails comes back with its task; what else workers log is of a cluster that is ending.
+        where = {
+            "cluster_kwargs": {
+                "n_workers": engine.workers,
+                "threads_per_worker": 1,
+                "host": LOOPBACK,
+                "dashboard_address": None,
+                "silence_logs": logging.CRITICAL,
+            }
+        }
+    runner: TaskRunner[Any] = DaskTaskRunner(**where)
+    return runner

@@ -1,0 +1,1 @@
+"""Training and comparison of models as Prefect flows."""

@@ -1,0 +1,56 @@
+"""Training a compact face detector, as a flow of its own."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from fer_models.registry.model_registry import read_card, user_model_dir
+from fer_models.training.detector.training import train_detector as train
+from flows.analysis.progress import progress
+
+
+@task(name="train and register", task_run_name="train {name}", cache_policy=NO_CACHE, persist_result=False)
+def train_and_register(data: Path, name: str, **options: Any) -> Path:
+    """Train; the model folder appears among the user's models."""
+    return train(data, user_model_dir(name), name=name, on_batch=progress.check, **options)
+
+
+@flow(name="train detector", flow_run_name="train detector {name}", persist_result=False)
+def train_detector(
+    data: Path,
+    name: str,
+    epochs: int = 100,
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    second_teacher: Path | None = None,
+    init: str | None = None,
+) -> Path:
+    """Train on photographs with labeled faces; the score threshold is chosen on photographs held out of them.
+
+    Raises:
+        FaceDataError: if the data cannot be used.
+        RunError: if there is a training of that name which cannot be gone on with.
+        DeviceError: if the device is not there.
+        WeightsError: if the name cannot be a model's, or the second teacher or the detector to start from be used.
+    """
+    folder = train_and_register(
+        data,
+        name,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        resume=resume,
+        second_teacher=second_teacher,
+        init=init,
+    )
+    card = read_card(folder)
+    create_markdown_artifact(
+        f"## {name}\n\n{card.protocol}\n\n{card.summary()}",
+        key="train-detector-summary",
+        description="How well it finds",
+    )
+    return folder

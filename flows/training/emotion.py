@@ -1,0 +1,199 @@
+"""Training an emotion model, as a flow: prepare, train, calibrate, evaluate, register."""
+
+import base64
+import functools
+import logging
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.artifacts import create_image_artifact, create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from fer_models.device import choose_device
+from fer_models.evaluation.plots import draw_all
+from fer_models.labels import EMOTIONS
+from fer_models.registry.model_registry import read_card, user_model_dir, user_models_dir
+from fer_models.training.datasets import preparation
+from fer_models.training.datasets.labeled_faces import FaceData, FaceImages, read_data
+from fer_models.training.datasets.preparation import Preparation
+from fer_models.training.emotion import registration
+from fer_models.training.emotion.history import CHECKPOINTS, LAST, TrainingProgress, history_in
+from fer_models.training.emotion.recipes import Recipe
+from fer_models.training.emotion.training import train_network
+from fer_models.training.runs import RunError, read_checkpoint
+from flows.analysis.progress import progress
+
+log = logging.getLogger(__name__)
+listeners: list[Callable[[TrainingProgress], None]] = []  # told how far a training in this process is
+MADE = "made"  # folder of a run in which models wait until they are measured
+
+
+def load_splits(data: Path, drop: tuple[str, ...]) -> dict[str, FaceImages]:
+    """The data as they are trained on."""
+    return load_and_check(data, drop)[0].splits
+
+
+@functools.lru_cache(maxsize=1)
+def load_and_check(data: Path, drop: tuple[str, ...]) -> tuple[FaceData, Preparation]:
+    """The data without what is to be left out, and what was found in them before.
+
+    They are read once a process, or from `examined.cache_clear()` on: tasks are handed paths, not pixels.
+    """
+    read = read_data(data)
+    found = preparation.examine(read)
+    return preparation.drop(read, found, drop), found
+
+
+def log_notes(event: TrainingProgress) -> None:
+    """Pass on how far the training is, and end it if the user asked for that."""
+    for listener in listeners:
+        listener(event)
+    progress.check()
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def prepare(data: Path, drop: tuple[str, ...]) -> None:
+    """Read the data, leave out what is to be left out, and say what was found."""
+    read, found = load_and_check(data, drop)
+    lines = [f"## {data.name}", "", *(f"- {note}" for note in read.notes), "", "| class | emotion |", "| --- | --- |"]
+    lines += [f"| {name} | {emotion} |" for name, emotion in read.class_map.items()]
+    lines += ["", "| split | " + " | ".join(EMOTIONS) + " |", "| --- |" + " ---: |" * len(EMOTIONS)]
+    lines += [f"| {split} | " + " | ".join(map(str, n.values())) + " |" for split, n in found.images.items()]
+    lines += ["", *(f"- {said}" for said in findings(found))]
+    create_markdown_artifact("\n".join(lines), key="training-data", description=f"What is in {data.name}")
+    classes = ", ".join(f"{name} is {emotion}" for name, emotion in read.class_map.items())
+    for said in (f"classes: {classes}", *read.notes, *findings(found)):
+        log.info("%s: %s", data.name, said)
+
+
+def findings(found: Preparation) -> list[str]:
+    """What is wrong with the data, in sentences."""
+    in_splits = {
+        name: ", ".join(f"{n} in {split}" for split, n in counts.items())
+        for name, counts in vars(found).items()
+        if name in ("copies", "leaks", "near_leaks", "blanks")
+    }
+    totals = ", ".join(f"{sum(counts.values())} in {split}" for split, counts in found.images.items())
+    return [
+        f"pictures: {totals}",
+        f"pictures whose pixels also stand earlier: {in_splits['copies']}; {found.copy_groups} sets of copies",
+        f"sets of copies with more than one label: {found.conflict_groups}",
+        f"test pictures that also stand in Training: {in_splits['leaks']}; nearly so: {in_splits['near_leaks']}",
+        f"pictures that show nothing: {in_splits['blanks']}",
+    ]
+
+
+@task(task_run_name="train {name}", cache_policy=NO_CACHE, persist_result=False)
+def train_epochs(
+    data: Path, drop: tuple[str, ...], name: str, recipe: Recipe, device: str, precision: str, resume: bool
+) -> Path:
+    """Train by the recipe; gives the checkpoint of the best epoch."""
+    return train_network(
+        load_splits(data, drop),
+        user_model_dir(name),
+        recipe,
+        device=device,
+        precision=precision,
+        resume=resume,
+        report=log_notes,
+    )
+
+
+@task(task_run_name="calibrate {name}", cache_policy=NO_CACHE, persist_result=False)
+def calibrate(
+    data: Path, drop: tuple[str, ...], name: str, recipe: Recipe, checkpoint: Path, device: str
+) -> list[Path]:
+    """Make the models of a checkpoint; all that is still to be chosen is chosen on PublicTest."""
+    made = user_model_dir(name) / MADE
+    shutil.rmtree(made, ignore_errors=True)
+    training_s = sum(figures["seconds"] for figures in epochs_of(name))
+    notes = load_and_check(data, drop)[0].notes
+    return registration.calibrate(
+        checkpoint,
+        made,
+        load_splits(data, drop),
+        recipe,
+        name=name,
+        about_data={"set": data.name, "dropped": drop, "notes": notes},
+        device=choose_device(device),
+        training_s=training_s,
+    )
+
+
+@task(task_run_name="evaluate {folder.name}", cache_policy=NO_CACHE, persist_result=False)
+def evaluate(data: Path, drop: tuple[str, ...], name: str, folder: Path, device: str) -> None:
+    """Measure a model on both test splits, as it is served, and draw its pictures."""
+    splits = load_splits(data, drop)
+    scores = registration.measure_model(folder, splits, choose_device(device))
+    draw_all(folder, epochs_of(name), splits, scores)
+
+
+@task(task_run_name="register {folder.name}", cache_policy=NO_CACHE, persist_result=False)
+def register(folder: Path) -> Path:
+    """Put a measured model among those at hand, and its figures and pictures among the run's artifacts."""
+    home = registration.register(folder, user_models_dir())
+    card = read_card(home)
+    key = re.sub("[^a-z0-9]", "-", card.name.lower())  # all that Prefect takes
+    lines = [f"## {card.name}", "", card.protocol, "", "| split | figure | value |", "| --- | --- | --- |"]
+    lines += [f"| {split} | {k} | {v} |" for split, figures in card.metrics.items() for k, v in figures.items()]
+    lines += ["", f"Settings: `{card.settings}`", "", f"Faces with labels and probabilities: `{home / 'faces.png'}`"]
+    create_markdown_artifact("\n".join(lines), key=f"{key}-summary", description="What the trained model is worth")
+    for picture in sorted(home.glob("*.png")):
+        if picture.stem != "faces":  # pictures of people stay in the model's folder: a Prefect server may be elsewhere
+            url = f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+            create_image_artifact(url, key=f"{key}-{picture.stem}", description=f"{card.name}: {picture.stem}")
+    return home
+
+
+def check_free(name: str) -> None:
+    """See that a training does not overwrite a model that it did not make.
+
+    Raises:
+        RunError: if there is a model, or a training, of that name.
+    """
+    if (home := user_model_dir(name)).exists():
+        raise RunError(f"{home}: this training would make a model there, too: choose another --name, or remove it")
+
+
+def epochs_of(name: str) -> list[dict[str, float]]:
+    """The figures of each epoch of a training."""
+    epochs: list[dict[str, float]] = history_in(read_checkpoint(user_model_dir(name) / CHECKPOINTS / LAST))["epochs"]
+    return epochs
+
+
+@flow(name="train", flow_run_name="train {name}", persist_result=False)
+def train(
+    data: Path,
+    name: str,
+    recipe: Recipe,
+    drop: tuple[str, ...] = (),
+    device: str = "auto",
+    precision: str = "auto",
+    resume: bool = False,
+) -> list[Path]:
+    """Train on Training, choose the epoch and the temperature on PublicTest, measure PrivateTest once.
+
+    Of Training, pictures with one of the faults `drop` (see `preparation.DROPPABLE`) are left out.
+
+    Gives the folders of the models made: one, or two for a network with a head for labels and one for votes.
+
+    Raises:
+        DataError: if the data cannot be used.
+        DeviceError: if the device is not there.
+        RunError: if there is a training of that name which cannot be gone on with, or another model would be lost.
+        WeightsError: if the name cannot be a model's, or what the recipe starts or learns from cannot be had.
+    """
+    home = user_model_dir(name)
+    if recipe.labels == "both" and not (home / CHECKPOINTS / LAST).exists():
+        check_free(f"{name}{registration.LABELS_SUFFIX}")
+    prepare(data, drop)
+    checkpoint = train_epochs(data, drop, name, recipe, device, precision, resume)
+    folders = calibrate(data, drop, name, recipe, checkpoint, device)
+    for folder in folders:
+        evaluate(data, drop, name, folder, device)
+    homes = [register(folder) for folder in folders]
+    (home / MADE).rmdir()
+    return homes
