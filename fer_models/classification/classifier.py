@@ -30,14 +30,17 @@ class EmotionClassifier:
         network: gives logits (m, 7) for normalized crops (m, channels, size, size); it is fused and moved.
         card: says what the network takes and how its logits become probabilities.
         device: where to compute.
+        dtype: what to compute in; by default what the device is fast in.
     """
 
-    def __init__(self, network: nn.Module, card: ModelCard, device: torch.device) -> None:
+    def __init__(
+        self, network: nn.Module, card: ModelCard, device: torch.device, dtype: torch.dtype | None = None
+    ) -> None:
         if card.input_size_px is None or card.input_channels not in (1, 3):
             raise WeightsError(f"{card.name}: the card must give input_size_px and 1 or 3 input_channels")
         self.card = card
         self.device = device
-        self.dtype = autocast_dtype(device)
+        self.dtype = dtype or autocast_dtype(device)
         self.size_px, self.channels = card.input_size_px, card.input_channels
         self.chunk_crops = CHUNK_CROPS[device.type] // (8 if self.size_px > LARGE_PX else 1)
         network = fuse_batch_norm(network.eval()).to(device, self.dtype)

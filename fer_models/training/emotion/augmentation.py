@@ -34,12 +34,13 @@ def augment(pixels: Tensor, generator: torch.Generator, size_px: int, strength: 
 
     Mirror half of them, turn, shear, scale, shift, change contrast and brightness, and blank a rectangle in some
     (random erasing, Zhong et al. 2020, arXiv:1708.04896).
+
+    With a generator of the CPU, a seed gives the same values on every device; with one of the GPU, nothing is copied.
     """
     n, channels = pixels.shape[:2]
 
     def uniform(low: float, high: float) -> Tensor:
-        # Drawn on the CPU, so that a seed means the same on every device.
-        return (torch.rand(n, generator=generator) * (high - low) + low).to(pixels.device)
+        return (draw_uniform((n,), generator) * (high - low) + low).to(pixels.device)
 
     angle = torch.deg2rad(uniform(-strength.angle_deg, strength.angle_deg))
     scale = uniform(*strength.scale)
@@ -57,13 +58,18 @@ def augment(pixels: Tensor, generator: torch.Generator, size_px: int, strength: 
     return erase_rectangles(varied * contrast + brightness, generator, strength.erased)
 
 
+def draw_uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Uniform values in [0, 1), on the device of the generator."""
+    return torch.rand(shape, generator=generator, device=generator.device)
+
+
 def erase_rectangles(pixels: Tensor, generator: torch.Generator, share: float) -> Tensor:
     """Set a rectangle of 4 to 25 % of the area to zero (the mean gray) in a share of the crops (n, c, h, w)."""
     n, _, h, w = pixels.shape
-    side = torch.rand(n, 2, generator=generator) * 0.3 + 0.2  # of height and width
-    center = torch.rand(n, 2, generator=generator)
-    side[torch.rand(n, generator=generator) >= share] = 0
-    y, x = (torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w
+    side = draw_uniform((n, 2), generator) * 0.3 + 0.2  # of height and width
+    center = draw_uniform((n, 2), generator)
+    side = side * (draw_uniform((n,), generator) < share)[:, None]
+    y, x = ((torch.arange(size, device=generator.device) + 0.5) / size for size in (h, w))
     inside_y = (y[None] - center[:, :1]).abs() < side[:, :1] / 2
     inside_x = (x[None] - center[:, 1:]).abs() < side[:, 1:] / 2
     inside = inside_y[:, :, None] & inside_x[:, None, :]
@@ -76,8 +82,8 @@ def mix_up(crops: Tensor, targets: Tensor, alpha: float, generator: torch.Genera
     The share of the other picture is drawn from Beta(alpha, alpha), for each crop.
     """
     n = len(crops)
-    seed = int(torch.randint(2**62, (1,), generator=generator))
+    seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
     share = torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, n).astype(np.float32)).to(crops.device)
-    other = torch.randperm(n, generator=generator).to(crops.device)
+    other = torch.randperm(n, generator=generator, device=generator.device).to(crops.device)
     mixed = torch.lerp(crops, crops[other], share[:, None, None, None])
     return mixed, torch.lerp(targets, targets[other], share[:, None])

@@ -68,9 +68,20 @@ class EmotionTrainer(lightning.LightningModule):
         self.generator.manual_seed(seed)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Cross entropy of one augmented batch: pixels (n, h, w) uint8, targets (n, 7 x heads)."""
-        recipe, (pixels, targets) = self.recipe, batch
-        done = self.current_epoch / recipe.epochs
+        """Train on one batch: pixels (n, h, w) uint8, targets (n, 7 x heads)."""
+        loss = self.loss(*batch, done=self.current_epoch / self.recipe.epochs)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True)
+        return loss
+
+    def loss(self, pixels: Tensor, targets: Tensor, *, done: float) -> Tensor:
+        """Cross entropy of one augmented batch.
+
+        Args:
+            pixels: (n, h, w) uint8.
+            targets: (n, 7 x heads) float32.
+            done: the share of the training that is over, from 0 to 1.
+        """
+        recipe = self.recipe
         size_px = recipe.small_size_px if done < recipe.small_share else recipe.input_size_px
         drawn_px = TEACHER_SIZE_PX if self.teacher else size_px
         if recipe.augment == "none":
@@ -91,9 +102,7 @@ class EmotionTrainer(lightning.LightningModule):
             )
             for head, said, target in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True)
         ]
-        loss = torch.stack(losses).mean() + recipe.l2 * l2_penalty(self.network)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True)
-        return loss
+        return torch.stack(losses).mean() + recipe.l2 * l2_penalty(self.network)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Loss and accuracy of each head on PublicTest, with the averaged weights."""
