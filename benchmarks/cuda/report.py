@@ -1,0 +1,93 @@
+"""What a run of the CUDA kit found: tables that are printed and saved as soon as each is complete.
+
+python -m benchmarks.cuda.report phase_a.json      # the tables as Markdown, for docs/performance.md
+"""
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+class Clock:
+    """The time that is left until a moment of the system's clock."""
+
+    def __init__(self, deadline_unix_s: float) -> None:
+        self.deadline_unix_s = deadline_unix_s
+        self.total_s = max(self.left_s(), 0.0)
+
+    def left_s(self) -> float:
+        """Seconds left; negative when the time is over."""
+        return self.deadline_unix_s - time.time()
+
+    def is_over(self) -> bool:
+        """Whether no time is left."""
+        return self.left_s() <= 0
+
+
+class Report:
+    """Tables by title, in a JSON file that is complete after each of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.tables: dict[str, list[Row]] = {}
+
+    def add(self, title: str, measure: Callable[[], list[Row]]) -> None:
+        """Measure a table, then print and save it; an error becomes its only row."""
+        started_s = time.monotonic()
+        try:
+            rows = measure()
+        except Exception as error:  # GPU time is scarce: one failed table must not cost the others.
+            traceback.print_exc()
+            rows = [{"failed": f"{type(error).__name__}: {error}"}]
+        self.tables[title] = rows
+        self.path.write_text(json.dumps(self.tables, indent=1) + "\n", encoding="utf-8")
+        print(f"\n{as_markdown(title, rows)}\n({time.monotonic() - started_s:.1f} s)", flush=True)
+
+    def failures(self) -> list[str]:
+        """The titles of tables that hold an error or a check that did not pass."""
+        return [
+            title
+            for title, rows in self.tables.items()
+            if any("failed" in row or row.get("passed") is False for row in rows)
+        ]
+
+
+def as_markdown(title: str, rows: list[Row]) -> str:
+    """A table with a column for each key.
+
+    >>> print(as_markdown("Speed", [{"size": "360p", "frames/s": 1234.5}, {"size": "720p"}]))
+    ### Speed
+    | size | frames/s |
+    | --- | --- |
+    | 360p | 1234 |
+    | 720p |  |
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [f"### {title}", f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
+    lines += [f"| {' | '.join(cell(row.get(name)) for name in columns)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def cell(value: object) -> str:
+    """A value as a table shows it: numbers with three significant digits.
+
+    >>> [cell(value) for value in (0.012345, 12.345, 1234.5, True, None, "x")]
+    ['0.0123', '12.3', '1234', 'yes', '', 'x']
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return "" if value is None else str(value)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        for title, rows in json.loads(Path(name).read_text(encoding="utf-8")).items():
+            print(as_markdown(title, rows), end="\n\n")
