@@ -9,8 +9,8 @@ import duckdb
 import streamlit as st
 
 from analytics.results.store import StoreError
-from dashboard.results import current_results
-from dashboard.text import DISCLAIMER, NOTICE
+from dashboard.data.results import current_results
+from dashboard.widgets.text import DISCLAIMER, NOTICE
 
 HERE = Path(__file__).parent
 # The files are not in a folder called `pages`: of those, Streamlit runs one that is linked to without what is in here.

@@ -16,11 +16,11 @@ from starlette.staticfiles import StaticFiles
 from streamlit.starlette import App
 
 from analytics.results.store import StoreError
-from dashboard import markers
-from dashboard.following import stamp_text, trainings_stamp
-from dashboard.media import MIME, find_media
-from dashboard.results import ENVIRONMENT, current_results
-from dashboard.windows import boxes, window
+from dashboard.data import markers
+from dashboard.data.live_refresh import results_etag, trainings_etag
+from dashboard.data.media import MIME, find_media
+from dashboard.data.results import ENVIRONMENT, current_results
+from dashboard.data.timeline_window import boxes, window
 
 HERE = Path(__file__).parent
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -56,21 +56,21 @@ def boxes_json(request: Request) -> Response:
     return JSONResponse(found)
 
 
-def stamp(request: Request) -> Response:
+def etag(request: Request) -> Response:
     """Another text whenever there is more in the results."""
     try:
-        return PlainTextResponse(stamp_text(current_results()))
+        return PlainTextResponse(results_etag(current_results()))
     except StoreError as error:
         raise HTTPException(503, str(error)) from error
 
 
 def trainings(request: Request) -> Response:
     """Another text whenever a training has come further."""
-    return PlainTextResponse(trainings_stamp())
+    return PlainTextResponse(trainings_etag())
 
 
 ROUTES = [
-    Route("/fervid/stamp", stamp),
+    Route("/fervid/etag", etag),
     Route("/fervid/trainings", trainings),
     Route("/fervid/video/{video_id}", video_file),
     Route("/fervid/window/{video_id}", window_json),

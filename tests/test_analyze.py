@@ -22,7 +22,7 @@ from analytics import connect
 from analytics.results.ids import unread_video_id
 from analytics.results.store import Store
 from analytics.results.videos import path_text
-from dashboard.prefect_runs import flow_runs
+from dashboard.data.prefect_runs import flow_runs
 from fer_models.registry.model_registry import WeightsError
 from flows.analysis.analyze_video import VideoFailed, analyze_video
 from flows.analysis.inputs import InputError, find_videos

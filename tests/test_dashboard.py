@@ -26,15 +26,15 @@ from analytics.results.compaction import compact
 from analytics.results.status import Running, running
 from analytics.results.store import Store, StoreError
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
-from dashboard import markers
-from dashboard.charts import STRIP_WIDTH, ribbon, share_bar
-from dashboard.following import stamp_text, trainings_stamp
-from dashboard.media import find_media, make_preview
-from dashboard.notes import Notes, hide, notes_path, read_notes, rename, undo
-from dashboard.results import ENVIRONMENT, Results
-from dashboard.text import DISCLAIMER
+from dashboard.data import markers
+from dashboard.data.live_refresh import results_etag, trainings_etag
+from dashboard.data.media import find_media, make_preview
+from dashboard.data.notes import Notes, hide, notes_path, read_notes, rename, undo
+from dashboard.data.results import ENVIRONMENT, Results
+from dashboard.data.timeline_window import boxes, window
 from dashboard.views.sql import chart_of
-from dashboard.windows import boxes, window
+from dashboard.widgets.charts import STRIP_WIDTH, share_bar, timeline_strip
+from dashboard.widgets.text import DISCLAIMER
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 from fer_models.video.probe import probe
 from flows.cli.app import app
@@ -94,7 +94,7 @@ def test_the_library_lists_every_video_with_what_became_of_it(results: Path, pag
     assert done["video"].tolist() == ["alice.mp4", "nobody.mp4"]
     assert done.set_index("video").loc["alice.mp4", ["duration_s", "n_frames", "people"]].tolist() == [12, 120, 3]
     assert done["emotion"].dropna().tolist() == ["happy"]
-    strips = done.set_index("video")["ribbon"].map(drawn)
+    strips = done.set_index("video")["timeline_strip"].map(drawn)
     assert [strips[name].count("<g ") for name in ("alice.mp4", "nobody.mp4")] == [3, 1]  # a strip a person
     assert failed[["video", "error"]].to_numpy().tolist() == [["broken.mp4", "in/broken.mp4: not a video"]]
     assert [metric.value for metric in shown.metric] == ["2", "1", "0.4", "3"]
@@ -116,10 +116,10 @@ def drawn(address: str) -> str:
 
 def test_strips_are_in_the_colors_of_the_emotions() -> None:
     happy, sad = ({"start_s": 2.5, "end_s": 5.0, "emotion": name} for name in ("happy", "sad"))
-    strip = drawn(ribbon([[happy]], 10.0))
+    strip = drawn(timeline_strip([[happy]], 10.0))
     assert f'x="{STRIP_WIDTH / 4:.1f}"' in strip
     assert EMOTION_COLORS["happy"] in strip
-    first, second, third = drawn(ribbon([[happy], [], [sad]], 10.0)).split("<g ")[1:]
+    first, second, third = drawn(timeline_strip([[happy], [], [sad]], 10.0)).split("<g ")[1:]
     assert [EMOTION_COLORS["happy"] in one for one in (first, second, third)] == [True, False, False]
     assert [EMOTION_COLORS["sad"] in one for one in (first, second, third)] == [False, False, True]
     bar = drawn(share_bar([0.5, 0, 0, 0.5, 0, 0, 0]))
@@ -244,10 +244,10 @@ def test_columns_are_charted_whatever_they_are_called(page: Page, results: Path)
 
 
 def test_a_page_learns_that_there_is_more(results: Path, store: Store) -> None:
-    before = stamp_text(Results(results))
-    assert stamp_text(Results(results)) == before
+    before = results_etag(Results(results))
+    assert results_etag(Results(results)) == before
     store.commit_failure(row("v0000000000000008", "in/new.mp4"), "not a video")
-    assert stamp_text(Results(results)) != before
+    assert results_etag(Results(results)) != before
 
 
 def test_every_table_is_explained(results: Path, page: Page) -> None:
@@ -289,9 +289,9 @@ def test_trainings_under_way_are_shown(
     shown = page("models", results)
     assert "In training: mine" in [heading.value for heading in shown.subheader]
     assert "about 6 min left" in words(shown)
-    before = trainings_stamp()
+    before = trainings_etag()
     told.write_text(json.dumps({"total_epochs": 8, "epochs": epochs[:1]}))
-    assert trainings_stamp() != before
+    assert trainings_etag() != before
     os.utime(told, (0, 0))
     assert "--resume" in words(page("models", results))
     told.write_text("{")
@@ -379,7 +379,7 @@ def test_boxes_come_with_the_times_of_frames(results: Path) -> None:
 
 
 def test_new_results_are_seen(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dashboard.results.CHECK_EVERY_S", -1)
+    monkeypatch.setattr("dashboard.data.results.CHECK_EVERY_S", -1)
     seen = Results(results)
     assert seen.ask("SELECT count(*) AS n FROM videos")["n"].to_pylist() == [3]
     Store(results).commit_failure(row("v0000000000000004", "in/late.mp4"), "in/late.mp4: not a video")

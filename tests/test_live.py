@@ -26,7 +26,7 @@ from analytics.results.status import status
 from analytics.results.store import Store, StoreError
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.timeline.observations import unseen_table
-from dashboard.results import ENVIRONMENT
+from dashboard.data.results import ENVIRONMENT
 from fer_models.video.live import LatestFrames, LiveFrame, LiveReader, SessionClock
 from fer_models.video.live_source import LiveSource, LiveSourceError
 from flows.analysis.analyze_video import analyze_video

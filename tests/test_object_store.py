@@ -228,8 +228,8 @@ def test_the_dashboard_reads_the_address(bucket, monkeypatch):
     from starlette.applications import Starlette
     from starlette.testclient import TestClient
 
-    from dashboard import notes
-    from dashboard.results import ENVIRONMENT
+    from dashboard.data import notes
+    from dashboard.data.results import ENVIRONMENT
     from dashboard.server import ROUTES
 
     store = Store(bucket / "results")

@@ -12,10 +12,10 @@ from analytics import queries
 from analytics.queries.events import EVENTS, events_of_videos
 from analytics.queries.groups import GroupError, find_groups
 from analytics.results.videos import UnknownVideoError
-from dashboard.charts import emotion_color
-from dashboard.grouping import MARKERS, choose_groups, choose_way
-from dashboard.markers import choose_markers
-from dashboard.results import Results, current_results
+from dashboard.data.markers import choose_markers
+from dashboard.data.results import Results, current_results
+from dashboard.widgets.charts import emotion_color
+from dashboard.widgets.group_picker import MARKERS, choose_groups, choose_way
 from fer_models.labels import EMOTIONS
 
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
@@ -191,7 +191,7 @@ def main() -> None:
         markers = choose_markers()
     with left:
         way = choose_way(paths, markers)
-    key = (str(results.root), results.stamp())
+    key = (str(results.root), results.etag())
     try:
         if way == MARKERS and markers is not None:
             labels = some_of(sorted(set(markers.events["label"].to_pylist())))

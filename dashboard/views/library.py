@@ -6,10 +6,10 @@ import pandas as pd
 import streamlit as st
 
 from analytics.results.status import running
-from dashboard.charts import emotion_legend, ribbon, share_bar
-from dashboard.following import follow
-from dashboard.results import Results, current_results
-from dashboard.tables import choose_row
+from dashboard.data.live_refresh import follow
+from dashboard.data.results import Results, current_results
+from dashboard.widgets.charts import emotion_legend, share_bar, timeline_strip
+from dashboard.widgets.tables import choose_row
 from fer_models.labels import EMOTIONS
 
 PAGE_ROWS = 100
@@ -72,13 +72,15 @@ def add_strips(results: Results, videos: pd.DataFrame) -> pd.DataFrame:
         if row["emotion"] is not None:
             episodes.append(row)
     durations = videos.set_index("video_id")["duration_s"].fillna(0.0)
-    strips = {video_id: ribbon(by_video.get(video_id, {}).values(), durations[video_id]) for video_id in ids}
+    strips = {video_id: timeline_strip(by_video.get(video_id, {}).values(), durations[video_id]) for video_id in ids}
     shares = videos[list(EMOTIONS)].astype(float)
     bars = [
         share_bar(row) if known else None
         for row, known in zip(shares.to_numpy(), shares.notna().any(axis=1), strict=True)
     ]
-    return videos.assign(ribbon=videos["video_id"].map(strips), shares=pd.Series(bars, videos.index, dtype=object))
+    return videos.assign(
+        timeline_strip=videos["video_id"].map(strips), shares=pd.Series(bars, videos.index, dtype=object)
+    )
 
 
 def one_page(videos: pd.DataFrame) -> pd.DataFrame:
@@ -141,7 +143,7 @@ def main() -> None:
     right.html(emotion_legend())
     columns: dict[str, Any] = {
         "video": st.column_config.TextColumn("video", width="medium"),
-        "ribbon": st.column_config.ImageColumn(
+        "timeline_strip": st.column_config.ImageColumn(
             "episodes of each person",
             width="medium",
             help=f"A strip for each person, in the order of P0, P1 …; the {MOST_STRIPS} who are seen longest.",

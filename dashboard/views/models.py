@@ -8,8 +8,8 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard.following import follow_trainings
-from dashboard.trainings import unfinished_trainings
+from dashboard.data.live_refresh import follow_trainings
+from dashboard.data.trainings import unfinished_trainings
 from fer_models.registry.model_registry import ModelCard, WeightsError, list_model_dirs, read_card
 
 NAMES = {

@@ -4,9 +4,9 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.charts import clock
-from dashboard.results import current_results
-from dashboard.tables import choose_row
+from dashboard.data.results import current_results
+from dashboard.widgets.charts import clock
+from dashboard.widgets.tables import choose_row
 from fer_models.labels import EMOTIONS
 
 MOST = 200

@@ -6,8 +6,8 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard.prefect_runs import ServerError, api_url, flow_runs, server_page
-from dashboard.results import current_results
+from dashboard.data.prefect_runs import ServerError, api_url, flow_runs, server_page
+from dashboard.data.results import current_results
 
 ANALYSES_SQL = """
     SELECT parse_filename(path) AS video, status, started_at, finished_at, n_frames, frames_per_s, decoder, error,

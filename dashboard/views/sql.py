@@ -16,8 +16,8 @@ from analytics.queries.events import EventsError
 from analytics.results.videos import UnknownVideoError
 from analytics.tables.schema import VIEWS
 from analytics.tables.table_io import write_rows
-from dashboard import markers
-from dashboard.results import current_results
+from dashboard.data import markers
+from dashboard.data.results import current_results
 
 FIRST = """SELECT smooth_emotion, round(sum(duration_s), 1) AS seconds
 FROM faces

@@ -7,12 +7,12 @@ from typing import Any
 import streamlit as st
 
 from analytics.results.store import StoreError
-from dashboard import notes
-from dashboard.charts import clock
-from dashboard.following import follow
-from dashboard.markers import Markers, choose_markers, markers_of
-from dashboard.media import Media, find_media, make_preview
-from dashboard.results import Results, current_results
+from dashboard.data import notes
+from dashboard.data.live_refresh import follow
+from dashboard.data.markers import Markers, choose_markers, markers_of
+from dashboard.data.media import Media, find_media, make_preview
+from dashboard.data.results import Results, current_results
+from dashboard.widgets.charts import clock
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 PLAYER = Path(__file__).parents[1] / "player"

@@ -5,7 +5,7 @@ from pathlib import PurePath
 import pandas as pd
 import streamlit as st
 
-from dashboard.markers import Markers
+from dashboard.data.markers import Markers
 
 FOLDERS, WORDS, SINGLE, FILE, MARKERS = "folders", "words in the path", "single videos", "a CSV file", "markers"
 FIRST_VIDEOS = 2  # compared before anything is chosen

@@ -11,8 +11,8 @@ import numpy as np
 
 from analytics.results.storage_paths import is_remote
 from analytics.results.store import StoreError
-from dashboard.notes import read_notes
-from dashboard.results import Results
+from dashboard.data.notes import read_notes
+from dashboard.data.results import Results
 
 PREVIEW_HEIGHT_PX = 720
 # What Chromium, Firefox and Safari have in common. HEVC plays in some, in others not: a preview is safer.

@@ -38,7 +38,7 @@ class Results:
         self.root = root
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
-        self._stamp: tuple[int, int] | None = None
+        self._etag: tuple[int, int] | None = None
         self._check_every_s = CHECK_ADDRESS_EVERY_S if is_remote(root) else CHECK_EVERY_S
         self._checked_s = -CHECK_EVERY_S
 
@@ -60,7 +60,7 @@ class Results:
         with self._lock:
             return question(self._fresh_connection())
 
-    def stamp(self) -> tuple[int, int]:
+    def etag(self) -> tuple[int, int]:
         """Changes whenever an analysis is added: when the newest row of videos was written, and how many folders."""
         if is_remote(self.root):
             files = {**list_files(self.root / "videos"), **list_files(self.root / FOLDER)}
@@ -75,14 +75,14 @@ class Results:
     def _fresh_connection(self) -> duckdb.DuckDBPyConnection:
         now_s = time.monotonic()
         if self._connection is None or now_s - self._checked_s > self._check_every_s:
-            stamp = self.stamp()
-            if self._connection is None or stamp != self._stamp:
+            etag = self.etag()
+            if self._connection is None or etag != self._etag:
                 connection = connect(self.root, observations=False)
-                if stamp[1] <= MOST_KEPT_VIDEOS:
+                if etag[1] <= MOST_KEPT_VIDEOS:
                     keep_in_memory(connection)
                 if self._connection is not None:
                     self._connection.close()
-                self._connection, self._stamp = connection, stamp
+                self._connection, self._etag = connection, etag
             self._checked_s = now_s
         return self._connection
 

@@ -10,7 +10,7 @@ import streamlit as st
 
 from analytics.queries.events import EventsError, parse_events, read_events
 from analytics.results.videos import UnknownVideoError, choose_videos
-from dashboard.results import Results
+from dashboard.data.results import Results
 
 ENVIRONMENT = "FERVID_DASHBOARD_EVENTS"
 VIDEOS_SQL = "SELECT video_id, path FROM videos"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dashboard.results import Results
+from dashboard.data.results import Results
 from fer_models.labels import EMOTIONS
 
 MAX_BINS = 2000  # a chart is about as many pixels wide

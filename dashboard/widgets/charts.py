@@ -27,7 +27,7 @@ def emotion_legend() -> str:
     return f'<div style="display:flex;flex-wrap:wrap;gap:4px 14px;font-size:14px">{names}</div>'
 
 
-def ribbon(people: Iterable[Iterable[dict[str, Any]]], duration_s: float) -> str:
+def timeline_strip(people: Iterable[Iterable[dict[str, Any]]], duration_s: float) -> str:
     """The episodes of each person as a strip of colors, left to right over the video, one strip below the other.
 
     Gives a picture's address for a table.

@@ -1,0 +1,1 @@
+"""Charts, tables and form controls that several pages share."""
