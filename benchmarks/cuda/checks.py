@@ -1,0 +1,287 @@
+"""Compare faces and emotions of a device with those of the CPU, in every precision and at every batch size."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.cuda.report import Row
+from fer_models.boxes import box_iou
+from fer_models.classification.architectures import build_network
+from fer_models.classification.classifier import EmotionClassifier
+from fer_models.crops import crop_faces, frame_crops
+from fer_models.detection.compact import CompactDetector
+from fer_models.detection.retinaface import RetinaFaceDetector, flatten_outputs
+from fer_models.detection.retinaface_network import package_is_here
+from fer_models.frame_batch import FaceBatch
+from fer_models.observe import Observation, observe_segments
+from fer_models.registry.model_registry import find_model, load_model_folder
+from fer_models.video import VideoInfo
+
+CPU = torch.device("cpu")
+MAX_BOX_PX = 0.5
+# The share of the boxes that must be so close. In bf16 the two best points of a face may swap ranks, which moves its
+# box by a pixel or two.
+SHARE_OF_BOXES = {"fp32": 1.0, "fp32 with TF32": 1.0, "bf16": 0.95}
+MAX_PROBABILITY = {"fp32": 0.01, "fp32 with TF32": 0.01, "bf16": 0.03}
+PRECISIONS = {"fp32": torch.float32, "fp32 with TF32": torch.float32, "bf16": torch.bfloat16}
+SAME_FACE_IOU = 0.5
+# A face whose score is so close to the threshold may be found by one device alone: rounding decides.
+BORDERLINE_SCORE = 0.05
+MAX_PIXELS_CHANGED = 1e-3  # of the crops: positions are rounded to sixteenths of a pixel, which may tip over
+# Root mean square over the standard deviation of the outputs, of a network with random weights in fp32. Such a network
+# amplifies rounding, so what it gives in TF32 and bf16 is reported and not judged.
+MAX_RETINAFACE = 0.01
+LITTLE_BYTES = 256 * 2**20  # left to the networks when memory is to run out
+BATCH_SIZES = (1, 7, 32)
+LARGE_CHUNKS = {"cuda": (512, 65536), "cpu": (8, 64)}  # frames and crops that do not fit into little memory
+
+
+@contextlib.contextmanager
+def precision_mode(name: str) -> Iterator[torch.dtype]:
+    """The dtype of a precision; while it is in use, TF32 is on or off for it."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name == "fp32 with TF32"
+    try:
+        yield PRECISIONS[name]
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def load_detector_in(device: torch.device, dtype: torch.dtype) -> CompactDetector:
+    """The compact detector that computes in `dtype`."""
+    return CompactDetector.load(find_model("compact", "detector"), device=device, dtype=dtype)
+
+
+def load_classifier_in(device: torch.device, dtype: torch.dtype) -> EmotionClassifier:
+    """The default classifier that computes in `dtype`."""
+    weights, card = load_model_folder(find_model("default", "emotion"))
+    network = build_network(card.architecture, card.architecture_options)
+    network.load_state_dict(weights)
+    return EmotionClassifier(network, card, device, dtype)
+
+
+def check_detector(frames: dict[str, np.ndarray], device: torch.device) -> list[Row]:
+    """Compare the faces of each clip's frames (n, h, w, 3) with those of the CPU in fp32."""
+    reference = load_detector_in(CPU, torch.float32)
+    expected = {clip: reference.detect(pixels) for clip, pixels in frames.items()}
+    rows = []
+    for precision in PRECISIONS:
+        with precision_mode(precision) as dtype:
+            detector = load_detector_in(device, dtype)
+            for clip, pixels in frames.items():
+                found = detector.detect(pixels)
+                share = SHARE_OF_BOXES[precision]
+                differences = compare_faces(expected[clip], found, detector.score_threshold, share)
+                rows.append({"clip": clip, "precision": precision, **differences})
+    return rows
+
+
+def compare_faces(expected: FaceBatch, found: FaceBatch, threshold: float, share: float = 1.0) -> Row:
+    """Count the faces that only one of two has, and measure how far the others are apart.
+
+    Args:
+        expected: faces of some frames.
+        found: faces of the same frames.
+        threshold: the score from which the detector reports a face.
+        share: of the boxes must be within `MAX_BOX_PX`.
+    """
+    pairs = match_faces(expected, found)
+    unmatched = np.concatenate([np.delete(expected.det_score, pairs[:, 0]), np.delete(found.det_score, pairs[:, 1])])
+    clear = int((unmatched > threshold + BORDERLINE_SCORE).sum())
+    box_px = np.abs(expected.boxes_xyxy[pairs[:, 0]] - found.boxes_xyxy[pairs[:, 1]]).max(axis=1, initial=0)
+    judged_px = float(np.quantile(box_px, share)) if len(box_px) else 0.0
+    landmark_px = largest(expected.landmarks_xy[pairs[:, 0]] - found.landmarks_xy[pairs[:, 1]])
+    return {
+        "faces": len(expected),
+        "in one only": len(unmatched),
+        "of these clearly": clear,
+        "box px (95 %)": float(np.quantile(box_px, 0.95)) if len(box_px) else 0.0,
+        "box px (most)": largest(box_px),
+        "landmark px": landmark_px,
+        "score": largest(expected.det_score[pairs[:, 0]] - found.det_score[pairs[:, 1]]),
+        "passed": clear == 0 and judged_px <= MAX_BOX_PX,
+    }
+
+
+def match_faces(expected: FaceBatch, found: FaceBatch) -> np.ndarray:
+    """Rows (k, 2) of the faces in both that are each other's best match in their frame."""
+    iou = box_iou(expected.boxes_xyxy, found.boxes_xyxy)
+    iou[expected.frame[:, None] != found.frame] = 0
+    if not iou.size:
+        return np.empty((0, 2), np.int64)
+    best = iou.argmax(axis=1)
+    mutual = iou.argmax(axis=0)[best] == np.arange(len(iou))
+    rows = np.flatnonzero(mutual & (iou.max(axis=1) > SAME_FACE_IOU))
+    return np.stack([rows, best[rows]], axis=1)
+
+
+def largest(differences: np.ndarray) -> float:
+    """The largest absolute value; 0 of none."""
+    return float(np.abs(differences).max(initial=0))
+
+
+def cut_faces(pixels: np.ndarray, faces: FaceBatch, device: torch.device) -> Tensor:
+    """The crops (m, 48, 48, 3) of faces, made on the device."""
+    arrays = (pixels, faces.frame, faces.boxes_xyxy, faces.landmarks_xy)
+    frames, frame, boxes_xyxy, landmarks_xy = (torch.from_numpy(array).to(device) for array in arrays)
+    return crop_faces(frames, frame, *frame_crops(boxes_xyxy, landmarks_xy))
+
+
+def check_crops(frames: dict[str, np.ndarray], device: torch.device) -> list[Row]:
+    """Compare the crops of the same faces, pixel by pixel."""
+    detector = load_detector_in(CPU, torch.float32)
+    rows = []
+    for clip, pixels in frames.items():
+        faces = detector.detect(pixels)
+        expected, found = (cut_faces(pixels, faces, where).cpu().int() for where in (CPU, device))
+        changed = float((expected != found).float().mean()) if len(faces) else 0.0
+        most = int((expected - found).abs().max()) if len(faces) else 0
+        figures = {"faces": len(faces), "pixels changed": changed, "by at most": most}
+        rows.append({"clip": clip, **figures, "passed": changed <= MAX_PIXELS_CHANGED})
+    return rows
+
+
+def check_classifier(frames: dict[str, np.ndarray], device: torch.device) -> list[Row]:
+    """Compare the probabilities of the same crops with those of the CPU in fp32."""
+    detector = load_detector_in(CPU, torch.float32)
+    crops = torch.cat([cut_faces(pixels, detector.detect(pixels), CPU) for pixels in frames.values()])
+    expected = load_classifier_in(CPU, torch.float32).predict(crops)
+    rows = []
+    for precision in PRECISIONS:
+        with precision_mode(precision) as dtype:
+            found = load_classifier_in(device, dtype).predict(crops)
+        difference = largest(expected - found)
+        rows.append(
+            {
+                "precision": precision,
+                "faces": len(crops),
+                "probability": difference,
+                "labels changed": int((expected.argmax(1) != found.argmax(1)).sum()),
+                "passed": difference <= MAX_PROBABILITY[precision],
+            }
+        )
+    return rows
+
+
+def check_batch_sizes(info: VideoInfo, n_frames: int, device: torch.device) -> list[Row]:
+    """Observe a video at several batch sizes, in what the device is fast in: not a bit may differ."""
+    detector = CompactDetector.load(find_model("compact", "detector"), device=device)
+    classifier = EmotionClassifier.load(find_model("default", "emotion"), device)
+    index = np.arange(min(n_frames, info.n_frames))
+    observed = [
+        next(observe_segments(info, [index], detector=detector, classifier=classifier, batch_size=size))
+        for size in BATCH_SIZES
+    ]
+    rows = []
+    for size, observation in zip(BATCH_SIZES, observed, strict=True):
+        same = same_observation(observed[-1], observation)
+        rows.append({"batch size": size, "faces": len(observation.faces), "passed": same})
+    return rows
+
+
+def same_observation(one: Observation, other: Observation) -> bool:
+    """Whether two observations have the same faces and probabilities, bit for bit."""
+    pairs = [(getattr(one.faces, name), getattr(other.faces, name)) for name in ("frame", "boxes_xyxy", "det_score")]
+    pairs.append((one.probabilities, other.probabilities))
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def check_little_memory(pixels: np.ndarray, device: torch.device) -> list[Row]:
+    """Let memory run out: detector and classifier must go on with less at a time, and find the same."""
+    detector, classifier = load_detector_in(device, torch.float32), load_classifier_in(device, torch.float32)
+    faces = detector.detect(pixels)
+    crops = cut_faces(pixels, faces, device)
+    probabilities = classifier.predict(crops)
+    detector.chunk_frames, classifier.chunk_crops = LARGE_CHUNKS[device.type]
+    before = detector.chunk_frames, classifier.chunk_crops
+    with little_memory(detector, classifier):
+        found, again = detector.detect(pixels), classifier.predict(crops)
+    after = detector.chunk_frames, classifier.chunk_crops
+    differences = compare_faces(faces, found, detector.score_threshold)
+    same = bool(differences["passed"]), largest(probabilities - again) <= MAX_PROBABILITY["fp32"]
+    return [
+        {"network": name, "chunk before": n, "chunk after": left, "passed": left < n and alike}
+        for name, n, left, alike in zip(("detector", "classifier"), before, after, same, strict=True)
+    ]
+
+
+@contextlib.contextmanager
+def little_memory(detector: CompactDetector, classifier: EmotionClassifier) -> Iterator[None]:
+    """Leave the networks little memory: on a GPU by the share of it, on a CPU by asking for more than there is."""
+    if detector.device.type == "cpu":
+        networks = detector.network, classifier.network
+        detector.network, classifier.network = Greedy(networks[0], 2), Greedy(networks[1], 16)
+        yield
+        detector.network, classifier.network = networks
+        return
+    torch.cuda.empty_cache()
+    total_bytes = torch.cuda.get_device_properties(detector.device).total_memory
+    share = (torch.cuda.memory_reserved(detector.device) + LITTLE_BYTES) / total_bytes
+    torch.cuda.set_per_process_memory_fraction(share, detector.device)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, detector.device)
+
+
+class Greedy(nn.Module):
+    """A network that needs 64 TiB for more than a few items."""
+
+    def __init__(self, network: nn.Module, limit: int) -> None:
+        super().__init__()
+        self.network, self.limit = network, limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute as the network, if there are few items."""
+        if len(x) > self.limit:
+            torch.empty(2**46)
+        result: Tensor = self.network(x)
+        return result
+
+
+def random_retinaface_weights() -> dict[str, Tensor]:
+    """Seeded weights for RetinaFace's network, whose batch norms know the statistics of noise."""
+    from retinaface.model.retinaface_pth_model import RetinaFace
+
+    torch.manual_seed(0)
+    network: Any = RetinaFace()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.rand(2, 128, 160, 3) * 255)
+    weights: dict[str, Tensor] = network.eval().state_dict()
+    return weights
+
+
+@torch.inference_mode()
+def check_retinaface(device: torch.device) -> list[Row]:
+    """Compare the outputs of RetinaFace's network with random weights, by their root mean square difference."""
+    if not package_is_here():
+        return [{"precision": "not run: the package retina-face is missing"}]
+    weights = random_retinaface_weights()
+    pixels = torch.rand((2, 160, 192, 3), generator=torch.Generator().manual_seed(1)) * 255
+    expected = flatten_outputs(RetinaFaceDetector(weights, device=CPU, dtype=torch.float32).network(pixels))
+    rows = []
+    for precision in PRECISIONS:
+        with precision_mode(precision) as dtype:
+            detector = RetinaFaceDetector(weights, device=device, dtype=dtype)
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                found = flatten_outputs(detector.network(pixels.to(device)))
+        apart = [rms_difference(a, b.cpu()) for a, b in zip(expected, found, strict=True)]
+        row: Row = {"precision": precision, **dict(zip(("scores", "boxes", "landmarks"), apart, strict=True))}
+        rows.append(row | {"passed": max(apart) <= MAX_RETINAFACE} if precision == "fp32" else row)
+    return rows
+
+
+def rms_difference(expected: Tensor, found: Tensor) -> float:
+    """Root mean square difference, in standard deviations of what is expected.
+
+    >>> rms_difference(torch.tensor([-1.0, 1.0]), torch.tensor([-1.0, 1.0]))
+    0.0
+    """
+    return float((expected - found).square().mean().sqrt() / expected.std())
