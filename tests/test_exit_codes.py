@@ -51,7 +51,7 @@ def folder(face_clip, tmp_path):
 def test_what_is_written_once_is_in_the_way_of_the_next(folder, command):
     assert fervid(command, folder, folder / "results").exit_code == 0
     again = fervid(command, folder, folder / "results")
-    assert (again.exit_code, "is there already" in again.output, "--overwrite" in again.output) == (1, True, True)
+    assert (again.exit_code, "already exists" in again.output, "--overwrite" in again.output) == (1, True, True)
     assert fervid(command, folder, folder / "results", "--overwrite").exit_code == 0
 
 

@@ -14,6 +14,7 @@ from analytics import connect
 from analytics.exports import FORMATS, ExportError, export_videos
 from analytics.exports.annotations import BORIS_COLUMNS
 from analytics.queries.intervals import label_intervals
+from analytics.results.output_files import OutputError
 from analytics.results.store import Store
 from analytics.results.videos import UnknownVideoError, choose_videos, names_apart
 from analytics.timeline.build import TimelineConfig, build_timeline
@@ -143,7 +144,7 @@ def test_subtitles_of_a_video_without_faces_are_told_of(tmp_path):
         command = ["export", str(store.root), "--format", form, "--out", str(tmp_path)]
         run = CliRunner().invoke(app, command)
         assert run.exit_code == 0, run.output
-        assert f"empty.{form}: holds no subtitle: nobody in this video has a label" in run.stderr.replace("\n", "")
+        assert f"empty.{form} holds no subtitles: nobody in this video has a label" in run.stderr.replace("\n", "")
         assert (tmp_path / f"empty.{form}").read_text(encoding="utf-8") == content
     assert pysubs2.load(str(tmp_path / "empty.vtt"), format_="vtt").events == []
 
@@ -198,7 +199,7 @@ def test_what_cannot_be_exported_is_said(results, tmp_path):
     with pytest.raises(ExportError, match="nothing to export"):
         export_videos(results, tmp_path, "csv", wanted=[BROKEN])
     export_videos(results, tmp_path, "csv")
-    with pytest.raises(ExportError, match="is there already"):
+    with pytest.raises(OutputError, match="already exists"):
         export_videos(results, tmp_path, "csv")
     assert len(export_videos(results, tmp_path, "csv", overwrite=True)) == 2
     assert not list(tmp_path.glob(".*"))
@@ -210,7 +211,7 @@ def test_the_command_writes_a_file_a_video(results, tmp_path):
     assert len(list(tmp_path.glob("*.eaf"))) == 2
     again = CliRunner().invoke(app, ["export", str(results), "--format", "elan", "--out", str(tmp_path)])
     assert again.exit_code == 1
-    assert "is there already" in again.output
+    assert "already exists" in again.output
     unknown = CliRunner().invoke(app, ["export", str(results), "--format", "csv", "--out", "x", "--video", "nobody"])
     assert unknown.exit_code == 1
     assert "nobody: no such video" in unknown.output

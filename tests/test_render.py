@@ -237,7 +237,7 @@ def test_the_command_refuses_to_write_over_the_video(face_clip, empty_clip, resu
         return " ".join(fervid(*arguments).output.replace("│", " ").split())
 
     copy = write_clip(tmp_path / "copy.mp4", (np.zeros((48, 64, 3), np.uint8) for _ in range(2)))
-    assert "is there already" in said(face_clip, "--out", copy)
+    assert "already exists" in said(face_clip, "--out", copy)
     assert "is the video itself" in said(face_clip, "--out", face_clip, "--overwrite")
     assert "ends in .mp4" in said(face_clip, "--out", tmp_path / "a.avi")
     assert "--min-face 0" in said("--help")  # the way out for faces too small to be found

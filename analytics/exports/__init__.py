@@ -1,4 +1,4 @@
-"""The results in files that other programs read: one for each video."""
+"""Export the results to files for other programs: one file for each video."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -10,14 +10,15 @@ import duckdb
 from analytics.exports.annotations import write_boris, write_elan, write_subtitles
 from analytics.exports.tables import write_faces, write_fex, write_openface
 from analytics.queries.connection import connect
+from analytics.results.output_files import check_output_file, check_output_folder
 from analytics.results.store import write_atomic
 from analytics.results.videos import all_videos, choose_videos, names_apart
 from fer_models.errors import FervidError
 
-# Writes what a connection answers of a video (a row of videos) into the file given last.
+# Writes one video (a row of table videos), read through a connection, to a file.
 Writer = Callable[[duckdb.DuckDBPyConnection, Mapping[str, Any], Path], None]
 
-FORMATS: dict[str, tuple[str, Writer]] = {  # what is put behind the name of the video, and what writes the file
+FORMATS: dict[str, tuple[str, Writer]] = {  # the suffix after the video's name, and the writer
     "csv": (".csv", write_faces),
     "fex": (".fex.csv", write_fex),
     "openface": (".openface.csv", write_openface),
@@ -29,22 +30,24 @@ FORMATS: dict[str, tuple[str, Writer]] = {  # what is put behind the name of the
 
 
 class ExportError(FervidError):
-    """There is nothing to export, or files would be overwritten."""
+    """There is nothing to export."""
 
 
 def export_videos(
     results: Path, out: Path, form: str, *, wanted: Sequence[str] = (), overwrite: bool = False
 ) -> list[Path]:
-    """Write a file for each finished video of the results, or for those that `wanted` names; gives their paths.
+    """Write a file for each finished video of the results, or for those that `wanted` names; return their paths.
 
-    A video's file has the same name whether it is exported alone or with all others.
+    The file of a video has the same name whether it is exported alone or with all others.
 
     Raises:
-        ExportError: if no finished video is meant, or a file is there already and must not be overwritten.
+        ExportError: if no finished video is selected.
+        OutputError: if a file exists (unless `overwrite`), or `out` lies inside a results folder.
         UnknownVideoError: if the results have no such video.
-        StoreError: if `results` is no results folder, or `out` cannot be written to.
-        ValueError: if there is no such format.
+        StoreError: if `results` is not a results folder, or `out` cannot be written to.
+        ValueError: if the format is unknown.
     """
+    check_output_folder(out)
     if form not in FORMATS:
         raise ValueError(f"form must be one of {', '.join(FORMATS)}, got {form!r}")
     suffix, write = FORMATS[form]
@@ -54,10 +57,10 @@ def export_videos(
         chosen = choose_videos(videos, wanted) if wanted else names.keys()
         done = [row for row in videos if row["video_id"] in chosen and row["status"] == "done"]
         if not done:
-            raise ExportError(f"{results}: none of these videos has been analyzed to the end: nothing to export")
+            raise ExportError(f"{results}: none of these videos has a finished analysis: nothing to export")
         targets = {row["video_id"]: out / (names[row["video_id"]] + suffix) for row in done}
-        if (there := [path for path in targets.values() if path.exists()]) and not overwrite:
-            raise ExportError(f"{there[0]}: is there already: give another folder, or --overwrite")
+        for target in targets.values():
+            check_output_file(target, overwrite=overwrite)
         for video in done:
             write_atomic(targets[video["video_id"]], partial(write, connection, video))
     return list(targets.values())

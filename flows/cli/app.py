@@ -12,9 +12,10 @@ from flows.cli.commands.live import live
 from flows.cli.commands.machine import demo, doctor
 from flows.cli.commands.models import models_app
 from flows.cli.commands.purge import purge
+from flows.cli.commands.query import query
 from flows.cli.commands.render import render
 from flows.cli.commands.report import report
-from flows.cli.commands.results import query, summary
+from flows.cli.commands.results import summary
 from flows.cli.commands.schedule import schedule, schedule_training
 from flows.cli.commands.timeline import timeline
 from flows.cli.commands.train import train, train_detector

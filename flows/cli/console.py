@@ -70,15 +70,6 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
-class Format(StrEnum):
-    """How rows are written."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    parquet = "parquet"
-
-
 def usage_checked(make: Callable[..., T], **values: Any) -> T:
     """`make(**values)`, a wrong value being the user's: exit code 2 and what is allowed."""
     try:
@@ -179,12 +170,6 @@ def fatal_errors(resume_hint: str = "run the same command again to go on") -> It
 def counted(n: int, what: str) -> str:
     """A number of things, as in `1 video` and `2 videos`."""
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
-
-
-def check_free(out: Path, overwrite: bool) -> None:
-    """End with exit code 1 if a file to be written is there already, unless it may be written over."""
-    if out.exists() and not overwrite:
-        fail(f"{out}: is there already: give another name, or --overwrite")
 
 
 def fail(reason: str, error: Exception | None = None) -> NoReturn:

@@ -1,4 +1,4 @@
-"""`fervid export`: the results in files that other programs read."""
+"""`fervid export`: files for other programs, one for each video."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.answers import OverwriteOption
 from flows.cli.console import Results, console, counted, errors, fatal_errors
 
 
 class ExportFormat(StrEnum):
-    """What the files are for."""
+    """The program that reads the files."""
 
     csv = "csv"
     fex = "fex"
@@ -27,13 +28,13 @@ def export(
         ExportFormat,
         typer.Option("--format", help="Tidy CSV, py-feat, OpenFace-like CSV, ELAN, BORIS, or subtitles."),
     ],
-    out: Annotated[Path, typer.Option(help="The folder for the files; made if it is not there.")],
+    out: Annotated[Path, typer.Option(help="The folder for the files; created if missing, never inside the results.")],
     video: Annotated[
-        list[str] | None, typer.Option(help="Only this one, by path, name or id; may be given again.")
+        list[str] | None, typer.Option(help="Export only this video, by path, name or id; repeatable.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over files that are there.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
-    """Write the results for other programs, a file a video."""
+    """Write one file for each video, for other programs."""
     from analytics.exports import export_videos
 
     with fatal_errors():
@@ -41,8 +42,8 @@ def export(
         for path in written:
             console.print(str(path), highlight=False, markup=False, soft_wrap=True)
             if form in (ExportFormat.srt, ExportFormat.vtt) and "-->" not in path.read_text(encoding="utf-8"):
-                line = f"{path}: holds no subtitle: nobody in this video has a label"
+                line = f"{path} holds no subtitles: nobody in this video has a label"
                 errors.print(line, highlight=False, markup=False, soft_wrap=True)
         errors.print(
-            f"{counted(len(written), 'file')} for {form.value} in {out}", highlight=False, markup=False, soft_wrap=True
+            f"{counted(len(written), 'file')} ({form.value}) in {out}", highlight=False, markup=False, soft_wrap=True
         )

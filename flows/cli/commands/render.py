@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 import typer
 from rich.progress import Progress
 
-from flows.cli.console import check_free, console, errors, fail, fatal_errors, place_given
+from flows.cli.answers import OverwriteOption
+from flows.cli.console import console, errors, fail, fatal_errors, place_given
 
 
 def video_given(text: str) -> Path:
@@ -25,7 +26,7 @@ def render(
     only: Annotated[
         int | None, typer.Option(metavar="ID", help="Draw this person alone, such as 3 for P3; --blur hides all.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a file that is there.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write a video with boxes, labels and a running timeline, or with its faces hidden.
 
@@ -38,10 +39,12 @@ def render(
         raise typer.BadParameter(f"{out}: MP4 is written: give a name that ends in .mp4", param_hint="--out")
     if out.exists() and isinstance(video, Path) and video.exists() and out.samefile(video):
         fail(f"{out}: is the video itself: give another name")
-    check_free(out, overwrite)
     hiding: Literal["blur", "pixelate"] | None = "blur" if blur else "pixelate" if pixelate else None
     with fatal_errors("nothing was written"):
+        from analytics.results.output_files import check_output_file
         from flows.render import render_video
+
+        check_output_file(out, overwrite=overwrite)
 
         with Progress(console=errors, disable=not errors.is_terminal) as bars:
             bar = bars.add_task("rendering", total=None)

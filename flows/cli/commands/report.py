@@ -1,22 +1,27 @@
-"""`fervid report`: the results as one page that a person can mail."""
+"""`fervid report`: the results as one HTML file."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.console import Results, check_free, console, fatal_errors
+from flows.cli.answers import OverwriteOption
+from flows.cli.console import Results, console, fatal_errors
+
+HTML = {".html": "HTML", ".htm": "HTML"}
 
 
 def report(
     results: Results,
     out: Annotated[Path, typer.Option(help="The HTML file to write.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a file that is there.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
-    """Write one self-contained page: overview, timelines, quality, failures, method and settings."""
+    """Write one self-contained HTML file: overview, timelines, quality, failures, method and settings."""
     from analytics.report import write_report
+    from analytics.results.output_files import check_output_file, format_of
 
-    check_free(out, overwrite)
     with fatal_errors():
+        format_of(out, HTML, None)
+        check_output_file(out, overwrite=overwrite)
         write_report(results, out)
         console.print(str(out), highlight=False, markup=False, soft_wrap=True)

@@ -1,77 +1,23 @@
-"""Commands over a results folder: questions, ready made and in SQL, and the dashboard."""
+"""`fervid summary`: the usual questions about the results."""
 
 import contextlib
-import io
-import sys
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from flows.cli.answers import Format, FormatOption, OutputOption, OverwriteOption, resolve_format, write_answer
+from flows.cli.commands.query import Events, Memory, Video
 from flows.cli.commands.questions import Question, explanation, why_empty
-from flows.cli.console import WIDE, Format, Results, console, counted, errors, fatal_errors, usage_checked
-from flows.cli.display import table_of
+from flows.cli.console import Results, console, counted, errors, fatal_errors, usage_checked
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-Form = Annotated[Format, typer.Option("--format", help="How the rows are written.")]
-Output = Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")]
-Video = Annotated[str | None, typer.Option(help="Only this video: its path, file name or video_id.")]
-Events = Annotated[
-    Path | None,
-    typer.Option(
-        help="Stimuli or markers: a CSV file with the columns start_s, end_s, label and perhaps video, which names a "
-        "video by path, file name or video_id; without, or left empty, an event is one of every video."
-    ),
-]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Give up after so many seconds.")]
-Memory = Annotated[str, typer.Option(help="What a question may use, such as 500MB or 4GB.")]
-
-
-def query(
-    results: Results,
-    sql: Annotated[
-        str | None, typer.Argument(metavar="SQL", help="One SELECT over videos, frames, faces, tracks, episodes …")
-    ] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="Show all tables and columns instead.")] = False,
-    form: Form = Format.table,
-    output: Output = None,
-    video: Video = None,
-    all_analyses: Annotated[
-        bool, typer.Option("--all-analyses", help="All analyses of each video; else only the newest.")
-    ] = False,
-    events: Events = None,
-    timeout_s: Timeout = 30.0,
-    memory: Memory = "2GB",
-) -> None:
-    """Ask SQL of the results; nothing can be changed."""
-    from analytics.queries import connection as views
-    from analytics.results.store import check_results
-
-    with fatal_errors():
-        if (sql is None) != schema:
-            raise typer.BadParameter("give either one SELECT or --schema", param_hint="SQL")
-        check_results(results)
-        if sql is None:
-            rows = views.describe()
-        else:
-            rows = views.query(
-                results,
-                sql,
-                video=video,
-                all_analyses=all_analyses,
-                events=events,
-                timeout_s=timeout_s,
-                memory_limit=memory,
-            )
-        _write(rows, form, output)
-        if not len(rows):
-            errors.print("no rows", highlight=False)
 
 
 def summary(
@@ -97,8 +43,9 @@ def summary(
             "with the emotion of their own frame. (fervid timeline --no-gate smooths over them, too.)",
         ),
     ] = False,
-    form: Form = Format.table,
-    output: Output = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
+    overwrite: OverwriteOption = False,
     timeout_s: Timeout = 120.0,
     memory: Memory = "2GB",
 ) -> None:
@@ -114,9 +61,10 @@ def summary(
         raise typer.BadParameter(
             "events needs a CSV file: give --events FILE with the columns start_s, end_s, label", param_hint="--events"
         )
-    if question == Question.overview and (form != Format.table or output is not None):
+    if question == Question.overview and (form not in (None, Format.table) or output is not None):
         raise typer.BadParameter("the overview is a page for people: name a question", param_hint="QUESTION")
     with fatal_errors():
+        form = resolve_format(form, output, overwrite=overwrite)
         opened = connect(results, video=video, observations=False, memory_limit=memory)
         with contextlib.closing(opened) as connection, limited(connection, timeout_s):
             if question == Question.overview:
@@ -140,7 +88,7 @@ def summary(
             if not len(rows):
                 notes.insert(0, why_empty(connection, question, emotion))
         if len(rows) or form != Format.table or output is not None:
-            _write(rows, form, output)
+            write_answer(rows, form, output)
         for note in notes:
             (console if form == Format.table else errors).print(note, highlight=False, markup=False, soft_wrap=True)
         if question == Question.failures:
@@ -209,11 +157,11 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note
     )
     console.print(note, highlight=False, soft_wrap=True)
     console.print("Time with a label, over all people:")
-    _write(queries.library(connection), Format.table, None)
+    write_answer(queries.library(connection), Format.table, None)
     failures = queries.failures(connection)
     if len(failures):
         console.print("What went wrong:")
-        _write(failures, Format.table, None)
+        write_answer(failures, Format.table, None)
         _print_resume_hint(failures)
     names = ", ".join(question for question in Question if question != Question.overview)
     console.print(f"Ask on: fervid summary RESULTS QUESTION, which is one of {names}", highlight=False, soft_wrap=True)
@@ -222,22 +170,3 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note
 def _print_resume_hint(failures: "pa.Table") -> None:
     if any(failures["error"].is_valid().to_pylist()):  # frames alone that cannot be decoded are no failure
         errors.print("Mend or remove these files, then run `fervid analyze` again: it does only what is left.")
-
-
-def _write(rows: "pa.Table", form: Format, output: Path | None) -> None:
-    """Write rows to the terminal or to a file."""
-    from analytics.tables.table_io import write_rows
-
-    if form == Format.parquet and output is None:
-        raise typer.BadParameter("parquet is not text: give a file", param_hint="--output")
-    width = console.width if output is None else WIDE
-    if form == Format.table:
-        table = table_of(rows.column_names, list(zip(*(c.to_pylist() for c in rows.columns), strict=True)), width)
-    if output is None:
-        console.print(table) if form == Format.table else write_rows(rows, sys.stdout.buffer, form.value)
-        return
-    with output.open("wb") as file:
-        if form == Format.table:
-            Console(file=io.TextIOWrapper(file, "utf-8"), width=width).print(table)
-        else:
-            write_rows(rows, file, form.value)

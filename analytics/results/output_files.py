@@ -1,0 +1,73 @@
+"""Check where an answer, an export or a report may be written, before any work is done."""
+
+import re
+from pathlib import Path
+
+from analytics.results.store import MARKER_NAME
+from fer_models.errors import FervidError
+
+_URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+:/")  # one letter before the colon is a drive of Windows
+
+
+class OutputError(FervidError):
+    """The output would overwrite a file, lie inside a results folder, or have a format that its suffix denies."""
+
+
+def check_output_file(path: Path, *, overwrite: bool) -> None:
+    """Make sure that writing `path` destroys nothing.
+
+    Args:
+        path: the file to write; links are followed.
+        overwrite: whether an existing regular file may be replaced.
+
+    Raises:
+        OutputError: if it exists (unless `overwrite`), is not a regular file, or lies inside a results folder.
+    """
+    check_output_folder(path.parent)
+    target = path.resolve()
+    if target.parent != path.parent.resolve():  # a link to a file elsewhere
+        check_output_folder(target.parent)
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise OutputError(f"{path}: not a regular file: give another name")
+    if not overwrite:
+        raise OutputError(f"{path} already exists: give another name, or --overwrite to replace it")
+
+
+def check_output_folder(folder: Path) -> None:
+    """Make sure that files written to `folder` do not mix with results.
+
+    Raises:
+        OutputError: if it is a results folder, lies inside one, is a URL, or is not a folder.
+    """
+    if _URL.match(str(folder)):
+        raise OutputError(f"{folder}: a URL: give a path on this machine, then upload the file")
+    target = folder.resolve()
+    for ancestor in (target, *target.parents):
+        if (ancestor / MARKER_NAME).is_file():
+            raise OutputError(f"{folder}: inside the results folder {ancestor}: give a path outside it")
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{folder}: not a folder: give another one")
+
+
+def format_of(path: Path, formats: dict[str, str], chosen: str | None) -> str:
+    """The format that the suffix of a file stands for.
+
+    Args:
+        path: the file to write.
+        formats: the format of each known suffix, such as `{".csv": "csv"}`.
+        chosen: the format that was asked for explicitly, which must agree.
+
+    Raises:
+        OutputError: if the suffix is unknown, or stands for another format than the one chosen.
+
+    >>> format_of(Path("rows.CSV"), {".csv": "csv"}, None)
+    'csv'
+    """
+    known = formats.get(path.suffix.lower())
+    if known is None:
+        raise OutputError(f"{path}: the suffix decides the format: end the name in {', '.join(formats)}")
+    if chosen is not None and chosen != known:
+        raise OutputError(f"{path}: a name ending in {path.suffix} holds {known}, not {chosen}: change one of them")
+    return known

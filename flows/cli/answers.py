@@ -1,0 +1,85 @@
+"""Print rows in the terminal, or write them to a file whose suffix names the format."""
+
+import io
+import sys
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from flows.cli.console import WIDE, console
+from flows.cli.display import table_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+FORMAT_OF_SUFFIX = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".txt": "table"}
+
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", help="Format of the rows; by default a table, or what the suffix of --output names."),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", help="Write to this file (.csv, .json, .parquet or .txt) instead of the terminal."),
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
+
+
+def resolve_format(form: Format | None, output: Path | None, *, overwrite: bool) -> Format:
+    """The format of an answer, decided before any work is done.
+
+    Raises:
+        OutputError: if the file exists, must not be written, or has a suffix of another format.
+        typer.BadParameter: if Parquet would go to the terminal.
+    """
+    if output is None:
+        if form == Format.parquet:
+            raise typer.BadParameter("parquet is not text: give a file", param_hint="--output")
+        return form or Format.table
+    from analytics.results.output_files import check_output_file, format_of
+
+    chosen = Format(format_of(output, FORMAT_OF_SUFFIX, form and form.value))
+    check_output_file(output, overwrite=overwrite)
+    return chosen
+
+
+def write_answer(rows: "pa.Table", form: Format, output: Path | None) -> None:
+    """Write rows to the terminal, or to a file that appears whole or not at all."""
+    if output is not None:
+        from analytics.results.store import write_atomic
+
+        write_atomic(output, partial(_write_file, rows, form))
+    elif form == Format.table:
+        console.print(_table(rows, console.width))
+    else:
+        from analytics.tables.table_io import write_rows
+
+        write_rows(rows, sys.stdout.buffer, form.value)
+
+
+def _write_file(rows: "pa.Table", form: Format, path: Path) -> None:
+    from analytics.tables.table_io import write_rows
+
+    with path.open("wb") as file:
+        if form == Format.table:
+            Console(file=io.TextIOWrapper(file, "utf-8"), width=WIDE).print(_table(rows, WIDE))
+        else:
+            write_rows(rows, file, form.value)
+
+
+def _table(rows: "pa.Table", width: int) -> object:
+    return table_of(rows.column_names, list(zip(*(c.to_pylist() for c in rows.columns), strict=True)), width)

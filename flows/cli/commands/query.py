@@ -1,0 +1,64 @@
+"""`fervid query`: SQL over the results."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.answers import FormatOption, OutputOption, OverwriteOption, resolve_format, write_answer
+from flows.cli.console import Results, errors, fatal_errors
+
+Video = Annotated[str | None, typer.Option(help="Only this video: its path, file name or video_id.")]
+Events = Annotated[
+    Path | None,
+    typer.Option(
+        help="Stimuli or markers: a CSV file with the columns start_s, end_s, label and perhaps video, which names a "
+        "video by path, file name or video_id; an event without a video happens in every video."
+    ),
+]
+Memory = Annotated[str, typer.Option(help="Memory that a query may use, such as 500MB or 4GB.")]
+
+
+def query(
+    results: Results,
+    sql: Annotated[
+        str | None, typer.Argument(metavar="SQL", help="One SELECT over videos, frames, faces, tracks, episodes …")
+    ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Show all tables and columns instead.")] = False,
+    form: FormatOption = None,
+    output: OutputOption = None,
+    overwrite: OverwriteOption = False,
+    video: Video = None,
+    all_analyses: Annotated[
+        bool, typer.Option("--all-analyses", help="Show all analyses of each video, not only the newest.")
+    ] = False,
+    events: Events = None,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="Stop the query after this many seconds.")] = (
+        30.0
+    ),
+    memory: Memory = "2GB",
+) -> None:
+    """Run one SQL query over the results, read-only."""
+    from analytics.queries import connection as views
+    from analytics.results.store import check_results
+
+    with fatal_errors():
+        if (sql is None) != schema:
+            raise typer.BadParameter("give either one SELECT or --schema", param_hint="SQL")
+        form = resolve_format(form, output, overwrite=overwrite)
+        check_results(results)
+        if sql is None:
+            rows = views.describe()
+        else:
+            rows = views.query(
+                results,
+                sql,
+                video=video,
+                all_analyses=all_analyses,
+                events=events,
+                timeout_s=timeout_s,
+                memory_limit=memory,
+            )
+        write_answer(rows, form, output)
+        if not len(rows):
+            errors.print("no rows", highlight=False)

@@ -1,0 +1,130 @@
+"""No command overwrites a file without --overwrite, writes inside results, or writes a format its suffix denies."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scenes import Face, feeling, observe
+from typer.testing import CliRunner
+
+from analytics.results.store import Store
+from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.cli.app import app
+
+SQL = "SELECT emotion FROM episodes ORDER BY start_s"
+
+
+def fervid(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """One person who is happy for two seconds."""
+    store = Store(tmp_path_factory.mktemp("output") / "results")
+    observed = observe(np.arange(20) / 10, [Face(i, p=feeling("happy")) for i in range(20)])
+    row = {"video_id": "v1", "analysis_id": "a1", "path": "/clips/a.mp4", "duration_s": 2.0, "avg_fps": 10.0}
+    store.commit_analysis(row, build_timeline(observed, TimelineConfig()))
+    return store.root
+
+
+def commands(results: Path, folder: Path) -> dict[str, list]:
+    """Each command that writes a file, writing `taken` with its own suffix into the folder."""
+    return {
+        "query": ["query", results, SQL, "--output", folder / "taken.csv"],
+        "summary": ["summary", results, "library", "--output", folder / "taken.parquet"],
+        "report": ["report", results, "--out", folder / "taken.html"],
+        "export": ["export", results, "--format", "srt", "--out", folder],
+        "render": ["render", "/clips/a.mp4", "--results", results, "--out", folder / "taken.mp4"],
+    }
+
+
+TAKEN = {"query": "taken.csv", "summary": "taken.parquet", "report": "taken.html", "export": "a.srt"}
+
+
+@pytest.mark.parametrize("name", [*TAKEN, "render"])
+def test_nothing_is_overwritten_without_overwrite(results, tmp_path, name):
+    for taken in (*TAKEN.values(), "taken.mp4"):
+        (tmp_path / taken).write_text("precious")
+    before = contents(tmp_path)
+    run = fervid(*commands(results, tmp_path)[name])
+    assert run.exit_code == 1
+    assert "already exists" in run.output and "--overwrite" in run.output
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_overwrite_replaces_one_file(results, tmp_path, name):
+    (tmp_path / TAKEN[name]).write_text("old")
+    (tmp_path / "other.csv").write_text("precious")
+    run = fervid(*commands(results, tmp_path)[name], "--overwrite")
+    assert run.exit_code == 0, run.output
+    assert (tmp_path / TAKEN[name]).read_bytes() != b"old"
+    assert (tmp_path / "other.csv").read_text() == "precious"
+    assert {path.name for path in tmp_path.iterdir()} == {TAKEN[name], "other.csv"}
+
+
+@pytest.mark.parametrize("name", [*TAKEN, "render"])
+@pytest.mark.parametrize("where", ["root", "table", "new folder", "link"])
+def test_nothing_is_written_inside_results(results, tmp_path, name, where):
+    folder = {"root": results, "table": results / "faces", "new folder": results / "new" / "er", "link": tmp_path / "l"}
+    if where == "link":
+        folder["link"].symlink_to(results / "faces", target_is_directory=True)
+    before = contents(results)
+    run = fervid(*commands(results, folder[where])[name], "--overwrite")
+    assert run.exit_code == 1
+    assert "inside the results folder" in run.output
+    assert contents(results) == before
+
+
+def test_a_link_to_a_file_of_the_results_is_not_followed(results, tmp_path):
+    link = tmp_path / "rows.json"
+    link.symlink_to(results / "fervid.json")
+    before = contents(results)
+    run = fervid("query", results, SQL, "--output", link, "--overwrite")
+    assert (run.exit_code, "inside the results folder" in run.output) == (1, True)
+    assert contents(results) == before
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "rows", "rows.xlsx", "fervid.json.bak"])
+def test_a_suffix_without_a_format_is_refused_even_with_overwrite(results, tmp_path, name):
+    (tmp_path / name).write_text("precious")
+    for command in (["query", results, SQL], ["summary", results, "library"]):
+        run = fervid(*command, "--output", tmp_path / name, "--overwrite")
+        assert (run.exit_code, ".csv, .json, .parquet, .txt" in run.output) == (1, True)
+    assert (tmp_path / name).read_text() == "precious"
+
+
+def test_the_format_follows_the_suffix(results, tmp_path):
+    for suffix in ("csv", "json", "parquet", "txt"):
+        assert fervid("query", results, SQL, "--output", tmp_path / f"rows.{suffix}").exit_code == 0
+    assert (tmp_path / "rows.csv").read_text() == '"emotion"\n"happy"\n'
+    assert json.loads((tmp_path / "rows.json").read_text()) == [{"emotion": "happy"}]
+    assert pq.read_table(tmp_path / "rows.parquet").to_pylist() == [{"emotion": "happy"}]
+    assert "│ happy" in (tmp_path / "rows.txt").read_text(encoding="utf-8")
+    refused = fervid("query", results, SQL, "--format", "json", "--output", tmp_path / "other.csv")
+    assert (refused.exit_code, "holds csv, not json" in refused.output) == (1, True)
+    assert not (tmp_path / "other.csv").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_what_is_no_file_is_not_written_to(results, tmp_path):
+    os.mkfifo(tmp_path / "rows.csv")
+    run = fervid("query", results, SQL, "--output", tmp_path / "rows.csv", "--overwrite")
+    assert (run.exit_code, "not a regular file" in run.output) == (1, True)
+    run = fervid("query", results, SQL, "--output", "s3://bucket/rows.csv")
+    assert (run.exit_code, "a URL" in run.output) == (1, True)
+
+
+def test_a_failed_query_leaves_the_old_file(results, tmp_path):
+    (tmp_path / "rows.csv").write_text("old")
+    assert fervid("query", results, "SELEC 1", "--output", tmp_path / "rows.csv", "--overwrite").exit_code == 1
+    assert (tmp_path / "rows.csv").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
