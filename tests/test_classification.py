@@ -114,7 +114,7 @@ def test_an_unknown_model_is_told_with_those_known():
         load_classifier("defualt")
 
 
-@pytest.mark.needs_cuda
+@pytest.mark.cuda
 def test_cuda_scores_as_the_cpu_does(classifier, crops, tmp_path):
     on_cuda = EmotionClassifier.load(make_model(tmp_path), torch.device("cuda"))
     np.testing.assert_allclose(on_cuda.predict(crops), classifier.predict(crops), atol=2e-2)

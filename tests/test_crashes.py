@@ -17,7 +17,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from comparing import assert_same, files, rows
+from comparison import assert_same, files, rows
 
 from analytics import connect
 from analytics.results.store import Store, StoreError, table_path

@@ -142,7 +142,7 @@ def test_a_detector_finds_the_faces_where_they_are_promised(
 
 def test_without_scikit_image_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)  # what `import` sees when it is not installed
-    with pytest.raises(DemoError, match=r'pip install "fervid\[demo\]"'):
+    with pytest.raises(DemoError, match=r"Run: pip install 'matplotlib.*' 'scikit-image"):
         make_demo_videos(tmp_path / "demo")
     assert not (tmp_path / "demo").exists()
 

@@ -12,7 +12,10 @@ ROOT = Path(__file__).parents[1]
 OURS = {"analytics", "dashboard", "fer_models", "flows"}
 MAY_IMPORT = {
     "fer_models": {"fer_models"},
-    "analytics": {"analytics", "fer_models.labels", "fer_models.frame_batch", "fer_models.boxes", "fer_models.errors"},
+    "analytics": {
+        "analytics",
+        *(f"fer_models.{name}" for name in ("labels", "frame_batch", "boxes", "errors", "extras")),
+    },
     "flows": {"analytics", "dashboard.server", "fer_models", "flows"},
     "dashboard": {"analytics", "dashboard", "fer_models.labels", "fer_models.registry.model_registry"},
 }

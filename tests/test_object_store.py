@@ -113,7 +113,7 @@ def test_a_missing_package_is_one_line_with_the_way_out(tmp_path):
         [FERVID, "query", "s3://bucket/x", "SELECT 1"], env=environment, capture_output=True, text=True
     )
     assert ended.returncode == 2
-    assert "pip install" in ended.stderr and "fervid[s3]" in ended.stderr and "Traceback" not in ended.stderr
+    assert "pip install" in ended.stderr and "s3fs" in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_what_cannot_be_reached_is_told(bucket, monkeypatch):

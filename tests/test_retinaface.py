@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 # The package's own detection asks for a backend, and takes TensorFlow where that is installed.
 os.environ["DEEPFACE_BACKEND_ENGINE"] = "pytorch"
-pytest.importorskip("retinaface", reason="retina-face is an extra: pip install 'fervid[retinaface]'")
+pytest.importorskip("retinaface", reason="retina-face is an extra")
 
-from lively_retinaface import hide_package, lively_weights, picture
+from random_retinaface import hide_package, lively_weights, picture
 
 from fer_models import FaceBatch, load_detector
 from fer_models.detection.retinaface import RetinaFaceDetector
@@ -173,5 +173,5 @@ def test_without_weights_the_commands_that_bring_them_are_named(monkeypatch, tmp
 
 def test_without_the_package_its_extra_is_named(weights, monkeypatch):
     hide_package(monkeypatch)
-    with pytest.raises(WeightsError, match=r"pip install 'fervid\[retinaface\]'"):
+    with pytest.raises(WeightsError, match=r"pip install 'retina-face"):
         RetinaFaceDetector(weights)

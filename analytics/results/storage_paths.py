@@ -18,6 +18,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from fer_models.errors import FervidError
+from fer_models.extras import install_command
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -46,15 +47,15 @@ def resolve_path(given: str | Path) -> Path:
     text = str(given)
     if "://" not in text:
         return Path(given)
-    from upath import UPath  # takes a quarter of a second, and most results are on disk
-
     try:
+        from upath import UPath  # takes a quarter of a second, and most results are on disk
+
         path: Any = UPath(text, use_listings_cache=False)  # others write to it, too
         path.fs  # noqa: B018 (imports what reads it)
     except ImportError as error:
         extra = _EXTRAS.get(text.split("://")[0])
-        package = f"fervid[{extra}]" if extra else getattr(error, "name", None) or str(error)
-        raise StorageError(f"{text}: reading such addresses needs a package: pip install '{package}'") from error
+        command = install_command(extra) if extra else f"pip install '{getattr(error, 'name', None) or error}'"
+        raise StorageError(f"{text}: reading such addresses needs further packages. Run: {command}") from error
     except ValueError as error:
         raise StorageError(f"{text}: not an address that can be read: {error}") from error
     return Path(path.path) if path.protocol in ("file", "local") else path

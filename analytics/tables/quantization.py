@@ -30,7 +30,7 @@ STEPS_IN_WORDS = (
 def quantize(values: np.ndarray, step: float) -> np.ndarray:
     """The nearest multiples of `step`, a power of two; NaN stays.
 
-    >>> in_steps(np.array([0.3, 0.4]), 1 / 4).tolist()
+    >>> quantize(np.array([0.3, 0.4]), 1 / 4).tolist()
     [0.25, 0.5]
     """
     steps: np.ndarray = np.round(values / step) * step
@@ -42,7 +42,7 @@ def quantize_probabilities(probabilities: np.ndarray) -> np.ndarray:
 
     Every value is rounded down, then those that lost most are rounded up instead: none moves by a whole step.
 
-    >>> float(probabilities_in_steps(np.full((1, 7), 1 / 7)).sum())
+    >>> float(quantize_probabilities(np.full((1, 7), 1 / 7)).sum())
     1.0
     """
     exact = np.nan_to_num(probabilities) / PROBABILITY_STEP

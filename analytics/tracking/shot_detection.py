@@ -36,7 +36,7 @@ def find_shot_boundaries(pts_s: np.ndarray, look: np.ndarray, config: ShotDetect
     Returns:
         (n,) bool; the first frame is never one.
 
-    >>> find_cuts(np.array([0.0, 0.1, 0.2]), np.array([[10.0], [11.0], [90.0]]), CutConfig())
+    >>> find_shot_boundaries(np.array([0.0, 0.1, 0.2]), np.array([[10.0], [11.0], [90.0]]), ShotDetectionConfig())
     array([False, False,  True])
     """
     is_shot_boundary = np.zeros(len(pts_s), bool)

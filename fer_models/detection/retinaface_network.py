@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from fer_models.extras import install_command
 from fer_models.registry.model_registry import WeightsError
 
-INSTALL = "pip install 'fervid[retinaface]'"
 STRIDES_PX = (32, 16, 8)  # in the order of the network's outputs
 # The batch norm that follows a convolution, where it is not called after it.
 NORM_AFTER = {"conv0": "bn0", "conv1": "bn2", "conv2": "bn3"}
@@ -31,7 +31,9 @@ def _package_module() -> Any:
         # The module of the network alone: it asks for no backend, as the package's own detection does.
         from retinaface.model import retinaface_pth_model
     except ImportError as error:
-        raise WeightsError(f"retinaface: the package retina-face is needed ({error}): {INSTALL}") from error
+        raise WeightsError(
+            f"retinaface: the package retina-face is needed ({error}). Run: {install_command('retinaface')}"
+        ) from error
     return retinaface_pth_model
 
 

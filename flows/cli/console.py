@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from fer_models.errors import FervidError
+from fer_models.extras import missing_extra_hint
 
 if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
@@ -160,6 +161,11 @@ def fatal_errors(resume_hint: str = "run the same command again to go on") -> It
         )
     except FervidError as error:
         fail(str(error), error)
+    except ModuleNotFoundError as error:
+        hint = missing_extra_hint(error)
+        if hint is None:
+            raise
+        fail(hint, error)
     except BaseException as error:
         if type(error).__name__ != "TerminationSignal":  # what Prefect makes of SIGTERM while a flow runs
             raise

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from fer_models.errors import FervidError
+from fer_models.extras import install_command
 
 WIDTH_PX, HEIGHT_PX = 640, 360
 WALL_SIZE_PX = (3300, 900)
@@ -239,12 +240,13 @@ def _project(views: np.ndarray, box_xyxy: np.ndarray) -> np.ndarray:
 
 
 def _photos() -> dict[str, Image.Image]:
-    from matplotlib.cbook import get_sample_data
-
     try:
+        from matplotlib.cbook import get_sample_data
         from skimage import data
     except ImportError as error:
-        raise DemoError('the demo photographs come with scikit-image: pip install "fervid[demo]"') from error
+        raise DemoError(
+            f"the demo photographs come with Matplotlib and scikit-image. Run: {install_command('demo')}"
+        ) from error
 
     with Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)) as hopper:
         photos = {"hopper": hopper.convert("RGB")}

@@ -1,6 +1,7 @@
 """What this machine has for Fervid, and what it lacks."""
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 from dataclasses import dataclass
@@ -8,13 +9,14 @@ from dataclasses import dataclass
 import av
 import torch
 
-from fer_models.detection.retinaface_network import INSTALL, package_is_here
+from fer_models.detection.retinaface_network import package_is_here
 from fer_models.device import autocast_dtype, choose_device
+from fer_models.extras import EXTRA_OF_MODULE, install_command
 from fer_models.registry.model_registry import ModelCard, check_models, list_model_dirs
 from fer_models.video.decord_backend import decord_module
 
 CODECS = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mjpeg", "gif")
-PACKAGES = ("fervid", "prefect", "fastapi", "torch", "torchvision", "lightning", "av", "pyarrow", "duckdb", "streamlit")
+PACKAGES = ("fervid", "prefect", "fastapi", "torch", "torchvision", "av", "pyarrow", "duckdb")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ def examine() -> list[Finding]:
     """Look at versions, devices, decoders, codecs and the hashes of all weights."""
     findings = [Finding("python", platform.python_version())]
     findings += [package(name) for name in PACKAGES]
+    findings += [extra(name) for name in sorted({*EXTRA_OF_MODULE.values()} - {"retinaface"})]
     cpu = choose_device("cpu")
     findings.append(Finding("cpu", f"{os.cpu_count()} cores, computes in {str(autocast_dtype(cpu)).split('.')[-1]}"))
     has_cuda = torch.cuda.is_available()
@@ -75,10 +78,20 @@ def package(name: str) -> Finding:
         return Finding(name, f"not installed: pip install {name}", ok=False, needed=True)
 
 
+def extra(name: str) -> Finding:
+    """Whether the modules of an extra can be imported."""
+    modules = [module for module, of in EXTRA_OF_MODULE.items() if of == name]
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    found = f"without {', '.join(missing)}: {install_command(name)}" if missing else "installed"
+    return Finding(f"extra {name}", found, not missing, optional=True)
+
+
 def retinaface() -> Finding:
     """Whether `--detector retinaface` can be chosen."""
     if not package_is_here():
-        return Finding("retinaface", f"not installed (optional): {INSTALL}", ok=False, optional=True)
+        return Finding(
+            "retinaface", f"not installed (optional): {install_command('retinaface')}", ok=False, optional=True
+        )
     version = importlib.metadata.version("retina-face")
     if "retinaface" not in list_model_dirs():
         found = f"retina-face {version}, no weights (optional): fervid models fetch retinaface"

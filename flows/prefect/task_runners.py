@@ -15,6 +15,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from fer_models.errors import FervidError
+from fer_models.extras import install_command
 from flows.settings import EngineSettings
 
 LOOPBACK = "127.0.0.1"
@@ -93,7 +94,7 @@ def _ray(engine: EngineSettings) -> TaskRunner[Any]:
     try:
         from prefect_ray import RayTaskRunner
     except ImportError as error:
-        raise EngineError("ray: not installed: pip install 'fervid[ray]'") from error
+        raise EngineError(f"Ray is not installed. Run: {install_command('ray')}") from error
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if engine.address is None:
         options |= {
@@ -111,7 +112,7 @@ def _dask(engine: EngineSettings) -> TaskRunner[Any]:
     try:
         from prefect_dask import DaskTaskRunner  # type: ignore[attr-defined]
     except ImportError as error:
-        raise EngineError("dask: not installed: pip install 'fervid[dask]'") from error
+        raise EngineError(f"Dask is not installed. Run: {install_command('dask')}") from error
     if engine.address is not None:
         where: dict[str, Any] = {"address": engine.address}
     else:

@@ -12,7 +12,7 @@ import cloudpickle
 import dask
 import psutil
 import pytest
-from comparing import assert_same, files
+from comparison import assert_same, files
 
 from analytics.results.store import Store
 from flows.analysis.analyze_video import VideoFailed, analyze_video
@@ -110,7 +110,7 @@ def test_a_cluster_that_is_not_there_is_told(engine, address):
 def test_an_engine_that_is_not_installed_is_told_with_its_extra(engine, monkeypatch):
     monkeypatch.setitem(sys.modules, f"prefect_{engine}", None)
     with (
-        pytest.raises(EngineError, match=rf"{engine}: not installed: pip install 'fervid\[{engine}\]'"),
+        pytest.raises(EngineError, match=rf"not installed. Run: pip install 'prefect-{engine}"),
         running(EngineSettings(engine=engine)),
     ):
         pass

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lively_retinaface import hide_package, lively_weights
+from random_retinaface import hide_package, lively_weights
 from typer.testing import CliRunner
 
 from analytics.results.store import Store
@@ -226,7 +226,7 @@ def test_missing_files_and_other_names_are_refused(tmp_path, weights_file):
 
 
 def test_a_model_folder_made_elsewhere_is_added_under_a_name(models_dir):
-    packaged = Path(load_model_folder.__code__.co_filename).parent / "weights"
+    packaged = Path(load_model_folder.__code__.co_filename).parents[1] / "weights"
     run = fervid("models", "add", "theirs", packaged / "compact")
     assert run.exit_code == 0, run.output
     card = json.loads((models_dir / "theirs" / "model.json").read_text())
@@ -250,9 +250,9 @@ def test_without_the_package_the_doctor_is_content(monkeypatch):
     hide_package(monkeypatch)
     finding = retinaface()
     assert (finding.state, finding.needed) == ("optional", False)
-    assert finding.found == "not installed (optional): pip install 'fervid[retinaface]'"
+    assert finding.found == "not installed (optional): pip install 'retina-face>=0.0.19'"
     run = fervid("models", "fetch", "retinaface")
-    assert run.exit_code == 1 and "pip install 'fervid[retinaface]'" in run.output
+    assert run.exit_code == 1 and "pip install 'retina-face" in run.output
 
 
 def test_videos_are_analyzed_with_weights_from_a_file(face_clip, tmp_path, models_dir):

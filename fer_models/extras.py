@@ -1,0 +1,43 @@
+"""Optional dependencies: which extra a missing module belongs to, and the command that installs it."""
+
+import importlib.metadata
+import re
+
+# The modules that the optional parts import; pyproject.toml lists the packages of each extra.
+EXTRA_OF_MODULE = {
+    "lightning": "train",
+    "torchmetrics": "train",
+    "matplotlib": "plot",
+    "altair": "dashboard",
+    "pandas": "dashboard",
+    "streamlit": "dashboard",
+    "pympi": "export",
+    "pysubs2": "export",
+    "watchfiles": "live",
+    "skimage": "demo",
+    "retinaface": "retinaface",
+    "upath": "s3",
+    "s3fs": "s3",
+    "prefect_ray": "ray",
+    "ray": "ray",
+    "prefect_dask": "dask",
+    "dask": "dask",
+    "distributed": "dask",
+}
+
+
+def install_command(extra: str) -> str:
+    """The command that installs the packages of an extra, whether Fervid came as a wheel or a checkout.
+
+    It names the packages themselves: Fervid is in no package index, so a command with its own name would fail.
+    """
+    of_extra = [text for text in importlib.metadata.requires("fervid") or () if f'extra == "{extra}"' in text]
+    packages = sorted(re.split(r"\s*;", text)[0] for text in of_extra)
+    return "pip install " + " ".join(f"'{package}'" for package in packages)
+
+
+def missing_extra_hint(error: ModuleNotFoundError) -> str | None:
+    """One sentence about the extra that brings the missing module; None if the module belongs to no extra."""
+    module = (error.name or "").partition(".")[0]
+    extra = EXTRA_OF_MODULE.get(module)
+    return None if extra is None else f"{module} is not installed (extra {extra!r}). Run: {install_command(extra)}"
