@@ -17,7 +17,7 @@ from streamlit.starlette import App
 
 from analytics.results.store import StoreError
 from dashboard.data import markers
-from dashboard.data.live_refresh import results_etag, trainings_etag
+from dashboard.data.live_refresh import results_etag, trainings_etag, video_etag
 from dashboard.data.media import MIME, find_media
 from dashboard.data.results import ENVIRONMENT, current_results
 from dashboard.data.timeline_window import boxes, window
@@ -50,7 +50,8 @@ def boxes_json(request: Request) -> Response:
     """The faces of a few seconds: `?from_s=…&to_s=…`."""
     asked = request.query_params
     try:
-        found = boxes(current_results(), request.path_params["video_id"], float(asked["from_s"]), float(asked["to_s"]))
+        video_id, source = request.path_params["video_id"], asked.get("source", "smooth")
+        found = boxes(current_results(), video_id, float(asked["from_s"]), float(asked["to_s"]), source)
     except (KeyError, ValueError) as error:
         raise HTTPException(400, str(error)) from error
     return JSONResponse(found)
@@ -64,6 +65,14 @@ def etag(request: Request) -> Response:
         raise HTTPException(503, str(error)) from error
 
 
+def etag_of_video(request: Request) -> Response:
+    """A text that changes when the results or the notes of a video change."""
+    try:
+        return PlainTextResponse(video_etag(current_results(), request.path_params["video_id"]))
+    except StoreError as error:
+        raise HTTPException(503, str(error)) from error
+
+
 def trainings(request: Request) -> Response:
     """Another text whenever a training has come further."""
     return PlainTextResponse(trainings_etag())
@@ -71,6 +80,7 @@ def trainings(request: Request) -> Response:
 
 ROUTES = [
     Route("/fervid/etag", etag),
+    Route("/fervid/etag/{video_id}", etag_of_video),
     Route("/fervid/trainings", trainings),
     Route("/fervid/video/{video_id}", video_file),
     Route("/fervid/window/{video_id}", window_json),

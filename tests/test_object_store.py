@@ -228,7 +228,7 @@ def test_the_dashboard_reads_the_address(bucket, monkeypatch):
     from starlette.applications import Starlette
     from starlette.testclient import TestClient
 
-    from dashboard.data import notes
+    from analytics.results import notes
     from dashboard.data.results import ENVIRONMENT
     from dashboard.server import ROUTES
 

@@ -13,6 +13,7 @@ import pyarrow.dataset as ds
 
 from analytics.queries.events import events_of_videos, read_events
 from analytics.results.catalog import Catalog, Part, dataset, read_catalog
+from analytics.results.notes import all_notes
 from analytics.results.storage_paths import resolve_path
 from analytics.results.store import check_results, segments_in
 from analytics.results.videos import choose_videos
@@ -27,6 +28,17 @@ _LOCKED = (
     "SET python_enable_replacements = false",  # SQL must not see the variables of the Python around it
     "SET enable_external_access = false",  # no files, no network, no extensions
     "SET lock_configuration = true",
+)
+# A row per track; names and hidden people come from the notes.
+_PEOPLE = """
+CREATE TEMP VIEW people AS
+SELECT video_id, analysis_id, track_id, coalesce(name, 'P' || track_id) AS person,
+    coalesce(name, video_id || '/P' || track_id) AS participant, name IS NOT NULL AS is_named,
+    coalesce(is_hidden, false) AS is_hidden
+FROM tracks LEFT JOIN noted_people USING (video_id, track_id)
+"""
+_NOTED_PEOPLE = pa.schema(
+    [("video_id", pa.string()), ("track_id", pa.int32()), ("name", pa.string()), ("is_hidden", pa.bool_())]
 )
 _EVENTS_MISSING = "Table with name events does not exist"
 _NO_EVENTS = "no events are known: give --events FILE, a CSV with the columns start_s, end_s, label and perhaps video"
@@ -49,6 +61,7 @@ def connect(
 
     Views: `videos` has a row per file, the latest word on it; `frames`, `faces`, `tracks`, `episodes` and
     `transitions` have the rows of the newest finished analysis of each video, `observations` what that was made from;
+    `people` has the names of the tracks and says who is hidden;
     `events`, if a file of them is given, a row per event and video: an event of every video has a row for each, so
     always join `USING (video_id)`.
 
@@ -82,6 +95,8 @@ def connect(
     ids = sorted(zip(analyses["video_id"].to_pylist(), analyses["analysis_id"].to_pylist(), strict=True))
     for name, schema in TIMELINE_TABLES.items():
         connection.register(name, catalog.table(name, ids, schema))
+    connection.register("noted_people", noted_people(root))
+    connection.execute(_PEOPLE)
     if observations:
         connection.register("observations", _observations(catalog, analyses))
     if events is not None:
@@ -219,6 +234,21 @@ def _named_apart(rows: pa.Table) -> pa.Table:
             again, number = f"{name}_{number}", number + 1
         names.append(again)
     return rows.rename_columns(names)
+
+
+def noted_people(root: Path) -> pa.Table:
+    """The tracks that have a name or are hidden, for view people: video_id, track_id, name and is_hidden."""
+    rows = [
+        {
+            "video_id": video_id,
+            "track_id": track_id,
+            "name": notes.names.get(track_id),
+            "is_hidden": track_id in notes.hidden,
+        }
+        for video_id, notes in all_notes(root).items()
+        for track_id in sorted({*notes.names, *notes.hidden})
+    ]
+    return pa.Table.from_pylist(rows, schema=_NOTED_PEOPLE)
 
 
 def _all(rows: pa.Table) -> tuple[pa.Table, pa.Table]:

@@ -281,6 +281,27 @@ EVENTS_OF_VIDEOS = pa.schema(
     },
 )
 
+PEOPLE = pa.schema(
+    [
+        *_IDS,
+        _TRACK_ID,
+        _field("person", pa.string(), "", "the name given to the person in the dashboard, else P and the track number"),
+        _field(
+            "participant",
+            pa.string(),
+            "",
+            "who it is across videos: the name, which is the same person in every video; without a name, the video and "
+            "the track",
+        ),
+        _field("is_named", pa.bool_(), "", "whether the person was given a name"),
+        _field("is_hidden", pa.bool_(), "", "whether the person was hidden in the dashboard"),
+    ],
+    metadata={
+        "description": "A row per track: the names of people and who is hidden, as noted in the dashboard. Join it "
+        "USING (video_id, track_id)."
+    },
+)
+
 TIMELINE_TABLES = {
     "frames": FRAMES,
     "faces": FACES,
@@ -298,6 +319,7 @@ VIEWS = {
         [*(VIDEOS.field(name) for name in ("video_id", "observation_id")), *OBSERVATIONS],
         metadata=OBSERVATIONS.metadata,
     ),
+    "people": PEOPLE,
     "events": EVENTS_OF_VIDEOS,
 }
 

@@ -1,7 +1,7 @@
-"""Pages that draw themselves anew when there is more in the results, or in a training.
+"""Pages that update themselves when results, notes or a training change.
 
-The browser asks a route for a etag again and again, and only another answer runs the page. Streamlit's timers
-(`run_every`) cannot be used here: one that goes off while another page is being opened leaves that page empty.
+The browser polls a route for an entity tag (etag); only a changed tag reruns the page. Streamlit's timers
+(`run_every`) cannot be used here: one that fires while another page is being opened leaves that page empty.
 """
 
 import json
@@ -9,55 +9,69 @@ from dataclasses import astuple
 
 import streamlit as st
 
+from analytics.results.notes import notes_etag
 from analytics.results.status import running
 from analytics.results.storage_paths import is_remote
-from dashboard.data.results import CHECK_ADDRESS_EVERY_S, Results
+from dashboard.data.results import REMOTE_CHECK_EVERY_S, Results
 from dashboard.data.trainings import unfinished_trainings
 
 REFRESH_S = 2.0
 TRAINING_REFRESH_S = 10.0
-FOLLOW_JS = """
-const timers = new WeakMap(); // by the element that Streamlit gives: it calls again with new data
+REFRESH_JS = """
+const timers = new WeakMap(); // by Streamlit's element, because it calls again with new data
 export default function ({ data, parentElement, setTriggerValue }) {
   clearInterval(timers.get(parentElement));
-  let told = data.etag;
-  const ask = async () => {
+  let known = data.etag;
+  const poll = async () => {
     try {
-      const answer = await fetch(new URL(data.route, document.baseURI));
-      const etag = await answer.text();
-      if (!answer.ok || etag === told || !parentElement.isConnected) return;
-      told = etag;
+      const response = await fetch(new URL(data.route, document.baseURI));
+      const etag = await response.text();
+      if (!response.ok || etag === known || !parentElement.isConnected) return;
+      known = etag;
       setTriggerValue("change", etag);
-    } catch { /* the server is not there: ask again */ }
+    } catch { /* the server does not answer: try again */ }
   };
-  timers.set(parentElement, setInterval(ask, data.every_ms));
+  timers.set(parentElement, setInterval(poll, data.every_ms));
   return () => clearInterval(timers.get(parentElement));
 }
 """
-follower = st.components.v2.component("fervid_follower", html="", js=FOLLOW_JS)
+refresher = st.components.v2.component("fervid_refresher", html="", js=REFRESH_JS)
 
 
 def results_etag(results: Results) -> str:
-    """Another text whenever an analysis is added or one that is under way has come further."""
+    """A text that changes when an analysis is added or a running one advances."""
     return json.dumps([*results.etag(), *map(astuple, running(results.root))])
 
 
+def video_etag(results: Results, video_id: str) -> str:
+    """A text that changes when the results or the notes of a video change."""
+    return json.dumps([results_etag(results), notes_etag(results.root, video_id)])
+
+
 def trainings_etag() -> str:
-    """Another text whenever an epoch of a training has ended, one begins or stops, and each minute that they wait."""
+    """A text that changes when a training begins, ends an epoch or stops, and each minute while it waits."""
     return json.dumps([[t.name, len(t.epochs), t.is_alive, t.minutes_since_last] for t in unfinished_trainings()])
 
 
-def follow(results: Results) -> None:
-    """Draw this page anew, for as long as it is open, whenever there is more in the results."""
-    every_s = CHECK_ADDRESS_EVERY_S if is_remote(results.root) else REFRESH_S
-    _follow("fervid/etag", results_etag(results), every_s)
+def refresh_with_results(results: Results) -> None:
+    """Rerun this page, for as long as it is open, whenever the results change."""
+    _refresh("fervid/etag", results_etag(results), _interval_s(results))
 
 
-def follow_trainings() -> None:
-    """Draw this page anew, for as long as it is open, whenever a training has come further."""
-    _follow("fervid/trainings", trainings_etag(), TRAINING_REFRESH_S)
+def refresh_with_video(results: Results, video_id: str) -> None:
+    """Rerun this page, for as long as it is open, whenever the results or the notes of a video change."""
+    _refresh(f"fervid/etag/{video_id}", video_etag(results, video_id), _interval_s(results))
 
 
-def _follow(route: str, etag: str, every_s: float) -> None:
+def refresh_with_trainings() -> None:
+    """Rerun this page, for as long as it is open, whenever a training advances."""
+    _refresh("fervid/trainings", trainings_etag(), TRAINING_REFRESH_S)
+
+
+def _interval_s(results: Results) -> float:
+    return REMOTE_CHECK_EVERY_S if is_remote(results.root) else REFRESH_S
+
+
+def _refresh(route: str, etag: str, every_s: float) -> None:
     data = {"route": route, "etag": etag, "every_ms": round(1000 * every_s)}
-    follower(key="follower", data=data, on_change_change=lambda: None)
+    refresher(key="refresher", data=data, on_change_change=lambda: None)

@@ -9,9 +9,9 @@ import av
 import av.error
 import numpy as np
 
+from analytics.results.notes import read_notes
 from analytics.results.storage_paths import is_remote
 from analytics.results.store import StoreError
-from dashboard.data.notes import read_notes
 from dashboard.data.results import Results
 
 PREVIEW_HEIGHT_PX = 720

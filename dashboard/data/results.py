@@ -1,4 +1,4 @@
-"""The results folder that the dashboard shows: one connection, made anew when something was added to the folder."""
+"""The results folder that the dashboard shows: one connection, replaced when the folder changes."""
 
 import contextlib
 import os
@@ -13,37 +13,40 @@ import duckdb
 import pyarrow as pa
 
 from analytics import connect
+from analytics.queries.connection import noted_people
+from analytics.results.notes import FOLDER as NOTES
 from analytics.results.shards import FOLDER
 from analytics.results.storage_paths import is_remote, list_files, resolve_path
 from fer_models.labels import EMOTIONS
 
 ENVIRONMENT = "FERVID_DASHBOARD_RESULTS"
 T = TypeVar("T")
-CHECK_EVERY_S = 1.0  # how often the folder is looked at
-# Small tables of which pages ask all videos again and again: a file for each video is slow to read, so they are kept
-# in memory, as far as pages need them. A thousand videos take about 10 MB.
+CHECK_EVERY_S = 1.0  # how often the folder is checked for changes
+REMOTE_CHECK_EVERY_S = 15.0  # of an object store, which takes a request for each thousand videos
+# Small tables that pages read for all videos. Each video has a file of its own, which is slow to read, so the columns
+# that pages need are held in memory: about 10 MB per thousand videos.
 _SHARES = ", ".join(f"share_{name}" for name in EMOTIONS)
-KEPT = {
+CACHED_COLUMNS = {
     "tracks": f"video_id, analysis_id, track_id, emotion, n_faces, n_faces_ok, seen_s, labelled_s, switch_s, {_SHARES}",
     "episodes": "*",
 }
-MOST_KEPT_VIDEOS = 10_000
-CHECK_ADDRESS_EVERY_S = 15.0  # that takes a request for each thousand videos
+MAX_CACHED_VIDEOS = 10_000
 
 
 class Results:
-    """Answers from a results folder; may be used from any thread."""
+    """Queries over a results folder; may be used from any thread."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._etag: tuple[int, int] | None = None
-        self._check_every_s = CHECK_ADDRESS_EVERY_S if is_remote(root) else CHECK_EVERY_S
+        self._notes_etag = 0
+        self._check_every_s = REMOTE_CHECK_EVERY_S if is_remote(root) else CHECK_EVERY_S
         self._checked_s = -CHECK_EVERY_S
 
     def ask(self, sql: str, **parameters: Any) -> pa.Table:
-        """The rows of a question of the dashboard's own, over the views of `analytics.connect`.
+        """Run one of the dashboard's own queries over the views of `analytics.connect`.
 
         Raises:
             StoreError: if the folder holds no results of this version.
@@ -52,16 +55,16 @@ class Results:
         return self.answer(lambda connection: connection.sql(sql, params=parameters or None).to_arrow_table())
 
     def answer(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """What one of `analytics.queries` gives.
+        """Call one of `analytics.queries` with the connection.
 
         Raises:
             As `ask`.
         """
         with self._lock:
-            return question(self._fresh_connection())
+            return question(self._current_connection())
 
     def etag(self) -> tuple[int, int]:
-        """Changes whenever an analysis is added: when the newest row of videos was written, and how many folders."""
+        """A value that changes when an analysis is added: newest modification time and number of videos."""
         if is_remote(self.root):
             files = {**list_files(self.root / "videos"), **list_files(self.root / FOLDER)}
             return hash(frozenset((name, file.stamp) for name, file in files.items())), len(files)
@@ -72,24 +75,40 @@ class Results:
             times = []
         return max(times, default=0), len(times)
 
-    def _fresh_connection(self) -> duckdb.DuckDBPyConnection:
+    def notes_etag(self) -> int:
+        """A value that changes when a person of any video is renamed or hidden; constant for an object store."""
+        return 0 if is_remote(self.root) else hash(frozenset(_modification_times(self.root / NOTES)))
+
+    def _current_connection(self) -> duckdb.DuckDBPyConnection:
         now_s = time.monotonic()
         if self._connection is None or now_s - self._checked_s > self._check_every_s:
             etag = self.etag()
             if self._connection is None or etag != self._etag:
                 connection = connect(self.root, observations=False)
-                if etag[1] <= MOST_KEPT_VIDEOS:
-                    keep_in_memory(connection)
+                if etag[1] <= MAX_CACHED_VIDEOS:
+                    cache_small_tables(connection)
                 if self._connection is not None:
                     self._connection.close()
-                self._connection, self._etag = connection, etag
+                self._connection, self._etag, self._notes_etag = connection, etag, 0
+            if (notes_etag := self.notes_etag()) != self._notes_etag:
+                self._connection.register("noted_people", noted_people(self.root))
+                self._notes_etag = notes_etag
             self._checked_s = now_s
         return self._connection
 
 
-def keep_in_memory(connection: duckdb.DuckDBPyConnection) -> None:
-    """Put tables in the place of the views of them that are asked most; a damaged one is left to whoever asks it."""
-    for name, columns in KEPT.items():
+def _modification_times(folder: Path) -> list[tuple[str, int]]:
+    """Each subfolder of `folder` and when a file in it was last written or replaced."""
+    try:
+        with os.scandir(folder) as entries:
+            return [(entry.name, entry.stat().st_mtime_ns) for entry in entries if entry.is_dir()]
+    except FileNotFoundError:
+        return []
+
+
+def cache_small_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Replace the most used views by tables in memory; a damaged table is reported by the page that reads it."""
+    for name, columns in CACHED_COLUMNS.items():
         with contextlib.suppress(duckdb.Error):
             connection.register(name, connection.sql(f"SELECT {columns} FROM {name}").to_arrow_table())
 

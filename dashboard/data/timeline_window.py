@@ -1,4 +1,4 @@
-"""What the player draws: a span of a timeline, summed up to the pixels there are, and the boxes of faces."""
+"""Data for the player: a time range of a timeline, averaged to the available pixels, and the boxes of faces."""
 
 import itertools
 from typing import Any
@@ -10,83 +10,111 @@ from dashboard.data.results import Results
 from fer_models.labels import EMOTIONS
 
 MAX_BINS = 2000  # a chart is about as many pixels wide
-MAX_BOXES_S = 30.0  # the player asks for the next seconds again and again
+MAX_BOXES_S = 30.0  # the player requests the next seconds again and again
+SOURCES = ("smooth", "raw")
+# Frames without a duration still count a little, so that a bin made of them has a value.
+_MIN_WEIGHT_S = 1e-6
 
-_PER_MILLE = ", ".join(f"round(1000 * avg({{}}_{name}))::SMALLINT AS {name}" for name in EMOTIONS)
-# Whole milliseconds, because floor(0.6 / 0.2) is 2.
+# Bins are counted in whole milliseconds, because floor(0.6 / 0.2) is 2. The label of a bin is the one that lasts
+# longest in it.
 _WINDOW_SQL = """
-    SELECT track_id, min(start_ms) AS start_ms, max(end_ms) AS end_ms, {values},
-        mode({label}) AS label, round(1000 * avg((NOT quality_ok)::INT))::SMALLINT AS gated
-    FROM (
+    WITH selected AS (
         SELECT *, round(1000 * pts_s)::BIGINT AS start_ms,
-            round(1000 * (pts_s + coalesce(duration_s, 0)))::BIGINT AS end_ms
+            round(1000 * (pts_s + coalesce(duration_s, 0)))::BIGINT AS end_ms,
+            greatest(coalesce(duration_s, 0), {min_weight}) AS weight_s, {label} AS label,
+            (start_ms - $from_ms) // $bin_ms AS bin
         FROM faces
         WHERE video_id = $video_id AND track_id IS NOT NULL
             AND pts_s < $to_ms / 1000 AND pts_s + coalesce(duration_s, 0) > $from_ms / 1000
+    ), averages AS (
+        SELECT track_id, bin, min(start_ms) AS start_ms, max(end_ms) AS end_ms, {values},
+            round(1000 * sum((NOT quality_ok)::INT * weight_s) / sum(weight_s))::SMALLINT AS low_quality
+        FROM selected GROUP BY track_id, bin
+    ), labels AS (
+        SELECT track_id, bin, arg_max(label, (total_s, label)) AS label FROM (
+            SELECT track_id, bin, label, sum(weight_s) AS total_s FROM selected WHERE label IS NOT NULL GROUP BY ALL
+        ) GROUP BY track_id, bin
     )
-    GROUP BY track_id, (start_ms - $from_ms) // $bin_ms ORDER BY track_id, start_ms
+    SELECT * FROM averages LEFT JOIN labels USING (track_id, bin) ORDER BY track_id, start_ms
 """
-WINDOW_SQL = {
-    "smooth": _WINDOW_SQL.format(values=_PER_MILLE.format(*["smooth"] * 7), label="smooth_emotion"),
-    "raw": _WINDOW_SQL.format(values=_PER_MILLE.format(*["p"] * 7), label="emotion"),
-}
+_MEAN = "round(1000 * sum({column} * weight_s) / sum(weight_s) FILTER (WHERE {column} IS NOT NULL))::SMALLINT AS {name}"
+
+
+def _window_sql(prefix: str, label: str) -> str:
+    values = ", ".join(_MEAN.format(column=f"{prefix}_{name}", name=name) for name in EMOTIONS)
+    return _WINDOW_SQL.format(values=values, label=label, min_weight=_MIN_WEIGHT_S)
+
+
+WINDOW_SQL = {"smooth": _window_sql("smooth", "smooth_emotion"), "raw": _window_sql("p", "emotion")}
+
 FRAMES_SQL = """
-    SELECT pts_s, status, is_cut FROM frames
-    WHERE video_id = $video_id AND pts_s >= $from_s AND pts_s < $to_s ORDER BY pts_s
+    SELECT pts_s FROM frames WHERE video_id = $video_id AND pts_s >= $from_s AND pts_s < $to_s ORDER BY pts_s
 """
-BOXES_SQL = """
-    SELECT pts_s, track_id, x1_px, y1_px, x2_px, y2_px, coalesce(smooth_emotion, emotion) AS label,
-        CASE coalesce(smooth_emotion, emotion) {cases} END AS probability, quality_ok, quality_reason
+_BOXES_SQL = """
+    SELECT pts_s, track_id, x1_px, y1_px, x2_px, y2_px, {label} AS label,
+        CASE {label} {cases} END AS probability, quality_ok, quality_reason
     FROM faces WHERE video_id = $video_id AND pts_s >= $from_s AND pts_s < $to_s ORDER BY pts_s, face_index
-""".format(cases=" ".join(f"WHEN '{name}' THEN coalesce(smooth_{name}, p_{name})" for name in EMOTIONS))
+"""
+
+
+def _boxes_sql(prefix: str, label: str) -> str:
+    cases = " ".join(f"WHEN '{name}' THEN coalesce({prefix}_{name}, p_{name})" for name in EMOTIONS)
+    return _BOXES_SQL.format(label=label, cases=cases)
+
+
+BOXES_SQL = {"smooth": _boxes_sql("smooth", "coalesce(smooth_emotion, emotion)"), "raw": _boxes_sql("p", "emotion")}
 
 
 def window(results: Results, video_id: str, from_ms: int, to_ms: int, bins: int, source: str) -> dict[str, Any]:
-    """The tracks of a video from `from_ms` to `to_ms`, at most `bins` (and `MAX_BINS`) values each.
+    """The tracks of a video from `from_ms` to `to_ms` as time averages of at most `bins` (and `MAX_BINS`) bins each.
 
     Returns:
         JSON: `bin_ms`, and per track its `id` and columns `start_ms`, `end_ms`, `label` (index into `EMOTIONS` or
-        null), `gated` (per mille of the faces) and `p` (seven columns, per mille, null where not known).
+        null), `low_quality` (per mille of the time) and `p` (seven columns, per mille, null where not known).
 
     Raises:
-        ValueError: if the span is empty, `bins` is not positive or `source` is neither "smooth" nor "raw".
+        ValueError: if the range is empty, `bins` is not positive or `source` is not one of `SOURCES`.
     """
-    if to_ms <= from_ms or bins < 1 or source not in WINDOW_SQL:
-        raise ValueError(f"ask for from < to, bins > 0 and smooth or raw; got {from_ms}, {to_ms}, {bins}, {source!r}")
+    if to_ms <= from_ms or bins < 1 or source not in SOURCES:
+        raise ValueError(
+            f"from_ms < to_ms, bins > 0 and source smooth or raw expected; got {from_ms}, {to_ms}, {bins}, {source!r}"
+        )
     bin_ms = max(1, -(-(to_ms - from_ms) // min(bins, MAX_BINS)))
     rows = results.ask(WINDOW_SQL[source], video_id=video_id, from_ms=from_ms, to_ms=to_ms, bin_ms=bin_ms)
     return {"from_ms": from_ms, "to_ms": to_ms, "bin_ms": bin_ms, "tracks": _by_track(rows)}
 
 
 def _by_track(rows: pa.Table) -> list[dict[str, Any]]:
-    """The rows, which are ordered by track, as columns per track."""
+    """The rows, which are sorted by track, as columns per track."""
     tracks = rows["track_id"].to_numpy()
-    edges = np.flatnonzero(np.diff(tracks, prepend=-1, append=-1))  # where each begins, and the end; none without rows
+    edges = np.flatnonzero(np.diff(tracks, prepend=-1, append=-1))  # where each track begins, and the end
     label_of = {name: index for index, name in enumerate(EMOTIONS)}
     result = []
     for start, end in itertools.pairwise(edges):
         part = rows.slice(start, end - start)
-        columns = {name: part[name].to_pylist() for name in ("start_ms", "end_ms", "gated")}
+        columns = {name: part[name].to_pylist() for name in ("start_ms", "end_ms", "low_quality")}
         label = [label_of.get(name) for name in part["label"].to_pylist()]
         p = [part[name].to_pylist() for name in EMOTIONS]
         result.append({"id": int(tracks[start]), **columns, "label": label, "p": p})
     return result
 
 
-def boxes(results: Results, video_id: str, from_s: float, to_s: float) -> dict[str, Any]:
+def boxes(results: Results, video_id: str, from_s: float, to_s: float, source: str = "smooth") -> dict[str, Any]:
     """The frames of a video from `from_s` up to `to_s`, and the faces in them.
 
     Returns:
         JSON: `frames_s`, the time of each frame, and `faces`: rows of time, track, x1, y1, x2, y2 in px of the shown
-        frame, label, its probability, whether it is good, and why not.
+        frame, label, its probability, whether the face passed the quality filter, and why not.
 
     Raises:
-        ValueError: if the span is empty or longer than `MAX_BOXES_S`.
+        ValueError: if the range is empty or longer than `MAX_BOXES_S`, or `source` is not one of `SOURCES`.
     """
-    if not 0 < to_s - from_s <= MAX_BOXES_S:
-        raise ValueError(f"ask for up to {MAX_BOXES_S:g} s at a time; got {from_s:g} to {to_s:g}")
-    span = {"video_id": video_id, "from_s": from_s, "to_s": to_s}
-    faces = results.ask(BOXES_SQL, **span)
+    if not 0 < to_s - from_s <= MAX_BOXES_S or source not in SOURCES:
+        raise ValueError(
+            f"at most {MAX_BOXES_S:g} s and source smooth or raw expected; got {from_s:g} to {to_s:g}, {source!r}"
+        )
+    time_range = {"video_id": video_id, "from_s": from_s, "to_s": to_s}
+    faces = results.ask(BOXES_SQL[source], **time_range)
     columns = [faces[name].to_pylist() for name in faces.column_names]
     rounded = [
         [v if v is None else round(v, 4) for v in column] if i in (0, 2, 3, 4, 5, 7) else column
@@ -95,6 +123,6 @@ def boxes(results: Results, video_id: str, from_s: float, to_s: float) -> dict[s
     return {
         "from_s": from_s,
         "to_s": to_s,
-        "frames_s": [round(pts_s, 4) for pts_s in results.ask(FRAMES_SQL, **span)["pts_s"].to_pylist()],
+        "frames_s": [round(pts_s, 4) for pts_s in results.ask(FRAMES_SQL, **time_range)["pts_s"].to_pylist()],
         "faces": [list(row) for row in zip(*rounded, strict=True)],
     }

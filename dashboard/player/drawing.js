@@ -76,7 +76,7 @@ function drawRibbon(context, track, view, x, y, height_px) {
 }
 
 function drawQuality(context, track, view, x, y) {
-  track.gated.forEach((gated, row) => {
+  track.low_quality.forEach((gated, row) => {
     const left = x(track.start_ms[row]);
     const width = Math.max(x(track.end_ms[row]) - left, 1);
     context.globalAlpha = gated >= WORTH_HATCHING ? 0.7 : 0.12;

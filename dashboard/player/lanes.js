@@ -269,7 +269,7 @@ export class Lanes {
       .filter(([p]) => p !== null && p >= 20)
       .sort(([a], [b]) => b - a)
       .map(([p, emotion]) => `${emotion} ${(p / 1000).toFixed(2)}`);
-    const gated = track.gated[row] ? [`${Math.round(track.gated[row] / 10)} % gated`] : [];
+    const gated = track.low_quality[row] ? [`${Math.round(track.low_quality[row] / 10)} % gated`] : [];
     this.tell(event, [clock(time_ms / 1000), ...shares, ...gated]);
   }
 

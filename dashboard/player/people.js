@@ -11,7 +11,7 @@ export class People {
     this.people = element("ul", { class: "rows" });
     this.undo = element(
       "button",
-      { type: "button", class: "quiet", onclick: () => edit({ kind: "undo", nonce: Date.now() }) },
+      { type: "button", class: "quiet", onclick: () => edit({ kind: "undo", step: this.data.steps.at(-1).id }) },
       "undo the last change",
     );
     this.episodes = element("ul", { class: "rows scroll", tabindex: "0", "aria-label": "episodes" });
@@ -26,7 +26,7 @@ export class People {
     this.data = data;
     const names = new Map(data.tracks.map((track) => [track.id, track.name]));
     const hidden = new Set(data.tracks.filter((track) => track.hidden).map((track) => track.id));
-    this.undo.hidden = !data.n_steps;
+    this.undo.hidden = !data.steps.length;
     this.people.replaceChildren(...data.tracks.flatMap((track) => this.person(track)));
     const episodes = data.episodes.filter((episode) => !hidden.has(episode.track_id));
     const rows = episodes.slice(0, SHOWN_EPISODES).map((episode) => this.episode(episode, names));

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from analytics.results.status import running
-from dashboard.data.live_refresh import follow
+from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
 from dashboard.widgets.charts import emotion_legend, share_bar, timeline_strip
 from dashboard.widgets.tables import choose_row
@@ -132,7 +132,7 @@ def main() -> None:
     st.title("Library")
     videos = read_videos(results)
     show_running(results)
-    follow(results)
+    refresh_with_results(results)
     if videos.empty:
         st.info("There are no videos here yet: analyze some with `fervid analyze`; they appear as they are done.")
         return

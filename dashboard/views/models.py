@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard.data.live_refresh import follow_trainings
+from dashboard.data.live_refresh import refresh_with_trainings
 from dashboard.data.trainings import unfinished_trainings
 from fer_models.registry.model_registry import ModelCard, WeightsError, list_model_dirs, read_card
 
@@ -119,7 +119,7 @@ def main() -> None:
     """Draw the page."""
     st.title("Models")
     show_trainings()
-    follow_trainings()
+    refresh_with_trainings()
     folders = list_model_dirs()
     cards: dict[str, ModelCard] = {}
     for name, folder in folders.items():

@@ -6,9 +6,9 @@ from typing import Any
 
 import streamlit as st
 
+from analytics.results import notes
 from analytics.results.store import StoreError
-from dashboard.data import notes
-from dashboard.data.live_refresh import follow
+from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.markers import Markers, choose_markers, markers_of
 from dashboard.data.media import Media, find_media, make_preview
 from dashboard.data.results import Results, current_results
@@ -87,7 +87,7 @@ def player_data(results: Results, video_id: str, media: Media, at_s: float, mark
         "episodes": results.ask(EPISODES_SQL, video_id=video_id).to_pylist(),
         "markers": markers_of(markers, results, video_id),
         "markers_name": markers.name if markers else "",
-        "n_steps": noted.n_steps,
+        "steps": [{"id": step.id, "session": step.session} for step in noted.steps],
         "at_s": at_s,
     }
 
@@ -115,7 +115,7 @@ def take_edit(results: Results, video_id: str, edit: dict[str, Any]) -> None:
         case "hidden":
             notes.hide(results.root, video_id, int(edit["track_id"]), bool(edit["value"]))
         case "undo":
-            notes.undo(results.root, video_id)
+            notes.undo(results.root, video_id, str(edit["step"]))
 
 
 def show_media(results: Results, video_id: str, media: Media) -> None:
@@ -150,7 +150,7 @@ def follow_session(results: Results, video_id: str) -> None:
     (session,) = results.ask(SESSION_SQL, video_id=video_id).to_pylist()
     if session["is_running"]:
         st.caption(f"A live session, as it was at {session['finished_at']:%H:%M:%S} UTC; this page follows it.")
-        follow(results)
+        refresh_with_results(results)
 
 
 def within_folder(paths: dict[str, str]) -> dict[str, str]:

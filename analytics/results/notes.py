@@ -1,0 +1,196 @@
+"""What people note about a video: names, hidden people, corrected tracks, markers and where its file is now.
+
+Notes are kept beside the tables, as steps of which each can be undone:
+
+    notes/video_id=v…/notes.json    {"steps": [{"kind": "name", "track_id": 0, "value": "Anna", …}, …]}
+"""
+
+import json
+import secrets
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from analytics.results.ids import file_sha256
+from analytics.results.ids import video_id as id_of_content
+from analytics.results.storage_paths import is_remote, list_files, read_bytes
+from analytics.results.store import StoreError, write_atomic
+
+KINDS = ("name", "hidden", "moved_to", "merge", "split", "marker", "delete_marker")
+FOLDER, FILE = "notes", "notes.json"
+MAX_NAME_LENGTH = 60
+_lock = threading.Lock()  # steps are appended by reading and rewriting the file
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change, as it stands in the file."""
+
+    kind: str  # one of `KINDS`
+    value: Any  # name, hidden or not, path, track to merge into, time of the split in s, marker, or id of a marker
+    track_id: int | None = None
+    id: str = ""
+    session: str = ""  # the browser tab that made the change
+    at: str = ""  # UTC, ISO 8601
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A labeled time range, half-open."""
+
+    id: str
+    label: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A manual change of who is who: `kind` is "merge" or "split"."""
+
+    kind: str
+    track_id: int
+    value: float  # merge: the track that gets the faces; split: the time in s from which faces get a new track
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What holds after all steps."""
+
+    names: dict[int, str] = field(default_factory=dict)
+    hidden: frozenset[int] = frozenset()
+    moved_to: str | None = None
+    corrections: tuple[Correction, ...] = ()
+    markers: tuple[Marker, ...] = ()  # by time
+    steps: tuple[Step, ...] = ()
+
+
+def notes_path(root: Path, video_id: str) -> Path:
+    """The notes file of a video."""
+    return root / FOLDER / f"video_id={video_id}" / FILE
+
+
+def read_notes(root: Path, video_id: str) -> Notes:
+    """The notes of a video; empty if there are none.
+
+    Raises:
+        StoreError: if the file is damaged.
+    """
+    return _apply(_read_steps(notes_path(root, video_id)))
+
+
+def _apply(steps: Sequence[Step]) -> Notes:
+    names: dict[int, str] = {}
+    hidden: set[int] = set()
+    moved_to = None
+    corrections: list[Correction] = []
+    markers: dict[str, Marker] = {}
+    for step in steps:
+        match step.kind, step.track_id, step.value:
+            case "name", int(track_id), str(value) if value:
+                names[track_id] = value
+            case "name", int(track_id), _:
+                names.pop(track_id, None)
+            case "hidden", int(track_id), value:
+                (hidden.add if value else hidden.discard)(track_id)
+            case "moved_to", _, value:
+                moved_to = str(value)
+            case ("merge" | "split") as kind, int(track_id), value:
+                corrections.append(Correction(kind, track_id, float(value)))
+            case "marker", _, value:
+                markers[value["id"]] = Marker(**value)
+            case "delete_marker", _, value:
+                markers.pop(value, None)
+    by_time = sorted(markers.values(), key=lambda marker: (marker.start_s, marker.end_s))
+    return Notes(names, frozenset(hidden), moved_to, tuple(corrections), tuple(by_time), tuple(steps))
+
+
+def notes_etag(root: Path, video_id: str) -> str:
+    """A text that changes whenever the notes of a video change; constant at an address, where it would be slow."""
+    path = notes_path(root, video_id)
+    if is_remote(path):
+        return ""
+    try:
+        return str(path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return ""
+
+
+def all_notes(root: Path) -> dict[str, Notes]:
+    """The notes of every video that has some, by video id.
+
+    Raises:
+        StoreError: if a file is damaged.
+    """
+    paths = [name.split("/") for name in list_files(root / FOLDER)]
+    ids = [folder.removeprefix("video_id=") for folder, *file in paths if file == [FILE]]
+    return {video_id: read_notes(root, video_id) for video_id in sorted(ids)}
+
+
+def rename(root: Path, video_id: str, track_id: int, name: str, *, session: str = "") -> None:
+    """Name a person; an empty name removes the name."""
+    add_steps(root, video_id, [Step("name", name.strip()[:MAX_NAME_LENGTH], track_id)], session=session)
+
+
+def hide(root: Path, video_id: str, track_id: int, hidden: bool, *, session: str = "") -> None:
+    """Hide a person from charts, comparisons and reports, or show them again."""
+    add_steps(root, video_id, [Step("hidden", hidden, track_id)], session=session)
+
+
+def point_to(root: Path, video_id: str, path: Path) -> None:
+    """Record where the file of a video is now.
+
+    Raises:
+        StoreError: if there is no such file, or its content is that of another video.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file")
+    if id_of_content(file_sha256(path)) != video_id:
+        raise StoreError(f"{path}: another video: its content is not that of the analyzed one")
+    add_steps(root, video_id, [Step("moved_to", str(path.absolute()))])
+
+
+def add_steps(root: Path, video_id: str, steps: Iterable[Step], *, session: str = "") -> None:
+    """Append changes to the notes of a video."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    path = notes_path(root, video_id)
+    with _lock:
+        added = [Step(s.kind, s.value, s.track_id, secrets.token_hex(6), session, now) for s in steps]
+        _write_steps(path, [*_read_steps(path), *added])
+
+
+def undo(root: Path, video_id: str, step_id: str) -> None:
+    """Remove one step; nothing happens if it is not there any more."""
+    path = notes_path(root, video_id)
+    with _lock:
+        steps = _read_steps(path)
+        kept = [step for step in steps if step.id != step_id]
+        if len(kept) < len(steps):
+            _write_steps(path, kept)
+
+
+def _read_steps(path: Path) -> list[Step]:
+    try:
+        steps = [_step(index, entry) for index, entry in enumerate(json.loads(read_bytes(path))["steps"])]
+        _apply(steps)  # raises where a value has another form
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: the notes are damaged; delete the file to go on without them: {error}") from error
+    return steps
+
+
+def _step(index: int, entry: Mapping[str, Any]) -> Step:
+    """A step from JSON; those of version 0.1 have no id and no session."""
+    if entry["kind"] not in KINDS:
+        raise ValueError(f"unknown kind {entry['kind']!r}")
+    known = {name: entry[name] for name in ("track_id", "session", "at") if name in entry}
+    return Step(entry["kind"], entry["value"], id=entry.get("id", f"step{index}"), **known)
+
+
+def _write_steps(path: Path, steps: Sequence[Step]) -> None:
+    content = json.dumps({"steps": [asdict(step) for step in steps]}, indent=1)
+    write_atomic(path, lambda part: part.write_text(content, encoding="utf-8"))

@@ -1,0 +1,105 @@
+"""Names, hidden people, corrections and markers: how they are kept, undone, and shown by view people."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scenes import Face, feeling, observe
+
+from analytics import connect
+from analytics.queries.connection import query
+from analytics.results.notes import (
+    Correction,
+    Marker,
+    Step,
+    add_steps,
+    hide,
+    notes_path,
+    read_notes,
+    rename,
+    undo,
+)
+from analytics.results.store import Store, StoreError
+from analytics.timeline.build import TimelineConfig, build_timeline
+
+ALICE, BOB = "v0000000000000001", "v0000000000000002"
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Two videos of 2 s, each with two people."""
+    store = Store(tmp_path / "results")
+    for video in (ALICE, BOB):
+        faces = [Face(i, x=x, p=feeling("happy")) for x in (100, 400) for i in range(20)]
+        row = {"video_id": video, "analysis_id": f"a{video[1:]}", "path": f"in/{video}.mp4"}
+        store.commit_analysis(row, build_timeline(observe(np.arange(20) / 10, faces), TimelineConfig()))
+    return store.root
+
+
+def test_steps_are_kept_and_undone_one_by_one(tmp_path: Path) -> None:
+    rename(tmp_path, ALICE, 0, "  Anna ", session="one")
+    rename(tmp_path, ALICE, 0, "Anne", session="two")
+    hide(tmp_path, ALICE, 1, True, session="one")
+    notes = read_notes(tmp_path, ALICE)
+    assert (notes.names, notes.hidden) == ({0: "Anne"}, {1})
+    assert [step.session for step in notes.steps] == ["one", "two", "one"]
+    undo(tmp_path, ALICE, notes.steps[1].id)
+    undo(tmp_path, ALICE, notes.steps[2].id)
+    assert read_notes(tmp_path, ALICE).names == {0: "Anna"}
+    assert read_notes(tmp_path, ALICE).hidden == frozenset()
+    undo(tmp_path, ALICE, notes.steps[2].id)  # it has gone already
+    assert len(read_notes(tmp_path, ALICE).steps) == 1
+
+
+def test_markers_and_corrections_are_read_back(tmp_path: Path) -> None:
+    later = {"id": "m2", "label": "ad B", "start_s": 5.0, "end_s": 6.0}
+    first = {"id": "m1", "label": "ad A", "start_s": 1.0, "end_s": 2.5}
+    steps = [Step("marker", later), Step("marker", first), Step("merge", 0, track_id=2), Step("split", 1.5, track_id=0)]
+    add_steps(tmp_path, ALICE, steps)
+    notes = read_notes(tmp_path, ALICE)
+    assert notes.markers == (Marker("m1", "ad A", 1.0, 2.5), Marker("m2", "ad B", 5.0, 6.0))
+    assert notes.corrections == (Correction("merge", 2, 0.0), Correction("split", 0, 1.5))
+    add_steps(tmp_path, ALICE, [Step("marker", first | {"label": "ad C"}), Step("delete_marker", "m2")])
+    assert read_notes(tmp_path, ALICE).markers == (Marker("m1", "ad C", 1.0, 2.5),)
+
+
+def test_notes_of_version_0_1_are_read(tmp_path: Path) -> None:
+    path = notes_path(tmp_path, ALICE)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"steps": [{"kind": "name", "track_id": 0, "value": "Anna", "at": "2026-11-01"}]}))
+    notes = read_notes(tmp_path, ALICE)
+    assert notes.names == {0: "Anna"}
+    undo(tmp_path, ALICE, notes.steps[0].id)
+    assert read_notes(tmp_path, ALICE).names == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", '{"steps": [{"kind": "spell", "value": 1}]}', '{"steps": [{"kind": "marker", "value": {"id": 1}}]}'],
+)
+def test_damaged_notes_are_named(tmp_path: Path, content: str) -> None:
+    path = notes_path(tmp_path, ALICE)
+    path.parent.mkdir(parents=True)
+    path.write_text(f'{{"steps": {content}}}')
+    with pytest.raises(StoreError, match="the notes are damaged"):
+        read_notes(tmp_path, ALICE)
+
+
+def test_one_name_in_two_videos_is_one_participant(results: Path) -> None:
+    rename(results, ALICE, 0, "Anna")
+    rename(results, BOB, 1, "Anna")
+    hide(results, BOB, 0, True)
+    sql = "SELECT video_id, track_id, person, participant, is_named, is_hidden FROM people ORDER BY ALL"
+    expected = [
+        (ALICE, 0, "Anna", "Anna", True, False),
+        (ALICE, 1, "P1", f"{ALICE}/P1", False, False),
+        (BOB, 0, "P0", f"{BOB}/P0", False, True),
+        (BOB, 1, "Anna", "Anna", True, False),
+    ]
+    assert connect(results).sql(sql).fetchall() == expected
+    assert [tuple(row.values()) for row in query(results, sql).to_pylist()] == expected
+
+
+def test_people_without_notes_have_the_names_of_their_tracks(results: Path) -> None:
+    assert connect(results).sql("SELECT DISTINCT person FROM people ORDER BY 1").fetchall() == [("P0",), ("P1",)]
