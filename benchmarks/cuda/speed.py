@@ -21,14 +21,14 @@ from fer_models.detection.retinaface import RetinaFaceDetector
 from fer_models.detection.retinaface_network import package_is_here
 from fer_models.video import VideoInfo, read_frames_at
 
-DETECTOR_CHUNKS = {"cuda": (8, 16, 32, 64, 128), "cpu": (1, 4, 8)}  # frames at a time
+DETECTOR_CHUNKS = {"cuda": (8, 16, 32, 64, 128), "cpu": (1, 2)}  # frames at a time
 CLASSIFIER_CHUNKS = {"cuda": (256, 1024, 4096, 16384), "cpu": (32, 128)}  # crops at a time
 RETINAFACE_CHUNKS = {"cuda": (4, 16, 64), "cpu": (1,)}
-RETINAFACE_PX = {"cuda": (540, 960), "cpu": (135, 240)}
-VIDEOS_AT_ONCE = (1, 8)
+RETINAFACE_PX = {"cuda": (540, 960), "cpu": (96, 128)}
+VIDEOS_AT_ONCE = {"cuda": (1, 8), "cpu": (1, 2)}
 # Shares of a video's time that its thread waits for each stage, as `StageTimes` has them.
 TIME_SHARES = {"decoding %": "decode_wait_s", "detect %": "detect_s", "crop %": "crop_s", "classify %": "classify_s"}
-LARGE_BATCH = {"cuda": 64, "cpu": 8}  # frames in a batch of the pipeline, and in a chunk of the detector
+LARGE_BATCH = {"cuda": 64, "cpu": 4}  # frames in a batch of the pipeline, and in a chunk of the detector
 
 
 def per_second(n_items: int, work: Callable[[], object], seconds: float, device: torch.device) -> float:
@@ -187,7 +187,7 @@ def measure_pipeline(
             (f"of {large}", large_batches(detector, large), large),
         ):
             with mode:
-                for n_videos in VIDEOS_AT_ONCE:
+                for n_videos in VIDEOS_AT_ONCE[detector.device.type]:
                     if clock.is_over():
                         return [*rows, {"clip": clip, "batches": "not run: time is over"}]
                     work = partial_pass(info, n_frames, detector, classifier, size)

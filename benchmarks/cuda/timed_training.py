@@ -1,0 +1,208 @@
+"""Train an emotion network for a given time: the data stay on the device, and the schedule follows the clock.
+
+The loss, the augmentation and the recipes are those of `fervid train`; only the loop around them differs.
+"""
+
+import copy
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fer_models.device import autocast_dtype
+from fer_models.labels import EMOTIONS
+from fer_models.training.datasets.labeled_faces import FaceImages, class_weights
+from fer_models.training.emotion.recipes import Recipe
+from fer_models.training.emotion.training import EmotionTrainer, heads_of, normalize, resize, targets_of
+from fer_models.training.runs import moving_average
+
+WARM_UP = 0.02  # of the time, in which the learning rate of SGD rises
+PROBED_FACTORS = (1, 2, 4)  # of the recipe's batch size
+GOOD_ENOUGH = 0.9  # of the best rate: a smaller batch that reaches it is preferred, as it takes more steps
+PUBLIC_BATCH = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Pixels (n, h, w) uint8 and targets (n, 7 x heads) of one split, on the device."""
+
+    pixels: Tensor
+    targets: Tensor
+
+    @classmethod
+    def on(cls, device: torch.device, images: FaceImages, labels: str) -> "Split":
+        """Copy a split to the device."""
+        return cls(images.pixels.to(device), targets_of(images, labels).to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """The best epoch of a training, and the figures of all of them."""
+
+    weights: dict[str, Tensor]
+    best_epoch: int  # 0-based
+    epochs: list[dict[str, float]]
+    training_s: float
+    n_steps: int
+    images_per_s: float
+
+
+class AveragedNetwork:
+    """An exponential moving average over a network's parameters and buffers; the network itself for a decay of 0."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.current, self.decay, self.n_steps = network, decay, 0
+        self.network = copy.deepcopy(network) if decay else network
+        self.average = moving_average(decay)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the network's present weights; a few kernels for all tensors together."""
+        if not self.decay:
+            return
+        # How far the average of a single value moves from 0 towards 1 is the weight of the new values.
+        share = float(self.average(torch.zeros(()), torch.ones(()), self.n_steps))
+        averaged, current = (list(floats_of(network)) for network in (self.network, self.current))
+        torch._foreach_lerp_(averaged, current, share)
+        self.n_steps += 1
+
+
+def floats_of(network: nn.Module) -> Iterator[Tensor]:
+    """The parameters and buffers that can be averaged, which leaves out counters."""
+    tensors = itertools.chain(network.parameters(), network.buffers())
+    return (tensor.detach() for tensor in tensors if tensor.is_floating_point())
+
+
+def rate_factor(done: float) -> float:
+    """What the learning rate of SGD is multiplied by: a linear rise, then half a cosine to zero.
+
+    >>> [round(rate_factor(done), 2) for done in (0.0, 0.01, 0.02, 0.51, 1.0)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    if done < WARM_UP:
+        return done / WARM_UP
+    return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
+
+
+class TimedTrainer:
+    """Trains by a recipe on data that lie on the device.
+
+    Args:
+        recipe: how to train; its number of epochs does not count.
+        splits: Training and PublicTest.
+        device: where to compute.
+    """
+
+    def __init__(self, recipe: Recipe, splits: dict[str, FaceImages], device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        self.training = Split.on(device, splits["Training"], recipe.labels)
+        self.public = Split.on(device, splits["PublicTest"], recipe.labels)
+        torch.manual_seed(recipe.seed)
+        weight = class_weights(splits["Training"].label) if recipe.class_weights else None
+        self.module = EmotionTrainer(recipe, steps_per_epoch=1, weight=weight).to(device)
+        self.module.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module.generator = torch.Generator(device).manual_seed(recipe.seed)
+        self.optimizer = self._optimizer()
+        torch.backends.cudnn.benchmark = device.type == "cuda"
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        recipe, parameters = self.recipe, list(self.module.network.parameters())
+        if recipe.optimizer == "adam":
+            return torch.optim.Adam(parameters, lr=recipe.learning_rate)
+        return torch.optim.SGD(
+            parameters, lr=recipe.learning_rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
+        )
+
+    def train(self, seconds: float) -> TrainedNetwork:
+        """Train for some seconds, or until the recipe's patience ends; at least one step is done."""
+        recipe, started_s = self.recipe, time.monotonic()
+        average = AveragedNetwork(self.module.network, recipe.ema_decay)
+        epochs: list[dict[str, float]] = []
+        best: tuple[int, dict[str, Tensor]] = 0, {}
+        n_steps, done = 0, 0.0
+        while done < 1 and not (epochs and self._is_out_of_patience(epochs)):
+            losses = []
+            for rows in self._shuffled():
+                losses.append(self.step(rows, done))
+                average.update()
+                n_steps += 1
+                elapsed_s = time.monotonic() - started_s
+                done = elapsed_s / seconds if elapsed_s < seconds else 1.0
+                if done == 1:
+                    break
+            epochs.append(
+                {"train_loss": float(torch.stack(losses).mean()), **self.measure(average.network)}
+                | {"seconds": round(time.monotonic() - started_s, 2)}
+            )
+            if len(epochs) == 1 or epochs[-1]["public_accuracy"] > epochs[best[0]]["public_accuracy"]:
+                best = len(epochs) - 1, {name: v.clone() for name, v in average.network.state_dict().items()}
+        elapsed_s = time.monotonic() - started_s
+        n_images = n_steps * min(recipe.batch_size, len(self.training.pixels))
+        return TrainedNetwork(best[1], best[0], epochs, elapsed_s, n_steps, n_images / elapsed_s)
+
+    def _is_out_of_patience(self, epochs: list[dict[str, float]]) -> bool:
+        accuracy = [figures["public_accuracy"] for figures in epochs]
+        return 0 < self.recipe.patience <= len(epochs) - 1 - accuracy.index(max(accuracy))
+
+    def _shuffled(self) -> Iterator[Tensor]:
+        """Rows of whole batches, in random order; of one smaller batch if there are not enough for a whole one."""
+        n, size = len(self.training.pixels), self.recipe.batch_size
+        order = torch.randperm(n, device=self.device)
+        return iter(order[: max(n // size * size, min(n, size))].split(size))
+
+    def step(self, rows: Tensor, done: float) -> Tensor:
+        """Train on some rows; gives the loss, still on the device."""
+        if self.recipe.optimizer == "sgd":
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.recipe.learning_rate * rate_factor(done)
+        self.module.network.train()
+        dtype = autocast_dtype(self.device)
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            loss = self.module.loss(self.training.pixels[rows], self.training.targets[rows], done=done)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return loss.detach()
+
+    @torch.no_grad()
+    def measure(self, network: nn.Module) -> dict[str, float]:
+        """Loss and accuracy on PublicTest of each head; `public_accuracy` is the mean over the heads."""
+        network.eval()
+        dtype = autocast_dtype(self.device)
+        logits = []
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            for pixels in self.public.pixels.split(PUBLIC_BATCH):
+                crops = resize(normalize(pixels), self.recipe.input_size_px)
+                logits.append(network(crops.contiguous(memory_format=torch.channels_last)).float())
+        n, figures = len(EMOTIONS), {}
+        heads = zip(heads_of(self.recipe), torch.cat(logits).split(n, 1), self.public.targets.split(n, 1), strict=True)
+        for head, said, target in heads:
+            right = (said.argmax(dim=1) == target.argmax(dim=1)).float().mean()
+            figures |= {f"public_loss_{head}": float(F.cross_entropy(said, target))}
+            figures |= {f"public_accuracy_{head}": float(right)}
+        accuracy = [value for name, value in figures.items() if "accuracy" in name]
+        return figures | {"public_accuracy": sum(accuracy) / len(accuracy)}
+
+    def images_per_s(self, seconds: float) -> float:
+        """How fast this trainer is, at the size that faces have at the end of the recipe; spoils its network."""
+        rows = next(self._shuffled())
+        self.step(rows, 1.0)
+        started_s, n = time.monotonic(), 0
+        while not n or time.monotonic() - started_s < seconds:
+            float(self.step(rows, 1.0))  # waits for the device
+            n += len(rows)
+        return n / (time.monotonic() - started_s)
+
+
+def preferred_batch_size(rates: dict[int, float]) -> int:
+    """The smallest batch size that is nearly as fast as the fastest.
+
+    >>> preferred_batch_size({128: 50.0, 256: 95.0, 512: 100.0})
+    256
+    """
+    return min(size for size, rate in rates.items() if rate >= GOOD_ENOUGH * max(rates.values()))
