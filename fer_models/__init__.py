@@ -10,15 +10,18 @@ The few names everyone uses are loaded when they are asked for, as torch takes s
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fer_models.frame_batch import FaceBatch, FrameBatch
 from fer_models.labels import EMOTIONS
 
 if TYPE_CHECKING:
     from fer_models.classification.classifier import load_classifier as load_classifier
     from fer_models.detection import load_detector as load_detector
+    from fer_models.frame_batch import FaceBatch as FaceBatch
+    from fer_models.frame_batch import FrameBatch as FrameBatch
     from fer_models.video import read_frames as read_frames
 
 _HOME = {
+    "FaceBatch": "fer_models.frame_batch",
+    "FrameBatch": "fer_models.frame_batch",
     "load_classifier": "fer_models.classification.classifier",
     "load_detector": "fer_models.detection",
     "read_frames": "fer_models.video",

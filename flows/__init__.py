@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from flows.prefect.server import without_telemetry
+from flows.prefect.environment import without_telemetry
 
 if TYPE_CHECKING:
     from flows.analysis.flow import analyze as analyze

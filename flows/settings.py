@@ -1,49 +1,85 @@
-"""Settings of a run: the options of each stage in one place, from the command line, Python or `FERVID_…` variables."""
+"""Settings of a run. Each option is declared here once: its name, type, default, range and help text.
 
-from typing import Annotated, Literal, Self
+The command line is generated from these classes (`flows.cli.options`). Every value can also come from a TOML file
+(`--config`) or the environment: `FERVID_` and the name of the field in capitals, such as `FERVID_BATCH_SIZE=16`. The
+command line wins over the environment, the environment over the file.
+"""
 
-from pydantic import Field, model_validator
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from analytics.timeline.baseline import BaselineConfig, BaselineMethod
-from analytics.timeline.build import TimelineConfig
-from analytics.timeline.quality import QualityConfig
-from analytics.timeline.smoothing import SmoothingConfig
-from analytics.tracking.tracker import TrackerConfig
-from fer_models.prefetch import STALLED_S
+if TYPE_CHECKING:
+    from analytics.timeline.build import TimelineConfig
 
-Seconds = Annotated[float, Field(allow_inf_nan=False)]
+_CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
+
+
+def parse_time(value: Any) -> Any:
+    """Seconds from `90`, `1:30` or `0:01:30.5`; anything else is returned for pydantic to refuse.
+
+    >>> parse_time("1:02:03.5"), parse_time("2:05"), parse_time("90")
+    (3723.5, 125.0, '90')
+    """
+    if isinstance(value, str) and (clock := _CLOCK.fullmatch(value.strip())):
+        hours, minutes, seconds = clock.groups(default="0")
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    return value
+
+
+# A position in a video. On the command line it can be written as hours, minutes and seconds.
+Time = Annotated[float, BeforeValidator(parse_time), Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class TimelineSettings(BaseSettings):
-    """What pass 2 makes of what was seen. Each value can also come from the environment: `FERVID_TIME_CONSTANT_S=1`."""
+class FervidSettings(BaseSettings):
+    """Settings that cannot be changed once made; unknown names are refused."""
 
     model_config = SettingsConfigDict(env_prefix="FERVID_", extra="forbid", frozen=True)
 
-    gate: bool = Field(QualityConfig.gate, description="leave faces of bad quality out of smoothing and summaries")
+
+class TimelineSettings(FervidSettings):
+    """How timelines are built from observations (pass 2)."""
+
+    # The defaults are those of the configurations in `analytics`; tests compare them. Importing them takes a second.
+    gate: bool = Field(True, description="Leave low-quality faces out of smoothing and summaries.")
     time_constant_s: Positive = Field(
-        SmoothingConfig.time_constant_s, description="the weight of a neighbor falls to 37 % at this distance in time"
+        0.3,
+        description="Time constant of the smoothing: the weight of a neighboring frame falls to 37 % at this distance. "
+        "Higher values give calmer timelines with later peaks.",
     )
     max_gap_s: float = Field(
-        TrackerConfig.max_gap_s,
+        1.0,
         ge=0,
         allow_inf_nan=False,
-        description="follow a face out of sight this long",
+        description="Continue a track across gaps up to this long; re-identification by appearance and position joins "
+        "longer ones. A value that differs from the analysis needs `fervid analyze --keep-appearance`.",
     )
-    baseline: BaselineMethod = Field("none", description="what to take off as the person's face at rest")
-    baseline_span_s: tuple[Seconds, Seconds] | None = Field(
+    baseline: Literal["none", "own_mean", "neutral_stretch"] = Field(
+        "none", description="Subtract each person's resting face: their mean, or their most neutral stretch."
+    )
+    baseline_span_s: tuple[Time, Time] | None = Field(
         None,
-        description="for neutral_stretch: from when to when everybody looks neutral; found in each track if not given",
+        description="For neutral_stretch: start and end of a period in which everybody looks neutral (default: found "
+        "for each track).",
     )
 
     @model_validator(mode="after")
     def _check_baseline(self) -> Self:
-        self.config(score_threshold=0.5)
+        if self.baseline_span_s is not None:
+            self.config(score_threshold=0.5)
         return self
 
-    def config(self, score_threshold: float) -> TimelineConfig:
-        """The settings of each stage; from which score on a face is one is for the detector to say."""
+    def config(self, score_threshold: float) -> "TimelineConfig":
+        """The configuration of each stage; the score from which a detection counts depends on the detector."""
+        from analytics.timeline.baseline import BaselineConfig
+        from analytics.timeline.build import TimelineConfig
+        from analytics.timeline.quality import QualityConfig
+        from analytics.timeline.smoothing import SmoothingConfig
+        from analytics.tracking.tracker import TrackerConfig
+
         return TimelineConfig(
             tracker=TrackerConfig(high_score=score_threshold, max_gap_s=self.max_gap_s),
             quality=QualityConfig(min_det_score=score_threshold, gate=self.gate),
@@ -52,32 +88,33 @@ class TimelineSettings(BaseSettings):
         )
 
 
-class AnalyzeSettings(BaseSettings):
-    """How videos are analyzed. Each value can also come from the environment, such as `FERVID_DEVICE=cpu`."""
+class AnalyzeSettings(FervidSettings):
+    """How videos are analyzed."""
 
-    model_config = SettingsConfigDict(env_prefix="FERVID_", extra="forbid", frozen=True)
-
-    fps: Positive | None = Field(None, description="frames to look at per second of video; all by default")
-    start_s: Seconds | None = Field(None, description="first second to look at, in the video's own time")
-    end_s: Seconds | None = Field(None, description="second to stop before")
-    detector: Literal["auto", "compact", "retinaface"] = "auto"
+    fps: Positive | None = Field(None, description="Analyze this many frames per second of video (default: all).")
+    start_s: Time | None = Field(None, description="Start at this time of each video.")
+    end_s: Time | None = Field(None, description="Stop before this time of each video.")
+    detector: Literal["auto", "compact", "retinaface"] = Field("auto", description="Face detector.")
     detector_size_px: int | None = Field(
-        None, ge=32, description="larger frames are shrunk to this long side before faces are looked for"
+        None, ge=32, description="Downscale larger frames to this long side before detection."
     )
-    model: str = Field("default", description="emotion model: a name from `fervid models`, or a model folder")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    decoder: Literal["auto", "decord", "pyav"] = "auto"
-    batch_size: int = Field(32, ge=1, description="at most this many frames at a time")
-    min_face_px: float = Field(12.0, ge=0, allow_inf_nan=False, description="smaller faces are left out")
+    model: str = Field("default", description="Emotion model: a name from `fervid models`, or a model folder.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device to compute on.")
+    decoder: Literal["auto", "decord", "pyav"] = Field("auto", description="Library that decodes the videos.")
+    batch_size: int = Field(32, ge=1, description="Process at most this many frames at a time.")
+    min_face_px: float = Field(12.0, ge=0, allow_inf_nan=False, description="Ignore faces smaller than this.")
     segment_s: float = Field(
-        30.0, ge=0.001, allow_inf_nan=False, description="seconds of video that are saved at a time"
+        30.0, ge=0.001, allow_inf_nan=False, description="Save the observations every so many seconds of video."
     )
     decode_timeout_s: Positive = Field(
-        STALLED_S, description="a video whose reading gives no sign of life for so long is given up"
+        120.0, description="Skip a video, and report it as failed, after so many seconds without any data read."
     )
-    overwrite: bool = Field(False, description="analyze again what is done")
-    keep_appearance: bool = Field(False, description="keep the signatures of faces once the tracks are joined")
-    timeline: TimelineSettings = Field(default_factory=TimelineSettings, description="settings of pass 2")
+    overwrite: bool = Field(False, description="Analyze finished videos again.")
+    keep_appearance: bool = Field(
+        False,
+        description="Keep the appearance data of faces after tracks are associated, until a run without this option.",
+    )
+    timeline: TimelineSettings = Field(default_factory=TimelineSettings, description="Settings of pass 2.")
 
     @model_validator(mode="after")
     def _check_range(self) -> Self:
@@ -86,32 +123,38 @@ class AnalyzeSettings(BaseSettings):
         return self
 
 
-class LiveSettings(BaseSettings):
-    """How a live session is kept. Each value can also come from the environment, such as `FERVID_EVERY_S=2`."""
+class LiveSettings(FervidSettings):
+    """How a live session is stored."""
 
-    model_config = SettingsConfigDict(env_prefix="FERVID_", frozen=True)
+    every_s: float = Field(
+        5.0, ge=0.5, allow_inf_nan=False, description="Update the tables this often; less often in long sessions."
+    )
+    session_s: float = Field(
+        3600.0, ge=10, allow_inf_nan=False, description="End a session after this long and start the next one."
+    )
+    for_s: Positive | None = Field(None, description="Stop after this long (default: when interrupted).")
 
-    every_s: float = Field(5.0, ge=0.5, allow_inf_nan=False, description="bring the tables up to date this often")
-    session_s: float = Field(3600.0, ge=10, allow_inf_nan=False, description="begin a new session after this long")
-    for_s: Positive | None = Field(None, description="end after this long")
 
+class EngineSettings(FervidSettings):
+    """Where a run is computed; changes no number in the results."""
 
-class EngineSettings(BaseSettings):
-    """What a run is given to run on; it changes no number in the results."""
-
-    model_config = SettingsConfigDict(env_prefix="FERVID_", frozen=True)
-
-    # Two keep both cores busy where one waits now and then: 201 against 160 frames/s over eight clips on two cores.
-    workers: int = Field(2, ge=1, description="videos analyzed at the same time, on this machine")
-    engine: Literal["threads", "ray", "dask"] = Field("threads", description="what runs the tasks")
-    address: str | None = Field(None, min_length=1, description="of a cluster that is there; else one is made here")
-    gpus_per_task: float = Field(0.0, ge=0, allow_inf_nan=False, description="what each task asks Ray for")
-    part_s: Positive = Field(1800.0, description="seconds of a long video that are one task of a cluster")
+    # Two keep both cores busy while one waits for data: 201 against 160 frames/s over eight clips on two cores.
+    workers: int = Field(2, ge=1, description="Videos analyzed at the same time on this machine.")
+    engine: Literal["threads", "ray", "dask"] = Field(
+        "threads", description="Task runner: threads on this machine, or a cluster."
+    )
+    address: str | None = Field(
+        None, min_length=1, description="Address of a running cluster (default: start one on this machine)."
+    )
+    gpus_per_task: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="GPUs that each task requests from Ray, such as 0.25."
+    )
+    part_s: Positive = Field(1800.0, description="On a cluster, split longer videos into tasks of this many seconds.")
 
     @model_validator(mode="after")
     def _check_engine(self) -> Self:
         if self.address is not None and self.engine == "threads":
             raise ValueError("an address is that of a cluster: choose --engine ray or dask")
         if self.gpus_per_task and self.engine != "ray":
-            raise ValueError("only Ray shares out GPUs: choose --engine ray")
+            raise ValueError("only Ray assigns GPUs to tasks: choose --engine ray")
         return self

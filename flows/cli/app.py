@@ -1,63 +1,133 @@
-"""The command line: every command under its name."""
+"""The command line: every command under its name. A command's module is imported only when the command is called."""
+
+import ast
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from flows.cli.commands.analyze import analyze
-from flows.cli.commands.compact import compact
-from flows.cli.commands.compare import compare, evaluate
-from flows.cli.commands.dashboard import dashboard
-from flows.cli.commands.detectors import evaluate_detector
-from flows.cli.commands.export import export
-from flows.cli.commands.live import live
-from flows.cli.commands.machine import demo, doctor
-from flows.cli.commands.models import models_app
-from flows.cli.commands.purge import purge
-from flows.cli.commands.query import query
-from flows.cli.commands.render import render
-from flows.cli.commands.report import report
-from flows.cli.commands.results import summary
-from flows.cli.commands.schedule import schedule, schedule_training
-from flows.cli.commands.timeline import timeline
-from flows.cli.commands.train import train, train_detector
-from flows.cli.commands.upkeep import gc, retry, status
-from flows.cli.commands.watch import watch
+from flows.cli.validation import explain
+
+# In the order of the help page: where each command is.
+COMMANDS = {
+    "analyze": "flows.cli.commands.analyze:analyze",
+    "live": "flows.cli.commands.live:live",
+    "schedule": "flows.cli.commands.schedule:schedule",
+    "watch": "flows.cli.commands.watch:watch",
+    "timeline": "flows.cli.commands.timeline:timeline",
+    "query": "flows.cli.commands.query:query",
+    "summary": "flows.cli.commands.results:summary",
+    "export": "flows.cli.commands.export:export",
+    "render": "flows.cli.commands.render:render",
+    "report": "flows.cli.commands.report:report",
+    "purge": "flows.cli.commands.purge:purge",
+    "status": "flows.cli.commands.upkeep:status",
+    "retry": "flows.cli.commands.upkeep:retry",
+    "gc": "flows.cli.commands.upkeep:gc",
+    "compact": "flows.cli.commands.compact:compact",
+    "dashboard": "flows.cli.commands.dashboard:dashboard",
+    "doctor": "flows.cli.commands.machine:doctor",
+    "demo": "flows.cli.commands.machine:demo",
+    "models": "flows.cli.commands.models:models_app",
+    "train": "flows.cli.commands.train:train",
+    "schedule-training": "flows.cli.commands.schedule:schedule_training",
+    "evaluate": "flows.cli.commands.compare:evaluate",
+    "compare": "flows.cli.commands.compare:compare",
+    "train-detector": "flows.cli.commands.train:train_detector",
+    "evaluate-detector": "flows.cli.commands.detectors:evaluate_detector",
+}
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+
+class LazyCommand(TyperCommand):
+    """A command whose module is imported when it is called; until then only the first line of its help is known."""
+
+    def __init__(self, name: str, target: str) -> None:
+        self.target = target
+        super().__init__(name, help=first_help_line(target))
+
+    def load(self) -> Any:
+        """The Click command itself, with all of its options."""
+        module, _, attribute = self.target.partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+        if not isinstance(found, typer.Typer):
+            single = typer.Typer(add_completion=False, context_settings=CONTEXT_SETTINGS)
+            single.command(self.name)(found)
+            found = single
+        command = typer.main.get_command(found)
+        command.name = self.name
+        return command
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Parse the arguments with the command itself, and reword pydantic's error messages."""
+        try:
+            return self.load().make_context(info_name, args, parent, **extra)
+        except typer.BadParameter as error:
+            if problems := getattr(error.__cause__, "errors", None):
+                error.message = "; ".join(map(explain, problems()))
+            raise
+
+
+class LazyGroup(TyperGroup):
+    """The group of all commands."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, target in COMMANDS.items():
+            self.add_command(LazyCommand(name, target))
+
+
+def first_help_line(target: str) -> str:
+    """The first line of the help of a command, read from the source of its module without importing it."""
+    module, _, attribute = target.partition(":")
+    package, _, name = module.rpartition(".")
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.submodule_search_locations
+    path = Path(spec.submodule_search_locations[0]) / f"{name}.py"
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == attribute:
+            return (ast.get_docstring(node) or "").partition("\n\n")[0]
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Call)
+            and attribute in map(ast.unparse, node.targets)
+        ):
+            # A group of commands: `attribute = typer.Typer(help="…")`.
+            return str(
+                next(ast.literal_eval(keyword.value) for keyword in node.value.keywords if keyword.arg == "help")
+            )
+    raise LookupError(target)
+
 
 app = typer.Typer(
+    cls=LazyGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Turn videos into emotion timelines that can be queried, looked at and trusted.",
-    epilog="Exit codes: 0 all done, 1 fatal, 2 usage, 3 some videos failed, 130 stopped by Ctrl-C.",
+    context_settings=CONTEXT_SETTINGS,
+    help="Turn videos into emotion timelines that can be queried, viewed and trusted.",
+    epilog="Exit codes: 0 success, 1 fatal error, 2 usage error, 3 some videos failed, 130 interrupted.",
 )
-for command in (
-    analyze,
-    live,
-    schedule,
-    watch,
-    timeline,
-    query,
-    summary,
-    export,
-    render,
-    report,
-    purge,
-    status,
-    retry,
-    gc,
-    compact,
-    dashboard,
-    doctor,
-    demo,
-    train,
-    schedule_training,
-    evaluate,
-    compare,
-    train_detector,
-    evaluate_detector,
-):
-    app.command()(command)
-app.add_typer(models_app, name="models")
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and exit."""
+    if wanted:
+        import importlib.metadata
+
+        print(f"fervid {importlib.metadata.version('fervid')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Turn videos into emotion timelines that can be queried, viewed and trusted."""
 
 
 def main() -> None:

@@ -1,15 +1,12 @@
 """What every command shares: where it prints, its exit codes, and how what goes wrong becomes one line."""
 
 import contextlib
-import difflib
-import functools
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,34 +15,27 @@ from rich.markup import escape
 from fer_models.errors import FervidError
 from fer_models.extras import missing_extra_hint
 
-if TYPE_CHECKING:
-    from pydantic_settings import BaseSettings
-
 # USAGE: the command line itself is wrong, whatever the disk holds. FATAL: what it names is not there or in the way, or
 # there is nothing to do it with.
 DONE, FATAL, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
-# Options that the settings hold under a name with its unit.
-FIELD_OF_OPTION = {
-    "start": "start_s",
-    "end": "end_s",
-    "min_face": "min_face_px",
-    "time_constant": "time_constant_s",
-    "max_gap": "max_gap_s",
-    "baseline_span": "baseline_span_s",
-    "detector_size": "detector_size_px",
-    "every": "every_s",
-    "session": "session_s",
-    "for": "for_s",
-}
 WIDE = 200  # what is not a terminal (a file, a pipe) has room
 T = TypeVar("T")
-S = TypeVar("S", bound="BaseSettings")
 console = Console(width=None if sys.stdout.isatty() else WIDE)
 errors = Console(stderr=True)
 
 
-def place_given(text: str) -> Path:
+def say(line: str) -> None:
+    """Print a line of the result to standard output, without any markup."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def note(line: str) -> None:
+    """Print a line about the run to standard error, without any markup."""
+    errors.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def parse_path(text: str) -> Path:
     """A path, or one at an address such as `s3://bucket/results`, from the command line."""
     from analytics.results.storage_paths import StorageError, resolve_path
 
@@ -58,7 +48,7 @@ def place_given(text: str) -> Path:
 Results = Annotated[
     Path,
     typer.Argument(
-        parser=place_given, metavar="RESULTS", help="A results folder, as `--out` of `fervid analyze` made it."
+        parser=parse_path, metavar="RESULTS", help="A results folder, as `--out` of `fervid analyze` made it."
     ),
 ]
 
@@ -75,48 +65,8 @@ def usage_checked(make: Callable[..., T], **values: Any) -> T:
     """`make(**values)`, a wrong value being the user's: exit code 2 and what is allowed."""
     try:
         return make(**values)
-    except ValueError as error:  # pydantic's ValidationError is one
-        problems: list[Any] = error.errors() if hasattr(error, "errors") else [{"loc": (), "msg": str(error)}]
-        reasons = [
-            ": ".join([*map(option_of, problem["loc"]), problem["msg"].removeprefix("Value error, ")])
-            for problem in problems
-        ]
-        raise typer.BadParameter("; ".join(reasons)) from error
-
-
-def settings_given(context: typer.Context, kind: type[S]) -> S:
-    """Settings from the command line, else the environment, else the defaults.
-
-    Raises:
-        typer.BadParameter: if a value is out of its bounds.
-    """
-    warn_of_misspelt_variables()
-    given = {
-        FIELD_OF_OPTION.get(name, name): value
-        for name, value in context.params.items()
-        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
-    }
-    return usage_checked(kind, **{name: value for name, value in given.items() if name in kind.model_fields})
-
-
-@functools.cache  # once a process
-def warn_of_misspelt_variables() -> None:
-    """Name each variable that looks like that of a setting, but is none: it would be ignored in silence."""
-    from flows.settings import AnalyzeSettings, EngineSettings, LiveSettings, TimelineSettings
-
-    kinds = (TimelineSettings, AnalyzeSettings, EngineSettings, LiveSettings)
-    known = [f"FERVID_{field.upper()}" for kind in kinds for field in kind.model_fields]
-    for variable in (variable for variable in os.environ if variable.upper().startswith("FERVID_")):
-        if variable.upper() not in known and (close := difflib.get_close_matches(variable.upper(), known, 1, 0.85)):
-            errors.print(f"{variable} is no setting and is ignored: did you mean {close[0]}?", highlight=False)
-
-
-def option_of(field: str) -> str:
-    """The option and the variable that set a field of the settings; some have the variable alone."""
-    if field in ("decode_timeout_s", "part_s", "segment_s", "workers"):
-        return f"FERVID_{field.upper()}"
-    name = next((option for option, of in FIELD_OF_OPTION.items() if of == field), field)
-    return f"--{name.replace('_', '-')} or FERVID_{field.upper()}"
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 @contextlib.contextmanager

@@ -27,17 +27,6 @@ class ScheduleError(FervidError):
     """A place is already being filled on a schedule, from elsewhere."""
 
 
-def without_telemetry() -> None:
-    """Have Prefect send nothing to anybody, unless the environment says otherwise; before Prefect is imported."""
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-
-
-def without_console_log() -> None:
-    """Leave the console to our own display; Prefect's log still goes to its server. Before Prefect is imported."""
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-
-
 @contextlib.contextmanager
 def prefect_server() -> Iterator[Callable[[], None]]:
     """Use the server of `PREFECT_API_URL`, or else a temporary one on loopback that ends with the block.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.console import fatal_errors, place_given
+from flows.cli.console import fatal_errors, parse_path
 
 DEMO_RESULTS = Path("demo/results")  # as `make demo` makes them
 NO_RESULTS = (
@@ -19,7 +19,7 @@ def dashboard(
     results: Annotated[
         Path,
         typer.Argument(
-            parser=place_given, metavar="[RESULTS]", help="A results folder; without one, that of `make demo`."
+            parser=parse_path, metavar="[RESULTS]", help="A results folder; without one, that of `make demo`."
         ),
     ] = DEMO_RESULTS,
     events: Annotated[

@@ -9,18 +9,10 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from flows.cli.commands.common_options import (
-    ComputesOn,
-    Detector,
-    DetectorSize,
-    DoneAsJson,
-    FindsFaces,
-    Fps,
-    MinFace,
-    Out,
-    ReadsEmotions,
-)
-from flows.cli.console import Device, console, errors, fatal_errors, settings_given, stop_on_interrupt
+from flows.cli.commands.common_options import AsJson, Out
+from flows.cli.console import console, errors, fatal_errors, stop_on_interrupt
+from flows.cli.options import with_settings
+from flows.settings import AnalyzeSettings, LiveSettings
 
 if TYPE_CHECKING:
     from flows.live.run import LiveStatus
@@ -29,37 +21,22 @@ if TYPE_CHECKING:
 RATE_OVER_S = 5.0
 
 
+@with_settings(
+    settings=AnalyzeSettings,
+    live_settings=LiveSettings,
+    without=("start_s", "end_s", "decoder", "batch_size", "segment_s", "decode_timeout_s", "overwrite"),
+)
 def live(
-    context: typer.Context,
     source: Annotated[
         str,
         typer.Argument(help="A camera (0), an address (rtsp, http, udp, tcp, srt …), or - for a pipe."),
     ],
     out: Out,
-    every: Annotated[
-        float, typer.Option(metavar="S", help="Bring the tables up to date this often; less often in long sessions.")
-    ] = 5.0,
-    for_s: Annotated[
-        float | None, typer.Option("--for", metavar="S", help="End after so many seconds (default: when stopped).")
-    ] = None,
-    session: Annotated[
-        float, typer.Option(metavar="S", help="End a session after so many seconds, and begin the next.")
-    ] = 3600.0,
-    fps: Fps = None,
-    detector: FindsFaces = Detector.auto,
-    detector_size: DetectorSize = None,
-    model: ReadsEmotions = "default",
-    device: ComputesOn = Device.auto,
-    min_face: MinFace = 12.0,
-    keep_appearance: Annotated[
-        bool, typer.Option("--keep-appearance", help="Keep the signatures of faces once the tracks are joined.")
-    ] = False,
-    as_json: DoneAsJson = False,
+    settings: AnalyzeSettings,
+    live_settings: LiveSettings,
+    as_json: AsJson = False,
 ) -> None:
-    """Look at live pictures until Ctrl-C; no picture is stored, and frames are dropped rather than late."""
-    from flows.settings import AnalyzeSettings, LiveSettings
-
-    settings, live_settings = settings_given(context, AnalyzeSettings), settings_given(context, LiveSettings)
+    """Analyze a live stream until Ctrl-C. Frames are dropped when processing falls behind; no frame is stored."""
     with fatal_errors(f"fervid timeline {out} makes the tables of what was seen"):
         from fer_models.video.live_source import LiveSource
 

@@ -12,7 +12,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from flows.cli.console import console, errors, fail, fatal_errors, usage_checked
 from flows.cli.display import table_of
 
-models_app = typer.Typer(help="The models at hand; without a command, a list of them.", invoke_without_command=True)
+models_app = typer.Typer(
+    add_completion=False, help="The models at hand; without a command, a list of them.", invoke_without_command=True
+)
 FIGURES_ARE_TOLD = (
     "votes_…: against the emotion that most annotators named, the others against the labels of the data; ece: the "
     "expected calibration error, against that of both which the model is calibrated on."

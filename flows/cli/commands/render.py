@@ -7,17 +7,17 @@ import typer
 from rich.progress import Progress
 
 from flows.cli.answers import OverwriteOption
-from flows.cli.console import console, errors, fail, fatal_errors, place_given
+from flows.cli.console import console, errors, fail, fatal_errors, parse_path
 
 
 def video_given(text: str) -> Path:
-    """What `place_given` gives; the name of a live session, which is no address to read, stays as it is."""
-    return Path(text) if text.endswith(".live") else place_given(text)
+    """What `parse_path` gives; the name of a live session, which is no address to read, stays as it is."""
+    return Path(text) if text.endswith(".live") else parse_path(text)
 
 
 def render(
     video: Annotated[Path, typer.Argument(parser=video_given, metavar="VIDEO", help="A video that has been analyzed.")],
-    results: Annotated[Path, typer.Option(parser=place_given, metavar="PATH", help="The results folder it is in.")],
+    results: Annotated[Path, typer.Option(parser=parse_path, metavar="PATH", help="The results folder it is in.")],
     out: Annotated[Path, typer.Option(help="The MP4 file to write.")],
     blur: Annotated[bool, typer.Option("--blur", help="Blur every face that was found.")] = False,
     pixelate: Annotated[

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.commands.analyze import analyze
-from flows.cli.commands.common_options import with_options_of
+from flows.cli.commands.common_options import Inputs, Out, Pattern, Recursive, with_options_of
 from flows.cli.commands.train import drop_given, recipe_given, train
-from flows.cli.console import console, fatal_errors, settings_given, usage_checked
+from flows.cli.console import console, fatal_errors, usage_checked
+from flows.cli.options import with_settings
+from flows.settings import AnalyzeSettings, EngineSettings
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -32,27 +33,29 @@ class WhenBusy(StrEnum):
 Busy = Annotated[WhenBusy, typer.Option(help="A run that is due while another still works: skip it, or let it wait.")]
 
 
-@with_options_of(analyze, leaving_out=("overwrite", "dry_run", "as_json"))
+@with_settings(settings=AnalyzeSettings, engine=EngineSettings, without=("overwrite",))
 def schedule(
-    context: typer.Context,
+    inputs: Inputs,
+    out: Out,
+    settings: AnalyzeSettings,
+    engine: EngineSettings,
+    recursive: Recursive = True,
+    pattern: Pattern = "*",
     cron: Cron = None,
     every: Every = None,
     timezone: Timezone = "UTC",
     when_busy: Busy = WhenBusy.skip,
-    **analyze_options: Any,
 ) -> None:
-    """Analyze a folder again and again, on a schedule that Prefect keeps; each run does only what is left."""
+    """Analyze a folder regularly, on a schedule that Prefect keeps; each run skips what is finished."""
     from analytics.results.storage_paths import absolute
     from fer_models.registry.model_registry import portable_model_ref
-    from flows.settings import AnalyzeSettings, EngineSettings
 
-    settings, engine = settings_given(context, AnalyzeSettings), settings_given(context, EngineSettings)
-    out = absolute(analyze_options["out"])
+    out = absolute(out)
     parameters = {
-        "inputs": [str(absolute(path)) for path in analyze_options["inputs"]],
+        "inputs": [str(absolute(path)) for path in inputs],
         "out": str(out),
-        "recursive": analyze_options["recursive"],
-        "pattern": analyze_options["pattern"],
+        "recursive": recursive,
+        "pattern": pattern,
         "settings": settings.model_dump(mode="json") | {"model": portable_model_ref(settings.model)},
         "engine": engine.model_dump(mode="json"),
     }

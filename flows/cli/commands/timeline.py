@@ -2,64 +2,31 @@
 
 import dataclasses
 import json
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from flows.cli.commands.common_options import DoneAsJson
-from flows.cli.console import DONE, SOME_FAILED, Results, console, errors, fatal_errors, settings_given
+from flows.cli.commands.common_options import AsJson
+from flows.cli.console import DONE, SOME_FAILED, Results, console, errors, fatal_errors
 from flows.cli.display import TRACKS_SQL, table_of
-
-if TYPE_CHECKING:
-    from flows.settings import TimelineSettings
-
-
-class Baseline(StrEnum):
-    """What is taken off as a person's face at rest."""
-
-    none = "none"
-    own_mean = "own_mean"
-    neutral_stretch = "neutral_stretch"
+from flows.cli.options import with_settings
+from flows.settings import TimelineSettings
 
 
+@with_settings(settings=TimelineSettings)
 def timeline(
-    context: typer.Context,
     results: Results,
+    settings: TimelineSettings,
     video: Annotated[
-        list[str] | None, typer.Option(help="Only this one, by path, name or id; may be given again.")
+        list[str] | None, typer.Option(help="Only this video, by path, name or id; can be repeated.")
     ] = None,
-    time_constant: Annotated[
-        float, typer.Option(metavar="S", help="Smooth over this long: more is calmer, and later to peak.")
-    ] = 0.3,
-    max_gap: Annotated[
-        float,
-        typer.Option(
-            metavar="S",
-            help="Follow a face through gaps of this length; longer ones are joined by look and place. Another value "
-            "than that of the analysis needs what fervid analyze --keep-appearance keeps.",
-        ),
-    ] = 1.0,
-    gate: Annotated[
-        bool, typer.Option("--gate/--no-gate", help="Leave faces of bad quality out, or count them all.")
-    ] = True,
-    baseline: Annotated[
-        Baseline, typer.Option(help="Take a person's face at rest off: their mean, or their most neutral stretch.")
-    ] = Baseline.none,
-    baseline_span: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="START END", help="Seconds in which everybody looks neutral, for neutral_stretch."),
-    ] = None,
-    as_json: DoneAsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make timelines anew from what was seen, with other settings; the videos are not needed.
 
     Settings that are not given come from the environment (FERVID_TIME_CONSTANT_S …), else they are the usual ones: not
     those of the timeline before. Asking for the settings of an earlier timeline shows that one again.
     """
-    from flows.settings import TimelineSettings
-
-    settings = settings_given(context, TimelineSettings)
     with fatal_errors():
         from flows.analysis.rebuild_timeline import rebuild_timelines
 
@@ -86,7 +53,7 @@ def timeline(
     raise typer.Exit(SOME_FAILED if any(one.status == "failed" for one in rebuilt) else DONE)
 
 
-def describe(settings: "TimelineSettings") -> str:
+def describe(settings: TimelineSettings) -> str:
     """How the timelines were made, in a line."""
     span = "" if settings.baseline_span_s is None else " {:g} to {:g} s".format(*settings.baseline_span_s)
     counted = "good faces" if settings.gate else "all faces"

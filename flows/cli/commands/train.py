@@ -8,7 +8,8 @@ import typer
 
 from flows.cli.console import Device, console, errors, fatal_errors, stop_on_interrupt, usage_checked
 from flows.cli.training_display import TrainingDisplay, training_log
-from flows.prefect.server import prefect_server, without_console_log
+from flows.prefect.environment import without_console_log
+from flows.prefect.server import prefect_server
 
 if TYPE_CHECKING:
     from fer_models.training.emotion.recipes import Recipe

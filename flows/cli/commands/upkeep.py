@@ -15,12 +15,12 @@ from flows.cli.console import (
     console,
     errors,
     fatal_errors,
-    place_given,
+    parse_path,
     stop_on_interrupt,
-    usage_checked,
 )
 from flows.cli.display import RunDisplay, print_summary, table_of
-from flows.prefect.server import prefect_server, without_console_log
+from flows.prefect.environment import without_console_log
+from flows.prefect.server import prefect_server
 
 if TYPE_CHECKING:
     from flows.settings import AnalyzeSettings, EngineSettings
@@ -33,9 +33,7 @@ def status(
     results: Results,
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(
-            parser=place_given, metavar="[INPUT]...", help="What is to be in them, as for `fervid analyze`."
-        ),
+        typer.Argument(parser=parse_path, metavar="[INPUT]...", help="What is to be in them, as for `fervid analyze`."),
     ] = None,
     recursive: Annotated[bool, typer.Option(help="Look into folders in folders.")] = True,
     pattern: Annotated[str, typer.Option(metavar="GLOB", help="Of a folder, only files whose name fits.")] = "*",
@@ -64,9 +62,10 @@ def retry(results: Results) -> None:
     from analytics.results.status import may_be_there
     from analytics.results.status import status as status_of
     from flows.analysis.retry import has_model, settings_of
+    from flows.cli.options import load_settings
     from flows.settings import EngineSettings
 
-    engine = usage_checked(EngineSettings)
+    engine = load_settings(EngineSettings)
     with fatal_errors():
         failed = [one for one in status_of(results) if one.state == "failed"]
         gone = [one for one in failed if not may_be_there(one.path)]

@@ -1,37 +1,39 @@
-"""`fervid watch`: files are analyzed as they come into a folder."""
+"""`fervid watch`: analyze files as they arrive in a folder."""
 
 from typing import Annotated, Any
 
 import typer
 
-from flows.cli.commands.analyze import analyze
-from flows.cli.commands.common_options import with_options_of
-from flows.cli.console import errors, fatal_errors, settings_given, stop_on_interrupt
-from flows.prefect.server import prefect_server, without_console_log
+from flows.cli.commands.common_options import Inputs, Out, Pattern, Recursive
+from flows.cli.console import errors, fatal_errors, stop_on_interrupt
+from flows.cli.options import with_settings
+from flows.prefect.environment import without_console_log
+from flows.prefect.server import prefect_server
+from flows.settings import AnalyzeSettings, EngineSettings
 
 
-@with_options_of(analyze, leaving_out=("overwrite", "dry_run", "as_json"))
+@with_settings(settings=AnalyzeSettings, engine=EngineSettings, without=("overwrite",))
 def watch(
-    context: typer.Context,
+    inputs: Inputs,
+    out: Out,
+    settings: AnalyzeSettings,
+    engine: EngineSettings,
+    recursive: Recursive = True,
+    pattern: Pattern = "*",
     settle: Annotated[
-        float, typer.Option(metavar="S", min=0.5, help="Take a file once it has not changed for so long.")
+        float, typer.Option(metavar="SECONDS", min=0.5, help="Process a file once it has not changed for this long.")
     ] = 3.0,
     poll: Annotated[
-        bool, typer.Option("--poll", help="Look at all files again and again: for network drives, which tell nothing.")
+        bool, typer.Option("--poll", help="Poll all files: for network drives, which report no changes.")
     ] = False,
-    **analyze_options: Any,
 ) -> None:
-    """Analyze what is in folders, then each file that comes in, until Ctrl-C."""
+    """Analyze existing files, then new files as they arrive, until Ctrl-C."""
     from analytics.results.storage_paths import is_remote
-    from flows.settings import AnalyzeSettings, EngineSettings
 
-    settings = settings_given(context, AnalyzeSettings)
-    runs_on = settings_given(context, EngineSettings)
-    folders, out = analyze_options["inputs"], analyze_options["out"]
-    if addresses := [str(folder) for folder in folders if is_remote(folder)]:
-        raise typer.BadParameter(f"{addresses[0]}: only folders on disk tell of new files: use `fervid schedule`")
+    if addresses := [str(folder) for folder in inputs if is_remote(folder)]:
+        raise typer.BadParameter(f"{addresses[0]}: only local folders can be watched: use `fervid schedule`")
     without_console_log()
-    here = runs_on.engine == "threads"
+    here = engine.engine == "threads"
     stopping = stop_on_interrupt(at_once=not here)
     with fatal_errors("the same command goes on"), prefect_server() as wait_for_server, stopping:
         from flows.analysis.flow import run_analyze
@@ -44,10 +46,9 @@ def watch(
         if here:
             load_models(settings)
         wait_for_server()
-        errors.print(f"watching {', '.join(map(str, folders))}; Ctrl-C ends it", highlight=False, markup=False)
-        recursive, pattern = analyze_options["recursive"], analyze_options["pattern"]
+        errors.print(f"watching {', '.join(map(str, inputs))}; Ctrl-C ends it", highlight=False, markup=False)
         for batch in stable_file_batches(
-            folders,
+            inputs,
             recursive=recursive,
             pattern=pattern,
             settle_s=settle,
@@ -55,8 +56,8 @@ def watch(
             force_polling=poll or None,
         ):
             try:
-                run_analyze(batch, out, False, "*", settings, runs_on)
-            except InputError as error:  # all of them have gone meanwhile
+                run_analyze(batch, out, False, "*", settings, engine)
+            except InputError as error:  # all of them were removed meanwhile
                 errors.print(str(error), highlight=False, markup=False, soft_wrap=True)
         raise Stopped
 

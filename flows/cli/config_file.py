@@ -1,0 +1,58 @@
+"""Settings in a TOML file: fields of `AnalyzeSettings` at the top, other settings in tables of their own.
+
+fps = 5.0
+detector = "compact"
+
+[timeline]
+time_constant_s = 0.5
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fer_models.errors import FervidError
+
+TABLES = ("timeline", "engine", "live")
+
+
+class ConfigError(FervidError, ValueError):
+    """A configuration file cannot be read."""
+
+
+def read_config(path: Path) -> dict[str, dict[str, Any]]:
+    """The values in each table of a configuration file; those at the top have the key "".
+
+    Raises:
+        ConfigError: if the file is missing or is not TOML, or has an unknown table.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}: give an existing TOML file") from error
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise ConfigError(f"{path}: not a TOML file: {error}") from error
+    tables = {name: value for name, value in content.items() if isinstance(value, dict)}
+    if unknown := tables.keys() - set(TABLES):
+        raise ConfigError(f"{path}: unknown table [{min(unknown)}]: known are {', '.join(f'[{t}]' for t in TABLES)}")
+    return {"": {name: value for name, value in content.items() if name not in tables}, **tables}
+
+
+def write_config(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Tables of values as TOML; None, which TOML lacks, is left out.
+
+    >>> print(write_config({"": {"fps": 5.0, "model": "default", "end_s": None}, "timeline": {"gate": True}}))
+    fps = 5.0
+    model = "default"
+    <BLANKLINE>
+    [timeline]
+    gate = true
+    """
+    lines: list[str] = []
+    for name, values in tables.items():
+        lines += ["", f"[{name}]"] if name else []
+        # A JSON string, number, boolean or list of numbers is the same in TOML.
+        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
+    return "\n".join(lines)

@@ -1,0 +1,205 @@
+"""Command-line options generated from the fields of settings classes.
+
+A field `min_face_px` of `AnalyzeSettings` becomes the option `--min-face` with the field's type, default, lower bound
+and description; the unit at the end of its name becomes the placeholder of its value.
+"""
+
+import difflib
+import functools
+import inspect
+import os
+import types
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+import typer
+from annotated_types import Ge
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import EnvSettingsSource, SettingsError
+
+from flows.cli.config_file import ConfigError, read_config
+from flows.cli.console import errors
+from flows.cli.validation import explain
+from flows.settings import AnalyzeSettings, EngineSettings, FervidSettings, LiveSettings, Time, TimelineSettings
+
+# A unit at the end of a field's name, and the placeholder of its value.
+UNITS = {"_s": "SECONDS", "_px": "PIXELS"}
+TIME_METAVAR = "[[HH:]MM:]SS"
+# The table of a configuration file that holds the fields of each class; "" is the top of the file.
+TABLE_OF: dict[type[FervidSettings], str] = {
+    AnalyzeSettings: "",
+    TimelineSettings: "timeline",
+    EngineSettings: "engine",
+    LiveSettings: "live",
+}
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Read settings from this TOML file, such as the one that `fervid analyze --dry-run` prints. Options and "
+        "FERVID_ variables override it.",
+    ),
+]
+Command = Callable[..., None]
+S = TypeVar("S", bound=FervidSettings)
+
+
+def with_settings(*, without: Collection[str] = (), **kinds: type[FervidSettings]) -> Callable[[Command], Command]:
+    """Give a command an option for each field of some settings, and the settings themselves as keyword arguments.
+
+    Args:
+        without: fields that get no option.
+        kinds: the settings class of each keyword argument, such as `settings=AnalyzeSettings`.
+    """
+    fields = {name: field for kind in kinds.values() for name, field in kind.model_fields.items()}
+    names = [name for name, field in fields.items() if name not in without and not is_group(field)]
+
+    def decorate(command: Command) -> Command:
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name not in kinds]
+
+        def run(context: typer.Context, config: Path | None, **values: Any) -> None:
+            given = {name: values.pop(name) for name in names}
+            # A default must not hide the environment or the file.
+            given = {name: value for name, value in given.items() if is_typed(context, name)}
+            made = {key: load_settings(kind, given, config) for key, kind in kinds.items()}
+            command(**values, **made)
+
+        functools.update_wrapper(run, command)
+        parameters = [
+            inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+            *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own),
+            *(parameter_of(name, fields[name]) for name in names),
+            inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Config),
+        ]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by Typer
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate
+
+
+def is_typed(context: typer.Context, name: str) -> bool:
+    """Whether a parameter was given on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def is_group(field: FieldInfo) -> bool:
+    """Whether a field holds other settings, which are options of another command."""
+    return isinstance(field.annotation, type) and issubclass(field.annotation, FervidSettings)
+
+
+def group_of(field: FieldInfo) -> type[FervidSettings]:
+    """The class of the settings that a field holds."""
+    assert isinstance(field.annotation, type) and issubclass(field.annotation, FervidSettings)
+    return field.annotation
+
+
+def parameter_of(name: str, field: FieldInfo) -> inspect.Parameter:
+    """The parameter from which Typer makes the option of a field."""
+    kind = type_of(field)
+    unit = next((unit for unit in UNITS if name.endswith(unit)), "")
+    is_time = any(of is str for of in (kind, *get_args(kind))) and unit == "_s"
+    metavar = TIME_METAVAR if is_time else UNITS.get(unit)
+    option = typer.Option(
+        *([option_name(name)] if kind is not bool or field.default is False else []),
+        metavar=f"{metavar} {metavar}" if get_origin(kind) is tuple else metavar,
+        min=next((bound.ge for bound in field.metadata if isinstance(bound, Ge)), None),  # type: ignore[arg-type]
+        help=field.description,
+    )
+    kind = kind if field.default is not None else kind | None  # type: ignore[assignment]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind, option]
+    )
+
+
+def option_name(field: str) -> str:
+    """The option of a field: its name without the unit.
+
+    >>> option_name("min_face_px"), option_name("batch_size")
+    ('--min-face', '--batch-size')
+    """
+    unit = next((unit for unit in UNITS if field.endswith(unit)), "")
+    return f"--{field.removesuffix(unit).replace('_', '-')}"
+
+
+def type_of(field: FieldInfo) -> Any:
+    """The type of a field for Typer: not optional, and times as text, which the settings parse."""
+    kind: Any = field.annotation
+    if get_origin(kind) in (Union, types.UnionType):
+        (kind,) = (of for of in get_args(kind) if of is not types.NoneType)
+    if get_origin(kind) is tuple:
+        return tuple[tuple(str if of == Time else of for of in get_args(kind))]  # type: ignore[misc]
+    if kind == Time:
+        return str
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+def load_settings(kind: type[S], given: Mapping[str, Any] | None = None, config: Path | None = None) -> S:
+    """Settings from the command line, else the environment, else a TOML file, else the defaults.
+
+    Args:
+        kind: the class of the settings.
+        given: values from the command line by field; fields of other classes are ignored.
+        config: the TOML file.
+
+    Raises:
+        typer.BadParameter: if a value is not allowed.
+    """
+    warn_of_misspelt_variables()
+    given = given or {}
+    groups = {
+        name: load_settings(group_of(field), given, config)
+        for name, field in kind.model_fields.items()
+        if is_group(field)
+    }
+    asked = {name: value for name, value in given.items() if name in kind.model_fields}
+    try:
+        in_file = read_config(config).get(TABLE_OF[kind], {}) if config else {}
+        return kind(**{**in_file, **EnvSettingsSource(kind)(), **groups, **asked})
+    except SettingsError as error:
+        raise typer.BadParameter(f"FERVID_ variables: {error}: give the value as JSON") from error
+    except (ConfigError, ValidationError) as error:
+        raise usage_error(error) from error
+
+
+def usage_error(error: ValueError) -> typer.BadParameter:
+    """The error of the command line (exit code 2) for a wrong value, in the words of the command line."""
+    if not isinstance(error, ValidationError):
+        return typer.BadParameter(str(error))
+    return typer.BadParameter("; ".join(reason_of(problem) for problem in error.errors()))
+
+
+def reason_of(problem: Mapping[str, Any]) -> str:
+    """One problem that pydantic found, in a sentence: the option and the variable, what is allowed, and the value."""
+    if problem["type"] == "value_error":
+        return explain(problem)
+    field = str(problem["loc"][0])
+    if problem["type"] == "extra_forbidden":
+        known = [name for of in TABLE_OF for name in of.model_fields]
+        return f"unknown setting {field}{did_you_mean(field, known)}"
+    return f"{option_name(field)} or {variable(field)}: {explain(problem)}"
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return f"FERVID_{field.upper()}"
+
+
+@functools.cache  # once per process
+def warn_of_misspelt_variables() -> None:
+    """Name each environment variable that looks like a misspelt setting, which would be ignored silently."""
+    known = [variable(field) for kind in TABLE_OF for field in kind.model_fields]
+    for name in (name for name in os.environ if name.upper().startswith("FERVID_")):
+        hint = did_you_mean(name.upper(), known)
+        if name.upper() not in known and hint:
+            errors.print(f"{name} is not a setting and is ignored{hint}", highlight=False)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint at the most similar known name; empty if none is similar."""
+    close = difflib.get_close_matches(name, list(known), 1, 0.85)
+    return f": did you mean {close[0]}?" if close else ""
