@@ -152,7 +152,7 @@ def test_the_command_line_and_the_environment_set_it(results, monkeypatch):
     ("options", "says"),
     [
         (["--time-constant", "0"], "FERVID_TIME_CONSTANT_S"),
-        (["--max-gap", "-1"], "FERVID_MAX_GAP_S"),
+        (["--max-gap", "-1"], "must be at least 0"),
         (["--baseline-span", "0", "1"], "a span is for baseline neutral_stretch"),
     ],
 )
