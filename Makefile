@@ -1,12 +1,13 @@
-# Fervid: `make demo` shows what it does, `make test` runs every test.
+# `make demo` shows what Fervid does, `make test` runs every test; both install what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+DEMO_INSTALLED := $(VENV)/installed-demo
 
-.PHONY: demo run dashboard test lint format types lock clean
+.PHONY: demo run dashboard test test-fast lint format types docs lock clean
 
-demo: $(INSTALLED)
+demo: $(DEMO_INSTALLED)
 	@$(BIN)/fervid demo demo/videos
 	@$(BIN)/fervid analyze demo/videos --out demo/results
 	@echo
@@ -17,16 +18,20 @@ demo: $(INSTALLED)
 	@echo "Ask on:           $(BIN)/fervid query demo/results \"SELECT emotion, count(*) AS faces FROM faces GROUP BY 1\""
 	@echo "Your own videos:  make run VIDEOS=folder OUT=results"
 
-run: $(INSTALLED)
+run: $(DEMO_INSTALLED)
 	@test -n "$(VIDEOS)" -a -n "$(OUT)" || { echo "usage: make run VIDEOS=folder OUT=results"; exit 2; }
 	$(BIN)/fervid analyze "$(VIDEOS)" --out "$(OUT)"
 
 dashboard: OUT ?= demo/results
-dashboard: $(INSTALLED)
+dashboard: $(DEMO_INSTALLED)
 	$(BIN)/fervid dashboard "$(OUT)"
 
 test: $(INSTALLED)
 	$(BIN)/pytest
+
+# Lint, types and the tests that take no more than a few seconds each.
+test-fast: lint types
+	$(BIN)/pytest -m "not slow and not browser"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -39,12 +44,23 @@ format: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
-# The pinned packages, then this project itself; again whenever either changed.
-$(INSTALLED): requirements.lock pyproject.toml
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+# Everything that is pinned, for development; again whenever the pins or the project's metadata change.
+$(INSTALLED): requirements.lock pyproject.toml | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@ $(DEMO_INSTALLED)
+
+# What the demo and the dashboard need, at the pinned versions.
+$(DEMO_INSTALLED): requirements.lock pyproject.toml | $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints requirements.lock \
+	  --editable '.[dashboard,demo,export,live,plot]'
 	touch $@
 
 lock: $(INSTALLED)
@@ -52,4 +68,4 @@ lock: $(INSTALLED)
 	  --no-emit-index-url --no-header --quiet --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo build site *.egg-info

@@ -1,0 +1,62 @@
+"""Pages of the documentation site that are made from the code: the commands and the Python API (a MkDocs hook)."""
+
+from typing import Any
+
+import typer
+from mkdocs.structure.files import File, Files
+
+API = {
+    "fer_models": ("read_frames", "load_detector", "load_classifier", "FrameBatch", "FaceBatch"),
+    "analytics": ("connect", "query", "Store", "build_timeline", "TimelineConfig"),
+    "flows": ("analyze",),
+}
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the generated pages to those that are written by hand."""
+    for uri, text in (("reference/commands.md", commands_page()), ("reference/python.md", python_page())):
+        files.append(File.generated(config, uri, content=text))
+    return files
+
+
+def commands_page() -> str:
+    """Every command with its arguments and options, from the command line itself."""
+    from flows.cli.app import app
+
+    group: Any = typer.main.get_command(app)
+    lines = ["# Commands", "", group.help or "", "", group.epilog or "", ""]
+    for name, command in _commands(group, "fervid"):
+        lines += [f"## `{name}`", "", (command.help or "").replace("\b", ""), ""]
+        rows = [_row(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)]
+        if rows:
+            lines += ["| argument or option | default | meaning |", "| --- | --- | --- |", *rows, ""]
+    return "\n".join(lines)
+
+
+def _commands(group: Any, prefix: str) -> list[tuple[str, Any]]:
+    found = []
+    for name, command in group.commands.items():
+        nested = hasattr(command, "commands")
+        if not nested or command.invoke_without_command:
+            found.append((f"{prefix} {name}", command))
+        if nested:
+            found += _commands(command, f"{prefix} {name}")
+    return found
+
+
+def _row(parameter: Any) -> str:
+    names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
+    if parameter.param_type_name == "argument":
+        names = f"`{parameter.name.upper()}`"
+    default = getattr(parameter, "default", None)
+    shown = "" if default in (None, (), [], False) or callable(default) else f"`{getattr(default, 'value', default)}`"
+    meaning = " ".join((getattr(parameter, "help", None) or "").split()).replace("|", "\\|")
+    return f"| {names} | {shown} | {meaning} |"
+
+
+def python_page() -> str:
+    """The names that everyone uses, from their docstrings."""
+    lines = ["# Python API", ""]
+    for package, names in API.items():
+        lines += [f"## `{package}`", "", *(f"::: {package}.{name}\n" for name in names)]
+    return "\n".join(lines)
