@@ -168,7 +168,7 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     table = shown.dataframe[0].value.set_index("emotion")
     assert table.loc["surprise", "difference in % points"] == pytest.approx(-100)
     assert table.loc["surprise", "videos"] == "1 and 1"
-    assert "one video only" in table.loc["surprise", "95 % interval"]
+    assert "no interval: 5 participants" in table.loc["surprise", "95 % interval"]
     shown.multiselect[0].set_value(["in/alice.mp4"]).run()
     assert "two groups or more" in words(shown)
     shown.segmented_control[0].set_value("folders").run()

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from analytics import connect, queries, query
 from analytics.queries.connection import QueryError, describe, limited
-from analytics.queries.groups import GroupError, difference
+from analytics.queries.groups import GroupError
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
@@ -195,23 +195,11 @@ def test_every_question_has_an_answer_where_there_is_nothing(tmp_path):
 # --- groups --------------------------------------------------------------------------------------------------------
 
 
-def test_a_difference_by_hand():
-    found = difference(np.array([0.5, 0.7, 0.9]), np.array([0.1, 0.6]))
-    assert found["difference"] == pytest.approx(0.35)
-    assert found["cliffs_delta"] == pytest.approx((5 - 1) / 6)  # of six pairs, five rise and one falls
-    assert found["low"] < found["difference"] < found["high"]
-    same = difference(np.array([0.2, 0.4]), np.array([0.2, 0.4]))
-    assert (same["difference"], same["cliffs_delta"]) == (0, 0)
-    assert same["low"] < 0 < same["high"]
-    assert difference(np.array([0.5]), np.array([0.1, 0.6]))["low"] is None
-    assert difference(np.array([]), np.array([0.1]))["difference"] is None
-
-
 def test_groups_are_compared_video_by_video(connection):
     rows = queries.compare(connection, {"a.mp4": "films", "/films/c.mp4": "films", f"v{2:016}": "home"}).to_pylist()
     assert [row["emotion"] for row in rows] == list(EMOTIONS)
     happy = rows[EMOTIONS.index("happy")]
-    assert (happy["group_a"], happy["n_videos_a"], happy["n_tracks_a"], happy["n_videos_b"]) == ("films", 2, 3, 1)
+    assert (happy["group_a"], happy["n_a"], happy["n_tracks_a"], happy["n_b"]) == ("films", 2, 3, 1)
     assert happy["mean_a"] == pytest.approx(0.5, abs=0.05)
     assert (happy["mean_b"], happy["cliffs_delta"], happy["low"]) == (0, 1, None)
     assert happy["gated_share"] == pytest.approx(20 / 160)
@@ -253,7 +241,7 @@ def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, qu
     groups.write_text("path,group\na.mp4,x\nb.mp4,y\n")
     events = tmp_path / "events.csv"
     events.write_text("start_s,end_s,label\n1,2,ad\n")
-    options = ["--emotion", "happy", "--groups", groups, "--events", events]
+    options = ["--emotion", "happy", *(["--groups", groups] if question == Question.compare else ["--events", events])]
     run = fervid("summary", results, question.value, *options)
     assert run.exit_code == 0, run.output
     n_faces = 80 if question == Question.compare else 160
@@ -284,9 +272,9 @@ def test_compare_says_what_it_is_about_and_what_it_cannot_tell(results, tmp_path
     groups = tmp_path / "groups.csv"
     groups.write_text("path,group\na.mp4,films\nc.mp4,films\nb.mp4,home\n")
     run = fervid("summary", results, "compare", "--groups", groups, "--all-faces")
-    assert "95 % intervals" in run.output
-    assert "Group home has one video: no interval can be told." in run.output
-    assert "Group films" not in run.output
+    assert "95 % interval" in run.output
+    assert "films and home: no interval: 5 participants per group are needed, got 1." in run.output
+    assert "Group films has no" not in run.output
     assert "All 160 faces count here" in run.output
     groups.write_text("path,group\na.mp4,films\nd.mp4,home\n")
     run = fervid("summary", results, "compare", "--groups", groups)

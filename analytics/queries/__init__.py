@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.queries.events import events_of_videos, events_table, read_events
-from analytics.queries.groups import GroupError, compare_groups, find_groups
+from analytics.queries.groups import GroupError, compare_groups, compare_units, find_groups, find_participants
 from analytics.queries.synchrony import synchrony as _synchrony
 from analytics.tables.result_schemas import DURING_EVENTS, SYNCHRONY
 from fer_models.labels import EMOTIONS
@@ -100,9 +100,7 @@ def top_moments(connection: duckdb.DuckDBPyConnection, emotion: str, *, limit: i
         raise ValueError(f"emotion must be one of {', '.join(EMOTIONS)}, got {emotion!r}")
     asked = {"emotion": emotion, "limit": limit}
     videos = _answer(connection, "top_videos", **asked)["video_id"].to_pylist()
-    named = {f"video_{i}": video for i, video in enumerate(videos)}  # a list in one parameter would have all files read
-    sql = sql_of("top_moments").replace("($videos)", f"({', '.join(f'${name}' for name in named) or 'NULL'})")
-    return connection.sql(sql, params=asked | named).to_arrow_table()
+    return _of_videos(connection, "top_moments", videos, **asked)
 
 
 def transitions(connection: duckdb.DuckDBPyConnection) -> pa.Table:
@@ -136,53 +134,89 @@ def totals(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
 
 def compare(
-    connection: duckdb.DuckDBPyConnection, groups: Mapping[str, str] | Path, *, all_faces: bool = False
+    connection: duckdb.DuckDBPyConnection,
+    groups: Mapping[str, str] | Path,
+    *,
+    participants: Mapping[str, str] | Path | None = None,
+    all_faces: bool = False,
 ) -> pa.Table:
     """How groups of videos differ in the share of time of each emotion; a row per emotion and pair of groups.
 
-    See `answers.COMPARISON` for the columns. Videos without any label are left out and counted.
+    Participants are the units of all intervals and tests; without any, videos are. If a participant is in both groups,
+    the comparison is paired. Still pictures count with the share of their good faces. Videos without any label are left
+    out. See `result_schemas.COMPARISON` for the columns and docs/statistics.md for the methods.
 
     Args:
         connection: the results.
-        groups: the group of each video by its path, file name or video_id, or a CSV with the columns path, group.
+        groups: the group of each video by its path, file name or video_id, or a CSV with the columns path, group and
+            perhaps participant.
+        participants: the participant of each video, likewise, or a CSV with the columns path and participant; None:
+            the column participant of `groups`, if it has one.
         all_faces: as for `shares`.
 
     Raises:
-        GroupError: if the file cannot be read, a video is not in the results, or there are fewer than two groups.
+        GroupError: if a file cannot be read, a video is not in the results, or there are fewer than two groups.
     """
     videos = connection.sql("SELECT video_id, path FROM videos").to_arrow_table().to_pylist()
-    return compare_groups(shares(connection, all_faces=all_faces), find_groups(groups, videos))
+    group_of = find_groups(groups, videos)
+    if participants is None and isinstance(groups, Path):
+        participants = groups
+    participant_of = find_participants(participants, videos)
+    of_videos = shares(connection, all_faces=all_faces)
+    without = set(group_of) - set(of_videos["path"].to_pylist())
+    stills = _of_videos(
+        connection,
+        "still_shares",
+        [video["video_id"] for video in videos if video["path"] in without],
+        all_faces=all_faces,
+    )
+    both = pa.concat_tables([of_videos, stills], promote_options="permissive")
+    return compare_groups(both, group_of, participant_of)
 
 
-def compare_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> pa.Table:
+def compare_events(
+    connection: duckdb.DuckDBPyConnection,
+    events: Path | pa.Table,
+    *,
+    participants: Mapping[str, str] | Path | None = None,
+) -> pa.Table:
     """How what is shown differs between events of different labels; a row per emotion and pair of labels.
 
-    The columns are those of `compare`: a video counts once for each label, over all its events of that label, and
-    `gated_share` is a share of time. The same videos may be on both sides; they are not taken as pairs. A label during
-    whose events nobody is seen has rows, too, with no video.
+    The columns are those of `compare`. A video counts once for each label, over all its events of that label. Videos
+    (or participants, if given) with events of both labels make the comparison paired. `gated_share` is a share of time.
+    A label during whose events nobody is seen has rows, too, with no video.
 
     Args:
         connection: the results.
         events: as for `during_events`.
+        participants: as for `compare`.
 
     Raises:
         EventsError: if the file cannot be read or a line is wrong.
         UnknownVideoError: if an event names a video that is not there.
-        GroupError: if there are fewer than two labels.
+        GroupError: if there are fewer than two labels, or the participants cannot be read.
     """
     events = read_events(events) if isinstance(events, Path) else events
     labels = set(events["label"].to_pylist())
     if len(labels) < 2:
         raise GroupError(f"the events: at least two labels are needed to compare, got {len(labels)}")
+    videos = connection.sql("SELECT video_id, path FROM videos").to_arrow_table().to_pylist()
+    participant_of = find_participants(participants, videos)
     shown = during_events(connection, events)
-    videos = [
-        f"{path}\n{label}" for path, label in zip(*(shown[n].to_pylist() for n in ("path", "label")), strict=True)
-    ]
-    shares = {name: shown[f"share_{name}"] for name in EMOTIONS}
-    gated_s = pc.subtract(shown["seen_s"], shown["ok_s"])
-    rows = {"path": videos, "labelled_s": shown["labelled_s"], **shares, "n_faces": shown["seen_s"], "n_gated": gated_s}
-    nowhere = {f"\n{label}": label for label in labels}  # so that one that nobody is seen in is compared, too
-    return compare_groups(pa.table(rows), nowhere | dict(zip(videos, shown["label"].to_pylist(), strict=True)))
+    paths, during = shown["path"].to_pylist(), shown["label"].to_pylist()
+    keys = [f"{path}\n{label}" for path, label in zip(paths, during, strict=True)]
+    rows = {
+        "path": keys,
+        "track_id": shown["track_id"],
+        "track": [f"{path}\n{track}" for path, track in zip(paths, shown["track_id"].to_pylist(), strict=True)],
+        "labelled_s": shown["labelled_s"],
+        **{name: shown[f"share_{name}"] for name in EMOTIONS},
+        "n_faces": shown["seen_s"],
+        "n_gated": pc.subtract(shown["seen_s"], shown["ok_s"]),
+    }
+    unseen = {f"\n{label}": (label, "") for label in labels}  # a label with nobody seen is compared, too
+    units = {key: (label, participant_of.get(path, path)) for key, path, label in zip(keys, paths, during, strict=True)}
+    return compare_units(pa.table(rows), unseen | units)
 
 
 def group_timeline(connection: duckdb.DuckDBPyConnection, spans: pa.Table, *, bin_ms: int = 1000) -> pa.Table:
@@ -269,6 +303,18 @@ def gate_note(
         return note
     where = "They" if n_open == n_videos else f"Those of {n_open} of {n_videos} videos"
     return f"{note} {where} count all the same: made with --no-gate."
+
+
+def _of_videos(
+    connection: duckdb.DuckDBPyConnection, name: str, video_ids: Collection[str], **parameters: Any
+) -> pa.Table:
+    """The answer of a question whose SQL names `($videos)`.
+
+    Each video is a parameter by itself: with a list in one parameter DuckDB reads the files of all videos.
+    """
+    named = {f"video_{i}": video for i, video in enumerate(video_ids)}
+    sql = sql_of(name).replace("($videos)", f"({', '.join(f'${name}' for name in named) or 'NULL'})")
+    return connection.sql(sql, params=parameters | named).to_arrow_table()
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -> pa.Table:

@@ -1,4 +1,4 @@
-"""The columns of answers that are worked out in Python; those in SQL explain themselves in `analytics/queries`."""
+"""The columns of answers that are computed in Python; answers in SQL are explained in `analytics/queries/sql`."""
 
 import pyarrow as pa
 
@@ -6,41 +6,55 @@ from analytics.tables.schema import explained
 from fer_models.labels import EMOTIONS
 
 COMPARISON = explained(
-    "`fervid summary RESULTS compare --groups FILE`, `queries.compare`: how groups of videos differ; a row per pair of "
-    "groups and emotion.",
-    ("group_a", pa.string(), "", "the one group, first in the alphabet"),
-    ("group_b", pa.string(), "", "the other group"),
+    "`fervid summary RESULTS compare` with `--groups` or `--events`, `queries.compare`, `queries.compare_events`: how "
+    "groups of videos, or what is shown during events, differ; a row per pair of groups and emotion. Methods, "
+    "assumptions and simulated coverage: docs/statistics.md.",
+    ("group_a", pa.string(), "", "the first group in alphabetical order; with events, their label"),
+    ("group_b", pa.string(), "", "the second group"),
     ("emotion", pa.string(), "", "the emotion compared"),
-    ("n_videos_a", pa.int64(), "", "videos of group a with a label; those without any are left out"),
-    ("n_videos_b", pa.int64(), "", "likewise of group b"),
+    ("n_a", pa.int64(), "", "videos of group a that are compared: those with a label"),
+    ("n_b", pa.int64(), "", "likewise of group b"),
+    (
+        "n_participants_a",
+        pa.int64(),
+        "",
+        "participants of group a, the units of intervals and tests; without participants, each video is one",
+    ),
+    ("n_participants_b", pa.int64(), "", "likewise of group b; the same number if paired"),
     ("n_tracks_a", pa.int64(), "", "tracks in the videos of group a"),
     ("n_tracks_b", pa.int64(), "", "likewise of group b"),
     (
         "mean_a",
         pa.float64(),
         "0 to 1",
-        "mean over the videos of group a, each counting once, of the share of labeled time that shows the emotion",
+        "mean over the participants of group a of the share of labeled time that shows the emotion; the share of a "
+        "participant is the mean over their videos",
     ),
     ("mean_b", pa.float64(), "0 to 1", "likewise of group b"),
-    ("difference", pa.float64(), "-1 to 1", "mean_a - mean_b"),
+    ("estimate", pa.float64(), "-1 to 1", "the difference mean_a - mean_b"),
     (
         "low",
         pa.float64(),
-        "-1 to 1",
-        "lower end of the 95 % interval of difference: percentile bootstrap, 2,000 resamples of the videos of each "
-        "group; of twenty comparisons between groups that do not differ, about one interval leaves out 0; NULL if a "
-        "group has one video only",
+        "",
+        "lower end of the 95 % interval of estimate; NULL with fewer than 5 participants in a group, or if no value "
+        "varies",
     ),
-    ("high", pa.float64(), "-1 to 1", "upper end of it"),
+    ("high", pa.float64(), "", "upper end of it"),
+    ("p_value", pa.float64(), "0 to 1", "two-sided p-value of the same method, not adjusted"),
+    ("p_holm", pa.float64(), "0 to 1", "p_value adjusted by Holm over the seven emotions of the pair of groups"),
     (
         "cliffs_delta",
         pa.float64(),
         "-1 to 1",
-        "how much oftener a video of a shows more than one of b than the other way round: 1 always, -1 never",
+        "P(a > b) - P(a < b) over all pairs of participants (Cliff's delta); if paired, over the pairs of values of "
+        "each participant",
     ),
-    ("delta_low", pa.float64(), "-1 to 1", "lower end of the 95 % interval of cliffs_delta, as low"),
+    ("delta_low", pa.float64(), "-1 to 1", "lower end of its 95 % interval: Cliff's, or Tango's if paired"),
     ("delta_high", pa.float64(), "-1 to 1", "upper end of it"),
-    ("gated_share", pa.float64(), "0 to 1", "share of the faces of both that the quality gate rejects"),
+    ("method", pa.string(), "", "method of low, high and p_value: Welch t, or paired t"),
+    ("paired", pa.bool_(), "", "whether participants are compared with themselves, being in both groups"),
+    ("note", pa.string(), "", "why there is no interval, and who is left out; NULL if there is nothing to say"),
+    ("gated_share", pa.float64(), "0 to 1", "share of the faces of both groups that are of low quality"),
 )
 
 SYNCHRONY = explained(

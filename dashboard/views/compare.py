@@ -51,24 +51,27 @@ def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
 
 
 def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
-    """The differences with their intervals, in words of percent points."""
-    fewest = comparison[["n_videos_a", "n_videos_b"]].min(axis=1)
+    """The differences with their intervals, in percentage points."""
 
     def spans(low: str, high: str, scale: float, digits: int) -> list[str]:
         return [
-            f"{scale * a:.{digits}f} to {scale * b:.{digits}f}" if n > 1 else "one video only" if n else NOBODY
-            for a, b, n in zip(comparison[low], comparison[high], fewest, strict=True)
+            NOBODY
+            if not n_a or not n_b
+            else note
+            if pd.isna(a)
+            else f"{scale * a:.{digits}f} to {scale * b:.{digits}f}"
+            for a, b, note, n_a, n_b in zip(*(comparison[c] for c in (low, high, "note", "n_a", "n_b")), strict=True)
         ]
 
     return pd.DataFrame(
         {
             "groups": comparison["group_a"] + " to " + comparison["group_b"],
             "emotion": comparison["emotion"],
-            "difference in % points": 100 * comparison["difference"],
+            "difference in % points": 100 * comparison["estimate"],
             "95 % interval": spans("low", "high", 100, 1),
             "Cliff's delta": comparison["cliffs_delta"],
             "its 95 % interval": spans("delta_low", "delta_high", 1, 2),
-            "videos": comparison["n_videos_a"].astype(str) + " and " + comparison["n_videos_b"].astype(str),
+            "videos": comparison["n_a"].astype(str) + " and " + comparison["n_b"].astype(str),
             "people (tracks)": comparison["n_tracks_a"].astype(str) + " and " + comparison["n_tracks_b"].astype(str),
             "faces gated": comparison["gated_share"],
         }
@@ -77,7 +80,7 @@ def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
 
 def groups_without_labels(comparison: pd.DataFrame) -> list[str]:
     """The groups of which no video has a label, in order."""
-    sides = [comparison.loc[comparison[f"n_videos_{side}"] == 0, f"group_{side}"] for side in "ab"]
+    sides = [comparison.loc[comparison[f"n_{side}"] == 0, f"group_{side}"] for side in "ab"]
     return sorted(set(pd.concat(sides)))
 
 
@@ -150,8 +153,9 @@ def some_of(groups: list[str]) -> list[str]:
 def show_differences(comparison: pd.DataFrame) -> None:
     """Shares of time as bars, differences as a table."""
     st.caption(
-        "A video counts once. Shares are of the time with a label; intervals are bootstraps over videos; Cliff's delta "
-        "is how much oftener a video of the first group has more of it than one of the second."
+        "Shares are shares of labeled time; each video counts once. Cliff's delta is the probability that a video of "
+        "the first group has the larger share, minus the probability that it has the smaller. Methods: "
+        "docs/statistics.md."
     )
     left, right = st.columns([2, 3])
     left.altair_chart(share_chart(comparison))

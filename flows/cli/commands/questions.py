@@ -55,20 +55,11 @@ def why_empty(connection: "duckdb.DuckDBPyConnection", question: Question, emoti
 def explanation(question: Question, rows: "pa.Table") -> list[str]:
     """What somebody must know to read these rows; a line each."""
     if question == Question.compare:
-        few = {
-            group: n
-            for row in rows.to_pylist()
-            for group, n in ((row["group_a"], row["n_videos_a"]), (row["group_b"], row["n_videos_b"]))
-            if n < 2
-        }
-        said = {
-            0: "has no video with a label: there is nothing to compare",
-            1: "has one video: no interval can be told",
-        }
         return [
-            "difference is mean_a - mean_b, each video counting once; low to high and delta_low to delta_high are 95 % "
-            f"intervals from 2,000 resamples of the videos. {COLUMNS_ARE_TOLD.format(question)}",
-            *(f"Group {group} {said[n]}." for group, n in few.items()),
+            "estimate is mean_a - mean_b over participants (without any, over videos), low to high its 95 % interval; "
+            "p_holm is adjusted over the seven emotions. Methods and their coverage: docs/statistics.md. "
+            + COLUMNS_ARE_TOLD.format(question),
+            *_comparison_notes(rows),
         ]
     if question == Question.synchrony and len(rows):
         return [
@@ -81,3 +72,18 @@ def explanation(question: Question, rows: "pa.Table") -> list[str]:
             f"intervals. {COLUMNS_ARE_TOLD.format(question)}"
         ]
     return []
+
+
+def _comparison_notes(rows: "pa.Table") -> list[str]:
+    """What is particular to each pair of groups: whether it is paired, and why there is no interval."""
+    found: dict[str, None] = {}  # a set in the order of the rows
+    for row in rows.to_pylist():
+        pair = f"{row['group_a']} and {row['group_b']}"
+        if row["paired"]:
+            found[f"{pair} are compared within {row['n_participants_a']} participants (paired)."] = None
+        for side in "ab":
+            if not row[f"n_{side}"] and not row["paired"]:
+                found[f"Group {row[f'group_{side}']} has no video with a label: there is nothing to compare."] = None
+        if row["note"] and row["n_a"] and row["n_b"]:
+            found[f"{pair}: {row['note']}."] = None
+    return list(found)

@@ -31,7 +31,14 @@ def summary(
         Path | None,
         typer.Option(
             help="For compare: a CSV file with the columns path, which names a video by path, file name or video_id, "
-            "and group."
+            "group, and perhaps participant. Participants in both groups make the comparison paired."
+        ),
+    ] = None,
+    participants: Annotated[
+        Path | None,
+        typer.Option(
+            help="For compare: a CSV file with the columns path and participant. Videos of one participant count as "
+            "one unit. Default: the column participant of --groups, or else each video by itself."
         ),
     ] = None,
     events: Events = None,
@@ -55,8 +62,11 @@ def summary(
 
     if question == Question.moments and emotion is None:
         raise typer.BadParameter("moments are those of one emotion: name it with --emotion")
-    if question == Question.compare and groups is None:
-        raise typer.BadParameter("compare needs a CSV file with the columns path, group", param_hint="--groups")
+    if question == Question.compare and (groups is None) == (events is None):
+        raise typer.BadParameter(
+            "compare needs either --groups FILE, a CSV file with the columns path, group, or --events FILE",
+            param_hint="--groups",
+        )
     if question == Question.events and events is None:
         raise typer.BadParameter(
             "events needs a CSV file: give --events FILE with the columns start_s, end_s, label", param_hint="--events"
@@ -77,6 +87,7 @@ def summary(
                 limit=limit,
                 bin_ms=bin_ms,
                 groups=groups,
+                participants=participants,
                 events=events,
                 all_faces=all_faces,
             )
@@ -115,6 +126,7 @@ def _answer(
     limit: int,
     bin_ms: int,
     groups: Path | None,
+    participants: Path | None,
     events: Path | None,
     all_faces: bool,
 ) -> "pa.Table":
@@ -127,7 +139,9 @@ def _answer(
     if question == Question.moments:
         return usage_checked(partial(queries.top_moments, connection), emotion=emotion, limit=limit)
     if question == Question.compare and groups is not None:
-        return queries.compare(connection, groups, all_faces=all_faces)
+        return queries.compare(connection, groups, participants=participants, all_faces=all_faces)
+    if question == Question.compare and events is not None:
+        return queries.compare_events(connection, events, participants=participants)
     if question == Question.events and events is not None:
         return queries.during_events(connection, events)
     plain = {

@@ -1,0 +1,182 @@
+"""Confidence intervals and tests for means, differences and dominance, and Holm's adjustment.
+
+Every value passed in here belongs to one independent unit (a participant, or a video without participants); see
+`analytics.statistics.clusters` for how the values of one participant become one value. Formulas, sources and simulated
+coverage: docs/statistics.md.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+LEVEL = 0.95
+MIN_UNITS = 5  # with fewer independent units per group no interval holds its level: docs/statistics.md has the figures
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate with its interval and two-sided p-value; None where it cannot be given, and `note` says why."""
+
+    estimate: float | None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    note: str = ""
+
+
+def mean_interval(values: Array) -> Estimate:
+    """The mean of `(n,)` values with Student's t interval.
+
+    >>> found = mean_interval(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    >>> round(found.low, 3), found.estimate, round(found.high, 3)
+    (1.037, 3.0, 4.963)
+    """
+    if not len(values):
+        return Estimate(None, note="no values")
+    mean = float(values.mean())
+    if len(values) < MIN_UNITS:
+        return Estimate(mean, note=_too_few(len(values)))
+    return _t_interval(mean, _standard_error(values), len(values) - 1)
+
+
+def welch_difference(a: Array, b: Array) -> Estimate:
+    """mean(a) - mean(b) of independent values, with Welch's t interval (unequal variances)."""
+    if not len(a) or not len(b):
+        return Estimate(None, note="no values")
+    difference = float(a.mean() - b.mean())
+    if min(len(a), len(b)) < MIN_UNITS:
+        return Estimate(difference, note=_too_few(min(len(a), len(b))))
+    error_a, error_b = _standard_error(a), _standard_error(b)
+    return _t_interval(difference, float(np.hypot(error_a, error_b)), _welch_df(error_a, len(a), error_b, len(b)))
+
+
+def paired_difference(a: Array, b: Array) -> Estimate:
+    """mean(a - b), where `a[i]` and `b[i]` belong to the same unit, with Student's t interval of the differences."""
+    return mean_interval(a - b)
+
+
+def cliffs_delta(a: Array, b: Array) -> Estimate:
+    """P(a > b) - P(a < b) over all pairs of independent values, with Cliff's asymmetric interval.
+
+    The variance is Cliff's unbiased one; the quantile is Student's with Welch-Satterthwaite degrees of freedom, as in
+    the test of Brunner and Munzel. Complete separation has no variance: the interval then ends as a Wilson interval of
+    the smaller group does.
+    """
+    if not len(a) or not len(b):
+        return Estimate(None, note="no values")
+    sign = np.sign(a[:, None] - b)
+    delta = float(sign.mean())
+    smaller = min(len(a), len(b))
+    if smaller < MIN_UNITS:
+        return Estimate(delta, note=_too_few(smaller))
+    rows, columns = sign.mean(axis=1), sign.mean(axis=0)
+    df = _welch_df(_standard_error(rows), len(a), _standard_error(columns), len(b))
+    if abs(delta) == 1:
+        z = _normal_quantile()
+        inner = (smaller - z**2) / (smaller + z**2)
+        return Estimate(delta, inner, 1.0) if delta > 0 else Estimate(delta, -1.0, -inner)
+    t, variance = _t_quantile(df), _delta_variance(sign, rows, columns, delta)
+    scale = 1 - delta**2 + t**2 * variance
+    reach = t * np.sqrt(variance) * np.sqrt((1 - delta**2) ** 2 + t**2 * variance)
+    middle = delta - delta**3
+    return Estimate(delta, float(max(-1, (middle - reach) / scale)), float(min(1, (middle + reach) / scale)))
+
+
+def paired_dominance(a: Array, b: Array) -> Estimate:
+    """P(a > b) - P(a < b) within pairs, with Tango's score interval for a difference of paired proportions."""
+    n, above, below = len(a), int((a > b).sum()), int((a < b).sum())
+    if not n:
+        return Estimate(None, note="no values")
+    dominance = (above - below) / n
+    if n < MIN_UNITS:
+        return Estimate(dominance, note=_too_few(n))
+    limit = _normal_quantile()
+    low, high = (_tango_bound(above, below, n, side * limit) for side in (1, -1))
+    return Estimate(dominance, low, high)
+
+
+def tango_score(difference: float, above: int, below: int, n: int) -> float:
+    """Tango's score statistic for the hypothesis that P(above) - P(below) is `difference`."""
+    b = -above - below + (2 * n - above + below) * difference
+    c = -below * difference * (1 - difference)
+    p_below = (np.sqrt(max(b**2 - 8 * n * c, 0)) - b) / (4 * n)
+    variance = n * (2 * p_below + difference * (1 - difference))
+    distance = above - below - n * difference
+    if variance <= 0:
+        return 0.0 if distance == 0 else float(np.copysign(np.inf, distance))
+    return float(distance / np.sqrt(variance))
+
+
+def holm(p_values: list[float | None]) -> list[float | None]:
+    """Holm's step-down adjustment of the p-values that are known; others stay None and do not count.
+
+    >>> holm([0.01, 0.04, None, 0.03])
+    [0.03, 0.06, None, 0.06]
+    """
+    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for rank, (p, i) in enumerate(known):
+        highest = max(highest, min(1.0, p * (len(known) - rank)))
+        adjusted[i] = highest
+    return adjusted
+
+
+def _too_few(n: int) -> str:
+    return f"no interval: {MIN_UNITS} participants per group are needed, got {n}"
+
+
+def _standard_error(values: Array) -> float:
+    """Standard error of the mean; exactly 0 for equal values, which rounding of their mean would hide."""
+    return 0.0 if np.ptp(values) == 0 else float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _welch_df(error_a: float, n_a: int, error_b: float, n_b: int) -> float:
+    """Welch-Satterthwaite degrees of freedom; without any variance those of the smaller group."""
+    total = error_a**2 + error_b**2
+    if total == 0:
+        return min(n_a, n_b) - 1
+    return total**2 / (error_a**4 / (n_a - 1) + error_b**4 / (n_b - 1))
+
+
+def _t_interval(estimate: float, error: float, df: float) -> Estimate:
+    if error == 0:
+        return Estimate(estimate, note="no interval: the values do not vary")
+    from scipy.special import stdtr
+
+    reach = _t_quantile(df) * error
+    p_value = float(2 * stdtr(df, -abs(estimate) / error))
+    return Estimate(estimate, estimate - reach, estimate + reach, p_value)
+
+
+def _t_quantile(df: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, (1 + LEVEL) / 2))
+
+
+def _normal_quantile() -> float:
+    from scipy.special import ndtri
+
+    return float(ndtri((1 + LEVEL) / 2))
+
+
+def _delta_variance(sign: Array, rows: Array, columns: Array, delta: float) -> float:
+    """Cliff's unbiased variance of delta, but at least what the smallest possible nonzero difference implies."""
+    n_a, n_b = sign.shape
+    variance = (
+        n_b**2 * ((rows - delta) ** 2).sum() + n_a**2 * ((columns - delta) ** 2).sum() - ((sign - delta) ** 2).sum()
+    ) / (n_a * n_b * (n_a - 1) * (n_b - 1))
+    return float(max(variance, (1 - delta**2) / (n_a * n_b - 1)))
+
+
+def _tango_bound(above: int, below: int, n: int, limit: float) -> float:
+    """Where the score statistic, which falls with the difference, crosses `limit`; by bisection."""
+    low, high = -1.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if tango_score(middle, above, below, n) > limit else (low, middle)
+    return (low + high) / 2

@@ -1,0 +1,135 @@
+"""Intervals, clusters and Holm against SciPy, closed forms and brute force."""
+
+import numpy as np
+import pytest
+from scipy import optimize, stats
+
+from analytics.statistics.clusters import Sample, pair_samples
+from analytics.statistics.intervals import (
+    cliffs_delta,
+    holm,
+    mean_interval,
+    paired_difference,
+    paired_dominance,
+    tango_score,
+    welch_difference,
+)
+
+RNG = np.random.default_rng(16)
+A, B = RNG.normal(1, 2, 9), RNG.normal(0, 1, 7)
+
+
+def test_welch_agrees_with_scipy():
+    found, reference = welch_difference(A, B), stats.ttest_ind(A, B, equal_var=False)
+    interval = reference.confidence_interval(0.95)
+    assert found.estimate == pytest.approx(A.mean() - B.mean())
+    assert (found.low, found.high, found.p_value) == pytest.approx((interval.low, interval.high, reference.pvalue))
+
+
+def test_paired_difference_agrees_with_scipy():
+    found, reference = paired_difference(A[:7], B), stats.ttest_rel(A[:7], B)
+    interval = reference.confidence_interval(0.95)
+    assert (found.low, found.high, found.p_value) == pytest.approx((interval.low, interval.high, reference.pvalue))
+
+
+def test_mean_interval_agrees_with_scipy():
+    interval = stats.ttest_1samp(A, 0).confidence_interval(0.95)
+    found = mean_interval(A)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_few_units_or_no_variation_give_no_interval_and_say_why():
+    separated = welch_difference(np.ones(3), np.zeros(3))
+    assert (separated.estimate, separated.low, separated.high, separated.p_value) == (1, None, None, None)
+    assert separated.note == "no interval: 5 participants per group are needed, got 3"
+    assert welch_difference(np.ones(6), np.zeros(6)).note == "no interval: the values do not vary"
+    assert cliffs_delta(np.ones(4), np.zeros(9)).low is None
+    assert paired_dominance(np.ones(4), np.zeros(4)).low is None
+    assert welch_difference(np.empty(0), B).estimate is None
+
+
+def test_cliffs_delta_counts_pairs():
+    assert cliffs_delta(np.array([0.5, 0.7, 0.9]), np.array([0.1, 0.6])).estimate == pytest.approx((5 - 1) / 6)
+    u = stats.mannwhitneyu(A, B).statistic  # delta is 2 U / (n_a n_b) - 1
+    assert cliffs_delta(A, B).estimate == pytest.approx(2 * u / (len(A) * len(B)) - 1)
+
+
+def test_the_variance_of_cliffs_delta_is_unbiased():
+    """Over many samples the mean of the estimated variance is the variance of the estimates."""
+    from analytics.statistics.intervals import _delta_variance
+
+    estimates, variances = [], []
+    for _ in range(4000):
+        sign = np.sign(RNG.normal(0.3, 1, 8)[:, None] - RNG.normal(0, 2, 6))
+        estimates.append(sign.mean())
+        variances.append(_delta_variance(sign, sign.mean(1), sign.mean(0), sign.mean()))
+    assert np.mean(variances) == pytest.approx(np.var(estimates), rel=0.06)
+
+
+def test_cliffs_delta_has_an_interval_at_complete_separation():
+    found = cliffs_delta(np.arange(5) + 10.0, np.arange(5.0))
+    assert (found.estimate, found.high) == (1, 1)
+    z = stats.norm.ppf(0.975)  # Cliff 1996: of a Wilson interval with the size of the smaller group
+    assert found.low == pytest.approx((5 - z**2) / (5 + z**2))
+    opposite = cliffs_delta(np.arange(5.0), np.arange(5) + 10.0)
+    assert (opposite.low, opposite.high) == (-1, -found.low)
+
+
+@pytest.mark.parametrize(("above", "below", "n"), [(7, 2, 12), (3, 3, 9), (6, 0, 8)])
+@pytest.mark.parametrize("difference", [-0.2, 0.0, 0.15, 0.5])
+def test_tangos_score_is_that_of_the_constrained_likelihood(above, below, n, difference):
+    """The variance under the hypothesis comes from the maximum of the trinomial likelihood, found numerically here."""
+
+    def minus_log_likelihood(p_below):
+        p = np.clip([p_below + difference, p_below, 1 - 2 * p_below - difference], 1e-12, 1)
+        return -(np.array([above, below, n - above - below]) * np.log(p)).sum()
+
+    bounds = (max(0, -difference), (1 - difference) / 2)
+    p_below = optimize.minimize_scalar(minus_log_likelihood, bounds=bounds, options={"xatol": 1e-12}).x
+    variance = n * (2 * p_below + difference - difference**2)
+    expected = (above - below - n * difference) / np.sqrt(variance)
+    assert tango_score(difference, above, below, n) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_the_interval_of_paired_dominance_holds_the_scores_within_the_normal_quantile():
+    a, b = np.array([3, 4, 5, 6, 7, 1, 1, 2.0]), np.array([1, 1, 1, 1, 1, 2, 1, 1.0])
+    found = paired_dominance(a, b)
+    assert found.estimate == pytest.approx((6 - 1) / 8)
+    assert tango_score(found.low, 6, 1, 8) == pytest.approx(stats.norm.ppf(0.975), abs=1e-6)
+    assert tango_score(found.high, 6, 1, 8) == pytest.approx(-stats.norm.ppf(0.975), abs=1e-6)
+
+
+def test_holm_by_hand():
+    """Sorted 0.01, 0.02, 0.03 times 3, 2, 1; never falling."""
+    assert holm([0.02, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.9, None, 0.8]) == [1, None, 1]
+    assert holm([]) == []
+
+
+def test_clusters_become_one_value_each():
+    a = Sample(np.array([[1.0], [3.0], [10.0]]), ["ann", "ann", "bob"])
+    b = Sample(np.array([[0.0]]), ["cid"])
+    pairing = pair_samples(a, b)
+    assert (pairing.is_paired, pairing.a[:, 0].tolist(), pairing.clusters_a) == (False, [2, 10], ["ann", "bob"])
+
+
+def test_participants_on_both_sides_are_paired_and_the_others_left_out():
+    a = Sample(np.array([[1.0], [2.0], [9.0]]), ["bob", "ann", "eve"])
+    b = Sample(np.array([[5.0], [7.0]]), ["ann", "bob"])
+    pairing = pair_samples(a, b)
+    assert (pairing.is_paired, pairing.n_left_out) == (True, 1)
+    assert (pairing.a[:, 0].tolist(), pairing.b[:, 0].tolist()) == ([2, 1], [5, 7])
+    assert pairing.compare(0).mean_b == 6
+
+
+def test_many_values_of_few_participants_are_no_evidence():
+    """Five participants a side, each with 30 nearly equal values, without any difference between the sides."""
+    found = 0
+    for _ in range(300):
+        sides = []
+        for side in "ab":
+            means = RNG.normal(0, 1, 5)
+            values = (means[:, None] + RNG.normal(0, 0.1, (5, 30))).reshape(-1, 1)
+            sides.append(Sample(values, [f"{side}{i}" for i in range(5) for _ in range(30)]))
+        found += pair_samples(*sides).compare(0).difference.p_value < 0.05
+    assert found / 300 < 0.09  # 0.05, and three standard errors of 300 trials

@@ -1,0 +1,119 @@
+"""Studies with known effects, analyzed by the command line alone."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scenes import Face, feeling, observe
+from scipy import stats
+from typer.testing import CliRunner
+
+from analytics.results.store import Store
+from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.cli.app import app
+
+FPS, LENGTH_S = 5, 20
+
+
+def study(folder: Path, happy_shares: dict[str, float]) -> Path:
+    """Results of a video for each name, in which one person is happy for this share of the time and else neutral."""
+    store = Store(folder / "results")
+    for number, (name, share) in enumerate(happy_shares.items()):
+        n = FPS * LENGTH_S
+        faces = [Face(i, p=feeling("happy" if i < round(share * n) else "neutral")) for i in range(n)]
+        timeline = build_timeline(observe(np.arange(n) / FPS, faces), TimelineConfig())
+        store.commit_analysis({"video_id": f"v{number:016}", "analysis_id": f"a{number}", "path": name}, timeline)
+    return store.root
+
+
+def fervid_rows(*arguments: str | Path) -> list[dict[str, str]]:
+    run = CliRunner().invoke(app, [*map(str, arguments), "--format", "csv"])
+    assert run.exit_code == 0, run.output
+    return list(csv.DictReader(run.stdout.splitlines()))
+
+
+def compare(root: Path, lines: list[str]) -> dict[str, str]:
+    """The row about happy of `fervid summary compare`."""
+    groups = root.parent / "groups.csv"
+    groups.write_text("\n".join(["path,group,participant", *lines]))
+    (happy,) = (r for r in fervid_rows("summary", root, "compare", "--groups", groups) if r["emotion"] == "happy")
+    return happy
+
+
+def test_an_effect_within_participants_is_found_by_pairing(tmp_path):
+    """Twelve people who differ widely, each 10 percentage points happier under condition a than under b."""
+    own = np.linspace(0.1, 0.8, 12)
+    jitter = np.tile([0.02, -0.02], 6)
+    names = [f"p{i:02}" for i in range(12)]
+    shares = {f"{n}_{c}.mp4": own[i] + (0.1 + jitter[i]) * (c == "a") for i, n in enumerate(names) for c in "ab"}
+    root = study(tmp_path, shares)
+    paired = compare(root, [f"{n}_{c}.mp4,{c},{n}" for n in names for c in "ab"])
+    assert (paired["paired"], paired["method"], paired["n_participants_a"]) == ("true", "paired t", "12")
+    assert float(paired["estimate"]) == pytest.approx(0.1, abs=0.01)
+    assert float(paired["p_holm"]) < 0.001
+    assert 0 < float(paired["low"]) < 0.1 < float(paired["high"])
+    unpaired = compare(root, [f"{n}_{c}.mp4,{c}," for n in names for c in "ab"])
+    assert (unpaired["paired"], unpaired["method"]) == ("false", "Welch t")
+    assert float(unpaired["p_value"]) > 0.2
+
+
+def test_many_videos_of_few_people_are_no_evidence(tmp_path):
+    """Five people a group, three like videos each: the test is that of five means against five."""
+    rng = np.random.default_rng(5)
+    people = {f"{group}{i}": share for group in "xy" for i, share in enumerate(rng.uniform(0.2, 0.8, 5))}
+    shares = {f"{person}_{k}.mp4": share + 0.01 * k for person, share in people.items() for k in range(3)}
+    root = study(tmp_path, shares)
+    row = compare(root, [f"{name},{name[0]},{name[:2]}" for name in shares])
+    assert (row["n_a"], row["n_participants_a"], row["n_participants_b"]) == ("15", "5", "5")
+    values = [[share for person, share in people.items() if person[0] == group] for group in "xy"]
+    assert float(row["p_value"]) == pytest.approx(stats.ttest_ind(*values, equal_var=False).pvalue, abs=0.03)
+
+
+def test_nothing_is_found_where_nothing_is(tmp_path):
+    """The same shares in both groups, in another order."""
+    values = [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    root = study(tmp_path, {f"{g}{i}.mp4": share for g in "xy" for i, share in enumerate(values)})
+    row = compare(root, [f"{g}{i}.mp4,{g}," for g in "xy" for i in range(6)])
+    assert float(row["estimate"]) == pytest.approx(0, abs=1e-6)
+    assert (float(row["p_value"]), float(row["p_holm"]), float(row["cliffs_delta"])) == (pytest.approx(1), 1, 0)
+
+
+def test_three_against_three_get_no_interval(tmp_path):
+    root = study(tmp_path, {f"{g}{i}.mp4": float(g == "x") for g in "xy" for i in range(3)})
+    row = compare(root, [f"{g}{i}.mp4,{g}," for g in "xy" for i in range(3)])
+    assert (float(row["estimate"]), float(row["cliffs_delta"])) == (1, 1)
+    assert (row["low"], row["high"], row["p_value"], row["delta_low"]) == ("", "", "", "")
+    assert row["note"] == "no interval: 5 participants per group are needed, got 3"
+
+
+def test_events_in_the_same_videos_are_compared_within_them(tmp_path):
+    """Eight videos, happy for a share of the first half of each that grows from video to video, never in the second."""
+    root = study(tmp_path, {f"{i}.mp4": 0.1 + 0.04 * i for i in range(8)})
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n0,10,film\n10,20,rest\n0,5,film\n")
+    (row,) = (r for r in fervid_rows("summary", root, "compare", "--events", events) if r["emotion"] == "happy")
+    assert (row["group_a"], row["paired"], row["n_participants_a"]) == ("film", "true", "8")
+    assert (row["n_tracks_a"], row["n_tracks_b"]) == ("8", "8")  # not one for each event
+    assert float(row["low"]) > 0
+    assert float(row["mean_b"]) == pytest.approx(0, abs=0.01)
+    participants = tmp_path / "people.csv"
+    participants.write_text("path,participant\n" + "".join(f"{i}.mp4,p{i // 2}\n" for i in range(8)))
+    rows = fervid_rows("summary", root, "compare", "--events", events, "--participants", participants)
+    assert {row["n_participants_a"] for row in rows} == {"4"}
+
+
+def test_still_pictures_are_compared(tmp_path):
+    """Six photographs a group: all happy, or two in three sad beside happy faces."""
+    store = Store(tmp_path / "results")
+    for number in range(12):
+        faces = [Face(0, p=feeling("happy"))]
+        if number >= 6 and number % 3:
+            faces.append(Face(0, x=400, p=feeling("sad")))
+        timeline = build_timeline(observe([0], faces), TimelineConfig())
+        ids = {"video_id": f"v{number:016}", "analysis_id": f"a{number}", "path": f"{number}.jpg"}
+        store.commit_analysis(ids, timeline)
+    row = compare(store.root, [f"{number}.jpg,{'xy'[number // 6]}," for number in range(12)])
+    assert (row["n_a"], row["n_tracks_a"]) == ("6", "0")
+    assert (float(row["mean_a"]), float(row["mean_b"])) == (1, pytest.approx((2 * 1 + 4 * 0.5) / 6))
+    assert float(row["low"]) > 0
