@@ -25,7 +25,7 @@ def commands_page() -> str:
 
     group: Any = typer.main.get_command(app)
     lines = ["# Commands", "", group.help or "", "", group.epilog or "", ""]
-    for name, command in _commands(group, "fervid"):
+    for name, command in find_commands(group, "fervid"):
         lines += [f"## `{name}`", "", (command.help or "").replace("\b", ""), ""]
         rows = [_row(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)]
         if rows:
@@ -33,14 +33,16 @@ def commands_page() -> str:
     return "\n".join(lines)
 
 
-def _commands(group: Any, prefix: str) -> list[tuple[str, Any]]:
+def find_commands(group: Any, prefix: str) -> list[tuple[str, Any]]:
+    """Every command below a group, by its full name such as `fervid models add`."""
     found = []
-    for name, command in group.commands.items():
+    for name, listed in group.commands.items():
+        command = listed.load() if hasattr(listed, "load") else listed
         nested = hasattr(command, "commands")
         if not nested or command.invoke_without_command:
             found.append((f"{prefix} {name}", command))
         if nested:
-            found += _commands(command, f"{prefix} {name}")
+            found += find_commands(command, f"{prefix} {name}")
     return found
 
 

@@ -1,10 +1,9 @@
-"""The command line: what it refuses, what it prints, and that the README tells the truth about it."""
+"""The command line: what it refuses and what it prints."""
 
 import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pyarrow.csv
@@ -14,12 +13,9 @@ from typer.testing import CliRunner
 from analytics.results.store import Store
 from flows.analysis.analyze_video import analyze_video
 from flows.analysis.progress import Progress
-from flows.cli.app import COMMANDS, app
+from flows.cli.app import app
 from flows.cli.options import warn_of_misspelt_variables
 from flows.settings import AnalyzeSettings
-
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def fervid(*arguments):
@@ -200,34 +196,6 @@ def test_a_wrong_recipe_or_data_is_refused(tmp_path):
 
 
 # --- what is promised ------------------------------------------------------------------------------------------------
-
-
-def test_every_command_and_option_of_the_readme_exists():
-    commands = set(re.findall(r"`?fervid ([a-z-]+)", README))
-    known = set(COMMANDS)
-    assert commands
-    assert commands <= known
-    assert known <= commands  # none is left out
-    (paragraph,) = re.findall(r"^Options of `fervid analyze`: .*?\n\n", README, re.MULTILINE | re.DOTALL)
-    options = set(re.findall(r"--[a-z-]+", paragraph))
-    help_text = CliRunner().invoke(app, ["analyze", "--help"], env={"COLUMNS": "200"}).output
-    assert "--min-face" in options
-    assert {option for option in options if option not in help_text} == set()
-
-
-def test_every_make_target_of_the_readme_exists():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"(?:^\$ |`)make ([a-z]+)", README, re.M))
-    assert {"demo", "test", "run"} <= targets
-    assert {target for target in targets if not re.search(rf"^{target}:", makefile, re.M)} == set()
-
-
-def test_the_python_of_the_readme_runs(face_clip, tmp_path):
-    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "read_frames" in block)
-    code = code.replace('"interview.mp4"', repr(str(face_clip)))
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout
 
 
 def test_life_is_shown_before_anything_heavy_is_imported():

@@ -1,0 +1,97 @@
+"""The README and the documentation: every command, option, target and link in them exists, and their code runs."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from flows.cli.app import app
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+HISTORY = ROOT / "docs" / "CHANGELOG.md"  # names what earlier versions had
+
+
+def page_id(page):
+    return str(page.relative_to(ROOT))
+
+
+def load_page_builder():
+    spec = importlib.util.spec_from_file_location("build_reference", ROOT / "docs" / "build_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def options() -> dict[str, set[str]]:
+    """The options of each command, by its full name such as `fervid models add`."""
+    found = load_page_builder().find_commands(typer.main.get_command(app), "fervid")
+    of_all = {"--help", "-h", "--version", "--install-completion", "--show-completion"}
+    return {
+        name: of_all
+        | {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        for name, command in found
+    }
+
+
+def command_lines(text: str) -> list[str]:
+    """Each `fervid …` in a code block or in inline code, its continued lines joined; SQL in quotes is left out."""
+    blocks = re.findall(r"^( *)```[a-z]*\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL)
+    code = [block.replace("\\\n", " ") for _, block in blocks]
+    inline = re.sub(r"^( *)```.*?^\1```", "", text, flags=re.MULTILINE | re.DOTALL)
+    code += [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", inline)]
+    lines = [line for part in code for line in re.sub(r'"[^"]*"', '""', part).splitlines()]
+    return [match.group(1) for line in lines if (match := re.match(r"\s*\$? ?(fervid [a-z].*)", line))]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != HISTORY], ids=page_id)
+def test_every_command_and_option_of_a_page_exists(page, options):
+    for line in command_lines(page.read_text(encoding="utf-8")):
+        words = line.split("#")[0].split()
+        name = next((name for n in (3, 2) if (name := " ".join(words[:n])) in options), None)
+        assert name is not None, f"{page.name}: no such command: {line}"
+        used = {re.split(r"[=`,.;:)|]", word)[0] for word in words if re.match(r"--?[a-z]", word)}
+        assert used <= options[name], f"{page.name}: {line}: unknown {used - options[name]}"
+
+
+def test_the_command_lines_of_a_page_are_found():
+    text = (
+        'Run `fervid gc\nRESULTS --yes`.\n\n```console\n$ fervid query R "SELECT 1 --no" \\\n--format csv\nother\n```\n'
+    )
+    assert command_lines(text) == ['fervid query R ""  --format csv', "fervid gc RESULTS --yes"]
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_every_make_target_of_a_page_exists(page):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"(?:^\$ |`)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.M))
+    assert "test" in targets
+    assert {target for target in targets if not re.search(rf"^{target}:", makefile, re.M)} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_every_relative_link_of_a_page_leads_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link and not link.startswith("mailto:")]
+    assert {link for link in local if not (page.parent / link).exists()} <= {
+        "reference/commands.md",
+        "reference/python.md",
+    }
+
+
+def test_the_python_of_the_readme_runs(face_clip, tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    code = next(block for block in blocks if "read_frames" in block).replace('"interview.mp4"', repr(str(face_clip)))
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout
+
+
+def test_the_readme_can_be_read_in_a_few_minutes():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
