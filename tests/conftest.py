@@ -21,7 +21,7 @@ os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="fervid-prefect-")
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """Turn a skip into a failure where everything must run; without a CUDA device, its tests still skip."""
     report = yield
-    if report.skipped and "FERVID_NO_SKIPS" in os.environ and "cuda" not in item.keywords:
+    if report.skipped and "FERVID_NO_SKIPS" in os.environ and item.get_closest_marker("cuda") is None:
         report.outcome = "failed"
         report.longrepr = f"skipped, but FERVID_NO_SKIPS is set: {report.longrepr}"
     return report
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if torch.cuda.is_available() or "FERVID_MUST_HAVE_CUDA" in os.environ:
         return
     for item in items:
-        if "cuda" in item.keywords:
+        if item.get_closest_marker("cuda"):  # `keywords` also holds the names of folders
             item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
 
 

@@ -1,6 +1,5 @@
 """The device under test: waiting for it, and how busy it is."""
 
-import subprocess
 import threading
 import time
 from types import TracebackType
@@ -8,7 +7,7 @@ from typing import Self
 
 import torch
 
-QUERY = ("nvidia-smi", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits", "-lms", "100")
+EVERY_S = 0.1
 
 
 def synchronize(device: torch.device) -> None:
@@ -23,35 +22,34 @@ def device_name(device: torch.device) -> str:
 
 
 class GpuMonitor:
-    """Samples utilization and memory of the first GPU ten times a second; nothing without nvidia-smi."""
+    """Samples utilization and memory of a GPU in a thread; of a CPU there is nothing to sample."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.ended = device, threading.Event()
         self.samples: list[tuple[float, float, float]] = []  # seconds of the monotonic clock, percent, MiB
+        self.thread = threading.Thread(target=self._sample, daemon=True)
 
     def __enter__(self) -> Self:
-        try:
-            self.process = subprocess.Popen(QUERY, stdout=subprocess.PIPE, text=True)
-        except FileNotFoundError:
-            self.process = None
-            return self
-        self.thread = threading.Thread(target=self._read, daemon=True)
-        self.thread.start()
+        if self.device.type == "cuda":
+            self.thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.process is not None:
-            self.process.terminate()
+        self.ended.set()
+        if self.thread.ident is not None:
             self.thread.join()
-            self.process.wait()
 
-    def _read(self) -> None:
-        assert self.process is not None and self.process.stdout is not None
-        for line in self.process.stdout:
-            values = [value.strip() for value in line.split(",")]
-            if len(values) == 2 and all(value.isdigit() for value in values):  # a value may be "[N/A]"
-                self.samples.append((time.monotonic(), float(values[0]), float(values[1])))
+    def _sample(self) -> None:
+        while not self.ended.wait(EVERY_S):
+            try:
+                percent = torch.cuda.utilization(self.device)
+            except Exception as error:  # NVML has errors of its own; without it, the figures stay empty.
+                print(f"GPU utilization is not known: {error}", flush=True)
+                return
+            free_bytes, total_bytes = torch.cuda.mem_get_info(self.device)
+            self.samples.append((time.monotonic(), float(percent), (total_bytes - free_bytes) / 2**20))
 
     def since(self, started_s: float) -> dict[str, float | None]:
         """Mean utilization and highest memory since a moment of the monotonic clock."""

@@ -81,7 +81,7 @@ def encode_sheets(sheets: np.ndarray, crf: int) -> bytes:
 
 def decode_sheets(data: bytes) -> np.ndarray:
     """The gray sheets (k, h, w) that `encode_sheets` coded."""
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         return np.stack([frame.to_ndarray() for frame in container.decode(video=0)])
 
 

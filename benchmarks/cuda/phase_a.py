@@ -4,6 +4,7 @@ import argparse
 import os
 import platform
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from benchmarks.cuda.report import Clock, Report, Row
 from fer_models import load_detector
 from fer_models.classification.classifier import load_classifier
 from fer_models.detection.compact import CompactDetector
+from fer_models.device import choose_device
 from fer_models.video import VideoInfo, probe, read_frames_at
 
 HEIGHTS_PX = (360, 720, 1080)
@@ -26,7 +28,7 @@ STAGE_S, CHUNK_S, PIPELINE_S = 0.8, 0.5, 4.0
 
 def describe_machine(device: torch.device) -> list[Row]:
     """What the figures were measured on."""
-    rows = [
+    rows: list[Row] = [
         {"what": "device", "value": device_name(device)},
         {"what": "torch", "value": torch.__version__},
         {"what": "CUDA", "value": torch.version.cuda or ""},
@@ -64,7 +66,7 @@ def run(pack: Path, report: Report, device: torch.device, n_frames: int, clock: 
     detector, classifier = load_detector("compact", device.type), load_classifier("default", device.type)
     assert isinstance(detector, CompactDetector)
     timed = read_pixels(infos, min(n_frames, N_STAGES))
-    with GpuMonitor() as monitor:
+    with GpuMonitor(device) as monitor:
         report.add(
             "Whole pipeline",
             lambda: speed.measure_pipeline(
@@ -73,13 +75,8 @@ def run(pack: Path, report: Report, device: torch.device, n_frames: int, clock: 
         )
     for clip, info in infos.items():
         if not clock.is_over():
-            pixels = timed[clip]
-            report.add(
-                f"Stages alone, {clip}",
-                lambda info=info, pixels=pixels: speed.measure_stages(
-                    info, pixels, detector, classifier, STAGE_S * unit
-                ),
-            )
+            measure = partial(speed.measure_stages, info, timed[clip], detector, classifier, STAGE_S * unit)
+            report.add(f"Stages alone, {clip}", measure)
     seconds = CHUNK_S * unit
     report.add("Detector by batch", lambda: speed.measure_detector_chunks(timed, detector, seconds, clock))
     crops = checks.cut_faces(timed["360p"], detector.detect(timed["360p"]), device)
@@ -98,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="measure once: for a rehearsal")
     given = parser.parse_args(arguments)
     report = Report(given.out / "phase_a.json")
-    run(given.pack, report, torch.device(given.device), given.frames, Clock(given.until), quick=given.quick)
+    run(given.pack, report, choose_device(given.device), given.frames, Clock(given.until), quick=given.quick)
     if failures := report.failures():
         sys.exit(f"not passed: {', '.join(failures)}")
 

@@ -2,7 +2,7 @@
 
 `face_resnet_se` by its own recipe with a head for the labels and one for the votes, then the seed architectures. Each
 becomes one or two model folders, as those of `fervid train`; their figures are of PublicTest, as PrivateTest does not
-travel: measure them at home with `fervid models evaluate`.
+travel: measure them at home with `fervid evaluate`.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from benchmarks.cuda.packed_faces import unpack_faces
 from benchmarks.cuda.report import Clock, Report, Row
 from benchmarks.cuda.timed_training import PROBED_FACTORS, TimedTrainer, TrainedNetwork, preferred_batch_size
 from fer_models.classification.classifier import EmotionClassifier
-from fer_models.device import autocast_dtype
+from fer_models.device import autocast_dtype, choose_device
 from fer_models.evaluation.metrics import measure
 from fer_models.training.datasets.labeled_faces import FaceImages
 from fer_models.training.emotion.history import RunHistory
@@ -128,7 +128,7 @@ def keep_within(folders: list[Path], limit_bytes: int) -> None:
 
 def run(given: argparse.Namespace, report: Report, clock: Clock) -> None:
     """Train one architecture after the other, and save each at once."""
-    device = torch.device(given.device)
+    device = choose_device(given.device)
     splits = unpack_faces(given.pack / "faces.npz")
     if given.images:
         splits = {name: images.take(torch.arange(min(given.images, len(images)))) for name, images in splits.items()}
@@ -152,7 +152,7 @@ def run(given: argparse.Namespace, report: Report, clock: Clock) -> None:
             else:
                 recipe = seed_recipe(architecture)
             trainer = TimedTrainer(recipe, splits, device)
-            with GpuMonitor() as monitor:
+            with GpuMonitor(device) as monitor:
                 trained = trainer.train(until.left_s() - CALIBRATION_SHARE * seconds)
                 busy = monitor.since(0.0)
             folders = save_models(trained, recipe, splits, models, device)

@@ -34,20 +34,22 @@ if [ -f "$pack/site.tar.xz" ] && ! "$python" -c 'import av, retinaface' 2>/dev/n
   tar -xJf "$pack/site.tar.xz" -C "$work" || "$python" -m tarfile -e "$pack/site.tar.xz" "$work" || exit 2
   export PYTHONPATH="$PYTHONPATH:$work"
 fi
-[ "$device" = cpu ] || nvidia-smi || { echo "no CUDA device" >&2; exit 2; }
+[ "$device" = cpu ] || nvidia-smi
 
 # run_phase NAME UNTIL OPTION…: a phase ends by itself at UNTIL (Unix time); what hangs is ended 10 s later.
 run_phase() {
   local name=$1 until=$2; shift 2
   timeout -k 5 $((until + 10 - $(date +%s))) \
-    "$python" -m "benchmarks.cuda.phase_$name" --pack "$pack" --until "$until" --device "$device" $quick "$@"
+    "$python" -m "benchmarks.cuda.phase_$name" --pack "$pack" --until "$until" --device "$device" $quick "$@" && return
+  echo "phase $name ended with exit code $?"
+  return 1
 }
 
 status=0
 if [ "$phase" != b ]; then
   share=$((seconds / 2))
   [ "$phase" = both ] || share=$seconds
-  [ "$share" -le 150 ] || share=150
+  [ -n "$quick" ] || [ "$share" -le 150 ] || share=150
   run_phase a $((start + share - 10)) --out "$out" --frames "$frames" || status=1
 fi
 if [ "$phase" != a ]; then

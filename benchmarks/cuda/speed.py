@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ def measure_detector_chunks(
                 break
             many = np.resize(pixels, (size, *pixels.shape[1:]))
             with chunk_of(detector, size):
-                rates[size] = per_second(size, lambda many=many: detector.detect(many), seconds, detector.device)
+                rates[size] = per_second(size, partial(detector.detect, many), seconds, detector.device)
         rows += marked_rows({"clip": clip}, "frames at a time", "frames/s", rates)
     return rows
 
@@ -115,7 +116,7 @@ def measure_classifier_chunks(crops: Tensor, classifier: EmotionClassifier, seco
             break
         many = crops.repeat(-(-size // len(crops)), 1, 1, 1)[:size]
         classifier.chunk_crops = size
-        rates[size] = per_second(size, lambda many=many: classifier.predict(many), seconds, classifier.device)
+        rates[size] = per_second(size, partial(classifier.predict, many), seconds, classifier.device)
     classifier.chunk_crops = before
     return marked_rows({}, "faces at a time", "faces/s", rates)
 
@@ -180,17 +181,19 @@ def measure_pipeline(
 ) -> list[Row]:
     """Frames per second from file to probabilities, at the usual batch size and at a large one."""
     large = LARGE_BATCH[detector.device.type]
-    rows = []
+    rows: list[Row] = []
     for clip, info in infos.items():
         for batches, mode, size in (
             ("usual", contextlib.nullcontext(), 32),
             (f"of {large}", large_batches(detector, large), large),
         ):
             with mode:
+                work = partial_pass(info, n_frames, detector, classifier, size)
+                if not clock.is_over():
+                    work(observe.StageTimes())  # the first pass pays for what is loaded and chosen once
                 for n_videos in VIDEOS_AT_ONCE[detector.device.type]:
                     if clock.is_over():
                         return [*rows, {"clip": clip, "batches": "not run: time is over"}]
-                    work = partial_pass(info, n_frames, detector, classifier, size)
                     figures = run_videos(work, n_videos, seconds, monitor)
                     rows.append({"clip": clip, "batches": batches, "videos at once": n_videos, **figures})
     return rows
@@ -215,7 +218,6 @@ def run_videos(
     work: Callable[[observe.StageTimes], int], n_videos: int, seconds: float, monitor: GpuMonitor
 ) -> dict[str, float | None]:
     """Repeat `work` in as many threads as videos; frames per second, where the time went, how busy the GPU was."""
-    work(observe.StageTimes())  # the first pass pays for what is loaded and chosen once
     started_s = time.monotonic()
 
     def repeat(times: observe.StageTimes) -> int:

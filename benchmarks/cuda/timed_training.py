@@ -179,7 +179,7 @@ class TimedTrainer:
             for pixels in self.public.pixels.split(PUBLIC_BATCH):
                 crops = resize(normalize(pixels), self.recipe.input_size_px)
                 logits.append(network(crops.contiguous(memory_format=torch.channels_last)).float())
-        n, figures = len(EMOTIONS), {}
+        n, figures = len(EMOTIONS), dict[str, float]()
         heads = zip(heads_of(self.recipe), torch.cat(logits).split(n, 1), self.public.targets.split(n, 1), strict=True)
         for head, said, target in heads:
             right = (said.argmax(dim=1) == target.argmax(dim=1)).float().mean()
