@@ -16,9 +16,8 @@ import threading
 import time
 from pathlib import Path
 
-from analytics.results.store import Store
-from flows.analysis.analyze_video import analyze_video
-from flows.analysis.model_bundle import load_models
+from clips import analyze_clip, context_of
+
 from flows.analysis.progress import Progress, VideoProgress
 from flows.settings import AnalyzeSettings
 
@@ -61,7 +60,7 @@ class Run:
         progress.listen(self.on_progress)
         settings = AnalyzeSettings(**self.job["settings"])
         for path in self.job["videos"]:
-            outcome = analyze_video(Path(path), Store(Path(self.job["out"])), settings, progress)
+            outcome = analyze_clip(Path(path), Path(self.job["out"]), settings, progress)
             self.tell(outcome=outcome.status, n_observed=outcome.n_observed)
 
 
@@ -90,7 +89,7 @@ def finish(pid: int, reading: int) -> dict:
 
 def main() -> None:
     """Do job after job."""
-    load_models(AnalyzeSettings())
+    context_of(Path())  # models are loaded before forking
     for line in sys.stdin:
         job = json.loads(line)
         runs = [start(job) for _ in range(job["runs"])]

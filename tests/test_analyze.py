@@ -15,16 +15,16 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from clips import analyze_clip
 from conftest import write_clip
 from PIL import Image
 
 from analytics import connect
 from analytics.results.ids import unread_video_id
-from analytics.results.store import Store
 from analytics.results.videos import path_text
 from dashboard.data.prefect_runs import flow_runs
 from fer_models.registry.model_registry import WeightsError
-from flows.analysis.analyze_video import VideoFailed, analyze_video
+from flows.analysis.analyze_video import VideoFailed
 from flows.analysis.inputs import InputError, find_videos
 from flows.analysis.progress import Progress, Stopped, VideoProgress
 from flows.prefect.server import is_healthy
@@ -40,7 +40,7 @@ def rows(results, sql):
 
 def analyze(path, results, progress=None, **changes):
     settings = SETTINGS.model_copy(update=changes)
-    return analyze_video(path, Store(results), settings, progress or Progress())
+    return analyze_clip(path, results, settings, progress)
 
 
 # --- which files -------------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def test_a_file_cut_short_fails_unless_only_what_is_there_is_asked_for(tmp_path,
     write_clip(whole, (np.full((120, 160, 3), i, np.uint8) for i in range(100)))
     path = tmp_path / "short.mkv"
     path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    with pytest.raises(VideoFailed, match=r"short\.mkv: the file .* of 4\.0 s.*: copy it again, or give --end \d"):
+    with pytest.raises(VideoFailed, match=r"short\.mkv: the file .* of 4\.0 s.*: copy it again, or use --end \d"):
         analyze(path, tmp_path / "out")
     assert analyze(path, tmp_path / "out", end_s=1.0).n_frames == 25
 

@@ -8,14 +8,11 @@ import sys
 import pandas as pd
 import pyarrow.csv
 import pytest
+from clips import analyze_clip
 from typer.testing import CliRunner
 
-from analytics.results.store import Store
-from flows.analysis.analyze_video import analyze_video
-from flows.analysis.progress import Progress
 from flows.cli.app import app
 from flows.cli.options import warn_of_misspelt_variables
-from flows.settings import AnalyzeSettings
 
 
 def fervid(*arguments):
@@ -25,7 +22,7 @@ def fervid(*arguments):
 @pytest.fixture(scope="module")
 def results(face_clip, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "results"
-    analyze_video(face_clip, Store(folder), AnalyzeSettings(device="cpu"), Progress())
+    analyze_clip(face_clip, folder)
     return folder
 
 
@@ -88,8 +85,8 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(face_clip, tmp_path)
     run = fervid("analyze", face_clip, tmp_path, "--out", tmp_path / "out", "--dry-run", "--fps", "10")
     assert run.exit_code == 0
     text = re.sub(r"[│\s]+", " ", run.output)
-    assert "analyzed 20 20 2.0 pyav" in text
-    assert "would fail: not a video" in text
+    assert "analyze 20 20 2.0 pyav" in text
+    assert "fail: not a video" in text
     assert not (tmp_path / "out").exists()
 
 
@@ -104,7 +101,7 @@ def test_a_dry_run_writes_nothing_into_a_folder_with_hidden_files_only(face_clip
 def test_a_dry_run_knows_what_is_done(results, face_clip):
     run = fervid("analyze", face_clip, "--out", results, "--device", "cpu", "--dry-run", "--json")
     (plan,) = json.loads(run.stdout)
-    assert (plan["what"], plan["n_frames"], plan["n_left"]) == ("left alone", 50, 0)
+    assert (plan["action"], plan["n_frames"], plan["n_remaining"]) == ("skip", 50, 0)
 
 
 # --- query ---------------------------------------------------------------------------------------------------------

@@ -7,16 +7,14 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from clips import analyze_clip
 from scenes import Face, observe
 
 from analytics import query
 from analytics.queries.cookbook import cookbook as questions
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.analysis.analyze_video import analyze_video
-from flows.analysis.progress import Progress
 from flows.cli.demo import make_demo_videos
-from flows.settings import AnalyzeSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -39,7 +37,7 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cookbook")
     store = Store(folder / "results")
     for path in make_demo_videos(folder / "videos"):
-        analyze_video(path, store, AnalyzeSettings(device="cpu"), Progress())
+        analyze_clip(path, store.root)
     return store.root
 
 

@@ -17,12 +17,13 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from clips import analyze_clip
 from comparison import assert_same, files, rows
 
 from analytics import connect
-from analytics.results.store import Store, StoreError, table_path
+from analytics.results.store import StoreError, table_path
 from analytics.tables.schema import TIMELINE_TABLES
-from flows.analysis.analyze_video import VideoFailed, analyze_video
+from flows.analysis.analyze_video import VideoFailed
 from flows.analysis.progress import Progress, VideoProgress
 from flows.settings import AnalyzeSettings
 
@@ -34,7 +35,7 @@ ONE_CORE = {"OMP_NUM_THREADS": "1", "FERVID_DEVICE": "cpu", "FERVID_SEGMENT_S": 
 
 
 def analyze(path, results, progress=None, **changes):
-    return analyze_video(path, Store(results), AnalyzeSettings(**SETTINGS | changes), progress or Progress())
+    return analyze_clip(path, results, AnalyzeSettings(**SETTINGS | changes), progress)
 
 
 def on_progress(number, act):
@@ -232,7 +233,7 @@ def test_a_video_that_grows_while_it_is_read_is_left_for_later(face_clip, tmp_pa
             file.write(bytes(8))
 
     size = face_clip.stat().st_size
-    with pytest.raises(VideoFailed, match=rf"changed while it was read \({size:,} bytes before, {size + 8:,} now\)"):
+    with pytest.raises(VideoFailed, match=rf"changed during the analysis \({size:,} bytes before, {size + 8:,} now\)"):
         analyze(path, tmp_path / "out", on_progress(3, grow))
     assert analyze(path, tmp_path / "out").n_observed == 50  # nothing seen in the former content is taken for this one
     assert connect(tmp_path / "out").sql("SELECT status FROM videos").fetchall() == [("done",)]
@@ -241,7 +242,7 @@ def test_a_video_that_grows_while_it_is_read_is_left_for_later(face_clip, tmp_pa
 def test_a_video_deleted_while_it_is_read_fails_and_is_taken_up_when_it_is_back(face_clip, tmp_path):
     path = tmp_path / "gone.mp4"
     shutil.copy2(face_clip, path)
-    with pytest.raises(VideoFailed, match="was deleted while it was read"):
+    with pytest.raises(VideoFailed, match="was deleted during the analysis"):
         analyze(path, tmp_path / "out", on_progress(3, path.unlink))
     shutil.copy2(face_clip, path)
     # A failure leaves no signatures behind, so whose face is whose has to be found out from the start.

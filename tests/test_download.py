@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from clips import analyze_clip
 from random_retinaface import hide_package, lively_weights
 from typer.testing import CliRunner
 
-from analytics.results.store import Store
 from fer_models.registry.download import add_model, fetch_retinaface
 from fer_models.registry.model_registry import (
     WeightsError,
@@ -25,9 +25,7 @@ from fer_models.registry.model_registry import (
     load_model_folder,
     user_models_dir,
 )
-from flows.analysis.analyze_video import analyze_video
 from flows.analysis.model_bundle import choose_detector, load_models
-from flows.analysis.progress import Progress
 from flows.cli.app import app
 from flows.cli.doctor import retinaface
 from flows.settings import AnalyzeSettings
@@ -239,7 +237,7 @@ def test_a_model_folder_made_elsewhere_is_added_under_a_name(models_dir):
 
 def test_without_weights_auto_is_the_detector_in_the_package(face_clip, tmp_path):
     for device in ("cpu", "cuda"):
-        assert choose_detector("auto", torch.device(device)) == ("compact", "the detector in the package")
+        assert choose_detector("auto", torch.device(device)) == ("compact", "included in the package")
     assert retinaface().state == "optional" and "fervid models fetch retinaface" in retinaface().found
     run = fervid("analyze", face_clip, "--out", tmp_path / "out", "--detector", "retinaface", "--dry-run")
     assert run.exit_code == 1
@@ -261,7 +259,7 @@ def test_videos_are_analyzed_with_weights_from_a_file(face_clip, tmp_path, model
     doctor = fervid("doctor")
     assert doctor.exit_code == 0 and "and weights for it" in doctor.output
     assert choose_detector("auto", torch.device("cpu"))[0] == "compact"
-    assert choose_detector("auto", torch.device("cuda")) == ("retinaface", "its weights are here, and a GPU")
+    assert choose_detector("auto", torch.device("cuda")) == ("retinaface", "its weights and a GPU are available")
 
     out = tmp_path / "results"
     options = ["--fps", 2, "--device", "cpu", "--detector", "retinaface"]
@@ -276,7 +274,7 @@ def test_videos_are_analyzed_with_weights_from_a_file(face_clip, tmp_path, model
     assert row["n"] > 0
 
     settings = AnalyzeSettings(fps=2, device="cpu", detector="retinaface", detector_size_px=64)
-    assert analyze_video(face_clip, Store(out), settings, Progress()).status == "done"  # not the same work
+    assert analyze_clip(face_clip, out, settings).status == "done"  # not the same work
 
 
 def test_the_size_caps_the_compact_detector_too(face_clip, tmp_path):
@@ -284,9 +282,7 @@ def test_the_size_caps_the_compact_detector_too(face_clip, tmp_path):
     assert [model.detector.max_side_px for model in models] == [640, 160]
     assert "with frames of at most 160 px" in models[1].describe()
     outcomes = [
-        analyze_video(
-            face_clip, Store(tmp_path / "out"), AnalyzeSettings(device="cpu", fps=2, detector_size_px=size), Progress()
-        )
+        analyze_clip(face_clip, tmp_path / "out", AnalyzeSettings(device="cpu", fps=2, detector_size_px=size))
         for size in (None, 160, 160)
     ]
     assert [outcome.status for outcome in outcomes] == ["done", "done", "unchanged"]

@@ -16,6 +16,7 @@ import av
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+from clips import analyze_clip
 from streamlit.testing.v1 import AppTest
 
 from analytics import connect
@@ -29,7 +30,6 @@ from analytics.timeline.observations import unseen_table
 from dashboard.data.results import ENVIRONMENT
 from fer_models.video.live import LatestFrames, LiveFrame, LiveReader, SessionClock
 from fer_models.video.live_source import LiveSource, LiveSourceError
-from flows.analysis.analyze_video import analyze_video
 from flows.analysis.progress import Progress
 from flows.analysis.rebuild_timeline import rebuild_timelines
 from flows.live.run import run_live
@@ -375,7 +375,7 @@ def test_a_pipe_is_read_to_its_end_and_gives_what_the_file_gives(face_clip, tmp_
     (outcome,) = json.loads(done.stdout)
     assert rows(out, "SELECT path LIKE 'stdin@%.live', n_frames FROM videos") == [(True, 50)]
     assert outcome["counts"]["n_looked_at"] + outcome["counts"]["n_dropped"] == 50
-    analyze_video(face_clip, Store(tmp_path / "file"), AnalyzeSettings(device="cpu"), Progress())
+    analyze_clip(face_clip, tmp_path / "file")
     sql = "SELECT frame_index, pts_s, x1_px, p_happy FROM faces ORDER BY frame_index"
     of_file = {row[0]: row[1:] for row in rows(tmp_path / "file", sql)}
     for index, *values in rows(out, sql):

@@ -15,6 +15,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from clips import analyze_clip
 from moto.server import ThreadedMotoServer
 from scenes import Face, feeling, observe
 from typer.testing import CliRunner
@@ -26,9 +27,8 @@ from analytics.results.purge import is_unfinished, plan_purge, purge
 from analytics.results.storage_paths import StorageError, filesystem_of, is_remote, resolve_path
 from analytics.results.store import Store, StoreError, write_atomic
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.analysis.analyze_video import VideoFailed, analyze_video
+from flows.analysis.analyze_video import VideoFailed
 from flows.analysis.inputs import InputError, find_videos, local_copy
-from flows.analysis.progress import Progress
 from flows.analysis.work_plan import index_object_versions
 from flows.cli.app import app
 from flows.settings import AnalyzeSettings
@@ -151,7 +151,7 @@ def test_from_store_to_store_as_from_disk_to_disk(bucket, tmp_path, face_clip, e
     assert ended.returncode == 3, ended.stderr
     assert f"{videos}/broken.mp4" in ended.stdout + ended.stderr and "Traceback" not in ended.stderr
     for source in (face_clip, empty_clip):
-        analyze_video(source, Store(tmp_path / "local"), SETTINGS, Progress())
+        analyze_clip(source, tmp_path / "local", SETTINGS)
     for name in ("frames", "faces", "tracks", "episodes", "transitions", "observations"):
         sql = f"SELECT * FROM {name} ORDER BY ALL"
         assert query(results, sql).equals(query(tmp_path / "local", sql)), name
@@ -161,12 +161,12 @@ def test_from_store_to_store_as_from_disk_to_disk(bucket, tmp_path, face_clip, e
     before, address = objects(results), videos / "deep" / face_clip.name
     index_object_versions.cache_clear()
     requests.clear()
-    outcome = analyze_video(address, Store(results), SETTINGS, Progress())
+    outcome = analyze_clip(address, results, SETTINGS)
     assert outcome.status == "unchanged" and outcome.n_frames == 50
     assert objects(results) == before
     put(address, empty_clip)  # other content under the same name
     index_object_versions.cache_clear()
-    assert analyze_video(address, Store(results), SETTINGS, Progress()).n_frames == 12
+    assert analyze_clip(address, results, SETTINGS).n_frames == 12
 
 
 def test_signatures_that_are_gone_are_not_looked_for_again(bucket, requests):
@@ -197,7 +197,7 @@ def test_signatures_that_are_gone_are_not_looked_for_again(bucket, requests):
 def test_every_command_takes_the_address(bucket, tmp_path, face_clip):
     video = put(bucket / "clips" / "collins.mp4", face_clip)
     results = bucket / "results"
-    analyze_video(video, Store(results), SETTINGS, Progress())
+    analyze_clip(video, results, SETTINGS)
     run = CliRunner()
 
     def fervid(*words: object) -> str:
@@ -251,7 +251,7 @@ def test_copies_of_videos_are_deleted_also_after_a_failure(bucket, tmp_path, mon
         assert file.read_bytes() == b"x" * 1000
         assert file.parent.stat().st_mode & 0o077 == 0
     with pytest.raises(VideoFailed, match=f"^{broken}: "):
-        analyze_video(broken, Store(bucket / "results"), SETTINGS, Progress())
+        analyze_clip(broken, bucket / "results", SETTINGS)
     with pytest.raises(ZeroDivisionError), local_copy(broken):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
@@ -283,13 +283,13 @@ def test_a_killed_upload_leaves_nothing_to_see(bucket, tmp_path):
 def test_a_run_cut_short_before_its_row_is_not_seen_and_goes_on(bucket, face_clip):
     store = Store(bucket / "results")
     video = put(bucket / "collins.mp4", face_clip)
-    done = analyze_video(video, store, SETTINGS, Progress())
+    done = analyze_clip(video, store.root, SETTINGS)
     whole = query(store.root, "SELECT * FROM faces ORDER BY ALL")
     last = store.root / "videos" / f"video_id={done.video_id}" / f"{done.analysis_id}.parquet"
     last.unlink()
     index_object_versions.cache_clear()
     assert query(store.root, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 0}]
-    again = analyze_video(video, store, SETTINGS, Progress())
+    again = analyze_clip(video, store.root, SETTINGS)
     assert (again.status, again.n_observed) == ("done", 0)
     assert query(store.root, "SELECT * FROM faces ORDER BY ALL").equals(whole)
 
@@ -299,13 +299,13 @@ def test_two_runs_at_once_lose_and_double_nothing(bucket, tmp_path, face_clip, e
     results = bucket / "results"
 
     def run(paths):
-        return [analyze_video(path, Store(results), SETTINGS, Progress()).status for path in paths]
+        return [analyze_clip(path, results, SETTINGS).status for path in paths]
 
     with ThreadPoolExecutor(2) as both:
         statuses = [status for of_run in both.map(run, [videos, videos[::-1]]) for status in of_run]
     assert len(statuses) == 4 and set(statuses) <= {"done", "unchanged"}
     for clip in (face_clip, empty_clip):
-        analyze_video(clip, Store(tmp_path / "local"), SETTINGS, Progress())
+        analyze_clip(clip, tmp_path / "local", SETTINGS)
     for name in ("frames", "faces", "tracks", "observations"):
         sql = f"SELECT * FROM {name} ORDER BY ALL"
         assert query(results, sql).equals(query(tmp_path / "local", sql)), name

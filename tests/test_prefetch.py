@@ -11,16 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import analyze_clip
 from conftest import write_clip
 
 from analytics import connect
-from analytics.results.store import Store
 from fer_models import load_classifier, load_detector
 from fer_models.observe import observe_segments
 from fer_models.prefetch import StallTimeout, heartbeat, prefetch
 from fer_models.video import VideoReadError, probe
-from flows.analysis.analyze_video import VideoFailed, analyze_video
-from flows.analysis.progress import Progress
+from flows.analysis.analyze_video import VideoFailed
 from flows.settings import AnalyzeSettings
 
 FERVID = Path(sys.executable).with_name("fervid")
@@ -95,10 +94,10 @@ def pipe(tmp_path):
 
 def test_a_file_that_gives_nothing_fails_with_its_reason(pipe, tmp_path):
     with pytest.raises(VideoFailed, match=r"silent\.mp4: nothing could be read for 1 s: check the disk"):
-        analyze_video(pipe, Store(tmp_path / "out"), AnalyzeSettings(device="cpu", decode_timeout_s=1), Progress())
+        analyze_clip(pipe, tmp_path / "out", AnalyzeSettings(device="cpu", decode_timeout_s=1))
     ((status, error),) = connect(tmp_path / "out").sql("SELECT status, error FROM videos").fetchall()
     assert status == "failed"
-    assert "FERVID_DECODE_TIMEOUT_S" in error
+    assert "--decode-timeout" in error
 
 
 def test_a_decoder_that_stands_still_on_the_way_is_left_there(tmp_path):
@@ -137,7 +136,7 @@ def test_the_command_goes_on_with_the_others_and_ends(pipe, face_clip, tmp_path)
         [FERVID, "analyze", pipe, face_clip, "--out", tmp_path / "out"],
         capture_output=True,
         text=True,
-        env={**os.environ, "FERVID_DECODE_TIMEOUT_S": "5", "FERVID_DEVICE": "cpu"},
+        env={**os.environ, "--decode-timeout": "5", "FERVID_DEVICE": "cpu"},
         timeout=300,
     )
     assert run.returncode == 3, run.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from clips import analyze_clip
 from conftest import write_clip
 from scenes import Face, feeling, observe
 from typer.testing import CliRunner
@@ -20,8 +21,6 @@ from fer_models.labels import EMOTIONS
 from fer_models.rendering.timeline_strip import PALETTE
 from fer_models.video import VideoReadError, probe
 from fer_models.video.writing import write_video
-from flows.analysis.analyze_video import analyze_video
-from flows.analysis.progress import Progress
 from flows.cli.app import app
 from flows.render import RenderError, render_video
 from flows.settings import AnalyzeSettings
@@ -34,7 +33,7 @@ def frames_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def analyzed(clip: Path, folder: Path, **settings) -> Path:
-    analyze_video(clip, Store(folder), AnalyzeSettings(device="cpu", **settings), Progress())
+    analyze_clip(clip, folder, AnalyzeSettings(device="cpu", **settings))
     return folder
 
 

@@ -12,12 +12,11 @@ import cloudpickle
 import dask
 import psutil
 import pytest
+from clips import analyze_clip
 from comparison import assert_same, files
 
-from analytics.results.store import Store
-from flows.analysis.analyze_video import VideoFailed, analyze_video
+from flows.analysis.analyze_video import VideoFailed
 from flows.analysis.flow import analyze, analyze_one, observe_one
-from flows.analysis.progress import Progress
 from flows.prefect.task_runners import EngineError, running
 from flows.settings import AnalyzeSettings, EngineSettings
 
@@ -50,9 +49,9 @@ def expected(videos, tmp_path_factory):
     for path in sorted(videos.iterdir()):
         if path.name == "text.mp4":
             with pytest.raises(VideoFailed):
-                analyze_video(path, Store(out), settings, Progress())
+                analyze_clip(path, out, settings)
         else:
-            analyze_video(path, Store(out), settings, Progress())
+            analyze_clip(path, out, settings)
     return out
 
 
@@ -124,5 +123,5 @@ def test_tasks_can_travel_to_other_processes():
 def test_what_does_not_go_together_is_refused():
     with pytest.raises(ValueError, match="an address is that of a cluster: choose --engine ray or dask"):
         EngineSettings(address="somewhere:10001")
-    with pytest.raises(ValueError, match="only Ray shares out GPUs"):
+    with pytest.raises(ValueError, match="only Ray assigns GPUs to tasks"):
         EngineSettings(engine="dask", gpus_per_task=0.5)

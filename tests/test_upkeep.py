@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import analyze_clip
 from scenes import Face, observe
 from typer.testing import CliRunner
 
@@ -21,7 +22,7 @@ from analytics.results.store import Store
 from analytics.results.vacuum import find_garbage, remove_garbage
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from fer_models.registry.model_registry import find_model
-from flows.analysis.analyze_video import VideoFailed, analyze_video
+from flows.analysis.analyze_video import VideoFailed
 from flows.analysis.progress import Progress
 from flows.analysis.rebuild_timeline import rebuild_timelines
 from flows.analysis.retry import settings_of, stored_settings
@@ -142,7 +143,7 @@ def test_settings_come_back_as_they_were_given(face_clip, tmp_path):
     given = AnalyzeSettings(
         device="cpu", fps=2.0, end_s=1.0, detector_size_px=160, timeline=TimelineSettings(gate=False, max_gap_s=2.0)
     )
-    analyze_video(face_clip, Store(tmp_path / "out"), given, Progress())
+    analyze_clip(face_clip, tmp_path / "out", given)
     ((text,),) = connect(tmp_path / "out").sql("SELECT settings FROM videos").fetchall()
     expected = given.model_copy(update={"device": "auto", "detector": "compact"})
     assert stored_settings(text) == expected
@@ -153,7 +154,7 @@ def test_what_failed_is_done_again_once_it_is_mended(face_clip, tmp_path):
     clip, results = tmp_path / "clip.mp4", tmp_path / "out"
     clip.write_text("not a video")
     with pytest.raises(VideoFailed):
-        analyze_video(clip, Store(results), AnalyzeSettings(device="cpu"), Progress())
+        analyze_clip(clip, results, AnalyzeSettings(device="cpu"))
     (failed,) = status(results)
     usual = AnalyzeSettings(detector="compact", detector_size_px=640)  # those that "auto" stood for
     assert settings_of(results, [failed.video_id]) == {usual: [clip]}
@@ -172,8 +173,8 @@ def fails(clip: Path, results: Path, **settings) -> AnalyzeSettings:
     """Analyze a clip that is written to meanwhile; gives the settings that are to come back."""
     progress, asked = Progress(), AnalyzeSettings(device="cpu", detector_size_px=160, **settings)
     progress.listen(lambda event: clip.touch())
-    with pytest.raises(VideoFailed, match="changed while it was read"):
-        analyze_video(clip, Store(results), asked, progress)
+    with pytest.raises(VideoFailed, match="changed during the analysis"):
+        analyze_clip(clip, results, asked, progress)
     return asked.model_copy(update={"device": "auto", "detector": "compact"})
 
 
@@ -181,7 +182,7 @@ def test_a_later_run_that_failed_is_done_again_as_it_was_asked_for(face_clip, tm
     clip, results, model = tmp_path / "clip.mp4", tmp_path / "out", tmp_path / "models" / "own"
     shutil.copy(face_clip, clip)
     shutil.copytree(find_model("default"), model)
-    analyze_video(clip, Store(results), AnalyzeSettings(device="cpu", fps=2.0), Progress())
+    analyze_clip(clip, results, AnalyzeSettings(device="cpu", fps=2.0))
     monkeypatch.chdir(model.parent)
     failed = fails(clip, results, fps=5.0, model="own", keep_appearance=True)
     assert settings_of(results, [status(results)[0].video_id]) == {
@@ -204,7 +205,7 @@ def test_a_later_run_that_failed_is_done_again_as_it_was_asked_for(face_clip, tm
 def test_an_analysis_anew_that_failed_is_tried_anew(face_clip, tmp_path):
     clip, results = tmp_path / "clip.mp4", tmp_path / "out"
     shutil.copy(face_clip, clip)
-    analyze_video(clip, Store(results), AnalyzeSettings(device="cpu", fps=2.0), Progress())
+    analyze_clip(clip, results, AnalyzeSettings(device="cpu", fps=2.0))
     again = fails(clip, results, fps=2.0, overwrite=True)
     # A timeline made since says the same of the run that failed, and gc leaves what is still told.
     rebuild_timelines(results, TimelineSettings(gate=False))
@@ -217,9 +218,7 @@ def test_where_a_model_lies_is_in_no_id(face_clip, tmp_path):
     for folder in ("a", "b"):
         shutil.copytree(find_model("default"), tmp_path / folder)
     found = [
-        analyze_video(
-            face_clip, Store(tmp_path / "out"), AnalyzeSettings(device="cpu", fps=2.0, model=model), Progress()
-        )
+        analyze_clip(face_clip, tmp_path / "out", AnalyzeSettings(device="cpu", fps=2.0, model=model))
         for model in ("default", str(tmp_path / "a"), str(tmp_path / "b"))
     ]
     assert [one.status for one in found] == ["done", "unchanged", "unchanged"]

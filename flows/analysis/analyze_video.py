@@ -1,11 +1,9 @@
-"""What is done to one video: know it, look at what is not seen yet, build its timeline, commit. No Prefect in here."""
+"""Bring the results up to date for one video: identify, plan, observe, build, commit. Independent of Prefect."""
 
 import contextlib
 import errno
-import json
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,44 +14,45 @@ import pyarrow.compute as pc
 
 from analytics.results.ids import unread_video_id, video_id
 from analytics.results.storage_paths import StorageError
-from analytics.results.store import Store, StoreError
+from analytics.results.store import StoreError
 from analytics.results.stored_timeline import build_stored_timeline, knows_identities
 from analytics.results.videos import path_text
+from analytics.timeline.build import Timeline
 from analytics.timeline.observations import observations_table
 from analytics.tracking.identities import IdentitiesError
 from fer_models.device import DeviceError
 from fer_models.observe import StageTimes, observe_segments
 from fer_models.registry.model_registry import WeightsError
-from fer_models.video import VideoInfo, VideoReadError, probe
-from flows.analysis.fingerprints import describe, provenance_columns, timeline_config, versions, work_ids
+from fer_models.video import VideoInfo, VideoReadError
+from flows.analysis.context import AnalysisContext
+from flows.analysis.fingerprints import WorkIds, describe, provenance_columns, work_ids
 from flows.analysis.inputs import local_copy, object_version
-from flows.analysis.model_bundle import Models, load_models
-from flows.analysis.progress import Progress, Stopped, VideoProgress
+from flows.analysis.progress import Stopped, VideoProgress
 from flows.analysis.work_plan import (
     Content,
     find_existing_analysis,
     missing_segments,
     plan_segments,
     probe_cached,
+    probe_with_timeout,
     read_content,
-    with_stall_timeout,
 )
-from flows.settings import AnalyzeSettings
 
 log = logging.getLogger(__name__)
 
-
-# What a disk or a network share may give once and not again.
-PASSING_ERRNO = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENETDOWN, errno.ESTALE, errno.ETIMEDOUT}
+# Errors of a disk or a network share that may not occur again.
+TRANSIENT_ERRNO = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENETDOWN, errno.ESTALE, errno.ETIMEDOUT}
+# Fatal errors: they would affect every remaining video.
+FATAL = (StoreError, StorageError, WeightsError, DeviceError)
 
 
 class VideoFailed(Exception):
-    """A video could not be analyzed; its row in `videos` says why."""
+    """A video could not be analyzed; its row in the table videos has the reason."""
 
 
 @dataclass(frozen=True)
 class VideoOutcome:
-    """What became of one video in this run."""
+    """The result of a run for one video."""
 
     path: Path
     status: str  # "done" or "unchanged"; a failure raises `VideoFailed`
@@ -67,148 +66,205 @@ class VideoOutcome:
     decoder: str = ""
     decoder_reason: str = ""
     n_undecoded: int = 0
-    same_as: str = ""  # another file with the same content, whose row stands for both
-    n_observed: int = 0  # frames looked at in this run; the others were there already
-    models: str = ""  # those of the process that did it, and how they were chosen
+    same_as: str = ""  # another file with the same content, whose row represents both
+    n_observed: int = 0  # frames observed in this run; the others were stored already
+    models: str = ""  # the models of the process that analyzed it, and how they were chosen
     times: StageTimes = field(default_factory=StageTimes)
 
 
+@dataclass(frozen=True)
+class SegmentPlan:
+    """The frames of each segment of a video, and which segments remain to be observed."""
+
+    info: VideoInfo
+    content: Content
+    ids: WorkIds
+    segments: list[np.ndarray]  # the indices of the sampled frames
+    missing: list[int]
+
+    @property
+    def n_frames(self) -> int:
+        """Sampled frames of the video."""
+        return sum(map(len, self.segments))
+
+    @property
+    def n_missing(self) -> int:
+        """Sampled frames that remain to be observed."""
+        return sum(len(self.segments[index]) for index in self.missing)
+
+
+def analyze_video(path: Path, context: AnalysisContext) -> VideoOutcome:
+    """Bring the results up to date for one video; finished work is skipped.
+
+    Raises:
+        VideoFailed: if the video cannot be analyzed. Its row in the table videos has the reason.
+        Stopped: if the user asked to stop; finished segments are kept.
+        StoreError: if the results cannot be written.
+        StorageError: if an address cannot be reached.
+        WeightsError: if a model is missing or damaged.
+    """
+    job = _VideoJob(path, context)
+    try:
+        return job.run()
+    except (Stopped, *FATAL):
+        raise
+    except Exception as error:
+        raise VideoFailed(f"{path}: {job.commit_failure(error)}") from error
+
+
+class _VideoJob:
+    """The analysis of one video, and everything known about it so far, which a failure's row holds, too."""
+
+    def __init__(self, path: Path, context: AnalysisContext) -> None:
+        self.path, self.context = path, context
+        self.store, self.settings, self.models = context.store, context.settings, context.models
+        self.file = path  # where it can be read: for an object, a local copy
+        self.started_at, self.started_s = datetime.now(UTC), time.perf_counter()
+        self.object_version: str | None = None
+        self.content: Content | None = None
+        self.info: VideoInfo | None = None
+        self.times = StageTimes()
+
+    def run(self) -> VideoOutcome:
+        """Do what is not finished."""
+        self.context.progress.check()
+        self.object_version = object_version(self.path)
+        if known := find_existing_analysis(self.path, self.object_version, self.store, self.settings, self.models):
+            return skip_outcome(self.path, known, self.context)
+        with local_copy(self.path) as self.file:
+            content, info = self.identify()
+            if not self.settings.overwrite and self.store.is_done(*self.ids().analyzed):
+                return skip_outcome(self.path, self.ids(), self.context)
+            plan = self.plan(content, info)
+            observe(self.path, plan, self.context, self.times)
+        return self.commit(plan, self.build(plan))
+
+    def identify(self) -> tuple[Content, VideoInfo]:
+        """What the file holds."""
+        self.content = read_content(self.file, self.settings.decode_timeout_s)
+        self.info = probe_with_timeout(self.file, self.settings)
+        self.content.check(self.file)
+        return self.content, self.info
+
+    def ids(self) -> WorkIds:
+        """The ids of the work, as far as the file is known."""
+        video = video_id(self.content.sha256) if self.content else unread_video_id(self.path)
+        return work_ids(video, self.settings, self.models, self.info.decoder if self.info else "")
+
+    def plan(self, content: Content, info: VideoInfo) -> SegmentPlan:
+        """The segments, and which of them remain."""
+        segments = plan_segments(info, self.settings)
+        missing = missing_segments(segments, self.store, self.ids(), self.settings, self.models)
+        return SegmentPlan(info, content, self.ids(), segments, missing)
+
+    def build(self, plan: SegmentPlan) -> Timeline:
+        """The timeline from the observations of all segments."""
+        observations = self.store.read_observations(*plan.ids.observed, len(plan.segments))
+        config, overwrite = self.context.timeline_config, self.settings.overwrite
+        timeline = build_stored_timeline(self.store, *plan.ids.observed, observations, config, anew=overwrite)
+        if not self.settings.keep_appearance:
+            self.store.drop_appearance(*plan.ids.observed)
+        return timeline
+
+    def commit(self, plan: SegmentPlan, timeline: Timeline) -> VideoOutcome:
+        """Write the tables and, last of all, the row in the table videos."""
+        seconds = time.perf_counter() - self.started_s
+        row = self.row() | {"joined_by_look": timeline.used_appearance}
+        if plan.missing:
+            row |= {"frames_per_s": plan.n_missing / seconds, "n_observed": plan.n_missing, **vars(self.times)}
+        self.store.commit_analysis(row, timeline)
+        log.info("%s: %d frames in %.1f s: %s", self.path, plan.n_missing, seconds, self.times)
+        return VideoOutcome(
+            path=self.path,
+            status="done",
+            video_id=plan.ids.video_id,
+            analysis_id=plan.ids.analysis_id,
+            n_frames=len(timeline.frames),
+            n_faces=len(timeline.faces),
+            n_tracks=len(timeline.tracks),
+            n_undecoded=pc.sum(pc.equal(timeline.frames["status"], "decode_error")).as_py() or 0,
+            seconds=seconds,
+            frames_per_s=row.get("frames_per_s"),
+            decoder=plan.info.decoder,
+            decoder_reason=plan.info.decoder_reason,
+            n_observed=plan.n_missing,
+            models=self.models.describe(),
+            times=self.times,
+        )
+
+    def commit_failure(self, error: Exception) -> str:
+        """Write the row of a failed video; returns the reason."""
+        expected = isinstance(error, VideoReadError | IdentitiesError | OSError)
+        reason = str(error) if expected else f"{type(error).__name__}: {error}"
+        reason = reason.replace(str(self.file), str(self.path)).removeprefix(f"{self.path}: ")
+        log.log(logging.INFO if expected else logging.ERROR, "%s: %s", self.path, reason, exc_info=error)
+        # Drop appearance data now: the video may never be retried. A run that can resume needs them.
+        if not self.settings.keep_appearance and not is_transient(error) and self.info:
+            self.store.drop_appearance(*self.ids().observed)
+        # A failure has ids of its own, so that it never replaces an analysis that succeeded.
+        video = video_id(self.content.sha256) if self.content else unread_video_id(self.path)
+        ids = work_ids(video, self.settings, self.models, decoder="")
+        self.store.commit_failure(self.row() | dict(ids.columns()), reason)
+        return reason
+
+    def row(self) -> dict[str, Any]:
+        """The columns of the table videos that are known so far."""
+        decoder = self.info.decoder if self.info else ""
+        row = {"path": path_text(self.path), "started_at": self.started_at, "object_version": self.object_version}
+        row |= provenance_columns(self.settings, self.models, decoder)
+        if self.content:
+            row |= {"sha256": self.content.sha256, "size_bytes": self.content.size_bytes}
+        if self.info:
+            row |= {**self.ids().columns(), **describe(self.info)}
+        return row
+
+
 def is_transient(error: BaseException | None) -> bool:
-    """Whether a failure may go away by itself: trouble with reading a file, never a file that is wrong."""
+    """Whether a failure may not occur again: trouble while reading a file, never a damaged file."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in PASSING_ERRNO:
+        if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNO:
             return True
         error = error.__cause__
     return False
 
 
-def analyze_video(path: Path, store: Store, settings: AnalyzeSettings, progress: Progress) -> VideoOutcome:
-    """Bring the results up to date for one video: at once if they are, else segment by segment.
+def observe_part(path: Path, context: AnalysisContext, part: int, of: int) -> int:
+    """Observe the missing segments of one of `of` parts of a long video; returns the number of frames observed.
+
+    Several parts can be observed at once, on different machines; `analyze_video` then finds all segments stored.
 
     Raises:
-        VideoFailed: if the video cannot be analyzed. The reason is then in its row of `videos`.
-        Stopped: if the user asked to stop; finished segments are kept.
-        StoreError: if the results cannot be written.
-        StorageError: if an address cannot be reached.
-        WeightsError: if a model is not there or damaged.
-    """
-    models = load_models(settings)
-    started_s = time.perf_counter()
-    row: dict[str, Any] = {"path": path_text(path), "started_at": datetime.now(UTC), "versions": json.dumps(versions())}
-    row |= provenance_columns(settings, models, decoder="")
-    # A failure has ids of its own, so that it never takes the place of an analysis that went well.
-    failure_ids = work_ids(unread_video_id(path), settings, models, decoder="")
-    times, config, file = StageTimes(), timeline_config(settings, models), path
-    try:
-        progress.check()
-        row["object_version"] = object_version(path)
-        if ids := find_existing_analysis(path, row["object_version"], store, settings, models):
-            return skip_outcome(path, store, ids, settings, models)
-        with local_copy(path) as file:
-            content = read_content(file, settings.decode_timeout_s)
-            row |= {"sha256": content.sha256, "size_bytes": content.size_bytes}
-            video = video_id(content.sha256)
-            failure_ids = work_ids(video, settings, models, decoder="")
-            info = with_stall_timeout(file, lambda: probe(file, settings.decoder), settings.decode_timeout_s)
-            content.check(file)
-            row |= work_ids(video, settings, models, info.decoder)
-            row |= describe(info) | provenance_columns(settings, models, info.decoder)
-            if not settings.overwrite and store.is_done(row["video_id"], row["analysis_id"]):
-                return skip_outcome(path, store, row, settings, models)
-            segments = plan_segments(info, settings)
-            missing = missing_segments(segments, store, row, settings, models)
-            n_observed = observe(path, info, content, segments, missing, store, row, settings, models, progress, times)
-        observed = row["video_id"], row["observation_id"]
-        observations = store.read_observations(*observed, len(segments))
-        timeline = build_stored_timeline(store, *observed, observations, config, anew=settings.overwrite)
-        if not settings.keep_appearance:
-            store.drop_appearance(*observed)
-    except (Stopped, StoreError, StorageError, WeightsError, DeviceError):
-        raise
-    except Exception as error:
-        expected = isinstance(error, VideoReadError | IdentitiesError | OSError)
-        reason = str(error) if expected else f"{type(error).__name__}: {error}"
-        reason = reason.replace(str(file), str(path)).removeprefix(f"{path}: ")
-        log.log(logging.INFO if expected else logging.ERROR, "%s: %s", path, reason, exc_info=error)
-        # Else they would stay: nobody may ever try again. A run that can go on needs them to join the tracks.
-        if not settings.keep_appearance and not is_transient(error) and "observation_id" in row:
-            store.drop_appearance(row["video_id"], row["observation_id"])
-        store.commit_failure(row | failure_ids, reason)
-        raise VideoFailed(f"{path}: {reason}") from error
-    seconds = time.perf_counter() - started_s
-    frames_per_s = n_observed / seconds if n_observed else None
-    more = {"frames_per_s": frames_per_s, "joined_by_look": timeline.used_appearance}
-    if n_observed:
-        more |= {"n_observed": n_observed, **vars(times)}
-    store.commit_analysis(row | more, timeline)
-    log.info("%s: %d frames in %.1f s: %s", path, n_observed, seconds, times)
-    return VideoOutcome(
-        path=path,
-        status="done",
-        video_id=row["video_id"],
-        analysis_id=row["analysis_id"],
-        n_frames=len(timeline.frames),
-        n_faces=len(timeline.faces),
-        n_tracks=len(timeline.tracks),
-        n_undecoded=pc.sum(pc.equal(timeline.frames["status"], "decode_error")).as_py() or 0,
-        seconds=seconds,
-        frames_per_s=frames_per_s,
-        decoder=info.decoder,
-        decoder_reason=info.decoder_reason,
-        n_observed=n_observed,
-        models=models.describe(),
-        times=times,
-    )
-
-
-def observe_part(path: Path, store: Store, settings: AnalyzeSettings, progress: Progress, part: int, of: int) -> int:
-    """Look at the segments of one of `of` parts of a long video, less those that are there; gives the number of frames.
-
-    Several may do so at once, and each of them on a machine of its own; `analyze_video` then finds all segments there.
-
-    Raises:
-        VideoReadError, OSError: if the video cannot be read; its row is for `analyze_video` to write.
+        VideoReadError, OSError: if the video cannot be read; `analyze_video` writes its row.
         Stopped, StoreError, WeightsError, DeviceError: as `analyze_video` does.
     """
-    models = load_models(settings)
-    progress.check()
+    store, settings, models = context.store, context.settings, context.models
+    context.progress.check()
     stat = path.stat()
-    content, info = probe_cached(path, stat.st_size, stat.st_mtime_ns, settings.decoder, settings.decode_timeout_s)
+    content, info = probe_cached(path, (stat.st_size, stat.st_mtime_ns), settings)
     ids = work_ids(video_id(content.sha256), settings, models, info.decoder)
     segments = plan_segments(info, settings)
     ours = set(np.array_split(np.arange(len(segments)), of)[part].tolist())
     missing = [index for index in missing_segments(segments, store, ids, settings, models) if index in ours]
-    return observe(path, info, content, segments, missing, store, ids, settings, models, progress, StageTimes())
+    plan = SegmentPlan(info, content, ids, segments, missing)
+    observe(path, plan, context, StageTimes())
+    return plan.n_missing
 
 
-def observe(
-    path: Path,
-    info: VideoInfo,
-    content: Content,
-    segments: list[np.ndarray],
-    missing: list[int],
-    store: Store,
-    ids: Mapping[str, str],
-    settings: AnalyzeSettings,
-    models: Models,
-    progress: Progress,
-    times: StageTimes,
-) -> int:
-    """Write the observations of the `missing` ones of the segments; gives the number of frames looked at."""
-    n_total = sum(map(len, segments))
-    n_missing = sum(len(segments[index]) for index in missing)
-    n_seen = 0
+def observe(path: Path, plan: SegmentPlan, context: AnalysisContext, times: StageTimes) -> None:
+    """Write the observations of the missing segments, each as soon as it is complete."""
+    models, settings, progress = context.models, context.settings, context.progress
+    n_done = plan.n_frames - plan.n_missing
 
     def on_frames(n_frames: int) -> None:
-        nonlocal n_seen
-        n_seen += n_frames
-        progress.report(VideoProgress(path, n_total - n_missing + n_seen, n_total))
+        nonlocal n_done
+        n_done += n_frames
+        progress.report(VideoProgress(path, n_done, plan.n_frames))
         progress.check()
 
     on_frames(0)
     observations = observe_segments(
-        info,
-        [segments[index] for index in missing],
+        plan.info,
+        [plan.segments[index] for index in plan.missing],
         detector=models.detector,
         classifier=models.classifier,
         min_face_px=settings.min_face_px,
@@ -218,29 +274,26 @@ def observe(
         times=times,
     )
     with contextlib.closing(observations):
-        for index, seen in zip(missing, observations, strict=True):
-            content.check(info.path)
-            store.write_segment(ids["video_id"], ids["observation_id"], index, observations_table(**vars(seen)))
-    return n_missing
+        for index, seen in zip(plan.missing, observations, strict=True):
+            plan.content.check(plan.info.path)
+            context.store.write_segment(*plan.ids.observed, index, observations_table(**vars(seen)))
 
 
-def skip_outcome(
-    path: Path, store: Store, ids: Mapping[str, str], settings: AnalyzeSettings, models: Models
-) -> VideoOutcome:
-    """The outcome of a video whose analysis is in the results already; it becomes the one that the views show."""
-    config = timeline_config(settings, models)
-    if not settings.keep_appearance and knows_identities(store, ids["video_id"], ids["observation_id"], config):
-        store.drop_appearance(ids["video_id"], ids["observation_id"])  # kept before, or a run was stopped
-    known_path = store.show(ids["video_id"], ids["analysis_id"], path_text(path))
-    sizes = store.table_rows(ids["video_id"], ids["analysis_id"])
+def skip_outcome(path: Path, ids: WorkIds, context: AnalysisContext) -> VideoOutcome:
+    """The outcome of a video whose analysis is finished; the views show it from now on."""
+    store = context.store
+    if not context.settings.keep_appearance and knows_identities(store, *ids.observed, context.timeline_config):
+        store.drop_appearance(*ids.observed)  # kept before, or a run was interrupted
+    known_path = store.show(*ids.analyzed, path_text(path))
+    sizes = store.table_rows(*ids.analyzed)
     return VideoOutcome(
         path=path,
         status="unchanged",
-        video_id=ids["video_id"],
-        analysis_id=ids["analysis_id"],
+        video_id=ids.video_id,
+        analysis_id=ids.analysis_id,
         n_frames=sizes["frames"],
         n_faces=sizes["faces"],
         n_tracks=sizes["tracks"],
         same_as=known_path if known_path != path_text(path) else "",
-        models=models.describe(),
+        models=context.models.describe(),
     )

@@ -1,8 +1,10 @@
-"""What is to be done to a video, as ids that settings and weights decide, and as columns of table videos."""
+"""Identity and provenance of work: ids made from content, settings and weights, and columns of the table videos."""
 
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -17,11 +19,33 @@ from flows.settings import AnalyzeSettings
 VERSIONED = ("fervid", "av", "decord", "numpy", "pyarrow", "retina-face", "torch", "torchvision")
 
 
-def work_ids(video: str, settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, str]:
-    """The ids of a video, of what is seen in it, and of what is made of that."""
+@dataclass(frozen=True)
+class WorkIds:
+    """The ids of a video, of its observations and of their analysis. Equal ids mean equal rows."""
+
+    video_id: str
+    observation_id: str
+    analysis_id: str
+
+    @property
+    def observed(self) -> tuple[str, str]:
+        """Where the store keeps the observations."""
+        return self.video_id, self.observation_id
+
+    @property
+    def analyzed(self) -> tuple[str, str]:
+        """Where the store keeps the analysis."""
+        return self.video_id, self.analysis_id
+
+    def columns(self) -> Mapping[str, str]:
+        """The ids as columns of the table videos."""
+        return asdict(self)
+
+
+def work_ids(video: str, settings: AnalyzeSettings, models: Models, decoder: str) -> WorkIds:
+    """The ids of what is to be done with a video."""
     observed = observation_id(video, observation_settings(settings, models, decoder), models.weights())
-    analyzed = analysis_id(observed, timeline_config(settings, models).settings())
-    return {"video_id": video, "observation_id": observed, "analysis_id": analyzed}
+    return WorkIds(video, observed, analysis_id(observed, timeline_config(settings, models).settings()))
 
 
 def observation_settings(settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, Any]:
@@ -41,33 +65,37 @@ def observation_settings(settings: AnalyzeSettings, models: Models, decoder: str
 
 
 def timeline_config(settings: AnalyzeSettings, models: Models) -> TimelineConfig:
-    """The settings of pass 2."""
+    """The configuration of pass 2."""
     return settings.timeline.config(models.detector.score_threshold)
 
 
 def describe(info: VideoInfo) -> dict[str, Any]:
-    """Columns of `videos` that say what the video is."""
+    """The columns of the table videos that describe the file."""
     names = ("container", "codec", "width_px", "height_px", "rotation_deg", "duration_s", "n_frames", "avg_fps")
     return {name: getattr(info, name) for name in (*names, "is_vfr", "decoder", "decoder_reason")}
 
 
 def provenance_columns(settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, str]:
-    """Columns of `videos` that say how it was analyzed."""
+    """The columns of the table videos that say how the video was analyzed."""
     all_settings = {
         "observe": observation_settings(settings, models, decoder) | {"detector_reason": models.detector_reason},
         "timeline": timeline_config(settings, models).settings(),
-        # How the run was asked for: changes no number, so it is in no id, but `fervid retry` goes by it.
+        # How the run was requested: it changes no number and is part of no id, but `fervid retry` uses it.
         "run": {
             "model": portable_model_ref(settings.model),
             **settings.model_dump(include={"keep_appearance", "overwrite"}),
         },
     }
-    return {"settings": json.dumps(all_settings), "weights": json.dumps(models.weights())}
+    return {
+        "settings": json.dumps(all_settings),
+        "weights": json.dumps(models.weights()),
+        "versions": json.dumps(versions()),
+    }
 
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+    """Versions of the libraries that the numbers depend on."""
     found = {"python": platform.python_version()}
     for name in VERSIONED:
         try:

@@ -1,8 +1,6 @@
-"""The models of a run: which ones its settings mean, loaded once per process."""
+"""The models of a run: the detector and the emotion classifier that its settings name."""
 
-import threading
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 
@@ -16,7 +14,7 @@ from flows.settings import AnalyzeSettings
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """The models of a run, and how they were chosen."""
+    """The models of a run, and why the detector was chosen."""
 
     detector: FaceDetector
     detector_reason: str
@@ -27,7 +25,7 @@ class Models:
         return {"detector": self.detector.sha256, "classifier": self.classifier.card.sha256}
 
     def describe(self) -> str:
-        """Which models these are, in a line."""
+        """The models, their device and precision in one line."""
         precision = str(self.classifier.dtype).removeprefix("torch.")
         return (
             f"detector {self.detector.name} ({self.detector_reason}) "
@@ -36,30 +34,22 @@ class Models:
         )
 
 
-_loading = threading.Lock()
-
-
-@lru_cache(maxsize=1)
-def _load_models(detector: str, detector_size_px: int | None, model: str, device: str) -> Models:
-    name, reason = choose_detector(detector, choose_device(device))
-    return Models(load_detector(name, device, detector_size_px), reason, load_classifier(model, device))
-
-
 def choose_detector(asked: str, device: torch.device) -> tuple[str, str]:
-    """The detector for "auto" or a name, and why it is that one."""
+    """The name of the detector to use, and why."""
     if asked != "auto":
-        return asked, "asked for"
+        return asked, "requested"
     if device.type == "cuda" and "retinaface" in list_model_dirs() and package_is_here():
-        return "retinaface", "its weights are here, and a GPU"
-    return "compact", "the detector in the package"
+        return "retinaface", "its weights and a GPU are available"
+    return "compact", "included in the package"
 
 
 def load_models(settings: AnalyzeSettings) -> Models:
-    """The models that the settings name, loaded once per process.
+    """Load the models that the settings name.
 
     Raises:
-        WeightsError: if a model is not there or damaged.
-        DeviceError: if the device is not there.
+        WeightsError: if a model is missing or damaged.
+        DeviceError: if the device is not available.
     """
-    with _loading:
-        return _load_models(settings.detector, settings.detector_size_px, settings.model, settings.device)
+    name, reason = choose_detector(settings.detector, choose_device(settings.device))
+    detector = load_detector(name, settings.device, settings.detector_size_px)
+    return Models(detector, reason, load_classifier(settings.model, settings.device))

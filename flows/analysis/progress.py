@@ -1,4 +1,4 @@
-"""How a run says how far it is, and how it is told to stop; within one process."""
+"""Progress events of a run, and the request to stop it, within one process."""
 
 import threading
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 class Stopped(Exception):
-    """The user asked to stop; what is finished is kept."""
+    """The user asked to stop; finished work is kept."""
 
 
 @dataclass(frozen=True)
 class VideoProgress:
-    """How far one video is."""
+    """Progress of one video."""
 
     path: Path
     done_frames: int
@@ -21,7 +21,7 @@ class VideoProgress:
 
 @dataclass(frozen=True)
 class VideoEnded:
-    """One video needs no more work in this run."""
+    """A video needs no more work in this run."""
 
     path: Path
     status: str  # "done", "unchanged" or "failed"
@@ -32,30 +32,25 @@ Event = VideoProgress | VideoEnded
 
 
 class Progress:
-    """Passes events of a run to those who listen; safe to use from several threads."""
+    """Passes events of a run to listeners; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[Event], None]] = []
         self.stop_requested = threading.Event()
 
     def listen(self, listener: Callable[[Event], None]) -> None:
-        """Call `listener` with every event from now on, in the thread in which it happens."""
+        """Call `listener` with every event from now on, in the thread that reports it."""
         self._listeners.append(listener)
 
     def report(self, event: Event) -> None:
-        """Pass an event on."""
+        """Pass an event to all listeners."""
         for listener in self._listeners:
             listener(event)
 
     def check(self) -> None:
-        """Raise `Stopped` if a stop was asked for."""
+        """Raise `Stopped` if a stop was requested."""
         if self.stop_requested.is_set():
             raise Stopped
 
 
-progress = Progress()  # one a process: tasks are started by Prefect and can be handed paths and settings only
-
-
-def current_progress() -> Progress:
-    """The progress of this process, for tasks: they travel to other processes with what they name, and it cannot."""
-    return progress
+progress = Progress()  # of the command that this process runs; an interrupt requests its stop

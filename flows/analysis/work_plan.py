@@ -1,6 +1,6 @@
-"""What is left to do with a video: what its file holds, and which segments of it the results lack."""
+"""What remains to be done with a video: the content of its file, and the segments that the results lack."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from analytics.results.stored_timeline import knows_identities
 from analytics.results.videos import path_text
 from fer_models.prefetch import StallTimeout, heartbeat, run_with_watchdog
 from fer_models.video import VideoInfo, VideoReadError, check_readable, frames_to_sample, probe, split_segments
-from flows.analysis.fingerprints import timeline_config, work_ids
+from flows.analysis.fingerprints import WorkIds, timeline_config, work_ids
 from flows.analysis.inputs import local_copy, object_version
 from flows.analysis.model_bundle import Models, load_models
 from flows.settings import AnalyzeSettings
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Content:
-    """What a file held when its content was read."""
+    """What a file held when it was read."""
 
     sha256: str
     size_bytes: int
     mtime_ns: int
 
     def check(self, path: Path) -> None:
-        """Make sure that the file still holds it: what was seen since would belong to other content.
+        """Make sure that the file still has this content: later observations would belong to other content.
 
         Raises:
             VideoReadError: if the file was written to, replaced or deleted.
@@ -41,10 +41,10 @@ class Content:
         try:
             now = path.stat()
         except FileNotFoundError as error:
-            raise VideoReadError(path, "was deleted while it was read: put it back and run again") from error
+            raise VideoReadError(path, "was deleted during the analysis: restore it and run again") from error
         if (now.st_size, now.st_mtime_ns) != (self.size_bytes, self.mtime_ns):
             sizes = f"{self.size_bytes:,} bytes before, {now.st_size:,} now"
-            raise VideoReadError(path, f"changed while it was read ({sizes}): run again once it is all there")
+            raise VideoReadError(path, f"changed during the analysis ({sizes}): run again once it is complete")
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class VideoPlan:
     """What a run would do with one video."""
 
     path: Path
-    what: str  # "left alone", "analyzed", "finished" or why it would fail
+    action: str  # "skip", "analyze", "resume" or "fail: " and the reason
     n_frames: int | None = None
-    n_left: int | None = None  # frames not looked at yet
+    n_remaining: int | None = None  # frames not observed yet
     duration_s: float | None = None
     decoder: str = ""
 
@@ -67,12 +67,12 @@ def plan_videos(paths: Sequence[Path], out: Path, settings: AnalyzeSettings) -> 
     """What a run would do with each video; nothing is written.
 
     Raises:
-        StoreError: if `out` holds something else than results.
+        StoreError: if `out` holds something other than results.
         StorageError: if an address cannot be reached.
         WeightsError, DeviceError: if the models cannot be loaded.
     """
+    store = Store(out) if is_initialized(out) else None  # a plan must not create the folder
     models = load_models(settings)
-    store = Store(out) if is_initialized(out) else None  # a new folder is for the run to make
     return [plan_video(path, store, settings, models) for path in paths]
 
 
@@ -81,27 +81,27 @@ def plan_video(path: Path, store: Store | None, settings: AnalyzeSettings, model
     file = path
     try:
         if store is not None and find_existing_analysis(path, object_version(path), store, settings, models):
-            return VideoPlan(path, "left alone")
+            return VideoPlan(path, "skip")
         with local_copy(path) as file:
-            info = with_stall_timeout(file, lambda: probe(file, settings.decoder), settings.decode_timeout_s)
+            info = probe_with_timeout(file, settings)
             segments = plan_segments(info, settings)
             sha256 = read_content(file, settings.decode_timeout_s).sha256
         ids = work_ids(video_id(sha256), settings, models, info.decoder)
     except (VideoReadError, OSError) as error:
-        return VideoPlan(path, f"would fail: {str(error).replace(str(file), str(path)).removeprefix(f'{path}: ')}")
+        return VideoPlan(path, f"fail: {str(error).replace(str(file), str(path)).removeprefix(f'{path}: ')}")
     missing = missing_segments(segments, store, ids, settings, models)
-    n_frames, n_left = sum(map(len, segments)), sum(len(segments[index]) for index in missing)
-    is_done = store is not None and not settings.overwrite and store.is_done(ids["video_id"], ids["analysis_id"])
-    what = "left alone" if is_done else "finished" if n_left < n_frames else "analyzed"
+    n_frames, n_remaining = sum(map(len, segments)), sum(len(segments[index]) for index in missing)
+    is_done = store is not None and not settings.overwrite and store.is_done(*ids.analyzed)
+    action = "skip" if is_done else "resume" if n_remaining < n_frames else "analyze"
     decoder = f"{info.decoder}: {info.decoder_reason}"
-    return VideoPlan(path, what, n_frames, 0 if is_done else n_left, info.duration_s, decoder)
+    return VideoPlan(path, action, n_frames, 0 if is_done else n_remaining, info.duration_s, decoder)
 
 
 @lru_cache(maxsize=1)
 def index_object_versions(results: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """The analyzed objects by address and version: once read, they need not be fetched to know what they hold.
+    """The analyzed objects of a store by address and version, so that unchanged ones need not be downloaded.
 
-    Remembered until `cache_clear`; one that is missing is fetched for nothing, no more.
+    Cached until `cache_clear`; an object missing here is downloaded unnecessarily, nothing worse.
     """
     rows = read_catalog(results).rows
     rows = rows.filter(pc.is_valid(pc.field("object_version")) & (pc.field("status") == "done"))
@@ -111,93 +111,95 @@ def index_object_versions(results: Path) -> dict[tuple[str, str], dict[str, Any]
 
 def find_existing_analysis(
     path: Path, version: str | None, store: Store, settings: AnalyzeSettings, models: Models
-) -> dict[str, str] | None:
-    """The ids of the finished analysis of an object that has not changed since; None if it must be looked at."""
+) -> WorkIds | None:
+    """The ids of the finished analysis of an unchanged object; None if the object must be read."""
     if version is None or settings.overwrite:
         return None
     row = index_object_versions(store.root).get((path_text(path), version))
-    # Which decoder takes it by itself is known only if nobody asked for one before.
+    # Which decoder "auto" chooses is known only from a run that did not request one.
     if row is None or (settings.decoder == "auto") == (row["decoder_reason"] == "asked for"):
         return None
     if settings.decoder not in ("auto", row["decoder"]):
         return None
     ids = work_ids(row["video_id"], settings, models, row["decoder"])
-    return ids if store.is_done(ids["video_id"], ids["analysis_id"]) else None
+    return ids if store.is_done(*ids.analyzed) else None
 
 
 def missing_segments(
-    segments: list[np.ndarray],
-    store: Store | None,
-    ids: Mapping[str, str],
-    settings: AnalyzeSettings,
-    models: Models,
+    segments: list[np.ndarray], store: Store | None, ids: WorkIds, settings: AnalyzeSettings, models: Models
 ) -> list[int]:
-    """The segments to look at: those that are not there yet, or all if they are to be done again.
+    """The segments to observe: those not stored yet, or all of them with `overwrite`.
 
-    Those without signatures are not there if it is still to be found out whose face is whose.
+    A segment without appearance data counts as missing as long as tracks have not been associated with these settings.
     """
     if settings.overwrite or store is None:
         return list(range(len(segments)))
-    observed = ids["video_id"], ids["observation_id"]
-    with_signatures = not knows_identities(store, *observed, timeline_config(settings, models))
-    return store.missing_segments(*observed, len(segments), with_signatures=with_signatures)
+    with_signatures = not knows_identities(store, *ids.observed, timeline_config(settings, models))
+    return store.missing_segments(*ids.observed, len(segments), with_signatures=with_signatures)
 
 
 def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray]:
-    """The indices of the frames to look at in each segment.
+    """The indices of the frames to sample in each segment.
 
     Raises:
-        VideoReadError: if the file ends too early, or no frame lies between start and end.
+        VideoReadError: if the file is truncated, or no frame lies between start and end.
     """
     readable_s = float(info.pts_s[-1])
     if info.truncation and (settings.end_s is None or settings.end_s > readable_s):
         raise VideoReadError(
-            info.path, f"{info.truncation}: copy it again, or give --end {readable_s:.1f} to analyze what is there"
+            info.path, f"{info.truncation}: copy it again, or use --end {readable_s:.1f} to analyze the readable part"
         )
     frame_index = frames_to_sample(info.pts_s, fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
     if not len(frame_index):
         first_s, last_s = info.pts_s[0], info.pts_s[-1]
         raise VideoReadError(
-            info.path, f"no frame between start and end: its frames lie from {first_s:.2f} to {last_s:.2f} s"
+            info.path, f"no frame between start and end: its frames are from {first_s:.2f} to {last_s:.2f} s"
         )
     return [frame_index[slice(*span)] for span in split_segments(info.pts_s[frame_index], settings.segment_s)]
 
 
-@lru_cache(maxsize=2)  # a worker is given several parts of the same video; reading it all each time would take long
-def probe_cached(
-    path: Path, size_bytes: int, mtime_ns: int, decoder: str, timeout_s: float
-) -> tuple[Content, VideoInfo]:
-    """What is in a video of this size and time."""
-    content = read_content(path, timeout_s)
-    info = with_stall_timeout(path, lambda: probe(path, decoder), timeout_s)
+@lru_cache(maxsize=2)  # a worker receives several parts of the same video; each would read all of it again
+def probe_cached(path: Path, stamp: tuple[int, int], settings: AnalyzeSettings) -> tuple[Content, VideoInfo]:
+    """The content of a file and its description; `stamp` is its size and modification time."""
+    content = read_content(path, settings.decode_timeout_s)
+    info = probe_with_timeout(path, settings)
     content.check(path)
     return content, info
 
 
-def read_content(path: Path, timeout_s: float) -> Content:
-    """Read a file from end to end.
+def probe_with_timeout(path: Path, settings: AnalyzeSettings) -> VideoInfo:
+    """Describe a video.
 
     Raises:
-        VideoReadError: if it cannot be read, is empty, or gives nothing for so long.
-        OSError: if reading it fails on the way.
+        VideoReadError: if it cannot be read, or gives no data for too long.
+    """
+    return with_stall_timeout(path, lambda: probe(path, settings.decoder), settings.decode_timeout_s)
+
+
+def read_content(path: Path, timeout_s: float) -> Content:
+    """Hash a file.
+
+    Raises:
+        VideoReadError: if it cannot be read, is empty, or gives no data for too long.
+        OSError: if reading fails.
     """
 
     def read() -> Content:
         check_readable(path)
-        stat = path.stat()  # before its content: what is written from now on shows
+        stat = path.stat()  # before reading, so that later writes are noticed
         return Content(file_sha256(path, heartbeat), stat.st_size, stat.st_mtime_ns)
 
     return with_stall_timeout(path, read, timeout_s)
 
 
 def with_stall_timeout(path: Path, work: Callable[[], T], timeout_s: float) -> T:
-    """What `work` finds in a file.
+    """The result of `work` on a file.
 
     Raises:
-        VideoReadError: if there is no sign of life for so long; else as `work` does.
+        VideoReadError: if no data arrive for `timeout_s`; else as `work` does.
     """
     try:
         return run_with_watchdog(work, timeout_s)
     except StallTimeout as error:
-        reason = f"nothing could be read for {timeout_s:g} s: check the disk or the network share it is on"
-        raise VideoReadError(path, f"{reason}, or allow more with FERVID_DECODE_TIMEOUT_S") from error
+        reason = f"nothing could be read for {timeout_s:g} s: check the disk or network share it is on"
+        raise VideoReadError(path, f"{reason}, or allow more time with --decode-timeout") from error

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.analysis.progress import Event, VideoEnded, VideoProgress
-from flows.cli.console import console
+from flows.cli.console import console, note
 
 if TYPE_CHECKING:
     from flows.analysis.flow import RunSummary
@@ -115,18 +115,31 @@ class RunDisplay:
             self.bars.remove_task(self.videos.pop(event.path).bar)
         self.bars.advance(self.folder)
         if event.status == "failed" or not self.console.is_terminal:
-            line = f"{event.status} {event.error or event.path}"
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            note(event_line(event))
+
+
+def event_line(event: VideoEnded) -> str:
+    """A finished video in one line."""
+    return f"{event.status} {event.error or event.path}"
 
 
 def print_plan(console: Console, plans: Sequence["VideoPlan"], out: Path) -> None:
     """What a run would do with each video."""
     rows = [
-        [str(p.path), p.what, p.n_frames, p.n_left, None if p.duration_s is None else f"{p.duration_s:.1f}", p.decoder]
+        [
+            str(p.path),
+            p.action,
+            p.n_frames,
+            p.n_remaining,
+            None if p.duration_s is None else f"{p.duration_s:.1f}",
+            p.decoder,
+        ]
         for p in plans
     ]
-    console.print(table_of(["video", "would be", "frames", "to look at", "duration (s)", "decoder"], rows))
-    console.print(f"nothing was done; results would go to {out}", highlight=False, markup=False, soft_wrap=True)
+    console.print(table_of(["video", "action", "frames", "remaining", "duration (s)", "decoder"], rows))
+    console.print(
+        f"dry run: nothing was written; results would go to {out}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def print_summary(console: Console, summary: "RunSummary") -> None:

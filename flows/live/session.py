@@ -1,6 +1,5 @@
 """One session of live pictures: what came in, its segments in the results, and the row that says what it is."""
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +15,7 @@ from analytics.results.store import Store
 from analytics.timeline.observations import observations_table, unseen_table
 from fer_models.observe import observe_frames
 from fer_models.video.live import LiveFrame, LiveReader, frame_batch
-from flows.analysis.fingerprints import provenance_columns, versions, work_ids
+from flows.analysis.fingerprints import provenance_columns, work_ids
 from flows.analysis.model_bundle import Models
 from flows.settings import AnalyzeSettings
 
@@ -87,7 +86,7 @@ class LiveSession:
         self._store, self._settings, self._models = store, settings, models
         address = reader.source.shown
         self.row: dict[str, Any] = {
-            **work_ids(live_video_id(address, self.since), settings, models, DECODER),
+            **work_ids(live_video_id(address, self.since), settings, models, DECODER).columns(),
             **provenance_columns(settings, models, DECODER),
             "path": f"{address}@{self.since:%Y%m%dT%H%M%SZ}.live",
             "live_since": self.since,
@@ -96,7 +95,6 @@ class LiveSession:
             "codec": reader.codec,
             "decoder": DECODER,
             "decoder_reason": "live pictures",
-            "versions": json.dumps(versions()),
         }
         self._segment = -1  # the one under way, by time
         self._rows: list[pa.Table] = []  # of that segment

@@ -1,11 +1,15 @@
 """`fervid analyze`: videos and images into a results folder."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.commands.common_options import AsJson, Inputs, Out, Pattern, Recursive
+from flows.analysis.context import AnalysisContext
+from flows.analysis.progress import progress
+from flows.analysis.run import Inputs, prepare_run
+from flows.cli.commands.common_options import AsJson, InputPaths, Out, Pattern, Recursive
 from flows.cli.console import (
     DONE,
     SOME_FAILED,
@@ -25,7 +29,7 @@ from flows.settings import AnalyzeSettings, EngineSettings
 
 @with_settings(settings=AnalyzeSettings, engine=EngineSettings)
 def analyze(
-    inputs: Inputs,
+    inputs: InputPaths,
     out: Out,
     settings: AnalyzeSettings,
     engine: EngineSettings,
@@ -35,36 +39,37 @@ def analyze(
     as_json: AsJson = False,
 ) -> None:
     """Analyze videos and images into a results folder. Finished videos are skipped; interrupted ones are resumed."""
-    from flows.analysis.inputs import find_videos
-
     with fatal_errors():
-        videos = find_videos(inputs, recursive=recursive, pattern=pattern)
-        note(f"{counted(len(videos), 'file')} to process, results in {out}")
         if dry_run:
-            from flows.analysis.work_plan import plan_videos
-
-            plans = plan_videos(videos, out, settings)
-            if as_json:
-                print(json.dumps([plan.as_json() for plan in plans], indent=2))
-            else:
-                print_plan(console, plans, out)
+            _print_plan(Inputs(inputs, recursive, pattern), out, settings, as_json)
             return
-        display = RunDisplay(errors, len(videos))
+        context = AnalysisContext(out, settings, progress)
+        run = prepare_run(Inputs(inputs, recursive, pattern), context, engine)
+        note(f"{counted(len(run.videos), 'file')} to process, results in {out}")
+        display = RunDisplay(errors, len(run.videos))
+        progress.listen(display.show)
         without_console_log()
-        here = engine.engine == "threads"
-        with display, prefect_server() as wait_for_server, stop_on_interrupt(at_once=not here):
+        with display, prefect_server() as wait_for_server, stop_on_interrupt(at_once=not run.is_local):
             from flows.analysis.flow import run_analyze
-            from flows.analysis.model_bundle import load_models
-            from flows.analysis.progress import progress
 
-            progress.listen(display.show)
-            if here:
-                load_models(settings)
+            if run.is_local:
+                _ = run.context.models  # loaded while the server starts
             wait_for_server()
             progress.check()
-            summary = run_analyze(inputs, out, recursive, pattern, settings, engine)
+            summary = run_analyze(run)
         if as_json:
             print(json.dumps(summary.as_json(), indent=2))
         else:
             print_summary(console, summary)
     raise typer.Exit(SOME_FAILED if summary.failures else DONE)
+
+
+def _print_plan(inputs: Inputs, out: Path, settings: AnalyzeSettings, as_json: bool) -> None:
+    from flows.analysis.inputs import find_videos
+    from flows.analysis.work_plan import plan_videos
+
+    plans = plan_videos(find_videos(inputs.paths, recursive=inputs.recursive, pattern=inputs.pattern), out, settings)
+    if as_json:
+        print(json.dumps([plan.as_json() for plan in plans], indent=2))
+    else:
+        print_plan(console, plans, out)

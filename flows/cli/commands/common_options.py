@@ -9,7 +9,7 @@ import typer
 
 from flows.cli.console import parse_path
 
-Inputs = Annotated[
+InputPaths = Annotated[
     list[Path],
     typer.Argument(
         parser=parse_path,

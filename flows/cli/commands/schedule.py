@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.commands.common_options import Inputs, Out, Pattern, Recursive, with_options_of
+from flows.cli.commands.common_options import InputPaths, Out, Pattern, Recursive, with_options_of
 from flows.cli.commands.train import drop_given, recipe_given, train
 from flows.cli.console import console, fatal_errors, usage_checked
 from flows.cli.options import with_settings
@@ -35,7 +35,7 @@ Busy = Annotated[WhenBusy, typer.Option(help="A run that is due while another st
 
 @with_settings(settings=AnalyzeSettings, engine=EngineSettings, without=("overwrite",))
 def schedule(
-    inputs: Inputs,
+    inputs: InputPaths,
     out: Out,
     settings: AnalyzeSettings,
     engine: EngineSettings,

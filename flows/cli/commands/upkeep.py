@@ -86,20 +86,26 @@ def retry(results: Results) -> None:
 
 
 def _analyze_again(results: Path, failed: "dict[AnalyzeSettings, list[Path]]", engine: "EngineSettings") -> bool:
-    """Run the flow once for all videos of the same settings; whether all went well."""
+    """Run the flow once for all videos with the same settings; returns whether all succeeded."""
+    from flows.analysis.context import AnalysisContext
+    from flows.analysis.progress import progress
+    from flows.analysis.run import Inputs, prepare_run
+
+    runs = [
+        prepare_run(Inputs(paths), AnalysisContext(results, settings, progress), engine)
+        for settings, paths in failed.items()
+    ]
     display = RunDisplay(errors, sum(map(len, failed.values())))
+    progress.listen(display.show)
     without_console_log()
     summaries = []
-    stopping = stop_on_interrupt(at_once=engine.engine != "threads")
-    with display, prefect_server() as wait_for_server, stopping:
+    with display, prefect_server() as wait_for_server, stop_on_interrupt(at_once=engine.engine != "threads"):
         from flows.analysis.flow import run_analyze
-        from flows.analysis.progress import progress
 
-        progress.listen(display.show)
         wait_for_server()
-        for settings, paths in failed.items():
+        for run in runs:
             progress.check()
-            summaries.append(run_analyze(paths, results, True, "*", settings, engine))
+            summaries.append(run_analyze(run))
     for summary in summaries:
         print_summary(console, summary)
     return not any(summary.failures for summary in summaries)

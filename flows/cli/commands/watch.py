@@ -1,11 +1,16 @@
 """`fervid watch`: analyze files as they arrive in a folder."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from flows.cli.commands.common_options import Inputs, Out, Pattern, Recursive
-from flows.cli.console import errors, fatal_errors, stop_on_interrupt
+from flows.analysis.context import AnalysisContext
+from flows.analysis.inputs import InputError
+from flows.analysis.progress import Stopped, VideoEnded, progress
+from flows.analysis.run import Inputs, prepare_run
+from flows.cli.commands.common_options import InputPaths, Out, Pattern, Recursive
+from flows.cli.console import fatal_errors, note, stop_on_interrupt
+from flows.cli.display import event_line
 from flows.cli.options import with_settings
 from flows.prefect.environment import without_console_log
 from flows.prefect.server import prefect_server
@@ -14,7 +19,7 @@ from flows.settings import AnalyzeSettings, EngineSettings
 
 @with_settings(settings=AnalyzeSettings, engine=EngineSettings, without=("overwrite",))
 def watch(
-    inputs: Inputs,
+    inputs: InputPaths,
     out: Out,
     settings: AnalyzeSettings,
     engine: EngineSettings,
@@ -33,20 +38,18 @@ def watch(
     if addresses := [str(folder) for folder in inputs if is_remote(folder)]:
         raise typer.BadParameter(f"{addresses[0]}: only local folders can be watched: use `fervid schedule`")
     without_console_log()
-    here = engine.engine == "threads"
-    stopping = stop_on_interrupt(at_once=not here)
-    with fatal_errors("the same command goes on"), prefect_server() as wait_for_server, stopping:
+    progress.listen(lambda event: note(event_line(event)) if isinstance(event, VideoEnded) else None)
+    context = AnalysisContext(out, settings, progress)
+    is_local = engine.engine == "threads"
+    stopping = stop_on_interrupt(at_once=not is_local)
+    with fatal_errors("run the same command again to resume"), prefect_server() as wait_for_server, stopping:
         from flows.analysis.flow import run_analyze
-        from flows.analysis.inputs import InputError
-        from flows.analysis.model_bundle import load_models
-        from flows.analysis.progress import Stopped, VideoEnded, progress
         from flows.analysis.watch import stable_file_batches
 
-        progress.listen(lambda event: _say_end(event) if isinstance(event, VideoEnded) else None)
-        if here:
-            load_models(settings)
+        if is_local:
+            _ = context.models  # loaded once, while the server starts
         wait_for_server()
-        errors.print(f"watching {', '.join(map(str, inputs))}; Ctrl-C ends it", highlight=False, markup=False)
+        note(f"watching {', '.join(map(str, inputs))}; Ctrl-C ends it")
         for batch in stable_file_batches(
             inputs,
             recursive=recursive,
@@ -56,11 +59,7 @@ def watch(
             force_polling=poll or None,
         ):
             try:
-                run_analyze(batch, out, False, "*", settings, engine)
+                run_analyze(prepare_run(Inputs(batch, recursive=False), context, engine))
             except InputError as error:  # all of them were removed meanwhile
-                errors.print(str(error), highlight=False, markup=False, soft_wrap=True)
+                note(str(error))
         raise Stopped
-
-
-def _say_end(event: Any) -> None:
-    errors.print(f"{event.status} {event.error or event.path}", highlight=False, markup=False, soft_wrap=True)

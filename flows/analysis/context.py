@@ -1,0 +1,78 @@
+"""What the analysis of all videos of a run shares: results, settings, models and progress."""
+
+import threading
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analytics.results.storage_paths import absolute
+from analytics.results.store import Store
+from fer_models.registry.model_registry import portable_model_ref
+from flows.analysis.progress import Progress
+from flows.settings import AnalyzeSettings
+
+if TYPE_CHECKING:
+    from analytics.timeline.build import TimelineConfig
+    from flows.analysis.model_bundle import Models
+
+
+class AnalysisContext:
+    """Results, settings, models and progress of a run.
+
+    Tasks of a cluster receive a context of their own process, made when they first need it: models are loaded once per
+    process, where they are used, and never travel.
+    """
+
+    def __init__(
+        self, out: Path, settings: AnalyzeSettings, progress: Progress | None = None, models: "Models | None" = None
+    ) -> None:
+        self.out = out
+        self.settings = settings
+        self.progress = progress or Progress()
+        self._models = models
+        self._loading = threading.Lock()
+
+    @cached_property
+    def store(self) -> Store:
+        """The results folder, created on first use if it is missing.
+
+        Raises:
+            StoreError: if it is not a results folder, or cannot be written.
+            StorageError: if the address cannot be reached.
+        """
+        return Store(self.out)
+
+    @property
+    def models(self) -> "Models":
+        """The models that the settings name, loaded on first use.
+
+        Raises:
+            WeightsError: if a model is missing or damaged.
+            DeviceError: if the device is not available.
+        """
+        from flows.analysis.model_bundle import load_models  # imports torch
+
+        with self._loading:
+            if self._models is None:
+                self._models = load_models(self.settings)
+            return self._models
+
+    @property
+    def timeline_config(self) -> "TimelineConfig":
+        """The configuration of pass 2."""
+        return self.settings.timeline.config(self.models.detector.score_threshold)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the arguments of `context_of_process`."""
+        return context_of_process, (absolute(self.out), portable(self.settings))
+
+
+@lru_cache(maxsize=1)  # a worker of a cluster runs many tasks of the same run
+def context_of_process(out: Path, settings: AnalyzeSettings) -> AnalysisContext:
+    """The context that the tasks of a run share in this process."""
+    return AnalysisContext(out, settings)
+
+
+def portable(settings: AnalyzeSettings) -> AnalyzeSettings:
+    """The settings for another process, whose working directory may differ."""
+    return settings.model_copy(update={"model": portable_model_ref(settings.model)})

@@ -1,0 +1,64 @@
+"""A run of the main flow: its inputs, found once, and what the analysis of its videos shares."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analytics.results.storage_paths import absolute, is_remote
+from flows.analysis.context import AnalysisContext
+from flows.analysis.inputs import find_videos
+from flows.settings import EngineSettings
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a user named as inputs."""
+
+    paths: Sequence[str | Path]
+    recursive: bool = True
+    pattern: str = "*"
+
+
+@dataclass(frozen=True)
+class AnalysisRun:
+    """What one run does: the videos found, where they are analyzed, and how."""
+
+    inputs: Inputs
+    videos: list[Path]
+    engine: EngineSettings
+    context: AnalysisContext
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the tasks run in threads of this process."""
+        return self.engine.engine == "threads"
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of the flow: what Prefect shows, and from which another process can repeat the run."""
+        return {
+            "inputs": [
+                path if isinstance(path, str) or not is_remote(path) else str(path) for path in self.inputs.paths
+            ],
+            "out": str(absolute(self.context.out)),
+            "recursive": self.inputs.recursive,
+            "pattern": self.inputs.pattern,
+            "settings": self.context.settings,
+            "engine": self.engine,
+        }
+
+
+def prepare_run(inputs: Inputs, context: AnalysisContext, engine: EngineSettings | None = None) -> AnalysisRun:
+    """Find the videos and open the results.
+
+    Raises:
+        InputError: if none of the inputs holds anything to analyze.
+        StoreError: if `context.out` is not a results folder, or cannot be written.
+        StorageError: if an address cannot be reached.
+    """
+    engine = engine or EngineSettings()
+    videos = find_videos(inputs.paths, recursive=inputs.recursive, pattern=inputs.pattern)
+    _ = context.store  # refuses a folder of others before any work is done
+    if engine.engine != "threads":  # a worker has a working directory of its own
+        videos = [absolute(path) for path in videos]
+    return AnalysisRun(inputs, videos, engine, context)
