@@ -147,7 +147,7 @@ def make_demo_videos(folder: Path) -> list[Path]:
     """
     wall = paint_wall()
     folder.mkdir(parents=True, exist_ok=True)
-    return [_write(clip, wall, folder / clip.name) for clip in CLIPS]
+    return [write_clip(clip, wall, folder / clip.name) for clip in CLIPS]
 
 
 def face_boxes(clip: Clip) -> dict[str, np.ndarray]:
@@ -255,7 +255,8 @@ def _photos() -> dict[str, Image.Image]:
     return photos
 
 
-def _write(clip: Clip, wall: Image.Image, target: Path) -> Path:
+def write_clip(clip: Clip, wall: Image.Image, target: Path) -> Path:
+    """Encode a clip as H.264; the file gets its name once it is complete."""
     import av
 
     part = target.with_name(f".{target.name}.part")
