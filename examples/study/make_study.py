@@ -46,7 +46,7 @@ def make_study(folder: Path) -> None:
             [name, "neutral", offset_s + late_s, DURATION_S],
         ]
     write_csv(folder / "stimuli.csv", ["video", "label", "start_s", "end_s"], stimuli)
-    write_csv(folder / "groups.csv", ["video", "group", "participant"], groups)
+    write_csv(folder / "groups.csv", ["path", "group", "participant"], groups)
     write_csv(folder / "coder.csv", ["video", "code", "start_s", "end_s"], codes)
 
 
