@@ -401,20 +401,44 @@ def test_frames_that_have_no_rgb_are_left_out(tmp_path):
     assert list(read_frames_at(info, np.arange(3))) == []
 
 
-def test_the_largest_of_several_video_streams_is_read(tmp_path):
+def two_streams(path: Path, dispositions: tuple[Disposition, Disposition]) -> Path:
+    """A small black video and a large one of gray 200, in this order."""
     small, large = np.zeros((32, 48, 3), np.uint8), np.full((64, 96, 3), 200, np.uint8)
-    with av.open(str(tmp_path / "two.mp4"), "w") as file:
+    with av.open(str(path), "w") as file:
         streams = [file.add_stream("libvpx-vp9", rate=25) for _ in range(2)]
-        for stream, picture in zip(streams, (small, large), strict=True):
+        for stream, picture, disposition in zip(streams, (small, large), dispositions, strict=True):
             stream.height, stream.width = picture.shape[:2]
+            stream.disposition = disposition
         for stream, picture in zip(streams, (small, large), strict=True):
             file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             file.mux(stream.encode())
-    info = probe(tmp_path / "two.mp4")
-    assert (info.stream_index, info.decoder) == (1, "pyav")
-    (batch,) = read_frames(tmp_path / "two.mp4")
-    assert batch.pixels.shape == (1, 64, 96, 3)
-    np.testing.assert_allclose(batch.pixels, 200, atol=3)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("dispositions", "number"),
+    [
+        ((Disposition.default, Disposition(0)), 0),
+        ((Disposition(0), Disposition.default), 1),
+        ((Disposition.default, Disposition.default), 1),  # the larger one
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_the_default_video_stream_is_read_unless_another_is_chosen(tmp_path, suffix, dispositions, number):
+    path = two_streams(tmp_path / f"two{suffix}", dispositions)
+    info = probe(path)
+    assert (info.stream_index, info.decoder) == (number, "pyav")
+    (note,) = info.notes
+    assert note.startswith("has 2 video streams (0: 48x32, 1: 96x64)")
+    assert f"stream {number} was read" in note
+    for chosen in (0, 1):
+        info = probe(path, video_stream=chosen)
+        assert (info.stream_index, info.notes) == (chosen, ())
+        (batch,) = read_frames(path, video_stream=chosen)
+        assert batch.pixels.shape == ((1, 32, 48, 3), (1, 64, 96, 3))[chosen]
+        np.testing.assert_allclose(batch.pixels, (0, 200)[chosen], atol=3)
+    with pytest.raises(VideoReadError, match="has no video stream 2: it has 2, counted from 0"):
+        probe(path, video_stream=2)
 
 
 @both_decoders
@@ -516,7 +540,7 @@ def test_what_is_no_video_says_so(tmp_path):
         ("no_index.mp4", "cut off"),
         ("folder.mp4", "folder"),
         ("sound.wav", "no video stream"),
-        ("text.png", "not a picture"),
+        ("text.png", "not an image"),
     ]:
         with pytest.raises(VideoReadError, match=reason) as caught:
             read_frames(tmp_path / name)
@@ -597,8 +621,13 @@ def test_the_cover_of_a_song_is_no_video(tmp_path):
 # --- still pictures ---
 
 
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+
+
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
 def test_a_still_picture_is_a_video_of_one_frame(tmp_path, suffix):
+    if suffix in HEIF_SUFFIXES:
+        pytest.importorskip("pillow_heif", reason="the extra heic is not installed").register_heif_opener()
     Image.new("RGB", (30, 20), (200, 40, 90)).save(tmp_path / f"a{suffix}")
     info = probe(tmp_path / f"a{suffix}")
     assert (info.decoder, info.n_frames, info.width_px, info.height_px) == ("image", 1, 30, 20)
@@ -622,7 +651,7 @@ def test_exif_orientation(tmp_path):
     assert batch.pixels[0, 0, 0, 0] < 50
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tiff", ".webp"])
+@pytest.mark.parametrize("suffix", [".avif", ".jpg", ".png", ".tiff", ".webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_header_tells_the_size_as_shown(tmp_path, suffix, orientation):
     exif = Image.Exif()
@@ -636,14 +665,14 @@ def test_the_header_tells_the_size_as_shown(tmp_path, suffix, orientation):
 
 def test_other_pictures_than_the_suffixes_say_are_refused(tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png", "EPS")
-    with pytest.raises(VideoReadError, match=r"a\.png: not a picture .*save it as PNG or JPEG"):
+    with pytest.raises(VideoReadError, match=r"a\.png: not an image .*save it as PNG or JPEG"):
         probe(tmp_path / "a.png")
 
 
 def test_a_picture_cut_off_is_found_when_it_is_read(tmp_path):
     Image.fromarray(noise(1)[0]).save(tmp_path / "a.jpg")
     info = probe(cut_in_half(tmp_path / "a.jpg"))
-    with pytest.raises(VideoReadError, match=r"a\.jpg: not a picture .*truncated"):
+    with pytest.raises(VideoReadError, match=r"a\.jpg: not an image .*truncated"):
         list(read_frames_at(info, np.arange(1)))
 
 
@@ -654,7 +683,7 @@ def test_too_large_a_picture(tmp_path):
     struct.pack_into(">II", data, at + 4, 20_000, 20_000)
     struct.pack_into(">I", data, at + 17, zlib.crc32(data[at : at + 17]))
     (tmp_path / "a.png").write_bytes(data)
-    with pytest.raises(VideoReadError, match=r"too large a picture .*scale it down"):
+    with pytest.raises(VideoReadError, match=r"20000 x 20000 are 400 million pixels, and at most 67 million are read: scale it down"):
         probe(tmp_path / "a.png")
 
 
@@ -722,7 +751,7 @@ def test_no_shared_video_is_taken_for_cut_off():
 
 
 @pytest.mark.parametrize(
-    ("name", "n_frames", "width_px", "height_px", "rotation_deg", "first_pts_s", "is_vfr"),
+    ("name", "n_frames", "width_px", "height_px", "rotation_deg", "start_time_s", "is_vfr"),
     [
         ("faces/no_face.mp4", 95, 960, 540, 0, 0.0, False),  # 98 packets, 3 of them before the edit list's start
         ("faces/face_enters_hevc_vfr.mov", 169, 960, 540, 0, 0.0, True),
@@ -735,11 +764,11 @@ def test_no_shared_video_is_taken_for_cut_off():
         ("formats/testsrc2_odd_height_vp9.mp4", 25, 320, 241, 0, 0.0, False),
     ],
 )
-def test_what_the_shared_videos_hold(name, n_frames, width_px, height_px, rotation_deg, first_pts_s, is_vfr):
+def test_what_the_shared_videos_hold(name, n_frames, width_px, height_px, rotation_deg, start_time_s, is_vfr):
     info = probe(shared_video(name))
     assert (info.n_frames, info.width_px, info.height_px) == (n_frames, width_px, height_px)
     assert (info.rotation_deg, info.is_vfr) == (rotation_deg, is_vfr)
-    assert info.pts_s[0] == pytest.approx(first_pts_s, abs=1e-3)
+    assert (info.pts_s[0], info.start_time_s) == (0.0, pytest.approx(start_time_s, abs=1e-3))
 
 
 def test_decode_errors_leave_the_rest():

@@ -1,20 +1,21 @@
-"""Opening video files and still pictures; the libraries' errors become a `VideoReadError` that names the file."""
+"""Opening video files with FFmpeg; its errors become a `VideoReadError` that names the file."""
 
 from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import av.container
-import numpy as np
 from av.audio.stream import AudioStream
-from PIL import Image, ImageOps
 
 from fer_models.errors import FervidError
+from fer_models.files import other_kind
 from fer_models.prefetch import heartbeat
 
 logger = logging.getLogger(__name__)
@@ -25,11 +26,15 @@ _REFERRING_FORMATS = frozenset(
     {"avisynth", "concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vapoursynth"}
     | {"vobsub", "webm_dash_manifest"}
 )
-_ONLY_THIS_FILE = {
+_OPEN_OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": ",".join(sorted(av.formats_available - _REFERRING_FORMATS)),
 }
-_IMAGE_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # as Pillow calls them
+# While FFmpeg finds out what is in a file it may decode a frame: this bounds what that takes.
+_MAX_PROBED_PX = 2**28
+# Frames that a decoder has under way at the same time, one per thread.
+_MAX_DECODING_BYTES = 512 * 2**20
+_HEIF_BRANDS = frozenset({"heic", "heix", "heim", "heis", "mif1"})
 
 SUGGESTED_ACTIONS: dict[type[OSError], str] = {
     FileNotFoundError: "check its name",
@@ -51,7 +56,7 @@ class VideoReadError(FervidError):
 
 
 def check_readable(path: Path) -> None:
-    """Make sure that a path is a file with something in it that may be read.
+    """Make sure that a path is a regular file with something in it that may be read.
 
     Raises:
         VideoReadError: if not.
@@ -59,6 +64,8 @@ def check_readable(path: Path) -> None:
     try:
         if path.is_dir():
             raise VideoReadError(path, "is a folder: give a video, or a folder that holds one")
+        if kind := other_kind(path):
+            raise VideoReadError(path, f"is {kind}, and only regular files are read: fervid live reads pipes")
         with path.open("rb") as file:
             if not file.read(1):
                 raise VideoReadError(path, "is empty (0 bytes): copy or record it again")
@@ -75,8 +82,12 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
         VideoReadError: if FFmpeg does not recognize the file.
     """
     try:
-        # Absolute, as FFmpeg would take "a:b.mp4" for a protocol.
-        container = av.open(str(path.absolute()), container_options=_ONLY_THIS_FILE, metadata_errors="replace")
+        container = av.open(
+            str(path.absolute()),  # absolute, as FFmpeg would take "a:b.mp4" for a protocol
+            container_options=_OPEN_OPTIONS,
+            options={"max_pixels": str(_MAX_PROBED_PX)},
+            metadata_errors="replace",
+        )
     except av.ArgumentError as error:
         reason = "a playlist or a description of a stream, or no video at all: give the video files themselves"
         raise VideoReadError(path, reason) from error
@@ -84,13 +95,30 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
         reason = f"not a video, or cut off before its index was written ({error.strerror}): if it is one, copy it again"
         raise VideoReadError(path, reason) from error
     with container:
+        if container.metadata.get("major_brand") in _HEIF_BRANDS:
+            raise VideoReadError(path, "is a HEIC image: give it a name that ends in .heic")
         yield container
+
+
+def container_start_s(container: av.container.InputContainer) -> Fraction | None:
+    """The time at which a player begins: the start of the stream that starts first; None if the file does not say."""
+    if container.start_time is None:
+        return None
+    # FFmpeg rounds to microseconds: take the exact value from the stream it comes from.
+    rounded_s = Fraction(container.start_time, av.time_base)
+    starts_s = [s.start_time * s.time_base for s in container.streams if s.start_time is not None and s.time_base]
+    exact_s = min(starts_s, key=lambda start_s: abs(start_s - rounded_s), default=rounded_s)
+    return exact_s if abs(exact_s - rounded_s) * av.time_base <= 1 else rounded_s
 
 
 def decoding_stream(container: av.container.InputContainer, stream_index: int) -> av.VideoStream:
     """The video stream with this index among all streams of the file, set up to decode on all cores."""
     stream = next(stream for stream in container.streams.video if stream.index == stream_index)
+    codec = stream.codec_context
     stream.thread_type = "AUTO"
+    n_frames = _MAX_DECODING_BYTES // max(1, codec.width * codec.height * 4)
+    if n_frames < (os.cpu_count() or 1):
+        codec.thread_count = max(1, n_frames)
     return stream
 
 
@@ -124,38 +152,26 @@ def packets_until_damage(
         yield flush
 
 
+def is_shown(packet: av.Packet[Any]) -> bool:
+    """Whether a player shows the frame of a packet.
+
+    Decoded, but never shown, are what lies before an edit list's start, and reference frames of VP8, in whose first
+    byte bit 4 is show_frame (RFC 6386, 9.1). Headers of Theora, which joined files repeat, have bit 7 set in theirs.
+    Empty packets are the flush at the end, and "same frame again" in AVI.
+    """
+    if packet.size == 0 or packet.is_discard:
+        return False
+    match packet.stream.codec_context.name:
+        case "vp8":
+            return bool(bytes(packet)[0] & 0x10)
+        case "theora":
+            return not bytes(packet)[0] & 0x80
+    return True
+
+
 def decode_packet(packet: av.Packet[av.VideoStream]) -> list[av.VideoFrame]:
     """The frames that a packet completes; none where its data are damaged, for which each codec has its own error."""
     try:
         return packet.decode()
     except av.FFmpegError:
         return []
-
-
-@contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
-    """Open a still picture with Pillow, which reads its header; its pixels only when they are asked for.
-
-    Raises:
-        VideoReadError: if Pillow cannot read it, be it now or while the caller works with it.
-    """
-    try:
-        with Image.open(path, formats=_IMAGE_FORMATS) as image:
-            yield image
-    except Image.DecompressionBombError as error:
-        raise VideoReadError(path, f"too large a picture ({error}): scale it down") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise VideoReadError(path, f"not a picture that can be read ({error}): save it as PNG or JPEG") from error
-
-
-def read_image(path: Path) -> np.ndarray:
-    """A still picture, turned as its EXIF orientation says: (h, w, 3) uint8 RGB.
-
-    Raises:
-        VideoReadError: if Pillow cannot read it.
-    """
-    with open_image(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I;16"):  # convert() would clip at 255
-            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-        return np.array(upright.convert("RGB"))

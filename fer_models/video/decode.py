@@ -1,10 +1,10 @@
-"""Reading the frames asked for, in batches; what cannot be decoded is left out, never replaced."""
+"""Read chosen frames in batches; frames that cannot be decoded are left out, never replaced."""
 
 from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
 
 import logging
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -13,23 +13,25 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from fer_models.frame_batch import FrameBatch
+from fer_models.video.color import tone_map
 from fer_models.video.container import (
     VideoReadError,
     decode_packet,
     decoding_stream,
+    is_shown,
     open_container,
     packets_until_damage,
-    read_image,
 )
 from fer_models.video.decord_backend import decord_batches
 from fer_models.video.probe import VideoInfo, probe
 from fer_models.video.sampling import frames_to_sample, keyframe_before, split_at_seeks
+from fer_models.video.still_images import read_images
 
 logger = logging.getLogger(__name__)
 
-# A jump throws away the frames that the decoder's threads have under way: about as many frames as this.
+# A seek discards the frames that the decoder's threads have under way: about as many frames as this.
 _MIN_SKIP_FRAMES = 16
-# Codecs that mark, for certain, frames that no other frame refers to: between frames asked for, these need no decoding.
+# Codecs that reliably mark frames that no other frame refers to: these need no decoding unless they were asked for.
 _UNREFERENCED_CAN_BE_SKIPPED = frozenset({"h264"})
 
 
@@ -41,23 +43,26 @@ def read_frames(
     end_s: float | None = None,
     batch_size: int = 32,
     decoder: str = "auto",
+    video_stream: int | None = None,
+    rotate: int = 0,
 ) -> Iterator[FrameBatch]:
-    """The frames of a video or a still picture, upright, `batch_size` at a time; the last batch may be shorter.
+    """Read the frames of a video or an image as a player shows them, `batch_size` at a time; the last batch may be shorter.
 
-    `fps`, `start_s` and `end_s` choose frames as in `frames_to_sample`, `decoder` as in `probe`.
+    `fps`, `start_s` and `end_s` choose frames as in `frames_to_sample`; `decoder`, `video_stream` and `rotate` are
+    those of `probe`.
 
     Raises:
         VideoReadError: if the file cannot be read, holds no video, or the decoder asked for cannot read it.
         ValueError: if an argument is out of its bounds.
     """
-    info = probe(path, decoder)
+    info = probe(path, decoder, video_stream=video_stream, rotate=rotate)
     return read_frames_at(
         info, frames_to_sample(info.pts_s, fps=fps, start_s=start_s, end_s=end_s), batch_size=batch_size
     )
 
 
 def read_frames_at(info: VideoInfo, frame_index: np.ndarray, *, batch_size: int = 32) -> Iterator[FrameBatch]:
-    """The frames at given places, in order. A frame that cannot be decoded is missing from the batches.
+    """Read the frames at these indices, in order. A frame that cannot be decoded is missing from the batches.
 
     At most a batch and the few frames that the decoder has under way are held in memory (with decord: all frames of the
     file, which is why "auto" takes it for short clips only). Closing the iterator closes the file.
@@ -83,11 +88,14 @@ def read_frames_at(info: VideoInfo, frame_index: np.ndarray, *, batch_size: int 
 
 
 def _read_image(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -> Iterator[FrameBatch]:
-    yield FrameBatch(read_image(info.path)[None], frame_index, info.pts_s[frame_index])
+    frames = read_images(info.path, info.orientation, frame_index)
+    for start in range(0, len(frame_index), batch_size):
+        index = frame_index[start : start + batch_size]
+        yield FrameBatch(np.stack(list(islice(frames, len(index)))), index, info.pts_s[index])
 
 
 def _read_with_decord(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -> Iterator[FrameBatch]:
-    """Batches from decord; from the first damage on, which decord cannot step over, PyAV reads on."""
+    """Read with decord; PyAV takes over at the first damage, which decord cannot step over."""
     done = 0
     try:
         for pixels in decord_batches(info.path, info.n_frames, frame_index, batch_size):
@@ -95,7 +103,7 @@ def _read_with_decord(info: VideoInfo, frame_index: np.ndarray, batch_size: int)
             done += len(pixels)
             yield FrameBatch(pixels, index, info.pts_s[index])
     except VideoReadError as error:
-        logger.warning("%s; PyAV reads on", error)
+        logger.warning("%s; PyAV takes over", error)
         yield from _read_with_pyav(info, frame_index[done:], batch_size)
 
 
@@ -103,8 +111,8 @@ def _read_with_pyav(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -
     shape = (min(batch_size, len(frame_index)), info.height_px, info.width_px, 3)
     pixels = np.empty(shape, np.uint8)
     index: list[int] = []
-    for i, picture in _pictures(info, frame_index):
-        pixels[len(index)] = picture
+    for i, frame in _rgb_frames(info, frame_index):
+        pixels[len(index)] = frame
         index.append(i)
         if len(index) == len(pixels):
             yield FrameBatch(pixels, np.array(index, np.int64), info.pts_s[index])
@@ -113,26 +121,32 @@ def _read_with_pyav(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -
         yield FrameBatch(pixels[: len(index)], np.array(index, np.int64), info.pts_s[index])
 
 
-def _pictures(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Each frame that decodes undamaged, with its index: (height_px, width_px, 3) uint8 RGB."""
+def _rgb_frames(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each frame that decodes undamaged, with its index: (height_px, width_px, 3) uint8 RGB, as shown."""
     reformatter = VideoReformatter()
-    quarter_turns = -info.rotation_deg // 90  # np.rot90 turns anticlockwise
-    stored_px = (info.width_px, info.height_px) if quarter_turns % 2 == 0 else (info.height_px, info.width_px)
     for i, frame in _decode(info, frame_index):
         if frame.is_corrupt:
             continue
         try:
-            # A stream may change its size on the way; a batch may not.
-            rgb = reformatter.reformat(frame, width=stored_px[0], height=stored_px[1], format="rgb24")
+            rgb = _to_rgb(info, frame, reformatter)
         except av.FFmpegError as error:
-            logger.warning("%s: frame %d cannot be turned into RGB (%s)", info.path, i, error.strerror)
+            logger.warning("%s: frame %d cannot be converted to RGB (%s)", info.path, i, error.strerror)
             continue
-        yield i, np.rot90(rgb.to_ndarray(), quarter_turns)
+        yield i, info.orientation.apply(rgb)
+
+
+def _to_rgb(info: VideoInfo, frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+    """The stored frame in RGB with square pixels; all of one size, although a stream may change its size."""
+    width_px, height_px = info.orientation.shown_size(info.width_px, info.height_px)
+    if not info.transfer:
+        return reformatter.reformat(frame, width=width_px, height=height_px, format="rgb24").to_ndarray()
+    rgb = reformatter.reformat(frame, width=width_px, height=height_px, format="rgb48le").to_ndarray()
+    return tone_map(rgb, info.transfer)
 
 
 def _decode(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
-    """The frames asked for that decode, jumping to a keyframe where that saves decoding."""
-    # Not where all frames are asked for: how damage is concealed must not depend on where a segment starts.
+    """The frames at these indices that decode, seeking to a keyframe where that saves decoding."""
+    # Skip none where all frames are wanted: how damage is concealed must not depend on where a segment starts.
     is_sparse = len(frame_index) <= frame_index[-1] - frame_index[0]
     skips = is_sparse and info.codec in _UNREFERENCED_CAN_BE_SKIPPED
     with open_container(info.path) as container:
@@ -140,18 +154,18 @@ def _decode(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, av.
         for start, end in split_at_seeks(frame_index, info.keyframe_index, min_skip=_MIN_SKIP_FRAMES):
             keyframe = int(keyframe_before(frame_index[start : start + 1], info.keyframe_index)[0])
             if keyframe > 0:
-                packets = _packets_from(container, stream, float(info.pts_s[keyframe]))
+                packets = _packets_from(container, stream, int(info.pts[keyframe]))
             else:
                 packets = packets_until_damage(container, stream)
             frames = _decode_packets(info, stream, packets, frame_index[start:end], skips)
             first = next(frames, None)
             if keyframe > 0 and (first is None or first[0] > frame_index[start]):
-                break  # the jump failed, or its aim is no true keyframe: pictures only come some way behind it
+                break  # the seek failed, or its target is no true keyframe: frames only come some way behind it
             if first is not None:
                 yield from _select(chain([first], frames), frame_index[start:end])
         else:
             return
-    logger.info("%s: no jumping to frame %d, reading from the beginning", info.path, frame_index[start])
+    logger.info("%s: cannot seek to frame %d, reading from the beginning", info.path, frame_index[start])
     with open_container(info.path) as container:
         stream = decoding_stream(container, info.stream_index)
         packets = packets_until_damage(container, stream)
@@ -159,12 +173,11 @@ def _decode(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, av.
 
 
 def _packets_from(
-    container: av.container.InputContainer, stream: av.VideoStream, keyframe_s: float
+    container: av.container.InputContainer, stream: av.VideoStream, keyframe_pts: int
 ) -> Iterator[av.Packet[av.VideoStream]]:
-    """The packets from exactly this keyframe on; none if no jump leads to it."""
+    """The packets from exactly this keyframe on; none if no seek leads to it."""
     assert stream.time_base is not None
-    keyframe_pts = round(keyframe_s / stream.time_base)
-    # Some containers are searched by decoding time, which runs ahead: there the first jump lands behind the keyframe.
+    # Some containers are searched by decoding time, which runs ahead: there the first seek lands behind the keyframe.
     for early_s in (0, 2):
         try:
             container.seek(keyframe_pts - round(early_s / stream.time_base), stream=stream)
@@ -187,21 +200,37 @@ def _decode_packets(
     frame_index: np.ndarray,
     skip_unreferenced: bool,
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decode on and on, each frame with its place in the video; frames not in `frame_index` may be left out."""
+    """Decode all packets, each frame with its index; frames not in `frame_index` may be left out."""
     if info.is_counted:
         yield from enumerate(frame for packet in packets for frame in decode_packet(packet))
         return
-    assert stream.time_base is not None
-    wanted_pts = {round(time_s / stream.time_base) for time_s in info.pts_s[frame_index].tolist()}
+    if info.packet_frame is not None:
+        packets = _renumbered(packets, info.packet_frame)
+    wanted_pts = set(info.pts[frame_index].tolist())
     last = -1
     for packet in packets:
         can_skip = skip_unreferenced and packet.pts is not None and packet.pts not in wanted_pts
         stream.codec_context.skip_frame = "NONREF" if can_skip else "DEFAULT"
         for frame in decode_packet(packet):
-            i = int(np.searchsorted(info.pts_s, frame.time)) if frame.time is not None else info.n_frames
-            if last < i < info.n_frames and info.pts_s[i] == frame.time:
+            i = int(np.searchsorted(info.pts, frame.pts)) if frame.pts is not None else info.n_frames
+            if last < i < info.n_frames and info.pts[i] == frame.pts:
                 yield i, frame
                 last = i
+
+
+def _renumbered(
+    packets: Iterator[av.Packet[av.VideoStream]], packet_frame: np.ndarray
+) -> Iterator[av.Packet[av.VideoStream]]:
+    """Put the index of its frame in place of each packet's time: where a clock jumps, times are ambiguous."""
+    n_shown = 0
+    for packet in packets:
+        if is_shown(packet) and n_shown < len(packet_frame):
+            packet.pts, n_shown = int(packet_frame[n_shown]), n_shown + 1
+        elif packet.size:
+            packet.pts = None
+        if packet.size:
+            packet.dts = None
+        yield packet
 
 
 def _select(

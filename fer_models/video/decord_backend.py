@@ -1,4 +1,4 @@
-"""Frames from decord 0.6, whose errors become a `VideoReadError`."""
+"""Read frames with decord 0.6; its errors become a `VideoReadError`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,18 +20,18 @@ def decord_module() -> Any:
 
 
 def open_decord(path: Path, n_frames: int) -> Any:
-    """A `decord.VideoReader` that counts the frames as we do.
+    """A `decord.VideoReader` that finds as many frames as our own walk over the packets.
 
     Raises:
-        VideoReadError: if there is none.
+        VideoReadError: if decord is missing, cannot open the file or counts other frames.
     """
     decord = decord_module()
     if decord is None:
         raise VideoReadError(path, "decord is not installed here")
     try:
-        # Without fault_tol, decord repeats the last good picture in place of one that does not decode.
+        # Without fault_tol, decord repeats the last good frame in place of one that does not decode.
         reader = decord.VideoReader(str(path.absolute()), fault_tol=1e-9)
-    except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:  # it wants names in UTF-8
+    except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:  # it takes names in UTF-8 only
         raise VideoReadError(path, "decord cannot open it") from error
     if len(reader) != n_frames:
         raise VideoReadError(path, f"decord counts {len(reader)} frames where {n_frames} are shown")
@@ -39,7 +39,7 @@ def open_decord(path: Path, n_frames: int) -> Any:
 
 
 def decord_batches(path: Path, n_frames: int, frame_index: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """The pictures of the frames asked for, batch by batch: (b, h, w, 3) uint8 RGB.
+    """Read the frames at these indices, batch by batch: (b, h, w, 3) uint8 RGB.
 
     Raises:
         VideoReadError: if decord cannot read the file, or when it meets damage, which it cannot step over.

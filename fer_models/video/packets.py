@@ -1,7 +1,8 @@
-"""Walking the packets of a video stream: when each of its pictures is shown, and where decoding can start."""
+"""Walk the packets of a video stream: when each of its frames is shown, and where decoding can start."""
 
 from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
 
+import mmap
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -11,10 +12,13 @@ import av
 import av.container
 import numpy as np
 
+from fer_models.video.clock import MAX_STEP_S, RepairedClock, find_jumps, repair_clock, to_seconds
 from fer_models.video.container import (
     VideoReadError,
+    container_start_s,
     decode_packet,
     decoding_stream,
+    is_shown,
     open_container,
     packets_until_damage,
     read_packets,
@@ -22,18 +26,35 @@ from fer_models.video.container import (
 
 # Headers are up to some frames off the truth.
 _PROMISE_TOLERANCE_S = 0.5
+# A stream of which so many packets give no frame is not decodable.
+_MAX_FAILED_PACKETS = 10_000
+_TIMED_STREAMS = ("audio", "video")
+_STATE_WHOLE_DURATION = ("asf", "flv", "matroska,webm")  # of all streams together, some from 0 and some from the start
+_TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: the clock of this format may jump
+_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+# How files begin of which FFmpeg reads no second one behind the first: where in the file, and what.
+_SIGNATURES = {
+    _MP4: (4, b"ftyp"),
+    "asf": (0, bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")),
+    "flv": (0, b"FLV\x01"),
+    "gif": (0, b"GIF8"),
+}
 
 
 @dataclass
 class Packets:
-    """What one walk over the packets of a video stream tells, packet by packet that is shown."""
+    """What one walk over the packets of a video stream finds, one entry per packet that is shown."""
 
     pts: list[int | None] = field(default_factory=list)
+    dts: list[int | None] = field(default_factory=list)
     duration: list[int] = field(default_factory=list)
     is_keyframe: list[bool] = field(default_factory=list)
+    is_gap: list[bool] = field(default_factory=list)  # all streams of the file jumped ahead
     first_frame: av.VideoFrame | None = None
-    ends: dict[int, int] = field(default_factory=dict)  # of all streams of the file, by index, in each one's unit
-    damage: str = ""  # why nothing can be read from some place on
+    starts: dict[int, int] = field(default_factory=dict)  # of all streams of the file, by index, in each one's unit
+    ends: dict[int, int] = field(default_factory=dict)
+    end_byte: int = 0  # in the file, of the last packet
+    damage: str = ""  # why nothing can be read from some position on
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,73 +62,242 @@ class Timing:
     """When the frames of a stream are shown; the fields mean the same as those of `VideoInfo`."""
 
     pts_s: np.ndarray
+    pts: np.ndarray
     keyframe_index: np.ndarray
-    last_duration_s: float  # 0 where the container does not say
+    start_time_s: float
+    end_s: float  # of the last frame
     is_counted: bool
+    packet_frame: np.ndarray | None = None
+    n_clock_jumps: int = 0
+    n_repeated: int = 0
 
 
-def walk_packets(container: av.container.InputContainer, stream: av.VideoStream) -> Packets:
-    """Read all packets of a file, up to where it is broken; of the stream, decode up to the first frame."""
-    walked = Packets()
+class _GapFinder:
+    """Finds where the clock of all streams jumps ahead at once; a pause of one stream alone is none."""
+
+    def __init__(self) -> None:
+        self._last_s: dict[int, float] = {}
+        self._after_gap_s: dict[int, float] = {}
+
+    def add(self, stream: int, time_s: float) -> bool:
+        """Take in the time of a packet; True if its stream and all others have jumped ahead to it."""
+        is_step = time_s - self._last_s.get(stream, time_s) > MAX_STEP_S
+        if is_step:
+            self._after_gap_s[stream] = time_s
+        self._last_s[stream] = time_s
+        near_s = time_s - MAX_STEP_S
+        return is_step and all(
+            last_s < near_s or self._after_gap_s.get(other, -np.inf) > near_s
+            for other, last_s in self._last_s.items()
+            if other != stream
+        )
+
+
+def walk_packets(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> Packets:
+    """Read all packets of a file, up to where it is broken; of the stream, decode up to the first frame.
+
+    Raises:
+        VideoReadError: if the file claims more frames than it can hold, or no frame decodes.
+    """
+    walked, gaps, size_bytes = Packets(), _GapFinder(), path.stat().st_size
+    _check_claim(path, stream.frames, size_bytes)
+    may_jump = bool(container.format.flags & _TS_DISCONT)
     try:
         for packet in read_packets(container):
             start = packet.dts if packet.pts is None else packet.pts
             if start is not None:
-                end = start + (packet.duration or 0)
-                walked.ends[packet.stream.index] = max(end, walked.ends.get(packet.stream.index, end))
+                _take_extent(walked, packet, start)
+            if packet.pos is not None and packet.pos >= 0:
+                walked.end_byte = max(walked.end_byte, packet.pos + packet.size)
+            is_gap = False
+            if may_jump and packet.dts is not None and packet.time_base and packet.stream.type in _TIMED_STREAMS:
+                is_gap = gaps.add(packet.stream.index, float(packet.dts * packet.time_base))
             if packet.stream.index == stream.index:
-                _take(walked, packet)
+                _take(walked, packet, is_gap)
+                _check_claim(path, len(walked.pts), size_bytes)
+                if walked.first_frame is None and len(walked.pts) >= _MAX_FAILED_PACKETS:
+                    break
     except av.FFmpegError as error:
         walked.damage = error.strerror or str(error)
+    if walked.first_frame is None or not walked.pts:
+        raise VideoReadError(path, f"none of its {len(walked.pts):,} {stream.codec_context.name} frames decodes")
     return walked
 
 
-def _take(walked: Packets, packet: av.Packet[Any]) -> None:
+def _check_claim(path: Path, n_frames: int, size_bytes: int) -> None:
+    """Refuse a header that invents frames: each takes at least a byte."""
+    if n_frames > size_bytes:
+        reason = f"claims {n_frames:,} frames or more, and has only {size_bytes:,} bytes"
+        raise VideoReadError(path, f"{reason}: its header is damaged, copy it again")
+
+
+def _take_extent(walked: Packets, packet: av.Packet[Any], start: int) -> None:
+    index, end = packet.stream.index, start + (packet.duration or 0)
+    walked.ends[index] = max(end, walked.ends.get(index, end))
+    if not packet.is_discard:
+        walked.starts[index] = min(start, walked.starts.get(index, start))
+
+
+def _take(walked: Packets, packet: av.Packet[Any], is_gap: bool) -> None:
     if walked.first_frame is None:
         walked.first_frame = next(iter(decode_packet(packet)), None)
-    if packet.size == 0:  # the flush at the end, or AVI's "same picture again"
-        return
-    # Decoded, but never shown: what lies before an edit list's start, and reference pictures of VP8, in whose first
-    # byte bit 4 is show_frame (RFC 6386, 9.1).
-    if packet.is_discard or (packet.stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10):
-        return
-    walked.pts.append(packet.pts)
-    walked.duration.append(packet.duration or 0)
-    walked.is_keyframe.append(packet.is_keyframe)
+    if is_shown(packet):
+        walked.pts.append(packet.pts)
+        walked.dts.append(packet.dts)
+        walked.duration.append(packet.duration or 0)
+        walked.is_keyframe.append(packet.is_keyframe)
+        walked.is_gap.append(is_gap and packet.is_keyframe)
 
 
 def find_timing(path: Path, container: av.container.InputContainer, stream: av.VideoStream, packets: Packets) -> Timing:
-    """Work out the times of the frames that are shown, from their packets where these carry usable times.
+    """Work out when the frames are shown, from their packets where these carry usable times.
 
     Raises:
         VideoReadError: if there are neither times nor a frame rate.
     """
-    unit = stream.time_base
-    assert unit is not None  # every stream that FFmpeg demuxes has one
+    unit = _unit(stream)
     known = np.array([pts for pts in packets.pts if pts is not None], np.int64)
     # AVI stores no presentation times. With reordered frames, times that rise from packet to packet are decoding times.
     is_decoding_order = (
         container.format.name == "avi" and stream.codec_context.reorder_depth > 0 and bool((np.diff(known) > 0).all())
     )
     if len(known) < len(packets.pts) or is_decoding_order:
-        return _timing_by_decoding(path, stream, known)
-    pts, first = np.unique(known, return_index=True)
+        return _timing_by_decoding(path, container, stream, packets)
+    is_keyframe, duration = np.array(packets.is_keyframe, bool), np.array(packets.duration, np.int64)
+    dts = np.array([np.nan if dts is None else dts for dts in packets.dts], np.float64)
+    jumps = find_jumps(known, dts, is_keyframe, np.array(packets.is_gap, bool), float(1 / unit))
+    if not jumps.any():
+        order = np.argsort(known, kind="stable")
+        pts = known[order]
+        if (np.diff(pts) == 0).any():
+            return _timing_by_decoding(path, container, stream, packets)
+        return _timing(container, stream, packets, pts=pts, keyframe_index=np.flatnonzero(is_keyframe[order]))
+    clock = repair_clock(known, jumps, duration)
+    if clock.n_repeated:
+        return _timing_by_decoding(path, container, stream, packets)
+    order = np.argsort(clock.ticks)
+    packet_frame = np.empty(len(order), np.int64)
+    packet_frame[order] = np.arange(len(order))
+    return _repaired_timing(container, stream, packets, clock, clock.ticks[order], packet_frame=packet_frame)
+
+
+def _timing(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    packets: Packets,
+    *,
+    pts: np.ndarray,
+    keyframe_index: np.ndarray,
+) -> Timing:
+    """The timing of a stream whose packets say when their frames are shown."""
+    unit, start_s = _unit(stream), _start_s(container, packets)
+    pts_s = to_seconds(pts, unit, start_s)
     return Timing(
-        pts_s=_seconds(pts, unit),
-        keyframe_index=np.flatnonzero(np.array(packets.is_keyframe, bool)[first]).astype(np.int64),
-        last_duration_s=float(packets.duration[first[-1]] * unit),
+        pts_s=pts_s,
+        pts=pts,
+        keyframe_index=keyframe_index.astype(np.int64),
+        start_time_s=float(start_s),
+        end_s=_end_s(container, stream, packets, pts_s, start_s),
         is_counted=False,
     )
 
 
+def _repaired_timing(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    packets: Packets,
+    clock: RepairedClock,
+    ticks: np.ndarray,
+    *,
+    packet_frame: np.ndarray | None = None,
+) -> Timing:
+    """The timing of a stream whose clock had to be repaired; decoding then starts at the beginning of the file."""
+    unit, start_s = _unit(stream), _start_s(container, packets)
+    pts_s = to_seconds(ticks, unit, start_s)
+    return Timing(
+        pts_s=pts_s,
+        pts=np.arange(len(ticks)),
+        keyframe_index=np.empty(0, np.int64),
+        start_time_s=float(start_s),
+        end_s=float(pts_s[-1]) + _last_duration_s(packets, pts_s, unit),
+        is_counted=packet_frame is None,
+        packet_frame=packet_frame,
+        n_clock_jumps=clock.n_jumps,
+        n_repeated=clock.n_repeated,
+    )
+
+
+def _unit(stream: av.VideoStream) -> Fraction:
+    assert stream.time_base is not None  # every stream that FFmpeg demuxes has one
+    return stream.time_base
+
+
+def _start_s(container: av.container.InputContainer, packets: Packets) -> Fraction:
+    """The time of the file at which a player begins."""
+    stated_s = container_start_s(container)
+    if stated_s is not None:
+        return stated_s
+    units = {s.index: s.time_base for s in container.streams if s.type in _TIMED_STREAMS and s.time_base}
+    return min((start * units[index] for index, start in packets.starts.items() if index in units), default=Fraction(0))
+
+
+def _end_s(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    packets: Packets,
+    pts_s: np.ndarray,
+    start_s: Fraction,
+) -> float:
+    """When the last frame ends: as the container states it, unless that cannot be; else by its own duration."""
+    unit, last_s = _unit(stream), float(pts_s[-1])
+    own_s = last_s + _last_duration_s(packets, pts_s, unit)
+    stated_s = None
+    if container.format.name in _STATE_WHOLE_DURATION:
+        if container.duration and start_s == 0 and len(container.streams) == 1:
+            stated_s = container.duration / av.time_base
+    elif stream.duration and container.format.name != "avi":
+        first = stream.start_time if stream.start_time is not None else packets.starts.get(stream.index, 0)
+        stated_s = float((first + stream.duration) * unit - start_s)
+    if stated_s is None or stated_s <= last_s or packets.damage:
+        return own_s
+    longest_step_s = max(float(np.diff(pts_s).max(initial=0.0)), own_s - last_s)
+    return stated_s if stated_s - own_s <= _PROMISE_TOLERANCE_S + longest_step_s else own_s
+
+
+def _last_duration_s(packets: Packets, pts_s: np.ndarray, unit: Fraction) -> float:
+    """How long the last frame is shown: as its packet says, where packets come in the order they are shown."""
+    known = [pts for pts in packets.pts if pts is not None]
+    if packets.duration and known and known[-1] == max(known) and packets.duration[-1] > 0:
+        return float(packets.duration[-1] * unit)
+    return float(np.median(np.diff(pts_s))) if len(pts_s) > 1 else float(max(packets.duration, default=0) * unit)
+
+
+def media_end_s(container: av.container.InputContainer, packets: Packets, timing: Timing) -> float:
+    """When the last of all sound and video ends, in player time."""
+    end_s = timing.end_s
+    if timing.n_clock_jumps:
+        return end_s  # the times of the sound jump as well
+    start_s = _start_s(container, packets)
+    for other in container.streams.audio:
+        if not other.time_base:
+            continue
+        if other.duration and other.start_time is not None and not packets.damage:
+            end = other.start_time + other.duration
+        else:
+            end = packets.ends.get(other.index, 0)
+        end_s = max(end_s, float(end * other.time_base - start_s))
+    return end_s
+
+
 def find_truncation(
-    container: av.container.InputContainer, stream: av.VideoStream, packets: Packets, timing: Timing
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, packets: Packets, timing: Timing
 ) -> str | None:
     """Where the file breaks off, if its packets end clearly before what its header promises, or in an error."""
     units = {each.index: each.time_base for each in container.streams if each.time_base}
     end_s = {index: float(end * units[index]) for index, end in packets.ends.items()}
-    found_s, promised_s = end_s.get(stream.index, 0.0) - float(timing.pts_s[0]), None
-    if container.format.name == "mov,mp4,m4a,3gp,3g2,mj2" and stream.duration:
+    first_s = float(packets.starts.get(stream.index, 0) * units[stream.index])
+    found_s, promised_s = end_s.get(stream.index, 0.0) - first_s, None
+    if container.format.name == _MP4 and stream.duration:
         # Not its number of frames, of which an edit list may leave some out.
         promised_s = float(stream.duration * units[stream.index])
     elif container.format.name == "avi" and stream.average_rate:
@@ -120,15 +310,28 @@ def find_truncation(
         return f"the file cannot be read after its first {found_s:.1f} s ({packets.damage})"
     # The last frame need not say how long it is shown; an only frame may be shown all the time.
     longest_step_s = float(np.diff(timing.pts_s).max(initial=0.0))
-    if len(timing.pts_s) == 1 and timing.last_duration_s == 0:
+    if len(timing.pts_s) == 1 and not any(packets.duration):
         longest_step_s = np.inf
     if promised_s is not None and promised_s - found_s > _PROMISE_TOLERANCE_S + longest_step_s:
         return f"the file ends after {found_s:.1f} of {promised_s:.1f} s"
+    if container.format.name in _SIGNATURES and packets.end_byte:
+        offset, signature = _SIGNATURES[container.format.name]
+        if (appended := _find_after(path, packets.end_byte, signature)) is not None:
+            return f"another file is joined on at byte {appended - offset:,}, which players do not read"
     return None
 
 
+def _find_after(path: Path, start_byte: int, signature: bytes) -> int | None:
+    """Where a signature comes again behind the last packet of a file; None if it does not."""
+    if path.stat().st_size - start_byte < len(signature):
+        return None
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        found = content.find(signature, start_byte)
+    return None if found < 0 else found
+
+
 def has_leading_frames(packets: Packets) -> bool:
-    """Whether frames stored after a keyframe are shown before it: they need pictures from before the keyframe."""
+    """Whether frames stored after a keyframe are shown before it: they need frames from before the keyframe."""
     pts = np.array([pts for pts in packets.pts if pts is not None], np.int64)
     if len(pts) < len(packets.pts):
         return False  # without times nothing is known
@@ -136,25 +339,26 @@ def has_leading_frames(packets: Packets) -> bool:
     return bool((earliest_from_here_on < pts)[np.array(packets.is_keyframe, bool)].any())
 
 
-def _timing_by_decoding(path: Path, stream: av.VideoStream, known: np.ndarray) -> Timing:
+def _timing_by_decoding(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, packets: Packets
+) -> Timing:
     """Times as the decoder works them out; failing that, of frames counted at the rate the stream states."""
-    with open_container(path) as container:
-        packets = packets_until_damage(container, decoding_stream(container, stream.index))
-        frames = [frame.pts for packet in packets for frame in decode_packet(packet)]
-    unit = stream.time_base
-    assert unit is not None
+    with open_container(path) as again:
+        coming = packets_until_damage(again, decoding_stream(again, stream.index))
+        frames = [frame.pts for packet in coming for frame in decode_packet(packet)]
     pts = np.array([pts for pts in frames if pts is not None], np.int64)
-    is_counted = len(pts) < len(frames) or not (np.diff(pts) > 0).all()
-    if not is_counted:
-        pts_s = _seconds(pts, unit)
-    elif stream.guessed_rate:
-        start_s = float(known.min() * unit) if len(known) else 0.0
-        pts_s = start_s + np.arange(len(frames)) / float(stream.guessed_rate)
-    else:
-        raise VideoReadError(path, "its pictures carry no times, nor does it state a frame rate")
-    return Timing(pts_s, np.empty(0, np.int64), 0.0, is_counted)
-
-
-def _seconds(pts: np.ndarray, unit: Fraction) -> np.ndarray:
-    """Ticks as seconds, rounded in the same way as PyAV's `frame.time`, so that both are equal."""
-    return pts.astype(np.float64) * unit.numerator / unit.denominator
+    back = np.diff(pts) < 0
+    if len(pts) == len(frames) and back.sum() <= 1 + len(pts) // 100:
+        if (np.diff(pts) > 0).all():
+            return _timing(container, stream, packets, pts=pts, keyframe_index=np.empty(0, np.int64))
+        clock = repair_clock(pts, np.concatenate([[False], back]), np.zeros(len(pts)))
+        return _repaired_timing(container, stream, packets, clock, clock.ticks)
+    if not stream.guessed_rate:
+        raise VideoReadError(path, "its frames carry no times, nor does it state a frame rate")
+    step_s = 1 / float(stream.guessed_rate)
+    start_s = float(_start_s(container, packets))
+    first_s = float(pts.min() * _unit(stream)) - start_s if len(pts) else 0.0
+    pts_s = first_s + np.arange(len(frames)) * step_s
+    return Timing(
+        pts_s, np.arange(len(frames)), np.empty(0, np.int64), start_s, float(pts_s[-1]) + step_s, is_counted=True
+    )

@@ -1,35 +1,50 @@
 """What a video file holds, found by walking its packets once: metadata may lie, packets do not."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import av.container
 import numpy as np
+from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
-from PIL import ExifTags
 
-from fer_models.video.container import VideoReadError, check_readable, open_container, open_image
+from fer_models.video.color import TRANSFER_NAMES
+from fer_models.video.container import VideoReadError, check_readable, open_container
 from fer_models.video.decord_backend import open_decord
-from fer_models.video.packets import Packets, Timing, find_timing, find_truncation, has_leading_frames, walk_packets
+from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size
+from fer_models.video.limits import check_frame_size
+from fer_models.video.packets import (
+    Packets,
+    Timing,
+    find_timing,
+    find_truncation,
+    has_leading_frames,
+    media_end_s,
+    walk_packets,
+)
 from fer_models.video.sampling import ROUNDING_S
+from fer_models.video.still_images import IMAGE_SUFFIXES, probe_image
 
 # fmt: off
-VIDEO_SUFFIXES = frozenset({".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
-                            ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"})
+VIDEO_SUFFIXES = frozenset({".264", ".265", ".3g2", ".3gp", ".amv", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv",
+                            ".gif", ".h264", ".h265", ".hevc", ".insv", ".ivf", ".lrv", ".m1v", ".m2t", ".m2ts",
+                            ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mk3d", ".mkv", ".mod", ".mov", ".mp4", ".mpe",
+                            ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".tod",
+                            ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m"})
 # fmt: on
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 DECODERS = ("auto", "decord", "pyav")
 
-# Where decord's pictures were found equal to PyAV's bit for bit, read straight through and after seeks, and as fast.
-# Not H.264, VP8 and MPEG-4: there decord is slower, and shows damaged pictures without a word.
+# Where decord's frames were found equal to PyAV's bit for bit, read straight through and after seeks, and as fast.
+# Not H.264, VP8 and MPEG-4: there decord is slower, and delivers damaged frames without an error.
 _DECORD_CODECS = frozenset({"hevc", "vp9"})
 _DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 _DECORD_PIXEL_FORMAT = "yuv420p"
-# While its reader idles, decord decodes on to the end of the file and keeps every picture.
+# While its reader idles, decord decodes on to the end of the file and keeps every frame.
 _DECORD_MAX_DECODED_BYTES = 256 * 2**20
-_SMALL_BYTES = 2**20  # not worth a look at how long it is
+_SMALL_BYTES = 2**20  # the duration of smaller files is not worth reading
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,69 +54,90 @@ class VideoInfo:
     path: Path
     container: str  # FFmpeg's name, such as "mov,mp4,m4a,3gp,3g2,mj2"
     codec: str
-    pixel_format: str  # as stored: FFmpeg's name, such as "yuv420p"; Pillow's mode for a still picture
-    width_px: int  # as shown: after rotation
+    pixel_format: str  # as stored: FFmpeg's name, such as "yuv420p"; Pillow's mode for an image
+    width_px: int  # as shown: turned, mirrored, with square pixels
     height_px: int
-    rotation_deg: int  # 0, 90, 180 or 270: how far the stored picture is turned clockwise to be shown
-    duration_s: float  # from the first frame's time to the end of the last frame; 0 for a still picture
-    pts_s: np.ndarray  # (n_frames,) float64, strictly rising: when each frame is shown, in the container's time
+    orientation: Orientation  # from the stored to the shown frame
+    duration_s: float  # of the file, as a player shows it; 0 for a still picture
+    start_time_s: float  # the container's time at which a player begins, and `pts_s` is 0
+    pts_s: np.ndarray  # (n_frames,) float64, strictly rising: when each frame is shown, in player time
+    end_s: float  # when the last frame ends, in player time
+    pts: np.ndarray  # (n_frames,) int64, rising: the times by which decoded frames are known, in the stream's unit
     avg_fps: float | None  # None for a still picture
     is_vfr: bool  # the steps between frames differ by more than rounding to 1 ms, or to the time base, explains
     decoder: str  # "decord", "pyav" or "image"
     decoder_reason: str
     stream_index: int  # of the video among the file's streams
     keyframe_index: np.ndarray  # (k,) int64, rising: the frames at which decoding can start
-    is_counted: bool  # the pictures carry no usable times: a frame is known by its place in the stream
+    is_counted: bool  # the frames carry no usable times: a frame is known by its position in the stream
     truncation: str | None  # part of a sentence: where the file breaks off; None where nothing tells that it does
+    n_clock_jumps: int = 0  # how often the clock restarts or jumps; the time goes on from the last frame
+    packet_frame: np.ndarray | None = None  # (n_frames,) int64: which frame each packet holds, where the clock jumps
+    transfer: int = 0  # FFmpeg's number of the transfer characteristics if these are HDR, else 0
+    notes: tuple[str, ...] = ()  # sentences for the user: what was chosen, repaired or left out
 
     @property
     def n_frames(self) -> int:
         """How many frames the file shows."""
         return len(self.pts_s)
 
+    @property
+    def rotation_deg(self) -> int:
+        """How far the stored frame is turned clockwise to be shown: 0, 90, 180 or 270."""
+        return self.orientation.rotation_deg
 
-def probe(path: str | Path, decoder: str = "auto") -> VideoInfo:
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the stored frame is also mirrored left to right, before it is turned."""
+        return self.orientation.is_mirrored
+
+
+def probe(path: str | Path, decoder: str = "auto", *, video_stream: int | None = None, rotate: int = 0) -> VideoInfo:
     """Walk the packets of a video and decode its first frame; a still picture counts as a video of one frame at 0 s.
 
     Args:
         path: the file.
         decoder: "decord", "pyav", or "auto": decord for short plain clips in HEVC or VP9, which it decodes in the
-            background while the reader is busy, PyAV for everything else. PyAV leaves out pictures that decode with
+            background while the reader is busy, PyAV for everything else. PyAV leaves out frames that decode with
             damage; decord may deliver them.
+        video_stream: which video stream to read, counted from 0; None: the default one, see `choose_stream`.
+        rotate: turn the frames by this many degrees clockwise (0, 90, 180, 270) beyond what the file asks for.
 
     Raises:
         VideoReadError: if the file cannot be read, holds no video, or the decoder asked for cannot read it.
-        ValueError: if there is no such decoder.
+        ValueError: if an argument is out of its bounds.
     """
     path = Path(path)
     if decoder not in DECODERS:
         raise ValueError(f"decoder must be one of {', '.join(DECODERS)}, got {decoder!r}")
+    if rotate not in (0, 90, 180, 270):
+        raise ValueError(f"rotate must be 0, 90, 180 or 270, got {rotate}")
     check_readable(path)
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return _probe_image(path)
+        return _describe_image(path, rotate)
     with open_container(path) as container:
-        stream = _video_stream(path, container)
-        packets = walk_packets(container, stream)
-        if packets.first_frame is None or not packets.pts:
-            raise VideoReadError(path, f"none of its {len(packets.pts)} {stream.codec_context.name} pictures decodes")
+        stream, notes = choose_stream(path, container, video_stream)
+        packets = walk_packets(path, container, stream)
         timing = find_timing(path, container, stream, packets)
-        truncation = find_truncation(container, stream, packets, timing)
-        info = _describe(path, container, stream, packets.first_frame, timing, truncation)
-        doubt = _doubt_about_decord(info, packets, len(container.streams.video))
-    if decoder == "pyav" or (decoder == "auto" and doubt):
-        return dataclasses.replace(info, decoder_reason=doubt if decoder == "auto" else "asked for")
+        truncation = find_truncation(path, container, stream, packets, timing)
+        info = _describe(path, container, stream, packets, timing, truncation, rotate, notes)
+        wrong, slow = _doubts_about_decord(info, packets, len(container.streams.video))
+    if decoder == "pyav" or (decoder == "auto" and (wrong or slow)):
+        return dataclasses.replace(info, decoder_reason=(wrong or slow) if decoder == "auto" else "asked for")
     try:
+        if wrong:
+            raise VideoReadError(path, wrong)
         open_decord(path, info.n_frames)
     except VideoReadError as error:
         if decoder == "decord":
             raise VideoReadError(path, f"{error.reason}; use --decoder pyav") from error
         return dataclasses.replace(info, decoder_reason=error.reason)
-    reason = "a short, plain clip: decord works ahead" if decoder == "auto" else "asked for"
+    reason = "a short, plain clip: decord decodes ahead" if decoder == "auto" else "asked for"
     return dataclasses.replace(info, decoder="decord", decoder_reason=reason)
 
 
 def stated_duration_s(path: Path) -> float:
-    """How long a video is by its header, at a glance; 0 where that does not say, and for small files and pictures.
+    """How long a video is by its header, read quickly; 0 where that does not say, and for small files and images.
 
     Raises:
         VideoReadError: if it has no header.
@@ -113,97 +149,174 @@ def stated_duration_s(path: Path) -> float:
         return (container.duration or 0) / av.time_base
 
 
-def _probe_image(path: Path) -> VideoInfo:
-    """From its header alone; that its pixels decode shows when they are read."""
-    with open_image(path) as image:
-        image_format, mode = (image.format or "").lower(), image.mode
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        if image_format == "tiff":
-            image.load()  # Pillow itself turns TIFF, here at the latest
-        size_px = image.size
-    width_px, height_px = size_px[::-1] if orientation >= 5 and image_format != "tiff" else size_px
+def choose_stream(
+    path: Path, container: av.container.InputContainer, video_stream: int | None
+) -> tuple[av.VideoStream, tuple[str, ...]]:
+    """The video stream to read, and a sentence if there was a choice.
+
+    By default, it is the stream marked as default; of several or none, the one with the largest frame. The cover of a
+    piece of music is no video.
+
+    Raises:
+        VideoReadError: if there is no such stream, or none that can be decoded.
+    """
+    streams = container.streams.video
+    if video_stream is not None:
+        if not 0 <= video_stream < len(streams):
+            count = f"it has {len(streams)}, counted from 0" if streams else "it has none"
+            raise VideoReadError(path, f"has no video stream {video_stream}: {count}")
+        return _decodable(path, streams[video_stream]), ()
+    videos = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+    if not videos:
+        raise VideoReadError(path, "has no video stream")
+    candidates = [stream for stream in videos if stream.codec_context is not None] or videos
+    candidates = [stream for stream in candidates if stream.disposition & Disposition.default] or candidates
+    chosen = max(candidates, key=lambda s: s.codec_context.width * s.codec_context.height if s.codec_context else -1)
+    notes: tuple[str, ...] = ()
+    if len(videos) > 1:
+        sizes = ", ".join(f"{streams.index(stream)}: {_size_text(stream)}" for stream in videos)
+        number = streams.index(chosen)
+        notes = (f"has {len(videos)} video streams ({sizes}): stream {number} was read; --video-stream chooses another",)
+    return _decodable(path, chosen), notes
+
+
+def _decodable(path: Path, stream: av.VideoStream) -> av.VideoStream:
+    if stream.codec_context is None:
+        raise VideoReadError(path, "its video is in a format that FFmpeg has no decoder for")
+    return stream
+
+
+def _size_text(stream: av.VideoStream) -> str:
+    codec = stream.codec_context
+    return "no decoder" if codec is None else f"{codec.width}x{codec.height}"
+
+
+def _describe_image(path: Path, rotate: int) -> VideoInfo:
+    image = probe_image(path)
+    orientation = image.orientation.then(Orientation.from_rotation(rotate))
+    width_px, height_px = orientation.shown_size(image.width_px, image.height_px)
+    is_animated = len(image.start_s) > 1
     return VideoInfo(
         path=path,
-        container=image_format,
-        codec=image_format,
-        pixel_format=mode,
+        container=image.format,
+        codec=image.format,
+        pixel_format=image.mode,
         width_px=width_px,
         height_px=height_px,
-        rotation_deg={3: 180, 6: 90, 8: 270}.get(orientation, 0),
-        duration_s=0.0,
-        pts_s=np.zeros(1),
-        avg_fps=None,
-        is_vfr=False,
+        orientation=orientation,
+        duration_s=image.end_s,
+        start_time_s=0.0,
+        pts_s=image.start_s,
+        end_s=image.end_s,
+        pts=np.arange(len(image.start_s)),
+        avg_fps=len(image.start_s) / image.end_s if is_animated else None,
+        is_vfr=_is_vfr(image.start_s, ROUNDING_S),
         decoder="image",
-        decoder_reason="a still picture",
+        decoder_reason="an animated image" if is_animated else "a still picture",
         stream_index=0,
         keyframe_index=np.zeros(1, np.int64),
         is_counted=False,
         truncation=None,
+        notes=image.notes,
     )
-
-
-def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
-    """The video stream with the largest picture; the cover of a piece of music is none."""
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    if not streams:
-        raise VideoReadError(path, "has no video stream")
-    stream = max(streams, key=lambda s: s.codec_context.width * s.codec_context.height if s.codec_context else -1)
-    if stream.codec_context is None:
-        raise VideoReadError(path, "its video is in a format that FFmpeg has no decoder for")
-    return stream
 
 
 def _describe(
     path: Path,
     container: av.container.InputContainer,
     stream: av.VideoStream,
-    first_frame: av.VideoFrame,
+    packets: Packets,
     timing: Timing,
     truncation: str | None,
+    rotate: int,
+    notes: Sequence[str],
 ) -> VideoInfo:
-    assert stream.time_base is not None
-    steps_s = np.diff(timing.pts_s)
-    usual_step_s = float(np.median(steps_s)) if len(steps_s) else 0.0
-    duration_s = float(timing.pts_s[-1] - timing.pts_s[0]) + (timing.last_duration_s or usual_step_s)
-    rotation_deg = round(-first_frame.rotation / 90) * 90 % 360  # FFmpeg counts anticlockwise
-    size_px = (first_frame.width, first_frame.height)
-    width_px, height_px = size_px if rotation_deg % 180 == 0 else size_px[::-1]
-    # Times rounded to a unit make equal steps differ by up to one unit.
-    rounding_s = max(ROUNDING_S, float(stream.time_base))
+    frame = packets.first_frame
+    assert frame is not None and stream.time_base is not None
+    try:
+        orientation = _orientation(frame).then(Orientation.from_rotation(rotate))
+        square_px = square_pixel_size(frame.width, frame.height, stream.sample_aspect_ratio)
+    except GeometryError as error:
+        raise VideoReadError(path, str(error)) from error
+    check_frame_size(path, *square_px)
+    width_px, height_px = orientation.shown_size(*square_px)
+    shown_s = timing.end_s - float(timing.pts_s[0])
+    transfer = frame.color_trc if frame.color_trc in TRANSFER_NAMES else 0
     return VideoInfo(
         path=path,
         container=container.format.name,
         codec=stream.codec_context.codec.canonical_name,
-        pixel_format=first_frame.format.name,
+        pixel_format=frame.format.name,
         width_px=width_px,
         height_px=height_px,
-        rotation_deg=rotation_deg,
-        duration_s=duration_s,
+        orientation=orientation,
+        duration_s=media_end_s(container, packets, timing),
+        start_time_s=timing.start_time_s,
         pts_s=timing.pts_s,
-        avg_fps=len(timing.pts_s) / duration_s if duration_s > 0 else None,
-        is_vfr=bool(len(steps_s)) and bool(np.ptp(steps_s) > 1.5 * rounding_s),
+        end_s=timing.end_s,
+        pts=timing.pts,
+        avg_fps=len(timing.pts_s) / shown_s if shown_s > 0 else None,
+        # Times rounded to a unit make equal steps differ by up to one unit.
+        is_vfr=_is_vfr(timing.pts_s, max(ROUNDING_S, float(stream.time_base))),
         decoder="pyav",
         decoder_reason="",
         stream_index=stream.index,
         keyframe_index=timing.keyframe_index,
         is_counted=timing.is_counted,
         truncation=truncation,
+        n_clock_jumps=timing.n_clock_jumps,
+        packet_frame=timing.packet_frame,
+        transfer=transfer,
+        notes=(*notes, *_clock_notes(timing), *_color_notes(transfer)),
     )
 
 
-def _doubt_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int) -> str:
-    """Why decord 0.6 should not read this video; empty where its pictures are right and fit in memory."""
+def _orientation(frame: av.VideoFrame) -> Orientation:
+    matrix = next((data for data in frame.side_data if data.type == SideData.DISPLAYMATRIX), None)
+    return Orientation() if matrix is None else Orientation.from_display_matrix(bytes(matrix))
+
+
+def _is_vfr(pts_s: np.ndarray, rounding_s: float) -> bool:
+    steps_s = np.diff(pts_s)
+    return bool(len(steps_s)) and bool(np.ptp(steps_s) > 1.5 * rounding_s)
+
+
+def _clock_notes(timing: Timing) -> list[str]:
+    notes = []
+    if timing.n_clock_jumps:
+        times = "once" if timing.n_clock_jumps == 1 else f"{timing.n_clock_jumps} times"
+        notes.append(f"its clock restarts or jumps {times}: the time goes on from the last frame before each")
+    if timing.n_repeated:
+        notes.append(f"{timing.n_repeated} frames have the time of the one before: they were spread evenly")
+    return notes
+
+
+def _color_notes(transfer: int) -> list[str]:
+    if not transfer:
+        return []
+    return [f"is HDR video ({TRANSFER_NAMES[transfer]}): its frames were tone-mapped, colors are approximate"]
+
+
+def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int) -> tuple[str, str]:
+    """Why decord 0.6 would be wrong about this video, and why it is not the better choice; empty where it is."""
     decoded_bytes = info.n_frames * info.width_px * info.height_px * 3
-    doubts = {
+    stored = packets.first_frame
+    wrong = {
+        "decord does not turn frames in every container": info.orientation != Orientation(),
+        "decord does not make pixels square": stored is not None
+        and {stored.width, stored.height} != {info.width_px, info.height_px},
+        "decord may read another of the video streams": n_video_streams > 1,
+        "the frames carry no times of their own": info.is_counted,
+        "the clock of the video jumps": info.n_clock_jumps > 0,
+        "decord does not map HDR colors": info.transfer != 0,
+    }
+    slow = {
         f"decord was not found right in {info.container}": info.container not in _DECORD_CONTAINERS,
         f"decord is slower with {info.codec}, or hides damage": info.codec not in _DECORD_CODECS,
-        f"decord was not found right with {info.pixel_format} pictures": info.pixel_format != _DECORD_PIXEL_FORMAT,
-        "decord rounds the colors of odd-sized pictures": info.width_px % 2 == 1 or info.height_px % 2 == 1,
-        "decord does not turn pictures in every container": info.rotation_deg != 0,
-        "decord may read another of the video streams": n_video_streams > 1,
-        "the pictures carry no times of their own": info.is_counted,
+        f"decord was not found right with {info.pixel_format} frames": info.pixel_format != _DECORD_PIXEL_FORMAT,
+        "decord rounds the colors of odd-sized frames": info.width_px % 2 == 1 or info.height_px % 2 == 1,
         "decord gives wrong frames after a seek into open groups of pictures": has_leading_frames(packets),
-        "decord may keep every picture it has decoded, too many here": decoded_bytes > _DECORD_MAX_DECODED_BYTES,
+        "decord may keep every frame it has decoded, too many here": decoded_bytes > _DECORD_MAX_DECODED_BYTES,
     }
-    return next((doubt for doubt, holds in doubts.items() if holds), "")
+    first = (next((doubt for doubt, holds in doubts.items() if holds), "") for doubts in (wrong, slow))
+    return next(first), next(first)

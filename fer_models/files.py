@@ -1,0 +1,49 @@
+"""Only regular files are read: a device, a socket or a pipe in place of a file would be read for ever."""
+
+import stat
+from pathlib import Path
+
+from fer_models.errors import FervidError
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+class NotRegularFileError(FervidError):
+    """A path is no regular file; says what it is instead."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        super().__init__(path, kind)
+        self.path = path
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return f"{self.path}: is {self.kind}: give a regular file"
+
+
+def other_kind(path: Path) -> str:
+    """What a path is, with its article, if it is no regular file: "a device"; empty for a regular file.
+
+    Links are followed. Nothing is opened, as opening a pipe would wait for its writer.
+
+    Raises:
+        OSError: if there is nothing at this path, or it may not be looked at.
+    """
+    mode = path.stat().st_mode
+    return "" if stat.S_ISREG(mode) else next((kind for is_kind, kind in _KINDS if is_kind(mode)), "no regular file")
+
+
+def check_regular_file(path: Path) -> None:
+    """Make sure that a path is a regular file or a link to one, before it is opened.
+
+    Raises:
+        NotRegularFileError: if it is not.
+        OSError: if there is nothing at this path, or it may not be looked at.
+    """
+    if kind := other_kind(path):
+        raise NotRegularFileError(path, kind)

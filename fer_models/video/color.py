@@ -1,0 +1,50 @@
+"""High dynamic range: frames of PQ and HLG video brought to the range that the models were trained on."""
+
+from functools import lru_cache
+
+import numpy as np
+
+# As FFmpeg numbers transfer characteristics (ITU-T H.273).
+PQ, HLG = 16, 18
+TRANSFER_NAMES = {PQ: "PQ", HLG: "HLG"}
+_REFERENCE_WHITE_NITS = 203.0  # of HDR video, ITU-R BT.2408
+_HLG_PEAK_NITS = 1000.0
+_PEAK = 1000.0 / _REFERENCE_WHITE_NITS  # brighter highlights are clipped
+_KNEE = 0.6  # of reference white: skin lies below it
+
+
+def tone_map(rgb48: np.ndarray, transfer: int) -> np.ndarray:
+    """Map 16-bit HDR values to 8-bit SDR ones, channel by channel: `(…,)` uint16 to `(…,)` uint8.
+
+    Light up to 60 % of reference white stays as it is; what is brighter is compressed into the rest (Reinhard's curve).
+    Primaries stay those of BT.2020, so colors are slightly paler than in a player.
+    """
+    mapped: np.ndarray = _table(transfer)[rgb48]
+    return mapped
+
+
+@lru_cache(maxsize=2)
+def _table(transfer: int) -> np.ndarray:
+    signal = np.arange(65536) / 65535
+    light = (_pq_nits(signal) if transfer == PQ else _hlg_nits(signal)) / _REFERENCE_WHITE_NITS
+    room, peak = 1 - _KNEE, (_PEAK - _KNEE) / (1 - _KNEE)
+    above = np.clip((light - _KNEE) / room, 0, peak)
+    shown = np.minimum(light, _KNEE) + room * above * (1 + above / peak**2) / (1 + above)
+    srgb = np.where(shown <= 0.0031308, 12.92 * shown, 1.055 * np.maximum(shown, 1e-9) ** (1 / 2.4) - 0.055)
+    return np.rint(255 * srgb).astype(np.uint8)
+
+
+def _pq_nits(signal: np.ndarray) -> np.ndarray:
+    """SMPTE ST 2084: signal in [0, 1] to light in cd/m²."""
+    m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
+    power = signal ** (1 / m2)
+    nits: np.ndarray = 10_000 * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
+    return nits
+
+
+def _hlg_nits(signal: np.ndarray) -> np.ndarray:
+    """ITU-R BT.2100 HLG: signal in [0, 1] to light of a 1000 cd/m² display, its system gamma applied per channel."""
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
+    nits: np.ndarray = _HLG_PEAK_NITS * scene**1.2
+    return nits

@@ -1,0 +1,150 @@
+"""Image files: still pictures and animations, read with Pillow."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from fer_models.prefetch import heartbeat
+from fer_models.video.container import VideoReadError
+from fer_models.video.geometry import Orientation
+from fer_models.video.limits import check_frame_size
+
+# fmt: off
+IMAGE_SUFFIXES = frozenset({".apng", ".avif", ".bmp", ".dib", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg",
+                            ".jpg", ".mpo", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"})
+# fmt: on
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_FORMATS = ("AVIF", "BMP", "DIB", "JPEG", "PNG", "PPM", "TGA", "TIFF", "WEBP")  # as Pillow calls them
+_ANIMATED = frozenset({"AVIF", "PNG", "WEBP"})  # several pictures in other formats are pages or copies
+_SHORTEST_S, _DEFAULT_S = 0.011, 0.1  # browsers show a frame that asks for 10 ms or less for 100 ms
+
+# The limits here are checked before decoding; what Pillow thinks of a file is for nobody to read.
+warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFile:
+    """What an image file holds."""
+
+    format: str  # Pillow's name in lower case, such as "png"
+    mode: str  # Pillow's mode, such as "RGB"
+    width_px: int  # as stored
+    height_px: int
+    orientation: Orientation
+    start_s: np.ndarray  # (n,) when each frame begins; one at 0 for a still picture
+    end_s: float  # of the last frame; 0 for a still picture
+    notes: tuple[str, ...]  # what is left out, for the user
+
+
+def probe_image(path: Path) -> ImageFile:
+    """Read the header of an image file; of an animation also when each frame is shown.
+
+    Raises:
+        VideoReadError: if Pillow cannot read it, or its frames are too large.
+    """
+    with open_image(path) as image:
+        n_images = getattr(image, "n_frames", 1)
+        notes: tuple[str, ...] = ()
+        durations_s = np.zeros(1)
+        if n_images > 1 and image.format in _ANIMATED:
+            durations_s = _durations_s(image, n_images)
+        elif n_images > 1:
+            notes = (f"holds {n_images} pictures, of which the first is analyzed",)
+        # Pillow itself turns TIFF, once its pixels are loaded, and pillow-heif HEIC.
+        turns_itself = image.format in ("HEIF", "TIFF")
+        if image.format == "TIFF":
+            image.load()
+        exif = 1 if turns_itself else image.getexif().get(ExifTags.Base.Orientation, 1)
+        ends_s = np.cumsum(durations_s)
+        return ImageFile(
+            format=(image.format or "").lower(),
+            mode=image.mode,
+            width_px=image.width,
+            height_px=image.height,
+            orientation=Orientation.from_exif(exif),
+            start_s=ends_s - durations_s,
+            end_s=float(ends_s[-1]),
+            notes=notes,
+        )
+
+
+def read_images(path: Path, orientation: Orientation, frame_index: np.ndarray) -> Iterator[np.ndarray]:
+    """Frames of an image file, in order: (h, w, 3) uint8 RGB as shown.
+
+    Raises:
+        VideoReadError: if Pillow cannot decode one of them.
+    """
+    with open_image(path) as image:
+        for index in frame_index.tolist():
+            heartbeat()
+            if index or _first_frame(image):
+                image.seek(index + _first_frame(image))
+            yield np.ascontiguousarray(orientation.apply(_to_rgb(image)))
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Open an image file with Pillow, which reads its header; pixels are decoded when they are asked for.
+
+    Raises:
+        VideoReadError: if Pillow cannot read it, now or while the caller works with it, or it is too large.
+    """
+    if _is_heif(path):
+        _register_heif(path)
+    try:
+        with Image.open(path, formats=(*_FORMATS, "HEIF") if _is_heif(path) else _FORMATS) as image:
+            check_frame_size(path, *image.size)
+            yield image
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise VideoReadError(path, f"not an image that can be read ({error}): save it as PNG or JPEG") from error
+
+
+def _is_heif(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(64)
+    brands = {head[i : i + 4] for i in range(8, min(len(head), int.from_bytes(head[:4], "big")), 4)}
+    return head[4:8] == b"ftyp" and bool(brands & _HEIF_BRANDS) and not brands & _AVIF_BRANDS
+
+
+def _register_heif(path: Path) -> None:
+    """Let Pillow read HEIC. FFmpeg would take the first of its tiles for the whole picture."""
+    if "HEIF" in Image.OPEN:
+        return
+    try:
+        import pillow_heif
+    except ImportError as error:
+        reason = "HEIC needs the package pillow-heif: pip install 'fervid[heic]', or save it as JPEG"
+        raise VideoReadError(path, reason) from error
+    pillow_heif.register_heif_opener()
+
+
+def _first_frame(image: Image.Image) -> int:
+    """1 where the first image of a PNG is a substitute for programs that cannot show its animation."""
+    return int(getattr(image, "default_image", False) and getattr(image, "n_frames", 1) > 1)
+
+
+def _durations_s(image: Image.Image, n_images: int) -> np.ndarray:
+    durations_s = []
+    for index in range(_first_frame(image), n_images):
+        heartbeat()
+        image.seek(index)
+        image.load()  # WebP tells how long a frame is shown once it is decoded
+        duration_s = float(image.info.get("duration") or 0) / 1000
+        durations_s.append(duration_s if duration_s >= _SHORTEST_S else _DEFAULT_S)
+    image.seek(_first_frame(image))
+    return np.array(durations_s)
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I;16"):  # convert() would clip at 255
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    return np.asarray(image.convert("RGB"))
