@@ -15,6 +15,7 @@ EXTRA_OF_MODULE = {
     "pysubs2": "export",
     "watchfiles": "live",
     "skimage": "demo",
+    "pillow_heif": "heic",
     "retinaface": "retinaface",
     "upath": "s3",
     "s3fs": "s3",

@@ -29,10 +29,11 @@ from fer_models.video import VideoInfo, VideoReadError, read_frames_at
 
 log = logging.getLogger(__name__)
 
-OBSERVE_VERSION = 2  # goes into every observation_id: raise it when the same settings give other numbers than before
+OBSERVE_VERSION = 3  # goes into every observation_id: raise it when the same settings give other numbers than before
 
-# A batch takes at most this much memory (but always 8 frames): four of them are alive at a time.
+# A batch takes at most this much memory; four of them are alive at a time. Large frames may take more, up to 8 frames.
 MAX_BATCH_BYTES = 64 * 2**20
+MAX_LARGE_BATCH_BYTES = 256 * 2**20
 MIN_BATCH_FRAMES = 8
 LOOK_GRID = 4
 LOOK_SAMPLES = 64  # pixels looked at along the short side of a frame
@@ -145,7 +146,8 @@ def observe_segments(
     times = times or StageTimes()
     plan = np.concatenate([np.empty(0, np.int64), *segments])
     frame_bytes = info.width_px * info.height_px * 3
-    batch_size = min(batch_size, max(MIN_BATCH_FRAMES, MAX_BATCH_BYTES // frame_bytes))
+    least = min(MIN_BATCH_FRAMES, MAX_LARGE_BATCH_BYTES // frame_bytes)
+    batch_size = min(batch_size, max(1, least, MAX_BATCH_BYTES // frame_bytes))
     last_frames = [segment[-1] for segment in segments]
     frames = _decode_prefetched(info, read_frames_at(info, plan, batch_size=batch_size), timeout_s)
 

@@ -92,8 +92,8 @@ class AnalyzeSettings(FervidSettings):
     """How videos are analyzed."""
 
     fps: Positive | None = Field(None, description="Analyze this many frames per second of video (default: all).")
-    start_s: Time | None = Field(None, description="Start at this time of each video.")
-    end_s: Time | None = Field(None, description="Stop before this time of each video.")
+    start_s: Time | None = Field(None, description="Start at this time of each video; images ignore it.")
+    end_s: Time | None = Field(None, description="Stop before this time of each video; images ignore it.")
     detector: Literal["auto", "compact", "retinaface"] = Field("auto", description="Face detector.")
     detector_size_px: int | None = Field(
         None, ge=32, description="Downscale larger frames to this long side before detection."
@@ -101,6 +101,12 @@ class AnalyzeSettings(FervidSettings):
     model: str = Field("default", description="Emotion model: a name from `fervid models`, or a model folder.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device to compute on.")
     decoder: Literal["auto", "decord", "pyav"] = Field("auto", description="Library that decodes the videos.")
+    video_stream: int | None = Field(
+        None, ge=0, description="Read this video stream of each file, counted from 0 (default: its default stream)."
+    )
+    rotate: Literal[0, 90, 180, 270] = Field(
+        0, description="Turn frames clockwise by so many degrees, for cameras that are not mounted upright."
+    )
     batch_size: int = Field(32, ge=1, description="Process at most this many frames at a time.")
     min_face_px: float = Field(12.0, ge=0, allow_inf_nan=False, description="Ignore faces smaller than this.")
     segment_s: float = Field(

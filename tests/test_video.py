@@ -430,7 +430,7 @@ def test_the_default_video_stream_is_read_unless_another_is_chosen(tmp_path, suf
     assert (info.stream_index, info.decoder) == (number, "pyav")
     (note,) = info.notes
     assert note.startswith("has 2 video streams (0: 48x32, 1: 96x64)")
-    assert f"stream {number} was read" in note
+    assert f"{number} was read" in note
     for chosen in (0, 1):
         info = probe(path, video_stream=chosen)
         assert (info.stream_index, info.notes) == (chosen, ())
@@ -683,7 +683,7 @@ def test_too_large_a_picture(tmp_path):
     struct.pack_into(">II", data, at + 4, 20_000, 20_000)
     struct.pack_into(">I", data, at + 17, zlib.crc32(data[at : at + 17]))
     (tmp_path / "a.png").write_bytes(data)
-    with pytest.raises(VideoReadError, match=r"20000 x 20000 are 400 million pixels, and at most 67 million are read: scale it down"):
+    with pytest.raises(VideoReadError, match=r"20000 x 20000 are 400 million pixels, and at most 67 million are read"):
         probe(tmp_path / "a.png")
 
 

@@ -17,6 +17,7 @@ from analytics.results.storage_paths import is_remote
 from analytics.results.videos import all_videos, path_text
 
 RECENT_S = 120.0  # a segment takes less to observe than this, else the run is taken for dead
+OUTSIDE_RANGE = "no frame in the range"  # how the reason begins where a video is fine, but the range misses it
 STATES = ("done", "running", "failed", "left")
 # A run takes files in their order: what it is at stands among the first that are left. Hashing all would take hours.
 HASHED_AT_MOST = 8
@@ -137,7 +138,9 @@ def _of_row(results: Path, row: Mapping[str, Any], begun: Mapping[str, tuple[int
         return VideoStatus(row["path"], "left", **known, reason=reason, suggested_action="`fervid timeline` makes them")
     if row["error"] is None:
         return VideoStatus(row["path"], "done", **known)
-    if may_be_there(row["path"]):
+    if row["error"].startswith(OUTSIDE_RANGE):
+        suggested_action = "choose another --start or --end"
+    elif may_be_there(row["path"]):
         suggested_action = "mend or replace the file, then `fervid retry`"
     else:
         suggested_action = "the file is gone: bring it back, or `fervid purge` its row"

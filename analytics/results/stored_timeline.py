@@ -21,6 +21,7 @@ def build_stored_timeline(
     config: TimelineConfig,
     *,
     anew: bool = False,
+    end_s: float | None = None,
 ) -> Timeline:
     """Build the timeline of a video from its observations.
 
@@ -35,6 +36,7 @@ def build_stored_timeline(
         config: the settings.
         anew: find out who is who in any case, as after looking at the video again, and forget what was known of it;
             unless somebody else has done so meanwhile, as with a copy of the same video, and dropped the signatures.
+        end_s: see `build_timeline`.
 
     Raises:
         StoreError: if the disk is full.
@@ -45,7 +47,7 @@ def build_stored_timeline(
     known = None if anew and not lost else store.read_identities(video_id, observation_id, identities)
     if known is None and lost:
         raise IdentitiesError(NO_LOOKS)
-    timeline = build_timeline(observations, config, known)
+    timeline = build_timeline(observations, config, known, end_s=end_s)
     if known is None:
         store.write_identities(video_id, observation_id, identities, timeline.identities, alone=anew)
     return timeline

@@ -44,14 +44,20 @@ _IDS = [
 ]
 _FRAME = [
     _field("frame_index", pa.int64(), "", "0-based place of the frame in the video", nullable=False),
-    _field("pts_s", pa.float64(), "s", "presentation time of the frame, from the container", nullable=False),
+    _field(
+        "pts_s",
+        pa.float64(),
+        "s",
+        "player time of the frame: presentation time less start_time_s",
+        nullable=False,
+    ),
 ]
 _FRAME_STATUS = _field("status", pa.string(), "", f"one of {', '.join(FRAME_STATUSES)}", nullable=False)
 _TRACK_ID = _field("track_id", pa.int32(), "", "track in this video, from 0 in order of appearance", nullable=False)
 _FACE_INDEX = "0-based place among the faces of the frame"
 _BOX_AND_LANDMARKS = [
     *[
-        _field(name, pa.float32(), "px", f"{side} edge of the face box, in pixels of the shown (rotated) frame")
+        _field(name, pa.float32(), "px", f"{side} edge of the face box, in pixels of the shown frame")
         for name, side in (("x1_px", "left"), ("y1_px", "top"), ("x2_px", "right"), ("y2_px", "bottom"))
     ],
     _field("det_score", pa.float32(), "0 to 1", "the detector's score of the face"),
@@ -108,15 +114,21 @@ VIDEOS = pa.schema(
         _field("object_version", pa.string(), "", "what the object store calls this version; NULL for a file on disk"),
         _field("container", pa.string(), "", "container format"),
         _field("codec", pa.string(), "", "video codec"),
-        _field("width_px", pa.int32(), "px", "width of the shown (rotated) frame"),
-        _field("height_px", pa.int32(), "px", "height of the shown (rotated) frame"),
-        _field("rotation_deg", pa.int32(), "°", "clockwise turn that shows the stored frames upright"),
-        _field("duration_s", pa.float64(), "s", "duration of the video"),
+        _field("video_stream", pa.int32(), "", "which of the file's video streams was read, from 0; NULL: an image"),
+        _field("width_px", pa.int32(), "px", "width of the shown frame: turned, mirrored, with square pixels"),
+        _field("height_px", pa.int32(), "px", "height of the shown frame"),
+        _field("rotation_deg", pa.int32(), "°", "clockwise turn from the stored to the shown frame"),
+        _field("is_mirrored", pa.bool_(), "", "whether the stored frame is mirrored left to right before it is turned"),
+        _field("start_time_s", pa.float64(), "s", "the container's time at which a player begins: there pts_s is 0"),
+        _field("duration_s", pa.float64(), "s", "duration of the file as a player shows it, sound included"),
+        _field("shown_until_s", pa.float64(), "s", "when the last frame looked at ends; NULL: not stated"),
+        _field("n_clock_jumps", pa.int64(), "", "how often its clock restarts or jumps: pts_s then goes on from there"),
         _field("n_frames", pa.int64(), "", "frames in the video; table frames has those that were sampled"),
         _field("avg_fps", pa.float64(), "1/s", "mean frame rate of the video"),
         _field("is_vfr", pa.bool_(), "", "whether the frame rate varies"),
         _field("decoder", pa.string(), "", "library that decoded the video"),
         _field("decoder_reason", pa.string(), "", "why that one"),
+        _field("notes", pa.string(), "", "what was chosen, repaired or left out in reading the file, in sentences"),
         _field("status", pa.string(), "", f"one of {', '.join(VIDEO_STATUSES)}", nullable=False),
         _field("error", pa.string(), "", "why the analysis failed; of one that is done, why a later run failed"),
         _field("started_at", pa.timestamp("us", "UTC"), "", "when the analysis started"),
@@ -150,7 +162,12 @@ FRAMES = pa.schema(
     [
         *_IDS,
         *_FRAME,
-        _field("duration_s", pa.float64(), "s", "time to the next sampled frame; the last: median of the others"),
+        _field(
+            "duration_s",
+            pa.float64(),
+            "s",
+            "time to the next sampled frame; the last: to shown_until_s, else median of the others",
+        ),
         _FRAME_STATUS,
         _field("n_faces", pa.int32(), "", "faces found in the frame; NULL if it was not seen"),
         _field("is_cut", pa.bool_(), "", "whether a hard cut lies just before the frame", nullable=False),

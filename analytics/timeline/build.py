@@ -83,7 +83,13 @@ class Timeline:
         return {name: getattr(self, name) for name in TIMELINE_TABLES}
 
 
-def build_timeline(observations: pa.Table, config: TimelineConfig, identities: pa.Table | None = None) -> Timeline:
+def build_timeline(
+    observations: pa.Table,
+    config: TimelineConfig,
+    identities: pa.Table | None = None,
+    *,
+    end_s: float | None = None,
+) -> Timeline:
     """Track, gate on quality, smooth, find episodes and summarize.
 
     Args:
@@ -91,6 +97,7 @@ def build_timeline(observations: pa.Table, config: TimelineConfig, identities: p
         config: the settings.
         identities: `Timeline.identities` of the same faces and the same `identity_settings`, if they are known; they
             are found here else, without looks where the observations have no signatures (any more).
+        end_s: when the last frame ends, as the container states it; None: after the median time between frames.
 
     Raises:
         ValueError: if a face of a frame comes twice, as from segments that overlap.
@@ -101,7 +108,7 @@ def build_timeline(observations: pa.Table, config: TimelineConfig, identities: p
     )
     first_row, frame = _frames_of_rows(observations)
     frames = observations.take(first_row)
-    shown = _Shown.of(to_float_array(frames, "pts_s"))
+    shown = _Shown.of(to_float_array(frames, "pts_s"), end_s)
     is_shot_boundary = find_shot_boundaries(shown.start_s, _looks(frames), config.cuts)
     is_face = observations["face_index"].is_valid().to_numpy()
     observed, frame_of_face = observations.filter(pa.array(is_face)), frame[is_face]
@@ -129,18 +136,20 @@ class _Shown:
     """When each sampled frame is shown."""
 
     start_s: np.ndarray  # (n,)
-    end_s: np.ndarray  # (n,) start of the next sampled frame; NaN if there is only one
+    end_s: np.ndarray  # (n,) start of the next sampled frame; the last: see `build_timeline`, NaN if unknown
     step_s: float  # median time between sampled frames, 0 if there is only one
 
     def __len__(self) -> int:
         return len(self.start_s)
 
     @classmethod
-    def of(cls, pts_s: np.ndarray) -> "_Shown":
-        if len(pts_s) < 2:
-            return cls(pts_s, np.full(len(pts_s), np.nan), 0.0)
-        step_s = float(np.median(np.diff(pts_s)))
-        return cls(pts_s, np.append(pts_s[1:], pts_s[-1] + step_s), step_s)
+    def of(cls, pts_s: np.ndarray, end_s: float | None) -> "_Shown":
+        step_s = float(np.median(np.diff(pts_s))) if len(pts_s) > 1 else 0.0
+        if len(pts_s) == 0:
+            return cls(pts_s, pts_s, step_s)
+        if end_s is None or end_s <= pts_s[-1]:
+            end_s = pts_s[-1] + step_s if step_s else np.nan
+        return cls(pts_s, np.append(pts_s[1:], end_s), step_s)
 
 
 def _frames_of_rows(observations: pa.Table) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def repair_clock(pts: np.ndarray, is_jump: np.ndarray, duration: np.ndarray) -> 
     ticks = pts.astype(np.float64)
     edges = [0, *np.flatnonzero(is_jump).tolist(), len(pts)]
     end = float(pts.min()) if len(pts) else 0.0
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         if start == stop:
             continue
         run = pts[start:stop]

@@ -19,8 +19,7 @@ def tone_map(rgb48: np.ndarray, transfer: int) -> np.ndarray:
     Light up to 60 % of reference white stays as it is; what is brighter is compressed into the rest (Reinhard's curve).
     Primaries stay those of BT.2020, so colors are slightly paler than in a player.
     """
-    mapped: np.ndarray = _table(transfer)[rgb48]
-    return mapped
+    return np.take(_table(transfer), rgb48)
 
 
 @lru_cache(maxsize=2)
@@ -31,7 +30,8 @@ def _table(transfer: int) -> np.ndarray:
     above = np.clip((light - _KNEE) / room, 0, peak)
     shown = np.minimum(light, _KNEE) + room * above * (1 + above / peak**2) / (1 + above)
     srgb = np.where(shown <= 0.0031308, 12.92 * shown, 1.055 * np.maximum(shown, 1e-9) ** (1 / 2.4) - 0.055)
-    return np.rint(255 * srgb).astype(np.uint8)
+    table: np.ndarray = np.rint(255 * srgb).astype(np.uint8)
+    return table
 
 
 def _pq_nits(signal: np.ndarray) -> np.ndarray:

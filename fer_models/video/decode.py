@@ -46,7 +46,7 @@ def read_frames(
     video_stream: int | None = None,
     rotate: int = 0,
 ) -> Iterator[FrameBatch]:
-    """Read the frames of a video or an image as a player shows them, `batch_size` at a time; the last batch may be shorter.
+    """Read the frames of a video or an image as a player shows them; the last batch may be shorter.
 
     `fps`, `start_s` and `end_s` choose frames as in `frames_to_sample`; `decoder`, `video_stream` and `rotate` are
     those of `probe`.

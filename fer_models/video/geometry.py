@@ -66,11 +66,9 @@ class Orientation:
         }.get(orientation, cls())
 
     def then(self, other: Orientation) -> Orientation:
-        """This one, then another."""
+        """Combine with another that is applied after this one."""
         flips = (self.flips_y, self.flips_x) if other.swaps_axes else (self.flips_x, self.flips_y)
-        return Orientation(
-            self.swaps_axes != other.swaps_axes, flips[0] != other.flips_x, flips[1] != other.flips_y
-        )
+        return Orientation(self.swaps_axes != other.swaps_axes, flips[0] != other.flips_x, flips[1] != other.flips_y)
 
     @property
     def is_mirrored(self) -> bool:

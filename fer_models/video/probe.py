@@ -1,14 +1,14 @@
 """What a video file holds, found by walking its packets once: metadata may lie, packets do not."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import av.container
 import numpy as np
-from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 
 from fer_models.video.color import TRANSFER_NAMES
@@ -67,7 +67,8 @@ class VideoInfo:
     is_vfr: bool  # the steps between frames differ by more than rounding to 1 ms, or to the time base, explains
     decoder: str  # "decord", "pyav" or "image"
     decoder_reason: str
-    stream_index: int  # of the video among the file's streams
+    stream_index: int  # of the video among all streams of the file
+    video_stream: int | None  # the same among its video streams; None for an image
     keyframe_index: np.ndarray  # (k,) int64, rising: the frames at which decoding can start
     is_counted: bool  # the frames carry no usable times: a frame is known by its position in the stream
     truncation: str | None  # part of a sentence: where the file breaks off; None where nothing tells that it does
@@ -80,6 +81,11 @@ class VideoInfo:
     def n_frames(self) -> int:
         """How many frames the file shows."""
         return len(self.pts_s)
+
+    @property
+    def is_still(self) -> bool:
+        """Whether it is an image that is not animated."""
+        return self.decoder == "image" and self.n_frames == 1
 
     @property
     def rotation_deg(self) -> int:
@@ -176,7 +182,7 @@ def choose_stream(
     if len(videos) > 1:
         sizes = ", ".join(f"{streams.index(stream)}: {_size_text(stream)}" for stream in videos)
         number = streams.index(chosen)
-        notes = (f"has {len(videos)} video streams ({sizes}): stream {number} was read; --video-stream chooses another",)
+        notes = (f"has {len(videos)} video streams ({sizes}): {number} was read; --video-stream chooses another",)
     return _decodable(path, chosen), notes
 
 
@@ -214,6 +220,7 @@ def _describe_image(path: Path, rotate: int) -> VideoInfo:
         decoder="image",
         decoder_reason="an animated image" if is_animated else "a still picture",
         stream_index=0,
+        video_stream=None,
         keyframe_index=np.zeros(1, np.int64),
         is_counted=False,
         truncation=None,
@@ -261,6 +268,7 @@ def _describe(
         decoder="pyav",
         decoder_reason="",
         stream_index=stream.index,
+        video_stream=container.streams.video.index(stream),
         keyframe_index=timing.keyframe_index,
         is_counted=timing.is_counted,
         truncation=truncation,
@@ -272,8 +280,10 @@ def _describe(
 
 
 def _orientation(frame: av.VideoFrame) -> Orientation:
-    matrix = next((data for data in frame.side_data if data.type == SideData.DISPLAYMATRIX), None)
-    return Orientation() if matrix is None else Orientation.from_display_matrix(bytes(matrix))
+    side_data: Mapping[str, Any] = cast(Any, frame.side_data)  # PyAV's type stubs know no names
+    if "DISPLAYMATRIX" not in side_data:
+        return Orientation()
+    return Orientation.from_display_matrix(bytes(side_data["DISPLAYMATRIX"]))
 
 
 def _is_vfr(pts_s: np.ndarray, rounding_s: float) -> bool:

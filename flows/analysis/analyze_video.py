@@ -25,7 +25,7 @@ from fer_models.observe import StageTimes, observe_segments
 from fer_models.registry.model_registry import WeightsError
 from fer_models.video import VideoInfo, VideoReadError
 from flows.analysis.context import AnalysisContext
-from flows.analysis.fingerprints import WorkIds, describe, provenance_columns, work_ids
+from flows.analysis.fingerprints import WorkIds, describe, provenance_columns, shown_until_s, work_ids
 from flows.analysis.inputs import local_copy, object_version
 from flows.analysis.progress import Stopped, VideoProgress
 from flows.analysis.work_plan import (
@@ -67,6 +67,7 @@ class VideoOutcome:
     decoder_reason: str = ""
     n_undecoded: int = 0
     same_as: str = ""  # another file with the same content, whose row represents both
+    notes: tuple[str, ...] = ()  # what was chosen, repaired or left out when the file was read
     n_observed: int = 0  # frames observed in this run; the others were stored already
     models: str = ""  # the models of the process that analyzed it, and how they were chosen
     times: StageTimes = field(default_factory=StageTimes)
@@ -161,7 +162,11 @@ class _VideoJob:
         """The timeline from the observations of all segments."""
         observations = self.store.read_observations(*plan.ids.observed, len(plan.segments))
         config, overwrite = self.context.timeline_config, self.settings.overwrite
-        timeline = build_stored_timeline(self.store, *plan.ids.observed, observations, config, anew=overwrite)
+        timeline = build_stored_timeline(
+            *(self.store, *plan.ids.observed, observations, config),
+            anew=overwrite,
+            end_s=shown_until_s(plan.info, self.settings),
+        )
         if not self.settings.keep_appearance:
             self.store.drop_appearance(*plan.ids.observed)
         return timeline
@@ -187,6 +192,7 @@ class _VideoJob:
             frames_per_s=row.get("frames_per_s"),
             decoder=plan.info.decoder,
             decoder_reason=plan.info.decoder_reason,
+            notes=plan.info.notes,
             n_observed=plan.n_missing,
             models=self.models.describe(),
             times=self.times,
@@ -216,6 +222,7 @@ class _VideoJob:
             row |= {"sha256": self.content.sha256, "size_bytes": self.content.size_bytes}
         if self.info:
             row |= {**self.ids().columns(), **describe(self.info)}
+            row["shown_until_s"] = shown_until_s(self.info, self.settings)
         return row
 
 

@@ -16,6 +16,7 @@ from fer_models.video import VideoInfo
 from flows.analysis.model_bundle import Models
 from flows.settings import AnalyzeSettings
 
+_OBSERVATION_SETTINGS = {"fps", "start_s", "end_s", "video_stream", "rotate", "min_face_px", "segment_s"}
 VERSIONED = ("fervid", "av", "decord", "numpy", "pyarrow", "retina-face", "torch", "torchvision")
 
 
@@ -52,7 +53,7 @@ def observation_settings(settings: AnalyzeSettings, models: Models, decoder: str
     """Every setting of pass 1 that can change a number, and the length of a segment."""
     return {
         "observe_version": OBSERVE_VERSION,
-        **settings.model_dump(include={"fps", "start_s", "end_s", "min_face_px", "segment_s"}),
+        **settings.model_dump(include=_OBSERVATION_SETTINGS),
         "decoder": decoder,
         "detector": models.detector.name,
         "detector_score_threshold": models.detector.score_threshold,
@@ -71,8 +72,19 @@ def timeline_config(settings: AnalyzeSettings, models: Models) -> TimelineConfig
 
 def describe(info: VideoInfo) -> dict[str, Any]:
     """The columns of the table videos that describe the file."""
-    names = ("container", "codec", "width_px", "height_px", "rotation_deg", "duration_s", "n_frames", "avg_fps")
-    return {name: getattr(info, name) for name in (*names, "is_vfr", "decoder", "decoder_reason")}
+    names = (
+        *("container", "codec", "video_stream", "width_px", "height_px", "rotation_deg", "is_mirrored"),
+        *("start_time_s", "duration_s", "n_frames", "avg_fps", "is_vfr", "n_clock_jumps"),
+        *("decoder", "decoder_reason"),
+    )
+    return {name: getattr(info, name) for name in names} | {"notes": "; ".join(info.notes) or None}
+
+
+def shown_until_s(info: VideoInfo, settings: AnalyzeSettings) -> float | None:
+    """When the last sampled frame ends; None for a still image, which has no end."""
+    if info.end_s <= info.pts_s[-1]:
+        return None
+    return info.end_s if settings.end_s is None else min(info.end_s, settings.end_s)
 
 
 def provenance_columns(settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, str]:

@@ -1,9 +1,11 @@
-"""Which files a run is about: videos and pictures, named one by one or found in folders."""
+"""Find the videos and images that a run is about, named one by one or in folders, and what is left out."""
 
 import contextlib
+import mimetypes
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -17,68 +19,155 @@ from analytics.results.storage_paths import (
     version,
 )
 from fer_models.errors import FervidError
+from fer_models.files import other_kind
 from fer_models.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from fer_models.video.signatures import HEAD_BYTES, is_media
 
 PART_BYTES = 8 << 20  # of a video, fetched at a time
+NAMED_PER_REASON = 5  # files that are left out, shown by name
+
+UNKNOWN_SUFFIX = "media with an unknown suffix: name the file itself, or rename it"
+HIDDEN = "hidden"
 
 
 class InputError(FervidError):
     """There is nothing to analyze where the user pointed."""
 
 
-def find_videos(inputs: Sequence[str | Path], *, recursive: bool = True, pattern: str = "*") -> list[Path]:
-    """The videos and pictures that `inputs` name, each once, those of a folder in the order of their names.
+@dataclass(frozen=True)
+class SkippedFile:
+    """A media file in a folder that a run does not analyze, and why."""
 
-    However a path is spelt, it is the same file. A file named itself is taken whatever its suffix; in a folder, only
-    files with a suffix of a video or a picture that fit `pattern` are. Hidden files and folders are left out. An input
-    without anything to analyze stands for itself, so that it shows up among the failures of a run that goes on with the
-    others.
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class FoundFiles:
+    """What a run over some files and folders is about."""
+
+    videos: list[Path]  # and images
+    skipped: list[SkippedFile]
+    n_other_files: int  # in the folders, which hold no video or image
+
+    def skipped_json(self) -> list[dict[str, str]]:
+        """The skipped files as plain values."""
+        return [{"path": str(file.path), "reason": file.reason} for file in self.skipped]
+
+    def skipped_lines(self) -> list[str]:
+        """The skipped files for the user: a line per reason with the first names, and one for the others."""
+        lines = []
+        for reason in dict.fromkeys(file.reason for file in self.skipped):
+            names = [str(file.path) for file in self.skipped if file.reason == reason]
+            more = f" and {len(names) - NAMED_PER_REASON} more" if len(names) > NAMED_PER_REASON else ""
+            files = "1 file" if len(names) == 1 else f"{len(names)} files"
+            lines.append(f"{files} skipped ({reason}): {', '.join(names[:NAMED_PER_REASON])}{more}")
+        if self.n_other_files:
+            files = "1 other file" if self.n_other_files == 1 else f"{self.n_other_files} other files"
+            lines.append(f"{files} skipped: neither video nor image")
+        return lines
+
+
+def find_files(inputs: Sequence[str | Path], *, recursive: bool = True, pattern: str = "*") -> FoundFiles:
+    """Find the videos and images that `inputs` name, each once, those of a folder in the order of their names.
+
+    However a path is spelled, it is the same file. A file named itself is taken whatever its suffix; in a folder, only
+    regular files with a suffix of a video or an image that match `pattern` are, and none that is hidden. Keep an input
+    without media files, so that it is reported as a failure of a run that analyzes the others.
 
     Raises:
         InputError: if none of the inputs holds anything to analyze.
         StorageError: if an address cannot be reached.
     """
-    found: dict[Path, Path] = {}  # by absolute path: as it was given
+    videos: dict[Path, Path] = {}  # by absolute path: as it was given
+    skipped: dict[Path, SkippedFile] = {}
     empty: list[str] = []
+    n_other_files = 0
     for path in map(resolve_path, inputs):
+        found = FoundFiles([path], [], 0)
         with translate_client_errors(path):
-            videos = videos_in(path, recursive, pattern) if path.is_dir() else [path]
-            if path.is_dir() and not videos:
-                empty.append(f"{path}: no video or picture in this folder{_hint(path, recursive, pattern)}")
-            elif not path.is_dir() and not path.exists():
+            if path.is_dir():
+                found = _files_in(path, recursive, pattern)
+                if not found.videos:
+                    empty.append(f"{path}: no video or image in this folder{_hint(path, recursive, pattern, found)}")
+            elif not path.exists():
                 empty.append(f"{path}: no such file or folder: check its name")
-        for video in videos or [path]:
-            found.setdefault(absolute(video), video)
+        for video in found.videos or [path]:
+            videos.setdefault(absolute(video), video)
+        for file in found.skipped:
+            skipped.setdefault(absolute(file.path), file)
+        n_other_files += found.n_other_files
     if len(empty) == len(inputs):
-        raise InputError("; ".join(empty) or "nothing to analyze: name a video, a picture or a folder")
-    return list(found.values())
+        raise InputError("; ".join(empty) or "nothing to analyze: name a video, an image or a folder")
+    return FoundFiles(list(videos.values()), [s for at, s in skipped.items() if at not in videos], n_other_files)
+
+
+def find_videos(inputs: Sequence[str | Path], *, recursive: bool = True, pattern: str = "*") -> list[Path]:
+    """The videos and images of `find_files`."""
+    return find_files(inputs, recursive=recursive, pattern=pattern).videos
 
 
 def videos_in(folder: Path, recursive: bool, pattern: str) -> list[Path]:
-    """The videos and pictures of a folder, in the order of their names."""
-    if is_remote(folder):  # its files, in one listing
-        names = [name for name in sorted(list_files(folder)) if recursive or "/" not in name]
-        return [path for name in names if is_wanted(path := folder / name, folder, pattern)]
-    return [path for path in sorted(folder.glob("**/*" if recursive else "*")) if is_wanted(path, folder, pattern)]
+    """The videos and images of a folder, in the order of their names."""
+    return _files_in(folder, recursive, pattern).videos
 
 
 def is_wanted(path: Path, folder: Path, pattern: str) -> bool:
-    """Whether a run over `folder` takes this file in it."""
-    visible = not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    """Whether a run over `folder` analyzes this file in it."""
+    return fnmatch(path.name, pattern) and _skip_reason(path, folder) is None
+
+
+def _files_in(folder: Path, recursive: bool, pattern: str) -> FoundFiles:
+    if is_remote(folder):  # its files, in one listing
+        paths = [folder / name for name in sorted(list_files(folder)) if recursive or "/" not in name]
+    else:
+        paths = [path for path in sorted(folder.glob("**/*" if recursive else "*")) if not path.is_dir()]
+    found = FoundFiles([], [], 0)
+    n_other_files = 0
+    for path in paths:
+        if not fnmatch(path.name, pattern):
+            continue
+        reason = _skip_reason(path, folder)
+        if reason is None:
+            found.videos.append(path)
+        elif reason:
+            found.skipped.append(SkippedFile(path, reason))
+        else:
+            n_other_files += 1
+    return FoundFiles(found.videos, found.skipped, n_other_files)
+
+
+def _skip_reason(path: Path, folder: Path) -> str | None:
+    """Why a run over `folder` leaves out this file; None if it does not, empty if it is no media file."""
     has_suffix = path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    return visible and has_suffix and fnmatch(path.name, pattern) and (is_remote(path) or not path.is_dir())
+    if any(part.startswith(".") for part in path.relative_to(folder).parts):
+        return HIDDEN if has_suffix else ""
+    if is_remote(path):
+        kind = mimetypes.guess_type(path.name)[0] or ""
+        return None if has_suffix else UNKNOWN_SUFFIX if kind.startswith(("video/", "image/")) else ""
+    try:
+        if kind := other_kind(path):
+            return f"{kind}, not a regular file" if has_suffix else ""
+        if has_suffix:
+            return None
+        with path.open("rb") as file:
+            return UNKNOWN_SUFFIX if is_media(file.read(HEAD_BYTES)) else ""
+    except OSError:  # a file that cannot be read is reported by the run, if it is one to be read
+        return None if has_suffix else ""
 
 
-def _hint(folder: Path, recursive: bool, pattern: str) -> str:
+def _hint(folder: Path, recursive: bool, pattern: str, found: FoundFiles) -> str:
     if pattern != "*":
-        return f" fits --pattern {pattern}"
+        return f" matches --pattern {pattern}"
     if not recursive and any(path.is_dir() for path in folder.iterdir()):
-        return "; --recursive also looks in its folders"
+        return "; --recursive also searches its folders"
+    if found.skipped:
+        return f": {'; '.join(found.skipped_lines())}"
     return f" (looked for {', '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))})"
 
 
 def object_version(path: Path) -> str | None:
-    """What the object store calls this version of a video; None for a file on disk.
+    """The version that the object store gives this video; None for a file on disk.
 
     Raises:
         OSError: if there is no such object, or it may not be read.
@@ -93,9 +182,9 @@ def object_version(path: Path) -> str | None:
 
 @contextlib.contextmanager
 def local_copy(path: Path) -> Iterator[Path]:
-    """A video as a file on disk: itself, or a copy of the object that is deleted in the end, whatever happens.
+    """Give a video as a file on disk: itself, or a copy of the object that is deleted afterwards.
 
-    It is read three times (to hash, to list and to decode its frames), by libraries that want a file.
+    It is read three times (to hash, to list and to decode its frames), by libraries that need a file.
 
     Raises:
         OSError: if the object cannot be read, changes while it is, or the disk is full.
@@ -105,7 +194,7 @@ def local_copy(path: Path) -> Iterator[Path]:
         yield path
         return
     fs, name = filesystem_of(path)
-    with tempfile.TemporaryDirectory(prefix="fervid-") as folder:  # nobody else may look into it
+    with tempfile.TemporaryDirectory(prefix="fervid-") as folder:  # readable by this user only
         copy = Path(folder) / path.name
         # A part at a time, each on the condition that the object has not changed.
         with (

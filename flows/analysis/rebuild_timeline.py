@@ -98,7 +98,8 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         reason = f"what was seen is not all there any more ({n_seen} of {n_frames} frames)"
         return Rebuilt(path, "failed", video, note=f"{path}: {reason}: run fervid analyze on the video again")
     try:
-        timeline = build_stored_timeline(store, *seen, observations, config, anew=bool(row["is_running"]))
+        new, end_s = bool(row["is_running"]), row.get("shown_until_s")
+        timeline = build_stored_timeline(store, *seen, observations, config, anew=new, end_s=end_s)
     except IdentitiesError as error:
         return Rebuilt(path, "failed", video, note=f"{path}: {error}")
     changed = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from analytics.results.storage_paths import absolute, is_remote
 from flows.analysis.context import AnalysisContext
-from flows.analysis.inputs import find_videos
+from flows.analysis.inputs import FoundFiles, find_files
 from flows.settings import EngineSettings
 
 
@@ -25,6 +25,7 @@ class AnalysisRun:
     """What one run does: the videos found, where they are analyzed, and how."""
 
     inputs: Inputs
+    found: FoundFiles
     videos: list[Path]
     engine: EngineSettings
     context: AnalysisContext
@@ -57,8 +58,8 @@ def prepare_run(inputs: Inputs, context: AnalysisContext, engine: EngineSettings
         StorageError: if an address cannot be reached.
     """
     engine = engine or EngineSettings()
-    videos = find_videos(inputs.paths, recursive=inputs.recursive, pattern=inputs.pattern)
+    found = find_files(inputs.paths, recursive=inputs.recursive, pattern=inputs.pattern)
     _ = context.store  # refuses a folder of others before any work is done
     if engine.engine != "threads":  # a worker has a working directory of its own
-        videos = [absolute(path) for path in videos]
-    return AnalysisRun(inputs, videos, engine, context)
+        return AnalysisRun(inputs, found, [absolute(path) for path in found.videos], engine, context)
+    return AnalysisRun(inputs, found, found.videos, engine, context)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from analytics.results.catalog import read_catalog
 from analytics.results.ids import file_sha256, video_id
+from analytics.results.status import OUTSIDE_RANGE
 from analytics.results.store import Store, is_initialized
 from analytics.results.stored_timeline import knows_identities
 from analytics.results.videos import path_text
@@ -52,7 +53,7 @@ class VideoPlan:
     """What a run would do with one video."""
 
     path: Path
-    action: str  # "skip", "analyze", "resume" or "fail: " and the reason
+    action: str  # "skip", "analyze", "resume", "fail: " and the reason, or "skip: " and the reason
     n_frames: int | None = None
     n_remaining: int | None = None  # frames not observed yet
     duration_s: float | None = None
@@ -149,12 +150,14 @@ def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray
         raise VideoReadError(
             info.path, f"{info.truncation}: copy it again, or use --end {readable_s:.1f} to analyze the readable part"
         )
+    if info.is_still:
+        return [np.zeros(1, np.int64)]  # a range of time does not apply to it
     frame_index = frames_to_sample(info.pts_s, fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
     if not len(frame_index):
-        first_s, last_s = info.pts_s[0], info.pts_s[-1]
-        raise VideoReadError(
-            info.path, f"no frame between start and end: its frames are from {first_s:.2f} to {last_s:.2f} s"
-        )
+        bounds = (("--start", settings.start_s), ("--end", settings.end_s))
+        asked = " ".join(f"{option} {value:g}" for option, value in bounds if value is not None)
+        frames = f"its frames are from {info.pts_s[0]:.2f} to {info.pts_s[-1]:.2f} s"
+        raise VideoReadError(info.path, f"{OUTSIDE_RANGE} {asked}: {frames}: choose another range to analyze it")
     return [frame_index[slice(*span)] for span in split_segments(info.pts_s[frame_index], settings.segment_s)]
 
 
@@ -173,7 +176,11 @@ def probe_with_timeout(path: Path, settings: AnalyzeSettings) -> VideoInfo:
     Raises:
         VideoReadError: if it cannot be read, or gives no data for too long.
     """
-    return with_stall_timeout(path, lambda: probe(path, settings.decoder), settings.decode_timeout_s)
+
+    def read() -> VideoInfo:
+        return probe(path, settings.decoder, video_stream=settings.video_stream, rotate=settings.rotate)
+
+    return with_stall_timeout(path, read, settings.decode_timeout_s)
 
 
 def read_content(path: Path, timeout_s: float) -> Content:

@@ -46,6 +46,8 @@ def analyze(
         context = AnalysisContext(out, settings, progress)
         run = prepare_run(Inputs(inputs, recursive, pattern), context, engine)
         note(f"{counted(len(run.videos), 'file')} to process, results in {out}")
+        for line in run.found.skipped_lines():
+            note(line)
         display = RunDisplay(errors, len(run.videos))
         progress.listen(display.show)
         without_console_log()
@@ -58,17 +60,21 @@ def analyze(
             progress.check()
             summary = run_analyze(run)
         if as_json:
-            print(json.dumps(summary.as_json(), indent=2))
+            print(json.dumps(summary.as_json() | {"skipped": run.found.skipped_json()}, indent=2))
         else:
             print_summary(console, summary)
     raise typer.Exit(SOME_FAILED if summary.failures else DONE)
 
 
 def _print_plan(inputs: Inputs, out: Path, settings: AnalyzeSettings, as_json: bool) -> None:
-    from flows.analysis.inputs import find_videos
-    from flows.analysis.work_plan import plan_videos
+    from flows.analysis.inputs import find_files
+    from flows.analysis.work_plan import VideoPlan, plan_videos
 
-    plans = plan_videos(find_videos(inputs.paths, recursive=inputs.recursive, pattern=inputs.pattern), out, settings)
+    found = find_files(inputs.paths, recursive=inputs.recursive, pattern=inputs.pattern)
+    plans = plan_videos(found.videos, out, settings)
+    plans += [VideoPlan(file.path, f"skip: {file.reason}") for file in found.skipped]
+    for line in found.skipped_lines():
+        note(line)
     if as_json:
         print(json.dumps([plan.as_json() for plan in plans], indent=2))
     else:

@@ -42,18 +42,21 @@ def status(
     """Say what is done, running, failed and left, with the reason and the way out."""
     from analytics.results.status import count
     from analytics.results.status import status as status_of
-    from flows.analysis.inputs import find_videos
+    from flows.analysis.inputs import FoundFiles, find_files
 
     with fatal_errors():
-        files = find_videos(inputs, recursive=recursive, pattern=pattern) if inputs else []
-        found = status_of(results, files)
+        files = find_files(inputs, recursive=recursive, pattern=pattern) if inputs else FoundFiles([], [], 0)
+        found = status_of(results, files.videos)
     if as_json:
         videos = [dataclasses.asdict(one) for one in found]
-        print(json.dumps({"count": count(found), "videos": videos}, indent=2, default=str))
+        content = {"count": count(found), "videos": videos, "skipped": files.skipped_json()}
+        print(json.dumps(content, indent=2, default=str))
         return
     if open_ones := [one for one in found if one.state != "done"]:
         rows = [[one.path or one.video_id, one.state, one.reason, one.suggested_action] for one in open_ones]
         console.print(table_of(["video", "", "reason", "way out"], rows))
+    for line in files.skipped_lines():
+        _say(line)
     _say(", ".join(f"{n} {state}" for state, n in count(found).items()))
 
 

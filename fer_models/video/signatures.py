@@ -1,0 +1,33 @@
+"""Tell video and image files by how they begin."""
+
+import re
+
+HEAD_BYTES = 512
+
+_AUDIO_BRANDS = (b"M4A ", b"M4B ", b"M4P ")
+_STARTS = re.compile(
+    rb"\x1aE\xdf\xa3"  # Matroska, WebM
+    rb"|RIFF....(AVI |WEBP)"
+    rb"|FLV\x01|GIF8[79]a|YUV4MPEG2|DKIF|\.RMF"
+    rb"|\x30\x26\xb2\x75\x8e\x66\xcf\x11"  # ASF, WMV
+    rb"|\x00\x00\x01[\xba\xb3]"  # MPEG program and video stream
+    rb"|\x06\x0e\x2b\x34\x02\x05\x01"  # MXF
+    rb"|\x89PNG|\xff\xd8\xff|II\*\x00|MM\x00\*"  # the last two: TIFF and raw photographs
+    rb"|....(moov|mdat|wide)",  # QuickTime of old
+    re.DOTALL,
+)
+
+
+def is_media(head: bytes) -> bool:
+    """Whether the first `HEAD_BYTES` bytes of a file look like a video or an image.
+
+    >>> is_media(b"GIF89a..."), is_media(b"start_s,end_s,label")
+    (True, False)
+    """
+    if head[4:8] == b"ftyp":
+        return head[8:12] not in _AUDIO_BRANDS
+    if head[:4] == b"OggS":
+        return b"theora" in head
+    # MPEG-TS: a sync byte at the start of each packet of 188 bytes, in M2TS behind a time stamp of 4.
+    is_ts = any(len(head) > start + 188 and head[start] == head[start + 188] == 0x47 for start in (0, 4))
+    return is_ts or _STARTS.match(head) is not None
