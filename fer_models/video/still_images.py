@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
+from fer_models.extras import install_command
 from fer_models.prefetch import heartbeat
 from fer_models.video.container import VideoReadError
 from fer_models.video.geometry import Orientation
@@ -122,7 +123,7 @@ def _register_heif(path: Path) -> None:
     try:
         import pillow_heif
     except ImportError as error:
-        reason = "HEIC needs the package pillow-heif: pip install 'fervid[heic]', or save it as JPEG"
+        reason = f"HEIC images need the package pillow-heif. Run: {install_command('heic')}; or save it as JPEG"
         raise VideoReadError(path, reason) from error
     pillow_heif.register_heif_opener()
 

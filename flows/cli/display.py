@@ -174,8 +174,8 @@ def print_summary(console: Console, summary: "RunSummary") -> None:
     for outcome in summary.outcomes:
         if outcome.n_undecoded:
             say(f"{outcome.path}: {outcome.n_undecoded} of {outcome.n_frames} frames could not be decoded")
-        for note in outcome.notes:
-            say(f"{outcome.path}: {note}")
+        for remark in outcome.notes:
+            say(f"{outcome.path}: {remark}")
         if outcome.same_as:
             say(f"{outcome.path}: the same content as {outcome.same_as}, which stands for both")
     for models in Counter(o.models for o in summary.outcomes):  # more than one where machines differ
