@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import write_clip
 
 from benchmarks.cuda.pack import main as pack_main
 from benchmarks.cuda.packed_faces import unpack_faces
@@ -31,10 +32,12 @@ sys.meta_path.insert(0, Blocker())
 
 
 @pytest.fixture(scope="module")
-def pack(few_faces: Path, face_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few faces and a clip, packed; the Python packages stay here."""
+def pack(few_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few faces and two frames of Eileen Collins, packed; the Python packages stay here."""
+    photo = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image").astronaut()
     out = tmp_path_factory.mktemp("pack")
-    options = ["--data", few_faces, "--video", face_clip, "--out", out, "--crf", 10, "--without-packages"]
+    clip = write_clip(out.parent / "collins.mp4", [photo[4:244, 40:360], photo[4:244, 42:362]])
+    options = ["--data", few_faces, "--video", clip, "--out", out, "--crf", 10, "--without-packages"]
     pack_main([str(option) for option in options])
     return out
 
@@ -55,7 +58,7 @@ def test_everything_runs_on_a_cpu_without_our_other_packages(pack: Path, tmp_pat
     (tmp_path / "site" / "sitecustomize.py").write_text(BLOCKER)
     out = tmp_path / "out"
     command = ["bash", KIT / "run.sh", "--out", out, "--pack", pack, "--device", "cpu", "--seconds", 2000, "--quick"]
-    command += ["--frames", 2, "--images", 32, "--architectures", "face_resnet_se cnn4"]
+    command += ["--frames", 2, "--images", 16, "--architectures", "face_resnet_se cnn4"]
     environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:]
