@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -30,9 +31,11 @@ from fer_models.training.emotion.history import (
 from fer_models.training.emotion.initialization import start_from
 from fer_models.training.emotion.loading import EpochShuffle
 from fer_models.training.emotion.processes import Processes
-from fer_models.training.emotion.recipes import Recipe, recipe_for
-from fer_models.training.emotion.training import EmotionTrainer, ask, targets_of, train_network, untrained_network
+from fer_models.training.emotion.recipes import Recipe, parse_recipe_values, recipe_for
+from fer_models.training.emotion.teachers import ask, load_teachers
+from fer_models.training.emotion.training import EmotionTrainer, targets_of, train_network, untrained_network
 from fer_models.training.runs import RunError, read_checkpoint
+from flows.cli.commands.train import Labels, recipe_given
 from flows.cli.training_display import TrainingDisplay
 from flows.training.retrain import version_name
 
@@ -168,6 +171,19 @@ def test_a_training_for_both_kinds_of_labels_goes_on_from_a_model_of_one_head():
     torch.testing.assert_close(network.state_dict()["head.weight"], weights["head.weight"].float().repeat(2, 1))
 
 
+def test_each_head_starts_from_a_model_of_its_own():
+    recipe = recipe_for("face_resnet_se", labels="both", init="default", init_labels="fer2013")
+    network = untrained_network(recipe)
+    start_from(network, recipe.architecture, recipe.init, recipe.init_labels)
+    (default, _), (fer2013, _) = (load_model_folder(find_model(name)) for name in ("default", "fer2013"))
+    for name in ("head.weight", "head.bias"):
+        labels, votes = network.state_dict()[name].chunk(2)
+        torch.testing.assert_close(labels, fer2013[name].float())
+        torch.testing.assert_close(votes, default[name].float())
+    with pytest.raises(ValueError, match="init_labels"):
+        recipe_for("face_resnet_se", labels="hard", init="default", init_labels="fer2013")
+
+
 def test_faces_are_never_shown_larger_than_the_input_asks_for():
     assert recipe_for("resnet18", input_size_px=32).small_size_px == 32
     assert recipe_for("resnet18").small_size_px == 40
@@ -220,9 +236,9 @@ def test_a_teacher_is_asked_about_the_crops_themselves(splits):
 
 def test_with_a_teacher_alone_the_loss_is_that_of_its_probabilities(splits):
     recipe = Recipe(architecture="face_resnet", augment="none", mixup=0.0, label_smoothing=0.0, input_size_px=48)
-    recipe = dataclasses.replace(recipe, small_share=0.0, teacher="default", teacher_share=1.0)
+    recipe = dataclasses.replace(recipe, small_share=0.0, teacher_labels="default", teacher_share=1.0)
     teacher = load_classifier("default", "cpu")
-    module = EmotionTrainer(recipe, 1, teacher=teacher).eval()
+    module = EmotionTrainer(recipe, 1, teachers={"hard": teacher}).eval()
     module.log = lambda *a, **k: None  # there is no trainer
     pixels = splits["Training"].pixels[:16]
     targets = targets_of(splits["Training"], "hard")[:16]
@@ -231,6 +247,57 @@ def test_with_a_teacher_alone_the_loss_is_that_of_its_probabilities(splits):
         said = module.network((pixels[:, None].float() / 255 - 0.5) / 0.25).log_softmax(dim=1)
     wanted = -(torch.from_numpy(teacher.predict(pixels)) * said).sum(dim=1).mean()
     torch.testing.assert_close(loss, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_each_head_learns_from_its_own_teacher(splits):
+    recipe = recipe_for(
+        "face_resnet", labels="both", augment="none", mixup=0.0, small_share=0.0, teacher_labels="fer2013", seed=1
+    )
+    recipe = dataclasses.replace(recipe, teacher_votes="default", teacher_share=0.25, input_size_px=48)
+    teachers = load_teachers(recipe, ("hard", "votes"), "cpu")
+    pixels, targets = splits["Training"].pixels[:8], targets_of(splits["Training"], "both")[:8]
+    _, taught = EmotionTrainer(recipe, 1, teachers=teachers).augment_batch(pixels, targets, 48, done=0.0)
+    said = [load_classifier(name, "cpu").predict(pixels) for name in ("fer2013", "default")]
+    np.testing.assert_allclose(taught, 0.75 * targets + 0.25 * np.concatenate(said, axis=1), atol=1e-5)
+    recipe = dataclasses.replace(recipe, teacher_votes="")
+    taught = EmotionTrainer(recipe, 1, teachers=load_teachers(recipe, ("hard", "votes"), "cpu")).teach(
+        (pixels[:, None].float() / 255 - 0.5) / 0.25, targets, 1.0
+    )
+    np.testing.assert_allclose(taught[:, :7], said[0], atol=1e-5)
+    torch.testing.assert_close(taught[:, 7:], targets[:, 7:])
+
+
+def test_values_of_a_recipe_are_read_from_text():
+    assert parse_recipe_values(["small_share=0.25", "init=mine"]) == {"small_share": 0.25, "init": "mine"}
+    for text, wrong in (
+        ("rate=1", "NAME=VALUE"),
+        ("epochs", "NAME=VALUE"),
+        ("epochs=x", "int"),
+        ("class_weights=1", "true"),
+    ):
+        with pytest.raises(ValueError, match=wrong):
+            parse_recipe_values([text])
+
+
+def test_options_and_values_become_a_recipe():
+    none = dict.fromkeys(("epochs", "augment", "labels", "init_labels", "input_size", "teacher_votes", "patience"))
+    none |= dict.fromkeys(("init", "teacher", "teacher_labels", "consistency", "unlabeled", "values"))
+    given = none | {"architecture": "face_resnet_se", "from_scratch": False, "seed": 2}
+    given |= {"labels": Labels.both, "init": "default", "init_labels": "fer2013", "teacher": "default"}
+    recipe = recipe_given(**given | {"teacher_labels": "fer2013", "values": ["learning_rate=0.02", "mixup=0"]})
+    assert recipe == recipe_for(
+        "face_resnet_se",
+        labels="both",
+        init="default",
+        init_labels="fer2013",
+        teacher_labels="fer2013",
+        teacher_votes="default",
+        learning_rate=0.02,
+        mixup=0.0,
+        seed=2,
+    )
+    with pytest.raises(typer.BadParameter, match="seed has an option"):
+        recipe_given(**given | {"values": ["seed=3"]})
 
 
 def test_a_model_of_a_schedule_is_named_after_data_votes_and_recipe(splits):

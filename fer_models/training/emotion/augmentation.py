@@ -1,4 +1,4 @@
-"""How training batches are varied."""
+"""Random changes of training batches: geometry, contrast, erased rectangles and mixed pairs."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from fer_models.classification.normalization import MEAN, STD
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,18 @@ STRENGTHS = {
     # Of many FER-2013 projects: 40 degrees; shear, zoom and shift by a fifth of the picture; mirrored.
     "wide": Strength(40, (0.8, 1.2), 0.4, 0.0, 0.0, 0.0, shear=0.2),
 }
+
+
+def normalize(pixels: Tensor) -> Tensor:
+    """Convert gray crops (n, h, w) uint8 to (n, 1, h, w) float32 around 0."""
+    return (pixels[:, None].float() / 255 - MEAN) / STD
+
+
+def resize(crops: Tensor, size_px: int) -> Tensor:
+    """Resample crops (n, c, h, w) to (n, c, size_px, size_px) with antialiasing."""
+    if crops.shape[2:] == (size_px, size_px):
+        return crops
+    return F.interpolate(crops, size=(size_px, size_px), mode="bilinear", antialias=True)
 
 
 def augment(pixels: Tensor, generator: torch.Generator, size_px: int, strength: Strength) -> Tensor:

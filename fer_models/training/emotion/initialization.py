@@ -1,4 +1,4 @@
-"""What a network's training starts from: fresh weights, ImageNet's, or those of another model."""
+"""Initial weights of a network: random ones, ImageNet's, or those of another model."""
 
 import urllib.error
 from pathlib import Path
@@ -18,17 +18,21 @@ IMAGENET_FILES = {
 }
 
 
-def start_from(network: nn.Module, architecture: str, init: str) -> None:
-    """Give a fresh network the weights its training starts from, in place.
+def start_from(network: nn.Module, architecture: str, init: str, init_labels: str = "") -> None:
+    """Load the initial weights of a training into a new network.
+
+    A model has one head. Of a network with a head for labels and one for votes, both start from the head of `init`,
+    unless `init_labels` names another model for the first.
 
     Args:
-        network: fresh.
+        network: with random weights.
         architecture: its name.
-        init: "scratch" (as it is), "imagenet" (a backbone trained on ImageNet, frozen but for its last layers), or a
-            model of the same architecture, by its name or folder.
+        init: "scratch" (random weights), "imagenet" (a backbone trained on ImageNet, frozen but for its last layers),
+            or a model of the same architecture, by its name or folder.
+        init_labels: a model of the same architecture for the head for labels; the same as `init` if empty.
 
     Raises:
-        WeightsError: if these weights cannot be had, or are for another architecture.
+        WeightsError: if these weights are not available, or belong to another architecture.
     """
     if init == "imagenet":
         weights = imagenet_weights(architecture)
@@ -36,26 +40,28 @@ def start_from(network: nn.Module, architecture: str, init: str) -> None:
         network.take_backbone(weights)
     elif init != "scratch":
         weights, card = load_model_folder(find_model(init, "emotion"))
+        of_labels = load_model_folder(find_model(init_labels, "emotion"))[0] if init_labels else weights
         own = network.state_dict()
-        for name, tensor in weights.items():
+        for name, tensor in list(weights.items()):
             if name in own and len(own[name].shape) and own[name].shape[0] == 2 * tensor.shape[0]:
-                weights[name] = torch.cat([tensor, tensor])  # a model has one head; of two, both begin with it
+                weights[name] = torch.cat([of_labels.get(name, tensor), tensor])
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise WeightsError(
-                f"{init}: a {card.architecture}, which cannot start this {architecture}: the weights do not fit"
+                f"{init}: its weights ({card.architecture}) do not fit this {architecture}; start from a model of the "
+                "same architecture"
             ) from error
 
 
 def imagenet_weights(architecture: str) -> dict[str, Tensor]:
-    """The ImageNet weights for an architecture, from the user's models or torchvision's cache, or else downloaded.
+    """Load the ImageNet weights of an architecture from the user's models or torchvision's cache; else download them.
 
     Raises:
-        WeightsError: if the architecture has none, or the file is neither there nor to be had, or is another one.
+        WeightsError: if the architecture has none, the download fails, or the file is another one.
     """
     if architecture not in IMAGENET_FILES:
-        raise WeightsError(f"{architecture}: no ImageNet weights; there are some for {', '.join(IMAGENET_FILES)}")
+        raise WeightsError(f"{architecture}: no ImageNet weights; available for {', '.join(IMAGENET_FILES)}")
     name = IMAGENET_FILES[architecture]
     path = user_models_dir() / "imagenet" / name
     of_torchvision = Path(torch.hub.get_dir()) / "checkpoints" / name
@@ -67,10 +73,10 @@ def imagenet_weights(architecture: str) -> dict[str, Tensor]:
 
 
 def download(url: str, path: Path) -> None:
-    """Fetch a file of torchvision's; it appears only when it is whole.
+    """Download a file of torchvision's; it appears only when complete.
 
     Raises:
-        WeightsError: if it cannot be had.
+        WeightsError: if the download fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = path.stem.rpartition("-")[2]
@@ -78,20 +84,20 @@ def download(url: str, path: Path) -> None:
         torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
         raise WeightsError(
-            f"{path}: not there, and {url} cannot be had ({error}): bring that file there, or train from scratch "
-            "(--from-scratch)"
+            f"{path} is missing and {url} could not be downloaded ({error}): copy the file there, or train from "
+            "scratch (--from-scratch)"
         ) from error
 
 
 def read_imagenet(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file of torchvision's, once its sha256 is the one in its name.
+    """Load the tensors of a file of torchvision's after comparing its sha256 with the one in its name.
 
     Raises:
-        WeightsError: if it is another file or damaged.
+        WeightsError: if the sha256 differs.
     """
     prefix = path.stem.rpartition("-")[2]
     found = sha256_of(path)
     if not found.startswith(prefix):
-        raise WeightsError(f"{path}: sha256 {found}, but it must begin with {prefix}: bring the file again")
+        raise WeightsError(f"{path}: sha256 {found}, but it must begin with {prefix}: download the file again")
     weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return weights

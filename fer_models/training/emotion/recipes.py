@@ -1,5 +1,6 @@
-"""How each architecture is trained, unless told otherwise."""
+"""How each architecture is trained by default."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,12 @@ class Recipe:
     """How a classifier is trained.
 
     SGD runs with Nesterov momentum, one epoch of warm-up and half a cosine to zero; Adam at a constant rate. In the
-    first `small_share` of the epochs faces are shown at `small_size_px`, which is quicker, then at `input_size_px`.
+    first `small_share` of the epochs faces are shown at `small_size_px`, which is faster, then at `input_size_px`.
     """
 
     architecture: str = "face_resnet_se"
-    init: str = "scratch"  # or "imagenet", or a model to go on from
+    init: str = "scratch"  # or "imagenet", or a model to start from
+    init_labels: str = ""  # a model whose head starts the head for labels; the same as `init` if empty
     epochs: int = 72
     batch_size: int = 128
     input_size_px: int = 40
@@ -30,18 +32,21 @@ class Recipe:
     optimizer: str = "sgd"
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
-    l2: float = 0.0  # of the squared weights of the layers that the architecture names, added to the loss
-    label_smoothing: float = 0.1  # of hard labels; votes say themselves how sure they are
+    l2: float = 0.0  # weight of the squared weights of the layers that the architecture names
+    label_smoothing: float = 0.1  # of hard labels; votes already express uncertainty
     labels: str = "hard"  # "hard": the data set's labels; "votes": the annotators' shares; "both": a head for each
-    class_weights: bool = False  # every emotion counts as much as any other, however rare
+    class_weights: bool = False  # every emotion counts the same, however rare it is
     augment: str = "strong"  # or "none", "standard", "wide"
-    mixup: float = 0.3  # both parameters of the beta distribution of the share of the other picture; 0: no mixing
-    mixup_share: float = 0.8  # of the epochs; the last ones see faces as they are
+    mixup: float = 0.3  # both parameters of the beta distribution of the other image's share; 0: no mixing
+    mixup_share: float = 0.8  # of the epochs in which images are mixed, from the first on
     ema_decay: float = 0.999  # of the moving average over weights; 0: none
-    patience: int = 0  # end after so many epochs without a better one; 0: never
-    teacher: str = ""  # a model whose probabilities are part of the targets; none if empty
+    patience: int = 0  # stop after so many epochs without improvement; 0: never
+    teacher_labels: str = ""  # a model whose probabilities are part of the targets of the head for labels
+    teacher_votes: str = ""  # the same for the head for votes
     teacher_share: float = 0.5  # of the teacher's probabilities in the targets
     teacher_temperature: float = 1.0  # softens (above 1) or sharpens what the teacher says
+    consistency: float = 0.0  # weight of the divergence between two views of a face; 0: no such loss
+    unlabeled: str = ""  # Parquet file of photographs whose faces are used for it, beside the labeled ones
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,11 +64,15 @@ class Recipe:
             object.__setattr__(self, "small_size_px", self.input_size_px)
         if self.input_size_px < 16:
             raise ValueError(f"input_size must be at least 16 px, got {self.input_size_px}")
+        if self.init_labels and self.labels != "both":
+            raise ValueError(f"init_labels starts one of two heads, which labels={self.labels!r} does not have")
+        if self.unlabeled and not self.consistency:
+            raise ValueError("unlabeled faces are used by the consistency loss only: give consistency a weight above 0")
         if self.init == "imagenet" and self.architecture not in IMAGENET_FILES:
             raise ValueError(f"init: there are ImageNet weights for {', '.join(IMAGENET_FILES)} only")
 
 
-# As many FER-2013 projects train: Adam at a constant rate, the labels as they are, faces as they are.
+# As many FER-2013 projects train: Adam at a constant rate, no label smoothing, no augmentation.
 PLAIN: dict[str, Any] = {
     "optimizer": "adam",
     "learning_rate": 1e-4,
@@ -94,15 +103,40 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def recipe_for(architecture: str, **given: Any) -> Recipe:
-    """The recipe of an architecture, with what is given in place of its own; None counts as not given.
+    """The recipe of an architecture with some values replaced; None keeps the architecture's own value.
 
     Raises:
-        ValueError: if there is no such architecture, a value is not allowed, or the start of a transfer is left open.
+        ValueError: if there is no such architecture, a value is not allowed, or a pretrained architecture is given no
+            `init`.
     """
     given = {name: value for name, value in given.items() if value is not None}
     if architecture in IMAGENET_FILES and "init" not in given:
         raise ValueError(
             f"{architecture} can start from ImageNet weights (--init imagenet; {IMAGENET_FILES[architecture]} is "
-            "downloaded if it is not there) or from scratch (--from-scratch): choose one"
+            "downloaded if missing) or from scratch (--from-scratch): choose one"
         )
     return Recipe(**{"architecture": architecture, **RECIPES.get(architecture, {}), **given})
+
+
+def parse_recipe_values(assignments: list[str]) -> dict[str, str | int | float | bool]:
+    """Convert texts such as "learning_rate=0.05" to values of `Recipe`, by name.
+
+    >>> parse_recipe_values(["learning_rate=0.05", "epochs=3", "class_weights=true"])
+    {'learning_rate': 0.05, 'epochs': 3, 'class_weights': True}
+
+    Raises:
+        ValueError: if a text has no "=", names no value of a recipe, or holds no number where one is needed.
+    """
+    types = {name: type(value) for name, value in dataclasses.asdict(Recipe()).items()}
+    values: dict[str, str | int | float | bool] = {}
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        if not separator or name not in types:
+            raise ValueError(f"{assignment!r} is not NAME=VALUE with one of the names {', '.join(types)}")
+        if types[name] is not bool:
+            values[name] = types[name](text)
+        elif text in ("true", "false"):
+            values[name] = text == "true"
+        else:
+            raise ValueError(f"{name} must be true or false, got {text!r}")
+    return values

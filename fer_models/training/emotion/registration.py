@@ -18,9 +18,10 @@ from fer_models.evaluation.metrics import fit_temperature, logits_of, measure_sp
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_registry import CARD_NAME, ModelCard, save_card, save_model_folder
 from fer_models.training.datasets.labeled_faces import FaceImages, fingerprint
+from fer_models.training.emotion.augmentation import normalize, resize
 from fer_models.training.emotion.history import history_in, weights_in
 from fer_models.training.emotion.recipes import Recipe
-from fer_models.training.emotion.training import heads_of, normalize, resize, targets_of, untrained_network
+from fer_models.training.emotion.training import heads_of, targets_of, untrained_network
 from fer_models.training.runs import read_checkpoint
 
 MIXTURE_STEPS = 20  # from one head to the other, when the best mixture of them is looked for

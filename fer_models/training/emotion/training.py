@@ -1,25 +1,25 @@
-"""Training of emotion classifiers: the Lightning module of a recipe, and the run that makes checkpoints by it."""
+"""Training of emotion classifiers: the Lightning module of a recipe, and a resumable run that writes checkpoints."""
 
 import dataclasses
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer_models.classification.architectures import architecture_options, build_network, l2_penalty
-from fer_models.classification.classifier import EmotionClassifier, load_classifier
-from fer_models.classification.normalization import MEAN, STD
+from fer_models.classification.classifier import EmotionClassifier
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.labels import EMOTIONS
 from fer_models.training.datasets.labeled_faces import DataError, FaceImages, class_weights, fingerprint
-from fer_models.training.emotion.augmentation import STRENGTHS, augment, mix_up
+from fer_models.training.emotion.augmentation import STRENGTHS, augment, mix_up, normalize, resize
+from fer_models.training.emotion.consistency import consistency_loss, next_frame_view, read_unlabeled_faces
 from fer_models.training.emotion.history import (
     BEST,
     CHECKPOINTS,
@@ -35,35 +35,46 @@ from fer_models.training.emotion.initialization import start_from
 from fer_models.training.emotion.loading import EpochShuffle, loader
 from fer_models.training.emotion.processes import Processes
 from fer_models.training.emotion.recipes import Recipe
+from fer_models.training.emotion.teachers import TEACHER_SIZE_PX, ask, load_teachers
 from fer_models.training.runs import RunError, check_not_begun, check_same_settings, moving_average, read_checkpoint
 
-TEACHER_SIZE_PX = 48  # what a teacher is shown: all that the data has
+VIEW_TEACHER_WEIGHT = 0.5  # of the teachers' cross entropy on the views that the consistency loss compares
 
 log = logging.getLogger(__name__)
 
 
 class EmotionTrainer(lightning.LightningModule):
-    """Trains one network by one recipe; targets are rows of class shares, a set of seven for each head."""
+    """Trains one network by one recipe; targets are rows of class probabilities, seven for each head.
+
+    Args:
+        recipe: how to train.
+        steps_per_epoch: batches in an epoch, for the learning rate's schedule.
+        weight: (7,) weight of each emotion in the loss; None: 1.
+        teachers: head ("hard" or "votes") to the classifier whose probabilities are part of its targets.
+        unlabeled: gray crops (n, h, w) uint8 of faces without labels, for the consistency loss.
+    """
 
     def __init__(
         self,
         recipe: Recipe,
         steps_per_epoch: int,
         weight: Tensor | None = None,
-        teacher: EmotionClassifier | None = None,
+        teachers: Mapping[str, EmotionClassifier] | None = None,
+        unlabeled: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.recipe, self.steps_per_epoch, self.teacher = recipe, steps_per_epoch, teacher
+        self.recipe, self.steps_per_epoch, self.teachers = recipe, steps_per_epoch, dict(teachers or {})
+        self.unlabeled = unlabeled
         self.heads = heads_of(recipe)
         self.network = untrained_network(recipe)
         self.register_buffer("weight", weight, persistent=False)
         self.weight: Tensor | None
         self.generator = torch.Generator()
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed dropout and augmentation by step, so that a resumed run goes on as an unbroken one would."""
+    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Seed dropout and augmentation by step, so that a resumed run equals an unbroken one."""
         step = self.recipe.seed * 1_000_003 + self.global_step
-        seed = step * self.trainer.world_size + self.global_rank  # no two processes ever draw the same
+        seed = step * self.trainer.world_size + self.global_rank  # different in every process
         torch.manual_seed(seed)
         self.generator.manual_seed(seed)
 
@@ -74,51 +85,87 @@ class EmotionTrainer(lightning.LightningModule):
         return loss
 
     def loss(self, pixels: Tensor, targets: Tensor, *, done: float) -> Tensor:
-        """Cross entropy of one augmented batch.
+        """Loss of one batch: cross entropy of augmented crops, L2 penalty, and consistency if the recipe asks for it.
 
         Args:
             pixels: (n, h, w) uint8.
             targets: (n, 7 x heads) float32.
-            done: the share of the training that is over, from 0 to 1.
+            done: the completed share of the training, from 0 to 1.
         """
+        size_px = self.recipe.small_size_px if done < self.recipe.small_share else self.recipe.input_size_px
+        crops, targets = self.augment_batch(pixels, targets, size_px, done=done)
+        faces = self.faces_for_views(pixels) if self.recipe.consistency else pixels[:0]
+        views = [next_frame_view(faces, self.generator, size_px) for _ in range(2)] if len(faces) else []
+        # One pass, so that batch normalization sees labeled crops and views together.
+        logits = self.network(torch.cat([crops, *views]).contiguous(memory_format=torch.channels_last))
+        labeled, *of_views = logits.split([len(crops), *(len(view) for view in views)])
+        loss = self.cross_entropy(labeled, targets) + self.recipe.l2 * l2_penalty(self.network)
+        if not views:
+            return loss
+        loss = loss + self.recipe.consistency * consistency_loss(*of_views)
+        if self.teachers:
+            told = self.teach(normalize(faces), torch.zeros(len(faces), targets.shape[1], device=faces.device), 1.0)
+            loss = loss + VIEW_TEACHER_WEIGHT * self.cross_entropy(torch.cat(of_views), torch.cat([told, told]))
+        return loss
+
+    def augment_batch(self, pixels: Tensor, targets: Tensor, size_px: int, *, done: float) -> tuple[Tensor, Tensor]:
+        """Augment and mix crops, and mix what the teachers say of them into the targets."""
         recipe = self.recipe
-        size_px = recipe.small_size_px if done < recipe.small_share else recipe.input_size_px
-        drawn_px = TEACHER_SIZE_PX if self.teacher else size_px
+        drawn_px = TEACHER_SIZE_PX if self.teachers else size_px
         if recipe.augment == "none":
             crops = resize(normalize(pixels), drawn_px)
         else:
             crops = augment(normalize(pixels), self.generator, drawn_px, STRENGTHS[recipe.augment])
         if recipe.mixup and done < recipe.mixup_share:
             crops, targets = mix_up(crops, targets, recipe.mixup, self.generator)
-        if self.teacher:
-            told = ask(self.teacher, crops, recipe.teacher_temperature).repeat(1, len(self.heads))
-            targets = torch.lerp(targets, told, recipe.teacher_share)
-        crops = resize(crops, size_px)
-        logits = self.network(crops.contiguous(memory_format=torch.channels_last))
+        return resize(crops, size_px), self.teach(crops, targets, recipe.teacher_share)
+
+    def faces_for_views(self, pixels: Tensor) -> Tensor:
+        """Faces (n / 2, h, w) for the consistency loss: half of them unlabeled, if there are any, else all labeled."""
+        n = max(1, len(pixels) // 2)
+        if self.unlabeled is None:
+            return pixels[:n]
+        rows = torch.randint(len(self.unlabeled), (n - n // 2,), generator=self.generator, device=self.generator.device)
+        return torch.cat([pixels[: n // 2], self.unlabeled[rows.to(self.unlabeled.device)].to(pixels.device)])
+
+    def teach(self, crops: Tensor, targets: Tensor, share: float) -> Tensor:
+        """Mix what each head's teacher says of normalized crops into that head's targets; others stay."""
+        mixed = []
+        for head, target in zip(self.heads, targets.split(len(EMOTIONS), 1), strict=True):
+            teacher = self.teachers.get(head)
+            told = ask(teacher, crops, self.recipe.teacher_temperature) if teacher else target
+            mixed.append(torch.lerp(target, told, share))
+        return torch.cat(mixed, dim=1)
+
+    def cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The mean cross entropy of the heads; hard labels are smoothed."""
         n = len(EMOTIONS)
         losses = [
             F.cross_entropy(
-                said, target, weight=self.weight, label_smoothing=recipe.label_smoothing if head == "hard" else 0.0
+                said,
+                target,
+                weight=self.weight,
+                label_smoothing=self.recipe.label_smoothing if head == "hard" else 0.0,
             )
             for head, said, target in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True)
         ]
-        return torch.stack(losses).mean() + recipe.l2 * l2_penalty(self.network)
+        return torch.stack(losses).mean()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Loss and accuracy of each head on PublicTest, with the averaged weights."""
+        """Log loss and accuracy of each head on PublicTest, with the averaged weights."""
         pixels, targets = batch
         crops = resize(normalize(pixels), self.recipe.input_size_px)
         logits = self.network(crops.contiguous(memory_format=torch.channels_last))
         n = len(EMOTIONS)
-        right = []
+        accuracies = []
         for head, said, target in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True):
-            right.append((said.argmax(dim=1) == target.argmax(dim=1)).float().mean())
+            accuracies.append((said.argmax(dim=1) == target.argmax(dim=1)).float().mean())
             self.log(f"public_loss_{head}", F.cross_entropy(said, target))
-            self.log(f"public_accuracy_{head}", right[-1])
-        self.log("public_accuracy", torch.stack(right).mean())
+            self.log(f"public_accuracy_{head}", accuracies[-1])
+        self.log("public_accuracy", torch.stack(accuracies).mean())
 
-    def configure_optimizers(self) -> Any:
-        """SGD whose rate rises for one epoch, then falls along a cosine to zero; or Adam."""
+    def configure_optimizers(self) -> torch.optim.Optimizer | OptimizerLRSchedulerConfig:
+        """Adam at a constant rate; or SGD, whose rate rises for one epoch, then falls along a cosine to zero."""
         recipe = self.recipe
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         if recipe.optimizer == "adam":
@@ -144,41 +191,19 @@ class EmotionTrainer(lightning.LightningModule):
 
 
 def heads_of(recipe: Recipe) -> tuple[str, ...]:
-    """What each set of seven outputs learns."""
+    """Which labels each set of seven outputs learns."""
     return ("hard", "votes") if recipe.labels == "both" else (recipe.labels,)
 
 
 def untrained_network(recipe: Recipe) -> nn.Module:
-    """The network of a recipe, with a set of seven outputs for each of its heads."""
+    """Build the network of a recipe, with seven outputs for each of its heads."""
     outputs = len(EMOTIONS) * len(heads_of(recipe))
     options = architecture_options(recipe.architecture, input_size_px=recipe.input_size_px, outputs=outputs)
     return build_network(recipe.architecture, options)
 
 
-def ask(teacher: EmotionClassifier, crops: Tensor, temperature: float) -> Tensor:
-    """What a teacher says of normalized gray crops (n, 1, h, w): (n, 7) shares (Hinton et al. 2015, arXiv:1503.02531).
-
-    It sees the crops as they were varied and mixed (Beyer et al. 2022, arXiv:2106.05237).
-    """
-    pixels = ((crops[:, 0] * STD + MEAN) * 255).round().clamp(0, 255).to(torch.uint8)
-    scores = torch.from_numpy(teacher.predict(pixels)).to(crops.device)
-    return (scores.log() / temperature).softmax(dim=1)
-
-
-def normalize(pixels: Tensor) -> Tensor:
-    """(n, h, w) uint8 gray to (n, 1, h, w) float32 around 0."""
-    return (pixels[:, None].float() / 255 - MEAN) / STD
-
-
-def resize(crops: Tensor, size_px: int) -> Tensor:
-    """(n, c, h, w) to (n, c, size_px, size_px), without aliasing."""
-    if crops.shape[2:] == (size_px, size_px):
-        return crops
-    return F.interpolate(crops, size=(size_px, size_px), mode="bilinear", antialias=True)
-
-
 def targets_of(images: FaceImages, labels: str) -> Tensor:
-    """What the network is to say for each image: (n, 7) float32, or (n, 14) for both kinds of labels.
+    """Target probabilities of each image: (n, 7) float32, or (n, 14) for both kinds of labels.
 
     Raises:
         DataError: if votes are wanted and there are none.
@@ -201,10 +226,10 @@ def train_network(
     resume: bool = False,
     report: Callable[[TrainingProgress], None] | None = None,
 ) -> Path:
-    """Train on Training and select the epoch on PublicTest; gives the checkpoint of the best epoch.
+    """Train on Training and select the epoch on PublicTest; return the checkpoint of the best epoch.
 
-    A checkpoint is written every epoch to `run/checkpoints`; with `resume` training goes on from the last one and ends
-    with the same weights as an unbroken run. Started by `torchrun`, each process trains with its share of every batch.
+    A checkpoint is written every epoch to `run/checkpoints`; with `resume`, training continues from the last one and
+    ends with the same weights as an unbroken run. Started by `torchrun`, each process trains on a part of every batch.
 
     Args:
         splits: the data.
@@ -212,15 +237,16 @@ def train_network(
         recipe: how to train.
         device: "auto", "cpu" or "cuda".
         precision: "auto" (bfloat16 where the device computes it natively), "fp32" or "bf16".
-        resume: go on from the last checkpoint, if there is one.
-        report: is told after each batch how far the run is; what it raises ends the run.
+        resume: continue from the last checkpoint, if there is one.
+        report: called after each batch with the progress; an exception that it raises ends the run.
 
     Raises:
-        DataError: if the recipe wants votes and there are none.
-        DeviceError: if the device is not there.
-        RunError: if there is a run in the folder, and it is not to be resumed or was begun with other settings; if the
-            processes cannot share its batches evenly.
-        WeightsError: if the weights to start from, or the teacher, cannot be had.
+        DataError: if the recipe needs votes and there are none.
+        DeviceError: if the device is not available.
+        FaceDataError: if the file of unlabeled faces cannot be used.
+        RunError: if there is a run in the folder that is not to be resumed or was started with other settings; if the
+            batches cannot be divided evenly among the processes.
+        WeightsError: if the weights to start from, or a teacher, are not available.
     """
     training, public, processes = splits["Training"], splits["PublicTest"], Processes.started()
     if recipe.batch_size % processes.n:
@@ -229,8 +255,9 @@ def train_network(
     if target_device.type == "cuda":
         torch.cuda.set_device(processes.device_index)
     chosen = chosen_precision(precision, target_device)
-    teacher = load_classifier(recipe.teacher, device) if recipe.teacher else None
-    settings = dataclasses.asdict(recipe) | {"teacher_weights": teacher.card.sha256 if teacher else ""}
+    teachers = load_teachers(recipe, heads_of(recipe), device)
+    settings = dataclasses.asdict(recipe)
+    settings |= {"teacher_weights": {head: teacher.card.sha256 for head, teacher in teachers.items()}}
     settings |= {"precision": chosen, "data": fingerprint(training)}
     last, best = (run / CHECKPOINTS / name for name in (LAST, BEST))
     check_not_begun(last, resume)
@@ -242,8 +269,9 @@ def train_network(
     lightning.seed_everything(recipe.seed, verbose=False)
     batches = EpochShuffle(len(training), recipe.batch_size, recipe.seed, processes)
     weight = class_weights(training.label) if recipe.class_weights else None
-    module = EmotionTrainer(recipe, len(batches), weight, teacher)
-    start_from(module.network, recipe.architecture, recipe.init)
+    unlabeled = read_unlabeled_faces(Path(recipe.unlabeled)) if recipe.unlabeled else None
+    module = EmotionTrainer(recipe, len(batches), weight, teachers, unlabeled)
+    start_from(module.network, recipe.architecture, recipe.init, recipe.init_labels)
     module.network.to(memory_format=torch.channels_last)
     averaging = [WeightAveraging(avg_fn=moving_average(recipe.ema_decay))] if recipe.ema_decay else []
     callbacks = [
@@ -264,10 +292,10 @@ def train_network(
 
 
 def chosen_precision(asked: str, device: torch.device) -> str:
-    """What a device trains in, "fp32" or "bf16"; "auto" is bfloat16 where it computes that natively.
+    """Resolve "auto" to "bf16" where the device computes it natively, else to "fp32".
 
     Raises:
-        ValueError: if something else is asked for.
+        ValueError: if `asked` is none of "auto", "fp32" and "bf16".
     """
     if asked not in ("auto", "fp32", "bf16"):
         raise ValueError(f"precision must be auto, fp32 or bf16; got {asked!r}")
@@ -279,13 +307,13 @@ def chosen_precision(asked: str, device: torch.device) -> str:
 def trainer_for(
     epochs: int, precision: str, device: torch.device, processes: Processes, callbacks: list[Callback]
 ) -> lightning.Trainer:
-    """Lightning's trainer for this process's part of a training, in "fp32" or "bf16"."""
+    """Create Lightning's trainer for this process, in "fp32" or "bf16"."""
     return lightning.Trainer(
         **processes.trainer_options(),
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        sync_batchnorm=processes.n > 1 and device.type == "cuda",  # torch has none for processors
+        sync_batchnorm=processes.n > 1 and device.type == "cuda",  # torch has none for CPUs
         precision="bf16-mixed" if precision == "bf16" else "32-true",
-        # On a GPU the quickest kernels add up in no fixed order; a resumed run would drift from an unbroken one.
+        # The fastest GPU kernels sum in no fixed order: a resumed run would drift from an unbroken one.
         deterministic="warn" if device.type == "cuda" else None,
         max_epochs=epochs,
         callbacks=callbacks,

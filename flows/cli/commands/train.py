@@ -1,4 +1,4 @@
-"""`fervid train` and `fervid train-detector`: new models."""
+"""`fervid train` and `fervid train-detector`."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -14,11 +14,11 @@ from flows.prefect.server import prefect_server
 if TYPE_CHECKING:
     from fer_models.training.emotion.recipes import Recipe
 
-RESUME = "run the same command with --resume to go on after the last epoch"
+RESUME = "run the same command with --resume to continue after the last epoch"
 
 
 class Precision(StrEnum):
-    """What training computes in."""
+    """The floating-point format of training."""
 
     auto = "auto"
     fp32 = "fp32"
@@ -26,7 +26,7 @@ class Precision(StrEnum):
 
 
 class Labels(StrEnum):
-    """What is learnt."""
+    """Which labels are learned."""
 
     hard = "hard"
     votes = "votes"
@@ -41,38 +41,62 @@ def train(
         ),
     ],
     data: Annotated[
-        Path, typer.Option(help="FER-2013 as Parquet or CSV, or a folder with a folder of pictures per emotion.")
+        Path, typer.Option(help="FER-2013 as Parquet or CSV, or a folder with a folder of images per emotion.")
     ],
-    name: Annotated[str | None, typer.Option(help="The model's name (default: that of the architecture).")] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name (default: the architecture's).")] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="How often to go through the data. Default, here and below: the architecture's own."),
+        typer.Option(min=1, help="Passes over the data. Default, here and below: the architecture's own."),
     ] = None,
-    augment: Annotated[str | None, typer.Option(help="How faces are varied: none, standard, strong or wide.")] = None,
+    augment: Annotated[str | None, typer.Option(help="Augmentation of faces: none, standard, strong or wide.")] = None,
     labels: Annotated[
         Labels | None, typer.Option(help="hard: the data set's; votes: the annotators' shares; both: a head for each.")
     ] = None,
     init: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Go on from this model, or from `imagenet` weights.")
+        str | None, typer.Option(metavar="MODEL", help="Start from this model, or from `imagenet` weights.")
     ] = None,
-    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from fresh weights.")] = False,
-    input_size: Annotated[int | None, typer.Option(metavar="PX", help="Height and width the network sees.")] = None,
-    teacher: Annotated[str | None, typer.Option(metavar="MODEL", help="Learn from what this model says, too.")] = None,
+    init_labels: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="With --labels both: start the head for labels from this model."),
+    ] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
+    input_size: Annotated[int | None, typer.Option(metavar="PX", help="Side of the network's input.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Also learn from this model's probabilities, in every head.")
+    ] = None,
+    teacher_labels: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Another teacher for the head for labels.")
+    ] = None,
+    teacher_votes: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Another teacher for the head for votes.")
+    ] = None,
+    consistency: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="WEIGHT", help="Ask for the same probabilities in the next frame of a video."),
+    ] = None,
+    unlabeled: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Photographs with face boxes, as Parquet, whose faces --consistency uses."),
+    ] = None,
     patience: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="End after N epochs without a better one; 0: never.")
+        int | None, typer.Option(min=0, metavar="N", help="Stop after N epochs without improvement; 0: never.")
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Set any other value of the recipe; may be repeated."),
     ] = None,
     drop: Annotated[
         str,
         typer.Option(metavar="KINDS", help="Leave out of Training: leaks, near_leaks, copies, conflicts, blanks."),
     ] = "",
     device: Annotated[Device, typer.Option()] = Device.auto,
-    precision: Annotated[Precision, typer.Option(help="What to compute in; auto: what the device is fast in.")] = (
+    precision: Annotated[Precision, typer.Option(help="Number format; auto: bf16 where it is fast.")] = (
         Precision.auto
     ),
     seed: Annotated[int, typer.Option()] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
 ) -> None:
-    """Train an emotion model; it is then at hand under its name."""
+    """Train an emotion model and register it under this name."""
     without_console_log()
     recipe = recipe_given(
         architecture=architecture,
@@ -80,16 +104,22 @@ def train(
         augment=augment,
         labels=labels,
         init=init,
+        init_labels=init_labels,
         from_scratch=from_scratch,
         input_size=input_size,
         teacher=teacher,
+        teacher_labels=teacher_labels,
+        teacher_votes=teacher_votes,
+        consistency=consistency,
+        unlabeled=unlabeled,
         patience=patience,
+        values=values,
         seed=seed,
     )
     kinds = drop_given(drop)
     from fer_models.training.emotion.processes import Processes
 
-    if not Processes.started().is_first:  # of several processes, the first one writes, measures and talks
+    if not Processes.started().is_first:  # of several processes, only the first evaluates, writes and reports
         with fatal_errors(RESUME):
             from flows.training.emotion import train_epochs
 
@@ -117,34 +147,46 @@ def recipe_given(
     augment: str | None,
     labels: Labels | None,
     init: str | None,
+    init_labels: str | None,
     from_scratch: bool,
     input_size: int | None,
     teacher: str | None,
+    teacher_labels: str | None,
+    teacher_votes: str | None,
+    consistency: float | None,
+    unlabeled: Path | None,
     patience: int | None,
+    values: list[str] | None,
     seed: int,
     **others: object,
 ) -> "Recipe":
-    """The recipe that the options of `fervid train` ask for."""
+    """Build the recipe from the options of `fervid train`; `others` are those that are no part of it."""
     if init is not None and from_scratch:
         raise typer.BadParameter("--init and --from-scratch exclude each other", param_hint="--init")
-    from fer_models.training.emotion.recipes import recipe_for
+    from fer_models.training.emotion.recipes import parse_recipe_values, recipe_for
 
-    return usage_checked(
-        recipe_for,
-        architecture=architecture,
-        epochs=epochs,
-        augment=augment,
-        labels=None if labels is None else labels.value,
-        init="scratch" if from_scratch else init,
-        input_size_px=input_size,
-        teacher=teacher,
-        patience=patience,
-        seed=seed,
-    )
+    by_option: dict[str, object] = {
+        "epochs": epochs,
+        "augment": augment,
+        "labels": None if labels is None else labels.value,
+        "init": "scratch" if from_scratch else init,
+        "init_labels": init_labels,
+        "input_size_px": input_size,
+        "teacher_labels": teacher_labels or teacher,
+        "teacher_votes": teacher_votes or teacher,
+        "consistency": consistency,
+        "unlabeled": None if unlabeled is None else str(unlabeled.absolute()),
+        "patience": patience,
+        "seed": seed,
+    }
+    by_name = usage_checked(parse_recipe_values, assignments=values or [])
+    if twice := [name for name in by_name if name == "architecture" or by_option.get(name)]:
+        raise typer.BadParameter(f"{twice[0]} has an option or argument of its own, which is given", param_hint="--set")
+    return usage_checked(recipe_for, architecture=architecture, **{**by_option, **by_name})
 
 
 def drop_given(text: str) -> tuple[str, ...]:
-    """The faults that `--drop` names."""
+    """The kinds of faulty images that `--drop` names."""
     from fer_models.training.datasets.preparation import DROPPABLE
 
     kinds = tuple(kind.strip() for kind in text.split(",") if kind.strip())
@@ -159,17 +201,17 @@ def train_detector(
     epochs: Annotated[int, typer.Option(min=1)] = 100,
     second_teacher: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Weights of RetinaFace-MobileNet-0.25: it votes where a label is doubtful."),
+        typer.Option(metavar="FILE", help="Weights of RetinaFace-MobileNet-0.25, for doubtful labels."),
     ] = None,
     init: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="Start from this detector; what fools it is shown more often."),
+        typer.Option(metavar="MODEL", help="Start from this detector; its false positives are shown more often."),
     ] = None,
     device: Annotated[Device, typer.Option()] = Device.auto,
     seed: Annotated[int, typer.Option()] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
 ) -> None:
-    """Train a compact face detector; it is then at hand under its name."""
+    """Train a compact face detector and register it under this name."""
     without_console_log()
     with fatal_errors(RESUME), training_log(), prefect_server() as wait_for_server:
         from flows.training.detector import train_detector as train_flow
