@@ -21,7 +21,7 @@ from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
 from analytics import connect, query
-from analytics.queries.connection import QueryError
+from analytics.errors import QueryError
 from analytics.results.compaction import compact
 from analytics.results.purge import is_unfinished, plan_purge, purge
 from analytics.results.storage_paths import StorageError, filesystem_of, is_remote, resolve_path

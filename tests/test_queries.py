@@ -11,7 +11,8 @@ from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
 from analytics import connect, queries, query
-from analytics.queries.connection import QueryError, describe, limited
+from analytics.errors import QueryError
+from analytics.queries.connection import describe, limited
 from analytics.queries.groups import GroupError
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline

@@ -8,7 +8,7 @@ import pytest
 from scenes import Face, feeling, observe
 
 from analytics import connect, query
-from analytics.queries.connection import QueryError
+from analytics.errors import QueryError
 from analytics.results.catalog import REMEMBERED, WORTH_REMEMBERING
 from analytics.results.store import Store, StoreError
 from analytics.results.videos import UnknownVideoError
@@ -202,7 +202,7 @@ def test_a_query_that_takes_too_long_is_stopped(results):
 def test_a_query_cannot_fill_the_memory(results):
     with pytest.raises(QueryError, match="larger than 256 MiB"):
         query(results, "SELECT * FROM range(1_000_000_000)")
-    with pytest.raises(QueryError, match="needs more memory than it may have: ask for less"):
+    with pytest.raises(QueryError, match="needs more memory than it may use: select less"):
         query(results, "SELECT * FROM range(100_000_000) AS t(n) ORDER BY hash(n)", memory_limit="50MB")
 
 

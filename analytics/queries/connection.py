@@ -1,7 +1,6 @@
 """SQL over the results: DuckDB views that read the Parquet files and cannot reach anything else."""
 
 import contextlib
-import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from analytics.errors import TOO_LARGE, TOO_SLOW, QueryError
 from analytics.queries.events import events_of_videos, read_events
 from analytics.results.catalog import Catalog, Part, dataset, read_catalog
 from analytics.results.notes import all_notes
@@ -18,9 +18,7 @@ from analytics.results.storage_paths import resolve_path
 from analytics.results.store import check_results, segments_in
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import TIMELINE_TABLES, VIEWS
-from fer_models.errors import FervidError
 
-MAX_RESULT_BYTES = 256 * 1024**2
 # DuckDB sees the files only through the Arrow datasets we hand it, so it needs no file of its own. (Its own Parquet
 # reader takes a third of the time of a scan over all of a large library, but needs `allowed_paths`, with which
 # `COPY … TO` overwrites the results, and cannot read files that lack a column.)
@@ -41,11 +39,7 @@ _NOTED_PEOPLE = pa.schema(
     [("video_id", pa.string()), ("track_id", pa.int32()), ("name", pa.string()), ("is_hidden", pa.bool_())]
 )
 _EVENTS_MISSING = "Table with name events does not exist"
-_NO_EVENTS = "no events are known: give --events FILE, a CSV with the columns start_s, end_s, label and perhaps video"
-
-
-class QueryError(FervidError):
-    """The question is not one SELECT, is wrong, took too long or gives too much."""
+_NO_EVENTS = "there are no events: give --events FILE, a CSV with the columns start_s, end_s, label and perhaps video"
 
 
 def connect(
@@ -107,44 +101,11 @@ def connect(
     return connection
 
 
-def query(
-    results: str | Path,
-    sql: str,
-    *,
-    video: str | None = None,
-    all_analyses: bool = False,
-    events: Path | None = None,
-    timeout_s: float = 30.0,
-    memory_limit: str = "2GB",
-) -> pa.Table:
-    """The answer to one SELECT over the views of `connect`; for SQL that others wrote.
-
-    Raises:
-        QueryError: if `sql` is anything but one SELECT, is wrong, takes longer than `timeout_s`, needs more memory than
-            `memory_limit` or gives more than 256 MiB, or joins events without a word of the video; also as `connect`
-            does.
-        StoreError: if `results` is not a results folder of this version.
-    """
-    opened = connect(
-        results,
-        video=video,
-        all_analyses=all_analyses,
-        events=events,
-        observations="observations" in sql.lower(),
-        memory_limit=memory_limit,
-    )
-    with contextlib.closing(opened) as connection, limited(connection, timeout_s):
-        statements = connection.extract_statements(sql)
-        if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
-            raise QueryError("only one SELECT at a time can be run here")
-        if events is not None:
-            _check_events_are_joined(sql)
-        return _named_apart(_bounded(connection.sql(statements[0]).to_arrow_reader()))
-
-
 @contextlib.contextmanager
 def limited(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator[None]:
-    """Stop what runs on the connection after `timeout_s`, and say in a line what DuckDB says in many.
+    """Interrupt our own SQL on the connection after `timeout_s`, and turn DuckDB's errors into one line.
+
+    DuckDB cannot interrupt a single scalar function, so the SQL of users runs in `analytics.sandbox` instead.
 
     Raises:
         QueryError: if SQL is wrong, takes too long or needs more memory than the connection may have.
@@ -152,7 +113,7 @@ def limited(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator
     done = threading.Event()
 
     def interrupt() -> None:
-        # Again and again: DuckDB forgets an interrupt that comes before the question has begun to run.
+        # Repeatedly: DuckDB forgets an interrupt that comes before the query has started.
         if not done.wait(timeout_s):
             while not done.wait(0.05):
                 connection.interrupt()
@@ -162,16 +123,20 @@ def limited(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator
     try:
         yield
     except duckdb.InterruptException as error:
-        reason = f"stopped after {timeout_s:g} s: ask for less, such as one video, or allow more time"
-        raise QueryError(reason) from error
-    except duckdb.OutOfMemoryException as error:
-        reason = "needs more memory than it may have: ask for less, such as one video, or allow more"
-        raise QueryError(reason) from error
-    except (duckdb.Error, pa.ArrowException) as error:
-        raise QueryError(_NO_EVENTS if _EVENTS_MISSING in str(error) else str(error)) from error
+        raise QueryError(TOO_SLOW.format(timeout_s)) from error
+    except (duckdb.Error, pa.ArrowException, MemoryError) as error:
+        raise query_error(error) from error
     finally:
         done.set()
         watch.join()
+
+
+def query_error(error: Exception) -> QueryError:
+    """What DuckDB or Arrow reports, as one sentence with what to do next."""
+    # Arrow passes on what DuckDB raises while it reads as an error of its own, with the same text.
+    if isinstance(error, duckdb.OutOfMemoryException | MemoryError) or "Out of Memory Error" in str(error):
+        return QueryError(TOO_LARGE)
+    return QueryError(_NO_EVENTS if _EVENTS_MISSING in str(error) else str(error))
 
 
 def describe(table: str | None = None) -> pa.Table:
@@ -197,43 +162,11 @@ def describe(table: str | None = None) -> pa.Table:
     return pa.Table.from_pylist(columns)
 
 
-def _check_events_are_joined(sql: str) -> None:
-    """Refuse the one mistake that shows in no error: joined by time alone, an event meets every video."""
-    words = set(re.findall(r"\w+", sql.lower()))
-    if "events" in words and words & (VIEWS.keys() - {"events"}) and not words & {"video_id", "natural"}:
-        raise QueryError(
-            "events has a row for each video that an event is of, so a join by time alone counts every moment several "
-            "times: join it USING (video_id)"
-        )
-
-
 def _open(memory_limit: str) -> duckdb.DuckDBPyConnection:
     try:
         return duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": ""})
     except duckdb.Error as error:
-        raise QueryError(f"a memory limit is a size such as 500MB or 2GB, got {memory_limit!r}") from error
-
-
-def _bounded(batches: pa.RecordBatchReader) -> pa.Table:
-    """All rows, unless they are too many for this process to hold."""
-    kept, size_bytes = [], 0
-    for batch in batches:
-        kept.append(batch)
-        size_bytes += batch.nbytes
-        if size_bytes > MAX_RESULT_BYTES:
-            raise QueryError(f"the result is larger than {MAX_RESULT_BYTES >> 20} MiB: aggregate it or add a LIMIT")
-    return pa.Table.from_batches(kept, batches.schema)
-
-
-def _named_apart(rows: pa.Table) -> pa.Table:
-    """The rows with a number behind names that come again, as from `SELECT * FROM a JOIN b ON …`."""
-    names: list[str] = []
-    for name in rows.column_names:
-        again, number = name, 1
-        while again in names:
-            again, number = f"{name}_{number}", number + 1
-        names.append(again)
-    return rows.rename_columns(names)
+        raise QueryError(f"the memory limit must be a size such as 500MB or 2GB, got {memory_limit!r}") from error
 
 
 def noted_people(root: Path) -> pa.Table:

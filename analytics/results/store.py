@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,8 +38,10 @@ from analytics.results.storage_paths import (
     upload,
 )
 from analytics.tables.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
-from analytics.timeline.build import Timeline
 from fer_models.errors import FervidError
+
+if TYPE_CHECKING:
+    from analytics.timeline.build import Timeline
 
 FORMAT_VERSION = 1
 MARKER_NAME = "fervid.json"
@@ -226,7 +228,7 @@ class Store:
             self._write_video_row(row, _videos_table(row, "done", error))
         return str(row["path"])
 
-    def commit_analysis(self, video_row: Mapping[str, Any], timeline: Timeline) -> None:
+    def commit_analysis(self, video_row: Mapping[str, Any], timeline: "Timeline") -> None:
         """Write the tables of an analysis and, last of all, its row in `videos`, with status `done`.
 
         Args:

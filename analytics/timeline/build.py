@@ -35,8 +35,6 @@ from analytics.tracking.shot_detection import ShotDetectionConfig, find_shot_bou
 from analytics.tracking.tracker import TrackerConfig
 from fer_models.labels import EMOTIONS
 
-TIMELINE_VERSION = 3  # goes into every analysis_id: raise it when the same settings give other rows than before
-
 PROBABILITIES = tuple(f"p_{name}" for name in EMOTIONS)
 
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 import streamlit as st
 
 from analytics import query
-from analytics.queries.connection import QueryError, describe
+from analytics.errors import QueryError
+from analytics.queries.connection import describe
 from analytics.queries.cookbook import cookbook
 from analytics.queries.events import EventsError
 from analytics.results.videos import UnknownVideoError

@@ -39,18 +39,20 @@ def query(
     memory: Memory = "2GB",
 ) -> None:
     """Run one SQL query over the results, read-only."""
-    from analytics.queries import connection as views
-    from analytics.results.store import check_results
-
     with fatal_errors():
         if (sql is None) != schema:
             raise typer.BadParameter("give either one SELECT or --schema", param_hint="SQL")
         form = resolve_format(form, output, overwrite=overwrite)
-        check_results(results)
         if sql is None:
-            rows = views.describe()
+            from analytics.queries.connection import describe
+            from analytics.results.store import check_results
+
+            check_results(results)
+            rows = describe()
         else:
-            rows = views.query(
+            from analytics.sandbox.process import query as run_query
+
+            rows = run_query(
                 results,
                 sql,
                 video=video,

@@ -1,0 +1,1 @@
+"""SQL that people write, run in a process of its own."""
