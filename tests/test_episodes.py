@@ -7,11 +7,15 @@ NAN = float("nan")
 PLAIN = {"on": 0.6, "off": 0.4, "max_gap_s": 0.0, "min_duration_s": 0.0}
 
 
-def episodes(values: list[float], *, start_s=None, track=None, **config) -> list[tuple[float, ...]]:
-    """First row, start, end, apex, peak and mean of each episode of rows shown for a second each."""
-    start_s = np.arange(len(values), dtype=float) if start_s is None else np.array(start_s, float)
+def episodes(
+    values: list[float], *, start_s=None, track=None, other=(), row_s: float = 1.0, **config
+) -> list[tuple[float, ...]]:
+    """First row, start, end, apex, peak and mean of each episode of rows shown for `row_s` each."""
+    start_s = np.arange(len(values)) * row_s if start_s is None else np.array(start_s, float)
     track = np.zeros(len(values), int) if track is None else np.array(track)
-    found = find_episodes(track, start_s, start_s + 1, np.array(values), EpisodeConfig(**{**PLAIN, **config}))
+    is_other = np.isin(np.arange(len(values)), other)
+    end_s = np.append(start_s[1:], start_s[-1] + row_s) if row_s != 1 else start_s + row_s
+    found = find_episodes(track, start_s, end_s, np.array(values), is_other, EpisodeConfig(**{**PLAIN, **config}))
     columns = (found.first_row, found.start_s, found.end_s, found.apex_s, found.peak, found.mean)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
@@ -53,6 +57,30 @@ def test_short_breaks_are_closed_before_short_spans_are_dropped():
 def test_breaks_between_tracks_are_never_closed():
     spans = [found[1:3] for found in episodes([0.9, 0.9], start_s=[0, 1], track=[0, 1], max_gap_s=9)]
     assert spans == [(0, 1), (1, 2)]
+
+
+def test_a_break_with_another_emotion_in_it_is_not_bridged():
+    spans = [found[1:3] for found in episodes([0.9, NAN, 0.9], other=[1], max_gap_s=1)]
+    assert spans == [(0, 1), (2, 3)]
+
+
+def test_a_break_in_which_nobody_is_seen_ends_an_episode():
+    """Seen from 0 to 2 s and from 2.7 s on: a break of 0.7 s, which is not bridged as it is longer than 0.3 s."""
+    start_s = [0, 1, 2.7, 3.7]
+    assert [found[1:3] for found in episodes([0.9] * 4, start_s=start_s, max_gap_s=0.3)] == [(0, 2), (2.7, 4.7)]
+    assert [found[1:3] for found in episodes([0.9] * 4, start_s=start_s, max_gap_s=0.7)] == [(0, 4.7)]
+    assert len(episodes([0.9, 0.9, 0.5, 0.5], start_s=start_s, max_gap_s=0.3)) == 1, "the state does not outlast it"
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.1, 0.2, 0.7, 7.3])
+def test_durations_at_a_threshold_do_not_depend_on_the_start(shift):
+    """0.3 s long is long enough, and a break of 0.3 s short enough, wherever in the video they lie."""
+    start_s = shift + np.arange(12) / 10
+    values = [0.1, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.9, 0.9, 0.9, 0.1, 0.1]
+    apart = episodes(values, start_s=start_s, row_s=0.1, max_gap_s=0.2, min_duration_s=0.3)
+    joined = episodes(values, start_s=start_s, row_s=0.1, max_gap_s=0.3, min_duration_s=0.3)
+    assert [found[0] for found in apart] == [1, 7]
+    assert [found[0] for found in joined] == [1]
 
 
 @pytest.mark.parametrize("wrong", [{"on": 0.3, "off": 0.4}, {"off": 0}, {"max_gap_s": -1}])

@@ -93,6 +93,18 @@ def test_what_happened_during_the_ad():
     assert first["change_neutral"] is None
 
 
+def test_means_include_low_quality_faces_where_the_analysis_does():
+    """Happy for a second, then sad for a second in blurred faces."""
+    faces = [Face(i, p=feeling("happy" if i < 10 else "sad"), blur=100 if i < 10 else 1) for i in range(20)]
+    timeline = build_timeline(observe(np.arange(20) / 10, faces), TimelineConfig())
+    means = []
+    for all_faces_count in (False, True):
+        (row,) = events_table(events(("x", 0, 2)), timeline.faces, all_faces_count=all_faces_count).to_pylist()
+        assert (row["seen_s"], row["ok_s"]) == pytest.approx((2, 1))
+        means.append(row["mean_sad"])
+    assert means == pytest.approx([0, 0.5])
+
+
 def test_an_event_in_which_nobody_is_seen():
     timeline = build_timeline(observe(np.arange(10) / 10, [Face(i) for i in range(10)]), TimelineConfig())
     for table in (timeline.faces, timeline.faces.slice(0, 0)):

@@ -148,16 +148,33 @@ def test_shares_sum_to_1_and_durations_to_the_time_observed(timeline):
 
 
 @law
-def test_episodes_of_one_emotion_of_a_track_do_not_overlap(timeline):
+def test_a_track_is_in_at_most_one_episode_at_a_time_which_agrees_with_its_label(timeline):
     episodes, tracks = timeline.episodes.to_pandas(), timeline.tracks.to_pandas().set_index("track_id")
-    for _, spans in episodes.groupby(["track_id", "emotion"]):
+    for _, spans in episodes.groupby("track_id"):
         assert (spans.start_s.to_numpy()[1:] >= spans.end_s.to_numpy()[:-1]).all()
+    faces = tracked_faces(timeline)
+    for episode in episodes.itertuples():
+        own = faces[(faces.track_id == episode.track_id) & faces.pts_s.between(episode.start_s, episode.end_s - 1e-9)]
+        assert set(own.smooth_emotion.dropna()) == {episode.emotion}
+        unseen_s = (own.pts_s.to_numpy()[1:] - (own.pts_s + own.duration_s).to_numpy()[:-1]).max(initial=0)
+        assert unseen_s <= 0.3 + 1e-6
     assert (episodes.start_s <= episodes.apex_s).all()
     assert (episodes.apex_s < episodes.end_s).all()
     assert (episodes["mean"] <= episodes.peak + 1e-6).all()
     own = tracks.loc[episodes.track_id]
     assert (episodes.start_s.to_numpy() >= own.start_s.to_numpy()).all()
     assert (episodes.end_s.to_numpy() <= own.end_s.to_numpy()).all()
+
+
+@law
+def test_labels_are_carried_at_most_0_3_s_and_marked(timeline):
+    for _, track in tracked_faces(timeline).groupby("track_id"):
+        good_s = track.pts_s[track.quality_ok & track.p_happy.notna()].to_numpy()
+        carried = track[track.label_carried.fillna(False).astype(bool)]
+        if len(good_s) and not (track.label_carried.isna() & track.quality_ok & track.p_happy.notna()).any():
+            distance_s = np.abs(carried.pts_s.to_numpy()[:, None] - good_s).min(axis=1, initial=np.inf)
+            assert (distance_s <= 0.3 + 1e-6).all()
+        assert (track.label_carried.isna() == track.smooth_emotion.isna()).all()
 
 
 @law

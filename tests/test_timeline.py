@@ -34,7 +34,6 @@ def test_one_person_from_neutral_to_happy():
     assert track["share_happy"] == pytest.approx(2 / 3)
     assert (track["suspected_switch"], track["switch_s"]) == (False, None)
     assert rows(timeline.transitions, "from_emotion", "to_emotion", "count") == [("neutral", "happy", 1)]
-    # The two thresholds (0.5 on, 0.35 off) let the neutral episode end a little after the happy one began.
     neutral, happy = timeline.episodes.to_pylist()
     assert (neutral["emotion"], neutral["start_s"], happy["emotion"], happy["end_s"]) == (
         "neutral",
@@ -42,8 +41,7 @@ def test_one_person_from_neutral_to_happy():
         "happy",
         pytest.approx(3.0),
     )
-    assert happy["start_s"] == pytest.approx(1.0)
-    assert 1.0 < neutral["end_s"] <= 1.2
+    assert neutral["end_s"] == happy["start_s"] == pytest.approx(1.0)
     assert happy["duration_s"] == happy["end_s"] - happy["start_s"]
 
 

@@ -54,6 +54,9 @@ FROM videos WHERE status = 'done' AND {_ABOUT}
 """
 
 
+_WITHOUT_FILTER = "SELECT video_id FROM videos WHERE settings ->> '$.timeline.quality.gate' = 'false'"
+
+
 def sql_of(name: str) -> str:
     """The SQL behind a question, such as `timeline`; parameters in it begin with `$`."""
     return (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
@@ -258,9 +261,11 @@ def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table
     events = read_events(events) if isinstance(events, Path) else events
     of_videos = events_of_videos(events, connection.sql("SELECT * FROM known_videos").to_arrow_table().to_pylist())
 
+    unfiltered = {row[0] for row in connection.sql(_WITHOUT_FILTER).fetchall()}
+
     def answer(video_id: str, faces: pa.Table) -> pa.Table:
         mine = of_videos.filter(pc.equal(of_videos["video_id"], video_id))
-        return events_table(mine, faces, before_s=before_s)
+        return events_table(mine, faces, before_s=before_s, all_faces_count=video_id in unfiltered)
 
     return _video_by_video(connection, DURING_EVENTS, answer)
 

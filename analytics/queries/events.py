@@ -1,4 +1,4 @@
-"""What people showed while something happened: stimuli or markers from a CSV file, joined to the timeline."""
+"""Events, such as stimuli or markers, from a CSV file, and what each person showed during them."""
 
 import csv
 import io
@@ -19,19 +19,19 @@ from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
 
 NEEDED = ("start_s", "end_s", "label")
-WHICH_VIDEO = ("video", "path")  # either, or neither: then an event is one of every video
+VIDEO_COLUMNS = ("video", "path")  # either, or neither: then an event applies to every video
 EVENTS = pa.schema([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("video", pa.string())])
 
 
 class EventsError(FervidError):
-    """The file of events cannot be read or holds something that is no event."""
+    """The file of events cannot be read or has an invalid line."""
 
 
 def read_events(path: Path) -> pa.Table:
     """The events of a CSV file: columns label, start_s, end_s (half-open) and video, in the order of the file.
 
     The file has a header with start_s, end_s and label and perhaps video or path, which names the video by path, file
-    name or id; an empty cell means every video. Other columns are passed over.
+    name or id; an empty cell means every video. Other columns are ignored.
 
     Raises:
         EventsError: if it cannot be read, lacks a column, or a line is wrong.
@@ -44,7 +44,7 @@ def read_events(path: Path) -> pa.Table:
 
 
 def parse_events(content: bytes, name: str) -> pa.Table:
-    """As `read_events`, of the content of a file that is called `name`.
+    """Parse the content of an events file; `name` is for messages. See `read_events`.
 
     Raises:
         EventsError: if it lacks a column, or a line is wrong.
@@ -67,7 +67,7 @@ def _event(line: Mapping[str, str], where: str) -> dict[str, Any]:
         raise EventsError(f"{where}: end_s ({end_s:g}) must come after start_s ({start_s:g})")
     if not (label := line["label"].strip()):
         raise EventsError(f"{where}: label is empty")
-    video = next((line[name].strip() for name in WHICH_VIDEO if name in line), "")
+    video = next((line[name].strip() for name in VIDEO_COLUMNS if name in line), "")
     return {"label": label, "start_s": start_s, "end_s": end_s, "video": video or None}
 
 
@@ -85,7 +85,7 @@ def events_of_videos(events: pa.Table, videos: Sequence[Mapping[str, Any]]) -> p
     """The events of each video, by video and time: the rows of `schema.EVENTS_OF_VIDEOS`.
 
     Args:
-        events: as `read_events` gives them; one without a video is one of every video.
+        events: as returned by `read_events`; an event without a video applies to every video.
         videos: rows with at least video_id and path.
 
     Raises:
@@ -101,34 +101,40 @@ def events_of_videos(events: pa.Table, videos: Sequence[Mapping[str, Any]]) -> p
     return table.sort_by([(name, "ascending") for name in ("video_id", "start_s", "end_s", "label")])
 
 
-def events_table(events: pa.Table, faces: pa.Table, *, before_s: float = 5.0) -> pa.Table:
-    """What each track of one video showed during each event, and how that differs from just before.
+def events_table(
+    events: pa.Table, faces: pa.Table, *, before_s: float = 5.0, all_faces_count: bool = False
+) -> pa.Table:
+    """Summarize what each track of one video showed during each event, and how that differs from just before.
 
-    A face counts for as long as its frame is shown within the event. Probabilities are those of good faces, not
-    smoothed, so that nothing of the time around an event gets into it.
+    A face counts for as long as its frame is shown within the event. Probabilities are those of good faces without
+    smoothing, so that nothing outside an event contributes to it.
 
     Args:
         events: label, start_s and end_s of each event of the video.
         faces: rows of table faces of the video.
         before_s: length of the time before an event to compare with.
+        all_faces_count: whether means include faces of low quality, as in analyses made with --no-gate.
 
     Returns:
-        The rows of `answers.DURING_EVENTS`: one per event and track seen in it, by event (in the order of `events`)
-        and track.
+        The rows of `result_schemas.DURING_EVENTS`: one per event and track seen in it, in the
+        order of `events`, then by track.
     """
     faces = faces.filter(faces["track_id"].is_valid())
     tracks, number = np.unique(faces["track_id"].to_numpy(), return_inverse=True)
+    is_classified = faces["p_angry"].is_valid().to_numpy()
+    is_ok = faces["quality_ok"].to_numpy() & is_classified
     seen = _Seen(
         number,
         to_float_array(faces, "pts_s"),
         to_float_array(faces, "pts_s") + np.nan_to_num(to_float_array(faces, "duration_s")),
-        faces["quality_ok"].to_numpy() & faces["p_angry"].is_valid().to_numpy(),
+        is_ok,
+        is_classified if all_faces_count else is_ok,
         to_float_array(faces, *(f"p_{name}" for name in EMOTIONS)),
         encode_categories(faces["smooth_emotion"], EMOTIONS),
     )
     spans = zip(*(events[name].to_pylist() for name in ("label", "start_s", "end_s")), strict=True)
     rows = []
-    for label, start_s, end_s in [("", 0.0, 0.0), *spans]:  # in the first nobody is seen: it gives the columns
+    for label, start_s, end_s in [("", 0.0, 0.0), *spans]:  # the first has no rows: it gives the columns
         during, before = _shown(seen, start_s, end_s), _shown(seen, start_s - before_s, start_s)
         rows.append(_event_rows(label, start_s, end_s, tracks, during, before))
     return conform(pa.concat_tables(rows), DURING_EVENTS)
@@ -139,9 +145,10 @@ class _Seen:
     """The m faces that are in tracks."""
 
     track: np.ndarray  # (m,) number of the track, from 0
-    start_s: np.ndarray  # (m,) from when its frame is shown
-    end_s: np.ndarray  # (m,) to when
-    is_ok: np.ndarray  # (m,) bool
+    start_s: np.ndarray  # (m,) time at which its frame is first shown
+    end_s: np.ndarray  # (m,) time at which the next frame replaces it
+    is_ok: np.ndarray  # (m,) bool: of good quality and classified
+    counts: np.ndarray  # (m,) bool: whether its probabilities are part of means
     probabilities: np.ndarray  # (m, 7)
     label: np.ndarray  # (m,) smoothed emotion, -1 where not known
 
@@ -153,7 +160,7 @@ class _Shown:
     seen_s: np.ndarray  # (t,)
     ok_s: np.ndarray  # (t,)
     label_s: np.ndarray  # (t, 7)
-    mean: np.ndarray  # (t, 7), NaN without a good face
+    mean: np.ndarray  # (t, 7), NaN where no face counts
 
     def of(self, which: np.ndarray | slice) -> "_Shown":
         """Some of the tracks."""
@@ -165,16 +172,19 @@ def _shown(seen: _Seen, start_s: float, end_s: float) -> _Shown:
     n_tracks = int(seen.track.max(initial=-1)) + 1
     time_s = np.maximum(np.minimum(seen.end_s, end_s) - np.maximum(seen.start_s, start_s), 0)
     ok_s = np.where(seen.is_ok, time_s, 0)
-    p = np.where(seen.is_ok[:, None], seen.probabilities, 0)
+    counted_s = np.where(seen.counts, time_s, 0)
+    p = np.where(seen.counts[:, None], seen.probabilities, 0)
     labels = seen.label[:, None] == np.arange(len(EMOTIONS))
 
     def total(values: np.ndarray) -> np.ndarray:
         return np.bincount(seen.track, values, n_tracks)
 
-    in_all_s = total(ok_s)
+    track_s = total(counted_s)
     with np.errstate(invalid="ignore"):
-        mean = np.column_stack([total(ok_s * p[:, k]) / in_all_s for k in range(len(EMOTIONS))])
-    return _Shown(total(time_s), in_all_s, np.column_stack([total(time_s * is_label) for is_label in labels.T]), mean)
+        mean = np.column_stack([total(counted_s * p[:, k]) / track_s for k in range(len(EMOTIONS))])
+    return _Shown(
+        total(time_s), total(ok_s), np.column_stack([total(time_s * is_label) for is_label in labels.T]), mean
+    )
 
 
 def _event_rows(

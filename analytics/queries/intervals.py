@@ -1,11 +1,12 @@
-"""When each person of a video is seen, and with which steady label: spans that never overlap within a track."""
+"""Intervals in which each person of a video is seen, and in which their label stays the same."""
 
 import duckdb
 import pyarrow as pa
 
+from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
 from fer_models.labels import EMOTIONS
 
-MAX_GAP_S = 0.3  # a shorter break with the same label on both sides does not end a span, as with episodes
+MAX_GAP_S = 0.3  # a break of up to this length with the same label on both sides does not end a span, as with episodes
 
 _SPANS = f"""
 WITH labeled AS (
@@ -15,13 +16,13 @@ WITH labeled AS (
     WHERE video_id = $video_id AND track_id IS NOT NULL AND smooth_emotion IS NOT NULL
 ), compared AS (
     SELECT *, emotion IS DISTINCT FROM lag(emotion) OVER of_track
-        OR start_s > lag(end_s) OVER of_track + {MAX_GAP_S} AS is_first
+        OR start_s > lag(end_s) OVER of_track + {MAX_GAP_S + TIME_TOLERANCE_S} AS is_first
     FROM labeled WINDOW of_track AS (PARTITION BY track_id ORDER BY start_s)
 ), numbered AS (
     SELECT *, sum(is_first::INT) OVER (PARTITION BY track_id ORDER BY start_s) AS span FROM compared
 )
 SELECT track_id, any_value(emotion) AS emotion, min(start_s) AS start_s, max(end_s) AS end_s,
-    avg(p)::FLOAT AS probability
+    (sum(p * (end_s - start_s)) / nullif(sum(end_s - start_s), 0))::FLOAT AS probability
 FROM numbered GROUP BY track_id, span ORDER BY track_id, start_s
 """
 
@@ -30,7 +31,7 @@ WITH shown AS (
     SELECT track_id, pts_s AS start_s, pts_s + coalesce(duration_s, 0) AS end_s FROM faces
     WHERE video_id = $video_id AND track_id IS NOT NULL
 ), compared AS (
-    SELECT *, coalesce(start_s > lag(end_s) OVER of_track + {MAX_GAP_S}, TRUE) AS is_first
+    SELECT *, coalesce(start_s > lag(end_s) OVER of_track + {MAX_GAP_S + TIME_TOLERANCE_S}, TRUE) AS is_first
     FROM shown WINDOW of_track AS (PARTITION BY track_id ORDER BY start_s)
 ), numbered AS (
     SELECT *, sum(is_first::INT) OVER (PARTITION BY track_id ORDER BY start_s) AS span FROM compared
@@ -41,7 +42,7 @@ GROUP BY track_id, span ORDER BY track_id, start_s
 
 
 def visibility_intervals(connection: duckdb.DuckDBPyConnection, video_id: str) -> pa.Table:
-    """Spans in which the face of a track is seen, well or badly, by track and time: track_id, start_s, end_s."""
+    """Spans in which the face of a track is seen, in any quality, by track and time: track_id, start_s, end_s."""
     return connection.sql(_SEEN, params={"video_id": video_id}).to_arrow_table()
 
 
@@ -49,6 +50,6 @@ def label_intervals(connection: duckdb.DuckDBPyConnection, video_id: str) -> pa.
     """Spans in which `smooth_emotion` of a track stays the same, by track and time.
 
     Returns:
-        track_id, emotion, start_s, end_s (half-open) and probability, the mean of the smoothed one.
+        track_id, emotion, start_s, end_s (half-open) and probability, the mean over time of the smoothed one.
     """
     return connection.sql(_SPANS, params={"video_id": video_id}).to_arrow_table()

@@ -95,8 +95,8 @@ SYNCHRONY = explained(
 
 DURING_EVENTS = explained(
     "`fervid summary RESULTS events --events FILE`, `queries.during_events`: what each person showed during each "
-    "event; a row per video (`path`), event and track. Whoever is seen for a moment of it has a row, too: look at ok_s "
-    "before the means. There are no intervals: one row is one person, once.",
+    "event; a row per video (`path`), event and track, even if it is seen only briefly: check ok_s before the means. "
+    "A row is one person once and has no interval; `compare --events` and `averages` have.",
     ("label", pa.string(), "", "the event"),
     ("start_s", pa.float64(), "s", "from when it lasts, in the time of the video"),
     ("end_s", pa.float64(), "s", "to when (half-open)"),
@@ -106,13 +106,18 @@ DURING_EVENTS = explained(
     ("labelled_s", pa.float64(), "s", "of seen_s, the time with a smooth_emotion"),
     ("emotion", pa.string(), "", "the emotion it shows for longest"),
     *((f"share_{name}", pa.float32(), "0 to 1", f"share of labelled_s that shows {name}") for name in EMOTIONS),
-    *((f"mean_{name}", pa.float32(), "0 to 1", f"mean of p_{name} over ok_s, not smoothed") for name in EMOTIONS),
+    *(
+        (f"mean_{name}", pa.float32(), "0 to 1", f"mean of p_{name} over ok_s (--no-gate: seen_s), not smoothed")
+        for name in EMOTIONS
+    ),
     *(
         (
             f"change_{name}",
             pa.float32(),
             "-1 to 1",
-            f"mean_{name} less the mean of p_{name} over the 5 s before the event; NULL if no good face was seen then",
+            f"mean_{name} minus the mean of p_{name} over the 5 s before the event, both without the correction of "
+            "--baseline; "
+            "NULL if no good face was seen then",
         )
         for name in EMOTIONS
     ),

@@ -194,8 +194,25 @@ FACES = pa.schema(
             "its time and exp(-distance in time / time_constant_s); the seven sum to 1",
         ),
         _field("smooth_emotion", pa.string(), "", "emotion after smoothing; changes only when another clearly leads"),
-        _field("valence_proxy", pa.float32(), "-1 to 1", f"pleasant or not: {_weighted_sum(VALENCE_WEIGHTS)}"),
-        _field("arousal_proxy", pa.float32(), "-1 to 1", f"excited or calm: {_weighted_sum(AROUSAL_WEIGHTS)}"),
+        _field(
+            "label_carried",
+            pa.bool_(),
+            "",
+            "whether smooth_emotion comes from good faces of the track up to max_reach_s (0.3 s) before or after only, "
+            "this face being of low quality; NULL without smooth_emotion",
+        ),
+        _field(
+            "valence_proxy",
+            pa.float32(),
+            "-1 to 1",
+            f"pleasant or not, from p_… without a baseline: {_weighted_sum(VALENCE_WEIGHTS)}",
+        ),
+        _field(
+            "arousal_proxy",
+            pa.float32(),
+            "-1 to 1",
+            f"excited or calm, likewise: {_weighted_sum(AROUSAL_WEIGHTS)}",
+        ),
         *_FACE_MEASURES,
         _field(
             "quality_ok",
@@ -220,9 +237,14 @@ TRACKS = pa.schema(
         _field("ok_s", pa.float64(), "s", "of seen_s, the time with a face of good quality", nullable=False),
         _field("mean_det_score", pa.float32(), "0 to 1", "mean detection score"),
         _field("mean_face_px", pa.float32(), "px", "mean face size"),
-        *_per_emotion("mean", "0 to 1", "mean of p_{} over ok_s (with --no-gate over seen_s); the seven sum to 1"),
+        *_per_emotion(
+            "mean",
+            "0 to 1",
+            "mean of p_{} over ok_s (with --no-gate over seen_s), without smoothing or baseline; the seven sum to 1",
+        ),
         _field("emotion", pa.string(), "", "dominant emotion: that with the largest share of time"),
         _field("labelled_s", pa.float64(), "s", "time with a known smooth_emotion: what the shares are shares of"),
+        _field("carried_s", pa.float64(), "s", "of labelled_s, the time with a carried label: see faces.label_carried"),
         *_per_emotion("share", "0 to 1", "share of the time with a known smooth_emotion that it is {}; they sum to 1"),
         _field("baseline_start_s", pa.float64(), "s", "start of the stretch taken as its face at rest; NULL: none"),
         _field("baseline_end_s", pa.float64(), "s", "end of that stretch"),
@@ -247,11 +269,21 @@ EPISODES = pa.schema(
         _field("start_s", pa.float64(), "s", "onset", nullable=False),
         _field("end_s", pa.float64(), "s", "offset (the span is half-open)", nullable=False),
         _field("duration_s", pa.float64(), "s", "end_s - start_s", nullable=False),
+        _field(
+            "onset_observed",
+            pa.bool_(),
+            "",
+            "whether the person was seen with a label just before, in the same shot; if not, it may have begun earlier",
+        ),
+        _field("offset_observed", pa.bool_(), "", "likewise just after; if not, it may have lasted longer"),
         _field("apex_s", pa.float64(), "s", "time of the highest smoothed probability", nullable=False),
         _field("peak", pa.float32(), "0 to 1", "highest smoothed probability", nullable=False),
         _field("mean", pa.float32(), "0 to 1", "mean smoothed probability over time", nullable=False),
     ],
-    metadata={"description": "A row per span of time in which a track shows an emotion clearly."},
+    metadata={
+        "description": "A row per span of time in which a track shows an emotion clearly: its smooth_emotion, with a "
+        "smoothed probability that has reached 0.5 and stays at 0.35 or more. The spans of a track never overlap."
+    },
 )
 
 TRANSITIONS = pa.schema(

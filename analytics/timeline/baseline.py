@@ -19,6 +19,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from analytics.tables.quantization import PROBABILITY_STEP
+from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
 from fer_models.labels import EMOTIONS
 
 BaselineMethod = Literal["none", "own_mean", "neutral_stretch"]
@@ -130,7 +131,7 @@ def _rows_at_rest(
         inside = slice(*np.searchsorted(start_s, config.span_s).tolist())
         return inside if row_s[inside].sum() > 0 else None
     # Every stretch that begins with a row; it holds the rows that begin within it, and counts if they fill half of it.
-    stop = np.searchsorted(start_s, start_s + config.stretch_s)
+    stop = np.searchsorted(start_s, start_s + config.stretch_s - TIME_TOLERANCE_S)
     filled_s = _sums(row_s, stop)
     is_full = filled_s >= config.stretch_s / 2
     neutral = np.where(is_full, _sums(p_neutral * row_s, stop) / np.where(is_full, filled_s, 1), -1)

@@ -1,4 +1,4 @@
-"""Pass 2: from what was seen in each frame to who showed which emotion when; pure, same for any segmentation."""
+"""Pass 2: from observations of frames to the tables of a video; pure, and independent of the segmentation."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -88,7 +88,7 @@ def build_timeline(
     *,
     end_s: float | None = None,
 ) -> Timeline:
-    """Track, gate on quality, smooth, find episodes and summarize.
+    """Track, filter by quality, smooth, find episodes and summarize.
 
     Args:
         observations: rows of `schema.OBSERVATIONS` of one whole video, in any order.
@@ -117,7 +117,8 @@ def build_timeline(
         known = known_identities(observed, identities)
     faces = quantize_faces(observed)
     reason = _reasons(faces, config.quality)
-    tracked = _follow(faces, frame_of_face, reason < 0, shown, known, config)
+    shot = np.cumsum(is_shot_boundary)[frame_of_face]
+    tracked = _follow(faces, frame_of_face, shot, reason < 0, shown, known, config)
     made = {
         "frames": _frames_table(frames, np.bincount(frame_of_face, minlength=len(shown)), shown, is_shot_boundary),
         "faces": _add_columns(faces, (shown.end_s - shown.start_s)[frame_of_face], reason, tracked),
@@ -185,12 +186,13 @@ def _looks(frames: pa.Table) -> np.ndarray:
 def _follow(
     faces: pa.Table,
     frame: np.ndarray,
+    shot: np.ndarray,
     is_good: np.ndarray,
     shown: _Shown,
     known: Identities,
     config: TimelineConfig,
 ) -> TrackedFaces:
-    """Put the faces of each person together, and smooth the probabilities of each track."""
+    """Order the faces by track, and smooth and label the probabilities of each track within its shots."""
     det_score, face_px = to_float_array(faces, "det_score"), to_float_array(faces, "face_px")
     row = np.argsort(known.track, kind="stable")
     row = row[known.track[row] >= 0]
@@ -203,10 +205,13 @@ def _follow(
     # A frame shown for long must not outvote all that come after it, hence at most one time constant.
     weights = np.where(counts, np.minimum(end_s - start_s, config.smoothing.time_constant_s), 0)
     corrected = correct(track, probabilities, baselines)
-    smoothed = quantize_probabilities(smooth(track, start_s, corrected, weights, config.smoothing))
+    track_shot = _number_runs(track, shot[row])
+    smoothed = quantize_probabilities(smooth(track_shot, start_s, corrected, weights, config.smoothing))
+    in_sight = _number_runs(track_shot, stretches(track, start_s, end_s))
     return TrackedFaces(
         row=row,
         track=track,
+        shot=track_shot,
         frame=frame[row],
         start_s=start_s,
         end_s=end_s,
@@ -217,17 +222,25 @@ def _follow(
         counts=counts,
         probabilities=probabilities,
         smoothed=smoothed,
-        label=steady_labels(stretches(track, start_s, end_s), smoothed, config.smoothing.min_lead),
+        label=steady_labels(in_sight, smoothed, config.smoothing.min_lead),
         baselines=baselines,
     )
 
 
+def _number_runs(*keys: np.ndarray) -> np.ndarray:
+    """Number the runs of rows with equal keys, each `(m,)`, from 0."""
+    is_new = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    return np.concatenate([np.zeros(min(1, len(keys[0])), np.int64), np.cumsum(is_new)])
+
+
 def _add_columns(faces: pa.Table, duration_s: np.ndarray, reason: np.ndarray, tracked: TrackedFaces) -> pa.Table:
-    """The table faces: what was observed of each face and what pass 2 says of it."""
+    """The table faces: what was observed of each face, with the columns of pass 2."""
     probabilities = to_float_array(faces, *PROBABILITIES)
     track, label = np.full(len(faces), -1), np.full(len(faces), -1)
     smoothed = np.full(probabilities.shape, np.nan)
     track[tracked.row], label[tracked.row], smoothed[tracked.row] = tracked.track, tracked.label, tracked.smoothed
+    carried = np.zeros(len(faces), bool)
+    carried[tracked.row] = tracked.is_carried
     columns = {
         "duration_s": to_column(duration_s, pa.float64()),
         "track_id": pa.array(track, pa.int32(), mask=track < 0),
@@ -236,6 +249,7 @@ def _add_columns(faces: pa.Table, duration_s: np.ndarray, reason: np.ndarray, tr
         "entropy": to_column(quantize(entropy_bits(probabilities), ENTROPY_STEP), pa.float32()),
         **emotion_columns("smooth", smoothed),
         "smooth_emotion": decode_categories(label, EMOTIONS),
+        "label_carried": pa.array(carried, mask=label < 0),
         "valence_proxy": to_column(quantize(valence_proxy(probabilities), PROBABILITY_STEP), pa.float32()),
         "arousal_proxy": to_column(quantize(arousal_proxy(probabilities), PROBABILITY_STEP), pa.float32()),
         "quality_ok": pa.array(reason < 0),

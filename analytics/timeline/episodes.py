@@ -1,8 +1,10 @@
-"""Episodes: spans of time in which a track shows an emotion clearly, found with two thresholds."""
+"""Episodes: spans in which a track shows an emotion clearly, found with two thresholds (hysteresis)."""
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from analytics.timeline.time_tolerance import is_longer, is_shorter
 
 
 @dataclass(frozen=True)
@@ -13,10 +15,10 @@ class EpisodeConfig:
         ValueError: if a value is out of its range.
     """
 
-    on: float = 0.5  # begins where the smoothed probability reaches this
-    off: float = 0.35  # ends where it falls below this
-    max_gap_s: float = 0.3  # spans with a shorter break between them are one
-    min_duration_s: float = 0.3  # then shorter spans are dropped: mostly noise of the classifier
+    on: float = 0.5  # an episode begins where the smoothed probability of the label reaches this
+    off: float = 0.35  # it ends where that probability falls below this, or the label changes
+    max_gap_s: float = 0.3  # a break of up to this length, without another label, does not end an episode
+    min_duration_s: float = 0.3  # shorter episodes are dropped: mostly noise of the classifier
 
     def __post_init__(self) -> None:
         if not 0 < self.off <= self.on <= 1:
@@ -30,35 +32,51 @@ class EpisodeConfig:
 class Episodes:
     """Episodes of one emotion, one entry of each `(n,)` array per episode; spans are half-open."""
 
-    first_row: np.ndarray  # int64, the row it begins with
+    first_row: np.ndarray  # int64
+    last_row: np.ndarray  # int64
     start_s: np.ndarray
     end_s: np.ndarray
     apex_s: np.ndarray  # time of the first highest value
     peak: np.ndarray
-    mean: np.ndarray  # over time, less rows that are not known
+    mean: np.ndarray  # over time, without unknown rows
 
 
 def find_episodes(
-    track: np.ndarray, start_s: np.ndarray, end_s: np.ndarray, values: np.ndarray, config: EpisodeConfig
+    track: np.ndarray,
+    start_s: np.ndarray,
+    end_s: np.ndarray,
+    values: np.ndarray,
+    is_other: np.ndarray,
+    config: EpisodeConfig,
 ) -> Episodes:
-    """Spans from where `values` reach `on` to where they fall below `off`, are no longer known, or the track ends.
+    """Find the spans from where `values` reach `on` to where they fall below `off` or are unknown.
+
+    Breaks of up to `max_gap_s`, seen or not, are bridged unless another emotion is shown in them, so that a track is
+    never in two episodes at once. A break in which nobody is seen for longer always ends an episode.
 
     Args:
-        track: (m,) whole numbers; rows of a track stand together, in order of time.
-        start_s: (m,) time at which the frame of each row is shown.
-        end_s: (m,) time at which it stops being shown.
-        values: (m,) smoothed probability, NaN where not known.
+        track: (m,) whole numbers; rows of a track are contiguous and ordered by time.
+        start_s: (m,) time at which the frame of each row is first shown.
+        end_s: (m,) time at which the next frame replaces it.
+        values: (m,) smoothed probability, NaN where the emotion is not the label.
+        is_other: (m,) bool, whether another emotion is the label.
         config: the settings.
     """
-    first, last = _runs(track, _is_on(track, values, config))
-    apart = (track[first[1:]] != track[last[:-1]]) | (start_s[first[1:]] - end_s[last[:-1]] > config.max_gap_s)
+    segment = np.cumsum(_changed(track) | _after_break(start_s, end_s, config.max_gap_s))
+    first, last = _runs(segment, _is_on(segment, values, config))
+    n_other = np.concatenate([[0], np.cumsum(is_other)])
+    apart = (
+        (track[first[1:]] != track[last[:-1]])
+        | is_longer(start_s[first[1:]] - end_s[last[:-1]], config.max_gap_s)
+        | (n_other[first[1:]] > n_other[last[:-1]])
+    )
     outer = np.ones(min(1, len(first)), bool)
     first, last = first[np.concatenate([outer, apart])], last[np.concatenate([apart, outer])]
-    long_enough = end_s[last] - start_s[first] >= config.min_duration_s
+    long_enough = ~is_shorter(end_s[last] - start_s[first], config.min_duration_s)
     first, last = first[long_enough], last[long_enough]
     if not len(first):
         nothing = np.empty(0)
-        return Episodes(first, nothing, nothing, nothing, nothing, nothing)
+        return Episodes(first, last, nothing, nothing, nothing, nothing, nothing)
     row = _rows_between(first, last)
     episode = np.repeat(np.arange(len(first)), last - first + 1)
     begins = np.concatenate([[0], np.cumsum(last - first + 1)[:-1]])
@@ -67,22 +85,50 @@ def find_episodes(
     apex_s = np.minimum.reduceat(np.where(value == peak[episode], start_s[row], np.inf), begins)
     time_s = np.where(np.isnan(value), 0, np.maximum(time_s, 1e-9))  # two frames may share one time
     mean = np.add.reduceat(np.nan_to_num(value) * time_s, begins) / np.add.reduceat(time_s, begins)
-    return Episodes(first, start_s[first], end_s[last], apex_s, peak, mean)
+    return Episodes(first, last, start_s[first], end_s[last], apex_s, peak, mean)
 
 
-def _is_on(track: np.ndarray, values: np.ndarray, config: EpisodeConfig) -> np.ndarray:
+def observed_ends(
+    episodes: Episodes, shot: np.ndarray, start_s: np.ndarray, end_s: np.ndarray, is_known: np.ndarray, max_gap_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the onset and the offset of each episode were observed: `(n,)` bool each.
+
+    An onset was observed if the same person had a label just before, in the same shot and without a break of more than
+    `max_gap_s`; an offset likewise just after. Otherwise the episode may have begun earlier or gone on for longer.
+
+    Args:
+        episodes: the episodes.
+        shot: (m,) whole numbers that change with the track and at shot boundaries.
+        start_s: (m,) as for `find_episodes`.
+        end_s: (m,) as for `find_episodes`.
+        is_known: (m,) bool, whether each row has a label.
+        max_gap_s: longest break.
+    """
+    unbroken = ~(_changed(shot) | _after_break(start_s, end_s, max_gap_s))
+    before = np.append(False, unbroken[1:] & is_known[:-1]) if len(shot) else unbroken
+    after = np.append(unbroken[1:] & is_known[1:], False) if len(shot) else unbroken
+    return before[episodes.first_row], after[episodes.last_row]
+
+
+def _after_break(start_s: np.ndarray, end_s: np.ndarray, max_gap_s: float) -> np.ndarray:
+    """Whether nobody was seen for more than `max_gap_s` before each row; False for the first."""
+    breaks = is_longer(start_s[1:] - end_s[:-1], max_gap_s)
+    return np.concatenate([np.zeros(min(1, len(start_s)), bool), breaks])
+
+
+def _is_on(segment: np.ndarray, values: np.ndarray, config: EpisodeConfig) -> np.ndarray:
     """The state of the two thresholds at each row: that of the last row that was clearly on or off."""
     clearly_on = values >= config.on
-    decided = clearly_on | ~(values >= config.off) | _changed(track)
+    decided = clearly_on | ~(values >= config.off) | _changed(segment)
     rows = np.arange(len(values))
     last_decided = np.maximum.accumulate(np.where(decided, rows, 0))
     is_on: np.ndarray = clearly_on[last_decided]
     return is_on
 
 
-def _runs(track: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and last row of each unbroken run of True within a track."""
-    begins = np.flatnonzero(_changed(track) | _changed(state))
+def _runs(segment: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last row of each unbroken run of True within a segment."""
+    begins = np.flatnonzero(_changed(segment) | _changed(state))
     last = np.append(begins, len(state))[1:] - 1
     on = state[begins]
     return begins[on], last[on]

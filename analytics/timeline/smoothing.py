@@ -1,4 +1,4 @@
-"""Probabilities smoothed over time within a track, and labels that do not flicker."""
+"""Smooth probabilities over time within a track, and derive labels that do not flicker."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,10 +6,12 @@ from typing import Literal
 import numpy as np
 from scipy.linalg import solve_banded
 
+from analytics.timeline.time_tolerance import is_longer
+
 
 @dataclass(frozen=True)
 class SmoothingConfig:
-    """How much time and how much lead it takes to change the emotion of a track.
+    """How probabilities are smoothed, and what it takes to change the label of a track.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -17,8 +19,8 @@ class SmoothingConfig:
 
     method: Literal["exponential_both_sides"] = "exponential_both_sides"  # the only one; stored beside the constant
     time_constant_s: float = 0.3  # weight of a neighbor falls to 37 % at this distance, on both sides
-    max_reach_s: float = 1.0  # farther than this from any good face of the track, nothing is known
-    min_lead: float = 0.1  # a new emotion must lead the present one by this probability
+    max_reach_s: float = 0.3  # labels are carried no farther than this from a good face, forward or backward
+    min_lead: float = 0.1  # a new label needs a probability higher by this than that of the present label
 
     def __post_init__(self) -> None:
         for name in ("time_constant_s", "max_reach_s"):
@@ -31,19 +33,19 @@ class SmoothingConfig:
 def smooth(
     track: np.ndarray, pts_s: np.ndarray, values: np.ndarray, weights: np.ndarray, config: SmoothingConfig
 ) -> np.ndarray:
-    """Weighted mean over the neighbors in the same track, whose weight falls exponentially with distance in time.
+    """Average each row with its neighbors, weighted by time and by exp(-distance in time / time_constant_s).
 
-    The kernel is symmetric: the whole video is known, so nothing lags behind.
+    The kernel is symmetric: the whole video is known, so the result does not lag behind.
 
     Args:
-        track: (m,) whole numbers; rows of a track stand together.
+        track: (m,) whole numbers, one for each part of a track to smooth by itself; its rows are contiguous.
         pts_s: (m,) seconds, not falling within a track.
         values: (m, k); rows of weight 0 may be NaN.
         weights: (m,), 0 or more: the time a row stands for, 0 if it must not count.
         config: the settings.
 
     Returns:
-        (m, k) float64; NaN farther than `max_reach_s` from any row of the track that counts.
+        (m, k) float64; NaN farther than `max_reach_s` from every row with a weight.
     """
     starts = _starts(track)
     fade = np.exp(-np.where(starts[1:], np.inf, np.diff(pts_s)) / config.time_constant_s)
@@ -52,15 +54,16 @@ def smooth(
     # A row's own share is in both running sums.
     total = _running_sum(own, fade) + _running_sum(own[::-1], fade[::-1])[::-1] - own
     # Far from all neighbors the sum may underflow to 0.
-    known = (_distance_to_known(starts, pts_s, weights > 0) <= config.max_reach_s) & (total[:, -1] > 0)
+    in_reach = ~is_longer(_distance_to_known(starts, pts_s, weights > 0), config.max_reach_s)
+    known = in_reach & (total[:, -1] > 0)
     return np.where(known[:, None], total[:, :-1] / np.where(known, total[:, -1], 1)[:, None], np.nan)
 
 
 def steady_labels(track: np.ndarray, probabilities: np.ndarray, min_lead: float) -> np.ndarray:
-    """Labels that change only to one whose probability leads that of the present label by `min_lead`.
+    """Label each row with the likeliest class, changing only to one that leads the present label by `min_lead`.
 
     Args:
-        track: (m,) whole numbers; rows of a track stand together, in order of time.
+        track: (m,) whole numbers, one for each part of a track that begins with a new label; rows ordered by time.
         probabilities: (m, k), NaN rows where not known.
         min_lead: lead that a new label needs, in probability.
 
@@ -74,7 +77,7 @@ def steady_labels(track: np.ndarray, probabilities: np.ndarray, min_lead: float)
     second, first = np.partition(probabilities, -2, axis=1)[:, -2:].T
     fresh = _starts(track) | ~np.concatenate([[False], known[:-1]])
     labels = top.copy()
-    # Rows whose best leads by enough take it whatever came before; only the others depend on the row before them.
+    # Rows whose likeliest class leads by enough take it whatever came before; only the others depend on the past.
     for row in np.flatnonzero(known & ~fresh & (first - second < min_lead)).tolist():
         present = labels[row - 1]
         if probabilities[row, top[row]] - probabilities[row, present] < min_lead:

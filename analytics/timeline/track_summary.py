@@ -1,4 +1,4 @@
-"""What is said of whole tracks: their means and shares of time, their episodes, their changes of emotion."""
+"""Summarize tracks: means, shares of time, episodes and transitions between emotions."""
 
 from dataclasses import dataclass
 
@@ -7,45 +7,53 @@ import pyarrow as pa
 
 from analytics.tables.arrow_utils import decode_categories, emotion_columns, to_column
 from analytics.timeline.baseline import Baselines
-from analytics.timeline.episodes import EpisodeConfig, find_episodes
+from analytics.timeline.episodes import EpisodeConfig, find_episodes, observed_ends
+from analytics.timeline.time_tolerance import is_longer
 from fer_models.labels import EMOTIONS
 
-UNSEEN_S = 1.0  # nothing is said of what a person shows while out of sight for longer
+UNSEEN_S = 1.0  # a label does not persist, and no transition is counted, across a longer absence
 
 
 @dataclass(frozen=True, eq=False)
 class TrackedFaces:
-    """The m faces that are in tracks; those of a track stand together, in order of time, tracks rise from 0."""
+    """The m faces that are in tracks, ordered by track (from 0) and time."""
 
-    row: np.ndarray  # (m,) place in the table faces
+    row: np.ndarray  # (m,) index into the table faces
     track: np.ndarray  # (m,)
+    shot: np.ndarray  # (m,) whole numbers that change with the track and at shot boundaries
     frame: np.ndarray  # (m,) number of the sampled frame
-    start_s: np.ndarray  # (m,) time at which the frame is shown
-    end_s: np.ndarray  # (m,) time at which it stops being shown
+    start_s: np.ndarray  # (m,) time at which the frame is first shown
+    end_s: np.ndarray  # (m,) time at which the next frame replaces it
     det_score: np.ndarray  # (m,)
     face_px: np.ndarray  # (m,)
-    is_switch: np.ndarray  # (m,) bool: may be another person from here on; at most once in a track
+    is_switch: np.ndarray  # (m,) bool: may be another person from here on; at most once per track
     is_ok: np.ndarray  # (m,) bool: of good quality and classified
-    counts: np.ndarray  # (m,) bool: the same or, with the gate open, all that are classified
+    counts: np.ndarray  # (m,) bool: the same or, without the quality filter, all that are classified
     probabilities: np.ndarray  # (m, 7), NaN where not known
     smoothed: np.ndarray  # (m, 7), NaN where not known
     label: np.ndarray  # (m,) smoothed emotion, -1 where not known
     baselines: Baselines  # of each track
 
     @property
+    def is_carried(self) -> np.ndarray:
+        """(m,) bool: has a label, but from faces nearby in time, its own being of low quality."""
+        is_carried: np.ndarray = (self.label >= 0) & ~self.counts
+        return is_carried
+
+    @property
     def duration_s(self) -> np.ndarray:
-        """(m,) how long each face is shown."""
+        """(m,) how long the frame of each face is shown."""
         duration_s: np.ndarray = self.end_s - self.start_s
         return duration_s
 
     @property
     def stretch(self) -> np.ndarray:
-        """(m,) rising whole numbers: a track anew each time its person comes back into sight."""
+        """(m,) rising whole numbers: a new one for each track and each return after more than `UNSEEN_S`."""
         return stretches(self.track, self.start_s, self.end_s)
 
 
 def tracks_table(faces: TrackedFaces) -> pa.Table:
-    """A row per track: the columns of `schema.TRACKS` less the ids."""
+    """A row per track: the columns of `schema.TRACKS` without the ids."""
     first = np.flatnonzero(np.diff(faces.track, prepend=-1))
     last = np.append(first, len(faces.track))[1:] - 1
     n_faces = last - first + 1
@@ -70,6 +78,7 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
             **emotion_columns("mean", mean),
             "emotion": decode_categories(np.where(np.isnan(share[:, 0]), -1, share.argmax(1)), EMOTIONS),
             "labelled_s": labelled_s,
+            "carried_s": np.add.reduceat(np.where(faces.is_carried, faces.duration_s, 0), first),
             **emotion_columns("share", share),
             "baseline_start_s": to_column(faces.baselines.start_s, pa.float64()),
             "baseline_end_s": to_column(faces.baselines.end_s, pa.float64()),
@@ -81,8 +90,20 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
 
 
 def episodes_table(faces: TrackedFaces, config: EpisodeConfig) -> pa.Table:
-    """A row per episode, by track and time: the columns of `schema.EPISODES` less the ids."""
-    found = [find_episodes(faces.stretch, faces.start_s, faces.end_s, p, config) for p in faces.smoothed.T]
+    """A row per episode, by track and time: the columns of `schema.EPISODES` without the ids."""
+    found = [
+        find_episodes(
+            faces.stretch,
+            faces.start_s,
+            faces.end_s,
+            np.where(faces.label == k, faces.smoothed[:, k], np.nan),
+            (faces.label >= 0) & (faces.label != k),
+            config,
+        )
+        for k in range(len(EMOTIONS))
+    ]
+    ends = [observed_ends(e, faces.shot, faces.start_s, faces.end_s, faces.label >= 0, config.max_gap_s) for e in found]
+    onset, offset = (np.concatenate(observed) for observed in zip(*ends, strict=True))
     emotion = np.repeat(np.arange(len(EMOTIONS)), [len(episodes.start_s) for episodes in found])
     start_s, end_s = (np.concatenate([getattr(e, name) for e in found]) for name in ("start_s", "end_s"))
     table = pa.table(
@@ -92,6 +113,8 @@ def episodes_table(faces: TrackedFaces, config: EpisodeConfig) -> pa.Table:
             "start_s": start_s,
             "end_s": end_s,
             "duration_s": end_s - start_s,
+            "onset_observed": onset,
+            "offset_observed": offset,
             "apex_s": np.concatenate([e.apex_s for e in found]),
             "peak": to_column(np.concatenate([e.peak for e in found]), pa.float32()),
             "mean": to_column(np.concatenate([e.mean for e in found]), pa.float32()),
@@ -101,7 +124,7 @@ def episodes_table(faces: TrackedFaces, config: EpisodeConfig) -> pa.Table:
 
 
 def transitions_table(faces: TrackedFaces) -> pa.Table:
-    """A row per track and kind of change of the smoothed emotion: the columns of `schema.TRANSITIONS` less the ids."""
+    """A row per track and pair of successive labels: the columns of `schema.TRANSITIONS` without the ids."""
     known = faces.label >= 0
     track, stretch, label = faces.track[known], faces.stretch[known], faces.label[known]
     changes = np.flatnonzero((stretch[1:] == stretch[:-1]) & (label[1:] != label[:-1]))
@@ -119,13 +142,13 @@ def transitions_table(faces: TrackedFaces) -> pa.Table:
 
 
 def stretches(track: np.ndarray, start_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
-    """Number the stretches of tracks without a break of more than `UNSEEN_S`; rows as in `TrackedFaces`."""
-    is_new = (track[1:] != track[:-1]) | (start_s[1:] - end_s[:-1] > UNSEEN_S)
+    """Number the parts of tracks without an absence of more than `UNSEEN_S`; rows as in `TrackedFaces`."""
+    is_new = (track[1:] != track[:-1]) | is_longer(start_s[1:] - end_s[:-1], UNSEEN_S)
     return np.concatenate([np.zeros(min(1, len(track)), np.int64), np.cumsum(is_new)])
 
 
 def _switch_s(faces: TrackedFaces, first: np.ndarray) -> np.ndarray:
-    """When each track may have become another person; NaN if it did not."""
+    """When each track may have become another person; NaN if never."""
     switch_s = np.full(len(first), np.nan)
     rows = np.flatnonzero(faces.is_switch)
     switch_s[np.searchsorted(first, rows, side="right") - 1] = faces.start_s[rows]

@@ -1,0 +1,211 @@
+"""Codes of human coders, read from ELAN, BORIS or CSV files."""
+
+import csv
+import io
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PureWindowsPath
+
+from fer_models.errors import FervidError
+from fer_models.labels import EMOTIONS
+
+# Other words for the seven emotions, as coding schemes and py-feat use them.
+SYNONYMS = {
+    "anger": "angry",
+    "disgusted": "disgust",
+    "afraid": "fear",
+    "fearful": "fear",
+    "happiness": "happy",
+    "joy": "happy",
+    "sadness": "sad",
+    "surprised": "surprise",
+}
+CODE_COLUMNS = ("code", "label", "emotion", "behavior")
+PERSON_COLUMNS = ("person", "subject", "track", "track_id")
+VIDEO_COLUMNS = ("video", "path")
+
+
+class CodesError(FervidError):
+    """The codes cannot be read, name an unknown emotion, video or person, or overlap."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A half-open span of time that a coder gave a code."""
+
+    start_s: float
+    end_s: float
+    code: str
+    person: str | None = None
+    video: str | None = None
+
+
+def read_codes(path: Path) -> list[Code]:
+    """The codes of a file: ELAN (`.eaf`), BORIS (tabular or aggregated events) or CSV, recognized by its content.
+
+    A CSV file has the columns start_s, end_s, code and perhaps person and video. Point events of BORIS are left out.
+
+    Raises:
+        CodesError: if the file cannot be read.
+    """
+    if path.suffix.lower() == ".eaf":
+        return _read_elan(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise CodesError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CodesError(f"{path}: not a text file in UTF-8") from error
+    lines = text.splitlines()
+    for number, line in enumerate(lines):  # BORIS 7 writes lines about the observation above the header
+        delimiter = "\t" if "\t" in line else ","
+        header = [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
+        for needed, read in _TABLES:
+            if needed <= set(header):
+                rows = csv.DictReader(
+                    io.StringIO("\n".join(lines[number + 1 :])), header, delimiter=delimiter, restval=""
+                )
+                return read(path, rows)
+    raise CodesError(
+        f"{path}: no known format: give an ELAN file, BORIS's tabular or aggregated events, or a CSV file with the "
+        "columns start_s, end_s, code and perhaps person, video"
+    )
+
+
+def read_code_map(path: Path) -> dict[str, str | None]:
+    """The emotion of each code, from a CSV file with the columns code and emotion; None where emotion is empty.
+
+    Raises:
+        CodesError: if the file cannot be read or an emotion is unknown.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, restval="")
+            if not {"code", "emotion"} <= set(rows.fieldnames or ()):
+                raise CodesError(f"{path}: needs the columns code and emotion in its first line, comma separated")
+            found = {row["code"].strip().lower(): row["emotion"].strip().lower() for row in rows}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CodesError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if wrong := sorted({emotion for emotion in found.values() if emotion and emotion not in EMOTIONS}):
+        raise CodesError(f"{path}: {', '.join(wrong)}: no such emotion; the emotions are {', '.join(EMOTIONS)}")
+    return {code: emotion or None for code, emotion in found.items()}
+
+
+def translate_codes(codes: Iterable[Code], code_map: Mapping[str, str | None], source: str) -> list[Code]:
+    """The codes with emotions for names; those that the map leaves empty are dropped.
+
+    Raises:
+        CodesError: if a name is neither in the map nor known.
+    """
+    known: dict[str, str | None] = {**{name: name for name in EMOTIONS}, **SYNONYMS, **code_map}
+    codes = list(codes)
+    if unknown := sorted({code.code for code in codes if code.code.strip().lower() not in known}):
+        raise CodesError(
+            f"{source}: unknown codes {', '.join(unknown)}: give --map FILE, a CSV file with the columns code and emotion"
+        )
+    translated = [(code, known[code.code.strip().lower()]) for code in codes]
+    return [replace(code, code=emotion) for code, emotion in translated if emotion is not None]
+
+
+def _read_elan(path: Path) -> list[Code]:
+    """A tier per person; alignable annotations only."""
+    from pympi import Elan
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pympi warns of newer versions of the format
+            eaf = Elan.Eaf(str(path))
+    except (OSError, ValueError, KeyError, SyntaxError) as error:
+        raise CodesError(f"{path}: not an ELAN file: {error}") from error
+    media = [file_name(link.get("MEDIA_URL") or "") for link in eaf.get_linked_files()]
+    video = media[0] or None if media else None
+    return [
+        Code(start / 1000, end / 1000, value, tier, video)
+        for tier in eaf.get_tier_names()
+        for start, end, value, *_ in sorted(eaf.get_annotation_data_for_tier(tier))
+        if value and end > start
+    ]
+
+
+def file_name(address: str) -> str:
+    """The last part of a path of any system or of a URL, without its escapes."""
+    from urllib.parse import unquote
+
+    return unquote(PureWindowsPath(address).name)
+
+
+def _read_aggregated(path: Path, rows: Iterable[Mapping[str, str]]) -> list[Code]:
+    return [
+        Code(
+            _seconds(row["Start (s)"], path),
+            _seconds(row["Stop (s)"], path),
+            row["Behavior"],
+            _person(row["Subject"]),
+            file_name(row.get("Media file name") or row.get("Media file") or "") or None,
+        )
+        for row in rows
+        if row["Behavior"] and row.get("Behavior type", "STATE").upper() != "POINT"
+    ]
+
+
+def _read_tabular(path: Path, rows: Iterable[Mapping[str, str]]) -> list[Code]:
+    """Starts and stops of states in rows of their own."""
+    codes: list[Code] = []
+    started: dict[tuple[str, str, str], float] = {}
+    for row in rows:
+        kind = (row.get("Behavior type") or row.get("Status") or "").upper()
+        video = file_name(row.get("Media file name") or row.get("Media file path") or row.get("Media file") or "")
+        key = row["Subject"], row["Behavior"], video
+        if kind == "START":
+            started[key] = _seconds(row["Time"], path)
+        elif kind == "STOP":
+            if key not in started:
+                raise CodesError(
+                    f"{path}: {row['Behavior']} of {row['Subject']} stops at {row['Time']} s without a start"
+                )
+            codes.append(
+                Code(
+                    started.pop(key),
+                    _seconds(row["Time"], path),
+                    row["Behavior"],
+                    _person(row["Subject"]),
+                    video or None,
+                )
+            )
+    if started:
+        subject, behavior, _ = next(iter(started))
+        raise CodesError(f"{path}: {behavior} of {subject} starts but does not stop")
+    return codes
+
+
+def _read_csv(path: Path, rows: Iterable[Mapping[str, str]]) -> list[Code]:
+    codes = []
+    for row in rows:
+        code, person, video = (_first(row, names) for names in (CODE_COLUMNS, PERSON_COLUMNS, VIDEO_COLUMNS))
+        if code is None:
+            raise CodesError(f"{path}: a line has no code: one of the columns {', '.join(CODE_COLUMNS)} is needed")
+        codes.append(Code(_seconds(row["start_s"], path), _seconds(row["end_s"], path), code, person, video))
+    return codes
+
+
+_TABLES = (
+    ({"Start (s)", "Stop (s)", "Subject", "Behavior"}, _read_aggregated),
+    ({"Time", "Subject", "Behavior"}, _read_tabular),
+    ({"start_s", "end_s"}, _read_csv),
+)
+
+
+def _first(row: Mapping[str, str], names: Sequence[str]) -> str | None:
+    return next((value.strip() for name in names if (value := row.get(name)) and value.strip()), None)
+
+
+def _person(subject: str) -> str | None:
+    return None if subject.strip() in ("", "No focal subject", "NA") else subject.strip()
+
+
+def _seconds(text: str, path: Path) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise CodesError(f"{path}: times must be numbers of seconds, got {text!r}") from error

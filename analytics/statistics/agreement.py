@@ -1,0 +1,122 @@
+"""Agreement of two codings of the same time: confusion by time, Cohen's kappa, precision and recall, matched events.
+
+A coding is a piecewise constant function of time: spans with a class each, which do not overlap. Time counts, not
+frames or spans, and only time that both codings cover.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analytics.statistics.intervals import MIN_UNITS, Estimate, mean_interval
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Coding:
+    """The n half-open spans of one person by one coder, ordered by time and without overlap."""
+
+    start_s: Array  # (n,)
+    end_s: Array  # (n,)
+    code: np.ndarray[Any, np.dtype[np.int64]]  # (n,) class from 0
+
+    def __post_init__(self) -> None:
+        if not len(self.start_s) == len(self.end_s) == len(self.code):
+            raise ValueError(f"{self.start_s.shape = }, {self.end_s.shape = }, {self.code.shape = }")
+        if (self.end_s[:-1] > self.start_s[1:] + 1e-6).any() or (self.end_s < self.start_s).any():
+            raise ValueError("spans must be ordered by time and must not overlap")
+
+
+@dataclass(frozen=True)
+class EventMatch:
+    """How many events of a reference and of a coding there are, and how many pairs of them match."""
+
+    n_reference: int
+    n_coded: int
+    n_matched: int
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of the matched shares of both sides; None without events."""
+        total = self.n_reference + self.n_coded
+        return 2 * self.n_matched / total if total else None
+
+
+def confusion_s(reference: Coding, coded: Coding, n_classes: int) -> Array:
+    """Seconds in which `reference` has class i and `coded` class j, `(n_classes, n_classes)`."""
+    edges = np.unique(np.concatenate([reference.start_s, reference.end_s, coded.start_s, coded.end_s]))
+    confusion = np.zeros((n_classes, n_classes))
+    if len(edges) < 2:
+        return confusion
+    middle, length_s = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    i, j = (_class_at(coding, middle) for coding in (reference, coded))
+    both = (i >= 0) & (j >= 0)
+    np.add.at(confusion, (i[both], j[both]), length_s[both])
+    return confusion
+
+
+def _class_at(coding: Coding, time_s: Array) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The class at each time; -1 where there is none."""
+    if not len(coding.start_s):
+        return np.full(len(time_s), -1)
+    span = np.searchsorted(coding.start_s, time_s, side="right") - 1
+    inside = (span >= 0) & (time_s < coding.end_s[np.maximum(span, 0)])
+    return np.where(inside, coding.code[np.maximum(span, 0)], -1)
+
+
+def cohens_kappa(confusion: Array) -> float | None:
+    """(agreement - chance) / (1 - chance) of a table of weights; None if both sides have one and the same class only.
+
+    >>> round(cohens_kappa(np.array([[20.0, 5.0], [10.0, 15.0]])), 3)
+    0.4
+    """
+    total = confusion.sum()
+    if total <= 0:
+        return None
+    agreement = np.trace(confusion) / total
+    chance = float((confusion.sum(axis=0) * confusion.sum(axis=1)).sum() / total**2)
+    return None if chance > 1 - 1e-12 else float((agreement - chance) / (1 - chance))
+
+
+def pooled_kappa(confusions: Sequence[Array]) -> Estimate:
+    """Kappa of the sum of the tables of independent units, with a delete-one jackknife interval over the units.
+
+    Pseudo-values of the jackknife are treated as independent (Tukey), with Student's t.
+    """
+    total = np.sum(confusions, axis=0) if len(confusions) else np.zeros((1, 1))
+    kappa = cohens_kappa(total)
+    n = len(confusions)
+    if kappa is None or n < MIN_UNITS:
+        return Estimate(kappa, note=f"no interval: {MIN_UNITS} participants are needed, got {n}")
+    others = [cohens_kappa(total - one) for one in confusions]
+    if any(other is None for other in others):
+        return Estimate(kappa, note="no interval: without one of the participants there is a single class")
+    found = mean_interval(np.array([n * kappa - (n - 1) * other for other in others if other is not None]))
+    return Estimate(kappa, found.low, found.high, note=found.note)
+
+
+def precision_and_recall(confusion: Array) -> tuple[Array, Array]:
+    """Of each class: the share of the coded time that the reference agrees with, and the reverse; NaN without time."""
+    hit, coded, reference = np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return hit / coded, hit / reference
+
+
+def match_events(reference: Coding, coded: Coding, code: int, tolerance_s: float) -> EventMatch:
+    """Match events of one class whose onsets lie at most `tolerance_s` apart, each at most once.
+
+    On sorted onsets, matching each with the earliest free one in reach gives the most pairs.
+    """
+    a, b = (np.sort(coding.start_s[coding.code == code]) for coding in (reference, coded))
+    n_matched = i = j = 0
+    while i < len(a) and j < len(b):
+        if abs(a[i] - b[j]) <= tolerance_s + 1e-6:
+            n_matched, i, j = n_matched + 1, i + 1, j + 1
+        elif a[i] < b[j]:
+            i += 1
+        else:
+            j += 1
+    return EventMatch(len(a), len(b), n_matched)

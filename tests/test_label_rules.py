@@ -1,0 +1,104 @@
+"""What decides labels at the edges: low-quality faces, shot boundaries, absences; and what is told of them."""
+
+import numpy as np
+import pytest
+from scenes import Face, feeling, observe
+
+from analytics import connect
+from analytics.exports import export_videos
+from analytics.queries.intervals import label_intervals
+from analytics.results.store import Store
+from analytics.timeline.build import TimelineConfig, build_timeline
+
+CONFIG = TimelineConfig()
+
+
+def labels(timeline) -> dict[float, str]:
+    faces = timeline.faces.to_pylist()
+    return {round(face["pts_s"], 3): face["smooth_emotion"] for face in faces if face["smooth_emotion"]}
+
+
+def test_labels_are_carried_0_3_s_into_low_quality_faces():
+    """Good from 2 s to 3 s only, in ten frames a second: labels from 1.7 s to 3.2 s, marked where carried."""
+    faces = [Face(i, p=feeling("happy"), blur=100 if 20 <= i < 30 else 1) for i in range(50)]
+    timeline = build_timeline(observe(np.arange(50) / 10, faces), CONFIG)
+    assert list(labels(timeline)) == pytest.approx(np.arange(17, 33) / 10)
+    carried = [face["pts_s"] for face in timeline.faces.to_pylist() if face["label_carried"]]
+    assert carried == pytest.approx([1.7, 1.8, 1.9, 3.0, 3.1, 3.2])
+    (track,) = timeline.tracks.to_pylist()
+    assert (track["labelled_s"], track["carried_s"], track["ok_s"]) == pytest.approx((1.6, 0.6, 1.0))
+    (episode,) = timeline.episodes.to_pylist()
+    assert (episode["start_s"], episode["end_s"]) == pytest.approx((1.7, 3.3))
+    assert (episode["onset_observed"], episode["offset_observed"]) == (False, False)
+
+
+def test_smoothing_stops_at_a_shot_boundary_within_a_track():
+    """A cut at 2 s from happy to sad in a joined track: no value of the one shot reaches into the other."""
+    faces = [Face(i, p=feeling("happy" if i < 20 else "sad"), look=50) for i in range(40)]
+    observed = observe(np.arange(40) / 10, faces, gray=[60] * 20 + [150] * 20)
+    timeline = build_timeline(observed, CONFIG)
+    assert [i for i, cut in enumerate(timeline.frames["is_cut"].to_pylist()) if cut] == [20]
+    assert set(timeline.faces["track_id"].to_pylist()) == {0}
+    np.testing.assert_array_equal(timeline.faces["smooth_happy"].to_numpy(), [1] * 20 + [0] * 20)
+    happy, sad = timeline.episodes.to_pylist()
+    assert (happy["end_s"], sad["start_s"]) == (2, 2)
+    assert (happy["offset_observed"], sad["onset_observed"]) == (False, False)
+
+
+def test_observed_onsets_and_offsets():
+    """Neutral, happy, neutral without a break: only the happy episode has both ends observed."""
+    shown = ["neutral"] * 20 + ["happy"] * 20 + ["neutral"] * 20
+    timeline = build_timeline(observe(np.arange(60) / 10, [Face(i, p=feeling(e)) for i, e in enumerate(shown)]), CONFIG)
+    ends = [(e["emotion"], e["onset_observed"], e["offset_observed"]) for e in timeline.episodes.to_pylist()]
+    assert ends == [("neutral", False, True), ("happy", True, True), ("neutral", True, False)]
+
+
+def test_a_person_who_leaves_ends_the_episode():
+    """Happy, but out of sight from 2 s to 2.7 s: two episodes, and only the time in sight counts."""
+    faces = [Face(i, p=feeling("happy")) for i in [*range(20), *range(27, 40)]]
+    timeline = build_timeline(observe(np.arange(40) / 10, faces), CONFIG)
+    spans = [(e["start_s"], e["end_s"], e["onset_observed"]) for e in timeline.episodes.to_pylist()]
+    assert spans == [pytest.approx((0, 2, False)), pytest.approx((2.7, 4, False))]
+
+
+def test_tables_subtitles_and_annotations_agree_on_a_change(tmp_path):
+    """Neutral for a second, then happy: every output has the same single change point, and no time twice."""
+    faces = [Face(i, p=feeling("neutral" if i < 30 else "happy", 0.8)) for i in range(72)]
+    timeline = build_timeline(observe(np.arange(72) / 30, faces), CONFIG)
+    neutral, happy = timeline.episodes.to_pylist()
+    assert neutral["end_s"] == happy["start_s"]
+    assert happy["end_s"] - neutral["start_s"] == pytest.approx(72 / 30)
+    store = Store(tmp_path / "results")
+    video = {"video_id": "v0000000000000001", "analysis_id": "a1", "path": "a.mp4", "duration_s": 2.4, "avg_fps": 30.0}
+    store.commit_analysis(video, timeline)
+    with connect(store.root) as connection:
+        spans = label_intervals(connection, video["video_id"]).to_pylist()
+    change_ms = round(1000 * happy["start_s"])
+    assert [round(1000 * span["end_s"]) for span in spans] == [change_ms, 2400]
+    out = {form: export_videos(store.root, tmp_path / form, form)[0].read_text() for form in ("srt", "vtt", "boris")}
+    stamp = f"00:00:{change_ms / 1000:06.3f}"
+    assert stamp.replace(".", ",") in out["srt"]
+    assert stamp in out["vtt"]
+    observed_s = [row.split("\t")[10] for row in out["boris"].splitlines()[1:]]
+    assert observed_s == ["2.400", "2.400"]
+
+
+def test_the_probability_of_an_interval_is_a_mean_over_time(tmp_path):
+    """Nine quick frames at 1, then one frame of 9 s at 0.5: 10 s in all, (1 + 0.5 * 9) / 10."""
+    timeline = build_timeline(observe(np.arange(3), [Face(i, p=feeling("happy")) for i in range(3)]), CONFIG)
+    start_s, p = [*np.arange(9) / 9, 1.0], [1.0] * 9 + [0.5]
+    faces = timeline.faces.take([0] * 10)
+    for name, values in {
+        "pts_s": start_s,
+        "duration_s": [1 / 9] * 9 + [9.0],
+        "smooth_happy": np.array(p, np.float32),
+        "smooth_neutral": 1 - np.array(p, np.float32),
+        "frame_index": list(range(10)),
+    }.items():
+        faces = faces.set_column(faces.schema.get_field_index(name), name, [values])
+    store = Store(tmp_path / "results")
+    tables = type(timeline)(**{**timeline.tables(), "faces": faces}, identities=timeline.identities)
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "a.mp4"}, tables)
+    with connect(store.root) as connection:
+        (span,) = label_intervals(connection, "v1").to_pylist()
+    assert (span["end_s"], span["probability"]) == (10, pytest.approx(0.55))
