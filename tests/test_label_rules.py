@@ -79,8 +79,8 @@ def test_tables_subtitles_and_annotations_agree_on_a_change(tmp_path):
     stamp = f"00:00:{change_ms / 1000:06.3f}"
     assert stamp.replace(".", ",") in out["srt"]
     assert stamp in out["vtt"]
-    observed_s = [row.split("\t")[10] for row in out["boris"].splitlines()[1:]]
-    assert observed_s == ["2.400", "2.400"]
+    observed_s = [float(row.split("\t")[10]) for row in out["boris"].splitlines()[1:]]
+    assert observed_s == [2.4, 2.4]
 
 
 def test_the_probability_of_an_interval_is_a_mean_over_time(tmp_path):

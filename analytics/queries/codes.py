@@ -102,7 +102,7 @@ def translate_codes(codes: Iterable[Code], code_map: Mapping[str, str | None], s
     codes = list(codes)
     if unknown := sorted({code.code for code in codes if code.code.strip().lower() not in known}):
         raise CodesError(
-            f"{source}: unknown codes {', '.join(unknown)}: give --map FILE, a CSV file with the columns code and emotion"
+            f"{source}: unknown codes {', '.join(unknown)}: give --map FILE, a CSV with the columns code and emotion"
         )
     translated = [(code, known[code.code.strip().lower()]) for code in codes]
     return [replace(code, code=emotion) for code, emotion in translated if emotion is not None]

@@ -123,4 +123,50 @@ DURING_EVENTS = explained(
     ),
 )
 
-ANSWERS = {"compare": COMPARISON, "synchrony": SYNCHRONY, "events": DURING_EVENTS}
+_EVENT_COLUMNS = (
+    ("n_coded_events", pa.int64(), "", "events of the reference: spans with one code"),
+    ("n_label_events", pa.int64(), "", "events of the labels (or the second coder): spans with one label"),
+    (
+        "n_matched",
+        pa.int64(),
+        "",
+        "pairs of them with the same emotion and onsets within the tolerance",
+    ),
+    ("event_f1", pa.float64(), "0 to 1", "2 n_matched / (n_coded_events + n_label_events)"),
+)
+AGREEMENT = explained(
+    "`fervid agreement RESULTS --codes FILE`, `--show summary`: agreement with human codes; a row over all, then "
+    "one per video and person.",
+    ("path", pa.string(), "", "the video; NULL in the row over all"),
+    ("person", pa.string(), "", "the person as the codes name them"),
+    ("compared_s", pa.float64(), "s", "time that both codings cover"),
+    ("share_same", pa.float64(), "0 to 1", "share of it with the same emotion in both"),
+    ("kappa", pa.float64(), "at most 1", "time-weighted Cohen's kappa; NULL if there is one emotion only"),
+    ("low", pa.float64(), "", "lower end of the 95 % interval: jackknife over participants (or videos), 5 at least"),
+    ("high", pa.float64(), "", "upper end of it"),
+    *_EVENT_COLUMNS,
+    ("note", pa.string(), "", "why there is no interval"),
+)
+AGREEMENT_EMOTIONS = explained(
+    "`fervid agreement … --show emotions`: a row per emotion, over all videos and people.",
+    ("emotion", pa.string(), "", "the emotion"),
+    ("coded_s", pa.float64(), "s", "compared time with this code"),
+    ("labelled_s", pa.float64(), "s", "compared time with this label"),
+    ("precision", pa.float64(), "0 to 1", "share of labelled_s with the same code"),
+    ("recall", pa.float64(), "0 to 1", "share of coded_s with the same label"),
+    *_EVENT_COLUMNS,
+)
+AGREEMENT_CONFUSION = explained(
+    "`fervid agreement … --show confusion`: seconds of each pair of code (row) and label (column).",
+    ("coded", pa.string(), "", "the code"),
+    *((name, pa.float64(), "s", f"time with this code and the label {name}") for name in EMOTIONS),
+)
+
+ANSWERS = {
+    "compare": COMPARISON,
+    "synchrony": SYNCHRONY,
+    "events": DURING_EVENTS,
+    "agreement": AGREEMENT,
+    "agreement, emotions": AGREEMENT_EMOTIONS,
+    "agreement, confusion": AGREEMENT_CONFUSION,
+}

@@ -20,6 +20,7 @@ COMMANDS = {
     "timeline": "flows.cli.commands.timeline:timeline",
     "query": "flows.cli.commands.query:query",
     "summary": "flows.cli.commands.results:summary",
+    "agreement": "flows.cli.commands.agreement:agreement",
     "export": "flows.cli.commands.export:export",
     "render": "flows.cli.commands.render:render",
     "report": "flows.cli.commands.report:report",

@@ -1,0 +1,242 @@
+"""Agreement of the timelines with human codes, or of two human coders with each other."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from analytics.queries.codes import Code, CodesError
+from analytics.queries.intervals import label_intervals
+from analytics.results.videos import UnknownVideoError, choose_videos
+from analytics.statistics.agreement import (
+    Coding,
+    EventMatch,
+    cohens_kappa,
+    confusion_s,
+    match_events,
+    pooled_kappa,
+    precision_and_recall,
+)
+from analytics.tables.result_schemas import AGREEMENT, AGREEMENT_CONFUSION, AGREEMENT_EMOTIONS
+from fer_models.labels import EMOTIONS
+
+Who = tuple[str, str]  # the video_id and the person
+CLASS_OF = {name: i for i, name in enumerate(EMOTIONS)}
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Three tables: overall and per person, per emotion, and seconds of each pair of emotions."""
+
+    summary: pa.Table  # rows of `result_schemas.AGREEMENT`; the first is over all
+    emotions: pa.Table  # rows of `result_schemas.AGREEMENT_EMOTIONS`
+    confusion: pa.Table  # rows of `result_schemas.AGREEMENT_CONFUSION`
+
+
+def compare_with_codes(
+    connection: duckdb.DuckDBPyConnection,
+    codes: Sequence[Code],
+    *,
+    second: Sequence[Code] | None = None,
+    people: Mapping[str, int] | None = None,
+    participants: Mapping[str, str] | None = None,
+    uncoded: str | None = None,
+    tolerance_s: float = 0.5,
+) -> Agreement:
+    """Compare codes, whose names are emotions, with the labels of the results, or with those of a second coder.
+
+    Args:
+        connection: the results.
+        codes: the reference; one without a video belongs to the only video of the results.
+        second: codes of another coder to compare with instead of the labels.
+        people: the track of each person that the codes name; `P3` and `3` are track 3 without it.
+        participants: participant of each path, the units of the interval; a path without one is a unit by itself.
+        uncoded: the emotion that time without a code stands for, from 0 to the end of the video; None: it is left out.
+        tolerance_s: greatest distance of two matching onsets.
+
+    Raises:
+        CodesError: if a video or person cannot be found, or codes of one person overlap.
+    """
+    videos = connection.sql("SELECT video_id, path, duration_s FROM videos WHERE status = 'done'").to_arrow_table()
+    known = {row["video_id"]: row for row in videos.to_pylist()}
+    reference = _codings(codes, known, uncoded)
+    others = (
+        _codings(second, known, uncoded) if second is not None else _labels(connection, {who[0] for who in reference})
+    )
+    pairs = _pair_people(reference, others, people or {}, known, is_second=second is not None)
+    compared = [
+        _compare(known[who[0]]["path"], who[1], reference[who], others[other], tolerance_s) for who, other in pairs
+    ]
+    return _tables(compared, participants or {})
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    path: str
+    person: str
+    confusion: np.ndarray
+    events: list[EventMatch]  # of each emotion
+
+
+def _compare(path: str, person: str, reference: Coding, other: Coding, tolerance_s: float) -> _Compared:
+    events = [match_events(reference, other, k, tolerance_s) for k in range(len(EMOTIONS))]
+    return _Compared(path, person, confusion_s(reference, other, len(EMOTIONS)), events)
+
+
+def _codings(codes: Iterable[Code], videos: Mapping[str, Mapping[str, Any]], uncoded: str | None) -> dict[Who, Coding]:
+    """The codes of each person of each video."""
+    spans: dict[Who, list[tuple[float, float, int]]] = defaultdict(list)
+    for code in codes:
+        spans[_video(code, videos), code.person or ""].append((code.start_s, code.end_s, CLASS_OF[code.code]))
+    found = {}
+    for (video_id, person), rows in spans.items():
+        rows.sort()
+        if uncoded is not None:
+            rows = _fill(rows, CLASS_OF[uncoded], videos[video_id]["duration_s"] or 0.0)
+        try:
+            found[video_id, person] = _coding(rows)
+        except ValueError as error:
+            name = f" of {person}" if person else ""
+            raise CodesError(
+                f"the codes{name} in {videos[video_id]['path']} overlap: give one code at a time"
+            ) from error
+    return found
+
+
+def _fill(rows: list[tuple[float, float, int]], code: int, duration_s: float) -> list[tuple[float, float, int]]:
+    """The spans, with `code` wherever there is none between 0 and `duration_s`."""
+    filled, now_s = [], 0.0
+    for start_s, end_s, own in rows:
+        if start_s > now_s:
+            filled.append((now_s, start_s, code))
+        filled.append((start_s, end_s, own))
+        now_s = max(now_s, end_s)
+    return [*filled, (now_s, duration_s, code)] if duration_s > now_s else filled
+
+
+def _coding(rows: Sequence[tuple[float, float, int]]) -> Coding:
+    start_s, end_s, code = zip(*rows, strict=True) if rows else ((), (), ())
+    return Coding(np.array(start_s, float), np.array(end_s, float), np.array(code, np.int64))
+
+
+def _video(code: Code, videos: Mapping[str, Mapping[str, Any]]) -> str:
+    if code.video is None:
+        if len(videos) == 1:
+            return next(iter(videos))
+        raise CodesError("the codes do not name their video: add a column video, or choose one with --video")
+    try:
+        (video_id,) = choose_videos([*videos.values()], [code.video])
+    except (UnknownVideoError, ValueError) as error:
+        raise CodesError(f"the codes name the video {code.video}: {error}") from error
+    return video_id
+
+
+def _labels(connection: duckdb.DuckDBPyConnection, video_ids: Iterable[str]) -> dict[Who, Coding]:
+    """The labels of each track."""
+    found: dict[Who, list[tuple[float, float, int]]] = defaultdict(list)
+    for video_id in sorted(video_ids):
+        for row in label_intervals(connection, video_id).to_pylist():
+            found[video_id, f"P{row['track_id']}"].append((row["start_s"], row["end_s"], CLASS_OF[row["emotion"]]))
+    return {who: _coding(rows) for who, rows in found.items()}
+
+
+def _pair_people(
+    reference: Mapping[Who, Coding],
+    others: Mapping[Who, Coding],
+    people: Mapping[str, int],
+    videos: Mapping[str, Mapping[str, Any]],
+    *,
+    is_second: bool,
+) -> list[tuple[Who, Who]]:
+    pairs = []
+    for video_id, person in sorted(reference):
+        there = [other for video, other in others if video == video_id]
+        alone = len([who for who in reference if who[0] == video_id]) == 1 and len(there) == 1
+        named = person if is_second else _track_name(person, people)
+        if named in there:
+            pairs.append(((video_id, person), (video_id, named)))
+        elif alone:
+            pairs.append(((video_id, person), (video_id, there[0])))
+        elif not is_second and not there:
+            continue  # nobody has a label in this video
+        else:
+            raise CodesError(
+                f"{videos[video_id]['path']}: no counterpart for {person or 'the person coded'} among "
+                f"{', '.join(sorted(there)) or 'nobody'}: name tracks as P0, P1 … or give --people FILE"
+            )
+    return pairs
+
+
+def _track_name(person: str, people: Mapping[str, int]) -> str:
+    if person in people:
+        return f"P{people[person]}"
+    return f"P{int(person.lstrip('Pp'))}" if re.fullmatch(r"[Pp]?\d+", person) else person
+
+
+def _tables(compared: Sequence[_Compared], participants: Mapping[str, str]) -> Agreement:
+    total = np.sum([one.confusion for one in compared], axis=0) if compared else np.zeros((len(EMOTIONS),) * 2)
+    by_unit: dict[str, np.ndarray] = {}
+    for one in compared:
+        unit = participants.get(one.path, one.path)
+        by_unit[unit] = by_unit.get(unit, 0) + one.confusion
+    kappa = pooled_kappa([table for table in by_unit.values() if table.sum() > 0])
+    every_event = [[one.events[k] for one in compared] for k in range(len(EMOTIONS))]
+    overall = {
+        **_summary_row(None, None, total, [event for events in every_event for event in events]),
+        "low": kappa.low,
+        "high": kappa.high,
+        "note": kappa.note or None,
+    }
+    rows = [overall, *(_summary_row(one.path, one.person, one.confusion, one.events) for one in compared)]
+    precision, recall = (_known(values) for values in precision_and_recall(total))
+    emotions = [
+        {
+            "emotion": name,
+            "coded_s": total[k].sum(),
+            "labelled_s": total[:, k].sum(),
+            "precision": precision[k],
+            "recall": recall[k],
+            **_event_columns(every_event[k]),
+        }
+        for k, name in enumerate(EMOTIONS)
+    ]
+    columns = {name: total[:, k] for k, name in enumerate(EMOTIONS)}
+    return Agreement(
+        pa.Table.from_pylist(rows, AGREEMENT),
+        pa.Table.from_pylist(emotions, AGREEMENT_EMOTIONS),
+        pa.table({"coded": list(EMOTIONS), **columns}, AGREEMENT_CONFUSION),
+    )
+
+
+def _summary_row(
+    path: str | None, person: str | None, confusion: np.ndarray, events: Sequence[EventMatch]
+) -> dict[str, Any]:
+    compared_s = float(confusion.sum())
+    return {
+        "path": path,
+        "person": person,
+        "compared_s": compared_s,
+        "share_same": float(np.trace(confusion)) / compared_s if compared_s else None,
+        "kappa": cohens_kappa(confusion),
+        **_event_columns(events),
+    }
+
+
+def _event_columns(events: Sequence[EventMatch]) -> dict[str, Any]:
+    counts = np.array([(e.n_reference, e.n_coded, e.n_matched) for e in events], np.int64).reshape(-1, 3).sum(axis=0)
+    match = EventMatch(*counts.tolist())
+    return {
+        "n_coded_events": match.n_reference,
+        "n_label_events": match.n_coded,
+        "n_matched": match.n_matched,
+        "event_f1": match.f1,
+    }
+
+
+def _known(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]

@@ -1,0 +1,236 @@
+"""Simulate the coverage of every interval that Fervid reports, and the level of its tests.
+
+python -m benchmarks.coverage                      # prints the table of docs/statistics.md; some minutes on one core
+python -m benchmarks.coverage --trials 400         # faster, less exact
+python -m benchmarks.coverage --write docs/statistics.md
+
+Each line draws studies whose true value is known, applies the estimator of `analytics.statistics`, and counts how often
+the 95 % interval contains the true value. With 2,000 trials the standard error is 0.5 percentage points.
+"""
+
+import argparse
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from analytics.statistics.agreement import cohens_kappa, pooled_kappa
+from analytics.statistics.clusters import Sample, pair_samples
+from analytics.statistics.intervals import (
+    Estimate,
+    cliffs_delta,
+    holm,
+    mean_interval,
+    paired_difference,
+    paired_dominance,
+    welch_difference,
+)
+from analytics.statistics.rates import rate_per_minute
+from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value
+
+SIZES = (5, 6, 8, 10, 20)
+LARGE = 400_000  # draws that stand for a population
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+Row = tuple[str, str, list[float]]
+
+
+def beta(a: float, b: float) -> Draw:
+    """Shares of time, such as those of an emotion."""
+    return lambda rng, n: rng.beta(a, b, n)
+
+
+def with_zeros(share: float, a: float, b: float) -> Draw:
+    """Shares of time of an emotion that some people never show."""
+    return lambda rng, n: np.where(rng.random(n) < share, 0.0, rng.beta(a, b, n))
+
+
+SHARES: dict[str, tuple[Draw, Draw]] = {
+    "no difference, Beta(2, 5)": (beta(2, 5), beta(2, 5)),
+    "no difference, 30 % zeros": (with_zeros(0.3, 1, 3), with_zeros(0.3, 1, 3)),
+    "difference, Beta(4, 4) and Beta(2, 5)": (beta(4, 4), beta(2, 5)),
+    "difference and unequal spread": (beta(10, 10), beta(1, 4)),
+}
+
+
+def holds(found: Estimate, truth: float) -> bool | None:
+    """Whether the interval contains the truth; None without an interval."""
+    return None if found.low is None or found.high is None else found.low <= truth <= found.high
+
+
+def coverage(trial: Callable[[], bool | None], trials: int) -> float:
+    """The share of trials with an interval that holds."""
+    outcomes = [outcome for _ in range(trials) if (outcome := trial()) is not None]
+    return float(np.mean(outcomes)) if outcomes else float("nan")
+
+
+def delta_of(a: np.ndarray, b: np.ndarray) -> float:
+    """Cliff's delta of two populations."""
+    b = np.sort(b)
+    below, above = np.searchsorted(b, a, "left"), len(b) - np.searchsorted(b, a, "right")
+    return float((below - above).mean() / len(b))
+
+
+def differences(rng: np.random.Generator, trials: int) -> Iterator[Row]:
+    """Independent and paired differences, and dominance."""
+    for name, (draw_a, draw_b) in SHARES.items():
+        big_a, big_b = draw_a(rng, LARGE), draw_b(rng, LARGE)
+        truth, delta = float(big_a.mean() - big_b.mean()), delta_of(big_a, big_b)
+        found = {n: ([], []) for n in SIZES}
+        for n in SIZES:
+            for _ in range(trials):
+                a, b = draw_a(rng, n), draw_b(rng, n)
+                found[n][0].append(holds(welch_difference(a, b), truth))
+                found[n][1].append(holds(cliffs_delta(a, b), delta))
+        for k, estimate in enumerate(("difference of means (Welch t)", "Cliff's delta")):
+            yield estimate, name, [_mean(found[n][k]) for n in SIZES]
+    for name, effect in (("no difference", 0.0), ("difference", 0.1)):
+        yield from paired(rng, trials, name, effect)
+
+
+def paired(rng: np.random.Generator, trials: int, name: str, effect: float) -> Iterator[Row]:
+    """People who differ more from each other than under the two conditions."""
+
+    def people(n: int) -> tuple[np.ndarray, np.ndarray]:
+        own = rng.beta(2, 5, n)
+        return own + effect + rng.gamma(2, 0.05, n) - 0.1, own + rng.gamma(2, 0.05, n) - 0.1
+
+    a, b = people(LARGE)
+    dominance = float(np.sign(a - b).mean())
+    yield (
+        "paired difference (t)",
+        name,
+        [coverage(lambda n=n: holds(paired_difference(*people(n)), effect), trials) for n in SIZES],
+    )
+    yield (
+        "paired dominance (Tango)",
+        name,
+        [coverage(lambda n=n: holds(paired_dominance(*people(n)), dominance), trials) for n in SIZES],
+    )
+
+
+def clusters(rng: np.random.Generator, trials: int) -> Iterator[Row]:
+    """Participants with several videos each, without a difference."""
+
+    def side(name: str, n: int) -> Sample:
+        per_person = rng.integers(2, 9, n)
+        people = np.repeat(np.arange(n), per_person)
+        values = rng.normal(0.4, 0.15, n)[people] + rng.normal(0, 0.05, len(people))
+        return Sample(values[:, None], [f"{name}{person}" for person in people])
+
+    def trial(n: int) -> bool | None:
+        return holds(pair_samples(side("a", n), side("b", n)).compare(0).difference, 0.0)
+
+    yield "difference of participants", "2 to 8 videos each", [coverage(lambda n=n: trial(n), trials) for n in SIZES]
+
+
+def families(rng: np.random.Generator, trials: int) -> Iterator[Row]:
+    """The share of null studies without any adjusted p-value below 0.05 among seven emotions that sum to 1."""
+
+    def trial(n: int) -> bool:
+        a, b = rng.dirichlet(np.full(7, 0.8), n), rng.dirichlet(np.full(7, 0.8), n)
+        adjusted = holm([welch_difference(a[:, k], b[:, k]).p_value for k in range(7)])
+        return not any(p is not None and p < 0.05 for p in adjusted)
+
+    yield "no false finding in seven (Holm)", "no difference", [coverage(lambda n=n: trial(n), trials) for n in SIZES]
+
+
+def means_and_rates(rng: np.random.Generator, trials: int) -> Iterator[Row]:
+    """Event-related averages, and counts per minute."""
+
+    def changes(n: int) -> np.ndarray:
+        return rng.beta(2, 5, n) - rng.beta(2, 6, n)
+
+    yield (
+        "mean (event-related average)",
+        "changes of probability",
+        [coverage(lambda n=n: holds(mean_interval(changes(n)), 2 / 7 - 2 / 8), trials) for n in SIZES],
+    )
+
+    def study(n: int) -> tuple[np.ndarray, np.ndarray]:
+        observed_s = rng.uniform(60, 600, n)
+        return rng.poisson(rng.gamma(4, 0.5, n) * observed_s / 60), observed_s  # 2 per minute, people differ
+
+    yield (
+        "events per minute",
+        "people differ by 50 %",
+        [coverage(lambda n=n: holds(rate_per_minute(*study(n)), 2.0), trials) for n in SIZES],
+    )
+
+
+def kappas(rng: np.random.Generator, trials: int) -> Iterator[Row]:
+    """Pooled kappa: videos of 2 minutes, coded in spans, with a share of agreement that differs from video to video."""
+    shares = np.array([0.4, 0.3, 0.2, 0.1])
+
+    def tables(n: int) -> list[np.ndarray]:
+        found = []
+        for agree in rng.beta(16, 4, n):
+            code = rng.choice(4, 30, p=shares)
+            label = np.where(rng.random(30) < agree, code, rng.choice(4, 30, p=shares))
+            table = np.zeros((4, 4))
+            np.add.at(table, (code, label), rng.gamma(2, 2, 30))
+            found.append(table)
+        return found
+
+    truth = cohens_kappa(np.sum(tables(20_000), axis=0))
+    assert truth is not None
+    yield (
+        "Cohen's kappa (jackknife)",
+        "30 spans a video",
+        [coverage(lambda n=n: holds(pooled_kappa(tables(n)), truth), trials) for n in SIZES],
+    )
+
+
+def synchrony_level(rng: np.random.Generator, trials: int) -> Iterator[Row]:
+    """The share of pairs of independent people of 3 minutes that are not called in step at 0.05."""
+
+    def person(n: int) -> np.ndarray:
+        return np.convolve(rng.normal(0, 1, n + 40), np.exp(-np.abs(np.arange(-20, 21)) / 6), "valid")
+
+    def trial() -> bool | None:
+        x, y = person(900), person(900)
+        found = peak(lagged_correlations(x, y, 15))
+        assert found is not None
+        p = surrogate_p_value(found.r, shifted_peaks(x, y, 15))
+        return None if p is None else p > 0.05
+
+    share = coverage(trial, max(trials // 2, 50))
+    yield "no synchrony by chance (surrogates)", "180 s, lags to 3 s", [share] + [float("nan")] * (len(SIZES) - 1)
+
+
+def markdown(rows: list[Row]) -> str:
+    """The table of the page."""
+    sizes = " | ".join(f"n = {n}" for n in SIZES)
+    lines = [f"| estimate | population | {sizes} |", "|---|---|" + "---:|" * len(SIZES)]
+    for estimate, population, shares in rows:
+        cells = ["" if np.isnan(share) else f"{100 * share:.1f} %" for share in shares]
+        lines.append(f"| {estimate} | {population} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def replaced(page: str, table: str) -> str:
+    """The page with a new table between its two marks."""
+    return re.sub(r"(<!-- coverage -->\n).*?(<!-- /coverage -->)", lambda m: m[1] + table + m[2], page, flags=re.DOTALL)
+
+
+def _mean(outcomes: list[bool | None]) -> float:
+    known = [outcome for outcome in outcomes if outcome is not None]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def main() -> None:
+    """Run all simulations."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--write", type=Path, help="the page whose table is to be replaced")
+    options = parser.parse_args()
+    rng = np.random.default_rng(20261128)
+    parts = (differences, clusters, families, means_and_rates, kappas, synchrony_level)
+    table = markdown([row for part in parts for row in part(rng, options.trials)])
+    if options.write is not None:
+        options.write.write_text(replaced(options.write.read_text(encoding="utf-8"), table), encoding="utf-8")
+    print(table, end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""`fervid agreement`: how far the labels agree with human codes, or two coders with each other."""
+
+import contextlib
+import csv
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fer_models.labels import EMOTIONS
+from flows.cli.answers import Format, FormatOption, OutputOption, OverwriteOption, resolve_format, write_answer
+from flows.cli.commands.query import Video
+from flows.cli.console import Results, console, errors, fatal_errors
+
+if TYPE_CHECKING:
+    from analytics.queries.codes import Code
+
+
+class Part(StrEnum):
+    """A table of the answer."""
+
+    summary = "summary"
+    emotions = "emotions"
+    confusion = "confusion"
+
+
+def agreement(
+    results: Results,
+    codes: Annotated[
+        Path,
+        typer.Option(
+            help="The codes of a person: an ELAN file (a tier per person), tabular or aggregated events of BORIS, or a "
+            "CSV file with the columns start_s, end_s, code and perhaps person, video."
+        ),
+    ],
+    second: Annotated[
+        Path | None, typer.Option(help="Codes of a second coder, to compare with instead of the labels.")
+    ] = None,
+    code_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--map", help="A CSV file with the columns code and emotion; codes with an empty emotion are left out."
+        ),
+    ] = None,
+    people: Annotated[
+        Path | None,
+        typer.Option(help="A CSV file with the columns person and track_id, for codes that name people otherwise."),
+    ] = None,
+    participants: Annotated[
+        Path | None, typer.Option(help="A CSV file with the columns path and participant: the units of the interval.")
+    ] = None,
+    uncoded: Annotated[
+        str | None, typer.Option(metavar="EMOTION", help="What time without a code stands for; else it is left out.")
+    ] = None,
+    tolerance_s: Annotated[
+        float, typer.Option("--tolerance", min=0, help="Onsets that lie no farther apart match, in seconds.")
+    ] = 0.5,
+    video: Video = None,
+    show: Annotated[
+        Part | None, typer.Option(help="The table to write; by default all in the terminal, else the summary.")
+    ] = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Measure agreement with human codes: kappa, precision and recall, matched events, confusion."""
+    from analytics.queries.agreement import compare_with_codes
+    from analytics.queries.codes import read_code_map
+    from analytics.queries.connection import connect
+    from analytics.queries.groups import find_participants
+    from analytics.results.videos import all_videos
+
+    if uncoded is not None and uncoded not in EMOTIONS:
+        raise typer.BadParameter(f"must be one of {', '.join(EMOTIONS)}, got {uncoded!r}", param_hint="--uncoded")
+    with fatal_errors():
+        chosen = resolve_format(form, output, overwrite=overwrite)
+        names = read_code_map(code_map) if code_map is not None else {}
+        with contextlib.closing(connect(results, video=video, observations=False)) as connection:
+            found = compare_with_codes(
+                connection,
+                _codes(codes, names),
+                second=None if second is None else _codes(second, names),
+                people=None if people is None else _people(people),
+                participants=find_participants(participants, all_videos(connection)),
+                uncoded=uncoded,
+                tolerance_s=tolerance_s,
+            )
+    everything = chosen == Format.table and output is None and show is None
+    for part in Part if everything else [show or Part.summary]:
+        write_answer(getattr(found, part), chosen, output)
+    (console if everything else errors).print(
+        "Rows are the codes, columns the labels (or the second coder), in seconds; only time that both cover counts. "
+        f"Events match if their onsets lie within {tolerance_s:g} s. docs/statistics.md explains each figure.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _codes(path: Path, names: dict[str, str | None]) -> "list[Code]":
+    from analytics.queries.codes import read_codes, translate_codes
+
+    return translate_codes(read_codes(path), names, str(path))
+
+
+def _people(path: Path) -> dict[str, int]:
+    from analytics.queries.codes import CodesError
+
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return {row["person"]: int(row["track_id"]) for row in csv.DictReader(file)}
+    except (OSError, UnicodeDecodeError, KeyError, ValueError, csv.Error) as error:
+        raise CodesError(f"{path}: needs the columns person and track_id, a whole number") from error

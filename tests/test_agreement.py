@@ -1,0 +1,242 @@
+"""Agreement with human codes: kappa and events by hand and by brute force; files as ELAN and BORIS write them."""
+
+import csv
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pympi import Elan
+from scenes import Face, feeling, observe
+from typer.testing import CliRunner
+
+from analytics.exports import export_videos
+from analytics.queries.codes import Code, CodesError, read_code_map, read_codes, translate_codes
+from analytics.results.store import Store
+from analytics.statistics.agreement import (
+    Coding,
+    cohens_kappa,
+    confusion_s,
+    match_events,
+    pooled_kappa,
+    precision_and_recall,
+)
+from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.cli.app import app
+
+
+def coding(*spans: tuple[float, float, int]) -> Coding:
+    start_s, end_s, code = zip(*spans, strict=True) if spans else ((), (), ())
+    return Coding(np.array(start_s, float), np.array(end_s, float), np.array(code, int))
+
+
+def test_kappa_of_a_textbook_table():
+    """Of 50 cases both say yes to 20 and no to 15: agreement 0.7, by chance 0.5."""
+    assert cohens_kappa(np.array([[20.0, 5.0], [10.0, 15.0]])) == pytest.approx(0.4)
+    assert cohens_kappa(np.array([[5.0, 0.0], [0.0, 0.0]])) is None
+    assert cohens_kappa(np.zeros((2, 2))) is None
+
+
+def test_only_time_that_both_cover_counts():
+    found = confusion_s(coding((0, 2, 0), (3, 5, 1)), coding((1, 4, 0), (4, 9, 1)), 2)
+    np.testing.assert_allclose(found, [[1, 0], [1, 1]])
+    precision, recall = precision_and_recall(found)
+    np.testing.assert_allclose((precision, recall), [(0.5, 1), (1, 0.5)])
+    assert confusion_s(coding(), coding((0, 1, 0)), 2).sum() == 0
+
+
+spans = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5), st.integers(0, 2)), max_size=8)
+
+
+@settings(deadline=None, max_examples=60)
+@given(spans, spans)
+def test_confusion_by_time_is_that_of_single_seconds(first, second):
+    """Spans of whole seconds: a gap, a length and a class each."""
+
+    def made(rows):
+        coded, seconds, now = [], np.full(80, -1), 0
+        for gap, length, code in rows:
+            coded.append((now + gap, now + gap + length, code))
+            now += gap + length
+            seconds[now - length : now] = code
+        return coding(*coded), seconds
+
+    (a, seconds_a), (b, seconds_b) = made(first), made(second)
+    expected = [[((seconds_a == i) & (seconds_b == j)).sum() for j in range(3)] for i in range(3)]
+    np.testing.assert_allclose(confusion_s(a, b, 3), expected)
+
+
+def test_events_match_by_onset_and_each_once():
+    reference = coding((0, 1, 0), (2, 3, 0), (4, 5, 1))
+    coded = coding((0.4, 1, 0), (2.2, 2.5, 0), (2.5, 3, 0), (4.6, 5, 1))
+    match = match_events(reference, coded, 0, 0.5)
+    assert (match.n_reference, match.n_coded, match.n_matched, match.f1) == (2, 3, 2, pytest.approx(0.8))
+    assert match_events(reference, coded, 1, 0.5).n_matched == 0
+    assert match_events(reference, coded, 1, 0.6).n_matched == 1
+    assert match_events(reference, coded, 2, 0.5).f1 is None
+
+
+def test_the_jackknife_of_pooled_kappa():
+    """Pseudo-values worked out unit by unit."""
+    rng = np.random.default_rng(2)
+    tables = [rng.uniform(0, 5, (3, 3)) + 10 * np.eye(3) for _ in range(6)]
+    total = np.sum(tables, axis=0)
+    pseudo = [6 * cohens_kappa(total) - 5 * cohens_kappa(total - table) for table in tables]
+    reach = 2.5705818 * np.std(pseudo, ddof=1) / np.sqrt(6)  # the 97.5 % quantile of Student's t with 5 df
+    found = pooled_kappa(tables)
+    assert (found.low, found.high) == pytest.approx((np.mean(pseudo) - reach, np.mean(pseudo) + reach))
+    assert pooled_kappa(tables[:4]).low is None
+
+
+def test_codings_must_not_overlap():
+    with pytest.raises(ValueError, match="must not overlap"):
+        coding((0, 2, 0), (1, 3, 1))
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_elan_tiers_are_people(tmp_path):
+    eaf = Elan.Eaf()
+    eaf.remove_tier("default")
+    eaf.add_linked_file("file:///clips/a%20b.mp4", mimetype="video/mp4")
+    eaf.add_tier("Ann")
+    eaf.add_annotation("Ann", 500, 1500, "Joy")
+    eaf.to_file(tmp_path / "codes.eaf")
+    assert read_codes(tmp_path / "codes.eaf") == [Code(0.5, 1.5, "Joy", "Ann", "a b.mp4")]
+
+
+def test_aggregated_events_of_boris(tmp_path):
+    file = tmp_path / "boris.tsv"
+    file.write_text(
+        "Observation id\tMedia file name\tSubject\tBehavior\tBehavior type\tStart (s)\tStop (s)\n"
+        "o1\tC:\\clips\\a.mp4\tP0\tsmile\tSTATE\t1.000\t2.500\no1\tC:\\clips\\a.mp4\tP0\tblink\tPOINT\t1.2\t1.2\n"
+    )
+    assert read_codes(file) == [Code(1.0, 2.5, "smile", "P0", "a.mp4")]
+
+
+def test_tabular_events_of_boris_with_lines_above_the_header(tmp_path):
+    file = tmp_path / "boris.csv"
+    file.write_text(
+        "Observation id,o1\nMedia file(s),\n\nTime,Media file path,Total length,FPS,Subject,Behavior,Status\n"
+        "1.0,/clips/a.mp4,9,25,,smile,START\n2.0,/clips/a.mp4,9,25,,smile,STOP\n3.0,/clips/a.mp4,9,25,,blink,POINT\n"
+    )
+    assert read_codes(file) == [Code(1.0, 2.0, "smile", None, "a.mp4")]
+    file.write_text("Time,Subject,Behavior,Status\n1.0,,smile,START\n")
+    with pytest.raises(CodesError, match="starts but does not stop"):
+        read_codes(file)
+
+
+def test_our_own_boris_export_is_read_back(study, tmp_path):
+    path = export_videos(study, tmp_path / "out", "boris")[0]
+    codes = read_codes(path)
+    assert {(code.person, code.code) for code in codes} == {("P0", "happy"), ("P0", "neutral")}
+
+
+def test_codes_become_emotions(tmp_path):
+    file = tmp_path / "map.csv"
+    file.write_text("code,emotion\nsmile,happy\nblink,\n")
+    codes = [Code(0, 1, "Smile"), Code(1, 2, "blink"), Code(2, 3, "Anger")]
+    assert [code.code for code in translate_codes(codes, read_code_map(file), "x")] == ["happy", "angry"]
+    with pytest.raises(CodesError, match="unknown codes Smile, blink: give --map"):
+        translate_codes(codes, {}, "x")
+    file.write_text("code,emotion\nsmile,glad\n")
+    with pytest.raises(CodesError, match="glad: no such emotion"):
+        read_code_map(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("a,b\n1,2\n", "no known format"),
+        ("start_s,end_s,code\n1,soon,x\n", "numbers of seconds"),
+        (None, "No such file"),
+    ],
+)
+def test_files_that_are_no_codes(tmp_path, content, says):
+    file = tmp_path / "codes.csv"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(CodesError, match=says):
+        read_codes(file)
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A video of 4 s with one person: neutral, then happy from 2 s on."""
+    store = Store(tmp_path_factory.mktemp("study") / "results")
+    faces = [Face(i, p=feeling("neutral" if i < 20 else "happy")) for i in range(40)]
+    timeline = build_timeline(observe(np.arange(40) / 10, faces), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "/clips/a.mp4", "duration_s": 4.0}, timeline)
+    return store.root
+
+
+def fervid(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_command_gives_the_known_agreement(study, tmp_path):
+    """Coded happy from 1 s on: of 4 s three agree, by chance 0.5 * 0.25 + 0.5 * 0.75."""
+    codes = tmp_path / "codes.csv"
+    codes.write_text("start_s,end_s,code\n0,1,rest\n1,4,smile\n")
+    names = tmp_path / "map.csv"
+    names.write_text("code,emotion\nrest,neutral\nsmile,happy\n")
+    run = fervid("agreement", study, "--codes", codes, "--map", names, "--format", "csv")
+    assert run.exit_code == 0, run.output
+    overall, person = csv.DictReader(run.stdout.splitlines())
+    assert (overall["path"], person["path"]) == ("", "/clips/a.mp4")
+    assert float(overall["compared_s"]) == pytest.approx(4)
+    assert float(overall["share_same"]) == pytest.approx(0.75)
+    assert float(overall["kappa"]) == pytest.approx((0.75 - 0.5) / (1 - 0.5))
+    assert (overall["n_matched"], overall["event_f1"]) == ("1", "0.5")  # of the onsets at 0 and 1 s, and at 0 and 2 s
+    run = fervid("agreement", study, "--codes", codes, "--map", names, "--show", "emotions", "--format", "csv")
+    happy = next(row for row in csv.DictReader(run.stdout.splitlines()) if row["emotion"] == "happy")
+    assert (float(happy["precision"]), float(happy["recall"])) == (1, pytest.approx(2 / 3))
+    shown = fervid("agreement", study, "--codes", codes, "--map", names)
+    assert shown.exit_code == 0
+    assert "unknown codes rest, smile" in fervid("agreement", study, "--codes", codes).output
+
+
+def test_time_without_a_code_can_stand_for_an_emotion(study, tmp_path):
+    codes = tmp_path / "codes.csv"
+    codes.write_text("start_s,end_s,code\n2,4,happy\n")
+    for options, compared_s, kappa in (([], 2, ""), (["--uncoded", "neutral"], 4, "1.0")):
+        run = fervid("agreement", study, "--codes", codes, *options, "--format", "csv")
+        overall = next(csv.DictReader(run.stdout.splitlines()))
+        assert (float(overall["compared_s"]), overall["kappa"]) == (pytest.approx(compared_s), kappa)
+
+
+def test_two_coders_are_compared_with_each_other(study, tmp_path):
+    first, second = tmp_path / "one.csv", tmp_path / "two.csv"
+    first.write_text("start_s,end_s,code,video\n0,2,sad,a.mp4\n2,4,fear,a.mp4\n")
+    second.write_text("start_s,end_s,code,video\n0,4,sad,a.mp4\n")
+    run = fervid("agreement", study, "--codes", first, "--second", second, "--format", "csv")
+    assert float(next(csv.DictReader(run.stdout.splitlines()))["share_same"]) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("start_s,end_s,code\n0,2,happy\n1,3,sad\n", "overlap: give one code at a time"),
+        ("start_s,end_s,code,video\n0,2,happy,z.mp4\n", "no such video"),
+        ("start_s,end_s,code,person\n0,2,happy,Ann\n0,2,happy,Bob\n", "no counterpart for Ann"),
+    ],
+)
+def test_codes_that_cannot_be_compared(study, tmp_path, content, says):
+    codes = tmp_path / "codes.csv"
+    codes.write_text(content)
+    run = fervid("agreement", study, "--codes", codes)
+    assert run.exit_code == 1
+    assert says in " ".join(run.output.split())
+
+
+def test_people_may_be_named_in_a_file(study, tmp_path):
+    codes, people = tmp_path / "codes.csv", tmp_path / "people.csv"
+    codes.write_text("start_s,end_s,code,person\n2,4,happy,Ann\n0,2,happy,P7\n")
+    people.write_text("person,track_id\nAnn,0\nP7,0\n")
+    run = fervid("agreement", study, "--codes", codes, "--people", people, "--format", "csv")
+    rows = {row["person"]: row for row in csv.DictReader(run.stdout.splitlines())}
+    assert (float(rows["Ann"]["share_same"]), float(rows["P7"]["share_same"])) == (1, 0)
