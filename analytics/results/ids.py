@@ -11,7 +11,7 @@ from analytics.results.storage_paths import absolute
 
 HASH_BLOCK_BYTES = 2**20
 # Part of every analysis_id: raise it when the same settings give other rows than before.
-TIMELINE_VERSION = 3
+TIMELINE_VERSION = 4
 
 
 def file_sha256(path: Path, on_block: Callable[[], object] = lambda: None) -> str:
