@@ -29,6 +29,11 @@ def parse_time(value: Any) -> Any:
     return value
 
 
+def parse_whole_number(value: Any) -> Any:
+    """The number in a text such as `90`, as environment variables hold it; anything else as it is."""
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+
+
 # A position in a video. On the command line it can be written as hours, minutes and seconds.
 Time = Annotated[float, BeforeValidator(parse_time), Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -104,7 +109,7 @@ class AnalyzeSettings(FervidSettings):
     video_stream: int | None = Field(
         None, ge=0, description="Read this video stream of each file, counted from 0 (default: its default stream)."
     )
-    rotate: Literal[0, 90, 180, 270] = Field(
+    rotate: Annotated[Literal[0, 90, 180, 270], BeforeValidator(parse_whole_number)] = Field(
         0, description="Turn frames clockwise by so many degrees, for cameras that are not mounted upright."
     )
     batch_size: int = Field(32, ge=1, description="Process at most this many frames at a time.")

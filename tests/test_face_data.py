@@ -87,13 +87,13 @@ def test_a_csv_that_cannot_be_used_is_refused(few, tmp_path):
     pixels, label, usage = few
     path = tmp_path / "fer.csv"
     for change, says in (
-        ({"header": "emotion,pixels,usage"}, "columns missing: Usage"),
+        ({"header": "label,pixels,Usage"}, "columns missing: emotion"),
         ({"label": np.where(label == 2, 7, label)}, "class 7 is none of FER-2013's: 0 angry"),
         ({"usage": np.where(usage == "PublicTest", "Public", usage)}, "usage 'Public' is none of Training"),
         ({"pixels": pixels[:, :, :47]}, "row 0: pixels must be 2304 numbers"),
         ({"pixels": pixels.astype(int) * 2}, "whole numbers from 0 to 255"),
         ({"pixels": pixels / 2}, "rows 0 to 503"),
-        ({"label": np.where(label == 1, 0, label)}, "no picture of: disgust"),
+        ({"label": np.where(label == 1, 0, label)}, "no image of: disgust"),
     ):
         given = {"pixels": pixels, "label": label, "usage": usage} | change
         with pytest.raises(DataError, match=says):
@@ -116,12 +116,12 @@ def test_a_parquet_file_that_cannot_be_used_is_refused(tmp_path, shared_data):
         read_data(path)
     broken = table.set_column(0, "image", [[b"no picture"] * len(table)])
     pq.write_table(broken, path)
-    with pytest.raises(DataError, match="pictures that cannot be read"):
+    with pytest.raises(DataError, match="images that cannot be read"):
         read_data(path)
 
     n, row = len(table), table.column_names.index
     for name, values, says in (
-        ("image", [{"bytes": b""}] * n, "pictures that cannot be read"),
+        ("image", [{"bytes": b""}] * n, "images that cannot be read"),
         ("label", [[1]] * n, r"class \[1\] is none"),
         ("votes_fear", [None] + [1] * (n - 1), "votes must be numbers from 0 on"),
         ("votes_fear", [-1] * n, "votes must be numbers from 0 on"),
@@ -154,7 +154,7 @@ def test_folders_that_cannot_be_used_are_refused(few, tmp_path):
         read_data(root)
     (root / "extra").rmdir()
     (root / "test" / "fear" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(DataError, match=r"broken\.jpg: not a readable picture"):
+    with pytest.raises(DataError, match=r"broken\.jpg: not a readable image"):
         read_data(root)
     (root / "test" / "fear" / "broken.jpg").unlink()
     Image.fromarray(np.full((48, 48), 40_000, np.uint16)).save(root / "test" / "fear" / "deep.png")
@@ -174,16 +174,17 @@ def test_splits_that_are_not_there_are_split_off_the_same_way_each_time(few, tmp
     once, again = read_data(with_test), read_data(with_test)
     n_public = len(once.splits["PublicTest"])
     assert once.notes == (
-        f"there is no PublicTest: {n_public} pictures were split off from Training, by a hash of the pixels",
+        f"there is no PublicTest: {n_public} images were split off from Training, a tenth of each class, by a hash of "
+        "the pixels",
     )
-    assert 10 < n_public < 60
+    assert once.splits["PublicTest"].label.bincount().tolist() == [5] * 7  # of 48 of each
     assert torch.equal(once.splits["PublicTest"].pixels, again.splits["PublicTest"].pixels)
 
 
 def test_pictures_of_a_test_alone_can_be_measured_on_but_not_trained_on(few, tmp_path):
     pixels, label, usage = few
     root = write_folders(tmp_path, pixels, label, usage, splits=dict.fromkeys(SPLITS, "test"))
-    with pytest.raises(DataError, match="no pictures to train on"):
+    with pytest.raises(DataError, match="no images to train on"):
         read_data(root)
     data = read_data(root, need_training=False)
     assert [len(images) for images in data.splits.values()] == [0, 0, len(pixels)]
@@ -202,10 +203,81 @@ def test_larger_pictures_and_color_are_kept_at_one_size_in_gray(few, tmp_path):
     assert training.pixels.shape == (168, 48, 48)
     assert (training.pixels == 76).flatten(1).all(dim=1).sum() == 1  # the luma of pure red
     assert data.notes == (
-        "pictures of 2 sizes, the widest of 70x90 px, are kept at 48 px",
-        "1 pictures in color are kept in gray",
+        "images of 2 sizes, the widest of 70x90 px, are kept at 48 px",
+        "1 images in color are kept in gray",
     )
     assert read_data(root, size_px=64).splits["Training"].pixels.shape == (168, 64, 64)
+
+
+def test_images_stand_upright_as_their_exif_orientation_says(few, tmp_path):
+    root = write_folders(tmp_path, *few)
+    expected = read_data(root).splits["Training"].pixels
+    files = sorted((root / "train").glob("*/*"))
+    for orientation, file in zip(range(2, 9), files, strict=False):
+        upright = np.asarray(Image.open(file).convert("L"))
+        turns = {2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1], 5: lambda a: a.T}
+        turns |= {6: lambda a: np.rot90(a), 7: lambda a: a[::-1, ::-1].T, 8: lambda a: np.rot90(a, -1)}
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(np.ascontiguousarray(turns[orientation](upright))).save(file, "PNG", exif=exif)
+    data = read_data(root)
+    assert torch.equal(data.splits["Training"].pixels, expected)
+    assert data.notes == ("7 images were turned upright, as their EXIF orientation says",)
+
+
+def test_hidden_files_are_skipped(few, tmp_path):
+    root = write_folders(tmp_path, *few)
+    (root / "train" / "happy" / "._1.png").write_bytes(b"Mac OS X")
+    (root / "train" / "happy" / ".thumbnails").mkdir()
+    (root / "train" / "happy" / ".thumbnails" / "1.png").write_bytes(b"small")
+    data = read_data(root)
+    assert [len(images) for images in data.splits.values()] == [168, 168, 168]
+    assert data.notes == ("2 hidden files were skipped",)
+
+
+@pytest.mark.parametrize("n", [3, 5, 12, 40])
+def test_a_small_data_set_gets_a_validation_part_with_every_class(tmp_path, n):
+    pixels = np.random.default_rng(n).integers(0, 256, (7 * n, 48, 48), np.uint8)
+    label = np.repeat(np.arange(7), n)
+    data = read_data(write_folders(tmp_path, pixels, label, ["Training"] * len(label), splits={"Training": "."}))
+    n_part = max(1, round(n / 10))
+    assert data.splits["PublicTest"].label.bincount(minlength=7).tolist() == [n_part] * 7
+    n_test = max(1, round((n - n_part) / 10))
+    assert data.splits["PrivateTest"].label.bincount(minlength=7).tolist() == [n_test] * 7
+    assert data.splits["Training"].label.bincount(minlength=7).tolist() == [n - n_part - n_test] * 7
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "n_training"),
+    [
+        ("emotion,pixels", "{number},{pixels}", 56),  # 70 less a tenth for each of two splits, one of each class
+        ("pixels,emotion", "{pixels},{name}", 56),
+        ("Usage,pixels,emotion", "Training,{pixels},{number}", 56),
+        (" Pixels , usage , Emotion", "{pixels},train,{title}", 56),
+    ],
+)
+def test_csv_files_with_other_columns_and_names(tmp_path, header, row, n_training):
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 48 * 48), np.uint8)
+    lines = [
+        row.format(
+            number=i % 7, name=EMOTIONS[i % 7], title=EMOTIONS[i % 7].title(), pixels=" ".join(map(str, pixels[i]))
+        )
+        for i in range(70)
+    ]
+    (tmp_path / "faces.csv").write_text("\n".join([header, *lines]))
+    data = read_data(tmp_path / "faces.csv")
+    training = data.splits["Training"]
+    assert len(training) == n_training
+    assert set(data.class_map.values()) == set(EMOTIONS)
+    of_row = dict(zip(training.row.tolist(), training.label.tolist(), strict=True))
+    assert all(label == row % 7 for row, label in of_row.items())
+    assert (training.pixels.flatten(1).numpy() == pixels[training.row.numpy()]).all()
+
+
+def test_a_csv_file_with_an_unknown_emotion_is_refused(tmp_path):
+    (tmp_path / "faces.csv").write_text("emotion,pixels\ncontempt," + " ".join(["0"] * 48 * 48) + "\n")
+    with pytest.raises(DataError, match="class 'contempt' is none of the emotions angry, disgust"):
+        read_data(tmp_path / "faces.csv")
 
 
 def test_the_majority_of_votes_is_alone_and_an_emotion():

@@ -38,6 +38,7 @@ _SIGNATURES = {
     "asf": (0, bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")),
     "flv": (0, b"FLV\x01"),
     "gif": (0, b"GIF8"),
+    "matroska,webm": (0, b"\x1aE\xdf\xa3"),
 }
 
 

@@ -123,6 +123,8 @@ def probe(path: str | Path, decoder: str = "auto", *, video_stream: int | None =
         return _describe_image(path, rotate)
     with open_container(path) as container:
         stream, notes = choose_stream(path, container, video_stream)
+        if stream.codec_context.width:  # else the first frame tells
+            check_frame_size(path, stream.codec_context.width, stream.codec_context.height)
         packets = walk_packets(path, container, stream)
         timing = find_timing(path, container, stream, packets)
         truncation = find_truncation(path, container, stream, packets, timing)

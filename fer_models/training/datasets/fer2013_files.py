@@ -1,4 +1,4 @@
-"""FER-2013 as one file: the original CSV, or Parquet with the votes of FER+."""
+"""FER-2013 as one file: CSV as it was published, or Parquet with the votes of FER+."""
 
 import io
 from pathlib import Path
@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fer_models.labels import EMOTIONS
+from fer_models.training.datasets.image_folders import SPLIT_NAMES, emotion_named
 from fer_models.training.datasets.labeled_faces import SPLITS, DataError, Faces
 
 SIZE_PX = 48
@@ -21,7 +22,7 @@ CSV_CHUNK_ROWS = 2000
 
 
 def read_parquet(path: Path) -> Faces:
-    """FER-2013 with columns image, label, usage, pixel_exact and votes_….
+    """Read FER-2013 with columns image, label, usage, pixel_exact and votes_….
 
     Raises:
         DataError: if the file is missing, unreadable, lacks a column or has unknown labels or splits.
@@ -33,20 +34,28 @@ def read_parquet(path: Path) -> Faces:
     vote_columns = [f"votes_{answer}" for answer in EMOTION_VOTES + OTHER_VOTES]
     need_columns(path, table, ["image", "label", "usage", "pixel_exact", *vote_columns])
     try:
-        pixels = np.stack([np.asarray(Image.open(io.BytesIO(png.as_py())).convert("L")) for png in table["image"]])
+        pixels = np.stack([gray_image(png.as_py()) for png in table["image"]])
     except (OSError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: pictures that cannot be read, or of several sizes: {error}") from error
+        raise DataError(f"{path}: images that cannot be read, or of several sizes: {error}") from error
     votes = known_votes(path, table.select(vote_columns))
     if not pa.types.is_boolean(table["pixel_exact"].type):
         raise DataError(f"{path}: pixel_exact must be true or false")
     exact = pc.fill_null(table["pixel_exact"], False).to_numpy()
-    votes[~exact] = 0  # these rows' votes may belong to another picture
+    votes[~exact] = 0  # the votes of these rows may belong to another image
     label, usage = known_labels(path, table["label"]), known_splits(path, table["usage"])
     return Faces(pixels, label, usage, CLASS_MAP, votes)
 
 
+def gray_image(content: bytes) -> np.ndarray:
+    """An image file's pixels, upright and in gray."""
+    return np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("L"))
+
+
 def read_csv(path: Path) -> Faces:
-    """FER-2013 as it was published: columns emotion (0 to 6), pixels (2,304 numbers) and Usage.
+    """Read FER-2013 as it was published, or CSV files like it.
+
+    Columns in any order: emotion (0 to 6, or a name), pixels (2,304 numbers) and perhaps Usage; without it, all rows
+    are Training.
 
     Raises:
         DataError: if the file is missing, unreadable, lacks a column or has unknown labels, splits or pixels.
@@ -55,18 +64,20 @@ def read_csv(path: Path) -> Faces:
         table = pyarrow.csv.read_csv(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path}: not a readable CSV file: {error}") from error
-    table = table.rename_columns([name.strip() for name in table.column_names])
-    need_columns(path, table, ["emotion", "pixels", "Usage"])
-    label, usage = known_labels(path, table["emotion"]), known_splits(path, table["Usage"])
+    table = table.rename_columns([name.strip().lower() for name in table.column_names])
+    need_columns(path, table, ["emotion", "pixels"])
+    label, class_map = labels_by_number_or_name(path, table["emotion"])
+    has_usage = "usage" in table.column_names
+    split = known_splits(path, table["usage"]) if has_usage else np.zeros(len(table), np.int64)
     chunks = []
     for start in range(0, len(table), CSV_CHUNK_ROWS):
         texts = table["pixels"][start : start + CSV_CHUNK_ROWS].cast(pa.string()).to_pylist()
         chunks.append(parse_pixels(path, texts, start))
-    return Faces(np.concatenate(chunks), label, usage, CLASS_MAP)
+    return Faces(np.concatenate(chunks), label, split, class_map)
 
 
 def parse_pixels(path: Path, texts: list[str | None], first_row: int) -> np.ndarray:
-    """Pictures (n, 48, 48) uint8 from lines of numbers, `first_row` being the place of the first in the file.
+    """Images (n, 48, 48) uint8 from lines of numbers, of which the first is row `first_row` of the file.
 
     Raises:
         DataError: if a line is anything but 2,304 numbers from 0 to 255.
@@ -109,11 +120,25 @@ def known_labels(path: Path, column: pa.ChunkedArray) -> np.ndarray:
     if wrong := [value for value in column.to_pylist() if value not in range(len(EMOTIONS))]:
         known = ", ".join(f"{number} {emotion}" for number, emotion in CLASS_MAP.items())
         raise DataError(f"{path}: class {wrong[0]!r} is none of FER-2013's: {known}")
-    return np.asarray(column.to_numpy(), np.int64)
+    return np.array(column.to_numpy(), np.int64)
+
+
+def labels_by_number_or_name(path: Path, column: pa.ChunkedArray) -> tuple[np.ndarray, dict[str, str]]:
+    """Labels (n,) int64 from FER-2013's numbers or from names, and which class became which emotion."""
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return known_labels(path, column), CLASS_MAP
+    class_map = {}
+    for name in column.unique().to_pylist():
+        emotion = CLASS_MAP.get(name.strip()) or emotion_named(name) if name else None
+        if emotion is None:
+            raise DataError(f"{path}: class {name!r} is none of the emotions {', '.join(EMOTIONS)}")
+        class_map[name] = emotion
+    return np.array([EMOTIONS.index(class_map[name]) for name in column.to_pylist()], np.int64), class_map
 
 
 def known_splits(path: Path, column: pa.ChunkedArray) -> np.ndarray:
     """Splits (n,) int64, as indices into SPLITS."""
-    if wrong := [value for value in column.to_pylist() if value not in SPLITS]:
-        raise DataError(f"{path}: usage {wrong[0]!r} is none of {', '.join(SPLITS)}")
-    return np.array([SPLITS.index(name) for name in column.to_pylist()])
+    names = [SPLIT_NAMES.get(str(value).strip().lower()) for value in column.to_pylist()]
+    if None in names:
+        raise DataError(f"{path}: usage {column[names.index(None)].as_py()!r} is none of {', '.join(SPLITS)}")
+    return np.array([SPLITS.index(name) for name in names if name is not None], np.int64)

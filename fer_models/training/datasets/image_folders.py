@@ -1,14 +1,16 @@
-"""Faces as picture files in a folder per class, as many data sets come: `train/angry/1.jpg`."""
+"""Labeled faces as image files in a folder per class, such as `train/angry/1.jpg`."""
 
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from fer_models.labels import EMOTIONS
 from fer_models.training.datasets.labeled_faces import SPLITS, DataError, Faces
 
-PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
 SPLIT_NAMES = {
     "train": "Training",
     "training": "Training",
@@ -19,6 +21,7 @@ SPLIT_NAMES = {
     "test": "PrivateTest",
     "privatetest": "PrivateTest",
 }
+TURNED = range(5, 9)  # EXIF orientations that swap width and height
 OTHER_NAMES = {
     "anger": "angry",
     "disgusted": "disgust",
@@ -32,27 +35,34 @@ OTHER_NAMES = {
 
 
 def read_folders(path: Path, size_px: int) -> Faces:
-    """Faces from `path/split/class/picture`, or from `path/class/picture`, which is all Training.
+    """Read `path/split/class/image`, or `path/class/image`, which is all Training.
+
+    Hidden files and folders are skipped, such as those that macOS leaves on other file systems (`._1.png`).
 
     Raises:
-        DataError: if a class is none of the seven emotions, a picture cannot be read, or there are none.
+        DataError: if a class is none of the seven emotions, an image cannot be read, or there are none.
     """
     folders = subfolders(path)
     by_split = [(SPLIT_NAMES[folder.name.lower()], folder) for folder in folders if folder.name.lower() in SPLIT_NAMES]
     if by_split and (others := [folder for folder in folders if folder.name.lower() not in SPLIT_NAMES]):
-        raise DataError(f"{others[0]}: neither training, validation nor test: take it out of {path}")
+        raise DataError(f"{others[0]}: neither training, validation nor test: remove it from {path}")
     class_map: dict[str, str] = {}
     files, label, split = [], [], []
+    n_hidden = 0
     for name, parent in by_split or [("Training", path)]:
         for folder in subfolders(parent):
             class_map[folder.name] = emotion_of(folder)
-            pictures = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURES)
-            files += pictures
-            label += [EMOTIONS.index(class_map[folder.name])] * len(pictures)
-            split += [SPLITS.index(name)] * len(pictures)
+            all_images = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+            images = [file for file in all_images if not is_hidden(file, folder)]
+            n_hidden += len(all_images) - len(images)
+            files += images
+            label += [EMOTIONS.index(class_map[folder.name])] * len(images)
+            split += [SPLITS.index(name)] * len(images)
     if not files:
-        raise DataError(f"{path}: no pictures found: they must lie in a folder per class, such as train/angry")
-    pixels, notes = read_pictures(files, size_px)
+        raise DataError(f"{path}: no images found: they must be in a folder per class, such as train/angry")
+    pixels, notes = read_images(files, size_px)
+    if n_hidden:
+        notes = (*notes, f"{n_hidden} hidden files were skipped")
     return Faces(pixels, np.array(label), np.array(split), class_map, notes=notes)
 
 
@@ -61,46 +71,65 @@ def subfolders(path: Path) -> list[Path]:
     return sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
 
 
+def is_hidden(file: Path, folder: Path) -> bool:
+    """Whether a file, or a folder between it and `folder`, is hidden."""
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+
 def emotion_of(folder: Path) -> str:
     """The emotion a folder is named after.
 
     Raises:
         DataError: if it is none of the seven.
     """
-    name = folder.name.lower()
-    emotion = OTHER_NAMES.get(name, name)
-    if emotion not in EMOTIONS:
-        raise DataError(f"{folder}: its name is none of the emotions {', '.join(EMOTIONS)}: rename it or take it out")
+    emotion = emotion_named(folder.name)
+    if emotion is None:
+        raise DataError(f"{folder}: its name is none of the emotions {', '.join(EMOTIONS)}: rename it or remove it")
     return emotion
 
 
-def read_pictures(files: list[Path], size_px: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Pictures in gray at one size (n, size, size) uint8, and what was done to them.
+def emotion_named(name: str) -> str | None:
+    """The emotion that a class name means; None if it is none of the seven.
+
+    >>> emotion_named("Happiness"), emotion_named("FEAR"), emotion_named("contempt")
+    ('happy', 'fear', None)
+    """
+    name = name.strip().lower()
+    emotion = OTHER_NAMES.get(name, name)
+    return emotion if emotion in EMOTIONS else None
+
+
+def read_images(files: list[Path], size_px: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Read images in gray at one size (n, size, size) uint8, with notes on what was done to them.
 
     Raises:
         DataError: if one cannot be read.
     """
-    sizes, colors = set(), 0
+    sizes, n_colored, n_turned = set(), 0, 0
     for file in files:
-        with open_picture(file) as picture:
-            sizes.add(picture.size)
-            colors += picture.mode not in ("L", "1")
+        with open_image(file) as image:
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            sizes.add(image.size[::-1] if orientation in TURNED else image.size)
+            n_colored += image.mode not in ("L", "1")
+            n_turned += orientation in range(2, 9)
     width, height = max(sizes)
     side_px = width if len(sizes) == 1 and width == height <= size_px else size_px
     pixels = np.empty((len(files), side_px, side_px), np.uint8)
     for i, file in enumerate(files):
-        with open_picture(file) as picture:
-            pixels[i] = gray_square(file, picture, side_px)
+        with open_image(file) as image:
+            pixels[i] = gray_square(file, image, side_px)
     notes = []
     if sizes != {(side_px, side_px)}:
-        notes.append(f"pictures of {len(sizes)} sizes, the widest of {width}x{height} px, are kept at {side_px} px")
-    if colors:
-        notes.append(f"{colors} pictures in color are kept in gray")
+        notes.append(f"images of {len(sizes)} sizes, the widest of {width}x{height} px, are kept at {side_px} px")
+    if n_colored:
+        notes.append(f"{n_colored} images in color are kept in gray")
+    if n_turned:
+        notes.append(f"{n_turned} images were turned upright, as their EXIF orientation says")
     return pixels, tuple(notes)
 
 
-def open_picture(file: Path) -> Image.Image:
-    """A picture whose header has been read.
+def open_image(file: Path) -> Image.Image:
+    """Open an image and read its header.
 
     Raises:
         DataError: if that failed.
@@ -108,21 +137,21 @@ def open_picture(file: Path) -> Image.Image:
     try:
         return Image.open(file)
     except (OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file}: not a readable picture: {error}") from error
+        raise DataError(f"{file}: not a readable image: {error}") from error
 
 
-def gray_square(file: Path, picture: Image.Image, side_px: int) -> np.ndarray:
-    """The whole picture in gray as (side, side) uint8.
+def gray_square(file: Path, image: Image.Image, side_px: int) -> np.ndarray:
+    """The whole image, upright and in gray, as (side, side) uint8.
 
     Raises:
         DataError: if its data are damaged, or have more than 8 bits, which Pillow would cut off at 255.
     """
-    if picture.mode[0] in "IF":
-        raise DataError(f"{file}: more than 8 bits for a pixel ({picture.mode}): convert it to 8 bits")
+    if image.mode[0] in "IF":
+        raise DataError(f"{file}: more than 8 bits for a pixel ({image.mode}): convert it to 8 bits")
     try:
-        gray = picture.convert("L")
+        gray = ImageOps.exif_transpose(image).convert("L")
     except (OSError, ValueError) as error:
-        raise DataError(f"{file}: not a readable picture: {error}") from error
+        raise DataError(f"{file}: not a readable image: {error}") from error
     return np.asarray(
         gray if gray.size == (side_px, side_px) else gray.resize((side_px, side_px), Image.Resampling.BILINEAR)
     )

@@ -1,6 +1,7 @@
-"""Labeled faces, in three splits, from the files people have: FER-2013 as Parquet or CSV, or a folder per class."""
+"""Labeled faces in three splits, read from FER-2013 as Parquet or CSV, or from a folder per class."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
 
 SPLITS = ("Training", "PublicTest", "PrivateTest")
-SPLIT_OFF = 10  # one picture in so many is split off from Training for a split that is not there
+SPLIT_OFF = 10  # one image in so many of each class is split off from Training for a missing split
 
 
 class DataError(FervidError):
@@ -46,7 +47,7 @@ class FaceData:
     path: Path
     splits: dict[str, FaceImages]  # the three SPLITS
     class_map: dict[str, str]  # what the data calls a class -> the emotion
-    notes: tuple[str, ...] = ()  # what was done to the pictures or the splits
+    notes: tuple[str, ...] = ()  # what was done to the images or the splits
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,16 +63,17 @@ class Faces:
 
 
 def read_data(path: Path, size_px: int = 48, *, need_training: bool = True) -> FaceData:
-    """A data set of labeled faces.
+    """Read a data set of labeled faces.
 
     Args:
-        path: `fer2013.csv` with columns emotion, pixels and Usage; a Parquet file of the same with pictures and votes;
+        path: `fer2013.csv` with columns emotion, pixels and perhaps Usage; a Parquet file with images and votes;
             or a folder with a folder per class, `train/angry/1.jpg`, and the like for `validation` and `test`.
-        size_px: pictures of different sizes, or larger ones, are resampled to it; those of one smaller size stay.
-        need_training: data without Training are refused; else they are what they are, to be measured on.
+        size_px: images of different sizes, or larger ones, are resampled to it; those of one smaller size stay.
+        need_training: refuse data without Training; else they are for evaluation only.
 
-    Pictures are kept in gray. A split that is not there is split off from Training, if there is one, by a hash of the
-    pixels, so that it is the same each time and copies of a picture stay together; `notes` says so.
+    Images are kept in gray. A missing split is split off from Training, if there is one: a tenth of each class, and at
+    least one image, chosen by a hash of the pixels, so that it is the same each time and copies of an image stay
+    together; `notes` says so.
 
     Raises:
         DataError: if it is missing or unreadable, lacks a column, a split or an emotion, or has a class that is none
@@ -92,7 +94,7 @@ def read_data(path: Path, size_px: int = 48, *, need_training: bool = True) -> F
 
 
 def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:
-    """Put faces into their splits, and split off from Training those that are not there.
+    """Put faces into their splits, and split off from Training those that are missing.
 
     Raises:
         DataError: if there is no Training, or a split lacks an emotion.
@@ -104,14 +106,14 @@ def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:
     absent = [i for i in range(len(SPLITS)) if not (split == i).any()]
     if 0 in absent:
         if need_training:
-            raise DataError(f"{path}: no pictures to train on")
+            raise DataError(f"{path}: no images to train on")
         absent = []
-    part = np.array([digest[0] * 256 + digest[1] for digest in hashes]) % SPLIT_OFF
     for i in absent:
-        taken = (faces.split == 0) & (part == i)
+        taken = stratified_part(hashes, faces.label, split == 0)
         split[taken] = i
         notes.append(
-            f"there is no {SPLITS[i]}: {taken.sum()} pictures were split off from Training, by a hash of the pixels"
+            f"there is no {SPLITS[i]}: {taken.sum()} images were split off from Training, a tenth of each class, by a "
+            "hash of the pixels"
         )
     n = len(EMOTIONS)
     votes, majority = None, np.full(len(split), -1)
@@ -130,8 +132,27 @@ def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:
             continue
         present = part_images.label.unique().tolist()
         if missing := [emotion for i, emotion in enumerate(EMOTIONS) if i not in present]:
-            raise DataError(f"{path}: split {name} has no picture of: {', '.join(missing)}")
+            raise DataError(f"{path}: split {name} has no image of: {', '.join(missing)}")
     return FaceData(path, splits, faces.class_map, tuple(notes))
+
+
+def stratified_part(hashes: Sequence[bytes], label: np.ndarray, is_available: np.ndarray) -> np.ndarray:
+    """Which images (n,) make a tenth of each class, and at least one of each; copies of an image stay together.
+
+    Args:
+        hashes: of the pixels of each image; those with the smallest are taken.
+        label: (n,) int64.
+        is_available: (n,) bool, which images may be taken.
+
+    >>> stratified_part([b"d", b"a", b"c", b"a"], np.array([0, 0, 1, 0]), np.ones(4, bool))
+    array([False,  True,  True,  True])
+    """
+    chosen: set[bytes] = set()
+    for of in np.unique(label[is_available]).tolist():
+        distinct = sorted({hashes[row] for row in np.flatnonzero(is_available & (label == of)).tolist()})
+        chosen.update(distinct[: max(1, round(len(distinct) / SPLIT_OFF))])
+    part: np.ndarray = np.array([digest in chosen for digest in hashes], bool) & is_available
+    return part
 
 
 def majority_of(answers: np.ndarray) -> np.ndarray:

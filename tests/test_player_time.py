@@ -1,0 +1,558 @@
+"""Player time and shown geometry: files made here, whose right values follow from how they are made."""
+
+import itertools
+import struct
+import subprocess
+import sys
+import textwrap
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_models.video import VideoReadError, probe, read_frames, read_frames_at
+from fer_models.video.clock import find_jumps, repair_clock, to_seconds
+from fer_models.video.color import HLG, PQ, tone_map
+from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size
+from tests.test_video import grays, read_all, write_video
+
+
+def write_with_sound(path: Path, *, sound_at_s: float, video_at_s: float, n_frames: int = 25) -> Path:
+    """A second of sound and `n_frames` frames at 25 fps, frame i gray 4 * i, each stream beginning at its own time."""
+    with av.open(str(path), "w") as file:
+        video = file.add_stream("libx264", rate=25)
+        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        sound = file.add_stream("mp2", rate=32_000, layout="mono")
+        packets = []
+        for i, pixels in enumerate(grays(n_frames)):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = i + round(25 * video_at_s), Fraction(1, 25)
+            packets += video.encode(frame)
+        packets += video.encode()
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 32_000), np.int16), format="s16", layout="mono")
+        silence.rate, silence.pts, silence.time_base = 32_000, round(32_000 * sound_at_s), Fraction(1, 32_000)
+        packets += sound.encode(silence)
+        packets += sound.encode()
+        for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+            file.mux(packet)
+    return path
+
+
+def join(target: Path, *parts: Path) -> Path:
+    target.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return target
+
+
+# --- player time ---
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4", ".mpg", ".flv"])
+@pytest.mark.parametrize("first", [0, 250, 90_000])  # frames at 25 fps: 0 s, 10 s, one hour
+def test_the_first_frame_of_a_plain_video_is_at_zero(tmp_path, suffix, first):
+    codec = "mpeg2video" if suffix == ".mpg" else "libx264"
+    path = write_video(tmp_path / f"a{suffix}", grays(50), codec=codec, pts=list(range(first, first + 50)))
+    info = probe(path)
+    assert info.pts_s[0] == 0
+    # The muxer of MPEG-PS leaves out a moment here and there, and adds a delay of its own.
+    np.testing.assert_allclose(info.pts_s, np.arange(50) / 25, atol=0.045 if suffix == ".mpg" else 1.1e-3)
+    assert (info.end_s, info.duration_s) == pytest.approx((2.0, 2.0), abs=0.045)
+    assert suffix == ".mpg" or info.start_time_s == pytest.approx(first / 25, abs=0.1)
+    index, _, gray = read_all(read_frames_at(info, np.arange(50)))
+    assert index == list(range(50))
+    np.testing.assert_allclose(gray, 4 * np.arange(50), atol=5)
+    if suffix != ".mpg":
+        assert read_all(read_frames(path, start_s=1 - 1e-3, end_s=2))[0] == list(range(25, 50))
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
+def test_sound_that_begins_first_sets_the_zero(tmp_path, suffix):
+    info = probe(write_with_sound(tmp_path / f"a{suffix}", sound_at_s=0, video_at_s=0.4))
+    assert info.pts_s[0] == pytest.approx(0.4, abs=0.03)  # sound is delayed by a part of a packet
+    np.testing.assert_allclose(np.diff(info.pts_s), 0.04, atol=1.1e-3)
+    assert info.end_s == pytest.approx(1.4, abs=0.045)
+    assert info.duration_s >= info.end_s
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
+def test_sound_that_begins_later_changes_nothing(tmp_path, suffix):
+    info = probe(write_with_sound(tmp_path / f"a{suffix}", sound_at_s=0.6, video_at_s=0))
+    assert info.pts_s[0] == pytest.approx(0, abs=1e-3)
+    assert info.end_s == pytest.approx(1.0, abs=0.045)
+    assert info.duration_s == pytest.approx(1.6, abs=0.06)  # to the end of the sound
+
+
+def test_seconds_are_exact_where_the_start_is_a_whole_number_of_ticks():
+    ticks = 324_000_000 + 3600 * np.arange(4)
+    assert to_seconds(ticks, Fraction(1, 90_000), Fraction(3600)).tolist() == [0.0, 0.04, 0.08, 0.12]
+    late = to_seconds(np.array([1]), Fraction(1, 25), Fraction(1, 100))
+    np.testing.assert_allclose(late, [0.03], rtol=1e-12)
+
+
+# --- durations ---
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_the_last_frame_ends_as_the_container_states(tmp_path, suffix):
+    """Slides of 10 s, the last of 40 ms: the usual step must not be taken for the last one."""
+    times = [250 * i for i in range(6)]
+    path = write_video(tmp_path / f"slides{suffix}", grays(6), pts=times, b_frames=0, **{"x264-params": "bframes=0"})
+    info = probe(path)
+    assert info.pts_s.tolist() == [10.0 * i for i in range(6)]
+    assert info.end_s == pytest.approx(50.04, abs=0.01)
+    assert info.duration_s == pytest.approx(50.04, abs=0.01)
+    assert info.avg_fps == pytest.approx(6 / 50.04, abs=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_duration_of_a_reordered_last_packet_is_not_that_of_the_last_frame(tmp_path, suffix):
+    """Three frames at 0, 40 ms and 30 s: decoded as 0, 30 s, 40 ms."""
+    path = write_video(tmp_path / f"vfr{suffix}", grays(3), pts=[0, 1, 750], b_frames=2, **{"b-adapt": "0"})
+    info = probe(path)
+    assert info.pts_s.tolist() == pytest.approx([0, 0.04, 30])
+    assert info.end_s == pytest.approx(30.04, abs=0.01)
+    assert info.n_clock_jumps == 0
+    assert read_all(read_frames_at(info, np.arange(3)))[0] == [0, 1, 2]
+
+
+def test_a_long_last_frame_is_shown_as_long_as_the_container_states(tmp_path):
+    with Image.new("RGB", (64, 48)) as first, Image.new("RGB", (64, 48), "red") as last:
+        first.save(tmp_path / "a.gif", save_all=True, append_images=[last], duration=[100, 7000])
+    info = probe(tmp_path / "a.gif")
+    assert info.pts_s.tolist() == [0, 0.1]
+    assert (info.end_s, info.duration_s) == pytest.approx((7.1, 7.1))
+
+
+# --- clocks that restart or jump ---
+
+
+@pytest.mark.parametrize(
+    ("suffix", "how"),
+    [
+        (".ts", {}),
+        (".ts", {"codec": "mpeg2video"}),
+        (".ts", {"codec": "libx265"}),
+        (".mpg", {"codec": "mpeg2video"}),
+        (".mkv", {}),
+        (".webm", {"codec": "libvpx-vp9"}),
+    ],
+)
+@pytest.mark.parametrize("n_parts", [2, 3])
+def test_joined_recordings_go_on_from_the_last_frame(tmp_path, suffix, how, n_parts):
+    part = write_video(tmp_path / f"part{suffix}", grays(30), **how)
+    info = probe(join(tmp_path / f"joined{suffix}", *[part] * n_parts))
+    n = 30 * n_parts
+    if info.container == "matroska,webm" and n_parts == 3:  # FFmpeg reads no third part
+        assert "another file is joined on at byte" in info.truncation
+        return
+    assert (info.n_frames, info.n_clock_jumps) == (n, n_parts - 1)
+    np.testing.assert_allclose(info.pts_s, np.arange(n) / 25, atol=2e-3 * n_parts)
+    assert info.end_s == pytest.approx(n / 25, abs=0.01)
+    assert any("clock restarts or jumps" in note for note in info.notes)
+    index, _, gray = read_all(read_frames_at(info, np.arange(n), batch_size=7))
+    assert index == list(range(n))
+    np.testing.assert_allclose(gray, 4 * (np.arange(n) % 30), atol=6)
+    some = np.array([3, 31, n - 2])
+    assert read_all(read_frames_at(info, some))[0] == some.tolist()
+
+
+def test_a_clock_that_jumps_ahead_goes_on_from_the_last_frame(tmp_path):
+    """A recording of the first second, and one an hour later by the same clock."""
+    first = write_video(tmp_path / "first.ts", grays(25))
+    later = write_video(tmp_path / "later.ts", grays(25), pts=list(range(90_000, 90_025)))
+    info = probe(join(tmp_path / "joined.ts", first, later))
+    assert (info.n_frames, info.n_clock_jumps) == (50, 1)
+    np.testing.assert_allclose(info.pts_s, np.arange(50) / 25, atol=1e-3)
+    assert read_all(read_frames_at(info, np.arange(50)))[0] == list(range(50))
+
+
+def test_joined_recordings_with_sound(tmp_path):
+    part = write_with_sound(tmp_path / "part.ts", sound_at_s=0, video_at_s=0)
+    info = probe(join(tmp_path / "joined.ts", part, part))
+    assert (info.n_frames, info.n_clock_jumps) == (50, 1)
+    np.testing.assert_allclose(np.diff(info.pts_s), 0.04, atol=1e-3)
+
+
+def test_a_clock_that_wraps_around_is_no_jump(tmp_path):
+    """The clock of MPEG-TS has 33 bits: it wraps after 95,443.7 s."""
+    first = 25 * 95_442
+    info = probe(write_video(tmp_path / "wrap.ts", grays(60), pts=list(range(first, first + 60))))
+    assert (info.n_frames, info.n_clock_jumps) == (60, 0)
+    np.testing.assert_allclose(info.pts_s, np.arange(60) / 25, atol=1e-3)
+
+
+def test_a_pause_of_the_video_alone_is_no_jump(tmp_path):
+    """While sound goes on, frames 20 s apart are frames 20 s apart."""
+    with av.open(str(tmp_path / "pause.ts"), "w") as file:
+        video = file.add_stream("libx264", rate=25, options={"x264-params": "keyint=1"})
+        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        sound = file.add_stream("mp2", rate=32_000, layout="mono")
+        packets = []
+        for i, pixels in enumerate(grays(3)):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = 500 * i, Fraction(1, 25)
+            packets += video.encode(frame)
+        packets += video.encode()
+        for second in range(41):
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 32_000), np.int16), format="s16", layout="mono")
+            silence.rate, silence.pts, silence.time_base = 32_000, 32_000 * second, Fraction(1, 32_000)
+            packets += sound.encode(silence)
+        packets += sound.encode()
+        for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+            file.mux(packet)
+    info = probe(tmp_path / "pause.ts")
+    assert info.n_clock_jumps == 0
+    np.testing.assert_allclose(np.diff(info.pts_s), 20, atol=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".flv", ".wmv", ".gif"])
+def test_a_second_file_that_players_do_not_read_is_reported(tmp_path, suffix):
+    how = {".wmv": {"codec": "msmpeg4"}, ".gif": {"codec": "gif", "pixel_format": "rgb8"}}.get(suffix, {})
+    part = write_video(tmp_path / f"part{suffix}", grays(25), **how)
+    assert probe(part).truncation is None
+    info = probe(join(tmp_path / f"joined{suffix}", part, part))
+    if info.n_frames == 25:
+        assert (
+            info.truncation == f"another file is joined on at byte {part.stat().st_size:,}, which players do not read"
+        )
+    else:  # some versions of FFmpeg read on
+        assert info.n_frames == 50
+        np.testing.assert_allclose(np.diff(info.pts_s), 0.04, atol=2e-3)
+
+
+def test_jumps_worked_out_by_hand():
+    pts = np.array([0, 3, 1, 2, 0, 3, 1, 2])
+    key = np.array([1, 0, 0, 0, 1, 0, 0, 0], bool)
+    none = np.zeros(8, bool)
+    unknown = np.full(8, np.nan)
+    assert np.flatnonzero(find_jumps(pts, unknown, key, none, 25)).tolist() == [4]
+    # A clean reordered stream with a second keyframe.
+    assert not find_jumps(np.array([0, 3, 1, 2, 4, 7, 5, 6]), unknown, key, none, 25).any()
+    # Joined in the middle of a group of pictures: only decoding times tell.
+    dts = np.array([50, 51, 52, 53, 0, 1, 2, 3.0])
+    assert np.flatnonzero(find_jumps(pts + 50, dts, none, none, 25)).tolist() == [4]
+    assert not find_jumps(np.array([5]), np.array([1.0]), key[:1], none[:1], 25).any()
+
+
+def test_repairs_worked_out_by_hand():
+    pts = np.array([10, 30, 20, 10, 20])
+    jump = np.array([0, 0, 0, 1, 0], bool)
+    clock = repair_clock(pts, jump, np.array([10, 10, 10, 10, 10]))
+    assert clock.ticks.tolist() == [10, 30, 20, 40, 50]
+    assert (clock.n_jumps, clock.n_repeated) == (1, 0)
+    # Without stated durations, the usual step; equal times are spread up to the next.
+    clock = repair_clock(np.array([0, 10, 10, 20, 20]), np.zeros(5, bool), np.zeros(5))
+    assert clock.ticks.tolist() == [0, 10, 15, 20, 25]
+    assert clock.n_repeated == 2
+
+
+def test_equal_times_are_not_one_frame(tmp_path):
+    """1,000 ticks a second hold no more than that many frames a second."""
+    path = write_video(tmp_path / "a.mkv", grays(60), unit=Fraction(1, 2000), b_frames=0, codec="mpeg4")
+    info = probe(path)
+    assert info.n_frames == 60
+    assert (np.diff(info.pts_s) > 0).all()
+    index, _, gray = read_all(read_frames_at(info, np.arange(60)))
+    assert index == list(range(60))
+    np.testing.assert_allclose(gray, 4 * np.arange(60), atol=6)
+
+
+# --- the shown geometry ---
+
+
+ORIENTATIONS = [Orientation(*flags) for flags in itertools.product((False, True), repeat=3)]
+
+
+def matrix_of(orientation: Orientation) -> tuple[int, int, int, int]:
+    """a, b, c, d of the display matrix (ISO/IEC 14496-12, 8.3.2): x' = a x + c y, y' = b x + d y."""
+    x, y = (-1 if orientation.flips_x else 1), (-1 if orientation.flips_y else 1)
+    return (0, y, x, 0) if orientation.swaps_axes else (x, 0, 0, y)
+
+
+def set_matrix(path: Path, a: float, b: float, c: float, d: float) -> Path:
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40  # version 0: the matrix follows 40 bytes of other fields
+    a, b, c, d = (round(value * 65536) for value in (a, b, c, d))
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+def quadrants() -> np.ndarray:
+    """Gray 0, 80, 160, 240 in the four corners, left to right and down."""
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:24, 32:], pixels[24:, :32], pixels[24:, 32:] = 80, 160, 240
+    return pixels
+
+
+def corners(pixels: np.ndarray) -> list[int]:
+    return [int(pixels[y, x, 0]) for y in (4, -5) for x in (4, -5)]
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_frames_are_turned_and_mirrored_as_the_display_matrix_says(tmp_path, orientation):
+    path = set_matrix(write_video(tmp_path / "a.mp4", [quadrants()] * 3), *matrix_of(orientation))
+    info = probe(path)
+    expected = quadrants()
+    if orientation.swaps_axes:
+        expected = expected.transpose(1, 0, 2)
+    if orientation.flips_x:
+        expected = np.fliplr(expected)
+    if orientation.flips_y:
+        expected = np.flipud(expected)
+    (batch,) = read_frames(path)
+    assert batch.pixels.shape == (3, *expected.shape)
+    assert (info.height_px, info.width_px) == expected.shape[:2]
+    np.testing.assert_allclose(corners(batch.pixels[0]), corners(expected), atol=4)
+    mirrored = np.fliplr(quadrants()) if info.is_mirrored else quadrants()
+    assert corners(np.rot90(mirrored, -info.rotation_deg // 90)) == corners(expected)
+
+
+@pytest.mark.parametrize("angle_deg", [10, 45, 135, 200])
+def test_other_angles_are_refused_in_a_sentence(tmp_path, angle_deg):
+    cos, sin = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
+    path = set_matrix(write_video(tmp_path / "a.mp4", grays(3)), cos, sin, -sin, cos)
+    with pytest.raises(VideoReadError, match=f"turned by {angle_deg} degrees, and only multiples of 90 are supported"):
+        probe(path)
+
+
+def test_a_matrix_that_also_scales_turns_all_the_same(tmp_path):
+    path = set_matrix(write_video(tmp_path / "a.mp4", grays(3)), 0, 0.5, -0.5, 0)
+    assert (probe(path).rotation_deg, probe(path).width_px) == (90, 48)
+
+
+@pytest.mark.parametrize("rotate", [0, 90, 180, 270])
+@pytest.mark.parametrize("suffix", [".mp4", ".png", ".gif"])
+def test_rotate_turns_what_a_player_shows(tmp_path, suffix, rotate):
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".mp4":
+        set_matrix(write_video(path, [quadrants()] * 3), -1, 0, 0, 1)  # mirrored: first that, then the turn
+        shown = np.fliplr(quadrants())
+    else:
+        shown = quadrants()
+        Image.fromarray(shown).save(path)
+    (batch,) = read_frames(path, rotate=rotate)
+    np.testing.assert_allclose(corners(batch.pixels[0]), corners(np.rot90(shown, -rotate // 90)), atol=8)
+    info = probe(path, rotate=rotate)
+    assert batch.pixels.shape[1:3] == (info.height_px, info.width_px)
+
+
+def test_orientations_combine():
+    pixels = np.arange(6).reshape(2, 3)
+    for first, second in itertools.product(ORIENTATIONS, repeat=2):
+        assert (first.then(second).apply(pixels) == second.apply(first.apply(pixels))).all()
+    with pytest.raises(GeometryError, match="45 degrees"):
+        Orientation.from_display_matrix(struct.pack("=9i", 1, 1, 0, -1, 1, 0, 0, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("stored", "aspect", "shown"),
+    [
+        ((720, 576), Fraction(64, 45), (1024, 576)),  # PAL, 16:9
+        ((480, 576), Fraction(32, 15), (1024, 576)),
+        ((720, 480), Fraction(8, 9), (720, 540)),  # NTSC, 4:3
+        ((720, 480), Fraction(32, 27), (853, 480)),
+        ((1440, 1080), Fraction(4, 3), (1920, 1080)),  # HDV
+        ((640, 360), Fraction(1), (640, 360)),
+        ((640, 360), None, (640, 360)),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_pixels_become_square(tmp_path, suffix, stored, aspect, shown):
+    assert square_pixel_size(*stored, aspect) == shown
+    width_px, height_px = stored
+    circle = np.zeros((height_px, width_px, 3), np.uint8)
+    y, x = np.mgrid[:height_px, :width_px]
+    circle[(x - width_px / 2) ** 2 * float(aspect or 1) ** 2 + (y - height_px / 2) ** 2 < 100**2] = 255
+    with av.open(str(tmp_path / f"a{suffix}"), "w") as file:
+        stream = file.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuv420p"
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
+        file.mux(stream.encode(av.VideoFrame.from_ndarray(circle, format="rgb24")))
+        file.mux(stream.encode())
+    info = probe(tmp_path / f"a{suffix}")
+    assert (info.width_px, info.height_px) == pytest.approx(shown, abs=1)
+    (batch,) = read_frames(tmp_path / f"a{suffix}")
+    assert batch.pixels.shape[1:3] == (info.height_px, info.width_px)
+    white = batch.pixels[0, ..., 0] > 128
+    assert white.any(0).sum() / white.any(1).sum() == pytest.approx(1, abs=0.03)  # as wide as high
+
+
+def test_an_impossible_pixel_aspect_is_refused():
+    with pytest.raises(GeometryError, match="1000:1"):
+        square_pixel_size(640, 360, Fraction(1000))
+
+
+@pytest.mark.parametrize("decoder", ["auto", "decord"])
+def test_decord_is_not_used_where_it_would_be_wrong(tmp_path, decoder):
+    pytest.importorskip("decord")
+    path = write_video(tmp_path / "a.mp4", grays(10, 64, 64), codec="libvpx-vp9")
+    assert probe(path).decoder == "decord"
+    set_matrix(path, -1, 0, 0, 1)
+    if decoder == "auto":
+        assert probe(path).decoder == "pyav"
+    else:
+        with pytest.raises(VideoReadError, match="decord does not turn frames in every container; use --decoder pyav"):
+            probe(path, decoder)
+
+
+# --- animations ---
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".png", ".apng", ".avif"])
+def test_animated_images_are_videos(tmp_path, suffix):
+    images = [Image.new("RGB", (64, 48), (60 * i,) * 3) for i in range(4)]
+    form = "PNG" if suffix == ".apng" else None
+    images[0].save(
+        tmp_path / f"a{suffix}", form, save_all=True, append_images=images[1:], duration=[100, 200, 300, 400]
+    )
+    info = probe(tmp_path / f"a{suffix}")
+    assert info.pts_s.tolist() == pytest.approx([0, 0.1, 0.3, 0.6])
+    assert (info.end_s, info.duration_s, info.avg_fps) == pytest.approx((1.0, 1.0, 4.0))
+    assert info.is_vfr
+    index, _, gray = read_all(read_frames_at(info, np.arange(4), batch_size=3))
+    assert index == [0, 1, 2, 3]
+    np.testing.assert_allclose(gray, [0, 60, 120, 180], atol=3)
+    assert read_all(read_frames(tmp_path / f"a{suffix}", start_s=0.3))[0] == [2, 3]
+
+
+def test_the_substitute_image_of_an_animated_png_is_no_frame(tmp_path):
+    images = [Image.new("RGB", (64, 48), (50 * i,) * 3) for i in range(3)]
+    images[0].save(tmp_path / "a.png", save_all=True, append_images=images[1:], duration=500, default_image=True)
+    index, pts_s, gray = read_all(read_frames(tmp_path / "a.png"))
+    assert (index, pts_s) == ([0, 1], [0.0, 0.5])
+    np.testing.assert_allclose(gray, [50, 100], atol=1)
+
+
+def test_pages_are_no_animation(tmp_path):
+    pages = [Image.new("RGB", (64, 48), (50 * i,) * 3) for i in range(3)]
+    pages[0].save(tmp_path / "a.tiff", save_all=True, append_images=pages[1:])
+    info = probe(tmp_path / "a.tiff")
+    assert (info.n_frames, info.notes) == (1, ("holds 3 pictures, of which the first is analyzed",))
+
+
+def test_heic_is_decoded_whole(tmp_path):
+    """A photograph of 1200x900 is stored in tiles by phones; whichever way, it comes out whole."""
+    pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    pixels = np.kron(quadrants(), np.ones((18, 18, 1), np.uint8))
+    pillow_heif.from_bytes("RGB", pixels.shape[1::-1], pixels.tobytes()).save(tmp_path / "a.heic", quality=90)
+    (batch,) = read_frames(tmp_path / "a.heic")
+    assert batch.pixels.shape == (1, *pixels.shape)
+    np.testing.assert_allclose(corners(batch.pixels[0]), corners(quadrants()), atol=6)
+    (tmp_path / "a.heic").rename(tmp_path / "a.mp4")
+    with pytest.raises(VideoReadError, match=r"HEIC image: give it a name that ends in \.heic"):
+        probe(tmp_path / "a.mp4")
+
+
+# --- HDR ---
+
+
+def pq_signal(nits: float) -> float:
+    """SMPTE ST 2084, inverse EOTF."""
+    y = (nits / 10_000) ** (2610 / 16384)
+    return ((3424 / 4096 + 2413 / 128 * y) / (1 + 2392 / 128 * y)) ** (2523 / 32)
+
+
+def hlg_signal(nits: float) -> float:
+    """ITU-R BT.2100: of a display of 1,000 cd/m² with system gamma 1.2."""
+    scene = (nits / 1000) ** (1 / 1.2)
+    return (3 * scene) ** 0.5 if scene <= 1 / 12 else 0.17883277 * np.log(12 * scene - 0.28466892) + 0.55991073
+
+
+@pytest.mark.parametrize(("transfer", "signal"), [(PQ, pq_signal), (HLG, hlg_signal)])
+def test_tone_mapping_keeps_what_is_below_white(transfer, signal):
+    """Gray of an SDR picture, shown at 203 cd/m² for white, comes back up to 60 % of that light."""
+    for gray in (20, 80, 120, 180):
+        light = ((gray / 255 + 0.055) / 1.055) ** 2.4
+        mapped = int(tone_map(np.array([round(65535 * signal(203 * light))], np.uint16), transfer)[0])
+        assert mapped == pytest.approx(gray, abs=1)
+    whole = tone_map(np.arange(65536, dtype=np.uint16), transfer)
+    assert (whole[0], whole[-1]) == (0, 255)
+    assert (np.diff(whole.astype(int)) >= 0).all()
+    white = int(tone_map(np.array([round(65535 * signal(203))], np.uint16), transfer)[0])
+    assert 215 < white < 245  # highlights need room
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(PQ, "PQ"), (HLG, "HLG")])
+def test_hdr_video_is_tone_mapped_and_says_so(tmp_path, transfer, name):
+    with av.open(str(tmp_path / "a.mkv"), "w") as file:
+        stream = file.add_stream("libx265", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
+        stream.codec_context.color_trc, stream.codec_context.color_primaries = transfer, 9
+        stream.codec_context.colorspace = 9
+        gray = np.full((96, 64), round(64 + 876 * (0.58 if transfer == PQ else 0.75)), np.uint16)  # 203 cd/m²
+        gray[64:] = 512
+        frame = av.VideoFrame.from_ndarray(gray, format="yuv420p10le")
+        frame.color_trc, frame.color_primaries, frame.colorspace = transfer, 9, 9
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    info = probe(tmp_path / "a.mkv")
+    assert info.transfer == transfer
+    assert info.notes == (f"is HDR video ({name}): its frames were tone-mapped, colors are approximate",)
+    (batch,) = read_frames(tmp_path / "a.mkv")
+    assert batch.pixels.dtype == np.uint8
+    assert 215 < batch.pixels.mean() < 245
+    assert np.ptp(batch.pixels.astype(int)) < 12
+
+
+# --- frame sizes and claims ---
+
+
+def test_frames_that_are_too_large_are_refused_before_they_are_decoded(tmp_path):
+    """A GIF of 16000x16000 of one color takes some bytes, and 1 GB a frame."""
+    header = b"GIF89a" + struct.pack("<HHBBB", 16_000, 16_000, 0x80, 0, 0) + bytes(6)
+    lzw = b"\x02\x02\x44\x01\x00"
+    image = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + lzw
+    (tmp_path / "a.gif").write_bytes(header + image * 3 + b"\x3b")
+    code = """
+        import resource, sys
+        from fer_models.video import VideoReadError, probe
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        try:
+            probe(sys.argv[1])
+        except VideoReadError as error:
+            print(error.reason)
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "a.gif")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert done[0].startswith("its frames of 16000 x 16000 are 256 million pixels, and at most 67 million are read")
+    assert int(done[1]) < 100  # MB
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"), [((70_000, 1), "at most 65,535 pixels a side"), ((9000, 9000), "at most 67")]
+)
+def test_images_beyond_the_limits_are_refused(tmp_path, size, reason, recwarn):
+    Image.new("1", size).save(tmp_path / "a.png")
+    with pytest.raises(VideoReadError, match=reason):
+        probe(tmp_path / "a.png")
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(("size_table", "n_table"), [("stsz", 1), ("stts", 0)])
+def test_a_header_that_invents_frames_is_refused(tmp_path, size_table, n_table):
+    path = write_video(tmp_path / "a.mp4", grays(30))
+    data = bytearray(path.read_bytes())
+    if size_table == "stsz":  # two million samples of one byte in the first chunk
+        struct.pack_into(">II", data, data.index(b"stsz") + 8, n_table, 2_000_000)
+        struct.pack_into(">I", data, data.index(b"stsc") + 16, 2_000_000)
+    struct.pack_into(">I", data, data.index(b"stts") + 12, 2_000_000)
+    path.write_bytes(data)
+    with pytest.raises(VideoReadError, match=r"claims 2,000,000 frames or more, and has only [\d,]+ bytes"):
+        probe(path)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there are no devices")
+def test_only_regular_files_are_read(tmp_path):
+    (tmp_path / "a.mp4").symlink_to("/dev/zero")
+    with pytest.raises(VideoReadError, match="is a device, and only regular files are read"):
+        probe(tmp_path / "a.mp4")
+    import os
+
+    os.mkfifo(tmp_path / "b.mp4")
+    with pytest.raises(VideoReadError, match="is a pipe, and only regular files are read: fervid live reads pipes"):
+        probe(tmp_path / "b.mp4")
