@@ -1,6 +1,6 @@
-"""The dashboard: pages over one results folder. It holds no numbers of its own: it asks `analytics` and draws.
+"""The dashboard: pages over one results folder. It computes nothing itself: it queries `analytics` and draws.
 
-Run by `dashboard.server`, which says in the environment which results are shown.
+Run by `dashboard.server`, which passes the results folder in the environment.
 """
 
 from pathlib import Path
@@ -8,12 +8,14 @@ from pathlib import Path
 import duckdb
 import streamlit as st
 
+from analytics.queries.events import EventsError
 from analytics.results.store import StoreError
 from dashboard.data.results import current_results
-from dashboard.widgets.text import DISCLAIMER, NOTICE
+from dashboard.widgets.notice import show_notice
+from dashboard.widgets.text import DISCLAIMER, plain
 
 HERE = Path(__file__).parent
-# The files are not in a folder called `pages`: of those, Streamlit runs one that is linked to without what is in here.
+# The folder is not called `pages`: Streamlit would open such files directly, without the frame that this file draws.
 PAGES = {
     "Library": ":material/video_library:",
     "Timeline": ":material/timeline:",
@@ -25,16 +27,8 @@ PAGES = {
 }
 
 
-def show_notice() -> None:
-    """The legal notice, once in a session until it was read."""
-    if not st.session_state.get("notice_read"):
-        with st.container(border=True):
-            st.markdown(NOTICE)
-            st.button("I have read this", on_click=lambda: st.session_state.update(notice_read=True))
-
-
 def main() -> None:
-    """Draw the page that is chosen, and turn what can be wrong with a results folder into a sentence."""
+    """Draw the selected page; problems of the results folder become one sentence."""
     results = current_results()
     st.set_page_config(page_title=f"Fervid: {results.root.name}", page_icon=str(HERE / "icon.svg"), layout="wide")
     pages = [st.Page(HERE / "views" / f"{name.lower()}.py", title=name, icon=icon) for name, icon in PAGES.items()]
@@ -43,12 +37,11 @@ def main() -> None:
     show_notice()
     try:
         page.run()
-    except StoreError as error:
-        st.error(str(error))
-    except duckdb.Error as error:  # what DuckDB makes of a damaged or missing Parquet file
-        st.error(f"A table cannot be read; analyze that video again, with `--overwrite`: {error}")
-    st.divider()
-    st.caption(f"{DISCLAIMER} Shown: {results.root}")
+    except (StoreError, EventsError) as error:
+        st.error(plain(error))
+    except duckdb.Error as error:  # a damaged or missing Parquet file
+        st.error(f"A table cannot be read: {plain(error)}  \nRepair it with `fervid analyze VIDEO --overwrite`.")
+    st.caption(f"{DISCLAIMER} Results: {plain(results.root)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The server of the dashboard: Streamlit's app, and beside it the routes that its player asks."""
+"""The server of the dashboard: Streamlit's app, and beside it the routes that its player requests."""
 
 import contextlib
 import os
@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import duckdb
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -13,29 +14,51 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.starlette import App
 
 from analytics.results.store import StoreError
 from dashboard.data import markers
+from dashboard.data.downloads import MIME as DOWNLOAD_MIME
+from dashboard.data.downloads import download
 from dashboard.data.live_refresh import results_etag, trainings_etag, video_etag
-from dashboard.data.media import MIME, find_media
+from dashboard.data.media import MEDIA_FOLDERS_ENVIRONMENT, MIME, find_media
 from dashboard.data.results import ENVIRONMENT, current_results
 from dashboard.data.timeline_window import boxes, window
+from dashboard.widgets.rows import THUMBNAILS_ENVIRONMENT
 
 HERE = Path(__file__).parent
+MAX_THUMBNAIL_BYTES = 256 * 2**20  # reading a file once, to see that it is the analyzed one, takes time
+# Other sites can neither show these pages in a frame nor read what the routes return.
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+}
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 
 
 def video_file(request: Request) -> Response:
-    """The video behind an id, or its preview: in parts, as a player asks for them; no other file can be reached."""
+    """The video with an id, or its preview, in the requested range of bytes.
+
+    No other file can be reached, not even through a path or a link that leads elsewhere since the analysis: the content
+    must be the one that was analyzed.
+    """
     media = find_media(current_results(), request.path_params["video_id"])
     if media is None or media.shown is None:
-        raise HTTPException(404, "no such video, or its file is not where it was")
+        raise HTTPException(404, "There is no such video, or its file has moved.")
+    is_thumbnail = "thumbnail" in request.query_params
+    if is_thumbnail and media.shown.stat().st_size > MAX_THUMBNAIL_BYTES:
+        raise HTTPException(404, "The file is too large to be read for a thumbnail.")
+    if not media.has_analyzed_content():
+        raise HTTPException(409, "The file has changed since it was analyzed. Analyze it again to see it.")
     return FileResponse(media.shown, media_type=MIME.get(media.shown.suffix.lower(), "application/octet-stream"))
 
 
 def window_json(request: Request) -> Response:
-    """A span of the timeline: `?from_ms=…&to_ms=…&bins=…&source=smooth|raw`."""
+    """A time range of the timeline: `?from_ms=…&to_ms=…&bins=…&source=smooth|raw`."""
     asked = request.query_params
     try:
         from_ms, to_ms, bins = (int(asked[name]) for name in ("from_ms", "to_ms", "bins"))
@@ -47,7 +70,7 @@ def window_json(request: Request) -> Response:
 
 
 def boxes_json(request: Request) -> Response:
-    """The faces of a few seconds: `?from_s=…&to_s=…`."""
+    """The faces of a few seconds: `?from_s=…&to_s=…&source=smooth|raw`."""
     asked = request.query_params
     try:
         video_id, source = request.path_params["video_id"], asked.get("source", "smooth")
@@ -57,8 +80,19 @@ def boxes_json(request: Request) -> Response:
     return JSONResponse(found)
 
 
+def exported_file(request: Request) -> Response:
+    """A file of a video's rows, episodes, markers or subtitles, as a download."""
+    video_id, name = request.path_params["video_id"], request.path_params["name"]
+    try:
+        content = download(current_results(), video_id, name)
+    except KeyError as error:
+        raise HTTPException(404, str(error.args[0])) from error
+    headers = {"Content-Disposition": f'attachment; filename="{video_id}-{name}"'}
+    return Response(content, media_type=DOWNLOAD_MIME[Path(name).suffix], headers=headers)
+
+
 def etag(request: Request) -> Response:
-    """Another text whenever there is more in the results."""
+    """A text that changes when the results change."""
     try:
         return PlainTextResponse(results_etag(current_results()))
     except StoreError as error:
@@ -74,7 +108,7 @@ def etag_of_video(request: Request) -> Response:
 
 
 def trainings(request: Request) -> Response:
-    """Another text whenever a training has come further."""
+    """A text that changes when a training advances."""
     return PlainTextResponse(trainings_etag())
 
 
@@ -83,46 +117,79 @@ ROUTES = [
     Route("/fervid/etag/{video_id}", etag_of_video),
     Route("/fervid/trainings", trainings),
     Route("/fervid/video/{video_id}", video_file),
+    Route("/fervid/export/{video_id}/{name}", exported_file),
     Route("/fervid/window/{video_id}", window_json),
     Route("/fervid/boxes/{video_id}", boxes_json),
     Mount("/fervid/player", StaticFiles(directory=HERE / "player")),
 ]
 
 
+class SecurityHeaders:
+    """Adds `SECURITY_HEADERS` to every response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and add the headers to its response."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
 def warm_up() -> None:
-    """Read what the first page needs while the browser is still being opened; a page says what is wrong with it."""
+    """Read what the first page needs while the browser is being opened; errors are reported by the page."""
     with contextlib.suppress(StoreError, duckdb.Error):
         current_results().ask("SELECT count(*) FROM tracks")
 
 
 def serve(
-    results: Path, *, events: Path | None, address: str, port: int | None, allowed_hosts: tuple[str, ...]
+    results: Path,
+    *,
+    events: Path | None,
+    address: str,
+    port: int | None,
+    allowed_hosts: tuple[str, ...],
+    media_folders: tuple[Path, ...] = (),
 ) -> None:
-    """Show `results` until the process is stopped.
+    """Serve the dashboard of `results` until the process is stopped.
 
     Args:
         results: a results folder.
         events: a CSV file of markers to show in the timelines.
-        address: where to listen; the loopback address unless others are to see it.
-        port: None for the first free one from 8501.
-        allowed_hosts: names under which a browser may ask, beside those of this machine itself.
+        address: the address to listen on; only this machine can reach the loopback address.
+        port: None for the first free port from 8501.
+        allowed_hosts: host names that a browser may request, besides those of this machine.
+        media_folders: further folders in which videos that have moved may be.
     """
     os.environ[ENVIRONMENT] = str(results.absolute())
+    os.environ[MEDIA_FOLDERS_ENVIRONMENT] = os.pathsep.join(str(folder.absolute()) for folder in media_folders)
     if events is not None:
         os.environ[markers.ENVIRONMENT] = str(events.absolute())
+    is_local = address in LOOPBACK_ADDRESSES and not allowed_hosts
+    os.environ[THUMBNAILS_ENVIRONMENT] = "on" if is_local else "off"
     threading.Thread(target=warm_up, daemon=True).start()
     hosts = [*LOOPBACK_NAMES, *allowed_hosts]
     app = App(
         HERE / "app.py",
         routes=ROUTES,
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
+        ],
     )
     app.run(
         config={
             "server.address": address,
             "server.port": port,
-            "server.allowedHosts": hosts,  # no other site's name may be pointed here
-            "server.headless": True,  # no browser is opened, no e-mail address asked for
+            "server.allowedHosts": hosts,  # a site cannot point its own name at this machine
+            "server.headless": True,  # opens no browser and asks for no e-mail address
             "server.fileWatcherType": "none",
             "browser.gatherUsageStats": False,
             "client.toolbarMode": "viewer",

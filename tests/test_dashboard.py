@@ -1,6 +1,5 @@
 """The pages over real results, what the player asks for, and the command that serves it all."""
 
-import base64
 import contextlib
 import http.client
 import json
@@ -23,7 +22,7 @@ from typer.testing import CliRunner
 from analytics import connect
 from analytics.queries.events import read_events
 from analytics.results.compaction import compact
-from analytics.results.notes import read_notes
+from analytics.results.notes import hide, read_notes, rename
 from analytics.results.status import Running, running
 from analytics.results.store import Store
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
@@ -32,10 +31,10 @@ from dashboard.data.live_refresh import results_etag, trainings_etag
 from dashboard.data.media import find_media, make_preview
 from dashboard.data.results import ENVIRONMENT, Results
 from dashboard.data.timeline_window import boxes, window
+from dashboard.views import library, moments
 from dashboard.views.sql import chart_of
-from dashboard.widgets.charts import STRIP_WIDTH, share_bar, timeline_strip
-from dashboard.widgets.text import DISCLAIMER
-from fer_models.labels import EMOTION_COLORS, EMOTIONS
+from dashboard.widgets.text import DISCLAIMER, plain
+from fer_models.labels import EMOTIONS
 from fer_models.video.probe import probe
 from flows.cli.app import app
 
@@ -88,48 +87,36 @@ def words(shown: AppTest) -> str:
     return "\n".join(element.value for kind in kinds for element in shown.get(kind))
 
 
-def test_the_library_lists_every_video_with_what_became_of_it(results: Path, page: Page) -> None:
+def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page) -> None:
     shown = page("library", results)
-    done, failed = (table.value for table in shown.dataframe)
-    assert done["video"].tolist() == ["alice.mp4", "nobody.mp4"]
-    assert done.set_index("video").loc["alice.mp4", ["duration_s", "n_frames", "people"]].tolist() == [12, 120, 3]
-    assert done["emotion"].dropna().tolist() == ["happy"]
-    strips = done.set_index("video")["timeline_strip"].map(drawn)
-    assert [strips[name].count("<g ") for name in ("alice.mp4", "nobody.mp4")] == [3, 1]  # a strip a person
-    assert failed[["video", "error"]].to_numpy().tolist() == [["broken.mp4", "in/broken.mp4: not a video"]]
-    assert [metric.value for metric in shown.metric] == ["2", "1", "0.4", "3"]
+    assert [metric.value for metric in shown.metric] == ["2", "0.4", "3", "1"]  # the last one failed
+    assert r"**broken\.mp4**: in\/broken\.mp4\: not a video" in words(shown)
+    opened = Results(results)
+    videos = library.read_videos(opened)
+    done = videos[videos["status"] == "done"].sort_values("video")
+    alice, nobody = library.table_rows(opened, done)
+    assert (alice["video"], alice["emotion"], alice["people"]) == ("alice.mp4", "happy", "3")
+    assert alice["href"] == f"timeline?video={ALICE}"
+    assert len(alice["episodes"]) == 3  # a strip for each person
+    happy = next(part for strip in alice["episodes"] for part in strip if part[2] == EMOTIONS.index("happy"))
+    assert happy[0] == 0
+    assert happy[1] == pytest.approx(100 * 4 / 12, abs=1)  # 4 of 12 s
+    assert (nobody["video"], nobody["emotion"], nobody["episodes"]) == ("nobody.mp4", None, [])
 
 
 def test_the_library_is_searched_and_filtered(results: Path, page: Page) -> None:
     shown = page("library", results)
+    assert "2 videos. Click one" in words(shown)
     shown.text_input[0].set_value("NOBODY").run()
-    assert shown.dataframe[0].value["video"].tolist() == ["nobody.mp4"]
+    assert "1 video. Click one" in words(shown)
     shown.text_input[0].set_value("").run()
     shown.selectbox[0].set_value("sad").run()
-    assert shown.dataframe[0].value.empty
-
-
-def drawn(address: str) -> str:
-    """The SVG behind the address of a picture in a table."""
-    return base64.b64decode(address.removeprefix("data:image/svg+xml;base64,")).decode()
-
-
-def test_strips_are_in_the_colors_of_the_emotions() -> None:
-    happy, sad = ({"start_s": 2.5, "end_s": 5.0, "emotion": name} for name in ("happy", "sad"))
-    strip = drawn(timeline_strip([[happy]], 10.0))
-    assert f'x="{STRIP_WIDTH / 4:.1f}"' in strip
-    assert EMOTION_COLORS["happy"] in strip
-    first, second, third = drawn(timeline_strip([[happy], [], [sad]], 10.0)).split("<g ")[1:]
-    assert [EMOTION_COLORS["happy"] in one for one in (first, second, third)] == [True, False, False]
-    assert [EMOTION_COLORS["sad"] in one for one in (first, second, third)] == [False, False, True]
-    bar = drawn(share_bar([0.5, 0, 0, 0.5, 0, 0, 0]))
-    assert bar.count(f'width="{STRIP_WIDTH / 2:.1f}"') == 2
-    assert EMOTION_COLORS["sad"] not in bar
+    assert "0 videos. Click one" in words(shown)
 
 
 def test_results_without_videos_say_so(store: Store, page: Page) -> None:
-    assert "There are no videos here yet" in words(page("library", store.root))
-    assert "There is no finished video here yet" in words(page("timeline", store.root))
+    assert "There are no videos yet" in words(page("library", store.root))
+    assert "There are no finished videos yet" in words(page("timeline", store.root))
 
 
 def test_a_video_without_faces_says_so(results: Path, page: Page) -> None:
@@ -141,22 +128,55 @@ def test_a_video_without_faces_says_so(results: Path, page: Page) -> None:
 
 def test_a_video_that_moved_is_told_and_can_be_pointed_to(results: Path, page: Page, tmp_path: Path) -> None:
     shown = page("timeline", results)
-    assert "The video is not where it was: in/alice.mp4" in words(shown)
-    other = tmp_path / "other.mp4"
-    other.write_bytes(b"another")
-    shown.text_input[0].set_value(str(other)).run()
+    assert "The video is not where it was" in words(shown)
+    outside = tmp_path / "other.mp4"
+    outside.write_bytes(b"another")
+    refusals = set()
+    for path in (outside, tmp_path / "missing.mp4", Path("/etc/passwd"), tmp_path):
+        shown.text_input[0].set_value(str(path)).run()
+        (error,) = (box.value for box in shown.error)
+        refusals.add(error.removeprefix(plain(path)))
+    assert len(refusals) == 1  # the same words whether there is a file or not
+    inside = results / "other.mp4"
+    inside.write_bytes(b"another")
+    shown.text_input[0].set_value(str(inside)).run()
     assert "another video" in words(shown)
     assert read_notes(results, ALICE).moved_to is None
 
 
-def test_moments_are_the_strongest_episodes(results: Path, page: Page) -> None:
+def filters(**changed: object) -> dict[str, object]:
+    """Filters of page Moments that everything passes, except for the changed ones."""
+    return {"emotions": list(EMOTIONS), "participant": "", "search": "", "min_duration_s": 0, "min_good": 0} | changed
+
+
+def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> None:
+    opened = Results(results)
+    by_area = moments.find_moments(opened, "area (mean × duration)", **filters(emotions=["happy", "sad"]))
+    areas = connect(results).sql("SELECT mean * duration_s FROM episodes WHERE emotion IN ('happy', 'sad')").fetchall()
+    assert [row["rank_value"] for row in by_area] == pytest.approx(sorted((area for (area,) in areas), reverse=True))
+    assert [row["emotion"] for row in moments.find_moments(opened, "peak", **filters(emotions=["sad"]))] == ["sad"]
+    assert moments.find_moments(opened, "peak", **filters(min_duration_s=9.0)) == []
     shown = page("moments", results)
-    assert sorted(shown.dataframe[0].value["emotion"]) == ["happy", "sad"]
-    shown.multiselect[0].set_value(["sad"]).run()
-    assert shown.dataframe[0].value["emotion"].tolist() == ["sad"]
-    assert "One episode fits." in words(shown)
+    assert "strongest episodes by area" in words(shown)
     shown.slider[0].set_value(9.0).run()
-    assert "No episode fits" in words(shown)
+    assert "No episode passes the filters" in words(shown)
+
+
+def test_moments_know_names_and_leave_out_hidden_people(results: Path) -> None:
+    (sad,) = moments.find_moments(Results(results), "peak", **filters(emotions=["sad"]))
+    rename(results, ALICE, sad["track_id"], "Anna")
+    (named,) = moments.find_moments(Results(results), "peak", **filters(participant="Anna"))
+    assert (named["person"], named["emotion"]) == ("Anna", "sad")
+    hide(results, ALICE, sad["track_id"], True)
+    assert moments.find_moments(Results(results), "peak", **filters(emotions=["sad"])) == []
+
+
+def test_people_who_are_renamed_are_seen_by_an_open_connection(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.data.results.CHECK_EVERY_S", -1)
+    opened = Results(results)
+    assert opened.ask("SELECT count(*) FILTER (is_named) AS n FROM people")["n"].to_pylist() == [0]
+    rename(results, ALICE, 0, "Anna")
+    assert opened.ask("SELECT person FROM people WHERE is_named")["person"].to_pylist() == ["Anna"]
 
 
 def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, store: Store, page: Page) -> None:
@@ -166,13 +186,13 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     shown.multiselect[0].set_value(["in/alice.mp4", "in/bob.mp4"]).run()
     assert not shown.exception
     table = shown.dataframe[0].value.set_index("emotion")
-    assert table.loc["surprise", "difference in % points"] == pytest.approx(-100)
-    assert table.loc["surprise", "videos"] == "1 and 1"
+    assert table.loc["surprise", "difference in points"] == pytest.approx(-100)
+    assert table.loc["surprise", "videos A, B"] == "1, 1"
     assert "no interval: 5 participants" in table.loc["surprise", "95 % interval"]
     shown.multiselect[0].set_value(["in/alice.mp4"]).run()
-    assert "two groups or more" in words(shown)
+    assert "at least two groups" in words(shown)
     shown.segmented_control[0].set_value("folders").run()
-    assert "All 3 videos lie in one folder" in words(shown)
+    assert "All 3 videos are in one folder" in words(shown)
 
 
 @pytest.fixture
@@ -205,16 +225,16 @@ def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callabl
     of_alice = known.of_video(Results(results), ALICE)
     assert of_alice == [{"label": "ad A", "start_s": 1, "end_s": 3}, {"label": "ad B", "start_s": 8, "end_s": 12}]
     shown = compare_markers(page, results)
-    table = shown.dataframe[0].value.set_index(["groups", "emotion"])
-    assert table.loc[("ad A to ad B", "happy"), "difference in % points"] > 49  # the other is neutral
-    assert table.loc[("ad A to ad C", "happy"), "95 % interval"] == "nobody seen with a label"
-    assert "Nobody seen with a label: ad C." in words(shown)
+    table = shown.dataframe[0].value.set_index(["A − B", "emotion"])
+    assert table.loc[("ad A − ad B", "happy"), "difference in points"] > 49  # the other is neutral
+    assert table.loc[("ad A − ad C", "happy"), "95 % interval"] == "no labeled face"
+    assert r"No labeled face\: ad C\." in words(shown)
 
 
 def test_markers_may_be_of_a_video_that_failed(results: Path, page: Page, mark: Callable[[str], Path]) -> None:
     mark("1,3,ad A,alice.mp4\n8,12,ad B,alice.mp4\n0,1,ad A,broken.mp4\n")
     shown = compare_markers(page, results)
-    assert set(shown.dataframe[0].value["groups"]) == {"ad A to ad B"}
+    assert set(shown.dataframe[0].value["A − B"]) == {"ad A − ad B"}
 
 
 def test_nothing_to_compare_is_said(store: Store, page: Page) -> None:
@@ -227,7 +247,7 @@ def test_nothing_to_compare_is_said(store: Store, page: Page) -> None:
 
 def test_a_group_without_labels_is_told_from_one_of_one_video(results: Path, page: Page) -> None:
     shown = page("compare", results)  # alice.mp4 and nobody.mp4
-    assert set(shown.dataframe[0].value["95 % interval"]) == {"nobody seen with a label"}
+    assert set(shown.dataframe[0].value["95 % interval"]) == {"no labeled face"}
 
 
 def test_figures_that_are_not_known_are_left_out(results: Path, page: Page) -> None:
@@ -320,15 +340,11 @@ def test_a_damaged_table_is_named(results: Path, page: Page) -> None:
     damaged.write_bytes(damaged.read_bytes()[:100])
     said = words(page("app", results))
     assert "A table cannot be read" in said
-    assert str(damaged) in said
+    assert str(plain(damaged)) in said
 
 
-def test_the_notice_stays_until_it_is_read(results: Path, page: Page) -> None:
-    shown = page("app", results)
-    assert "AI Act" in words(shown)
-    assert DISCLAIMER in words(shown)
-    next(button for button in shown.button if button.label == "I have read this").click().run()
-    assert "AI Act" not in words(shown)
+def test_every_page_has_the_disclaimer(results: Path, page: Page) -> None:
+    assert DISCLAIMER in words(page("app", results))
 
 
 def test_a_window_has_the_bins_asked_for(store: Store) -> None:

@@ -17,7 +17,13 @@ MAY_IMPORT = {
         *(f"fer_models.{name}" for name in ("labels", "frame_batch", "boxes", "errors", "extras")),
     },
     "flows": {"analytics", "dashboard.server", "fer_models", "flows"},
-    "dashboard": {"analytics", "dashboard", "fer_models.labels", "fer_models.registry.model_registry"},
+    "dashboard": {
+        "analytics",
+        "dashboard",
+        "fer_models.labels",
+        "fer_models.registry.model_registry",
+        "fer_models.video",
+    },
 }
 # Whoever reads how a video is analyzed never meets training code.
 INFERENCE = ("classification", "detection", "registry", "rendering", "video")

@@ -231,8 +231,8 @@ def group_timeline(connection: duckdb.DuckDBPyConnection, spans: pa.Table, *, bi
         bin_ms: length of a bin in milliseconds.
 
     Returns:
-        group, start_s (from the start of the spans), n_videos, `mean_angry` … and `error_angry` …, the standard error
-        of the mean over videos.
+        group, start_s (from the start of the spans), n_videos, n_people (tracks), `mean_angry` … and `error_angry` …,
+        the standard error of the mean over videos.
     """
     names = {"groups": "group", "video_ids": "video_id", "starts_s": "start_s", "ends_s": "end_s"}
     columns = {parameter: spans[name].to_pylist() for parameter, name in names.items()}

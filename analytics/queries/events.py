@@ -19,7 +19,14 @@ from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
 
 NEEDED = ("start_s", "end_s", "label")
-VIDEO_COLUMNS = ("video", "path")  # either, or neither: then an event applies to every video
+# Headers of other programs for the same columns, in lower case; the first that is there is used.
+ALIASES = {
+    "start_s": ("start_s", "start", "start (s)", "onset", "begin", "from", "time"),
+    "end_s": ("end_s", "end", "stop", "stop (s)", "end (s)", "offset", "to"),
+    "label": ("label", "name", "behavior", "event", "marker", "annotation", "text", "condition"),
+    "video": ("video", "path", "file", "filename", "media file name"),  # without it, an event is one of every video
+}
+SEPARATORS = ",;\t"
 EVENTS = pa.schema([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("video", pa.string())])
 
 
@@ -30,8 +37,9 @@ class EventsError(FervidError):
 def read_events(path: Path) -> pa.Table:
     """The events of a CSV file: columns label, start_s, end_s (half-open) and video, in the order of the file.
 
-    The file has a header with start_s, end_s and label and perhaps video or path, which names the video by path, file
-    name or id; an empty cell means every video. Other columns are ignored.
+    The file has a header with start_s, end_s and label and perhaps video, which names the video by path, file name or
+    id; an empty cell means every video. The headers in `ALIASES` mean the same, other columns are ignored. Commas,
+    semicolons and tabs separate columns, with decimal points or commas.
 
     Raises:
         EventsError: if it cannot be read, lacks a column, or a line is wrong.
@@ -50,15 +58,35 @@ def parse_events(content: bytes, name: str) -> pa.Table:
         EventsError: if it lacks a column, or a line is wrong.
     """
     try:
-        lines = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), restval="")
+        text = content.decode("utf-8-sig")
+        separator = max(SEPARATORS, key=text.partition("\n")[0].count)
+        lines = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=separator)
         header = [column.strip() for column in lines.fieldnames or ()]
-        if missing := [column for column in NEEDED if column not in header]:
-            raise EventsError(f"{name}: no column {', '.join(missing)}: the first line must be {','.join(NEEDED)}")
-        lines.fieldnames = header
+        lines.fieldnames = _with_our_names(header)
+        if missing := [column for column in NEEDED if column not in lines.fieldnames]:
+            found = ", ".join(header) or "nothing"
+            raise EventsError(
+                f"{name}: no column {', '.join(missing)}: the first line must be {','.join(NEEDED)}; found {found}"
+            )
         events = [_event(line, f"{name}, line {lines.line_num}") for line in lines]
     except (UnicodeDecodeError, csv.Error) as error:
         raise EventsError(f"{name}: not a CSV file in UTF-8: {error}") from error
     return pa.Table.from_pylist(events, schema=EVENTS)
+
+
+def _with_our_names(header: Sequence[str]) -> list[str]:
+    """The header with our name for each column of `ALIASES`; other columns keep theirs.
+
+    >>> _with_our_names(["Start", "Stop", "Behavior", "Comment"])
+    ['start_s', 'end_s', 'label', 'Comment']
+    """
+    lower = [column.lower() for column in header]
+    names = list(header)
+    for ours, aliases in ALIASES.items():
+        found = next((lower.index(alias) for alias in aliases if alias in lower), None)
+        if found is not None:
+            names[found] = ours
+    return names
 
 
 def _event(line: Mapping[str, str], where: str) -> dict[str, Any]:
@@ -67,13 +95,13 @@ def _event(line: Mapping[str, str], where: str) -> dict[str, Any]:
         raise EventsError(f"{where}: end_s ({end_s:g}) must come after start_s ({start_s:g})")
     if not (label := line["label"].strip()):
         raise EventsError(f"{where}: label is empty")
-    video = next((line[name].strip() for name in VIDEO_COLUMNS if name in line), "")
+    video = line.get("video", "").strip()
     return {"label": label, "start_s": start_s, "end_s": end_s, "video": video or None}
 
 
 def _seconds(text: str, where: str) -> float:
     try:
-        seconds = float(text)
+        seconds = float(text.replace(",", "."))  # decimal commas, as spreadsheets write them in many countries
     except ValueError:
         seconds = math.nan
     if not math.isfinite(seconds):

@@ -172,6 +172,12 @@ def undo(root: Path, video_id: str, step_id: str) -> None:
             _write_steps(path, kept)
 
 
+def replace_steps(root: Path, video_id: str, steps: Sequence[Step]) -> None:
+    """Write all steps again, as `Notes.steps` had them."""
+    with _lock:
+        _write_steps(notes_path(root, video_id), steps)
+
+
 def _read_steps(path: Path) -> list[Step]:
     try:
         steps = [_step(index, entry) for index, entry in enumerate(json.loads(read_bytes(path))["steps"])]

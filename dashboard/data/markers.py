@@ -1,6 +1,9 @@
-"""Markers, such as advertisements: the events of a CSV file, given with the command or chosen in a page."""
+"""Markers, such as advertisements: events of a CSV file, and those made while watching a video."""
 
+import csv
+import io
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +12,14 @@ import pyarrow as pa
 import streamlit as st
 
 from analytics.queries.events import EventsError, parse_events, read_events
+from analytics.results.notes import Marker
 from analytics.results.videos import UnknownVideoError, choose_videos
 from dashboard.data.results import Results
+from dashboard.widgets.text import plain
 
 ENVIRONMENT = "FERVID_DASHBOARD_EVENTS"
 VIDEOS_SQL = "SELECT video_id, path FROM videos"
+CSV_COLUMNS = ("start_s", "end_s", "label", "video")
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,26 +30,36 @@ class Markers:
     events: pa.Table
 
     def of_video(self, results: Results, video_id: str) -> list[dict[str, Any]]:
-        """Label, start and end in seconds of those of one video, by time.
+        """Label, start and end in seconds of the markers of one video, by time.
 
         Raises:
-            UnknownVideoError: if a marker names a video that is not there.
+            UnknownVideoError: if a marker names a video that is not in the results.
         """
         videos = results.ask(VIDEOS_SQL).to_pylist()
         rows = self.events.to_pylist()
         ids = {name: choose_videos(videos, [name]) for name in {row["video"] for row in rows} - {None}}
-        mine = [row for row in rows if row["video"] is None or video_id in ids[row["video"]]]
+        of_video = [row for row in rows if row["video"] is None or video_id in ids[row["video"]]]
         return sorted(
-            ({name: row[name] for name in ("label", "start_s", "end_s")} for row in mine),
+            ({name: row[name] for name in ("label", "start_s", "end_s")} for row in of_video),
             key=lambda row: (row["start_s"], row["end_s"]),
         )
 
 
+def markers_csv(markers: Iterable[Marker], video_path: str) -> bytes:
+    """Markers of one video as a CSV file that `--events` and page Compare read."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for marker in markers:
+        writer.writerow([f"{marker.start_s:.3f}", f"{marker.end_s:.3f}", marker.label, video_path])
+    return file.getvalue().encode()
+
+
 def current_markers() -> Markers | None:
-    """The markers that were chosen last in this session, else those of the command, else None.
+    """The markers selected in this session, else those given to the command, else None.
 
     Raises:
-        EventsError: if the file of the command cannot be read any more.
+        EventsError: if the file given to the command cannot be read any more.
     """
     if "markers" in st.session_state:
         chosen: Markers | None = st.session_state["markers"]
@@ -53,23 +69,25 @@ def current_markers() -> Markers | None:
 
 
 def choose_markers() -> Markers | None:
-    """A place to choose a file of markers, or to leave the chosen ones away; gives those that hold."""
+    """A control to upload a file of markers, or to remove it; returns the current markers."""
     markers = current_markers()
-    with st.popover("Markers" if markers is None else f"Markers: {markers.name}", width="stretch"):
+    label = "Markers" if markers is None else f"Markers: {plain(markers.name)}"
+    with st.popover(label, width="stretch"):
         st.caption(
-            "A CSV file with the columns start_s, end_s and label, and perhaps video (a path, file name or id; empty: "
-            "every video). It is kept for this session only; `fervid dashboard RESULTS --events FILE` shows it to all."
+            "A CSV file with the columns start_s, end_s and label, and optionally video (a path, file name or id; "
+            "empty: every video). It is kept for this session only; `fervid dashboard RESULTS --events FILE` shows it "
+            "to everybody."
         )
-        st.file_uploader("A CSV file of markers", type="csv", key="markers_file", on_change=take_file)
+        st.file_uploader("A CSV file of markers", type=["csv", "tsv", "txt"], key="markers_file", on_change=take_file)
         if problem := st.session_state.pop("markers_problem", None):
-            st.error(problem)
+            st.error(plain(problem))
         if markers is not None:
-            st.button("Without markers", on_click=lambda: st.session_state.update(markers=None))
+            st.button("Remove markers", on_click=lambda: st.session_state.update(markers=None))
     return markers
 
 
 def take_file() -> None:
-    """Hold on to the file that was just chosen, if it has markers."""
+    """Keep the file that was just uploaded, if it has markers."""
     file = st.session_state["markers_file"]
     if file is None:
         return
@@ -79,10 +97,10 @@ def take_file() -> None:
         st.session_state["markers_problem"] = str(error)
 
 
-def markers_of(markers: Markers | None, results: Results, video_id: str) -> list[dict[str, Any]]:
-    """The markers of a video; says so in the page if the file names a video that is not there."""
+def markers_of(markers: Markers | None, results: Results, video_id: str) -> list[Mapping[str, Any]]:
+    """The markers of a video; shows a warning if the file names a video that is not in the results."""
     try:
-        return markers.of_video(results, video_id) if markers else []
+        return [*markers.of_video(results, video_id)] if markers else []
     except UnknownVideoError as error:
-        st.warning(f"{markers.name if markers else ''}: {error}")
+        st.warning(plain(f"{markers.name if markers else ''}: {error}"))
         return []

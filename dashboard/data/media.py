@@ -1,6 +1,10 @@
-"""Which file the player shows: the video itself where a browser can play it, else a preview copy made on demand."""
+"""The file that the player shows: the video itself where a browser can play it, else a preview copy made on demand."""
 
 import os
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -8,36 +12,53 @@ from pathlib import Path
 import av
 import av.error
 import numpy as np
+from PIL import Image
 
-from analytics.results.notes import read_notes
+from analytics.results.ids import file_sha256
+from analytics.results.ids import video_id as id_of_content
+from analytics.results.notes import point_to, read_notes
 from analytics.results.storage_paths import is_remote
 from analytics.results.store import StoreError
 from dashboard.data.results import Results
+from fer_models.video.container import VideoReadError, open_container
+from fer_models.video.decode import read_frames
 
+MEDIA_FOLDERS_ENVIRONMENT = "FERVID_DASHBOARD_MEDIA_FOLDERS"
 PREVIEW_HEIGHT_PX = 720
+PREVIEW_BATCH = 8
 # What Chromium, Firefox and Safari have in common. HEVC plays in some, in others not: a preview is safer.
 PLAYABLE = {"mp4": ("h264", "av1"), "webm": ("vp8", "vp9", "av1")}
 MIME = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm"}
-VIDEO_SQL = "SELECT path, container, codec, duration_s, live_since FROM videos WHERE video_id = $video_id"
+VIDEO_SQL = "SELECT * FROM videos WHERE video_id = $video_id"
+PATHS_SQL = "SELECT DISTINCT path FROM videos"
+MAX_VERIFIED_FILES = 1000
 
 
 @dataclass(frozen=True)
 class Media:
     """The file behind a video, if it is still there, and whether a browser can play it."""
 
+    video_id: str
     path: Path
     is_there: bool
     playable: bool
     preview: Path
-    start_s: float = 0.0  # a browser counts from the first frame of a file, the rows from the container's zero
-    is_live: bool = False  # a session whose pictures were not kept
+    start_s: float = 0.0  # the first moment of the file in the times of the rows
+    is_live: bool = False  # a live session, whose frames were not kept
 
     @property
     def shown(self) -> Path | None:
-        """What the player is given."""
+        """The file that the player gets; None if there is none that a browser can play."""
         if self.is_there and self.playable:
             return self.path
-        return self.preview if self.preview.is_file() else None
+        is_preview = self.preview.is_file() and not self.preview.is_symlink()
+        return self.preview if is_preview else None
+
+    def has_analyzed_content(self) -> bool:
+        """Whether the shown file is the analyzed video, byte for byte, or a preview in the results folder."""
+        if self.shown is None or self.shown == self.preview:
+            return self.shown is not None
+        return content_id(self.path) == self.video_id
 
 
 def find_media(results: Results, video_id: str) -> Media | None:
@@ -45,75 +66,129 @@ def find_media(results: Results, video_id: str) -> Media | None:
     rows = results.ask(VIDEO_SQL, video_id=video_id).to_pylist()
     if not rows:
         return None
-    if rows[0]["live_since"] is not None:
-        return Media(Path(rows[0]["path"]), False, False, Path(), is_live=True)
-    path = Path(read_notes(results.root, video_id).moved_to or rows[0]["path"])
+    (row,) = rows
+    if row["live_since"] is not None:
+        return Media(video_id, Path(row["path"]), False, False, Path(), is_live=True)
+    path = Path(read_notes(results.root, video_id).moved_to or row["path"])
     preview = results.root / "previews" / f"video_id={video_id}" / "preview.mp4"
     if not path.is_file():
-        return Media(path, False, False, preview)
-    container, codec = rows[0]["container"] or "", rows[0]["codec"] or ""
+        return Media(video_id, path, False, False, preview)
+    container, codec = row["container"] or "", row["codec"] or ""
     family = "mp4" if "mp4" in container else "webm" if path.suffix.lower() == ".webm" else ""
     try:
-        with av.open(str(path), metadata_errors="replace") as file:
-            stream = file.streams.video[0]
-            playable = codec in PLAYABLE.get(family, ()) and stream.pix_fmt in ("yuv420p", "yuvj420p")
-            first = (file.start_time, av.time_base) if playable else (stream.start_time, 1 / (stream.time_base or 1))
-    except (av.error.FFmpegError, IndexError, OSError):
-        return Media(path, True, False, preview)
-    return Media(path, True, playable, preview, max(0.0, float((first[0] or 0) / first[1])))
+        with open_container(path) as file:
+            pixel_format = file.streams.video[0].pix_fmt if file.streams.video else None
+            playable = codec in PLAYABLE.get(family, ()) and pixel_format in ("yuv420p", "yuvj420p")
+            file_start_s = (file.start_time or 0) / av.time_base
+    except VideoReadError:
+        return Media(video_id, path, True, False, preview)
+    # Rows of version 0.1 have the container's times, later ones those of a player.
+    start_s = file_start_s if row.get("start_time_s") is None else 0.0
+    return Media(video_id, path, True, playable, preview, max(0.0, start_s))
+
+
+_verified: OrderedDict[tuple[str, int, int, int, int], str] = OrderedDict()
+_verify_lock = threading.Lock()
+
+
+def content_id(path: Path) -> str | None:
+    """The id of a file's content, hashed once for each version of the file; None if it cannot be read."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        with _verify_lock:
+            if key not in _verified:
+                _verified[key] = id_of_content(file_sha256(path))
+                if len(_verified) > MAX_VERIFIED_FILES:
+                    _verified.popitem(last=False)
+            return _verified[key]
+    except OSError:
+        return None
+
+
+def media_folders(results: Results) -> list[Path]:
+    """The folders in which a moved video may be: those of the videos, the results, and those given to the command."""
+    known = (Path(path).parent for path in results.ask(PATHS_SQL)["path"].to_pylist() if "://" not in path)
+    given = filter(None, os.environ.get(MEDIA_FOLDERS_ENVIRONMENT, "").split(os.pathsep))
+    own = () if is_remote(results.root) else (results.root,)
+    return [folder.resolve() for folder in (*known, *own, *map(Path, given)) if folder.is_absolute()]
+
+
+def is_within(path: Path, folders: Iterable[Path]) -> bool:
+    """Whether a path, with all links resolved, lies in one of the folders."""
+    resolved = path.resolve()
+    return any(resolved.is_relative_to(folder) for folder in folders)
+
+
+def relocate(results: Results, video_id: str, path: Path) -> None:
+    """Record where the file of a video is now.
+
+    Raises:
+        StoreError: if the path is outside `media_folders` (whether there is a file or not), if there is no such file,
+            or its content is that of another video.
+    """
+    if not is_within(path, media_folders(results)):
+        raise StoreError(
+            f"{path}: not in a folder that this dashboard may read. Start it with --media-folder FOLDER to allow one."
+        )
+    point_to(results.root, video_id, path)
 
 
 def make_preview(media: Media) -> Path:
-    """Write an H.264 copy, at most 720 lines high and without sound, that every browser plays; times stay as they are.
+    """Write an H.264 copy, at most 720 lines high and without sound, that every browser plays; times are kept.
 
     Raises:
-        StoreError: if the video cannot be read or written again.
+        StoreError: if the video cannot be read, or no copy can be written.
     """
     if is_remote(media.preview):
-        raise StoreError("no preview can be kept at an address: point to a copy that browsers play")
+        raise StoreError("a preview cannot be kept in an object store: point to a copy that browsers play")
     media.preview.parent.mkdir(parents=True, exist_ok=True)
     part = media.preview.with_name(f".preview.{os.getpid()}.part")
     try:
         _transcode(media.path, part)
         part.replace(media.preview)
-    except (av.error.FFmpegError, IndexError, OSError) as error:
-        raise StoreError(f"{media.path}: no preview could be made: {error}") from error
+    except (av.error.FFmpegError, VideoReadError, OSError) as error:
+        raise StoreError(f"{media.path}: the preview failed: {error}") from error
     finally:
         part.unlink(missing_ok=True)
     return media.preview
 
 
 def _transcode(source: Path, target: Path) -> None:
-    with av.open(str(source), metadata_errors="replace") as reader, av.open(str(target), "w", "mp4") as writer:
-        stream = reader.streams.video[0]
-        stream.thread_type = "AUTO"
-        out = None
-        start_s = None
-        last = -1
-        for frame in reader.decode(stream):
-            frame = _upright(frame)
-            if out is None:
-                scale = min(1.0, PREVIEW_HEIGHT_PX / frame.height)
-                out = writer.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "24"})
-                out.width, out.height = (round(side * scale / 2) * 2 for side in (frame.width, frame.height))
-                out.pix_fmt, out.codec_context.time_base = "yuv420p", Fraction(1, 1000)
-                start_s = frame.time or 0.0
-            picture = frame.reformat(out.width, out.height, "yuv420p")
-            ms = round(1000 * ((frame.time or 0.0) - (start_s or 0.0)))
-            last = max(ms, last + 1)
-            picture.pts, picture.time_base = last, Fraction(1, 1000)
-            writer.mux(out.encode(picture))
-        if out is None:
-            raise OSError("it has no frame")
+    """Encode the frames that an analysis of the source reads, at their times."""
+    with av.open(str(target), "w", "mp4") as writer:
+        out = writer.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "24"})
+        out.pix_fmt, out.codec_context.time_base = "yuv420p", Fraction(1, 1000)
+        last_ms = -1
+        for batch in read_frames(source, batch_size=PREVIEW_BATCH):
+            for pixels, pts_s in zip(batch.pixels, batch.pts_s, strict=True):
+                if last_ms < 0:
+                    out.width, out.height = preview_size(pixels.shape[1], pixels.shape[0])
+                # The first frame is also shown before its time, so that a player begins at 0.
+                times_ms = {0, max(0, round(1000 * pts_s))} if last_ms < 0 else {round(1000 * pts_s)}
+                for time_ms in sorted(times_ms):
+                    last_ms = max(time_ms, last_ms + 1)
+                    frame = _resize(pixels, out.width, out.height)
+                    frame.pts, frame.time_base = last_ms, Fraction(1, 1000)
+                    writer.mux(out.encode(frame))
+        if last_ms < 0:
+            raise OSError("the video has no frame")
         writer.mux(out.encode(None))
 
 
-def _upright(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame as it is shown: turned as the container says."""
-    if not frame.rotation:
-        return frame
-    turned = av.VideoFrame.from_ndarray(
-        np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90).copy(), "rgb24"
-    )
-    turned.pts, turned.time_base = frame.pts, frame.time_base
-    return turned
+def preview_size(width_px: int, height_px: int) -> tuple[int, int]:
+    """The size of a preview: even numbers, as H.264 needs, and at most `PREVIEW_HEIGHT_PX` high.
+
+    >>> preview_size(1921, 1081)
+    (1280, 720)
+    """
+    scale = min(1.0, PREVIEW_HEIGHT_PX / height_px)
+    return max(2, round(width_px * scale / 2) * 2), max(2, round(height_px * scale / 2) * 2)
+
+
+def _resize(pixels: np.ndarray, width_px: int, height_px: int) -> av.VideoFrame:
+    if pixels.shape[:2] != (height_px, width_px):
+        pixels = np.asarray(Image.fromarray(pixels).resize((width_px, height_px), Image.Resampling.BILINEAR))
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")

@@ -63,6 +63,11 @@ class Results:
         with self._lock:
             return question(self._current_connection())
 
+    def refresh(self) -> None:
+        """Check the folder for changes at the next query."""
+        with self._lock:
+            self._etag, self._checked_s = None, -CHECK_EVERY_S
+
     def etag(self) -> tuple[int, int]:
         """A value that changes when an analysis is added: newest modification time and number of videos."""
         if is_remote(self.root):

@@ -1,36 +1,57 @@
-// Marks on canvases: areas or lines of probabilities, the ribbon of labels, the band of quality.
+// Marks of the charts: areas or lines of probabilities, strips of labels, bands of quality, markers and the time ruler.
+// Every function draws on a canvas or, for the export, on an `SvgContext` with the same methods.
 
-const RIBBON_PX = 14;
+import { clock } from "./dom.js";
+
+const STRIP_PX = 14;
 const BAND_PX = 6;
 const GAP_PX = 4;
-export const MARKER_PX = 26; // height of a row of markers
-const WORTH_HATCHING = 500; // per mille of a value's faces: half of them
+const LOW_QUALITY = 500; // per mille of a value's time: hatched from half of it on
+const TICK_STEPS_S = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
+const MIN_TICK_PX = 72;
+export const GUTTER_PX = 26; // left of every chart, for the labels of its axis
+export const MARKER_PX = 24; // height of a row of markers
+export const RULER_PX = 22;
+export const OVERVIEW_PX = 30;
 
 // Whole pixels, so that neighbors meet without a seam.
-const scaleOf = ({ from_ms, to_ms, width_px }) => (ms) => Math.round(((ms - from_ms) / (to_ms - from_ms)) * width_px);
+export const scaleOf = ({ from_ms, to_ms, width_px }) => (ms) =>
+  GUTTER_PX + Math.round(((ms - from_ms) / (to_ms - from_ms)) * (width_px - GUTTER_PX));
 
-// A person's lane; `track` has columns start_ms, end_ms, label, gated and p as the route `window` gives them.
-export function drawLane(context, track, view, height_px) {
+// The lane of a person; `track` has columns start_ms, end_ms, label, low_quality and p as the route `window` returns.
+export function drawLane(context, track, view, height_px, markers = []) {
   context.clearRect(0, 0, view.width_px, height_px);
-  const areaHeight_px = Math.max(0, height_px - RIBBON_PX - BAND_PX - 2 * GAP_PX);
-  if (areaHeight_px > 0) drawGrid(context, view, areaHeight_px);
-  if (!track) return;
+  const areaHeight_px = Math.max(0, height_px - STRIP_PX - BAND_PX - 2 * GAP_PX);
+  if (areaHeight_px > 0) drawAxis(context, view, areaHeight_px);
   const x = scaleOf(view);
-  if (view.style === "lines") drawLines(context, track, view, x, areaHeight_px);
-  else drawStack(context, track, view, x, areaHeight_px);
-  const ribbon_y = areaHeight_px + GAP_PX;
-  drawRibbon(context, track, view, x, ribbon_y, RIBBON_PX);
-  drawQuality(context, track, view, x, ribbon_y + RIBBON_PX + GAP_PX);
+  context.save();
+  context.beginPath();
+  context.rect(GUTTER_PX, 0, view.width_px - GUTTER_PX, height_px);
+  context.clip();
+  if (track) {
+    if (view.style === "lines") drawLines(context, track, view, x, areaHeight_px);
+    else drawStack(context, track, view, x, areaHeight_px);
+    drawStrip(context, track, view, x, areaHeight_px + GAP_PX, STRIP_PX);
+    drawQuality(context, track, view, x, areaHeight_px + STRIP_PX + 2 * GAP_PX);
+  }
+  drawMarkerEdges(context, markers, view, x, height_px);
+  context.restore();
 }
 
-function drawGrid(context, view, height_px) {
-  context.globalAlpha = 0.15;
+function drawAxis(context, view, height_px) {
   context.fillStyle = view.ink;
-  for (const share of [0, 0.5, 1]) context.fillRect(0, Math.round(share * (height_px - 1)), view.width_px, 1);
+  context.globalAlpha = 0.15;
+  for (const share of [0, 0.5, 1]) context.fillRect(GUTTER_PX, Math.round(share * (height_px - 1)), view.width_px - GUTTER_PX, 1);
+  context.globalAlpha = 0.8;
+  context.font = "11px sans-serif";
+  context.textAlign = "right";
+  const labels = height_px > 70 ? [["1", 9], ["0.5", height_px / 2 + 4], ["0", height_px - 1]] : [["1", 9], ["0", height_px - 1]];
+  for (const [text, y] of labels) context.fillText(text, GUTTER_PX - 5, y);
+  context.textAlign = "left";
   context.globalAlpha = 1;
 }
 
-// Neutral lies at the bottom, the others on it in their order, as in the legend from right to left.
+// Neutral is at the bottom, the others are stacked on it in reverse order of the legend.
 function drawStack(context, track, view, x, height_px) {
   track.start_ms.forEach((start_ms, row) => {
     const left = x(start_ms);
@@ -64,7 +85,7 @@ function drawLines(context, track, view, x, height_px) {
   });
 }
 
-function drawRibbon(context, track, view, x, y, height_px) {
+function drawStrip(context, track, view, x, y, height_px) {
   track.label.forEach((label, row) => {
     if (label === null) return;
     const left = x(track.start_ms[row]);
@@ -76,29 +97,64 @@ function drawRibbon(context, track, view, x, y, height_px) {
 }
 
 function drawQuality(context, track, view, x, y) {
-  track.low_quality.forEach((gated, row) => {
+  track.low_quality.forEach((share, row) => {
     const left = x(track.start_ms[row]);
     const width = Math.max(x(track.end_ms[row]) - left, 1);
-    context.globalAlpha = gated >= WORTH_HATCHING ? 0.7 : 0.12;
+    context.globalAlpha = share >= LOW_QUALITY ? 0.7 : 0.12;
     context.fillStyle = view.ink;
-    if (gated < WORTH_HATCHING) context.fillRect(left, y, width, BAND_PX);
+    if (share < LOW_QUALITY) context.fillRect(left, y, width, BAND_PX);
     else for (let at = Math.floor(left / 4) * 4; at < left + width; at += 4) context.fillRect(Math.max(at, left), y, 2, BAND_PX);
   });
   context.globalAlpha = 1;
 }
 
-// The whole video as one ribbon: at each place the label of the person whose label is surest there.
-export function drawOverview(context, tracks, whole, view) {
-  context.clearRect(0, 0, whole.width_px, 30);
+// Where markers begin and end, through a lane.
+function drawMarkerEdges(context, markers, view, x, height_px) {
+  context.fillStyle = view.ink;
+  for (const { start_s, end_s } of markers) {
+    const [left, right] = [x(1000 * start_s), x(1000 * end_s)];
+    if (right < GUTTER_PX || left > view.width_px) continue;
+    context.globalAlpha = 0.07;
+    context.fillRect(left, 0, Math.max(right - left, 1), height_px);
+    context.globalAlpha = 0.55;
+    for (const edge of [left, right]) for (let y = 0; y < height_px; y += 6) context.fillRect(edge, y, 1, 3);
+  }
+  context.globalAlpha = 1;
+}
+
+export function drawRuler(context, view) {
+  context.clearRect(0, 0, view.width_px, RULER_PX);
+  const x = scaleOf(view);
+  const perSecond_px = (view.width_px - GUTTER_PX) / ((view.to_ms - view.from_ms) / 1000);
+  const step_s = TICK_STEPS_S.find((step) => step * perSecond_px >= MIN_TICK_PX) ?? TICK_STEPS_S.at(-1);
+  const digits = Math.max(0, Math.ceil(-Math.log10(step_s) - 1e-9));
+  context.fillStyle = view.ink;
+  context.font = "11px sans-serif";
+  for (let number = Math.ceil(view.from_ms / 1000 / step_s); number * step_s * 1000 <= view.to_ms; number += 1) {
+    const time_s = number * step_s;
+    const left = x(1000 * time_s);
+    context.globalAlpha = 0.5;
+    context.fillRect(left, RULER_PX - 6, 1, 6);
+    context.globalAlpha = 0.85;
+    if (left < view.width_px - 40) context.fillText(clock(time_s, digits), left + 4, RULER_PX - 8);
+  }
+  context.globalAlpha = 1;
+}
+
+// The whole video as one strip of labels, with the visible part framed and the cursor.
+export function drawOverview(context, tracks, whole, view, time_ms) {
+  context.clearRect(0, 0, whole.width_px, OVERVIEW_PX);
   const x = scaleOf(whole);
-  for (const track of tracks) drawRibbon(context, track, whole, x, 8, RIBBON_PX);
+  for (const track of tracks) drawStrip(context, track, whole, x, 8, STRIP_PX);
   const [left, right] = [x(view.from_ms), x(view.to_ms)];
   context.strokeStyle = view.ink;
   context.lineWidth = 2;
-  context.strokeRect(Math.max(1, left), 3, Math.min(whole.width_px - 2, right - left) - 1, RIBBON_PX + 10);
+  context.strokeRect(Math.max(1, left), 3, Math.min(whole.width_px - 2, right - left) - 1, STRIP_PX + 10);
+  context.fillStyle = view.ink;
+  context.fillRect(x(time_ms) - 1, 0, 2, OVERVIEW_PX);
 }
 
-// Markers that overlap lie in rows of their own: for each, which are in order of time, the number of its row.
+// Markers that overlap are put in separate rows: the number of the row of each marker, which are sorted by time.
 export function stackMarkers(markers) {
   const ends_s = [];
   return markers.map(({ start_s, end_s }) => {
@@ -110,23 +166,24 @@ export function stackMarkers(markers) {
 }
 
 export function drawMarkers(context, markers, rows, view) {
+  context.clearRect(0, 0, view.width_px, (Math.max(0, ...rows) + 1) * MARKER_PX);
   const x = scaleOf(view);
   context.font = "12px sans-serif";
-  context.fillStyle = view.ink;
   markers.forEach(({ start_s, end_s, label }, index) => {
-    const left = Math.max(x(1000 * start_s), 0);
+    const left = Math.max(x(1000 * start_s), GUTTER_PX);
     const right = Math.min(Math.max(x(1000 * end_s), x(1000 * start_s) + 2), view.width_px);
-    if (right <= 0 || left >= view.width_px) return;
+    if (right <= GUTTER_PX || left >= view.width_px) return;
     const y = rows[index] * MARKER_PX;
     context.save();
     context.beginPath();
-    context.rect(left, y, right - left, MARKER_PX - 4);
+    context.rect(left, y, right - left, MARKER_PX - 3);
     context.clip();
-    context.globalAlpha = 0.14;
-    context.fillRect(left, y, right - left, MARKER_PX - 4);
+    context.fillStyle = view.ink;
+    context.globalAlpha = 0.16;
+    context.fillRect(left, y, right - left, MARKER_PX - 3);
     context.globalAlpha = 1;
-    context.fillRect(left, y, 2, MARKER_PX - 4);
-    context.fillText(label, left + 8, y + 15);
+    context.fillRect(left, y, 2, MARKER_PX - 3);
+    context.fillText(label, left + 7, y + 14);
     context.restore();
   });
 }

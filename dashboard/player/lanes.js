@@ -1,21 +1,23 @@
-// The timelines: an overview of the whole video, and a lane for each person over the part that is looked at.
+// The timelines: an overview of the whole video, and a lane for each person over the visible time range.
 
-import { MARKER_PX, drawLane, drawMarkers, drawOverview, stackMarkers } from "./drawing.js";
-import { ask, clock, element } from "./words.js";
+import { GUTTER_PX, MARKER_PX, OVERVIEW_PX, RULER_PX, drawLane, drawMarkers, drawOverview, drawRuler, stackMarkers } from "./drawing.js";
+import { button, clock, element, request, swatch } from "./dom.js";
 
-const LANE_HEIGHT_PX = 132;
-const UNREAD_HEIGHT_PX = 28; // of a person of whom no face was good enough: label and quality alone
-const SHORTEST_MS = 500;
+const [MIN_LANE_PX, MAX_LANE_PX] = [64, 420];
+const AROUND_LANES_PX = 300; // header, legend, overview and ruler above the lanes
+const LANE_TITLE_PX = 38; // title and margin of a lane
+const UNLABELED_PX = 28; // of a person without any face of good quality: label and quality alone
+const MIN_RANGE_MS = 500;
 const DRAG_PX = 4; // less is a click
+const FETCH_DELAY_MS = 60;
 
 export class Lanes {
-  constructor(parent, data, { seek }) {
-    this.seek = seek;
-    this.source = "smooth";
-    this.style = "stacked";
+  constructor(parent, data, { seek, onSource, menu }) {
+    Object.assign(this, { seek, onSource, source: "smooth", style: "stacked" });
     this.overview = element("canvas", { class: "overview", role: "img", "aria-label": "the whole video" });
     this.legend = element("div", { class: "legend" });
     this.rangeText = element("div", { class: "range mute" });
+    this.ruler = element("canvas", { class: "ruler", role: "img", "aria-label": "time ruler" });
     this.lanes = element("div", { class: "lanes" });
     this.cursor = element("div", { class: "cursor", "aria-hidden": "true" });
     this.body = element("div", { class: "body" }, this.lanes, this.cursor);
@@ -25,31 +27,29 @@ export class Lanes {
       { class: "tools" },
       this.choice("source", [["smooth", "smoothed"], ["raw", "raw"]]),
       this.choice("style", [["stacked", "stacked"], ["lines", "lines"]]),
-      this.tool("−", "zoom out (-)", () => this.zoom(2)),
-      this.tool("+", "zoom in (+)", () => this.zoom(0.5)),
-      this.tool("all", "show the whole video", () => this.look(this.first_ms, this.last_ms)),
+      button("−", "zoom out (-)", () => this.zoom(2)),
+      button("+", "zoom in (+)", () => this.zoom(0.5)),
+      button("all", "show the whole video (0)", () => this.showAll()),
+      menu,
     );
     parent.append(element("div", { class: "bar" }, this.legend, tools), this.overview, this.rangeText, this.body, this.tooltip);
     this.resized = new ResizeObserver(() => this.resize());
     this.resized.observe(parent);
+    this.onResize = () => this.draw();
+    window.addEventListener("resize", this.onResize);
     this.listen();
     this.update(data);
   }
 
-  tool(text, name, action) {
-    return element("button", { type: "button", "aria-label": name, title: name, onclick: action }, text);
-  }
-
   choice(field, values) {
-    const buttons = values.map(([value, text]) =>
-      element("button", { type: "button", "aria-pressed": String(this[field] === value) }, text),
-    );
-    buttons.forEach((button, index) =>
-      button.addEventListener("click", () => {
+    const buttons = values.map(([value, text]) => button(text, text, null, { "aria-pressed": String(this[field] === value) }));
+    buttons.forEach((each, index) =>
+      each.addEventListener("click", () => {
         this[field] = values[index][0];
-        buttons.forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
-        if (field === "source") this.fetch();
-        else this.draw();
+        buttons.forEach((other) => other.setAttribute("aria-pressed", String(other === each)));
+        if (field !== "source") return this.draw();
+        this.onSource(this.source);
+        this.fetch();
       }),
     );
     return element("span", { class: "choice", role: "group", "aria-label": field }, ...buttons);
@@ -58,24 +58,15 @@ export class Lanes {
   update(data) {
     const isNew = data.video.id !== this.data?.video.id;
     const [before_ms, showsEnd] = [this.last_ms, this.to_ms === this.last_ms];
+    const changed = data.revision !== this.data?.revision;
     this.data = data;
     this.first_ms = Math.floor(1000 * data.video.start_s);
-    this.last_ms = Math.max(this.first_ms + SHORTEST_MS, Math.ceil(1000 * (data.video.start_s + data.video.duration_s)));
-    this.legend.replaceChildren(
-      ...data.emotions.map((emotion) => {
-        const swatch = element("span", { class: "swatch" });
-        swatch.style.background = data.colors[emotion];
-        return element("span", {}, swatch, emotion);
-      }),
-    );
+    this.last_ms = Math.max(this.first_ms + MIN_RANGE_MS, Math.ceil(1000 * (data.video.start_s + data.video.duration_s)));
+    this.legend.replaceChildren(...data.emotions.map((emotion) => element("span", {}, swatch(data.colors[emotion]), emotion)));
     this.makeLanes();
-    if (isNew) {
-      [this.from_ms, this.to_ms] = [this.first_ms, this.last_ms];
-      this.whole = null;
-      this.fetch();
-    } else if (this.last_ms !== before_ms) {
-      // a live session has gone on
-      if (showsEnd) this.to_ms = this.last_ms;
+    if (isNew) [this.from_ms, this.to_ms] = [this.first_ms, this.last_ms];
+    else if (this.last_ms !== before_ms && showsEnd) this.to_ms = this.last_ms; // a live session has grown
+    if (isNew || changed || this.last_ms !== before_ms) {
       this.whole = null;
       this.fetch();
     } else this.draw();
@@ -83,65 +74,47 @@ export class Lanes {
 
   makeLanes() {
     this.canvases = new Map();
-    this.unread = new Set(this.data.tracks.filter((track) => track.emotion === null).map((track) => track.id));
+    this.unlabeled = new Set(this.data.tracks.filter((track) => track.emotion === null).map((track) => track.id));
     const shown = this.data.tracks.filter((track) => !track.hidden);
-    const sections = shown.map((track) => {
+    const sections = shown.map((track, index) => {
       const canvas = element("canvas", { role: "img", "aria-label": `probabilities of ${track.name} over time` });
       this.canvases.set(track.id, canvas);
-      const isUnread = this.unread.has(track.id);
-      const note = isUnread ? "no face good enough to be read" : "probabilities · label · quality (hatched: gated)";
-      const title = element("h3", {}, track.name, element("small", {}, note));
-      return element("section", { class: "lane" }, title, canvas);
+      const note = this.unlabeled.has(track.id) ? "no face of good quality" : index ? "" : "probabilities · label · quality (hatched: low quality)";
+      return element("section", { class: "lane" }, element("h3", {}, track.name, element("small", {}, note)), canvas);
     });
-    const { markers, markers_name } = this.data;
+    const { markers } = this.data;
     this.markers = null;
     if (markers.length) {
       const said = markers.map(({ label, start_s, end_s }) => `${label} ${clock(start_s)} to ${clock(end_s)}`);
-      this.markers = element("canvas", { role: "img", "aria-label": `markers: ${said.join(", ")}` });
-      const title = element("h3", {}, "Markers", element("small", {}, markers_name));
-      sections.push(element("section", { class: "lane" }, title, this.markers));
+      this.markers = element("canvas", { class: "markers", role: "img", "aria-label": `markers: ${said.join(", ")}` });
     }
-    if (!shown.length) sections.push(element("p", { class: "mute" }, "nobody to show"));
-    this.lanes.replaceChildren(...sections);
+    if (!shown.length) sections.push(element("p", { class: "mute" }, "No person to show."));
+    this.lanes.replaceChildren(this.ruler, ...(this.markers ? [this.markers] : []), ...sections);
   }
 
   listen() {
     let start = null;
-    const at = (event) => this.from_ms + ((this.to_ms - this.from_ms) * this.x(event)) / this.width_px;
     this.lanes.addEventListener("pointerdown", (event) => {
       start = { x: event.clientX, from_ms: this.from_ms, to_ms: this.to_ms, moved: false };
       this.lanes.setPointerCapture(event.pointerId);
     });
     this.lanes.addEventListener("pointermove", (event) => {
-      if (!start) return this.hover(event, at(event));
+      if (!start) return this.hover(event, this.timeAt(event));
       const by = event.clientX - start.x;
       start.moved ||= Math.abs(by) > DRAG_PX;
       if (!start.moved) return;
-      const by_ms = (-by * (start.to_ms - start.from_ms)) / this.width_px;
+      const by_ms = (-by * (start.to_ms - start.from_ms)) / this.plot_px;
       this.look(start.from_ms + by_ms, start.to_ms + by_ms);
     });
     this.lanes.addEventListener("pointerup", (event) => {
-      if (start && !start.moved) this.seek(at(event) / 1000);
+      if (start && !start.moved) this.click(event);
       start = null;
     });
     this.lanes.addEventListener("pointercancel", () => (start = null));
     this.lanes.addEventListener("pointerleave", () => (this.tooltip.hidden = true));
-    this.lanes.addEventListener(
-      "wheel",
-      (event) => {
-        const sideways = event.shiftKey ? event.deltaY : event.deltaX;
-        if (event.ctrlKey) this.zoom(event.deltaY > 0 ? 1.25 : 0.8, at(event));
-        else if (sideways) {
-          const by_ms = (sideways * (this.to_ms - this.from_ms)) / this.width_px;
-          this.look(this.from_ms + by_ms, this.to_ms + by_ms);
-        } else return; // the page scrolls
-        event.preventDefault();
-      },
-      { passive: false },
-    );
+    this.lanes.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     const pan = (event) => {
-      const share = Math.min(1, Math.max(0, this.x(event) / this.width_px));
-      const middle_ms = this.first_ms + share * (this.last_ms - this.first_ms);
+      const middle_ms = this.first_ms + this.share(event) * (this.last_ms - this.first_ms);
       const half_ms = (this.to_ms - this.from_ms) / 2;
       this.seek(middle_ms / 1000);
       if (half_ms * 2 < this.last_ms - this.first_ms) this.look(middle_ms - half_ms, middle_ms + half_ms);
@@ -153,8 +126,41 @@ export class Lanes {
     this.overview.addEventListener("pointermove", (event) => event.buttons && pan(event));
   }
 
-  x(event) {
-    return event.clientX - this.lanes.getBoundingClientRect().left;
+  wheel(event) {
+    const sideways = event.shiftKey ? event.deltaY : event.deltaX;
+    if (event.ctrlKey) this.zoom(event.deltaY > 0 ? 1.25 : 0.8, this.timeAt(event));
+    else if (sideways) {
+      const by_ms = (sideways * (this.to_ms - this.from_ms)) / this.plot_px;
+      this.look(this.from_ms + by_ms, this.to_ms + by_ms);
+    } else return; // the page scrolls
+    event.preventDefault();
+  }
+
+  // A click on a marker goes to its start, elsewhere to the moment under the pointer.
+  click(event) {
+    const box = this.markers?.getBoundingClientRect();
+    const isOnMarkers = box && event.clientY >= box.top && event.clientY < box.bottom;
+    const row = isOnMarkers ? Math.floor((event.clientY - box.top) / MARKER_PX) : -1;
+    const rows = stackMarkers(this.data.markers);
+    const marker = isOnMarkers && this.markersAt(this.timeAt(event)).find((each) => rows[this.data.markers.indexOf(each)] === row);
+    this.seek(marker ? marker.start_s : this.timeAt(event) / 1000);
+  }
+
+  get width_px() {
+    return this.lanes.clientWidth || 900;
+  }
+
+  get plot_px() {
+    return Math.max(1, this.width_px - GUTTER_PX);
+  }
+
+  share(event) {
+    const x = event.clientX - this.lanes.getBoundingClientRect().left - GUTTER_PX;
+    return Math.min(1, Math.max(0, x / this.plot_px));
+  }
+
+  timeAt(event) {
+    return this.from_ms + this.share(event) * (this.to_ms - this.from_ms);
   }
 
   zoom(factor, around_ms = this.time_ms ?? (this.from_ms + this.to_ms) / 2) {
@@ -162,47 +168,43 @@ export class Lanes {
     this.look(middle_ms - (middle_ms - this.from_ms) * factor, middle_ms + (this.to_ms - middle_ms) * factor);
   }
 
-  look(from_ms, to_ms) {
-    const all_ms = this.last_ms - this.first_ms;
-    const span_ms = Math.min(Math.max(to_ms - from_ms, SHORTEST_MS), all_ms);
-    this.from_ms = Math.round(Math.min(Math.max(from_ms, this.first_ms), this.last_ms - span_ms));
-    this.to_ms = Math.round(this.from_ms + span_ms);
-    this.draw(); // what is there already, stretched, until the new rows come
-    this.fetchSoon();
+  showAll() {
+    this.look(this.first_ms, this.last_ms);
   }
 
-  fetchSoon() {
+  look(from_ms, to_ms) {
+    const all_ms = this.last_ms - this.first_ms;
+    const range_ms = Math.min(Math.max(to_ms - from_ms, MIN_RANGE_MS), all_ms);
+    this.from_ms = Math.round(Math.min(Math.max(from_ms, this.first_ms), this.last_ms - range_ms));
+    this.to_ms = Math.round(this.from_ms + range_ms);
+    this.draw(); // the known values, stretched, until the new ones arrive
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.fetch(), 80);
+    this.timer = setTimeout(() => this.fetch(), FETCH_DELAY_MS);
   }
 
   async fetch() {
-    this.asked?.abort();
-    this.asked = new AbortController();
+    this.pending?.abort();
+    this.pending = new AbortController();
     const { source } = this;
-    const span = { from_ms: this.from_ms, to_ms: this.to_ms, bins: Math.max(100, Math.round(this.width_px / 2)), source };
+    const range = { from_ms: this.from_ms, to_ms: this.to_ms, bins: Math.max(100, Math.round(this.plot_px / 2)), source };
     try {
-      this.window = await ask(`window/${this.data.video.id}`, span, this.asked.signal);
-      const isWhole = span.from_ms === this.first_ms && span.to_ms === this.last_ms;
-      if (isWhole) this.whole = this.window;
+      this.window = await request(`window/${this.data.video.id}`, range, this.pending.signal);
+      if (range.from_ms === this.first_ms && range.to_ms === this.last_ms) this.whole = this.window;
       this.draw();
     } catch (error) {
       if (error.name !== "AbortError") this.rangeText.textContent = error.message;
     }
   }
 
-  get width_px() {
-    return this.lanes.clientWidth || 900;
-  }
-
   resize() {
     if (this.drawnWidth_px === this.width_px) return;
     this.drawnWidth_px = this.width_px;
     this.draw();
-    this.fetchSoon();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.fetch(), FETCH_DELAY_MS);
   }
 
-  // A canvas of as many real pixels as the screen has.
+  // A canvas with as many real pixels as the screen has.
   prepare(canvas, height_px) {
     const ratio = window.devicePixelRatio || 1;
     canvas.width = Math.round(this.width_px * ratio);
@@ -213,53 +215,82 @@ export class Lanes {
     return context;
   }
 
+  // Lanes share the height of the window: low with many people, high with one.
+  laneHeight_px(id) {
+    if (this.unlabeled.has(id)) return UNLABELED_PX;
+    const n_unlabeled = [...this.canvases.keys()].filter((each) => this.unlabeled.has(each)).length;
+    const n_labeled = this.canvases.size - n_unlabeled;
+    const free_px = window.innerHeight - AROUND_LANES_PX - n_unlabeled * (UNLABELED_PX + LANE_TITLE_PX);
+    return Math.round(Math.min(Math.max(free_px / n_labeled - LANE_TITLE_PX, MIN_LANE_PX), MAX_LANE_PX));
+  }
+
+  view() {
+    const style = getComputedStyle(this.lanes);
+    const colors = this.data.emotions.map((emotion) => this.data.colors[emotion]);
+    return { from_ms: this.from_ms, to_ms: this.to_ms, width_px: this.width_px, style: this.style, ink: style.color, colors };
+  }
+
   draw() {
     cancelAnimationFrame(this.frame);
     this.frame = requestAnimationFrame(() => {
-      const view = { from_ms: this.from_ms, to_ms: this.to_ms, width_px: this.width_px, style: this.style, ...this.ink() };
+      const view = this.view();
       const tracks = new Map((this.window?.tracks ?? []).map((track) => [track.id, track]));
+      drawRuler(this.prepare(this.ruler, RULER_PX), view);
       for (const [id, canvas] of this.canvases) {
-        const height_px = this.unread.has(id) ? UNREAD_HEIGHT_PX : LANE_HEIGHT_PX;
-        drawLane(this.prepare(canvas, height_px), tracks.get(id), view, height_px);
+        const height_px = this.laneHeight_px(id);
+        drawLane(this.prepare(canvas, height_px), tracks.get(id), view, height_px, this.data.markers);
       }
       if (this.markers) {
         const rows = stackMarkers(this.data.markers);
         drawMarkers(this.prepare(this.markers, (Math.max(...rows) + 1) * MARKER_PX), this.data.markers, rows, view);
       }
-      const whole = { ...view, from_ms: this.first_ms, to_ms: this.last_ms };
-      const shown = (this.whole?.tracks ?? []).filter((track) => this.canvases.has(track.id));
-      drawOverview(this.prepare(this.overview, 30), shown, whole, view);
-      this.rangeText.replaceChildren(
-        element("span", {}, clock(this.from_ms / 1000)),
-        element("span", {}, `${((this.to_ms - this.from_ms) / 1000).toFixed(1)} s shown, each value ${this.window?.bin_ms ?? "…"} ms or a frame`),
-        element("span", {}, clock(this.to_ms / 1000)),
-      );
+      this.drawOverview(view);
+      this.sayRange();
       this.placeCursor();
     });
   }
 
-  ink() {
-    const style = getComputedStyle(this.lanes);
-    return { colors: this.data.emotions.map((emotion) => this.data.colors[emotion]), ink: style.color };
+  drawOverview(view) {
+    const whole = { ...view, from_ms: this.first_ms, to_ms: this.last_ms };
+    const shown = (this.whole ?? this.window)?.tracks.filter((track) => this.canvases.has(track.id)) ?? [];
+    drawOverview(this.prepare(this.overview, OVERVIEW_PX), [...shown].reverse(), whole, view, this.time_ms ?? this.first_ms);
+  }
+
+  sayRange() {
+    const range_s = (this.to_ms - this.from_ms) / 1000;
+    const bin_ms = this.window?.bin_ms;
+    const resolution = bin_ms ? ` · each value is the average over ${bin_ms} ms, or one frame` : "";
+    this.rangeText.textContent = `${clock(this.from_ms / 1000)} to ${clock(this.to_ms / 1000)} · ${range_s.toFixed(1)} s shown${resolution}`;
+  }
+
+  // The chart as it is shown, for the export.
+  chart() {
+    const tracks = new Map((this.window?.tracks ?? []).map((track) => [track.id, track]));
+    const names = new Map(this.data.tracks.map((track) => [track.id, track.name]));
+    const lanes = [...this.canvases.keys()].map((id) => ({ name: names.get(id), track: tracks.get(id), height_px: this.laneHeight_px(id) }));
+    return { view: this.view(), colors: this.view().colors, markers: this.data.markers, lanes };
   }
 
   showTime(time_s) {
     this.time_ms = 1000 * time_s;
-    const span_ms = this.to_ms - this.from_ms;
+    const range_ms = this.to_ms - this.from_ms;
     const outside = this.time_ms < this.from_ms || this.time_ms > this.to_ms;
-    if (outside && span_ms < this.last_ms - this.first_ms) this.look(this.time_ms - 0.1 * span_ms, this.time_ms + 0.9 * span_ms);
+    if (outside && range_ms < this.last_ms - this.first_ms) this.look(this.time_ms - 0.1 * range_ms, this.time_ms + 0.9 * range_ms);
     this.placeCursor();
+    this.drawOverview(this.view());
   }
 
   placeCursor() {
     const share = ((this.time_ms ?? 0) - this.from_ms) / (this.to_ms - this.from_ms);
     this.cursor.hidden = share < 0 || share > 1;
-    this.cursor.style.transform = `translateX(${share * this.width_px}px)`;
+    this.cursor.style.transform = `translateX(${GUTTER_PX + share * this.plot_px}px)`;
   }
 
   hover(event, time_ms) {
     const canvas = event.composedPath().find((node) => node.tagName === "CANVAS");
-    if (canvas && canvas === this.markers) return this.tell(event, this.markersAt(time_ms));
+    if (canvas && canvas === this.markers) {
+      return this.tell(event, this.markersAt(time_ms).map(({ label, start_s, end_s }) => `${label}, ${clock(start_s)} to ${clock(end_s)}`));
+    }
     const id = [...this.canvases].find(([, other]) => other === canvas)?.[0];
     const track = this.window?.tracks.find((each) => each.id === id);
     const row = track?.start_ms.findLastIndex((start_ms, index) => start_ms <= time_ms && time_ms <= track.end_ms[index]);
@@ -269,27 +300,27 @@ export class Lanes {
       .filter(([p]) => p !== null && p >= 20)
       .sort(([a], [b]) => b - a)
       .map(([p, emotion]) => `${emotion} ${(p / 1000).toFixed(2)}`);
-    const gated = track.low_quality[row] ? [`${Math.round(track.low_quality[row] / 10)} % gated`] : [];
-    this.tell(event, [clock(time_ms / 1000), ...shares, ...gated]);
+    const low = track.low_quality[row] ? [`${Math.round(track.low_quality[row] / 10)} % low quality`] : [];
+    this.tell(event, [clock(time_ms / 1000), ...shares, ...low]);
   }
 
   markersAt(time_ms) {
-    const there = this.data.markers.filter(({ start_s, end_s }) => 1000 * start_s <= time_ms && time_ms < 1000 * end_s);
-    return there.map(({ label, start_s, end_s }) => `${label}, ${clock(start_s)} to ${clock(end_s)}`);
+    return this.data.markers.filter(({ start_s, end_s }) => 1000 * start_s <= time_ms && time_ms < 1000 * end_s);
   }
 
-  // Words beside the pointer; none: nothing is shown.
+  // Words beside the pointer; hidden without any.
   tell(event, words) {
     this.tooltip.hidden = !words.length;
     this.tooltip.textContent = words.join(" · ");
     const box = this.lanes.parentElement.parentElement.getBoundingClientRect();
-    this.tooltip.style.left = `${Math.min(event.clientX - box.left + 12, box.width - 260)}px`;
+    this.tooltip.style.left = `${Math.max(0, Math.min(event.clientX - box.left + 12, box.width - 260))}px`;
     this.tooltip.style.top = `${event.clientY - box.top + 16}px`;
   }
 
   close() {
     this.resized.disconnect();
-    this.asked?.abort();
+    window.removeEventListener("resize", this.onResize);
+    this.pending?.abort();
     clearTimeout(this.timer);
     cancelAnimationFrame(this.frame);
   }

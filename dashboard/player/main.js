@@ -1,12 +1,24 @@
-// The player: a video beside its timelines, in step both ways. Mounted by the page `timeline.py`, which gives `data`;
-// everything else is asked of the routes beside the app while one plays, zooms and pans.
+// The player: a video beside its timelines, synchronized both ways. Mounted by the page `timeline.py`, which passes
+// `data`; everything else is requested from the routes beside the app while the user plays, zooms and pans.
 
+import { chartPng, chartSvg } from "./chart_export.js";
+import { button, clock, element, loadSetting, routeUrl, saveSetting } from "./dom.js";
 import { Lanes } from "./lanes.js";
 import { People } from "./people.js";
 import { Screen } from "./screen.js";
-import { clock, element } from "./words.js";
 
 const players = new WeakMap(); // by the element that Streamlit gives: it calls again with new data
+const [MIN_LEFT, DEFAULT_LEFT, MAX_LEFT] = [20, 36, 70]; // percent of the width
+const MIN_MARKER_S = 0.04;
+const FILES = [
+  ["faces.csv", "all rows, CSV"], ["faces.parquet", "all rows, Parquet"], ["episodes.csv", "episodes, CSV"],
+  ["markers.csv", "markers, CSV"], ["subtitles.srt", "subtitles, SRT"], ["subtitles.vtt", "subtitles, WebVTT"],
+];
+const SHORTCUTS = [
+  ["Space, K", "play, pause"], ["J, L", "5 s back, forward"], ["← →", "1 s back, forward"], [", .", "one frame back, forward"],
+  ["< >", "slower, faster"], ["V", "mute"], ["F", "full screen"], ["P", "repeat the episode"], ["B", "boxes"], ["T", "tags"],
+  ["M", "begin and end a marker"], ["Esc", "cancel the marker"], ["+ −", "zoom in, out"], ["0", "show the whole video"], ["?", "this list"],
+];
 
 export function mount({ parentElement, data, setTriggerValue }) {
   const known = players.get(parentElement);
@@ -23,21 +35,26 @@ class Player {
     this.data = data;
     this.root = element("div", { class: "player", tabindex: "-1" });
     parent.append(this.root);
-    const left = element("div", { class: "left" });
+    this.left = element("div", { class: "left" });
     const right = element("div", { class: "right card" });
-    this.root.append(left, right);
-    this.screen = new Screen(left, data, {
-      onTime: (time_s) => this.lanes.showTime(time_s),
+    this.root.append(this.left, this.splitter(), right, this.help());
+    const seek = (time_s) => this.screen.seek(time_s);
+    this.screen = new Screen(this.left, data, {
+      onTime: (time_s) => this.lanes?.showTime(time_s),
       onLink: () => this.link(),
+      onHelp: () => this.toggleHelp(),
     });
-    this.people = new People(left, data, {
-      seek: (time_s) => this.screen.seek(time_s),
+    this.people = new People(this.left, data, {
+      seek,
+      choose: (episode) => (this.screen.chosen = episode),
       edit: (step) => send("edit", step),
+      now: () => this.screen.time_s,
     });
-    this.lanes = new Lanes(right, data, { seek: (time_s) => this.screen.seek(time_s) });
+    this.lanes = new Lanes(right, data, { seek, onSource: (source) => this.screen.setSource(source), menu: this.exportMenu() });
     this.keys = (event) => this.press(event);
-    document.addEventListener("keydown", this.keys);
+    document.addEventListener("keydown", this.keys, { capture: true });
     this.screen.seek(data.at_s ?? 0);
+    if (data.play) this.screen.play();
   }
 
   update(data) {
@@ -47,37 +64,137 @@ class Player {
     this.people.update(data);
     this.lanes.update(data);
     if (moved) this.screen.seek(data.at_s ?? 0);
+    if (moved && data.play) this.screen.play();
+  }
+
+  // The handle between video and timelines, for the pointer and the arrow keys.
+  splitter() {
+    const handle = element("div", { class: "splitter", role: "separator", tabindex: "0", "aria-orientation": "vertical", "aria-label": "width of the video" });
+    const set = (percent) => {
+      const left = Math.round(Math.min(Math.max(percent, MIN_LEFT), MAX_LEFT));
+      this.root.style.setProperty("--left", `${left}%`);
+      for (const [name, value] of [["valuenow", left], ["valuemin", MIN_LEFT], ["valuemax", MAX_LEFT]]) handle.setAttribute(`aria-${name}`, value);
+      saveSetting("left", left);
+    };
+    const current = () => Number(handle.getAttribute("aria-valuenow"));
+    handle.addEventListener("pointerdown", (event) => handle.setPointerCapture(event.pointerId));
+    handle.addEventListener("pointermove", (event) => {
+      const box = this.root.getBoundingClientRect();
+      if (event.buttons) set((100 * (event.clientX - box.left)) / box.width);
+    });
+    handle.addEventListener("dblclick", () => set(DEFAULT_LEFT));
+    handle.addEventListener("keydown", (event) => {
+      const by = { ArrowLeft: -2, ArrowRight: 2 }[event.key];
+      if (by) set(current() + by);
+    });
+    set(loadSetting("left", DEFAULT_LEFT));
+    return handle;
+  }
+
+  help() {
+    const rows = SHORTCUTS.flatMap(([keys, meaning]) => [element("dt", {}, keys), element("dd", {}, meaning)]);
+    const close = button("Close", "close the list of shortcuts", () => this.toggleHelp());
+    this.dialog = element("dialog", { class: "help", "aria-label": "keyboard shortcuts" }, element("h2", {}, "Keyboard shortcuts"), element("dl", {}, ...rows), close);
+    return this.dialog;
+  }
+
+  toggleHelp() {
+    if (this.dialog.open) this.dialog.close();
+    else this.dialog.showModal();
+  }
+
+  exportMenu() {
+    const links = FILES.map(([name, text]) => {
+      const link = element("a", { href: "#", download: "" }, text);
+      link.addEventListener("click", () => (link.href = routeUrl(`export/${this.data.video.id}/${name}`)));
+      return link;
+    });
+    const svg = button("chart, SVG", "save the chart as SVG", () => this.save("svg"));
+    const png = button("chart, PNG", "save the chart as PNG", () => this.save("png"));
+    return element("details", { class: "actions" }, element("summary", { title: "save this video's data and chart" }, "Export"), element("div", { class: "menu" }, svg, png, ...links));
+  }
+
+  async save(kind) {
+    const chart = { title: this.data.video.name, emotions: this.data.emotions, ...this.lanes.chart() };
+    const blob = kind === "svg" ? chartSvg(chart) : await chartPng(chart);
+    const link = element("a", { href: URL.createObjectURL(blob), download: `${this.data.video.name}.${kind}` });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }
 
   press(event) {
-    const typing = event.composedPath().some((node) => /^(INPUT|TEXTAREA|SELECT)$/.test(node.tagName ?? ""));
+    const path = event.composedPath();
+    const typing = path.some((node) => /^(TEXTAREA|SELECT)$/.test(node.tagName ?? "") || (node.tagName === "INPUT" && node.type !== "range" && node.type !== "checkbox") || node.isContentEditable);
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-    const onButton = event.composedPath().some((node) => /^(BUTTON|A|SUMMARY)$/.test(node.tagName ?? ""));
+    const onWidget = path.some((node) => node.tagName === "INPUT" || /^(separator|slider|listbox|menu|tablist|radiogroup)$/.test(node.getAttribute?.("role") ?? ""));
+    if (onWidget && event.key.startsWith("Arrow")) return;
+    const { screen, lanes } = this;
     const action = {
-      " ": onButton ? null : () => this.screen.toggle(),
-      ArrowLeft: () => this.screen.skip(-1),
-      ArrowRight: () => this.screen.skip(1),
-      ",": () => this.screen.step(-1),
-      ".": () => this.screen.step(1),
-      "+": () => this.lanes.zoom(0.5),
-      "-": () => this.lanes.zoom(2),
-    }[event.key];
+      " ": () => screen.toggle(),
+      k: () => screen.toggle(),
+      j: () => screen.skip(-5),
+      l: () => screen.skip(5),
+      ArrowLeft: () => screen.skip(-1),
+      ArrowRight: () => screen.skip(1),
+      ",": () => screen.step(-1),
+      ".": () => screen.step(1),
+      "<": () => screen.changeSpeed(-1),
+      ">": () => screen.changeSpeed(1),
+      v: () => screen.toggleMute(),
+      f: () => screen.toggleFullScreen(),
+      p: () => screen.toggleLoop(),
+      b: () => screen.toggleShown("boxes"),
+      t: () => screen.toggleShown("tags"),
+      m: () => this.mark(),
+      Escape: this.markerStart_s === undefined ? null : () => this.cancelMarker(),
+      "+": () => lanes.zoom(0.5),
+      "-": () => lanes.zoom(2),
+      0: () => lanes.showAll(),
+      "?": () => this.toggleHelp(),
+    }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!action) return;
     event.preventDefault();
+    event.stopPropagation(); // Streamlit has shortcuts of its own
     action();
   }
 
-  link() {
+  // The first press begins a marker, the second ends it.
+  mark() {
+    const time_s = this.screen.time_s;
+    if (this.markerStart_s === undefined) {
+      this.markerStart_s = time_s;
+      this.screen.say(`Marker begins at ${clock(time_s)}. Press M again to end it, Esc to cancel.`);
+      return;
+    }
+    const [start_s, end_s] = [Math.min(this.markerStart_s, time_s), Math.max(this.markerStart_s, time_s)];
+    const own = this.data.markers.filter((marker) => marker.id).length;
+    const value = { id: Math.random().toString(36).slice(2, 10), label: `marker ${own + 1}`, start_s, end_s: Math.max(end_s, start_s + MIN_MARKER_S) };
+    this.cancelMarker();
+    this.people.edit({ kind: "marker", value });
+  }
+
+  cancelMarker() {
+    this.markerStart_s = undefined;
+    this.screen.say("");
+  }
+
+  async link() {
     const url = new URL(location.href);
     url.searchParams.set("video", this.data.video.id);
     url.searchParams.set("t", this.screen.time_s.toFixed(2));
+    url.searchParams.delete("play");
     history.replaceState(history.state, "", url);
-    navigator.clipboard?.writeText(url.href).catch(() => {});
-    this.screen.say(`link to ${clock(this.screen.time_s)} copied; it is also in the address bar`);
+    const at = clock(this.screen.time_s);
+    try {
+      await navigator.clipboard.writeText(url.href);
+      this.screen.say(`Link to ${at} copied; it is also in the address bar.`);
+    } catch {
+      this.screen.say(`The link to ${at} is in the address bar; this browser did not allow copying it.`);
+    }
   }
 
   close() {
-    document.removeEventListener("keydown", this.keys);
+    document.removeEventListener("keydown", this.keys, { capture: true });
     this.screen.close();
     this.lanes.close();
     this.root.remove();

@@ -1,24 +1,25 @@
-// Who is in the video, under which name, and the episodes: each a way to its moment.
+// Who is in the video and under which name, the episodes and the markers: each leads to its moment.
 
-import { clock, element, percent } from "./words.js";
+import { button, clock, element, percent, swatch, tabId } from "./dom.js";
 
-const SHOWN_EPISODES = 200;
+const MAX_EPISODES = 200;
 
 export class People {
-  constructor(parent, data, { seek, edit }) {
-    this.seek = seek;
-    this.edit = edit;
+  constructor(parent, data, { seek, choose, edit, now }) {
+    Object.assign(this, { seek, choose, now });
+    this.edit = (step) => edit({ ...step, session: tabId(), nonce: Math.random() });
     this.people = element("ul", { class: "rows" });
-    this.undo = element(
-      "button",
-      { type: "button", class: "quiet", onclick: () => edit({ kind: "undo", step: this.data.steps.at(-1).id }) },
-      "undo the last change",
-    );
-    this.episodes = element("ul", { class: "rows scroll", tabindex: "0", "aria-label": "episodes" });
-    parent.append(
+    this.undo = button("", "undo my last change", () => this.edit({ kind: "undo", step: this.mine.at(-1).id }), { class: "quiet" });
+    this.episodes = element("ul", { class: "rows" });
+    this.markers = element("ul", { class: "rows" });
+    const lists = element(
+      "div",
+      { class: "lists", tabindex: "0", role: "region", "aria-label": "people, episodes and markers" },
       element("section", { class: "card", "aria-label": "people" }, element("h2", {}, "People"), this.people, this.undo),
-      element("section", { class: "card" }, element("h2", {}, "Episodes"), this.episodes),
+      element("section", { class: "card", "aria-label": "episodes" }, element("h2", {}, "Episodes"), this.episodes),
+      element("section", { class: "card", "aria-label": "markers" }, element("h2", {}, "Markers"), this.markers),
     );
+    parent.append(lists);
     this.update(data);
   }
 
@@ -26,14 +27,20 @@ export class People {
     this.data = data;
     const names = new Map(data.tracks.map((track) => [track.id, track.name]));
     const hidden = new Set(data.tracks.filter((track) => track.hidden).map((track) => track.id));
-    this.undo.hidden = !data.steps.length;
+    this.mine = data.steps.filter((step) => step.session === tabId());
+    this.undo.hidden = !this.mine.length;
+    this.undo.textContent = this.mine.length ? `Undo: ${this.mine.at(-1).text}` : "";
     this.people.replaceChildren(...data.tracks.flatMap((track) => this.person(track)));
+    if (!data.tracks.length) this.people.append(element("li", { class: "mute" }, "No person was tracked."));
     const episodes = data.episodes.filter((episode) => !hidden.has(episode.track_id));
-    const rows = episodes.slice(0, SHOWN_EPISODES).map((episode) => this.episode(episode, names));
-    const left = episodes.length - SHOWN_EPISODES;
-    if (left > 0) rows.push(element("li", { class: "mute" }, `${left} more: page Moments has them all`));
-    if (!rows.length) rows.push(element("li", { class: "mute" }, "no emotion is clear for long enough"));
+    const rows = episodes.slice(0, MAX_EPISODES).map((episode) => this.episode(episode, names));
+    const more = episodes.length - MAX_EPISODES;
+    if (more > 0) rows.push(element("li", { class: "mute" }, `${more} more: page Moments has them all.`));
+    if (!rows.length) rows.push(element("li", { class: "mute" }, "No emotion is clear for long enough."));
     this.episodes.replaceChildren(...rows);
+    const markers = data.markers.map((marker) => this.marker(marker));
+    const hint = element("li", { class: "mute" }, "Press M where a marker begins, and again where it ends.");
+    this.markers.replaceChildren(...markers, hint);
   }
 
   person(track) {
@@ -42,63 +49,64 @@ export class People {
       value: track.name,
       maxlength: "60",
       "aria-label": `name of ${track.name}`,
-      onchange: ({ target }) =>
-        this.edit({ kind: "name", track_id: track.id, value: target.value, nonce: Date.now() }),
+      title: "the same name in several videos is one participant",
+      onchange: ({ target }) => this.edit({ kind: "name", track_id: track.id, value: target.value }),
     });
-    const hide = element(
-      "button",
-      {
-        type: "button",
-        class: "quiet",
-        "aria-pressed": String(track.hidden),
-        "aria-label": `${track.hidden ? "show" : "hide"} ${track.name}`,
-        onclick: () => this.edit({ kind: "hidden", track_id: track.id, value: !track.hidden, nonce: Date.now() }),
-      },
-      track.hidden ? "show" : "hide",
-    );
     const shares = this.data.emotions
       .map((emotion, index) => [track.shares[index], emotion])
-      .filter(([share]) => share >= 0.005)
       .sort(([a], [b]) => b - a)
       .slice(0, 2)
+      .filter(([share]) => share >= 0.005)
       .map(([share, emotion]) => `${emotion} ${percent(share)}`);
-    const said = [`${clock(track.seen_s, track.seen_s < 10 ? 1 : 0)} seen`, ...shares].join(" · ");
+    const said = [`${clock(track.seen_s, track.seen_s < 10 ? 1 : 0)} visible`, ...shares].join(" · ");
     const rows = [
-      element(
-        "li",
-        { class: track.hidden ? "person hidden" : "person" },
-        this.swatch(track.emotion),
-        name,
-        element("span", { class: "mute" }, said),
-        hide,
-      ),
+      element("li", { class: track.hidden ? "person hidden" : "person" }, swatch(this.data.colors[track.emotion]), name, element("span", { class: "mute" }, said), this.actions(track)),
     ];
     if (track.switch_s !== null) {
-      const look = { type: "button", class: "quiet warn", onclick: () => this.seek(track.switch_s) };
-      rows.push(element("li", {}, element("button", look, `possible identity switch at ${clock(track.switch_s)}`)));
+      rows.push(element("li", {}, button(`possible identity switch at ${clock(track.switch_s)}`, `show the possible identity switch at ${clock(track.switch_s)}`, () => this.seek(track.switch_s), { class: "quiet warn" })));
     }
     return rows;
   }
 
-  episode({ track_id, emotion, start_s, end_s, apex_s, peak }, names) {
-    const words = `${emotion} · ${names.get(track_id)}`;
-    const when = `${clock(start_s)} to ${clock(end_s)} · peak ${peak.toFixed(2)}`;
-    const label = `${words}, ${when}: show its peak`;
-    return element(
-      "li",
-      {},
-      element(
-        "button",
-        { type: "button", class: "row", "aria-label": label, onclick: () => this.seek(apex_s) },
-        element("span", {}, this.swatch(emotion), words),
-        element("span", { class: "mute" }, when),
-      ),
+  actions(track) {
+    const hide = button(track.hidden ? "Show" : "Hide", `${track.hidden ? "show" : "hide"} ${track.name}`, () => this.edit({ kind: "hidden", track_id: track.id, value: !track.hidden }));
+    const others = this.data.tracks.filter((other) => other.id !== track.id);
+    const merge = element(
+      "select",
+      { "aria-label": `merge ${track.name} with`, onchange: ({ target }) => target.value && this.edit({ kind: "merge", track_id: track.id, value: Number(target.value) }) },
+      element("option", { value: "" }, "Merge with…"),
+      ...others.map((other) => element("option", { value: other.id }, other.name)),
     );
+    const split = button("Split here", `split ${track.name} at the current time`, () => this.edit({ kind: "split", track_id: track.id, value: this.now() }));
+    const summary = element("summary", { "aria-label": `change ${track.name}`, title: "hide, merge, split" }, "⋯");
+    return element("details", { class: "actions" }, summary, element("div", { class: "menu" }, hide, others.length && this.data.can_correct ? merge : null, this.data.can_correct ? split : null));
   }
 
-  swatch(emotion) {
-    const swatch = element("span", { class: "swatch", "aria-hidden": "true" });
-    swatch.style.background = this.data.colors[emotion] ?? "#888";
-    return swatch;
+  episode(episode, names) {
+    const { track_id, emotion, start_s, end_s, apex_s, peak } = episode;
+    const words = `${emotion} · ${names.get(track_id)}`;
+    const when = `${clock(start_s)} to ${clock(end_s)} · peak ${peak.toFixed(2)}`;
+    const go = () => {
+      this.choose(episode);
+      this.seek(apex_s);
+    };
+    const row = button("", `${words}, ${when}: show its peak`, go, { class: "row" });
+    row.append(element("span", {}, swatch(this.data.colors[emotion]), words), element("span", { class: "mute" }, when));
+    return element("li", {}, row);
+  }
+
+  marker(marker) {
+    const when = `${clock(marker.start_s)} to ${clock(marker.end_s)}`;
+    const go = button(when, `show marker ${marker.label}, ${when}`, () => this.seek(marker.start_s), { class: "quiet" });
+    if (!marker.id) return element("li", { class: "person" }, element("span", { class: "label" }, marker.label), go);
+    const label = element("input", {
+      type: "text",
+      value: marker.label,
+      maxlength: "60",
+      "aria-label": `label of marker ${marker.label}`,
+      onchange: ({ target }) => this.edit({ kind: "marker", value: { ...marker, label: target.value.trim() || marker.label } }),
+    });
+    const remove = button("✕", `delete marker ${marker.label}`, () => this.edit({ kind: "delete_marker", value: marker.id }), { class: "quiet" });
+    return element("li", { class: "person" }, label, go, remove);
   }
 }

@@ -1,81 +1,116 @@
-// The video, the boxes over its faces, and what moves it.
+// The video, the boxes over its faces, and its controls.
 
-import { ask, clock, element, inkOn, mediaUrl } from "./words.js";
+import { button, clock, element, loadSetting, request, routeUrl, saveSetting } from "./dom.js";
+import { drawFaces } from "./overlay.js";
 
-const CHUNK_S = 8; // of boxes, asked for at a time
-const KEPT_CHUNKS = 12;
-const INTO_FRAME_S = 0.001; // just after the start of a frame, so that no rounding shows the one before it
+const CHUNK_S = 8; // boxes are requested for so many seconds at a time
+const MAX_CHUNKS = 12;
+const INTO_FRAME_S = 0.001; // just after the start of a frame, so that rounding never shows the one before it
+const SPEEDS = [0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4];
 
 export class Screen {
-  constructor(parent, data, { onTime, onLink }) {
+  constructor(parent, data, { onTime, onLink, onHelp }) {
     this.onTime = onTime;
-    this.chunks = new Map(); // chunk number -> its frames and faces, or null while they are on their way
+    this.chunks = new Map(); // number of the chunk -> promise of its frames and faces
     this.time_s = 0;
+    this.source = "smooth";
+    this.loop = null; // the time range that repeats
+    this.show = { boxes: loadSetting("boxes", true), tags: loadSetting("tags", true) };
     this.video = element("video", { preload: "auto", playsinline: true, "aria-label": "the video" });
-    this.video.muted = false;
+    this.video.volume = loadSetting("volume", 1);
+    this.video.muted = loadSetting("muted", false);
     this.overlay = element("div", { class: "overlay", "aria-hidden": "true" });
     this.stage = element("div", { class: "stage" }, this.video, this.overlay);
-    this.playButton = this.button("▶", "play or pause (space)", () => this.toggle());
-    this.clockText = element("span", { class: "clock", "aria-live": "off" });
     this.status = element("div", { class: "status", role: "status" });
-    const controls = element(
-      "div",
-      { class: "controls" },
-      this.playButton,
-      this.button("‹ 1 s", "back one second (left arrow)", () => this.skip(-1)),
-      this.button("1 s ›", "on one second (right arrow)", () => this.skip(1)),
-      this.button("‹ ,", "back one frame (comma)", () => this.step(-1)),
-      this.button(". ›", "on one frame (full stop)", () => this.step(1)),
-      this.button("link", "copy a link to this moment", onLink),
-      this.clockText,
-    );
-    parent.append(element("section", { class: "card", "aria-label": "video" }, this.stage, controls, this.status));
+    parent.append(element("section", { class: "card screen", "aria-label": "video" }, this.stage, this.controls(onLink, onHelp), this.status));
     for (const name of ["play", "pause", "ended"]) this.video.addEventListener(name, () => this.showState());
     for (const name of ["timeupdate", "seeked", "loadeddata"]) {
       this.video.addEventListener(name, () => this.moved(this.video.currentTime + this.data.video.start_s));
     }
-    this.video.addEventListener("error", () => {
-      if (this.video.getAttribute("src")) this.say("this browser cannot play the file: make a preview copy above");
-    });
+    this.video.addEventListener("error", () => this.explainError());
+    this.video.addEventListener("click", () => this.toggle());
+    this.resized = new ResizeObserver(() => this.draw());
+    this.resized.observe(this.stage);
     this.alive = true;
     this.everyFrame();
     this.update(data);
   }
 
-  button(text, name, action) {
-    return element("button", { type: "button", "aria-label": name, title: name, onclick: action }, text);
+  controls(onLink, onHelp) {
+    this.playButton = button("▶", "play or pause (space)", () => this.toggle());
+    this.clockText = element("span", { class: "clock", "aria-live": "off" });
+    this.speedSelect = element(
+      "select",
+      { "aria-label": "speed", title: "speed (< and >)", onchange: ({ target }) => this.setSpeed(Number(target.value)) },
+      ...SPEEDS.map((speed) => element("option", { value: speed, selected: speed === 1 }, `${speed}×`)),
+    );
+    this.muteButton = button("", "mute (V)", () => this.toggleMute());
+    this.volume = element("input", {
+      type: "range", min: 0, max: 1, step: 0.05, value: this.video.volume, "aria-label": "volume",
+      oninput: ({ target }) => this.setVolume(Number(target.value)),
+    });
+    this.loopButton = button("loop", "repeat this episode (P)", () => this.toggleLoop(), { "aria-pressed": "false" });
+    this.boxesButton = this.switchButton("boxes", "boxes around faces (B)");
+    this.tagsButton = this.switchButton("tags", "tags with name and emotion (T)");
+    this.showMute();
+    return element(
+      "div",
+      { class: "controls" },
+      this.playButton,
+      button("‹", "one frame back (comma)", () => this.step(-1)),
+      button("›", "one frame forward (period)", () => this.step(1)),
+      this.clockText,
+      this.speedSelect,
+      this.muteButton,
+      this.volume,
+      this.loopButton,
+      this.boxesButton,
+      this.tagsButton,
+      button("full", "full screen (F)", () => this.toggleFullScreen()),
+      button("link", "copy a link to this moment", onLink),
+      button("?", "keyboard shortcuts (?)", onHelp),
+    );
+  }
+
+  switchButton(name, label) {
+    return button(name, label, () => this.toggleShown(name), { "aria-pressed": String(this.show[name]) });
   }
 
   update(data) {
     const { video } = data;
-    const source = video.playable ? mediaUrl(video.id, video.version) : "";
-    const changed = source !== this.source;
-    if (data.video.id !== this.data?.video.id) this.chunks.clear();
+    const url = video.playable ? routeUrl(`video/${video.id}`, { v: video.version }) : "";
+    const isNew = data.video.id !== this.data?.video.id;
+    if (isNew) this.loop = null;
+    if (isNew || data.revision !== this.data?.revision) this.chunks.clear();
     this.data = data;
-    this.source = source;
     this.names = new Map(data.tracks.map((track) => [track.id, track.name]));
     this.hidden = new Set(data.tracks.filter((track) => track.hidden).map((track) => track.id));
     const ratio = (video.width_px || 16) / (video.height_px || 9);
-    this.stage.style.aspectRatio = ratio;
-    this.stage.style.width = `min(100%, calc(60vh * ${ratio}))`;
-    this.video.hidden = !source;
-    if (changed && source) this.video.src = source;
-    if (changed && !source) this.video.removeAttribute("src");
-    if (!source) this.say("no picture to show; times and boxes are");
+    this.stage.style.setProperty("--ratio", ratio);
+    this.video.hidden = !url;
+    if (url !== this.url) {
+      this.url = url;
+      if (url) this.video.src = url;
+      else this.video.removeAttribute("src");
+      this.say(url ? "" : "No preview available; the timeline and face boxes still work.");
+    }
     this.draw();
   }
 
-  // One call for each picture that is shown, with its own time, so that boxes never lag.
+  // Called for each presented frame with its own time, so that boxes never lag.
   everyFrame() {
     if (!this.video.requestVideoFrameCallback) return;
     this.video.requestVideoFrameCallback((now, { mediaTime }) => {
       if (!this.alive) return;
-      if (!this.video.paused) this.moved(mediaTime + this.data.video.start_s); // else it is where it was sent
+      if (!this.video.paused) this.moved(mediaTime + this.data.video.start_s); // paused: it is where it was sent
       this.everyFrame();
     });
   }
 
   moved(time_s) {
+    if (this.loop && !this.video.paused && (time_s >= this.loop.end_s || time_s < this.loop.start_s - 0.5)) {
+      return this.seek(this.loop.start_s);
+    }
     this.time_s = time_s;
     this.clockText.textContent = `${clock(time_s)} / ${clock(this.data.video.duration_s)}`;
     this.onTime(time_s);
@@ -85,8 +120,11 @@ export class Screen {
   seek(time_s) {
     const end_s = this.data.video.start_s + this.data.video.duration_s;
     const to_s = Math.min(Math.max(time_s, this.data.video.start_s), Math.max(end_s - 2 * INTO_FRAME_S, 0));
-    if (this.source) this.video.currentTime = to_s - this.data.video.start_s + INTO_FRAME_S;
-    this.moved(to_s);
+    if (this.url) this.video.currentTime = to_s - this.data.video.start_s + INTO_FRAME_S;
+    this.time_s = to_s;
+    this.clockText.textContent = `${clock(to_s)} / ${clock(this.data.video.duration_s)}`;
+    this.onTime(to_s);
+    this.draw();
   }
 
   skip(by_s) {
@@ -103,9 +141,69 @@ export class Screen {
   }
 
   toggle() {
-    if (!this.source) return;
-    if (this.video.paused) this.video.play().catch((error) => this.say(error.message));
+    if (this.video.paused) this.play();
     else this.video.pause();
+  }
+
+  play() {
+    if (this.url) this.video.play().catch((error) => error.name !== "AbortError" && this.say(error.message));
+  }
+
+  setSpeed(speed) {
+    this.video.playbackRate = speed;
+    this.speedSelect.value = String(speed);
+  }
+
+  changeSpeed(by) {
+    const index = SPEEDS.findLastIndex((speed) => speed <= this.video.playbackRate);
+    this.setSpeed(SPEEDS[Math.min(Math.max(index + by, 0), SPEEDS.length - 1)]);
+  }
+
+  toggleMute() {
+    this.video.muted = !this.video.muted;
+    saveSetting("muted", this.video.muted);
+    this.showMute();
+  }
+
+  setVolume(volume) {
+    this.video.volume = volume;
+    this.video.muted = volume === 0;
+    saveSetting("volume", volume);
+    this.showMute();
+  }
+
+  showMute() {
+    this.muteButton.textContent = this.video.muted ? "muted" : "mute";
+    this.muteButton.setAttribute("aria-pressed", String(this.video.muted));
+  }
+
+  toggleFullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.stage.requestFullscreen?.().catch((error) => this.say(error.message));
+  }
+
+  toggleShown(name) {
+    this.show[name] = !this.show[name];
+    saveSetting(name, this.show[name]);
+    this[`${name}Button`].setAttribute("aria-pressed", String(this.show[name]));
+    this.draw();
+  }
+
+  // Repeats the chosen episode, else the one at this moment.
+  toggleLoop() {
+    const here = (episode) => episode.start_s <= this.time_s && this.time_s < episode.end_s;
+    const hidden = (episode) => this.hidden.has(episode.track_id);
+    const episode = [this.chosen, ...this.data.episodes].find((each) => each && here(each) && !hidden(each));
+    this.loop = this.loop || !episode ? null : episode;
+    this.loopButton.setAttribute("aria-pressed", String(Boolean(this.loop)));
+    if (this.loop) this.say(`Repeating ${clock(episode.start_s)} to ${clock(episode.end_s)}.`);
+    else this.say(episode ? "" : "There is no episode at this moment to repeat.");
+  }
+
+  setSource(source) {
+    this.source = source;
+    this.chunks.clear();
+    this.draw();
   }
 
   showState() {
@@ -116,17 +214,25 @@ export class Screen {
     this.status.textContent = words;
   }
 
+  async explainError() {
+    if (!this.video.getAttribute("src")) return;
+    const response = await fetch(this.url, { headers: { Range: "bytes=0-0" } }).catch(() => null);
+    const text = response?.ok ? "This browser cannot play the file. Make a preview copy above." : await response?.text();
+    this.say(text ?? "The server does not answer.");
+  }
+
   async chunk(number) {
     if (number < 0) return null;
     if (!this.chunks.has(number)) {
       const from_s = number * CHUNK_S;
-      const asked = ask(`boxes/${this.data.video.id}`, { from_s, to_s: from_s + CHUNK_S }).catch((error) => {
+      const range = { from_s, to_s: from_s + CHUNK_S, source: this.source };
+      const requested = request(`boxes/${this.data.video.id}`, range).catch((error) => {
         this.chunks.delete(number);
         this.say(error.message);
         return null;
       });
-      this.chunks.set(number, asked);
-      while (this.chunks.size > KEPT_CHUNKS) this.chunks.delete(this.chunks.keys().next().value);
+      this.chunks.set(number, requested);
+      while (this.chunks.size > MAX_CHUNKS) this.chunks.delete(this.chunks.keys().next().value);
     }
     return this.chunks.get(number);
   }
@@ -137,34 +243,21 @@ export class Screen {
     const chunk = await this.chunk(number);
     if (!this.alive || time_s !== this.time_s) return; // it has moved on meanwhile
     if (!this.video.paused) this.chunk(number + 1);
-    this.overlay.replaceChildren(...this.boxes(chunk, time_s));
+    this.overlay.replaceChildren(...(this.show.boxes ? this.faces(chunk, time_s) : []));
   }
 
-  boxes(chunk, time_s) {
+  faces(chunk, time_s) {
     const frame_s = chunk?.frames_s.findLast((frame) => frame <= time_s + 0.002);
     if (frame_s === undefined) return [];
-    const { width_px, height_px } = this.data.video;
-    return chunk.faces
-      .filter(([pts_s, track]) => Math.abs(pts_s - frame_s) < 0.0005 && !this.hidden.has(track))
-      .map(([, track, x1, y1, x2, y2, label, probability, good, reason]) => {
-        const color = (good && this.data.colors[label]) || "#888888";
-        const said = good && label ? `${label} ${probability.toFixed(2)}` : (reason ?? "").replaceAll("_", " ");
-        const name = track === null ? "passing" : this.names.get(track);
-        const tag = ["tag", x1 > 0.7 * width_px && "leftwards", y1 < 0.1 * height_px && "inside"].filter(Boolean);
-        const words = element("span", { class: tag.join(" ") }, `${name} · ${said}`);
-        const box = element("div", { class: "box" }, words);
-        box.style.left = `${(100 * x1) / width_px}%`;
-        box.style.top = `${(100 * y1) / height_px}%`;
-        box.style.width = `${(100 * (x2 - x1)) / width_px}%`;
-        box.style.height = `${(100 * (y2 - y1)) / height_px}%`;
-        box.style.setProperty("--emotion", color);
-        box.style.setProperty("--ink", inkOn(color));
-        return box;
-      });
+    const faces = chunk.faces.filter(([pts_s, track]) => Math.abs(pts_s - frame_s) < 0.0005 && !this.hidden.has(track));
+    const size = { width: this.overlay.clientWidth, height: this.overlay.clientHeight };
+    const { video, colors } = this.data;
+    return drawFaces(faces, { video, colors, names: this.names, size, tags: this.show.tags });
   }
 
   close() {
     this.alive = false;
+    this.resized.disconnect();
     this.video.pause();
     this.video.removeAttribute("src");
   }

@@ -15,47 +15,61 @@ from analytics.results.videos import UnknownVideoError
 from dashboard.data.markers import choose_markers
 from dashboard.data.results import Results, current_results
 from dashboard.widgets.charts import emotion_color
-from dashboard.widgets.group_picker import MARKERS, choose_groups, choose_way
+from dashboard.widgets.group_picker import MARKERS, choose_groups, choose_way, show_members
+from dashboard.widgets.text import plain
 from fer_models.labels import EMOTIONS
 
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
 KNOWN_SQL = "SELECT video_id, path FROM videos"
 BIN_MS = 1000
-MOST_S = 600.0  # of each video or marker
-FIRST_GROUPS, MOST_GROUPS = 3, 6
-NOBODY = "nobody seen with a label"
-GRAY = "#757b85"  # can be read on white and on black
+MAX_SHOWN_S = 600.0  # of each video or marker
+DEFAULT_GROUPS, MAX_GROUPS = 3, 6
+NO_LABELS = "no labeled face"
+GRAY = "#757b85"  # legible on white and on black
+AXIS_PX = 36  # so that charts below each other begin at the same position
+LEFT_AXIS = alt.Axis(minExtent=AXIS_PX, format=".1f")
+BIN_TOOLTIP = [
+    "group:N",
+    alt.Tooltip("start_s:Q", title="from s"),
+    alt.Tooltip("mean:Q", format=".2f"),
+    "videos:Q",
+    "people:Q",
+]
 
 
 def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
-    """The mean share of time of each emotion in each group."""
+    """The mean share of time of each emotion in each group, with its value."""
     sides = [
         comparison[[f"group_{side}", "emotion", f"mean_{side}"]].set_axis(["group", "emotion", "share"], axis=1)
         for side in "ab"
     ]
     means = pd.concat(sides).drop_duplicates(["group", "emotion"])
+    means["text"] = [
+        f"{group} {'–' if pd.isna(share) else f'{share:.1%}'}"
+        for group, share in zip(means["group"], means["share"], strict=True)
+    ]
     base = alt.Chart(means, height=len(EMOTIONS) * (16 * means["group"].nunique() + 12)).encode(
         x=alt.X(
             "share:Q",
             title="mean share of time",
             axis=alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1]),
-            scale=alt.Scale(domain=[0, 1.4 * max(means["share"].max(), 0.1)]),
+            scale=alt.Scale(domain=[0, 1.6 * max(means["share"].max(), 0.1)]),
         ),
         y=alt.Y("emotion:N", title=None, sort=list(EMOTIONS)),
         yOffset=alt.YOffset("group:N"),
         tooltip=["group:N", "emotion:N", alt.Tooltip("share:Q", format=".1%")],
     )
     bars = base.mark_bar().encode(color=emotion_color(legend=None))
-    names = base.mark_text(align="left", dx=4, limit=160, color=GRAY).encode(text="group:N")
+    names = base.mark_text(align="left", dx=4, limit=200, color=GRAY).encode(text="text:N")
     return alt.LayerChart(layer=[bars, names])
 
 
 def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
-    """The differences with their intervals, in percentage points."""
+    """The differences A − B in percentage points with their intervals."""
 
-    def spans(low: str, high: str, scale: float, digits: int) -> list[str]:
+    def intervals(low: str, high: str, scale: float, digits: int) -> list[str]:
         return [
-            NOBODY
+            NO_LABELS
             if not n_a or not n_b
             else note
             if pd.isna(a)
@@ -65,120 +79,223 @@ def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
 
     return pd.DataFrame(
         {
-            "groups": comparison["group_a"] + " to " + comparison["group_b"],
+            "A − B": comparison["group_a"] + " − " + comparison["group_b"],
             "emotion": comparison["emotion"],
-            "difference in % points": 100 * comparison["estimate"],
-            "95 % interval": spans("low", "high", 100, 1),
+            "difference in points": 100 * comparison["estimate"],
+            "95 % interval": intervals("low", "high", 100, 1),
+            "p (Holm)": comparison["p_holm"],
             "Cliff's delta": comparison["cliffs_delta"],
-            "its 95 % interval": spans("delta_low", "delta_high", 1, 2),
-            "videos": comparison["n_a"].astype(str) + " and " + comparison["n_b"].astype(str),
-            "people (tracks)": comparison["n_tracks_a"].astype(str) + " and " + comparison["n_tracks_b"].astype(str),
-            "faces gated": comparison["gated_share"],
+            "95 % interval of delta": intervals("delta_low", "delta_high", 1, 2),
+            "participants A, B": _pair(comparison, "n_participants"),
+            "videos A, B": _pair(comparison, "n"),
+            "tracks A, B": _pair(comparison, "n_tracks"),
+            "low-quality faces": comparison["gated_share"],
         }
     )
 
 
+def _pair(comparison: pd.DataFrame, name: str) -> pd.Series:
+    return comparison[f"{name}_a"].astype(str) + ", " + comparison[f"{name}_b"].astype(str)
+
+
 def groups_without_labels(comparison: pd.DataFrame) -> list[str]:
-    """The groups of which no video has a label, in order."""
+    """The groups in which no video has a label, in order."""
     sides = [comparison.loc[comparison[f"n_{side}"] == 0, f"group_{side}"] for side in "ab"]
     return sorted(set(pd.concat(sides)))
 
 
 @st.cache_data(max_entries=16, show_spinner="comparing")
 def comparison_of(_results: Results, key: tuple[Any, ...], groups: dict[str, str]) -> pd.DataFrame:
-    """How groups of videos differ; kept for `key`, which says what the results are."""
+    """How groups of videos differ; cached for `key`, which identifies the results."""
     rows: pd.DataFrame = _results.answer(lambda connection: queries.compare(connection, groups)).to_pandas()
     return rows
 
 
 @st.cache_data(max_entries=16, show_spinner="comparing")
 def marker_comparison_of(_results: Results, key: tuple[Any, ...], events: pd.DataFrame) -> pd.DataFrame:
-    """How markers differ; kept for `key`."""
+    """How markers differ; cached for `key`."""
     table = pa.Table.from_pandas(events, EVENTS, preserve_index=False)
     rows: pd.DataFrame = _results.answer(lambda connection: queries.compare_events(connection, table)).to_pandas()
     return rows
 
 
 @st.cache_data(max_entries=16, show_spinner="averaging over time")
-def mean_timelines(_results: Results, key: tuple[Any, ...], spans: pd.DataFrame) -> pd.DataFrame:
-    """Mean probabilities of all emotions, second by second; kept for `key`."""
-    table = pa.Table.from_pandas(spans, preserve_index=False)
+def mean_timelines(_results: Results, key: tuple[Any, ...], ranges: pd.DataFrame) -> pd.DataFrame:
+    """Mean probabilities of all emotions, second by second; cached for `key`."""
+    table = pa.Table.from_pandas(ranges, preserve_index=False)
     found = _results.answer(lambda connection: queries.group_timeline(connection, table, bin_ms=BIN_MS))
     rows: pd.DataFrame = found.to_pandas()
     return rows
 
 
-def spans_of_groups(results: Results, groups: dict[str, str]) -> pd.DataFrame:
-    """The videos of each group from their beginning, up to what is drawn."""
+def ranges_of_groups(results: Results, groups: dict[str, str]) -> pd.DataFrame:
+    """The videos of each group, from their start up to `MAX_SHOWN_S`."""
     videos: pd.DataFrame = results.ask(VIDEOS_SQL).to_pandas()
     videos["group"] = videos["path"].map(groups)
-    spans: pd.DataFrame = videos.dropna(subset="group").assign(start_s=0.0, end_s=MOST_S)
-    return spans[["group", "video_id", "start_s", "end_s"]]
+    ranges: pd.DataFrame = videos.dropna(subset="group").assign(start_s=0.0, end_s=MAX_SHOWN_S)
+    return ranges[["group", "video_id", "start_s", "end_s"]]
 
 
-def spans_of_markers(results: Results, events: pa.Table) -> pd.DataFrame:
-    """The span of each marker in each video; a marker may be of a video that failed, where nobody is seen."""
+def ranges_of_markers(results: Results, events: pa.Table) -> pd.DataFrame:
+    """The time range of each marker in each video; also of a failed video, in which nobody is seen."""
     videos = results.ask(KNOWN_SQL).to_pylist()
-    spans: pd.DataFrame = events_of_videos(events, videos).to_pandas().rename(columns={"label": "group"})
-    spans["end_s"] = spans["end_s"].clip(upper=spans["start_s"] + MOST_S)
-    return spans
+    ranges: pd.DataFrame = events_of_videos(events, videos).to_pandas().rename(columns={"label": "group"})
+    ranges["end_s"] = ranges["end_s"].clip(upper=ranges["start_s"] + MAX_SHOWN_S)
+    return ranges
 
 
-def timeline_chart(means: pd.DataFrame, emotion: str, title: str) -> alt.LayerChart:
-    """Lines with a band of one standard error of the mean between videos; no band where there is one video only."""
-    mean, error = means[f"mean_{emotion}"], means[f"error_{emotion}"]
-    low, high = (mean - error).clip(lower=0), (mean + error).clip(upper=1)
-    rows = means[["group", "start_s", "n_videos"]].assign(mean=mean, low=low, high=high)
-    last = rows.loc[rows.groupby("group")["start_s"].idxmax()]
-    rows = pd.concat([rows, last.assign(start_s=last["start_s"] + BIN_MS / 1000)])  # steps end where the last bin does
+def timeline_rows(means: pd.DataFrame, emotion: str) -> pd.DataFrame:
+    """The mean of one emotion in each group and bin; a bin without data has a row with no mean, so that lines break.
+
+    `run` numbers the uninterrupted stretches of a group, and `evidence` is the number of people relative to the
+    largest of the group.
+    """
+    bin_s = BIN_MS / 1000
+    parts = []
+    for group, rows in means.groupby("group"):
+        bins = (rows["start_s"] / bin_s).round().astype(int)
+        mean, error = rows[f"mean_{emotion}"], rows[f"error_{emotion}"]
+        part = pd.DataFrame(
+            {
+                "mean": mean.to_numpy(),
+                "low": (mean - error).clip(lower=0).to_numpy(),
+                "high": (mean + error).clip(upper=1).to_numpy(),
+                "videos": rows["n_videos"].to_numpy(),
+                "people": rows["n_people"].to_numpy(),
+            },
+            index=bins,
+        )
+        part = part.reindex(range(bins.min(), bins.max() + 1))
+        part["run"] = part["mean"].isna().cumsum()
+        part["evidence"] = part["people"] / part["people"].max()
+        parts.append(part.assign(group=group, start_s=part.index * bin_s, end_s=(part.index + 1) * bin_s))
+    return pd.concat(parts, ignore_index=True)
+
+
+def timeline_chart(rows: pd.DataFrame, emotion: str) -> alt.LayerChart:
+    """Step lines of `timeline_rows` that break where there is no data, paler where fewer people are behind them.
+
+    The band is one standard error of the mean between videos; there is none where there is one video only.
+    """
+    rows = rows.dropna(subset="mean")
+    x = alt.X("start_s:Q", title=None, scale=alt.Scale(nice=False))
+    strength = alt.Opacity("evidence:Q", scale=alt.Scale(domain=[0, 1], range=[0.15, 1]), legend=None)
+    probability = alt.Scale(domain=[0, 1])
     base = alt.Chart(rows, height=260)
-    x = alt.X("start_s:Q", title=title)
-    color = alt.Color(
-        "group:N", title=None, scale=alt.Scale(scheme="dark2"), legend=alt.Legend(orient="top", symbolOpacity=1)
+    y = alt.Y("mean:Q", title=f"mean probability of {emotion}", scale=probability, axis=LEFT_AXIS)
+    color = group_color(alt.Legend(orient="top", symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3))
+    band = (
+        base.transform_filter("isValid(datum.low)")
+        .mark_rect(opacity=0.16)
+        .encode(x=x, x2="end_s:Q", y=alt.Y("low:Q", scale=probability), y2="high:Q", color=color)
     )
-    y = alt.Y("low:Q", title=f"mean probability of {emotion}", scale=alt.Scale(domain=[0, 1]))
-    band = base.mark_area(opacity=0.2, interpolate="step-after").encode(x=x, y=y, y2="high:Q", color=color)
-    tooltip = ["group:N", "start_s:Q", alt.Tooltip("mean:Q", format=".2f"), alt.Tooltip("n_videos:Q", title="videos")]
-    line = base.mark_line(interpolate="step-after").encode(x=x, y="mean:Q", color=color, tooltip=tooltip)
-    return alt.LayerChart(layer=[band, line])
+    joints = base.mark_line(interpolate="step-after", strokeWidth=1, opacity=0.35).encode(
+        x=x, y=y, color=color, detail="run:N"
+    )
+    steps = base.mark_rule(strokeWidth=3).encode(
+        x=x, x2="end_s:Q", y=y, color=color, opacity=strength, tooltip=BIN_TOOLTIP
+    )
+    return alt.LayerChart(layer=[band, joints, steps])
 
 
-def some_of(groups: list[str]) -> list[str]:
-    """The groups to look at, where there are many: each is compared with each."""
-    if len(groups) <= MOST_GROUPS:
+def people_chart(rows: pd.DataFrame, title: str) -> alt.Chart:
+    """The number of people behind each point of `timeline_chart`."""
+    chart: alt.Chart = (
+        alt.Chart(rows.fillna({"people": 0}), height=110)
+        .mark_rule(strokeWidth=3)
+        .encode(
+            x=alt.X("start_s:Q", title=title, scale=alt.Scale(nice=False)),
+            x2="end_s:Q",
+            y=alt.Y(
+                "people:Q",
+                title="people",
+                scale=alt.Scale(domainMin=0),
+                axis=alt.Axis(tickMinStep=1, tickCount=3, minExtent=AXIS_PX),
+            ),
+            color=group_color(None),
+            tooltip=BIN_TOOLTIP,
+        )
+    )
+    return chart
+
+
+def group_color(legend: alt.Legend | None) -> alt.Color:
+    """The color scale of groups."""
+    return alt.Color("group:N", title=None, scale=alt.Scale(scheme="dark2"), legend=legend)
+
+
+def select_groups(groups: list[str]) -> list[str]:
+    """The groups to compare; a selection where there are many, because each is compared with each."""
+    if len(groups) <= MAX_GROUPS:
         return groups
-    return st.multiselect("Groups to compare", groups, groups[:FIRST_GROUPS], max_selections=MOST_GROUPS)
+    return st.multiselect("Groups to compare", groups, groups[:DEFAULT_GROUPS], max_selections=MAX_GROUPS)
 
 
 def show_differences(comparison: pd.DataFrame) -> None:
     """Shares of time as bars, differences as a table."""
-    st.caption(
-        "Shares are shares of labeled time; each video counts once. Cliff's delta is the probability that a video of "
-        "the first group has the larger share, minus the probability that it has the smaller. Methods: "
-        "docs/statistics.md."
-    )
     left, right = st.columns([2, 3])
     left.altair_chart(share_chart(comparison))
     right.dataframe(
         effect_table(comparison),
         hide_index=True,
+        height="content",
         column_config={
-            "difference in % points": st.column_config.NumberColumn(format="%.1f"),
-            "Cliff's delta": st.column_config.NumberColumn(format="%.2f"),
-            "faces gated": st.column_config.NumberColumn(format="percent"),
+            "difference in points": st.column_config.NumberColumn(
+                format="%+.1f", help="Share of time of A minus that of B, in percentage points."
+            ),
+            "p (Holm)": st.column_config.NumberColumn(
+                format="%.3f", help="Two-sided p-value, adjusted by Holm over the seven emotions."
+            ),
+            "Cliff's delta": st.column_config.NumberColumn(
+                format="%+.2f", help="P(a > b) − P(a < b) over all pairs of videos (Cliff's delta)."
+            ),
+            "low-quality faces": st.column_config.NumberColumn(format="percent"),
         },
         placeholder="",
     )
     if missing := groups_without_labels(comparison):
-        st.info(f"{NOBODY.capitalize()}: {', '.join(missing)}.")
+        st.info(plain(f"{NO_LABELS.capitalize()}: {', '.join(missing)}."))
+    st.caption(
+        "Differences are A − B: positive where A shows more of the emotion. Shares are shares of labeled time; each "
+        "video counts once. Methods: docs/statistics.md."
+    )
 
 
 def show_over_time(means: pd.DataFrame, title: str) -> None:
     """The mean timeline of one emotion."""
     st.subheader("Over time")
-    emotion = st.selectbox("Emotion", EMOTIONS, index=EMOTIONS.index("happy"))
-    st.altair_chart(timeline_chart(means, emotion, title))
-    st.caption("Mean over videos, second by second; the band is one standard error of the mean.")
+    emotion = st.selectbox("Emotion", EMOTIONS, index=EMOTIONS.index("happy"), width=240)
+    rows = timeline_rows(means, emotion)
+    st.altair_chart(timeline_chart(rows, emotion))
+    st.altair_chart(people_chart(rows, title))
+    st.caption(
+        "Mean over videos, second by second. Lines are interrupted where no face has a label, and paler where fewer "
+        "people are behind them; the band is one standard error of the mean between videos."
+    )
+
+
+def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Differences between markers, and means over time."""
+    labels = select_groups(sorted(set(events["label"].to_pylist())))
+    events = events.filter(pc.is_in(events["label"], pa.array(labels, pa.string())))
+    comparison = marker_comparison_of(results, key, events.to_pandas())
+    return comparison, mean_timelines(results, key, ranges_of_markers(results, events))
+
+
+def compare_videos(
+    results: Results, key: tuple[Any, ...], videos: list[dict[str, Any]], way: str | None
+) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Differences between groups of videos, and means over time; None until two groups are selected."""
+    paths = [video["path"] for video in videos]
+    groups = choose_groups(paths, way)
+    chosen = select_groups(sorted(set(groups.values())))
+    groups = {path: group for path, group in groups.items() if group in chosen}
+    if len(set(groups.values())) < 2:
+        st.info("Select at least two groups.")
+        return None
+    groups = find_groups(groups, videos)
+    show_members(groups, paths)
+    return comparison_of(results, key, groups), mean_timelines(results, key, ranges_of_groups(results, groups))
 
 
 def main() -> None:
@@ -187,36 +304,28 @@ def main() -> None:
     st.title("Compare")
     videos = results.ask(VIDEOS_SQL).to_pylist()
     if not videos:
-        st.info("There is no finished video here yet.")
+        st.info("There are no finished videos yet.")
         return
-    paths = [video["path"] for video in videos]
     left, right = st.columns([5, 1], vertical_alignment="bottom")
     with right:
         markers = choose_markers()
     with left:
-        way = choose_way(paths, markers)
-    key = (str(results.root), results.etag())
+        way = choose_way([video["path"] for video in videos], markers)
+    key = (str(results.root), results.etag(), results.notes_etag())
     try:
         if way == MARKERS and markers is not None:
-            labels = some_of(sorted(set(markers.events["label"].to_pylist())))
-            events = markers.events.filter(pc.is_in(markers.events["label"], pa.array(labels, pa.string())))
-            comparison = marker_comparison_of(results, key, events.to_pandas())
-            means, title = mean_timelines(results, key, spans_of_markers(results, events)), "time since the start in s"
+            found, title = compare_markers(results, key, markers.events), "time since the start of the marker in s"
         else:
-            groups = choose_groups(paths, way)
-            chosen = some_of(sorted(set(groups.values())))
-            groups = {path: group for path, group in groups.items() if group in chosen}
-            if len(set(groups.values())) < 2:
-                st.info("Say which videos belong together: two groups or more.")
+            compared = compare_videos(results, key, videos, way)
+            if compared is None:
                 return
-            groups = find_groups(groups, videos)
-            comparison = comparison_of(results, key, groups)
-            means, title = mean_timelines(results, key, spans_of_groups(results, groups)), "time in the video in s"
+            found, title = compared, "time in the video in s"
     except (GroupError, UnknownVideoError) as error:
-        st.info(str(error))
+        st.info(plain(error))
         return
+    comparison, means = found
     if means.empty:
-        st.info("No face has a label there: there is nothing to compare.")
+        st.info("No face in these groups has a label: there is nothing to compare.")
         return
     show_differences(comparison)
     show_over_time(means, title)

@@ -1,6 +1,7 @@
-"""Page Library: every video, what it shows, and what went wrong."""
+"""Page Library: every video, what it shows, and which failed."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 import pandas as pd
 import streamlit as st
@@ -8,13 +9,14 @@ import streamlit as st
 from analytics.results.status import running
 from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
-from dashboard.widgets.charts import emotion_legend, share_bar, timeline_strip
-from dashboard.widgets.tables import choose_row
+from dashboard.widgets.charts import clock, emotion_legend
+from dashboard.widgets.rows import Column, episode_strip, share_strip, show_rows, thumbnails_switch
+from dashboard.widgets.text import plain
 from fer_models.labels import EMOTIONS
 
 PAGE_ROWS = 100
-REASON_PX = 700
-MOST_STRIPS = 5  # people of a video, of whom each has a strip: more would be too thin to see
+MAX_STRIPS = 5  # people of a video that get a strip each: more would be too thin to see
+THUMBNAIL_AT = 0.1  # share of the duration, because many videos begin with a black frame
 
 VIDEOS_SQL = f"""
     WITH of_video AS (
@@ -23,21 +25,37 @@ VIDEOS_SQL = f"""
         FROM tracks GROUP BY video_id
     )
     SELECT videos.video_id, parse_filename(path) AS video, status, error, duration_s, n_frames, people,
-        100 * (1 - n_faces_ok / nullif(n_faces, 0)) AS gated, finished_at, path, {", ".join(EMOTIONS)}
+        1 - n_faces_ok / nullif(n_faces, 0) AS low_quality, finished_at, path, {", ".join(EMOTIONS)}
     FROM videos LEFT JOIN of_video USING (video_id)
 """
-# The people who are seen longest, each with their episodes, one with none being there, too.
+# The people who are seen longest, each with their episodes; a person without episodes has one row.
 EPISODES_SQL = f"""
     WITH longest AS (
         SELECT video_id, track_id FROM tracks WHERE list_contains($ids, video_id)
-        QUALIFY row_number() OVER (PARTITION BY video_id ORDER BY seen_s DESC, track_id) <= {MOST_STRIPS}
+        QUALIFY row_number() OVER (PARTITION BY video_id ORDER BY seen_s DESC, track_id) <= {MAX_STRIPS}
     )
     SELECT video_id, track_id, emotion, start_s, end_s FROM longest LEFT JOIN episodes USING (video_id, track_id)
     ORDER BY video_id, track_id, start_s
 """
 SORTS = {"name": ("video", True), "newest": ("finished_at", False), "longest": ("duration_s", False),
-         "most people": ("people", False), "most gated": ("gated", False),
+         "most people": ("people", False), "most low-quality faces": ("low_quality", False),
          **{f"most {name}": (name, False) for name in EMOTIONS}}  # fmt: skip
+COLUMNS = (
+    Column("thumbnail", "", "thumbnail"),
+    Column("video", "Video", "link"),
+    Column(
+        "episodes",
+        "Episodes of each person",
+        "strips",
+        f"One strip for each person, in the order of their numbers; the {MAX_STRIPS} who are seen longest.",
+    ),
+    Column("emotion", "Dominant emotion", "emotion"),
+    Column("shares", "Share of time", "strips", "Of the time with a label, over all people."),
+    Column("duration", "Duration", "number"),
+    Column("people", "People", "number"),
+    Column("low_quality", "Low-quality faces", "number", "Faces that the quality filter leaves without a label."),
+    Column("path", "Path", "muted"),
+)
 
 
 def read_videos(results: Results) -> pd.DataFrame:
@@ -50,10 +68,10 @@ def read_videos(results: Results) -> pd.DataFrame:
     return videos
 
 
-def chosen(videos: pd.DataFrame) -> pd.DataFrame:
-    """The rows that the filters leave, in the order asked for."""
+def filtered(videos: pd.DataFrame) -> pd.DataFrame:
+    """The rows that pass the filters, sorted as selected."""
     search, emotion, order = st.columns([2, 1, 1])
-    text = search.text_input("Search", placeholder="part of a file's name or folder")
+    text = search.text_input("Search", placeholder="part of a file name or folder")
     kind = emotion.selectbox("Dominant emotion", ["any", *EMOTIONS])
     column, ascending = SORTS[order.selectbox("Sort", list(SORTS))]
     if text:
@@ -63,67 +81,75 @@ def chosen(videos: pd.DataFrame) -> pd.DataFrame:
     return videos.sort_values(column, ascending=ascending, kind="stable")
 
 
-def add_strips(results: Results, videos: pd.DataFrame) -> pd.DataFrame:
-    """The rows with two pictures each: who showed what when, and what all of them showed for how long."""
+def table_rows(results: Results, videos: pd.DataFrame) -> list[dict[str, Any]]:
+    """The values of `COLUMNS` for each video."""
     ids = videos["video_id"].tolist()
-    by_video: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    by_video: dict[str, dict[int, list[dict[str, Any]]]] = {video_id: {} for video_id in ids}
     for row in results.ask(EPISODES_SQL, ids=ids).to_pylist():
-        episodes = by_video.setdefault(row["video_id"], {}).setdefault(row["track_id"], [])
+        episodes = by_video[row["video_id"]].setdefault(row["track_id"], [])
         if row["emotion"] is not None:
             episodes.append(row)
-    durations = videos.set_index("video_id")["duration_s"].fillna(0.0)
-    strips = {video_id: timeline_strip(by_video.get(video_id, {}).values(), durations[video_id]) for video_id in ids}
-    shares = videos[list(EMOTIONS)].astype(float)
-    bars = [
-        share_bar(row) if known else None
-        for row, known in zip(shares.to_numpy(), shares.notna().any(axis=1), strict=True)
-    ]
-    return videos.assign(
-        timeline_strip=videos["video_id"].map(strips), shares=pd.Series(bars, videos.index, dtype=object)
-    )
+    return [_table_row(video, by_video[video["video_id"]]) for video in videos.to_dict("records")]
+
+
+def _table_row(video: dict[Any, Any], people: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
+    duration_s = float(video["duration_s"] or 0) if pd.notna(video["duration_s"]) else 0.0
+    is_labeled = video["emotion"] is not None
+    return {
+        "href": "timeline?" + urlencode({"video": video["video_id"]}),
+        "thumbnail": {"video": video["video_id"], "at_s": THUMBNAIL_AT * duration_s},
+        "video": video["video"],
+        "episodes": [episode_strip(episodes, duration_s) for episodes in people.values()],
+        "emotion": video["emotion"],
+        "shares": [share_strip(float(video[name]) for name in EMOTIONS)] if is_labeled else [],
+        "duration": clock(duration_s),
+        "people": "" if pd.isna(video["people"]) else f"{video['people']:.0f}",
+        "low_quality": "" if pd.isna(video["low_quality"]) else f"{video['low_quality']:.1%}",
+        "path": video["path"],
+    }
 
 
 def one_page(videos: pd.DataFrame) -> pd.DataFrame:
-    """As many rows as one looks at in one go."""
+    """The rows of the selected page."""
     n_pages = max(1, -(-len(videos) // PAGE_ROWS))
     page = st.pagination(n_pages, key=f"library_page_of_{n_pages}") if n_pages > 1 else 1
     return videos.iloc[(page - 1) * PAGE_ROWS : page * PAGE_ROWS]
 
 
 def show_totals(videos: pd.DataFrame) -> None:
-    """What is in the folder, in five figures."""
+    """The content of the folder in four figures; failures link to their reasons below."""
     done = videos[videos["status"] == "done"]
+    n_failed = len(videos) - len(done)
     hours = done["duration_s"].sum() / 3600
-    figures = {
-        "videos": f"{len(done):,}",
-        "failed": f"{len(videos) - len(done):,}",
-        "hours" if hours >= 1 else "minutes": f"{hours:,.1f}" if hours >= 1 else f"{60 * hours:,.1f}",
-        "people (tracks)": f"{int(done['people'].sum()):,}",
-    }
-    with st.container(horizontal=True, gap="large"):
-        for name, value in figures.items():
-            st.metric(name, value, width="content")
+    with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
+        st.metric("videos", f"{len(done):,}", width="content")
+        if hours >= 1:
+            st.metric("hours", f"{hours:,.1f}", width="content")
+        else:
+            st.metric("minutes", f"{60 * hours:,.1f}", width="content")
+        st.metric("people (tracks)", f"{int(done['people'].sum()):,}", width="content")
+        st.metric("failed", f"{n_failed:,}", width="content")
+        if n_failed:
+            st.markdown("[Show reasons](#failed)", width="content")
 
 
 def show_failures(failed: pd.DataFrame) -> None:
-    """What could not be analyzed, why, and the way on."""
+    """The videos that could not be analyzed, and why."""
     if failed.empty:
         return
-    st.subheader("Failed")
-    st.caption("Mend or replace the file and run `fervid analyze` again: only what is left is done.")
-    columns: dict[str, Any] = {
-        "video": "video",
-        "error": st.column_config.TextColumn("reason", width=REASON_PX),
-        "path": "path",
-    }
-    st.dataframe(failed, hide_index=True, column_order=list(columns), column_config=columns)
+    st.subheader("Failed", anchor="failed")
+    st.caption("Repair or replace the file, then run `fervid analyze` again; finished videos are skipped.")
+    rows = [f"- **{plain(video)}**: {plain(error)}" for video, error in failed[["video", "error"]].to_numpy()]
+    st.markdown("\n".join(rows[:PAGE_ROWS]))
+    if len(rows) > PAGE_ROWS:
+        st.caption(f"{len(rows) - PAGE_ROWS:,} more: `fervid status` lists all.")
 
 
 def show_running(results: Results) -> None:
-    """What is being analyzed at this moment."""
+    """The videos that are being analyzed now."""
     for video in running(results.root):
-        segments = f"{video.n_segments} segment{' is' if video.n_segments == 1 else 's are'} there"
-        st.info(f"Being analyzed: of {video.video_id} {segments}, the last one just now.")
+        segments = f"{video.n_segments} segment{'' if video.n_segments == 1 else 's'}"
+        st.info(f"Analysis in progress: {segments} of video {plain(video.video_id)} finished.")
 
 
 def main() -> None:
@@ -134,32 +160,20 @@ def main() -> None:
     show_running(results)
     refresh_with_results(results)
     if videos.empty:
-        st.info("There are no videos here yet: analyze some with `fervid analyze`; they appear as they are done.")
+        st.info("There are no videos yet. Analyze some with `fervid analyze`; they appear here when they are done.")
         return
     show_totals(videos)
-    done = chosen(videos[videos["status"] == "done"])
-    left, right = st.columns([1, 2])
-    left.caption(f"{len(done)} video{'' if len(done) == 1 else 's'}. Choose one to open its timeline.")
-    right.html(emotion_legend())
-    columns: dict[str, Any] = {
-        "video": st.column_config.TextColumn("video", width="medium"),
-        "timeline_strip": st.column_config.ImageColumn(
-            "episodes of each person",
-            width="medium",
-            help=f"A strip for each person, in the order of P0, P1 …; the {MOST_STRIPS} who are seen longest.",
-        ),
-        "emotion": "dominant emotion",
-        "shares": st.column_config.ImageColumn(
-            "share of time", width="medium", help="Of the time with a label, over all people."
-        ),
-        "duration_s": st.column_config.NumberColumn("duration in s", format="%.1f"),
-        "people": "people",
-        "gated": st.column_config.NumberColumn("faces gated", format="%.1f %%"),
-        "path": "path",
-    }
-    row = choose_row(add_strips(results, one_page(done)), columns, "library_table")
-    if row is not None:
-        st.switch_page("views/timeline.py", query_params={"video": row["video_id"]})
+    done = filtered(videos[videos["status"] == "done"])
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.caption(
+            f"{len(done)} video{'' if len(done) == 1 else 's'}. Click one to open its timeline.", width="content"
+        )
+        st.html(emotion_legend(), width="content")
+        thumbnails = thumbnails_switch()
+    shown = one_page(done)
+    opened = show_rows(COLUMNS, table_rows(results, shown), label="Videos", key="library_table", thumbnails=thumbnails)
+    if opened is not None:
+        st.switch_page("views/timeline.py", query_params={"video": shown.iloc[opened.index]["video_id"]})
     show_failures(videos[videos["status"] == "failed"])
 
 

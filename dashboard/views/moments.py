@@ -1,61 +1,123 @@
 """Page Moments: the strongest episodes of each emotion across the library."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 import streamlit as st
 
-from dashboard.data.results import current_results
+from dashboard.data.results import Results, current_results
 from dashboard.widgets.charts import clock
-from dashboard.widgets.tables import choose_row
+from dashboard.widgets.rows import Column, show_rows, thumbnails_switch
 from fer_models.labels import EMOTIONS
 
-MOST = 200
+MAX_MOMENTS = 200
+LEAD_IN_S = 1.0  # shown before the start of an episode that is played
+ANYBODY = "anybody"
+# The area is what the mean probability adds up to over the episode, in seconds.
+RANKINGS = {
+    "area (mean × duration)": "mean * episodes.duration_s",
+    "peak × duration": "peak * episodes.duration_s",
+    "peak": "peak",
+    "duration": "episodes.duration_s",
+}
 MOMENTS_SQL = """
-    SELECT video_id, parse_filename(path) AS video, track_id, emotion, start_s, end_s, apex_s, duration_s, peak, mean,
-        n_faces_ok / nullif(n_faces, 0) AS good
-    FROM (
-        SELECT episodes.*, videos.path, tracks.n_faces, tracks.n_faces_ok
-        FROM episodes JOIN videos USING (video_id) JOIN tracks USING (video_id, track_id)
-    )
-    WHERE list_contains($emotions, emotion) AND duration_s >= $shortest_s
-        AND coalesce(n_faces_ok / nullif(n_faces, 0), 0) >= $good
-        AND contains(lower(path), lower($search))
-    ORDER BY peak DESC, duration_s DESC LIMIT $most
+    SELECT video_id, parse_filename(path) AS video, track_id, person, episodes.emotion,
+        episodes.start_s, episodes.end_s, apex_s,
+        episodes.duration_s, peak, {ranking} AS rank_value, n_faces_ok / nullif(n_faces, 0) AS good
+    FROM episodes JOIN videos USING (video_id) JOIN tracks USING (video_id, track_id)
+        JOIN people USING (video_id, track_id)
+    WHERE list_contains($emotions, episodes.emotion) AND episodes.duration_s >= $min_duration_s AND NOT is_hidden
+        AND coalesce(n_faces_ok / nullif(n_faces, 0), 0) >= $min_good
+        AND contains(lower(path), lower($search)) AND ($participant = '' OR participant = $participant)
+    ORDER BY rank_value DESC, peak DESC, video_id, episodes.start_s LIMIT $limit
 """
+PEOPLE_SQL = """
+    SELECT participant, bool_or(is_named) AS is_named,
+        any_value(CASE WHEN is_named THEN person ELSE person || ' in ' || parse_filename(path) END) AS label
+    FROM people JOIN videos USING (video_id) WHERE NOT is_hidden GROUP BY participant ORDER BY is_named DESC, label
+"""
+COLUMNS = (
+    Column("thumbnail", "", "thumbnail"),
+    Column("play", "", "play"),
+    Column("moment", "Moment", "link"),
+    Column("emotion", "Emotion", "emotion"),
+    Column("person", "Person"),
+    Column("duration", "Duration", "number"),
+    Column("peak", "Peak probability", "bar"),
+    Column("rank", "Rank value", "number"),
+    Column("good", "Good-quality faces", "number", "Of this person in this video."),
+)
+
+
+def find_moments(results: Results, ranking: str, **filters: Any) -> list[dict[str, Any]]:
+    """The episodes that pass the filters (parameters of `MOMENTS_SQL`), the strongest by `ranking` first."""
+    sql = MOMENTS_SQL.format(ranking=RANKINGS[ranking])
+    rows: list[dict[str, Any]] = results.ask(sql, limit=MAX_MOMENTS, **filters).to_pylist()
+    return rows
+
+
+def table_row(moment: dict[str, Any]) -> dict[str, Any]:
+    """The values of `COLUMNS` for a moment."""
+    at = {"video": moment["video_id"], "t": f"{moment['apex_s']:.2f}"}
+    return {
+        "href": "timeline?" + urlencode(at),
+        "thumbnail": {"video": moment["video_id"], "at_s": moment["apex_s"]},
+        "play": f"play {moment['emotion']} of {moment['person']} at {clock(moment['start_s'])}",
+        "moment": f"{moment['video']} · {clock(moment['apex_s'])}",
+        "emotion": moment["emotion"],
+        "person": moment["person"],
+        "duration": f"{moment['duration_s']:.2f} s",
+        "peak": moment["peak"],
+        "rank": f"{moment['rank_value']:.2f}",
+        "good": "" if moment["good"] is None else f"{moment['good']:.0%}",
+    }
+
+
+def choose_filters(results: Results) -> tuple[str, dict[str, Any]]:
+    """The ranking and the filters that the user selected."""
+    people = {ANYBODY: "", **{row["label"]: row["participant"] for row in results.ask(PEOPLE_SQL).to_pylist()}}
+    first, second, third = st.columns([2, 1, 1])
+    emotions = first.pills(
+        "Emotions", EMOTIONS, default=[name for name in EMOTIONS if name != "neutral"], selection_mode="multi"
+    )
+    participant = second.selectbox("Person", list(people), help="Name people on the page Timeline.")
+    ranking = third.selectbox("Rank by", list(RANKINGS))
+    first, second, third = st.columns([2, 1, 1])
+    search = first.text_input("Video", placeholder="part of a file name or folder")
+    min_duration_s = second.slider("Minimum duration in s", 0.0, 10.0, 0.5, 0.1)
+    min_good = third.slider(
+        "Minimum share of good-quality faces", 0.0, 1.0, 0.5, 0.05, help="Of all faces of the person in the video."
+    )
+    return ranking, {
+        "emotions": list(emotions),
+        "participant": people[participant],
+        "search": search,
+        "min_duration_s": min_duration_s,
+        "min_good": min_good,
+    }
 
 
 def main() -> None:
     """Draw the page."""
     results = current_results()
     st.title("Moments")
-    left, middle, right, far = st.columns(4)
-    emotions = left.multiselect("Emotions", EMOTIONS, default=[name for name in EMOTIONS if name != "neutral"])
-    search = middle.text_input("Video", placeholder="part of a file's name or folder")
-    shortest_s = right.slider("At least this long, in s", 0.0, 10.0, 0.5, 0.1)
-    good = far.slider("At least this share of the person's faces good", 0.0, 1.0, 0.5, 0.05)
-    rows = results.ask(
-        MOMENTS_SQL, emotions=emotions, search=search, shortest_s=shortest_s, good=good, most=MOST
-    ).to_pandas()
-    if rows.empty:
-        st.info("No episode fits; ask for shorter ones, or for more emotions.")
+    ranking, filters = choose_filters(results)
+    moments = find_moments(results, ranking, **filters)
+    if not moments:
+        st.info("No episode passes the filters. Allow shorter episodes, or select more emotions.")
         return
-    found = "One episode fits" if len(rows) == 1 else f"The {len(rows)} strongest by peak probability"
-    st.caption(f"{found}. Choose one to see it.")
-    rows["person"] = [f"P{track_id}" for track_id in rows["track_id"]]
-    rows["at"] = rows["apex_s"].map(clock)
-    columns: dict[str, Any] = {
-        "emotion": "emotion",
-        "peak": st.column_config.ProgressColumn("peak probability", min_value=0, max_value=1, format="%.2f"),
-        "video": "video",
-        "person": "person",
-        "at": "peak at",
-        "duration_s": st.column_config.NumberColumn("duration in s", format="%.2f"),
-        "good": st.column_config.NumberColumn("good faces", format="percent"),
-    }
-    row = choose_row(rows, columns, "moments_table")
-    if row is not None:
-        before_s = max(0.0, row["apex_s"] - 1)
-        st.switch_page("views/timeline.py", query_params={"video": row["video_id"], "t": f"{before_s:.2f}"})
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        found = "1 episode" if len(moments) == 1 else f"The {len(moments)} strongest episodes by {ranking}"
+        st.caption(f"{found}. Click one to see its peak; ▶ plays it from its start.", width="content")
+        thumbnails = thumbnails_switch()
+    opened = show_rows(
+        COLUMNS, [table_row(moment) for moment in moments], label="Moments", key="moments_table", thumbnails=thumbnails
+    )
+    if opened is not None:
+        moment = moments[opened.index]
+        at_s = max(0.0, moment["start_s"] - LEAD_IN_S) if opened.play else moment["apex_s"]
+        query = {"video": moment["video_id"], "t": f"{at_s:.2f}"} | ({"play": "1"} if opened.play else {})
+        st.switch_page("views/timeline.py", query_params=query)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Page Timeline: the video beside its timelines, in step both ways."""
+"""Page Timeline: the video beside its timelines, synchronized both ways."""
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,20 @@ import streamlit as st
 
 from analytics.results import notes
 from analytics.results.store import StoreError
-from dashboard.data.live_refresh import refresh_with_results
+from analytics.results.videos import file_name
+from dashboard.data.corrections import CorrectionError, can_correct, rebuild
+from dashboard.data.edits import EditError, is_correction, parse_edit, step_texts
+from dashboard.data.live_refresh import refresh_with_video
 from dashboard.data.markers import Markers, choose_markers, markers_of
-from dashboard.data.media import Media, find_media, make_preview
+from dashboard.data.media import Media, find_media, make_preview, relocate
 from dashboard.data.results import Results, current_results
 from dashboard.widgets.charts import clock
+from dashboard.widgets.text import plain
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 PLAYER = Path(__file__).parents[1] / "player"
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
+FAILED_SQL = "SELECT path, error FROM videos WHERE video_id = $video_id AND status = 'failed'"
 VIDEO_SQL = """
     SELECT videos.*, first_s, last_s FROM videos, (
         SELECT min(pts_s) AS first_s, max(pts_s + coalesce(duration_s, 0)) AS last_s
@@ -24,9 +30,10 @@ VIDEO_SQL = """
     ) WHERE video_id = $video_id
 """
 TRACKS_SQL = f"""
-    SELECT track_id, emotion, switch_s, seen_s,
+    SELECT track_id, person, is_hidden, emotion, switch_s, seen_s,
         {", ".join(f"coalesce(share_{name}, 0) AS {name}" for name in EMOTIONS)}
-    FROM tracks WHERE video_id = $video_id ORDER BY n_faces_ok DESC, track_id
+    FROM tracks JOIN people USING (video_id, track_id)
+    WHERE video_id = $video_id ORDER BY n_faces_ok DESC, track_id
 """
 LINE_SQL = """
     SELECT duration_s, avg_fps, width_px, height_px, people, n_faces, n_faces_ok FROM videos, (
@@ -38,7 +45,7 @@ EPISODES_SQL = """
     SELECT track_id, emotion, start_s, end_s, apex_s, peak FROM episodes WHERE video_id = $video_id ORDER BY start_s
 """
 SESSION_SQL = "SELECT is_running, finished_at FROM videos WHERE video_id = $video_id"
-# The files of the player are served as they are by a route beside the app; this only fetches and mounts them.
+# The files of the player are served by a route beside the app; this only loads and mounts them.
 MOUNT_JS = """
 const base = document.baseURI;
 export default function (component) {
@@ -55,14 +62,17 @@ player = st.components.v2.component(
 )
 
 
-def player_data(results: Results, video_id: str, media: Media, at_s: float, markers: Markers | None) -> dict[str, Any]:
-    """What the player is given; the rest it asks for itself."""
+def player_data(results: Results, video_id: str, media: Media, markers: Markers | None) -> dict[str, Any]:
+    """The data that the player starts with; it requests the rest itself."""
     video = results.ask(VIDEO_SQL, video_id=video_id).to_pylist()[0]
     noted = notes.read_notes(results.root, video_id)
     tracks = results.ask(TRACKS_SQL, video_id=video_id).to_pylist()
+    own = [{"id": m.id, "label": m.label, "start_s": m.start_s, "end_s": m.end_s} for m in noted.markers]
+    of_file = [{"id": None, **marker} for marker in markers_of(markers, results, video_id)]
     return {
         "video": {
             "id": video_id,
+            "name": file_name(video["path"]),
             "playable": media.shown is not None,
             "version": 0 if media.shown is None else media.shown.stat().st_mtime_ns // 1_000_000,
             "start_s": media.start_s,
@@ -70,13 +80,14 @@ def player_data(results: Results, video_id: str, media: Media, at_s: float, mark
             "width_px": video["width_px"],
             "height_px": video["height_px"],
         },
+        "revision": video["analysis_id"],
         "emotions": list(EMOTIONS),
         "colors": EMOTION_COLORS,
         "tracks": [
             {
                 "id": track["track_id"],
-                "name": noted.names.get(track["track_id"], f"P{track['track_id']}"),
-                "hidden": track["track_id"] in noted.hidden,
+                "name": track["person"],
+                "hidden": track["is_hidden"],
                 "seen_s": track["seen_s"],
                 "emotion": track["emotion"],
                 "shares": [track[name] for name in EMOTIONS],
@@ -85,107 +96,131 @@ def player_data(results: Results, video_id: str, media: Media, at_s: float, mark
             for track in tracks
         ],
         "episodes": results.ask(EPISODES_SQL, video_id=video_id).to_pylist(),
-        "markers": markers_of(markers, results, video_id),
-        "markers_name": markers.name if markers else "",
-        "steps": [{"id": step.id, "session": step.session} for step in noted.steps],
-        "at_s": at_s,
+        "markers": sorted([*own, *of_file], key=lambda marker: (marker["start_s"], marker["end_s"])),
+        "steps": step_texts(noted),
+        "can_correct": can_correct(results, video),
+        "at_s": requested_time_s(),
+        "play": st.query_params.get("play") == "1",
     }
 
 
-def in_a_line(results: Results, video_id: str) -> str:
-    """What is known of a video, in a few figures."""
+def summary_line(results: Results, video_id: str) -> str:
+    """The key figures of a video."""
     row = results.ask(LINE_SQL, video_id=video_id).to_pylist()[0]
-    people = f"{row['people']} {'person' if row['people'] == 1 else 'people'}"
-    said = [clock(row["duration_s"] or 0)]
+    figures = [clock(row["duration_s"] or 0)]
     if row["avg_fps"]:
-        said.append(f"{row['avg_fps']:.4g} frames/s")
+        figures.append(f"{row['avg_fps']:.4g} frames/s")
     if row["width_px"]:
-        said.append(f"{row['width_px']} x {row['height_px']} px")
-    said.append(people)
+        figures.append(f"{row['width_px']} x {row['height_px']} px")
+    figures.append(f"{row['people']} {'person' if row['people'] == 1 else 'people'}")
     if row["n_faces"]:
-        said.append(f"{1 - row['n_faces_ok'] / row['n_faces']:.1%} of faces gated")
-    return " · ".join(said)
+        figures.append(f"{1 - row['n_faces_ok'] / row['n_faces']:.1%} low-quality faces")
+    return " · ".join(figures)
 
 
 def take_edit(results: Results, video_id: str, edit: dict[str, Any]) -> None:
-    """Note what was changed in the player."""
-    match edit["kind"]:
-        case "name":
-            notes.rename(results.root, video_id, int(edit["track_id"]), str(edit["value"]))
-        case "hidden":
-            notes.hide(results.root, video_id, int(edit["track_id"]), bool(edit["value"]))
-        case "undo":
-            notes.undo(results.root, video_id, str(edit["step"]))
+    """Store a change made in the player; the timeline is built again if it changes who is who.
+
+    Raises:
+        EditError: if the change has no meaning.
+        CorrectionError: if the timeline cannot be built again; the change is not stored then.
+    """
+    before = notes.read_notes(results.root, video_id)
+    rebuilds = is_correction(before, edit)
+    if edit["kind"] == "undo":
+        notes.undo(results.root, video_id, str(edit["step"]))
+    else:
+        step = parse_edit(edit)
+        notes.add_steps(results.root, video_id, [step], session=str(edit.get("session", ""))[:40])
+    if rebuilds:
+        try:
+            with st.spinner("building the timeline again"):
+                rebuild(results, video_id)
+        except CorrectionError:
+            notes.replace_steps(results.root, video_id, before.steps)
+            raise
 
 
 def show_media(results: Results, video_id: str, media: Media) -> None:
-    """What can be done where there is no picture: point to the file, or make a preview."""
+    """Offer what helps where no video can be shown: point to the file, or make a preview."""
     if media.is_live:
-        st.info("A live session: its pictures were not kept.")
+        st.info("A live session: its frames were not kept.")
     elif not media.is_there and media.shown is None:
-        st.warning(f"The video is not where it was: {media.path}")
-        found = st.text_input("Where is it now?", placeholder="path of the same file")
-        if found:
+        st.warning(f"The video is not where it was: {plain(media.path)}")
+        path = st.text_input("Where is it now?", placeholder="path of the same file")
+        if path:
             try:
-                notes.point_to(results.root, video_id, Path(found).expanduser())
+                relocate(results, video_id, Path(path).expanduser())
             except StoreError as error:
-                st.error(str(error))
+                st.error(plain(error))
             else:
                 st.rerun()
     elif media.shown is None:
         st.info(
-            "Browsers cannot play this kind of file. A preview copy (H.264, at most 720 lines, no sound) can be made; "
-            "it is kept in the results folder until the video is purged."
+            "Browsers cannot play this kind of file. A preview copy (H.264, at most 720 lines, no sound) is kept in "
+            "the results folder until the video is purged."
         )
         if st.button("Make a preview copy"):
-            with st.spinner("making the preview"):
+            with st.spinner("making the preview copy"):
                 make_preview(media)
             st.rerun()
     elif media.shown == media.preview:
-        st.caption("Shown is a preview copy, made because browsers cannot play this kind of file.")
+        st.caption("This is a preview copy, because browsers cannot play the original file.")
 
 
-def follow_session(results: Results, video_id: str) -> None:
-    """Say that a live session goes on, and draw the page anew whenever it has more."""
+def show_live_state(results: Results, video_id: str) -> None:
+    """Say until when a live session is shown."""
     (session,) = results.ask(SESSION_SQL, video_id=video_id).to_pylist()
     if session["is_running"]:
-        st.caption(f"A live session, as it was at {session['finished_at']:%H:%M:%S} UTC; this page follows it.")
-        refresh_with_results(results)
+        st.caption(f"A live session, as of {session['finished_at']:%H:%M:%S} UTC; this page follows it.")
 
 
-def within_folder(paths: dict[str, str]) -> dict[str, str]:
+def without_common_folder(paths: dict[str, str]) -> dict[str, str]:
     """The paths without the folders that all of them begin with."""
     common = os.path.commonprefix(list(paths.values()))  # noqa: RUF071 (paths may be of another system)
     start = max(common.rfind("/"), common.rfind("\\")) + 1
     return {video_id: path[start:] for video_id, path in paths.items()}
 
 
+def explain_missing(results: Results, video_id: str) -> None:
+    """Say why a requested video cannot be shown."""
+    failed = results.ask(FAILED_SQL, video_id=video_id).to_pylist()
+    if failed:
+        st.error(f"{plain(failed[0]['path'])} could not be analyzed: {plain(failed[0]['error'])}")
+    else:
+        st.warning(f"There is no video {plain(video_id)} here; it may have been purged.")
+
+
 def choose_video(results: Results) -> str | None:
-    """The video of the address bar or of the list; None if there is none."""
+    """The video in the address bar or the list; None if there is none."""
     paths = {row["video_id"]: row["path"] for row in results.ask(VIDEOS_SQL).to_pylist()}
+    requested = st.query_params.get("video")
+    if requested is not None and requested not in paths:
+        explain_missing(results, requested)
     if not paths:
-        st.info("There is no finished video here yet.")
+        st.info("There are no finished videos yet.")
         return None
     ids = list(paths)
-    asked = st.query_params.get("video")
-    if asked is not None and asked not in paths:
-        st.warning(f"There is no video {asked} here; it may have been purged.")
     chosen: str = st.selectbox(
-        "Video", ids, index=ids.index(asked) if asked in paths else 0, format_func=within_folder(paths).__getitem__
+        "Video",
+        ids,
+        index=ids.index(requested) if requested in paths else 0,
+        format_func=without_common_folder(paths).__getitem__,
     )
-    if asked is None:
-        st.query_params["video"] = chosen  # a moment that was asked for stays
-    elif chosen != asked:
+    if requested is None:
+        st.query_params["video"] = chosen  # keeps a requested moment
+    elif chosen != requested:
         st.query_params.from_dict({"video": chosen})
     return chosen
 
 
-def asked_time_s() -> float:
-    """The moment in the address bar, 0 if there is none."""
+def requested_time_s() -> float:
+    """The moment in the address bar; 0 if there is none, or none in any video."""
     try:
-        return max(0.0, float(st.query_params.get("t", "0")))
+        time_s = float(st.query_params.get("t", "0"))
     except ValueError:
         return 0.0
+    return max(0.0, time_s) if math.isfinite(time_s) else 0.0
 
 
 def main() -> None:
@@ -202,15 +237,21 @@ def main() -> None:
     media = find_media(results, video_id)
     assert media is not None
     if media.is_live:
-        follow_session(results, video_id)
-    data = player_data(results, video_id, media, asked_time_s(), markers)
-    st.caption(in_a_line(results, video_id))
+        show_live_state(results, video_id)
+    refresh_with_video(results, video_id)
+    data = player_data(results, video_id, media, markers)
+    st.caption(summary_line(results, video_id))
     if not data["tracks"]:
-        st.info("No face was seen long enough in this video to be followed.")
+        st.info("No face is visible long enough in this video to be tracked.")
+    if problem := st.session_state.pop("edit_problem", None):
+        st.error(plain(problem))
     show_media(results, video_id, media)
     answer = player(key=f"player-{video_id}", data=data, on_edit_change=lambda: None)
     if answer.edit:
-        take_edit(results, video_id, answer.edit)
+        try:
+            take_edit(results, video_id, answer.edit)
+        except (EditError, CorrectionError, StoreError) as error:
+            st.session_state["edit_problem"] = str(error)
         st.rerun()
 
 

@@ -32,6 +32,10 @@ def dashboard(
     allowed_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A name under which a proxy serves it; may be repeated.")
     ] = None,
+    media_folder: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="A folder in which videos that have moved may be; may be repeated."),
+    ] = None,
 ) -> None:
     """Show the results in a browser, on this machine only unless told otherwise; Ctrl-C ends it."""
     from analytics.queries.events import read_events
@@ -45,4 +49,11 @@ def dashboard(
             read_events(events)
         from dashboard.server import serve
 
-        serve(results, events=events, address=address, port=port, allowed_hosts=tuple(allowed_host or ()))
+        serve(
+            results,
+            events=events,
+            address=address,
+            port=port,
+            allowed_hosts=tuple(allowed_host or ()),
+            media_folders=tuple(media_folder or ()),
+        )

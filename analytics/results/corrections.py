@@ -1,0 +1,166 @@
+"""Manual corrections of who is who: the timeline of a video built again with the merges and splits of its notes.
+
+Track ids stay what they are: a merged track keeps the id of the track it was merged with, and a split one gets the next
+free id, so that names and earlier corrections keep their meaning.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from analytics.results.ids import analysis_id
+from analytics.results.notes import Correction, read_notes
+from analytics.results.store import Store, StoreError
+from analytics.results.stored_timeline import build_stored_timeline
+from analytics.tables.arrow_utils import to_float_array
+from analytics.tables.schema import TIMELINE_TABLES, conform, timeline_schema
+from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
+from analytics.tracking.identities import IdentitiesError
+from fer_models.errors import FervidError
+
+
+class CorrectionError(FervidError):
+    """A correction does not fit the tracks of the video, or its timeline cannot be built again."""
+
+
+def corrected_settings(config: TimelineConfig, corrections: Sequence[Correction]) -> dict[str, Any]:
+    """The settings that identify a timeline with these corrections; without any, those of `config`."""
+    settings = config.settings()
+    return settings | {"corrections": [asdict(each) for each in corrections]} if corrections else settings
+
+
+def correct_tracks(track: np.ndarray, pts_s: np.ndarray, corrections: Sequence[Correction]) -> np.ndarray:
+    """The track of each face after the corrections, in their order.
+
+    Args:
+        track: (m,) track of each face, -1 for none.
+        pts_s: (m,) time of each face.
+        corrections: a merge gives all faces of a track to another one, a split those from a time on to a new one.
+
+    Raises:
+        CorrectionError: if a track is not there, or a split would leave one half empty.
+
+    >>> correct_tracks(np.array([0, 1, 1]), np.array([0.0, 1.0, 2.0]), [Correction("split", 1, 1.5)])
+    array([0, 1, 2])
+    """
+    track = track.copy()
+    next_id = int(track.max(initial=-1)) + 1
+    for correction in corrections:
+        is_track = track == correction.track_id
+        if not is_track.any():
+            raise CorrectionError(f"There is no track P{correction.track_id} any more.")
+        if correction.kind == "merge":
+            if not (track == int(correction.value)).any():
+                raise CorrectionError(f"There is no track P{correction.value:.0f} any more.")
+            track[is_track] = int(correction.value)
+            continue
+        is_later = is_track & (pts_s >= correction.value)
+        if not is_later.any() or is_later.sum() == is_track.sum():
+            raise CorrectionError(
+                f"P{correction.track_id} cannot be split at {correction.value:.2f} s: it has no faces before or after."
+            )
+        track[is_later] = next_id
+        next_id += 1
+    return track
+
+
+def build_corrected_timeline(
+    observations: pa.Table, config: TimelineConfig, identities: pa.Table, corrections: Sequence[Correction]
+) -> Timeline:
+    """Build the timeline of a video with corrected tracks.
+
+    Args:
+        observations: all of the video.
+        config: the settings.
+        identities: `Timeline.identities` before the corrections.
+        corrections: what to change.
+
+    Raises:
+        CorrectionError: if a correction does not fit the tracks.
+        IdentitiesError: if the identities are of other faces.
+    """
+    frames = observations["frame_index"].to_pylist()
+    time_of_frame = dict(zip(frames, to_float_array(observations, "pts_s").tolist(), strict=True))
+    pts_s = np.array([time_of_frame[frame] for frame in identities["frame_index"].to_pylist()], float)
+    track = correct_tracks(identities["track_id"].fill_null(-1).to_numpy().astype(np.int64), pts_s, corrections)
+    ids, dense = np.unique(track[track >= 0], return_inverse=True)  # pass 2 numbers tracks without gaps
+    numbered = np.full(len(track), -1)
+    numbered[track >= 0] = dense
+    changed = pa.array(numbered, pa.int32(), mask=numbered < 0)
+    position = identities.schema.get_field_index("track_id")
+    timeline = build_timeline(observations, config, identities.set_column(position, "track_id", changed))
+    tables = {name: _with_ids(table, ids) for name, table in timeline.tables().items()}
+    renamed = {name: conform(table, timeline_schema(TIMELINE_TABLES[name])) for name, table in tables.items()}
+    return Timeline(**renamed, identities=identities)
+
+
+def _with_ids(table: pa.Table, ids: np.ndarray) -> pa.Table:
+    """The table with the id of each track instead of its number."""
+    if "track_id" not in table.column_names:
+        return table
+    number = table["track_id"].fill_null(-1).to_numpy()
+    track = np.append(ids, -1)[number]  # -1 is the last
+    position = table.schema.get_field_index("track_id")
+    return table.set_column(position, "track_id", pa.array(track, pa.int32(), mask=track < 0))
+
+
+def rebuild_with_notes(store: Store, row: Mapping[str, Any]) -> None:
+    """Build the timeline of a video again, with its settings and the corrections in its notes; views then show it.
+
+    Args:
+        store: the results.
+        row: of view videos.
+
+    Raises:
+        CorrectionError: if a correction does not fit, or the observations or identities are gone.
+        StoreError: if the results cannot be written.
+    """
+    video, path = row["video_id"], row["path"]
+    corrections = read_notes(store.root, video).corrections
+    stored = json.loads(row["settings"])
+    config = config_of(stored)
+    settings = corrected_settings(config, corrections)
+    analyzed = analysis_id(row["observation_id"], settings)
+    if store.is_done(video, analyzed):
+        store.show(video, analyzed, path, error=row["error"])
+        return
+    seen = video, row["observation_id"]
+    try:
+        observations = store.read_observations(*seen, store.n_segments(*seen))
+        timeline = build_stored_timeline(store, *seen, observations, config)
+        if corrections:
+            timeline = build_corrected_timeline(observations, config, timeline.identities, corrections)
+    except (StoreError, IdentitiesError) as error:
+        raise CorrectionError(f"{path}: the timeline cannot be built again: {error}") from error
+    changed = {
+        "analysis_id": analyzed,
+        "settings": json.dumps(stored | {"timeline": settings}),
+        "started_at": datetime.now(UTC),
+    }
+    store.commit_analysis(dict(row) | changed, timeline)
+
+
+def config_of(stored: Mapping[str, Any]) -> TimelineConfig:
+    """The settings of pass 2 in the column `settings` of table videos, without corrections.
+
+    Raises:
+        CorrectionError: if another version wrote them.
+    """
+    default = TimelineConfig()
+    try:
+        stages = {
+            stage.name: type(getattr(default, stage.name))(
+                **{name: tuple(v) if isinstance(v, list) else v for name, v in stored["timeline"][stage.name].items()}
+            )
+            for stage in fields(TimelineConfig)
+        }
+        return TimelineConfig(**stages)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CorrectionError(
+            "These results were made by another version: run `fervid timeline` on them first."
+        ) from error

@@ -1,0 +1,62 @@
+"""Files of one video that the player offers: its rows, episodes, markers and subtitles."""
+
+import io
+import tempfile
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from analytics.exports.annotations import write_subtitles
+from analytics.results.notes import read_notes
+from analytics.tables.table_io import write_rows
+from dashboard.data.markers import markers_csv
+from dashboard.data.results import Results
+
+MIME = {".csv": "text/csv; charset=utf-8", ".parquet": "application/vnd.apache.parquet",
+        ".srt": "application/x-subrip; charset=utf-8", ".vtt": "text/vtt; charset=utf-8"}  # fmt: skip
+FACES_SQL = """
+    SELECT person, faces.* FROM faces LEFT JOIN people USING (video_id, track_id)
+    WHERE video_id = $video_id ORDER BY frame_index, face_index
+"""
+EPISODES_SQL = """
+    SELECT person, episodes.* FROM episodes JOIN people USING (video_id, track_id)
+    WHERE video_id = $video_id ORDER BY start_s, track_id
+"""
+VIDEO_SQL = "SELECT * FROM videos WHERE video_id = $video_id"
+
+
+def download(results: Results, video_id: str, name: str) -> bytes:
+    """The content of a file such as `faces.csv` of a video.
+
+    Raises:
+        KeyError: if there is no such video or file.
+    """
+    videos = results.ask(VIDEO_SQL, video_id=video_id).to_pylist()
+    if not videos:
+        raise KeyError(f"there is no video {video_id}")
+    (video,) = videos
+    match name:
+        case "faces.csv" | "faces.parquet":
+            return _table(results.ask(FACES_SQL, video_id=video_id), name)
+        case "episodes.csv":
+            return _table(results.ask(EPISODES_SQL, video_id=video_id), name)
+        case "markers.csv":
+            return markers_csv(read_notes(results.root, video_id).markers, video["path"])
+        case "subtitles.srt" | "subtitles.vtt":
+            return results.answer(lambda connection: _subtitles(connection, video, name))
+        case _:
+            raise KeyError(f"there is no file {name}")
+
+
+def _table(rows: pa.Table, name: str) -> bytes:
+    file = io.BytesIO()
+    write_rows(rows, file, Path(name).suffix.removeprefix("."))
+    return file.getvalue()
+
+
+def _subtitles(connection: duckdb.DuckDBPyConnection, video: dict[str, object], name: str) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="fervid-") as folder:
+        path = Path(folder) / name
+        write_subtitles(connection, video, path, path.suffix.removeprefix("."))
+        return path.read_bytes()

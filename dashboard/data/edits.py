@@ -1,0 +1,90 @@
+"""Changes that users make in the player, and what they are called in the list of what can be undone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from analytics.results.notes import MAX_NAME_LENGTH, Notes, Step
+from dashboard.widgets.charts import clock
+
+CORRECTIONS = ("merge", "split")  # they change who is who, so that the timeline has to be built again
+MIN_MARKER_S = 0.001
+
+
+class EditError(ValueError):
+    """A change that has no meaning."""
+
+
+def parse_edit(edit: Mapping[str, Any]) -> Step:
+    """The step that the player asks for, with values of the right type.
+
+    Raises:
+        EditError: if a value is missing or has no meaning.
+    """
+    try:
+        kind, value = str(edit["kind"]), edit["value"]
+        match kind:
+            case "name":
+                return Step(kind, str(value).strip()[:MAX_NAME_LENGTH], int(edit["track_id"]))
+            case "hidden":
+                return Step(kind, bool(value), int(edit["track_id"]))
+            case "merge":
+                return Step(kind, int(value), int(edit["track_id"]))
+            case "split":
+                return Step(kind, round(float(value), 3), int(edit["track_id"]))
+            case "marker":
+                return Step(kind, _marker(value))
+            case "delete_marker":
+                return Step(kind, str(value))
+    except (KeyError, TypeError, ValueError) as error:
+        raise EditError(f"This change cannot be made: {error}.") from error
+    raise EditError(f"There is no change of the kind {kind}.")
+
+
+def _marker(value: Mapping[str, Any]) -> dict[str, Any]:
+    start_s, end_s = round(float(value["start_s"]), 3), round(float(value["end_s"]), 3)
+    label = str(value["label"]).strip()[:MAX_NAME_LENGTH] or "marker"
+    return {
+        "id": str(value["id"])[:40],
+        "label": label,
+        "start_s": start_s,
+        "end_s": max(end_s, start_s + MIN_MARKER_S),
+    }
+
+
+def step_texts(noted: Notes) -> list[dict[str, str]]:
+    """The steps that can be undone: id, session, and what the step did."""
+    return [
+        {"id": step.id, "session": step.session, "text": describe_step(step)}
+        for step in noted.steps
+        if step.kind != "moved_to"
+    ]
+
+
+def describe_step(step: Step) -> str:
+    """What a step did, in a few words.
+
+    >>> describe_step(Step("name", "Anna", 0))
+    'P0 named Anna'
+    """
+    person = f"P{step.track_id}"
+    match step.kind:
+        case "name":
+            return f"{person} named {step.value}" if step.value else f"name of {person} removed"
+        case "hidden":
+            return f"{person} {'hidden' if step.value else 'shown again'}"
+        case "merge":
+            return f"{person} merged with P{step.value}"
+        case "split":
+            return f"{person} split at {clock(step.value)}"
+        case "marker":
+            return f"marker {step.value['label']}"
+        case "delete_marker":
+            return "marker deleted"
+    return step.kind
+
+
+def is_correction(noted: Notes, edit: Mapping[str, Any]) -> bool:
+    """Whether an edit, or the step that it undoes, changes who is who."""
+    if edit["kind"] == "undo":
+        return any(step.id == edit["step"] and step.kind in CORRECTIONS for step in noted.steps)
+    return edit["kind"] in CORRECTIONS

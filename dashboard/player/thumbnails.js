@@ -1,0 +1,82 @@
+// Thumbnails, drawn in the browser from the video itself when they come into view; nothing is stored.
+
+import { element, routeUrl } from "./dom.js";
+
+const WIDTH_PX = 112;
+const HEIGHT_PX = 63;
+const TIMEOUT_MS = 15_000;
+
+export class Thumbnails {
+  constructor() {
+    this.queue = [];
+    this.video = element("video", { muted: true, preload: "auto", playsinline: true });
+    this.video.muted = true;
+    this.observer = new IntersectionObserver((entries) => {
+      for (const entry of entries.filter((each) => each.isIntersecting)) {
+        this.observer.unobserve(entry.target);
+        this.queue.push(entry.target);
+      }
+      this.work();
+    });
+    this.closed = false;
+  }
+
+  // A canvas that gets its image later; without an image it stays empty.
+  request({ video, at_s }) {
+    const ratio = window.devicePixelRatio || 1;
+    const canvas = element("canvas", { width: WIDTH_PX * ratio, height: HEIGHT_PX * ratio, "aria-hidden": "true" });
+    canvas.wanted = { video, at_s };
+    this.observer.observe(canvas);
+    return canvas;
+  }
+
+  async work() {
+    if (this.working) return;
+    this.working = true;
+    while (this.queue.length && !this.closed) {
+      const canvas = this.queue.shift();
+      try {
+        await this.draw(canvas);
+      } catch { /* no thumbnail: the file has moved, or this browser cannot play it */ }
+    }
+    this.working = false;
+  }
+
+  async draw(canvas) {
+    const { video, at_s } = canvas.wanted;
+    if (this.failed?.has(video)) return;
+    if (this.source !== video) {
+      this.source = video;
+      const loaded = this.event("loadeddata");
+      this.video.src = routeUrl(`video/${video}`, { thumbnail: 1 });
+      await loaded.catch((error) => {
+        (this.failed ??= new Set()).add(video);
+        throw error;
+      });
+    }
+    const sought = this.event("seeked");
+    this.video.currentTime = Math.min(at_s + 0.001, Math.max(0, this.video.duration - 0.05));
+    await sought;
+    const [from, to] = [this.video.videoWidth / this.video.videoHeight, canvas.width / canvas.height];
+    const [width, height] = from > to ? [canvas.width, canvas.width / from] : [canvas.height * from, canvas.height];
+    const context = canvas.getContext("2d");
+    context.drawImage(this.video, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
+    canvas.dataset.drawn = "true";
+  }
+
+  event(name) {
+    return new Promise((resolve, reject) => {
+      const stop = new AbortController();
+      const timer = setTimeout(() => finish(reject, new Error("timeout")), TIMEOUT_MS);
+      const finish = (settle, value) => (stop.abort(), clearTimeout(timer), settle(value));
+      this.video.addEventListener(name, () => finish(resolve), { signal: stop.signal });
+      this.video.addEventListener("error", () => finish(reject, new Error("cannot be played")), { signal: stop.signal });
+    });
+  }
+
+  close() {
+    this.closed = true;
+    this.observer.disconnect();
+    this.video.removeAttribute("src");
+  }
+}

@@ -1,0 +1,33 @@
+"""The legal notice, which shrinks to one line once it was read in this browser."""
+
+import streamlit as st
+
+from dashboard.widgets.text import NOTICE, NOTICE_TITLE, SHORT_NOTICE
+
+CSS = """
+p { margin: 0 0 8px; font: 14px/1.45 var(--st-font, system-ui, sans-serif); color: var(--st-text-color, #1d2327); }
+.full { border: 1px solid var(--st-border-color, #e3e6ea); border-radius: 8px; padding: 12px 14px; }
+.short { margin: 0; font-size: 13px; color: color-mix(in srgb, var(--st-text-color, #1d2327) 76%, transparent); }
+button { font: inherit; color: inherit; cursor: pointer; }
+.full button { font: 14px var(--st-font, system-ui, sans-serif); color: var(--st-text-color, #1d2327); background: none;
+  border: 1px solid var(--st-border-color, #e3e6ea); border-radius: 6px; padding: 4px 12px; min-height: 32px; }
+.short button { border: 0; background: none; padding: 4px; text-decoration: underline; min-height: 24px; }
+"""
+# The file is served by a route beside the app; this only loads and mounts it.
+MOUNT_JS = """
+const base = document.baseURI;
+export default function (component) {
+  let unmount = null;
+  let gone = false;
+  import(new URL("fervid/player/notice.js", base).href).then((notice) => {
+    if (!gone) unmount = notice.mount(component);
+  });
+  return () => { gone = true; unmount?.(); };
+}
+"""
+notice_component = st.components.v2.component("fervid_notice", css=CSS, js=MOUNT_JS, html="")
+
+
+def show_notice() -> None:
+    """Show the notice."""
+    notice_component(key="notice", data={"title": NOTICE_TITLE, "text": NOTICE, "short": SHORT_NOTICE})

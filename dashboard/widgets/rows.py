@@ -1,0 +1,112 @@
+"""A table in which a click anywhere in a row opens a video or a moment, with thumbnails made in the browser."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import streamlit as st
+
+from fer_models.labels import EMOTION_COLORS, EMOTIONS
+
+PLAYER = Path(__file__).parents[1] / "player"
+THUMBNAILS_ENVIRONMENT = "FERVID_DASHBOARD_THUMBNAILS"  # "on" or "off": what holds until a user chooses
+Kind = Literal["text", "muted", "number", "link", "emotion", "strips", "bar", "thumbnail", "play"]
+Strip = list[tuple[float, float, int]]  # position and width in percent, index of the emotion
+# The files are served by a route beside the app; this only loads and mounts them.
+MOUNT_JS = """
+const base = document.baseURI;
+export default function (component) {
+  let unmount = null;
+  let gone = false;
+  import(new URL("fervid/player/rows.js", base).href).then((rows) => {
+    if (!gone) unmount = rows.mount(component);
+  });
+  return () => { gone = true; unmount?.(); };
+}
+"""
+rows_component = st.components.v2.component(
+    "fervid_rows", css=(PLAYER / "rows.css").read_text(encoding="utf-8"), js=MOUNT_JS, html=""
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: the key of its values in the rows, and how they are shown."""
+
+    name: str
+    label: str
+    kind: Kind = "text"
+    help: str | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The row that was clicked, and whether its play button was."""
+
+    index: int
+    play: bool
+
+
+def show_rows(
+    columns: Sequence[Column], rows: Sequence[dict[str, Any]], *, label: str, key: str, thumbnails: bool
+) -> Opened | None:
+    """Show the rows, whose `href` is the address that they open; returns the row that was just clicked."""
+    data = {
+        "label": label,
+        "columns": [asdict(column) for column in columns],
+        "rows": list(rows),
+        "colors": EMOTION_COLORS,
+        "thumbnails": thumbnails,
+    }
+    clicked = rows_component(key=key, data=data, on_open_change=lambda: None).open
+    if clicked is None or not 0 <= int(clicked["index"]) < len(rows):
+        return None
+    return Opened(int(clicked["index"]), bool(clicked["play"]))
+
+
+def thumbnails_switch() -> bool:
+    """The switch for thumbnails; off until a user turns it on where the dashboard is shown to other machines."""
+    default = os.environ.get(THUMBNAILS_ENVIRONMENT, "on") == "on"
+    st.session_state.setdefault("thumbnails_chosen", default)
+
+    def choose() -> None:
+        st.session_state["thumbnails_chosen"] = st.session_state["thumbnails_switch"]
+
+    help_text = "Made in this browser from the videos while you look at them; never stored."
+    st.session_state["thumbnails_switch"] = st.session_state["thumbnails_chosen"]
+    return st.toggle("Thumbnails", key="thumbnails_switch", on_change=choose, help=help_text)
+
+
+def episode_strip(episodes: Iterable[dict[str, Any]], duration_s: float) -> Strip:
+    """The episodes of one person from the left (0 s) to the right (`duration_s`).
+
+    >>> episode_strip([{"start_s": 2.5, "end_s": 5.0, "emotion": "happy"}], 10.0)
+    [(25.0, 25.0, 3)]
+    """
+    scale = 100 / max(duration_s, 1e-3)
+    return [
+        (round(row["start_s"] * scale, 2), round((row["end_s"] - row["start_s"]) * scale, 2), _number(row["emotion"]))
+        for row in episodes
+        if row["end_s"] > row["start_s"]
+    ]
+
+
+def share_strip(shares: Iterable[float]) -> Strip:
+    """Shares of time, in the order of `EMOTIONS`, side by side.
+
+    >>> share_strip([0.5, 0, 0, 0.5, 0, 0, 0])
+    [(0.0, 50.0, 0), (50.0, 50.0, 3)]
+    """
+    strip: Strip = []
+    left = 0.0
+    for number, share in enumerate(shares):
+        if share > 0:
+            strip.append((round(100 * left, 2), round(100 * share, 2), number))
+            left += share
+    return strip
+
+
+def _number(emotion: str) -> int:
+    return EMOTIONS.index(emotion)
