@@ -35,7 +35,7 @@ def test_events_are_read_as_people_write_them(csv_file):
     ("text", "says"),
     [
         ("", "no column start_s, end_s, label"),
-        ("start_s;end_s;label\n", "no column start_s"),
+        ("a;b;label\n", "no column start_s, end_s: .*found a, b, label"),
         ("start_s,end_s,label\n1,2,x\n3,soon,y\n", "line 3: end_s must be a number of seconds, got 'soon'"),
         ("start_s,end_s,label\n1,,x\n", "line 2: end_s must be a number of seconds, got ''"),
         ("start_s,end_s,label\n1\n", "line 2: end_s must be a number of seconds, got ''"),
@@ -118,3 +118,15 @@ def test_events_side_by_side_share_the_time_of_a_track():
     parts = events_table(events(("a", -1, 1.3), ("b", 1.3, 2.0), ("c", 2.0, 99)), timeline.faces)
     for name in ("seen_s", "ok_s", "labelled_s"):
         assert sum(parts[name].to_pylist()) == pytest.approx(track[name])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffstart_s;end_s;label\n1,5;2,25;ad\n",
+        "Start\tStop\tBehavior\n1.5\t2.25\tad\n",
+        'onset,offset,event,comment\n"1,5","2,25",ad,x\n',
+    ],
+)
+def test_files_of_spreadsheets_and_other_programs_are_read(csv_file, text):
+    assert read_events(csv_file(text)).to_pylist() == [{"label": "ad", "start_s": 1.5, "end_s": 2.25, "video": None}]

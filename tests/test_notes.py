@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scenes import Face, feeling, observe
 
-from analytics import connect
-from analytics.queries.connection import query
+from analytics import connect, query
 from analytics.results.notes import (
     Correction,
     Marker,
