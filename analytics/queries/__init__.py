@@ -12,17 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analytics.queries.averages import TRIAL_BINS_SQL, Trial, average_trials
 from analytics.queries.events import events_of_videos, events_table, read_events
 from analytics.queries.groups import GroupError, compare_groups, compare_units, find_groups, find_participants
+from analytics.queries.rates import dwell_medians, rates_table
+from analytics.queries.synchrony import SynchronyConfig, valence_on_grid
 from analytics.queries.synchrony import synchrony as _synchrony
 from analytics.tables.result_schemas import DURING_EVENTS, SYNCHRONY
 from fer_models.labels import EMOTIONS
 
 __all__ = [
     "GroupError",
+    "averages",
     "compare",
     "compare_events",
     "during_events",
@@ -33,6 +38,7 @@ __all__ = [
     "group_timeline",
     "library",
     "quality",
+    "rates",
     "shares",
     "sql_of",
     "synchrony",
@@ -54,6 +60,14 @@ FROM videos WHERE status = 'done' AND {_ABOUT}
 """
 
 
+MAX_STRANGERS = 100  # people of other videos that a pair is compared with to find its chance level
+_LONGEST_TRACKS = """
+SELECT video_id, arg_max(track_id, (labelled_s, -track_id)) FROM tracks
+GROUP BY video_id HAVING max(labelled_s) > 0 ORDER BY max(labelled_s) DESC, video_id LIMIT $n
+"""
+_FACES_OF_TRACK = """
+SELECT * FROM faces WHERE video_id = $video_id AND track_id = $track_id AND smooth_emotion IS NOT NULL
+"""
 _WITHOUT_FILTER = "SELECT video_id FROM videos WHERE settings ->> '$.timeline.quality.gate' = 'false'"
 
 
@@ -111,9 +125,75 @@ def transitions(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     return _answer(connection, "transitions")
 
 
+def rates(connection: duckdb.DuckDBPyConnection, *, participants: Mapping[str, str] | Path | None = None) -> pa.Table:
+    """Episodes of each emotion and transitions per minute; see `result_schemas.RATES`.
+
+    Raises:
+        GroupError: if the participants cannot be read.
+    """
+    videos = connection.sql("SELECT video_id, path FROM videos").to_arrow_table().to_pylist()
+    return rates_table(connection, find_participants(participants, videos))
+
+
+def averages(
+    connection: duckdb.DuckDBPyConnection,
+    events: Path | pa.Table,
+    *,
+    participants: Mapping[str, str] | Path | None = None,
+    bin_ms: int = 500,
+    before_s: float = 5.0,
+    after_s: float | None = None,
+) -> pa.Table:
+    """How probabilities change around the onset of events; see `result_schemas.AVERAGES`.
+
+    Args:
+        connection: the results.
+        events: as for `during_events`.
+        participants: as for `compare`.
+        bin_ms: length of a bin in milliseconds.
+        before_s: length of the baseline window before each onset, in whole bins.
+        after_s: how long after the onset to average; None: until the end of each event.
+
+    Raises:
+        EventsError: if the events cannot be read.
+        UnknownVideoError: if an event names a video that is not there.
+        GroupError: if the participants cannot be read.
+        ValueError: if `bin_ms` is less than 1, or `before_s` is not a multiple of it.
+    """
+    if bin_ms < 1:
+        raise ValueError(f"bin_ms must be 1 or more, got {bin_ms}")
+    if before_s < 0 or round(1000 * before_s) % bin_ms:
+        raise ValueError(f"before_s must be a multiple of {bin_ms / 1000:g} s, got {before_s:g}")
+    events = read_events(events) if isinstance(events, Path) else events
+    known = connection.sql("SELECT * FROM known_videos").to_arrow_table().to_pylist()
+    path_of = {row["video_id"]: row["path"] for row in known}
+    participant_of = find_participants(participants, known)
+    rows = list(enumerate(events_of_videos(events, known).to_pylist()))
+    paths = {number: path_of[row["video_id"]] for number, row in rows}
+    trials = {number: Trial(row["label"], participant_of.get(paths[number], paths[number])) for number, row in rows}
+    parameters = {
+        "trials": [number for number, _ in rows],
+        "video_ids": [row["video_id"] for _, row in rows],
+        "starts_s": [row["start_s"] for _, row in rows],
+        "ends_s": [row["end_s"] if after_s is None else row["start_s"] + after_s for _, row in rows],
+        "bin_ms": bin_ms,
+        "before_s": before_s,
+    }
+    binned = connection.sql(TRIAL_BINS_SQL, params=parameters).to_arrow_table().to_pylist() if rows else []
+    return average_trials(trials, binned, bin_ms=bin_ms, before_s=before_s)
+
+
 def dwell(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """How long each emotion lasts once it is shown; a row per emotion."""
-    return _answer(connection, "dwell")
+    """How long each emotion lasts once it is shown; a row per emotion.
+
+    `km_median_s` is the Kaplan-Meier median, which allows for episodes whose end was not observed.
+    """
+    rows = _answer(connection, "dwell")
+    medians = dwell_medians(connection)
+    for name, kind in (("n_onset_unobserved", "int64"), ("n_offset_unobserved", "int64"), ("km_median_s", "double")):
+        values = [medians[emotion][name] for emotion in rows["emotion"].to_pylist()]
+        rows = rows.append_column(name, pa.array(values, kind))
+    return rows
 
 
 def quality(connection: duckdb.DuckDBPyConnection) -> pa.Table:
@@ -240,8 +320,24 @@ def group_timeline(connection: duckdb.DuckDBPyConnection, spans: pa.Table, *, bi
 
 
 def synchrony(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """How far people who are in the picture together agree; a row per video and pair, see `answers.SYNCHRONY`."""
-    return _video_by_video(connection, SYNCHRONY, lambda video_id, faces: _synchrony(faces))
+    """How far people who are seen together agree; a row per video and pair, see `result_schemas.SYNCHRONY`."""
+    series = _valence_series(connection)
+
+    def answer(video_id: str, faces: pa.Table) -> pa.Table:
+        strangers = [valence for other, valence in series if other != video_id]
+        return _synchrony(faces, strangers=strangers[:MAX_STRANGERS])
+
+    return _video_by_video(connection, SYNCHRONY, answer)
+
+
+def _valence_series(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, np.ndarray]]:
+    """The longest valence series of the results, one per video, as surrogates for people of other videos."""
+    longest = connection.sql(_LONGEST_TRACKS, params={"n": MAX_STRANGERS + 1}).fetchall()
+    found = []
+    for video_id, track_id in longest:
+        faces = connection.sql(_FACES_OF_TRACK, params={"video_id": video_id, "track_id": track_id}).to_arrow_table()
+        found += [(video_id, valence) for valence in valence_on_grid(faces, SynchronyConfig().grid_s).values()]
+    return found
 
 
 def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table, *, before_s: float = 5.0) -> pa.Table:

@@ -1,11 +1,15 @@
 """Whether people who are seen at the same time show the same: labels compared beyond chance, valence correlated.
 
+The highest lagged correlation has a chance level from surrogates: the same two people shifted in time, and people of
+other videos. See docs/statistics.md.
+
 Labels are compared by Cohen's kappa (Educational and Psychological Measurement 20(1), 1960), time taking the place of
 counted cases. Valence is correlated over all common time and, since two people who both grow tired over an hour
 correlate without any bond, window by window, as in Boker et al., "Windowed cross-correlation and peak picking",
-Psychological Methods 7(3), 2002, without lags.
+Psychological Methods 7(3), 2002.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.affect import valence_proxy
+from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value
 from analytics.tables.arrow_utils import encode_categories, to_column, to_float_array
 from analytics.tables.result_schemas import SYNCHRONY
 from analytics.tables.schema import conform
 from fer_models.labels import EMOTIONS
 
-LEAST_SPREAD = 0.01  # of valence: whoever shows less than this change has nothing to correlate
+LEAST_SPREAD = 0.01  # standard deviation of valence below which there is nothing to correlate
 
 
 @dataclass(frozen=True)
@@ -29,24 +34,27 @@ class SynchronyConfig:
         ValueError: if a value is out of its range.
     """
 
-    window_s: float = 10.0  # a smile and its answer fit into it, moods do not change in it
+    window_s: float = 10.0  # long enough for a smile and its answer, too short for a change of mood
     min_together_s: float = 2.0  # pairs with less common time are left out
+    grid_s: float = 0.2  # step of the lagged correlation
+    max_lag_s: float = 3.0  # longest delay between a smile and its answer
 
     def __post_init__(self) -> None:
-        for name in ("window_s", "min_together_s"):
+        for name in ("window_s", "min_together_s", "grid_s", "max_lag_s"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
 
 
-def synchrony(faces: pa.Table, config: SynchronyConfig | None = None) -> pa.Table:
+def synchrony(faces: pa.Table, config: SynchronyConfig | None = None, strangers: Sequence[np.ndarray] = ()) -> pa.Table:
     """How far two tracks of one video agree, for every two that are long enough in the same frames.
 
     Args:
-        faces: rows of table faces of the video; those without track or smooth_emotion are passed over.
+        faces: rows of table faces of the video; those without track or smooth_emotion are ignored.
         config: the settings.
+        strangers: valence of people of other videos, as `valence_on_grid` gives it, for surrogates.
 
     Returns:
-        The rows of `answers.SYNCHRONY`, by track. The mean over the windows is that of Fisher's z.
+        The rows of `result_schemas.SYNCHRONY`, by track. The mean over the windows is that of Fisher's z.
     """
     config = config or SynchronyConfig()
     known = faces.filter(pc.and_(faces["track_id"].is_valid(), faces["smooth_emotion"].is_valid()))
@@ -84,8 +92,72 @@ def synchrony(faces: pa.Table, config: SynchronyConfig | None = None) -> pa.Tabl
             },
             "n_windows": pa.array(n_windows, pa.int64()),
         }
-    )
-    return conform(table.filter(pa.array(together_s >= config.min_together_s)), SYNCHRONY)
+    ).filter(pa.array(together_s >= config.min_together_s))
+    series = valence_on_grid(known, config.grid_s)
+    pairs = zip(table["track_a"].to_pylist(), table["track_b"].to_pylist(), strict=True)
+    lagged = pa.Table.from_pylist([_lagged(series[a], series[b], strangers, config) for a, b in pairs], _LAGGED)
+    for name in _LAGGED.names:
+        table = table.append_column(name, lagged[name])
+    return conform(table, SYNCHRONY)
+
+
+_LAGGED = pa.schema(
+    [
+        ("peak_r", pa.float64()),
+        ("peak_lag_s", pa.float64()),
+        ("chance_r", pa.float64()),
+        ("p_surrogate", pa.float64()),
+        ("n_surrogates", pa.int64()),
+    ]
+)
+
+
+def valence_on_grid(faces: pa.Table, grid_s: float) -> dict[int, np.ndarray]:
+    """Smoothed valence of each track on a grid from 0 s, NaN where there is none; the mean of the frames of a step.
+
+    Args:
+        faces: rows of table faces of one video that have a track and a smooth_emotion.
+        grid_s: step of the grid.
+    """
+    valence = valence_proxy(to_float_array(faces, *(f"smooth_{name}" for name in EMOTIONS)))
+    step = np.floor(to_float_array(faces, "pts_s") / grid_s + 1e-6).astype(np.int64)
+    track = faces["track_id"].to_numpy()
+    keep = step >= 0
+    series = {}
+    for number in np.unique(track[keep]).tolist():
+        mine = keep & (track == number)
+        count = np.bincount(step[mine])
+        total = np.bincount(step[mine], valence[mine])
+        series[number] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return series
+
+
+def _lagged(
+    x: np.ndarray, y: np.ndarray, strangers: Sequence[np.ndarray], config: SynchronyConfig
+) -> dict[str, float | int | None]:
+    """Peak of the lagged correlation, and its chance level."""
+    max_lag = round(config.max_lag_s / config.grid_s)
+    x, y = _common_part(x, y)
+    found = peak(lagged_correlations(x, y, max_lag))
+    if found is None:
+        return {"n_surrogates": 0}
+    others = (peak(lagged_correlations(*_common_part(x, stranger), max_lag)) for stranger in strangers)
+    surrogates = np.concatenate([shifted_peaks(x, y, max_lag), [other.r for other in others if other is not None]])
+    return {
+        "peak_r": found.r,
+        "peak_lag_s": found.lag * config.grid_s,
+        "chance_r": float(np.quantile(surrogates, 0.95)) if len(surrogates) else None,
+        "p_surrogate": surrogate_p_value(found.r, surrogates),
+        "n_surrogates": len(surrogates),
+    }
+
+
+def _common_part(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both series from the first step at which both are known to the last; from their own starts if they never are."""
+    n = min(len(x), len(y))
+    both = np.flatnonzero(~np.isnan(x[:n]) & ~np.isnan(y[:n]))
+    part = slice(both[0], both[-1] + 1) if len(both) else slice(0, n)
+    return x[part], y[part]
 
 
 def _in_same_frame(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

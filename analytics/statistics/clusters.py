@@ -74,8 +74,8 @@ def pair_samples(a: Sample, b: Sample) -> Pairing:
     means_a, means_b = a.cluster_means(), b.cluster_means()
     if shared := sorted(means_a.keys() & means_b.keys()):
         n_left_out = len(means_a.keys() ^ means_b.keys())
-        stacked = [np.stack([means[cluster] for cluster in shared]) for means in (means_a, means_b)]
-        return Pairing(*stacked, shared, shared, True, n_left_out)
+        paired_a, paired_b = (np.stack([means[cluster] for cluster in shared]) for means in (means_a, means_b))
+        return Pairing(paired_a, paired_b, shared, shared, True, n_left_out)
     return Pairing(
         _stack(means_a, a.values.shape[1]), _stack(means_b, b.values.shape[1]), [*means_a], [*means_b], False, 0
     )

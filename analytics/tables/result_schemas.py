@@ -59,8 +59,8 @@ COMPARISON = explained(
 
 SYNCHRONY = explained(
     "`fervid summary RESULTS synchrony`, `queries.synchrony`: whether people who are seen together show the same; a "
-    "row per video (`path`) and pair of tracks. There are no intervals: frames that follow one another are alike, so "
-    "count pairs and videos, not frames.",
+    "row per video (`path`) and pair of tracks. Frames that follow one another are alike, so valence_r alone is no "
+    "evidence: see p_surrogate and docs/statistics.md.",
     ("track_a", pa.int32(), "", "the one track"),
     ("track_b", pa.int32(), "", "the other; track_a < track_b"),
     ("together_s", pa.float64(), "s", "time in which both are in the frame with a smooth_emotion; 2 s at least"),
@@ -91,6 +91,26 @@ SYNCHRONY = explained(
         "its mean over windows of 10 s that are at least half filled: moods that drift alike do not count",
     ),
     ("n_windows", pa.int64(), "", "how many such windows there are"),
+    (
+        "peak_r",
+        pa.float64(),
+        "-1 to 1",
+        "highest correlation of valence, on a grid of 0.2 s, with one of the two shifted by up to 3 s",
+    ),
+    ("peak_lag_s", pa.float64(), "s", "the shift of peak_r; positive: track_b follows track_a"),
+    (
+        "chance_r",
+        pa.float64(),
+        "-1 to 1",
+        "95 % of the surrogates have a lower peak_r: one of the two shifted in time, and people of other videos",
+    ),
+    (
+        "p_surrogate",
+        pa.float64(),
+        "0 to 1",
+        "share of surrogates with a peak_r at least as high; NULL with under 19",
+    ),
+    ("n_surrogates", pa.int64(), "", "how many surrogates there are"),
 )
 
 DURING_EVENTS = explained(
@@ -123,6 +143,34 @@ DURING_EVENTS = explained(
     ),
 )
 
+AVERAGES = explained(
+    "`fervid summary RESULTS averages --events FILE`, `queries.averages`: event-related averages; a row per event "
+    "label, time bin from the onset (negative before it) and emotion. Intervals are pointwise: docs/statistics.md.",
+    ("label", pa.string(), "", "the event"),
+    ("start_s", pa.float64(), "s", "start of the bin, from the onset of the event"),
+    ("baseline_s", pa.float64(), "s", "mean over trials of the time with a good face in the window before the onset"),
+    ("emotion", pa.string(), "", "the emotion"),
+    ("n_participants", pa.int64(), "", "participants (or videos) with a baseline and a good face in the bin"),
+    ("n_trials", pa.int64(), "", "events, each in one video, with a good face in the bin"),
+    ("mean", pa.float64(), "0 to 1", "mean of p_… of good faces, per participant, then over participants"),
+    ("estimate", pa.float64(), "-1 to 1", "likewise of the change: minus the mean over the window before the onset"),
+    ("low", pa.float64(), "", "lower end of its 95 % interval over participants; NULL with fewer than 5"),
+    ("high", pa.float64(), "", "upper end of it"),
+    ("note", pa.string(), "", "why there is no interval"),
+)
+RATES = explained(
+    "`fervid summary RESULTS rates`, `queries.rates`: episodes of each emotion, and transitions, per minute of labeled "
+    "time.",
+    ("measure", pa.string(), "", "episodes, or transitions: changes of the label"),
+    ("emotion", pa.string(), "", "the emotion of the episodes; NULL: any"),
+    ("n", pa.int64(), "", "how many there are, also those whose onset was not observed"),
+    ("labelled_s", pa.float64(), "s", "time with a label, over all people"),
+    ("n_participants", pa.int64(), "", "participants (or videos) with a label"),
+    ("estimate", pa.float64(), "1/min", "n per minute of labelled_s"),
+    ("low", pa.float64(), "1/min", "lower end of the 95 % interval over participants; NULL with fewer than 5"),
+    ("high", pa.float64(), "1/min", "upper end of it"),
+    ("note", pa.string(), "", "why there is no interval"),
+)
 _EVENT_COLUMNS = (
     ("n_coded_events", pa.int64(), "", "events of the reference: spans with one code"),
     ("n_label_events", pa.int64(), "", "events of the labels (or the second coder): spans with one label"),
@@ -166,6 +214,8 @@ ANSWERS = {
     "compare": COMPARISON,
     "synchrony": SYNCHRONY,
     "events": DURING_EVENTS,
+    "averages": AVERAGES,
+    "rates": RATES,
     "agreement": AGREEMENT,
     "agreement, emotions": AGREEMENT_EMOTIONS,
     "agreement, confusion": AGREEMENT_CONFUSION,

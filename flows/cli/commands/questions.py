@@ -18,10 +18,12 @@ class Question(StrEnum):
     moments = "moments"
     transitions = "transitions"
     dwell = "dwell"
+    rates = "rates"
     compare = "compare"
     quality = "quality"
     gate = "gate"
     events = "events"
+    averages = "averages"
     synchrony = "synchrony"
     failures = "failures"
 
@@ -35,6 +37,8 @@ EMPTY = {
     Question.moments: _NO_EPISODE,
     Question.transitions: "nobody changes from one emotion to another",
     Question.dwell: _NO_EPISODE,
+    Question.rates: _NOBODY,
+    Question.averages: "nobody is seen around these events",
     Question.quality: "no face was found in these videos",
     Question.gate: "no face that was followed could be read",
     Question.events: "nobody is seen during these events",
@@ -64,7 +68,8 @@ def explanation(question: Question, rows: "pa.Table") -> list[str]:
     if question == Question.synchrony and len(rows):
         return [
             "kappa is 1 for always the same and 0 for as by chance; valence_r is over all common time, "
-            f"valence_r_windowed over windows of 10 s; no intervals. {COLUMNS_ARE_TOLD.format(question)}"
+            "valence_r_windowed over windows of 10 s; p_surrogate is the chance of a peak_r as high. "
+            + COLUMNS_ARE_TOLD.format(question)
         ]
     if question == Question.events and len(rows):
         return [

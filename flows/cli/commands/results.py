@@ -26,7 +26,7 @@ def summary(
     video: Video = None,
     emotion: Annotated[str | None, typer.Option(help="For moments: of which emotion.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="For moments: how many.")] = 10,
-    bin_ms: Annotated[int, typer.Option(min=1, help="For timeline: length of a bin in milliseconds.")] = 1000,
+    bin_ms: Annotated[int, typer.Option(min=1, help="For timeline, averages: length of a bin in milliseconds.")] = 1000,
     groups: Annotated[
         Path | None,
         typer.Option(
@@ -37,11 +37,18 @@ def summary(
     participants: Annotated[
         Path | None,
         typer.Option(
-            help="For compare: a CSV file with the columns path and participant. Videos of one participant count as "
-            "one unit. Default: the column participant of --groups, or else each video by itself."
+            help="For compare, rates, averages: a CSV file with the columns path and participant. Videos of one "
+            "participant count as one unit. Default: the column participant of --groups, or else each video by itself."
         ),
     ] = None,
     events: Events = None,
+    before_s: Annotated[
+        float, typer.Option("--before", min=0, help="For events, averages: seconds before an event to compare with.")
+    ] = 5.0,
+    after_s: Annotated[
+        float | None,
+        typer.Option("--after", min=0, help="For averages: seconds after the onset; by default until the event ends."),
+    ] = None,
     all_faces: Annotated[
         bool,
         typer.Option(
@@ -67,9 +74,10 @@ def summary(
             "compare needs either --groups FILE, a CSV file with the columns path, group, or --events FILE",
             param_hint="--groups",
         )
-    if question == Question.events and events is None:
+    if question in (Question.events, Question.averages) and events is None:
         raise typer.BadParameter(
-            "events needs a CSV file: give --events FILE with the columns start_s, end_s, label", param_hint="--events"
+            f"{question} needs a CSV file: give --events FILE with the columns start_s, end_s, label",
+            param_hint="--events",
         )
     if question == Question.overview and (form not in (None, Format.table) or output is not None):
         raise typer.BadParameter("the overview is a page for people: name a question", param_hint="QUESTION")
@@ -89,6 +97,8 @@ def summary(
                 groups=groups,
                 participants=participants,
                 events=events,
+                before_s=before_s,
+                after_s=after_s,
                 all_faces=all_faces,
             )
             counts_all = all_faces and question in (Question.shares, Question.timeline, Question.compare)
@@ -128,6 +138,8 @@ def _answer(
     groups: Path | None,
     participants: Path | None,
     events: Path | None,
+    before_s: float,
+    after_s: float | None,
     all_faces: bool,
 ) -> "pa.Table":
     from analytics import queries
@@ -143,7 +155,12 @@ def _answer(
     if question == Question.compare and events is not None:
         return queries.compare_events(connection, events, participants=participants)
     if question == Question.events and events is not None:
-        return queries.during_events(connection, events)
+        return queries.during_events(connection, events, before_s=before_s)
+    if question == Question.averages and events is not None:
+        ask = partial(queries.averages, connection, events, participants=participants)
+        return usage_checked(ask, bin_ms=bin_ms, before_s=before_s, after_s=after_s)
+    if question == Question.rates:
+        return queries.rates(connection, participants=participants)
     plain = {
         Question.synchrony: queries.synchrony,
         Question.library: queries.library,

@@ -1,0 +1,129 @@
+"""Rates, dwell times with unobserved ends, and event-related averages."""
+
+import csv
+
+import numpy as np
+import pytest
+from scenes import Face, feeling, observe
+from scipy import stats
+from typer.testing import CliRunner
+
+from analytics import connect, queries
+from analytics.results.store import Store
+from analytics.statistics.rates import rate_per_minute
+from analytics.statistics.survival import kaplan_meier, median_duration
+from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.cli.app import app
+
+
+def test_kaplan_meier_agrees_with_scipy():
+    rng = np.random.default_rng(3)
+    duration_s, ended = rng.integers(1, 20, 60).astype(float), rng.random(60) < 0.7
+    times, share = kaplan_meier(duration_s, ended)
+    reference = stats.ecdf(stats.CensoredData.right_censored(duration_s, ~ended)).sf
+    np.testing.assert_allclose(share, reference.evaluate(times))
+
+
+def test_the_median_allows_for_spans_that_went_on():
+    """Five spans of 1 to 5 s; those of 2 and 3 s were cut short: 4 / 5, then 2 at risk at 4 s: 2 / 5."""
+    duration_s = np.arange(1.0, 6.0)
+    assert median_duration(duration_s, np.ones(5, bool)) == 3
+    assert median_duration(duration_s, np.array([True, False, False, True, True])) == 4
+    assert median_duration(duration_s, np.zeros(5, bool)) is None
+
+
+def test_the_interval_of_a_rate_is_symmetric_on_the_logarithm():
+    """Participants observed for 2 minutes each: the rate is a mean, and its interval that of a mean over the mean."""
+    counts = np.array([2.0, 4, 6, 8, 10, 12])
+    found = rate_per_minute(counts, np.full(6, 120.0))
+    assert found.estimate == pytest.approx(3.5)
+    reach = stats.t.ppf(0.975, 5) * stats.sem(counts) / counts.mean()
+    assert (np.log(found.low / 3.5), np.log(found.high / 3.5)) == pytest.approx((-reach, reach))
+
+
+def test_rates_weigh_participants_by_their_time():
+    found = rate_per_minute(np.array([1.0, 9, 0]), np.array([60.0, 540, 0]))
+    assert (found.estimate, found.low) == (pytest.approx(1.0), None)
+    assert rate_per_minute(np.zeros(6), np.full(6, 60.0)).note == "no interval: no event was observed"
+    assert rate_per_minute(np.zeros(0), np.zeros(0)).estimate is None
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Six videos of 6 s: neutral, happy from 2 s for 1 + i / 4 s, then neutral; the last is happy to its end."""
+    store = Store(tmp_path_factory.mktemp("rates") / "results")
+    for number in range(6):
+        until = 60 if number == 5 else 30 + round(2.5 * number)
+        faces = [Face(i, p=feeling("happy" if 20 <= i < until else "neutral")) for i in range(60)]
+        timeline = build_timeline(observe(np.arange(60) / 10, faces), TimelineConfig())
+        ids = {"video_id": f"v{number}", "analysis_id": f"a{number}", "path": f"{number}.mp4"}
+        store.commit_analysis(ids, timeline)
+    return store.root
+
+
+def test_episodes_and_transitions_per_minute(results):
+    with connect(results) as connection:
+        rows = {(row["measure"], row["emotion"]): row for row in queries.rates(connection).to_pylist()}
+    happy, changes = rows["episodes", "happy"], rows["transitions", None]
+    assert (happy["n"], happy["labelled_s"], happy["estimate"]) == (6, pytest.approx(36), pytest.approx(10))
+    assert (changes["n"], changes["estimate"]) == (11, pytest.approx(11 / 0.6))
+    assert changes["low"] < changes["estimate"] < changes["high"]
+    assert rows["episodes", "sad"]["note"] == "no interval: no event was observed"
+
+
+def test_participants_are_the_units_of_rates(results):
+    with connect(results) as connection:
+        found = queries.rates(connection, participants={f"{i}.mp4": f"p{i // 2}" for i in range(6)})
+    assert set(found["n_participants"].to_pylist()) == {3}
+    assert set(found["low"].to_pylist()) == {None}
+
+
+def test_dwell_tells_what_was_not_observed(results):
+    with connect(results) as connection:
+        rows = {row["emotion"]: row for row in queries.dwell(connection).to_pylist()}
+        durations = connection.sql("SELECT duration_s FROM episodes WHERE emotion = 'happy' ORDER BY 1").fetchall()
+    happy = rows["happy"]
+    assert (happy["n_episodes"], happy["n_onset_unobserved"], happy["n_offset_unobserved"]) == (6, 0, 1)
+    assert happy["km_median_s"] == pytest.approx(durations[2][0])  # of six, the third: half outlast it
+    assert rows["neutral"]["n_onset_unobserved"] == 6
+
+
+def averages(results, tmp_path, *options):
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n2,3,film\n")
+    options = ["--events", events, "--before", 1, "--bin-ms", 500, "--format", "csv", *options]
+    run = CliRunner().invoke(app, ["summary", str(results), "averages", *map(str, options)])
+    assert run.exit_code == 0, run.output
+    rows = csv.DictReader(run.stdout.splitlines())
+    return {(float(row["start_s"]), row["emotion"]): row for row in rows}
+
+
+def test_averages_are_relative_to_the_window_before_the_onset(results, tmp_path):
+    rows = averages(results, tmp_path)
+    assert sorted({start_s for start_s, _ in rows}) == [-1, -0.5, 0, 0.5]
+    before, after = rows[-0.5, "happy"], rows[0.5, "happy"]
+    assert (float(before["estimate"]), float(after["estimate"])) == (0, 1)
+    assert (float(after["mean"]), float(after["baseline_s"])) == (1, pytest.approx(1))
+    assert (after["n_participants"], after["n_trials"]) == ("6", "6")
+    assert float(rows[0.5, "neutral"]["estimate"]) == -1
+    assert after["note"] == "no interval: the values do not vary"
+
+
+def test_averages_have_intervals_over_participants(results, tmp_path):
+    """From 1 to 1.5 s after the onset three of six videos are happy throughout, others for 0, 0.2 and 0.5 of it."""
+    row = averages(results, tmp_path, "--after", 2)[1.0, "happy"]
+    values = [0, 0.4, 1, 1, 1, 1]
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert float(row["estimate"]) == pytest.approx(np.mean(values), abs=0.04)
+    assert (float(row["low"]), float(row["high"])) == pytest.approx((interval.low, interval.high), abs=0.05)
+    people = tmp_path / "people.csv"
+    people.write_text("path,participant\n" + "".join(f"{i}.mp4,p{i % 2}\n" for i in range(6)))
+    row = averages(results, tmp_path, "--participants", people)[0.5, "happy"]
+    assert (row["n_participants"], row["n_trials"], row["low"]) == ("2", "6", "")
+
+
+def test_a_window_that_is_no_whole_number_of_bins_is_refused(results, tmp_path):
+    with connect(results) as connection, pytest.raises(ValueError, match=r"multiple of 0\.3 s"):
+        events = tmp_path / "events.csv"
+        events.write_text("start_s,end_s,label\n2,3,film\n")
+        queries.averages(connection, events, bin_ms=300, before_s=1)

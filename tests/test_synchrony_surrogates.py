@@ -1,0 +1,64 @@
+"""Lagged correlation and its chance level: an imitation is found, independent people are not."""
+
+import numpy as np
+import pytest
+from test_synchrony import faces_of
+
+from analytics.queries.synchrony import synchrony
+from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value
+
+RNG = np.random.default_rng(11)
+
+
+def mood(n: int) -> np.ndarray:
+    """A slow series of one person, five samples per second."""
+    return np.convolve(RNG.normal(0, 1, n + 40), np.exp(-np.abs(np.arange(-20, 21)) / 6), "valid")
+
+
+def test_each_lag_is_a_plain_correlation():
+    x, y = mood(100), mood(100)
+    found = lagged_correlations(x, y, 3)
+    assert found[3] == pytest.approx(np.corrcoef(x, y)[0, 1])
+    assert found[5] == pytest.approx(np.corrcoef(x[:-2], y[2:])[0, 1])
+    assert found[0] == pytest.approx(np.corrcoef(x[3:], y[:-3])[0, 1])
+    x[:95] = np.nan
+    assert np.isnan(lagged_correlations(x, y, 1)).all()
+    assert peak(np.full(3, np.nan)) is None
+
+
+def test_an_imitation_after_two_seconds_is_found_with_its_direction():
+    x = mood(900)
+    y = np.roll(x, 10) + RNG.normal(0, 0.5, 900)
+    found = peak(lagged_correlations(x, y, 15))
+    assert found is not None
+    assert found.lag == 10
+    assert surrogate_p_value(found.r, shifted_peaks(x, y, 15)) < 0.05
+    backwards = peak(lagged_correlations(y, x, 15))
+    assert backwards is not None and backwards.lag == -10
+
+
+def test_independent_people_are_rarely_in_step():
+    found = []
+    for _ in range(60):
+        x, y = mood(900), mood(900)
+        best = peak(lagged_correlations(x, y, 15))
+        assert best is not None
+        found.append(surrogate_p_value(best.r, shifted_peaks(x, y, 15)))
+    assert np.mean(np.array(found) <= 0.05) < 0.14  # 0.05, and three standard errors of 60 pairs
+
+
+def test_a_minute_is_too_short_for_a_p_value_by_shifts_alone():
+    assert surrogate_p_value(0.4, shifted_peaks(mood(300), mood(300), 15)) is None
+    assert surrogate_p_value(0.9, np.linspace(0, 0.5, 19)) == pytest.approx(1 / 20)
+
+
+def test_the_answer_says_the_lag_and_the_chance_level():
+    """Forty seconds of moods of whole seconds; the second person does the same two seconds later."""
+    first = list(RNG.choice(["happy", "sad", "neutral"], 40))
+    second = ["neutral", "neutral", *first[:-2]]
+    (row,) = synchrony(faces_of(first, second), strangers=[mood(200) for _ in range(25)]).to_pylist()
+    assert row["peak_lag_s"] == pytest.approx(2)
+    assert row["peak_r"] == pytest.approx(1)
+    assert row["n_surrogates"] >= 19
+    assert row["p_surrogate"] < 0.06
+    assert row["chance_r"] < 0.8
