@@ -29,7 +29,6 @@ from fer_models.video import VideoInfo, VideoReadError, read_frames_at
 
 log = logging.getLogger(__name__)
 
-OBSERVE_VERSION = 3  # goes into every observation_id: raise it when the same settings give other numbers than before
 
 # A batch takes at most this much memory; four of them are alive at a time. Large frames may take more, up to 8 frames.
 MAX_BATCH_BYTES = 64 * 2**20

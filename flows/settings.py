@@ -121,6 +121,9 @@ class AnalyzeSettings(FervidSettings):
         120.0, description="Skip a video, and report it as failed, after so many seconds without any data read."
     )
     overwrite: bool = Field(False, description="Analyze finished videos again.")
+    verify_content: bool = Field(
+        False, description="Hash every file, also those whose size, times and inode have not changed."
+    )
     keep_appearance: bool = Field(
         False,
         description="Keep the appearance data of faces after tracks are associated, until a run without this option.",

@@ -449,7 +449,7 @@ def test_without_a_server_a_good_run_is_quiet(face_clip, tmp_path):
     )
     assert run.returncode == 0, run.stderr
     out = tmp_path / "out"
-    assert run.stderr.splitlines() == [f"1 file to go through, results in {out}", f"done {face_clip}"]
+    assert run.stderr.splitlines() == [f"1 file to process, results in {out}", f"done {face_clip}"]
 
 
 def test_the_flow_can_be_called_from_python(face_clip, tmp_path, server):

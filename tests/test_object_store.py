@@ -29,7 +29,6 @@ from analytics.results.store import Store, StoreError, write_atomic
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.analysis.analyze_video import VideoFailed
 from flows.analysis.inputs import InputError, find_videos, local_copy
-from flows.analysis.work_plan import index_object_versions
 from flows.cli.app import app
 from flows.settings import AnalyzeSettings
 
@@ -159,13 +158,11 @@ def test_from_store_to_store_as_from_disk_to_disk(bucket, tmp_path, face_clip, e
     assert [Path(video["path"]).name for video in failed] == ["broken.mp4"] and "fervid-" not in failed[0]["error"]
 
     before, address = objects(results), videos / "deep" / face_clip.name
-    index_object_versions.cache_clear()
     requests.clear()
     outcome = analyze_clip(address, results, SETTINGS)
     assert outcome.status == "unchanged" and outcome.n_frames == 50
     assert objects(results) == before
     put(address, empty_clip)  # other content under the same name
-    index_object_versions.cache_clear()
     assert analyze_clip(address, results, SETTINGS).n_frames == 12
 
 
@@ -287,7 +284,6 @@ def test_a_run_cut_short_before_its_row_is_not_seen_and_goes_on(bucket, face_cli
     whole = query(store.root, "SELECT * FROM faces ORDER BY ALL")
     last = store.root / "videos" / f"video_id={done.video_id}" / f"{done.analysis_id}.parquet"
     last.unlink()
-    index_object_versions.cache_clear()
     assert query(store.root, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 0}]
     again = analyze_clip(video, store.root, SETTINGS)
     assert (again.status, again.n_observed) == ("done", 0)

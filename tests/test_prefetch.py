@@ -136,7 +136,7 @@ def test_the_command_goes_on_with_the_others_and_ends(pipe, face_clip, tmp_path)
         [FERVID, "analyze", pipe, face_clip, "--out", tmp_path / "out"],
         capture_output=True,
         text=True,
-        env={**os.environ, "--decode-timeout": "5", "FERVID_DEVICE": "cpu"},
+        env={**os.environ, "FERVID_DECODE_TIMEOUT_S": "5", "FERVID_DEVICE": "cpu"},
         timeout=300,
     )
     assert run.returncode == 3, run.stderr

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from analytics.results.ids import unread_video_id, video_id
 from analytics.results.storage_paths import StorageError
 from analytics.results.store import StoreError
-from analytics.results.stored_timeline import build_stored_timeline, knows_identities
+from analytics.results.stored_timeline import build_stored_timeline
 from analytics.results.videos import path_text
 from analytics.timeline.build import Timeline
 from analytics.timeline.observations import observations_table
@@ -25,12 +25,20 @@ from fer_models.observe import StageTimes, observe_segments
 from fer_models.registry.model_registry import WeightsError
 from fer_models.video import VideoInfo, VideoReadError
 from flows.analysis.context import AnalysisContext
-from flows.analysis.fingerprints import WorkIds, describe, provenance_columns, shown_until_s, work_ids
-from flows.analysis.inputs import local_copy, object_version
+from flows.analysis.fingerprints import (
+    WorkIds,
+    describe,
+    observation_settings,
+    provenance_columns,
+    shown_until_s,
+    work_ids,
+)
+from flows.analysis.finished_work import FinishedWork
+from flows.analysis.inputs import file_version, local_copy
+from flows.analysis.outcomes import VideoFailed, VideoOutcome, skip_outcome
 from flows.analysis.progress import Stopped, VideoProgress
 from flows.analysis.work_plan import (
     Content,
-    find_existing_analysis,
     missing_segments,
     plan_segments,
     probe_cached,
@@ -44,33 +52,6 @@ log = logging.getLogger(__name__)
 TRANSIENT_ERRNO = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENETDOWN, errno.ESTALE, errno.ETIMEDOUT}
 # Fatal errors: they would affect every remaining video.
 FATAL = (StoreError, StorageError, WeightsError, DeviceError)
-
-
-class VideoFailed(Exception):
-    """A video could not be analyzed; its row in the table videos has the reason."""
-
-
-@dataclass(frozen=True)
-class VideoOutcome:
-    """The result of a run for one video."""
-
-    path: Path
-    status: str  # "done" or "unchanged"; a failure raises `VideoFailed`
-    video_id: str
-    analysis_id: str
-    n_frames: int
-    n_faces: int
-    n_tracks: int
-    seconds: float = 0.0
-    frames_per_s: float | None = None
-    decoder: str = ""
-    decoder_reason: str = ""
-    n_undecoded: int = 0
-    same_as: str = ""  # another file with the same content, whose row represents both
-    notes: tuple[str, ...] = ()  # what was chosen, repaired or left out when the file was read
-    n_observed: int = 0  # frames observed in this run; the others were stored already
-    models: str = ""  # the models of the process that analyzed it, and how they were chosen
-    times: StageTimes = field(default_factory=StageTimes)
 
 
 @dataclass(frozen=True)
@@ -129,13 +110,15 @@ class _VideoJob:
     def run(self) -> VideoOutcome:
         """Do what is not finished."""
         self.context.progress.check()
-        self.object_version = object_version(self.path)
-        if known := find_existing_analysis(self.path, self.object_version, self.store, self.settings, self.models):
-            return skip_outcome(self.path, known, self.context)
+        self.object_version = file_version(self.path)
+        if work := self.context.finished.find(self.path):
+            return skip_outcome(self.path, work, self.context)
         with local_copy(self.path) as self.file:
             content, info = self.identify()
             if not self.settings.overwrite and self.store.is_done(*self.ids().analyzed):
-                return skip_outcome(self.path, self.ids(), self.context)
+                observe_settings = observation_settings(self.settings, self.models, info.decoder)
+                reason = {"detector_reason": self.models.detector_reason}
+                return skip_outcome(self.path, FinishedWork(self.ids(), observe_settings | reason), self.context)
             plan = self.plan(content, info)
             observe(self.path, plan, self.context, self.times)
         return self.commit(plan, self.build(plan))
@@ -155,7 +138,7 @@ class _VideoJob:
     def plan(self, content: Content, info: VideoInfo) -> SegmentPlan:
         """The segments, and which of them remain."""
         segments = plan_segments(info, self.settings)
-        missing = missing_segments(segments, self.store, self.ids(), self.settings, self.models)
+        missing = missing_segments(segments, self.ids(), self.context)
         return SegmentPlan(info, content, self.ids(), segments, missing)
 
     def build(self, plan: SegmentPlan) -> Timeline:
@@ -195,7 +178,7 @@ class _VideoJob:
             notes=plan.info.notes,
             n_observed=plan.n_missing,
             models=self.models.describe(),
-            times=self.times,
+            times=dict(vars(self.times)),
         )
 
     def commit_failure(self, error: Exception) -> str:
@@ -244,14 +227,14 @@ def observe_part(path: Path, context: AnalysisContext, part: int, of: int) -> in
         VideoReadError, OSError: if the video cannot be read; `analyze_video` writes its row.
         Stopped, StoreError, WeightsError, DeviceError: as `analyze_video` does.
     """
-    store, settings, models = context.store, context.settings, context.models
+    settings = context.settings
     context.progress.check()
     stat = path.stat()
     content, info = probe_cached(path, (stat.st_size, stat.st_mtime_ns), settings)
-    ids = work_ids(video_id(content.sha256), settings, models, info.decoder)
+    ids = work_ids(video_id(content.sha256), settings, context.models, info.decoder)
     segments = plan_segments(info, settings)
     ours = set(np.array_split(np.arange(len(segments)), of)[part].tolist())
-    missing = [index for index in missing_segments(segments, store, ids, settings, models) if index in ours]
+    missing = [index for index in missing_segments(segments, ids, context) if index in ours]
     plan = SegmentPlan(info, content, ids, segments, missing)
     observe(path, plan, context, StageTimes())
     return plan.n_missing
@@ -284,23 +267,3 @@ def observe(path: Path, plan: SegmentPlan, context: AnalysisContext, times: Stag
         for index, seen in zip(plan.missing, observations, strict=True):
             plan.content.check(plan.info.path)
             context.store.write_segment(*plan.ids.observed, index, observations_table(**vars(seen)))
-
-
-def skip_outcome(path: Path, ids: WorkIds, context: AnalysisContext) -> VideoOutcome:
-    """The outcome of a video whose analysis is finished; the views show it from now on."""
-    store = context.store
-    if not context.settings.keep_appearance and knows_identities(store, *ids.observed, context.timeline_config):
-        store.drop_appearance(*ids.observed)  # kept before, or a run was interrupted
-    known_path = store.show(*ids.analyzed, path_text(path))
-    sizes = store.table_rows(*ids.analyzed)
-    return VideoOutcome(
-        path=path,
-        status="unchanged",
-        video_id=ids.video_id,
-        analysis_id=ids.analysis_id,
-        n_frames=sizes["frames"],
-        n_faces=sizes["faces"],
-        n_tracks=sizes["tracks"],
-        same_as=known_path if known_path != path_text(path) else "",
-        models=context.models.describe(),
-    )

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 from analytics.results.storage_paths import absolute
 from analytics.results.store import Store
 from fer_models.registry.model_registry import portable_model_ref
+from flows.analysis.finished_work import FinishedIndex
 from flows.analysis.progress import Progress
 from flows.settings import AnalyzeSettings
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from analytics.timeline.build import TimelineConfig
     from flows.analysis.model_bundle import Models
+    from flows.analysis.outcomes import VideoOutcome
 
 
 class AnalysisContext:
@@ -29,6 +33,7 @@ class AnalysisContext:
         self.out = out
         self.settings = settings
         self.progress = progress or Progress()
+        self.begun: dict[Path, Future[VideoOutcome]] = {}  # by `early_start`
         self._models = models
         self._loading = threading.Lock()
 
@@ -41,6 +46,16 @@ class AnalysisContext:
             StorageError: if the address cannot be reached.
         """
         return Store(self.out)
+
+    @cached_property
+    def finished(self) -> FinishedIndex:
+        """What was finished when the run started.
+
+        Raises:
+            StoreError: if the results cannot be read.
+            WeightsError: if a model is missing.
+        """
+        return FinishedIndex.read(self.store.root, self.settings)
 
     @property
     def models(self) -> "Models":

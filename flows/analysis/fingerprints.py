@@ -1,21 +1,31 @@
 """Identity and provenance of work: ids made from content, settings and weights, and columns of the table videos."""
 
+import contextlib
+import hashlib
 import importlib.metadata
+import importlib.util
 import json
+import os
 import platform
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from analytics.results.ids import analysis_id, observation_id
-from analytics.timeline.build import TimelineConfig
-from fer_models.observe import OBSERVE_VERSION
-from fer_models.registry.model_registry import portable_model_ref
-from fer_models.video import VideoInfo
-from flows.analysis.model_bundle import Models
+from analytics.results.ids import TIMELINE_VERSION, analysis_id, observation_id
+from fer_models.observe_version import OBSERVE_VERSION
+from fer_models.registry.model_registry import ModelCard, find_model, list_cards, portable_model_ref, read_card
 from flows.settings import AnalyzeSettings
 
+if TYPE_CHECKING:
+    from analytics.timeline.build import TimelineConfig
+    from fer_models.video import VideoInfo
+    from flows.analysis.model_bundle import Models
+
+# Settings that change no number, and those that `request_fingerprint` takes otherwise.
+_NEUTRAL = {"batch_size", "decode_timeout_s", "device", "keep_appearance", "model", "overwrite", "verify_content"}
 _OBSERVATION_SETTINGS = {"fps", "start_s", "end_s", "video_stream", "rotate", "min_face_px", "segment_s"}
 VERSIONED = ("fervid", "av", "decord", "numpy", "pyarrow", "retina-face", "torch", "torchvision")
 
@@ -43,13 +53,13 @@ class WorkIds:
         return asdict(self)
 
 
-def work_ids(video: str, settings: AnalyzeSettings, models: Models, decoder: str) -> WorkIds:
+def work_ids(video: str, settings: AnalyzeSettings, models: "Models", decoder: str) -> WorkIds:
     """The ids of what is to be done with a video."""
     observed = observation_id(video, observation_settings(settings, models, decoder), models.weights())
     return WorkIds(video, observed, analysis_id(observed, timeline_config(settings, models).settings()))
 
 
-def observation_settings(settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, Any]:
+def observation_settings(settings: AnalyzeSettings, models: "Models", decoder: str) -> dict[str, Any]:
     """Every setting of pass 1 that can change a number, and the length of a segment."""
     return {
         "observe_version": OBSERVE_VERSION,
@@ -65,12 +75,12 @@ def observation_settings(settings: AnalyzeSettings, models: Models, decoder: str
     }
 
 
-def timeline_config(settings: AnalyzeSettings, models: Models) -> TimelineConfig:
+def timeline_config(settings: AnalyzeSettings, models: "Models") -> "TimelineConfig":
     """The configuration of pass 2."""
     return settings.timeline.config(models.detector.score_threshold)
 
 
-def describe(info: VideoInfo) -> dict[str, Any]:
+def describe(info: "VideoInfo") -> dict[str, Any]:
     """The columns of the table videos that describe the file."""
     names = (
         *("container", "codec", "video_stream", "width_px", "height_px", "rotation_deg", "is_mirrored"),
@@ -80,14 +90,14 @@ def describe(info: VideoInfo) -> dict[str, Any]:
     return {name: getattr(info, name) for name in names} | {"notes": "; ".join(info.notes) or None}
 
 
-def shown_until_s(info: VideoInfo, settings: AnalyzeSettings) -> float | None:
+def shown_until_s(info: "VideoInfo", settings: AnalyzeSettings) -> float | None:
     """When the last sampled frame ends; None for a still image, which has no end."""
     if info.end_s <= info.pts_s[-1]:
         return None
     return info.end_s if settings.end_s is None else min(info.end_s, settings.end_s)
 
 
-def provenance_columns(settings: AnalyzeSettings, models: Models, decoder: str) -> dict[str, str]:
+def provenance_columns(settings: AnalyzeSettings, models: "Models", decoder: str) -> dict[str, str]:
     """The columns of the table videos that say how the video was analyzed."""
     all_settings = {
         "observe": observation_settings(settings, models, decoder) | {"detector_reason": models.detector_reason},
@@ -96,6 +106,7 @@ def provenance_columns(settings: AnalyzeSettings, models: Models, decoder: str) 
         "run": {
             "model": portable_model_ref(settings.model),
             **settings.model_dump(include={"keep_appearance", "overwrite"}),
+            "request": request_fingerprint(settings),
         },
     }
     return {
@@ -115,3 +126,40 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def describe_models(observe: Mapping[str, Any]) -> str:
+    """The models that the settings of pass 1 name, their device and precision, in one line."""
+    return (
+        f"detector {observe['detector']} ({observe['detector_reason']}) with frames of at most "
+        f"{observe['detector_size_px']} px, model {observe['model']}, on {observe['device']} in {observe['precision']}"
+    )
+
+
+@lru_cache(maxsize=8)
+def request_fingerprint(settings: AnalyzeSettings) -> str:
+    """Hash of everything known without torch that decides the ids of the work: settings, weights and this machine.
+
+    Raises:
+        WeightsError: if there is no such model.
+    """
+    classifier = read_card(find_model(settings.model, "emotion"))
+    cards = {name: card for name, card in list_cards().items() if isinstance(card, ModelCard)}
+    request = {
+        "settings": settings.model_dump(mode="json", exclude=_NEUTRAL),
+        "versions": [OBSERVE_VERSION, TIMELINE_VERSION],
+        "classifier": [classifier.name, classifier.sha256],
+        "detectors": {name: card.sha256 for name, card in cards.items() if card.task == "detector"},
+        "optional": [importlib.util.find_spec(name) is not None for name in ("decord", "retinaface")],
+        "device": [settings.device, *machine()],
+    }
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def machine() -> tuple[str, bool, str]:
+    """What decides device and precision: the processor, and whether a GPU can be used."""
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as info:
+        processor = next((line for line in info if line.startswith(("flags", "Features"))), processor)
+    has_gpu = shutil.which("nvidia-smi") is not None or Path("/dev/nvidiactl").exists()
+    return processor, has_gpu, os.environ.get("CUDA_VISIBLE_DEVICES", "")

@@ -3,8 +3,6 @@
 import dataclasses
 import time
 from collections.abc import Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,51 +16,16 @@ from analytics.results.storage_paths import resolve_path
 from fer_models.video import VideoReadError, stated_duration_s
 from flows.analysis.analyze_video import (
     FATAL,
-    VideoFailed,
-    VideoOutcome,
     analyze_video,
     is_transient,
     observe_part,
 )
 from flows.analysis.context import AnalysisContext
+from flows.analysis.outcomes import Failure, RunSummary, VideoFailed, VideoOutcome
 from flows.analysis.progress import Stopped, VideoEnded
-from flows.analysis.run import AnalysisRun, Inputs, prepare_run
-from flows.analysis.work_plan import index_object_versions
+from flows.analysis.run import AnalysisRun, Inputs, prepare_run, prepared, prepared_run
 from flows.prefect.task_runners import Submit, running
 from flows.settings import AnalyzeSettings, EngineSettings
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A video that could not be analyzed, and the reason."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """The result of a run, video by video."""
-
-    out: Path
-    outcomes: list[VideoOutcome]
-    failures: list[Failure]
-    seconds: float
-
-    @property
-    def frames_per_s(self) -> float:
-        """Frames observed in this run per second of it."""
-        return sum(o.n_observed for o in self.outcomes) / max(self.seconds, 1e-9)
-
-    def as_json(self) -> dict[str, Any]:
-        """The summary as plain values."""
-        return {
-            "out": str(self.out),
-            "seconds": self.seconds,
-            "frames_per_s": self.frames_per_s,
-            "videos": [dataclasses.asdict(o) | {"path": str(o.path)} for o in self.outcomes],
-            "failures": [{"path": str(f.path), "reason": f.reason} for f in self.failures],
-        }
 
 
 class VideosFailed(Exception):
@@ -92,7 +55,8 @@ def should_retry(task: Any, task_run: Any, state: State[Any]) -> bool:
 )
 def analyze_one(path: Path, context: AnalysisContext, parts: Sequence[int] = ()) -> VideoOutcome:
     """Analyze a video; `parts` are the results of the tasks that observed its parts before."""
-    outcome = analyze_video(path, context)
+    begun = context.begun.pop(path, None)
+    outcome = analyze_video(path, context) if begun is None or begun.cancel() else begun.result()
     return dataclasses.replace(outcome, n_observed=outcome.n_observed + sum(parts))
 
 
@@ -122,10 +86,6 @@ def run_name() -> str:
     return f"{inputs[0] if inputs else 'nothing'}{more} into {Path(parameters['out']).name}"
 
 
-# What `run_analyze` prepared for the flow: Prefect's parameters must be JSON, and inputs are found once.
-_prepared: ContextVar[AnalysisRun | None] = ContextVar("prepared", default=None)
-
-
 @flow(name="analyze", flow_run_name=run_name, persist_result=False)
 def analyze(
     inputs: list[str | Path],
@@ -148,11 +108,10 @@ def analyze(
         EngineError: if the engine is not installed, or its cluster cannot be reached.
         Stopped: if the user asked to stop.
     """
-    run = _prepared.get()
+    run = prepared_run()
     if run is None:
         context = AnalysisContext(resolve_path(out), settings or AnalyzeSettings())
         run = prepare_run(Inputs(inputs, recursive, pattern), context, engine)
-    index_object_versions.cache_clear()
     if run.is_local:
         _ = run.context.models  # a model that cannot be loaded ends the run before it starts
     with running(run.engine) as submit:
@@ -172,14 +131,12 @@ def analyze(
 
 def run_analyze(run: AnalysisRun) -> RunSummary:
     """Run the flow as prepared; failed videos are in the summary, not raised."""
-    token = _prepared.set(run)
     try:
-        summary: RunSummary = analyze(**run.parameters())
+        with prepared(run):
+            summary: RunSummary = analyze(**run.parameters())
     except VideosFailed as error:
         summary = error.summary
         clear_tracebacks(error)
-    finally:
-        _prepared.reset(token)
     return summary
 
 

@@ -166,18 +166,19 @@ def _hint(folder: Path, recursive: bool, pattern: str, found: FoundFiles) -> str
     return f" (looked for {', '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))})"
 
 
-def object_version(path: Path) -> str | None:
-    """The version that the object store gives this video; None for a file on disk.
+def file_version(path: Path) -> str:
+    """What identifies this version of a file without reading it: the object store's version, or size, times and inode.
 
     Raises:
-        OSError: if there is no such object, or it may not be read.
+        OSError: if there is no such file, or it may not be read.
         StorageError: if the address cannot be reached.
     """
     if not is_remote(path):
-        return None
+        stat = path.stat()
+        return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
     fs, name = filesystem_of(path)
     with translate_client_errors(path):
-        return version(fs.info(name))
+        return version(fs.info(name)) or ""
 
 
 @contextlib.contextmanager

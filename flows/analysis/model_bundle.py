@@ -9,6 +9,7 @@ from fer_models.detection import FaceDetector, load_detector
 from fer_models.detection.retinaface_network import package_is_here
 from fer_models.device import choose_device
 from fer_models.registry.model_registry import list_model_dirs
+from flows.analysis.fingerprints import describe_models
 from flows.settings import AnalyzeSettings
 
 
@@ -26,11 +27,15 @@ class Models:
 
     def describe(self) -> str:
         """The models, their device and precision in one line."""
-        precision = str(self.classifier.dtype).removeprefix("torch.")
-        return (
-            f"detector {self.detector.name} ({self.detector_reason}) "
-            f"with frames of at most {self.detector.max_side_px} px, model {self.classifier.card.name}, "
-            f"on {self.classifier.device.type} in {precision}"
+        return describe_models(
+            {
+                "detector": self.detector.name,
+                "detector_reason": self.detector_reason,
+                "detector_size_px": self.detector.max_side_px,
+                "model": self.classifier.card.name,
+                "device": self.classifier.device.type,
+                "precision": str(self.classifier.dtype).removeprefix("torch."),
+            }
         )
 
 

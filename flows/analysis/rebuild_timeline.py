@@ -102,9 +102,11 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         timeline = build_stored_timeline(store, *seen, observations, config, anew=new, end_s=end_s)
     except IdentitiesError as error:
         return Rebuilt(path, "failed", video, note=f"{path}: {error}")
+    # The fingerprint of a request is that of `fervid analyze`, whose other settings are not known here.
+    requested = {name: value for name, value in stored.get("run", {}).items() if name != "request"}
     changed = {
         "analysis_id": analyzed,
-        "settings": json.dumps(stored | {"timeline": config.settings()}),
+        "settings": json.dumps(stored | {"timeline": config.settings(), "run": requested}),
         "started_at": datetime.now(UTC),
         **dict.fromkeys(SPEEDS),  # no frame was looked at
         "is_running": False if row["live_since"] else None,

@@ -56,9 +56,10 @@ def stored_settings(text: str | None) -> AnalyzeSettings:
         return AnalyzeSettings()
     stored = json.loads(text)
     run = stored.get("run", {})
+    asked = {"model": stored["observe"]["model"]}
+    asked |= {name: run[name] for name in ("model", "keep_appearance", "overwrite") if name in run}
     if "keep_signatures" in run:  # the name of the setting in results of version 0.1
-        run["keep_appearance"] = run.pop("keep_signatures")
-    asked = {"model": stored["observe"]["model"], **run}
+        asked["keep_appearance"] = run["keep_signatures"]
     return AnalyzeSettings(
         **{name: stored["observe"][name] for name in OBSERVED},
         **asked,

@@ -1,6 +1,8 @@
 """A run of the main flow: its inputs, found once, and what the analysis of its videos shares."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,25 @@ class AnalysisRun:
             "settings": self.context.settings,
             "engine": self.engine,
         }
+
+
+# Prefect's parameters are JSON: what a command prepared reaches the flow that it calls through this variable.
+_prepared: ContextVar[AnalysisRun | None] = ContextVar("prepared", default=None)
+
+
+@contextlib.contextmanager
+def prepared(run: AnalysisRun) -> Iterator[None]:
+    """Have the flow that is called in the block carry out this run."""
+    token = _prepared.set(run)
+    try:
+        yield
+    finally:
+        _prepared.reset(token)
+
+
+def prepared_run() -> AnalysisRun | None:
+    """The run that was prepared for the flow, if any."""
+    return _prepared.get()
 
 
 def prepare_run(inputs: Inputs, context: AnalysisContext, engine: EngineSettings | None = None) -> AnalysisRun:

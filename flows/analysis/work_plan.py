@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow.compute as pc
 
-from analytics.results.catalog import read_catalog
 from analytics.results.ids import file_sha256, video_id
 from analytics.results.status import OUTSIDE_RANGE
-from analytics.results.store import Store, is_initialized
+from analytics.results.store import is_initialized
 from analytics.results.stored_timeline import knows_identities
-from analytics.results.videos import path_text
 from fer_models.prefetch import StallTimeout, heartbeat, run_with_watchdog
 from fer_models.video import VideoInfo, VideoReadError, check_readable, frames_to_sample, probe, split_segments
-from flows.analysis.fingerprints import WorkIds, timeline_config, work_ids
-from flows.analysis.inputs import local_copy, object_version
-from flows.analysis.model_bundle import Models, load_models
+from flows.analysis.context import AnalysisContext
+from flows.analysis.fingerprints import WorkIds, work_ids
+from flows.analysis.finished_work import FinishedIndex
+from flows.analysis.inputs import local_copy
 from flows.settings import AnalyzeSettings
 
 T = TypeVar("T")
@@ -72,71 +70,42 @@ def plan_videos(paths: Sequence[Path], out: Path, settings: AnalyzeSettings) -> 
         StorageError: if an address cannot be reached.
         WeightsError, DeviceError: if the models cannot be loaded.
     """
-    store = Store(out) if is_initialized(out) else None  # a plan must not create the folder
-    models = load_models(settings)
-    return [plan_video(path, store, settings, models) for path in paths]
+    has_results = is_initialized(out)
+    context = AnalysisContext(out, settings)  # its store is not touched: a plan must not create the folder
+    finished = context.finished if has_results else FinishedIndex([], settings)
+    return [plan_video(path, context, finished, has_results) for path in paths]
 
 
-def plan_video(path: Path, store: Store | None, settings: AnalyzeSettings, models: Models) -> VideoPlan:
+def plan_video(path: Path, context: AnalysisContext, finished: FinishedIndex, has_results: bool) -> VideoPlan:
     """What a run would do with one video."""
-    file = path
+    file, settings = path, context.settings
+    if work := finished.find(path):
+        return VideoPlan(path, "skip", context.store.table_rows(*work.ids.analyzed)["frames"], 0)
     try:
-        if store is not None and find_existing_analysis(path, object_version(path), store, settings, models):
-            return VideoPlan(path, "skip")
         with local_copy(path) as file:
             info = probe_with_timeout(file, settings)
             segments = plan_segments(info, settings)
             sha256 = read_content(file, settings.decode_timeout_s).sha256
-        ids = work_ids(video_id(sha256), settings, models, info.decoder)
+        ids = work_ids(video_id(sha256), settings, context.models, info.decoder)
     except (VideoReadError, OSError) as error:
         return VideoPlan(path, f"fail: {str(error).replace(str(file), str(path)).removeprefix(f'{path}: ')}")
-    missing = missing_segments(segments, store, ids, settings, models)
+    missing = missing_segments(segments, ids, context) if has_results else list(range(len(segments)))
     n_frames, n_remaining = sum(map(len, segments)), sum(len(segments[index]) for index in missing)
-    is_done = store is not None and not settings.overwrite and store.is_done(*ids.analyzed)
+    is_done = has_results and not settings.overwrite and context.store.is_done(*ids.analyzed)
     action = "skip" if is_done else "resume" if n_remaining < n_frames else "analyze"
     decoder = f"{info.decoder}: {info.decoder_reason}"
     return VideoPlan(path, action, n_frames, 0 if is_done else n_remaining, info.duration_s, decoder)
 
 
-@lru_cache(maxsize=1)
-def index_object_versions(results: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """The analyzed objects of a store by address and version, so that unchanged ones need not be downloaded.
-
-    Cached until `cache_clear`; an object missing here is downloaded unnecessarily, nothing worse.
-    """
-    rows = read_catalog(results).rows
-    rows = rows.filter(pc.is_valid(pc.field("object_version")) & (pc.field("status") == "done"))
-    wanted = ["path", "object_version", "video_id", "decoder", "decoder_reason"]
-    return {(row["path"], row["object_version"]): row for row in rows.select(wanted).to_pylist()}
-
-
-def find_existing_analysis(
-    path: Path, version: str | None, store: Store, settings: AnalyzeSettings, models: Models
-) -> WorkIds | None:
-    """The ids of the finished analysis of an unchanged object; None if the object must be read."""
-    if version is None or settings.overwrite:
-        return None
-    row = index_object_versions(store.root).get((path_text(path), version))
-    # Which decoder "auto" chooses is known only from a run that did not request one.
-    if row is None or (settings.decoder == "auto") == (row["decoder_reason"] == "asked for"):
-        return None
-    if settings.decoder not in ("auto", row["decoder"]):
-        return None
-    ids = work_ids(row["video_id"], settings, models, row["decoder"])
-    return ids if store.is_done(*ids.analyzed) else None
-
-
-def missing_segments(
-    segments: list[np.ndarray], store: Store | None, ids: WorkIds, settings: AnalyzeSettings, models: Models
-) -> list[int]:
+def missing_segments(segments: list[np.ndarray], ids: WorkIds, context: AnalysisContext) -> list[int]:
     """The segments to observe: those not stored yet, or all of them with `overwrite`.
 
     A segment without appearance data counts as missing as long as tracks have not been associated with these settings.
     """
-    if settings.overwrite or store is None:
+    if context.settings.overwrite:
         return list(range(len(segments)))
-    with_signatures = not knows_identities(store, *ids.observed, timeline_config(settings, models))
-    return store.missing_segments(*ids.observed, len(segments), with_signatures=with_signatures)
+    with_signatures = not knows_identities(context.store, *ids.observed, context.timeline_config)
+    return context.store.missing_segments(*ids.observed, len(segments), with_signatures=with_signatures)
 
 
 def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray]:

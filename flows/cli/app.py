@@ -1,8 +1,11 @@
 """The command line: every command under its name. A command's module is imported only when the command is called."""
 
 import ast
+import contextlib
 import importlib
 import importlib.util
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,7 +68,8 @@ class LazyCommand(TyperCommand):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parse the arguments with the command itself, and reword pydantic's error messages."""
         try:
-            return self.load().make_context(info_name, args, parent, **extra)
+            with pandas_hidden_from_pyarrow():
+                return self.load().make_context(info_name, args, parent, **extra)
         except typer.BadParameter as error:
             if problems := getattr(error.__cause__, "errors", None):
                 error.message = "; ".join(map(explain, problems()))
@@ -101,6 +105,30 @@ def first_help_line(target: str) -> str:
                 next(ast.literal_eval(keyword.value) for keyword in node.value.keywords if keyword.arg == "help")
             )
     raise LookupError(target)
+
+
+class _NoPandas:
+    """An importer for which there is no pandas."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
+@contextlib.contextmanager
+def pandas_hidden_from_pyarrow() -> Iterator[None]:
+    """Keep PyArrow from importing pandas, which takes most of a second, only to recognize objects of pandas.
+
+    PyArrow looks for pandas once, with the first value it converts, and again when something asks for a data frame.
+    """
+    finder: Any = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+        if "pyarrow" in sys.modules:
+            sys.modules["pyarrow"].array([0])  # looks now
+    finally:
+        sys.meta_path.remove(finder)
 
 
 app = typer.Typer(

@@ -21,7 +21,7 @@ from flows.analysis.progress import Event, VideoEnded, VideoProgress
 from flows.cli.console import console, note
 
 if TYPE_CHECKING:
-    from flows.analysis.flow import RunSummary
+    from flows.analysis.outcomes import RunSummary
     from flows.analysis.work_plan import VideoPlan
 
 # What the tracks with the most good faces show, for the table at the end of a run.

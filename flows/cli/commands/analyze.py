@@ -1,5 +1,6 @@
 """`fervid analyze`: videos and images into a results folder."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -7,8 +8,9 @@ from typing import Annotated
 import typer
 
 from flows.analysis.context import AnalysisContext
+from flows.analysis.outcomes import RunSummary, skip_all
 from flows.analysis.progress import progress
-from flows.analysis.run import Inputs, prepare_run
+from flows.analysis.run import AnalysisRun, Inputs, prepare_run
 from flows.cli.commands.common_options import AsJson, InputPaths, Out, Pattern, Recursive
 from flows.cli.console import (
     DONE,
@@ -48,22 +50,36 @@ def analyze(
         note(f"{counted(len(run.videos), 'file')} to process, results in {out}")
         for line in run.found.skipped_lines():
             note(line)
-        display = RunDisplay(errors, len(run.videos))
-        progress.listen(display.show)
-        without_console_log()
-        with display, prefect_server() as wait_for_server, stop_on_interrupt(at_once=not run.is_local):
-            from flows.analysis.flow import run_analyze
-
-            if run.is_local:
-                _ = run.context.models  # loaded while the server starts
-            wait_for_server()
-            progress.check()
-            summary = run_analyze(run)
+        summary = skip_all(run) or _analyze(run)
         if as_json:
             print(json.dumps(summary.as_json() | {"skipped": run.found.skipped_json()}, indent=2))
         else:
             print_summary(console, summary)
     raise typer.Exit(SOME_FAILED if summary.failures else DONE)
+
+
+def _analyze(run: AnalysisRun) -> RunSummary:
+    """Analyze while Prefect's server and client start; then run the flow, whose tasks take over."""
+    without_console_log()
+    display = RunDisplay(errors, len(run.videos))
+    progress.listen(display.show)
+    stopping = stop_on_interrupt(at_once=not run.is_local)
+    with display, prefect_server() as wait_for_server, stopping, start_early(run):
+        from flows.analysis.flow import run_analyze
+
+        wait_for_server()
+        progress.check()
+        return run_analyze(run)
+
+
+def start_early(run: AnalysisRun) -> contextlib.AbstractContextManager[None]:
+    """Start the analysis if it is done by this process."""
+    if not run.is_local:
+        return contextlib.nullcontext()
+    from flows.analysis.early_start import early_start  # imports torch
+
+    _ = run.context.models  # a model that cannot be loaded ends the run before it starts
+    return early_start(run)
 
 
 def _print_plan(inputs: Inputs, out: Path, settings: AnalyzeSettings, as_json: bool) -> None:

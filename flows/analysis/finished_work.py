@@ -1,0 +1,90 @@
+"""Find finished analyses without loading models or reading videos, so that a run with nothing to do ends at once.
+
+The row of a video has the version of its file (size, times and inode) and the fingerprint of the request. A file of the
+same version, or of the same content, that has an analysis for the same request is finished.
+"""
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from analytics.results.catalog import read_catalog
+from analytics.results.ids import file_sha256
+from analytics.results.storage_paths import is_remote
+from analytics.results.videos import path_text
+from fer_models.prefetch import StallTimeout, heartbeat, run_with_watchdog
+from flows.analysis.fingerprints import WorkIds, request_fingerprint
+from flows.analysis.inputs import file_version
+from flows.settings import AnalyzeSettings
+
+_ID_COLUMNS = ("video_id", "observation_id", "analysis_id")
+_COLUMNS = (*_ID_COLUMNS, "path", "object_version", "sha256", "size_bytes", "settings")
+
+
+@dataclass(frozen=True)
+class FinishedWork:
+    """A finished analysis for the request of a run."""
+
+    ids: WorkIds
+    observe: Mapping[str, Any]  # the settings of pass 1 that were used
+    may_have_appearance: bool = True  # appearance data may be stored
+
+
+class FinishedIndex:
+    """The finished analyses of a results folder for the settings of a run."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]], settings: AnalyzeSettings) -> None:
+        self.settings = settings
+        self._by_version: dict[tuple[str, str], FinishedWork] = {}
+        self._by_content: dict[str, FinishedWork] = {}
+        self._sizes: set[int] = set()
+        request = request_fingerprint(settings)
+        stored = [json.loads(row["settings"] or "{}") for row in rows]
+        kept = {
+            row["observation_id"]
+            for row, of in zip(rows, stored, strict=True)
+            if of.get("run", {}).get("keep_appearance", True)
+        }
+        for row, of in zip(rows, stored, strict=True):
+            if of.get("run", {}).get("request") != request:
+                continue
+            ids = WorkIds(*(row[name] for name in _ID_COLUMNS))
+            work = FinishedWork(ids, of["observe"], row["observation_id"] in kept)
+            self._by_version[row["path"], row["object_version"]] = work
+            self._by_content[row["sha256"]] = work
+            self._sizes.add(row["size_bytes"])
+
+    @classmethod
+    def read(cls, results: Path, settings: AnalyzeSettings) -> "FinishedIndex":
+        """The finished analyses in a results folder, as it is now.
+
+        Raises:
+            StoreError: if the row of an analysis is damaged.
+            WeightsError: if there is no such model.
+        """
+        rows = read_catalog(results).rows
+        done = rows.filter((pc.field("status") == "done") & pc.is_valid(pc.field("sha256")))
+        return cls(done.select(_COLUMNS).to_pylist(), settings)
+
+    def find(self, path: Path) -> FinishedWork | None:
+        """The finished analysis of a video; None if it has to be analyzed, or read to decide that.
+
+        Raises:
+            StorageError: if the address cannot be reached.
+        """
+        if self.settings.overwrite or not self._by_content:
+            return None
+        with contextlib.suppress(OSError, StallTimeout):  # reported by the analysis of the video
+            known = self._by_version.get((path_text(path), file_version(path)))
+            if known is not None and not self.settings.verify_content:
+                return known
+            # A file that was touched, copied or moved still has the same content.
+            if not is_remote(path) and path.is_file() and path.stat().st_size in self._sizes:
+                timeout_s = self.settings.decode_timeout_s
+                return self._by_content.get(run_with_watchdog(lambda: file_sha256(path, heartbeat), timeout_s))
+        return None
