@@ -111,7 +111,7 @@ VIDEOS = pa.schema(
         _field("path", pa.string(), "", "path of the video when it was analyzed", nullable=False),
         _field("sha256", pa.string(), "", "sha256 of the file's content; NULL if the file could not be read"),
         _field("size_bytes", pa.int64(), "bytes", "size of the file"),
-        _field("object_version", pa.string(), "", "version of the file: that of the object store, or size, times and inode on disk"),
+        _field("object_version", pa.string(), "", "version of the file, by the object store or by size, times, inode"),
         _field("container", pa.string(), "", "container format"),
         _field("codec", pa.string(), "", "video codec"),
         _field("video_stream", pa.int32(), "", "which of the file's video streams was read, from 0; NULL: an image"),
