@@ -1,4 +1,4 @@
-"""From a checkpoint to models that are at hand: what a network's heads become, calibration, figures, cards."""
+"""From a checkpoint to registered models: merging heads, calibration, evaluation and model cards."""
 
 import dataclasses
 import platform
@@ -21,16 +21,15 @@ from fer_models.training.datasets.labeled_faces import FaceImages, fingerprint
 from fer_models.training.emotion.augmentation import normalize, resize
 from fer_models.training.emotion.history import history_in, weights_in
 from fer_models.training.emotion.recipes import Recipe
-from fer_models.training.emotion.training import heads_of, targets_of, untrained_network
+from fer_models.training.emotion.training import heads_of, untrained_network
 from fer_models.training.runs import read_checkpoint
 
-MIXTURE_STEPS = 20  # from one head to the other, when the best mixture of them is looked for
-PRIOR_SHARES = torch.linspace(0, 1, 11).tolist()  # of the logarithms of the class shares that are taken off
-LABELS_SUFFIX = "-labels"  # of the second model that a training for both kinds of labels makes
-HALF_AGREES = 0.999  # of PublicTest must be read the same for weights to be kept in half precision
+MIXTURE_STEPS = 20  # mixtures of two heads that are compared, from one head to the other
+LABELS_SUFFIX = "-labels"  # of the name of the second model that `--labels both` makes
+HALF_AGREES = 0.999  # share of PublicTest that must keep its label for weights to be stored in half precision
 LICENCE_NOTE = (
-    "Made by Fervid's own training. The pictures it learnt from have terms of their own: those of FER-2013 come from "
-    "the web, for research."
+    "Made by Fervid's own training. The training images have terms of their own: those of FER-2013 come from the web, "
+    "for research."
 )
 
 
@@ -41,7 +40,7 @@ class Candidate:
     suffix: str  # of the model's name
     weights: dict[str, Tensor]
     target: str  # "labels" or "votes": what it is calibrated on
-    how: dict[str, Any]  # it was made, for the card
+    settings: dict[str, str | float]  # how its head was made, for the card
 
 
 def calibrate(
@@ -55,20 +54,20 @@ def calibrate(
     device: torch.device,
     training_s: float,
 ) -> list[Path]:
-    """Make model folders of a checkpoint, in `out`, with all but their figures; everything is chosen on PublicTest.
+    """Write the model folders of a checkpoint to `out`, without figures; all choices are made on PublicTest.
 
-    A network with a head for the labels and one for the votes becomes two models: `NAME-labels`, its first head, and
-    `NAME`, the mixture of both of `mix_heads`. Any other becomes one, `NAME`.
+    A network with a head for labels and one for votes becomes two models: `NAME-labels`, its first head, and `NAME`,
+    the mixture of both that `best_mixture` finds. Any other network becomes one model, `NAME`.
 
     Args:
         checkpoint: of `train_network`.
-        out: where the folders are made.
+        out: where to write the folders.
         splits: the data it was trained on.
         recipe: the one it was trained by.
         name: of the model.
-        about_data: what the card says of the data beside their number and fingerprint.
+        about_data: further facts about the data for the card.
         device: where to compute.
-        training_s: how long the training took, for the card.
+        training_s: duration of the training, for the card.
 
     Raises:
         RunError: if the checkpoint cannot be read.
@@ -81,7 +80,7 @@ def calibrate(
     public, training = splits["PublicTest"], splits["Training"]
     refreshed = bool(recipe.ema_decay) and recalibrate_if_better(network, training, public, recipe)
     if len(heads_of(recipe)) == 2:
-        candidates = candidates_of_both(network, training, public, recipe, device)
+        candidates = candidates_of_both(network, public, recipe, device)
     else:
         target = "votes" if recipe.labels == "votes" else "labels"
         candidates = [Candidate("", network.state_dict(), target, {})]
@@ -103,7 +102,7 @@ def calibrate(
             settings=dataclasses.asdict(recipe)
             | {name: settings[name] for name in ("precision", "teacher_weights") if settings.get(name)}
             | {"epoch": state["epoch"] + 1}
-            | {"batch_norm_measured_anew": refreshed, **candidate.how},
+            | {"batch_norm_measured_anew": refreshed, **candidate.settings},
             versions={
                 "python": platform.python_version(),
                 "torch": torch.__version__,
@@ -119,7 +118,7 @@ def calibrate(
 def save_calibrated(
     folder: Path, candidate: Candidate, card: ModelCard, public: FaceImages, device: torch.device
 ) -> Path:
-    """Save a model with the temperature that suits PublicTest, in half precision where that changes nothing."""
+    """Save a model with the temperature fitted on PublicTest, in half precision where that changes no label."""
     halved = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in candidate.weights.items()}
     half = read_the_same(candidate.weights, halved, card, public, device)
     weights = halved if half else candidate.weights
@@ -143,9 +142,9 @@ def save_calibrated(
 def read_the_same(
     weights: dict[str, Tensor], others: dict[str, Tensor], card: ModelCard, images: FaceImages, device: torch.device
 ) -> bool:
-    """Whether a network reads images the same with other weights: all but one in a thousand, which were on the edge.
+    """Whether a network gives the same labels with other weights, except for at most one image in a thousand.
 
-    Computed exactly: in bfloat16 the rounding of the computation is larger than that of the weights.
+    Computed in float32: in bfloat16 the rounding of the computation exceeds that of the weights.
     """
     crops = resize(normalize(images.pixels), card.input_size_px or images.pixels.shape[1])
     guesses = []
@@ -158,7 +157,7 @@ def read_the_same(
 
 
 def measure_model(folder: Path, splits: dict[str, FaceImages], device: torch.device) -> dict[str, Tensor]:
-    """Measure a model of `calibrate` on both test splits, as it is served, and put the figures on its card.
+    """Evaluate a model of `calibrate` on both test splits, as it is served, and write the figures to its card.
 
     Returns:
         The probabilities (n, 7) of each split.
@@ -175,15 +174,15 @@ def measure_model(folder: Path, splits: dict[str, FaceImages], device: torch.dev
     )
     protocol = (
         f"Trained on Training; {chosen} chosen on PublicTest; PrivateTest measured once. accuracy, macro_f1, ece and "
-        "f1 are against the labels of the data; votes_... against the emotion that most annotators named, if one has "
-        "more votes than any other answer. Intervals: 95 %, bootstrap."
+        "f1 are against the labels of the data; votes_... against the annotators' majority, where one emotion has more "
+        "votes than any other answer. Intervals: 95 %, bootstrap."
     )
     save_card(folder, dataclasses.replace(card, metrics=metrics, protocol=protocol))
     return scores
 
 
 def register(folder: Path, models: Path) -> Path:
-    """Put a model and its pictures among those at hand; gives its folder there."""
+    """Move a model and its plots to the registered models; return its folder there."""
     home = models / folder.name
     home.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.iterdir(), key=lambda path: path.name == CARD_NAME):  # the card last
@@ -192,76 +191,68 @@ def register(folder: Path, models: Path) -> Path:
     return home
 
 
-def candidates_of_both(
-    network: nn.Module, training: FaceImages, public: FaceImages, recipe: Recipe, device: torch.device
-) -> list[Candidate]:
-    """The head for labels, and the mixture of it with the head for votes."""
-    n = len(EMOTIONS)
+def candidates_of_both(network: nn.Module, public: FaceImages, recipe: Recipe, device: torch.device) -> list[Candidate]:
+    """The head for labels, and its mixture with the head for votes."""
     logits = logits_of(network, resize(normalize(public.pixels), recipe.input_size_px), device)
-    prior = targets_of(training, recipe.labels).mean(dim=0).view(2, n)
-    share, prior_share = best_mixture(logits, prior, public.majority)
-    labels = fold_heads(network, [1.0, 0.0], torch.zeros(n))
-    mixture = fold_heads(network, [share, 1 - share], offset_of(share, prior_share, prior))
-    how = {"label_head_share": share, "prior_share": prior_share, "mixture_chosen_by": "votes_macro_f1 on PublicTest"}
-    return [Candidate(LABELS_SUFFIX, labels, "labels", {"head": "labels"}), Candidate("", mixture, "votes", how)]
+    share = best_mixture(logits, public.label, public.majority)
+    mixture: dict[str, str | float] = {
+        "label_head_share": share,
+        "mixture_chosen_by": "mean of macro_f1 and votes_macro_f1 on PublicTest",
+    }
+    return [
+        Candidate(LABELS_SUFFIX, merge_heads(network, [1.0, 0.0]), "labels", {"head": "labels"}),
+        Candidate("", merge_heads(network, [share, 1 - share]), "votes", mixture),
+    ]
 
 
-def best_mixture(logits: Tensor, prior: Tensor, majority: Tensor) -> tuple[float, float]:
-    """How to mix two heads, and how much of their priors to take off, for the best macro-F1 against the majority.
+def best_mixture(logits: Tensor, label: Tensor, majority: Tensor) -> float:
+    """The share of the head for labels with the greatest mean of both macro-F1 figures.
 
-    Taking the logarithm of a class's share off its logit helps rare classes (logit adjustment, Menon et al. 2021,
-    arXiv:2007.07314).
+    The data set's labels name posed expressions where annotators often see none; a mixture serves both.
 
     Args:
-        logits: (n, 14) of the head for labels, then of that for votes.
-        prior: (2, 7) shares of the classes in the targets of each head.
-        majority: (n,) the class wanted; rows of -1 do not count.
-
-    Returns:
-        The share of the head for labels, and the share of the logarithms of the prior.
+        logits: (n, 14) of the head for labels, then of the head for votes.
+        label: (n,) the data set's labels.
+        majority: (n,) the annotators' majority; rows of -1 do not count.
     """
     known = majority >= 0
-    labels, votes = logits[known].split(len(EMOTIONS), dim=1)
-    found = {}
-    for step in range(MIXTURE_STEPS + 1):
-        share = step / MIXTURE_STEPS
-        for prior_share in PRIOR_SHARES:
-            mixed = share * labels + (1 - share) * votes + offset_of(share, prior_share, prior)
-            f1 = multiclass_f1_score(mixed.argmax(dim=1), majority[known], len(EMOTIONS), average="macro")
-            found[share, round(prior_share, 2)] = f1.item()
-    return max(found, key=lambda choice: found[choice])
+    labels, votes = logits.split(len(EMOTIONS), dim=1)
+
+    def mean_f1(share: float) -> float:
+        answer = (share * labels + (1 - share) * votes).argmax(dim=1)
+        return (macro_f1(answer, label) + macro_f1(answer[known], majority[known])) / 2
+
+    return max((step / MIXTURE_STEPS for step in range(MIXTURE_STEPS + 1)), key=mean_f1)
 
 
-def offset_of(share: float, prior_share: float, prior: Tensor) -> Tensor:
-    """What is added to the logits (7,) of a mixture of heads whose targets have `prior` (2, 7)."""
-    log_prior = prior.clamp_min(1e-6).log()
-    return -prior_share * (share * log_prior[0] + (1 - share) * log_prior[1])
+def macro_f1(answer: Tensor, truth: Tensor) -> float:
+    """The mean F1 over the emotions of predicted classes (n,)."""
+    return float(multiclass_f1_score(answer, truth, len(EMOTIONS), average="macro"))
 
 
-def fold_heads(network: nn.Module, shares: list[float], offset: Tensor) -> dict[str, Tensor]:
-    """The weights of a network whose last layer is the mixture of several in one, plus `offset` (7,)."""
+def merge_heads(network: nn.Module, shares: list[float]) -> dict[str, Tensor]:
+    """The weights of a network whose last layer holds several heads, with their weighted mean in place of them."""
     weights = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     layer = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
     for name in (f"{layer}.weight", f"{layer}.bias"):
         heads = weights[name].chunk(len(shares))
         weights[name] = torch.stack([share * head for share, head in zip(shares, heads, strict=True)]).sum(dim=0)
-    weights[f"{layer}.bias"] = weights[f"{layer}.bias"] + offset
     return weights
 
 
 def recalibrate_if_better(network: nn.Module, training: FaceImages, public: FaceImages, recipe: Recipe) -> bool:
-    """Measure batch norms anew, in place, unless the averaged statistics read PublicTest better; gives whether so."""
+    """Recalibrate batch norms in place if that raises accuracy on PublicTest; return whether it did."""
     averaged = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    before = share_right(network, public, recipe)
+    before = mean_accuracy(network, public, recipe)
     recalibrate_batch_norm(network, training, recipe.input_size_px)
-    if share_right(network, public, recipe) > before:
+    if mean_accuracy(network, public, recipe) > before:
         return True
     network.load_state_dict(averaged)
     return False
 
 
-def share_right(network: nn.Module, images: FaceImages, recipe: Recipe) -> float:
-    """Accuracy on the labels, the mean over the network's heads."""
+def mean_accuracy(network: nn.Module, images: FaceImages, recipe: Recipe) -> float:
+    """Accuracy against the labels, averaged over the network's heads."""
     device = next(network.parameters()).device
     logits = logits_of(network, resize(normalize(images.pixels), recipe.input_size_px), device)
     heads = torch.stack(logits.split(len(EMOTIONS), dim=1))
@@ -270,7 +261,7 @@ def share_right(network: nn.Module, images: FaceImages, recipe: Recipe) -> float
 
 @torch.no_grad()
 def recalibrate_batch_norm(network: nn.Module, images: FaceImages, size_px: int, batch_size: int = 512) -> None:
-    """Measure the statistics of batch norms anew, in place: averaged weights may need their own, not averaged ones.
+    """Recompute the statistics of batch norms in place: averaged weights may need their own, not averaged ones.
 
     Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization", arXiv:1803.05407.
     """
