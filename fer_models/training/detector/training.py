@@ -1,11 +1,12 @@
-"""Training of the compact detector: the Lightning module, and the function that makes a model folder."""
+"""Training of the compact detector: the Lightning module, and a resumable run that writes a model folder."""
 
 import copy
 import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fer_models.boxes import box_iou
 from fer_models.detection.compact import CompactDetector, CompactNet, grid_points, load_network
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.evaluation.detector_metrics import Matches
+from fer_models.prefetch import prefetch
 from fer_models.registry.model_registry import ModelCard, find_model, sha256_of
 from fer_models.training.datasets.face_photos import EpochBatches, FaceDataError, FaceInputs, Photo, read_photos
 from fer_models.training.detector.losses import detection_losses
@@ -41,12 +43,13 @@ LEARNING_RATE, LEARNING_RATE_FROM_INIT = 2e-3, 1e-3
 WEIGHT_DECAY, EMA_DECAY = 0.01, 0.999
 VALIDATE_EVERY_EPOCHS = 5
 CHECKPOINT_NAME = "last.ckpt"
+BATCH_TIMEOUT_S = 600.0  # making one batch takes seconds; longer means that the thread hangs
 OPINIONS_NAME = "second_teacher.npz"
 TRAP_SCORE, TRAP_IOU = 0.25, 0.2
 
 
 class DetectorTraining(lightning.LightningModule):
-    """Trains a `CompactNet`; after some epochs says how well the averaged weights do on the held-out photographs."""
+    """Trains a `CompactNet`; every few epochs evaluates the averaged weights on the held-out photographs."""
 
     def __init__(self, network: CompactNet, held_out: list[Photo], learning_rate: float, settings: dict[str, Any]):
         super().__init__()
@@ -69,17 +72,17 @@ class DetectorTraining(lightning.LightningModule):
         return total
 
     def on_train_epoch_start(self) -> None:
-        """Start the clock of the epoch."""
+        """Start timing the epoch."""
         self._losses, self._epoch_started_s = [], time.monotonic()
 
     def on_train_epoch_end(self) -> None:
-        """Log loss, learning rate and the time left.
+        """Log loss, learning rate and the remaining time.
 
         Raises:
-            RunError: if the training has come to nothing; the checkpoint of the epoch before stays.
+            RunError: if the loss is not finite; the checkpoint of the previous epoch stays.
         """
         if not math.isfinite(loss := sum(self._losses) / max(1, len(self._losses))):
-            raise RunError(f"epoch {self.current_epoch + 1}: the loss is no number any more: try another --seed")
+            raise RunError(f"epoch {self.current_epoch + 1}: the loss is not finite; try another --seed")
         epoch_s = time.monotonic() - self._epoch_started_s
         self.trained_s += epoch_s
         epochs = self.trainer.max_epochs or 0
@@ -95,11 +98,11 @@ class DetectorTraining(lightning.LightningModule):
         )
 
     def on_validation_epoch_start(self) -> None:
-        """Take the averaged weights, which the callback has just put in place, as a detector."""
+        """Make a detector of the averaged weights, which the callback has put in place."""
         self._matches, self._detector = [], held_out_detector(copy.deepcopy(self.network), self.device)
 
     def validation_step(self, number: Tensor, batch_index: int) -> None:
-        """Match what is found in held-out photograph `number` with the teacher's faces."""
+        """Match the detections in held-out photograph `number` with the teachers' faces."""
         self._matches.append(match_photo(self._detector, self.held_out[int(number)]))
 
     def on_validation_epoch_end(self) -> None:
@@ -116,7 +119,7 @@ class DetectorTraining(lightning.LightningModule):
         )
 
     def configure_optimizers(self) -> Any:
-        """AdamW; the learning rate rises over the first steps, then falls as a cosine to 1 %."""
+        """AdamW; the learning rate rises over the first steps, then falls along a cosine to 1 %."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=WEIGHT_DECAY)
         total = int(self.trainer.estimated_stepping_batches)
         warm_up = min(300, total // 10 + 1)
@@ -130,11 +133,11 @@ class DetectorTraining(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the settings, and the time spent, so that a resumed run counts on."""
+        """Store the settings and the training time so far."""
         checkpoint |= {"settings": self.settings, "trained_s": self.trained_s}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the time spent."""
+        """Restore the training time so far."""
         self.trained_s = checkpoint["trained_s"]
 
 
@@ -152,7 +155,6 @@ def train_detector(
     batch_size: int = 32,
     learning_rate: float | None = None,
     samples_per_epoch: int | None = None,
-    n_workers: int = 1,
     network_options: dict[str, Any] | None = None,
     on_batch: Callable[[], None] = lambda: None,
 ) -> Path:
@@ -163,25 +165,23 @@ def train_detector(
     Args:
         data: a Parquet file as `fer_models.training.datasets.face_photos` describes it.
         out: the model folder to make.
-        epochs: how often to go through the samples; the learning rate falls to 1 % over them.
+        epochs: passes over the samples; the learning rate falls to 1 % over them.
         name: the name on the card.
         device: "auto", "cpu" or "cuda".
-        resume: go on from the checkpoint in `out`, if there is one, with the same settings; `epochs` may be others.
-        second_teacher: weights of RetinaFace-MobileNet-0.25, whose opinion of the photographs is asked for; it is kept
-            in `out`.
-        init: name or folder of the compact detector to start from; what it takes wrongly for faces is shown more often.
-        learning_rate: the greatest one; by default 2e-3, or 1e-3 from a detector that is good already.
-        samples_per_epoch: distorted inputs in an epoch; by default as many as there are photographs to learn from.
-        n_workers: processes that make inputs; 0: made between the steps.
+        resume: continue from the checkpoint in `out`, if there is one, with the same settings but for `epochs`.
+        second_teacher: weights of RetinaFace-MobileNet-0.25, a second teacher; its labels are cached in `out`.
+        init: name or folder of the compact detector to start from; its false positives are shown more often.
+        learning_rate: the greatest one; by default 2e-3, or 1e-3 with `init`.
+        samples_per_epoch: augmented inputs in an epoch; by default the number of training photographs.
         network_options: keyword arguments of `CompactNet`.
-        on_batch: is called after each batch; what it raises ends the run.
+        on_batch: called after each batch; an exception that it raises ends the run.
 
     Returns:
         `out`, with `model.safetensors` and `model.json` in it.
 
     Raises:
         FaceDataError: if `data` cannot be used.
-        RunError: if there is a run in `out`, and it is not to be resumed or was begun with other settings.
+        RunError: if there is a run in `out` that is not to be resumed or was started with other settings.
         WeightsError: if the second teacher or the detector to start from cannot be used.
     """
     checkpoint = out / "checkpoints" / CHECKPOINT_NAME
@@ -189,7 +189,7 @@ def train_detector(
     lightning.seed_everything(seed, verbose=False)
     learned, held_out = _photos_of(data, second_teacher, out / OPINIONS_NAME)
     samples = samples_per_epoch or len(learned)
-    log.info("%d photographs to learn from, %d held out, %d inputs an epoch", len(learned), len(held_out), samples)
+    log.info("%d training photographs, %d held out, %d inputs an epoch", len(learned), len(held_out), samples)
     network, start = CompactNet(**(network_options or {})), None
     if init:
         network, start = load_network(find_model(init, "detector"))
@@ -222,7 +222,7 @@ def train_detector(
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     _trainer(checkpoint.parent, epochs, choose_device(device), on_batch).fit(
         DetectorTraining(network, held_out, settings["learning_rate"], told),
-        _loader(FaceInputs(learned, seed=seed), samples, batch_size, n_workers),
+        PrefetchedBatches(FaceInputs(learned, seed=seed), samples, batch_size),
         DataLoader(range(len(held_out))),  # type: ignore[arg-type]
         ckpt_path=checkpoint if checkpoint.exists() else None,
         weights_only=True,
@@ -232,29 +232,43 @@ def train_detector(
 
 
 def _photos_of(data: Path, second_teacher: Path | None, opinions: Path) -> tuple[list[Photo], list[Photo]]:
-    """The photographs to learn from, and those held out."""
+    """The training photographs and the held-out ones."""
     photos = read_photos(data)
     if second_teacher:
         photos = merge_teacher_labels(photos, data, second_teacher, opinions)
     learned, held_out = ([photo for photo in photos if photo.held_out is held] for held in (False, True))
     if not learned or not held_out:
-        raise FaceDataError(f"{data}: {len(photos)} photographs are too few to hold some out: give a hundred or more")
+        raise FaceDataError(f"{data}: {len(photos)} photographs are too few to hold some out; use 100 or more")
     return learned, held_out
 
 
-def _loader(inputs: FaceInputs, samples: int, batch_size: int, n_workers: int) -> DataLoader[dict[str, Tensor]]:
-    batches = EpochBatches(math.ceil(samples / batch_size), batch_size, INPUT_SIZE_PX)
-    return DataLoader(inputs, batch_sampler=batches, num_workers=n_workers, persistent_workers=n_workers > 0)
+class PrefetchedBatches:
+    """Batches of augmented inputs, made in a background thread while the last one is trained on.
+
+    A thread, because a worker process would be forked from a process with many threads: on a short epoch it died at
+    shutdown and took the run with it.
+    """
+
+    def __init__(self, inputs: FaceInputs, samples: int, batch_size: int) -> None:
+        self.batch_sampler = EpochBatches(math.ceil(samples / batch_size), batch_size, INPUT_SIZE_PX)
+        self._loader = DataLoader(inputs, batch_sampler=self.batch_sampler)
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        with closing(prefetch(iter(self._loader), BATCH_TIMEOUT_S)) as batches:
+            yield from batches
 
 
 class _AfterEachBatch(Callback):
-    """Calls a function; the averaged copy of the module could not hold it, as not everything can be copied."""
+    """Calls a function after each batch; a callback, because the module is copied and not every function can be."""
 
     def __init__(self, call: Callable[[], None]) -> None:
         self.call = call
 
     def on_train_batch_end(self, *args: Any, **more: Any) -> None:
-        """Call it."""
+        """Call the function."""
         self.call()
 
 
@@ -278,12 +292,12 @@ def _trainer(checkpoints: Path, epochs: int, device: torch.device, on_batch: Cal
 
 
 def mine_hard_negatives(photos: list[Photo], detector: CompactDetector) -> list[Photo]:
-    """The photographs with what `detector` takes for faces in them and no teacher does."""
+    """Add to each photograph the detections of `detector` that no teacher confirms."""
     detector.score_threshold, detector.chunk_frames = TRAP_SCORE, 1
     with_traps = []
     for photo in photos:
         boxes = detector.detect(photo.pixels[None]).boxes_xyxy
         known = (box_iou(boxes, photo.boxes_xyxy) > TRAP_IOU).any(1)
         with_traps.append(dataclasses.replace(photo, traps_xyxy=boxes[~known]))
-    log.info("%d traps for the detector to start from", sum(len(photo.traps_xyxy) for photo in with_traps))
+    log.info("%d false positives of the initial detector", sum(len(photo.traps_xyxy) for photo in with_traps))
     return with_traps
