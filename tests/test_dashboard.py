@@ -87,7 +87,7 @@ def words(shown: AppTest) -> str:
     """All texts of a page, as a reader sees them: without the backslashes that escape Markdown."""
     kinds = ("info", "warning", "error", "caption", "markdown")
     texts = "\n".join(element.value for kind in kinds for element in shown.get(kind))
-    return re.sub(r"\\([^\w\s])", r"\1", texts)
+    return re.sub(r"\\([^A-Za-z0-9\s])", r"\1", texts)
 
 
 def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page) -> None:
@@ -298,7 +298,7 @@ def test_runs_show_where_the_time_went(results: Path, store: Store, page: Page) 
     shown = page("runs", results)
     newest = shown.dataframe[-1].value.iloc[0]
     assert newest[["video", "detect_per_s", "classify_per_s"]].tolist() == ["new.mp4", 50, 100]
-    assert [heading.value for heading in shown.subheader] == ["Flow runs", "Analyses", "Where the time went"]
+    assert [heading.value for heading in shown.subheader] == ["Flow runs", "Analyses", "Time per stage"]
 
 
 def test_trainings_under_way_are_shown(

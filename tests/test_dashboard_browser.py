@@ -6,16 +6,20 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import write_clip
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from scenes import Face, feeling, observe
 from test_dashboard import wait_for_status
@@ -24,6 +28,7 @@ from analytics import connect
 from analytics.results.ids import file_sha256, video_id
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
+from fer_models.labels import EMOTION_COLORS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Nothing that looks for a network: there may be none, and nothing here needs one.
@@ -136,23 +141,55 @@ def shot(page: Page, name: str) -> None:
         page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
 
 
-def test_a_video_is_found_in_the_library_and_opened(page: Page, address: str) -> None:
+def test_a_click_anywhere_in_a_row_opens_the_video(page: Page, address: str) -> None:
     page.goto(address)
     expect(page.get_by_role("heading", name="Library")).to_be_visible()
     page.get_by_role("textbox", name="Search").fill("alice")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("1 video. Choose one")).to_be_visible()
-    table = page.locator("[data-testid=stDataFrame]").first
-    box = table.bounding_box()
-    assert box is not None
-    page.mouse.click(box["x"] + 16, box["y"] + 52)  # the box before the first row: the table is a canvas
+    expect(page.get_by_text("1 video. Click one")).to_be_visible()
+    page.locator("td.number").first.click()
     page.wait_for_url("**/timeline?video=v*")
     page.wait_for_selector("video")
 
 
+def test_thumbnails_are_drawn_from_the_video_and_switched_off(page: Page, address: str) -> None:
+    page.goto(address)
+    canvas = page.locator("td.thumbnail canvas[data-drawn=true]")
+    expect(canvas).to_have_count(1)
+    # The square of the clip is 200 on 70: something bright is drawn on something darker.
+    red = canvas.evaluate(
+        "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        " return [...d].filter((_, i) => i % 4 === 0 && d[i + 3] > 0); }"
+    )
+    assert min(red) < 90
+    assert max(red) > 180
+    page.get_by_text("Thumbnails", exact=True).click()
+    expect(page.locator("td.thumbnail")).to_have_count(0)
+
+
+def test_the_notice_is_one_line_once_it_was_read(page: Page, address: str) -> None:
+    page.goto(address)
+    expect(page.get_by_text("Before you use this on people")).to_be_visible()
+    page.get_by_role("button", name="I have read this").click()
+    expect(page.get_by_text("Before you use this on people")).to_have_count(0)
+    page.goto(f"{address}/runs")
+    expect(page.get_by_text("Emotion recognition is regulated")).to_be_visible()
+    expect(page.get_by_text("Before you use this on people")).to_have_count(0)
+    page.get_by_role("button", name="Details of the legal notice").click()
+    expect(page.get_by_text("Before you use this on people")).to_be_visible()
+
+
+def test_a_moment_is_played_from_its_start(page: Page, address: str, results: Path) -> None:
+    (start_s,) = connect(results).sql("SELECT start_s FROM episodes WHERE emotion = 'sad'").fetchall()[0]
+    page.goto(f"{address}/moments")
+    page.get_by_role("button", name="play sad of").click()
+    page.wait_for_url("**/timeline?*play=1*")
+    until(page, f"video => !video.paused && video.currentTime > {start_s - 1}")
+
+
 def test_the_library_shows_what_comes_while_it_is_open(page: Page, address: str, results: Path) -> None:
     page.goto(address)
-    expect(page.get_by_text("1 video. Choose one")).to_be_visible()
+    expect(page.get_by_text("1 video. Click one")).to_be_visible()
     failed = page.locator("[data-testid=stMetric]").filter(has_text="failed")
     expect(failed).to_contain_text("1")
     late = {"video_id": "v0000000000000008", "analysis_id": "a8", "path": "in/late.mp4"}
@@ -188,16 +225,134 @@ def test_a_click_in_a_chart_takes_the_video_there(page: Page, address: str) -> N
     until(page, "video => Math.abs(video.currentTime - 9) < 0.1")
 
 
-def test_keys_step_by_frame_and_second(page: Page, address: str) -> None:
+def test_keys_work_wherever_the_focus_is_but_while_typing(page: Page, address: str) -> None:
     open_timeline(page, address, "?t=3")
     until_at(page, 3)
-    for key, time_s in (("ArrowRight", 4), (".", 4.1), (".", 4.2), (",", 4.1), ("ArrowLeft", 3.1)):
+    for key, time_s in (
+        ("ArrowRight", 4),
+        (".", 4.1),
+        (".", 4.2),
+        (",", 4.1),
+        ("ArrowLeft", 3.1),
+        ("l", 8.1),
+        ("j", 3.1),
+    ):
         page.keyboard.press(key)
         until_at(page, time_s)
+    page.get_by_role("button", name="raw").focus()
     page.keyboard.press("Space")
     until(page, "video => !video.paused && video.currentTime > 3.3")
-    page.keyboard.press("Space")
+    assert page.get_by_role("button", name="raw").get_attribute("aria-pressed") == "false"  # only space was taken
+    page.keyboard.press("k")
     until(page, "video => video.paused")
+    page.keyboard.press(">")
+    until(page, "video => video.playbackRate === 1.25")
+    page.get_by_role("textbox", name="name of P0").focus()
+    page.keyboard.type("k ")
+    until(page, "video => video.paused")
+    page.keyboard.press("Escape")
+    page.locator("h1").click()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="keyboard shortcuts")).to_be_visible()
+
+
+def test_the_video_stays_in_sight_with_many_lanes(page: Page, address: str) -> None:
+    page.set_viewport_size({"width": 1280, "height": 460})
+    open_timeline(page, address)
+    page.mouse.move(900, 300)
+    page.mouse.wheel(0, 2000)
+    page.wait_for_timeout(500)
+    box = page.locator("video").bounding_box()
+    assert box is not None
+    assert box["y"] > 0
+    assert box["y"] + box["height"] < 460
+
+
+def test_lanes_share_the_height_of_the_window(page: Page, address: str) -> None:
+    open_timeline(page, address)
+    lane = page.get_by_role("img", name="probabilities of P1 over time")
+    heights = []
+    for height in (700, 1100):
+        page.set_viewport_size({"width": 1280, "height": height})
+        page.wait_for_timeout(300)
+        box = lane.bounding_box()
+        assert box is not None
+        heights.append(box["height"])
+    assert heights[0] >= 64
+    assert heights[1] == pytest.approx(heights[0] + 200, abs=2)  # half of 400 more, for two lanes
+
+
+def test_an_episode_is_repeated(page: Page, address: str, results: Path) -> None:
+    (start_s, end_s) = connect(results).sql("SELECT start_s, end_s FROM episodes WHERE emotion = 'happy'").fetchall()[0]
+    open_timeline(page, address, f"?t={end_s - 0.6}")
+    until_at(page, end_s - 0.6)
+    page.get_by_role("button", name="happy · P1").click()
+    page.keyboard.press("p")
+    expect(page.get_by_text("Repeating")).to_be_visible()
+    page.keyboard.press("l")
+    page.keyboard.press("Space")
+    until(page, f"video => !video.paused && video.currentTime > {start_s} && video.currentTime < {start_s + 3}")
+
+
+def test_boxes_and_tags_are_switched_off_and_tags_cover_no_face(page: Page, address: str) -> None:
+    open_timeline(page, address, "?t=3")
+    expect(page.locator(".box.labeled")).to_have_count(2)
+    expect(page.locator(".tag")).to_have_count(2)
+    boxes = [box.bounding_box() for box in page.locator(".box").all()]
+    tags = [tag.bounding_box() for tag in page.locator(".tag").all()]
+    for tag in tags:
+        for other in [*boxes, *(each for each in tags if each is not tag)]:
+            assert tag is not None
+            assert other is not None
+            apart_x = min(tag["x"] + tag["width"], other["x"] + other["width"]) - max(tag["x"], other["x"])
+            apart_y = min(tag["y"] + tag["height"], other["y"] + other["height"]) - max(tag["y"], other["y"])
+            assert min(apart_x, apart_y) <= 1
+    page.keyboard.press("t")
+    expect(page.locator(".tag")).to_have_count(0)
+    page.keyboard.press("b")
+    expect(page.locator(".box")).to_have_count(0)
+
+
+def test_a_marker_is_made_while_watching_and_exported(page: Page, address: str, results: Path, clip: Path) -> None:
+    open_timeline(page, address, "?t=2")
+    until_at(page, 2)
+    page.keyboard.press("m")
+    expect(page.get_by_text("Marker begins at 00:02.00")).to_be_visible()
+    page.keyboard.press("l")
+    until_at(page, 7)
+    page.keyboard.press("m")
+    label = page.get_by_role("textbox", name="label of marker marker 1")
+    expect(label).to_be_visible()
+    label.fill("ad A")
+    label.press("Enter")
+    expect(page.get_by_role("img", name="markers: ad A 00:02.00 to 00:07.00")).to_be_visible()
+    page.get_by_text("Export", exact=True).click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="markers, CSV").click()
+    assert Path(download.value.path()).read_text() == f"start_s,end_s,label,video\n2.000,7.000,ad A,{clip}\n"
+    page.get_by_role("button", name="delete marker ad A").click()
+    expect(page.get_by_role("img", name="markers: ad A")).to_have_count(0)
+
+
+def test_the_chart_and_the_rows_are_saved(page: Page, address: str) -> None:
+    open_timeline(page, address)
+    page.get_by_text("Export", exact=True).click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="save the chart as SVG").click()
+    svg = ElementTree.parse(download.value.path()).getroot()
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+    texts = {node.text for node in svg.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"alice.mp4", "happy", "P0", "P1", "0.5"} <= texts
+    colors = {node.get("fill") for node in svg.iter("{http://www.w3.org/2000/svg}rect")}
+    assert {EMOTION_COLORS["happy"], EMOTION_COLORS["sad"], EMOTION_COLORS["neutral"]} <= colors
+    with page.expect_download() as download:
+        page.get_by_role("button", name="save the chart as PNG").click()
+    with Image.open(download.value.path()) as image:
+        assert image.getpixel((2, 2))[:3] == (255, 255, 255)
+        assert len(image.convert("RGB").getcolors(1_000_000) or []) > 3
+    with page.expect_download() as download:
+        page.get_by_role("link", name="all rows, Parquet").click()
+    assert pq.read_table(download.value.path()).num_rows == 240
 
 
 def test_zooming_asks_for_finer_rows(page: Page, address: str) -> None:
@@ -219,11 +374,28 @@ def test_a_person_is_renamed_hidden_and_all_that_undone(page: Page, address: str
     expect(page.get_by_role("img", name="probabilities of Bea <b> over time")).to_be_visible()
     page.reload()
     expect(page.get_by_role("textbox", name="name of Bea <b>")).to_be_visible()
+    page.get_by_label("change Bea <b>").click()
     page.get_by_role("button", name="hide Bea <b>").click()
     expect(page.get_by_role("img", name="probabilities of Bea <b> over time")).to_have_count(0)
-    for name in ("Bea <b>", "P0"):
-        page.get_by_role("button", name="undo the last change").click()
+    undo = page.get_by_role("button", name="undo my last change")
+    for text, name in (("Undo: P0 hidden", "Bea <b>"), ("Undo: P0 named Bea <b>", "P0")):
+        expect(undo).to_have_text(text)
+        undo.click()
         expect(page.get_by_role("img", name=f"probabilities of {name} over time")).to_be_visible()
+    expect(undo).to_be_hidden()
+
+
+def test_two_sessions_see_each_others_changes_but_undo_their_own(page: Page, browser: Browser, address: str) -> None:
+    open_timeline(page, address)
+    other = browser.new_context().new_page()
+    open_timeline(other, address)
+    page.get_by_role("textbox", name="name of P0").fill("Cleo")
+    page.keyboard.press("Enter")
+    expect(other.get_by_role("img", name="probabilities of Cleo over time")).to_be_visible()
+    expect(other.get_by_role("button", name="undo my last change")).to_be_hidden()
+    page.get_by_role("button", name="undo my last change").click()
+    expect(other.get_by_role("img", name="probabilities of P0 over time")).to_be_visible()
+    other.context.close()
 
 
 def test_a_link_opens_its_moment(page: Page, address: str) -> None:
@@ -231,12 +403,34 @@ def test_a_link_opens_its_moment(page: Page, address: str) -> None:
     expect(page.get_by_text("Before you use this on people")).to_be_visible()  # whatever page is opened first
     until_at(page, 7.5)
     page.get_by_role("button", name="copy a link to this moment").click()
+    expect(page.get_by_text("is in the address bar")).to_be_visible()  # this browser forbids copying
     assert "t=7.50" in page.url
+
+
+@pytest.mark.parametrize("query", ["?t=inf", "?t=nan", "?t=soon"])
+def test_moments_outside_of_any_video_begin_at_0(page: Page, address: str, query: str) -> None:
+    open_timeline(page, address, query)
+    until_at(page, 0)
+
+
+def test_a_failed_video_is_explained(page: Page, address: str) -> None:
+    page.goto(f"{address}/timeline?video=v0000000000000009")
+    expect(page.get_by_text("in/broken.mp4 could not be analyzed: not a video")).to_be_visible()
+
+
+def test_sql_completes_names(page: Page, address: str) -> None:
+    page.goto(f"{address}/sql")
+    editor = page.get_by_role("textbox", name="Query")
+    editor.fill("")
+    editor.press_sequentially("SELECT smooth_emo")
+    expect(page.get_by_role("button", name="complete smooth_emotion")).to_be_visible()
+    editor.press("Tab")
+    expect(editor).to_have_value("SELECT smooth_emotion")
 
 
 def test_sql_answers_refuses_to_write_and_gives_files(page: Page, address: str) -> None:
     page.goto(f"{address}/sql")
-    question = page.get_by_role("textbox", name="Question")
+    question = page.get_by_role("textbox", name="Query")
     question.fill("SELECT emotion, count(*) AS n FROM episodes GROUP BY ALL ORDER BY emotion")
     question.press("Control+Enter")
     expect(page.get_by_text("3 rows")).to_be_visible()
@@ -251,14 +445,18 @@ def test_sql_answers_refuses_to_write_and_gives_files(page: Page, address: str) 
     expect(page.get_by_text("only one SELECT at a time")).to_be_visible()
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_no_serious_finding_of_accessibility(page: Page, address: str, name: str) -> None:
+def test_no_serious_finding_of_accessibility(
+    page: Page, address: str, name: str, theme: Literal["light", "dark"]
+) -> None:
+    page.emulate_media(color_scheme=theme)
     page.goto(f"{address}/{name}")
     page.wait_for_selector("h1")
     page.wait_for_selector("[data-test-script-state=notRunning]")
     expect(page.locator("[data-stale=true]")).to_have_count(0)  # what is being drawn anew is pale
     page.wait_for_timeout(1000)  # it fades in
-    shot(page, name or "library")
+    shot(page, f"{name or 'library'}-{theme}")
     # What is Streamlit's own (its canvas of a table, its menu) is not ours to mend.
     found = Axe().run(page, context={"exclude": [["[data-testid=stDataFrame]"], ["[data-testid=stHeader]"]]})
     serious = [
@@ -289,6 +487,28 @@ def test_a_training_is_followed_and_the_chosen_model_stays(page: Page, address: 
     expect(page.get_by_role("heading", name="fer2013")).to_be_visible()
     shutil.rmtree(told.parents[1])
     expect(page.get_by_text("epoch 2 of 8")).to_have_count(0)
+
+
+def test_other_sites_can_neither_frame_nor_read_anything(address: str) -> None:
+    for path in ("/", "/fervid/etag", "/fervid/player/main.js"):
+        with urllib.request.urlopen(f"{address}{path}") as response:
+            assert response.headers["Content-Security-Policy"] == "frame-ancestors 'self'"
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+def test_a_file_with_another_content_is_not_served(address: str, results: Path, tmp_path: Path) -> None:
+    path = tmp_path / "changed.mp4"
+    path.write_bytes(b"what was analyzed")
+    known = {"video_id": video_id(file_sha256(path)), "analysis_id": "a7", "path": str(path), "codec": "h264"}
+    known |= {"container": "mov,mp4,m4a,3gp,3g2,mj2"}
+    write_clip(path, [np.full((32, 32, 3), 9, np.uint8)])
+    Store(results).commit_analysis(known, build_timeline(observe(np.arange(2) / 10, []), TimelineConfig()))
+    time.sleep(1.5)  # until the results are read again
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{address}/fervid/video/{known['video_id']}")
+    assert refused.value.code == 409
+    assert "has changed since it was analyzed" in refused.value.read().decode()
 
 
 def test_routes_give_a_video_in_parts_and_no_other_file(address: str, clip: Path) -> None:

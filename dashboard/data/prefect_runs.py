@@ -1,4 +1,4 @@
-"""Runs of the flows as a Prefect server tells of them; Prefect itself is not imported, its REST API is enough."""
+"""Flow runs that a Prefect server recorded, through its REST API; Prefect itself is not imported."""
 
 import json
 import os
@@ -8,39 +8,39 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_API = "http://127.0.0.1:4200/api"  # where `prefect server start` listens
-PATIENCE_S = 3.0
-MOST_RUNS = 200  # of which a server tells in one answer
+TIMEOUT_S = 3.0
+MAX_RUNS = 200  # in one response of a server
 
 
 class ServerError(Exception):
-    """There is no Prefect server, or it does not answer as one."""
+    """No Prefect server answers, or its answer cannot be read."""
 
 
 def api_url() -> str:
-    """Where the server is: `PREFECT_API_URL`, or this machine."""
+    """The address of the server: `PREFECT_API_URL`, or this machine."""
     return os.environ.get("PREFECT_API_URL", DEFAULT_API).rstrip("/")
 
 
 def server_page() -> str:
-    """The page of the server for people."""
+    """The web page of the server."""
     return api_url().removesuffix("/api")
 
 
 def flow_runs(results: Path) -> list[dict[str, Any]]:
-    """The runs that fill `results` among the newest of the server.
+    """The runs into `results` among the newest of the server.
 
-    Each with name, state, the server's message, when it began, how long it took, and a link to its page.
+    Each has name, state, the server's message, start time, duration in s, and a link to its page.
 
     Raises:
         ServerError: if no server answers.
     """
-    asked = {"sort": "START_TIME_DESC", "limit": MOST_RUNS, "flows": {"name": {"any_": ["analyze"]}}}
+    criteria = {"sort": "START_TIME_DESC", "limit": MAX_RUNS, "flows": {"name": {"any_": ["analyze"]}}}
     request = urllib.request.Request(
-        f"{api_url()}/flow_runs/filter", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+        f"{api_url()}/flow_runs/filter", json.dumps(criteria).encode(), {"Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-            runs: list[dict[str, Any]] = json.load(answer)
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+            runs: list[dict[str, Any]] = json.load(response)
         return [
             {
                 "name": run["name"],
@@ -55,4 +55,6 @@ def flow_runs(results: Path) -> list[dict[str, Any]]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = getattr(error, "reason", error)
-        raise ServerError(f"No Prefect server answers at {api_url()}: {getattr(reason, 'strerror', reason)}") from error
+        raise ServerError(
+            f"No Prefect server answers at {api_url()}: {getattr(reason, 'strerror', reason)}."
+        ) from error

@@ -1,4 +1,4 @@
-"""Trainings that have begun and not yet made their model, read off the folder of the user's models."""
+"""Unfinished trainings, found in the folder of the user's models."""
 
 import json
 import time
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from fer_models.registry.model_registry import CARD_NAME, user_models_dir
 
-PROGRESS_FILES = "*/checkpoints/progress.json"  # as `fer_models.training.emotion.history` writes them, each epoch anew
-PATIENCE = 3.0  # epochs: one that takes as long is taken for dead
-LEAST_PATIENCE_S = 300.0
+PROGRESS_FILES = "*/checkpoints/progress.json"  # rewritten by `fer_models.training.emotion.history` after each epoch
+STALE_EPOCHS = 3.0  # a training whose epoch takes so many times as long as the longest one has stopped
+MIN_STALE_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Training:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the last epoch ended so lately that the next one may be under way."""
+        """Whether the last epoch ended so recently that the next one may be running."""
         longest_s = max((figures.get("seconds", 0.0) for figures in self.epochs), default=0.0)
-        return self.since_last_s < max(PATIENCE * longest_s, LEAST_PATIENCE_S)
+        return self.since_last_s < max(STALE_EPOCHS * longest_s, MIN_STALE_S)
 
     @property
     def minutes_since_last(self) -> int:
@@ -33,22 +33,24 @@ class Training:
 
     @property
     def left_s(self) -> float:
-        """How long the epochs to come will take if they take as long as the last one."""
+        """The remaining time in s if all epochs take as long as the last one."""
         return (self.total_epochs - len(self.epochs)) * self.epochs[-1].get("seconds", 0.0)
 
 
 def unfinished_trainings() -> list[Training]:
-    """Trainings whose model is not made yet, the newest first; files that cannot be read are passed over."""
+    """Trainings whose model is not written yet, newest first; unreadable files are skipped."""
     found = []
     for path in user_models_dir().glob(PROGRESS_FILES):
         folder = path.parents[1]
         try:
-            told_s = path.stat().st_mtime
+            written_s = path.stat().st_mtime
             card = folder / CARD_NAME
-            if card.exists() and card.stat().st_mtime >= told_s:
+            if card.exists() and card.stat().st_mtime >= written_s:
                 continue
-            told = json.loads(path.read_text(encoding="utf-8"))
-            training = Training(folder.name, int(told["total_epochs"]), list(told["epochs"]), time.time() - told_s)
+            progress = json.loads(path.read_text(encoding="utf-8"))
+            training = Training(
+                folder.name, int(progress["total_epochs"]), list(progress["epochs"]), time.time() - written_s
+            )
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if training.epochs:

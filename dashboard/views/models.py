@@ -1,4 +1,4 @@
-"""Page Models: what each model is, how it was made, and how well it does."""
+"""Page Models: what each model is, how it was trained, and how accurate it is."""
 
 import json
 from pathlib import Path
@@ -10,34 +10,52 @@ import streamlit as st
 
 from dashboard.data.live_refresh import refresh_with_trainings
 from dashboard.data.trainings import unfinished_trainings
+from dashboard.widgets.text import plain
 from fer_models.registry.model_registry import ModelCard, WeightsError, list_model_dirs, read_card
 
-NAMES = {
-    "macro_f1": "macro F1",
-    "ece": "ECE",
-    "votes_accuracy": "accuracy to votes",
-    "votes_macro_f1": "macro F1 to votes",
-    "votes_ece": "ECE to votes",
-}
+# Prefixes and suffixes of figures on a card: what they are measured against, or how.
+GROUPS = (
+    ("votes_", "", "against the emotion that most annotators named"),
+    ("", "_not_in_training", "without images that are also in the training data"),
+    ("", "_flip_averaged", "averaged over the image and its mirror image"),
+    ("", "_crops_averaged", "averaged over several crops"),
+    ("", "", "against the labels of the data"),
+)
+NAMES = {"macro_f1": "macro F1", "ece": "ECE", "ece_uncalibrated": "ECE before calibration", "f1": "F1"}
 COMPARED = {
-    "emotion": ("accuracy", "macro_f1", "ece", "votes_accuracy", "votes_macro_f1", "votes_ece"),
-    "detector": ("recall", "precision", "average_precision"),
+    "emotion": {
+        "accuracy (labels)": "accuracy",
+        "macro F1 (labels)": "macro_f1",
+        "ECE (labels)": "ece",
+        "accuracy (votes)": "votes_accuracy",
+        "macro F1 (votes)": "votes_macro_f1",
+        "ECE (votes)": "votes_ece",
+    },
+    "detector": {"recall": "recall", "precision": "precision", "average precision": "average_precision"},
 }
-IDENTITY = ("model", "architecture", "parameters", "calibrated on")
-TASKS = {"emotion": "Emotions", "detector": "Face detectors"}
+TASKS = {"emotion": "Emotion models", "detector": "Face detectors"}
+MAX_IMAGE_PX = 1100
 
 
-def shown_name(figure: str) -> str:
-    """What a figure is called for people."""
-    return NAMES.get(figure, figure.replace("_", " "))
+def figure_name(figure: str) -> tuple[str, str]:
+    """The group of a figure on a card, and its name for people.
+
+    >>> figure_name("votes_macro_f1")
+    ('against the emotion that most annotators named', 'macro F1')
+    """
+    for prefix, suffix, group in GROUPS:
+        if figure.startswith(prefix) and figure.endswith(suffix):
+            plain_figure = figure.removeprefix(prefix).removesuffix(suffix)
+            return group, NAMES.get(plain_figure, plain_figure.replace("_", " "))
+    return "", figure
 
 
 def summary_of(name: str, card: ModelCard) -> dict[str, Any]:
-    """A row of the comparison: what is on the card about one split."""
+    """A row of the comparison: the figures on the card for one split."""
     _, figures = card.measured()
     row = {"model": name, "architecture": card.architecture, "parameters": card.parameters}
     row["calibrated on"] = card.settings.get("temperature_fitted_on")
-    return row | {shown_name(figure): figures.get(figure) for figure in COMPARED.get(card.task, ())}
+    return row | {shown: figures.get(figure) for shown, figure in COMPARED.get(card.task, {}).items()}
 
 
 def show_comparison(cards: dict[str, ModelCard]) -> None:
@@ -47,52 +65,64 @@ def show_comparison(cards: dict[str, ModelCard]) -> None:
         if rows.empty:
             continue
         rows = rows.dropna(axis=1, how="all")
-        figures = [name for name in rows.columns if name not in IDENTITY]
-        columns: dict[str, Any] = {name: st.column_config.NumberColumn(format="%.3f") for name in figures}
+        columns: dict[str, Any] = {name: st.column_config.NumberColumn(format="%.3f") for name in COMPARED[task]}
         columns["parameters"] = st.column_config.NumberColumn(format="localized")
         st.subheader(heading)
+        st.dataframe(rows, hide_index=True, column_config=columns, placeholder="", height="content")
         if task == "emotion":
             st.caption(
-                "Measured on PrivateTest of FER-2013 where the card has it; that split chose nothing. To votes: to "
-                "what most of ten annotators named. ECE: expected calibration error, how far probabilities are off; "
-                "it is small against what the model is calibrated on."
+                "Measured on the split PrivateTest of FER-2013, with which nothing was chosen, where the card has it. "
+                "Labels: the labels of the data set. Votes: the emotion that most of ten annotators named. "
+                "ECE: expected calibration error."
             )
-        st.dataframe(rows, hide_index=True, column_config=columns, placeholder="")
+
+
+def metrics_table(metrics: dict[str, Any]) -> pd.DataFrame:
+    """The figures of a card, a row each, with a column for each split; 95 % intervals in brackets."""
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for split, figures in metrics.items():
+        if not isinstance(figures, dict):
+            continue
+        for figure, value in figures.items():
+            if isinstance(value, int | float):
+                interval = figures.get(f"{figure}_interval")
+                text = f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+                if interval:
+                    text += f" ({interval[0]:.3f} to {interval[1]:.3f})"
+                rows.setdefault(figure_name(figure), {})[split] = text
+    order = {group: number for number, (_, _, group) in enumerate((GROUPS[-1], *GROUPS[:-1]))}
+    keys = sorted(rows, key=lambda key: order.get(key[0], len(order)))
+    return pd.DataFrame([{"measured": group, "figure": figure, **rows[group, figure]} for group, figure in keys])
 
 
 def show_card(name: str, folder: Path, card: ModelCard) -> None:
-    """One model: protocol, metrics, pictures, and all the rest folded away."""
-    st.subheader(name)
-    st.markdown(card.protocol or "_The card does not say how it was measured._")
-    tables = {split: figures for split, figures in card.metrics.items() if isinstance(figures, dict)}
-    plain = {
-        split: {figure: value for figure, value in figures.items() if isinstance(value, int | float)}
-        for split, figures in tables.items()
-    }
-    if plain:
-        table = pd.DataFrame(plain).T.rename(columns=shown_name).rename_axis("split")
-        st.dataframe(table, placeholder="")
-    pictures = sorted(folder.glob("*.png"))
-    if pictures:
-        for place, picture in zip(st.columns(2) * len(pictures), pictures, strict=False):
-            what = picture.stem.replace("_", " ")
-            place.image(str(picture), caption=what, alt=f"{name}: {what}")
-    st.caption(card.licence_note)
+    """One model: protocol, metrics, plots, and the whole card folded."""
+    st.subheader(plain(name))
+    st.markdown(plain(card.protocol) or "_The card does not say how the model was measured._")
+    table = metrics_table(card.metrics)
+    if not table.empty:
+        st.dataframe(table, hide_index=True, placeholder="", height="content")
+    for plot in sorted(folder.glob("*.png")):
+        what = plot.stem.replace("_", " ")
+        st.image(str(plot), caption=what, alt=f"{name}: {what}", width=MAX_IMAGE_PX)
+    st.caption(plain(card.licence_note))
     with st.expander("The whole card"):
         st.json(json.dumps(card.as_json()))
 
 
 def show_trainings() -> None:
-    """Trainings that have not made their model yet, with the curves of their epochs."""
+    """Unfinished trainings, with the curves of their epochs."""
     for training in unfinished_trainings():
         done = len(training.epochs)
-        st.subheader(f"In training: {training.name}" if training.is_alive else f"Begun: {training.name}")
+        st.subheader(
+            f"In training: {plain(training.name)}" if training.is_alive else f"Stopped: {plain(training.name)}"
+        )
         st.progress(min(1.0, done / max(training.total_epochs, 1)), f"epoch {done} of {training.total_epochs}")
         ago = f"The last epoch ended {training.minutes_since_last} min ago"
         if training.is_alive:
             st.caption(f"{ago}; about {max(1, round(training.left_s / 60))} min left.")
         else:
-            st.caption(f"{ago}: it seems to have stopped. The same command with `--resume` goes on.")
+            st.caption(f"{ago}: the training seems to have stopped. Run the same command with `--resume` to continue.")
         st.altair_chart(training_chart(training.epochs))
 
 
@@ -126,9 +156,9 @@ def main() -> None:
         try:
             cards[name] = read_card(folder)
         except WeightsError as error:
-            st.error(str(error))
+            st.error(plain(error))
     if not cards:
-        st.info("There is no model here.")
+        st.info("There are no models.")
         return
     show_comparison(cards)
     names = list(cards)

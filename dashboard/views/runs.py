@@ -1,4 +1,4 @@
-"""Page Runs: what Prefect knows of the flows, and how fast each video was analyzed."""
+"""Page Runs: flow runs that Prefect recorded, and how fast each video was analyzed."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard.data.prefect_runs import ServerError, api_url, flow_runs, server_page
 from dashboard.data.results import current_results
+from dashboard.widgets.text import plain
 
 ANALYSES_SQL = """
     SELECT parse_filename(path) AS video, status, started_at, finished_at, n_frames, frames_per_s, decoder, error,
@@ -17,9 +18,9 @@ ANALYSES_SQL = """
         1000 * crop_s / n_observed AS crop, 1000 * classify_s / n_observed AS classify
     FROM videos ORDER BY finished_at DESC LIMIT 500
 """
-STAGES = {"decode": "waiting for pictures", "detect": "finding faces", "crop": "cutting them out",
-          "classify": "reading emotions"}  # fmt: skip
-CHARTED = 20  # analyses
+STAGES = {"decode": "waiting for frames", "detect": "detecting faces", "crop": "cropping faces",
+          "classify": "classifying emotions"}  # fmt: skip
+MAX_CHARTED = 20  # analyses
 
 
 def show_flow_runs() -> None:
@@ -28,24 +29,24 @@ def show_flow_runs() -> None:
     try:
         runs = pd.DataFrame(flow_runs(current_results().root))
     except ServerError as error:
-        st.info(
-            f"{error}. Runs keep their history where a server runs: `prefect server start --background`, and "
-            "`PREFECT_API_URL=http://127.0.0.1:4200/api` for both `fervid analyze` and `fervid dashboard`."
+        st.caption(
+            f"Not recorded: {plain(error)} To record runs, start one with `prefect server start --background`, and set "
+            "`PREFECT_API_URL=http://127.0.0.1:4200/api` for `fervid analyze` and `fervid dashboard`."
         )
         return
     st.caption(
-        f"Runs of `fervid analyze` into these results, from the Prefect server at {api_url()}; [its own page]"
-        f"({server_page()}) also has those into other folders, and trainings."
+        f"Runs of `fervid analyze` into these results, from the Prefect server at {plain(api_url())}. [Its own page]"
+        f"({server_page()}) also lists runs into other folders, and trainings."
     )
     if runs.empty:
-        st.info("The server knows of no run into these results.")
+        st.info("The server has recorded no run into these results.")
         return
     runs["start_time"] = pd.to_datetime(runs["start_time"])
     columns: dict[str, Any] = {
         "name": "run",
         "state": "state",
-        "start_time": st.column_config.DatetimeColumn("began (UTC)", format="YYYY-MM-DD HH:mm:ss"),
-        "seconds": st.column_config.NumberColumn("took, in s", format="%.1f"),
+        "start_time": st.column_config.DatetimeColumn("started (UTC)", format="YYYY-MM-DD HH:mm:ss"),
+        "seconds": st.column_config.NumberColumn("duration in s", format="%.1f"),
         "message": "message",
         "page": st.column_config.LinkColumn("in Prefect", display_text="open"),
     }
@@ -62,21 +63,22 @@ def show_analyses() -> None:
         "finished_at": st.column_config.DatetimeColumn("finished (UTC)", format="YYYY-MM-DD HH:mm:ss"),
         "n_frames": "frames",
         "frames_per_s": st.column_config.NumberColumn("frames/s", format="%.0f"),
-        "decode_wait_s": st.column_config.NumberColumn("waited for pictures, in s", format="%.1f"),
+        "decode_wait_s": st.column_config.NumberColumn("waited for frames, in s", format="%.1f"),
         "detect_per_s": st.column_config.NumberColumn("detect, frames/s", format="%.0f"),
         "classify_per_s": st.column_config.NumberColumn("classify, frames/s", format="%.0f"),
         "decoder": "decoder",
-        "error": "reason",
     }
     if analyses.empty:
-        st.info("Nothing was analyzed here yet.")
+        st.info("Nothing has been analyzed yet.")
         return
     st.dataframe(analyses, hide_index=True, column_order=list(columns), column_config=columns, placeholder="")
-    show_stages(analyses[analyses["n_observed"].notna()].head(CHARTED))
+    for video, error in analyses.loc[analyses["error"].notna(), ["video", "error"]].to_numpy():
+        st.markdown(f"- **{plain(video)}**: {plain(error)}")
+    show_stages(analyses[analyses["n_observed"].notna()].head(MAX_CHARTED))
 
 
 def show_stages(analyses: pd.DataFrame) -> None:
-    """Where the time went, video by video."""
+    """The time per frame of each stage, video by video."""
     if analyses.empty:
         return
     long = analyses.rename(columns=STAGES).melt(["video"], list(STAGES.values()), "stage", "ms per frame")
@@ -91,8 +93,8 @@ def show_stages(analyses: pd.DataFrame) -> None:
             tooltip=["video:N", "stage:N", alt.Tooltip("sum(ms per frame):Q", title="ms per frame", format=".2f")],
         )
     )
-    st.subheader("Where the time went")
-    st.caption("Pictures are decoded beside the other stages: only what they wait for them counts.")
+    st.subheader("Time per stage")
+    st.caption("Frames are decoded in parallel with the other stages: only the time spent waiting for them counts.")
     st.altair_chart(chart)
 
 

@@ -1,4 +1,4 @@
-"""Page SQL: questions of one's own, read-only."""
+"""Page SQL: the user's own queries, read-only."""
 
 import io
 import os
@@ -19,16 +19,47 @@ from analytics.tables.schema import VIEWS
 from analytics.tables.table_io import write_rows
 from dashboard.data import markers
 from dashboard.data.results import current_results
+from dashboard.widgets.text import plain
+from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
-FIRST = """SELECT smooth_emotion, round(sum(duration_s), 1) AS seconds
+DEFAULT_SQL = """SELECT smooth_emotion, round(sum(duration_s), 1) AS seconds
 FROM faces
 WHERE smooth_emotion IS NOT NULL
 GROUP BY ALL ORDER BY seconds DESC"""
-SHOWN_ROWS = 5000
-CHART_ROWS = 500
-CHART_LINES = 7
-IDS = ("_id", "_index")  # numbers that count nothing
-BAR = "#4a8fc2"
+EDITOR_LABEL = "Query"
+MAX_SHOWN_ROWS = 5000
+MAX_BARS = 500
+MAX_LINES = 7
+ID_SUFFIXES = ("_id", "_index")  # numbers that are names
+BAR_COLOR = "#4a8fc2"
+KEYWORDS = ("SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "HAVING", "LIMIT", "USING", "JOIN", "LEFT JOIN", "count",
+            "round", "median", "quantile_cont", "date_trunc", "parse_filename")  # fmt: skip
+COMPLETION_CSS = """
+.suggestions { display: flex; flex-wrap: wrap; gap: 4px; align-items: center; min-height: 26px;
+  font: 13px var(--st-code-font, monospace); color: var(--st-text-color, #1d2327); }
+button { font: inherit; color: inherit; background: none; border: 1px solid var(--st-border-color, #e3e6ea);
+  border-radius: 6px; padding: 1px 8px; cursor: pointer; }
+span { opacity: 0.8; font-family: var(--st-font, sans-serif); }
+"""
+# The file is served by a route beside the app; this only loads and mounts it.
+MOUNT_JS = """
+const base = document.baseURI;
+export default function (component) {
+  let unmount = null;
+  let gone = false;
+  import(new URL("fervid/player/completion.js", base).href).then((completion) => {
+    if (!gone) unmount = completion.mount(component);
+  });
+  return () => { gone = true; unmount?.(); };
+}
+"""
+completion = st.components.v2.component("fervid_completion", css=COMPLETION_CSS, js=MOUNT_JS, html="")
+
+
+def completion_words() -> list[str]:
+    """The tables, columns and keywords that the editor completes."""
+    columns = {field.name for schema in VIEWS.values() for field in schema}
+    return [*VIEWS, *sorted(columns - VIEWS.keys()), *KEYWORDS, *(word.lower() for word in KEYWORDS if word.isupper())]
 
 
 def show_schema() -> None:
@@ -43,18 +74,19 @@ def show_schema() -> None:
 
 
 def choose_question() -> None:
-    """The questions of the cookbook; the chosen one is put into the editor."""
+    """The questions of the cookbook; the chosen one is put into the editor, and the last answer removed."""
     questions = {question.title: question for question in cookbook()}
 
     def take() -> None:
         if title := st.session_state["saved_question"]:
             st.session_state["sql"] = questions[title].sql
+            st.session_state.pop("answer", None)
 
     title = st.selectbox(
-        "Questions of the cookbook",
+        "Cookbook",
         list(questions),
         index=None,
-        placeholder="choose one to put its SQL below, then run or change it",
+        placeholder="choose a question to put its SQL into the editor",
         key="saved_question",
         on_change=take,
     )
@@ -63,32 +95,57 @@ def choose_question() -> None:
 
 
 def chart_of(rows: pd.DataFrame) -> alt.Chart | None:
-    """Bars where rows have names, of a number that can be chosen; lines for numbers over a first, rising number."""
-    numbers = [str(name) for name in rows.select_dtypes("number") if not str(name).endswith(IDS)]
-    words = list(rows.select_dtypes(exclude=["number", "datetime"]).columns)
-    chart: alt.Chart
-    if words and numbers and 0 < len(rows) <= CHART_ROWS:
-        ids = [name for name in rows.columns if name.endswith(IDS)]
-        names = rows[list(dict.fromkeys([*words, *ids]))].astype(str).agg(" ".join, axis=1)
-        value = st.selectbox("Bars of", numbers) if len(numbers) > 1 else numbers[0]
-        x = alt.X("value:Q", title=value)
-        y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=240))
-        shown = pd.DataFrame({"name": names, "value": rows[value]})
-        chart = alt.Chart(shown).mark_bar(color=BAR).encode(x=x, y=y, tooltip=["name", "value"])
-        return chart
+    """Bars where rows have names, of a number that can be selected; lines over a first column that rises."""
+    numbers = [str(name) for name in rows.select_dtypes("number") if not str(name).endswith(ID_SUFFIXES)]
+    words = [str(name) for name in rows.select_dtypes(exclude=["number", "datetime"]).columns]
+    if words and numbers and 0 < len(rows) <= MAX_BARS:
+        return bar_chart(rows, words, numbers)
     if not words and len(numbers) > 1 and len(rows) > 1 and rows[numbers[0]].is_monotonic_increasing:
-        over, *lines = numbers[: CHART_LINES + 1]
-        # Under names of our own: one such as `min(pts_s)` would be taken for something to be worked out.
-        long = rows[lines].assign(**{" over": rows[over]}).melt(" over", lines, " line", " value")
-        long.columns = pd.Index(["over", "line", "value"])
-        x, color = alt.X("over:Q", title=over), alt.Color("line:N", sort=lines, title=None)
-        chart = alt.Chart(long).mark_line().encode(x=x, y=alt.Y("value:Q", title=None), color=color)
-        return chart
+        return line_chart(rows, numbers)
     return None
 
 
+def bar_chart(rows: pd.DataFrame, words: list[str], numbers: list[str]) -> alt.Chart:
+    """A bar per row, in the color of its emotion if a column holds emotions."""
+    ids = [str(name) for name in rows.columns if str(name).endswith(ID_SUFFIXES)]
+    names = rows[list(dict.fromkeys([*words, *ids]))].astype(str).agg(" ".join, axis=1)
+    value = st.selectbox("Bars of", numbers) if len(numbers) > 1 else numbers[0]
+    shown = pd.DataFrame({"name": names, "value": rows[value], "emotion": emotion_of_rows(rows, words)})
+    x = alt.X("value:Q", title=value)
+    y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=240))
+    color = emotion_scale() if shown["emotion"].notna().any() else alt.value(BAR_COLOR)
+    chart: alt.Chart = alt.Chart(shown).mark_bar().encode(x=x, y=y, color=color, tooltip=["name", "value"])
+    return chart
+
+
+def emotion_of_rows(rows: pd.DataFrame, words: list[str]) -> "pd.Series[str] | None":
+    """The first column of `words` that holds nothing but emotions; None without one."""
+    return next((rows[name].astype(str) for name in words if rows[name].dropna().isin(EMOTIONS).all()), None)
+
+
+def emotion_scale() -> alt.Color:
+    """The colors of the emotions, for the column `emotion`."""
+    scale = alt.Scale(domain=list(EMOTIONS), range=[EMOTION_COLORS[name] for name in EMOTIONS])
+    return alt.Color("emotion:N", scale=scale, legend=None)
+
+
+def line_chart(rows: pd.DataFrame, numbers: list[str]) -> alt.Chart:
+    """A line for each number over the first, in the color of the emotion that its name ends with."""
+    over, *lines = numbers[: MAX_LINES + 1]
+    # Columns are renamed, because Vega reads a name such as `min(pts_s)` as an expression.
+    long = rows[lines].assign(**{" over": rows[over]}).melt(" over", lines, " line", " value")
+    long.columns = pd.Index(["over", "line", "value"])
+    emotions = [next((name for name in EMOTIONS if line.endswith(name)), None) for line in lines]
+    colors = [EMOTION_COLORS[name] for name in emotions if name]
+    scale = alt.Scale(domain=lines, range=colors) if len(colors) == len(lines) else alt.Undefined
+    color = alt.Color("line:N", sort=lines, title=None, scale=scale)
+    x, y = alt.X("over:Q", title=over), alt.Y("value:Q", title=None)
+    chart: alt.Chart = alt.Chart(long).mark_line().encode(x=x, y=y, color=color)
+    return chart
+
+
 def download(rows: pa.Table, form: str, mime: str) -> None:
-    """A button that gives all rows as a file, which is made when it is asked for."""
+    """A button that saves all rows as a file, which is made when it is clicked."""
 
     def content() -> bytes:
         file = io.BytesIO()
@@ -100,44 +157,54 @@ def download(rows: pa.Table, form: str, mime: str) -> None:
 
 
 def show_answer(rows: pa.Table) -> None:
-    """The rows as a table, as a chart if they make one, and as files."""
-    said = f"{rows.num_rows:,} row{'' if rows.num_rows == 1 else 's'}"
-    st.caption(said + (f", the first {SHOWN_ROWS:,} shown" if rows.num_rows > SHOWN_ROWS else ""))
-    shown = rows.slice(0, SHOWN_ROWS).to_pandas()
-    st.dataframe(shown, hide_index=True)
-    with st.container(horizontal=True):
+    """The rows as files, as a table, and as a chart if they make one."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        count = f"{rows.num_rows:,} row{'' if rows.num_rows == 1 else 's'}"
+        first = f", the first {MAX_SHOWN_ROWS:,} shown" if rows.num_rows > MAX_SHOWN_ROWS else ""
+        st.caption(count + first, width="content")
         download(rows, "csv", "text/csv")
         download(rows, "parquet", "application/vnd.apache.parquet")
+    shown = rows.slice(0, MAX_SHOWN_ROWS).to_pandas()
+    st.dataframe(shown, hide_index=True)
     if (chart := chart_of(shown)) is not None:
         st.altair_chart(chart)
 
 
-def ask(sql: str) -> None:
-    """Answer a question, or say what is wrong with it; the answer stays until the next question."""
+def run_query(sql: str) -> None:
+    """Answer a query, or show its error; the answer stays until the next query."""
     results = current_results()
     events = os.environ.get(markers.ENVIRONMENT)
     st.session_state.pop("answer", None)
     try:
-        with st.spinner("asking"):
+        with st.spinner("running"):
             st.session_state["answer"] = query(results.root, sql, events=Path(events) if events else None)
-    except (QueryError, EventsError, UnknownVideoError) as error:
-        st.error(str(error))
+    except QueryError as error:
+        st.error("The query cannot be answered.")
+        st.code(str(error), language=None, wrap_lines=False)  # the mark below a line must stand below its place
+    except (EventsError, UnknownVideoError) as error:
+        st.error(plain(error))
 
 
 def main() -> None:
     """Draw the page."""
     st.title("SQL")
-    st.caption("One SELECT at a time (DuckDB's SQL), read-only: no files, no network; 30 s and 2 GB at most.")
     choose_question()
-    st.session_state.setdefault("sql", st.session_state.get("last_question", FIRST))
+    st.session_state.setdefault("sql", st.session_state.get("last_question", DEFAULT_SQL))
     with st.form("question", border=False):
-        sql = st.text_area("Question", height=170, key="sql")
-        if st.form_submit_button("Run", type="primary", help="Ctrl+Enter in the editor does the same"):
-            st.session_state["last_question"] = sql
-            ask(sql)
-    show_schema()
+        sql = st.text_area(EDITOR_LABEL, height=132, key="sql")
+        completion(key="completion", data={"label": EDITOR_LABEL, "words": completion_words()})
+        with st.container(horizontal=True, vertical_alignment="center"):
+            is_submitted = st.form_submit_button("Run", type="primary", help="or Ctrl+Enter in the editor")
+            st.caption(
+                "One SELECT at a time in DuckDB's SQL. Read-only; no files, no network; at most 30 s and 2 GB.",
+                width="content",
+            )
+    if is_submitted:
+        st.session_state["last_question"] = sql
+        run_query(sql)
     if "answer" in st.session_state:
         show_answer(st.session_state["answer"])
+    show_schema()
 
 
 if __name__ == "__main__":
