@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fer_models.labels import EMOTIONS
 
 if TYPE_CHECKING:
-    from fer_models.classification.classifier import load_classifier as load_classifier
+    from fer_models.classification.loading import load_classifier as load_classifier
     from fer_models.detection import load_detector as load_detector
     from fer_models.frame_batch import FaceBatch as FaceBatch
     from fer_models.frame_batch import FrameBatch as FrameBatch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HOME = {
     "FaceBatch": "fer_models.frame_batch",
     "FrameBatch": "fer_models.frame_batch",
-    "load_classifier": "fer_models.classification.classifier",
+    "load_classifier": "fer_models.classification.loading",
     "load_detector": "fer_models.detection",
     "read_frames": "fer_models.video",
 }

@@ -96,17 +96,30 @@ def test_weights_of_another_network_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"input_channels": 3}, r"cannot take \(1, 3, 48, 48\)"),
+        ({"input_channels": 3}, r"does not accept the input of its card, \(1, 3, 48, 48\)"),
         ({"architecture_options": OPTIONS | {"outputs": 14}}, "do not fit"),
-        ({"temperature": 0}, "mean, std and temperature must be numbers"),
-        ({"temperature": float("nan")}, "mean, std and temperature must be numbers"),
-        ({"std": "0.25"}, "not a readable model card"),
+        ({"architecture_options": OPTIONS | {"widths": [8, 10**9]}}, "do not fit"),
+        ({"architecture_options": OPTIONS | {"widths": "wide"}}, "do not fit"),
+        ({"architecture": "transformer"}, "unknown architecture 'transformer'. Known: face_resnet"),
+        ({"architecture": "ensemble"}, "must name its members"),
+        ({"input_size_px": None}, "needs input_size_px"),
     ],
 )
 def test_a_card_that_its_network_does_not_agree_with_is_refused(tmp_path, changes, says):
     folder = make_model(tmp_path, **changes)
     with pytest.raises(WeightsError, match=says):
         load_classifier(str(folder), device="cpu")
+
+
+def test_weights_that_are_not_numbers_are_refused(tmp_path):
+    torch.manual_seed(0)
+    weights = build_network("face_resnet", OPTIONS).state_dict()
+    name = next(iter(weights))
+    weights[name][0] = torch.nan
+    card = ModelCard("tiny", "emotion", "face_resnet", OPTIONS, EMOTIONS, 48, 1, mean=0.5, std=0.25)
+    save_model_folder(tmp_path, weights, card)
+    with pytest.raises(WeightsError, match=f"tensor {name} has values that are NaN"):
+        load_classifier(str(tmp_path), device="cpu")
 
 
 def test_an_unknown_model_is_told_with_those_known():

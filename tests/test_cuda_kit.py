@@ -14,7 +14,7 @@ from conftest import write_clip
 
 from benchmarks.cuda.pack import main as pack_main
 from benchmarks.cuda.packed_faces import unpack_faces
-from fer_models.classification.classifier import load_classifier
+from fer_models.classification.loading import load_classifier
 from fer_models.training.datasets.labeled_faces import read_data
 
 ROOT = Path(__file__).parents[1]

@@ -17,14 +17,15 @@ from clips import analyze_clip
 from random_retinaface import hide_package, lively_weights
 from typer.testing import CliRunner
 
-from fer_models.registry.download import add_model, fetch_retinaface
+from fer_models.registry.download import fetch_retinaface
 from fer_models.registry.model_registry import (
     WeightsError,
-    check_models,
     find_model,
     load_model_folder,
     user_models_dir,
 )
+from fer_models.registry.registration import add_model
+from fer_models.registry.verification import check_models
 from flows.analysis.model_bundle import choose_detector, load_models
 from flows.cli.app import app
 from flows.cli.doctor import retinaface
@@ -147,7 +148,9 @@ def test_damaged_weights_are_found_and_fetched_anew_unless_the_file_has_changed(
     path.with_name("model.json").write_text("{}")
     run = fervid("models")
     assert run.exit_code == 0
-    assert re.search(r"retinaface +│ damaged ", run.output) and "not a readable model card" in run.output
+    assert re.search(r"retinaface +│ damaged ", run.output) and "invalid model card" in re.sub(
+        r"[│\s]+", " ", run.output
+    )
     with pytest.raises(WeightsError, match="Known: compact; or"):
         find_model("nobody", "detector")
 
@@ -189,7 +192,7 @@ class Exploit:
         (b"not weights", "not a file of PyTorch weights"),
         (b"", "not a file of PyTorch weights"),
         (pickle.dumps(Exploit(), 2), "not a file of PyTorch weights"),
-        ([1, 2], "not a file of PyTorch weights: a dictionary of tensors is needed"),
+        ([1, 2], "not a file of PyTorch weights: it must hold a dictionary of tensors"),
         (
             {"conv0.weight": torch.zeros(1)},
             "not the weights of retina-face's RetinaFace: bn_data.weight is missing and",
@@ -219,7 +222,7 @@ def test_missing_files_and_other_names_are_refused(tmp_path, weights_file):
     run = fervid("models", "add", "retinaface", tmp_path / "missing.pth")
     assert run.exit_code == 1 and "missing.pth: No such file" in run.output
     run = fervid("models", "add", "yolo", weights_file)
-    assert run.exit_code == 1 and "a file is taken for retinaface only" in run.output
+    assert run.exit_code == 1 and "a single file is accepted for retinaface only" in run.output
     assert fervid("models", "fetch", "yolo").exit_code == 2
 
 
@@ -231,7 +234,7 @@ def test_a_model_folder_made_elsewhere_is_added_under_a_name(models_dir):
     assert card["name"] == "theirs" and not isinstance(check_models()["theirs"], WeightsError)
     assert fervid("models", "add", "theirs", packaged / "compact").exit_code == 0
     run = fervid("models", "add", "theirs", packaged / "default")
-    assert run.exit_code == 1 and "another model of that name is here" in run.output
+    assert run.exit_code == 1 and "another model has this name" in run.output
     assert fervid("models", "add", "../theirs", packaged / "compact").exit_code == 1
 
 

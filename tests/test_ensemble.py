@@ -10,7 +10,6 @@ from torch import nn
 from fer_models import EMOTIONS, load_classifier
 from fer_models.classification.architectures import ARCHITECTURES, architecture_options, build_network
 from fer_models.classification.classifier import EmotionClassifier
-from fer_models.classification.ensemble import make_ensemble
 from fer_models.registry.model_registry import (
     CARD_NAME,
     ModelCard,
@@ -19,6 +18,7 @@ from fer_models.registry.model_registry import (
     save_card,
     save_model_folder,
 )
+from fer_models.registry.registration import make_ensemble
 
 
 def make_model(folder, architecture, seed, size_px=48, temperature=1.0):
@@ -79,7 +79,7 @@ def test_members_are_kept_by_name_or_by_place(models):
     members = read_card(folder).architecture_options["members"]
     assert [member["model"] for member in members] == ["first", "../second"]
     assert load_classifier("together", "cpu").predict(np.zeros((1, 48, 48), np.uint8)).shape == (1, 7)
-    with pytest.raises(WeightsError, match="choose another name"):
+    with pytest.raises(WeightsError, match="Choose another name"):
         make_ensemble(folder, "together", ["first", "second"])
     for alone in ([], ["first"], ["first", "first"]):
         with pytest.raises(ValueError, match="two or more different models"):
@@ -98,7 +98,7 @@ def test_a_member_that_was_changed_is_refused_and_changes_the_hash(models, tmp_p
         (tmp_path / name).rename(moved / name)
     assert load_classifier(str(moved / "both"), "cpu").card.sha256 == before  # its members moved with it
     make_model(moved / "b", "face_resnet_se", 2)
-    with pytest.raises(WeightsError, match=r"not the weights that .* make the ensemble again"):
+    with pytest.raises(WeightsError, match=r"its weights have changed since .* Make the ensemble again"):
         load_classifier(str(moved / "both"), "cpu")
     again = make_ensemble(tmp_path / "again", "both", [str(moved / "a"), str(moved / "b")])
     assert read_card(again).sha256 != before

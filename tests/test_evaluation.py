@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from fer_models import EMOTIONS
-from fer_models.classification.classifier import load_classifier
+from fer_models.classification.loading import load_classifier
 from fer_models.evaluation.comparison import Compared, multiply_adds
 from fer_models.evaluation.metrics import (
     bootstrap_interval,

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from fer_models.classification.classifier import load_classifier
+from fer_models.classification.loading import load_classifier
 from fer_models.evaluation.metrics import measure_split
 from fer_models.evaluation.plots import draw_all
 from fer_models.registry.model_registry import read_card

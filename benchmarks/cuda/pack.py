@@ -7,6 +7,7 @@ packages that the machine lacks. Fails if they, together with the repository's f
 """
 
 import argparse
+import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,8 @@ FACES, SITE = "faces.npz", "site.tar.xz"
 HEIGHTS_PX = (360, 720, 1080)
 # The network of `retina-face` imports its downloader, which imports the last three.
 PACKAGES = ("av>=15,<19", "retina-face>=0.0.19", "gdown", "beautifulsoup4", "soupsieve")
+# What reads model cards; pydantic works with one version of its core only, so the installed pair travels.
+CARD_PACKAGES = ("annotated-types", "pydantic", "pydantic-core", "typing-inspection")
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 
@@ -36,7 +39,8 @@ def pack_packages(path: Path, python_version: str) -> None:
         command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", python_version]
         for platform in PLATFORMS:
             command += ["--platform", platform]
-        subprocess.run([*command, *PACKAGES], check=True)
+        installed = [f"{name}=={importlib.metadata.version(name)}" for name in CARD_PACKAGES]
+        subprocess.run([*command, *PACKAGES, *installed], check=True)
         if strip := shutil.which("strip"):
             modules = [str(module) for module in Path(site, "av").rglob("*.so")]
             subprocess.run([strip, "--strip-unneeded", *modules], check=True)

@@ -14,7 +14,7 @@ from benchmarks.cuda import checks, speed
 from benchmarks.cuda.gpu import GpuMonitor, device_name
 from benchmarks.cuda.report import Clock, Report, Row
 from fer_models import load_detector
-from fer_models.classification.classifier import load_classifier
+from fer_models.classification.loading import load_classifier
 from fer_models.detection.compact import CompactDetector
 from fer_models.device import choose_device
 from fer_models.video import VideoInfo, probe, read_frames_at

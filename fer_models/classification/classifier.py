@@ -1,4 +1,4 @@
-"""The classifier in use: face crops in, calibrated probabilities of the seven emotions out."""
+"""Emotion inference with a PyTorch network: face crops in, calibrated probabilities of the seven emotions out."""
 
 import logging
 from pathlib import Path
@@ -10,34 +10,37 @@ from torch.nn import functional as F
 
 from fer_models.classification.architectures import build_network, fuse_batch_norm
 from fer_models.crops import to_gray
-from fer_models.device import autocast_dtype, choose_device
+from fer_models.device import autocast_dtype
 from fer_models.labels import EMOTIONS
 from fer_models.oom import run_with_oom_backoff
-from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, load_model_folder, read_card
+from fer_models.registry.model_registry import ModelCard, WeightsError, load_model_folder
 
 log = logging.getLogger(__name__)
 
-# The network always sees this many crops at once (the last chunk is filled up), so that what a face scores does not
-# depend, not even in the last bit, on the faces beside it. Halved for good when memory runs out.
+# Crops per forward pass; the last chunk is padded. With a constant batch size the probabilities of a face do not depend
+# on the other faces of the batch, not even in the last bit. Halved permanently when memory runs out.
 CHUNK_CROPS = {"cpu": 32, "cuda": 1024}
-LARGE_PX = 96  # inputs larger than this come an eighth as many at once
+LARGE_PX = 96  # an eighth as many crops per forward pass for larger inputs
+
+# What a card with invalid architecture options can raise while its network is built.
+BUILD_ERRORS = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 class EmotionClassifier:
-    """Reads emotions from face crops with one network.
+    """Classify face crops with one network.
 
     Args:
-        network: gives logits (m, 7) for normalized crops (m, channels, size, size); it is fused and moved.
-        card: says what the network takes and how its logits become probabilities.
+        network: returns logits (m, 7) for normalized crops (m, channels, size, size); modified in place.
+        card: the input that the network expects, and the temperature of its logits.
         device: where to compute.
-        dtype: what to compute in; by default what the device is fast in.
+        dtype: precision of the computation; by default a fast one for the device.
     """
 
     def __init__(
         self, network: nn.Module, card: ModelCard, device: torch.device, dtype: torch.dtype | None = None
     ) -> None:
-        if card.input_size_px is None or card.input_channels not in (1, 3):
-            raise WeightsError(f"{card.name}: the card must give input_size_px and 1 or 3 input_channels")
+        if card.input_size_px is None:
+            raise WeightsError(f"{card.name}: the card of an emotion model needs input_size_px")
         self.card = card
         self.device = device
         self.dtype = dtype or autocast_dtype(device)
@@ -48,7 +51,7 @@ class EmotionClassifier:
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> "EmotionClassifier":
-        """The classifier in a model folder.
+        """Load a classifier from a model folder.
 
         Raises:
             WeightsError: if files are missing or damaged, do not belong together, or the classes are not `EMOTIONS`.
@@ -56,35 +59,35 @@ class EmotionClassifier:
         weights, card = load_model_folder(folder)
         if card.classes != EMOTIONS:
             raise WeightsError(f"{folder}: classes are {list(card.classes)}, expected {list(EMOTIONS)} in this order")
-        try:
-            network = build_network(card.architecture, card.architecture_options)
-            network.load_state_dict(weights)
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise WeightsError(f"{folder}: weights do not fit architecture {card.architecture!r}: {error}") from error
+        network = build_with_weights(folder, weights, card)
         classifier = cls(network, card, device)
         classifier.check_output(folder)
         return classifier
 
     @torch.inference_mode()
     def check_output(self, folder: Path) -> None:
-        """Make sure that the network takes what its card says, and gives a logit for each emotion.
+        """Make one prediction, to find out whether the network and its card agree.
 
         Raises:
-            WeightsError: if it does not.
+            WeightsError: if the network rejects the input of its card, or does not return a finite logit per emotion.
         """
         crop = torch.zeros(1, self.channels, self.size_px, self.size_px, dtype=self.dtype, device=self.device)
         try:
-            shape = tuple(self.network(crop).shape)
+            logits = self.network(crop)
         except RuntimeError as error:
-            raise WeightsError(f"{folder}: the network cannot take {tuple(crop.shape)}, as its card says") from error
-        if shape != (1, len(EMOTIONS)):
-            raise WeightsError(f"{folder}: the network gives {shape} for a face, not a logit for each emotion")
+            raise WeightsError(
+                f"{folder}: the network does not accept the input of its card, {tuple(crop.shape)}"
+            ) from error
+        if tuple(logits.shape) != (1, len(EMOTIONS)):
+            raise WeightsError(f"{folder}: the network returns {tuple(logits.shape)} instead of one logit per emotion")
+        if not logits.isfinite().all():
+            raise WeightsError(f"{folder}: the network returns NaN or infinite values for a black image")
 
     def predict(self, crops: np.ndarray | Tensor) -> np.ndarray:
-        """Probabilities (m, 7) float32, row for row, in the order of `EMOTIONS`; every row sums to 1; m may be 0.
+        """Probabilities (m, 7) float32 in the order of `EMOTIONS`; every row sums to 1; m may be 0.
 
         Args:
-            crops: (m, h, w) gray or (m, h, w, 3) RGB, uint8; other sizes than the network's are resampled.
+            crops: (m, h, w) gray or (m, h, w, 3) RGB, uint8; resampled to the input size of the network.
 
         Raises:
             ValueError: if `crops` has another shape or type.
@@ -106,11 +109,11 @@ class EmotionClassifier:
 
     def _take_fewer(self, chunk_crops: int) -> None:
         self.chunk_crops = chunk_crops
-        log.warning("%s: out of memory: goes on with %d faces at a time", self.card.name, chunk_crops)
+        log.warning("%s: out of memory; continuing with %d faces per batch", self.card.name, chunk_crops)
 
     @torch.inference_mode()
     def score(self, crops: Tensor, chunk_crops: int) -> Tensor:
-        """Probabilities (m, 7) on the CPU of at most `chunk_crops` crops."""
+        """Probabilities (m, 7) on the CPU for at most `chunk_crops` crops."""
         m = len(crops)
         inputs = self.prepare(crops.to(self.device))
         inputs = F.pad(inputs, (0, 0, 0, 0, 0, 0, 0, chunk_crops - m))
@@ -119,7 +122,7 @@ class EmotionClassifier:
         return (logits / self.card.temperature).softmax(dim=1).cpu()
 
     def prepare(self, crops: Tensor) -> Tensor:
-        """Crops to normalized inputs (m, channels, size, size) float32."""
+        """Convert crops to normalized inputs (m, channels, size, size) float32."""
         if self.channels == 1:
             gray = to_gray(crops) if crops.ndim == 4 else crops.float()
             values = gray[:, None]
@@ -131,16 +134,29 @@ class EmotionClassifier:
         return (values / 255 - self.card.mean) / self.card.std
 
 
-def load_classifier(name: str = "default", device: str = "auto") -> EmotionClassifier:
-    """The classifier called `name`, or the one in a model folder, ready on `device` ("auto", "cpu" or "cuda").
+def build_with_weights(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> nn.Module:
+    """The network of a card with the weights of its folder.
+
+    It is built without memory first: the options of a damaged card may describe a network of any size.
 
     Raises:
-        WeightsError: if there is no such model, or it is damaged.
-        DeviceError: if the device is not there.
+        WeightsError: if the options of the card are invalid, or the weights are those of another network.
     """
-    from fer_models.classification import ensemble  # which imports this module
-
-    folder = find_model(name, "emotion")
-    if read_card(folder).architecture == ensemble.ARCHITECTURE:
-        return ensemble.Ensemble.load(folder, choose_device(device))
-    return EmotionClassifier.load(folder, choose_device(device))
+    reason = f"{folder}: weights do not fit architecture {card.architecture!r}"
+    try:
+        with torch.device("meta"):
+            outline = build_network(card.architecture, card.architecture_options)
+        expected = {name: tensor.shape for name, tensor in outline.state_dict().items()}
+        if different := sorted(
+            name
+            for name in expected.keys() | weights.keys()
+            if name not in weights or weights[name].shape != expected.get(name)
+        ):
+            raise WeightsError(
+                f"{reason}: {len(different)} tensors are missing, unknown or of another shape, first {different[0]}"
+            )
+        network = build_network(card.architecture, card.architecture_options)
+        network.load_state_dict(weights)
+    except BUILD_ERRORS as error:
+        raise WeightsError(f"{reason}: {error}") from error
+    return network

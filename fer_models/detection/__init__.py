@@ -1,53 +1,56 @@
-"""Finding faces: one protocol, and the detectors that keep it."""
+"""Face detection: one protocol, a table of its implementations, and `load_detector`."""
 
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from fer_models.frame_batch import FaceBatch
+from fer_models.detection.protocol import DetectorLoader
+from fer_models.detection.protocol import FaceDetector as FaceDetector
 
 if TYPE_CHECKING:
     import torch
 
 
-class FaceDetector(Protocol):
-    """What every detector has and does."""
+def _load_compact(folder: Path, *, device: "torch.device") -> FaceDetector:
+    from fer_models.detection.compact import CompactDetector  # loads torch
 
-    name: str
-    sha256: str  # of the weights
-    score_threshold: float
-    max_side_px: int  # larger frames are shrunk so that their long side is this
-    dtype: "torch.dtype"  # what the network computes in
+    return CompactDetector.load(folder, device=device)
 
-    def detect(self, pixels: np.ndarray) -> FaceBatch:
-        """Faces of `(n, h, w, 3)` uint8 RGB frames, ordered by frame, then by falling score; n may be 0."""
-        ...
+
+def _load_retinaface(folder: Path, *, device: "torch.device") -> FaceDetector:
+    from fer_models.detection.retinaface import RetinaFaceDetector  # loads torch
+
+    return RetinaFaceDetector.load(folder, device=device)
+
+
+# The architecture on the card of a detector -> its loader.
+DETECTORS: dict[str, DetectorLoader] = {"compact": _load_compact, "retinaface": _load_retinaface}
 
 
 def load_detector(name: str = "compact", device: str = "auto", max_side_px: int | None = None) -> FaceDetector:
-    """The detector called `name`, or the one in a model folder, ready on `device` ("auto", "cpu" or "cuda").
+    """Load a face detector.
 
     Args:
+        name: a name from `fervid models`, or a model folder.
+        device: "auto", "cpu" or "cuda".
         max_side_px: larger frames are shrunk so that their long side is this; the detector's own default if None.
 
     Raises:
-        WeightsError: if there is no such detector, its weights are damaged, or it needs a package that is not here.
-        DeviceError: if the device is not there.
+        WeightsError: if there is no such detector, it is damaged, or its package is not installed.
+        DeviceError: if the device is not available.
     """
-    # The networks load torch: only when one is wanted.
-    from fer_models.detection.compact import CompactDetector
-    from fer_models.detection.retinaface import RetinaFaceDetector
-    from fer_models.device import choose_device
+    from fer_models.device import choose_device  # loads torch
     from fer_models.registry.model_registry import WeightsError, find_model, list_model_dirs, read_card
 
     if name == "retinaface" and name not in list_model_dirs():
         raise WeightsError(
-            "retinaface: no weights for it here: `fervid models fetch retinaface` downloads them, "
-            "`fervid models add retinaface FILE` takes them from a file"
+            "retinaface: its weights are not installed. `fervid models fetch retinaface` downloads them, "
+            "`fervid models add retinaface FILE` installs them from a file"
         )
     folder = find_model(name, "detector")
-    kind = RetinaFaceDetector if read_card(folder).architecture == "retinaface" else CompactDetector
-    detector: FaceDetector = kind.load(folder, device=choose_device(device))
+    architecture = read_card(folder).architecture
+    if architecture not in DETECTORS:
+        raise WeightsError(f"{folder}: unknown architecture {architecture!r}. Known: {', '.join(DETECTORS)}")
+    detector = DETECTORS[architecture](folder, device=choose_device(device))
     if max_side_px is not None:
         detector.max_side_px = max_side_px
     return detector

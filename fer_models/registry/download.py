@@ -1,6 +1,5 @@
-"""Bringing models to this machine: the weights of RetinaFace from where its package has them, or a user's own files."""
+"""Install the weights of RetinaFace: download them, or take them from a file that was downloaded elsewhere."""
 
-import dataclasses
 import hashlib
 import importlib.metadata
 import os
@@ -24,7 +23,6 @@ from fer_models.registry.model_registry import (
     load_model_folder,
     read_card,
     save_model_folder,
-    user_model_dir,
     user_models_dir,
 )
 
@@ -34,35 +32,35 @@ LICENCE_NOTE = (
     "InsightFace's RetinaFace (ResNet-50) as the package retina-face converted it. InsightFace makes its models "
     "available for non-commercial research purposes only: https://github.com/deepinsight/insightface#license"
 )
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # in the weights, but not learned
-TIMEOUT_S = 30.0  # without a byte
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # part of the weights, but not trained
+TIMEOUT_S = 30.0  # without receiving a byte
 BLOCK_BYTES = 2**20
 
 OnBytes = Callable[[int, int | None], None]
 
 
 def fetch_retinaface(on_bytes: OnBytes = lambda done, total: None) -> Path:
-    """Download the weights of RetinaFace, unless they are here; gives the model's folder.
+    """Download the weights of RetinaFace unless they are installed; return the model folder.
 
     Args:
-        on_bytes: called with the bytes received so far, and with how many there will be if the server says so.
+        on_bytes: called with the number of bytes received so far, and the total if the server states it.
 
     Raises:
-        WeightsError: if no server gives them, the file is not what it was when it was first used, or the package that
-            they are for is not installed.
+        WeightsError: if no server has them, the file has changed since it was first installed, or the package
+            `retina-face` is not installed.
     """
     folder = user_models_dir() / RETINAFACE
     urls = weights_urls()
     if is_intact(folder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # A file without a name: whatever ends the download leaves nothing behind.
+    # A file without a name, so that an interrupted download leaves nothing behind.
     with tempfile.TemporaryFile(dir=folder.parent) as file:
         return install_retinaface(file, source=_download_first(urls, file, on_bytes))
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether the model in `folder` is there, undamaged."""
+    """Whether `folder` holds an undamaged model."""
     try:
         load_model_folder(folder)
     except WeightsError:
@@ -71,7 +69,7 @@ def is_intact(folder: Path) -> bool:
 
 
 def _download_first(urls: list[str], file: BinaryIO, on_bytes: OnBytes) -> str:
-    """Fill `file` from the first URL that works, and tell which."""
+    """Fill `file` from the first URL that works; return that URL."""
     failures = []
     for url in urls:
         file.seek(0)
@@ -82,16 +80,16 @@ def _download_first(urls: list[str], file: BinaryIO, on_bytes: OnBytes) -> str:
         except (OSError, HTTPException) as error:
             failures.append(f"{url} ({getattr(error, 'reason', error)})")
     raise WeightsError(
-        f"{RETINAFACE}: its weights cannot be downloaded from {', nor from '.join(failures)}: "
-        f"without a network, bring that file here by other means, then {ADD_COMMAND}"
+        f"{RETINAFACE}: its weights cannot be downloaded from {', nor from '.join(failures)}. "
+        f"Without a network, copy that file to this machine, then run {ADD_COMMAND}"
     )
 
 
 def download(url: str, file: BinaryIO, on_bytes: OnBytes) -> None:
-    """Write what `url` gives into `file`.
+    """Download `url` into `file`.
 
     Raises:
-        OSError, HTTPException: if it cannot be had, or not to its end.
+        OSError, HTTPException: if the download fails or ends early.
     """
     with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
         length = response.headers.get("Content-Length")
@@ -105,37 +103,13 @@ def download(url: str, file: BinaryIO, on_bytes: OnBytes) -> None:
         raise ConnectionError(f"ended after {done:,} of {total:,} bytes")
 
 
-def add_model(name: str, path: Path) -> Path:
-    """Take in a model folder, or the file that `retina-face` downloads; gives the model's folder.
-
-    Raises:
-        WeightsError: if it is not that, is damaged, or another model of that name is here.
-        OSError: if it cannot be read.
-    """
-    if path.is_dir():
-        return _add_folder(name, path)
-    if name != RETINAFACE:
-        raise WeightsError(f"{path}: a file is taken for {RETINAFACE} only, other models by their folder")
-    with path.open("rb") as file:
-        return install_retinaface(file, source=str(path))
-
-
-def _add_folder(name: str, path: Path) -> Path:
-    folder = user_model_dir(name)
-    weights, card = load_model_folder(path)
-    if (folder / CARD_NAME).is_file() and (known := read_card(folder).sha256) != card.sha256:
-        raise WeightsError(f"{name}: another model of that name is here, with sha256 {known}: remove {folder} first")
-    save_model_folder(folder, weights, dataclasses.replace(card, name=name))
-    return folder
-
-
 def install_retinaface(file: BinaryIO, *, source: str) -> Path:
-    """Keep the weights in `file`, which came from `source`, as the model `retinaface`; gives its folder.
+    """Install the weights in `file`, which came from `source`, as the model `retinaface`; return its folder.
 
-    The first file's sha256 is noted in the model's card; from then on, no other file is taken.
+    The sha256 of the first file is kept in the card; from then on, other files are refused.
 
     Raises:
-        WeightsError: if the file holds something else than these weights, or is not the first one.
+        WeightsError: if the file does not hold these weights, or is not the one installed first.
     """
     folder = user_models_dir() / RETINAFACE
     file.seek(0)
@@ -144,8 +118,8 @@ def install_retinaface(file: BinaryIO, *, source: str) -> Path:
         known = read_card(folder).data.get("source_sha256")
         if known != source_sha256:
             raise WeightsError(
-                f"{source}: sha256 {source_sha256}, but {known} when it was first used: the file has changed. "
-                f"If you trust it, remove {folder} and try again"
+                f"{source}: its sha256 is {source_sha256}, but was {known} when it was first installed: the file has "
+                f"changed. If you trust it, remove {folder} and try again"
             )
     weights = _read_state_dict(file, source)
     card = ModelCard(
@@ -164,7 +138,7 @@ def install_retinaface(file: BinaryIO, *, source: str) -> Path:
 
 
 def _read_state_dict(file: BinaryIO, source: str) -> dict[str, Tensor]:
-    """The weights in a PyTorch file, read without running anything in it."""
+    """Read the weights in a PyTorch file without executing code in it."""
     file.seek(0)
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True)
@@ -172,7 +146,7 @@ def _read_state_dict(file: BinaryIO, source: str) -> dict[str, Tensor]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{source}: not a file of PyTorch weights: {reason}") from error
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise WeightsError(f"{source}: not a file of PyTorch weights: a dictionary of tensors is needed")
+        raise WeightsError(f"{source}: not a file of PyTorch weights: it must hold a dictionary of tensors")
     try:
         check_weights(weights)
     except WeightsError as error:

@@ -1,98 +1,40 @@
-"""Model folders: `model.safetensors` with a card, `model.json`, beside it; found by name or by path."""
+"""Model folders (weights and a card, `model.json`): found by name or path, loaded, verified and written."""
 
 import dataclasses
 import hashlib
 import json
-import math
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from fer_models.errors import FervidError
+from fer_models.registry.model_card import CARD_NAME as CARD_NAME
+from fer_models.registry.model_card import ModelCard as ModelCard
+from fer_models.registry.model_card import WeightsError as WeightsError
+from fer_models.registry.model_card import read_card as read_card
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PACKAGED_DIR = Path(__file__).parents[1] / "weights"
-CARD_NAME = "model.json"
 WEIGHTS_NAME = "model.safetensors"
 
 
-class WeightsError(FervidError):
-    """A model cannot be found, or its weights and its card do not agree."""
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a model is, what it takes and gives, how it was made and how well it does."""
-
-    name: str
-    task: str  # "emotion" or "detector"
-    architecture: str  # a name in the registry of architectures
-    architecture_options: dict[str, Any] = field(default_factory=dict)
-    classes: tuple[str, ...] = ()  # in the order of the outputs; empty for a detector
-    input_size_px: int | None = None  # height and width of a crop; None: any size
-    input_channels: int = 3
-    mean: float = 0.0  # inputs are (value / 255 - mean) / std
-    std: float = 1.0
-    temperature: float = 1.0  # logits are divided by it before the softmax
-    score_threshold: float | None = None  # detectors: the score from which a hit counts as a face
-    parameters: int = 0
-    metrics: dict[str, Any] = field(default_factory=dict)  # split -> figure -> value
-    protocol: str = ""  # how the metrics were measured
-    data: dict[str, Any] = field(default_factory=dict)  # what it was trained on, with a fingerprint
-    settings: dict[str, Any] = field(default_factory=dict)  # the recipe
-    versions: dict[str, str] = field(default_factory=dict)
-    training_s: float = 0.0
-    licence_note: str = ""
-    sha256: str = ""  # of the weights file
-
-    def as_json(self) -> dict[str, Any]:
-        """The card as `model.json` holds it."""
-        return dataclasses.asdict(self)
-
-    @property
-    def reads_votes(self) -> bool:
-        """Whether it is to say what most annotators saw, and not the label of the data."""
-        return bool(self.settings.get("temperature_fitted_on") == "votes")
-
-    def measured(self) -> tuple[str, dict[str, Any]]:
-        """The split that chose nothing, else the first one, and its figures; none if there is none."""
-        splits = {split: figures for split, figures in self.metrics.items() if isinstance(figures, dict)}
-        split = "PrivateTest" if "PrivateTest" in splits else next(iter(splits), "")
-        return split, splits.get(split, {})
-
-    def summary(self) -> str:
-        """Its first shares in a few words, such as `PrivateTest: accuracy 0.690`, then those against votes, if any.
-
-        Its calibration error is that against what it is calibrated on.
-        """
-        split, figures = self.measured()
-        shares = [figure for figure, value in figures.items() if isinstance(value, float)]
-        by_votes = [figure for figure in shares if figure.startswith("votes_")]
-        others = [figure for figure in shares if figure not in by_votes]
-        left_out = "ece" if self.reads_votes else "votes_ece"
-        said = [f"{figure} {figures[figure]}" for figure in (*others[:3], *by_votes[:3]) if figure != left_out]
-        return f"{split}: {', '.join(said)}" if said else ""
-
-
 def user_models_dir() -> Path:
-    """Where models that a user trained or added are kept: `$XDG_DATA_HOME/fervid/models`."""
+    """The folder of the models that a user trained or added: `$XDG_DATA_HOME/fervid/models`."""
     data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(data_home) / "fervid" / "models"
 
 
 def user_model_dir(name: str) -> Path:
-    """Where a model of the user's is kept under its name.
+    """The folder of a user's model of this name.
 
     Raises:
-        WeightsError: if it is no name for a folder.
+        WeightsError: if the name cannot be the name of a folder.
     """
-    if not name or Path(name).name != name or name.startswith("."):
-        raise WeightsError(f"{name!r}: not a name for a model: it becomes the name of a folder")
+    if not name or Path(name).name != name or name.startswith(".") or not name.isprintable():
+        raise WeightsError(f"{name!r}: not a valid model name. It becomes the name of a folder")
     return user_models_dir() / name
 
 
@@ -103,7 +45,7 @@ def sha256_of(path: Path) -> str:
 
 
 def list_model_dirs() -> dict[str, Path]:
-    """Every model that can be named: those of the user first, then those in the package."""
+    """The folder of every model by its name; a user's model hides a packaged one of the same name."""
     folders: dict[str, Path] = {}
     for parent in (PACKAGED_DIR, user_models_dir()):
         for card in sorted(parent.glob(f"*/{CARD_NAME}")):
@@ -112,7 +54,7 @@ def list_model_dirs() -> dict[str, Path]:
 
 
 def list_cards() -> dict[str, ModelCard | WeightsError]:
-    """The card of every model that can be named, or what is wrong with it."""
+    """The card of every model by its name, or the reason why it cannot be read."""
     cards: dict[str, ModelCard | WeightsError] = {}
     for name, folder in list_model_dirs().items():
         try:
@@ -123,10 +65,10 @@ def list_cards() -> dict[str, ModelCard | WeightsError]:
 
 
 def find_model(name: str, task: str | None = None) -> Path:
-    """The folder of a model (for `task`, if given), by its name or its folder.
+    """The folder of a model, given its name or its folder.
 
     Raises:
-        WeightsError: if there is no such model, or it is for something else.
+        WeightsError: if there is no such model, or its task is not `task`.
     """
     folders = list_model_dirs()
     folder = folders.get(name) or Path(name)
@@ -140,77 +82,58 @@ def find_model(name: str, task: str | None = None) -> Path:
 
 
 def portable_model_ref(name: str) -> str:
-    """A model's name, or its folder from the root: what finds it again from another working folder."""
+    """The model's name, or the absolute path of its folder: valid in every working folder."""
     return name if name in list_model_dirs() else str(Path(name).absolute())
 
 
-def read_card(folder: Path) -> ModelCard:
-    """The card of the model in `folder`.
+def verify_weights(folder: Path, card: ModelCard, file_name: str = WEIGHTS_NAME) -> Path:
+    """The weights file of a model, once its hash is found to be the one on the card.
 
     Raises:
-        WeightsError: if the card is not readable, has unknown or missing fields, or numbers that cannot be.
+        WeightsError: if the file cannot be read or has another hash.
     """
-    path = folder / CARD_NAME
+    path = folder / file_name
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        card = ModelCard(**{**values, "classes": tuple(values.get("classes", ()))})
-        if not (math.isfinite(card.mean) and 0 < card.std < math.inf and 0 < card.temperature < math.inf):
-            raise ValueError("mean, std and temperature must be numbers, the last two above 0")
-    except (OSError, ValueError, TypeError) as error:
-        raise WeightsError(f"{path}: not a readable model card: {error}") from error
-    return card
+        found = sha256_of(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: weights cannot be read: {error.strerror or error}") from error
+    if found != card.sha256:
+        raise WeightsError(
+            f"{path}: its sha256 is {found}, but {CARD_NAME} has {card.sha256}. Restore both files from one source"
+        )
+    return path
 
 
 def load_model_folder(folder: Path) -> tuple[dict[str, "Tensor"], ModelCard]:
     """The weights (on the CPU) and the card of a model.
 
     Raises:
-        WeightsError: if a file is missing or damaged, or the weights are not those the card speaks of.
+        WeightsError: if a file is missing or damaged, a weight is not finite, or the weights and the card do not belong
+            together.
     """
-    from safetensors.torch import load_file  # loads torch, which those who only read cards do without
+    from safetensors.torch import load_file  # loads torch, which is not needed to read cards
 
     card = read_card(folder)
-    path = folder / WEIGHTS_NAME
+    path = verify_weights(folder, card)
     try:
-        found = sha256_of(path)
-        if found != card.sha256:
-            raise WeightsError(f"{path}: sha256 {found}, but {CARD_NAME} says {card.sha256}: restore the pair")
-        return load_file(path), card
+        weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: weights cannot be read: {error}") from error
-
-
-def check_models() -> dict[str, ModelCard | WeightsError]:
-    """Hash the weights of every model that can be named: its card, or what is wrong with it.
-
-    An ensemble has no weights but those of its members, which are hashed wherever they lie.
-    """
-    import torch
-
-    from fer_models.classification.ensemble import Ensemble  # which imports this module
-
-    checked: dict[str, ModelCard | WeightsError] = {}
-    for name, folder in list_model_dirs().items():
-        try:
-            card = read_card(folder)
-            if "members" in card.architecture_options:
-                checked[name] = Ensemble.load(folder, torch.device("cpu")).card
-            else:
-                checked[name] = load_model_folder(folder)[1]
-        except WeightsError as error:
-            checked[name] = error
-    return checked
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise WeightsError(f"{path}: tensor {name} has values that are NaN or infinite")
+    return weights, card
 
 
 def save_model_folder(folder: Path, weights: dict[str, "Tensor"], card: ModelCard) -> ModelCard:
-    """Write weights and card into `folder`; gives back the card with the hash of the weights filled in."""
+    """Write weights and card into `folder`; return the card with the hash of the weights filled in."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{WEIGHTS_NAME}.{os.getpid()}.part"
     try:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, part)
-        part.chmod(0o644)  # safetensors makes files that only their owner may read
+        part.chmod(0o644)  # safetensors creates files that only their owner can read
         card = dataclasses.replace(card, sha256=sha256_of(part))
         part.replace(folder / WEIGHTS_NAME)
     finally:
@@ -220,7 +143,7 @@ def save_model_folder(folder: Path, weights: dict[str, "Tensor"], card: ModelCar
 
 
 def save_card(folder: Path, card: ModelCard) -> None:
-    """Write a card into `folder`, whose weights are there."""
+    """Write a card into `folder`, which holds the weights."""
     part = folder / f".{CARD_NAME}.{os.getpid()}.part"
     part.write_text(json.dumps(card.as_json(), indent=2) + "\n", encoding="utf-8")
     part.replace(folder / CARD_NAME)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from fer_models.classification.classifier import EmotionClassifier, load_classifier
+from fer_models.classification.classifier import EmotionClassifier
+from fer_models.classification.loading import load_classifier
 from fer_models.detection import FaceDetector, load_detector
 from fer_models.detection.retinaface_network import package_is_here
 from fer_models.device import choose_device

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fer_models.classification.classifier import load_classifier
+from fer_models.classification.loading import load_classifier
 from fer_models.device import choose_device
 from fer_models.evaluation.comparison import Compared, compare
 from fer_models.evaluation.metrics import measure_split

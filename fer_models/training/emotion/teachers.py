@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fer_models.classification.classifier import EmotionClassifier, load_classifier
+from fer_models.classification.classifier import EmotionClassifier
+from fer_models.classification.loading import load_classifier
 from fer_models.classification.normalization import MEAN, STD
 from fer_models.training.emotion.recipes import Recipe
 

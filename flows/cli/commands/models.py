@@ -74,7 +74,7 @@ def add_model(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A model folder; for retinaface, its .pth file.")],
 ) -> None:
     """Take a model from a folder or a file into the user's models: for machines without a network."""
-    from fer_models.registry.download import add_model as add
+    from fer_models.registry.registration import add_model as add
 
     with fatal_errors():
         say_at_hand(add(name, path))
@@ -86,18 +86,19 @@ def make_ensemble(
     models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Its members: names, or model folders.")],
 ) -> None:
     """Make a model that averages the probabilities of others."""
-    from fer_models.classification import ensemble
+    from fer_models.registry import registration
     from fer_models.registry.model_registry import user_model_dir
 
     with fatal_errors():
-        folder = usage_checked(ensemble.make_ensemble, folder=user_model_dir(name), name=name, models=models)
+        folder = usage_checked(registration.make_ensemble, folder=user_model_dir(name), name=name, models=models)
     say_at_hand(folder)
 
 
 @models_app.command("verify")
 def verify_models() -> None:
     """Hash all weights again, and say which are not those that their card speaks of."""
-    from fer_models.registry.model_registry import ModelCard, check_models
+    from fer_models.registry.model_registry import ModelCard
+    from fer_models.registry.verification import check_models
 
     with fatal_errors():
         checked = check_models()

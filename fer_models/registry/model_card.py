@@ -1,0 +1,159 @@
+"""The card of a model, `model.json`: its fields, their ranges, and how the file is validated."""
+
+import dataclasses
+import functools
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+
+from annotated_types import Ge, Interval, MaxLen, MinLen, Predicate
+
+from fer_models.errors import FervidError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
+CARD_NAME = "model.json"
+MAX_CARD_BYTES = 4 * 2**20
+MAX_REPORTED_ERRORS = 3
+
+T = TypeVar("T")
+
+
+class WeightsError(FervidError):
+    """A model was not found, its files are invalid, or they do not belong together."""
+
+
+def is_sha256(text: str) -> bool:
+    """Whether `text` is a sha256 in lower-case hexadecimal; an empty one is not known yet.
+
+    >>> is_sha256("0" * 64), is_sha256(""), is_sha256("0" * 63), is_sha256("Z" * 64)
+    (True, True, False, False)
+    """
+    return text == "" or (len(text) == 64 and set(text) <= set("0123456789abcdef"))
+
+
+Size = Annotated[int, Interval(ge=8, le=1024)]
+Temperature = Annotated[float, Interval(ge=0.01, le=100)]  # beyond it every probability is 1/7, or 0 and 1
+Scale = Annotated[float, Interval(ge=1e-4, le=1e4)]
+Shift = Annotated[float, Interval(ge=-1e4, le=1e4)]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Describes a model: its inputs and outputs, how it was trained, and how accurate it is.
+
+    Ranges apply to cards that are read from a file.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+
+    name: Annotated[str, MinLen(1), MaxLen(200)]
+    task: Literal["emotion", "detector"]
+    architecture: Annotated[str, MinLen(1), MaxLen(200)]  # a key of the table of architectures or of detectors
+    architecture_options: dict[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()  # in the order of the outputs; empty for a detector
+    input_size_px: Size | None = None  # height and width of a crop; None: any size
+    input_channels: Literal[1, 3] = 3
+    mean: Shift = 0.0  # inputs are (value / 255 - mean) / std
+    std: Scale = 1.0
+    temperature: Temperature = 1.0  # logits are divided by it before the softmax
+    score_threshold: Annotated[float, Interval(ge=0, le=1)] | None = None  # detectors: the lowest score of a face
+    parameters: Annotated[int, Ge(0)] = 0
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # split -> figure -> value
+    protocol: str = ""  # how the metrics were measured
+    data: dict[str, Any] = field(default_factory=dict)  # the training data, with a fingerprint
+    settings: dict[str, Any] = field(default_factory=dict)  # the recipe
+    versions: dict[str, str] = field(default_factory=dict)
+    training_s: Annotated[float, Ge(0)] = 0.0
+    licence_note: str = ""
+    sha256: Annotated[str, Predicate(is_sha256)] = ""  # of the weights file
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of `model.json`."""
+        return dataclasses.asdict(self)
+
+    @property
+    def reads_votes(self) -> bool:
+        """Whether the model is calibrated on the annotators' votes, not on the labels of the data."""
+        return bool(self.settings.get("temperature_fitted_on") == "votes")
+
+    def measured(self) -> tuple[str, dict[str, Any]]:
+        """PrivateTest and its figures, else the first split of the card; empty if nothing was measured."""
+        split = "PrivateTest" if "PrivateTest" in self.metrics else next(iter(self.metrics), "")
+        return split, self.metrics.get(split, {})
+
+    def summary(self) -> str:
+        """The main figures, such as `PrivateTest: accuracy 0.690`; those against votes come last.
+
+        Of the two calibration errors it has the one of the labels that the model is calibrated on.
+        """
+        split, figures = self.measured()
+        shares = [figure for figure, value in figures.items() if isinstance(value, float)]
+        by_votes = [figure for figure in shares if figure.startswith("votes_")]
+        others = [figure for figure in shares if figure not in by_votes]
+        left_out = "ece" if self.reads_votes else "votes_ece"
+        parts = [f"{figure} {figures[figure]}" for figure in (*others[:3], *by_votes[:3]) if figure != left_out]
+        return f"{split}: {', '.join(parts)}" if parts else ""
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read and validate the card of the model in `folder`.
+
+    Raises:
+        WeightsError: if the card cannot be read, or a field is missing, unknown, of another type or out of range.
+    """
+    return read_validated(folder / CARD_NAME, ModelCard)
+
+
+def read_validated(path: Path, kind: type[T]) -> T:
+    """Read a JSON file as an instance of the dataclass `kind`, with its types and ranges checked.
+
+    Raises:
+        WeightsError: if the file cannot be read or does not fit.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_CARD_BYTES + 1)
+    except OSError as error:
+        raise WeightsError(f"{path}: the model card cannot be read: {error.strerror or error}") from error
+    if len(content) > MAX_CARD_BYTES:
+        raise WeightsError(f"{path}: not a model card: it is larger than {MAX_CARD_BYTES // 2**20} MiB")
+    return validated(content, kind, source=str(path))
+
+
+def validated(content: bytes, kind: type[T], source: str) -> T:
+    """An instance of the dataclass `kind` from JSON, with types and ranges checked.
+
+    Raises:
+        WeightsError: if the content does not fit; the message begins with `source`.
+    """
+    from pydantic import ValidationError  # finding models by name does without it
+
+    try:
+        instance: T = _validator(kind).validate_json(content)
+    except ValidationError as error:
+        raise WeightsError(f"{source}: invalid model card: {_describe(error)}") from error
+    return instance
+
+
+@functools.cache
+def _validator(kind: Hashable) -> "TypeAdapter[Any]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def _describe(error: "ValidationError") -> str:
+    """The first errors, each with its field and, if it is short, the value."""
+    errors = error.errors(include_url=False, include_context=False)
+    parts = [_describe_one(list(item["loc"]), item["msg"], item["input"]) for item in errors[:MAX_REPORTED_ERRORS]]
+    more = len(errors) - len(parts)
+    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
+
+
+def _describe_one(field_path: list[int | str], message: str, value: object) -> str:
+    where = ".".join(map(str, field_path))
+    found = f" (got {value!r:.40})" if where and isinstance(value, bool | int | float | str) else ""
+    return f"{where}: {message}{found}" if where else message

@@ -1,0 +1,104 @@
+"""Register models under a name: from a folder or a file made elsewhere, or as an ensemble of others."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from fer_models.classification import ensemble
+from fer_models.classification.ensemble import combined_sha256
+from fer_models.classification.loading import load_classifier
+from fer_models.detection import load_detector
+from fer_models.labels import EMOTIONS
+from fer_models.registry.download import RETINAFACE, install_retinaface
+from fer_models.registry.model_registry import (
+    CARD_NAME,
+    ModelCard,
+    WeightsError,
+    list_model_dirs,
+    load_model_folder,
+    read_card,
+    save_card,
+    save_model_folder,
+    user_model_dir,
+)
+
+
+def add_model(name: str, path: Path) -> Path:
+    """Register a model folder, or the file of weights that `retina-face` downloads; return the model folder.
+
+    Raises:
+        WeightsError: if the model is damaged, cannot be loaded, or another model has this name.
+        OSError: if a file cannot be read.
+    """
+    if path.is_dir():
+        return _add_folder(name, path)
+    if name != RETINAFACE:
+        raise WeightsError(f"{path}: a single file is accepted for {RETINAFACE} only. Give the folder of the model")
+    with path.open("rb") as file:
+        return install_retinaface(file, source=str(path))
+
+
+def _add_folder(name: str, path: Path) -> Path:
+    folder = user_model_dir(name)
+    card = read_card(path)
+    if card.architecture == ensemble.ARCHITECTURE:
+        raise WeightsError(f"{path}: an ensemble is made on this machine: fervid models ensemble {name} MODEL MODEL")
+    refuse_other_model(folder, card.sha256)
+    load = load_classifier if card.task == "emotion" else load_detector
+    load(str(path.absolute()), "cpu")  # refuse a model that cannot be loaded before anything is written
+    weights, card = load_model_folder(path)
+    save_model_folder(folder, weights, dataclasses.replace(card, name=name))
+    return folder
+
+
+def refuse_other_model(folder: Path, sha256: str) -> None:
+    """Refuse to replace a model by another one.
+
+    Raises:
+        WeightsError: if `folder` holds a model with other weights.
+    """
+    if (folder / CARD_NAME).is_file() and (known := read_card(folder).sha256) != sha256:
+        raise WeightsError(
+            f"{folder.name}: another model has this name, with sha256 {known}. Choose another name, or remove {folder}"
+        )
+
+
+def make_ensemble(folder: Path, name: str, models: Sequence[str]) -> Path:
+    """Write the model folder of an ensemble after loading its members.
+
+    Args:
+        folder: the folder to create.
+        name: the name on the card.
+        models: names from `fervid models`, or model folders; their paths are kept relative to `folder`.
+
+    Raises:
+        ValueError: if there are fewer than two members, or one is given twice.
+        WeightsError: if the folder exists, or a member cannot be loaded.
+    """
+    if folder.exists():
+        raise WeightsError(f"{folder}: the folder exists already. Choose another name")
+    members = [load_classifier(model, "cpu") for model in models]
+    cards = [member.card for member in members]
+    if len(cards) < 2 or len({card.sha256 for card in cards}) < len(cards):
+        raise ValueError(f"an ensemble needs two or more different models, got {', '.join(models) or 'none'}")
+    known = list_model_dirs()
+    paths = [model if model in known else Path(os.path.relpath(model, folder)).as_posix() for model in models]
+    named = [{"model": path, "sha256": card.sha256} for path, card in zip(paths, cards, strict=True)]
+    card = ModelCard(
+        name=name,
+        task="emotion",
+        architecture=ensemble.ARCHITECTURE,
+        architecture_options={"members": named},
+        classes=EMOTIONS,
+        input_size_px=max(member.size_px for member in members),
+        input_channels=max(card.input_channels for card in cards),
+        parameters=sum(card.parameters for card in cards),
+        training_s=sum(card.training_s for card in cards),
+        protocol="Not measured; see its members.",
+        licence_note=" ".join(dict.fromkeys(card.licence_note for card in cards if card.licence_note)),
+        sha256=combined_sha256(named),
+    )
+    folder.mkdir(parents=True)
+    save_card(folder, card)
+    return folder

@@ -1,0 +1,38 @@
+"""Verify the weights of every model that can be found by its name."""
+
+from pathlib import Path
+
+from fer_models.classification import ensemble
+from fer_models.classification.ensemble import find_members
+from fer_models.registry.model_registry import (
+    ModelCard,
+    WeightsError,
+    list_model_dirs,
+    load_model_folder,
+    read_card,
+)
+
+
+def check_models() -> dict[str, ModelCard | WeightsError]:
+    """Hash the weights of every model: its card, or the reason why it is damaged."""
+    checked: dict[str, ModelCard | WeightsError] = {}
+    for name, folder in list_model_dirs().items():
+        try:
+            checked[name] = check_model(folder)
+        except WeightsError as error:
+            checked[name] = error
+    return checked
+
+
+def check_model(folder: Path) -> ModelCard:
+    """Hash the weights of a model, or those of all members of an ensemble.
+
+    Raises:
+        WeightsError: if a file is missing or damaged.
+    """
+    card = read_card(folder)
+    if card.architecture == ensemble.ARCHITECTURE:
+        for member in find_members(folder):
+            check_model(member)
+        return card
+    return load_model_folder(folder)[1]
