@@ -203,7 +203,7 @@ def test_the_command_gives_the_known_agreement(study, tmp_path):
 def test_time_without_a_code_can_stand_for_an_emotion(study, tmp_path):
     codes = tmp_path / "codes.csv"
     codes.write_text("start_s,end_s,code\n2,4,happy\n")
-    for options, compared_s, kappa in (([], 2, ""), (["--uncoded", "neutral"], 4, "1.0")):
+    for options, compared_s, kappa in (([], 2, ""), (["--uncoded", "neutral"], 4, "1")):
         run = fervid("agreement", study, "--codes", codes, *options, "--format", "csv")
         overall = next(csv.DictReader(run.stdout.splitlines()))
         assert (float(overall["compared_s"]), overall["kappa"]) == (pytest.approx(compared_s), kappa)

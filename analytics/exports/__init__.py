@@ -1,4 +1,4 @@
-"""Export the results to files for other programs: one file for each video."""
+"""Export the results to files for other programs: one for each video, or one table of all trials."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -9,7 +9,10 @@ import duckdb
 
 from analytics.exports.annotations import write_boris, write_elan, write_subtitles
 from analytics.exports.tables import write_faces, write_fex, write_openface
+from analytics.exports.trials import read_covariates, trials_table, write_trials
 from analytics.queries.connection import connect
+from analytics.queries.events import read_events
+from analytics.queries.groups import find_conditions, find_participants
 from analytics.results.output_files import check_output_file, check_output_folder
 from analytics.results.store import write_atomic
 from analytics.results.videos import all_videos, choose_videos, names_apart
@@ -27,6 +30,51 @@ FORMATS: dict[str, tuple[str, Writer]] = {  # the suffix after the video's name,
     "srt": (".srt", lambda connection, video, path: write_subtitles(connection, video, path, "srt")),
     "vtt": (".vtt", lambda connection, video, path: write_subtitles(connection, video, path, "vtt")),
 }
+
+
+def export_trials(
+    results: Path,
+    target: Path,
+    *,
+    events: Path | None = None,
+    groups: Path | None = None,
+    covariates: Path | None = None,
+    bin_ms: int = 1000,
+    wanted: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Write one table for mixed models over all videos, or over those that `wanted` names; return its path.
+
+    Args:
+        results: the results folder.
+        target: the CSV file.
+        events: a CSV file of events, the trials; None: each video is a trial.
+        groups: a CSV file with the columns path and perhaps participant and group (the condition without events).
+        covariates: a CSV file with the column participant or path, and columns to join.
+        bin_ms: length of a time bin.
+        wanted: videos by path, name or id; empty: all.
+        overwrite: replace an existing file.
+
+    Raises:
+        GroupError: if groups or covariates cannot be read.
+        EventsError: if the events cannot be read.
+        OutputError: if the file exists (unless `overwrite`), or lies inside a results folder.
+    """
+    check_output_folder(target.parent)
+    check_output_file(target, overwrite=overwrite)
+    with connect(results, observations=False) as connection:
+        videos = all_videos(connection)
+        table = trials_table(
+            connection,
+            events=None if events is None else read_events(events),
+            conditions=None if groups is None else find_conditions(groups, videos),
+            participants=find_participants(groups, videos),
+            covariates=None if covariates is None else read_covariates(covariates),
+            bin_ms=bin_ms,
+            video_ids=choose_videos(videos, wanted) if wanted else None,
+        )
+    write_atomic(target, partial(write_trials, table))
+    return target
 
 
 class ExportError(FervidError):

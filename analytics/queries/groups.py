@@ -63,6 +63,15 @@ def find_participants(
     return _by_path(participants, videos, source, "participant")
 
 
+def find_conditions(groups: Path, videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The group of each video that a groups file names, by its path in the results; one group is enough.
+
+    Raises:
+        GroupError: if the file cannot be read or a video is not in the results.
+    """
+    return _by_path(_read_column(groups, "group", optional=True), videos, str(groups), "group")
+
+
 def _by_path(
     values: Mapping[str, str], videos: Sequence[Mapping[str, Any]], source: str, column: str
 ) -> dict[str, str]:

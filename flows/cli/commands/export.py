@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.answers import OverwriteOption
+from flows.cli.commands.query import Events
 from flows.cli.console import Results, console, counted, errors, fatal_errors
 
 
@@ -20,24 +21,56 @@ class ExportFormat(StrEnum):
     boris = "boris"
     srt = "srt"
     vtt = "vtt"
+    trials = "trials"
 
 
 def export(
     results: Results,
     form: Annotated[
         ExportFormat,
-        typer.Option("--format", help="Tidy CSV, py-feat, OpenFace-like CSV, ELAN, BORIS, or subtitles."),
+        typer.Option(
+            "--format",
+            help="Tidy CSV, py-feat, OpenFace-like CSV, ELAN, BORIS, subtitles, or a table of trials for mixed models.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The folder for the files; created if missing, never inside the results.")],
     video: Annotated[
         list[str] | None, typer.Option(help="Export only this video, by path, name or id; repeatable.")
     ] = None,
     overwrite: OverwriteOption = False,
+    events: Events = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            help="For trials: a CSV file with the columns path and perhaps participant and group, the condition where "
+            "there are no events."
+        ),
+    ] = None,
+    covariates: Annotated[
+        Path | None,
+        typer.Option(help="For trials: a CSV file with the column participant or path, and columns to join."),
+    ] = None,
+    bin_ms: Annotated[int, typer.Option(min=1, help="For trials: length of a time bin in milliseconds.")] = 1000,
 ) -> None:
-    """Write one file for each video, for other programs."""
-    from analytics.exports import export_videos
+    """Write files for other programs: one for each video, or one table of all trials."""
+    from analytics.exports import export_trials, export_videos
 
+    if form != ExportFormat.trials and (events or groups or covariates):
+        raise typer.BadParameter("--events, --groups and --covariates are for --format trials")
     with fatal_errors():
+        if form == ExportFormat.trials:
+            path = export_trials(
+                results,
+                out / "trials.csv",
+                events=events,
+                groups=groups,
+                covariates=covariates,
+                bin_ms=bin_ms,
+                wanted=video or (),
+                overwrite=overwrite,
+            )
+            console.print(str(path), highlight=False, markup=False, soft_wrap=True)
+            return
         written = export_videos(results, out, form.value, wanted=video or (), overwrite=overwrite)
         for path in written:
             console.print(str(path), highlight=False, markup=False, soft_wrap=True)

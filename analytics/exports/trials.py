@@ -1,0 +1,150 @@
+"""A table for mixed models: a row per participant, condition, trial, person, time bin and emotion."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv
+
+from analytics.queries.events import events_of_videos
+from analytics.queries.groups import GroupError
+from fer_models.labels import EMOTIONS
+
+# A trial is an event in a video or, without events, a whole video. Frames belong to the bin in which they begin.
+_SQL = f"""
+WITH trials AS (
+    SELECT unnest($trials) AS trial, unnest($video_ids) AS video_id, unnest($starts_s) AS from_s,
+        unnest($ends_s) AS to_s
+), shown AS (
+    SELECT trial, track_id, CAST(floor((round(1000 * pts_s) - round(1000 * from_s)) / $bin_ms) AS BIGINT) AS bin,
+        faces.duration_s, smooth_emotion, quality_ok, coalesce(label_carried, false) AS carried,
+        p_angry IS NOT NULL AND (quality_ok OR settings ->> '$.timeline.quality.gate' = 'false') AS counts,
+        {", ".join(f"p_{name}" for name in EMOTIONS)}
+    FROM faces JOIN videos USING (video_id, analysis_id) JOIN trials USING (video_id)
+    WHERE list_contains($video_ids, video_id) AND track_id IS NOT NULL AND pts_s >= from_s AND pts_s < to_s
+)
+SELECT trial, track_id, bin, sum(duration_s) AS observed_s,
+    coalesce(sum(duration_s) FILTER (smooth_emotion IS NOT NULL), 0) AS labelled_s,
+    coalesce(sum(duration_s) FILTER (carried), 0) AS carried_s,
+    coalesce(sum(duration_s) FILTER (NOT quality_ok), 0) AS low_quality_s,
+    {
+    ", ".join(
+        f"sum(p_{name} * duration_s) FILTER (counts) / sum(duration_s) FILTER (counts) AS p_{name}" for name in EMOTIONS
+    )
+},
+    {", ".join(f"coalesce(sum(duration_s) FILTER (smooth_emotion = '{n}'), 0) AS s_{n}" for n in EMOTIONS)}
+FROM shown GROUP BY ALL HAVING observed_s > 0 ORDER BY ALL
+"""
+COLUMNS = (  # docs/exports.md explains them
+    ("participant", pa.string()),
+    ("condition", pa.string()),
+    ("trial", pa.int64()),
+    ("video", pa.string()),
+    ("track_id", pa.int32()),
+    ("bin_start_s", pa.float64()),
+    ("emotion", pa.string()),
+    ("observed_s", pa.float64()),
+    ("labelled_s", pa.float64()),
+    ("carried_s", pa.float64()),
+    ("low_quality_s", pa.float64()),
+    ("probability", pa.float64()),  # mean over time of good faces, not smoothed; NULL without any
+    ("emotion_s", pa.float64()),  # of labelled_s, the time with this label
+)
+
+
+def trials_table(
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    events: pa.Table | None = None,
+    conditions: Mapping[str, str] | None = None,
+    participants: Mapping[str, str] | None = None,
+    covariates: tuple[str, Mapping[str, Mapping[str, str]]] | None = None,
+    bin_ms: int = 1000,
+    video_ids: Sequence[str] | None = None,
+) -> pa.Table:
+    """The rows of all trials: `COLUMNS`, then the covariates.
+
+    Args:
+        connection: the results.
+        events: as `events.read_events` gives them; each in each video is a trial whose condition is its label. None:
+            each video is a trial.
+        conditions: condition of each path where there are no events; other videos have none.
+        participants: participant of each path; a path without one is a participant by itself.
+        covariates: as `read_covariates` gives them.
+        bin_ms: length of a time bin.
+        video_ids: only these videos; None: all.
+    """
+    videos = connection.sql("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path").fetchall()
+    path_of = {video_id: path for video_id, path in videos if video_ids is None or video_id in video_ids}
+    trials = _trials(path_of, events, conditions or {})
+    parameters = {
+        "trials": list(range(len(trials))),
+        "video_ids": [trial["video_id"] for trial in trials],
+        "starts_s": [trial["start_s"] for trial in trials],
+        "ends_s": [trial["end_s"] for trial in trials],
+        "bin_ms": bin_ms,
+    }
+    binned = connection.sql(_SQL, params=parameters).to_arrow_table().to_pylist() if trials else []
+    key, values = covariates or ("path", {})
+    names = list(next(iter(values.values()), {}))
+    rows = []
+    for row in binned:
+        trial = trials[row["trial"]]
+        path = path_of[trial["video_id"]]
+        participant = (participants or {}).get(path, path)
+        own = values.get(participant if key == "participant" else path, {})
+        common = {
+            "participant": participant,
+            "condition": trial["label"],
+            "trial": row["trial"],
+            "video": path,
+            "track_id": row["track_id"],
+            "bin_start_s": row["bin"] * bin_ms / 1000,
+            **{name: row[name] for name in ("observed_s", "labelled_s", "carried_s", "low_quality_s")},
+            **{name: own.get(name) for name in names},
+        }
+        rows += [
+            {**common, "emotion": name, "probability": row[f"p_{name}"], "emotion_s": row[f"s_{name}"]}
+            for name in EMOTIONS
+        ]
+    return pa.Table.from_pylist(rows, pa.schema([*COLUMNS, *((name, pa.string()) for name in names)]))
+
+
+def read_covariates(path: Path) -> tuple[str, dict[str, dict[str, str]]]:
+    """Values per participant or video from a CSV file: the key column's name, and the other columns of each key.
+
+    Raises:
+        GroupError: if the file cannot be read, has no key column, or a column of the table's own name.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            columns = list(reader.fieldnames or ())
+            key = next((name for name in ("participant", "path") if name in columns), None)
+            if key is None:
+                raise GroupError(f"{path}: needs a column participant or path in its first line, comma separated")
+            others = [name for name in columns if name not in ("participant", "path")]
+            if taken := {name for name, _ in COLUMNS} & set(others):
+                raise GroupError(f"{path}: {', '.join(sorted(taken))}: the table has a column of this name; rename it")
+            return key, {row[key]: {name: row[name] for name in others} for row in reader}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise GroupError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def write_trials(table: pa.Table, path: Path) -> None:
+    """Write the table as CSV; NULL is an empty cell."""
+    pyarrow.csv.write_csv(table, path)
+
+
+def _trials(path_of: Mapping[str, str], events: pa.Table | None, conditions: Mapping[str, str]) -> list[dict[str, Any]]:
+    if events is None:
+        return [
+            {"video_id": video_id, "label": conditions.get(path), "start_s": 0.0, "end_s": float("inf")}
+            for video_id, path in path_of.items()
+        ]
+    known = [{"video_id": video_id, "path": path} for video_id, path in path_of.items()]
+    rows: list[dict[str, Any]] = events_of_videos(events, known).to_pylist()
+    return rows

@@ -1,0 +1,83 @@
+"""The table of trials, and a mixed model on it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scenes import Face, feeling, observe
+from typer.testing import CliRunner
+
+from analytics.results.store import Store
+from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.cli.app import app
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Eight people, 4 s each: happy with a probability of their own, 0.3 more from 2 s on; blurred from 3 s on."""
+    store = Store(tmp_path_factory.mktemp("trials") / "results")
+    for number in range(8):
+        faces = [
+            Face(i, p=feeling("happy", 0.1 + 0.05 * number + 0.3 * (i >= 20)), blur=1 if i >= 30 else 100)
+            for i in range(40)
+        ]
+        timeline = build_timeline(observe(np.arange(40) / 10, faces), TimelineConfig())
+        ids = {"video_id": f"v{number}", "analysis_id": f"a{number}", "path": f"{number}.mp4"}
+        store.commit_analysis(ids, timeline)
+    return store.root
+
+
+def export(results, out, *options):
+    run = CliRunner().invoke(app, ["export", str(results), "--format", "trials", "--out", str(out), *map(str, options)])
+    assert run.exit_code == 0, run.output
+    return pd.read_csv(out / "trials.csv")
+
+
+def test_a_row_per_trial_bin_and_emotion(results, tmp_path):
+    events, groups, ages = tmp_path / "events.csv", tmp_path / "groups.csv", tmp_path / "ages.csv"
+    events.write_text("start_s,end_s,label\n0,2,rest\n2,4,film\n")
+    groups.write_text("path,participant\n" + "".join(f"{i}.mp4,p{i}\n" for i in range(8)))
+    ages.write_text("participant,age\n" + "".join(f"p{i},{20 + i}\n" for i in range(8)))
+    rows = export(results, tmp_path, "--events", events, "--groups", groups, "--covariates", ages)
+    assert len(rows) == 8 * 2 * 2 * 7  # people, conditions, bins of a second, emotions
+    film = rows[(rows.participant == "p3") & (rows.condition == "film") & (rows.emotion == "happy")]
+    assert film.bin_start_s.tolist() == [0, 1]
+    assert film.age.tolist() == [23, 23]
+    np.testing.assert_allclose(film.observed_s, 1)
+    np.testing.assert_allclose(film.low_quality_s, [0, 1])
+    np.testing.assert_allclose(film.labelled_s, [1, 0.3])
+    np.testing.assert_allclose(film.carried_s, [0, 0.3])
+    assert film.probability.iloc[0] == pytest.approx(0.1 + 0.05 * 3 + 0.3, abs=1e-3)
+    assert np.isnan(film.probability.iloc[1])
+    np.testing.assert_allclose(
+        rows.groupby(["participant", "trial", "bin_start_s"]).emotion_s.sum(), [1, 1, 1, 0.3] * 8
+    )
+
+
+def test_without_events_a_video_is_a_trial(results, tmp_path):
+    groups = tmp_path / "groups.csv"
+    groups.write_text("path,group\n0.mp4,a\n")
+    rows = export(results, tmp_path, "--groups", groups, "--bin-ms", 4000, "--video", "0.mp4", "--video", "1.mp4")
+    assert rows.condition.dropna().unique().tolist() == ["a"]
+    assert set(rows.participant) == {"0.mp4", "1.mp4"}
+    assert len(rows) == 2 * 7
+
+
+def test_the_mixed_model_of_the_page_finds_the_effect(results, tmp_path):
+    smf = pytest.importorskip("statsmodels.formula.api", reason="statsmodels is not installed")
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n0,2,a_rest\n2,4,film\n")
+    rows = export(results, tmp_path, "--events", events).query("emotion == 'happy'").dropna(subset="probability")
+    trials = rows.groupby(["participant", "condition", "trial"], as_index=False)["probability"].mean()
+    trials["probability"] += np.random.default_rng(0).normal(0, 0.01, len(trials))  # else the fit is singular
+    model = smf.mixedlm("probability ~ condition", trials, groups="participant").fit()
+    assert model.params["condition[T.film]"] == pytest.approx(0.3, abs=0.02)
+
+
+def test_covariates_need_a_key_and_names_of_their_own(results, tmp_path):
+    file = tmp_path / "c.csv"
+    for content, says in (("age\n3\n", "needs a column participant or path"), ("path,trial\n0.mp4,3\n", "rename it")):
+        file.write_text(content)
+        options = ["--format", "trials", "--out", str(tmp_path / "x"), "--covariates", str(file)]
+        run = CliRunner().invoke(app, ["export", str(results), *options])
+        assert run.exit_code == 1
+        assert says in " ".join(run.output.split())
