@@ -304,7 +304,7 @@ def test_a_summary_of_one_video_as_csv(results):
         (["compare"], 2, "--groups"),
         (["overview", "--format", "json"], 2, "name a question"),
         (["shares", "--video", "z.mp4"], 1, "z.mp4: no such video"),
-        (["shares", "--memory", "much"], 1, "a memory limit is a size"),
+        (["shares", "--memory", "much"], 1, "memory limit must be a size"),
         (["shares", "--format", "parquet"], 2, "--output"),
     ],
 )
@@ -322,8 +322,8 @@ def test_the_schema_can_be_asked_for(results):
     assert fervid("query", results, "SELECT 1", "--schema").exit_code == 2
     assert fervid("query", results).exit_code == 2
     assert set(of(describe("tracks"), "table")) == {"tracks"}
-    with pytest.raises(QueryError, match="no table 'people'"):
-        describe("people")
+    with pytest.raises(QueryError, match="no table 'crowds'"):
+        describe("crowds")
 
 
 def test_a_summary_that_takes_too_long_is_stopped(connection):

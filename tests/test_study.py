@@ -9,6 +9,7 @@ from scenes import Face, feeling, observe
 from scipy import stats
 from typer.testing import CliRunner
 
+from analytics.results.notes import rename
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.cli.app import app
@@ -101,6 +102,16 @@ def test_events_in_the_same_videos_are_compared_within_them(tmp_path):
     participants.write_text("path,participant\n" + "".join(f"{i}.mp4,p{i // 2}\n" for i in range(8)))
     rows = fervid_rows("summary", root, "compare", "--events", events, "--participants", participants)
     assert {row["n_participants_a"] for row in rows} == {"4"}
+
+
+def test_people_named_in_the_dashboard_are_participants(tmp_path):
+    """Six people, each named in two videos: the groups without a column participant are compared within them."""
+    root = study(tmp_path, {f"{g}{i}.mp4": 0.2 + 0.1 * i + 0.05 * (g == "x") for g in "xy" for i in range(6)})
+    for number in range(12):
+        rename(root, f"v{number:016}", 0, f"Person {number % 6}")
+    row = compare(root, [f"{g}{i}.mp4,{g}," for g in "xy" for i in range(6)])
+    assert (row["paired"], row["n_participants_a"]) == ("true", "6")
+    assert float(row["estimate"]) == pytest.approx(0.05, abs=0.01)
 
 
 def test_still_pictures_are_compared(tmp_path):

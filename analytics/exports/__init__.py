@@ -12,7 +12,7 @@ from analytics.exports.tables import write_faces, write_fex, write_openface
 from analytics.exports.trials import read_covariates, trials_table, write_trials
 from analytics.queries.connection import connect
 from analytics.queries.events import read_events
-from analytics.queries.groups import find_conditions, find_participants
+from analytics.queries.groups import find_conditions, resolve_participants
 from analytics.results.output_files import check_output_file, check_output_folder
 from analytics.results.store import write_atomic
 from analytics.results.videos import all_videos, choose_videos, names_apart
@@ -68,7 +68,7 @@ def export_trials(
             connection,
             events=None if events is None else read_events(events),
             conditions=None if groups is None else find_conditions(groups, videos),
-            participants=find_participants(groups, videos),
+            participants=resolve_participants(connection, groups, videos),
             covariates=None if covariates is None else read_covariates(covariates),
             bin_ms=bin_ms,
             video_ids=choose_videos(videos, wanted) if wanted else None,

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from analytics.queries.averages import TRIAL_BINS_SQL, Trial, average_trials
 from analytics.queries.events import events_of_videos, events_table, read_events
-from analytics.queries.groups import GroupError, compare_groups, compare_units, find_groups, find_participants
+from analytics.queries.groups import GroupError, compare_groups, compare_units, find_groups, resolve_participants
 from analytics.queries.rates import dwell_medians, rates_table
 from analytics.queries.synchrony import SynchronyConfig, valence_on_grid
 from analytics.queries.synchrony import synchrony as _synchrony
@@ -132,7 +132,7 @@ def rates(connection: duckdb.DuckDBPyConnection, *, participants: Mapping[str, s
         GroupError: if the participants cannot be read.
     """
     videos = connection.sql("SELECT video_id, path FROM videos").to_arrow_table().to_pylist()
-    return rates_table(connection, find_participants(participants, videos))
+    return rates_table(connection, resolve_participants(connection, participants, videos))
 
 
 def averages(
@@ -167,7 +167,7 @@ def averages(
     events = read_events(events) if isinstance(events, Path) else events
     known = connection.sql("SELECT * FROM known_videos").to_arrow_table().to_pylist()
     path_of = {row["video_id"]: row["path"] for row in known}
-    participant_of = find_participants(participants, known)
+    participant_of = resolve_participants(connection, participants, known)
     rows = list(enumerate(events_of_videos(events, known).to_pylist()))
     paths = {number: path_of[row["video_id"]] for number, row in rows}
     trials = {number: Trial(row["label"], participant_of.get(paths[number], paths[number])) for number, row in rows}
@@ -234,7 +234,8 @@ def compare(
         groups: the group of each video by its path, file name or video_id, or a CSV with the columns path, group and
             perhaps participant.
         participants: the participant of each video, likewise, or a CSV with the columns path and participant; None:
-            the column participant of `groups`, if it has one.
+            the column participant of `groups`, if it has one. Videos that neither names belong to the person of that
+            name if all of their tracks were given one and the same name in the dashboard.
         all_faces: as for `shares`.
 
     Raises:
@@ -244,7 +245,7 @@ def compare(
     group_of = find_groups(groups, videos)
     if participants is None and isinstance(groups, Path):
         participants = groups
-    participant_of = find_participants(participants, videos)
+    participant_of = resolve_participants(connection, participants, videos)
     of_videos = shares(connection, all_faces=all_faces)
     without = set(group_of) - set(of_videos["path"].to_pylist())
     stills = _of_videos(
@@ -284,7 +285,7 @@ def compare_events(
     if len(labels) < 2:
         raise GroupError(f"the events: at least two labels are needed to compare, got {len(labels)}")
     videos = connection.sql("SELECT video_id, path FROM videos").to_arrow_table().to_pylist()
-    participant_of = find_participants(participants, videos)
+    participant_of = resolve_participants(connection, participants, videos)
     shown = during_events(connection, events)
     paths, during = shown["path"].to_pylist(), shown["label"].to_pylist()
     keys = [f"{path}\n{label}" for path, label in zip(paths, during, strict=True)]

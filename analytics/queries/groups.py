@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -17,6 +18,11 @@ from analytics.tables.result_schemas import COMPARISON
 from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
 
+# The person of each video whose tracks, unless hidden, were all given one and the same name in the dashboard.
+_NAMED_PARTICIPANTS = """
+SELECT path, any_value(participant) FROM people JOIN videos USING (video_id, analysis_id) WHERE NOT is_hidden
+GROUP BY path HAVING bool_and(is_named) AND count(DISTINCT participant) = 1
+"""
 METHODS = {True: "paired t", False: "Welch t"}
 
 
@@ -61,6 +67,19 @@ def find_participants(
     if isinstance(participants, Path):
         source, participants = str(participants), _read_column(participants, "participant", optional=True)
     return _by_path(participants, videos, source, "participant")
+
+
+def resolve_participants(
+    connection: duckdb.DuckDBPyConnection,
+    participants: Mapping[str, str] | Path | None,
+    videos: Sequence[Mapping[str, Any]],
+) -> dict[str, str]:
+    """The participant of each path: as given (see `find_participants`), else the one person named in the video.
+
+    Raises:
+        GroupError: if the participants cannot be read or a video is not in the results.
+    """
+    return dict(connection.sql(_NAMED_PARTICIPANTS).fetchall()) | find_participants(participants, videos)
 
 
 def find_conditions(groups: Path, videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:

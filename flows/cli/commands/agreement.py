@@ -68,7 +68,7 @@ def agreement(
     from analytics.queries.agreement import compare_with_codes
     from analytics.queries.codes import read_code_map
     from analytics.queries.connection import connect
-    from analytics.queries.groups import find_participants
+    from analytics.queries.groups import resolve_participants
     from analytics.results.videos import all_videos
 
     if uncoded is not None and uncoded not in EMOTIONS:
@@ -82,7 +82,7 @@ def agreement(
                 _codes(codes, names),
                 second=None if second is None else _codes(second, names),
                 people=None if people is None else _people(people),
-                participants=find_participants(participants, all_videos(connection)),
+                participants=resolve_participants(connection, participants, all_videos(connection)),
                 uncoded=uncoded,
                 tolerance_s=tolerance_s,
             )
