@@ -29,7 +29,7 @@ CODER_STEP_S = 0.2  # the coder marks onsets and offsets to the next fifth of a 
 
 
 def make_study(folder: Path) -> None:
-    """Write clips/, stimuli.csv, groups.csv and coder.csv into a folder."""
+    """Write clips/, stimuli.csv, groups.csv, coder.csv and codes.csv (what the codes mean) into a folder."""
     clips = folder / "clips"
     clips.mkdir(parents=True, exist_ok=True)
     wall = paint_wall()
@@ -41,13 +41,14 @@ def make_study(folder: Path) -> None:
         groups.append([name, condition, participant])
         late_s = CODER_STEP_S / 2  # a person reacts after the change
         codes += [
-            [name, "neutral", 0.0, onset_s + late_s],
-            [name, "smile", onset_s + late_s, offset_s + late_s],
-            [name, "neutral", offset_s + late_s, DURATION_S],
+            [name, "P0", "neutral", 0.0, onset_s + late_s],
+            [name, "P1", "smile", onset_s + late_s, offset_s + late_s],
+            [name, "P0", "neutral", offset_s + late_s, DURATION_S],
         ]
     write_csv(folder / "stimuli.csv", ["video", "label", "start_s", "end_s"], stimuli)
     write_csv(folder / "groups.csv", ["path", "group", "participant"], groups)
-    write_csv(folder / "coder.csv", ["video", "code", "start_s", "end_s"], codes)
+    write_csv(folder / "coder.csv", ["video", "person", "code", "start_s", "end_s"], codes)
+    write_csv(folder / "codes.csv", ["code", "emotion"], [["smile", "happy"], ["neutral", "neutral"]])
 
 
 def shots(onset_s: float, offset_s: float) -> tuple[tuple[Keyframe, ...], ...]:
