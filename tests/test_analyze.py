@@ -428,7 +428,7 @@ def test_ctrl_c_stops_in_order_and_the_next_run_goes_on(face_clip, tmp_path, ser
     run.send_signal(signal.SIGINT)
     output, _ = run.communicate(timeout=120)
     assert run.returncode == 130, output
-    assert "run the same command again to go on" in output
+    assert "run the same command again to resume" in output
     assert "Traceback" not in output
     ((n_done,),) = rows(tmp_path / "out", "SELECT count(*) FROM videos")
     assert 0 < n_done < 20

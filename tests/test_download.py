@@ -121,7 +121,7 @@ def test_damaged_weights_are_found_and_fetched_anew_unless_the_file_has_changed(
 ):
     run = fervid("models", "fetch", "retinaface")
     assert run.exit_code == 0, run.output
-    assert "at hand as retinaface" in run.output and "non-commercial" in run.output
+    assert "available as retinaface" in run.output and "non-commercial" in run.output
     verified = fervid("models", "verify")
     assert (verified.exit_code, len(re.findall(r"retinaface +│ ok ", verified.output))) == (0, 1)
 

@@ -100,4 +100,4 @@ def test_a_scheduler_that_ends_a_run_is_told_what_ctrl_c_is(capsys):
     with pytest.raises(typer.Exit) as ended, fatal_errors("again"):
         raise TerminationSignal(signal=signal.SIGTERM)
     assert ended.value.exit_code == 130
-    assert "What is finished is kept: again" in capsys.readouterr().err
+    assert "Finished work is kept: again" in capsys.readouterr().err

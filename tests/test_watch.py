@@ -117,7 +117,7 @@ def test_the_command_analyses_what_comes_until_it_is_stopped(empty_clip, tmp_pat
         (videos / "broken.mp4").write_text("not a video")
         assert "not a video" in next(line for line in lines if line.startswith("failed"))
         os.killpg(run.pid, signal.SIGINT)
-        assert "What is finished is kept" in run.stderr.read()
+        assert "Finished work is kept" in run.stderr.read()
         assert run.wait(PATIENCE_S) == 130
     finally:
         no_longer.cancel()

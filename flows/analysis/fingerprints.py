@@ -107,6 +107,7 @@ def provenance_columns(settings: AnalyzeSettings, models: "Models", decoder: str
             "model": portable_model_ref(settings.model),
             **settings.model_dump(include={"keep_appearance", "overwrite"}),
             "request": request_fingerprint(settings),
+            "requested": settings.model_dump(mode="json"),
         },
     }
     return {

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from flows.cli.validation import explain
+from flows.cli.verbosity import with_verbosity
 
 # In the order of the help page: where each command is.
 COMMANDS = {
@@ -59,7 +61,7 @@ class LazyCommand(TyperCommand):
         found = getattr(importlib.import_module(module), attribute)
         if not isinstance(found, typer.Typer):
             single = typer.Typer(add_completion=False, context_settings=CONTEXT_SETTINGS)
-            single.command(self.name)(found)
+            single.command(self.name)(with_verbosity(found))
             found = single
         command = typer.main.get_command(found)
         command.name = self.name
@@ -161,4 +163,16 @@ def options(
 
 def main() -> None:
     """The `fervid` command."""
-    app()
+    try:
+        app()
+    finally:
+        flush_output()
+
+
+def flush_output() -> None:
+    """Flush standard output; if its reader has gone, as with `| head`, end silently."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at exit, and would print the error then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

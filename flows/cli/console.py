@@ -1,4 +1,4 @@
-"""What every command shares: where it prints, its exit codes, and how what goes wrong becomes one line."""
+"""What every command shares: consoles, exit codes, and errors as one line."""
 
 import contextlib
 import signal
@@ -15,14 +15,15 @@ from rich.markup import escape
 from fer_models.errors import FervidError
 from fer_models.extras import missing_extra_hint
 
-# USAGE: the command line itself is wrong, whatever the disk holds. FATAL: what it names is not there or in the way, or
-# there is nothing to do it with.
+# USAGE: the command line is wrong, whatever the disk holds. FATAL: what it names is missing or in the way, or a
+# dependency is missing.
 DONE, FATAL, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
-WIDE = 200  # what is not a terminal (a file, a pipe) has room
+WIDE = 200  # characters in a line of a file or a pipe
 T = TypeVar("T")
 console = Console(width=None if sys.stdout.isatty() else WIDE)
-errors = Console(stderr=True)
+errors = Console(stderr=True)  # notes and progress, which --quiet hides
+failures = Console(stderr=True)
 
 
 def say(line: str) -> None:
@@ -36,7 +37,7 @@ def note(line: str) -> None:
 
 
 def parse_path(text: str) -> Path:
-    """A path, or one at an address such as `s3://bucket/results`, from the command line."""
+    """A local path, or an address such as `s3://bucket/results`."""
     from analytics.results.storage_paths import StorageError, resolve_path
 
     try:
@@ -48,13 +49,13 @@ def parse_path(text: str) -> Path:
 Results = Annotated[
     Path,
     typer.Argument(
-        parser=parse_path, metavar="RESULTS", help="A results folder, as `--out` of `fervid analyze` made it."
+        parser=parse_path, metavar="RESULTS", help="Results folder: the one given as `--out` of `fervid analyze`."
     ),
 ]
 
 
 class Device(StrEnum):
-    """Where to compute."""
+    """Device to compute on."""
 
     auto = "auto"
     cpu = "cpu"
@@ -62,7 +63,7 @@ class Device(StrEnum):
 
 
 def usage_checked(make: Callable[..., T], **values: Any) -> T:
-    """`make(**values)`, a wrong value being the user's: exit code 2 and what is allowed."""
+    """`make(**values)`; a ValueError is a usage error (exit code 2)."""
     try:
         return make(**values)
     except ValueError as error:
@@ -71,9 +72,10 @@ def usage_checked(make: Callable[..., T], **values: Any) -> T:
 
 @contextlib.contextmanager
 def stop_on_interrupt(at_once: bool = False) -> Iterator[None]:
-    """Let the first Ctrl-C (or the signal of a scheduler) ask the run to stop in order; a second ends it at once.
+    """Let the first Ctrl-C (or SIGTERM) request an orderly stop; a second one ends the run immediately.
 
-    `at_once`: the first does so, too, as where the work is done by processes that cannot be asked.
+    Args:
+        at_once: the first one ends it immediately, too: for work in other processes, which cannot be asked.
     """
     from flows.analysis.progress import progress
 
@@ -81,7 +83,7 @@ def stop_on_interrupt(at_once: bool = False) -> Iterator[None]:
         if at_once or progress.stop_requested.is_set():
             raise KeyboardInterrupt
         progress.stop_requested.set()
-        errors.print("stopping in order; Ctrl-C again stops at once")
+        note("stopping after the current batch; press Ctrl-C again to stop immediately")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -93,16 +95,16 @@ def stop_on_interrupt(at_once: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def fatal_errors(resume_hint: str = "run the same command again to go on") -> Iterator[None]:
-    """Turn what can go wrong in the world into one line and exit code 1."""
+def fatal_errors(resume_hint: str = "run the same command again to resume") -> Iterator[None]:
+    """Turn expected failures into one line and exit code 1."""
     from flows.analysis.progress import Stopped
 
     try:
         yield
     except (Stopped, KeyboardInterrupt):
-        errors.print(f"stopped. What is finished is kept: {resume_hint}")
+        note(f"stopped. Finished work is kept: {resume_hint}")
         raise typer.Exit(INTERRUPTED) from None
-    except (typer.Exit, typer.BadParameter):
+    except (typer.Exit, typer.BadParameter, BrokenPipeError):
         raise
     except OSError as error:
         fail(
@@ -117,18 +119,18 @@ def fatal_errors(resume_hint: str = "run the same command again to go on") -> It
             raise
         fail(hint, error)
     except BaseException as error:
-        if type(error).__name__ != "TerminationSignal":  # what Prefect makes of SIGTERM while a flow runs
+        if type(error).__name__ != "TerminationSignal":  # raised by Prefect for SIGTERM while a flow runs
             raise
-        errors.print(f"stopped. What is finished is kept: {resume_hint}")
+        note(f"stopped. Finished work is kept: {resume_hint}")
         raise typer.Exit(INTERRUPTED) from None
 
 
 def counted(n: int, what: str) -> str:
-    """A number of things, as in `1 video` and `2 videos`."""
+    """A count with its noun: `1 video`, `2 videos`."""
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def fail(reason: str, error: Exception | None = None) -> NoReturn:
-    """Say what is wrong and end with exit code 1."""
-    errors.print(f"[red]error[/red] {escape(reason)}", highlight=False, soft_wrap=True)
+    """Print the reason and exit with code 1."""
+    failures.print(f"[red]error[/red] {escape(reason)}", highlight=False, soft_wrap=True)
     raise typer.Exit(FATAL) from error

@@ -1,5 +1,6 @@
-"""What a run looks like in a terminal: bars while it works, tables when it is done."""
+"""The display of a run: progress bars while it works, tables at the end."""
 
+import contextlib
 import os
 import shlex
 import threading
@@ -18,25 +19,40 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.analysis.progress import Event, VideoEnded, VideoProgress
-from flows.cli.console import console, note
+from flows.cli.console import console, counted, errors, failures, note, say
 
 if TYPE_CHECKING:
+    import duckdb
+
     from flows.analysis.outcomes import RunSummary
     from flows.analysis.work_plan import VideoPlan
 
-# What the tracks with the most good faces show, for the table at the end of a run.
-TRACKS_SQL = """
+# The dominant emotion of the three people of each video that are seen best, and how many people have no label.
+PEOPLE_SQL = """
 SELECT video_id,
-    string_agg(emotion || ' ' || round(100 * share)::INT || ' % (' || n_faces_ok || '/' || n_faces || ')', ', '
-        ORDER BY track_id) FILTER (place <= 3)
-    || CASE WHEN count(*) > 3 THEN ', …' ELSE '' END
+    string_agg('P' || track_id || ' ' || emotion || ' ' || round(100 * share)::INT || ' %', ', ' ORDER BY track_id)
+        FILTER (emotion IS NOT NULL AND place <= 3)
+    || CASE WHEN count(emotion) > 3 THEN ', …' ELSE '' END,
+    count(*) FILTER (emotion IS NULL)
 FROM (
-    SELECT *, row_number() OVER (PARTITION BY video_id ORDER BY n_faces_ok DESC, track_id) AS place,
+    SELECT *,
+        row_number() OVER (PARTITION BY video_id ORDER BY emotion IS NULL, n_faces_ok DESC, track_id) AS place,
         greatest(share_angry, share_disgust, share_fear, share_happy, share_sad, share_surprise, share_neutral) AS share
     FROM tracks
-    WHERE emotion IS NOT NULL
 )
 GROUP BY video_id
+"""
+PEOPLE_COLUMNS = ("Emotions (share of labeled time)", "people without label")
+# Why people have no label: what is wrong with most of their faces.
+UNLABELED_SQL = """
+SELECT coalesce(reason, 'not seen long enough'), count(*)
+FROM (
+    SELECT mode(replace(quality_reason, '_', ' ')) AS reason
+    FROM faces SEMI JOIN (SELECT video_id, track_id FROM tracks WHERE emotion IS NULL) USING (video_id, track_id)
+    WHERE video_id IN (SELECT unnest($videos))
+    GROUP BY video_id, track_id
+)
+GROUP BY 1 ORDER BY 2 DESC, 1
 """
 MAX_WORD = 32  # characters; longer ones, such as paths and hashes, may be broken over lines
 EXAMPLE_SQL = (
@@ -54,14 +70,14 @@ class _VideoBar:
 
 
 class RunDisplay:
-    """Follows the events of a run: a bar for the folder, one for each video under way, a line for each failure.
+    """Shows the events of a run: a bar for all videos, one for each video in progress, a line for each failure.
 
-    Without a terminal, a line for each finished video instead.
+    Without a terminal: a line for each finished video.
     """
 
     def __init__(self, console: Console, n_videos: int) -> None:
         self.console = console
-        self.started_s = 0.0  # when the first frame was looked at
+        self.started_s = 0.0  # when the first frame was observed
         self.bars = Bars(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -73,7 +89,7 @@ class RunDisplay:
             console=console,
             disable=not console.is_terminal,
         )
-        self.folder = self.bars.add_task("loading models, starting Prefect", total=n_videos, unit="videos", rate="")
+        self.folder = self.bars.add_task("loading models", total=n_videos, unit="videos", rate="")
         self.videos: dict[Path, _VideoBar] = {}
         self.n_frames = 0
         self.one_at_a_time = threading.Lock()
@@ -88,7 +104,7 @@ class RunDisplay:
         self.bars.stop()
 
     def show(self, event: Event) -> None:
-        """Take in one event; videos under way report from threads of their own."""
+        """Show one event; events arrive from several threads."""
         with self.one_at_a_time:
             if isinstance(event, VideoProgress):
                 self._advance(event)
@@ -100,7 +116,7 @@ class RunDisplay:
         self.started_s = self.started_s or now_s
         if event.path not in self.videos:
             bar = self.bars.add_task(event.path.name, total=event.total_frames, unit="frames", rate="")
-            # What was done before this run does not count for its rate.
+            # Frames of earlier runs do not count for the rate.
             self.videos[event.path] = _VideoBar(bar, now_s, event.done_frames, event.done_frames)
         video = self.videos[event.path]
         self.n_frames += event.done_frames - video.done_frames
@@ -143,54 +159,72 @@ def print_plan(console: Console, plans: Sequence["VideoPlan"], out: Path) -> Non
 
 
 def print_summary(console: Console, summary: "RunSummary") -> None:
-    """What a run did, video by video, and what to do next."""
-    from analytics import connect
-
-    tracks = dict(connect(summary.out, observations=False).sql(TRACKS_SQL).fetchall())
-    rows = [
-        [
-            o.path.name,
-            o.status,
-            o.n_frames,
-            o.n_faces,
-            o.n_tracks,
-            tracks.get(o.video_id),
-            None if o.frames_per_s is None else round(o.frames_per_s),
-        ]
-        for o in summary.outcomes
-    ]
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    if rows:
-        names = ["video", "", "frames", "faces", "tracks", "label, share of time (good/all faces)", "frames/s"]
-        console.print(table_of(names, rows))
+    """Print what a run did, video by video, and what to do next; with --quiet only the failures."""
+    for failure in summary.failures:
+        (failures if errors.quiet else console).print(
+            f"failed {failure.reason}", highlight=False, markup=False, soft_wrap=True
+        )
+    if errors.quiet:
+        return
+    if summary.outcomes:
+        _print_outcomes(console, summary)
     n_new = sum(o.status == "done" for o in summary.outcomes)
     n_old = len(summary.outcomes) - n_new
     say(f"{n_new} analyzed, {n_old} unchanged, {len(summary.failures)} failed; results in {summary.out}")
-    for failure in summary.failures:
-        say(f"failed {failure.reason}")
     for outcome in summary.outcomes:
         if outcome.n_undecoded:
             say(f"{outcome.path}: {outcome.n_undecoded} of {outcome.n_frames} frames could not be decoded")
         for remark in outcome.notes:
             say(f"{outcome.path}: {remark}")
         if outcome.same_as:
-            say(f"{outcome.path}: the same content as {outcome.same_as}, which stands for both")
-    for models in Counter(o.models for o in summary.outcomes):  # more than one where machines differ
+            say(f"{outcome.path}: same content as {outcome.same_as}, which represents both")
+    for models in Counter(o.models for o in summary.outcomes):  # more than one if workers differ
         say(models)
     readers = Counter(f"{o.decoder} ({o.decoder_reason})" for o in summary.outcomes if o.decoder)
     for reader, n_videos in readers.most_common():
-        say(f"read with {reader}: {n_videos}")
+        say(f"decoded with {reader}: {counted(n_videos, 'video')}")
     if summary.outcomes:
         say(f"next: {shlex.join(['fervid', 'query', str(summary.out), EXAMPLE_SQL])}")
 
 
-def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None = None) -> Group:
-    """A table for people; numbers to the right, NULL as an empty cell, paths without what all have in common.
+def _print_outcomes(console: Console, summary: "RunSummary") -> None:
+    """The table of all videos that did not fail, and why people in them have no label."""
+    from analytics import connect
 
-    Tables whose words find no room in `width` characters (that of the terminal by default) become a row per value.
+    with contextlib.closing(connect(summary.out, observations=False)) as connection:
+        people = people_columns(connection)
+        rows = []
+        for o in summary.outcomes:
+            rate = None if o.frames_per_s is None else round(o.frames_per_s)
+            counts = o.n_frames, o.n_faces, o.n_tracks
+            rows.append([o.path.name, o.status, *counts, *people.get(o.video_id, (None, 0)), rate])
+        names = ["video", "status", "frames", "faces", "people", *PEOPLE_COLUMNS, "frames/s"]
+        console.print(table_of(names, rows))
+        videos = [o.video_id for o in summary.outcomes if people.get(o.video_id, ("", 0))[1]]
+        if line := unlabeled_line(connection, videos):
+            say(line)
+
+
+def people_columns(connection: "duckdb.DuckDBPyConnection") -> dict[str, tuple[str | None, int]]:
+    """For each video the emotions of its people, and the number of people without a label."""
+    return {video: (emotions, n_unlabeled) for video, emotions, n_unlabeled in connection.sql(PEOPLE_SQL).fetchall()}
+
+
+def unlabeled_line(connection: "duckdb.DuckDBPyConnection", videos: Sequence[str]) -> str:
+    """How many people of some videos have no label, and why; empty if all have one."""
+    if not videos:
+        return ""
+    reasons = connection.execute(UNLABELED_SQL, {"videos": list(videos)}).fetchall()
+    n_people = sum(n for _, n in reasons)
+    return f"{n_people} {'person has' if n_people == 1 else 'people have'} no label: " + ", ".join(
+        f"{n} {reason}" for reason, n in reasons
+    )
+
+
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None = None) -> Group:
+    """A table for the terminal: numbers right-aligned, NULL as an empty cell, paths without their common folder.
+
+    A table whose words do not fit into `width` characters (by default, the terminal's) gets a row for each value.
     """
     values = list(zip(*rows, strict=True)) if rows else [() for _ in columns]
     folders = [common_folder(column) for column in values]
@@ -207,14 +241,14 @@ def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int |
 
 
 def _words_width(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
-    """Characters in a line of a table that breaks no word."""
+    """Width of a table in which no word is broken."""
     texts = zip(columns, *([cell_text(cell) for cell in row] for row in rows), strict=True)
     longest = (max((len(word) for text in column for word in text.split()), default=0) for column in texts)
     return 1 + sum(3 + min(length, MAX_WORD) for length in longest)
 
 
 def common_folder(values: Sequence[Any]) -> str:
-    """The deepest folder that all these paths lie in; empty if they are no absolute paths or share only the root.
+    """The deepest folder that contains all paths; empty if they are not absolute or share only the root.
 
     >>> common_folder(["/films/a/1.mp4", None, "/films/b/2.mp4"]), common_folder(["/films/1.mp4", "2.mp4"])
     ('/films', '')
@@ -227,7 +261,7 @@ def common_folder(values: Sequence[Any]) -> str:
 
 
 def below(folder: str) -> Callable[[Any], Any]:
-    """What makes a path in the folder one from there."""
+    """A function that makes paths relative to the folder."""
     return lambda value: str(Path(value).relative_to(folder)) if folder and value is not None else value
 
 
@@ -242,7 +276,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
 
 
 def cell_text(value: Any) -> str:
-    """One value as a person reads it: numbers to three places, smaller ones to two digits.
+    """A value as text: numbers with three decimals, very small ones with two digits.
 
     >>> cell_text(0.6799999), cell_text([0.25, 1.2e-05, None]), cell_text(0.0)
     ('0.680', '[0.250, 1.2e-05, ]', '0.000')

@@ -166,6 +166,16 @@ def load_settings(kind: type[S], given: Mapping[str, Any] | None = None, config:
         raise usage_error(error) from error
 
 
+def tables_of(*settings: FervidSettings) -> dict[str, dict[str, Any]]:
+    """The values of settings by the table of a configuration file that holds them."""
+    tables: dict[str, dict[str, Any]] = {}
+    for one in settings:
+        groups = [name for name, field in type(one).model_fields.items() if is_group(field)]
+        tables[TABLE_OF[type(one)]] = one.model_dump(mode="json", exclude=set(groups))
+        tables |= tables_of(*(getattr(one, name) for name in groups))
+    return tables
+
+
 def usage_error(error: ValueError) -> typer.BadParameter:
     """The error of the command line (exit code 2) for a wrong value, in the words of the command line."""
     if not isinstance(error, ValidationError):

@@ -1,4 +1,4 @@
-"""Prefect made quiet and quick: no telemetry, and a temporary server that starts while everything else loads."""
+"""The Prefect server of a run: the user's, or a temporary one that starts while everything else loads."""
 
 import contextlib
 import os
@@ -15,27 +15,28 @@ from collections.abc import Callable, Iterator
 from fer_models.errors import FervidError
 
 START_TIMEOUT_S = 120.0
+ANSWER_TIMEOUT_S = 5.0
 # What Prefect sets for a temporary server of its own: no web pages, only what a flow needs.
 SERVER_ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
 class PrefectServerError(FervidError):
-    """There is no Prefect server where there should be one."""
+    """No Prefect server answers, or none can be started."""
 
 
 class ScheduleError(FervidError):
-    """A place is already being filled on a schedule, from elsewhere."""
+    """Another schedule already writes to the same folder."""
 
 
 @contextlib.contextmanager
 def prefect_server() -> Iterator[Callable[[], None]]:
     """Use the server of `PREFECT_API_URL`, or else a temporary one on loopback that ends with the block.
 
-    Gives a function that waits until the server answers; it raises `PrefectServerError` if that never happens.
+    Yields a function that waits until the server answers; it raises `PrefectServerError` if that never happens.
 
-    Prefect would start the same temporary server by itself, but only once a flow is called, and it would import the
-    server's code in this process too: seconds in which nothing happens. Started first thing, the server is there by
-    the time that torch and the models are loaded.
+    Prefect would start the same temporary server by itself, but only when a flow is called, and would import the
+    server's code into this process too, which takes seconds. Started here, it is ready by the time torch and the models
+    are loaded.
     """
     given_url = os.environ.get("PREFECT_API_URL", "")
     if given_url:
@@ -49,7 +50,7 @@ def prefect_server() -> Iterator[Callable[[], None]]:
         env={**os.environ, **SERVER_ENVIRONMENT},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for the flow, which still needs the server to end in order
+        start_new_session=True,  # Ctrl-C must reach only the flow, which needs the server to stop in order
     )
     url = f"http://127.0.0.1:{port}/api"
     os.environ["PREFECT_API_URL"] = url
@@ -57,14 +58,14 @@ def prefect_server() -> Iterator[Callable[[], None]]:
         yield lambda: wait_until_healthy(url, server)
     finally:
         try:
-            send_what_is_left()
+            flush_prefect_workers()
         finally:
             del os.environ["PREFECT_API_URL"]
             stop(server)
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
-    """End the temporary server, if need be by force."""
+    """Stop the temporary server, by force if necessary."""
     server.terminate()
     try:
         server.wait(timeout=5)
@@ -73,9 +74,10 @@ def stop(server: subprocess.Popen[bytes]) -> None:
         server.wait()
 
 
-def send_what_is_left() -> None:
-    """Have Prefect send its last logs and events while the server is there; later it would complain on the console."""
+def flush_prefect_workers() -> None:
+    """Send Prefect's last logs and events while the server still runs; without it, Prefect prints errors at exit."""
     if "prefect" in sys.modules:
+        # Prefect flushes these workers itself only at exit; there is no public function to do it earlier.
         from prefect.events.worker import EventsWorker
         from prefect.logging.handlers import APILogWorker
 
@@ -84,9 +86,9 @@ def send_what_is_left() -> None:
 
 
 def is_healthy(api_url: str) -> bool:
-    """Whether a Prefect server answers, be it to ask for a key."""
+    """Whether a Prefect server answers, if only to ask for a key."""
     is_here = urllib.parse.urlsplit(api_url).hostname in ("127.0.0.1", "localhost", "::1")
-    proxies = urllib.request.ProxyHandler({} if is_here else None)  # a proxy is for other machines
+    proxies = urllib.request.ProxyHandler({} if is_here else None)  # no proxy reaches loopback
     try:
         with urllib.request.build_opener(proxies).open(f"{api_url}/health", timeout=5):
             return True
@@ -97,20 +99,23 @@ def is_healthy(api_url: str) -> bool:
 
 
 def check_healthy(api_url: str) -> None:
-    """Make sure that the server the user named is there.
+    """Make sure that the server of `PREFECT_API_URL` answers, within some seconds.
 
     Raises:
         PrefectServerError: if it does not answer.
     """
-    if not is_healthy(api_url):
-        raise PrefectServerError(f"{api_url}: no Prefect server answers: start it, or unset PREFECT_API_URL")
+    deadline_s = time.monotonic() + ANSWER_TIMEOUT_S  # a busy server may miss one request
+    while not is_healthy(api_url):
+        if time.monotonic() > deadline_s:
+            raise PrefectServerError(f"{api_url}: no Prefect server answers: start it, or unset PREFECT_API_URL")
+        time.sleep(0.25)
 
 
 def wait_until_healthy(api_url: str, server: subprocess.Popen[bytes]) -> None:
-    """Return once the server answers.
+    """Wait until the server answers.
 
     Raises:
-        PrefectServerError: if the server has ended, or does not answer in time.
+        PrefectServerError: if the server ends, or does not answer in time.
     """
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline_s and server.poll() is None:
@@ -124,11 +129,11 @@ def wait_until_healthy(api_url: str, server: subprocess.Popen[bytes]) -> None:
 
 
 def serve(port: int) -> None:
-    """Be the temporary server until terminated, or until the process that started this one is gone."""
+    """Run the temporary server until it is terminated or its parent process ends."""
     import uvicorn
 
     def end_with_parent() -> None:
-        sys.stdin.read()  # the parent never writes: this returns when its end of the pipe closes
+        sys.stdin.read()  # the parent never writes: this returns when the parent ends
         os._exit(0)
 
     threading.Thread(target=end_with_parent, daemon=True).start()

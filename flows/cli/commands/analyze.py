@@ -12,6 +12,7 @@ from flows.analysis.outcomes import RunSummary, skip_all
 from flows.analysis.progress import progress
 from flows.analysis.run import AnalysisRun, Inputs, prepare_run
 from flows.cli.commands.common_options import AsJson, InputPaths, Out, Pattern, Recursive
+from flows.cli.config_file import write_config
 from flows.cli.console import (
     DONE,
     SOME_FAILED,
@@ -20,10 +21,11 @@ from flows.cli.console import (
     errors,
     fatal_errors,
     note,
+    say,
     stop_on_interrupt,
 )
 from flows.cli.display import RunDisplay, print_plan, print_summary
-from flows.cli.options import with_settings
+from flows.cli.options import tables_of, with_settings
 from flows.prefect.environment import without_console_log
 from flows.prefect.server import prefect_server
 from flows.settings import AnalyzeSettings, EngineSettings
@@ -44,6 +46,8 @@ def analyze(
     with fatal_errors():
         if dry_run:
             _print_plan(Inputs(inputs, recursive, pattern), out, settings, as_json)
+            if not as_json:
+                say(f"\n# settings, for --config FILE\n{write_config(tables_of(settings, engine))}")
             return
         context = AnalysisContext(out, settings, progress)
         run = prepare_run(Inputs(inputs, recursive, pattern), context, engine)

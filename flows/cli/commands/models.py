@@ -1,23 +1,27 @@
-"""`fervid models`: what models are at hand, and how others come to be."""
+"""`fervid models`: list, inspect, download, add and remove models."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from flows.cli.console import console, errors, fail, fatal_errors, usage_checked
-from flows.cli.display import table_of
+from flows.cli.console import console, errors, fail, fatal_errors, say, usage_checked
+from flows.cli.display import cell_text, table_of
 
 models_app = typer.Typer(
-    add_completion=False, help="The models at hand; without a command, a list of them.", invoke_without_command=True
+    add_completion=False,
+    help="List the available models; its commands show, download, add and remove models.",
+    invoke_without_command=True,
 )
-FIGURES_ARE_TOLD = (
-    "votes_…: against the emotion that most annotators named, the others against the labels of the data; ece: the "
-    "expected calibration error, against that of both which the model is calibrated on."
+FIGURES_NOTE = (
+    "votes_…: measured against the majority vote of the annotators, the others against the labels of the data; ece: "
+    "expected calibration error, against the labels or votes that the model is calibrated on."
 )
 
 
@@ -29,7 +33,7 @@ class Fetchable(StrEnum):
 
 @models_app.callback()
 def list_models(context: typer.Context) -> None:
-    """List the models at hand."""
+    """List the available models."""
     if context.invoked_subcommand is None:
         from fer_models.registry.model_registry import ModelCard, list_cards
 
@@ -43,60 +47,99 @@ def list_models(context: typer.Context) -> None:
             ]
             console.print(table_of(["name", "task", "architecture", "parameters", "measured", "sha256"], rows))
             if any(isinstance(card, ModelCard) and card.task == "emotion" for card in cards.values()):
-                console.print(FIGURES_ARE_TOLD, highlight=False)
+                console.print(FIGURES_NOTE, highlight=False)
 
 
 @models_app.command("show")
-def show_model(name: Annotated[str, typer.Argument(help="A name from `fervid models`, or a model folder.")]) -> None:
-    """Print the card of a model."""
+def show_model(
+    name: Annotated[str, typer.Argument(help="A name from `fervid models`, or a model folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
+) -> None:
+    """Show the card of a model."""
     from fer_models.registry.model_registry import find_model, read_card
 
     with fatal_errors():
         folder = find_model(name)
-        console.print(f"{folder}", highlight=False, soft_wrap=True)
-        console.print_json(data=read_card(folder).as_json())
+        card = read_card(folder).as_json()
+        if as_json:
+            print(json.dumps(card, indent=2))
+            return
+        say(str(folder))
+        console.print(table_of(["field", "value"], [[field, _plain(value)] for field, value in _flat(card)]))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values by their names, such as `metrics.PublicTest.accuracy`."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else cell_text(value)
+
+
+@models_app.command("remove")
+def remove_model(
+    name: Annotated[str, typer.Argument(help="A model that was trained, added or downloaded here.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it without asking.")] = False,
+) -> None:
+    """Remove a model from the user's models; models of the package stay."""
+    from fer_models.registry.model_registry import list_model_dirs, user_models_dir
+
+    with fatal_errors("nothing was removed"):
+        folder = list_model_dirs().get(name)
+        if folder is None or folder.parent != user_models_dir():
+            known = sorted(name for name, of in list_model_dirs().items() if of.parent == user_models_dir())
+            fail(f"{name}: not one of your models, which are: {', '.join(known) or 'none'}")
+        if not yes:
+            typer.confirm(f"Remove {folder} for good?", abort=True)
+        shutil.rmtree(folder)
+        say(f"removed {folder}")
 
 
 @models_app.command("fetch")
-def fetch_model(name: Annotated[Fetchable, typer.Argument(help="Whose weights to download.")]) -> None:
-    """Download weights into the user's models, unless they are there."""
+def fetch_model(name: Annotated[Fetchable, typer.Argument(help="Model whose weights to download.")]) -> None:
+    """Download weights into the user's models, unless they exist."""
     from fer_models.registry.download import LICENCE_NOTE, fetch_retinaface
 
-    with fatal_errors("run the same command again to start the download anew"), download_bar(name.value) as on_bytes:
+    with fatal_errors("run the same command again to restart the download"), download_bar(name.value) as on_bytes:
         folder = fetch_retinaface(on_bytes)
-    say_at_hand(folder)
+    report_model(folder)
     console.print(LICENCE_NOTE, highlight=False, soft_wrap=True)
 
 
 @models_app.command("add")
 def add_model(
-    name: Annotated[str, typer.Argument(help="The model's name from then on.")],
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="A model folder; for retinaface, its .pth file.")],
+    name: Annotated[str, typer.Argument(help="Name of the new model.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Model folder; for retinaface, its .pth file.")],
 ) -> None:
-    """Take a model from a folder or a file into the user's models: for machines without a network."""
+    """Copy a model from a folder or file into the user's models, for machines without a network."""
     from fer_models.registry.registration import add_model as add
 
     with fatal_errors():
-        say_at_hand(add(name, path))
+        report_model(add(name, path))
 
 
 @models_app.command("ensemble")
 def make_ensemble(
-    name: Annotated[str, typer.Argument(help="The ensemble's name.")],
-    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Its members: names, or model folders.")],
+    name: Annotated[str, typer.Argument(help="Name of the ensemble.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Members: model names or folders.")],
 ) -> None:
-    """Make a model that averages the probabilities of others."""
+    """Create a model that averages the probabilities of other models."""
     from fer_models.registry import registration
     from fer_models.registry.model_registry import user_model_dir
 
     with fatal_errors():
         folder = usage_checked(registration.make_ensemble, folder=user_model_dir(name), name=name, models=models)
-    say_at_hand(folder)
+    report_model(folder)
 
 
 @models_app.command("verify")
 def verify_models() -> None:
-    """Hash all weights again, and say which are not those that their card speaks of."""
+    """Hash all weights, and list those that do not match their model card."""
     from fer_models.registry.model_registry import ModelCard
     from fer_models.registry.verification import check_models
 
@@ -106,22 +149,22 @@ def verify_models() -> None:
         [name, "ok", card.sha256] if isinstance(card, ModelCard) else [name, "damaged", str(card)]
         for name, card in checked.items()
     ]
-    console.print(table_of(["name", "", "sha256, or what is wrong"], rows))
+    console.print(table_of(["name", "status", "sha256, or the problem"], rows))
     if wrong := [name for name, card in checked.items() if not isinstance(card, ModelCard)]:
         fail(f"damaged: {', '.join(wrong)}")
 
 
-def say_at_hand(folder: Path) -> None:
-    """Tell of a model that can be named now."""
+def report_model(folder: Path) -> None:
+    """Report a model that is now available by its name."""
     from fer_models.registry.model_registry import read_card
 
-    line = f"at hand as {folder.name}: {folder}, sha256 {read_card(folder).sha256}"
+    line = f"available as {folder.name}: {folder}, sha256 {read_card(folder).sha256}"
     console.print(line, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
 def download_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar that shows how much of a download is here, on a terminal."""
+    """A progress bar for a download, on a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=errors, disable=not errors.is_terminal) as bars:
         bar = bars.add_task(f"downloading {what}", total=None)

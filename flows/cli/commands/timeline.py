@@ -8,7 +8,7 @@ import typer
 
 from flows.cli.commands.common_options import AsJson
 from flows.cli.console import DONE, SOME_FAILED, Results, console, errors, fatal_errors
-from flows.cli.display import TRACKS_SQL, table_of
+from flows.cli.display import PEOPLE_COLUMNS, people_columns, table_of
 from flows.cli.options import with_settings
 from flows.settings import TimelineSettings
 
@@ -41,9 +41,12 @@ def timeline(
         else:
             from analytics import connect
 
-            tracks = dict(connect(results, observations=False).sql(TRACKS_SQL).fetchall())
-            rows = [[o.path, o.status, o.n_faces, o.n_tracks, tracks.get(o.video_id), o.seconds] for o in rebuilt]
-            names = ["video", "", "faces", "tracks", "label, share of time (good/all faces)", "seconds"]
+            people = people_columns(connect(results, observations=False))
+            rows = [
+                [o.path, o.status, o.n_faces, o.n_tracks, *people.get(o.video_id, (None, 0)), o.seconds]
+                for o in rebuilt
+            ]
+            names = ["video", "status", "faces", "people", *PEOPLE_COLUMNS, "seconds"]
             console.print(table_of(names, rows))
             for one in rebuilt:
                 if one.status == "failed":
