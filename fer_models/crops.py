@@ -1,28 +1,32 @@
-"""Face crops: cut out of the frames on the device, turned upright and framed as the emotion model's training faces."""
+"""Crop faces out of frames, turned upright and framed like the training images of the emotion model."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-# Where the five landmarks lie in a FER-2013 picture, as shares of its side: medians over 1,441 training pictures, found
-# with YuNet. What is cropped so has the eyes, nose and mouth where the emotion model saw them in training.
+# Positions of the five landmarks in a FER-2013 image, as shares of its side: medians over 1,441 training images, found
+# with YuNet. Crops aligned to them show eyes, nose and mouth where the emotion model saw them in training.
 TEMPLATE_XY = ((0.315, 0.390), (0.685, 0.390), (0.495, 0.605), (0.355, 0.758), (0.645, 0.758))
-BOX_TO_SIDE = 1.12  # side of the crop over the square root of the box's area, in the same pictures
-# Landmarks that ask for a crop much smaller or larger than the box does are wrong (an occluded or turned face).
+BOX_TO_SIDE = 1.12  # side of the crop over the square root of the box's area, in the same images
+# Landmarks whose crop is this much smaller or larger than that of the box are wrong (an occluded or turned face).
 MAX_SIDE_RATIO = 1.6
-# Pixels are mixed in sixteenths, in whole numbers: then no rounding differs with the batch, the device or its threads.
+# Points sampled along each side of a crop's pixel, by how many frame pixels it covers (from, below). With fewer, the
+# texture of large faces turns into noise.
+SAMPLES = ((0.0, 1.5, 1), (1.5, 3.0, 2), (3.0, 8.0, 4), (8.0, torch.inf, 5))
+MAX_BILINEAR_SAMPLES = 2  # more samples are read from the nearest pixel
+# Pixels are interpolated in sixteenths, in integers, so that results do not differ between devices, batches or threads.
 STEPS = 16
-MAX_SAMPLES = 2**20  # taken at once: each needs about 100 bytes while it is worked on
+MAX_POINTS = 2**16  # points read at once; larger arrays do not fit into the processor's cache
 FACE_GRID, CHEST_GRID = 4, 2
 SIGNATURE_BYTES = 3 * (FACE_GRID**2 + CHEST_GRID**2)
-# The square below the face, in sides of its crop: what people wear tells them apart better than their skin does. Of
-# the true pairs of our clips with several people, as many as let 1 % of the false ones pass, the face alone misses
-# 19 % within 0.8 s, both together 10 %.
+# The square below the face, in sides of its crop: clothes distinguish people better than skin does. At a threshold that
+# accepts 1 % of the false pairs of our clips with several people, the face alone misses 19 % of the true pairs within
+# 0.8 s, both together 10 %.
 CHEST_SIDE, CHEST_BELOW = 1.2, 1.35
 
 
 def crop_faces(pixels: Tensor, frame: Tensor, side: Tensor, center: Tensor, *, size_px: int = 48) -> Tensor:
-    """Square crops of faces, turned upright; beyond the border of a frame its last pixel repeats.
+    """Cut square crops of faces out of frames, turned upright; beyond the border of a frame its last pixel repeats.
 
     Args:
         pixels: (n, h, w, 3) uint8 frames.
@@ -36,24 +40,17 @@ def crop_faces(pixels: Tensor, frame: Tensor, side: Tensor, center: Tensor, *, s
     """
     crops = torch.empty((len(frame), size_px, size_px, 3), dtype=torch.uint8, device=pixels.device)
     scale = side.abs() / size_px  # pixels of the frame per pixel of the crop
-    # Larger faces need more samples per pixel of the crop, or fine texture turns into noise.
-    for low, high, samples in ((0.0, 1.5, 1), (1.5, 3.0, 2), (3.0, 8.0, 4), (8.0, torch.inf, 8)):
+    for low, high, samples in SAMPLES:
         of_this_size = torch.nonzero((scale >= low) & (scale < high)).flatten()
-        for face in of_this_size.split(max(1, MAX_SAMPLES // (size_px * samples) ** 2)):
-            points = sampling_points(side[face], center[face], size_px * samples)
-            read = read_bilinear if samples <= 2 else read_nearest
-            values = read(pixels, frame[face], points)
-            total = values.view(len(face), size_px, samples, size_px, samples, 3).sum(dim=(2, 4))
-            weight = STEPS**2 * samples**2
-            crops[face] = ((total + weight // 2) // weight).to(torch.uint8)
+        for face in of_this_size.split(max(1, MAX_POINTS // size_px**2)):
+            crops[face] = _mean_of_samples(pixels, frame[face], side[face], center[face], size_px, samples)
     return crops
 
 
 def frame_crops(boxes_xyxy: Tensor, landmarks_xy: Tensor) -> tuple[Tensor, Tensor]:
-    """Frame crops by the similarity transform that best takes the landmarks to those of a training face.
+    """Align crops by the similarity transform that maps the landmarks best to those of a training face.
 
-    Where the landmarks cannot be right (too close together or too far apart for the box), the box alone frames the
-    crop.
+    Where the landmarks cannot be right (too close together or too far apart for the box), only the box is used.
 
     Args:
         boxes_xyxy: (m, 4) float32, pixels of the frame.
@@ -69,7 +66,7 @@ def frame_crops(boxes_xyxy: Tensor, landmarks_xy: Tensor) -> tuple[Tensor, Tenso
     points = torch.view_as_complex(landmarks_xy.double().contiguous())
     middle = points.mean(dim=1)
     spread = points - middle[:, None]
-    # Fitted from the picture to the template, where errors count in the same unit for every face, then turned around.
+    # Fitted from frame to template, where errors have the same unit for every face, then inverted.
     factor = (spread.conj() * target).sum(dim=1) / spread.abs().square().sum(dim=1).clamp(min=1e-6)
     side = 1 / torch.where(factor.abs() < 1e-6, torch.ones_like(factor), factor)
     center = middle - side * torch.view_as_complex(template.mean(dim=0) - 0.5)
@@ -82,46 +79,65 @@ def frame_crops(boxes_xyxy: Tensor, landmarks_xy: Tensor) -> tuple[Tensor, Tenso
     return torch.where(use_landmarks, side, box_side.to(side.dtype)), torch.where(use_landmarks, center, box_center)
 
 
-def sampling_points(side: Tensor, center: Tensor, n: int) -> Tensor:
-    """The (x, y) in frame pixels of an n x n grid over each crop: (m, n, n) complex128."""
-    share = (torch.arange(n, dtype=torch.float64, device=side.device) + 0.5) / n - 0.5
-    grid = torch.complex(share[None, :].expand(n, n), share[:, None].expand(n, n))
-    return center[:, None, None] + side[:, None, None] * grid
+def _mean_of_samples(pixels: Tensor, frame: Tensor, side: Tensor, center: Tensor, size_px: int, samples: int) -> Tensor:
+    """Crops (m, size_px, size_px, 3) uint8, each pixel the rounded mean of `samples` x `samples` points in it."""
+    read = _read_bilinear if samples <= MAX_BILINEAR_SAMPLES else _read_nearest
+    share = _grid_shares(size_px * samples, side.device).view(size_px, samples)
+    total = torch.zeros((len(frame), size_px, size_px, 3), dtype=torch.int32, device=pixels.device)
+    # The points of one sample of every pixel at a time: sums of whole arrays are faster than sums of neighbors.
+    for row in share.unbind(dim=1):
+        start = center[:, None] + side[:, None] * 1j * row
+        for column in share.unbind(dim=1):
+            step = side[:, None] * column
+            x = start.real.contiguous()[:, :, None] + step.real.contiguous()[:, None, :]
+            y = start.imag.contiguous()[:, :, None] + step.imag.contiguous()[:, None, :]
+            total += read(pixels, frame, x, y)
+    weight = samples**2 * (STEPS**2 if samples <= MAX_BILINEAR_SAMPLES else 1)
+    return ((total + weight // 2) // weight).to(torch.uint8)
 
 
-def read_nearest(pixels: Tensor, frame: Tensor, points: Tensor) -> Tensor:
-    """`STEPS`² times the pixels (m, n, n, 3) int32 in which the points (m, n, n) lie."""
-    return gather(pixels, frame, points.real.floor().long(), points.imag.floor().long()) * STEPS**2
+def _grid_shares(n: int, device: torch.device) -> Tensor:
+    """Positions (n,) of the centers of `n` equal cells of a crop, as shares of its side from its center."""
+    return (torch.arange(n, dtype=torch.float64, device=device) + 0.5) / n - 0.5
 
 
-def read_bilinear(pixels: Tensor, frame: Tensor, points: Tensor) -> Tensor:
-    """`STEPS`² times the values (m, n, n, 3) int32 between the four pixel centers around each point (m, n, n)."""
-    x, y = ((part * STEPS - STEPS / 2).round().long() for part in (points.real, points.imag))
-    column, row = x.div(STEPS, rounding_mode="floor"), y.div(STEPS, rounding_mode="floor")
-    right, below = (x - column * STEPS)[..., None].int(), (y - row * STEPS)[..., None].int()
-    top = gather(pixels, frame, column, row) * (STEPS - right) + gather(pixels, frame, column + 1, row) * right
-    row = row + 1
-    bottom = gather(pixels, frame, column, row) * (STEPS - right) + gather(pixels, frame, column + 1, row) * right
-    return top * (STEPS - below) + bottom * below
+def _read_nearest(pixels: Tensor, frame: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The pixels (m, n, n, 3) uint8 that contain the points x, y (m, n, n), which are overwritten."""
+    return _gather(pixels, frame, x.floor_(), y.floor_())
 
 
-def gather(pixels: Tensor, frame: Tensor, column: Tensor, row: Tensor) -> Tensor:
-    """The pixels (m, n, n, 3) int32 at whole columns and rows (m, n, n), the border repeated outside."""
+def _read_bilinear(pixels: Tensor, frame: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """`STEPS`² times the values (m, n, n, 3) int32 between the four pixel centers around each point; x, y change."""
+    x, y = (part.mul_(STEPS).sub_(STEPS / 2).round_() for part in (x, y))
+    column, row = (x / STEPS).floor_(), (y / STEPS).floor_()
+    right, below = (part.sub_(whole * STEPS).to(torch.int32)[..., None] for part, whole in ((x, column), (y, row)))
+    top, bottom = (
+        _gather(pixels, frame, column.clone(), line.clone()).int().mul_(STEPS - right)
+        + _gather(pixels, frame, column + 1, line).int().mul_(right)
+        for line in (row, row + 1)
+    )
+    return top.mul_(STEPS - below).add_(bottom.mul_(below))
+
+
+def _gather(pixels: Tensor, frame: Tensor, column: Tensor, row: Tensor) -> Tensor:
+    """The pixels (m, n, n, 3) uint8 at whole columns and rows (m, n, n), which change; the border repeats outside."""
     _, height, width, _ = pixels.shape
-    row, column = row.clamp(0, height - 1), column.clamp(0, width - 1)
-    return pixels.reshape(-1, 3)[(frame[:, None, None] * height + row) * width + column].int()
+    index = row.clamp_(0, height - 1).mul_(width).add_(column.clamp_(0, width - 1)).long()
+    index += frame[:, None, None] * (height * width)
+    return pixels.reshape(-1, 3).index_select(0, index.flatten()).view(*index.shape, 3)
 
 
 def out_of_frame_fraction(side: Tensor, center: Tensor, width_px: int, height_px: int, n: int = 16) -> Tensor:
-    """The share of each crop (m,) that lies outside its frame, found on n x n points."""
-    points = sampling_points(side, center, n)
+    """Estimate the share of each crop (m,) that lies outside its frame from n x n points."""
+    share = _grid_shares(n, side.device)
+    points = center[:, None, None] + side[:, None, None] * torch.complex(*torch.meshgrid(share, share, indexing="xy"))
     x, y = points.real, points.imag
     outside = (x < 0) | (x > width_px) | (y < 0) | (y > height_px)
     return outside.float().mean(dim=(1, 2))
 
 
 def measure_crops(crops: Tensor) -> tuple[Tensor, Tensor]:
-    """Blur and brightness of crops (m, h, w, 3) uint8: variance of the Laplacian, and mean, of their gray levels."""
+    """Measure blur (variance of the Laplacian) and brightness (mean) of the gray levels of crops (m, h, w, 3) uint8."""
     gray = to_gray(crops)
     laplacian = (
         gray[:, :-2, 1:-1] + gray[:, 2:, 1:-1] + gray[:, 1:-1, :-2] + gray[:, 1:-1, 2:] - 4 * gray[:, 1:-1, 1:-1]
@@ -130,14 +146,14 @@ def measure_crops(crops: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def appearance_descriptors(pixels: Tensor, frame: Tensor, side: Tensor, center: Tensor, crops: Tensor) -> Tensor:
-    """What tells the people of one video apart, too coarse to recognize anybody by.
+    """Describe faces coarsely: enough to distinguish the people of one video, too little to identify anybody.
 
     Args:
         pixels: (n, h, w, 3) uint8 frames.
         frame: (m,) int64, which frame each face is in.
         side: (m,) from `frame_crops`.
         center: (m,) from `frame_crops`.
-        crops: (m, size, size, 3) uint8, the faces cropped so.
+        crops: (m, size, size, 3) uint8, the crops of these faces.
 
     Returns:
         (m, 60) uint8: mean red, green, blue of the 4x4 cells of the crop, then of 2x2 cells below it, row by row.

@@ -1,20 +1,22 @@
-"""The two batches that travel down the pipeline: frames, and the faces found in them (numpy only)."""
+"""The two batches that pass through the pipeline: frames, and the faces found in them (numpy only)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
 class FrameBatch:
-    """Frames of one video in the order they are shown, each with its time.
+    """Frames of one video in display order, each with its time.
 
     Raises:
         ValueError: if the arrays differ in length.
     """
 
     pixels: np.ndarray  # (n, h, w, 3) uint8, RGB
-    frame_index: np.ndarray  # (n,) int64, 0-based place in the video
+    frame_index: np.ndarray  # (n,) int64, 0-based position in the video
     pts_s: np.ndarray  # (n,) float64, presentation time in seconds
 
     def __post_init__(self) -> None:
@@ -24,13 +26,17 @@ class FrameBatch:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def part(self, frames: slice) -> "FrameBatch":
+        """Some of the frames; the pixels are not copied."""
+        return FrameBatch(self.pixels[frames], self.frame_index[frames], self.pts_s[frames])
+
 
 @dataclass(frozen=True, eq=False)
 class FaceBatch:
-    """Faces of a batch of frames as flat rows, ordered by frame, then by falling score.
+    """Faces of a batch of frames as flat rows, ordered by frame, then by descending score.
 
     Landmarks come in the order right eye, left eye, nose, right mouth corner, left mouth corner of the person:
-    from left to right in the picture for a frontal face.
+    from left to right in the image for a frontal face.
 
     Raises:
         ValueError: if the arrays differ in length or shape.
@@ -56,7 +62,7 @@ class FaceBatch:
 
     @classmethod
     def empty(cls) -> "FaceBatch":
-        """No face at all: every array has length 0."""
+        """No faces: every array has length 0."""
         return cls(
             np.empty(0, np.int64),
             np.empty((0, 4), np.float32),
@@ -64,6 +70,23 @@ class FaceBatch:
             np.empty(0, np.float32),
         )
 
+    @classmethod
+    def of_frames(cls, frames: Sequence["FaceBatch"]) -> "FaceBatch":
+        """The faces of several frames, given as one batch for each frame."""
+        parts = [cls.empty(), *frames]
+        return cls(
+            np.repeat(np.arange(len(frames)), [len(faces) for faces in frames]),
+            np.concatenate([faces.boxes_xyxy for faces in parts]),
+            np.concatenate([faces.landmarks_xy for faces in parts]),
+            np.concatenate([faces.det_score for faces in parts]),
+        )
+
+    def by_frame(self, n_frames: int) -> list["FaceBatch"]:
+        """The faces of each of `n_frames` frames as a batch of their own; the inverse of `of_frames`."""
+        bounds = np.searchsorted(self.frame, np.arange(n_frames + 1))
+        parts = [self.select(np.arange(start, end)) for start, end in pairwise(bounds.tolist())]
+        return [replace(part, frame=np.zeros(len(part), np.int64)) for part in parts]
+
     def select(self, keep: np.ndarray) -> "FaceBatch":
-        """The faces that `keep` (a boolean mask or indices) picks out."""
+        """The faces selected by `keep`, a boolean mask or indices."""
         return FaceBatch(self.frame[keep], self.boxes_xyxy[keep], self.landmarks_xy[keep], self.det_score[keep])

@@ -1,7 +1,7 @@
-"""The compact face detector: a small anchor-free network, and the batched pre- and post-processing around it.
+"""The compact face detector: a small anchor-free network with batched pre- and post-processing.
 
-Every point of three feature maps (strides 8, 16 and 32 px) says how surely it lies near the middle of a face, how far
-the four sides of the face are (as in FCOS, https://arxiv.org/abs/1904.01355), and where the five landmarks lie.
+Every point of three feature maps (strides 8, 16 and 32 px) predicts the probability that it lies near the center of a
+face, the distances to the four sides of the face (as in FCOS, https://arxiv.org/abs/1904.01355), and five landmarks.
 """
 
 import logging
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from fer_models.detection.chunks import tiles_per_frame
 from fer_models.detection.suppression import nms_by_frame
 from fer_models.device import autocast_dtype
 from fer_models.frame_batch import FaceBatch
@@ -26,10 +27,11 @@ STRIDES_PX = (8, 16, 32)
 # Per point: the logit of the score, the logarithms of the four distances, five landmarks.
 OUTPUTS = 1 + 4 + 10
 MAX_LOG_DISTANCE = 5.0  # exp(5) strides is more than any input
+CHUNK_FRAMES = {"cuda": 8, "cpu": 2}  # frames at a time; on a CPU, 8 are only 10 % faster per frame, and often not full
 
 
 class ConvNorm(nn.Module):
-    """A convolution, its batch norm and, unless `active` is False, a ReLU; keeps the size at stride 1."""
+    """A convolution, its batch norm and, unless `active` is False, a ReLU; stride 1 keeps the size."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, active: bool = True):
         super().__init__()
@@ -42,14 +44,14 @@ class ConvNorm(nn.Module):
         return self.activation(self.norm(self.conv(x)))  # type: ignore[no-any-return]
 
     def fuse(self) -> None:
-        """Fold the batch norm into the convolution: the same numbers in evaluation mode, in one step."""
+        """Fold the batch norm into the convolution; the results in evaluation mode stay the same."""
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv = fuse_conv_bn_eval(self.conv, self.norm)
             self.norm = nn.Identity()
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions with a way around them."""
+    """Two 3x3 convolutions with a skip connection."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -62,7 +64,7 @@ class Residual(nn.Module):
 
 
 def output_layer(channels: int) -> nn.Conv2d:
-    """The last convolution; every point begins with a score of 1 % and a box four strides wide."""
+    """The last convolution, initialized to a score of 1 % and a box four strides wide at every point."""
     layer = nn.Conv2d(channels, OUTPUTS, 1)
     nn.init.normal_(layer.weight, std=0.01)
     layer.bias = nn.Parameter(torch.tensor([-4.6] + 4 * [0.7] + 10 * [0.0]))
@@ -70,10 +72,10 @@ def output_layer(channels: int) -> nn.Conv2d:
 
 
 class CompactNet(nn.Module):
-    """Dense small convolutions (faster on a CPU than depthwise ones), a feature pyramid, and a head per stride.
+    """Small dense convolutions (faster on a CPU than depthwise ones), a feature pyramid, and a head per stride.
 
     Args:
-        stem: channels after the first and the second halving of the picture.
+        stem: channels after the first and the second halving of the image.
         stages: channels at strides 8, 16 and 32.
         blocks: residual blocks at strides 8, 16 and 32.
         pyramid: channels of the feature pyramid and of the heads.
@@ -123,7 +125,7 @@ class CompactNet(nn.Module):
 
 
 def load_network(folder: Path) -> tuple[CompactNet, ModelCard]:
-    """The network of a model folder, and the card.
+    """Load the network and the card of a model folder.
 
     Raises:
         WeightsError: if the folder's files are missing, damaged or do not belong together.
@@ -138,7 +140,7 @@ def load_network(folder: Path) -> tuple[CompactNet, ModelCard]:
 
 
 def grid_points(height_px: int, width_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """The middle (x, y) of every point of the network and its stride, in pixels of the input.
+    """The center (x, y) and the stride of every point of the network, in pixels of the input.
 
     >>> points_xy, stride_px = grid_points(32, 64)
     >>> points_xy[:2].tolist(), points_xy[-1].tolist(), len(stride_px)
@@ -165,7 +167,7 @@ def decode_landmarks(outputs: Tensor, points_xy: Tensor, stride_px: Tensor) -> T
 
 
 class _Geometry(NamedTuple):
-    """How a frame becomes an input: shrunk to (height_px, width_px), then padded right and below."""
+    """How a frame becomes an input: downscaled to (height_px, width_px), then padded right and below."""
 
     height_px: int
     width_px: int
@@ -181,13 +183,14 @@ def _input_geometry(height_px: int, width_px: int, max_side_px: int) -> _Geometr
 
 
 class CompactDetector:
-    """Finds faces with a `CompactNet`; satisfies `fer_models.detection.FaceDetector`.
+    """Detect faces with a `CompactNet`; implements `FaceDetector`.
 
     Args:
-        network: the trained network; taken over (fused, moved, cast).
-        chunk_frames: the network always sees this many frames at once (the last chunk is filled up), so that the
-            batch a frame comes in never changes its faces by a bit. Halved for good when memory runs out.
-        max_side_px: larger frames are shrunk so that their long side is this; smaller ones are never enlarged.
+        network: the trained network; it is modified (fused, moved, cast).
+        chunk_frames: the network always processes this many frames at once (the last chunk is padded), so that the
+            faces of a frame are identical, to the bit, in every batch; tiles come `TILES_PER_FRAME` times as many at
+            once. Halved permanently when memory runs out. By default as in `CHUNK_FRAMES`.
+        max_side_px: larger frames are downscaled to this long side; smaller ones are never enlarged.
     """
 
     def __init__(
@@ -200,7 +203,7 @@ class CompactDetector:
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
         max_side_px: int = 640,
-        chunk_frames: int = 8,
+        chunk_frames: int | None = None,
         nms_iou: float = 0.4,
         name: str = "compact",
         sha256: str = "",
@@ -209,7 +212,8 @@ class CompactDetector:
         self.mean, self.std = mean, std
         self.device = device or torch.device("cpu")
         self.dtype = dtype or autocast_dtype(self.device)
-        self.max_side_px, self.chunk_frames, self.nms_iou = max_side_px, chunk_frames, nms_iou
+        self.max_side_px, self.nms_iou = max_side_px, nms_iou
+        self.chunk_frames = chunk_frames or CHUNK_FRAMES[self.device.type]
         if self.device.type == "cpu":
             keep_freed_memory()
         network = network.eval().fuse().to(self.device, self.dtype)
@@ -217,7 +221,7 @@ class CompactDetector:
 
     @classmethod
     def load(cls, folder: Path, *, device: torch.device, dtype: torch.dtype | None = None) -> "CompactDetector":
-        """The detector of a model folder; it computes in `dtype`, by default in what the device is fast in.
+        """Load the detector of a model folder; `dtype` is that of its arithmetic, by default the fastest of the device.
 
         Raises:
             WeightsError: if the folder's files are missing, damaged or do not belong together.
@@ -238,9 +242,7 @@ class CompactDetector:
 
     @torch.inference_mode()
     def detect(self, pixels: np.ndarray) -> FaceBatch:
-        """Faces of `(n, h, w, 3)` uint8 RGB frames, ordered by frame, then by falling score; n may be 0.
-
-        Boxes are clipped to the frame; landmarks are not, as those of a face cut off by the edge lie outside.
+        """Find the faces in `(n, h, w, 3)` uint8 RGB frames; see `FaceDetector.detect`.
 
         Raises:
             ValueError: if `pixels` has another shape or dtype.
@@ -251,14 +253,16 @@ class CompactDetector:
         def detect(chunk: slice, chunk_frames: int) -> tuple[np.ndarray, ...]:
             return self._detect_chunk(pixels[chunk], chunk.start, chunk_frames)
 
-        chunks = run_with_oom_backoff(len(pixels), self.chunk_frames, detect, self._take_fewer)
+        per_frame = tiles_per_frame(pixels)
+
+        def use_smaller_chunks(chunk_frames: int) -> None:
+            self.chunk_frames = max(1, chunk_frames // per_frame)
+            log.warning("%s: out of memory, continuing with %d frames at a time", self.name, chunk_frames)
+
+        chunks = run_with_oom_backoff(len(pixels), self.chunk_frames * per_frame, detect, use_smaller_chunks)
         if not chunks:
             return FaceBatch.empty()
         return FaceBatch(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
-
-    def _take_fewer(self, chunk_frames: int) -> None:
-        self.chunk_frames = chunk_frames
-        log.warning("%s: out of memory: goes on with %d frames at a time", self.name, chunk_frames)
 
     def _detect_chunk(self, pixels: np.ndarray, first_frame: int, chunk_frames: int) -> tuple[np.ndarray, ...]:
         """Arrays of a `FaceBatch` for at most `chunk_frames` frames."""
@@ -284,7 +288,7 @@ class CompactDetector:
         return tuple(tensor.cpu().numpy() for tensor in faces)
 
     def _input(self, pixels: np.ndarray, geometry: _Geometry, chunk_frames: int) -> Tensor:
-        """Shrink, normalize and pad frames to `(chunk_frames, 3, padded_h, padded_w)`; the padding is mean gray."""
+        """Downscale, normalize and pad frames to `(chunk_frames, 3, padded_h, padded_w)`; the padding is mean gray."""
         x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self.device).permute(0, 3, 1, 2)
         if x.shape[-2:] != (geometry.height_px, geometry.width_px):
             if self.device.type != "cpu":

@@ -1,6 +1,6 @@
-"""RetinaFace (https://arxiv.org/abs/1905.00641) in batches: the network of `retina-face`, everything around it ours.
+"""RetinaFace (https://arxiv.org/abs/1905.00641) in batches: the network of the `retina-face` package, driven by us.
 
-The same faces as the package's own `detect_faces` gives for one picture at a time, at the same scale.
+It finds the same faces as the package's own `detect_faces`, which takes one image at a time, at the same scale.
 """
 
 import logging
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fer_models.detection.chunks import tiles_per_frame
 from fer_models.detection.resizing import resize
 from fer_models.detection.retinaface_network import STRIDES_PX, build_network, frames_of_sizes
 from fer_models.detection.suppression import nms_by_frame
@@ -25,8 +26,8 @@ MAX_SIDE_PX = 960
 SCORE_THRESHOLD = 0.9  # the package's own
 NMS_IOU = 0.4  # the package's own
 ANCHOR_SIDES_PX = ((512.0, 256.0), (128.0, 64.0), (32.0, 16.0))  # at each of `STRIDES_PX`
-ANCHOR_OFFSET_PX = 7.5  # from the corner of a cell to the middle of its anchors, at every stride
-# Frames at a time. One on a CPU, where a batch gained nothing on one core.
+ANCHOR_OFFSET_PX = 7.5  # from the corner of a cell to the center of its anchors, at every stride
+# Frames at a time. One on a CPU, where larger batches were not faster.
 CHUNK_FRAMES = {"cuda": 16, "cpu": 1}
 
 
@@ -73,14 +74,15 @@ def flatten_outputs(outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class RetinaFaceDetector:
-    """Finds faces with the network of `retina-face`; satisfies `fer_models.detection.FaceDetector`.
+    """Detect faces with the network of `retina-face`; implements `FaceDetector`.
 
     Args:
         weights: of the package's PyTorch network.
-        max_side_px: larger frames are shrunk so that their long side is this.
+        max_side_px: larger frames are downscaled to this long side.
         upscale: whether smaller frames are enlarged to it.
-        chunk_frames: the network always sees this many frames at once (the last chunk is filled up), so that the
-            batch a frame comes in never changes its faces. Halved for good when memory runs out.
+        chunk_frames: the network always processes this many frames at once (the last chunk is padded), so that the
+            faces of a frame are the same in every batch; tiles come `TILES_PER_FRAME` times as many at once. Halved
+            permanently when memory runs out. By default as in `CHUNK_FRAMES`.
 
     Raises:
         WeightsError: if the weights are not the network's, or the package is not installed.
@@ -109,7 +111,7 @@ class RetinaFaceDetector:
 
     @classmethod
     def load(cls, folder: Path, *, device: torch.device) -> "RetinaFaceDetector":
-        """The detector of a model folder.
+        """Load the detector of a model folder.
 
         Raises:
             WeightsError: if the folder's files are missing or damaged, or the package is not installed.
@@ -120,9 +122,7 @@ class RetinaFaceDetector:
         return cls(weights, score_threshold=card.score_threshold, device=device, name=card.name, sha256=card.sha256)
 
     def detect(self, pixels: np.ndarray) -> FaceBatch:
-        """Faces of `(n, h, w, 3)` uint8 RGB frames, ordered by frame, then by falling score; n may be 0.
-
-        Boxes are clipped to the frame; landmarks are not, as those of a face cut off by the edge lie outside.
+        """Find the faces in `(n, h, w, 3)` uint8 RGB frames; see `FaceDetector.detect`.
 
         Raises:
             ValueError: if `pixels` has another shape or dtype.
@@ -133,7 +133,7 @@ class RetinaFaceDetector:
 
     @torch.inference_mode()
     def detect_images(self, images: Sequence[np.ndarray]) -> FaceBatch:
-        """Faces of `(h, w, 3)` uint8 RGB images of any sizes, as `detect` gives them; still in batches.
+        """Find the faces in `(h, w, 3)` uint8 RGB images of any sizes, in batches; see `FaceDetector.detect`.
 
         Raises:
             ValueError: if an image has another shape or dtype.
@@ -145,14 +145,16 @@ class RetinaFaceDetector:
         def detect(chunk: slice, chunk_frames: int) -> tuple[np.ndarray, ...]:
             return self._detect_chunk(images[chunk], chunk.start, chunk_frames)
 
-        parts = run_with_oom_backoff(len(images), self.chunk_frames, detect, self._take_fewer)
+        per_frame = min((tiles_per_frame(image[None]) for image in images), default=1)
+
+        def use_smaller_chunks(chunk_frames: int) -> None:
+            self.chunk_frames = max(1, chunk_frames // per_frame)
+            log.warning("%s: out of memory, continuing with %d frames at a time", self.name, chunk_frames)
+
+        parts = run_with_oom_backoff(len(images), self.chunk_frames * per_frame, detect, use_smaller_chunks)
         if not parts:
             return FaceBatch.empty()
         return FaceBatch(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-
-    def _take_fewer(self, chunk_frames: int) -> None:
-        self.chunk_frames = chunk_frames
-        log.warning("%s: out of memory: goes on with %d frames at a time", self.name, chunk_frames)
 
     def _detect_chunk(
         self, images: Sequence[np.ndarray], first_frame: int, chunk_frames: int
@@ -188,11 +190,11 @@ class RetinaFaceDetector:
     def _letterbox(
         self, images: Sequence[np.ndarray], chunk_frames: int
     ) -> tuple[Tensor, list[tuple[int, int]], list[float]]:
-        """Images on one canvas each, at its top left.
+        """Place each image at the top left of a canvas of its own.
 
         Returns:
-            Canvas `(chunk_frames, height, width, 3)` float32; height and width of each image on it (those that fill up
-            the chunk are as large as the canvas); the scale of each.
+            Canvas `(chunk_frames, height, width, 3)` float32; height and width of each image on it (padding images
+            are as large as the canvas); the scale of each.
         """
         limit = float("inf") if self.upscale else 1.0
         scales = [min(limit, self.max_side_px / max(image.shape[:2])) for image in images]
