@@ -1,4 +1,8 @@
-"""Pass 1: from the frames of a video to what each face in them looks like; stateless from frame to frame."""
+"""Pass 1: detect, crop and classify the faces in the frames of a video.
+
+What is found in a frame depends on the frames from the key frame before it to the next one (see
+`fer_models.detection.key_frames`), never on the size of batches.
+"""
 
 import contextlib
 import dataclasses
@@ -20,7 +24,8 @@ from fer_models.crops import (
     measure_crops,
     out_of_frame_fraction,
 )
-from fer_models.detection import FaceDetector
+from fer_models.detection.key_frames import KeyFramePlan, WaitingFrames, detect_frames
+from fer_models.detection.protocol import FaceDetector
 from fer_models.frame_batch import FaceBatch, FrameBatch
 from fer_models.labels import EMOTIONS
 from fer_models.oom import run_with_oom_backoff
@@ -29,19 +34,19 @@ from fer_models.video import VideoInfo, VideoReadError, read_frames_at
 
 log = logging.getLogger(__name__)
 
-
-# A batch takes at most this much memory; four of them are alive at a time. Large frames may take more, up to 8 frames.
+# A batch takes at most this much memory; up to five of them exist at a time. Up to 8 large frames may take more.
 MAX_BATCH_BYTES = 64 * 2**20
 MAX_LARGE_BATCH_BYTES = 256 * 2**20
 MIN_BATCH_FRAMES = 8
-LOOK_GRID = 4
-LOOK_SAMPLES = 64  # pixels looked at along the short side of a frame
-CLASSIFY_CROPS = 256  # crops are gathered over batches: most batches hold fewer than the classifier takes at once
+THUMBNAIL_GRID = 4
+THUMBNAIL_SAMPLES = 64  # pixels read along the short side of a frame
+CLASSIFY_CROPS = 256  # crops are collected over batches, as most batches hold fewer than the classifier takes at once
+DETECT_EVERY_S = 0.2
 
 
 @dataclass
 class StageTimes:
-    """Seconds spent waiting for each stage; decoding runs beside the others, so only its delay counts."""
+    """Seconds spent in each stage; decoding runs in parallel, so that only the time waiting for it counts."""
 
     decode_wait_s: float = 0.0
     detect_s: float = 0.0
@@ -51,12 +56,13 @@ class StageTimes:
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What was seen in the n planned frames of one segment, with m faces in them."""
+    """The n sampled frames of one segment, and the m faces found in them."""
 
     frame_index: np.ndarray  # (n,) int64
     pts_s: np.ndarray  # (n,) float64
-    decoded: np.ndarray  # (n,) bool, False where the decoder gave no picture
-    look: np.ndarray  # (n, 48) uint8, see `frame_look`; zeros where not decoded
+    decoded: np.ndarray  # (n,) bool, False where a frame could not be decoded
+    is_full: np.ndarray  # (n,) bool, whether faces were detected on the full frame, not in close-ups
+    look: np.ndarray  # (n, 48) uint8, see `frame_thumbnail`; zeros where not decoded
     faces: FaceBatch  # `frame` is the position among the n frames
     probabilities: np.ndarray  # (m, 7) float32
     blur: np.ndarray  # (m,) float32, variance of the Laplacian of the gray crop
@@ -67,11 +73,13 @@ class Observation:
 
 @dataclass(eq=False)
 class _SegmentInProgress:
-    """What has been seen so far in one segment; crops wait here until there are enough for the classifier."""
+    """The results of one segment so far; crops are collected until there are enough for the classifier."""
 
     frame_index: np.ndarray
     decoded: np.ndarray
+    is_full: np.ndarray
     look: np.ndarray
+    waiting: WaitingFrames | None = None
     faces: list[FaceBatch] = field(default_factory=list)
     measures: list[np.ndarray] = field(default_factory=list)
     signatures: list[np.ndarray] = field(default_factory=list)
@@ -80,12 +88,12 @@ class _SegmentInProgress:
 
     @classmethod
     def of(cls, frame_index: np.ndarray) -> "_SegmentInProgress":
-        """A segment of which nothing has been seen yet."""
+        """A segment of which no frame has been processed yet."""
         n = len(frame_index)
-        return cls(frame_index, np.zeros(n, bool), np.zeros((n, LOOK_GRID**2 * 3), np.uint8))
+        return cls(frame_index, np.zeros(n, bool), np.zeros(n, bool), np.zeros((n, THUMBNAIL_GRID**2 * 3), np.uint8))
 
     def classify(self, classifier: EmotionClassifier, times: StageTimes) -> None:
-        """Turn the waiting crops into probabilities."""
+        """Classify the collected crops."""
         started_s = time.perf_counter()
         if self.crops:
             self.probabilities.append(classifier.predict(torch.cat(self.crops)))
@@ -93,7 +101,7 @@ class _SegmentInProgress:
         times.classify_s += time.perf_counter() - started_s
 
     def finish(self, pts_s: np.ndarray) -> Observation:
-        """Everything seen, as one."""
+        """Combine the results of all batches."""
         faces = [FaceBatch.empty(), *self.faces]
         fields = (f.name for f in dataclasses.fields(FaceBatch))
         blur, brightness, cut_off = np.concatenate([np.empty((0, 3), np.float32), *self.measures]).T
@@ -101,6 +109,7 @@ class _SegmentInProgress:
             self.frame_index,
             pts_s,
             self.decoded,
+            self.is_full,
             self.look,
             FaceBatch(*(np.concatenate([getattr(batch, name) for batch in faces]) for name in fields)),
             np.concatenate([np.empty((0, len(EMOTIONS)), np.float32), *self.probabilities]),
@@ -111,6 +120,17 @@ class _SegmentInProgress:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class _Stages:
+    """The stages of pass 1, and their settings."""
+
+    detector: FaceDetector
+    classifier: EmotionClassifier
+    min_face_px: float
+    key_frames: KeyFramePlan
+    times: StageTimes
+
+
 def observe_segments(
     info: VideoInfo,
     segments: list[np.ndarray],
@@ -118,54 +138,61 @@ def observe_segments(
     detector: FaceDetector,
     classifier: EmotionClassifier,
     min_face_px: float = 12.0,
+    detect_every_s: float = DETECT_EVERY_S,
     batch_size: int = 32,
     timeout_s: float = STALLED_S,
     on_frames: Callable[[int], None] = lambda n_frames: None,
     times: StageTimes | None = None,
 ) -> Generator[Observation, None, None]:
-    """See what is in the planned frames, one `Observation` for each segment as soon as it is complete.
+    """Observe the sampled frames of a video, and yield each segment as soon as it is complete.
 
-    The video is read straight through: segments only say where to cut, and change no number.
+    The video is read once from start to end. A segment begins and ends with a key frame; apart from that, segments
+    change no result.
 
     Args:
         info: from `probe`.
-        segments: the indices of the frames to look at, rising within and across segments.
+        segments: indices of the sampled frames, ascending within and across segments.
         detector: finds faces.
         classifier: reads emotions.
         min_face_px: faces whose box has a smaller geometric mean side are dropped.
-        batch_size: at most this many frames at a time; large frames come in smaller batches, and so do those for which
-            memory runs out.
-        timeout_s: how long decoding may give no sign of life.
-        on_frames: called with the number of frames just seen.
-        times: where to add up the time per stage.
+        detect_every_s: time between key frames, which are searched in full; 0: every frame is one.
+        batch_size: at most this many frames at a time; fewer if frames are large or memory runs out.
+        timeout_s: how long decoding may make no progress.
+        on_frames: called with the number of frames just processed.
+        times: accumulates the time of each stage.
 
     Raises:
-        VideoReadError: if the file cannot be opened any more, or decoding comes to a stand.
+        VideoReadError: if the file can no longer be opened, or decoding stalls.
     """
     times = times or StageTimes()
     plan = np.concatenate([np.empty(0, np.int64), *segments])
     frame_bytes = info.width_px * info.height_px * 3
     least = min(MIN_BATCH_FRAMES, MAX_LARGE_BATCH_BYTES // frame_bytes)
-    batch_size = min(batch_size, max(1, least, MAX_BATCH_BYTES // frame_bytes))
+    most = max(1, least, MAX_BATCH_BYTES // frame_bytes)
+    key_frames = KeyFramePlan(detect_every_s, float(info.pts_s[0]), max_between=most)
+    stages = _Stages(detector, classifier, min_face_px, key_frames, times)
+    batch_size = min(batch_size, most)
     last_frames = [segment[-1] for segment in segments]
     frames = _decode_prefetched(info, read_frames_at(info, plan, batch_size=batch_size), timeout_s)
 
-    def take_fewer(n_frames: int) -> None:
+    def use_smaller_batches(n_frames: int) -> None:
         nonlocal batch_size
         batch_size = n_frames
-        log.warning("%s: out of memory: goes on with %d frames at a time", info.path, n_frames)
+        log.warning("%s: out of memory, continuing with %d frames at a time", info.path, n_frames)
 
     with contextlib.closing(frames), contextlib.closing(_split_at_segments(frames, last_frames, times)) as batches:
         batch = next(batches, None)
         for frame_index in segments:
             segment = _SegmentInProgress.of(frame_index)
             while batch is not None and batch.frame_index[0] <= frame_index[-1]:
-                look = partial(_process_frames, segment, batch, detector, classifier, min_face_px, times)
-                run_with_oom_backoff(len(batch), batch_size, look, take_fewer)
+                work = partial(_process_part, segment, batch, stages)
+                run_with_oom_backoff(len(batch), batch_size, work, use_smaller_batches)
                 if sum(map(len, segment.crops)) >= CLASSIFY_CROPS:
                     segment.classify(classifier, times)
                 on_frames(len(batch))
                 batch = next(batches, None)
+            if segment.waiting is not None and len(segment.waiting.frames):  # its last frames could not be decoded
+                _process_frames(segment, _no_frames(segment.waiting.frames), stages, is_end=True)
             segment.classify(classifier, times)
             if n_missing := int((~segment.decoded).sum()):
                 on_frames(n_missing)
@@ -175,60 +202,85 @@ def observe_segments(
 def observe_frames(
     frames: FrameBatch, *, detector: FaceDetector, classifier: EmotionClassifier, min_face_px: float = 12.0
 ) -> Observation:
-    """See what is in these frames, all of them; the same numbers as `observe_segments` has for them."""
-    segment, times = _SegmentInProgress.of(frames.frame_index), StageTimes()
-    _process_frames(segment, frames, detector, classifier, min_face_px, times, slice(None), len(frames))
-    segment.classify(classifier, times)
+    """Observe these frames, with detection on every one of them, as `observe_segments` does."""
+    stages = _Stages(detector, classifier, min_face_px, KeyFramePlan(0), StageTimes())
+    segment = _SegmentInProgress.of(frames.frame_index)
+    _process_frames(segment, frames, stages, is_end=True)
+    segment.classify(classifier, stages.times)
     return segment.finish(frames.pts_s)
 
 
+def _process_part(segment: _SegmentInProgress, batch: FrameBatch, stages: _Stages, part: slice, n_frames: int) -> None:
+    frames = batch.part(part)
+    _process_frames(segment, frames, stages, is_end=bool(frames.frame_index[-1] == segment.frame_index[-1]))
+
+
 @torch.inference_mode()
-def _process_frames(
-    segment: _SegmentInProgress,
-    batch: FrameBatch,
-    detector: FaceDetector,
-    classifier: EmotionClassifier,
-    min_face_px: float,
-    times: StageTimes,
-    part: slice,
-    n_frames: int,
-) -> None:
-    """Detect and crop the faces in a part of a batch; the segment has all of them afterwards or, on an error, none."""
-    frames = _part_of(batch, part)
-    place = np.searchsorted(segment.frame_index, frames.frame_index)
-    segment.decoded[place] = True
-    segment.look[place] = frame_thumbnail(frames.pixels)
+def _process_frames(segment: _SegmentInProgress, frames: FrameBatch, stages: _Stages, *, is_end: bool) -> None:
+    """Detect and crop the faces of frames; the segment then has all of them or, after an error, none."""
+    times = stages.times
     started_s = time.perf_counter()
-    faces = detector.detect(frames.pixels)
-    sides_px = faces.boxes_xyxy[:, 2:] - faces.boxes_xyxy[:, :2]
-    faces = faces.select(np.sqrt(np.maximum(sides_px.prod(axis=1), 0)) >= min_face_px)
+    thumbnails = frame_thumbnail(frames.pixels)
+    detected, waiting = detect_frames(
+        stages.detector, stages.key_frames, segment.waiting, frames, thumbnails, is_end=is_end
+    )
     detected_s = time.perf_counter()
     times.detect_s += detected_s - started_s
-    if not len(faces):
-        return
-    pixels, frame, boxes_xyxy, landmarks_xy = (
-        torch.from_numpy(array).to(classifier.device)
-        for array in (frames.pixels, faces.frame, faces.boxes_xyxy, faces.landmarks_xy)
-    )
-    height_px, width_px = pixels.shape[1:3]
-    side, center = frame_crops(boxes_xyxy, landmarks_xy)
-    crops = crop_faces(pixels, frame, side, center, size_px=classifier.size_px)
-    measures = (*measure_crops(crops), out_of_frame_fraction(side, center, width_px, height_px))
-    measured = torch.stack(measures, dim=1).cpu().numpy()
-    signatures = appearance_descriptors(pixels, frame, side, center, crops).cpu().numpy()
-    segment.measures.append(measured)
-    segment.signatures.append(signatures)
-    segment.faces.append(dataclasses.replace(faces, frame=place[faces.frame]))
-    segment.crops.append(crops)
+    cropped = [_crop(part.frames, _large_faces(part.faces, stages.min_face_px), stages.classifier) for part in detected]
     times.crop_s += time.perf_counter() - detected_s
+    position = np.searchsorted(segment.frame_index, frames.frame_index)
+    segment.decoded[position] = True
+    segment.look[position] = thumbnails
+    segment.waiting = waiting
+    for part, faces in zip(detected, cropped, strict=True):
+        position = np.searchsorted(segment.frame_index, part.frames.frame_index)
+        segment.is_full[position] = part.is_full
+        if faces is not None:
+            segment.faces.append(dataclasses.replace(faces.faces, frame=position[faces.faces.frame]))
+            segment.measures.append(faces.measures)
+            segment.signatures.append(faces.signatures)
+            segment.crops.append(faces.crops)
 
 
-def _part_of(batch: FrameBatch, part: slice) -> FrameBatch:
-    return FrameBatch(batch.pixels[part], batch.frame_index[part], batch.pts_s[part])
+def _no_frames(frames: FrameBatch) -> FrameBatch:
+    return frames.part(slice(0, 0))
+
+
+def _large_faces(faces: FaceBatch, min_face_px: float) -> FaceBatch:
+    sides_px = faces.boxes_xyxy[:, 2:] - faces.boxes_xyxy[:, :2]
+    return faces.select(np.sqrt(np.maximum(sides_px.prod(axis=1), 0)) >= min_face_px)
+
+
+@dataclass(frozen=True, eq=False)
+class _CroppedFaces:
+    """Faces, their crops, and what was measured on them."""
+
+    faces: FaceBatch
+    crops: torch.Tensor  # (m, size, size, 3) uint8, on the classifier's device
+    measures: np.ndarray  # (m, 3) float32: blur, brightness, share outside the frame
+    signatures: np.ndarray  # (m, 60) uint8
+
+
+def _crop(frames: FrameBatch, faces: FaceBatch, classifier: EmotionClassifier) -> _CroppedFaces | None:
+    if not len(faces):
+        return None
+    used, frame = np.unique(faces.frame, return_inverse=True)
+    # On a GPU, upload only frames with faces.
+    shown = frames.pixels if classifier.device.type == "cpu" or len(used) == len(frames) else frames.pixels[used]
+    frame = frame if shown is not frames.pixels else faces.frame
+    pixels, frame_of_face, boxes_xyxy, landmarks_xy = (
+        torch.from_numpy(array).to(classifier.device) for array in (shown, frame, faces.boxes_xyxy, faces.landmarks_xy)
+    )
+    height_px, width_px = frames.pixels.shape[1:3]
+    side, center = frame_crops(boxes_xyxy, landmarks_xy)
+    crops = crop_faces(pixels, frame_of_face, side, center, size_px=classifier.size_px)
+    measures = (*measure_crops(crops), out_of_frame_fraction(side, center, width_px, height_px))
+    signatures = appearance_descriptors(pixels, frame_of_face, side, center, crops)
+    return _CroppedFaces(faces, crops, torch.stack(measures, dim=1).cpu().numpy(), signatures.cpu().numpy())
 
 
 def frame_thumbnail(pixels: np.ndarray) -> np.ndarray:
-    """Mean red, green, blue of the cells of a 4x4 grid: tells a cut from a movement, and shows nobody.
+    """Mean red, green, blue of the cells of a 4x4 grid: enough to find cuts, too little to recognize anybody.
 
     Args:
         pixels: (n, h, w, 3) uint8.
@@ -236,19 +288,19 @@ def frame_thumbnail(pixels: np.ndarray) -> np.ndarray:
     Returns:
         (n, 48) uint8, the cells row by row.
     """
-    step = max(1, min(pixels.shape[1:3]) // LOOK_SAMPLES)
+    step = max(1, min(pixels.shape[1:3]) // THUMBNAIL_SAMPLES)
     few = pixels[:, ::step, ::step].astype(np.float32)
-    rows, columns = (np.arange(LOOK_GRID) * size // LOOK_GRID for size in few.shape[1:3])
+    rows, columns = (np.arange(THUMBNAIL_GRID) * size // THUMBNAIL_GRID for size in few.shape[1:3])
     sums = np.add.reduceat(np.add.reduceat(few, rows, axis=1), columns, axis=2)
     heights, widths = np.diff(rows, append=few.shape[1]), np.diff(columns, append=few.shape[2])
     cells: np.ndarray = sums / np.maximum(heights[:, None] * widths, 1)[..., None]
-    return cells.round().astype(np.uint8).reshape(len(pixels), -1)
+    return cells.round().astype(np.uint8).reshape(len(pixels), 3 * THUMBNAIL_GRID**2)
 
 
 def _split_at_segments(
     batches: Iterator[FrameBatch], last_frames: list[int], times: StageTimes
 ) -> Generator[FrameBatch, None, None]:
-    """Batches cut where a segment ends; `last_frames` holds each segment's last frame index."""
+    """Split batches where a segment ends; `last_frames` holds each segment's last frame index."""
     while True:
         started_s = time.perf_counter()
         batch = next(batches, None)
@@ -257,13 +309,13 @@ def _split_at_segments(
             return
         segment = np.searchsorted(last_frames, batch.frame_index)
         for value in np.unique(segment):
-            yield _part_of(batch, slice(*np.searchsorted(segment, [value, value + 1])))
+            yield batch.part(slice(*np.searchsorted(segment, [value, value + 1])))
 
 
 def _decode_prefetched(
     info: VideoInfo, batches: Iterator[FrameBatch], timeout_s: float
 ) -> Generator[FrameBatch, None, None]:
-    """The same batches, decoded in another thread while the last one is being worked on."""
+    """Decode batches in a background thread while the last one is being processed."""
     seen_s = None
     with contextlib.closing(prefetch(batches, timeout_s)) as ahead:
         try:
@@ -271,7 +323,7 @@ def _decode_prefetched(
                 yield batch
                 seen_s = float(batch.pts_s[-1])
         except StallTimeout as error:
-            place = "before the first picture" if seen_s is None else f"behind {seen_s:.2f} s"
-            part = "" if seen_s is None else f"give --end {seen_s:.2f} to analyze what comes before, or "
-            reason = f"decoding stood still for {timeout_s:g} s {place}: check the disk or the network share it is on, "
-            raise VideoReadError(info.path, f"{reason}{part}allow it more with FERVID_DECODE_TIMEOUT_S") from error
+            position = "before the first frame" if seen_s is None else f"after {seen_s:.2f} s"
+            part = "" if seen_s is None else f"use --end {seen_s:.2f} to analyze what comes before, or "
+            reason = f"decoding stalled for {timeout_s:g} s {position}: check its disk or network share, "
+            raise VideoReadError(info.path, f"{reason}{part}raise FERVID_DECODE_TIMEOUT_S") from error

@@ -103,6 +103,12 @@ class AnalyzeSettings(FervidSettings):
     detector_size_px: int | None = Field(
         None, ge=32, description="Downscale larger frames to this long side before detection."
     )
+    detect_every_s: float = Field(
+        0.2,
+        ge=0,
+        allow_inf_nan=False,
+        description="Search full frames for faces this often, and only around known faces in between; 0: always full.",
+    )
     model: str = Field("default", description="Emotion model: a name from `fervid models`, or a model folder.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device to compute on.")
     decoder: Literal["auto", "decord", "pyav"] = Field("auto", description="Library that decodes the videos.")

@@ -1,4 +1,4 @@
-"""Pass 1: what is seen depends on the video alone, not on segments or batches, and nothing goes missing."""
+"""Pass 1: results depend on the video and its segments, not on batches, and no frame or face is lost."""
 
 import dataclasses
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fer_models import FaceBatch, load_classifier, load_detector
+from fer_models.boxes import paired_iou
 from fer_models.observe import Observation, frame_thumbnail, observe_segments
 from fer_models.video import VideoReadError, probe
 
@@ -61,16 +62,48 @@ def test_the_one_face_is_seen_in_every_frame_and_smiles(face_clip, models):
 
 
 @pytest.mark.parametrize(("spans", "batch_size"), [([7, 8, 30], 32), ([25], 5), ([], 13)])
-def test_neither_segments_nor_batches_change_a_bit(face_clip, models, spans, batch_size):
-    whole, cut = flat(observe(face_clip, models)), flat(observe(face_clip, models, spans, batch_size=batch_size))
+def test_segments_and_batches_change_no_bit_with_detection_on_every_frame(face_clip, models, spans, batch_size):
+    whole = flat(observe(face_clip, models, detect_every_s=0))
+    cut = flat(observe(face_clip, models, spans, batch_size=batch_size, detect_every_s=0))
     for name, values in whole.items():
         np.testing.assert_array_equal(cut[name], values, err_msg=name)
 
 
+@pytest.mark.parametrize("batch_size", [1, 5, 7])
+def test_batches_change_no_bit_with_close_ups(face_clip, models, batch_size):
+    spans = [23, 24, 26]
+    whole = flat(observe(face_clip, models, spans, batch_size=32))
+    small = flat(observe(face_clip, models, spans, batch_size=batch_size))
+    for name, values in whole.items():
+        np.testing.assert_array_equal(small[name], values, err_msg=name)
+    # 25 frames/s: every 5th frame, and the first and last of each of the segments 0-22, 23, 24-25 and 26-49.
+    assert np.flatnonzero(whole["is_full"]).tolist() == [0, 5, 10, 15, 20, 22, 23, 24, 25, 26, 30, 35, 40, 45, 49]
+
+
+def test_close_ups_find_the_faces_of_full_detection(face_clip, models):
+    (full,) = observe(face_clip, models, detect_every_s=0)
+    (close,) = observe(face_clip, models)
+    assert full.is_full.all() and not close.is_full.all()
+    np.testing.assert_array_equal(close.faces.frame, full.faces.frame)
+    assert paired_iou(close.faces.boxes_xyxy, full.faces.boxes_xyxy).min() > 0.7
+    assert (close.probabilities.argmax(axis=1) == full.probabilities.argmax(axis=1)).mean() > 0.9
+
+
+def test_an_undecodable_last_frame_leaves_its_predecessor_as_key_frame(face_clip, models):
+    info = probe(face_clip)
+    beyond = dataclasses.replace(
+        info, pts_s=np.append(info.pts_s, 2.0), pts=np.append(info.pts, 2 * info.pts[-1] - info.pts[-2])
+    )
+    (seen,) = observe_segments(beyond, [np.arange(51)], **models)
+    assert np.flatnonzero(~seen.decoded).tolist() == [50]
+    assert np.bincount(seen.faces.frame, minlength=51).tolist() == 50 * [1] + [0]
+    assert seen.is_full[49] and not seen.is_full[48]
+
+
 def test_small_faces_are_left_out(face_clip, models):
     models = models | {"detector": TwoFaces()}
-    (all_sizes,) = observe(face_clip, models, min_face_px=5)
-    (large,) = observe(face_clip, models, min_face_px=12)
+    (all_sizes,) = observe(face_clip, models, min_face_px=5, detect_every_s=0)
+    (large,) = observe(face_clip, models, min_face_px=12, detect_every_s=0)
     assert (len(all_sizes.faces), len(large.faces)) == (100, 50)
     assert (large.faces.boxes_xyxy == TwoFaces.boxes[0]).all()
 
@@ -82,7 +115,7 @@ def test_no_face_is_no_row(empty_clip, models):
     assert seen.probabilities.shape == (0, 7)
 
 
-def test_frames_that_cannot_be_decoded_are_told(shared_data, models):
+def test_frames_that_cannot_be_decoded_are_reported(shared_data, models):
     counts = []
     info = probe(shared_data / "videos" / "formats" / "corrupted.mp4")
     segments = np.array_split(np.arange(info.n_frames), 2)
@@ -107,7 +140,7 @@ def test_progress_counts_every_frame(face_clip, models):
     assert sum(counts) == 50
 
 
-def test_the_look_of_a_frame_is_the_mean_color_of_its_cells():
+def test_a_thumbnail_holds_the_mean_color_of_each_cell():
     pixels = np.zeros((2, 256, 512, 3), np.uint8)
     pixels[1, 64:128, 128:256] = (200, 100, 50)  # the cell in the second row and column
     looks = frame_thumbnail(pixels).reshape(2, 4, 4, 3)

@@ -140,7 +140,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(weights, caplog):
             for name in ("frame", "boxes_xyxy", "landmarks_xy", "det_score"):
                 np.testing.assert_array_equal(getattr(faces, name), getattr(expected, name))
     assert [record.message for record in caplog.records] == [
-        "retinaface: out of memory: goes on with 2 frames at a time"
+        "retinaface: out of memory, continuing with 2 frames at a time"
     ]
 
 

@@ -373,7 +373,16 @@ def _read_whole(path: Path, schema: pa.Schema) -> pa.Table | None:
         table = read_table(path, page_checksum_verification=True)
     except (FileNotFoundError, pa.ArrowException, OSError):
         return None
+    table = _add_missing_columns(table, schema)
     return table if table.schema.equals(schema) else None
+
+
+def _add_missing_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """`table` with NULL in the columns that its version did not have yet."""
+    for i, field in enumerate(schema):
+        if field.nullable and field.name not in table.column_names:
+            table = table.add_column(min(i, table.num_columns), field, pa.nulls(len(table), field.type))
+    return table
 
 
 def _write_table(path: Path, table: pa.Table, sort_by: tuple[str, ...] = ()) -> None:

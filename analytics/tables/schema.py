@@ -53,6 +53,13 @@ _FRAME = [
     ),
 ]
 _FRAME_STATUS = _field("status", pa.string(), "", f"one of {', '.join(FRAME_STATUSES)}", nullable=False)
+_DETECTION = _field(
+    "detection",
+    pa.string(),
+    "",
+    "where faces were searched for: full (the whole frame) or close_up (around the faces of the key frames before and "
+    "after it, see --detect-every); NULL if the frame was not seen",
+)
 _TRACK_ID = _field("track_id", pa.int32(), "", "track in this video, from 0 in order of appearance", nullable=False)
 _FACE_INDEX = "0-based place among the faces of the frame"
 _BOX_AND_LANDMARKS = [
@@ -83,6 +90,7 @@ OBSERVATIONS = pa.schema(
     [
         *_FRAME,
         _FRAME_STATUS,
+        _DETECTION,
         _field(
             "look",
             pa.list_(pa.uint8(), 48),
@@ -169,6 +177,7 @@ FRAMES = pa.schema(
             "time to the next sampled frame; the last: to shown_until_s, else median of the others",
         ),
         _FRAME_STATUS,
+        _DETECTION,
         _field("n_faces", pa.int32(), "", "faces found in the frame; NULL if it was not seen"),
         _field("is_cut", pa.bool_(), "", "whether a hard cut lies just before the frame", nullable=False),
     ],

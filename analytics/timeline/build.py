@@ -255,7 +255,7 @@ def _add_columns(faces: pa.Table, duration_s: np.ndarray, reason: np.ndarray, tr
         "quality_ok": pa.array(reason < 0),
         "quality_reason": decode_categories(reason, QUALITY_REASONS),
     }
-    faces = faces.drop_columns(["status", "look", "signature"])
+    faces = faces.drop_columns(["status", "detection", "look", "signature"])
     return pa.table({**dict(zip(faces.column_names, faces.columns, strict=True)), **columns})
 
 
@@ -267,6 +267,7 @@ def _frames_table(observations: pa.Table, n_faces: np.ndarray, shown: _Shown, is
         "pts_s": observations["pts_s"],
         "duration_s": to_column(shown.end_s - shown.start_s, pa.float64()),
         "status": observations["status"],
+        "detection": observations["detection"],
         "n_faces": pa.array(n_faces, pa.int32(), mask=unseen),
         "is_cut": pa.array(is_shot_boundary),
     }

@@ -25,6 +25,7 @@ def observations_table(
     brightness: np.ndarray,
     cut_off: np.ndarray,
     signature: np.ndarray | None = None,
+    is_full: np.ndarray | None = None,
     unseen: str = "decode_error",
 ) -> pa.Table:
     """The rows of `schema.OBSERVATIONS` for some frames of a video.
@@ -40,6 +41,7 @@ def observations_table(
         brightness: (m,) likewise.
         cut_off: (m,) likewise.
         signature: (m, 60) uint8, see the schema; none if not known.
+        is_full: (n,) bool, whether faces were detected on the full frame; any value where not decoded; none if unknown.
         unseen: the status of frames that were not decoded.
 
     Raises:
@@ -59,6 +61,7 @@ def observations_table(
         "frame_index": pa.array(frame_index[frame], pa.int64()),
         "pts_s": pa.array(pts_s[frame], pa.float64()),
         "status": pa.array(status[frame], pa.string()),
+        "detection": _detection(is_full, decoded).take(pa.array(frame)),
         "look": pa.FixedSizeListArray.from_arrays(
             pa.array(look[frame].ravel(), pa.uint8()), look.shape[1], mask=pa.array(~decoded[frame])
         ),
@@ -99,6 +102,12 @@ def unseen_table(frame_index: np.ndarray, pts_s: np.ndarray, status: str) -> pa.
         cut_off=nothing,
         unseen=status,
     )
+
+
+def _detection(is_full: np.ndarray | None, decoded: np.ndarray) -> pa.Array:
+    if is_full is None:
+        return pa.nulls(len(decoded), pa.string())
+    return pa.array(np.where(is_full, "full", "close_up"), pa.string(), mask=~decoded)
 
 
 def _signatures(signature: np.ndarray | None, m: int) -> pa.Array:

@@ -258,6 +258,7 @@ def observe(path: Path, plan: SegmentPlan, context: AnalysisContext, times: Stag
         detector=models.detector,
         classifier=models.classifier,
         min_face_px=settings.min_face_px,
+        detect_every_s=settings.detect_every_s,
         batch_size=settings.batch_size,
         timeout_s=settings.decode_timeout_s,
         on_frames=on_frames,

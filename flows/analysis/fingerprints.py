@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 
 # Settings that change no number, and those that `request_fingerprint` takes otherwise.
 _NEUTRAL = {"batch_size", "decode_timeout_s", "device", "keep_appearance", "model", "overwrite", "verify_content"}
-_OBSERVATION_SETTINGS = {"fps", "start_s", "end_s", "video_stream", "rotate", "min_face_px", "segment_s"}
+_OBSERVATION_SETTINGS = {
+    "fps",
+    "start_s",
+    "end_s",
+    "video_stream",
+    "rotate",
+    "detect_every_s",
+    "min_face_px",
+    "segment_s",
+}
 VERSIONED = ("fervid", "av", "decord", "numpy", "pyarrow", "retina-face", "torch", "torchvision")
 
 

@@ -12,7 +12,7 @@ from analytics.results.store import check_results
 from fer_models.registry.model_registry import WeightsError, find_model
 from flows.settings import AnalyzeSettings, TimelineSettings
 
-OBSERVED = ("fps", "start_s", "end_s", "min_face_px", "segment_s", "detector", "detector_size_px")
+OBSERVED = ("fps", "start_s", "end_s", "detect_every_s", "min_face_px", "segment_s", "detector", "detector_size_px")
 
 
 def settings_of(results: Path, video_ids: Sequence[str]) -> dict[AnalyzeSettings, list[Path]]:
@@ -61,7 +61,7 @@ def stored_settings(text: str | None) -> AnalyzeSettings:
     if "keep_signatures" in run:  # the name of the setting in results of version 0.1
         asked["keep_appearance"] = run["keep_signatures"]
     return AnalyzeSettings(
-        **{name: stored["observe"][name] for name in OBSERVED},
+        **{name: stored["observe"][name] for name in OBSERVED if name in stored["observe"]},
         **asked,
         timeline=timeline_settings(stored["timeline"]),
     )

@@ -24,7 +24,16 @@ RATE_OVER_S = 5.0
 @with_settings(
     settings=AnalyzeSettings,
     live_settings=LiveSettings,
-    without=("start_s", "end_s", "decoder", "batch_size", "segment_s", "decode_timeout_s", "overwrite"),
+    without=(
+        "start_s",
+        "end_s",
+        "detect_every_s",
+        "decoder",
+        "batch_size",
+        "segment_s",
+        "decode_timeout_s",
+        "overwrite",
+    ),
 )
 def live(
     source: Annotated[
