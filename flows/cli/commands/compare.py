@@ -1,10 +1,11 @@
-"""`fervid evaluate` and `fervid compare`: what models are worth."""
+"""`fervid evaluate` and `fervid compare`: metrics of emotion models."""
 
+import dataclasses
 import json
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,13 +13,16 @@ from flows.cli.console import Device, console, errors, fatal_errors
 from flows.cli.display import table_of
 from flows.cli.training_display import work_log
 
+if TYPE_CHECKING:
+    from rich.console import Group
+
 Data = Annotated[
-    Path, typer.Option(help="FER-2013 as Parquet or CSV, or a folder with a folder of pictures per emotion.")
+    Path, typer.Option(help="FER-2013 as Parquet or CSV, or a folder with a folder of images per emotion.")
 ]
 
 
 class Split(StrEnum):
-    """A part of the data."""
+    """A split of the data."""
 
     Training = "Training"
     PublicTest = "PublicTest"
@@ -27,42 +31,74 @@ class Split(StrEnum):
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A name from `fervid models`, or a model folder.")],
-    data: Data,
-    split: Annotated[list[Split] | None, typer.Option(help="Only this part; can be given again.")] = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Also average over mirrored and shifted pictures.")] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="FER-2013 as Parquet or CSV, or a folder with a folder of images per emotion.")
+    ] = None,
+    split: Annotated[list[Split] | None, typer.Option(help="Only this split; may be repeated.")] = None,
+    tta: Annotated[bool, typer.Option("--tta", help="Also average over mirrored and shifted images.")] = False,
+    video: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Also measure how much answers change between frames; may be repeated."),
+    ] = None,
     device: Annotated[Device, typer.Option()] = Device.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Measure how well a model reads labeled faces."""
+    """Evaluate an emotion model on labeled faces and on videos."""
+    if data is None and not video:
+        raise typer.BadParameter("give labeled faces with --data, videos with --video, or both")
     with fatal_errors():
-        from flows.training.comparison import cell, evaluate_model
+        from flows.training.comparison import evaluate_model
 
-        asked = [part.value for part in dict.fromkeys(split or ())]
-        figures = evaluate_model(model, data, asked, tta=tta, device=device.value)
+        figures: dict[str, Any] = {}
+        if data is not None:
+            splits = [part.value for part in dict.fromkeys(split or ())]
+            figures = evaluate_model(model, data, splits, tta=tta, device=device.value)
+        stability = stability_on(model, video or [], device)
         if as_json:
-            print(json.dumps(figures, indent=2))
+            print(json.dumps(figures | ({"videos": stability} if stability else {}), indent=2))
             return
-        measured = {name: value for of_part in figures.values() for name, value in of_part.items()}  # in any of them
-        plain = [name for name, value in measured.items() if not isinstance(value, dict | list)]
-        rows = [[name, *(cell(of_part, name) for of_part in figures.values())] for name in plain]
-        for kind in (name for name, value in measured.items() if isinstance(value, dict)):
-            rows += [
-                [f"{kind} {emotion}", *(cell(of_part.get(kind, {}), emotion) for of_part in figures.values())]
-                for emotion in measured[kind]
-            ]
-        console.print(table_of(["figure", *figures], rows))
+        if figures:
+            console.print(figures_table(figures))
+        if stability:
+            rows = [[name, *of_video.values()] for name, of_video in stability.items()]
+            console.print(table_of(["video", "adjacent frames", "label changes", "total variation"], rows))
+
+
+def stability_on(model: str, videos: list[Path], device: Device) -> dict[str, dict[str, Any]]:
+    """The stability figures of each video, by its file name."""
+    if not videos:
+        return {}
+    from flows.training.stability import evaluate_on_videos
+
+    measured = evaluate_on_videos(model, list(dict.fromkeys(videos)), device.value)
+    return {name: dataclasses.asdict(stability) for name, stability in measured.items()}
+
+
+def figures_table(figures: dict[str, Any]) -> "Group":
+    """A row for each figure, a column for each split."""
+    from flows.training.comparison import cell
+
+    measured = {name: value for of_part in figures.values() for name, value in of_part.items()}  # in any split
+    plain = [name for name, value in measured.items() if not isinstance(value, dict | list)]
+    rows = [[name, *(cell(of_part, name) for of_part in figures.values())] for name in plain]
+    for kind in (name for name, value in measured.items() if isinstance(value, dict)):
+        rows += [
+            [f"{kind} {emotion}", *(cell(of_part.get(kind, {}), emotion) for of_part in figures.values())]
+            for emotion in measured[kind]
+        ]
+    return table_of(["figure", *figures], rows)
 
 
 def compare(
     models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Names from `fervid models`, or folders.")],
     data: Data,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report here: .html, or .md, whose other parts stay.")
+        Path | None, typer.Option(metavar="FILE", help="Write a report: .html, or .md, whose other parts stay.")
     ] = None,
     device: Annotated[Device, typer.Option()] = Device.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Measure models side by side: how well they read, how sure they may be, what they cost."""
+    """Compare emotion models: accuracy, calibration, size and speed."""
     if out is not None and out.suffix not in (".md", ".html"):
         raise typer.BadParameter(f"{out}: must end in .md or .html", param_hint="--out")
     command = ["fervid", "compare", *models, "--data", str(data)]

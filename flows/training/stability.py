@@ -1,0 +1,53 @@
+"""Stability of an emotion model on videos, measured on the faces that an analysis finds and follows."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from analytics.queries.connection import connect
+from fer_models.errors import FervidError
+from fer_models.evaluation.stability import Stability, measure_stability
+from fer_models.labels import EMOTIONS
+from flows.analysis.analyze_video import analyze_video
+from flows.analysis.context import AnalysisContext
+from flows.analysis.outcomes import VideoFailed
+from flows.settings import AnalyzeSettings
+
+PROBABILITIES = ", ".join(f"p_{emotion}" for emotion in EMOTIONS)
+GOOD_FACES = f"""
+SELECT track_id, frame_index, {PROBABILITIES} FROM faces
+WHERE analysis_id = ? AND quality_ok AND track_id IS NOT NULL
+"""
+
+
+class StabilityError(FervidError):
+    """A video cannot be analyzed, so that no stability can be measured on it."""
+
+
+def evaluate_on_videos(model: str, videos: Sequence[Path], device: str) -> dict[str, Stability]:
+    """Measure a model's raw answers on every frame of each video: file name to figures.
+
+    Low-quality faces and faces that belong to no track are left out.
+
+    Raises:
+        DeviceError: if the device is not available.
+        StabilityError: if a video cannot be analyzed.
+        WeightsError: if there is no such model, or it is damaged.
+    """
+    settings = AnalyzeSettings(model=model, device=device, fps=None)
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        context = AnalysisContext(Path(folder) / "results", settings)
+        for video in videos:
+            try:
+                outcome = analyze_video(video, context)
+            except VideoFailed as error:
+                raise StabilityError(str(error)) from error
+            with connect(context.out) as connection:
+                rows = connection.execute(GOOD_FACES, [outcome.analysis_id]).fetchnumpy()
+            probabilities = np.column_stack([np.asarray(rows[f"p_{emotion}"]) for emotion in EMOTIONS])
+            tracks, frames = np.asarray(rows["track_id"]), np.asarray(rows["frame_index"])
+            figures[video.name] = measure_stability(tracks, frames, probabilities)
+    return figures

@@ -1,0 +1,52 @@
+"""Stability in video: figures of adjacent frames worked out by hand, and those of a real clip."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fer_models.evaluation.stability import Stability, measure_stability
+from flows.cli.app import app
+
+A, B, C = [0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.1, 0.8, 0.1]
+
+
+def test_only_adjacent_frames_of_one_person_are_compared():
+    # Person 1: A B in frames 3 4, then C in frame 6 after a gap. Person 2: C A in frames 4 5. Rows in no order.
+    rows = [(2, 5, A), (1, 6, C), (1, 3, A), (2, 4, C), (1, 4, B)]
+    track, frame, probabilities = (np.array(column) for column in zip(*rows, strict=True))
+    # A to B: half of |0.2| + |0.2| = 0.2, no change of label. C to A: half of 0.6 + 0.6 = 0.6, another label.
+    assert measure_stability(track, frame, probabilities) == Stability(pairs=2, label_changes=0.5, total_variation=0.4)
+
+
+def test_without_pairs_nothing_is_claimed():
+    for rows in ([], [(1, 0, A)], [(1, 0, A), (2, 1, A)], [(1, 0, A), (1, 2, A)]):
+        track, frame = (np.array([row[i] for row in rows], int) for i in (0, 1))
+        found = measure_stability(track, frame, np.array([row[2] for row in rows]).reshape(-1, 3))
+        assert found == Stability(pairs=0, label_changes=None, total_variation=None)
+
+
+def test_a_model_is_evaluated_on_a_clip(shared_data):
+    clip = shared_data / "videos" / "faces" / "single_face.mp4"
+    run = CliRunner().invoke(app, ["evaluate", "default", "--video", str(clip), "--device", "cpu", "--json"])
+    assert run.exit_code == 0, run.output
+    figures = json.loads(run.stdout)["videos"]["single_face.mp4"]
+    assert figures["pairs"] == 71  # of 72 frames, each with the one face
+    changes = figures["label_changes"] * 71
+    assert changes == pytest.approx(round(changes), abs=0.01)
+    assert 0 < figures["total_variation"] < 0.2
+
+
+def test_evaluate_needs_images_or_videos():
+    run = CliRunner().invoke(app, ["evaluate", "default"])
+    assert run.exit_code == 2
+    assert "--data" in run.output and "--video" in run.output
+
+
+def test_a_video_that_cannot_be_analyzed_is_named(tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    run = CliRunner().invoke(app, ["evaluate", "default", "--video", str(broken), "--device", "cpu"])
+    assert run.exit_code == 1
+    assert "broken.mp4" in run.output
