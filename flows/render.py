@@ -1,5 +1,6 @@
 """A video again, with what was found in it drawn in, or with its faces hidden."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,11 +81,20 @@ def render_video(
     _refuse_live(video, results)
     with local_copy(video) as file:
         check_readable(file)
-        info = probe(file, "pyav")
-        if info.decoder == "image":
+        info = probe(file, "pyav", **_reading_settings(file, results))
+        if info.is_still:
             raise RenderError(f"{video}: a still picture: only videos can be rendered")
         scene = _scene(info, video, results, hiding, only)
         write_atomic(out, lambda part: write_video(part, _pictures(info, scene, hiding, on_frame), info))
+
+
+def _reading_settings(file: Path, results: Path) -> dict[str, Any]:
+    """The settings of the analysis that decide which frames are read: those of the video if it is in the results."""
+    with connect(results, observations=False) as connection:
+        sql = "SELECT settings FROM videos WHERE video_id = $video_id AND status = 'done'"
+        rows = connection.execute(sql, {"video_id": video_id(file_sha256(file))}).fetchall()
+    observe = json.loads(rows[0][0])["observe"] if rows and rows[0][0] else {}
+    return {"video_stream": observe.get("video_stream"), "rotate": observe.get("rotate", 0)}
 
 
 def _refuse_live(video: Path, results: Path) -> None:
@@ -134,9 +144,7 @@ def _scene(info: VideoInfo, video: Path, results: Path, hiding: Hiding | None, o
         colors=[_color(row) for row in rows],
         hidden=hidden,
         all_hidden=all_hidden if hiding else np.zeros(info.n_frames, bool),
-        ribbon=TimelineStrip(
-            spans, info.width_px + info.width_px % 2, info.height_px, info.pts_s[0], info.pts_s[0] + info.duration_s
-        ),
+        ribbon=TimelineStrip(spans, info.width_px + info.width_px % 2, info.height_px, info.pts_s[0], info.end_s),
     )
 
 

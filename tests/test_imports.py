@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "fer_models": {"fer_models"},
     "analytics": {
         "analytics",
-        *(f"fer_models.{name}" for name in ("labels", "frame_batch", "boxes", "errors", "extras")),
+        *(f"fer_models.{name}" for name in ("labels", "frame_batch", "boxes", "errors", "extras", "files")),
     },
     "flows": {"analytics", "dashboard.server", "fer_models", "flows"},
     "dashboard": {

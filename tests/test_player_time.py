@@ -17,6 +17,7 @@ from fer_models.video import VideoReadError, probe, read_frames, read_frames_at
 from fer_models.video.clock import find_jumps, repair_clock, to_seconds
 from fer_models.video.color import HLG, PQ, tone_map
 from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size
+from fer_models.video.writing import write_video as write_rendered
 from tests.test_video import grays, read_all, write_video
 
 
@@ -89,6 +90,22 @@ def test_seconds_are_exact_where_the_start_is_a_whole_number_of_ticks():
     assert to_seconds(ticks, Fraction(1, 90_000), Fraction(3600)).tolist() == [0.0, 0.04, 0.08, 0.12]
     late = to_seconds(np.array([1]), Fraction(1, 25), Fraction(1, 100))
     np.testing.assert_allclose(late, [0.03], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("suffix", "start_s"), [(".ts", 0), (".ts", 3600), (".mkv", 0), (".mp4", 0)])
+@pytest.mark.parametrize(("sound_at_s", "video_at_s"), [(0, 0.4), (0.4, 0)])
+def test_a_rendered_video_keeps_sound_and_frames_in_step(tmp_path, suffix, start_s, sound_at_s, video_at_s):
+    path = write_with_sound(tmp_path / f"a{suffix}", sound_at_s=start_s + sound_at_s, video_at_s=start_s + video_at_s)
+    info = probe(path)
+    frames = ((np.full((48, 64, 3), 90, np.uint8), pts_s) for pts_s in info.pts_s.tolist())
+    write_rendered(tmp_path / "out.mp4", frames, info)
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        video, sound = file.streams.video[0], file.streams.audio[0]
+        assert float(video.start_time * video.time_base) == pytest.approx(video_at_s, abs=0.03)
+        # Encoders of sound need a part of a packet to start.
+        assert float(sound.start_time * sound.time_base) == pytest.approx(sound_at_s, abs=0.06)
+        assert float(video.duration * video.time_base) == pytest.approx(1.0, abs=0.03)
+    np.testing.assert_allclose(probe(tmp_path / "out.mp4").pts_s, info.pts_s, atol=1e-3)
 
 
 # --- durations ---

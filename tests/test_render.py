@@ -210,7 +210,7 @@ def test_variable_rate_is_kept_and_strange_sound_becomes_aac(tmp_path):
     assert (after.is_vfr, after.width_px, after.height_px) == (True, 64, 48)
     codec, _, end_s = sound_of(tmp_path / "out.mp4")
     assert (codec, end_s) == ("aac", pytest.approx(1.0, abs=0.15))
-    with pytest.raises(VideoReadError, match="none of its pictures"):
+    with pytest.raises(VideoReadError, match="none of its frames"):
         write_video(tmp_path / "none.mp4", iter(()), info)
 
 

@@ -16,6 +16,7 @@ from analytics.tables.arrow_utils import decode_categories, emotion_columns, enc
 from analytics.tables.result_schemas import DURING_EVENTS
 from analytics.tables.schema import EVENTS_OF_VIDEOS, conform
 from fer_models.errors import FervidError
+from fer_models.files import NotRegularFileError, check_regular_file
 from fer_models.labels import EMOTIONS
 
 NEEDED = ("start_s", "end_s", "label")
@@ -45,7 +46,10 @@ def read_events(path: Path) -> pa.Table:
         EventsError: if it cannot be read, lacks a column, or a line is wrong.
     """
     try:
+        check_regular_file(path)
         content = path.read_bytes()
+    except NotRegularFileError as error:
+        raise EventsError(f"{path}: is {error.kind}: give a CSV file with {','.join(NEEDED)}") from error
     except OSError as error:
         raise EventsError(f"{path}: {error.strerror}: give a CSV file with {','.join(NEEDED)}") from error
     return parse_events(content, str(path))

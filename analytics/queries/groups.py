@@ -16,6 +16,7 @@ from analytics.statistics.clusters import Pairing, Sample, pair_samples
 from analytics.statistics.intervals import holm
 from analytics.tables.result_schemas import COMPARISON
 from fer_models.errors import FervidError
+from fer_models.files import NotRegularFileError, check_regular_file
 from fer_models.labels import EMOTIONS
 
 # The person of each video whose tracks, unless hidden, were all given one and the same name in the dashboard.
@@ -117,11 +118,14 @@ def _read_column(path: Path, column: str, *, optional: bool = False) -> dict[str
     """
     needed = {"path"} if optional else {"path", column}
     try:
+        check_regular_file(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="")
             if reader.fieldnames is None or not needed <= set(reader.fieldnames):
                 raise GroupError(f"{path}: needs the columns path and {column} in its first line, comma separated")
             rows = [(row["path"], row.get(column, "")) for row in reader]
+    except NotRegularFileError as error:
+        raise GroupError(f"{path}: is {error.kind}: give a CSV file") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise GroupError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if any(not name or not (value or optional) for name, value in rows):

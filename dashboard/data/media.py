@@ -1,5 +1,6 @@
 """The file that the player shows: the video itself where a browser can play it, else a preview copy made on demand."""
 
+import json
 import os
 import stat
 import threading
@@ -45,6 +46,8 @@ class Media:
     preview: Path
     start_s: float = 0.0  # the first moment of the file in the times of the rows
     is_live: bool = False  # a live session, whose frames were not kept
+    video_stream: int | None = None  # which stream the analysis read, and how far it turned the frames
+    rotate: int = 0
 
     @property
     def shown(self) -> Path | None:
@@ -70,7 +73,12 @@ def find_media(results: Results, video_id: str) -> Media | None:
     if row["live_since"] is not None:
         return Media(video_id, Path(row["path"]), False, False, Path(), is_live=True)
     path = Path(read_notes(results.root, video_id).moved_to or row["path"])
-    preview = results.root / "previews" / f"video_id={video_id}" / "preview.mp4"
+    observe = json.loads(row["settings"] or "{}").get("observe", {})
+    read_as = observe.get("video_stream"), observe.get("rotate", 0)
+    # A browser would show another stream, or frames that are not turned.
+    is_as_stored = read_as == (None, 0) and not row.get("is_mirrored") and not row.get("n_clock_jumps")
+    name = "preview.mp4" if read_as == (None, 0) else f"preview-{read_as[0] or 0}-{read_as[1]}.mp4"
+    preview = results.root / "previews" / f"video_id={video_id}" / name
     if not path.is_file():
         return Media(video_id, path, False, False, preview)
     container, codec = row["container"] or "", row["codec"] or ""
@@ -78,13 +86,14 @@ def find_media(results: Results, video_id: str) -> Media | None:
     try:
         with open_container(path) as file:
             pixel_format = file.streams.video[0].pix_fmt if file.streams.video else None
-            playable = codec in PLAYABLE.get(family, ()) and pixel_format in ("yuv420p", "yuvj420p")
+            is_known = codec in PLAYABLE.get(family, ()) and pixel_format in ("yuv420p", "yuvj420p")
+            playable = is_known and is_as_stored
             file_start_s = (file.start_time or 0) / av.time_base
     except VideoReadError:
         return Media(video_id, path, True, False, preview)
     # Rows of version 0.1 have the container's times, later ones those of a player.
     start_s = file_start_s if row.get("start_time_s") is None else 0.0
-    return Media(video_id, path, True, playable, preview, max(0.0, start_s))
+    return Media(video_id, path, True, playable, preview, max(0.0, start_s), False, *read_as)
 
 
 _verified: OrderedDict[tuple[str, int, int, int, int], str] = OrderedDict()
@@ -147,7 +156,7 @@ def make_preview(media: Media) -> Path:
     media.preview.parent.mkdir(parents=True, exist_ok=True)
     part = media.preview.with_name(f".preview.{os.getpid()}.part")
     try:
-        _transcode(media.path, part)
+        _transcode(media, part)
         part.replace(media.preview)
     except (av.error.FFmpegError, VideoReadError, OSError) as error:
         raise StoreError(f"{media.path}: the preview failed: {error}") from error
@@ -156,13 +165,13 @@ def make_preview(media: Media) -> Path:
     return media.preview
 
 
-def _transcode(source: Path, target: Path) -> None:
-    """Encode the frames that an analysis of the source reads, at their times."""
+def _transcode(media: Media, target: Path) -> None:
+    """Encode the frames that the analysis reads, at their times."""
     with av.open(str(target), "w", "mp4") as writer:
         out = writer.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "24"})
         out.pix_fmt, out.codec_context.time_base = "yuv420p", Fraction(1, 1000)
         last_ms = -1
-        for batch in read_frames(source, batch_size=PREVIEW_BATCH):
+        for batch in read_frames(media.path, batch_size=PREVIEW_BATCH, video_stream=media.video_stream, rotate=media.rotate):
             for pixels, pts_s in zip(batch.pixels, batch.pts_s, strict=True):
                 if last_ms < 0:
                     out.width, out.height = preview_size(pixels.shape[1], pixels.shape[0])

@@ -30,6 +30,8 @@ _OPEN_OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": ",".join(sorted(av.formats_available - _REFERRING_FORMATS)),
 }
+# Larger frames are refused: twice 8K video, 200 MB as RGB.
+MAX_FRAME_PX = 2**26
 # While FFmpeg finds out what is in a file it may decode a frame: this bounds what that takes.
 _MAX_PROBED_PX = 2**28
 # Frames that a decoder has under way at the same time, one per thread.
@@ -116,6 +118,7 @@ def decoding_stream(container: av.container.InputContainer, stream_index: int) -
     stream = next(stream for stream in container.streams.video if stream.index == stream_index)
     codec = stream.codec_context
     stream.thread_type = "AUTO"
+    codec.options = {"max_pixels": str(MAX_FRAME_PX)}  # a stream may change its size
     n_frames = _MAX_DECODING_BYTES // max(1, codec.width * codec.height * 4)
     if n_frames < (os.cpu_count() or 1):
         codec.thread_count = max(1, n_frames)

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from fer_models.video.container import VideoReadError
+from fer_models.video.container import MAX_FRAME_PX, VideoReadError
 
-MAX_FRAME_PX = 2**26  # 67 million pixels: twice 8K video, 200 MB as RGB
 MAX_SIDE_PX = 65_535  # the most that JPEG can hold
 
 

@@ -1,10 +1,11 @@
-"""Writing a video: H.264 in MP4, each picture with its own time, the sound of another file beside it."""
+"""Write a video: H.264 in MP4, each frame with its own time, with the sound of another file."""
 
 from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
 
 import heapq
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,52 +28,59 @@ _SOUND_IN_MP4 = frozenset({"aac", "ac3", "alac", "eac3", "mp3", "opus"})  # what
 _OPTIONS = {"crf": "20", "preset": "veryfast"}
 
 
-def write_video(target: Path, pictures: Iterable[tuple[np.ndarray, float]], source: VideoInfo) -> None:
-    """Write pictures as MP4, with the times they come with and all the sound of `source`.
+def write_video(target: Path, frames: Iterable[tuple[np.ndarray, float]], source: VideoInfo) -> None:
+    """Write frames as MP4 in player time, with all the sound of `source`.
 
-    Nothing else of the source is taken over: no title, no place, no rotation, as the pictures are upright.
+    Nothing else of the source is copied: no title, no location, no rotation, as the frames are upright. The sound is
+    left out where the clock of the source jumps, as it would not stay in step.
 
     Args:
-        target: the file, written over if it is there.
-        pictures: (height, width, 3) uint8 RGB, all of one size, each with the time it is shown at in seconds, rising.
-            What they hold is taken over at once, so that one array may serve for all.
-        source: where the sound, the rate and the shape of the pixels come from.
+        target: the file, overwritten if it exists.
+        frames: (height, width, 3) uint8 RGB, all of one size, each with the player time at which it is shown, rising.
+            Each is copied at once, so that one array may serve for all.
+        source: where the sound, the frame rate and the end of the last frame come from.
 
     Raises:
-        VideoReadError: if the source can no longer be opened, or there is no picture.
+        VideoReadError: if the source can no longer be opened, or there is no frame.
     """
     with (
-        open_container(source.path) as original,
+        _open_source(source) as original,
         av.open(str(target), "w", format="mp4", container_options={"movflags": "+faststart"}) as container,
     ):
-        # Some phones add sound that nobody but their maker can decode; it comes beside a track that all can.
-        heard = [stream for stream in original.streams.audio if stream.codec_context is not None]
+        # Some phones add sound that only their maker can decode, beside a track that all can.
+        heard = [stream for stream in original.streams.audio if stream.codec_context] if original else []
         tracks = {stream.index: _add_sound(container, stream) for stream in heard}
-        video = _encoded(container, pictures, source, _pixel_shape(original, source))
-        streams: list[Iterator[av.Packet[Any]]] = [video, _sound(original, tracks)]
+        streams: list[Iterator[av.Packet[Any]]] = [_encoded(container, frames, source)]
+        if original and tracks:
+            streams.append(_sound(original, tracks, source.start_time_s))
         for packet in heapq.merge(*streams, key=_time_s):
             container.mux(packet)
 
 
+@contextmanager
+def _open_source(source: VideoInfo) -> Iterator[av.container.InputContainer | None]:
+    """The file that the sound comes from; None if it has none, or none that would stay in step."""
+    if source.decoder == "image" or source.n_clock_jumps:
+        yield None
+        return
+    with open_container(source.path) as original:
+        yield original
+
+
 def _encoded(
-    container: av.container.OutputContainer,
-    pictures: Iterable[tuple[np.ndarray, float]],
-    source: VideoInfo,
-    pixel_shape: Fraction | None,
+    container: av.container.OutputContainer, frames: Iterable[tuple[np.ndarray, float]], source: VideoInfo
 ) -> Iterator[av.Packet[av.VideoStream]]:
-    """The packets of the video; a picture is shown until the next one, the last one as long as most."""
+    """The packets of the video; a frame is shown until the next one, the last one as in the source."""
     rate = Fraction(source.avg_fps or 25).limit_denominator(60_000)
     stream = container.add_stream("libx264", rate=rate, options=_OPTIONS)
     stream.pix_fmt = "yuv420p"
     stream.codec_context.time_base = stream.time_base = _TIME_BASE
-    if pixel_shape is not None:
-        stream.codec_context.sample_aspect_ratio = pixel_shape
     for name in ("colorspace", "color_primaries", "color_trc"):
         setattr(stream.codec_context, name, _BT709)
     stream.codec_context.color_range = 1  # 16 to 235
-    shown_until: dict[int, int] = {}  # of pictures on their way through the encoder
+    shown_until: dict[int, int] = {}  # of frames on their way through the encoder
     before: int | None = None
-    for pixels, pts_s in pictures:
+    for pixels, pts_s in frames:
         if before is None:
             stream.height, stream.width = (size + size % 2 for size in pixels.shape[:2])
             container.start_encoding()
@@ -83,7 +91,9 @@ def _encoded(
         before = frame.pts
         yield from _timed(stream.encode(frame), shown_until, rate)
     if before is None:
-        raise VideoReadError(source.path, "none of its pictures decodes")
+        raise VideoReadError(source.path, "none of its frames decodes")
+    if (end := round(source.end_s / _TIME_BASE)) > before:
+        shown_until[before] = end
     yield from _timed(stream.encode(), shown_until, rate)
 
 
@@ -98,7 +108,7 @@ def _timed(
 
 
 def _frame(pixels: np.ndarray, width_px: int, height_px: int) -> av.VideoFrame:
-    """A picture as the encoder takes it: H.264 halves the colors, so odd sizes repeat their last row or column."""
+    """A frame as the encoder takes it: H.264 halves the colors, so odd sizes repeat their last row or column."""
     missing = (height_px - pixels.shape[0], width_px - pixels.shape[1])
     if any(missing):
         pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
@@ -108,13 +118,6 @@ def _frame(pixels: np.ndarray, width_px: int, height_px: int) -> av.VideoFrame:
     return frame
 
 
-def _pixel_shape(container: av.container.InputContainer, source: VideoInfo) -> Fraction | None:
-    """Width of a pixel over its height, as the picture is shown; None where the file does not say."""
-    stream = next(stream for stream in container.streams.video if stream.index == source.stream_index)
-    ratio = stream.sample_aspect_ratio
-    return 1 / ratio if ratio and source.rotation_deg % 180 else ratio
-
-
 def _add_sound(container: av.container.OutputContainer, stream: AudioStream) -> AudioStream:
     if _is_copied(stream):
         return container.add_stream_from_template(stream)
@@ -122,21 +125,28 @@ def _add_sound(container: av.container.OutputContainer, stream: AudioStream) -> 
     return container.add_stream("aac", rate=rate, layout="mono" if stream.channels == 1 else "stereo")
 
 
-def _sound(container: av.container.InputContainer, tracks: dict[int, AudioStream]) -> Iterator[av.Packet[AudioStream]]:
-    """The packets of all sound, copied where MP4 takes them, else encoded anew; up to where the file is broken."""
-    if not tracks:
-        return
+def _sound(
+    container: av.container.InputContainer, tracks: dict[int, AudioStream], start_s: float
+) -> Iterator[av.Packet[AudioStream]]:
+    """The packets of all sound in player time, copied where MP4 takes them, else encoded; up to where it is broken."""
     heard = [stream for stream in container.streams.audio if stream.index in tracks]
     packets: Iterator[av.Packet[AudioStream]] = read_packets(container, *heard)
     try:
         for packet in packets:
             track = tracks[packet.stream.index]
             if _is_copied(packet.stream):
-                if packet.dts is not None:  # the last one, empty, flushes a decoder
+                if packet.dts is not None and packet.time_base:  # the last one, empty, flushes a decoder
+                    start = round(start_s / packet.time_base)
+                    packet.pts, packet.dts = (
+                        (packet.dts if packet.pts is None else packet.pts) - start,
+                        packet.dts - start,
+                    )
                     packet.stream = track
                     yield packet
                 continue
             for frame in packet.decode():
+                if frame.pts is not None and frame.time_base:
+                    frame.pts -= round(start_s / frame.time_base)
                 yield from track.encode(frame)
     except av.FFmpegError as error:
         logger.warning("%s: no sound from here on (%s)", container.name, error.strerror)
