@@ -171,7 +171,8 @@ def _transcode(media: Media, target: Path) -> None:
         out = writer.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "24"})
         out.pix_fmt, out.codec_context.time_base = "yuv420p", Fraction(1, 1000)
         last_ms = -1
-        for batch in read_frames(media.path, batch_size=PREVIEW_BATCH, video_stream=media.video_stream, rotate=media.rotate):
+        stream, rotate = media.video_stream, media.rotate
+        for batch in read_frames(media.path, batch_size=PREVIEW_BATCH, video_stream=stream, rotate=rotate):
             for pixels, pts_s in zip(batch.pixels, batch.pts_s, strict=True):
                 if last_ms < 0:
                     out.width, out.height = preview_size(pixels.shape[1], pixels.shape[0])
