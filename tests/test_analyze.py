@@ -24,9 +24,11 @@ from analytics.results.ids import unread_video_id
 from analytics.results.videos import path_text
 from dashboard.data.prefect_runs import flow_runs
 from fer_models.registry.model_registry import WeightsError
+from fer_models.video import VideoReadError, probe
 from flows.analysis.analyze_video import VideoFailed
-from flows.analysis.inputs import InputError, find_videos
+from flows.analysis.inputs import InputError, find_files, find_videos
 from flows.analysis.progress import Progress, Stopped, VideoProgress
+from flows.analysis.work_plan import plan_segments
 from flows.prefect.server import is_healthy
 from flows.settings import AnalyzeSettings, TimelineSettings
 
@@ -539,3 +541,47 @@ def _list_shapes(results):
             shapes[field.name] = (getattr(field.type, "list_size", 1),)
             assert not str(field.type).startswith(("binary", "large_binary"))
     return shapes
+
+
+# --- what is skipped, and ranges -----------------------------------------------------------------------------------
+
+
+def test_skipped_files_are_named_and_counted(folder):
+    (folder / "clip.mp4v2").write_bytes(b"\x00\x00\x00\x20ftypisom")
+    (folder / "noise.bin").write_bytes(b"nothing")
+    (folder / "._b.mp4").write_bytes(b"x")
+    (folder / "zero.mp4").symlink_to("/dev/zero")
+    found = find_files([folder])
+    assert [path.name for path in found.videos] == ["a.MOV", "b.mp4", "c.mkv", "photo.jpg"]
+    reasons = {file.path.name: file.reason for file in found.skipped}
+    assert reasons == {
+        "clip.mp4v2": "media with an unknown suffix: name the file itself, or rename it",
+        "._b.mp4": "hidden",
+        "d.mp4": "hidden",
+        "zero.mp4": "a device, not a regular file",
+    }
+    assert found.n_other_files == 2  # e.txt and noise.bin
+    lines = found.skipped_lines()
+    assert lines[-1] == "2 other files skipped: neither video nor image"
+    assert any(line.startswith("2 files skipped (hidden): ") for line in lines)
+    # Whoever names a file gets it analyzed, whatever its suffix.
+    named = find_files([folder, folder / "clip.mp4v2"])
+    assert folder / "clip.mp4v2" in named.videos
+    assert "clip.mp4v2" not in {file.path.name for file in named.skipped}
+
+
+@pytest.mark.parametrize("suffix", [".mxf", ".3g2", ".qt", ".f4v", ".insv", ".heic", ".avif", ".jfif", ".MTS", ".m2ts"])
+def test_media_of_rarer_suffixes_are_found(tmp_path, suffix):
+    (tmp_path / f"a{suffix}").write_bytes(b"x")
+    assert find_files([tmp_path]).videos == [tmp_path / f"a{suffix}"]
+
+
+def test_a_range_means_nothing_for_an_image_and_is_named_for_a_video(tmp_path, face_clip):
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    settings = SETTINGS.model_copy(update={"start_s": 10.0, "end_s": 20.0})
+    (only,) = plan_segments(probe(tmp_path / "a.png"), settings)
+    assert only.tolist() == [0]
+    with pytest.raises(VideoReadError) as caught:
+        plan_segments(probe(face_clip), settings)
+    frames = "its frames are from 0.00 to 1.96 s: choose another range to analyze it"
+    assert caught.value.reason == f"no frame in the range --start 10 --end 20: {frames}"

@@ -52,6 +52,15 @@ def test_frames_know_how_long_they_are_shown():
     assert rows(frames, "status", "n_faces") == [("no_face", 0), ("ok", 2), ("decode_error", None), ("no_face", 0)]
 
 
+def test_the_last_frame_ends_where_the_video_does():
+    observations = observe([0, 10, 20], [Face(0), Face(1), Face(2)])
+    for end_s, last_s in ((20.04, 0.04), (25, 5), (None, 10), (19, 10)):  # an end before the frame is none
+        timeline = build_timeline(observations, CONFIG, end_s=end_s)
+        assert timeline.frames["duration_s"].to_pylist() == pytest.approx([10, 10, last_s])
+        assert timeline.faces["duration_s"].to_pylist() == pytest.approx([10, 10, last_s])
+    assert build_timeline(observe([0], [Face(0)]), CONFIG, end_s=3).frames["duration_s"].to_pylist() == [3]
+
+
 def test_shares_are_of_time_not_of_frames():
     """Three quick happy frames last as long together as one sad frame does."""
     times_s = [0, 1, 2, 3, 4, 5, 6, 6 + 1 / 3, 6 + 2 / 3, 7, 8, 9]
