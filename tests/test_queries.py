@@ -174,6 +174,16 @@ def test_quality_says_how_much_was_gated_and_why(connection):
     assert queries.gate_note(connection, all_faces=True) == told
 
 
+def test_validity_tells_how_much_of_a_person_is_known(connection):
+    rows = {(row["path"], row["track_id"]): row for row in queries.validity(connection).to_pylist()}
+    blurred, pair = rows["/films/b.mp4", 0], rows["/films/c.mp4", 1]
+    assert (blurred["seen_share"], blurred["good_share"]) == pytest.approx((1, 0.5))
+    assert (blurred["labelled_share"], blurred["carried_share"]) == pytest.approx((2.3 / 4, 0.3 / 2.3))
+    assert (blurred["main_reason"], pair["main_reason"]) == ("blurred", None)
+    assert rows["/films/a.mp4", 0]["changes_per_min"] == pytest.approx(60 / 4)
+    assert (pair["changes_per_min"], pair["yaw_p90_deg"]) == (0, pytest.approx(0))
+
+
 def test_what_failed_is_told_with_what_cannot_be_decoded(results, tmp_path):
     with connect(results) as connection:
         (row,) = queries.failures(connection).to_pylist()
@@ -247,6 +257,18 @@ def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, qu
     assert run.exit_code == 0, run.output
     n_faces = 80 if question == Question.compare else 160
     assert f"kept out 20 of {n_faces} faces" in run.output
+
+
+@pytest.mark.parametrize("question", ["shares", "compare", "events", "averages", "validity", "synchrony"])
+def test_wide_answers_are_compact_unless_asked_for(results, tmp_path, question):
+    groups, events = tmp_path / "groups.csv", tmp_path / "events.csv"
+    groups.write_text("path,group\na.mp4,x\nb.mp4,y\n")
+    events.write_text("start_s,end_s,label\n1,2,ad\n")
+    options = ["--groups", groups] if question == "compare" else ["--events", events]
+    short, long = (fervid("summary", results, question, *options, *form) for form in ([], ["--format", "long"]))
+    assert (short.exit_code, long.exit_code) == (0, 0), short.output + long.output
+    assert "All columns: --format long" in short.output
+    assert len(short.output.splitlines()) < len(long.output.splitlines()) / 2
 
 
 @pytest.mark.parametrize(

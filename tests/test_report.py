@@ -119,7 +119,9 @@ def test_the_page_can_be_heard(page):
     assert {a["aria-labelledby"] for _, a in elements if "aria-labelledby" in a} <= ids
     pictures = [a for _, a in elements if a.get("role") == "img"]
     assert all(a["aria-label"] for a in pictures)
-    assert "P0: happy, 0.0 s to 2.0 s; sad, 2.0 s to 3.3 s" in [a["aria-label"] for a in pictures]
+    assert "P0: happy, 0.0 s to 2.0 s; sad, 2.0 s to 3.3 s; seen, not read, 3.3 s to 4.0 s" in [
+        a["aria-label"] for a in pictures
+    ]
     n_tables = sum(tag == "table" for tag, _ in elements)
     assert n_tables == sum(tag == "caption" for tag, _ in elements) >= 5
     assert all(a.get("scope") in ("col", "row") for tag, a in elements if tag == "th")

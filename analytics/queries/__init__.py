@@ -46,6 +46,7 @@ __all__ = [
     "top_moments",
     "totals",
     "transitions",
+    "validity",
 ]
 
 
@@ -199,6 +200,11 @@ def dwell(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 def quality(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """How many faces passed the quality gate, and why the others did not; a row per reason, first `good`."""
     return _answer(connection, "quality")
+
+
+def validity(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """What a reader needs to judge a result: time seen, good and labeled, head turn, label changes; a row per track."""
+    return _answer(connection, "validity")
 
 
 def gate_effect(connection: duckdb.DuckDBPyConnection) -> pa.Table:

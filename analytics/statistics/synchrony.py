@@ -57,6 +57,8 @@ def surrogate_p_value(r: float, surrogates: Array) -> float | None:
 
 def _shifted(x: Array, y: Array, lag: int) -> tuple[Array, Array]:
     n = min(len(x), len(y))
+    if abs(lag) >= n:
+        return x[:0], y[:0]
     return (x[: n - lag], y[lag:n]) if lag >= 0 else (x[-lag:n], y[: n + lag])
 
 

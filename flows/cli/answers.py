@@ -21,6 +21,7 @@ class Format(StrEnum):
     """How rows are written."""
 
     table = "table"
+    long = "long"
     csv = "csv"
     json = "json"
     parquet = "parquet"
@@ -30,7 +31,10 @@ FORMAT_OF_SUFFIX = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".txt
 
 FormatOption = Annotated[
     Format | None,
-    typer.Option("--format", help="Format of the rows; by default a table, or what the suffix of --output names."),
+    typer.Option(
+        "--format",
+        help="Format of the rows; by default a table (long: a line per value), or what the suffix of --output names.",
+    ),
 ]
 OutputOption = Annotated[
     Path | None,
@@ -63,8 +67,8 @@ def write_answer(rows: "pa.Table", form: Format, output: Path | None) -> None:
         from analytics.results.store import write_atomic
 
         write_atomic(output, partial(_write_file, rows, form))
-    elif form == Format.table:
-        console.print(_table(rows, console.width))
+    elif form in (Format.table, Format.long):
+        console.print(_table(rows, console.width if form == Format.table else 0))
     else:
         from analytics.tables.table_io import write_rows
 
@@ -75,8 +79,9 @@ def _write_file(rows: "pa.Table", form: Format, path: Path) -> None:
     from analytics.tables.table_io import write_rows
 
     with path.open("wb") as file:
-        if form == Format.table:
-            Console(file=io.TextIOWrapper(file, "utf-8"), width=WIDE).print(_table(rows, WIDE))
+        if form in (Format.table, Format.long):
+            width = WIDE if form == Format.table else 0
+            Console(file=io.TextIOWrapper(file, "utf-8"), width=WIDE).print(_table(rows, width))
         else:
             write_rows(rows, file, form.value)
 

@@ -230,7 +230,7 @@ def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int |
     folders = [common_folder(column) for column in values]
     rows = list(zip(*(map(below(folder), column) for folder, column in zip(folders, values, strict=True)), strict=True))
     table = _table(columns, rows)
-    if _words_width(columns, rows) > (width or console.width):
+    if _words_width(columns, rows) > (console.width if width is None else width):
         cells = [(i, name, cell_text(row[k])) for i, row in enumerate(rows, 1) for k, name in enumerate(columns)]
         table = _table(["row", "column", "value"], cells)
     names_of: dict[str, list[str]] = {}

@@ -21,6 +21,7 @@ class Question(StrEnum):
     rates = "rates"
     compare = "compare"
     quality = "quality"
+    validity = "validity"
     gate = "gate"
     events = "events"
     averages = "averages"
@@ -40,6 +41,7 @@ EMPTY = {
     Question.rates: _NOBODY,
     Question.averages: "nobody is seen around these events",
     Question.quality: "no face was found in these videos",
+    Question.validity: _NOBODY,
     Question.gate: "no face that was followed could be read",
     Question.events: "nobody is seen during these events",
     Question.synchrony: "no two people are seen together, both with a label, for 2 s",

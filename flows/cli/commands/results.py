@@ -11,6 +11,7 @@ import typer
 from flows.cli.answers import Format, FormatOption, OutputOption, OverwriteOption, resolve_format, write_answer
 from flows.cli.commands.query import Events, Memory, Video
 from flows.cli.commands.questions import Question, explanation, why_empty
+from flows.cli.compact import compact, left_out
 from flows.cli.console import Results, console, counted, errors, fatal_errors, usage_checked
 
 if TYPE_CHECKING:
@@ -109,9 +110,14 @@ def summary(
             if not len(rows):
                 notes.insert(0, why_empty(connection, question, emotion))
         if len(rows) or form != Format.table or output is not None:
-            write_answer(rows, form, output)
+            is_compact = form == Format.table and output is None and left_out(question, rows)
+            write_answer(compact(question, rows) if is_compact else rows, form, output)
+            if is_compact:
+                notes.append("All columns: --format long, or --output FILE.")
         for note in notes:
-            (console if form == Format.table else errors).print(note, highlight=False, markup=False, soft_wrap=True)
+            (console if form in (Format.table, Format.long) else errors).print(
+                note, highlight=False, markup=False, soft_wrap=True
+            )
         if question == Question.failures:
             _print_resume_hint(rows)
 
@@ -167,6 +173,7 @@ def _answer(
         Question.transitions: queries.transitions,
         Question.dwell: queries.dwell,
         Question.quality: queries.quality,
+        Question.validity: queries.validity,
         Question.gate: queries.gate_effect,
         Question.failures: queries.failures,
     }

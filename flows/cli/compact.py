@@ -1,0 +1,78 @@
+"""The columns of wide answers that are shown in the terminal; `--format long` and files have all of them."""
+
+from typing import TYPE_CHECKING
+
+from fer_models.labels import EMOTIONS
+from flows.cli.commands.questions import Question
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COLUMNS: dict[Question, tuple[str, ...]] = {
+    Question.shares: ("path", "track_id", "labelled_s", *EMOTIONS),
+    Question.timeline: ("path", "track_id", "start_s", *EMOTIONS),
+    Question.compare: (
+        "group_a",
+        "group_b",
+        "emotion",
+        "mean_a",
+        "mean_b",
+        "estimate",
+        "low",
+        "high",
+        "p_holm",
+        "cliffs_delta",
+    ),
+    Question.events: ("path", "label", "start_s", "track_id", "ok_s", "emotion", "share", "change"),
+    Question.synchrony: ("path", "track_a", "track_b", "together_s", "kappa", "peak_r", "peak_lag_s", "p_surrogate"),
+    Question.averages: ("label", "start_s", "n_participants", *EMOTIONS),
+    Question.validity: (
+        "path",
+        "track_id",
+        "seen_s",
+        "good_share",
+        "labelled_share",
+        "carried_share",
+        "main_reason",
+        "yaw_p90_deg",
+        "changes_per_min",
+    ),
+}
+
+
+def compact(question: Question, rows: "pa.Table") -> "pa.Table":
+    """The answer with the columns that matter most; a row per event or time bin instead of one per emotion."""
+    if question not in COLUMNS or not len(rows):
+        return rows
+    if question == Question.averages:
+        rows = _one_row_per_bin(rows)
+    elif question == Question.events:
+        rows = _of_shown_emotion(rows)
+    return rows.select(list(COLUMNS[question]))
+
+
+def left_out(question: Question, rows: "pa.Table") -> bool:
+    """Whether the compact answer shows less than there is."""
+    return question in COLUMNS and len(rows) > 0
+
+
+def _one_row_per_bin(rows: "pa.Table") -> "pa.Table":
+    import pyarrow as pa
+
+    bins: dict[tuple[str, float], dict[str, object]] = {}
+    for row in rows.to_pylist():
+        one = bins.setdefault((row["label"], row["start_s"]), {name: row[name] for name in ("label", "start_s")})
+        one["n_participants"] = row["n_participants"]
+        one[row["emotion"]] = row["estimate"]
+    return pa.Table.from_pylist([*bins.values()])
+
+
+def _of_shown_emotion(rows: "pa.Table") -> "pa.Table":
+    """With the share and the change of the emotion that is shown for longest."""
+    import pyarrow as pa
+
+    listed = rows.to_pylist()
+    for name in ("share", "change"):
+        values = [row[f"{name}_{row['emotion']}"] if row["emotion"] else None for row in listed]
+        rows = rows.append_column(name, pa.array(values, pa.float64()))
+    return rows
