@@ -1,13 +1,13 @@
-"""What can be read off the seven probabilities of a face: the emotion, how sure it is, valence and arousal proxies."""
+"""Measures derived from the seven probabilities of a face: top emotion, entropy, valence and arousal proxies."""
 
 import numpy as np
 
 from fer_models.labels import EMOTIONS
 
-# Place of each emotion on the circle of Russell, "A circumplex model of affect", Journal of Personality and Social
+# Angle of each emotion in the circumplex of Russell, "A circumplex model of affect", Journal of Personality and Social
 # Psychology 39(6), 1980. Its order is pleasure 0°, excitement 45°, arousal 90°, distress 135°, displeasure 180°,
-# depression 225°, sleepiness 270°, relaxation 315°; where our words fall between these is our choice, so the
-# projections are proxies, not measurements. Neutral is the middle of the circle.
+# depression 225°, sleepiness 270°, relaxation 315°; the angles of emotions between these are our choice, so
+# the projections are proxies, not measurements. Neutral is the center of the circle.
 CIRCUMPLEX_DEG = {"happy": 22.5, "surprise": 90.0, "angry": 112.5, "fear": 112.5, "disgust": 157.5, "sad": 202.5}
 
 
@@ -44,6 +44,6 @@ def entropy_bits(probabilities: np.ndarray) -> np.ndarray:
 
 
 def top_emotion(probabilities: np.ndarray) -> np.ndarray:
-    """The place in `EMOTIONS` of the highest probability of each row of `(m, 7)`, int8; -1 where not known."""
+    """The index in `EMOTIONS` of the highest probability of each row of `(m, 7)`, int8; -1 where not known."""
     known = ~np.isnan(probabilities[:, 0])
     return np.where(known, probabilities.argmax(1), -1).astype(np.int8)

@@ -43,6 +43,16 @@ def test_the_threshold_at_a_precision_worked_out_by_hand():
     assert np.isnan(none.threshold_at_precision(0.9))
 
 
+def test_average_precision_counts_equal_scores_as_one_point():
+    """One hit of two is a face at 0.9, and the second face is found at 0.5: 0.5 * 2 / 3 + 0.5 * 2 / 3."""
+    px, face_score = np.full(3, 30.0), np.array([0.9, 0.5])
+    for is_face in ([True, False, True], [False, True, True]):
+        found = Matches(np.array([0.9, 0.9, 0.5]), np.array(is_face), px, face_score)
+        assert found.average_precision() == pytest.approx(2 / 3)
+    apart = Matches(np.array([0.9, 0.8, 0.5]), np.array([True, False, True]), px, face_score)
+    assert apart.average_precision() == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+
+
 def test_landmark_errors_worked_out_by_hand():
     box = [10.0, 10, 50, 50]
     theirs = np.array([[[20, 20], [40, 20], [30, 30], [22, 40], [38, 40]]], np.float32)

@@ -80,9 +80,21 @@ def test_temperature_undoes_a_known_one():
     label = torch.distributions.Categorical(logits=logits).sample()
     assert fit_temperature(logits * 3, label) == pytest.approx(3, rel=0.05)
     for scale in (1, 10, 1e4):  # all right, or all wrong
-        assert 0.05 <= fit_temperature(torch.eye(7) * scale, torch.arange(7)) <= 1
+        assert 0.049999 <= fit_temperature(torch.eye(7) * scale, torch.arange(7)) <= 1
         assert 1 <= fit_temperature(torch.eye(7) * scale, torch.arange(7).flip(0)) <= 20.001
     assert fit_temperature(logits[:0], label[:0]) == 1
+
+
+@pytest.mark.parametrize("scale", [0.02, 0.1, 1, 10])
+def test_the_temperature_is_found_whatever_the_scale_of_the_logits(scale):
+    """The best of a fine grid, also for logits so flat or so steep that gradients vanish at a temperature of 1."""
+    torch.manual_seed(1)
+    logits = torch.randn(300, 7)
+    label = torch.distributions.Categorical(logits=logits).sample()
+    grid = torch.exp(torch.linspace(-2.99, 2.99, 2000))
+    losses = [torch.nn.functional.cross_entropy(logits * scale / t, label).item() for t in grid]
+    best = grid[int(np.argmin(losses))].item()
+    assert fit_temperature(logits * scale, label) == pytest.approx(best, rel=0.01)
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():

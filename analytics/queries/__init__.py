@@ -1,7 +1,7 @@
-"""One function a question; the SQL of each stands beside it, ready to be read, copied and changed.
+"""The usual questions about results, one function each; their SQL is in the folder `sql`, to be read and changed.
 
-Each takes a connection made by `analytics.connect`, so that all of a library or one video can be asked, and gives an
-Arrow table. Shares are shares of time, not of frames. Gated faces are those that the quality gate keeps out.
+Each takes a connection made by `analytics.connect`, over a library or one video, and returns an Arrow table. Shares are
+shares of time, not of frames. `n_gated` counts faces of low quality.
 
 >>> from analytics import connect, queries
 >>> queries.shares(connect("results", video="interview.mp4")).to_pandas()  # doctest: +SKIP
@@ -73,7 +73,7 @@ _WITHOUT_FILTER = "SELECT video_id FROM videos WHERE settings ->> '$.timeline.qu
 
 
 def sql_of(name: str) -> str:
-    """The SQL behind a question, such as `timeline`; parameters in it begin with `$`."""
+    """The SQL of a question, such as `timeline`; its parameters begin with `$`."""
     return (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
 
 
@@ -82,18 +82,18 @@ def shares(connection: duckdb.DuckDBPyConnection, *, all_faces: bool = False) ->
 
     Args:
         connection: the results.
-        all_faces: whether a face that the quality gate left without a label counts with the emotion of its own frame.
+        all_faces: whether low-quality faces without a label count with the emotion of their own frame.
     """
     return _answer(connection, "shares_all_faces" if all_faces else "shares")
 
 
 def library(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """How much time shows which emotion in all; a row per emotion."""
+    """Time with each label over the whole library; a row per emotion."""
     return _answer(connection, "library")
 
 
 def timeline(connection: duckdb.DuckDBPyConnection, *, bin_ms: int = 1000, all_faces: bool = False) -> pa.Table:
-    """Mean probabilities in bins of time, weighted with time; a row per video, track and bin that has a face.
+    """Time-weighted mean probabilities in time bins; a row per video, track and bin that has a face.
 
     Args:
         connection: the results.
@@ -198,7 +198,7 @@ def dwell(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
 
 def quality(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """How many faces passed the quality gate, and why the others did not; a row per reason, first `good`."""
+    """How many faces are of good and of low quality; a row per reason, first `good`."""
     return _answer(connection, "quality")
 
 
@@ -208,12 +208,12 @@ def validity(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
 
 def gate_effect(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """What the quality gate changes: the share of time of each emotion by good faces, and by all."""
+    """What the quality filter changes: the share of time of each emotion over good faces, and over all."""
     return _answer(connection, "gate_effect")
 
 
 def failures(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """What went wrong: videos that failed, also in a later run only, and those with frames that cannot be decoded."""
+    """Videos that failed, in their last run or a later one, and videos with frames that could not be decoded."""
     return _answer(connection, "failures")
 
 
@@ -314,7 +314,7 @@ def group_timeline(connection: duckdb.DuckDBPyConnection, spans: pa.Table, *, bi
 
     Args:
         connection: the results.
-        spans: group, video_id, start_s and end_s of what is to be averaged.
+        spans: group, video_id, start_s and end_s of each span to average.
         bin_ms: length of a bin in milliseconds.
 
     Returns:
@@ -350,11 +350,11 @@ def _valence_series(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, np
 def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table, *, before_s: float = 5.0) -> pa.Table:
     """What each person showed during each event, and how that differs from the seconds before.
 
-    A row per video, event and track; see `answers.DURING_EVENTS` for the columns.
+    A row per video, event and track; see `result_schemas.DURING_EVENTS` for the columns.
 
     Args:
         connection: the results.
-        events: a CSV file with the columns start_s, end_s, label and perhaps video, or what `events.read_events` gives.
+        events: a CSV file with the columns start_s, end_s, label and perhaps video, or the result of `read_events`.
         before_s: length of the time before an event to compare with.
 
     Raises:
@@ -376,7 +376,7 @@ def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table
 def _video_by_video(
     connection: duckdb.DuckDBPyConnection, schema: pa.Schema, answer: Callable[[str, pa.Table], pa.Table]
 ) -> pa.Table:
-    """What `answer` makes of the faces of each video (rows of `schema`), one at a time, with the path in front."""
+    """Apply `answer` to the faces of each video in turn; rows of `schema`, with the path in front."""
     parts = [schema.insert(0, pa.field("path", pa.string())).empty_table()]
     done = connection.sql("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path").fetchall()
     for video_id, path in done:
@@ -389,12 +389,12 @@ def _video_by_video(
 def gate_note(
     connection: duckdb.DuckDBPyConnection, *, paths: Collection[str] | None = None, all_faces: bool = False
 ) -> str:
-    """What the quality gate did in an answer: how many faces it kept out, and why.
+    """A sentence on how many faces of an answer are of low quality, and why.
 
     Args:
         connection: the results.
-        paths: of the videos that the answer is about; None: all.
-        all_faces: whether the answer counts them all the same, as `shares` can.
+        paths: paths of the videos that the answer covers; None: all.
+        all_faces: whether the answer counts them nevertheless, as `shares` can.
     """
     about = {"paths": None if paths is None else sorted(paths)}
     reasons = dict(connection.sql(_GATED, params=about).fetchall())

@@ -1,4 +1,4 @@
-"""Whether people who are seen at the same time show the same: labels compared beyond chance, valence correlated.
+"""Synchrony of people who are seen together: agreement of labels beyond chance, and correlation of valence.
 
 The highest lagged correlation has a chance level from surrogates: the same two people shifted in time, and people of
 other videos. See docs/statistics.md.

@@ -1,16 +1,16 @@
-"""What a person's resting face looks like to the model, taken off before smoothing; off unless asked for.
+"""Correct probabilities for a person's resting face before smoothing; off by default.
 
-Some faces look angry or sad at rest. Programs for reading faces therefore let the user calibrate a person: FaceReader,
-as its maker describes it, corrects for a person's bias towards an emotion, found either from pictures in which they
-look neutral or continuously as their average expression (Noldus, https://noldus.com/facereader). Here likewise, in log
-odds against neutral, where a bias adds up with what is shown whatever its strength:
+Some faces look angry or sad at rest. Face-reading programs therefore calibrate each person: FaceReader, as its maker
+describes it, corrects for a person's bias towards an emotion, estimated from neutral images or continuously as the
+average expression (Noldus, https://noldus.com/facereader). Here the same is done in log odds against neutral, where a
+bias is additive:
 
     odds_k      = log(p_k / p_neutral)                                  for each face and emotion k
     excess_k    = max(0, mean over the baseline of odds_k - ODDS_AT_REST)
     corrected p = the probabilities whose log odds are odds_k - excess_k
 
-So the baseline becomes a face that shows nothing, and an emotion is only ever taken off, never added: whoever looks
-plainly neutral at rest is left alone.
+The baseline becomes a neutral face. Emotions are only reduced, never added: a person who looks neutral at rest is not
+corrected.
 """
 
 from dataclasses import dataclass
@@ -23,19 +23,19 @@ from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
 from fer_models.labels import EMOTIONS
 
 BaselineMethod = Literal["none", "own_mean", "neutral_stretch"]
-LEAST_P = PROBABILITY_STEP / 2  # stands for what is rounded to 0, whose log is not finite
+LEAST_P = PROBABILITY_STEP / 2  # replaces probabilities rounded to 0, whose log is not finite
 NEUTRAL = EMOTIONS.index("neutral")
-# A face at rest: neutral 0.70, each of the others 0.05. For comparison, the geometric mean of what the packaged model
-# says of the neutral pictures of FER-2013 PublicTest that it reads rightly: neutral 0.77, the others 0.01 to 0.10.
+# A face at rest: neutral 0.70, each of the others 0.05. For comparison, the geometric mean of the packaged model
+# over the neutral images of FER-2013 PublicTest that it classifies correctly: neutral 0.77, the others 0.01 to 0.10.
 ODDS_AT_REST = float(np.log(0.05 / 0.70))
 
 
 @dataclass(frozen=True)
 class BaselineConfig:
-    """Where a person's face at rest is found.
+    """How the resting face of a person is found.
 
-    `own_mean` is for long recordings in which a person mostly shows little: their average face is taken as at rest.
-    `neutral_stretch` takes `span_s` of the video or, without it, in each track the `stretch_s` that look most neutral.
+    `own_mean` is for long recordings in which a person mostly shows little: the average face is taken as resting.
+    `neutral_stretch` takes `span_s` of the video or, without it, the most neutral `stretch_s` of each track.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -43,8 +43,8 @@ class BaselineConfig:
 
     method: BaselineMethod = "none"
     span_s: tuple[float, float] | None = None  # start and end in the video's own time
-    stretch_s: float = 2.0  # long enough to outlast a blink or a word, short enough to be found
-    # Mean p_neutral that a stretch needs to be found; a given span does not. Who smiles throughout shows no rest.
+    stretch_s: float = 2.0  # longer than a blink or a word, short enough to occur
+    # Least mean p_neutral of a stretch (not of a given span): a person who smiles throughout has no resting face.
     min_neutral: float = 1 / 3
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class BaselineConfig:
 
 @dataclass(frozen=True, eq=False)
 class Baselines:
-    """The face at rest of each of t tracks; NaN for tracks in which none was found, which are left as they are."""
+    """The resting face of each of t tracks; NaN for tracks without one, which are not corrected."""
 
     start_s: np.ndarray  # (t,) span it was taken from
     end_s: np.ndarray  # (t,)
@@ -77,14 +77,14 @@ def find_baselines(
     counts: np.ndarray,
     config: BaselineConfig,
 ) -> Baselines:
-    """The face at rest of each track.
+    """Find the resting face of each track.
 
     Args:
-        track: (m,) whole numbers from 0 without a hole; rows of a track stand together, in order of time.
-        start_s: (m,) time at which the frame of each row is shown.
-        end_s: (m,) time at which it stops being shown.
+        track: (m,) whole numbers from 0 without gaps; rows of a track are contiguous and ordered by time.
+        start_s: (m,) time at which the frame of each row is first shown.
+        end_s: (m,) time at which the next frame replaces it.
         probabilities: (m, 7).
-        counts: (m,) bool; other rows are passed over and may be NaN.
+        counts: (m,) bool; other rows are ignored and may be NaN.
         config: the settings.
     """
     bounds = np.searchsorted(track, np.arange(track[-1] + 2)) if len(track) else np.zeros(1, np.int64)
@@ -103,7 +103,7 @@ def find_baselines(
 
 
 def correct(track: np.ndarray, probabilities: np.ndarray, baselines: Baselines) -> np.ndarray:
-    """The probabilities `(m, 7)` less what each track shows at rest; rows of tracks without a baseline stay.
+    """Subtract the resting face of each track from probabilities `(m, 7)`; tracks without one are unchanged.
 
     A face that is its own baseline:
 
@@ -122,7 +122,7 @@ def correct(track: np.ndarray, probabilities: np.ndarray, baselines: Baselines) 
 def _rows_at_rest(
     start_s: np.ndarray, end_s: np.ndarray, row_s: np.ndarray, p_neutral: np.ndarray, config: BaselineConfig
 ) -> slice | None:
-    """Which of a track's rows that count are its baseline, if it has one."""
+    """The rows of a track, among those that count, that are its baseline; None without one."""
     if not row_s.sum() > 0 or config.method == "none":
         return None
     if config.method == "own_mean":
@@ -130,12 +130,12 @@ def _rows_at_rest(
     if config.span_s is not None:
         inside = slice(*np.searchsorted(start_s, config.span_s).tolist())
         return inside if row_s[inside].sum() > 0 else None
-    # Every stretch that begins with a row; it holds the rows that begin within it, and counts if they fill half of it.
+    # One stretch begins at each row; it holds the rows that begin within it, and counts if they fill half of it.
     stop = np.searchsorted(start_s, start_s + config.stretch_s - TIME_TOLERANCE_S)
     filled_s = _sums(row_s, stop)
     is_full = filled_s >= config.stretch_s / 2
     neutral = np.where(is_full, _sums(p_neutral * row_s, stop) / np.where(is_full, filled_s, 1), -1)
-    first = int(neutral.round(9).argmax())  # of equals the first, whatever the rounding of the sums
+    first = int(neutral.round(9).argmax())  # rounded, so that the first of equal stretches is chosen
     return slice(first, int(stop[first])) if neutral[first] >= config.min_neutral else None
 
 

@@ -163,7 +163,7 @@ def _frames_of_rows(observations: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _reasons(faces: pa.Table, config: QualityConfig) -> np.ndarray:
-    """What speaks against each face, as `gate_quality` codes it."""
+    """The quality reason of each face, as `gate_quality` codes it."""
     return gate_quality(
         det_score=to_float_array(faces, "det_score"),
         face_px=to_float_array(faces, "face_px"),
@@ -176,7 +176,7 @@ def _reasons(faces: pa.Table, config: QualityConfig) -> np.ndarray:
 
 
 def _looks(frames: pa.Table) -> np.ndarray:
-    """The look of each frame, `(n, 48)`; NaN where it could not be decoded."""
+    """The thumbnail of each frame, `(n, 48)`; NaN where it could not be decoded."""
     known = frames["look"].is_valid().to_numpy()
     looks = np.full((len(frames), OBSERVATIONS.field("look").type.list_size), np.nan)
     looks[known] = frames["look"].combine_chunks().flatten().to_numpy().reshape(-1, looks.shape[1])
@@ -202,7 +202,7 @@ def _follow(
     is_ok = is_good[row] & is_classified
     counts = is_ok if config.quality.gate else is_classified
     baselines = find_baselines(track, start_s, end_s, probabilities, counts, config.baseline)
-    # A frame shown for long must not outvote all that come after it, hence at most one time constant.
+    # At most one time constant, so that a frame shown for long does not outweigh its neighbors.
     weights = np.where(counts, np.minimum(end_s - start_s, config.smoothing.time_constant_s), 0)
     corrected = correct(track, probabilities, baselines)
     track_shot = _number_runs(track, shot[row])

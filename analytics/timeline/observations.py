@@ -1,4 +1,4 @@
-"""What pass 1 saw, as a table: a row per face, and one for each frame without any."""
+"""The observations of pass 1 as a table: a row per face, and one for each frame without a face."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,7 @@ from fer_models.boxes import box_area
 from fer_models.frame_batch import FaceBatch
 from fer_models.labels import EMOTIONS
 
-# The nose tip stands about half the distance between the eyes in front of them, so a turned head shows it off center.
+# Distance of the nose tip in front of the eyes, in distances between the eyes: a turned head shows it off center.
 NOSE_DEPTH = 0.5
 
 
@@ -31,7 +31,7 @@ def observations_table(
     """The rows of `schema.OBSERVATIONS` for some frames of a video.
 
     Args:
-        frame_index: (n,) place of each frame in the video.
+        frame_index: (n,) index of each frame in the video.
         pts_s: (n,) its presentation time.
         decoded: (n,) bool, False where the frame could not be decoded.
         look: (n, 48) uint8, see the schema; any value where not decoded.
@@ -118,7 +118,7 @@ def _signatures(signature: np.ndarray | None, m: int) -> pa.Array:
 def face_geometry(boxes_xyxy: np.ndarray, landmarks_xy: np.ndarray) -> dict[str, np.ndarray]:
     """Size and pose of faces from boxes `(m, 4)` and landmarks `(m, 5, 2)`: the columns of the schema, each `(m,)`.
 
-    The yaw is a guess from a rigid, symmetric head seen from afar: enough to tell a turned head, not to measure it.
+    The yaw assumes a rigid, symmetric head seen from afar: enough to detect a turned head, not to measure it.
     """
     right_eye, left_eye, nose = landmarks_xy[:, 0], landmarks_xy[:, 1], landmarks_xy[:, 2]
     across = left_eye - right_eye

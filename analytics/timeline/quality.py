@@ -1,4 +1,4 @@
-"""The quality gate: which faces are seen well enough for their probabilities to count, and why the others are not."""
+"""The quality filter: which faces are seen well enough for their probabilities to count, and why others are not."""
 
 from dataclasses import dataclass
 
@@ -9,24 +9,24 @@ from analytics.tables.schema import QUALITY_REASONS
 
 @dataclass(frozen=True)
 class QualityConfig:
-    """From where on a face counts. A measure that is not known never rejects a face.
+    """Thresholds from which a face counts. A measure that is unknown never rejects a face.
 
-    The packaged model is right on 66 % of the test pictures; always saying `happy` would be right on 25 %. A face
-    counts as long as the model keeps half of that lead, 45 %: docs/quality.md has the measurements.
+    The packaged model is correct on 66 % of the test images; always answering `happy` is correct on 25 %. A face counts
+    as long as the model keeps half of that lead, 45 %: docs/quality.md has the measurements.
 
     Raises:
         ValueError: if a value is out of its range.
     """
 
-    gate: bool = True  # False: faces still get their reason, but all that are classified count
-    # Whether it is a face, not how well it is read: accuracy hardly depends on it. The detector's own threshold.
+    gate: bool = True  # False: faces still get a reason, but all classified faces count
+    # The detector's own threshold: accuracy hardly depends on the score.
     min_det_score: float = 0.5
-    min_face_px: float = 21.0  # 53 % right at 24, 44 % at 20
-    max_cut_off: float = 0.25  # share of the crop outside the frame: without its lowest 20 % 54 % right, 30 % 43 %
-    # No fall was seen, but of 3,222 pictures only 17 were turned further: nothing is known of such faces.
+    min_face_px: float = 21.0  # 53 % correct at 24 px, 44 % at 20 px
+    max_cut_off: float = 0.25  # share of the crop outside the frame: 54 % correct at 0.20, 43 % at 0.30
+    # Accuracy does not fall up to here; beyond, only 17 of 3,222 test images exist.
     max_yaw_deg: float = 50.0
-    min_brightness: float = 30.0  # mean gray level: 48 % right at 30, 41 % at 25
-    min_blur: float = 80.0  # variance of the Laplacian of a 48 px crop: 54 % right at 142, 39 % at 44
+    min_brightness: float = 30.0  # mean gray level: 48 % correct at 30, 41 % at 25
+    min_blur: float = 80.0  # variance of the Laplacian of a 48 px crop: 54 % correct at 142, 39 % at 44
 
     def __post_init__(self) -> None:
         for name, highest in (("min_det_score", 1), ("max_cut_off", 1), ("max_yaw_deg", 90), ("min_brightness", 255)):
@@ -47,7 +47,7 @@ def gate_quality(
     blur: np.ndarray,
     config: QualityConfig,
 ) -> np.ndarray:
-    """The first reason in `QUALITY_REASONS` against each face, as its place there; -1 for a good face.
+    """The first reason in `QUALITY_REASONS` that applies to each face, as its index; -1 for a good face.
 
     All measures are `(m,)` floats in the units of the table faces, NaN where not known; the result is `(m,)` int8.
     """

@@ -1,4 +1,4 @@
-"""Hard cuts: frames that look nothing like the one before them; no face is followed across one."""
+"""Detect shot boundaries (hard cuts): frames that differ strongly from the one before. Tracks end there."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,9 @@ class ShotDetectionConfig:
         ValueError: if a value is out of its range.
     """
 
-    # Mean change of the cells of `look`. Over the clips this was chosen on, every frame: cuts 35 to 142, the fastest
-    # pan 16, everything else under 8.
+    # Mean change of the thumbnail. In the clips it was chosen on: cuts 35 to 142, the fastest pan 16, all else under 8.
     min_change: float = 25.0
-    max_step_s: float = 0.5  # frames further apart may differ that much by themselves
+    max_step_s: float = 0.5  # frames farther apart may differ that much without a cut
 
     def __post_init__(self) -> None:
         if not 0 < self.min_change <= 255:

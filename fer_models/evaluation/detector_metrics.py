@@ -59,14 +59,18 @@ class Matches:
         return float(self.hit_is_face[hits].mean()) if hits.any() else float("nan")
 
     def average_precision(self) -> float:
-        """Area under precision over recall, each precision raised to the best one at a greater recall."""
+        """Area under precision over recall, each precision raised to the best one at a greater recall.
+
+        Hits with the same score are one point of the curve, whatever their order.
+        """
         if not len(self.face_score) or not len(self.hit_score):
             return 0.0
         order = np.argsort(-self.hit_score, kind="stable")
-        found = self.hit_is_face[order].cumsum()
-        precision = found / np.arange(1, len(order) + 1)
-        precision = np.maximum.accumulate(precision[::-1])[::-1]
-        return float(precision[self.hit_is_face[order]].sum() / len(self.face_score))
+        score = self.hit_score[order]
+        last = np.flatnonzero(np.append(score[1:] != score[:-1], True))  # of the hits with each score
+        found = self.hit_is_face[order].cumsum()[last]
+        precision = np.maximum.accumulate((found / (last + 1))[::-1])[::-1]
+        return float((np.diff(found, prepend=0) * precision).sum() / len(self.face_score))
 
     def threshold_at_precision(self, precision: float, *, min_px: float = 0.0) -> float:
         """The least score from which on hits of that size are faces as often as `precision`; NaN if none is."""

@@ -38,28 +38,26 @@ def logits_of(
 
 
 def fit_temperature(logits: Tensor, label: Tensor) -> float:
-    """The temperature that makes the labels (n,) most likely, given logits (n, 7); 1 for none.
+    """The temperature that maximizes the likelihood of the labels (n,), given logits (n, 7); 1 without labels.
 
-    Guo et al. 2017, arXiv:1706.04599. It stays between 1 / 20 and 20: few pictures that are all read rightly would ask
-    for one of 0.
+    Guo et al. 2017, arXiv:1706.04599. It is bounded by 1 / 20 and 20: a few images that are all classified correctly
+    would ask for a temperature of 0. The loss has a single minimum in the temperature, which bounded minimization finds
+    from any start.
     """
     if not len(label):
         return 1.0
-    log_temperature = torch.zeros(1, requires_grad=True)
+    from scipy.optimize import minimize_scalar
 
-    def temperature() -> Tensor:
-        return log_temperature.clamp(-MAX_LOG_TEMPERATURE, MAX_LOG_TEMPERATURE).exp()
+    logits = logits.double()
 
-    optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
+    def loss(log_temperature: float) -> float:
+        return F.cross_entropy(logits / math.exp(log_temperature), label).item()
 
-    def loss() -> float:
-        optimizer.zero_grad()
-        value = F.cross_entropy(logits / temperature(), label)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value.item()
-
-    optimizer.step(loss)
-    return temperature().item()
+    bounds = (-MAX_LOG_TEMPERATURE, MAX_LOG_TEMPERATURE)
+    found = float(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-5}).x)
+    if loss(0.0) <= loss(found):  # flat, as where all images are certain
+        return 1.0
+    return min(max(math.exp(found), math.exp(bounds[0])), math.exp(bounds[1]))
 
 
 def mirrored(pixels: Tensor) -> Iterator[Tensor]:

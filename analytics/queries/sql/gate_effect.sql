@@ -1,5 +1,5 @@
--- Share of the time with a label that each emotion has by good faces, and by all: those that the quality gate left
--- without a label then count with the emotion of their own frame.
+-- Share of labeled time of each emotion over good faces, and over all faces: low-quality faces without a label then
+-- count with the emotion of their own frame.
 WITH labeled AS (
     SELECT smooth_emotion, coalesce(smooth_emotion, emotion) AS own, quality_ok, duration_s
     FROM faces

@@ -1,4 +1,4 @@
--- How many faces passed the quality gate (good), and why the others did not.
+-- How many faces are of good quality, and why the others are not.
 SELECT coalesce(quality_reason, 'good') AS reason, count(*) AS n_faces, count(*) / sum(count(*)) OVER () AS share,
     sum(duration_s) AS seen_s
 FROM faces

@@ -1,6 +1,6 @@
 -- The episodes in which $emotion is shown most clearly, with a link to its height: path#t=seconds is a media fragment
 -- (https://www.w3.org/TR/media-frags/), which browsers and some players follow; its path is written as in a URL.
--- n_gated of the n_faces of the episode did not pass the quality gate; $videos are those of the episodes (top_videos.sql),
+-- n_gated of the n_faces of the episode are of low quality; $videos are those of the episodes (top_videos.sql),
 -- so that only their faces are read.
 WITH top AS MATERIALIZED (
     SELECT video_id, analysis_id, track_id, start_s, apex_s, end_s, peak
