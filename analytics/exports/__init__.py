@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 
 from analytics.exports.annotations import write_boris, write_elan, write_subtitles
+from analytics.exports.figures import write_figure
 from analytics.exports.tables import write_faces, write_fex, write_openface
 from analytics.exports.trials import read_covariates, trials_table, write_trials
 from analytics.queries.connection import connect
@@ -29,6 +30,8 @@ FORMATS: dict[str, tuple[str, Writer]] = {  # the suffix after the video's name,
     "boris": (".boris.tsv", write_boris),
     "srt": (".srt", lambda connection, video, path: write_subtitles(connection, video, path, "srt")),
     "vtt": (".vtt", lambda connection, video, path: write_subtitles(connection, video, path, "vtt")),
+    "png": (".png", lambda connection, video, path: write_figure(connection, video, path, "png")),
+    "svg": (".svg", lambda connection, video, path: write_figure(connection, video, path, "svg")),
 }
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "summary": "flows.cli.commands.results:summary",
     "agreement": "flows.cli.commands.agreement:agreement",
     "export": "flows.cli.commands.export:export",
+    "plot": "flows.cli.commands.plot:plot",
     "render": "flows.cli.commands.render:render",
     "report": "flows.cli.commands.report:report",
     "purge": "flows.cli.commands.purge:purge",
