@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from analytics.results.output_files import check_output_file
 from flows.analysis.context import AnalysisContext
 from flows.analysis.outcomes import RunSummary, skip_all
 from flows.analysis.progress import progress
@@ -41,9 +42,15 @@ def analyze(
     pattern: Pattern = "*",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and the settings; do nothing.")] = False,
     as_json: AsJson = False,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Also write one tidy CSV file: one row per person and frame."),
+    ] = None,
 ) -> None:
     """Analyze videos and images into a results folder. Finished videos are skipped; interrupted ones are resumed."""
     with fatal_errors():
+        if csv is not None:
+            check_output_file(csv, overwrite=False)
         if dry_run:
             _print_plan(Inputs(inputs, recursive, pattern), out, settings, as_json)
             if not as_json:
@@ -55,11 +62,19 @@ def analyze(
         for line in run.found.skipped_lines():
             note(line)
         summary = skip_all(run) or _analyze(run)
+        if csv is not None:
+            _write_csv(out, csv)
         if as_json:
             print(json.dumps(summary.as_json() | {"skipped": run.found.skipped_json()}, indent=2))
         else:
             print_summary(console, summary)
     raise typer.Exit(SOME_FAILED if summary.failures else DONE)
+
+
+def _write_csv(out: Path, csv: Path) -> None:
+    from analytics.exports.folder_tables import export_table
+
+    note(f"one row per person and frame: {export_table(out, 'frames', csv)}")
 
 
 def _analyze(run: AnalysisRun) -> RunSummary:

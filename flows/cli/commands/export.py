@@ -8,7 +8,7 @@ import typer
 
 from flows.cli.answers import OverwriteOption
 from flows.cli.commands.query import Events
-from flows.cli.console import Results, console, counted, errors, fatal_errors
+from flows.cli.console import Results, console, counted, errors, fatal_errors, say
 
 
 class ExportFormat(StrEnum):
@@ -21,7 +21,16 @@ class ExportFormat(StrEnum):
     boris = "boris"
     srt = "srt"
     vtt = "vtt"
+    png = "png"
+    svg = "svg"
+    tracks = "tracks"
+    episodes = "episodes"
+    frames = "frames"
     trials = "trials"
+
+
+# One CSV file for all videos.
+FOLDER_TABLES = (ExportFormat.tracks, ExportFormat.episodes, ExportFormat.frames)
 
 
 def export(
@@ -30,10 +39,14 @@ def export(
         ExportFormat,
         typer.Option(
             "--format",
-            help="Tidy CSV, py-feat, OpenFace-like CSV, ELAN, BORIS, subtitles, or a table of trials for mixed models.",
+            help="For each video: tidy CSV, py-feat, OpenFace-like CSV, ELAN, BORIS, subtitles or a figure. For all "
+            "videos in one CSV file: tracks, episodes, frames (a row per person and frame) or trials for mixed models.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The folder for the files; created if missing, never inside the results.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="The folder for the files; created if missing, never inside the results."),
+    ],
     video: Annotated[
         list[str] | None, typer.Option(help="Export only this video, by path, name or id; repeatable.")
     ] = None,
@@ -52,7 +65,7 @@ def export(
     ] = None,
     bin_ms: Annotated[int, typer.Option(min=1, help="For trials: length of a time bin in milliseconds.")] = 1000,
 ) -> None:
-    """Write files for other programs: one for each video, or one table of all trials."""
+    """Write files for other programs: one for each video, or one table of all videos."""
     from analytics.exports import export_trials, export_videos
 
     if form != ExportFormat.trials and (events or groups or covariates):
@@ -70,6 +83,12 @@ def export(
                 overwrite=overwrite,
             )
             console.print(str(path), highlight=False, markup=False, soft_wrap=True)
+            return
+        if form in FOLDER_TABLES:
+            from analytics.exports.folder_tables import export_table
+
+            target = out / f"{form.value}.csv"
+            say(str(export_table(results, form.value, target, wanted=video or (), overwrite=overwrite)))
             return
         written = export_videos(results, out, form.value, wanted=video or (), overwrite=overwrite)
         for path in written:

@@ -1,0 +1,75 @@
+"""One CSV file for a whole folder, and figures of each video."""
+
+import csv
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from scenes import Face, observe
+from typer.testing import CliRunner
+
+from analytics.results.store import Store
+from analytics.timeline.build import build_timeline
+from flows.cli.app import app
+from flows.settings import TimelineSettings
+
+FRAMES = 20
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Two videos of two seconds, ten frames a second, in each one person who is seen in all frames."""
+    store = Store(tmp_path_factory.mktemp("folder") / "results")
+    config = TimelineSettings().config(score_threshold=0.5)
+    observations = observe(np.arange(FRAMES) / 10, [Face(i) for i in range(FRAMES)])
+    for number, name in ((1, "a.mp4"), (2, "b.mp4")):
+        ids = {"video_id": f"v{number:016}", "observation_id": f"o{number:016}", "analysis_id": f"a{number:016}"}
+        row = {**ids, "path": f"/clips/{name}", "duration_s": 2.0}
+        store.commit_analysis(row, build_timeline(pa.concat_tables([observations]), config))
+    return store.root
+
+
+def fervid(*arguments):
+    run = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert run.exit_code == 0, run.output
+    return run
+
+
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_file_has_the_frames_of_all_videos(results, tmp_path):
+    fervid("export", results, "--format", "frames", "-o", tmp_path / "new")
+    rows = rows_of(tmp_path / "new" / "frames.csv")
+    assert [row["video"] for row in rows] == ["a.mp4"] * FRAMES + ["b.mp4"] * FRAMES
+    assert [float(row["pts_s"]) for row in rows[:FRAMES]] == pytest.approx([i / 10 for i in range(FRAMES)])
+    assert {row["person"] for row in rows} == {"P0"}
+    assert all(
+        sum(float(row[name]) for name in row if name.startswith("smooth_")) == pytest.approx(1, abs=0.02)
+        for row in rows
+    )
+
+
+def test_one_file_has_the_tracks_of_the_videos_asked_for(results, tmp_path):
+    fervid("export", results, "--format", "tracks", "--out", tmp_path, "--video", "b.mp4")
+    (row,) = rows_of(tmp_path / "tracks.csv")
+    assert (row["video"], row["person"], row["n_faces"]) == ("b.mp4", "P0", str(FRAMES))
+
+
+def test_an_existing_file_is_kept(results, tmp_path):
+    (tmp_path / "tracks.csv").write_text("mine")
+    run = CliRunner().invoke(app, ["export", str(results), "--format", "tracks", "--out", str(tmp_path)])
+    assert (run.exit_code, (tmp_path / "tracks.csv").read_text()) == (1, "mine")
+
+
+def test_a_plot_has_a_line_for_each_emotion(results, tmp_path):
+    fervid("plot", results, "-o", tmp_path, "--video", "a.mp4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.svg"]
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width == 7 * 200  # inches by dots per inch
+    ElementTree.parse(tmp_path / "a.svg")
+    assert "time in the video" in (tmp_path / "a.svg").read_text(encoding="utf-8")  # in a comment: text is drawn
