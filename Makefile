@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DEMO_INSTALLED := $(VENV)/installed-demo
 
-.PHONY: demo run dashboard test test-fast lint format types docs lock clean
+.PHONY: bench demo run dashboard test test-fast lint format types docs lock clean
 
 demo: $(DEMO_INSTALLED)
 	@$(BIN)/fervid demo demo/videos
@@ -43,6 +43,11 @@ format: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy
+
+# Speed on this machine: make bench CLIPS="one.mp4 two.mp4" [BASE=checkout of another commit]
+bench: $(INSTALLED)
+	@test -n "$(CLIPS)" || { echo 'usage: make bench CLIPS="one.mp4 two.mp4" [BASE=checkout]'; exit 2; }
+	$(BIN)/python benchmarks/throughput.py $(CLIPS) $(if $(BASE),--base "$(BASE)") --page docs/performance.md
 
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def box_area(boxes_xyxy: np.ndarray) -> np.ndarray:
-    """The area of each box, shape `(n,)`.
+    """Area of each box, shape `(n,)`.
 
     >>> box_area(np.array([[0, 0, 4, 2]])).tolist()
     [8]
@@ -14,7 +14,7 @@ def box_area(boxes_xyxy: np.ndarray) -> np.ndarray:
 
 
 def box_center(boxes_xyxy: np.ndarray) -> np.ndarray:
-    """The middle of each box as x, y, shape `(n, 2)`.
+    """Center (x, y) of each box, shape `(n, 2)`.
 
     >>> box_center(np.array([[0, 0, 4, 2]])).tolist()
     [[2.0, 1.0]]
@@ -24,7 +24,7 @@ def box_center(boxes_xyxy: np.ndarray) -> np.ndarray:
 
 
 def box_iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
-    """Intersection over union of each of `n` boxes with each of `m`, shape `(n, m)`; 0 where the union is empty.
+    """Intersection over union of all pairs of `n` and `m` boxes, shape `(n, m)`; 0 where the union is empty.
 
     >>> box_iou(np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2], [2, 2, 3, 3]])).round(2).tolist()
     [[0.33, 0.0]]
@@ -35,7 +35,7 @@ def box_iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
 
 
 def paired_iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
-    """Intersection over union of each box with the one in the same row, shape `(n,)`.
+    """Intersection over union of the boxes in the same row, shape `(n,)`.
 
     >>> paired_iou(np.array([[0, 0, 2, 2]]), np.array([[0, 0, 2, 1]])).tolist()
     [0.5]

@@ -1,4 +1,4 @@
-"""Which device to compute on, and in which precision."""
+"""Choose the device to compute on, and its precision."""
 
 import torch
 
@@ -6,25 +6,25 @@ from fer_models.errors import FervidError
 
 
 class DeviceError(FervidError):
-    """The device asked for is not there."""
+    """The requested device is not available."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device for "auto" (CUDA if there is one), "cpu" or "cuda".
+    """Choose the device for "auto" (CUDA if available), "cpu" or "cuda".
 
     Raises:
-        DeviceError: if "cuda" is asked for and there is none.
-        ValueError: if the name is another one.
+        DeviceError: if "cuda" is requested and not available.
+        ValueError: if the name is unknown.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device must be one of auto, cpu, cuda; got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("cuda: no CUDA device can be used here; choose --device cpu or auto")
+        raise DeviceError("cuda: no CUDA device is available. Use --device cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device computes it natively, else float32.
+    """Choose bfloat16 where the device supports it natively, else float32.
 
     On a CPU with AVX512-BF16 small CNNs ran about twice as fast in bfloat16; without, it is slower than float32.
     """

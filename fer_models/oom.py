@@ -1,4 +1,4 @@
-"""Networks that run out of memory go on with less at a time; memory they give back stays at hand."""
+"""Retry with smaller batches when memory runs out, and keep freed memory for reuse."""
 
 import contextlib
 import ctypes
@@ -9,24 +9,27 @@ import torch
 
 T = TypeVar("T")
 
-# What PyTorch, and the libraries under it, say in place of an `OutOfMemoryError`.
+# Messages of PyTorch and its libraries that mean the same as an `OutOfMemoryError`.
 _SAYS_NO_MEMORY = ("DefaultCPUAllocator", "ALLOC_FAILED", "CUDA error: out of memory")
 
 
 def run_with_oom_backoff(
     n_items: int, size: int, work: Callable[[slice, int], T], on_less: Callable[[int], None]
 ) -> list[T]:
-    """What `work` gives for each chunk of `size` items; half as many from where memory runs out.
+    """Call `work` for chunks of `size` items, and halve the size whenever memory runs out.
 
     Args:
-        n_items: how many items there are; may be 0.
-        size: items of a full chunk; only the last one holds fewer.
-        work: takes which items are meant, and how many a full chunk has now. Another thread may work with the same
-            network and another size.
-        on_less: told the new size, for the next time.
+        n_items: number of items; may be 0.
+        size: items in a full chunk; only the last chunk holds fewer.
+        work: takes the range of items and the current size of a full chunk. (Another thread may use the same network
+            with another size.)
+        on_less: called with each reduced size, so that the caller can start with it next time.
+
+    Returns:
+        The results of `work`, one for each chunk.
 
     Raises:
-        RuntimeError: as `work` does, also if memory does not suffice for a single item.
+        RuntimeError: from `work`, including out of memory for a single item.
     """
     results: list[T] = []
     start = 0
@@ -43,18 +46,18 @@ def run_with_oom_backoff(
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory ran out, on the device or in the machine."""
+    """Whether an error means that device or main memory ran out."""
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _SAYS_NO_MEMORY)
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed, for the next batch, rather than give it back to the system.
+    """Let the C library keep freed memory for the next batch instead of returning it to the system.
 
-    Else pages are taken and given back in every layer of a network on the processor: it then ran at two thirds of its
-    speed, or not, as the heap happened to lie. Only glibc has this; elsewhere nothing is done.
+    Otherwise, every layer of a network on the CPU may map and unmap pages, which can cost a third of the speed,
+    depending on the layout of the heap. Only glibc supports this; elsewhere nothing happens.
     """
     trim_threshold, mmap_threshold = -1, -3  # parameters of mallopt(3)
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(mmap_threshold, 32 * 2**20)  # the most it takes; larger pieces are given back as before
+        mallopt(mmap_threshold, 32 * 2**20)  # the maximum; larger blocks are returned as before
         mallopt(trim_threshold, 2**30)

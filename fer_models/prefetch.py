@@ -1,8 +1,8 @@
-"""Reading in a thread of its own: ahead of the reader, and left behind when it comes to a stand.
+"""Prefetch items in a background thread; abandon the thread if it stalls.
 
-A call into a decoder, or into a disk that does not answer, cannot be ended from outside without ending the process;
-a process of its own for each video would cost every good one a start of seconds. So the thread stays where it is, with
-the file it holds, until the process ends, and the others go on.
+A call into a decoder or an unresponsive disk cannot be interrupted without ending the process, and a process for each
+video would add seconds of start-up to every one. A stalled thread is therefore left behind, with its open file, until
+the process ends, while other videos continue.
 """
 
 import queue
@@ -13,12 +13,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-STALLED_S = 120.0  # reading that gives no sign of life for so long is given up, unless a caller says otherwise
-_LOOKS = 60  # in a row without a sign of life make a stand: counted, as a process that was asleep is not at a stand
+STALLED_S = 120.0  # default time without progress after which reading is abandoned
+_CHECKS = 60  # consecutive checks without progress make a stall; counted, as a suspended process has not stalled
 
 
 class StallTimeout(Exception):
-    """Reading gave no sign of life for too long."""
+    """Reading made no progress for too long."""
 
 
 class _Pulse:
@@ -29,17 +29,17 @@ _of_this_thread = threading.local()
 
 
 def heartbeat() -> None:
-    """Say that reading in this thread goes on: after each packet, each block of bytes."""
+    """Report progress of reading in this thread; called after each packet or block of bytes."""
     pulse = getattr(_of_this_thread, "pulse", None)
     if pulse is not None:
         pulse.beats += 1
 
 
 def prefetch(items: Iterator[T], timeout_s: float) -> Generator[T, None, None]:
-    """The same items, made in another thread while the last one is being worked on; at most one waits.
+    """Produce items in a background thread while the previous one is processed; at most one waits.
 
     Raises:
-        StallTimeout: if an item is waited for, and for `timeout_s` neither comes nor is there a `heartbeat`.
+        StallTimeout: if neither an item nor a `heartbeat` arrives for `timeout_s`.
     """
     waiting: queue.Queue[T | BaseException | None] = queue.Queue(maxsize=1)
     stop = threading.Event()
@@ -60,34 +60,34 @@ def prefetch(items: Iterator[T], timeout_s: float) -> Generator[T, None, None]:
                 if stop.is_set():
                     break
             put(None)
-        except BaseException as error:  # goes on in the thread that waits
+        except BaseException as error:  # raised again in the consuming thread
             put(error)
         finally:
             if hasattr(items, "close"):
                 items.close()  # closes the file, in the thread that opened it
 
-    thread = threading.Thread(target=read, name="read ahead", daemon=True)
+    thread = threading.Thread(target=read, name="prefetch", daemon=True)
     thread.start()
-    stands = False
+    has_stalled = False
     try:
         while (item := _next(waiting, pulse, timeout_s)) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield item
     except StallTimeout:
-        stands = True
+        has_stalled = True
         raise
     finally:
         stop.set()
-        if not stands:
-            thread.join(timeout_s)  # reading may have come to a stand meanwhile
+        if not has_stalled:
+            thread.join(timeout_s)  # reading may stall now
 
 
 def _next(waiting: queue.Queue[T], pulse: _Pulse, timeout_s: float) -> T:
     quiet, beats = 0, pulse.beats
-    while quiet < _LOOKS:
+    while quiet < _CHECKS:
         try:
-            return waiting.get(timeout=timeout_s / _LOOKS)
+            return waiting.get(timeout=timeout_s / _CHECKS)
         except queue.Empty:
             quiet = quiet + 1 if pulse.beats == beats else 0
             beats = pulse.beats
@@ -95,10 +95,10 @@ def _next(waiting: queue.Queue[T], pulse: _Pulse, timeout_s: float) -> T:
 
 
 def run_with_watchdog(work: Callable[[], T], timeout_s: float) -> T:
-    """What `work` gives, from a thread of its own.
+    """Run `work` in a background thread and return its result.
 
     Raises:
-        StallTimeout: if for `timeout_s` it neither ends nor gives a `heartbeat`.
+        StallTimeout: if for `timeout_s` it neither ends nor calls `heartbeat`.
     """
     with closing(prefetch((work() for _ in range(1)), timeout_s)) as results:
         return next(results)

@@ -125,7 +125,7 @@ def test_a_decoder_that_stands_still_on_the_way_is_left_there(tmp_path):
         timeout_s=3,
     )
     assert next(seen).frame_index.tolist() == [0, 1, 2, 3, 4]
-    with pytest.raises(VideoReadError, match=r"decoding stood still for 3 s behind \d\.\d\d s.* give --end \d\.\d\d"):
+    with pytest.raises(VideoReadError, match=r"decoding stalled for 3 s after \d\.\d\d s.* use --end \d\.\d\d"):
         list(seen)
     done.set()
     writer.join()

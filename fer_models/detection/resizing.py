@@ -1,28 +1,28 @@
-"""Resizing frames in whole numbers, pixel for pixel as OpenCV's `resize` (`INTER_LINEAR`) does it.
+"""Resize frames in integer arithmetic, with exactly the results of OpenCV's `resize` (`INTER_LINEAR`).
 
-A network trained on such pictures then sees what it would see through OpenCV, and no rounding differs with the batch,
-the device or its threads.
+A network trained on images resized by OpenCV gets the same input, and results do not differ between batches, devices or
+threads.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-WEIGHT_BITS = 11  # OpenCV mixes pixels in 2048ths
-FLOOR_BITS = 4  # lost between the two directions, as 16 bits are after the second
-MIN_LINEAR_SCALE = 0.5  # below, two pixels in each direction are not all there are
+WEIGHT_BITS = 11  # OpenCV interpolates in steps of 1/2048
+FLOOR_BITS = 4  # dropped between the two directions; 16 more are dropped after the second
+MIN_LINEAR_SCALE = 0.5  # below, two pixels in each direction do not cover all pixels
 
 
 def resize(image: Tensor, scale: float) -> Tensor:
-    """An `(h, w, 3)` uint8 image, its sides multiplied by `scale` and rounded; float32 with whole values.
+    """Resize an `(h, w, 3)` uint8 image by `scale`, sides rounded; float32 with integer values.
 
-    Below half size every pixel counts, whereas OpenCV skips some.
+    Below half size all pixels are averaged, whereas OpenCV skips some.
     """
     if scale == 1:
         return image.float()
     height_px, width_px = (max(1, round(side_px * scale)) for side_px in image.shape[:2])
     if scale < MIN_LINEAR_SCALE:
-        # `interpolate` would take a size or a scale: with the size alone, the picture is stretched by up to a pixel.
+        # `interpolate` takes a size or a scale; with the size alone, the image would be stretched by up to a pixel.
         averaged: Tensor = torch.ops.aten._upsample_bilinear2d_aa(
             image.float().permute(2, 0, 1)[None], [height_px, width_px], False, scale, scale
         )
@@ -36,7 +36,7 @@ def resize(image: Tensor, scale: float) -> Tensor:
 
 
 def _taps(from_px: int, to_px: int, scale: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """For each pixel of a side: the two pixels it is mixed from, and how much of each (int32, `WEIGHT_BITS` bits)."""
+    """For each pixel of a side: its two source pixels and their weights (int32, `WEIGHT_BITS` bits)."""
     place = ((np.arange(to_px) + 0.5) * (1 / scale) - 0.5).astype(np.float32)
     first = np.floor(place).astype(np.int64)
     share = place - first.astype(np.float32)

@@ -1,6 +1,6 @@
-"""The RetinaFace network of the `retina-face` package, made ready for batches of frames of different sizes.
+"""The RetinaFace network of the `retina-face` package, adapted to batches of frames of different sizes.
 
-The package is an optional one; nothing of it is imported before its network is wanted.
+The package is optional and is imported only when its network is needed.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ from fer_models.extras import install_command
 from fer_models.registry.model_registry import WeightsError
 
 STRIDES_PX = (32, 16, 8)  # in the order of the network's outputs
-# The batch norm that follows a convolution, where it is not called after it.
+# The batch norm after a convolution, where its name does not follow from that of the convolution.
 NORM_AFTER = {"conv0": "bn0", "conv1": "bn2", "conv2": "bn3"}
 
 
@@ -28,7 +28,7 @@ def package_is_here() -> bool:
 
 def _package_module() -> Any:
     try:
-        # The module of the network alone: it asks for no backend, as the package's own detection does.
+        # Only the network's module; the package's own detection would choose a backend.
         from retinaface.model import retinaface_pth_model
     except ImportError as error:
         raise WeightsError(
@@ -38,7 +38,7 @@ def _package_module() -> Any:
 
 
 def weights_urls() -> list[str]:
-    """Where the package downloads its weights from, the first choice first.
+    """URLs of the package's weights, in order of preference.
 
     Raises:
         WeightsError: if the package is not installed.
@@ -47,7 +47,7 @@ def weights_urls() -> list[str]:
 
 
 def check_weights(weights: Mapping[str, Tensor]) -> None:
-    """Make sure that weights are those of the network, by names and shapes.
+    """Check names and shapes of the network's weights.
 
     Raises:
         WeightsError: if they are not, or the package is not installed.
@@ -67,13 +67,13 @@ def check_weights(weights: Mapping[str, Tensor]) -> None:
 
 
 def build_network(weights: Mapping[str, Tensor]) -> nn.Module:
-    """The package's network with these weights, for evaluation: batch norms folded in, padding kept out.
+    """Build the package's network for inference: batch norms are folded, and padding is masked.
 
     Raises:
         WeightsError: if the weights are not the network's, or the package is not installed.
     """
     check_weights(weights)
-    with torch.device("meta"):  # no time is lost on weights that are replaced at once
+    with torch.device("meta"):  # no time spent on initial weights
         network: nn.Module = _package_module().RetinaFace()
     network.load_state_dict(dict(weights), assign=True)
     network = network.float().eval()
@@ -81,13 +81,13 @@ def build_network(weights: Mapping[str, Tensor]) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):
             module.register_forward_pre_hook(lambda module, inputs: (_without_padding(inputs[0]),))
-    # What the max pooling sees.
+    # The input of the max pooling.
     network.get_submodule("bn0").register_forward_hook(lambda module, inputs, output: _without_padding(output))
     return network
 
 
 def _fold_norms(network: nn.Module) -> None:
-    """Fold each batch norm that follows a convolution into it: the same numbers in fewer steps."""
+    """Fold each batch norm that follows a convolution into it; the results stay the same."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             norm_name = f"{name}_bn" if hasattr(parent, f"{name}_bn") else NORM_AFTER.get(name, "")
@@ -97,7 +97,7 @@ def _fold_norms(network: nn.Module) -> None:
                 setattr(parent, norm_name, nn.Identity())
 
 
-# Where the frames of a batch lie in each feature map, by its height and width; none if they fill it.
+# Masks of the frames of a batch in each feature map, by its height and width; None if they fill it.
 _inside: ContextVar[dict[tuple[int, ...], Tensor] | None] = ContextVar("_inside", default=None)
 
 
@@ -110,7 +110,7 @@ def _without_padding(features: Tensor) -> Tensor:
 def frames_of_sizes(
     sizes_px: Sequence[tuple[int, int]], canvas_px: tuple[int, int], device: torch.device
 ) -> Iterator[None]:
-    """Let the network see frames that fill only the top left of their canvas as if they were alone.
+    """Make the results for frames that fill only the top left of their canvas independent of the padding.
 
     Every convolution treats what lies outside its input as 0. In a padded batch the padding is no longer 0 once a
     layer has added its bias, which changes the scores of faces hundreds of pixels away from the edge. So padding is
@@ -118,7 +118,7 @@ def frames_of_sizes(
 
     Args:
         sizes_px: height and width of each frame of the batch.
-        canvas_px: height and width of what holds them.
+        canvas_px: height and width of the canvas.
         device: where the network runs.
     """
     inside: dict[tuple[int, ...], Tensor] | None = None

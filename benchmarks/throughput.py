@@ -1,0 +1,354 @@
+"""Measure speed: whole commands, the analysis alone, each stage alone, growth with length, and peers.
+
+    python benchmarks/throughput.py CLIP... [--base TREE] [--peer PYTHON] [--page docs/performance.md]
+
+`--base` is a checkout of another commit, measured in the same run, as only ratios within one run mean anything.
+`--peer` is the Python of an environment with `fer==25.10.3` (and opencv-contrib-python<5, tensorflow<2.20,
+tf-keras<2.20, numpy<2.2, setuptools<81). The tables replace the generated part of the page.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve()
+TREE = HERE.parents[1]
+BEGIN, END = "<!-- throughput: begin -->", "<!-- throughput: end -->"
+MIB = 2**20
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process and its children took."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mib: float
+    output: str
+
+
+def run(command: Sequence[str | Path], tree: Path) -> Usage:
+    """Run a command with the packages of a checkout.
+
+    Raises:
+        RuntimeError: if it fails.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    environment.pop("PREFECT_API_URL", None)
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        started_s = time.perf_counter()
+        process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment, cwd=tree)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall_s = time.perf_counter() - started_s
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode:
+            raise RuntimeError(f"{command} failed in {tree}: {errors.read()[-2000:]}")
+        return Usage(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / MIB, output.read())
+
+
+def fervid(tree: Path) -> list[str]:
+    """The command of a checkout, whatever its entry point is called."""
+    scripts = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    module, function = scripts["fervid"].split(":")
+    return [sys.executable, "-c", f"import sys; sys.argv[0] = 'fervid'; from {module} import {function}; {function}()"]
+
+
+def measure_analysis(path: Path, repeats: int) -> Row:
+    """Pass 1 of one clip in this process: frames and faces, and the best of some repeats."""
+    import numpy as np
+
+    from fer_models import load_classifier, load_detector
+    from fer_models.observe import StageTimes, observe_segments
+    from fer_models.video import probe
+
+    detector, classifier = load_detector(device="cpu"), load_classifier(device="cpu")
+    info = probe(path)
+    index = np.arange(info.n_frames)
+    best: Row = {"wall_s": float("inf")}
+    for _ in range(repeats):
+        times = StageTimes()
+        started_s, cpu_s = time.perf_counter(), time.process_time()
+        seen = list(observe_segments(info, [index], detector=detector, classifier=classifier, times=times))
+        wall_s, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
+        if wall_s < best["wall_s"]:
+            best = {"wall_s": wall_s, "cpu_s": cpu_s, "stages": vars(times)}
+    return {**best, "frames": len(index), "faces": sum(len(segment.faces) for segment in seen)}
+
+
+def measure_stages(path: Path) -> Row:
+    """Milliseconds of processor time per frame of each stage alone, in this process."""
+    import numpy as np
+    import torch
+
+    from fer_models import load_classifier, load_detector
+    from fer_models.crops import appearance_descriptors, crop_faces, frame_crops, measure_crops
+    from fer_models.detection.key_frames import KeyFramePlan, detect_frames
+    from fer_models.observe import DETECT_EVERY_S, frame_thumbnail
+    from fer_models.video import probe, read_frames_at
+
+    detector, classifier = load_detector(device="cpu"), load_classifier(device="cpu")
+    info = probe(path)
+    index = np.arange(min(info.n_frames, 64))
+
+    def decode() -> list[Any]:
+        return list(read_frames_at(info, index, batch_size=len(index)))
+
+    (frames,) = decode()
+    thumbnails = frame_thumbnail(frames.pixels)
+
+    def detect(every_s: float) -> Any:
+        plan = KeyFramePlan(every_s, float(frames.pts_s[0]))
+        return detect_frames(detector, plan, None, frames, thumbnails, is_end=True)[0][0].faces
+
+    faces = detect(0)
+    pixels, frame = torch.from_numpy(frames.pixels), torch.from_numpy(faces.frame)
+    boxes, landmarks = torch.from_numpy(faces.boxes_xyxy), torch.from_numpy(faces.landmarks_xy)
+
+    @torch.inference_mode()
+    def crop() -> torch.Tensor:
+        side, center = frame_crops(boxes, landmarks)
+        crops = crop_faces(pixels, frame, side, center, size_px=classifier.size_px)
+        measure_crops(crops)
+        appearance_descriptors(pixels, frame, side, center, crops)
+        return crops
+
+    stages: dict[str, Callable[[], object]] = {"decode": decode, "detect, every frame": lambda: detect(0)}
+    stages["detect, close-ups"] = lambda: detect(DETECT_EVERY_S)
+    if len(faces):
+        crops = crop()
+        stages |= {"crop and appearance": crop, "classify": lambda: classifier.predict(crops)}
+    return {name: _cpu_ms(work) / len(index) for name, work in stages.items()} | {"faces": len(faces) / len(index)}
+
+
+def _cpu_ms(work: Callable[[], object], repeats: int = 3) -> float:
+    best_s = float("inf")
+    for _ in range(repeats):
+        started_s = time.process_time()
+        work()
+        best_s = min(best_s, time.process_time() - started_s)
+    return best_s * 1000
+
+
+PEER = """
+import json, sys, time, cv2
+from fer.fer import FER
+video = cv2.VideoCapture(sys.argv[1])
+frames = []
+while len(frames) < int(sys.argv[2]):
+    ok, frame = video.read()
+    if not ok:
+        break
+    frames.append(frame)
+detector = FER(mtcnn=False)
+detector.detect_emotions(frames[0])
+started_s = time.perf_counter()
+for frame in frames:
+    detector.detect_emotions(frame)
+print(json.dumps(len(frames) / (time.perf_counter() - started_s)))
+"""
+
+
+def in_child(tree: Path, what: str, *arguments: str | Path) -> tuple[Row, Usage]:
+    """Measure something in a new process that imports the packages of a checkout."""
+    usage = run([sys.executable, HERE, "--child", what, *arguments], tree)
+    return json.loads(usage.output.splitlines()[-1]), usage
+
+
+def analysis_table(clips: Sequence[Path], base: Path | None, peer: Path | None, repeats: int) -> list[Row]:
+    """The analysis alone: rate, efficiency and memory, against the base and the peer."""
+    rows = []
+    for clip in clips:
+        now, usage = in_child(TREE, "analysis", clip, str(repeats))
+        rate = now["frames"] / now["wall_s"]
+        row = {
+            "clip": clip.name,
+            "faces per frame": f"{now['faces'] / now['frames']:.1f}",
+            "frames/s": f"{rate:.0f}",
+            "CPU s per wall s": f"{now['cpu_s'] / now['wall_s']:.2f}",
+            "of the limit": f"{now['cpu_s'] / (os.cpu_count() or 1) / now['wall_s']:.0%}",
+            "peak memory": f"{usage.peak_mib:.0f} MiB",
+        }
+        if base is not None:
+            before, usage = in_child(base, "analysis", clip, str(repeats))
+            row["before"] = f"{before['frames'] / before['wall_s']:.0f}"
+            row["ratio, wall"] = f"{before['wall_s'] / now['wall_s']:.2f}"
+            row["ratio, CPU"] = f"{before['cpu_s'] / now['cpu_s']:.2f}"
+            row["memory before"] = f"{usage.peak_mib:.0f} MiB"
+        if peer is not None and clip.suffix == ".mp4":
+            found = run([peer, "-c", PEER, clip, "60"], clip.parent)
+            row["times `fer`"] = f"{rate / json.loads(found.output.splitlines()[-1]):.1f}"
+        rows.append(row)
+    return rows
+
+
+def stages_table(clips: Sequence[Path]) -> list[Row]:
+    """Processor time of each stage alone."""
+    rows = []
+    for clip in clips:
+        alone, _ = in_child(TREE, "stages", clip)
+        faces = alone.pop("faces")
+        rows.append({"clip": clip.name, **{f"{name} (ms)": f"{value:.2f}" for name, value in alone.items()}})
+        if faces and "crop and appearance" in alone:
+            rows[-1]["crops/s per core"] = f"{1000 * faces / alone['crop and appearance']:.0f}"
+    return rows
+
+
+def commands_table(clip: Path, base: Path | None) -> list[Row]:
+    """Whole commands: wall time, processor time and memory."""
+    trees = {"now": TREE} if base is None else {"before": base, "now": TREE}
+    rows: dict[str, Row] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for when, tree in trees.items():
+            out = Path(folder, when)
+            commands: dict[str, list[str | Path]] = {
+                "--help": ["--help"],
+                "analyze": ["analyze", clip, "--out", out],
+                "analyze, nothing to do": ["analyze", clip, "--out", out],
+                "status": ["status", out],
+                "query": ["query", out, "SELECT count(*) FROM faces"],
+            }
+            for name, arguments in commands.items():
+                usage = run([*fervid(tree), *arguments], tree)
+                row = rows.setdefault(name, {"command": name})
+                row[f"wall, {when}"] = f"{usage.wall_s:.1f} s"
+                row[f"CPU, {when}"] = f"{usage.cpu_s:.1f} s"
+                row[f"memory, {when}"] = f"{usage.peak_mib:.0f} MiB"
+    return list(rows.values())
+
+
+def growth_table(clip: Path, minutes: Sequence[float]) -> list[Row]:
+    """The analysis alone of loops of a clip: rate and memory by length."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for length in minutes:
+            loop = write_loop(clip, Path(folder, f"{length:g}.mp4"), length * 60)
+            seen, usage = in_child(TREE, "analysis", loop, "1")
+            rate, peak = seen["frames"] / seen["wall_s"], f"{usage.peak_mib:.0f} MiB"
+            rows.append({"minutes": f"{length:g}", "frames/s": f"{rate:.0f}", "peak memory": peak})
+    return rows
+
+
+def write_loop(clip: Path, target: Path, duration_s: float) -> Path:
+    """Repeat a clip, without decoding it, until it lasts `duration_s`."""
+    import av
+
+    with av.open(str(clip)) as source, av.open(str(target), "w") as loop:
+        stream = source.streams.video[0]
+        copy = loop.add_stream_from_template(stream)
+        assert stream.time_base is not None
+        shift = 0
+        while shift * stream.time_base < duration_s:
+            source.seek(0)
+            end = shift
+            for packet in source.demux(stream):
+                if packet.dts is None or packet.pts is None:
+                    continue
+                end = max(end, shift + packet.pts + (packet.duration or 0))
+                packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, copy
+                loop.mux(packet)
+            shift = end
+    return target
+
+
+def plot_growth(rows: Sequence[Row], target: Path) -> None:
+    """Draw rate and memory by length."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    minutes = [float(row["minutes"]) for row in rows]
+    for axes, name in zip(figure.subplots(1, 2), ("frames/s", "peak memory"), strict=True):
+        axes.plot(minutes, [float(row[name].split()[0]) for row in rows], "o-")
+        axes.set(xlabel="length (min)", ylabel=name if name == "frames/s" else "peak memory (MiB)", ylim=(0, None))
+    figure.savefig(target, dpi=120)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Rows as a Markdown table; columns that a row lacks are empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, ["---"] * len(names), *([str(row.get(name, "")) for name in names] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def machine() -> str:
+    """The processor and the number of cores."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    flags = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
+    bf16 = " with AVX512-BF16" if "avx512_bf16" in flags else ""
+    return f"{os.cpu_count()} cores of {names[0] if names else platform.processor()}{bf16}"
+
+
+def write_page(page: Path, text: str) -> None:
+    """Replace the generated part of a page, or put it behind the title."""
+    old = page.read_text(encoding="utf-8") if page.exists() else "# Performance\n"
+    if BEGIN not in old:
+        title, _, rest = old.partition("\n")
+        old = f"{title}\n\n{BEGIN}\n{END}\n{rest}"
+    before, after = old.split(BEGIN)[0], old.split(END)[1]
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    """Measure, print and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("--base", type=Path, help="checkout of another commit, measured side by side")
+    parser.add_argument("--peer", type=Path, help="Python of an environment with fer==25.10.3")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--loop-minutes", type=float, nargs="*", default=[1, 10], help="lengths of loops of the first clip"
+    )
+    parser.add_argument("--no-commands", action="store_true", help="leave out whole commands")
+    parser.add_argument("--page", type=Path, help="Markdown page whose generated part is replaced")
+    options = parser.parse_args()
+    clips = [clip.resolve() for clip in options.clips]
+    sections = [
+        f"Measured on {machine()}, everything in one run, with `benchmarks/throughput.py`. Speed differs between "
+        "machines and between runs on shared ones; ratios within a run do not.",
+        f"## The analysis alone\n\nPass 1 without start-up, best of {options.repeats}; the limit is all cores busy.\n",
+    ]
+
+    def add(rows: list[Row]) -> None:
+        sections[-1] += "\n" + markdown(rows)
+        print(sections[-1], flush=True)
+
+    add(analysis_table(clips, options.base, options.peer, options.repeats))
+    sections.append("## Each stage alone\n\nProcessor time per frame, in milliseconds.\n")
+    add(stages_table(clips))
+    if not options.no_commands:
+        sections.append("## Whole commands\n\nOf the first clip, with Prefect's server where a command starts one.\n")
+        add(commands_table(clips[0], options.base))
+    if options.loop_minutes:
+        sections.append("## Growth with length\n\nLoops of the first clip, analysis alone.\n")
+        rows = growth_table(clips[0], options.loop_minutes)
+        add(rows)
+        if options.page and len(rows) > 1:
+            plot_growth(rows, options.page.with_name("performance_growth.png"))
+            sections[-1] += "\n\n![Rate and memory by length](performance_growth.png)"
+    if options.page:
+        write_page(options.page, "\n\n".join(sections))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        # The packages of the checkout, not those beside this file.
+        sys.path[:] = [os.environ["PYTHONPATH"], *(entry for entry in sys.path if entry != str(HERE.parent))]
+        what, clip, *rest = sys.argv[2:]
+        found = measure_stages(Path(clip)) if what == "stages" else measure_analysis(Path(clip), int(rest[0]))
+        print(json.dumps(found))
+    else:
+        main()
