@@ -8,3 +8,7 @@ TOO_LARGE = "the query needs more memory than it may use: select less, such as o
 
 class QueryError(FervidError):
     """A query is not one SELECT, is wrong, takes too long, or needs or returns too much."""
+
+
+class StoreError(FervidError):
+    """A folder is not a results folder, is of a newer format, is full, or lacks what was asked for."""

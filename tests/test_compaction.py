@@ -1,9 +1,11 @@
 """Small files become larger ones: every row once at every moment, and all that others do goes on."""
 
 import shutil
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +15,7 @@ from typer.testing import CliRunner
 from analytics import connect, query
 from analytics.results import compaction
 from analytics.results.catalog import REMEMBERED, read_catalog
-from analytics.results.compaction import compact, delete_replaced_files, write_shard
+from analytics.results.compaction import Compaction, compact, delete_replaced_files, write_shard
 from analytics.results.purge import plan_purge, purge
 from analytics.results.shards import FOLDER, read_shards
 from analytics.results.store import Store, StoreError
@@ -65,15 +67,15 @@ def files(root: Path) -> list[str]:
 def test_many_files_become_few_and_every_row_stays(store):
     before = all_rows(store.root)
     n_before = len(files(store.root))
-    done = compact(store.root, wait_s=0)
+    done = compact(store.root, wait_s=0, delete_originals=True)
     assert (done.n_analyses, done.n_shards, done.n_removed) == (7, 1, 7 * 6)
     assert all_rows(store.root) == before
     assert len(files(store.root)) == n_before - 7 * 6 + 6
-    assert compact(store.root, wait_s=0) == compaction.Compaction(0, 0, 0)
+    assert compact(store.root, wait_s=0, delete_originals=True) == compaction.Compaction(0, 0, 0)
 
 
 def test_a_question_about_one_video_reads_its_row_group_alone(store):
-    compact(store.root, wait_s=0)
+    compact(store.root, wait_s=0, delete_originals=True)
     (shard,) = (store.root / FOLDER).iterdir()
     file = pq.ParquetFile(shard / "faces.parquet")
     assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [0, 10, 20, 30, 7, 40, 50]
@@ -120,13 +122,13 @@ def test_readers_see_every_row_once_at_every_step_and_wherever_it_is_killed(stor
         assert old.sql("SELECT count(*) FROM faces").fetchall() == [(10 + 20 + 7 + 40 + 50,)]
 
     monkeypatch.setattr(compaction.time, "sleep", old_reader)
-    compact(store.root)
+    compact(store.root, delete_originals=True)
     assert looked == 6 + 7 * 6
     for video in (7, 8):  # and into a larger one, with the first
         store.commit_analysis(row(video), timeline(video, 5))
     before = rows_of(store.root, all_analyses=True)
     monkeypatch.setattr(compaction.time, "sleep", lambda seconds: None)
-    done = compact(store.root)
+    done = compact(store.root, delete_originals=True)
     assert (done.n_analyses, done.n_removed) == (9, 2 * 6 + 6)
     assert len(list((store.root / FOLDER).iterdir())) == 1
 
@@ -138,7 +140,7 @@ def test_a_shard_that_was_not_finished_is_not_there_and_goes(store, n_files):
     for name in ["videos", *TIMELINE_TABLES][:n_files]:
         (shard / f"{name}.parquet").unlink()
     assert all_rows(store.root) == before
-    compact(store.root, wait_s=0)
+    compact(store.root, wait_s=0, delete_originals=True)
     assert not shard.exists()
     assert all_rows(store.root) == before
 
@@ -148,7 +150,7 @@ def test_a_compaction_that_was_killed_before_it_deleted_is_finished_by_the_next(
     ids = [(row(video)["video_id"], row(video)["analysis_id"]) for video in range(5)]
     write_shard(read_catalog(store.root), ids)
     assert all_rows(store.root) == before
-    compact(store.root, wait_s=0)
+    compact(store.root, wait_s=0, delete_originals=True)
     assert all_rows(store.root) == before
     assert not any(name.startswith("faces/") for name in files(store.root))
 
@@ -156,7 +158,7 @@ def test_a_compaction_that_was_killed_before_it_deleted_is_finished_by_the_next(
 def test_an_analysis_goes_on_as_if_nothing_had_been(store):
     ids = row(2)["video_id"], row(2)["analysis_id"]
     sizes = store.table_rows(*ids)
-    compact(store.root, wait_s=0)
+    compact(store.root, wait_s=0, delete_originals=True)
     again = Store(store.root)
     assert again.is_done(*ids) and again.table_rows(*ids) == sizes
     assert again.video_row(*ids)["path"] == "/clips/2.mp4"
@@ -165,17 +167,17 @@ def test_an_analysis_goes_on_as_if_nothing_had_been(store):
     assert again.show(row(3)["video_id"], row(3)["analysis_id"], "/clips/3.mp4") == "/clips/3.mp4"
     assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%3'").to_pylist() == [{"n": 30}]
     assert all(not name.startswith("faces/") for name in files(store.root))
-    compact(store.root, wait_s=0)
+    compact(store.root, wait_s=0, delete_originals=True)
     assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%3'").to_pylist() == [{"n": 30}]
     # Analyzed anew, as with --overwrite: what was written last counts.
     again.commit_analysis(row(2), timeline(2, 4))
     assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%2'").to_pylist() == [{"n": 4}]
-    compact(store.root, wait_s=0)
+    compact(store.root, wait_s=0, delete_originals=True)
     assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%2'").to_pylist() == [{"n": 4}]
 
 
 def test_a_purge_leaves_nothing_of_the_video_in_any_shard(store):
-    compact(store.root, wait_s=0)
+    compact(store.root, wait_s=0, delete_originals=True)
     store.commit_analysis(row(3, 34), timeline(3, 9))  # and one beside the shard
     others = "SELECT * FROM faces WHERE video_id NOT LIKE '%3' ORDER BY ALL"
     before = query(store.root, others)
@@ -201,7 +203,7 @@ def test_a_purge_leaves_nothing_of_the_video_in_any_shard(store):
 
 
 def test_a_purge_that_was_killed_between_two_shards_is_finished(store):
-    compact(store.root, wait_s=0)
+    compact(store.root, wait_s=0, delete_originals=True)
     (shard,) = (store.root / FOLDER).iterdir()
     kept = store.root.parent / "kept"
     shutil.copytree(shard, kept)
@@ -212,7 +214,7 @@ def test_a_purge_that_was_killed_between_two_shards_is_finished(store):
     (store.root / ".purging").mkdir()
     (store.root / ".purging" / f"begun.video_id={plan.video_ids[0]}").write_text(begun_at)
     with pytest.raises(StoreError, match="run fervid purge again"):
-        compact(store.root, wait_s=0)
+        compact(store.root, wait_s=0, delete_originals=True)
     purge(store.root, [])
     assert query(store.root, "SELECT video_id FROM videos WHERE video_id LIKE '%3'").num_rows == 0
     assert not shard.exists()
@@ -224,7 +226,7 @@ def test_what_changes_meanwhile_is_not_compacted(store, monkeypatch):
     with pytest.raises(StoreError, match="changed while it was compacted"):
         write_shard(catalog, [(row(4)["video_id"], row(4)["analysis_id"])])
     assert not list((store.root / FOLDER).glob("*"))
-    assert delete_replaced_files(store.root) == 0
+    assert delete_replaced_files(store.root, originals=True) == 0
 
 
 def test_a_shard_of_somebody_else_stays_where_the_same_was_to_be_written(store):
@@ -263,16 +265,16 @@ def test_what_a_compaction_that_was_cut_short_left_goes(store):
     assert find_garbage(store.root) == []  # somebody may be at it
     gone = clean(store.root)
     assert {name.split("/")[1] for name in gone if name.startswith(FOLDER)} == {half}
-    assert len(gone) == 5 + 3 * 6
+    assert len(gone) == 5
     whole = write_shard(read_catalog(store.root), ids)
-    assert {name.split("/")[1] for name in clean(store.root)} == {part, *(f"video_id={of}" for of, _ in ids[:2])}
+    assert {name.split("/")[1] for name in clean(store.root)} == {part}
     assert [path.name for path in (store.root / FOLDER).iterdir()] == [whole]
     assert all_rows(store.root) == before
     assert clean(store.root) == set()
 
 
 def test_superseded_analyses_go_from_shards_when_asked(store):
-    compact(store.root, wait_s=0)
+    compact(store.root, wait_s=0, delete_originals=True)
     shown = rows_of(store.root, all_analyses=False)
     old = (row(3)["video_id"], row(3)["analysis_id"])
     assert clean(store.root) == set()
@@ -289,7 +291,7 @@ def test_superseded_analyses_go_from_shards_when_asked(store):
 
 def test_a_live_session_keeps_its_files_while_it_goes_on(store):
     store.commit_analysis(row(7) | {"is_running": True}, timeline(7, 10))
-    compact(store.root, wait_s=0)
+    compact(store.root, wait_s=0, delete_originals=True)
     assert [file for file in files(store.root) if file.startswith("faces/")] == [
         f"faces/video_id=v{7:016}/a{7:016}.parquet"
     ]
@@ -298,17 +300,43 @@ def test_a_live_session_keeps_its_files_while_it_goes_on(store):
 def test_large_analyses_keep_their_files_and_shards_stay_of_a_size(store, monkeypatch):
     monkeypatch.setattr(compaction, "MAX_ANALYSES", 3)
     before = all_rows(store.root)
-    assert compact(store.root, wait_s=0).n_shards == 3
+    assert compact(store.root, wait_s=0, delete_originals=True).n_shards == 3
     assert all_rows(store.root) == before
     monkeypatch.setattr(compaction, "SMALL_BYTES", 1)
     store.commit_analysis(row(8), timeline(8, 5))
-    compact(store.root, wait_s=0)
+    compact(store.root, wait_s=0, delete_originals=True)
     assert any(name.startswith("faces/video_id=v0000000000000008") for name in files(store.root))
 
 
 def test_the_command(store):
-    result = CliRunner().invoke(app, ["compact", str(store.root), "--wait", "0"])
+    result = CliRunner().invoke(app, ["compact", str(store.root), "--delete-originals", "--wait", "0"])
     assert result.exit_code == 0, result.output
-    assert "7 analyses in 1 new shards, 42 files deleted" in result.output
+    assert "7 analyses in 1 new shard, 42 files deleted" in result.output
     result = CliRunner().invoke(app, ["compact", str(store.root.parent)])
     assert result.exit_code == 1 and "not a results folder" in result.output
+
+
+def test_one_glob_gives_every_analysis_exactly_once_before_during_and_after(store):
+    """What DuckDB and pandas find with `faces/**/*.parquet`, polled while a compaction runs."""
+    pattern = f"{store.root}/faces/**/*.parquet"
+
+    def rows_of_each() -> set[tuple[str, int]]:
+        return set(duckdb.sql(f"SELECT analysis_id, count(*) FROM '{pattern}' GROUP BY 1").fetchall())
+
+    before = rows_of_each()
+    assert dict(before) == {f"a{n:016}": rows for n, rows in ((1, 10), (2, 20), (3, 30), (33, 7), (4, 40), (5, 50))}
+    done: list[Compaction] = []
+    thread = threading.Thread(target=lambda: done.append(compact(store.root, wait_s=0.2)))
+    thread.start()
+    polled = []
+    while thread.is_alive():
+        polled.append(rows_of_each())
+    thread.join()
+    assert done[0].n_analyses == 7 and done[0].n_removed == 0
+    assert all(found == before for found in polled)
+    assert rows_of_each() == before
+    with connect(store.root) as connection:
+        assert connection.sql("SELECT count(DISTINCT analysis_id) FROM faces").fetchall() == [(5,)]
+    assert compact(store.root, wait_s=0).n_analyses == 0
+    garbage = find_garbage(store.root, older_than_s=-60)
+    assert {one.what for one in garbage} == {"observations that no analysis is made from"}

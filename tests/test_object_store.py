@@ -347,7 +347,7 @@ def test_a_question_over_many_videos_takes_few_requests(bucket, requests):
         requests.clear()
         assert connection.sql("SELECT count(*) FROM faces").fetchall() == [(700,)]
         assert requests["get_object"] == 70
-    compact(store.root, wait_s=0)
+    compact(store.root, wait_s=0, delete_originals=True)
     requests.clear()
     assert query(store.root, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 700}]
     assert sum(requests.values()) <= 25, requests  # three for each table of which nothing else is left

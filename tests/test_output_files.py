@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.cli.app import app
+from flows.cli.durations import parse_duration
 
 SQL = "SELECT emotion FROM episodes ORDER BY start_s"
 
@@ -128,3 +130,27 @@ def test_a_failed_query_leaves_the_old_file(results, tmp_path):
     assert fervid("query", results, "SELEC 1", "--output", tmp_path / "rows.csv", "--overwrite").exit_code == 1
     assert (tmp_path / "rows.csv").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("24h", 86400), ("30d", 2592000), ("2w", 1209600), ("1.5H", 5400)]
+)
+def test_durations_have_a_unit(text, seconds):
+    assert parse_duration(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["24", "", "d", "-1d", "1y", "1e3d", "99999999999d"])
+def test_gc_and_purge_refuse_what_is_no_duration(results, text):
+    for command in (["gc", results, "--dry-run"], ["purge", results, "--dry-run"]):
+        assert fervid(*command, f"--older-than={text}").exit_code == 2
+    assert fervid("gc", results, "--older-than", "30m").exit_code == 2
+    assert fervid("gc", results, "--older-than", "7d", "--dry-run").exit_code == 0
+
+
+def test_purge_says_what_it_does(results, tmp_path):
+    shutil.copytree(results, tmp_path / "copy")
+    assert "1 video would be removed" in fervid("purge", tmp_path / "copy", "--older-than", "0s", "--dry-run").output
+    nothing = fervid("purge", tmp_path / "copy", "--older-than", "30d", "--yes")
+    assert (nothing.exit_code, nothing.output) == (0, "no video matches: nothing is removed\n")
+    done = fervid("purge", tmp_path / "copy", "--older-than", "0s", "--yes")
+    assert "1 video removed" in done.output and "would be" not in done.output

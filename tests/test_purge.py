@@ -169,7 +169,7 @@ def fervid(*arguments, **options):
 def test_the_command_asks_and_says_what_it_removed(store):
     before = files(store.root)
     assert fervid(store.root).exit_code == 2
-    assert fervid(store.root, "--video", ALICE, "--older-than", 3).exit_code == 2
+    assert fervid(store.root, "--video", ALICE, "--older-than", "3d").exit_code == 2
     tried = fervid(store.root, "--video", ALICE_PATH, "--dry-run")
     assert (tried.exit_code, "1 video would be removed" in tried.output) == (0, True)
     assert fervid(store.root, "--video", ALICE_PATH, input="n\n").exit_code == 1
@@ -182,7 +182,7 @@ def test_the_command_asks_and_says_what_it_removed(store):
     assert "10 of who is who" in done.output
     assert_nothing_of_alice(store.root)
     assert "no such video" in fervid(store.root, "--video", ALICE_PATH, "--yes").output
-    assert "0 videos would be removed" in fervid(store.root, "--older-than", 1).output
+    assert "no video matches: nothing is removed" in fervid(store.root, "--older-than", "1d").output
 
 
 def test_a_live_session_that_goes_on_is_refused_and_nothing_is_touched(store):

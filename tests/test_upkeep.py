@@ -86,8 +86,8 @@ def test_every_file_has_a_state_and_a_reason(store, folder):
         "begun.mp4": ("running", "1 segments are saved"),
         "broken.mp4": ("failed", "not a video"),
         "done.mp4": ("done", ""),
-        "new.mp4": ("left", "not analyzed yet"),
-        "stopped.mp4": ("left", "a run was cut short 60 min ago: 1 segments are saved"),
+        "new.mp4": ("pending", "not analyzed yet"),
+        "stopped.mp4": ("pending", "a run was cut short 60 min ago: 1 segments are saved"),
     }
 
 
@@ -95,7 +95,7 @@ def test_without_the_files_the_videos_under_way_have_ids_only(store, folder):
     assert sorted((one.state, Path(one.path).name) for one in status(store.root)) == [
         ("done", "done.mp4"),
         ("failed", "broken.mp4"),
-        ("left", ""),
+        ("pending", ""),
         ("running", ""),
     ]
 
@@ -127,11 +127,11 @@ def test_inputs_of_status_may_be_at_an_address(store):
 def test_the_command_counts_and_says_the_way_out(store, folder):
     run = fervid("status", store.root, folder)
     assert run.exit_code == 0
-    assert "1 done, 1 running, 1 failed, 2 left" in run.output
+    assert "1 done, 1 running, 1 failed, 0 damaged, 2 pending" in run.output
     assert "mend or replace the file" in run.output
     (folder / "broken.mp4").unlink()
     answer = json.loads(fervid("status", store.root, "--json").stdout)
-    assert answer["count"] == {"done": 1, "running": 1, "failed": 1, "left": 1}
+    assert answer["count"] == {"done": 1, "running": 1, "failed": 1, "damaged": 0, "pending": 1}
     (failed,) = [one for one in answer["videos"] if one["state"] == "failed"]
     assert "the file is gone" in failed["suggested_action"]
 

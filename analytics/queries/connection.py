@@ -12,7 +12,8 @@ import pyarrow.dataset as ds
 
 from analytics.errors import TOO_LARGE, TOO_SLOW, QueryError
 from analytics.queries.events import events_of_videos, read_events
-from analytics.results.catalog import Catalog, Part, dataset, read_catalog
+from analytics.results.catalog import Catalog, Part, dataset, latest_rows, read_catalog
+from analytics.results.damage import DamagedFileError
 from analytics.results.notes import all_notes
 from analytics.results.storage_paths import resolve_path
 from analytics.results.store import check_results, segments_in
@@ -69,6 +70,7 @@ def connect(
 
     Raises:
         StoreError: if `results` is not a results folder of this version.
+        DamagedFileError: if the row of a video cannot be read, or a table has another size than it was written with.
         UnknownVideoError: if there is no such video, or more than one of that name; also if the events name one that
             the results do not have.
         EventsError: if the events cannot be read.
@@ -76,13 +78,17 @@ def connect(
     """
     root = resolve_path(results).absolute()  # files are opened when asked for, perhaps from another working directory
     check_results(root)
-    catalog = read_catalog(root)
-    videos, analyses = _all(catalog.rows) if all_analyses else _latest(catalog.rows)
+    catalog = read_catalog(root, skip_damaged=True)
+    videos, analyses = _all(catalog.rows) if all_analyses else latest_rows(catalog.rows)
     known = videos.select(["video_id", "path"])
     if video is not None:
-        chosen = choose_videos(known.to_pylist(), [video])
+        damaged = [{"video_id": damage.video_id, "path": ""} for damage in catalog.damaged]
+        chosen = choose_videos([*known.to_pylist(), *damaged], [video])
         videos = videos.filter(pc.is_in(videos["video_id"], pa.array(chosen)))
         analyses = analyses.filter(pc.is_in(analyses["video_id"], videos["video_id"].combine_chunks()))
+    for damage in catalog.damaged:
+        if video is None or damage.video_id in ("", *chosen):
+            raise DamagedFileError.of(damage)
     connection = _open(memory_limit)
     connection.register("videos", videos)
     connection.register("known_videos", known)  # events may be of videos that are not shown
@@ -187,31 +193,6 @@ def noted_people(root: Path) -> pa.Table:
 def _all(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     """All rows, and those of finished analyses."""
     return rows, rows.filter(pc.equal(rows["status"], "done"))
-
-
-def _latest(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The rows that view videos shows, and those of each video's newest finished analysis.
-
-    The row of a finished analysis stays, as the other views show its rows; a later failure is told in its `error`.
-    Otherwise a failure is shown only while nothing newer is known of the same path, so that it goes when the broken
-    file is replaced.
-    """
-    rows = rows.sort_by([("finished_at", "ascending"), ("analysis_id", "ascending")])
-    video_id, path, status, error = (rows[name].to_pylist() for name in ("video_id", "path", "status", "error"))
-    latest = {video: i for i, video in enumerate(video_id)}
-    newest_done = {video: i for i, video in enumerate(video_id) if status[i] == "done"}
-    of_path = {file: i for i, file in enumerate(path)}
-    shown = []
-    for video, i in latest.items():
-        if video in newest_done:
-            if status[i] != "done":
-                error[newest_done[video]] = f"a later run failed: {error[i]}"
-            shown.append(newest_done[video])
-        elif of_path[path[i]] == i:
-            shown.append(i)
-    resolve_path = rows.schema.get_field_index("error")
-    told = rows.set_column(resolve_path, rows.schema.field(resolve_path), pa.array(error, pa.string()))
-    return told.take(pa.array(shown, pa.int64())), rows.take(pa.array(sorted(newest_done.values()), pa.int64()))
 
 
 def _observations(catalog: Catalog, analyses: pa.Table) -> ds.Dataset:

@@ -1,8 +1,9 @@
-"""Many small files become few larger ones (see `analytics.results.shards`), while others read and write.
+"""Compact many small files into few larger ones (see `analytics.results.shards`), while others read and write.
 
 Every step leaves each analysis readable in at least one place, and readers choose one: a new shard counts once its last
-file is there; what it stands for is deleted after a while, so that questions begun before can end. Whatever was cut
-short is finished or removed by the next time.
+file is written. The original files stay, so that programs which read `faces/**/*.parquet` still find each analysis
+exactly once, unless the caller asks to delete them; they are then deleted after a while, so that running queries can
+finish. An interrupted compaction is finished or cleaned up by the next one.
 """
 
 import contextlib
@@ -28,26 +29,28 @@ MAX_ANALYSES = 1000  # in a shard
 MAX_BYTES = 512 << 20  # in a shard, before it is made
 SMALL_BYTES = 8 << 20  # tables of an analysis that are larger have files that are large enough
 BATCH = 16  # analyses read at a time
-WAIT_S = 150.0  # more than a question may take
+WAIT_S = 150.0  # more than a query may take
+CHANGED = "changed while it was compacted: run the same command again"
 
 
 @dataclass(frozen=True)
 class Compaction:
-    """What was done."""
+    """The outcome of a compaction."""
 
-    n_analyses: int  # that are now in new shards
+    n_analyses: int  # in new shards
     n_shards: int  # new ones
-    n_removed: int  # files that these stand for
+    n_removed: int  # files that new shards have replaced
 
 
-def compact(results: Path, *, wait_s: float = WAIT_S) -> Compaction:
-    """Put the tables of small analyses together into shards, and small shards into larger ones.
+def compact(results: Path, *, wait_s: float = WAIT_S, delete_originals: bool = False) -> Compaction:
+    """Combine the tables of small analyses into shards, and small shards into larger ones.
 
     Do not purge at the same time. Observations stay as they are.
 
     Args:
         results: the results folder.
-        wait_s: how long readers get, before the small files are deleted, to finish what they began.
+        wait_s: how long running queries may take before replaced files are deleted.
+        delete_originals: delete the small files, too, not only small shards.
 
     Raises:
         StoreError: if `results` is no results folder, a purge was cut short, or it cannot be written to.
@@ -60,9 +63,11 @@ def compact(results: Path, *, wait_s: float = WAIT_S) -> Compaction:
     groups = list(_groups(catalog))
     for group in groups:
         write_shard(catalog, group)
-    if any(find_replaced(results)):
+    originals, shards = find_replaced(results)
+    if shards or (originals and delete_originals):
         time.sleep(wait_s)
-    return Compaction(sum(map(len, groups)), len(groups), delete_replaced_files(results))
+    n_removed = delete_replaced_files(results, originals=delete_originals)
+    return Compaction(sum(map(len, groups)), len(groups), n_removed)
 
 
 def _groups(catalog: Catalog) -> Iterator[list[Ids]]:
@@ -123,7 +128,11 @@ def write_shard(catalog: Catalog, ids: Sequence[Ids]) -> str:
     counts = []
     for name in TIMELINE_TABLES:
         counted: list[int] = []
-        write_atomic(shard_path(catalog.root, shard, name), partial(_write_groups, catalog, name, ids, counted))
+        try:
+            write_atomic(shard_path(catalog.root, shard, name), partial(_write_groups, catalog, name, ids, counted))
+        except StoreError:
+            remove_shard(catalog.root, shard)
+            raise
         counts.append(counted)
     n_rows = pa.array(list(zip(*counts, strict=True)), ROWS.field("n_rows").type)
     manifest = rows.append_column(ROWS.field("n_rows"), n_rows).cast(ROWS)
@@ -131,7 +140,7 @@ def write_shard(catalog: Catalog, ids: Sequence[Ids]) -> str:
     finished_at = dict(zip(ids_of(now.rows), now.rows["finished_at"].to_pylist(), strict=True))
     if [finished_at.get(pair) for pair in ids] != rows["finished_at"].to_pylist():
         remove_shard(catalog.root, shard)
-        raise StoreError(f"{catalog.root}: changed while it was compacted: run the same command again")
+        raise StoreError(f"{catalog.root}: {CHANGED}")
     write_atomic(shard_path(catalog.root, shard, "videos"), lambda part: pq.write_table(manifest, part))
     return shard
 
@@ -142,7 +151,12 @@ def _write_groups(catalog: Catalog, name: str, ids: Sequence[Ids], counted: list
     counted.clear()
     with pq.ParquetWriter(part, schema, **parquet_options(schema)) as writer:
         for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
-            rows = catalog.table(name, batch, schema).to_table()
+            try:
+                rows = catalog.table(name, batch, schema).to_table()
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                raise StoreError(f"{catalog.root}: {CHANGED} (`fervid verify` finds damaged files)") from error
             for video_id, analysis_id in batch:
                 of = (pc.field("video_id") == video_id) & (pc.field("analysis_id") == analysis_id)
                 mine = conform(rows.filter(of).cast(schema), schema)
@@ -150,9 +164,10 @@ def _write_groups(catalog: Catalog, name: str, ids: Sequence[Ids], counted: list
                 counted.append(len(mine))
 
 
-def delete_replaced_files(root: Path) -> int:
-    """Delete the files that shards stand for, and shards that others stand for; gives the number of files."""
+def delete_replaced_files(root: Path, *, originals: bool) -> int:
+    """Delete shards that others have replaced and, if asked for, the original files; return the number of files."""
     own, empty = find_replaced(root)
+    own = own if originals else []
     tables = [table_path(root, name, *pair) for pair in own for name in TIMELINE_TABLES]
     rows = [table_path(root, "videos", *pair) for pair in own]
     remove(tables)
@@ -166,7 +181,7 @@ def delete_replaced_files(root: Path) -> int:
 
 
 def find_replaced(root: Path) -> tuple[list[Ids], list[str]]:
-    """The analyses whose own files, and the shards that, stand for nothing any more."""
+    """The analyses that have files of their own beside a shard, and the shards that others have replaced."""
     shards = read_shards(root)
     rows = own_rows(root)
     own = [
@@ -201,7 +216,9 @@ def remove_broken_shards(root: Path) -> None:
 
 def broken_shards(root: Path) -> set[str]:
     """The shards that do not have all their files."""
-    return {name.partition("/")[0] for name in list_files(root / FOLDER)} - set(read_shards(root).rows)
+    shards = read_shards(root)
+    damaged = {damage.path.parent.name for damage in shards.damaged}  # complete: the rest of it may be readable
+    return {name.partition("/")[0] for name in list_files(root / FOLDER)} - set(shards.rows) - damaged
 
 
 def remove_shard(root: Path, shard: str) -> None:

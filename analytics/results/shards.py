@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from analytics.results.damage import Damage, one_line
 from analytics.results.storage_paths import is_remote, list_files, read_table
 from analytics.tables.schema import TABLES, TIMELINE_TABLES, VIDEOS
 
@@ -47,6 +48,7 @@ class Shards:
 
     rows: Mapping[str, pa.Table]  # by shard: rows of table videos, with the columns of `ROWS`
     where: Mapping[tuple[str, str], Where]  # by video_id and analysis_id: of several shards the newest, else largest
+    damaged: tuple[Damage, ...] = ()  # shards whose rows cannot be read
 
     def row(self, video_id: str, analysis_id: str) -> dict[str, Any] | None:
         """The row of an analysis, with the columns of `ROWS`; None if no shard has it."""
@@ -57,8 +59,7 @@ class Shards:
 def read_shards(root: Path) -> Shards:
     """The shards that are there now: one or two listings, and a file for each that was not there before.
 
-    Raises:
-        OSError, pa.ArrowException: if a shard is damaged.
+    Damaged ones are left out and listed in `damaged`.
     """
     for _ in range(ATTEMPTS):
         with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, as by a purge
@@ -80,7 +81,15 @@ def _whole(root: Path) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4)
 def _shards(root: Path, names: tuple[str, ...]) -> Shards:
-    rows = {shard: _rows(root, shard) for shard in names}
+    rows: dict[str, pa.Table] = {}
+    damaged: list[Damage] = []
+    for shard in names:
+        try:
+            rows[shard] = _rows(root, shard)
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            damaged.append(Damage(shard_path(root, shard, "videos"), one_line(error)))
     where: dict[tuple[str, str], Where] = {}
     for shard, of_shard in sorted(rows.items(), key=lambda item: (len(item[1]), item[0])):
         columns = (of_shard[name].to_pylist() for name in ("video_id", "analysis_id", "finished_at"))
@@ -88,9 +97,13 @@ def _shards(root: Path, names: tuple[str, ...]) -> Shards:
             known = where.get((video_id, analysis_id))
             if known is None or finished_at >= known.finished_at:
                 where[video_id, analysis_id] = Where(shard, i, finished_at)
-    return Shards(rows, where)
+    return Shards(rows, where, tuple(damaged))
 
 
 @lru_cache(maxsize=1024)  # a shard never changes
 def _rows(root: Path, shard: str) -> pa.Table:
-    return read_table(shard_path(root, shard, "videos"))
+    table = read_table(shard_path(root, shard, "videos"), page_checksum_verification=True)
+    missing = [field for field in ROWS if field.name not in table.schema.names]  # of a shard of version 0.1
+    for field in missing:
+        table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(ROWS.names).cast(ROWS)

@@ -1,4 +1,4 @@
-"""Where each video stands: done, failed, being analyzed, begun or not there yet, with the reason and the way out."""
+"""The state of each video: done, running, failed, damaged or pending, with the reason and what to do about it."""
 
 import contextlib
 import math
@@ -10,15 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analytics.queries.connection import connect
-from analytics.results.catalog import read_catalog
+from analytics.results.catalog import latest_rows, read_catalog, read_own_rows
+from analytics.results.damage import REPAIR, Damage
 from analytics.results.ids import file_sha256, video_id
 from analytics.results.storage_paths import is_remote
-from analytics.results.videos import all_videos, path_text
+from analytics.results.verification import find_damage
+from analytics.results.videos import path_text
 
 RECENT_S = 120.0  # a segment takes less to observe than this, else the run is taken for dead
 OUTSIDE_RANGE = "no frame in the range"  # how the reason begins where a video is fine, but the range misses it
-STATES = ("done", "running", "failed", "left")
+STATES = ("done", "running", "failed", "damaged", "pending")
 # A run takes files in their order: what it is at stands among the first that are left. Hashing all would take hours.
 HASHED_AT_MOST = 8
 
@@ -66,7 +67,7 @@ def unfinished(root: Path, *, within_s: float = math.inf) -> list[tuple[Running,
             seen[folder.name.removeprefix("video_id=")] = newest_s, n_segments
     if not seen:
         return []
-    rows = read_catalog(root).rows
+    rows = read_catalog(root, skip_damaged=True).rows
     for of, finished_at in zip(rows["video_id"].to_pylist(), rows["finished_at"].to_pylist(), strict=True):
         if of in seen and finished_at.timestamp() >= seen[of][0]:
             del seen[of]
@@ -99,8 +100,11 @@ def status(results: Path, files: Sequence[Path] = ()) -> list[VideoStatus]:
     Raises:
         StoreError: if `results` is not a results folder of this version.
     """
-    with contextlib.closing(connect(results)) as connection:
-        rows = all_videos(connection)
+    damages: dict[str, list[Damage]] = defaultdict(list)
+    for damage in find_damage(results):
+        damages[damage.video_id].append(damage)
+    rows = latest_rows(read_catalog(results, skip_damaged=True).rows)[0].to_pylist()
+    rows = [row for row in rows if row["video_id"] not in damages or row["status"] == "failed"]
     row_of = {row["path"]: row for row in rows}
     ids_of_size: dict[int, set[str]] = defaultdict(set)
     for row in rows:
@@ -112,7 +116,22 @@ def status(results: Path, files: Sequence[Path] = ()) -> list[VideoStatus]:
     found = [_of_row(results, row, begun) for row in rows if row["path"] not in changed]
     found += [_of_begun(of, path_of.get(of), *begun[of]) for of in begun.keys() - {row["video_id"] for row in rows}]
     found += [_of_file(path, row_of) for path in left if path not in path_of.values()]
+    found += [_of_damages(results, video, of_video) for video, of_video in damages.items()]
     return sorted(found, key=lambda one: (one.path, one.video_id or ""))
+
+
+def _of_damages(results: Path, video_id: str, damages: Sequence[Damage]) -> VideoStatus:
+    """A video whose tables or observations cannot be read; of a shard, all its videos."""
+    first = damages[0]
+    more = f" and {len(damages) - 1} more" if len(damages) > 1 else ""
+    reason = f"{first.path.relative_to(results)}{more}: {first.reason}"
+    return VideoStatus(_path_of(results, video_id), "damaged", video_id or None, reason, REPAIR)
+
+
+def _path_of(results: Path, video_id: str) -> str:
+    """The path of a video by any row of it that can still be read; empty if there is none."""
+    rows = read_own_rows(results)[0].to_pylist()
+    return next((row["path"] for row in rows if row["video_id"] == video_id), "")
 
 
 def may_be_there(path: str) -> bool:
@@ -135,7 +154,9 @@ def _of_row(results: Path, row: Mapping[str, Any], begun: Mapping[str, tuple[int
         if is_looked_at(results, row["video_id"]):
             return VideoStatus(row["path"], "running", **known, reason="a live session")
         reason = "a live session that was cut short: its last moments are not in the tables yet"
-        return VideoStatus(row["path"], "left", **known, reason=reason, suggested_action="`fervid timeline` makes them")
+        return VideoStatus(
+            row["path"], "pending", **known, reason=reason, suggested_action="`fervid timeline` makes them"
+        )
     if row["error"] is None:
         return VideoStatus(row["path"], "done", **known)
     if row["error"].startswith(OUTSIDE_RANGE):
@@ -153,12 +174,12 @@ def _of_begun(of: str, path: Path | None, n_segments: int, age_s: float) -> Vide
     if age_s < RECENT_S:
         return VideoStatus(text, "running", of, saved)
     reason = f"a run was cut short {age_s / 60:.0f} min ago: {saved}"
-    return VideoStatus(text, "left", of, reason, "`fervid analyze` goes on there")
+    return VideoStatus(text, "pending", of, reason, "`fervid analyze` goes on there")
 
 
 def _of_file(path: Path, row_of: Mapping[str, Any]) -> VideoStatus:
     reason = "written to since it was analyzed" if path_text(path) in row_of else "not analyzed yet"
-    return VideoStatus(path_text(path), "left", reason=reason, suggested_action="`fervid analyze` does it")
+    return VideoStatus(path_text(path), "pending", reason=reason, suggested_action="`fervid analyze` does it")
 
 
 def _is_known(path: Path, row_of: Mapping[str, Any], ids_of_size: Mapping[int, set[str]]) -> bool:

@@ -8,8 +8,10 @@ all. What it lacks is speed: each call here says how often it asks.
 import contextlib
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _EXTRAS = {"s3": "s3", "s3a": "s3"}  # what to install for which addresses
+
+
+SMALL_BYTES = 4 << 20  # files on disk that are read whole once their checksum has been computed
+BLOCK_BYTES = 1 << 20
+CONTENT_CHANGED = "its content has changed since it was written"
 
 
 class StorageError(FervidError):
@@ -137,7 +144,7 @@ def n_rows(path: Path) -> int:
     Raises:
         OSError, pa.ArrowException: if it cannot be read.
     """
-    fs, name = arrow_files(path, ())
+    fs, name = arrow_files(path)
     with translate_client_errors(path):
         return int(pq.read_metadata(name, filesystem=fs).num_rows)
 
@@ -203,28 +210,72 @@ def remove(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def arrow_files(root: Path, small: Collection[str]) -> tuple[pyarrow.fs.FileSystem, str]:
+def arrow_files(
+    root: Path, small: Collection[str] = (), checksums: Mapping[str, int] | None = None
+) -> tuple[pyarrow.fs.FileSystem, str]:
     """Arrow's view of the files below a folder: the file system, and the folder's name in it.
 
     Args:
         root: the folder.
         small: names in the file system of objects that are best read whole.
+        checksums: the CRC-32 of files by their names, checked when they are opened (of objects, when read whole).
     """
+    checksums = checksums or {}
     if not is_remote(root):
-        return pyarrow.fs.LocalFileSystem(), str(root)
+        files = pyarrow.fs.PyFileSystem(_LocalFiles(checksums)) if checksums else pyarrow.fs.LocalFileSystem()
+        return files, str(root)
     fs, name = filesystem_of(root)
-    return pyarrow.fs.PyFileSystem(_Objects(fs, small)), name
+    return pyarrow.fs.PyFileSystem(_Objects(fs, small, checksums)), name
 
 
 class _Objects(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
     """Objects for Arrow: small ones are read in one request, of large ones the parts that are needed."""
 
-    def __init__(self, fs: "AbstractFileSystem", small: Collection[str]) -> None:
+    def __init__(self, fs: "AbstractFileSystem", small: Collection[str], checksums: Mapping[str, int]) -> None:
         super().__init__(fs)
         self.small = small
+        self.checksums = checksums
 
     def open_input_file(self, path: str) -> pa.NativeFile:
-        """An object, to be read at any place."""
+        """An object for random access."""
         if path in self.small:
-            return pa.BufferReader(self.fs.cat_file(path, start=0))
+            content = self.fs.cat_file(path, start=0)
+            _check_content(path, zlib.crc32(content), self.checksums.get(path))
+            return pa.BufferReader(content)
         return pa.PythonFile(self.fs.open(path, "rb", cache_type="none"), mode="r")
+
+
+class _LocalFiles(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
+    """Files for Arrow, whose content is compared with its checksum when they are opened."""
+
+    def __init__(self, checksums: Mapping[str, int]) -> None:
+        super().__init__(None)
+        self.checksums = checksums
+
+    def get_type_name(self) -> str:
+        """A name for Arrow."""
+        return "checked"
+
+    def normalize_path(self, path: str) -> str:
+        """The path as it is."""
+        return path
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        """A file for random access.
+
+        Raises:
+            OSError: if it cannot be read, or is not what was written.
+        """
+        if Path(path).stat().st_size <= SMALL_BYTES:
+            content = Path(path).read_bytes()
+            _check_content(path, zlib.crc32(content), self.checksums.get(path))
+            return pa.BufferReader(content)
+        with Path(path).open("rb") as file:
+            crc32 = reduce(lambda crc32, block: zlib.crc32(block, crc32), iter(lambda: file.read(BLOCK_BYTES), b""), 0)
+        _check_content(path, crc32, self.checksums.get(path))
+        return pa.OSFile(path)
+
+
+def _check_content(path: str, found_crc32: int, crc32: int | None) -> None:
+    if crc32 is not None and found_crc32 != crc32:
+        raise OSError(f"{path}: corrupt: {CONTENT_CHANGED}")

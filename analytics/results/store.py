@@ -17,7 +17,9 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +27,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analytics.results.shards import read_shards
+from analytics.errors import StoreError as StoreError
+from analytics.results.damage import Damage, one_line
+from analytics.results.shards import read_shards, shard_path
 from analytics.results.storage_paths import (
     is_remote,
     list_files,
@@ -38,7 +42,6 @@ from analytics.results.storage_paths import (
     upload,
 )
 from analytics.tables.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
-from fer_models.errors import FervidError
 
 if TYPE_CHECKING:
     from analytics.timeline.build import Timeline
@@ -49,10 +52,6 @@ UNSIGNED_NAME = "without-signatures.json"  # at an address, beside the segments
 ATTEMPTS = 3
 ROW_GROUP_ROWS = 64 * 1024  # about 3 MB of faces: a reader that wants one minute skips the others
 ZSTD_LEVEL = 3  # higher ones save a twentieth and take three times as long
-
-
-class StoreError(FervidError):
-    """The results folder is not ours, is of a newer format, is full, or lacks what was asked for."""
 
 
 def check_results(root: Path) -> None:
@@ -191,20 +190,27 @@ class Store:
             write_atomic(folder / UNSIGNED_NAME, lambda part: part.write_text(json.dumps(stamps)))
 
     def is_done(self, video_id: str, analysis_id: str) -> bool:
-        """Whether the analysis is finished and its tables are still there."""
+        """Whether the analysis is finished and its tables can be read."""
         row = self.video_row(video_id, analysis_id)
-        there = has_tables(self.root, video_id, analysis_id) or bool(self._compacted(video_id, analysis_id))
-        return row is not None and row["status"] == "done" and there
+        if row is None or row["status"] != "done":
+            return False
+        if has_tables(self.root, video_id, analysis_id):
+            return not any(damaged_tables(self.root, row))
+        compacted = self._compacted(video_id, analysis_id)
+        return compacted is not None and not any(damaged_in_shard(self.root, video_id, analysis_id))
 
     def video_row(self, video_id: str, analysis_id: str) -> dict[str, Any] | None:
         """The row of table videos, or None if there is none yet."""
         path = table_path(self.root, "videos", video_id, analysis_id)
         try:
-            rows = read_table(path).to_pylist()
-        except (FileNotFoundError, pa.ArrowInvalid):
+            rows = read_table(path, page_checksum_verification=True).to_pylist()
+            row = {**dict.fromkeys(VIDEOS.names), **rows[0], "video_id": video_id}
+            if row["row_crc32"] not in (None, row_crc32(row)):
+                raise pa.ArrowInvalid("wrong checksum")
+            return row
+        except (OSError, pa.ArrowException, IndexError):  # missing or damaged
             compacted = self._compacted(video_id, analysis_id)
             return {name: compacted[name] for name in VIDEOS.names} if compacted else None
-        return {"video_id": video_id, **rows[0]}
 
     def table_rows(self, video_id: str, analysis_id: str) -> dict[str, int]:
         """How many rows each table of a finished analysis has."""
@@ -242,10 +248,13 @@ class Store:
         """
         # First: a wrong row must fail before anything is written.
         row = _videos_table(video_row, "done", video_row.get("error"))
+        written = []
         for name, schema in TIMELINE_TABLES.items():
             table = _with_analysis_id(timeline.tables()[name], video_row["analysis_id"])
             path = table_path(self.root, name, video_row["video_id"], video_row["analysis_id"])
-            _write_table(path, conform(table, without(schema, "video_id")))
+            written.append(_write_table(path, conform(table, without(schema, "video_id"))))
+        row = _set_value(row, "table_crc32", [content.crc32 for content in written])
+        row = _set_value(row, "table_bytes", [content.size_bytes for content in written])
         self._write_video_row(video_row, row)
 
     def remove_analysis(self, video_id: str, analysis_id: str) -> None:
@@ -275,8 +284,8 @@ class Store:
     def _write_video_row(self, video_row: Mapping[str, Any], row: pa.Table) -> None:
         # The newest row is the one that finished last, also where the clock was set back in between.
         earlier = [known["finished_at"] + timedelta(microseconds=1) for known in self._rows_of(video_row["video_id"])]
-        finished_at = pa.array([max([*row["finished_at"].to_pylist(), *earlier])], row.schema.field("finished_at").type)
-        row = row.set_column(row.schema.get_field_index("finished_at"), row.schema.field("finished_at"), finished_at)
+        row = _set_value(row, "finished_at", max([*row["finished_at"].to_pylist(), *earlier]))
+        row = _set_value(row, "row_crc32", row_crc32({"video_id": video_row["video_id"], **row.to_pylist()[0]}))
         _write_table(table_path(self.root, "videos", video_row["video_id"], video_row["analysis_id"]), row)
 
     def _observations_folder(self, video_id: str, observation_id: str) -> Path:
@@ -307,6 +316,51 @@ def has_tables(root: Path, video_id: str, analysis_id: str) -> bool:
     return all(table_path(root, name, video_id, analysis_id).is_file() for name in TIMELINE_TABLES)
 
 
+def damaged_tables(root: Path, row: Mapping[str, Any]) -> Iterator[Damage]:
+    """The tables of a finished analysis, in files of their own, that are missing or cannot be read as written.
+
+    Args:
+        root: the results folder.
+        row: its row in table videos.
+    """
+    checksums = row["table_crc32"] or [None] * len(TIMELINE_TABLES)
+    for (name, schema), crc32 in zip(TIMELINE_TABLES.items(), checksums, strict=True):
+        path = table_path(root, name, row["video_id"], row["analysis_id"])
+        if reason := _why_unreadable(path, without(schema, "video_id"), crc32):
+            yield Damage(path, reason, row["video_id"])
+
+
+def damaged_in_shard(root: Path, video_id: str, analysis_id: str) -> Iterator[Damage]:
+    """The tables of an analysis in a shard that cannot be read."""
+    where = read_shards(root).where[video_id, analysis_id]
+    for name in TIMELINE_TABLES:
+        path = shard_path(root, where.shard, name)
+        try:
+            source = pa.BufferReader(read_bytes(path)) if is_remote(path) else path
+            with pq.ParquetFile(source, page_checksum_verification=True) as file:
+                file.read_row_group(where.row_group)
+        except (OSError, pa.ArrowException) as error:
+            yield Damage(path, one_line(error), video_id)
+
+
+def _why_unreadable(path: Path, schema: pa.Schema, crc32: int | None) -> str:
+    """Why a file is not what was written; empty if it is. `crc32` is None for results of version 0.1."""
+    try:
+        content = read_bytes(path)
+        if crc32 is not None:
+            return "" if zlib.crc32(content) == crc32 else "its content has changed since it was written"
+        found = pq.read_table(pa.BufferReader(content), partitioning=None, page_checksum_verification=True).schema
+    except FileNotFoundError:
+        return "missing"
+    except (OSError, pa.ArrowException) as error:
+        return one_line(error)
+    known = {field.name: field.type for field in schema}
+    unexpected = [field.name for field in found if known.get(field.name) != field.type]
+    if unexpected or "analysis_id" not in found.names:
+        return f"it has other columns than table {path.parent.parent.name}"
+    return ""
+
+
 def segments_in(observations: Path) -> list[str]:
     """The names of the segments in a folder of observations, in their order."""
     return sorted(filter(_is_segment, list_files(observations)))
@@ -329,8 +383,25 @@ def _with_analysis_id(table: pa.Table, analysis_id: str) -> pa.Table:
     return table.add_column(0, "analysis_id", pa.repeat(pa.scalar(analysis_id), len(table)))
 
 
+def row_crc32(row: Mapping[str, Any]) -> int:
+    """The CRC-32 of a row of table videos, over all values but NULL and itself."""
+    values = {name: str(value) for name, value in row.items() if value is not None and name != "row_crc32"}
+    return zlib.crc32(json.dumps(values, sort_keys=True).encode())
+
+
+def _set_value(row: pa.Table, name: str, value: object) -> pa.Table:
+    """A table of one row with another value in a column."""
+    field = row.schema.field(name)
+    return row.set_column(row.schema.get_field_index(name), field, pa.array([value], field.type))
+
+
 def _read_segment(path: Path) -> pa.Table | None:
     return _read_whole(path, OBSERVATIONS)
+
+
+def is_segment_readable(path: Path) -> bool:
+    """Whether the observations of a segment can be read as they were written."""
+    return _read_segment(path) is not None
 
 
 def _drop_appearance(path: Path) -> bool:
@@ -385,11 +456,27 @@ def _add_missing_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def _write_table(path: Path, table: pa.Table, sort_by: tuple[str, ...] = ()) -> None:
+@dataclass(frozen=True)
+class FileContent:
+    """What identifies the content of a file that was written."""
+
+    crc32: int
+    size_bytes: int
+
+
+def _write_table(path: Path, table: pa.Table, sort_by: tuple[str, ...] = ()) -> FileContent:
     if sort_by:
         table = table.sort_by([(name, "ascending") for name in sort_by])
     options = parquet_options(table.schema)
-    write_atomic(path, lambda part: pq.write_table(table, part, row_group_size=ROW_GROUP_ROWS, **options))
+    written: list[FileContent] = []
+
+    def write(part: Path) -> None:
+        pq.write_table(table, part, row_group_size=ROW_GROUP_ROWS, **options)
+        content = part.read_bytes()
+        written.append(FileContent(zlib.crc32(content), len(content)))
+
+    write_atomic(path, write)
+    return written[-1]
 
 
 def parquet_options(schema: pa.Schema) -> dict[str, Any]:

@@ -133,10 +133,10 @@ def _left_by_compaction(results: Path, before_s: float) -> list[Path]:
     there = [path for path in sorted((results / FOLDER).rglob("[!.]*")) if path.is_file()]
     if len(_old(there, before_s)) < len(there):
         return []
-    own, unread = find_replaced(results)
+    _, unread = find_replaced(results)  # original files beside a shard stay: other programs read them
     shards = [shard_path(results, shard, name) for shard in unread for name in ("videos", *TIMELINE_TABLES)]
     parts = [path for path in there if path.parent.name in broken_shards(results)]
-    return [*shards, *parts, *(path for pair in own for path in _files_of(results, pair))]
+    return [*shards, *parts]
 
 
 def _tables_without_row(results: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from analytics.errors import TOO_LARGE, TOO_SLOW, QueryError
+from analytics.results.storage_paths import resolve_path
 from analytics.sandbox.request import QueryRequest, memory_bytes
 from fer_models.errors import FervidError
 
@@ -81,7 +82,10 @@ def query(
     if code == 0:
         with pa.ipc.open_stream(output) as reader:
             return reader.read_all()
-    raise _error_of(code, message, timeout_s)
+    from analytics.results.verification import name_damaged_file
+
+    with name_damaged_file(resolve_path(results)):
+        raise _error_of(code, message, timeout_s)
 
 
 def _run_worker(request: QueryRequest) -> tuple[bytes, str, int | None]:
@@ -108,13 +112,15 @@ def _run_worker(request: QueryRequest) -> tuple[bytes, str, int | None]:
 def _error_of(code: int | None, message: str, timeout_s: float) -> FervidError:
     """Why the child has failed: the error that it reports, or what its exit code means."""
     from analytics.queries.events import EventsError
+    from analytics.results.damage import DamagedFileError
     from analytics.results.storage_paths import StorageError
     from analytics.results.store import StoreError
     from analytics.results.videos import UnknownVideoError
 
     if code is None or (_ALARM is not None and code == -_ALARM):
         return QueryError(TOO_SLOW.format(timeout_s))
-    kinds = {kind.__name__: kind for kind in (QueryError, EventsError, StorageError, StoreError, UnknownVideoError)}
+    expected = (QueryError, DamagedFileError, EventsError, StorageError, StoreError, UnknownVideoError)
+    kinds = {kind.__name__: kind for kind in expected}
     last_line = message.rstrip().rpartition("\n")[2]
     try:
         report = json.loads(last_line)

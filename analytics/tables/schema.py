@@ -11,6 +11,7 @@ SEEN_STATUSES = ("ok", "no_face")
 # The last two come from live sessions: a frame that the machine was too slow for, and a row for the time without any.
 FRAME_STATUSES = (*SEEN_STATUSES, "decode_error", "dropped", "no_signal")
 VIDEO_STATUSES = ("done", "failed")
+N_TIMELINE_TABLES = 5  # see TIMELINE_TABLES
 QUALITY_REASONS = ("low_detection_score", "too_small", "cut_off", "turned_away", "dark", "blurred")
 
 
@@ -162,6 +163,14 @@ VIDEOS = pa.schema(
         _field("joined_by_look", pa.bool_(), "", "whether tracks were joined by look; false: signatures were dropped"),
         _field("weights", pa.string(), "JSON", "sha256 of the weights of each model"),
         _field("versions", pa.string(), "JSON", "versions of the libraries used"),
+        _field(
+            "table_crc32",
+            pa.list_(pa.uint32(), N_TIMELINE_TABLES),
+            "",
+            "CRC-32 of the files of frames, faces, tracks, episodes and transitions as they were written",
+        ),
+        _field("table_bytes", pa.list_(pa.int64(), N_TIMELINE_TABLES), "bytes", "sizes of these files"),
+        _field("row_crc32", pa.uint32(), "", "CRC-32 of the other values of the row"),
     ],
     metadata={"description": "A row per analysis of a video: what it is, how it was analyzed, whether that went well."},
 )

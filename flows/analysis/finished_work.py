@@ -67,7 +67,7 @@ class FinishedIndex:
             StoreError: if the row of an analysis is damaged.
             WeightsError: if there is no such model.
         """
-        rows = read_catalog(results).rows
+        rows = read_catalog(results, skip_damaged=True).rows
         done = rows.filter((pc.field("status") == "done") & pc.is_valid(pc.field("sha256")))
         return cls(done.select(_COLUMNS).to_pylist(), settings)
 

@@ -26,7 +26,7 @@ def settings_of(results: Path, video_ids: Sequence[str]) -> dict[AnalyzeSettings
         StorageError: if what reads the address of a video is not installed.
     """
     check_results(results)
-    rows = read_catalog(results).rows.to_pylist()
+    rows = read_catalog(results, skip_damaged=True).rows.to_pylist()
     failed: dict[str, dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: (row["status"] == "failed", row["finished_at"], row["analysis_id"])):
         if row["video_id"] in video_ids:

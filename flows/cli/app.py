@@ -32,6 +32,7 @@ COMMANDS = {
     "report": "flows.cli.commands.report:report",
     "purge": "flows.cli.commands.purge:purge",
     "status": "flows.cli.commands.upkeep:status",
+    "verify": "flows.cli.commands.verify:verify",
     "retry": "flows.cli.commands.upkeep:retry",
     "gc": "flows.cli.commands.upkeep:gc",
     "compact": "flows.cli.commands.compact:compact",

@@ -1,24 +1,34 @@
-"""`fervid compact`: few larger files instead of many small ones."""
+"""`fervid compact`: combine many small files into few larger ones."""
 
 from typing import Annotated
 
 import typer
 
-from flows.cli.console import Results, console, errors, fatal_errors
+from flows.cli.console import Results, console, counted, errors, fatal_errors
 
 
 def compact(
     results: Results,
+    delete_originals: Annotated[
+        bool,
+        typer.Option(
+            "--delete-originals",
+            help="Delete the small files, too. Programs that read faces/**/*.parquet then no longer find them.",
+        ),
+    ] = False,
     wait: Annotated[
-        float, typer.Option(metavar="S", min=0, help="Let questions that are being answered end, before files go.")
+        float, typer.Option(metavar="S", min=0, help="Time for running queries to finish before files are deleted.")
     ] = 150.0,
 ) -> None:
-    """Put the tables of many small analyses together; every answer stays the same."""
-    from analytics.results.compaction import compact as put_together
+    """Combine the tables of many small analyses, so that queries open fewer files; every answer stays the same."""
+    from analytics.results.compaction import compact as compact_results
 
-    with fatal_errors("the same command goes on"):
-        said = f"the old files are deleted {wait:g} s after the new ones are there: questions can end"
-        errors.print(said, highlight=False)
-        done = put_together(results, wait_s=wait)
-        line = f"{done.n_analyses} analyses in {done.n_shards} new shards, {done.n_removed} files deleted"
+    with fatal_errors("run the same command again to continue"):
+        if delete_originals:
+            errors.print(f"The old files are deleted {wait:g} s after the new ones are written.", highlight=False)
+        done = compact_results(results, wait_s=wait, delete_originals=delete_originals)
+        line = (
+            f"{counted(done.n_analyses, 'analysis') if done.n_analyses == 1 else f'{done.n_analyses:,} analyses'} in "
+            f"{counted(done.n_shards, 'new shard')}, {counted(done.n_removed, 'file')} deleted"
+        )
         console.print(line, highlight=False)

@@ -67,10 +67,11 @@ def export(
 ) -> None:
     """Write files for other programs: one for each video, or one table of all videos."""
     from analytics.exports import export_trials, export_videos
+    from analytics.results.verification import name_damaged_file
 
     if form != ExportFormat.trials and (events or groups or covariates):
         raise typer.BadParameter("--events, --groups and --covariates are for --format trials")
-    with fatal_errors():
+    with fatal_errors(), name_damaged_file(results):
         if form == ExportFormat.trials:
             path = export_trials(
                 results,

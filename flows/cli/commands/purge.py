@@ -1,6 +1,6 @@
 """`fervid purge`: remove videos from the results for good."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -12,7 +12,8 @@ def purge(
     results: Results,
     video: Annotated[list[str] | None, typer.Option(help="This one, by path, name or id; may be given again.")] = None,
     older_than: Annotated[
-        float | None, typer.Option(metavar="DAYS", min=0, help="All whose last analysis is older than this.")
+        str | None,
+        typer.Option(metavar="DURATION", help="Videos last analyzed longer ago than this, such as 30d or 12h."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
@@ -20,6 +21,7 @@ def purge(
     """Remove every row, observation, signature and failure of videos, and who is who in them; the files stay."""
     from analytics.results.purge import Purge, is_unfinished, plan_purge
     from analytics.results.purge import purge as remove
+    from flows.cli.durations import parse_duration
 
     if (video is None) == (older_than is None):
         raise typer.BadParameter("give either --video or --older-than")
@@ -41,9 +43,12 @@ def purge(
         if not dry_run and results.is_dir() and is_unfinished(results):
             remove(results, [])
             errors.print("an earlier purge had been cut short: it is finished now", highlight=False)
-        before = None if older_than is None else datetime.now(UTC) - timedelta(days=older_than)
+        before = None if older_than is None else datetime.now(UTC) - parse_duration(older_than)
         plan = plan_purge(results, wanted=video or (), finished_before=before)
-        if dry_run or not plan.video_ids:
+        if not plan.video_ids:
+            say("no video matches: nothing is removed")
+            return
+        if dry_run:
             tell(plan, "would be removed")
             return
         if not yes:

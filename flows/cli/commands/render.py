@@ -40,7 +40,9 @@ def render(
     if out.exists() and isinstance(video, Path) and video.exists() and out.samefile(video):
         fail(f"{out}: is the video itself: give another name")
     hiding: Literal["blur", "pixelate"] | None = "blur" if blur else "pixelate" if pixelate else None
-    with fatal_errors("nothing was written"):
+    from analytics.results.verification import name_damaged_file
+
+    with fatal_errors("nothing was written"), name_damaged_file(results):
         from analytics.results.output_files import check_output_file
         from flows.render import render_video
 

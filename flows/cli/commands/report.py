@@ -19,8 +19,9 @@ def report(
     """Write one self-contained HTML file: overview, timelines, quality, failures, method and settings."""
     from analytics.report import write_report
     from analytics.results.output_files import check_output_file, format_of
+    from analytics.results.verification import name_damaged_file
 
-    with fatal_errors():
+    with fatal_errors(), name_damaged_file(results):
         format_of(out, HTML, None)
         check_output_file(out, overwrite=overwrite)
         write_report(results, out)

@@ -67,6 +67,7 @@ def summary(
     """Answer the usual questions about the results; without one, a short page about all of them."""
     from analytics import queries
     from analytics.queries.connection import connect, limited
+    from analytics.results.verification import name_damaged_file
 
     if question == Question.moments and emotion is None:
         raise typer.BadParameter("moments are those of one emotion: name it with --emotion")
@@ -82,7 +83,7 @@ def summary(
         )
     if question == Question.overview and (form not in (None, Format.table) or output is not None):
         raise typer.BadParameter("the overview is a page for people: name a question", param_hint="QUESTION")
-    with fatal_errors():
+    with fatal_errors(), name_damaged_file(results):
         form = resolve_format(form, output, overwrite=overwrite)
         opened = connect(results, video=video, observations=False, memory_limit=memory)
         with contextlib.closing(opened) as connection, limited(connection, timeout_s):

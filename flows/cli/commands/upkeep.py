@@ -19,6 +19,7 @@ from flows.cli.console import (
     stop_on_interrupt,
 )
 from flows.cli.display import RunDisplay, print_summary, table_of
+from flows.cli.durations import parse_duration
 from flows.prefect.environment import without_console_log
 from flows.prefect.server import prefect_server
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from flows.settings import AnalyzeSettings, EngineSettings
 
 Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
-HOUR_S = 3600.0
+MIN_AGE_S = 3600.0
 
 
 def status(
@@ -120,15 +121,19 @@ def gc(
         bool, typer.Option("--superseded", help="Also all analyses of a video but the newest, and failures made good.")
     ] = False,
     older_than: Annotated[
-        float, typer.Option(metavar="HOURS", min=1, help="Leave alone what is younger: a run may still be at it.")
-    ] = 24.0,
+        str,
+        typer.Option(metavar="DURATION", help="Keep younger files, such as 24h or 7d: a run may still use them."),
+    ] = "24h",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
     """Remove what serves nobody: parts of files, tables never finished, observations that no analysis is made from."""
     from analytics.results.vacuum import find_garbage, remove_garbage
 
+    kept_s = parse_duration(older_than).total_seconds()
+    if kept_s < MIN_AGE_S:
+        raise typer.BadParameter(f"at least 1h, got {older_than}: a run may still use younger files")
     with fatal_errors("the same command finishes what was begun"):
-        found = find_garbage(results, superseded=superseded, older_than_s=older_than * HOUR_S)
+        found = find_garbage(results, superseded=superseded, older_than_s=kept_s)
         size_bytes = sum(one.size_bytes for one in found)
         if not dry_run:
             remove_garbage(results, found)

@@ -1,0 +1,79 @@
+"""Read every file of a results folder and compare it with what was written."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from analytics.errors import StoreError
+from analytics.results.catalog import Ids, read_own_rows
+from analytics.results.damage import Damage, DamagedFileError
+from analytics.results.shards import read_shards
+from analytics.results.storage_paths import CONTENT_CHANGED, list_files
+from analytics.results.store import check_results, damaged_in_shard, damaged_tables, is_segment_readable
+
+READERS = 8  # threads: reading and checksums run outside Python's lock
+_READ_ERRORS = ("reading the stream registered as", "Parquet", "parquet", "CRC checksum", "corrupt")
+
+
+def find_damage(results: Path) -> list[Damage]:
+    """Every file of the finished analyses, and of all observations, that is missing or not as it was written.
+
+    Raises:
+        StoreError: if `results` is not a results folder of this version.
+    """
+    check_results(results)
+    rows, damaged = read_own_rows(results)
+    shards = read_shards(results)
+    done = {(row["video_id"], row["analysis_id"]): row for row in rows.to_pylist() if row["status"] == "done"}
+    own = [row for ids, row in done.items() if not _is_replaced(row, shards.where.get(ids)) and not row["is_running"]]
+    in_shards = [ids for ids, where in shards.where.items() if ids not in done or _is_replaced(done[ids], where)]
+    segments = [name for name in list_files(results / "observations") if name.rpartition("/")[2].startswith("segment-")]
+
+    def of_shard(ids: Ids) -> list[Damage]:
+        return list(damaged_in_shard(results, *ids))
+
+    with ThreadPoolExecutor(READERS) as threads:
+        found = [
+            *threads.map(lambda row: list(damaged_tables(results, row)), own),
+            *threads.map(of_shard, in_shards),
+            *threads.map(lambda name: _damaged_segment(results, name), segments),
+        ]
+    return [*damaged, *shards.damaged, *(damage for of_one in found for damage in of_one)]
+
+
+def _is_replaced(row: Mapping[str, Any], where: Any) -> bool:
+    """Whether a shard holds the analysis, so that its own files are about to be deleted."""
+    return where is not None and row["finished_at"] <= where.finished_at
+
+
+def _damaged_segment(results: Path, name: str) -> list[Damage]:
+    path = results / "observations" / name
+    if is_segment_readable(path):
+        return []
+    video = name.partition("/")[0].removeprefix("video_id=")
+    return [Damage(path, "it cannot be read, or has other columns than observations", video)]
+
+
+@contextlib.contextmanager
+def name_damaged_file(results: Path) -> Iterator[None]:
+    """Turn an error of reading some Parquet file into one that names the file and its repair.
+
+    Raises:
+        DamagedFileError: instead of an error of DuckDB or Arrow, if a file is damaged.
+    """
+    try:
+        yield
+    except DamagedFileError:
+        raise
+    except Exception as error:
+        texts = f"{error} {error.__cause__}"
+        is_read_error = isinstance(error, pa.ArrowException) or any(text in texts for text in _READ_ERRORS)
+        if is_read_error and (found := find_damage(results)):
+            raise DamagedFileError.of(found[0]) from error
+        if CONTENT_CHANGED in texts:
+            raise StoreError(f"{results}: changed while it was read: run the same command again") from error
+        raise

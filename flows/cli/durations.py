@@ -1,0 +1,26 @@
+"""Durations with a unit, as people write them: `30m`, `24h`, `30d`."""
+
+import re
+from datetime import timedelta
+
+import typer
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DURATION = re.compile(rf"(\d+(?:\.\d+)?)([{''.join(_UNITS)}])")
+
+
+def parse_duration(text: str) -> timedelta:
+    """A duration from text such as `24h`.
+
+    Raises:
+        typer.BadParameter: if it is not a number with a unit.
+
+    >>> parse_duration("36h"), parse_duration("1.5d")
+    (datetime.timedelta(days=1, seconds=43200), datetime.timedelta(days=1, seconds=43200))
+    """
+    if (found := _DURATION.fullmatch(text.strip().lower())) is None:
+        raise typer.BadParameter(f"a number with a unit, such as 90s, 30m, 24h, 30d or 2w, got {text!r}")
+    try:
+        return timedelta(**{_UNITS[found[2]]: float(found[1])})
+    except OverflowError as error:
+        raise typer.BadParameter(f"{text} is too long") from error

@@ -1,0 +1,187 @@
+"""Damaged Parquet files: every command names the file and the repair, and a plain `fervid analyze` makes it again."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scenes import Face, feeling, observe
+from typer.testing import CliRunner
+
+from analytics import connect, query
+from analytics.errors import StoreError
+from analytics.results.compaction import compact
+from analytics.results.damage import DamagedFileError
+from analytics.results.store import Store
+from analytics.results.verification import find_damage, name_damaged_file
+from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.analysis.analyze_video import analyze_video
+from flows.analysis.context import AnalysisContext
+from flows.cli.app import app
+from flows.settings import AnalyzeSettings
+
+VIDEO, ANALYSIS = "v0000000000000001", "a0000000000000001"
+EVERYTHING = (
+    "SELECT (SELECT sum(hash(f)) FROM faces f), (SELECT sum(hash(t)) FROM tracks t), (SELECT count(*) FROM videos)"
+)
+
+
+def fervid(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "250"})
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """Two videos, one with observations."""
+    store = Store(tmp_path_factory.mktemp("damage") / "results")
+    observed = observe(np.arange(40) / 10, [Face(i, p=feeling("happy")) for i in range(40)])
+    store.write_segment(VIDEO, "o1", 0, observed)
+    for video, analysis, name in ((VIDEO, ANALYSIS, "a"), ("v2", "a2", "b")):
+        row = {"video_id": video, "analysis_id": analysis, "observation_id": "o1", "path": f"/clips/{name}.mp4"}
+        store.commit_analysis(row, build_timeline(observed, TimelineConfig()))
+    return store.root
+
+
+@pytest.fixture
+def results(template, tmp_path):
+    shutil.copytree(template, tmp_path / "results")
+    return tmp_path / "results"
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def flip(path: Path) -> None:
+    """One bit in the first page of the largest column."""
+    content = bytearray(path.read_bytes())
+    columns = pq.read_metadata(path).row_group(0)
+    largest = max((columns.column(i) for i in range(columns.num_columns)), key=lambda c: c.total_compressed_size)
+    content[largest.data_page_offset + largest.total_compressed_size - 5] ^= 1
+    path.write_bytes(content)
+
+
+def replace(path: Path) -> None:
+    """Another table of the same number of bytes, so that its size tells nothing."""
+    wanted = path.stat().st_size
+    pq.write_table(pa.table({"x": [1]}), path)
+    content = path.read_bytes()
+    assert len(content) < wanted
+    path.write_bytes(b"PAR1" + b"\0" * (wanted - len(content)) + content[4:])
+
+
+DAMAGES = {"truncated": truncate, "emptied": empty, "a bit flipped": flip, "another schema": replace}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["videos", "faces", "tracks"])
+def test_every_command_names_the_file_and_the_repair(results, tmp_path, damage, name):
+    path = results / name / f"video_id={VIDEO}" / f"{ANALYSIS}.parquet"
+    DAMAGES[damage](path)
+    sql = f"SELECT sum(hash(t)) FROM {name} t"
+    for command in (["query", results, sql], ["status", results], ["verify", results]):
+        run = fervid(*command)
+        assert path.name in run.output and str(path.relative_to(results).parent) in run.output, command
+        assert "`fervid analyze VIDEO --out RESULTS --overwrite` makes it again" in run.output, command
+        assert "Traceback" not in run.output
+    if name == "faces":
+        for command in (
+            ["summary", results, "library"],
+            ["export", results, "--format", "csv", "--out", tmp_path / "csv"],
+            ["report", results, "--out", tmp_path / "page.html"],
+        ):
+            run = fervid(*command)
+            assert (run.exit_code, f"{path} is damaged" in run.output) == (1, True), (command, run.output)
+        assert not (tmp_path / "page.html").exists()
+
+
+def test_other_videos_can_still_be_asked(results):
+    truncate(results / "faces" / f"video_id={VIDEO}" / f"{ANALYSIS}.parquet")
+    assert query(results, "SELECT count(*) AS n FROM faces", video="b.mp4").to_pylist() == [{"n": 40}]
+    with pytest.raises(StoreError, match=f"{ANALYSIS}.parquet is damaged"):
+        query(results, "SELECT count(*) FROM faces", video=VIDEO)
+
+
+def test_verify_counts_and_exits_with_3(results):
+    assert (fervid("verify", results).exit_code, fervid("verify", results).output) == (0, "no damaged files\n")
+    truncate(results / "observations" / f"video_id={VIDEO}" / "observation_id=o1" / "segment-000000.parquet")
+    (results / "episodes/video_id=v2/a2.parquet").unlink()
+    run = fervid("verify", results)
+    assert run.exit_code == 3
+    assert "2 damaged files" in run.output
+    assert "segment-000000.parquet" in run.output and "a2.parquet is damaged (missing)" in run.output
+    answer = json.loads(fervid("status", results, "--json").stdout)
+    assert answer["count"]["damaged"] == 2
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["videos", "faces", "observations"])
+def test_a_plain_analyze_makes_damaged_files_again(face_clip, tmp_path, damage, name):
+    store, settings = Store(tmp_path / "results"), AnalyzeSettings(device="cpu", fps=5)
+    analyze_video(face_clip, AnalysisContext(store.root, settings))
+    before = query(store.root, "SELECT frame_index, x1_px, smooth_emotion FROM faces ORDER BY ALL")
+    for path in (store.root / name).rglob("*.parquet"):
+        DAMAGES[damage](path)
+    if name == "observations":  # noticed when they are needed
+        shutil.rmtree(store.root / "videos")
+    analyze_video(face_clip, AnalysisContext(store.root, settings))
+    assert find_damage(store.root) == []
+    assert query(store.root, "SELECT frame_index, x1_px, smooth_emotion FROM faces ORDER BY ALL") == before
+
+
+def test_a_damaged_shard_is_named(results):
+    compact(results, wait_s=0, delete_originals=True)
+    (path,) = results.glob("compacted/*/faces.parquet")
+    whole = path.read_bytes()
+    truncate(path)
+    assert {damage.path for damage in find_damage(results)} == {path}
+    with pytest.raises(DamagedFileError, match=r"faces\.parquet is damaged"):
+        query(results, "SELECT sum(p_happy) FROM faces")
+    assert not Store(results).is_done(VIDEO, ANALYSIS)
+    path.write_bytes(whole)
+    assert Store(results).is_done(VIDEO, ANALYSIS)
+    truncate(path.with_name("videos.parquet"))
+    run = subprocess.run(
+        [sys.executable, "-c", "from flows.cli.app import main; main()", "compact", str(results)],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1 and "videos.parquet is damaged" in run.stderr.replace("\n", "")
+    assert path.exists()
+
+
+def test_a_hundred_mutated_files_never_change_an_answer(results):
+    """Each mutant is detected, or gives the very same answer: never another one."""
+    expected = query(results, EVERYTHING).to_pylist()
+    draw = random.Random(0)
+    paths = sorted(path for path in results.rglob("*.parquet") if "observations" not in path.parts)
+    outcomes = {"named": 0, "same": 0}
+    for _ in range(100):
+        path = draw.choice(paths)
+        content = path.read_bytes()
+        mutant = bytearray(content)
+        for _ in range(draw.choice((1, 1, 8))):
+            mutant[draw.randrange(len(mutant))] ^= 1 << draw.randrange(8)
+        path.write_bytes(mutant[: draw.choice((len(mutant), len(mutant), draw.randrange(len(mutant))))])
+        try:
+            with name_damaged_file(results), connect(results) as connection:
+                (answer,) = connection.sql(EVERYTHING).to_arrow_table().to_pylist()
+            assert [answer] == expected, path
+            outcomes["same"] += 1
+            assert {damage.path for damage in find_damage(results)} <= {path}
+        except StoreError as error:
+            assert path.name in str(error)
+            outcomes["named"] += 1
+            assert [damage.path for damage in find_damage(results)] == [path]
+        path.write_bytes(content)
+    assert outcomes["named"] > 60, outcomes
