@@ -1,11 +1,8 @@
 """Export the results to files for other programs: one for each video, or one table of all trials."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import duckdb
 
 from analytics.exports.annotations import write_boris, write_elan, write_subtitles
 from analytics.exports.figures import write_figure
@@ -20,7 +17,8 @@ from analytics.results.videos import all_videos, choose_videos, names_apart
 from fer_models.errors import FervidError
 
 # Writes one video (a row of table videos), read through a connection, to a file.
-Writer = Callable[[duckdb.DuckDBPyConnection, Mapping[str, Any], Path], None]
+Writer = Callable[..., None]  # (connection, video, path), and `escape_formulas` for spreadsheets
+SPREADSHEETS = ("csv", "fex", "openface", "boris")
 
 FORMATS: dict[str, tuple[str, Writer]] = {  # the suffix after the video's name, and the writer
     "csv": (".csv", write_faces),
@@ -85,11 +83,19 @@ class ExportError(FervidError):
 
 
 def export_videos(
-    results: Path, out: Path, form: str, *, wanted: Sequence[str] = (), overwrite: bool = False
+    results: Path,
+    out: Path,
+    form: str,
+    *,
+    wanted: Sequence[str] = (),
+    overwrite: bool = False,
+    escape_formulas: bool = True,
 ) -> list[Path]:
     """Write a file for each finished video of the results, or for those that `wanted` names; return their paths.
 
-    The file of a video has the same name whether it is exported alone or with all others.
+    With `escape_formulas`, texts in CSV and BORIS files that begin with `=`, `+`, `-` or `@` get an apostrophe in
+    front, so that no spreadsheet runs them. The file of a video has the same name whether it is exported alone or with
+    all others.
 
     Raises:
         ExportError: if no finished video is selected.
@@ -102,6 +108,8 @@ def export_videos(
     if form not in FORMATS:
         raise ValueError(f"form must be one of {', '.join(FORMATS)}, got {form!r}")
     suffix, write = FORMATS[form]
+    if form in SPREADSHEETS:
+        write = partial(write, escape_formulas=escape_formulas)
     with connect(results, observations=False) as connection:
         videos = all_videos(connection)
         names = names_apart(videos)

@@ -17,6 +17,7 @@ import pyarrow.csv
 import pysubs2
 from pympi import Elan
 
+from analytics.exports.tables import without_formulas
 from analytics.queries.intervals import label_intervals
 from analytics.results.videos import file_name
 
@@ -80,7 +81,9 @@ def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], 
     path.write_text('<?xml version="1.0" encoding="UTF-8"?>\n' + Elan.to_string(eaf) + "\n", encoding="utf-8")
 
 
-def write_boris(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
+def write_boris(
+    connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
+) -> None:
     """Episodes as BORIS's aggregated events: tab-separated, a row for each state of a subject.
 
     As in BORIS, the durations are the length of the medium, and of a subject the sum of its states, to milliseconds.
@@ -107,7 +110,8 @@ def write_boris(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any],
         for name in BORIS_COLUMNS
     ]
     options = pyarrow.csv.WriteOptions(delimiter="\t", quoting_style="needed")
-    pyarrow.csv.write_csv(pa.table(columns, names=list(BORIS_COLUMNS)), path, options)
+    rows = pa.table(columns, names=list(BORIS_COLUMNS))
+    pyarrow.csv.write_csv(without_formulas(rows) if escape_formulas else rows, path, options)
 
 
 def write_subtitles(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, form: str) -> None:

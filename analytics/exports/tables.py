@@ -1,10 +1,12 @@
-"""Tables with a row for each face of each frame looked at; a frame without a face has a row of its own."""
+"""CSV with a row for each face of each sampled frame; a frame without a face has a row of its own."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from analytics.results.videos import file_name
@@ -22,7 +24,9 @@ WHERE video_id = $video_id ORDER BY frames.pts_s, face_index
 """
 
 
-def write_faces(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
+def write_faces(
+    connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
+) -> None:
     """Tidy CSV: every column of frames and faces; landmarks as ten columns."""
     names = [field.name for field in FACES if field.name not in (*FRAMES.names, "landmarks_px")]
     points = [f"{landmark}_{axis}_px" for landmark in LANDMARKS for axis in "xy"]
@@ -32,10 +36,14 @@ def write_faces(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any],
         *names,
         *(f"landmarks_px[{i}] AS {point}" for i, point in enumerate(points, 1)),
     ]
-    _write(connection, columns, {"video_id": video["video_id"], "name": file_name(video["path"])}, path)
+    _write(
+        connection, columns, {"video_id": video["video_id"], "name": file_name(video["path"])}, path, escape_formulas
+    )
 
 
-def write_fex(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
+def write_fex(
+    connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
+) -> None:
     """The columns of a py-feat `Fex` that we can fill; `feat.utils.io.read_feat` reads them.
 
     Action units, 68 landmarks, pose and gaze are not measured here and are left out, never made up. `pts_s` is added,
@@ -58,10 +66,12 @@ def write_fex(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], p
         "frames.pts_s",
     ]
     values = {name: video[name] for name in ("video_id", "height_px", "width_px", "path")}
-    _write(connection, columns, values, path)
+    _write(connection, columns, values, path, escape_formulas)
 
 
-def write_openface(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
+def write_openface(
+    connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
+) -> None:
     """OpenFace's first five columns, then box and probabilities under our own names.
 
     Frames count from 1, as OpenFace's do. `success` is 1 for a face of good quality; a frame without a face has a row
@@ -77,12 +87,30 @@ def write_openface(connection: duckdb.DuckDBPyConnection, video: Mapping[str, An
         *("x1_px", "y1_px", "x2_px", "y2_px"),
         *(f"p_{name}" for name in EMOTIONS),
     ]
-    _write(connection, columns, {"video_id": video["video_id"]}, path)
+    _write(connection, columns, {"video_id": video["video_id"]}, path, escape_formulas)
 
 
-def _write(connection: duckdb.DuckDBPyConnection, columns: list[str], values: Mapping[str, Any], path: Path) -> None:
+def without_formulas(rows: pa.Table) -> pa.Table:
+    """The rows with an apostrophe before texts that a spreadsheet would take for a formula."""
+    for i, field in enumerate(rows.schema):
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if pa.types.is_string(kind):
+            text = pc.replace_substring_regex(rows[i].cast(pa.string()), r"^([=+\-@\t\r])", r"'\1")
+            rows = rows.set_column(i, field.name, text)
+    return rows
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection,
+    columns: list[str],
+    values: Mapping[str, Any],
+    path: Path,
+    escape_formulas: bool,
+) -> None:
     sql = f"SELECT {', '.join(columns)} {_FACES_OF_FRAMES}"
     rows = connection.sql(sql, params=dict(values)).to_arrow_reader(ROWS_AT_A_TIME)
-    with pyarrow.csv.CSVWriter(path, rows.schema) as writer:
+    plain = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in rows.schema]
+    with pyarrow.csv.CSVWriter(path, pa.schema(plain)) as writer:
         for batch in rows:
-            writer.write_batch(batch)
+            table = pa.Table.from_batches([batch]).cast(pa.schema(plain))
+            writer.write_table(without_formulas(table) if escape_formulas else table)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from flows.cli.console import WIDE, console
 from flows.cli.display import table_of
+from flows.cli.escaping import SafeConsole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +81,7 @@ def _write_file(rows: "pa.Table", form: Format, path: Path) -> None:
     with path.open("wb") as file:
         if form in (Format.table, Format.long):
             width = WIDE if form == Format.table else 0
-            Console(file=io.TextIOWrapper(file, "utf-8"), width=WIDE).print(_table(rows, width))
+            SafeConsole(file=io.TextIOWrapper(file, "utf-8"), width=WIDE).print(_table(rows, width))
         else:
             write_rows(rows, file, form.value)
 

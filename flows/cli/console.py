@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from fer_models.errors import FervidError
 from fer_models.extras import missing_extra_hint
+from flows.cli.escaping import SafeConsole, escape_controls
 
 # USAGE: the command line is wrong, whatever the disk holds. FATAL: what it names is missing or in the way, or a
 # dependency is missing.
@@ -21,19 +21,19 @@ DONE, FATAL, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 WIDE = 200  # characters in a line of a file or a pipe
 T = TypeVar("T")
-console = Console(width=None if sys.stdout.isatty() else WIDE)
-errors = Console(stderr=True)  # notes and progress, which --quiet hides
-failures = Console(stderr=True)
+console = SafeConsole(width=None if sys.stdout.isatty() else WIDE)
+errors = SafeConsole(stderr=True)  # notes and progress, which --quiet hides
+failures = SafeConsole(stderr=True)
 
 
 def say(line: str) -> None:
     """Print a line of the result to standard output, without any markup."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(escape_controls(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def note(line: str) -> None:
     """Print a line about the run to standard error, without any markup."""
-    errors.print(line, highlight=False, markup=False, soft_wrap=True)
+    errors.print(escape_controls(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def parse_path(text: str) -> Path:

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from flows.analysis.progress import Event, VideoEnded, VideoProgress
 from flows.cli.console import console, counted, errors, failures, note, say
+from flows.cli.escaping import escape_controls
 
 if TYPE_CHECKING:
     import duckdb
@@ -269,7 +270,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     table = Table()
     for i, name in enumerate(columns):
         numeric = any(isinstance(row[i], int | float) for row in rows)
-        table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(escape_controls(name)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell_text(cell)) for cell in row))
     return table
@@ -289,4 +290,4 @@ def cell_text(value: Any) -> str:
         return f"[{', '.join(map(cell_text, value))}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{name}: {cell_text(item)}' for name, item in value.items())}}}"
-    return str(value)
+    return escape_controls(str(value))

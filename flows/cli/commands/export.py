@@ -51,6 +51,10 @@ def export(
         list[str] | None, typer.Option(help="Export only this video, by path, name or id; repeatable.")
     ] = None,
     overwrite: OverwriteOption = False,
+    escape_formulas: Annotated[
+        bool,
+        typer.Option(help="Put an apostrophe before texts that begin with = + - @, as formulas do."),
+    ] = True,
     events: Events = None,
     groups: Annotated[
         Path | None,
@@ -91,7 +95,9 @@ def export(
             target = out / f"{form.value}.csv"
             say(str(export_table(results, form.value, target, wanted=video or (), overwrite=overwrite)))
             return
-        written = export_videos(results, out, form.value, wanted=video or (), overwrite=overwrite)
+        written = export_videos(
+            results, out, form.value, wanted=video or (), overwrite=overwrite, escape_formulas=escape_formulas
+        )
         for path in written:
             console.print(str(path), highlight=False, markup=False, soft_wrap=True)
             if form in (ExportFormat.srt, ExportFormat.vtt) and "-->" not in path.read_text(encoding="utf-8"):

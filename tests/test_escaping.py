@@ -1,0 +1,64 @@
+"""Names of others neither control the terminal nor run in a spreadsheet."""
+
+import csv
+import re
+
+import numpy as np
+import pytest
+from scenes import Face, feeling, observe
+from typer.testing import CliRunner
+
+from analytics.results.store import Store
+from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.cli.app import app
+from flows.cli.escaping import escape_controls
+
+NAME = "=cmd|' C calc'!A0 \x1b[31m\x9b31m\u202egpj.mp4"
+UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def fervid(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "250"})
+
+
+@pytest.fixture
+def results(tmp_path):
+    store = Store(tmp_path / "results")
+    observed = observe(np.arange(20) / 10, [Face(i, p=feeling("happy")) for i in range(20)])
+    row = {"video_id": "v1", "analysis_id": "a1", "path": NAME, "duration_s": 2.0, "avg_fps": 10.0}
+    store.commit_analysis(row, build_timeline(observed, TimelineConfig()))
+    store.commit_failure({"video_id": "v2", "analysis_id": "a2", "path": f"{NAME}\n0 failed"}, "no \x1b]0;title\x07")
+    return store.root
+
+
+def test_no_control_character_reaches_the_terminal(results):
+    commands = (
+        ["query", results, "SELECT path, chr(27) || '[2J' AS \"a\x1b[1mb\" FROM videos"],
+        ["query", results, "SELECT \x1b"],
+        ["status", results],
+        ["summary", results],
+        ["summary", results, "failures"],
+        ["purge", results, "--older-than", "0s", "--dry-run"],
+    )
+    for command in commands:
+        run = fervid(*command)
+        assert not UNSAFE.search(run.output), command
+    assert r"\x1b[31m\x9b31m\u202egpj.mp4" in fervid("purge", results, "--older-than=0s", "--dry-run").output
+
+
+@pytest.mark.parametrize(("form", "delimiter"), [("csv", ","), ("fex", ","), ("boris", "\t")])
+def test_cells_that_look_like_formulas_are_escaped(results, tmp_path, form, delimiter):
+    def cells(*options):
+        folder = tmp_path / "".join((form, *options))
+        assert fervid("export", results, "--format", form, "--out", folder, *options).exit_code == 0
+        (path,) = folder.iterdir()
+        with path.open(newline="", encoding="utf-8") as file:
+            return [cell for line in csv.reader(file, delimiter=delimiter) for cell in line]
+
+    assert f"'{NAME}" in cells() and not any(cell.startswith("=") for cell in cells("--escape-formulas"))
+    assert NAME in cells("--no-escape-formulas")
+
+
+def test_numbers_and_plain_text_stay_as_they_are():
+    assert escape_controls("ümläut 👍 -1.5\u00a0x") == "ümläut 👍 -1.5\u00a0x"
+    assert escape_controls("a\tb\r\n") == "a\\tb\\r\\n"
