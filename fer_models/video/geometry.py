@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, cast
 
+import av
 import numpy as np
 
 # A ratio beyond this is a damaged header: the widest in use, 2:1 anamorphic on CIF, is below 4.
@@ -90,6 +93,18 @@ class Orientation:
     def shown_size(self, width_px: int, height_px: int) -> tuple[int, int]:
         """Width and height of the picture as it is shown."""
         return (height_px, width_px) if self.swaps_axes else (width_px, height_px)
+
+
+def stored_orientation(frame: av.VideoFrame) -> Orientation:
+    """How a decoded frame is to be turned and mirrored, as its display matrix says.
+
+    Raises:
+        GeometryError: see `Orientation.from_display_matrix`.
+    """
+    side_data: Mapping[str, Any] = cast(Any, frame.side_data)  # PyAV's type stubs know no names
+    if "DISPLAYMATRIX" not in side_data:
+        return Orientation()
+    return Orientation.from_display_matrix(bytes(side_data["DISPLAYMATRIX"]))
 
 
 def square_pixel_size(width_px: int, height_px: int, pixel_aspect: Fraction | None) -> tuple[int, int]:

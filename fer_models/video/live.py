@@ -17,6 +17,7 @@ import numpy as np
 
 from fer_models.frame_batch import FrameBatch
 from fer_models.video.container import read_packets
+from fer_models.video.geometry import Orientation, stored_orientation
 from fer_models.video.live_source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource, LiveSourceError
 from fer_models.video.sampling import ROUNDING_S
 
@@ -45,9 +46,11 @@ class LiveFrame:
         return replace(self, missing="dropped", picture=None)
 
     @property
-    def shape(self) -> tuple[int, int, int] | None:
-        """Height and width in px as sent, and how far it is to be turned anticlockwise in degrees."""
-        return None if self.picture is None else (self.picture.height, self.picture.width, self.picture.rotation)
+    def shape(self) -> tuple[int, int, Orientation] | None:
+        """Height and width in px as sent, and how it is to be turned and mirrored."""
+        if self.picture is None:
+            return None
+        return self.picture.height, self.picture.width, stored_orientation(self.picture)
 
 
 class SessionClock:
@@ -258,9 +261,9 @@ def _time_s(packet: av.Packet[Any]) -> float | None:
 
 
 def frame_batch(frames: list[LiveFrame]) -> FrameBatch:
-    """The pictures of these frames, upright; all must have one shape."""
+    """The images of these frames as a player shows them; all must have one shape."""
     pixels = [
-        np.rot90(frame.picture.to_ndarray(format="rgb24"), frame.picture.rotation // 90)
+        stored_orientation(frame.picture).apply(frame.picture.to_ndarray(format="rgb24"))
         for frame in frames
         if frame.picture is not None
     ]

@@ -1,10 +1,9 @@
 """What a video file holds, found by walking its packets once: metadata may lie, packets do not."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import av
 import av.container
@@ -14,7 +13,7 @@ from av.stream import Disposition
 from fer_models.video.color import TRANSFER_NAMES
 from fer_models.video.container import VideoReadError, check_readable, open_container
 from fer_models.video.decord_backend import open_decord
-from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size
+from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size, stored_orientation
 from fer_models.video.limits import check_frame_size
 from fer_models.video.packets import (
     Packets,
@@ -243,7 +242,7 @@ def _describe(
     frame = packets.first_frame
     assert frame is not None and stream.time_base is not None
     try:
-        orientation = _orientation(frame).then(Orientation.from_rotation(rotate))
+        orientation = stored_orientation(frame).then(Orientation.from_rotation(rotate))
         square_px = square_pixel_size(frame.width, frame.height, stream.sample_aspect_ratio)
     except GeometryError as error:
         raise VideoReadError(path, str(error)) from error
@@ -279,13 +278,6 @@ def _describe(
         transfer=transfer,
         notes=(*notes, *_clock_notes(timing), *_color_notes(transfer)),
     )
-
-
-def _orientation(frame: av.VideoFrame) -> Orientation:
-    side_data: Mapping[str, Any] = cast(Any, frame.side_data)  # PyAV's type stubs know no names
-    if "DISPLAYMATRIX" not in side_data:
-        return Orientation()
-    return Orientation.from_display_matrix(bytes(side_data["DISPLAYMATRIX"]))
 
 
 def _is_vfr(pts_s: np.ndarray, rounding_s: float) -> bool:
