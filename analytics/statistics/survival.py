@@ -23,7 +23,7 @@ def kaplan_meier(duration_s: Array, ended: np.ndarray) -> tuple[Array, Array]:
     """
     times, count = np.unique(duration_s[ended], return_counts=True)
     at_risk = len(duration_s) - np.searchsorted(np.sort(duration_s), times)
-    share = np.cumprod((1 - count / at_risk).astype(np.float64))
+    share: Array = np.cumprod(1 - count / at_risk, dtype=np.float64).astype(np.float64)
     return times, share
 
 
