@@ -1,4 +1,4 @@
-"""The settings that videos were analyzed with, from table videos, to analyze them again in the same way."""
+"""Settings of earlier analyses, read from the table videos, to repeat failed ones in the same way."""
 
 import json
 from collections import defaultdict
@@ -16,10 +16,10 @@ OBSERVED = ("fps", "start_s", "end_s", "detect_every_s", "min_face_px", "segment
 
 
 def settings_of(results: Path, video_ids: Sequence[str]) -> dict[AnalyzeSettings, list[Path]]:
-    """The videos by the settings of their last run that failed, which need not be those of the analysis that is shown.
+    """Failed videos by the settings of their last failed run, which may differ from those of the analysis shown.
 
-    Device and decoder are chosen anew: the machine may be another, and the file mended. What failed before any settings
-    were stored is done with the usual ones.
+    Device and decoder are chosen again: the machine may differ, and the file may have been repaired. Videos that failed
+    before any settings were stored use the defaults.
 
     Raises:
         StoreError: if `results` is not a results folder of this version.
@@ -38,7 +38,7 @@ def settings_of(results: Path, video_ids: Sequence[str]) -> dict[AnalyzeSettings
 
 
 def has_model(settings: AnalyzeSettings) -> bool:
-    """Whether the model that is asked for is there."""
+    """Whether the model of these settings exists."""
     try:
         find_model(settings.model, "emotion")
     except WeightsError:
@@ -47,10 +47,10 @@ def has_model(settings: AnalyzeSettings) -> bool:
 
 
 def stored_settings(text: str | None) -> AnalyzeSettings:
-    """Settings from a column `settings`.
+    """Settings from a value of the column `settings`.
 
     Raises:
-        ValueError: if they are not of this version.
+        ValueError: if they come from another version.
     """
     if text is None:
         return AnalyzeSettings()
@@ -68,7 +68,7 @@ def stored_settings(text: str | None) -> AnalyzeSettings:
 
 
 def timeline_settings(stored: Mapping[str, Any]) -> TimelineSettings:
-    """The settings of pass 2 that a person can give; from those of each stage."""
+    """The settings of pass 2 that a user can choose, from the configuration of each stage."""
     return TimelineSettings(
         gate=stored["quality"]["gate"],
         time_constant_s=stored["smoothing"]["time_constant_s"],

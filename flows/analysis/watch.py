@@ -1,4 +1,4 @@
-"""Files that come into folders, each once it has stopped growing. No Prefect in here."""
+"""New files in watched folders, each once it has stopped changing. Independent of Prefect."""
 
 import threading
 import time
@@ -10,10 +10,10 @@ import watchfiles
 from analytics.results.storage_paths import absolute
 from flows.analysis.inputs import InputError, is_wanted, videos_in
 
-TICK_MS = 500  # how often files that may still grow are looked at
-# Prefect takes half a megabyte of parameters for a run; a path is seldom longer than 500 bytes.
+TICK_MS = 500  # how often files that may still change are checked
+# Prefect accepts half a megabyte of parameters per run; a path is seldom longer than 500 bytes.
 BATCH_FILES = 500
-Stamp = tuple[int, int]  # size and time of the last write: what a copy that is under way changes
+Stamp = tuple[int, int]  # size and modification time, which an unfinished copy changes
 
 
 def stable_file_batches(
@@ -55,7 +55,7 @@ def stable_file_batches(
         recursive=recursive,
         force_polling=force_polling,
     )
-    changed = set(folders)  # all that is there, looked at once the watch has begun: nothing falls between the two
+    changed = set(folders)  # existing files are listed after watching has started, so that none is missed
     for told in changes:
         changed |= {Path(path) for _, path in told}
         for folder in folders:
@@ -76,7 +76,7 @@ def _files_at(path: Path, folder: Path, recursive: bool, pattern: str) -> list[P
 
 
 class _Waiting:
-    """Files that may still grow."""
+    """Files that may still change."""
 
     def __init__(self, settle_s: float) -> None:
         self.settle_s = settle_s
@@ -84,19 +84,19 @@ class _Waiting:
         self._handed_out: dict[Path, Stamp] = {}
 
     def add(self, files: Iterable[Path]) -> None:
-        """Wait for these, too."""
+        """Add files to wait for."""
         for file in files:
             self._since_s.setdefault(file, ((-1, -1), 0.0))
 
     def settled(self) -> list[Path]:
-        """Those that have not changed for long enough; they are waited for no more."""
+        """Remove and return the files that have not changed for long enough."""
         now_s = time.monotonic()
         settled = []
         for file, (stamp, since_s) in list(self._since_s.items()):
             found = _stamp(file)
-            if found is None or found == self._handed_out.get(file):  # gone, or only its permissions have changed
+            if found is None or found == self._handed_out.get(file):  # deleted, or only its permissions changed
                 del self._since_s[file]
-            elif found != stamp or not found[0]:  # an empty file is one whose copy has just begun
+            elif found != stamp or not found[0]:  # an empty file is a copy that has just begun
                 self._since_s[file] = found, now_s
             elif now_s - since_s >= self.settle_s:
                 del self._since_s[file]

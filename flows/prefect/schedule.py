@@ -1,4 +1,4 @@
-"""Flows served on a schedule: Prefect keeps the times, one run at a time, and the history of all of them."""
+"""Scheduled flows: Prefect keeps the schedule, allows one run at a time, and records all runs."""
 
 import asyncio
 import contextlib
@@ -23,13 +23,13 @@ from flows.prefect.server import PrefectServerError, ScheduleError, check_health
 START_A_SERVER = (
     "start one with `prefect server start --background`, then `export PREFECT_API_URL=http://127.0.0.1:4200/api`"
 )
-# What becomes of a run that is due while another is at work in the same place.
+# What happens to a run that is due while another one writes to the same folder.
 COLLISION = {"wait": ConcurrencyLimitStrategy.ENQUEUE, "skip": ConcurrencyLimitStrategy.CANCEL_NEW}
 WhenBusy = Literal["skip", "wait"]
 
 
 def schedule_of(cron: str | None, every_min: float | None, timezone: str) -> Schedule:
-    """When runs are due.
+    """The schedule of runs.
 
     Args:
         cron: five fields, as `0 2 * * *`.
@@ -57,10 +57,9 @@ def deployment_name(target: Path) -> str:
 def serve(
     flow: Flow[Any, Any], target: Path, parameters: dict[str, Any], schedule: Schedule, when_busy: WhenBusy
 ) -> None:
-    """Have Prefect run `flow` when it is due, in child processes of this one, until this one is told to end.
+    """Run `flow` on a schedule, in child processes, until this process is asked to stop.
 
-    Of all runs into `target` on this schedule, one is at work at a time. While nobody serves it, the deployment is
-    paused.
+    At most one run writes to `target` at a time. The deployment is paused while no process serves it.
 
     Args:
         flow: a flow of a module of ours.
@@ -76,7 +75,7 @@ def serve(
         paused=False,
         parameters=parameters,
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=COLLISION[when_busy]),
-        entrypoint_type=EntrypointType.MODULE_PATH,  # each run loads the flow anew in a process of its own
+        entrypoint_type=EntrypointType.MODULE_PATH,  # each run imports the flow in a new process
     )
     runner = _Runner(limit=None)
     runner.add_deployment(cast(RunnerDeployment, deployment))

@@ -1,4 +1,4 @@
-"""Where tasks run: in threads here, or in the processes of a Ray or Dask cluster, through Prefect's own runners."""
+"""Task runners: threads of this process, or the workers of a Ray or Dask cluster."""
 
 import contextlib
 import logging
@@ -20,29 +20,29 @@ from flows.settings import EngineSettings
 
 LOOPBACK = "127.0.0.1"
 CONNECT_TIMEOUT_S = 10.0
-# Only paths and numbers go through Ray: the least it takes.
+# Only paths and numbers pass through Ray: the smallest store that it accepts.
 RAY_OBJECT_STORE_BYTES = 80 * 2**20
-RAY_START_TIMEOUT_S = "120"  # Ray's own 30 s are too few on a very busy machine
+RAY_START_TIMEOUT_S = "120"  # Ray's default of 30 s is too short on a very busy machine
 
-Submit = Callable[..., PrefectFuture[Any]]  # a task, and its arguments by name
+Submit = Callable[..., PrefectFuture[Any]]  # a task and its keyword arguments
 
 
 class EngineError(FervidError):
-    """The engine asked for is not installed, or its cluster cannot be reached."""
+    """The requested engine is not installed, or its cluster cannot be reached."""
 
 
 @contextlib.contextmanager
 def running(engine: EngineSettings) -> Iterator[Submit]:
-    """Gives what has a task run with some arguments, once the tasks whose futures are among them have ended.
+    """Yield a function that submits a task; it runs once the tasks whose futures are among its arguments have ended.
 
-    A cluster of our own ends with the block.
+    A cluster that was started here is stopped when the block ends.
 
     Raises:
-        EngineError: if the engine is not installed, or there is no cluster at the address.
+        EngineError: if the engine is not installed, or no cluster answers at the address.
     """
     runners = {"threads": _threads, "ray": _ray, "dask": _dask}
     with contextlib.ExitStack() as stack:
-        if engine.engine == "ray":  # prints its words on lost workers where only answers belong
+        if engine.engine == "ray":  # Ray prints messages about lost workers to standard output
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         try:
             if engine.address is not None:
@@ -63,10 +63,10 @@ def running(engine: EngineSettings) -> Iterator[Submit]:
 
 
 def check_listening(address: str) -> None:
-    """Make sure that something listens at a cluster's address: Ray itself would look for it for minutes.
+    """Make sure that something listens at the address of a cluster: Ray itself would try for minutes.
 
     Raises:
-        OSError: if nothing does. A word such as Ray's `auto` is no address to look at.
+        OSError: if nothing listens. A word such as Ray's `auto` is not checked.
     """
     where = urllib.parse.urlsplit(address if "://" in address else f"//{address}")
     if where.hostname and where.port:
@@ -76,7 +76,7 @@ def check_listening(address: str) -> None:
 def _asking_ray(gpus: float) -> AbstractContextManager[None]:
     from prefect_ray.context import remote_options
 
-    # Ray would end a worker after each task on a GPU, and the models would be loaded again for the next.
+    # By default, Ray ends a worker after each GPU task, and the next one would load the models again.
     asking: AbstractContextManager[None] = remote_options(num_gpus=gpus, max_calls=0)
     return asking
 
@@ -86,10 +86,10 @@ def _threads(engine: EngineSettings) -> TaskRunner[Any]:
 
 
 def _ray(engine: EngineSettings) -> TaskRunner[Any]:
-    # Some are read when Ray is imported.
+    # Ray reads some of these when it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if engine.address is None:
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on any system: it listens on loopback alone
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # any system: listen on loopback only
         os.environ.setdefault("RAY_gcs_server_port_wait_time_s", RAY_START_TIMEOUT_S)
     try:
         from prefect_ray import RayTaskRunner
@@ -116,8 +116,8 @@ def _dask(engine: EngineSettings) -> TaskRunner[Any]:
     if engine.address is not None:
         where: dict[str, Any] = {"address": engine.address}
     else:
-        # A process for each: Python runs one thread of a process at a time, and a process killed takes one task along.
-        # What fails comes back with its task; what else workers log is of a cluster that is ending.
+        # One process per task: Python runs one thread of a process at a time, and a killed process loses only one task.
+        # Failures are returned with their task; everything else that workers log concerns a cluster that is stopping.
         where = {
             "cluster_kwargs": {
                 "n_workers": engine.workers,
