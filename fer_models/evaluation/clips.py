@@ -1,4 +1,4 @@
-"""Detectors compared on clips without ground truth: what the references agree on, and what nobody else sees."""
+"""Compare detectors on clips without ground truth: faces the references agree on, and unconfirmed detections."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,24 +13,24 @@ from fer_models.frame_batch import FaceBatch
 from fer_models.training.datasets.face_photos import FaceDataError
 from fer_models.video import VIDEO_SUFFIXES, read_frames
 
-FPS = 5.0  # frames looked at, per second of a clip
+FPS = 5.0  # sampled frames per second of a clip
 MAX_SIDE_PX = 640  # frames are shrunk to this for every detector alike
-SUPPORT_SCORE, SUPPORT_IOU = 0.2, 0.3  # another detector's hit as weak and as loose as this speaks for a hit
+SUPPORT_SCORE, SUPPORT_IOU = 0.2, 0.3  # the least score and overlap of another detector's box that confirms a detection
 
 
 @dataclass
 class ClipCount:
-    """What was counted in a clip."""
+    """Counts of one clip."""
 
     name: str
     frames: int = 0
     agreed: int = 0  # faces of 24 px and more, summed over frames, on which the references agree
     found: dict[str, int] = field(default_factory=dict)  # detector -> how many of these it found
-    alone: dict[str, int] = field(default_factory=dict)  # detector -> its hits that no other detector sees
+    alone: dict[str, int] = field(default_factory=dict)  # detector -> its detections that no other confirms
 
     @classmethod
     def total(cls, counts: Sequence["ClipCount"]) -> "ClipCount":
-        """All clips as one."""
+        """Sum the counts of all clips."""
         frames, agreed = sum(count.frames for count in counts), sum(count.agreed for count in counts)
         names = counts[0].found if counts else {}
         found = {name: sum(count.found[name] for count in counts) for name in names}
@@ -51,7 +51,7 @@ def find_clips(folder: Path) -> list[Path]:
 
 
 def count_clip(path: Path, candidates: Mapping[str, Candidate], references: tuple[str, str]) -> ClipCount:
-    """Look at the frames of a clip, five per second, with every detector.
+    """Run every detector on a clip, five frames per second.
 
     Args:
         candidates: name to detector; they keep weak hits.

@@ -1,4 +1,4 @@
-"""Models side by side on one data set: how well each reads, how sure it may be, what it costs."""
+"""Compare emotion models on one data set: accuracy, calibration and cost."""
 
 import logging
 import time
@@ -16,8 +16,8 @@ from fer_models.registry.model_registry import ModelCard
 from fer_models.training.datasets.labeled_faces import FaceImages
 
 BATCHES = (1, 256)  # crops at once, for which speed is measured
-ROUNDS = 5  # of the speed measurement; each model takes its turn in each, so that all see the same machine
-CROP_PX = 48  # of the crops whose reading is timed, as FER-2013's are
+ROUNDS = 5  # of the speed measurement; the models take turns, so that all see the same load
+CROP_PX = 48  # of the timed crops, as in FER-2013
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Compared:
     images_per_s: dict[int, float]  # crops at once -> crops read in a second
 
     def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Metrics for `--json`."""
         return {
             "model": self.card.name,
             "architecture": self.card.architecture,
@@ -47,7 +47,7 @@ class Compared:
 
 
 def compare(classifiers: list[EmotionClassifier], splits: dict[str, FaceImages]) -> list[Compared]:
-    """Measure every model on both test splits, and their speed on this machine in turns."""
+    """Evaluate every model on both test splits and measure their speed in turns."""
     log.info("measuring speed: let nothing else run meanwhile")
     compared = []
     for classifier, rates in zip(classifiers, images_per_s(classifiers), strict=True):
@@ -82,6 +82,6 @@ def images_per_s(classifiers: list[EmotionClassifier]) -> list[dict[int, float]]
             for batch in BATCHES:
                 started_s = time.perf_counter()
                 classifier.predict(crops[:batch])
-                if turn > 0:  # the first is for warming up
+                if turn > 0:  # the first is a warm-up
                     taken[batch].append(time.perf_counter() - started_s)
     return [{batch: batch / float(np.median(taken)) for batch, taken in of_model.items()} for of_model in seconds]

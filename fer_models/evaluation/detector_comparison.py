@@ -30,7 +30,7 @@ SPEED_FRAMES = 8
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a report, its cells as they are shown."""
+    """A table of a report; cells are formatted text."""
 
     title: str
     note: str
@@ -106,7 +106,7 @@ def landmark_table(
 
 
 def clip_table(clips: Sequence[Path], candidates: Mapping[str, Candidate], references: tuple[str, str]) -> Table:
-    """What the detectors find in clips, judged by one another.
+    """Compare the detectors on clips, each against the others.
 
     Raises:
         VideoReadError: if a clip cannot be read.

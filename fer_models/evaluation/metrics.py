@@ -1,4 +1,4 @@
-"""How well a classifier does, how far chance may have moved that, and how sure it may be: on labels and on votes."""
+"""Classifier metrics against labels and votes: accuracy, F1, calibration and confidence intervals."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -14,10 +14,10 @@ from fer_models.device import autocast_dtype
 from fer_models.labels import EMOTIONS
 from fer_models.training.datasets.labeled_faces import FaceImages
 
-BINS = 15  # of the expected calibration error, as most papers have them
+BINS = 15  # of the expected calibration error, the usual number in papers
 RESAMPLES = 1000
 MAX_LOG_TEMPERATURE = math.log(20)
-Predict = Callable[[Tensor], np.ndarray]  # `EmotionClassifier.predict`, and whatever scores crops as it does
+Predict = Callable[[Tensor], np.ndarray]  # such as `EmotionClassifier.predict`
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def fit_temperature(logits: Tensor, label: Tensor) -> float:
 
 
 def mirrored(pixels: Tensor) -> Iterator[Tensor]:
-    """The crops (n, h, w) as they are, and mirrored."""
+    """Yield the crops (n, h, w) and their mirror images."""
     yield pixels
     yield pixels.flip(2)
 
@@ -86,7 +86,7 @@ def mean_scores(predict: Predict, views: Iterator[Tensor]) -> Tensor:
 def measure_split(
     predict: Predict, images: FaceImages, *, temperature: float, tta: bool, training: FaceImages | None = None
 ) -> tuple[dict[str, Any], Tensor]:
-    """Every figure of one split, and its probabilities (n, 7).
+    """Compute all metrics of one split; also return its probabilities (n, 7).
 
     Args:
         predict: gives calibrated probabilities (m, 7) of crops (m, h, w) uint8.
@@ -140,7 +140,7 @@ def against(scores: Tensor, target: Tensor, temperature: float) -> dict[str, Any
 
 
 def macro_f1(predicted: Tensor, target: Tensor) -> float:
-    """The mean of the F1 of each emotion that is there, or was predicted."""
+    """Mean F1 over the emotions that occur or were predicted."""
     return rounded(multiclass_f1_score(predicted, target, len(EMOTIONS), average="macro"))
 
 
@@ -168,5 +168,5 @@ def stands_in(images: FaceImages, others: FaceImages) -> Tensor:
 
 
 def rounded(value: Tensor | float) -> float:
-    """A share as cards hold it."""
+    """Round a share as in model cards."""
     return round(float(value), 4)

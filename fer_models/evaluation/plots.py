@@ -1,4 +1,4 @@
-"""Pictures of how a training went and of how well a model reads: PNG files."""
+"""Plots of training curves and model quality, written as PNG files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +57,7 @@ def with_truth(card: ModelCard, images: FaceImages, scores: Tensor) -> tuple[Ten
 
 
 def draw_curves(epochs: Sequence[dict[str, float]], path: Path) -> None:
-    """Loss and accuracy of each epoch, as `RunHistory` keeps them."""
+    """Plot loss and accuracy of each epoch from `RunHistory`."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         names = sorted({name for figures in epochs for name in figures if kind in name})
@@ -72,7 +72,7 @@ def draw_curves(epochs: Sequence[dict[str, float]], path: Path) -> None:
 
 
 def draw_confusion(scores: Tensor, target: Tensor, path: Path) -> None:
-    """How often each emotion was read as each: shares of a row sum to 1."""
+    """Plot the confusion matrix; the shares of a row sum to 1."""
     n = len(EMOTIONS)
     counts = torch.bincount(target * n + scores.argmax(dim=1), minlength=n * n).view(n, n)
     shares = (counts / counts.sum(dim=1, keepdim=True).clamp_min(1)).numpy()
@@ -90,7 +90,7 @@ def draw_confusion(scores: Tensor, target: Tensor, path: Path) -> None:
 
 
 def draw_reliability(scores: Tensor, target: Tensor, temperature: float, path: Path) -> None:
-    """How often the first guess is right against how sure it was, before and after the temperature."""
+    """Plot the reliability diagram before and after temperature scaling."""
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     before = (scores.log() * temperature).softmax(dim=1)
     for axes, shown, title in zip(
@@ -116,7 +116,7 @@ def draw_reliability_of(axes: Axes, scores: Tensor, target: Tensor) -> None:
 
 
 def draw_f1(f1: dict[str, dict[str, float]], path: Path) -> None:
-    """F1 of each emotion, side by side for each name in `f1`."""
+    """Plot the F1 of each emotion, side by side for each name in `f1`."""
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(f1)
@@ -130,7 +130,7 @@ def draw_f1(f1: dict[str, dict[str, float]], path: Path) -> None:
 
 
 def draw_faces(images: FaceImages, scores: Tensor, path: Path) -> None:
-    """Faces of each emotion with their label and their probabilities; a red label where the first guess is another."""
+    """Draw faces of each emotion with label and probabilities; the label is red where the prediction differs."""
     n_rows, n_columns = FACES
     figure = Figure(figsize=(1.6 * n_columns, 2.3 * n_rows), layout="constrained")
     grid = figure.subplots(2 * n_rows, n_columns, height_ratios=[1.6, 0.7] * n_rows, squeeze=False)

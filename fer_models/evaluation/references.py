@@ -1,4 +1,4 @@
-"""Third-party detectors: YuNet and RetinaFace-MobileNet-0.25, to compare ours with and to learn from.
+"""Third-party detectors: YuNet and RetinaFace-MobileNet-0.25, for comparison and as teachers.
 
 Their weights are not part of the package; each is loaded from a file. The network of RetinaFace on MobileNet-0.25
 (https://arxiv.org/abs/1905.00641) is written anew here; it takes the public weights of biubug6/Face-Detector-1MB.
@@ -20,17 +20,17 @@ from fer_models.errors import FervidError
 from fer_models.frame_batch import FaceBatch
 from fer_models.registry.model_registry import WeightsError
 
-WEAK_SCORE = 0.05  # hits from here on are kept: what they are worth is judged afterwards
+WEAK_SCORE = 0.05  # detections from this score on are kept; evaluation chooses its own thresholds
 YUNET_FILE, RETINAFACE_FILE = "face_detection_yunet_2023mar.onnx", "retinaface_mobilenet025.pth"
 BGR_MEAN = (104, 117, 123)
 
 
 class ReferenceDetectorError(FervidError):
-    """A detector to compare with cannot be used here."""
+    """A reference detector cannot be used on this machine."""
 
 
 def join_frames(batches: list[FaceBatch]) -> FaceBatch:
-    """The faces of frames that were looked at one by one, as one batch."""
+    """Join the faces of single frames into one batch."""
     numbered = [dataclasses.replace(faces, frame=faces.frame + i) for i, faces in enumerate(batches)]
     return FaceBatch(*(np.concatenate([getattr(b, f.name) for b in numbered]) for f in dataclasses.fields(FaceBatch)))
 
@@ -48,14 +48,14 @@ class YuNet:
             import cv2
         except ImportError as error:
             raise ReferenceDetectorError("YuNet runs in OpenCV: pip install opencv-python-headless") from error
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # else it warns of its own backends
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # suppress warnings about its own backends
         try:
             self.network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), WEAK_SCORE, 0.3, 5000)
         except cv2.error as error:
             raise WeightsError(f"{path}: not the weights of YuNet: {error}") from error
 
     def __call__(self, pixels: np.ndarray) -> FaceBatch:
-        """Faces of `(n, h, w, 3)` uint8 RGB frames, looked at one by one."""
+        """Detect faces in `(n, h, w, 3)` uint8 RGB frames, one at a time."""
         return join_frames([self._detect(frame) for frame in pixels])
 
     def _detect(self, frame: np.ndarray) -> FaceBatch:
@@ -163,7 +163,7 @@ class RetinaFaceReference:
 
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray) -> FaceBatch:
-        """Faces of `(n, h, w, 3)` uint8 RGB frames, looked at one by one."""
+        """Detect faces in `(n, h, w, 3)` uint8 RGB frames, one at a time."""
         return join_frames([self._detect(frame) for frame in pixels])
 
     def _detect(self, frame: np.ndarray) -> FaceBatch:
@@ -180,7 +180,7 @@ class RetinaFaceReference:
         return FaceBatch(np.zeros(len(best), np.int64), *(t[best].numpy() for t in (boxes, points, score)))
 
 
-# Of each reference: what it is called, what loads it, the file of its weights.
+# Each reference's name, its loader, and the file of its weights.
 REFERENCES: dict[str, tuple[Callable[[Path], Callable[[np.ndarray], FaceBatch]], str]] = {
     "yunet": (YuNet, YUNET_FILE),
     "retinaface_mobilenet025": (RetinaFaceReference, RETINAFACE_FILE),

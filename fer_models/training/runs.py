@@ -1,4 +1,4 @@
-"""What every training run shares: the average over its weights, and the rules by which a run is gone on with."""
+"""Shared by all training runs: moving average of weights, checkpoints, and the rules for resuming."""
 
 import pickle
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from fer_models.registry.model_registry import CARD_NAME
 
 
 class RunError(FervidError):
-    """A training run cannot be gone on with, or would overwrite another."""
+    """A training run cannot be resumed, or would overwrite another model."""
 
 
 def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """An exponential moving average over weights that follows faster at first, so that it soon forgets the start."""
+    """Exponential moving average of weights with a shorter window at first, to forget the initial weights soon."""
 
     def average(averaged: Tensor, current: Tensor, n_averaged: Tensor | int) -> Tensor:
         return averaged + (current - averaged) * max(1 - decay, 10 / (10 + int(n_averaged)))
@@ -26,7 +26,7 @@ def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Ten
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint on the CPU.
+    """Load a checkpoint to the CPU.
 
     Raises:
         RunError: if there is none, or it is not a training's of ours.
@@ -39,7 +39,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def check_not_begun(checkpoint: Path, resume: bool) -> None:
-    """Make sure that a run whose checkpoint is there is meant to be gone on with, and that one without is a new one.
+    """Check that an existing run is to be resumed, and that a new one overwrites no model.
 
     Raises:
         RunError: if it is not.
@@ -54,7 +54,7 @@ def check_not_begun(checkpoint: Path, resume: bool) -> None:
 
 
 def check_same_settings(checkpoint: Path, begun_with: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Make sure that a run is gone on with as it was begun.
+    """Check that a run is resumed with the settings it was started with.
 
     Raises:
         RunError: if it is not, with what differs.

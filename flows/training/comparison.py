@@ -1,4 +1,4 @@
-"""Models compared in the open: one report with every figure, and the command that makes it again."""
+"""Evaluation of emotion models, and the comparison report with the command that reproduces it."""
 
 import html
 import logging
@@ -22,14 +22,14 @@ from flows.training.markdown import parts_of, table_lines, write_part
 
 
 class Claim(NamedTuple):
-    """What others publish for a network of the same kind."""
+    """A published result for a network of the same kind."""
 
     network: str
     accuracy: str
     remark: str
 
 
-# Of public FER-2013 projects, as they report them.
+# As public FER-2013 projects report them.
 CLAIMS = (
     Claim("cnn4", "about 90 %", "its own log says 63.3 %"),
     Claim("cnn_wide", "60.87 %", ""),
@@ -46,7 +46,7 @@ SPLITS = ("PublicTest", "PrivateTest")
 
 
 class Table(NamedTuple):
-    """A part of the report."""
+    """A table of the report."""
 
     title: str
     columns: tuple[str, ...]
@@ -54,7 +54,7 @@ class Table(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a report says; of `pictures` and `cards`, names and places."""
+    """The contents of a report; `pictures` and `cards` are (name, path) pairs."""
 
     tables: list[Table]
     conditions: str
@@ -90,14 +90,14 @@ def evaluate_model(model: str, data: Path, splits: Sequence[str], *, tta: bool, 
 
 
 def log_notes(data: FaceData) -> FaceData:
-    """The data, what was done to them being told."""
+    """Log the notes of the data; return the data."""
     for note in data.notes:
         log.warning("%s: %s", data.path.name, note)
     return data
 
 
 def check_apart(names: Sequence[str]) -> None:
-    """See that the models have different names, which their cards and pictures go by.
+    """Check that the models have different names, which name their cards and plots.
 
     Raises:
         WeightsError: if two have the same.
@@ -119,7 +119,7 @@ def compare_models(models: Sequence[str], data: Path, device: str, out: Path | N
         WeightsError: if there is no such model, one is damaged, or a report would mix two up.
     """
     classifiers = [load_classifier(model, device) for model in models]
-    if out is not None:  # what is in the way is met before the work, not after it
+    if out is not None:  # fail before the evaluation, not after it
         check_apart([find_model(model).name for model in models])
         out.with_suffix("").mkdir(parents=True, exist_ok=True)
         if out.suffix == ".md":
@@ -137,7 +137,7 @@ def compare_models(models: Sequence[str], data: Path, device: str, out: Path | N
 
 
 def draw_pictures(out: Path, models: Sequence[str], first: Compared, private: FaceImages) -> list[tuple[str, str]]:
-    """How the first model reads PrivateTest, and how each was trained, where that is known: titles and places."""
+    """Draw plots of the first model on PrivateTest and copy training curves; return (title, path) pairs."""
     folder = out.with_suffix("")
     name = first.card.name
     answers, truth, what = with_truth(first.card, private, first.scores["PrivateTest"])
@@ -158,7 +158,7 @@ def draw_pictures(out: Path, models: Sequence[str], first: Compared, private: Fa
 
 
 def copy_cards(out: Path, models: Sequence[str]) -> list[tuple[str, str]]:
-    """The models' cards, put beside the report: names and places."""
+    """Copy the models' cards next to the report; return (name, path) pairs."""
     folders = [find_model(model) for model in models]
     places = {folder.name: f"{out.stem}/{folder.name}.json" for folder in folders}
     for folder in folders:
@@ -177,7 +177,7 @@ def tables_of(compared: Sequence[Compared]) -> list[Table]:
 
 
 def accuracy_table(compared: Sequence[Compared], split: str) -> Table:
-    """How well the labels of a split are met."""
+    """Metrics of a split against its labels."""
     columns = {
         "accuracy": "accuracy",
         "accuracy_not_in_training": "without pictures that also stand in Training",
@@ -191,7 +191,7 @@ def accuracy_table(compared: Sequence[Compared], split: str) -> Table:
 
 
 def votes_table(compared: Sequence[Compared], split: str) -> Table:
-    """How well the emotion that most annotators named is met."""
+    """Metrics of a split against the annotators' majority."""
     columns = {
         "votes_images": "pictures",
         "votes_accuracy": "agreement",
@@ -222,7 +222,7 @@ def cell(figures: dict[str, Any], name: str) -> str:
 
 
 def cost_table(compared: Sequence[Compared]) -> Table:
-    """What each model costs."""
+    """Size, compute and speed of each model."""
     columns = ("model", "architecture", "parameters", "multiply-adds", "images/s, one at once", "images/s, 256 at once")
     rows = [
         (
@@ -239,7 +239,7 @@ def cost_table(compared: Sequence[Compared]) -> Table:
 
 
 def conditions(data: Path, device: str) -> str:
-    """Where and with what the figures were measured."""
+    """Data, machine and versions of the measurement."""
     chosen = choose_device(device)
     where = torch.cuda.get_device_name() if chosen.type == "cuda" else f"{torch.get_num_threads()} threads"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
@@ -252,7 +252,7 @@ def conditions(data: Path, device: str) -> str:
 
 
 def as_markdown(report: Report) -> str:
-    """The report as a part of a Markdown file."""
+    """Format the report as a section of a Markdown file."""
     lines = [f"# {TITLE}", "", report.conditions, "", f"Made by `{report.command}`.", ""]
     for table in report.tables:
         lines += [f"## {table.title}", "", *table_lines(table.columns, table.rows), ""]
@@ -262,7 +262,7 @@ def as_markdown(report: Report) -> str:
 
 
 def as_html(report: Report) -> str:
-    """The report as a page of its own."""
+    """Format the report as an HTML page."""
     style = "body{font-family:sans-serif}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:4px}"
     parts = [
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{TITLE}</title><style>{style}</style>",

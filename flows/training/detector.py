@@ -1,4 +1,4 @@
-"""Training a compact face detector, as a flow of its own."""
+"""The flow that trains a compact face detector."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from flows.analysis.progress import progress
 
 @task(name="train and register", task_run_name="train {name}", cache_policy=NO_CACHE, persist_result=False)
 def train_and_register(data: Path, name: str, **options: Any) -> Path:
-    """Train; the model folder appears among the user's models."""
+    """Train a detector into the user's models."""
     return train(data, user_model_dir(name), name=name, on_batch=progress.check, **options)
 
 

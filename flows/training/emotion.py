@@ -1,4 +1,4 @@
-"""Training an emotion model, as a flow: prepare, train, calibrate, evaluate, register."""
+"""The flow that trains an emotion model: prepare, train, calibrate, evaluate, register."""
 
 import base64
 import functools
@@ -27,12 +27,12 @@ from fer_models.training.runs import RunError, read_checkpoint
 from flows.analysis.progress import progress
 
 log = logging.getLogger(__name__)
-listeners: list[Callable[[TrainingProgress], None]] = []  # told how far a training in this process is
-MADE = "made"  # folder of a run in which models wait until they are measured
+listeners: list[Callable[[TrainingProgress], None]] = []  # called with the progress of the training in this process
+MADE = "made"  # folder of a run for models that are not evaluated yet
 
 
 def load_splits(data: Path, drop: tuple[str, ...]) -> dict[str, FaceImages]:
-    """The data as they are trained on."""
+    """Load the splits of the data without the dropped images."""
     return load_and_check(data, drop)[0].splits
 
 
@@ -48,7 +48,7 @@ def load_and_check(data: Path, drop: tuple[str, ...]) -> tuple[FaceData, Prepara
 
 
 def log_notes(event: TrainingProgress) -> None:
-    """Pass on how far the training is, and end it if the user asked for that."""
+    """Report the progress, and end the training if the user asked for that."""
     for listener in listeners:
         listener(event)
     progress.check()
@@ -56,7 +56,7 @@ def log_notes(event: TrainingProgress) -> None:
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def prepare(data: Path, drop: tuple[str, ...]) -> None:
-    """Read the data, leave out what is to be left out, and say what was found."""
+    """Read the data, drop the named kinds of images, and report defects."""
     read, found = load_and_check(data, drop)
     lines = [f"## {data.name}", "", *(f"- {note}" for note in read.notes), "", "| class | emotion |", "| --- | --- |"]
     lines += [f"| {name} | {emotion} |" for name, emotion in read.class_map.items()]
@@ -70,7 +70,7 @@ def prepare(data: Path, drop: tuple[str, ...]) -> None:
 
 
 def findings(found: Preparation) -> list[str]:
-    """What is wrong with the data, in sentences."""
+    """Defects of the data, as sentences."""
     in_splits = {
         name: ", ".join(f"{n} in {split}" for split, n in counts.items())
         for name, counts in vars(found).items()
@@ -90,7 +90,7 @@ def findings(found: Preparation) -> list[str]:
 def train_epochs(
     data: Path, drop: tuple[str, ...], name: str, recipe: Recipe, device: str, precision: str, resume: bool
 ) -> Path:
-    """Train by the recipe; gives the checkpoint of the best epoch."""
+    """Train by the recipe; return the checkpoint of the best epoch."""
     return train_network(
         load_splits(data, drop),
         user_model_dir(name),
@@ -106,7 +106,7 @@ def train_epochs(
 def calibrate(
     data: Path, drop: tuple[str, ...], name: str, recipe: Recipe, checkpoint: Path, device: str
 ) -> list[Path]:
-    """Make the models of a checkpoint; all that is still to be chosen is chosen on PublicTest."""
+    """Make the models of a checkpoint; mixture and temperature are chosen on PublicTest."""
     made = user_model_dir(name) / MADE
     shutil.rmtree(made, ignore_errors=True)
     training_s = sum(figures["seconds"] for figures in epochs_of(name))
@@ -125,7 +125,7 @@ def calibrate(
 
 @task(task_run_name="evaluate {folder.name}", cache_policy=NO_CACHE, persist_result=False)
 def evaluate(data: Path, drop: tuple[str, ...], name: str, folder: Path, device: str) -> None:
-    """Measure a model on both test splits, as it is served, and draw its pictures."""
+    """Evaluate a model on both test splits, as it is served, and draw its plots."""
     splits = load_splits(data, drop)
     scores = registration.measure_model(folder, splits, choose_device(device))
     draw_all(folder, epochs_of(name), splits, scores)
@@ -133,23 +133,23 @@ def evaluate(data: Path, drop: tuple[str, ...], name: str, folder: Path, device:
 
 @task(task_run_name="register {folder.name}", cache_policy=NO_CACHE, persist_result=False)
 def register(folder: Path) -> Path:
-    """Put a measured model among those at hand, and its figures and pictures among the run's artifacts."""
+    """Register an evaluated model, and publish its metrics and plots as artifacts of the run."""
     home = registration.register(folder, user_models_dir())
     card = read_card(home)
-    key = re.sub("[^a-z0-9]", "-", card.name.lower())  # all that Prefect takes
+    key = re.sub("[^a-z0-9]", "-", card.name.lower())  # the only characters that Prefect accepts
     lines = [f"## {card.name}", "", card.protocol, "", "| split | figure | value |", "| --- | --- | --- |"]
     lines += [f"| {split} | {k} | {v} |" for split, figures in card.metrics.items() for k, v in figures.items()]
     lines += ["", f"Settings: `{card.settings}`", "", f"Faces with labels and probabilities: `{home / 'faces.png'}`"]
     create_markdown_artifact("\n".join(lines), key=f"{key}-summary", description="What the trained model is worth")
     for picture in sorted(home.glob("*.png")):
-        if picture.stem != "faces":  # pictures of people stay in the model's folder: a Prefect server may be elsewhere
+        if picture.stem != "faces":  # images of people stay local: the Prefect server may be remote
             url = f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
             create_image_artifact(url, key=f"{key}-{picture.stem}", description=f"{card.name}: {picture.stem}")
     return home
 
 
 def check_free(name: str) -> None:
-    """See that a training does not overwrite a model that it did not make.
+    """Check that a training does not overwrite another model.
 
     Raises:
         RunError: if there is a model, or a training, of that name.
@@ -159,7 +159,7 @@ def check_free(name: str) -> None:
 
 
 def epochs_of(name: str) -> list[dict[str, float]]:
-    """The figures of each epoch of a training."""
+    """The metrics of each epoch of a training."""
     epochs: list[dict[str, float]] = history_in(read_checkpoint(user_model_dir(name) / CHECKPOINTS / LAST))["epochs"]
     return epochs
 

@@ -1,4 +1,4 @@
-"""Reports as parts of Markdown files."""
+"""Reports as sections of Markdown files."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -8,16 +8,16 @@ from fer_models.errors import FervidError
 
 
 class MarkdownError(FervidError):
-    """A file that a report is to be a part of is no Markdown."""
+    """The target file of a report is not Markdown."""
 
 
 def table_lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A table, line by line."""
+    """Format a table as Markdown lines."""
     return ["| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *rows)]
 
 
 def parts_of(path: Path) -> list[str]:
-    """The parts of a file, each from its title, a line that begins with `# `, to the next; none if it is not there.
+    """Split a file at its titles (lines that begin with `# `); empty if the file does not exist.
 
     Raises:
         MarkdownError: if it is no text.
@@ -36,7 +36,7 @@ def parts_of(path: Path) -> list[str]:
 
 
 def write_part(path: Path, part: str) -> None:
-    """Write a report, which begins with its title, into a file: in place of the part of that title, else at the end."""
+    """Write a report into a file: replace the section with its title, or append it."""
     parts = parts_of(path)
     titles = [old.splitlines()[0].strip() for old in parts]
     title = part.splitlines()[0]

@@ -1,4 +1,4 @@
-"""Training on a schedule: a new model whenever the data, or how it is trained, have changed; else nothing."""
+"""Scheduled training: a new model whenever the data or the recipe have changed."""
 
 import dataclasses
 import hashlib
@@ -35,7 +35,7 @@ def retrain(
     device: str = "auto",
     precision: str = "auto",
 ) -> State[Any]:
-    """Train a model of its own for each version of the data and of the recipe; a version that is there is left alone.
+    """Train one model for each version of the data and the recipe; existing versions are skipped.
 
     No model in use changes under anybody's hands: the new one is called `NAME-…` after what it was made from. A
     training that was cut short is gone on with.

@@ -1,4 +1,4 @@
-"""Distorting training photographs: one affine map crops, scales, turns and mirrors; then colors change."""
+"""Augmentation of training photographs: one affine map crops, scales, rotates and mirrors; then colors change."""
 
 import dataclasses
 import io
@@ -12,15 +12,15 @@ from PIL import Image, ImageDraw, ImageFilter
 from fer_models.boxes import box_center
 from fer_models.training.detector.targets import face_size_px
 
-MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]  # left and right change places
-MIN_FACE_PX = 8.0  # smaller faces, in the photograph or in the input, are neither taught nor punished
-COVERED_SHARE = 0.12  # of the faces, how many are covered in part
+MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]  # left and right are swapped
+MIN_FACE_PX = 8.0  # smaller faces, in the photograph or in the input, are ignored by the loss
+COVERED_SHARE = 0.12  # share of faces that are partly covered
 NO_BOXES = np.empty((0, 4), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture with the faces in it; `sure` says which of them may be taught."""
+    """An image with its faces; only faces that are `sure` are positive examples, others are ignored."""
 
     pixels: np.ndarray  # (h, w, 3) uint8, RGB
     boxes_xyxy: np.ndarray  # (k, 4) float32, pixels
@@ -31,7 +31,7 @@ class Picture:
 def tile_map(
     center_xy: np.ndarray, scale: float, turn_rad: float, mirror: bool, size_px: tuple[int, int]
 ) -> np.ndarray:
-    """The (2, 3) affine map from a photograph to a tile of (width, height) `size_px` centerd on `center_xy`."""
+    """The (2, 3) affine map from a photograph to a tile of (width, height) `size_px` centered on `center_xy`."""
     cos, sin = scale * math.cos(turn_rad), scale * math.sin(turn_rad)
     linear = np.array([[cos, -sin], [sin, cos]])
     if mirror:
@@ -80,7 +80,7 @@ def cut_tile(photo: Picture, to_tile: np.ndarray, size_px: tuple[int, int], fill
 def random_tile(
     photo: Picture, size_px: tuple[int, int], rng: np.random.Generator, traps_xyxy: np.ndarray = NO_BOXES
 ) -> Picture:
-    """A tile around one of the faces, from 10 px to more than the tile; around a trap; or anywhere, in about its size.
+    """Cut a random tile: around a face scaled to a random size, around a hard negative, or anywhere.
 
     Args:
         traps_xyxy: `(t, 4)` what is easily taken for a face.
@@ -99,12 +99,12 @@ def random_tile(
         target = math.exp(rng.uniform(math.log(smallest), math.log(largest)))
         # A face is enlarged at most threefold (beyond, it is only blur); a photograph fills at least half of the tile.
         scale = min(max(target / face_px, 0.5 * max(size_px) / max(width, height)), 3.0)
-        reach = np.maximum(np.array(size_px) / scale - face_px, 0.2 * face_px) / 2  # at times it is cut off a little
+        reach = np.maximum(np.array(size_px) / scale - face_px, 0.2 * face_px) / 2
         center = box_center(face)[0] + rng.uniform(-reach, reach)
     else:
         scale = max(math.exp(rng.uniform(math.log(0.4), math.log(1.8))), 0.7 * max(size_px) / max(width, height))
         center = rng.uniform(0, 1, 2) * (width, height)
-    # The tile's middle moves towards the photograph where it would hang out of it needlessly.
+    # Usually move the tile inside the photograph.
     half = np.minimum(np.array(size_px) / scale, (width, height)) / 2
     if rng.random() < 0.8:
         center = np.clip(center, half, np.array([width, height]) - half)
@@ -114,7 +114,7 @@ def random_tile(
 
 
 def mosaic(tiles: list[Picture], split_xy: tuple[int, int], size_px: int) -> Picture:
-    """Four tiles (left above, right above, left below, right below) that meet at `split_xy` as one square tile."""
+    """Join four tiles (top left, top right, bottom left, bottom right) that meet at `split_xy` into a square tile."""
     canvas = np.empty((size_px, size_px, 3), np.uint8)
     x, y = split_xy
     corners = np.array([[0, 0], [x, 0], [0, y], [x, y]], np.float32)
@@ -130,7 +130,7 @@ def mosaic(tiles: list[Picture], split_xy: tuple[int, int], size_px: int) -> Pic
 
 
 def cover_faces(picture: Picture, rng: np.random.Generator) -> Picture:
-    """At times a piece of the picture, or a flat color, over up to half of a face, from one of its sides.
+    """Cover up to half of some faces from one side with a piece of the image or a flat color.
 
     So hands, cameras, masks and the heads of others are learnt as what may hide a part of a face.
     """
@@ -156,13 +156,13 @@ def cover_faces(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def meets_a_face(picture: Picture, box_xyxy: Sequence[float] | np.ndarray) -> bool:
-    """Whether a box touches that of any face, sure or not."""
+    """Whether a box overlaps that of any face, sure or not."""
     low, high = picture.boxes_xyxy[:, :2], picture.boxes_xyxy[:, 2:]
     return bool(((low < box_xyxy[2:]) & (high > box_xyxy[:2])).all(1).any())
 
 
 def distort_colors(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another brightness, contrast, tint and saturation (one 3x3 map), and at times blur, noise or JPEG traces."""
+    """Change brightness, contrast, tint and saturation (one 3x3 map); sometimes add blur, noise or JPEG artifacts."""
     gray = np.full((3, 3), 1 / 3)
     saturation = 0.0 if rng.random() < 0.12 else rng.uniform(0.5, 1.4)
     color = (saturation * np.eye(3) + (1 - saturation) * gray) * rng.uniform(0.45, 1.45)

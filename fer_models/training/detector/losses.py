@@ -1,4 +1,4 @@
-"""What the outputs of the compact network cost, given what they should be."""
+"""Losses of the compact network: score, box and landmarks."""
 
 import torch
 from torch import Tensor

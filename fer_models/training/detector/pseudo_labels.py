@@ -1,4 +1,4 @@
-"""What a second teacher thinks of the training photographs, and what follows: taught, ignored, or no face after all."""
+"""Pseudo-labels of two teacher detectors, merged: each face is a positive example, ignored, or background."""
 
 import dataclasses
 import hashlib
@@ -22,18 +22,18 @@ log = logging.getLogger(__name__)
 
 # (scale, mirrored): small faces need the larger view, faces that fill the photograph the smaller one.
 VIEWS = ((1.0, False), (2.0, True), (0.5, False))
-SAME_FACE_IOU = 0.35  # the teachers frame faces a little differently
-# The mean of both scores (0 where one of them sees nothing) from which on a face is taught. The second teacher is blind
-# to many masks; in photographs that are not of people, both take animals for faces.
+SAME_FACE_IOU = 0.35  # the teachers' boxes of one face differ slightly
+# The least mean of both scores (0 where a teacher finds nothing) of a positive example. The second teacher misses many
+# masked faces; in photographs without people, both take animals for faces.
 FACE_SCORE_MASKED, FACE_SCORE_PEOPLE, FACE_SCORE_ELSEWHERE = 0.28, 0.42, 0.8
-NO_FACE_SCORE = 0.26  # below, it is no face; between the two it is not known
-LONE_SECOND_SCORE = 0.9  # what the second alone sees is mostly a wheel or a knee; surer than this, it is ignored
-SURE_SCORE = 0.84  # the second teacher is asked where a face of the first one scores less
+NO_FACE_SCORE = 0.26  # below, it is background; between the two it is ignored
+LONE_SECOND_SCORE = 0.9  # lone detections of the second are mostly false; above this they are ignored
+SURE_SCORE = 0.84  # the second teacher runs where a face of the first scores less
 LOG_EVERY_PHOTOS = 200
 
 
 def detect_multiscale(pixels: np.ndarray, detect: Callable[[np.ndarray], FaceBatch]) -> FaceBatch:
-    """The faces that `detect` finds in several views of one picture `(h, w, 3)`, each once, with its best score."""
+    """Detect faces in several scaled views of one image `(h, w, 3)`; keep each face once, with its best score."""
     height, width = pixels.shape[:2]
     views = []
     for scale, mirrored in VIEWS:
@@ -57,7 +57,7 @@ def detect_multiscale(pixels: np.ndarray, detect: Callable[[np.ndarray], FaceBat
 
 
 def vote(photo: Photo, second: FaceBatch) -> Photo:
-    """The photograph with the faces on which both teachers agree, framed by the mean of their boxes and landmarks.
+    """Merge both teachers' faces in a photograph; boxes and landmarks on which they agree are averaged.
 
     What one of them sees and the other doubts is kept as not sure; what is hardly seen by either is dropped, and so
     counts as no face.
@@ -87,7 +87,7 @@ def vote(photo: Photo, second: FaceBatch) -> Photo:
 
 
 def merge_teacher_labels(photos: list[Photo], data: Path, weights: Path, cache: Path) -> list[Photo]:
-    """The photographs of the file `data`, with votes where the first teacher doubts.
+    """Merge the second teacher's labels into the photographs of the file `data` where the first is not confident.
 
     What the second teacher sees is kept in the file `cache`: looking at so many photographs takes minutes.
 
@@ -119,7 +119,7 @@ def merge_teacher_labels(photos: list[Photo], data: Path, weights: Path, cache: 
 
 
 def is_doubtful(photo: Photo) -> bool:
-    """Whether the first teacher was not sure of some face in the photograph."""
+    """Whether the first teacher was not confident about some face in the photograph."""
     return bool((photo.score[face_size_px(photo.boxes_xyxy) >= MIN_FACE_PX] < SURE_SCORE).any())
 
 

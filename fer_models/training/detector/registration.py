@@ -1,4 +1,4 @@
-"""From a checkpoint to a detector that is at hand: its threshold, its figures, its card."""
+"""From a checkpoint to a registered detector: score threshold, metrics and model card."""
 
 import dataclasses
 import logging
@@ -21,7 +21,7 @@ from fer_models.training.runs import read_checkpoint
 log = logging.getLogger(__name__)
 
 MEAN, STD = 0.5, 0.25
-JUDGED_FACE_PX = 16  # smaller faces, and hits well below it, count neither way on the held-out photographs
+JUDGED_FACE_PX = 16  # smaller faces and detections are ignored on the held-out photographs
 SCORE_THRESHOLD = 0.5
 THRESHOLDS = np.arange(0.2, 0.8, 0.02).round(2)
 LICENCE_NOTE = (
@@ -31,12 +31,12 @@ LICENCE_NOTE = (
 
 
 def held_out_detector(network: CompactNet, device: torch.device) -> CompactDetector:
-    """A detector to choose a threshold with: it keeps weak hits, and takes one photograph at a time."""
+    """A detector for choosing the threshold: it keeps low scores and takes one photograph at a time."""
     return CompactDetector(network, score_threshold=0.05, mean=MEAN, std=STD, device=device, chunk_frames=1)
 
 
 def match_photo(detector: CompactDetector, photo: Photo) -> Matches:
-    """What the detector finds in a photograph, matched with the teacher's faces of a size that shows an expression."""
+    """Match the detections in a photograph with the teachers' faces that are large enough to show an expression."""
     faces = detector.detect(photo.pixels[None])
     faces = faces.select(face_size_px(faces.boxes_xyxy) >= 0.75 * JUDGED_FACE_PX)
     counts = photo.sure & (face_size_px(photo.boxes_xyxy) >= JUDGED_FACE_PX)

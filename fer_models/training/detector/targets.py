@@ -1,4 +1,4 @@
-"""What the network should give for an input whose faces are known."""
+"""Training targets of the compact network: which grid point predicts which face."""
 
 import math
 
@@ -7,9 +7,9 @@ import numpy as np
 from fer_models.boxes import box_area, box_center
 from fer_models.detection.compact import STRIDES_PX, grid_points
 
-# Sizes (square root of area) that a stride is responsible for; in the overlap both of two strides are.
+# Face sizes (square root of area) that each stride predicts; ranges overlap.
 FACE_SIZES_PX = ((0.0, 48.0), (36.0, 104.0), (80.0, math.inf))
-CENTER_STRIDES = 1.5  # points up to so many strides from the middle of a face answer for it
+CENTER_STRIDES = 1.5  # points up to so many strides from the center of a face predict it
 
 
 def face_size_px(boxes_xyxy: np.ndarray) -> np.ndarray:
@@ -25,7 +25,7 @@ def face_size_px(boxes_xyxy: np.ndarray) -> np.ndarray:
 def assign_targets(
     boxes_xyxy: np.ndarray, landmarks_xy: np.ndarray, sure: np.ndarray, height_px: int, width_px: int
 ) -> dict[str, np.ndarray]:
-    """What every point of the network should give for an input of that size.
+    """Assign the faces of an input of that size to the grid points of the network.
 
     A point answers for the smallest face of its stride whose middle is within 1.5 strides and whose box holds the
     point (or would, were it a stride wide). Points in the box of a face that is not sure count neither way.

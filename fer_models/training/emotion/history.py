@@ -1,4 +1,4 @@
-"""What a training run remembers from one sitting to the next: its settings, and the figures of each epoch."""
+"""State of a training run that survives a restart: its settings and the metrics of each epoch."""
 
 import json
 import logging
@@ -18,25 +18,25 @@ from fer_models.training.runs import RunError
 
 CHECKPOINTS = "checkpoints"  # folder of a run
 LAST, BEST = "last.ckpt", "best.ckpt"
-PROGRESS = "progress.json"  # beside them: the figures of each epoch, for those who do not read checkpoints
-SELECTED_BY = "public_accuracy"  # the figure the best epoch has most of
+PROGRESS = "progress.json"  # in that folder: the metrics of each epoch, for readers without torch
+SELECTED_BY = "public_accuracy"  # the metric by which the best epoch is selected
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far a training run is."""
+    """Progress of a training run."""
 
     done_batches: int  # of all epochs
     total_batches: int
     done_epochs: int
     total_epochs: int
-    figures: dict[str, float]  # of the last whole epoch
+    figures: dict[str, float]  # of the last complete epoch
 
 
 class RunHistory(Callback):
-    """Kept in each checkpoint: the settings of the run, and the figures of each epoch; logs a line an epoch.
+    """Store the run's settings and the metrics of each epoch in every checkpoint; log one line per epoch.
 
     Args:
         settings: what must be the same in every sitting.
@@ -53,15 +53,15 @@ class RunHistory(Callback):
         self.epochs: list[dict[str, float]] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """What goes into a checkpoint."""
+        """State for the checkpoint."""
         return {"settings": self.settings, "epochs": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the epochs of a checkpoint."""
+        """Restore the epochs of a checkpoint."""
         self.epochs = state_dict["epochs"]
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Take the time."""
+        """Start timing the epoch."""
         self.started_s = time.monotonic()
 
     def on_train_batch_end(
@@ -72,7 +72,7 @@ class RunHistory(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Report."""
+        """Report the progress."""
         if self.report is not None:
             n_epochs, n_batches = int(trainer.max_epochs or 0), int(trainer.num_training_batches)
             done = len(self.epochs) * n_batches + batch_idx + 1
@@ -80,7 +80,7 @@ class RunHistory(Callback):
             self.report(TrainingProgress(done, n_epochs * n_batches, len(self.epochs), n_epochs, figures))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Note and log the epoch's figures.
+        """Record and log the epoch's metrics.
 
         Raises:
             RunError: if the training has come to nothing; the checkpoint of the epoch before stays.
@@ -100,7 +100,7 @@ class RunHistory(Callback):
             trainer.should_stop = True
 
     def tell_others(self, trainer: lightning.Trainer) -> None:
-        """Write the epochs so far where other programs see them, such as the dashboard."""
+        """Write the metrics so far to a JSON file for other programs, such as the dashboard."""
         checkpoint = trainer.checkpoint_callback
         if not trainer.is_global_zero or not isinstance(checkpoint, ModelCheckpoint) or checkpoint.dirpath is None:
             return
@@ -115,10 +115,10 @@ class RunHistory(Callback):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the best epoch, also of a run whose folder has been moved since: Lightning would begin to choose anew."""
+    """Keep the best epoch even if the run's folder was moved; Lightning alone would forget it."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what was the best epoch so far."""
+        """Restore the best epoch so far."""
 
         def here(path: str) -> str:
             return str(Path(str(self.dirpath)) / Path(path).name) if path else path
@@ -129,7 +129,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 def ran_out_of_patience(epochs: list[dict[str, float]], patience: int) -> bool:
-    """Whether the last `patience` epochs are all no better than one before them; never for a patience of 0."""
+    """Whether none of the last `patience` epochs improved on the epochs before; False for a patience of 0."""
     selected = [figures[SELECTED_BY] for figures in epochs]
     return 0 < patience < len(selected) and max(selected[-patience:]) <= max(selected[:-patience])
 
@@ -141,5 +141,5 @@ def history_in(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def weights_in(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The network's weights in a checkpoint: the averaged ones, where weights were averaged."""
+    """The network's weights in a checkpoint; the averaged ones if weights were averaged."""
     return {name.removeprefix("network."): tensor for name, tensor in checkpoint["state_dict"].items()}

@@ -1,4 +1,4 @@
-"""Batches of a training set, the same ones in each sitting, shared by the processes of a training."""
+"""Reproducible batches of a training set, divided among the processes of a training."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +24,7 @@ class EpochShuffle(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return max(1, self.n // self.batch_size)  # one smaller batch if there is not enough for a whole one
+        return max(1, self.n // self.batch_size)  # at least one batch, smaller than the others if need be
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
@@ -35,7 +35,7 @@ class EpochShuffle(Sampler[list[int]]):
 
 
 def loader(pixels: Tensor, targets: Tensor, batches: Any) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Batches of (pixels, targets), cut out of memory in one indexing each; `batches` yields lists of rows."""
+    """Load batches of (pixels, targets) with one indexing operation each; `batches` yields lists of rows."""
     return DataLoader(Rows(pixels, targets), sampler=batches, batch_size=None)
 
 

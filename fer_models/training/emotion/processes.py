@@ -1,4 +1,4 @@
-"""The processes of one training: one, or one a device, as `torchrun` or a cluster's scheduler started them."""
+"""Processes of a distributed training, as `torchrun` or a cluster's scheduler starts them."""
 
 import os
 from dataclasses import dataclass
@@ -7,30 +7,30 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of a training's processes this one is; they share each batch, and learn the same weights."""
+    """Rank of this process in a training; the processes divide each batch and learn the same weights."""
 
-    rank: int = 0  # of all machines
+    rank: int = 0  # over all machines
     n: int = 1
     n_here: int = 1  # on this machine
 
     @classmethod
     def started(cls) -> "Processes":
-        """As the variables say that `torchrun` sets."""
+        """Read the environment variables that `torchrun` sets."""
         variables = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
         return cls(*(int(os.environ.get(name, alone)) for name, alone in variables.items()))
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes, measures and talks."""
+        """Whether this process writes files, evaluates and reports."""
         return self.rank == 0
 
     @property
     def device_index(self) -> int:
-        """Which of this machine's devices is its own."""
+        """Index of this process's device on this machine."""
         return self.rank % self.n_here
 
     def trainer_options(self) -> dict[str, Any]:
-        """What Lightning's trainer must know of them."""
+        """Arguments for Lightning's trainer."""
         if self.n == 1:
             return {"devices": 1}
         nodes = self.n // self.n_here
