@@ -141,7 +141,7 @@ def main() -> None:
     images = read_data(options.fer2013).splits[options.split]
     fresh = ~images.is_copy
     images = FaceImages(*(values[fresh] for values in vars(images).values()))
-    print("| what is made worse | to | pictures | accuracy | mean p_max | median blur | median brightness |")
+    print("| degradation | level | images | accuracy | mean p_max | median blur | median brightness |")
     print("|---|---|---|---|---|---|---|")
     for row in rows(images, options.model):
         print(row, flush=True)
