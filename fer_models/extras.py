@@ -11,6 +11,7 @@ EXTRA_OF_MODULE = {
     "altair": "dashboard",
     "pandas": "dashboard",
     "streamlit": "dashboard",
+    "onnxruntime": "onnx",
     "pympi": "export",
     "pysubs2": "export",
     "watchfiles": "live",

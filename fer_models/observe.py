@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from fer_models.classification.classifier import EmotionClassifier
+from fer_models.classification.classifier import N_FURTHER, EmotionClassifier
 from fer_models.crops import (
     SIGNATURE_BYTES,
     appearance_descriptors,
@@ -69,6 +69,7 @@ class Observation:
     brightness: np.ndarray  # (m,) float32, mean gray level of the crop, 0 to 255
     cut_off: np.ndarray  # (m,) float32, share of the crop outside the frame
     signature: np.ndarray  # (m, 60) uint8, see `appearance_descriptors`
+    further: np.ndarray  # (m, 3) float32, p_other, valence, arousal; NaN where the model has no such output
 
 
 @dataclass(eq=False)
@@ -83,7 +84,7 @@ class _SegmentInProgress:
     faces: list[FaceBatch] = field(default_factory=list)
     measures: list[np.ndarray] = field(default_factory=list)
     signatures: list[np.ndarray] = field(default_factory=list)
-    probabilities: list[np.ndarray] = field(default_factory=list)
+    outputs: list[np.ndarray] = field(default_factory=list)  # (…, 10), see `EmotionClassifier.predict_all`
     crops: list[torch.Tensor] = field(default_factory=list)
 
     @classmethod
@@ -96,7 +97,7 @@ class _SegmentInProgress:
         """Classify the collected crops."""
         started_s = time.perf_counter()
         if self.crops:
-            self.probabilities.append(classifier.predict(torch.cat(self.crops)))
+            self.outputs.append(classifier.predict_all(torch.cat(self.crops)))
             self.crops.clear()
         times.classify_s += time.perf_counter() - started_s
 
@@ -104,6 +105,7 @@ class _SegmentInProgress:
         """Combine the results of all batches."""
         faces = [FaceBatch.empty(), *self.faces]
         fields = (f.name for f in dataclasses.fields(FaceBatch))
+        outputs = np.concatenate([np.empty((0, len(EMOTIONS) + N_FURTHER), np.float32), *self.outputs])
         blur, brightness, cut_off = np.concatenate([np.empty((0, 3), np.float32), *self.measures]).T
         return Observation(
             self.frame_index,
@@ -112,11 +114,12 @@ class _SegmentInProgress:
             self.is_full,
             self.look,
             FaceBatch(*(np.concatenate([getattr(batch, name) for batch in faces]) for name in fields)),
-            np.concatenate([np.empty((0, len(EMOTIONS)), np.float32), *self.probabilities]),
+            outputs[:, : len(EMOTIONS)],
             blur,
             brightness,
             cut_off,
             np.concatenate([np.empty((0, SIGNATURE_BYTES), np.uint8), *self.signatures]),
+            outputs[:, len(EMOTIONS) :],
         )
 
 
@@ -276,7 +279,8 @@ def _crop(frames: FrameBatch, faces: FaceBatch, classifier: EmotionClassifier) -
     crops = crop_faces(pixels, frame_of_face, side, center, size_px=classifier.size_px)
     measures = (*measure_crops(crops), out_of_frame_fraction(side, center, width_px, height_px))
     signatures = appearance_descriptors(pixels, frame_of_face, side, center, crops)
-    return _CroppedFaces(faces, crops, torch.stack(measures, dim=1).cpu().numpy(), signatures.cpu().numpy())
+    classified = classifier.crop(crops, pixels, frame_of_face, boxes_xyxy, side, center)
+    return _CroppedFaces(faces, classified, torch.stack(measures, dim=1).cpu().numpy(), signatures.cpu().numpy())
 
 
 def frame_thumbnail(pixels: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ STEPS = {
     **dict.fromkeys(("yaw_deg", "roll_deg", "brightness"), 1 / 4),
     **dict.fromkeys(("det_score", "cut_off"), 1 / 1024),
     "blur": 1.0,
+    **dict.fromkeys(("valence", "arousal"), PROBABILITY_STEP),
 }
 STEPS_IN_WORDS = (
     "Numbers are kept in steps: px 1/4, ° and brightness 1/4, blur 1, det_score and cut_off 1/1024, entropy 1/256, "
@@ -38,7 +39,7 @@ def quantize(values: np.ndarray, step: float) -> np.ndarray:
 
 
 def quantize_probabilities(probabilities: np.ndarray) -> np.ndarray:
-    """Rows `(m, 7)` in multiples of `PROBABILITY_STEP` that still sum to 1; rows of NaN stay.
+    """Rows `(m, k)` in multiples of `PROBABILITY_STEP` that keep their sum; NaN stays, and counts as 0.
 
     Every value is rounded down, then those that lost most are rounded up instead: none moves by a whole step.
 
@@ -60,5 +61,7 @@ def quantize_faces(faces: pa.Table) -> pa.Table:
     kept["landmarks_px"] = pa.FixedSizeListArray.from_arrays(
         to_column(quantize(landmarks.flatten().to_numpy(), PX_STEP), pa.float32()), landmarks.type.list_size
     )
-    kept |= emotion_columns("p", quantize_probabilities(to_float_array(faces, *(f"p_{name}" for name in EMOTIONS))))
+    probabilities = quantize_probabilities(to_float_array(faces, *(f"p_{name}" for name in EMOTIONS), "p_other"))
+    kept |= emotion_columns("p", probabilities[:, : len(EMOTIONS)])
+    kept["p_other"] = to_column(probabilities[:, -1], pa.float32())
     return pa.table({name: kept.get(name, faces[name]) for name in faces.column_names})

@@ -76,7 +76,12 @@ _BOX_AND_LANDMARKS = [
         "x, y of right eye, left eye, nose, right and left mouth corner (the person's right and left)",
     ),
 ]
-_PROBABILITIES = _per_emotion("p", "0 to 1", "calibrated probability of {}; the seven sum to 1")
+_PROBABILITIES = _per_emotion("p", "0 to 1", "calibrated probability of {}; the seven, with p_other if any, sum to 1")
+_FURTHER_OUTPUTS = [
+    _field("p_other", pa.float32(), "0 to 1", "probability of the model's other classes; NULL: the model has none"),
+    _field("valence", pa.float32(), "-1 to 1", "the model's own valence, not from p_…; NULL: it does not output one"),
+    _field("arousal", pa.float32(), "-1 to 1", "the model's own arousal, likewise"),
+]
 _FACE_MEASURES = [
     _field("face_px", pa.float32(), "px", "size of the face: square root of the area of its box"),
     _field("interocular_px", pa.float32(), "px", "distance between the two eye landmarks"),
@@ -101,6 +106,7 @@ OBSERVATIONS = pa.schema(
         _field("face_index", pa.int16(), "", f"{_FACE_INDEX}; NULL, as are all columns after it, without a face"),
         *_BOX_AND_LANDMARKS,
         *_PROBABILITIES,
+        *_FURTHER_OUTPUTS,
         *_FACE_MEASURES,
         _field(
             "signature",
@@ -202,6 +208,7 @@ FACES = pa.schema(
         _field("track_id", pa.int32(), "", "track the face belongs to; NULL: seen too briefly to be one"),
         *_BOX_AND_LANDMARKS,
         *_PROBABILITIES,
+        *_FURTHER_OUTPUTS,
         _field("emotion", pa.string(), "", "emotion with the highest probability"),
         _field("p_max", pa.float32(), "0 to 1", "its probability"),
         _field("entropy", pa.float32(), "bit", "entropy of the probabilities: 0 is certain, 2.81 knows nothing"),
@@ -399,6 +406,16 @@ def without(schema: pa.Schema, *names: str) -> pa.Schema:
 def timeline_schema(schema: pa.Schema) -> pa.Schema:
     """`schema` less the ids, as pass 2 makes a table."""
     return without(schema, "video_id", "analysis_id")
+
+
+def add_missing_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """`table` with the columns of `schema` in its order; those that earlier versions did not write are NULL."""
+    return pa.table(
+        {
+            field.name: table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type)
+            for field in schema
+        }
+    )
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

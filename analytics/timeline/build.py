@@ -21,6 +21,7 @@ from analytics.tables.schema import (
     QUALITY_REASONS,
     SEEN_STATUSES,
     TIMELINE_TABLES,
+    add_missing_columns,
     conform,
     timeline_schema,
 )
@@ -101,7 +102,7 @@ def build_timeline(
         ValueError: if a face of a frame comes twice, as from segments that overlap.
         IdentitiesError: if the identities are of other faces.
     """
-    observations = observations.select(OBSERVATIONS.names).sort_by(
+    observations = add_missing_columns(observations, OBSERVATIONS).sort_by(
         [("pts_s", "ascending"), ("frame_index", "ascending"), ("face_index", "ascending")]
     )
     first_row, frame = _frames_of_rows(observations)

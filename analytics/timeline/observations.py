@@ -26,6 +26,7 @@ def observations_table(
     cut_off: np.ndarray,
     signature: np.ndarray | None = None,
     is_full: np.ndarray | None = None,
+    further: np.ndarray | None = None,
     unseen: str = "decode_error",
 ) -> pa.Table:
     """The rows of `schema.OBSERVATIONS` for some frames of a video.
@@ -42,6 +43,7 @@ def observations_table(
         cut_off: (m,) likewise.
         signature: (m, 60) uint8, see the schema; none if not known.
         is_full: (n,) bool, whether faces were detected on the full frame; any value where not decoded; none if unknown.
+        further: (m, 3) p_other, valence and arousal; NaN, or None, where the model does not output them.
         unseen: the status of frames that were not decoded.
 
     Raises:
@@ -79,6 +81,7 @@ def observations_table(
         "landmarks_px": pa.FixedSizeListArray.from_arrays(pa.array(faces.landmarks_xy.ravel(), pa.float32()), 10),
         **{name: to_column(values, pa.float32()) for name, values in measures.items()},
         **emotion_columns("p", probabilities),
+        **_further_outputs(further, m),
         "signature": _signatures(signature, m),
     }
     face_of_row = pa.array(face, mask=face < 0)
@@ -108,6 +111,14 @@ def _detection(is_full: np.ndarray | None, decoded: np.ndarray) -> pa.Array:
     if is_full is None:
         return pa.nulls(len(decoded), pa.string())
     return pa.array(np.where(is_full, "full", "close_up"), pa.string(), mask=~decoded)
+
+
+def _further_outputs(further: np.ndarray | None, m: int) -> dict[str, pa.Array]:
+    values = np.full((m, 3), np.nan, np.float32) if further is None else further
+    return {
+        name: to_column(column, pa.float32())
+        for name, column in zip(("p_other", "valence", "arousal"), values.T, strict=True)
+    }
 
 
 def _signatures(signature: np.ndarray | None, m: int) -> pa.Array:

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 CHUNK_CROPS = {"cpu": 32, "cuda": 1024}
 LARGE_PX = 96  # an eighth as many crops per forward pass for larger inputs
 
+N_FURTHER = 3  # outputs after the seven probabilities: other classes, valence, arousal
+
 # What a card with invalid architecture options can raise while its network is built.
 BUILD_ERRORS = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
@@ -44,7 +46,8 @@ class EmotionClassifier:
         self.card = card
         self.device = device
         self.dtype = dtype or autocast_dtype(device)
-        self.size_px, self.channels = card.input_size_px, card.input_channels
+        self.size_px = self.input_px = card.input_size_px
+        self.channels = card.input_channels
         self.chunk_crops = CHUNK_CROPS[device.type] // (8 if self.size_px > LARGE_PX else 1)
         network = fuse_batch_norm(network.eval()).to(device, self.dtype)
         self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -83,14 +86,43 @@ class EmotionClassifier:
         if not logits.isfinite().all():
             raise WeightsError(f"{folder}: the network returns NaN or infinite values for a black image")
 
+    @property
+    def framing(self) -> tuple[str, float]:
+        """How faces are framed: "aligned" or "box", and the margin of the box."""
+        return "aligned", 0.0
+
+    def crop(
+        self, aligned: Tensor, pixels: Tensor, frame: Tensor, boxes_xyxy: Tensor, side: Tensor, center: Tensor
+    ) -> Tensor:
+        """The crops to classify.
+
+        Args:
+            aligned: (m, `size_px`, `size_px`, 3) uint8, the aligned crops on which quality is measured.
+            pixels: (n, h, w, 3) uint8 frames.
+            frame: (m,) int64, the frame of each face.
+            boxes_xyxy: (m, 4) float32 face boxes.
+            side: (m,) from `frame_crops`.
+            center: (m,) from `frame_crops`.
+        """
+        return aligned
+
     def predict(self, crops: np.ndarray | Tensor) -> np.ndarray:
-        """Probabilities (m, 7) float32 in the order of `EMOTIONS`; every row sums to 1; m may be 0.
+        """Probabilities (m, 7) float32 in the order of `EMOTIONS`; m may be 0.
+
+        Every row sums to 1, or to less if the model has further classes.
 
         Args:
             crops: (m, h, w) gray or (m, h, w, 3) RGB, uint8; resampled to the input size of the network.
 
         Raises:
             ValueError: if `crops` has another shape or type.
+        """
+        return self.predict_all(crops)[:, : len(EMOTIONS)]
+
+    def predict_all(self, crops: np.ndarray | Tensor) -> np.ndarray:
+        """All outputs (m, 10) float32: the seven probabilities, that of all other classes, valence and arousal.
+
+        The last three are NaN where the model does not output them. Arguments and errors are those of `predict`.
         """
         tensor = torch.from_numpy(np.ascontiguousarray(crops)) if isinstance(crops, np.ndarray) else crops
         if tensor.dtype != torch.uint8:
@@ -105,7 +137,7 @@ class EmotionClassifier:
             return self.score(tensor[chunk], chunk_crops)
 
         chunks = run_with_oom_backoff(len(tensor), self.chunk_crops, score, self._take_fewer)
-        return torch.cat(chunks).numpy() if chunks else np.empty((0, len(EMOTIONS)), np.float32)
+        return torch.cat(chunks).numpy() if chunks else np.empty((0, len(EMOTIONS) + N_FURTHER), np.float32)
 
     def _take_fewer(self, chunk_crops: int) -> None:
         self.chunk_crops = chunk_crops
@@ -113,13 +145,14 @@ class EmotionClassifier:
 
     @torch.inference_mode()
     def score(self, crops: Tensor, chunk_crops: int) -> Tensor:
-        """Probabilities (m, 7) on the CPU for at most `chunk_crops` crops."""
+        """Outputs (m, 10) on the CPU, see `predict_all`, for at most `chunk_crops` crops."""
         m = len(crops)
         inputs = self.prepare(crops.to(self.device))
         inputs = F.pad(inputs, (0, 0, 0, 0, 0, 0, 0, chunk_crops - m))
         inputs = inputs.to(self.dtype, memory_format=torch.channels_last)
         logits: Tensor = self.network(inputs)[:m].float()
-        return (logits / self.card.temperature).softmax(dim=1).cpu()
+        probabilities = (logits / self.card.temperature).softmax(dim=1).cpu()
+        return F.pad(probabilities, (0, N_FURTHER), value=torch.nan)
 
     def prepare(self, crops: Tensor) -> Tensor:
         """Convert crops to normalized inputs (m, channels, size, size) float32."""

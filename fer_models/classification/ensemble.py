@@ -9,9 +9,11 @@ import numpy as np
 from torch import Tensor
 
 from fer_models.classification.classifier import EmotionClassifier
+from fer_models.labels import EMOTIONS
 from fer_models.registry.model_registry import CARD_NAME, ModelCard, WeightsError, find_model, read_card
 
 ARCHITECTURE = "ensemble"
+OTHER = len(EMOTIONS)  # the column of other classes
 
 
 class Ensemble(EmotionClassifier):
@@ -27,11 +29,33 @@ class Ensemble(EmotionClassifier):
         self.card = card
         self.device, self.dtype = members[0].device, members[0].dtype
         self.size_px = max(member.size_px for member in members)
+        self.input_px = max(member.input_px for member in members)
+        if len({member.framing for member in members}) > 1:
+            raise WeightsError(f"{card.name}: its members frame faces differently, so one crop does not serve them all")
 
-    def predict(self, crops: np.ndarray | Tensor) -> np.ndarray:
-        """Probabilities (m, 7) float32, see `EmotionClassifier.predict`."""
-        scores = np.stack([member.predict(crops) for member in self.members])
-        return np.asarray(scores.mean(axis=0), np.float32)
+    @property
+    def framing(self) -> tuple[str, float]:
+        """The framing of all members."""
+        return self.members[0].framing
+
+    def crop(
+        self, aligned: Tensor, pixels: Tensor, frame: Tensor, boxes_xyxy: Tensor, side: Tensor, center: Tensor
+    ) -> Tensor:
+        """The crops of the member with the largest input, see `EmotionClassifier.crop`."""
+        largest = max(self.members, key=lambda member: member.input_px)
+        return largest.crop(aligned, pixels, frame, boxes_xyxy, side, center)
+
+    def predict_all(self, crops: np.ndarray | Tensor) -> np.ndarray:
+        """The mean of all outputs, see `EmotionClassifier.predict_all`; of valence and arousal over those that know it.
+
+        A member without other classes gives them the probability 0 if another member has some.
+        """
+        outputs = np.stack([member.predict_all(crops) for member in self.members])
+        other = outputs[:, :, OTHER]
+        other[:, ~np.isnan(other).all(axis=0)] = np.nan_to_num(other[:, ~np.isnan(other).all(axis=0)])
+        n_known = (~np.isnan(outputs)).sum(axis=0)
+        total = np.nansum(outputs, axis=0, dtype=np.float64)
+        return np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan).astype(np.float32)
 
 
 def find_members(folder: Path) -> list[Path]:

@@ -9,8 +9,9 @@ from fer_models.classification import ensemble
 from fer_models.classification.architectures import ARCHITECTURES
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.ensemble import Ensemble, find_members
+from fer_models.classification.onnx_classifier import OnnxClassifier
 from fer_models.device import choose_device
-from fer_models.registry.model_registry import WeightsError, find_model, read_card
+from fer_models.registry.model_registry import ONNX_ARCHITECTURE, WeightsError, find_model, read_card
 
 MAX_DEPTH = 4  # of ensembles of ensembles; one that names itself would never end
 
@@ -55,4 +56,4 @@ def _load_ensemble(folder: Path, device: torch.device, depth: int) -> Ensemble:
 
 
 # Loaders of the architectures that are not PyTorch networks of `ARCHITECTURES`.
-LOADERS: dict[str, Callable[[Path, torch.device], EmotionClassifier]] = {}
+LOADERS: dict[str, Callable[[Path, torch.device], EmotionClassifier]] = {ONNX_ARCHITECTURE: OnnxClassifier.load}

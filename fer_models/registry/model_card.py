@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
@@ -132,14 +131,14 @@ def validated(content: bytes, kind: type[T], source: str) -> T:
     from pydantic import ValidationError  # finding models by name does without it
 
     try:
-        instance: T = _validator(kind).validate_json(content)
+        instance: T = _validator(kind).validate_json(content)  # type: ignore[arg-type]  # classes are hashable
     except ValidationError as error:
         raise WeightsError(f"{source}: invalid model card: {_describe(error)}") from error
     return instance
 
 
 @functools.cache
-def _validator(kind: Hashable) -> "TypeAdapter[Any]":
+def _validator(kind: Any) -> "TypeAdapter[Any]":
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PACKAGED_DIR = Path(__file__).parents[1] / "weights"
-WEIGHTS_NAME = "model.safetensors"
+WEIGHTS_NAME, ONNX_NAME = "model.safetensors", "model.onnx"
+ONNX_ARCHITECTURE = "onnx"
 
 
 def user_models_dir() -> Path:
@@ -86,13 +87,13 @@ def portable_model_ref(name: str) -> str:
     return name if name in list_model_dirs() else str(Path(name).absolute())
 
 
-def verify_weights(folder: Path, card: ModelCard, file_name: str = WEIGHTS_NAME) -> Path:
+def verify_weights(folder: Path, card: ModelCard) -> Path:
     """The weights file of a model, once its hash is found to be the one on the card.
 
     Raises:
         WeightsError: if the file cannot be read or has another hash.
     """
-    path = folder / file_name
+    path = folder / (ONNX_NAME if card.architecture == ONNX_ARCHITECTURE else WEIGHTS_NAME)
     try:
         found = sha256_of(path)
     except OSError as error:

@@ -2,17 +2,25 @@
 
 import dataclasses
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from fer_models.classification import ensemble
-from fer_models.classification.ensemble import combined_sha256
+from fer_models.classification.ensemble import Ensemble, combined_sha256
 from fer_models.classification.loading import load_classifier
+from fer_models.classification.onnx_classifier import OnnxClassifier, onnx_card, read_spec
+from fer_models.classification.onnx_spec import OnnxSpec
 from fer_models.detection import load_detector
 from fer_models.labels import EMOTIONS
 from fer_models.registry.download import RETINAFACE, install_retinaface
+from fer_models.registry.model_card import read_validated
 from fer_models.registry.model_registry import (
     CARD_NAME,
+    ONNX_ARCHITECTURE,
+    ONNX_NAME,
     ModelCard,
     WeightsError,
     list_model_dirs,
@@ -20,12 +28,19 @@ from fer_models.registry.model_registry import (
     read_card,
     save_card,
     save_model_folder,
+    sha256_of,
     user_model_dir,
+    verify_weights,
 )
 
 
-def add_model(name: str, path: Path) -> Path:
-    """Register a model folder, or the file of weights that `retina-face` downloads; return the model folder.
+def add_model(name: str, path: Path, card_file: Path | None = None) -> Path:
+    """Register a model; return its folder among the user's models.
+
+    Args:
+        name: the name of the model from now on.
+        path: a model folder, an ONNX file, or the file of weights that `retina-face` downloads.
+        card_file: for an ONNX file, the JSON file that describes its input and outputs, see `OnnxSpec`.
 
     Raises:
         WeightsError: if the model is damaged, cannot be loaded, or another model has this name.
@@ -33,8 +48,14 @@ def add_model(name: str, path: Path) -> Path:
     """
     if path.is_dir():
         return _add_folder(name, path)
+    if path.suffix.lower() == ".onnx":
+        if card_file is None:
+            raise WeightsError(f"{path}: an ONNX model needs --card FILE, which describes its input and outputs")
+        return add_onnx(name, path, read_validated(card_file, OnnxSpec), source=str(card_file))
     if name != RETINAFACE:
-        raise WeightsError(f"{path}: a single file is accepted for {RETINAFACE} only. Give the folder of the model")
+        raise WeightsError(
+            f"{path}: a single file is accepted for {RETINAFACE} only. Give a model folder, or FILE.onnx"
+        )
     with path.open("rb") as file:
         return install_retinaface(file, source=str(path))
 
@@ -42,6 +63,8 @@ def add_model(name: str, path: Path) -> Path:
 def _add_folder(name: str, path: Path) -> Path:
     folder = user_model_dir(name)
     card = read_card(path)
+    if card.architecture == ONNX_ARCHITECTURE:
+        return add_onnx(name, verify_weights(path, card), read_spec(path, card), source=str(path))
     if card.architecture == ensemble.ARCHITECTURE:
         raise WeightsError(f"{path}: an ensemble is made on this machine: fervid models ensemble {name} MODEL MODEL")
     refuse_other_model(folder, card.sha256)
@@ -49,6 +72,37 @@ def _add_folder(name: str, path: Path) -> Path:
     load(str(path.absolute()), "cpu")  # refuse a model that cannot be loaded before anything is written
     weights, card = load_model_folder(path)
     save_model_folder(folder, weights, dataclasses.replace(card, name=name))
+    return folder
+
+
+def add_onnx(name: str, path: Path, spec: OnnxSpec, *, source: str) -> Path:
+    """Register an ONNX emotion model after one prediction; return its folder.
+
+    Args:
+        name: the name of the model.
+        path: the ONNX file; it must hold all of its weights.
+        spec: its input and outputs.
+        source: the file of the spec, for messages.
+
+    Raises:
+        WeightsError: if the model cannot be loaded or does not fit its spec, or another model has this name.
+    """
+    folder = user_model_dir(name)
+    spec.check(source)
+    try:
+        card = onnx_card(name, spec, dataclasses.asdict(spec), sha256_of(path))
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
+    refuse_other_model(folder, card.sha256)
+    OnnxClassifier(path, spec, card, torch.device("cpu"))
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{ONNX_NAME}.{os.getpid()}.part"
+    try:
+        shutil.copyfile(path, part)
+        part.replace(folder / ONNX_NAME)
+    finally:
+        part.unlink(missing_ok=True)
+    save_card(folder, card)
     return folder
 
 
@@ -99,6 +153,7 @@ def make_ensemble(folder: Path, name: str, models: Sequence[str]) -> Path:
         licence_note=" ".join(dict.fromkeys(card.licence_note for card in cards if card.licence_note)),
         sha256=combined_sha256(named),
     )
+    Ensemble(members, card)  # refuses members that cannot work together
     folder.mkdir(parents=True)
     save_card(folder, card)
     return folder

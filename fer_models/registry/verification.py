@@ -5,11 +5,13 @@ from pathlib import Path
 from fer_models.classification import ensemble
 from fer_models.classification.ensemble import find_members
 from fer_models.registry.model_registry import (
+    ONNX_ARCHITECTURE,
     ModelCard,
     WeightsError,
     list_model_dirs,
     load_model_folder,
     read_card,
+    verify_weights,
 )
 
 
@@ -34,5 +36,8 @@ def check_model(folder: Path) -> ModelCard:
     if card.architecture == ensemble.ARCHITECTURE:
         for member in find_members(folder):
             check_model(member)
+        return card
+    if card.architecture == ONNX_ARCHITECTURE:
+        verify_weights(folder, card)
         return card
     return load_model_folder(folder)[1]

@@ -184,7 +184,7 @@ def paint_wall() -> Image.Image:
     for p in PRINTS:
         ImageDraw.Draw(shadow).rectangle(p.outline(MAT_PX + FRAME_PX, drop_px=12), fill=150)
     wall.paste((30, 28, 25), mask=shadow.filter(ImageFilter.GaussianBlur(9)))
-    photos = _photos()
+    photos = load_photographs()
     for p in PRINTS:
         ImageDraw.Draw(wall).rectangle(p.outline(MAT_PX + FRAME_PX), fill=(58, 44, 34))
         ImageDraw.Draw(wall).rectangle(p.outline(MAT_PX), fill=(240, 238, 232))
@@ -239,7 +239,12 @@ def _project(views: np.ndarray, box_xyxy: np.ndarray) -> np.ndarray:
     return np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
 
 
-def _photos() -> dict[str, Image.Image]:
+def load_photographs() -> dict[str, Image.Image]:
+    """The photographs of the demo by name.
+
+    Raises:
+        DemoError: if Matplotlib or scikit-image is not installed.
+    """
     try:
         from matplotlib.cbook import get_sample_data
         from skimage import data

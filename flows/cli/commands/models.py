@@ -114,13 +114,20 @@ def fetch_model(name: Annotated[Fetchable, typer.Argument(help="Model whose weig
 @models_app.command("add")
 def add_model(
     name: Annotated[str, typer.Argument(help="Name of the new model.")],
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="Model folder; for retinaface, its .pth file.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="ONNX file, model folder, or the .pth file of retinaface.")
+    ],
+    card: Annotated[
+        Path | None, typer.Option(help="For an ONNX file: JSON with its classes and its input; see docs/models.md.")
+    ] = None,
 ) -> None:
-    """Copy a model from a folder or file into the user's models, for machines without a network."""
+    """Register a model from a file or folder, after one prediction with it."""
     from fer_models.registry.registration import add_model as add
 
     with fatal_errors():
-        report_model(add(name, path))
+        folder = add(name, path, card)
+        report_model(folder)
+        show_prediction(folder)
 
 
 @models_app.command("ensemble")
@@ -160,6 +167,16 @@ def report_model(folder: Path) -> None:
 
     line = f"available as {folder.name}: {folder}, sha256 {read_card(folder).sha256}"
     console.print(line, highlight=False, soft_wrap=True)
+
+
+def show_prediction(folder: Path) -> None:
+    """Print what a new emotion model predicts for the photographs of the demo."""
+    from fer_models.registry.model_registry import read_card
+
+    if read_card(folder).task == "emotion":
+        from flows.cli.model_preview import HEADINGS, preview_rows
+
+        console.print(table_of(list(HEADINGS), preview_rows(str(folder))))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,216 @@
+"""Emotion inference with an ONNX model of the user, run by ONNX Runtime."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fer_models.classification.classifier import CHUNK_CROPS, LARGE_PX, EmotionClassifier
+from fer_models.classification.onnx_spec import OUTPUTS, OnnxSpec
+from fer_models.crops import crop_faces, to_gray
+from fer_models.device import DeviceError
+from fer_models.labels import EMOTIONS
+from fer_models.registry.model_card import ModelCard, WeightsError, read_card, validated
+from fer_models.registry.model_registry import ONNX_ARCHITECTURE, verify_weights
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+MEASURED_PX = 48  # quality is measured on crops of at most this size, whatever the model's input
+
+
+class OnnxClassifier(EmotionClassifier):
+    """Classify face crops with an ONNX model.
+
+    Args:
+        path: the ONNX file.
+        spec: the input and the outputs of the model.
+        card: the card of the model folder.
+        device: where to compute.
+
+    Raises:
+        WeightsError: if the file is not a valid ONNX model, or does not fit the spec.
+        DeviceError: if `device` is a GPU and ONNX Runtime was installed without CUDA.
+    """
+
+    def __init__(self, path: Path, spec: OnnxSpec, card: ModelCard, device: torch.device) -> None:
+        self.card, self.spec, self.device, self.dtype = card, spec, device, torch.float32
+        self.input_px, self.channels = spec.input_size_px, spec.n_channels
+        self.size_px = min(self.input_px, MEASURED_PX)
+        self.session = open_session(path, device)
+        self.output_names = _output_names(path, self.session, spec)
+        given = self.session.get_inputs()
+        if len(given) != 1:
+            raise WeightsError(f"{path}: the model needs 1 input, it has {len(given)}")
+        self.input_name, batch = given[0].name, given[0].shape[0] if given[0].shape else None
+        fastest = CHUNK_CROPS[device.type] // (8 if self.input_px > LARGE_PX else 1)
+        self.chunk_crops = batch if isinstance(batch, int) else fastest  # some models are exported for one batch size
+        meanings = spec.meanings(str(path))
+        self.columns = {name: [i for i, found in enumerate(meanings) if found == name] for name in OUTPUTS}
+        self.check_output(path)
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> "OnnxClassifier":
+        """Load a classifier from a model folder.
+
+        Raises:
+            WeightsError: if files are missing or damaged, or do not belong together.
+            DeviceError: if the device is not available to ONNX Runtime.
+        """
+        card = read_card(folder)
+        return cls(verify_weights(folder, card), read_spec(folder, card), card, device)
+
+    @property
+    def framing(self) -> tuple[str, float]:
+        """How faces are framed: "aligned" or "box", and the margin of the box."""
+        return self.spec.framing, self.spec.box_margin
+
+    def check_output(self, folder: Path) -> None:
+        """Make one prediction, to find out whether the model and its card agree.
+
+        Raises:
+            WeightsError: if the model rejects the input of its card, or returns NaN or another number of columns.
+        """
+        crop = torch.zeros((1, self.input_px, self.input_px, 3), dtype=torch.uint8)
+        try:
+            values = self._run(self.prepare(crop), self.chunk_crops)
+        except RuntimeError as error:
+            raise WeightsError(f"{folder}: the model does not accept the input of its card: {error}") from error
+        if values.shape[1] != len(self.spec.classes):
+            raise WeightsError(
+                f"{folder}: the model returns {values.shape[1]} values for a face, its card names "
+                f"{len(self.spec.classes)} classes"
+            )
+        if not np.isfinite(values).all():
+            raise WeightsError(f"{folder}: the model returns NaN or infinite values for a black image")
+
+    def crop(
+        self, aligned: Tensor, pixels: Tensor, frame: Tensor, boxes_xyxy: Tensor, side: Tensor, center: Tensor
+    ) -> Tensor:
+        """Crops in the framing and the size of the model, see `EmotionClassifier.crop`."""
+        if self.spec.framing == "box":
+            side, center = frame_boxes(boxes_xyxy, self.spec.box_margin)
+        elif aligned.shape[1] == self.input_px:
+            return aligned
+        return crop_faces(pixels, frame, side, center, size_px=self.input_px)
+
+    def score(self, crops: Tensor, chunk_crops: int) -> Tensor:
+        """Outputs (m, 10), see `EmotionClassifier.predict_all`, for at most `chunk_crops` crops."""
+        values = torch.from_numpy(self._run(self.prepare(crops), chunk_crops)[: len(crops)]).double()
+        is_class = [column for name in OUTPUTS[: len(EMOTIONS) + 1] for column in self.columns[name]]
+        scores = torch.zeros_like(values)
+        scores[:, is_class] = self._probabilities(values[:, is_class])
+        scores[:, self.columns["valence"]] = values[:, self.columns["valence"]]
+        scores[:, self.columns["arousal"]] = values[:, self.columns["arousal"]]
+        unknown = torch.full((len(values),), torch.nan, dtype=torch.float64)
+        outputs = [scores[:, self.columns[name]].sum(dim=1) if self.columns[name] else unknown for name in OUTPUTS]
+        return torch.stack(outputs, dim=1).float()
+
+    def _probabilities(self, values: Tensor) -> Tensor:
+        if self.spec.scores == "logits":
+            return (values / self.spec.temperature).softmax(dim=1)
+        values = values.clamp(min=0)
+        return values / values.sum(dim=1, keepdim=True).clamp(min=1e-12)
+
+    def prepare(self, crops: Tensor) -> Tensor:
+        """Convert crops to normalized inputs in the layout of the model, float32 on the CPU."""
+        crops = crops.cpu()
+        if self.channels == 1:
+            values = (to_gray(crops) if crops.ndim == 4 else crops.float())[:, None]
+        else:
+            color = crops if crops.ndim == 4 else crops[..., None].expand(*crops.shape, 3)
+            values = color.permute(0, 3, 1, 2).float()
+        if values.shape[2:] != (self.input_px, self.input_px):
+            values = F.interpolate(values, size=(self.input_px, self.input_px), mode="bilinear", antialias=True)
+        if self.spec.channels == "bgr":
+            values = values.flip(1)
+        low, high = self.spec.value_range
+        mean, std = (torch.tensor(x, dtype=torch.float32).reshape(1, -1, 1, 1) for x in (self.spec.mean, self.spec.std))
+        inputs = (low + values / 255 * (high - low) - mean) / std
+        return inputs if self.spec.layout == "nchw" else inputs.permute(0, 2, 3, 1)
+
+    def _run(self, inputs: Tensor, chunk_crops: int) -> np.ndarray:
+        """The joined outputs (chunk_crops, k); the batch is padded so that it always has the same size."""
+        padded = F.pad(inputs, (0, 0, 0, 0, 0, 0, 0, chunk_crops - len(inputs))).contiguous().numpy()
+        try:
+            outputs = self.session.run(self.output_names, {self.input_name: padded})
+        except Exception as error:  # ONNX Runtime's errors share no other base class
+            if "Failed to allocate memory" in str(error):
+                raise torch.OutOfMemoryError(str(error)) from error
+            raise RuntimeError(str(error).splitlines()[0][:300]) from error
+        return np.concatenate([np.asarray(output, np.float32).reshape(chunk_crops, -1) for output in outputs], axis=1)
+
+
+def read_spec(folder: Path, card: ModelCard) -> OnnxSpec:
+    """The interface of the ONNX model in a folder, kept in the options of its card.
+
+    Raises:
+        WeightsError: if it is invalid.
+    """
+    spec = validated(json.dumps(card.architecture_options).encode(), OnnxSpec, str(folder))
+    spec.check(str(folder))
+    return spec
+
+
+def onnx_card(name: str, spec: OnnxSpec, options: dict[str, Any], sha256: str) -> ModelCard:
+    """The card of the model folder of an ONNX model."""
+    return ModelCard(
+        name=name,
+        task="emotion",
+        architecture=ONNX_ARCHITECTURE,
+        architecture_options=options,
+        classes=EMOTIONS,
+        input_size_px=spec.input_size_px,
+        input_channels=spec.n_channels,
+        temperature=spec.temperature,
+        protocol="Not measured by Fervid: `fervid evaluate` measures it on labeled faces.",
+        licence_note=spec.licence_note,
+        sha256=sha256,
+    )
+
+
+def frame_boxes(boxes_xyxy: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+    """Squares around face boxes, widened on each side by a share `margin`: side and center as `frame_crops`.
+
+    >>> side, center = frame_boxes(torch.tensor([[10.0, 20.0, 30.0, 60.0]]), 0.25)
+    >>> side.tolist(), center.tolist()
+    ([(60+0j)], [(20+40j)])
+    """
+    x1, y1, x2, y2 = boxes_xyxy.double().unbind(dim=1)
+    side = torch.maximum(x2 - x1, y2 - y1).clamp(min=1) * (1 + 2 * margin)
+    return torch.complex(side, torch.zeros_like(side)), torch.complex((x1 + x2) / 2, (y1 + y2) / 2)
+
+
+def open_session(path: Path, device: torch.device) -> "onnxruntime.InferenceSession":
+    """Open an ONNX file.
+
+    Raises:
+        WeightsError: if it is not a valid model.
+        DeviceError: if ONNX Runtime cannot compute on `device`.
+        ModuleNotFoundError: if ONNX Runtime is not installed.
+    """
+    import onnxruntime  # an extra
+
+    provider = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
+    if provider not in onnxruntime.get_available_providers():
+        raise DeviceError("ONNX Runtime was installed without CUDA: install onnxruntime-gpu, or use --device cpu")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors arrive as exceptions
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    except Exception as error:  # ONNX Runtime's errors share no other base class
+        reason = str(error).splitlines()[0][:300]
+        raise WeightsError(f"{path}: not a model that ONNX Runtime can load: {reason}") from error
+
+
+def _output_names(path: Path, session: "onnxruntime.InferenceSession", spec: OnnxSpec) -> list[str]:
+    available = [output.name for output in session.get_outputs()]
+    names = list(spec.outputs) or available[:1]
+    if missing := [name for name in names if name not in available]:
+        raise WeightsError(f"{path}: no output {missing[0]!r}. The model has {', '.join(available)}")
+    return names

@@ -1,0 +1,95 @@
+"""The interface of an ONNX emotion model: its input, and which of its outputs mean which emotion."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Interval, MaxLen, MinLen
+
+from fer_models.labels import EMOTIONS
+from fer_models.registry.model_card import Scale, Shift, Size, Temperature, WeightsError
+
+# What a classifier returns for each face; the last three may be unknown.
+OUTPUTS = (*EMOTIONS, "other", "valence", "arousal")
+SYNONYMS = {
+    "anger": "angry",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "scared": "fear",
+    "afraid": "fear",
+    "happiness": "happy",
+    "joy": "happy",
+    "sadness": "sad",
+    "surprised": "surprise",
+    "contempt": "other",
+    "unknown": "other",
+}
+IGNORE = "ignore"
+
+PerChannel = Shift | Annotated[tuple[Shift, ...], MinLen(1), MaxLen(3)]
+ScalePerChannel = Scale | Annotated[tuple[Scale, ...], MinLen(1), MaxLen(3)]
+
+
+@dataclass(frozen=True)
+class OnnxSpec:
+    """The card that a user writes for an ONNX model.
+
+    A pixel value v becomes `(low + v / 255 * (high - low) - mean) / std` with `(low, high) = value_range`.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+
+    classes: Annotated[tuple[str, ...], MinLen(len(EMOTIONS)), MaxLen(1000)]  # the meaning of every output column
+    input_size_px: Size
+    channels: Literal["rgb", "bgr", "gray"] = "rgb"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    value_range: tuple[Shift, Shift] = (0.0, 1.0)
+    mean: PerChannel = 0.0  # one, or one per channel in the order of `channels`
+    std: ScalePerChannel = 1.0
+    framing: Literal["aligned", "box"] = "aligned"  # Fervid's aligned crop, or the square around the face box
+    box_margin: Annotated[float, Interval(ge=0, le=1)] = 0.0  # added on each side, as a share of the square
+    outputs: tuple[str, ...] = ()  # names of the outputs to join, in this order; empty: the first output
+    scores: Literal["logits", "probabilities"] = "logits"
+    temperature: Temperature = 1.0  # logits are divided by it
+    class_map: dict[str, str] = field(default_factory=dict)  # class -> one of OUTPUTS or "ignore", for other names
+    licence_note: str = ""
+
+    @property
+    def n_channels(self) -> Literal[1, 3]:
+        """Channels of the input."""
+        return 1 if self.channels == "gray" else 3
+
+    def check(self, source: str) -> None:
+        """Check what the types leave open.
+
+        Raises:
+            WeightsError: if a class has an unknown name, an emotion has no class, or channels do not agree.
+        """
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if isinstance(values, tuple) and len(values) not in (1, self.n_channels):
+                raise WeightsError(f"{source}: {name} needs 1 or {self.n_channels} values, got {len(values)}")
+        if self.value_range[0] == self.value_range[1]:
+            raise WeightsError(f"{source}: value_range needs two different values")
+        meanings = self.meanings(source)
+        if missing := [name for name in EMOTIONS if name not in meanings]:
+            raise WeightsError(f"{source}: no class for {', '.join(missing)}")
+        if twice := [name for name in ("valence", "arousal") if meanings.count(name) > 1]:
+            raise WeightsError(f"{source}: more than one output for {twice[0]}")
+
+    def meanings(self, source: str) -> list[str]:
+        """For each output column one of `OUTPUTS`, or "ignore".
+
+        >>> spec = OnnxSpec(("Anger", "Contempt", "calm"), 48, class_map={"calm": "neutral"})
+        >>> spec.meanings("card.json")
+        ['angry', 'other', 'neutral']
+        """
+        return [self._meaning(name, source) for name in self.classes]
+
+    def _meaning(self, name: str, source: str) -> str:
+        known = (*OUTPUTS, IGNORE)
+        plain = name.strip().lower()
+        meaning = self.class_map.get(name, SYNONYMS.get(plain, plain))
+        if meaning not in known:
+            raise WeightsError(
+                f"{source}: unknown class {name!r:.60}. Map it with class_map to one of {', '.join(known)}"
+            )
+        return meaning

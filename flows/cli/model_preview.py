@@ -1,0 +1,45 @@
+"""One prediction of an emotion model on the photographs of the demo, to show that it works."""
+
+import numpy as np
+
+from fer_models.classification.loading import load_classifier
+from fer_models.detection import load_detector
+from fer_models.frame_batch import FrameBatch
+from fer_models.labels import EMOTIONS
+from fer_models.observe import Observation, observe_frames
+from flows.cli.demo import DemoError, load_photographs
+
+FACES = ("hopper", "collins")  # the photographs with a face, both smiling
+HEADINGS = ("", *EMOTIONS, "other", "valence", "arousal")
+
+
+def preview_rows(model: str) -> list[list[str | float | None]]:
+    """A row per face: where it is from, the seven probabilities, and what else the model outputs.
+
+    Without the photographs, the row of a gray image.
+
+    Raises:
+        WeightsError: if the model cannot be loaded.
+    """
+    classifier = load_classifier(model, "cpu")
+    try:
+        photographs = load_photographs()
+    except DemoError:
+        outputs = classifier.predict_all(np.full((1, classifier.size_px, classifier.size_px, 3), 127, np.uint8))
+        return [_row("a gray image", outputs[0])]
+    detector = load_detector("compact", "cpu")
+    rows = []
+    for name in FACES:
+        pixels = np.array(photographs[name])[None]
+        frame = FrameBatch(pixels, np.zeros(1, np.int64), np.zeros(1))
+        seen = observe_frames(frame, detector=detector, classifier=classifier)
+        rows += [_row(f"photograph {name}", outputs) for outputs in _outputs(seen)[:1]]
+    return rows
+
+
+def _outputs(seen: Observation) -> np.ndarray:
+    return np.concatenate([seen.probabilities, seen.further], axis=1)
+
+
+def _row(name: str, outputs: np.ndarray) -> list[str | float | None]:
+    return [name, *(None if np.isnan(value) else round(float(value), 3) for value in outputs)]

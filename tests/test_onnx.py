@@ -1,0 +1,212 @@
+"""ONNX models of users: same results as the exported network; what cannot work is refused."""
+
+import json
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+import torch
+from clips import CPU, analyze_clip
+from typer.testing import CliRunner
+
+pytest.importorskip("onnxruntime", reason="ONNX Runtime is an extra")
+pytest.importorskip("onnx", reason="the package onnx makes the models of these tests")
+
+from onnx_models import DEFAULT, constant_model, export_default
+
+from analytics import connect
+from fer_models import EMOTIONS, load_classifier
+from fer_models.classification.classifier import EmotionClassifier, build_with_weights
+from fer_models.registry.model_registry import WeightsError, load_model_folder
+from fer_models.registry.registration import add_model, make_ensemble
+from fer_models.registry.verification import check_models
+from flows.cli.app import app
+
+# Softmax of the logits 0, ln 2, … has simple shares; the columns are in another order than ours, with other names.
+CLASSES = ["Neutral", "Happiness", "Contempt", "Anger", "Disgust", "Fear", "Sadness", "Surprise", "valence", "arousal"]
+CARD = {"classes": CLASSES, "input_size_px": 8}
+LOG2 = float(np.log(2))
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / "fervid" / "models"
+
+
+def add(tmp_path, outputs, /, name="tiny", batch=None, **card):
+    constant_model(tmp_path / f"{name}.onnx", outputs, batch=batch)
+    (tmp_path / f"{name}.json").write_text(json.dumps(CARD | card))
+    return add_model(name, tmp_path / f"{name}.onnx", tmp_path / f"{name}.json")
+
+
+def test_our_network_as_onnx_gives_the_same_probabilities_and_tables(tmp_path, face_clip):
+    card = export_default(tmp_path / "default.onnx")
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    run = CliRunner().invoke(
+        app, ["models", "add", "mine", str(tmp_path / "default.onnx"), "--card", str(tmp_path / "card.json")]
+    )
+    assert run.exit_code == 0, run.output
+    assert "photograph hopper" in run.output and "photograph collins" in run.output
+    mine = load_classifier("mine", "cpu")
+    assert (mine.size_px, mine.dtype) == (40, torch.float32)
+    weights, our_card = load_model_folder(DEFAULT)
+    ours = EmotionClassifier(build_with_weights(DEFAULT, weights, our_card), our_card, mine.device, torch.float32)
+    crops = np.random.default_rng(0).integers(0, 256, (37, 48, 48, 3), dtype=np.uint8)
+    np.testing.assert_allclose(mine.predict(crops), ours.predict(crops), atol=1e-3)
+    np.testing.assert_array_equal(mine.predict(crops[5:7]), mine.predict(crops)[5:7])
+
+    faces = {}
+    for model in ("default", "mine"):
+        analyze_clip(face_clip, tmp_path / model, CPU.model_copy(update={"model": model}))
+        faces[model] = (
+            connect(tmp_path / model).sql("SELECT * FROM faces ORDER BY frame_index, face_index").to_arrow_table()
+        )
+    assert faces["mine"].schema == faces["default"].schema and len(faces["mine"]) == len(faces["default"]) > 0
+    for column in faces["mine"].column_names:
+        if column.startswith(("p_", "smooth_", "valence", "arousal", "entropy", "analysis_id")):
+            continue
+        assert faces["mine"][column].equals(faces["default"][column]), column
+    for name in EMOTIONS:
+        difference = pc.subtract(faces["mine"][f"p_{name}"], faces["default"][f"p_{name}"])
+        assert pc.max(pc.abs(difference)).as_py() < 0.02  # the default runs in bfloat16 where the processor has it
+    assert all(faces["mine"][name].null_count == len(faces["mine"]) for name in ("p_other", "valence", "arousal"))
+
+
+def test_classes_in_any_order_and_other_names_are_mapped(tmp_path):
+    logits = [0, 2 * LOG2, LOG2, 0, 0, 0, 0, 0, 0.25, -0.5]  # shares 1 4 2 1 1 1 1 1 of 12; black adds 0 to the first 3
+    add(tmp_path, {"out": logits})
+    black = np.zeros((3, 8, 8, 3), np.uint8)
+    outputs = load_classifier("tiny", "cpu").predict_all(black)
+    twelfth = 1 / 12
+    expected = [twelfth, twelfth, twelfth, 4 * twelfth, twelfth, twelfth, twelfth, 2 * twelfth, 0.25, -0.5]
+    np.testing.assert_allclose(outputs, [expected] * 3, atol=1e-6)
+    assert load_classifier("tiny", "cpu").predict(black).shape == (3, 7)
+
+
+def test_outputs_are_joined_and_further_classes_summed(tmp_path):
+    classes = ["anger", "disgust", "fear", "happy", "sad", "surprised", "neutral", "contempt", "calm", "age", "arousal"]
+    add(
+        tmp_path,
+        {"emotions": [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2], "more": [33, 0.5]},
+        classes=classes,
+        class_map={"calm": "other", "age": "ignore"},
+        outputs=["emotions", "more"],
+        scores="probabilities",
+    )
+    outputs = load_classifier("tiny", "cpu").predict_all(np.zeros((1, 8, 8, 3), np.uint8))
+    np.testing.assert_allclose(outputs[0, :8], [0.1] * 7 + [0.3], atol=1e-6)
+    assert np.isnan(outputs[0, 8]) and outputs[0, 9] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        ({}, [1, 128 / 255, 0]),
+        ({"channels": "bgr"}, [0, 128 / 255, 1]),
+        ({"value_range": [0, 255]}, [255, 128, 0]),
+        ({"value_range": [-1, 1]}, [1, 1 / 255, -1]),
+        ({"mean": [0.5, 0.25, 0.0], "std": [0.5, 0.25, 2.0]}, [1, (128 / 255 - 0.25) / 0.25, 0]),
+        ({"mean": 0.5, "std": 0.25, "channels": "bgr"}, [-2, (128 / 255 - 0.5) / 0.25, 2]),
+    ],
+    ids=str,
+)
+def test_inputs_are_normalized_as_the_card_says(tmp_path, card, expected):
+    add(tmp_path, {"out": [0.0] * 10}, **card)
+    crop = np.broadcast_to(np.array([255, 128, 0], np.uint8), (1, 8, 8, 3))
+    prepared = load_classifier("tiny", "cpu").prepare(torch.from_numpy(crop.copy()))
+    np.testing.assert_allclose(prepared[0, :, 3, 3], expected, atol=1e-5)
+
+
+def test_a_fixed_batch_size_is_kept(tmp_path):
+    add(tmp_path, {"out": [0.0] * 10}, batch=1)
+    crops = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    classifier = load_classifier("tiny", "cpu")
+    assert classifier.chunk_crops == 1
+    np.testing.assert_allclose(classifier.predict_all(crops)[:, :8].sum(axis=1), 1, atol=1e-5)
+
+
+def test_box_framing_widens_the_square_around_the_box(tmp_path):
+    add(tmp_path, {"out": [0.0] * 10}, framing="box", box_margin=0.5)
+    classifier = load_classifier("tiny", "cpu")
+    frame = np.zeros((1, 64, 64, 3), np.uint8)
+    frame[:, 16:48, 16:48] = 255  # twice the box below: the whole crop is white, whatever the landmarks say
+    crops = classifier.crop(
+        torch.zeros(1, 8, 8, 3, dtype=torch.uint8),
+        torch.from_numpy(frame),
+        torch.zeros(1, dtype=torch.int64),
+        torch.tensor([[24.0, 24.0, 40.0, 40.0]]),
+        torch.zeros(1, dtype=torch.complex128),
+        torch.zeros(1, dtype=torch.complex128),
+    )
+    assert crops.shape == (1, 8, 8, 3) and crops.min() == 255
+
+
+def test_an_ensemble_takes_it_and_keeps_its_further_outputs(tmp_path):
+    add(tmp_path, {"out": [0, 2 * LOG2, LOG2, 0, 0, 0, 0, 0, 0.25, -0.5]})
+    make_ensemble(tmp_path / "both", "both", ["tiny", "default"])
+    black = np.zeros((1, 48, 48, 3), np.uint8)
+    both = load_classifier(str(tmp_path / "both"), "cpu").predict_all(black)
+    ours = load_classifier("default", "cpu").predict(black)
+    tiny = load_classifier("tiny", "cpu").predict(black)
+    np.testing.assert_allclose(both[:, :7], (ours + tiny) / 2, atol=1e-6)
+    np.testing.assert_allclose(both[0, 7:], [1 / 12, 0.25, -0.5], atol=1e-6)
+    add(tmp_path, {"out": [0.0] * 10}, name="boxed", framing="box")
+    with pytest.raises(WeightsError, match="frame faces differently"):
+        make_ensemble(tmp_path / "mixed", "mixed", ["boxed", "default"])
+    assert not (tmp_path / "mixed").exists()
+
+
+@pytest.mark.parametrize(
+    ("card", "reason"),
+    [
+        ({"classes": CLASSES[:-1]}, "returns 10 values for a face, its card names 9"),
+        ({"classes": ["Neutral", "Calm", *CLASSES[2:]]}, "unknown class 'Calm'. Map it with class_map"),
+        ({"classes": ["Neutral", "other", *CLASSES[2:]]}, "no class for happy"),
+        ({"classes": [*CLASSES[:-1], "valence"]}, "more than one output for valence"),
+        ({"classes": [1] * 10}, "classes.0: "),
+        ({"input_size_px": 16}, "does not accept the input of its card"),
+        ({"channels": "gray"}, "does not accept the input of its card"),
+        ({"layout": "nhwc"}, "does not accept the input of its card"),
+        ({"mean": [0.5, 0.5]}, "mean needs 1 or 3 values"),
+        ({"std": 0}, "std"),
+        ({"value_range": [1, 1]}, "value_range"),
+        ({"temperature": 1e-320}, "temperature: "),
+        ({"outputs": ["logits"]}, "no output 'logits'. The model has out"),
+        ({"margin": 0.1}, "margin: "),
+    ],
+    ids=str,
+)
+def test_a_card_that_does_not_fit_is_refused_and_nothing_is_registered(tmp_path, home, card, reason):
+    with pytest.raises(WeightsError, match=reason):
+        add(tmp_path, {"out": [0.0] * 10}, **card)
+    assert not (home / "tiny").exists()
+
+
+def test_files_that_are_no_models_are_refused(tmp_path, home):
+    with pytest.raises(WeightsError, match="NaN or infinite"):
+        add(tmp_path, {"out": [float("nan")] * 10})
+    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    (tmp_path / "card.json").write_text(json.dumps(CARD))
+    with pytest.raises(WeightsError, match="not a model that ONNX Runtime can load"):
+        add_model("bad", tmp_path / "bad.onnx", tmp_path / "card.json")
+    with pytest.raises(WeightsError, match="needs --card"):
+        add_model("bad", tmp_path / "bad.onnx")
+    run = CliRunner().invoke(app, ["models", "add", "bad", str(tmp_path / "missing.onnx"), "--card", "missing.json"])
+    assert run.exit_code == 1 and "missing.json" in run.output
+    assert not home.exists() or not list(home.iterdir())
+
+
+def test_another_model_of_the_same_name_is_refused_and_damage_is_found(tmp_path):
+    folder = add(tmp_path, {"out": [0.0] * 10})
+    assert add(tmp_path, {"out": [0.0] * 10}) == folder
+    with pytest.raises(WeightsError, match="another model has this name"):
+        add(tmp_path, {"out": [1.0] * 10})
+    assert add_model("copy", folder).name == "copy"
+    assert load_classifier("copy", "cpu").card.sha256 == load_classifier("tiny", "cpu").card.sha256
+    assert not isinstance(check_models()["tiny"], WeightsError)
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    assert isinstance(check_models()["tiny"], WeightsError)
+    with pytest.raises(WeightsError, match="sha256"):
+        load_classifier("tiny", "cpu")
