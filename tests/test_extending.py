@@ -59,7 +59,7 @@ class MyDetector:
 def test_a_detector_in_the_table_is_used_by_its_card(tmp_path, monkeypatch):
     card = ModelCard("theirs", "detector", "my_detector", score_threshold=0.5)
     save_model_folder(tmp_path / "theirs", {"weight": torch.zeros(1)}, card)
-    with pytest.raises(WeightsError, match="unknown architecture 'my_detector'. Known: compact, retinaface"):
+    with pytest.raises(WeightsError, match=r"unknown architecture 'my_detector'\. Known: compact, retinaface"):
         add_model("mine", tmp_path / "theirs")
     monkeypatch.setitem(DETECTORS, "my_detector", MyDetector.load)
     add_model("mine", tmp_path / "theirs")
