@@ -8,11 +8,13 @@ import pytest
 from scenes import Face, feeling, observe
 
 from analytics import connect
-from analytics.results.corrections import CorrectionError, correct_tracks, rebuild_with_notes
+from analytics.results.corrections import CorrectionError, apply_corrections, correct_tracks, rebuild_with_notes
 from analytics.results.ids import analysis_id, identities_id
 from analytics.results.notes import Correction, Step, add_steps, read_notes, undo
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.analysis.rebuild_timeline import rebuild_timeline
+from flows.settings import TimelineSettings
 
 ALICE = "v0000000000000001"
 
@@ -89,3 +91,16 @@ def test_a_merge_and_a_split_change_all_views_and_are_undone(store: Store) -> No
         undo(store.root, ALICE, step.id)
     rebuild(store)
     assert tracks(store) == before
+
+
+def test_the_timeline_command_and_a_skipped_analysis_keep_corrections(store: Store) -> None:
+    add_steps(store.root, ALICE, [Step("merge", 1, track_id=2)])
+    (row,) = connect(store.root).sql("SELECT * FROM videos").to_arrow_table().to_pylist()
+    stored = json.loads(row["settings"]) | {"observe": {"detector_score_threshold": 0.5}}
+    rebuilt = rebuild_timeline(store, row | {"settings": json.dumps(stored)}, TimelineSettings())
+    assert rebuilt.status == "done", rebuilt.note
+    assert set(tracks(store)) == {0, 1}
+    store.show(ALICE, row["analysis_id"], row["path"])  # as a run does that finds the video analyzed already
+    assert set(tracks(store)) == {0, 1, 2}
+    apply_corrections(store, ALICE, row["analysis_id"])
+    assert set(tracks(store)) == {0, 1}

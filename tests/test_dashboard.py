@@ -85,7 +85,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Page:
 
 def words(shown: AppTest) -> str:
     """All texts of a page, as a reader sees them: without the backslashes that escape Markdown."""
-    kinds = ("info", "warning", "error", "caption", "markdown")
+    kinds = ("info", "warning", "error", "caption", "markdown", "code")
     texts = "\n".join(element.value for kind in kinds for element in shown.get(kind))
     return re.sub(r"\\([^A-Za-z0-9\s])", r"\1", texts)
 
@@ -325,7 +325,7 @@ def test_trainings_under_way_are_shown(
 def test_sql_is_answered_and_errors_are_words(results: Path, page: Page) -> None:
     shown = page("sql", results)
     shown.button[0].click().run()
-    assert set(shown.dataframe[-1].value["smooth_emotion"]) == {"happy", "sad", "neutral"}
+    assert set(shown.dataframe[0].value["smooth_emotion"]) == {"happy", "sad", "neutral"}
     shown.text_area[0].set_value("DELETE FROM faces")
     shown.button[0].click().run()
     assert not shown.exception

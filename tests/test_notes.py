@@ -8,6 +8,8 @@ import pytest
 from scenes import Face, feeling, observe
 
 from analytics import connect, query
+from analytics.exports.annotations import write_boris, write_elan, write_subtitles
+from analytics.queries import shares
 from analytics.results.notes import (
     Correction,
     Marker,
@@ -102,3 +104,25 @@ def test_one_name_in_two_videos_is_one_participant(results: Path) -> None:
 
 def test_people_without_notes_have_the_names_of_their_tracks(results: Path) -> None:
     assert connect(results).sql("SELECT DISTINCT person FROM people ORDER BY 1").fetchall() == [("P0",), ("P1",)]
+
+
+def test_names_are_in_exports_and_hidden_people_in_none(results: Path, tmp_path: Path) -> None:
+    rename(results, ALICE, 0, "Anna")
+    hide(results, ALICE, 1, True)
+    connection = connect(results)
+    (video,) = connection.sql(f"SELECT * FROM videos WHERE video_id = '{ALICE}'").to_arrow_table().to_pylist()
+    write_boris(connection, video, tmp_path / "boris.tsv")
+    write_elan(connection, video, tmp_path / "elan.eaf")
+    write_subtitles(connection, video, tmp_path / "subtitles.srt", "srt")
+    for name in ("boris.tsv", "elan.eaf", "subtitles.srt"):
+        text = (tmp_path / name).read_text()
+        assert "Anna" in text
+        assert "P1" not in text
+
+
+def test_hidden_people_are_in_no_comparison(results: Path) -> None:
+    assert shares(connect(results)).select(["path", "track_id"]).num_rows == 4
+    hide(results, ALICE, 1, True)
+    shown = shares(connect(results)).select(["path", "track_id"]).to_pylist()
+    assert {"path": f"in/{ALICE}.mp4", "track_id": 1} not in shown
+    assert len(shown) == 3

@@ -7,6 +7,7 @@ within a track; BORIS, where states may overlap, gets the episodes. Times are th
 import itertools
 import mimetypes
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,20 +51,27 @@ BORIS_COLUMNS = (
     "Comment stop",
 )
 _EPISODES = """
-SELECT 'P' || track_id AS "Subject", emotion AS "Behavior",
-    round(sum(duration_s) OVER (PARTITION BY track_id), 3) AS "Observation duration by subject by observation",
+SELECT person AS "Subject", emotion AS "Behavior",
+    round(sum(duration_s) OVER (PARTITION BY person), 3) AS "Observation duration by subject by observation",
     round(start_s, 3) AS "Start (s)", round(end_s, 3) AS "Stop (s)", round(duration_s, 3) AS "Duration (s)",
     printf('peak %.2f at %.3f s, mean %.2f', peak, apex_s, mean) AS "Comment start"
-FROM episodes WHERE video_id = $video_id ORDER BY start_s, track_id
+FROM episodes JOIN people USING (video_id, track_id)
+WHERE video_id = $video_id AND NOT is_hidden ORDER BY start_s, track_id
 """
+_PEOPLE = "SELECT track_id, person FROM people WHERE video_id = $video_id AND NOT is_hidden ORDER BY track_id"
+
+
+def people_of(connection: duckdb.DuckDBPyConnection, video_id: str) -> dict[int, str]:
+    """The name of each track of a video, hidden people left out; a name that comes twice has the track behind it."""
+    rows = connection.execute(_PEOPLE, {"video_id": video_id}).fetchall()
+    counts = Counter(person for _, person in rows)
+    return {track_id: person if counts[person] == 1 else f"{person} (P{track_id})" for track_id, person in rows}
 
 
 def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
     """An ELAN file: a tier a person, in whole milliseconds, with the video linked by its path."""
     spans = label_intervals(connection, video["video_id"])
-    tracks = connection.execute(
-        "SELECT track_id FROM tracks WHERE video_id = $video_id ORDER BY 1", {"video_id": video["video_id"]}
-    ).fetchall()
+    people = people_of(connection, video["video_id"])
     eaf = Elan.Eaf(author="Fervid")
     eaf.remove_tier("default")
     media, is_address = Path(video["path"]), "://" in video["path"]
@@ -72,12 +80,13 @@ def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], 
         relpath=None if is_address else _relative(media, path.parent),
         mimetype=mimetypes.guess_type(media.name)[0] or "video/unknown",
     )
-    for (track_id,) in tracks:
-        eaf.add_tier(f"P{track_id}", part=f"P{track_id}")
+    for person in people.values():
+        eaf.add_tier(person, part=person)
     for span in spans.to_pylist():
         start_ms, end_ms = max(0, _ms(span["start_s"])), _ms(span["end_s"])
-        if end_ms > start_ms:  # ELAN takes neither times before 0 nor empty spans
-            eaf.add_annotation(f"P{span['track_id']}", start_ms, end_ms, span["emotion"])
+        # ELAN takes neither times before 0 nor empty spans.
+        if end_ms > start_ms and span["track_id"] in people:
+            eaf.add_annotation(people[span["track_id"]], start_ms, end_ms, span["emotion"])
     path.write_text('<?xml version="1.0" encoding="UTF-8"?>\n' + Elan.to_string(eaf) + "\n", encoding="utf-8")
 
 
@@ -117,21 +126,30 @@ def write_boris(
 def write_subtitles(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, form: str) -> None:
     """Subtitles, `srt` or `vtt`: a cue for each span in which nobody's label changes, a line a person."""
     subtitles = pysubs2.SSAFile()
-    for start_ms, end_ms, lines in cues(label_intervals(connection, video["video_id"])):
+    for start_ms, end_ms, lines in cues(
+        label_intervals(connection, video["video_id"]), people_of(connection, video["video_id"])
+    ):
         subtitles.append(pysubs2.SSAEvent(start=start_ms, end=end_ms, text=r"\N".join(lines)))
     # Of no cue at all, pysubs2 makes an SRT file of no byte: there is no other.
     path.write_text(subtitles.to_string(form), encoding="utf-8")
 
 
-def cues(spans: pa.Table) -> list[tuple[int, int, list[str]]]:
-    """Start and end in ms and a line for each person seen, cut wherever a span of anybody begins or ends."""
+def cues(spans: pa.Table, people: Mapping[int, str] | None = None) -> list[tuple[int, int, list[str]]]:
+    """Start and end in ms and a line for each person seen, cut wherever a span of anybody begins or ends.
+
+    Args:
+        spans: rows of `label_intervals`.
+        people: the name of each track to show; None for all, by their numbers.
+    """
+    names = {id_: f"P{id_}" for id_ in spans["track_id"].to_pylist()} if people is None else people
     rows = [
         (
             max(0, _ms(row["start_s"])),
             _ms(row["end_s"]),
-            f"P{row['track_id']} {row['emotion']} {row['probability']:.0%}",
+            f"{names[row['track_id']]} {row['emotion']} {row['probability']:.0%}",
         )
         for row in spans.to_pylist()
+        if row["track_id"] in names
     ]
     edges_ms = sorted({edge for start_ms, end_ms, _ in rows for edge in (start_ms, end_ms)})
     begin: dict[int, list[int]] = {}

@@ -5,6 +5,7 @@ free id, so that names and earlier corrections keep their meaning.
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from analytics.results.ids import analysis_id
 from analytics.results.notes import Correction, read_notes
+from analytics.results.storage_paths import is_remote
 from analytics.results.store import Store, StoreError
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.tables.arrow_utils import to_float_array
@@ -22,6 +24,8 @@ from analytics.tables.schema import TIMELINE_TABLES, conform, timeline_schema
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.tracking.identities import IdentitiesError
 from fer_models.errors import FervidError
+
+logger = logging.getLogger(__name__)
 
 
 class CorrectionError(FervidError):
@@ -70,7 +74,12 @@ def correct_tracks(track: np.ndarray, pts_s: np.ndarray, corrections: Sequence[C
 
 
 def build_corrected_timeline(
-    observations: pa.Table, config: TimelineConfig, identities: pa.Table, corrections: Sequence[Correction]
+    observations: pa.Table,
+    config: TimelineConfig,
+    identities: pa.Table,
+    corrections: Sequence[Correction],
+    *,
+    end_s: float | None = None,
 ) -> Timeline:
     """Build the timeline of a video with corrected tracks.
 
@@ -79,6 +88,7 @@ def build_corrected_timeline(
         config: the settings.
         identities: `Timeline.identities` before the corrections.
         corrections: what to change.
+        end_s: as for `build_timeline`.
 
     Raises:
         CorrectionError: if a correction does not fit the tracks.
@@ -93,7 +103,7 @@ def build_corrected_timeline(
     numbered[track >= 0] = dense
     changed = pa.array(numbered, pa.int32(), mask=numbered < 0)
     position = identities.schema.get_field_index("track_id")
-    timeline = build_timeline(observations, config, identities.set_column(position, "track_id", changed))
+    timeline = build_timeline(observations, config, identities.set_column(position, "track_id", changed), end_s=end_s)
     tables = {name: _with_ids(table, ids) for name, table in timeline.tables().items()}
     renamed = {name: conform(table, timeline_schema(TIMELINE_TABLES[name])) for name, table in tables.items()}
     return Timeline(**renamed, identities=identities)
@@ -129,12 +139,12 @@ def rebuild_with_notes(store: Store, row: Mapping[str, Any]) -> None:
     if store.is_done(video, analyzed):
         store.show(video, analyzed, path, error=row["error"])
         return
-    seen = video, row["observation_id"]
+    seen, end_s = (video, row["observation_id"]), row.get("shown_until_s")
     try:
         observations = store.read_observations(*seen, store.n_segments(*seen))
-        timeline = build_stored_timeline(store, *seen, observations, config)
+        timeline = build_stored_timeline(store, *seen, observations, config, end_s=end_s)
         if corrections:
-            timeline = build_corrected_timeline(observations, config, timeline.identities, corrections)
+            timeline = build_corrected_timeline(observations, config, timeline.identities, corrections, end_s=end_s)
     except (StoreError, IdentitiesError) as error:
         raise CorrectionError(f"{path}: the timeline cannot be built again: {error}") from error
     changed = {
@@ -143,6 +153,38 @@ def rebuild_with_notes(store: Store, row: Mapping[str, Any]) -> None:
         "started_at": datetime.now(UTC),
     }
     store.commit_analysis(dict(row) | changed, timeline)
+
+
+def apply_corrections(store: Store, video_id: str, analysis_id: str) -> None:
+    """Show the corrected timeline of an analysis that is current, if the notes of the video hold corrections.
+
+    A correction that does not fit is logged, and the timeline stays without any.
+    """
+    if is_remote(store.root) or not read_notes(store.root, video_id).corrections:
+        return
+    row = store.video_row(video_id, analysis_id)
+    try:
+        if row is not None:
+            rebuild_with_notes(store, row)
+    except CorrectionError as error:
+        logger.warning("%s", error)
+
+
+def fitting_corrections(store: Store, row: Mapping[str, Any], config: TimelineConfig) -> tuple[Correction, ...]:
+    """The corrections in the notes of a video, if `config` tracks people as its current timeline does, else none.
+
+    Args:
+        store: the results.
+        row: of view videos.
+        config: the settings of a new timeline.
+    """
+    corrections = read_notes(store.root, row["video_id"]).corrections
+    if not corrections:
+        return ()
+    if config_of(json.loads(row["settings"])).identity_settings() == config.identity_settings():
+        return corrections
+    logger.warning("%s: people are tracked with other settings: corrections of people are not applied", row["path"])
+    return ()
 
 
 def config_of(stored: Mapping[str, Any]) -> TimelineConfig:

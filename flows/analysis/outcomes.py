@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analytics.results.notes import FOLDER as NOTES
 from analytics.results.videos import path_text
 from flows.analysis.context import AnalysisContext
 from flows.analysis.fingerprints import describe_models
@@ -92,6 +93,7 @@ def skip_outcome(path: Path, work: FinishedWork, context: AnalysisContext) -> Vi
     if work.may_have_appearance and not context.settings.keep_appearance:
         _drop_appearance(work, context)
     known_path = store.show(*ids.analyzed, path_text(path))
+    _apply_corrections(work, context)
     sizes = store.table_rows(*ids.analyzed)
     return VideoOutcome(
         path=path,
@@ -104,6 +106,14 @@ def skip_outcome(path: Path, work: FinishedWork, context: AnalysisContext) -> Vi
         same_as=known_path if known_path != path_text(path) else "",
         models=describe_models(work.observe),
     )
+
+
+def _apply_corrections(work: FinishedWork, context: AnalysisContext) -> None:
+    """Show the timeline with the corrections of people that users made in the dashboard, if there are any."""
+    if (context.store.root / NOTES).exists():
+        from analytics.results.corrections import apply_corrections  # imports SciPy
+
+        apply_corrections(context.store, *work.ids.analyzed)
 
 
 def _drop_appearance(work: FinishedWork, context: AnalysisContext) -> None:

@@ -11,6 +11,12 @@ from typing import Any
 import pyarrow.compute as pc
 
 from analytics import connect
+from analytics.results.corrections import (
+    CorrectionError,
+    build_corrected_timeline,
+    corrected_settings,
+    fitting_corrections,
+)
 from analytics.results.ids import analysis_id
 from analytics.results.status import is_looked_at
 from analytics.results.store import Store, StoreError, check_results
@@ -82,7 +88,12 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         return Rebuilt(path, "failed", video, note=f"{path}: was never analyzed: {row['error']}")
     stored = json.loads(row["settings"])
     config = settings.config(stored["observe"]["detector_score_threshold"])
-    analyzed = analysis_id(row["observation_id"], config.settings())
+    try:
+        corrections = fitting_corrections(store, row, config)
+    except CorrectionError:  # the current timeline is of another version, and so are the tracks
+        corrections = ()
+    timeline_settings = corrected_settings(config, corrections)
+    analyzed = analysis_id(row["observation_id"], timeline_settings)
     # Of a live session that goes on, or was cut short, more may have come in since.
     if store.is_done(video, analyzed) and not row["is_running"]:
         store.show(video, analyzed, path, error=row["error"])  # no word on whether a run that failed would do now
@@ -100,13 +111,15 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
     try:
         new, end_s = bool(row["is_running"]), row.get("shown_until_s")
         timeline = build_stored_timeline(store, *seen, observations, config, anew=new, end_s=end_s)
-    except IdentitiesError as error:
+        if corrections:
+            timeline = build_corrected_timeline(observations, config, timeline.identities, corrections, end_s=end_s)
+    except (IdentitiesError, CorrectionError) as error:
         return Rebuilt(path, "failed", video, note=f"{path}: {error}")
     # The fingerprint of a request is that of `fervid analyze`, whose other settings are not known here.
     requested = {name: value for name, value in stored.get("run", {}).items() if name != "request"}
     changed = {
         "analysis_id": analyzed,
-        "settings": json.dumps(stored | {"timeline": config.settings(), "run": requested}),
+        "settings": json.dumps(stored | {"timeline": timeline_settings, "run": requested}),
         "started_at": datetime.now(UTC),
         **dict.fromkeys(SPEEDS),  # no frame was looked at
         "is_running": False if row["live_since"] else None,
