@@ -25,7 +25,7 @@ export class Screen {
     parent.append(element("section", { class: "card screen", "aria-label": "video" }, this.stage, this.controls(onLink, onHelp), this.status));
     for (const name of ["play", "pause", "ended"]) this.video.addEventListener(name, () => this.showState());
     for (const name of ["timeupdate", "seeked", "loadeddata"]) {
-      this.video.addEventListener(name, () => this.moved(this.video.currentTime + this.data.video.start_s));
+      this.video.addEventListener(name, () => this.moved(this.position_s));
     }
     this.video.addEventListener("error", () => this.explainError());
     this.video.addEventListener("click", () => this.toggle());
@@ -125,6 +125,12 @@ export class Screen {
     this.clockText.textContent = `${clock(to_s)} / ${clock(this.data.video.duration_s)}`;
     this.onTime(to_s);
     this.draw();
+  }
+
+  // The time of the video; where it was sent to, if it is paused there.
+  get position_s() {
+    const into_s = this.video.paused ? INTO_FRAME_S : 0;
+    return Math.max(0, this.video.currentTime - into_s) + this.data.video.start_s;
   }
 
   skip(by_s) {

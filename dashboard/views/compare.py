@@ -25,6 +25,7 @@ BIN_MS = 1000
 MAX_SHOWN_S = 600.0  # of each video or marker
 DEFAULT_GROUPS, MAX_GROUPS = 3, 6
 NO_LABELS = "no labeled face"
+NO_INTERVAL = "none"
 GRAY = "#757b85"  # legible on white and on black
 AXIS_PX = 36  # so that charts below each other begin at the same position
 LEFT_AXIS = alt.Axis(minExtent=AXIS_PX, format=".1f")
@@ -71,10 +72,10 @@ def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
         return [
             NO_LABELS
             if not n_a or not n_b
-            else note
+            else NO_INTERVAL
             if pd.isna(a)
             else f"{scale * a:.{digits}f} to {scale * b:.{digits}f}"
-            for a, b, note, n_a, n_b in zip(*(comparison[c] for c in (low, high, "note", "n_a", "n_b")), strict=True)
+            for a, b, n_a, n_b in zip(*(comparison[c] for c in (low, high, "n_a", "n_b")), strict=True)
         ]
 
     return pd.DataFrame(
@@ -255,6 +256,8 @@ def show_differences(comparison: pd.DataFrame) -> None:
     )
     if missing := groups_without_labels(comparison):
         st.info(plain(f"{NO_LABELS.capitalize()}: {', '.join(missing)}."))
+    for note in comparison["note"].dropna().unique():
+        st.caption(plain(note))
     st.caption(
         "Differences are A − B: positive where A shows more of the emotion. Shares are shares of labeled time; each "
         "video counts once. Methods: docs/statistics.md."
