@@ -1,10 +1,10 @@
-"""How fast the dashboard answers and how much memory it takes: starts it on a results folder and drives a browser.
+"""Speed and memory of the dashboard: starts it on a results folder and drives a browser.
 
     .venv/bin/python benchmarks/library.py make FOLDER --videos 1000 --faces 10_000_000
     .venv/bin/python benchmarks/dashboard.py FOLDER
 
-Needs playwright (in the extra dev) and Chromium. Times are on the clock, from the click to what is shown, in the page;
-beside them stands the processor time that the server took meanwhile, which a busy machine changes less.
+Needs playwright (in the extra dev) and Chromium. Each line has the wall time from the click to the changed page, and
+the processor time of the server meanwhile, which depends less on what else the machine does.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 REPEATS = 5
+SESSIONS = 6
 
 
 class Server:
@@ -42,23 +43,23 @@ class Server:
                 break
             except OSError:
                 time.sleep(0.1)
-        print(f"{'server starts':42} {time.perf_counter() - started_s:6.2f} s, {self.cpu_s():6.2f} s of processor")
+        print(f"{'server starts':42} {time.perf_counter() - started_s:6.2f} s, {self.cpu_s():6.2f} s of processor time")
 
     def cpu_s(self) -> float:
-        """Processor time taken so far."""
+        """Processor time used so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) * TICK_S
 
     def memory(self) -> str:
-        """Resident memory, now and at its highest."""
+        """Resident memory, now and at its peak."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         kilobytes = dict(line.split(":", 1) for line in status.splitlines())
         now, peak = (int(kilobytes[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
-        return f"{now:.0f} MB, at most {peak:.0f} MB"
+        return f"{now:.0f} MB, peak {peak:.0f} MB"
 
 
 def measure(server: Server, name: str, do: Callable[[], None], prepare: Callable[[], object] = lambda: None) -> None:
-    """Print the median and the best of some repeats."""
+    """Print the median and the best of `REPEATS` runs."""
     seconds, cpu = [], []
     for _ in range(REPEATS):
         prepare()
@@ -67,11 +68,11 @@ def measure(server: Server, name: str, do: Callable[[], None], prepare: Callable
         seconds.append(time.perf_counter() - before_s)
         cpu.append(server.cpu_s() - cpu_before_s)
     middle, best = statistics.median(seconds), min(seconds)
-    print(f"{name:42} {middle:6.2f} s, best {best:6.2f} s, {statistics.median(cpu):6.2f} s of the server's processor")
+    print(f"{name:42} {middle:6.2f} s, best {best:6.2f} s, {statistics.median(cpu):6.2f} s of server time")
 
 
 def new_page(browser: Browser, seen: list[Page]) -> Page:
-    """A page of a browser that has seen nothing yet."""
+    """A page of a browser with an empty cache."""
     while seen:
         seen.pop().context.close()
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
@@ -81,7 +82,7 @@ def new_page(browser: Browser, seen: list[Page]) -> Page:
 
 
 def main() -> None:
-    """Measure, and print a line for each thing."""
+    """Measure, and print a line for each measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
     server = Server(parser.parse_args().results)
@@ -92,8 +93,8 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
             measure_library(server, browser)
             measure_timeline(server, browser)
+            measure_sessions(server, browser)
             browser.close()
-        print(f"memory afterwards: {server.memory()}")
     finally:
         server.process.terminate()
         server.process.wait()
@@ -105,12 +106,12 @@ def measure_library(server: Server, browser: Browser) -> None:
 
     def first_page() -> None:
         seen[0].goto(server.address)
-        seen[0].get_by_text("Choose one to open its timeline").wait_for()
-        seen[0].locator("[data-testid=stDataFrame] canvas").first.wait_for()
+        seen[0].get_by_text("Click one to open its timeline").wait_for()
+        seen[0].locator("td.link").first.wait_for()
 
     measure(server, "first page", first_page, lambda: new_page(browser, seen))
     page = seen[0]
-    words = "{} videos. Choose one to open its timeline."
+    words = "{} videos. Click one to open its timeline."
     everything = str(page.get_by_text(words.format("")).text_content())
     search = page.get_by_role("textbox", name="Search")
     texts = iter(["no such video", ""] * REPEATS)
@@ -134,7 +135,7 @@ def measure_timeline(server: Server, browser: Browser) -> None:
     measure(server, "timeline, first page", open_timeline, lambda: new_page(browser, seen))
     page = seen[0]
     zoom_in = page.get_by_role("button", name="zoom in (+)")
-    everything = page.get_by_role("button", name="show the whole video")
+    everything = page.get_by_role("button", name="show the whole video (0)")
 
     def show_all() -> None:
         with page.expect_response(lambda answer: "/fervid/window/" in answer.url):
@@ -146,6 +147,17 @@ def measure_timeline(server: Server, browser: Browser) -> None:
         asked.value.finished()
 
     measure(server, "zoom, until its rows are there", zoom, show_all)
+
+
+def measure_sessions(server: Server, browser: Browser) -> None:
+    """The memory of the server while several sessions have all pages open in turn."""
+    pages = [new_page(browser, []) for _ in range(SESSIONS)]
+    for name in ("timeline", "moments", "compare", ""):
+        for page in pages:
+            page.goto(f"{server.address}/{name}")
+            page.wait_for_selector("h1")
+            page.wait_for_selector("[data-test-script-state=notRunning]")
+    print(f"memory with {SESSIONS} sessions: {server.memory()}")
 
 
 if __name__ == "__main__":

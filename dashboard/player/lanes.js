@@ -4,6 +4,7 @@ import { GUTTER_PX, MARKER_PX, OVERVIEW_PX, RULER_PX, drawLane, drawMarkers, dra
 import { button, clock, element, request, swatch } from "./dom.js";
 
 const [MIN_LANE_PX, MAX_LANE_PX] = [64, 420];
+const [NARROW_PX, MAX_NARROW_LANE_PX] = [900, 180]; // below this width, the video is above the lanes
 const AROUND_LANES_PX = 300; // header, legend, overview and ruler above the lanes
 const LANE_TITLE_PX = 38; // title and margin of a lane
 const UNLABELED_PX = 28; // of a person without any face of good quality: label and quality alone
@@ -221,7 +222,8 @@ export class Lanes {
     const n_unlabeled = [...this.canvases.keys()].filter((each) => this.unlabeled.has(each)).length;
     const n_labeled = this.canvases.size - n_unlabeled;
     const free_px = window.innerHeight - AROUND_LANES_PX - n_unlabeled * (UNLABELED_PX + LANE_TITLE_PX);
-    return Math.round(Math.min(Math.max(free_px / n_labeled - LANE_TITLE_PX, MIN_LANE_PX), MAX_LANE_PX));
+    const max_px = window.innerWidth <= NARROW_PX ? MAX_NARROW_LANE_PX : MAX_LANE_PX;
+    return Math.round(Math.min(Math.max(free_px / n_labeled - LANE_TITLE_PX, MIN_LANE_PX), max_px));
   }
 
   view() {

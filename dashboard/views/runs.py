@@ -88,7 +88,13 @@ def show_stages(analyses: pd.DataFrame) -> None:
         .encode(
             x=alt.X("sum(ms per frame):Q", title="time per frame in ms"),
             y=alt.Y("video:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
-            color=alt.Color("stage:N", sort=list(STAGES.values()), title=None, scale=alt.Scale(scheme="tableau10")),
+            color=alt.Color(
+                "stage:N",
+                sort=list(STAGES.values()),
+                title=None,
+                scale=alt.Scale(scheme="tableau10"),
+                legend=alt.Legend(orient="bottom", columns=2),
+            ),
             order=alt.Order("color_stage_sort_index:Q"),
             tooltip=["video:N", "stage:N", alt.Tooltip("sum(ms per frame):Q", title="ms per frame", format=".2f")],
         )
