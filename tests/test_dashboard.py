@@ -33,7 +33,9 @@ from dashboard.data.media import find_media, make_preview
 from dashboard.data.results import ENVIRONMENT, Results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.views import library, moments
+from dashboard.views.compare import timeline_rows
 from dashboard.views.sql import chart_of
+from dashboard.widgets.group_picker import GroupFileError, parse_groups
 from dashboard.widgets.text import DISCLAIMER, plain
 from fer_models.labels import EMOTIONS
 from fer_models.video.probe import probe
@@ -237,6 +239,29 @@ def test_markers_may_be_of_a_video_that_failed(results: Path, page: Page, mark: 
     mark("1,3,ad A,alice.mp4\n8,12,ad B,alice.mp4\n0,1,ad A,broken.mp4\n")
     shown = compare_markers(page, results)
     assert set(shown.dataframe[0].value["A − B"]) == {"ad A − ad B"}
+
+
+def test_lines_over_time_break_where_there_is_no_data() -> None:
+    means = pd.DataFrame({"group": "a", "start_s": [0.0, 1.0, 4.0], "n_videos": [2, 1, 1], "n_people": [4, 2, 1]})
+    means["mean_happy"], means["error_happy"] = [0.5, 0.25, 1.0], [0.1, None, None]
+    rows = timeline_rows(means, "happy")
+    assert rows["start_s"].tolist() == [0, 1, 2, 3, 4]
+    assert rows["mean"].isna().tolist() == [False, False, True, True, False]
+    assert rows["evidence"].dropna().tolist() == [1, 0.5, 0.25]
+    runs = rows.dropna(subset="mean")["run"].tolist()
+    assert runs[0] == runs[1] != runs[2]  # the last point is not joined with those before the gap
+
+
+@pytest.mark.parametrize(
+    "text", ["path,group\na.mp4,odd\n", "\ufeffVideo;Condition\na.mp4;odd\n", "file\tx\tlabel\na.mp4\t1\todd\n"]
+)
+def test_groups_are_read_from_files_of_spreadsheets(text: str) -> None:
+    assert parse_groups(text.encode(), "groups.csv") == {"a.mp4": "odd"}
+
+
+def test_a_file_without_groups_is_told_what_was_found() -> None:
+    with pytest.raises(GroupFileError, match="found a, b"):
+        parse_groups(b"a,b\n1,2\n", "groups.csv")
 
 
 def test_nothing_to_compare_is_said(store: Store, page: Page) -> None:
