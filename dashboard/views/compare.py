@@ -196,7 +196,8 @@ def timeline_chart(rows: pd.DataFrame, emotion: str) -> alt.LayerChart:
     steps = base.mark_rule(strokeWidth=3).encode(
         x=x, x2="end_s:Q", y=y, color=color, opacity=strength, tooltip=BIN_TOOLTIP
     )
-    return alt.LayerChart(layer=[band, joints, steps])
+    has_band = rows["low"].notna().any()
+    return alt.LayerChart(layer=[*([band] if has_band else []), joints, steps])
 
 
 def people_chart(rows: pd.DataFrame, title: str) -> alt.Chart:
