@@ -1,4 +1,4 @@
-"""A strip under a picture that tells who shows what, some seconds back and ahead, in the colors of the emotions."""
+"""A timeline strip below a frame: the emotion of each person over a few seconds before and after it, in color."""
 
 from dataclasses import dataclass
 
@@ -18,10 +18,10 @@ from fer_models.rendering.drawing import (
     text_size_px,
 )
 
-WINDOW_S = 10.0  # as much of the video as the strip shows, the present in its middle except near either end
-MAX_LANES = 6  # more people at a time would leave no room for the picture: then those seen for longest are shown
+WINDOW_S = 10.0  # duration that the strip shows, centered on the current time except near either end of the video
+MAX_LANES = 6  # more lanes would leave too little room for the frame: those visible longest are kept
 PALETTE = np.array([color_of(EMOTION_COLORS[name]) for name in EMOTIONS], np.uint8)
-NOT_READ = -1  # in place of an emotion: the face is seen, but its label is not known
+NOT_READ = -1  # emotion index of a visible face without a label
 
 _EMPTY: Color = (34, 34, 38)
 _LINE: Color = (58, 58, 64)
@@ -31,31 +31,31 @@ _STEPS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 @dataclass(frozen=True, eq=False)
 class Spans:
-    """Spans of time with one label, ordered by track and time; those of a track that have an emotion do not overlap.
+    """Time intervals with one label, ordered by track and time; labeled spans of a track do not overlap.
 
-    Spans that are `NOT_READ` may lie under them: there a face is seen.
+    Spans marked `NOT_READ` may overlap labeled ones: they are the times at which a face is visible.
     """
 
     track: np.ndarray  # (s,)
-    emotion: np.ndarray  # (s,) place in `EMOTIONS`, or `NOT_READ`
+    emotion: np.ndarray  # (s,) index in `EMOTIONS`, or `NOT_READ`
     start_s: np.ndarray  # (s,)
     end_s: np.ndarray  # (s,)
 
     def select(self, keep: np.ndarray) -> "Spans":
-        """The spans that `keep` picks out."""
+        """Select spans by a boolean mask or by indices."""
         return Spans(self.track[keep], self.emotion[keep], self.start_s[keep], self.end_s[keep])
 
 
 @dataclass(frozen=True, eq=False)
 class _Lane:
-    """Who is shown on one line of the strip, one after the other."""
+    """One line of the strip: the tracks that share it, one after the other."""
 
-    spans: Spans  # by time; those not read first, so that they are drawn under the others
-    absences: list[tuple[str, float, float]]  # when nobody of it is seen: what is said there, since and until when
+    spans: Spans  # by time; `NOT_READ` first, so that labeled spans are drawn over them
+    absences: list[tuple[str, float, float]]  # intervals in which no face is visible: text, start and end
 
 
 class TimelineStrip:
-    """The strip for a video of this size and time: `height_px` high, together with a frame an even number."""
+    """The strip of one video. `height_px` is such that frame and strip together have an even height."""
 
     def __init__(self, spans: Spans, width_px: int, frame_height_px: int, start_s: float, end_s: float) -> None:
         self.width_px, self.start_s, self.end_s = width_px, start_s, end_s
@@ -70,7 +70,7 @@ class TimelineStrip:
         self.ground = self._ground()
 
     def draw(self, strip: np.ndarray, time_s: float) -> None:
-        """Fill `(height_px, width_px, 3)` for this moment."""
+        """Draw the strip for this time into an array `(height_px, width_px, 3)`."""
         strip[:] = self.ground
         paste(strip, text_bitmap(_clock(time_s), WHITE, self.text_px), 2 * self.gap_px, self.gap_px)
         first_s = max(self.start_s, min(time_s - self.window_s / 2, self.end_s - self.window_s))
@@ -84,15 +84,15 @@ class TimelineStrip:
         return self.gap_px + line * (self.lane_px + self.gap_px)
 
     def _place(self, time_s: float, first_s: float) -> int:
-        """The column of a moment, kept within the strip."""
-        part = (time_s - first_s) / self.window_s
-        return self.gutter_px + int(min(max(part, 0.0), 1.0) * (self.width_px - self.gutter_px))
+        """The column of a time, clipped to the strip."""
+        fraction = (time_s - first_s) / self.window_s
+        return self.gutter_px + int(min(max(fraction, 0.0), 1.0) * (self.width_px - self.gutter_px))
 
     def _draw_axis(self, strip: np.ndarray, first_s: float) -> None:
-        """Times at round places, with a fine line down from each."""
-        room_px = text_bitmap("00:00.0", _SOFT, self.text_px).shape[1] + 2 * self.text_px
-        most = max(1, (self.width_px - self.gutter_px) // room_px)
-        step_s = next((step for step in _STEPS_S if self.window_s / step <= most), self.window_s)
+        """Draw tick labels at round times, with a thin grid line below each."""
+        label_px = text_bitmap("00:00.0", _SOFT, self.text_px).shape[1] + 2 * self.text_px
+        max_ticks = max(1, (self.width_px - self.gutter_px) // label_px)
+        step_s = next((step for step in _STEPS_S if self.window_s / step <= max_ticks), self.window_s)
         for i in range(int(np.ceil(first_s / step_s - 1e-9)), int((first_s + self.window_s) / step_s + 1e-9) + 1):
             x = self._place(i * step_s, first_s)
             strip[self._top(1) + self.lane_px :, x : x + 1] = _LINE
@@ -123,37 +123,37 @@ class TimelineStrip:
         paste(lane_pixels, text_bitmap(f"P{spans.track[nearest]}", ink, self.text_px), 2 * self.gap_px, 0)
 
     def _write(self, lane_pixels: np.ndarray, text: str, ink: Color, left: int, right: int) -> None:
-        """A text at the left of a stretch, where it has room."""
+        """Write a text at the left of an interval if it fits."""
         bitmap = text_bitmap(text, ink, self.text_px)
         if bitmap.shape[1] + 2 * self.gap_px <= right - left:
             paste(lane_pixels, bitmap, left + self.gap_px, 0)
 
     def _ground(self) -> np.ndarray:
-        """What is the same at any time: dark lanes, and the emotions in their colors as far as there is room."""
+        """The static background: empty lanes, and the legend as far as it fits."""
         ground = np.full((self.height_px, self.width_px, 3), BLACK, np.uint8)
         for i in range(len(self.lanes)):
             ground[self._top(i + 2) :][: self.lane_px, self.gutter_px :] = _EMPTY
         x = text_bitmap("00:00.0", WHITE, self.text_px).shape[1] + 2 * self.text_px
         emotions = [label_bitmap(name, color_of(EMOTION_COLORS[name]), self.text_px) for name in EMOTIONS]
-        unread = [label_bitmap("seen, not read", GRAY, self.text_px)] if self.lanes else []
-        more = f"{self.n_left_out} more seen for less time"
+        unlabeled = [label_bitmap("seen, not read", GRAY, self.text_px)] if self.lanes else []
+        more = f"{self.n_left_out} more, visible for less time"
         left_out = [text_bitmap(more, _SOFT, self.text_px)] if self.n_left_out else []
-        for together in (emotions, unread, left_out):
-            if x + sum(bitmap.shape[1] + self.gap_px for bitmap in together) > self.width_px:
+        for group in (emotions, unlabeled, left_out):
+            if x + sum(bitmap.shape[1] + self.gap_px for bitmap in group) > self.width_px:
                 break
-            for bitmap in together:
+            for bitmap in group:
                 paste(ground, bitmap, x, self.gap_px)
                 x += bitmap.shape[1] + self.gap_px
         return ground
 
 
 def _lanes(spans: Spans) -> tuple[list[_Lane], int]:
-    """The lanes to be shown, by the first one's first moment, and how many tracks are left out."""
-    number = assign_lanes(spans)
-    time_s = np.bincount(number, spans.end_s - spans.start_s)
+    """The lanes to show, ordered by their start, and the number of tracks left out."""
+    lane_of_span = assign_lanes(spans)
+    time_s = np.bincount(lane_of_span, spans.end_s - spans.start_s)
     lanes = []
     for i in np.sort(np.argsort(-time_s, kind="stable")[:MAX_LANES]).tolist():
-        own = spans.select(np.flatnonzero(number == i))
+        own = spans.select(np.flatnonzero(lane_of_span == i))
         own = own.select(np.lexsort((own.start_s, own.emotion != NOT_READ)))
         lanes.append(_Lane(own, _absences(own)))
     n_shown = sum(len(np.unique(lane.spans.track)) for lane in lanes)
@@ -161,7 +161,7 @@ def _lanes(spans: Spans) -> tuple[list[_Lane], int]:
 
 
 def _absences(spans: Spans) -> list[tuple[str, float, float]]:
-    """When nobody is seen, and what there is to say: text, since and until when."""
+    """Intervals in which no face is visible: text to show, start and end."""
     order = np.argsort(spans.start_s, kind="stable")
     found, before, since_s = [], None, -np.inf
     for track, start_s, end_s in zip(
@@ -176,7 +176,7 @@ def _absences(spans: Spans) -> list[tuple[str, float, float]]:
 
 
 def assign_lanes(spans: Spans) -> np.ndarray:
-    """A lane for each span, `(s,)`: that of its track, which has it to itself as long as its track is within the strip.
+    """Assign each span the lane of its track, `(s,)`; two tracks share a lane only if the strip never shows both.
 
     >>> two = np.array([0, 1]), np.array([3, 3])
     >>> assign_lanes(Spans(*two, np.array([0.0, 1.0]), np.array([5.0, 2.0]))).tolist()
@@ -184,7 +184,7 @@ def assign_lanes(spans: Spans) -> np.ndarray:
     >>> assign_lanes(Spans(*two, np.array([0.0, 60.0]), np.array([5.0, 62.0]))).tolist()
     [0, 0]
     """
-    tracks, first, place = np.unique(spans.track, return_index=True, return_inverse=True)
+    tracks, first, track_index = np.unique(spans.track, return_index=True, return_inverse=True)
     start_s = np.minimum.reduceat(spans.start_s, first) if len(first) else spans.start_s
     end_s = np.maximum.reduceat(spans.end_s, first) if len(first) else spans.end_s
     lane_of_track = np.zeros(len(tracks), int)
@@ -194,7 +194,7 @@ def assign_lanes(spans: Spans) -> np.ndarray:
         lane = next(free, len(free_from_s))
         free_from_s[lane : lane + 1] = [float(end_s[track]) + WINDOW_S]
         lane_of_track[track] = lane
-    lanes: np.ndarray = lane_of_track[place]
+    lanes: np.ndarray = lane_of_track[track_index]
     return lanes
 
 

@@ -10,7 +10,7 @@ from fer_models.video.container import VideoReadError
 
 
 def decord_module() -> Any:
-    """The package decord, or None where it is not installed: it has wheels for 64-bit x86 Linux and Windows only."""
+    """The decord package, or None if it is not installed: it has wheels for 64-bit x86 Linux and Windows only."""
     try:
         import decord
     except (ImportError, OSError):  # OSError: its own libraries do not load
@@ -20,18 +20,18 @@ def decord_module() -> Any:
 
 
 def open_decord(path: Path, n_frames: int) -> Any:
-    """A `decord.VideoReader` that finds as many frames as our own walk over the packets.
+    """Open a `decord.VideoReader` and check that it counts as many frames as `probe` does.
 
     Raises:
-        VideoReadError: if decord is missing, cannot open the file or counts other frames.
+        VideoReadError: if decord is missing, cannot open the file or counts a different number of frames.
     """
     decord = decord_module()
     if decord is None:
-        raise VideoReadError(path, "decord is not installed here")
+        raise VideoReadError(path, "decord is not installed")
     try:
         # Without fault_tol, decord repeats the last good frame in place of one that does not decode.
         reader = decord.VideoReader(str(path.absolute()), fault_tol=1e-9)
-    except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:  # it takes names in UTF-8 only
+    except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:  # it accepts UTF-8 paths only
         raise VideoReadError(path, "decord cannot open it") from error
     if len(reader) != n_frames:
         raise VideoReadError(path, f"decord counts {len(reader)} frames where {n_frames} are shown")
@@ -42,7 +42,7 @@ def decord_batches(path: Path, n_frames: int, frame_index: np.ndarray, batch_siz
     """Read the frames at these indices, batch by batch: (b, h, w, 3) uint8 RGB.
 
     Raises:
-        VideoReadError: if decord cannot read the file, or when it meets damage, which it cannot step over.
+        VideoReadError: if decord cannot read the file, or reaches damaged data, which it cannot skip.
     """
     reader = open_decord(path, n_frames)
     decord = decord_module()

@@ -1,27 +1,27 @@
-"""Which frames to read, and how to cut them into segments: arithmetic on presentation times, no file in sight."""
+"""Choose the frames to read and split them into segments, from presentation times alone."""
 
 from itertools import pairwise
 
 import numpy as np
 
-# Containers such as Matroska round times to whole milliseconds: a frame that is early by less is on time.
+# Containers such as Matroska round times to whole milliseconds, so a frame up to 1 ms early counts as on time.
 ROUNDING_S = 1e-3
 
 
 def frames_to_sample(
     pts_s: np.ndarray, *, fps: float | None = None, start_s: float | None = None, end_s: float | None = None
 ) -> np.ndarray:
-    """Indices (int64, rising) of the frames to read, of those in `[start_s, end_s)`.
+    """Indices (int64, ascending) of the frames to read among those in `[start_s, end_s)`.
 
     With `fps`, a grid of that many ticks per second starts at the first frame of the video, so that reading by segments
     takes the same frames as reading straight through. Each tick takes the first frame at or after it (a frame up to
     1 ms early counts as on time); a frame is never taken twice. Without `fps`, every frame is taken.
 
     Args:
-        pts_s: (n,) presentation times of all frames of the video, rising, in seconds.
+        pts_s: (n,) presentation times of all frames of the video, ascending, in seconds.
         fps: frames to take per second of video.
-        start_s: first moment to read, in the video's own time; None is the beginning.
-        end_s: first moment not to read any more; None is the end.
+        start_s: start of the interval, in the video's own time; None is the beginning.
+        end_s: end of the interval (exclusive); None is the end of the video.
 
     Raises:
         ValueError: if `fps` is not a positive number, or `end_s` lies before `start_s`.
@@ -47,7 +47,7 @@ def frames_to_sample(
 
 
 def split_segments(pts_s: np.ndarray, segment_s: float) -> list[tuple[int, int]]:
-    """Cut times into spans of `[k * segment_s, (k + 1) * segment_s)`: a `(start, end)` slice for each that has frames.
+    """Split times into segments `[k * segment_s, (k + 1) * segment_s)`: a `(start, end)` slice for each with frames.
 
     Raises:
         ValueError: if `segment_s` is under a millisecond.
@@ -64,12 +64,12 @@ def split_segments(pts_s: np.ndarray, segment_s: float) -> list[tuple[int, int]]
 
 
 def split_at_seeks(frame_index: np.ndarray, keyframe_index: np.ndarray, *, min_skip: int) -> list[tuple[int, int]]:
-    """Cut the frames to read where jumping to a keyframe saves decoding at least `min_skip` frames.
+    """Split the frames to read where seeking to a keyframe saves decoding at least `min_skip` frames.
 
     Args:
-        frame_index: (n,) rising indices of the frames to read.
-        keyframe_index: (k,) rising indices of the frames at which decoding can start.
-        min_skip: what a jump costs, counted in frames decoded.
+        frame_index: (n,) ascending indices of the frames to read.
+        keyframe_index: (k,) ascending indices of the frames at which decoding can start.
+        min_skip: cost of a seek, counted in decoded frames.
 
     Returns:
         `(start, end)` slices of `frame_index`, in order.
