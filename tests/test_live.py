@@ -105,19 +105,19 @@ def test_a_loss_begins_a_step_after_the_last_frame():
 # --- dropping -----------------------------------------------------------------------------------------------------
 
 
-def picture(index, arrived_s=0.0):
-    return LiveFrame(index, index / 25, arrived_s, picture=av.VideoFrame(16, 16, "yuv420p"))
+def frame_with_image(index, arrived_s=0.0):
+    return LiveFrame(index, index / 25, arrived_s, image=av.VideoFrame(16, 16, "yuv420p"))
 
 
 def test_of_pictures_that_wait_the_oldest_are_dropped_and_told():
     frames = LatestFrames(limit=2)
     frames.put(LiveFrame(0, 0.0, 0.0, "decode_error"))
     for index in range(1, 6):
-        frames.put(picture(index))
+        frames.put(frame_with_image(index))
     taken = frames.take(0)
     assert [frame.index for frame in taken] == list(range(6))
     assert [frame.missing for frame in taken] == ["decode_error", "dropped", "dropped", "dropped", "", ""]
-    assert [frame.picture is None for frame in taken] == [True] * 4 + [False] * 2
+    assert [frame.image is None for frame in taken] == [True] * 4 + [False] * 2
     assert frames.take(0) == []
 
 
@@ -174,9 +174,9 @@ def test_a_source_that_is_not_there_is_one_line(tmp_path):
 def test_silence_is_told(monkeypatch):
     monkeypatch.setattr("fer_models.video.live_source.OPEN_TIMEOUT_S", 0.5)
     address, told = f"udp://127.0.0.1:{free_port()}", []
-    with LiveReader(LiveSource.of(address), fps=None, tell=told.append) as reader:
+    with LiveReader(LiveSource.of(address), fps=None, on_message=told.append) as reader:
         until(lambda: reader.is_over)
-        assert "nothing came within 0.5 s" in str(reader.error)
+        assert "no data within 0.5 s" in str(reader.error)
     (line,) = told
     assert line.startswith(f"{address}: listening; waits")
 
@@ -207,7 +207,7 @@ def session(face_clip, tmp_path_factory):
 
     def run():
         live = LiveSettings(every_s=0.5)
-        outcomes.extend(run_live(LiveSource.of(address), results, SETTINGS, live, progress, tell=told.append))
+        outcomes.extend(run_live(LiveSource.of(address), results, SETTINGS, live, progress, on_message=told.append))
 
     thread = threading.Thread(target=run)
     with sending(face_clip, address):

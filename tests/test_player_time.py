@@ -460,7 +460,7 @@ def test_heic_is_decoded_whole(tmp_path):
     assert batch.pixels.shape == (1, *pixels.shape)
     np.testing.assert_allclose(corners(batch.pixels[0]), corners(quadrants()), atol=6)
     (tmp_path / "a.heic").rename(tmp_path / "a.mp4")
-    with pytest.raises(VideoReadError, match=r"HEIC image: give it a name that ends in \.heic"):
+    with pytest.raises(VideoReadError, match=r"HEIC image: rename it so that its name ends in \.heic"):
         probe(tmp_path / "a.mp4")
 
 

@@ -1,4 +1,4 @@
-"""Opening video files with FFmpeg; its errors become a `VideoReadError` that names the file."""
+"""Open video files with FFmpeg; its errors become a `VideoReadError` that names the file."""
 
 from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
 
@@ -21,7 +21,7 @@ from fer_models.prefetch import heartbeat
 logger = logging.getLogger(__name__)
 
 
-# Demuxers that read other files, or no file at all: what a file contains must not lead to another one.
+# Demuxers that read other files or devices: the content of a file must not make FFmpeg open another one.
 _REFERRING_FORMATS = frozenset(
     {"avisynth", "concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vapoursynth"}
     | {"vobsub", "webm_dash_manifest"}
@@ -30,11 +30,11 @@ _OPEN_OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": ",".join(sorted(av.formats_available - _REFERRING_FORMATS)),
 }
-# Larger frames are refused: twice 8K video, 200 MB as RGB.
+# Larger frames are refused: this is twice 8K video, 200 MB as RGB.
 MAX_FRAME_PX = 2**26
-# While FFmpeg finds out what is in a file it may decode a frame: this bounds what that takes.
+# FFmpeg may decode a frame while it probes a file: this bounds the memory it needs.
 _MAX_PROBED_PX = 2**28
-# Frames that a decoder has under way at the same time, one per thread.
+# Total size of the frames that a decoder processes concurrently, one per thread.
 _MAX_DECODING_BYTES = 512 * 2**20
 _HEIF_BRANDS = frozenset({"heic", "heix", "heim", "heis", "mif1"})
 
@@ -45,7 +45,7 @@ SUGGESTED_ACTIONS: dict[type[OSError], str] = {
 
 
 class VideoReadError(FervidError):
-    """A file cannot be read as a video; says which and why."""
+    """A file cannot be read as a video. The message names the file and the reason."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(path, reason)
@@ -53,60 +53,60 @@ class VideoReadError(FervidError):
         self.reason = reason
 
     def __str__(self) -> str:
-        # The bytes of a name that is not UTF-8 cannot be printed as they are.
+        # File names that are not valid UTF-8 cannot be printed unchanged.
         return f"{self.path}: {self.reason}".encode(errors="backslashreplace").decode()
 
 
 def check_readable(path: Path) -> None:
-    """Make sure that a path is a regular file with something in it that may be read.
+    """Check that a path is a readable, non-empty regular file.
 
     Raises:
-        VideoReadError: if not.
+        VideoReadError: if it is not.
     """
     try:
         if path.is_dir():
-            raise VideoReadError(path, "is a folder: give a video, or a folder that holds one")
+            raise VideoReadError(path, "is a folder: give a video, or a folder that contains one")
         if kind := other_kind(path):
             raise VideoReadError(path, f"is {kind}, and only regular files are read: fervid live reads pipes")
         with path.open("rb") as file:
             if not file.read(1):
                 raise VideoReadError(path, "is empty (0 bytes): copy or record it again")
     except OSError as error:
-        suggested_action = SUGGESTED_ACTIONS.get(type(error), "check the disk or the network share it is on")
+        suggested_action = SUGGESTED_ACTIONS.get(type(error), "check the disk or network share that holds it")
         raise VideoReadError(path, f"{error.strerror or error}: {suggested_action}") from error
 
 
 @contextmanager
 def open_container(path: Path) -> Iterator[av.container.InputContainer]:
-    """Open a file with PyAV, and close it whatever happens.
+    """Open a file with PyAV; close it on exit.
 
     Raises:
         VideoReadError: if FFmpeg does not recognize the file.
     """
     try:
         container = av.open(
-            str(path.absolute()),  # absolute, as FFmpeg would take "a:b.mp4" for a protocol
+            str(path.absolute()),  # absolute, as FFmpeg would treat "a:" in "a:b.mp4" as a protocol
             container_options=_OPEN_OPTIONS,
             options={"max_pixels": str(_MAX_PROBED_PX)},
             metadata_errors="replace",
         )
     except av.ArgumentError as error:
-        reason = "a playlist or a description of a stream, or no video at all: give the video files themselves"
+        reason = "is a playlist or a stream description, or not a video: give the video files themselves"
         raise VideoReadError(path, reason) from error
     except av.FFmpegError as error:
-        reason = f"not a video, or cut off before its index was written ({error.strerror}): if it is one, copy it again"
+        reason = f"not a video, or truncated before its index was written ({error.strerror}): copy or export it again"
         raise VideoReadError(path, reason) from error
     with container:
         if container.metadata.get("major_brand") in _HEIF_BRANDS:
-            raise VideoReadError(path, "is a HEIC image: give it a name that ends in .heic")
+            raise VideoReadError(path, "is a HEIC image: rename it so that its name ends in .heic")
         yield container
 
 
 def container_start_s(container: av.container.InputContainer) -> Fraction | None:
-    """The time at which a player begins: the start of the stream that starts first; None if the file does not say."""
+    """The time at which playback starts: the earliest start of any stream; None if the file does not specify it."""
     if container.start_time is None:
         return None
-    # FFmpeg rounds to microseconds: take the exact value from the stream it comes from.
+    # FFmpeg rounds to microseconds: use the exact value of the stream that it comes from.
     rounded_s = Fraction(container.start_time, av.time_base)
     starts_s = [s.start_time * s.time_base for s in container.streams if s.start_time is not None and s.time_base]
     exact_s = min(starts_s, key=lambda start_s: abs(start_s - rounded_s), default=rounded_s)
@@ -128,27 +128,27 @@ def decoding_stream(container: av.container.InputContainer, stream_index: int) -
 def read_packets(
     container: av.container.InputContainer, *streams: av.VideoStream | AudioStream
 ) -> Iterator[av.Packet[Any]]:
-    """The packets of these streams, of all if none is named; the last one of each, empty, flushes.
+    """The packets of these streams, or of all streams if none is given; the last one of each is an empty flush packet.
 
     Raises:
-        av.FFmpegError: where the container is broken.
+        av.FFmpegError: where the container is damaged.
     """
     try:
         for packet in container.demux(*streams):
             heartbeat()
             yield packet
-    except IndexError:  # PyAV's, at the end of a file in which streams have turned up on the way
+    except IndexError:  # raised by PyAV at the end of a file that gained streams while it was read
         return
 
 
 def packets_until_damage(
     container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[av.Packet[av.VideoStream]]:
-    """The packets of a stream, up to its end or to where the container is broken; the last one, empty, flushes."""
+    """The packets of a stream up to its end or the first damage; the last one is an empty flush packet."""
     try:
         yield from read_packets(container, stream)
     except av.FFmpegError as error:
-        logger.warning("%s: nothing can be read from here on (%s)", container.name, error.strerror)
+        logger.warning("%s: the rest of the file cannot be read (%s)", container.name, error.strerror)
         assert stream.time_base is not None
         flush: av.Packet[Any] = av.Packet()
         flush.stream, flush.time_base = stream, stream.time_base
@@ -158,9 +158,9 @@ def packets_until_damage(
 def is_shown(packet: av.Packet[Any]) -> bool:
     """Whether a player shows the frame of a packet.
 
-    Decoded, but never shown, are what lies before an edit list's start, and reference frames of VP8, in whose first
-    byte bit 4 is show_frame (RFC 6386, 9.1). Headers of Theora, which joined files repeat, have bit 7 set in theirs.
-    Empty packets are the flush at the end, and "same frame again" in AVI.
+    Frames before the start of an edit list are decoded but not shown, and neither are VP8 frames without show_frame,
+    bit 4 of the first byte (RFC 6386, 9.1). Theora headers, which concatenated files repeat, have bit 7 of the first
+    byte set. Empty packets are the flush at the end, or "same frame again" in AVI.
     """
     if packet.size == 0 or packet.is_discard:
         return False
@@ -173,7 +173,7 @@ def is_shown(packet: av.Packet[Any]) -> bool:
 
 
 def decode_packet(packet: av.Packet[av.VideoStream]) -> list[av.VideoFrame]:
-    """The frames that a packet completes; none where its data are damaged, for which each codec has its own error."""
+    """The frames that a packet completes; none if its data is damaged, which each codec reports differently."""
     try:
         return packet.decode()
     except av.FFmpegError:

@@ -1,4 +1,4 @@
-"""Frames as they come in: read in a thread of their own, timed by a clock that only rises, dropped rather than late."""
+"""Read a live source in a background thread: monotonic timestamps, and frames are dropped rather than delayed."""
 
 from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
 
@@ -23,51 +23,51 @@ from fer_models.video.sampling import ROUNDING_S
 
 logger = logging.getLogger(__name__)
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # before a lost source is opened again; each wait is twice the last
-MAX_AHEAD_S = 1.0  # a stream whose time steps on by so much more than the clock has begun anew
-MAX_BEHIND_S = 1.0  # decoding that is late by more jumps to the next keyframe
-WAITED_S = 0.005  # who waited so long for a packet has no backlog
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # before reconnecting to a lost source; each wait is twice the previous one
+MAX_AHEAD_S = 1.0  # a stream whose timestamps jump ahead of the wall clock by more than this has restarted
+MAX_BEHIND_S = 1.0  # when decoding is late by more than this, it skips to the next keyframe
+WAITED_S = 0.005  # if the next packet took this long to arrive, there is no backlog
 
 Missing = Literal["", "dropped", "decode_error", "no_signal"]
 
 
 @dataclass(frozen=True, eq=False)
 class LiveFrame:
-    """A frame of a live source, or the word that there is none."""
+    """A frame of a live source, or the reason why it has no image."""
 
-    index: int  # 0-based place among all frames since the first
+    index: int  # 0-based index among all frames since the first
     pts_s: float  # since the first frame; see `SessionClock`
     arrived_s: float  # by time.monotonic()
-    missing: Missing = ""  # why there is no picture: a status of table frames
-    picture: av.VideoFrame | None = None
+    missing: Missing = ""  # why there is no image: a status of table frames
+    image: av.VideoFrame | None = None
 
     def dropped(self) -> LiveFrame:
-        """The same without its picture."""
-        return replace(self, missing="dropped", picture=None)
+        """The same frame without its image, marked as dropped."""
+        return replace(self, missing="dropped", image=None)
 
     @property
     def shape(self) -> tuple[int, int, Orientation] | None:
-        """Height and width in px as sent, and how it is to be turned and mirrored."""
-        if self.picture is None:
+        """Height and width in px as sent, and the rotation and mirroring to apply; None without an image."""
+        if self.image is None:
             return None
-        return self.picture.height, self.picture.width, stored_orientation(self.picture)
+        return self.image.height, self.image.width, stored_orientation(self.image)
 
 
 class SessionClock:
-    """Turns the times of a stream, which may jump or begin anew, into seconds that rise at the pace of a wall clock."""
+    """Convert stream timestamps, which may jump or restart, into strictly increasing seconds at wall-clock pace."""
 
     def __init__(self) -> None:
-        self.last_s = -np.inf  # given out last
-        self.step_s = 0.04  # between the last two frames of one run of the stream
+        self.last_s = -np.inf  # the last time returned
+        self.step_s = 0.04  # between the last two frames without a restart in between
         self._offset_s = 0.0
-        self._last: tuple[float, float] | None = None  # time in the stream and of arrival
+        self._last: tuple[float, float] | None = None  # stream timestamp and arrival time of the last frame
 
     def time_of(self, stream_s: float | None, arrived_s: float) -> float:
-        """The time of a frame: as far from the frame before it as the stream says, unless that makes no sense.
+        """The time of a frame: spaced from the previous frame as in the stream, unless the stream has restarted.
 
         Args:
-            stream_s: its time in the stream; None if it has none.
-            arrived_s: seconds since the first frame came in.
+            stream_s: its timestamp in the stream; None if it has none.
+            arrived_s: its arrival time, in seconds since the first frame arrived.
         """
         if stream_s is None:
             stream_s, self._last = arrived_s, None
@@ -82,62 +82,62 @@ class SessionClock:
         return self.last_s
 
     def lose(self) -> float:
-        """The time at which the stream broke off: a step after its last frame. What comes next begins anew."""
+        """Mark the stream as lost and return the time of the loss: one step after its last frame."""
         self._last = None
         self.last_s += self.step_s
         return self.last_s
 
 
 class LatestFrames:
-    """Frames on their way to a consumer that may be slow: at most `limit` pictures wait, the oldest are dropped."""
+    """Queue for a consumer that may be slow: at most `limit` images wait, and the oldest are dropped."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._passed: list[LiveFrame] = []  # without picture, all before those that wait
+        self._passed: list[LiveFrame] = []  # without image, all older than those in `_waiting`
         self._waiting: deque[LiveFrame] = deque()
-        self._n_pictures = 0
+        self._n_images = 0
         self._changed = threading.Condition()
 
     def put(self, frame: LiveFrame) -> None:
         """Add a frame."""
         with self._changed:
             self._waiting.append(frame)
-            self._n_pictures += frame.picture is not None
+            self._n_images += frame.image is not None
             self._drop(self.limit)
             self._changed.notify()
 
     def take(self, timeout_s: float) -> list[LiveFrame]:
-        """All frames since the last call, in order, those that were dropped without picture; none after `timeout_s`."""
+        """All frames since the last call, in order, dropped ones without image; empty after `timeout_s`."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._waiting), timeout_s)
             self._drop(self.limit)
             frames = [*self._passed, *self._waiting]
-            self._passed, self._waiting, self._n_pictures = [], deque(), 0
+            self._passed, self._waiting, self._n_images = [], deque(), 0
             return frames
 
     def is_empty(self) -> bool:
-        """Whether none waits."""
+        """Whether no frame is waiting."""
         return not self._waiting
 
     def _drop(self, limit: int) -> None:
-        while self._n_pictures > limit:
+        while self._n_images > limit:
             frame = self._waiting.popleft()
-            self._n_pictures -= frame.picture is not None
-            self._passed.append(frame if frame.picture is None else frame.dropped())
+            self._n_images -= frame.image is not None
+            self._passed.append(frame if frame.image is None else frame.dropped())
 
 
 class LiveReader:
-    """Reads a source in a thread until it is told to stop, and opens it again whenever it is lost."""
+    """Read a source in a background thread until stopped; reconnect whenever the source is lost."""
 
-    def __init__(self, source: LiveSource, fps: float | None, tell: Callable[[str], None] = logger.info) -> None:
+    def __init__(self, source: LiveSource, fps: float | None, on_message: Callable[[str], None] = logger.info) -> None:
         self.source = source
-        self.fps = fps  # frames to look at per second; None is all
+        self.fps = fps  # frames to analyze per second; None is all
         self.frames = LatestFrames(limit=1)
-        self.since: datetime | None = None  # when the first frame came in
-        self.error: LiveSourceError | None = None  # why there was never a frame
+        self.since: datetime | None = None  # arrival time of the first frame
+        self.error: LiveSourceError | None = None  # why no frame ever arrived
         self.n_losses = 0
         self.codec = self.container = ""
-        self._tell = tell
+        self._report = on_message
         self._stop = threading.Event()
         self._started_s = 0.0
         self._clock = SessionClock()
@@ -155,21 +155,21 @@ class LiveReader:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing will come any more."""
+        """Whether no more frames will arrive."""
         return not self._thread.is_alive()
 
     def stop(self) -> None:
-        """End reading; a pipe in which nothing moves is left behind."""
+        """Stop reading. A thread that is blocked on a silent pipe is abandoned."""
         self._stop.set()
         self._thread.join(READ_TIMEOUT_S + 1)
 
     def _run(self) -> None:
         wait_s = FIRST_WAIT_S
         if self.source.listens:
-            self._tell(f"{self.source.shown}: listening; waits {OPEN_TIMEOUT_S:g} s at most for the stream to begin")
+            self._report(f"{self.source.shown}: listening; waiting up to {OPEN_TIMEOUT_S:g} s for the stream to start")
         while not self._stop.is_set():
             n_before = self._n_frames
-            reason = "it ended"
+            reason = "the stream ended"
             try:
                 with self.source.open() as (container, stream):
                     self.codec, self.container = stream.codec_context.codec.canonical_name, container.format.name
@@ -182,39 +182,40 @@ class LiveReader:
             except av.FFmpegError as error:
                 reason = error.strerror or str(error)
                 if isinstance(error, av.error.ExitError):
-                    reason = f"nothing came for {READ_TIMEOUT_S:g} s"
+                    reason = f"no data for {READ_TIMEOUT_S:g} s"
             if self.since is None:
-                self.error = LiveSourceError(self.source.shown, f"not a single picture came ({reason}): check it")
+                message = f"no frame was received ({reason}): check that the sender transmits video"
+                self.error = LiveSourceError(self.source.shown, message)
                 return
             if self.source.ends or self._stop.is_set():
                 return
             if self._n_frames > n_before:
                 wait_s = FIRST_WAIT_S
                 self._lose()
-            self._tell(f"{self.source.shown}: lost ({reason}); trying again in {wait_s:g} s")
+            self._report(f"{self.source.shown}: lost ({reason}); reconnecting in {wait_s:g} s")
             self._stop.wait(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
     def _read(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
-        """Pass on what comes until the source is lost or reading is to stop."""
-        for packet in self._in_time(read_packets(container, stream)):
+        """Queue frames until the source is lost or reading is stopped."""
+        for packet in self._skip_backlog(read_packets(container, stream)):
             if self._stop.is_set():
                 return
             try:
                 frames = packet.decode()
             except av.FFmpegError:
-                self._pass_on(_time_s(packet), "decode_error")
+                self._emit(_time_s(packet), "decode_error")
                 continue
             for frame in frames:
                 if frame.is_corrupt:
-                    self._pass_on(frame.time, "decode_error")
+                    self._emit(frame.time, "decode_error")
                 else:
-                    self._pass_on(frame.time, "", frame)
+                    self._emit(frame.time, "", frame)
 
-    def _in_time(self, packets: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
-        """The packets to decode: where decoding has fallen behind, it goes on at the next keyframe.
+    def _skip_backlog(self, packets: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
+        """The packets to decode: when decoding has fallen behind, skip to the next keyframe.
 
-        How late a packet is shows in the clock less its time, compared with what that was when there was no backlog.
+        The lag of a packet is the wall clock minus its timestamp, compared with that difference without a backlog.
         """
         usual_s, skipped_s, asked_s = np.inf, list[float](), time.monotonic()
         for packet in packets:
@@ -227,16 +228,16 @@ class LiveReader:
                     asked_s = time.monotonic()
                     continue
             for stream_s in sorted(skipped_s):
-                self._pass_on(stream_s, "dropped")
+                self._emit(stream_s, "dropped")
             skipped_s.clear()
             yield packet
             asked_s = time.monotonic()
 
-    def _pass_on(self, stream_s: float | None, missing: Missing, picture: av.VideoFrame | None = None) -> None:
+    def _emit(self, stream_s: float | None, missing: Missing, image: av.VideoFrame | None = None) -> None:
         now_s = time.monotonic()
         if self._is_lost:
             self._is_lost = False
-            self._tell(f"{self.source.shown}: back")
+            self._report(f"{self.source.shown}: back online")
         if self.since is None:
             self.since, self._started_s = datetime.now(UTC), now_s
         pts_s = self._clock.time_of(stream_s, now_s - self._started_s)
@@ -246,7 +247,7 @@ class LiveReader:
             if tick <= self._last_tick:
                 return
             self._last_tick = tick
-        self.frames.put(LiveFrame(index, pts_s, now_s, missing, picture))
+        self.frames.put(LiveFrame(index, pts_s, now_s, missing, image))
 
     def _lose(self) -> None:
         self._is_lost = True
@@ -256,16 +257,16 @@ class LiveReader:
 
 
 def _time_s(packet: av.Packet[Any]) -> float | None:
-    """When the frame of a packet is to be shown; None if it does not say."""
+    """Presentation time of a packet; None if it has none."""
     return None if packet.pts is None or packet.time_base is None else float(packet.pts * packet.time_base)
 
 
 def frame_batch(frames: list[LiveFrame]) -> FrameBatch:
-    """The images of these frames as a player shows them; all must have one shape."""
+    """Combine frames of one shape into a batch, upright as a player shows them."""
     pixels = [
-        stored_orientation(frame.picture).apply(frame.picture.to_ndarray(format="rgb24"))
+        stored_orientation(frame.image).apply(frame.image.to_ndarray(format="rgb24"))
         for frame in frames
-        if frame.picture is not None
+        if frame.image is not None
     ]
     index = np.array([frame.index for frame in frames], np.int64)
     return FrameBatch(np.stack(pixels), index, np.array([frame.pts_s for frame in frames]))

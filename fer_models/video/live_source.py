@@ -1,4 +1,4 @@
-"""Where live pictures come from: a camera, an address on the network or a pipe, opened with FFmpeg."""
+"""Sources of live video: a camera, a network address or a pipe, opened with FFmpeg."""
 
 import logging
 import stat
@@ -17,18 +17,18 @@ from fer_models.errors import FervidError
 logger = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 5.0  # nothing for so long, and the source counts as lost
-_FROM_NETWORK = "crypto,http,https,httpproxy,rtmp,rtmps,rtmpt,rtp,rtsp,srt,srtp,tcp,tls,udp"  # and no file of ours
+READ_TIMEOUT_S = 5.0  # without data for this long, the source counts as lost
+_FROM_NETWORK = "crypto,http,https,httpproxy,rtmp,rtmps,rtmpt,rtp,rtsp,srt,srtp,tcp,tls,udp"  # no local files
 _SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"})
-_RECEIVERS = frozenset({"rtp", "udp"})  # addresses of these are our own
-# How long FFmpeg looks at a stream before it gives the first picture; by default 5 s.
+_RECEIVERS = frozenset({"rtp", "udp"})  # their addresses are local: the sender connects to us
+# How long, in microseconds, FFmpeg probes a stream before the first frame; by default 5 s.
 _QUICK_START = {"analyzeduration": "1000000"}
 _CAMERA_FORMAT = {"linux": "v4l2", "darwin": "avfoundation"}
 WAYS = "a camera (0 or /dev/video0), an address (rtsp://…, http://…, udp://…, tcp://…, srt://…) or - for a pipe"
 
 
 class LiveSourceError(FervidError):
-    """A source of live pictures cannot be opened, or has ended; says which and why, without any password."""
+    """A live source cannot be opened, or has ended. The message names source and reason, without any password."""
 
     def __init__(self, shown: str, reason: str) -> None:
         super().__init__(shown, reason)
@@ -41,28 +41,30 @@ class LiveSourceError(FervidError):
 
 @dataclass(frozen=True)
 class LiveSource:
-    """Where pictures come from."""
+    """A source of live video."""
 
-    address: str = field(repr=False)  # what FFmpeg opens; may hold a password
-    shown: str  # the same without user, password and query: what is stored and printed
-    ends: bool  # whether its end is the end; all others are opened again
-    listens: bool = False  # whether it waits for the sender, rather than calls it
-    format: str | None = None  # FFmpeg's name; None: found out
+    address: str = field(repr=False)  # what FFmpeg opens; may contain a password
+    shown: str  # the address without user, password and query, as stored and printed
+    ends: bool  # whether the session ends with the source; other sources are reconnected
+    listens: bool = False  # whether it waits for the sender to connect
+    format: str | None = None  # FFmpeg's format name; None: detected
     options: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, text: str) -> "LiveSource":
-        """The source that a person means.
+        """Parse the source given by the user.
 
         Raises:
-            LiveSourceError: if it is none, or the camera is not there.
+            LiveSourceError: if it is not a live source, or the camera does not exist.
 
         >>> LiveSource.of("rtsp://anna:secret@10.0.0.5/hall?token=1").shown
         'rtsp://10.0.0.5/hall'
         """
         if text == "-":
             if sys.stdin is not None and sys.stdin.isatty():
-                raise LiveSourceError("-", "nothing is piped in: put a program that writes a video before it, and |")
+                raise LiveSourceError(
+                    "-", "nothing is piped in: pipe a video into it, as in ffmpeg … - | fervid live -"
+                )
             return cls("pipe:0", "stdin", ends=True, options=_QUICK_START)
         if text.isdecimal() or text.startswith("/dev/"):
             return _camera(text)
@@ -71,20 +73,20 @@ class LiveSource:
             shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
             options = _QUICK_START | {"protocol_whitelist": _FROM_NETWORK}
             if parts.scheme.startswith("rtsp"):
-                options |= {"rtsp_transport": "tcp"}  # over UDP, a lost packet is a damaged picture
-            asked = parse_qs(parts.query).get("listen", ["0"]) != ["0"]
-            listens = parts.scheme in _RECEIVERS or (parts.scheme == "tcp" and asked)
+                options |= {"rtsp_transport": "tcp"}  # over UDP, each lost packet damages frames
+            has_listen = parse_qs(parts.query).get("listen", ["0"]) != ["0"]
+            listens = parts.scheme in _RECEIVERS or (parts.scheme == "tcp" and has_listen)
             return cls(text, shown, ends=False, listens=listens, options=options)
         path = Path(text)
         if path.exists() and stat.S_ISFIFO(path.stat().st_mode):
             return cls(f"file:{path.absolute()}", str(path.absolute()), ends=True, options=_QUICK_START)
         if path.exists():
-            raise LiveSourceError(text, "a file: fervid analyze reads files")
-        raise LiveSourceError(text, f"no source of live pictures: give {WAYS}")
+            raise LiveSourceError(text, "is a file, not a live source: fervid analyze reads files")
+        raise LiveSourceError(text, f"not a live source: give {WAYS}")
 
     @contextmanager
     def open(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-        """Open it and find its video, the one with the largest picture; close it whatever happens.
+        """Open the source and choose its video stream with the largest frames; close it on exit.
 
         Raises:
             LiveSourceError: if it cannot be opened, or has no video.
@@ -102,34 +104,35 @@ class LiveSource:
         with container:
             streams = [stream for stream in container.streams.video if stream.codec_context is not None]
             if not streams:
-                raise LiveSourceError(self.shown, "sends no video that can be decoded: check what it sends")
+                raise LiveSourceError(self.shown, "sends no video that can be decoded: check the sender's format")
             stream = max(streams, key=lambda s: s.codec_context.width * s.codec_context.height)
-            stream.thread_type = "SLICE"  # threads that decode one frame each would keep as many frames back
+            stream.thread_type = "SLICE"  # frame threads would each delay the output by one frame
             yield container, stream
 
     def _why_not(self, error: Exception) -> str:
         if isinstance(error, av.error.ExitError):
-            wait = f"nothing came within {OPEN_TIMEOUT_S:g} s"
-            return f"{wait}: start what sends, and check address, port and firewall"
+            return f"no data within {OPEN_TIMEOUT_S:g} s: start the sender, and check address, port and firewall"
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, av.error.ProtocolNotFoundError):
             scheme = self.shown.partition(":")[0]
-            return f"PyAV was built without {scheme}: ffmpeg -i ADDRESS -c copy -f mpegts - | fervid live - reads it"
+            return f"PyAV was built without {scheme}: use ffmpeg -i ADDRESS -c copy -f mpegts - | fervid live -"
         if isinstance(error, av.error.InvalidDataError):
-            return f"what comes is no video ({reason}): check what is sent, and in which format"
+            return f"the data is not a video ({reason}): check the sender and its format"
         if isinstance(error, av.error.PermissionError):
-            return f"{reason}: on Linux, cameras are for the group video; else check user and password"
-        return f"cannot be opened ({reason}): start what sends, and check the address, user and password"
+            return (
+                f"{reason}: for a camera on Linux, add your user to the group video; otherwise check user and password"
+            )
+        return f"cannot be opened ({reason}): start the sender, and check the address, user and password"
 
 
 def _camera(text: str) -> LiveSource:
     form = _CAMERA_FORMAT.get(sys.platform)
     if form is None or form not in {name for names in av.formats_available for name in names.split(",")}:
-        raise LiveSourceError(text, "cameras cannot be read here: send its pictures to an address, or pipe them in")
+        raise LiveSourceError(text, "cameras are not supported here: stream to an address, or pipe the video in")
     if form == "avfoundation":
         return LiveSource(text, f"camera {text}", ends=False, format=form, options={"framerate": "30"})
     device = Path(f"/dev/video{text}" if text.isdecimal() else text)
     if not device.exists():
-        there = ", ".join(map(str, sorted(Path("/dev").glob("video*")))) or "none"
-        raise LiveSourceError(str(device), f"no such camera; there are: {there}")
+        available = ", ".join(map(str, sorted(Path("/dev").glob("video*")))) or "none"
+        raise LiveSourceError(str(device), f"no such camera; available: {available}")
     return LiveSource(str(device), str(device), ends=False, format="video4linux2,v4l2")

@@ -1,4 +1,4 @@
-"""Write a video: H.264 in MP4, each frame with its own time, with the sound of another file."""
+"""Write H.264 video in MP4, with a timestamp for each frame and the audio of another file."""
 
 from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
 
@@ -24,30 +24,31 @@ logger = logging.getLogger(__name__)
 
 _TIME_BASE = Fraction(1, 90_000)  # fine enough for any frame rate
 _BT709 = 1  # as FFmpeg numbers color spaces
-_SOUND_IN_MP4 = frozenset({"aac", "ac3", "alac", "eac3", "mp3", "opus"})  # what players take; the rest becomes AAC
+# Audio codecs that players accept in MP4; all others are converted to AAC.
+_SOUND_IN_MP4 = frozenset({"aac", "ac3", "alac", "eac3", "mp3", "opus"})
 _OPTIONS = {"crf": "20", "preset": "veryfast"}
 
 
 def write_video(target: Path, frames: Iterable[tuple[np.ndarray, float]], source: VideoInfo) -> None:
-    """Write frames as MP4 in player time, with all the sound of `source`.
+    """Write frames as MP4 in player time, with all audio tracks of `source`.
 
-    Nothing else of the source is copied: no title, no location, no rotation, as the frames are upright. The sound is
-    left out where the clock of the source jumps, as it would not stay in step.
+    No metadata of the source is copied: no title, no location, and no rotation, as the frames are upright. Audio is
+    left out if the timestamps of the source jump, as it would not stay in sync.
 
     Args:
         target: the file, overwritten if it exists.
-        frames: (height, width, 3) uint8 RGB, all of one size, each with the player time at which it is shown, rising.
-            Each is copied at once, so that one array may serve for all.
-        source: where the sound, the frame rate and the end of the last frame come from.
+        frames: (height, width, 3) uint8 RGB, all of one size, each with its player time, ascending. Each frame is
+            copied at once, so the caller may reuse the array.
+        source: the video that provides the audio, the frame rate and the end time of the last frame.
 
     Raises:
-        VideoReadError: if the source can no longer be opened, or there is no frame.
+        VideoReadError: if the source can no longer be opened, or there are no frames.
     """
     with (
         _open_source(source) as original,
         av.open(str(target), "w", format="mp4", container_options={"movflags": "+faststart"}) as container,
     ):
-        # Some phones add sound that only their maker can decode, beside a track that all can.
+        # Some phones add a proprietary audio track that FFmpeg cannot decode next to a standard one.
         heard = [stream for stream in original.streams.audio if stream.codec_context] if original else []
         tracks = {stream.index: _add_sound(container, stream) for stream in heard}
         streams: list[Iterator[av.Packet[Any]]] = [_encoded(container, frames, source)]
@@ -59,7 +60,7 @@ def write_video(target: Path, frames: Iterable[tuple[np.ndarray, float]], source
 
 @contextmanager
 def _open_source(source: VideoInfo) -> Iterator[av.container.InputContainer | None]:
-    """The file that the sound comes from; None if it has none, or none that would stay in step."""
+    """Open the file that provides the audio; None if it has none, or none that would stay in sync."""
     if source.decoder == "image" or source.n_clock_jumps:
         yield None
         return
@@ -70,7 +71,7 @@ def _open_source(source: VideoInfo) -> Iterator[av.container.InputContainer | No
 def _encoded(
     container: av.container.OutputContainer, frames: Iterable[tuple[np.ndarray, float]], source: VideoInfo
 ) -> Iterator[av.Packet[av.VideoStream]]:
-    """The packets of the video; a frame is shown until the next one, the last one as in the source."""
+    """The packets of the video; each frame is shown until the next one, the last one as long as in the source."""
     rate = Fraction(source.avg_fps or 25).limit_denominator(60_000)
     stream = container.add_stream("libx264", rate=rate, options=_OPTIONS)
     stream.pix_fmt = "yuv420p"
@@ -78,7 +79,7 @@ def _encoded(
     for name in ("colorspace", "color_primaries", "color_trc"):
         setattr(stream.codec_context, name, _BT709)
     stream.codec_context.color_range = 1  # 16 to 235
-    shown_until: dict[int, int] = {}  # of frames on their way through the encoder
+    shown_until: dict[int, int] = {}  # end time by start time, of frames still in the encoder
     before: int | None = None
     for pixels, pts_s in frames:
         if before is None:
@@ -91,7 +92,7 @@ def _encoded(
         before = frame.pts
         yield from _timed(stream.encode(frame), shown_until, rate)
     if before is None:
-        raise VideoReadError(source.path, "none of its frames decodes")
+        raise VideoReadError(source.path, "none of its frames can be decoded")
     if (end := round(source.end_s / _TIME_BASE)) > before:
         shown_until[before] = end
     yield from _timed(stream.encode(), shown_until, rate)
@@ -108,7 +109,7 @@ def _timed(
 
 
 def _frame(pixels: np.ndarray, width_px: int, height_px: int) -> av.VideoFrame:
-    """A frame as the encoder takes it: H.264 halves the colors, so odd sizes repeat their last row or column."""
+    """Convert a frame for the encoder; odd sizes repeat the last row or column, as H.264 subsamples colors by two."""
     missing = (height_px - pixels.shape[0], width_px - pixels.shape[1])
     if any(missing):
         pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
@@ -128,14 +129,14 @@ def _add_sound(container: av.container.OutputContainer, stream: AudioStream) -> 
 def _sound(
     container: av.container.InputContainer, tracks: dict[int, AudioStream], start_s: float
 ) -> Iterator[av.Packet[AudioStream]]:
-    """The packets of all sound in player time, copied where MP4 takes them, else encoded; up to where it is broken."""
+    """The packets of all audio tracks in player time, copied or re-encoded as AAC; ends at the first read error."""
     heard = [stream for stream in container.streams.audio if stream.index in tracks]
     packets: Iterator[av.Packet[AudioStream]] = read_packets(container, *heard)
     try:
         for packet in packets:
             track = tracks[packet.stream.index]
             if _is_copied(packet.stream):
-                if packet.dts is not None and packet.time_base:  # the last one, empty, flushes a decoder
+                if packet.dts is not None and packet.time_base:  # the empty last packet only flushes decoders
                     start = round(start_s / packet.time_base)
                     packet.pts, packet.dts = (
                         (packet.dts if packet.pts is None else packet.pts) - start,
@@ -149,7 +150,7 @@ def _sound(
                     frame.pts -= round(start_s / frame.time_base)
                 yield from track.encode(frame)
     except av.FFmpegError as error:
-        logger.warning("%s: no sound from here on (%s)", container.name, error.strerror)
+        logger.warning("%s: the rest of the audio cannot be read (%s)", container.name, error.strerror)
     for stream in heard:
         if not _is_copied(stream):
             yield from tracks[stream.index].encode(None)
@@ -160,7 +161,7 @@ def _is_copied(stream: AudioStream) -> bool:
 
 
 def _time_s(packet: av.Packet[Any]) -> float:
-    """When a packet is due, to write the packets of all streams in turns."""
+    """Decoding time of a packet, by which the packets of all streams are interleaved."""
     assert packet.time_base is not None
     ticks = packet.pts if packet.dts is None else packet.dts
     return float((ticks or 0) * packet.time_base)
