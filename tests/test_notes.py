@@ -111,7 +111,7 @@ def test_names_are_in_exports_and_hidden_people_in_none(results: Path, tmp_path:
     hide(results, ALICE, 1, True)
     connection = connect(results)
     (video,) = connection.sql(f"SELECT * FROM videos WHERE video_id = '{ALICE}'").to_arrow_table().to_pylist()
-    write_boris(connection, video, tmp_path / "boris.tsv")
+    write_boris(connection, video, tmp_path / "boris.tsv", escape_formulas=True)
     write_elan(connection, video, tmp_path / "elan.eaf")
     write_subtitles(connection, video, tmp_path / "subtitles.srt", "srt")
     for name in ("boris.tsv", "elan.eaf", "subtitles.srt"):
