@@ -339,4 +339,4 @@ def test_one_glob_gives_every_analysis_exactly_once_before_during_and_after(stor
         assert connection.sql("SELECT count(DISTINCT analysis_id) FROM faces").fetchall() == [(5,)]
     assert compact(store.root, wait_s=0).n_analyses == 0
     garbage = find_garbage(store.root, older_than_s=-60)
-    assert {one.what for one in garbage} == {"observations that no analysis is made from"}
+    assert {one.what for one in garbage} == {"observations that no analysis uses"}

@@ -92,7 +92,7 @@ def test_every_command_names_the_file_and_the_repair(results, tmp_path, damage, 
     for command in (["query", results, sql], ["status", results], ["verify", results]):
         run = fervid(*command)
         assert path.name in run.output and str(path.relative_to(results).parent) in run.output, command
-        assert "`fervid analyze VIDEO --out RESULTS --overwrite` makes it again" in run.output, command
+        assert "`fervid analyze VIDEO --out RESULTS --overwrite` recreates it" in run.output, command
         assert "Traceback" not in run.output
     if name == "faces":
         for command in (

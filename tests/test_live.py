@@ -291,7 +291,7 @@ def test_a_killed_session_is_told_and_its_signatures_go_with_its_tables(session,
     for segment in results.rglob("segment-*.parquet"):
         os.utime(segment, (an_hour_ago_s, an_hour_ago_s))
     (told,) = status(results)
-    assert (told.state, told.suggested_action) == ("left", "`fervid timeline` makes them")
+    assert (told.state, told.suggested_action) == ("left", "run `fervid timeline` to add it")
     signatures = "SELECT count(signature) > 0 FROM observations"
     assert rows(results, signatures) == [(True,)]
     (rebuilt,) = rebuild_timelines(results, TimelineSettings())

@@ -192,7 +192,7 @@ def test_a_live_session_that_goes_on_is_refused_and_nothing_is_touched(store):
     before = sorted(store.root.rglob("*"))
     run = fervid(store.root, "--video", session["path"], "--yes")
     assert run.exit_code == 1
-    assert "tcp://here@now.live: a live session that goes on: end it first" in run.output
+    assert "tcp://here@now.live: a running live session: stop it first" in run.output
     assert sorted(store.root.rglob("*")) == before
     everything = plan_purge(store.root, finished_before=datetime.now(UTC) + timedelta(days=1))
     assert session["path"] not in everything.paths and everything.paths

@@ -62,7 +62,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def store(tmp_path, folder):
-    """One video done, one failed, one that a run is at, one that a run was cut short in."""
+    """One video done, one failed, one being analyzed, one whose run was interrupted."""
     store = Store(tmp_path / "results")
     done = row(folder / "done.mp4", 1)
     store.write_segment(done["video_id"], "o1", 0, observe(PTS_S, []))
@@ -87,7 +87,7 @@ def test_every_file_has_a_state_and_a_reason(store, folder):
         "broken.mp4": ("failed", "not a video"),
         "done.mp4": ("done", ""),
         "new.mp4": ("pending", "not analyzed yet"),
-        "stopped.mp4": ("pending", "a run was cut short 60 min ago: 1 segments are saved"),
+        "stopped.mp4": ("pending", "a run was interrupted 60 min ago: 1 segments are saved"),
     }
 
 
@@ -128,12 +128,12 @@ def test_the_command_counts_and_says_the_way_out(store, folder):
     run = fervid("status", store.root, folder)
     assert run.exit_code == 0
     assert "1 done, 1 running, 1 failed, 0 damaged, 2 pending" in run.output
-    assert "mend or replace the file" in run.output
+    assert "repair or replace the file" in run.output
     (folder / "broken.mp4").unlink()
     answer = json.loads(fervid("status", store.root, "--json").stdout)
     assert answer["count"] == {"done": 1, "running": 1, "failed": 1, "damaged": 0, "pending": 1}
     (failed,) = [one for one in answer["videos"] if one["state"] == "failed"]
-    assert "the file is gone" in failed["suggested_action"]
+    assert "the file is missing" in failed["suggested_action"]
 
 
 # --- retry -------------------------------------------------------------------------------------------------------
@@ -292,5 +292,5 @@ def test_the_command_says_what_it_removes(store):
     assert "1 files of 4 bytes would be removed" in fervid("gc", store.root, "--dry-run").output
     assert part.exists()
     run = fervid("gc", store.root)
-    assert f"part of a file: {part.relative_to(store.root)}" in run.output
+    assert f"temporary file: {part.relative_to(store.root)}" in run.output
     assert not part.exists()

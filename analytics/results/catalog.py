@@ -1,6 +1,6 @@
-"""What a results folder holds at a moment: the rows of table videos, and where the tables of each analysis are.
+"""List the analyses of a results folder: the rows of table videos, and the files with the tables of each analysis.
 
-A file for each analysis is right for writers, a thousand of them slow for readers: rows once read are remembered.
+One file per analysis suits writers, but thousands of files are slow to read: rows of table videos are cached.
 """
 
 import contextlib
@@ -28,29 +28,29 @@ from analytics.results.storage_paths import (
 from analytics.results.store import StoreError, row_crc32, table_path, write_atomic
 from analytics.tables.schema import TIMELINE_TABLES, VIDEOS
 
-# Holds what the files it was made from hold, and nothing that they do not: it may be deleted at any time, and must be
-# when the rows of a video are. Hidden, so that nobody's glob takes it for a table.
+# A cache of the files of table videos: it may be deleted at any time, and must be deleted when the rows of a video are.
+# Hidden, so that no glob takes it for a table.
 REMEMBERED = Path("videos") / ".rows.arrow"
-WORTH_REMEMBERING = 64  # rows read anew; fewer are read in no time
+WORTH_REMEMBERING = 64  # update the cache after reading this many rows; fewer are read quickly
 ATTEMPTS = 5
 RETRY_S = 0.2
-SMALL_BYTES = 1 << 20  # at an address such a file is read whole: its parts one by one would take longer
+SMALL_BYTES = 1 << 20  # objects up to this size are read whole: requesting ranges one by one is slower
 _SCHEMA = pa.schema([*VIDEOS, pa.field("stamp", pa.string())])
 Ids = tuple[str, str]  # video_id and analysis_id
 
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
-    """The analyses and failures of a results folder at a moment."""
+    """A snapshot of the analyses and failures in a results folder."""
 
     root: Path
-    rows: pa.Table  # of table videos, in no order
-    shard_of: Mapping[Ids, Where]  # of analyses whose tables are in a shard; all others have files of their own
-    small: Collection[str]  # objects that are best read whole
-    damaged: Sequence[Damage] = ()  # rows of videos and shards that cannot be read, tables of another size than written
+    rows: pa.Table  # of table videos, unordered
+    shard_of: Mapping[Ids, Where]  # analyses whose tables are in a shard; all others have their own files
+    small: Collection[str]  # objects to read whole
+    damaged: Sequence[Damage] = ()  # unreadable rows and shards, and tables whose size has changed
 
     def table(self, name: str, ids: Iterable[Ids], schema: pa.Schema) -> ds.Dataset:
-        """The rows of these analyses in table `name` as one Arrow dataset; nothing is read or listed."""
+        """The rows of these analyses in table `name` as one Arrow dataset; no file is read or listed yet."""
         parts: list[Part] = []
         number = list(TIMELINE_TABLES).index(name)
         of_shard: dict[str, list[tuple[int, str]]] = {}
@@ -75,16 +75,16 @@ class Catalog:
 
 @dataclass(frozen=True)
 class Part:
-    """A Parquet file, and the columns that its folders' names hold; of a shard, what is wanted of it."""
+    """A Parquet file with the columns that its folder names hold; for a shard, also the row groups to read."""
 
     path: Path
     known: Mapping[str, str]
     row_groups: Sequence[int] | None = None
-    videos: tuple[str, str] | None = None  # the first and the last
-    crc32: int | None = None  # of the file, if known
+    videos: tuple[str, str] | None = None  # the first and the last video_id
+    crc32: int | None = None  # of the file, if recorded
 
     def rows_have(self, as_dictionary: bool) -> ds.Expression:
-        """What is true of every row: a question that excludes it need not open the file."""
+        """A condition that every row meets: a query that contradicts it does not open the file."""
 
         def is_(name: str, value: str) -> ds.Expression:
             return ds.field(name) == (pa.array([value]).dictionary_encode()[0] if as_dictionary else value)
@@ -97,7 +97,7 @@ class Part:
 
 
 def read_catalog(root: Path, *, skip_damaged: bool = False) -> Catalog:
-    """What is there now. A finished analysis counts only while all its tables are there.
+    """Read the current catalog. A finished analysis is included only if all its tables exist.
 
     Args:
         root: the results folder.
@@ -107,7 +107,7 @@ def read_catalog(root: Path, *, skip_damaged: bool = False) -> Catalog:
         DamagedFileError: if the row of a video, or a shard, cannot be read, unless `skip_damaged`.
     """
     catalog = _read_catalog_while_it_changes(root)
-    if catalog.damaged:  # or its row is not written yet: read again
+    if catalog.damaged:  # perhaps only the row is not written yet: read again
         time.sleep(RETRY_S)
         catalog = _read_catalog_while_it_changes(root)
     if catalog.damaged and not skip_damaged:
@@ -117,13 +117,13 @@ def read_catalog(root: Path, *, skip_damaged: bool = False) -> Catalog:
 
 def _read_catalog_while_it_changes(root: Path) -> Catalog:
     for _ in range(ATTEMPTS):
-        with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, as by a compaction
+        with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, for example by a compaction
             return _read_catalog(root)
     return _read_catalog(root)
 
 
 def _read_catalog(root: Path) -> Catalog:
-    own, damaged = read_own_rows(root)  # before the shards: what is gone from here is in one of them
+    own, damaged = read_own_rows(root)  # before the shards: rows deleted meanwhile are found in a shard
     shards = read_shards(root)
     damaged += shards.damaged
     names = ("video_id", "analysis_id", "status", "finished_at", "table_bytes", "is_running")
@@ -137,11 +137,11 @@ def _read_catalog(root: Path) -> Catalog:
         ids = video_id, analysis_id
         known.add(ids)
         where = shards.where.get(ids)
-        # Files whose row is no newer than the shard are about to be deleted.
+        # The shard replaces files whose row is no newer.
         outdated = where is not None and finished_at <= where.finished_at
         sizes = _table_sizes(root, ids) if there is None else there.get(ids)
         if not outdated and status == "done" and sizes is not None:
-            # The tables of a live session are written again and again, each time before its row.
+            # The tables of a live session are rewritten repeatedly, each time before its row.
             if written_bytes is not None and sizes != written_bytes and not is_running:
                 damaged += _of_other_size(root, ids, sizes, written_bytes)
                 continue
@@ -158,7 +158,7 @@ def _read_catalog(root: Path) -> Catalog:
 
 
 def _table_sizes(root: Path, ids: Ids) -> list[int] | None:
-    """The sizes of the tables of an analysis on disk, in the order of `TIMELINE_TABLES`; None if one is missing."""
+    """The table sizes of an analysis on disk, in the order of `TIMELINE_TABLES`; None if a table is missing."""
     try:
         return [table_path(root, name, *ids).stat().st_size for name in TIMELINE_TABLES]
     except FileNotFoundError:
@@ -167,14 +167,14 @@ def _table_sizes(root: Path, ids: Ids) -> list[int] | None:
 
 def _of_other_size(root: Path, ids: Ids, sizes: list[int], written_bytes: list[int]) -> list[Damage]:
     return [
-        Damage(table_path(root, name, *ids), f"{size:,} bytes, {written:,} were written", ids[0])
+        Damage(table_path(root, name, *ids), f"{size:,} bytes instead of {written:,}", ids[0])
         for name, size, written in zip(TIMELINE_TABLES, sizes, written_bytes, strict=True)
         if size != written
     ]
 
 
 def _tables_there(root: Path) -> tuple[dict[Ids, list[int]], frozenset[str]]:
-    """The table sizes of analyses that have all, and the names of small objects: a listing for each table."""
+    """The table sizes of analyses with all tables, and the paths of small objects; one listing for each table."""
     sizes: list[dict[Ids, int]] = []
     small: set[str] = set()
     for name in TIMELINE_TABLES:
@@ -187,11 +187,11 @@ def _tables_there(root: Path) -> tuple[dict[Ids, list[int]], frozenset[str]]:
 
 
 def dataset(root: Path, parts: Iterable[Part], schema: pa.Schema, small: Collection[str] = ()) -> ds.Dataset:
-    """Parquet files below `root` as one Arrow dataset; columns that they lack are NULL.
+    """Combine Parquet files below `root` into one Arrow dataset; missing columns are NULL.
 
-    Text is handed on as dictionaries, as it is stored: a few names are not copied for each of millions of rows. The
-    ids of videos are not where shards are read: Arrow finds the row groups of a video only if its id is plain text.
-    Reading ahead pays for stores over the network; for local files it doubled the time of each.
+    Text columns stay dictionary-encoded, so that a few names are not copied for millions of rows. With shards, video_id
+    is plain text instead, because Arrow prunes row groups only by plain text. Pre-buffering speeds up object stores but
+    doubles the time for local files.
     """
     parts = list(parts)
     as_dictionary = all(part.videos is None for part in parts)
@@ -223,9 +223,9 @@ def ids_of(rows: pa.Table) -> list[Ids]:
 def latest_rows(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     """The rows that view videos shows, and those of the newest finished analysis of each video.
 
-    The row of a finished analysis stays, because the other views show its rows; the reason of a later failure is put
-    into its `error`. A failure without a finished analysis is shown only while nothing newer is known of its path, so
-    that it disappears when the broken file is replaced.
+    A finished analysis stays visible, because the other views show its rows; the reason of a later failure is put into
+    its `error`. A failure without a finished analysis is shown only while its path has no newer row, so that it
+    disappears when the broken file is replaced.
     """
     rows = rows.sort_by([("finished_at", "ascending"), ("analysis_id", "ascending")])
     video_id, path, status, error = (rows[name].to_pylist() for name in ("video_id", "path", "status", "error"))
@@ -246,7 +246,7 @@ def latest_rows(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def _ids_in(name: str) -> Ids | None:
-    """The ids in `video_id=v…/a….parquet`; None for another name."""
+    """The ids in `video_id=v…/a….parquet`; None for any other name."""
     folder, _, file = name.partition("/")
     if not folder.startswith("video_id=") or not file.endswith(".parquet") or "/" in file:
         return None
@@ -254,17 +254,17 @@ def _ids_in(name: str) -> Ids | None:
 
 
 def own_rows(root: Path) -> pa.Table:
-    """The rows that have a file of their own and can be read, with the columns of `VIDEOS`."""
+    """The readable rows of table videos outside of shards, with the columns of `VIDEOS`."""
     return read_own_rows(root)[0]
 
 
 def read_own_rows(root: Path) -> tuple[pa.Table, list[Damage]]:
-    """The rows that have a file of their own, with the columns of `VIDEOS`, and the files that cannot be read."""
+    """The rows of table videos outside of shards, with the columns of `VIDEOS`, and the unreadable files."""
     found = {ids: file for name, file in list_files(root / "videos").items() if (ids := _ids_in(name)) is not None}
     remembered = _remembered(root)
     stamps = remembered["stamp"].to_pylist()
-    true = [i for i, ids in enumerate(ids_of(remembered)) if ids in found and found[ids].stamp == stamps[i]]
-    known = remembered.take(pa.array(true, pa.int64())).select(VIDEOS.names)
+    valid = [i for i, ids in enumerate(ids_of(remembered)) if ids in found and found[ids].stamp == stamps[i]]
+    known = remembered.take(pa.array(valid, pa.int64())).select(VIDEOS.names)
     unread = found.keys() - set(ids_of(known))
     read, damaged = _read(root, sorted(unread)) if unread else (VIDEOS.empty_table(), [])
     rows = pa.concat_tables([known, read])
@@ -274,12 +274,12 @@ def read_own_rows(root: Path) -> tuple[pa.Table, list[Damage]]:
 
 
 def _read(root: Path, ids: Sequence[Ids]) -> tuple[pa.Table, list[Damage]]:
-    """The rows of these analyses, and the files of those that cannot be read."""
+    """The rows of these analyses, and the unreadable files."""
     try:
         return _read_rows(root, ids), []
     except FileNotFoundError:
         raise
-    except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: NULL in place of an id
+    except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: an id is NULL
         if len(ids) == 1:
             damage = Damage(table_path(root, "videos", *ids[0]), one_line(error), ids[0][0])
             return VIDEOS.empty_table(), [damage]
@@ -300,7 +300,7 @@ def _read_rows(root: Path, ids: Sequence[Ids]) -> pa.Table:
 
 
 def _remembered(root: Path) -> pa.Table:
-    """What was remembered last, with stamps; no rows if there is nothing or it is of another version."""
+    """The cached rows, with stamps; empty if there is no cache or it is from another version."""
     with contextlib.suppress(OSError, pa.ArrowException):
         table = pa.ipc.open_file(read_bytes(root / REMEMBERED)).read_all()
         if table.schema.equals(_SCHEMA):
@@ -309,7 +309,7 @@ def _remembered(root: Path) -> pa.Table:
 
 
 def _remember(root: Path, rows: pa.Table, stamps: Mapping[Ids, str]) -> None:
-    """Write the rows for the next reader, if the folder can be written to."""
+    """Write the cache, if the folder is writable."""
     table = rows.append_column(_SCHEMA.field("stamp"), pa.array([stamps[ids] for ids in ids_of(rows)], pa.string()))
     with contextlib.suppress(OSError, StoreError, StorageError):
         write_atomic(root / REMEMBERED, partial(_write, table.cast(_SCHEMA)))

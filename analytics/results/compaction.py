@@ -1,9 +1,9 @@
-"""Compact many small files into few larger ones (see `analytics.results.shards`), while others read and write.
+"""Compact many small files into few larger ones (see `analytics.results.shards`) while other processes read and write.
 
-Every step leaves each analysis readable in at least one place, and readers choose one: a new shard counts once its last
-file is written. The original files stay, so that programs which read `faces/**/*.parquet` still find each analysis
-exactly once, unless the caller asks to delete them; they are then deleted after a while, so that running queries can
-finish. An interrupted compaction is finished or cleaned up by the next one.
+Each analysis stays readable at every step: a new shard takes effect once its last file is written. The original files
+are kept, so that programs which read `faces/**/*.parquet` still find each analysis exactly once. If the caller asks to
+delete them, they are deleted after a delay, so that running queries can finish. The next compaction finishes or cleans
+up an interrupted one.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ from analytics.results.store import StoreError, check_results, parquet_options, 
 from analytics.tables.schema import TABLES, TIMELINE_TABLES, conform
 
 MAX_ANALYSES = 1000  # in a shard
-MAX_BYTES = 512 << 20  # in a shard, before it is made
-SMALL_BYTES = 8 << 20  # tables of an analysis that are larger have files that are large enough
+MAX_BYTES = 512 << 20  # in a shard, measured before compaction
+SMALL_BYTES = 8 << 20  # analyses with larger tables are not compacted
 BATCH = 16  # analyses read at a time
-WAIT_S = 150.0  # more than a query may take
+WAIT_S = 150.0  # longer than the time limit of a query
 CHANGED = "changed while it was compacted: run the same command again"
 
 
@@ -38,26 +38,26 @@ class Compaction:
     """The outcome of a compaction."""
 
     n_analyses: int  # in new shards
-    n_shards: int  # new ones
-    n_removed: int  # files that new shards have replaced
+    n_shards: int  # new shards
+    n_removed: int  # deleted files that new shards have replaced
 
 
 def compact(results: Path, *, wait_s: float = WAIT_S, delete_originals: bool = False) -> Compaction:
     """Combine the tables of small analyses into shards, and small shards into larger ones.
 
-    Do not purge at the same time. Observations stay as they are.
+    Do not purge at the same time. Observations are not changed.
 
     Args:
         results: the results folder.
-        wait_s: how long running queries may take before replaced files are deleted.
-        delete_originals: delete the small files, too, not only small shards.
+        wait_s: delay before replaced files are deleted, so that running queries can finish.
+        delete_originals: delete the original small files, too, not only replaced shards.
 
     Raises:
-        StoreError: if `results` is no results folder, a purge was cut short, or it cannot be written to.
+        StoreError: if `results` is not a results folder or not writable, or a purge was interrupted.
     """
     check_results(results)
     if list_files(results / ".purging"):
-        raise StoreError(f"{results}: a purge was cut short: run fervid purge again first")
+        raise StoreError(f"{results}: a purge was interrupted: run `fervid purge` again first")
     remove_broken_shards(results)
     catalog = read_catalog(results)
     groups = list(_groups(catalog))
@@ -71,9 +71,9 @@ def compact(results: Path, *, wait_s: float = WAIT_S, delete_originals: bool = F
 
 
 def _groups(catalog: Catalog) -> Iterator[list[Ids]]:
-    """The analyses of each new shard, by their ids."""
+    """The ids of the analyses for each new shard."""
     size_bytes = _sizes(catalog)
-    going_on = pc.fill_null(catalog.rows["is_running"], False)  # a live session's tables are made anew all the time
+    going_on = pc.fill_null(catalog.rows["is_running"], False)  # the tables of a live session are rewritten repeatedly
     rows = catalog.rows.filter(pc.and_not(pc.equal(catalog.rows["status"], "done"), going_on))
     own = {pair for pair in ids_of(rows) if pair not in catalog.shard_of and size_bytes.get(pair, 0) <= SMALL_BYTES}
     in_shard: dict[str, list[Ids]] = {}
@@ -98,7 +98,7 @@ def _groups(catalog: Catalog) -> Iterator[list[Ids]]:
 
 
 def _sizes(catalog: Catalog) -> dict[Ids, int]:
-    """How large the tables of each analysis are; of one in a shard, its share of that by rows of faces."""
+    """The table sizes of each analysis; within a shard, its share of the size by the number of rows."""
     sizes: dict[Ids, int] = {}
     for name in TIMELINE_TABLES:
         for file, entry in list_files(catalog.root / name).items():
@@ -117,14 +117,14 @@ def _sizes(catalog: Catalog) -> dict[Ids, int]:
 
 
 def write_shard(catalog: Catalog, ids: Sequence[Ids]) -> str:
-    """Write a shard of these analyses, wherever their tables are now; gives its name.
+    """Write a shard of these analyses, from their own files or other shards; return its name.
 
     Raises:
-        StoreError: if one of them has changed or gone meanwhile, or the disk is full.
+        StoreError: if an analysis was changed or deleted meanwhile, or the disk is full.
     """
-    place = {pair: i for i, pair in enumerate(ids_of(catalog.rows))}
-    rows = catalog.rows.take(pa.array([place[pair] for pair in ids], pa.int64()))
-    shard = f"s{secrets.token_hex(8)}"  # a name of our own: what others write is not ours to replace or delete
+    index = {pair: i for i, pair in enumerate(ids_of(catalog.rows))}
+    rows = catalog.rows.take(pa.array([index[pair] for pair in ids], pa.int64()))
+    shard = f"s{secrets.token_hex(8)}"  # unique, so that concurrent compactions do not overwrite each other
     counts = []
     for name in TIMELINE_TABLES:
         counted: list[int] = []
@@ -146,7 +146,7 @@ def write_shard(catalog: Catalog, ids: Sequence[Ids]) -> str:
 
 
 def _write_groups(catalog: Catalog, name: str, ids: Sequence[Ids], counted: list[int], part: Path) -> None:
-    """A row group for each analysis, also if it has no rows; how many rows it has is added to `counted`."""
+    """Write a row group for each analysis, even if it has no rows; append the numbers of rows to `counted`."""
     schema = TABLES[name]
     counted.clear()
     with pq.ParquetWriter(part, schema, **parquet_options(schema)) as writer:
@@ -165,15 +165,15 @@ def _write_groups(catalog: Catalog, name: str, ids: Sequence[Ids], counted: list
 
 
 def delete_replaced_files(root: Path, *, originals: bool) -> int:
-    """Delete shards that others have replaced and, if asked for, the original files; return the number of files."""
+    """Delete replaced shards and, with `originals`, the original files; return the number of deleted files."""
     own, empty = find_replaced(root)
     own = own if originals else []
     tables = [table_path(root, name, *pair) for pair in own for name in TIMELINE_TABLES]
     rows = [table_path(root, "videos", *pair) for pair in own]
     remove(tables)
-    remove(rows)  # last: they say that the others may be there
+    remove(rows)  # last, because a row marks its tables as possibly existing
     for folder in {path.parent for path in [*tables, *rows] if not is_remote(root)}:
-        with contextlib.suppress(OSError):  # something else is in it
+        with contextlib.suppress(OSError):  # the folder is not empty
             folder.rmdir()
     for shard in empty:
         remove_shard(root, shard)
@@ -181,7 +181,7 @@ def delete_replaced_files(root: Path, *, originals: bool) -> int:
 
 
 def find_replaced(root: Path) -> tuple[list[Ids], list[str]]:
-    """The analyses that have files of their own beside a shard, and the shards that others have replaced."""
+    """The analyses whose own files a shard replaces, and the shards that newer shards replace."""
     shards = read_shards(root)
     rows = own_rows(root)
     own = [
@@ -194,10 +194,10 @@ def find_replaced(root: Path) -> tuple[list[Ids], list[str]]:
 
 
 def drop_from_shards(root: Path, gone: Collection[Ids]) -> None:
-    """Make the shards anew that hold some of these analyses, without them.
+    """Rewrite the shards that contain any of these analyses, without them.
 
     Raises:
-        StoreError: if the results cannot be written to, or change meanwhile.
+        StoreError: if the results are not writable, or change meanwhile.
     """
     for shard, rows in read_shards(root).rows.items():
         if not set(gone).isdisjoint(ids_of(rows)):
@@ -209,20 +209,20 @@ def drop_from_shards(root: Path, gone: Collection[Ids]) -> None:
 
 
 def remove_broken_shards(root: Path) -> None:
-    """Delete what a compaction that was cut short has left."""
+    """Delete the files that an interrupted compaction left behind."""
     for shard in broken_shards(root):
         remove_shard(root, shard)
 
 
 def broken_shards(root: Path) -> set[str]:
-    """The shards that do not have all their files."""
+    """The incomplete shards."""
     shards = read_shards(root)
-    damaged = {damage.path.parent.name for damage in shards.damaged}  # complete: the rest of it may be readable
+    damaged = {damage.path.parent.name for damage in shards.damaged}  # complete; its other tables may be readable
     return {name.partition("/")[0] for name in list_files(root / FOLDER)} - set(shards.rows) - damaged
 
 
 def remove_shard(root: Path, shard: str) -> None:
-    """Delete a shard: its rows of table videos first, so that there is none from one moment to the next."""
+    """Delete a shard, its rows of table videos first, so that readers ignore it at once."""
     remove([shard_path(root, shard, "videos")])
     if is_remote(root):
         remove([shard_path(root, shard, name) for name in TIMELINE_TABLES])

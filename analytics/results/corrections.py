@@ -1,7 +1,7 @@
-"""Manual corrections of who is who: the timeline of a video built again with the merges and splits of its notes.
+"""Apply manual corrections: rebuild the timeline of a video with the merges and splits in its notes.
 
-Track ids stay what they are: a merged track keeps the id of the track it was merged with, and a split one gets the next
-free id, so that names and earlier corrections keep their meaning.
+Track ids stay stable: a merged track takes the id of the track it is merged into, and a split-off one gets the next
+free id, so that names and earlier corrections stay valid.
 """
 
 import json
@@ -47,7 +47,7 @@ def correct_tracks(track: np.ndarray, pts_s: np.ndarray, corrections: Sequence[C
         corrections: a merge gives all faces of a track to another one, a split those from a time on to a new one.
 
     Raises:
-        CorrectionError: if a track is not there, or a split would leave one half empty.
+        CorrectionError: if a track does not exist, or a split would leave one half empty.
 
     >>> correct_tracks(np.array([0, 1, 1]), np.array([0.0, 1.0, 2.0]), [Correction("split", 1, 1.5)])
     array([0, 1, 2])
@@ -92,7 +92,7 @@ def build_corrected_timeline(
 
     Raises:
         CorrectionError: if a correction does not fit the tracks.
-        IdentitiesError: if the identities are of other faces.
+        IdentitiesError: if the identities belong to other faces.
     """
     frames = observations["frame_index"].to_pylist()
     time_of_frame = dict(zip(frames, to_float_array(observations, "pts_s").tolist(), strict=True))
@@ -110,7 +110,7 @@ def build_corrected_timeline(
 
 
 def _with_ids(table: pa.Table, ids: np.ndarray) -> pa.Table:
-    """The table with the id of each track instead of its number."""
+    """Replace the number of each track with its id."""
     if "track_id" not in table.column_names:
         return table
     number = table["track_id"].fill_null(-1).to_numpy()

@@ -7,7 +7,7 @@ from pathlib import Path
 from analytics.errors import StoreError
 
 _PATH = re.compile(r"^Could not open Parquet input source '.*?': ")
-REPAIR = "`fervid analyze VIDEO --out RESULTS --overwrite` makes it again"
+REPAIR = "`fervid analyze VIDEO --out RESULTS --overwrite` recreates it"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The names of work: hashes of a video's content, of settings and of weights. The same name means the same rows."""
+"""Ids of videos and analyses: hashes of the content, the settings and the model weights. Equal ids mean equal rows."""
 
 import hashlib
 import json
@@ -10,12 +10,12 @@ from typing import Any
 from analytics.results.storage_paths import absolute
 
 HASH_BLOCK_BYTES = 2**20
-# Part of every analysis_id: raise it when the same settings give other rows than before.
+# Part of every analysis_id: increase it when the same settings give different rows than before.
 TIMELINE_VERSION = 4
 
 
 def file_sha256(path: Path, on_block: Callable[[], object] = lambda: None) -> str:
-    """The sha256 of a file's content, in hexadecimal; `on_block` is called again and again while it is read."""
+    """The SHA-256 of a file, in hexadecimal; `on_block` is called after each block."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(HASH_BLOCK_BYTES):
@@ -25,33 +25,33 @@ def file_sha256(path: Path, on_block: Callable[[], object] = lambda: None) -> st
 
 
 def video_id(sha256: str) -> str:
-    """The id of the video whose file has this sha256: `v` and 16 hexadecimal digits."""
+    """The id of the video with this SHA-256: `v` and 16 hexadecimal digits."""
     return f"v{sha256[:16]}"
 
 
 def unread_video_id(path: Path) -> str:
-    """The id of a file whose content cannot be read, so that its failure has a place: a hash of its absolute path."""
+    """The id for the failure of an unreadable file: a hash of its absolute path."""
     return _id("v", str(absolute(path)))
 
 
 def live_video_id(address: str, since: datetime) -> str:
-    """The id of a live session: a hash of where its pictures came from and of when it began."""
+    """The id of a live session: a hash of its source and start time."""
     return _id("v", ["live", address, since.isoformat()])
 
 
 def observation_id(video_id: str, settings: Mapping[str, Any], weights: Mapping[str, str]) -> str:
-    """The id of what pass 1 sees: `o` and 16 hexadecimal digits.
+    """The id of the observations of pass 1: `o` and 16 hexadecimal digits.
 
     Args:
         video_id: id of the video.
-        settings: every setting of pass 1 that can change a number, and the length of a segment; as JSON.
-        weights: sha256 of the weights of each model.
+        settings: every setting of pass 1 that can change a value, and the segment length; as JSON.
+        weights: SHA-256 of the weights of each model.
     """
     return _id("o", [video_id, settings, weights])
 
 
 def analysis_id(observation_id: str, settings: Mapping[str, Any]) -> str:
-    """The id of what pass 2 makes of it: `a` and 16 hexadecimal digits.
+    """The id of the analysis of pass 2: `a` and 16 hexadecimal digits.
 
     Args:
         observation_id: id of the observations.
@@ -61,7 +61,7 @@ def analysis_id(observation_id: str, settings: Mapping[str, Any]) -> str:
 
 
 def identities_id(observation_id: str, settings: Mapping[str, Any]) -> str:
-    """The id of whose face is whose: `i` and 16 hexadecimal digits.
+    """The id of the assignment of faces to tracks: `i` and 16 hexadecimal digits.
 
     Args:
         observation_id: id of the observations.

@@ -1,6 +1,6 @@
-"""What people note about a video: names, hidden people, corrected tracks, markers and where its file is now.
+"""User notes about a video: names, hidden people, corrected tracks, markers and the current path of its file.
 
-Notes are kept beside the tables, as steps of which each can be undone:
+Notes are stored next to the tables, as steps that can be undone one by one:
 
     notes/video_id=v…/notes.json    {"steps": [{"kind": "name", "track_id": 0, "value": "Anna", …}, …]}
 """
@@ -27,7 +27,7 @@ _lock = threading.Lock()  # steps are appended by reading and rewriting the file
 
 @dataclass(frozen=True)
 class Step:
-    """One change, as it stands in the file."""
+    """One change, as stored in the file."""
 
     kind: str  # one of `KINDS`
     value: Any  # name, hidden or not, path, track to merge into, time of the split in s, marker, or id of a marker
@@ -49,7 +49,7 @@ class Marker:
 
 @dataclass(frozen=True)
 class Correction:
-    """A manual change of who is who: `kind` is "merge" or "split"."""
+    """A manual correction of tracks: `kind` is "merge" or "split"."""
 
     kind: str
     track_id: int
@@ -58,7 +58,7 @@ class Correction:
 
 @dataclass(frozen=True)
 class Notes:
-    """What holds after all steps."""
+    """The notes after applying all steps."""
 
     names: dict[int, str] = field(default_factory=dict)
     hidden: frozenset[int] = frozenset()
@@ -109,7 +109,7 @@ def _apply(steps: Sequence[Step]) -> Notes:
 
 
 def notes_etag(root: Path, video_id: str) -> str:
-    """A text that changes whenever the notes of a video change; constant at an address, where it would be slow."""
+    """A text that changes whenever the notes of a video change; constant in object stores, where checking is slow."""
     path = notes_path(root, video_id)
     if is_remote(path):
         return ""
@@ -141,15 +141,15 @@ def hide(root: Path, video_id: str, track_id: int, hidden: bool, *, session: str
 
 
 def point_to(root: Path, video_id: str, path: Path) -> None:
-    """Record where the file of a video is now.
+    """Record the current path of the file of a video.
 
     Raises:
-        StoreError: if there is no such file, or its content is that of another video.
+        StoreError: if there is no such file, or its content differs from the analyzed video.
     """
     if not path.is_file():
         raise StoreError(f"{path}: no such file")
     if id_of_content(file_sha256(path)) != video_id:
-        raise StoreError(f"{path}: another video: its content is not that of the analyzed one")
+        raise StoreError(f"{path}: another video: its content differs from the analyzed one")
     add_steps(root, video_id, [Step("moved_to", str(path.absolute()))])
 
 
@@ -163,7 +163,7 @@ def add_steps(root: Path, video_id: str, steps: Iterable[Step], *, session: str 
 
 
 def undo(root: Path, video_id: str, step_id: str) -> None:
-    """Remove one step; nothing happens if it is not there any more."""
+    """Remove one step, if it still exists."""
     path = notes_path(root, video_id)
     with _lock:
         steps = _read_steps(path)
@@ -173,7 +173,7 @@ def undo(root: Path, video_id: str, step_id: str) -> None:
 
 
 def replace_steps(root: Path, video_id: str, steps: Sequence[Step]) -> None:
-    """Write all steps again, as `Notes.steps` had them."""
+    """Replace all steps, for example to restore an earlier `Notes.steps`."""
     with _lock:
         _write_steps(notes_path(root, video_id), steps)
 
@@ -181,11 +181,11 @@ def replace_steps(root: Path, video_id: str, steps: Sequence[Step]) -> None:
 def _read_steps(path: Path) -> list[Step]:
     try:
         steps = [_step(index, entry) for index, entry in enumerate(json.loads(read_bytes(path))["steps"])]
-        _apply(steps)  # raises where a value has another form
+        _apply(steps)  # raises if a value has the wrong form
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path}: the notes are damaged; delete the file to go on without them: {error}") from error
+        raise StoreError(f"{path}: the notes are damaged; delete the file to continue without them: {error}") from error
     return steps
 
 

@@ -1,4 +1,4 @@
-"""Check where an answer, an export or a report may be written, before any work is done."""
+"""Check the path of an output file before any work is done."""
 
 import re
 from pathlib import Path

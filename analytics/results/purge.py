@@ -1,10 +1,9 @@
-"""Removing videos from a results folder for good: rows, observations, failures and whatever else is kept of them.
+"""Delete videos from a results folder permanently: rows, observations, failures and notes.
 
-What is kept of a video lies in folders named `video_id=…`, one in each table, and in shards. Shards are made anew
-without it. The folder in `videos` is moved away next, so that from one moment to the next no reader finds the video;
-then the others; then all of it is deleted where it was moved to. In an object store nothing can be moved: there a mark
-is set and the objects are deleted, in the same order. A purge that is cut short is finished by the next one, from what
-it finds there.
+The data of a video are in folders named `video_id=…`, one in each table, and in shards. First, shards are rewritten
+without the video. Then its folder in `videos` is moved away, which hides the video from readers at once, followed by
+its other folders. Finally the moved folders are deleted. Object stores cannot move files: the objects are deleted in
+the same order. A marker file for each video lets the next purge finish an interrupted one.
 """
 
 import shutil
@@ -28,39 +27,39 @@ from analytics.results.videos import choose_videos
 from analytics.tables.schema import TIMELINE_TABLES
 from fer_models.errors import FervidError
 
-_DOOMED = ".purging"  # where folders are moved to, as `table.video_id=…`
+_DOOMED = ".purging"  # folders are moved here, as `table.video_id=…`
 _PREFIX = "video_id="
-_MARK = f"begun.{_PREFIX}"  # holds when: what was analyzed since is not for that purge
+_MARK = f"begun.{_PREFIX}"  # contains the start time: later analyses are not part of that purge
 
 
 class PurgeError(FervidError):
-    """What was to be purged is still being written."""
+    """A video to purge is still being written."""
 
 
 @dataclass(frozen=True)
 class Purge:
-    """What is (or would be) removed of some videos."""
+    """The data that a purge of some videos deletes."""
 
     video_ids: list[str]
-    paths: list[str]  # under which they were analyzed, as far as known
-    n_videos: int  # a file that could be read at one time and not at another has two ids
+    paths: list[str]  # of the analyzed files, as far as known
+    n_videos: int  # may be less than the number of ids: an unreadable file has an id of its own
     n_files: int = 0
     size_bytes: int = 0
-    n_rows: dict[str, int] = field(default_factory=dict)  # of each table
+    n_rows: dict[str, int] = field(default_factory=dict)  # by table
 
 
 def plan_purge(results: Path, *, wanted: Sequence[str] = (), finished_before: datetime | None = None) -> Purge:
-    """What a purge of these videos would remove; nothing is changed.
+    """Determine what a purge of these videos would delete; change nothing.
 
     Args:
         results: the results folder.
-        wanted: videos by path, name, id, or as a file with the same content: every analysis and failure of them.
-        finished_before: instead, all videos of which nothing is newer than this, less live sessions that go on.
+        wanted: videos by path, name, id, or a file with the same content, with all their analyses and failures.
+        finished_before: instead, all videos without newer data than this, except running live sessions.
 
     Raises:
-        UnknownVideoError: if the results have no such video, or several that could be meant.
-        PurgeError: if one of `wanted` is a live session that goes on: it would write on.
-        StoreError: if `results` is no results folder.
+        UnknownVideoError: if no video matches, or several do.
+        PurgeError: if one of `wanted` is a running live session, which would write more data.
+        StoreError: if `results` is not a results folder.
     """
     check_results(results)
     rows, folders = _video_rows(results), _folders(results)
@@ -69,12 +68,12 @@ def plan_purge(results: Path, *, wanted: Sequence[str] = (), finished_before: da
         chosen = _chosen(rows, folders, wanted)
         if still := sorted(going_on[of] for of in chosen if of in going_on):
             raise PurgeError(
-                f"{', '.join(still)}: a live session that goes on: end it first (Ctrl-C where fervid live runs); one "
-                f"that was killed counts as going on until fervid timeline {results} has made its last tables"
+                f"{', '.join(still)}: a running live session: stop it first (Ctrl-C in fervid live). A session that "
+                f"was killed counts as running until `fervid timeline {results}` has written its last tables"
             )
     else:
         finished_at = {of: _last_written(of_video) for of, of_video in folders.items() if not is_remote(results)}
-        finished_at |= _last_finished(rows)  # the word of the row counts: copying a folder makes its files new
+        finished_at |= _last_finished(rows)  # takes precedence: copying a folder changes file times
         chosen = sorted(of for of, when in finished_at.items() if when < finished_before and of not in going_on)
     paths = sorted({row["path"] for row in rows if row["video_id"] in chosen})
     files = {path: entry for of in chosen for folder in folders.get(of, []) for path, entry in _files(folder).items()}
@@ -86,10 +85,10 @@ def plan_purge(results: Path, *, wanted: Sequence[str] = (), finished_before: da
 
 
 def purge(results: Path, video_ids: Sequence[str]) -> None:
-    """Remove everything that is kept of these videos, and what an earlier purge left unfinished.
+    """Delete all data of these videos, and finish an interrupted purge.
 
     Raises:
-        StoreError: if `results` is no results folder, or something cannot be removed.
+        StoreError: if `results` is not a results folder, or a file cannot be deleted.
     """
     check_results(results)
     doomed = results / _DOOMED
@@ -107,46 +106,46 @@ def purge(results: Path, video_ids: Sequence[str]) -> None:
         for of in ids:
             for folder in sorted(folders.get(of, []), key=lambda folder: folder.parent.name != "videos"):
                 _move(folder, doomed)
-        # Last: a reader may have written it anew meanwhile, and one that was killed has left a part of it.
+        # Last: a reader may have rewritten the cache meanwhile, and a killed one may have left a temporary file.
         of_killed = [] if is_remote(results) else (results / "videos").glob(f".*{REMEMBERED.name.lstrip('.')}*")
         remove([results / REMEMBERED, *of_killed])
         _empty(doomed)
     except OSError as error:
         what, why = error.filename or results, error.strerror or error
-        raise StoreError(f"{what}: cannot be removed ({why}): end what still uses it, then purge again") from error
+        raise StoreError(f"{what}: cannot be deleted ({why}): stop programs that use it, then purge again") from error
 
 
 def is_unfinished(results: Path) -> bool:
-    """Whether an earlier purge was cut short."""
+    """Whether an earlier purge was interrupted."""
     return bool(_names(results / _DOOMED))
 
 
 def _begun(doomed: Path) -> dict[str, datetime]:
-    """The videos whose purge was cut short, and when it was begun."""
+    """The videos whose purge was interrupted, and when it started."""
     marks = [name for name in _names(doomed) if name.startswith(_MARK)]
     return {name.removeprefix(_MARK): datetime.fromisoformat(read_bytes(doomed / name).decode()) for name in marks}
 
 
 def _names(folder: Path) -> list[str]:
-    """What lies in a folder: on disk also folders without a file, in an object store all objects below."""
+    """The names of entries in a folder: on disk including empty folders, in an object store all objects below."""
     if is_remote(folder):
         return list(list_files(folder))
     return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
 def _move(folder: Path, doomed: Path) -> None:
-    """Out of sight in one step, in the place of what an earlier purge may have left there."""
+    """Hide a folder from readers in one step, replacing any leftover of an earlier purge."""
     if is_remote(folder):
         remove(folder / name for name in list_files(folder))
         return
-    place = doomed / f"{folder.parent.name}.{folder.name}"
-    if place.exists():
-        shutil.rmtree(place)
-    folder.rename(place)
+    target = doomed / f"{folder.parent.name}.{folder.name}"
+    if target.exists():
+        shutil.rmtree(target)
+    folder.rename(target)
 
 
 def _empty(doomed: Path) -> None:
-    """Delete what was moved away; the marks go last: as long as they are there, the next purge knows what to finish."""
+    """Delete the moved folders, then the markers: while they exist, the next purge knows what to finish."""
     if is_remote(doomed):
         remove(doomed / name for name in list_files(doomed))
     elif doomed.exists():
@@ -156,7 +155,7 @@ def _empty(doomed: Path) -> None:
 
 
 def _folders(results: Path) -> dict[str, list[Path]]:
-    """The folders of each video, one in each table that has anything of it."""
+    """The folders of each video, at most one in each table."""
     folders: dict[str, list[Path]] = {}
     tables = [entry for entry in results.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
     for folder in sorted((folder for table in tables for folder in table.iterdir()), key=str):
@@ -166,14 +165,14 @@ def _folders(results: Path) -> dict[str, list[Path]]:
 
 
 def _files(folder: Path) -> dict[Path, FileInfo]:
-    """All files of a folder, on disk also hidden ones."""
+    """All files of a folder, on disk including hidden ones."""
     if is_remote(folder):
         return {folder / name: entry for name, entry in list_files(folder).items()}
     return {file: FileInfo(file.stat().st_size, "") for file in folder.rglob("*") if file.is_file()}
 
 
 def _video_rows(results: Path) -> list[dict[str, Any]]:
-    """What is needed of every row of table videos, also of old analyses and failures; damaged ones are left out."""
+    """Some columns of all rows of table videos, including old analyses and failures but not damaged rows."""
     names = ["video_id", "path", "finished_at", "is_running"]
     rows = [row for of_shard in read_shards(results).rows.values() for row in of_shard.select(names).to_pylist()]
     for name in sorted(list_files(results / "videos")):
@@ -188,19 +187,19 @@ def _video_rows(results: Path) -> list[dict[str, Any]]:
 
 
 def _sessions_going_on(results: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Live sessions that may still be written to, by id: their paths."""
+    """The paths of live sessions that may still be running, by video_id."""
     newest = {row["video_id"]: row for row in sorted(rows, key=lambda row: row["finished_at"])}
     return {of: row["path"] for of, row in newest.items() if row["is_running"] and is_looked_at(results, of)}
 
 
 def _chosen(rows: Sequence[Mapping[str, Any]], folders: Mapping[str, object], wanted: Sequence[str]) -> list[str]:
-    """The ids meant; also those that have no row in videos, as a run that was killed leaves them."""
+    """The ids of the chosen videos, including videos without a row, as a killed run leaves them."""
     without_row = folders.keys() - {row["video_id"] for row in rows}
     return choose_videos([*rows, *({"video_id": of, "path": ""} for of in without_row)], wanted)
 
 
 def _last_finished(rows: Sequence[Mapping[str, Any]]) -> dict[str, datetime]:
-    """When each video was last analyzed to the end, or failed."""
+    """When each video last finished or failed."""
     last: dict[str, datetime] = {}
     for row in rows:
         last[row["video_id"]] = max(row["finished_at"], last.get(row["video_id"], row["finished_at"]))
@@ -222,12 +221,12 @@ def _count_in_shards(results: Path, video_ids: Sequence[str]) -> Counter[str]:
 
 
 def _count_rows(results: Path, files: Sequence[Path]) -> Counter[str]:
-    """Rows of each table; a damaged file counts as none."""
+    """The number of rows of each table, without damaged files."""
     counts: Counter[str] = Counter()
     for file in files:
         if file.suffix == ".parquet" and not file.name.startswith("."):
             try:
-                of_identities = file.name.startswith("identities-")  # they lie beside the observations
+                of_identities = file.name.startswith("identities-")  # stored next to the observations
                 table = "identities" if of_identities else file.relative_to(results).parts[0]
                 counts[table] += n_rows(file)
             except (OSError, pa.ArrowException):

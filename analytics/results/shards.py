@@ -1,10 +1,10 @@
 """Read shards: Parquet files that each hold the tables of many small analyses (`compaction` writes them).
 
-    compacted/s…/faces.parquet       likewise frames, tracks, episodes, transitions: row group i is of analysis i
-    compacted/s…/videos.parquet      row i is of analysis i; written last: without it there is no shard
+    compacted/s…/faces.parquet       also frames, tracks, episodes, transitions: row group i belongs to analysis i
+    compacted/s…/videos.parquet      row i belongs to analysis i; written last: a shard without it is ignored
 
-A shard never changes: what has to go is left out of a new one. So for a while an analysis may be in two, and in files
-of its own besides; readers choose one place for each.
+Shards are immutable: to delete rows, a new shard is written without them. For a while, an analysis may be in two shards
+and in its own files as well; readers choose one copy.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _FILES = {f"{name}.parquet" for name in TABLES}
 
 @dataclass(frozen=True)
 class Where:
-    """Where the tables of an analysis are."""
+    """The position of an analysis in a shard."""
 
     shard: str
     row_group: int
@@ -38,17 +38,19 @@ class Where:
 
 
 def shard_path(root: Path, shard: str, name: str) -> Path:
-    """The file of a table in a shard."""
+    """The path of a table in a shard."""
     return root / FOLDER / shard / f"{name}.parquet"
 
 
 @dataclass(frozen=True, eq=False)
 class Shards:
-    """What is in all whole shards."""
+    """The content of all complete shards."""
 
     rows: Mapping[str, pa.Table]  # by shard: rows of table videos, with the columns of `ROWS`
-    where: Mapping[tuple[str, str], Where]  # by video_id and analysis_id: of several shards the newest, else largest
-    damaged: tuple[Damage, ...] = ()  # shards whose rows cannot be read
+    where: Mapping[
+        tuple[str, str], Where
+    ]  # by video_id and analysis_id: the newest copy, else the one in the largest shard
+    damaged: tuple[Damage, ...] = ()  # shards whose rows are unreadable
 
     def row(self, video_id: str, analysis_id: str) -> dict[str, Any] | None:
         """The row of an analysis, with the columns of `ROWS`; None if no shard has it."""
@@ -57,26 +59,26 @@ class Shards:
 
 
 def read_shards(root: Path) -> Shards:
-    """The shards that are there now: one or two listings, and a file for each that was not there before.
+    """Read the current shards: one or two listings, and one file for each new shard.
 
-    Damaged ones are left out and listed in `damaged`.
+    Damaged shards are left out and listed in `damaged`.
     """
     for _ in range(ATTEMPTS):
-        with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, as by a purge
+        with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, for example by a purge
             names = _whole(root)
             shards = _shards(root, names)
-            if (not names and is_remote(root)) or _whole(root) == names:  # a listing there is of one moment
+            if (not names and is_remote(root)) or _whole(root) == names:  # a listing of an object store is atomic
                 return shards
-    raise FileNotFoundError(errno.ENOENT, "shards come and go all the time: try again later", str(root / FOLDER))
+    raise FileNotFoundError(errno.ENOENT, "the shards keep changing: try again later", str(root / FOLDER))
 
 
 def _whole(root: Path) -> tuple[str, ...]:
-    """The names of the shards that have all their files."""
+    """The names of the complete shards."""
     files: dict[str, set[str]] = {}
     for name in list_files(root / FOLDER):
         shard, _, file = name.partition("/")
         files.setdefault(shard, set()).add(file)
-    return tuple(sorted(shard for shard, there in files.items() if there >= _FILES))
+    return tuple(sorted(shard for shard, names in files.items() if names >= _FILES))
 
 
 @lru_cache(maxsize=4)
@@ -100,10 +102,10 @@ def _shards(root: Path, names: tuple[str, ...]) -> Shards:
     return Shards(rows, where, tuple(damaged))
 
 
-@lru_cache(maxsize=1024)  # a shard never changes
+@lru_cache(maxsize=1024)  # shards are immutable
 def _rows(root: Path, shard: str) -> pa.Table:
     table = read_table(shard_path(root, shard, "videos"), page_checksum_verification=True)
-    missing = [field for field in ROWS if field.name not in table.schema.names]  # of a shard of version 0.1
+    missing = [field for field in ROWS if field.name not in table.schema.names]  # in a shard of version 0.1
     for field in missing:
         table = table.append_column(field, pa.nulls(len(table), field.type))
     return table.select(ROWS.names).cast(ROWS)

@@ -17,16 +17,16 @@ from analytics.results.storage_paths import is_remote
 from analytics.results.verification import find_damage
 from analytics.results.videos import path_text
 
-RECENT_S = 120.0  # a segment takes less to observe than this, else the run is taken for dead
-OUTSIDE_RANGE = "no frame in the range"  # how the reason begins where a video is fine, but the range misses it
+RECENT_S = 120.0  # longer than a segment takes: a run without a new segment for this long is considered dead
+OUTSIDE_RANGE = "no frame in the range"  # start of the reason if the video is intact but outside --start and --end
 STATES = ("done", "running", "failed", "damaged", "pending")
-# A run takes files in their order: what it is at stands among the first that are left. Hashing all would take hours.
+# A run processes files in order, so the current ones are among the first pending ones. Hashing all could take hours.
 HASHED_AT_MOST = 8
 
 
 @dataclass(frozen=True)
 class Running:
-    """A video of which segments are there, but no finished analysis of them."""
+    """A video with segments but no finished analysis of them."""
 
     video_id: str
     n_segments: int
@@ -34,9 +34,9 @@ class Running:
 
 @dataclass(frozen=True)
 class VideoStatus:
-    """Where one video stands."""
+    """The state of one video."""
 
-    path: str  # empty while a run is at it and nobody has said which file it is
+    path: str  # empty if the video is being analyzed and its file is unknown
     state: str  # one of `STATES`
     video_id: str | None = None
     reason: str = ""  # why it is not done
@@ -52,15 +52,15 @@ def running(root: Path) -> list[Running]:
 def unfinished(root: Path, *, within_s: float = math.inf) -> list[tuple[Running, float]]:
     """Videos whose newest segment is younger than their newest row in videos, with the age of that segment in s.
 
-    None at an address, where that would take a listing of every segment of every video.
+    Empty for object stores, where this would require listing every segment of every video.
 
     Args:
         root: the results folder.
-        within_s: only those whose newest segment is no older.
+        within_s: only videos whose newest segment is at most this old.
     """
     if is_remote(root):
         return []
-    seen: dict[str, tuple[float, int]] = {}  # by video: when its newest segment was written, of how many
+    seen: dict[str, tuple[float, int]] = {}  # by video: the time of its newest segment, and the number of segments
     for folder in (root / "observations").glob("video_id=*"):
         newest_s, n_segments = _newest_segment(folder)
         if n_segments and time.time() - newest_s <= within_s:
@@ -75,13 +75,13 @@ def unfinished(root: Path, *, within_s: float = math.inf) -> list[tuple[Running,
 
 
 def is_looked_at(root: Path, video_id: str) -> bool:
-    """Whether somebody may be looking at a video just now; at an address nobody can tell, so somebody may."""
+    """Whether a video may be being analyzed now; always True in object stores, where this is unknown."""
     newest_s, _ = (math.inf, 0) if is_remote(root) else _newest_segment(root / "observations" / f"video_id={video_id}")
     return time.time() - newest_s < RECENT_S
 
 
 def _newest_segment(folder: Path) -> tuple[float, int]:
-    """When the newest segment of a video was written, and how many segments lie beside it; -inf and 0 for none."""
+    """The time of the newest segment of a video and the number of segments in its folder; -inf and 0 for none."""
     segments = []
     for path in folder.glob("*/segment-*.parquet"):
         with contextlib.suppress(FileNotFoundError):  # purged meanwhile
@@ -91,11 +91,11 @@ def _newest_segment(folder: Path) -> tuple[float, int]:
 
 
 def status(results: Path, files: Sequence[Path] = ()) -> list[VideoStatus]:
-    """Where the videos of the results stand, and those of `files` that are not in them; in the order of their paths.
+    """The state of the videos in the results, and of `files` that are not in them, by path.
 
     Args:
         results: the results folder.
-        files: what is to be in it, in the order in which a run takes them.
+        files: the files to analyze, in the order in which a run processes them.
 
     Raises:
         StoreError: if `results` is not a results folder of this version.
@@ -121,7 +121,7 @@ def status(results: Path, files: Sequence[Path] = ()) -> list[VideoStatus]:
 
 
 def _of_damages(results: Path, video_id: str, damages: Sequence[Damage]) -> VideoStatus:
-    """A video whose tables or observations cannot be read; of a shard, all its videos."""
+    """The state of a video whose tables or observations are damaged, or of all videos of a damaged shard."""
     first = damages[0]
     more = f" and {len(damages) - 1} more" if len(damages) > 1 else ""
     reason = f"{first.path.relative_to(results)}{more}: {first.reason}"
@@ -129,18 +129,18 @@ def _of_damages(results: Path, video_id: str, damages: Sequence[Damage]) -> Vide
 
 
 def _path_of(results: Path, video_id: str) -> str:
-    """The path of a video by any row of it that can still be read; empty if there is none."""
+    """The path of a video from any readable row; empty if there is none."""
     rows = read_own_rows(results)[0].to_pylist()
     return next((row["path"] for row in rows if row["video_id"] == video_id), "")
 
 
 def may_be_there(path: str) -> bool:
-    """Whether a file is there, or lies at an address, where only a run finds out."""
+    """Whether a file exists, or is in an object store, where only a run checks it."""
     return "://" in path or Path(path).exists()
 
 
 def count(statuses: Iterable[VideoStatus]) -> dict[str, int]:
-    """How many videos are in each of `STATES`."""
+    """The number of videos in each of `STATES`."""
     counted = Counter(one.state for one in statuses)
     return {state: counted[state] for state in STATES}
 
@@ -153,18 +153,18 @@ def _of_row(results: Path, row: Mapping[str, Any], begun: Mapping[str, tuple[int
     if row["is_running"]:
         if is_looked_at(results, row["video_id"]):
             return VideoStatus(row["path"], "running", **known, reason="a live session")
-        reason = "a live session that was cut short: its last moments are not in the tables yet"
+        reason = "an interrupted live session: its end is not in the tables yet"
         return VideoStatus(
-            row["path"], "pending", **known, reason=reason, suggested_action="`fervid timeline` makes them"
+            row["path"], "pending", **known, reason=reason, suggested_action="run `fervid timeline` to add it"
         )
     if row["error"] is None:
         return VideoStatus(row["path"], "done", **known)
     if row["error"].startswith(OUTSIDE_RANGE):
         suggested_action = "choose another --start or --end"
     elif may_be_there(row["path"]):
-        suggested_action = "mend or replace the file, then `fervid retry`"
+        suggested_action = "repair or replace the file, then run `fervid retry`"
     else:
-        suggested_action = "the file is gone: bring it back, or `fervid purge` its row"
+        suggested_action = "the file is missing: restore it, or remove the video with `fervid purge`"
     return VideoStatus(row["path"], "failed", **known, reason=row["error"], suggested_action=suggested_action)
 
 
@@ -173,17 +173,17 @@ def _of_begun(of: str, path: Path | None, n_segments: int, age_s: float) -> Vide
     saved = f"{n_segments} segments are saved"
     if age_s < RECENT_S:
         return VideoStatus(text, "running", of, saved)
-    reason = f"a run was cut short {age_s / 60:.0f} min ago: {saved}"
-    return VideoStatus(text, "pending", of, reason, "`fervid analyze` goes on there")
+    reason = f"a run was interrupted {age_s / 60:.0f} min ago: {saved}"
+    return VideoStatus(text, "pending", of, reason, "run `fervid analyze` to resume")
 
 
 def _of_file(path: Path, row_of: Mapping[str, Any]) -> VideoStatus:
-    reason = "written to since it was analyzed" if path_text(path) in row_of else "not analyzed yet"
-    return VideoStatus(path_text(path), "pending", reason=reason, suggested_action="`fervid analyze` does it")
+    reason = "modified since it was analyzed" if path_text(path) in row_of else "not analyzed yet"
+    return VideoStatus(path_text(path), "pending", reason=reason, suggested_action="run `fervid analyze`")
 
 
 def _is_known(path: Path, row_of: Mapping[str, Any], ids_of_size: Mapping[int, set[str]]) -> bool:
-    """Whether there is a row for a file as it is now, be it under the name of a copy."""
+    """Whether the current content of a file has a row, possibly under the path of a copy."""
     row = row_of.get(path_text(path))
     try:
         stat = path.stat()
@@ -195,7 +195,7 @@ def _is_known(path: Path, row_of: Mapping[str, Any], ids_of_size: Mapping[int, s
 
 
 def _ids_of_first(left: Sequence[Path], begun: Iterable[str]) -> Iterable[tuple[str, Path]]:
-    """Which of the files that are left a run has begun: by their content, among the first ones."""
+    """The ids and paths of the first pending files that a run has started, found by their content."""
     wanted = set(begun)
     for path in left[: len(wanted) + HASHED_AT_MOST]:
         if (of := _id_of(path)) in wanted:

@@ -1,8 +1,8 @@
-"""Where results and videos are: on disk, or at an address such as `s3://bucket/results`. What differs is said here.
+"""Access files on disk and in object stores (`s3://bucket/results`) through one interface.
 
-A path at an address is a `UPath` of universal_pathlib: it has the methods of `pathlib.Path` and stands wherever one
-does. An object store has no folders to make, no renaming and no half-written files: an object appears whole or not at
-all. What it lacks is speed: each call here says how often it asks.
+A remote path is a `UPath` of universal_pathlib, which has the methods of `pathlib.Path`. An object store has no folders
+to create, no renaming and no partially written files: an object appears whole or not at all. Requests are slow, so the
+docstrings state how many each function makes.
 """
 
 import contextlib
@@ -25,40 +25,40 @@ from fer_models.extras import install_command
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-_EXTRAS = {"s3": "s3", "s3a": "s3"}  # what to install for which addresses
+_EXTRAS = {"s3": "s3", "s3a": "s3"}  # the extra to install for each URL scheme
 
 
-SMALL_BYTES = 4 << 20  # files on disk that are read whole once their checksum has been computed
+SMALL_BYTES = 4 << 20  # local files up to this size are read whole, for both the checksum and the data
 BLOCK_BYTES = 1 << 20
 CONTENT_CHANGED = "its content has changed since it was written"
 
 
 class StorageError(FervidError):
-    """An address that cannot be used: what reads it is not installed, or it cannot be reached."""
+    """A URL cannot be used: its client is not installed, or the object store cannot be reached."""
 
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What a listing says of a file."""
+    """The size and version of a file in a listing."""
 
     size_bytes: int
-    stamp: str  # another one whenever the file is written
+    stamp: str  # changes whenever the file is written
 
 
 def resolve_path(given: str | Path) -> Path:
-    """A path on disk, or the path at an address, for what a person wrote.
+    """Turn a path or URL given by the user into a local path or a `UPath`.
 
     Raises:
-        StorageError: if the package that reads such addresses is not installed, or there is none.
+        StorageError: if the package for this kind of URL is not installed, or the scheme is unknown.
     """
     text = str(given)
     if "://" not in text:
         return Path(given)
     try:
-        from upath import UPath  # takes a quarter of a second, and most results are on disk
+        from upath import UPath  # importing takes 0.25 s, and most results are on disk
 
-        path: Any = UPath(text, use_listings_cache=False)  # others write to it, too
-        path.fs  # noqa: B018 (imports what reads it)
+        path: Any = UPath(text, use_listings_cache=False)  # other processes write, too
+        path.fs  # noqa: B018 (imports the client)
     except ImportError as error:
         extra = _EXTRAS.get(text.split("://")[0])
         command = install_command(extra) if extra else f"pip install '{getattr(error, 'name', None) or error}'"
@@ -69,7 +69,7 @@ def resolve_path(given: str | Path) -> Path:
 
 
 def absolute(path: Path) -> Path:
-    """The path from the root without `.` and `..`, the same however it was spelt; links stay but before a `..`.
+    """Make a path absolute and remove `.` and `..`; symbolic links are resolved only before a `..`.
 
     >>> absolute(Path("/clips/./new/../a.mp4"))
     PosixPath('/clips/a.mp4')
@@ -79,28 +79,28 @@ def absolute(path: Path) -> Path:
     path = path.absolute()
     plain = Path(path.anchor)
     for part in path.parts[1:]:
-        # The folder above a link is that above where it leads.
+        # The parent of a symbolic link is the parent of its target.
         plain = (plain.resolve() if plain.is_symlink() else plain).parent if part == ".." else plain / part
     return plain
 
 
 def is_remote(path: Path) -> bool:
-    """Whether it is an address."""
+    """Whether the path is in an object store."""
     return not isinstance(path, Path)
 
 
 def filesystem_of(path: Path) -> tuple["AbstractFileSystem", str]:
-    """The file system of an address, and what it calls the path."""
+    """The fsspec file system of a remote path, and the path within it."""
     remote: Any = path
     return remote.fs, remote.path
 
 
 @contextlib.contextmanager
 def translate_client_errors(path: Path) -> Iterator[None]:
-    """Say in a line why an address cannot be reached.
+    """Translate errors of the object store's client into a `StorageError` of one line.
 
     Raises:
-        StorageError: if it cannot, as without credentials or a network.
+        StorageError: if the object store cannot be reached, for example without credentials or network.
     """
     try:
         yield
@@ -109,13 +109,13 @@ def translate_client_errors(path: Path) -> Iterator[None]:
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
-    """What the client of S3 raises beside OSError, if it is there at all."""
+    """The exceptions of the S3 client other than OSError; empty if it is not loaded."""
     client = sys.modules.get("botocore.exceptions")
     return () if client is None else (client.BotoCoreError,)
 
 
 def read_bytes(path: Path) -> bytes:
-    """All of a file: one request.
+    """Read a whole file, in one request.
 
     Raises:
         OSError: if it cannot be read.
@@ -124,12 +124,12 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     fs, name = filesystem_of(path)
     with translate_client_errors(path):
-        content: bytes = fs.cat_file(name, start=0)  # without a start, s3fs asks for the size before
+        content: bytes = fs.cat_file(name, start=0)  # without start, s3fs requests the size first
     return content
 
 
 def read_table(path: Path, **options: Any) -> pa.Table:
-    """All of a Parquet file: one request.
+    """Read a whole Parquet file, in one request.
 
     Raises:
         OSError, pa.ArrowException: if it cannot be read.
@@ -139,7 +139,7 @@ def read_table(path: Path, **options: Any) -> pa.Table:
 
 
 def n_rows(path: Path) -> int:
-    """How many rows a Parquet file has.
+    """The number of rows in a Parquet file.
 
     Raises:
         OSError, pa.ArrowException: if it cannot be read.
@@ -150,9 +150,9 @@ def n_rows(path: Path) -> int:
 
 
 def list_files(folder: Path) -> dict[str, FileInfo]:
-    """All files below a folder by their name from there, less hidden ones and those in hidden folders.
+    """All files below a folder, by relative path, except hidden ones and those in hidden folders.
 
-    At an address a request for each thousand of them. Nothing for a folder that is not there.
+    Object stores: one request for each 1,000 files. Empty if the folder does not exist.
     """
     if is_remote(folder):
         fs, root = filesystem_of(folder)
@@ -181,14 +181,14 @@ def _is_hidden(name: str) -> bool:
 
 
 def version(info: dict[str, Any]) -> str:
-    """What an object store calls this version of an object: its ETag, else its time and size."""
+    """The version of an object: its ETag, else its time and size."""
     tag = info.get("ETag") or info.get("etag")
     when = info.get("LastModified") or info.get("mtime") or info.get("created")
     return str(tag).strip('"') if tag else f"{when}-{info['size']}"
 
 
 def upload(local: Path, target: Path) -> None:
-    """Make a file on disk an object: from one moment to the next it is there, whole.
+    """Upload a local file as one object, which appears atomically.
 
     Raises:
         OSError: if it cannot be written.
@@ -199,7 +199,7 @@ def upload(local: Path, target: Path) -> None:
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Delete files; at an address a request for each thousand of them. One that is not there does no harm."""
+    """Delete files; missing ones are ignored. Object stores: one request for each 1,000 files."""
     paths = list(paths)
     if paths and is_remote(paths[0]):
         fs, _ = filesystem_of(paths[0])
@@ -213,12 +213,12 @@ def remove(paths: Iterable[Path]) -> None:
 def arrow_files(
     root: Path, small: Collection[str] = (), checksums: Mapping[str, int] | None = None
 ) -> tuple[pyarrow.fs.FileSystem, str]:
-    """Arrow's view of the files below a folder: the file system, and the folder's name in it.
+    """The Arrow file system for the files below a folder, and the folder's path in it.
 
     Args:
         root: the folder.
-        small: names in the file system of objects that are best read whole.
-        checksums: the CRC-32 of files by their names, checked when they are opened (of objects, when read whole).
+        small: paths in the file system of objects that are read whole.
+        checksums: the CRC-32 of files by path, checked when they are opened (for objects, when read whole).
     """
     checksums = checksums or {}
     if not is_remote(root):
@@ -229,7 +229,7 @@ def arrow_files(
 
 
 class _Objects(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
-    """Objects for Arrow: small ones are read in one request, of large ones the parts that are needed."""
+    """Arrow file handler for objects: small ones are read in one request, large ones in the ranges needed."""
 
     def __init__(self, fs: "AbstractFileSystem", small: Collection[str], checksums: Mapping[str, int]) -> None:
         super().__init__(fs)
@@ -237,7 +237,7 @@ class _Objects(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
         self.checksums = checksums
 
     def open_input_file(self, path: str) -> pa.NativeFile:
-        """An object for random access."""
+        """Open an object for random access."""
         if path in self.small:
             content = self.fs.cat_file(path, start=0)
             _check_content(path, zlib.crc32(content), self.checksums.get(path))
@@ -246,25 +246,25 @@ class _Objects(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
 
 
 class _LocalFiles(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
-    """Files for Arrow, whose content is compared with its checksum when they are opened."""
+    """Arrow file handler that verifies the checksum of local files when they are opened."""
 
     def __init__(self, checksums: Mapping[str, int]) -> None:
         super().__init__(None)
         self.checksums = checksums
 
     def get_type_name(self) -> str:
-        """A name for Arrow."""
+        """The name of the file system type."""
         return "checked"
 
     def normalize_path(self, path: str) -> str:
-        """The path as it is."""
+        """Return the path unchanged."""
         return path
 
     def open_input_file(self, path: str) -> pa.NativeFile:
-        """A file for random access.
+        """Open a file for random access.
 
         Raises:
-            OSError: if it cannot be read, or is not what was written.
+            OSError: if it cannot be read, or its checksum differs.
         """
         if Path(path).stat().st_size <= SMALL_BYTES:
             content = Path(path).read_bytes()

@@ -1,14 +1,14 @@
-"""The results folder: which work is done, and tables that a reader sees whole or not at all.
+"""Write and read a results folder. Readers see a table either complete or not at all.
 
-    fervid.json                                                      marks the folder as ours, with its format version
+    fervid.json                                                      marks a results folder and its format version
     observations/video_id=v…/observation_id=o…/segment-000000.parquet
-    observations/video_id=v…/observation_id=o…/identities-i….parquet    whose face is whose, so that signatures can go
-    observations/video_id=v…/observation_id=o…/without-signatures.json    at an address: which segments have none
-    frames/video_id=v…/a….parquet                                    likewise faces, tracks, episodes, transitions
-    videos/video_id=v…/a….parquet                                    written last: the word that an analysis is done
+    observations/video_id=v…/observation_id=o…/identities-i….parquet    the track of each face
+    observations/video_id=v…/observation_id=o…/without-signatures.json    object stores: segments without signatures
+    frames/video_id=v…/a….parquet                                    also faces, tracks, episodes, transitions
+    videos/video_id=v…/a….parquet                                    written last: marks the analysis as finished
 
-Ids start with a letter, so that no reader takes a folder name of digits for a number. The folder may be at an address
-such as `s3://bucket/results` (see `storage_paths`), and small files may have been compacted into shards (see `shards`).
+Ids start with a letter, so that no reader parses a folder name as a number. The folder may be in an object store, such
+as `s3://bucket/results` (see `storage_paths`), and small files may have been compacted into shards (see `shards`).
 """
 
 import contextlib
@@ -48,14 +48,14 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 MARKER_NAME = "fervid.json"
-UNSIGNED_NAME = "without-signatures.json"  # at an address, beside the segments
+UNSIGNED_NAME = "without-signatures.json"  # in object stores, next to the segments
 ATTEMPTS = 3
-ROW_GROUP_ROWS = 64 * 1024  # about 3 MB of faces: a reader that wants one minute skips the others
-ZSTD_LEVEL = 3  # higher ones save a twentieth and take three times as long
+ROW_GROUP_ROWS = 64 * 1024  # about 3 MB of faces, so that a reader of a short time range skips the rest
+ZSTD_LEVEL = 3  # higher levels save 5% and take three times as long
 
 
 def check_results(root: Path) -> None:
-    """Make sure that `root` is a results folder that this version can read.
+    """Check that `root` is a results folder that this version can read.
 
     Raises:
         StoreError: if it is not.
@@ -63,7 +63,9 @@ def check_results(root: Path) -> None:
     try:
         version = json.loads(read_bytes(root / MARKER_NAME))["format_version"]
     except FileNotFoundError:
-        raise StoreError(f"{root}: not a results folder, it has no {MARKER_NAME}: give the one of `--out`") from None
+        raise StoreError(
+            f"{root}: not a results folder, it has no {MARKER_NAME}: give the folder passed to `--out`"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{root / MARKER_NAME}: cannot be read: {error!r}") from error
     if version != FORMAT_VERSION:
@@ -71,11 +73,11 @@ def check_results(root: Path) -> None:
 
 
 def is_initialized(root: Path) -> bool:
-    """Whether `root` is a results folder already, rather than not there or empty; nothing is written.
+    """Whether `root` is already a results folder; False if it is missing or empty. Writes nothing.
 
     Raises:
-        StoreError: if it holds something else.
-        StorageError: if the address cannot be reached.
+        StoreError: if it contains other files.
+        StorageError: if the object store cannot be reached.
     """
     with translate_client_errors(root):
         if (root / MARKER_NAME).exists():
@@ -88,16 +90,16 @@ def is_initialized(root: Path) -> bool:
 
 
 class Store:
-    """A results folder to write to; made if it is missing or empty. Several processes may write to one.
+    """A writable results folder, created if it is missing or empty. Several processes may write to it.
 
     Raises:
-        StoreError: if the folder holds something else, or results of another format.
-        StorageError: if the address cannot be reached.
+        StoreError: if the folder contains other files, or results of another format.
+        StorageError: if the object store cannot be reached.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = resolve_path(root)
-        if is_remote(self.root) and any(sign in str(self.root) for sign in "*?["):
+        if is_remote(self.root) and any(character in str(self.root) for character in "*?["):
             raise StoreError(f"{self.root}: results cannot be under a name with *, ? or [: give another one")
         if not is_initialized(self.root):
             content = json.dumps({"format_version": FORMAT_VERSION})
@@ -107,21 +109,21 @@ class Store:
     def missing_segments(
         self, video_id: str, observation_id: str, n_segments: int, *, with_signatures: bool = False
     ) -> list[int]:
-        """Which segments of 0 … `n_segments` - 1 are not there yet, are damaged, or lack the signatures asked for."""
-        there = list_files(self._observations_folder(video_id, observation_id))
+        """The segments of 0 … `n_segments` - 1 that are missing, damaged, or lack the required signatures."""
+        existing = list_files(self._observations_folder(video_id, observation_id))
         missing = []
         for index in range(n_segments):
             path = self._segment_path(video_id, observation_id, index)
-            segment = _read_segment(path) if path.name in there else None
+            segment = _read_segment(path) if path.name in existing else None
             if segment is None or (with_signatures and lacks_appearance(segment)):
                 missing.append(index)
         return missing
 
     def write_segment(self, video_id: str, observation_id: str, index: int, observations: pa.Table) -> Path:
-        """Write what pass 1 saw in a segment (it may have no rows); gives back the file.
+        """Write the observations of a segment, which may have no rows; return the path of the file.
 
         Raises:
-            ValueError: if the columns are not those of `OBSERVATIONS`.
+            ValueError: if the columns differ from `OBSERVATIONS`.
             StoreError: if the disk is full.
         """
         path = self._segment_path(video_id, observation_id, index)
@@ -129,13 +131,13 @@ class Store:
         return path
 
     def n_segments(self, video_id: str, observation_id: str) -> int:
-        """How many segments there are, counted to the last one that is there."""
+        """The number of segments up to the last existing one, including missing ones before it."""
         names = segments_in(self._observations_folder(video_id, observation_id))
         numbers = (name.removeprefix("segment-").removesuffix(".parquet") for name in names)
         return max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
 
     def read_observations(self, video_id: str, observation_id: str, n_segments: int) -> pa.Table:
-        """All segments of a video as one table, in the order of the segments.
+        """Read all segments of a video as one table, in order.
 
         Raises:
             StoreError: if a segment is missing or damaged.
@@ -144,14 +146,21 @@ class Store:
         for index in range(n_segments):
             path = self._segment_path(video_id, observation_id, index)
             if (segment := _read_segment(path)) is None:
-                raise StoreError(f"{path}: missing or damaged: run the analysis again to observe it anew")
+                raise StoreError(f"{path}: missing or damaged: run `fervid analyze` again to restore it")
             segments.append(segment)
         return pa.concat_tables(segments) if segments else OBSERVATIONS.empty_table()
 
     def write_identities(
         self, video_id: str, observation_id: str, identities_id: str, identities: pa.Table, *, alone: bool = False
     ) -> None:
-        """Keep whose face is whose (`Timeline.identities`) beside the observations; `alone`: and forget all others.
+        """Write the track of each face (`Timeline.identities`) next to the observations.
+
+        Args:
+            video_id: id of the video.
+            observation_id: id of the observations.
+            identities_id: id of the settings of tracking.
+            identities: the track of each face.
+            alone: whether to delete the identities of all other settings.
 
         Raises:
             StoreError: if the disk is full.
@@ -163,11 +172,11 @@ class Store:
             remove(path.parent / name for name in names if name.startswith("identities-"))
 
     def read_identities(self, video_id: str, observation_id: str, identities_id: str) -> pa.Table | None:
-        """Whose face is whose, if that is known for these settings."""
+        """The track of each face, or None if it has not been computed with these settings."""
         return _read_whole(self._identities_path(video_id, observation_id, identities_id), IDENTITIES)
 
     def drop_appearance(self, video_id: str, observation_id: str) -> None:
-        """Take the signatures out of all segments. Write the identities first: without looks they cannot be had again.
+        """Remove the signatures from all segments. Write the identities first: they cannot be recomputed afterwards.
 
         Raises:
             StoreError: if the disk is full.
@@ -177,9 +186,9 @@ class Store:
             for name in segments_in(folder):
                 _drop_appearance(folder / name)
             return
-        # To ask for every segment each time takes long: which ones have none is kept, by the stamps of their objects.
+        # Reading every segment each time is slow, so the versions of segments without signatures are recorded.
         known = _read_stamps(folder / UNSIGNED_NAME)
-        for _ in range(ATTEMPTS):  # others may write to them
+        for _ in range(ATTEMPTS):  # other processes may write segments at the same time
             stamps = {name: entry.stamp for name, entry in list_files(folder).items() if _is_segment(name)}
             dropped = [_drop_appearance(folder / name) for name in stamps if known.get(name) != stamps[name]]
             if not any(dropped):
@@ -190,7 +199,7 @@ class Store:
             write_atomic(folder / UNSIGNED_NAME, lambda part: part.write_text(json.dumps(stamps)))
 
     def is_done(self, video_id: str, analysis_id: str) -> bool:
-        """Whether the analysis is finished and its tables can be read."""
+        """Whether the analysis is finished and its tables are readable."""
         row = self.video_row(video_id, analysis_id)
         if row is None or row["status"] != "done":
             return False
@@ -200,7 +209,7 @@ class Store:
         return compacted is not None and not any(damaged_in_shard(self.root, video_id, analysis_id))
 
     def video_row(self, video_id: str, analysis_id: str) -> dict[str, Any] | None:
-        """The row of table videos, or None if there is none yet."""
+        """The row of the analysis in table videos, or None if there is none yet."""
         path = table_path(self.root, "videos", video_id, analysis_id)
         try:
             rows = read_table(path, page_checksum_verification=True).to_pylist()
@@ -213,17 +222,25 @@ class Store:
             return {name: compacted[name] for name in VIDEOS.names} if compacted else None
 
     def table_rows(self, video_id: str, analysis_id: str) -> dict[str, int]:
-        """How many rows each table of a finished analysis has."""
+        """The number of rows in each table of a finished analysis."""
         if compacted := self._compacted(video_id, analysis_id):
             return dict(zip(TIMELINE_TABLES, compacted["n_rows"], strict=True))
         paths = {name: table_path(self.root, name, video_id, analysis_id) for name in TIMELINE_TABLES}
         return {name: n_rows(path) for name, path in paths.items()}
 
     def show(self, video_id: str, analysis_id: str, path: str, *, error: str | None = None) -> str:
-        """Make a finished analysis the newest of its video again, and known by `path` if its file has moved.
+        """Make a finished analysis the newest of its video again, and update its path if the file has moved.
 
-        `error` is that of its row: why a later run failed, if that still holds. Gives the path it is known by. Nothing
-        is written if it is the newest already, with that error, and its file is where it was.
+        Writes nothing if the row is up to date.
+
+        Args:
+            video_id: id of the video.
+            analysis_id: id of the analysis.
+            path: where the file is now.
+            error: why a later run failed, if that still applies.
+
+        Returns:
+            The path in the row.
         """
         newest = max(self._rows_of(video_id), key=lambda row: (row["finished_at"], row["analysis_id"]))
         row = self.video_row(video_id, analysis_id)
@@ -235,18 +252,18 @@ class Store:
         return str(row["path"])
 
     def commit_analysis(self, video_row: Mapping[str, Any], timeline: "Timeline") -> None:
-        """Write the tables of an analysis and, last of all, its row in `videos`, with status `done`.
+        """Write the tables of an analysis and then its row in `videos`, with status `done`.
 
         Args:
-            video_row: columns of `VIDEOS`: video_id, analysis_id and path, and what else is known, with error only why
-                a later run failed; status and finished_at are filled in here.
+            video_row: columns of `VIDEOS`: at least video_id, analysis_id and path; error is the reason why a later run
+                failed. Status and finished_at are filled in.
             timeline: the tables.
 
         Raises:
-            ValueError: if `video_row` has an unknown column or lacks one that must be there.
+            ValueError: if `video_row` has an unknown column or lacks a required one.
             StoreError: if the disk is full.
         """
-        # First: a wrong row must fail before anything is written.
+        # Build the row first, so that an invalid one fails before anything is written.
         row = _videos_table(video_row, "done", video_row.get("error"))
         written = []
         for name, schema in TIMELINE_TABLES.items():
@@ -258,7 +275,7 @@ class Store:
         self._write_video_row(video_row, row)
 
     def remove_analysis(self, video_id: str, analysis_id: str) -> None:
-        """Remove an analysis that another one has taken the place of, its row in `videos` first."""
+        """Remove a superseded analysis, its row in `videos` first."""
         for name in TABLES:
             table_path(self.root, name, video_id, analysis_id).unlink(missing_ok=True)
 
@@ -266,7 +283,7 @@ class Store:
         """Write the row of a video that could not be analyzed, with status `failed` and the reason.
 
         Raises:
-            ValueError: if `video_row` has an unknown column or lacks one that must be there.
+            ValueError: if `video_row` has an unknown column or lacks a required one.
             StoreError: if the disk is full.
         """
         self._write_video_row(video_row, _videos_table(video_row, "failed", error))
@@ -275,14 +292,14 @@ class Store:
         """All rows of a video in table videos."""
         names = list_files(self.root / "videos" / f"video_id={video_id}")
         ids = {name.removesuffix(".parquet") for name in names if name.startswith("a")}
-        ids |= {of for video, of in read_shards(self.root).where if video == video_id}
-        return [row for of in sorted(ids) if (row := self.video_row(video_id, of))]
+        ids |= {analysis for video, analysis in read_shards(self.root).where if video == video_id}
+        return [row for analysis in sorted(ids) if (row := self.video_row(video_id, analysis))]
 
     def _compacted(self, video_id: str, analysis_id: str) -> dict[str, Any] | None:
         return read_shards(self.root).row(video_id, analysis_id)
 
     def _write_video_row(self, video_row: Mapping[str, Any], row: pa.Table) -> None:
-        # The newest row is the one that finished last, also where the clock was set back in between.
+        # Keep finished_at increasing, even if the clock was set back since the previous row.
         earlier = [known["finished_at"] + timedelta(microseconds=1) for known in self._rows_of(video_row["video_id"])]
         row = _set_value(row, "finished_at", max([*row["finished_at"].to_pylist(), *earlier]))
         row = _set_value(row, "row_crc32", row_crc32({"video_id": video_row["video_id"], **row.to_pylist()[0]}))
@@ -299,29 +316,29 @@ class Store:
 
 
 def lacks_appearance(observations: pa.Table) -> bool:
-    """Whether some face is without its signature (by now)."""
+    """Whether any face lacks its signature."""
     lost: bool = observations["signature"].null_count > observations["face_index"].null_count
     return lost
 
 
 def table_path(root: Path, name: str, video_id: str, analysis_id: str) -> Path:
-    """Where the rows of an analysis in table `name` are."""
+    """The file with the rows of an analysis in table `name`."""
     if name not in TABLES:
         raise ValueError(f"name must be one of {', '.join(TABLES)}, got {name!r}")
     return root / name / f"video_id={video_id}" / f"{analysis_id}.parquet"
 
 
 def has_tables(root: Path, video_id: str, analysis_id: str) -> bool:
-    """Whether all tables of an analysis are there."""
+    """Whether all tables of an analysis exist."""
     return all(table_path(root, name, video_id, analysis_id).is_file() for name in TIMELINE_TABLES)
 
 
 def damaged_tables(root: Path, row: Mapping[str, Any]) -> Iterator[Damage]:
-    """The tables of a finished analysis, in files of their own, that are missing or cannot be read as written.
+    """The tables of a finished analysis (not in a shard) that are missing or damaged.
 
     Args:
         root: the results folder.
-        row: its row in table videos.
+        row: the row of the analysis in table videos.
     """
     checksums = row["table_crc32"] or [None] * len(TIMELINE_TABLES)
     for (name, schema), crc32 in zip(TIMELINE_TABLES.items(), checksums, strict=True):
@@ -331,7 +348,7 @@ def damaged_tables(root: Path, row: Mapping[str, Any]) -> Iterator[Damage]:
 
 
 def damaged_in_shard(root: Path, video_id: str, analysis_id: str) -> Iterator[Damage]:
-    """The tables of an analysis in a shard that cannot be read."""
+    """The tables of an analysis in a shard that are damaged."""
     where = read_shards(root).where[video_id, analysis_id]
     for name in TIMELINE_TABLES:
         path = shard_path(root, where.shard, name)
@@ -344,7 +361,7 @@ def damaged_in_shard(root: Path, video_id: str, analysis_id: str) -> Iterator[Da
 
 
 def _why_unreadable(path: Path, schema: pa.Schema, crc32: int | None) -> str:
-    """Why a file is not what was written; empty if it is. `crc32` is None for results of version 0.1."""
+    """Why a file differs from what was written; empty if it does not. `crc32` is None for results of version 0.1."""
     try:
         content = read_bytes(path)
         if crc32 is not None:
@@ -362,7 +379,7 @@ def _why_unreadable(path: Path, schema: pa.Schema, crc32: int | None) -> str:
 
 
 def segments_in(observations: Path) -> list[str]:
-    """The names of the segments in a folder of observations, in their order."""
+    """The names of the segments in a folder of observations, in order."""
     return sorted(filter(_is_segment, list_files(observations)))
 
 
@@ -384,13 +401,13 @@ def _with_analysis_id(table: pa.Table, analysis_id: str) -> pa.Table:
 
 
 def row_crc32(row: Mapping[str, Any]) -> int:
-    """The CRC-32 of a row of table videos, over all values but NULL and itself."""
+    """The CRC-32 of a row of table videos, over all values except NULL and `row_crc32` itself."""
     values = {name: str(value) for name, value in row.items() if value is not None and name != "row_crc32"}
     return zlib.crc32(json.dumps(values, sort_keys=True).encode())
 
 
 def _set_value(row: pa.Table, name: str, value: object) -> pa.Table:
-    """A table of one row with another value in a column."""
+    """Set the value of a column in a table of one row."""
     field = row.schema.field(name)
     return row.set_column(row.schema.get_field_index(name), field, pa.array([value], field.type))
 
@@ -400,26 +417,26 @@ def _read_segment(path: Path) -> pa.Table | None:
 
 
 def is_segment_readable(path: Path) -> bool:
-    """Whether the observations of a segment can be read as they were written."""
+    """Whether a segment is readable and undamaged."""
     return _read_segment(path) is not None
 
 
 def _drop_appearance(path: Path) -> bool:
-    """Take the signatures out of a segment; whether there were any."""
+    """Remove the signatures from a segment; return whether there were any."""
     segment = _read_segment(path) if _may_have_signatures(path) else None
     if segment is None or segment["signature"].null_count == len(segment):
         return False
-    resolve_path = segment.schema.get_field_index("signature")
-    nothing = pa.nulls(len(segment), OBSERVATIONS.field(resolve_path).type)
-    seen = None if is_remote(path) else path.stat()
-    _write_table(path, conform(segment.set_column(resolve_path, "signature", nothing), OBSERVATIONS))
-    if seen is not None:  # the time of a file says when it was looked at: `status` goes by it
-        os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    column = segment.schema.get_field_index("signature")
+    nulls = pa.nulls(len(segment), OBSERVATIONS.field(column).type)
+    stat = None if is_remote(path) else path.stat()
+    _write_table(path, conform(segment.set_column(column, "signature", nulls), OBSERVATIONS))
+    if stat is not None:  # `status` uses the modification time as the time of the observation
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     return True
 
 
 def _read_stamps(path: Path) -> dict[str, str]:
-    """What is kept of segments without signatures; nothing if it cannot be read."""
+    """The recorded versions of segments without signatures; empty if the file is missing or unreadable."""
     try:
         stamps: dict[str, str] = json.loads(read_bytes(path))
     except (OSError, ValueError):
@@ -428,18 +445,18 @@ def _read_stamps(path: Path) -> dict[str, str]:
 
 
 def _may_have_signatures(path: Path) -> bool:
-    """Whether a segment may still have signatures, by that column alone; of an object all is read anyway."""
+    """Whether a segment may have signatures; True for objects, whose columns cannot be read cheaply."""
     if is_remote(path):
         return True
     try:
         found = read_table(path, columns=["signature"])["signature"]
-    except (pa.ArrowException, OSError, KeyError):  # no segment of this version
+    except (pa.ArrowException, OSError, KeyError):  # not a segment of this version
         return False
     return bool(found.null_count < len(found))
 
 
 def _read_whole(path: Path, schema: pa.Schema) -> pa.Table | None:
-    """The rows of a file; None if it is missing, damaged or of another version."""
+    """The rows of a file; None if it is missing, damaged or from another version."""
     try:
         table = read_table(path, page_checksum_verification=True)
     except (FileNotFoundError, pa.ArrowException, OSError):
@@ -449,7 +466,7 @@ def _read_whole(path: Path, schema: pa.Schema) -> pa.Table | None:
 
 
 def _add_missing_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """`table` with NULL in the columns that its version did not have yet."""
+    """Add columns that an older version did not write, filled with NULL."""
     for i, field in enumerate(schema):
         if field.nullable and field.name not in table.column_names:
             table = table.add_column(min(i, table.num_columns), field, pa.nulls(len(table), field.type))
@@ -458,7 +475,7 @@ def _add_missing_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 @dataclass(frozen=True)
 class FileContent:
-    """What identifies the content of a file that was written."""
+    """The checksum and size of a written file."""
 
     crc32: int
     size_bytes: int
@@ -480,12 +497,12 @@ def _write_table(path: Path, table: pa.Table, sort_by: tuple[str, ...] = ()) -> 
 
 
 def parquet_options(schema: pa.Schema) -> dict[str, Any]:
-    """How files with these columns are written."""
-    # Measured numbers hardly ever repeat: their bytes, split by place, take half the room that dictionaries need.
+    """The options for writing a Parquet file with these columns."""
+    # Measurements rarely repeat: byte-stream-split encoding takes half the space of dictionaries.
     leaves = {f.name: "landmarks_px.list.element" if f.name == "landmarks_px" else f.name for f in schema}
     kinds = {leaf: schema.field(name).type for name, leaf in leaves.items()}
     measured = [leaf for leaf, kind in kinds.items() if pa.types.is_floating(kind) or pa.types.is_fixed_size_list(kind)]
-    counted = [leaf for leaf in kinds if leaf == "frame_index"]  # rises by the same step nearly always
+    counted = [leaf for leaf in kinds if leaf == "frame_index"]  # nearly constant increments
     return {
         "compression": "zstd",
         "compression_level": ZSTD_LEVEL,
@@ -496,13 +513,13 @@ def parquet_options(schema: pa.Schema) -> dict[str, Any]:
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a name of our own that no glob sees, then give it its name: readers see all of it or nothing.
+    """Write a hidden temporary file, then rename it, so that readers see the complete file or none.
 
-    At an address it is written on disk first, then uploaded: an object appears whole or not at all.
+    For an object store, the file is written on disk first and then uploaded: objects appear whole or not at all.
 
     Raises:
-        StoreError: if the disk is full, or the folder cannot be written to.
-        StorageError: if the address cannot be reached.
+        StoreError: if the disk is full, or the folder is not writable.
+        StorageError: if the object store cannot be reached.
     """
     to_disk = contextlib.nullcontext(path.parent)
     with tempfile.TemporaryDirectory(prefix="fervid-") if is_remote(path) else to_disk as folder:
@@ -517,7 +534,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
             refused = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
             no_bucket = is_remote(path) and isinstance(error, FileNotFoundError)
             if refused or no_bucket or error.errno == errno.EROFS:
-                reason = os.strerror(error.errno) if error.errno else error  # Arrow's own words are many
+                reason = os.strerror(error.errno) if error.errno else error  # Arrow's message is long
                 raise StoreError(f"{path.parent}: cannot be written to ({reason}): give another folder") from error
             raise
         finally:

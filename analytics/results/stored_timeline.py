@@ -1,4 +1,4 @@
-"""Pass 2 on what a results folder holds: whose face is whose is found once and kept, so that signatures can go."""
+"""Run pass 2 on stored observations. Identities are computed once and stored, so that signatures can be dropped."""
 
 import pyarrow as pa
 
@@ -8,8 +8,8 @@ from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.tracking.identities import IdentitiesError
 
 NO_LOOKS = (
-    "its signatures, without which tracks cannot be joined anew, were dropped: "
-    "leave --max-gap as it was, or run fervid analyze --overwrite --keep-appearance"
+    "its signatures were dropped, so tracks cannot be associated again: "
+    "keep the previous --max-gap, or run fervid analyze --overwrite --keep-appearance"
 )
 
 
@@ -25,8 +25,8 @@ def build_stored_timeline(
 ) -> Timeline:
     """Build the timeline of a video from its observations.
 
-    With the settings of cuts, tracker and joining of an earlier time, people are those of that time, also if the
-    signatures have gone since. With others they are found anew, for which the signatures must still be there.
+    Stored identities are reused if the settings of shot detection, tracking and re-identification are unchanged, even
+    if the signatures have been dropped. Otherwise identities are computed again, which requires the signatures.
 
     Args:
         store: the results folder.
@@ -34,13 +34,14 @@ def build_stored_timeline(
         observation_id: id of its observations.
         observations: all of them, as the store has them.
         config: the settings.
-        anew: find out who is who in any case, as after looking at the video again, and forget what was known of it;
-            unless somebody else has done so meanwhile, as with a copy of the same video, and dropped the signatures.
+        anew: compute identities again in any case, as after a new pass 1, and delete the stored ones; unless another
+            process has done so meanwhile, for example for a copy of the same video, and dropped the signatures.
         end_s: see `build_timeline`.
 
     Raises:
         StoreError: if the disk is full.
-        IdentitiesError: if what is kept of who is who is of other faces, or nothing is kept and signatures have gone.
+        IdentitiesError: if the stored identities belong to other faces, or none are stored and the signatures were
+            dropped.
     """
     identities = identities_id(observation_id, config.identity_settings())
     lost = lacks_appearance(observations)
@@ -54,6 +55,6 @@ def build_stored_timeline(
 
 
 def knows_identities(store: Store, video_id: str, observation_id: str, config: TimelineConfig) -> bool:
-    """Whether it is known with these settings whose face is whose, so that no signature is needed."""
+    """Whether identities are stored for these settings, so that signatures are not needed."""
     identities = identities_id(observation_id, config.identity_settings())
     return store.read_identities(video_id, observation_id, identities) is not None

@@ -1,7 +1,6 @@
-"""What lies in a results folder and serves nobody any more: left by runs that were killed, or by analyses done anew.
+"""Find and delete files left by interrupted runs or superseded analyses.
 
-Nothing is touched that was written to of late, so nothing that a running run is at, nor what one that was cut short
-a moment ago would go on from.
+Recently written files are kept, because a run may still be writing them, or an interrupted run may resume from them.
 """
 
 import time
@@ -20,36 +19,36 @@ from analytics.results.storage_paths import is_remote
 from analytics.results.store import StoreError, check_results, table_path
 from analytics.tables.schema import TIMELINE_TABLES
 
-KEPT_S = 24 * 3600.0  # whoever stops a run in the evening goes on in the morning
+KEPT_S = 24 * 3600.0  # a run stopped in the evening can be resumed in the morning
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """Some files that can go, and why."""
+    """Files that can be deleted, and why."""
 
     what: str
     files: tuple[Path, ...] = ()
-    in_shards: tuple[Ids, ...] = ()  # analyses whose rows go from shards, which are written anew without them
+    in_shards: tuple[Ids, ...] = ()  # analyses to remove from shards, which are rewritten without them
 
     @property
     def size_bytes(self) -> int:
-        """Of all files together."""
+        """The total size of the files."""
         return sum(file.stat().st_size for file in self.files if file.exists())
 
 
 def find_garbage(results: Path, *, superseded: bool = False, older_than_s: float = KEPT_S) -> list[Garbage]:
-    """What can go; nothing is changed.
+    """Find files that can be deleted; change nothing.
 
     Args:
         results: the results folder.
-        superseded: also analyses that are not the newest of their video, and failures that a later analysis made good.
-        older_than_s: leave alone what is younger.
+        superseded: also include analyses that are not the newest of their video, and failures followed by a success.
+        older_than_s: skip files modified more recently than this.
 
     Raises:
         StoreError: if `results` is not a results folder of this version on disk, or the row of a video is damaged.
     """
     if is_remote(results):
-        raise StoreError(f"{results}: only folders on disk are cleaned; `fervid purge` works at addresses, too")
+        raise StoreError(f"{results}: only local results can be cleaned; `fervid purge` also works in object stores")
     check_results(results)
     before_s = time.time() - older_than_s
     rows = read_catalog(results).rows.to_pylist()
@@ -64,11 +63,11 @@ def find_garbage(results: Path, *, superseded: bool = False, older_than_s: float
     of_gone = {file for one in found for file in one.files}
     left = [file for file in _left_by_compaction(results, before_s) if file not in of_gone]
     found += [Garbage("left by a compaction", (file,)) for file in left]
-    found += [Garbage("part of a file", (part,)) for part in _old(results.rglob(".*.part"), before_s)]
+    found += [Garbage("temporary file", (part,)) for part in _old(results.rglob(".*.part"), before_s)]
     orphans = _old(_tables_without_row(results), before_s)
-    found += [Garbage("table of an analysis that was never finished", (table,)) for table in orphans]
+    found += [Garbage("table of an unfinished analysis", (table,)) for table in orphans]
     found += [
-        Garbage("observations that no analysis is made from", files)
+        Garbage("observations that no analysis uses", files)
         for files in _observations_without_row(results, kept)
         if len(_old(files, before_s)) == len(files)
     ]
@@ -76,13 +75,13 @@ def find_garbage(results: Path, *, superseded: bool = False, older_than_s: float
 
 
 def remove_garbage(results: Path, garbage: Sequence[Garbage]) -> None:
-    """Remove it, and finish a purge that was cut short.
+    """Delete the files, and finish an interrupted purge.
 
     Raises:
-        StoreError: if something cannot be removed.
+        StoreError: if a file cannot be deleted.
     """
     try:
-        # Rows first: from then on no reader looks for their tables. One that has a table open already reads on.
+        # Rows first, so that readers ignore their tables. A reader that has a table open can continue.
         files = [file for one in garbage for file in one.files]
         for file in sorted(files, key=lambda file: not _is_row(results, file)):
             file.unlink(missing_ok=True)
@@ -91,14 +90,14 @@ def remove_garbage(results: Path, garbage: Sequence[Garbage]) -> None:
             (results / REMEMBERED).unlink(missing_ok=True)
         drop_from_shards(results, [pair for one in garbage for pair in one.in_shards])
     except OSError as error:
-        reason = f"{error.filename}: cannot be removed ({error.strerror}): end what still uses it, then run again"
+        reason = f"{error.filename}: cannot be deleted ({error.strerror}): stop programs that use it, then run again"
         raise StoreError(reason) from error
     if is_unfinished(results):
         purge(results, [])
 
 
 def _superseded(rows: Sequence[Mapping[str, Any]], before: datetime) -> list[Mapping[str, Any]]:
-    """Rows that the views do not show any more, and that were written before then."""
+    """Rows written before a time that the views no longer show."""
     newest: dict[str, Mapping[str, Any]] = {}
     done_at: dict[str, datetime] = {}  # of each path
     for row in sorted(rows, key=lambda row: (row["finished_at"], row["analysis_id"])):
@@ -110,7 +109,7 @@ def _superseded(rows: Sequence[Mapping[str, Any]], before: datetime) -> list[Map
         if row["status"] == "done":
             return row is not newest[row["video_id"]]
         shown = newest.get(row["video_id"])
-        if shown is not None and shown["error"] is not None:  # it is told still, and `fervid retry` goes by it
+        if shown is not None and shown["error"] is not None:  # still reported, and used by `fervid retry`
             return False
         return done_at.get(row["path"], row["finished_at"]) > row["finished_at"] or (
             shown is not None and shown["finished_at"] > row["finished_at"]
@@ -120,33 +119,33 @@ def _superseded(rows: Sequence[Mapping[str, Any]], before: datetime) -> list[Map
 
 
 def _files_of(results: Path, pair: Ids) -> tuple[Path, ...]:
-    """The files that an analysis has of its own: that of its row first, then its tables."""
+    """The own files of an analysis: its row first, then its tables."""
     paths = (table_path(results, name, *pair) for name in ("videos", *TIMELINE_TABLES))
     return tuple(path for path in paths if path.exists())
 
 
 def _left_by_compaction(results: Path, before_s: float) -> list[Path]:
-    """What it was cut short in writing or deleting: parts of shards, and what whole shards stand for.
+    """Files that an interrupted compaction was writing or deleting: incomplete and replaced shards.
 
-    Nothing if any shard was written of late: somebody may be at it, and questions begun before may still be answered.
+    Empty if any shard was written recently: a compaction may be running, and earlier queries may still read old shards.
     """
-    there = [path for path in sorted((results / FOLDER).rglob("[!.]*")) if path.is_file()]
-    if len(_old(there, before_s)) < len(there):
+    files = [path for path in sorted((results / FOLDER).rglob("[!.]*")) if path.is_file()]
+    if len(_old(files, before_s)) < len(files):
         return []
-    _, unread = find_replaced(results)  # original files beside a shard stay: other programs read them
+    _, unread = find_replaced(results)  # original files are kept: other programs read them
     shards = [shard_path(results, shard, name) for shard in unread for name in ("videos", *TIMELINE_TABLES)]
-    parts = [path for path in there if path.parent.name in broken_shards(results)]
+    parts = [path for path in files if path.parent.name in broken_shards(results)]
     return [*shards, *parts]
 
 
 def _tables_without_row(results: Path) -> list[Path]:
-    """Those whose row has no file of its own; that of the same analysis in a shard speaks of the tables there."""
+    """Tables whose row has no file of its own; a row in a shard belongs to the tables of the shard."""
     tables = (path for name in TIMELINE_TABLES for path in sorted(results.glob(f"{name}/video_id=*/[!.]*.parquet")))
     return [path for path in tables if not (results / "videos" / path.parent.name / path.name).exists()]
 
 
 def _observations_without_row(results: Path, rows: Iterable[Mapping[str, Any]]) -> list[tuple[Path, ...]]:
-    """The files of each observation that no finished analysis was made from."""
+    """The files of each observation that no finished analysis uses."""
     known = {(row["video_id"], row["observation_id"]) for row in rows if row["status"] == "done"}
     files: dict[tuple[str, str], list[Path]] = defaultdict(list)
     for path in sorted(results.glob("observations/video_id=*/observation_id=*/[!.]*")):
@@ -156,7 +155,7 @@ def _observations_without_row(results: Path, rows: Iterable[Mapping[str, Any]]) 
 
 
 def _old(files: Iterable[Path], before_s: float) -> list[Path]:
-    """Those written last before then; one that is gone meanwhile is nobody's concern."""
+    """Files last modified before a time; files deleted meanwhile are skipped."""
     old = []
     for file in files:
         try:
@@ -172,7 +171,7 @@ def _is_row(results: Path, file: Path) -> bool:
 
 
 def _drop_if_empty(folder: Path, results: Path) -> None:
-    """Remove a folder of a video that holds nothing any more, and that of its observation."""
+    """Delete the folder and its parents below a table, as far as they are empty."""
     while folder.parent != results and folder != results and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""Which videos of a results folder a person means, and what their files are called."""
+"""Find videos of a results folder by id, path or name, and derive display and file names."""
 
 import ntpath
 import os
@@ -15,23 +15,23 @@ from fer_models.errors import FervidError
 if TYPE_CHECKING:
     import duckdb
 
-MAX_NAME_CHARS = 120  # leaves room for what is put behind it: most file systems take 255 bytes
-_NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]')  # what one system or another does not take
+MAX_NAME_CHARS = 120  # leaves room for a suffix: most file systems allow 255 bytes
+_NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]')  # forbidden in file names on some operating systems
 
 
 class UnknownVideoError(FervidError):
-    """The results have no such video, or several that could be meant."""
+    """No video matches, or several do."""
 
 
 def path_text(path: Path) -> str:
-    """The absolute path or address as text that any table can hold, whatever bytes are in it."""
+    """The absolute path or URL as valid Unicode text, even if the file name is not."""
     if is_remote(path):
         return str(path)
     return os.fsencode(absolute(path)).decode("utf-8", "backslashreplace")
 
 
 def file_name(path: str) -> str:
-    r"""The last part of a path as table videos holds it, of this system or of Windows.
+    r"""The last part of a path in table videos, with POSIX or Windows separators.
 
     >>> file_name("/clips/a.mp4"), file_name(r"C:\\clips\\a.mp4")
     ('a.mp4', 'a.mp4')
@@ -48,7 +48,7 @@ def all_videos(connection: "duckdb.DuckDBPyConnection") -> list[dict[str, Any]]:
 
 
 def short_names(videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """A name to show for each video: that of its file, where several share one with its folder before it, or its id.
+    """A display name for each video: its file name; if several share it, with the folder in front or the id behind.
 
     >>> short_names([{"video_id": "v1", "path": "/x/a.mp4"}, {"video_id": "v2", "path": "/y/a.mp4"}])
     {'v1': 'x/a.mp4', 'v2': 'y/a.mp4'}
@@ -60,14 +60,14 @@ def short_names(videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def choose_videos(videos: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> list[str]:
-    """The ids of the videos that `wanted` names, each once: by id, path, name, or as a file with the same content.
+    """The unique ids of the videos given by id, path, name, or a file with the same content.
 
     Args:
         videos: rows with at least video_id and path; a video may have several.
-        wanted: what the person wrote.
+        wanted: the text that the user entered for each video.
 
     Raises:
-        UnknownVideoError: if one of them is not there, or is a name that several videos have.
+        UnknownVideoError: if no video matches, or several have the name.
     """
     return list(dict.fromkeys(found for text in wanted for found in _meant(videos, text)))
 
@@ -93,9 +93,9 @@ def _meant(videos: Sequence[Mapping[str, Any]], text: str) -> list[str]:
 
 
 def names_apart(videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """A file name without suffix for each video: its own, where several share one with its folder before it, or its id.
+    """A unique file stem for each video: its own; if several share it, with the folder in front or the id behind.
 
-    Names differ even where upper and lower case count as the same.
+    Names are unique even on case-insensitive file systems.
 
     >>> names_apart([{"video_id": "v1", "path": "/x/a.mp4"}, {"video_id": "v2", "path": "/y/a.mov"}])
     {'v1': 'x-a', 'v2': 'y-a'}
@@ -109,7 +109,7 @@ def _folder(video: Mapping[str, Any]) -> str:
 
 
 def _apart(plain: Mapping[str, str], longer: Mapping[str, str]) -> dict[str, str]:
-    """A name for each id that no other has, upper and lower case being the same: plain, longer, or with the id."""
+    """A unique name for each id, ignoring case: the plain one, the longer one, or the plain one with the id."""
     taken = Counter(name.casefold() for name in (*plain.values(), *longer.values()))
     shared = Counter(name.casefold() for name in plain.values())
     names = {}
