@@ -1,10 +1,10 @@
-"""How the emotion model's accuracy depends on how a face is framed: margin, shift, roll with and without alignment.
+"""Measure how the accuracy of an emotion model depends on margin, shift and roll of the face crop.
 
     python benchmarks/framing.py ../shared/data/fer2013/fer2013.parquet --out docs/framing.md
 
-Faces of FER-2013's PublicTest are set into a larger picture, turned by a known angle, and cut out again by the crops
-that the pipeline makes, from a box and from landmarks whose place is known. Around a FER-2013 face there is nothing, so
-its border is repeated: wider margins would do better on real pictures than here.
+Faces of FER-2013's PublicTest are pasted into a larger image, rotated by a known angle, and cropped again as in the
+pipeline, from a box and from landmarks with known positions. As a FER-2013 image has no surroundings, its border pixels
+are repeated; wider margins would perform better on real images.
 """
 
 import argparse
@@ -31,18 +31,18 @@ EYES_PX = (TEMPLATE_XY[1][0] - TEMPLATE_XY[0][0]) * FACE_PX
 
 
 def set_in_canvas(faces: np.ndarray, roll_deg: float) -> np.ndarray:
-    """Gray faces `(m, 48, 48)` in the middle of pictures `(m, 224, 224, 3)`, turned clockwise."""
+    """Gray faces `(m, 48, 48)` in the center of images `(m, 224, 224, 3)`, rotated clockwise."""
     border = (CANVAS_PX - FACE_PX) // 2
-    pictures = []
+    images = []
     for face in faces:
         large = np.asarray(Image.fromarray(face).resize((FACE_PX, FACE_PX), Image.Resampling.BICUBIC))
-        picture = Image.fromarray(np.pad(large, border, mode="edge"))
-        pictures.append(np.asarray(picture.rotate(-roll_deg, Image.Resampling.BICUBIC)))
-    return np.repeat(np.stack(pictures)[..., None], 3, axis=-1)
+        image = Image.fromarray(np.pad(large, border, mode="edge"))
+        images.append(np.asarray(image.rotate(-roll_deg, Image.Resampling.BICUBIC)))
+    return np.repeat(np.stack(images)[..., None], 3, axis=-1)
 
 
 def landmarks_of(count: int, roll_deg: float) -> np.ndarray:
-    """Where the landmarks of an average face lie in these pictures, `(count, 5, 2)`."""
+    """Landmarks of an average face in these images, `(count, 5, 2)`."""
     turn = math.radians(roll_deg)
     rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     points = (np.array(TEMPLATE_XY) - 0.5) * FACE_PX @ rotation.T + MIDDLE
@@ -50,14 +50,14 @@ def landmarks_of(count: int, roll_deg: float) -> np.ndarray:
 
 
 def boxes_of(count: int, margin: float, shift_px: np.ndarray | float) -> np.ndarray:
-    """Boxes that frame crops of `margin` times the face's side, moved by `shift_px`, `(count, 4)`."""
+    """Boxes whose crops have `margin` times the side of the face, shifted by `shift_px`, `(count, 4)`."""
     half = margin * FACE_PX / BOX_TO_SIDE / 2
     middle = np.full((count, 2), MIDDLE) + shift_px
     return np.concatenate([middle - half, middle + half], axis=1)
 
 
 class Bench:
-    """One data set and one model; counts how many faces are labeled right under a framing."""
+    """Accuracy of one model on one data set, by framing."""
 
     def __init__(self, data: FaceImages, model: str):
         self.faces, self.label = data.pixels.numpy(), data.label.numpy()
@@ -67,32 +67,32 @@ class Bench:
     def accuracy(
         self, *, roll_deg: float = 0, margin: float = 1.0, shift_px: np.ndarray | float = 0.0, landmarks_xy=None
     ) -> float:
-        """The share labeled right; without landmarks the box alone frames the crop."""
+        """Accuracy under a framing; without landmarks, the box alone determines the crop."""
         count = len(self.faces)
         if roll_deg not in self.canvases:
             self.canvases = {roll_deg: torch.from_numpy(set_in_canvas(self.faces, roll_deg))}
         boxes = torch.from_numpy(boxes_of(count, margin, shift_px)).float()
-        points = np.zeros((count, 5, 2)) if landmarks_xy is None else landmarks_xy  # in one point: cannot be right
+        points = (
+            np.zeros((count, 5, 2)) if landmarks_xy is None else landmarks_xy
+        )  # all in one point: invalid, so the box is used
         side, center = frame_crops(boxes, torch.from_numpy(points).float())
         crops = crop_faces(self.canvases[roll_deg], torch.arange(count), side, center)
-        return self.share_right(crops.numpy())
+        return self.accuracy_of_crops(crops.numpy())
 
-    def share_right(self, crops: np.ndarray) -> float:
-        """The share of the faces, as they are cropped, that is labeled right."""
+    def accuracy_of_crops(self, crops: np.ndarray) -> float:
+        """Accuracy on these crops."""
         return float((self.classifier.predict(crops).argmax(1) == self.label).mean())
 
     def rows(self) -> list[tuple[str, float]]:
-        """Every framing in words, with the accuracy under it."""
+        """A description of each framing, with its accuracy."""
         rng = np.random.default_rng(0)
         count = len(self.faces)
         upright = landmarks_of(count, 0)
         direction = rng.uniform(0, 2 * math.pi, count)
         away = np.stack([np.cos(direction), np.sin(direction)], axis=1) * FACE_PX
-        rows = [
-            ("the pictures as they are", float((self.classifier.predict(self.faces).argmax(1) == self.label).mean()))
-        ]
+        rows = [("original images", float((self.classifier.predict(self.faces).argmax(1) == self.label).mean()))]
         rows += [(f"box, margin {margin:g}", self.accuracy(margin=margin)) for margin in MARGINS]
-        rows += [(f"box, moved by {shift:.0%} of the side", self.accuracy(shift_px=shift * away)) for shift in SHIFTS]
+        rows += [(f"box, shifted by {shift:.0%} of the side", self.accuracy(shift_px=shift * away)) for shift in SHIFTS]
         rows.append(("landmarks, exact", self.accuracy(landmarks_xy=upright)))
         for noise in NOISES:
             points = upright + rng.normal(0, noise * EYES_PX, upright.shape)
@@ -106,7 +106,7 @@ class Bench:
 
 
 def main() -> None:
-    """Read the command line; print the table, and write it as a page if asked."""
+    """Print the table, and write it to a page if `--out` is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="FER-2013 as Parquet")
     parser.add_argument("--model", default="fer2013", help="name or folder of the emotion model")
@@ -122,7 +122,7 @@ def main() -> None:
         head = [
             "# Framing and the emotion model",
             "",
-            "Made by",
+            "Generated by",
             "",
             f"    {command}",
             "",
@@ -133,7 +133,7 @@ def main() -> None:
             "",
             f"{len(data)} faces: a standard error of at most {error:.1f} points. Differences within a column are",
         ]
-        tail += ["surer than that, as the faces are the same ones.", ""]
+        tail += ["more certain than that, since they are measured on the same faces.", ""]
         arguments.out.write_text("\n".join([*head, *lines, *tail]), encoding="utf-8")
 
 
