@@ -1,4 +1,4 @@
-"""A video again, with what was found in it drawn in, or with its faces hidden."""
+"""Render a video with its results drawn in, or with its faces hidden."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -24,13 +24,13 @@ from fer_models.video import VideoInfo, check_readable, probe, read_frames_at
 from fer_models.video.writing import write_video
 from flows.analysis.inputs import local_copy
 
-BATCH_FRAMES = 4  # decoded at a time: one is enough to draw on
+BATCH_FRAMES = 4  # decoded at once; drawing handles one frame at a time
 _FACES = f"""
 SELECT frame_index, track_id, x1_px, y1_px, x2_px, y2_px, quality_ok, quality_reason, smooth_emotion,
     [{", ".join(f"smooth_{name}" for name in EMOTIONS)}][list_position({list(EMOTIONS)}, smooth_emotion)] AS probability
 FROM faces WHERE video_id = $video_id ORDER BY frame_index, track_id NULLS LAST, face_index
 """
-_LOOKED_AT = """
+_ANALYZED = """
 SELECT frame_index FROM frames WHERE video_id = $video_id AND status <> 'decode_error' ORDER BY frame_index
 """
 
@@ -38,7 +38,7 @@ Hiding = Literal["blur", "pixelate"]
 
 
 class RenderError(FervidError):
-    """The video is not in the results, or not the person asked for, or the file cannot be written as asked."""
+    """The video or the requested person is not in the results, or the video cannot be rendered."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +46,11 @@ class _Scene:
     """What is drawn on the frames of one video."""
 
     shown: FrameBoxes
-    texts: list[str]  # of each face
-    colors: list[Color]  # of each face
+    texts: list[str]  # by face
+    colors: list[Color]  # by face
     hidden: FrameBoxes
-    all_hidden: np.ndarray  # of each frame: hide it as a whole
-    ribbon: TimelineStrip
+    all_hidden: np.ndarray  # by frame: whether to hide all of it
+    strip: TimelineStrip
 
 
 def render_video(
@@ -62,34 +62,34 @@ def render_video(
     only: int | None = None,
     on_frame: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write the video as MP4 with boxes, labels and a running timeline, its sound and its times kept.
+    """Write the video as MP4 with boxes, labels and a running timeline; audio and timestamps are kept.
 
     Args:
-        video: the file, or its address; its content is looked up in the results.
+        video: the file or its address, found in the results by its content.
         results: the results folder.
         out: the file to write.
-        hiding: hide every face that was found, in every frame, in this way; frames of spans that were not analyzed are
-            hidden whole.
-        only: draw this track alone; faces are hidden all the same.
-        on_frame: called with the number of frames done and of all.
+        hiding: how to hide every detected face in every frame; frames of intervals that were not analyzed are hidden
+            entirely.
+        only: draw only this track; all faces are hidden nevertheless.
+        on_frame: called with the number of frames done and the total.
 
     Raises:
         RenderError: if the video is not in the results, or has no such track.
         VideoReadError: if the video cannot be read.
-        StoreError: if `results` is no results folder, or `out` cannot be written.
+        StoreError: if `results` is not a results folder, or `out` cannot be written.
     """
     _refuse_live(video, results)
     with local_copy(video) as file:
         check_readable(file)
         info = probe(file, "pyav", **_reading_settings(file, results))
         if info.is_still:
-            raise RenderError(f"{video}: a still picture: only videos can be rendered")
+            raise RenderError(f"{video}: is a still image: only videos can be rendered")
         scene = _scene(info, video, results, hiding, only)
-        write_atomic(out, lambda part: write_video(part, _pictures(info, scene, hiding, on_frame), info))
+        write_atomic(out, lambda part: write_video(part, _rendered_frames(info, scene, hiding, on_frame), info))
 
 
 def _reading_settings(file: Path, results: Path) -> dict[str, Any]:
-    """The settings of the analysis that decide which frames are read: those of the video if it is in the results."""
+    """The settings that decide which frames are read, from the analysis of the video if it is in the results."""
     with connect(results, observations=False) as connection:
         sql = "SELECT settings FROM videos WHERE video_id = $video_id AND status = 'done'"
         rows = connection.execute(sql, {"video_id": video_id(file_sha256(file))}).fetchall()
@@ -98,15 +98,15 @@ def _reading_settings(file: Path, results: Path) -> dict[str, Any]:
 
 
 def _refuse_live(video: Path, results: Path) -> None:
-    """A path or a name of a live session is no file to be looked for.
+    """Refuse the path or name of a live session, as there is no file to render.
 
     Raises:
-        RenderError: if it is one.
+        RenderError: if `video` is a live session.
     """
     with connect(results) as connection:
         live = connection.sql("SELECT path FROM videos WHERE live_since IS NOT NULL").fetchall()
     if any(video in (Path(path), Path(file_name(path))) for (path,) in live):
-        raise RenderError(f"{video}: a live session: its pictures were not kept, so there are none to draw on")
+        raise RenderError(f"{video}: is a live session: its frames were not stored, so there is nothing to draw on")
 
 
 def _scene(info: VideoInfo, video: Path, results: Path, hiding: Hiding | None, only: int | None) -> _Scene:
@@ -115,24 +115,24 @@ def _scene(info: VideoInfo, video: Path, results: Path, hiding: Hiding | None, o
         known = "SELECT status FROM videos WHERE video_id = $video_id AND status = 'done'"
         if not connection.execute(known, of).fetchall():
             raise RenderError(
-                f"{video}: not in {results} as it is now (its content is looked up, not its name): "
-                f"analyze it first: fervid analyze {video} --out {results}"
+                f"{video}: not in {results} with its current content (the file name does not matter). "
+                f"Analyze it first: fervid analyze {video} --out {results}"
             )
         faces = connection.sql(_FACES, params=of).to_arrow_table()
-        looked_at = connection.sql(_LOOKED_AT, params=of).to_arrow_table()["frame_index"].to_numpy()
+        analyzed = connection.sql(_ANALYZED, params=of).to_arrow_table()["frame_index"].to_numpy()
         spans = _spans(visibility_intervals(connection, of["video_id"]), label_intervals(connection, of["video_id"]))
     cover = RedactionConfig()
     track = faces["track_id"].fill_null(-1).to_numpy()
     if only is not None and not (track == only).any():
-        there = ", ".join(map(str, np.unique(track[track >= 0]))) or "none"
-        raise RenderError(f"{video}: no track {only} in it; there are: {there}")
-    where = (info.pts_s, looked_at, faces["frame_index"].to_numpy(), track, to_float_array(faces, *_BOX))
+        available = ", ".join(map(str, np.unique(track[track >= 0]))) or "none"
+        raise RenderError(f"{video}: has no track {only}; available: {available}")
+    where = (info.pts_s, analyzed, faces["frame_index"].to_numpy(), track, to_float_array(faces, *_BOX))
     hidden, all_hidden = redaction_boxes(*where, cover)
     shown = boxes_shown(*where)
     if hiding:
         shown = FrameBoxes(
             shown.frame, shown.row, pad_boxes(shown.boxes_xyxy, cover)
-        )  # around what is hidden, not on it
+        )  # outlines around the hidden area, not across it
     if only is not None:
         keep = track[shown.row] == only
         shown = FrameBoxes(shown.frame[keep], shown.row[keep], shown.boxes_xyxy[keep])
@@ -144,19 +144,19 @@ def _scene(info: VideoInfo, video: Path, results: Path, hiding: Hiding | None, o
         colors=[_color(row) for row in rows],
         hidden=hidden,
         all_hidden=all_hidden if hiding else np.zeros(info.n_frames, bool),
-        ribbon=TimelineStrip(spans, info.width_px + info.width_px % 2, info.height_px, info.pts_s[0], info.end_s),
+        strip=TimelineStrip(spans, info.width_px + info.width_px % 2, info.height_px, info.pts_s[0], info.end_s),
     )
 
 
 _BOX = ("x1_px", "y1_px", "x2_px", "y2_px")
 
 
-def _pictures(
+def _rendered_frames(
     info: VideoInfo, scene: _Scene, hiding: Hiding | None, on_frame: Callable[[int, int], None]
 ) -> Iterator[tuple[np.ndarray, float]]:
-    """Each frame that decodes, drawn on, the strip below it; always the same array, filled anew."""
-    # One for all frames: many large arrays that come and go leave holes in memory that are never given back.
-    canvas = np.empty((info.height_px + scene.ribbon.height_px, scene.ribbon.width_px, 3), np.uint8)
+    """Each decodable frame with its annotations and the strip below it. The array is reused for every frame."""
+    # One array for all frames: allocating a large array per frame fragments the heap, which then never shrinks.
+    canvas = np.empty((info.height_px + scene.strip.height_px, scene.strip.width_px, 3), np.uint8)
     frame = canvas[: info.height_px, : info.width_px]
     for batch in read_frames_at(info, np.arange(info.n_frames), batch_size=BATCH_FRAMES):
         for pixels, index, pts_s in zip(batch.pixels, batch.frame_index.tolist(), batch.pts_s.tolist(), strict=True):
@@ -167,13 +167,13 @@ def _pictures(
                 boxes = scene.hidden.boxes_xyxy[scene.hidden.of_frame(index)]
                 hide(frame, np.concatenate([boxes, whole.reshape(-1, 4)]), mosaic=hiding == "pixelate")
             _draw_faces(frame, scene, index)
-            scene.ribbon.draw(canvas[info.height_px :], pts_s)
+            scene.strip.draw(canvas[info.height_px :], pts_s)
             on_frame(index + 1, info.n_frames)
             yield canvas, pts_s
 
 
 def _draw_faces(frame: np.ndarray, scene: _Scene, index: int) -> None:
-    """Boxes, and over all of them the labels."""
+    """Draw the boxes, then the labels on top of them."""
     line_px = max(2, round(len(frame) / 360))
     at = scene.shown.of_frame(index)
     rows, boxes = scene.shown.row[at].tolist(), scene.shown.boxes_xyxy[at]
@@ -193,7 +193,7 @@ def _text(row: dict[str, Any]) -> str:
 
 
 def _color(row: dict[str, Any]) -> Color:
-    """The color of the emotion; gray for a face that does not count."""
+    """The color of the emotion; gray for a low-quality or unlabeled face."""
     if row["quality_ok"] is False or row["smooth_emotion"] is None:
         return GRAY
     red, green, blue = PALETTE[EMOTIONS.index(row["smooth_emotion"])].tolist()

@@ -215,9 +215,9 @@ def test_variable_rate_is_kept_and_strange_sound_becomes_aac(tmp_path):
 
 
 def test_what_cannot_be_rendered_is_said(face_clip, empty_clip, results, tmp_path):
-    with pytest.raises(RenderError, match=r"not in .* as it is now"):
+    with pytest.raises(RenderError, match=r"not in .* with its current content"):
         render_video(empty_clip, results, tmp_path / "out.mp4")
-    with pytest.raises(RenderError, match="no track 7 in it; there are: 0"):
+    with pytest.raises(RenderError, match="has no track 7; available: 0"):
         render_video(face_clip, results, tmp_path / "out.mp4", only=7)
 
     def stop(done: int, total: int) -> None:
@@ -237,7 +237,7 @@ def test_the_command_refuses_to_write_over_the_video(face_clip, empty_clip, resu
 
     copy = write_clip(tmp_path / "copy.mp4", (np.zeros((48, 64, 3), np.uint8) for _ in range(2)))
     assert "already exists" in said(face_clip, "--out", copy)
-    assert "is the video itself" in said(face_clip, "--out", face_clip, "--overwrite")
+    assert "is the input video itself" in said(face_clip, "--out", face_clip, "--overwrite")
     assert "ends in .mp4" in said(face_clip, "--out", tmp_path / "a.avi")
     assert "--min-face 0" in said("--help")  # the way out for faces too small to be found
     assert "one of --blur and --pixelate" in said(face_clip, "--out", copy, "--blur", "--pixelate")

@@ -1,4 +1,4 @@
-"""Live pictures into a results folder: look, commit every moment, bring the tables up to date, end in order."""
+"""Analyze a live source into a results folder: process frames, commit them, update the tables, shut down cleanly."""
 
 import logging
 import math
@@ -21,36 +21,36 @@ from flows.settings import AnalyzeSettings, LiveSettings
 
 log = logging.getLogger(__name__)
 
-WAIT_S = 0.1  # for frames, before other things are seen to
+WAIT_S = 0.1  # longest wait for frames before commits and tables are checked
 COMMIT_S = 0.5
-# At most so much of the time goes into commits, and (in another process) into bringing the tables up to date.
+# Largest share of the time spent on commits, and (in another process) on updating the tables.
 COMMIT_SHARE, TIMELINE_SHARE = 0.1, 0.2
-BUSY_S = 0.25  # no more frames wait, and are then looked at together, than take this long
+BUSY_S = 0.25  # processing time of the largest batch of frames
 MOST_FRAMES = 16
 
 
 @dataclass(frozen=True)
 class LiveStatus:
-    """How it goes, for those who look on."""
+    """Progress of a live session, for display."""
 
     seconds: float  # since the first frame of the session
     counts: LiveCounts
-    delay_s: float  # from frame to row, of the frames committed last
+    delay_s: float  # mean delay from frame to row, of the latest commit
 
 
 class Pace:
-    """When something is due again: `every_s` after the last time, and so late that it takes `share` of the time."""
+    """Schedule a recurring job: at most every `every_s` seconds, and using at most `share` of the time."""
 
     def __init__(self, every_s: float, share: float) -> None:
         self.every_s, self.share = every_s, share
         self.next_s = time.monotonic() + every_s
 
     def is_due(self) -> bool:
-        """Whether it is due."""
+        """Whether the job is due."""
         return time.monotonic() >= self.next_s
 
     def took(self, seconds: float) -> None:
-        """It was done just now, in so many seconds."""
+        """Record that the job has just run, and how long it took."""
         self.next_s = time.monotonic() + max(self.every_s, seconds / self.share) - seconds
 
 
@@ -62,28 +62,28 @@ def run_live(
     progress: Progress,
     *,
     on_status: Callable[[LiveStatus], None] = lambda status: None,
-    tell: Callable[[str], None] = log.info,
+    on_message: Callable[[str], None] = log.info,
 ) -> list[LiveOutcome]:
-    """Look at what comes from a source until its end, a stop, or the end of `live.for_s`; gives the sessions.
+    """Analyze a source until it ends, `live.for_s` is over or a stop is requested; return the sessions.
 
     Args:
-        source: where the pictures come from.
+        source: the live source.
         out: the results folder.
-        settings: as for files; those that choose a part of a file or its decoder have no meaning here.
-        live: how long, and how often.
-        progress: its stop is the way to end.
+        settings: as for files; those that choose part of a file or its decoder have no effect.
+        live: duration of the run and of its sessions, and the update interval.
+        progress: its stop request ends the run.
         on_status: called a few times per second.
-        tell: called with a line when the source is lost and when it is back.
+        on_message: called with a message when the source is lost and when it is back.
 
     Raises:
-        LiveSourceError: if not a single picture came.
+        LiveSourceError: if no frame was received.
         StoreError: if the results cannot be written.
-        LiveTimelineError: if the process that makes the tables has ended; what was seen is kept.
+        LiveTimelineError: if the process that builds the tables has ended; all observations are kept.
         WeightsError, DeviceError: if the models cannot be loaded.
     """
     store, models = Store(out), load_models(settings)
     _warm_up(models)
-    with TimelineProcess() as timelines, LiveReader(source, settings.fps, tell) as reader:
+    with TimelineProcess() as timelines, LiveReader(source, settings.fps, on_message) as reader:
         run = _Run(store, reader, timelines, settings, live, models)
         while not progress.stop_requested.is_set() and not run.is_over():
             run.step()
@@ -97,13 +97,13 @@ def run_live(
 
 
 def _warm_up(models: Models) -> None:
-    """Use the models once: the first time takes many times as long, and frames do not wait."""
+    """Run the models once: the first call is many times slower, and a live source does not wait."""
     models.detector.detect(np.zeros((1, 360, 640, 3), np.uint8))
     models.classifier.predict(np.zeros((1, models.classifier.size_px, models.classifier.size_px), np.uint8))
 
 
 class _Run:
-    """The sessions that follow one another from one source."""
+    """The consecutive sessions of one source."""
 
     def __init__(
         self,
@@ -118,21 +118,21 @@ class _Run:
         self.settings, self.live, self.models = settings, live, models
         self.session: LiveSession | None = None
         self.outcomes: list[LiveOutcome] = []
-        self.ending: list[LiveSession] = []  # those whose last tables are being made
+        self.ending: list[LiveSession] = []  # those whose final tables are being built
         self.until_s = math.inf  # by time.monotonic()
         self.commits = Pace(COMMIT_S, COMMIT_SHARE)
         self.updates = Pace(live.every_s, TIMELINE_SHARE)
         self.n_works = 0
-        self.frames_per_s = 1.0  # while looking
+        self.frames_per_s = 1.0  # processing speed
 
     def is_over(self) -> bool:
-        """Whether nothing more will come, or the time is up."""
-        nothing_comes = self.reader.is_over and self.reader.frames.is_empty()
-        return nothing_comes or time.monotonic() >= self.until_s
+        """Whether the source has ended or the time is up."""
+        has_ended = self.reader.is_over and self.reader.frames.is_empty()
+        return has_ended or time.monotonic() >= self.until_s
 
     def step(self) -> None:
-        """Look at what has come in, commit it when that is due, and see to the tables."""
-        self._look(self.reader.frames.take(WAIT_S))
+        """Process the frames that have arrived, commit them when due, and update the tables."""
+        self._process(self.reader.frames.take(WAIT_S))
         if self.session is None:
             return
         if self.commits.is_due():
@@ -145,15 +145,15 @@ class _Run:
             self._start_timeline(self.session, is_last=False)
 
     def end(self) -> list[LiveOutcome]:
-        """Look at what still waits, and make the last tables."""
-        self._look(self.reader.frames.take(0))
+        """Process the remaining frames and build the final tables."""
+        self._process(self.reader.frames.take(0))
         if self.session is not None:
             self._end_session(self.session)
         while self.timelines.n_waiting:
             self._collect(timeout_s=None)
         return self.outcomes
 
-    def _look(self, frames: list[LiveFrame]) -> None:
+    def _process(self, frames: list[LiveFrame]) -> None:
         while frames:
             if self.session is None:
                 self.session = LiveSession(self.store, self.reader, frames[0], self.settings, self.models)
@@ -161,7 +161,7 @@ class _Run:
             end_s = self.session.first.pts_s + self.live.session_s
             part, frames = [f for f in frames if f.pts_s < end_s], [f for f in frames if f.pts_s >= end_s]
             begun_s, before = time.monotonic(), self.session.counts.n_looked_at
-            self.session.look(part)
+            self.session.process(part)
             if n := self.session.counts.n_looked_at - before:
                 self.frames_per_s += 0.3 * (n / (time.monotonic() - begun_s) - self.frames_per_s)
                 self.reader.frames.limit = min(max(1, int(self.frames_per_s * BUSY_S)), MOST_FRAMES)

@@ -1,4 +1,4 @@
-"""One session of live pictures: what came in, its segments in the results, and the row that says what it is."""
+"""One live session: its counts, its segments in the results folder, and its row of table videos."""
 
 import time
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ DECODER = "pyav"
 
 @dataclass
 class LiveCounts:
-    """What came in so far."""
+    """Counts of a session so far."""
 
     n_looked_at: int = 0
     n_dropped: int = 0
@@ -35,15 +35,15 @@ class LiveCounts:
 
 @dataclass
 class LiveDelay:
-    """How long frames take from coming in until their rows can be read."""
+    """Delay from the arrival of frames until their rows can be read."""
 
     n: int = 0
     mean_s: float = 0.0
     most_s: float = 0.0
-    last_s: float = 0.0  # mean of those that were committed last
+    last_s: float = 0.0  # mean over the latest commit
 
     def add(self, arrived_s: Sequence[float]) -> None:
-        """Take in frames whose rows were committed just now."""
+        """Add frames whose rows have just been committed."""
         delays_s = time.monotonic() - np.asarray(arrived_s)
         self.last_s = float(delays_s.mean())
         self.n += len(delays_s)
@@ -53,7 +53,7 @@ class LiveDelay:
 
 @dataclass(frozen=True)
 class LiveOutcome:
-    """What became of one session."""
+    """The result of one session."""
 
     path: str
     video_id: str
@@ -62,23 +62,23 @@ class LiveOutcome:
     duration_s: float
     counts: LiveCounts
     delay: LiveDelay
-    n_rows: dict[str, int] = field(default_factory=dict)  # of each table
+    n_rows: dict[str, int] = field(default_factory=dict)  # by table
 
     def as_json(self) -> dict[str, Any]:
-        """The outcome as plain values."""
+        """The outcome as JSON-serializable values."""
         return asdict(self) | {"live_since": self.live_since.isoformat()}
 
 
 class LiveSession:
-    """Sees what is in the frames of one session, and writes it segment by segment; the tables are made elsewhere.
+    """Observe the frames of one session and write them segment by segment; `TimelineProcess` builds the tables.
 
-    The segment under way is written anew with every commit, so that rows can be read before it is full.
+    Every commit rewrites the current segment, so that its rows can be read before it is complete.
     """
 
     def __init__(
         self, store: Store, reader: LiveReader, first: LiveFrame, settings: AnalyzeSettings, models: Models
     ) -> None:
-        assert reader.since is not None  # a frame came
+        assert reader.since is not None  # set with the first frame
         self.first = first
         self.since = reader.since + timedelta(seconds=first.pts_s)
         self.counts, self.delay = LiveCounts(), LiveDelay()
@@ -94,32 +94,32 @@ class LiveSession:
             "container": reader.container,
             "codec": reader.codec,
             "decoder": DECODER,
-            "decoder_reason": "live pictures",
+            "decoder_reason": "live stream",
         }
-        self._segment = -1  # the one under way, by time
-        self._rows: list[pa.Table] = []  # of that segment
-        self._uncommitted_s: list[float] = []  # when frames came in that were looked at and cannot be read yet
+        self._segment = -1  # index of the current segment, by time
+        self._rows: list[pa.Table] = []  # of the current segment
+        self._uncommitted_s: list[float] = []  # arrival times of analyzed frames that are not committed yet
         self._is_committed = True
         self._last = first
 
     @property
     def duration_s(self) -> float:
-        """From the first frame to the last."""
+        """Time from the first frame to the last."""
         return self._last.pts_s
 
-    def look(self, frames: list[LiveFrame]) -> None:
-        """See what is in these frames; a segment that they end is committed."""
+    def process(self, frames: list[LiveFrame]) -> None:
+        """Observe these frames; commit each segment that they complete."""
         mine = [replace(f, index=f.index - self.first.index, pts_s=f.pts_s - self.first.pts_s) for f in frames]
         for segment, part in groupby(mine, lambda frame: int(frame.pts_s // self._settings.segment_s)):
             if segment != self._segment:
                 self.commit()
                 self._segment, self._rows, self.n_segments = segment, [], self.n_segments + 1
             for _, alike in groupby(part, lambda frame: (frame.missing, frame.shape)):
-                self._rows.append(self._seen(list(alike)))
+                self._rows.append(self._observe(list(alike)))
             self._is_committed = False
 
     def commit(self) -> None:
-        """Write the segment under way, as far as it has come."""
+        """Write the current segment as far as it is complete."""
         if self._is_committed:
             return
         ids = self.row["video_id"], self.row["observation_id"]
@@ -129,8 +129,8 @@ class LiveSession:
             self.delay.add(self._uncommitted_s)
             self._uncommitted_s = []
 
-    def _seen(self, frames: list[LiveFrame]) -> pa.Table:
-        """The rows of frames that are alike: all with pictures of one shape, or all without, for one reason."""
+    def _observe(self, frames: list[LiveFrame]) -> pa.Table:
+        """The rows of uniform frames: all with images of one shape, or all without one for the same reason."""
         self._last, counts = frames[-1], self.counts
         match frames[0].missing:
             case "dropped":
@@ -145,13 +145,13 @@ class LiveSession:
         batch = frame_batch(frames)
         self.row.setdefault("width_px", batch.pixels.shape[2])
         self.row.setdefault("height_px", batch.pixels.shape[1])
-        seen = observe_frames(
+        observed = observe_frames(
             batch,
             detector=self._models.detector,
             classifier=self._models.classifier,
             min_face_px=self._settings.min_face_px,
         )
         counts.n_looked_at += len(frames)
-        counts.n_faces += len(seen.faces)
+        counts.n_faces += len(observed.faces)
         self._uncommitted_s += [frame.arrived_s for frame in frames]
-        return observations_table(**vars(seen))
+        return observations_table(**vars(observed))

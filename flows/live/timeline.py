@@ -1,4 +1,4 @@
-"""Pass 2 of a live session, in a process of its own: it must not hold up who looks at the pictures, nor keep memory."""
+"""Pass 2 of a live session in a separate process, so that it neither delays frame processing nor holds memory."""
 
 import contextlib
 import multiprocessing
@@ -22,44 +22,45 @@ from analytics.timeline.build import TimelineConfig, build_timeline
 from analytics.tracking.identities import IdentitiesError
 from fer_models.errors import FervidError
 
-END_S = 5.0  # to end what it is at
+END_S = 5.0  # for the process to finish its current job
 
 
 class LiveTimelineError(FervidError):
-    """The process that makes timelines has ended."""
+    """The process that builds timelines has ended."""
 
 
 @dataclass(frozen=True)
 class LiveWork:
-    """What is to be made of a session so far."""
+    """A job: build the timeline of a session so far."""
 
     results: Path
     row: Mapping[str, Any]  # columns of `VIDEOS`, with the analysis_id of the finished session
     n_segments: int
     config: TimelineConfig
-    is_last: bool  # the session is over
-    number: int  # of the work, from 0
+    is_last: bool  # whether the session is over
+    number: int  # of the job, from 0
     keep_appearance: bool
 
 
 @dataclass(frozen=True)
 class LiveWorkDone:
-    """What became of it."""
+    """The result of a job."""
 
     is_last: bool
-    busy_s: float  # of the processor's time
-    n_rows: dict[str, int]  # of each table
+    busy_s: float  # CPU time
+    n_rows: dict[str, int]  # by table
 
 
 def make_timeline(work: LiveWork) -> LiveWorkDone:
-    """Build the timeline of what was seen so far and commit it.
+    """Build the timeline of the observations so far and commit it.
 
-    While a session goes on, its tables stand under two ids in turns: readers of the one before still find its files.
-    At the end they get the id that settings alone decide, as those of a file, and the other two go.
+    While a session is running, its tables alternate between two ids, so that readers of the previous version still
+    find its files. The final tables get the id that follows from the settings, as for a file, and the other two are
+    removed.
 
     Raises:
         StoreError: if segments are missing, or the results cannot be written.
-        IdentitiesError: if identities cannot be kept.
+        IdentitiesError: if identities cannot be stored.
     """
     begun_s = time.process_time()
     store, video, observed = Store(work.results), work.row["video_id"], work.row["observation_id"]
@@ -82,8 +83,8 @@ def make_timeline(work: LiveWork) -> LiveWorkDone:
 
 
 def _extent(observations: pa.Table) -> dict[str, Any]:
-    """Columns of `videos` that say how much has come in."""
-    first = observations.filter(pc.less_equal(observations["face_index"].fill_null(0), 0))  # a row of each frame
+    """Columns of `videos` that describe the extent of the session."""
+    first = observations.filter(pc.less_equal(observations["face_index"].fill_null(0), 0))  # one row per frame
     is_seen = pc.is_in(first["status"], pa.array(SEEN_STATUSES))
     n_losses = pc.sum(pc.equal(first["status"], "no_signal")).as_py()
     n_frames = pc.max(first["frame_index"]).as_py() + 1 - n_losses
@@ -97,15 +98,15 @@ def _extent(observations: pa.Table) -> dict[str, Any]:
 
 
 class TimelineProcess:
-    """Does one work after the other in a process that ends with this one, however that ends."""
+    """Run jobs one after the other in a child process, which ends whenever this process does."""
 
     def __init__(self) -> None:
         spawned = multiprocessing.get_context("spawn")  # torch's threads would not survive a fork
         self._connection, theirs = spawned.Pipe()
         self._process = spawned.Process(target=_serve, args=(theirs,), name="timeline", daemon=True)
         self._process.start()
-        theirs.close()  # so that each side learns of the other's end
-        self.n_waiting = 0  # works that were handed over and are not finished
+        theirs.close()  # so that each side notices when the other one ends
+        self.n_waiting = 0  # jobs that were submitted and are not finished
 
     def __enter__(self) -> "TimelineProcess":
         return self
@@ -113,27 +114,27 @@ class TimelineProcess:
     def __exit__(self, *error: object) -> None:
         self._connection.close()
         self._process.join(timeout=END_S)
-        self._process.kill()  # no work is waited for any more, and it is deaf to what Python would end it with at exit
+        self._process.kill()  # no result is needed anymore, and it ignores the SIGTERM that Python sends at exit
         self._process.join()
 
     def start(self, work: LiveWork) -> None:
-        """Hand a work over; those before it are done first.
+        """Submit a job; earlier ones run first.
 
         Raises:
             LiveTimelineError: if the process has ended.
         """
-        with self._ended_is_told():
+        with self._translate_disconnect():
             self._connection.send(work)
             self.n_waiting += 1
 
     def finished(self, timeout_s: float | None = 0.0) -> LiveWorkDone | None:
-        """The next work that is done; None if none is after `timeout_s` (None: wait as long as it takes).
+        """The next finished job; None if none finishes within `timeout_s` (None: wait without limit).
 
         Raises:
             StoreError: if its results could not be written.
             LiveTimelineError: if the process has ended.
         """
-        with self._ended_is_told():
+        with self._translate_disconnect():
             if not self.n_waiting or not self._connection.poll(timeout_s):
                 return None
             done: LiveWorkDone | Exception = self._connection.recv()
@@ -143,19 +144,19 @@ class TimelineProcess:
         return done
 
     @contextlib.contextmanager
-    def _ended_is_told(self) -> Iterator[None]:
+    def _translate_disconnect(self) -> Iterator[None]:
         try:
             yield
         except (EOFError, ConnectionError) as error:
             raise LiveTimelineError(
-                f"the process that makes timelines has ended (exit code {self._process.exitcode}; out of memory?): "
-                "what was seen is kept, and fervid timeline RESULTS makes its tables"
+                f"the process that builds timelines has ended (exit code {self._process.exitcode}; out of memory?): "
+                "all observations are kept; build their tables with fervid timeline RESULTS"
             ) from error
 
 
 def _serve(connection: Connection) -> None:
-    """Be that process, until the other end of the connection closes."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # they are for the process that looks, which says when to end
+    """Main loop of the child process, until the other end of the connection closes."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent handles them and decides when to end
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(EOFError, ConnectionError):
         while True:

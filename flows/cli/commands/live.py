@@ -1,4 +1,4 @@
-"""`fervid live`: pictures of a camera or a stream into a results folder, as they come in."""
+"""`fervid live`: analyze a camera or a stream into a results folder."""
 
 import json
 import time
@@ -46,7 +46,7 @@ def live(
     as_json: AsJson = False,
 ) -> None:
     """Analyze a live stream until Ctrl-C. Frames are dropped when processing falls behind; no frame is stored."""
-    with fatal_errors(f"fervid timeline {out} makes the tables of what was seen"):
+    with fatal_errors(f"fervid timeline {out} builds the tables of the frames analyzed so far"):
         from fer_models.video.live_source import LiveSource
 
         found = LiveSource.of(source)
@@ -57,7 +57,7 @@ def live(
             from flows.live.run import run_live
 
             outcomes = run_live(
-                found, out, settings, live_settings, progress, on_status=display.show, tell=display.tell
+                found, out, settings, live_settings, progress, on_status=display.show, on_message=display.show_message
             )
         if as_json:
             print(json.dumps([outcome.as_json() for outcome in outcomes], indent=2))
@@ -69,11 +69,11 @@ def live(
 
 
 class LiveDisplay:
-    """A line that says how it goes, and others above it for what happens; without a terminal, only those."""
+    """A status line with messages above it; without a terminal, only the messages."""
 
     def __init__(self) -> None:
         self._line = Live(console=errors, refresh_per_second=4, transient=True)
-        self._seen: deque[tuple[float, int]] = deque()  # when how many frames had been looked at
+        self._seen: deque[tuple[float, int]] = deque()  # time and number of frames analyzed until then
 
     def __enter__(self) -> "LiveDisplay":
         if errors.is_terminal:
@@ -84,7 +84,7 @@ class LiveDisplay:
         self._line.stop()
 
     def show(self, status: "LiveStatus") -> None:
-        """Say how it goes."""
+        """Update the status line."""
         now_s, counts = time.monotonic(), status.counts
         if self._seen and counts.n_looked_at < self._seen[-1][1]:
             self._seen.clear()  # a new session
@@ -104,16 +104,16 @@ class LiveDisplay:
         ]
         self._line.update(Text(", ".join(parts)))
 
-    def tell(self, what: str) -> None:
-        """Say what happened."""
-        errors.print(what, highlight=False, markup=False, soft_wrap=True)
+    def show_message(self, message: str) -> None:
+        """Print a message above the status line."""
+        errors.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def describe(outcome: "LiveOutcome") -> str:
-    """A session, in a line."""
+    """A session in one line."""
     counts, rows, delay = outcome.counts, outcome.n_rows, outcome.delay
     return (
-        f"{outcome.path}: {outcome.duration_s:.1f} s, {counts.n_looked_at} frames looked at, "
+        f"{outcome.path}: {outcome.duration_s:.1f} s, {counts.n_looked_at} frames analyzed, "
         f"{counts.n_dropped} dropped, {counts.n_undecoded} could not be decoded, lost {counts.n_losses} times, "
         f"{rows['faces']} faces, {rows['tracks']} people (tracks); "
         f"{delay.mean_s:.2f} s from frame to row, {delay.most_s:.2f} at most"
@@ -121,9 +121,9 @@ def describe(outcome: "LiveOutcome") -> str:
 
 
 def advice(outcome: "LiveOutcome") -> str:
-    """What to do about a session of which most frames were dropped."""
+    """Advice for a session of which most frames were dropped."""
     fps = outcome.counts.n_looked_at / max(outcome.duration_s, 1.0)
     return (
-        f"Most frames were dropped, as this machine cannot look at so many: with --fps {fps:.2g} it looks at fewer, "
-        "evenly spaced; a smaller --detector-size makes it quicker."
+        f"Most frames were dropped because this machine is too slow for the stream. Use --fps {fps:.2g} to analyze "
+        "fewer, evenly spaced frames, or a smaller --detector-size to analyze them faster."
     )

@@ -1,4 +1,4 @@
-"""`fervid render`: a video with what was found in it, or with its faces hidden."""
+"""`fervid render`: write a video with its results drawn in, or with its faces hidden."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,34 +11,34 @@ from flows.cli.console import console, errors, fail, fatal_errors, parse_path
 
 
 def video_given(text: str) -> Path:
-    """What `parse_path` gives; the name of a live session, which is no address to read, stays as it is."""
+    """Parse a path or an address, but keep the name of a live session, which is not an address, unchanged."""
     return Path(text) if text.endswith(".live") else parse_path(text)
 
 
 def render(
     video: Annotated[Path, typer.Argument(parser=video_given, metavar="VIDEO", help="A video that has been analyzed.")],
-    results: Annotated[Path, typer.Option(parser=parse_path, metavar="PATH", help="The results folder it is in.")],
+    results: Annotated[
+        Path, typer.Option(parser=parse_path, metavar="PATH", help="The results folder of its analysis.")
+    ],
     out: Annotated[Path, typer.Option(help="The MP4 file to write.")],
-    blur: Annotated[bool, typer.Option("--blur", help="Blur every face that was found.")] = False,
-    pixelate: Annotated[
-        bool, typer.Option("--pixelate", help="Hide every face that was found behind a mosaic.")
-    ] = False,
+    blur: Annotated[bool, typer.Option("--blur", help="Blur every detected face.")] = False,
+    pixelate: Annotated[bool, typer.Option("--pixelate", help="Pixelate every detected face.")] = False,
     only: Annotated[
-        int | None, typer.Option(metavar="ID", help="Draw this person alone, such as 3 for P3; --blur hides all.")
+        int | None, typer.Option(metavar="ID", help="Draw only this person, such as 3 for P3; --blur still hides all.")
     ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write a video with boxes, labels and a running timeline, or with its faces hidden.
 
-    Only faces that were found can be hidden: those under 12 px are not, nor small ones in large frames. To find them,
-    first run: fervid analyze VIDEO --out RESULTS --min-face 0 --detector-size 1920.
+    Only detected faces can be hidden: faces under 12 px and small faces in large frames are missed. To detect more of
+    them, first run: fervid analyze VIDEO --out RESULTS --min-face 0 --detector-size 1920.
     """
     if blur and pixelate:
         raise typer.BadParameter("give one of --blur and --pixelate")
     if out.suffix.lower() != ".mp4":
-        raise typer.BadParameter(f"{out}: MP4 is written: give a name that ends in .mp4", param_hint="--out")
+        raise typer.BadParameter(f"{out}: only MP4 can be written: give a name that ends in .mp4", param_hint="--out")
     if out.exists() and isinstance(video, Path) and video.exists() and out.samefile(video):
-        fail(f"{out}: is the video itself: give another name")
+        fail(f"{out}: is the input video itself: choose another --out")
     hiding: Literal["blur", "pixelate"] | None = "blur" if blur else "pixelate" if pixelate else None
     from analytics.results.verification import name_damaged_file
 
@@ -61,7 +61,7 @@ def render(
         console.print(str(out), highlight=False, markup=False, soft_wrap=True)
         if hiding:
             errors.print(
-                "faces that were not found are not hidden, such as very small ones (fervid render --help says how to "
-                "find more), nor is anybody's voice: watch it before you share",
+                "Undetected faces, such as very small ones, are not hidden (see fervid render --help), and voices are "
+                "unchanged. Check the video before you share it.",
                 highlight=False,
             )
