@@ -1,4 +1,4 @@
-"""Threads against clusters: the same clips with one process, and with one and two worker processes of Ray and Dask.
+"""Compare the throughput of threads with one and two worker processes of Ray and Dask.
 
     python benchmarks/engines.py CLIP [--clips 8]
 

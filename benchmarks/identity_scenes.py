@@ -1,4 +1,4 @@
-"""Scenes of photographed people who walk over photographs: who is where is known, what a detector says is made up.
+"""Synthetic scenes of photographed people with known identities and simulated detections.
 
 Each scene has one difficulty: `crossing` (people walk past one another), `turning back` (they meet, and go back where
 they came from), `occlusion` (a pillar hides them; some turn round behind it), `returning` (they leave the picture and

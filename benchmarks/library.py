@@ -1,4 +1,4 @@
-"""How fast a large library answers: makes one in the real layout, then times the questions people ask.
+"""Create a large synthetic results folder and time typical queries on it.
 
     .venv/bin/python benchmarks/library.py make FOLDER --videos 1000 --faces 10_000_000
     .venv/bin/python benchmarks/library.py time FOLDER

@@ -1,4 +1,4 @@
-"""How long a frame of a live stream takes to become a row that others can read, measured from outside.
+"""Measure the delay from sending a frame of a live stream until its row can be read.
 
     .venv/bin/python benchmarks/live.py VIDEO [SECONDS] [OPTION OF fervid live …]
 

@@ -1,4 +1,4 @@
-"""How accuracy falls as faces get worse: what the thresholds of the quality gate rest on.
+"""Measure accuracy on degraded faces, the evidence for the thresholds of the quality filter.
 
     python benchmarks/quality.py ../shared/data/fer2013/fer2013.parquet
 

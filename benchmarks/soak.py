@@ -1,4 +1,4 @@
-"""Does memory stay flat? One long video, and a folder of many short ones, each through `fervid analyze`.
+"""Measure memory and open files of `fervid analyze` on one long video and on a folder of many short ones.
 
     python benchmarks/soak.py --hours 6 --clips 2000
 
@@ -86,8 +86,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=2000, help="short ones")
     parser.add_argument("--fps", type=int, default=5, help="of all of them")
     parser.add_argument("--size", default="160x120")
-    parser.add_argument("--every", type=float, default=5.0, metavar="S", help="look at the process so often")
-    parser.add_argument("--clip", type=Path, help="take this clip instead of one without faces")
+    parser.add_argument("--every", type=float, default=5.0, metavar="S", help="sampling interval")
+    parser.add_argument("--clip", type=Path, help="use this clip instead of one without faces")
     options, of_fervid = parser.parse_known_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:

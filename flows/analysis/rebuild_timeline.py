@@ -1,4 +1,4 @@
-"""Pass 2 alone: new timelines from what was seen before, without the videos. No Prefect in here."""
+"""Rebuild timelines (pass 2) from stored observations, without the videos. Independent of Prefect."""
 
 import json
 import time
@@ -30,7 +30,7 @@ SPEEDS = ("frames_per_s", "n_observed", "decode_wait_s", "detect_s", "crop_s", "
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What became of the timeline of one video."""
+    """The result of rebuilding the timeline of one video."""
 
     path: str
     status: str  # "done", "unchanged" or "failed"
@@ -39,7 +39,7 @@ class Rebuilt:
     n_faces: int = 0
     n_tracks: int = 0
     seconds: float = 0.0
-    note: str = ""  # why it failed
+    note: str = ""  # reason of a failure
 
 
 def rebuild_timelines(
@@ -48,13 +48,13 @@ def rebuild_timelines(
     wanted: Sequence[str] = (),
     on_video: Callable[[Rebuilt], None] = lambda rebuilt: None,
 ) -> list[Rebuilt]:
-    """Make the timelines of some videos anew, or of all; the views then show these.
+    """Rebuild the timelines of some or all videos and make them the current ones.
 
     Args:
         results: the results folder.
         settings: of pass 2.
         wanted: videos by path, name or id; all by default.
-        on_video: called with each video as soon as it is through.
+        on_video: called after each video.
 
     Raises:
         StoreError: if `results` is not a results folder, or cannot be written.
@@ -72,7 +72,7 @@ def rebuild_timelines(
 
 
 def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSettings) -> Rebuilt:
-    """Make the timeline of one video anew.
+    """Rebuild the timeline of one video.
 
     Args:
         store: the results.
@@ -94,7 +94,7 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         corrections = ()
     timeline_settings = corrected_settings(config, corrections)
     analyzed = analysis_id(row["observation_id"], timeline_settings)
-    # Of a live session that goes on, or was cut short, more may have come in since.
+    # A live session that is running or was killed may have more observations than its tables.
     if store.is_done(video, analyzed) and not row["is_running"]:
         store.show(video, analyzed, path, error=row["error"])  # no word on whether a run that failed would do now
         sizes = store.table_rows(video, analyzed)
@@ -121,12 +121,12 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         "analysis_id": analyzed,
         "settings": json.dumps(stored | {"timeline": timeline_settings, "run": requested}),
         "started_at": datetime.now(UTC),
-        **dict.fromkeys(SPEEDS),  # no frame was looked at
+        **dict.fromkeys(SPEEDS),  # no frame was processed
         "is_running": False if row["live_since"] else None,
         "joined_by_look": timeline.used_appearance,
     }
     store.commit_analysis(dict(row) | changed, timeline)
     if row["is_running"] and not is_looked_at(store.root, video):
-        store.drop_appearance(*seen)  # its session was killed, and nobody else will
+        store.drop_appearance(*seen)  # its session was killed, so no other process drops it
     seconds = time.perf_counter() - started_s
     return Rebuilt(path, "done", video, analyzed, len(timeline.faces), len(timeline.tracks), seconds)

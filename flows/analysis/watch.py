@@ -25,19 +25,19 @@ def stable_file_batches(
     stop: threading.Event,
     force_polling: bool | None = None,
 ) -> Iterator[list[Path]]:
-    """Lists of videos and pictures in `folders`: those that are there, then new, changed and renamed ones as they come.
+    """Yield lists of videos and images in `folders`: existing files, then new, changed and renamed ones as they arrive.
 
-    A file is handed out once its size and time of writing have stayed the same for `settle_s`. Whether another program
-    still has it open cannot be told on all systems, so a copy that pauses for longer is handed out in half, and again
-    when it grows on.
+    A file is yielded once its size and modification time have not changed for `settle_s`. Not every system reports
+    whether another program still has it open: a copy that pauses for longer is yielded incomplete, and again once it
+    grows.
 
     Args:
-        folders: where to look.
-        recursive: also in folders in folders.
-        pattern: only files whose name fits.
-        settle_s: how long a file must have stayed as it is.
+        folders: the watched folders.
+        recursive: search folders recursively.
+        pattern: only files whose name matches.
+        settle_s: how long a file must not have changed.
         stop: ends the iteration once it is set.
-        force_polling: look at all files again and again, for network drives that tell of no changes.
+        force_polling: poll all files, for network drives that report no changes.
 
     Raises:
         InputError: if one of `folders` is not a folder.
@@ -56,8 +56,8 @@ def stable_file_batches(
         force_polling=force_polling,
     )
     changed = set(folders)  # existing files are listed after watching has started, so that none is missed
-    for told in changes:
-        changed |= {Path(path) for _, path in told}
+    for reported in changes:
+        changed |= {Path(path) for _, path in reported}
         for folder in folders:
             for path in changed:
                 if path == folder or folder in path.parents:
@@ -69,7 +69,7 @@ def stable_file_batches(
 
 
 def _files_at(path: Path, folder: Path, recursive: bool, pattern: str) -> list[Path]:
-    """The files that a run over `folder` takes, at a place in it; a folder that was moved in tells of itself alone."""
+    """Input files at `path` in `folder`; for a folder that was moved in, only the folder itself is reported."""
     is_folder = path == folder or (recursive and path.is_dir())
     found = videos_in(path, recursive, pattern) if is_folder else [path]
     return [file for file in found if is_wanted(file, folder, pattern)]
@@ -80,7 +80,7 @@ class _Waiting:
 
     def __init__(self, settle_s: float) -> None:
         self.settle_s = settle_s
-        self._since_s: dict[Path, tuple[Stamp, float]] = {}  # how each was found, and since when it has been so
+        self._since_s: dict[Path, tuple[Stamp, float]] = {}  # stamp, and since when it has not changed
         self._handed_out: dict[Path, Stamp] = {}
 
     def add(self, files: Iterable[Path]) -> None:

@@ -1,11 +1,11 @@
-"""The demo folder: short clips with real camera work, made from photographs that dependencies already ship.
+"""Demo clips with camera motion, made from photographs that dependencies include.
 
 The photographs hang on one painted wall, in a row; a clip is a list of shots, a shot a few keyframes of a camera that
 looks at the wall. Nothing is downloaded. The portraits are in the public domain: Grace Hopper (US Navy, with
 matplotlib) and Eileen Collins (NASA, with scikit-image). So is the rocket (SpaceX); the coffee is CC0 (Rachel
 Michetti, Pikolo Espresso Bar). Both also come with scikit-image.
 
-Where the faces hang is known, so `face_boxes` and `visible_spans` say what a pipeline ought to find in a clip.
+The positions of the faces are known: `face_boxes` and `visible_spans` give the expected result for each clip.
 """
 
 import math
@@ -24,11 +24,11 @@ WIDTH_PX, HEIGHT_PX = 640, 360
 WALL_SIZE_PX = (3300, 900)
 EYE_LINE_PX = 450
 MAT_PX, FRAME_PX = 26, 9  # the white board around a photograph, and the wooden frame around that
-EXPOSURE_STEP_PX = 4  # a picture that moves further than this while the shutter is open is blurred
+EXPOSURE_STEP_PX = 4  # motion during the exposure beyond this is blurred
 
 
 class DemoError(FervidError, RuntimeError):
-    """The demo clips cannot be made here."""
+    """The demo clips cannot be created."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Print:
     """A photograph on the wall, its middle on the eye line."""
 
     photo: str
-    middle_px: int  # place along the wall
+    middle_px: int  # position along the wall
     width_px: int
     height_px: int
     face_xyxy: tuple[float, float, float, float] | None = None  # in pixels of the print

@@ -1,4 +1,4 @@
-"""What this machine has for Fervid, and what it lacks."""
+"""Checks of the installation."""
 
 import importlib.metadata
 import importlib.util
@@ -22,22 +22,22 @@ PACKAGES = ("fervid", "prefect", "fastapi", "torch", "torchvision", "av", "pyarr
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is here, or not."""
+    """The result of one check."""
 
     what: str
     found: str
     ok: bool = True
-    needed: bool = False  # nothing works without it
-    optional: bool = False  # no fault if it is not there
+    needed: bool = False  # Fervid does not work without it
+    optional: bool = False  # not an error if missing
 
     @property
     def state(self) -> str:
-        """Whether it is here in a word."""
+        """The result in one word."""
         return "ok" if self.ok else "optional" if self.optional else "missing"
 
 
 def examine() -> list[Finding]:
-    """Look at versions, devices, decoders, codecs and the hashes of all weights."""
+    """Check versions, devices, decoders, codecs and the hashes of all weights."""
     findings = [Finding("python", platform.python_version())]
     findings += [package(name) for name in PACKAGES]
     findings += [extra(name) for name in sorted({*EXTRA_OF_MODULE.values()} - {"retinaface"})]
@@ -50,13 +50,21 @@ def examine() -> list[Finding]:
     findings.append(
         Finding(
             "decord",
-            importlib.metadata.version("decord") if has_decord else "not installed (optional): PyAV reads alone",
+            importlib.metadata.version("decord") if has_decord else "not installed (optional): PyAV decodes all videos",
             has_decord,
             optional=True,
         )
     )
     has_x264 = "libx264" in av.codecs_available
-    findings.append(Finding("x264", "writes the demo clips" if has_x264 else "`fervid demo` cannot work", has_x264))
+    findings.append(
+        Finding(
+            "x264",
+            "encodes demo clips and rendered videos"
+            if has_x264
+            else "missing: `fervid demo` and `fervid render` do not work",
+            has_x264,
+        )
+    )
     missing = [codec for codec in CODECS if codec not in av.codecs_available]
     findings.append(Finding("codecs", ", ".join(c for c in CODECS if c not in missing), not missing))
     findings.append(retinaface())
@@ -65,9 +73,7 @@ def examine() -> list[Finding]:
         found = f"{card.task}, sha256 {card.sha256[:16]} as on its card" if isinstance(card, ModelCard) else str(card)
         findings.append(Finding(f"model {name}", found, ok=is_whole, needed=True))
     url = os.environ.get("PREFECT_API_URL")
-    findings.append(
-        Finding("prefect server", url or "none set (PREFECT_API_URL): each run starts its own for its time")
-    )
+    findings.append(Finding("prefect server", url or "PREFECT_API_URL is not set: each run starts a temporary server"))
     return findings
 
 

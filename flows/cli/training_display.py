@@ -1,4 +1,4 @@
-"""What a training looks like in a terminal: a bar with the time left, and a line an epoch above it."""
+"""Terminal display of a training: a progress bar, and one line per epoch above it."""
 
 import contextlib
 import importlib
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TrainingDisplay:
-    """Shows the log of a training, and how far it is; without a terminal, the log alone."""
+    """Shows the log and the progress of a training; without a terminal, only the log."""
 
     def __init__(self, console: Console) -> None:
         self.bars = Progress(
@@ -33,7 +33,7 @@ class TrainingDisplay:
 
     def __enter__(self) -> Self:
         self.bars.start()
-        self.log = training_log()  # once the bar is there: it moves down for each line
+        self.log = training_log()  # after the bar has started, so that lines appear above it
         self.log.__enter__()
         return self
 
@@ -44,11 +44,11 @@ class TrainingDisplay:
         self.bars.stop()
 
     def show(self, event: "TrainingProgress") -> None:
-        """Move the bar on."""
+        """Update the bar."""
         last = event.done_batches == event.total_batches
         self.bars.update(
             self.bar,
-            description="measuring" if last else f"epoch {event.done_epochs + 1}/{event.total_epochs}",
+            description="evaluating" if last else f"epoch {event.done_epochs + 1}/{event.total_epochs}",
             completed=event.done_batches,
             total=event.total_batches,
             figures="  ".join(
@@ -61,7 +61,7 @@ class TrainingDisplay:
 
 @contextlib.contextmanager
 def work_log() -> Iterator[None]:
-    """Show what our own code logs on the console, with the time of day."""
+    """Show the log of Fervid on the console, with the time of day."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     ours = [logging.getLogger(name) for name in ("fer_models", "flows")]
@@ -77,7 +77,7 @@ def work_log() -> Iterator[None]:
 
 @contextlib.contextmanager
 def training_log() -> Iterator[None]:
-    """Show a line an epoch on the console, and nothing of what Lightning has to say beside it."""
+    """Show one line per epoch on the console, without messages of Lightning."""
     importlib.import_module("lightning.pytorch")  # sets the levels of its loggers when it is imported
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -32,12 +32,12 @@ def schedule_of(cron: str | None, every_min: float | None, timezone: str) -> Sch
     """The schedule of runs.
 
     Args:
-        cron: five fields, as `0 2 * * *`.
+        cron: five fields, such as `0 2 * * *`.
         every_min: instead, minutes from one run to the next.
-        timezone: of the cron fields, as `Europe/Berlin`.
+        timezone: of the cron fields, such as `Europe/Berlin`.
 
     Raises:
-        ValueError: if `cron` is not one.
+        ValueError: if `cron` is invalid.
     """
     if cron is not None:
         return Schedule(cron=cron, timezone=timezone)
@@ -45,7 +45,7 @@ def schedule_of(cron: str | None, every_min: float | None, timezone: str) -> Sch
 
 
 def deployment_name(target: Path) -> str:
-    """The name of the deployment that fills `target`: the same for all who do, so that the limit on it holds for them.
+    """The name of the deployment that writes to `target`, which is unique to it, so that its run limit covers all runs.
 
     >>> deployment_name(Path("/data/results"))
     'results-ee6b01'
@@ -62,11 +62,11 @@ def serve(
     At most one run writes to `target` at a time. The deployment is paused while no process serves it.
 
     Args:
-        flow: a flow of a module of ours.
+        flow: a flow in an importable module.
         target: the absolute path of what the runs fill: a results folder, or that of a model.
         parameters: of each run; as JSON.
         schedule: when runs are due.
-        when_busy: what becomes of a run that is due while another is at work.
+        when_busy: what happens to a run that is due while another is active.
     """
     deployment = flow.to_deployment(
         deployment_name(target),
@@ -84,27 +84,27 @@ def serve(
 
 
 class _Runner(Runner):
-    """Serves until Ctrl-C or SIGTERM; Prefect's own would answer that with an exit in the midst of what it is at."""
+    """Serves until Ctrl-C or SIGTERM; on SIGTERM, Prefect's runner would exit without cleaning up."""
 
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
-        """End as with Ctrl-C."""
+        """Stop as on Ctrl-C."""
         signal.raise_signal(signal.SIGINT)
 
 
 def check_server() -> None:
-    """Make sure that there is a server whose pages people can open: one that ends with this process has none.
+    """Make sure that a permanent server is configured; a temporary one has no user interface.
 
     Raises:
         PrefectServerError: if there is none, or it does not answer.
     """
     url = PREFECT_API_URL.value()
     if not url:
-        raise PrefectServerError(f"a schedule needs a Prefect server that stays: {START_A_SERVER}")
+        raise PrefectServerError(f"a schedule needs a permanent Prefect server: {START_A_SERVER}")
     check_healthy(url)
 
 
 def check_same_source(deployment: str, parameters: dict[str, Any]) -> None:
-    """Make sure that nobody else fills the same place from other inputs: the second would replace the first unseen.
+    """Make sure that no other schedule writes other inputs to the same folder: it would be replaced silently.
 
     Raises:
         ScheduleError: if a deployment of this name is active with other inputs.
@@ -117,6 +117,6 @@ def check_same_source(deployment: str, parameters: dict[str, Any]) -> None:
             return
     if not there.paused and there.parameters.get(source) != parameters[source]:
         raise ScheduleError(
-            f"{deployment}: is on a schedule already, from {there.parameters.get(source)}: name all of it in one "
-            f"command, choose another place, or end that one (`prefect deployment delete '{deployment}'`)"
+            f"{deployment}: is on a schedule already, from {there.parameters.get(source)}: name all inputs in one "
+            f"command, choose another folder, or delete that one (`prefect deployment delete '{deployment}'`)"
         )

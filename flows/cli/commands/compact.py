@@ -1,4 +1,4 @@
-"""`fervid compact`: combine many small files into few larger ones."""
+"""`fervid compact`: combine many small files into a few larger ones."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ def compact(
         float, typer.Option(metavar="S", min=0, help="Time for running queries to finish before files are deleted.")
     ] = 150.0,
 ) -> None:
-    """Combine the tables of many small analyses, so that queries open fewer files; every answer stays the same."""
+    """Combine the tables of many small analyses, so that queries open fewer files; results stay the same."""
     from analytics.results.compaction import compact as compact_results
 
     with fatal_errors("run the same command again to continue"):

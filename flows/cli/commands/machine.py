@@ -1,4 +1,4 @@
-"""Commands about this machine: what is here, and clips to try everything on."""
+"""`fervid doctor` and `fervid demo`: check the installation and create demo clips."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from flows.cli.display import table_of
 
 
 def doctor() -> None:
-    """Say what is here and what is missing: versions, devices, codecs, weights and their hashes."""
+    """Check the installation: versions, devices, codecs, model weights and their hashes."""
     with fatal_errors():
         from flows.cli.doctor import examine
 
@@ -21,8 +21,8 @@ def doctor() -> None:
         fail("; ".join(f"{finding.what}: {finding.found}" for finding in wrong))
 
 
-def demo(folder: Annotated[Path, typer.Argument(help="Where to put the clips.")]) -> None:
-    """Make a folder of short clips from public-domain photographs, to try everything on."""
+def demo(folder: Annotated[Path, typer.Argument(help="Folder for the clips; created if missing.")]) -> None:
+    """Create short demo clips from public-domain photographs."""
     from flows.cli.demo import make_demo_videos
 
     with fatal_errors():

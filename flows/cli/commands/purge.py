@@ -1,4 +1,4 @@
-"""`fervid purge`: remove videos from the results for good."""
+"""`fervid purge`: remove videos from the results permanently."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -10,15 +10,17 @@ from flows.cli.console import Results, console, counted, errors, fatal_errors
 
 def purge(
     results: Results,
-    video: Annotated[list[str] | None, typer.Option(help="This one, by path, name or id; may be given again.")] = None,
+    video: Annotated[
+        list[str] | None, typer.Option(help="Remove this video, by path, name or id; can be repeated.")
+    ] = None,
     older_than: Annotated[
         str | None,
-        typer.Option(metavar="DURATION", help="Videos last analyzed longer ago than this, such as 30d or 12h."),
+        typer.Option(metavar="DURATION", help="Remove videos last analyzed longer ago than this, such as 30d or 12h."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")] = False,
 ) -> None:
-    """Remove every row, observation, signature and failure of videos, and who is who in them; the files stay."""
+    """Remove all results of videos: tables, observations, appearance data, identities, failures; video files stay."""
     from analytics.results.purge import Purge, is_unfinished, plan_purge
     from analytics.results.purge import purge as remove
     from flows.cli.durations import parse_duration
@@ -29,7 +31,7 @@ def purge(
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def tell(plan: Purge, word: str) -> None:
+    def report(plan: Purge, word: str) -> None:
         for path in plan.paths:
             say(path)
         size = f"{counted(plan.n_files, 'file')} of {counted(plan.size_bytes, 'byte')}"
@@ -39,7 +41,7 @@ def purge(
             rows = ", ".join(f"{n} {named.get(table, table)}" for table, n in plan.n_rows.items() if n)
             say(f"rows, over all analyses and failures: {rows}")
 
-    with fatal_errors("the same command finishes what was begun"):
+    with fatal_errors("run the same command again to finish"):
         if not dry_run and results.is_dir() and is_unfinished(results):
             remove(results, [])
             errors.print("an earlier purge had been cut short: it is finished now", highlight=False)
@@ -49,14 +51,14 @@ def purge(
             say("no video matches: nothing is removed")
             return
         if dry_run:
-            tell(plan, "would be removed")
+            report(plan, "would be removed")
             return
         if not yes:
-            tell(plan, "to be removed")
-            typer.confirm("Remove them for good?", abort=True)
+            report(plan, "to be removed")
+            typer.confirm("Remove them permanently?", abort=True)
         remove(results, plan.video_ids)
-        tell(plan, "removed")
+        report(plan, "removed")
         errors.print(
-            "what was exported or rendered before, and Prefect's own history of runs, lie elsewhere and stay",
+            "exported and rendered files and Prefect's run history are not removed",
             highlight=False,
         )

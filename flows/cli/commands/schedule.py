@@ -1,4 +1,4 @@
-"""`fervid schedule` and `fervid schedule-training`: the same work again and again, without anybody there."""
+"""`fervid schedule` and `fervid schedule-training`: run analyses and trainings on a schedule."""
 
 import dataclasses
 import signal
@@ -18,19 +18,21 @@ from flows.settings import AnalyzeSettings, EngineSettings
 if TYPE_CHECKING:
     from prefect import Flow
 
-Cron = Annotated[str | None, typer.Option(metavar="FIELDS", help="When, as `0 2 * * *`: each night at two.")]
-Every = Annotated[float | None, typer.Option(metavar="MINUTES", min=0.1, help="Instead: how often.")]
-Timezone = Annotated[str, typer.Option(metavar="NAME", help="Of --cron, as Europe/Berlin.")]
+Cron = Annotated[
+    str | None, typer.Option(metavar="FIELDS", help="Cron schedule, such as `0 2 * * *`: every night at two.")
+]
+Every = Annotated[float | None, typer.Option(metavar="MINUTES", min=0.1, help="Interval, instead of --cron.")]
+Timezone = Annotated[str, typer.Option(metavar="NAME", help="Time zone of --cron, such as Europe/Berlin.")]
 
 
 class WhenBusy(StrEnum):
-    """What becomes of a run that is due while another is at work in the same place."""
+    """What happens to a run that is due while another one writes to the same folder."""
 
     skip = "skip"
     wait = "wait"
 
 
-Busy = Annotated[WhenBusy, typer.Option(help="A run that is due while another still works: skip it, or let it wait.")]
+Busy = Annotated[WhenBusy, typer.Option(help="Skip a run that is due while another is active, or let it wait.")]
 
 
 @with_settings(settings=AnalyzeSettings, engine=EngineSettings, without=("overwrite",))
@@ -46,7 +48,7 @@ def schedule(
     timezone: Timezone = "UTC",
     when_busy: Busy = WhenBusy.skip,
 ) -> None:
-    """Analyze a folder regularly, on a schedule that Prefect keeps; each run skips what is finished."""
+    """Analyze folders on a Prefect schedule; each run skips finished videos."""
     from analytics.results.storage_paths import absolute
     from fer_models.registry.model_registry import portable_model_ref
 
@@ -73,7 +75,7 @@ def schedule_training(
     when_busy: Busy = WhenBusy.skip,
     **train_options: Any,
 ) -> None:
-    """Train again whenever the data have changed, on a schedule that Prefect keeps; each time a model of its own."""
+    """Train a new model on a Prefect schedule whenever the data have changed."""
     recipe, drop = recipe_given(**train_options), drop_given(train_options["drop"])
     name = train_options["name"] or recipe.architecture
     parameters = {
@@ -100,13 +102,15 @@ def serve_when_due(
     timezone: str,
     when_busy: WhenBusy,
 ) -> None:
-    """Serve a flow at the times that the user gave, until Ctrl-C."""
+    """Serve a flow on the given schedule until Ctrl-C."""
     from flows.prefect.schedule import check_same_source, check_server, deployment_name, schedule_of, serve
 
     if (cron is None) == (every_min is None):
         raise typer.BadParameter("give either --cron or --every")
     if timezone not in zoneinfo.available_timezones():
-        raise typer.BadParameter(f"no time zone {timezone!r}: name one as Europe/Berlin", param_hint="--timezone")
+        raise typer.BadParameter(
+            f"no time zone {timezone!r}: use a name such as Europe/Berlin", param_hint="--timezone"
+        )
     schedule = usage_checked(schedule_of, cron=cron, every_min=every_min, timezone=timezone)
     check_server()
     due = f"every {every_min:g} min" if cron is None else f"at {cron} ({timezone})"
@@ -114,5 +118,5 @@ def serve_when_due(
     check_same_source(name, parameters)
     said = f"{name}: into {target}, {due}; Ctrl-C ends and pauses it"
     console.print(said, highlight=False, markup=False, soft_wrap=True)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script may have had it ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent script may ignore SIGINT
     serve(flow, target, parameters, schedule, when_busy.value)

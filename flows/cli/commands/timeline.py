@@ -1,4 +1,4 @@
-"""`fervid timeline`: timelines from what was seen before, with other settings."""
+"""`fervid timeline`: rebuild timelines from stored observations with other settings."""
 
 import dataclasses
 import json
@@ -22,10 +22,10 @@ def timeline(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make timelines anew from what was seen, with other settings; the videos are not needed.
+    """Rebuild timelines from stored observations with other settings; the videos are not needed.
 
-    Settings that are not given come from the environment (FERVID_TIME_CONSTANT_S …), else they are the usual ones: not
-    those of the timeline before. Asking for the settings of an earlier timeline shows that one again.
+    Settings that are not given come from the environment (FERVID_TIME_CONSTANT_S …) or are the defaults, not those of the
+    previous timeline. With the settings of an earlier timeline, that timeline is shown again.
     """
     with fatal_errors():
         from flows.analysis.rebuild_timeline import rebuild_timelines
@@ -57,11 +57,11 @@ def timeline(
 
 
 def describe(settings: TimelineSettings) -> str:
-    """How the timelines were made, in a line."""
+    """The settings of the timelines in one line."""
     span = "" if settings.baseline_span_s is None else " {:g} to {:g} s".format(*settings.baseline_span_s)
     counted = "good faces" if settings.gate else "all faces"
     return (
         f"{counted}, smoothed with weights exp(-distance / {settings.time_constant_s:g} s) to both sides, "
-        f"gaps bridged up to {settings.max_gap_s:g} s, longer ones joined by look and place, "
+        f"gaps bridged up to {settings.max_gap_s:g} s, longer ones by appearance and position, "
         f"baseline {settings.baseline}{span}"
     )

@@ -1,4 +1,4 @@
-"""`fervid status`, `fervid retry` and `fervid gc`: where the results stand, what failed again, what can go."""
+"""`fervid status`, `fervid retry` and `fervid gc`: show progress, retry failed videos, remove unused files."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ from flows.prefect.server import prefect_server
 if TYPE_CHECKING:
     from flows.settings import AnalyzeSettings, EngineSettings
 
-Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 MIN_AGE_S = 3600.0
 
 
@@ -34,13 +34,15 @@ def status(
     results: Results,
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(parser=parse_path, metavar="[INPUT]...", help="What is to be in them, as for `fervid analyze`."),
+        typer.Argument(
+            parser=parse_path, metavar="[INPUT]...", help="Inputs to compare with the results, as for `fervid analyze`."
+        ),
     ] = None,
-    recursive: Annotated[bool, typer.Option(help="Look into folders in folders.")] = True,
-    pattern: Annotated[str, typer.Option(metavar="GLOB", help="Of a folder, only files whose name fits.")] = "*",
+    recursive: Annotated[bool, typer.Option(help="Search folders recursively.")] = True,
+    pattern: Annotated[str, typer.Option(metavar="GLOB", help="In folders, use only files whose name matches.")] = "*",
     as_json: Json = False,
 ) -> None:
-    """Say what is done, running, failed and left, with the reason and the way out."""
+    """Show which videos are done, running, failed or pending, with reasons and suggested actions."""
     from analytics.results.status import count
     from analytics.results.status import status as status_of
     from flows.analysis.inputs import FoundFiles, find_files
@@ -55,14 +57,14 @@ def status(
         return
     if open_ones := [one for one in found if one.state != "done"]:
         rows = [[one.path or one.video_id, one.state, one.reason, one.suggested_action] for one in open_ones]
-        console.print(table_of(["video", "", "reason", "way out"], rows))
+        console.print(table_of(["video", "", "reason", "suggested action"], rows))
     for line in files.skipped_lines():
         _say(line)
     _say(", ".join(f"{n} {state}" for state, n in count(found).items()))
 
 
 def retry(results: Results) -> None:
-    """Analyze again what failed, with the settings it had; done is left alone."""
+    """Analyze failed videos again with their settings; finished videos are skipped."""
     from analytics.results.status import may_be_there
     from analytics.results.status import status as status_of
     from flows.analysis.retry import has_model, settings_of
@@ -80,9 +82,9 @@ def retry(results: Results) -> None:
         for settings in without_model:
             for path in again.pop(settings):
                 command = shlex.join(["fervid", "analyze", str(path), "--out", str(results), "--model", "NAME"])
-                _say(f"{path}: its model {settings.model} is gone: bring it back, or take another with {command}")
+                _say(f"{path}: its model {settings.model} does not exist: restore it, or use another with {command}")
         if not again:
-            _say("nothing failed that could be tried again")
+            _say("no failed video can be retried")
         all_done = not (gone or without_model)
         if again:
             all_done &= _analyze_again(results, again, engine)
@@ -118,21 +120,25 @@ def _analyze_again(results: Path, failed: "dict[AnalyzeSettings, list[Path]]", e
 def gc(
     results: Results,
     superseded: Annotated[
-        bool, typer.Option("--superseded", help="Also all analyses of a video but the newest, and failures made good.")
+        bool,
+        typer.Option(
+            "--superseded",
+            help="Also remove older analyses of each video, and failures of videos that succeeded later.",
+        ),
     ] = False,
     older_than: Annotated[
         str,
         typer.Option(metavar="DURATION", help="Keep younger files, such as 24h or 7d: a run may still use them."),
     ] = "24h",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")] = False,
 ) -> None:
-    """Remove what serves nobody: parts of files, tables never finished, observations that no analysis is made from."""
+    """Remove unused files: partial files, incomplete tables, and observations without an analysis."""
     from analytics.results.vacuum import find_garbage, remove_garbage
 
     kept_s = parse_duration(older_than).total_seconds()
     if kept_s < MIN_AGE_S:
         raise typer.BadParameter(f"at least 1h, got {older_than}: a run may still use younger files")
-    with fatal_errors("the same command finishes what was begun"):
+    with fatal_errors("run the same command again to finish"):
         found = find_garbage(results, superseded=superseded, older_than_s=kept_s)
         size_bytes = sum(one.size_bytes for one in found)
         if not dry_run:

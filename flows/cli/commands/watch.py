@@ -49,7 +49,7 @@ def watch(
         if is_local:
             _ = context.models  # loaded once, while the server starts
         wait_for_server()
-        note(f"watching {', '.join(map(str, inputs))}; Ctrl-C ends it")
+        note(f"watching {', '.join(map(str, inputs))}; press Ctrl-C to stop")
         for batch in stable_file_batches(
             inputs,
             recursive=recursive,
@@ -60,6 +60,6 @@ def watch(
         ):
             try:
                 run_analyze(prepare_run(Inputs(batch, recursive=False), context, engine))
-            except InputError as error:  # all of them were removed meanwhile
+            except InputError as error:  # all files were removed meanwhile
                 note(str(error))
         raise Stopped
