@@ -24,8 +24,8 @@ def timeline(
 ) -> None:
     """Rebuild timelines from stored observations with other settings; the videos are not needed.
 
-    Settings that are not given come from the environment (FERVID_TIME_CONSTANT_S …) or are the defaults, not those of the
-    previous timeline. With the settings of an earlier timeline, that timeline is shown again.
+    Settings that are not given come from the environment (FERVID_TIME_CONSTANT_S …) or are the defaults, not those of
+    the previous timeline. With the settings of an earlier timeline, that timeline is shown again.
     """
     with fatal_errors():
         from flows.analysis.rebuild_timeline import rebuild_timelines
