@@ -167,10 +167,12 @@ def test_quality_says_how_much_was_gated_and_why(connection):
         "good": 140,
         "blurred": 20,
     }
-    assert queries.gate_note(connection) == "The quality gate kept out 20 of 160 faces (12.5%): blurred 20."
-    assert queries.gate_note(connection, paths=["/films/b.mp4"]).startswith("The quality gate kept out 20 of 40 faces")
-    assert queries.gate_note(connection, paths=["/films/a.mp4"]) == "The quality gate kept out none of 40 faces."
-    told = "All 160 faces count here, also 20 of 160 faces (12.5%) that the quality gate rejects: blurred 20."
+    assert (
+        queries.gate_note(connection) == "20 of 160 faces (12.5%) are low-quality faces: blurred 20. They are excluded."
+    )
+    assert queries.gate_note(connection, paths=["/films/b.mp4"]).startswith("20 of 40 faces")
+    assert queries.gate_note(connection, paths=["/films/a.mp4"]) == "0 of 40 faces are low-quality faces."
+    told = "20 of 160 faces (12.5%) are low-quality faces: blurred 20. They are included."
     assert queries.gate_note(connection, all_faces=True) == told
 
 
@@ -200,7 +202,7 @@ def test_every_question_has_an_answer_where_there_is_nothing(tmp_path):
         for name in ("shares", "timeline", "transitions", "dwell", "quality", "gate_effect", "failures"):
             assert getattr(queries, name)(connection).num_rows == 0, name
         assert of(queries.totals(connection), "n_frames") == [0]
-        assert queries.gate_note(connection) == "The quality gate kept out none of 0 faces."
+        assert queries.gate_note(connection) == "0 of 0 faces are low-quality faces."
 
 
 # --- groups --------------------------------------------------------------------------------------------------------
@@ -256,7 +258,7 @@ def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, qu
     run = fervid("summary", results, question.value, *options)
     assert run.exit_code == 0, run.output
     n_faces = 80 if question == Question.compare else 160
-    assert f"kept out 20 of {n_faces} faces" in run.output
+    assert f"20 of {n_faces} faces" in run.output
 
 
 @pytest.mark.parametrize("question", ["shares", "compare", "events", "averages", "validity", "synchrony"])
@@ -298,11 +300,11 @@ def test_compare_says_what_it_is_about_and_what_it_cannot_tell(results, tmp_path
     assert "95 % interval" in run.output
     assert "films and home: no interval: 5 participants per group are needed, got 1." in run.output
     assert "Group films has no" not in run.output
-    assert "All 160 faces count here" in run.output
+    assert "They are included" in run.output
     groups.write_text("path,group\na.mp4,films\nd.mp4,home\n")
     run = fervid("summary", results, "compare", "--groups", groups)
     assert "Group home has no video with a label" in run.output
-    assert "kept out none of 40 faces" in run.output
+    assert "0 of 40 faces are low-quality faces" in run.output
 
 
 def test_the_overview_says_how_much_there_is_and_what_went_wrong(results):
@@ -315,7 +317,7 @@ def test_the_overview_says_how_much_there_is_and_what_went_wrong(results):
 def test_a_summary_of_one_video_as_csv(results):
     run = fervid("summary", results, "shares", "--video", "c.mp4", "--format", "csv")
     assert [row["path"] for row in csv.DictReader(run.stdout.splitlines())] == ["/films/c.mp4", "/films/c.mp4"]
-    assert "kept out none of 80 faces" in run.stderr
+    assert "0 of 80 faces are low-quality faces" in run.stderr
 
 
 @pytest.mark.parametrize(
@@ -389,7 +391,7 @@ def test_events_may_be_of_videos_that_are_not_asked_about(results, tmp_path):
     file.write_text("start_s,end_s,label,video\n1,2,ad,a.mp4\n1,2,talk,c.mp4\n")
     run = fervid("summary", results, "events", "--video", "c.mp4", "--events", file, "--format", "csv")
     assert [row["label"] for row in csv.DictReader(run.stdout.splitlines())] == ["talk", "talk"]
-    assert "kept out none of 80 faces" in run.stderr
+    assert "0 of 80 faces are low-quality faces" in run.stderr
     file.write_text("start_s,end_s,label,video\n1,2,ad,z.mp4\n")
     unknown = fervid("summary", results, "events", "--video", "c.mp4", "--events", file)
     assert (unknown.exit_code, "z.mp4: no such video" in unknown.output) == (1, True)

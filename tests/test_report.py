@@ -97,7 +97,7 @@ def test_the_page_tells_what_the_tables_hold(page):
         "1 could not be decoded, no face found",
         "P0 happy 61%, sad 39%",
         "seen for 4.0 s, from 0.0 s to 4.0 s3.0 s of it good (30 of 40 faces)",
-        "The quality gate kept out 10 of 80 faces (12.5%)",
+        "10 of 80 faces (12.5%) are low-quality faces",
         "P1 angry 100%",
         "AI Act",
         "c0ffee",

@@ -66,7 +66,7 @@ def test_other_settings_make_another_timeline_which_the_views_show(results):
     )
     assert all(json.loads(s)["observe"]["fps"] is None for (s,) in rows(results, "SELECT settings FROM videos"))
     with connect(results) as connection:
-        assert queries.gate_note(connection).endswith(": blurred 40. They count all the same: made with --no-gate.")
+        assert queries.gate_note(connection).endswith(": blurred 40. They are included, because of --no-gate.")
     # The earlier one is still there, and comes back at once.
     back = rebuild_timelines(results, TimelineSettings())
     assert [one.status for one in back] == ["unchanged"] * 2

@@ -389,28 +389,28 @@ def _video_by_video(
 def gate_note(
     connection: duckdb.DuckDBPyConnection, *, paths: Collection[str] | None = None, all_faces: bool = False
 ) -> str:
-    """A sentence on how many faces of an answer are of low quality, and why.
+    """A sentence on the low-quality faces of a query result, and the reasons.
 
     Args:
         connection: the results.
-        paths: paths of the videos that the answer covers; None: all.
-        all_faces: whether the answer counts them nevertheless, as `shares` can.
+        paths: paths of the videos that the result covers; None: all.
+        all_faces: whether the result includes low-quality faces, as `shares` can.
     """
     about = {"paths": None if paths is None else sorted(paths)}
     reasons = dict(connection.sql(_GATED, params=about).fetchall())
     n_faces, n_gated = sum(reasons.values()), sum(n for reason, n in reasons.items() if reason)
     if not n_gated:
-        return f"The quality gate kept out none of {n_faces} faces."
+        return f"0 of {n_faces} faces are low-quality faces."
     why = ", ".join(f"{reason} {n}" for reason, n in reasons.items() if reason)
     of_all = f"{n_gated} of {n_faces} faces ({n_gated / n_faces:.1%})"
     if all_faces:
-        return f"All {n_faces} faces count here, also {of_all} that the quality gate rejects: {why}."
-    note = f"The quality gate kept out {of_all}: {why}."
+        return f"{of_all} are low-quality faces: {why}. They are included."
+    note = f"{of_all} are low-quality faces: {why}."
     ((n_open, n_videos),) = connection.sql(_OPEN_GATES, params=about).fetchall()
     if not n_open:
-        return note
+        return f"{note} They are excluded."
     where = "They" if n_open == n_videos else f"Those of {n_open} of {n_videos} videos"
-    return f"{note} {where} count all the same: made with --no-gate."
+    return f"{note} {where} are included, because of --no-gate."
 
 
 def _of_videos(

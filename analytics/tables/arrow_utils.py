@@ -31,7 +31,7 @@ def encode_categories(texts: pa.ChunkedArray, names: Sequence[str]) -> np.ndarra
 
 def emotion_columns(prefix: str, values: np.ndarray) -> dict[str, pa.Array]:
     """Seven float32 columns `prefix_angry` … from `(n, 7)`; NaN becomes NULL."""
-    return {f"{prefix}_{name}": to_column(values[:, place], pa.float32()) for place, name in enumerate(EMOTIONS)}
+    return {f"{prefix}_{name}": to_column(values[:, index], pa.float32()) for index, name in enumerate(EMOTIONS)}
 
 
 def to_float_array(table: pa.Table, *names: str) -> np.ndarray:

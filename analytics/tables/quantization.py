@@ -1,8 +1,7 @@
-"""To which step each number of a face is kept: finer than it can be trusted, coarse enough to pack well.
+"""Quantize measurements of faces: finer than their accuracy, coarse enough to compress well.
 
-Noise does not compress: of a float32 the last bits of every measured number took most of the room. Once it is known
-whose face is whose, pass 2 rounds before it does anything else, so that all it says follows from the numbers in its
-tables.
+Noise does not compress: the last bits of float32 measurements took most of the space. After tracking, pass 2 rounds
+before any other computation, so that all its results follow from the numbers in its tables.
 """
 
 import numpy as np
@@ -11,9 +10,9 @@ import pyarrow as pa
 from analytics.tables.arrow_utils import emotion_columns, to_column, to_float_array
 from fer_models.labels import EMOTIONS
 
-# All are powers of two, so that multiples of them are exact in float32.
+# All steps are powers of two, whose multiples are exact in float32.
 PROBABILITY_STEP = 1 / 2048  # the packaged model's probabilities are off by 0.025 on average
-PX_STEP = 1 / 4  # detectors place a face to a twentieth of its size
+PX_STEP = 1 / 4  # detectors locate a face to 5% of its size
 ENTROPY_STEP = 1 / 256
 STEPS = {
     **dict.fromkeys(("x1_px", "y1_px", "x2_px", "y2_px", "face_px", "interocular_px"), PX_STEP),
@@ -23,13 +22,13 @@ STEPS = {
     **dict.fromkeys(("valence", "arousal"), PROBABILITY_STEP),
 }
 STEPS_IN_WORDS = (
-    "Numbers are kept in steps: px 1/4, ° and brightness 1/4, blur 1, det_score and cut_off 1/1024, entropy 1/256, "
-    "probabilities and what is made of them 1/2048."
+    "Numbers are rounded to steps: px 1/4, ° and brightness 1/4, blur 1, det_score and cut_off 1/1024, entropy 1/256, "
+    "probabilities and values derived from them 1/2048."
 )
 
 
 def quantize(values: np.ndarray, step: float) -> np.ndarray:
-    """The nearest multiples of `step`, a power of two; NaN stays.
+    """Round to the nearest multiples of `step`, a power of two; NaN stays.
 
     >>> quantize(np.array([0.3, 0.4]), 1 / 4).tolist()
     [0.25, 0.5]
@@ -39,9 +38,9 @@ def quantize(values: np.ndarray, step: float) -> np.ndarray:
 
 
 def quantize_probabilities(probabilities: np.ndarray) -> np.ndarray:
-    """Rows `(m, k)` in multiples of `PROBABILITY_STEP` that keep their sum; NaN stays, and counts as 0.
+    """Round rows `(m, k)` to multiples of `PROBABILITY_STEP`, keeping their sum; NaN stays, and counts as 0.
 
-    Every value is rounded down, then those that lost most are rounded up instead: none moves by a whole step.
+    Values are rounded down, then those with the largest remainders are rounded up instead.
 
     >>> float(quantize_probabilities(np.full((1, 7), 1 / 7)).sum())
     1.0
@@ -49,13 +48,13 @@ def quantize_probabilities(probabilities: np.ndarray) -> np.ndarray:
     exact = np.nan_to_num(probabilities) / PROBABILITY_STEP
     below = np.floor(exact)
     n_short = np.round(exact.sum(1)) - below.sum(1)
-    place = np.argsort(np.argsort(below - exact, axis=1, kind="stable"), axis=1, kind="stable")
-    steps = (below + (place < n_short[:, None])) * PROBABILITY_STEP
+    rank = np.argsort(np.argsort(below - exact, axis=1, kind="stable"), axis=1, kind="stable")
+    steps = (below + (rank < n_short[:, None])) * PROBABILITY_STEP
     return np.where(np.isnan(probabilities), np.nan, steps)
 
 
 def quantize_faces(faces: pa.Table) -> pa.Table:
-    """What was observed of faces, in steps."""
+    """Quantize the measurements of faces."""
     kept = {name: to_column(quantize(to_float_array(faces, name), step), pa.float32()) for name, step in STEPS.items()}
     landmarks = faces["landmarks_px"].combine_chunks()
     kept["landmarks_px"] = pa.FixedSizeListArray.from_arrays(

@@ -1,4 +1,4 @@
-"""The columns of answers that are computed in Python; answers in SQL are explained in `analytics/queries/sql`."""
+"""The columns of query results that are computed in Python; `analytics/queries/sql` describes those computed in SQL."""
 
 import pyarrow as pa
 
@@ -6,8 +6,8 @@ from analytics.tables.schema import explained
 from fer_models.labels import EMOTIONS
 
 COMPARISON = explained(
-    "`fervid summary RESULTS compare` with `--groups` or `--events`, `queries.compare`, `queries.compare_events`: how "
-    "groups of videos, or what is shown during events, differ; a row per pair of groups and emotion. Methods, "
+    "`fervid summary RESULTS compare` with `--groups` or `--events`, `queries.compare`, `queries.compare_events`: "
+    "compare groups of videos or kinds of events; a row per pair of groups and emotion. Methods, "
     "assumptions and simulated coverage: docs/statistics.md.",
     ("group_a", pa.string(), "", "the first group in alphabetical order; with events, their label"),
     ("group_b", pa.string(), "", "the second group"),
@@ -54,43 +54,43 @@ COMPARISON = explained(
     ("method", pa.string(), "", "method of low, high and p_value: Welch t, or paired t"),
     ("paired", pa.bool_(), "", "whether participants are compared with themselves, being in both groups"),
     ("note", pa.string(), "", "why there is no interval, and who is left out; NULL if there is nothing to say"),
-    ("gated_share", pa.float64(), "0 to 1", "share of the faces of both groups that are of low quality"),
+    ("gated_share", pa.float64(), "0 to 1", "share of low-quality faces among the faces of both groups"),
 )
 
 SYNCHRONY = explained(
-    "`fervid summary RESULTS synchrony`, `queries.synchrony`: whether people who are seen together show the same; a "
-    "row per video (`path`) and pair of tracks. Frames that follow one another are alike, so valence_r alone is no "
-    "evidence: see p_surrogate and docs/statistics.md.",
-    ("track_a", pa.int32(), "", "the one track"),
-    ("track_b", pa.int32(), "", "the other; track_a < track_b"),
-    ("together_s", pa.float64(), "s", "time in which both are in the frame with a smooth_emotion; 2 s at least"),
+    "`fervid summary RESULTS synchrony`, `queries.synchrony`: whether people visible at the same time show the same "
+    "emotions; a row per video (`path`) and pair of tracks. Consecutive frames are correlated, so valence_r alone is "
+    "not evidence: see p_surrogate and docs/statistics.md.",
+    ("track_a", pa.int32(), "", "the first track"),
+    ("track_b", pa.int32(), "", "the second track; track_a < track_b"),
+    ("together_s", pa.float64(), "s", "time in which both are visible with a smooth_emotion; at least 2 s"),
     ("share_same", pa.float64(), "0 to 1", "share of it in which they show the same emotion"),
     (
         "share_same_by_chance",
         pa.float64(),
         "0 to 1",
-        "what that would be if each showed as much of each emotion as it does, but independently",
+        "share_same expected if the two were independent, with the same share of each emotion",
     ),
     (
         "kappa",
         pa.float64(),
         "at most 1",
-        "Cohen's kappa: (share_same - by chance) / (1 - by chance); 1 always the same, 0 as by chance, below 0 less; "
-        "NULL if both showed one and the same thing only",
+        "Cohen's kappa: (share_same - by chance) / (1 - by chance); 1: always the same, 0: as by chance; "
+        "NULL if both showed a single, equal emotion",
     ),
     (
         "valence_r",
         pa.float64(),
         "-1 to 1",
-        "correlation of the valence of their smoothed probabilities; NULL where somebody's stays the same",
+        "correlation of the valence of their smoothed probabilities; NULL if one of them is constant",
     ),
     (
         "valence_r_windowed",
         pa.float64(),
         "-1 to 1",
-        "its mean over windows of 10 s that are at least half filled: moods that drift alike do not count",
+        "mean of valence_r over windows of 10 s that are at least half filled: excludes slow common drift",
     ),
-    ("n_windows", pa.int64(), "", "how many such windows there are"),
+    ("n_windows", pa.int64(), "", "number of these windows"),
     (
         "peak_r",
         pa.float64(),
@@ -102,29 +102,29 @@ SYNCHRONY = explained(
         "chance_r",
         pa.float64(),
         "-1 to 1",
-        "95 % of the surrogates have a lower peak_r: one of the two shifted in time, and people of other videos",
+        "95th percentile of peak_r over surrogates: one of the two shifted in time, and people of other videos",
     ),
     (
         "p_surrogate",
         pa.float64(),
         "0 to 1",
-        "share of surrogates with a peak_r at least as high; NULL with under 19",
+        "share of surrogates with a peak_r at least as high; NULL with fewer than 19",
     ),
-    ("n_surrogates", pa.int64(), "", "how many surrogates there are"),
+    ("n_surrogates", pa.int64(), "", "number of surrogates"),
 )
 
 DURING_EVENTS = explained(
     "`fervid summary RESULTS events --events FILE`, `queries.during_events`: what each person showed during each "
-    "event; a row per video (`path`), event and track, even if it is seen only briefly: check ok_s before the means. "
-    "A row is one person once and has no interval; `compare --events` and `averages` have.",
+    "event; a row per video (`path`), event and track, even if visible only briefly: check ok_s before using the "
+    "means. Rows are single observations without intervals; `compare --events` and `averages` give intervals.",
     ("label", pa.string(), "", "the event"),
-    ("start_s", pa.float64(), "s", "from when it lasts, in the time of the video"),
-    ("end_s", pa.float64(), "s", "to when (half-open)"),
-    ("track_id", pa.int32(), "", "a track seen during it"),
-    ("seen_s", pa.float64(), "s", "time for which the track is seen in it"),
+    ("start_s", pa.float64(), "s", "start, in the time of the video"),
+    ("end_s", pa.float64(), "s", "end (half-open)"),
+    ("track_id", pa.int32(), "", "a track visible during it"),
+    ("seen_s", pa.float64(), "s", "time for which the track is visible in it"),
     ("ok_s", pa.float64(), "s", "of seen_s, the time with a face of good quality"),
     ("labelled_s", pa.float64(), "s", "of seen_s, the time with a smooth_emotion"),
-    ("emotion", pa.string(), "", "the emotion it shows for longest"),
+    ("emotion", pa.string(), "", "the emotion shown longest"),
     *((f"share_{name}", pa.float32(), "0 to 1", f"share of labelled_s that shows {name}") for name in EMOTIONS),
     *(
         (f"mean_{name}", pa.float32(), "0 to 1", f"mean of p_{name} over ok_s (--no-gate: seen_s), not smoothed")

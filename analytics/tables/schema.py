@@ -8,7 +8,7 @@ from analytics.tables.quantization import STEPS_IN_WORDS
 from fer_models.labels import EMOTIONS
 
 SEEN_STATUSES = ("ok", "no_face")
-# The last two come from live sessions: a frame that the machine was too slow for, and a row for the time without any.
+# The last two occur in live sessions: a frame dropped because processing fell behind, and a period without frames.
 FRAME_STATUSES = (*SEEN_STATUSES, "decode_error", "dropped", "no_signal")
 VIDEO_STATUSES = ("done", "failed")
 N_TIMELINE_TABLES = 5  # see TIMELINE_TABLES
@@ -20,7 +20,7 @@ def _field(name: str, kind: pa.DataType, unit: str, description: str, *, nullabl
 
 
 def explained(description: str, *columns: tuple[str, pa.DataType, str, str]) -> pa.Schema:
-    """A schema that says what a row is, and of each column its name, type, unit and meaning."""
+    """A schema with a description of its rows and the name, type, unit and description of each column."""
     return pa.schema([_field(*column) for column in columns], metadata={"description": description})
 
 
@@ -38,18 +38,18 @@ _IDS = [
         "video_id",
         pa.string(),
         "",
-        "hash of the file's content (live: of address and start); the folder name `video_id=…`",
+        "hash of the file's content (live: of source and start time); in the folder name `video_id=…`",
         nullable=False,
     ),
-    _field("analysis_id", pa.string(), "", "hash of the video, its weights and all settings", nullable=False),
+    _field("analysis_id", pa.string(), "", "hash of the video, the model weights and all settings", nullable=False),
 ]
 _FRAME = [
-    _field("frame_index", pa.int64(), "", "0-based place of the frame in the video", nullable=False),
+    _field("frame_index", pa.int64(), "", "index of the frame in the video, from 0", nullable=False),
     _field(
         "pts_s",
         pa.float64(),
         "s",
-        "player time of the frame: presentation time less start_time_s",
+        "time of the frame in the video: presentation time minus start_time_s",
         nullable=False,
     ),
 ]
@@ -58,29 +58,33 @@ _DETECTION = _field(
     "detection",
     pa.string(),
     "",
-    "where faces were searched for: full (the whole frame) or close_up (around the faces of the key frames before and "
-    "after it, see --detect-every); NULL if the frame was not seen",
+    "searched area: full (the whole frame) or close_up (around the faces of the key frames before and after it, see "
+    "--detect-every); NULL if the frame was not analyzed",
 )
 _TRACK_ID = _field("track_id", pa.int32(), "", "track in this video, from 0 in order of appearance", nullable=False)
-_FACE_INDEX = "0-based place among the faces of the frame"
+_FACE_INDEX = "index of the face in the frame, from 0"
 _BOX_AND_LANDMARKS = [
     *[
-        _field(name, pa.float32(), "px", f"{side} edge of the face box, in pixels of the shown frame")
+        _field(name, pa.float32(), "px", f"{side} edge of the face box, in pixels of the displayed frame")
         for name, side in (("x1_px", "left"), ("y1_px", "top"), ("x2_px", "right"), ("y2_px", "bottom"))
     ],
-    _field("det_score", pa.float32(), "0 to 1", "the detector's score of the face"),
+    _field("det_score", pa.float32(), "0 to 1", "detection score"),
     _field(
         "landmarks_px",
         pa.list_(pa.float32(), 10),
         "px",
-        "x, y of right eye, left eye, nose, right and left mouth corner (the person's right and left)",
+        "x, y of right eye, left eye, nose, right and left mouth corner (from the person's perspective)",
     ),
 ]
 _PROBABILITIES = _per_emotion("p", "0 to 1", "calibrated probability of {}; the seven, with p_other if any, sum to 1")
 _FURTHER_OUTPUTS = [
-    _field("p_other", pa.float32(), "0 to 1", "probability of the model's other classes; NULL: the model has none"),
-    _field("valence", pa.float32(), "-1 to 1", "the model's own valence, not from p_…; NULL: it does not output one"),
-    _field("arousal", pa.float32(), "-1 to 1", "the model's own arousal, likewise"),
+    _field("p_other", pa.float32(), "0 to 1", "probability of the model's other classes; NULL if it has none"),
+    _field(
+        "valence", pa.float32(), "-1 to 1", "valence output by the model, not derived from p_…; NULL if it has none"
+    ),
+    _field(
+        "arousal", pa.float32(), "-1 to 1", "arousal output by the model, not derived from p_…; NULL if it has none"
+    ),
 ]
 _FACE_MEASURES = [
     _field("face_px", pa.float32(), "px", "size of the face: square root of the area of its box"),
@@ -88,7 +92,7 @@ _FACE_MEASURES = [
     _field("blur", pa.float32(), "gray levels²", "variance of the Laplacian of the gray 48x48 px crop; low: blurred"),
     _field("brightness", pa.float32(), "0 to 255", "mean gray level of the crop"),
     _field("cut_off", pa.float32(), "0 to 1", "share of the crop outside the frame"),
-    _field("yaw_deg", pa.float32(), "°", "head turn guessed from the landmarks; positive: nose right of center"),
+    _field("yaw_deg", pa.float32(), "°", "head yaw estimated from the landmarks; positive: nose right of center"),
     _field("roll_deg", pa.float32(), "°", "slope of the eye line; positive: clockwise in the frame"),
 ]
 
@@ -101,9 +105,9 @@ OBSERVATIONS = pa.schema(
             "look",
             pa.list_(pa.uint8(), 48),
             "0 to 255",
-            "mean red, green, blue of the cells of a 4x4 grid over the frame, to find cuts; NULL if it was not seen",
+            "thumbnail for shot detection: mean RGB of a 4x4 grid over the frame; NULL if it was not analyzed",
         ),
-        _field("face_index", pa.int16(), "", f"{_FACE_INDEX}; NULL, as are all columns after it, without a face"),
+        _field("face_index", pa.int16(), "", f"{_FACE_INDEX}; this and all later columns are NULL without a face"),
         *_BOX_AND_LANDMARKS,
         *_PROBABILITIES,
         *_FURTHER_OUTPUTS,
@@ -112,11 +116,13 @@ OBSERVATIONS = pa.schema(
             "signature",
             pa.list_(pa.uint8(), 60),
             "0 to 255",
-            "mean red, green, blue of 4x4 cells of the crop and of 2x2 cells below it, to tell people apart; "
-            "NULL once the tracks are joined, unless signatures are kept",
+            "appearance for re-identification: mean RGB of 4x4 cells of the crop and of 2x2 cells below it; dropped "
+            "(NULL) after tracking unless signatures are kept",
         ),
     ],
-    metadata={"description": "What pass 1 saw: a row per face per sampled frame, one without face columns if none."},
+    metadata={
+        "description": "Observations of pass 1: a row per face per sampled frame; a frame without faces has one row."
+    },
 )
 
 VIDEOS = pa.schema(
@@ -124,61 +130,71 @@ VIDEOS = pa.schema(
         *_IDS,
         _field("observation_id", pa.string(), "", "hash of the video, the weights and the settings of pass 1"),
         _field("path", pa.string(), "", "path of the video when it was analyzed", nullable=False),
-        _field("sha256", pa.string(), "", "sha256 of the file's content; NULL if the file could not be read"),
+        _field("sha256", pa.string(), "", "SHA-256 of the file; NULL if it could not be read"),
         _field("size_bytes", pa.int64(), "bytes", "size of the file"),
-        _field("object_version", pa.string(), "", "version of the file, by the object store or by size, times, inode"),
+        _field(
+            "object_version", pa.string(), "", "version of the file: from the object store, else size, times and inode"
+        ),
         _field("container", pa.string(), "", "container format"),
         _field("codec", pa.string(), "", "video codec"),
-        _field("video_stream", pa.int32(), "", "which of the file's video streams was read, from 0; NULL: an image"),
-        _field("width_px", pa.int32(), "px", "width of the shown frame: turned, mirrored, with square pixels"),
-        _field("height_px", pa.int32(), "px", "height of the shown frame"),
-        _field("rotation_deg", pa.int32(), "°", "clockwise turn from the stored to the shown frame"),
-        _field("is_mirrored", pa.bool_(), "", "whether the stored frame is mirrored left to right before it is turned"),
-        _field("start_time_s", pa.float64(), "s", "the container's time at which a player begins: there pts_s is 0"),
-        _field("duration_s", pa.float64(), "s", "duration of the file as a player shows it, sound included"),
-        _field("shown_until_s", pa.float64(), "s", "when the last frame looked at ends; NULL: not stated"),
-        _field("n_clock_jumps", pa.int64(), "", "how often its clock restarts or jumps: pts_s then goes on from there"),
-        _field("n_frames", pa.int64(), "", "frames in the video; table frames has those that were sampled"),
+        _field("video_stream", pa.int32(), "", "index of the video stream read, from 0; NULL for an image"),
+        _field("width_px", pa.int32(), "px", "width of the displayed frame: rotated, mirrored, with square pixels"),
+        _field("height_px", pa.int32(), "px", "height of the displayed frame"),
+        _field("rotation_deg", pa.int32(), "°", "clockwise rotation from the stored to the displayed frame"),
+        _field("is_mirrored", pa.bool_(), "", "whether the stored frame is mirrored horizontally before rotation"),
+        _field("start_time_s", pa.float64(), "s", "container time at which playback starts, where pts_s is 0"),
+        _field("duration_s", pa.float64(), "s", "duration as a player shows it, including audio"),
+        _field(
+            "shown_until_s", pa.float64(), "s", "end of the last analyzed frame; NULL if the file does not state it"
+        ),
+        _field(
+            "n_clock_jumps",
+            pa.int64(),
+            "",
+            "number of restarts and jumps of the timestamps; pts_s continues without them",
+        ),
+        _field("n_frames", pa.int64(), "", "frames in the video; table frames contains the sampled ones"),
         _field("avg_fps", pa.float64(), "1/s", "mean frame rate of the video"),
         _field("is_vfr", pa.bool_(), "", "whether the frame rate varies"),
         _field("decoder", pa.string(), "", "library that decoded the video"),
-        _field("decoder_reason", pa.string(), "", "why that one"),
-        _field("notes", pa.string(), "", "what was chosen, repaired or left out in reading the file, in sentences"),
+        _field("decoder_reason", pa.string(), "", "why this decoder was chosen"),
+        _field("notes", pa.string(), "", "choices, repairs and omissions when reading the file, in sentences"),
         _field("status", pa.string(), "", f"one of {', '.join(VIDEO_STATUSES)}", nullable=False),
-        _field("error", pa.string(), "", "why the analysis failed; of one that is done, why a later run failed"),
+        _field("error", pa.string(), "", "why the analysis failed; with status done, why a later run failed"),
         _field("started_at", pa.timestamp("us", "UTC"), "", "when the analysis started"),
-        _field("finished_at", pa.timestamp("us", "UTC"), "", "when the analysis was done or failed", nullable=False),
+        _field("finished_at", pa.timestamp("us", "UTC"), "", "when the analysis finished or failed", nullable=False),
         _field("frames_per_s", pa.float64(), "1/s", "sampled frames analyzed per second"),
-        _field(
-            "n_observed", pa.int64(), "", "sampled frames that the last run looked at; the others were there already"
-        ),
+        _field("n_observed", pa.int64(), "", "sampled frames analyzed by the last run; the others were stored before"),
         *[
             _field(f"{stage}_s", pa.float64(), "s", f"time that the last run spent {doing}")
             for stage, doing in (
-                ("decode_wait", "waiting for pictures, which are decoded beside the other stages"),
-                ("detect", "finding faces"),
-                ("crop", "cutting out and measuring faces"),
-                ("classify", "reading emotions"),
+                ("decode_wait", "waiting for decoded frames; decoding runs in parallel"),
+                ("detect", "detecting faces"),
+                ("crop", "cropping and measuring faces"),
+                ("classify", "classifying emotions"),
             )
         ],
-        _field("live_since", pa.timestamp("us", "UTC"), "", "of a live session: when pts_s was 0; NULL for a file"),
-        _field("is_running", pa.bool_(), "", "of a live session: whether it went on when this was written"),
+        _field("live_since", pa.timestamp("us", "UTC"), "", "live session: time of pts_s = 0; NULL for a file"),
+        _field("is_running", pa.bool_(), "", "live session: whether it was running when this was written"),
+        _field("settings", pa.string(), "JSON", "every setting that can change a value; key run: options of the run"),
         _field(
-            "settings", pa.string(), "JSON", "every setting that can change a number; in run, how the run was asked for"
+            "joined_by_look",
+            pa.bool_(),
+            "",
+            "whether tracklets were associated by appearance; false without signatures",
         ),
-        _field("joined_by_look", pa.bool_(), "", "whether tracks were joined by look; false: signatures were dropped"),
-        _field("weights", pa.string(), "JSON", "sha256 of the weights of each model"),
+        _field("weights", pa.string(), "JSON", "SHA-256 of the weights of each model"),
         _field("versions", pa.string(), "JSON", "versions of the libraries used"),
         _field(
             "table_crc32",
             pa.list_(pa.uint32(), N_TIMELINE_TABLES),
             "",
-            "CRC-32 of the files of frames, faces, tracks, episodes and transitions as they were written",
+            "CRC-32 of the files of frames, faces, tracks, episodes and transitions",
         ),
         _field("table_bytes", pa.list_(pa.int64(), N_TIMELINE_TABLES), "bytes", "sizes of these files"),
         _field("row_crc32", pa.uint32(), "", "CRC-32 of the other values of the row"),
     ],
-    metadata={"description": "A row per analysis of a video: what it is, how it was analyzed, whether that went well."},
+    metadata={"description": "A row per analysis of a video: the file, the settings, and the outcome."},
 )
 
 FRAMES = pa.schema(
@@ -189,12 +205,12 @@ FRAMES = pa.schema(
             "duration_s",
             pa.float64(),
             "s",
-            "time to the next sampled frame; the last: to shown_until_s, else median of the others",
+            "time to the next sampled frame; for the last, to shown_until_s, else the median",
         ),
         _FRAME_STATUS,
         _DETECTION,
-        _field("n_faces", pa.int32(), "", "faces found in the frame; NULL if it was not seen"),
-        _field("is_cut", pa.bool_(), "", "whether a hard cut lies just before the frame", nullable=False),
+        _field("n_faces", pa.int32(), "", "faces detected in the frame; NULL if it was not analyzed"),
+        _field("is_cut", pa.bool_(), "", "whether a shot boundary (hard cut) precedes the frame", nullable=False),
     ],
     metadata={"description": "A row per sampled frame."},
 )
@@ -205,47 +221,47 @@ FACES = pa.schema(
         *_FRAME,
         _field("duration_s", pa.float64(), "s", "duration_s of the frame: the weight of the face in shares of time"),
         _field("face_index", pa.int16(), "", _FACE_INDEX, nullable=False),
-        _field("track_id", pa.int32(), "", "track the face belongs to; NULL: seen too briefly to be one"),
+        _field("track_id", pa.int32(), "", "track of the face; NULL if visible too briefly for a track"),
         *_BOX_AND_LANDMARKS,
         *_PROBABILITIES,
         *_FURTHER_OUTPUTS,
         _field("emotion", pa.string(), "", "emotion with the highest probability"),
-        _field("p_max", pa.float32(), "0 to 1", "its probability"),
-        _field("entropy", pa.float32(), "bit", "entropy of the probabilities: 0 is certain, 2.81 knows nothing"),
+        _field("p_max", pa.float32(), "0 to 1", "probability of emotion"),
+        _field("entropy", pa.float32(), "bit", "entropy of the probabilities: 0 (certain) to 2.81 (uniform)"),
         *_per_emotion(
             "smooth",
             "0 to 1",
-            "p_{} (less the baseline, if asked for) smoothed in its track: mean over good faces, each weighted with "
-            "its time and exp(-distance in time / time_constant_s); the seven sum to 1",
+            "p_{} (corrected with --baseline) smoothed within the track: mean over good faces, each weighted by "
+            "its duration and exp(-distance in time / time_constant_s); the seven sum to 1",
         ),
         _field("smooth_emotion", pa.string(), "", "emotion after smoothing; changes only when another clearly leads"),
         _field(
             "label_carried",
             pa.bool_(),
             "",
-            "whether smooth_emotion comes from good faces of the track up to max_reach_s (0.3 s) before or after only, "
-            "this face being of low quality; NULL without smooth_emotion",
+            "whether this face is of low quality and smooth_emotion comes only from good faces of the track up to "
+            "max_reach_s (0.3 s) before or after; NULL without smooth_emotion",
         ),
         _field(
             "valence_proxy",
             pa.float32(),
             "-1 to 1",
-            f"pleasant or not, from p_… without a baseline: {_weighted_sum(VALENCE_WEIGHTS)}",
+            f"valence estimated from p_…, without a baseline: {_weighted_sum(VALENCE_WEIGHTS)}",
         ),
         _field(
             "arousal_proxy",
             pa.float32(),
             "-1 to 1",
-            f"excited or calm, likewise: {_weighted_sum(AROUSAL_WEIGHTS)}",
+            f"arousal estimated from p_…, without a baseline: {_weighted_sum(AROUSAL_WEIGHTS)}",
         ),
         *_FACE_MEASURES,
         _field(
             "quality_ok",
             pa.bool_(),
             "",
-            "whether it is good enough to count in smoothing and summaries (with --no-gate all do)",
+            "whether the face is of good quality, so that it counts in smoothing and summaries (all do with --no-gate)",
         ),
-        _field("quality_reason", pa.string(), "", f"why not: one of {', '.join(QUALITY_REASONS)}"),
+        _field("quality_reason", pa.string(), "", f"reason for low quality: one of {', '.join(QUALITY_REASONS)}"),
     ],
     metadata={"description": f"The emotion timeline: a row per face per sampled frame. {STEPS_IN_WORDS}"},
 )
@@ -254,11 +270,17 @@ TRACKS = pa.schema(
     [
         *_IDS,
         _TRACK_ID,
-        _field("start_s", pa.float64(), "s", "time of its first frame", nullable=False),
-        _field("end_s", pa.float64(), "s", "time at which its last frame stops being shown", nullable=False),
+        _field("start_s", pa.float64(), "s", "time of the first frame", nullable=False),
+        _field("end_s", pa.float64(), "s", "end of the last frame", nullable=False),
         _field("n_faces", pa.int64(), "", "faces in the track", nullable=False),
-        _field("n_faces_ok", pa.int64(), "", "of these, faces of good quality; the others were gated", nullable=False),
-        _field("seen_s", pa.float64(), "s", "time for which its face was seen: the frames' durations", nullable=False),
+        _field("n_faces_ok", pa.int64(), "", "faces of good quality; the others are low-quality faces", nullable=False),
+        _field(
+            "seen_s",
+            pa.float64(),
+            "s",
+            "time for which the face was visible: sum of the frames' durations",
+            nullable=False,
+        ),
         _field("ok_s", pa.float64(), "s", "of seen_s, the time with a face of good quality", nullable=False),
         _field("mean_det_score", pa.float32(), "0 to 1", "mean detection score"),
         _field("mean_face_px", pa.float32(), "px", "mean face size"),
@@ -267,23 +289,30 @@ TRACKS = pa.schema(
             "0 to 1",
             "mean of p_{} over ok_s (with --no-gate over seen_s), without smoothing or baseline; the seven sum to 1",
         ),
-        _field("emotion", pa.string(), "", "dominant emotion: that with the largest share of time"),
-        _field("labelled_s", pa.float64(), "s", "time with a known smooth_emotion: what the shares are shares of"),
+        _field("emotion", pa.string(), "", "dominant emotion: the one with the largest share of time"),
+        _field("labelled_s", pa.float64(), "s", "time with a known smooth_emotion: the denominator of share_…"),
         _field("carried_s", pa.float64(), "s", "of labelled_s, the time with a carried label: see faces.label_carried"),
-        *_per_emotion("share", "0 to 1", "share of the time with a known smooth_emotion that it is {}; they sum to 1"),
-        _field("baseline_start_s", pa.float64(), "s", "start of the stretch taken as its face at rest; NULL: none"),
-        _field("baseline_end_s", pa.float64(), "s", "end of that stretch"),
-        *_per_emotion("baseline", "0 to 1", "probability of {} at rest, which was taken off before smoothing"),
+        *_per_emotion("share", "0 to 1", "share of labelled_s with smooth_emotion {}; the seven sum to 1"),
+        _field(
+            "baseline_start_s",
+            pa.float64(),
+            "s",
+            "start of the baseline interval (face at rest); NULL if there is none",
+        ),
+        _field("baseline_end_s", pa.float64(), "s", "end of the baseline interval"),
+        *_per_emotion("baseline", "0 to 1", "probability of {} at rest, corrected for before smoothing"),
         _field(
             "suspected_switch",
             pa.bool_(),
             "",
-            "whether it may have gone on as another person where it met another track",
+            "whether the track may have switched to another person where it crossed another track",
             nullable=False,
         ),
-        _field("switch_s", pa.float64(), "s", "the most doubtful moment: from here on it may be another; NULL if none"),
+        _field(
+            "switch_s", pa.float64(), "s", "most uncertain time: from here on it may be another person; NULL if none"
+        ),
     ],
-    metadata={"description": "A row per track: one person, also if out of sight in between."},
+    metadata={"description": "A row per track: one person, including times out of view."},
 )
 
 EPISODES = pa.schema(
@@ -298,9 +327,9 @@ EPISODES = pa.schema(
             "onset_observed",
             pa.bool_(),
             "",
-            "whether the person was seen with a label just before, in the same shot; if not, it may have begun earlier",
+            "whether the person had a label just before, in the same shot; if not, the episode may have begun earlier",
         ),
-        _field("offset_observed", pa.bool_(), "", "likewise just after; if not, it may have lasted longer"),
+        _field("offset_observed", pa.bool_(), "", "likewise just after; if not, the episode may have lasted longer"),
         _field("apex_s", pa.float64(), "s", "time of the highest smoothed probability", nullable=False),
         _field("peak", pa.float32(), "0 to 1", "highest smoothed probability", nullable=False),
         _field("mean", pa.float32(), "0 to 1", "mean smoothed probability over time", nullable=False),
@@ -317,41 +346,43 @@ TRANSITIONS = pa.schema(
         _TRACK_ID,
         _field("from_emotion", pa.string(), "", "smooth_emotion before the change", nullable=False),
         _field("to_emotion", pa.string(), "", "smooth_emotion after the change", nullable=False),
-        _field("count", pa.int64(), "", "how often it changed so", nullable=False),
+        _field("count", pa.int64(), "", "number of such changes", nullable=False),
     ],
     metadata={"description": "A row per track and kind of change of smooth_emotion."},
 )
 
-# Which face is whose, as pass 2 found it: kept beside the observations, whose signatures may then be dropped.
+# The track of each face from pass 2, stored next to the observations, whose signatures may then be dropped.
 IDENTITIES = pa.schema(
     [
         _FRAME[0],
         _field("face_index", pa.int16(), "", _FACE_INDEX, nullable=False),
-        _field("track_id", pa.int32(), "", "track the face belongs to; NULL: seen too briefly to be one"),
-        _field("is_switch", pa.bool_(), "", "whether the track may go on as another person from here", nullable=False),
-        _field("by_look", pa.bool_(), "", "whether signatures were there to tell people apart", nullable=False),
+        _field("track_id", pa.int32(), "", "track of the face; NULL if visible too briefly for a track"),
+        _field(
+            "is_switch", pa.bool_(), "", "whether the track may have switched to another person here", nullable=False
+        ),
+        _field("by_look", pa.bool_(), "", "whether tracklets were associated by appearance", nullable=False),
     ],
-    metadata={"description": "Whose face is whose: a row per face."},
+    metadata={"description": "The track of each face: a row per face."},
 )
 
-# What `connect(…, events=FILE)` and `--events FILE` show beside the tables.
+# The view that `connect(…, events=FILE)` and `--events FILE` add.
 EVENTS_OF_VIDEOS = pa.schema(
     [
         _field(
             "video_id",
             pa.string(),
             "",
-            "video of the event; one of every video has a row for each: always join USING (video_id)",
+            "video of the event; an event without a video has a row for each video: always join USING (video_id)",
             nullable=False,
         ),
-        _field("label", pa.string(), "", "what happens", nullable=False),
-        _field("start_s", pa.float64(), "s", "from when it lasts, in the time of the video", nullable=False),
-        _field("end_s", pa.float64(), "s", "to when (half-open)", nullable=False),
+        _field("label", pa.string(), "", "label of the event", nullable=False),
+        _field("start_s", pa.float64(), "s", "start, in the time of the video", nullable=False),
+        _field("end_s", pa.float64(), "s", "end (half-open)", nullable=False),
     ],
     metadata={
         "description": "Only with `--events FILE` or `connect(…, events=FILE)`: a row per event and video. The file is "
-        "a CSV with the columns start_s, end_s, label and perhaps video (a path, file name or video_id); an event "
-        "without a video is one of every video."
+        "a CSV with the columns start_s, end_s, label and optionally video (a path, file name or video_id); an event "
+        "without a video belongs to every video."
     },
 )
 
@@ -364,14 +395,14 @@ PEOPLE = pa.schema(
             "participant",
             pa.string(),
             "",
-            "who it is across videos: the name, which is the same person in every video; without a name, the video and "
-            "the track",
+            "identifies the person across videos: the name, which means the same person in every video; without a "
+            "name, the video and the track",
         ),
         _field("is_named", pa.bool_(), "", "whether the person was given a name"),
         _field("is_hidden", pa.bool_(), "", "whether the person was hidden in the dashboard"),
     ],
     metadata={
-        "description": "A row per track: the names of people and who is hidden, as noted in the dashboard. Join it "
+        "description": "A row per track: the names of people and who is hidden, as set in the dashboard. Join it "
         "USING (video_id, track_id)."
     },
 )
@@ -386,7 +417,7 @@ TIMELINE_TABLES = {
 TABLES = {"videos": VIDEOS, **TIMELINE_TABLES}
 
 
-# What SQL can be asked of. Observations and events are shown with the ids that their files leave to the folders' names.
+# The views available to SQL. Observations include the ids that are stored only in the folder names.
 VIEWS = {
     **TABLES,
     "observations": pa.schema(
@@ -399,17 +430,17 @@ VIEWS = {
 
 
 def without(schema: pa.Schema, *names: str) -> pa.Schema:
-    """`schema` less some columns: files leave out `video_id`, which their folder's name holds."""
+    """`schema` without some columns: files omit `video_id`, which is in the folder name."""
     return pa.schema([field for field in schema if field.name not in names], metadata=schema.metadata)
 
 
 def timeline_schema(schema: pa.Schema) -> pa.Schema:
-    """`schema` less the ids, as pass 2 makes a table."""
+    """`schema` without the ids, as pass 2 produces a table."""
     return without(schema, "video_id", "analysis_id")
 
 
 def add_missing_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """`table` with the columns of `schema` in its order; those that earlier versions did not write are NULL."""
+    """Select the columns of `schema` in order; columns that earlier versions did not write are NULL."""
     return pa.table(
         {
             field.name: table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type)
@@ -419,7 +450,7 @@ def add_missing_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """`table` with the columns in the order, of the types and with the metadata of `schema`.
+    """Convert `table` to the column order, types and metadata of `schema`.
 
     Raises:
         ValueError: if a column is missing or unknown, or has NULL where it must not.

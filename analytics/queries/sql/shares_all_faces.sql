@@ -1,4 +1,4 @@
--- The same over all faces: one that the quality gate left without a label counts with the emotion of its own frame.
+-- The same over all faces: a low-quality face without a label counts with the emotion of its own frame.
 WITH labeled AS (
     SELECT video_id, analysis_id, track_id, duration_s, quality_ok, coalesce(smooth_emotion, emotion) AS label
     FROM faces

@@ -1,6 +1,6 @@
 -- Mean smoothed probabilities in bins of $bin_ms, for each video and person, weighted with time; a frame belongs to the
 -- bin in which it begins. Bins are counted in whole milliseconds, as floor(0.6 / 0.2) is 2, and down also before 0 s.
--- With $all_faces, a face that the quality gate left without a smoothed value counts with its own.
+-- With $all_faces, a low-quality face without a smoothed value counts with its own.
 -- Means have four digits, about as many as the values of the table; seconds have three.
 WITH binned AS (
     SELECT video_id, analysis_id, track_id, CAST(floor(round(pts_s * 1000) / $bin_ms) AS BIGINT) AS bin, quality_ok,
