@@ -29,13 +29,13 @@ def train_detector(
     second_teacher: Path | None = None,
     init: str | None = None,
 ) -> Path:
-    """Train on photographs with labeled faces; the score threshold is chosen on photographs held out of them.
+    """Train on photographs with labeled faces; choose the score threshold on held-out photographs.
 
     Raises:
         FaceDataError: if the data cannot be used.
-        RunError: if there is a training of that name which cannot be gone on with.
-        DeviceError: if the device is not there.
-        WeightsError: if the name cannot be a model's, or the second teacher or the detector to start from be used.
+        RunError: if a training of that name cannot be resumed.
+        DeviceError: if the device is not available.
+        WeightsError: if the name is not a valid model name, or the second teacher or initial detector cannot be used.
     """
     folder = train_and_register(
         data,

@@ -38,9 +38,9 @@ def load_splits(data: Path, drop: tuple[str, ...]) -> dict[str, FaceImages]:
 
 @functools.lru_cache(maxsize=1)
 def load_and_check(data: Path, drop: tuple[str, ...]) -> tuple[FaceData, Preparation]:
-    """The data without what is to be left out, and what was found in them before.
+    """Load the data, find its defects, and drop the given kinds of images.
 
-    They are read once a process, or from `examined.cache_clear()` on: tasks are handed paths, not pixels.
+    The result is cached in the process until `load_and_check.cache_clear()`, as tasks receive paths, not pixels.
     """
     read = read_data(data)
     found = preparation.examine(read)
@@ -176,15 +176,15 @@ def train(
 ) -> list[Path]:
     """Train on Training, choose the epoch and the temperature on PublicTest, measure PrivateTest once.
 
-    Of Training, pictures with one of the faults `drop` (see `preparation.DROPPABLE`) are left out.
+    Images of Training with one of the defects `drop` (see `preparation.DROPPABLE`) are left out.
 
-    Gives the folders of the models made: one, or two for a network with a head for labels and one for votes.
+    Returns the model folders: one, or two for a network with a head for labels and one for votes.
 
     Raises:
         DataError: if the data cannot be used.
         DeviceError: if the device is not there.
-        RunError: if there is a training of that name which cannot be gone on with, or another model would be lost.
-        WeightsError: if the name cannot be a model's, or what the recipe starts or learns from cannot be had.
+        RunError: if a training of that name cannot be resumed, or another model would be overwritten.
+        WeightsError: if the name is not a valid model name, or initial weights or a teacher are not available.
     """
     home = user_model_dir(name)
     if recipe.labels == "both" and not (home / CHECKPOINTS / LAST).exists():

@@ -18,7 +18,7 @@ from flows.training.emotion import load_and_check, load_splits, train
 
 
 def version_name(name: str, splits: dict[str, FaceImages], recipe: Recipe) -> str:
-    """The name of the model that these data and this recipe give: `NAME-` and 8 hexadecimal digits."""
+    """Name a model by its data and recipe: `NAME-` and 8 hexadecimal digits of their hash."""
     told = json.dumps([{split: fingerprint(images) for split, images in splits.items()}, dataclasses.asdict(recipe)])
     digest = hashlib.sha256(told.encode())
     for images in splits.values():
@@ -37,8 +37,8 @@ def retrain(
 ) -> State[Any]:
     """Train one model for each version of the data and the recipe; existing versions are skipped.
 
-    No model in use changes under anybody's hands: the new one is called `NAME-…` after what it was made from. A
-    training that was cut short is gone on with.
+    Models in use never change: each new one is called `NAME-…` after a hash of its data and recipe. An interrupted
+    training is resumed.
 
     Raises:
         DataError, DeviceError, RunError: as `train` does.

@@ -1,4 +1,4 @@
-"""Training data of the compact detector: photographs with a teacher's faces, and the endless inputs made of them.
+"""Training data of the compact detector: photographs with a teacher's labels, and augmented inputs drawn from them.
 
 The parquet file holds a row per photograph: `image` (JPEG or PNG bytes), `source`, and `faces`, a list of boxes
 (x1 y1 x2 y2 px) with the teacher's score and ten landmark coordinates (five x, y pairs).
@@ -34,14 +34,14 @@ from fer_models.training.detector.synthetic_text import add_words, title_card
 from fer_models.training.detector.targets import assign_targets, face_size_px
 
 MAX_PHOTO_SIDE_PX = 800
-# Of the inputs, how many are title cards, are put together of four tiles, have words written over them.
+# Shares of the inputs that are title cards, mosaics of four tiles, and images with text drawn over them.
 TITLE_SHARE, MOSAIC_SHARE, LETTERED_SHARE = 0.04, 0.34, 0.15
-# Of the batches, one in so many holds a quarter of the inputs, twice as wide and high: close-ups fit in there.
+# Every so many batches, one has a quarter of the inputs at twice the width and height, which fits close-ups.
 LARGE_EVERY = 5
 TRAP_WEIGHT = 3.0
 # A source counts by the square root of its number of photographs; these show few kinds of scene and count less.
 NARROW_SOURCES = {"street_fashion_ccp": 0.4, "muxspace": 0.35, "pedestrians_lschen": 0.6}
-# Sources of people: what the teacher is half sure of is mostly a face. Elsewhere it is mostly an animal or a pattern.
+# In photographs of people, detections of medium score are mostly faces; elsewhere mostly animals or patterns.
 PEOPLE_SOURCES = {
     "street_fashion_ccp",
     "pedestrians_lschen",
@@ -63,18 +63,18 @@ class FaceDataError(FervidError):
 class Photo(Picture):
     """A photograph with the faces that the teacher found."""
 
-    score: np.ndarray  # (k,) float32, how surely each of them is a face
+    score: np.ndarray  # (k,) float32, detection score of each face
     source: str
     held_out: bool
-    # (t, 4) float32, pixels: what the model that training starts from takes for faces, and is none
+    # (t, 4) float32, pixels: hard negatives, the false positives of the initial model
     traps_xyxy: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.float32))
 
 
 def read_photos(path: Path) -> list[Photo]:
-    """Every photograph of the file, decoded; about one in twenty is held out, chosen by the hash of its bytes.
+    """Decode all photographs of the file; about one in twenty is held out, chosen by a hash of its bytes.
 
     Raises:
-        FaceDataError: if the file cannot be read, a column is missing, or a picture is damaged.
+        FaceDataError: if the file cannot be read, a column is missing, or an image is damaged.
     """
     try:
         rows = pq.read_table(path, columns=["image", "source", "faces"]).to_pylist()
@@ -107,9 +107,9 @@ def _photo_of(row: dict[str, Any]) -> Photo:
 
 
 def photo_weights(photos: list[Photo]) -> np.ndarray:
-    """How often each photograph is drawn, `(n,)`, sum 1: sources weigh less than their share, narrow ones least.
+    """Sampling probability of each photograph, `(n,)`: large and narrow sources count less than their share.
 
-    A photograph with traps and without faces is drawn more often.
+    A photograph with hard negatives and without faces is drawn more often.
     """
     count = Counter(photo.source for photo in photos)
     weight = np.array([NARROW_SOURCES.get(p.source, 1.0) / math.sqrt(count[p.source]) for p in photos])
@@ -119,7 +119,7 @@ def photo_weights(photos: list[Photo]) -> np.ndarray:
 
 
 class FaceInputs(Dataset[dict[str, Tensor]]):
-    """Inputs of an endless series, each of them decided by the seed, its number and its size alone."""
+    """An endless series of inputs, each of which depends only on the seed, its number and its size."""
 
     def __init__(self, photos: list[Photo], *, seed: int):
         self.photos, self.seed = photos, seed
@@ -154,7 +154,7 @@ class FaceInputs(Dataset[dict[str, Tensor]]):
 class EpochBatches(Sampler[list[tuple[int, int]]]):
     """The (number, size) of the inputs of each batch of an epoch; a resumed run draws the same ones.
 
-    Every batch has as many pixels: `batch_size` inputs of `size_px`, or a quarter of them twice as wide and high.
+    Every batch has the same number of pixels: `batch_size` inputs of `size_px`, or a quarter as many at twice the size.
     """
 
     def __init__(self, batches: int, batch_size: int, size_px: int):

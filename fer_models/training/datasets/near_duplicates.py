@@ -1,4 +1,4 @@
-"""Pictures that show the same photograph, although some of their pixels differ."""
+"""Find near-duplicate images: the same photograph with different pixels."""
 
 import numpy as np
 import scipy.fft
@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Hashes that differ in few bits find pairs, their pixels decide. Of the 3,500 pairs this finds in FER-2013 beside exact
-# copies, 48 were looked at, drawn from those that pass least clearly: 46 showed the same photograph, two the same
-# person a moment later. Beyond 8 bits other people are among them.
+# Hashes that differ in few bits select candidate pairs; the correlation of their pixels decides. Of the 3,500 pairs
+# found in FER-2013 besides exact copies, 48 with the lowest margin were inspected: 46 showed the same photograph, two
+# the same person a moment later. Beyond 8 bits, pairs of different people appear.
 MAX_BITS = 8
 MIN_CORRELATION = 0.9
 COMPARED_PX = 24
@@ -18,9 +18,9 @@ CHUNK_PAIRS = 4096
 
 
 def near_copies(pixels: Tensor) -> np.ndarray:
-    """Pairs (k, 2) int64 of pictures (n, h, w) uint8 that show the same; exact copies are among them, blanks are not.
+    """Pairs (k, 2) int64 of near-duplicate images (n, h, w) uint8; exact copies are included, blank images are not.
 
-    Every hash is compared with every other: 36,000 pictures take some seconds.
+    Every hash is compared with every other: 36,000 images take some seconds.
     """
     pairs = close_pairs(perceptual_hash(pixels))
     same = [chunk[correlation(pixels, chunk) >= MIN_CORRELATION] for chunk in split_pairs(pairs)]
@@ -28,7 +28,7 @@ def near_copies(pixels: Tensor) -> np.ndarray:
 
 
 def perceptual_hash(pixels: Tensor) -> np.ndarray:
-    """64 bits (n,) uint64 for pictures (n, h, w): the signs of the 64 lowest frequencies of a cosine transform.
+    """64 bits (n,) uint64 for images (n, h, w): the signs of the 64 lowest frequencies of a cosine transform.
 
     Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1, with the sign in
     place of the median, and the frequencies in order of their sum.
@@ -56,12 +56,12 @@ def close_pairs(hashes: np.ndarray, max_bits: int = MAX_BITS) -> np.ndarray:
 
 
 def split_pairs(pairs: np.ndarray) -> list[np.ndarray]:
-    """Pairs in parts that need little memory."""
+    """Split pairs into chunks, to limit memory use."""
     return [pairs[start : start + CHUNK_PAIRS] for start in range(0, len(pairs), CHUNK_PAIRS)]
 
 
 def correlation(pixels: Tensor, pairs: np.ndarray) -> np.ndarray:
-    """How alike the two pictures of each pair are (k,), from -1 to 1; 0 if one is blank."""
+    """Correlation of the two images of each pair (k,), from -1 to 1; 0 if one is blank."""
     sides = []
     for side in torch.from_numpy(pairs).unbind(dim=1):
         gray = F.adaptive_avg_pool2d(pixels[side][:, None].float(), COMPARED_PX).flatten(1)

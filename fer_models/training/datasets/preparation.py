@@ -1,4 +1,4 @@
-"""What is wrong with a data set before anything is trained on it: copies, leaks between splits, conflicts, blanks."""
+"""Find defects of a data set before training: copies, leaks between splits, conflicting labels, blank images."""
 
 import dataclasses
 from collections.abc import Collection
@@ -12,16 +12,16 @@ from fer_models.labels import EMOTIONS
 from fer_models.training.datasets.labeled_faces import SPLITS, DataError, FaceData
 from fer_models.training.datasets.near_duplicates import near_copies
 
-BLANK_STD = 3.0  # gray levels: below it, nothing can be seen
+BLANK_STD = 3.0  # gray levels: images with a smaller standard deviation are blank
 DROPPABLE = ("leaks", "near_leaks", "copies", "conflicts", "blanks")
 
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """What was found in a data set."""
+    """Counts and defects of a data set."""
 
     images: dict[str, dict[str, int]]  # split -> emotion -> how many
-    copies: dict[str, int]  # split -> images whose pixels stand in an earlier row, of whichever split
+    copies: dict[str, int]  # split -> images with the same pixels as an earlier row of any split
     copy_groups: int  # sets of images with the same pixels
     conflict_groups: int  # those of them with several labels
     near_copies: int  # pairs of images that show the same photograph with other pixels
@@ -32,7 +32,7 @@ class Preparation:
 
 
 def examine(data: FaceData) -> Preparation:
-    """Count the images and find what is wrong with them; 36,000 images take some seconds."""
+    """Count the images and find their defects; 36,000 images take some seconds."""
     parts = [data.splits[name] for name in SPLITS]
     pixels, label, row, is_copy = (
         torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "label", "row", "is_copy")
@@ -67,16 +67,16 @@ def examine(data: FaceData) -> Preparation:
 
 
 def drop(data: FaceData, found: Preparation, reasons: Collection[str]) -> FaceData:
-    """The data without the images of Training that have one of these faults; the test splits stay as they are.
+    """Drop images with one of these defects from Training; the test splits are unchanged.
 
     Args:
-        data: what was examined.
-        found: by `examine`.
+        data: the examined data.
+        found: the result of `examine`.
         reasons: some of DROPPABLE. `leaks`: also in a test split; `near_leaks`: nearly so; `copies`: also in an
             earlier row of Training; `conflicts`: the same pixels have several labels; `blanks`: nothing to see.
 
     Raises:
-        DataError: if no picture of some emotion is left to train on.
+        DataError: if no image of some emotion is left to train on.
         ValueError: if a reason is none of DROPPABLE.
     """
     if unknown := [reason for reason in reasons if reason not in DROPPABLE]:
@@ -85,7 +85,7 @@ def drop(data: FaceData, found: Preparation, reasons: Collection[str]) -> FaceDa
         return data
     training = data.splits["Training"]
     keep = ~torch.isin(training.row, torch.cat([found.rows[reason] for reason in reasons]))
-    note = f"{len(training) - int(keep.sum())} pictures were left out of Training: {', '.join(reasons)}"
+    note = f"{len(training) - int(keep.sum())} images were left out of Training: {', '.join(reasons)}"
     left = training.take(keep)
     if len(left.label.unique()) < len(EMOTIONS):
         raise DataError(f"{data.path}: without its {', '.join(reasons)} an emotion is missing from Training: drop less")
