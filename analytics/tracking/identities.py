@@ -1,4 +1,4 @@
-"""Which face is whose: linked from frame to frame, then joined over the whole video."""
+"""Assign faces to tracks: link them from frame to frame, then associate tracklets over the whole video."""
 
 from dataclasses import dataclass
 
@@ -12,20 +12,20 @@ from analytics.tracking.tracker import TrackerConfig, confirm, link_faces
 from fer_models.errors import FervidError
 
 SIGNATURE_BYTES = OBSERVATIONS.field("signature").type.list_size
-IDENTITY_VERSION = 1  # raise it when the same settings give other tracks than before
+IDENTITY_VERSION = 1  # increase it when the same settings give different tracks than before
 
 
 class IdentitiesError(FervidError):
-    """Stored identities are not those of these observations."""
+    """Stored identities do not belong to these observations."""
 
 
 @dataclass(frozen=True, eq=False)
 class Identities:
-    """Who the m faces of a video are."""
+    """The tracks of the m faces of a video."""
 
     track: np.ndarray  # (m,) int64: 0, 1, … in order of first appearance; -1 for faces in no track
     is_switch: np.ndarray  # (m,) bool, see `schema.IDENTITIES`
-    by_look: bool  # whether any signature was known
+    by_look: bool  # whether appearance was used: any signature was known
 
 
 def identify(
@@ -37,11 +37,11 @@ def identify(
     tracker: TrackerConfig,
     joining: ReidConfig,
 ) -> Identities:
-    """Find out who is who.
+    """Assign each face to a track.
 
     Args:
-        faces: rows of `schema.OBSERVATIONS` that are faces, by time and place in the frame.
-        frame: (m,) number of each face's frame, not falling.
+        faces: rows of `schema.OBSERVATIONS` that are faces, by time and index in the frame.
+        frame: (m,) number of each face's frame, non-decreasing.
         pts_s: (m,) its time.
         shot: (m,) number of the shot that it is in.
         step_s: usual time between two sampled frames.
@@ -68,7 +68,7 @@ def _signatures(faces: pa.Table) -> np.ndarray | None:
 
 
 def identities_table(faces: pa.Table, identities: Identities) -> pa.Table:
-    """The rows of `schema.IDENTITIES`, to be kept."""
+    """The rows of `schema.IDENTITIES` to store."""
     columns = {
         "frame_index": faces["frame_index"],
         "face_index": faces["face_index"],
@@ -80,10 +80,10 @@ def identities_table(faces: pa.Table, identities: Identities) -> pa.Table:
 
 
 def known_identities(faces: pa.Table, table: pa.Table) -> Identities:
-    """The identities that `identities_table` has kept of the same faces.
+    """Restore the identities that `identities_table` stored for the same faces.
 
     Raises:
-        IdentitiesError: if they are of other faces.
+        IdentitiesError: if they belong to other faces.
     """
     if not all(faces[name].equals(table[name]) for name in ("frame_index", "face_index")):
         raise IdentitiesError("stored identities are of other faces: analyze the video again with --overwrite")

@@ -1,6 +1,6 @@
-"""Where faces are in every frame of a video, also in those that nobody looked at: what to draw, and what to hide.
+"""Interpolate face boxes to every frame of a video, including frames that were not analyzed, for drawing and redaction.
 
-A frame is its place in the video. Faces are flat rows: frame, track (-1 for none) and box, in any order.
+A frame is its index in the video. Faces are flat rows: frame, track (-1 for none) and box, in any order.
 """
 
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ ROUNDING_S = 1e-3  # containers round times by up to this
 
 @dataclass(frozen=True)
 class RedactionConfig:
-    """How far around what was seen faces are hidden. When in doubt, hide.
+    """How far around detected faces pixels are hidden. When in doubt, hide.
 
     Raises:
         ValueError: if a value is negative.
     """
 
-    margin: float = 0.15  # on each side, in sizes of the box: ears and chin stand out of a detector's box
-    margin_px: float = 4.0  # and this much more: the boxes of small faces are only known to a few pixels
-    hold_s: float = 1.0  # before the first and after the last sighting of a face: as long as the tracker bridges
-    growth_per_s: float = 0.5  # the longer ago a face was seen, the further it may have moved, in sizes of the box
+    margin: float = 0.15  # on each side, in box sizes: ears and chin extend beyond a detector's box
+    margin_px: float = 4.0  # added to margin: boxes of small faces are accurate to a few pixels only
+    hold_s: float = 1.0  # before the first and after the last detection: the longest gap that the tracker bridges
+    growth_per_s: float = 0.5  # in box sizes per second since the last detection, because the face may have moved
 
     def __post_init__(self) -> None:
         for name in ("margin", "margin_px", "hold_s", "growth_per_s"):
@@ -45,11 +45,11 @@ class FrameBoxes:
 def boxes_shown(
     pts_s: np.ndarray, looked_at: np.ndarray, frame: np.ndarray, track: np.ndarray, boxes_xyxy: np.ndarray
 ) -> FrameBoxes:
-    """The box of each face from its frame up to the next one that was looked at, gliding there if its track goes on.
+    """The box of each face from its frame to the next analyzed one, interpolated if its track continues there.
 
     Args:
         pts_s: (n,) time of every frame of the video.
-        looked_at: (s,) rising, the frames that were looked at.
+        looked_at: (s,) increasing, the analyzed frames.
         frame: (m,) of each face.
         track: (m,)
         boxes_xyxy: (m, 4)
@@ -71,20 +71,20 @@ def redaction_boxes(
     boxes_xyxy: np.ndarray,
     config: RedactionConfig,
 ) -> tuple[FrameBoxes, np.ndarray]:
-    """What to hide so that no face shows: every face seen, good or bad, in all frames around and between its sightings.
+    """The boxes to hide so that no face is visible: all detected faces, of any quality, in frames around detections.
 
-    Boxes are enlarged, the more the longer before or after a sighting, and glide from one to the next of their track.
+    Boxes are interpolated between the detections of a track, and grow with the time from the nearest detection.
 
     Args:
         pts_s: (n,) time of every frame of the video.
-        looked_at: (s,) rising, the frames that were looked at and could be decoded.
+        looked_at: (s,) increasing, the analyzed frames that could be decoded.
         frame: (m,) of each face.
         track: (m,)
         boxes_xyxy: (m, 4)
-        config: how far around.
+        config: the margins.
 
     Returns:
-        The boxes, and of each frame `(n,)` whether it is too far from any that was looked at: hide it as a whole.
+        The boxes, and `(n,)` whether each frame is too far from any analyzed one, so that it must be hidden as a whole.
     """
     looked_s = pts_s[looked_at]
     step_s = float(np.median(np.diff(looked_s))) if len(looked_s) > 1 else 0.0
@@ -92,7 +92,7 @@ def redaction_boxes(
     follower, leader = _follower(frame, track), np.full(len(frame), -1)
     leader[follower[follower >= 0]] = np.flatnonzero(follower >= 0)
     seen_s = pts_s[frame]
-    # Each face holds on to its follower, or for a while; the first of a track also for a while before.
+    # Each face extends to the next one of its track, else for hold_s; the first of a track also hold_s before.
     until = np.where(follower >= 0, frame[follower], np.searchsorted(pts_s, seen_s + hold_s, side="right"))
     since = np.where(leader >= 0, frame, np.searchsorted(pts_s, seen_s - hold_s, side="left"))
     row, at = _ranges(since, until)
@@ -106,7 +106,7 @@ def redaction_boxes(
 
 
 def pad_boxes(boxes_xyxy: np.ndarray, config: RedactionConfig, unseen_s: np.ndarray | float = 0.0) -> np.ndarray:
-    """Boxes (k, 4) with room for what stands out of them, the more the longer ago (k,) they were seen."""
+    """Expand boxes (k, 4) by a margin that grows with the time (k,) since the last detection."""
     size_px = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).max(axis=1)
     room_px = config.margin_px + (config.margin + config.growth_per_s * unseen_s) * size_px
     boxes: np.ndarray = boxes_xyxy + room_px[:, None] * np.array([-1, -1, 1, 1])
@@ -114,10 +114,10 @@ def pad_boxes(boxes_xyxy: np.ndarray, config: RedactionConfig, unseen_s: np.ndar
 
 
 def _far_from(pts_s: np.ndarray, looked_s: np.ndarray, hold_s: float) -> np.ndarray:
-    """Whether no frame looked at lies within `hold_s` of each frame."""
+    """Whether no analyzed frame is within `hold_s` of each frame."""
     around_s = np.concatenate([[-np.inf], looked_s, [np.inf]])
-    place = np.searchsorted(around_s, pts_s, side="right")
-    far: np.ndarray = np.minimum(pts_s - around_s[place - 1], around_s[place] - pts_s) > hold_s
+    after = np.searchsorted(around_s, pts_s, side="right")
+    far: np.ndarray = np.minimum(pts_s - around_s[after - 1], around_s[after] - pts_s) > hold_s
     return far
 
 
@@ -135,7 +135,7 @@ def _follower(frame: np.ndarray, track: np.ndarray) -> np.ndarray:
 
 
 def _ranges(first: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All whole numbers from `first` up to `stop` of each row, and the row of each."""
+    """All integers from `first` up to `stop` of each row, and the row of each."""
     lengths = np.maximum(stop - first, 0)
     row = np.repeat(np.arange(len(first)), lengths)
     return row, np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + first[row]
@@ -150,7 +150,7 @@ def _interpolate_boxes(
     boxes_xyxy: np.ndarray,
     target_xyxy: np.ndarray,
 ) -> FrameBoxes:
-    """The box of each `row` in frame `at`, on its way to the target it reaches in frame `until`."""
+    """The box of each `row` in frame `at`, interpolated to the target box in frame `until`."""
     span_s = (pts_s[until] - pts_s[frame])[row]
     part = np.clip((pts_s[at] - pts_s[frame][row]) / np.where(span_s > 0, span_s, 1), 0, 1)[:, None]
     boxes = (1 - part) * boxes_xyxy[row] + part * target_xyxy[row]

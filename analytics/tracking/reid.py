@@ -1,9 +1,8 @@
-"""Pieces of tracks joined into people, once the whole video is known.
+"""Re-identify people over the whole video: associate tracklets by position, speed, size and appearance.
 
-The tracker decides frame by frame and sees only boxes. Here its tracks are first taken apart wherever two of them met
-(there they may have been exchanged), then all pieces are linked anew, in one assignment that weighs place, speed, size
-and look together. Evidence is counted in nats: the log of how much more often one person's pieces than two people's
-would be found like this.
+The tracker decides frame by frame and sees only boxes. Here its tracks are first split wherever two of them crossed,
+where identities may have been exchanged. Then all tracklets are linked in one global assignment. Evidence is measured
+in nats: the log-likelihood ratio of one person against two people.
 """
 
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ LOOK_PAIRS_AT_ONCE = 200_000  # 50 MB each
 
 @dataclass(frozen=True)
 class ReidConfig:
-    """How much speaks for two pieces being one person. The figures are from benchmarks/identities.py and our clips.
+    """The evidence that two tracklets are one person. The values are from benchmarks/identities.py and our clips.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -27,31 +26,30 @@ class ReidConfig:
 
     # Boxes that overlap this much may have been exchanged (0.15 gave more switches; 0.25 and 0.3 are about as good).
     meet_iou: float = 0.2
-    # That a face stays in its track: the tracker was wrong in about one meeting of ten.
+    # Bonus for staying in the same track: the tracker was wrong in about one crossing of ten.
     same_track_bonus: float = 2.0
-    # That a face just lost goes on, if its look is known: without this, pieces of few faces are passed over. Out of
-    # sight for longer than `goes_on_s`, the look must speak against it by 2 nats at most: another person may come from
-    # where the first one went.
+    # Bonus for continuing a face that was just lost, if its appearance is known: without it, short tracklets are
+    # skipped. After a gap longer than `goes_on_s`, the appearance may speak against the link by at most 2 nats, because
+    # another person may enter where the first one left.
     continuation_bonus: float = 1.5
     goes_on_s: float = 1.5
-    # Place: a face is where its last 0.4 s lead to, within this many box sizes, and this many more per second.
+    # Position, extrapolated from the last 0.4 s: standard deviation in box sizes, and its growth per second.
     place_sigma: float = 0.15
     place_sigma_per_s: float = 0.8
-    # Over how long that says anything: people turn round behind a pillar.
+    # The longest gap for which position is informative: people may turn around while occluded.
     place_reach_s: float = 3.0
-    speed_sigma: float = 4.0  # box sizes per second: a head's speed before and after a meeting
+    speed_sigma: float = 4.0  # box sizes per second: the change of speed across a crossing
     size_sigma: float = 0.15  # of the log of the size, and this much more per second
     size_sigma_per_s: float = 0.1
-    # Looks this far apart speak neither for nor against one person; each step of `look_scale` nearer is one nat.
+    # The appearance distance that is no evidence either way; each `look_scale` less is one nat for one person.
     appearance_neutral_distance: float = 21.0
     look_scale: float = 2.5
-    max_appearance_evidence: float = 4.0  # nats that a look gives beside place, at most: two people may look alike
-    # Where place says nothing (after a cut, or longer than `place_reach_s`), the look alone must give this much, and
-    # the more people it may have been, the more: the log of their number is added. Both pieces must have four clear
-    # faces or more.
+    max_appearance_evidence: float = 4.0  # in nats, in addition to position: two people may look alike
+    # If position is not informative (after a cut, or beyond `place_reach_s`), appearance alone must give this much
+    # evidence plus the log of the number of candidates. Both tracklets must have at least four unoccluded faces.
     min_evidence_away: float = 2.0
-    max_away_s: float = 30.0  # nobody is looked for longer
-    min_margin: float = 2.0  # less evidence than this against an exchange: `suspected_switch`
+    max_away_s: float = 30.0  # the longest gap that is bridged
+    min_margin: float = 2.0  # less evidence than this against an exchange sets `suspected_switch`
 
     def __post_init__(self) -> None:
         if not 0 < self.meet_iou < 1:
@@ -66,10 +64,10 @@ class ReidConfig:
 
 @dataclass(frozen=True, eq=False)
 class Association:
-    """Who each of the m faces is."""
+    """The track of each of the m faces."""
 
     track: np.ndarray  # (m,) int64, -1 for faces in no track; not yet dense
-    is_switch: np.ndarray  # (m,) bool: here the track may have gone on as another person; at most once in a track
+    is_switch: np.ndarray  # (m,) bool: the track may have switched to another person here; at most once in a track
 
 
 def associate_tracklets(
@@ -82,15 +80,15 @@ def associate_tracklets(
     signature: np.ndarray | None,
     config: ReidConfig,
 ) -> Association:
-    """Put tracks together that are one person, and part those that are two.
+    """Merge tracks of the same person, and split tracks of two people.
 
     Args:
-        tracklet: (m,) track of each face as the tracker found it, -1 for none.
-        frame: (m,) number of each face's frame, not falling.
-        pts_s: (m,) time of that frame, not falling.
+        tracklet: (m,) track of each face from the tracker, -1 for none.
+        frame: (m,) number of each face's frame, non-decreasing.
+        pts_s: (m,) time of that frame, non-decreasing.
         boxes_xyxy: (m, 4) in pixels.
-        shot: (m,) number of the shot that the frame is in, not falling.
-        signature: (m, 60) look of each face, a row of NaN where not known; None if no look is known.
+        shot: (m,) number of the shot that the frame is in, non-decreasing.
+        signature: (m, 60) appearance of each face, a row of NaN if unknown; None if none is known.
         config: the settings.
     """
     joined = Association(np.full(len(tracklet), -1, np.int64), np.zeros(len(tracklet), bool))
@@ -112,7 +110,7 @@ def associate_tracklets(
 
 
 def _candidates(pieces: Tracklets, config: ReidConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of pieces that may be one person, the second after the first, and the evidence that they are."""
+    """Pairs of consecutive tracklets that may be one person, and the evidence for it."""
     begin = np.searchsorted(pieces.start_s, pieces.end_s)
     end = np.searchsorted(pieces.start_s, pieces.end_s + config.max_away_s, side="right")
     count = end - begin
@@ -128,12 +126,12 @@ def _candidates(pieces: Tracklets, config: ReidConfig) -> tuple[np.ndarray, np.n
     is_solid = ~np.isnan(pieces.looks[:, -1, 0])
     away = ~near & is_solid[before] & is_solid[after]
     n_away = np.bincount(after[away], minlength=len(pieces))
-    # A few faces, seen between two meetings, may be half hidden: their look speaks less against a link.
+    # A few faces between two crossings may be partly occluded: their appearance is weaker evidence against a link.
     least = -config.max_appearance_evidence * (1 + (is_solid[before] & is_solid[after]))
     evidence[near] = np.clip(evidence[near], least[near], config.max_appearance_evidence)
     evidence[near] += _evidence_of_place(pieces, before[near], after[near], config)
     most = np.where(gap_s <= config.goes_on_s, np.inf, config.appearance_neutral_distance + 2 * config.look_scale)
-    continues_track = near & (look < most)  # never if the look is not known
+    continues_track = near & (look < most)  # never if the appearance is unknown
     evidence[continues_track] += config.continuation_bonus
     evidence[stays] += config.same_track_bonus
     evidence[away] -= config.min_evidence_away + np.log(n_away[after[away]])
@@ -142,10 +140,10 @@ def _candidates(pieces: Tracklets, config: ReidConfig) -> tuple[np.ndarray, np.n
 
 
 def _evidence_of_place(pieces: Tracklets, before: np.ndarray, after: np.ndarray, config: ReidConfig) -> np.ndarray:
-    """What place, speed and size say; the farther apart in time, the less."""
+    """The evidence from position, speed and size, which decreases with the gap."""
     gap_s = pieces.start_s[after] - pieces.end_s[before]
     size_px = np.sqrt(pieces.end_size_px[before] * pieces.start_size_px[after])
-    # Both are led on to the middle of the gap.
+    # Both are extrapolated to the middle of the gap.
     end_xy = pieces.end_xy[before] + pieces.end_speed[before] * gap_s[:, None] / 2
     start_xy = pieces.start_xy[after] - pieces.start_speed[after] * gap_s[:, None] / 2
     distance = np.hypot(*(start_xy - end_xy).T) / size_px
@@ -153,7 +151,7 @@ def _evidence_of_place(pieces: Tracklets, before: np.ndarray, after: np.ndarray,
     size = np.log(pieces.start_size_px[after] / pieces.end_size_px[before])
     fades = np.maximum(1 - gap_s / config.place_reach_s, 0)
     sigma = config.place_sigma + config.place_sigma_per_s * gap_s
-    # Against a face anywhere in a picture of 8 by 8 faces.
+    # The alternative is a uniform position in a frame of 8 by 8 face sizes.
     place = np.log(64 / (2 * np.pi * sigma**2)) - (distance / sigma) ** 2 / 2
     size_sigma = config.size_sigma + config.size_sigma_per_s * gap_s
     evidence: np.ndarray = (
@@ -165,7 +163,7 @@ def _evidence_of_place(pieces: Tracklets, before: np.ndarray, after: np.ndarray,
 
 
 def _look_distance(looks: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Mean difference of the two most alike looks of each pair of pieces; NaN where one has none."""
+    """The smallest mean difference between appearance descriptors of each pair of tracklets; NaN if one has none."""
     distance = np.full(len(before), np.nan)
     for start in range(0, len(before), LOOK_PAIRS_AT_ONCE):
         part = slice(start, start + LOOK_PAIRS_AT_ONCE)
@@ -177,10 +175,10 @@ def _look_distance(looks: np.ndarray, before: np.ndarray, after: np.ndarray) -> 
 
 
 def _best_links(n: int, before: np.ndarray, after: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-    """The piece that follows each of `n` pieces, -1 for none: each follows one at most, all evidence together most."""
+    """The successor of each of `n` tracklets, -1 for none: the matching with the largest total evidence."""
     good = evidence > 0
     before, after, evidence = before[good], after[good], evidence[good]
-    # Each piece may also have an end of its own (columns from n on), which counts as no evidence.
+    # Each tracklet may also have no successor (columns from n on), with zero evidence.
     most = evidence.max(initial=0) + 1
     cost = np.concatenate([most - evidence, np.full(n, most)])
     rows, columns = np.concatenate([before, np.arange(n)]), np.concatenate([after, n + np.arange(n)])
@@ -191,7 +189,7 @@ def _best_links(n: int, before: np.ndarray, after: np.ndarray, evidence: np.ndar
 
 
 def _chains(following: np.ndarray) -> np.ndarray:
-    """A number for each chain of pieces that follow one another, `(n,)`."""
+    """The number of the chain of successors that each tracklet belongs to, `(n,)`."""
     n = len(following)
     linked = np.flatnonzero(following >= 0)
     links = csr_array((np.ones(len(linked)), (linked, following[linked])), shape=(n, n))
@@ -208,10 +206,10 @@ def _doubtful_pieces(
     evidence: np.ndarray,
     config: ReidConfig,
 ) -> np.ndarray:
-    """Pieces that begin where two people met and were perhaps exchanged; of each chain only the most doubtful one.
+    """Tracklets that start where identities may have been exchanged; the most uncertain one of each chain.
 
-    The evidence for what was linked is compared with that for the exchange. Where no look is known, any meeting is
-    doubtful: place and speed do not tell people from people who turn back.
+    The evidence for the chosen links is compared with that for the exchange. Without appearance, every crossing is
+    uncertain, because position and speed cannot distinguish passing from turning back.
     """
     known = dict(zip(zip(before.tolist(), after.tolist(), strict=True), evidence.tolist(), strict=True))
     has_look = ~np.isnan(pieces.looks[:, :, 0]).all(axis=1)

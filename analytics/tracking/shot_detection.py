@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ShotDetectionConfig:
-    """What counts as a hard cut.
+    """Thresholds of shot detection.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -28,7 +28,7 @@ def find_shot_boundaries(pts_s: np.ndarray, look: np.ndarray, config: ShotDetect
     """Whether a hard cut lies between each frame and the one before it that could be decoded.
 
     Args:
-        pts_s: (n,) times of the frames, rising.
+        pts_s: (n,) times of the frames, increasing.
         look: (n, 48) gray levels, NaN for a frame that could not be decoded.
         config: the settings.
 

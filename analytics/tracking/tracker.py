@@ -1,8 +1,8 @@
-"""Which faces of different frames are one person: matched in rounds by score, in the manner of ByteTrack.
+"""Track faces from frame to frame, matching detections in rounds by score as ByteTrack does.
 
-Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", ECCV 2022. Unlike there, every
-setting is in seconds or in box sizes, so that it means the same at any frame rate, and boxes need not overlap: at
-5 frames per second a walking person's head moves by more than its width between two frames.
+Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", ECCV 2022. In contrast, settings
+are in seconds or box sizes, so that they do not depend on the frame rate, and boxes need not overlap: at 5 frames per
+second a walking person's head moves by more than its width between two frames.
 """
 
 import math
@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-# A face's movement, in box sizes: position from the detector, velocity as a random walk (Kalman filter, with the same
-# numbers for x and y). They are properties of moving heads and of detectors, hence no settings.
-POSITION_NOISE_VAR = 0.05**2  # detectors place a box to about a twentieth of its size
-START_SPEED_VAR = 4.0**2  # a head that comes into view may move by four times its size per second
+# Kalman filter of a face's movement, in box sizes, with the same values for x and y: measured position, and velocity
+# as a random walk. These are properties of moving heads and of detectors, hence not settings.
+POSITION_NOISE_VAR = 0.05**2  # detectors locate a box to about 5% of its size
+START_SPEED_VAR = 4.0**2  # a head entering the frame may move by four times its size per second
 SPEED_CHANGE_VAR_PER_S = 2.0**2
 
 
@@ -34,8 +34,8 @@ class TrackerConfig:
     max_sigma: float = 3.0  # … as may boxes this many standard deviations from where the track is expected,
     max_distance: float = 2.0  # but no farther than this many box sizes
     max_size_ratio: float = 2.0  # and only if neither is so much larger than the other
-    max_gap_s: float = 1.0  # a face out of sight for longer comes back as a new track
-    min_faces: int = 3  # fewer links, or links over less time, are no track: mostly false hits
+    max_gap_s: float = 1.0  # after a longer gap a face starts a new track
+    min_faces: int = 3  # tracks with fewer faces or a shorter duration are dropped: mostly false positives
     min_duration_s: float = 0.15
 
     def __post_init__(self) -> None:
@@ -62,17 +62,17 @@ def link_faces(
     shot: np.ndarray | None = None,
     step_s: float = 0.0,
 ) -> np.ndarray:
-    """Give each face of a whole video the track it belongs to, however short.
+    """Assign each face of a whole video to a track, however short.
 
     Args:
-        frame: (m,) number of each face's frame, not falling.
-        pts_s: (m,) time of that frame, not falling.
+        frame: (m,) number of each face's frame, non-decreasing.
+        pts_s: (m,) time of that frame, non-decreasing.
         boxes_xyxy: (m, 4) in pixels.
         det_score: (m,) in [0, 1].
         config: the settings.
-        shot: (m,) number of the shot that the face's frame is in, not falling; no track goes on in another shot.
-        step_s: usual time between two sampled frames: tracks live on for at least one and a half steps, so that
-            sparse sampling does not end them all.
+        shot: (m,) number of the shot that the face's frame is in, non-decreasing; tracks end at shot boundaries.
+        step_s: usual time between two sampled frames: tracks survive gaps of at least 1.5 steps, so that sparse
+            sampling does not end them all.
 
     Returns:
         (m,) int64 track of each face; -1 for faces in no track.
@@ -134,13 +134,13 @@ class _Track:
         self.n_faces = 1
 
     def expect(self, pts_s: float) -> tuple[float, float, float]:
-        """Where it is expected at `pts_s`: x, y, and the variance of the place."""
+        """The expected position at `pts_s`: x, y and its variance."""
         t = pts_s - self.pts_s
         var = self.position_var + t * (2 * self.covariance + t * (self.speed_var + t * (SPEED_CHANGE_VAR_PER_S / 3)))
         return self.x + self.speed_x * t, self.y + self.speed_y * t, var
 
     def correct(self, pts_s: float, face: _Seen) -> None:
-        """Take in the face seen at `pts_s`: Kalman prediction, with white noise on the acceleration, and correction."""
+        """Update with a face detected at `pts_s`: Kalman prediction, with white-noise acceleration, and correction."""
         t = pts_s - self.pts_s
         x, y, position_var = self.expect(pts_s)
         covariance = self.covariance + t * (self.speed_var + t * (SPEED_CHANGE_VAR_PER_S / 2))
@@ -161,14 +161,14 @@ class _Track:
 class _Pair(NamedTuple):
     """A track and a face that may be linked."""
 
-    track: int  # place among the living tracks
-    face: int  # place among the faces of the frame
+    track: int  # index among the active tracks
+    face: int  # index among the faces of the frame
     likeness: float
     overlaps: bool
 
 
 class _Tracker:
-    """Links the faces of one video, frame by frame."""
+    """Link the faces of one video, frame by frame."""
 
     def __init__(self, config: TrackerConfig, max_gap_s: float) -> None:
         self.config = config
@@ -177,22 +177,22 @@ class _Tracker:
         self.n_tracks = 0
 
     def step(self, pts_s: float, faces: list[_Seen]) -> list[int]:
-        """Track of each face of the next frame; -1 for faces in none."""
+        """Assign the faces of the next frame; -1 for faces in no track."""
         self.living = [track for track in self.living if pts_s - track.pts_s <= self.max_gap_s]
         found = [-1] * len(faces)
         for pair in self._match(self._pairs(pts_s, faces), faces):
             track = self.living[pair.track]
             track.correct(pts_s, faces[pair.face])
             found[pair.face] = track.number
-        for place, face in enumerate(faces):
-            if found[place] < 0 and face.score >= self.config.high_score:
+        for index, face in enumerate(faces):
+            if found[index] < 0 and face.score >= self.config.high_score:
                 self.living.append(_Track(self.n_tracks, pts_s, face))
-                found[place] = self.n_tracks
+                found[index] = self.n_tracks
                 self.n_tracks += 1
         return found
 
     def _pairs(self, pts_s: float, faces: list[_Seen]) -> list[_Pair]:
-        """The tracks and faces that may be linked, and how alike they are."""
+        """The tracks and faces that may be linked, with their similarity."""
         config, pairs = self.config, []
         for i, track in enumerate(self.living):
             x, y, position_var = track.expect(pts_s)
@@ -216,10 +216,10 @@ class _Tracker:
         return pairs
 
     def _match(self, pairs: list[_Pair], faces: list[_Seen]) -> list[_Pair]:
-        """Pairs that share nothing, chosen in rounds: what is better founded chooses first.
+        """Match tracks and faces one to one, in rounds: the more reliable pairs first.
 
-        A track of few faces may follow a false hit beside a true face; it must not take the face from the older track.
-        And a weak hit beside a lost face is more often a false one, so that the boxes must overlap.
+        A short track may follow a false positive next to a true face; it must not take the face from the older track.
+        A detection with a low score near a lost face is often a false positive, so the boxes must overlap.
         """
         config = self.config
         rounds: tuple[list[_Pair], ...] = ([], [], [])
@@ -237,14 +237,14 @@ class _Tracker:
 
 
 def _assign(pairs: list[_Pair]) -> list[_Pair]:
-    """Of these pairs, those that share nothing and together are most alike."""
+    """The one-to-one matching of these pairs with the largest total similarity."""
     tracks, faces = sorted({pair.track for pair in pairs}), sorted({pair.face for pair in pairs})
     if len(tracks) == len(faces) == len(pairs):
-        return pairs  # as in nearly every frame
-    row = {track: place for place, track in enumerate(tracks)}
-    column = {face: place for place, face in enumerate(faces)}
+        return pairs  # the usual case
+    row = {track: index for index, track in enumerate(tracks)}
+    column = {face: index for index, face in enumerate(faces)}
     likeness = np.zeros((len(tracks), len(faces)))
     for pair in pairs:
         likeness[row[pair.track], column[pair.face]] = pair.likeness
-    best = set(zip(*(places.tolist() for places in linear_sum_assignment(likeness, maximize=True)), strict=True))
+    best = set(zip(*(indices.tolist() for indices in linear_sum_assignment(likeness, maximize=True)), strict=True))
     return [pair for pair in pairs if (row[pair.track], column[pair.face]) in best]

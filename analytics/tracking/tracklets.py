@@ -1,4 +1,4 @@
-"""Where tracks meet, and the pieces they fall into there."""
+"""Find crossings of tracks, and split tracks into tracklets there."""
 
 from dataclasses import dataclass
 
@@ -6,21 +6,21 @@ import numpy as np
 
 from fer_models.boxes import box_area, box_center, paired_iou
 
-HELD_S = 0.3  # a face just lost or not yet found is taken to be where it was seen: another may have its track
-ONE_MEETING_S = 0.5  # boxes that part for less are still in the same meeting
-LED_S = 0.4  # speed is that of the last or first so many seconds
-# Positions scatter by a twentieth of a box, heads move at about two boxes per second: few points give a low speed.
+HELD_S = 0.3  # extend a track in place before its first and after its last face: another may have taken it over
+ONE_MEETING_S = 0.5  # crossings separated by less count as one
+LED_S = 0.4  # speed is measured over the first or last seconds of a tracklet
+# Shrinks the speed of few points: positions vary by 5% of a box, heads move at about two boxes per second.
 SPEED_PRIOR_S2 = (0.05 / 2) ** 2
-SIDE_FACES = 5  # the size at either end is the median of so many
-LOOKS = 4  # of each piece, each the median of a fourth of its faces
-LOOK_FACES = 12  # of these at most so many are looked at
-# What changes a picture as a whole is half light, half the person.
+SIDE_FACES = 5  # the size at either end is the median of this many faces
+LOOKS = 4  # appearance descriptors per tracklet, each the median of a quarter of its faces
+LOOK_FACES = 12  # at most this many faces per descriptor
+# Half of the overall brightness is attributed to the light, half to the person.
 LIGHT_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Crossings:
-    """Moments at which the boxes of two tracks overlap most, and all faces that are in such an overlap."""
+    """The frames in which the boxes of two tracks overlap most, and all faces in such an overlap."""
 
     a: np.ndarray  # (k,) tracklet
     b: np.ndarray  # (k,) tracklet
@@ -30,12 +30,12 @@ class Crossings:
 
 @dataclass(frozen=True, eq=False)
 class Tracklets:
-    """The n pieces by time of their first face; arrays are (n,) or (n, 2) in pixels of the frame."""
+    """The n tracklets by time of their first face; arrays are (n,) or (n, 2) in pixels of the frame."""
 
     piece_of_row: np.ndarray  # (m,)
     first: np.ndarray  # row of the first face
     tracklet: np.ndarray
-    follows: np.ndarray  # the piece before it in the tracklet, -1 for the first
+    follows: np.ndarray  # the previous piece of the same track, -1 for the first
     shot: np.ndarray
     start_frame: np.ndarray
     end_frame: np.ndarray
@@ -53,7 +53,7 @@ class Tracklets:
         return len(self.first)
 
     def before_meeting(self, meetings: Crossings) -> np.ndarray:
-        """The two pieces that end in each meeting, `(k', 2)`; meetings before which one has no piece are left out."""
+        """The two tracklets that end at each crossing, `(k', 2)`, without crossings before which one has none."""
         order = np.lexsort((self.start_frame, self.tracklet))
         span = int(max(self.end_frame.max(), meetings.frame.max(initial=0))) + 2
         keys = self.tracklet[order] * span + self.start_frame[order]
@@ -69,7 +69,7 @@ class Tracklets:
 def find_crossings(
     tracklet: np.ndarray, frame: np.ndarray, pts_s: np.ndarray, boxes_xyxy: np.ndarray, shot: np.ndarray, min_iou: float
 ) -> Crossings:
-    """Find where tracks overlap. Rows are faces, those of a tracklet together, in order of time."""
+    """Find where tracks overlap. Rows are faces, grouped by track and ordered by time."""
     frames, first = np.unique(frame, return_index=True)
     frame_s, frame_shot = pts_s[first], shot[first]
     row, place, boxes = _with_unseen(tracklet, np.searchsorted(frames, frame), pts_s, boxes_xyxy, frame_s)
@@ -101,9 +101,9 @@ def find_crossings(
 def _with_unseen(
     tracklet: np.ndarray, place: np.ndarray, pts_s: np.ndarray, boxes_xyxy: np.ndarray, frame_s: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Faces as row, place among the frames and box: those seen, and where they must be while they are not.
+    """Add the estimated boxes of faces while they are not detected; return row, frame index and box of each face.
 
-    In gaps boxes are interpolated, before and after a tracklet they stay where they are for `HELD_S`.
+    Boxes are interpolated in gaps, and constant for `HELD_S` before and after a track.
     """
     rows = np.arange(len(place))
     is_last = np.append(tracklet[1:] != tracklet[:-1], True)
@@ -135,7 +135,7 @@ def split_tracks(
     shot: np.ndarray,
     signature: np.ndarray | None,
 ) -> Tracklets:
-    """Take tracks apart in the middle of each meeting. Rows are faces, as in `find_meetings`."""
+    """Split tracks in the middle of each crossing. Rows are faces, as in `find_crossings`."""
     span = int(frame.max()) + 2
     cuts = np.unique(np.concatenate([meetings.a, meetings.b]) * span + np.tile(meetings.frame, 2))
     n_cuts = np.searchsorted(cuts, tracklet * span + frame, side="right")
@@ -177,7 +177,7 @@ def split_tracks(
 def _side(
     row: int, far: int, pts_s: np.ndarray, center: np.ndarray, size_px: np.ndarray
 ) -> tuple[float, float, float, float, float]:
-    """Center x y, speed x y and size at the end `row` of a piece whose other end is `far`."""
+    """Center x, y, speed x, y and size at the end `row` of a tracklet whose other end is `far`."""
     low, high = min(row, far), max(row, far) + 1
     near = np.flatnonzero(np.abs(pts_s[low:high] - pts_s[row]) <= LED_S) + low
     t, xy = pts_s[near] - pts_s[near].mean(), center[near]
@@ -187,7 +187,7 @@ def _side(
 
 
 def _looks(first: np.ndarray, last: np.ndarray, signature: np.ndarray | None, is_covered: np.ndarray) -> np.ndarray:
-    """Some looks of each piece, `(n, LOOKS, 60)`, less the light; from faces that nobody covers."""
+    """Appearance descriptors of each tracklet, `(n, LOOKS, 60)`, corrected for light, from unoccluded faces."""
     looks = np.full((len(first), LOOKS, 60), np.nan, np.float32)
     if signature is None:
         return looks
