@@ -178,7 +178,7 @@ def test_silence_is_told(monkeypatch):
         until(lambda: reader.is_over)
         assert "no data within 0.5 s" in str(reader.error)
     (line,) = told
-    assert line.startswith(f"{address}: listening; waits")
+    assert line.startswith(f"{address}: listening; waiting")
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ def test_a_signal_ends_it_in_order(shared_data, tmp_path, number):
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         assert "opening tcp://" in run.stderr.readline()
-        assert "listening; waits 10 s at most" in run.stderr.readline()
+        assert "listening; waiting up to 10 s" in run.stderr.readline()
         with contextlib.ExitStack() as senders:
 
             def comes():

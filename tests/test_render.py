@@ -242,7 +242,7 @@ def test_the_command_refuses_to_write_over_the_video(face_clip, empty_clip, resu
     assert "--min-face 0" in said("--help")  # the way out for faces too small to be found
     assert "one of --blur and --pixelate" in said(face_clip, "--out", copy, "--blur", "--pixelate")
     unknown = fervid(empty_clip, "--out", tmp_path / "b.mp4")
-    assert (unknown.exit_code, "analyze it first" in unknown.output) == (1, True)
+    assert (unknown.exit_code, "Analyze it first" in unknown.output) == (1, True)
     done = fervid(face_clip, "--out", copy, "--blur", "--overwrite")
     assert done.exit_code == 0, done.output
     assert probe(copy).n_frames == 50
