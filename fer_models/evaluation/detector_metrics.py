@@ -1,4 +1,4 @@
-"""How well and how fast a detector finds faces: its hits are matched with the true faces, then counted."""
+"""Accuracy and speed of a face detector: match its detections with the true faces, then count them."""
 
 import dataclasses
 import io
@@ -28,7 +28,7 @@ Detect = Callable[[np.ndarray], FaceBatch]  # (n, h, w, 3) uint8 RGB frames to t
 
 @dataclass(frozen=True)
 class Candidate:
-    """A detector to judge: it keeps weak hits, and counts as a face what scores `threshold`."""
+    """A detector to evaluate: it returns low-scoring detections too; those at `threshold` and above count as faces."""
 
     detect: Detect
     threshold: float
@@ -85,7 +85,7 @@ class Matches:
     def best_threshold(self, candidates: np.ndarray) -> float:
         """The candidate with the greatest F0.5 (van Rijsbergen 1979): precision counts twice as much as recall.
 
-        A face that is missed leaves a gap, which the next frames fill; a face where none is has an emotion.
+        A missed face leaves a gap that neighboring frames fill, but a false positive adds an emotion to the results.
         """
         found = np.array([(self.face_score >= t).sum() for t in candidates])
         hits = np.array([(self.hit_score >= t).sum() for t in candidates])
@@ -95,7 +95,7 @@ class Matches:
 def match_hits(
     boxes_xyxy: np.ndarray, det_score: np.ndarray, truth_xyxy: np.ndarray, counts: np.ndarray, *, min_iou: float
 ) -> Matches:
-    """Give each hit of a picture, best score first, the free true face that it overlaps most.
+    """Match each detection of an image, best score first, with the unmatched true face that it overlaps most.
 
     Args:
         boxes_xyxy, det_score: the hits, `(m, 4)` and `(m,)`.
@@ -198,7 +198,7 @@ def detect_mirrored(detect: Detect, pixels: np.ndarray) -> FaceBatch:
 def landmark_errors(
     photos: list[TruePhoto], judged: list[FaceBatch], teacher: list[FaceBatch], *, threshold: float
 ) -> np.ndarray:
-    """How far landmarks lie from those of another detector, over that detector's inter-ocular distance, `(k,)`.
+    """Distance of landmarks from those of another detector, over that detector's inter-ocular distance, `(k,)`.
 
     The mean of five distances for each bare face of 24 px and more, not in profile, that both found.
     """

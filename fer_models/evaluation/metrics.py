@@ -91,8 +91,8 @@ def measure_split(
     Args:
         predict: gives calibrated probabilities (m, 7) of crops (m, h, w) uint8.
         images: the split.
-        temperature: what `predict` divides its logits by; undone to tell how well calibrated they are without it.
-        tta: also measure the mean over mirrored pictures (`accuracy_flip_averaged`) and over `ten_crops`
+        temperature: the divisor of the logits in `predict`; undone to measure calibration without it.
+        tta: also measure the mean over mirrored images (`accuracy_flip_averaged`) and over `ten_crops`
             (`accuracy_crops_averaged`).
         training: measure also without images whose pixels stand here (`accuracy_not_in_training`, if any are left).
     """

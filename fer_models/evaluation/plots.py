@@ -21,9 +21,9 @@ FACES = (3, 7)  # rows and columns of the grid of faces
 def draw_all(
     folder: Path, epochs: Sequence[dict[str, float]], splits: dict[str, FaceImages], scores: dict[str, Tensor]
 ) -> list[Path]:
-    """Every picture of a measured model, into its folder; `scores` are its probabilities (n, 7) of each split.
+    """Draw all plots of an evaluated model into its folder; `scores` are its probabilities (n, 7) of each split.
 
-    Those of how well it reads are of PrivateTest. The grid of faces comes last; it alone shows pictures of the data.
+    Quality is plotted for PrivateTest. The grid of faces comes last and is the only plot that shows images of the data.
     """
     card = read_card(folder)
     answers, truth, _ = with_truth(card, splits["PrivateTest"], scores["PrivateTest"])
@@ -46,9 +46,9 @@ def draw_all(
 
 
 def with_truth(card: ModelCard, images: FaceImages, scores: Tensor) -> tuple[Tensor, Tensor, str]:
-    """The probabilities (m, 7) of images, what they are to say (m,), and what that is called.
+    """The probabilities (m, 7) of images, their ground truth (m,), and a name for the ground truth.
 
-    It is what most annotators saw, for a model of votes and data that have some; else the labels.
+    The ground truth is the annotators' majority for a model of votes and data that have votes; else the labels.
     """
     known = images.majority >= 0
     if card.reads_votes and known.any():

@@ -29,7 +29,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint to the CPU.
 
     Raises:
-        RunError: if there is none, or it is not a training's of ours.
+        RunError: if it does not exist or is not a readable checkpoint.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

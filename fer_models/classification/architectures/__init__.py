@@ -32,7 +32,7 @@ MADE_FOR_A_SIZE = ("cnn4", "cnn5", "cnn_wide", "vgg16_transfer")  # their first 
 
 
 def architecture_options(architecture: str, *, input_size_px: int, outputs: int) -> dict[str, Any]:
-    """What `build_network` must be told beside the name, and the card must keep."""
+    """The arguments of `build_network` besides the name, which the model card stores."""
     options = {"outputs": outputs}
     return options | {"input_size_px": input_size_px} if architecture in MADE_FOR_A_SIZE else options
 
@@ -49,7 +49,7 @@ def build_network(architecture: str, options: dict[str, Any] | None = None) -> n
 
 
 def count_parameters(network: nn.Module) -> int:
-    """How many numbers the network has, frozen ones too."""
+    """Number of parameters of the network, including frozen ones."""
     return sum(p.numel() for p in network.parameters())
 
 

@@ -38,7 +38,7 @@ class TransferNetwork(nn.Module):
         return logits
 
     def train(self, mode: bool = True) -> Self:
-        """Learn, or not; the batch norms of frozen layers keep the statistics that they came with."""
+        """Set training mode; batch norms of frozen layers stay in evaluation mode and keep their statistics."""
         super().train(mode)
         for module in self.backbone.modules():
             if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:

@@ -59,8 +59,8 @@ def detect_multiscale(pixels: np.ndarray, detect: Callable[[np.ndarray], FaceBat
 def vote(photo: Photo, second: FaceBatch) -> Photo:
     """Merge both teachers' faces in a photograph; boxes and landmarks on which they agree are averaged.
 
-    What one of them sees and the other doubts is kept as not sure; what is hardly seen by either is dropped, and so
-    counts as no face.
+    Faces on which the teachers disagree are kept as not sure, so the loss ignores them; faces that score low with both
+    are dropped and count as background.
     """
     iou = box_iou(photo.boxes_xyxy, second.boxes_xyxy)
     seen = iou.max(1, initial=0) > SAME_FACE_IOU
@@ -89,7 +89,7 @@ def vote(photo: Photo, second: FaceBatch) -> Photo:
 def merge_teacher_labels(photos: list[Photo], data: Path, weights: Path, cache: Path) -> list[Photo]:
     """Merge the second teacher's labels into the photographs of the file `data` where the first is not confident.
 
-    What the second teacher sees is kept in the file `cache`: looking at so many photographs takes minutes.
+    The second teacher's detections are cached in the file `cache`, as computing them takes minutes.
 
     Args:
         weights: those of RetinaFace-MobileNet-0.25.

@@ -1,4 +1,4 @@
-"""Letters and discs as counter-examples: photographs hold few of them, videos many (titles, logos, subtitles)."""
+"""Draw text and discs as negative examples: rare in photographs, frequent in videos (titles, logos, subtitles)."""
 
 import string
 from functools import cache
@@ -21,7 +21,7 @@ def font_paths() -> tuple[Path, ...]:
 
 
 def title_card(size_px: int, rng: np.random.Generator) -> Picture:
-    """A square picture of one color flowing into another, with lettering and without faces."""
+    """A square image of a color gradient with text and without faces."""
     ends = rng.integers(0, 256, (2, 3))
     share = np.linspace(0, 1, size_px)[:, None, None]
     rows = ends[0] * (1 - share) + ends[1] * share
@@ -33,7 +33,7 @@ def title_card(size_px: int, rng: np.random.Generator) -> Picture:
 
 
 def add_words(picture: Picture, rng: np.random.Generator) -> Picture:
-    """One to three random words, and up to three discs, drawn over a picture, none of them across a face."""
+    """Draw one to three random words and up to three discs over an image, none of them across a face."""
     image = Image.fromarray(picture.pixels)
     draw = ImageDraw.Draw(image)
     for _ in range(rng.integers(0, 4)):
@@ -56,7 +56,7 @@ def add_words(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def _draw_disc(image: Image.Image, box_xyxy: tuple[float, float, float, float], rng: np.random.Generator) -> None:
-    """A disc with a rim, flat or shaded; at times on a stem, like an i."""
+    """Draw a disc with a rim, flat or shaded; sometimes on a stem, like an i."""
     x1, y1, x2, y2 = box_xyxy
     fill, rim = _two_colors(rng)
     draw = ImageDraw.Draw(image)
