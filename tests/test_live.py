@@ -166,7 +166,7 @@ def test_a_source_that_is_not_there_is_one_line(tmp_path):
     command = [FERVID, "live", address, "--out", tmp_path / "out", "--device", "cpu"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 1
-    assert "Connection refused): start what sends" in done.stderr.splitlines()[-1]
+    assert "Connection refused): start the sender" in done.stderr.splitlines()[-1]
     assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -291,7 +291,7 @@ def test_a_killed_session_is_told_and_its_signatures_go_with_its_tables(session,
     for segment in results.rglob("segment-*.parquet"):
         os.utime(segment, (an_hour_ago_s, an_hour_ago_s))
     (told,) = status(results)
-    assert (told.state, told.suggested_action) == ("left", "run `fervid timeline` to add it")
+    assert (told.state, told.suggested_action) == ("pending", "run `fervid timeline` to add it")
     signatures = "SELECT count(signature) > 0 FROM observations"
     assert rows(results, signatures) == [(True,)]
     (rebuilt,) = rebuild_timelines(results, TimelineSettings())
@@ -347,7 +347,7 @@ def test_the_timeline_page_shows_a_session_without_its_pictures(session, which, 
     page = Path(__file__).parents[1] / "dashboard" / "views" / "timeline.py"
     shown = AppTest.from_file(str(page), default_timeout=120).run()
     assert not shown.exception
-    assert "pictures were not kept" in " ".join(info.value for info in shown.info)
+    assert "frames were not kept" in " ".join(info.value for info in shown.info)
     assert ("follows it" in " ".join(caption.value for caption in shown.caption)) == (which == 2)
 
 
