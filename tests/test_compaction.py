@@ -213,7 +213,7 @@ def test_a_purge_that_was_killed_between_two_shards_is_finished(store):
     kept.rename(shard)  # as if killed after the new shard was written, before the old one was deleted
     (store.root / ".purging").mkdir()
     (store.root / ".purging" / f"begun.video_id={plan.video_ids[0]}").write_text(begun_at)
-    with pytest.raises(StoreError, match="run fervid purge again"):
+    with pytest.raises(StoreError, match="run `fervid purge` again"):
         compact(store.root, wait_s=0, delete_originals=True)
     purge(store.root, [])
     assert query(store.root, "SELECT video_id FROM videos WHERE video_id LIKE '%3'").num_rows == 0

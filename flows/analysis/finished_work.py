@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from analytics.results.catalog import read_catalog
 from analytics.results.ids import file_sha256
 from analytics.results.storage_paths import is_remote
+from analytics.results.store import Store
 from analytics.results.videos import path_text
 from fer_models.prefetch import StallTimeout, heartbeat, run_with_watchdog
 from flows.analysis.fingerprints import WorkIds, request_fingerprint
@@ -38,8 +39,8 @@ class FinishedWork:
 class FinishedIndex:
     """The finished analyses of a results folder for the settings of a run."""
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], settings: AnalyzeSettings) -> None:
-        self.settings = settings
+    def __init__(self, rows: Sequence[Mapping[str, Any]], settings: AnalyzeSettings, store: Store | None) -> None:
+        self.settings, self.store = settings, store
         self._by_version: dict[tuple[str, str], FinishedWork] = {}
         self._by_content: dict[str, FinishedWork] = {}
         self._sizes: set[int] = set()
@@ -69,14 +70,18 @@ class FinishedIndex:
         """
         rows = read_catalog(results, skip_damaged=True).rows
         done = rows.filter((pc.field("status") == "done") & pc.is_valid(pc.field("sha256")))
-        return cls(done.select(_COLUMNS).to_pylist(), settings)
+        return cls(done.select(_COLUMNS).to_pylist(), settings, Store(results))
 
     def find(self, path: Path) -> FinishedWork | None:
-        """The finished analysis of a video; None if it has to be analyzed, or read to decide that.
+        """The finished analysis of a video; None if it has to be read or analyzed, or if its tables are damaged.
 
         Raises:
             StorageError: if the address cannot be reached.
         """
+        found = self._find(path)
+        return found if found and self.store and self.store.is_done(*found.ids.analyzed) else None
+
+    def _find(self, path: Path) -> FinishedWork | None:
         if self.settings.overwrite or not self._by_content:
             return None
         with contextlib.suppress(OSError, StallTimeout):  # reported by the analysis of the video

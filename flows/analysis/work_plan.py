@@ -72,7 +72,7 @@ def plan_videos(paths: Sequence[Path], out: Path, settings: AnalyzeSettings) -> 
     """
     has_results = is_initialized(out)
     context = AnalysisContext(out, settings)  # its store is not touched: a plan must not create the folder
-    finished = context.finished if has_results else FinishedIndex([], settings)
+    finished = context.finished if has_results else FinishedIndex([], settings, store=None)
     return [plan_video(path, context, finished, has_results) for path in paths]
 
 
