@@ -166,7 +166,7 @@ def test_what_failed_is_done_again_once_it_is_mended(face_clip, tmp_path):
     assert run.returncode == 0, run.stderr
     assert "1 analyzed, 0 unchanged, 0 failed" in run.stdout
     assert [(one.state, one.path) for one in status(results)] == [("done", str(clip))]
-    assert "nothing failed" in fervid("retry", results).output
+    assert "no failed video" in fervid("retry", results).output
 
 
 def fails(clip: Path, results: Path, **settings) -> AnalyzeSettings:
