@@ -87,6 +87,8 @@ def write_video(
             frame.pts, frame.time_base = (i if pts is None else pts[i]), unit
             file.mux(stream.encode(frame))
         file.mux(stream.encode())
+    if codec == "libsvtav1":  # under root it leaves the calling thread in real time, which starves every other process
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return path
 
 
