@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 from analytics.tables.schema import TABLES
 from flows.analysis.rebuild_timeline import SPEEDS
 
-# What differs between two runs over the same videos: when they were, what was left, and how fast.
-OF_THE_RUN = ["started_at", "finished_at", *SPEEDS]
+# What differs between two runs over the same videos: when they were, how fast, and the checksums over both.
+OF_THE_RUN = ["started_at", "finished_at", *SPEEDS, "row_crc32", "table_crc32", "table_bytes"]
 
 
 def files(results: Path) -> set[str]:
