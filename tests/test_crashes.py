@@ -21,7 +21,7 @@ from clips import analyze_clip
 from comparison import assert_same, files, rows
 
 from analytics import connect
-from analytics.results.store import StoreError, table_path
+from analytics.results.store import StoreError, row_crc32, table_path
 from analytics.tables.schema import TIMELINE_TABLES
 from flows.analysis.analyze_video import VideoFailed
 from flows.analysis.progress import Progress, VideoProgress
@@ -256,11 +256,10 @@ def test_a_video_deleted_while_it_is_read_fails_and_is_taken_up_when_it_is_back(
 def test_the_newest_analysis_is_shown_also_where_the_clock_was_set_back(empty_clip, tmp_path):
     first = analyze(empty_clip, tmp_path, fps=5.0)
     path = table_path(tmp_path, "videos", first.video_id, first.analysis_id)
-    row = pq.read_table(path, partitioning=None)
-    (finished_at,) = row["finished_at"].to_pylist()
-    ahead = pa.array([finished_at + timedelta(days=365)], row.schema.field("finished_at").type)
-    place = row.schema.get_field_index("finished_at")
-    pq.write_table(row.set_column(place, row.schema.field(place), ahead), path)
+    (row,) = pq.read_table(path, partitioning=None).to_pylist()
+    row["finished_at"] += timedelta(days=365)
+    row["row_crc32"] = row_crc32({"video_id": first.video_id, **row})
+    pq.write_table(pa.Table.from_pylist([row], pq.read_schema(path)), path)
 
     def shown():
         return connect(tmp_path).sql("SELECT count(*) FROM frames").fetchall()
