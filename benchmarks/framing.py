@@ -19,7 +19,8 @@ from PIL import Image
 
 from fer_models import load_classifier
 from fer_models.crops import BOX_TO_SIDE, TEMPLATE_XY, crop_faces, frame_crops
-from fer_models.training.datasets.labeled_faces import FaceImages, read_data
+from fer_models.datasets.labeled_faces import FaceImages
+from fer_models.datasets.reading import read_data
 
 FACE_PX, CANVAS_PX = 96, 224  # each face is enlarged twofold and has its own side and a third around it
 MIDDLE = CANVAS_PX / 2

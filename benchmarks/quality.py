@@ -22,7 +22,8 @@ from analytics.timeline.observations import face_geometry
 from fer_models import load_classifier, load_detector
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.crops import BOX_TO_SIDE, measure_crops
-from fer_models.training.datasets.labeled_faces import FaceImages, read_data
+from fer_models.datasets.labeled_faces import FaceImages
+from fer_models.datasets.reading import read_data
 
 SIDE_PX = 48
 FACE_PX = (43, 32, 28, 24, 20, 16, 12, 8)

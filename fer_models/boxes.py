@@ -2,6 +2,9 @@
 
 import numpy as np
 
+# The order of the five landmarks after mirroring: left and right swapped.
+MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
+
 
 def box_area(boxes_xyxy: np.ndarray) -> np.ndarray:
     """Area of each box, shape `(n,)`.
@@ -50,3 +53,13 @@ def _over_union(overlap_size: np.ndarray, area_a: np.ndarray, area_b: np.ndarray
     union = area_a + area_b - overlap
     iou: np.ndarray = overlap / np.where(union > 0, union, 1)
     return iou
+
+
+def face_size_px(boxes_xyxy: np.ndarray) -> np.ndarray:
+    """The size of `(k, 4)` boxes: the square root of their area, `(k,)`.
+
+    >>> face_size_px(np.array([[0.0, 0.0, 4.0, 9.0]])).tolist()
+    [6.0]
+    """
+    size: np.ndarray = np.sqrt(box_area(boxes_xyxy))
+    return size

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fer_models.training.datasets.face_photos import FaceDataError
-from fer_models.training.datasets.labeled_faces import read_data
+from fer_models.datasets.face_photos import FaceDataError
+from fer_models.datasets.reading import read_data
 from fer_models.training.emotion.consistency import consistency_loss, next_frame_view, read_unlabeled_faces
 from fer_models.training.emotion.recipes import recipe_for
 from fer_models.training.emotion.training import EmotionTrainer, targets_of

@@ -15,7 +15,7 @@ from conftest import write_clip
 from benchmarks.cuda.pack import main as pack_main
 from benchmarks.cuda.packed_faces import unpack_faces
 from fer_models.classification.loading import load_classifier
-from fer_models.training.datasets.labeled_faces import read_data
+from fer_models.datasets.reading import read_data
 
 ROOT = Path(__file__).parents[1]
 KIT = ROOT / "benchmarks" / "cuda"

@@ -14,14 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from fer_models.datasets.face_photos import FaceDataError, Photo, Picture, read_photos
 from fer_models.detection import load_detector
 from fer_models.detection.compact import CompactDetector, CompactNet, grid_points
 from fer_models.evaluation.detector_metrics import Matches, evaluate_detector, match_hits, read_true_photos
 from fer_models.evaluation.references import RETINAFACE_FILE
 from fer_models.frame_batch import FaceBatch
 from fer_models.registry.model_registry import WeightsError, read_card
-from fer_models.training.datasets.face_photos import EpochBatches, FaceDataError, FaceInputs, Photo, read_photos
-from fer_models.training.detector.augmentation import Picture, cover_faces, cut_tile, mosaic, random_tile, tile_map
+from fer_models.training.detector.augmentation import cover_faces, cut_tile, mosaic, random_tile, tile_map
+from fer_models.training.detector.inputs import EpochBatches, FaceInputs
 from fer_models.training.detector.losses import detection_losses
 from fer_models.training.detector.pseudo_labels import detect_multiscale, is_doubtful, merge_teacher_labels, vote
 from fer_models.training.detector.synthetic_text import add_words, title_card

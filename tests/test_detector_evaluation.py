@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from fer_models.datasets.face_photos import FaceDataError
 from fer_models.evaluation.clips import ClipCount, _count_frame, agreed_faces, find_clips
 from fer_models.evaluation.detector_metrics import (
     Candidate,
@@ -20,7 +21,6 @@ from fer_models.evaluation.detector_metrics import (
 from fer_models.evaluation.references import ReferenceDetectorError, RetinaFaceReference, load_reference
 from fer_models.frame_batch import FaceBatch
 from fer_models.registry.model_registry import WeightsError
-from fer_models.training.datasets.face_photos import FaceDataError
 from flows.cli.app import app
 
 

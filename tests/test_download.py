@@ -17,15 +17,15 @@ from clips import analyze_clip
 from random_retinaface import hide_package, lively_weights
 from typer.testing import CliRunner
 
-from fer_models.registry.download import fetch_retinaface
+from fer_models.model_installation.download import fetch_retinaface
+from fer_models.model_installation.registration import add_model
+from fer_models.model_installation.verification import check_models
 from fer_models.registry.model_registry import (
     WeightsError,
     find_model,
     load_model_folder,
     user_models_dir,
 )
-from fer_models.registry.registration import add_model
-from fer_models.registry.verification import check_models
 from flows.analysis.model_bundle import choose_detector, load_models
 from flows.cli.app import app
 from flows.cli.doctor import retinaface

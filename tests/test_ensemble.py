@@ -10,6 +10,7 @@ from torch import nn
 from fer_models import EMOTIONS, load_classifier
 from fer_models.classification.architectures import ARCHITECTURES, architecture_options, build_network
 from fer_models.classification.classifier import EmotionClassifier
+from fer_models.model_installation.registration import make_ensemble
 from fer_models.registry.model_registry import (
     CARD_NAME,
     ModelCard,
@@ -18,7 +19,6 @@ from fer_models.registry.model_registry import (
     save_card,
     save_model_folder,
 )
-from fer_models.registry.registration import make_ensemble
 
 
 def make_model(folder, architecture, seed, size_px=48, temperature=1.0):

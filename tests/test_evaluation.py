@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from fer_models import EMOTIONS
 from fer_models.classification.loading import load_classifier
+from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.evaluation.comparison import Compared, multiply_adds
 from fer_models.evaluation.metrics import (
     bootstrap_interval,
@@ -24,7 +25,6 @@ from fer_models.evaluation.metrics import (
 )
 from fer_models.evaluation.plots import with_truth
 from fer_models.registry.model_registry import WeightsError, find_model, read_card
-from fer_models.training.datasets.labeled_faces import FaceImages
 from flows.cli.app import app
 from flows.training.comparison import Report, as_html, cell, compare_models, tables_of
 from flows.training.markdown import write_part

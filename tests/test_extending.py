@@ -14,8 +14,8 @@ from dashboard.data.results import ENVIRONMENT
 from fer_models import EMOTIONS, FaceBatch, load_classifier, load_detector
 from fer_models.classification.architectures import ARCHITECTURES, architecture_options, build_network
 from fer_models.detection import DETECTORS
+from fer_models.model_installation.registration import add_model
 from fer_models.registry.model_registry import ModelCard, WeightsError, read_card, save_model_folder
-from fer_models.registry.registration import add_model
 from fer_models.training.emotion.recipes import recipe_for
 
 

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from fer_models import EMOTIONS
-from fer_models.training.datasets.labeled_faces import SPLITS, DataError, class_weights, majority_of, read_data
-from fer_models.training.datasets.near_duplicates import near_copies
-from fer_models.training.datasets.preparation import DROPPABLE, drop, examine
+from fer_models.datasets.labeled_faces import SPLITS, DataError, class_weights, majority_of
+from fer_models.datasets.near_duplicates import near_copies
+from fer_models.datasets.preparation import DROPPABLE, drop, examine
+from fer_models.datasets.reading import read_data
 from flows.training.comparison import evaluate_model
 
 USAGE = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}

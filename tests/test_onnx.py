@@ -17,9 +17,9 @@ from onnx_models import DEFAULT, constant_model, export_default
 from analytics import connect
 from fer_models import EMOTIONS, load_classifier
 from fer_models.classification.classifier import EmotionClassifier, build_with_weights
+from fer_models.model_installation.registration import add_model, make_ensemble
+from fer_models.model_installation.verification import check_models
 from fer_models.registry.model_registry import WeightsError, load_model_folder
-from fer_models.registry.registration import add_model, make_ensemble
-from fer_models.registry.verification import check_models
 from flows.cli.app import app
 
 # Softmax of the logits 0, ln 2, … has simple shares; the columns are in another order than ours, with other names.

@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from fer_models.classification.loading import load_classifier
+from fer_models.datasets.reading import read_data
 from fer_models.evaluation.metrics import measure_split
 from fer_models.evaluation.plots import draw_all
 from fer_models.registry.model_registry import read_card
-from fer_models.training.datasets.labeled_faces import read_data
 from fer_models.training.emotion import registration
 from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import untrained_network

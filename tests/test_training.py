@@ -19,8 +19,9 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from fer_models import load_classifier
+from fer_models.datasets.labeled_faces import DataError
+from fer_models.datasets.reading import read_data
 from fer_models.registry.model_registry import WeightsError, find_model, load_model_folder, read_card, user_model_dir
-from fer_models.training.datasets.labeled_faces import DataError, read_data
 from fer_models.training.emotion.history import (
     BestCheckpoint,
     TrainingProgress,

@@ -17,7 +17,7 @@ from pathlib import Path
 import av
 
 from benchmarks.cuda.packed_faces import CRF, SPLITS, pack_faces, psnr_db, unpack_faces
-from fer_models.training.datasets.labeled_faces import read_data
+from fer_models.datasets.reading import read_data
 
 ROOT = Path(__file__).parents[2]
 FACES, SITE = "faces.npz", "site.tar.xz"

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import torch
 
-from fer_models.training.datasets.labeled_faces import FaceImages
+from fer_models.datasets.labeled_faces import FaceImages
 
 TILES = 16  # pictures in each row and column of a sheet
 CRF = 23  # constant quality of x265

@@ -18,9 +18,9 @@ from benchmarks.cuda.packed_faces import unpack_faces
 from benchmarks.cuda.report import Clock, Report, Row
 from benchmarks.cuda.timed_training import PROBED_FACTORS, TimedTrainer, TrainedNetwork, preferred_batch_size
 from fer_models.classification.classifier import EmotionClassifier
+from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.evaluation.metrics import measure
-from fer_models.training.datasets.labeled_faces import FaceImages
 from fer_models.training.emotion.history import RunHistory
 from fer_models.training.emotion.recipes import Recipe, recipe_for
 from fer_models.training.emotion.registration import calibrate

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fer_models.datasets.labeled_faces import FaceImages, class_weights
 from fer_models.device import autocast_dtype
 from fer_models.labels import EMOTIONS
-from fer_models.training.datasets.labeled_faces import FaceImages, class_weights
 from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import EmotionTrainer, heads_of, normalize, resize, targets_of
 from fer_models.training.runs import moving_average

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from fer_models.boxes import box_area, box_iou
+from fer_models.datasets.face_photos import FaceDataError
 from fer_models.evaluation.detector_metrics import FOUND_IOU, JUDGED_PX, Candidate
 from fer_models.frame_batch import FaceBatch
-from fer_models.training.datasets.face_photos import FaceDataError
 from fer_models.video import VIDEO_SUFFIXES, read_frames
 
 FPS = 5.0  # sampled frames per second of a clip

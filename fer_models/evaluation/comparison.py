@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer_models.classification.classifier import CHUNK_CROPS, EmotionClassifier
+from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.evaluation.metrics import measure_split
 from fer_models.registry.model_registry import ModelCard
-from fer_models.training.datasets.labeled_faces import FaceImages
 
 BATCHES = (1, 256)  # crops at once, for which speed is measured
 ROUNDS = 5  # of the speed measurement; the models take turns, so that all see the same load

@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from fer_models.boxes import box_area, box_iou
+from fer_models.boxes import MIRRORED_LANDMARKS, box_area, box_iou
+from fer_models.datasets.face_photos import FaceDataError
 from fer_models.frame_batch import FaceBatch
-from fer_models.training.datasets.face_photos import FaceDataError
-from fer_models.training.detector.augmentation import MIRRORED_LANDMARKS
 
 FOUND_IOU = 0.4  # from this overlap on a face counts as found
 KINDS = ("bare", "masked", "badly_masked")

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_f1_score
 
+from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.device import autocast_dtype
 from fer_models.labels import EMOTIONS
-from fer_models.training.datasets.labeled_faces import FaceImages
 
 BINS = 15  # of the expected calibration error, the usual number in papers
 RESAMPLES = 1000

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.evaluation.metrics import BINS
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 from fer_models.registry.model_registry import ModelCard, read_card
-from fer_models.training.datasets.labeled_faces import FaceImages
 
 DPI = 80
 FACES = (3, 7)  # rows and columns of the grid of faces

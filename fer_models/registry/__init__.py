@@ -1,1 +1,1 @@
-"""Model folders and their cards: find, read, verify, download and register them."""
+"""Model folders and their cards: find, read and write them."""

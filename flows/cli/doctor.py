@@ -12,8 +12,8 @@ import torch
 from fer_models.detection.retinaface_network import package_is_here
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.extras import EXTRA_OF_MODULE, install_command
+from fer_models.model_installation.verification import check_models
 from fer_models.registry.model_registry import ModelCard, list_model_dirs
-from fer_models.registry.verification import check_models
 from fer_models.video.decord_backend import decord_module
 
 CODECS = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mjpeg", "gif")

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import torch
 
 from fer_models.classification.loading import load_classifier
+from fer_models.datasets.labeled_faces import DataError, FaceData, FaceImages
+from fer_models.datasets.reading import read_data
 from fer_models.device import choose_device
 from fer_models.evaluation.comparison import Compared, compare
 from fer_models.evaluation.metrics import measure_split
 from fer_models.evaluation.plots import draw_confusion, draw_reliability, with_truth
 from fer_models.registry.model_registry import CARD_NAME, WeightsError, find_model
-from fer_models.training.datasets.labeled_faces import DataError, FaceData, FaceImages, read_data
 from flows.training.markdown import parts_of, table_lines, write_part
 
 

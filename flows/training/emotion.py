@@ -12,13 +12,14 @@ from prefect import flow, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from fer_models.datasets import preparation
+from fer_models.datasets.labeled_faces import FaceData, FaceImages
+from fer_models.datasets.preparation import Preparation
+from fer_models.datasets.reading import read_data
 from fer_models.device import choose_device
 from fer_models.evaluation.plots import draw_all
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_registry import read_card, user_model_dir, user_models_dir
-from fer_models.training.datasets import preparation
-from fer_models.training.datasets.labeled_faces import FaceData, FaceImages, read_data
-from fer_models.training.datasets.preparation import Preparation
 from fer_models.training.emotion import registration
 from fer_models.training.emotion.history import CHECKPOINTS, LAST, TrainingProgress, history_in
 from fer_models.training.emotion.recipes import Recipe

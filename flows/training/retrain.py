@@ -11,8 +11,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from fer_models.datasets.labeled_faces import FaceImages, fingerprint
 from fer_models.registry.model_registry import list_model_dirs
-from fer_models.training.datasets.labeled_faces import FaceImages, fingerprint
 from fer_models.training.emotion.recipes import Recipe
 from flows.training.emotion import load_and_check, load_splits, train
 

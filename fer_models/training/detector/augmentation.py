@@ -4,28 +4,15 @@ import dataclasses
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from fer_models.boxes import box_center
-from fer_models.training.detector.targets import face_size_px
+from fer_models.boxes import MIRRORED_LANDMARKS, box_center, face_size_px
+from fer_models.datasets.face_photos import MIN_FACE_PX, Picture
 
-MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]  # left and right are swapped
-MIN_FACE_PX = 8.0  # smaller faces, in the photograph or in the input, are ignored by the loss
 COVERED_SHARE = 0.12  # share of faces that are partly covered
 NO_BOXES = np.empty((0, 4), np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """An image with its faces; only faces that are `sure` are positive examples, others are ignored."""
-
-    pixels: np.ndarray  # (h, w, 3) uint8, RGB
-    boxes_xyxy: np.ndarray  # (k, 4) float32, pixels
-    landmarks_xy: np.ndarray  # (k, 5, 2) float32, pixels
-    sure: np.ndarray  # (k,) bool
 
 
 def tile_map(

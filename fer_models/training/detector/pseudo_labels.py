@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fer_models.boxes import box_iou
+from fer_models.boxes import MIRRORED_LANDMARKS, box_iou, face_size_px
+from fer_models.datasets.face_photos import MASKED_SOURCES, MIN_FACE_PX, PEOPLE_SOURCES, Photo
 from fer_models.evaluation.references import RetinaFaceReference, join_frames
 from fer_models.frame_batch import FaceBatch
 from fer_models.registry.model_registry import sha256_of
-from fer_models.training.datasets.face_photos import MASKED_SOURCES, PEOPLE_SOURCES, Photo
-from fer_models.training.detector.augmentation import MIN_FACE_PX, MIRRORED_LANDMARKS
-from fer_models.training.detector.targets import face_size_px
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fer_models.boxes import face_size_px
+from fer_models.datasets.face_photos import Photo
 from fer_models.detection.compact import STRIDES_PX, CompactDetector, CompactNet
 from fer_models.evaluation.detector_metrics import FOUND_IOU, Matches, match_hits
 from fer_models.registry.model_registry import ModelCard, save_model_folder
-from fer_models.training.datasets.face_photos import Photo
-from fer_models.training.detector.targets import face_size_px
 from fer_models.training.runs import read_checkpoint
 
 log = logging.getLogger(__name__)

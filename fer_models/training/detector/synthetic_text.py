@@ -8,7 +8,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fer_models.training.detector.augmentation import Picture, meets_a_face
+from fer_models.datasets.face_photos import Picture
+from fer_models.training.detector.augmentation import meets_a_face
 
 LETTERS = list(string.ascii_lowercase + string.ascii_letters + string.digits + "&@?!%")
 

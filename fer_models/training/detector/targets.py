@@ -4,22 +4,12 @@ import math
 
 import numpy as np
 
-from fer_models.boxes import box_area, box_center
+from fer_models.boxes import box_center, face_size_px
 from fer_models.detection.compact import STRIDES_PX, grid_points
 
 # Face sizes (square root of area) that each stride predicts; ranges overlap.
 FACE_SIZES_PX = ((0.0, 48.0), (36.0, 104.0), (80.0, math.inf))
 CENTER_STRIDES = 1.5  # points up to so many strides from the center of a face predict it
-
-
-def face_size_px(boxes_xyxy: np.ndarray) -> np.ndarray:
-    """The size of `(k, 4)` boxes: the square root of their area, `(k,)`.
-
-    >>> face_size_px(np.array([[0.0, 0.0, 4.0, 9.0]])).tolist()
-    [6.0]
-    """
-    size: np.ndarray = np.sqrt(box_area(boxes_xyxy))
-    return size
 
 
 def assign_targets(

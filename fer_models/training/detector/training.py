@@ -17,12 +17,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fer_models.boxes import box_iou
+from fer_models.datasets.face_photos import FaceDataError, Photo, read_photos
 from fer_models.detection.compact import CompactDetector, CompactNet, grid_points, load_network
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.evaluation.detector_metrics import Matches
 from fer_models.prefetch import prefetch
 from fer_models.registry.model_registry import ModelCard, find_model, sha256_of
-from fer_models.training.datasets.face_photos import EpochBatches, FaceDataError, FaceInputs, Photo, read_photos
+from fer_models.training.detector.inputs import EpochBatches, FaceInputs
 from fer_models.training.detector.losses import detection_losses
 from fer_models.training.detector.pseudo_labels import merge_teacher_labels
 from fer_models.training.detector.registration import (
@@ -163,7 +164,7 @@ def train_detector(
     A checkpoint is written after each epoch to `out`/checkpoints.
 
     Args:
-        data: a Parquet file as `fer_models.training.datasets.face_photos` describes it.
+        data: a Parquet file as `fer_models.datasets.face_photos` describes it.
         out: the model folder to make.
         epochs: passes over the samples; the learning rate falls to 1 % over them.
         name: the name on the card.

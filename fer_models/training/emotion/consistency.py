@@ -15,10 +15,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from fer_models.boxes import face_size_px
 from fer_models.crops import crop_faces, frame_crops, to_gray
+from fer_models.datasets.face_photos import FaceDataError, read_photos
 from fer_models.labels import EMOTIONS
-from fer_models.training.datasets.face_photos import FaceDataError, read_photos
-from fer_models.training.detector.targets import face_size_px
 from fer_models.training.emotion.augmentation import draw_uniform, normalize
 
 CROP_PX = 48  # of unlabeled faces, as in FER-2013

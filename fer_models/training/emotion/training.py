@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from fer_models.classification.architectures import architecture_options, build_network, l2_penalty
 from fer_models.classification.classifier import EmotionClassifier
+from fer_models.datasets.labeled_faces import DataError, FaceImages, class_weights, fingerprint
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.labels import EMOTIONS
-from fer_models.training.datasets.labeled_faces import DataError, FaceImages, class_weights, fingerprint
 from fer_models.training.emotion.augmentation import STRENGTHS, augment, mix_up, normalize, resize
 from fer_models.training.emotion.consistency import consistency_loss, next_frame_view, read_unlabeled_faces
 from fer_models.training.emotion.history import (

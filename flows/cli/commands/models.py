@@ -103,7 +103,7 @@ def remove_model(
 @models_app.command("fetch")
 def fetch_model(name: Annotated[Fetchable, typer.Argument(help="Model whose weights to download.")]) -> None:
     """Download weights into the user's models, unless they exist."""
-    from fer_models.registry.download import LICENCE_NOTE, fetch_retinaface
+    from fer_models.model_installation.download import LICENCE_NOTE, fetch_retinaface
 
     with fatal_errors("run the same command again to restart the download"), download_bar(name.value) as on_bytes:
         folder = fetch_retinaface(on_bytes)
@@ -122,7 +122,7 @@ def add_model(
     ] = None,
 ) -> None:
     """Register a model from a file or folder, after one prediction with it."""
-    from fer_models.registry.registration import add_model as add
+    from fer_models.model_installation.registration import add_model as add
 
     with fatal_errors():
         folder = add(name, path, card)
@@ -136,7 +136,7 @@ def make_ensemble(
     models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Members: model names or folders.")],
 ) -> None:
     """Create a model that averages the probabilities of other models."""
-    from fer_models.registry import registration
+    from fer_models.model_installation import registration
     from fer_models.registry.model_registry import user_model_dir
 
     with fatal_errors():
@@ -147,8 +147,8 @@ def make_ensemble(
 @models_app.command("verify")
 def verify_models() -> None:
     """Hash all weights, and list those that do not match their model card."""
+    from fer_models.model_installation.verification import check_models
     from fer_models.registry.model_registry import ModelCard
-    from fer_models.registry.verification import check_models
 
     with fatal_errors():
         checked = check_models()

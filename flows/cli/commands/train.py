@@ -187,7 +187,7 @@ def recipe_given(
 
 def drop_given(text: str) -> tuple[str, ...]:
     """The kinds of faulty images that `--drop` names."""
-    from fer_models.training.datasets.preparation import DROPPABLE
+    from fer_models.datasets.preparation import DROPPABLE
 
     kinds = tuple(kind.strip() for kind in text.split(",") if kind.strip())
     if unknown := set(kinds) - set(DROPPABLE):

@@ -1,39 +1,19 @@
-"""Training data of the compact detector: photographs with a teacher's labels, and augmented inputs drawn from them.
+"""Inputs of the detector's training: augmented tiles drawn from photographs, and the batches of an epoch."""
 
-The parquet file holds a row per photograph: `image` (JPEG or PNG bytes), `source`, and `faces`, a list of boxes
-(x1 y1 x2 y2 px) with the teacher's score and ten landmark coordinates (five x, y pairs).
-"""
-
-import hashlib
-import io
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from fer_models.errors import FervidError
-from fer_models.training.detector.augmentation import (
-    MIN_FACE_PX,
-    Picture,
-    cover_faces,
-    distort_colors,
-    mosaic,
-    random_tile,
-)
+from fer_models.datasets.face_photos import Photo, Picture
+from fer_models.training.detector.augmentation import cover_faces, distort_colors, mosaic, random_tile
 from fer_models.training.detector.synthetic_text import add_words, title_card
-from fer_models.training.detector.targets import assign_targets, face_size_px
+from fer_models.training.detector.targets import assign_targets
 
-MAX_PHOTO_SIDE_PX = 800
 # Shares of the inputs that are title cards, mosaics of four tiles, and images with text drawn over them.
 TITLE_SHARE, MOSAIC_SHARE, LETTERED_SHARE = 0.04, 0.34, 0.15
 # Every so many batches, one has a quarter of the inputs at twice the width and height, which fits close-ups.
@@ -41,69 +21,6 @@ LARGE_EVERY = 5
 TRAP_WEIGHT = 3.0
 # A source counts by the square root of its number of photographs; these show few kinds of scene and count less.
 NARROW_SOURCES = {"street_fashion_ccp": 0.4, "muxspace": 0.35, "pedestrians_lschen": 0.6}
-# In photographs of people, detections of medium score are mostly faces; elsewhere mostly animals or patterns.
-PEOPLE_SOURCES = {
-    "street_fashion_ccp",
-    "pedestrians_lschen",
-    "muxspace",
-    "mask_wearing",
-    "azure_face",
-    "human_samples",
-    "detector_demos",
-}
-MASKED_SOURCES = {"mask_wearing"}
-MIN_SCORE_PEOPLE, MIN_SCORE_ELSEWHERE = 0.55, 0.8
-
-
-class FaceDataError(FervidError):
-    """A file of training photographs cannot be used."""
-
-
-@dataclass(frozen=True, eq=False)
-class Photo(Picture):
-    """A photograph with the faces that the teacher found."""
-
-    score: np.ndarray  # (k,) float32, detection score of each face
-    source: str
-    held_out: bool
-    # (t, 4) float32, pixels: hard negatives, the false positives of the initial model
-    traps_xyxy: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.float32))
-
-
-def read_photos(path: Path) -> list[Photo]:
-    """Decode all photographs of the file; about one in twenty is held out, chosen by a hash of its bytes.
-
-    Raises:
-        FaceDataError: if the file cannot be read, a column is missing, or an image is damaged.
-    """
-    try:
-        rows = pq.read_table(path, columns=["image", "source", "faces"]).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise FaceDataError(f"{path}: not a Parquet file of face photographs: {error}") from error
-    photos = []
-    for number, row in enumerate(rows):
-        try:
-            photos.append(_photo_of(row))
-        except (UnidentifiedImageError, OSError, KeyError, TypeError, ValueError) as error:
-            raise FaceDataError(f"{path}: row {number} is not a photograph with faces: {error}") from error
-    if not photos:
-        raise FaceDataError(f"{path}: holds no photograph")
-    return photos
-
-
-def _photo_of(row: dict[str, Any]) -> Photo:
-    image = Image.open(io.BytesIO(row["image"])).convert("RGB")
-    full_width = image.width
-    image.thumbnail((MAX_PHOTO_SIDE_PX, MAX_PHOTO_SIDE_PX))
-    scale = image.width / full_width
-    faces = row["faces"] or []
-    boxes = np.array([[face[key] for key in ("x1", "y1", "x2", "y2")] for face in faces], np.float32).reshape(-1, 4)
-    landmarks = np.array([face["landmarks"] for face in faces], np.float32).reshape(-1, 5, 2)
-    score = np.array([face["score"] for face in faces], np.float32)
-    min_score = MIN_SCORE_PEOPLE if row["source"] in PEOPLE_SOURCES else MIN_SCORE_ELSEWHERE
-    sure = (score >= min_score) & (face_size_px(boxes) * scale >= MIN_FACE_PX)
-    held_out = int.from_bytes(hashlib.sha256(row["image"]).digest()[:4], "big") % 20 == 0
-    return Photo(np.array(image), boxes * scale, landmarks * scale, sure, score, row["source"], held_out)
 
 
 def photo_weights(photos: list[Photo]) -> np.ndarray:

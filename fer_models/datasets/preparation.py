@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fer_models.datasets.labeled_faces import SPLITS, DataError, FaceData
+from fer_models.datasets.near_duplicates import near_copies
 from fer_models.labels import EMOTIONS
-from fer_models.training.datasets.labeled_faces import SPLITS, DataError, FaceData
-from fer_models.training.datasets.near_duplicates import near_copies
 
 BLANK_STD = 3.0  # gray levels: images with a smaller standard deviation are blank
 DROPPABLE = ("leaks", "near_leaks", "copies", "conflicts", "blanks")

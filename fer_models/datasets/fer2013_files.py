@@ -10,9 +10,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
+from fer_models.datasets.image_folders import SPLIT_NAMES, emotion_named
+from fer_models.datasets.labeled_faces import SPLITS, DataError, Faces
 from fer_models.labels import EMOTIONS
-from fer_models.training.datasets.image_folders import SPLIT_NAMES, emotion_named
-from fer_models.training.datasets.labeled_faces import SPLITS, DataError, Faces
 
 SIZE_PX = 48
 CLASS_MAP = {str(i): emotion for i, emotion in enumerate(EMOTIONS)}  # FER-2013's own numbers

@@ -15,7 +15,7 @@ from fer_models.classification.onnx_classifier import OnnxClassifier, onnx_card,
 from fer_models.classification.onnx_spec import OnnxSpec
 from fer_models.detection import load_detector
 from fer_models.labels import EMOTIONS
-from fer_models.registry.download import RETINAFACE, install_retinaface
+from fer_models.model_installation.download import RETINAFACE, install_retinaface
 from fer_models.registry.model_card import read_validated
 from fer_models.registry.model_registry import (
     CARD_NAME,

@@ -1,0 +1,95 @@
+"""Photographs with a teacher's face labels, read from a Parquet file.
+
+The file holds a row per photograph: `image` (JPEG or PNG bytes), `source`, and `faces`, a list of boxes
+(x1 y1 x2 y2 px) with the teacher's score and ten landmark coordinates (five x, y pairs).
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, UnidentifiedImageError
+
+from fer_models.boxes import face_size_px
+from fer_models.errors import FervidError
+
+MAX_PHOTO_SIDE_PX = 800
+MIN_FACE_PX = 8.0  # smaller faces, in the photograph or in the input, are ignored by the loss
+# In photographs of people, detections of medium score are mostly faces; elsewhere mostly animals or patterns.
+PEOPLE_SOURCES = {
+    "street_fashion_ccp",
+    "pedestrians_lschen",
+    "muxspace",
+    "mask_wearing",
+    "azure_face",
+    "human_samples",
+    "detector_demos",
+}
+MASKED_SOURCES = {"mask_wearing"}
+MIN_SCORE_PEOPLE, MIN_SCORE_ELSEWHERE = 0.55, 0.8
+
+
+class FaceDataError(FervidError):
+    """A file of training photographs cannot be used."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image with its faces; only faces that are `sure` are positive examples, others are ignored."""
+
+    pixels: np.ndarray  # (h, w, 3) uint8, RGB
+    boxes_xyxy: np.ndarray  # (k, 4) float32, pixels
+    landmarks_xy: np.ndarray  # (k, 5, 2) float32, pixels
+    sure: np.ndarray  # (k,) bool
+
+
+@dataclass(frozen=True, eq=False)
+class Photo(Picture):
+    """A photograph with the faces that the teacher found."""
+
+    score: np.ndarray  # (k,) float32, detection score of each face
+    source: str
+    held_out: bool
+    # (t, 4) float32, pixels: hard negatives, the false positives of the initial model
+    traps_xyxy: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.float32))
+
+
+def read_photos(path: Path) -> list[Photo]:
+    """Decode all photographs of the file; about one in twenty is held out, chosen by a hash of its bytes.
+
+    Raises:
+        FaceDataError: if the file cannot be read, a column is missing, or an image is damaged.
+    """
+    try:
+        rows = pq.read_table(path, columns=["image", "source", "faces"]).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise FaceDataError(f"{path}: not a Parquet file of face photographs: {error}") from error
+    photos = []
+    for number, row in enumerate(rows):
+        try:
+            photos.append(_photo_of(row))
+        except (UnidentifiedImageError, OSError, KeyError, TypeError, ValueError) as error:
+            raise FaceDataError(f"{path}: row {number} is not a photograph with faces: {error}") from error
+    if not photos:
+        raise FaceDataError(f"{path}: holds no photograph")
+    return photos
+
+
+def _photo_of(row: dict[str, Any]) -> Photo:
+    image = Image.open(io.BytesIO(row["image"])).convert("RGB")
+    full_width = image.width
+    image.thumbnail((MAX_PHOTO_SIDE_PX, MAX_PHOTO_SIDE_PX))
+    scale = image.width / full_width
+    faces = row["faces"] or []
+    boxes = np.array([[face[key] for key in ("x1", "y1", "x2", "y2")] for face in faces], np.float32).reshape(-1, 4)
+    landmarks = np.array([face["landmarks"] for face in faces], np.float32).reshape(-1, 5, 2)
+    score = np.array([face["score"] for face in faces], np.float32)
+    min_score = MIN_SCORE_PEOPLE if row["source"] in PEOPLE_SOURCES else MIN_SCORE_ELSEWHERE
+    sure = (score >= min_score) & (face_size_px(boxes) * scale >= MIN_FACE_PX)
+    held_out = int.from_bytes(hashlib.sha256(row["image"]).digest()[:4], "big") % 20 == 0
+    return Photo(np.array(image), boxes * scale, landmarks * scale, sure, score, row["source"], held_out)

@@ -1,0 +1,1 @@
+"""Add models to the registry: download, register, combine and verify them."""
