@@ -27,7 +27,7 @@ dashboard: $(DEMO_INSTALLED)
 	$(BIN)/fervid dashboard "$(OUT)"
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 # Lint, types and the tests that take no more than a few seconds each.
 test-fast: lint types
@@ -36,6 +36,7 @@ test-fast: lint types
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
