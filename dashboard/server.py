@@ -93,23 +93,22 @@ def exported_file(request: Request) -> Response:
 
 def etag(request: Request) -> Response:
     """A text that changes when the results change."""
-    try:
-        return PlainTextResponse(results_etag(current_results()))
-    except StoreError as error:
-        raise HTTPException(503, str(error)) from error
+    return PlainTextResponse(results_etag(current_results()))
 
 
 def etag_of_video(request: Request) -> Response:
     """A text that changes when the results or the notes of a video change."""
-    try:
-        return PlainTextResponse(video_etag(current_results(), request.path_params["video_id"]))
-    except StoreError as error:
-        raise HTTPException(503, str(error)) from error
+    return PlainTextResponse(video_etag(current_results(), request.path_params["video_id"]))
 
 
 def trainings(request: Request) -> Response:
     """A text that changes when a training advances."""
     return PlainTextResponse(trainings_etag())
+
+
+def refuse(request: Request, error: Exception) -> Response:
+    """The response where the results cannot be read: what is wrong, and how to repair it."""
+    return PlainTextResponse(str(error), 503)
 
 
 ROUTES = [
@@ -179,6 +178,7 @@ def serve(
     app = App(
         HERE / "app.py",
         routes=ROUTES,
+        exception_handlers={StoreError: refuse},
         middleware=[
             Middleware(SecurityHeaders),
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),

@@ -25,7 +25,7 @@ from analytics.queries.events import read_events
 from analytics.results.compaction import compact
 from analytics.results.notes import hide, read_notes, rename
 from analytics.results.status import Running, running
-from analytics.results.store import Store
+from analytics.results.store import Store, StoreError
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from dashboard.data import markers
 from dashboard.data.live_refresh import results_etag, trainings_etag
@@ -35,6 +35,7 @@ from dashboard.data.timeline_window import boxes, window
 from dashboard.views import library, moments
 from dashboard.views.compare import timeline_rows
 from dashboard.views.sql import chart_of
+from dashboard.views.timeline import parse_time_s
 from dashboard.widgets.group_picker import GroupFileError, parse_groups
 from dashboard.widgets.text import DISCLAIMER, plain
 from fer_models.labels import EMOTIONS
@@ -42,6 +43,7 @@ from fer_models.video.probe import probe
 from flows.cli.app import app
 
 ROOT = Path(__file__).parents[1]
+START_S = 60  # for the server to start on a slow machine
 Page = Callable[[str, Path], AppTest]
 ALICE, NOBODY, BROKEN = "v0000000000000001", "v0000000000000002", "v0000000000000003"
 
@@ -129,6 +131,18 @@ def test_a_video_without_faces_says_so(results: Path, page: Page) -> None:
     shown.selectbox[0].set_value(NOBODY).run()
     assert not shown.exception
     assert "No face is visible long enough" in words(shown)
+
+
+def test_a_failed_video_is_explained(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENVIRONMENT, str(results))
+    shown = AppTest.from_file(ROOT / "dashboard" / "views" / "timeline.py", default_timeout=30)
+    shown.query_params["video"] = BROKEN
+    assert "in/broken.mp4 could not be analyzed: in/broken.mp4: not a video" in words(shown.run())
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "nan", "soon", "", "-3"])
+def test_moments_outside_of_any_video_begin_at_0(text: str) -> None:
+    assert parse_time_s(text) == 0
 
 
 def test_a_video_that_moved_is_told_and_can_be_pointed_to(results: Path, page: Page, tmp_path: Path) -> None:
@@ -370,6 +384,15 @@ def test_a_damaged_table_is_named(results: Path, page: Page) -> None:
     assert str(damaged) in said
 
 
+def test_a_damaged_page_of_a_table_is_named(results: Path) -> None:
+    (damaged,) = (results / "faces" / f"video_id={ALICE}").iterdir()
+    content = bytearray(damaged.read_bytes())
+    content[4:200] = b"\xff" * 196  # of the same size, so that only reading it shows the damage
+    damaged.write_bytes(content)
+    with pytest.raises(StoreError, match=f"{damaged} is damaged .* --overwrite"):
+        window(Results(results), ALICE, 0, 12_000, 100, "smooth")
+
+
 def test_names_of_files_are_not_read_as_markdown(results: Path, store: Store, page: Page) -> None:
     hostile = "![a](http://elsewhere.example/a.png) :material/star: $x$ <b>.mp4"
     store.commit_failure(row("v0000000000000007", f"in/{hostile}"), f"{hostile}: not a video")
@@ -513,15 +536,16 @@ def test_command_serves_the_page_on_this_machine_only(results: Path) -> None:
     assert "Traceback" not in said
 
 
-def wait_for_status(url: str, server: subprocess.Popen[str]) -> int:
+def wait_for_status(url: str, server: subprocess.Popen[str] | subprocess.Popen[bytes]) -> int:
     """The HTTP status of `url` as soon as the server answers at all."""
-    while server.poll() is None:
+    until_s = time.monotonic() + START_S
+    while server.poll() is None and time.monotonic() < until_s:
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:
                 return int(answer.status)
         except OSError:
-            time.sleep(0.2)
-    raise AssertionError(f"the server ended with exit code {server.returncode}")
+            time.sleep(0.1)
+    raise AssertionError(f"no answer within {START_S} s; exit code of the server: {server.poll()}")
 
 
 def handshake(port: int, host: str) -> int:

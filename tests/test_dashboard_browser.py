@@ -1,11 +1,13 @@
 """The dashboard as people use it: in the system's Chromium, over real results and a real video."""
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,12 +17,13 @@ from typing import Literal
 from xml.etree import ElementTree
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import write_clip
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 from scenes import Face, feeling, observe
 from test_dashboard import wait_for_status
 
@@ -30,14 +33,27 @@ from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTION_COLORS
 
+pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Nothing that looks for a network: there may be none, and nothing here needs one.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 AXIS_PX = 26  # left of the charts
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = ("", "timeline", "moments", "compare", "sql", "models", "runs")
-TIMEOUT_MS = 60_000  # for slow machines that have other things to do
+TIMEOUT_MS = 20_000  # for one step, on a slow machine with other things to do
+HANG_S = 120  # a test that takes longer has hung: scripts in a page have no timeout of their own
 SCREENSHOTS = os.environ.get("FERVID_SCREENSHOTS")  # a folder to keep them in
+# The player is in a shadow root, which `document.querySelector` does not search.
+FIND_VIDEO = """
+    const roots = [document];
+    let video = null;
+    while (roots.length && !video) {
+        const root = roots.pop();
+        video = root.querySelector("video");
+        for (const node of root.querySelectorAll("*")) if (node.shadowRoot) roots.push(node.shadowRoot);
+    }
+"""
 
 
 @pytest.fixture(scope="module")
@@ -69,46 +85,109 @@ def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
-@pytest.fixture(scope="module")
-def address(results: Path, data_home: Path) -> Iterator[str]:
-    """A running dashboard."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    code = "from flows.cli.app import main; main()"
-    command = [sys.executable, "-c", code, "dashboard", str(results), "--port", str(port)]
-    environment = {**os.environ, "XDG_DATA_HOME": str(data_home)}
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    try:
-        assert wait_for_status(f"http://127.0.0.1:{port}/_stcore/health", server) == 200
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
+class Dashboard:
+    """A running dashboard, which is started again if it has ended."""
+
+    def __init__(self, results: Path, data_home: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}"
+        code = "from flows.cli.app import main; main()"
+        self._command = [sys.executable, "-c", code, "dashboard", str(results), "--port", str(port)]
+        self._environment = {**os.environ, "XDG_DATA_HOME": str(data_home)}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ensure_running(self) -> None:
+        """Start the server if there is none, and wait until it answers."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self._environment
+            )
+        assert wait_for_status(f"{self.address}/_stcore/health", self._process) == 200
+
+    def stop(self) -> None:
+        """End the server."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=30)
+
+
+class Chromium:
+    """A browser process, which is started again if it has ended."""
+
+    def __init__(self, playwright: Playwright) -> None:
+        self._playwright = playwright
+        self._browser: Browser | None = None
+
+    def browser(self) -> Browser:
+        """The running browser."""
+        if self._browser is None or not self._browser.is_connected():
+            self._browser = self._playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        return self._browser
+
+    def kill(self) -> None:
+        """End the browser, so that whatever waits for one of its pages fails."""
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "chrom" in process.name():
+                    process.kill()
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def dashboard(results: Path, data_home: Path) -> Iterator[Dashboard]:
+    running = Dashboard(results, data_home)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def address(dashboard: Dashboard, results: Path) -> Iterator[str]:
+    """The address of a running dashboard; the notes of the test are removed after it."""
+    dashboard.ensure_running()
+    yield dashboard.address
+    shutil.rmtree(results / "notes", ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
     if CHROMIUM is None:
         pytest.skip("no Chromium here: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+        chromium = Chromium(playwright)
+        yield chromium
+        chromium.browser().close()
+
+
+@pytest.fixture
+def browser(chromium: Chromium) -> Iterator[Browser]:
+    """A browser that is killed if the test hangs, and started again for the next one."""
+    watchdog = threading.Timer(HANG_S, chromium.kill)
+    watchdog.daemon = True
+    browser = chromium.browser()
+    watchdog.start()
+    yield browser
+    for context in browser.contexts:
+        context.close()
+    watchdog.cancel()
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page on which no script may fail and which asks nothing of other machines."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(TIMEOUT_MS)
-    expect.set_options(timeout=TIMEOUT_MS)
+    """A page of a fresh context, on which no script may fail and which asks nothing of other machines."""
+    page = new_page(browser)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", lambda request: check_local(request.url, problems))
     yield page
-    context.close()
     assert not problems, problems
+
+
+def new_page(browser: Browser) -> Page:
+    """A page of a fresh context; the fixture `browser` closes it."""
+    page = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True).new_page()
+    page.set_default_timeout(TIMEOUT_MS)
+    expect.set_options(timeout=TIMEOUT_MS)
+    return page
 
 
 def check_local(url: str, problems: list[str]) -> None:
@@ -124,17 +203,37 @@ def open_timeline(page: Page, address: str, query: str = "") -> None:
 
 
 def until(page: Page, holds: str) -> None:
-    """Wait until something holds of the video, which lies in a shadow root where `wait_for_function` does not look."""
-    for _ in range(TIMEOUT_MS // 100):
-        if page.locator("video").evaluate(holds):
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError(f"never came: {holds}")
+    """Wait until something holds of the video: a function of it, in JavaScript."""
+    page.wait_for_function(f"() => {{ {FIND_VIDEO} return video !== null && ({holds})(video); }}", polling=50)
+
+
+def until_still(page: Page) -> None:
+    """Wait until the page has been drawn, and everything that moves or fades in has come to its end."""
+    page.wait_for_selector("h1")
+    page.wait_for_selector("[data-test-script-state=notRunning]")
+    expect(page.locator("[data-stale=true]")).to_have_count(0)  # what is being drawn again is pale
+    ends = "each => each.playState !== 'running' || each.effect.getTiming().iterations === Infinity"
+    page.wait_for_function(f"() => document.getAnimations().every({ends})", polling=50)
 
 
 def until_at(page: Page, time_s: float) -> None:
     """Wait until the video shows what is there at a time, give or take a fifth of a frame."""
     until(page, f"video => Math.abs(video.currentTime - {time_s}) < 0.02 && !video.seeking")
+
+
+def status_and_text(url: str) -> tuple[int, str]:
+    """The HTTP status of a URL, and the text of a refusal."""
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_MS / 1000) as answer:
+            return answer.status, ""
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
+
+
+def remove_video(results: Path, video_id: str) -> None:
+    """Remove what a test added to the results, which all tests share."""
+    for folder in results.glob(f"*/video_id={video_id}"):
+        shutil.rmtree(folder)
 
 
 def shot(page: Page, name: str) -> None:
@@ -196,34 +295,41 @@ def test_the_library_shows_what_comes_while_it_is_open(page: Page, address: str,
     late = {"video_id": "v0000000000000008", "analysis_id": "a8", "path": "in/late.mp4"}
     Store(results).commit_failure(late, "not a video")
     expect(failed).to_contain_text("2")
+    remove_video(results, "v0000000000000008")
+    expect(failed).to_contain_text("1")
 
 
-def test_the_video_plays_and_the_charts_follow(page: Page, address: str) -> None:
+def test_the_charts_follow_the_video_and_take_it_anywhere(page: Page, address: str, results: Path) -> None:
     open_timeline(page, address)
-    page.get_by_role("button", name="play or pause (space)").click()
+    play = page.get_by_role("button", name="play or pause (space)")
+    play.click()
     until(page, "video => video.currentTime > 0.5")
-    page.get_by_role("button", name="play or pause (space)").click()
+    play.click()
     moved = page.locator(".cursor").evaluate("cursor => new DOMMatrix(getComputedStyle(cursor).transform).e")
     assert moved > 10
     shot(page, "timeline")
-
-
-def test_an_episode_takes_the_video_to_its_peak(page: Page, address: str, results: Path) -> None:
-    open_timeline(page, address)
     ((track_id, apex_s),) = (
         connect(results).sql("SELECT track_id, apex_s FROM episodes WHERE emotion = 'sad'").fetchall()
     )
     page.get_by_role("button", name=f"sad · P{track_id}").click()
     until_at(page, apex_s)
     expect(page.locator(".tag").filter(has_text=f"P{track_id} · sad")).to_be_visible()
-
-
-def test_a_click_in_a_chart_takes_the_video_there(page: Page, address: str) -> None:
-    open_timeline(page, address)
     box = page.get_by_role("img", name="probabilities of P1 over time").bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + AXIS_PX + (box["width"] - AXIS_PX) * 0.75, box["y"] + 20)
     until(page, "video => Math.abs(video.currentTime - 9) < 0.1")
+
+
+def test_zooming_asks_for_finer_rows(page: Page, address: str) -> None:
+    open_timeline(page, address)
+    with page.expect_response(
+        lambda answer: "/fervid/window/" in answer.url and "to_ms=12000" not in answer.url
+    ) as asked:
+        page.get_by_role("button", name="zoom in (+)").click()
+    assert asked.value.json()["to_ms"] - asked.value.json()["from_ms"] == 6000
+    expect(page.get_by_text("6.0 s shown")).to_be_visible()
+    page.get_by_role("button", name="show the whole video").click()
+    expect(page.get_by_text("12.0 s shown")).to_be_visible()
 
 
 def test_keys_work_wherever_the_focus_is_but_while_typing(page: Page, address: str) -> None:
@@ -258,30 +364,24 @@ def test_keys_work_wherever_the_focus_is_but_while_typing(page: Page, address: s
     expect(page.get_by_role("dialog", name="keyboard shortcuts")).to_be_visible()
 
 
-def test_the_video_stays_in_sight_with_many_lanes(page: Page, address: str) -> None:
-    page.set_viewport_size({"width": 1280, "height": 640})
+def test_lanes_share_the_height_of_the_window_and_the_video_stays_in_sight(page: Page, address: str) -> None:
     open_timeline(page, address)
+    lane = page.get_by_role("img", name="probabilities of P1 over time")
+    heights = [lane.evaluate("lane => lane.clientHeight")]
+    for height in (700, 1100):
+        page.set_viewport_size({"width": 1280, "height": height})
+        expect(lane).not_to_have_css("height", f"{heights[-1]}px")
+        heights.append(lane.evaluate("lane => lane.clientHeight"))
+    assert heights[1] >= 64
+    assert heights[2] == pytest.approx(heights[1] + 200, abs=2)  # half of 400 more, for two lanes
+    page.set_viewport_size({"width": 1280, "height": 640})
     page.mouse.move(900, 300)
     page.mouse.wheel(0, 2000)
-    page.wait_for_timeout(500)
+    page.wait_for_function("() => document.querySelector('h1').getBoundingClientRect().bottom < 0", polling=50)
     box = page.locator("video").bounding_box()
     assert box is not None
     assert box["y"] > 0
     assert box["y"] + box["height"] < 640
-
-
-def test_lanes_share_the_height_of_the_window(page: Page, address: str) -> None:
-    open_timeline(page, address)
-    lane = page.get_by_role("img", name="probabilities of P1 over time")
-    heights = []
-    for height in (700, 1100):
-        page.set_viewport_size({"width": 1280, "height": height})
-        page.wait_for_timeout(300)
-        box = lane.bounding_box()
-        assert box is not None
-        heights.append(box["height"])
-    assert heights[0] >= 64
-    assert heights[1] == pytest.approx(heights[0] + 200, abs=2)  # half of 400 more, for two lanes
 
 
 def test_an_episode_is_repeated(page: Page, address: str, results: Path) -> None:
@@ -357,18 +457,6 @@ def test_the_chart_and_the_rows_are_saved(page: Page, address: str) -> None:
     assert pq.read_table(download.value.path()).num_rows == 240
 
 
-def test_zooming_asks_for_finer_rows(page: Page, address: str) -> None:
-    open_timeline(page, address)
-    with page.expect_response(
-        lambda answer: "/fervid/window/" in answer.url and "to_ms=12000" not in answer.url
-    ) as asked:
-        page.get_by_role("button", name="zoom in (+)").click()
-    assert asked.value.json()["to_ms"] - asked.value.json()["from_ms"] == 6000
-    expect(page.get_by_text("6.0 s shown")).to_be_visible()
-    page.get_by_role("button", name="show the whole video").click()
-    expect(page.get_by_text("12.0 s shown")).to_be_visible()
-
-
 def test_a_person_is_renamed_hidden_and_all_that_undone(page: Page, address: str) -> None:
     open_timeline(page, address)
     page.get_by_role("textbox", name="name of P0").fill("Bea <b>")
@@ -389,15 +477,20 @@ def test_a_person_is_renamed_hidden_and_all_that_undone(page: Page, address: str
 
 def test_two_sessions_see_each_others_changes_but_undo_their_own(page: Page, browser: Browser, address: str) -> None:
     open_timeline(page, address)
-    other = browser.new_context().new_page()
+    other = new_page(browser)
     open_timeline(other, address)
+    draft = other.get_by_role("textbox", name="name of P1")
+    draft.fill("Dan")
     page.get_by_role("textbox", name="name of P0").fill("Cleo")
     page.keyboard.press("Enter")
     expect(other.get_by_role("img", name="probabilities of Cleo over time")).to_be_visible()
+    expect(draft).to_have_value("Dan")  # what is being typed is kept
     expect(other.get_by_role("button", name="undo my last change")).to_be_hidden()
+    draft.press("Enter")
+    expect(other.get_by_role("img", name="probabilities of Dan over time")).to_be_visible()
+    expect(other.get_by_role("textbox", name="name of Cleo")).to_be_visible()
     page.get_by_role("button", name="undo my last change").click()
     expect(other.get_by_role("img", name="probabilities of P0 over time")).to_be_visible()
-    other.context.close()
 
 
 def test_a_link_opens_its_moment(page: Page, address: str) -> None:
@@ -407,32 +500,18 @@ def test_a_link_opens_its_moment(page: Page, address: str) -> None:
     page.get_by_role("button", name="copy a link to this moment").click()
     expect(page.get_by_text("Link to 00:07.50 copied; it is also in the address bar.")).to_be_visible()
     assert "t=7.50" in page.url
-
-
-@pytest.mark.parametrize("query", ["?t=inf", "?t=nan", "?t=soon"])
-def test_moments_outside_of_any_video_begin_at_0(page: Page, address: str, query: str) -> None:
-    open_timeline(page, address, query)
+    open_timeline(page, address, "?t=inf")
     until_at(page, 0)
 
 
-def test_a_failed_video_is_explained(page: Page, address: str) -> None:
-    page.goto(f"{address}/timeline?video=v0000000000000009")
-    expect(page.get_by_text("in/broken.mp4 could not be analyzed: not a video")).to_be_visible()
-
-
-def test_sql_completes_names(page: Page, address: str) -> None:
-    page.goto(f"{address}/sql")
-    editor = page.get_by_role("textbox", name="Query")
-    editor.fill("")
-    editor.press_sequentially("SELECT smooth_emo")
-    expect(page.get_by_role("button", name="complete smooth_emotion")).to_be_visible()
-    editor.press("Tab")
-    expect(editor).to_have_value("SELECT smooth_emotion")
-
-
-def test_sql_answers_refuses_to_write_and_gives_files(page: Page, address: str) -> None:
+def test_sql_completes_answers_refuses_to_write_and_gives_files(page: Page, address: str) -> None:
     page.goto(f"{address}/sql")
     question = page.get_by_role("textbox", name="Query")
+    question.fill("")
+    question.press_sequentially("SELECT smooth_emo")
+    expect(page.get_by_role("button", name="complete smooth_emotion")).to_be_visible()
+    question.press("Tab")
+    expect(question).to_have_value("SELECT smooth_emotion")
     question.fill("SELECT emotion, count(*) AS n FROM episodes GROUP BY ALL ORDER BY emotion")
     question.press("Control+Enter")
     expect(page.get_by_text("3 rows")).to_be_visible()
@@ -447,26 +526,22 @@ def test_sql_answers_refuses_to_write_and_gives_files(page: Page, address: str) 
     expect(page.get_by_text("only one SELECT at a time")).to_be_visible()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_no_serious_finding_of_accessibility(
-    page: Page, address: str, name: str, theme: Literal["light", "dark"]
-) -> None:
-    page.emulate_media(color_scheme=theme)
+def test_no_serious_finding_of_accessibility_in_both_themes(page: Page, address: str, name: str) -> None:
     page.goto(f"{address}/{name}")
-    page.wait_for_selector("h1")
-    page.wait_for_selector("[data-test-script-state=notRunning]")
-    expect(page.locator("[data-stale=true]")).to_have_count(0)  # what is being drawn anew is pale
-    page.wait_for_timeout(1000)  # it fades in
-    shot(page, f"{name or 'library'}-{theme}")
-    # What is Streamlit's own (its canvas of a table, its menu) is not ours to mend.
-    found = Axe().run(page, context={"exclude": [["[data-testid=stDataFrame]"], ["[data-testid=stHeader]"]]})
-    serious = [
-        (violation["id"], [node["html"][:200] for node in violation["nodes"]])
-        for violation in found.response["violations"]
-        if violation["impact"] in ("serious", "critical")
-    ]
-    assert not serious, json.dumps(serious, indent=1)
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
+        expect(page.locator("[data-testid=stApp]")).to_have_css("color-scheme", theme)
+        until_still(page)
+        shot(page, f"{name or 'library'}-{theme}")
+        # What is Streamlit's own (its canvas of a table, its menu) cannot be fixed here.
+        found = Axe().run(page, context={"exclude": [["[data-testid=stDataFrame]"], ["[data-testid=stHeader]"]]})
+        serious = [
+            (violation["id"], [node["html"][:200] for node in violation["nodes"]])
+            for violation in found.response["violations"]
+            if violation["impact"] in ("serious", "critical")
+        ]
+        assert not serious, f"{theme}: {json.dumps(serious, indent=1)}"
 
 
 def test_a_training_is_followed_and_the_chosen_model_stays(page: Page, address: str, data_home: Path) -> None:
@@ -479,10 +554,8 @@ def test_a_training_is_followed_and_the_chosen_model_stays(page: Page, address: 
     expect(page.get_by_text("The whole card")).to_be_visible()  # the end of the page
     page.wait_for_selector("[data-test-script-state=notRunning]")
     box = page.get_by_role("combobox", name="Model")
-    box.scroll_into_view_if_needed()
-    page.wait_for_timeout(1000)  # a list that opens while the page moves closes again
-    box.click()
-    page.get_by_role("option", name="fer2013").click()
+    box.fill("fer2013")
+    box.press("Enter")
     expect(page.get_by_role("heading", name="fer2013")).to_be_visible()
     told.write_text(json.dumps({"total_epochs": 8, "epochs": [epoch, epoch]}))
     expect(page.get_by_text("epoch 2 of 8")).to_be_visible()
@@ -493,7 +566,7 @@ def test_a_training_is_followed_and_the_chosen_model_stays(page: Page, address: 
 
 def test_other_sites_can_neither_frame_nor_read_anything(address: str) -> None:
     for path in ("/", "/fervid/etag", "/fervid/player/main.js"):
-        with urllib.request.urlopen(f"{address}{path}") as response:
+        with urllib.request.urlopen(f"{address}{path}", timeout=TIMEOUT_MS / 1000) as response:
             assert response.headers["Content-Security-Policy"] == "frame-ancestors 'self'"
             assert response.headers["X-Content-Type-Options"] == "nosniff"
             assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
@@ -506,19 +579,20 @@ def test_a_file_with_another_content_is_not_served(address: str, results: Path, 
     known |= {"container": "mov,mp4,m4a,3gp,3g2,mj2"}
     write_clip(path, [np.full((32, 32, 3), 9, np.uint8)])
     Store(results).commit_analysis(known, build_timeline(observe(np.arange(2) / 10, []), TimelineConfig()))
-    time.sleep(1.5)  # until the results are read again
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"{address}/fervid/video/{known['video_id']}")
-    assert refused.value.code == 409
-    assert "has changed since it was analyzed" in refused.value.read().decode()
+    url = f"{address}/fervid/video/{known['video_id']}"
+    until_known = time.monotonic() + TIMEOUT_MS / 1000  # the server checks the folder once in a second
+    while (answer := status_and_text(url))[0] == 404 and time.monotonic() < until_known:
+        time.sleep(0.1)
+    remove_video(results, known["video_id"])
+    assert answer[0] == 409
+    assert "has changed since it was analyzed" in answer[1]
 
 
 def test_routes_give_a_video_in_parts_and_no_other_file(address: str, clip: Path) -> None:
     url = f"{address}/fervid/video/{video_id(file_sha256(clip))}"
-    with urllib.request.urlopen(urllib.request.Request(url, headers={"Range": "bytes=10-19"})) as answer:
+    request = urllib.request.Request(url, headers={"Range": "bytes=10-19"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT_MS / 1000) as answer:
         assert answer.status == 206
         assert answer.read() == clip.read_bytes()[10:20]
     for path in ("/fervid/video/..%2f..%2fetc%2fpasswd", "/fervid/video/v0", "/fervid/player/..%2fserver.py"):
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"{address}{path}")
-        assert refused.value.code in (400, 403, 404)
+        assert status_and_text(f"{address}{path}")[0] in (400, 403, 404)

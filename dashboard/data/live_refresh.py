@@ -54,13 +54,18 @@ def trainings_etag() -> str:
 
 
 def refresh_with_results(results: Results) -> None:
-    """Rerun this page, for as long as it is open, whenever the results change."""
+    """Rerun this page, for as long as it is open, whenever the results change; queries after this call see them."""
     _refresh("fervid/etag", results_etag(results), _interval_s(results))
+    results.refresh()
 
 
 def refresh_with_video(results: Results, video_id: str) -> None:
-    """Rerun this page, for as long as it is open, whenever the results or the notes of a video change."""
+    """Rerun this page, for as long as it is open, whenever the results or the notes of a video change.
+
+    Queries after this call see the changes: otherwise a page would show older data than its etag, and never notice.
+    """
     _refresh(f"fervid/etag/{video_id}", video_etag(results, video_id), _interval_s(results))
+    results.refresh()
 
 
 def refresh_with_trainings() -> None:

@@ -1,6 +1,7 @@
 """The results folder that the dashboard shows: one connection, replaced when the folder changes."""
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ from analytics.queries.connection import noted_people
 from analytics.results.notes import FOLDER as NOTES
 from analytics.results.shards import FOLDER
 from analytics.results.storage_paths import is_remote, list_files, resolve_path
+from analytics.results.verification import name_damaged_file
 from fer_models.labels import EMOTIONS
 
 ENVIRONMENT = "FERVID_DASHBOARD_RESULTS"
@@ -43,14 +45,13 @@ class Results:
         self._etag: tuple[int, int] | None = None
         self._notes_etag = 0
         self._check_every_s = REMOTE_CHECK_EVERY_S if is_remote(root) else CHECK_EVERY_S
-        self._checked_s = -CHECK_EVERY_S
+        self._checked_s = -math.inf
 
     def ask(self, sql: str, **parameters: Any) -> pa.Table:
         """Run one of the dashboard's own queries over the views of `analytics.connect`.
 
         Raises:
-            StoreError: if the folder holds no results of this version.
-            duckdb.Error: if a table is damaged.
+            StoreError: if the folder holds no results of this version, or a file is damaged, which is named.
         """
         return self.answer(lambda connection: connection.sql(sql, params=parameters or None).to_arrow_table())
 
@@ -60,13 +61,13 @@ class Results:
         Raises:
             As `ask`.
         """
-        with self._lock:
+        with self._lock, name_damaged_file(self.root):
             return question(self._current_connection())
 
     def refresh(self) -> None:
-        """Check the folder for changes at the next query."""
+        """Check the folder for changes at the next query, however recent the last check was."""
         with self._lock:
-            self._etag, self._checked_s = None, -CHECK_EVERY_S
+            self._checked_s = -math.inf
 
     def etag(self) -> tuple[int, int]:
         """A value that changes when an analysis is added: newest modification time and number of videos."""

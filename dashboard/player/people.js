@@ -7,7 +7,11 @@ const MAX_EPISODES = 200;
 export class People {
   constructor(parent, data, { seek, choose, edit, now }) {
     Object.assign(this, { seek, choose, now });
-    this.edit = (step) => edit({ ...step, session: tabId(), nonce: Math.random() });
+    this.shown = new Map(); // what each list shows, as JSON
+    this.edit = (step) => {
+      this.shown.clear(); // draws the lists again even if the edit changes nothing
+      edit({ ...step, session: tabId(), nonce: Math.random() });
+    };
     this.people = element("ul", { class: "rows" });
     this.undo = button("", "undo my last change", () => this.edit({ kind: "undo", step: this.mine.at(-1).id }), { class: "quiet" });
     this.episodes = element("ul", { class: "rows" });
@@ -30,28 +34,56 @@ export class People {
     this.mine = data.steps.filter((step) => step.session === tabId());
     this.undo.hidden = !this.mine.length;
     this.undo.textContent = this.mine.length ? `Undo: ${this.mine.at(-1).text}` : "";
-    this.people.replaceChildren(...data.tracks.flatMap((track) => this.person(track)));
-    if (!data.tracks.length) this.people.append(element("li", { class: "mute" }, "No person was tracked."));
+    this.redraw(this.people, [data.tracks, data.can_correct], () => {
+      const rows = data.tracks.flatMap((track) => this.person(track));
+      return rows.length ? rows : [element("li", { class: "mute" }, "No person was tracked.")];
+    });
     const episodes = data.episodes.filter((episode) => !hidden.has(episode.track_id));
-    const rows = episodes.slice(0, MAX_EPISODES).map((episode) => this.episode(episode, names));
-    const more = episodes.length - MAX_EPISODES;
-    if (more > 0) rows.push(element("li", { class: "mute" }, `${more} more: page Moments has them all.`));
-    if (!rows.length) rows.push(element("li", { class: "mute" }, "No emotion is clear for long enough."));
-    this.episodes.replaceChildren(...rows);
-    const markers = data.markers.map((marker) => this.marker(marker));
-    const hint = element("li", { class: "mute" }, "Press M where a marker begins, and again where it ends.");
-    this.markers.replaceChildren(...markers, hint);
+    this.redraw(this.episodes, [episodes, [...names]], () => {
+      const rows = episodes.slice(0, MAX_EPISODES).map((episode) => this.episode(episode, names));
+      const more = episodes.length - MAX_EPISODES;
+      if (more > 0) rows.push(element("li", { class: "mute" }, `${more} more: page Moments has them all.`));
+      return rows.length ? rows : [element("li", { class: "mute" }, "No emotion is clear for long enough.")];
+    });
+    this.redraw(this.markers, data.markers, () => [
+      ...data.markers.map((marker) => this.marker(marker)),
+      element("li", { class: "mute" }, "Press M where a marker begins, and again where it ends."),
+    ]);
+  }
+
+  // Draws a list again if what it shows has changed. While the user is typing in it, this waits: the text would be lost.
+  redraw(list, shown, rows) {
+    const json = JSON.stringify(shown);
+    if (this.shown.get(list) === json) return;
+    const input = list.querySelector("input:focus");
+    if (input && input.value !== input.defaultValue) {
+      input.addEventListener("blur", () => setTimeout(() => this.update(this.data)), { once: true });
+      return;
+    }
+    this.shown.set(list, json);
+    list.replaceChildren(...rows());
+    if (input) list.querySelector(`input[data-id="${input.dataset.id}"]`)?.focus();
+  }
+
+  // A text that is stored when the user presses Enter or leaves it.
+  textField(id, value, attributes, store) {
+    return element("input", {
+      type: "text",
+      value,
+      maxlength: "60",
+      "data-id": id,
+      ...attributes,
+      onkeydown: ({ key, target }) => key === "Enter" && target.blur(),
+      onchange: ({ target }) => {
+        target.defaultValue = target.value;
+        store(target.value);
+      },
+    });
   }
 
   person(track) {
-    const name = element("input", {
-      type: "text",
-      value: track.name,
-      maxlength: "60",
-      "aria-label": `name of ${track.name}`,
-      title: "the same name in several videos is one participant",
-      onchange: ({ target }) => this.edit({ kind: "name", track_id: track.id, value: target.value }),
-    });
+    const labels = { "aria-label": `name of ${track.name}`, title: "the same name in several videos is one participant" };
+    const name = this.textField(track.id, track.name, labels, (value) => this.edit({ kind: "name", track_id: track.id, value }));
     const shares = this.data.emotions
       .map((emotion, index) => [track.shares[index], emotion])
       .sort(([a], [b]) => b - a)
@@ -99,13 +131,8 @@ export class People {
     const when = `${clock(marker.start_s)} to ${clock(marker.end_s)}`;
     const go = button(when, `show marker ${marker.label}, ${when}`, () => this.seek(marker.start_s), { class: "quiet" });
     if (!marker.id) return element("li", { class: "person" }, element("span", { class: "label" }, marker.label), go);
-    const label = element("input", {
-      type: "text",
-      value: marker.label,
-      maxlength: "60",
-      "aria-label": `label of marker ${marker.label}`,
-      onchange: ({ target }) => this.edit({ kind: "marker", value: { ...marker, label: target.value.trim() || marker.label } }),
-    });
+    const store = (value) => this.edit({ kind: "marker", value: { ...marker, label: value.trim() || marker.label } });
+    const label = this.textField(marker.id, marker.label, { "aria-label": `label of marker ${marker.label}` }, store);
     const remove = button("✕", `delete marker ${marker.label}`, () => this.edit({ kind: "delete_marker", value: marker.id }), { class: "quiet" });
     return element("li", { class: "person" }, label, go, remove);
   }

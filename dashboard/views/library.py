@@ -156,9 +156,9 @@ def main() -> None:
     """Draw the page."""
     results = current_results()
     st.title("Library")
+    refresh_with_results(results)
     videos = read_videos(results)
     show_running(results)
-    refresh_with_results(results)
     if videos.empty:
         st.info("There are no videos yet. Analyze some with `fervid analyze`; they appear here when they are done.")
         return

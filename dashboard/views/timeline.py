@@ -99,7 +99,7 @@ def player_data(results: Results, video_id: str, media: Media, markers: Markers 
         "markers": sorted([*own, *of_file], key=lambda marker: (marker["start_s"], marker["end_s"])),
         "steps": step_texts(noted),
         "can_correct": can_correct(results, video),
-        "at_s": requested_time_s(),
+        "at_s": parse_time_s(st.query_params.get("t", "0")),
         "play": st.query_params.get("play") == "1",
     }
 
@@ -214,10 +214,10 @@ def choose_video(results: Results) -> str | None:
     return chosen
 
 
-def requested_time_s() -> float:
-    """The moment in the address bar; 0 if there is none, or none in any video."""
+def parse_time_s(text: str) -> float:
+    """The moment that the parameter `t` of an address names; 0 if no video can have it."""
     try:
-        time_s = float(st.query_params.get("t", "0"))
+        time_s = float(text)
     except ValueError:
         return 0.0
     return max(0.0, time_s) if math.isfinite(time_s) else 0.0
