@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import streamlit as st
 
+from analytics.queries.codes import CodesError
 from analytics.queries.events import EventsError
 from analytics.results.store import StoreError
 from dashboard.data.results import current_results
@@ -37,7 +38,7 @@ def main() -> None:
     show_notice()
     try:
         page.run()
-    except (StoreError, EventsError) as error:
+    except (StoreError, EventsError, CodesError) as error:
         st.error(plain(error))
     except duckdb.Error as error:  # a damaged or missing Parquet file
         st.error(f"A table cannot be read: {plain(error)}  \nRepair it with `fervid analyze VIDEO --overwrite`.")

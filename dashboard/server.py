@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.starlette import App
 
 from analytics.results.store import StoreError
+from dashboard.data import codes as human_codes
 from dashboard.data import markers
 from dashboard.data.downloads import MIME as DOWNLOAD_MIME
 from dashboard.data.downloads import download
@@ -152,6 +153,7 @@ def serve(
     results: Path,
     *,
     events: Path | None,
+    codes: Path | None,
     address: str,
     port: int | None,
     allowed_hosts: tuple[str, ...],
@@ -162,6 +164,7 @@ def serve(
     Args:
         results: a results folder.
         events: a CSV file of markers to show in the timelines.
+        codes: a file of human codes to show beside the timelines.
         address: the address to listen on; only this machine can reach the loopback address.
         port: None for the first free port from 8501.
         allowed_hosts: host names that a browser may request, besides those of this machine.
@@ -171,6 +174,8 @@ def serve(
     os.environ[MEDIA_FOLDERS_ENVIRONMENT] = os.pathsep.join(str(folder.absolute()) for folder in media_folders)
     if events is not None:
         os.environ[markers.ENVIRONMENT] = str(events.absolute())
+    if codes is not None:
+        os.environ[human_codes.ENVIRONMENT] = str(codes.absolute())
     is_local = address in LOOPBACK_ADDRESSES and not allowed_hosts
     os.environ[THUMBNAILS_ENVIRONMENT] = "on" if is_local else "off"
     threading.Thread(target=warm_up, daemon=True).start()

@@ -21,13 +21,14 @@ from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
 from analytics import connect
+from analytics.queries.codes import CodesError
 from analytics.queries.events import read_events
 from analytics.results.compaction import compact
 from analytics.results.notes import hide, read_notes, rename
 from analytics.results.status import Running, running
 from analytics.results.store import Store, StoreError
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
-from dashboard.data import markers
+from dashboard.data import codes, markers
 from dashboard.data.live_refresh import results_etag, trainings_etag
 from dashboard.data.media import find_media, make_preview
 from dashboard.data.results import ENVIRONMENT, Results
@@ -247,6 +248,46 @@ def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callabl
     assert table.loc[("ad A − ad B", "happy"), "difference in points"] > 49  # the other is neutral
     assert table.loc[("ad A − ad C", "happy"), "95 % interval"] == "no labeled face"
     assert "No labeled face: ad C." in words(shown)
+
+
+def test_codes_are_lanes_with_their_agreement(store: Store) -> None:
+    alice = [Face(i, x=150, p=feeling("happy" if i < 40 else "sad")) for i in range(120)]
+    other = [Face(i, x=450) for i in range(40)]
+    store.commit_analysis(row(ALICE, "in/alice.mp4", duration_s=12.0), timeline(np.arange(120) / 10, alice + other))
+    store.commit_analysis(row(NOBODY, "in/nobody.mp4", duration_s=12.0), timeline(np.arange(120) / 10, []))
+    rename(store.root, ALICE, 0, "Anna")
+    content = b"""start_s,end_s,code,person,video
+0,2,joy,Anna,alice.mp4
+2,3,anger,Anna,alice.mp4
+9,12,sadness,Anna,alice.mp4
+1,2,speaking,Anna,alice.mp4
+0,1,neutral,Bo,alice.mp4
+0,1,fear,Anna,nobody.mp4
+"""
+    known = codes.parse_codes(content, "codes.csv")
+    opened = Results(store.root)
+    anna, bo = codes.coded_lanes(opened, ALICE, known.of_video(opened, ALICE))
+    assert (anna.person, anna.track_id, bo.person, bo.track_id) == ("Anna", 0, "Bo", None)
+    assert [(span.start_s, span.label, span.emotion) for span in anna.spans] == [
+        (0, "joy", EMOTIONS.index("happy")), (1, "speaking", None), (2, "anger", EMOTIONS.index("angry")),
+        (9, "sadness", EMOTIONS.index("sad")),
+    ]  # fmt: skip
+    # Labels: happy for 3 s, sad for 3 s. Codes: happy for 2 s, angry for 1 s, sad for 3 s. So 5 of 6 s are the same; by
+    # chance (2 · 3 + 3 · 3) / 36 would be, which makes kappa (30 − 15) / (36 − 15).
+    assert anna.agreement == f"κ {15 / 21:.2f} · 83% of 6.0 s the same"
+    assert bo.agreement == ""
+
+
+def test_codes_that_overlap_are_shown_but_not_compared(results: Path) -> None:
+    known = codes.parse_codes(b"start_s,end_s,code,person\n0,2,happy,P0\n1,3,sad,P0\n", "codes.csv")
+    (lane,) = codes.coded_lanes(Results(results), ALICE, known.of_video(Results(results), ALICE))
+    assert len(lane.spans) == 2
+    assert lane.agreement == "not compared: codes overlap"
+
+
+def test_codes_of_an_unknown_format_are_named() -> None:
+    with pytest.raises(CodesError, match=r"^notes\.csv: no known format"):
+        codes.parse_codes(b"a,b\n1,2\n", "notes.csv")
 
 
 def test_markers_may_be_of_a_video_that_failed(results: Path, page: Page, mark: Callable[[str], Path]) -> None:

@@ -208,12 +208,21 @@ def until(page: Page, holds: str) -> None:
 
 
 def until_still(page: Page) -> None:
-    """Wait until the page has been drawn, and everything that moves or fades in has come to its end."""
-    page.wait_for_selector("h1")
+    """Wait until the page has been drawn to its end, and nothing moves or fades any more."""
+    expect(page.get_by_text("Labels describe how a face looks")).to_be_visible()  # the last line of every page
     page.wait_for_selector("[data-test-script-state=notRunning]")
     expect(page.locator("[data-stale=true]")).to_have_count(0)  # what is being drawn again is pale
-    ends = "each => each.playState !== 'running' || each.effect.getTiming().iterations === Infinity"
-    page.wait_for_function(f"() => document.getAnimations().every({ends})", polling=50)
+    # Captions are opaque only once app.css is there, which Streamlit loads late.
+    page.wait_for_function(
+        """() => {
+            const faded = "[data-testid=stElementContainer], [data-testid=stCaptionContainer]";
+            const isRunning = (each) => each.playState === "running" && each.effect.getTiming().iterations !== Infinity;
+            return [...document.images].every((image) => image.complete)
+                && [...document.querySelectorAll(faded)].every((node) => getComputedStyle(node).opacity === "1")
+                && !document.getAnimations().some(isRunning);
+        }""",
+        polling=50,
+    )
 
 
 def until_at(page: Page, time_s: float) -> None:
@@ -318,6 +327,25 @@ def test_the_charts_follow_the_video_and_take_it_anywhere(page: Page, address: s
     assert box is not None
     page.mouse.click(box["x"] + AXIS_PX + (box["width"] - AXIS_PX) * 0.75, box["y"] + 20)
     until(page, "video => Math.abs(video.currentTime - 9) < 0.1")
+
+
+def test_codes_are_shown_below_the_lane_of_the_same_person(page: Page, address: str, results: Path) -> None:
+    ((track_id,),) = connect(results).sql("SELECT track_id FROM episodes WHERE emotion = 'sad'").fetchall()
+    codes = f"start_s,end_s,code,person\n0,2,joy,P{track_id}\n8,11,sadness,P{track_id}\n"
+    open_timeline(page, address)
+    page.get_by_role("button", name="Codes").click()
+    upload = page.locator("[data-testid=stFileUploader]").filter(has_text="A file of codes").locator("input")
+    upload.set_input_files({"name": "codes.csv", "mimeType": "text/csv", "buffer": codes.encode()})
+    expect(page.get_by_role("heading", name=f"codes of P{track_id}")).to_contain_text("κ 1.00 · 100% of 5.0 s the same")
+    lane = page.get_by_role("img", name=f"codes of P{track_id}")
+    color = lane.evaluate(
+        """(lane, gutter) => {
+            const x = Math.round((gutter + ((lane.clientWidth - gutter) * 1.9) / 12) * devicePixelRatio);
+            return [...lane.getContext("2d").getImageData(x, 8, 1, 1).data].slice(0, 3);
+        }""",
+        AXIS_PX,
+    )
+    assert bytes(color).hex() == EMOTION_COLORS["happy"].removeprefix("#")
 
 
 def test_zooming_asks_for_finer_rows(page: Page, address: str) -> None:
@@ -537,7 +565,7 @@ def test_no_serious_finding_of_accessibility_in_both_themes(page: Page, address:
         # What is Streamlit's own (its canvas of a table, its menu) cannot be fixed here.
         found = Axe().run(page, context={"exclude": [["[data-testid=stDataFrame]"], ["[data-testid=stHeader]"]]})
         serious = [
-            (violation["id"], [node["html"][:200] for node in violation["nodes"]])
+            (violation["id"], [node["html"][:200] + node["failureSummary"] for node in violation["nodes"]])
             for violation in found.response["violations"]
             if violation["impact"] in ("serious", "critical")
         ]
@@ -551,11 +579,11 @@ def test_a_training_is_followed_and_the_chosen_model_stays(page: Page, address: 
     told.write_text(json.dumps({"total_epochs": 8, "epochs": [epoch]}))
     page.goto(f"{address}/models")
     expect(page.get_by_text("epoch 1 of 8")).to_be_visible()
-    expect(page.get_by_text("The whole card")).to_be_visible()  # the end of the page
-    page.wait_for_selector("[data-test-script-state=notRunning]")
+    until_still(page)
     box = page.get_by_role("combobox", name="Model")
-    box.fill("fer2013")
-    box.press("Enter")
+    box.scroll_into_view_if_needed()  # a list that opens while the page scrolls closes again
+    box.click()
+    page.get_by_role("option", name="fer2013").click()
     expect(page.get_by_role("heading", name="fer2013")).to_be_visible()
     told.write_text(json.dumps({"total_epochs": 8, "epochs": [epoch, epoch]}))
     expect(page.get_by_text("epoch 2 of 8")).to_be_visible()

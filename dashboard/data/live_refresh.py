@@ -16,7 +16,7 @@ from dashboard.data.results import REMOTE_CHECK_EVERY_S, Results
 from dashboard.data.trainings import unfinished_trainings
 
 REFRESH_S = 2.0
-TRAINING_REFRESH_S = 10.0
+TRAINING_REFRESH_S = 3.0
 REFRESH_JS = """
 const timers = new WeakMap(); // by Streamlit's element, because it calls again with new data
 export default function ({ data, parentElement, setTriggerValue }) {

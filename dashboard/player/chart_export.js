@@ -1,6 +1,6 @@
 // The visible timelines as one image, for papers and slides: always dark on white.
 
-import { MARKER_PX, RULER_PX, drawLane, drawMarkers, drawRuler, stackMarkers } from "./drawing.js";
+import { MARKER_PX, RULER_PX, drawCodes, drawLane, drawMarkers, drawRuler, stackMarkers } from "./drawing.js";
 import { SvgContext } from "./svg_context.js";
 
 const MARGIN_PX = 16;
@@ -8,7 +8,7 @@ const TITLE_PX = 20;
 const INK = "#1d2327";
 const PNG_SCALE = 2;
 
-// `chart` has title, emotions, colors, view, markers, and lanes with name, track and height_px.
+// `chart` has title, emotions, colors, view, markers, and lanes with name, height_px, and either track or spans (codes).
 function layout(chart) {
   const rows = stackMarkers(chart.markers);
   const markers_px = chart.markers.length ? (Math.max(...rows) + 1) * MARKER_PX : 0;
@@ -39,7 +39,8 @@ function drawChart(context, chart) {
   for (const lane of chart.lanes) {
     text(context, lane.name, 0, y + 14, "bold 12px sans-serif");
     y += TITLE_PX;
-    at(context, y, () => drawLane(context, lane.track, view, lane.height_px, chart.markers));
+    if (lane.spans) at(context, y, () => drawCodes(context, lane.spans, view));
+    else at(context, y, () => drawLane(context, lane.track, view, lane.height_px, chart.markers));
     y += lane.height_px + 10;
   }
   context.restore();

@@ -1,7 +1,7 @@
 // Marks of the charts: areas or lines of probabilities, strips of labels, bands of quality, markers and the time ruler.
 // Every function draws on a canvas or, for the export, on an `SvgContext` with the same methods.
 
-import { clock } from "./dom.js";
+import { clock, inkOn } from "./dom.js";
 
 const STRIP_PX = 14;
 const BAND_PX = 6;
@@ -9,8 +9,10 @@ const GAP_PX = 4;
 const LOW_QUALITY = 500; // per mille of a value's time: hatched from half of it on
 const TICK_STEPS_S = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 const MIN_TICK_PX = 72;
+const OTHER_CODE = "#8a8f98"; // of codes that are not emotions
 export const GUTTER_PX = 26; // left of every chart, for the labels of its axis
 export const MARKER_PX = 24; // height of a row of markers
+export const CODES_PX = 20; // height of a lane of codes
 export const RULER_PX = 22;
 export const OVERVIEW_PX = 30;
 
@@ -120,6 +122,28 @@ function drawMarkerEdges(context, markers, view, x, height_px) {
     for (const edge of [left, right]) for (let y = 0; y < height_px; y += 6) context.fillRect(edge, y, 1, 3);
   }
   context.globalAlpha = 1;
+}
+
+// What a person coded: spans in the colors of emotions, gray for other codes, with the code where there is room.
+export function drawCodes(context, spans, view) {
+  context.clearRect(0, 0, view.width_px, CODES_PX);
+  const x = scaleOf(view);
+  context.font = "11px sans-serif";
+  for (const { start_s, end_s, label, emotion } of spans) {
+    const left = Math.max(x(1000 * start_s), GUTTER_PX);
+    const right = Math.min(Math.max(x(1000 * end_s), x(1000 * start_s) + 1), view.width_px);
+    if (right <= GUTTER_PX || left >= view.width_px) continue;
+    const color = emotion === null ? OTHER_CODE : view.colors[emotion];
+    context.save();
+    context.beginPath();
+    context.rect(left, 0, right - left, CODES_PX);
+    context.clip();
+    context.fillStyle = color;
+    context.fillRect(left, 0, right - left, CODES_PX - 4);
+    context.fillStyle = inkOn(color);
+    context.fillText(label, left + 4, 12);
+    context.restore();
+  }
 }
 
 export function drawRuler(context, view) {

@@ -1,6 +1,6 @@
 // The timelines: an overview of the whole video, and a lane for each person over the visible time range.
 
-import { GUTTER_PX, MARKER_PX, OVERVIEW_PX, RULER_PX, drawLane, drawMarkers, drawOverview, drawRuler, stackMarkers } from "./drawing.js";
+import { CODES_PX, GUTTER_PX, MARKER_PX, OVERVIEW_PX, RULER_PX, drawCodes, drawLane, drawMarkers, drawOverview, drawRuler, stackMarkers } from "./drawing.js";
 import { button, clock, element, request, swatch } from "./dom.js";
 
 const [MIN_LANE_PX, MAX_LANE_PX] = [64, 420];
@@ -11,6 +11,9 @@ const UNLABELED_PX = 28; // of a person without any face of good quality: label 
 const MIN_RANGE_MS = 500;
 const DRAG_PX = 4; // less is a click
 const FETCH_DELAY_MS = 60;
+
+const isDuring = ({ start_s, end_s }, time_ms) => 1000 * start_s <= time_ms && time_ms < 1000 * end_s;
+const describeSpan = ({ label, start_s, end_s }) => `${label}, ${clock(start_s)} to ${clock(end_s)}`;
 
 export class Lanes {
   constructor(parent, data, { seek, onSource, menu }) {
@@ -74,16 +77,17 @@ export class Lanes {
   }
 
   makeLanes() {
+    const { tracks, codes, markers } = this.data;
+    const made = JSON.stringify([tracks, codes, markers]);
+    if (made === this.made) return;
+    this.made = made;
     this.canvases = new Map();
-    this.unlabeled = new Set(this.data.tracks.filter((track) => track.emotion === null).map((track) => track.id));
-    const shown = this.data.tracks.filter((track) => !track.hidden);
-    const sections = shown.map((track, index) => {
-      const canvas = element("canvas", { role: "img", "aria-label": `probabilities of ${track.name} over time` });
-      this.canvases.set(track.id, canvas);
-      const note = this.unlabeled.has(track.id) ? "no face of good quality" : index ? "" : "probabilities · label · quality (hatched: low quality)";
-      return element("section", { class: "lane" }, element("h3", {}, track.name, element("small", {}, note)), canvas);
-    });
-    const { markers } = this.data;
+    this.codedCanvases = new Map(); // by coded lane
+    this.unlabeled = new Set(tracks.filter((track) => track.emotion === null).map((track) => track.id));
+    const shown = tracks.filter((track) => !track.hidden);
+    const codesOf = (id) => codes.filter((lane) => lane.track_id === id).map((lane) => ({ lane }));
+    this.order = [...shown.flatMap((track) => [{ track }, ...codesOf(track.id)]), ...codesOf(null)];
+    const sections = this.order.map(({ track, lane }, index) => (lane ? this.codedLane(lane) : this.personLane(track, index === 0)));
     this.markers = null;
     if (markers.length) {
       const said = markers.map(({ label, start_s, end_s }) => `${label} ${clock(start_s)} to ${clock(end_s)}`);
@@ -91,6 +95,27 @@ export class Lanes {
     }
     if (!shown.length) sections.push(element("p", { class: "mute" }, "No person to show."));
     this.lanes.replaceChildren(this.ruler, ...(this.markers ? [this.markers] : []), ...sections);
+  }
+
+  personLane(track, isFirst) {
+    const canvas = element("canvas", { role: "img", "aria-label": `probabilities of ${track.name} over time` });
+    this.canvases.set(track.id, canvas);
+    const note = this.unlabeled.has(track.id) ? "no face of good quality" : isFirst ? "probabilities · label · quality (hatched: low quality)" : "";
+    return element("section", { class: "lane" }, element("h3", {}, track.name, element("small", {}, note)), canvas);
+  }
+
+  // What a person coded, below the lane of the same person.
+  codedLane(lane) {
+    const title = this.codedTitle(lane);
+    const canvas = element("canvas", { role: "img", "aria-label": title });
+    this.codedCanvases.set(lane, canvas);
+    const note = lane.track_id === null ? "no person of this name or number here: name one in the list People" : lane.agreement;
+    return element("section", { class: "lane" }, element("h3", {}, title, element("small", {}, note)), canvas);
+  }
+
+  codedTitle({ track_id, person }) {
+    const name = this.data.tracks.find((track) => track.id === track_id)?.name ?? person;
+    return name ? `codes of ${name}` : "codes";
   }
 
   listen() {
@@ -221,7 +246,8 @@ export class Lanes {
     if (this.unlabeled.has(id)) return UNLABELED_PX;
     const n_unlabeled = [...this.canvases.keys()].filter((each) => this.unlabeled.has(each)).length;
     const n_labeled = this.canvases.size - n_unlabeled;
-    const free_px = window.innerHeight - AROUND_LANES_PX - n_unlabeled * (UNLABELED_PX + LANE_TITLE_PX);
+    const coded_px = this.codedCanvases.size * (CODES_PX + LANE_TITLE_PX);
+    const free_px = window.innerHeight - AROUND_LANES_PX - coded_px - n_unlabeled * (UNLABELED_PX + LANE_TITLE_PX);
     const max_px = window.innerWidth <= NARROW_PX ? MAX_NARROW_LANE_PX : MAX_LANE_PX;
     return Math.round(Math.min(Math.max(free_px / n_labeled - LANE_TITLE_PX, MIN_LANE_PX), max_px));
   }
@@ -242,6 +268,7 @@ export class Lanes {
         const height_px = this.laneHeight_px(id);
         drawLane(this.prepare(canvas, height_px), tracks.get(id), view, height_px, this.data.markers);
       }
+      for (const [lane, canvas] of this.codedCanvases) drawCodes(this.prepare(canvas, CODES_PX), lane.spans, view);
       if (this.markers) {
         const rows = stackMarkers(this.data.markers);
         drawMarkers(this.prepare(this.markers, (Math.max(...rows) + 1) * MARKER_PX), this.data.markers, rows, view);
@@ -268,8 +295,11 @@ export class Lanes {
   // The chart as it is shown, for the export.
   chart() {
     const tracks = new Map((this.window?.tracks ?? []).map((track) => [track.id, track]));
-    const names = new Map(this.data.tracks.map((track) => [track.id, track.name]));
-    const lanes = [...this.canvases.keys()].map((id) => ({ name: names.get(id), track: tracks.get(id), height_px: this.laneHeight_px(id) }));
+    const lanes = this.order.map(({ track, lane }) =>
+      lane
+        ? { name: this.codedTitle(lane), spans: lane.spans, height_px: CODES_PX }
+        : { name: track.name, track: tracks.get(track.id), height_px: this.laneHeight_px(track.id) },
+    );
     return { view: this.view(), colors: this.view().colors, markers: this.data.markers, lanes };
   }
 
@@ -291,8 +321,10 @@ export class Lanes {
   hover(event, time_ms) {
     const canvas = event.composedPath().find((node) => node.tagName === "CANVAS");
     if (canvas && canvas === this.markers) {
-      return this.tell(event, this.markersAt(time_ms).map(({ label, start_s, end_s }) => `${label}, ${clock(start_s)} to ${clock(end_s)}`));
+      return this.tell(event, this.markersAt(time_ms).map(describeSpan));
     }
+    const coded = [...this.codedCanvases].find(([, other]) => other === canvas)?.[0];
+    if (coded) return this.tell(event, coded.spans.filter((span) => isDuring(span, time_ms)).map(describeSpan));
     const id = [...this.canvases].find(([, other]) => other === canvas)?.[0];
     const track = this.window?.tracks.find((each) => each.id === id);
     const row = track?.start_ms.findLastIndex((start_ms, index) => start_ms <= time_ms && time_ms <= track.end_ms[index]);
@@ -307,7 +339,7 @@ export class Lanes {
   }
 
   markersAt(time_ms) {
-    return this.data.markers.filter(({ start_s, end_s }) => 1000 * start_s <= time_ms && time_ms < 1000 * end_s);
+    return this.data.markers.filter((marker) => isDuring(marker, time_ms));
   }
 
   // Words beside the pointer; hidden without any.

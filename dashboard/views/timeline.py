@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import streamlit as st
 from analytics.results import notes
 from analytics.results.store import StoreError
 from analytics.results.videos import file_name
+from dashboard.data.codes import Codes, choose_codes, lanes_of
 from dashboard.data.corrections import CorrectionError, can_correct, rebuild
 from dashboard.data.edits import EditError, is_correction, parse_edit, step_texts
 from dashboard.data.live_refresh import refresh_with_video
@@ -62,7 +64,9 @@ player = st.components.v2.component(
 )
 
 
-def player_data(results: Results, video_id: str, media: Media, markers: Markers | None) -> dict[str, Any]:
+def player_data(
+    results: Results, video_id: str, media: Media, markers: Markers | None, codes: Codes | None
+) -> dict[str, Any]:
     """The data that the player starts with; it requests the rest itself."""
     video = results.ask(VIDEO_SQL, video_id=video_id).to_pylist()[0]
     noted = notes.read_notes(results.root, video_id)
@@ -97,6 +101,7 @@ def player_data(results: Results, video_id: str, media: Media, markers: Markers 
         ],
         "episodes": results.ask(EPISODES_SQL, video_id=video_id).to_pylist(),
         "markers": sorted([*own, *of_file], key=lambda marker: (marker["start_s"], marker["end_s"])),
+        "codes": [asdict(lane) for lane in lanes_of(codes, results, video_id)],
         "steps": step_texts(noted),
         "can_correct": can_correct(results, video),
         "at_s": parse_time_s(st.query_params.get("t", "0")),
@@ -227,19 +232,21 @@ def main() -> None:
     """Draw the page."""
     results = current_results()
     st.title("Timeline")
-    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    left, middle, right = st.columns([6, 1, 1], vertical_alignment="bottom")
     with left:
         video_id = choose_video(results)
     if video_id is None:
         return
-    with right:
+    with middle:
         markers = choose_markers()
+    with right:
+        codes = choose_codes()
     media = find_media(results, video_id)
     assert media is not None
     if media.is_live:
         show_live_state(results, video_id)
     refresh_with_video(results, video_id)
-    data = player_data(results, video_id, media, markers)
+    data = player_data(results, video_id, media, markers, codes)
     st.caption(summary_line(results, video_id))
     if not data["tracks"]:
         st.info("No face is visible long enough in this video to be tracked.")

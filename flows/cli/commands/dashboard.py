@@ -25,6 +25,10 @@ def dashboard(
     events: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Markers: a CSV file with start_s, end_s, label, perhaps video.")
     ] = None,
+    codes: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Human codes: an ELAN file, BORIS's events, or a CSV file; see agreement."),
+    ] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Else the first free one from 8501.")] = None,
     address: Annotated[
         str, typer.Option(help="Where to listen; other machines see nothing of 127.0.0.1.")
@@ -38,6 +42,7 @@ def dashboard(
     ] = None,
 ) -> None:
     """Show the results in a browser, on this machine only unless told otherwise; Ctrl-C ends it."""
+    from analytics.queries.codes import read_codes
     from analytics.queries.events import read_events
     from analytics.results.store import StoreError, check_results
 
@@ -47,11 +52,14 @@ def dashboard(
         check_results(results)
         if events is not None:
             read_events(events)
+        if codes is not None:
+            read_codes(codes)
         from dashboard.server import serve
 
         serve(
             results,
             events=events,
+            codes=codes,
             address=address,
             port=port,
             allowed_hosts=tuple(allowed_host or ()),

@@ -1,0 +1,196 @@
+"""Codes of human coders, shown as lanes beside ours, and how far the labels agree with them."""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+
+import streamlit as st
+
+from analytics.queries.agreement import compare_with_codes
+from analytics.queries.codes import SYNONYMS, Code, CodesError, read_codes
+from analytics.results.videos import UnknownVideoError, choose_videos
+from dashboard.data.results import Results
+from dashboard.widgets.text import plain
+from fer_models.labels import EMOTIONS
+
+ENVIRONMENT = "FERVID_DASHBOARD_CODES"
+VIDEOS_SQL = "SELECT video_id, path FROM videos"
+PEOPLE_SQL = "SELECT track_id, person FROM people WHERE video_id = $video_id ORDER BY track_id"
+FORMATS = ["eaf", "csv", "tsv", "txt"]
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """The codes of a file."""
+
+    name: str
+    codes: tuple[Code, ...]
+
+    def of_video(self, results: Results, video_id: str) -> list[Code]:
+        """The codes of one video, by time; those that name no video belong to every one.
+
+        Raises:
+            UnknownVideoError: if a code names a video that is not in the results.
+        """
+        videos = results.ask(VIDEOS_SQL).to_pylist()
+        ids = {name: choose_videos(videos, [name]) for name in {code.video for code in self.codes} if name is not None}
+        own = [code for code in self.codes if code.video is None or video_id in ids[code.video]]
+        return sorted(own, key=lambda code: (code.start_s, code.end_s))
+
+
+@dataclass(frozen=True)
+class CodedSpan:
+    """A code as the player draws it: `emotion` is an index into `EMOTIONS`, or None for another code."""
+
+    start_s: float
+    end_s: float
+    label: str
+    emotion: int | None
+
+
+@dataclass(frozen=True)
+class CodedLane:
+    """The codes of one person; `track_id` is the track that is the same person, if there is one."""
+
+    person: str
+    track_id: int | None
+    spans: tuple[CodedSpan, ...]
+    agreement: str  # in words; empty where nothing can be compared
+
+
+def emotion_of(code: str) -> str | None:
+    """The emotion that a code names; None for any other code.
+
+    >>> emotion_of("Joy"), emotion_of("speaking")
+    ('happy', None)
+    """
+    name = code.strip().lower()
+    return name if name in EMOTIONS else SYNONYMS.get(name)
+
+
+def match_people(coded: Iterable[str], people: Mapping[int, str]) -> dict[str, int]:
+    """The track of each coded person: by its name, by its number, or because there is one on both sides.
+
+    >>> match_people(["Anna", "P1", "Bo"], {0: "Anna", 1: "P1"})
+    {'Anna': 0, 'P1': 1}
+    >>> match_people([""], {2: "P2"})
+    {'': 2}
+    """
+    coded = sorted(set(coded))
+    track_of = {name: track_id for track_id, name in sorted(people.items(), reverse=True)}
+    numbers = {person: int(person.lstrip("Pp")) for person in coded if re.fullmatch(r"[Pp]?\d+", person)}
+    found = {person: track_of.get(person, numbers.get(person, -1)) for person in coded}
+    if len(coded) == len(people) == 1:
+        return {coded[0]: next(iter(people))}
+    return {person: track_id for person, track_id in found.items() if track_id in people}
+
+
+def coded_lanes(results: Results, video_id: str, codes: Iterable[Code]) -> list[CodedLane]:
+    """A lane for each person that the codes of a video name."""
+    by_person: dict[str, list[Code]] = {}
+    for code in codes:
+        by_person.setdefault(code.person or "", []).append(code)
+    people = {row["track_id"]: row["person"] for row in results.ask(PEOPLE_SQL, video_id=video_id).to_pylist()}
+    track_of = match_people(by_person, people)
+    return [
+        CodedLane(person, track_id, tuple(map(_span, own)), agreement_text(results, video_id, track_id, own))
+        for person, own in sorted(by_person.items())
+        for track_id in [track_of.get(person)]
+    ]
+
+
+def _span(code: Code) -> CodedSpan:
+    emotion = emotion_of(code.code)
+    return CodedSpan(code.start_s, code.end_s, code.code, None if emotion is None else EMOTIONS.index(emotion))
+
+
+def agreement_text(results: Results, video_id: str, track_id: int | None, codes: Iterable[Code]) -> str:
+    """Cohen's kappa, the share of time with the same emotion, and how much time that is; empty without any."""
+    named = [(code, emotion_of(code.code)) for code in codes]
+    own = [
+        replace(code, code=emotion, person=f"P{track_id}", video=video_id)
+        for code, emotion in named
+        if emotion is not None
+    ]
+    if track_id is None or not own:
+        return ""
+    try:
+        found = results.answer(lambda connection: compare_with_codes(connection, own))
+    except CodesError:
+        return "not compared: codes overlap"
+    overall = found.summary.to_pylist()[0]
+    if not overall["compared_s"]:
+        return "no common time"
+    kappa = "" if overall["kappa"] is None else f"κ {overall['kappa']:.2f} · "
+    return f"{kappa}{overall['share_same']:.0%} of {overall['compared_s']:.1f} s the same"
+
+
+def parse_codes(content: bytes, name: str) -> Codes:
+    """The codes of an uploaded file.
+
+    Raises:
+        CodesError: if the file cannot be read.
+    """
+    name = PurePath(name).name
+    with tempfile.TemporaryDirectory(prefix="fervid-") as folder:
+        path = Path(folder) / name  # the kind of file is recognized by its name, too
+        path.write_bytes(content)
+        try:
+            return Codes(name, tuple(read_codes(path)))
+        except CodesError as error:
+            raise CodesError(str(error).replace(f"{path}", name)) from error
+
+
+def current_codes() -> Codes | None:
+    """The codes selected in this session, else those given to the command, else None.
+
+    Raises:
+        CodesError: if the file given to the command cannot be read any more.
+    """
+    if "codes" in st.session_state:
+        chosen: Codes | None = st.session_state["codes"]
+        return chosen
+    path = os.environ.get(ENVIRONMENT)
+    return Codes(Path(path).name, tuple(read_codes(Path(path)))) if path else None
+
+
+def choose_codes() -> Codes | None:
+    """A control to upload a file of codes, or to remove it; returns the current codes."""
+    codes = current_codes()
+    with st.popover("Codes" if codes is None else f"Codes: {plain(codes.name)}", width="stretch"):
+        st.caption(
+            "What people coded: an ELAN file (a tier for each person), tabular or aggregated events of BORIS, or a CSV "
+            "file with the columns start_s, end_s, code, and optionally person (a name or P0, P1, …) and video. It is "
+            "kept for this session only; `fervid dashboard RESULTS --codes FILE` shows it to everybody."
+        )
+        st.file_uploader("A file of codes", type=FORMATS, key="codes_file", on_change=take_file)
+        if problem := st.session_state.pop("codes_problem", None):
+            st.error(plain(problem))
+        if codes is not None:
+            st.button("Remove codes", on_click=lambda: st.session_state.update(codes=None))
+    return codes
+
+
+def take_file() -> None:
+    """Keep the file that was just uploaded, if it has codes."""
+    file = st.session_state["codes_file"]
+    if file is None:
+        return
+    try:
+        st.session_state["codes"] = parse_codes(file.getvalue(), file.name)
+    except CodesError as error:
+        st.session_state["codes_problem"] = str(error)
+
+
+def lanes_of(codes: Codes | None, results: Results, video_id: str) -> list[CodedLane]:
+    """The coded lanes of a video; shows a warning if the codes do not fit the results."""
+    if codes is None:
+        return []
+    try:
+        return coded_lanes(results, video_id, codes.of_video(results, video_id))
+    except UnknownVideoError as error:
+        st.warning(plain(f"{codes.name}: {error}"))
+        return []
