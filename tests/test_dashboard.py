@@ -34,7 +34,7 @@ from dashboard.data.media import find_media, make_preview
 from dashboard.data.results import ENVIRONMENT, Results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.views import library, moments
-from dashboard.views.compare import timeline_rows
+from dashboard.views.compare import onset_chart, timeline_rows
 from dashboard.views.sql import chart_of
 from dashboard.views.timeline import parse_time_s
 from dashboard.widgets.group_picker import GroupFileError, parse_groups
@@ -248,6 +248,7 @@ def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callabl
     assert table.loc[("ad A − ad B", "happy"), "difference in points"] > 49  # the other is neutral
     assert table.loc[("ad A − ad C", "happy"), "95 % interval"] == "no labeled face"
     assert "No labeled face: ad C." in words(shown)
+    assert "Change around the onset" in [heading.value for heading in shown.subheader]
 
 
 def test_codes_are_lanes_with_their_agreement(store: Store) -> None:
@@ -276,6 +277,34 @@ def test_codes_are_lanes_with_their_agreement(store: Store) -> None:
     # chance (2 · 3 + 3 · 3) / 36 would be, which makes kappa (30 − 15) / (36 − 15).
     assert anna.agreement == f"κ {15 / 21:.2f} · 83% of 6.0 s the same"
     assert bo.agreement == ""
+
+
+def test_agreement_is_shown_over_all_coded_videos(
+    results: Path, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename(results, ALICE, 0, "Anna")
+    file = tmp_path / "codes.csv"
+    file.write_text("start_s,end_s,code,person,video\n0,2,happy,Anna,alice.mp4\n2,3,sad,Anna,alice.mp4\n")
+    monkeypatch.setenv(codes.ENVIRONMENT, str(file))
+    shown = page("compare", results)
+    figures = {metric.label: metric.value for metric in shown.metric}
+    # Anna is labeled happy all the time: 2 of 3 s are the same, as many as by chance.
+    assert (figures["Cohen's kappa"], figures["same emotion"], figures["compared"]) == ("0.00", "67%", "3.0 s")
+    people = shown.dataframe[-2].value
+    assert people[["video", "person", "same emotion"]].iloc[0].tolist() == ["alice.mp4", "Anna", pytest.approx(2 / 3)]
+
+
+def test_changes_around_an_onset_need_a_baseline() -> None:
+    averages = pd.DataFrame({"label": "ad", "start_s": [-0.5, 0.0], "emotion": "happy", "estimate": [0.0, 0.25]})
+    averages = averages.assign(low=None, high=None, mean=0.5, n_participants=1, n_trials=2)
+    chart = onset_chart(averages, "happy")
+    assert chart is not None
+    rows = chart.layer[-1].data
+    assert rows[["group", "start_s", "end_s", "estimate"]].to_numpy().tolist() == [
+        ["ad", -0.5, 0.0, 0.0],
+        ["ad", 0.0, 0.5, 0.25],
+    ]
+    assert onset_chart(averages.assign(estimate=None), "happy") is None
 
 
 def test_codes_that_overlap_are_shown_but_not_compared(results: Path) -> None:

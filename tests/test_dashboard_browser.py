@@ -496,7 +496,7 @@ def test_a_person_is_renamed_hidden_and_all_that_undone(page: Page, address: str
     page.get_by_role("button", name="hide Bea <b>").click()
     expect(page.get_by_role("img", name="probabilities of Bea <b> over time")).to_have_count(0)
     undo = page.get_by_role("button", name="undo my last change")
-    for text, name in (("Undo: P0 hidden", "Bea <b>"), ("Undo: P0 named Bea <b>", "P0")):
+    for text, name in (("Undo: Bea <b> hidden", "Bea <b>"), ("Undo: P0 named Bea <b>", "P0")):
         expect(undo).to_have_text(text)
         undo.click()
         expect(page.get_by_role("img", name=f"probabilities of {name} over time")).to_be_visible()

@@ -3,7 +3,7 @@
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -29,15 +29,29 @@ class Codes:
     name: str
     codes: tuple[Code, ...]
 
-    def of_video(self, results: Results, video_id: str) -> list[Code]:
-        """The codes of one video, by time; those that name no video belong to every one.
+    def by_video(self, results: Results) -> dict[str, list[Code]]:
+        """The codes that name a video, by video_id.
 
         Raises:
             UnknownVideoError: if a code names a video that is not in the results.
         """
         videos = results.ask(VIDEOS_SQL).to_pylist()
-        ids = {name: choose_videos(videos, [name]) for name in {code.video for code in self.codes} if name is not None}
-        own = [code for code in self.codes if code.video is None or video_id in ids[code.video]]
+        names = {code.video for code in self.codes if code.video is not None}
+        ids_of = {name: choose_videos(videos, [name]) for name in names}
+        found: dict[str, list[Code]] = {}
+        for code in self.codes:
+            for video_id in ids_of.get(code.video or "", []):
+                found.setdefault(video_id, []).append(code)
+        return found
+
+    def of_video(self, results: Results, video_id: str) -> list[Code]:
+        """The codes of one video, by time; those that name no video belong to whatever video is shown.
+
+        Raises:
+            UnknownVideoError: if a code names a video that is not in the results.
+        """
+        without = [code for code in self.codes if code.video is None]
+        own = [*without, *self.by_video(results).get(video_id, [])]
         return sorted(own, key=lambda code: (code.start_s, code.end_s))
 
 
@@ -90,15 +104,43 @@ def match_people(coded: Iterable[str], people: Mapping[int, str]) -> dict[str, i
 
 def coded_lanes(results: Results, video_id: str, codes: Iterable[Code]) -> list[CodedLane]:
     """A lane for each person that the codes of a video name."""
+    by_person = _by_person(codes)
+    track_of = match_people(by_person, people_of(results, video_id))
+    return [
+        CodedLane(
+            person,
+            track_of.get(person),
+            tuple(map(_span, own)),
+            agreement_text(results, _comparable(own, video_id, track_of)),
+        )
+        for person, own in sorted(by_person.items())
+    ]
+
+
+def people_of(results: Results, video_id: str) -> dict[int, str]:
+    """The name of each track of a video."""
+    return {row["track_id"]: row["person"] for row in results.ask(PEOPLE_SQL, video_id=video_id).to_pylist()}
+
+
+def comparable_codes(results: Results, video_id: str, codes: Iterable[Code]) -> list[Code]:
+    """The codes of a video that can be compared with labels: emotions of people who have a track, named as `P0`."""
+    by_person = _by_person(codes)
+    track_of = match_people(by_person, people_of(results, video_id))
+    return [code for own in by_person.values() for code in _comparable(own, video_id, track_of)]
+
+
+def _by_person(codes: Iterable[Code]) -> dict[str, list[Code]]:
     by_person: dict[str, list[Code]] = {}
     for code in codes:
         by_person.setdefault(code.person or "", []).append(code)
-    people = {row["track_id"]: row["person"] for row in results.ask(PEOPLE_SQL, video_id=video_id).to_pylist()}
-    track_of = match_people(by_person, people)
+    return by_person
+
+
+def _comparable(codes: Iterable[Code], video_id: str, track_of: Mapping[str, int]) -> list[Code]:
     return [
-        CodedLane(person, track_id, tuple(map(_span, own)), agreement_text(results, video_id, track_id, own))
-        for person, own in sorted(by_person.items())
-        for track_id in [track_of.get(person)]
+        replace(code, code=emotion, person=f"P{track_of[code.person or '']}", video=video_id)
+        for code in codes
+        if (emotion := emotion_of(code.code)) is not None and (code.person or "") in track_of
     ]
 
 
@@ -107,18 +149,12 @@ def _span(code: Code) -> CodedSpan:
     return CodedSpan(code.start_s, code.end_s, code.code, None if emotion is None else EMOTIONS.index(emotion))
 
 
-def agreement_text(results: Results, video_id: str, track_id: int | None, codes: Iterable[Code]) -> str:
-    """Cohen's kappa, the share of time with the same emotion, and how much time that is; empty without any."""
-    named = [(code, emotion_of(code.code)) for code in codes]
-    own = [
-        replace(code, code=emotion, person=f"P{track_id}", video=video_id)
-        for code, emotion in named
-        if emotion is not None
-    ]
-    if track_id is None or not own:
+def agreement_text(results: Results, codes: Sequence[Code]) -> str:
+    """Cohen's kappa, the share of time with the same emotion, and how much time that is; empty without codes."""
+    if not codes:
         return ""
     try:
-        found = results.answer(lambda connection: compare_with_codes(connection, own))
+        found = results.answer(lambda connection: compare_with_codes(connection, codes))
     except CodesError:
         return "not compared: codes overlap"
     overall = found.summary.to_pylist()[0]

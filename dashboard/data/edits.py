@@ -54,26 +54,27 @@ def _marker(value: Mapping[str, Any]) -> dict[str, Any]:
 def step_texts(noted: Notes) -> list[dict[str, str]]:
     """The steps that can be undone: id, session, and what the step did."""
     return [
-        {"id": step.id, "session": step.session, "text": describe_step(step)}
+        {"id": step.id, "session": step.session, "text": describe_step(step, noted.names)}
         for step in noted.steps
         if step.kind != "moved_to"
     ]
 
 
-def describe_step(step: Step) -> str:
-    """What a step did, in a few words.
+def describe_step(step: Step, names: Mapping[int, str]) -> str:
+    """What a step did, in a few words, with the present names of people.
 
-    >>> describe_step(Step("name", "Anna", 0))
-    'P0 named Anna'
+    >>> describe_step(Step("name", "Anna", 0), {}), describe_step(Step("hidden", True, 0), {0: "Anna"})
+    ('P0 named Anna', 'Anna hidden')
     """
-    person = f"P{step.track_id}"
+    number = f"P{step.track_id}"
+    person = names.get(-1 if step.track_id is None else step.track_id, number)
     match step.kind:
         case "name":
-            return f"{person} named {step.value}" if step.value else f"name of {person} removed"
+            return f"{number} named {step.value}" if step.value else f"name of {number} removed"
         case "hidden":
             return f"{person} {'hidden' if step.value else 'shown again'}"
         case "merge":
-            return f"{person} merged with P{step.value}"
+            return f"{person} merged with {names.get(step.value, f'P{step.value}')}"
         case "split":
             return f"{person} split at {clock(step.value)}"
         case "marker":

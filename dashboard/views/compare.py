@@ -1,5 +1,6 @@
 """Page Compare: groups of videos, or markers, side by side."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -12,8 +13,10 @@ from analytics import queries
 from analytics.queries.events import EVENTS, events_of_videos
 from analytics.queries.groups import GroupError, find_groups
 from analytics.results.videos import UnknownVideoError
-from dashboard.data.markers import choose_markers
+from dashboard.data.codes import choose_codes
+from dashboard.data.markers import Markers, choose_markers
 from dashboard.data.results import Results, current_results
+from dashboard.widgets.agreement import show_agreement
 from dashboard.widgets.charts import emotion_color
 from dashboard.widgets.group_picker import MARKERS, choose_groups, choose_way, show_members
 from dashboard.widgets.text import plain
@@ -22,6 +25,8 @@ from fer_models.labels import EMOTIONS
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
 KNOWN_SQL = "SELECT video_id, path FROM videos"
 BIN_MS = 1000
+ONSET_BIN_MS = 500
+BASELINE_S = 5.0  # before the onset of a marker
 MAX_SHOWN_S = 600.0  # of each video or marker
 DEFAULT_GROUPS, MAX_GROUPS = 3, 6
 NO_LABELS = "no labeled face"
@@ -35,6 +40,14 @@ BIN_TOOLTIP = [
     alt.Tooltip("mean:Q", format=".2f"),
     "videos:Q",
     "people:Q",
+]
+ONSET_TOOLTIP = [
+    "group:N",
+    alt.Tooltip("start_s:Q", title="from s", format=".1f"),
+    alt.Tooltip("estimate:Q", title="change", format="+.2f"),
+    alt.Tooltip("mean:Q", title="mean probability", format=".2f"),
+    alt.Tooltip("n_participants:Q", title="participants"),
+    alt.Tooltip("n_trials:Q", title="markers"),
 ]
 
 
@@ -125,6 +138,17 @@ def mean_timelines(_results: Results, key: tuple[Any, ...], ranges: pd.DataFrame
     """Mean probabilities of all emotions, second by second; cached for `key`."""
     table = pa.Table.from_pandas(ranges, preserve_index=False)
     found = _results.answer(lambda connection: queries.group_timeline(connection, table, bin_ms=BIN_MS))
+    rows: pd.DataFrame = found.to_pandas()
+    return rows
+
+
+@st.cache_data(max_entries=16, show_spinner="averaging around onsets")
+def onset_averages(_results: Results, key: tuple[Any, ...], events: pd.DataFrame) -> pd.DataFrame:
+    """How probabilities change around the onset of markers; cached for `key`."""
+    table = pa.Table.from_pandas(events, EVENTS, preserve_index=False)
+    found = _results.answer(
+        lambda connection: queries.averages(connection, table, bin_ms=ONSET_BIN_MS, before_s=BASELINE_S)
+    )
     rows: pd.DataFrame = found.to_pandas()
     return rows
 
@@ -221,6 +245,33 @@ def people_chart(rows: pd.DataFrame, title: str) -> alt.Chart:
     return chart
 
 
+def onset_chart(averages: pd.DataFrame, emotion: str) -> alt.LayerChart | None:
+    """The mean change of one emotion around the onset, with its 95 % interval; None without a baseline anywhere."""
+    rows = averages[averages["emotion"] == emotion].dropna(subset="estimate").rename(columns={"label": "group"})
+    if rows.empty:
+        return None
+    rows["end_s"] = rows["start_s"] + ONSET_BIN_MS / 1000
+    x = alt.X("start_s:Q", title="time since the onset in s", scale=alt.Scale(nice=False))
+    color = group_color(alt.Legend(orient="top", symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3))
+    base = alt.Chart(rows, height=220)
+    band = (
+        base.transform_filter("isValid(datum.low)")
+        .mark_rect(opacity=0.16)
+        .encode(x=x, x2="end_s:Q", y=alt.Y("low:Q", axis=LEFT_AXIS), y2="high:Q", color=color)
+    )
+    steps = base.mark_rule(strokeWidth=3).encode(
+        x=x,
+        x2="end_s:Q",
+        y=alt.Y("estimate:Q", title=f"change of {emotion}", axis=LEFT_AXIS),
+        color=color,
+        tooltip=ONSET_TOOLTIP,
+    )
+    onset = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(color=GRAY, strokeDash=[4, 3]).encode(x="at:Q")
+    no_change = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(color=GRAY).encode(y="at:Q")
+    has_band = rows["low"].notna().any()
+    return alt.LayerChart(layer=[no_change, onset, *([band] if has_band else []), steps])
+
+
 def group_color(legend: alt.Legend | None) -> alt.Color:
     """The color scale of groups."""
     return alt.Color("group:N", title=None, scale=alt.Scale(scheme="dark2"), legend=legend)
@@ -265,30 +316,64 @@ def show_differences(comparison: pd.DataFrame) -> None:
     )
 
 
-def show_over_time(means: pd.DataFrame, title: str) -> None:
-    """The mean timeline of one emotion."""
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What the page shows of groups of videos, or of markers."""
+
+    differences: pd.DataFrame  # rows of `result_schemas.COMPARISON`
+    means: pd.DataFrame  # over time, as `queries.group_timeline` returns them
+    time_title: str
+    onsets: pd.DataFrame | None = None  # of markers: rows of `result_schemas.AVERAGES`
+
+
+def show_over_time(found: Compared) -> None:
+    """The mean timeline of one emotion, and how it changes around the onset of markers."""
     st.subheader("Over time")
     emotion = st.selectbox("Emotion", EMOTIONS, index=EMOTIONS.index("happy"), width=240)
-    rows = timeline_rows(means, emotion)
+    rows = timeline_rows(found.means, emotion)
     st.altair_chart(timeline_chart(rows, emotion))
-    st.altair_chart(people_chart(rows, title))
+    st.altair_chart(people_chart(rows, found.time_title))
     st.caption(
         "Mean over videos, second by second. Lines are interrupted where no face has a label, and paler where fewer "
         "people are behind them; the band is one standard error of the mean between videos."
     )
+    if found.onsets is not None:
+        show_onsets(found.onsets, emotion)
 
 
-def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) -> tuple[pd.DataFrame, pd.DataFrame]:
+def show_onsets(averages: pd.DataFrame, emotion: str) -> None:
+    """How one emotion changes around the onset of markers."""
+    st.subheader("Change around the onset")
+    chart = onset_chart(averages, emotion)
+    if chart is None:
+        st.info(f"No person has a good face in the {BASELINE_S:g} s before a marker: there is no baseline.")
+        return
+    st.altair_chart(chart)
+    for note in averages.loc[averages["estimate"].notna(), "note"].dropna().unique():
+        st.caption(plain(note))
+    st.caption(
+        f"Probability minus its mean in the {BASELINE_S:g} s before the onset: averaged over the markers of each "
+        "participant, then over participants. The band is the 95 % interval. Markers without a good face before "
+        "them are left out."
+    )
+
+
+def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) -> Compared:
     """Differences between markers, and means over time."""
     labels = select_groups(sorted(set(events["label"].to_pylist())))
     events = events.filter(pc.is_in(events["label"], pa.array(labels, pa.string())))
-    comparison = marker_comparison_of(results, key, events.to_pandas())
-    return comparison, mean_timelines(results, key, ranges_of_markers(results, events))
+    frame = events.to_pandas()
+    return Compared(
+        marker_comparison_of(results, key, frame),
+        mean_timelines(results, key, ranges_of_markers(results, events)),
+        "time since the start of the marker in s",
+        onset_averages(results, key, frame),
+    )
 
 
 def compare_videos(
     results: Results, key: tuple[Any, ...], videos: list[dict[str, Any]], way: str | None
-) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+) -> Compared | None:
     """Differences between groups of videos, and means over time; None until two groups are selected."""
     paths = [video["path"] for video in videos]
     groups = choose_groups(paths, way)
@@ -299,7 +384,31 @@ def compare_videos(
         return None
     groups = find_groups(groups, videos)
     show_members(groups, paths)
-    return comparison_of(results, key, groups), mean_timelines(results, key, ranges_of_groups(results, groups))
+    return Compared(
+        comparison_of(results, key, groups),
+        mean_timelines(results, key, ranges_of_groups(results, groups)),
+        "time in the video in s",
+    )
+
+
+def show_comparison(results: Results, videos: list[dict[str, Any]], way: str | None, markers: Markers | None) -> None:
+    """Compare groups of videos, or markers, as selected."""
+    key = (str(results.root), results.etag(), results.notes_etag())
+    try:
+        if way == MARKERS and markers is not None:
+            found: Compared | None = compare_markers(results, key, markers.events)
+        else:
+            found = compare_videos(results, key, videos, way)
+    except (GroupError, UnknownVideoError) as error:
+        st.info(plain(error))
+        return
+    if found is None:
+        return
+    if found.means.empty:
+        st.info("No face in these groups has a label: there is nothing to compare.")
+        return
+    show_differences(found.differences)
+    show_over_time(found)
 
 
 def main() -> None:
@@ -310,29 +419,16 @@ def main() -> None:
     if not videos:
         st.info("There are no finished videos yet.")
         return
-    left, right = st.columns([5, 1], vertical_alignment="bottom")
-    with right:
+    left, middle, right = st.columns([6, 1, 1], vertical_alignment="bottom")
+    with middle:
         markers = choose_markers()
+    with right:
+        codes = choose_codes()
     with left:
         way = choose_way([video["path"] for video in videos], markers)
-    key = (str(results.root), results.etag(), results.notes_etag())
-    try:
-        if way == MARKERS and markers is not None:
-            found, title = compare_markers(results, key, markers.events), "time since the start of the marker in s"
-        else:
-            compared = compare_videos(results, key, videos, way)
-            if compared is None:
-                return
-            found, title = compared, "time in the video in s"
-    except (GroupError, UnknownVideoError) as error:
-        st.info(plain(error))
-        return
-    comparison, means = found
-    if means.empty:
-        st.info("No face in these groups has a label: there is nothing to compare.")
-        return
-    show_differences(comparison)
-    show_over_time(means, title)
+    show_comparison(results, videos, way, markers)
+    if codes is not None:
+        show_agreement(results, codes)
 
 
 if __name__ == "__main__":

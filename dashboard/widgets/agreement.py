@@ -1,0 +1,99 @@
+"""Agreement of the labels with human codes, over all coded videos."""
+
+from pathlib import PurePath
+
+import duckdb
+import pandas as pd
+import streamlit as st
+
+from analytics.queries.agreement import Agreement, compare_with_codes
+from analytics.queries.codes import Code, CodesError
+from analytics.queries.groups import resolve_participants
+from analytics.results.videos import UnknownVideoError
+from dashboard.data.codes import Codes, comparable_codes, people_of
+from dashboard.data.results import Results
+from dashboard.widgets.text import plain
+
+VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
+SHARE = st.column_config.NumberColumn(format="percent")
+SECONDS = st.column_config.NumberColumn(format="%.1f")
+TWO_DIGITS = st.column_config.NumberColumn(format="%.2f")
+SUMMARY_COLUMNS = {"compared_s": "compared in s", "share_same": "same emotion", "kappa": "kappa",
+                   "n_coded_events": "coded events", "n_label_events": "label events",
+                   "event_f1": "F1 of onsets"}  # fmt: skip
+EMOTION_COLUMNS = {"emotion": "emotion", "coded_s": "coded in s", "labelled_s": "labeled in s",
+                   "precision": "precision", "recall": "recall", "event_f1": "F1 of onsets"}  # fmt: skip
+FORMATS = {"compared in s": SECONDS, "same emotion": SHARE, "kappa": TWO_DIGITS, "F1 of onsets": TWO_DIGITS,
+           "coded in s": SECONDS, "labeled in s": SECONDS, "precision": SHARE, "recall": SHARE}  # fmt: skip
+
+
+def library_agreement(results: Results, codes: Codes) -> tuple[Agreement, dict[tuple[str, str], str]]:
+    """Agreement over all coded videos, and the name of each track by path and number (P0, P1, …).
+
+    Raises:
+        CodesError: if codes of one person overlap.
+        UnknownVideoError: if a code names a video that is not in the results.
+    """
+    comparable: list[Code] = []
+    names: dict[tuple[str, str], str] = {}
+    by_video = codes.by_video(results)
+    videos = results.ask(VIDEOS_SQL).to_pylist()
+    if len(videos) == 1:
+        by_video[videos[0]["video_id"]] = codes.of_video(results, videos[0]["video_id"])
+    for video in videos:
+        if own := comparable_codes(results, video["video_id"], by_video.get(video["video_id"], [])):
+            comparable += own
+            people = people_of(results, video["video_id"])
+            names |= {(video["path"], f"P{track_id}"): name for track_id, name in people.items()}
+
+    def compare(connection: duckdb.DuckDBPyConnection) -> Agreement:
+        return compare_with_codes(connection, comparable, participants=resolve_participants(connection, None, videos))
+
+    return results.answer(compare), names
+
+
+def person_table(found: Agreement, names: dict[tuple[str, str], str]) -> pd.DataFrame:
+    """A row for each compared person."""
+    rows = [row for row in found.summary.to_pylist() if row["person"] is not None]
+    return pd.DataFrame(
+        [
+            {"video": PurePath(row["path"]).name, "person": names.get((row["path"], row["person"]), row["person"])}
+            | {title: row[name] for name, title in SUMMARY_COLUMNS.items()}
+            for row in rows
+        ]
+    )
+
+
+def show_agreement(results: Results, codes: Codes) -> None:
+    """Kappa with its interval, and the figures of each person and each emotion."""
+    st.subheader("Agreement with human codes")
+    try:
+        found, names = library_agreement(results, codes)
+    except (CodesError, UnknownVideoError) as error:
+        st.warning(plain(f"{codes.name}: {error}"))
+        return
+    overall = found.summary.to_pylist()[0]
+    if not overall["compared_s"]:
+        st.info(f"No code of {plain(codes.name)} is an emotion of a person who has a label at the same time.")
+        return
+    with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
+        st.metric("Cohen's kappa", _figure(overall["kappa"]), width="content")
+        st.metric("same emotion", f"{overall['share_same']:.0%}", width="content")
+        st.metric("compared", f"{overall['compared_s']:.1f} s", width="content")
+        st.metric("F1 of onsets", _figure(overall["event_f1"]), width="content")
+    interval = (
+        f"95 % interval of kappa: {overall['low']:.2f} to {overall['high']:.2f}. " if overall["low"] is not None else ""
+    )
+    note = f"{overall['note']}. " if overall["note"] else ""
+    st.caption(
+        plain(f"{interval}{note}Only time that both codes and labels cover is compared; onsets match within 0.5 s. ")
+        + "Methods: docs/statistics.md."
+    )
+    left, right = st.columns(2)
+    left.dataframe(person_table(found, names), hide_index=True, column_config=FORMATS, placeholder="", height="content")
+    emotions = found.emotions.to_pandas()[list(EMOTION_COLUMNS)].rename(columns=EMOTION_COLUMNS)
+    right.dataframe(emotions, hide_index=True, column_config=FORMATS, placeholder="", height="content")
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
