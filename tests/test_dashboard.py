@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -164,18 +165,16 @@ def test_a_video_that_moved_is_told_and_can_be_pointed_to(results: Path, page: P
     assert read_notes(results, ALICE).moved_to is None
 
 
-def filters(**changed: object) -> dict[str, object]:
-    """Filters of page Moments that everything passes, except for the changed ones."""
-    return {"emotions": list(EMOTIONS), "participant": "", "search": "", "min_duration_s": 0, "min_good": 0} | changed
+EVERYTHING = moments.Filters(list(EMOTIONS))
 
 
 def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> None:
     opened = Results(results)
-    by_area = moments.find_moments(opened, "area (mean × duration)", **filters(emotions=["happy", "sad"]))
+    by_area = moments.find_moments(opened, "area (mean × duration)", moments.Filters(["happy", "sad"]))
     areas = connect(results).sql("SELECT mean * duration_s FROM episodes WHERE emotion IN ('happy', 'sad')").fetchall()
-    assert [row["rank_value"] for row in by_area] == pytest.approx(sorted((area for (area,) in areas), reverse=True))
-    assert [row["emotion"] for row in moments.find_moments(opened, "peak", **filters(emotions=["sad"]))] == ["sad"]
-    assert moments.find_moments(opened, "peak", **filters(min_duration_s=9.0)) == []
+    assert [moment.rank_value for moment in by_area] == pytest.approx(sorted((area for (area,) in areas), reverse=True))
+    assert [moment.emotion for moment in moments.find_moments(opened, "peak", moments.Filters(["sad"]))] == ["sad"]
+    assert moments.find_moments(opened, "peak", replace(EVERYTHING, min_duration_s=9.0)) == []
     shown = page("moments", results)
     assert "strongest episodes by area" in words(shown)
     shown.slider[0].set_value(9.0).run()
@@ -183,12 +182,12 @@ def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> N
 
 
 def test_moments_know_names_and_leave_out_hidden_people(results: Path) -> None:
-    (sad,) = moments.find_moments(Results(results), "peak", **filters(emotions=["sad"]))
-    rename(results, ALICE, sad["track_id"], "Anna")
-    (named,) = moments.find_moments(Results(results), "peak", **filters(participant="Anna"))
-    assert (named["person"], named["emotion"]) == ("Anna", "sad")
-    hide(results, ALICE, sad["track_id"], True)
-    assert moments.find_moments(Results(results), "peak", **filters(emotions=["sad"])) == []
+    (sad,) = moments.find_moments(Results(results), "peak", moments.Filters(["sad"]))
+    rename(results, ALICE, sad.track_id, "Anna")
+    (named,) = moments.find_moments(Results(results), "peak", replace(EVERYTHING, participant="Anna"))
+    assert (named.person, named.emotion) == ("Anna", "sad")
+    hide(results, ALICE, sad.track_id, True)
+    assert moments.find_moments(Results(results), "peak", moments.Filters(["sad"])) == []
 
 
 def test_people_who_are_renamed_are_seen_by_an_open_connection(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ from dataclasses import astuple
 import streamlit as st
 
 from analytics.results.notes import notes_etag
-from analytics.results.status import running
 from analytics.results.storage_paths import is_remote
 from dashboard.data.results import REMOTE_CHECK_EVERY_S, Results
 from dashboard.data.trainings import unfinished_trainings
@@ -40,7 +39,7 @@ refresher = st.components.v2.component("fervid_refresher", html="", js=REFRESH_J
 
 def results_etag(results: Results) -> str:
     """A text that changes when an analysis is added or a running one advances."""
-    return json.dumps([*results.etag(), *map(astuple, running(results.root))])
+    return json.dumps([*results.etag(), *map(astuple, results.running())])
 
 
 def video_etag(results: Results, video_id: str) -> str:

@@ -3,10 +3,10 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import pyarrow as pa
 import streamlit as st
@@ -22,6 +22,14 @@ VIDEOS_SQL = "SELECT video_id, path FROM videos"
 CSV_COLUMNS = ("start_s", "end_s", "label", "video")
 
 
+class MarkerSpan(TypedDict):
+    """A marker of a file in one video."""
+
+    label: str
+    start_s: float
+    end_s: float
+
+
 @dataclass(frozen=True, eq=False)
 class Markers:
     """The events of a file: label, start_s, end_s and video."""
@@ -29,8 +37,8 @@ class Markers:
     name: str
     events: pa.Table
 
-    def of_video(self, results: Results, video_id: str) -> list[dict[str, Any]]:
-        """Label, start and end in seconds of the markers of one video, by time.
+    def of_video(self, results: Results, video_id: str) -> list[MarkerSpan]:
+        """The markers of one video, by time.
 
         Raises:
             UnknownVideoError: if a marker names a video that is not in the results.
@@ -39,10 +47,8 @@ class Markers:
         rows = self.events.to_pylist()
         ids = {name: choose_videos(videos, [name]) for name in {row["video"] for row in rows} - {None}}
         of_video = [row for row in rows if row["video"] is None or video_id in ids[row["video"]]]
-        return sorted(
-            ({name: row[name] for name in ("label", "start_s", "end_s")} for row in of_video),
-            key=lambda row: (row["start_s"], row["end_s"]),
-        )
+        spans = [MarkerSpan(label=row["label"], start_s=row["start_s"], end_s=row["end_s"]) for row in of_video]
+        return sorted(spans, key=lambda span: (span["start_s"], span["end_s"]))
 
 
 def markers_csv(markers: Iterable[Marker], video_path: str) -> bytes:
@@ -97,10 +103,10 @@ def take_file() -> None:
         st.session_state["markers_problem"] = str(error)
 
 
-def markers_of(markers: Markers | None, results: Results, video_id: str) -> list[Mapping[str, Any]]:
+def markers_of(markers: Markers | None, results: Results, video_id: str) -> list[MarkerSpan]:
     """The markers of a video; shows a warning if the file names a video that is not in the results."""
     try:
-        return [*markers.of_video(results, video_id)] if markers else []
+        return markers.of_video(results, video_id) if markers else []
     except UnknownVideoError as error:
         st.warning(plain(f"{markers.name if markers else ''}: {error}"))
         return []

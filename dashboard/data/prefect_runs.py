@@ -5,7 +5,7 @@ import os
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 DEFAULT_API = "http://127.0.0.1:4200/api"  # where `prefect server start` listens
 TIMEOUT_S = 3.0
@@ -14,6 +14,17 @@ MAX_RUNS = 200  # in one response of a server
 
 class ServerError(Exception):
     """No Prefect server answers, or its answer cannot be read."""
+
+
+class FlowRun(TypedDict):
+    """A run as page Runs shows it."""
+
+    name: str
+    state: str
+    message: str | None  # of the server
+    start_time: str | None  # ISO 8601
+    seconds: float
+    page: str  # address of its page
 
 
 def api_url() -> str:
@@ -26,10 +37,8 @@ def server_page() -> str:
     return api_url().removesuffix("/api")
 
 
-def flow_runs(results: Path) -> list[dict[str, Any]]:
+def flow_runs(results: Path) -> list[FlowRun]:
     """The runs into `results` among the newest of the server.
-
-    Each has name, state, the server's message, start time, duration in s, and a link to its page.
 
     Raises:
         ServerError: if no server answers.
@@ -40,7 +49,7 @@ def flow_runs(results: Path) -> list[dict[str, Any]]:
     )
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-            runs: list[dict[str, Any]] = json.load(response)
+            runs = json.load(response)
         return [
             {
                 "name": run["name"],

@@ -17,6 +17,7 @@ from analytics import connect
 from analytics.queries.connection import noted_people
 from analytics.results.notes import FOLDER as NOTES
 from analytics.results.shards import FOLDER
+from analytics.results.status import Running, running
 from analytics.results.storage_paths import is_remote, list_files, resolve_path
 from analytics.results.verification import name_damaged_file
 from fer_models.labels import EMOTIONS
@@ -44,6 +45,8 @@ class Results:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._etag: tuple[int, int] | None = None
         self._notes_etag = 0
+        self._remembered: dict[str, Any] = {}  # answers that hold as long as the folder does not change
+        self._running: tuple[float, list[Running]] = (-math.inf, [])
         self._check_every_s = REMOTE_CHECK_EVERY_S if is_remote(root) else CHECK_EVERY_S
         self._checked_s = -math.inf
 
@@ -63,6 +66,26 @@ class Results:
         """
         with self._lock, name_damaged_file(self.root):
             return question(self._current_connection())
+
+    def remember(self, name: str, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """As `answer`, but asked once for each state of the folder; callers must not change what they get.
+
+        Raises:
+            As `ask`.
+        """
+        with self._lock, name_damaged_file(self.root):
+            connection = self._current_connection()
+            if name not in self._remembered:
+                self._remembered[name] = question(connection)
+            remembered: T = self._remembered[name]
+            return remembered
+
+    def running(self) -> list[Running]:
+        """The videos that are being analyzed, as of at most `CHECK_EVERY_S` ago."""
+        now_s = time.monotonic()
+        if now_s - self._running[0] > CHECK_EVERY_S:
+            self._running = now_s, running(self.root)
+        return self._running[1]
 
     def refresh(self) -> None:
         """Check the folder for changes at the next query, however recent the last check was."""
@@ -96,9 +119,10 @@ class Results:
                 if self._connection is not None:
                     self._connection.close()
                 self._connection, self._etag, self._notes_etag = connection, etag, 0
+                self._remembered = {}
             if (notes_etag := self.notes_etag()) != self._notes_etag:
                 self._connection.register("noted_people", noted_people(self.root))
-                self._notes_etag = notes_etag
+                self._notes_etag, self._remembered = notes_etag, {}
             self._checked_s = now_s
         return self._connection
 

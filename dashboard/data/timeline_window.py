@@ -1,7 +1,7 @@
 """Data for the player: a time range of a timeline, averaged to the available pixels, and the boxes of faces."""
 
 import itertools
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -65,12 +65,39 @@ def _boxes_sql(prefix: str, label: str) -> str:
 BOXES_SQL = {"smooth": _boxes_sql("smooth", "coalesce(smooth_emotion, emotion)"), "raw": _boxes_sql("p", "emotion")}
 
 
-def window(results: Results, video_id: str, from_ms: int, to_ms: int, bins: int, source: str) -> dict[str, Any]:
-    """The tracks of a video from `from_ms` to `to_ms` as time averages of at most `bins` (and `MAX_BINS`) bins each.
+class TrackWindow(TypedDict):
+    """The bins of one track, as columns."""
 
-    Returns:
-        JSON: `bin_ms`, and per track its `id` and columns `start_ms`, `end_ms`, `label` (index into `EMOTIONS` or
-        null), `low_quality` (per mille of the time) and `p` (seven columns, per mille, null where not known).
+    id: int
+    start_ms: list[int]
+    end_ms: list[int]
+    label: list[int | None]  # index into `EMOTIONS`
+    low_quality: list[int]  # per mille of the time
+    p: list[list[int | None]]  # seven columns, per mille
+
+
+class Window(TypedDict):
+    """A time range of a timeline."""
+
+    from_ms: int
+    to_ms: int
+    bin_ms: int
+    tracks: list[TrackWindow]
+
+
+class Boxes(TypedDict):
+    """The frames of a time range, and the faces in them."""
+
+    from_s: float
+    to_s: float
+    frames_s: list[float]
+    # Time, track, x1, y1, x2, y2 in px of the shown frame, label, its probability, whether the face passed the quality
+    # filter, and why not.
+    faces: list[list[float | str | None]]
+
+
+def window(results: Results, video_id: str, from_ms: int, to_ms: int, bins: int, source: str) -> Window:
+    """The tracks of a video from `from_ms` to `to_ms` as time averages of at most `bins` (and `MAX_BINS`) bins each.
 
     Raises:
         ValueError: if the range is empty, `bins` is not positive or `source` is not one of `SOURCES`.
@@ -84,7 +111,7 @@ def window(results: Results, video_id: str, from_ms: int, to_ms: int, bins: int,
     return {"from_ms": from_ms, "to_ms": to_ms, "bin_ms": bin_ms, "tracks": _by_track(rows)}
 
 
-def _by_track(rows: pa.Table) -> list[dict[str, Any]]:
+def _by_track(rows: pa.Table) -> list[TrackWindow]:
     """The rows, which are sorted by track, as columns per track."""
     tracks = rows["track_id"].to_numpy()
     edges = np.flatnonzero(np.diff(tracks, prepend=-1, append=-1))  # where each track begins, and the end
@@ -92,19 +119,21 @@ def _by_track(rows: pa.Table) -> list[dict[str, Any]]:
     result = []
     for start, end in itertools.pairwise(edges):
         part = rows.slice(start, end - start)
-        columns = {name: part[name].to_pylist() for name in ("start_ms", "end_ms", "low_quality")}
-        label = [label_of.get(name) for name in part["label"].to_pylist()]
-        p = [part[name].to_pylist() for name in EMOTIONS]
-        result.append({"id": int(tracks[start]), **columns, "label": label, "p": p})
+        result.append(
+            TrackWindow(
+                id=int(tracks[start]),
+                start_ms=part["start_ms"].to_pylist(),
+                end_ms=part["end_ms"].to_pylist(),
+                label=[label_of.get(name) for name in part["label"].to_pylist()],
+                low_quality=part["low_quality"].to_pylist(),
+                p=[part[name].to_pylist() for name in EMOTIONS],
+            )
+        )
     return result
 
 
-def boxes(results: Results, video_id: str, from_s: float, to_s: float, source: str = "smooth") -> dict[str, Any]:
+def boxes(results: Results, video_id: str, from_s: float, to_s: float, source: str = "smooth") -> Boxes:
     """The frames of a video from `from_s` up to `to_s`, and the faces in them.
-
-    Returns:
-        JSON: `frames_s`, the time of each frame, and `faces`: rows of time, track, x1, y1, x2, y2 in px of the shown
-        frame, label, its probability, whether the face passed the quality filter, and why not.
 
     Raises:
         ValueError: if the range is empty or longer than `MAX_BOXES_S`, or `source` is not one of `SOURCES`.

@@ -1,16 +1,17 @@
 """Page Library: every video, what it shows, and which failed."""
 
+from collections.abc import Hashable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+import duckdb
 import pandas as pd
 import streamlit as st
 
-from analytics.results.status import running
 from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
 from dashboard.widgets.charts import clock, emotion_legend
-from dashboard.widgets.rows import Column, episode_strip, share_strip, show_rows, thumbnails_switch
+from dashboard.widgets.rows import Column, Episode, Row, episode_strip, share_strip, show_rows, thumbnails_switch
 from dashboard.widgets.text import plain
 from fer_models.labels import EMOTIONS
 
@@ -59,8 +60,12 @@ COLUMNS = (
 
 
 def read_videos(results: Results) -> pd.DataFrame:
-    """A row per video with its shares of time and its dominant emotion."""
-    videos: pd.DataFrame = results.ask(VIDEOS_SQL).to_pandas()
+    """A row per video with its shares of time and its dominant emotion; must not be changed by the caller."""
+    return results.remember("library", _read_videos)
+
+
+def _read_videos(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+    videos: pd.DataFrame = connection.sql(VIDEOS_SQL).to_arrow_table().to_pandas()
     shares = videos[list(EMOTIONS)].astype(float)
     known = shares.notna().any(axis=1)
     videos["emotion"] = None
@@ -81,10 +86,10 @@ def filtered(videos: pd.DataFrame) -> pd.DataFrame:
     return videos.sort_values(column, ascending=ascending, kind="stable")
 
 
-def table_rows(results: Results, videos: pd.DataFrame) -> list[dict[str, Any]]:
+def table_rows(results: Results, videos: pd.DataFrame) -> list[Row]:
     """The values of `COLUMNS` for each video."""
     ids = videos["video_id"].tolist()
-    by_video: dict[str, dict[int, list[dict[str, Any]]]] = {video_id: {} for video_id in ids}
+    by_video: dict[str, dict[int, list[Episode]]] = {video_id: {} for video_id in ids}
     for row in results.ask(EPISODES_SQL, ids=ids).to_pylist():
         episodes = by_video[row["video_id"]].setdefault(row["track_id"], [])
         if row["emotion"] is not None:
@@ -92,7 +97,7 @@ def table_rows(results: Results, videos: pd.DataFrame) -> list[dict[str, Any]]:
     return [_table_row(video, by_video[video["video_id"]]) for video in videos.to_dict("records")]
 
 
-def _table_row(video: dict[Any, Any], people: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
+def _table_row(video: Mapping[Hashable, Any], people: Mapping[int, list[Episode]]) -> Row:
     duration_s = float(video["duration_s"] or 0) if pd.notna(video["duration_s"]) else 0.0
     is_labeled = video["emotion"] is not None
     return {
@@ -147,7 +152,7 @@ def show_failures(failed: pd.DataFrame) -> None:
 
 def show_running(results: Results) -> None:
     """The videos that are being analyzed now."""
-    for video in running(results.root):
+    for video in results.running():
         segments = f"{video.n_segments} segment{'' if video.n_segments == 1 else 's'}"
         st.info(f"Analysis in progress: {segments} of video {plain(video.video_id)} finished.")
 

@@ -1,13 +1,13 @@
 """Page Moments: the strongest episodes of each emotion across the library."""
 
-from typing import Any
+from dataclasses import asdict, dataclass
 from urllib.parse import urlencode
 
 import streamlit as st
 
 from dashboard.data.results import Results, current_results
 from dashboard.widgets.charts import clock
-from dashboard.widgets.rows import Column, show_rows, thumbnails_switch
+from dashboard.widgets.rows import Column, Row, show_rows, thumbnails_switch
 from fer_models.labels import EMOTIONS
 
 MAX_MOMENTS = 200
@@ -49,31 +49,59 @@ COLUMNS = (
 )
 
 
-def find_moments(results: Results, ranking: str, **filters: Any) -> list[dict[str, Any]]:
-    """The episodes that pass the filters (parameters of `MOMENTS_SQL`), the strongest by `ranking` first."""
+@dataclass(frozen=True)
+class Filters:
+    """What an episode must be to be shown; the names are the parameters of `MOMENTS_SQL`."""
+
+    emotions: list[str]
+    participant: str = ""  # empty for everybody
+    search: str = ""  # part of the path
+    min_duration_s: float = 0.0
+    min_good: float = 0.0  # share of faces of good quality of the person in the video
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A row of `MOMENTS_SQL`."""
+
+    video_id: str
+    video: str
+    track_id: int
+    person: str
+    emotion: str
+    start_s: float
+    end_s: float
+    apex_s: float
+    duration_s: float
+    peak: float
+    rank_value: float
+    good: float | None
+
+
+def find_moments(results: Results, ranking: str, filters: Filters) -> list[Moment]:
+    """The episodes that pass the filters, the strongest by `ranking` first."""
     sql = MOMENTS_SQL.format(ranking=RANKINGS[ranking])
-    rows: list[dict[str, Any]] = results.ask(sql, limit=MAX_MOMENTS, **filters).to_pylist()
-    return rows
+    return [Moment(**row) for row in results.ask(sql, limit=MAX_MOMENTS, **asdict(filters)).to_pylist()]
 
 
-def table_row(moment: dict[str, Any]) -> dict[str, Any]:
+def table_row(moment: Moment) -> Row:
     """The values of `COLUMNS` for a moment."""
-    at = {"video": moment["video_id"], "t": f"{moment['apex_s']:.2f}"}
+    at = {"video": moment.video_id, "t": f"{moment.apex_s:.2f}"}
     return {
         "href": "timeline?" + urlencode(at),
-        "thumbnail": {"video": moment["video_id"], "at_s": moment["apex_s"]},
-        "play": f"play {moment['emotion']} of {moment['person']} at {clock(moment['start_s'])}",
-        "moment": f"{moment['video']} · {clock(moment['apex_s'])}",
-        "emotion": moment["emotion"],
-        "person": moment["person"],
-        "duration": f"{moment['duration_s']:.2f} s",
-        "peak": moment["peak"],
-        "rank": f"{moment['rank_value']:.2f}",
-        "good": "" if moment["good"] is None else f"{moment['good']:.0%}",
+        "thumbnail": {"video": moment.video_id, "at_s": moment.apex_s},
+        "play": f"play {moment.emotion} of {moment.person} at {clock(moment.start_s)}",
+        "moment": f"{moment.video} · {clock(moment.apex_s)}",
+        "emotion": moment.emotion,
+        "person": moment.person,
+        "duration": f"{moment.duration_s:.2f} s",
+        "peak": moment.peak,
+        "rank": f"{moment.rank_value:.2f}",
+        "good": "" if moment.good is None else f"{moment.good:.0%}",
     }
 
 
-def choose_filters(results: Results) -> tuple[str, dict[str, Any]]:
+def choose_filters(results: Results) -> tuple[str, Filters]:
     """The ranking and the filters that the user selected."""
     people = {ANYBODY: "", **{row["label"]: row["participant"] for row in results.ask(PEOPLE_SQL).to_pylist()}}
     first, second, third = st.columns([2, 1, 1])
@@ -88,13 +116,7 @@ def choose_filters(results: Results) -> tuple[str, dict[str, Any]]:
     min_good = third.slider(
         "Minimum share of good-quality faces", 0.0, 1.0, 0.5, 0.05, help="Of all faces of the person in the video."
     )
-    return ranking, {
-        "emotions": list(emotions),
-        "participant": people[participant],
-        "search": search,
-        "min_duration_s": min_duration_s,
-        "min_good": min_good,
-    }
+    return ranking, Filters(list(emotions), people[participant], search, min_duration_s, min_good)
 
 
 def main() -> None:
@@ -102,7 +124,7 @@ def main() -> None:
     results = current_results()
     st.title("Moments")
     ranking, filters = choose_filters(results)
-    moments = find_moments(results, ranking, **filters)
+    moments = find_moments(results, ranking, filters)
     if not moments:
         st.info("No episode passes the filters. Allow shorter episodes, or select more emotions.")
         return
@@ -115,8 +137,8 @@ def main() -> None:
     )
     if opened is not None:
         moment = moments[opened.index]
-        at_s = max(0.0, moment["start_s"] - LEAD_IN_S) if opened.play else moment["apex_s"]
-        query = {"video": moment["video_id"], "t": f"{at_s:.2f}"} | ({"play": "1"} if opened.play else {})
+        at_s = max(0.0, moment.start_s - LEAD_IN_S) if opened.play else moment.apex_s
+        query = {"video": moment.video_id, "t": f"{at_s:.2f}"} | ({"play": "1"} if opened.play else {})
         st.switch_page("views/timeline.py", query_params=query)
 
 

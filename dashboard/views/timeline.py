@@ -2,16 +2,18 @@
 
 import math
 import os
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from analytics.results import notes
+from analytics.results.notes import Marker
 from analytics.results.store import StoreError
 from analytics.results.videos import file_name
-from dashboard.data.codes import Codes, choose_codes, lanes_of
+from dashboard.data.codes import CodedLane, Codes, choose_codes, lanes_of
 from dashboard.data.corrections import CorrectionError, can_correct, rebuild
 from dashboard.data.edits import EditError, is_correction, parse_edit, step_texts
 from dashboard.data.live_refresh import refresh_with_video
@@ -64,49 +66,97 @@ player = st.components.v2.component(
 )
 
 
-def player_data(
-    results: Results, video_id: str, media: Media, markers: Markers | None, codes: Codes | None
-) -> dict[str, Any]:
-    """The data that the player starts with; it requests the rest itself."""
-    video = results.ask(VIDEO_SQL, video_id=video_id).to_pylist()[0]
+@dataclass(frozen=True)
+class PlayerVideo:
+    """The video, and the file that shows it."""
+
+    id: str
+    name: str
+    playable: bool
+    version: int  # changes with the file
+    start_s: float
+    duration_s: float
+    width_px: int | None
+    height_px: int | None
+
+
+@dataclass(frozen=True)
+class PlayerTrack:
+    """A person."""
+
+    id: int
+    name: str
+    hidden: bool
+    seen_s: float
+    emotion: str | None  # None without any face of good quality
+    shares: list[float]  # of time, in the order of `EMOTIONS`
+    switch_s: float | None  # of a possible identity switch
+
+
+@dataclass(frozen=True)
+class PlayerData:
+    """What the player starts with, sent to the browser as JSON; it requests the rest itself."""
+
+    video: PlayerVideo
+    revision: str  # of the timeline
+    tracks: list[PlayerTrack]
+    episodes: list[dict[str, object]]  # rows of `EPISODES_SQL`
+    markers: list[dict[str, object]]  # id (None if it is from a file), label, start_s, end_s; by time
+    codes: list[CodedLane]
+    steps: list[dict[str, str]]  # what can be undone
+    can_correct: bool
+    at_s: float
+    play: bool
+    emotions: tuple[str, ...] = EMOTIONS
+    colors: Mapping[str, str] = field(default_factory=lambda: dict(EMOTION_COLORS))
+
+
+def player_data(results: Results, media: Media, markers: Markers | None, codes: Codes | None) -> PlayerData:
+    """The data that the player starts with."""
+    video_id = media.video_id
+    (video,) = results.ask(VIDEO_SQL, video_id=video_id).to_pylist()
     noted = notes.read_notes(results.root, video_id)
-    tracks = results.ask(TRACKS_SQL, video_id=video_id).to_pylist()
-    own = [{"id": m.id, "label": m.label, "start_s": m.start_s, "end_s": m.end_s} for m in noted.markers]
-    of_file = [{"id": None, **marker} for marker in markers_of(markers, results, video_id)]
-    return {
-        "video": {
-            "id": video_id,
-            "name": file_name(video["path"]),
-            "playable": media.shown is not None,
-            "version": 0 if media.shown is None else media.shown.stat().st_mtime_ns // 1_000_000,
-            "start_s": media.start_s,
-            "duration_s": max(video["last_s"] or 0, video["duration_s"] or 0) - media.start_s,
-            "width_px": video["width_px"],
-            "height_px": video["height_px"],
-        },
-        "revision": video["analysis_id"],
-        "emotions": list(EMOTIONS),
-        "colors": EMOTION_COLORS,
-        "tracks": [
-            {
-                "id": track["track_id"],
-                "name": track["person"],
-                "hidden": track["is_hidden"],
-                "seen_s": track["seen_s"],
-                "emotion": track["emotion"],
-                "shares": [track[name] for name in EMOTIONS],
-                "switch_s": track["switch_s"],
-            }
-            for track in tracks
-        ],
-        "episodes": results.ask(EPISODES_SQL, video_id=video_id).to_pylist(),
-        "markers": sorted([*own, *of_file], key=lambda marker: (marker["start_s"], marker["end_s"])),
-        "codes": [asdict(lane) for lane in lanes_of(codes, results, video_id)],
-        "steps": step_texts(noted),
-        "can_correct": can_correct(results, video),
-        "at_s": parse_time_s(st.query_params.get("t", "0")),
-        "play": st.query_params.get("play") == "1",
-    }
+    of_file = [Marker("", **marker) for marker in markers_of(markers, results, video_id)]
+    by_time = sorted([*noted.markers, *of_file], key=lambda marker: (marker.start_s, marker.end_s))
+    return PlayerData(
+        video=player_video(video, media),
+        revision=video["analysis_id"],
+        tracks=[player_track(track) for track in results.ask(TRACKS_SQL, video_id=video_id).to_pylist()],
+        episodes=results.ask(EPISODES_SQL, video_id=video_id).to_pylist(),
+        markers=[asdict(marker) | {"id": marker.id or None} for marker in by_time],
+        codes=lanes_of(codes, results, video_id),
+        steps=step_texts(noted),
+        can_correct=can_correct(results, video),
+        at_s=parse_time_s(st.query_params.get("t", "0")),
+        play=st.query_params.get("play") == "1",
+    )
+
+
+def player_video(video: Mapping[str, Any], media: Media) -> PlayerVideo:
+    """The video of a row of `VIDEO_SQL`."""
+    return PlayerVideo(
+        id=media.video_id,
+        name=file_name(video["path"]),
+        playable=media.shown is not None,
+        version=0 if media.shown is None else media.shown.stat().st_mtime_ns // 1_000_000,
+        start_s=media.start_s,
+        duration_s=max(video["last_s"] or 0, video["duration_s"] or 0) - media.start_s,
+        width_px=video["width_px"],
+        height_px=video["height_px"],
+    )
+
+
+def player_track(track: Mapping[str, Any]) -> PlayerTrack:
+    """The person of a row of `TRACKS_SQL`."""
+    return PlayerTrack(
+        id=track["track_id"],
+        name=track["person"],
+        hidden=track["is_hidden"],
+        seen_s=track["seen_s"],
+        emotion=track["emotion"],
+        shares=[track[name] for name in EMOTIONS],
+        switch_s=track["switch_s"],
+    )
 
 
 def summary_line(results: Results, video_id: str) -> str:
@@ -123,7 +173,7 @@ def summary_line(results: Results, video_id: str) -> str:
     return " · ".join(figures)
 
 
-def take_edit(results: Results, video_id: str, edit: dict[str, Any]) -> None:
+def take_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None:
     """Store a change made in the player; the timeline is built again if it changes who is who.
 
     Raises:
@@ -246,14 +296,14 @@ def main() -> None:
     if media.is_live:
         show_live_state(results, video_id)
     refresh_with_video(results, video_id)
-    data = player_data(results, video_id, media, markers, codes)
+    data = player_data(results, media, markers, codes)
     st.caption(summary_line(results, video_id))
-    if not data["tracks"]:
+    if not data.tracks:
         st.info("No face is visible long enough in this video to be tracked.")
     if problem := st.session_state.pop("edit_problem", None):
         st.error(plain(problem))
     show_media(results, video_id, media)
-    answer = player(key=f"player-{video_id}", data=data, on_edit_change=lambda: None)
+    answer = player(key=f"player-{video_id}", data=asdict(data), on_edit_change=lambda: None)
     if answer.edit:
         try:
             take_edit(results, video_id, answer.edit)

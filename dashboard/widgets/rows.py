@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import streamlit as st
 
@@ -14,6 +14,9 @@ PLAYER = Path(__file__).parents[1] / "player"
 THUMBNAILS_ENVIRONMENT = "FERVID_DASHBOARD_THUMBNAILS"  # "on" or "off": what holds until a user chooses
 Kind = Literal["text", "muted", "number", "link", "emotion", "strips", "bar", "thumbnail", "play"]
 Strip = list[tuple[float, float, int]]  # position and width in percent, index of the emotion
+Row = dict[
+    str, object
+]  # the value of each column by its name, and `href`; what a value is depends on the kind of column
 # The files are served by a route beside the app; this only loads and mounts them.
 MOUNT_JS = """
 const base = document.baseURI;
@@ -50,7 +53,7 @@ class Opened:
 
 
 def show_rows(
-    columns: Sequence[Column], rows: Sequence[dict[str, Any]], *, label: str, key: str, thumbnails: bool
+    columns: Sequence[Column], rows: Sequence[Row], *, label: str, key: str, thumbnails: bool
 ) -> Opened | None:
     """Show the rows, whose `href` is the address that they open; returns the row that was just clicked."""
     data = {
@@ -79,7 +82,15 @@ def thumbnails_switch() -> bool:
     return st.toggle("Thumbnails", key="thumbnails_switch", on_change=choose, help=help_text)
 
 
-def episode_strip(episodes: Iterable[dict[str, Any]], duration_s: float) -> Strip:
+class Episode(TypedDict):
+    """An episode in a strip."""
+
+    start_s: float
+    end_s: float
+    emotion: str
+
+
+def episode_strip(episodes: Iterable[Episode], duration_s: float) -> Strip:
     """The episodes of one person from the left (0 s) to the right (`duration_s`).
 
     >>> episode_strip([{"start_s": 2.5, "end_s": 5.0, "emotion": "happy"}], 10.0)
