@@ -34,7 +34,8 @@ VIDEO_SQL = """
     ) WHERE video_id = $video_id
 """
 TRACKS_SQL = f"""
-    SELECT track_id, person, is_hidden, emotion, switch_s, seen_s,
+    SELECT track_id, person, is_hidden, emotion, switch_s, seen_s, n_faces_ok / nullif(n_faces, 0) AS good_share,
+        labelled_s / nullif(seen_s, 0) AS labeled_share,
         {", ".join(f"coalesce(share_{name}, 0) AS {name}" for name in EMOTIONS)}
     FROM tracks JOIN people USING (video_id, track_id)
     WHERE video_id = $video_id ORDER BY n_faces_ok DESC, track_id
@@ -91,6 +92,8 @@ class PlayerTrack:
     emotion: str | None  # None without any face of good quality
     shares: list[float]  # of time, in the order of `EMOTIONS`
     switch_s: float | None  # of a possible identity switch
+    good_share: float | None  # of the faces
+    labeled_share: float | None  # of the time that the person is seen
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,8 @@ def player_track(track: Mapping[str, Any]) -> PlayerTrack:
         emotion=track["emotion"],
         shares=[track[name] for name in EMOTIONS],
         switch_s=track["switch_s"],
+        good_share=track["good_share"],
+        labeled_share=track["labeled_share"],
     )
 
 
