@@ -190,6 +190,17 @@ def test_moments_know_names_and_leave_out_hidden_people(results: Path) -> None:
     assert moments.find_moments(Results(results), "peak", moments.Filters(["sad"])) == []
 
 
+def test_notes_are_read_again_however_recent_the_last_check_was(results: Path) -> None:
+    opened = Results(results)
+    for name in ("Anna", "Bea"):
+        rename(results, ALICE, 0, name)
+        opened.reload_notes()
+        assert opened.ask("SELECT person FROM people WHERE is_named")["person"].to_pylist() == [name]
+    rename(results, ALICE, 0, "Cleo")
+    opened.refresh()
+    assert opened.ask("SELECT person FROM people WHERE is_named")["person"].to_pylist() == ["Cleo"]
+
+
 def test_people_who_are_renamed_are_seen_by_an_open_connection(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dashboard.data.results.CHECK_EVERY_S", -1)
     opened = Results(results)

@@ -44,7 +44,7 @@ class Results:
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._etag: tuple[int, int] | None = None
-        self._notes_etag = 0
+        self._notes_etag: int | None = 0  # None: to be read again
         self._remembered: dict[str, Any] = {}  # answers that hold as long as the folder does not change
         self._running: tuple[float, list[Running]] = (-math.inf, [])
         self._check_every_s = REMOTE_CHECK_EVERY_S if is_remote(root) else CHECK_EVERY_S
@@ -91,6 +91,11 @@ class Results:
         """Check the folder for changes at the next query, however recent the last check was."""
         with self._lock:
             self._checked_s = -math.inf
+
+    def reload_notes(self) -> None:
+        """Read names and hidden people again at the next query; object stores do not show that they have changed."""
+        with self._lock:
+            self._notes_etag, self._checked_s = None, -math.inf
 
     def etag(self) -> tuple[int, int]:
         """A value that changes when an analysis is added: newest modification time and number of videos."""

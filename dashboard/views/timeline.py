@@ -199,6 +199,7 @@ def take_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None:
         except CorrectionError:
             notes.replace_steps(results.root, video_id, before.steps)
             raise
+    results.reload_notes()
 
 
 def show_media(results: Results, video_id: str, media: Media) -> None:
