@@ -1,6 +1,6 @@
 """Simulate the coverage of every interval that Fervid reports, and the level of its tests.
 
-python -m benchmarks.coverage                      # prints the table of docs/statistics.md; some minutes on one core
+python -m benchmarks.coverage                      # prints the table of docs/statistics.md in about two minutes
 python -m benchmarks.coverage --trials 400         # faster, less exact
 python -m benchmarks.coverage --write docs/statistics.md
 
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from analytics.statistics.agreement import cohens_kappa, pooled_kappa
 from analytics.statistics.clusters import Sample, pair_samples
@@ -27,10 +28,11 @@ from analytics.statistics.intervals import (
     welch_difference,
 )
 from analytics.statistics.rates import rate_per_minute
+from analytics.statistics.survival import median_interval
 from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value
 
 SIZES = (5, 6, 8, 10, 20)
-LARGE = 400_000  # draws that stand for a population
+LARGE = 100_000  # draws that stand for a population
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 Row = tuple[str, str, list[float]]
 
@@ -50,6 +52,7 @@ SHARES: dict[str, tuple[Draw, Draw]] = {
     "no difference, 30 % zeros": (with_zeros(0.3, 1, 3), with_zeros(0.3, 1, 3)),
     "difference, Beta(4, 4) and Beta(2, 5)": (beta(4, 4), beta(2, 5)),
     "difference and unequal spread": (beta(10, 10), beta(1, 4)),
+    "no difference, very unequal spread": (beta(30, 30), beta(0.5, 0.5)),
 }
 
 
@@ -66,7 +69,7 @@ def coverage(trial: Callable[[], bool | None], trials: int) -> float:
 
 def delta_of(a: np.ndarray, b: np.ndarray) -> float:
     """Cliff's delta of two populations."""
-    b = np.sort(b)
+    a, b = np.sort(a), np.sort(b)
     below, above = np.searchsorted(b, a, "left"), len(b) - np.searchsorted(b, a, "right")
     return float((below - above).mean() / len(b))
 
@@ -95,18 +98,51 @@ def paired(rng: np.random.Generator, trials: int, name: str, effect: float) -> I
         own = rng.beta(2, 5, n)
         return own + effect + rng.gamma(2, 0.05, n) - 0.1, own + rng.gamma(2, 0.05, n) - 0.1
 
-    a, b = people(LARGE)
-    dominance = float(np.sign(a - b).mean())
     yield (
         "paired difference (t)",
         name,
         [coverage(lambda n=n: holds(paired_difference(*people(n)), effect), trials) for n in SIZES],
     )
-    yield (
-        "paired dominance (Tango)",
-        name,
-        [coverage(lambda n=n: holds(paired_dominance(*people(n)), dominance), trials) for n in SIZES],
-    )
+
+
+def dominances(_: np.random.Generator, __: int) -> Iterator[Row]:
+    """Paired dominance without ties, exactly: the number of participants above is binomial.
+
+    The interval takes n + 1 different values, so that its coverage depends on the true value.
+    """
+    truth = np.linspace(-0.95, 0.95, 191)
+    shares = [dominance_coverage(n, truth) for n in SIZES]
+    yield "paired dominance (Tango)", "mean over true values", [float(share.mean()) for share in shares]
+    yield "paired dominance (Tango)", "lowest of all true values", [float(share.min()) for share in shares]
+
+
+def dominance_coverage(n: int, truth: np.ndarray) -> np.ndarray:
+    """The exact coverage `(k,)` for true dominances `(k,)`."""
+    above = np.arange(n + 1)
+    intervals = [paired_dominance(np.repeat([1.0, -1.0], [k, n - k]), np.zeros(n)) for k in above]
+    low, high = (np.array([getattr(one, name) for one in intervals]) for name in ("low", "high"))
+    chance = stats.binom.pmf(above[:, None], n, (truth + 1) / 2)
+    covered: np.ndarray = (chance * ((low[:, None] <= truth) & (truth <= high[:, None]))).sum(axis=0)
+    return covered
+
+
+def dwell_times(rng: np.random.Generator, trials: int) -> Iterator[Row]:
+    """Median durations of two to about 18 episodes per participant, who differ by 30 %; some ends are not observed."""
+
+    def durations(people: int, each: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        who = np.repeat(np.arange(people), each)
+        return who, np.exp(rng.normal(0, 0.3, people))[who] * rng.gamma(2, 0.8, len(who))
+
+    _, every = durations(LARGE, np.ones(LARGE, int))
+    truth = float(np.median(every))
+
+    def trial(n: int) -> bool | None:
+        who, duration_s = durations(n, rng.poisson(8, n) + 2)
+        observed_s = rng.exponential(12, len(who))
+        found = median_interval(np.minimum(duration_s, observed_s), duration_s <= observed_s, who.astype(str).tolist())
+        return None if found.low is None else found.low <= truth <= (found.high or np.inf)
+
+    yield "median dwell time", "about 10 episodes each", [coverage(lambda n=n: trial(n), trials) for n in SIZES]
 
 
 def clusters(rng: np.random.Generator, trials: int) -> Iterator[Row]:
@@ -225,7 +261,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="the page whose table is to be replaced")
     options = parser.parse_args()
     rng = np.random.default_rng(20261128)
-    parts = (differences, clusters, families, means_and_rates, kappas, synchrony_level)
+    parts = (differences, dominances, clusters, families, means_and_rates, dwell_times, kappas, synchrony_level)
     table = markdown([row for part in parts for row in part(rng, options.trials)])
     if options.write is not None:
         options.write.write_text(replaced(options.write.read_text(encoding="utf-8"), table), encoding="utf-8")

@@ -54,25 +54,47 @@ def test_cliffs_delta_counts_pairs():
     assert cliffs_delta(A, B).estimate == pytest.approx(2 * u / (len(A) * len(B)) - 1)
 
 
-def test_the_variance_of_cliffs_delta_is_unbiased():
-    """Over many samples the mean of the estimated variance is the variance of the estimates."""
-    from analytics.statistics.intervals import _delta_variance
+def newcombe_bounds(theta: float, n_a: int, n_b: int, inflation: float = 1.0) -> list[float]:
+    """Newcombe 2006, method 5: the roots of (x - theta)² = z² V(x), found by SciPy."""
+    z2 = stats.norm.ppf(0.975) ** 2
 
-    estimates, variances = [], []
-    for _ in range(4000):
-        sign = np.sign(RNG.normal(0.3, 1, 8)[:, None] - RNG.normal(0, 2, 6))
-        estimates.append(sign.mean())
-        variances.append(_delta_variance(sign, sign.mean(1), sign.mean(0), sign.mean()))
-    assert np.mean(variances) == pytest.approx(np.var(estimates), rel=0.06)
+    def excess(x: float) -> float:
+        n = (n_a + n_b) / 2 - 1
+        variance = x * (1 - x) / (n_a * n_b) * (1 + n * ((1 - x) / (2 - x) + x / (1 + x)))
+        return (x - theta) ** 2 - z2 * inflation * variance
+
+    return [optimize.brentq(excess, 1e-12, theta - 1e-12), optimize.brentq(excess, theta + 1e-12, 1 - 1e-12)]
+
+
+def test_cliffs_delta_has_newcombes_interval():
+    a, b = np.array([7.0, 3, 13, 9, 8, 13]), np.array([7.0, 1, 0, 8, 4])
+    found = cliffs_delta(a, b)
+    wins = sum((x > y) + 0.5 * (x == y) for x in a for y in b)
+    assert wins == 25  # of 30, with two ties
+    assert found.estimate == pytest.approx(2 * wins / 30 - 1)
+    low, high = newcombe_bounds(wins / 30, 6, 5)
+    assert (found.low, found.high) == pytest.approx((2 * low - 1, 2 * high - 1), abs=1e-6)
+
+
+def test_the_interval_of_cliffs_delta_is_longer_if_one_group_spreads_far_wider():
+    """Half of b lies below all of a, half above: delta is 0, and its variance that of six signs."""
+    a, b = np.linspace(-0.1, 0.1, 20), np.array([-3.0, -2, -1, 1, 2, 3])
+    observed = np.var([1, 1, 1, -1, -1, -1], ddof=1) / 6 / 4
+    n = (20 + 6) / 2 - 1
+    expected = 0.25 / 120 * (1 + n * 2 / 3)
+    low, high = newcombe_bounds(0.5, 20, 6, np.sqrt(observed / expected))
+    found = cliffs_delta(a, b)
+    assert (found.estimate, found.low, found.high) == pytest.approx((0, 2 * low - 1, 2 * high - 1), abs=1e-6)
+    assert observed > 2 * expected
 
 
 def test_cliffs_delta_has_an_interval_at_complete_separation():
     found = cliffs_delta(np.arange(5) + 10.0, np.arange(5.0))
     assert (found.estimate, found.high) == (1, 1)
-    z = stats.norm.ppf(0.975)  # Cliff 1996: of a Wilson interval with the size of the smaller group
-    assert found.low == pytest.approx((5 - z**2) / (5 + z**2))
+    x, z2 = (found.low + 1) / 2, stats.norm.ppf(0.975) ** 2
+    assert (1 - x) ** 2 == pytest.approx(z2 * x * (1 - x) / 25 * (1 + 4 * (1 - x) / (2 - x) + 4 * x / (1 + x)))
     opposite = cliffs_delta(np.arange(5.0), np.arange(5) + 10.0)
-    assert (opposite.low, opposite.high) == (-1, -found.low)
+    assert (opposite.low, opposite.high) == pytest.approx((-1, -found.low))
 
 
 @pytest.mark.parametrize(("above", "below", "n"), [(7, 2, 12), (3, 3, 9), (6, 0, 8)])

@@ -1,7 +1,7 @@
 """Agreement of two codings of the same time: confusion by time, Cohen's kappa, precision and recall, matched events.
 
-A coding is a piecewise constant function of time: spans with a class each, which do not overlap. Time counts, not
-frames or spans, and only time that both codings cover.
+A coding is a piecewise constant function of time: intervals with a class each, which do not overlap. Results are
+weighted by time, and only time that both codings cover counts.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True, eq=False)
 class Coding:
-    """The n half-open spans of one person by one coder, ordered by time and without overlap."""
+    """The n half-open intervals of one person by one coder, ordered by time and without overlap."""
 
     start_s: Array  # (n,)
     end_s: Array  # (n,)
@@ -27,7 +27,7 @@ class Coding:
         if not len(self.start_s) == len(self.end_s) == len(self.code):
             raise ValueError(f"{self.start_s.shape = }, {self.end_s.shape = }, {self.code.shape = }")
         if (self.end_s[:-1] > self.start_s[1:] + 1e-6).any() or (self.end_s < self.start_s).any():
-            raise ValueError("spans must be ordered by time and must not overlap")
+            raise ValueError("intervals must be ordered by time and must not overlap")
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ Every value passed in here belongs to one independent unit (a participant, or a 
 coverage: docs/statistics.md.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 LEVEL = 0.95
-MIN_UNITS = 5  # with fewer independent units per group no interval holds its level: docs/statistics.md has the figures
+MIN_UNITS = 5  # with fewer independent units per group no interval holds its level: see docs/statistics.md
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -59,30 +60,36 @@ def paired_difference(a: Array, b: Array) -> Estimate:
 
 
 def cliffs_delta(a: Array, b: Array) -> Estimate:
-    """P(a > b) - P(a < b) over all pairs of independent values, with Cliff's asymmetric interval.
+    """P(a > b) - P(a < b) over all pairs of independent values, with Newcombe's score interval.
 
-    The variance is Cliff's unbiased one; the quantile is Student's with Welch-Satterthwaite degrees of freedom, as in
-    the test of Brunner and Munzel. Complete separation has no variance: the interval then ends as a Wilson interval of
-    the smaller group does.
+    The interval has the values of theta = (delta + 1) / 2 that lie within z standard errors of the estimate, where the
+    variance is a function of theta (Newcombe's method 5). If the sample variance is larger than this variance, as in
+    groups with very different spread, their geometric mean takes its place.
     """
     if not len(a) or not len(b):
         return Estimate(None, note="no values")
     sign = np.sign(a[:, None] - b)
     delta = float(sign.mean())
-    smaller = min(len(a), len(b))
-    if smaller < MIN_UNITS:
-        return Estimate(delta, note=_too_few(smaller))
-    rows, columns = sign.mean(axis=1), sign.mean(axis=0)
-    df = _welch_df(_standard_error(rows), len(a), _standard_error(columns), len(b))
-    if abs(delta) == 1:
-        z = _normal_quantile()
-        inner = (smaller - z**2) / (smaller + z**2)
-        return Estimate(delta, inner, 1.0) if delta > 0 else Estimate(delta, -1.0, -inner)
-    t, variance = _t_quantile(df), _delta_variance(sign, rows, columns, delta)
-    scale = 1 - delta**2 + t**2 * variance
-    reach = t * np.sqrt(variance) * np.sqrt((1 - delta**2) ** 2 + t**2 * variance)
-    middle = delta - delta**3
-    return Estimate(delta, float(max(-1, (middle - reach) / scale)), float(min(1, (middle + reach) / scale)))
+    if min(len(a), len(b)) < MIN_UNITS:
+        return Estimate(delta, note=_too_few(min(len(a), len(b))))
+    theta = (delta + 1) / 2
+    expected = newcombe_variance(theta, len(a), len(b))
+    observed = (_standard_error(sign.mean(axis=1)) ** 2 + _standard_error(sign.mean(axis=0)) ** 2) / 4
+    inflation = np.sqrt(max(1.0, observed / expected)) if expected > 0 else 1.0
+
+    def distance(other: float) -> float:
+        """Standard errors between the estimate and `other`; the variance is that under `other`."""
+        variance = inflation * newcombe_variance(other, len(a), len(b))
+        return abs(other - theta) / np.sqrt(variance) if variance > 0 else np.inf * (other != theta)
+
+    low, high = (_last_within(distance, theta, end) for end in (0.0, 1.0))
+    return Estimate(delta, 2 * low - 1, 2 * high - 1)
+
+
+def newcombe_variance(theta: float, n_a: int, n_b: int) -> float:
+    """The variance of the estimate of P(a > b) + P(a = b) / 2 if its value is `theta`: Newcombe's method 5."""
+    n = (n_a + n_b) / 2 - 1
+    return theta * (1 - theta) * (1 + n * (1 - theta) / (2 - theta) + n * theta / (1 + theta)) / (n_a * n_b)
 
 
 def paired_dominance(a: Array, b: Array) -> Estimate:
@@ -147,12 +154,13 @@ def _t_interval(estimate: float, error: float, df: float) -> Estimate:
         return Estimate(estimate, note="no interval: the values do not vary")
     from scipy.special import stdtr
 
-    reach = _t_quantile(df) * error
+    reach = t_quantile(df) * error
     p_value = float(2 * stdtr(df, -abs(estimate) / error))
     return Estimate(estimate, estimate - reach, estimate + reach, p_value)
 
 
-def _t_quantile(df: float) -> float:
+def t_quantile(df: float) -> float:
+    """The quantile of Student's t for a two-sided interval at `LEVEL`."""
     from scipy.special import stdtrit
 
     return float(stdtrit(df, (1 + LEVEL) / 2))
@@ -164,13 +172,13 @@ def _normal_quantile() -> float:
     return float(ndtri((1 + LEVEL) / 2))
 
 
-def _delta_variance(sign: Array, rows: Array, columns: Array, delta: float) -> float:
-    """Cliff's unbiased variance of delta, but at least what the smallest possible nonzero difference implies."""
-    n_a, n_b = sign.shape
-    variance = (
-        n_b**2 * ((rows - delta) ** 2).sum() + n_a**2 * ((columns - delta) ** 2).sum() - ((sign - delta) ** 2).sum()
-    ) / (n_a * n_b * (n_a - 1) * (n_b - 1))
-    return float(max(variance, (1 - delta**2) / (n_a * n_b - 1)))
+def _last_within(distance: Callable[[float], float], start: float, end: float) -> float:
+    """The value between `start` and `end` at which a rising distance reaches the normal quantile; by bisection."""
+    limit = _normal_quantile()
+    for _ in range(50):
+        middle = (start + end) / 2
+        start, end = (middle, end) if distance(middle) <= limit else (start, middle)
+    return (start + end) / 2
 
 
 def _tango_bound(above: int, below: int, n: int, limit: float) -> float:

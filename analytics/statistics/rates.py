@@ -1,10 +1,10 @@
-"""Counts per minute of observation, where participants differ in their rate and in how long they were observed."""
+"""Events per minute, where participants differ in their rate and in how long they were observed."""
 
 from typing import Any
 
 import numpy as np
 
-from analytics.statistics.intervals import MIN_UNITS, Estimate, mean_interval
+from analytics.statistics.intervals import MIN_UNITS, Estimate, t_quantile
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -12,8 +12,10 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 def rate_per_minute(counts: Array, observed_s: Array) -> Estimate:
     """Events per minute over all participants: the sum of counts over the sum of time, with an interval.
 
-    The interval is Student's t on the logarithm of the rate, with the linearized variance of a ratio over participants,
-    so that it allows for any differences between them (no Poisson assumption) and never includes negative rates.
+    The interval is Student's t on the logarithm of the rate, with the variance of a ratio over participants, so that it
+    allows for any differences between them (no Poisson assumption) and never includes negative rates. The influence of
+    each participant is divided by one minus their share of the time, as in the jackknife; unequal shares lower the
+    degrees of freedom.
 
     Args:
         counts: (n,) events of each participant.
@@ -29,9 +31,10 @@ def rate_per_minute(counts: Array, observed_s: Array) -> Estimate:
         return Estimate(rate, note=f"no interval: {MIN_UNITS} participants are needed, got {n}")
     if rate == 0:
         return Estimate(rate, note="no interval: no event was observed")
-    # Influence of each participant on log(rate); its mean is 0.
-    influence = (counts - rate * minutes) / (rate * minutes.mean())
-    on_log = mean_interval(influence)
-    if on_log.low is None or on_log.high is None:
-        return Estimate(rate, note=on_log.note)
-    return Estimate(rate, float(rate * np.exp(on_log.low)), float(rate * np.exp(on_log.high)))
+    weights = minutes / minutes.sum()
+    influence = (counts / counts.sum() - weights) / (1 - weights)
+    error = float(np.sqrt((n - 1) / n * (influence**2).sum()))
+    if error < 1e-12:
+        return Estimate(rate, note="no interval: the values do not vary")
+    reach = t_quantile(1 / float((weights**2).sum()) - 1) * error
+    return Estimate(rate, float(rate * np.exp(-reach)), float(rate * np.exp(reach)))

@@ -1,34 +1,92 @@
-"""How long spans last when the end of some was not observed: the Kaplan-Meier estimate and its median."""
+"""How long intervals last when the end of some was not observed: the Kaplan-Meier estimate, its median and interval."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from analytics.statistics.intervals import MIN_UNITS, Estimate, t_quantile
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def kaplan_meier(duration_s: Array, ended: np.ndarray) -> tuple[Array, Array]:
-    """The share of spans that last longer than each time at which one ended.
+    """The share of intervals that last longer than each time at which one ended.
 
     Args:
         duration_s: (n,) observed durations.
-        ended: (n,) bool, False where the span was still going on when observation stopped (right-censored).
+        ended: (n,) bool, False where observation stopped before the interval ended (right-censored).
 
     Returns:
-        times `(k,)`, rising, and the share `(k,)` that survives beyond each.
+        times `(k,)`, increasing, and the share `(k,)` that survives beyond each.
 
     >>> times, share = kaplan_meier(np.array([1.0, 2.0, 2.0, 4.0]), np.array([True, True, False, True]))
     >>> times.tolist(), share.tolist()
     ([1.0, 2.0, 4.0], [0.75, 0.5, 0.0])
     """
     times, count = np.unique(duration_s[ended], return_counts=True)
-    at_risk = len(duration_s) - np.searchsorted(np.sort(duration_s), times)
-    share: Array = np.cumprod(1 - count / at_risk, dtype=np.float64).astype(np.float64)
+    share: Array = np.cumprod(1 - count / _at_risk(duration_s, times), dtype=np.float64).astype(np.float64)
     return times, share
 
 
 def median_duration(duration_s: Array, ended: np.ndarray) -> float | None:
-    """The first time that at most half of the spans outlast; None if more than half still went on when last seen."""
+    """The first time that at most half of the intervals outlast; None if more than half outlast all observed ends."""
+    return _first_at_most_half(*kaplan_meier(duration_s, ended))
+
+
+def median_interval(duration_s: Array, ended: np.ndarray, clusters: Sequence[str]) -> Estimate:
+    """The median duration with an interval, where intervals of one participant are not independent.
+
+    The interval has the times at which one half lies within the limits of Kaplan-Meier's curve (Brookmeyer and
+    Crowley). The limits are computed on the scale log(-log(share)) with Student's t and the variance of the
+    participants' contributions to the cumulative hazard. `high` is None if the upper limit never falls to one half.
+
+    Args:
+        duration_s: (n,) as for `kaplan_meier`.
+        ended: (n,)
+        clusters: (n,) the participant of each interval.
+    """
     times, share = kaplan_meier(duration_s, ended)
+    median = _first_at_most_half(times, share)
+    names, of_cluster = np.unique(np.asarray(clusters, dtype=object).astype(str), return_inverse=True)
+    n = len(names)
+    if median is None:
+        return Estimate(None, note="no median: more than half outlast the observed time")
+    if n < MIN_UNITS:
+        return Estimate(median, note=f"no interval: {MIN_UNITS} participants are needed, got {n}")
+    squares = np.zeros(len(times))
+    for k in range(n):
+        mine = of_cluster == k
+        squares += _hazard_influence(duration_s, ended, mine, times) ** 2
+    error = np.sqrt(n / (n - 1) * squares)
+    hazard = -np.log(np.clip(share, 1e-12, 1 - 1e-12))
+    factor = np.exp(np.minimum(t_quantile(n - 1) * error / hazard, 700))
+    low = _first_at_most_half(times, np.exp(-hazard * factor))
+    high = _first_at_most_half(times, np.exp(-hazard / factor))
+    return Estimate(median, low, high, note="" if high is not None else "no upper end: too few ends were observed")
+
+
+def _at_risk(duration_s: Array, times: Array) -> np.ndarray:
+    """How many intervals last at least until each time."""
+    at_risk: np.ndarray = len(duration_s) - np.searchsorted(np.sort(duration_s), times)
+    return at_risk
+
+
+def _hazard_influence(duration_s: Array, ended: np.ndarray, mine: np.ndarray, times: Array) -> Array:
+    """The contribution of some intervals to the cumulative hazard of all at each time, minus its expectation."""
+    at_risk, ends = _at_risk(duration_s, times), _count_at(duration_s[ended], times)
+    own_ends, own_at_risk = _count_at(duration_s[mine & ended], times), _at_risk(duration_s[mine], times)
+    influence: Array = np.cumsum((own_ends - own_at_risk * ends / at_risk) / at_risk)
+    return influence
+
+
+def _count_at(values: Array, times: Array) -> np.ndarray:
+    """How many values equal each time."""
+    ordered = np.sort(values)
+    count: np.ndarray = np.searchsorted(ordered, times, "right") - np.searchsorted(ordered, times, "left")
+    return count
+
+
+def _first_at_most_half(times: Array, share: Array) -> float | None:
     below = np.flatnonzero(share <= 0.5 + 1e-12)
     return float(times[below[0]]) if len(below) else None

@@ -7,6 +7,7 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 MIN_SAMPLES = 10  # a correlation over fewer common samples is not used
+LEAST_VARIANCE = 1e-12  # far below that of any real series, far above rounding
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,24 @@ def lagged_correlations(x: Array, y: Array, max_lag: int) -> Array:
     Samples that are NaN in either series are left out; r is NaN with fewer than `MIN_SAMPLES` common ones or without
     variation.
     """
-    return np.array([_pearson(*_shifted(x, y, lag)) for lag in range(-max_lag, max_lag + 1)])
+    n = min(len(x), len(y))
+    if not n:
+        return np.full(2 * max_lag + 1, np.nan)
+    (x, known_x), (y, known_y) = (_center(series[:n]) for series in (x, y))
+
+    def sums(of_x: Array, of_y: Array) -> Array:
+        """The sum over t of `of_x[t] * of_y[t + lag]` for each lag."""
+        total: Array = np.correlate(np.pad(of_y, max_lag), of_x, "valid")
+        return total
+
+    count = np.rint(sums(known_x, known_y))
+    enough = count >= MIN_SAMPLES
+    size = np.where(enough, count, 1)
+    sum_x, sum_y = sums(x, known_y), sums(known_x, y)
+    var_x = sums(x**2, known_y) - sum_x**2 / size
+    var_y = sums(known_x, y**2) - sum_y**2 / size
+    varies = enough & (np.minimum(var_x, var_y) > LEAST_VARIANCE * size)
+    return np.where(varies, (sums(x, y) - sum_x * sum_y / size) / np.sqrt(np.where(varies, var_x * var_y, 1)), np.nan)
 
 
 def peak(correlations: Array) -> LaggedCorrelation | None:
@@ -55,17 +73,8 @@ def surrogate_p_value(r: float, surrogates: Array) -> float | None:
     return float((1 + (surrogates >= r - 1e-12).sum()) / (1 + len(surrogates)))
 
 
-def _shifted(x: Array, y: Array, lag: int) -> tuple[Array, Array]:
-    n = min(len(x), len(y))
-    if abs(lag) >= n:
-        return x[:0], y[:0]
-    return (x[: n - lag], y[lag:n]) if lag >= 0 else (x[-lag:n], y[: n + lag])
-
-
-def _pearson(x: Array, y: Array) -> float:
-    known = ~(np.isnan(x) | np.isnan(y))
-    x, y = x[known], y[known]
-    if len(x) < MIN_SAMPLES or np.ptp(x) < 1e-9 or np.ptp(y) < 1e-9:
-        return np.nan
-    x, y = x - x.mean(), y - y.mean()
-    return float((x @ y) / np.sqrt((x @ x) * (y @ y)))
+def _center(series: Array) -> tuple[Array, Array]:
+    """The series minus its mean with 0 for NaN, and 1 where it is known."""
+    known = ~np.isnan(series)
+    centered = np.where(known, series - (series[known].mean() if known.any() else 0), 0)
+    return centered, known.astype(float)
