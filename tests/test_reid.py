@@ -1,4 +1,4 @@
-"""Joining: who is who once the whole video is known, by place, speed and look."""
+"""Association of tracklets over the whole video: by position, speed and appearance."""
 
 import re
 from dataclasses import fields
@@ -36,7 +36,7 @@ def pair(x_left: np.ndarray, x_right: np.ndarray, unseen: set[int] | None = None
     return observe(np.arange(n) / 10, faces)
 
 
-def test_two_who_pass_each_other_are_told_by_look_and_place():
+def test_two_who_pass_each_other_are_distinguished_by_appearance_and_position():
     x = np.linspace(0, 600, 31)
     timeline = build_timeline(pair(x, 600 - x), CONFIG)
     assert timeline.faces["track_id"].to_pylist() == [0, 1] * 31
@@ -53,7 +53,7 @@ def test_two_who_meet_and_turn_back_are_told_by_look():
     assert ends == [0, 1, 0, 1]
 
 
-def test_without_looks_any_meeting_is_doubtful_and_it_is_said_when():
+def test_without_appearance_any_crossing_is_uncertain_and_has_a_time():
     x = np.linspace(0, 600, 31)
     timeline = build_timeline(without_signatures(pair(x, 600 - x)), CONFIG)
     assert timeline.used_appearance is False
@@ -82,7 +82,7 @@ def test_who_comes_back_elsewhere_is_known_by_look_alone(look, n_people):
         assert timeline.episodes["duration_s"].to_numpy().max() < 3
 
 
-def test_a_meeting_does_not_end_tracks_that_are_seldom_sampled():
+def test_a_crossing_does_not_end_tracks_that_are_sampled_rarely():
     faces = [Face(i, x=x) for i in range(9) for x in (300 + 5 * abs(i - 4), 240 - 5 * abs(i - 4))]
     timeline = build_timeline(observe(np.arange(9) * 5.0, faces), CONFIG)
     assert timeline.faces["track_id"].to_pylist() == [0, 1] * 9
@@ -106,7 +106,9 @@ def test_kept_identities_are_used_as_they_are_without_signatures():
         build_timeline(observations.slice(1), CONFIG, first.identities)
 
 
-@pytest.mark.parametrize("wrong", [{"meet_iou": 1}, {"look_scale": 0}, {"max_away_s": -1}, {"place_sigma": np.inf}])
+@pytest.mark.parametrize(
+    "wrong", [{"crossing_iou": 1}, {"appearance_scale": 0}, {"max_away_s": -1}, {"position_sigma": np.inf}]
+)
 def test_config_is_checked(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ReidConfig(**wrong)

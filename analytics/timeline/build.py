@@ -63,18 +63,18 @@ class TimelineConfig:
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """The tables of one video, with the columns of `analytics.tables.schema` less video_id and analysis_id."""
+    """The tables of one video: the columns of `analytics.tables.schema` without video_id and analysis_id."""
 
     frames: pa.Table
     faces: pa.Table
     tracks: pa.Table
     episodes: pa.Table
     transitions: pa.Table
-    identities: pa.Table  # rows of `schema.IDENTITIES`, for the next time
+    identities: pa.Table  # rows of `schema.IDENTITIES`, to build the timeline again
 
     @property
     def used_appearance(self) -> bool | None:
-        """Whether signatures helped to tell who is who; None without faces."""
+        """Whether tracklets were associated by appearance; None without faces."""
         return self.identities["by_look"][0].as_py() if len(self.identities) else None
 
     def tables(self) -> dict[str, pa.Table]:
@@ -94,13 +94,13 @@ def build_timeline(
     Args:
         observations: rows of `schema.OBSERVATIONS` of one whole video, in any order.
         config: the settings.
-        identities: `Timeline.identities` of the same faces and the same `identity_settings`, if they are known; they
-            are found here else, without looks where the observations have no signatures (any more).
-        end_s: when the last frame ends, as the container states it; None: after the median time between frames.
+        identities: `Timeline.identities` of the same faces and the same `identity_settings`; None: find them, without
+            appearance if the observations contain none (any more).
+        end_s: end of the last frame, as the container states it; None: after the median time between frames.
 
     Raises:
-        ValueError: if a face of a frame comes twice, as from segments that overlap.
-        IdentitiesError: if the identities are of other faces.
+        ValueError: if a face of a frame occurs twice, as in overlapping segments.
+        IdentitiesError: if the identities belong to other faces.
     """
     observations = add_missing_columns(observations, OBSERVATIONS).sort_by(
         [("pts_s", "ascending"), ("frame_index", "ascending"), ("face_index", "ascending")]
@@ -108,7 +108,7 @@ def build_timeline(
     first_row, frame = _frames_of_rows(observations)
     frames = observations.take(first_row)
     shown = _Shown.of(to_float_array(frames, "pts_s"), end_s)
-    is_shot_boundary = find_shot_boundaries(shown.start_s, _looks(frames), config.cuts)
+    is_shot_boundary = find_shot_boundaries(shown.start_s, _thumbnails(frames), config.cuts)
     is_face = observations["face_index"].is_valid().to_numpy()
     observed, frame_of_face = observations.filter(pa.array(is_face)), frame[is_face]
     if identities is None:
@@ -176,12 +176,12 @@ def _reasons(faces: pa.Table, config: QualityConfig) -> np.ndarray:
     )
 
 
-def _looks(frames: pa.Table) -> np.ndarray:
+def _thumbnails(frames: pa.Table) -> np.ndarray:
     """The thumbnail of each frame, `(n, 48)`; NaN where it could not be decoded."""
     known = frames["look"].is_valid().to_numpy()
-    looks = np.full((len(frames), OBSERVATIONS.field("look").type.list_size), np.nan)
-    looks[known] = frames["look"].combine_chunks().flatten().to_numpy().reshape(-1, looks.shape[1])
-    return looks
+    thumbnails = np.full((len(frames), OBSERVATIONS.field("look").type.list_size), np.nan)
+    thumbnails[known] = frames["look"].combine_chunks().flatten().to_numpy().reshape(-1, thumbnails.shape[1])
+    return thumbnails
 
 
 def _follow(

@@ -1,4 +1,4 @@
-"""Episodes: spans in which a track shows an emotion clearly, found with two thresholds (hysteresis)."""
+"""Episodes: intervals in which a track shows an emotion clearly, found with two thresholds (hysteresis)."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class EpisodeConfig:
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """Episodes of one emotion, one entry of each `(n,)` array per episode; spans are half-open."""
+    """Episodes of one emotion, one entry of each `(n,)` array per episode; intervals are half-open."""
 
     first_row: np.ndarray  # int64
     last_row: np.ndarray  # int64
@@ -49,10 +49,10 @@ def find_episodes(
     is_other: np.ndarray,
     config: EpisodeConfig,
 ) -> Episodes:
-    """Find the spans from where `values` reach `on` to where they fall below `off` or are unknown.
+    """Find the intervals from where `values` reach `on` to where they fall below `off` or are unknown.
 
     Breaks of up to `max_gap_s`, seen or not, are bridged unless another emotion is shown in them, so that a track is
-    never in two episodes at once. A break in which nobody is seen for longer always ends an episode.
+    never in two episodes at once. A longer gap without a visible face always ends an episode.
 
     Args:
         track: (m,) whole numbers; rows of a track are contiguous and ordered by time.

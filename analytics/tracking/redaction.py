@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analytics.tracking.ranges import expand_ranges
+
 ROUNDING_S = 1e-3  # containers round times by up to this
 
 
@@ -59,7 +61,7 @@ def boxes_shown(
     follower = _follower(frame, track)
     continues_track = (follower >= 0) & (frame[follower] == next_look)
     target = np.where(continues_track[:, None], boxes_xyxy[follower], boxes_xyxy)
-    row, at = _ranges(frame, next_look)
+    row, at = expand_ranges(frame, next_look)
     return _interpolate_boxes(pts_s, row, at, frame, np.where(continues_track, next_look, frame), boxes_xyxy, target)
 
 
@@ -95,7 +97,7 @@ def redaction_boxes(
     # Each face extends to the next one of its track, else for hold_s; the first of a track also hold_s before.
     until = np.where(follower >= 0, frame[follower], np.searchsorted(pts_s, seen_s + hold_s, side="right"))
     since = np.where(leader >= 0, frame, np.searchsorted(pts_s, seen_s - hold_s, side="left"))
-    row, at = _ranges(since, until)
+    row, at = expand_ranges(since, until)
     target = np.where((follower >= 0)[:, None], boxes_xyxy[follower], boxes_xyxy)
     placed = _interpolate_boxes(pts_s, row, at, frame, np.where(follower >= 0, until, frame), boxes_xyxy, target)
     since_seen_s = np.abs(pts_s[placed.frame] - seen_s[placed.row])
@@ -132,13 +134,6 @@ def _follower(frame: np.ndarray, track: np.ndarray) -> np.ndarray:
     follower = np.full(len(frame), -1)
     follower[order[:-1][same]] = order[1:][same]
     return follower
-
-
-def _ranges(first: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All integers from `first` up to `stop` of each row, and the row of each."""
-    lengths = np.maximum(stop - first, 0)
-    row = np.repeat(np.arange(len(first)), lengths)
-    return row, np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + first[row]
 
 
 def _interpolate_boxes(

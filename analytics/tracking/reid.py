@@ -11,9 +11,10 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 
+from analytics.tracking.ranges import expand_ranges
 from analytics.tracking.tracklets import Crossings, Tracklets, find_crossings, split_tracks
 
-LOOK_PAIRS_AT_ONCE = 200_000  # 50 MB each
+MAX_PAIRS_AT_ONCE = 200_000  # 50 MB each
 
 
 @dataclass(frozen=True)
@@ -25,39 +26,39 @@ class ReidConfig:
     """
 
     # Boxes that overlap this much may have been exchanged (0.15 gave more switches; 0.25 and 0.3 are about as good).
-    meet_iou: float = 0.2
+    crossing_iou: float = 0.2
     # Bonus for staying in the same track: the tracker was wrong in about one crossing of ten.
     same_track_bonus: float = 2.0
     # Bonus for continuing a face that was just lost, if its appearance is known: without it, short tracklets are
-    # skipped. After a gap longer than `goes_on_s`, the appearance may speak against the link by at most 2 nats, because
-    # another person may enter where the first one left.
+    # skipped. After a gap longer than `max_continuation_gap_s`, the appearance may speak against the link by at most 2
+    # nats, because another person may enter where the first one left.
     continuation_bonus: float = 1.5
-    goes_on_s: float = 1.5
+    max_continuation_gap_s: float = 1.5
     # Position, extrapolated from the last 0.4 s: standard deviation in box sizes, and its growth per second.
-    place_sigma: float = 0.15
-    place_sigma_per_s: float = 0.8
+    position_sigma: float = 0.15
+    position_sigma_per_s: float = 0.8
     # The longest gap for which position is informative: people may turn around while occluded.
-    place_reach_s: float = 3.0
+    max_position_gap_s: float = 3.0
     speed_sigma: float = 4.0  # box sizes per second: the change of speed across a crossing
     size_sigma: float = 0.15  # of the log of the size, and this much more per second
     size_sigma_per_s: float = 0.1
-    # The appearance distance that is no evidence either way; each `look_scale` less is one nat for one person.
+    # The appearance distance that is no evidence either way; each `appearance_scale` less is one nat for one person.
     appearance_neutral_distance: float = 21.0
-    look_scale: float = 2.5
+    appearance_scale: float = 2.5
     max_appearance_evidence: float = 4.0  # in nats, in addition to position: two people may look alike
-    # If position is not informative (after a cut, or beyond `place_reach_s`), appearance alone must give this much
+    # If position is not informative (after a cut, or beyond `max_position_gap_s`), appearance alone must give this much
     # evidence plus the log of the number of candidates. Both tracklets must have at least four unoccluded faces.
     min_evidence_away: float = 2.0
     max_away_s: float = 30.0  # the longest gap that is bridged
     min_margin: float = 2.0  # less evidence than this against an exchange sets `suspected_switch`
 
     def __post_init__(self) -> None:
-        if not 0 < self.meet_iou < 1:
-            raise ValueError(f"meet_iou must be between 0 and 1, got {self.meet_iou}")
+        if not 0 < self.crossing_iou < 1:
+            raise ValueError(f"crossing_iou must be between 0 and 1, got {self.crossing_iou}")
         for name, value in vars(self).items():
             if not 0 <= value < np.inf:
                 raise ValueError(f"{name} must be 0 or more, got {value}")
-        for name in ("place_sigma", "place_reach_s", "speed_sigma", "size_sigma", "look_scale"):
+        for name in ("position_sigma", "max_position_gap_s", "speed_sigma", "size_sigma", "appearance_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
 
@@ -91,47 +92,49 @@ def associate_tracklets(
         signature: (m, 60) appearance of each face, a row of NaN if unknown; None if none is known.
         config: the settings.
     """
-    joined = Association(np.full(len(tracklet), -1, np.int64), np.zeros(len(tracklet), bool))
+    association = Association(np.full(len(tracklet), -1, np.int64), np.zeros(len(tracklet), bool))
     row = np.lexsort((frame, tracklet))
     row = row[tracklet[row] >= 0]
     if not len(row):
-        return joined
-    meetings = find_crossings(tracklet[row], frame[row], pts_s[row], boxes_xyxy[row], shot[row], config.meet_iou)
-    looks = None if signature is None else signature[row]
-    pieces = split_tracks(
-        meetings, tracklet[row], frame[row], pts_s[row], boxes_xyxy[row].astype(np.float64), shot[row], looks
+        return association
+    crossings = find_crossings(tracklet[row], frame[row], pts_s[row], boxes_xyxy[row], shot[row], config.crossing_iou)
+    appearances = None if signature is None else signature[row]
+    tracklets = split_tracks(
+        crossings, tracklet[row], frame[row], pts_s[row], boxes_xyxy[row].astype(np.float64), shot[row], appearances
     )
-    before, after, evidence = _candidates(pieces, config)
-    following = _best_links(len(pieces), before, after, evidence)
-    joined.track[row] = _chains(following)[pieces.piece_of_row]
-    switched = _doubtful_pieces(pieces, meetings, following, before, after, evidence, config)
-    joined.is_switch[row[pieces.first[switched]]] = True
-    return joined
+    before, after, evidence = _candidates(tracklets, config)
+    successor = _best_links(len(tracklets), before, after, evidence)
+    association.track[row] = _chains(successor)[tracklets.of_row]
+    switched = _uncertain_tracklets(tracklets, crossings, successor, before, after, evidence, config)
+    association.is_switch[row[tracklets.first[switched]]] = True
+    return association
 
 
-def _candidates(pieces: Tracklets, config: ReidConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _candidates(tracklets: Tracklets, config: ReidConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of consecutive tracklets that may be one person, and the evidence for it."""
-    begin = np.searchsorted(pieces.start_s, pieces.end_s)
-    end = np.searchsorted(pieces.start_s, pieces.end_s + config.max_away_s, side="right")
-    count = end - begin
-    before = np.repeat(np.arange(len(pieces)), count)
-    after = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + begin[before]
-    in_order = pieces.start_frame[after] > pieces.end_frame[before]
+    begin = np.searchsorted(tracklets.start_s, tracklets.end_s)
+    end = np.searchsorted(tracklets.start_s, tracklets.end_s + config.max_away_s, side="right")
+    before, after = expand_ranges(begin, end)
+    in_order = tracklets.start_frame[after] > tracklets.end_frame[before]
     before, after = before[in_order], after[in_order]
-    look = _look_distance(pieces.looks, before, after)
-    gap_s = pieces.start_s[after] - pieces.end_s[before]
-    stays = pieces.follows[after] == before
-    near = stays | ((gap_s <= config.place_reach_s) & (pieces.shot[before] == pieces.shot[after]))
-    evidence = np.where(np.isnan(look), 0, (config.appearance_neutral_distance - look) / config.look_scale)
-    is_solid = ~np.isnan(pieces.looks[:, -1, 0])
+    distance = _appearance_distance(tracklets.appearances, before, after)
+    gap_s = tracklets.start_s[after] - tracklets.end_s[before]
+    stays = tracklets.follows[after] == before
+    near = stays | ((gap_s <= config.max_position_gap_s) & (tracklets.shot[before] == tracklets.shot[after]))
+    evidence = np.where(
+        np.isnan(distance), 0, (config.appearance_neutral_distance - distance) / config.appearance_scale
+    )
+    is_solid = ~np.isnan(tracklets.appearances[:, -1, 0])
     away = ~near & is_solid[before] & is_solid[after]
-    n_away = np.bincount(after[away], minlength=len(pieces))
+    n_away = np.bincount(after[away], minlength=len(tracklets))
     # A few faces between two crossings may be partly occluded: their appearance is weaker evidence against a link.
     least = -config.max_appearance_evidence * (1 + (is_solid[before] & is_solid[after]))
     evidence[near] = np.clip(evidence[near], least[near], config.max_appearance_evidence)
-    evidence[near] += _evidence_of_place(pieces, before[near], after[near], config)
-    most = np.where(gap_s <= config.goes_on_s, np.inf, config.appearance_neutral_distance + 2 * config.look_scale)
-    continues_track = near & (look < most)  # never if the appearance is unknown
+    evidence[near] += _position_evidence(tracklets, before[near], after[near], config)
+    most = np.where(
+        gap_s <= config.max_continuation_gap_s, np.inf, config.appearance_neutral_distance + 2 * config.appearance_scale
+    )
+    continues_track = near & (distance < most)  # never if the appearance is unknown
     evidence[continues_track] += config.continuation_bonus
     evidence[stays] += config.same_track_bonus
     evidence[away] -= config.min_evidence_away + np.log(n_away[after[away]])
@@ -139,37 +142,37 @@ def _candidates(pieces: Tracklets, config: ReidConfig) -> tuple[np.ndarray, np.n
     return before[possible], after[possible], evidence[possible]
 
 
-def _evidence_of_place(pieces: Tracklets, before: np.ndarray, after: np.ndarray, config: ReidConfig) -> np.ndarray:
+def _position_evidence(tracklets: Tracklets, before: np.ndarray, after: np.ndarray, config: ReidConfig) -> np.ndarray:
     """The evidence from position, speed and size, which decreases with the gap."""
-    gap_s = pieces.start_s[after] - pieces.end_s[before]
-    size_px = np.sqrt(pieces.end_size_px[before] * pieces.start_size_px[after])
+    gap_s = tracklets.start_s[after] - tracklets.end_s[before]
+    size_px = np.sqrt(tracklets.end_size_px[before] * tracklets.start_size_px[after])
     # Both are extrapolated to the middle of the gap.
-    end_xy = pieces.end_xy[before] + pieces.end_speed[before] * gap_s[:, None] / 2
-    start_xy = pieces.start_xy[after] - pieces.start_speed[after] * gap_s[:, None] / 2
+    end_xy = tracklets.end_xy[before] + tracklets.end_speed[before] * gap_s[:, None] / 2
+    start_xy = tracklets.start_xy[after] - tracklets.start_speed[after] * gap_s[:, None] / 2
     distance = np.hypot(*(start_xy - end_xy).T) / size_px
-    speed = np.hypot(*(pieces.start_speed[after] - pieces.end_speed[before]).T) / size_px
-    size = np.log(pieces.start_size_px[after] / pieces.end_size_px[before])
-    fades = np.maximum(1 - gap_s / config.place_reach_s, 0)
-    sigma = config.place_sigma + config.place_sigma_per_s * gap_s
+    speed = np.hypot(*(tracklets.start_speed[after] - tracklets.end_speed[before]).T) / size_px
+    size = np.log(tracklets.start_size_px[after] / tracklets.end_size_px[before])
+    fades = np.maximum(1 - gap_s / config.max_position_gap_s, 0)
+    sigma = config.position_sigma + config.position_sigma_per_s * gap_s
     # The alternative is a uniform position in a frame of 8 by 8 face sizes.
-    place = np.log(64 / (2 * np.pi * sigma**2)) - (distance / sigma) ** 2 / 2
+    position = np.log(64 / (2 * np.pi * sigma**2)) - (distance / sigma) ** 2 / 2
     size_sigma = config.size_sigma + config.size_sigma_per_s * gap_s
     evidence: np.ndarray = (
-        np.maximum(place, -10 * fades)
+        np.maximum(position, -10 * fades)
         - np.minimum((speed / config.speed_sigma) ** 2 / 2, 3) * fades
         - np.minimum((size / size_sigma) ** 2 / 2, 6)
     )
     return evidence
 
 
-def _look_distance(looks: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+def _appearance_distance(appearances: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """The smallest mean difference between appearance descriptors of each pair of tracklets; NaN if one has none."""
     distance = np.full(len(before), np.nan)
-    for start in range(0, len(before), LOOK_PAIRS_AT_ONCE):
-        part = slice(start, start + LOOK_PAIRS_AT_ONCE)
-        for i in range(looks.shape[1]):
-            for j in range(looks.shape[1]):
-                one = np.abs(looks[before[part], i] - looks[after[part], j]).mean(axis=1)
+    for start in range(0, len(before), MAX_PAIRS_AT_ONCE):
+        part = slice(start, start + MAX_PAIRS_AT_ONCE)
+        for i in range(appearances.shape[1]):
+            for j in range(appearances.shape[1]):
+                one = np.abs(appearances[before[part], i] - appearances[after[part], j]).mean(axis=1)
                 distance[part] = np.fmin(distance[part], one)
     return distance
 
@@ -183,24 +186,24 @@ def _best_links(n: int, before: np.ndarray, after: np.ndarray, evidence: np.ndar
     cost = np.concatenate([most - evidence, np.full(n, most)])
     rows, columns = np.concatenate([before, np.arange(n)]), np.concatenate([after, n + np.arange(n)])
     row, column = min_weight_full_bipartite_matching(csr_array((cost, (rows, columns)), shape=(n, 2 * n)))
-    following = np.full(n, -1)
-    following[row] = np.where(column < n, column, -1)
-    return following
+    successor = np.full(n, -1)
+    successor[row] = np.where(column < n, column, -1)
+    return successor
 
 
-def _chains(following: np.ndarray) -> np.ndarray:
+def _chains(successor: np.ndarray) -> np.ndarray:
     """The number of the chain of successors that each tracklet belongs to, `(n,)`."""
-    n = len(following)
-    linked = np.flatnonzero(following >= 0)
-    links = csr_array((np.ones(len(linked)), (linked, following[linked])), shape=(n, n))
+    n = len(successor)
+    linked = np.flatnonzero(successor >= 0)
+    links = csr_array((np.ones(len(linked)), (linked, successor[linked])), shape=(n, n))
     chain: np.ndarray = connected_components(links, directed=False)[1]
     return chain
 
 
-def _doubtful_pieces(
-    pieces: Tracklets,
-    meetings: Crossings,
-    following: np.ndarray,
+def _uncertain_tracklets(
+    tracklets: Tracklets,
+    crossings: Crossings,
+    successor: np.ndarray,
     before: np.ndarray,
     after: np.ndarray,
     evidence: np.ndarray,
@@ -212,16 +215,16 @@ def _doubtful_pieces(
     uncertain, because position and speed cannot distinguish passing from turning back.
     """
     known = dict(zip(zip(before.tolist(), after.tolist(), strict=True), evidence.tolist(), strict=True))
-    has_look = ~np.isnan(pieces.looks[:, :, 0]).all(axis=1)
-    doubts: list[tuple[int, float]] = []
-    for a, b in pieces.before_meeting(meetings).tolist():
-        one, other = following[a], following[b]
+    has_appearance = ~np.isnan(tracklets.appearances[:, :, 0]).all(axis=1)
+    uncertain: list[tuple[int, float]] = []
+    for a, b in tracklets.before_crossing(crossings).tolist():
+        one, other = successor[a], successor[b]
         keep = sum(max(known.get(pair, 0.0), 0.0) for pair in ((a, one), (b, other)))
         swap = sum(max(known.get(pair, 0.0), 0.0) for pair in ((a, other), (b, one)))
-        lead = keep - swap if has_look[[a, b]].all() else 0.0
-        doubts += [(piece, lead) for piece in (one, other) if piece >= 0 and lead < config.min_margin]
-    chain = _chains(following)
+        margin = keep - swap if has_appearance[[a, b]].all() else 0.0
+        uncertain += [(index, margin) for index in (one, other) if index >= 0 and margin < config.min_margin]
+    chain = _chains(successor)
     worst: dict[int, tuple[float, int]] = {}
-    for piece, lead in doubts:
-        worst[chain[piece]] = min(worst.get(chain[piece], (np.inf, 0)), (lead, piece))
-    return np.array(sorted(piece for _, piece in worst.values()), np.int64)
+    for index, margin in uncertain:
+        worst[chain[index]] = min(worst.get(chain[index], (np.inf, 0)), (margin, index))
+    return np.array(sorted(index for _, index in worst.values()), np.int64)

@@ -4,16 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analytics.tracking.ranges import expand_ranges
 from fer_models.boxes import box_area, box_center, paired_iou
 
-HELD_S = 0.3  # extend a track in place before its first and after its last face: another may have taken it over
-ONE_MEETING_S = 0.5  # crossings separated by less count as one
-LED_S = 0.4  # speed is measured over the first or last seconds of a tracklet
+HOLD_S = 0.3  # keep the box of a track before its first and after its last face: another may have taken it over
+SAME_CROSSING_S = 0.5  # crossings separated by less count as one
+SPEED_WINDOW_S = 0.4  # speed is measured over the first or last seconds of a tracklet
 # Shrinks the speed of few points: positions vary by 5% of a box, heads move at about two boxes per second.
 SPEED_PRIOR_S2 = (0.05 / 2) ** 2
 SIDE_FACES = 5  # the size at either end is the median of this many faces
-LOOKS = 4  # appearance descriptors per tracklet, each the median of a quarter of its faces
-LOOK_FACES = 12  # at most this many faces per descriptor
+DESCRIPTORS = 4  # appearance descriptors per tracklet, each the median of a quarter of its faces
+DESCRIPTOR_FACES = 12  # at most this many faces per descriptor
 # Half of the overall brightness is attributed to the light, half to the person.
 LIGHT_SHARE = 0.5
 
@@ -32,10 +33,10 @@ class Crossings:
 class Tracklets:
     """The n tracklets by time of their first face; arrays are (n,) or (n, 2) in pixels of the frame."""
 
-    piece_of_row: np.ndarray  # (m,)
+    of_row: np.ndarray  # (m,)
     first: np.ndarray  # row of the first face
     tracklet: np.ndarray
-    follows: np.ndarray  # the previous piece of the same track, -1 for the first
+    follows: np.ndarray  # the previous tracklet of the same track, -1 for the first
     shot: np.ndarray
     start_frame: np.ndarray
     end_frame: np.ndarray
@@ -47,21 +48,21 @@ class Tracklets:
     end_speed: np.ndarray
     start_size_px: np.ndarray
     end_size_px: np.ndarray
-    looks: np.ndarray  # (n, LOOKS, 60) float32; NaN where not known
+    appearances: np.ndarray  # (n, DESCRIPTORS, 60) float32; NaN where not known
 
     def __len__(self) -> int:
         return len(self.first)
 
-    def before_meeting(self, meetings: Crossings) -> np.ndarray:
+    def before_crossing(self, crossings: Crossings) -> np.ndarray:
         """The two tracklets that end at each crossing, `(k', 2)`, without crossings before which one has none."""
         order = np.lexsort((self.start_frame, self.tracklet))
-        span = int(max(self.end_frame.max(), meetings.frame.max(initial=0))) + 2
+        span = int(max(self.end_frame.max(), crossings.frame.max(initial=0))) + 2
         keys = self.tracklet[order] * span + self.start_frame[order]
         found = []
-        for tracklet in (meetings.a, meetings.b):
-            place = np.searchsorted(keys, tracklet * span + meetings.frame) - 1
-            piece = order[np.maximum(place, 0)]
-            found.append(np.where((place >= 0) & (self.tracklet[piece] == tracklet), piece, -1))
+        for tracklet in (crossings.a, crossings.b):
+            index = np.searchsorted(keys, tracklet * span + crossings.frame) - 1
+            row = order[np.maximum(index, 0)]
+            found.append(np.where((index >= 0) & (self.tracklet[row] == tracklet), row, -1))
         pairs = np.column_stack(found)
         return pairs[(pairs >= 0).all(axis=1)]
 
@@ -72,62 +73,60 @@ def find_crossings(
     """Find where tracks overlap. Rows are faces, grouped by track and ordered by time."""
     frames, first = np.unique(frame, return_index=True)
     frame_s, frame_shot = pts_s[first], shot[first]
-    row, place, boxes = _with_unseen(tracklet, np.searchsorted(frames, frame), pts_s, boxes_xyxy, frame_s)
-    same_shot = frame_shot[place] == shot[row]
-    row, place, boxes = row[same_shot], place[same_shot], boxes[same_shot]
-    order = np.lexsort((tracklet[row], place))
-    row, place, boxes = row[order], place[order], boxes[order]
-    who, is_seen = tracklet[row], place == np.searchsorted(frames, frame[row])
+    row, index, boxes = _with_unseen(tracklet, np.searchsorted(frames, frame), pts_s, boxes_xyxy, frame_s)
+    same_shot = frame_shot[index] == shot[row]
+    row, index, boxes = row[same_shot], index[same_shot], boxes[same_shot]
+    order = np.lexsort((tracklet[row], index))
+    row, index, boxes = row[order], index[order], boxes[order]
+    who, is_seen = tracklet[row], index == np.searchsorted(frames, frame[row])
     is_covered = np.zeros(len(frame), bool)
     found = [np.empty((4, 0))]
-    for offset in range(1, int(np.bincount(place).max())):
-        left = np.flatnonzero((place[offset:] == place[:-offset]) & (who[offset:] != who[:-offset]))
+    for offset in range(1, int(np.bincount(index).max())):
+        left = np.flatnonzero((index[offset:] == index[:-offset]) & (who[offset:] != who[:-offset]))
         overlap = paired_iou(boxes[left], boxes[left + offset])
         left, overlap = left[overlap >= min_iou], overlap[overlap >= min_iou]
         for side in (left, left + offset):
             is_covered[row[side[is_seen[side]]]] = True
-        found.append(np.stack([who[left], who[left + offset], place[left], overlap]))
+        found.append(np.stack([who[left], who[left + offset], index[left], overlap]))
     pairs = np.concatenate(found, axis=1)
     pairs = pairs[:, np.lexsort(pairs[2::-1])]
-    (a, b, place), overlap = pairs[:3].astype(np.int64), pairs[3]
+    (a, b, index), overlap = pairs[:3].astype(np.int64), pairs[3]
     begins = np.ones(len(a), bool)
-    begins[1:] = (np.diff(a) != 0) | (np.diff(b) != 0) | (np.diff(frame_s[place]) > ONE_MEETING_S)
-    meeting = np.cumsum(begins) - 1
-    order = np.lexsort((place, -overlap, meeting))  # deepest first, then earliest
-    deepest = order[np.flatnonzero(np.diff(meeting[order], prepend=-1))]
-    return Crossings(a[deepest], b[deepest], frames[place[deepest]], is_covered)
+    begins[1:] = (np.diff(a) != 0) | (np.diff(b) != 0) | (np.diff(frame_s[index]) > SAME_CROSSING_S)
+    crossing = np.cumsum(begins) - 1
+    order = np.lexsort((index, -overlap, crossing))  # deepest first, then earliest
+    deepest = order[np.flatnonzero(np.diff(crossing[order], prepend=-1))]
+    return Crossings(a[deepest], b[deepest], frames[index[deepest]], is_covered)
 
 
 def _with_unseen(
-    tracklet: np.ndarray, place: np.ndarray, pts_s: np.ndarray, boxes_xyxy: np.ndarray, frame_s: np.ndarray
+    tracklet: np.ndarray, index: np.ndarray, pts_s: np.ndarray, boxes_xyxy: np.ndarray, frame_s: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Add the estimated boxes of faces while they are not detected; return row, frame index and box of each face.
 
-    Boxes are interpolated in gaps, and constant for `HELD_S` before and after a track.
+    Boxes are interpolated in gaps, and constant for `HOLD_S` before and after a track.
     """
-    rows = np.arange(len(place))
+    rows = np.arange(len(index))
     is_last = np.append(tracklet[1:] != tracklet[:-1], True)
     is_first = np.append(True, is_last[:-1])
-    until = np.searchsorted(frame_s, pts_s + HELD_S, side="right")
-    n_after = np.where(is_last, until - place - 1, np.append(place[1:], 0) - place - 1)
-    n_before = np.where(is_first, place - np.searchsorted(frame_s, pts_s - HELD_S), 0)
-    seen_or_after, before = np.repeat(rows, n_after + 1), np.repeat(rows, n_before)
-    step = np.arange(len(seen_or_after)) - np.repeat(np.cumsum(n_after + 1) - n_after - 1, n_after + 1)
-    step_back = np.arange(len(before)) - np.repeat(np.cumsum(n_before) - n_before, n_before) + 1
-    place_after = place[seen_or_after] + step
+    until = np.searchsorted(frame_s, pts_s + HOLD_S, side="right")
+    n_after = np.where(is_last, until - index - 1, np.append(index[1:], 0) - index - 1)
+    n_before = np.where(is_first, index - np.searchsorted(frame_s, pts_s - HOLD_S), 0)
+    seen_or_after, index_after = expand_ranges(index, index + n_after + 1)
+    before, index_before = expand_ranges(index - n_before, index)
     next_row = np.where(is_last, rows, np.minimum(rows + 1, len(rows) - 1))[seen_or_after]
     gap_s = pts_s[next_row] - pts_s[seen_or_after]
-    share = (frame_s[place_after] - pts_s[seen_or_after]) / np.where(gap_s > 0, gap_s, 1) * (gap_s > 0)
+    share = (frame_s[index_after] - pts_s[seen_or_after]) / np.where(gap_s > 0, gap_s, 1) * (gap_s > 0)
     boxes = boxes_xyxy[seen_or_after] * (1 - share)[:, None] + boxes_xyxy[next_row] * share[:, None]
     return (
         np.concatenate([seen_or_after, before]),
-        np.concatenate([place_after, place[before] - step_back]),
+        np.concatenate([index_after, index_before]),
         np.concatenate([boxes, boxes_xyxy[before]]),
     )
 
 
 def split_tracks(
-    meetings: Crossings,
+    crossings: Crossings,
     tracklet: np.ndarray,
     frame: np.ndarray,
     pts_s: np.ndarray,
@@ -137,7 +136,7 @@ def split_tracks(
 ) -> Tracklets:
     """Split tracks in the middle of each crossing. Rows are faces, as in `find_crossings`."""
     span = int(frame.max()) + 2
-    cuts = np.unique(np.concatenate([meetings.a, meetings.b]) * span + np.tile(meetings.frame, 2))
+    cuts = np.unique(np.concatenate([crossings.a, crossings.b]) * span + np.tile(crossings.frame, 2))
     n_cuts = np.searchsorted(cuts, tracklet * span + frame, side="right")
     begins = np.ones(len(frame), bool)
     begins[1:] = (tracklet[1:] != tracklet[:-1]) | (n_cuts[1:] != n_cuts[:-1])
@@ -145,7 +144,7 @@ def split_tracks(
     last = np.append(first[1:], len(frame)) - 1
     order = np.lexsort((tracklet[first], frame[first], pts_s[first]))
     number = np.argsort(order)
-    piece_of_row = number[np.cumsum(begins) - 1]
+    of_row = number[np.cumsum(begins) - 1]
     follows = np.full(len(first), -1)
     continues_track = np.flatnonzero(tracklet[first[1:]] == tracklet[first[:-1]])
     follows[number[continues_track + 1]] = number[continues_track]
@@ -155,7 +154,7 @@ def split_tracks(
     start = np.array([_side(low, high, pts_s, center, size_px) for low, high in ends])
     end = np.array([_side(high, low, pts_s, center, size_px) for low, high in ends])
     return Tracklets(
-        piece_of_row=piece_of_row,
+        of_row=of_row,
         first=first,
         tracklet=tracklet[first],
         follows=follows,
@@ -170,7 +169,7 @@ def split_tracks(
         end_speed=end[:, 2:4],
         start_size_px=start[:, 4],
         end_size_px=end[:, 4],
-        looks=_looks(first, last, signature, meetings.is_covered),
+        appearances=_appearances(first, last, signature, crossings.is_covered),
     )
 
 
@@ -179,24 +178,26 @@ def _side(
 ) -> tuple[float, float, float, float, float]:
     """Center x, y, speed x, y and size at the end `row` of a tracklet whose other end is `far`."""
     low, high = min(row, far), max(row, far) + 1
-    near = np.flatnonzero(np.abs(pts_s[low:high] - pts_s[row]) <= LED_S) + low
+    near = np.flatnonzero(np.abs(pts_s[low:high] - pts_s[row]) <= SPEED_WINDOW_S) + low
     t, xy = pts_s[near] - pts_s[near].mean(), center[near]
     speed = (t[:, None] * (xy - xy.mean(axis=0))).sum(axis=0) / ((t**2).sum() + SPEED_PRIOR_S2)
     some = near[np.argsort(np.abs(near - row))[:SIDE_FACES]]
     return (*center[row], *speed, float(np.median(size_px[some])))
 
 
-def _looks(first: np.ndarray, last: np.ndarray, signature: np.ndarray | None, is_covered: np.ndarray) -> np.ndarray:
-    """Appearance descriptors of each tracklet, `(n, LOOKS, 60)`, corrected for light, from unoccluded faces."""
-    looks = np.full((len(first), LOOKS, 60), np.nan, np.float32)
+def _appearances(
+    first: np.ndarray, last: np.ndarray, signature: np.ndarray | None, is_covered: np.ndarray
+) -> np.ndarray:
+    """Appearance descriptors of each tracklet, `(n, DESCRIPTORS, 60)`, corrected for light, from unoccluded faces."""
+    appearances = np.full((len(first), DESCRIPTORS, 60), np.nan, np.float32)
     if signature is None:
-        return looks
+        return appearances
     clear = ~is_covered & ~np.isnan(signature[:, 0])
-    for piece, (low, high) in enumerate(zip(first.tolist(), (last + 1).tolist(), strict=True)):
+    for row, (low, high) in enumerate(zip(first.tolist(), (last + 1).tolist(), strict=True)):
         rows = np.flatnonzero(clear[low:high]) + low
-        for k, part in enumerate(np.array_split(rows, LOOKS) if len(rows) else ()):
+        for k, part in enumerate(np.array_split(rows, DESCRIPTORS) if len(rows) else ()):
             if len(part):
-                some = part[:: -(-len(part) // LOOK_FACES)]
-                look = np.median(signature[some], axis=0)
-                looks[piece, k] = look / np.maximum(look.mean() / 100, 0.1) ** LIGHT_SHARE
-    return looks
+                some = part[:: -(-len(part) // DESCRIPTOR_FACES)]
+                descriptor = np.median(signature[some], axis=0)
+                appearances[row, k] = descriptor / np.maximum(descriptor.mean() / 100, 0.1) ** LIGHT_SHARE
+    return appearances
