@@ -322,7 +322,7 @@ def test_other_commands_know_a_session(session, tmp_path):
     assert exported.name == f"{name.removesuffix('.live').replace(':', '_')}.csv"
     page = report_page(results)
     assert "live since" in page
-    assert "nothing came for" in page
+    assert "no signal for" in page
     with pytest.raises(RenderError, match="its frames were not stored"):
         render_video(Path(outcome.path), results, tmp_path / "out.mp4")
     (unchanged,) = rebuild_timelines(results, TimelineSettings())

@@ -1,4 +1,4 @@
-"""The report: complete, true to the tables, self-contained, and deaf to what a file's name tries to say."""
+"""The report: complete, consistent with the tables, self-contained, and safe from markup in file names."""
 
 import re
 import shutil
@@ -10,7 +10,9 @@ from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
 from analytics.report import ReportError, report_page
-from analytics.report.charts import Grid, person_chart, share_bar, time_axis, words_of_labels
+from analytics.report.charts import Grid, label_runs, person_chart, time_ticks, words_of_runs
+from analytics.report.templating import macro, share_bar
+from analytics.results.notes import hide, rename
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
@@ -93,10 +95,10 @@ def test_the_page_tells_what_the_tables_hold(page):
     for said in (
         "my results",
         "two people.mp4",
-        "4.0 s, 640 x 360 px, 40 frames looked at, 88% of 80 faces good, 10 blurred",
+        "4.0 s, 640 x 360 px, 40 frames analyzed, 88% of 80 faces good, 10 blurred",
         "1 could not be decoded, no face found",
         "P0 happy 61%, sad 39%",
-        "seen for 4.0 s, from 0.0 s to 4.0 s3.0 s of it good (30 of 40 faces)",
+        "visible for 4.0 s, from 0.0 s to 4.0 s 3.0 s of it good (30 of 40 faces)",
         "10 of 80 faces (12.5%) are low-quality faces",
         "P1 angry 100%",
         "AI Act",
@@ -119,7 +121,7 @@ def test_the_page_can_be_heard(page):
     assert {a["aria-labelledby"] for _, a in elements if "aria-labelledby" in a} <= ids
     pictures = [a for _, a in elements if a.get("role") == "img"]
     assert all(a["aria-label"] for a in pictures)
-    assert "P0: happy, 0.0 s to 2.0 s; sad, 2.0 s to 3.3 s; seen, not read, 3.3 s to 4.0 s" in [
+    assert "P0: happy, 0.0 s to 2.0 s; sad, 2.0 s to 3.3 s; visible, no label, 3.3 s to 4.0 s" in [
         a["aria-label"] for a in pictures
     ]
     n_tables = sum(tag == "table" for tag, _ in elements)
@@ -182,10 +184,11 @@ def test_a_library_of_failures_has_a_report_and_an_empty_one_has_none(tmp_path):
 def test_bars_and_axes_stay_within_their_width():
     share = dict.fromkeys(EMOTIONS, 0.0) | {"happy": 0.75, "sad": 0.25}
     assert re.findall(r"width:([\d.]+)%", share_bar(share)) == ["75.00", "25.00"]
-    places = re.findall(r"left:([\d.]+)%[^>]*>([^<]+)", time_axis(Grid.over(10.0, 20.0, 200)))
-    assert places[0] == ("0.00", "10.0 s")
-    assert places[-1] == ("100.00", "20.0 s")
-    assert len(re.findall("left:", time_axis(Grid.over(0.0, 36_000.0, 200)))) == 6
+    ticks = time_ticks(Grid.over(10.0, 20.0, 200))
+    assert (ticks[0].position, ticks[0].text, ticks[0].edge) == (0, "10.0 s", "first")
+    assert (ticks[-1].position, ticks[-1].text, ticks[-1].edge) == (1, "20.0 s", "last")
+    assert len(time_ticks(Grid.over(0.0, 36_000.0, 200))) == 6
+    assert '<span class="first" style="left:0.00%">10.0 s</span>' in macro("time_axis", ticks)
 
 
 def test_areas_and_labels_share_their_steps_and_leave_gaps_open():
@@ -193,19 +196,57 @@ def test_areas_and_labels_share_their_steps_and_leave_gaps_open():
     probabilities[:, 0], probabilities[:, 6] = 0.25, 0.75
     probabilities[3] = np.nan
     bins, labels, grid = np.array([0, 1, 5, 6]), ["neutral", "neutral", "neutral", None], Grid(2000, 500, 8)
-    svg = person_chart(bins, labels, probabilities, grid, "said")
+    svg = macro("person_chart", person_chart(bins, labels, probabilities, grid, "Anna & Bob"))
     paths = dict(re.findall(r'class="e-(\w+)" d="([^"]*)"', svg))
     assert paths["angry"] == "M0,100V75H2V100ZM5,100V75H6V100Z"
     assert paths["neutral"] == "M0,100V0H2V100ZM5,100V0H6V100Z"
-    ribbon = re.findall(r'class="e-(\w+)" x="(\d+)" y="104" width="(\d+)"', svg)
-    assert ribbon == [("neutral", "0", "2"), ("neutral", "5", "1"), ("unread", "6", "1")]
+    runs = re.findall(r'class="e-(\w+)" x="(\d+)" y="104" width="(\d+)"', svg)
+    assert runs == [("neutral", "0", "2"), ("neutral", "5", "1"), ("unlabeled", "6", "1")]
     assert "<title>neutral, 2.0 s to 3.0 s</title>" in svg
-    assert words_of_labels(bins, labels, grid).endswith("seen, not read, 5.0 s to 5.5 s")
-    assert 'd=""' in person_chart(np.empty(0, int), [], np.empty((0, 7)), grid, "said")
+    assert 'aria-label="Anna &amp; Bob: neutral, 2.0 s to 3.0 s; ' in svg
+    assert words_of_runs(label_runs(bins, labels, grid)).endswith("visible, no label, 5.0 s to 5.5 s")
+    empty = person_chart(np.empty(0, int), [], np.empty((0, 7)), grid, "nobody")
+    assert {area.outline for area in empty.areas} == {""}
+
+
+def test_validity_of_each_person_is_in_the_report(page):
+    body = page[page.index("<caption>Validity by person") :]
+    rows = re.findall(r"<tr>(.*?)</tr>", body[: body.index("</table>")])[1:]
+    cells = [re.findall(r"<(?:div|th)[^>]*>(.*?)</(?:div|th)>", row) for row in rows]
+    # P0 is blurred in the last of four seconds and keeps its label for 0.3 s of it; one change in 3.3 s.
+    happy = [
+        "P0",
+        "<bdi>two people.mp4</bdi>",
+        "4.0 s",
+        "100.0%",
+        "75.0%",
+        "82.5%",
+        "9.1%",
+        "blurred",
+        "0° (0°)",
+        "18.2",
+    ]
+    angry = ["P1", "<bdi>two people.mp4</bdi>", "4.0 s", "100.0%", "100.0%", "100.0%", "0.0%", "", "0° (0°)", "0.0"]
+    assert cells == [happy, angry]
+
+
+def test_names_are_shown_and_hidden_people_are_not(tmp_path):
+    store = Store(tmp_path / "results")
+    faces = [Face(i, x=x, p=feeling(emotion)) for i in range(40) for x, emotion in ((150, "happy"), (450, "angry"))]
+    about = row(1, "/a.mp4")
+    store.commit_analysis(about, build_timeline(observe(np.arange(40) / 10, faces), TimelineConfig()))
+    rename(store.root, about["video_id"], 0, "Anna <3")
+    hide(store.root, about["video_id"], 1, True)
+    text = re.sub(r"\s+", " ", Page(report_page(store.root)).text)
+    assert "1people (tracks) 40faces in frames" in text
+    assert "Anna <3 happy 100%" in text
+    assert "0 of 40 faces are low-quality faces" in text
+    assert "P1 angry" not in text
+    assert "angry 50%" not in text
 
 
 def drawn(store: Store) -> tuple[list[tuple[str, int, int]], list[str]]:
-    """The stretches of labels on the page, and of each person the outline of the area of happy."""
+    """The runs of labels on the page, and the outline of the area of happy of each person."""
     page = report_page(store.root)
     ribbon = re.findall(r'<rect class="e-(\w+)" x="(\d+)" y="104" width="(\d+)"', page)
     return [(name, int(x), int(width)) for name, x, width in ribbon], re.findall(r'class="e-happy" d="([^"]*)"', page)

@@ -1,4 +1,4 @@
-"""What the report asks once of the whole results folder."""
+"""The data of the report on the whole results folder, without hidden people."""
 
 from collections import Counter
 from itertools import product
@@ -14,7 +14,7 @@ MAX_EPISODES = 10
 
 _SHARES = """
 SELECT video_id, track_id, smooth_emotion AS emotion, sum(duration_s) AS time_s
-FROM faces
+FROM visible('faces')
 WHERE track_id IS NOT NULL AND smooth_emotion IS NOT NULL GROUP BY ALL
 """
 _COUNTS = """
@@ -25,15 +25,16 @@ SELECT video_id, count(*) FILTER (status NOT IN ('dropped', 'no_signal')) AS n_f
 FROM frames GROUP BY video_id
 """
 _QUALITY = """
-SELECT video_id, coalesce(quality_reason, 'good') AS reason, count(*) AS n_faces FROM faces GROUP BY ALL
+SELECT video_id, coalesce(quality_reason, 'good') AS reason, count(*) AS n_faces FROM visible('faces') GROUP BY ALL
 """
+_PEOPLE = "SELECT video_id, track_id, person FROM people"
 _TRACKS = """
 SELECT video_id, track_id, start_s, end_s, seen_s, ok_s, n_faces, n_faces_ok, switch_s
-FROM tracks ORDER BY video_id, track_id
+FROM visible('tracks') ORDER BY video_id, track_id
 """
-# Many peaks are 1.00: of what reads the same, what lasts longer comes first.
+# Many peaks are 1.00: of those that look equal, the longest come first.
 _EPISODES = f"""
-SELECT video_id, track_id, emotion, start_s, end_s, duration_s, round(peak, 2) AS peak, mean FROM episodes
+SELECT video_id, track_id, emotion, start_s, end_s, duration_s, round(peak, 2) AS peak, mean FROM visible('episodes')
 WHERE emotion <> 'neutral' ORDER BY round(peak, 2) DESC, duration_s DESC, video_id, start_s LIMIT {MAX_EPISODES}
 """
 
@@ -50,6 +51,9 @@ class Library:
         self.done = [video for video in self.videos if video["status"] == "done"]
         self.troubled = [video for video in self.videos if video["error"]]
         self.name = short_names(self.videos)
+        self.name_of_path = {video["path"]: self.name[video["video_id"]] for video in self.videos}
+        self.person = {(row["video_id"], row["track_id"]): row["person"] for row in ask(_PEOPLE)}
+        self.validity = queries.validity(connection).to_pylist()
         self.counts = {row["video_id"]: row for row in ask(_COUNTS)}
         self.episodes = ask(_EPISODES)
         self.gate_effect = queries.gate_effect(connection).to_pylist()
@@ -57,7 +61,7 @@ class Library:
         self.tracks: dict[str, list[dict[str, Any]]] = {}
         for row in ask(_TRACKS):
             self.tracks.setdefault(row["video_id"], []).append(row)
-        # Sums for everything, each video, and each of its tracks or reasons: a page asks for thousands of them.
+        # Sums over everything, each video, and each of its tracks or reasons: a page needs thousands of them.
         self._time_s: dict[tuple[Any, ...], dict[str, float]] = {}
         for row in ask(_SHARES):
             for key in ((), (row["video_id"],), (row["video_id"], row["track_id"])):
@@ -69,21 +73,21 @@ class Library:
                 self._n_faces[video, reason] += row["n_faces"]
 
     def share(self, *of: Any) -> dict[str, float]:
-        """The share of known time of each emotion: of all, a video, or a video and one of its tracks; 0 if unknown."""
+        """The share of labeled time of each emotion, over all, a video, or a video and a track; 0 without a label."""
         time_s = self._time_s.get(of, dict.fromkeys(EMOTIONS, 0.0))
         total_s = sum(time_s.values())
         return {name: part / total_s if total_s else 0.0 for name, part in time_s.items()}
 
     def n_faces(self, video: str | None = None, reason: str | None = None) -> int:
-        """How many faces there are, of one video or all, with one reason or any."""
+        """The number of faces, of one video or all, with one reason or any."""
         return self._n_faces[video, reason]
 
     def reasons(self, video: str | None = None) -> list[str]:
-        """Why faces of one video or all do not count, the most frequent first."""
+        """The reasons for low quality in one video or all, the most frequent first."""
         found = {reason for of, reason in self._n_faces if of == video and reason is not None} - {"good"}
         return sorted(found, key=lambda reason: (-self.n_faces(video, reason), reason))
 
     def good_share(self, video: str) -> str:
-        """The share of a video's faces that are good, as text; nothing if it has none."""
+        """The share of a video's faces that are good, as text; empty if it has none."""
         n_faces = self.n_faces(video)
         return f"{self.n_faces(video, 'good') / n_faces:.0%}" if n_faces else ""

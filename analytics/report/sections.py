@@ -1,37 +1,58 @@
-"""The parts of the report on all videos together."""
+"""The figures and tables of the report; their cells are text, or markup where they are a link, a bar or a name."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from analytics.report.charts import UNREAD, clock, legend, share_bar, share_words
+from markupsafe import Markup
+
 from analytics.report.library import Library
-from analytics.report.markup import table, text
-from analytics.report.words import METHOD
+from analytics.report.templating import isolated, share_bar
+from analytics.report.words import clock, percent
+
+MAX_VALIDITY_ROWS = 200  # people; the others are counted
 
 
-def tiles(library: Library) -> str:
-    """The figures that one looks for first."""
+@dataclass(frozen=True)
+class Table:
+    """A table whose first column names the rows; columns with the indices in `numbers` hold numbers."""
+
+    caption: str
+    names: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class SettingsGroup:
+    """The videos that were analyzed with the same settings, models and versions."""
+
+    names: list[str]
+    models: Table
+    versions: str
+    settings: str  # JSON, indented
+
+
+def figures(library: Library) -> dict[str, str]:
+    """The most important figures, by title."""
     n_faces, n_good = library.n_faces(), library.n_faces(reason="good")
     total_s = sum(video["duration_s"] or 0 for video in library.done)
-    figures = {
+    return {
         "videos analyzed": f"{len(library.done):,}",
-        "not analyzed": f"{len(library.videos) - len(library.done):,}",
+        "videos failed": f"{len(library.videos) - len(library.done):,}",
         "minutes of video": f"{total_s / 60:,.1f}",
-        "people followed": f"{sum(map(len, library.tracks.values())):,}",
+        "people (tracks)": f"{sum(map(len, library.tracks.values())):,}",
         "faces in frames": f"{n_faces:,}",
-        "of them good enough": f"{n_good / n_faces:.0%}" if n_faces else "none",
+        "of good quality": f"{n_good / n_faces:.0%}" if n_faces else "none",
     }
-    parts = (f'<div class="tile"><dd>{figure}</dd><dt>{name}</dt></div>' for name, figure in figures.items())
-    return f'<dl class="tiles">{"".join(parts)}</dl>'
 
 
-def overview(library: Library) -> str:
-    """All videos in one table, and the strongest episodes."""
-    share = library.share()
+def videos_table(library: Library) -> Table:
+    """A row per analyzed video, with a link to its timelines."""
     rows = [
         (
-            f'<a href="#{text(video["video_id"])}"><bdi>{text(library.name[video["video_id"]])}</bdi></a>',
+            Markup('<a href="#{}">{}</a>').format(video["video_id"], isolated(library.name[video["video_id"]])),
             share_bar(library.share(video["video_id"])),
             clock(video["duration_s"] or 0),
             f"{len(library.tracks.get(video['video_id'], [])):,}",
@@ -40,109 +61,97 @@ def overview(library: Library) -> str:
         )
         for video in library.done
     ]
-    names = ["video", "share of known time", "duration", "people", "faces", "good"]
-    videos = table("Videos", names, rows, numbers={2, 3, 4, 5})
-    return (
-        f"<section aria-labelledby='library'><h2 id='library'>Library</h2><div class='card big'>{legend()}"
-        f"{share_bar(share)}<p class='soft small after'>{share_words(share) or 'No label is known.'}</p></div>"
-        f"<div class='card'>{videos}</div>{_episodes(library)}</section>"
-    )
+    names = ["video", "share of labeled time", "duration", "people", "faces", "good"]
+    return Table("Videos", names, rows, numbers=[2, 3, 4, 5])
 
 
-def _episodes(library: Library) -> str:
+def episodes_table(library: Library) -> Table:
+    """The strongest episodes."""
     rows = [
         (
-            f'<i class="dot e-{row["emotion"]}"></i>{text(row["emotion"])}',
+            Markup('<i class="dot e-{0}"></i>{0}').format(row["emotion"]),
             f"{row['peak']:.2f}",
             clock(row["duration_s"]),
             f"{clock(row['start_s'])} to {clock(row['end_s'])}",
-            f"P{row['track_id']}",
-            f"<bdi>{text(library.name[row['video_id']])}</bdi>",
+            library.person[row["video_id"], row["track_id"]],
+            isolated(library.name[row["video_id"]]),
         )
         for row in library.episodes
     ]
-    names = ["emotion", "peak", "lasts", "time", "person", "video"]
-    caption = "Strongest episodes other than neutral: the highest probability first, then the longest"
-    return f"<div class='card'>{table(caption, names, rows, numbers={1, 2})}</div>" if rows else ""
+    names = ["emotion", "peak", "duration", "time", "person", "video"]
+    caption = "Strongest episodes other than neutral, by peak probability, then duration"
+    return Table(caption, names, rows, numbers=[1, 2])
 
 
-def quality(library: Library) -> str:
-    """How many faces count, why the others do not, and what difference that makes."""
-    n_faces = library.n_faces()
+def faces_table(library: Library) -> Table:
+    """How many faces are of good quality, and why the others are not."""
+    counts = [(reason, library.n_faces(reason=reason)) for reason in ("good", *library.reasons())]
+    rows = [(reason.replace("_", " "), f"{n:,}", f"{n / library.n_faces():.1%}") for reason, n in counts if n]
+    return Table("Faces in frames", ["face", "faces", "share"], rows, numbers=[1, 2])
+
+
+def filter_table(library: Library) -> Table:
+    """What the quality filter changes."""
+    rows = [(row["emotion"], percent(row["share"]), percent(row["share_all_faces"])) for row in library.gate_effect]
+    caption = (
+        "Share of time by good faces, and by all faces, where a low-quality face without a label counts with the "
+        "emotion of its own frame"
+    )
+    return Table(caption, ["emotion", "good faces", "all faces"], rows, numbers=[1, 2])
+
+
+def validity_table(library: Library) -> Table:
+    """How far the labels of each person can be trusted: see `queries.validity`; those visible longest come first."""
+    longest = sorted(library.validity, key=lambda row: -(row["seen_s"] or 0))[:MAX_VALIDITY_ROWS]
+    shown = [row for row in library.validity if row in longest] if len(longest) < len(library.validity) else longest
     rows = [
-        (text(reason.replace("_", " ")), f"{n:,}", f"{n / n_faces:.1%}")
-        for reason in ["good", *library.reasons()]
-        if (n := library.n_faces(reason=reason))
+        (
+            row["person"],
+            isolated(library.name_of_path[row["path"]]),
+            clock(row["seen_s"] or 0),
+            percent(row["seen_share"]),
+            percent(row["good_share"]),
+            percent(row["labelled_share"]),
+            percent(row["carried_share"]),
+            (row["main_reason"] or "").replace("_", " "),
+            _degrees(row["yaw_median_deg"], row["yaw_p90_deg"]),
+            "" if row["changes_per_min"] is None else f"{row['changes_per_min']:.1f}",
+        )
+        for row in shown
     ]
-    n_undecoded = sum(count["n_undecoded"] for count in library.counts.values())
-    undecoded = f"<p class='soft small after'>{n_undecoded:,} frames could not be decoded.</p>" if n_undecoded else ""
-    body = table("Faces in frames", ["face", "faces", "share"], rows, numbers={1, 2}) if rows else ""
-    return (
-        f"<section aria-labelledby='quality'><h2 id='quality'>Quality</h2><div class='card'>"
-        f"<p>{text(library.gate_note) if n_faces else 'No face was found.'}</p>{body}{_gate(library)}{undecoded}"
-        "</div></section>"
-    )
+    names = ["person", "video", "visible", "of track", "good", "labeled", "carried", "main reason", "head turn"]
+    return Table("Validity by person", [*names, "changes per min"], rows, numbers=[2, 3, 4, 5, 6, 8, 9])
 
 
-def _gate(library: Library) -> str:
-    rows = [(row["emotion"], f"{row['share']:.1%}", f"{row['share_all_faces']:.1%}") for row in library.gate_effect]
-    if not rows:
-        return ""
-    caption = f"Share of time by good faces, and by all: then a face “{UNREAD}” counts with its own frame's emotion"
-    return f"<div class='after'>{table(caption, ['emotion', 'good faces', 'all faces'], rows, numbers={1, 2})}</div>"
+def _degrees(median: float | None, p90: float | None) -> str:
+    return "" if median is None or p90 is None else f"{median:.0f}° ({p90:.0f}°)"
 
 
-def failures(library: Library) -> str:
-    """Which videos could not be analyzed, or not wholly, and why."""
-    rows = [
-        (f"<bdi>{text(library.name[video['video_id']])}</bdi>", video["status"], text(video["error"]))
-        for video in library.troubled
-    ]
-    body = (
-        table("Videos that could not be analyzed, or not wholly", ["video", "status", "what went wrong"], rows)
-        if rows
-        else "<p>Every video was analyzed to the end.</p>"
-    )
-    return (
-        f"<section aria-labelledby='failures'><h2 id='failures'>Failures</h2><div class='card'>{body}</div></section>"
-    )
+def failures_table(library: Library) -> Table:
+    """The videos that failed or were analyzed in part, and why."""
+    rows = [(isolated(library.name[video["video_id"]]), video["status"], video["error"]) for video in library.troubled]
+    return Table("Videos that failed, or were analyzed in part", ["video", "status", "error"], rows)
 
 
-def method() -> str:
-    """How labels come about, and how far they can be trusted."""
-    return (
-        "<section aria-labelledby='method'><h2 id='method'>Method and limits</h2>"
-        f'<div class="card">{METHOD}</div></section>'
-    )
-
-
-def settings(library: Library) -> str:
-    """With which models and settings the videos were analyzed, those that share all of them together."""
+def settings_groups(library: Library) -> list[SettingsGroup]:
+    """The models and settings of the videos; videos that share all of them are one group."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for video in library.done:
-        key = _chosen(video), str(video["weights"] or "{}"), str(video["versions"] or "{}")
+        key = _analysis_settings(video), str(video["weights"] or "{}"), str(video["versions"] or "{}")
         groups.setdefault(key, []).append(library.name[video["video_id"]])
-    parts = [_settings(names, *found) for found, names in groups.items()]
-    return (
-        "<section aria-labelledby='settings'><h2 id='settings'>Settings and models</h2>"
-        f"{''.join(parts) or '<p>No video has been analyzed to the end.</p>'}</section>"
-    )
+    return [_group(names, *key) for key, names in groups.items()]
 
 
-def _chosen(video: Mapping[str, Any]) -> str:
-    """The settings that can change a number; the folder that a model lay in says nothing to other people."""
+def _analysis_settings(video: Mapping[str, Any]) -> str:
+    """The settings that can change a value; those of the run, such as folders, are left out."""
     return json.dumps({stage: of for stage, of in json.loads(video["settings"] or "{}").items() if stage != "run"})
 
 
-def _settings(names: list[str], chosen: str, weights: str, versions: str) -> str:
-    hashes = [(text(name), f"<code>{text(value)}</code>") for name, value in json.loads(weights).items()]
-    used = ", ".join(f"{text(name)} {text(value)}" for name, value in json.loads(versions).items())
-    videos = "1 video" if len(names) == 1 else f"{len(names):,} videos"
-    return (
-        f"<div class='card'><p><b>{videos}</b> <span class='soft small path'>"
-        f"{text(', '.join(names[:12]))}{', …' if names[12:] else ''}</span></p>"
-        f"{table('Models', ['model', 'sha256 of its weights'], hashes)}"
-        f"<p class='soft small after'>{used}</p>"
-        f"<details><summary>All settings</summary><pre>{text(json.dumps(json.loads(chosen), indent=1))}</pre></details>"
-        "</div>"
+def _group(names: list[str], settings: str, weights: str, versions: str) -> SettingsGroup:
+    rows = [(name, Markup("<code>{}</code>").format(sha256)) for name, sha256 in json.loads(weights).items()]
+    return SettingsGroup(
+        names,
+        Table("Models", ["model", "SHA-256 of its weights"], rows),
+        ", ".join(f"{name} {version}" for name, version in json.loads(versions).items()),
+        json.dumps(json.loads(settings), indent=1),
     )
