@@ -1,6 +1,6 @@
-"""Writes docs/cookbook.md: every question of `analytics/cookbook.sql`, and what it gives for the results of the demo.
+"""Write docs/cookbook.md: every question of `analytics/queries/cookbook.sql` with its answer for the demo clips.
 
-fervid demo demo/videos && fervid analyze demo/videos --out demo/results
+fervid demo demo/videos && fervid analyze demo/videos --fps 12.5 --out demo/results
 python docs/cookbook.py demo/results
 """
 
@@ -19,12 +19,12 @@ _RECIPE = re.compile(r"```sql\n(?P<sql>[^`]*)```\n\n(?P<answer>(\|[^\n]*\n)*)\n*
 
 
 def recipes(page: str) -> list[tuple[str, str]]:
-    """Each SQL of the page and the Markdown table below it."""
+    """The SQL of each question on the page, and the Markdown table below it."""
     return [(found["sql"], found["answer"]) for found in _RECIPE.finditer(page)]
 
 
 def refreshed(page: str, ask: Callable[[str], pa.Table]) -> str:
-    """The page with all that comes after its introduction made anew."""
+    """The page with the same introduction and new answers."""
     introduction, _, _ = page.partition("\n## ")
     sections = [introduction.rstrip() + "\n"]
     for question in cookbook():
@@ -35,7 +35,7 @@ def refreshed(page: str, ask: Callable[[str], pa.Table]) -> str:
 
 
 def markdown(rows: pa.Table) -> str:
-    """Rows as a Markdown table, numbers to the right, NULL as an empty cell."""
+    """Rows as a Markdown table: numbers are right-aligned, NULL is an empty cell."""
     numeric = [pa.types.is_floating(f.type) or pa.types.is_integer(f.type) for f in rows.schema]
     lines = [rows.column_names, ["---:" if right else "---" for right in numeric]]
     lines += [[_cell(value) for value in row.values()] for row in rows.to_pylist()]

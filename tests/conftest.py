@@ -97,6 +97,17 @@ def face_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def demo_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the clips of `fervid demo`, which take some seconds to make; tests must not change it."""
+    pytest.importorskip("skimage.data", reason="the photographs of the demo come with scikit-image")
+    from flows.cli.demo import make_demo_videos
+
+    folder = tmp_path_factory.mktemp("demo") / "videos"
+    make_demo_videos(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def empty_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Half a second of flat gray."""
     views = (np.full((240, 320, 3), 90, np.uint8) for _ in range(12))

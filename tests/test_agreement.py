@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from analytics.exports import export_videos
 from analytics.queries.codes import Code, CodesError, read_code_map, read_codes, translate_codes
+from analytics.results.notes import hide, rename
 from analytics.results.store import Store
 from analytics.statistics.agreement import (
     Coding,
@@ -240,3 +241,21 @@ def test_people_may_be_named_in_a_file(study, tmp_path):
     run = fervid("agreement", study, "--codes", codes, "--people", people, "--format", "csv")
     rows = {row["person"]: row for row in csv.DictReader(run.stdout.splitlines())}
     assert (float(rows["Ann"]["share_same"]), float(rows["P7"]["share_same"])) == (1, 0)
+
+
+def test_codes_name_people_as_the_dashboard_does(tmp_path):
+    """Two people, one happy and one sad; the track that is hidden is no counterpart of a code."""
+    store = Store(tmp_path / "results")
+    faces = [Face(i, x=x, p=feeling(emotion)) for i in range(20) for x, emotion in ((100, "happy"), (500, "sad"))]
+    timeline = build_timeline(observe(np.arange(20) / 10, faces), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "/a.mp4", "duration_s": 2.0}, timeline)
+    rename(store.root, "v1", 0, "Ann")
+    rename(store.root, "v1", 1, "Bob")
+    codes = tmp_path / "codes.csv"
+    codes.write_text("start_s,end_s,code,person\n0,2,sad,Bob\n0,2,sad,Ann\n")
+    run = fervid("agreement", store.root, "--codes", codes, "--format", "csv")
+    rows = {row["person"]: row for row in csv.DictReader(run.stdout.splitlines())}
+    assert (float(rows["Ann"]["share_same"]), float(rows["Bob"]["share_same"])) == (0, 1)
+    hide(store.root, "v1", 0, True)
+    refused = fervid("agreement", store.root, "--codes", codes, "--format", "csv")
+    assert (refused.exit_code, "no counterpart for Ann among P1" in refused.output) == (1, True)

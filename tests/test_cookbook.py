@@ -1,4 +1,4 @@
-"""The cookbook: every SQL in it runs on the results of the demo and gives what stands below it."""
+"""The cookbook: every SQL of the page runs on the results of the demo and gives the answer below it."""
 
 import importlib.util
 import re
@@ -7,14 +7,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from clips import analyze_clip
+from clips import CPU, analyze_clip
 from scenes import Face, observe
 
-from analytics import query
+from analytics import connect, query
 from analytics.queries.cookbook import cookbook as questions
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.cli.demo import make_demo_videos
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -32,13 +31,18 @@ RECIPES = cookbook.recipes((DOCS / "cookbook.md").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    pytest.importorskip("skimage.data", reason="the photographs of the demo come with scikit-image")
-    folder = tmp_path_factory.mktemp("cookbook")
-    store = Store(folder / "results")
-    for path in make_demo_videos(folder / "videos"):
-        analyze_clip(path, store.root)
+def results(demo_videos, tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("cookbook") / "results")
+    for path in sorted(demo_videos.iterdir()):
+        analyze_clip(path, store.root, CPU.model_copy(update={"fps": 12.5}))
     return store.root
+
+
+@pytest.fixture(scope="module")
+def ask(results):
+    """Answers SQL on one connection: each `query` starts a process."""
+    with connect(results) as connection:
+        yield lambda sql: connection.sql(sql).to_arrow_table()
 
 
 def test_the_page_has_every_question_of_the_package():
@@ -49,27 +53,27 @@ def test_the_page_has_every_question_of_the_package():
 
 
 @pytest.mark.parametrize("recipe", range(len(RECIPES)))
-def test_a_recipe_gives_what_the_page_says(results, recipe):
+def test_a_recipe_gives_what_the_page_says(ask, recipe):
     sql, printed = RECIPES[recipe]
-    answer = cookbook.markdown(query(results, sql))
-    message = f"{sql}\ngives\n{answer}\nafter a change of the models, run: python docs/cookbook.py demo/results"
+    answer = cookbook.markdown(ask(sql))
+    message = f"{sql}\ngives\n{answer}\nafter a change of the models, run the commands in docs/cookbook.py"
     found, expected = cells(answer), cells(printed)
     assert [len(row) for row in found] == [len(row) for row in expected], message
     assert found[0] == expected[0], message
     for row, wanted in zip(found[2:], expected[2:], strict=True):
         for name, cell, told in zip(expected[0], row, wanted, strict=True):
-            # Which of nearly equal frames is the height may differ between processors; so may the last digits.
+            # The peak among nearly equal frames, and the last digits, may differ between processors.
             assert name == "link" or cell == told or close(cell, told), message
 
 
-def test_events_in_a_file_give_what_spans_in_sql_give(results, tmp_path):
+def test_events_in_a_file_give_what_intervals_in_sql_give(results, ask, tmp_path):
     page = (DOCS / "cookbook.md").read_text(encoding="utf-8")
     (file, sql) = re.search(r"\$ cat ads\.csv\n(.*?)\$ fervid query [^\"]*\"(.*?)\"\n```", page, re.S).groups()
     (tmp_path / "ads.csv").write_text(file)
     (spans,) = [recipe for recipe, _ in RECIPES if "WITH spans" in recipe]
     in_file = query(results, sql, events=tmp_path / "ads.csv")
     assert in_file.num_rows == 4
-    assert cookbook.markdown(in_file) == cookbook.markdown(query(results, spans))
+    assert cookbook.markdown(in_file) == cookbook.markdown(ask(spans))
 
 
 def test_a_face_is_not_missing_while_there_is_no_picture(tmp_path):
@@ -82,9 +86,9 @@ def test_a_face_is_not_missing_while_there_is_no_picture(tmp_path):
     ]
 
 
-def test_refreshing_changes_nothing_but_the_tables(results):
+def test_refreshing_changes_nothing_but_the_tables(ask):
     page = (DOCS / "cookbook.md").read_text(encoding="utf-8")
-    again = cookbook.refreshed(page, lambda sql: query(results, sql))
+    again = cookbook.refreshed(page, ask)
     assert [line for line in again.splitlines() if line[:1] != "|"] == [
         line for line in page.splitlines() if line[:1] != "|"
     ]

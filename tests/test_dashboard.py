@@ -397,7 +397,7 @@ def test_every_table_is_explained(results: Path, page: Page) -> None:
         "known_videos",
         "noted_people",
     }
-    assert {*shown_to_sql, "events"} == set(shown.segmented_control[0].options)
+    assert {*shown_to_sql, "events", "event_bins"} == set(shown.segmented_control[0].options)
     shown.segmented_control[0].set_value("observations").run()
     assert not shown.exception
     assert {"observation_id", "signature"} <= set(shown.dataframe[0].value["column"])

@@ -27,11 +27,9 @@ YUNET = Path(__file__).parents[1].parent / "shared/data/detectors/face_detection
 every_clip = pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: clip.name)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo") / "new"
-    assert make_demo_videos(folder) == [folder / clip.name for clip in CLIPS]
-    return folder
+@pytest.fixture
+def folder(demo_videos: Path) -> Path:
+    return demo_videos
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +67,11 @@ def test_format(folder: Path, clip: Clip) -> None:
     assert (folder / clip.name).stat().st_size < 1_500_000
 
 
-def test_same_bytes_again_and_nothing_left_behind(folder: Path) -> None:
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    make_demo_videos(folder)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert set(before) == {clip.name for clip in CLIPS}
+def test_same_bytes_again_and_nothing_left_behind(folder: Path, tmp_path: Path) -> None:
+    assert make_demo_videos(tmp_path / "new") == [tmp_path / "new" / clip.name for clip in CLIPS]
+    first, again = ({path.name: path.read_bytes() for path in made.iterdir()} for made in (folder, tmp_path / "new"))
+    assert again == first
+    assert set(first) == {clip.name for clip in CLIPS}
 
 
 @every_clip

@@ -46,7 +46,10 @@ def test_no_control_character_reaches_the_terminal(results):
     assert r"\x1b[31m\x9b31m\u202egpj.mp4" in fervid("purge", results, "--older-than=0s", "--dry-run").output
 
 
-@pytest.mark.parametrize(("form", "delimiter"), [("csv", ","), ("fex", ","), ("boris", "\t")])
+@pytest.mark.parametrize(
+    ("form", "delimiter"),
+    [("csv", ","), ("fex", ","), ("boris", "\t"), ("tracks", ","), ("episodes", ","), ("frames", ","), ("trials", ",")],
+)
 def test_cells_that_look_like_formulas_are_escaped(results, tmp_path, form, delimiter):
     def cells(*options):
         folder = tmp_path / "".join((form, *options))

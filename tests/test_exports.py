@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from analytics import connect
 from analytics.exports import FORMATS, ExportError, export_videos
 from analytics.exports.annotations import BORIS_COLUMNS
+from analytics.exports.folder_tables import FOLDER_TABLES
 from analytics.queries.intervals import label_intervals
 from analytics.results.output_files import OutputError
 from analytics.results.store import Store
@@ -220,4 +221,4 @@ def test_the_command_writes_a_file_a_video(results, tmp_path):
 def test_commands_and_writers_know_the_same_formats():
     from flows.cli.commands.export import ExportFormat
 
-    assert [form.value for form in ExportFormat] == list(FORMATS)
+    assert [form.value for form in ExportFormat] == [*FORMATS, *FOLDER_TABLES, "trials"]

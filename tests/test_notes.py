@@ -4,12 +4,31 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from scenes import Face, feeling, observe
 
 from analytics import connect, query
+from analytics.exports import export_trials, export_videos
 from analytics.exports.annotations import write_boris, write_elan, write_subtitles
-from analytics.queries import shares
+from analytics.exports.folder_tables import export_table
+from analytics.queries import (
+    averages,
+    compare_events,
+    during_events,
+    dwell,
+    gate_effect,
+    gate_note,
+    group_timeline,
+    library,
+    rates,
+    shares,
+    synchrony,
+    timeline,
+    top_moments,
+    validity,
+)
 from analytics.results.notes import (
     Correction,
     Marker,
@@ -23,6 +42,7 @@ from analytics.results.notes import (
 )
 from analytics.results.store import Store, StoreError
 from analytics.timeline.build import TimelineConfig, build_timeline
+from fer_models.labels import EMOTIONS
 
 ALICE, BOB = "v0000000000000001", "v0000000000000002"
 
@@ -106,10 +126,16 @@ def test_people_without_notes_have_the_names_of_their_tracks(results: Path) -> N
     assert connect(results).sql("SELECT DISTINCT person FROM people ORDER BY 1").fetchall() == [("P0",), ("P1",)]
 
 
-def test_names_are_in_exports_and_hidden_people_in_none(results: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def edited(results: Path) -> Path:
+    """In the first video, P0 is called Anna and P1 is hidden."""
     rename(results, ALICE, 0, "Anna")
     hide(results, ALICE, 1, True)
-    connection = connect(results)
+    return results
+
+
+def test_names_are_in_exports_and_hidden_people_in_none(edited: Path, tmp_path: Path) -> None:
+    connection = connect(edited)
     (video,) = connection.sql(f"SELECT * FROM videos WHERE video_id = '{ALICE}'").to_arrow_table().to_pylist()
     write_boris(connection, video, tmp_path / "boris.tsv", escape_formulas=True)
     write_elan(connection, video, tmp_path / "elan.eaf")
@@ -118,6 +144,68 @@ def test_names_are_in_exports_and_hidden_people_in_none(results: Path, tmp_path:
         text = (tmp_path / name).read_text()
         assert "Anna" in text
         assert "P1" not in text
+
+
+@pytest.mark.parametrize(("form", "column"), [("csv", "person"), ("fex", "Identity")])
+def test_tables_of_faces_have_names_and_no_hidden_people(edited: Path, tmp_path: Path, form: str, column: str) -> None:
+    (path,) = export_videos(edited, tmp_path, form, wanted=[ALICE])
+    rows = pd.read_csv(path)
+    assert rows[column].tolist() == ["Anna"] * 20
+
+
+@pytest.mark.parametrize("name", ["tracks", "episodes", "frames"])
+def test_folder_tables_have_names_and_no_hidden_people(edited: Path, tmp_path: Path, name: str) -> None:
+    rows = pd.read_csv(export_table(edited, name, tmp_path / f"{name}.csv"))
+    assert set(rows[rows.video == f"{ALICE}.mp4"].person) == {"Anna"}
+    assert set(rows[rows.video == f"{BOB}.mp4"].person) == {"P0", "P1"}
+
+
+def test_trials_have_named_participants_and_no_hidden_people(edited: Path, tmp_path: Path) -> None:
+    rows = pd.read_csv(export_trials(edited, tmp_path / "trials.csv", bin_ms=2000))
+    people = rows[["participant", "person", "track_id"]].drop_duplicates().itertuples(index=False, name=None)
+    video = f"in/{BOB}.mp4"
+    assert sorted(people) == [("Anna", "Anna", 0), (video, "P0", 0), (video, "P1", 1)]
+
+
+def test_figures_have_names_and_no_hidden_people(edited: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="figures are drawn with Matplotlib")
+    (path,) = export_videos(edited, tmp_path, "svg", wanted=[ALICE])
+    text = path.read_text(encoding="utf-8")
+    assert "<!-- Anna -->" in text
+    assert "<!-- P1 -->" not in text
+
+
+def test_hidden_people_are_in_no_summary(edited: Path, tmp_path: Path) -> None:
+    """Each of the four people is happy for 2 s; one is hidden."""
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n0.5,1,a\n1,2,b\n")
+    with connect(edited) as connection:
+        assert shares(connection)["person"].to_pylist() == ["Anna", "P0", "P1"]
+        assert shares(connection, all_faces=True)["person"].to_pylist() == ["Anna", "P0", "P1"]
+        assert library(connection)["labelled_s"].to_pylist()[0] == pytest.approx(6)
+        assert len(set(zip(*(timeline(connection)[n].to_pylist() for n in ("path", "track_id")), strict=True))) == 3
+        assert sorted(top_moments(connection, "happy")["person"].to_pylist()) == ["Anna", "P0", "P1"]
+        assert dwell(connection)["n_tracks"].to_pylist() == [3]
+        assert rates(connection)["n"].to_pylist()[EMOTIONS.index("happy")] == 3
+        assert validity(connection)["person"].to_pylist() == ["Anna", "P0", "P1"]
+        assert gate_effect(connection)["all_faces_s"].to_pylist() == pytest.approx([6])
+        assert gate_note(connection) == "0 of 60 faces are low-quality faces."
+        assert during_events(connection, events)["person"].to_pylist() == ["Anna", "Anna", "P0", "P1", "P0", "P1"]
+        assert set(compare_events(connection, events)["n_tracks_a"].to_pylist()) == {3}
+        assert averages(connection, events, bin_ms=500, before_s=0.5)["n_participants"].to_pylist()[0] == 2
+        assert synchrony(connection)["path"].to_pylist() == [f"in/{BOB}.mp4"]
+
+
+def test_the_mean_timeline_of_a_group_is_over_participants_without_hidden_people(results: Path) -> None:
+    """Anna is in both videos: they are one participant, and the other person of the second video is another one."""
+    rename(results, ALICE, 0, "Anna")
+    hide(results, ALICE, 1, True)
+    rename(results, BOB, 0, "Anna")
+    spans = pa.table({"group": ["g", "g"], "video_id": [ALICE, BOB], "start_s": [0.0, 0.0], "end_s": [2.0, 2.0]})
+    with connect(results) as connection:
+        (row,) = group_timeline(connection, spans, bin_ms=2000).to_pylist()
+    assert (row["n_videos"], row["n_participants"], row["n_people"]) == (2, 2, 3)
+    assert (row["mean_happy"], row["error_happy"]) == (pytest.approx(1, abs=0.01), pytest.approx(0, abs=0.01))
 
 
 def test_hidden_people_are_in_no_comparison(results: Path) -> None:

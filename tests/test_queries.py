@@ -61,7 +61,7 @@ def test_shares_are_of_time_and_sum_to_one(connection):
     rows = queries.shares(connection)
     assert of(rows, "path") == [f"/films/{name}.mp4" for name in "abcc"]
     assert of(rows, "n_faces") == [40, 40, 40, 40]
-    assert of(rows, "n_gated") == [0, 20, 0, 0]
+    assert of(rows, "n_low_quality") == [0, 20, 0, 0]
     assert of(rows, "labelled_s") == pytest.approx([4, 2.3, 4, 4])  # a label is carried 0.3 s beyond a good face
     assert of(rows, "happy")[0] == pytest.approx(0.5, abs=0.05)
     shares = np.array([of(rows, name) for name in EMOTIONS])
@@ -81,7 +81,7 @@ def test_a_frame_shown_for_long_counts_for_long(tmp_path):
         assert of(queries.shares(connection), "labelled_s") == pytest.approx([2.0])
 
 
-def test_of_all_faces_gated_ones_count_with_their_own_emotion(connection):
+def test_with_all_faces_low_quality_ones_count_with_their_own_emotion(connection):
     every = queries.shares(connection, all_faces=True).to_pylist()
     (ungated,) = [row for row in every if row["path"] == "/films/b.mp4"]
     assert ungated["labelled_s"] == pytest.approx(4)
@@ -143,7 +143,7 @@ def test_moments_count_the_faces_of_the_episode(tmp_path):
         (happy,) = queries.top_moments(connection, "happy").to_pylist()
         (sad,) = queries.top_moments(connection, "sad").to_pylist()
     assert happy["n_faces"] == round(10 * (happy["end_s"] - happy["start_s"])) < 25
-    assert (happy["n_gated"], sad["n_gated"]) == (5, 0)
+    assert (happy["n_low_quality"], sad["n_low_quality"]) == (5, 0)
 
 
 def test_transitions_and_dwell(connection):
@@ -162,7 +162,7 @@ def test_transitions_and_dwell(connection):
     assert dwell["happy"]["longest_s"] == pytest.approx(4)
 
 
-def test_quality_says_how_much_was_gated_and_why(connection):
+def test_quality_counts_low_quality_faces_by_reason(connection):
     assert {row["reason"]: row["n_faces"] for row in queries.quality(connection).to_pylist()} == {
         "good": 140,
         "blurred": 20,
@@ -215,7 +215,7 @@ def test_groups_are_compared_video_by_video(connection):
     assert (happy["group_a"], happy["n_a"], happy["n_tracks_a"], happy["n_b"]) == ("films", 2, 3, 1)
     assert happy["mean_a"] == pytest.approx(0.5, abs=0.05)
     assert (happy["mean_b"], happy["cliffs_delta"], happy["low"]) == (0, 1, None)
-    assert happy["gated_share"] == pytest.approx(20 / 160)
+    assert happy["low_quality_share"] == pytest.approx(20 / 160)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from analytics import connect, queries
 from analytics.results.store import Store
 from analytics.statistics.rates import rate_per_minute
-from analytics.statistics.survival import kaplan_meier, median_duration
+from analytics.statistics.survival import kaplan_meier, median_duration, median_interval
+from analytics.tables.schema import VIEWS
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.cli.app import app
 
@@ -30,6 +31,48 @@ def test_the_median_allows_for_spans_that_went_on():
     assert median_duration(duration_s, np.ones(5, bool)) == 3
     assert median_duration(duration_s, np.array([True, False, False, True, True])) == 4
     assert median_duration(duration_s, np.zeros(5, bool)) is None
+
+
+def test_the_interval_of_a_median_is_where_the_curve_is_near_one_half():
+    """One interval a participant, all observed: the variance of the hazard is close to Greenwood's, summed by hand."""
+    duration_s = np.arange(1.0, 21.0)
+    found = median_interval(duration_s, np.ones(20, bool), [str(i) for i in range(20)])
+    assert found.estimate == 10
+    at_risk = 20 - np.arange(20)
+    # Of participant i at time j: 1 / at_risk at their own end, less 1 / at_risk² for each end while they were at risk.
+    influence = np.array(
+        [[(i <= j) / at_risk[i] - (1 / at_risk[: min(i, j) + 1] ** 2).sum() for j in range(20)] for i in range(20)]
+    )
+    error = np.sqrt(20 / 19 * (influence**2).sum(axis=0))
+    share = np.append(1 - np.arange(1, 20) / 20, 1e-12)
+    reach = stats.t.ppf(0.975, 19) * error / -np.log(share)
+    low, high = (share ** np.exp(side * reach) for side in (1, -1))
+    assert (found.low, found.high) == (duration_s[low <= 0.5][0], duration_s[high <= 0.5][0])
+    assert 5 <= found.low <= 7 and 13 <= found.high <= 15
+
+
+def test_many_intervals_of_few_participants_are_no_evidence_of_a_median():
+    """Each participant has ten equal durations: the interval is that of one duration each, whatever their number."""
+    duration_s, people = np.arange(1.0, 9.0), [f"p{i}" for i in range(8)]
+    once = median_interval(duration_s, np.ones(8, bool), people)
+    often = median_interval(np.repeat(duration_s, 10), np.ones(80, bool), np.repeat(people, 10).tolist())
+    assert (often.estimate, often.low, often.high) == (once.estimate, once.low, once.high)
+    few = median_interval(duration_s, np.ones(8, bool), ["a", "b", "c", "d"] * 2)
+    assert (few.estimate, few.low, few.note) == (4, None, "no interval: 5 participants are needed, got 4")
+    unending = median_interval(duration_s, duration_s < 4, people)
+    assert (unending.estimate, unending.note) == (None, "no median: more than half outlast the observed time")
+    open_end = median_interval(duration_s, duration_s < 6, people)
+    assert (open_end.estimate, open_end.high, open_end.note) == (4, None, "no upper end: too few ends were observed")
+
+
+def test_unequal_time_lengthens_the_interval_of_a_rate():
+    """The influence of participant i is (c_i / C - w_i) / (1 - w_i); 1 / sum of w² - 1 degrees of freedom."""
+    counts, observed_s = np.array([30.0, 2, 4, 3, 1]), np.array([600.0, 60, 60, 60, 60])
+    w = observed_s / 840
+    influence = (counts / 40 - w) / (1 - w)
+    reach = stats.t.ppf(0.975, 1 / (w**2).sum() - 1) * np.sqrt(4 / 5 * (influence**2).sum())
+    found = rate_per_minute(counts, observed_s)
+    assert (found.low, found.high) == pytest.approx((40 / 14 * np.exp(-reach), 40 / 14 * np.exp(reach)))
 
 
 def test_the_interval_of_a_rate_is_symmetric_on_the_logarithm():
@@ -86,6 +129,28 @@ def test_dwell_tells_what_was_not_observed(results):
     assert (happy["n_episodes"], happy["n_onset_unobserved"], happy["n_offset_unobserved"]) == (6, 0, 1)
     assert happy["km_median_s"] == pytest.approx(durations[2][0])  # of six, the third: half outlast it
     assert rows["neutral"]["n_onset_unobserved"] == 6
+    assert durations[0][0] <= happy["low"] < happy["km_median_s"]
+    with connect(results) as connection:
+        people = {f"{i}.mp4": f"p{i // 2}" for i in range(6)}
+        rows = {row["emotion"]: row for row in queries.dwell(connection, participants=people).to_pylist()}
+    assert rows["happy"]["note"] == "no interval: 5 participants are needed, got 3"
+
+
+def test_curves_around_events_are_a_view_of_sql(results, tmp_path):
+    """Neutral before 2 s, happy from 2 s on: a change of 1 in the bins from the onset, which lies at 2 s."""
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label,video\n2,3,film,0.mp4\n0,1,start,0.mp4\n")
+    sql = (
+        "SELECT label, bin_start_s, ok_s, before_s, round(p_happy, 2), round(change_happy, 2) FROM event_bins "
+        "ORDER BY label, bin_start_s"
+    )
+    with connect(results, events=events) as connection:
+        rows = connection.sql(sql).fetchall()
+        assert set(connection.sql("SELECT * FROM event_bins").columns) == set(VIEWS["event_bins"].names)
+    before = [("film", bin_s, 0.5, 2.0, 0.0, 0.0) for bin_s in (-2, -1.5, -1, -0.5)]
+    after = [("film", bin_s, 0.5, 2.0, 1.0, 1.0) for bin_s in (0, 0.5)]
+    without = [("start", bin_s, 0.5, 0.0, 0.0, None) for bin_s in (0, 0.5)]
+    assert rows == [pytest.approx(row) for row in [*before, *after, *without]]
 
 
 def averages(results, tmp_path, *options):

@@ -114,6 +114,39 @@ def test_people_named_in_the_dashboard_are_participants(tmp_path):
     assert float(row["estimate"]) == pytest.approx(0.05, abs=0.01)
 
 
+def test_each_person_named_in_a_video_is_a_participant(tmp_path):
+    """Three pairs of people in a video of each condition; the first of each pair is happy for longer under x."""
+    store = Store(tmp_path / "results")
+    lines = []
+    for number in range(6):  # three pairs under two conditions
+        pair, group = number % 3, "xy"[number // 3]
+        n = FPS * LENGTH_S
+        shares = (0.2 + 0.1 * pair + 0.1 * (group == "x"), 0.5 + 0.1 * pair)
+        faces = [
+            Face(i, x=x, p=feeling("happy" if i < round(share * n) else "neutral"))
+            for i in range(n)
+            for x, share in zip((100, 500), shares, strict=True)
+        ]
+        video = f"v{number:016}"
+        timeline = build_timeline(observe(np.arange(n) / FPS, faces), TimelineConfig())
+        store.commit_analysis({"video_id": video, "analysis_id": f"a{number}", "path": f"{number}.mp4"}, timeline)
+        for track_id in range(2):
+            rename(store.root, video, track_id, f"Person {2 * pair + track_id}")
+        lines.append(f"{number}.mp4,{group},")
+    row = compare(store.root, lines)
+    assert (row["paired"], row["n_a"], row["n_participants_a"], row["n_tracks_a"]) == ("true", "3", "6", "6")
+    assert float(row["mean_a"]) == pytest.approx(np.mean([0.3, 0.4, 0.5, 0.5, 0.6, 0.7]), abs=0.01)
+    assert float(row["estimate"]) == pytest.approx(0.05, abs=0.005)  # 0.1 for half of the people
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n0,10,film\n10,20,rest\n")
+    found = fervid_rows("summary", store.root, "compare", "--events", events)
+    assert {(row["n_a"], row["n_participants_a"]) for row in found} == {("6", "6")}
+    dwell = fervid_rows("summary", store.root, "rates")
+    assert {row["n_participants"] for row in dwell} == {"6"}
+    averages = fervid_rows("summary", store.root, "averages", "--events", events)
+    assert {row["n_participants"] for row in averages if float(row["start_s"]) >= 0 and row["label"] == "rest"} == {"6"}
+
+
 def test_still_pictures_are_compared(tmp_path):
     """Six photographs a group: all happy, or two in three sad beside happy faces."""
     store = Store(tmp_path / "results")

@@ -1,4 +1,4 @@
-"""Export the results to files for other programs: one for each video, or one table of all trials."""
+"""Export results to files for other programs: one file per video, or one table of all trials."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -43,6 +43,7 @@ def export_trials(
     bin_ms: int = 1000,
     wanted: Sequence[str] = (),
     overwrite: bool = False,
+    escape_formulas: bool = True,
 ) -> Path:
     """Write one table for mixed models over all videos, or over those that `wanted` names; return its path.
 
@@ -50,11 +51,12 @@ def export_trials(
         results: the results folder.
         target: the CSV file.
         events: a CSV file of events, the trials; None: each video is a trial.
-        groups: a CSV file with the columns path and perhaps participant and group (the condition without events).
+        groups: a CSV file with the columns path and optionally participant and group (the condition without events).
         covariates: a CSV file with the column participant or path, and columns to join.
         bin_ms: length of a time bin.
         wanted: videos by path, name or id; empty: all.
         overwrite: replace an existing file.
+        escape_formulas: as for `export_videos`.
 
     Raises:
         GroupError: if groups or covariates cannot be read.
@@ -74,12 +76,12 @@ def export_trials(
             bin_ms=bin_ms,
             video_ids=choose_videos(videos, wanted) if wanted else None,
         )
-    write_atomic(target, partial(write_trials, table))
+    write_atomic(target, partial(write_trials, table, escape_formulas=escape_formulas))
     return target
 
 
 class ExportError(FervidError):
-    """There is nothing to export."""
+    """No finished video is selected."""
 
 
 def export_videos(
@@ -94,8 +96,8 @@ def export_videos(
     """Write a file for each finished video of the results, or for those that `wanted` names; return their paths.
 
     With `escape_formulas`, texts in CSV and BORIS files that begin with `=`, `+`, `-` or `@` get an apostrophe in
-    front, so that no spreadsheet runs them. The file of a video has the same name whether it is exported alone or with
-    all others.
+    front, so that no spreadsheet runs them. Hidden people are left out of every format. A video has the same file name
+    whether it is exported alone or with others.
 
     Raises:
         ExportError: if no finished video is selected.

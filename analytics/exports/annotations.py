@@ -1,7 +1,7 @@
-"""Spans of time for programs in which people annotate and watch: ELAN, BORIS, video players.
+"""Export time intervals for annotation programs and video players: ELAN, BORIS, subtitles.
 
-A tier of ELAN and a subtitle hold one thing at a time, so they get the spans of the steady label, which never overlap
-within a track; BORIS, where states may overlap, gets the episodes. Times are the video's own.
+An ELAN tier and a subtitle hold one label at a time, so they get the intervals of the smoothed label, which never
+overlap within a track. BORIS gets the episodes. Times are those of the video.
 """
 
 import itertools
@@ -22,8 +22,8 @@ from analytics.exports.tables import without_formulas
 from analytics.queries.intervals import label_intervals
 from analytics.results.videos import file_name
 
-# The columns of "Export aggregated events" of BORIS 8, less modifiers and independent variables, which there are none
-# of: https://github.com/olivierfriard/BORIS, boris/export_events.py. What is not known is NA in it.
+# The columns of "Export aggregated events" of BORIS 8 without modifiers and independent variables:
+# https://github.com/olivierfriard/BORIS, boris/export_events.py. Unknown values are NA.
 BORIS_COLUMNS = (
     "Observation id",
     "Observation date",
@@ -62,14 +62,14 @@ _PEOPLE = "SELECT track_id, person FROM people WHERE video_id = $video_id AND NO
 
 
 def people_of(connection: duckdb.DuckDBPyConnection, video_id: str) -> dict[int, str]:
-    """The name of each track of a video, hidden people left out; a name that comes twice has the track behind it."""
+    """The name of each track of a video without hidden people; a name that occurs twice gets the track appended."""
     rows = connection.execute(_PEOPLE, {"video_id": video_id}).fetchall()
     counts = Counter(person for _, person in rows)
     return {track_id: person if counts[person] == 1 else f"{person} (P{track_id})" for track_id, person in rows}
 
 
 def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
-    """An ELAN file: a tier a person, in whole milliseconds, with the video linked by its path."""
+    """An ELAN file: a tier per person, in whole milliseconds, with the video linked by its path."""
     spans = label_intervals(connection, video["video_id"])
     people = people_of(connection, video["video_id"])
     eaf = Elan.Eaf(author="Fervid")
@@ -84,7 +84,7 @@ def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], 
         eaf.add_tier(person, part=person)
     for span in spans.to_pylist():
         start_ms, end_ms = max(0, _ms(span["start_s"])), _ms(span["end_s"])
-        # ELAN takes neither times before 0 nor empty spans.
+        # ELAN accepts neither times before 0 nor empty intervals.
         if end_ms > start_ms and span["track_id"] in people:
             eaf.add_annotation(people[span["track_id"]], start_ms, end_ms, span["emotion"])
     path.write_text('<?xml version="1.0" encoding="UTF-8"?>\n' + Elan.to_string(eaf) + "\n", encoding="utf-8")
@@ -124,22 +124,22 @@ def write_boris(
 
 
 def write_subtitles(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, form: str) -> None:
-    """Subtitles, `srt` or `vtt`: a cue for each span in which nobody's label changes, a line a person."""
+    """Subtitles, `srt` or `vtt`: a cue for each interval in which no label changes, with a line per person."""
     subtitles = pysubs2.SSAFile()
     for start_ms, end_ms, lines in cues(
         label_intervals(connection, video["video_id"]), people_of(connection, video["video_id"])
     ):
         subtitles.append(pysubs2.SSAEvent(start=start_ms, end=end_ms, text=r"\N".join(lines)))
-    # Of no cue at all, pysubs2 makes an SRT file of no byte: there is no other.
+    # Without any cue, pysubs2 writes an empty file, which is valid SRT.
     path.write_text(subtitles.to_string(form), encoding="utf-8")
 
 
 def cues(spans: pa.Table, people: Mapping[int, str] | None = None) -> list[tuple[int, int, list[str]]]:
-    """Start and end in ms and a line for each person seen, cut wherever a span of anybody begins or ends.
+    """Start and end in ms and a line for each visible person, split wherever an interval of anybody begins or ends.
 
     Args:
         spans: rows of `label_intervals`.
-        people: the name of each track to show; None for all, by their numbers.
+        people: the name of each track to show; None: all, named by their numbers.
     """
     names = {id_: f"P{id_}" for id_ in spans["track_id"].to_pylist()} if people is None else people
     rows = [
@@ -175,9 +175,9 @@ def _ms(time_s: float) -> int:
 
 
 def _relative(media: Path, folder: Path) -> str | None:
-    """The path from the file to the video; None where there is none, as on another drive."""
+    """The path from the file to the video; None if there is none, as on another drive."""
     try:
         relative = Path(os.path.relpath(media, folder)).as_posix()
     except ValueError:
         return None
-    return relative if relative.isprintable() else None  # XML has no place for control characters
+    return relative if relative.isprintable() else None  # XML cannot contain control characters

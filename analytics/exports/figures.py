@@ -8,14 +8,15 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from analytics.exports.annotations import people_of
 from analytics.tables.arrow_utils import to_float_array
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
-MAX_PEOPLE = 8  # those who are labeled longest
-MAX_POINTS = 1000  # of each line; longer videos are averaged over bins
-WIDTH_IN, PANEL_IN = 7.0, 1.4  # two columns of a journal
-_PEOPLE = """
-SELECT track_id FROM tracks WHERE video_id = $video_id AND emotion IS NOT NULL
+MAX_PEOPLE = 8  # those with the most good faces
+MAX_POINTS = 1000  # per line; longer videos are averaged over bins
+WIDTH_IN, PANEL_IN = 7.0, 1.4  # the width of two journal columns
+_LABELED = """
+SELECT track_id FROM visible('tracks') WHERE video_id = $video_id AND emotion IS NOT NULL
 ORDER BY n_faces_ok DESC, track_id LIMIT $n
 """
 _POINTS = f"""
@@ -26,7 +27,7 @@ GROUP BY t_s ORDER BY t_s
 
 
 def write_figure(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, form: str) -> None:
-    """Write the smoothed probabilities of the people of a video over time.
+    """Draw the smoothed probabilities of each person of a video over time, without hidden people.
 
     Args:
         connection: the results.
@@ -38,13 +39,14 @@ def write_figure(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any]
 
     duration_s = max(float(video["duration_s"] or 0), 1e-3)
     values = {"video_id": video["video_id"]}
-    found = connection.execute(_PEOPLE, values | {"n": MAX_PEOPLE}).fetchall()
+    found = connection.execute(_LABELED, values | {"n": MAX_PEOPLE}).fetchall()
+    names = people_of(connection, video["video_id"])
     bin_ms = max(1.0, duration_s * 1000 / MAX_POINTS)
     figure = Figure(figsize=(WIDTH_IN, 0.9 + PANEL_IN * max(1, len(found))), dpi=200, layout="constrained")
     panels = figure.subplots(max(1, len(found)), sharex=True, squeeze=False)[:, 0]
     for panel, (track_id,) in zip(panels, found, strict=False):
         points = connection.sql(_POINTS, params=values | {"track_id": track_id, "bin_ms": bin_ms}).to_arrow_table()
-        _draw_person(panel, points, f"P{track_id}", bin_ms / 1000)
+        _draw_person(panel, points, names[track_id], bin_ms / 1000)
     if not found:
         panels[0].text(0.5, 0.5, "no person has a label", ha="center", transform=panels[0].transAxes)
     else:
@@ -59,7 +61,7 @@ def write_figure(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any]
 def _draw_person(panel: Any, points: pa.Table, name: str, bin_s: float) -> None:
     t_s = to_float_array(points, "t_s").ravel()
     probabilities = to_float_array(points, *EMOTIONS)
-    # A line must not cross the time in which nothing is known.
+    # Break lines where no label is known.
     gaps = np.flatnonzero(np.diff(t_s) > max(0.5, 3 * bin_s)) + 1
     t_s, probabilities = np.insert(t_s, gaps, np.nan), np.insert(probabilities, gaps, np.nan, axis=0)
     for emotion, values in zip(EMOTIONS, probabilities.T, strict=True):

@@ -1,12 +1,12 @@
-"""One tidy CSV file for all videos of a results folder: tracks, episodes or frames."""
+"""Export one tidy CSV file for all videos of a results folder: tracks, episodes or frames, without hidden people."""
 
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import duckdb
-import pyarrow.csv
 
+from analytics.exports.tables import write_rows
 from analytics.queries.connection import connect
 from analytics.results.output_files import check_output_file
 from analytics.results.store import write_atomic
@@ -15,17 +15,17 @@ from fer_models.labels import EMOTIONS
 
 ROWS_AT_A_TIME = 100_000
 _SHOWN = ", ".join(f"smooth_{name}" for name in EMOTIONS)
-# A row per person and sampled frame; frames in which nobody is seen have a row without a person.
+# A row per person and sampled frame; a frame without anybody visible has a row without a person.
 _FRAMES = f"""
 SELECT parse_filename(path) AS video, frames.frame_index, frames.pts_s, frames.duration_s, status, person,
     faces.track_id, smooth_emotion AS emotion, {_SHOWN}, quality_ok, quality_reason, x1_px, y1_px, x2_px, y2_px
-FROM frames JOIN chosen USING (video_id) LEFT JOIN faces USING (video_id, frame_index)
+FROM frames JOIN chosen USING (video_id) LEFT JOIN visible('faces') AS faces USING (video_id, frame_index)
     LEFT JOIN people ON people.video_id = faces.video_id AND people.track_id = faces.track_id
 ORDER BY path, frames.frame_index, faces.track_id
 """
 _PER_PERSON = """
 SELECT parse_filename(path) AS video, person, {table}.* EXCLUDE (video_id, analysis_id)
-FROM {table} JOIN chosen USING (video_id) LEFT JOIN people USING (video_id, track_id)
+FROM visible('{table}') AS {table} JOIN chosen USING (video_id) LEFT JOIN people USING (video_id, track_id)
 ORDER BY path, track_id, start_s
 """
 FOLDER_TABLES = {
@@ -36,7 +36,13 @@ FOLDER_TABLES = {
 
 
 def export_table(
-    results: Path, name: str, target: Path, *, wanted: Sequence[str] = (), overwrite: bool = False
+    results: Path,
+    name: str,
+    target: Path,
+    *,
+    wanted: Sequence[str] = (),
+    overwrite: bool = False,
+    escape_formulas: bool = True,
 ) -> Path:
     """Write one of `FOLDER_TABLES` over all finished videos, or those that `wanted` names, as CSV; return its path.
 
@@ -50,13 +56,14 @@ def export_table(
     with connect(results, observations=False) as connection:
         videos = all_videos(connection)
         ids = choose_videos(videos, wanted) if wanted else [row["video_id"] for row in videos]
-        write_atomic(target, partial(_write, connection, FOLDER_TABLES[name], list(ids)))
+        write = partial(_write, connection, FOLDER_TABLES[name], list(ids), escape_formulas)
+        write_atomic(target, write)
     return target
 
 
-def _write(connection: duckdb.DuckDBPyConnection, sql: str, ids: Sequence[str], path: Path) -> None:
+def _write(
+    connection: duckdb.DuckDBPyConnection, sql: str, ids: Sequence[str], escape_formulas: bool, path: Path
+) -> None:
     chosen = "WITH chosen AS (SELECT video_id, path FROM videos WHERE list_contains($ids, video_id))"
     rows = connection.sql(f"{chosen} {sql}", params={"ids": list(ids)}).to_arrow_reader(ROWS_AT_A_TIME)
-    with pyarrow.csv.CSVWriter(path, rows.schema) as writer:
-        for batch in rows:
-            writer.write_batch(batch)
+    write_rows(rows, path, escape_formulas=escape_formulas)

@@ -1,4 +1,4 @@
-"""CSV with a row for each face of each sampled frame; a frame without a face has a row of its own."""
+"""Export CSV with a row per face and sampled frame, without hidden people; a frame without a face has one row."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,13 +13,14 @@ from analytics.results.videos import file_name
 from analytics.tables.schema import FACES, FRAMES
 from fer_models.labels import EMOTIONS
 
-ROWS_AT_A_TIME = 100_000  # keeps memory flat however long the video is
+ROWS_AT_A_TIME = 100_000  # bounds memory for long videos
 LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
-# py-feat calls some emotions by other words: https://py-feat.org
+# py-feat has other names for some emotions: https://py-feat.org
 FEX_EMOTIONS = {"angry": "anger", "happy": "happiness", "sad": "sadness"}
 
 _FACES_OF_FRAMES = """
-FROM frames LEFT JOIN faces USING (video_id, frame_index)
+FROM frames LEFT JOIN visible('faces') AS faces USING (video_id, frame_index)
+    LEFT JOIN people USING (video_id, track_id)
 WHERE video_id = $video_id ORDER BY frames.pts_s, face_index
 """
 
@@ -27,7 +28,7 @@ WHERE video_id = $video_id ORDER BY frames.pts_s, face_index
 def write_faces(
     connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
 ) -> None:
-    """Tidy CSV: every column of frames and faces; landmarks as ten columns."""
+    """Tidy CSV: every column of frames and faces, then the name of the person; landmarks as ten columns."""
     names = [field.name for field in FACES if field.name not in (*FRAMES.names, "landmarks_px")]
     points = [f"{landmark}_{axis}_px" for landmark in LANDMARKS for axis in "xy"]
     columns = [
@@ -35,6 +36,7 @@ def write_faces(
         *(f"frames.{name}" for name in FRAMES.names if name != "analysis_id"),
         *names,
         *(f"landmarks_px[{i}] AS {point}" for i, point in enumerate(points, 1)),
+        "person",
     ]
     _write(
         connection, columns, {"video_id": video["video_id"], "name": file_name(video["path"])}, path, escape_formulas
@@ -44,10 +46,10 @@ def write_faces(
 def write_fex(
     connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
 ) -> None:
-    """The columns of a py-feat `Fex` that we can fill; `feat.utils.io.read_feat` reads them.
+    """The columns of a py-feat `Fex` that we measure; `feat.utils.io.read_feat` reads them.
 
-    Action units, 68 landmarks, pose and gaze are not measured here and are left out, never made up. `pts_s` is added,
-    as `approx_time` is cut to whole seconds.
+    Action units, 68 landmarks, pose and gaze are not measured and therefore left out. `pts_s` is added because
+    `approx_time` is truncated to whole seconds.
     """
     emotions = [f"p_{name} AS {FEX_EMOTIONS.get(name, name)}" for name in EMOTIONS]
     columns = [
@@ -62,7 +64,7 @@ def write_fex(
         "$width_px AS FrameWidth",
         "$path AS input",
         "printf('%02d:%02d', floor(frames.pts_s)::BIGINT // 60, floor(frames.pts_s)::BIGINT % 60) AS approx_time",
-        "'Person_' || track_id AS Identity",
+        "CASE WHEN is_named THEN person ELSE 'Person_' || track_id END AS Identity",
         "frames.pts_s",
     ]
     values = {name: video[name] for name in ("video_id", "height_px", "width_px", "path")}
@@ -75,7 +77,7 @@ def write_openface(
     """OpenFace's first five columns, then box and probabilities under our own names.
 
     Frames count from 1, as OpenFace's do. `success` is 1 for a face of good quality; a frame without a face has a row
-    with face 0, confidence 0 and success 0, and a face seen too briefly to be followed has face -1.
+    with face 0, confidence 0 and success 0, and a face visible too briefly for a track has face -1.
     https://github.com/TadasBaltrusaitis/OpenFace/wiki/Output-Format
     """
     columns = [
@@ -91,7 +93,7 @@ def write_openface(
 
 
 def without_formulas(rows: pa.Table) -> pa.Table:
-    """The rows with an apostrophe before texts that a spreadsheet would take for a formula."""
+    """Put an apostrophe before texts that a spreadsheet would read as a formula."""
     for i, field in enumerate(rows.schema):
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         if pa.types.is_string(kind):
@@ -109,8 +111,13 @@ def _write(
 ) -> None:
     sql = f"SELECT {', '.join(columns)} {_FACES_OF_FRAMES}"
     rows = connection.sql(sql, params=dict(values)).to_arrow_reader(ROWS_AT_A_TIME)
-    plain = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in rows.schema]
-    with pyarrow.csv.CSVWriter(path, pa.schema(plain)) as writer:
+    write_rows(rows, path, escape_formulas=escape_formulas)
+
+
+def write_rows(rows: pa.RecordBatchReader, path: Path, *, escape_formulas: bool) -> None:
+    """Write rows as CSV, batch by batch; NULL is an empty cell."""
+    plain = pa.schema([f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in rows.schema])
+    with pyarrow.csv.CSVWriter(path, plain) as writer:
         for batch in rows:
-            table = pa.Table.from_batches([batch]).cast(pa.schema(plain))
+            table = pa.Table.from_batches([batch]).cast(plain)
             writer.write_table(without_formulas(table) if escape_formulas else table)

@@ -1,4 +1,4 @@
-"""A table for mixed models: a row per participant, condition, trial, person, time bin and emotion."""
+"""Export a table for mixed models: a row per participant, condition, trial, person, time bin and emotion."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.csv
 
+from analytics.exports.tables import without_formulas
 from analytics.queries.events import events_of_videos
-from analytics.queries.groups import GroupError
+from analytics.queries.groups import GroupError, Participants
 from fer_models.labels import EMOTIONS
 
 # A trial is an event in a video or, without events, a whole video. Frames belong to the bin in which they begin.
@@ -23,7 +24,7 @@ WITH trials AS (
         faces.duration_s, smooth_emotion, quality_ok, coalesce(label_carried, false) AS carried,
         p_angry IS NOT NULL AND (quality_ok OR settings ->> '$.timeline.quality.gate' = 'false') AS counts,
         {", ".join(f"p_{name}" for name in EMOTIONS)}
-    FROM faces JOIN videos USING (video_id, analysis_id) JOIN trials USING (video_id)
+    FROM visible('faces') AS faces JOIN videos USING (video_id, analysis_id) JOIN trials USING (video_id)
     WHERE list_contains($video_ids, video_id) AND track_id IS NOT NULL AND pts_s >= from_s AND pts_s < to_s
 )
 SELECT trial, track_id, bin, sum(duration_s) AS observed_s,
@@ -38,12 +39,14 @@ SELECT trial, track_id, bin, sum(duration_s) AS observed_s,
     {", ".join(f"coalesce(sum(duration_s) FILTER (smooth_emotion = '{n}'), 0) AS s_{n}" for n in EMOTIONS)}
 FROM shown GROUP BY ALL HAVING observed_s > 0 ORDER BY ALL
 """
+_PERSONS = "SELECT video_id, track_id, person FROM people"
 COLUMNS = (  # docs/exports.md explains them
     ("participant", pa.string()),
     ("condition", pa.string()),
     ("trial", pa.int64()),
     ("video", pa.string()),
     ("track_id", pa.int32()),
+    ("person", pa.string()),  # the name given in the dashboard, else P and the track
     ("bin_start_s", pa.float64()),
     ("emotion", pa.string()),
     ("observed_s", pa.float64()),
@@ -60,19 +63,19 @@ def trials_table(
     *,
     events: pa.Table | None = None,
     conditions: Mapping[str, str] | None = None,
-    participants: Mapping[str, str] | None = None,
+    participants: Participants | None = None,
     covariates: tuple[str, Mapping[str, Mapping[str, str]]] | None = None,
     bin_ms: int = 1000,
     video_ids: Sequence[str] | None = None,
 ) -> pa.Table:
-    """The rows of all trials: `COLUMNS`, then the covariates.
+    """Build the rows of all trials, without hidden people: `COLUMNS`, then the covariates.
 
     Args:
         connection: the results.
         events: as `events.read_events` gives them; each in each video is a trial whose condition is its label. None:
             each video is a trial.
         conditions: condition of each path where there are no events; other videos have none.
-        participants: participant of each path; a path without one is a participant by itself.
+        participants: the participant of each track; None: each video is one.
         covariates: as `read_covariates` gives them.
         bin_ms: length of a time bin.
         video_ids: only these videos; None: all.
@@ -88,13 +91,15 @@ def trials_table(
         "bin_ms": bin_ms,
     }
     binned = connection.sql(_SQL, params=parameters).to_arrow_table().to_pylist() if trials else []
+    persons = {(video, track): person for video, track, person in connection.sql(_PERSONS).fetchall()}
+    people = participants or Participants()
     key, values = covariates or ("path", {})
     names = list(next(iter(values.values()), {}))
     rows = []
     for row in binned:
         trial = trials[row["trial"]]
         path = path_of[trial["video_id"]]
-        participant = (participants or {}).get(path, path)
+        participant = people.find(path, row["track_id"])
         own = values.get(participant if key == "participant" else path, {})
         common = {
             "participant": participant,
@@ -102,6 +107,7 @@ def trials_table(
             "trial": row["trial"],
             "video": path,
             "track_id": row["track_id"],
+            "person": persons[trial["video_id"], row["track_id"]],
             "bin_start_s": row["bin"] * bin_ms / 1000,
             **{name: row[name] for name in ("observed_s", "labelled_s", "carried_s", "low_quality_s")},
             **{name: own.get(name) for name in names},
@@ -134,9 +140,9 @@ def read_covariates(path: Path) -> tuple[str, dict[str, dict[str, str]]]:
         raise GroupError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def write_trials(table: pa.Table, path: Path) -> None:
+def write_trials(table: pa.Table, path: Path, *, escape_formulas: bool) -> None:
     """Write the table as CSV; NULL is an empty cell."""
-    pyarrow.csv.write_csv(table, path)
+    pyarrow.csv.write_csv(without_formulas(table) if escape_formulas else table, path)
 
 
 def _trials(path_of: Mapping[str, str], events: pa.Table | None, conditions: Mapping[str, str]) -> list[dict[str, Any]]:

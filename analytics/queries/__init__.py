@@ -1,7 +1,7 @@
-"""The usual questions about results, one function each; their SQL is in the folder `sql`, to be read and changed.
+"""The most frequent questions about results, one function each; their SQL is in the folder `sql`.
 
-Each takes a connection made by `analytics.connect`, over a library or one video, and returns an Arrow table. Shares are
-shares of time, not of frames. `n_gated` counts faces of low quality.
+Each function takes a connection made by `analytics.connect`, to a library or one video, and returns an Arrow table
+without hidden people. Shares are shares of time, not of frames; `n_low_quality` counts faces of low quality.
 
 >>> from analytics import connect, queries
 >>> queries.shares(connect("results", video="interview.mp4")).to_pandas()  # doctest: +SKIP
@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.queries.averages import TRIAL_BINS_SQL, Trial, average_trials
+from analytics.queries.comparison import LabeledTime, compare_labeled_time, label_seconds
 from analytics.queries.events import events_of_videos, events_table, read_events
-from analytics.queries.groups import GroupError, compare_groups, compare_units, find_groups, resolve_participants
+from analytics.queries.groups import GroupError, find_groups, resolve_participants
 from analytics.queries.rates import dwell_medians, rates_table
 from analytics.queries.synchrony import SynchronyConfig, valence_on_grid
 from analytics.queries.synchrony import synchrony as _synchrony
@@ -52,7 +53,7 @@ __all__ = [
 
 _ABOUT = "($paths::VARCHAR[] IS NULL OR list_contains($paths::VARCHAR[], path))"
 _GATED = f"""
-SELECT quality_reason, count(*) FROM faces WHERE video_id IN (SELECT video_id FROM videos WHERE {_ABOUT})
+SELECT quality_reason, count(*) FROM visible('faces') WHERE video_id IN (SELECT video_id FROM videos WHERE {_ABOUT})
 GROUP BY quality_reason ORDER BY quality_reason
 """
 _OPEN_GATES = f"""
@@ -61,14 +62,16 @@ FROM videos WHERE status = 'done' AND {_ABOUT}
 """
 
 
-MAX_STRANGERS = 100  # people of other videos that a pair is compared with to find its chance level
+MAX_SURROGATES = 100  # people of other videos that a pair is compared with to find its chance level
 _LONGEST_TRACKS = """
-SELECT video_id, arg_max(track_id, (labelled_s, -track_id)) FROM tracks
+SELECT video_id, arg_max(track_id, (labelled_s, -track_id)) FROM visible('tracks')
 GROUP BY video_id HAVING max(labelled_s) > 0 ORDER BY max(labelled_s) DESC, video_id LIMIT $n
 """
 _FACES_OF_TRACK = """
 SELECT * FROM faces WHERE video_id = $video_id AND track_id = $track_id AND smooth_emotion IS NOT NULL
 """
+_PERSONS = "SELECT path, track_id, person FROM people JOIN videos USING (video_id, analysis_id)"
+_FACES_OF_VIDEO = "SELECT * FROM visible('faces') WHERE video_id = $id"
 _WITHOUT_FILTER = "SELECT video_id FROM videos WHERE settings ->> '$.timeline.quality.gate' = 'false'"
 
 
@@ -88,7 +91,7 @@ def shares(connection: duckdb.DuckDBPyConnection, *, all_faces: bool = False) ->
 
 
 def library(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """Time with each label over the whole library; a row per emotion."""
+    """The time with each label over the whole library; a row per emotion."""
     return _answer(connection, "library")
 
 
@@ -109,7 +112,7 @@ def timeline(connection: duckdb.DuckDBPyConnection, *, bin_ms: int = 1000, all_f
 
 
 def top_moments(connection: duckdb.DuckDBPyConnection, emotion: str, *, limit: int = 10) -> pa.Table:
-    """The `limit` episodes in which `emotion` is shown most clearly, with a link to the moment.
+    """The `limit` episodes of an emotion with the highest peaks, with a link to the moment.
 
     Raises:
         ValueError: if there is no such emotion.
@@ -168,10 +171,8 @@ def averages(
     events = read_events(events) if isinstance(events, Path) else events
     known = connection.sql("SELECT * FROM known_videos").to_arrow_table().to_pylist()
     path_of = {row["video_id"]: row["path"] for row in known}
-    participant_of = resolve_participants(connection, participants, known)
     rows = list(enumerate(events_of_videos(events, known).to_pylist()))
-    paths = {number: path_of[row["video_id"]] for number, row in rows}
-    trials = {number: Trial(row["label"], participant_of.get(paths[number], paths[number])) for number, row in rows}
+    trials = {number: Trial(row["label"], path_of[row["video_id"]]) for number, row in rows}
     parameters = {
         "trials": [number for number, _ in rows],
         "video_ids": [row["video_id"] for _, row in rows],
@@ -180,20 +181,30 @@ def averages(
         "bin_ms": bin_ms,
         "before_s": before_s,
     }
-    binned = connection.sql(TRIAL_BINS_SQL, params=parameters).to_arrow_table().to_pylist() if rows else []
-    return average_trials(trials, binned, bin_ms=bin_ms, before_s=before_s)
+    binned = connection.sql(TRIAL_BINS_SQL, params=parameters).to_arrow_table()
+    people = resolve_participants(connection, participants, known)
+    return average_trials(trials, binned, people, bin_ms=bin_ms, before_s=before_s)
 
 
-def dwell(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """How long each emotion lasts once it is shown; a row per emotion.
+def dwell(connection: duckdb.DuckDBPyConnection, *, participants: Mapping[str, str] | Path | None = None) -> pa.Table:
+    """How long episodes of each emotion last; a row per emotion.
 
-    `km_median_s` is the Kaplan-Meier median, which allows for episodes whose end was not observed.
+    `km_median_s` is the Kaplan-Meier median, which accounts for episodes whose end was not observed; `low` and `high`
+    are its 95 % interval over participants.
+
+    Args:
+        connection: the results.
+        participants: as for `compare`.
+
+    Raises:
+        GroupError: if the participants cannot be read.
     """
     rows = _answer(connection, "dwell")
-    medians = dwell_medians(connection)
-    for name, kind in (("n_onset_unobserved", "int64"), ("n_offset_unobserved", "int64"), ("km_median_s", "double")):
-        values = [medians[emotion][name] for emotion in rows["emotion"].to_pylist()]
-        rows = rows.append_column(name, pa.array(values, kind))
+    videos = connection.sql("SELECT video_id, path FROM videos").to_arrow_table().to_pylist()
+    people = resolve_participants(connection, participants, videos)
+    medians = dwell_medians(connection, people, rows["emotion"].to_pylist())
+    for name in medians.column_names:
+        rows = rows.append_column(name, medians[name])
     return rows
 
 
@@ -203,7 +214,7 @@ def quality(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
 
 def validity(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """What a reader needs to judge a result: time seen, good and labeled, head turn, label changes; a row per track."""
+    """How far results can be trusted: time visible, good and labeled, head turn, label changes; a row per track."""
     return _answer(connection, "validity")
 
 
@@ -232,13 +243,13 @@ def compare(
     """How groups of videos differ in the share of time of each emotion; a row per emotion and pair of groups.
 
     Participants are the units of all intervals and tests; without any, videos are. If a participant is in both groups,
-    the comparison is paired. Still pictures count with the share of their good faces. Videos without any label are left
+    the comparison is paired. Still images count with the share of their good faces. Videos without any label are left
     out. See `result_schemas.COMPARISON` for the columns and docs/statistics.md for the methods.
 
     Args:
         connection: the results.
         groups: the group of each video by its path, file name or video_id, or a CSV with the columns path, group and
-            perhaps participant.
+            optionally participant.
         participants: the participant of each video, likewise, or a CSV with the columns path and participant; None:
             the column participant of `groups`, if it has one. Videos that neither names belong to the person of that
             name if all of their tracks were given one and the same name in the dashboard.
@@ -251,7 +262,7 @@ def compare(
     group_of = find_groups(groups, videos)
     if participants is None and isinstance(groups, Path):
         participants = groups
-    participant_of = resolve_participants(connection, participants, videos)
+    people = resolve_participants(connection, participants, videos)
     of_videos = shares(connection, all_faces=all_faces)
     without = set(group_of) - set(of_videos["path"].to_pylist())
     stills = _of_videos(
@@ -261,7 +272,13 @@ def compare(
         all_faces=all_faces,
     )
     both = pa.concat_tables([of_videos, stills], promote_options="permissive")
-    return compare_groups(both, group_of, participant_of)
+    tracks = zip(*(both[name].to_pylist() for name in ("path", "track_id", "n_faces", "n_low_quality")), strict=True)
+    rows = [
+        LabeledTime(group_of[path], path, people.find(path, track_id), track_id, label_s, n_faces, n_low_quality)
+        for (path, track_id, n_faces, n_low_quality), label_s in zip(tracks, label_seconds(both, EMOTIONS), strict=True)
+        if path in group_of
+    ]
+    return compare_labeled_time(rows, set(group_of.values()))
 
 
 def compare_events(
@@ -273,8 +290,8 @@ def compare_events(
     """How what is shown differs between events of different labels; a row per emotion and pair of labels.
 
     The columns are those of `compare`. A video counts once for each label, over all its events of that label. Videos
-    (or participants, if given) with events of both labels make the comparison paired. `gated_share` is a share of time.
-    A label during whose events nobody is seen has rows, too, with no video.
+    (or participants) with events of both labels make the comparison paired. `low_quality_share` is a share of time. A
+    label during whose events nobody is seen has rows, too, with no video.
 
     Args:
         connection: the results.
@@ -291,35 +308,28 @@ def compare_events(
     if len(labels) < 2:
         raise GroupError(f"the events: at least two labels are needed to compare, got {len(labels)}")
     videos = connection.sql("SELECT video_id, path FROM videos").to_arrow_table().to_pylist()
-    participant_of = resolve_participants(connection, participants, videos)
+    people = resolve_participants(connection, participants, videos)
     shown = during_events(connection, events)
-    paths, during = shown["path"].to_pylist(), shown["label"].to_pylist()
-    keys = [f"{path}\n{label}" for path, label in zip(paths, during, strict=True)]
-    rows = {
-        "path": keys,
-        "track_id": shown["track_id"],
-        "track": [f"{path}\n{track}" for path, track in zip(paths, shown["track_id"].to_pylist(), strict=True)],
-        "labelled_s": shown["labelled_s"],
-        **{name: shown[f"share_{name}"] for name in EMOTIONS},
-        "n_faces": shown["seen_s"],
-        "n_gated": pc.subtract(shown["seen_s"], shown["ok_s"]),
-    }
-    unseen = {f"\n{label}": (label, "") for label in labels}  # a label with nobody seen is compared, too
-    units = {key: (label, participant_of.get(path, path)) for key, path, label in zip(keys, paths, during, strict=True)}
-    return compare_units(pa.table(rows), unseen | units)
+    tracks = zip(*(shown[name].to_pylist() for name in ("label", "path", "track_id", "seen_s", "ok_s")), strict=True)
+    label_s = label_seconds(shown, [f"share_{name}" for name in EMOTIONS])
+    rows = [
+        LabeledTime(label, path, people.find(path, track_id), track_id, seconds, seen_s, seen_s - ok_s)
+        for (label, path, track_id, seen_s, ok_s), seconds in zip(tracks, label_s, strict=True)
+    ]
+    return compare_labeled_time(rows, labels)
 
 
 def group_timeline(connection: duckdb.DuckDBPyConnection, spans: pa.Table, *, bin_ms: int = 1000) -> pa.Table:
-    """Mean probabilities of groups over time, from the start of each span; a row per group and bin that has a face.
+    """Mean probabilities of groups over time, from the start of each interval; a row per group and bin that has a face.
 
     Args:
         connection: the results.
-        spans: group, video_id, start_s and end_s of each span to average.
+        spans: group, video_id, start_s and end_s of each interval to average.
         bin_ms: length of a bin in milliseconds.
 
     Returns:
-        group, start_s (from the start of the spans), n_videos, n_people (tracks), `mean_angry` … and `error_angry` …,
-        the standard error of the mean over videos.
+        group, start_s (from the start of the intervals), n_videos, n_participants (people with a name, else videos),
+        n_people (tracks), `mean_angry` … and `error_angry` …, the standard error of the mean over participants.
     """
     names = {"groups": "group", "video_ids": "video_id", "starts_s": "start_s", "ends_s": "end_s"}
     columns = {parameter: spans[name].to_pylist() for parameter, name in names.items()}
@@ -327,19 +337,19 @@ def group_timeline(connection: duckdb.DuckDBPyConnection, spans: pa.Table, *, bi
 
 
 def synchrony(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """How far people who are seen together agree; a row per video and pair, see `result_schemas.SYNCHRONY`."""
+    """How far people who are visible together agree; a row per video and pair, see `result_schemas.SYNCHRONY`."""
     series = _valence_series(connection)
 
     def answer(video_id: str, faces: pa.Table) -> pa.Table:
         strangers = [valence for other, valence in series if other != video_id]
-        return _synchrony(faces, strangers=strangers[:MAX_STRANGERS])
+        return _synchrony(faces, strangers=strangers[:MAX_SURROGATES])
 
     return _video_by_video(connection, SYNCHRONY, answer)
 
 
 def _valence_series(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, np.ndarray]]:
     """The longest valence series of the results, one per video, as surrogates for people of other videos."""
-    longest = connection.sql(_LONGEST_TRACKS, params={"n": MAX_STRANGERS + 1}).fetchall()
+    longest = connection.sql(_LONGEST_TRACKS, params={"n": MAX_SURROGATES + 1}).fetchall()
     found = []
     for video_id, track_id in longest:
         faces = connection.sql(_FACES_OF_TRACK, params={"video_id": video_id, "track_id": track_id}).to_arrow_table()
@@ -354,7 +364,7 @@ def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table
 
     Args:
         connection: the results.
-        events: a CSV file with the columns start_s, end_s, label and perhaps video, or the result of `read_events`.
+        events: a CSV file with the columns start_s, end_s, label and optionally video, or the result of `read_events`.
         before_s: length of the time before an event to compare with.
 
     Raises:
@@ -370,7 +380,10 @@ def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table
         mine = of_videos.filter(pc.equal(of_videos["video_id"], video_id))
         return events_table(mine, faces, before_s=before_s, all_faces_count=video_id in unfiltered)
 
-    return _video_by_video(connection, DURING_EVENTS, answer)
+    rows = _video_by_video(connection, DURING_EVENTS, answer)
+    persons = {(path, track_id): person for path, track_id, person in connection.sql(_PERSONS).fetchall()}
+    keys = zip(rows["path"].to_pylist(), rows["track_id"].to_pylist(), strict=True)
+    return rows.add_column(1, "person", pa.array([persons[key] for key in keys], pa.string()))
 
 
 def _video_by_video(
@@ -380,7 +393,7 @@ def _video_by_video(
     parts = [schema.insert(0, pa.field("path", pa.string())).empty_table()]
     done = connection.sql("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path").fetchall()
     for video_id, path in done:
-        faces = connection.sql("SELECT * FROM faces WHERE video_id = $id", params={"id": video_id}).to_arrow_table()
+        faces = connection.sql(_FACES_OF_VIDEO, params={"id": video_id}).to_arrow_table()
         rows = answer(video_id, faces)
         parts.append(rows.add_column(0, "path", pa.repeat(pa.scalar(path), len(rows))))
     return pa.concat_tables(parts)
@@ -398,11 +411,11 @@ def gate_note(
     """
     about = {"paths": None if paths is None else sorted(paths)}
     reasons = dict(connection.sql(_GATED, params=about).fetchall())
-    n_faces, n_gated = sum(reasons.values()), sum(n for reason, n in reasons.items() if reason)
-    if not n_gated:
+    n_faces, n_low_quality = sum(reasons.values()), sum(n for reason, n in reasons.items() if reason)
+    if not n_low_quality:
         return f"0 of {n_faces} faces are low-quality faces."
     why = ", ".join(f"{reason} {n}" for reason, n in reasons.items() if reason)
-    of_all = f"{n_gated} of {n_faces} faces ({n_gated / n_faces:.1%})"
+    of_all = f"{n_low_quality} of {n_faces} faces ({n_low_quality / n_faces:.1%})"
     if all_faces:
         return f"{of_all} are low-quality faces: {why}. They are included."
     note = f"{of_all} are low-quality faces: {why}."

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from analytics.queries.codes import Code, CodesError
+from analytics.queries.groups import Participants
 from analytics.queries.intervals import label_intervals
 from analytics.results.videos import UnknownVideoError, choose_videos
 from analytics.statistics.agreement import (
@@ -44,7 +45,7 @@ def compare_with_codes(
     *,
     second: Sequence[Code] | None = None,
     people: Mapping[str, int] | None = None,
-    participants: Mapping[str, str] | None = None,
+    participants: Participants | None = None,
     uncoded: str | None = None,
     tolerance_s: float = 0.5,
 ) -> Agreement:
@@ -54,9 +55,10 @@ def compare_with_codes(
         connection: the results.
         codes: the reference; one without a video belongs to the only video of the results.
         second: codes of another coder to compare with instead of the labels.
-        people: the track of each person that the codes name; `P3` and `3` are track 3 without it.
-        participants: participant of each path, the units of the interval; a path without one is a unit by itself.
-        uncoded: the emotion that time without a code stands for, from 0 to the end of the video; None: it is left out.
+        people: the track of each person that the codes name; others are found by the name given in the dashboard, or
+            `P3` or `3` for track 3.
+        participants: the participant of each track, the units of the interval; None: each video is one.
+        uncoded: the emotion of time without a code, from 0 to the end of the video; None: this time is left out.
         tolerance_s: greatest distance of two matching onsets.
 
     Raises:
@@ -68,24 +70,31 @@ def compare_with_codes(
     others = (
         _codings(second, known, uncoded) if second is not None else _labels(connection, {who[0] for who in reference})
     )
-    pairs = _pair_people(reference, others, people or {}, known, is_second=second is not None)
-    compared = [
-        _compare(known[who[0]]["path"], who[1], reference[who], others[other], tolerance_s) for who, other in pairs
-    ]
-    return _tables(compared, participants or {})
+    tracks = None if second is not None else _Tracks(people or {}, dict(_named_tracks(connection)))
+    pairs = _pair_people(reference, others, tracks, known)
+    units = participants or Participants()
+    compared = []
+    for (video_id, person), other in pairs:
+        path, track_id = known[video_id]["path"], int(other[1].removeprefix("P")) if second is None else None
+        compared.append(
+            _Compared(
+                path,
+                person,
+                units.find(path, track_id),
+                confusion_s(reference[video_id, person], others[other], len(EMOTIONS)),
+                [match_events(reference[video_id, person], others[other], k, tolerance_s) for k in CLASS_OF.values()],
+            )
+        )
+    return _tables(compared)
 
 
 @dataclass(frozen=True, eq=False)
 class _Compared:
     path: str
-    person: str
+    person: str  # as the codes name them
+    participant: str
     confusion: np.ndarray
     events: list[EventMatch]  # of each emotion
-
-
-def _compare(path: str, person: str, reference: Coding, other: Coding, tolerance_s: float) -> _Compared:
-    events = [match_events(reference, other, k, tolerance_s) for k in range(len(EMOTIONS))]
-    return _Compared(path, person, confusion_s(reference, other, len(EMOTIONS)), events)
 
 
 def _codings(codes: Iterable[Code], videos: Mapping[str, Mapping[str, Any]], uncoded: str | None) -> dict[Who, Coding]:
@@ -109,7 +118,7 @@ def _codings(codes: Iterable[Code], videos: Mapping[str, Mapping[str, Any]], unc
 
 
 def _fill(rows: list[tuple[float, float, int]], code: int, duration_s: float) -> list[tuple[float, float, int]]:
-    """The spans, with `code` wherever there is none between 0 and `duration_s`."""
+    """The intervals, with `code` wherever there is none between 0 and `duration_s`."""
     filled, now_s = [], 0.0
     for start_s, end_s, own in rows:
         if start_s > now_s:
@@ -137,32 +146,57 @@ def _video(code: Code, videos: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _labels(connection: duckdb.DuckDBPyConnection, video_ids: Iterable[str]) -> dict[Who, Coding]:
-    """The labels of each track."""
+    """The labels of each track, without hidden people."""
+    hidden = set(connection.sql("SELECT video_id, track_id FROM people WHERE is_hidden").fetchall())
     found: dict[Who, list[tuple[float, float, int]]] = defaultdict(list)
     for video_id in sorted(video_ids):
-        for row in label_intervals(connection, video_id).to_pylist():
+        rows = label_intervals(connection, video_id).to_pylist()
+        for row in (row for row in rows if (video_id, row["track_id"]) not in hidden):
             found[video_id, f"P{row['track_id']}"].append((row["start_s"], row["end_s"], CLASS_OF[row["emotion"]]))
     return {who: _coding(rows) for who, rows in found.items()}
+
+
+@dataclass(frozen=True)
+class _Tracks:
+    """The tracks that names of people mean."""
+
+    of_person: Mapping[str, int]  # as given by the user, in every video
+    of_name: Mapping[Who, int]  # names given in the dashboard, by video
+
+    def find(self, video_id: str, person: str) -> str:
+        """The track, such as `P3`; the name itself if it means none."""
+        number = self.of_person.get(person, self.of_name.get((video_id, person)))
+        if number is None and re.fullmatch(r"[Pp]?\d+", person):
+            number = int(person.lstrip("Pp"))
+        return person if number is None else f"P{number}"
+
+
+def _named_tracks(connection: duckdb.DuckDBPyConnection) -> list[tuple[Who, int]]:
+    """The tracks of names that one visible track of a video has."""
+    rows = connection.sql(
+        "SELECT video_id, person, any_value(track_id) FROM people WHERE is_named AND NOT is_hidden "
+        "GROUP BY video_id, person HAVING count(*) = 1"
+    ).fetchall()
+    return [((video_id, person), track_id) for video_id, person, track_id in rows]
 
 
 def _pair_people(
     reference: Mapping[Who, Coding],
     others: Mapping[Who, Coding],
-    people: Mapping[str, int],
+    tracks: _Tracks | None,
     videos: Mapping[str, Mapping[str, Any]],
-    *,
-    is_second: bool,
 ) -> list[tuple[Who, Who]]:
+    """The counterpart of each coded person: a track or, without `tracks`, the person of that name."""
     pairs = []
     for video_id, person in sorted(reference):
         there = [other for video, other in others if video == video_id]
         alone = len([who for who in reference if who[0] == video_id]) == 1 and len(there) == 1
-        named = person if is_second else _track_name(person, people)
+        named = person if tracks is None else tracks.find(video_id, person)
         if named in there:
             pairs.append(((video_id, person), (video_id, named)))
         elif alone:
             pairs.append(((video_id, person), (video_id, there[0])))
-        elif not is_second and not there:
+        elif tracks is not None and not there:
             continue  # nobody has a label in this video
         else:
             raise CodesError(
@@ -172,18 +206,11 @@ def _pair_people(
     return pairs
 
 
-def _track_name(person: str, people: Mapping[str, int]) -> str:
-    if person in people:
-        return f"P{people[person]}"
-    return f"P{int(person.lstrip('Pp'))}" if re.fullmatch(r"[Pp]?\d+", person) else person
-
-
-def _tables(compared: Sequence[_Compared], participants: Mapping[str, str]) -> Agreement:
+def _tables(compared: Sequence[_Compared]) -> Agreement:
     total = np.sum([one.confusion for one in compared], axis=0) if compared else np.zeros((len(EMOTIONS),) * 2)
     by_unit: dict[str, np.ndarray] = {}
     for one in compared:
-        unit = participants.get(one.path, one.path)
-        by_unit[unit] = by_unit.get(unit, 0) + one.confusion
+        by_unit[one.participant] = by_unit.get(one.participant, 0) + one.confusion
     kappa = pooled_kappa([table for table in by_unit.values() if table.sum() > 0])
     every_event = [[one.events[k] for one in compared] for k in range(len(EMOTIONS))]
     overall = {

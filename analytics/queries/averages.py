@@ -1,33 +1,72 @@
 """Event-related averages: how probabilities change around the onset of events, over participants."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from analytics.queries.groups import Participants
 from analytics.statistics.intervals import mean_interval
+from analytics.tables.arrow_utils import to_float_array
 from analytics.tables.result_schemas import AVERAGES
 from fer_models.labels import EMOTIONS
 
-# Good seconds and mean probabilities of each event (trial) in bins from its onset, negative before it.
-TRIAL_BINS_SQL = f"""
-WITH trials AS (
-    SELECT unnest($trials) AS trial, unnest($video_ids) AS video_id, unnest($starts_s) AS from_s,
-        unnest($ends_s) AS to_s
-), good AS (
-    SELECT faces.* FROM faces JOIN videos USING (video_id, analysis_id)
-    WHERE list_contains($video_ids, video_id) AND track_id IS NOT NULL AND p_angry IS NOT NULL
-        AND faces.duration_s > 0 AND (quality_ok OR settings ->> '$.timeline.quality.gate' = 'false')
+_MEANS = ", ".join(f"sum(p_{name} * faces.duration_s) / sum(faces.duration_s) AS p_{name}" for name in EMOTIONS)
+
+
+def _bins_sql(trials: str, columns: str, bin_ms: str, before_s: str) -> str:
+    """SQL for the good seconds and mean probabilities of each track in bins from the onset of each trial.
+
+    Args:
+        trials: a SELECT with video_id, from_s, to_s and `columns`.
+        columns: the columns that identify a trial.
+        bin_ms: length of a bin.
+        before_s: length of the window before the onset.
+    """
+    return f"""
+WITH trials AS ({trials})
+SELECT {columns}, track_id,
+    CAST(floor((round(1000 * pts_s) - round(1000 * from_s)) / {bin_ms}) AS BIGINT) AS bin,
+    sum(faces.duration_s) AS ok_s, {_MEANS}
+FROM visible('faces') AS faces JOIN videos USING (video_id, analysis_id) JOIN trials USING (video_id)
+WHERE track_id IS NOT NULL AND p_angry IS NOT NULL AND faces.duration_s > 0
+    AND (quality_ok OR settings ->> '$.timeline.quality.gate' = 'false')
+    AND pts_s >= from_s - {before_s} AND pts_s < to_s
+GROUP BY ALL
+"""
+
+
+TRIAL_BINS_SQL = _bins_sql(
+    "SELECT unnest($trials) AS trial, unnest($video_ids) AS video_id, unnest($starts_s) AS from_s, "
+    "unnest($ends_s) AS to_s",
+    "trial",
+    "$bin_ms",
+    "$before_s",
 )
-SELECT trial, CAST(floor((round(1000 * pts_s) - round(1000 * from_s)) / $bin_ms) AS BIGINT) AS bin,
-    sum(good.duration_s) AS ok_s,
-    {", ".join(f"sum(p_{name} * good.duration_s) / sum(good.duration_s) AS {name}" for name in EMOTIONS)}
-FROM good JOIN trials USING (video_id)
-WHERE pts_s >= from_s - $before_s AND pts_s < to_s
-GROUP BY ALL ORDER BY ALL
+_CURVE = "(PARTITION BY video_id, label, start_s, end_s, track_id)"
+# The view `event_bins`: the curve of each track around each event, with the defaults of `queries.averages`.
+EVENT_BINS_SQL = f"""
+WITH bins AS ({
+    _bins_sql(
+        "SELECT DISTINCT video_id, label, start_s, end_s, start_s AS from_s, end_s AS to_s FROM events",
+        "video_id, label, trials.start_s, trials.end_s",
+        "500",
+        "5.0",
+    )
+})
+SELECT video_id, label, start_s, end_s, track_id, bin * 0.5 AS bin_start_s, ok_s,
+    coalesce(sum(ok_s) FILTER (bin < 0) OVER {_CURVE}, 0) AS before_s, {", ".join(f"p_{name}" for name in EMOTIONS)},
+    {
+    ", ".join(
+        f"p_{name} - sum(p_{name} * ok_s) FILTER (bin < 0) OVER {_CURVE} / sum(ok_s) FILTER (bin < 0) OVER {_CURVE} "
+        f"AS change_{name}"
+        for name in EMOTIONS
+    )
+}
+FROM bins
 """
 
 
@@ -36,79 +75,114 @@ class Trial:
     """One event in one video."""
 
     label: str
-    participant: str
+    path: str
 
 
 @dataclass(frozen=True, eq=False)
 class _Curve:
-    """What is known of one trial: bins with a good face, relative to the onset."""
+    """What one participant showed in one trial: the bins with a good face, relative to the onset."""
 
     bins: np.ndarray  # (b,)
     means: np.ndarray  # (b, 7)
-    baseline: np.ndarray  # (7,) NaN without a good face before the onset
+    baseline: np.ndarray  # (7,) mean before the onset; NaN without a good face then
     baseline_s: float  # good seconds before the onset
 
 
+@dataclass(eq=False)
+class _Bin:
+    """The curves of one label in one time bin, by participant."""
+
+    trials: set[int] = field(default_factory=set)
+    means: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
+    changes: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, trial: int, participant: str, mean: np.ndarray, baseline: np.ndarray) -> None:
+        self.trials.add(trial)
+        self.means[participant].append(mean)
+        if not np.isnan(baseline).any():
+            self.changes[participant].append(mean - baseline)
+
+
 def average_trials(
-    trials: Mapping[int, Trial], rows: Iterable[Mapping[str, Any]], *, bin_ms: int, before_s: float
+    trials: Mapping[int, Trial], rows: pa.Table, participants: Participants, *, bin_ms: int, before_s: float
 ) -> pa.Table:
     """Average trials per participant, then over participants: the rows of `result_schemas.AVERAGES`.
 
     Args:
         trials: by number.
         rows: the answer to `TRIAL_BINS_SQL`.
+        participants: the participant of each track.
         bin_ms: length of a bin.
         before_s: length of the baseline window before the onset.
     """
-    curves = _curves(rows, first_bin=-int(round(1000 * before_s) // bin_ms))
-    changes: dict[tuple[str, int], dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
-    levels: dict[tuple[str, int], dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
+    bins: dict[tuple[str, int], _Bin] = defaultdict(_Bin)
     baseline_s: dict[str, list[float]] = defaultdict(list)
-    for number, curve in curves.items():
-        trial = trials[number]
-        baseline_s[trial.label].append(curve.baseline_s)
-        for place, mean in zip(curve.bins.tolist(), curve.means, strict=True):
-            levels[trial.label, place][trial.participant].append(mean)
-            if curve.baseline_s > 0:
-                changes[trial.label, place][trial.participant].append(mean - curve.baseline)
+    curves = _curves(trials, rows, participants, first_bin=-int(round(1000 * before_s) // bin_ms))
+    for (number, participant), curve in curves.items():
+        label = trials[number].label
+        baseline_s[label].append(curve.baseline_s)
+        for index, mean in zip(curve.bins.tolist(), curve.means, strict=True):
+            bins[label, index].add(number, participant, mean, curve.baseline)
     found = []
-    for label, place in sorted(levels):
-        of_label = {"label": label, "start_s": place * bin_ms / 1000, "baseline_s": float(np.mean(baseline_s[label]))}
-        change, level = (_participant_means(by.get((label, place), {})) for by in (changes, levels))
-        n_trials = sum(map(len, levels[label, place].values()))
-        for k, emotion in enumerate(EMOTIONS):
-            estimate = mean_interval(change[:, k])
-            found.append(
-                {
-                    **of_label,
-                    "emotion": emotion,
-                    "n_participants": len(change),
-                    "n_trials": n_trials,
-                    "mean": float(level[:, k].mean()),
-                    "estimate": estimate.estimate,
-                    "low": estimate.low,
-                    "high": estimate.high,
-                    "note": estimate.note or None,
-                }
-            )
+    for (label, index), curves_of_bin in sorted(bins.items()):
+        of_bin = {"label": label, "start_s": index * bin_ms / 1000, "baseline_s": float(np.mean(baseline_s[label]))}
+        found += [of_bin | row for row in _average(curves_of_bin)]
     return pa.Table.from_pylist(found, AVERAGES)
 
 
-def _curves(rows: Iterable[Mapping[str, Any]], first_bin: int) -> dict[int, _Curve]:
-    by_trial: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in rows:
-        if row["bin"] >= first_bin:
-            by_trial[row["trial"]].append(row)
-    return {trial: _curve(of_trial) for trial, of_trial in by_trial.items()}
+def _average(of_bin: _Bin) -> list[dict[str, Any]]:
+    """The averages over participants, a row per emotion."""
+    mean, change = _participant_means(of_bin.means), _participant_means(of_bin.changes)
+    rows = []
+    for k, emotion in enumerate(EMOTIONS):
+        estimate = mean_interval(change[:, k])
+        rows.append(
+            {
+                "emotion": emotion,
+                "n_participants": len(change),
+                "n_trials": len(of_bin.trials),
+                "mean": float(mean[:, k].mean()),
+                "estimate": estimate.estimate,
+                "low": estimate.low,
+                "high": estimate.high,
+                "note": estimate.note or None,
+            }
+        )
+    return rows
 
 
-def _curve(rows: list[Mapping[str, Any]]) -> _Curve:
-    bins = np.array([row["bin"] for row in rows])
-    means = np.array([[row[name] for name in EMOTIONS] for row in rows])
-    before_s = np.array([row["ok_s"] for row in rows]) * (bins < 0)
-    total_s = float(before_s.sum())
-    baseline = before_s @ means / total_s if total_s > 0 else np.full(len(EMOTIONS), np.nan)
-    return _Curve(bins, means, baseline, total_s)
+def _curves(
+    trials: Mapping[int, Trial], rows: pa.Table, participants: Participants, *, first_bin: int
+) -> dict[tuple[int, str], _Curve]:
+    """The curve of each trial and participant, over all tracks of the participant."""
+    total_s: dict[tuple[int, str], dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    sums: dict[tuple[int, str], dict[int, np.ndarray]] = defaultdict(lambda: defaultdict(_zeros))
+    keys = zip(*(rows[name].to_pylist() for name in ("trial", "track_id", "bin", "ok_s")), strict=True)
+    means = to_float_array(rows, *(f"p_{name}" for name in EMOTIONS))
+    for (number, track_id, index, ok_s), mean in zip(keys, means, strict=True):
+        if index >= first_bin:
+            key = number, participants.find(trials[number].path, track_id)
+            total_s[key][index] += ok_s
+            sums[key][index] += ok_s * mean
+    return {key: _curve(total_s[key], sums[key]) for key in sorted(sums)}
+
+
+def _zeros() -> np.ndarray:
+    return np.zeros(len(EMOTIONS))
+
+
+def _curve(total_s: Mapping[int, float], sums: Mapping[int, np.ndarray]) -> _Curve:
+    """A curve from the good seconds and the sums of seconds times probabilities of each bin."""
+    bins = sorted(sums)
+    before = [index for index in bins if index < 0]
+    baseline_s = sum(total_s[index] for index in before)
+    baseline = sum((sums[index] for index in before), _zeros())
+    return _Curve(
+        np.array(bins),
+        np.array([sums[index] / total_s[index] for index in bins]),
+        baseline / baseline_s if baseline_s > 0 else np.full(len(EMOTIONS), np.nan),
+        baseline_s,
+    )
 
 
 def _participant_means(by_participant: Mapping[str, list[np.ndarray]]) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path, PureWindowsPath
 from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
 
-# Other words for the seven emotions, as coding schemes and py-feat use them.
+# Names of the seven emotions in coding schemes and py-feat.
 SYNONYMS = {
     "anger": "angry",
     "disgusted": "disgust",
@@ -32,7 +32,7 @@ class CodesError(FervidError):
 
 @dataclass(frozen=True)
 class Code:
-    """A half-open span of time that a coder gave a code."""
+    """A half-open time interval with the code that a coder assigned."""
 
     start_s: float
     end_s: float
@@ -44,7 +44,7 @@ class Code:
 def read_codes(path: Path) -> list[Code]:
     """The codes of a file: ELAN (`.eaf`), BORIS (tabular or aggregated events) or CSV, recognized by its content.
 
-    A CSV file has the columns start_s, end_s, code and perhaps person and video. Point events of BORIS are left out.
+    A CSV file has the columns start_s, end_s, code and optionally person and video. Point events of BORIS are left out.
 
     Raises:
         CodesError: if the file cannot be read.
@@ -69,7 +69,7 @@ def read_codes(path: Path) -> list[Code]:
                 return read(path, rows)
     raise CodesError(
         f"{path}: no known format: give an ELAN file, BORIS's tabular or aggregated events, or a CSV file with the "
-        "columns start_s, end_s, code and perhaps person, video"
+        "columns start_s, end_s, code and optionally person, video"
     )
 
 

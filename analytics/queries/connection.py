@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from analytics.errors import TOO_LARGE, TOO_SLOW, QueryError
+from analytics.queries.averages import EVENT_BINS_SQL
 from analytics.queries.events import events_of_videos, read_events
 from analytics.results.catalog import Catalog, Part, dataset, latest_rows, read_catalog
 from analytics.results.damage import DamagedFileError
@@ -20,9 +21,9 @@ from analytics.results.store import check_results, segments_in
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import TIMELINE_TABLES, VIEWS
 
-# DuckDB sees the files only through the Arrow datasets we hand it, so it needs no file of its own. (Its own Parquet
-# reader takes a third of the time of a scan over all of a large library, but needs `allowed_paths`, with which
-# `COPY … TO` overwrites the results, and cannot read files that lack a column.)
+# DuckDB reads files only through Arrow datasets, so it needs no access to files. (Its own Parquet reader scans a large
+# library three times as fast, but needs `allowed_paths`, which lets `COPY … TO` overwrite the results, and cannot read
+# files that lack a column.)
 _LOCKED = (
     "SET python_enable_replacements = false",  # SQL must not see the variables of the Python around it
     "SET enable_external_access = false",  # no files, no network, no extensions
@@ -36,11 +37,20 @@ SELECT video_id, analysis_id, track_id, coalesce(name, 'P' || track_id) AS perso
     coalesce(is_hidden, false) AS is_hidden
 FROM tracks LEFT JOIN noted_people USING (video_id, track_id)
 """
+# A table without the rows of hidden people: FROM visible('faces'). A macro, not a view, because the dashboard replaces
+# some tables by others with fewer columns.
+_VISIBLE = """
+CREATE TEMP MACRO visible(name) AS TABLE
+SELECT * FROM query_table(name) ANTI JOIN (SELECT video_id, track_id FROM noted_people WHERE is_hidden)
+    USING (video_id, track_id)
+"""
 _NOTED_PEOPLE = pa.schema(
     [("video_id", pa.string()), ("track_id", pa.int32()), ("name", pa.string()), ("is_hidden", pa.bool_())]
 )
 _EVENTS_MISSING = "Table with name events does not exist"
-_NO_EVENTS = "there are no events: give --events FILE, a CSV with the columns start_s, end_s, label and perhaps video"
+_NO_EVENTS = (
+    "there are no events: give --events FILE, a CSV with the columns start_s, end_s, label and optionally video"
+)
 
 
 def connect(
@@ -52,21 +62,21 @@ def connect(
     observations: bool = True,
     memory_limit: str = "2GB",
 ) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection to the results as they are now, which cannot change them nor reach other files.
+    """Open a DuckDB connection to the results as they are now; it can neither change them nor read other files.
 
-    Views: `videos` has a row per file, the latest word on it; `frames`, `faces`, `tracks`, `episodes` and
-    `transitions` have the rows of the newest finished analysis of each video, `observations` what that was made from;
-    `people` has the names of the tracks and says who is hidden;
-    `events`, if a file of them is given, a row per event and video: an event of every video has a row for each, so
-    always join `USING (video_id)`.
+    The views are those of `schema.VIEWS`: `videos` has the latest row of each file; `frames`, `faces`, `tracks`,
+    `episodes` and `transitions` have the rows of its newest finished analysis, `observations` those that it was made
+    from. `people` has the names of tracks and says who is hidden; `FROM visible('faces')` leaves hidden people out, and
+    likewise for other tables with a track_id. With a file of events, `events` has a row per event and video (an event
+    of every video has a row for each: always join `USING (video_id)`), and `event_bins` the curves around the onsets.
 
     Args:
         results: the results folder.
-        video: show only this one: its path, name or id, or a file with the same content.
+        video: show only this video: its path, name or id, or a file with the same content.
         all_analyses: show every finished analysis and every failure, not only the newest; join by analysis_id.
-        events: a CSV file of stimuli or markers (see `events.read_events`), shown as the view `events`.
-        observations: False leaves that view out, which is worth it where listing the segments of all videos is slow.
-        memory_limit: what DuckDB may use, as in `500MB`.
+        events: a CSV file of stimuli or markers (see `events.read_events`).
+        observations: False leaves this view out, to avoid listing the segments of all videos.
+        memory_limit: the memory that DuckDB may use, such as `500MB`.
 
     Raises:
         StoreError: if `results` is not a results folder of this version.
@@ -76,7 +86,7 @@ def connect(
         EventsError: if the events cannot be read.
         QueryError: if `memory_limit` is not a size.
     """
-    root = resolve_path(results).absolute()  # files are opened when asked for, perhaps from another working directory
+    root = resolve_path(results).absolute()  # files are opened later, possibly from another working directory
     check_results(root)
     catalog = read_catalog(root, skip_damaged=True)
     videos, analyses = _all(catalog.rows) if all_analyses else latest_rows(catalog.rows)
@@ -97,11 +107,13 @@ def connect(
         connection.register(name, catalog.table(name, ids, schema))
     connection.register("noted_people", noted_people(root))
     connection.execute(_PEOPLE)
+    connection.execute(_VISIBLE)
     if observations:
         connection.register("observations", _observations(catalog, analyses))
     if events is not None:
         found = events_of_videos(read_events(events), known.to_pylist())
         connection.register("events", found.filter(pc.is_in(found["video_id"], videos["video_id"].combine_chunks())))
+        connection.execute(f"CREATE TEMP VIEW event_bins AS {EVENT_BINS_SQL}")
     for statement in _LOCKED:
         connection.execute(statement)
     return connection
@@ -139,7 +151,7 @@ def limited(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator
 
 def query_error(error: Exception) -> QueryError:
     """What DuckDB or Arrow reports, as one sentence with what to do next."""
-    # Arrow passes on what DuckDB raises while it reads as an error of its own, with the same text.
+    # Arrow wraps errors that DuckDB raises while it reads, with the same text.
     if isinstance(error, duckdb.OutOfMemoryException | MemoryError) or "Out of Memory Error" in str(error):
         return QueryError(TOO_LARGE)
     return QueryError(_NO_EVENTS if _EVENTS_MISSING in str(error) else str(error))

@@ -1,21 +1,21 @@
--- Questions that people ask of their results: each a title, perhaps a note, and one SELECT, with an empty line between.
--- docs/cookbook.md shows what they give for the clips of the demo, and the dashboard offers them on its page SQL.
+-- Common questions about results. Each has a title, optionally a note, and one SELECT; an empty line separates them.
+-- docs/cookbook.md shows their results for the demo clips; the SQL page of the dashboard offers them, too.
 
--- Which videos are there, and did all go well?
+-- Which videos were analyzed, and which failed?
 SELECT parse_filename(path) AS video, status, error, duration_s, n_frames, width_px, height_px
 FROM videos
 ORDER BY video
 
--- For how much of each video is a face in view?
--- Time without a picture (frames that were dropped or could not be decoded, no signal) counts on neither side.
+-- For which share of each video is a face in view?
+-- Time without a frame (dropped frames, frames that could not be decoded, no signal) counts neither way.
 SELECT parse_filename(path) AS video, sum(frames.duration_s) FILTER (n_faces IS NOT NULL) AS seen_s,
     coalesce(sum(frames.duration_s) FILTER (n_faces > 0), 0) / seen_s AS share_with_face, max(n_faces) AS most_faces
 FROM frames JOIN videos USING (video_id)
 GROUP BY video
 ORDER BY video
 
--- What does each person show most, and for how long were they read?
-SELECT parse_filename(path) AS video, track_id, emotion, labelled_s, n_faces, n_faces - n_faces_ok AS n_gated
+-- Which emotion does each person show most, and for how long do they have a label?
+SELECT parse_filename(path) AS video, track_id, emotion, labelled_s, n_faces, n_faces - n_faces_ok AS n_low_quality
 FROM tracks JOIN videos USING (video_id)
 ORDER BY video, track_id
 
@@ -24,14 +24,14 @@ SELECT parse_filename(path) AS video, track_id, COLUMNS('^share_(.*)$') AS '\1'
 FROM tracks JOIN videos USING (video_id)
 ORDER BY video, track_id
 
--- When does who start and stop smiling?
+-- When does each person start and stop smiling?
 SELECT parse_filename(path) AS video, track_id, start_s, end_s, episodes.duration_s
 FROM episodes JOIN videos USING (video_id)
 WHERE emotion = 'happy' AND episodes.duration_s >= 1
 ORDER BY video, start_s
 
--- What is one person's curve, second by second?
--- Bins are counted in whole milliseconds, since `floor(0.6 / 0.2)` is 2. Put the name of a video of yours in.
+-- How do one person's probabilities change, second by second?
+-- Bins are computed in whole milliseconds, because `floor(0.6 / 0.2)` is 2. Replace the name of the video.
 SELECT CAST(floor(round(pts_s * 1000) / 1000) AS BIGINT) AS second,
     sum(smooth_happy * faces.duration_s) / sum(faces.duration_s) AS happy,
     sum(smooth_neutral * faces.duration_s) / sum(faces.duration_s) AS neutral, count(*) AS n_faces
@@ -48,8 +48,8 @@ WHERE smooth_emotion IS NOT NULL
 GROUP BY smooth_emotion
 ORDER BY labelled_s DESC
 
--- Where is happiness at its height, with a link to look at it?
--- A media fragment (`#t=seconds`) opens the video there in a browser.
+-- When does happiness peak, with a link to the moment?
+-- A media fragment (`#t=seconds`) opens the video at this time in a browser.
 SELECT track_id, peak, printf('%s#t=%.1f', parse_filename(path), apex_s) AS link
 FROM episodes JOIN videos USING (video_id)
 WHERE emotion = 'happy'
@@ -64,7 +64,7 @@ SELECT parse_filename(path) AS video, track_id, start_s AS appears_s, smile_s - 
 FROM tracks JOIN videos USING (video_id) LEFT JOIN smiles USING (video_id, track_id)
 ORDER BY video, track_id
 
--- What do people show during given spans, such as an advertisement?
+-- What do people show during given intervals, such as an advertisement?
 WITH spans(label, start_s, end_s) AS (VALUES ('intro', 0.0, 2.0), ('ad', 2.0, 4.0))
 SELECT label, smooth_emotion AS emotion, sum(faces.duration_s) AS labelled_s,
     count(DISTINCT (video_id, track_id)) AS n_tracks
@@ -73,7 +73,7 @@ WHERE smooth_emotion IS NOT NULL
 GROUP BY ALL
 ORDER BY label DESC, labelled_s DESC
 
--- When two people are in view, how often do they show the same?
+-- While two people are in view, how often do they show the same emotion?
 SELECT parse_filename(path) AS video, a.track_id AS one, b.track_id AS other, sum(a.duration_s) AS together_s,
     coalesce(sum(a.duration_s) FILTER (a.smooth_emotion = b.smooth_emotion), 0) / together_s AS share_same
 FROM faces a
@@ -89,24 +89,24 @@ FROM frames JOIN videos USING (video_id)
 WHERE is_cut AND pts_s > 0
 ORDER BY video, cut_s
 
--- How many faces did the quality gate reject, and why?
+-- How many faces are of low quality, and why?
 SELECT parse_filename(path) AS video, quality_reason, count(*) AS n_faces, sum(faces.duration_s) AS seen_s
 FROM faces JOIN videos USING (video_id)
 WHERE NOT quality_ok
 GROUP BY video, quality_reason
 ORDER BY video, quality_reason
 
--- Would the answer differ without the gate?
+-- Would the shares differ without the quality filter?
 SELECT coalesce(smooth_emotion, emotion) AS label,
     sum(duration_s) FILTER (smooth_emotion IS NOT NULL) AS labelled_s, sum(duration_s) AS all_faces_s,
-    count(*) FILTER (NOT quality_ok) AS n_gated
+    count(*) FILTER (NOT quality_ok) AS n_low_quality
 FROM faces
 WHERE track_id IS NOT NULL
 GROUP BY label
 ORDER BY label
 
--- How sure is the model of what it says?
--- Entropy is 0 bit for certainty, 2.81 bit for no idea.
+-- How certain is the model?
+-- Entropy is 0 bit if the model is certain and 2.81 bit if all emotions are equally likely.
 SELECT smooth_emotion AS emotion, sum(p_max * duration_s) / sum(duration_s) AS mean_p_max,
     sum(entropy * duration_s) / sum(duration_s) AS mean_entropy_bit, count(*) AS n_faces
 FROM faces
@@ -114,14 +114,14 @@ WHERE quality_ok AND smooth_emotion IS NOT NULL
 GROUP BY ALL
 ORDER BY emotion
 
--- Which people should somebody look at before trusting them?
+-- Which people should be checked manually?
 SELECT parse_filename(path) AS video, track_id, end_s - start_s AS seen_s, n_faces_ok / n_faces AS share_ok,
     mean_face_px, suspected_switch
 FROM tracks JOIN videos USING (video_id)
 WHERE suspected_switch OR n_faces_ok / n_faces < 0.95 OR mean_face_px < 40
 ORDER BY video, track_id
 
--- Which settings and models made these rows?
+-- Which settings and models produced the results?
 SELECT settings->'observe'->>'detector' AS detector, settings->'observe'->>'model' AS model,
     settings->'timeline'->'quality'->>'min_face_px' AS min_face_px, count(*) AS n_videos
 FROM videos

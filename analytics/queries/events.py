@@ -1,4 +1,4 @@
-"""Events, such as stimuli or markers, from a CSV file, and what each person showed during them."""
+"""Read events, such as stimuli or markers, from a CSV file, and summarize what each person showed during them."""
 
 import csv
 import io
@@ -20,12 +20,12 @@ from fer_models.files import NotRegularFileError, check_regular_file
 from fer_models.labels import EMOTIONS
 
 NEEDED = ("start_s", "end_s", "label")
-# Headers of other programs for the same columns, in lower case; the first that is there is used.
+# Headers of other programs for the same columns, in lower case; the first one found is used.
 ALIASES = {
     "start_s": ("start_s", "start", "start (s)", "onset", "begin", "from", "time"),
     "end_s": ("end_s", "end", "stop", "stop (s)", "end (s)", "offset", "to"),
     "label": ("label", "name", "behavior", "event", "marker", "annotation", "text", "condition"),
-    "video": ("video", "path", "file", "filename", "media file name"),  # without it, an event is one of every video
+    "video": ("video", "path", "file", "filename", "media file name"),  # without it, an event belongs to every video
 }
 SEPARATORS = ",;\t"
 EVENTS = pa.schema([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("video", pa.string())])
@@ -38,7 +38,7 @@ class EventsError(FervidError):
 def read_events(path: Path) -> pa.Table:
     """The events of a CSV file: columns label, start_s, end_s (half-open) and video, in the order of the file.
 
-    The file has a header with start_s, end_s and label and perhaps video, which names the video by path, file name or
+    The file has a header with start_s, end_s, label and optionally video, which names the video by path, file name or
     id; an empty cell means every video. The headers in `ALIASES` mean the same, other columns are ignored. Commas,
     semicolons and tabs separate columns, with decimal points or commas.
 
@@ -187,7 +187,7 @@ class _Seen:
 
 @dataclass(frozen=True, eq=False)
 class _Shown:
-    """What each of t tracks showed in a span of time."""
+    """What each of t tracks showed in a time interval."""
 
     seen_s: np.ndarray  # (t,)
     ok_s: np.ndarray  # (t,)

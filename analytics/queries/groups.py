@@ -1,30 +1,26 @@
-"""Groups of videos compared: the difference in the share of time of each emotion, with intervals and tests."""
+"""Which group and which participant each video belongs to: from CSV files and the names of people."""
 
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
-import pyarrow as pa
 
 from analytics.results.videos import UnknownVideoError, choose_videos
-from analytics.statistics.clusters import Pairing, Sample, pair_samples
-from analytics.statistics.intervals import holm
-from analytics.tables.result_schemas import COMPARISON
 from fer_models.errors import FervidError
 from fer_models.files import NotRegularFileError, check_regular_file
-from fer_models.labels import EMOTIONS
 
-# The person of each video whose tracks, unless hidden, were all given one and the same name in the dashboard.
-_NAMED_PARTICIPANTS = """
+# The person of each video whose visible tracks all have one and the same name.
+_SOLE_NAMES = """
 SELECT path, any_value(participant) FROM people JOIN videos USING (video_id, analysis_id) WHERE NOT is_hidden
 GROUP BY path HAVING bool_and(is_named) AND count(DISTINCT participant) = 1
 """
-METHODS = {True: "paired t", False: "Welch t"}
+_NAMES = """
+SELECT path, track_id, participant FROM people JOIN videos USING (video_id, analysis_id)
+WHERE is_named AND NOT is_hidden
+"""
 
 
 class GroupError(FervidError):
@@ -70,17 +66,40 @@ def find_participants(
     return _by_path(participants, videos, source, "participant")
 
 
+@dataclass(frozen=True)
+class Participants:
+    """The participant of each track: the one given for its video, else the person's name, else the video itself."""
+
+    of_video: Mapping[str, str] = field(default_factory=dict)  # by path
+    of_track: Mapping[tuple[str, int], str] = field(default_factory=dict)  # by path and track
+
+    def find(self, path: str, track_id: int | None = None) -> str:
+        """The participant of a track, or of a whole video.
+
+        >>> Participants({"a.mp4": "p1"}, {("b.mp4", 0): "Anna"}).find("b.mp4", 0)
+        'Anna'
+        """
+        if path in self.of_video or track_id is None:
+            return self.of_video.get(path, path)
+        return self.of_track.get((path, track_id), path)
+
+
 def resolve_participants(
     connection: duckdb.DuckDBPyConnection,
     participants: Mapping[str, str] | Path | None,
     videos: Sequence[Mapping[str, Any]],
-) -> dict[str, str]:
-    """The participant of each path: as given (see `find_participants`), else the one person named in the video.
+) -> Participants:
+    """The participants: those given (see `find_participants`), else the people who were named in the dashboard.
 
     Raises:
         GroupError: if the participants cannot be read or a video is not in the results.
     """
-    return dict(connection.sql(_NAMED_PARTICIPANTS).fetchall()) | find_participants(participants, videos)
+    given = find_participants(participants, videos)
+    names = connection.sql(_NAMES).fetchall()
+    return Participants(
+        dict(connection.sql(_SOLE_NAMES).fetchall()) | given,
+        {(path, track_id): name for path, track_id, name in names if path not in given},
+    )
 
 
 def find_conditions(groups: Path, videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -133,101 +152,3 @@ def _read_column(path: Path, column: str, *, optional: bool = False) -> dict[str
     if len(dict(rows)) < len(rows):
         raise GroupError(f"{path}: a path comes twice")
     return {name: value for name, value in rows if value}
-
-
-def compare_groups(
-    shares: pa.Table, group_of: Mapping[str, str], participant_of: Mapping[str, str] | None = None
-) -> pa.Table:
-    """How each two groups differ in the share of time of each emotion: the rows of `result_schemas.COMPARISON`.
-
-    A video's share is over the labeled time of all its tracks; videos without any are left out. A participant's share
-    is the mean over their videos in the group, and participants are the units of every interval and test.
-
-    Args:
-        shares: path, track_id, labelled_s, n_faces, n_gated and a share for each emotion; see `queries.shares`.
-        group_of: group of each path; other paths are left out.
-        participant_of: participant of each path; a path without one is a participant by itself.
-    """
-    units = {key: (group, (participant_of or {}).get(key, key)) for key, group in group_of.items()}
-    return compare_units(shares, units)
-
-
-def compare_units(shares: pa.Table, units: Mapping[str, tuple[str, str]]) -> pa.Table:
-    """As `compare_groups`, of units whose `path` in `shares` gives the group and the participant."""
-    groups: dict[str, dict[str, _Unit]] = {group: {} for group in sorted({group for group, _ in units.values()})}
-    for row in shares.to_pylist():
-        if row["path"] in units and row["labelled_s"]:
-            group, participant = units[row["path"]]
-            groups[group].setdefault(row["path"], _Unit(participant)).add(row)
-    pairs = combinations(groups.items(), 2)
-    rows = [row for (name_a, a), (name_b, b) in pairs for row in _compare(name_a, [*a.values()], name_b, [*b.values()])]
-    return pa.Table.from_pylist(rows, schema=COMPARISON)
-
-
-@dataclass(eq=False)
-class _Unit:
-    """What the tracks of a video add up to."""
-
-    participant: str
-    label_s: np.ndarray = field(default_factory=lambda: np.zeros(len(EMOTIONS)))
-    tracks: set[Any] = field(default_factory=set)
-    n_faces: float = 0.0
-    n_gated: float = 0.0
-
-    def add(self, track: Mapping[str, Any]) -> None:
-        self.label_s += track["labelled_s"] * np.array([track[name] for name in EMOTIONS])
-        if track["track_id"] is not None:  # faces of still pictures are in no track
-            self.tracks.add(track.get("track", (track["path"], track["track_id"])))
-        self.n_faces += track["n_faces"]
-        self.n_gated += track["n_gated"]
-
-
-def _compare(name_a: str, a: list[_Unit], name_b: str, b: list[_Unit]) -> list[dict[str, Any]]:
-    pairing = pair_samples(_sample(a), _sample(b))
-    used_a, used_b = _used(a, pairing.clusters_a), _used(b, pairing.clusters_b)
-    both = [*used_a, *used_b]
-    common = {
-        "group_a": name_a,
-        "group_b": name_b,
-        "n_a": len(used_a),
-        "n_b": len(used_b),
-        "n_participants_a": len(pairing.a),
-        "n_participants_b": len(pairing.b),
-        "n_tracks_a": len(set().union(*(unit.tracks for unit in used_a))),
-        "n_tracks_b": len(set().union(*(unit.tracks for unit in used_b))),
-        "method": METHODS[pairing.is_paired],
-        "paired": pairing.is_paired,
-        "gated_share": sum(unit.n_gated for unit in both) / max(sum(unit.n_faces for unit in both), 1e-12),
-    }
-    rows = [{**common, "emotion": emotion, **_measures(pairing, k)} for k, emotion in enumerate(EMOTIONS)]
-    for row, p_holm in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
-        row["p_holm"] = p_holm
-    return rows
-
-
-def _sample(units: list[_Unit]) -> Sample:
-    shares = [unit.label_s / unit.label_s.sum() for unit in units]
-    return Sample(np.array(shares).reshape(-1, len(EMOTIONS)), [unit.participant for unit in units])
-
-
-def _used(units: list[_Unit], participants: list[str]) -> list[_Unit]:
-    return [unit for unit in units if unit.participant in set(participants)]
-
-
-def _measures(pairing: Pairing, measure: int) -> dict[str, Any]:
-    found = pairing.compare(measure)
-    notes = [found.difference.note]
-    if pairing.n_left_out:
-        notes.append(f"{pairing.n_left_out} participants on one side only are left out")
-    return {
-        "mean_a": found.mean_a,
-        "mean_b": found.mean_b,
-        "estimate": found.difference.estimate,
-        "low": found.difference.low,
-        "high": found.difference.high,
-        "p_value": found.difference.p_value,
-        "cliffs_delta": found.dominance.estimate,
-        "delta_low": found.dominance.low,
-        "delta_high": found.dominance.high,
-        "note": "; ".join(note for note in notes if note) or None,
-    }

@@ -6,7 +6,7 @@ import pyarrow as pa
 from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
 from fer_models.labels import EMOTIONS
 
-MAX_GAP_S = 0.3  # a break of up to this length with the same label on both sides does not end a span, as with episodes
+MAX_GAP_S = 0.3  # a gap of up to this length between equal labels does not end an interval, as for episodes
 
 _SPANS = f"""
 WITH labeled AS (
@@ -42,14 +42,14 @@ GROUP BY track_id, span ORDER BY track_id, start_s
 
 
 def visibility_intervals(connection: duckdb.DuckDBPyConnection, video_id: str) -> pa.Table:
-    """Spans in which the face of a track is seen, in any quality, by track and time: track_id, start_s, end_s."""
+    """Intervals in which a track has a face of any quality, by track and time: track_id, start_s, end_s."""
     return connection.sql(_SEEN, params={"video_id": video_id}).to_arrow_table()
 
 
 def label_intervals(connection: duckdb.DuckDBPyConnection, video_id: str) -> pa.Table:
-    """Spans in which `smooth_emotion` of a track stays the same, by track and time.
+    """Intervals in which `smooth_emotion` of a track stays the same, by track and time.
 
     Returns:
-        track_id, emotion, start_s, end_s (half-open) and probability, the mean over time of the smoothed one.
+        track_id, emotion, start_s, end_s (half-open) and probability, its smoothed probability averaged over time.
     """
     return connection.sql(_SPANS, params={"video_id": video_id}).to_arrow_table()

@@ -1,84 +1,97 @@
-"""Episodes and transitions per minute, and how long episodes last where their ends were not all observed."""
+"""Episodes and transitions per minute, and the duration of episodes whose ends were not all observed."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
+from analytics.queries.groups import Participants
 from analytics.statistics.intervals import Estimate
 from analytics.statistics.rates import rate_per_minute
-from analytics.statistics.survival import median_duration
+from analytics.statistics.survival import median_interval
 from analytics.tables.result_schemas import RATES
 from fer_models.labels import EMOTIONS
 
-_COUNTS = """
-WITH observed AS (
-    SELECT path, sum(labelled_s) AS observed_s FROM tracks JOIN videos USING (video_id, analysis_id) GROUP BY path
-), counted AS (
-    SELECT path, 'episodes' AS measure, emotion, count(*) AS n FROM episodes JOIN videos USING (video_id, analysis_id)
-    GROUP BY ALL
-    UNION ALL
-    SELECT path, 'transitions', NULL, CAST(sum(count) AS BIGINT)
-    FROM transitions JOIN videos USING (video_id, analysis_id) GROUP BY ALL
-)
-SELECT path, observed_s, measure, emotion, n FROM observed LEFT JOIN counted USING (path) ORDER BY path
+_OBSERVED = """
+SELECT path, track_id, labelled_s FROM visible('tracks') JOIN videos USING (video_id, analysis_id)
+WHERE labelled_s IS NOT NULL ORDER BY path, track_id
 """
-_DURATIONS = "SELECT emotion, duration_s, onset_observed, offset_observed FROM episodes"
+_COUNTS = """
+SELECT path, track_id, 'episodes' AS measure, emotion, count(*) AS n
+FROM visible('episodes') JOIN videos USING (video_id, analysis_id) GROUP BY ALL
+UNION ALL
+SELECT path, track_id, 'transitions', NULL, CAST(sum(count) AS BIGINT)
+FROM visible('transitions') JOIN videos USING (video_id, analysis_id) GROUP BY ALL
+"""
+_DURATIONS = """
+SELECT path, track_id, emotion, episodes.duration_s, onset_observed, offset_observed
+FROM visible('episodes') AS episodes JOIN videos USING (video_id, analysis_id)
+"""
 MEASURES: tuple[tuple[str, str | None], ...] = (*(("episodes", name) for name in EMOTIONS), ("transitions", None))
 
 
-def rates_table(connection: duckdb.DuckDBPyConnection, participants: Mapping[str, str]) -> pa.Table:
+def rates_table(connection: duckdb.DuckDBPyConnection, participants: Participants) -> pa.Table:
     """Episodes of each emotion and transitions per minute of labeled time: the rows of `result_schemas.RATES`.
 
     Args:
         connection: the results.
-        participants: participant of each path, the units of the intervals; a path without one is a unit by itself.
+        participants: the participant of each track, the units of the intervals.
     """
-    rows = connection.sql(_COUNTS).to_arrow_table().to_pylist()
-    observed_s: dict[str, dict[str, float]] = {}
-    for row in rows:
-        observed_s.setdefault(participants.get(row["path"], row["path"]), {})[row["path"]] = row["observed_s"] or 0.0
-    units = sorted(observed_s)
-    time_s = np.array([sum(observed_s[unit].values()) for unit in units])
+    observed_s: dict[str, float] = defaultdict(float)
+    for path, track_id, labelled_s in connection.sql(_OBSERVED).fetchall():
+        observed_s[participants.find(path, track_id)] += labelled_s
+    counts: dict[tuple[str, str | None], dict[str, int]] = defaultdict(lambda: dict.fromkeys(observed_s, 0))
+    for path, track_id, measure, emotion, n in connection.sql(_COUNTS).fetchall():
+        counts[measure, emotion][participants.find(path, track_id)] += n
+    time_s = np.array([*observed_s.values()])
     found = []
     for measure, emotion in MEASURES:
-        mine = [row for row in rows if (row["measure"], row["emotion"]) == (measure, emotion)]
-        counts = _per_unit(mine, participants, units)
-        found.append(_rate_row(measure, emotion, counts, time_s, rate_per_minute(counts, time_s)))
+        of_participants = np.array([*counts[measure, emotion].values()], float)
+        rate = rate_per_minute(of_participants, time_s)
+        found.append(_rate_row(measure, emotion, of_participants, time_s, rate))
     return pa.Table.from_pylist(found, RATES)
 
 
-def dwell_medians(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
-    """Of each emotion: episodes with an unobserved onset or offset, and the Kaplan-Meier median of the others.
+DWELL_COLUMNS = pa.schema(
+    [
+        ("n_onset_unobserved", pa.int64()),
+        ("n_offset_unobserved", pa.int64()),
+        ("km_median_s", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("note", pa.string()),
+    ]
+)
 
-    All are None for results made before ends were recorded.
+
+def dwell_medians(
+    connection: duckdb.DuckDBPyConnection, participants: Participants, emotions: Sequence[str]
+) -> pa.Table:
+    """Kaplan-Meier medians of the duration of episodes: the columns `DWELL_COLUMNS`, a row for each of `emotions`.
+
+    Episodes whose onset was not observed are left out. Values are NULL in results made before ends were recorded.
     """
     rows = connection.sql(_DURATIONS).to_arrow_table()
+    if rows["onset_observed"].null_count:
+        return pa.Table.from_pylist([{} for _ in emotions], DWELL_COLUMNS)
     emotion = np.array(rows["emotion"].to_pylist(), dtype=object)
-    if not len(rows) or rows["onset_observed"].null_count:
-        unknown = dict.fromkeys(("n_onset_unobserved", "n_offset_unobserved", "km_median_s"))
-        return {name: unknown for name in set(emotion)}
-    duration_s = rows["duration_s"].to_numpy()
+    units = [participants.find(*key) for key in zip(*(rows[n].to_pylist() for n in ("path", "track_id")), strict=True)]
     onset, offset = (np.array(rows[name].to_pylist(), bool) for name in ("onset_observed", "offset_observed"))
-    found = {}
-    for name in sorted(set(emotion)):
-        of_emotion = emotion == name
-        known = of_emotion & onset
-        found[name] = {
-            "n_onset_unobserved": int((of_emotion & ~onset).sum()),
-            "n_offset_unobserved": int((of_emotion & ~offset).sum()),
-            "km_median_s": median_duration(duration_s[known], offset[known]) if known.any() else None,
+    duration_s = rows["duration_s"].to_numpy()
+    found = []
+    for name in emotions:
+        known = np.flatnonzero((emotion == name) & onset)
+        median = median_interval(duration_s[known], offset[known], [units[i] for i in known.tolist()])
+        counts = {
+            "n_onset_unobserved": int(((emotion == name) & ~onset).sum()),
+            "n_offset_unobserved": int(((emotion == name) & ~offset).sum()),
         }
-    return found
-
-
-def _per_unit(rows: Sequence[Mapping[str, Any]], participants: Mapping[str, str], units: Sequence[str]) -> np.ndarray:
-    counts = dict.fromkeys(units, 0.0)
-    for row in rows:
-        counts[participants.get(row["path"], row["path"])] += row["n"]
-    return np.array([counts[unit] for unit in units])
+        interval = {"low": median.low, "high": median.high, "note": median.note or None}
+        found.append(counts | interval | {"km_median_s": median.estimate})
+    return pa.Table.from_pylist(found, DWELL_COLUMNS)
 
 
 def _rate_row(

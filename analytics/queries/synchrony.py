@@ -1,9 +1,9 @@
-"""Synchrony of people who are seen together: agreement of labels beyond chance, and correlation of valence.
+"""Synchrony of people who are visible together: agreement of labels beyond chance, and correlation of valence.
 
 The highest lagged correlation has a chance level from surrogates: the same two people shifted in time, and people of
 other videos. See docs/statistics.md.
 
-Labels are compared by Cohen's kappa (Educational and Psychological Measurement 20(1), 1960), time taking the place of
+Labels are compared by Cohen's kappa (Educational and Psychological Measurement 20(1), 1960), with seconds in place of
 counted cases. Valence is correlated over all common time and, since two people who both grow tired over an hour
 correlate without any bond, window by window, as in Boker et al., "Windowed cross-correlation and peak picking",
 Psychological Methods 7(3), 2002.

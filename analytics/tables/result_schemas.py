@@ -54,7 +54,7 @@ COMPARISON = explained(
     ("method", pa.string(), "", "method of low, high and p_value: Welch t, or paired t"),
     ("paired", pa.bool_(), "", "whether participants are compared with themselves, being in both groups"),
     ("note", pa.string(), "", "why there is no interval, and who is left out; NULL if there is nothing to say"),
-    ("gated_share", pa.float64(), "0 to 1", "share of low-quality faces among the faces of both groups"),
+    ("low_quality_share", pa.float64(), "0 to 1", "share of low-quality faces among the faces of both groups"),
 )
 
 SYNCHRONY = explained(
@@ -115,8 +115,9 @@ SYNCHRONY = explained(
 
 DURING_EVENTS = explained(
     "`fervid summary RESULTS events --events FILE`, `queries.during_events`: what each person showed during each "
-    "event; a row per video (`path`), event and track, even if visible only briefly: check ok_s before using the "
-    "means. Rows are single observations without intervals; `compare --events` and `averages` give intervals.",
+    "event; a row per video (`path`), event and track (`person` has the name), even if visible only briefly: check "
+    "ok_s before using the means. Rows are single observations without intervals; `compare --events` and `averages` "
+    "give intervals.",
     ("label", pa.string(), "", "the event"),
     ("start_s", pa.float64(), "s", "start, in the time of the video"),
     ("end_s", pa.float64(), "s", "end (half-open)"),
@@ -163,7 +164,7 @@ RATES = explained(
     "time.",
     ("measure", pa.string(), "", "episodes, or transitions: changes of the label"),
     ("emotion", pa.string(), "", "the emotion of the episodes; NULL: any"),
-    ("n", pa.int64(), "", "how many there are, also those whose onset was not observed"),
+    ("n", pa.int64(), "", "the number of them, including those whose onset was not observed"),
     ("labelled_s", pa.float64(), "s", "time with a label, over all people"),
     ("n_participants", pa.int64(), "", "participants (or videos) with a label"),
     ("estimate", pa.float64(), "1/min", "n per minute of labelled_s"),
@@ -172,8 +173,8 @@ RATES = explained(
     ("note", pa.string(), "", "why there is no interval"),
 )
 _EVENT_COLUMNS = (
-    ("n_coded_events", pa.int64(), "", "events of the reference: spans with one code"),
-    ("n_label_events", pa.int64(), "", "events of the labels (or the second coder): spans with one label"),
+    ("n_coded_events", pa.int64(), "", "events of the reference: intervals with one code"),
+    ("n_label_events", pa.int64(), "", "events of the labels (or the second coder): intervals with one label"),
     (
         "n_matched",
         pa.int64(),

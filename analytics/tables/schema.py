@@ -321,7 +321,7 @@ EPISODES = pa.schema(
         _TRACK_ID,
         _field("emotion", pa.string(), "", "the emotion shown", nullable=False),
         _field("start_s", pa.float64(), "s", "onset", nullable=False),
-        _field("end_s", pa.float64(), "s", "offset (the span is half-open)", nullable=False),
+        _field("end_s", pa.float64(), "s", "offset (the interval is half-open)", nullable=False),
         _field("duration_s", pa.float64(), "s", "end_s - start_s", nullable=False),
         _field(
             "onset_observed",
@@ -335,8 +335,8 @@ EPISODES = pa.schema(
         _field("mean", pa.float32(), "0 to 1", "mean smoothed probability over time", nullable=False),
     ],
     metadata={
-        "description": "A row per span of time in which a track shows an emotion clearly: its smooth_emotion, with a "
-        "smoothed probability that has reached 0.5 and stays at 0.35 or more. The spans of a track never overlap."
+        "description": "A row per interval in which a track shows an emotion clearly: its smooth_emotion, with a "
+        "smoothed probability that has reached 0.5 and stays at 0.35 or more. The episodes of a track never overlap."
     },
 )
 
@@ -386,6 +386,26 @@ EVENTS_OF_VIDEOS = pa.schema(
     },
 )
 
+EVENT_BINS = pa.schema(
+    [
+        _field("video_id", pa.string(), "", "video of the event"),
+        _field("label", pa.string(), "", "label of the event"),
+        _field("start_s", pa.float64(), "s", "start of the event (its onset), in the time of the video"),
+        _field("end_s", pa.float64(), "s", "end of the event"),
+        _TRACK_ID,
+        _field("bin_start_s", pa.float64(), "s", "start of the bin of 0.5 s, from the onset; negative before it"),
+        _field("ok_s", pa.float64(), "s", "time in the bin with a face of good quality"),
+        _field("before_s", pa.float64(), "s", "time with a face of good quality in the 5 s before the onset"),
+        *_per_emotion("p", "0 to 1", "mean of p_{} over ok_s, not smoothed"),
+        *_per_emotion("change", "-1 to 1", "p_{} of the bin minus its mean over before_s; NULL if that is 0"),
+    ],
+    metadata={
+        "description": "Only with `--events FILE` or `connect(…, events=FILE)`: curves around events; a row per event, "
+        "video, track and bin of 0.5 s with a good face, from 5 s before the onset to the end of the event, without "
+        "hidden people. `fervid summary RESULTS averages` averages them per participant, with intervals."
+    },
+)
+
 PEOPLE = pa.schema(
     [
         *_IDS,
@@ -403,7 +423,8 @@ PEOPLE = pa.schema(
     ],
     metadata={
         "description": "A row per track: the names of people and who is hidden, as set in the dashboard. Join it "
-        "USING (video_id, track_id)."
+        "USING (video_id, track_id). `FROM visible('faces')` has the rows of faces without hidden people, and likewise "
+        "for tracks, episodes and transitions."
     },
 )
 
@@ -426,6 +447,7 @@ VIEWS = {
     ),
     "people": PEOPLE,
     "events": EVENTS_OF_VIDEOS,
+    "event_bins": EVENT_BINS,
 }
 
 

@@ -47,7 +47,7 @@ def plain(value: Any) -> Any:
 
 
 def _flat(rows: pa.Table) -> pa.Table:
-    """Lists and structs as JSON text and spans of time as text: CSV has no place for them."""
+    """Lists and structs as JSON text, and time intervals as text, because CSV cannot represent them."""
     for i, field in enumerate(rows.schema):
         if pa.types.is_nested(field.type):
             text = [None if value is None else json.dumps(plain(value)) for value in rows[i].to_pylist()]

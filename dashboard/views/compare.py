@@ -103,7 +103,7 @@ def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
             "participants A, B": _pair(comparison, "n_participants"),
             "videos A, B": _pair(comparison, "n"),
             "tracks A, B": _pair(comparison, "n_tracks"),
-            "low-quality faces": comparison["gated_share"],
+            "low-quality faces": comparison["low_quality_share"],
         }
     )
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS: dict[Question, tuple[str, ...]] = {
-    Question.shares: ("path", "track_id", "labelled_s", *EMOTIONS),
+    Question.shares: ("path", "person", "labelled_s", *EMOTIONS),
     Question.timeline: ("path", "track_id", "start_s", *EMOTIONS),
     Question.compare: (
         "group_a",
@@ -23,12 +23,12 @@ COLUMNS: dict[Question, tuple[str, ...]] = {
         "p_holm",
         "cliffs_delta",
     ),
-    Question.events: ("path", "label", "start_s", "track_id", "ok_s", "emotion", "share", "change"),
+    Question.events: ("path", "label", "start_s", "person", "ok_s", "emotion", "share", "change"),
     Question.synchrony: ("path", "track_a", "track_b", "together_s", "kappa", "peak_r", "peak_lag_s", "p_surrogate"),
     Question.averages: ("label", "start_s", "n_participants", *EMOTIONS),
     Question.validity: (
         "path",
-        "track_id",
+        "person",
         "seen_s",
         "good_share",
         "labelled_share",

@@ -1,4 +1,4 @@
--- What went wrong: files that could not be analyzed, later runs that failed, frames that could not be decoded.
+-- Files that could not be analyzed, later runs that failed, and frames that could not be decoded.
 WITH undecoded AS (
     SELECT video_id, analysis_id, count(*) AS n FROM frames WHERE status = 'decode_error' GROUP BY ALL
 )

@@ -2,18 +2,18 @@
 -- count with the emotion of their own frame.
 WITH labeled AS (
     SELECT smooth_emotion, coalesce(smooth_emotion, emotion) AS own, quality_ok, duration_s
-    FROM faces
+    FROM visible('faces')
     WHERE track_id IS NOT NULL AND duration_s IS NOT NULL
 ), of_good AS (
     SELECT smooth_emotion AS emotion, sum(duration_s) AS labelled_s
     FROM labeled WHERE smooth_emotion IS NOT NULL GROUP BY ALL
 ), of_all AS (
     SELECT own AS emotion, sum(duration_s) AS all_faces_s, count(*) AS n_faces,
-        count(*) FILTER (NOT quality_ok) AS n_gated
+        count(*) FILTER (NOT quality_ok) AS n_low_quality
     FROM labeled WHERE own IS NOT NULL GROUP BY ALL
 )
 SELECT emotion, coalesce(of_good.labelled_s, 0) AS labelled_s, all_faces_s,
     coalesce(of_good.labelled_s / sum(of_good.labelled_s) OVER (), 0) AS share,
-    all_faces_s / sum(all_faces_s) OVER () AS share_all_faces, n_faces, n_gated
+    all_faces_s / sum(all_faces_s) OVER () AS share_all_faces, n_faces, n_low_quality
 FROM of_all LEFT JOIN of_good USING (emotion)
 ORDER BY all_faces_s DESC, emotion

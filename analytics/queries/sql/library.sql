@@ -2,7 +2,7 @@
 WITH shown AS (
     SELECT video_id, emotion, share * track_s AS emotion_s
     FROM (
-        UNPIVOT (SELECT video_id, labelled_s AS track_s, COLUMNS('^share_(.*)$') AS '\1' FROM tracks)
+        UNPIVOT (SELECT video_id, labelled_s AS track_s, COLUMNS('^share_(.*)$') AS '\1' FROM visible('tracks'))
         ON angry, disgust, fear, happy, sad, surprise, neutral INTO NAME emotion VALUE share
     )
 )

@@ -1,11 +1,11 @@
 -- The same over all faces: a low-quality face without a label counts with the emotion of its own frame.
 WITH labeled AS (
     SELECT video_id, analysis_id, track_id, duration_s, quality_ok, coalesce(smooth_emotion, emotion) AS label
-    FROM faces
+    FROM visible('faces')
     WHERE track_id IS NOT NULL
 )
-SELECT path, track_id, sum(labeled.duration_s) FILTER (label IS NOT NULL) AS labelled_s, count(*) AS n_faces,
-    count(*) FILTER (NOT quality_ok) AS n_gated,
+SELECT path, track_id, person, sum(labeled.duration_s) FILTER (label IS NOT NULL) AS labelled_s, count(*) AS n_faces,
+    count(*) FILTER (NOT quality_ok) AS n_low_quality,
     coalesce(sum(labeled.duration_s) FILTER (label = 'angry'), 0) / labelled_s AS angry,
     coalesce(sum(labeled.duration_s) FILTER (label = 'disgust'), 0) / labelled_s AS disgust,
     coalesce(sum(labeled.duration_s) FILTER (label = 'fear'), 0) / labelled_s AS fear,
@@ -13,6 +13,6 @@ SELECT path, track_id, sum(labeled.duration_s) FILTER (label IS NOT NULL) AS lab
     coalesce(sum(labeled.duration_s) FILTER (label = 'sad'), 0) / labelled_s AS sad,
     coalesce(sum(labeled.duration_s) FILTER (label = 'surprise'), 0) / labelled_s AS surprise,
     coalesce(sum(labeled.duration_s) FILTER (label = 'neutral'), 0) / labelled_s AS neutral
-FROM labeled JOIN videos USING (video_id, analysis_id)
-GROUP BY path, track_id
+FROM labeled JOIN videos USING (video_id, analysis_id) JOIN people USING (video_id, analysis_id, track_id)
+GROUP BY path, track_id, person
 ORDER BY path, track_id

@@ -1,5 +1,5 @@
--- Still pictures ($videos), which have no time: the share of the good faces of each picture that show each emotion.
--- labelled_s, which weights a row, is the number of these faces. With $all_faces, low-quality faces count, too.
+-- Still images ($videos), which have no time: the share of the good faces of each image that show each emotion.
+-- labelled_s, the weight of a row, is the number of these faces. With $all_faces, low-quality faces count, too.
 WITH pictured AS (
     SELECT video_id, analysis_id, emotion, quality_ok,
         emotion IS NOT NULL AND ($all_faces OR quality_ok OR settings ->> '$.timeline.quality.gate' = 'false') AS counts,
@@ -8,7 +8,7 @@ WITH pictured AS (
     WHERE video_id IN ($videos) AND faces.duration_s IS NULL
 )
 SELECT path, NULL::INT AS track_id, count(*) FILTER (counts) AS labelled_s, count(*) AS n_faces,
-    count(*) FILTER (NOT quality_ok) AS n_gated,
+    count(*) FILTER (NOT quality_ok) AS n_low_quality,
     count(*) FILTER (counts AND emotion = 'angry') / labelled_s AS angry,
     count(*) FILTER (counts AND emotion = 'disgust') / labelled_s AS disgust,
     count(*) FILTER (counts AND emotion = 'fear') / labelled_s AS fear,

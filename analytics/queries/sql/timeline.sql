@@ -12,11 +12,11 @@ WITH binned AS (
         CASE WHEN $all_faces THEN coalesce(smooth_surprise, p_surprise) ELSE smooth_surprise END AS surprise,
         CASE WHEN $all_faces THEN coalesce(smooth_neutral, p_neutral) ELSE smooth_neutral END AS neutral,
         CASE WHEN neutral IS NOT NULL THEN duration_s END AS labelled_s
-    FROM faces
+    FROM visible('faces')
     WHERE track_id IS NOT NULL
 )
 SELECT path, track_id, bin * $bin_ms / 1000 AS start_s, round(sum(binned.labelled_s), 3) AS labelled_s, count(*) AS n_faces,
-    count(*) FILTER (NOT quality_ok) AS n_gated,
+    count(*) FILTER (NOT quality_ok) AS n_low_quality,
     round(sum(angry * binned.labelled_s) / sum(binned.labelled_s), 4) AS angry,
     round(sum(disgust * binned.labelled_s) / sum(binned.labelled_s), 4) AS disgust,
     round(sum(fear * binned.labelled_s) / sum(binned.labelled_s), 4) AS fear,

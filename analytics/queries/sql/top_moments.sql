@@ -1,21 +1,22 @@
--- The episodes in which $emotion is shown most clearly, with a link to its height: path#t=seconds is a media fragment
--- (https://www.w3.org/TR/media-frags/), which browsers and some players follow; its path is written as in a URL.
--- n_gated of the n_faces of the episode are of low quality; $videos are those of the episodes (top_videos.sql),
--- so that only their faces are read.
+-- The episodes of $emotion with the highest peaks, with a link to the peak: path#t=seconds is a media fragment
+-- (https://www.w3.org/TR/media-frags/), which browsers and some players support; the path is escaped as in a URL.
+-- n_low_quality of the n_faces of the episode are of low quality. $videos are the videos of the episodes
+-- (top_videos.sql), so that only their faces are read.
 WITH top AS MATERIALIZED (
     SELECT video_id, analysis_id, track_id, start_s, apex_s, end_s, peak
-    FROM episodes
+    FROM visible('episodes')
     WHERE emotion = $emotion
-    ORDER BY peak DESC, video_id, start_s
+    ORDER BY peak DESC, video_id, start_s, track_id
     LIMIT $limit
 ), seen AS (
-    SELECT video_id, analysis_id, track_id, start_s, count(*) AS n_faces, count(*) FILTER (NOT quality_ok) AS n_gated
+    SELECT video_id, analysis_id, track_id, start_s, count(*) AS n_faces, count(*) FILTER (NOT quality_ok) AS n_low_quality
     FROM (SELECT video_id, analysis_id, track_id, pts_s, quality_ok FROM faces WHERE video_id IN ($videos))
     JOIN top USING (video_id, analysis_id, track_id)
     WHERE pts_s >= start_s AND pts_s < end_s
     GROUP BY ALL
 )
-SELECT path, track_id, start_s, apex_s, end_s, peak, n_faces, n_gated,
+SELECT path, track_id, person, start_s, apex_s, end_s, peak, n_faces, n_low_quality,
     printf('%s#t=%.2f', replace(replace(url_encode(path), '%2F', '/'), '%3A', ':'), apex_s) AS link
 FROM top JOIN seen USING (video_id, analysis_id, track_id, start_s) JOIN videos USING (video_id, analysis_id)
-ORDER BY peak DESC, path, start_s
+    JOIN people USING (video_id, analysis_id, track_id)
+ORDER BY peak DESC, path, start_s, track_id

@@ -1,3 +1,3 @@
--- The videos with the episodes in which $emotion is shown most clearly.
+-- The videos with the episodes of $emotion that have the highest peaks.
 SELECT DISTINCT video_id
-FROM (SELECT video_id FROM episodes WHERE emotion = $emotion ORDER BY peak DESC, video_id, start_s LIMIT $limit)
+FROM (SELECT video_id FROM visible('episodes') WHERE emotion = $emotion ORDER BY peak DESC, video_id, start_s, track_id LIMIT $limit)

@@ -1,4 +1,4 @@
--- How much there is.
+-- The number of videos, frames, tracks and episodes.
 SELECT (SELECT count(*) FROM videos) AS n_videos, (SELECT count(*) FROM videos WHERE status = 'failed') AS n_failed,
     (SELECT sum(duration_s) FROM videos WHERE status = 'done') AS duration_s,
     (SELECT count(*) FROM frames WHERE status NOT IN ('dropped', 'no_signal')) AS n_frames, (SELECT count(*) FROM tracks) AS n_tracks,

@@ -86,6 +86,7 @@ def export(
                 bin_ms=bin_ms,
                 wanted=video or (),
                 overwrite=overwrite,
+                escape_formulas=escape_formulas,
             )
             console.print(str(path), highlight=False, markup=False, soft_wrap=True)
             return
@@ -93,7 +94,8 @@ def export(
             from analytics.exports.folder_tables import export_table
 
             target = out / f"{form.value}.csv"
-            say(str(export_table(results, form.value, target, wanted=video or (), overwrite=overwrite)))
+            options = {"overwrite": overwrite, "escape_formulas": escape_formulas}
+            say(str(export_table(results, form.value, target, wanted=video or (), **options)))
             return
         written = export_videos(
             results, out, form.value, wanted=video or (), overwrite=overwrite, escape_formulas=escape_formulas

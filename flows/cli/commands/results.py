@@ -38,7 +38,7 @@ def summary(
     participants: Annotated[
         Path | None,
         typer.Option(
-            help="For compare, rates, averages: a CSV file with the columns path and participant. Videos of one "
+            help="For compare, rates, dwell, averages: a CSV file with the columns path and participant. Videos of one "
             "participant count as one unit. Default: the column participant of --groups, or else each video by itself."
         ),
     ] = None,
@@ -54,7 +54,7 @@ def summary(
         bool,
         typer.Option(
             "--all-faces",
-            help="For shares, timeline, compare: without the quality gate. Faces that it left without a label count "
+            help="For shares, timeline, compare: without the quality filter. Low-quality faces without a label count "
             "with the emotion of their own frame. (fervid timeline --no-gate smooths over them, too.)",
         ),
     ] = False,
@@ -168,11 +168,12 @@ def _answer(
         return usage_checked(ask, bin_ms=bin_ms, before_s=before_s, after_s=after_s)
     if question == Question.rates:
         return queries.rates(connection, participants=participants)
+    if question == Question.dwell:
+        return queries.dwell(connection, participants=participants)
     plain = {
         Question.synchrony: queries.synchrony,
         Question.library: queries.library,
         Question.transitions: queries.transitions,
-        Question.dwell: queries.dwell,
         Question.quality: queries.quality,
         Question.validity: queries.validity,
         Question.gate: queries.gate_effect,
