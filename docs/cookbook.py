@@ -1,6 +1,6 @@
 """Write docs/cookbook.md: every question of `analytics/queries/cookbook.sql` with its answer for the demo clips.
 
-fervid demo demo/videos && fervid analyze demo/videos --fps 12.5 --out demo/results
+fervid demo demo/videos && fervid analyze demo/videos --out demo/results
 python docs/cookbook.py demo/results
 """
 

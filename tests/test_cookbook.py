@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from clips import CPU, analyze_clip
+from clips import analyze_clip
 from scenes import Face, observe
 
 from analytics import connect, query
@@ -34,7 +34,7 @@ RECIPES = cookbook.recipes((DOCS / "cookbook.md").read_text(encoding="utf-8"))
 def results(demo_videos, tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("cookbook") / "results")
     for path in sorted(demo_videos.iterdir()):
-        analyze_clip(path, store.root, CPU.model_copy(update={"fps": 12.5}))
+        analyze_clip(path, store.root)
     return store.root
 
 

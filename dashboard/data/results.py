@@ -30,8 +30,8 @@ REMOTE_CHECK_EVERY_S = 15.0  # of an object store, which takes a request for eac
 # that pages need are held in memory: about 10 MB per thousand videos.
 _SHARES = ", ".join(f"share_{name}" for name in EMOTIONS)
 CACHED_COLUMNS = {
-    "tracks": "video_id, analysis_id, track_id, start_s, end_s, emotion, n_faces, n_faces_ok, seen_s, ok_s, labelled_s, "
-    f"carried_s, suspected_switch, switch_s, {_SHARES}",
+    "tracks": "video_id, analysis_id, track_id, start_s, end_s, emotion, n_faces, n_faces_ok, seen_s, ok_s, "
+    f"labelled_s, carried_s, suspected_switch, switch_s, {_SHARES}",
     "episodes": "*",
 }
 MAX_CACHED_VIDEOS = 10_000
