@@ -2,11 +2,7 @@
 
 import torch
 
-from fer_models.errors import FervidError
-
-
-class DeviceError(FervidError):
-    """The requested device is not available."""
+from fer_models.errors import DeviceError as DeviceError
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -1,4 +1,4 @@
-"""The base class of every expected failure."""
+"""The base class of expected failures, and those that must be recognized without importing torch."""
 
 
 class FervidError(Exception):
@@ -6,3 +6,7 @@ class FervidError(Exception):
 
     The message names the file or value, what happened, and what to do next.
     """
+
+
+class DeviceError(FervidError):
+    """The requested device is not available."""

@@ -25,7 +25,7 @@ from analytics.results.videos import path_text
 from dashboard.data.prefect_runs import flow_runs
 from fer_models.registry.model_registry import WeightsError
 from fer_models.video import VideoReadError, probe
-from flows.analysis.analyze_video import VideoFailed
+from flows.analysis.failures import VideoFailed
 from flows.analysis.inputs import InputError, find_files, find_videos
 from flows.analysis.progress import Progress, Stopped, VideoProgress
 from flows.analysis.work_plan import plan_segments

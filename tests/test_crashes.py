@@ -23,7 +23,7 @@ from comparison import assert_same, files, rows
 from analytics import connect
 from analytics.results.store import StoreError, row_crc32, table_path
 from analytics.tables.schema import TIMELINE_TABLES
-from flows.analysis.analyze_video import VideoFailed
+from flows.analysis.failures import VideoFailed
 from flows.analysis.progress import Progress, VideoProgress
 from flows.settings import AnalyzeSettings
 

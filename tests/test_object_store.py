@@ -27,7 +27,7 @@ from analytics.results.purge import is_unfinished, plan_purge, purge
 from analytics.results.storage_paths import StorageError, filesystem_of, is_remote, resolve_path
 from analytics.results.store import Store, StoreError, write_atomic
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.analysis.analyze_video import VideoFailed
+from flows.analysis.failures import VideoFailed
 from flows.analysis.inputs import InputError, find_videos, local_copy
 from flows.cli.app import app
 from flows.settings import AnalyzeSettings

@@ -19,7 +19,7 @@ from fer_models import load_classifier, load_detector
 from fer_models.observe import observe_segments
 from fer_models.prefetch import StallTimeout, heartbeat, prefetch
 from fer_models.video import VideoReadError, probe
-from flows.analysis.analyze_video import VideoFailed
+from flows.analysis.failures import VideoFailed
 from flows.settings import AnalyzeSettings
 
 FERVID = Path(sys.executable).with_name("fervid")

@@ -1,4 +1,4 @@
-"""Clusters: the same tables whatever runs the tasks, also where a worker is killed at its work."""
+"""Task runners: the tables do not depend on what runs the tasks, even if a worker is killed."""
 
 import json
 import os
@@ -15,27 +15,29 @@ import pytest
 from clips import analyze_clip
 from comparison import assert_same, files
 
-from flows.analysis.analyze_video import VideoFailed
+from flows.analysis.failures import VideoFailed
 from flows.analysis.flow import analyze, analyze_one, observe_one
 from flows.prefect.task_runners import EngineError, running
 from flows.settings import AnalyzeSettings, EngineSettings
 
 FERVID = Path(sys.executable).with_name("fervid")
-# Workers compute in one thread each; the results with more are the same, but this is not the place to find out.
+# One thread per worker, so that workers do not compete for cores.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "FERVID_DEVICE": "cpu", "FERVID_SEGMENT_S": "0.4"}
-# What a worker process calls itself while it works.
+# Part of the command line of a worker process at work.
 WORKERS = {"ray": "ray::analyze", "dask": "spawn_main"}
+MARK = "FERVID_TEST_RUN"  # an environment variable that identifies all processes of a run
+TIMEOUT_S = 240.0  # for a very busy machine; nothing waits longer than necessary
 
 
 @pytest.fixture(scope="module")
 def videos(face_clip, tmp_path_factory):
-    """Five videos with contents of their own, one of them "long", and a text."""
+    """Five videos with different contents, one of them "long", and a text file."""
     folder = tmp_path_factory.mktemp("clustered") / "videos"
     folder.mkdir()
     clip = face_clip.read_bytes()
     for i in range(4):
         (folder / f"{i}.mp4").write_bytes(clip + bytes([i] * 8))
-    # A box that says it is free space: the file is large enough for a look at how long it is.
+    # A box of type "free" makes the file large enough for its duration to be read before it is planned.
     (folder / "long.mp4").write_bytes(clip + (2**21).to_bytes(4, "big") + b"free" + bytes(2**21 - 8))
     (folder / "text.mp4").write_text("not a video")
     return folder
@@ -43,7 +45,7 @@ def videos(face_clip, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(videos, tmp_path_factory):
-    """The results of one process, in a thread."""
+    """The results of one process without a task runner."""
     out = tmp_path_factory.mktemp("expected") / "out"
     settings = AnalyzeSettings(device="cpu", segment_s=0.4)
     for path in sorted(videos.iterdir()):
@@ -55,48 +57,106 @@ def expected(videos, tmp_path_factory):
     return out
 
 
+def processes_of(mark):
+    """All processes that were started with this value of `MARK`, by a run or by its descendants."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def descendants(pid):
+    """All processes below a process."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def command_line(process):
+    """The command line of a process; empty once it has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+class ClusterRun:
+    """`fervid analyze` on a cluster of its own; `stop` leaves no process behind, however it ended."""
+
+    def __init__(self, engine, videos, folder, server):
+        self.out, self.mark, self.engine = folder / "out", str(folder), engine
+        # Files, not pipes: a process that outlives the run would keep a pipe open, and its reader waiting.
+        self.stdout, self.stderr = folder / "stdout", folder / "stderr"
+        # With parts of one second, the long video is two tasks, and a third one for its timeline.
+        settings = {"FERVID_PART_S": "1", "PREFECT_API_URL": server, MARK: self.mark}
+        with self.stdout.open("wb") as stdout, self.stderr.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [FERVID, "analyze", videos, "--out", self.out, "--engine", engine, "--json"],
+                stdout=stdout,
+                stderr=stderr,
+                env={**os.environ, **ONE_THREAD, **settings},
+            )
+
+    def wait_for(self, find):
+        """The first result of `find` that is not empty."""
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            assert self.process.poll() is None, self.stderr.read_text()
+            if found := find():
+                return found
+            time.sleep(0.05)
+        raise AssertionError(f"{self.engine}: nothing found in {TIMEOUT_S:g} s")
+
+    def workers(self):
+        """Worker processes at work."""
+        return [process for process in descendants(self.process.pid) if WORKERS[self.engine] in command_line(process)]
+
+    def stop(self):
+        """Kill every process of the run; Ray's rename themselves, which hides their environment."""
+        left = {*descendants(self.process.pid), *processes_of(self.mark)}
+        for process in left:
+            process.kill()
+        psutil.wait_procs(left, timeout=30)
+        self.process.wait(timeout=30)
+
+
 def tasks_on(server):
-    """The names of all tasks that the server knows of."""
+    """The names of all tasks in the server's database."""
     request = urllib.request.Request(f"{server}/task_runs/filter", b"{}", {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return {task["name"] for task in json.load(answer)}
-
-
-def kill_a_worker(run, engine):
-    """End one of the processes that are at work below `run`, as a machine does that is switched off."""
-    workers = []
-    while not workers and run.poll() is None:
-        below = psutil.Process(run.pid).children(recursive=True)
-        workers = [process for process in below if WORKERS[engine] in " ".join(process.cmdline())]
-    workers[0].kill()
 
 
 @pytest.mark.parametrize("engine", ["ray", "dask"])
 def test_two_workers_one_of_them_killed_give_the_same_tables(engine, videos, expected, server, tmp_path):
-    run = subprocess.Popen(
-        [FERVID, "analyze", videos, "--out", tmp_path / "out", "--engine", engine, "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Parts of a second: the long one is two tasks, and a third for its timeline.
-        env={**os.environ, **ONE_THREAD, "FERVID_PART_S": "1", "PREFECT_API_URL": server},
-    )
-    while run.poll() is None and not [file for file in files(tmp_path / "out") if "segment-" in file]:
-        time.sleep(0.02)
-    kill_a_worker(run, engine)
-    output, said = run.communicate(timeout=600)
-    assert run.returncode == 3, said
-    assert "text.mp4: not a video" in said
-    assert "Traceback" not in said
-    summary = json.loads(output)
+    run = ClusterRun(engine, videos, tmp_path, server)
+    try:
+        run.wait_for(lambda: [file for file in files(run.out) if "segment-" in file])
+        run.wait_for(run.workers)[0].kill()
+        run.process.wait(timeout=TIMEOUT_S)
+        left = processes_of(run.mark)
+        psutil.wait_procs(left, timeout=30)
+        assert not processes_of(run.mark)
+    finally:
+        run.stop()
+    stderr = run.stderr.read_text()
+    assert run.process.returncode == 3, stderr
+    assert "text.mp4: not a video" in stderr
+    assert "Traceback" not in stderr
+    summary = json.loads(run.stdout.read_text())
     assert len(summary["videos"]) == 5
     assert all(video["models"].startswith("detector compact") for video in summary["videos"])
     assert {"observe long.mp4 part 0", "observe long.mp4 part 1", "analyze long.mp4"} <= tasks_on(server)
-    assert_same(tmp_path / "out", expected)
+    assert_same(run.out, expected)
 
 
 @pytest.mark.parametrize(("engine", "address"), [("ray", "127.0.0.1:9"), ("dask", "tcp://127.0.0.1:9")])
-def test_a_cluster_that_is_not_there_is_told(engine, address):
+def test_a_missing_cluster_is_reported(engine, address):
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
         pytest.raises(EngineError, match=f"{engine}: no cluster at .*127.0.0.1:9 can be used"),
@@ -106,7 +166,7 @@ def test_a_cluster_that_is_not_there_is_told(engine, address):
 
 
 @pytest.mark.parametrize("engine", ["ray", "dask"])
-def test_an_engine_that_is_not_installed_is_told_with_its_extra(engine, monkeypatch):
+def test_a_missing_engine_is_reported_with_the_install_command(engine, monkeypatch):
     monkeypatch.setitem(sys.modules, f"prefect_{engine}", None)
     with (
         pytest.raises(EngineError, match=rf"not installed. Run: pip install 'prefect-{engine}"),
@@ -115,12 +175,12 @@ def test_an_engine_that_is_not_installed_is_told_with_its_extra(engine, monkeypa
         pass
 
 
-def test_tasks_can_travel_to_other_processes():
-    for travelling in (analyze_one, observe_one, analyze):
-        assert cloudpickle.loads(cloudpickle.dumps(travelling)).name == travelling.name
+def test_tasks_can_be_pickled():
+    for pickled_task in (analyze_one, observe_one, analyze):
+        assert cloudpickle.loads(cloudpickle.dumps(pickled_task)).name == pickled_task.name
 
 
-def test_what_does_not_go_together_is_refused():
+def test_contradicting_options_are_refused():
     with pytest.raises(ValueError, match="an address is that of a cluster: choose --engine ray or dask"):
         EngineSettings(address="somewhere:10001")
     with pytest.raises(ValueError, match="only Ray assigns GPUs to tasks"):

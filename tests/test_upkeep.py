@@ -22,7 +22,7 @@ from analytics.results.store import Store
 from analytics.results.vacuum import find_garbage, remove_garbage
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from fer_models.registry.model_registry import find_model
-from flows.analysis.analyze_video import VideoFailed
+from flows.analysis.failures import VideoFailed
 from flows.analysis.progress import Progress
 from flows.analysis.rebuild_timeline import rebuild_timelines
 from flows.analysis.retry import settings_of, stored_settings

@@ -1,7 +1,6 @@
 """Bring the results up to date for one video: identify, plan, observe, build, commit. Independent of Prefect."""
 
 import contextlib
-import errno
 import logging
 import time
 from dataclasses import dataclass
@@ -13,18 +12,15 @@ import numpy as np
 import pyarrow.compute as pc
 
 from analytics.results.ids import unread_video_id, video_id
-from analytics.results.storage_paths import StorageError
-from analytics.results.store import StoreError
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.results.videos import path_text
 from analytics.timeline.build import Timeline
 from analytics.timeline.observations import observations_table
 from analytics.tracking.identities import IdentitiesError
-from fer_models.device import DeviceError
 from fer_models.observe import StageTimes, observe_segments
-from fer_models.registry.model_registry import WeightsError
 from fer_models.video import VideoInfo, VideoReadError
 from flows.analysis.context import AnalysisContext
+from flows.analysis.failures import FATAL, VideoFailed, is_transient
 from flows.analysis.fingerprints import (
     WorkIds,
     describe,
@@ -35,7 +31,7 @@ from flows.analysis.fingerprints import (
 )
 from flows.analysis.finished_work import FinishedWork
 from flows.analysis.inputs import file_version, local_copy
-from flows.analysis.outcomes import VideoFailed, VideoOutcome, skip_outcome
+from flows.analysis.outcomes import VideoOutcome, skip_outcome
 from flows.analysis.progress import Stopped, VideoProgress
 from flows.analysis.work_plan import (
     Content,
@@ -47,11 +43,6 @@ from flows.analysis.work_plan import (
 )
 
 log = logging.getLogger(__name__)
-
-# Errors of a disk or a network share that may not occur again.
-TRANSIENT_ERRNO = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENETDOWN, errno.ESTALE, errno.ETIMEDOUT}
-# Fatal errors: they would affect every remaining video.
-FATAL = (StoreError, StorageError, WeightsError, DeviceError)
 
 
 @dataclass(frozen=True)
@@ -207,15 +198,6 @@ class _VideoJob:
             row |= {**self.ids().columns(), **describe(self.info)}
             row["shown_until_s"] = shown_until_s(self.info, self.settings)
         return row
-
-
-def is_transient(error: BaseException | None) -> bool:
-    """Whether a failure may not occur again: trouble while reading a file, never a damaged file."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNO:
-            return True
-        error = error.__cause__
-    return False
 
 
 def observe_part(path: Path, context: AnalysisContext, part: int, of: int) -> int:

@@ -1,6 +1,7 @@
 """What the analysis of all videos of a run shares: results, settings, models and progress."""
 
 import threading
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,6 @@ from flows.analysis.progress import Progress
 from flows.settings import AnalyzeSettings
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from analytics.timeline.build import TimelineConfig
     from flows.analysis.model_bundle import Models
     from flows.analysis.outcomes import VideoOutcome
@@ -33,7 +32,7 @@ class AnalysisContext:
         self.out = out
         self.settings = settings
         self.progress = progress or Progress()
-        self.begun: dict[Path, Future[VideoOutcome]] = {}  # by `early_start`
+        self.analyze_elsewhere: Callable[[Path], VideoOutcome] | None = None  # in the process that started this one
         self._models = models
         self._loading = threading.Lock()
 

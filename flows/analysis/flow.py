@@ -14,14 +14,9 @@ from prefect.futures import PrefectFuture, as_completed
 
 from analytics.results.storage_paths import resolve_path
 from fer_models.video import VideoReadError, stated_duration_s
-from flows.analysis.analyze_video import (
-    FATAL,
-    analyze_video,
-    is_transient,
-    observe_part,
-)
 from flows.analysis.context import AnalysisContext
-from flows.analysis.outcomes import Failure, RunSummary, VideoFailed, VideoOutcome
+from flows.analysis.failures import FATAL, VideoFailed, is_transient
+from flows.analysis.outcomes import Failure, RunSummary, VideoOutcome
 from flows.analysis.progress import Stopped, VideoEnded
 from flows.analysis.run import AnalysisRun, Inputs, prepare_run, prepared, prepared_run
 from flows.prefect.task_runners import Submit, running
@@ -55,8 +50,11 @@ def should_retry(task: Any, task_run: Any, state: State[Any]) -> bool:
 )
 def analyze_one(path: Path, context: AnalysisContext, parts: Sequence[int] = ()) -> VideoOutcome:
     """Analyze a video; `parts` are the results of the tasks that observed its parts before."""
-    begun = context.begun.pop(path, None)
-    outcome = analyze_video(path, context) if begun is None or begun.cancel() else begun.result()
+    if context.analyze_elsewhere is not None:
+        return context.analyze_elsewhere(path)
+    from flows.analysis.analyze_video import analyze_video  # imports torch
+
+    outcome = analyze_video(path, context)
     return dataclasses.replace(outcome, n_observed=outcome.n_observed + sum(parts))
 
 
@@ -71,6 +69,8 @@ def observe_one(path: Path, context: AnalysisContext, part: int, of: int) -> int
 
     A failure is only logged: the task of the video meets it again and reports it.
     """
+    from flows.analysis.analyze_video import observe_part  # imports torch
+
     try:
         return observe_part(path, context, part, of)
     except (VideoReadError, OSError, *FATAL) as error:
@@ -112,7 +112,7 @@ def analyze(
     if run is None:
         context = AnalysisContext(resolve_path(out), settings or AnalyzeSettings())
         run = prepare_run(Inputs(inputs, recursive, pattern), context, engine)
-    if run.is_local:
+    if run.is_local and run.context.analyze_elsewhere is None:
         _ = run.context.models  # a model that cannot be loaded ends the run before it starts
     with running(run.engine) as submit:
         started_s = time.monotonic()
@@ -121,7 +121,7 @@ def analyze(
             report_each(run, futures)
             summary = summarize(run, futures, time.monotonic() - started_s)
         except FATAL:
-            run.context.progress.stop_requested.clear()  # it was meant for the videos of this run
+            run.context.progress.withdraw_stop()  # it was meant for the videos of this run
             raise
     publish(summary)
     if summary.failures:
@@ -193,7 +193,7 @@ def report_each(run: AnalysisRun, futures: Sequence[PrefectFuture[VideoOutcome]]
         elif isinstance(result, VideoFailed):
             progress.report(VideoEnded(path, "failed", str(result)))
         elif isinstance(result, FATAL):
-            progress.stop_requested.set()  # the remaining videos would fail in the same way
+            progress.request_stop()  # the remaining videos would fail in the same way
 
 
 def summarize(run: AnalysisRun, futures: Sequence[PrefectFuture[VideoOutcome]], seconds: float) -> RunSummary:

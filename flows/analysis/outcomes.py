@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from flows.analysis.run import AnalysisRun
 
 
-class VideoFailed(Exception):
-    """A video could not be analyzed; its row in the table videos has the reason."""
-
-
 @dataclass(frozen=True)
 class VideoOutcome:
     """The result of a run for one video."""

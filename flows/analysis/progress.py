@@ -47,6 +47,14 @@ class Progress:
         for listener in self._listeners:
             listener(event)
 
+    def request_stop(self) -> None:
+        """Ask all analyses to stop."""
+        self.stop_requested.set()
+
+    def withdraw_stop(self) -> None:
+        """Allow new analyses after a stop."""
+        self.stop_requested.clear()
+
     def check(self) -> None:
         """Raise `Stopped` if a stop was requested."""
         if self.stop_requested.is_set():

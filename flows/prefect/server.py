@@ -11,11 +11,14 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from fer_models.errors import FervidError
 
 START_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 5.0
+START_ONE = "start one yourself with `prefect server start --background` and set PREFECT_API_URL"
 # What Prefect sets for a temporary server of its own: no web pages, only what a flow needs.
 SERVER_ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
@@ -42,9 +45,7 @@ def prefect_server() -> Iterator[Callable[[], None]]:
     if given_url:
         yield lambda: check_healthy(given_url)
         return
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-c", f"from flows.prefect.server import serve; serve({port})"],
         env={**os.environ, **SERVER_ENVIRONMENT},
@@ -64,11 +65,53 @@ def prefect_server() -> Iterator[Callable[[], None]]:
             stop(server)
 
 
+def free_port() -> int:
+    """A port of the loopback interface on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def server_in_thread() -> Iterator[None]:
+    """Run a temporary server in a thread, for flows of this process; `PREFECT_API_URL` is its address.
+
+    To be called before Prefect is imported, in a process with `SERVER_ENVIRONMENT`.
+
+    Raises:
+        PrefectServerError: if the server does not start.
+    """
+    port = free_port()
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    import uvicorn
+
+    server = uvicorn.Server(uvicorn.Config(**uvicorn_options(port)))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > deadline_s:
+            raise PrefectServerError(f"Prefect's temporary server did not start: {START_ONE}")
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(timeout=STOP_TIMEOUT_S)
+
+
+def uvicorn_options(port: int) -> dict[str, Any]:
+    """How a temporary server is run."""
+    app = "prefect.server.api.server:create_app"
+    return {"app": app, "factory": True, "host": "127.0.0.1", "port": port, "log_level": "critical", "lifespan": "on"}
+
+
 def stop(server: subprocess.Popen[bytes]) -> None:
     """Stop the temporary server, by force if necessary."""
     server.terminate()
     try:
-        server.wait(timeout=5)
+        server.wait(timeout=STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         server.kill()
         server.wait()
@@ -122,10 +165,7 @@ def wait_until_healthy(api_url: str, server: subprocess.Popen[bytes]) -> None:
         if is_healthy(api_url):
             return
         time.sleep(0.05)
-    raise PrefectServerError(
-        f"Prefect's temporary server did not start (exit code {server.poll()}): start one yourself with "
-        "`prefect server start --background` and set PREFECT_API_URL"
-    )
+    raise PrefectServerError(f"Prefect's temporary server did not start (exit code {server.poll()}): {START_ONE}")
 
 
 def serve(port: int) -> None:
@@ -137,5 +177,4 @@ def serve(port: int) -> None:
         os._exit(0)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    app = "prefect.server.api.server:create_app"
-    uvicorn.run(app, factory=True, host="127.0.0.1", port=port, log_level="critical", lifespan="on")
+    uvicorn.run(**uvicorn_options(port))

@@ -12,7 +12,7 @@ from fer_models.evaluation.stability import Stability, measure_stability
 from fer_models.labels import EMOTIONS
 from flows.analysis.analyze_video import analyze_video
 from flows.analysis.context import AnalysisContext
-from flows.analysis.outcomes import VideoFailed
+from flows.analysis.failures import VideoFailed
 from flows.settings import AnalyzeSettings
 
 PROBABILITIES = ", ".join(f"p_{emotion}" for emotion in EMOTIONS)

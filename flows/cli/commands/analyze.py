@@ -1,6 +1,5 @@
 """`fervid analyze`: videos and images into a results folder."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +27,6 @@ from flows.cli.console import (
 from flows.cli.display import RunDisplay, print_plan, print_summary
 from flows.cli.options import tables_of, with_settings
 from flows.prefect.environment import without_console_log
-from flows.prefect.server import prefect_server
 from flows.settings import AnalyzeSettings, EngineSettings
 
 
@@ -78,27 +76,15 @@ def _write_csv(out: Path, csv: Path) -> None:
 
 
 def _analyze(run: AnalysisRun) -> RunSummary:
-    """Analyze while Prefect's server and client start; then run the flow, whose tasks take over."""
+    """Analyze while Prefect starts in a process of its own."""
+    from flows.analysis.flow_process import flow_runner
+
     without_console_log()
     display = RunDisplay(errors, len(run.videos))
     progress.listen(display.show)
     stopping = stop_on_interrupt(at_once=not run.is_local)
-    with display, prefect_server() as wait_for_server, stopping, start_early(run):
-        from flows.analysis.flow import run_analyze
-
-        wait_for_server()
-        progress.check()
-        return run_analyze(run)
-
-
-def start_early(run: AnalysisRun) -> contextlib.AbstractContextManager[None]:
-    """Start the analysis if it is done by this process."""
-    if not run.is_local:
-        return contextlib.nullcontext()
-    from flows.analysis.early_start import early_start  # imports torch
-
-    _ = run.context.models  # a model that cannot be loaded ends the run before it starts
-    return early_start(run)
+    with display, flow_runner(run.is_local) as run_flow, stopping:
+        return run_flow(run)
 
 
 def _print_plan(inputs: Inputs, out: Path, settings: AnalyzeSettings, as_json: bool) -> None:

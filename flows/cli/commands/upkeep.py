@@ -21,7 +21,6 @@ from flows.cli.console import (
 from flows.cli.display import RunDisplay, print_summary, table_of
 from flows.cli.durations import parse_duration
 from flows.prefect.environment import without_console_log
-from flows.prefect.server import prefect_server
 
 if TYPE_CHECKING:
     from flows.settings import AnalyzeSettings, EngineSettings
@@ -94,6 +93,7 @@ def retry(results: Results) -> None:
 def _analyze_again(results: Path, failed: "dict[AnalyzeSettings, list[Path]]", engine: "EngineSettings") -> bool:
     """Run the flow once for all videos with the same settings; returns whether all succeeded."""
     from flows.analysis.context import AnalysisContext
+    from flows.analysis.flow_process import flow_runner
     from flows.analysis.progress import progress
     from flows.analysis.run import Inputs, prepare_run
 
@@ -105,13 +105,11 @@ def _analyze_again(results: Path, failed: "dict[AnalyzeSettings, list[Path]]", e
     progress.listen(display.show)
     without_console_log()
     summaries = []
-    with display, prefect_server() as wait_for_server, stop_on_interrupt(at_once=engine.engine != "threads"):
-        from flows.analysis.flow import run_analyze
-
-        wait_for_server()
+    is_local = engine.engine == "threads"
+    with display, flow_runner(is_local) as run_flow, stop_on_interrupt(at_once=not is_local):
         for run in runs:
             progress.check()
-            summaries.append(run_analyze(run))
+            summaries.append(run_flow(run))
     for summary in summaries:
         print_summary(console, summary)
     return not any(summary.failures for summary in summaries)

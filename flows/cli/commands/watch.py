@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from flows.analysis.context import AnalysisContext
+from flows.analysis.flow_process import flow_runner
 from flows.analysis.inputs import InputError
 from flows.analysis.progress import Stopped, VideoEnded, progress
 from flows.analysis.run import Inputs, prepare_run
@@ -13,7 +14,6 @@ from flows.cli.console import fatal_errors, note, stop_on_interrupt
 from flows.cli.display import event_line
 from flows.cli.options import with_settings
 from flows.prefect.environment import without_console_log
-from flows.prefect.server import prefect_server
 from flows.settings import AnalyzeSettings, EngineSettings
 
 
@@ -42,13 +42,11 @@ def watch(
     context = AnalysisContext(out, settings, progress)
     is_local = engine.engine == "threads"
     stopping = stop_on_interrupt(at_once=not is_local)
-    with fatal_errors("run the same command again to resume"), prefect_server() as wait_for_server, stopping:
-        from flows.analysis.flow import run_analyze
+    with fatal_errors("run the same command again to resume"), flow_runner(is_local) as run_flow, stopping:
         from flows.analysis.watch import stable_file_batches
 
         if is_local:
-            _ = context.models  # loaded once, while the server starts
-        wait_for_server()
+            _ = context.models  # loaded once, while Prefect starts
         note(f"watching {', '.join(map(str, inputs))}; press Ctrl-C to stop")
         for batch in stable_file_batches(
             inputs,
@@ -59,7 +57,7 @@ def watch(
             force_polling=poll or None,
         ):
             try:
-                run_analyze(prepare_run(Inputs(batch, recursive=False), context, engine))
+                run_flow(prepare_run(Inputs(batch, recursive=False), context, engine))
             except InputError as error:  # all files were removed meanwhile
                 note(str(error))
         raise Stopped

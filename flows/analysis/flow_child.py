@@ -1,0 +1,118 @@
+"""The child process of `flow_process`: Prefect's temporary server, and flows whose videos the parent analyzes."""
+
+import contextlib
+import gc
+import itertools
+import os
+import queue
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+
+from flows.analysis.channel import (
+    Channel,
+    Close,
+    ProgressEvent,
+    RunAnswer,
+    RunRequest,
+    StopChange,
+    VideoAnswer,
+    VideoRequest,
+    joined,
+    with_causes,
+)
+from flows.analysis.outcomes import VideoOutcome
+from flows.analysis.progress import Event, Progress
+from flows.analysis.run import AnalysisRun
+from flows.prefect.server import flush_prefect_workers, server_in_thread
+
+
+def main() -> None:
+    """Run the requested flows, until there are no more or the parent ends."""
+    gc.disable()  # nearly all objects that the imports make live as long as the process
+    source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing printed may get between the messages
+    parent = Parent(Channel(source, target))
+    try:
+        with contextlib.nullcontext() if "PREFECT_API_URL" in os.environ else server_in_thread():
+            from flows.analysis.flow import run_analyze  # imports Prefect
+
+            gc.freeze()
+            gc.enable()
+            while (run := parent.next_run()) is not None:
+                try:
+                    answer = RunAnswer(run_analyze(run))
+                except Exception as error:
+                    answer = RunAnswer(errors=with_causes(error))
+                parent.channel.send(answer)
+            flush_prefect_workers()
+    except Exception as error:
+        parent.channel.send(RunAnswer(errors=with_causes(error)))
+
+
+class Parent:
+    """The process that analyzes the videos."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self._runs: queue.SimpleQueue[AnalysisRun | None] = queue.SimpleQueue()
+        self._waiting: dict[int, Future[VideoOutcome]] = {}
+        self._numbers = itertools.count()
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def next_run(self) -> AnalysisRun | None:
+        """The next run; None if there is none."""
+        run = self._runs.get()
+        if run is not None:
+            run.context.analyze_elsewhere = self.analyze
+            run.context.progress = ForwardedProgress(self.channel)
+        return run
+
+    def analyze(self, path: Path) -> VideoOutcome:
+        """Wait for the outcome of a video.
+
+        Raises:
+            Exception: as the analysis did.
+        """
+        number = next(self._numbers)
+        future = self._waiting[number] = Future()
+        self.channel.send(VideoRequest(number, path))
+        return future.result()
+
+    def _receive(self) -> None:
+        """Pass on what the parent sends; end with it."""
+        while True:
+            try:
+                message = self.channel.receive()
+            except EOFError:
+                os._exit(1)
+            if isinstance(message, RunRequest):
+                self._runs.put(message.run)
+            elif isinstance(message, Close):
+                self._runs.put(None)
+            elif isinstance(message, VideoAnswer):
+                future = self._waiting.pop(message.number)
+                if message.outcome is None:
+                    future.set_exception(joined(message.errors))
+                else:
+                    future.set_result(message.outcome)
+
+
+class ForwardedProgress(Progress):
+    """The progress of a run, shown and stopped by the parent."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self.channel = channel
+
+    def report(self, event: Event) -> None:
+        """Pass an event to the parent."""
+        self.channel.send(ProgressEvent(event))
+
+    def request_stop(self) -> None:
+        """Ask the parent to stop all analyses."""
+        self.channel.send(StopChange(is_requested=True))
+
+    def withdraw_stop(self) -> None:
+        """Let the parent analyze again."""
+        self.channel.send(StopChange(is_requested=False))

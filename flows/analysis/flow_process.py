@@ -1,0 +1,156 @@
+"""Analyze videos in this process while a child process imports Prefect, starts its server and runs the flow.
+
+Importing Prefect and its server takes more processor time than analyzing a short clip. In the child, both are imported
+once, while this process already analyzes; each task of the flow then waits for the outcome of its video.
+"""
+
+import contextlib
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from flows.analysis.channel import (
+    Channel,
+    Close,
+    ProgressEvent,
+    RunAnswer,
+    RunRequest,
+    StopChange,
+    VideoAnswer,
+    VideoRequest,
+    joined,
+    with_causes,
+)
+from flows.analysis.context import AnalysisContext
+from flows.analysis.outcomes import RunSummary, VideoOutcome
+from flows.analysis.run import AnalysisRun
+from flows.prefect.server import SERVER_ENVIRONMENT, PrefectServerError, check_healthy, prefect_server
+
+CHILD = "from flows.analysis.flow_child import main; main()"
+STOP_TIMEOUT_S = 10.0
+
+
+@contextlib.contextmanager
+def flow_runner(is_local: bool) -> Iterator[Callable[[AnalysisRun], RunSummary]]:
+    """Yield a function that runs the flow; failed videos are in its summary, not raised.
+
+    Args:
+        is_local: whether this process analyzes the videos; otherwise the workers of a cluster do, and this process runs
+            the flow.
+    """
+    if is_local:
+        with contextlib.closing(FlowProcess()) as process:
+            yield process.run
+        return
+    with prefect_server() as wait_for_server:
+        from flows.analysis.flow import run_analyze  # imports Prefect
+
+        wait_for_server()
+        yield run_analyze
+
+
+class FlowProcess:
+    """A child process that runs flows, whose videos this process analyzes."""
+
+    def __init__(self) -> None:
+        """Start it.
+
+        Raises:
+            PrefectServerError: if no server answers at `PREFECT_API_URL`.
+        """
+        environment = {**os.environ}
+        if given_url := environment.pop("PREFECT_API_URL", ""):
+            check_healthy(given_url)
+            environment["PREFECT_API_URL"] = given_url
+        else:
+            environment |= SERVER_ENVIRONMENT
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CHILD],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C must reach only this process, which asks the flow to stop
+        )
+        assert self.process.stdin and self.process.stdout
+        self.channel = Channel(self.process.stdout, self.process.stdin)
+
+    def run(self, run: AnalysisRun) -> RunSummary:
+        """Analyze the videos of a run, recorded by its flow; failed videos are in the summary, not raised.
+
+        Raises:
+            PrefectServerError: if there is no Prefect server, or the child process ends.
+            Stopped, StoreError, StorageError, WeightsError, DeviceError: as the flow does.
+        """
+        _ = run.context.models  # a model that cannot be loaded ends the run before it starts
+        with VideoPool(run) as pool:
+            try:
+                self.channel.send(RunRequest(run))
+                while not isinstance(message := self.channel.receive(), RunAnswer):
+                    if isinstance(message, VideoRequest):
+                        self._answer_when_done(message, pool.outcome(message.path))
+                    elif isinstance(message, ProgressEvent):
+                        run.context.progress.report(message.event)
+                    elif isinstance(message, StopChange):
+                        change = run.context.progress
+                        change.request_stop() if message.is_requested else change.withdraw_stop()
+            except (EOFError, BrokenPipeError) as error:
+                code = self.process.wait(STOP_TIMEOUT_S)
+                raise PrefectServerError(f"Prefect's process ended with exit code {code}: run again") from error
+            if message.summary is None:
+                raise joined(message.errors)
+        return dataclasses.replace(message.summary, out=run.context.out)
+
+    def _answer_when_done(self, request: VideoRequest, future: "Future[VideoOutcome]") -> None:
+        def answer(future: "Future[VideoOutcome]") -> None:
+            with contextlib.suppress(OSError):  # the child has ended, which `run` reports
+                if error := future.exception():
+                    self.channel.send(VideoAnswer(request.number, errors=with_causes(error)))
+                else:
+                    self.channel.send(VideoAnswer(request.number, future.result()))
+
+        future.add_done_callback(answer)
+
+    def close(self) -> None:
+        """Let the child send its last records and stop its server; by force if necessary."""
+        with contextlib.suppress(OSError):
+            self.channel.send(Close())
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        finally:
+            self.process.communicate()
+
+
+class VideoPool:
+    """Threads that analyze the videos of a run in their order, as many at a time as the run has workers."""
+
+    def __init__(self, run: AnalysisRun) -> None:
+        self.context: AnalysisContext = run.context
+        self.videos = run.videos
+        self.pool = ThreadPoolExecutor(run.engine.workers, thread_name_prefix="analyze")
+        self.started: dict[Path, Future[VideoOutcome]] = {}
+
+    def __enter__(self) -> "VideoPool":
+        """Start with the first videos."""
+        self.started = {path: self._submit(path) for path in self.videos}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        """Wait for the threads; after an error nobody uses their results."""
+        if kind is not None:
+            self.context.progress.request_stop()
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+    def outcome(self, path: Path) -> "Future[VideoOutcome]":
+        """The outcome of a video; of a new analysis, if this is not the first request."""
+        return self.started.pop(path, None) or self._submit(path)
+
+    def _submit(self, path: Path) -> "Future[VideoOutcome]":
+        from flows.analysis.analyze_video import analyze_video  # imports torch
+
+        return self.pool.submit(analyze_video, path, self.context)
