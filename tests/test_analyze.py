@@ -13,11 +13,13 @@ from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from clips import analyze_clip
 from conftest import write_clip
 from PIL import Image
+from typer.testing import CliRunner
 
 from analytics import connect
 from analytics.results.ids import unread_video_id
@@ -29,7 +31,7 @@ from flows.analysis.failures import VideoFailed
 from flows.analysis.inputs import InputError, find_files, find_videos
 from flows.analysis.progress import Progress, Stopped, VideoProgress
 from flows.analysis.work_plan import plan_segments
-from flows.prefect.server import is_healthy
+from flows.cli.app import app
 from flows.settings import AnalyzeSettings, TimelineSettings
 
 SETTINGS = AnalyzeSettings(device="cpu")
@@ -332,12 +334,20 @@ def test_an_unknown_model_is_told_with_those_known(face_clip, tmp_path):
 
 
 def fervid(*arguments, **environment):
+    """The command in a process of its own."""
     return subprocess.run(
         [FERVID, *map(str, arguments)],
         capture_output=True,
         text=True,
         env={**os.environ, "FERVID_DEVICE": "cpu", **environment},
         timeout=300,
+    )
+
+
+def command(*arguments, **environment):
+    """The command in this process, which has imported torch already."""
+    return CliRunner().invoke(
+        app, [str(argument) for argument in arguments], env={"FERVID_DEVICE": "cpu", **environment}
     )
 
 
@@ -410,21 +420,24 @@ def test_a_second_run_does_only_what_is_left(first_run, mixed_folder, server, fa
     (mixed_folder / "text.mp4").unlink()
     with (mixed_folder / "new.mp4").open("wb") as file:
         file.write(face_clip.read_bytes() + b"\0" * 8)  # another content, the same pictures
-    run = fervid("analyze", mixed_folder, "--out", results, "--json", PREFECT_API_URL=server)
-    assert run.returncode == 0, run.stderr
+    run = command("analyze", mixed_folder, "--out", results, "--json", PREFECT_API_URL=server)
+    assert run.exit_code == 0, run.stderr
     summary = json.loads(run.stdout)
     status = {Path(video["path"]).name: video["status"] for video in summary["videos"]}
     assert status == {"collins.mp4": "unchanged", "gray [red].mp4": "unchanged", "new.mp4": "done"}
 
 
 def test_ctrl_c_stops_in_order_and_the_next_run_goes_on(face_clip, tmp_path, server):
-    # Twenty copies with contents of their own: long enough to be stopped while at work.
-    for i in range(20):
-        (tmp_path / "videos").mkdir(exist_ok=True)
+    # Copies with different contents: enough to be stopped while at work.
+    n_videos = 12
+    (tmp_path / "videos").mkdir()
+    for i in range(n_videos):
         (tmp_path / "videos" / f"{i:02d}.mp4").write_bytes(face_clip.read_bytes() + bytes([i] * 8))
-    command = [FERVID, "analyze", tmp_path / "videos", "--out", tmp_path / "out"]
+    arguments = ["analyze", tmp_path / "videos", "--out", tmp_path / "out"]
     environment = {**os.environ, "PREFECT_API_URL": server, "FERVID_DEVICE": "cpu"}
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    run = subprocess.Popen(
+        [FERVID, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
     while not list((tmp_path / "out" / "videos").glob("*/*.parquet")) and run.poll() is None:
         time.sleep(0.05)
     run.send_signal(signal.SIGINT)
@@ -433,9 +446,9 @@ def test_ctrl_c_stops_in_order_and_the_next_run_goes_on(face_clip, tmp_path, ser
     assert "run the same command again to resume" in output
     assert "Traceback" not in output
     ((n_done,),) = rows(tmp_path / "out", "SELECT count(*) FROM videos")
-    assert 0 < n_done < 20
-    again = fervid(*command[1:], "--json", PREFECT_API_URL=server)
-    assert again.returncode == 0, again.stderr
+    assert 0 < n_done < n_videos
+    again = command(*arguments, "--json", PREFECT_API_URL=server)
+    assert again.exit_code == 0, again.stderr
     unchanged = [v for v in json.loads(again.stdout)["videos"] if v["status"] == "unchanged"]
     assert len(unchanged) == n_done
 
@@ -473,36 +486,39 @@ def test_the_flow_can_be_called_from_python(face_clip, tmp_path, server):
     assert run.stdout == "[('done', 50)]\n", run.stderr
 
 
-def test_a_server_that_is_not_there_is_told(face_clip, tmp_path):
-    run = fervid("analyze", face_clip, "--out", tmp_path / "out", PREFECT_API_URL="http://127.0.0.1:9/api")
-    assert run.returncode == 1
+def test_a_server_that_does_not_answer_is_reported(face_clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.prefect.server.ANSWER_TIMEOUT_S", 0.1)
+    run = command("analyze", face_clip, "--out", tmp_path / "out", PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert run.exit_code == 1
     assert run.stderr.splitlines()[-1].startswith("error http://127.0.0.1:9/api: no Prefect server answers")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="processes are found under /proc or with ps")
-def test_a_killed_run_leaves_no_server_behind(tmp_path):
-    code = (
-        "import os, time; from flows.prefect.server import prefect_server\n"
-        "with prefect_server() as wait:\n"
-        "    wait(); print(os.environ['PREFECT_API_URL'], flush=True); time.sleep(600)\n"
-    )
-    environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
+@pytest.mark.parametrize(
+    "start",
+    [
+        "from flows.analysis.flow_process import FlowProcess; process = FlowProcess()",
+        "from flows.prefect.server import prefect_server; server = prefect_server(); server.__enter__()",
+    ],
+    ids=["flow and server", "server"],
+)
+def test_a_killed_run_leaves_no_process_behind(start):
+    code = f"import time; {start}; print('started', flush=True); time.sleep(600)"
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
-    url = run.stdout.readline().strip()
-    assert is_healthy(url)
+    assert run.stdout.readline() == "started\n"
+    children = psutil.Process(run.pid).children()
+    assert children
     run.kill()
     run.wait()
-    deadline_s = time.monotonic() + 20
-    while is_healthy(url) and time.monotonic() < deadline_s:
-        time.sleep(0.2)
-    assert not is_healthy(url)
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive
 
 
 def test_a_folder_that_is_not_ours_is_not_written_to(face_clip, tmp_path, server):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.txt").write_text("years of work")
-    run = fervid("analyze", face_clip, "--out", tmp_path / "thesis", PREFECT_API_URL=server)
-    assert run.returncode == 1
+    run = command("analyze", face_clip, "--out", tmp_path / "thesis", PREFECT_API_URL=server)
+    assert run.exit_code == 1
     assert "neither empty nor a results folder" in run.stderr
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter1.txt"]
 
@@ -515,10 +531,10 @@ def test_a_full_disk_ends_the_run_in_one_line(face_clip, tmp_path, server):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", mount], capture_output=True).returncode:
         pytest.skip("tmpfs cannot be mounted here")
     try:
-        run = fervid("analyze", face_clip, "--out", mount / "out", PREFECT_API_URL=server)
+        run = command("analyze", face_clip, "--out", mount / "out", PREFECT_API_URL=server)
     finally:
         subprocess.run(["umount", mount], check=True)
-    assert run.returncode == 1
+    assert run.exit_code == 1
     assert "the disk is full: free some space and run again" in run.stderr
     assert "Traceback" not in run.stderr
 

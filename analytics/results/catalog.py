@@ -14,11 +14,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from analytics.results.arrow_files import arrow_files
 from analytics.results.damage import Damage, DamagedFileError, one_line
 from analytics.results.shards import Where, read_shards, shard_path
 from analytics.results.storage_paths import (
     StorageError,
-    arrow_files,
     filesystem_of,
     is_remote,
     list_files,

@@ -17,11 +17,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analytics.results.arrow_files import n_rows, read_table
 from analytics.results.catalog import REMEMBERED, ids_of
 from analytics.results.compaction import drop_from_shards, remove_broken_shards
 from analytics.results.shards import read_shards
 from analytics.results.status import is_looked_at
-from analytics.results.storage_paths import FileInfo, is_remote, list_files, n_rows, read_bytes, read_table, remove
+from analytics.results.storage_paths import FileInfo, is_remote, list_files, read_bytes, remove
 from analytics.results.store import StoreError, check_results, write_atomic
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import TIMELINE_TABLES

@@ -18,8 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from analytics.results.arrow_files import read_table
 from analytics.results.damage import Damage, one_line
-from analytics.results.storage_paths import is_remote, list_files, read_table
+from analytics.results.storage_paths import is_remote, list_files
 from analytics.tables.schema import TABLES, TIMELINE_TABLES, VIDEOS
 
 FOLDER = "compacted"

@@ -28,14 +28,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.errors import StoreError as StoreError
+from analytics.results.arrow_files import n_rows, read_table
 from analytics.results.damage import Damage, one_line
 from analytics.results.shards import read_shards, shard_path
 from analytics.results.storage_paths import (
     is_remote,
     list_files,
-    n_rows,
     read_bytes,
-    read_table,
     remove,
     resolve_path,
     translate_client_errors,

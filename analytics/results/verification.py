@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 
 from analytics.errors import StoreError
+from analytics.results.arrow_files import CONTENT_CHANGED
 from analytics.results.catalog import Ids, read_own_rows
 from analytics.results.damage import Damage, DamagedFileError
 from analytics.results.shards import read_shards
-from analytics.results.storage_paths import CONTENT_CHANGED, list_files
+from analytics.results.storage_paths import list_files
 from analytics.results.store import check_results, damaged_in_shard, damaged_tables, is_segment_readable
 
 READERS = 8  # threads: reading and checksums run outside Python's lock

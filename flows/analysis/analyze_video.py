@@ -31,8 +31,9 @@ from flows.analysis.fingerprints import (
 )
 from flows.analysis.finished_work import FinishedWork
 from flows.analysis.inputs import file_version, local_copy
-from flows.analysis.outcomes import VideoOutcome, skip_outcome
+from flows.analysis.outcomes import VideoOutcome
 from flows.analysis.progress import Stopped, VideoProgress
+from flows.analysis.skipping import skip_outcome
 from flows.analysis.work_plan import (
     Content,
     missing_segments,

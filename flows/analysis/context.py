@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analytics.results.storage_paths import absolute
-from analytics.results.store import Store
-from fer_models.registry.model_registry import portable_model_ref
-from flows.analysis.finished_work import FinishedIndex
 from flows.analysis.progress import Progress
 from flows.settings import AnalyzeSettings
 
 if TYPE_CHECKING:
+    from analytics.results.store import Store
     from analytics.timeline.build import TimelineConfig
+    from flows.analysis.finished_work import FinishedIndex
     from flows.analysis.model_bundle import Models
     from flows.analysis.outcomes import VideoOutcome
 
@@ -37,23 +36,27 @@ class AnalysisContext:
         self._loading = threading.Lock()
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> "Store":
         """The results folder, created on first use if it is missing.
 
         Raises:
             StoreError: if it is not a results folder, or cannot be written.
             StorageError: if the address cannot be reached.
         """
+        from analytics.results.store import Store  # imports PyArrow
+
         return Store(self.out)
 
     @cached_property
-    def finished(self) -> FinishedIndex:
+    def finished(self) -> "FinishedIndex":
         """What was finished when the run started.
 
         Raises:
             StoreError: if the results cannot be read.
             WeightsError: if a model is missing.
         """
+        from flows.analysis.finished_work import FinishedIndex
+
         return FinishedIndex.read(self.store.root, self.settings)
 
     @property
@@ -89,4 +92,6 @@ def context_of_process(out: Path, settings: AnalyzeSettings) -> AnalysisContext:
 
 def portable(settings: AnalyzeSettings) -> AnalyzeSettings:
     """The settings for another process, whose working directory may differ."""
+    from fer_models.registry.model_registry import portable_model_ref
+
     return settings.model_copy(update={"model": portable_model_ref(settings.model)})

@@ -2,10 +2,10 @@
 
 import errno
 
+from analytics.errors import StoreError
 from analytics.results.storage_paths import StorageError
-from analytics.results.store import StoreError
 from fer_models.errors import DeviceError
-from fer_models.registry.model_registry import WeightsError
+from fer_models.registry.model_card import WeightsError
 
 # Errors of a disk or a network share that may not occur again.
 TRANSIENT_ERRNO = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENETDOWN, errno.ESTALE, errno.ETIMEDOUT}

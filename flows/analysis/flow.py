@@ -13,7 +13,6 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 
 from analytics.results.storage_paths import resolve_path
-from fer_models.video import VideoReadError, stated_duration_s
 from flows.analysis.context import AnalysisContext
 from flows.analysis.failures import FATAL, VideoFailed, is_transient
 from flows.analysis.outcomes import Failure, RunSummary, VideoOutcome
@@ -52,6 +51,10 @@ def analyze_one(path: Path, context: AnalysisContext, parts: Sequence[int] = ())
     """Analyze a video; `parts` are the results of the tasks that observed its parts before."""
     if context.analyze_elsewhere is not None:
         return context.analyze_elsewhere(path)
+    if work := context.finished.find(path):
+        from flows.analysis.skipping import skip_outcome
+
+        return skip_outcome(path, work, context)
     from flows.analysis.analyze_video import analyze_video  # imports torch
 
     outcome = analyze_video(path, context)
@@ -69,6 +72,7 @@ def observe_one(path: Path, context: AnalysisContext, part: int, of: int) -> int
 
     A failure is only logged: the task of the video meets it again and reports it.
     """
+    from fer_models.video import VideoReadError
     from flows.analysis.analyze_video import observe_part  # imports torch
 
     try:
@@ -112,7 +116,7 @@ def analyze(
     if run is None:
         context = AnalysisContext(resolve_path(out), settings or AnalyzeSettings())
         run = prepare_run(Inputs(inputs, recursive, pattern), context, engine)
-    if run.is_local and run.context.analyze_elsewhere is None:
+    if run.is_local and run.context.analyze_elsewhere is None and not all(map(run.context.finished.find, run.videos)):
         _ = run.context.models  # a model that cannot be loaded ends the run before it starts
     with running(run.engine) as submit:
         started_s = time.monotonic()
@@ -154,6 +158,8 @@ def submit_all(submit: Submit, run: AnalysisRun) -> list[PrefectFuture[VideoOutc
 
 def count_parts(path: Path, part_s: float) -> int:
     """Number of parts in which a video is observed: one, unless its header states a long duration."""
+    from fer_models.video import VideoReadError, stated_duration_s
+
     try:
         return max(1, round(stated_duration_s(path) / part_s))
     except (VideoReadError, OSError):

@@ -8,6 +8,7 @@ import queue
 import threading
 from concurrent.futures import Future
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.analysis.channel import (
     Channel,
@@ -21,10 +22,12 @@ from flows.analysis.channel import (
     joined,
     with_causes,
 )
-from flows.analysis.outcomes import VideoOutcome
 from flows.analysis.progress import Event, Progress
-from flows.analysis.run import AnalysisRun
 from flows.prefect.server import flush_prefect_workers, server_in_thread
+
+if TYPE_CHECKING:
+    from flows.analysis.outcomes import VideoOutcome
+    from flows.analysis.run import AnalysisRun
 
 
 def main() -> None:
@@ -55,12 +58,12 @@ class Parent:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self._runs: queue.SimpleQueue[AnalysisRun | None] = queue.SimpleQueue()
-        self._waiting: dict[int, Future[VideoOutcome]] = {}
+        self._runs: "queue.SimpleQueue[AnalysisRun | None]" = queue.SimpleQueue()
+        self._waiting: dict[int, "Future[VideoOutcome]"] = {}
         self._numbers = itertools.count()
         threading.Thread(target=self._receive, daemon=True).start()
 
-    def next_run(self) -> AnalysisRun | None:
+    def next_run(self) -> "AnalysisRun | None":
         """The next run; None if there is none."""
         run = self._runs.get()
         if run is not None:
@@ -68,7 +71,7 @@ class Parent:
             run.context.progress = ForwardedProgress(self.channel)
         return run
 
-    def analyze(self, path: Path) -> VideoOutcome:
+    def analyze(self, path: Path) -> "VideoOutcome":
         """Wait for the outcome of a video.
 
         Raises:

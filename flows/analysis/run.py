@@ -5,12 +5,14 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analytics.results.storage_paths import absolute, is_remote
 from flows.analysis.context import AnalysisContext
-from flows.analysis.inputs import FoundFiles, find_files
 from flows.settings import EngineSettings
+
+if TYPE_CHECKING:
+    from flows.analysis.inputs import FoundFiles
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,6 @@ class AnalysisRun:
     """What one run does: the videos found, where they are analyzed, and how."""
 
     inputs: Inputs
-    found: FoundFiles
     videos: list[Path]
     engine: EngineSettings
     context: AnalysisContext
@@ -70,8 +71,13 @@ def prepared_run() -> AnalysisRun | None:
     return _prepared.get()
 
 
-def prepare_run(inputs: Inputs, context: AnalysisContext, engine: EngineSettings | None = None) -> AnalysisRun:
-    """Find the videos and open the results.
+def prepare_run(
+    inputs: Inputs,
+    context: AnalysisContext,
+    engine: EngineSettings | None = None,
+    found: "FoundFiles | None" = None,
+) -> AnalysisRun:
+    """Find the videos, unless they are given, and open the results.
 
     Raises:
         InputError: if none of the inputs holds anything to analyze.
@@ -79,8 +85,20 @@ def prepare_run(inputs: Inputs, context: AnalysisContext, engine: EngineSettings
         StorageError: if an address cannot be reached.
     """
     engine = engine or EngineSettings()
-    found = find_files(inputs.paths, recursive=inputs.recursive, pattern=inputs.pattern)
+    videos = (found or find(inputs)).videos
     _ = context.store  # refuses a folder of others before any work is done
     if engine.engine != "threads":  # a worker has a working directory of its own
-        return AnalysisRun(inputs, found, [absolute(path) for path in found.videos], engine, context)
-    return AnalysisRun(inputs, found, found.videos, engine, context)
+        videos = [absolute(path) for path in videos]
+    return AnalysisRun(inputs, videos, engine, context)
+
+
+def find(inputs: Inputs) -> "FoundFiles":
+    """Find the files that a user named.
+
+    Raises:
+        InputError: if none of the inputs holds anything to analyze.
+        StorageError: if an address cannot be reached.
+    """
+    from flows.analysis.inputs import find_files  # imports PyAV
+
+    return find_files(inputs.paths, recursive=inputs.recursive, pattern=inputs.pattern)

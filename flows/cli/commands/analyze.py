@@ -8,9 +8,10 @@ import typer
 
 from analytics.results.output_files import check_output_file
 from flows.analysis.context import AnalysisContext
-from flows.analysis.outcomes import RunSummary, skip_all
+from flows.analysis.outcomes import RunSummary
 from flows.analysis.progress import progress
-from flows.analysis.run import AnalysisRun, Inputs, prepare_run
+from flows.analysis.run import AnalysisRun, Inputs, find, prepare_run
+from flows.analysis.skipping import skip_all
 from flows.cli.commands.common_options import AsJson, InputPaths, Out, Pattern, Recursive
 from flows.cli.config_file import write_config
 from flows.cli.console import (
@@ -55,15 +56,17 @@ def analyze(
                 say(f"\n# settings, for --config FILE\n{write_config(tables_of(settings, engine))}")
             return
         context = AnalysisContext(out, settings, progress)
-        run = prepare_run(Inputs(inputs, recursive, pattern), context, engine)
+        named = Inputs(inputs, recursive, pattern)
+        found = find(named)
+        run = prepare_run(named, context, engine, found)
         note(f"{counted(len(run.videos), 'file')} to process, results in {out}")
-        for line in run.found.skipped_lines():
+        for line in found.skipped_lines():
             note(line)
         summary = skip_all(run) or _analyze(run)
         if csv is not None:
             _write_csv(out, csv)
         if as_json:
-            print(json.dumps(summary.as_json() | {"skipped": run.found.skipped_json()}, indent=2))
+            print(json.dumps(summary.as_json() | {"skipped": found.skipped_json()}, indent=2))
         else:
             print_summary(console, summary)
     raise typer.Exit(SOME_FAILED if summary.failures else DONE)

@@ -1,0 +1,112 @@
+"""Read Parquet files on disk and in object stores with Arrow, and verify their checksums."""
+
+import zlib
+from collections.abc import Collection, Mapping
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from analytics.results.storage_paths import filesystem_of, is_remote, read_bytes, translate_client_errors
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+SMALL_BYTES = 4 << 20  # local files up to this size are read whole, for both the checksum and the data
+BLOCK_BYTES = 1 << 20
+CONTENT_CHANGED = "its content has changed since it was written"
+
+
+def read_table(path: Path, **options: Any) -> pa.Table:
+    """Read a whole Parquet file, in one request.
+
+    Raises:
+        OSError, pa.ArrowException: if it cannot be read.
+    """
+    source = pa.BufferReader(read_bytes(path)) if is_remote(path) else path
+    return pq.read_table(source, partitioning=None, **options)
+
+
+def n_rows(path: Path) -> int:
+    """The number of rows in a Parquet file.
+
+    Raises:
+        OSError, pa.ArrowException: if it cannot be read.
+    """
+    fs, name = arrow_files(path)
+    with translate_client_errors(path):
+        return int(pq.read_metadata(name, filesystem=fs).num_rows)
+
+
+def arrow_files(
+    root: Path, small: Collection[str] = (), checksums: Mapping[str, int] | None = None
+) -> tuple[pyarrow.fs.FileSystem, str]:
+    """The Arrow file system for the files below a folder, and the folder's path in it.
+
+    Args:
+        root: the folder.
+        small: paths in the file system of objects that are read whole.
+        checksums: the CRC-32 of files by path, checked when they are opened (for objects, when read whole).
+    """
+    checksums = checksums or {}
+    if not is_remote(root):
+        files = pyarrow.fs.PyFileSystem(_LocalFiles(checksums)) if checksums else pyarrow.fs.LocalFileSystem()
+        return files, str(root)
+    fs, name = filesystem_of(root)
+    return pyarrow.fs.PyFileSystem(_Objects(fs, small, checksums)), name
+
+
+class _Objects(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
+    """Arrow file handler for objects: small ones are read in one request, large ones in the ranges needed."""
+
+    def __init__(self, fs: "AbstractFileSystem", small: Collection[str], checksums: Mapping[str, int]) -> None:
+        super().__init__(fs)
+        self.small = small
+        self.checksums = checksums
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        """Open an object for random access."""
+        if path in self.small:
+            content = self.fs.cat_file(path, start=0)
+            _check_content(path, zlib.crc32(content), self.checksums.get(path))
+            return pa.BufferReader(content)
+        return pa.PythonFile(self.fs.open(path, "rb", cache_type="none"), mode="r")
+
+
+class _LocalFiles(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
+    """Arrow file handler that verifies the checksum of local files when they are opened."""
+
+    def __init__(self, checksums: Mapping[str, int]) -> None:
+        super().__init__(None)
+        self.checksums = checksums
+
+    def get_type_name(self) -> str:
+        """The name of the file system type."""
+        return "checked"
+
+    def normalize_path(self, path: str) -> str:
+        """Return the path unchanged."""
+        return path
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        """Open a file for random access.
+
+        Raises:
+            OSError: if it cannot be read, or its checksum differs.
+        """
+        if Path(path).stat().st_size <= SMALL_BYTES:
+            content = Path(path).read_bytes()
+            _check_content(path, zlib.crc32(content), self.checksums.get(path))
+            return pa.BufferReader(content)
+        with Path(path).open("rb") as file:
+            crc32 = reduce(lambda crc32, block: zlib.crc32(block, crc32), iter(lambda: file.read(BLOCK_BYTES), b""), 0)
+        _check_content(path, crc32, self.checksums.get(path))
+        return pa.OSFile(path)
+
+
+def _check_content(path: str, found_crc32: int, crc32: int | None) -> None:
+    if crc32 is not None and found_crc32 != crc32:
+        raise OSError(f"{path}: corrupt: {CONTENT_CHANGED}")

@@ -1,0 +1,61 @@
+"""Outcomes of videos whose analysis is finished, found without loading models."""
+
+import time
+from pathlib import Path
+
+from analytics.results.notes import FOLDER as NOTES
+from analytics.results.videos import path_text
+from flows.analysis.context import AnalysisContext
+from flows.analysis.fingerprints import describe_models
+from flows.analysis.finished_work import FinishedWork
+from flows.analysis.outcomes import RunSummary, VideoOutcome
+from flows.analysis.run import AnalysisRun
+
+
+def skip_all(run: AnalysisRun) -> RunSummary | None:
+    """The summary of a run with nothing to do, found without loading models; None if there is something to do."""
+    found = {path: run.context.finished.find(path) for path in run.videos}
+    finished = {path: work for path, work in found.items() if work is not None}
+    if len(finished) < len(found):
+        return None
+    started_s = time.monotonic()
+    outcomes = [skip_outcome(path, work, run.context) for path, work in finished.items()]
+    return RunSummary(run.context.out, outcomes, [], time.monotonic() - started_s)
+
+
+def skip_outcome(path: Path, work: FinishedWork, context: AnalysisContext) -> VideoOutcome:
+    """The outcome of a video whose analysis is finished; the views show it from now on."""
+    store, ids = context.store, work.ids
+    if work.may_have_appearance and not context.settings.keep_appearance:
+        _drop_appearance(work, context)
+    known_path = store.show(*ids.analyzed, path_text(path))
+    _apply_corrections(work, context)
+    sizes = store.table_rows(*ids.analyzed)
+    return VideoOutcome(
+        path=path,
+        status="unchanged",
+        video_id=ids.video_id,
+        analysis_id=ids.analysis_id,
+        n_frames=sizes["frames"],
+        n_faces=sizes["faces"],
+        n_tracks=sizes["tracks"],
+        same_as=known_path if known_path != path_text(path) else "",
+        models=describe_models(work.observe),
+    )
+
+
+def _apply_corrections(work: FinishedWork, context: AnalysisContext) -> None:
+    """Show the timeline with the corrections of people that users made in the dashboard, if there are any."""
+    if (context.store.root / NOTES).exists():
+        from analytics.results.corrections import apply_corrections  # imports SciPy
+
+        apply_corrections(context.store, *work.ids.analyzed)
+
+
+def _drop_appearance(work: FinishedWork, context: AnalysisContext) -> None:
+    """Drop appearance data that an earlier run kept, or left when it was interrupted."""
+    from analytics.results.stored_timeline import knows_identities  # imports SciPy
+
+    config = context.settings.timeline.config(work.observe["detector_score_threshold"])
+    if knows_identities(context.store, *work.ids.observed, config):
+        context.store.drop_appearance(*work.ids.observed)
