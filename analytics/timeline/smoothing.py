@@ -1,10 +1,10 @@
 """Smooth probabilities over time within a track, and derive labels that do not flicker."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 import numpy as np
-from scipy.linalg import solve_banded
 
 from analytics.timeline.time_tolerance import is_longer
 
@@ -91,12 +91,17 @@ def _starts(track: np.ndarray) -> np.ndarray:
 
 
 def _running_sum(own: np.ndarray, fade: np.ndarray) -> np.ndarray:
-    """`sum[i] = own[i] + fade[i - 1] * sum[i - 1]`, solved as one bidiagonal system."""
+    """`sum[i] = own[i] + fade[i - 1] * sum[i - 1]`, for each column of `own`."""
     if not len(own):
         return own
-    diagonals = np.ones((2, len(own)))
-    diagonals[1, :-1] = -fade
-    return np.asarray(solve_banded((1, 0), diagonals, own, check_finite=False))
+    fades = [0.0, *fade.tolist()]
+    sums = [
+        list(accumulate(zip(column, fades, strict=True), lambda total, item: item[0] + item[1] * total, initial=0.0))[
+            1:
+        ]
+        for column in own.T.tolist()
+    ]
+    return np.array(sums).T
 
 
 def _distance_to_known(starts: np.ndarray, pts_s: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -8,8 +8,6 @@ in nats: the log-likelihood ratio of one person against two people.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 
 from analytics.tracking.ranges import expand_ranges
 from analytics.tracking.tracklets import Crossings, Tracklets, find_crossings, split_tracks
@@ -181,23 +179,30 @@ def _best_links(n: int, before: np.ndarray, after: np.ndarray, evidence: np.ndar
     """The successor of each of `n` tracklets, -1 for none: the matching with the largest total evidence."""
     good = evidence > 0
     before, after, evidence = before[good], after[good], evidence[good]
+    successor = np.full(n, -1)
+    if not len(evidence):
+        return successor
+    from scipy.sparse import csr_array  # importing SciPy takes most of a second
+    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
     # Each tracklet may also have no successor (columns from n on), with zero evidence.
     most = evidence.max(initial=0) + 1
     cost = np.concatenate([most - evidence, np.full(n, most)])
     rows, columns = np.concatenate([before, np.arange(n)]), np.concatenate([after, n + np.arange(n)])
     row, column = min_weight_full_bipartite_matching(csr_array((cost, (rows, columns)), shape=(n, 2 * n)))
-    successor = np.full(n, -1)
     successor[row] = np.where(column < n, column, -1)
     return successor
 
 
 def _chains(successor: np.ndarray) -> np.ndarray:
     """The number of the chain of successors that each tracklet belongs to, `(n,)`."""
-    n = len(successor)
-    linked = np.flatnonzero(successor >= 0)
-    links = csr_array((np.ones(len(linked)), (linked, successor[linked])), shape=(n, n))
-    chain: np.ndarray = connected_components(links, directed=False)[1]
-    return chain
+    first = np.arange(len(successor))  # the smallest number in the chain of each tracklet
+    for start in np.setdiff1d(first, successor).tolist():  # those without a predecessor
+        chain = [start]
+        while (following := int(successor[chain[-1]])) >= 0:
+            chain.append(following)
+        first[chain] = min(chain)
+    return np.unique(first, return_inverse=True)[1]
 
 
 def _uncertain_tracklets(

@@ -11,7 +11,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 # Kalman filter of a face's movement, in box sizes, with the same values for x and y: measured position, and velocity
 # as a random walk. These are properties of moving heads and of detectors, hence not settings.
@@ -241,6 +240,8 @@ def _assign(pairs: list[_Pair]) -> list[_Pair]:
     tracks, faces = sorted({pair.track for pair in pairs}), sorted({pair.face for pair in pairs})
     if len(tracks) == len(faces) == len(pairs):
         return pairs  # the usual case
+    from scipy.optimize import linear_sum_assignment  # importing SciPy takes most of a second
+
     row = {track: index for index, track in enumerate(tracks)}
     column = {face: index for index, face in enumerate(faces)}
     likeness = np.zeros((len(tracks), len(faces)))

@@ -58,8 +58,8 @@ class Parent:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self._runs: "queue.SimpleQueue[AnalysisRun | None]" = queue.SimpleQueue()
-        self._waiting: dict[int, "Future[VideoOutcome]"] = {}
+        self._runs: queue.SimpleQueue[AnalysisRun | None] = queue.SimpleQueue()
+        self._waiting: dict[int, Future[VideoOutcome]] = {}
         self._numbers = itertools.count()
         threading.Thread(target=self._receive, daemon=True).start()
 

@@ -19,8 +19,8 @@ START_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 5.0
 START_ONE = "start one yourself with `prefect server start --background` and set PREFECT_API_URL"
-# The first three are what Prefect sets for a temporary server of its own: no web pages, only what a flow needs. The others
-# keep it from importing all installed integrations, such as prefect-dask, only to list their block types.
+# The first three are what Prefect sets for a temporary server of its own: no web pages, only what a flow needs. The
+# others keep it from importing all installed integrations, such as prefect-dask, only to list their block types.
 SERVER_ENVIRONMENT = {
     "PREFECT_UI_ENABLED": "0",
     "PREFECT__SERVER_EPHEMERAL": "1",
