@@ -1,10 +1,10 @@
 """Read video and image files as RGB frames with their player times; the only part that knows a decoder."""
 
+from fer_models.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from fer_models.video.container import VideoReadError, check_readable
 from fer_models.video.decode import read_frames, read_frames_at
-from fer_models.video.probe import VIDEO_SUFFIXES, VideoInfo, probe, stated_duration_s
+from fer_models.video.probe import VideoInfo, probe, stated_duration_s
 from fer_models.video.sampling import frames_to_sample, split_segments
-from fer_models.video.still_images import IMAGE_SUFFIXES
 
 __all__ = [
     "IMAGE_SUFFIXES",

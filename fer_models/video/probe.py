@@ -10,6 +10,7 @@ import av.container
 import numpy as np
 from av.stream import Disposition
 
+from fer_models.suffixes import IMAGE_SUFFIXES
 from fer_models.video.color import TRANSFER_NAMES
 from fer_models.video.container import VideoReadError, check_readable, open_container
 from fer_models.video.decord_backend import open_decord
@@ -25,15 +26,8 @@ from fer_models.video.packets import (
     walk_packets,
 )
 from fer_models.video.sampling import ROUNDING_S
-from fer_models.video.still_images import IMAGE_SUFFIXES, probe_image
+from fer_models.video.still_images import probe_image
 
-# fmt: off
-VIDEO_SUFFIXES = frozenset({".264", ".265", ".3g2", ".3gp", ".amv", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv",
-                            ".gif", ".h264", ".h265", ".hevc", ".insv", ".ivf", ".lrv", ".m1v", ".m2t", ".m2ts",
-                            ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mk3d", ".mkv", ".mod", ".mov", ".mp4", ".mpe",
-                            ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".tod",
-                            ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m"})
-# fmt: on
 DECODERS = ("auto", "decord", "pyav")
 
 # Where decord's frames were found equal to PyAV's bit for bit, read straight through and after seeks, and as fast.

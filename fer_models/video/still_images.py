@@ -17,10 +17,6 @@ from fer_models.video.container import VideoReadError
 from fer_models.video.geometry import Orientation
 from fer_models.video.limits import check_frame_size
 
-# fmt: off
-IMAGE_SUFFIXES = frozenset({".apng", ".avif", ".bmp", ".dib", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg",
-                            ".jpg", ".mpo", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"})
-# fmt: on
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _FORMATS = ("AVIF", "BMP", "DIB", "JPEG", "PNG", "PPM", "TGA", "TIFF", "WEBP")  # as Pillow calls them

@@ -35,15 +35,16 @@ STOP_TIMEOUT_S = 10.0
 
 
 @contextlib.contextmanager
-def flow_runner(is_local: bool) -> Iterator[Callable[[AnalysisRun], RunSummary]]:
+def flow_runner(is_local: bool, *, once: bool = False) -> Iterator[Callable[[AnalysisRun], RunSummary]]:
     """Yield a function that runs the flow; failed videos are in its summary, not raised.
 
     Args:
         is_local: whether this process analyzes the videos; otherwise the workers of a cluster do, and this process runs
             the flow.
+        once: whether there is only one run; Prefect then ends while its results are shown.
     """
     if is_local:
-        with contextlib.closing(FlowProcess()) as process:
+        with contextlib.closing(FlowProcess(once=once)) as process:
             yield process.run
         return
     with prefect_server() as wait_for_server:
@@ -56,8 +57,8 @@ def flow_runner(is_local: bool) -> Iterator[Callable[[AnalysisRun], RunSummary]]
 class FlowProcess:
     """A child process that runs flows, whose videos this process analyzes."""
 
-    def __init__(self) -> None:
-        """Start it.
+    def __init__(self, *, once: bool = False) -> None:
+        """Start it, for one run or for several.
 
         Raises:
             PrefectServerError: if no server answers at `PREFECT_API_URL`.
@@ -76,6 +77,7 @@ class FlowProcess:
             start_new_session=True,  # Ctrl-C must reach only this process, which asks the flow to stop
         )
         assert self.process.stdin and self.process.stdout
+        self.once, self.has_run = once, False
         self.channel = Channel(self.process.stdout, self.process.stdin)
 
     def run(self, run: AnalysisRun) -> RunSummary:
@@ -87,8 +89,11 @@ class FlowProcess:
         """
         _ = run.context.models  # a model that cannot be loaded ends the run before it starts
         with VideoPool(run) as pool:
+            self.has_run = True
             try:
                 self.channel.send(RunRequest(run))
+                if self.once:
+                    self.channel.send(Close())
                 while not isinstance(message := self.channel.receive(), RunAnswer):
                     if isinstance(message, VideoRequest):
                         self._answer_when_done(message, pool.outcome(message.path))
@@ -115,9 +120,12 @@ class FlowProcess:
         future.add_done_callback(answer)
 
     def close(self) -> None:
-        """Let the child send its last records and stop its server; by force if necessary."""
-        with contextlib.suppress(OSError):
-            self.channel.send(Close())
+        """Let the child send its last records and stop its server; by force if necessary, or if it has none."""
+        if not self.has_run:
+            self.process.kill()
+        elif not self.once:
+            with contextlib.suppress(OSError):
+                self.channel.send(Close())
         try:
             self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

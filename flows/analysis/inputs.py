@@ -20,8 +20,7 @@ from analytics.results.storage_paths import (
 )
 from fer_models.errors import FervidError
 from fer_models.files import other_kind
-from fer_models.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from fer_models.video.signatures import HEAD_BYTES, is_media
+from fer_models.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 PART_BYTES = 8 << 20  # of a video, fetched at a time
 NAMED_PER_REASON = 5  # files that are left out, shown by name
@@ -150,6 +149,8 @@ def _skip_reason(path: Path, folder: Path) -> str | None:
             return f"{kind}, not a regular file" if has_suffix else ""
         if has_suffix:
             return None
+        from fer_models.video.signatures import HEAD_BYTES, is_media  # imports PyAV
+
         with path.open("rb") as file:
             return UNKNOWN_SUFFIX if is_media(file.read(HEAD_BYTES)) else ""
     except OSError:  # a file that cannot be read is reported by the run, if it is one to be read

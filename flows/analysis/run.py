@@ -99,6 +99,6 @@ def find(inputs: Inputs) -> "FoundFiles":
         InputError: if none of the inputs holds anything to analyze.
         StorageError: if an address cannot be reached.
     """
-    from flows.analysis.inputs import find_files  # imports PyAV
+    from flows.analysis.inputs import find_files
 
     return find_files(inputs.paths, recursive=inputs.recursive, pattern=inputs.pattern)

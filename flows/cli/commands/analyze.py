@@ -1,17 +1,18 @@
 """`fervid analyze`: videos and images into a results folder."""
 
+import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from analytics.results.output_files import check_output_file
 from flows.analysis.context import AnalysisContext
+from flows.analysis.flow_process import flow_runner
 from flows.analysis.outcomes import RunSummary
 from flows.analysis.progress import progress
 from flows.analysis.run import AnalysisRun, Inputs, find, prepare_run
-from flows.analysis.skipping import skip_all
 from flows.cli.commands.common_options import AsJson, InputPaths, Out, Pattern, Recursive
 from flows.cli.config_file import write_config
 from flows.cli.console import (
@@ -47,22 +48,31 @@ def analyze(
     ] = None,
 ) -> None:
     """Analyze videos and images into a results folder. Finished videos are skipped; interrupted ones are resumed."""
-    with fatal_errors():
+    with fatal_errors(), contextlib.ExitStack() as stack:
         if csv is not None:
+            from analytics.results.output_files import check_output_file
+
             check_output_file(csv, overwrite=False)
         if dry_run:
             _print_plan(Inputs(inputs, recursive, pattern), out, settings, as_json)
             if not as_json:
                 say(f"\n# settings, for --config FILE\n{write_config(tables_of(settings, engine))}")
             return
-        context = AnalysisContext(out, settings, progress)
+        without_console_log()
         named = Inputs(inputs, recursive, pattern)
         found = find(named)
-        run = prepare_run(named, context, engine, found)
-        note(f"{counted(len(run.videos), 'file')} to process, results in {out}")
+        note(f"{counted(len(found.videos), 'file')} to process, results in {out}")
         for line in found.skipped_lines():
             note(line)
-        summary = skip_all(run) or _analyze(run)
+        runner = flow_runner(engine.engine == "threads", once=True)
+        # Nothing is finished in new results: Prefect starts while PyArrow is imported.
+        run_flow = None if out.exists() else stack.enter_context(runner)
+        run = prepare_run(named, AnalysisContext(out, settings, progress), engine, found)
+        from flows.analysis.skipping import skip_all  # imports PyArrow
+
+        summary = skip_all(run)
+        if summary is None:
+            summary = _analyze(run, run_flow or stack.enter_context(runner))
         if csv is not None:
             _write_csv(out, csv)
         if as_json:
@@ -78,15 +88,11 @@ def _write_csv(out: Path, csv: Path) -> None:
     note(f"one row per person and frame: {export_table(out, 'frames', csv)}")
 
 
-def _analyze(run: AnalysisRun) -> RunSummary:
-    """Analyze while Prefect starts in a process of its own."""
-    from flows.analysis.flow_process import flow_runner
-
-    without_console_log()
+def _analyze(run: AnalysisRun, run_flow: Callable[[AnalysisRun], RunSummary]) -> RunSummary:
+    """Run the flow with progress bars, until it ends or the user stops it."""
     display = RunDisplay(errors, len(run.videos))
     progress.listen(display.show)
-    stopping = stop_on_interrupt(at_once=not run.is_local)
-    with display, flow_runner(run.is_local) as run_flow, stopping:
+    with display, stop_on_interrupt(at_once=not run.is_local):
         return run_flow(run)
 
 
