@@ -1,11 +1,11 @@
 """What each command imports: heavy libraries only where they are used, so that answers come at once."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
-from clips import CPU, analyze_clip
 
 HEAVY = (
     "torch",
@@ -27,25 +27,43 @@ main()
 """
 
 
-@pytest.fixture(scope="module")
-def results(face_clip, tmp_path_factory):
-    """Results of a clip that was analyzed with the default settings of this machine's processor."""
-    folder = tmp_path_factory.mktemp("startup") / "results"
-    analyze_clip(face_clip, folder, CPU)
-    return folder
-
-
-def imported_by(*arguments):
+def imported_by(*arguments, **environment):
     """The heavy libraries that a command has imported when it ends."""
-    run = subprocess.run([sys.executable, "-c", RUN, *map(str, arguments)], capture_output=True, text=True)
+    command = [sys.executable, "-c", RUN, *map(str, arguments)]
+    run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
     assert run.returncode == 0, run.stderr
     return set(json.loads(run.stderr.splitlines()[-1]))
+
+
+@pytest.fixture(scope="module")
+def first_run(face_clip, server, tmp_path_factory):
+    """The results of a clip, and what the command that analyzed it has imported."""
+    folder = tmp_path_factory.mktemp("startup") / "results"
+    return folder, imported_by("analyze", face_clip, "--out", folder, "--device", "cpu", PREFECT_API_URL=server)
+
+
+@pytest.fixture(scope="module")
+def results(first_run):
+    """The results folder of the first run."""
+    return first_run[0]
 
 
 def test_help_and_version_import_nothing_heavy():
     assert imported_by("--help") == set()
     assert imported_by("--version") == set()
     assert "torch" not in imported_by("analyze", "--help")
+
+
+def test_an_analysis_of_one_face_leaves_prefect_to_its_child_and_needs_no_scipy(first_run):
+    assert first_run[1] == {"torch", "numpy", "duckdb"}
+
+
+def test_the_process_of_the_flow_imports_only_prefect():
+    check = "import sys, flows.analysis.flow_child\n"
+    check += f"before = [name for name in {HEAVY} if name in sys.modules]\n"
+    check += f"import flows.analysis.flow\nprint(before, [name for name in {HEAVY} if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert run.stdout == "[] ['prefect']\n"
 
 
 def test_a_run_with_nothing_to_do_loads_no_model(results, face_clip):

@@ -1,13 +1,14 @@
 """The command line: every command under its name. A command's module is imported only when the command is called."""
 
 import ast
-import contextlib
 import importlib
+import importlib.abc
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -72,8 +73,8 @@ class LazyCommand(TyperCommand):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parse the arguments with the command itself, and reword pydantic's error messages."""
         try:
-            with pandas_hidden_from_pyarrow():
-                return self.load().make_context(info_name, args, parent, **extra)
+            hide_pandas_from_pyarrow()
+            return self.load().make_context(info_name, args, parent, **extra)
         except typer.BadParameter as error:
             if problems := getattr(error.__cause__, "errors", None):
                 error.message = "; ".join(map(explain, problems()))
@@ -111,28 +112,57 @@ def first_help_line(target: str) -> str:
     raise LookupError(target)
 
 
-class _NoPandas:
-    """An importer for which there is no pandas."""
+class _NoPandas(importlib.abc.MetaPathFinder):
+    """Finds that there is no pandas."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Refuse to import pandas."""
         if name == "pandas":
             raise ModuleNotFoundError(name)
 
 
-@contextlib.contextmanager
-def pandas_hidden_from_pyarrow() -> Iterator[None]:
+class _WithoutPandas(importlib.abc.Loader):
+    """Loads PyArrow such that it finds no pandas."""
+
+    def __init__(self, loader: importlib.abc.Loader) -> None:
+        self.loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Create the module as usual."""
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Import PyArrow, and let it look for pandas while there seems to be none."""
+        self.loader.exec_module(module)
+        finder = _NoPandas()
+        sys.meta_path.insert(0, finder)
+        try:
+            module.array([0])  # PyArrow looks for pandas with the first value it converts
+        finally:
+            sys.meta_path.remove(finder)
+
+
+class _PyArrowFinder(importlib.abc.MetaPathFinder):
+    """Finds PyArrow for `_WithoutPandas`, once."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """The module specification of PyArrow."""
+        if name != "pyarrow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _WithoutPandas(spec.loader)
+        return spec
+
+
+def hide_pandas_from_pyarrow() -> None:
     """Keep PyArrow from importing pandas, which takes most of a second, only to recognize objects of pandas.
 
     PyArrow looks for pandas once, with the first value it converts, and again when something asks for a data frame.
     """
-    finder: Any = _NoPandas()
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-        if "pyarrow" in sys.modules:
-            sys.modules["pyarrow"].array([0])  # looks now
-    finally:
-        sys.meta_path.remove(finder)
+    if "pyarrow" not in sys.modules and not any(isinstance(finder, _PyArrowFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _PyArrowFinder())
 
 
 app = typer.Typer(

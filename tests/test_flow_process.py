@@ -1,0 +1,82 @@
+"""The process that runs the flow: what crosses the pipe between it and the one that analyzes."""
+
+import errno
+import io
+from pathlib import Path
+
+import psutil
+import pytest
+from clips import context_of
+from typer.testing import CliRunner
+
+from analytics.results.status import status
+from flows.analysis.channel import Channel, VideoAnswer, joined, with_causes
+from flows.analysis.failures import VideoFailed, is_transient
+from flows.analysis.flow_process import FlowProcess
+from flows.analysis.run import Inputs, prepare_run
+from flows.cli.app import app
+from flows.prefect.server import PrefectServerError
+
+
+def sent(message):
+    """A message as the other process receives it."""
+    pipe = io.BytesIO()
+    Channel(pipe, pipe).send(message)
+    pipe.seek(0)
+    return Channel(pipe, pipe).receive()
+
+
+def failure_of_a_disk():
+    """A failure with its cause, as an analysis raises it."""
+    try:
+        try:
+            raise OSError(errno.EIO, "Input/output error")
+        except OSError as cause:
+            raise VideoFailed("a.mp4: Input/output error") from cause
+    except VideoFailed as error:
+        return error
+
+
+def test_an_error_arrives_with_its_causes():
+    received = sent(VideoAnswer(7, errors=with_causes(failure_of_a_disk())))
+    assert (received.number, received.outcome) == (7, None)
+    error = joined(received.errors)
+    assert isinstance(error, VideoFailed) and str(error) == "a.mp4: Input/output error"
+    assert isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO
+    assert is_transient(error)
+
+
+def test_an_error_that_cannot_be_pickled_arrives_as_its_text():
+    error = ValueError("broken", lambda: None)
+    (received,) = sent(VideoAnswer(1, errors=with_causes(error))).errors
+    assert type(received) is RuntimeError and str(received).startswith("ValueError: ('broken', <function")
+
+
+def test_a_failure_that_may_pass_is_retried(face_clip, server, tmp_path, monkeypatch):
+    from analytics.results.stored_timeline import build_stored_timeline
+
+    calls = []
+
+    def fails_once(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+        return build_stored_timeline(*arguments, **options)
+
+    monkeypatch.setattr("flows.analysis.analyze_video.build_stored_timeline", fails_once)
+    arguments = ["analyze", str(face_clip), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    done = CliRunner().invoke(app, arguments, env={"PREFECT_API_URL": server})
+    assert done.exit_code == 0, done.stderr
+    assert len(calls) == 2
+    assert [one.state for one in status(tmp_path / "out")] == ["done"]
+
+
+def test_the_end_of_the_child_process_is_reported(face_clip, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", server)
+    process = FlowProcess()
+    try:
+        psutil.Process(process.process.pid).kill()
+        with pytest.raises(PrefectServerError, match="Prefect's process ended with exit code -9: run again"):
+            process.run(prepare_run(Inputs([face_clip]), context_of(Path(tmp_path / "out"))))
+    finally:
+        process.close()
