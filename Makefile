@@ -59,13 +59,13 @@ $(BIN)/uv:
 
 # Everything that is pinned, for development; again whenever the pins or the project's metadata change.
 $(INSTALLED): requirements.lock pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --editable .
 	touch $@ $(DEMO_INSTALLED)
 
 # What the demo and the dashboard need, at the pinned versions.
 $(DEMO_INSTALLED): requirements.lock pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints requirements.lock \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints requirements.lock \
 	  --editable '.[dashboard,demo,export,live,plot]'
 	touch $@
 

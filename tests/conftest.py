@@ -1,6 +1,7 @@
 """What all tests share: nothing is skipped in silence where `FERVID_NO_SKIPS` is set, and nothing is sent anywhere."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
+# Compiling all modules anew in each process would double the time of tests that start processes.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Prefect keeps runs in a database under its home: the tests' runs are not the user's. Set before it is imported.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="fervid-prefect-")
 
