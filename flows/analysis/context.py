@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analytics.results.storage_paths import absolute
+from flows.analysis.imports import without_gc
 from flows.analysis.progress import Progress
 from flows.settings import AnalyzeSettings
 
@@ -67,10 +68,10 @@ class AnalysisContext:
             WeightsError: if a model is missing or damaged.
             DeviceError: if the device is not available.
         """
-        from flows.analysis.model_bundle import load_models  # imports torch
-
         with self._loading:
             if self._models is None:
+                with without_gc():
+                    from flows.analysis.model_bundle import load_models  # imports torch
                 self._models = load_models(self.settings)
             return self._models
 

@@ -1,7 +1,6 @@
 """The child process of `flow_process`: Prefect's temporary server, and flows whose videos the parent analyzes."""
 
 import contextlib
-import gc
 import itertools
 import os
 import queue
@@ -22,6 +21,7 @@ from flows.analysis.channel import (
     joined,
     with_causes,
 )
+from flows.analysis.imports import without_gc
 from flows.analysis.progress import Event, Progress
 from flows.prefect.server import flush_prefect_workers, server_in_thread
 
@@ -32,16 +32,15 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the requested flows, until there are no more or the parent ends."""
-    gc.disable()  # nearly all objects that the imports make live as long as the process
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing printed may get between the messages
     parent = Parent(Channel(source, target))
     try:
-        with contextlib.nullcontext() if "PREFECT_API_URL" in os.environ else server_in_thread():
-            from flows.analysis.flow import run_analyze  # imports Prefect
-
-            gc.freeze()
-            gc.enable()
+        with contextlib.ExitStack() as stack:
+            with without_gc():
+                if "PREFECT_API_URL" not in os.environ:
+                    stack.enter_context(server_in_thread())
+                from flows.analysis.flow import run_analyze  # imports Prefect
             while (run := parent.next_run()) is not None:
                 try:
                     answer = RunAnswer(run_analyze(run))
