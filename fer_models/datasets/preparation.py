@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fer_models.datasets.labeled_faces import SPLITS, DataError, FaceData
-from fer_models.datasets.near_duplicates import near_copies
+from fer_models.datasets.near_duplicates import altered_copies, near_copies
 from fer_models.labels import EMOTIONS
 
 BLANK_STD = 3.0  # gray levels: images with a smaller standard deviation are blank
@@ -26,7 +26,7 @@ class Preparation:
     conflict_groups: int  # those of them with several labels
     near_copies: int  # pairs of images that show the same photograph with other pixels
     leaks: dict[str, int]  # test split -> images whose pixels also stand in Training
-    near_leaks: dict[str, int]  # test split -> further images that show a photograph of Training with other pixels
+    near_leaks: dict[str, int]  # test split -> further images of a photograph of Training: edited, mirrored or shifted
     blanks: dict[str, int]  # split -> images that show nothing
     rows: dict[str, Tensor]  # each of DROPPABLE -> (k,) rows of Training that `drop` leaves out for it
 
@@ -45,7 +45,8 @@ def examine(data: FaceData) -> Preparation:
     conflict = has_conflict(group, label.numpy())
     blank = pixels.flatten(1).float().std(dim=1).numpy() < BLANK_STD
     leak = crosses(group, training)
-    near_leak = crosses_in_pairs(pairs, training) & ~leak
+    altered = _altered_leaks(pixels, training)
+    near_leak = crosses_in_pairs(np.concatenate([pairs, altered]), training) & ~leak
     per_split = {
         name: {split_name: int(found[split == i].sum()) for i, split_name in enumerate(SPLITS)}
         for name, found in (("copies", is_copy.numpy()), ("leaks", leak), ("near_leaks", near_leak), ("blanks", blank))
@@ -64,6 +65,14 @@ def examine(data: FaceData) -> Preparation:
         rows={name: row[torch.from_numpy(wrong & training)] for name, wrong in found.items()},
         **per_split,
     )
+
+
+def _altered_leaks(pixels: Tensor, training: np.ndarray) -> np.ndarray:
+    """Pairs (k, 2) of a test image and a mirrored or shifted copy of it in Training; blank images have none."""
+    sides = [np.flatnonzero(of_side) for of_side in (~training, training)]
+    test, trained = (pixels[torch.from_numpy(rows)] for rows in sides)
+    pairs = altered_copies(test, trained)
+    return np.stack([rows[pairs[:, k]] for k, rows in enumerate(sides)], axis=1)
 
 
 def drop(data: FaceData, found: Preparation, reasons: Collection[str]) -> FaceData:
