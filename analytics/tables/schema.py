@@ -117,7 +117,7 @@ OBSERVATIONS = pa.schema(
             pa.list_(pa.uint8(), 60),
             "0 to 255",
             "appearance for re-identification: mean RGB of 4x4 cells of the crop and of 2x2 cells below it; dropped "
-            "(NULL) after tracking unless signatures are kept",
+            "(NULL) after tracking unless --keep-appearance is given",
         ),
     ],
     metadata={
@@ -181,7 +181,7 @@ VIDEOS = pa.schema(
             "joined_by_look",
             pa.bool_(),
             "",
-            "whether tracklets were associated by appearance; false without signatures",
+            "whether tracklets were associated by appearance; false without appearance data",
         ),
         _field("weights", pa.string(), "JSON", "SHA-256 of the weights of each model"),
         _field("versions", pa.string(), "JSON", "versions of the libraries used"),

@@ -200,7 +200,7 @@ def timeline_rows(means: pd.DataFrame, emotion: str) -> pd.DataFrame:
 def timeline_chart(rows: pd.DataFrame, emotion: str) -> alt.LayerChart:
     """Step lines of `timeline_rows` that break where there is no data, paler where fewer people are behind them.
 
-    The band is one standard error of the mean between videos; there is none where there is one video only.
+    The band is one standard error of the mean between participants; there is none where there is only one.
     """
     rows = rows.dropna(subset="mean")
     x = alt.X("start_s:Q", title=None, scale=alt.Scale(nice=False))
@@ -334,8 +334,9 @@ def show_over_time(found: Compared) -> None:
     st.altair_chart(timeline_chart(rows, emotion))
     st.altair_chart(people_chart(rows, found.time_title))
     st.caption(
-        "Mean over videos, second by second. Lines are interrupted where no face has a label, and paler where fewer "
-        "people are behind them; the band is one standard error of the mean between videos."
+        "Mean over participants (people with a name, else videos), second by second. Lines are interrupted where no "
+        "face has a label, and paler where fewer people are behind them; the band is one standard error of the mean "
+        "between participants."
     )
     if found.onsets is not None:
         show_onsets(found.onsets, emotion)
