@@ -214,3 +214,8 @@ def test_hidden_people_are_in_no_comparison(results: Path) -> None:
     shown = shares(connect(results)).select(["path", "track_id"]).to_pylist()
     assert {"path": f"in/{ALICE}.mp4", "track_id": 1} not in shown
     assert len(shown) == 3
+
+
+def test_sql_can_leave_out_hidden_people(edited: Path) -> None:
+    sql = "SELECT count(*) AS n FROM tracks UNION ALL SELECT count(*) FROM visible('tracks')"
+    assert query(edited, sql)["n"].to_pylist() == [4, 3]
