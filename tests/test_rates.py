@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from analytics import connect, queries
 from analytics.results.store import Store
 from analytics.statistics.rates import rate_per_minute
-from analytics.statistics.survival import kaplan_meier, median_duration, median_interval
+from analytics.statistics.survival import kaplan_meier, median_interval
 from analytics.tables.schema import VIEWS
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.cli.app import app
@@ -25,12 +25,16 @@ def test_kaplan_meier_agrees_with_scipy():
     np.testing.assert_allclose(share, reference.evaluate(times))
 
 
-def test_the_median_allows_for_spans_that_went_on():
-    """Five spans of 1 to 5 s; those of 2 and 3 s were cut short: 4 / 5, then 2 at risk at 4 s: 2 / 5."""
-    duration_s = np.arange(1.0, 6.0)
-    assert median_duration(duration_s, np.ones(5, bool)) == 3
-    assert median_duration(duration_s, np.array([True, False, False, True, True])) == 4
-    assert median_duration(duration_s, np.zeros(5, bool)) is None
+def test_the_median_allows_for_intervals_that_went_on():
+    """Five intervals of 1 to 5 s; those of 2 and 3 s were cut short: 4 / 5, then 2 at risk at 4 s: 2 / 5."""
+
+    def median_s(ended):
+        return median_interval(np.arange(1.0, 6.0), np.array(ended), ["one"] * 5).estimate
+
+    assert median_s([True] * 5) == 3
+    assert median_s([True, False, False, True, True]) == 4
+    assert median_s([False] * 5) is None
+    assert median_interval(np.empty(0), np.empty(0, bool), []).estimate is None
 
 
 def test_the_interval_of_a_median_is_where_the_curve_is_near_one_half():

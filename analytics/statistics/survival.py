@@ -29,11 +29,6 @@ def kaplan_meier(duration_s: Array, ended: np.ndarray) -> tuple[Array, Array]:
     return times, share
 
 
-def median_duration(duration_s: Array, ended: np.ndarray) -> float | None:
-    """The first time that at most half of the intervals outlast; None if more than half outlast all observed ends."""
-    return _first_at_most_half(*kaplan_meier(duration_s, ended))
-
-
 def median_interval(duration_s: Array, ended: np.ndarray, clusters: Sequence[str]) -> Estimate:
     """The median duration with an interval, where intervals of one participant are not independent.
 
