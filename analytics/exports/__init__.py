@@ -71,7 +71,7 @@ def export_trials(
             connection,
             events=None if events is None else read_events(events),
             conditions=None if groups is None else find_conditions(groups, videos),
-            participants=resolve_participants(connection, groups, videos),
+            participants=resolve_participants(connection, groups),
             covariates=None if covariates is None else read_covariates(covariates),
             bin_ms=bin_ms,
             video_ids=choose_videos(videos, wanted) if wanted else None,

@@ -135,8 +135,7 @@ def rates(connection: duckdb.DuckDBPyConnection, *, participants: Mapping[str, s
     Raises:
         GroupError: if the participants cannot be read.
     """
-    videos = connection.sql("SELECT video_id, path FROM videos").to_arrow_table().to_pylist()
-    return rates_table(connection, resolve_participants(connection, participants, videos))
+    return rates_table(connection, resolve_participants(connection, participants))
 
 
 def averages(
@@ -182,7 +181,7 @@ def averages(
         "before_s": before_s,
     }
     binned = connection.sql(TRIAL_BINS_SQL, params=parameters).to_arrow_table()
-    people = resolve_participants(connection, participants, known)
+    people = resolve_participants(connection, participants)
     return average_trials(trials, binned, people, bin_ms=bin_ms, before_s=before_s)
 
 
@@ -200,8 +199,7 @@ def dwell(connection: duckdb.DuckDBPyConnection, *, participants: Mapping[str, s
         GroupError: if the participants cannot be read.
     """
     rows = _answer(connection, "dwell")
-    videos = connection.sql("SELECT video_id, path FROM videos").to_arrow_table().to_pylist()
-    people = resolve_participants(connection, participants, videos)
+    people = resolve_participants(connection, participants)
     medians = dwell_medians(connection, people, rows["emotion"].to_pylist())
     for name in medians.column_names:
         rows = rows.append_column(name, medians[name])
@@ -262,7 +260,7 @@ def compare(
     group_of = find_groups(groups, videos)
     if participants is None and isinstance(groups, Path):
         participants = groups
-    people = resolve_participants(connection, participants, videos)
+    people = resolve_participants(connection, participants)
     of_videos = shares(connection, all_faces=all_faces)
     without = set(group_of) - set(of_videos["path"].to_pylist())
     stills = _of_videos(
@@ -307,8 +305,7 @@ def compare_events(
     labels = set(events["label"].to_pylist())
     if len(labels) < 2:
         raise GroupError(f"the events: at least two labels are needed to compare, got {len(labels)}")
-    videos = connection.sql("SELECT video_id, path FROM videos").to_arrow_table().to_pylist()
-    people = resolve_participants(connection, participants, videos)
+    people = resolve_participants(connection, participants)
     shown = during_events(connection, events)
     tracks = zip(*(shown[name].to_pylist() for name in ("label", "path", "track_id", "seen_s", "ok_s")), strict=True)
     label_s = label_seconds(shown, [f"share_{name}" for name in EMOTIONS])

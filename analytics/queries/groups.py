@@ -85,16 +85,14 @@ class Participants:
 
 
 def resolve_participants(
-    connection: duckdb.DuckDBPyConnection,
-    participants: Mapping[str, str] | Path | None,
-    videos: Sequence[Mapping[str, Any]],
+    connection: duckdb.DuckDBPyConnection, participants: Mapping[str, str] | Path | None
 ) -> Participants:
     """The participants: those given (see `find_participants`), else the people who were named in the dashboard.
 
     Raises:
         GroupError: if the participants cannot be read or a video is not in the results.
     """
-    given = find_participants(participants, videos)
+    given = find_participants(participants, connection.sql("SELECT * FROM known_videos").to_arrow_table().to_pylist())
     names = connection.sql(_NAMES).fetchall()
     return Participants(
         dict(connection.sql(_SOLE_NAMES).fetchall()) | given,

@@ -47,7 +47,7 @@ def library_agreement(results: Results, codes: Codes) -> tuple[Agreement, dict[t
             names |= {(video["path"], f"P{track_id}"): name for track_id, name in people.items()}
 
     def compare(connection: duckdb.DuckDBPyConnection) -> Agreement:
-        return compare_with_codes(connection, comparable, participants=resolve_participants(connection, None, videos))
+        return compare_with_codes(connection, comparable, participants=resolve_participants(connection, None))
 
     return results.answer(compare), names
 

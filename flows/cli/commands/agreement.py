@@ -69,7 +69,6 @@ def agreement(
     from analytics.queries.codes import read_code_map
     from analytics.queries.connection import connect
     from analytics.queries.groups import resolve_participants
-    from analytics.results.videos import all_videos
 
     if uncoded is not None and uncoded not in EMOTIONS:
         raise typer.BadParameter(f"must be one of {', '.join(EMOTIONS)}, got {uncoded!r}", param_hint="--uncoded")
@@ -82,7 +81,7 @@ def agreement(
                 _codes(codes, names),
                 second=None if second is None else _codes(second, names),
                 people=None if people is None else _people(people),
-                participants=resolve_participants(connection, participants, all_videos(connection)),
+                participants=resolve_participants(connection, participants),
                 uncoded=uncoded,
                 tolerance_s=tolerance_s,
             )
