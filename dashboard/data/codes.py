@@ -18,7 +18,7 @@ from fer_models.labels import EMOTIONS
 
 ENVIRONMENT = "FERVID_DASHBOARD_CODES"
 VIDEOS_SQL = "SELECT video_id, path FROM videos"
-PEOPLE_SQL = "SELECT track_id, person FROM people WHERE video_id = $video_id ORDER BY track_id"
+PEOPLE_SQL = "SELECT track_id, person FROM people WHERE video_id = $video_id AND NOT is_hidden ORDER BY track_id"
 FORMATS = ["eaf", "csv", "tsv", "txt"]
 
 
@@ -118,7 +118,7 @@ def coded_lanes(results: Results, video_id: str, codes: Iterable[Code]) -> list[
 
 
 def people_of(results: Results, video_id: str) -> dict[int, str]:
-    """The name of each track of a video."""
+    """The name of each track of a video, without hidden people."""
     return {row["track_id"]: row["person"] for row in results.ask(PEOPLE_SQL, video_id=video_id).to_pylist()}
 
 
