@@ -305,7 +305,7 @@ def test_what_is_wrong_with_fer2013_is_found(fer2013):
     assert len(drop(fer2013, found, ["blanks"]).splits["Training"]) == 28709 - found.blanks["Training"]
     with pytest.raises(ValueError, match="drop must be among leaks"):
         drop(fer2013, found, ["leak"])
-    assert 250 < found.near_leaks["PrivateTest"] < 350  # 40 of them are mirrored or shifted
+    assert 350 < found.near_leaks["PrivateTest"] < 420
     better = drop(fer2013, found, DROPPABLE)
     again = examine(better)
     assert again.leaks == again.near_leaks == {"PublicTest": 0, "PrivateTest": 0}
