@@ -1,7 +1,7 @@
 """Render a video with its results drawn in, or with its faces hidden."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ import pyarrow as pa
 from analytics.queries.connection import connect
 from analytics.queries.intervals import label_intervals, visibility_intervals
 from analytics.results.ids import file_sha256, video_id
+from analytics.results.storage_paths import StoragePath
 from analytics.results.store import write_atomic
 from analytics.results.videos import file_name
 from analytics.tables.arrow_utils import to_float_array
@@ -54,7 +55,7 @@ class _Scene:
 
 
 def render_video(
-    video: Path,
+    video: StoragePath,
     results: Path,
     out: Path,
     *,
@@ -81,23 +82,24 @@ def render_video(
     _refuse_live(video, results)
     with local_copy(video) as file:
         check_readable(file)
-        info = probe(file, "pyav", **_reading_settings(file, results))
+        video_stream, rotate = _reading_settings(file, results)
+        info = probe(file, "pyav", video_stream=video_stream, rotate=rotate)
         if info.is_still:
             raise RenderError(f"{video}: is a still image: only videos can be rendered")
         scene = _scene(info, video, results, hiding, only)
         write_atomic(out, lambda part: write_video(part, _rendered_frames(info, scene, hiding, on_frame), info))
 
 
-def _reading_settings(file: Path, results: Path) -> dict[str, Any]:
-    """The settings that decide which frames are read, from the analysis of the video if it is in the results."""
+def _reading_settings(file: Path, results: StoragePath) -> tuple[int | None, int]:
+    """The video stream and the rotation that the analysis of the video used; None and 0 if it is not in the results."""
     with connect(results, observations=False) as connection:
         sql = "SELECT settings FROM videos WHERE video_id = $video_id AND status = 'done'"
         rows = connection.execute(sql, {"video_id": video_id(file_sha256(file))}).fetchall()
     observe = json.loads(rows[0][0])["observe"] if rows and rows[0][0] else {}
-    return {"video_stream": observe.get("video_stream"), "rotate": observe.get("rotate", 0)}
+    return observe.get("video_stream"), observe.get("rotate", 0)
 
 
-def _refuse_live(video: Path, results: Path) -> None:
+def _refuse_live(video: StoragePath, results: Path) -> None:
     """Refuse the path or name of a live session, as there is no file to render.
 
     Raises:
@@ -109,7 +111,7 @@ def _refuse_live(video: Path, results: Path) -> None:
         raise RenderError(f"{video}: is a live session: its frames were not stored, so there is nothing to draw on")
 
 
-def _scene(info: VideoInfo, video: Path, results: Path, hiding: Hiding | None, only: int | None) -> _Scene:
+def _scene(info: VideoInfo, video: StoragePath, results: Path, hiding: Hiding | None, only: int | None) -> _Scene:
     of = {"video_id": video_id(file_sha256(info.path))}
     with connect(results, observations=False) as connection:
         known = "SELECT status FROM videos WHERE video_id = $video_id AND status = 'done'"
@@ -130,9 +132,8 @@ def _scene(info: VideoInfo, video: Path, results: Path, hiding: Hiding | None, o
     hidden, all_hidden = redaction_boxes(*where, cover)
     shown = boxes_shown(*where)
     if hiding:
-        shown = FrameBoxes(
-            shown.frame, shown.row, pad_boxes(shown.boxes_xyxy, cover)
-        )  # outlines around the hidden area, not across it
+        # Outlines surround the hidden area instead of crossing it.
+        shown = FrameBoxes(shown.frame, shown.row, pad_boxes(shown.boxes_xyxy, cover))
     if only is not None:
         keep = track[shown.row] == only
         shown = FrameBoxes(shown.frame[keep], shown.row[keep], shown.boxes_xyxy[keep])
@@ -183,7 +184,8 @@ def _draw_faces(frame: np.ndarray, scene: _Scene, index: int) -> None:
     draw_labels(frame, boxes, [scene.texts[row] for row in rows], colors, text_size_px(len(frame)))
 
 
-def _text(row: dict[str, Any]) -> str:
+def _text(row: Mapping[str, Any]) -> str:
+    """The label of a face: its track and its emotion, or why it has none."""
     who = "" if row["track_id"] is None else f"P{row['track_id']} "
     if row["quality_ok"] is False:
         return who + str(row["quality_reason"]).replace("_", " ")
@@ -192,7 +194,7 @@ def _text(row: dict[str, Any]) -> str:
     return f"{who}{row['smooth_emotion']} {row['probability']:.0%}"
 
 
-def _color(row: dict[str, Any]) -> Color:
+def _color(row: Mapping[str, Any]) -> Color:
     """The color of the emotion; gray for a low-quality or unlabeled face."""
     if row["quality_ok"] is False or row["smooth_emotion"] is None:
         return GRAY

@@ -164,7 +164,7 @@ def test_an_analysis_goes_on_as_if_nothing_had_been(store):
     assert again.video_row(*ids)["path"] == "/clips/2.mp4"
     assert not again.is_done(ids[0], "a0000000000000077")
     # The older analysis of two becomes the newest again, without its tables being written again.
-    assert again.show(row(3)["video_id"], row(3)["analysis_id"], "/clips/3.mp4") == "/clips/3.mp4"
+    assert again.mark_as_current(row(3)["video_id"], row(3)["analysis_id"], "/clips/3.mp4") == "/clips/3.mp4"
     assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%3'").to_pylist() == [{"n": 30}]
     assert all(not name.startswith("faces/") for name in files(store.root))
     compact(store.root, wait_s=0, delete_originals=True)

@@ -100,7 +100,7 @@ def test_the_timeline_command_and_a_skipped_analysis_keep_corrections(store: Sto
     rebuilt = rebuild_timeline(store, row | {"settings": json.dumps(stored)}, TimelineSettings())
     assert rebuilt.status == "done", rebuilt.note
     assert set(tracks(store)) == {0, 1}
-    store.show(ALICE, row["analysis_id"], row["path"])  # as a run does that finds the video analyzed already
+    store.mark_as_current(ALICE, row["analysis_id"], row["path"])  # as a run does that finds the video analyzed already
     assert set(tracks(store)) == {0, 1, 2}
     apply_corrections(store, ALICE, row["analysis_id"])
     assert set(tracks(store)) == {0, 1}

@@ -5,12 +5,14 @@ import random
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from clips import analyze_clip
 from scenes import Face, feeling, observe
 from typer.testing import CliRunner
 
@@ -20,16 +22,14 @@ from analytics.results.compaction import compact
 from analytics.results.damage import DamagedFileError
 from analytics.results.store import Store
 from analytics.results.verification import find_damage, name_damaged_file
+from analytics.tables.schema import TABLES
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.analysis.analyze_video import analyze_video
-from flows.analysis.context import AnalysisContext
 from flows.cli.app import app
 from flows.settings import AnalyzeSettings
 
 VIDEO, ANALYSIS = "v0000000000000001", "a0000000000000001"
-EVERYTHING = (
-    "SELECT (SELECT sum(hash(f)) FROM faces f), (SELECT sum(hash(t)) FROM tracks t), (SELECT count(*) FROM videos)"
-)
+FIVE_FPS = AnalyzeSettings(device="cpu", fps=5)
+EVERYTHING = "SELECT " + ", ".join(f"(SELECT sum(hash({name})) FROM {name})" for name in TABLES)
 
 
 def fervid(*arguments):
@@ -63,11 +63,12 @@ def empty(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """One bit in the first page of the largest column."""
+    """One bit near the end of the last page of the largest column."""
     content = bytearray(path.read_bytes())
     columns = pq.read_metadata(path).row_group(0)
     largest = max((columns.column(i) for i in range(columns.num_columns)), key=lambda c: c.total_compressed_size)
-    content[largest.data_page_offset + largest.total_compressed_size - 5] ^= 1
+    start = largest.dictionary_page_offset or largest.data_page_offset
+    content[start + largest.total_compressed_size - 5] ^= 1
     path.write_bytes(content)
 
 
@@ -89,7 +90,11 @@ def test_every_command_names_the_file_and_the_repair(results, tmp_path, damage, 
     path = results / name / f"video_id={VIDEO}" / f"{ANALYSIS}.parquet"
     DAMAGES[damage](path)
     sql = f"SELECT sum(hash(t)) FROM {name} t"
-    for command in (["query", results, sql], ["status", results], ["verify", results]):
+    with pytest.raises(StoreError, match=f"{path.name} is damaged"), name_damaged_file(results):
+        connect(results).sql(sql).fetchall()
+    # `query` starts a process, so it is tried with one table only.
+    query_command = [["query", results, sql]] if name == "faces" else []
+    for command in (*query_command, ["status", results], ["verify", results]):
         run = fervid(*command)
         assert path.name in run.output and str(path.relative_to(results).parent) in run.output, command
         assert "`fervid analyze VIDEO --out RESULTS --overwrite` recreates it" in run.output, command
@@ -112,6 +117,26 @@ def test_other_videos_can_still_be_asked(results):
         query(results, "SELECT count(*) FROM faces", video=VIDEO)
 
 
+def test_a_damaged_table_never_blocks_a_query(results):
+    """In a process of its own, which could not be interrupted: both threads would wait for Python's global lock."""
+    for path in results.glob("faces/*/*.parquet"):
+        flip(path)
+    code = """
+        import sys
+        from analytics import connect
+        for _ in range(6):
+            with connect(sys.argv[1], observations=False) as connection:
+                try:
+                    connection.sql("SELECT sum(p_happy) FROM faces").fetchall()
+                except Exception as error:
+                    assert "has changed since it was written" in str(error), error
+                else:
+                    sys.exit("the damage was not found")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(results)]
+    subprocess.run(command, check=True, timeout=100)
+
+
 def test_verify_counts_and_exits_with_3(results):
     assert (fervid("verify", results).exit_code, fervid("verify", results).output) == (0, "no damaged files\n")
     truncate(results / "observations" / f"video_id={VIDEO}" / "observation_id=o1" / "segment-000000.parquet")
@@ -124,19 +149,28 @@ def test_verify_counts_and_exits_with_3(results):
     assert answer["count"]["damaged"] == 2
 
 
+@pytest.fixture(scope="module")
+def analyzed(face_clip, tmp_path_factory):
+    """The results of analyzing one clip."""
+    root = tmp_path_factory.mktemp("analyzed") / "results"
+    analyze_clip(face_clip, root, FIVE_FPS)
+    return root
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["videos", "faces", "observations"])
-def test_a_plain_analyze_makes_damaged_files_again(face_clip, tmp_path, damage, name):
-    store, settings = Store(tmp_path / "results"), AnalyzeSettings(device="cpu", fps=5)
-    analyze_video(face_clip, AnalysisContext(store.root, settings))
-    before = query(store.root, "SELECT frame_index, x1_px, smooth_emotion FROM faces ORDER BY ALL")
-    for path in (store.root / name).rglob("*.parquet"):
+def test_a_plain_analyze_makes_damaged_files_again(face_clip, analyzed, tmp_path, damage, name):
+    root = shutil.copytree(analyzed, tmp_path / "results")
+    damaged = list((root / name).rglob("*.parquet"))
+    for path in damaged:
         DAMAGES[damage](path)
     if name == "observations":  # noticed when they are needed
-        shutil.rmtree(store.root / "videos")
-    analyze_video(face_clip, AnalysisContext(store.root, settings))
-    assert find_damage(store.root) == []
-    assert query(store.root, "SELECT frame_index, x1_px, smooth_emotion FROM faces ORDER BY ALL") == before
+        shutil.rmtree(root / "videos")
+    assert damaged
+    assert analyze_clip(face_clip, root, FIVE_FPS).status == "done"
+    assert find_damage(root) == []
+    sql = "SELECT frame_index, x1_px, smooth_emotion FROM faces ORDER BY ALL"
+    assert query(root, sql) == query(analyzed, sql)
 
 
 def test_a_damaged_shard_is_named(results):
@@ -151,22 +185,22 @@ def test_a_damaged_shard_is_named(results):
     path.write_bytes(whole)
     assert Store(results).is_done(VIDEO, ANALYSIS)
     truncate(path.with_name("videos.parquet"))
-    run = subprocess.run(
-        [sys.executable, "-c", "from flows.cli.app import main; main()", "compact", str(results)],
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 1 and "videos.parquet is damaged" in run.stderr.replace("\n", "")
+    run = fervid("compact", results)
+    assert (run.exit_code, "videos.parquet is damaged" in run.output) == (1, True), run.output
     assert path.exists()
 
 
-def test_a_hundred_mutated_files_never_change_an_answer(results):
-    """Each mutant is detected, or gives the very same answer: never another one."""
-    expected = query(results, EVERYTHING).to_pylist()
+@pytest.mark.parametrize("compacted", [False, True])
+def test_mutated_files_never_change_an_answer(results, compacted):
+    """Each mutant is detected, or gives the very same answer: never another one. docs/reliability.md has the counts."""
+    if compacted:
+        compact(results, wait_s=0, delete_originals=True)
+    with connect(results) as connection:
+        expected = connection.sql(EVERYTHING).to_arrow_table().to_pylist()
     draw = random.Random(0)
     paths = sorted(path for path in results.rglob("*.parquet") if "observations" not in path.parts)
-    outcomes = {"named": 0, "same": 0}
-    for _ in range(100):
+    outcomes = {"named": 0, "found by verify": 0, "harmless": 0}
+    for _ in range(50):
         path = draw.choice(paths)
         content = path.read_bytes()
         mutant = bytearray(content)
@@ -177,11 +211,12 @@ def test_a_hundred_mutated_files_never_change_an_answer(results):
             with name_damaged_file(results), connect(results) as connection:
                 (answer,) = connection.sql(EVERYTHING).to_arrow_table().to_pylist()
             assert [answer] == expected, path
-            outcomes["same"] += 1
-            assert {damage.path for damage in find_damage(results)} <= {path}
+            found = {damage.path for damage in find_damage(results)}
+            assert found <= {path}
+            outcomes["found by verify" if found else "harmless"] += 1
         except StoreError as error:
             assert path.name in str(error)
             outcomes["named"] += 1
-            assert [damage.path for damage in find_damage(results)] == [path]
+            assert {damage.path for damage in find_damage(results)} == {path}
         path.write_bytes(content)
-    assert outcomes["named"] > 60, outcomes
+    assert outcomes["named"] >= 45, outcomes

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -28,7 +29,9 @@ from analytics.results.store import Store, StoreError
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.timeline.observations import unseen_table
 from dashboard.data.results import ENVIRONMENT
-from fer_models.video.live import LatestFrames, LiveFrame, LiveReader, SessionClock
+from fer_models.video import probe
+from fer_models.video.geometry import GeometryError
+from fer_models.video.live import FrameGeometry, LatestFrames, LiveFrame, LiveReader, SessionClock, frame_batch
 from fer_models.video.live_source import LiveSource, LiveSourceError
 from flows.analysis.progress import Progress
 from flows.analysis.rebuild_timeline import rebuild_timelines
@@ -135,6 +138,45 @@ def test_a_slow_machine_sees_the_newest_frames_and_counts_the_others(face_clip):
             time.sleep(0.5)  # what takes so long is looking at one frame
     assert [frame.index for frame in taken] == list(range(len(taken)))
     assert (np.diff([frame.pts_s for frame in taken]) > 0).all()
+
+
+# --- geometry -----------------------------------------------------------------------------------------------------
+
+
+def test_frames_of_a_live_stream_have_square_pixels(tmp_path):
+    """A pipe with PAL frames of 64:45 pixels is read as 1024 x 576, as `fervid analyze` reads the file."""
+    with av.open(str(tmp_path / "pal.ts"), "w") as file:
+        stream = file.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 720, 576, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(64, 45)
+        for _ in range(10):
+            file.mux(stream.encode(av.VideoFrame(720, 576, "yuv420p")))
+        file.mux(stream.encode())
+    os.mkfifo(tmp_path / "pipe")
+    content = (tmp_path / "pal.ts").read_bytes()
+    threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(content), daemon=True).start()
+    with LiveReader(LiveSource.of(str(tmp_path / "pipe")), fps=None) as reader:
+        until(lambda: reader.is_over)
+        frames = [frame for frame in reader.frames.take(0) if frame.image is not None]
+    assert frame_batch(frames).pixels.shape[1:] == (576, 1024, 3)
+    assert probe(tmp_path / "pal.ts").width_px == 1024
+
+
+def test_a_stream_with_impossible_pixels_is_refused():
+    image = av.VideoFrame(16, 16, "yuv420p")
+    with pytest.raises(GeometryError, match="pixels of 40:1"):
+        FrameGeometry.of(image, Fraction(40))
+
+
+def test_a_pipe_cannot_make_ffmpeg_open_other_files(tmp_path, face_clip):
+    os.mkfifo(tmp_path / "pipe")
+    shutil.copy(face_clip, tmp_path / "a.mp4")
+    playlist = "ffconcat version 1.0\nfile a.mp4\n"
+    threading.Thread(target=lambda: (tmp_path / "pipe").write_text(playlist), daemon=True).start()
+    with LiveReader(LiveSource.of(str(tmp_path / "pipe")), fps=None) as reader:
+        until(lambda: reader.is_over)
+        assert isinstance(reader.error, LiveSourceError)
+        assert reader.frames.take(0) == []
 
 
 # --- sources ------------------------------------------------------------------------------------------------------
@@ -308,7 +350,7 @@ def test_timelines_made_while_a_session_goes_on_do_not_stand_for_all_of_it(sessi
     rebuild_timelines(store.root, TimelineSettings())
     ((before, last_s),) = rows(store.root, "SELECT count(*), max(pts_s) FROM frames")
     store.write_segment(video, seen, n, unseen_table(np.array([9999]), np.array([last_s + 1]), "dropped"))
-    store.show(video, running, row["path"])  # the session brings its own tables up to date, then is killed
+    store.mark_as_current(video, running, row["path"])  # the session brings its own tables up to date, then is killed
     (rebuilt,) = rebuild_timelines(store.root, TimelineSettings())
     assert rebuilt.status == "done"
     assert rows(store.root, "SELECT count(*) FROM frames") == [(before + 1,)]

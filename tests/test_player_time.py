@@ -162,7 +162,7 @@ def test_joined_recordings_go_on_from_the_last_frame(tmp_path, suffix, how, n_pa
     info = probe(join(tmp_path / f"joined{suffix}", *[part] * n_parts))
     n = 30 * n_parts
     if info.container == "matroska,webm" and n_parts == 3:  # FFmpeg reads no third part
-        assert "another file is joined on at byte" in info.truncation
+        assert "another file is appended at byte" in info.truncation
         return
     assert (info.n_frames, info.n_clock_jumps) == (n, n_parts - 1)
     np.testing.assert_allclose(info.pts_s, np.arange(n) / 25, atol=2e-3 * n_parts)
@@ -231,9 +231,7 @@ def test_a_second_file_that_players_do_not_read_is_reported(tmp_path, suffix):
     assert probe(part).truncation is None
     info = probe(join(tmp_path / f"joined{suffix}", part, part))
     if info.n_frames == 25:
-        assert (
-            info.truncation == f"another file is joined on at byte {part.stat().st_size:,}, which players do not read"
-        )
+        assert info.truncation == f"another file is appended at byte {part.stat().st_size:,}, which players do not read"
     else:  # some versions of FFmpeg read on
         assert info.n_frames == 50
         np.testing.assert_allclose(np.diff(info.pts_s), 0.04, atol=2e-3)
@@ -331,7 +329,7 @@ def test_frames_are_turned_and_mirrored_as_the_display_matrix_says(tmp_path, ori
 def test_other_angles_are_refused_in_a_sentence(tmp_path, angle_deg):
     cos, sin = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
     path = set_matrix(write_video(tmp_path / "a.mp4", grays(3)), cos, sin, -sin, cos)
-    with pytest.raises(VideoReadError, match=f"turned by {angle_deg} degrees, and only multiples of 90 are supported"):
+    with pytest.raises(VideoReadError, match=f"rotated by {angle_deg} degrees, and only multiples of 90 are supported"):
         probe(path)
 
 
@@ -412,7 +410,9 @@ def test_decord_is_not_used_where_it_would_be_wrong(tmp_path, decoder):
     if decoder == "auto":
         assert probe(path).decoder == "pyav"
     else:
-        with pytest.raises(VideoReadError, match="decord does not turn frames in every container; use --decoder pyav"):
+        with pytest.raises(
+            VideoReadError, match="decord does not rotate frames in every container; use --decoder pyav"
+        ):
             probe(path, decoder)
 
 
@@ -448,7 +448,7 @@ def test_pages_are_no_animation(tmp_path):
     pages = [Image.new("RGB", (64, 48), (50 * i,) * 3) for i in range(3)]
     pages[0].save(tmp_path / "a.tiff", save_all=True, append_images=pages[1:])
     info = probe(tmp_path / "a.tiff")
-    assert (info.n_frames, info.notes) == (1, ("holds 3 pictures, of which the first is analyzed",))
+    assert (info.n_frames, info.notes) == (1, ("has 3 images, of which only the first is analyzed",))
 
 
 def test_heic_is_decoded_whole(tmp_path):
@@ -559,8 +559,39 @@ def test_a_header_that_invents_frames_is_refused(tmp_path, size_table, n_table):
         struct.pack_into(">I", data, data.index(b"stsc") + 16, 2_000_000)
     struct.pack_into(">I", data, data.index(b"stts") + 12, 2_000_000)
     path.write_bytes(data)
-    with pytest.raises(VideoReadError, match=r"claims 2,000,000 frames or more, and has only [\d,]+ bytes"):
+    with pytest.raises(VideoReadError, match=r"claims 2,000,000 frames or more, but has only [\d,]+ bytes"):
         probe(path)
+
+
+def write_junk_after(path: Path, *, n_good: int, n_junk: int) -> Path:
+    """Write frames that decode, then packets of two bytes that do not, all at 25 fps."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for pixels in grays(n_good):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
+                file.mux(packet)
+        for packet in stream.encode():
+            file.mux(packet)
+        for i in range(n_good, n_good + n_junk):
+            packet = av.Packet(b"\x5a\xa5")
+            packet.pts = packet.dts = i
+            packet.duration, packet.time_base, packet.stream = 1, Fraction(1, 25), stream
+            file.mux(packet)
+    return path
+
+
+def test_a_stream_of_which_only_the_first_frame_decodes_is_refused(tmp_path):
+    path = write_junk_after(tmp_path / "a.mp4", n_good=1, n_junk=12_000)
+    with pytest.raises(VideoReadError, match=r"of its first 10,000 mpeg4 frames only one decodes: .* export it again"):
+        probe(path)
+
+
+def test_frames_before_undecodable_ones_are_read(tmp_path):
+    info = probe(write_junk_after(tmp_path / "a.mp4", n_good=5, n_junk=12_000))
+    assert info.n_frames == 12_005
+    (batch,) = read_frames_at(info, np.arange(info.n_frames), batch_size=100)
+    np.testing.assert_array_equal(batch.frame_index, np.arange(5))
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there are no devices")

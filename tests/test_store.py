@@ -228,7 +228,7 @@ def test_signatures_go_and_who_is_who_stays(store):
     assert store.missing_segments(VIDEO, OBSERVED, 2) == []
     assert store.missing_segments(VIDEO, OBSERVED, 2, with_signatures=True) == [0, 1]
     other = TimelineConfig(joining=ReidConfig(same_track_bonus=1))
-    with pytest.raises(IdentitiesError, match=r"signatures.* were dropped: .* --keep-appearance"):
+    with pytest.raises(IdentitiesError, match=r"signatures were dropped, .* --keep-appearance"):
         build_stored_timeline(store, VIDEO, OBSERVED, observations, other)
 
 
@@ -236,10 +236,10 @@ def test_who_looks_again_beside_another_that_drops_the_signatures_goes_by_what_i
     """As with two copies of a video and `--overwrite`."""
     store.write_segment(VIDEO, OBSERVED, 0, observe(np.arange(10) / 10, [Face(i, look=40) for i in range(10)]))
     read = [VIDEO, OBSERVED, store.read_observations(VIDEO, OBSERVED, 1), TimelineConfig()]
-    first = build_stored_timeline(store, *read, anew=True)
+    first = build_stored_timeline(store, *read, recompute_identities=True)
     store.drop_appearance(VIDEO, OBSERVED)
     read[2] = store.read_observations(VIDEO, OBSERVED, 1)
-    assert build_stored_timeline(store, *read, anew=True).faces.equals(first.faces)
+    assert build_stored_timeline(store, *read, recompute_identities=True).faces.equals(first.faces)
 
 
 def test_pandas_and_pyarrow_read_the_files_as_they_are(store):

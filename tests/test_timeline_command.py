@@ -109,7 +109,7 @@ def test_a_later_run_that_failed_is_not_forgotten(results):
         assert rows(results, "SELECT error FROM videos ORDER BY path") == told
     # Whoever analyses the video again, and finds it done, has the last word.
     ((analyzed,),) = rows(results, "SELECT analysis_id FROM videos WHERE path = '/gone/b.mp4'")
-    Store(results).show(OTHER["video_id"], analyzed, "/gone/b.mp4")
+    Store(results).mark_as_current(OTHER["video_id"], analyzed, "/gone/b.mp4")
     assert rows(results, "SELECT error FROM videos ORDER BY path") == [(None,), (None,)]
 
 

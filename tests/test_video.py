@@ -510,7 +510,7 @@ def test_info_travels_between_processes(plain):
 
 @pytest.mark.parametrize("frame_index", [[-1], [60], [3, 2], [3, 3]])
 def test_frames_outside_the_video_are_refused(plain, frame_index):
-    with pytest.raises(ValueError, match="must rise"):
+    with pytest.raises(ValueError, match="must increase"):
         read_frames_at(probe(plain), np.array(frame_index))
 
 

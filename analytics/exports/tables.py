@@ -18,8 +18,11 @@ LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 # py-feat has other names for some emotions: https://py-feat.org
 FEX_EMOTIONS = {"angry": "anger", "happy": "happiness", "sad": "sadness"}
 
+# DuckDB 2.0 cannot join a column of arrays if a frame has no face: a list works.
 _FACES_OF_FRAMES = """
-FROM frames LEFT JOIN visible('faces') AS faces USING (video_id, frame_index)
+FROM frames
+    LEFT JOIN (SELECT * REPLACE (landmarks_px::FLOAT[] AS landmarks_px) FROM visible('faces')) AS faces
+        USING (video_id, frame_index)
     LEFT JOIN people USING (video_id, track_id)
 WHERE video_id = $video_id ORDER BY frames.pts_s, face_index
 """

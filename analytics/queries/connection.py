@@ -16,7 +16,7 @@ from analytics.queries.events import events_of_videos, read_events
 from analytics.results.catalog import Catalog, Part, dataset, latest_rows, read_catalog
 from analytics.results.damage import DamagedFileError
 from analytics.results.notes import all_notes
-from analytics.results.storage_paths import resolve_path
+from analytics.results.storage_paths import StoragePath, resolve_path
 from analytics.results.store import check_results, segments_in
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import TIMELINE_TABLES, VIEWS
@@ -54,7 +54,7 @@ _NO_EVENTS = (
 
 
 def connect(
-    results: str | Path,
+    results: str | StoragePath,
     *,
     video: str | None = None,
     all_analyses: bool = False,
@@ -187,7 +187,7 @@ def _open(memory_limit: str) -> duckdb.DuckDBPyConnection:
         raise QueryError(f"the memory limit must be a size such as 500MB or 2GB, got {memory_limit!r}") from error
 
 
-def noted_people(root: Path) -> pa.Table:
+def noted_people(root: StoragePath) -> pa.Table:
     """The tracks that have a name or are hidden, for view people: video_id, track_id, name and is_hidden."""
     rows = [
         {

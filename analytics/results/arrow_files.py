@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Collection, Mapping
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +9,23 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from analytics.results.storage_paths import filesystem_of, is_remote, read_bytes, translate_client_errors
+from analytics.results.checksums import ShardChecksum, stream_crc32
+from analytics.results.storage_paths import (
+    StoragePath,
+    filesystem_of,
+    is_remote,
+    read_bytes,
+    translate_client_errors,
+)
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 SMALL_BYTES = 4 << 20  # local files up to this size are read whole, for both the checksum and the data
-BLOCK_BYTES = 1 << 20
 CONTENT_CHANGED = "its content has changed since it was written"
 
 
-def read_table(path: Path, **options: Any) -> pa.Table:
+def read_table(path: StoragePath, **options: Any) -> pa.Table:
     """Read a whole Parquet file, in one request.
 
     Raises:
@@ -30,7 +35,7 @@ def read_table(path: Path, **options: Any) -> pa.Table:
     return pq.read_table(source, partitioning=None, **options)
 
 
-def n_rows(path: Path) -> int:
+def n_rows(path: StoragePath) -> int:
     """The number of rows in a Parquet file.
 
     Raises:
@@ -42,7 +47,10 @@ def n_rows(path: Path) -> int:
 
 
 def arrow_files(
-    root: Path, small: Collection[str] = (), checksums: Mapping[str, int] | None = None
+    root: StoragePath,
+    small: Collection[str] = (),
+    checksums: Mapping[str, int] | None = None,
+    footers: Mapping[str, ShardChecksum] | None = None,
 ) -> tuple[pyarrow.fs.FileSystem, str]:
     """The Arrow file system for the files below a folder, and the folder's path in it.
 
@@ -50,11 +58,13 @@ def arrow_files(
         root: the folder.
         small: paths in the file system of objects that are read whole.
         checksums: the CRC-32 of files by path, checked when they are opened (for objects, when read whole).
+        footers: the checksums of shards by path; their footers are checked when they are opened (not for objects).
     """
-    checksums = checksums or {}
+    checksums, footers = checksums or {}, footers or {}
     if not is_remote(root):
-        files = pyarrow.fs.PyFileSystem(_LocalFiles(checksums)) if checksums else pyarrow.fs.LocalFileSystem()
-        return files, str(root)
+        if not checksums and not footers:
+            return pyarrow.fs.LocalFileSystem(), str(root)
+        return pyarrow.fs.PyFileSystem(_LocalFiles(checksums, footers)), str(root)
     fs, name = filesystem_of(root)
     return pyarrow.fs.PyFileSystem(_Objects(fs, small, checksums)), name
 
@@ -79,9 +89,9 @@ class _Objects(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
 class _LocalFiles(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
     """Arrow file handler that verifies the checksum of local files when they are opened."""
 
-    def __init__(self, checksums: Mapping[str, int]) -> None:
+    def __init__(self, checksums: Mapping[str, int], footers: Mapping[str, ShardChecksum]) -> None:
         super().__init__(None)
-        self.checksums = checksums
+        self.checksums, self.footers = checksums, footers
 
     def get_type_name(self) -> str:
         """The name of the file system type."""
@@ -97,14 +107,29 @@ class _LocalFiles(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
         Raises:
             OSError: if it cannot be read, or its checksum differs.
         """
+        if (footer := self.footers.get(path)) is not None:
+            check_footer(Path(path), footer)
+        if path not in self.checksums:
+            return pa.OSFile(path)
         if Path(path).stat().st_size <= SMALL_BYTES:
             content = Path(path).read_bytes()
             _check_content(path, zlib.crc32(content), self.checksums.get(path))
             return pa.BufferReader(content)
         with Path(path).open("rb") as file:
-            crc32 = reduce(lambda crc32, block: zlib.crc32(block, crc32), iter(lambda: file.read(BLOCK_BYTES), b""), 0)
+            crc32 = stream_crc32(file)
         _check_content(path, crc32, self.checksums.get(path))
         return pa.OSFile(path)
+
+
+def check_footer(path: Path, checksum: ShardChecksum) -> None:
+    """Compare the footer of a file in a shard with the one that was written.
+
+    Raises:
+        OSError: if the file cannot be read, or its footer differs.
+    """
+    with path.open("rb") as file:
+        if not checksum.has_footer(file):
+            raise OSError(f"{path}: corrupt: {CONTENT_CHANGED}")
 
 
 def _check_content(path: str, found_crc32: int, crc32: int | None) -> None:

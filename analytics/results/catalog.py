@@ -15,17 +15,20 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from analytics.results.arrow_files import arrow_files
+from analytics.results.checksums import ShardChecksum
 from analytics.results.damage import Damage, DamagedFileError, one_line
-from analytics.results.shards import Where, read_shards, shard_path
+from analytics.results.scans import Dataset
+from analytics.results.shards import Where, check_rows, read_shards, shard_path
 from analytics.results.storage_paths import (
     StorageError,
-    filesystem_of,
+    StoragePath,
+    arrow_name,
     is_remote,
     list_files,
     read_bytes,
     translate_client_errors,
 )
-from analytics.results.store import StoreError, row_crc32, table_path, write_atomic
+from analytics.results.store import StoreError, table_path, write_atomic
 from analytics.tables.schema import TIMELINE_TABLES, VIDEOS
 
 # A cache of the files of table videos: it may be deleted at any time, and must be deleted when the rows of a video are.
@@ -43,10 +46,11 @@ Ids = tuple[str, str]  # video_id and analysis_id
 class Catalog:
     """A snapshot of the analyses and failures in a results folder."""
 
-    root: Path
+    root: StoragePath
     rows: pa.Table  # of table videos, unordered
     shard_of: Mapping[Ids, Where]  # analyses whose tables are in a shard; all others have their own files
     small: Collection[str]  # objects to read whole
+    shard_checksums: Mapping[str, Mapping[str, ShardChecksum]]  # by shard and table
     damaged: Sequence[Damage] = ()  # unreadable rows and shards, and tables whose size has changed
 
     def table(self, name: str, ids: Iterable[Ids], schema: pa.Schema) -> ds.Dataset:
@@ -63,7 +67,9 @@ class Catalog:
                 of_shard.setdefault(where.shard, []).append((where.row_group, pair[0]))
         for shard, found in of_shard.items():
             row_groups, videos = zip(*sorted(found), strict=True)
-            parts.append(Part(shard_path(self.root, shard, name), {}, row_groups, (min(videos), max(videos))))
+            footer = self.shard_checksums[shard].get(name)
+            path = shard_path(self.root, shard, name)
+            parts.append(Part(path, {}, row_groups, (min(videos), max(videos)), footer=footer))
         return dataset(self.root, parts, schema, self.small)
 
     @cached_property
@@ -77,11 +83,12 @@ class Catalog:
 class Part:
     """A Parquet file with the columns that its folder names hold; for a shard, also the row groups to read."""
 
-    path: Path
+    path: StoragePath
     known: Mapping[str, str]
     row_groups: Sequence[int] | None = None
     videos: tuple[str, str] | None = None  # the first and the last video_id
     crc32: int | None = None  # of the file, if recorded
+    footer: ShardChecksum | None = None  # of a shard, if recorded
 
     def rows_have(self, as_dictionary: bool) -> ds.Expression:
         """A condition that every row meets: a query that contradicts it does not open the file."""
@@ -96,7 +103,7 @@ class Part:
         return reduce(operator.and_, conditions, ds.scalar(True))
 
 
-def read_catalog(root: Path, *, skip_damaged: bool = False) -> Catalog:
+def read_catalog(root: StoragePath, *, skip_damaged: bool = False) -> Catalog:
     """Read the current catalog. A finished analysis is included only if all its tables exist.
 
     Args:
@@ -115,14 +122,14 @@ def read_catalog(root: Path, *, skip_damaged: bool = False) -> Catalog:
     return catalog
 
 
-def _read_catalog_while_it_changes(root: Path) -> Catalog:
+def _read_catalog_while_it_changes(root: StoragePath) -> Catalog:
     for _ in range(ATTEMPTS):
         with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, for example by a compaction
             return _read_catalog(root)
     return _read_catalog(root)
 
 
-def _read_catalog(root: Path) -> Catalog:
+def _read_catalog(root: StoragePath) -> Catalog:
     own, damaged = read_own_rows(root)  # before the shards: rows deleted meanwhile are found in a shard
     shards = read_shards(root)
     damaged += shards.damaged
@@ -154,10 +161,10 @@ def _read_catalog(root: Path) -> Catalog:
         all_ids = ids_of(of_shard)
         mine = [i for i, ids in enumerate(all_ids) if ids not in known and shards.where[ids].shard == shard]
         rows.append(of_shard.select(VIDEOS.names).take(pa.array(mine, pa.int64())))
-    return Catalog(root, pa.concat_tables(rows), shard_of, small, tuple(damaged))
+    return Catalog(root, pa.concat_tables(rows), shard_of, small, shards.checksums, tuple(damaged))
 
 
-def _table_sizes(root: Path, ids: Ids) -> list[int] | None:
+def _table_sizes(root: StoragePath, ids: Ids) -> list[int] | None:
     """The table sizes of an analysis on disk, in the order of `TIMELINE_TABLES`; None if a table is missing."""
     try:
         return [table_path(root, name, *ids).stat().st_size for name in TIMELINE_TABLES]
@@ -165,7 +172,7 @@ def _table_sizes(root: Path, ids: Ids) -> list[int] | None:
         return None
 
 
-def _of_other_size(root: Path, ids: Ids, sizes: list[int], written_bytes: list[int]) -> list[Damage]:
+def _of_other_size(root: StoragePath, ids: Ids, sizes: list[int], written_bytes: list[int]) -> list[Damage]:
     return [
         Damage(table_path(root, name, *ids), f"{size:,} bytes instead of {written:,}", ids[0])
         for name, size, written in zip(TIMELINE_TABLES, sizes, written_bytes, strict=True)
@@ -173,12 +180,12 @@ def _of_other_size(root: Path, ids: Ids, sizes: list[int], written_bytes: list[i
     ]
 
 
-def _tables_there(root: Path) -> tuple[dict[Ids, list[int]], frozenset[str]]:
+def _tables_there(root: StoragePath) -> tuple[dict[Ids, list[int]], frozenset[str]]:
     """The table sizes of analyses with all tables, and the paths of small objects; one listing for each table."""
     sizes: list[dict[Ids, int]] = []
     small: set[str] = set()
     for name in TIMELINE_TABLES:
-        prefix = filesystem_of(root / name)[1]
+        prefix = arrow_name(root / name)
         found = list_files(root / name)
         sizes.append({ids: entry.size_bytes for file, entry in found.items() if (ids := _ids_in(file)) is not None})
         small |= {f"{prefix}/{file}" for file, entry in found.items() if entry.size_bytes <= SMALL_BYTES}
@@ -186,7 +193,7 @@ def _tables_there(root: Path) -> tuple[dict[Ids, list[int]], frozenset[str]]:
     return {ids: [of_table[ids] for of_table in sizes] for ids in complete}, frozenset(small)
 
 
-def dataset(root: Path, parts: Iterable[Part], schema: pa.Schema, small: Collection[str] = ()) -> ds.Dataset:
+def dataset(root: StoragePath, parts: Iterable[Part], schema: pa.Schema, small: Collection[str] = ()) -> ds.Dataset:
     """Combine Parquet files below `root` into one Arrow dataset; missing columns are NULL.
 
     Text columns stay dictionary-encoded, so that a few names are not copied for millions of rows. With shards, video_id
@@ -200,9 +207,10 @@ def dataset(root: Path, parts: Iterable[Part], schema: pa.Schema, small: Collect
     as_read = pa.schema([f.with_type(pa.dictionary(pa.int32(), pa.string())) if f.name in text else f for f in schema])
     options = ds.ParquetFragmentScanOptions(pre_buffer=is_remote(root), page_checksum_verification=True)
     read = ds.ParquetFileFormat(dictionary_columns=text, default_fragment_scan_options=options)
-    names = [filesystem_of(part.path)[1] if is_remote(root) else str(part.path) for part in parts]
+    names = [arrow_name(part.path) for part in parts]
     checksums = {name: part.crc32 for name, part in zip(names, parts, strict=True) if part.crc32 is not None}
-    fs, _ = arrow_files(root, small, checksums)
+    footers = {name: part.footer for name, part in zip(names, parts, strict=True) if part.footer is not None}
+    fs, _ = arrow_files(root, small, checksums, footers)
     fragments = [
         read.make_fragment(
             name,
@@ -212,7 +220,7 @@ def dataset(root: Path, parts: Iterable[Part], schema: pa.Schema, small: Collect
         )
         for name, part in zip(names, parts, strict=True)
     ]
-    return ds.FileSystemDataset(fragments, as_read, read, fs)
+    return Dataset(fragments, as_read, read, fs)
 
 
 def ids_of(rows: pa.Table) -> list[Ids]:
@@ -253,12 +261,12 @@ def _ids_in(name: str) -> Ids | None:
     return folder.removeprefix("video_id="), file.removesuffix(".parquet")
 
 
-def own_rows(root: Path) -> pa.Table:
+def own_rows(root: StoragePath) -> pa.Table:
     """The readable rows of table videos outside of shards, with the columns of `VIDEOS`."""
     return read_own_rows(root)[0]
 
 
-def read_own_rows(root: Path) -> tuple[pa.Table, list[Damage]]:
+def read_own_rows(root: StoragePath) -> tuple[pa.Table, list[Damage]]:
     """The rows of table videos outside of shards, with the columns of `VIDEOS`, and the unreadable files."""
     found = {ids: file for name, file in list_files(root / "videos").items() if (ids := _ids_in(name)) is not None}
     remembered = _remembered(root)
@@ -273,7 +281,7 @@ def read_own_rows(root: Path) -> tuple[pa.Table, list[Damage]]:
     return rows, damaged
 
 
-def _read(root: Path, ids: Sequence[Ids]) -> tuple[pa.Table, list[Damage]]:
+def _read(root: StoragePath, ids: Sequence[Ids]) -> tuple[pa.Table, list[Damage]]:
     """The rows of these analyses, and the unreadable files."""
     try:
         return _read_rows(root, ids), []
@@ -287,19 +295,18 @@ def _read(root: Path, ids: Sequence[Ids]) -> tuple[pa.Table, list[Damage]]:
     return pa.concat_tables([rows for rows, _ in halves]), [one for _, found in halves for one in found]
 
 
-def _read_rows(root: Path, ids: Sequence[Ids]) -> pa.Table:
+def _read_rows(root: StoragePath, ids: Sequence[Ids]) -> pa.Table:
     parts = [Part(table_path(root, "videos", *pair), {"video_id": pair[0]}) for pair in ids]
-    small = {filesystem_of(part.path)[1] for part in parts} if is_remote(root) else ()
+    small = {arrow_name(part.path) for part in parts} if is_remote(root) else ()
     with translate_client_errors(root):
         rows = dataset(root, parts, VIDEOS, small).to_table().cast(VIDEOS)
     if ids_of(rows) != list(ids) or rows["finished_at"].null_count or rows["status"].null_count:
         raise pa.ArrowInvalid("it is not a row of table videos")
-    if any(row["row_crc32"] not in (None, row_crc32(row)) for row in rows.to_pylist()):
-        raise pa.ArrowInvalid("its content has changed since it was written")
+    check_rows(rows.to_pylist())
     return rows
 
 
-def _remembered(root: Path) -> pa.Table:
+def _remembered(root: StoragePath) -> pa.Table:
     """The cached rows, with stamps; empty if there is no cache or it is from another version."""
     with contextlib.suppress(OSError, pa.ArrowException):
         table = pa.ipc.open_file(read_bytes(root / REMEMBERED)).read_all()
@@ -308,7 +315,7 @@ def _remembered(root: Path) -> pa.Table:
     return _SCHEMA.empty_table()
 
 
-def _remember(root: Path, rows: pa.Table, stamps: Mapping[Ids, str]) -> None:
+def _remember(root: StoragePath, rows: pa.Table, stamps: Mapping[Ids, str]) -> None:
     """Write the cache, if the folder is writable."""
     table = rows.append_column(_SCHEMA.field("stamp"), pa.array([stamps[ids] for ids in ids_of(rows)], pa.string()))
     with contextlib.suppress(OSError, StoreError, StorageError):

@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analytics.results.catalog import Catalog, Ids, ids_of, own_rows, read_catalog
+from analytics.results.checksums import ShardChecksum, to_metadata
 from analytics.results.shards import FOLDER, ROWS, read_shards, shard_path
-from analytics.results.storage_paths import is_remote, list_files, remove
+from analytics.results.storage_paths import StoragePath, is_remote, list_files, remove
 from analytics.results.store import StoreError, check_results, parquet_options, table_path, write_atomic
 from analytics.tables.schema import TABLES, TIMELINE_TABLES, conform
 
@@ -42,7 +43,7 @@ class Compaction:
     n_removed: int  # deleted files that new shards have replaced
 
 
-def compact(results: Path, *, wait_s: float = WAIT_S, delete_originals: bool = False) -> Compaction:
+def compact(results: StoragePath, *, wait_s: float = WAIT_S, delete_originals: bool = False) -> Compaction:
     """Combine the tables of small analyses into shards, and small shards into larger ones.
 
     Do not purge at the same time. Observations are not changed.
@@ -125,30 +126,35 @@ def write_shard(catalog: Catalog, ids: Sequence[Ids]) -> str:
     index = {pair: i for i, pair in enumerate(ids_of(catalog.rows))}
     rows = catalog.rows.take(pa.array([index[pair] for pair in ids], pa.int64()))
     shard = f"s{secrets.token_hex(8)}"  # unique, so that concurrent compactions do not overwrite each other
-    counts = []
+    counts: list[list[int]] = []
+    checksums: dict[str, ShardChecksum] = {}
+
+    def write(name: str, part: Path) -> None:
+        counts.append(_write_groups(catalog, name, ids, part))
+        checksums[name] = ShardChecksum.of(part)
+
     for name in TIMELINE_TABLES:
-        counted: list[int] = []
         try:
-            write_atomic(shard_path(catalog.root, shard, name), partial(_write_groups, catalog, name, ids, counted))
+            write_atomic(shard_path(catalog.root, shard, name), partial(write, name))
         except StoreError:
             remove_shard(catalog.root, shard)
             raise
-        counts.append(counted)
     n_rows = pa.array(list(zip(*counts, strict=True)), ROWS.field("n_rows").type)
     manifest = rows.append_column(ROWS.field("n_rows"), n_rows).cast(ROWS)
+    manifest = manifest.replace_schema_metadata(to_metadata(checksums))
     now = read_catalog(catalog.root)
     finished_at = dict(zip(ids_of(now.rows), now.rows["finished_at"].to_pylist(), strict=True))
     if [finished_at.get(pair) for pair in ids] != rows["finished_at"].to_pylist():
         remove_shard(catalog.root, shard)
         raise StoreError(f"{catalog.root}: {CHANGED}")
-    write_atomic(shard_path(catalog.root, shard, "videos"), lambda part: pq.write_table(manifest, part))
+    path = shard_path(catalog.root, shard, "videos")
+    write_atomic(path, lambda part: pq.write_table(manifest, part, write_page_checksum=True))
     return shard
 
 
-def _write_groups(catalog: Catalog, name: str, ids: Sequence[Ids], counted: list[int], part: Path) -> None:
-    """Write a row group for each analysis, even if it has no rows; append the numbers of rows to `counted`."""
-    schema = TABLES[name]
-    counted.clear()
+def _write_groups(catalog: Catalog, name: str, ids: Sequence[Ids], part: Path) -> list[int]:
+    """Write a row group for each analysis, even if it has no rows; return the numbers of rows."""
+    schema, counted = TABLES[name], list[int]()
     with pq.ParquetWriter(part, schema, **parquet_options(schema)) as writer:
         for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
             try:
@@ -162,9 +168,10 @@ def _write_groups(catalog: Catalog, name: str, ids: Sequence[Ids], counted: list
                 mine = conform(rows.filter(of).cast(schema), schema)
                 writer.write_table(mine, row_group_size=max(len(mine), 1))
                 counted.append(len(mine))
+    return counted
 
 
-def delete_replaced_files(root: Path, *, originals: bool) -> int:
+def delete_replaced_files(root: StoragePath, *, originals: bool) -> int:
     """Delete replaced shards and, with `originals`, the original files; return the number of deleted files."""
     own, empty = find_replaced(root)
     own = own if originals else []
@@ -180,7 +187,7 @@ def delete_replaced_files(root: Path, *, originals: bool) -> int:
     return len(tables) + len(rows) + len(empty) * len(TABLES)
 
 
-def find_replaced(root: Path) -> tuple[list[Ids], list[str]]:
+def find_replaced(root: StoragePath) -> tuple[list[Ids], list[str]]:
     """The analyses whose own files a shard replaces, and the shards that newer shards replace."""
     shards = read_shards(root)
     rows = own_rows(root)
@@ -193,7 +200,7 @@ def find_replaced(root: Path) -> tuple[list[Ids], list[str]]:
     return own, [shard for shard in shards.rows if shard not in read]
 
 
-def drop_from_shards(root: Path, gone: Collection[Ids]) -> None:
+def drop_from_shards(root: StoragePath, gone: Collection[Ids]) -> None:
     """Rewrite the shards that contain any of these analyses, without them.
 
     Raises:
@@ -208,20 +215,20 @@ def drop_from_shards(root: Path, gone: Collection[Ids]) -> None:
             remove_shard(root, shard)
 
 
-def remove_broken_shards(root: Path) -> None:
+def remove_broken_shards(root: StoragePath) -> None:
     """Delete the files that an interrupted compaction left behind."""
     for shard in broken_shards(root):
         remove_shard(root, shard)
 
 
-def broken_shards(root: Path) -> set[str]:
+def broken_shards(root: StoragePath) -> set[str]:
     """The incomplete shards."""
     shards = read_shards(root)
     damaged = {damage.path.parent.name for damage in shards.damaged}  # complete; its other tables may be readable
     return {name.partition("/")[0] for name in list_files(root / FOLDER)} - set(shards.rows) - damaged
 
 
-def remove_shard(root: Path, shard: str) -> None:
+def remove_shard(root: StoragePath, shard: str) -> None:
     """Delete a shard, its rows of table videos first, so that readers ignore it at once."""
     remove([shard_path(root, shard, "videos")])
     if is_remote(root):

@@ -137,7 +137,7 @@ def rebuild_with_notes(store: Store, row: Mapping[str, Any]) -> None:
     settings = corrected_settings(config, corrections)
     analyzed = analysis_id(row["observation_id"], settings)
     if store.is_done(video, analyzed):
-        store.show(video, analyzed, path, error=row["error"])
+        store.mark_as_current(video, analyzed, path, error=row["error"])
         return
     seen, end_s = (video, row["observation_id"]), row.get("shown_until_s")
     try:

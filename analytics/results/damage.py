@@ -2,25 +2,32 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from analytics.errors import StoreError
+from analytics.results.storage_paths import StoragePath
 
-_PATH = re.compile(r"^Could not open Parquet input source '.*?': ")
-REPAIR = "`fervid analyze VIDEO --out RESULTS --overwrite` recreates it"
+_PATH = re.compile(r"^(Could not open Parquet input source '.*?'|.*?: corrupt): ")
+_REPAIR = "`fervid analyze VIDEO --out RESULTS --overwrite` recreates it"
+_REPAIR_SHARD = "delete the folder {}, then run `fervid analyze VIDEOS --out RESULTS`, which recreates what is missing"
 
 
 @dataclass(frozen=True)
 class Damage:
     """A file that is missing or damaged."""
 
-    path: Path
+    path: StoragePath
     reason: str
-    video_id: str = ""  # empty for a shard, which holds several videos
+    video_id: str = ""  # empty for the rows of a shard, which holds several videos
+    is_in_shard: bool = False
+
+    @property
+    def repair(self) -> str:
+        """The suggested action."""
+        return _REPAIR_SHARD.format(self.path.parent) if self.is_in_shard else _REPAIR
 
     def message(self) -> str:
         """What is wrong, and how to repair it, in one line."""
-        return f"{self.path} is damaged ({self.reason}): {REPAIR}"
+        return f"{self.path} is damaged ({self.reason}): {self.repair}"
 
 
 class DamagedFileError(StoreError):

@@ -4,17 +4,16 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from analytics.results.storage_paths import absolute
+from analytics.results.storage_paths import StoragePath, absolute
 
 HASH_BLOCK_BYTES = 2**20
 # Part of every analysis_id: increase it when the same settings give different rows than before.
 TIMELINE_VERSION = 4
 
 
-def file_sha256(path: Path, on_block: Callable[[], object] = lambda: None) -> str:
+def file_sha256(path: StoragePath, on_block: Callable[[], object] = lambda: None) -> str:
     """The SHA-256 of a file, in hexadecimal; `on_block` is called after each block."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -29,7 +28,7 @@ def video_id(sha256: str) -> str:
     return f"v{sha256[:16]}"
 
 
-def unread_video_id(path: Path) -> str:
+def unread_video_id(path: StoragePath) -> str:
     """The id for the failure of an unreadable file: a hash of its absolute path."""
     return _id("v", str(absolute(path)))
 

@@ -11,12 +11,11 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from analytics.results.ids import file_sha256
 from analytics.results.ids import video_id as id_of_content
-from analytics.results.storage_paths import is_remote, list_files, read_bytes
+from analytics.results.storage_paths import StoragePath, is_remote, list_files, read_bytes
 from analytics.results.store import StoreError, write_atomic
 
 KINDS = ("name", "hidden", "moved_to", "merge", "split", "marker", "delete_marker")
@@ -68,12 +67,12 @@ class Notes:
     steps: tuple[Step, ...] = ()
 
 
-def notes_path(root: Path, video_id: str) -> Path:
+def notes_path(root: StoragePath, video_id: str) -> StoragePath:
     """The notes file of a video."""
     return root / FOLDER / f"video_id={video_id}" / FILE
 
 
-def read_notes(root: Path, video_id: str) -> Notes:
+def read_notes(root: StoragePath, video_id: str) -> Notes:
     """The notes of a video; empty if there are none.
 
     Raises:
@@ -108,7 +107,7 @@ def _apply(steps: Sequence[Step]) -> Notes:
     return Notes(names, frozenset(hidden), moved_to, tuple(corrections), tuple(by_time), tuple(steps))
 
 
-def notes_etag(root: Path, video_id: str) -> str:
+def notes_etag(root: StoragePath, video_id: str) -> str:
     """A text that changes whenever the notes of a video change; constant in object stores, where checking is slow."""
     path = notes_path(root, video_id)
     if is_remote(path):
@@ -119,7 +118,7 @@ def notes_etag(root: Path, video_id: str) -> str:
         return ""
 
 
-def all_notes(root: Path) -> dict[str, Notes]:
+def all_notes(root: StoragePath) -> dict[str, Notes]:
     """The notes of every video that has some, by video id.
 
     Raises:
@@ -130,17 +129,17 @@ def all_notes(root: Path) -> dict[str, Notes]:
     return {video_id: read_notes(root, video_id) for video_id in sorted(ids)}
 
 
-def rename(root: Path, video_id: str, track_id: int, name: str, *, session: str = "") -> None:
+def rename(root: StoragePath, video_id: str, track_id: int, name: str, *, session: str = "") -> None:
     """Name a person; an empty name removes the name."""
     add_steps(root, video_id, [Step("name", name.strip()[:MAX_NAME_LENGTH], track_id)], session=session)
 
 
-def hide(root: Path, video_id: str, track_id: int, hidden: bool, *, session: str = "") -> None:
+def hide(root: StoragePath, video_id: str, track_id: int, hidden: bool, *, session: str = "") -> None:
     """Hide a person from charts, comparisons and reports, or show them again."""
     add_steps(root, video_id, [Step("hidden", hidden, track_id)], session=session)
 
 
-def point_to(root: Path, video_id: str, path: Path) -> None:
+def point_to(root: StoragePath, video_id: str, path: StoragePath) -> None:
     """Record the current path of the file of a video.
 
     Raises:
@@ -153,7 +152,7 @@ def point_to(root: Path, video_id: str, path: Path) -> None:
     add_steps(root, video_id, [Step("moved_to", str(path.absolute()))])
 
 
-def add_steps(root: Path, video_id: str, steps: Iterable[Step], *, session: str = "") -> None:
+def add_steps(root: StoragePath, video_id: str, steps: Iterable[Step], *, session: str = "") -> None:
     """Append changes to the notes of a video."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     path = notes_path(root, video_id)
@@ -162,7 +161,7 @@ def add_steps(root: Path, video_id: str, steps: Iterable[Step], *, session: str 
         _write_steps(path, [*_read_steps(path), *added])
 
 
-def undo(root: Path, video_id: str, step_id: str) -> None:
+def undo(root: StoragePath, video_id: str, step_id: str) -> None:
     """Remove one step, if it still exists."""
     path = notes_path(root, video_id)
     with _lock:
@@ -172,13 +171,13 @@ def undo(root: Path, video_id: str, step_id: str) -> None:
             _write_steps(path, kept)
 
 
-def replace_steps(root: Path, video_id: str, steps: Sequence[Step]) -> None:
+def replace_steps(root: StoragePath, video_id: str, steps: Sequence[Step]) -> None:
     """Replace all steps, for example to restore an earlier `Notes.steps`."""
     with _lock:
         _write_steps(notes_path(root, video_id), steps)
 
 
-def _read_steps(path: Path) -> list[Step]:
+def _read_steps(path: StoragePath) -> list[Step]:
     try:
         steps = [_step(index, entry) for index, entry in enumerate(json.loads(read_bytes(path))["steps"])]
         _apply(steps)  # raises if a value has the wrong form
@@ -197,6 +196,6 @@ def _step(index: int, entry: Mapping[str, Any]) -> Step:
     return Step(entry["kind"], entry["value"], id=entry.get("id", f"step{index}"), **known)
 
 
-def _write_steps(path: Path, steps: Sequence[Step]) -> None:
+def _write_steps(path: StoragePath, steps: Sequence[Step]) -> None:
     content = json.dumps({"steps": [asdict(step) for step in steps]}, indent=1)
     write_atomic(path, lambda part: part.write_text(content, encoding="utf-8"))

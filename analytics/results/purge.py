@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +21,15 @@ from analytics.results.catalog import REMEMBERED, ids_of
 from analytics.results.compaction import drop_from_shards, remove_broken_shards
 from analytics.results.shards import read_shards
 from analytics.results.status import is_looked_at
-from analytics.results.storage_paths import FileInfo, is_remote, list_files, read_bytes, remove
+from analytics.results.storage_paths import (
+    FileInfo,
+    StoragePath,
+    is_remote,
+    list_files,
+    path_below,
+    read_bytes,
+    remove,
+)
 from analytics.results.store import StoreError, check_results, write_atomic
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import TIMELINE_TABLES
@@ -49,7 +56,7 @@ class Purge:
     n_rows: dict[str, int] = field(default_factory=dict)  # by table
 
 
-def plan_purge(results: Path, *, wanted: Sequence[str] = (), finished_before: datetime | None = None) -> Purge:
+def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_before: datetime | None = None) -> Purge:
     """Determine what a purge of these videos would delete; change nothing.
 
     Args:
@@ -85,7 +92,7 @@ def plan_purge(results: Path, *, wanted: Sequence[str] = (), finished_before: da
     return Purge(chosen, paths, n_videos, len(files), n_bytes, dict(counts))
 
 
-def purge(results: Path, video_ids: Sequence[str]) -> None:
+def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
     """Delete all data of these videos, and finish an interrupted purge.
 
     Raises:
@@ -116,27 +123,27 @@ def purge(results: Path, video_ids: Sequence[str]) -> None:
         raise StoreError(f"{what}: cannot be deleted ({why}): stop programs that use it, then purge again") from error
 
 
-def is_unfinished(results: Path) -> bool:
+def is_unfinished(results: StoragePath) -> bool:
     """Whether an earlier purge was interrupted."""
     return bool(_names(results / _DOOMED))
 
 
-def _begun(doomed: Path) -> dict[str, datetime]:
+def _begun(doomed: StoragePath) -> dict[str, datetime]:
     """The videos whose purge was interrupted, and when it started."""
     marks = [name for name in _names(doomed) if name.startswith(_MARK)]
     return {name.removeprefix(_MARK): datetime.fromisoformat(read_bytes(doomed / name).decode()) for name in marks}
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: StoragePath) -> list[str]:
     """The names of entries in a folder: on disk including empty folders, in an object store all objects below."""
     if is_remote(folder):
         return list(list_files(folder))
     return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
-def _move(folder: Path, doomed: Path) -> None:
+def _move(folder: StoragePath, doomed: StoragePath) -> None:
     """Hide a folder from readers in one step, replacing any leftover of an earlier purge."""
-    if is_remote(folder):
+    if is_remote(folder) or is_remote(doomed):
         remove(folder / name for name in list_files(folder))
         return
     target = doomed / f"{folder.parent.name}.{folder.name}"
@@ -145,7 +152,7 @@ def _move(folder: Path, doomed: Path) -> None:
     folder.rename(target)
 
 
-def _empty(doomed: Path) -> None:
+def _empty(doomed: StoragePath) -> None:
     """Delete the moved folders, then the markers: while they exist, the next purge knows what to finish."""
     if is_remote(doomed):
         remove(doomed / name for name in list_files(doomed))
@@ -155,9 +162,9 @@ def _empty(doomed: Path) -> None:
         doomed.rmdir()
 
 
-def _folders(results: Path) -> dict[str, list[Path]]:
+def _folders(results: StoragePath) -> dict[str, list[StoragePath]]:
     """The folders of each video, at most one in each table."""
-    folders: dict[str, list[Path]] = {}
+    folders: dict[str, list[StoragePath]] = {}
     tables = [entry for entry in results.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
     for folder in sorted((folder for table in tables for folder in table.iterdir()), key=str):
         if folder.name.startswith(_PREFIX):
@@ -165,14 +172,14 @@ def _folders(results: Path) -> dict[str, list[Path]]:
     return folders
 
 
-def _files(folder: Path) -> dict[Path, FileInfo]:
+def _files(folder: StoragePath) -> dict[StoragePath, FileInfo]:
     """All files of a folder, on disk including hidden ones."""
     if is_remote(folder):
         return {folder / name: entry for name, entry in list_files(folder).items()}
     return {file: FileInfo(file.stat().st_size, "") for file in folder.rglob("*") if file.is_file()}
 
 
-def _video_rows(results: Path) -> list[dict[str, Any]]:
+def _video_rows(results: StoragePath) -> list[dict[str, Any]]:
     """Some columns of all rows of table videos, including old analyses and failures but not damaged rows."""
     names = ["video_id", "path", "finished_at", "is_running"]
     rows = [row for of_shard in read_shards(results).rows.values() for row in of_shard.select(names).to_pylist()]
@@ -187,7 +194,7 @@ def _video_rows(results: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _sessions_going_on(results: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _sessions_going_on(results: StoragePath, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The paths of live sessions that may still be running, by video_id."""
     newest = {row["video_id"]: row for row in sorted(rows, key=lambda row: row["finished_at"])}
     return {of: row["path"] for of, row in newest.items() if row["is_running"] and is_looked_at(results, of)}
@@ -207,12 +214,12 @@ def _last_finished(rows: Sequence[Mapping[str, Any]]) -> dict[str, datetime]:
     return last
 
 
-def _last_written(folders: Sequence[Path]) -> datetime:
+def _last_written(folders: Sequence[StoragePath]) -> datetime:
     files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
     return datetime.fromtimestamp(max((file.stat().st_mtime for file in files), default=0.0), UTC)
 
 
-def _count_in_shards(results: Path, video_ids: Sequence[str]) -> Counter[str]:
+def _count_in_shards(results: StoragePath, video_ids: Sequence[str]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for rows in read_shards(results).rows.values():
         mine = rows.filter(pc.is_in(rows["video_id"], pa.array(video_ids, pa.string())))
@@ -221,14 +228,14 @@ def _count_in_shards(results: Path, video_ids: Sequence[str]) -> Counter[str]:
     return counts
 
 
-def _count_rows(results: Path, files: Sequence[Path]) -> Counter[str]:
+def _count_rows(results: StoragePath, files: Sequence[StoragePath]) -> Counter[str]:
     """The number of rows of each table, without damaged files."""
     counts: Counter[str] = Counter()
     for file in files:
         if file.suffix == ".parquet" and not file.name.startswith("."):
             try:
                 of_identities = file.name.startswith("identities-")  # stored next to the observations
-                table = "identities" if of_identities else file.relative_to(results).parts[0]
+                table = "identities" if of_identities else path_below(results, file).split("/")[0]
                 counts[table] += n_rows(file)
             except (OSError, pa.ArrowException):
                 continue

@@ -9,24 +9,27 @@ and in its own files as well; readers choose one copy.
 
 import contextlib
 import errno
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from analytics.results.arrow_files import read_table
+from analytics.results.checksums import ShardChecksum, from_metadata
 from analytics.results.damage import Damage, one_line
-from analytics.results.storage_paths import is_remote, list_files
+from analytics.results.storage_paths import StoragePath, is_remote, list_files
 from analytics.tables.schema import TABLES, TIMELINE_TABLES, VIDEOS
 
 FOLDER = "compacted"
 ATTEMPTS = 5
 ROWS = pa.schema([*VIDEOS, pa.field("n_rows", pa.list_(pa.int64(), len(TIMELINE_TABLES)))])  # of each table
 _FILES = {f"{name}.parquet" for name in TABLES}
+_MANIFEST = "videos.parquet"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Where:
     finished_at: datetime
 
 
-def shard_path(root: Path, shard: str, name: str) -> Path:
+def shard_path(root: StoragePath, shard: str, name: str) -> StoragePath:
     """The path of a table in a shard."""
     return root / FOLDER / shard / f"{name}.parquet"
 
@@ -48,10 +51,10 @@ class Shards:
     """The content of all complete shards."""
 
     rows: Mapping[str, pa.Table]  # by shard: rows of table videos, with the columns of `ROWS`
-    where: Mapping[
-        tuple[str, str], Where
-    ]  # by video_id and analysis_id: the newest copy, else the one in the largest shard
+    # By video_id and analysis_id: the newest copy; of equally new ones, the one in the largest shard.
+    where: Mapping[tuple[str, str], Where]
     damaged: tuple[Damage, ...] = ()  # shards whose rows are unreadable
+    checksums: Mapping[str, Mapping[str, ShardChecksum]] = field(default_factory=dict)  # by shard and table
 
     def row(self, video_id: str, analysis_id: str) -> dict[str, Any] | None:
         """The row of an analysis, with the columns of `ROWS`; None if no shard has it."""
@@ -59,40 +62,41 @@ class Shards:
         return None if at is None else self.rows[at.shard].slice(at.row_group, 1).to_pylist()[0]
 
 
-def read_shards(root: Path) -> Shards:
+def read_shards(root: StoragePath) -> Shards:
     """Read the current shards: one or two listings, and one file for each new shard.
 
     Damaged shards are left out and listed in `damaged`.
     """
     for _ in range(ATTEMPTS):
         with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, for example by a purge
-            names = _whole(root)
-            shards = _shards(root, names)
-            if (not names and is_remote(root)) or _whole(root) == names:  # a listing of an object store is atomic
+            found = _complete(root)
+            shards = _shards(root, found)
+            if (not found and is_remote(root)) or _complete(root) == found:  # a listing of an object store is atomic
                 return shards
     raise FileNotFoundError(errno.ENOENT, "the shards keep changing: try again later", str(root / FOLDER))
 
 
-def _whole(root: Path) -> tuple[str, ...]:
-    """The names of the complete shards."""
-    files: dict[str, set[str]] = {}
-    for name in list_files(root / FOLDER):
+def _complete(root: StoragePath) -> tuple[tuple[str, str], ...]:
+    """The names of the complete shards, each with the version of its rows, which changes only through damage."""
+    files: dict[str, dict[str, str]] = {}
+    for name, entry in list_files(root / FOLDER).items():
         shard, _, file = name.partition("/")
-        files.setdefault(shard, set()).add(file)
-    return tuple(sorted(shard for shard, names in files.items() if names >= _FILES))
+        files.setdefault(shard, {})[file] = entry.stamp
+    return tuple(sorted((shard, of[_MANIFEST]) for shard, of in files.items() if of.keys() >= _FILES))
 
 
 @lru_cache(maxsize=4)
-def _shards(root: Path, names: tuple[str, ...]) -> Shards:
+def _shards(root: StoragePath, found: tuple[tuple[str, str], ...]) -> Shards:
     rows: dict[str, pa.Table] = {}
+    checksums: dict[str, Mapping[str, ShardChecksum]] = {}
     damaged: list[Damage] = []
-    for shard in names:
+    for shard, stamp in found:
         try:
-            rows[shard] = _rows(root, shard)
+            rows[shard], checksums[shard] = _manifest(root, shard, stamp)
         except FileNotFoundError:
             raise
-        except (OSError, pa.ArrowException) as error:
-            damaged.append(Damage(shard_path(root, shard, "videos"), one_line(error)))
+        except (OSError, pa.ArrowException, ValueError) as error:
+            damaged.append(Damage(shard_path(root, shard, "videos"), one_line(error), is_in_shard=True))
     where: dict[tuple[str, str], Where] = {}
     for shard, of_shard in sorted(rows.items(), key=lambda item: (len(item[1]), item[0])):
         columns = (of_shard[name].to_pylist() for name in ("video_id", "analysis_id", "finished_at"))
@@ -100,13 +104,37 @@ def _shards(root: Path, names: tuple[str, ...]) -> Shards:
             known = where.get((video_id, analysis_id))
             if known is None or finished_at >= known.finished_at:
                 where[video_id, analysis_id] = Where(shard, i, finished_at)
-    return Shards(rows, where, tuple(damaged))
+    return Shards(rows, where, tuple(damaged), checksums)
 
 
-@lru_cache(maxsize=1024)  # shards are immutable
-def _rows(root: Path, shard: str) -> pa.Table:
+@lru_cache(maxsize=1024)
+def _manifest(root: StoragePath, shard: str, stamp: str) -> tuple[pa.Table, Mapping[str, ShardChecksum]]:
+    """The rows of a shard, and the checksums of its tables; `stamp` is the version of the file, for the cache.
+
+    Raises:
+        OSError, pa.ArrowException, ValueError: if the file is missing or damaged.
+    """
     table = read_table(shard_path(root, shard, "videos"), page_checksum_verification=True)
-    missing = [field for field in ROWS if field.name not in table.schema.names]  # in a shard of version 0.1
-    for field in missing:
-        table = table.append_column(field, pa.nulls(len(table), field.type))
-    return table.select(ROWS.names).cast(ROWS)
+    checksums = from_metadata(table.schema.metadata)
+    missing = [column for column in ROWS if column.name not in table.schema.names]  # in a shard of version 0.1
+    for column in missing:
+        table = table.append_column(column, pa.nulls(len(table), column.type))
+    table = table.select(ROWS.names).cast(ROWS)
+    check_rows(table.to_pylist())
+    return table, checksums
+
+
+def check_rows(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Compare rows of table videos with the checksums in them; rows of version 0.1 have none.
+
+    Raises:
+        ValueError: if a row has changed.
+    """
+    if any(row["row_crc32"] not in (None, row_crc32(row)) for row in rows):
+        raise ValueError("its content has changed since it was written")
+
+
+def row_crc32(row: Mapping[str, Any]) -> int:
+    """The CRC-32 of a row of table videos, over all its values except NULL and `row_crc32` itself."""
+    values = {name: str(row[name]) for name in VIDEOS.names if name != "row_crc32" and row.get(name) is not None}
+    return zlib.crc32(json.dumps(values, sort_keys=True).encode())

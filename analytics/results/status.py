@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from analytics.results.catalog import latest_rows, read_catalog, read_own_rows
-from analytics.results.damage import REPAIR, Damage
+from analytics.results.damage import Damage
 from analytics.results.ids import file_sha256, video_id
-from analytics.results.storage_paths import is_remote
+from analytics.results.storage_paths import StoragePath, is_remote, path_below
 from analytics.results.verification import find_damage
 from analytics.results.videos import path_text
 
@@ -44,12 +44,12 @@ class VideoStatus:
     finished_at: datetime | None = None
 
 
-def running(root: Path) -> list[Running]:
+def running(root: StoragePath) -> list[Running]:
     """Videos whose newest segment is younger than both `RECENT_S` and their newest row in videos."""
     return [begun for begun, _ in unfinished(root, within_s=RECENT_S)]
 
 
-def unfinished(root: Path, *, within_s: float = math.inf) -> list[tuple[Running, float]]:
+def unfinished(root: StoragePath, *, within_s: float = math.inf) -> list[tuple[Running, float]]:
     """Videos whose newest segment is younger than their newest row in videos, with the age of that segment in s.
 
     Empty for object stores, where this would require listing every segment of every video.
@@ -74,13 +74,13 @@ def unfinished(root: Path, *, within_s: float = math.inf) -> list[tuple[Running,
     return [(Running(of, n), time.time() - newest_s) for of, (newest_s, n) in seen.items()]
 
 
-def is_looked_at(root: Path, video_id: str) -> bool:
+def is_looked_at(root: StoragePath, video_id: str) -> bool:
     """Whether a video may be being analyzed now; always True in object stores, where this is unknown."""
     newest_s, _ = (math.inf, 0) if is_remote(root) else _newest_segment(root / "observations" / f"video_id={video_id}")
     return time.time() - newest_s < RECENT_S
 
 
-def _newest_segment(folder: Path) -> tuple[float, int]:
+def _newest_segment(folder: StoragePath) -> tuple[float, int]:
     """The time of the newest segment of a video and the number of segments in its folder; -inf and 0 for none."""
     segments = []
     for path in folder.glob("*/segment-*.parquet"):
@@ -90,7 +90,7 @@ def _newest_segment(folder: Path) -> tuple[float, int]:
     return newest_s, sum(parent == newest_folder for parent, _ in segments)
 
 
-def status(results: Path, files: Sequence[Path] = ()) -> list[VideoStatus]:
+def status(results: StoragePath, files: Sequence[StoragePath] = ()) -> list[VideoStatus]:
     """The state of the videos in the results, and of `files` that are not in them, by path.
 
     Args:
@@ -120,15 +120,15 @@ def status(results: Path, files: Sequence[Path] = ()) -> list[VideoStatus]:
     return sorted(found, key=lambda one: (one.path, one.video_id or ""))
 
 
-def _of_damages(results: Path, video_id: str, damages: Sequence[Damage]) -> VideoStatus:
+def _of_damages(results: StoragePath, video_id: str, damages: Sequence[Damage]) -> VideoStatus:
     """The state of a video whose tables or observations are damaged, or of all videos of a damaged shard."""
     first = damages[0]
     more = f" and {len(damages) - 1} more" if len(damages) > 1 else ""
-    reason = f"{first.path.relative_to(results)}{more}: {first.reason}"
-    return VideoStatus(_path_of(results, video_id), "damaged", video_id or None, reason, REPAIR)
+    reason = f"{path_below(results, first.path)}{more}: {first.reason}"
+    return VideoStatus(_path_of(results, video_id), "damaged", video_id or None, reason, first.repair)
 
 
-def _path_of(results: Path, video_id: str) -> str:
+def _path_of(results: StoragePath, video_id: str) -> str:
     """The path of a video from any readable row; empty if there is none."""
     rows = read_own_rows(results)[0].to_pylist()
     return next((row["path"] for row in rows if row["video_id"] == video_id), "")
@@ -145,7 +145,7 @@ def count(statuses: Iterable[VideoStatus]) -> dict[str, int]:
     return {state: counted[state] for state in STATES}
 
 
-def _of_row(results: Path, row: Mapping[str, Any], begun: Mapping[str, tuple[int, float]]) -> VideoStatus:
+def _of_row(results: StoragePath, row: Mapping[str, Any], begun: Mapping[str, tuple[int, float]]) -> VideoStatus:
     known: dict[str, Any] = {"video_id": row["video_id"], "finished_at": row["finished_at"]}
     n_segments, age_s = begun.get(row["video_id"], (0, RECENT_S))
     if age_s < RECENT_S:
@@ -168,7 +168,7 @@ def _of_row(results: Path, row: Mapping[str, Any], begun: Mapping[str, tuple[int
     return VideoStatus(row["path"], "failed", **known, reason=row["error"], suggested_action=suggested_action)
 
 
-def _of_begun(of: str, path: Path | None, n_segments: int, age_s: float) -> VideoStatus:
+def _of_begun(of: str, path: StoragePath | None, n_segments: int, age_s: float) -> VideoStatus:
     text = "" if path is None else path_text(path)
     saved = f"{n_segments} segments are saved"
     if age_s < RECENT_S:
@@ -177,12 +177,12 @@ def _of_begun(of: str, path: Path | None, n_segments: int, age_s: float) -> Vide
     return VideoStatus(text, "pending", of, reason, "run `fervid analyze` to resume")
 
 
-def _of_file(path: Path, row_of: Mapping[str, Any]) -> VideoStatus:
+def _of_file(path: StoragePath, row_of: Mapping[str, Any]) -> VideoStatus:
     reason = "modified since it was analyzed" if path_text(path) in row_of else "not analyzed yet"
     return VideoStatus(path_text(path), "pending", reason=reason, suggested_action="run `fervid analyze`")
 
 
-def _is_known(path: Path, row_of: Mapping[str, Any], ids_of_size: Mapping[int, set[str]]) -> bool:
+def _is_known(path: StoragePath, row_of: Mapping[str, Any], ids_of_size: Mapping[int, set[str]]) -> bool:
     """Whether the current content of a file has a row, possibly under the path of a copy."""
     row = row_of.get(path_text(path))
     try:
@@ -194,7 +194,7 @@ def _is_known(path: Path, row_of: Mapping[str, Any], ids_of_size: Mapping[int, s
     return stat.st_size in ids_of_size and _id_of(path) in ids_of_size[stat.st_size]
 
 
-def _ids_of_first(left: Sequence[Path], begun: Iterable[str]) -> Iterable[tuple[str, Path]]:
+def _ids_of_first(left: Sequence[StoragePath], begun: Iterable[str]) -> Iterable[tuple[str, StoragePath]]:
     """The ids and paths of the first pending files that a run has started, found by their content."""
     wanted = set(begun)
     for path in left[: len(wanted) + HASHED_AT_MOST]:
@@ -202,7 +202,7 @@ def _ids_of_first(left: Sequence[Path], begun: Iterable[str]) -> Iterable[tuple[
             yield of, path
 
 
-def _id_of(path: Path) -> str | None:
+def _id_of(path: StoragePath) -> str | None:
     try:
         return video_id(file_sha256(path))
     except OSError:

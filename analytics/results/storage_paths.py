@@ -1,8 +1,10 @@
 """Access files on disk and in object stores (`s3://bucket/results`) through one interface.
 
-A remote path is a `UPath` of universal_pathlib, which has the methods of `pathlib.Path`. An object store has no folders
-to create, no renaming and no partially written files: an object appears whole or not at all. Requests are slow, so the
-docstrings state how many each function makes.
+`resolve_path` turns what a user typed into a `StoragePath`: a `pathlib.Path`, or a `UPath` of universal_pathlib, which
+has the same methods. `is_remote` tells the two apart, also for the type checker.
+
+An object store has no folders to create, no renaming and no partially written files: an object appears whole or not at
+all. Requests are slow, so the docstrings state how many each function makes.
 """
 
 import contextlib
@@ -11,13 +13,17 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, Union, overload
 
 from fer_models.errors import FervidError
 from fer_models.extras import install_command
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
+    from typing_extensions import TypeIs
+    from upath import UPath
+
+StoragePath: TypeAlias = Union[Path, "UPath"]
 
 _EXTRAS = {"s3": "s3", "s3a": "s3"}  # the extra to install for each URL scheme
 
@@ -34,19 +40,20 @@ class FileInfo:
     stamp: str  # changes whenever the file is written
 
 
-def resolve_path(given: str | Path) -> Path:
+def resolve_path(given: str | StoragePath) -> StoragePath:
     """Turn a path or URL given by the user into a local path or a `UPath`.
 
     Raises:
         StorageError: if the package for this kind of URL is not installed, or the scheme is unknown.
     """
-    text = str(given)
-    if "://" not in text:
-        return Path(given)
+    if not isinstance(given, str) and is_remote(given):
+        return given
+    if "://" not in (text := str(given)):
+        return Path(text)
     try:
         from upath import UPath  # importing takes 0.25 s, and most results are on disk
 
-        path: Any = UPath(text, use_listings_cache=False)  # other processes write, too
+        path = UPath(text, use_listings_cache=False)  # other processes write, too
         path.fs  # noqa: B018 (imports the client)
     except ImportError as error:
         extra = _EXTRAS.get(text.split("://")[0])
@@ -57,7 +64,11 @@ def resolve_path(given: str | Path) -> Path:
     return Path(path.path) if path.protocol in ("file", "local") else path
 
 
-def absolute(path: Path) -> Path:
+@overload
+def absolute(path: Path) -> Path: ...
+@overload
+def absolute(path: StoragePath) -> StoragePath: ...
+def absolute(path: StoragePath) -> StoragePath:
     """Make a path absolute and remove `.` and `..`; symbolic links are resolved only before a `..`.
 
     >>> absolute(Path("/clips/./new/../a.mp4"))
@@ -73,19 +84,32 @@ def absolute(path: Path) -> Path:
     return plain
 
 
-def is_remote(path: Path) -> bool:
+def is_remote(path: StoragePath) -> "TypeIs[UPath]":
     """Whether the path is in an object store."""
     return not isinstance(path, Path)
 
 
-def filesystem_of(path: Path) -> tuple["AbstractFileSystem", str]:
+def path_below(root: StoragePath, path: StoragePath) -> str:
+    """The path relative to a folder that contains it, with `/` as separator.
+
+    >>> path_below(Path("results"), Path("results/faces/a.parquet"))
+    'faces/a.parquet'
+    """
+    return path.as_posix().removeprefix(root.as_posix()).lstrip("/")
+
+
+def arrow_name(path: StoragePath) -> str:
+    """The name of a file in the file system of `arrow_files`."""
+    return path.path if is_remote(path) else str(path)
+
+
+def filesystem_of(path: "UPath") -> tuple["AbstractFileSystem", str]:
     """The fsspec file system of a remote path, and the path within it."""
-    remote: Any = path
-    return remote.fs, remote.path
+    return path.fs, path.path
 
 
 @contextlib.contextmanager
-def translate_client_errors(path: Path) -> Iterator[None]:
+def translate_client_errors(path: StoragePath) -> Iterator[None]:
     """Translate errors of the object store's client into a `StorageError` of one line.
 
     Raises:
@@ -103,7 +127,7 @@ def _client_errors() -> tuple[type[Exception], ...]:
     return () if client is None else (client.BotoCoreError,)
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: StoragePath) -> bytes:
     """Read a whole file, in one request.
 
     Raises:
@@ -117,7 +141,7 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def list_files(folder: Path) -> dict[str, FileInfo]:
+def list_files(folder: StoragePath) -> dict[str, FileInfo]:
     """All files below a folder, by relative path, except hidden ones and those in hidden folders.
 
     Object stores: one request for each 1,000 files. Empty if the folder does not exist.
@@ -155,7 +179,7 @@ def version(info: dict[str, Any]) -> str:
     return str(tag).strip('"') if tag else f"{when}-{info['size']}"
 
 
-def upload(local: Path, target: Path) -> None:
+def upload(local: Path, target: "UPath") -> None:
     """Upload a local file as one object, which appears atomically.
 
     Raises:
@@ -166,13 +190,14 @@ def upload(local: Path, target: Path) -> None:
         fs.put_file(str(local), name)
 
 
-def remove(paths: Iterable[Path]) -> None:
+def remove(paths: Iterable[StoragePath]) -> None:
     """Delete files; missing ones are ignored. Object stores: one request for each 1,000 files."""
-    paths = list(paths)
-    if paths and is_remote(paths[0]):
-        fs, _ = filesystem_of(paths[0])
-        with translate_client_errors(paths[0]), contextlib.suppress(FileNotFoundError):
-            fs.rm([filesystem_of(path)[1] for path in paths])
-    else:
-        for path in paths:
+    remote = []
+    for path in paths:
+        if is_remote(path):
+            remote.append(path)
+        else:
             path.unlink(missing_ok=True)
+    if remote:
+        with translate_client_errors(remote[0]), contextlib.suppress(FileNotFoundError):
+            remote[0].fs.rm([path.path for path in remote])

@@ -28,10 +28,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.errors import StoreError as StoreError
-from analytics.results.arrow_files import n_rows, read_table
+from analytics.results.arrow_files import check_footer, n_rows, read_table
 from analytics.results.damage import Damage, one_line
-from analytics.results.shards import read_shards, shard_path
+from analytics.results.shards import check_rows, read_shards, row_crc32, shard_path
 from analytics.results.storage_paths import (
+    StoragePath,
     is_remote,
     list_files,
     read_bytes,
@@ -53,7 +54,7 @@ ROW_GROUP_ROWS = 64 * 1024  # about 3 MB of faces, so that a reader of a short t
 ZSTD_LEVEL = 3  # higher levels save 5% and take three times as long
 
 
-def check_results(root: Path) -> None:
+def check_results(root: StoragePath) -> None:
     """Check that `root` is a results folder that this version can read.
 
     Raises:
@@ -71,7 +72,7 @@ def check_results(root: Path) -> None:
         raise StoreError(f"{root}: results of format {version}, this Fervid reads {FORMAT_VERSION}: use another folder")
 
 
-def is_initialized(root: Path) -> bool:
+def is_initialized(root: StoragePath) -> bool:
     """Whether `root` is already a results folder; False if it is missing or empty. Writes nothing.
 
     Raises:
@@ -96,7 +97,7 @@ class Store:
         StorageError: if the object store cannot be reached.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: StoragePath) -> None:
         self.root = resolve_path(root)
         if is_remote(self.root) and any(character in str(self.root) for character in "*?["):
             raise StoreError(f"{self.root}: results cannot be under a name with *, ? or [: give another one")
@@ -118,7 +119,7 @@ class Store:
                 missing.append(index)
         return missing
 
-    def write_segment(self, video_id: str, observation_id: str, index: int, observations: pa.Table) -> Path:
+    def write_segment(self, video_id: str, observation_id: str, index: int, observations: pa.Table) -> StoragePath:
         """Write the observations of a segment, which may have no rows; return the path of the file.
 
         Raises:
@@ -150,7 +151,13 @@ class Store:
         return pa.concat_tables(segments) if segments else OBSERVATIONS.empty_table()
 
     def write_identities(
-        self, video_id: str, observation_id: str, identities_id: str, identities: pa.Table, *, alone: bool = False
+        self,
+        video_id: str,
+        observation_id: str,
+        identities_id: str,
+        identities: pa.Table,
+        *,
+        replace_others: bool = False,
     ) -> None:
         """Write the track of each face (`Timeline.identities`) next to the observations.
 
@@ -159,14 +166,14 @@ class Store:
             observation_id: id of the observations.
             identities_id: id of the settings of tracking.
             identities: the track of each face.
-            alone: whether to delete the identities of all other settings.
+            replace_others: whether to delete the identities of all other settings.
 
         Raises:
             StoreError: if the disk is full.
         """
         path = self._identities_path(video_id, observation_id, identities_id)
         _write_table(path, conform(identities, IDENTITIES))
-        if alone:
+        if replace_others:
             names = list_files(path.parent).keys() - {path.name}
             remove(path.parent / name for name in names if name.startswith("identities-"))
 
@@ -213,10 +220,9 @@ class Store:
         try:
             rows = read_table(path, page_checksum_verification=True).to_pylist()
             row = {**dict.fromkeys(VIDEOS.names), **rows[0], "video_id": video_id}
-            if row["row_crc32"] not in (None, row_crc32(row)):
-                raise pa.ArrowInvalid("wrong checksum")
+            check_rows([row])
             return row
-        except (OSError, pa.ArrowException, IndexError):  # missing or damaged
+        except (OSError, pa.ArrowException, ValueError, IndexError):  # missing or damaged
             compacted = self._compacted(video_id, analysis_id)
             return {name: compacted[name] for name in VIDEOS.names} if compacted else None
 
@@ -227,7 +233,7 @@ class Store:
         paths = {name: table_path(self.root, name, video_id, analysis_id) for name in TIMELINE_TABLES}
         return {name: n_rows(path) for name, path in paths.items()}
 
-    def show(self, video_id: str, analysis_id: str, path: str, *, error: str | None = None) -> str:
+    def mark_as_current(self, video_id: str, analysis_id: str, path: str, *, error: str | None = None) -> str:
         """Make a finished analysis the newest of its video again, and update its path if the file has moved.
 
         Writes nothing if the row is up to date.
@@ -304,13 +310,13 @@ class Store:
         row = _set_value(row, "row_crc32", row_crc32({"video_id": video_row["video_id"], **row.to_pylist()[0]}))
         _write_table(table_path(self.root, "videos", video_row["video_id"], video_row["analysis_id"]), row)
 
-    def _observations_folder(self, video_id: str, observation_id: str) -> Path:
+    def _observations_folder(self, video_id: str, observation_id: str) -> StoragePath:
         return self.root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
 
-    def _segment_path(self, video_id: str, observation_id: str, index: int) -> Path:
+    def _segment_path(self, video_id: str, observation_id: str, index: int) -> StoragePath:
         return self._observations_folder(video_id, observation_id) / f"segment-{index:06d}.parquet"
 
-    def _identities_path(self, video_id: str, observation_id: str, identities_id: str) -> Path:
+    def _identities_path(self, video_id: str, observation_id: str, identities_id: str) -> StoragePath:
         return self._observations_folder(video_id, observation_id) / f"identities-{identities_id}.parquet"
 
 
@@ -320,19 +326,19 @@ def lacks_appearance(observations: pa.Table) -> bool:
     return lost
 
 
-def table_path(root: Path, name: str, video_id: str, analysis_id: str) -> Path:
+def table_path(root: StoragePath, name: str, video_id: str, analysis_id: str) -> StoragePath:
     """The file with the rows of an analysis in table `name`."""
     if name not in TABLES:
         raise ValueError(f"name must be one of {', '.join(TABLES)}, got {name!r}")
     return root / name / f"video_id={video_id}" / f"{analysis_id}.parquet"
 
 
-def has_tables(root: Path, video_id: str, analysis_id: str) -> bool:
+def has_tables(root: StoragePath, video_id: str, analysis_id: str) -> bool:
     """Whether all tables of an analysis exist."""
     return all(table_path(root, name, video_id, analysis_id).is_file() for name in TIMELINE_TABLES)
 
 
-def damaged_tables(root: Path, row: Mapping[str, Any]) -> Iterator[Damage]:
+def damaged_tables(root: StoragePath, row: Mapping[str, Any]) -> Iterator[Damage]:
     """The tables of a finished analysis (not in a shard) that are missing or damaged.
 
     Args:
@@ -346,20 +352,24 @@ def damaged_tables(root: Path, row: Mapping[str, Any]) -> Iterator[Damage]:
             yield Damage(path, reason, row["video_id"])
 
 
-def damaged_in_shard(root: Path, video_id: str, analysis_id: str) -> Iterator[Damage]:
+def damaged_in_shard(root: StoragePath, video_id: str, analysis_id: str) -> Iterator[Damage]:
     """The tables of an analysis in a shard that are damaged."""
-    where = read_shards(root).where[video_id, analysis_id]
+    shards = read_shards(root)
+    where = shards.where[video_id, analysis_id]
+    checksums = shards.checksums[where.shard]
     for name in TIMELINE_TABLES:
         path = shard_path(root, where.shard, name)
         try:
+            if not is_remote(path) and name in checksums:
+                check_footer(path, checksums[name])
             source = pa.BufferReader(read_bytes(path)) if is_remote(path) else path
             with pq.ParquetFile(source, page_checksum_verification=True) as file:
                 file.read_row_group(where.row_group)
         except (OSError, pa.ArrowException) as error:
-            yield Damage(path, one_line(error), video_id)
+            yield Damage(path, one_line(error), video_id, is_in_shard=True)
 
 
-def _why_unreadable(path: Path, schema: pa.Schema, crc32: int | None) -> str:
+def _why_unreadable(path: StoragePath, schema: pa.Schema, crc32: int | None) -> str:
     """Why a file differs from what was written; empty if it does not. `crc32` is None for results of version 0.1."""
     try:
         content = read_bytes(path)
@@ -377,7 +387,7 @@ def _why_unreadable(path: Path, schema: pa.Schema, crc32: int | None) -> str:
     return ""
 
 
-def segments_in(observations: Path) -> list[str]:
+def segments_in(observations: StoragePath) -> list[str]:
     """The names of the segments in a folder of observations, in order."""
     return sorted(filter(_is_segment, list_files(observations)))
 
@@ -399,42 +409,40 @@ def _with_analysis_id(table: pa.Table, analysis_id: str) -> pa.Table:
     return table.add_column(0, "analysis_id", pa.repeat(pa.scalar(analysis_id), len(table)))
 
 
-def row_crc32(row: Mapping[str, Any]) -> int:
-    """The CRC-32 of a row of table videos, over all values except NULL and `row_crc32` itself."""
-    values = {name: str(value) for name, value in row.items() if value is not None and name != "row_crc32"}
-    return zlib.crc32(json.dumps(values, sort_keys=True).encode())
-
-
 def _set_value(row: pa.Table, name: str, value: object) -> pa.Table:
     """Set the value of a column in a table of one row."""
     field = row.schema.field(name)
     return row.set_column(row.schema.get_field_index(name), field, pa.array([value], field.type))
 
 
-def _read_segment(path: Path) -> pa.Table | None:
+def _read_segment(path: StoragePath) -> pa.Table | None:
     return _read_whole(path, OBSERVATIONS)
 
 
-def is_segment_readable(path: Path) -> bool:
+def is_segment_readable(path: StoragePath) -> bool:
     """Whether a segment is readable and undamaged."""
     return _read_segment(path) is not None
 
 
-def _drop_appearance(path: Path) -> bool:
+def _drop_appearance(path: StoragePath) -> bool:
     """Remove the signatures from a segment; return whether there were any."""
     segment = _read_segment(path) if _may_have_signatures(path) else None
     if segment is None or segment["signature"].null_count == len(segment):
         return False
     column = segment.schema.get_field_index("signature")
     nulls = pa.nulls(len(segment), OBSERVATIONS.field(column).type)
-    stat = None if is_remote(path) else path.stat()
-    _write_table(path, conform(segment.set_column(column, "signature", nulls), OBSERVATIONS))
-    if stat is not None:  # `status` uses the modification time as the time of the observation
+    without = conform(segment.set_column(column, "signature", nulls), OBSERVATIONS)
+    if is_remote(path):
+        _write_table(path, without)
+    else:
+        stat = path.stat()
+        _write_table(path, without)
+        # `status` uses the modification time as the time of the observation.
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     return True
 
 
-def _read_stamps(path: Path) -> dict[str, str]:
+def _read_stamps(path: StoragePath) -> dict[str, str]:
     """The recorded versions of segments without signatures; empty if the file is missing or unreadable."""
     try:
         stamps: dict[str, str] = json.loads(read_bytes(path))
@@ -443,7 +451,7 @@ def _read_stamps(path: Path) -> dict[str, str]:
     return stamps
 
 
-def _may_have_signatures(path: Path) -> bool:
+def _may_have_signatures(path: StoragePath) -> bool:
     """Whether a segment may have signatures; True for objects, whose columns cannot be read cheaply."""
     if is_remote(path):
         return True
@@ -454,7 +462,7 @@ def _may_have_signatures(path: Path) -> bool:
     return bool(found.null_count < len(found))
 
 
-def _read_whole(path: Path, schema: pa.Schema) -> pa.Table | None:
+def _read_whole(path: StoragePath, schema: pa.Schema) -> pa.Table | None:
     """The rows of a file; None if it is missing, damaged or from another version."""
     try:
         table = read_table(path, page_checksum_verification=True)
@@ -480,7 +488,7 @@ class FileContent:
     size_bytes: int
 
 
-def _write_table(path: Path, table: pa.Table, sort_by: tuple[str, ...] = ()) -> FileContent:
+def _write_table(path: StoragePath, table: pa.Table, sort_by: tuple[str, ...] = ()) -> FileContent:
     if sort_by:
         table = table.sort_by([(name, "ascending") for name in sort_by])
     options = parquet_options(table.schema)
@@ -511,7 +519,7 @@ def parquet_options(schema: pa.Schema) -> dict[str, Any]:
     }
 
 
-def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomic(path: StoragePath, write: Callable[[Path], object]) -> None:
     """Write a hidden temporary file, then rename it, so that readers see the complete file or none.
 
     For an object store, the file is written on disk first and then uploaded: objects appear whole or not at all.
@@ -520,9 +528,8 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         StoreError: if the disk is full, or the folder is not writable.
         StorageError: if the object store cannot be reached.
     """
-    to_disk = contextlib.nullcontext(path.parent)
-    with tempfile.TemporaryDirectory(prefix="fervid-") if is_remote(path) else to_disk as folder:
-        part = Path(folder) / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    with _folder_for_part(path) as folder:
+        part = folder / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
         try:
             part.parent.mkdir(parents=True, exist_ok=True)
             write(part)
@@ -539,3 +546,13 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         finally:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _folder_for_part(path: StoragePath) -> Iterator[Path]:
+    """The folder for the temporary file: that of the file itself, or for an object, a temporary one."""
+    if is_remote(path):
+        with tempfile.TemporaryDirectory(prefix="fervid-") as folder:
+            yield Path(folder)
+    else:
+        yield path.parent

@@ -7,7 +7,7 @@ from analytics.results.store import Store, lacks_appearance
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.tracking.identities import IdentitiesError
 
-NO_LOOKS = (
+NO_APPEARANCE = (
     "its signatures were dropped, so tracks cannot be associated again: "
     "keep the previous --max-gap, or run fervid analyze --overwrite --keep-appearance"
 )
@@ -20,7 +20,7 @@ def build_stored_timeline(
     observations: pa.Table,
     config: TimelineConfig,
     *,
-    anew: bool = False,
+    recompute_identities: bool = False,
     end_s: float | None = None,
 ) -> Timeline:
     """Build the timeline of a video from its observations.
@@ -34,8 +34,8 @@ def build_stored_timeline(
         observation_id: id of its observations.
         observations: all of them, as the store has them.
         config: the settings.
-        anew: compute identities again in any case, as after a new pass 1, and delete the stored ones; unless another
-            process has done so meanwhile, for example for a copy of the same video, and dropped the signatures.
+        recompute_identities: ignore and replace stored identities, as after a new pass 1. They are reused all the same
+            if the signatures are gone: another process has then done this, for example for a copy of the same video.
         end_s: see `build_timeline`.
 
     Raises:
@@ -45,12 +45,14 @@ def build_stored_timeline(
     """
     identities = identities_id(observation_id, config.identity_settings())
     lost = lacks_appearance(observations)
-    known = None if anew and not lost else store.read_identities(video_id, observation_id, identities)
+    known = None if recompute_identities and not lost else store.read_identities(video_id, observation_id, identities)
     if known is None and lost:
-        raise IdentitiesError(NO_LOOKS)
+        raise IdentitiesError(NO_APPEARANCE)
     timeline = build_timeline(observations, config, known, end_s=end_s)
     if known is None:
-        store.write_identities(video_id, observation_id, identities, timeline.identities, alone=anew)
+        store.write_identities(
+            video_id, observation_id, identities, timeline.identities, replace_others=recompute_identities
+        )
     return timeline
 
 

@@ -15,7 +15,7 @@ from analytics.results.catalog import REMEMBERED, Ids, read_catalog
 from analytics.results.compaction import broken_shards, drop_from_shards, find_replaced
 from analytics.results.purge import is_unfinished, purge
 from analytics.results.shards import FOLDER, read_shards, shard_path
-from analytics.results.storage_paths import is_remote
+from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import StoreError, check_results, table_path
 from analytics.tables.schema import TIMELINE_TABLES
 
@@ -27,7 +27,7 @@ class Garbage:
     """Files that can be deleted, and why."""
 
     what: str
-    files: tuple[Path, ...] = ()
+    files: tuple[StoragePath, ...] = ()
     in_shards: tuple[Ids, ...] = ()  # analyses to remove from shards, which are rewritten without them
 
     @property
@@ -36,7 +36,7 @@ class Garbage:
         return sum(file.stat().st_size for file in self.files if file.exists())
 
 
-def find_garbage(results: Path, *, superseded: bool = False, older_than_s: float = KEPT_S) -> list[Garbage]:
+def find_garbage(results: StoragePath, *, superseded: bool = False, older_than_s: float = KEPT_S) -> list[Garbage]:
     """Find files that can be deleted; change nothing.
 
     Args:
@@ -74,7 +74,7 @@ def find_garbage(results: Path, *, superseded: bool = False, older_than_s: float
     return found
 
 
-def remove_garbage(results: Path, garbage: Sequence[Garbage]) -> None:
+def remove_garbage(results: StoragePath, garbage: Sequence[Garbage]) -> None:
     """Delete the files, and finish an interrupted purge.
 
     Raises:
@@ -118,13 +118,13 @@ def _superseded(rows: Sequence[Mapping[str, Any]], before: datetime) -> list[Map
     return [row for row in rows if row["finished_at"] < before and is_old(row)]
 
 
-def _files_of(results: Path, pair: Ids) -> tuple[Path, ...]:
+def _files_of(results: Path, pair: Ids) -> tuple[StoragePath, ...]:
     """The own files of an analysis: its row first, then its tables."""
     paths = (table_path(results, name, *pair) for name in ("videos", *TIMELINE_TABLES))
     return tuple(path for path in paths if path.exists())
 
 
-def _left_by_compaction(results: Path, before_s: float) -> list[Path]:
+def _left_by_compaction(results: Path, before_s: float) -> list[StoragePath]:
     """Files that an interrupted compaction was writing or deleting: incomplete and replaced shards.
 
     Empty if any shard was written recently: a compaction may be running, and earlier queries may still read old shards.
@@ -154,9 +154,9 @@ def _observations_without_row(results: Path, rows: Iterable[Mapping[str, Any]]) 
     return [tuple(paths) for of, paths in files.items() if of not in known]
 
 
-def _old(files: Iterable[Path], before_s: float) -> list[Path]:
+def _old(files: Iterable[StoragePath], before_s: float) -> list[StoragePath]:
     """Files last modified before a time; files deleted meanwhile are skipped."""
-    old = []
+    old: list[StoragePath] = []
     for file in files:
         try:
             if file.stat().st_mtime < before_s:
@@ -166,11 +166,11 @@ def _old(files: Iterable[Path], before_s: float) -> list[Path]:
     return old
 
 
-def _is_row(results: Path, file: Path) -> bool:
+def _is_row(results: StoragePath, file: StoragePath) -> bool:
     return file.parent.parent == results / "videos"
 
 
-def _drop_if_empty(folder: Path, results: Path) -> None:
+def _drop_if_empty(folder: StoragePath, results: StoragePath) -> None:
     """Delete the folder and its parents below a table, as far as they are empty."""
     while folder.parent != results and folder != results and not any(folder.iterdir()):
         folder.rmdir()

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,16 +10,17 @@ import pyarrow as pa
 from analytics.errors import StoreError
 from analytics.results.arrow_files import CONTENT_CHANGED
 from analytics.results.catalog import Ids, read_own_rows
-from analytics.results.damage import Damage, DamagedFileError
-from analytics.results.shards import read_shards
-from analytics.results.storage_paths import list_files
+from analytics.results.checksums import ShardChecksum, stream_crc32
+from analytics.results.damage import Damage, DamagedFileError, one_line
+from analytics.results.shards import read_shards, shard_path
+from analytics.results.storage_paths import StoragePath, list_files
 from analytics.results.store import check_results, damaged_in_shard, damaged_tables, is_segment_readable
 
 READERS = 8  # threads: reading and checksums run outside Python's lock
 _READ_ERRORS = ("reading the stream registered as", "Parquet", "parquet", "CRC checksum", "corrupt")
 
 
-def find_damage(results: Path) -> list[Damage]:
+def find_damage(results: StoragePath) -> list[Damage]:
     """Every file of the finished analyses, and of all observations, that is missing or not as it was written.
 
     Raises:
@@ -32,18 +32,26 @@ def find_damage(results: Path) -> list[Damage]:
     done = {(row["video_id"], row["analysis_id"]): row for row in rows.to_pylist() if row["status"] == "done"}
     own = [row for ids, row in done.items() if not _is_replaced(row, shards.where.get(ids)) and not row["is_running"]]
     in_shards = [ids for ids, where in shards.where.items() if ids not in done or _is_replaced(done[ids], where)]
+    shard_files = [(shard, name) for shard, checksums in shards.checksums.items() for name in checksums]
     segments = [name for name in list_files(results / "observations") if name.rpartition("/")[2].startswith("segment-")]
 
     def of_shard(ids: Ids) -> list[Damage]:
         return list(damaged_in_shard(results, *ids))
 
+    def of_shard_file(file: tuple[str, str]) -> list[Damage]:
+        shard, name = file
+        return list(_changed_shard_file(shard_path(results, shard, name), shards.checksums[shard][name]))
+
     with ThreadPoolExecutor(READERS) as threads:
         found = [
             *threads.map(lambda row: list(damaged_tables(results, row)), own),
             *threads.map(of_shard, in_shards),
+            *threads.map(of_shard_file, shard_files),
             *threads.map(lambda name: _damaged_segment(results, name), segments),
         ]
-    return [*damaged, *shards.damaged, *(damage for of_one in found for damage in of_one)]
+    all_found = [*damaged, *shards.damaged, *(damage for of_one in found for damage in of_one)]
+    with_video = {damage.path for damage in all_found if damage.video_id}
+    return [damage for damage in all_found if damage.video_id or damage.path not in with_video]
 
 
 def _is_replaced(row: Mapping[str, Any], where: Any) -> bool:
@@ -51,7 +59,19 @@ def _is_replaced(row: Mapping[str, Any], where: Any) -> bool:
     return where is not None and row["finished_at"] <= where.finished_at
 
 
-def _damaged_segment(results: Path, name: str) -> list[Damage]:
+def _changed_shard_file(path: StoragePath, checksum: ShardChecksum) -> Iterator[Damage]:
+    """The file of a shard, if any byte of it has changed; which videos this affects is unknown."""
+    try:
+        with path.open("rb") as file:
+            if stream_crc32(file) == checksum.crc32:
+                return
+        reason = CONTENT_CHANGED
+    except OSError as error:
+        reason = one_line(error)
+    yield Damage(path, reason, is_in_shard=True)
+
+
+def _damaged_segment(results: StoragePath, name: str) -> list[Damage]:
     path = results / "observations" / name
     if is_segment_readable(path):
         return []
@@ -60,7 +80,7 @@ def _damaged_segment(results: Path, name: str) -> list[Damage]:
 
 
 @contextlib.contextmanager
-def name_damaged_file(results: Path) -> Iterator[None]:
+def name_damaged_file(results: StoragePath) -> Iterator[None]:
     """Turn an error of reading some Parquet file into one that names the file and its repair.
 
     Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analytics.results.ids import file_sha256, video_id
-from analytics.results.storage_paths import absolute, is_remote
+from analytics.results.storage_paths import StoragePath, absolute, is_remote
 from fer_models.errors import FervidError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class UnknownVideoError(FervidError):
     """No video matches, or several do."""
 
 
-def path_text(path: Path) -> str:
+def path_text(path: StoragePath) -> str:
     """The absolute path or URL as valid Unicode text, even if the file name is not."""
     if is_remote(path):
         return str(path)

@@ -1,1 +1,1 @@
-"""SQL that people write, run in a process of its own."""
+"""Run SQL written by users in a separate process."""

@@ -1,4 +1,4 @@
-"""Run SQL that people wrote in a process of its own, limited in time and memory.
+"""Run SQL written by users in a separate process, limited in time and memory.
 
 DuckDB can neither interrupt nor account for a single call of a scalar function: `SELECT repeat('x', 9999999999)` would
 take all memory of the process it runs in. The child process (`worker`) therefore has an address-space limit, cannot
@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from analytics.errors import TOO_LARGE, TOO_SLOW, QueryError
-from analytics.results.storage_paths import resolve_path
+from analytics.results.storage_paths import StoragePath, resolve_path
 from analytics.sandbox.request import QueryRequest, memory_bytes
 from fer_models.errors import FervidError
 
@@ -39,7 +39,7 @@ _ALARM = getattr(signal, "SIGALRM", None)
 
 
 def query(
-    results: str | Path,
+    results: str | StoragePath,
     sql: str,
     *,
     video: str | None = None,
@@ -48,7 +48,7 @@ def query(
     timeout_s: float = 30.0,
     memory_limit: str = "2GB",
 ) -> pa.Table:
-    """Run one SELECT over the views of `connect`, as a user wrote it.
+    """Run one SELECT of a user over the views of `connect`.
 
     Args:
         results: the results folder.
@@ -56,8 +56,8 @@ def query(
         video: show only this video: its path, name or id, or a file with the same content.
         all_analyses: show every finished analysis and every failure, not only the newest.
         events: a CSV file of stimuli or markers, shown as the view `events`.
-        timeout_s: the query is killed after this time.
-        memory_limit: memory that it may use, such as `500MB`.
+        timeout_s: time after which the query is killed.
+        memory_limit: memory that the query may use, such as `500MB`.
 
     Raises:
         QueryError: if `sql` is anything but one SELECT, is wrong, takes longer than `timeout_s`, needs more memory than
@@ -89,7 +89,7 @@ def query(
 
 
 def _run_worker(request: QueryRequest) -> tuple[bytes, str, int | None]:
-    """The standard output, standard error and exit code of the child; no code if it had to be killed."""
+    """The standard output, standard error and exit code of the child; None as the code if it had to be killed."""
     command = [sys.executable, "-c", _START, json.dumps(sys.path)]
     # Arenas and pools that Arrow and glibc reserve in advance would count as address space.
     environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}

@@ -1,4 +1,4 @@
-"""What a query in a process of its own is asked, as JSON, and sizes of memory as people write them."""
+"""The request to the child process, as JSON, and parsing of memory sizes."""
 
 import json
 import re
@@ -23,12 +23,12 @@ class QueryRequest:
     memory_limit: str
 
     def to_json(self) -> str:
-        """One line."""
+        """The request as one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The inverse of `to_json`."""
+        """Parse the output of `to_json`."""
         return cls(**json.loads(text))
 
 

@@ -40,21 +40,21 @@ def main() -> None:
     try:
         _write(answer(QueryRequest.from_json(sys.stdin.buffer.read())))
     except BrokenPipeError:
-        os._exit(1)  # nobody reads the answer
+        os._exit(1)  # the parent process is gone
     except FervidError as error:
         _fail(type(error).__name__, str(error))
     except (duckdb.Error, pa.ArrowException, OSError, MemoryError) as error:
         _fail("QueryError", str(query_error(error)))
     sys.stdout.flush()
-    os._exit(0)  # at once: nothing is left to save, and freeing what DuckDB holds takes time
+    os._exit(0)  # immediately: nothing has to be saved, and freeing the memory of DuckDB takes time
 
 
 def answer(request: QueryRequest) -> Iterator[pa.RecordBatch | pa.Schema]:
-    """The schema of the rows, then their batches.
+    """Run the query: yields the schema of the rows, then their batches.
 
     Raises:
-        QueryError: if the SQL is not one SELECT, is wrong, or returns too much or what cannot be shown.
-        FervidError: what `connect` raises.
+        QueryError: if the SQL is not one SELECT or has an error, or the result is too large or cannot be shown.
+        FervidError: as `connect`.
     """
     opened = connect(
         request.results,
@@ -83,7 +83,7 @@ def answer(request: QueryRequest) -> Iterator[pa.RecordBatch | pa.Schema]:
 
 
 def limit_process(timeout_s: float, memory_bytes: int) -> None:
-    """Let the system end this process after `timeout_s`, and refuse it more memory and any written file."""
+    """Have the operating system end this process after `timeout_s`, limit its memory, and forbid writing files."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, timeout_s)  # SIGALRM ends the process, whatever code is running
     try:
@@ -92,7 +92,7 @@ def limit_process(timeout_s: float, memory_bytes: int) -> None:
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    with contextlib.suppress(FileNotFoundError):  # only Linux says how much address space is in use
+    with contextlib.suppress(FileNotFoundError):  # only Linux reports the address space in use
         used_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         threads_bytes = 2 * (os.cpu_count() or 1) * STACK_BYTES
         limit_bytes = used_bytes + memory_bytes + SLACK_BYTES + threads_bytes
@@ -103,7 +103,7 @@ def _only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Stat
     try:
         statements = connection.extract_statements(sql)
         kinds = [statement.type for statement in statements]
-    except ValueError as error:  # a kind of statement that DuckDB's Python client has no name for
+    except ValueError as error:  # a kind of statement unknown to DuckDB's Python client
         raise QueryError("only SELECT can be run here, and this is another kind of statement") from error
     if kinds != [duckdb.StatementType.SELECT]:
         raise QueryError("only one SELECT at a time can be run here")
@@ -111,7 +111,7 @@ def _only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Stat
 
 
 def _check_events_are_joined(sql: str) -> None:
-    """Refuse a mistake that gives wrong counts without an error: joined by time alone, an event meets every video."""
+    """Refuse joins with events by time alone, which silently match each event with every video."""
     words = set(re.findall(r"\w+", sql.lower()))
     if "events" in words and words & (VIEWS.keys() - {"events"}) and not words & {"video_id", "natural"}:
         raise QueryError(
@@ -121,7 +121,7 @@ def _check_events_are_joined(sql: str) -> None:
 
 
 def _showable(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
-    """The relation with columns as text whose types Arrow, Parquet or Python do not have."""
+    """Cast columns to text whose types do not exist in Arrow, Parquet or Python."""
     kinds = [str(kind) for kind in relation.types]
     as_text = [bool(_AS_TEXT.search(kind.upper()) or _EMPTY_STRUCT.search(kind)) for kind in kinds]
     if not any(as_text):
@@ -135,7 +135,7 @@ def _showable(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
 
 
 def _check_dates(batch: pa.RecordBatch) -> None:
-    """Refuse dates that Python cannot hold: it has the years 1 to 9999, and no infinity."""
+    """Refuse dates that Python cannot represent: outside the years 1 to 9999, or infinite."""
     for field, column in zip(batch.schema, batch.columns, strict=True):
         if not _fits_python(column):
             raise QueryError(
@@ -161,7 +161,7 @@ def _fits_python(column: pa.Array) -> bool:
 
 
 def _unique_names(schema: pa.Schema) -> pa.Schema:
-    """The schema with a number appended to repeated names, as from `SELECT * FROM a JOIN b ON …`."""
+    """Append a number to repeated column names, as from `SELECT * FROM a JOIN b ON …`."""
     names: list[str] = []
     for name in schema.names:
         unique, number = name, 1

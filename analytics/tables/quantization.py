@@ -1,7 +1,7 @@
 """Quantize measurements of faces: finer than their accuracy, coarse enough to compress well.
 
 Noise does not compress: the last bits of float32 measurements took most of the space. After tracking, pass 2 rounds
-before any other computation, so that all its results follow from the numbers in its tables.
+before any other computation, so that all its results can be recomputed from its tables.
 """
 
 import numpy as np

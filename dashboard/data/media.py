@@ -18,7 +18,7 @@ from PIL import Image
 from analytics.results.ids import file_sha256
 from analytics.results.ids import video_id as id_of_content
 from analytics.results.notes import point_to, read_notes
-from analytics.results.storage_paths import is_remote
+from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import StoreError
 from dashboard.data.results import Results
 from fer_models.video.container import VideoReadError, open_container
@@ -43,7 +43,7 @@ class Media:
     path: Path
     is_there: bool
     playable: bool
-    preview: Path
+    preview: StoragePath
     start_s: float = 0.0  # the first moment of the file in the times of the rows
     is_live: bool = False  # a live session, whose frames were not kept
     video_stream: int | None = None  # which stream the analysis read, and how far it turned the frames
@@ -54,8 +54,9 @@ class Media:
         """The file that the player gets; None if there is none that a browser can play."""
         if self.is_there and self.playable:
             return self.path
-        is_preview = self.preview.is_file() and not self.preview.is_symlink()
-        return self.preview if is_preview else None
+        if is_remote(self.preview) or not self.preview.is_file() or self.preview.is_symlink():
+            return None
+        return self.preview
 
     def has_analyzed_content(self) -> bool:
         """Whether the shown file is the analyzed video, byte for byte, or a preview in the results folder."""

@@ -4,8 +4,9 @@ import json
 import os
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import TypedDict
+
+from analytics.results.storage_paths import StoragePath
 
 DEFAULT_API = "http://127.0.0.1:4200/api"  # where `prefect server start` listens
 TIMEOUT_S = 3.0
@@ -37,7 +38,7 @@ def server_page() -> str:
     return api_url().removesuffix("/api")
 
 
-def flow_runs(results: Path) -> list[FlowRun]:
+def flow_runs(results: StoragePath) -> list[FlowRun]:
     """The runs into `results` among the newest of the server.
 
     Raises:

@@ -18,7 +18,7 @@ from analytics.queries.connection import noted_people
 from analytics.results.notes import FOLDER as NOTES
 from analytics.results.shards import FOLDER
 from analytics.results.status import Running, running
-from analytics.results.storage_paths import is_remote, list_files, resolve_path
+from analytics.results.storage_paths import StoragePath, is_remote, list_files, resolve_path
 from analytics.results.verification import name_damaged_file
 from fer_models.labels import EMOTIONS
 
@@ -40,7 +40,7 @@ MAX_CACHED_VIDEOS = 10_000
 class Results:
     """Queries over a results folder; may be used from any thread."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: StoragePath) -> None:
         self.root = root
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None

@@ -1,4 +1,4 @@
-"""Read video and image files as RGB frames with their player times; the only part that knows a decoder."""
+"""Read video and image files as RGB frames with their player times; all use of decoders is in this package."""
 
 from fer_models.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from fer_models.video.container import VideoReadError, check_readable

@@ -1,4 +1,4 @@
-"""Player time: what a player shows while a frame is on screen, also where the recording's clock starts again."""
+"""Player time: the time that a player displays for a frame, even if the clock of the recording restarts."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import numpy as np
 
 # FFmpeg's own threshold for a discontinuity in formats whose clock may restart, such as MPEG-TS.
 MAX_STEP_S = 10.0
-# Where decoding times step back by more, the clock has restarted; less is jitter of the muxer.
+# If decoding times step back by more than this, the clock has restarted; smaller steps are jitter of the muxer.
 MAX_BACKWARD_S = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class RepairedClock:
-    """Times that rise, made of times that may restart or repeat."""
+    """Increasing times, computed from times that may restart or repeat."""
 
-    ticks: np.ndarray  # (n,) float64, rising strictly if sorted; whole numbers but where times repeat
-    n_jumps: int  # how often the clock restarted or jumped
-    n_repeated: int  # how many times equaled the one before
+    ticks: np.ndarray  # (n,) float64, all different; whole numbers except where times were repeated
+    n_jumps: int  # number of restarts and jumps of the clock
+    n_repeated: int  # number of times that were equal to the previous one
 
 
 def find_jumps(
     pts: np.ndarray, dts: np.ndarray, is_keyframe: np.ndarray, is_gap: np.ndarray, ticks_per_s: float
 ) -> np.ndarray:
-    """Where the clock of a stream restarts or jumps: (n,) bool, True for the first packet after each jump.
+    """Find restarts and jumps of a stream's clock: (n,) bool, True for the first packet after each jump.
 
-    Pictures decoded before a keyframe are shown before it, so a keyframe that is not later than all packets before it
-    begins again. In the middle of a group of pictures, decoding times that step back tell the same.
+    Frames decoded before a keyframe are shown before it, so the clock has restarted at a keyframe that is not later
+    than all earlier packets. Within a group of pictures, a restart shows in decoding times that step back.
 
     Args:
         pts: (n,) presentation times in ticks, in the order of the file.
         dts: (n,) decoding times in ticks, NaN where unknown.
         is_keyframe: (n,) bool.
-        is_gap: (n,) bool, True where all streams of the file were silent for longer than `MAX_STEP_S`.
+        is_gap: (n,) bool, True where all streams of the file jump ahead by more than `MAX_STEP_S`.
         ticks_per_s: ticks per second.
 
     >>> t = np.array([0, 2, 1, 3, 0, 2, 1, 3])
@@ -50,7 +50,7 @@ def find_jumps(
     highest = np.maximum.accumulate(pts)
     if not (is_keyframe[1:] & (pts[1:] < highest[:-1])).any():
         return jumps
-    # Each run has a maximum of its own, so it must be known where the run before ends.
+    # The maximum starts anew at each jump, so the jumps have to be found one after the other.
     latest = pts[0]
     for i in range(1, len(pts)):
         jumps[i] |= is_keyframe[i] and pts[i] < latest
@@ -59,12 +59,12 @@ def find_jumps(
 
 
 def repair_clock(pts: np.ndarray, is_jump: np.ndarray, duration: np.ndarray) -> RepairedClock:
-    """Let the time go on from the last frame wherever the clock restarts or jumps.
+    """Continue the time from the last frame wherever the clock restarts or jumps.
 
     Args:
         pts: (n,) presentation times in ticks, in the order of the file.
         is_jump: (n,) bool, from `find_jumps`.
-        duration: (n,) how long each frame is shown, in ticks; 0 where unknown.
+        duration: (n,) duration of each frame in ticks; 0 where unknown.
 
     >>> pts = np.array([50, 52, 54, 50, 52])
     >>> repair_clock(pts, np.array([0, 0, 0, 1, 0], bool), np.full(5, 2)).ticks
@@ -91,19 +91,19 @@ def _usual_step(pts: np.ndarray) -> float:
 
 
 def _spread_repeated(ticks: np.ndarray) -> int:
-    """Spread equal times evenly up to the next one, in place; the last ones over the usual step."""
+    """Space equal times evenly up to the next time, in place; the last ones over the median step."""
     order = np.argsort(ticks, kind="stable")
     times, first, counts = np.unique(ticks[order], return_index=True, return_counts=True)
     if len(times) == len(ticks):
         return 0
     ends = np.append(times[1:], times[-1] + _usual_step(times))
-    place = np.arange(len(ticks)) - np.repeat(first, counts)
-    ticks[order] = np.repeat(times, counts) + np.repeat((ends - times) / counts, counts) * place
+    position = np.arange(len(ticks)) - np.repeat(first, counts)
+    ticks[order] = np.repeat(times, counts) + np.repeat((ends - times) / counts, counts) * position
     return int(len(ticks) - len(times))
 
 
 def to_seconds(ticks: np.ndarray, unit: Fraction, start_s: Fraction) -> np.ndarray:
-    """Seconds since `start_s`, exact where the start is a whole number of ticks."""
+    """Seconds since `start_s`; exact if the start is a whole number of ticks."""
     start = round(start_s / unit)
     rest_s = float(start * unit - start_s)
     return (ticks.astype(np.float64) - start) * unit.numerator / unit.denominator + rest_s

@@ -1,8 +1,12 @@
-"""High dynamic range: frames of PQ and HLG video brought to the range that the models were trained on."""
+"""Convert decoded frames to 8-bit RGB; HDR frames (PQ, HLG) are tone-mapped, as the models were trained on SDR."""
+
+from __future__ import annotations
 
 from functools import lru_cache
 
+import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 # As FFmpeg numbers transfer characteristics (ITU-T H.273).
 PQ, HLG = 16, 18
@@ -10,14 +14,35 @@ TRANSFER_NAMES = {PQ: "PQ", HLG: "HLG"}
 _REFERENCE_WHITE_NITS = 203.0  # of HDR video, ITU-R BT.2408
 _HLG_PEAK_NITS = 1000.0
 _PEAK = 1000.0 / _REFERENCE_WHITE_NITS  # brighter highlights are clipped
-_KNEE = 0.6  # of reference white: skin lies below it
+_KNEE = 0.6  # of reference white: skin is darker
+
+
+def to_rgb(
+    frame: av.VideoFrame, width_px: int, height_px: int, transfer: int, reformatter: VideoReformatter
+) -> np.ndarray:
+    """Convert a decoded frame, scaled to the given size: (height_px, width_px, 3) uint8 RGB.
+
+    Args:
+        frame: the frame as decoded.
+        width_px: width of the result.
+        height_px: height of the result.
+        transfer: transfer characteristics as numbered by FFmpeg; those in `TRANSFER_NAMES` are tone-mapped.
+        reformatter: converts the frames of a stream; may be reused.
+
+    Raises:
+        av.FFmpegError: if FFmpeg cannot convert the pixel format.
+    """
+    if transfer not in TRANSFER_NAMES:
+        return reformatter.reformat(frame, width=width_px, height=height_px, format="rgb24").to_ndarray()
+    rgb = reformatter.reformat(frame, width=width_px, height=height_px, format="rgb48le").to_ndarray()
+    return tone_map(rgb, transfer)
 
 
 def tone_map(rgb48: np.ndarray, transfer: int) -> np.ndarray:
-    """Map 16-bit HDR values to 8-bit SDR ones, channel by channel: `(…,)` uint16 to `(…,)` uint8.
+    """Map 16-bit HDR values to 8-bit SDR values, channel by channel: `(…,)` uint16 to `(…,)` uint8.
 
-    Light up to 60 % of reference white stays as it is; what is brighter is compressed into the rest (Reinhard's curve).
-    Primaries stay those of BT.2020, so colors are slightly paler than in a player.
+    Light up to 60 % of reference white keeps its level; brighter light is compressed (Reinhard's extended curve). The
+    primaries remain those of BT.2020, so colors are slightly paler than in a player.
     """
     return np.take(_table(transfer), rgb48)
 
@@ -43,7 +68,7 @@ def _pq_nits(signal: np.ndarray) -> np.ndarray:
 
 
 def _hlg_nits(signal: np.ndarray) -> np.ndarray:
-    """ITU-R BT.2100 HLG: signal in [0, 1] to light of a 1000 cd/m² display, its system gamma applied per channel."""
+    """ITU-R BT.2100 HLG: signal in [0, 1] to light of a 1000 cd/m² display, with the system gamma per channel."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
     nits: np.ndarray = _HLG_PEAK_NITS * scene**1.2

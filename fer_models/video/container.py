@@ -26,14 +26,12 @@ _REFERRING_FORMATS = frozenset(
     {"avisynth", "concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vapoursynth"}
     | {"vobsub", "webm_dash_manifest"}
 )
-_OPEN_OPTIONS = {
-    "protocol_whitelist": "file",
-    "format_whitelist": ",".join(sorted(av.formats_available - _REFERRING_FORMATS)),
-}
+SELF_CONTAINED_FORMATS = {"format_whitelist": ",".join(sorted(av.formats_available - _REFERRING_FORMATS))}
+_OPEN_OPTIONS = {"protocol_whitelist": "file", **SELF_CONTAINED_FORMATS}
 # Larger frames are refused: this is twice 8K video, 200 MB as RGB.
 MAX_FRAME_PX = 2**26
 # FFmpeg may decode a frame while it probes a file: this bounds the memory it needs.
-_MAX_PROBED_PX = 2**28
+MAX_PROBED_PX = 2**28
 # Total size of the frames that a decoder processes concurrently, one per thread.
 _MAX_DECODING_BYTES = 512 * 2**20
 _HEIF_BRANDS = frozenset({"heic", "heix", "heim", "heis", "mif1"})
@@ -87,7 +85,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
         container = av.open(
             str(path.absolute()),  # absolute, as FFmpeg would treat "a:" in "a:b.mp4" as a protocol
             container_options=_OPEN_OPTIONS,
-            options={"max_pixels": str(_MAX_PROBED_PX)},
+            options={"max_pixels": str(MAX_PROBED_PX)},
             metadata_errors="replace",
         )
     except av.ArgumentError as error:

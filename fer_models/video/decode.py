@@ -1,4 +1,4 @@
-"""Read chosen frames in batches; frames that cannot be decoded are left out, never replaced."""
+"""Read selected frames in batches; frames that cannot be decoded are skipped, never replaced."""
 
 from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
 
@@ -13,7 +13,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from fer_models.frame_batch import FrameBatch
-from fer_models.video.color import tone_map
+from fer_models.video.color import to_rgb
 from fer_models.video.container import (
     VideoReadError,
     decode_packet,
@@ -29,9 +29,9 @@ from fer_models.video.still_images import read_images
 
 logger = logging.getLogger(__name__)
 
-# A seek discards the frames that the decoder's threads have under way: about as many frames as this.
+# Cost of a seek in frames: the frames being decoded by the decoder's threads are discarded.
 _MIN_SKIP_FRAMES = 16
-# Codecs that reliably mark frames that no other frame refers to: these need no decoding unless they were asked for.
+# Codecs that reliably mark unreferenced frames, which need not be decoded unless they are requested.
 _UNREFERENCED_CAN_BE_SKIPPED = frozenset({"h264"})
 
 
@@ -46,14 +46,14 @@ def read_frames(
     video_stream: int | None = None,
     rotate: int = 0,
 ) -> Iterator[FrameBatch]:
-    """Read the frames of a video or an image as a player shows them; the last batch may be shorter.
+    """Read the frames of a video or image as a player shows them; the last batch may be shorter.
 
-    `fps`, `start_s` and `end_s` choose frames as in `frames_to_sample`; `decoder`, `video_stream` and `rotate` are
+    `fps`, `start_s` and `end_s` select frames as in `frames_to_sample`; `decoder`, `video_stream` and `rotate` are
     those of `probe`.
 
     Raises:
-        VideoReadError: if the file cannot be read, holds no video, or the decoder asked for cannot read it.
-        ValueError: if an argument is out of its bounds.
+        VideoReadError: if the file cannot be read, has no video, or the requested decoder cannot read it.
+        ValueError: if an argument is out of range.
     """
     info = probe(path, decoder, video_stream=video_stream, rotate=rotate)
     return read_frames_at(
@@ -62,18 +62,18 @@ def read_frames(
 
 
 def read_frames_at(info: VideoInfo, frame_index: np.ndarray, *, batch_size: int = 32) -> Iterator[FrameBatch]:
-    """Read the frames at these indices, in order. A frame that cannot be decoded is missing from the batches.
+    """Read the frames at these indices, in order. Frames that cannot be decoded are missing from the batches.
 
-    At most a batch and the few frames that the decoder has under way are held in memory (with decord: all frames of the
-    file, which is why "auto" takes it for short clips only). Closing the iterator closes the file.
+    Memory holds at most one batch and the few frames being decoded (with decord: all frames of the file, which is why
+    "auto" uses it for short clips only). Closing the iterator closes the file.
 
     Args:
         info: from `probe`.
-        frame_index: (n,) rising, each in `[0, info.n_frames)`.
+        frame_index: (n,) increasing, each in `[0, info.n_frames)`.
         batch_size: frames per batch.
 
     Raises:
-        ValueError: if `frame_index` does not rise or leaves the video, or `batch_size` is under 1.
+        ValueError: if `frame_index` does not increase or is out of range, or `batch_size` is less than 1.
         VideoReadError: (while reading) if the file can no longer be opened.
     """
     if batch_size < 1:
@@ -82,7 +82,7 @@ def read_frames_at(info: VideoInfo, frame_index: np.ndarray, *, batch_size: int 
     if len(frame_index) == 0:
         return iter(())
     if frame_index[0] < 0 or frame_index[-1] >= info.n_frames or (np.diff(frame_index) <= 0).any():
-        raise ValueError(f"frame_index must rise within [0, {info.n_frames}), got {frame_index}")
+        raise ValueError(f"frame_index must increase within [0, {info.n_frames}), got {frame_index}")
     read = {"decord": _read_with_decord, "pyav": _read_with_pyav, "image": _read_image}[info.decoder]
     return read(info, frame_index, batch_size)
 
@@ -95,7 +95,7 @@ def _read_image(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -> It
 
 
 def _read_with_decord(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -> Iterator[FrameBatch]:
-    """Read with decord; PyAV takes over at the first damage, which decord cannot step over."""
+    """Read with decord; PyAV takes over at the first damaged frame, which decord cannot skip."""
     done = 0
     try:
         for pixels in decord_batches(info.path, info.n_frames, frame_index, batch_size):
@@ -122,31 +122,24 @@ def _read_with_pyav(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -
 
 
 def _rgb_frames(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Each frame that decodes undamaged, with its index: (height_px, width_px, 3) uint8 RGB, as shown."""
+    """Each undamaged frame with its index: (height_px, width_px, 3) uint8 RGB, as shown."""
     reformatter = VideoReformatter()
+    # Size before rotation, with square pixels; one size for all frames, although a stream may change its size.
+    width_px, height_px = info.orientation.shown_size(info.width_px, info.height_px)
     for i, frame in _decode(info, frame_index):
         if frame.is_corrupt:
             continue
         try:
-            rgb = _to_rgb(info, frame, reformatter)
+            rgb = to_rgb(frame, width_px, height_px, info.transfer, reformatter)
         except av.FFmpegError as error:
             logger.warning("%s: frame %d cannot be converted to RGB (%s)", info.path, i, error.strerror)
             continue
         yield i, info.orientation.apply(rgb)
 
 
-def _to_rgb(info: VideoInfo, frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-    """The stored frame in RGB with square pixels; all of one size, although a stream may change its size."""
-    width_px, height_px = info.orientation.shown_size(info.width_px, info.height_px)
-    if not info.transfer:
-        return reformatter.reformat(frame, width=width_px, height=height_px, format="rgb24").to_ndarray()
-    rgb = reformatter.reformat(frame, width=width_px, height=height_px, format="rgb48le").to_ndarray()
-    return tone_map(rgb, info.transfer)
-
-
 def _decode(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
-    """The frames at these indices that decode, seeking to a keyframe where that saves decoding."""
-    # Skip none where all frames are wanted: how damage is concealed must not depend on where a segment starts.
+    """Decode the frames at these indices, seeking to a keyframe where that saves decoding."""
+    # If all frames are requested, none is skipped: error concealment must not depend on where a segment starts.
     is_sparse = len(frame_index) <= frame_index[-1] - frame_index[0]
     skips = is_sparse and info.codec in _UNREFERENCED_CAN_BE_SKIPPED
     with open_container(info.path) as container:
@@ -160,7 +153,7 @@ def _decode(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, av.
             frames = _decode_packets(info, stream, packets, frame_index[start:end], skips)
             first = next(frames, None)
             if keyframe > 0 and (first is None or first[0] > frame_index[start]):
-                break  # the seek failed, or its target is no true keyframe: frames only come some way behind it
+                break  # the seek failed, or the target is not a true keyframe: the first frames after it do not decode
             if first is not None:
                 yield from _select(chain([first], frames), frame_index[start:end])
         else:
@@ -175,9 +168,9 @@ def _decode(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, av.
 def _packets_from(
     container: av.container.InputContainer, stream: av.VideoStream, keyframe_pts: int
 ) -> Iterator[av.Packet[av.VideoStream]]:
-    """The packets from exactly this keyframe on; none if no seek leads to it."""
+    """The packets starting at exactly this keyframe; none if no seek reaches it."""
     assert stream.time_base is not None
-    # Some containers are searched by decoding time, which runs ahead: there the first seek lands behind the keyframe.
+    # Some containers seek by decoding time, which is earlier: there the first seek lands after the keyframe.
     for early_s in (0, 2):
         try:
             container.seek(keyframe_pts - round(early_s / stream.time_base), stream=stream)
@@ -200,7 +193,7 @@ def _decode_packets(
     frame_index: np.ndarray,
     skip_unreferenced: bool,
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decode all packets, each frame with its index; frames not in `frame_index` may be left out."""
+    """Decode all packets: each frame with its index; frames not in `frame_index` may be skipped."""
     if info.is_counted:
         yield from enumerate(frame for packet in packets for frame in decode_packet(packet))
         return
@@ -221,7 +214,7 @@ def _decode_packets(
 def _renumbered(
     packets: Iterator[av.Packet[av.VideoStream]], packet_frame: np.ndarray
 ) -> Iterator[av.Packet[av.VideoStream]]:
-    """Put the index of its frame in place of each packet's time: where a clock jumps, times are ambiguous."""
+    """Replace the time of each packet by the index of its frame, because times are ambiguous if the clock jumps."""
     n_shown = 0
     for packet in packets:
         if is_shown(packet) and n_shown < len(packet_frame):

@@ -1,4 +1,4 @@
-"""How stored pixels become the picture that a player shows: turned, mirrored, with square pixels."""
+"""Geometry of frames as a player shows them: rotation, mirroring, and square pixels."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, cast
 import av
 import numpy as np
 
-# A ratio beyond this is a damaged header: the widest in use, 2:1 anamorphic on CIF, is below 4.
+# Larger ratios mean a damaged header: the largest in use, 2:1 anamorphic on CIF, is below 4.
 MAX_PIXEL_ASPECT = 10
 
 
 class GeometryError(ValueError):
-    """A picture is to be shown in a way that is not supported; says which."""
+    """A file asks for a rotation or pixel aspect ratio that is not supported."""
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """A symmetry of the rectangle: swap the axes, then mirror the columns and the rows."""
+    """One of the eight combinations of rotation and mirroring: swap the axes, then flip columns and rows."""
 
     swaps_axes: bool = False
     flips_x: bool = False
@@ -29,10 +29,10 @@ class Orientation:
 
     @classmethod
     def from_display_matrix(cls, matrix: bytes) -> Orientation:
-        """The orientation that a display matrix (nine int32, 16.16 fixed point, row by row) asks for.
+        """The orientation of a display matrix (nine int32, 16.16 fixed point, row by row).
 
         Raises:
-            GeometryError: if its angle is no multiple of 90 degrees.
+            GeometryError: if its angle is not a multiple of 90 degrees.
         """
         a, b, _, c, d = struct.unpack_from("=5i", matrix)
         if max(abs(a), abs(d)) * 100 < min(abs(b), abs(c)):
@@ -41,13 +41,13 @@ class Orientation:
             return cls(flips_x=a < 0, flips_y=d < 0)
         angle_deg = round(float(np.degrees(np.arctan2(b, a))), 1) % 360
         raise GeometryError(
-            f"is to be shown turned by {angle_deg:g} degrees, and only multiples of 90 are supported: "
+            f"is rotated by {angle_deg:g} degrees, and only multiples of 90 are supported: "
             "write it upright first: ffmpeg -i VIDEO UPRIGHT.mp4"
         )
 
     @classmethod
     def from_rotation(cls, clockwise_deg: int) -> Orientation:
-        """A turn by 0, 90, 180 or 270 degrees clockwise."""
+        """A rotation by 0, 90, 180 or 270 degrees clockwise."""
         return {
             0: cls(),
             90: cls(swaps_axes=True, flips_x=True),
@@ -57,7 +57,7 @@ class Orientation:
 
     @classmethod
     def from_exif(cls, orientation: int) -> Orientation:
-        """What the EXIF tag Orientation (1 to 8) asks for; any other value is ignored, as by other programs."""
+        """The orientation of the EXIF tag Orientation (1 to 8); other values are ignored, as by other programs."""
         return {
             2: cls(flips_x=True),
             3: cls(flips_x=True, flips_y=True),
@@ -69,34 +69,34 @@ class Orientation:
         }.get(orientation, cls())
 
     def then(self, other: Orientation) -> Orientation:
-        """Combine with another that is applied after this one."""
+        """Combine with an orientation that is applied after this one."""
         flips = (self.flips_y, self.flips_x) if other.swaps_axes else (self.flips_x, self.flips_y)
         return Orientation(self.swaps_axes != other.swaps_axes, flips[0] != other.flips_x, flips[1] != other.flips_y)
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether text in the stored picture would be shown as in a mirror."""
+        """Whether the stored frame is mirrored when it is shown."""
         return (self.swaps_axes + self.flips_x + self.flips_y) % 2 == 1
 
     @property
     def rotation_deg(self) -> int:
-        """How far the stored picture is turned clockwise, after mirroring it left to right if `is_mirrored`."""
+        """Clockwise rotation of the stored frame, applied after mirroring it left to right if `is_mirrored`."""
         turned = Orientation(flips_x=True).then(self) if self.is_mirrored else self
         return next(deg for deg in (0, 90, 180, 270) if Orientation.from_rotation(deg) == turned)
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """The picture `(h, w, …)` as it is shown; a view where possible."""
+        """Rotate and mirror a stored frame `(h, w, …)`; returns a view."""
         if self.swaps_axes:
             pixels = pixels.swapaxes(0, 1)
         return pixels[:: -1 if self.flips_y else 1, :: -1 if self.flips_x else 1]
 
     def shown_size(self, width_px: int, height_px: int) -> tuple[int, int]:
-        """Width and height of the picture as it is shown."""
+        """Width and height of the frame as it is shown."""
         return (height_px, width_px) if self.swaps_axes else (width_px, height_px)
 
 
 def stored_orientation(frame: av.VideoFrame) -> Orientation:
-    """How a decoded frame is to be turned and mirrored, as its display matrix says.
+    """The orientation of a decoded frame, from its display matrix.
 
     Raises:
         GeometryError: see `Orientation.from_display_matrix`.
@@ -108,15 +108,15 @@ def stored_orientation(frame: av.VideoFrame) -> Orientation:
 
 
 def square_pixel_size(width_px: int, height_px: int, pixel_aspect: Fraction | None) -> tuple[int, int]:
-    """Size of a picture once its pixels are square: the side that is too short grows, as in players.
+    """Frame size with square pixels: the side that is too short grows, as in players.
 
     Args:
-        width_px: as stored.
-        height_px: as stored.
+        width_px: stored width.
+        height_px: stored height.
         pixel_aspect: width of a pixel over its height; None or 0 if unknown, which counts as square.
 
     Raises:
-        GeometryError: if the ratio can only be damage.
+        GeometryError: if the ratio is so large or small that it must be damage.
 
     >>> square_pixel_size(720, 576, Fraction(64, 45)), square_pixel_size(720, 480, Fraction(8, 9))
     ((1024, 576), (720, 540))
@@ -125,8 +125,8 @@ def square_pixel_size(width_px: int, height_px: int, pixel_aspect: Fraction | No
         return width_px, height_px
     if not Fraction(1, MAX_PIXEL_ASPECT) <= pixel_aspect <= MAX_PIXEL_ASPECT:
         raise GeometryError(
-            f"states that its pixels are {pixel_aspect.numerator}:{pixel_aspect.denominator} wide, "
-            "which can only be damage: write its header again: ffmpeg -i VIDEO -aspect 16:9 -c copy FIXED.mp4"
+            f"has a damaged header, which states pixels of {pixel_aspect.numerator}:{pixel_aspect.denominator}: "
+            "write the header again: ffmpeg -i VIDEO -aspect 16:9 -c copy FIXED.mp4"
         )
     if pixel_aspect >= 1:
         return round(width_px * pixel_aspect), height_px

@@ -1,10 +1,10 @@
-"""How large a frame may be; checked before anything is decoded."""
+"""Limits on the frame size, checked before anything is decoded."""
 
 from pathlib import Path
 
 from fer_models.video.container import MAX_FRAME_PX, VideoReadError
 
-MAX_SIDE_PX = 65_535  # the most that JPEG can hold
+MAX_SIDE_PX = 65_535  # the limit of JPEG
 
 
 def check_frame_size(path: Path, width_px: int, height_px: int) -> None:
@@ -14,7 +14,7 @@ def check_frame_size(path: Path, width_px: int, height_px: int) -> None:
         VideoReadError: if the frames are larger than the limits.
     """
     if width_px < 1 or height_px < 1:
-        raise VideoReadError(path, "states no frame size, or one that is beyond all limits: convert it again")
+        raise VideoReadError(path, "has no valid frame size: convert it again")
     if width_px * height_px > MAX_FRAME_PX:
         size = f"its frames of {width_px} x {height_px} are {width_px * height_px / 1e6:,.0f} million pixels"
         raise VideoReadError(path, f"{size}, and at most {MAX_FRAME_PX / 1e6:,.0f} million are read: scale it down")

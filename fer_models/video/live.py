@@ -9,15 +9,18 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Any, Literal
 
 import av
 import av.container
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from fer_models.frame_batch import FrameBatch
+from fer_models.video.color import to_rgb
 from fer_models.video.container import read_packets
-from fer_models.video.geometry import Orientation, stored_orientation
+from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size, stored_orientation
 from fer_models.video.live_source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource, LiveSourceError
 from fer_models.video.sampling import ROUNDING_S
 
@@ -31,6 +34,25 @@ WAITED_S = 0.005  # if the next packet took this long to arrive, there is no bac
 Missing = Literal["", "dropped", "decode_error", "no_signal"]
 
 
+@dataclass(frozen=True)
+class FrameGeometry:
+    """How a player shows a frame: with square pixels, then rotated and mirrored."""
+
+    width_px: int  # with square pixels, before rotation
+    height_px: int
+    orientation: Orientation
+
+    @classmethod
+    def of(cls, image: av.VideoFrame, pixel_aspect: Fraction | None) -> FrameGeometry:
+        """The geometry of a decoded frame; `pixel_aspect` is the width of a pixel over its height, None for square.
+
+        Raises:
+            GeometryError: if the stream asks for a rotation or a pixel aspect ratio that is not supported.
+        """
+        width_px, height_px = square_pixel_size(image.width, image.height, pixel_aspect)
+        return cls(width_px, height_px, stored_orientation(image))
+
+
 @dataclass(frozen=True, eq=False)
 class LiveFrame:
     """A frame of a live source, or the reason why it has no image."""
@@ -40,17 +62,11 @@ class LiveFrame:
     arrived_s: float  # by time.monotonic()
     missing: Missing = ""  # why there is no image: a status of table frames
     image: av.VideoFrame | None = None
+    geometry: FrameGeometry | None = None  # of the image
 
     def dropped(self) -> LiveFrame:
         """The same frame without its image, marked as dropped."""
-        return replace(self, missing="dropped", image=None)
-
-    @property
-    def shape(self) -> tuple[int, int, Orientation] | None:
-        """Height and width in px as sent, and the rotation and mirroring to apply; None without an image."""
-        if self.image is None:
-            return None
-        return self.image.height, self.image.width, stored_orientation(self.image)
+        return replace(self, missing="dropped", image=None, geometry=None)
 
 
 class SessionClock:
@@ -174,6 +190,12 @@ class LiveReader:
                 with self.source.open() as (container, stream):
                     self.codec, self.container = stream.codec_context.codec.canonical_name, container.format.name
                     self._read(container, stream)
+            except GeometryError as error:  # connecting again would not help
+                if self.since is None:
+                    self.error = LiveSourceError(self.source.shown, str(error))
+                else:
+                    self._report(f"{self.source.shown}: ended: it {error}")
+                return
             except LiveSourceError as error:
                 reason = error.reason
                 if self.since is None:
@@ -197,7 +219,12 @@ class LiveReader:
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
     def _read(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
-        """Queue frames until the source is lost or reading is stopped."""
+        """Queue frames until the source is lost or reading is stopped.
+
+        Raises:
+            av.FFmpegError: if the source is lost.
+            GeometryError: if the stream asks for a rotation or a pixel aspect ratio that is not supported.
+        """
         for packet in self._skip_backlog(read_packets(container, stream)):
             if self._stop.is_set():
                 return
@@ -210,7 +237,8 @@ class LiveReader:
                 if frame.is_corrupt:
                     self._emit(frame.time, "decode_error")
                 else:
-                    self._emit(frame.time, "", frame)
+                    geometry = FrameGeometry.of(frame, stream.sample_aspect_ratio)
+                    self._emit(frame.time, "", frame, geometry)
 
     def _skip_backlog(self, packets: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
         """The packets to decode: when decoding has fallen behind, skip to the next keyframe.
@@ -233,7 +261,13 @@ class LiveReader:
             yield packet
             asked_s = time.monotonic()
 
-    def _emit(self, stream_s: float | None, missing: Missing, image: av.VideoFrame | None = None) -> None:
+    def _emit(
+        self,
+        stream_s: float | None,
+        missing: Missing,
+        image: av.VideoFrame | None = None,
+        geometry: FrameGeometry | None = None,
+    ) -> None:
         now_s = time.monotonic()
         if self._is_lost:
             self._is_lost = False
@@ -247,7 +281,7 @@ class LiveReader:
             if tick <= self._last_tick:
                 return
             self._last_tick = tick
-        self.frames.put(LiveFrame(index, pts_s, now_s, missing, image))
+        self.frames.put(LiveFrame(index, pts_s, now_s, missing, image, geometry))
 
     def _lose(self) -> None:
         self._is_lost = True
@@ -262,11 +296,12 @@ def _time_s(packet: av.Packet[Any]) -> float | None:
 
 
 def frame_batch(frames: list[LiveFrame]) -> FrameBatch:
-    """Combine frames of one shape into a batch, upright as a player shows them."""
-    pixels = [
-        stored_orientation(frame.image).apply(frame.image.to_ndarray(format="rgb24"))
-        for frame in frames
-        if frame.image is not None
-    ]
+    """Combine frames of one geometry into a batch, as a player shows them."""
+    reformatter, pixels = VideoReformatter(), []
+    for frame in frames:
+        if frame.image is not None and frame.geometry is not None:
+            size = frame.geometry.width_px, frame.geometry.height_px
+            rgb = to_rgb(frame.image, *size, frame.image.color_trc, reformatter)
+            pixels.append(frame.geometry.orientation.apply(rgb))
     index = np.array([frame.index for frame in frames], np.int64)
     return FrameBatch(np.stack(pixels), index, np.array([frame.pts_s for frame in frames]))

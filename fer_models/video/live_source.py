@@ -13,6 +13,7 @@ import av
 import av.container
 
 from fer_models.errors import FervidError
+from fer_models.video.container import MAX_FRAME_PX, MAX_PROBED_PX, SELF_CONTAINED_FORMATS
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class LiveSource:
                 raise LiveSourceError(
                     "-", "nothing is piped in: pipe a video into it, as in ffmpeg … - | fervid live -"
                 )
-            return cls("pipe:0", "stdin", ends=True, options=_QUICK_START)
+            return cls("pipe:0", "stdin", ends=True, options=_piped("pipe"))
         if text.isdecimal() or text.startswith("/dev/"):
             return _camera(text)
         parts = urlsplit(text)
@@ -79,7 +80,7 @@ class LiveSource:
             return cls(text, shown, ends=False, listens=listens, options=options)
         path = Path(text)
         if path.exists() and stat.S_ISFIFO(path.stat().st_mode):
-            return cls(f"file:{path.absolute()}", str(path.absolute()), ends=True, options=_QUICK_START)
+            return cls(f"file:{path.absolute()}", str(path.absolute()), ends=True, options=_piped("file"))
         if path.exists():
             raise LiveSourceError(text, "is a file, not a live source: fervid analyze reads files")
         raise LiveSourceError(text, f"not a live source: give {WAYS}")
@@ -96,6 +97,7 @@ class LiveSource:
                 self.address,
                 format=self.format,
                 container_options=dict(self.options),
+                options={"max_pixels": str(MAX_PROBED_PX)},
                 timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S),
                 metadata_errors="replace",
             )
@@ -107,6 +109,7 @@ class LiveSource:
                 raise LiveSourceError(self.shown, "sends no video that can be decoded: check the sender's format")
             stream = max(streams, key=lambda s: s.codec_context.width * s.codec_context.height)
             stream.thread_type = "SLICE"  # frame threads would each delay the output by one frame
+            stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PX)}  # larger frames count as undecodable
             yield container, stream
 
     def _why_not(self, error: Exception) -> str:
@@ -123,6 +126,11 @@ class LiveSource:
                 f"{reason}: for a camera on Linux, add your user to the group video; otherwise check user and password"
             )
         return f"cannot be opened ({reason}): start the sender, and check the address, user and password"
+
+
+def _piped(protocol: str) -> dict[str, str]:
+    """Options for reading from a pipe: its content must not make FFmpeg open anything else."""
+    return _QUICK_START | SELF_CONTAINED_FORMATS | {"protocol_whitelist": protocol}
 
 
 def _camera(text: str) -> LiveSource:

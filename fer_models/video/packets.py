@@ -1,4 +1,4 @@
-"""Walk the packets of a video stream: when each of its frames is shown, and where decoding can start."""
+"""Read the packets of a video stream: presentation times of its frames, and the keyframes where decoding can start."""
 
 from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
 
@@ -24,15 +24,16 @@ from fer_models.video.container import (
     read_packets,
 )
 
-# Headers are up to some frames off the truth.
+# The duration in a header may differ from the packets by a few frames.
 _PROMISE_TOLERANCE_S = 0.5
-# A stream of which so many packets give no frame is not decodable.
+# Reading stops if this many packets yield at most one frame: the others would fail as well, however many there are.
 _MAX_FAILED_PACKETS = 10_000
 _TIMED_STREAMS = ("audio", "video")
-_STATE_WHOLE_DURATION = ("asf", "flv", "matroska,webm")  # of all streams together, some from 0 and some from the start
-_TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: the clock of this format may jump
+# Formats whose header states one duration for all streams, counted from 0 or from the start time.
+_STATE_WHOLE_DURATION = ("asf", "flv", "matroska,webm")
+_TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: timestamps of this format may jump
 _MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
-# How files begin of which FFmpeg reads no second one behind the first: where in the file, and what.
+# Offset and signature of formats in which FFmpeg ignores a second file appended to the first.
 _SIGNATURES = {
     _MP4: (4, b"ftyp"),
     "asf": (0, bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")),
@@ -44,23 +45,24 @@ _SIGNATURES = {
 
 @dataclass
 class Packets:
-    """What one walk over the packets of a video stream finds, one entry per packet that is shown."""
+    """The packets of a video stream; the lists have one entry per shown packet, in the order of the file."""
 
     pts: list[int | None] = field(default_factory=list)
     dts: list[int | None] = field(default_factory=list)
     duration: list[int] = field(default_factory=list)
     is_keyframe: list[bool] = field(default_factory=list)
-    is_gap: list[bool] = field(default_factory=list)  # all streams of the file jumped ahead
+    is_gap: list[bool] = field(default_factory=list)  # the timestamps of all streams jumped ahead here
     first_frame: av.VideoFrame | None = None
-    starts: dict[int, int] = field(default_factory=dict)  # of all streams of the file, by index, in each one's unit
+    n_decoded: int = 0  # frames decoded during the walk, which stops decoding at the second one
+    starts: dict[int, int] = field(default_factory=dict)  # of all streams by index, in the time base of each
     ends: dict[int, int] = field(default_factory=dict)
-    end_byte: int = 0  # in the file, of the last packet
-    damage: str = ""  # why nothing can be read from some position on
+    end_byte: int = 0  # end of the last packet in the file
+    damage: str = ""  # error message, if reading the packets failed
 
 
 @dataclass(frozen=True, eq=False)
 class Timing:
-    """When the frames of a stream are shown; the fields mean the same as those of `VideoInfo`."""
+    """Presentation times of the frames of a stream; the fields are those of `VideoInfo`."""
 
     pts_s: np.ndarray
     pts: np.ndarray
@@ -74,14 +76,14 @@ class Timing:
 
 
 class _GapFinder:
-    """Finds where the clock of all streams jumps ahead at once; a pause of one stream alone is none."""
+    """Detect jumps ahead that all streams share; a pause of a single stream is not a jump."""
 
     def __init__(self) -> None:
         self._last_s: dict[int, float] = {}
         self._after_gap_s: dict[int, float] = {}
 
     def add(self, stream: int, time_s: float) -> bool:
-        """Take in the time of a packet; True if its stream and all others have jumped ahead to it."""
+        """Add the time of a packet; True if this and all other streams have jumped ahead to it."""
         is_step = time_s - self._last_s.get(stream, time_s) > MAX_STEP_S
         if is_step:
             self._after_gap_s[stream] = time_s
@@ -95,10 +97,11 @@ class _GapFinder:
 
 
 def walk_packets(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> Packets:
-    """Read all packets of a file, up to where it is broken; of the stream, decode up to the first frame.
+    """Read all packets of a file, or those before the first damage; decode the first two frames of the stream.
 
     Raises:
-        VideoReadError: if the file claims more frames than it can hold, or no frame decodes.
+        VideoReadError: if the header claims more frames than the file can hold, no frame decodes, or only one of very
+            many does.
     """
     walked, gaps, size_bytes = Packets(), _GapFinder(), path.stat().st_size
     _check_claim(path, stream.frames, size_bytes)
@@ -116,19 +119,23 @@ def walk_packets(path: Path, container: av.container.InputContainer, stream: av.
             if packet.stream.index == stream.index:
                 _take(walked, packet, is_gap)
                 _check_claim(path, len(walked.pts), size_bytes)
-                if walked.first_frame is None and len(walked.pts) >= _MAX_FAILED_PACKETS:
+                if walked.n_decoded < 2 and len(walked.pts) >= _MAX_FAILED_PACKETS:
                     break
     except av.FFmpegError as error:
         walked.damage = error.strerror or str(error)
-    if walked.first_frame is None or not walked.pts:
-        raise VideoReadError(path, f"none of its {len(walked.pts):,} {stream.codec_context.name} frames decodes")
+    n_packets, codec = len(walked.pts), stream.codec_context.name
+    if walked.first_frame is None or not n_packets:
+        raise VideoReadError(path, f"none of its {n_packets:,} {codec} frames decodes: copy or export it again")
+    if walked.n_decoded < 2 and n_packets >= _MAX_FAILED_PACKETS:
+        reason = f"of its first {n_packets:,} {codec} frames only one decodes"
+        raise VideoReadError(path, f"{reason}: the file is damaged, copy or export it again")
     return walked
 
 
 def _check_claim(path: Path, n_frames: int, size_bytes: int) -> None:
-    """Refuse a header that invents frames: each takes at least a byte."""
+    """Refuse a header that claims more frames than bytes: a frame takes at least one byte."""
     if n_frames > size_bytes:
-        reason = f"claims {n_frames:,} frames or more, and has only {size_bytes:,} bytes"
+        reason = f"claims {n_frames:,} frames or more, but has only {size_bytes:,} bytes"
         raise VideoReadError(path, f"{reason}: its header is damaged, copy it again")
 
 
@@ -140,8 +147,10 @@ def _take_extent(walked: Packets, packet: av.Packet[Any], start: int) -> None:
 
 
 def _take(walked: Packets, packet: av.Packet[Any], is_gap: bool) -> None:
-    if walked.first_frame is None:
-        walked.first_frame = next(iter(decode_packet(packet)), None)
+    if walked.n_decoded < 2:
+        frames = decode_packet(packet)
+        walked.n_decoded += len(frames)
+        walked.first_frame = walked.first_frame or next(iter(frames), None)
     if is_shown(packet):
         walked.pts.append(packet.pts)
         walked.dts.append(packet.dts)
@@ -151,14 +160,14 @@ def _take(walked: Packets, packet: av.Packet[Any], is_gap: bool) -> None:
 
 
 def find_timing(path: Path, container: av.container.InputContainer, stream: av.VideoStream, packets: Packets) -> Timing:
-    """Work out when the frames are shown, from their packets where these carry usable times.
+    """Determine when the frames are shown: from the packets, or by decoding if these have no usable times.
 
     Raises:
-        VideoReadError: if there are neither times nor a frame rate.
+        VideoReadError: if the file has neither times nor a frame rate.
     """
     unit = _unit(stream)
     known = np.array([pts for pts in packets.pts if pts is not None], np.int64)
-    # AVI stores no presentation times. With reordered frames, times that rise from packet to packet are decoding times.
+    # AVI stores no presentation times. If frames are reordered but packet times increase, they are decoding times.
     is_decoding_order = (
         container.format.name == "avi" and stream.codec_context.reorder_depth > 0 and bool((np.diff(known) > 0).all())
     )
@@ -190,7 +199,7 @@ def _timing(
     pts: np.ndarray,
     keyframe_index: np.ndarray,
 ) -> Timing:
-    """The timing of a stream whose packets say when their frames are shown."""
+    """The timing of a stream whose packets have presentation times."""
     unit, start_s = _unit(stream), _start_s(container, packets)
     pts_s = to_seconds(pts, unit, start_s)
     return Timing(
@@ -212,7 +221,7 @@ def _repaired_timing(
     *,
     packet_frame: np.ndarray | None = None,
 ) -> Timing:
-    """The timing of a stream whose clock had to be repaired; decoding then starts at the beginning of the file."""
+    """The timing of a stream whose clock had to be repaired; it can only be decoded from the beginning."""
     unit, start_s = _unit(stream), _start_s(container, packets)
     pts_s = to_seconds(ticks, unit, start_s)
     return Timing(
@@ -234,7 +243,7 @@ def _unit(stream: av.VideoStream) -> Fraction:
 
 
 def _start_s(container: av.container.InputContainer, packets: Packets) -> Fraction:
-    """The time of the file at which a player begins."""
+    """The timestamp at which playback starts."""
     stated_s = container_start_s(container)
     if stated_s is not None:
         return stated_s
@@ -249,7 +258,7 @@ def _end_s(
     pts_s: np.ndarray,
     start_s: Fraction,
 ) -> float:
-    """When the last frame ends: as the container states it, unless that cannot be; else by its own duration."""
+    """The end of the last frame: as stated by the container if plausible, otherwise from its own duration."""
     unit, last_s = _unit(stream), float(pts_s[-1])
     own_s = last_s + _last_duration_s(packets, pts_s, unit)
     stated_s = None
@@ -266,7 +275,7 @@ def _end_s(
 
 
 def _last_duration_s(packets: Packets, pts_s: np.ndarray, unit: Fraction) -> float:
-    """How long the last frame is shown: as its packet says, where packets come in the order they are shown."""
+    """The duration of the last frame: that of its packet if it is the last in the file, otherwise the median step."""
     known = [pts for pts in packets.pts if pts is not None]
     if packets.duration and known and known[-1] == max(known) and packets.duration[-1] > 0:
         return float(packets.duration[-1] * unit)
@@ -274,10 +283,10 @@ def _last_duration_s(packets: Packets, pts_s: np.ndarray, unit: Fraction) -> flo
 
 
 def media_end_s(container: av.container.InputContainer, packets: Packets, timing: Timing) -> float:
-    """When the last of all sound and video ends, in player time."""
+    """The end of the audio and video that lasts longest, in player time."""
     end_s = timing.end_s
     if timing.n_clock_jumps:
-        return end_s  # the times of the sound jump as well
+        return end_s  # the timestamps of the audio jump as well
     start_s = _start_s(container, packets)
     for other in container.streams.audio:
         if not other.time_base:
@@ -293,23 +302,23 @@ def media_end_s(container: av.container.InputContainer, packets: Packets, timing
 def find_truncation(
     path: Path, container: av.container.InputContainer, stream: av.VideoStream, packets: Packets, timing: Timing
 ) -> str | None:
-    """Where the file breaks off, if its packets end clearly before what its header promises, or in an error."""
+    """Why a file counts as truncated: it ends in an error, or clearly before the end that its header states."""
     units = {each.index: each.time_base for each in container.streams if each.time_base}
     end_s = {index: float(end * units[index]) for index, end in packets.ends.items()}
     first_s = float(packets.starts.get(stream.index, 0) * units[stream.index])
     found_s, promised_s = end_s.get(stream.index, 0.0) - first_s, None
     if container.format.name == _MP4 and stream.duration:
-        # Not its number of frames, of which an edit list may leave some out.
+        # Not the number of frames, because an edit list may exclude some.
         promised_s = float(stream.duration * units[stream.index])
     elif container.format.name == "avi" and stream.average_rate:
-        # Not its duration, which FFmpeg fits to the size of the file.
+        # Not the duration, which FFmpeg adapts to the file size.
         promised_s = float(stream.frames / stream.average_rate)
     elif container.format.name in ("matroska,webm", "flv") and container.duration:
-        # These promise a duration for all streams together.
+        # These state one duration for all streams.
         found_s, promised_s = max(end_s.values(), default=0.0), container.duration / av.time_base
     if packets.damage:
         return f"the file cannot be read after its first {found_s:.1f} s ({packets.damage})"
-    # The last frame need not say how long it is shown; an only frame may be shown all the time.
+    # The last frame may lack a duration, and a single frame may be shown the whole time.
     longest_step_s = float(np.diff(timing.pts_s).max(initial=0.0))
     if len(timing.pts_s) == 1 and not any(packets.duration):
         longest_step_s = np.inf
@@ -318,12 +327,12 @@ def find_truncation(
     if container.format.name in _SIGNATURES and packets.end_byte:
         offset, signature = _SIGNATURES[container.format.name]
         if (appended := _find_after(path, packets.end_byte, signature)) is not None:
-            return f"another file is joined on at byte {appended - offset:,}, which players do not read"
+            return f"another file is appended at byte {appended - offset:,}, which players do not read"
     return None
 
 
 def _find_after(path: Path, start_byte: int, signature: bytes) -> int | None:
-    """Where a signature comes again behind the last packet of a file; None if it does not."""
+    """The position of a signature after the last packet of a file; None if there is none."""
     if path.stat().st_size - start_byte < len(signature):
         return None
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

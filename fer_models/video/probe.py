@@ -1,4 +1,4 @@
-"""What a video file holds, found by walking its packets once: metadata may lie, packets do not."""
+"""Describe a video file by reading all its packets once, because headers may be wrong."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -30,81 +30,80 @@ from fer_models.video.still_images import probe_image
 
 DECODERS = ("auto", "decord", "pyav")
 
-# Where decord's frames were found equal to PyAV's bit for bit, read straight through and after seeks, and as fast.
-# Not H.264, VP8 and MPEG-4: there decord is slower, and delivers damaged frames without an error.
+# Codecs for which decord was tested: bit-identical to PyAV, also after seeks, and as fast. Excluded are H.264, VP8 and
+# MPEG-4, for which decord is slower and returns damaged frames without an error.
 _DECORD_CODECS = frozenset({"hevc", "vp9"})
 _DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 _DECORD_PIXEL_FORMAT = "yuv420p"
-# While its reader idles, decord decodes on to the end of the file and keeps every frame.
+# decord decodes ahead to the end of the file and keeps every frame.
 _DECORD_MAX_DECODED_BYTES = 256 * 2**20
-_SMALL_BYTES = 2**20  # the duration of smaller files is not worth reading
+_SMALL_BYTES = 2**20  # smaller files are never split, so their duration is not needed
 
 
 @dataclass(frozen=True, eq=False)
 class VideoInfo:
-    """What a video file holds, and which decoder will read it."""
+    """Description of a video file, and which decoder reads it."""
 
     path: Path
     container: str  # FFmpeg's name, such as "mov,mp4,m4a,3gp,3g2,mj2"
     codec: str
     pixel_format: str  # as stored: FFmpeg's name, such as "yuv420p"; Pillow's mode for an image
-    width_px: int  # as shown: turned, mirrored, with square pixels
+    width_px: int  # as shown: rotated, mirrored, with square pixels
     height_px: int
     orientation: Orientation  # from the stored to the shown frame
-    duration_s: float  # of the file, as a player shows it; 0 for a still picture
-    start_time_s: float  # the container's time at which a player begins, and `pts_s` is 0
-    pts_s: np.ndarray  # (n_frames,) float64, strictly rising: when each frame is shown, in player time
+    duration_s: float  # of the file, as a player shows it; 0 for a still image
+    start_time_s: float  # timestamp at which playback starts, where `pts_s` is 0
+    pts_s: np.ndarray  # (n_frames,) float64, strictly increasing: presentation times in player time
     end_s: float  # when the last frame ends, in player time
-    pts: np.ndarray  # (n_frames,) int64, rising: the times by which decoded frames are known, in the stream's unit
-    avg_fps: float | None  # None for a still picture
-    is_vfr: bool  # the steps between frames differ by more than rounding to 1 ms, or to the time base, explains
+    pts: np.ndarray  # (n_frames,) int64, increasing: timestamps that identify decoded frames, in the stream's time base
+    avg_fps: float | None  # None for a still image
+    is_vfr: bool  # frame intervals differ by more than rounding to 1 ms or to the time base explains
     decoder: str  # "decord", "pyav" or "image"
     decoder_reason: str
-    stream_index: int  # of the video among all streams of the file
-    video_stream: int | None  # the same among its video streams; None for an image
-    keyframe_index: np.ndarray  # (k,) int64, rising: the frames at which decoding can start
-    is_counted: bool  # the frames carry no usable times: a frame is known by its position in the stream
-    truncation: str | None  # part of a sentence: where the file breaks off; None where nothing tells that it does
-    n_clock_jumps: int = 0  # how often the clock restarts or jumps; the time goes on from the last frame
-    packet_frame: np.ndarray | None = None  # (n_frames,) int64: which frame each packet holds, where the clock jumps
-    transfer: int = 0  # FFmpeg's number of the transfer characteristics if these are HDR, else 0
-    notes: tuple[str, ...] = ()  # sentences for the user: what was chosen, repaired or left out
+    stream_index: int  # index among all streams of the file
+    video_stream: int | None  # index among the video streams; None for an image
+    keyframe_index: np.ndarray  # (k,) int64, increasing: the frames at which decoding can start
+    is_counted: bool  # no usable timestamps: frames are identified by their position in the stream
+    truncation: str | None  # part of a sentence: where the file is truncated; None if it is not
+    n_clock_jumps: int = 0  # restarts and jumps of the clock; the time continues from the last frame
+    packet_frame: np.ndarray | None = None  # (n_frames,) int64: the frame in each packet, if the clock jumps
+    transfer: int = 0  # transfer characteristics as numbered by FFmpeg if HDR, else 0
+    notes: tuple[str, ...] = ()  # sentences for the user: choices, repairs and omissions
 
     @property
     def n_frames(self) -> int:
-        """How many frames the file shows."""
+        """Number of shown frames."""
         return len(self.pts_s)
 
     @property
     def is_still(self) -> bool:
-        """Whether it is an image that is not animated."""
+        """Whether it is an image without animation."""
         return self.decoder == "image" and self.n_frames == 1
 
     @property
     def rotation_deg(self) -> int:
-        """How far the stored frame is turned clockwise to be shown: 0, 90, 180 or 270."""
+        """Clockwise rotation of the stored frames: 0, 90, 180 or 270."""
         return self.orientation.rotation_deg
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether the stored frame is also mirrored left to right, before it is turned."""
+        """Whether stored frames are mirrored left to right before the rotation."""
         return self.orientation.is_mirrored
 
 
 def probe(path: str | Path, decoder: str = "auto", *, video_stream: int | None = None, rotate: int = 0) -> VideoInfo:
-    """Walk the packets of a video and decode its first frame; a still picture counts as a video of one frame at 0 s.
+    """Read the packets of a video and decode its first frame; a still image is a video of one frame at 0 s.
 
     Args:
         path: the file.
-        decoder: "decord", "pyav", or "auto": decord for short plain clips in HEVC or VP9, which it decodes in the
-            background while the reader is busy, PyAV for everything else. PyAV leaves out frames that decode with
-            damage; decord may deliver them.
-        video_stream: which video stream to read, counted from 0; None: the default one, see `choose_stream`.
-        rotate: turn the frames by this many degrees clockwise (0, 90, 180, 270) beyond what the file asks for.
+        decoder: "decord", "pyav", or "auto": decord for short, plain clips in HEVC or VP9, which it decodes in
+            the background, and PyAV for everything else. PyAV skips damaged frames; decord may return them.
+        video_stream: index of the video stream to read, from 0; None: see `choose_stream`.
+        rotate: additional clockwise rotation of the frames: 0, 90, 180 or 270 degrees.
 
     Raises:
-        VideoReadError: if the file cannot be read, holds no video, or the decoder asked for cannot read it.
-        ValueError: if an argument is out of its bounds.
+        VideoReadError: if the file cannot be read, has no video, or the requested decoder cannot read it.
+        ValueError: if an argument is out of range.
     """
     path = Path(path)
     if decoder not in DECODERS:
@@ -116,7 +115,7 @@ def probe(path: str | Path, decoder: str = "auto", *, video_stream: int | None =
         return _describe_image(path, rotate)
     with open_container(path) as container:
         stream, notes = choose_stream(path, container, video_stream)
-        if stream.codec_context.width:  # else the first frame tells
+        if stream.codec_context.width:  # otherwise checked with the first frame
             check_frame_size(path, stream.codec_context.width, stream.codec_context.height)
         packets = walk_packets(path, container, stream)
         timing = find_timing(path, container, stream, packets)
@@ -124,7 +123,7 @@ def probe(path: str | Path, decoder: str = "auto", *, video_stream: int | None =
         info = _describe(path, container, stream, packets, timing, truncation, rotate, notes)
         wrong, slow = _doubts_about_decord(info, packets, len(container.streams.video))
     if decoder == "pyav" or (decoder == "auto" and (wrong or slow)):
-        return dataclasses.replace(info, decoder_reason=(wrong or slow) if decoder == "auto" else "asked for")
+        return dataclasses.replace(info, decoder_reason=(wrong or slow) if decoder == "auto" else "requested")
     try:
         if wrong:
             raise VideoReadError(path, wrong)
@@ -133,15 +132,15 @@ def probe(path: str | Path, decoder: str = "auto", *, video_stream: int | None =
         if decoder == "decord":
             raise VideoReadError(path, f"{error.reason}; use --decoder pyav") from error
         return dataclasses.replace(info, decoder_reason=error.reason)
-    reason = "a short, plain clip: decord decodes ahead" if decoder == "auto" else "asked for"
+    reason = "a short, plain clip: decord decodes ahead" if decoder == "auto" else "requested"
     return dataclasses.replace(info, decoder="decord", decoder_reason=reason)
 
 
 def stated_duration_s(path: Path) -> float:
-    """How long a video is by its header, read quickly; 0 where that does not say, and for small files and images.
+    """The duration in the header of a video; 0 if it states none, and for small files and images.
 
     Raises:
-        VideoReadError: if it has no header.
+        VideoReadError: if the file cannot be opened.
     """
     is_small = not path.is_file() or path.stat().st_size < _SMALL_BYTES
     if is_small or path.suffix.lower() in IMAGE_SUFFIXES:
@@ -153,13 +152,13 @@ def stated_duration_s(path: Path) -> float:
 def choose_stream(
     path: Path, container: av.container.InputContainer, video_stream: int | None
 ) -> tuple[av.VideoStream, tuple[str, ...]]:
-    """The video stream to read, and a sentence if there was a choice.
+    """The video stream to read, and a sentence for the user if the file has several.
 
-    By default, it is the stream marked as default; of several or none, the one with the largest frame. The cover of a
-    piece of music is no video.
+    By default, it is the stream marked as default; if several or none are, the one with the largest frames. A cover
+    image is not a video stream.
 
     Raises:
-        VideoReadError: if there is no such stream, or none that can be decoded.
+        VideoReadError: if there is no such stream, or it cannot be decoded.
     """
     streams = container.streams.video
     if video_stream is not None:
@@ -183,7 +182,7 @@ def choose_stream(
 
 def _decodable(path: Path, stream: av.VideoStream) -> av.VideoStream:
     if stream.codec_context is None:
-        raise VideoReadError(path, "its video is in a format that FFmpeg has no decoder for")
+        raise VideoReadError(path, "FFmpeg has no decoder for its video format: convert it to H.264")
     return stream
 
 
@@ -213,7 +212,7 @@ def _describe_image(path: Path, rotate: int) -> VideoInfo:
         avg_fps=len(image.start_s) / image.end_s if is_animated else None,
         is_vfr=_is_vfr(image.start_s, ROUNDING_S),
         decoder="image",
-        decoder_reason="an animated image" if is_animated else "a still picture",
+        decoder_reason="an animated image" if is_animated else "a still image",
         stream_index=0,
         video_stream=None,
         keyframe_index=np.zeros(1, np.int64),
@@ -258,7 +257,7 @@ def _describe(
         end_s=timing.end_s,
         pts=timing.pts,
         avg_fps=len(timing.pts_s) / shown_s if shown_s > 0 else None,
-        # Times rounded to a unit make equal steps differ by up to one unit.
+        # Rounding to the time base makes equal steps differ by up to one unit.
         is_vfr=_is_vfr(timing.pts_s, max(ROUNDING_S, float(stream.time_base))),
         decoder="pyav",
         decoder_reason="",
@@ -283,9 +282,9 @@ def _clock_notes(timing: Timing) -> list[str]:
     notes = []
     if timing.n_clock_jumps:
         times = "once" if timing.n_clock_jumps == 1 else f"{timing.n_clock_jumps} times"
-        notes.append(f"its clock restarts or jumps {times}: the time goes on from the last frame before each")
+        notes.append(f"its clock restarts or jumps {times}: the time continues from the last frame before each jump")
     if timing.n_repeated:
-        notes.append(f"{timing.n_repeated} frames have the time of the one before: they were spread evenly")
+        notes.append(f"{timing.n_repeated} frames have the same time as the previous one: they were spaced evenly")
     return notes
 
 
@@ -296,25 +295,25 @@ def _color_notes(transfer: int) -> list[str]:
 
 
 def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int) -> tuple[str, str]:
-    """Why decord 0.6 would be wrong about this video, and why it is not the better choice; empty where it is."""
+    """Why decord 0.6 would read this video wrongly, and why PyAV is the better choice; empty if neither applies."""
     decoded_bytes = info.n_frames * info.width_px * info.height_px * 3
     stored = packets.first_frame
     wrong = {
-        "decord does not turn frames in every container": info.orientation != Orientation(),
+        "decord does not rotate frames in every container": info.orientation != Orientation(),
         "decord does not make pixels square": stored is not None
         and {stored.width, stored.height} != {info.width_px, info.height_px},
         "decord may read another of the video streams": n_video_streams > 1,
-        "the frames carry no times of their own": info.is_counted,
+        "the frames have no timestamps": info.is_counted,
         "the clock of the video jumps": info.n_clock_jumps > 0,
         "decord does not map HDR colors": info.transfer != 0,
     }
     slow = {
-        f"decord was not found right in {info.container}": info.container not in _DECORD_CONTAINERS,
+        f"decord was not tested with {info.container}": info.container not in _DECORD_CONTAINERS,
         f"decord is slower with {info.codec}, or hides damage": info.codec not in _DECORD_CODECS,
-        f"decord was not found right with {info.pixel_format} frames": info.pixel_format != _DECORD_PIXEL_FORMAT,
+        f"decord was not tested with {info.pixel_format} frames": info.pixel_format != _DECORD_PIXEL_FORMAT,
         "decord rounds the colors of odd-sized frames": info.width_px % 2 == 1 or info.height_px % 2 == 1,
-        "decord gives wrong frames after a seek into open groups of pictures": has_leading_frames(packets),
-        "decord may keep every frame it has decoded, too many here": decoded_bytes > _DECORD_MAX_DECODED_BYTES,
+        "decord returns wrong frames after a seek into open groups of pictures": has_leading_frames(packets),
+        "decord may keep every decoded frame in memory, too much here": decoded_bytes > _DECORD_MAX_DECODED_BYTES,
     }
     first = (next((doubt for doubt, holds in doubts.items() if holds), "") for doubts in (wrong, slow))
     return next(first), next(first)

@@ -1,4 +1,4 @@
-"""Tell video and image files by how they begin."""
+"""Recognize video and image files by their first bytes."""
 
 import re
 
@@ -13,7 +13,7 @@ _STARTS = re.compile(
     rb"|\x00\x00\x01[\xba\xb3]"  # MPEG program and video stream
     rb"|\x06\x0e\x2b\x34\x02\x05\x01"  # MXF
     rb"|\x89PNG|\xff\xd8\xff|II\*\x00|MM\x00\*"  # the last two: TIFF and raw photographs
-    rb"|....(moov|mdat|wide)",  # QuickTime of old
+    rb"|....(moov|mdat|wide)",  # old QuickTime
     re.DOTALL,
 )
 
@@ -28,6 +28,6 @@ def is_media(head: bytes) -> bool:
         return head[8:12] not in _AUDIO_BRANDS
     if head[:4] == b"OggS":
         return b"theora" in head
-    # MPEG-TS: a sync byte at the start of each packet of 188 bytes, in M2TS behind a time stamp of 4.
+    # MPEG-TS: each packet of 188 bytes starts with a sync byte, in M2TS after a timestamp of 4 bytes.
     is_ts = any(len(head) > start + 188 and head[start] == head[start + 188] == 0x47 for start in (0, 4))
     return is_ts or _STARTS.match(head) is not None

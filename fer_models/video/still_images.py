@@ -1,4 +1,4 @@
-"""Image files: still pictures and animations, read with Pillow."""
+"""Read still and animated images with Pillow."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from fer_models.video.limits import check_frame_size
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _FORMATS = ("AVIF", "BMP", "DIB", "JPEG", "PNG", "PPM", "TGA", "TIFF", "WEBP")  # as Pillow calls them
-_ANIMATED = frozenset({"AVIF", "PNG", "WEBP"})  # several pictures in other formats are pages or copies
+_ANIMATED = frozenset({"AVIF", "PNG", "WEBP"})  # in other formats, further images are pages or copies
 _SHORTEST_S, _DEFAULT_S = 0.011, 0.1  # browsers show a frame that asks for 10 ms or less for 100 ms
 
-# The limits here are checked before decoding; what Pillow thinks of a file is for nobody to read.
+# Limits are checked here before decoding, so Pillow's own warnings and limits are disabled.
 warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFile:
-    """What an image file holds."""
+    """Description of an image file."""
 
     format: str  # Pillow's name in lower case, such as "png"
     mode: str  # Pillow's mode, such as "RGB"
     width_px: int  # as stored
     height_px: int
     orientation: Orientation
-    start_s: np.ndarray  # (n,) when each frame begins; one at 0 for a still picture
-    end_s: float  # of the last frame; 0 for a still picture
-    notes: tuple[str, ...]  # what is left out, for the user
+    start_s: np.ndarray  # (n,) start of each frame; a single 0 for a still image
+    end_s: float  # of the last frame; 0 for a still image
+    notes: tuple[str, ...]  # omissions, for the user
 
 
 def probe_image(path: Path) -> ImageFile:
-    """Read the header of an image file; of an animation also when each frame is shown.
+    """Read the header of an image file, and for an animation, the times of its frames.
 
     Raises:
         VideoReadError: if Pillow cannot read it, or its frames are too large.
@@ -55,12 +55,12 @@ def probe_image(path: Path) -> ImageFile:
         if n_images > 1 and image.format in _ANIMATED:
             durations_s = _durations_s(image, n_images)
         elif n_images > 1:
-            notes = (f"holds {n_images} pictures, of which the first is analyzed",)
-        # Pillow itself turns TIFF, once its pixels are loaded, and pillow-heif HEIC.
-        turns_itself = image.format in ("HEIF", "TIFF")
+            notes = (f"has {n_images} images, of which only the first is analyzed",)
+        # Pillow rotates TIFF when its pixels are loaded, and pillow-heif rotates HEIC.
+        is_rotated = image.format in ("HEIF", "TIFF")
         if image.format == "TIFF":
             image.load()
-        exif = 1 if turns_itself else image.getexif().get(ExifTags.Base.Orientation, 1)
+        exif = 1 if is_rotated else image.getexif().get(ExifTags.Base.Orientation, 1)
         ends_s = np.cumsum(durations_s)
         return ImageFile(
             format=(image.format or "").lower(),
@@ -90,10 +90,10 @@ def read_images(path: Path, orientation: Orientation, frame_index: np.ndarray) -
 
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """Open an image file with Pillow, which reads its header; pixels are decoded when they are asked for.
+    """Open an image file with Pillow, which reads its header; pixels are decoded on access.
 
     Raises:
-        VideoReadError: if Pillow cannot read it, now or while the caller works with it, or it is too large.
+        VideoReadError: if Pillow cannot read it, now or later in the block, or it is too large.
     """
     if _is_heif(path):
         _register_heif(path)
@@ -113,19 +113,19 @@ def _is_heif(path: Path) -> bool:
 
 
 def _register_heif(path: Path) -> None:
-    """Let Pillow read HEIC. FFmpeg would take the first of its tiles for the whole picture."""
+    """Register the HEIC reader of pillow-heif, because FFmpeg would read only the first tile of the image."""
     if "HEIF" in Image.OPEN:
         return
     try:
         import pillow_heif
     except ImportError as error:
-        reason = f"HEIC images need the package pillow-heif. Run: {install_command('heic')}; or save it as JPEG"
+        reason = f"HEIC images need the package pillow-heif: run {install_command('heic')}, or save the image as JPEG"
         raise VideoReadError(path, reason) from error
     pillow_heif.register_heif_opener()
 
 
 def _first_frame(image: Image.Image) -> int:
-    """1 where the first image of a PNG is a substitute for programs that cannot show its animation."""
+    """Index of the first frame: 1 if a PNG starts with a default image that is not part of its animation, else 0."""
     return int(getattr(image, "default_image", False) and getattr(image, "n_frames", 1) > 1)
 
 
@@ -134,7 +134,7 @@ def _durations_s(image: Image.Image, n_images: int) -> np.ndarray:
     for index in range(_first_frame(image), n_images):
         heartbeat()
         image.seek(index)
-        image.load()  # WebP tells how long a frame is shown once it is decoded
+        image.load()  # the duration of a WebP frame is known only after decoding
         duration_s = float(image.info.get("duration") or 0) / 1000
         durations_s.append(duration_s if duration_s >= _SHORTEST_S else _DEFAULT_S)
     image.seek(_first_frame(image))

@@ -71,7 +71,7 @@ def _open_source(source: VideoInfo) -> Iterator[av.container.InputContainer | No
 def _encoded(
     container: av.container.OutputContainer, frames: Iterable[tuple[np.ndarray, float]], source: VideoInfo
 ) -> Iterator[av.Packet[av.VideoStream]]:
-    """The packets of the video; each frame is shown until the next one, the last one as long as in the source."""
+    """The packets of the video; each frame lasts until the next one, the last one until its end in the source."""
     rate = Fraction(source.avg_fps or 25).limit_denominator(60_000)
     stream = container.add_stream("libx264", rate=rate, options=_OPTIONS)
     stream.pix_fmt = "yuv420p"

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from analytics.results.ids import unread_video_id, video_id
+from analytics.results.storage_paths import StoragePath
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.results.videos import path_text
 from analytics.timeline.build import Timeline
@@ -67,7 +68,7 @@ class SegmentPlan:
         return sum(len(self.segments[index]) for index in self.missing)
 
 
-def analyze_video(path: Path, context: AnalysisContext) -> VideoOutcome:
+def analyze_video(path: StoragePath, context: AnalysisContext) -> VideoOutcome:
     """Bring the results up to date for one video; finished work is skipped.
 
     Raises:
@@ -89,10 +90,10 @@ def analyze_video(path: Path, context: AnalysisContext) -> VideoOutcome:
 class _VideoJob:
     """The analysis of one video, and everything known about it so far, which a failure's row holds, too."""
 
-    def __init__(self, path: Path, context: AnalysisContext) -> None:
+    def __init__(self, path: StoragePath, context: AnalysisContext) -> None:
         self.path, self.context = path, context
         self.store, self.settings, self.models = context.store, context.settings, context.models
-        self.file = path  # where it can be read: for an object, a local copy
+        self.file: StoragePath = path  # where it can be read: for an object, a local copy
         self.started_at, self.started_s = datetime.now(UTC), time.perf_counter()
         self.object_version: str | None = None
         self.content: Content | None = None
@@ -105,8 +106,9 @@ class _VideoJob:
         self.object_version = file_version(self.path)
         if work := self.context.finished.find(self.path):
             return skip_outcome(self.path, work, self.context)
-        with local_copy(self.path) as self.file:
-            content, info = self.identify()
+        with local_copy(self.path) as file:
+            self.file = file
+            content, info = self.identify(file)
             if not self.settings.overwrite and self.store.is_done(*self.ids().analyzed):
                 observe_settings = observation_settings(self.settings, self.models, info.decoder)
                 reason = {"detector_reason": self.models.detector_reason}
@@ -115,11 +117,11 @@ class _VideoJob:
             observe(self.path, plan, self.context, self.times)
         return self.commit(plan, self.build(plan))
 
-    def identify(self) -> tuple[Content, VideoInfo]:
+    def identify(self, file: Path) -> tuple[Content, VideoInfo]:
         """What the file holds."""
-        self.content = read_content(self.file, self.settings.decode_timeout_s)
-        self.info = probe_with_timeout(self.file, self.settings)
-        self.content.check(self.file)
+        self.content = read_content(file, self.settings.decode_timeout_s)
+        self.info = probe_with_timeout(file, self.settings)
+        self.content.check(file)
         return self.content, self.info
 
     def ids(self) -> WorkIds:
@@ -139,7 +141,7 @@ class _VideoJob:
         config, overwrite = self.context.timeline_config, self.settings.overwrite
         timeline = build_stored_timeline(
             *(self.store, *plan.ids.observed, observations, config),
-            anew=overwrite,
+            recompute_identities=overwrite,
             end_s=shown_until_s(plan.info, self.settings),
         )
         if not self.settings.keep_appearance:
@@ -201,7 +203,7 @@ class _VideoJob:
         return row
 
 
-def observe_part(path: Path, context: AnalysisContext, part: int, of: int) -> int:
+def observe_part(path: StoragePath, context: AnalysisContext, part: int, of: int) -> int:
     """Observe the missing segments of one of `of` parts of a long video; returns the number of frames observed.
 
     Several parts can be observed at once, on different machines; `analyze_video` then finds all segments stored.
@@ -223,7 +225,7 @@ def observe_part(path: Path, context: AnalysisContext, part: int, of: int) -> in
     return plan.n_missing
 
 
-def observe(path: Path, plan: SegmentPlan, context: AnalysisContext, times: StageTimes) -> None:
+def observe(path: StoragePath, plan: SegmentPlan, context: AnalysisContext, times: StageTimes) -> None:
     """Write the observations of the missing segments, each as soon as it is complete."""
     models, settings, progress = context.models, context.settings, context.progress
     n_done = plan.n_frames - plan.n_missing

@@ -5,9 +5,9 @@ import pickle
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from analytics.results.storage_paths import StoragePath
 from flows.analysis.progress import Event
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class VideoRequest:
     """From the child: a task of the flow needs the outcome of this video."""
 
     number: int
-    path: Path
+    path: StoragePath
 
 
 @dataclass(frozen=True)

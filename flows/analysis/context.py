@@ -3,10 +3,9 @@
 import threading
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analytics.results.storage_paths import absolute
+from analytics.results.storage_paths import StoragePath, absolute
 from flows.analysis.imports import without_gc
 from flows.analysis.progress import Progress
 from flows.settings import AnalyzeSettings
@@ -27,12 +26,16 @@ class AnalysisContext:
     """
 
     def __init__(
-        self, out: Path, settings: AnalyzeSettings, progress: Progress | None = None, models: "Models | None" = None
+        self,
+        out: StoragePath,
+        settings: AnalyzeSettings,
+        progress: Progress | None = None,
+        models: "Models | None" = None,
     ) -> None:
         self.out = out
         self.settings = settings
         self.progress = progress or Progress()
-        self.analyze_elsewhere: Callable[[Path], VideoOutcome] | None = None  # in the process that started this one
+        self.analyze_elsewhere: Callable[[StoragePath], VideoOutcome] | None = None  # in the parent
         self._models = models
         self._loading = threading.Lock()
 
@@ -86,7 +89,7 @@ class AnalysisContext:
 
 
 @lru_cache(maxsize=1)  # a worker of a cluster runs many tasks of the same run
-def context_of_process(out: Path, settings: AnalyzeSettings) -> AnalysisContext:
+def context_of_process(out: StoragePath, settings: AnalyzeSettings) -> AnalysisContext:
     """The context that the tasks of a run share in this process."""
     return AnalysisContext(out, settings)
 

@@ -8,14 +8,13 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 
 from analytics.results.catalog import read_catalog
 from analytics.results.ids import file_sha256
-from analytics.results.storage_paths import is_remote
+from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import Store
 from analytics.results.videos import path_text
 from fer_models.prefetch import StallTimeout, heartbeat, run_with_watchdog
@@ -61,7 +60,7 @@ class FinishedIndex:
             self._sizes.add(row["size_bytes"])
 
     @classmethod
-    def read(cls, results: Path, settings: AnalyzeSettings) -> "FinishedIndex":
+    def read(cls, results: StoragePath, settings: AnalyzeSettings) -> "FinishedIndex":
         """The finished analyses in a results folder, as it is now.
 
         Raises:
@@ -72,7 +71,7 @@ class FinishedIndex:
         done = rows.filter((pc.field("status") == "done") & pc.is_valid(pc.field("sha256")))
         return cls(done.select(_COLUMNS).to_pylist(), settings, Store(results))
 
-    def find(self, path: Path) -> FinishedWork | None:
+    def find(self, path: StoragePath) -> FinishedWork | None:
         """The finished analysis of a video; None if it has to be read or analyzed, or if its tables are damaged.
 
         Raises:
@@ -81,7 +80,7 @@ class FinishedIndex:
         found = self._find(path)
         return found if found and self.store and self.store.is_done(*found.ids.analyzed) else None
 
-    def _find(self, path: Path) -> FinishedWork | None:
+    def _find(self, path: StoragePath) -> FinishedWork | None:
         if self.settings.overwrite or not self._by_content:
             return None
         with contextlib.suppress(OSError, StallTimeout):  # reported by the analysis of the video

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 
-from analytics.results.storage_paths import resolve_path
+from analytics.results.storage_paths import StoragePath, is_remote, resolve_path
 from flows.analysis.context import AnalysisContext
 from flows.analysis.failures import FATAL, VideoFailed, is_transient
 from flows.analysis.outcomes import Failure, RunSummary, VideoOutcome
@@ -156,10 +156,12 @@ def submit_all(submit: Submit, run: AnalysisRun) -> list[PrefectFuture[VideoOutc
     return [futures[path] for path in run.videos]
 
 
-def count_parts(path: Path, part_s: float) -> int:
-    """Number of parts in which a video is observed: one, unless its header states a long duration."""
+def count_parts(path: StoragePath, part_s: float) -> int:
+    """Number of parts in which a video is observed: one, unless it is on disk and its header states a long duration."""
     from fer_models.video import VideoReadError, stated_duration_s
 
+    if is_remote(path):
+        return 1
     try:
         return max(1, round(stated_duration_s(path) / part_s))
     except (VideoReadError, OSError):

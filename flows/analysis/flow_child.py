@@ -6,9 +6,9 @@ import os
 import queue
 import threading
 from concurrent.futures import Future
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analytics.results.storage_paths import StoragePath
 from flows.analysis.channel import (
     Channel,
     Close,
@@ -70,7 +70,7 @@ class Parent:
             run.context.progress = ForwardedProgress(self.channel)
         return run
 
-    def analyze(self, path: Path) -> "VideoOutcome":
+    def analyze(self, path: StoragePath) -> "VideoOutcome":
         """Wait for the outcome of a video.
 
         Raises:

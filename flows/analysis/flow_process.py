@@ -11,8 +11,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
+from analytics.results.storage_paths import StoragePath
 from flows.analysis.channel import (
     Channel,
     Close,
@@ -141,7 +141,7 @@ class VideoPool:
         self.context: AnalysisContext = run.context
         self.videos = run.videos
         self.pool = ThreadPoolExecutor(run.engine.workers, thread_name_prefix="analyze")
-        self.started: dict[Path, Future[VideoOutcome]] = {}
+        self.started: dict[StoragePath, Future[VideoOutcome]] = {}
 
     def __enter__(self) -> "VideoPool":
         """Start with the first videos."""
@@ -154,11 +154,11 @@ class VideoPool:
             self.context.progress.request_stop()
         self.pool.shutdown(wait=True, cancel_futures=True)
 
-    def outcome(self, path: Path) -> "Future[VideoOutcome]":
+    def outcome(self, path: StoragePath) -> "Future[VideoOutcome]":
         """The outcome of a video; of a new analysis, if this is not the first request."""
         return self.started.pop(path, None) or self._submit(path)
 
-    def _submit(self, path: Path) -> "Future[VideoOutcome]":
+    def _submit(self, path: StoragePath) -> "Future[VideoOutcome]":
         from flows.analysis.analyze_video import analyze_video  # imports torch
 
         return self.pool.submit(analyze_video, path, self.context)

@@ -10,10 +10,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from analytics.results.storage_paths import (
+    StoragePath,
     absolute,
     filesystem_of,
     is_remote,
     list_files,
+    path_below,
     resolve_path,
     translate_client_errors,
     version,
@@ -37,7 +39,7 @@ class InputError(FervidError):
 class SkippedFile:
     """A media file in a folder that a run does not analyze, and why."""
 
-    path: Path
+    path: StoragePath
     reason: str
 
 
@@ -45,7 +47,7 @@ class SkippedFile:
 class FoundFiles:
     """What a run over some files and folders is about."""
 
-    videos: list[Path]  # and images
+    videos: list[StoragePath]  # and images
     skipped: list[SkippedFile]
     n_other_files: int  # in the folders, which hold no video or image
 
@@ -67,7 +69,7 @@ class FoundFiles:
         return lines
 
 
-def find_files(inputs: Sequence[str | Path], *, recursive: bool = True, pattern: str = "*") -> FoundFiles:
+def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, pattern: str = "*") -> FoundFiles:
     """Find the videos and images that `inputs` name, each once, those of a folder in the order of their names.
 
     However a path is spelled, it is the same file. A file named itself is taken whatever its suffix; in a folder, only
@@ -78,8 +80,8 @@ def find_files(inputs: Sequence[str | Path], *, recursive: bool = True, pattern:
         InputError: if none of the inputs holds anything to analyze.
         StorageError: if an address cannot be reached.
     """
-    videos: dict[Path, Path] = {}  # by absolute path: as it was given
-    skipped: dict[Path, SkippedFile] = {}
+    videos: dict[StoragePath, StoragePath] = {}  # by absolute path: as it was given
+    skipped: dict[StoragePath, SkippedFile] = {}
     empty: list[str] = []
     n_other_files = 0
     for path in map(resolve_path, inputs):
@@ -101,24 +103,27 @@ def find_files(inputs: Sequence[str | Path], *, recursive: bool = True, pattern:
     return FoundFiles(list(videos.values()), [s for at, s in skipped.items() if at not in videos], n_other_files)
 
 
-def find_videos(inputs: Sequence[str | Path], *, recursive: bool = True, pattern: str = "*") -> list[Path]:
+def find_videos(
+    inputs: Sequence[str | StoragePath], *, recursive: bool = True, pattern: str = "*"
+) -> list[StoragePath]:
     """The videos and images of `find_files`."""
     return find_files(inputs, recursive=recursive, pattern=pattern).videos
 
 
-def videos_in(folder: Path, recursive: bool, pattern: str) -> list[Path]:
+def videos_in(folder: StoragePath, recursive: bool, pattern: str) -> list[StoragePath]:
     """The videos and images of a folder, in the order of their names."""
     return _files_in(folder, recursive, pattern).videos
 
 
-def is_wanted(path: Path, folder: Path, pattern: str) -> bool:
+def is_wanted(path: StoragePath, folder: StoragePath, pattern: str) -> bool:
     """Whether a run over `folder` analyzes this file in it."""
     return fnmatch(path.name, pattern) and _skip_reason(path, folder) is None
 
 
-def _files_in(folder: Path, recursive: bool, pattern: str) -> FoundFiles:
+def _files_in(folder: StoragePath, recursive: bool, pattern: str) -> FoundFiles:
     if is_remote(folder):  # its files, in one listing
-        paths = [folder / name for name in sorted(list_files(folder)) if recursive or "/" not in name]
+        names = sorted(list_files(folder))
+        paths: list[StoragePath] = [folder / name for name in names if recursive or "/" not in name]
     else:
         paths = [path for path in sorted(folder.glob("**/*" if recursive else "*")) if not path.is_dir()]
     found = FoundFiles([], [], 0)
@@ -136,10 +141,10 @@ def _files_in(folder: Path, recursive: bool, pattern: str) -> FoundFiles:
     return FoundFiles(found.videos, found.skipped, n_other_files)
 
 
-def _skip_reason(path: Path, folder: Path) -> str | None:
+def _skip_reason(path: StoragePath, folder: StoragePath) -> str | None:
     """Why a run over `folder` leaves out this file; None if it does not, empty if it is no media file."""
     has_suffix = path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    if any(part.startswith(".") for part in path.relative_to(folder).parts):
+    if any(part.startswith(".") for part in path_below(folder, path).split("/")):
         return HIDDEN if has_suffix else ""
     if is_remote(path):
         kind = mimetypes.guess_type(path.name)[0] or ""
@@ -157,7 +162,7 @@ def _skip_reason(path: Path, folder: Path) -> str | None:
         return None if has_suffix else ""
 
 
-def _hint(folder: Path, recursive: bool, pattern: str, found: FoundFiles) -> str:
+def _hint(folder: StoragePath, recursive: bool, pattern: str, found: FoundFiles) -> str:
     if pattern != "*":
         return f" matches --pattern {pattern}"
     if not recursive and any(path.is_dir() for path in folder.iterdir()):
@@ -167,7 +172,7 @@ def _hint(folder: Path, recursive: bool, pattern: str, found: FoundFiles) -> str
     return f" (looked for {', '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))})"
 
 
-def file_version(path: Path) -> str:
+def file_version(path: StoragePath) -> str:
     """What identifies this version of a file without reading it: the object store's version, or size, times and inode.
 
     Raises:
@@ -183,7 +188,7 @@ def file_version(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def local_copy(path: Path) -> Iterator[Path]:
+def local_copy(path: StoragePath) -> Iterator[Path]:
     """Give a video as a file on disk: itself, or a copy of the object that is deleted afterwards.
 
     It is read three times (to hash, to list and to decode its frames), by libraries that need a file.

@@ -2,15 +2,16 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+
+from analytics.results.storage_paths import StoragePath
 
 
 @dataclass(frozen=True)
 class VideoOutcome:
     """The result of a run for one video."""
 
-    path: Path
+    path: StoragePath
     status: str  # "done" or "unchanged"; a failure raises `VideoFailed`
     video_id: str
     analysis_id: str
@@ -33,7 +34,7 @@ class VideoOutcome:
 class Failure:
     """A video that could not be analyzed, and the reason."""
 
-    path: Path
+    path: StoragePath
     reason: str
 
 
@@ -41,7 +42,7 @@ class Failure:
 class RunSummary:
     """The result of a run, video by video."""
 
-    out: Path
+    out: StoragePath
     outcomes: list[VideoOutcome]
     failures: list[Failure]
     seconds: float

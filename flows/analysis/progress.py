@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+
+from analytics.results.storage_paths import StoragePath
 
 
 class Stopped(Exception):
@@ -14,7 +15,7 @@ class Stopped(Exception):
 class VideoProgress:
     """Progress of one video."""
 
-    path: Path
+    path: StoragePath
     done_frames: int
     total_frames: int
 
@@ -23,7 +24,7 @@ class VideoProgress:
 class VideoEnded:
     """A video needs no more work in this run."""
 
-    path: Path
+    path: StoragePath
     status: str  # "done", "unchanged" or "failed"
     error: str = ""
 

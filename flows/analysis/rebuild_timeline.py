@@ -96,7 +96,9 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
     analyzed = analysis_id(row["observation_id"], timeline_settings)
     # A live session that is running or was killed may have more observations than its tables.
     if store.is_done(video, analyzed) and not row["is_running"]:
-        store.show(video, analyzed, path, error=row["error"])  # no word on whether a run that failed would do now
+        store.mark_as_current(
+            video, analyzed, path, error=row["error"]
+        )  # no word on whether a run that failed would do now
         sizes = store.table_rows(video, analyzed)
         return Rebuilt(path, "unchanged", video, analyzed, sizes["faces"], sizes["tracks"])
     seen = video, row["observation_id"]
@@ -110,7 +112,7 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         return Rebuilt(path, "failed", video, note=f"{path}: {reason}: run fervid analyze on the video again")
     try:
         new, end_s = bool(row["is_running"]), row.get("shown_until_s")
-        timeline = build_stored_timeline(store, *seen, observations, config, anew=new, end_s=end_s)
+        timeline = build_stored_timeline(store, *seen, observations, config, recompute_identities=new, end_s=end_s)
         if corrections:
             timeline = build_corrected_timeline(observations, config, timeline.identities, corrections, end_s=end_s)
     except (IdentitiesError, CorrectionError) as error:

@@ -3,11 +3,10 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from analytics.results.catalog import read_catalog
-from analytics.results.storage_paths import resolve_path
+from analytics.results.storage_paths import StoragePath, resolve_path
 from analytics.results.store import check_results
 from fer_models.registry.model_registry import WeightsError, find_model
 from flows.settings import AnalyzeSettings, TimelineSettings
@@ -15,7 +14,7 @@ from flows.settings import AnalyzeSettings, TimelineSettings
 OBSERVED = ("fps", "start_s", "end_s", "detect_every_s", "min_face_px", "segment_s", "detector", "detector_size_px")
 
 
-def settings_of(results: Path, video_ids: Sequence[str]) -> dict[AnalyzeSettings, list[Path]]:
+def settings_of(results: StoragePath, video_ids: Sequence[str]) -> dict[AnalyzeSettings, list[StoragePath]]:
     """Failed videos by the settings of their last failed run, which may differ from those of the analysis shown.
 
     Device and decoder are chosen again: the machine may differ, and the file may have been repaired. Videos that failed
@@ -31,7 +30,7 @@ def settings_of(results: Path, video_ids: Sequence[str]) -> dict[AnalyzeSettings
     for row in sorted(rows, key=lambda row: (row["status"] == "failed", row["finished_at"], row["analysis_id"])):
         if row["video_id"] in video_ids:
             failed[row["video_id"]] = row
-    paths: dict[AnalyzeSettings, list[Path]] = defaultdict(list)
+    paths: dict[AnalyzeSettings, list[StoragePath]] = defaultdict(list)
     for row in sorted(failed.values(), key=lambda row: (row["path"], row["video_id"])):
         paths[stored_settings(row["settings"])].append(resolve_path(row["path"]))
     return dict(paths)

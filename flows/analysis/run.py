@@ -4,10 +4,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analytics.results.storage_paths import absolute, is_remote
+from analytics.results.storage_paths import StoragePath, absolute, is_remote
 from flows.analysis.context import AnalysisContext
 from flows.settings import EngineSettings
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 class Inputs:
     """What a user named as inputs."""
 
-    paths: Sequence[str | Path]
+    paths: Sequence[str | StoragePath]
     recursive: bool = True
     pattern: str = "*"
 
@@ -29,7 +28,7 @@ class AnalysisRun:
     """What one run does: the videos found, where they are analyzed, and how."""
 
     inputs: Inputs
-    videos: list[Path]
+    videos: list[StoragePath]
     engine: EngineSettings
     context: AnalysisContext
 

@@ -1,9 +1,9 @@
 """Outcomes of videos whose analysis is finished, found without loading models."""
 
 import time
-from pathlib import Path
 
 from analytics.results.notes import FOLDER as NOTES
+from analytics.results.storage_paths import StoragePath
 from analytics.results.videos import path_text
 from flows.analysis.context import AnalysisContext
 from flows.analysis.fingerprints import describe_models
@@ -23,12 +23,12 @@ def skip_all(run: AnalysisRun) -> RunSummary | None:
     return RunSummary(run.context.out, outcomes, [], time.monotonic() - started_s)
 
 
-def skip_outcome(path: Path, work: FinishedWork, context: AnalysisContext) -> VideoOutcome:
+def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext) -> VideoOutcome:
     """The outcome of a video whose analysis is finished; the views show it from now on."""
     store, ids = context.store, work.ids
     if work.may_have_appearance and not context.settings.keep_appearance:
         _drop_appearance(work, context)
-    known_path = store.show(*ids.analyzed, path_text(path))
+    known_path = store.mark_as_current(*ids.analyzed, path_text(path))
     _apply_corrections(work, context)
     sizes = store.table_rows(*ids.analyzed)
     return VideoOutcome(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import watchfiles
 
-from analytics.results.storage_paths import absolute
+from analytics.results.storage_paths import StoragePath, absolute
 from flows.analysis.inputs import InputError, is_wanted, videos_in
 
 TICK_MS = 500  # how often files that may still change are checked
@@ -24,7 +24,7 @@ def stable_file_batches(
     settle_s: float,
     stop: threading.Event,
     force_polling: bool | None = None,
-) -> Iterator[list[Path]]:
+) -> Iterator[list[StoragePath]]:
     """Yield lists of videos and images in `folders`: existing files, then new, changed and renamed ones as they arrive.
 
     A file is yielded once its size and modification time have not changed for `settle_s`. Not every system reports
@@ -68,7 +68,7 @@ def stable_file_batches(
             yield settled[start : start + BATCH_FILES]
 
 
-def _files_at(path: Path, folder: Path, recursive: bool, pattern: str) -> list[Path]:
+def _files_at(path: Path, folder: Path, recursive: bool, pattern: str) -> list[StoragePath]:
     """Input files at `path` in `folder`; for a folder that was moved in, only the folder itself is reported."""
     is_folder = path == folder or (recursive and path.is_dir())
     found = videos_in(path, recursive, pattern) if is_folder else [path]
@@ -80,15 +80,15 @@ class _Waiting:
 
     def __init__(self, settle_s: float) -> None:
         self.settle_s = settle_s
-        self._since_s: dict[Path, tuple[Stamp, float]] = {}  # stamp, and since when it has not changed
-        self._handed_out: dict[Path, Stamp] = {}
+        self._since_s: dict[StoragePath, tuple[Stamp, float]] = {}  # stamp, and since when it has not changed
+        self._handed_out: dict[StoragePath, Stamp] = {}
 
-    def add(self, files: Iterable[Path]) -> None:
+    def add(self, files: Iterable[StoragePath]) -> None:
         """Add files to wait for."""
         for file in files:
             self._since_s.setdefault(file, ((-1, -1), 0.0))
 
-    def settled(self) -> list[Path]:
+    def settled(self) -> list[StoragePath]:
         """Remove and return the files that have not changed for long enough."""
         now_s = time.monotonic()
         settled = []
@@ -105,7 +105,7 @@ class _Waiting:
         return settled
 
 
-def _stamp(file: Path) -> Stamp | None:
+def _stamp(file: StoragePath) -> Stamp | None:
     try:
         stat = file.stat()
     except OSError:

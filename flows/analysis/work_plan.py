@@ -10,6 +10,7 @@ import numpy as np
 
 from analytics.results.ids import file_sha256, video_id
 from analytics.results.status import OUTSIDE_RANGE
+from analytics.results.storage_paths import StoragePath
 from analytics.results.store import is_initialized
 from analytics.results.stored_timeline import knows_identities
 from fer_models.prefetch import StallTimeout, heartbeat, run_with_watchdog
@@ -50,7 +51,7 @@ class Content:
 class VideoPlan:
     """What a run would do with one video."""
 
-    path: Path
+    path: StoragePath
     action: str  # "skip", "analyze", "resume", "fail: " and the reason, or "skip: " and the reason
     n_frames: int | None = None
     n_remaining: int | None = None  # frames not observed yet
@@ -62,7 +63,7 @@ class VideoPlan:
         return vars(self) | {"path": str(self.path)}
 
 
-def plan_videos(paths: Sequence[Path], out: Path, settings: AnalyzeSettings) -> list[VideoPlan]:
+def plan_videos(paths: Sequence[StoragePath], out: StoragePath, settings: AnalyzeSettings) -> list[VideoPlan]:
     """What a run would do with each video; nothing is written.
 
     Raises:
@@ -76,16 +77,18 @@ def plan_videos(paths: Sequence[Path], out: Path, settings: AnalyzeSettings) -> 
     return [plan_video(path, context, finished, has_results) for path in paths]
 
 
-def plan_video(path: Path, context: AnalysisContext, finished: FinishedIndex, has_results: bool) -> VideoPlan:
+def plan_video(path: StoragePath, context: AnalysisContext, finished: FinishedIndex, has_results: bool) -> VideoPlan:
     """What a run would do with one video."""
-    file, settings = path, context.settings
+    file: StoragePath = path
+    settings = context.settings
     if work := finished.find(path):
         return VideoPlan(path, "skip", context.store.table_rows(*work.ids.analyzed)["frames"], 0)
     try:
-        with local_copy(path) as file:
-            info = probe_with_timeout(file, settings)
+        with local_copy(path) as local:
+            file = local
+            info = probe_with_timeout(local, settings)
             segments = plan_segments(info, settings)
-            sha256 = read_content(file, settings.decode_timeout_s).sha256
+            sha256 = read_content(local, settings.decode_timeout_s).sha256
         ids = work_ids(video_id(sha256), settings, context.models, info.decoder)
     except (VideoReadError, OSError) as error:
         return VideoPlan(path, f"fail: {str(error).replace(str(file), str(path)).removeprefix(f'{path}: ')}")

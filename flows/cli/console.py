@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.markup import escape
@@ -14,6 +14,9 @@ from rich.markup import escape
 from fer_models.errors import FervidError
 from fer_models.extras import missing_extra_hint
 from flows.cli.escaping import SafeConsole, escape_controls
+
+if TYPE_CHECKING:
+    from analytics.results.storage_paths import StoragePath
 
 # USAGE: the command line is wrong, whatever the disk holds. FATAL: what it names is missing or in the way, or a
 # dependency is missing.
@@ -36,7 +39,7 @@ def note(line: str) -> None:
     errors.print(escape_controls(line), highlight=False, markup=False, soft_wrap=True)
 
 
-def parse_path(text: str) -> Path:
+def parse_path(text: str) -> "StoragePath":
     """A local path, or an address such as `s3://bucket/results`."""
     from analytics.results.storage_paths import StorageError, resolve_path
 

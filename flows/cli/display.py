@@ -25,6 +25,7 @@ from flows.cli.escaping import escape_controls
 if TYPE_CHECKING:
     import duckdb
 
+    from analytics.results.storage_paths import StoragePath
     from flows.analysis.outcomes import RunSummary
     from flows.analysis.work_plan import VideoPlan
 
@@ -91,7 +92,7 @@ class RunDisplay:
             disable=not console.is_terminal,
         )
         self.folder = self.bars.add_task("loading models", total=n_videos, unit="videos", rate="")
-        self.videos: dict[Path, _VideoBar] = {}
+        self.videos: dict[StoragePath, _VideoBar] = {}
         self.n_frames = 0
         self.one_at_a_time = threading.Lock()
 

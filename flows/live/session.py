@@ -114,7 +114,7 @@ class LiveSession:
             if segment != self._segment:
                 self.commit()
                 self._segment, self._rows, self.n_segments = segment, [], self.n_segments + 1
-            for _, alike in groupby(part, lambda frame: (frame.missing, frame.shape)):
+            for _, alike in groupby(part, lambda frame: (frame.missing, frame.geometry)):
                 self._rows.append(self._observe(list(alike)))
             self._is_committed = False
 

@@ -7,14 +7,13 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.results.ids import analysis_id
-from analytics.results.storage_paths import StorageError
+from analytics.results.storage_paths import StorageError, StoragePath
 from analytics.results.store import Store, StoreError
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.tables.schema import SEEN_STATUSES
@@ -33,7 +32,7 @@ class LiveTimelineError(FervidError):
 class LiveWork:
     """A job: build the timeline of a session so far."""
 
-    results: Path
+    results: StoragePath
     row: Mapping[str, Any]  # columns of `VIDEOS`, with the analysis_id of the finished session
     n_segments: int
     config: TimelineConfig
@@ -68,7 +67,7 @@ def make_timeline(work: LiveWork) -> LiveWorkDone:
     observations = store.read_observations(video, observed, work.n_segments)
     row = dict(work.row) | {"is_running": not work.is_last} | _extent(observations)
     if work.is_last:
-        timeline = build_stored_timeline(store, video, observed, observations, work.config, anew=True)
+        timeline = build_stored_timeline(store, video, observed, observations, work.config, recompute_identities=True)
         if not work.keep_appearance:
             store.drop_appearance(video, observed)
     else:

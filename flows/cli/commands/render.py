@@ -1,7 +1,7 @@
 """`fervid render`: write a video with its results drawn in, or with its faces hidden."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.progress import Progress
@@ -9,8 +9,11 @@ from rich.progress import Progress
 from flows.cli.answers import OverwriteOption
 from flows.cli.console import console, errors, fail, fatal_errors, parse_path
 
+if TYPE_CHECKING:
+    from analytics.results.storage_paths import StoragePath
 
-def video_given(text: str) -> Path:
+
+def video_given(text: str) -> "StoragePath":
     """Parse a path or an address, but keep the name of a live session, which is not an address, unchanged."""
     return Path(text) if text.endswith(".live") else parse_path(text)
 

@@ -23,6 +23,7 @@ from flows.cli.durations import parse_duration
 from flows.prefect.environment import without_console_log
 
 if TYPE_CHECKING:
+    from analytics.results.storage_paths import StoragePath
     from flows.settings import AnalyzeSettings, EngineSettings
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -90,7 +91,7 @@ def retry(results: Results) -> None:
     raise typer.Exit(DONE if all_done else SOME_FAILED)
 
 
-def _analyze_again(results: Path, failed: "dict[AnalyzeSettings, list[Path]]", engine: "EngineSettings") -> bool:
+def _analyze_again(results: Path, failed: "dict[AnalyzeSettings, list[StoragePath]]", engine: "EngineSettings") -> bool:
     """Run the flow once for all videos with the same settings; returns whether all succeeded."""
     from flows.analysis.context import AnalysisContext
     from flows.analysis.flow_process import flow_runner
@@ -131,6 +132,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")] = False,
 ) -> None:
     """Remove unused files: partial files, incomplete tables, and observations without an analysis."""
+    from analytics.results.storage_paths import path_below
     from analytics.results.vacuum import find_garbage, remove_garbage
 
     kept_s = parse_duration(older_than).total_seconds()
@@ -143,7 +145,7 @@ def gc(
             remove_garbage(results, found)
     for one in found:
         of_shards = [f"{analysis} of {video}, in a shard" for video, analysis in one.in_shards]
-        _say(f"{one.what}: {', '.join([*(str(file.relative_to(results)) for file in one.files), *of_shards])}")
+        _say(f"{one.what}: {', '.join([*(path_below(results, file) for file in one.files), *of_shards])}")
     n_files, n_in_shards = sum(len(one.files) for one in found), sum(len(one.in_shards) for one in found)
     more = f", and {n_in_shards} analyses in shards" if n_in_shards else ""
     _say(f"{n_files} files of {size_bytes} bytes{more} {'would be removed' if dry_run else 'removed'}")

@@ -1,0 +1,34 @@
+"""Arrow datasets whose scans cannot deadlock when a file is damaged.
+
+`pyarrow.dataset.Scanner.to_reader`, which DuckDB calls, holds Python's global lock while it starts the scan (pyarrow
+26). If a thread of the same scan meanwhile reports an exception that a file handler of ours raised, that thread needs
+the lock in order to format the exception, and holds the scan's own lock: both threads wait forever.
+"""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+
+class Dataset(ds.FileSystemDataset):  # type: ignore[misc]  # pyarrow has no type stubs
+    """A dataset of files that is scanned through a `Scan`."""
+
+    def scanner(self, **options: Any) -> "Scan":
+        """A scan of these columns and rows; the options are those of `pyarrow.dataset.Dataset.scanner`."""
+        return Scan(super().scanner(**options))
+
+
+class Scan:
+    """A scanner that releases Python's global lock while it starts and while it waits for data."""
+
+    def __init__(self, scanner: ds.Scanner) -> None:
+        self._scanner = scanner
+
+    def to_table(self) -> pa.Table:
+        """All rows."""
+        return self._scanner.to_table()
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """A stream of the rows; the scan starts at once."""
+        return pa.RecordBatchReader.from_batches(self._scanner.projected_schema, self._scanner.to_batches())
