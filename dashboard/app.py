@@ -12,8 +12,8 @@ from analytics.queries.codes import CodesError
 from analytics.queries.events import EventsError
 from analytics.results.store import StoreError
 from dashboard.data.results import current_results
+from dashboard.text import DISCLAIMER, plain
 from dashboard.widgets.notice import show_notice
-from dashboard.widgets.text import DISCLAIMER, plain
 
 HERE = Path(__file__).parent
 # The folder is not called `pages`: Streamlit would open such files directly, without the frame that this file draws.

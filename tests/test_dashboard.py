@@ -34,12 +34,12 @@ from dashboard.data.live_refresh import results_etag, trainings_etag
 from dashboard.data.media import find_media, make_preview
 from dashboard.data.results import ENVIRONMENT, Results
 from dashboard.data.timeline_window import boxes, window
+from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
 from dashboard.views.compare import onset_chart, timeline_rows
 from dashboard.views.sql import chart_of
 from dashboard.views.timeline import parse_time_s
 from dashboard.widgets.group_picker import GroupFileError, parse_groups
-from dashboard.widgets.text import DISCLAIMER, plain
 from fer_models.labels import EMOTIONS
 from fer_models.video.probe import probe
 from flows.cli.app import app

@@ -13,7 +13,7 @@ from analytics.queries.agreement import compare_with_codes
 from analytics.queries.codes import SYNONYMS, Code, CodesError, read_codes
 from analytics.results.videos import UnknownVideoError, choose_videos
 from dashboard.data.results import Results
-from dashboard.widgets.text import plain
+from dashboard.text import plain
 from fer_models.labels import EMOTIONS
 
 ENVIRONMENT = "FERVID_DASHBOARD_CODES"

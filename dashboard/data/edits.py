@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from analytics.results.notes import MAX_NAME_LENGTH, Notes, Step
-from dashboard.widgets.charts import clock
+from dashboard.text import clock
 
 CORRECTIONS = ("merge", "split")  # they change who is who, so that the timeline has to be built again
 MIN_MARKER_S = 0.001

@@ -15,7 +15,7 @@ from analytics.queries.events import EventsError, parse_events, read_events
 from analytics.results.notes import Marker
 from analytics.results.videos import UnknownVideoError, choose_videos
 from dashboard.data.results import Results
-from dashboard.widgets.text import plain
+from dashboard.text import plain
 
 ENVIRONMENT = "FERVID_DASHBOARD_EVENTS"
 VIDEOS_SQL = "SELECT video_id, path FROM videos"

@@ -16,10 +16,10 @@ from analytics.results.videos import UnknownVideoError
 from dashboard.data.codes import choose_codes
 from dashboard.data.markers import Markers, choose_markers
 from dashboard.data.results import Results, current_results
+from dashboard.text import plain
 from dashboard.widgets.agreement import show_agreement
 from dashboard.widgets.charts import emotion_color
 from dashboard.widgets.group_picker import MARKERS, choose_groups, choose_way, show_members
-from dashboard.widgets.text import plain
 from fer_models.labels import EMOTIONS
 
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"

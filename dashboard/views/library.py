@@ -10,9 +10,9 @@ import streamlit as st
 
 from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
-from dashboard.widgets.charts import clock, emotion_legend
+from dashboard.text import clock, plain
+from dashboard.widgets.charts import emotion_legend
 from dashboard.widgets.rows import Column, Episode, Row, episode_strip, share_strip, show_rows, thumbnails_switch
-from dashboard.widgets.text import plain
 from fer_models.labels import EMOTIONS
 
 PAGE_ROWS = 100

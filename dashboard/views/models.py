@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard.data.live_refresh import refresh_with_trainings
 from dashboard.data.trainings import unfinished_trainings
-from dashboard.widgets.text import plain
+from dashboard.text import plain
 from fer_models.registry.model_registry import ModelCard, WeightsError, list_model_dirs, read_card
 
 # Prefixes and suffixes of figures on a card: what they are measured against, or how.

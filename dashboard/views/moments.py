@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from dashboard.data.results import Results, current_results
-from dashboard.widgets.charts import clock
+from dashboard.text import clock
 from dashboard.widgets.rows import Column, Row, show_rows, thumbnails_switch
 from fer_models.labels import EMOTIONS
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.data.prefect_runs import ServerError, api_url, flow_runs, server_page
 from dashboard.data.results import current_results
-from dashboard.widgets.text import plain
+from dashboard.text import plain
 
 ANALYSES_SQL = """
     SELECT parse_filename(path) AS video, status, started_at, finished_at, n_frames, frames_per_s, decoder, error,

@@ -19,7 +19,7 @@ from analytics.tables.schema import VIEWS
 from analytics.tables.table_io import write_rows
 from dashboard.data import markers
 from dashboard.data.results import current_results
-from dashboard.widgets.text import plain
+from dashboard.text import plain
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 DEFAULT_SQL = """SELECT smooth_emotion, round(sum(duration_s), 1) AS seconds

@@ -20,8 +20,7 @@ from dashboard.data.live_refresh import refresh_with_video
 from dashboard.data.markers import Markers, choose_markers, markers_of
 from dashboard.data.media import Media, find_media, make_preview, relocate
 from dashboard.data.results import Results, current_results
-from dashboard.widgets.charts import clock
-from dashboard.widgets.text import plain
+from dashboard.text import clock, plain
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 PLAYER = Path(__file__).parents[1] / "player"

@@ -12,7 +12,7 @@ from analytics.queries.groups import resolve_participants
 from analytics.results.videos import UnknownVideoError
 from dashboard.data.codes import Codes, comparable_codes, people_of
 from dashboard.data.results import Results
-from dashboard.widgets.text import plain
+from dashboard.text import plain
 
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
 SHARE = st.column_config.NumberColumn(format="percent")

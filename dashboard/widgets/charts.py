@@ -1,4 +1,4 @@
-"""Colors and times that several pages show."""
+"""The colors of emotions, as several pages show them."""
 
 import altair as alt
 
@@ -18,15 +18,3 @@ def emotion_legend() -> str:
     )
     names = "".join(f"<span>{swatch.format(EMOTION_COLORS[name])}</span>{name}</span>" for name in EMOTIONS)
     return f'<div style="display:flex;flex-wrap:wrap;gap:4px 14px;font-size:14px">{names}</div>'
-
-
-def clock(time_s: float) -> str:
-    """A time as `04:12.4`, with hours from one hour on.
-
-    >>> clock(252.37), clock(3661)
-    ('04:12.4', '1:01:01.0')
-    """
-    tenths = round(10 * time_s)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest / 10:04.1f}" if hours else f"{minutes:02}:{rest / 10:04.1f}"

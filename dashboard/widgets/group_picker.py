@@ -8,7 +8,7 @@ from pathlib import PurePath
 import streamlit as st
 
 from dashboard.data.markers import Markers
-from dashboard.widgets.text import plain
+from dashboard.text import plain
 
 FOLDERS, WORDS, SINGLE, FILE, MARKERS = "folders", "words in the path", "single videos", "a CSV file", "markers"
 DEFAULT_VIDEOS = 2  # compared before anything is selected

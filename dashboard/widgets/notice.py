@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.widgets.text import NOTICE, NOTICE_TITLE, SHORT_NOTICE
+from dashboard.text import NOTICE, NOTICE_TITLE, SHORT_NOTICE
 
 CSS = """
 p { margin: 0 0 8px; font: 14px/1.45 var(--st-font, system-ui, sans-serif); color: var(--st-text-color, #1d2327); }

@@ -1,4 +1,4 @@
-"""Texts that several pages show, and text from outside made safe to show."""
+"""Texts that several pages show, times as text, and text from outside made safe to show."""
 
 import re
 
@@ -21,3 +21,15 @@ def plain(text: object) -> str:
     \!\[a\]\(http\:\/\/b\) \$x\$ \:red\[c\]
     """
     return _PUNCTUATION.sub(r"\\\1", str(text)).replace("/", r"\/").replace("\n", "  \n")
+
+
+def clock(time_s: float) -> str:
+    """A time as `04:12.4`, with hours from one hour on.
+
+    >>> clock(252.37), clock(3661)
+    ('04:12.4', '1:01:01.0')
+    """
+    tenths = round(10 * time_s)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest / 10:04.1f}" if hours else f"{minutes:02}:{rest / 10:04.1f}"
