@@ -1,6 +1,7 @@
 """Player time and shown geometry: files made here, whose right values follow from how they are made."""
 
 import itertools
+import re
 import struct
 import subprocess
 import sys
@@ -493,6 +494,23 @@ def test_tone_mapping_keeps_what_is_below_white(transfer, signal):
     assert 215 < white < 245  # highlights need room
 
 
+def mobius(light, knee=0.6, peak=1000 / 203):
+    """The curve of FFmpeg's filter `tonemap=mobius`: libavfilter/vf_tonemap.c, https://ffmpeg.org."""
+    a = -(knee**2) * (peak - 1) / (knee**2 - 2 * knee + peak)
+    b = (knee**2 - 2 * knee * peak + peak) / (peak - 1)
+    return light if light <= knee else (b**2 + 2 * b * knee + knee**2) / (b - a) * (light + a) / (light + b)
+
+
+@pytest.mark.parametrize(("transfer", "signal"), [(PQ, pq_signal), (HLG, hlg_signal)])
+def test_tone_mapping_agrees_with_ffmpeg(transfer, signal):
+    """Gray from black to 1000 cd/m2 is within 3 of 255 levels of `tonemap=mobius` with sRGB output."""
+    for nits in np.geomspace(1, 999, 60):
+        light = mobius(nits / 203)
+        reference = 12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055
+        mapped = int(tone_map(np.array([round(65535 * signal(nits))], np.uint16), transfer)[0])
+        assert mapped == pytest.approx(255 * min(reference, 1), abs=3)
+
+
 @pytest.mark.parametrize(("transfer", "name"), [(PQ, "PQ"), (HLG, "HLG")])
 def test_hdr_video_is_tone_mapped_and_says_so(tmp_path, transfer, name):
     with av.open(str(tmp_path / "a.mkv"), "w") as file:
@@ -561,6 +579,14 @@ def test_a_header_that_invents_frames_is_refused(tmp_path, size_table, n_table):
     path.write_bytes(data)
     with pytest.raises(VideoReadError, match=r"claims 2,000,000 frames or more, but has only [\d,]+ bytes"):
         probe(path)
+
+
+def test_an_incomplete_download_is_refused_even_if_little_is_missing(tmp_path):
+    """The index in front lists 25 frames; the file ends after most of them, less than half a second early."""
+    path = write_video(tmp_path / "a.mp4", grays(25), faststart=True, b_frames=0, gop=1)
+    assert probe(path).truncation is None
+    path.write_bytes(path.read_bytes()[:-200])
+    assert re.fullmatch(r"the file ends after \d\.\d s, in the middle of its media data", probe(path).truncation or "")
 
 
 def write_junk_after(path: Path, *, n_good: int, n_junk: int) -> Path:

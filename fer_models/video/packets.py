@@ -33,6 +33,8 @@ _TIMED_STREAMS = ("audio", "video")
 _STATE_WHOLE_DURATION = ("asf", "flv", "matroska,webm")
 _TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: timestamps of this format may jump
 _MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+_BOX_HEADER_BYTES = 8
+_MAX_BOXES = 10_000  # at the top level of an MP4 file, which usually has about four
 # Offset and signature of formats in which FFmpeg ignores a second file appended to the first.
 _SIGNATURES = {
     _MP4: (4, b"ftyp"),
@@ -324,11 +326,33 @@ def find_truncation(
         longest_step_s = np.inf
     if promised_s is not None and promised_s - found_s > _PROMISE_TOLERANCE_S + longest_step_s:
         return f"the file ends after {found_s:.1f} of {promised_s:.1f} s"
+    if container.format.name == _MP4 and _lacks_media_data(path):
+        return f"the file ends after {found_s:.1f} s, in the middle of its media data"
     if container.format.name in _SIGNATURES and packets.end_byte:
         offset, signature = _SIGNATURES[container.format.name]
         if (appended := _find_after(path, packets.end_byte, signature)) is not None:
             return f"another file is appended at byte {appended - offset:,}, which players do not read"
     return None
+
+
+def _lacks_media_data(path: Path) -> bool:
+    """Whether an MP4 file ends before the box `mdat` does, as after an incomplete download.
+
+    Not for fragmented files, whose recording may have been stopped at any time.
+    """
+    size_bytes, position = path.stat().st_size, 0
+    with path.open("rb") as file:
+        for _ in range(_MAX_BOXES):
+            file.seek(position)
+            length, kind = int.from_bytes(file.read(4)), file.read(4)
+            if length == 1:
+                length = int.from_bytes(file.read(8))
+            position += length
+            if length < _BOX_HEADER_BYTES or kind == b"moof" or position == size_bytes:
+                return False
+            if position > size_bytes:
+                return kind == b"mdat"
+    return False
 
 
 def _find_after(path: Path, start_byte: int, signature: bytes) -> int | None:
