@@ -1,4 +1,4 @@
-"""The registry of architectures: what each takes and gives, how large it is, and what its training starts from."""
+"""Architectures: outputs, parameter counts, input size limits, recipes and initial weights."""
 
 import hashlib
 
@@ -54,13 +54,13 @@ def test_every_architecture_learns_from_a_batch_and_gives_seven_logits(name):
 
 
 @pytest.mark.parametrize("name", MILLION_PARAMETERS)
-def test_sizes_are_those_the_docstrings_give(name):
+def test_parameter_counts_agree_with_the_docstrings(name):
     with torch.device("meta"):
         network = build(name, 224 if name == "vgg16_transfer" else 48)
     assert count_parameters(network) / 1e6 == pytest.approx(MILLION_PARAMETERS[name], abs=0.01)
 
 
-def test_color_goes_into_the_backbones_as_it_is():
+def test_transfer_backbones_repeat_gray_as_color():
     network = build("efficientnet_b0_transfer").eval()
     gray = torch.randn(2, 1, 48, 48)
     with torch.no_grad():
@@ -68,7 +68,7 @@ def test_color_goes_into_the_backbones_as_it_is():
 
 
 @pytest.mark.parametrize(("name", "size_px"), [("cnn4", 30), ("cnn5", 12), ("cnn_wide", 10), ("vgg16_transfer", 31)])
-def test_an_input_of_which_nothing_is_left_is_refused(name, size_px):
+def test_inputs_too_small_for_the_pooling_layers_are_refused(name, size_px):
     with pytest.raises(ValueError, match="input_size_px"):
         build(name, size_px)
 
@@ -76,7 +76,7 @@ def test_an_input_of_which_nothing_is_left_is_refused(name, size_px):
 @pytest.mark.parametrize(
     ("name", "channels"), [("cnn5", [(128, 512), (512, 512)]), ("cnn_wide", [(128, 256), (256, 512), (512, 512)])]
 )
-def test_the_penalty_is_of_the_layers_that_are_named(name, channels):
+def test_the_l2_penalty_covers_the_layers_that_the_network_names(name, channels):
     network = build(name)
     named = [network.get_submodule(layer) for layer in network.l2_layers]
     assert [(layer.in_channels, layer.out_channels) for layer in named] == channels
@@ -97,10 +97,10 @@ def test_every_architecture_has_a_recipe():
     assert recipe_for("resnet50_transfer", init="imagenet").class_weights
 
 
-def test_a_transfer_wants_to_be_told_what_it_starts_from():
+def test_transfer_architectures_require_an_initialization():
     with pytest.raises(ValueError, match=r"vgg16-397923af\.pth .*\(--from-scratch\)"):
         recipe_for("vgg16_transfer")
-    with pytest.raises(ValueError, match="ImageNet weights for vgg16_transfer"):
+    with pytest.raises(ValueError, match="ImageNet weights exist for vgg16_transfer"):
         recipe_for("cnn4", init="imagenet")
     with pytest.raises(ValueError, match="architecture must be one of"):
         recipe_for("cnn6")
@@ -108,19 +108,19 @@ def test_a_transfer_wants_to_be_told_what_it_starts_from():
 
 @pytest.fixture
 def offline_home(tmp_path, monkeypatch):
-    """No model of the user's and no cache of torchvision's; nothing answers beyond."""
+    """Use an empty model folder and an empty torchvision cache; connections are refused."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     return tmp_path
 
 
-def test_without_a_network_the_file_to_bring_is_told(offline_home):
-    with pytest.raises(WeightsError, match=r"imagenet/vgg16-397923af\.pth: not there, and https.*\(--from-scratch\)"):
+def test_missing_imagenet_weights_are_reported_with_path_and_alternative(offline_home):
+    with pytest.raises(WeightsError, match=r"imagenet/vgg16-397923af\.pth is missing and https.*\(--from-scratch\)"):
         imagenet_weights("vgg16_transfer")
 
 
-def test_a_file_other_than_its_name_says_is_refused(offline_home):
+def test_an_imagenet_file_with_another_hash_is_refused(offline_home):
     path = user_models_dir() / "imagenet" / IMAGENET_FILES["resnet50_transfer"]
     path.parent.mkdir(parents=True)
     torch.save({"conv1.weight": torch.zeros(1)}, path)
@@ -129,7 +129,7 @@ def test_a_file_other_than_its_name_says_is_refused(offline_home):
 
 
 @pytest.mark.parametrize("name", ["resnet50_transfer", "efficientnet_b0_transfer"])
-def test_imagenet_weights_go_into_the_backbone_which_is_frozen_but_for_its_end(name, offline_home, monkeypatch):
+def test_imagenet_weights_initialize_the_backbone_and_only_its_last_layers_train(name, offline_home, monkeypatch):
     from torchvision import models
 
     other = {"resnet50_transfer": models.resnet50, "efficientnet_b0_transfer": models.efficientnet_b0}[name](
@@ -157,18 +157,18 @@ def test_imagenet_weights_go_into_the_backbone_which_is_frozen_but_for_its_end(n
     assert torch.equal(network.backbone.state_dict()[first.removeprefix(network.prefix)], theirs[first])
 
 
-def test_a_training_may_go_on_from_a_model_of_its_architecture():
+def test_training_can_start_from_a_model_of_the_same_architecture():
     network = build("face_resnet_se")
     before = network.head.weight.clone()
     start_from(network, "face_resnet_se", "scratch")
     assert torch.equal(network.head.weight, before)
     start_from(network, "face_resnet_se", "default")
     assert not torch.equal(network.head.weight, before)
-    with pytest.raises(WeightsError, match="default: a face_resnet_se, which cannot start this cnn4"):
+    with pytest.raises(WeightsError, match=r"default: its weights \(face_resnet_se\) do not fit this cnn4"):
         start_from(build("cnn4"), "cnn4", "default")
 
 
-def test_shear_moves_rows_sideways_against_each_other():
+def test_shear_shifts_rows_horizontally():
     ramp = torch.linspace(-1, 1, 48).expand(64, 1, 48, 48)  # gray grows from left to right, the same in every row
     varied = augment(ramp, torch.Generator().manual_seed(0), 48, STRENGTHS["wide"])
     assert varied.shape == ramp.shape

@@ -1,4 +1,4 @@
-"""The classifier: what it takes and refuses, that probabilities are calibrated and depend on nothing but the face."""
+"""The emotion classifier: inputs, probabilities, independence of the batch, and invalid model folders."""
 
 import dataclasses
 
@@ -40,19 +40,19 @@ def test_rows_are_probabilities(classifier, crops):
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
 
 
-def test_neither_batch_nor_order_changes_a_bit(classifier, crops):
+def test_batch_and_order_do_not_change_the_outputs(classifier, crops):
     scores = classifier.predict(crops)
     order = np.random.default_rng(2).permutation(len(crops))
     np.testing.assert_array_equal(classifier.predict(crops[order]), scores[order])
     np.testing.assert_array_equal(np.concatenate([classifier.predict(crops[i : i + 1]) for i in range(5)]), scores[:5])
 
 
-def test_color_is_read_as_its_gray(classifier, crops):
+def test_color_is_converted_to_gray(classifier, crops):
     color = np.repeat(crops[..., None], 3, axis=3)
     np.testing.assert_allclose(classifier.predict(color), classifier.predict(crops), atol=2e-2)
 
 
-def test_other_sizes_are_resampled_and_none_is_fine(classifier):
+def test_other_sizes_are_resampled_and_no_crops_are_accepted(classifier):
     assert classifier.predict(np.full((3, 96, 80, 3), 127, np.uint8)).shape == (3, 7)
     assert classifier.predict(np.empty((0, 48, 48), np.uint8)).shape == (0, 7)
 
@@ -100,18 +100,23 @@ def test_weights_of_another_network_are_refused(tmp_path):
         ({"architecture_options": OPTIONS | {"outputs": 14}}, "do not fit"),
         ({"architecture_options": OPTIONS | {"widths": [8, 10**9]}}, "do not fit"),
         ({"architecture_options": OPTIONS | {"widths": "wide"}}, "do not fit"),
+        ({"architecture_options": OPTIONS | {"blocks": [1, 10**12]}}, "blocks must be at most 64 per stage, got 10000"),
+        (
+            {"architecture_options": {"widths": [8] * 10**5, "blocks": [1] * 10**5}},
+            "widths must have at most 16 entries",
+        ),
         ({"architecture": "transformer"}, "unknown architecture 'transformer'. Known: face_resnet"),
         ({"architecture": "ensemble"}, "must name its members"),
         ({"input_size_px": None}, "needs input_size_px"),
     ],
 )
-def test_a_card_that_its_network_does_not_agree_with_is_refused(tmp_path, changes, says):
+def test_a_card_that_does_not_fit_its_network_is_refused(tmp_path, changes, says):
     folder = make_model(tmp_path, **changes)
     with pytest.raises(WeightsError, match=says):
         load_classifier(str(folder), device="cpu")
 
 
-def test_weights_that_are_not_numbers_are_refused(tmp_path):
+def test_weights_that_are_nan_are_refused(tmp_path):
     torch.manual_seed(0)
     weights = build_network("face_resnet", OPTIONS).state_dict()
     name = next(iter(weights))
@@ -122,12 +127,12 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path):
         load_classifier(str(tmp_path), device="cpu")
 
 
-def test_an_unknown_model_is_told_with_those_known():
+def test_an_unknown_model_is_reported_with_the_known_ones():
     with pytest.raises(WeightsError, match="Known: default"):
         load_classifier("defualt")
 
 
 @pytest.mark.cuda
-def test_cuda_scores_as_the_cpu_does(classifier, crops, tmp_path):
+def test_cuda_gives_the_probabilities_of_the_cpu(classifier, crops, tmp_path):
     on_cuda = EmotionClassifier.load(make_model(tmp_path), torch.device("cuda"))
     np.testing.assert_allclose(on_cuda.predict(crops), classifier.predict(crops), atol=2e-2)

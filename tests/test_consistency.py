@@ -1,4 +1,4 @@
-"""Consistency training: views that differ as adjacent frames do, and the divergence between what is said of them."""
+"""Consistency training: views that differ as adjacent frames do, and the divergence between their predictions."""
 
 import dataclasses
 import io
@@ -23,7 +23,7 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_equal_logits_do_not_diverge_and_others_do_as_computed_by_hand():
+def test_the_divergence_of_equal_and_of_known_logits():
     logits = torch.randn(5, 14, generator=generator())
     assert consistency_loss(logits, logits).item() == 0
     # Of two probabilities p and 1 - p the symmetric divergence is 2 (p - q) (logit p - logit q) / 2.
@@ -34,14 +34,14 @@ def test_equal_logits_do_not_diverge_and_others_do_as_computed_by_hand():
     assert consistency_loss(first, second).item() == pytest.approx(consistency_loss(second, first).item())
 
 
-def test_heads_that_err_in_opposite_directions_agree_in_what_is_served():
+def test_heads_that_err_in_opposite_directions_agree_on_average():
     first = torch.tensor([[1.0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]])
     second = torch.tensor([[0, 0, 0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 0, 0]])
     of_one_head = consistency_loss(first[:, :7], second[:, :7]).item()
     assert consistency_loss(first, second).item() == pytest.approx(2 * of_one_head / 3, rel=1e-5)
 
 
-def test_a_view_stays_close_to_the_face_and_is_drawn_by_the_seed():
+def test_a_view_is_similar_to_the_face_and_reproducible():
     y, x = np.mgrid[:48, :48]
     face = torch.from_numpy((128 + 100 * np.sin(x / 8) * np.cos(y / 9)).astype(np.uint8)).repeat(64, 1, 1)
     views = next_frame_view(face, generator(), 40)

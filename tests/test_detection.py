@@ -1,5 +1,6 @@
 """The compact detector: network, geometry, post-processing, and that its packaged weights find faces."""
 
+import dataclasses
 from pathlib import Path
 
 import matplotlib.cbook
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from fer_models.detection import load_detector
 from fer_models.detection.compact import CompactDetector, CompactNet, decode_boxes, decode_landmarks, grid_points
 from fer_models.frame_batch import FaceBatch
-from fer_models.registry.model_registry import WeightsError
+from fer_models.registry.model_registry import WeightsError, find_model, load_model_folder, save_model_folder
 from fer_models.training.detector.targets import assign_targets
 
 TINY = {"stem": (4, 4), "stages": (8, 8, 8), "blocks": (1, 1, 1), "pyramid": 8}
@@ -24,7 +25,7 @@ def tiny_net() -> CompactNet:
     return CompactNet(**TINY).eval()
 
 
-def test_outputs_follow_the_points_of_the_grid():
+def test_outputs_are_in_the_order_of_the_grid_points():
     pixels = torch.zeros(2, 3, 64, 96)
     points_xy, stride_px = grid_points(64, 96)
     assert tiny_net()(pixels).shape == (2, len(points_xy), 15)
@@ -33,7 +34,7 @@ def test_outputs_follow_the_points_of_the_grid():
     assert points_xy[-1].tolist() == [80, 48]
 
 
-def test_an_output_speaks_of_what_lies_around_its_point():
+def test_an_output_depends_on_the_pixels_around_its_point():
     network = tiny_net()
     dark, spot = torch.zeros(1, 3, 128, 128), torch.zeros(1, 3, 128, 128)
     spot[..., 96:, 96:] = 3.0
@@ -44,7 +45,7 @@ def test_an_output_speaks_of_what_lies_around_its_point():
     assert points_xy[finest][change[finest].argmax()].min() > 80
 
 
-def test_fusing_keeps_the_numbers():
+def test_fusing_batch_norm_keeps_the_outputs():
     network = tiny_net().train()
     pixels = torch.randn(4, 3, 64, 64)
     network(pixels)  # moves the statistics of the batch norms away from where they start
@@ -56,7 +57,7 @@ def test_fusing_keeps_the_numbers():
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
 
 
-def test_targets_and_decoding_worked_out_by_hand():
+def test_targets_and_decoding_of_known_boxes():
     # A face of 16 x 16 px around (16, 16): only stride 8 is responsible, and the points in reach are those inside.
     boxes, landmarks = np.array([[8, 8, 24, 24]], np.float32), np.array([LANDMARKS], np.float32)
     target = assign_targets(boxes, landmarks, np.array([True]), 32, 32)
@@ -113,7 +114,7 @@ def detector_that_says(height_px: int, width_px: int, hits: list[tuple[int, int,
     return detector
 
 
-def test_overlapping_hits_become_one_face_and_faces_come_in_order():
+def test_overlapping_detections_are_suppressed_and_faces_are_ordered():
     detector = detector_that_says(64, 96, [(24, 24, 1.0), (40, 24, 2.0), (40, 40, 0.5), (72, 24, 3.0), (8, 40, -0.1)])
     faces = detector.detect(np.zeros((3, 64, 96, 3), np.uint8))
     # (24, 24) and (40, 40) overlap (40, 24) by a third: under the limit of 0.4, so both stay; (8, 40) scores under 0.5.
@@ -140,7 +141,7 @@ def test_overlapping_hits_become_one_face_and_faces_come_in_order():
         ((1, 1), (32, 32), None),
     ],
 )
-def test_boxes_come_back_to_the_pixels_of_the_frame(frame_hw, input_hw, box):
+def test_boxes_are_mapped_back_to_pixels_of_the_frame(frame_hw, input_hw, box):
     detector = detector_that_says(*input_hw, [] if box is None else [(56, 40, 2.0)])
     faces = detector.detect(np.zeros((1, *frame_hw, 3), np.uint8))
     assert len(faces) == (box is not None)
@@ -187,7 +188,7 @@ def test_no_face_and_no_frame_give_an_empty_batch():
         assert faces.boxes_xyxy.dtype == empty.boxes_xyxy.dtype and faces.frame.dtype == empty.frame.dtype
 
 
-def test_frames_of_another_kind_are_refused():
+def test_arrays_of_another_shape_or_type_are_refused():
     detector = CompactDetector(tiny_net(), score_threshold=0.5)
     with pytest.raises(ValueError, match=r"\(n, h, w, 3\) uint8"):
         detector.detect(np.zeros((40, 50, 3), np.uint8))
@@ -195,7 +196,7 @@ def test_frames_of_another_kind_are_refused():
         detector.detect(np.zeros((1, 40, 50, 3)))
 
 
-def test_an_unknown_detector_is_named():
+def test_an_unknown_detector_is_reported():
     with pytest.raises(WeightsError, match="no-such-detector"):
         load_detector("no-such-detector")
 
@@ -238,9 +239,25 @@ def test_the_packaged_weights_find_small_and_many_faces():
     np.testing.assert_allclose(center_x, [20 + 30, 150 + 50, 350 + 100], atol=8)
 
 
-def test_the_card_of_the_packaged_weights_says_what_matters():
+def test_the_packaged_detector_has_name_hash_and_threshold():
     detector = load_detector("compact", device="cpu")
     assert detector.name == "compact" and len(detector.sha256) == 64 and 0 < detector.score_threshold < 1
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"blocks": [1, 2, 10**12]}, "blocks must be at most 64 per stage, got 1000000000000"),
+        ({"stem": [16] * 10**5}, "stem must have at most 16 entries, got 100000"),
+        ({"stages": [48, 10**7, 10**7]}, "tensors are missing, unknown or of another shape"),  # 3 PB of weights
+        ({"pyramid": "wide"}, "not all arguments converted"),
+    ],
+)
+def test_cards_of_huge_or_invalid_networks_are_refused(tmp_path, options, reason):
+    weights, card = load_model_folder(find_model("compact"))
+    save_model_folder(tmp_path, weights, dataclasses.replace(card, architecture_options=options))
+    with pytest.raises(WeightsError, match=f"weights do not fit architecture 'compact': .*{reason}"):
+        load_detector(str(tmp_path), device="cpu")
 
 
 def test_detectors_load_from_a_folder(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Detectors judged: thresholds at a precision, landmark errors, clips, the command and its page."""
+"""Evaluation of detectors: thresholds, landmark errors, clips, references, and the command."""
 
 from pathlib import Path
 
@@ -12,16 +12,24 @@ from fer_models.datasets.face_photos import FaceDataError
 from fer_models.evaluation.clips import ClipCount, _count_frame, agreed_faces, find_clips
 from fer_models.evaluation.detector_metrics import (
     Candidate,
+    Evaluation,
     Matches,
     TruePhoto,
     detect_mirrored,
     landmark_errors,
     read_true_photos,
 )
-from fer_models.evaluation.references import ReferenceDetectorError, RetinaFaceReference, load_reference
+from fer_models.evaluation.references import (
+    REFERENCES,
+    ReferenceDetectorError,
+    RetinaFaceReference,
+    decode_centerface,
+    load_reference,
+)
 from fer_models.frame_batch import FaceBatch
 from fer_models.registry.model_registry import WeightsError
 from flows.cli.app import app
+from flows.cli.commands.detectors import Reference
 
 
 def faces(boxes: list[list[float]], score: list[float], landmarks: np.ndarray | None = None) -> FaceBatch:
@@ -30,7 +38,7 @@ def faces(boxes: list[list[float]], score: list[float], landmarks: np.ndarray | 
     return FaceBatch(np.zeros(k, np.int64), np.array(boxes, np.float32).reshape(-1, 4), points, np.array(score))
 
 
-def test_the_threshold_at_a_precision_worked_out_by_hand():
+def test_the_threshold_at_a_precision():
     score, px = np.array([0.9, 0.8, 0.8, 0.7, 0.6, 0.5]), np.array([30, 30, 30, 30, 30, 10])
     found = Matches(score, np.array([True, True, False, True, False, False]), px, np.array([0.9, 0.8, 0.7]))
     # From 0.9 on 1 of 1, from 0.8 on 2 of 3 (never between two hits of one score), from 0.7 on 3 of 4, 0.6: 3 of 5.
@@ -53,7 +61,7 @@ def test_average_precision_counts_equal_scores_as_one_point():
     assert apart.average_precision() == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
 
 
-def test_landmark_errors_worked_out_by_hand():
+def test_landmark_errors_are_relative_to_the_interocular_distance():
     box = [10.0, 10, 50, 50]
     theirs = np.array([[[20, 20], [40, 20], [30, 30], [22, 40], [38, 40]]], np.float32)
     photo = TruePhoto(np.zeros((60, 60, 3), np.uint8), np.array([box], np.float32), np.array(["bare"]))
@@ -65,9 +73,9 @@ def test_landmark_errors_worked_out_by_hand():
     assert len(landmark_errors([photo], [judged], [profile], threshold=0.5)) == 0
 
 
-def test_faces_of_a_mirror_image_are_mirrored_back():
+def test_faces_of_mirrored_frames_are_mirrored_back():
     def detect(pixels: np.ndarray) -> FaceBatch:
-        """Finds the bright pixels' box, with landmarks in its corners and its middle."""
+        """Return the box of the bright pixels, with landmarks at its corners and near its left bottom corner."""
         y, x = np.nonzero(pixels[0, ..., 0])
         x0, y0, x1, y1 = x.min(), y.min(), x.max() + 1, y.max() + 1
         points = [[x0, y0], [x1, y0], [x0 + 1, y1], [x0, y1], [x1, y1]]
@@ -81,7 +89,7 @@ def test_faces_of_a_mirror_image_are_mirrored_back():
     assert back.landmarks_xy[0, 2].tolist() == [14, 12]  # one pixel from the other side
 
 
-def test_what_references_agree_on_and_what_a_detector_sees_alone():
+def test_agreed_faces_and_unconfirmed_detections_are_counted():
     both, small, lone = [0.0, 0, 40, 40], [100.0, 0, 110, 10], [200.0, 0, 240, 40]
     assert agreed_faces(np.array([both, small, lone]), np.array([both, small])).tolist() == [both]
     hits = {
@@ -90,15 +98,55 @@ def test_what_references_agree_on_and_what_a_detector_sees_alone():
         "second": faces([both, [300, 0, 340, 40]], [0.9, 0.6]),
     }
     candidates = {name: Candidate(lambda pixels: FaceBatch.empty(), 0.5) for name in hits}
-    count = ClipCount("a", found=dict.fromkeys(hits, 0), alone=dict.fromkeys(hits, 0))
+    count = ClipCount("a", found=dict.fromkeys(hits, 0), unconfirmed=dict.fromkeys(hits, 0))
     _count_frame(count, hits, candidates, ("first", "second"))
-    # Ours alone sees what the first gives 0.1; what the second sees at (300, 0), ours sees weakly.
+    # The first gives `lone` only 0.1, so that of ours is unconfirmed; ours confirms (300, 0) with a score of 0.3.
     assert count.agreed == 1 and count.found == {"ours": 1, "first": 1, "second": 1}
-    assert count.alone == {"ours": 1, "first": 0, "second": 0}
+    assert count.unconfirmed == {"ours": 1, "first": 0, "second": 0}
 
 
-def test_references_that_cannot_be_had_are_named(tmp_path):
-    with pytest.raises(ReferenceDetectorError, match="known: yunet"):
+def test_outputs_of_centerface_are_decoded_and_overlapping_faces_suppressed():
+    heat_map, log_size, offset = np.zeros((8, 8), np.float32), np.zeros((2, 8, 8)), np.zeros((2, 8, 8))
+    landmarks = np.full((10, 8, 8), 0.5)
+    heat_map[2, 4], heat_map[2, 5], heat_map[6, 1], heat_map[0, 0] = 0.9, 0.8, 0.6, 0.04
+    log_size[0], log_size[1] = np.log(4), np.log(3)  # in strides of 4 px: 16 px high, 12 px wide
+    offset[0, 2, 4], offset[1, 2, 4] = 0.25, -0.5
+    landmarks[0, 2, 4], landmarks[1, 2, 4] = 0.25, 0.0
+    faces = decode_centerface(heat_map, log_size, offset, landmarks)
+    np.testing.assert_allclose(faces.det_score, [0.9, 0.6])
+    # Centers: x = (4 - 0.5 + 0.5) * 4 = 16, y = (2 + 0.25 + 0.5) * 4 = 11; x = 6, y = 26.
+    np.testing.assert_allclose(faces.boxes_xyxy, [[10, 3, 22, 19], [0, 18, 12, 34]], atol=1e-4)
+    np.testing.assert_allclose(faces.landmarks_xy[0, :2], [[10, 7], [16, 11]], atol=1e-4)
+
+
+def test_centerface_finds_a_portrait(shared_data):
+    pytest.importorskip("cv2", reason="CenterFace runs in OpenCV")
+    skimage_data = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image")
+    faces = load_reference("centerface", shared_data / "detectors")(skimage_data.astronaut()[None, :230, 100:350])
+    best = faces.select(faces.det_score >= 0.5)
+    assert best.frame.tolist() == [0]
+    np.testing.assert_allclose(best.boxes_xyxy[0], [80, 68, 165, 180], atol=25)
+    by_eye = [[103, 110], [140, 111], [120, 130], [107, 150], [140, 150]]
+    np.testing.assert_allclose(best.landmarks_xy[0], by_eye, atol=10)
+
+
+def test_the_recall_at_a_precision_is_that_of_one_kind_of_large_faces():
+    score = np.array([0.9, 0.8, 0.7, 0.6])
+    found = Matches(score, np.array([True, True, False, True]), np.full(4, 30.0), np.array([0.9, 0.8, 0.6, 0.0, 0.6]))
+    kind, px = np.array(["bare", "masked", "bare", "bare", "bare"]), np.array([30, 30, 30, 30, 20])
+    evaluation = Evaluation(found, found, px, kind, [])
+    assert evaluation.recall_at_precision("bare", 1.0) == pytest.approx(1 / 3)  # threshold 0.8
+    assert evaluation.recall_at_precision("bare", 0.75) == pytest.approx(2 / 3)  # threshold 0.6
+    assert evaluation.recall_at_precision("masked", 0.75) == 1
+    assert np.isnan(evaluation.recall_at_precision("badly_masked", 0.75))
+
+
+def test_the_command_offers_every_reference():
+    assert {reference.value for reference in Reference} == REFERENCES.keys()
+
+
+def test_missing_or_damaged_references_are_reported(tmp_path):
+    with pytest.raises(ReferenceDetectorError, match="Known: yunet"):
         load_reference("nobody", tmp_path)
     with pytest.raises(WeightsError, match=r"retinaface_mobilenet025\.pth: no such file"):
         load_reference("retinaface_mobilenet025", tmp_path)
@@ -108,31 +156,31 @@ def test_references_that_cannot_be_had_are_named(tmp_path):
         RetinaFaceReference(torn)
 
 
-def test_photographs_that_are_none_are_named(tmp_path):
+def test_files_without_photographs_or_clips_are_refused(tmp_path):
     path = tmp_path / "broken.parquet"
-    pq.write_table(pa.table({"image": [b"no picture"], "faces": [[]]}), path)
+    pq.write_table(pa.table({"image": [b"not an image"], "faces": [[]]}), path)
     result = CliRunner().invoke(app, ["evaluate-detector", "--data", str(path)])
-    assert result.exit_code == 1 and "known faces" in result.output and "Traceback" not in result.output
-    pq.write_table(pa.table({"image": [b"no picture"], "faces": [[]]}).slice(0, 0), path)
-    with pytest.raises(FaceDataError, match="holds no photograph"):
+    assert result.exit_code == 1 and "labeled faces" in result.output and "Traceback" not in result.output
+    pq.write_table(pa.table({"image": [b"not an image"], "faces": [[]]}).slice(0, 0), path)
+    with pytest.raises(FaceDataError, match="contains no photographs"):
         read_true_photos(path)
-    with pytest.raises(FaceDataError, match="holds no clip"):
+    with pytest.raises(FaceDataError, match="contains no videos"):
         find_clips(tmp_path)
 
 
-def test_options_that_need_others():
+def test_options_that_require_others():
     run = CliRunner().invoke
     lone = run(app, ["evaluate-detector", "--data", "x", "--against", "yunet"])
     assert lone.exit_code == 2 and "--references" in lone.output
     blind = run(app, ["evaluate-detector", "--data", "x", "--clips", "."])
-    assert blind.exit_code == 2 and "both references" in blind.output
+    assert blind.exit_code == 2 and "two references" in blind.output
 
 
-def test_the_command_compares_and_writes_a_page(shared_data: Path, tmp_path):
+def test_the_command_compares_detectors_and_writes_a_page(shared_data: Path, tmp_path):
     pytest.importorskip("cv2", reason="YuNet runs in OpenCV")
     some, clips, page = tmp_path / "some.parquet", tmp_path / "clips", tmp_path / "page.md"
-    pq.write_table(pq.read_table(shared_data / "faces" / "eval.parquet")[:10], some)
-    assert len(read_true_photos(some)) == 10
+    pq.write_table(pq.read_table(shared_data / "faces" / "eval.parquet")[:4], some)
+    assert len(read_true_photos(some)) == 4
     clips.mkdir()
     (clips / "single_face.mp4").symlink_to(shared_data / "videos" / "faces" / "single_face.mp4")
     arguments = ["--against", "yunet", "--against", "retinaface_mobilenet025", "--seconds", "0.1"]

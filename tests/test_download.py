@@ -192,7 +192,7 @@ class Exploit:
         (b"not weights", "not a file of PyTorch weights"),
         (b"", "not a file of PyTorch weights"),
         (pickle.dumps(Exploit(), 2), "not a file of PyTorch weights"),
-        ([1, 2], "not a file of PyTorch weights: it must hold a dictionary of tensors"),
+        ([1, 2], "not a file of PyTorch weights: it must contain a dictionary of tensors"),
         (
             {"conv0.weight": torch.zeros(1)},
             "not the weights of retina-face's RetinaFace: bn_data.weight is missing and",
@@ -268,7 +268,7 @@ def test_videos_are_analyzed_with_weights_from_a_file(face_clip, tmp_path, model
     options = ["--fps", 2, "--device", "cpu", "--detector", "retinaface"]
     run = fervid("analyze", face_clip, "--out", out, *options, "--detector-size", 96)
     assert run.exit_code == 0, run.output
-    assert "detector retinaface (asked for) with frames of at most 96 px" in run.output
+    assert "detector retinaface (requested) with frames of at most 96 px" in run.output
     (row,) = json.loads(fervid("query", out, "SELECT settings, weights FROM videos", "--format", "json").stdout)
     seen = json.loads(row["settings"])["observe"]
     assert (seen["detector"], seen["detector_size_px"], seen["detector_score_threshold"]) == ("retinaface", 96, 0.9)

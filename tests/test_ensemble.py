@@ -1,4 +1,4 @@
-"""Ensembles: the mean of their members, usable as any model, and never with a member other than those named."""
+"""Ensembles: the mean of their members, which are identified by their hashes."""
 
 import dataclasses
 
@@ -10,6 +10,7 @@ from torch import nn
 from fer_models import EMOTIONS, load_classifier
 from fer_models.classification.architectures import ARCHITECTURES, architecture_options, build_network
 from fer_models.classification.classifier import EmotionClassifier
+from fer_models.classification.ensemble import combined_sha256
 from fer_models.model_installation.registration import make_ensemble
 from fer_models.registry.model_registry import (
     CARD_NAME,
@@ -74,7 +75,7 @@ def test_an_ensemble_is_the_mean_of_its_members(models, crops, tmp_path):
         both.predict(crops / 255)
 
 
-def test_members_are_kept_by_name_or_by_place(models):
+def test_members_are_stored_by_name_or_by_relative_path(models):
     folder = make_ensemble(models / "together", "together", ["first", str(models / "second")])
     members = read_card(folder).architecture_options["members"]
     assert [member["model"] for member in members] == ["first", "../second"]
@@ -113,7 +114,17 @@ def test_a_card_that_does_not_name_its_members_is_refused(models, tmp_path, memb
         load_classifier(str(folder), "cpu")
 
 
-def test_a_member_that_is_gone_is_told(models, tmp_path):
+def test_a_card_with_too_many_members_is_refused_before_they_are_loaded(models, tmp_path):
+    folder = make_ensemble(tmp_path / "both", "both", ["first", "second"])
+    card = read_card(folder)
+    members = card.architecture_options["members"] * 10_000
+    card = dataclasses.replace(card, architecture_options={"members": members}, sha256=combined_sha256(members))
+    save_card(folder, card)
+    with pytest.raises(WeightsError, match="at most 32 members, got 20000"):
+        load_classifier(str(folder), "cpu")
+
+
+def test_a_missing_member_is_reported(models, tmp_path):
     make_model(tmp_path / "gone", "face_resnet_se", 3)
     folder = make_ensemble(tmp_path / "both", "both", ["first", str(tmp_path / "gone")])
     (tmp_path / "gone").rename(tmp_path / "elsewhere")
@@ -122,7 +133,7 @@ def test_a_member_that_is_gone_is_told(models, tmp_path):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_no_architecture_lets_batch_or_order_change_a_bit(name, crops):
+def test_batch_and_order_do_not_change_the_outputs_of_any_architecture(name, crops):
     torch.manual_seed(0)
     size_px = 48 if name.startswith("cnn") else 32
     network = build_network(name, architecture_options(name, input_size_px=size_px, outputs=7))

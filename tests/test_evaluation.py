@@ -1,4 +1,4 @@
-"""What figures say of a model: worked out by hand, with intervals that hold the truth as often as they say."""
+"""Metrics of emotion models, their intervals, and the reports that compare models."""
 
 import dataclasses
 import json
@@ -15,12 +15,12 @@ from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.evaluation.comparison import Compared, multiply_adds
 from fer_models.evaluation.metrics import (
     bootstrap_interval,
+    contained_in,
     fit_temperature,
     mean_scores,
     measure,
     measure_split,
     mirrored,
-    stands_in,
     ten_crops,
 )
 from fer_models.evaluation.plots import with_truth
@@ -42,30 +42,32 @@ def faces(label, majority, pixels=None):
     )
 
 
-def sure_of(*emotions):
+def certain_of(*emotions):
     return torch.eye(7)[torch.tensor(emotions)] * (1 - 7e-7) + 1e-7
 
 
-def test_figures_worked_out_by_hand():
-    figures = measure(sure_of(0, 4, 1, 3), faces([0, 0, 1, 3], [0, 4, 3, -1]), temperature=1.0)
+def test_metrics_of_four_images():
+    figures = measure(certain_of(0, 4, 1, 3), faces([0, 0, 1, 3], [0, 4, 3, -1]), temperature=1.0)
     assert figures["images"] == 4
-    assert figures["accuracy"] == 0.75  # the second is read as sad, and is angry
-    assert figures["ece"] == pytest.approx(0.25, abs=1e-3)  # quite sure each time, right three times of four
-    # Angry: one of two found, nothing else called so: 2/3. Sad is called once and never there: 0.
+    assert figures["accuracy"] == 0.75  # the second is angry, predicted as sad
+    assert figures["ece"] == pytest.approx(0.25, abs=1e-3)  # always certain, right in three of four
+    # Angry: recall 1/2, precision 1, so F1 is 2/3. Sad is predicted once and never true: 0.
     assert figures["f1"]["angry"] == pytest.approx(2 / 3, abs=1e-4)
     assert figures["f1"]["sad"] == 0
-    assert figures["macro_f1"] == pytest.approx((2 / 3 + 1 + 1 + 0) / 4, abs=1e-4)  # those neither there nor called: no
-    # Of the three whose annotators agree, two are read as they say.
+    assert figures["macro_f1"] == pytest.approx(
+        (2 / 3 + 1 + 1 + 0) / 4, abs=1e-4
+    )  # without emotions neither true nor predicted
+    # Three images have a majority; two are predicted like it.
     assert figures["votes_images"] == 3
     assert figures["votes_accuracy"] == pytest.approx(2 / 3, abs=1e-4)
 
 
-def test_without_votes_nothing_is_said_of_them():
-    figures = measure(sure_of(0, 1), faces([0, 1], [-1, -1]), temperature=1.0)
+def test_without_votes_there_are_no_votes_metrics():
+    figures = measure(certain_of(0, 1), faces([0, 1], [-1, -1]), temperature=1.0)
     assert not [name for name in figures if name.startswith("votes")]
 
 
-def test_the_calibration_error_before_the_temperature_is_that_of_the_logits():
+def test_the_uncalibrated_error_is_that_of_the_logits():
     torch.manual_seed(0)
     logits = torch.randn(500, 7)
     images = faces(torch.randint(7, (500,)).tolist(), [-1] * 500)
@@ -74,20 +76,20 @@ def test_the_calibration_error_before_the_temperature_is_that_of_the_logits():
     assert calibrated["ece"] != calibrated["ece_uncalibrated"]
 
 
-def test_temperature_undoes_a_known_one():
+def test_the_fitted_temperature_recovers_a_known_one():
     torch.manual_seed(0)
     logits = torch.randn(20_000, 7) * 2
     label = torch.distributions.Categorical(logits=logits).sample()
     assert fit_temperature(logits * 3, label) == pytest.approx(3, rel=0.05)
-    for scale in (1, 10, 1e4):  # all right, or all wrong
+    for scale in (1, 10, 1e4):  # all right, then all wrong
         assert 0.049999 <= fit_temperature(torch.eye(7) * scale, torch.arange(7)) <= 1
         assert 1 <= fit_temperature(torch.eye(7) * scale, torch.arange(7).flip(0)) <= 20.001
     assert fit_temperature(logits[:0], label[:0]) == 1
 
 
 @pytest.mark.parametrize("scale", [0.02, 0.1, 1, 10])
-def test_the_temperature_is_found_whatever_the_scale_of_the_logits(scale):
-    """The best of a fine grid, also for logits so flat or so steep that gradients vanish at a temperature of 1."""
+def test_the_temperature_is_found_for_any_scale_of_the_logits(scale):
+    """Compared with a fine grid, also for logits whose gradients vanish at a temperature of 1."""
     torch.manual_seed(1)
     logits = torch.randn(300, 7)
     label = torch.distributions.Categorical(logits=logits).sample()
@@ -97,7 +99,7 @@ def test_the_temperature_is_found_whatever_the_scale_of_the_logits(scale):
     assert fit_temperature(logits * scale, label) == pytest.approx(best, rel=0.01)
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say():
+def test_bootstrap_intervals_have_their_nominal_coverage_and_width():
     rng = np.random.default_rng(0)
     intervals = [bootstrap_interval(rng.random(500) < 0.7, seed=i) for i in range(200)]
     held = np.mean([low <= 0.7 <= high for low, high in intervals])
@@ -107,7 +109,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     assert bootstrap_interval(np.ones(10, bool)) == (1.0, 1.0)
 
 
-def test_ten_crops_are_five_and_their_mirrors():
+def test_ten_crops_are_five_crops_and_their_mirror_images():
     pixels = torch.arange(48 * 48).view(1, 48, 48)
     views = list(ten_crops(pixels))
     assert [view.shape for view in views] == [(1, 44, 44)] * 10
@@ -125,25 +127,25 @@ def test_views_are_averaged():
     assert mean_scores(brightness_of_the_first_pixel, mirrored(pixels))[0, :2].tolist() == [0.5, 0.5]
 
 
-def test_pictures_of_training_are_left_out():
+def test_images_of_training_are_excluded():
     pixels = torch.stack([torch.full((48, 48), i, dtype=torch.uint8) for i in range(4)])
     images, training = faces([0, 1, 2, 3], [-1] * 4, pixels), faces([5], [-1], pixels[1:2])
-    assert stands_in(images, training).tolist() == [False, True, False, False]
+    assert contained_in(images, training).tolist() == [False, True, False, False]
     figures, scores = measure_split(
-        lambda crops: sure_of(0, 6, 2, 6).numpy(), images, temperature=1.0, tta=False, training=training
+        lambda crops: certain_of(0, 6, 2, 6).numpy(), images, temperature=1.0, tta=False, training=training
     )
     assert figures["accuracy"] == 0.5
     assert figures["accuracy_not_in_training"] == pytest.approx(2 / 3, abs=1e-4)
     assert scores.shape == (4, 7)
     figures, _ = measure_split(
-        lambda crops: sure_of(0, 6, 2, 6).numpy(), images, temperature=1.0, tta=False, training=images
+        lambda crops: certain_of(0, 6, 2, 6).numpy(), images, temperature=1.0, tta=False, training=images
     )
     assert figures["accuracy"] == 0.5
     assert "accuracy_not_in_training" not in figures
     assert cell(figures, "accuracy_not_in_training") == "-"
 
 
-def test_multiply_adds_of_the_default_are_those_of_its_layers():
+def test_multiply_adds_of_the_default_equal_the_sum_over_its_layers():
     classifier = load_classifier("default", "cpu")
     macs = 0
 
@@ -159,14 +161,14 @@ def test_multiply_adds_of_the_default_are_those_of_its_layers():
     assert macs == pytest.approx(counted, rel=1e-3)
 
 
-def test_models_are_measured_and_compared_on_the_command_line(few_faces, tmp_path):
+def test_models_are_evaluated_and_compared_by_commands(few_faces, tmp_path):
     runner = CliRunner()
     run = runner.invoke(app, ["evaluate", "default", "--data", str(few_faces), "--split", "PublicTest", "--json"])
     assert run.exit_code == 0, run.output
     figures = json.loads(run.stdout)
     assert list(figures) == ["PublicTest"]
     assert figures["PublicTest"]["images"] == 105
-    both = ["--split", "PublicTest", "--split", "Training"]  # of which the second has no figure without Training
+    both = ["--split", "PublicTest", "--split", "Training"]  # the second has no `accuracy_not_in_training`
     run = runner.invoke(app, ["evaluate", "default", "--data", str(few_faces), *both])
     assert run.exit_code == 0, run.output
     assert "accuracy_not_in_training" in run.stdout
@@ -181,7 +183,7 @@ def test_models_are_measured_and_compared_on_the_command_line(few_faces, tmp_pat
     assert compared["parameters"] == read_card(find_model("default")).parameters
     text = report.read_text(encoding="utf-8")
     assert f"fervid compare default --data {few_faces} --out {report}" in text
-    assert "60.87 %" in text
+    assert "74.14 %" in text
     assert f"{compared['figures']['PrivateTest']['macro_f1']:.4f}" in text
     assert text.startswith("# Before\n\nA word.\n\n# Emotion models compared\n\nMeasured on")
     assert text.endswith("\n\n# After\n\n| a |\n")
@@ -191,9 +193,9 @@ def test_models_are_measured_and_compared_on_the_command_line(few_faces, tmp_pat
     assert (report.parent / "models" / "default.json").read_bytes() == card.read_bytes()
 
 
-def test_a_model_of_votes_is_held_against_what_most_annotators_saw():
+def test_a_model_calibrated_on_votes_is_compared_with_the_majority():
     images = dataclasses.replace(faces([0, 1, 2], [0, 1, 2]), majority=torch.tensor([3, -1, 2]))
-    scores = sure_of(3, 3, 3)
+    scores = certain_of(3, 3, 3)
     of_votes = dataclasses.replace(read_card(find_model("default")), settings={"temperature_fitted_on": "votes"})
     answers, truth, what = with_truth(of_votes, images, scores)
     assert (truth.tolist(), what) == ([3, 2], "the FER+ majority")
@@ -204,34 +206,34 @@ def test_a_model_of_votes_is_held_against_what_most_annotators_saw():
     assert with_truth(of_votes, without_votes, scores)[1].tolist() == [0, 1, 2]
 
 
-def test_a_report_keeps_what_others_wrote(tmp_path):
+def test_a_report_keeps_the_other_sections_of_a_file(tmp_path):
     path = tmp_path / "report.md"
     write_part(path, "# One\n\n1")
-    write_part(path, "# Two\n\n```bash\n# no title\n```\n")
-    path.write_text(path.read_text().replace("# One\n", "# One \n"))  # nobody sees that blank
+    write_part(path, "# Two\n\n```bash\n# not a heading\n```\n")
+    path.write_text(path.read_text().replace("# One\n", "# One \n"))  # an invisible space
     write_part(path, "# One\n\n2")
-    assert path.read_text() == "# One\n\n2\n\n# Two\n\n```bash\n# no title\n```\n"
+    assert path.read_text() == "# One\n\n2\n\n# Two\n\n```bash\n# not a heading\n```\n"
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
 
 
-def test_a_report_does_not_replace_another_kind_of_file(few_faces, tmp_path):
+def test_a_report_does_not_replace_a_binary_file(few_faces, tmp_path):
     path = tmp_path / "report.md"
     path.write_bytes(b"\xff\xfe")
     run = CliRunner().invoke(app, ["compare", "default", "--data", str(few_faces), "--out", str(path)])
     assert run.exit_code == 1
-    assert "report.md: is no Markdown file, and stays as it is" in " ".join(run.output.split())
+    assert "report.md: not a Markdown file; it was not changed" in " ".join(run.output.split())
     assert path.read_bytes() == b"\xff\xfe"
 
 
-def test_models_of_one_name_are_not_mixed_up_in_a_report(few_faces, tmp_path):
+def test_models_of_the_same_name_are_refused_in_a_report(few_faces, tmp_path):
     twin = shutil.copytree(find_model("default"), tmp_path / "default")
     with pytest.raises(WeightsError, match="default: more than one model of this name"):
         compare_models(["default", str(twin)], few_faces, "cpu", tmp_path / "report.md", "fervid compare")
 
 
-def test_a_report_is_a_page_too():
+def test_a_report_as_html():
     card = read_card(find_model("default"))
-    figures = measure(sure_of(*range(7)), faces(list(range(7)), list(range(7))), 1.0)
+    figures = measure(certain_of(*range(7)), faces(list(range(7)), list(range(7))), 1.0)
     figures |= dict.fromkeys(("accuracy_not_in_training", "accuracy_flip_averaged", "accuracy_crops_averaged"), 1.0)
     one = Compared(card, {"PublicTest": figures, "PrivateTest": figures}, {}, 10**6, {1: 10.0, 256: 100.0})
     cards = [("default", "models/default.json")]
@@ -242,7 +244,7 @@ def test_a_report_is_a_page_too():
     assert all(emotion in figures["f1"] for emotion in EMOTIONS)
 
 
-def test_a_report_of_another_kind_is_refused(few_faces, tmp_path):
+def test_report_files_of_other_types_are_refused(few_faces, tmp_path):
     run = CliRunner().invoke(app, ["compare", "default", "--data", str(few_faces), "--out", str(tmp_path / "x.pdf")])
     assert run.exit_code == 2
     assert not list(tmp_path.iterdir())

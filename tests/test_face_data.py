@@ -27,7 +27,7 @@ def fer2013(shared_data):
 
 @pytest.fixture(scope="module")
 def few(shared_data):
-    """The first 24 pictures of each emotion in each split of FER-2013: (pixels, label, usage)."""
+    """The first 24 images of each emotion in each split of FER-2013: (pixels, label, usage)."""
     table = pq.read_table(shared_data / "fer2013" / "fer2013.parquet")
     usage, label = np.asarray(table["usage"].to_pylist()), table["label"].to_numpy()
     rows = np.sort(np.concatenate([np.flatnonzero((usage == s) & (label == i))[:24] for s in SPLITS for i in range(7)]))
@@ -46,14 +46,14 @@ def write_csv(path, pixels, label, usage, header="emotion,pixels,Usage"):
 
 
 def write_folders(path, pixels, label, usage, names=EMOTIONS, splits=USAGE):
-    for row, (picture, i, split) in enumerate(zip(pixels, label, usage, strict=True)):
+    for row, (image, i, split) in enumerate(zip(pixels, label, usage, strict=True)):
         folder = path / splits[split] / names[i]
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(folder / f"{row:05}.png")
+        Image.fromarray(image).save(folder / f"{row:05}.png")
     return path
 
 
-def test_fer2013_is_read_as_it_is(fer2013):
+def test_fer2013_has_its_published_splits_and_labels(fer2013):
     assert {name: len(images) for name, images in fer2013.splits.items()} == {
         "Training": 28709,
         "PublicTest": 3589,
@@ -66,7 +66,7 @@ def test_fer2013_is_read_as_it_is(fer2013):
     assert fer2013.notes == ()
 
 
-def test_csv_folders_and_parquet_hold_the_same(few, fer2013, tmp_path):
+def test_csv_folders_and_parquet_give_the_same_data(few, fer2013, tmp_path):
     pixels, label, usage = few
     csv = read_data(write_csv(tmp_path / "fer2013.csv", pixels, label, usage))
     folders = read_data(write_folders(tmp_path / "folders", pixels, label, usage))
@@ -89,8 +89,11 @@ def test_a_csv_that_cannot_be_used_is_refused(few, tmp_path):
     path = tmp_path / "fer.csv"
     for change, says in (
         ({"header": "label,pixels,Usage"}, "columns missing: emotion"),
-        ({"label": np.where(label == 2, 7, label)}, "class 7 is none of FER-2013's: 0 angry"),
-        ({"usage": np.where(usage == "PublicTest", "Public", usage)}, "usage 'Public' is none of Training"),
+        ({"label": np.where(label == 2, 7, label)}, "unknown class 7. FER-2013 has 0 angry"),
+        (
+            {"usage": np.where(usage == "PublicTest", "Public", usage)},
+            "unknown usage 'Public'. It must be one of Training",
+        ),
         ({"pixels": pixels[:, :, :47]}, "row 0: pixels must be 2304 numbers"),
         ({"pixels": pixels.astype(int) * 2}, "whole numbers from 0 to 255"),
         ({"pixels": pixels / 2}, "rows 0 to 503"),
@@ -115,18 +118,18 @@ def test_a_parquet_file_that_cannot_be_used_is_refused(tmp_path, shared_data):
     pq.write_table(table.drop_columns(["votes_fear"]), path)
     with pytest.raises(DataError, match="votes_fear"):
         read_data(path)
-    broken = table.set_column(0, "image", [[b"no picture"] * len(table)])
+    broken = table.set_column(0, "image", [[b"not an image"] * len(table)])
     pq.write_table(broken, path)
-    with pytest.raises(DataError, match="images that cannot be read"):
+    with pytest.raises(DataError, match="images are unreadable"):
         read_data(path)
 
     n, row = len(table), table.column_names.index
     for name, values, says in (
-        ("image", [{"bytes": b""}] * n, "images that cannot be read"),
-        ("label", [[1]] * n, r"class \[1\] is none"),
-        ("votes_fear", [None] + [1] * (n - 1), "votes must be numbers from 0 on"),
-        ("votes_fear", [-1] * n, "votes must be numbers from 0 on"),
-        ("votes_fear", ["many"] * n, "votes that are no numbers"),
+        ("image", [{"bytes": b""}] * n, "images are unreadable"),
+        ("label", [[1]] * n, r"unknown class \[1\]"),
+        ("votes_fear", [None] + [1] * (n - 1), "votes must be 0 or more"),
+        ("votes_fear", [-1] * n, "votes must be 0 or more"),
+        ("votes_fear", ["many"] * n, "votes are not numbers"),
         ("pixel_exact", ["yes"] * n, "pixel_exact must be true or false"),
     ):
         pq.write_table(table.set_column(row(name), name, pa.array(values)), path)
@@ -134,7 +137,7 @@ def test_a_parquet_file_that_cannot_be_used_is_refused(tmp_path, shared_data):
             read_data(path)
 
 
-def test_other_names_of_the_emotions_are_understood(few, tmp_path):
+def test_synonyms_of_the_emotions_are_recognized(few, tmp_path):
     names = ("Anger", "disgusted", "fearful", "HAPPINESS", "sadness", "surprised", "neutral")
     splits = {"Training": "Train", "PublicTest": "valid", "PrivateTest": "PrivateTest"}
     data = read_data(write_folders(tmp_path, *few, names=names, splits=splits))
@@ -148,10 +151,10 @@ def test_folders_that_cannot_be_used_are_refused(few, tmp_path):
     root = write_folders(tmp_path / "faces", *few)
     contempt = root / "train" / "contempt"
     contempt.mkdir()
-    with pytest.raises(DataError, match=r"contempt: its name is none of the emotions angry, .* rename it"):
+    with pytest.raises(DataError, match=r"contempt: its name is not one of the emotions angry, .* Rename it"):
         read_data(root)
     contempt.rename(root / "extra")
-    with pytest.raises(DataError, match="extra: neither training, validation nor test"):
+    with pytest.raises(DataError, match="extra: not a split"):
         read_data(root)
     (root / "extra").rmdir()
     (root / "test" / "fear" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
@@ -163,26 +166,26 @@ def test_folders_that_cannot_be_used_are_refused(few, tmp_path):
         read_data(root)
 
 
-def test_splits_that_are_not_there_are_split_off_the_same_way_each_time(few, tmp_path):
+def test_missing_splits_are_split_off_reproducibly(few, tmp_path):
     pixels, label, usage = few
-    copies = np.repeat(pixels, 2, axis=0)  # every picture stands there twice
+    copies = np.repeat(pixels, 2, axis=0)  # every image occurs twice
     flat = write_folders(tmp_path / "flat", copies, label.repeat(2), usage.repeat(2), splits=dict.fromkeys(SPLITS, "."))
     with_test = write_folders(tmp_path / "faces", pixels, label, usage, splits=USAGE | {"PublicTest": "train"})
     data = read_data(flat)
-    assert [note.split(":")[0] for note in data.notes] == ["there is no PublicTest", "there is no PrivateTest"]
+    assert [note.split(":")[0] for note in data.notes] == ["no PublicTest split", "no PrivateTest split"]
     assert sum(len(images) for images in data.splits.values()) == len(copies)
     assert examine(data).leaks == {"PublicTest": 0, "PrivateTest": 0}
     once, again = read_data(with_test), read_data(with_test)
     n_public = len(once.splits["PublicTest"])
     assert once.notes == (
-        f"there is no PublicTest: {n_public} images were split off from Training, a tenth of each class, by a hash of "
-        "the pixels",
+        f"no PublicTest split: {n_public} images were split off from Training, a tenth of each class, "
+        "selected by a hash of the pixels",
     )
     assert once.splits["PublicTest"].label.bincount().tolist() == [5] * 7  # of 48 of each
     assert torch.equal(once.splits["PublicTest"].pixels, again.splits["PublicTest"].pixels)
 
 
-def test_pictures_of_a_test_alone_can_be_measured_on_but_not_trained_on(few, tmp_path):
+def test_a_test_split_alone_can_be_evaluated_on_but_not_trained_on(few, tmp_path):
     pixels, label, usage = few
     root = write_folders(tmp_path, pixels, label, usage, splits=dict.fromkeys(SPLITS, "test"))
     with pytest.raises(DataError, match="no images to train on"):
@@ -191,11 +194,11 @@ def test_pictures_of_a_test_alone_can_be_measured_on_but_not_trained_on(few, tmp
     assert [len(images) for images in data.splits.values()] == [0, 0, len(pixels)]
     assert data.notes == ()
     assert list(evaluate_model("default", root, [], tta=False, device="cpu")) == ["PrivateTest"]
-    with pytest.raises(DataError, match="there is no PublicTest, but PrivateTest"):
+    with pytest.raises(DataError, match="no PublicTest split; it has PrivateTest"):
         evaluate_model("default", root, ["PublicTest"], tta=False, device="cpu")
 
 
-def test_larger_pictures_and_color_are_kept_at_one_size_in_gray(few, tmp_path):
+def test_larger_and_color_images_are_resized_and_converted_to_gray(few, tmp_path):
     root = write_folders(tmp_path, *few)
     file = next((root / "train" / "happy").iterdir())
     Image.fromarray(np.full((90, 70, 3), (255, 0, 0), np.uint8)).save(file)
@@ -204,13 +207,13 @@ def test_larger_pictures_and_color_are_kept_at_one_size_in_gray(few, tmp_path):
     assert training.pixels.shape == (168, 48, 48)
     assert (training.pixels == 76).flatten(1).all(dim=1).sum() == 1  # the luma of pure red
     assert data.notes == (
-        "images of 2 sizes, the widest of 70x90 px, are kept at 48 px",
-        "1 images in color are kept in gray",
+        "images of 2 sizes, the widest of 70x90 px, were resized to 48 px",
+        "1 color images were converted to gray",
     )
     assert read_data(root, size_px=64).splits["Training"].pixels.shape == (168, 64, 64)
 
 
-def test_images_stand_upright_as_their_exif_orientation_says(few, tmp_path):
+def test_images_are_rotated_by_their_exif_orientation(few, tmp_path):
     root = write_folders(tmp_path, *few)
     expected = read_data(root).splits["Training"].pixels
     files = sorted((root / "train").glob("*/*"))
@@ -223,7 +226,7 @@ def test_images_stand_upright_as_their_exif_orientation_says(few, tmp_path):
         Image.fromarray(np.ascontiguousarray(turns[orientation](upright))).save(file, "PNG", exif=exif)
     data = read_data(root)
     assert torch.equal(data.splits["Training"].pixels, expected)
-    assert data.notes == ("7 images were turned upright, as their EXIF orientation says",)
+    assert data.notes == ("7 images were rotated by their EXIF orientation",)
 
 
 def test_hidden_files_are_skipped(few, tmp_path):
@@ -277,23 +280,23 @@ def test_csv_files_with_other_columns_and_names(tmp_path, header, row, n_trainin
 
 def test_a_csv_file_with_an_unknown_emotion_is_refused(tmp_path):
     (tmp_path / "faces.csv").write_text("emotion,pixels\ncontempt," + " ".join(["0"] * 48 * 48) + "\n")
-    with pytest.raises(DataError, match="class 'contempt' is none of the emotions angry, disgust"):
+    with pytest.raises(DataError, match=r"unknown class 'contempt'\. The emotions are angry, disgust"):
         read_data(tmp_path / "faces.csv")
 
 
-def test_the_majority_of_votes_is_alone_and_an_emotion():
+def test_the_majority_is_an_emotion_without_a_tie():
     answers = np.zeros((4, 10))
     answers[0, 3], answers[1, [0, 4]], answers[2, 7] = 6, 5, 9
     assert majority_of(answers).tolist() == [3, -1, -1, -1]
 
 
-def test_weighted_emotions_count_the_same(fer2013):
+def test_class_weights_balance_the_emotions(fer2013):
     label = fer2013.splits["Training"].label
     weight = class_weights(label)
     np.testing.assert_allclose(label.bincount() * weight, len(label) / 7, rtol=1e-5)
 
 
-def test_what_is_wrong_with_fer2013_is_found(fer2013):
+def test_the_known_defects_of_fer2013_are_found(fer2013):
     found = examine(fer2013)
     assert sum(found.copies.values()) == 1851
     assert found.copy_groups == 1514
@@ -313,13 +316,13 @@ def test_what_is_wrong_with_fer2013_is_found(fer2013):
     assert all(len(rows) == 0 for rows in again.rows.values())
     training = fer2013.splits["Training"]
     blank = found.rows | {"blanks": training.row[training.label == 1]}
-    with pytest.raises(DataError, match="without its blanks an emotion is missing"):
+    with pytest.raises(DataError, match="without blanks, Training has no image of an emotion"):
         drop(fer2013, dataclasses.replace(found, rows=blank), ["blanks"])
     assert len(better.splits["PrivateTest"]) == 3589
-    assert better.notes[-1].endswith("left out of Training: leaks, near_leaks, copies, conflicts, blanks")
+    assert better.notes[-1].endswith("dropped from Training: leaks, near_leaks, copies, conflicts, blanks")
 
 
-def test_a_photograph_is_known_again_brighter_shifted_or_lettered_but_no_other_face_is(few):
+def test_changed_copies_of_a_photograph_are_near_duplicates_and_other_faces_are_not(few):
     pixels = torch.from_numpy(few[0][:40])
     brighter = (pixels.float() * 0.8 + 40).round().to(torch.uint8)
     shifted = pixels.roll(1, dims=2)

@@ -16,11 +16,14 @@ from onnx_models import DEFAULT, constant_model, export_default
 
 from analytics import connect
 from fer_models import EMOTIONS, load_classifier
-from fer_models.classification.classifier import EmotionClassifier, build_with_weights
+from fer_models.classification.architectures import build_network
+from fer_models.classification.classifier import EmotionClassifier
+from fer_models.evaluation.comparison import Compared, multiply_adds
 from fer_models.model_installation.registration import add_model, make_ensemble
 from fer_models.model_installation.verification import check_models
 from fer_models.registry.model_registry import WeightsError, load_model_folder
 from flows.cli.app import app
+from flows.training.comparison import cost_table
 
 # Softmax of the logits 0, ln 2, … has simple shares; the columns are in another order than ours, with other names.
 CLASSES = ["Neutral", "Happiness", "Contempt", "Anger", "Disgust", "Fear", "Sadness", "Surprise", "valence", "arousal"]
@@ -51,7 +54,9 @@ def test_our_network_as_onnx_gives_the_same_probabilities_and_tables(tmp_path, f
     mine = load_classifier("mine", "cpu")
     assert (mine.size_px, mine.dtype) == (40, torch.float32)
     weights, our_card = load_model_folder(DEFAULT)
-    ours = EmotionClassifier(build_with_weights(DEFAULT, weights, our_card), our_card, mine.device, torch.float32)
+    network = build_network(our_card.architecture, our_card.architecture_options)
+    network.load_state_dict(weights)
+    ours = EmotionClassifier(network, our_card, mine.device, torch.float32)
     crops = np.random.default_rng(0).integers(0, 256, (37, 48, 48, 3), dtype=np.uint8)
     np.testing.assert_allclose(mine.predict(crops), ours.predict(crops), atol=1e-3)
     np.testing.assert_array_equal(mine.predict(crops[5:7]), mine.predict(crops)[5:7])
@@ -118,7 +123,7 @@ def test_inputs_are_normalized_as_the_card_says(tmp_path, card, expected):
     np.testing.assert_allclose(prepared[0, :, 3, 3], expected, atol=1e-5)
 
 
-def test_a_fixed_batch_size_is_kept(tmp_path):
+def test_a_fixed_batch_size_is_used(tmp_path):
     add(tmp_path, {"out": [0.0] * 10}, batch=1)
     crops = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
     classifier = load_classifier("tiny", "cpu")
@@ -142,7 +147,25 @@ def test_box_framing_widens_the_square_around_the_box(tmp_path):
     assert crops.shape == (1, 8, 8, 3) and crops.min() == 255
 
 
-def test_an_ensemble_takes_it_and_keeps_its_further_outputs(tmp_path):
+def test_multiply_adds_of_onnx_models_are_unknown(tmp_path):
+    add(tmp_path, {"out": [0.0] * 10})
+    assert multiply_adds(load_classifier("tiny", "cpu")) is None
+    make_ensemble(tmp_path / "mixed", "mixed", ["tiny", "default"])
+    mixed = load_classifier(str(tmp_path / "mixed"), "cpu")
+    assert multiply_adds(mixed) is None
+    metrics = {split: {"accuracy": 0.5} for split in ("PublicTest", "PrivateTest")}
+    compared = Compared(mixed.card, metrics, {}, None, {1: 10.0, 256: 100.0})
+    assert compared.as_json()["multiply_adds"] is None
+    assert "unknown" in cost_table([compared]).rows[0]
+
+
+def test_multiply_adds_of_an_ensemble_are_the_sum_over_its_members(tmp_path):
+    make_ensemble(tmp_path / "both", "both", ["default", "fer2013"])
+    members = [multiply_adds(load_classifier(name, "cpu")) for name in ("default", "fer2013")]
+    assert multiply_adds(load_classifier(str(tmp_path / "both"), "cpu")) == sum(members) > 10**8
+
+
+def test_an_ensemble_averages_onnx_models_and_keeps_their_further_outputs(tmp_path):
     add(tmp_path, {"out": [0, 2 * LOG2, LOG2, 0, 0, 0, 0, 0, 0.25, -0.5]})
     make_ensemble(tmp_path / "both", "both", ["tiny", "default"])
     black = np.zeros((1, 48, 48, 3), np.uint8)
@@ -152,7 +175,7 @@ def test_an_ensemble_takes_it_and_keeps_its_further_outputs(tmp_path):
     np.testing.assert_allclose(both[:, :7], (ours + tiny) / 2, atol=1e-6)
     np.testing.assert_allclose(both[0, 7:], [1 / 12, 0.25, -0.5], atol=1e-6)
     add(tmp_path, {"out": [0.0] * 10}, name="boxed", framing="box")
-    with pytest.raises(WeightsError, match="frame faces differently"):
+    with pytest.raises(WeightsError, match="crop faces differently"):
         make_ensemble(tmp_path / "mixed", "mixed", ["boxed", "default"])
     assert not (tmp_path / "mixed").exists()
 
@@ -183,7 +206,7 @@ def test_a_card_that_does_not_fit_is_refused_and_nothing_is_registered(tmp_path,
     assert not (home / "tiny").exists()
 
 
-def test_files_that_are_no_models_are_refused(tmp_path, home):
+def test_files_that_are_not_models_are_refused(tmp_path, home):
     with pytest.raises(WeightsError, match="NaN or infinite"):
         add(tmp_path, {"out": [float("nan")] * 10})
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
@@ -197,7 +220,7 @@ def test_files_that_are_no_models_are_refused(tmp_path, home):
     assert not home.exists() or not list(home.iterdir())
 
 
-def test_another_model_of_the_same_name_is_refused_and_damage_is_found(tmp_path):
+def test_another_model_of_the_same_name_and_a_damaged_one_are_refused(tmp_path):
     folder = add(tmp_path, {"out": [0.0] * 10})
     assert add(tmp_path, {"out": [0.0] * 10}) == folder
     with pytest.raises(WeightsError, match="another model has this name"):

@@ -92,7 +92,7 @@ def test_a_network_of_two_heads_becomes_two_models(checkpoint, splits, tmp_path,
     assert served.settings["epoch"] == 4
     for folder in made:
         head = load_file(folder / "model.safetensors")["head.weight"]
-        assert str(head.dtype) == f"torch.{read_card(folder).settings['weights_kept_in']}"
+        assert str(head.dtype) == f"torch.{read_card(folder).settings['weights_stored_in']}"
         assert head.shape == (7, 320)
 
     folder = made[1]
@@ -128,7 +128,7 @@ def test_an_ensemble_is_a_model(checkpoint, splits, tmp_path, monkeypatch):
     assert runner.invoke(app, ["models", "ensemble", "alone", "both"]).exit_code == 2
 
 
-def test_batch_norms_measured_anew_are_those_of_the_data(network, splits):
+def test_recalibrated_batch_norms_have_the_statistics_of_the_data(network, splits):
     again = untrained_network(RECIPE)
     again.load_state_dict(network.state_dict())
     registration.recalibrate_batch_norm(again.eval(), splits["Training"], 40)

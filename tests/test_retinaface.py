@@ -1,4 +1,4 @@
-"""RetinaFace in batches: the same faces as its package finds one picture at a time, in any batch and any memory."""
+"""RetinaFace in batches: the same faces as its package finds one image at a time, for any batch and memory."""
 
 import logging
 import os
@@ -44,7 +44,7 @@ def detector_in_fp32(weights: dict[str, Tensor], **options) -> RetinaFaceDetecto
 def assert_same_as_package(
     faces: FaceBatch, images: list[np.ndarray], network: nn.Module, threshold: float, upscale: bool = False
 ) -> None:
-    """Hold every face against the package's. It cuts boxes down to whole pixels, so theirs end up to 1 px earlier."""
+    """Compare every face with the package's, which truncates boxes to whole pixels."""
     from retinaface import RetinaFace
 
     for i, image in enumerate(images):
@@ -91,7 +91,7 @@ def test_no_face_and_no_frame_give_an_empty_batch(weights, package_network):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_frame_has_the_same_faces_in_any_batch(weights, dtype):
-    pixels = np.stack([picture(seed, 90, 121) for seed in range(5)])
+    pixels = np.stack([picture(seed, 90, 150) for seed in range(5)])  # too large for a tile
     detector = RetinaFaceDetector(weights, dtype=dtype, chunk_frames=3, max_side_px=96, score_threshold=0.8)
     whole = detector.detect(pixels)
     assert len(set(whole.frame.tolist())) > 2
@@ -115,7 +115,7 @@ def test_faces_lie_in_their_frames_and_are_ordered(weights):
 
 
 class LittleMemory(nn.Module):
-    """Runs at most two frames at a time; for more, it asks for memory that no machine has."""
+    """Process at most two frames at a time; for more, allocate memory that no machine has."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -128,8 +128,8 @@ class LittleMemory(nn.Module):
         return outputs
 
 
-def test_out_of_memory_halves_the_batch_and_goes_on(weights, caplog):
-    pixels = np.stack([picture(seed, 64, 80) for seed in range(5)])
+def test_out_of_memory_halves_the_batch_and_continues(weights, caplog):
+    pixels = np.stack([picture(seed, 64, 130) for seed in range(5)])  # too large for a tile
     detector = detector_in_fp32(weights, chunk_frames=2, score_threshold=0.8)
     expected = detector.detect(pixels)
     detector.chunk_frames = 4
@@ -155,7 +155,7 @@ def test_out_of_memory_for_one_frame_is_an_error(weights):
         detector.detect(np.zeros((1, 40, 40, 3), np.uint8))
 
 
-def test_frames_of_another_kind_are_refused(weights):
+def test_arrays_of_another_shape_or_type_are_refused(weights):
     detector = detector_in_fp32(weights)
     with pytest.raises(ValueError, match=r"\(n, h, w, 3\) uint8"):
         detector.detect(np.zeros((40, 50, 3), np.uint8))
@@ -165,13 +165,13 @@ def test_frames_of_another_kind_are_refused(weights):
         detector.detect(np.zeros((1, 0, 50, 3), np.uint8))
 
 
-def test_without_weights_the_commands_that_bring_them_are_named(monkeypatch, tmp_path: Path):
+def test_without_weights_the_error_names_the_commands_that_install_them(monkeypatch, tmp_path: Path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     with pytest.raises(WeightsError, match=r"fervid models fetch retinaface.*fervid models add retinaface FILE"):
         load_detector("retinaface")
 
 
-def test_without_the_package_its_extra_is_named(weights, monkeypatch):
+def test_without_the_package_the_error_names_its_extra(weights, monkeypatch):
     hide_package(monkeypatch)
     with pytest.raises(WeightsError, match=r"pip install 'retina-face"):
         RetinaFaceDetector(weights)

@@ -20,7 +20,7 @@ def test_only_adjacent_frames_of_one_person_are_compared():
     assert measure_stability(track, frame, probabilities) == Stability(pairs=2, label_changes=0.5, total_variation=0.4)
 
 
-def test_without_pairs_nothing_is_claimed():
+def test_without_pairs_the_values_are_none():
     for rows in ([], [(1, 0, A)], [(1, 0, A), (2, 1, A)], [(1, 0, A), (1, 2, A)]):
         track, frame = (np.array([row[i] for row in rows], int) for i in (0, 1))
         found = measure_stability(track, frame, np.array([row[2] for row in rows]).reshape(-1, 3))
@@ -44,7 +44,7 @@ def test_evaluate_needs_images_or_videos():
     assert "--data" in run.output and "--video" in run.output
 
 
-def test_a_video_that_cannot_be_analyzed_is_named(tmp_path):
+def test_a_video_that_cannot_be_analyzed_is_reported(tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     run = CliRunner().invoke(app, ["evaluate", "default", "--video", str(broken), "--device", "cpu"])

@@ -1,4 +1,4 @@
-"""Training: a killed run that is resumed ends where an unbroken one does, and what a run may not go on with."""
+"""Training of emotion models: resuming, early stopping, initial weights, teachers, targets and recipes."""
 
 import dataclasses
 import io
@@ -33,11 +33,12 @@ from fer_models.training.emotion.initialization import start_from
 from fer_models.training.emotion.loading import EpochShuffle
 from fer_models.training.emotion.processes import Processes
 from fer_models.training.emotion.recipes import Recipe, parse_recipe_values, recipe_for
-from fer_models.training.emotion.teachers import ask, load_teachers
+from fer_models.training.emotion.teachers import load_teachers, teacher_probabilities
 from fer_models.training.emotion.training import EmotionTrainer, targets_of, train_network, untrained_network
 from fer_models.training.runs import RunError, read_checkpoint
 from flows.cli.commands.train import Labels, recipe_given
 from flows.cli.training_display import TrainingDisplay
+from flows.training.emotion import train
 from flows.training.retrain import version_name
 
 EPOCHS = 3
@@ -50,20 +51,21 @@ def splits(few_faces):
 
 
 @pytest.fixture(scope="module")
-def unbroken(splits, tmp_path_factory):
-    run = tmp_path_factory.mktemp("unbroken")
-    told = []
-    train_network(splits, run, recipe_for(**RECIPE), device="cpu", report=told.append)
-    assert [event.done_batches for event in told] == [1, 2, 3]  # 105 pictures are one batch
-    assert told[-1].total_batches == 3
-    assert told[-1].figures["public_accuracy"] > 0
+def uninterrupted(splits, tmp_path_factory):
+    run = tmp_path_factory.mktemp("uninterrupted")
+    reports = []
+    train_network(splits, run, recipe_for(**RECIPE), device="cpu", report=reports.append)
+    assert [progress.done_batches for progress in reports] == [1, 2, 3]  # 105 images are one batch
+    assert reports[-1].total_batches == 3
+    assert reports[-1].figures["public_accuracy"] > 0
     return run
 
 
-def fervid_train(few_faces, models, *more, launcher=()):
+def fervid_train(few_faces, models, server, *more, launcher=()):
     options = [f"--{name}={value}" for name, value in RECIPE.items() if name != "architecture"]
     command = [Path(sys.executable).with_name("fervid"), "train", RECIPE["architecture"], "--data", few_faces]
-    environment = {**os.environ, "XDG_DATA_HOME": str(models), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    threads = str(torch.get_num_threads())
+    environment = {**os.environ, "XDG_DATA_HOME": str(models), "OMP_NUM_THREADS": threads, "PREFECT_API_URL": server}
     return subprocess.Popen(
         [*launcher, *command, "--name", "tiny", "--device", "cpu", *options, *more],
         env=environment,
@@ -73,10 +75,23 @@ def fervid_train(few_faces, models, *more, launcher=()):
     )
 
 
-def test_a_killed_training_goes_on_to_the_weights_of_an_unbroken_one(few_faces, unbroken, tmp_path):
+TRAIN_NETWORK = f"""
+import sys
+from pathlib import Path
+import torch
+from fer_models.datasets.reading import read_data
+from fer_models.training.emotion.recipes import recipe_for
+from fer_models.training.emotion.training import train_network
+torch.set_num_threads({torch.get_num_threads()})
+train_network(read_data(Path(sys.argv[1])).splits, Path(sys.argv[2]), recipe_for(**{RECIPE}), device="cpu")
+"""
+
+
+def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(few_faces, uninterrupted, server, tmp_path):
     folder = tmp_path / "fervid" / "models" / "tiny"
     last = folder / "checkpoints" / "last.ckpt"
-    run = fervid_train(few_faces, tmp_path)
+    command = [sys.executable, "-c", TRAIN_NETWORK, str(few_faces), str(folder)]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not last.exists() and run.poll() is None:
         time.sleep(0.01)
     run.send_signal(signal.SIGKILL)
@@ -84,7 +99,7 @@ def test_a_killed_training_goes_on_to_the_weights_of_an_unbroken_one(few_faces, 
     assert 1 <= len(history_in(read_checkpoint(last))["epochs"]) < EPOCHS
     assert not (folder / "model.json").exists()
 
-    run = fervid_train(few_faces, tmp_path, "--resume")
+    run = fervid_train(few_faces, tmp_path, server, "--resume")
     out, err = run.communicate()
     assert run.returncode == 0, err
     assert "epoch 1/3" not in err
@@ -92,7 +107,7 @@ def test_a_killed_training_goes_on_to_the_weights_of_an_unbroken_one(few_faces, 
     assert "Traceback" not in err
     assert f"model saved: {folder}" in out
     for name in ("last.ckpt", "best.ckpt"):
-        resumed, whole = (weights_in(read_checkpoint(home / "checkpoints" / name)) for home in (folder, unbroken))
+        resumed, whole = (weights_in(read_checkpoint(home / "checkpoints" / name)) for home in (folder, uninterrupted))
         assert all(torch.equal(resumed[key], whole[key]) for key in whole)
 
     card = read_card(folder)
@@ -105,14 +120,14 @@ def test_a_killed_training_goes_on_to_the_weights_of_an_unbroken_one(few_faces, 
     assert load_file(folder.with_name("tiny-labels") / "model.safetensors")["head.weight"].shape[0] == 7
 
 
-def test_two_processes_share_the_batches_of_one_training(few_faces, tmp_path):
+def test_two_processes_share_the_batches_of_one_training(few_faces, server, tmp_path):
     torchrun = [Path(sys.executable).with_name("torchrun"), "--standalone", "--nproc-per-node=2", "--no-python"]
-    run = fervid_train(few_faces, tmp_path, launcher=torchrun)
+    run = fervid_train(few_faces, tmp_path, server, "--epochs=1", "--labels=hard", launcher=torchrun)
     out, err = run.communicate()
     assert run.returncode == 0, err
     folder = tmp_path / "fervid" / "models" / "tiny"
-    assert out.count(f"model saved: {folder}\n") == 1  # by the first alone
-    assert len(history_in(read_checkpoint(folder / "checkpoints" / "last.ckpt"))["epochs"]) == EPOCHS
+    assert out.count(f"model saved: {folder}\n") == 1  # by the first process only
+    assert len(history_in(read_checkpoint(folder / "checkpoints" / "last.ckpt"))["epochs"]) == 1
 
     first, second = (list(EpochShuffle(105, 32, 1, Processes(rank, 2, 2))) for rank in range(2))
     assert [sorted(a + b) for a, b in zip(first, second, strict=True)] == [
@@ -121,40 +136,39 @@ def test_two_processes_share_the_batches_of_one_training(few_faces, tmp_path):
     assert all(len(rows) == 16 for rows in first + second)
 
 
-def test_a_run_is_not_overwritten_and_not_gone_on_with_otherwise(splits, unbroken):
+def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(splits, uninterrupted):
     recipe = recipe_for(**RECIPE)
     with pytest.raises(RunError, match="--resume"):
-        train_network(splits, unbroken, recipe, device="cpu")
+        train_network(splits, uninterrupted, recipe, device="cpu")
     with pytest.raises(RunError, match="epochs was 3 and is now 4"):
-        train_network(splits, unbroken, dataclasses.replace(recipe, epochs=4), device="cpu", resume=True)
+        train_network(splits, uninterrupted, dataclasses.replace(recipe, epochs=4), device="cpu", resume=True)
     fewer = splits | {"Training": splits["Training"].take(torch.arange(100))}
     with pytest.raises(RunError, match="data was"):
-        train_network(fewer, unbroken, recipe, device="cpu", resume=True)
+        train_network(fewer, uninterrupted, recipe, device="cpu", resume=True)
 
 
-def test_a_model_that_was_not_trained_is_not_overwritten(splits, tmp_path):
+def test_an_added_model_is_not_overwritten(splits, tmp_path):
     (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(RunError, match="was not trained here"):
+    with pytest.raises(RunError, match="an added model has this name"):
         train_network(splits, tmp_path, recipe_for(**RECIPE), device="cpu", resume=True)
 
 
-def test_the_second_model_of_a_training_overwrites_none(few_faces, tmp_path):
-    other = tmp_path / "fervid" / "models" / "tiny-labels"
+def test_the_second_model_of_a_training_overwrites_no_other(few_faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    other = user_model_dir("tiny-labels")
     other.mkdir(parents=True)
-    run = fervid_train(few_faces, tmp_path)
-    _, said = run.communicate(timeout=120)
-    assert run.returncode == 1
-    assert "tiny-labels: this training would make a model there, too: choose another --name" in " ".join(said.split())
+    with pytest.raises(RunError, match="tiny-labels: this training also creates a model of this name"):
+        train.fn(few_faces, "tiny", recipe_for(**RECIPE))
     assert list(other.parent.iterdir()) == [other]
 
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "/tmp"])
-def test_a_name_is_that_of_a_folder(name):
-    with pytest.raises(WeightsError, match="not a name for a model"):
+def test_names_that_are_no_folder_names_are_refused(name):
+    with pytest.raises(WeightsError, match="not a valid model name"):
         user_model_dir(name)
 
 
-def test_a_run_that_was_moved_keeps_its_best_epoch(tmp_path):
+def test_a_moved_run_keeps_its_best_epoch(tmp_path):
     state = BestCheckpoint(tmp_path / "old", "best").state_dict()
     path = str(tmp_path / "old" / "best.ckpt")
     state |= {"best_model_score": 0.9, "best_model_path": path, "best_k_models": {path: 0.9}, "kth_value": 0.9}
@@ -164,7 +178,7 @@ def test_a_run_that_was_moved_keeps_its_best_epoch(tmp_path):
     assert moved.best_model_path == str(tmp_path / "new" / "best.ckpt")
 
 
-def test_a_training_for_both_kinds_of_labels_goes_on_from_a_model_of_one_head():
+def test_both_heads_can_start_from_a_model_with_one_head():
     recipe = recipe_for("face_resnet_se", labels="both", init="default")
     network = untrained_network(recipe)
     start_from(network, recipe.architecture, recipe.init)
@@ -172,7 +186,7 @@ def test_a_training_for_both_kinds_of_labels_goes_on_from_a_model_of_one_head():
     torch.testing.assert_close(network.state_dict()["head.weight"], weights["head.weight"].float().repeat(2, 1))
 
 
-def test_each_head_starts_from_a_model_of_its_own():
+def test_each_head_can_start_from_its_own_model():
     recipe = recipe_for("face_resnet_se", labels="both", init="default", init_labels="fer2013")
     network = untrained_network(recipe)
     start_from(network, recipe.architecture, recipe.init, recipe.init_labels)
@@ -185,18 +199,18 @@ def test_each_head_starts_from_a_model_of_its_own():
         recipe_for("face_resnet_se", labels="hard", init="default", init_labels="fer2013")
 
 
-def test_faces_are_never_shown_larger_than_the_input_asks_for():
+def test_the_small_size_is_at_most_the_input_size():
     assert recipe_for("resnet18", input_size_px=32).small_size_px == 32
     assert recipe_for("resnet18").small_size_px == 40
 
 
-def test_a_loss_that_is_no_number_ends_a_run(splits, tmp_path):
+def test_a_diverged_training_stops(splits, tmp_path):
     recipe = recipe_for(**RECIPE, learning_rate=1e30, optimizer="adam")
-    with pytest.raises(RunError, match="is no number any more"):
+    with pytest.raises(RunError, match="the training diverged"):
         train_network(splits, tmp_path, recipe, device="cpu")
 
 
-def test_patience_ends_a_run():
+def test_training_stops_early_without_improvement():
     rising, falling = (
         [{"public_accuracy": value} for value in values] for values in ((0.1, 0.2, 0.3), (0.3, 0.2, 0.1))
     )
@@ -206,7 +220,7 @@ def test_patience_ends_a_run():
     assert not ran_out_of_patience(falling, 0)
 
 
-def test_what_reports_can_end_a_run(splits, tmp_path):
+def test_an_exception_of_the_progress_callback_ends_a_run(splits, tmp_path):
     class Enough(Exception):
         pass
 
@@ -226,16 +240,17 @@ def test_targets_are_labels_votes_or_both(splits):
         targets_of(dataclasses.replace(images, votes=None), "votes")
 
 
-def test_a_teacher_is_asked_about_the_crops_themselves(splits):
+def test_teacher_probabilities_are_those_of_the_same_crops(splits):
     teacher = load_classifier("default", "cpu")
     pixels = splits["PublicTest"].pixels[:8]
     crops = (pixels[:, None].float() / 255 - 0.5) / 0.25
-    np.testing.assert_allclose(ask(teacher, crops, 1.0), teacher.predict(pixels), atol=1e-6)
-    softer = ask(teacher, crops, 5.0)
-    assert (softer.max(dim=1).values < ask(teacher, crops, 1.0).max(dim=1).values).all()
+    plain = teacher_probabilities(teacher, crops, 1.0)
+    np.testing.assert_allclose(plain, teacher.predict(pixels), atol=1e-6)
+    softer = teacher_probabilities(teacher, crops, 5.0)
+    assert (softer.max(dim=1).values < plain.max(dim=1).values).all()
 
 
-def test_with_a_teacher_alone_the_loss_is_that_of_its_probabilities(splits):
+def test_with_a_teacher_share_of_1_the_loss_is_the_cross_entropy_with_the_teacher(splits):
     recipe = Recipe(architecture="face_resnet", augment="none", mixup=0.0, label_smoothing=0.0, input_size_px=48)
     recipe = dataclasses.replace(recipe, small_share=0.0, teacher_labels="default", teacher_share=1.0)
     teacher = load_classifier("default", "cpu")
@@ -245,8 +260,8 @@ def test_with_a_teacher_alone_the_loss_is_that_of_its_probabilities(splits):
     targets = targets_of(splits["Training"], "hard")[:16]
     with torch.no_grad():
         loss = module.training_step((pixels, targets), 0)
-        said = module.network((pixels[:, None].float() / 255 - 0.5) / 0.25).log_softmax(dim=1)
-    wanted = -(torch.from_numpy(teacher.predict(pixels)) * said).sum(dim=1).mean()
+        predicted = module.network((pixels[:, None].float() / 255 - 0.5) / 0.25).log_softmax(dim=1)
+    wanted = -(torch.from_numpy(teacher.predict(pixels)) * predicted).sum(dim=1).mean()
     torch.testing.assert_close(loss, wanted, atol=1e-4, rtol=1e-4)
 
 
@@ -258,17 +273,17 @@ def test_each_head_learns_from_its_own_teacher(splits):
     teachers = load_teachers(recipe, ("hard", "votes"), "cpu")
     pixels, targets = splits["Training"].pixels[:8], targets_of(splits["Training"], "both")[:8]
     _, taught = EmotionTrainer(recipe, 1, teachers=teachers).augment_batch(pixels, targets, 48, done=0.0)
-    said = [load_classifier(name, "cpu").predict(pixels) for name in ("fer2013", "default")]
-    np.testing.assert_allclose(taught, 0.75 * targets + 0.25 * np.concatenate(said, axis=1), atol=1e-5)
+    by_teacher = [load_classifier(name, "cpu").predict(pixels) for name in ("fer2013", "default")]
+    np.testing.assert_allclose(taught, 0.75 * targets + 0.25 * np.concatenate(by_teacher, axis=1), atol=1e-5)
     recipe = dataclasses.replace(recipe, teacher_votes="")
-    taught = EmotionTrainer(recipe, 1, teachers=load_teachers(recipe, ("hard", "votes"), "cpu")).teach(
+    taught = EmotionTrainer(recipe, 1, teachers=load_teachers(recipe, ("hard", "votes"), "cpu")).mix_in_teachers(
         (pixels[:, None].float() / 255 - 0.5) / 0.25, targets, 1.0
     )
-    np.testing.assert_allclose(taught[:, :7], said[0], atol=1e-5)
+    np.testing.assert_allclose(taught[:, :7], by_teacher[0], atol=1e-5)
     torch.testing.assert_close(taught[:, 7:], targets[:, 7:])
 
 
-def test_values_of_a_recipe_are_read_from_text():
+def test_recipe_values_are_parsed_from_text():
     assert parse_recipe_values(["small_share=0.25", "init=mine"]) == {"small_share": 0.25, "init": "mine"}
     for text, wrong in (
         ("rate=1", "NAME=VALUE"),
@@ -297,11 +312,11 @@ def test_options_and_values_become_a_recipe():
         mixup=0.0,
         seed=2,
     )
-    with pytest.raises(typer.BadParameter, match="seed has an option"):
+    with pytest.raises(typer.BadParameter, match="seed is also given as an option"):
         recipe_given(**given | {"values": ["seed=3"]})
 
 
-def test_a_model_of_a_schedule_is_named_after_data_votes_and_recipe(splits):
+def test_scheduled_models_are_named_after_data_votes_and_recipe(splits):
     recipe, public = recipe_for(**RECIPE), splits["PublicTest"]
     other = dataclasses.replace(public, votes=public.votes.flip(1))
     names = [
@@ -314,18 +329,18 @@ def test_a_model_of_a_schedule_is_named_after_data_votes_and_recipe(splits):
     assert len(set(names)) == 4
 
 
-def test_the_history_is_json(unbroken):
-    history = history_in(read_checkpoint(unbroken / "checkpoints" / "last.ckpt"))
+def test_the_history_is_json(uninterrupted):
+    history = history_in(read_checkpoint(uninterrupted / "checkpoints" / "last.ckpt"))
     assert len(json.loads(json.dumps(history))["epochs"]) == EPOCHS
     assert history["settings"]["architecture"] == "face_resnet"
 
 
-def test_a_terminal_shows_how_far_a_training_is():
+def test_a_terminal_shows_the_progress_of_a_training():
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     with TrainingDisplay(console) as display:
         display.show(TrainingProgress(5, 12, 1, 3, {"train_loss": 1.5, "public_accuracy": 0.4321}))
         display.bars.refresh()
-    said = console.file.getvalue()
-    assert "epoch 2/3" in said
-    assert "accuracy 0.432" in said
+    output = console.file.getvalue()
+    assert "epoch 2/3" in output
+    assert "accuracy 0.432" in output
     assert not [handler for handler in logging.getLogger("fer_models").handlers if handler.stream is sys.stderr]

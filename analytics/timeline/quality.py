@@ -9,24 +9,24 @@ from analytics.tables.schema import QUALITY_REASONS
 
 @dataclass(frozen=True)
 class QualityConfig:
-    """Thresholds from which a face counts. A measure that is unknown never rejects a face.
+    """Thresholds of the quality filter. An unknown measure never rejects a face.
 
-    The packaged model is correct on 66 % of the test images; always answering `happy` is correct on 25 %. A face counts
-    as long as the model keeps half of that lead, 45 %: docs/quality.md has the measurements.
+    The thresholds reject faces on which a model loses more than half of its lead in accuracy over always predicting the
+    most frequent emotion. docs/quality.md has the measurements and the command that makes them.
 
     Raises:
         ValueError: if a value is out of its range.
     """
 
     gate: bool = True  # False: faces still get a reason, but all classified faces count
-    # The detector's own threshold: accuracy hardly depends on the score.
+    # The threshold of the detectors: accuracy hardly depends on the score.
     min_det_score: float = 0.5
-    min_face_px: float = 21.0  # 53 % correct at 24 px, 44 % at 20 px
-    max_cut_off: float = 0.25  # share of the crop outside the frame: 54 % correct at 0.20, 43 % at 0.30
-    # Accuracy does not fall up to here; beyond, only 17 of 3,222 test images exist.
+    min_face_px: float = 21.0  # size of the face box
+    max_cut_off: float = 0.25  # share of the crop outside the frame
+    # The test images contain too few faces that are turned further to measure accuracy.
     max_yaw_deg: float = 50.0
-    min_brightness: float = 30.0  # mean gray level: 48 % correct at 30, 41 % at 25
-    min_blur: float = 80.0  # variance of the Laplacian of a 48 px crop: 54 % correct at 142, 39 % at 44
+    min_brightness: float = 30.0  # mean gray level of the crop
+    min_blur: float = 80.0  # variance of the Laplacian of the crop at 48 px
 
     def __post_init__(self) -> None:
         for name, highest in (("min_det_score", 1), ("max_cut_off", 1), ("max_yaw_deg", 90), ("min_brightness", 255)):

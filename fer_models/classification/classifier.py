@@ -1,4 +1,4 @@
-"""Emotion inference with a PyTorch network: face crops in, calibrated probabilities of the seven emotions out."""
+"""Emotion inference with a PyTorch network: face crops to calibrated probabilities of the seven emotions."""
 
 import logging
 from pathlib import Path
@@ -14,6 +14,7 @@ from fer_models.device import autocast_dtype
 from fer_models.labels import EMOTIONS
 from fer_models.oom import run_with_oom_backoff
 from fer_models.registry.model_registry import ModelCard, WeightsError, load_model_folder
+from fer_models.registry.networks import build_with_weights
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +24,6 @@ CHUNK_CROPS = {"cpu": 32, "cuda": 1024}
 LARGE_PX = 96  # an eighth as many crops per forward pass for larger inputs
 
 N_FURTHER = 3  # outputs after the seven probabilities: other classes, valence, arousal
-
-# What a card with invalid architecture options can raise while its network is built.
-BUILD_ERRORS = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 class EmotionClassifier:
@@ -62,14 +60,16 @@ class EmotionClassifier:
         weights, card = load_model_folder(folder)
         if card.classes != EMOTIONS:
             raise WeightsError(f"{folder}: classes are {list(card.classes)}, expected {list(EMOTIONS)} in this order")
-        network = build_with_weights(folder, weights, card)
+        network = build_with_weights(
+            folder, weights, card, lambda: build_network(card.architecture, card.architecture_options)
+        )
         classifier = cls(network, card, device)
         classifier.check_output(folder)
         return classifier
 
     @torch.inference_mode()
     def check_output(self, folder: Path) -> None:
-        """Make one prediction, to find out whether the network and its card agree.
+        """Check that the network fits its card, by one prediction for a black image.
 
         Raises:
             WeightsError: if the network rejects the input of its card, or does not return a finite logit per emotion.
@@ -94,7 +94,7 @@ class EmotionClassifier:
     def crop(
         self, aligned: Tensor, pixels: Tensor, frame: Tensor, boxes_xyxy: Tensor, side: Tensor, center: Tensor
     ) -> Tensor:
-        """The crops to classify.
+        """Return the crops to classify, uint8.
 
         Args:
             aligned: (m, `size_px`, `size_px`, 3) uint8, the aligned crops on which quality is measured.
@@ -107,7 +107,7 @@ class EmotionClassifier:
         return aligned
 
     def predict(self, crops: np.ndarray | Tensor) -> np.ndarray:
-        """Probabilities (m, 7) float32 in the order of `EMOTIONS`; m may be 0.
+        """Predict probabilities (m, 7) float32 in the order of `EMOTIONS`; m may be 0.
 
         Every row sums to 1, or to less if the model has further classes.
 
@@ -120,7 +120,7 @@ class EmotionClassifier:
         return self.predict_all(crops)[:, : len(EMOTIONS)]
 
     def predict_all(self, crops: np.ndarray | Tensor) -> np.ndarray:
-        """All outputs (m, 10) float32: the seven probabilities, that of all other classes, valence and arousal.
+        """Predict all outputs (m, 10) float32: the seven probabilities, that of all other classes, valence, arousal.
 
         The last three are NaN where the model does not output them. Arguments and errors are those of `predict`.
         """
@@ -145,7 +145,7 @@ class EmotionClassifier:
 
     @torch.inference_mode()
     def score(self, crops: Tensor, chunk_crops: int) -> Tensor:
-        """Outputs (m, 10) on the CPU, see `predict_all`, for at most `chunk_crops` crops."""
+        """Predict outputs (m, 10) on the CPU, see `predict_all`, for at most `chunk_crops` crops."""
         m = len(crops)
         inputs = self.prepare(crops.to(self.device))
         inputs = F.pad(inputs, (0, 0, 0, 0, 0, 0, 0, chunk_crops - m))
@@ -165,31 +165,3 @@ class EmotionClassifier:
         if values.shape[2:] != (self.size_px, self.size_px):
             values = F.interpolate(values, size=(self.size_px, self.size_px), mode="bilinear", antialias=True)
         return (values / 255 - self.card.mean) / self.card.std
-
-
-def build_with_weights(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> nn.Module:
-    """The network of a card with the weights of its folder.
-
-    It is built without memory first: the options of a damaged card may describe a network of any size.
-
-    Raises:
-        WeightsError: if the options of the card are invalid, or the weights are those of another network.
-    """
-    reason = f"{folder}: weights do not fit architecture {card.architecture!r}"
-    try:
-        with torch.device("meta"):
-            outline = build_network(card.architecture, card.architecture_options)
-        expected = {name: tensor.shape for name, tensor in outline.state_dict().items()}
-        if different := sorted(
-            name
-            for name in expected.keys() | weights.keys()
-            if name not in weights or weights[name].shape != expected.get(name)
-        ):
-            raise WeightsError(
-                f"{reason}: {len(different)} tensors are missing, unknown or of another shape, first {different[0]}"
-            )
-        network = build_network(card.architecture, card.architecture_options)
-        network.load_state_dict(weights)
-    except BUILD_ERRORS as error:
-        raise WeightsError(f"{reason}: {error}") from error
-    return network

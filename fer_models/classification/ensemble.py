@@ -1,4 +1,4 @@
-"""Ensembles: the mean of the probabilities of several classifiers, which a model folder names as its members."""
+"""Ensembles average the probabilities of several classifiers, the members listed on the ensemble's card."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from fer_models.labels import EMOTIONS
 from fer_models.registry.model_registry import CARD_NAME, ModelCard, WeightsError, find_model, read_card
 
 ARCHITECTURE = "ensemble"
-OTHER = len(EMOTIONS)  # the column of other classes
+OTHER = len(EMOTIONS)  # index of the column for further classes
+MAX_MEMBERS = 32
 
 
 class Ensemble(EmotionClassifier):
@@ -31,24 +32,27 @@ class Ensemble(EmotionClassifier):
         self.size_px = max(member.size_px for member in members)
         self.input_px = max(member.input_px for member in members)
         if len({member.framing for member in members}) > 1:
-            raise WeightsError(f"{card.name}: its members frame faces differently, so one crop does not serve them all")
+            raise WeightsError(
+                f"{card.name}: its members crop faces differently. Combine models with the same framing and box margin"
+            )
 
     @property
     def framing(self) -> tuple[str, float]:
-        """The framing of all members."""
+        """Framing of the face crops, the same for all members."""
         return self.members[0].framing
 
     def crop(
         self, aligned: Tensor, pixels: Tensor, frame: Tensor, boxes_xyxy: Tensor, side: Tensor, center: Tensor
     ) -> Tensor:
-        """The crops of the member with the largest input, see `EmotionClassifier.crop`."""
+        """Crop faces for the member with the largest input, see `EmotionClassifier.crop`."""
         largest = max(self.members, key=lambda member: member.input_px)
         return largest.crop(aligned, pixels, frame, boxes_xyxy, side, center)
 
     def predict_all(self, crops: np.ndarray | Tensor) -> np.ndarray:
-        """The mean of all outputs, see `EmotionClassifier.predict_all`; of valence and arousal over those that know it.
+        """Average the outputs of the members, see `EmotionClassifier.predict_all`.
 
-        A member without other classes gives them the probability 0 if another member has some.
+        Valence and arousal are averaged over the members that predict them. If any member has further classes, their
+        probability is 0 for members without.
         """
         outputs = np.stack([member.predict_all(crops) for member in self.members])
         other = outputs[:, :, OTHER]
@@ -59,7 +63,7 @@ class Ensemble(EmotionClassifier):
 
 
 def find_members(folder: Path) -> list[Path]:
-    """The folders of the members of the ensemble in `folder`.
+    """Find the folders of the members of the ensemble in `folder`.
 
     Raises:
         WeightsError: if the card does not name its members, or a member is missing or has other weights.
@@ -72,21 +76,23 @@ def find_members(folder: Path) -> list[Path]:
         raise WeightsError(f"{folder / CARD_NAME}: an ensemble must name its members: {error}") from error
     if not whole:
         raise WeightsError(f"{folder / CARD_NAME}: its sha256 is not that of the members it names")
+    if len(members) > MAX_MEMBERS:  # each is loaded, so that a card could ask for any amount of memory
+        raise WeightsError(f"{folder / CARD_NAME}: an ensemble has at most {MAX_MEMBERS} members, got {len(members)}")
     return [find_member(folder, member) for member in members]
 
 
 def find_member(folder: Path, member: dict[str, str]) -> Path:
-    """The folder of a member: relative to the folder of the ensemble, else by its name.
+    """Find the folder of a member: relative to the folder of the ensemble, else by model name.
 
     Raises:
         WeightsError: if it does not exist, is an ensemble, or its weights have changed since the ensemble was made.
     """
     try:
         model, sha256 = member["model"], member["sha256"]
-        beside = folder / model
+        relative = folder / model
     except (KeyError, TypeError) as error:
         raise WeightsError(f"{folder / CARD_NAME}: a member needs its model and sha256: {member!r:.80}") from error
-    found = beside if (beside / CARD_NAME).is_file() else find_model(model, "emotion")
+    found = relative if (relative / CARD_NAME).is_file() else find_model(model, "emotion")
     if read_card(found).sha256 != sha256:
         raise WeightsError(
             f"{found}: its weights have changed since {folder / CARD_NAME} was written. Make the ensemble again"
@@ -95,5 +101,5 @@ def find_member(folder: Path, member: dict[str, str]) -> Path:
 
 
 def combined_sha256(members: Sequence[dict[str, Any]]) -> str:
-    """A hash that changes when a member does."""
+    """Hash the sha256 of all members."""
     return hashlib.sha256("\n".join(member["sha256"] for member in members).encode()).hexdigest()

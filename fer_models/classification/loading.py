@@ -13,7 +13,7 @@ from fer_models.classification.onnx_classifier import OnnxClassifier
 from fer_models.device import choose_device
 from fer_models.registry.model_registry import ONNX_ARCHITECTURE, WeightsError, find_model, read_card
 
-MAX_DEPTH = 4  # of ensembles of ensembles; one that names itself would never end
+MAX_DEPTH = 4  # of ensembles of ensembles; an ensemble that contains itself would recurse forever
 
 
 def load_classifier(name: str = "default", device: str = "auto") -> EmotionClassifier:
@@ -55,5 +55,5 @@ def _load_ensemble(folder: Path, device: torch.device, depth: int) -> Ensemble:
     return Ensemble(members, read_card(folder))
 
 
-# Loaders of the architectures that are not PyTorch networks of `ARCHITECTURES`.
+# Loaders of architectures that are not PyTorch networks in `ARCHITECTURES`.
 LOADERS: dict[str, Callable[[Path, torch.device], EmotionClassifier]] = {ONNX_ARCHITECTURE: OnnxClassifier.load}

@@ -70,7 +70,7 @@ class OnnxClassifier(EmotionClassifier):
         return self.spec.framing, self.spec.box_margin
 
     def check_output(self, folder: Path) -> None:
-        """Make one prediction, to find out whether the model and its card agree.
+        """Check that the model fits its card, by one prediction for a black image.
 
         Raises:
             WeightsError: if the model rejects the input of its card, or returns NaN or another number of columns.
@@ -91,7 +91,7 @@ class OnnxClassifier(EmotionClassifier):
     def crop(
         self, aligned: Tensor, pixels: Tensor, frame: Tensor, boxes_xyxy: Tensor, side: Tensor, center: Tensor
     ) -> Tensor:
-        """Crops in the framing and the size of the model, see `EmotionClassifier.crop`."""
+        """Crop faces in the framing and size of the model, see `EmotionClassifier.crop`."""
         if self.spec.framing == "box":
             side, center = frame_boxes(boxes_xyxy, self.spec.box_margin)
         elif aligned.shape[1] == self.input_px:
@@ -99,7 +99,7 @@ class OnnxClassifier(EmotionClassifier):
         return crop_faces(pixels, frame, side, center, size_px=self.input_px)
 
     def score(self, crops: Tensor, chunk_crops: int) -> Tensor:
-        """Outputs (m, 10), see `EmotionClassifier.predict_all`, for at most `chunk_crops` crops."""
+        """Predict outputs (m, 10), see `EmotionClassifier.predict_all`, for at most `chunk_crops` crops."""
         values = torch.from_numpy(self._run(self.prepare(crops), chunk_crops)[: len(crops)]).double()
         is_class = [column for name in OUTPUTS[: len(EMOTIONS) + 1] for column in self.columns[name]]
         scores = torch.zeros_like(values)
@@ -134,7 +134,7 @@ class OnnxClassifier(EmotionClassifier):
         return inputs if self.spec.layout == "nchw" else inputs.permute(0, 2, 3, 1)
 
     def _run(self, inputs: Tensor, chunk_crops: int) -> np.ndarray:
-        """The joined outputs (chunk_crops, k); the batch is padded so that it always has the same size."""
+        """Run the model; return its joined outputs (chunk_crops, k). The batch is padded to a constant size."""
         padded = F.pad(inputs, (0, 0, 0, 0, 0, 0, 0, chunk_crops - len(inputs))).contiguous().numpy()
         try:
             outputs = self.session.run(self.output_names, {self.input_name: padded})
@@ -146,7 +146,7 @@ class OnnxClassifier(EmotionClassifier):
 
 
 def read_spec(folder: Path, card: ModelCard) -> OnnxSpec:
-    """The interface of the ONNX model in a folder, kept in the options of its card.
+    """Read the interface of the ONNX model in a folder from the options of its card.
 
     Raises:
         WeightsError: if it is invalid.
@@ -157,7 +157,7 @@ def read_spec(folder: Path, card: ModelCard) -> OnnxSpec:
 
 
 def onnx_card(name: str, spec: OnnxSpec, options: dict[str, Any], sha256: str) -> ModelCard:
-    """The card of the model folder of an ONNX model."""
+    """Create the card of an ONNX model."""
     return ModelCard(
         name=name,
         task="emotion",
@@ -174,7 +174,7 @@ def onnx_card(name: str, spec: OnnxSpec, options: dict[str, Any], sha256: str) -
 
 
 def frame_boxes(boxes_xyxy: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    """Squares around face boxes, widened on each side by a share `margin`: side and center as `frame_crops`.
+    """Compute squares around face boxes, widened on each side by a share `margin`: side and center as `frame_crops`.
 
     >>> side, center = frame_boxes(torch.tensor([[10.0, 20.0, 30.0, 60.0]]), 0.25)
     >>> side.tolist(), center.tolist()

@@ -1,4 +1,4 @@
-"""The interface of an ONNX emotion model: its input, and which of its outputs mean which emotion."""
+"""The interface of an ONNX emotion model: its input, and the emotion of each of its outputs."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
@@ -8,7 +8,7 @@ from annotated_types import Interval, MaxLen, MinLen
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_card import Scale, Shift, Size, Temperature, WeightsError
 
-# What a classifier returns for each face; the last three may be unknown.
+# Outputs of a classifier for each face; not every model has the last three.
 OUTPUTS = (*EMOTIONS, "other", "valence", "arousal")
 SYNONYMS = {
     "anger": "angry",
@@ -59,7 +59,7 @@ class OnnxSpec:
         return 1 if self.channels == "gray" else 3
 
     def check(self, source: str) -> None:
-        """Check what the types leave open.
+        """Check what types and ranges cannot express.
 
         Raises:
             WeightsError: if a class has an unknown name, an emotion has no class, or channels do not agree.
@@ -76,7 +76,7 @@ class OnnxSpec:
             raise WeightsError(f"{source}: more than one output for {twice[0]}")
 
     def meanings(self, source: str) -> list[str]:
-        """For each output column one of `OUTPUTS`, or "ignore".
+        """Map each output column to one of `OUTPUTS` or to "ignore".
 
         >>> spec = OnnxSpec(("Anger", "Contempt", "calm"), 48, class_map={"calm": "neutral"})
         >>> spec.meanings("card.json")

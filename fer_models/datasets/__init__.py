@@ -1,1 +1,1 @@
-"""Labeled faces and photographs to train on and to measure with."""
+"""Data sets of labeled faces and of photographs, for training and evaluation."""

@@ -1,6 +1,6 @@
 """Photographs with a teacher's face labels, read from a Parquet file.
 
-The file holds a row per photograph: `image` (JPEG or PNG bytes), `source`, and `faces`, a list of boxes
+The file has a row per photograph: `image` (JPEG or PNG bytes), `source`, and `faces`, a list of boxes
 (x1 y1 x2 y2 px) with the teacher's score and ten landmark coordinates (five x, y pairs).
 """
 
@@ -39,24 +39,24 @@ class FaceDataError(FervidError):
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """An image with its faces; only faces that are `sure` are positive examples, others are ignored."""
+class LabeledImage:
+    """An image with its faces; only confident ones are positive examples, the others are ignored by the loss."""
 
     pixels: np.ndarray  # (h, w, 3) uint8, RGB
     boxes_xyxy: np.ndarray  # (k, 4) float32, pixels
     landmarks_xy: np.ndarray  # (k, 5, 2) float32, pixels
-    sure: np.ndarray  # (k,) bool
+    is_confident: np.ndarray  # (k,) bool
 
 
 @dataclass(frozen=True, eq=False)
-class Photo(Picture):
+class Photo(LabeledImage):
     """A photograph with the faces that the teacher found."""
 
     score: np.ndarray  # (k,) float32, detection score of each face
     source: str
     held_out: bool
     # (t, 4) float32, pixels: hard negatives, the false positives of the initial model
-    traps_xyxy: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.float32))
+    hard_negatives_xyxy: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.float32))
 
 
 def read_photos(path: Path) -> list[Photo]:
@@ -76,7 +76,7 @@ def read_photos(path: Path) -> list[Photo]:
         except (UnidentifiedImageError, OSError, KeyError, TypeError, ValueError) as error:
             raise FaceDataError(f"{path}: row {number} is not a photograph with faces: {error}") from error
     if not photos:
-        raise FaceDataError(f"{path}: holds no photograph")
+        raise FaceDataError(f"{path}: contains no photographs")
     return photos
 
 
@@ -90,6 +90,6 @@ def _photo_of(row: dict[str, Any]) -> Photo:
     landmarks = np.array([face["landmarks"] for face in faces], np.float32).reshape(-1, 5, 2)
     score = np.array([face["score"] for face in faces], np.float32)
     min_score = MIN_SCORE_PEOPLE if row["source"] in PEOPLE_SOURCES else MIN_SCORE_ELSEWHERE
-    sure = (score >= min_score) & (face_size_px(boxes) * scale >= MIN_FACE_PX)
+    is_confident = (score >= min_score) & (face_size_px(boxes) * scale >= MIN_FACE_PX)
     held_out = int.from_bytes(hashlib.sha256(row["image"]).digest()[:4], "big") % 20 == 0
-    return Photo(np.array(image), boxes * scale, landmarks * scale, sure, score, row["source"], held_out)
+    return Photo(np.array(image), boxes * scale, landmarks * scale, is_confident, score, row["source"], held_out)

@@ -1,4 +1,4 @@
-"""FER-2013 as one file: CSV as it was published, or Parquet with the votes of FER+."""
+"""Read FER-2013 from one file: the published CSV, or Parquet with the votes of FER+."""
 
 import io
 from pathlib import Path
@@ -15,7 +15,7 @@ from fer_models.datasets.labeled_faces import SPLITS, DataError, Faces
 from fer_models.labels import EMOTIONS
 
 SIZE_PX = 48
-CLASS_MAP = {str(i): emotion for i, emotion in enumerate(EMOTIONS)}  # FER-2013's own numbers
+CLASS_MAP = {str(i): emotion for i, emotion in enumerate(EMOTIONS)}  # FER-2013's class numbers
 EMOTION_VOTES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")  # in the order of EMOTIONS
 OTHER_VOTES = ("contempt", "unknown", "nf")  # nf: not a face
 CSV_CHUNK_ROWS = 2000
@@ -36,7 +36,7 @@ def read_parquet(path: Path) -> Faces:
     try:
         pixels = np.stack([gray_image(png.as_py()) for png in table["image"]])
     except (OSError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: images that cannot be read, or of several sizes: {error}") from error
+        raise DataError(f"{path}: images are unreadable or differ in size: {error}") from error
     votes = known_votes(path, table.select(vote_columns))
     if not pa.types.is_boolean(table["pixel_exact"].type):
         raise DataError(f"{path}: pixel_exact must be true or false")
@@ -47,14 +47,14 @@ def read_parquet(path: Path) -> Faces:
 
 
 def gray_image(content: bytes) -> np.ndarray:
-    """An image file's pixels, upright and in gray."""
+    """Decode an image file as upright gray pixels."""
     return np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("L"))
 
 
 def read_csv(path: Path) -> Faces:
-    """Read FER-2013 as it was published, or CSV files like it.
+    """Read FER-2013 as published, or a CSV file with the same columns.
 
-    Columns in any order: emotion (0 to 6, or a name), pixels (2,304 numbers) and perhaps Usage; without it, all rows
+    Columns in any order: emotion (0 to 6, or a name), pixels (2,304 numbers) and optionally Usage; without it, all rows
     are Training.
 
     Raises:
@@ -77,15 +77,15 @@ def read_csv(path: Path) -> Faces:
 
 
 def parse_pixels(path: Path, texts: list[str | None], first_row: int) -> np.ndarray:
-    """Images (n, 48, 48) uint8 from lines of numbers, of which the first is row `first_row` of the file.
+    """Parse images (n, 48, 48) uint8 from lines of numbers; the first is row `first_row` of the file.
 
     Raises:
-        DataError: if a line is anything but 2,304 numbers from 0 to 255.
+        DataError: if a line is not 2,304 numbers from 0 to 255.
     """
     n_pixels = SIZE_PX**2
     for row, text in enumerate(texts, first_row):
         if text is None or text.count(" ") != n_pixels - 1:
-            raise DataError(f"{path}: row {row}: pixels must be {n_pixels} numbers with a space between two")
+            raise DataError(f"{path}: row {row}: pixels must be {n_pixels} numbers separated by spaces")
     try:
         values = np.fromstring(" ".join(filter(None, texts)), np.int32, sep=" ")
     except ValueError as error:
@@ -97,7 +97,7 @@ def parse_pixels(path: Path, texts: list[str | None], first_row: int) -> np.ndar
 
 
 def need_columns(path: Path, table: pa.Table, names: list[str]) -> None:
-    """Refuse a table without these columns, or without a row."""
+    """Raise `DataError` if the table lacks one of these columns or has no rows."""
     if missing := [name for name in names if name not in table.column_names]:
         raise DataError(f"{path}: columns missing: {', '.join(missing)}")
     if not len(table):
@@ -105,40 +105,42 @@ def need_columns(path: Path, table: pa.Table, names: list[str]) -> None:
 
 
 def known_votes(path: Path, columns: pa.Table) -> np.ndarray:
-    """How many annotators gave each answer (n, answers) float32."""
+    """Return the number of votes for each answer (n, answers) float32."""
     try:
         votes = np.stack([column.to_numpy() for column in columns.columns], axis=1).astype(np.float32)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: votes that are no numbers: {error}") from error
+        raise DataError(f"{path}: votes are not numbers: {error}") from error
     if not (np.isfinite(votes) & (votes >= 0)).all():
-        raise DataError(f"{path}: votes must be numbers from 0 on, in every row")
+        raise DataError(f"{path}: votes must be 0 or more in every row")
     return votes
 
 
 def known_labels(path: Path, column: pa.ChunkedArray) -> np.ndarray:
-    """FER-2013's numbers (n,) int64."""
+    """Return labels (n,) int64 from FER-2013's class numbers."""
     if wrong := [value for value in column.to_pylist() if value not in range(len(EMOTIONS))]:
         known = ", ".join(f"{number} {emotion}" for number, emotion in CLASS_MAP.items())
-        raise DataError(f"{path}: class {wrong[0]!r} is none of FER-2013's: {known}")
+        raise DataError(f"{path}: unknown class {wrong[0]!r}. FER-2013 has {known}")
     return np.array(column.to_numpy(), np.int64)
 
 
 def labels_by_number_or_name(path: Path, column: pa.ChunkedArray) -> tuple[np.ndarray, dict[str, str]]:
-    """Labels (n,) int64 from FER-2013's numbers or from names, and which class became which emotion."""
+    """Return labels (n,) int64 from class numbers or names, and the emotion of each class."""
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return known_labels(path, column), CLASS_MAP
     class_map = {}
     for name in column.unique().to_pylist():
         emotion = CLASS_MAP.get(name.strip()) or emotion_named(name) if name else None
         if emotion is None:
-            raise DataError(f"{path}: class {name!r} is none of the emotions {', '.join(EMOTIONS)}")
+            raise DataError(f"{path}: unknown class {name!r}. The emotions are {', '.join(EMOTIONS)}")
         class_map[name] = emotion
     return np.array([EMOTIONS.index(class_map[name]) for name in column.to_pylist()], np.int64), class_map
 
 
 def known_splits(path: Path, column: pa.ChunkedArray) -> np.ndarray:
-    """Splits (n,) int64, as indices into SPLITS."""
+    """Return splits (n,) int64, as indices into SPLITS."""
     names = [SPLIT_NAMES.get(str(value).strip().lower()) for value in column.to_pylist()]
     if None in names:
-        raise DataError(f"{path}: usage {column[names.index(None)].as_py()!r} is none of {', '.join(SPLITS)}")
+        raise DataError(
+            f"{path}: unknown usage {column[names.index(None)].as_py()!r}. It must be one of {', '.join(SPLITS)}"
+        )
     return np.array([SPLITS.index(name) for name in names if name is not None], np.int64)

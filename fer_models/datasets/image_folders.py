@@ -1,4 +1,4 @@
-"""Labeled faces as image files in a folder per class, such as `train/angry/1.jpg`."""
+"""Read labeled faces from image files in a folder per class, such as `train/angry/1.jpg`."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ SPLIT_NAMES = {
     "test": "PrivateTest",
     "privatetest": "PrivateTest",
 }
-TURNED = range(5, 9)  # EXIF orientations that swap width and height
+QUARTER_TURNS = range(5, 9)  # EXIF orientations that swap width and height
 OTHER_NAMES = {
     "anger": "angry",
     "disgusted": "disgust",
@@ -40,12 +40,12 @@ def read_folders(path: Path, size_px: int) -> Faces:
     Hidden files and folders are skipped, such as those that macOS leaves on other file systems (`._1.png`).
 
     Raises:
-        DataError: if a class is none of the seven emotions, an image cannot be read, or there are none.
+        DataError: if a class is not one of the seven emotions, an image cannot be read, or there are none.
     """
     folders = subfolders(path)
     by_split = [(SPLIT_NAMES[folder.name.lower()], folder) for folder in folders if folder.name.lower() in SPLIT_NAMES]
     if by_split and (others := [folder for folder in folders if folder.name.lower() not in SPLIT_NAMES]):
-        raise DataError(f"{others[0]}: neither training, validation nor test: remove it from {path}")
+        raise DataError(f"{others[0]}: not a split (train, validation or test). Move it out of {path}")
     class_map: dict[str, str] = {}
     files, label, split = [], [], []
     n_hidden = 0
@@ -59,7 +59,7 @@ def read_folders(path: Path, size_px: int) -> Faces:
             label += [EMOTIONS.index(class_map[folder.name])] * len(images)
             split += [SPLITS.index(name)] * len(images)
     if not files:
-        raise DataError(f"{path}: no images found: they must be in a folder per class, such as train/angry")
+        raise DataError(f"{path}: no images found. Put them in a folder per class, such as train/angry")
     pixels, notes = read_images(files, size_px)
     if n_hidden:
         notes = (*notes, f"{n_hidden} hidden files were skipped")
@@ -67,7 +67,7 @@ def read_folders(path: Path, size_px: int) -> Faces:
 
 
 def subfolders(path: Path) -> list[Path]:
-    """The folders in a folder, in order of their names, without hidden ones."""
+    """List the subfolders of a folder by name, without hidden ones."""
     return sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
 
 
@@ -77,19 +77,21 @@ def is_hidden(file: Path, folder: Path) -> bool:
 
 
 def emotion_of(folder: Path) -> str:
-    """The emotion a folder is named after.
+    """Return the emotion that a folder is named after.
 
     Raises:
-        DataError: if it is none of the seven.
+        DataError: if it is not one of the seven.
     """
     emotion = emotion_named(folder.name)
     if emotion is None:
-        raise DataError(f"{folder}: its name is none of the emotions {', '.join(EMOTIONS)}: rename it or remove it")
+        raise DataError(
+            f"{folder}: its name is not one of the emotions {', '.join(EMOTIONS)}. Rename it or move it elsewhere"
+        )
     return emotion
 
 
 def emotion_named(name: str) -> str | None:
-    """The emotion that a class name means; None if it is none of the seven.
+    """Return the emotion that a class name means; None if it is not one of the seven.
 
     >>> emotion_named("Happiness"), emotion_named("FEAR"), emotion_named("contempt")
     ('happy', 'fear', None)
@@ -100,7 +102,7 @@ def emotion_named(name: str) -> str | None:
 
 
 def read_images(files: list[Path], size_px: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Read images in gray at one size (n, size, size) uint8, with notes on what was done to them.
+    """Read gray images of one size (n, size, size) uint8, with notes on how they were converted.
 
     Raises:
         DataError: if one cannot be read.
@@ -109,7 +111,7 @@ def read_images(files: list[Path], size_px: int) -> tuple[np.ndarray, tuple[str,
     for file in files:
         with open_image(file) as image:
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            sizes.add(image.size[::-1] if orientation in TURNED else image.size)
+            sizes.add(image.size[::-1] if orientation in QUARTER_TURNS else image.size)
             n_colored += image.mode not in ("L", "1")
             n_turned += orientation in range(2, 9)
     width, height = max(sizes)
@@ -120,11 +122,11 @@ def read_images(files: list[Path], size_px: int) -> tuple[np.ndarray, tuple[str,
             pixels[i] = gray_square(file, image, side_px)
     notes = []
     if sizes != {(side_px, side_px)}:
-        notes.append(f"images of {len(sizes)} sizes, the widest of {width}x{height} px, are kept at {side_px} px")
+        notes.append(f"images of {len(sizes)} sizes, the widest of {width}x{height} px, were resized to {side_px} px")
     if n_colored:
-        notes.append(f"{n_colored} images in color are kept in gray")
+        notes.append(f"{n_colored} color images were converted to gray")
     if n_turned:
-        notes.append(f"{n_turned} images were turned upright, as their EXIF orientation says")
+        notes.append(f"{n_turned} images were rotated by their EXIF orientation")
     return pixels, tuple(notes)
 
 
@@ -132,7 +134,7 @@ def open_image(file: Path) -> Image.Image:
     """Open an image and read its header.
 
     Raises:
-        DataError: if that failed.
+        DataError: if it is not a readable image.
     """
     try:
         return Image.open(file)
@@ -141,13 +143,13 @@ def open_image(file: Path) -> Image.Image:
 
 
 def gray_square(file: Path, image: Image.Image, side_px: int) -> np.ndarray:
-    """The whole image, upright and in gray, as (side, side) uint8.
+    """Convert an image to upright gray pixels (side, side) uint8.
 
     Raises:
-        DataError: if its data are damaged, or have more than 8 bits, which Pillow would cut off at 255.
+        DataError: if it is damaged, or has more than 8 bits per pixel, which Pillow would clip at 255.
     """
     if image.mode[0] in "IF":
-        raise DataError(f"{file}: more than 8 bits for a pixel ({image.mode}): convert it to 8 bits")
+        raise DataError(f"{file}: more than 8 bits per pixel ({image.mode}). Convert it to 8 bits")
     try:
         gray = ImageOps.exif_transpose(image).convert("L")
     except (OSError, ValueError) as error:

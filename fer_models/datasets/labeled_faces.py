@@ -13,11 +13,11 @@ from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
 
 SPLITS = ("Training", "PublicTest", "PrivateTest")
-SPLIT_OFF = 10  # one image in so many of each class is split off from Training for a missing split
+SPLIT_OFF = 10  # one in this many images of each class is moved from Training to a missing split
 
 
 class DataError(FervidError):
-    """A data set cannot be read or does not hold what it must."""
+    """A data set cannot be read or lacks something that is required."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,44 +26,45 @@ class FaceImages:
 
     pixels: Tensor  # (n, size, size) uint8
     label: Tensor  # (n,) int64, index into EMOTIONS
-    votes: Tensor | None  # (n, 7) float32, share of the votes; the label's row where none can be used; None: no votes
-    majority: Tensor  # (n,) int64, the emotion with more votes than any other answer; -1: there is none, or no votes
-    row: Tensor  # (n,) int64, place in the file, or among the pictures of the folder in order of their paths
-    is_copy: Tensor  # (n,) bool: the same pixels stand in an earlier row
+    # (n, 7) float32, shares of the votes; one-hot labels where no votes are usable; None: no votes
+    votes: Tensor | None
+    majority: Tensor  # (n,) int64, the emotion with more votes than any other answer; -1: none
+    row: Tensor  # (n,) int64, row in the file, or index among the sorted image paths of the folder
+    is_copy: Tensor  # (n,) bool: an earlier row has the same pixels
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def take(self, rows: Tensor) -> "FaceImages":
-        """Those images whose places, or whose True, are in `rows`."""
+        """Select images by index or by a boolean mask."""
         values = {name: None if value is None else value[rows] for name, value in vars(self).items()}
         return FaceImages(**values)  # type: ignore[arg-type]  # only votes may be None
 
 
 @dataclass(frozen=True, eq=False)
 class FaceData:
-    """A data set: its splits, and how it was understood."""
+    """A data set: its splits, and how its files were interpreted."""
 
     path: Path
     splits: dict[str, FaceImages]  # the three SPLITS
-    class_map: dict[str, str]  # what the data calls a class -> the emotion
-    notes: tuple[str, ...] = ()  # what was done to the images or the splits
+    class_map: dict[str, str]  # class name in the data -> emotion
+    notes: tuple[str, ...] = ()  # changes to the images or the splits
 
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """All faces of a data set, row for row, before they are put into splits."""
+    """All faces of a data set, before they are divided into splits."""
 
     pixels: np.ndarray  # (n, size, size) uint8
     label: np.ndarray  # (n,) int64
     split: np.ndarray  # (n,) int64, index into SPLITS
-    class_map: dict[str, str]
+    class_map: dict[str, str]  # class name in the data -> emotion
     votes: np.ndarray | None = None  # (n, 10): answers for the emotions, then others
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # changes to the images or the splits
 
 
 def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:
-    """Put faces into their splits, and split off from Training those that are missing.
+    """Divide faces into splits; missing splits are split off from Training.
 
     Raises:
         DataError: if there is no Training, or a split lacks an emotion.
@@ -81,8 +82,8 @@ def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:
         taken = stratified_part(hashes, faces.label, split == 0)
         split[taken] = i
         notes.append(
-            f"there is no {SPLITS[i]}: {taken.sum()} images were split off from Training, a tenth of each class, by a "
-            "hash of the pixels"
+            f"no {SPLITS[i]} split: {taken.sum()} images were split off from Training, a tenth of each class, "
+            "selected by a hash of the pixels"
         )
     n = len(EMOTIONS)
     votes, majority = None, np.full(len(split), -1)
@@ -106,12 +107,12 @@ def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:
 
 
 def stratified_part(hashes: Sequence[bytes], label: np.ndarray, is_available: np.ndarray) -> np.ndarray:
-    """Which images (n,) make a tenth of each class, and at least one of each; copies of an image stay together.
+    """Select a tenth of the images (n,) of each class, and at least one; copies of an image stay together.
 
     Args:
-        hashes: of the pixels of each image; those with the smallest are taken.
+        hashes: hash of the pixels of each image; those with the smallest hashes are selected.
         label: (n,) int64.
-        is_available: (n,) bool, which images may be taken.
+        is_available: (n,) bool, which images can be selected.
 
     >>> stratified_part([b"d", b"a", b"c", b"a"], np.array([0, 0, 1, 0]), np.ones(4, bool))
     array([False,  True,  True,  True])
@@ -125,7 +126,7 @@ def stratified_part(hashes: Sequence[bytes], label: np.ndarray, is_available: np
 
 
 def majority_of(answers: np.ndarray) -> np.ndarray:
-    """The emotion with more votes than any other answer, or -1, for rows of votes whose first seven are of emotions.
+    """Return the emotion with more votes than any other answer, or -1; the first seven columns are the emotions.
 
     >>> majority_of(np.array([[0, 0, 0, 6, 0, 0, 4, 0, 0, 0], [5, 0, 0, 0, 5, 0, 0, 0, 0, 0]]))
     array([ 3, -1])
@@ -137,7 +138,7 @@ def majority_of(answers: np.ndarray) -> np.ndarray:
 
 
 def class_weights(label: Tensor) -> Tensor:
-    """How much an image of each emotion (7,) counts so that all emotions count the same; 1 on average over the images.
+    """Return the weight (7,) of each emotion that makes all emotions count the same; the mean over images is 1.
 
     >>> class_weights(torch.tensor([0, 1, 1, 1, 1, 2, 3, 3, 4, 4, 5, 5, 6, 6])).tolist()
     [2.0, 0.5, 2.0, 1.0, 1.0, 1.0, 1.0]
@@ -147,7 +148,7 @@ def class_weights(label: Tensor) -> Tensor:
 
 
 def fingerprint(images: FaceImages) -> str:
-    """A hash of the pixels and labels, to tell later what a model was trained on."""
+    """Hash pixels and labels, to identify the training data of a model."""
     digest = hashlib.sha256(images.pixels.numpy().tobytes())
     digest.update(images.label.numpy().tobytes())
     return digest.hexdigest()[:16]

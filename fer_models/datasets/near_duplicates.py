@@ -17,16 +17,16 @@ MIN_CORRELATION = 0.9
 # different people. Of the 48 shifted pairs with the lowest correlation, 47 showed the same photograph.
 MIN_MIRRORED_CORRELATION = 0.92
 SHIFTS_PX = (2, 4)  # hashes tolerate a pixel more or less
-COMPARED_PX = 24
-MAP_PX = 12  # of the small map that is hashed
+COMPARED_PX = 24  # side of the images whose correlation is computed
+MAP_PX = 12  # side of the images that are hashed
 CHUNK = 256  # hashes compared with all others at once
 CHUNK_PAIRS = 4096
 
 
 def near_copies(pixels: Tensor) -> np.ndarray:
-    """Pairs (k, 2) int64 of near-duplicate images (n, h, w) uint8; exact copies are included, blank images are not.
+    """Find pairs (k, 2) int64 of near-duplicate images (n, h, w) uint8, with exact copies, without blank images.
 
-    Every hash is compared with every other: 36,000 images take some seconds.
+    All pairs of hashes are compared: 36,000 images take a few seconds.
     """
     pairs = close_pairs(perceptual_hash(pixels))
     same = [chunk[correlation(pixels, chunk) >= MIN_CORRELATION] for chunk in split_pairs(pairs)]
@@ -62,10 +62,10 @@ def _same_pairs(pixels: Tensor, others: Tensor, min_correlation: float) -> np.nd
 
 
 def perceptual_hash(pixels: Tensor) -> np.ndarray:
-    """64 bits (n,) uint64 for images (n, h, w): the signs of the 64 lowest frequencies of a cosine transform.
+    """Hash images (n, h, w) to 64 bits (n,) uint64: the signs of the 64 lowest frequencies of a cosine transform.
 
-    Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1, with the sign in
-    place of the median, and the frequencies in order of their sum.
+    As in Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1, but with the
+    sign instead of the median, and the frequencies ordered by their sum.
     """
     small = [F.adaptive_avg_pool2d(chunk[:, None].float(), MAP_PX)[:, 0] for chunk in pixels.split(1024)]
     waves = scipy.fft.dctn(torch.cat(small).numpy(), axes=(1, 2))
@@ -76,7 +76,7 @@ def perceptual_hash(pixels: Tensor) -> np.ndarray:
 
 
 def close_pairs(hashes: np.ndarray, max_bits: int = MAX_BITS) -> np.ndarray:
-    """Pairs (k, 2) int64 of hashes (n,) that differ in at most `max_bits` bits.
+    """Find pairs (k, 2) int64 of hashes (n,) that differ in at most `max_bits` bits.
 
     >>> close_pairs(np.array([0b1111, 0b0111, 0b0000], np.uint64), max_bits=1)
     array([[0, 1]])
@@ -95,7 +95,7 @@ def split_pairs(pairs: np.ndarray) -> list[np.ndarray]:
 
 
 def correlation(pixels: Tensor, pairs: np.ndarray) -> np.ndarray:
-    """Correlation of the two images of each pair (k,), from -1 to 1; 0 if one is blank."""
+    """Compute the correlation of the two images of each pair (k,), from -1 to 1; 0 if one is blank."""
     sides = []
     for side in torch.from_numpy(pairs).unbind(dim=1):
         gray = F.adaptive_avg_pool2d(pixels[side][:, None].float(), COMPARED_PX).flatten(1)

@@ -20,19 +20,19 @@ DROPPABLE = ("leaks", "near_leaks", "copies", "conflicts", "blanks")
 class Preparation:
     """Counts and defects of a data set."""
 
-    images: dict[str, dict[str, int]]  # split -> emotion -> how many
+    images: dict[str, dict[str, int]]  # split -> emotion -> number of images
     copies: dict[str, int]  # split -> images with the same pixels as an earlier row of any split
-    copy_groups: int  # sets of images with the same pixels
-    conflict_groups: int  # those of them with several labels
-    near_copies: int  # pairs of images that show the same photograph with other pixels
-    leaks: dict[str, int]  # test split -> images whose pixels also stand in Training
-    near_leaks: dict[str, int]  # test split -> further images of a photograph of Training: edited, mirrored or shifted
-    blanks: dict[str, int]  # split -> images that show nothing
-    rows: dict[str, Tensor]  # each of DROPPABLE -> (k,) rows of Training that `drop` leaves out for it
+    copy_groups: int  # groups of images with the same pixels
+    conflict_groups: int  # such groups with different labels
+    near_copies: int  # pairs of images that show the same photograph with different pixels
+    leaks: dict[str, int]  # test split -> images that are also in Training
+    near_leaks: dict[str, int]  # test split -> other images of a photograph of Training: edited, mirrored or shifted
+    blanks: dict[str, int]  # split -> blank images
+    rows: dict[str, Tensor]  # defect of DROPPABLE -> (k,) rows of Training that have it
 
 
 def examine(data: FaceData) -> Preparation:
-    """Count the images and find their defects; 36,000 images take some seconds."""
+    """Count the images and find their defects; 36,000 images take a few seconds."""
     parts = [data.splits[name] for name in SPLITS]
     pixels, label, row, is_copy = (
         torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "label", "row", "is_copy")
@@ -81,12 +81,12 @@ def drop(data: FaceData, found: Preparation, reasons: Collection[str]) -> FaceDa
     Args:
         data: the examined data.
         found: the result of `examine`.
-        reasons: some of DROPPABLE. `leaks`: also in a test split; `near_leaks`: nearly so; `copies`: also in an
-            earlier row of Training; `conflicts`: the same pixels have several labels; `blanks`: nothing to see.
+        reasons: some of DROPPABLE. `leaks`: also in a test split; `near_leaks`: near-duplicates of test images;
+            `copies`: also in an earlier row; `conflicts`: identical images with different labels; `blanks`: blank.
 
     Raises:
-        DataError: if no image of some emotion is left to train on.
-        ValueError: if a reason is none of DROPPABLE.
+        DataError: if an emotion has no image left in Training.
+        ValueError: if a reason is not one of DROPPABLE.
     """
     if unknown := [reason for reason in reasons if reason not in DROPPABLE]:
         raise ValueError(f"drop must be among {', '.join(DROPPABLE)}; got {unknown[0]!r}")
@@ -94,15 +94,17 @@ def drop(data: FaceData, found: Preparation, reasons: Collection[str]) -> FaceDa
         return data
     training = data.splits["Training"]
     keep = ~torch.isin(training.row, torch.cat([found.rows[reason] for reason in reasons]))
-    note = f"{len(training) - int(keep.sum())} images were left out of Training: {', '.join(reasons)}"
+    note = f"{len(training) - int(keep.sum())} images were dropped from Training: {', '.join(reasons)}"
     left = training.take(keep)
     if len(left.label.unique()) < len(EMOTIONS):
-        raise DataError(f"{data.path}: without its {', '.join(reasons)} an emotion is missing from Training: drop less")
+        raise DataError(
+            f"{data.path}: without {', '.join(reasons)}, Training has no image of an emotion. Drop fewer kinds"
+        )
     return dataclasses.replace(data, splits=data.splits | {"Training": left}, notes=(*data.notes, note))
 
 
 def groups_of(pixels: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images (n, h, w) with the same pixels: the group of each (n,), whether it is its first (n,), and group sizes."""
+    """Group images (n, h, w) by their pixels: group of each (n,), whether it is the first of it (n,), group sizes."""
     numbers: dict[bytes, int] = {}
     group = np.array([numbers.setdefault(image.tobytes(), len(numbers)) for image in pixels.numpy()], int)
     first = np.zeros(len(group), bool)
@@ -111,7 +113,7 @@ def groups_of(pixels: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def has_conflict(group: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Which images (n,) have the pixels of one with another label.
+    """Find the images (n,) that are identical to one with another label.
 
     >>> has_conflict(np.array([0, 1, 1, 0]), np.array([3, 5, 5, 4]))
     array([ True, False, False,  True])
@@ -124,7 +126,7 @@ def has_conflict(group: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def crosses(group: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Which images (n,) have the pixels of one on the other side of `training` (n,).
+    """Find the images (n,) that are identical to one on the other side of `training` (n,).
 
     >>> crosses(np.array([0, 0, 1, 2]), np.array([True, False, True, False]))
     array([ True,  True, False, False])
@@ -133,7 +135,7 @@ def crosses(group: np.ndarray, training: np.ndarray) -> np.ndarray:
 
 
 def crosses_in_pairs(pairs: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Which images (n,) are in one of the `pairs` (k, 2) with one on the other side of `training` (n,)."""
+    """Find the images (n,) that are paired (k, 2) with one on the other side of `training` (n,)."""
     found = np.zeros(len(training), bool)
     found[pairs[training[pairs[:, 0]] != training[pairs[:, 1]]]] = True
     return found

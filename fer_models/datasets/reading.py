@@ -12,17 +12,17 @@ def read_data(path: Path, size_px: int = 48, *, need_training: bool = True) -> F
 
     Args:
         path: `fer2013.csv` with columns emotion, pixels and perhaps Usage; a Parquet file with images and votes;
-            or a folder with a folder per class, `train/angry/1.jpg`, and the like for `validation` and `test`.
-        size_px: images of different sizes, or larger ones, are resampled to it; those of one smaller size stay.
-        need_training: refuse data without Training; else they are for evaluation only.
+            or a folder with a folder per class, such as `train/angry/1.jpg`, also for `validation` and `test`.
+        size_px: images that are larger or differ in size are resampled to it; smaller ones of one size are kept.
+        need_training: raise if there is no Training split; False for evaluation only.
 
-    Images are kept in gray. A missing split is split off from Training, if there is one: a tenth of each class, and at
-    least one image, chosen by a hash of the pixels, so that it is the same each time and copies of an image stay
-    together; `notes` says so.
+    Images are converted to gray. A missing split is split off from Training, if there is one: a tenth of each class,
+    at least one image, selected by a hash of the pixels, so that the split is reproducible and copies of an image stay
+    together. `notes` lists such changes.
 
     Raises:
-        DataError: if it is missing or unreadable, lacks a column, a split or an emotion, or has a class that is none
-            of the seven emotions.
+        DataError: if it is missing or unreadable, lacks a column, a split or an emotion, or has a class that is not
+            one of the seven emotions.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")

@@ -20,6 +20,7 @@ from fer_models.device import autocast_dtype
 from fer_models.frame_batch import FaceBatch
 from fer_models.oom import keep_freed_memory, run_with_oom_backoff
 from fer_models.registry.model_registry import ModelCard, WeightsError, load_model_folder
+from fer_models.registry.networks import build_with_weights
 
 log = logging.getLogger(__name__)
 
@@ -131,12 +132,7 @@ def load_network(folder: Path) -> tuple[CompactNet, ModelCard]:
         WeightsError: if the folder's files are missing, damaged or do not belong together.
     """
     weights, card = load_model_folder(folder)
-    try:
-        network = CompactNet(**card.architecture_options)
-        network.load_state_dict(weights)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise WeightsError(f"{folder}: weights do not fit architecture {card.architecture!r}: {error}") from error
-    return network, card
+    return build_with_weights(folder, weights, card, lambda: CompactNet(**card.architecture_options)), card
 
 
 def grid_points(height_px: int, width_px: int) -> tuple[np.ndarray, np.ndarray]:

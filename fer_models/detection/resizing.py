@@ -37,9 +37,9 @@ def resize(image: Tensor, scale: float) -> Tensor:
 
 def _taps(from_px: int, to_px: int, scale: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """For each pixel of a side: its two source pixels and their weights (int32, `WEIGHT_BITS` bits)."""
-    place = ((np.arange(to_px) + 0.5) * (1 / scale) - 0.5).astype(np.float32)
-    first = np.floor(place).astype(np.int64)
-    share = place - first.astype(np.float32)
+    position = ((np.arange(to_px) + 0.5) * (1 / scale) - 0.5).astype(np.float32)
+    first = np.floor(position).astype(np.int64)
+    share = position - first.astype(np.float32)
     taps = (
         first.clip(0, from_px - 1),
         (first + 1).clip(0, from_px - 1),

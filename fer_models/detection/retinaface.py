@@ -1,4 +1,4 @@
-"""RetinaFace (https://arxiv.org/abs/1905.00641) in batches: the network of the `retina-face` package, driven by us.
+"""RetinaFace (https://arxiv.org/abs/1905.00641) in batches, with the network of the `retina-face` package.
 
 It finds the same faces as the package's own `detect_faces`, which takes one image at a time, at the same scale.
 """
@@ -23,8 +23,8 @@ from fer_models.registry.model_registry import WeightsError, load_model_folder
 log = logging.getLogger(__name__)
 
 MAX_SIDE_PX = 960
-SCORE_THRESHOLD = 0.9  # the package's own
-NMS_IOU = 0.4  # the package's own
+SCORE_THRESHOLD = 0.9  # as in the package
+NMS_IOU = 0.4  # as in the package
 ANCHOR_SIDES_PX = ((512.0, 256.0), (128.0, 64.0), (32.0, 16.0))  # at each of `STRIDES_PX`
 ANCHOR_OFFSET_PX = 7.5  # from the corner of a cell to the center of its anchors, at every stride
 # Frames at a time. One on a CPU, where larger batches were not faster.
@@ -190,7 +190,7 @@ class RetinaFaceDetector:
     def _letterbox(
         self, images: Sequence[np.ndarray], chunk_frames: int
     ) -> tuple[Tensor, list[tuple[int, int]], list[float]]:
-        """Place each image at the top left of a canvas of its own.
+        """Copy each image to the top left corner of its own canvas.
 
         Returns:
             Canvas `(chunk_frames, height, width, 3)` float32; height and width of each image on it (padding images
@@ -205,7 +205,7 @@ class RetinaFaceDetector:
         sizes_px = [(image.shape[0], image.shape[1]) for image in resized]
         height_px, width_px = (max(sides) for sides in zip(*sizes_px, strict=True))
         canvas = torch.zeros((chunk_frames, height_px, width_px, 3), device=self.device)
-        for place, image in zip(canvas, resized, strict=False):
-            place[: image.shape[0], : image.shape[1]] = image
+        for target, image in zip(canvas, resized, strict=False):
+            target[: image.shape[0], : image.shape[1]] = image
         n_filled = chunk_frames - len(images)
         return canvas, sizes_px + n_filled * [(height_px, width_px)], scales + n_filled * [1.0]

@@ -15,7 +15,7 @@ from fer_models.video import VIDEO_SUFFIXES, read_frames
 
 FPS = 5.0  # sampled frames per second of a clip
 MAX_SIDE_PX = 640  # frames are shrunk to this for every detector alike
-SUPPORT_SCORE, SUPPORT_IOU = 0.2, 0.3  # the least score and overlap of another detector's box that confirms a detection
+SUPPORT_SCORE, SUPPORT_IOU = 0.2, 0.3  # minimum score and overlap of another detector's box that confirms a detection
 
 
 @dataclass
@@ -25,8 +25,8 @@ class ClipCount:
     name: str
     frames: int = 0
     agreed: int = 0  # faces of 24 px and more, summed over frames, on which the references agree
-    found: dict[str, int] = field(default_factory=dict)  # detector -> how many of these it found
-    alone: dict[str, int] = field(default_factory=dict)  # detector -> its detections that no other confirms
+    found: dict[str, int] = field(default_factory=dict)  # detector -> number of these that it found
+    unconfirmed: dict[str, int] = field(default_factory=dict)  # detector -> detections that no other confirms
 
     @classmethod
     def total(cls, counts: Sequence["ClipCount"]) -> "ClipCount":
@@ -34,33 +34,33 @@ class ClipCount:
         frames, agreed = sum(count.frames for count in counts), sum(count.agreed for count in counts)
         names = counts[0].found if counts else {}
         found = {name: sum(count.found[name] for count in counts) for name in names}
-        alone = {name: sum(count.alone[name] for count in counts) for name in names}
-        return cls("all", frames, agreed, found, alone)
+        unconfirmed = {name: sum(count.unconfirmed[name] for count in counts) for name in names}
+        return cls("all", frames, agreed, found, unconfirmed)
 
 
 def find_clips(folder: Path) -> list[Path]:
-    """The videos in a folder, by name.
+    """List the videos in a folder, sorted by name.
 
     Raises:
         FaceDataError: if there are none.
     """
     clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES | {".gif"})
     if not clips:
-        raise FaceDataError(f"{folder}: holds no clip")
+        raise FaceDataError(f"{folder}: contains no videos")
     return clips
 
 
 def count_clip(path: Path, candidates: Mapping[str, Candidate], references: tuple[str, str]) -> ClipCount:
-    """Run every detector on a clip, five frames per second.
+    """Run every detector on a clip, at five frames per second.
 
     Args:
-        candidates: name to detector; they keep weak hits.
-        references: the two of them that must agree on a face.
+        candidates: name to detector; they return low-scoring detections, too.
+        references: names of the two detectors that must agree on a face.
 
     Raises:
         VideoReadError: if the clip cannot be read.
     """
-    count = ClipCount(path.name, found=dict.fromkeys(candidates, 0), alone=dict.fromkeys(candidates, 0))
+    count = ClipCount(path.name, found=dict.fromkeys(candidates, 0), unconfirmed=dict.fromkeys(candidates, 0))
     for frames in read_frames(path, fps=FPS, batch_size=8):
         pixels = _shrink(frames.pixels)
         hits = {name: candidate.detect(pixels) for name, candidate in candidates.items()}
@@ -91,11 +91,11 @@ def _count_frame(
         others = np.concatenate(
             [faces.boxes_xyxy[faces.det_score >= SUPPORT_SCORE] for other, faces in hits.items() if other != name]
         )
-        count.alone[name] += int((~(box_iou(boxes, others) >= SUPPORT_IOU).any(1)).sum())
+        count.unconfirmed[name] += int((~(box_iou(boxes, others) >= SUPPORT_IOU).any(1)).sum())
 
 
 def agreed_faces(first_xyxy: np.ndarray, second_xyxy: np.ndarray) -> np.ndarray:
-    """The boxes of the first that the second has, too, and that are large enough to be judged, `(k, 4)`."""
+    """Select the boxes of the first detector, of 24 px or more, that the second one confirms, `(k, 4)`."""
     overlap = (box_iou(first_xyxy, second_xyxy) >= FOUND_IOU).any(1)
     agreed: np.ndarray = first_xyxy[overlap & (np.sqrt(box_area(first_xyxy)) >= JUDGED_PX)]
     return agreed

@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer_models.classification.classifier import CHUNK_CROPS, EmotionClassifier
+from fer_models.classification.ensemble import Ensemble
+from fer_models.classification.onnx_classifier import OnnxClassifier
 from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.evaluation.metrics import measure_split
 from fer_models.registry.model_registry import ModelCard
 
-BATCHES = (1, 256)  # crops at once, for which speed is measured
-ROUNDS = 5  # of the speed measurement; the models take turns, so that all see the same load
+BATCHES = (1, 256)  # batch sizes whose speed is measured
+ROUNDS = 5  # of the speed measurement; the models take turns, so that all run under the same load
 CROP_PX = 48  # of the timed crops, as in FER-2013
 
 log = logging.getLogger(__name__)
@@ -27,13 +29,13 @@ class Compared:
     """One model in a comparison."""
 
     card: ModelCard
-    figures: dict[str, dict[str, Any]]  # split -> figure -> value, as `measure_split` gives them
+    figures: dict[str, dict[str, Any]]  # split -> metric -> value, from `measure_split`
     scores: dict[str, Tensor]  # split -> (n, 7) probabilities
-    multiply_adds: int  # for one crop
-    images_per_s: dict[int, float]  # crops at once -> crops read in a second
+    multiply_adds: int | None  # per crop; None if unknown
+    images_per_s: dict[int, float]  # batch size -> crops classified per second
 
     def as_json(self) -> dict[str, Any]:
-        """Metrics for `--json`."""
+        """Return the metrics as JSON."""
         return {
             "model": self.card.name,
             "architecture": self.card.architecture,
@@ -48,10 +50,10 @@ class Compared:
 
 def compare(classifiers: list[EmotionClassifier], splits: dict[str, FaceImages]) -> list[Compared]:
     """Evaluate every model on both test splits and measure their speed in turns."""
-    log.info("measuring speed: let nothing else run meanwhile")
+    log.info("measuring speed: other programs should be idle")
     compared = []
     for classifier, rates in zip(classifiers, images_per_s(classifiers), strict=True):
-        log.info("%s reads the test splits, thirteen views of each picture", classifier.card.name)
+        log.info("%s: evaluating both test splits, thirteen views of each image", classifier.card.name)
         figures, scores = {}, {}
         for split in ("PublicTest", "PrivateTest"):
             figures[split], scores[split] = measure_split(
@@ -65,16 +67,22 @@ def compare(classifiers: list[EmotionClassifier], splits: dict[str, FaceImages])
     return compared
 
 
-def multiply_adds(classifier: EmotionClassifier) -> int:
-    """Multiplications with additions that one crop takes, convolutions and linear layers counted."""
-    n = CHUNK_CROPS[classifier.device.type]  # a whole chunk or several: a part of one is filled up, and counted whole
+def multiply_adds(classifier: EmotionClassifier) -> int | None:
+    """Count the multiply-adds per crop in convolutions and linear layers; None for ONNX models, where it is unknown."""
+    if isinstance(classifier, OnnxClassifier):
+        return None
+    if isinstance(classifier, Ensemble):
+        counts = [multiply_adds(member) for member in classifier.members]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
+    n = CHUNK_CROPS[classifier.device.type]  # full batches, as smaller ones are padded and count as full
     with FlopCounterMode(display=False) as counter:
         classifier.predict(np.zeros((n, CROP_PX, CROP_PX), np.uint8))
     return int(counter.get_total_flops() / 2 / n)
 
 
 def images_per_s(classifiers: list[EmotionClassifier]) -> list[dict[int, float]]:
-    """Crops that each model reads in a second, for each of `BATCHES`: the median of `ROUNDS` turns."""
+    """Measure the crops per second of each model for each of `BATCHES`: the median of `ROUNDS` rounds."""
     crops = torch.randint(256, (max(BATCHES), CROP_PX, CROP_PX), dtype=torch.uint8)
     seconds: list[dict[int, list[float]]] = [{batch: [] for batch in BATCHES} for _ in classifiers]
     for turn in range(ROUNDS + 1):

@@ -1,4 +1,4 @@
-"""A detector beside the references, as tables: photographs with ground truth, landmarks, clips, speed."""
+"""Tables that compare a detector with reference detectors: photographs, landmarks, clips and speed."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,6 +24,7 @@ from fer_models.evaluation.detector_metrics import (
 )
 from fer_models.frame_batch import FaceBatch
 
+PRECISION = 0.90  # detectors are also compared at the threshold with this precision
 SPEED_SIZES = ((640, 360), (1280, 720))
 SPEED_FRAMES = 8
 
@@ -41,10 +42,10 @@ class Table:
 def photograph_table(
     evaluations: Mapping[str, Evaluation], thresholds: Mapping[str, float], *, level_with: str | None
 ) -> Table:
-    """Precision, recall by kind and size, and average precision; a column per detector and threshold.
+    """Tabulate precision, recall by kind and size, and average precision; a column per detector and threshold.
 
     Args:
-        level_with: the detector at whose precision the others are shown, too.
+        level_with: the detector whose precision the others are additionally compared at.
     """
     points = []
     for name, evaluation in evaluations.items():
@@ -52,7 +53,7 @@ def photograph_table(
         if level_with and name != level_with:
             precision = evaluations[level_with].found.precision(thresholds[level_with], min_px=JUDGED_PX)
             level = evaluation.found.threshold_at_precision(precision, min_px=JUDGED_PX)
-            points.append((f"{name} at {level:.2f}, as precise as {level_with}", evaluation, level))
+            points.append((f"{name} at {level:.2f}, precision of {level_with}", evaluation, level))
     rows = [
         ["precision", *(share(e.found.precision(t, min_px=JUDGED_PX)) for _, e, t in points)],
         ["recall", *(share(e.found.recall(t)) for _, e, t in points)],
@@ -60,15 +61,20 @@ def photograph_table(
     ]
     for low, high in SIZES_PX:
         precisions = [share(e.found.precision(t, min_px=low, below_px=high)) for _, e, t in points]
-        rows.append([f"precision: hits of {_range(low)} px", *precisions])
+        rows.append([f"precision: detections of {_range(low)} px", *precisions])
     recalls = [evaluation.recall_by_class(threshold) for _, evaluation, threshold in points]
     for (kind, low), (_, faces) in recalls[0].items():
         cells = [share(recall[kind, low][0]) for recall in recalls]
         rows.append([f"recall: {kind.replace('_', ' ')}, {_range(low)} px ({faces} faces)", *cells])
+    for kind in ("bare", "masked"):
+        at_precision = [share(e.recall_at_precision(kind, PRECISION)) for _, e, _ in points]
+        rows.append([f"recall at precision {PRECISION:.2f}: {kind}, {JUDGED_PX} and more px", *at_precision])
     note = (
-        f"A face counts as found at IoU {FOUND_IOU}. Precision is that of hits of {JUDGED_PX} px and more (size: "
-        "square root of the box's area); some faces in the background have no label, which lowers it for all. "
-        "Recall is of all faces of 12 px and more, then by kind and size; average precision at IoU 0.5."
+        f"A face is found if a detection overlaps it with an IoU of {FOUND_IOU} or more. Precision is measured on "
+        f"detections of {JUDGED_PX} px and more (size: square root of the box's area); some background faces are not "
+        "labeled, which lowers it for every detector. Recall is measured on faces of 12 px and more, average precision "
+        "at IoU 0.5. The last two rows show the recall of faces of 24 px and more at the threshold at which the "
+        "detector's precision is 0.90."
     )
     return Table("Photographs", note, ["", *(title for title, _, _ in points)], rows)
 
@@ -81,7 +87,7 @@ def landmark_table(
     *,
     threshold: float,
 ) -> Table:
-    """How far the landmarks of every detector lie from those of each reference, and from its own in a mirror image."""
+    """Tabulate the distance of each detector's landmarks from those of the references and from its own, mirrored."""
 
     def compared(judged: list[FaceBatch], others: list[FaceBatch]) -> str:
         errors = landmark_errors(photos, judged, others, threshold=threshold)
@@ -96,17 +102,16 @@ def landmark_table(
         ]
         rows.append([name, *others, compared(mirrored, evaluation.faces)])
     note = (
-        "Mean distance of the five landmarks from those of the other detector, over its inter-ocular distance: mean / "
-        f"median (faces), for bare faces of {JUDGED_PX} px and more, not in profile, that both found at {threshold}. "
-        "Mirrored: how far a detector's landmarks in the mirror image lie from its own in the picture; what they "
-        "differ by, they cannot be right by."
+        "Mean distance of the five landmarks from those of the other detector, relative to its interocular distance: "
+        f"mean / median (faces), for bare faces of {JUDGED_PX} px and more, not in profile, that both found at "
+        f"{threshold}. Mirrored: distance of a detector's landmarks in the mirrored image from its own in the original."
     )
-    columns = ["detector", *(f"against {name}" for name in references), "against itself, mirrored"]
+    columns = ["detector", *(f"from {name}" for name in references), "from itself, mirrored"]
     return Table("Landmarks", note, columns, rows)
 
 
 def clip_table(clips: Sequence[Path], candidates: Mapping[str, Candidate], references: tuple[str, str]) -> Table:
-    """Compare the detectors on clips, each against the others.
+    """Tabulate the detectors on clips: faces found, and detections that no other detector confirms.
 
     Raises:
         VideoReadError: if a clip cannot be read.
@@ -115,20 +120,26 @@ def clip_table(clips: Sequence[Path], candidates: Mapping[str, Candidate], refer
     rows = []
     for count in [*counts, ClipCount.total(counts)]:
         found = [share(count.found[name] / count.agreed) if count.agreed else "-" for name in candidates]
-        alone = [f"{1000 * count.alone[name] / max(1, count.frames):.1f}" for name in candidates]
-        rows.append([count.name, str(count.frames), str(count.agreed), *found, *alone])
+        unconfirmed = [f"{1000 * count.unconfirmed[name] / max(1, count.frames):.1f}" for name in candidates]
+        rows.append([count.name, str(count.frames), str(count.agreed), *found, *unconfirmed])
     note = (
-        f"{FPS:g} frames per second of each clip, shrunk to at most {MAX_SIDE_PX} px. Agreed: faces of {JUDGED_PX} px "
-        f"and more that both {references[0]} and {references[1]} find at their thresholds; found: the share of these "
-        "that a detector finds; alone: its hits, of any size, that no other detector sees even weakly, per 1,000 "
-        "frames. A hit alone may be a face that the others miss."
+        f"{FPS:g} frames per second of each clip, downscaled to at most {MAX_SIDE_PX} px. Agreed: faces of "
+        f"{JUDGED_PX} px and more that both {references[0]} and {references[1]} find at their thresholds; found: the "
+        "share of these that a detector finds; unconfirmed: its detections, of any size, that no other detector has "
+        "even with a low score, per 1,000 frames. An unconfirmed detection may be a face that the others miss."
     )
-    columns = ["clip", "frames", "agreed", *(f"{n}: found" for n in candidates), *(f"{n}: alone" for n in candidates)]
+    columns = [
+        "clip",
+        "frames",
+        "agreed",
+        *(f"{n}: found" for n in candidates),
+        *(f"{n}: unconfirmed" for n in candidates),
+    ]
     return Table("Clips", note, columns, rows)
 
 
 def speed_table(detectors: Mapping[str, Detect], photos: Sequence[TruePhoto], *, seconds: float) -> Table:
-    """Frames per second in the best of many rounds, at two sizes; the frames are made of photographs."""
+    """Tabulate frames per second in the best of many rounds, at two frame sizes; the frames are resized photographs."""
     batches = [
         np.stack([np.asarray(Image.fromarray(photo.pixels).resize(size)) for photo in photos[:SPEED_FRAMES]])
         for size in SPEED_SIZES
@@ -138,14 +149,14 @@ def speed_table(detectors: Mapping[str, Detect], photos: Sequence[TruePhoto], *,
         for name, detect in detectors.items()
     ]
     note = (
-        f"Frames per second, {SPEED_FRAMES} frames at a time, {torch.get_num_threads()} threads, the best round in "
-        f"{seconds:g} s. References take each frame at its own size, one by one; our detectors shrink larger ones."
+        f"Frames per second, {SPEED_FRAMES} frames per call, {torch.get_num_threads()} threads, the best round in "
+        f"{seconds:g} s. References process each frame at its full size, one at a time; ours downscale larger frames."
     )
     return Table("Speed", note, ["detector", *(f"{w}x{h}" for w, h in SPEED_SIZES)], rows)
 
 
 def share(value: float) -> str:
-    """A share with three digits; a dash if there is none."""
+    """Format a share with three digits; a dash for NaN."""
     return "-" if math.isnan(value) else f"{value:.3f}"
 
 

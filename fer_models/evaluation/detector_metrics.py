@@ -1,4 +1,4 @@
-"""Accuracy and speed of a face detector: match its detections with the true faces, then count them."""
+"""Accuracy and speed of a face detector: matching of its detections with the true faces, recall and precision."""
 
 import dataclasses
 import io
@@ -16,13 +16,13 @@ from fer_models.boxes import MIRRORED_LANDMARKS, box_area, box_iou
 from fer_models.datasets.face_photos import FaceDataError
 from fer_models.frame_batch import FaceBatch
 
-FOUND_IOU = 0.4  # from this overlap on a face counts as found
+FOUND_IOU = 0.4  # minimum overlap of a detection with the face it finds
 KINDS = ("bare", "masked", "badly_masked")
-JUDGED_PX = 24  # smaller faces show too little of an expression
-FRONTAL_EYE_DISTANCE = 0.25  # over the face's size: with eyes closer together a face is in profile
+JUDGED_PX = 24  # smaller faces are too small to recognize an expression
+FRONTAL_EYE_DISTANCE = 0.25  # relative to the size of the face; with a smaller distance it is in profile
 SIZES_PX = ((12, 24), (24, 48), (48, 96), (96, 10_000))  # size: square root of the box's area; half-open
 
-Detect = Callable[[np.ndarray], FaceBatch]  # (n, h, w, 3) uint8 RGB frames to their faces
+Detect = Callable[[np.ndarray], FaceBatch]  # detects faces in (n, h, w, 3) uint8 RGB frames
 
 
 @dataclass(frozen=True)
@@ -35,44 +35,44 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Hits of one or more pictures matched with their true faces; rows of pictures follow each other."""
+    """Detections (hits) in one or more images, matched with their true faces."""
 
-    hit_score: np.ndarray  # (hits,) without those on faces that do not count
+    hit_score: np.ndarray  # (hits,) score, without detections of faces that do not count
     hit_is_face: np.ndarray  # (hits,) bool
     hit_px: np.ndarray  # (hits,) size: the square root of the box's area
-    face_score: np.ndarray  # (faces,) score of the hit on each face, 0 where it was missed; faces that count only
+    face_score: np.ndarray  # (faces,) score of the detection of each face that counts; 0 if missed
 
     @classmethod
     def join(cls, parts: Iterable["Matches"]) -> "Matches":
-        """The matches of several pictures as one; there must be at least one."""
+        """Join the matches of several images; there must be at least one."""
         rows = [(part.hit_score, part.hit_is_face, part.hit_px, part.face_score) for part in parts]
         return cls(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
     def recall(self, threshold: float) -> float:
-        """Share of the faces that were found at `threshold`; NaN if there are none."""
+        """Return the share of faces that are found at `threshold`; NaN without faces."""
         return float((self.face_score >= threshold).mean()) if len(self.face_score) else float("nan")
 
     def precision(self, threshold: float, *, min_px: float = 0.0, below_px: float = np.inf) -> float:
-        """Share of the hits of that size at `threshold` that are faces; NaN if there are none."""
+        """Return the share of detections of that size at `threshold` that are faces; NaN without detections."""
         hits = (self.hit_score >= threshold) & (self.hit_px >= min_px) & (self.hit_px < below_px)
         return float(self.hit_is_face[hits].mean()) if hits.any() else float("nan")
 
     def average_precision(self) -> float:
-        """Area under precision over recall, each precision raised to the best one at a greater recall.
+        """Return the area under the precision-recall curve; precision is the maximum at equal or higher recall.
 
-        Hits with the same score are one point of the curve, whatever their order.
+        Detections with the same score are one point of the curve.
         """
         if not len(self.face_score) or not len(self.hit_score):
             return 0.0
         order = np.argsort(-self.hit_score, kind="stable")
         score = self.hit_score[order]
-        last = np.flatnonzero(np.append(score[1:] != score[:-1], True))  # of the hits with each score
+        last = np.flatnonzero(np.append(score[1:] != score[:-1], True))  # last detection with each score
         found = self.hit_is_face[order].cumsum()[last]
         precision = np.maximum.accumulate((found / (last + 1))[::-1])[::-1]
         return float((np.diff(found, prepend=0) * precision).sum() / len(self.face_score))
 
     def threshold_at_precision(self, precision: float, *, min_px: float = 0.0) -> float:
-        """The least score from which on hits of that size are faces as often as `precision`; NaN if none is."""
+        """Return the lowest threshold with at least this precision on detections of that size; NaN if there is none."""
         large = self.hit_px >= min_px
         score, is_face = self.hit_score[large], self.hit_is_face[large]
         order = np.argsort(-score, kind="stable")
@@ -82,7 +82,7 @@ class Matches:
         return float(score[order][np.flatnonzero(reached)[-1]]) if reached.any() else float("nan")
 
     def best_threshold(self, candidates: np.ndarray) -> float:
-        """The candidate with the greatest F0.5 (van Rijsbergen 1979): precision counts twice as much as recall.
+        """Return the candidate with the highest F0.5 (van Rijsbergen 1979), which favors precision over recall.
 
         A missed face leaves a gap that neighboring frames fill, but a false positive adds an emotion to the results.
         """
@@ -97,10 +97,10 @@ def match_hits(
     """Match each detection of an image, best score first, with the unmatched true face that it overlaps most.
 
     Args:
-        boxes_xyxy, det_score: the hits, `(m, 4)` and `(m,)`.
+        boxes_xyxy, det_score: the detections, `(m, 4)` and `(m,)`.
         truth_xyxy: the true faces, `(k, 4)`.
-        counts: `(k,)` bool; a hit on a face that does not count is neither right nor wrong.
-        min_iou: the least overlap of a hit with its face.
+        counts: `(k,)` bool; detections of faces that do not count are ignored.
+        min_iou: the minimum overlap of a detection with its face.
     """
     iou = box_iou(boxes_xyxy, truth_xyxy)
     on_uncounted = (iou[:, ~counts] >= min_iou).any(1)
@@ -118,7 +118,7 @@ def match_hits(
 
 @dataclass(frozen=True, eq=False)
 class TruePhoto:
-    """A photograph whose faces are known."""
+    """A photograph with ground truth."""
 
     pixels: np.ndarray  # (h, w, 3) uint8, RGB
     boxes_xyxy: np.ndarray  # (k, 4) float32, pixels
@@ -126,10 +126,10 @@ class TruePhoto:
 
 
 def read_true_photos(path: Path) -> list[TruePhoto]:
-    """The photographs of a Parquet file with `image` (JPEG bytes) and `faces` (boxes in pixels, each with a `kind`).
+    """Read a Parquet file of photographs: `image` (JPEG bytes) and `faces` (boxes in pixels, each with a `kind`).
 
     Raises:
-        FaceDataError: if the file cannot be read, a column is missing, or a picture is damaged.
+        FaceDataError: if the file cannot be read, a column is missing, or an image is damaged.
     """
     photos = []
     try:
@@ -139,24 +139,24 @@ def read_true_photos(path: Path) -> list[TruePhoto]:
             kind = np.array([face["kind"] for face in row["faces"]], dtype=np.str_)
             photos.append(TruePhoto(pixels, np.array(boxes, np.float32).reshape(-1, 4), kind))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise FaceDataError(f"{path}: not a Parquet file of photographs with known faces: {error}") from error
+        raise FaceDataError(f"{path}: not a Parquet file of photographs with labeled faces: {error}") from error
     if not photos:
-        raise FaceDataError(f"{path}: holds no photograph")
+        raise FaceDataError(f"{path}: contains no photographs")
     return photos
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a detector found in photographs; faces under 12 px neither count nor harm."""
+    """Detections in photographs, matched with the ground truth; faces under 12 px are ignored."""
 
     found: Matches  # at FOUND_IOU
     found_at_half: Matches  # at IoU 0.5, for the average precision
     face_px: np.ndarray  # (faces,) square root of the area
     face_kind: np.ndarray  # (faces,)
-    faces: list[FaceBatch]  # what was found, photograph by photograph
+    faces: list[FaceBatch]  # the detections in each photograph
 
     def recall_by_class(self, threshold: float) -> dict[tuple[str, int], tuple[float, int]]:
-        """(kind, least size in pixels) to (recall at `threshold`, number of faces), where there are any."""
+        """Map (kind, lower size limit in px) to (recall at `threshold`, number of faces), for classes with faces."""
         recalls = {}
         for kind in KINDS:
             for low, high in SIZES_PX:
@@ -166,9 +166,15 @@ class Evaluation:
                     recalls[kind, low] = (recall, int(group.sum()))
         return recalls
 
+    def recall_at_precision(self, kind: str, precision: float) -> float:
+        """Return the recall of the faces of a kind, of 24 px and more, at the lowest threshold with this precision."""
+        threshold = self.found.threshold_at_precision(precision, min_px=JUDGED_PX)
+        score = self.found.face_score[(self.face_kind == kind) & (self.face_px >= JUDGED_PX)]
+        return float((score >= threshold).mean()) if len(score) and not np.isnan(threshold) else float("nan")
+
 
 def evaluate_detector(detect: Detect, photos: list[TruePhoto]) -> Evaluation:
-    """Run a detector over photographs, one at a time; let it keep weak hits, or the average precision is cut short."""
+    """Run a detector on photographs, one by one; for the average precision, it must keep low-scoring detections."""
     found: list[Matches] = []
     found_at_half: list[Matches] = []
     sizes, kinds, batches = [], [], []
@@ -186,7 +192,7 @@ def evaluate_detector(detect: Detect, photos: list[TruePhoto]) -> Evaluation:
 
 
 def detect_mirrored(detect: Detect, pixels: np.ndarray) -> FaceBatch:
-    """The faces found in the mirror images of `(n, h, w, 3)` frames, mirrored back."""
+    """Detect faces in mirrored `(n, h, w, 3)` frames and mirror them back."""
     faces, width_px = detect(np.ascontiguousarray(pixels[:, :, ::-1])), pixels.shape[2]
     boxes, points = faces.boxes_xyxy.copy(), faces.landmarks_xy[:, MIRRORED_LANDMARKS]
     boxes[:, [0, 2]] = width_px - boxes[:, [2, 0]]
@@ -197,9 +203,9 @@ def detect_mirrored(detect: Detect, pixels: np.ndarray) -> FaceBatch:
 def landmark_errors(
     photos: list[TruePhoto], judged: list[FaceBatch], teacher: list[FaceBatch], *, threshold: float
 ) -> np.ndarray:
-    """Distance of landmarks from those of another detector, over that detector's inter-ocular distance, `(k,)`.
+    """Compute the distance of landmarks from those of another detector, relative to its interocular distance, `(k,)`.
 
-    The mean of five distances for each bare face of 24 px and more, not in profile, that both found.
+    The mean over the five landmarks, for each bare face of 24 px and more, not in profile, that both found.
     """
     errors = []
     for photo, ours, theirs in zip(photos, judged, teacher, strict=True):
@@ -221,7 +227,7 @@ def _landmarks_of(faces: FaceBatch, truth_xyxy: np.ndarray, threshold: float) ->
 
 
 def frames_per_s(detect: Detect, pixels: np.ndarray, *, seconds: float = 3.0) -> float:
-    """Frames of `(n, h, w, 3)` per second in the best of the rounds that fit into `seconds`, after one to warm up."""
+    """Measure frames per second on `(n, h, w, 3)`: the best round within `seconds`, after a warm-up."""
     detect(pixels)
     best_s, end_s = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end_s:

@@ -24,9 +24,9 @@ Predict = Callable[[Tensor], np.ndarray]  # such as `EmotionClassifier.predict`
 def logits_of(
     network: nn.Module, crops: Tensor, device: torch.device, *, exact: bool = False, batch_size: int = 256
 ) -> Tensor:
-    """Logits (n, outputs) float32 on the CPU, row for row, of normalized crops (n, c, h, w).
+    """Compute logits (n, outputs) float32 on the CPU for normalized crops (n, c, h, w).
 
-    They are computed in bfloat16 where the device is fast in it, unless they are to be `exact`.
+    In bfloat16 where the device is fast in it, unless `exact`.
     """
     logits = []
     short = autocast_dtype(device) != torch.float32 and not exact
@@ -38,11 +38,10 @@ def logits_of(
 
 
 def fit_temperature(logits: Tensor, label: Tensor) -> float:
-    """The temperature that maximizes the likelihood of the labels (n,), given logits (n, 7); 1 without labels.
+    """Fit the temperature that maximizes the likelihood of the labels (n,), given logits (n, 7); 1 without labels.
 
-    Guo et al. 2017, arXiv:1706.04599. It is bounded by 1 / 20 and 20: a few images that are all classified correctly
-    would ask for a temperature of 0. The loss has a single minimum in the temperature, which bounded minimization finds
-    from any start.
+    Guo et al. 2017, arXiv:1706.04599. It is bounded by 1 / 20 and 20, because the optimum is 0 if all images are
+    classified correctly. The loss has a single minimum in the temperature, which bounded minimization finds.
     """
     if not len(label):
         return 1.0
@@ -55,7 +54,7 @@ def fit_temperature(logits: Tensor, label: Tensor) -> float:
 
     bounds = (-MAX_LOG_TEMPERATURE, MAX_LOG_TEMPERATURE)
     found = float(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-5}).x)
-    if loss(0.0) <= loss(found):  # flat, as where all images are certain
+    if loss(0.0) <= loss(found):  # flat, as if all images are classified with certainty
         return 1.0
     return min(max(math.exp(found), math.exp(bounds[0])), math.exp(bounds[1]))
 
@@ -67,9 +66,9 @@ def mirrored(pixels: Tensor) -> Iterator[Tensor]:
 
 
 def ten_crops(pixels: Tensor) -> Iterator[Tensor]:
-    """The four corners and the middle of crops (n, h, w), 11 of 12 pixels high and wide (44 of 48), and their mirrors.
+    """Yield the four corners and the center of crops (n, h, w), 11/12 of their size, and their mirror images.
 
-    After the ten crops of Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks".
+    As the ten crops of Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks".
     """
     h, w = pixels.shape[1:]
     high, wide = h * 11 // 12, w * 11 // 12
@@ -79,7 +78,7 @@ def ten_crops(pixels: Tensor) -> Iterator[Tensor]:
 
 
 def mean_scores(predict: Predict, views: Iterator[Tensor]) -> Tensor:
-    """The mean of the probabilities (n, 7) of several views of the same crops."""
+    """Average the probabilities (n, 7) over several views of the same crops."""
     return torch.stack([torch.from_numpy(predict(view)) for view in views]).mean(dim=0)
 
 
@@ -89,19 +88,19 @@ def measure_split(
     """Compute all metrics of one split; also return its probabilities (n, 7).
 
     Args:
-        predict: gives calibrated probabilities (m, 7) of crops (m, h, w) uint8.
+        predict: returns calibrated probabilities (m, 7) of crops (m, h, w) uint8.
         images: the split.
-        temperature: the divisor of the logits in `predict`; undone to measure calibration without it.
+        temperature: the temperature of `predict`, to measure the calibration without it.
         tta: also measure the mean over mirrored images (`accuracy_flip_averaged`) and over `ten_crops`
             (`accuracy_crops_averaged`).
-        training: measure also without images whose pixels stand here (`accuracy_not_in_training`, if any are left).
+        training: also measure without images that are in this split (`accuracy_not_in_training`).
     """
     scores = torch.from_numpy(predict(images.pixels))
     figures = measure(scores, images, temperature)
     if training is not None:
-        fresh = ~stands_in(images, training)
+        is_new = ~contained_in(images, training)
         right = scores.argmax(dim=1) == images.label
-        figures |= with_interval("accuracy_not_in_training", right[fresh]) if fresh.any() else {}
+        figures |= with_interval("accuracy_not_in_training", right[is_new]) if is_new.any() else {}
     if tta:
         for name, views in (("flip", mirrored(images.pixels)), ("crops", ten_crops(images.pixels))):
             averaged = mean_scores(predict, views)
@@ -111,10 +110,10 @@ def measure_split(
 
 
 def measure(scores: Tensor, images: FaceImages, temperature: float) -> dict[str, Any]:
-    """Accuracy with its interval, macro-F1, calibration error after and before the temperature, F1 of each emotion.
+    """Compute accuracy with its interval, macro-F1, calibration error with and without temperature, and F1 per emotion.
 
-    `votes_...` are the same against the emotion that most annotators named, on the images where there is one.
-    Shares are rounded to 4 digits.
+    Metrics named `votes_...` are against the annotators' majority, on the images that have one. Shares are rounded to
+    4 digits.
     """
     figures = against(scores, images.label, temperature)
     known = images.majority >= 0
@@ -125,7 +124,7 @@ def measure(scores: Tensor, images: FaceImages, temperature: float) -> dict[str,
 
 
 def against(scores: Tensor, target: Tensor, temperature: float) -> dict[str, Any]:
-    """The figures of probabilities (n, 7) against one emotion for each row."""
+    """Compute the metrics of probabilities (n, 7) against one emotion per row."""
     predicted = scores.argmax(dim=1)
     uncalibrated = (scores.log() * temperature).softmax(dim=1)
     n = len(EMOTIONS)
@@ -140,20 +139,20 @@ def against(scores: Tensor, target: Tensor, temperature: float) -> dict[str, Any
 
 
 def macro_f1(predicted: Tensor, target: Tensor) -> float:
-    """Mean F1 over the emotions that occur or were predicted."""
+    """Return the mean F1 over the emotions that occur or were predicted."""
     return rounded(multiclass_f1_score(predicted, target, len(EMOTIONS), average="macro"))
 
 
 def with_interval(name: str, right: Tensor) -> dict[str, Any]:
-    """The share of `right` (n,) bool, and the interval that holds it in 95 of 100 cases, by bootstrap."""
+    """Return the share of `right` (n,) bool and its 95 % bootstrap interval."""
     low, high = bootstrap_interval(right.numpy())
     return {name: rounded(right.float().mean()), f"{name}_interval": [rounded(low), rounded(high)]}
 
 
 def bootstrap_interval(right: np.ndarray, share: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """The middle `share` of the means of 1,000 samples of n drawn from `right` (n,) bool with replacement (Efron 1979).
+    """Compute the percentile bootstrap interval of the mean of `right` (n,) bool, from 1,000 samples (Efron 1979).
 
-    Of n draws with replacement, how many are right follows the binomial distribution: so it is drawn at once.
+    The number of right ones among n draws with replacement is binomial, so each sample is a single draw.
     """
     n = len(right)
     means = np.random.default_rng(seed).binomial(n, right.mean(), RESAMPLES) / n
@@ -161,8 +160,8 @@ def bootstrap_interval(right: np.ndarray, share: float = 0.95, seed: int = 0) ->
     return float(low), float(high)
 
 
-def stands_in(images: FaceImages, others: FaceImages) -> Tensor:
-    """Which of `images` (n,) have the same pixels as one of `others`."""
+def contained_in(images: FaceImages, others: FaceImages) -> Tensor:
+    """Find the `images` (n,) that have the same pixels as one of `others`."""
     known = {image.numpy().tobytes() for image in others.pixels}
     return torch.tensor([image.numpy().tobytes() in known for image in images.pixels])
 

@@ -46,9 +46,10 @@ def draw_all(
 
 
 def with_truth(card: ModelCard, images: FaceImages, scores: Tensor) -> tuple[Tensor, Tensor, str]:
-    """The probabilities (m, 7) of images, their ground truth (m,), and a name for the ground truth.
+    """Return the probabilities (m, 7) of images, their ground truth (m,), and the name of the ground truth.
 
-    The ground truth is the annotators' majority for a model of votes and data that have votes; else the labels.
+    The ground truth is the annotators' majority if the model is calibrated on votes and the data have votes; otherwise
+    the labels.
     """
     known = images.majority >= 0
     if card.reads_votes and known.any():
@@ -62,7 +63,7 @@ def draw_curves(epochs: Sequence[dict[str, float]], path: Path) -> None:
     for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         names = sorted({name for figures in epochs for name in figures if kind in name})
         if len(names) == 2 and kind == "accuracy":
-            names = names[1:]  # of one head, the mean over heads says it twice
+            names = names[1:]  # with one head, its accuracy equals the mean over heads
         for name in names:
             axes.plot(range(1, len(epochs) + 1), [figures.get(name) for figures in epochs], label=name)
         axes.set(xlabel="epoch", ylabel=kind)
@@ -85,7 +86,7 @@ def draw_confusion(scores: Tensor, target: Tensor, path: Path) -> None:
             axes.text(k, i, f"{shares[i, k]:.2f}", ha="center", va="center", fontsize=8, color=color)
     axes.set_xticks(range(n), EMOTIONS, rotation=45, ha="right")
     axes.set_yticks(range(n), [f"{emotion} ({counts[i].sum()})" for i, emotion in enumerate(EMOTIONS)])
-    axes.set(xlabel="read as", ylabel="is (pictures)")
+    axes.set(xlabel="predicted", ylabel="true (images)")
     figure.savefig(path, dpi=DPI)
 
 
@@ -94,7 +95,7 @@ def draw_reliability(scores: Tensor, target: Tensor, temperature: float, path: P
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     before = (scores.log() * temperature).softmax(dim=1)
     for axes, shown, title in zip(
-        figure.subplots(1, 2, sharey=True), (before, scores), ("before the temperature", "after"), strict=True
+        figure.subplots(1, 2, sharey=True), (before, scores), ("without temperature", "with temperature"), strict=True
     ):
         draw_reliability_of(axes, shown, target)
         axes.set_title(title, fontsize=10)
@@ -102,16 +103,16 @@ def draw_reliability(scores: Tensor, target: Tensor, temperature: float, path: P
 
 
 def draw_reliability_of(axes: Axes, scores: Tensor, target: Tensor) -> None:
-    """Bars of the share of right guesses in bins of their probability; on the diagonal they would be calibrated."""
-    p_max, guess = scores.max(dim=1)
-    place = (p_max * BINS).long().clamp_max(BINS - 1)
-    n = torch.bincount(place, minlength=BINS)
-    right = torch.bincount(place, weights=(guess == target).float(), minlength=BINS) / n.clamp_min(1)
+    """Plot the accuracy in bins of the highest probability; calibrated models lie on the diagonal."""
+    p_max, predicted = scores.max(dim=1)
+    bin_index = (p_max * BINS).long().clamp_max(BINS - 1)
+    n = torch.bincount(bin_index, minlength=BINS)
+    right = torch.bincount(bin_index, weights=(predicted == target).float(), minlength=BINS) / n.clamp_min(1)
     middle = (np.arange(BINS) + 0.5) / BINS
-    axes.bar(middle, right.numpy(), width=0.9 / BINS, color="#0072B2", label="right")
-    axes.plot(middle, (n / n.sum()).numpy(), color="#D55E00", linewidth=1, label="share of pictures")
+    axes.bar(middle, right.numpy(), width=0.9 / BINS, color="#0072B2", label="accuracy")
+    axes.plot(middle, (n / n.sum()).numpy(), color="#D55E00", linewidth=1, label="share of images")
     axes.plot([0, 1], [0, 1], color="gray", linestyle="--", linewidth=1)
-    axes.set(xlabel="probability of the first guess", ylabel="share", xlim=(0, 1), ylim=(0, 1))
+    axes.set(xlabel="highest probability", ylabel="share", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize=7, loc="upper left")
 
 
@@ -136,16 +137,16 @@ def draw_faces(images: FaceImages, scores: Tensor, path: Path) -> None:
     grid = figure.subplots(2 * n_rows, n_columns, height_ratios=[1.6, 0.7] * n_rows, squeeze=False)
     for column, emotion in enumerate(EMOTIONS):
         rows = torch.nonzero(images.label == column).flatten()[:n_rows].tolist()
-        for place in range(n_rows):
-            face, bars = grid[2 * place, column], grid[2 * place + 1, column]
+        for i in range(n_rows):
+            face, bars = grid[2 * i, column], grid[2 * i + 1, column]
             face.axis("off")
             bars.axis("off")
-            if place < len(rows):
-                row = rows[place]
-                said = EMOTIONS[int(scores[row].argmax())]
+            if i < len(rows):
+                row = rows[i]
+                predicted = EMOTIONS[int(scores[row].argmax())]
                 face.imshow(images.pixels[row].numpy(), cmap="gray", vmin=0, vmax=255)
-                face.set_title(emotion, fontsize=8, color="black" if said == emotion else "red")
+                face.set_title(emotion, fontsize=8, color="black" if predicted == emotion else "red")
                 bars.bar(range(len(EMOTIONS)), scores[row].numpy(), color=list(EMOTION_COLORS.values()))
                 bars.set_ylim(0, 1)
-                bars.set_title(f"{said} {scores[row].max():.2f}", fontsize=7)
+                bars.set_title(f"{predicted} {scores[row].max():.2f}", fontsize=7)
     figure.savefig(path, dpi=DPI)

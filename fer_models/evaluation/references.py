@@ -1,7 +1,7 @@
-"""Third-party detectors: YuNet and RetinaFace-MobileNet-0.25, for comparison and as teachers.
+"""Third-party detectors for comparison and as teachers: YuNet, RetinaFace-MobileNet-0.25 and CenterFace.
 
 Their weights are not part of the package; each is loaded from a file. The network of RetinaFace on MobileNet-0.25
-(https://arxiv.org/abs/1905.00641) is written anew here; it takes the public weights of biubug6/Face-Detector-1MB.
+(https://arxiv.org/abs/1905.00641) is implemented here and loads the public weights of biubug6/Face-Detector-1MB.
 """
 
 import dataclasses
@@ -9,6 +9,7 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +21,11 @@ from fer_models.errors import FervidError
 from fer_models.frame_batch import FaceBatch
 from fer_models.registry.model_registry import WeightsError
 
-WEAK_SCORE = 0.05  # detections from this score on are kept; evaluation chooses its own thresholds
+WEAK_SCORE = 0.05  # minimum score of the detections returned; evaluation applies its own thresholds
 YUNET_FILE, RETINAFACE_FILE = "face_detection_yunet_2023mar.onnx", "retinaface_mobilenet025.pth"
+CENTERFACE_FILE = "centerface.onnx"
+CENTERFACE_STRIDE_PX, CENTERFACE_MULTIPLE_PX = 4, 32  # of its outputs; of its input
+CENTERFACE_MAX_IOU = 0.3
 BGR_MEAN = (104, 117, 123)
 
 
@@ -35,8 +39,22 @@ def join_frames(batches: list[FaceBatch]) -> FaceBatch:
     return FaceBatch(*(np.concatenate([getattr(b, f.name) for b in numbered]) for f in dataclasses.fields(FaceBatch)))
 
 
+def _import_opencv(name: str) -> Any:
+    """Import OpenCV, which is not a requirement of the package.
+
+    Raises:
+        ReferenceDetectorError: if it is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise ReferenceDetectorError(f"{name} needs OpenCV: pip install opencv-python-headless") from error
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # suppress warnings about its own backends
+    return cv2
+
+
 class YuNet:
-    """OpenCV's `FaceDetectorYN` at the frame's own size.
+    """OpenCV's `FaceDetectorYN` at the full size of the frame.
 
     Raises:
         ReferenceDetectorError: if OpenCV is not installed.
@@ -44,11 +62,7 @@ class YuNet:
     """
 
     def __init__(self, path: Path):
-        try:
-            import cv2
-        except ImportError as error:
-            raise ReferenceDetectorError("YuNet runs in OpenCV: pip install opencv-python-headless") from error
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # suppress warnings about its own backends
+        cv2 = _import_opencv("YuNet")
         try:
             self.network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), WEAK_SCORE, 0.3, 5000)
         except cv2.error as error:
@@ -67,6 +81,57 @@ class YuNet:
         return FaceBatch(np.zeros(len(rows), np.int64), boxes, rows[:, 4:14].reshape(-1, 5, 2), rows[:, 14])
 
 
+class CenterFace:
+    """CenterFace (https://arxiv.org/abs/1911.03599), run by OpenCV at the full size of the frame.
+
+    Raises:
+        ReferenceDetectorError: if OpenCV is not installed.
+        WeightsError: if the weights cannot be read.
+    """
+
+    def __init__(self, path: Path):
+        cv2 = _import_opencv("CenterFace")
+        try:
+            self.network = cv2.dnn.readNetFromONNX(str(path))
+        except cv2.error as error:
+            raise WeightsError(f"{path}: not the weights of CenterFace: {error}") from error
+        self.outputs = self.network.getUnconnectedOutLayersNames()
+
+    def __call__(self, pixels: np.ndarray) -> FaceBatch:
+        """Detect faces in `(n, h, w, 3)` uint8 RGB frames, one at a time."""
+        return join_frames([self._detect(frame) for frame in pixels])
+
+    def _detect(self, frame: np.ndarray) -> FaceBatch:
+        padding = [(0, -side % CENTERFACE_MULTIPLE_PX) for side in frame.shape[:2]]
+        inputs = np.pad(frame, (*padding, (0, 0))).astype(np.float32).transpose(2, 0, 1)[None]
+        self.network.setInput(np.ascontiguousarray(inputs))
+        heat_map, log_size, offset, landmarks = (output[0] for output in self.network.forward(self.outputs))
+        return decode_centerface(heat_map[0], log_size, offset, landmarks)
+
+
+def decode_centerface(
+    heat_map: np.ndarray, log_size: np.ndarray, offset: np.ndarray, landmarks: np.ndarray
+) -> FaceBatch:
+    """Convert the outputs of CenterFace for one frame to faces.
+
+    Args:
+        heat_map: (h, w) score of a face at each point.
+        log_size: (2, h, w) logarithm of height and width, in strides.
+        offset: (2, h, w) of the center from the point, y and x, in strides.
+        landmarks: (10, h, w) y and x of five landmarks in the box, as shares of its height and width.
+    """
+    row, column = np.nonzero(heat_map > WEAK_SCORE)
+    score = heat_map[row, column]
+    height, width = np.exp(log_size[:, row, column]) * CENTERFACE_STRIDE_PX
+    center_y, center_x = (np.stack([row, column]) + offset[:, row, column] + 0.5) * CENTERFACE_STRIDE_PX
+    left, top = center_x - width / 2, center_y - height / 2
+    boxes = np.stack([left, top, left + width, top + height], axis=1).astype(np.float32)
+    y, x = landmarks[0::2, row, column] * height + top, landmarks[1::2, row, column] * width + left
+    points = np.stack([x.T, y.T], axis=2).astype(np.float32)
+    best = nms(torch.from_numpy(boxes), torch.from_numpy(score), CENTERFACE_MAX_IOU).numpy()
+    return FaceBatch(np.zeros(len(best), np.int64), boxes[best], points[best], score[best])
+
+
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> list[nn.Module]:
     """A convolution without bias and its batch norm."""
     layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
@@ -74,14 +139,14 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: i
 
 
 def _block(inputs: int, outputs: int, stride: int = 1, *, depthwise: bool = True, kernel: int = 3) -> nn.Sequential:
-    """A convolution (or a depthwise and a 1x1 one) with ReLUs; numbered as in the public weights."""
+    """A convolution, or a depthwise and a 1x1 convolution, with ReLUs; numbered as in the public weights."""
     first = [*_conv(inputs, inputs, 3, stride, inputs), nn.ReLU()] if depthwise else []
     last = _conv(inputs, outputs, 1) if depthwise else _conv(inputs, outputs, kernel, stride)
     return nn.Sequential(*first, *last, nn.ReLU())
 
 
 class Context(nn.Module):
-    """RetinaFace's context module: 3x3, 5x5 and 7x7 fields made of 3x3 convolutions."""
+    """RetinaFace's context module: receptive fields of 3x3, 5x5 and 7x7, built from 3x3 convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,14 +157,14 @@ class Context(nn.Module):
         self.conv7x7_3 = nn.Sequential(*_conv(16, 16))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(b, 64, h, w)` to the same shape."""
+        """Map `(b, 64, h, w)` to the same shape."""
         middle = self.conv5X5_1(x)
         parts = [self.conv3X3(x), self.conv5X5_2(middle), self.conv7x7_3(self.conv7X7_2(middle))]
         return functional.relu(torch.cat(parts, 1))
 
 
 class RetinaFaceMobile(nn.Module):
-    """RetinaFace on MobileNet-0.25; the names of its parts are those of the public weights."""
+    """RetinaFace on MobileNet-0.25; modules are named as in the public weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +184,7 @@ class RetinaFaceMobile(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`(1, 3, h, w)` to logits `(a, 2)`, box `(a, 4)` and landmark `(a, 10)` offsets per anchor."""
+        """Map `(1, 3, h, w)` to logits `(a, 2)`, box `(a, 4)` and landmark `(a, 10)` offsets per anchor."""
         features = []
         for n in (1, 2, 3):
             x = self.body[f"stage{n}"](x)
@@ -137,7 +202,7 @@ class RetinaFaceMobile(nn.Module):
 
 
 def anchors(height_px: int, width_px: int) -> Tensor:
-    """The anchors these weights were made for: center x, center y, side, `(a, 3)` pixels."""
+    """Return the anchors of these weights: center x, center y and side, `(a, 3)` pixels."""
     levels = []
     for stride, sides in ((8, (10, 20)), (16, (32, 64)), (32, (128, 256))):
         shape = (-(-height_px // stride), -(-width_px // stride), 2)
@@ -148,7 +213,7 @@ def anchors(height_px: int, width_px: int) -> Tensor:
 
 
 class RetinaFaceReference:
-    """The network above at the frame's own size, one frame at a time.
+    """RetinaFace-MobileNet-0.25 at the full size of the frame.
 
     Raises:
         WeightsError: if the weights cannot be read, or are those of another network.
@@ -180,24 +245,25 @@ class RetinaFaceReference:
         return FaceBatch(np.zeros(len(best), np.int64), *(t[best].numpy() for t in (boxes, points, score)))
 
 
-# Each reference's name, its loader, and the file of its weights.
+# Name of each reference -> its class and the name of its weights file.
 REFERENCES: dict[str, tuple[Callable[[Path], Callable[[np.ndarray], FaceBatch]], str]] = {
     "yunet": (YuNet, YUNET_FILE),
     "retinaface_mobilenet025": (RetinaFaceReference, RETINAFACE_FILE),
+    "centerface": (CenterFace, CENTERFACE_FILE),
 }
 REFERENCE_THRESHOLD = 0.5
 
 
 def load_reference(name: str, folder: Path) -> Callable[[np.ndarray], FaceBatch]:
-    """The reference called `name`, with its weights from `folder`; it keeps hits from a score of 0.05 on.
+    """Load a reference detector with its weights from `folder`; it returns detections with a score above 0.05.
 
     Raises:
-        ReferenceDetectorError: if there is no such reference, or it cannot run here.
-        WeightsError: if its weights are missing or are those of something else.
+        ReferenceDetectorError: if there is no such reference, or OpenCV is not installed.
+        WeightsError: if its weights are missing or those of another network.
     """
     if name not in REFERENCES:
-        raise ReferenceDetectorError(f"{name}: no such reference; known: {', '.join(REFERENCES)}")
+        raise ReferenceDetectorError(f"{name}: no such reference detector. Known: {', '.join(REFERENCES)}")
     make, file = REFERENCES[name]
     if not (folder / file).is_file():
-        raise WeightsError(f"{folder / file}: no such file; put the weights of {name} there, or name another folder")
+        raise WeightsError(f"{folder / file}: no such file. Copy the weights of {name} there, or give another folder")
     return make(folder / file)

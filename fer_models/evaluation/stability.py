@@ -1,4 +1,4 @@
-"""Stability in video: how much a model's answers about one person change from one frame to the next."""
+"""Stability in video: how much a model's predictions for a person change between adjacent frames."""
 
 from dataclasses import dataclass
 
@@ -17,14 +17,14 @@ class Stability:
 def measure_stability(track_id: np.ndarray, frame_index: np.ndarray, probabilities: np.ndarray) -> Stability:
     """Compare each face with the face of the same person in the next frame, where there is one.
 
-    Real changes of expression count, too, so that only figures of several models on the same video can be compared.
+    Real changes of expression count as well, so only models on the same video can be compared.
 
     >>> sure, unsure = [0.9, 0.1], [0.4, 0.6]
     >>> measure_stability(np.array([1, 1, 1]), np.array([0, 1, 2]), np.array([sure, sure, unsure]))
     Stability(pairs=2, label_changes=0.5, total_variation=0.25)
 
     Args:
-        track_id: (m,) the person in each face.
+        track_id: (m,) the person of each face.
         frame_index: (m,) the frame of each face, 0-based.
         probabilities: (m, classes), rows sum to 1.
     """

@@ -60,7 +60,7 @@ def fetch_retinaface(on_bytes: OnBytes = lambda done, total: None) -> Path:
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether `folder` holds an undamaged model."""
+    """Whether `folder` contains an undamaged model."""
     try:
         load_model_folder(folder)
     except WeightsError:
@@ -106,10 +106,10 @@ def download(url: str, file: BinaryIO, on_bytes: OnBytes) -> None:
 def install_retinaface(file: BinaryIO, *, source: str) -> Path:
     """Install the weights in `file`, which came from `source`, as the model `retinaface`; return its folder.
 
-    The sha256 of the first file is kept in the card; from then on, other files are refused.
+    The sha256 of the first file is stored in the card; other files are refused afterwards.
 
     Raises:
-        WeightsError: if the file does not hold these weights, or is not the one installed first.
+        WeightsError: if the file does not contain these weights, or differs from the one installed first.
     """
     folder = user_models_dir() / RETINAFACE
     file.seek(0)
@@ -146,7 +146,7 @@ def _read_state_dict(file: BinaryIO, source: str) -> dict[str, Tensor]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{source}: not a file of PyTorch weights: {reason}") from error
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise WeightsError(f"{source}: not a file of PyTorch weights: it must hold a dictionary of tensors")
+        raise WeightsError(f"{source}: not a file of PyTorch weights: it must contain a dictionary of tensors")
     try:
         check_weights(weights)
     except WeightsError as error:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
+from fer_models.atomic_files import replaced_atomically
 from fer_models.classification import ensemble
-from fer_models.classification.ensemble import Ensemble, combined_sha256
+from fer_models.classification.ensemble import MAX_MEMBERS, Ensemble, combined_sha256
 from fer_models.classification.loading import load_classifier
 from fer_models.classification.onnx_classifier import OnnxClassifier, onnx_card, read_spec
 from fer_models.classification.onnx_spec import OnnxSpec
@@ -38,7 +39,7 @@ def add_model(name: str, path: Path, card_file: Path | None = None) -> Path:
     """Register a model; return its folder among the user's models.
 
     Args:
-        name: the name of the model from now on.
+        name: the name under which it is registered.
         path: a model folder, an ONNX file, or the file of weights that `retina-face` downloads.
         card_file: for an ONNX file, the JSON file that describes its input and outputs, see `OnnxSpec`.
 
@@ -66,7 +67,9 @@ def _add_folder(name: str, path: Path) -> Path:
     if card.architecture == ONNX_ARCHITECTURE:
         return add_onnx(name, verify_weights(path, card), read_spec(path, card), source=str(path))
     if card.architecture == ensemble.ARCHITECTURE:
-        raise WeightsError(f"{path}: an ensemble is made on this machine: fervid models ensemble {name} MODEL MODEL")
+        raise WeightsError(
+            f"{path}: an ensemble cannot be added; create it here: fervid models ensemble {name} MODEL MODEL"
+        )
     refuse_other_model(folder, card.sha256)
     load = load_classifier if card.task == "emotion" else load_detector
     load(str(path.absolute()), "cpu")  # refuse a model that cannot be loaded before anything is written
@@ -80,7 +83,7 @@ def add_onnx(name: str, path: Path, spec: OnnxSpec, *, source: str) -> Path:
 
     Args:
         name: the name of the model.
-        path: the ONNX file; it must hold all of its weights.
+        path: the ONNX file; it must contain all of its weights.
         spec: its input and outputs.
         source: the file of the spec, for messages.
 
@@ -96,12 +99,8 @@ def add_onnx(name: str, path: Path, spec: OnnxSpec, *, source: str) -> Path:
     refuse_other_model(folder, card.sha256)
     OnnxClassifier(path, spec, card, torch.device("cpu"))
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{ONNX_NAME}.{os.getpid()}.part"
-    try:
+    with replaced_atomically(folder / ONNX_NAME) as part:
         shutil.copyfile(path, part)
-        part.replace(folder / ONNX_NAME)
-    finally:
-        part.unlink(missing_ok=True)
     save_card(folder, card)
     return folder
 
@@ -110,7 +109,7 @@ def refuse_other_model(folder: Path, sha256: str) -> None:
     """Refuse to replace a model by another one.
 
     Raises:
-        WeightsError: if `folder` holds a model with other weights.
+        WeightsError: if `folder` contains a model with other weights.
     """
     if (folder / CARD_NAME).is_file() and (known := read_card(folder).sha256) != sha256:
         raise WeightsError(
@@ -119,15 +118,15 @@ def refuse_other_model(folder: Path, sha256: str) -> None:
 
 
 def make_ensemble(folder: Path, name: str, models: Sequence[str]) -> Path:
-    """Write the model folder of an ensemble after loading its members.
+    """Create the model folder of an ensemble, after loading its members.
 
     Args:
         folder: the folder to create.
         name: the name on the card.
-        models: names from `fervid models`, or model folders; their paths are kept relative to `folder`.
+        models: names from `fervid models`, or model folders; paths are stored relative to `folder`.
 
     Raises:
-        ValueError: if there are fewer than two members, or one is given twice.
+        ValueError: if there are fewer than two members or too many, or one is given twice.
         WeightsError: if the folder exists, or a member cannot be loaded.
     """
     if folder.exists():
@@ -136,6 +135,8 @@ def make_ensemble(folder: Path, name: str, models: Sequence[str]) -> Path:
     cards = [member.card for member in members]
     if len(cards) < 2 or len({card.sha256 for card in cards}) < len(cards):
         raise ValueError(f"an ensemble needs two or more different models, got {', '.join(models) or 'none'}")
+    if len(cards) > MAX_MEMBERS:
+        raise ValueError(f"an ensemble has at most {MAX_MEMBERS} members, got {len(cards)}")
     known = list_model_dirs()
     paths = [model if model in known else Path(os.path.relpath(model, folder)).as_posix() for model in models]
     named = [{"model": path, "sha256": card.sha256} for path, card in zip(paths, cards, strict=True)]
@@ -153,7 +154,7 @@ def make_ensemble(folder: Path, name: str, models: Sequence[str]) -> Path:
         licence_note=" ".join(dict.fromkeys(card.licence_note for card in cards if card.licence_note)),
         sha256=combined_sha256(named),
     )
-    Ensemble(members, card)  # refuses members that cannot work together
+    Ensemble(members, card)  # raises if the members cannot be combined
     folder.mkdir(parents=True)
     save_card(folder, card)
     return folder

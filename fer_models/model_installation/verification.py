@@ -16,7 +16,7 @@ from fer_models.registry.model_registry import (
 
 
 def check_models() -> dict[str, ModelCard | WeightsError]:
-    """Hash the weights of every model: its card, or the reason why it is damaged."""
+    """Hash the weights of every model; return its card, or the error if it is damaged, by model name."""
     checked: dict[str, ModelCard | WeightsError] = {}
     for name, folder in list_model_dirs().items():
         try:

@@ -25,7 +25,7 @@ class WeightsError(FervidError):
 
 
 def is_sha256(text: str) -> bool:
-    """Whether `text` is a sha256 in lower-case hexadecimal; an empty one is not known yet.
+    """Whether `text` is a sha256 in lower-case hexadecimal, or empty (not yet known).
 
     >>> is_sha256("0" * 64), is_sha256(""), is_sha256("0" * 63), is_sha256("Z" * 64)
     (True, True, False, False)
@@ -34,7 +34,7 @@ def is_sha256(text: str) -> bool:
 
 
 Size = Annotated[int, Interval(ge=8, le=1024)]
-Temperature = Annotated[float, Interval(ge=0.01, le=100)]  # beyond it every probability is 1/7, or 0 and 1
+Temperature = Annotated[float, Interval(ge=0.01, le=100)]  # outside of it, probabilities are all 1/7, or 0 and 1
 Scale = Annotated[float, Interval(ge=1e-4, le=1e4)]
 Shift = Annotated[float, Interval(ge=-1e4, le=1e4)]
 
@@ -43,14 +43,14 @@ Shift = Annotated[float, Interval(ge=-1e4, le=1e4)]
 class ModelCard:
     """Describes a model: its inputs and outputs, how it was trained, and how accurate it is.
 
-    Ranges apply to cards that are read from a file.
+    Types and ranges are checked when a card is read from a file.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
     name: Annotated[str, MinLen(1), MaxLen(200)]
     task: Literal["emotion", "detector"]
-    architecture: Annotated[str, MinLen(1), MaxLen(200)]  # a key of the table of architectures or of detectors
+    architecture: Annotated[str, MinLen(1), MaxLen(200)]  # a key of `ARCHITECTURES`, `LOADERS` or `DETECTORS`
     architecture_options: dict[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()  # in the order of the outputs; empty for a detector
     input_size_px: Size | None = None  # height and width of a crop; None: any size
@@ -60,7 +60,7 @@ class ModelCard:
     temperature: Temperature = 1.0  # logits are divided by it before the softmax
     score_threshold: Annotated[float, Interval(ge=0, le=1)] | None = None  # detectors: the lowest score of a face
     parameters: Annotated[int, Ge(0)] = 0
-    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # split -> figure -> value
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # split -> metric -> value
     protocol: str = ""  # how the metrics were measured
     data: dict[str, Any] = field(default_factory=dict)  # the training data, with a fingerprint
     settings: dict[str, Any] = field(default_factory=dict)  # the recipe
@@ -70,7 +70,7 @@ class ModelCard:
     sha256: Annotated[str, Predicate(is_sha256)] = ""  # of the weights file
 
     def as_json(self) -> dict[str, Any]:
-        """The content of `model.json`."""
+        """Return the content of `model.json`."""
         return dataclasses.asdict(self)
 
     @property
@@ -79,14 +79,14 @@ class ModelCard:
         return bool(self.settings.get("temperature_fitted_on") == "votes")
 
     def measured(self) -> tuple[str, dict[str, Any]]:
-        """PrivateTest and its figures, else the first split of the card; empty if nothing was measured."""
+        """Return PrivateTest and its metrics, or the first split of the card; empty if nothing was measured."""
         split = "PrivateTest" if "PrivateTest" in self.metrics else next(iter(self.metrics), "")
         return split, self.metrics.get(split, {})
 
     def summary(self) -> str:
-        """The main figures, such as `PrivateTest: accuracy 0.690`; those against votes come last.
+        """Format the main metrics, such as `PrivateTest: accuracy 0.690`; those against votes come last.
 
-        Of the two calibration errors it has the one of the labels that the model is calibrated on.
+        Of the two calibration errors, only that against the labels or votes used for calibration is included.
         """
         split, figures = self.measured()
         shares = [figure for figure, value in figures.items() if isinstance(value, float)]
@@ -123,12 +123,12 @@ def read_validated(path: Path, kind: type[T]) -> T:
 
 
 def validated(content: bytes, kind: type[T], source: str) -> T:
-    """An instance of the dataclass `kind` from JSON, with types and ranges checked.
+    """Parse JSON as an instance of the dataclass `kind`, with its types and ranges checked.
 
     Raises:
         WeightsError: if the content does not fit; the message begins with `source`.
     """
-    from pydantic import ValidationError  # finding models by name does without it
+    from pydantic import ValidationError  # imported here because looking up models by name does not need it
 
     try:
         instance: T = _validator(kind).validate_json(content)  # type: ignore[arg-type]  # classes are hashable
@@ -145,7 +145,7 @@ def _validator(kind: Any) -> "TypeAdapter[Any]":
 
 
 def _describe(error: "ValidationError") -> str:
-    """The first errors, each with its field and, if it is short, the value."""
+    """Format the first errors, each with its field and, for scalars, the value."""
     errors = error.errors(include_url=False, include_context=False)
     parts = [_describe_one(list(item["loc"]), item["msg"], item["input"]) for item in errors[:MAX_REPORTED_ERRORS]]
     more = len(errors) - len(parts)

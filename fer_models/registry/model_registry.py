@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
+from fer_models.atomic_files import replaced_atomically
 from fer_models.registry.model_card import CARD_NAME as CARD_NAME
 from fer_models.registry.model_card import ModelCard as ModelCard
 from fer_models.registry.model_card import WeightsError as WeightsError
@@ -23,13 +24,13 @@ ONNX_ARCHITECTURE = "onnx"
 
 
 def user_models_dir() -> Path:
-    """The folder of the models that a user trained or added: `$XDG_DATA_HOME/fervid/models`."""
+    """Return the folder of the models that the user trained or added: `$XDG_DATA_HOME/fervid/models`."""
     data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(data_home) / "fervid" / "models"
 
 
 def user_model_dir(name: str) -> Path:
-    """The folder of a user's model of this name.
+    """Return the folder of the user's model of this name.
 
     Raises:
         WeightsError: if the name cannot be the name of a folder.
@@ -40,13 +41,13 @@ def user_model_dir(name: str) -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file's content, in hexadecimal."""
+    """Return the sha256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def list_model_dirs() -> dict[str, Path]:
-    """The folder of every model by its name; a user's model hides a packaged one of the same name."""
+    """Map the name of every model to its folder; a user's model hides a packaged one of the same name."""
     folders: dict[str, Path] = {}
     for parent in (PACKAGED_DIR, user_models_dir()):
         for card in sorted(parent.glob(f"*/{CARD_NAME}")):
@@ -55,7 +56,7 @@ def list_model_dirs() -> dict[str, Path]:
 
 
 def list_cards() -> dict[str, ModelCard | WeightsError]:
-    """The card of every model by its name, or the reason why it cannot be read."""
+    """Map the name of every model to its card, or to the error if the card cannot be read."""
     cards: dict[str, ModelCard | WeightsError] = {}
     for name, folder in list_model_dirs().items():
         try:
@@ -66,7 +67,7 @@ def list_cards() -> dict[str, ModelCard | WeightsError]:
 
 
 def find_model(name: str, task: str | None = None) -> Path:
-    """The folder of a model, given its name or its folder.
+    """Return the folder of a model, given its name or its folder.
 
     Raises:
         WeightsError: if there is no such model, or its task is not `task`.
@@ -83,12 +84,12 @@ def find_model(name: str, task: str | None = None) -> Path:
 
 
 def portable_model_ref(name: str) -> str:
-    """The model's name, or the absolute path of its folder: valid in every working folder."""
+    """Return the model's name, or the absolute path of its folder, which are valid in any working directory."""
     return name if name in list_model_dirs() else str(Path(name).absolute())
 
 
 def verify_weights(folder: Path, card: ModelCard) -> Path:
-    """The weights file of a model, once its hash is found to be the one on the card.
+    """Check that the weights file of a model has the sha256 on its card; return its path.
 
     Raises:
         WeightsError: if the file cannot be read or has another hash.
@@ -106,7 +107,7 @@ def verify_weights(folder: Path, card: ModelCard) -> Path:
 
 
 def load_model_folder(folder: Path) -> tuple[dict[str, "Tensor"], ModelCard]:
-    """The weights (on the CPU) and the card of a model.
+    """Load the weights (on the CPU) and the card of a model.
 
     Raises:
         WeightsError: if a file is missing or damaged, a weight is not finite, or the weights and the card do not belong
@@ -131,20 +132,15 @@ def save_model_folder(folder: Path, weights: dict[str, "Tensor"], card: ModelCar
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{WEIGHTS_NAME}.{os.getpid()}.part"
-    try:
+    with replaced_atomically(folder / WEIGHTS_NAME) as part:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, part)
         part.chmod(0o644)  # safetensors creates files that only their owner can read
         card = dataclasses.replace(card, sha256=sha256_of(part))
-        part.replace(folder / WEIGHTS_NAME)
-    finally:
-        part.unlink(missing_ok=True)
     save_card(folder, card)
     return card
 
 
 def save_card(folder: Path, card: ModelCard) -> None:
-    """Write a card into `folder`, which holds the weights."""
-    part = folder / f".{CARD_NAME}.{os.getpid()}.part"
-    part.write_text(json.dumps(card.as_json(), indent=2) + "\n", encoding="utf-8")
-    part.replace(folder / CARD_NAME)
+    """Write the card of a model into its folder."""
+    with replaced_atomically(folder / CARD_NAME) as part:
+        part.write_text(json.dumps(card.as_json(), indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Shared by all training runs: moving average of weights, checkpoints, and the rules for resuming."""
+"""Common to all training runs: moving average of weights, checkpoints, and checks before resuming."""
 
 import pickle
 from collections.abc import Callable
@@ -17,7 +17,7 @@ class RunError(FervidError):
 
 
 def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Exponential moving average of weights with a shorter window at first, to forget the initial weights soon."""
+    """Create an exponential moving average of weights with a shorter window at first, to forget the initial weights."""
 
     def average(averaged: Tensor, current: Tensor, n_averaged: Tensor | int) -> Tensor:
         return averaged + (current - averaged) * max(1 - decay, 10 / (10 + int(n_averaged)))
@@ -38,34 +38,38 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def check_not_begun(checkpoint: Path, resume: bool) -> None:
-    """Check that an existing run is to be resumed, and that a new one overwrites no model.
+def check_can_start(checkpoint: Path, resume: bool) -> None:
+    """Check that an existing run is resumed explicitly, and that a new run does not overwrite a model.
 
     Raises:
-        RunError: if it is not.
+        RunError: if one of the two would happen.
     """
     run = checkpoint.parent.parent
     if checkpoint.exists() and not resume and (run / CARD_NAME).exists():
-        raise RunError(f"{run}: is trained already: choose another --name, remove that folder, or go on with --resume")
+        raise RunError(
+            f"{run}: a model has been trained here. Choose another --name, remove the folder, or continue with --resume"
+        )
     if checkpoint.exists() and not resume:
-        raise RunError(f"{run}: a training was begun here: go on with --resume, or choose another --name")
+        raise RunError(
+            f"{run}: an unfinished training is in this folder. Continue it with --resume, or choose another --name"
+        )
     if not checkpoint.exists() and (run / CARD_NAME).exists():
-        raise RunError(f"{run}: a model that was not trained here has that name: choose another --name")
+        raise RunError(f"{run}: an added model has this name. Choose another --name")
 
 
-def check_same_settings(checkpoint: Path, begun_with: dict[str, Any], settings: dict[str, Any]) -> None:
+def check_same_settings(checkpoint: Path, started_with: dict[str, Any], settings: dict[str, Any]) -> None:
     """Check that a run is resumed with the settings it was started with.
 
     Raises:
-        RunError: if it is not, with what differs.
+        RunError: if they differ.
     """
     changed = [
-        f"{name} was {begun_with.get(name)!r} and is now {value!r}"
+        f"{name} was {started_with.get(name)!r} and is now {value!r}"
         for name, value in settings.items()
-        if begun_with.get(name) != value
+        if started_with.get(name) != value
     ]
     if changed:
         raise RunError(
-            f"{checkpoint}: cannot go on with other settings: {'; '.join(changed)}. "
-            "Give the old ones, or another --name"
+            f"{checkpoint}: the run was started with other settings: {'; '.join(changed)}. "
+            "Use the same settings, or another --name"
         )

@@ -1,4 +1,4 @@
-"""One prediction of an emotion model on the photographs of the demo, to show that it works."""
+"""Predictions of a new emotion model for the photographs of the demo, to show that it works."""
 
 import numpy as np
 
@@ -14,9 +14,9 @@ HEADINGS = ("", *EMOTIONS, "other", "valence", "arousal")
 
 
 def preview_rows(model: str) -> list[list[str | float | None]]:
-    """A row per face: where it is from, the seven probabilities, and what else the model outputs.
+    """Return a row per face: its photograph, the seven probabilities, and further outputs of the model.
 
-    Without the photographs, the row of a gray image.
+    If the photographs are not available, return a row for a gray image.
 
     Raises:
         WeightsError: if the model cannot be loaded.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TrainingDisplay:
-    """Shows the log and the progress of a training; without a terminal, only the log."""
+    """Show the log and the progress of a training; without a terminal, only the log."""
 
     def __init__(self, console: Console) -> None:
         self.bars = Progress(

@@ -1,4 +1,4 @@
-"""Evaluation of emotion models, and the comparison report with the command that reproduces it."""
+"""Evaluation of emotion models, and the comparison report."""
 
 import html
 import logging
@@ -22,24 +22,19 @@ from fer_models.registry.model_registry import CARD_NAME, WeightsError, find_mod
 from flows.training.markdown import parts_of, table_lines, write_part
 
 
-class Claim(NamedTuple):
-    """A published result for a network of the same kind."""
+class PublishedResult(NamedTuple):
+    """The accuracy on PrivateTest that a project reports for its network."""
 
     network: str
     accuracy: str
-    remark: str
+    source: str
 
 
-# As public FER-2013 projects report them.
-CLAIMS = (
-    Claim("cnn4", "about 90 %", "its own log says 63.3 %"),
-    Claim("cnn_wide", "60.87 %", ""),
-    Claim("cnn_wide, with augmentation", "55.84 %", ""),
-    Claim("resnet50_transfer", "60.0 %", ""),
-    Claim("efficientnet_b0_transfer", "98 %", "on 27 validation images"),
-    Claim("VGG, 4.7 M parameters, from scratch", "72.6 %", "selected on PrivateTest"),
-    Claim("VGG-19", "73.1 %", "the best epoch on the test set"),
-    Claim("ResMaskingNet, 143 M parameters", "74.1 %", "from ImageNet weights"),
+PUBLISHED_RESULTS = (
+    PublishedResult("VGG19", "73.11 %", "README of github.com/WuJie1010/Facial-Expression-Recognition.Pytorch"),
+    PublishedResult("VGG", "73.28 %", "README of github.com/usef-kh/fer, arXiv:2105.03588"),
+    PublishedResult("ResMaskingNet", "74.14 %", "README of github.com/phamquiluan/ResidualMaskingNetwork"),
+    PublishedResult("ResMaskingNet and six others, averaged", "76.82 %", "the same"),
 )
 log = logging.getLogger(__name__)
 TITLE = "Emotion models compared"
@@ -55,21 +50,21 @@ class Table(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The contents of a report; `pictures` and `cards` are (name, path) pairs."""
+    """The contents of a report; `plots` and `cards` are (name, path) pairs."""
 
     tables: list[Table]
     conditions: str
     command: str
-    pictures: list[tuple[str, str]]
+    plots: list[tuple[str, str]]
     cards: list[tuple[str, str]]
 
 
 def evaluate_model(model: str, data: Path, splits: Sequence[str], *, tta: bool, device: str) -> dict[str, Any]:
-    """Every figure of a model on some splits of a data set: split -> figure -> value; without any, on its test splits.
+    """Evaluate a model on some splits of a data set, or on its test splits: split -> metric -> value.
 
     Raises:
         DataError: if the data cannot be used.
-        DeviceError: if the device is not there.
+        DeviceError: if the device is not available.
         WeightsError: if there is no such model, or it is damaged.
     """
     classifier = load_classifier(model, device)
@@ -77,7 +72,7 @@ def evaluate_model(model: str, data: Path, splits: Sequence[str], *, tta: bool, 
         split: images for split, images in log_notes(read_data(data, need_training=False)).splits.items() if len(images)
     }
     if absent := [split for split in splits if split not in read]:
-        raise DataError(f"{data}: there is no {absent[0]}, but {', '.join(read)}")
+        raise DataError(f"{data}: no {absent[0]} split; it has {', '.join(read)}")
     return {
         split: measure_split(
             classifier.predict,
@@ -97,39 +92,41 @@ def log_notes(data: FaceData) -> FaceData:
     return data
 
 
-def check_apart(names: Sequence[str]) -> None:
-    """Check that the models have different names, which name their cards and plots.
+def check_unique_names(names: Sequence[str]) -> None:
+    """Check that the models have different names, because their cards and plots are named after them.
 
     Raises:
-        WeightsError: if two have the same.
+        WeightsError: if two have the same name.
     """
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise WeightsError(f"{twice[0]}: more than one model of this name: rename a folder to compare them in a report")
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise WeightsError(
+            f"{repeated[0]}: more than one model of this name: rename a folder to compare them in a report"
+        )
 
 
 def compare_models(models: Sequence[str], data: Path, device: str, out: Path | None, command: str) -> list[Compared]:
-    """Every figure of several models on both test splits of a data set, and their speed here; with a report in `out`.
+    """Evaluate several models on both test splits of a data set, measure their speed, and write a report to `out`.
 
-    The report is a page if `out` ends in .html, else a part of a Markdown file, whose other parts stay. Pictures and
-    the models' cards lie beside it in a folder of its name.
+    The report is an HTML page if `out` ends in .html; otherwise it is a section of a Markdown file, whose other
+    sections are kept. Plots and model cards are written to a folder beside it, with its name.
 
     Raises:
         DataError: if the data cannot be used.
-        DeviceError: if the device is not there.
+        DeviceError: if the device is not available.
         MarkdownError, OSError: if the report cannot be written there.
-        WeightsError: if there is no such model, one is damaged, or a report would mix two up.
+        WeightsError: if there is no such model, one is damaged, or two have the same name.
     """
     classifiers = [load_classifier(model, device) for model in models]
     if out is not None:  # fail before the evaluation, not after it
-        check_apart([find_model(model).name for model in models])
+        check_unique_names([find_model(model).name for model in models])
         out.with_suffix("").mkdir(parents=True, exist_ok=True)
         if out.suffix == ".md":
             parts_of(out)
     splits = log_notes(read_data(data)).splits
     compared = compare(classifiers, splits)
     if out is not None:
-        pictures = draw_pictures(out, models, compared[0], splits["PrivateTest"])
-        report = Report(tables_of(compared), conditions(data, device), command, pictures, copy_cards(out, models))
+        plots = draw_plots(out, models, compared[0], splits["PrivateTest"])
+        report = Report(tables_of(compared), conditions(data, device), command, plots, copy_cards(out, models))
         if out.suffix == ".html":
             out.write_text(as_html(report), encoding="utf-8")
         else:
@@ -137,7 +134,7 @@ def compare_models(models: Sequence[str], data: Path, device: str, out: Path | N
     return compared
 
 
-def draw_pictures(out: Path, models: Sequence[str], first: Compared, private: FaceImages) -> list[tuple[str, str]]:
+def draw_plots(out: Path, models: Sequence[str], first: Compared, private: FaceImages) -> list[tuple[str, str]]:
     """Draw plots of the first model on PrivateTest and copy training curves; return (title, path) pairs."""
     folder = out.with_suffix("")
     name = first.card.name
@@ -145,66 +142,66 @@ def draw_pictures(out: Path, models: Sequence[str], first: Compared, private: Fa
     draw_confusion(answers, truth, folder / f"{name}-confusion.png")
     draw_reliability(answers, truth, first.card.temperature, folder / f"{name}-reliability.png")
     of = f"PrivateTest, against {what}"
-    pictures = [
-        (f"{name}: what is read as what, {of}", f"{name}-confusion.png"),
-        (f"{name}: how often it is right against how sure it is, {of}", f"{name}-reliability.png"),
+    plots = [
+        (f"{name}: confusion matrix, {of}", f"{name}-confusion.png"),
+        (f"{name}: reliability diagram, {of}", f"{name}-reliability.png"),
     ]
     for model in models:
         curves = find_model(model) / "curves.png"
         if curves.is_file():
-            place = f"{curves.parent.name}-curves.png"
-            shutil.copyfile(curves, folder / place)
-            pictures.append((f"{curves.parent.name}: training", place))
-    return [(title, f"{folder.name}/{place}") for title, place in pictures]
+            file_name = f"{curves.parent.name}-curves.png"
+            shutil.copyfile(curves, folder / file_name)
+            plots.append((f"{curves.parent.name}: training curves", file_name))
+    return [(title, f"{folder.name}/{file_name}") for title, file_name in plots]
 
 
 def copy_cards(out: Path, models: Sequence[str]) -> list[tuple[str, str]]:
     """Copy the models' cards next to the report; return (name, path) pairs."""
     folders = [find_model(model) for model in models]
-    places = {folder.name: f"{out.stem}/{folder.name}.json" for folder in folders}
+    paths = {folder.name: f"{out.stem}/{folder.name}.json" for folder in folders}
     for folder in folders:
-        shutil.copyfile(folder / CARD_NAME, out.parent / places[folder.name])
-    return list(places.items())
+        shutil.copyfile(folder / CARD_NAME, out.parent / paths[folder.name])
+    return list(paths.items())
 
 
 def tables_of(compared: Sequence[Compared]) -> list[Table]:
-    """The tables of the report; figures are shares of 1 unless they say otherwise."""
+    """Create the tables of the report; metrics are shares of 1 unless they have a unit."""
     return [
         *(accuracy_table(compared, split) for split in SPLITS),
         *(votes_table(compared, split) for split in SPLITS if "votes_accuracy" in compared[0].figures[split]),
         cost_table(compared),
-        Table("Published figures of others", ("network", "accuracy", "remark"), [tuple(claim) for claim in CLAIMS]),
+        Table("Published results", PublishedResult._fields, [tuple(result) for result in PUBLISHED_RESULTS]),
     ]
 
 
 def accuracy_table(compared: Sequence[Compared], split: str) -> Table:
-    """Metrics of a split against its labels."""
+    """Create the table of the metrics of a split against its labels."""
     columns = {
         "accuracy": "accuracy",
-        "accuracy_not_in_training": "without pictures that also stand in Training",
-        "accuracy_flip_averaged": "flip averaged",
-        "accuracy_crops_averaged": "ten crops averaged",
+        "accuracy_not_in_training": "without images that are in Training",
+        "accuracy_flip_averaged": "averaged over flips",
+        "accuracy_crops_averaged": "averaged over ten crops",
         "macro_f1": "macro-F1",
-        "ece_uncalibrated": "ECE before temperature",
-        "ece": "ECE after",
+        "ece_uncalibrated": "ECE without temperature",
+        "ece": "ECE",
     }
     return figure_table(f"{split}, against the labels", compared, split, columns)
 
 
 def votes_table(compared: Sequence[Compared], split: str) -> Table:
-    """Metrics of a split against the annotators' majority."""
+    """Create the table of the metrics of a split against the annotators' majority."""
     columns = {
-        "votes_images": "pictures",
+        "votes_images": "images",
         "votes_accuracy": "agreement",
         "votes_macro_f1": "macro-F1",
-        "votes_ece_uncalibrated": "ECE before temperature",
-        "votes_ece": "ECE after",
+        "votes_ece_uncalibrated": "ECE without temperature",
+        "votes_ece": "ECE",
     }
     return figure_table(f"{split}, against the FER+ majority", compared, split, columns)
 
 
 def figure_table(title: str, compared: Sequence[Compared], split: str, columns: dict[str, str]) -> Table:
-    """A row for each model, a column for each figure, with its interval where it has one."""
+    """Create a table with a row per model and a column per metric, with its interval if it has one."""
     rows = []
     for one in compared:
         figures = one.figures[split]
@@ -213,7 +210,7 @@ def figure_table(title: str, compared: Sequence[Compared], split: str, columns: 
 
 
 def cell(figures: dict[str, Any], name: str) -> str:
-    """One figure and its interval, such as `0.731 (0.717 to 0.745)`; a dash if it was not measured."""
+    """Format a metric and its interval, such as `0.731 (0.717 to 0.745)`; a dash if it was not measured."""
     value, interval = figures.get(name), figures.get(f"{name}_interval")
     if value is None:
         return "-"
@@ -223,14 +220,21 @@ def cell(figures: dict[str, Any], name: str) -> str:
 
 
 def cost_table(compared: Sequence[Compared]) -> Table:
-    """Size, compute and speed of each model."""
-    columns = ("model", "architecture", "parameters", "multiply-adds", "images/s, one at once", "images/s, 256 at once")
+    """Create the table of size, compute and speed."""
+    columns = (
+        "model",
+        "architecture",
+        "parameters",
+        "multiply-adds",
+        "images/s, batches of 1",
+        "images/s, batches of 256",
+    )
     rows = [
         (
             one.card.name,
             one.card.architecture,
             f"{one.card.parameters / 1e6:.2f} M",
-            f"{one.multiply_adds / 1e6:.1f} M",
+            "unknown" if one.multiply_adds is None else f"{one.multiply_adds / 1e6:.1f} M",
             *(f"{rate:.0f}" for rate in one.images_per_s.values()),
             f"{one.card.training_s / 60:.0f} min",
         )
@@ -240,15 +244,15 @@ def cost_table(compared: Sequence[Compared]) -> Table:
 
 
 def conditions(data: Path, device: str) -> str:
-    """Data, machine and versions of the measurement."""
+    """Describe data, machine and versions of the measurement."""
     chosen = choose_device(device)
     where = torch.cuda.get_device_name() if chosen.type == "cuda" else f"{torch.get_num_threads()} threads"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return (
         f"Measured on {data.name}; speed on {chosen.type} ({where}, {os.cpu_count()} cores, {platform.machine()}), "
-        f"{versions}, the models in turns. In brackets: 95 % intervals, bootstrap. ECE: expected calibration error "
-        "over 15 bins. What a model was chosen by stands on its card; some of the published figures chose by "
-        "PrivateTest."
+        f"{versions}, the models in turns. In parentheses: 95 % bootstrap intervals. ECE: expected calibration error "
+        "over 15 bins. Model cards state how epoch and temperature were chosen. Published results are as their authors "
+        "report them; how these chose the epoch was not checked."
     )
 
 
@@ -257,9 +261,9 @@ def as_markdown(report: Report) -> str:
     lines = [f"# {TITLE}", "", report.conditions, "", f"Made by `{report.command}`.", ""]
     for table in report.tables:
         lines += [f"## {table.title}", "", *table_lines(table.columns, table.rows), ""]
-    lines += ["## Cards and pictures", ""]
-    lines += ["The models' cards: " + ", ".join(f"[{name}]({place})" for name, place in report.cards) + ".", ""]
-    return "\n".join(lines + [f"![{title}]({place})" for title, place in report.pictures])
+    lines += ["## Model cards and plots", ""]
+    lines += ["The models' cards: " + ", ".join(f"[{name}]({path})" for name, path in report.cards) + ".", ""]
+    return "\n".join(lines + [f"![{title}]({path})" for title, path in report.plots])
 
 
 def as_html(report: Report) -> str:
@@ -275,7 +279,7 @@ def as_html(report: Report) -> str:
         for row, tag in [(table.columns, "th"), *((row, "td") for row in table.rows)]:
             parts.append("<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in row) + "</tr>")
         parts.append("</table>")
-    cards = [f"<a href='{html.escape(place)}'>{html.escape(name)}</a>" for name, place in report.cards]
-    parts.append(f"<h2>Cards and pictures</h2><p>The models' cards: {', '.join(cards)}.</p>")
-    parts += [f"<p><img src='{html.escape(place)}' alt='{html.escape(title)}'></p>" for title, place in report.pictures]
+    cards = [f"<a href='{html.escape(path)}'>{html.escape(name)}</a>" for name, path in report.cards]
+    parts.append(f"<h2>Model cards and plots</h2><p>The models' cards: {', '.join(cards)}.</p>")
+    parts += [f"<p><img src='{html.escape(path)}' alt='{html.escape(title)}'></p>" for title, path in report.plots]
     return "\n".join(parts) + "</html>\n"

@@ -51,6 +51,6 @@ def train_detector(
     create_markdown_artifact(
         f"## {name}\n\n{card.protocol}\n\n{card.summary()}",
         key="train-detector-summary",
-        description="How well it finds",
+        description="Metrics of the trained detector",
     )
     return folder

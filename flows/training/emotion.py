@@ -6,6 +6,7 @@ import logging
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import flow, task
@@ -29,49 +30,70 @@ from flows.analysis.progress import progress
 
 log = logging.getLogger(__name__)
 listeners: list[Callable[[TrainingProgress], None]] = []  # called with the progress of the training in this process
-MADE = "made"  # folder of a run for models that are not evaluated yet
+UNEVALUATED = "unevaluated"  # subfolder of a run for models before their evaluation
 
 
-def load_splits(data: Path, drop: tuple[str, ...]) -> dict[str, FaceImages]:
-    """Load the splits of the data without the dropped images."""
-    return load_and_check(data, drop)[0].splits
+@dataclass(frozen=True)
+class TrainingJob:
+    """What a training uses, by reference: Prefect's tasks receive paths and names, not images."""
+
+    data: Path
+    drop: tuple[str, ...]  # defects of `preparation.DROPPABLE` whose images are dropped from Training
+    name: str
+    recipe: Recipe
+    device: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run and, later, of the model."""
+        return user_model_dir(self.name)
+
+    def load_splits(self) -> dict[str, FaceImages]:
+        """Load the splits of the data without the dropped images."""
+        return load_and_check(self.data, self.drop)[0].splits
+
+    def epochs(self) -> list[dict[str, float]]:
+        """Return the metrics of each epoch so far."""
+        epochs: list[dict[str, float]] = history_in(read_checkpoint(self.folder / CHECKPOINTS / LAST))["epochs"]
+        return epochs
 
 
 @functools.lru_cache(maxsize=1)
 def load_and_check(data: Path, drop: tuple[str, ...]) -> tuple[FaceData, Preparation]:
-    """Load the data, find its defects, and drop the given kinds of images.
+    """Load the data, find its defects, and drop the images with one of the defects `drop`.
 
-    The result is cached in the process until `load_and_check.cache_clear()`, as tasks receive paths, not pixels.
+    The result is cached in this process until `load_and_check.cache_clear()`, because tasks receive paths, not images.
     """
     read = read_data(data)
     found = preparation.examine(read)
     return preparation.drop(read, found, drop), found
 
 
-def log_notes(event: TrainingProgress) -> None:
-    """Report the progress, and end the training if the user asked for that."""
+def report_progress(training: TrainingProgress) -> None:
+    """Call the listeners; raise if the user has interrupted the training."""
     for listener in listeners:
-        listener(event)
+        listener(training)
     progress.check()
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def prepare(data: Path, drop: tuple[str, ...]) -> None:
-    """Read the data, drop the named kinds of images, and report defects."""
-    read, found = load_and_check(data, drop)
-    lines = [f"## {data.name}", "", *(f"- {note}" for note in read.notes), "", "| class | emotion |", "| --- | --- |"]
-    lines += [f"| {name} | {emotion} |" for name, emotion in read.class_map.items()]
+def prepare(job: TrainingJob) -> None:
+    """Load the data and publish counts and defects as an artifact."""
+    read, found = load_and_check(job.data, job.drop)
+    name = job.data.name
+    lines = [f"## {name}", "", *(f"- {note}" for note in read.notes), "", "| class | emotion |", "| --- | --- |"]
+    lines += [f"| {label} | {emotion} |" for label, emotion in read.class_map.items()]
     lines += ["", "| split | " + " | ".join(EMOTIONS) + " |", "| --- |" + " ---: |" * len(EMOTIONS)]
     lines += [f"| {split} | " + " | ".join(map(str, n.values())) + " |" for split, n in found.images.items()]
-    lines += ["", *(f"- {said}" for said in findings(found))]
-    create_markdown_artifact("\n".join(lines), key="training-data", description=f"What is in {data.name}")
-    classes = ", ".join(f"{name} is {emotion}" for name, emotion in read.class_map.items())
-    for said in (f"classes: {classes}", *read.notes, *findings(found)):
-        log.info("%s: %s", data.name, said)
+    lines += ["", *(f"- {finding}" for finding in findings(found))]
+    create_markdown_artifact("\n".join(lines), key="training-data", description=f"Images and defects of {name}")
+    classes = ", ".join(f"{label} is {emotion}" for label, emotion in read.class_map.items())
+    for note in (f"classes: {classes}", *read.notes, *findings(found)):
+        log.info("%s: %s", name, note)
 
 
 def findings(found: Preparation) -> list[str]:
-    """Defects of the data, as sentences."""
+    """Format the defects of the data, one line each."""
     in_splits = {
         name: ", ".join(f"{n} in {split}" for split, n in counts.items())
         for name, counts in vars(found).items()
@@ -79,57 +101,52 @@ def findings(found: Preparation) -> list[str]:
     }
     totals = ", ".join(f"{sum(counts.values())} in {split}" for split, counts in found.images.items())
     return [
-        f"pictures: {totals}",
-        f"pictures whose pixels also stand earlier: {in_splits['copies']}; {found.copy_groups} sets of copies",
-        f"sets of copies with more than one label: {found.conflict_groups}",
-        f"test pictures that also stand in Training: {in_splits['leaks']}; nearly so: {in_splits['near_leaks']}",
-        f"pictures that show nothing: {in_splits['blanks']}",
+        f"images: {totals}",
+        f"copies of earlier images: {in_splits['copies']}; {found.copy_groups} groups of identical images",
+        f"groups of identical images with different labels: {found.conflict_groups}",
+        f"test images that are also in Training: {in_splits['leaks']}; near-duplicates: {in_splits['near_leaks']}",
+        f"blank images: {in_splits['blanks']}",
     ]
 
 
-@task(task_run_name="train {name}", cache_policy=NO_CACHE, persist_result=False)
-def train_epochs(
-    data: Path, drop: tuple[str, ...], name: str, recipe: Recipe, device: str, precision: str, resume: bool
-) -> Path:
+@task(task_run_name="train {job.name}", cache_policy=NO_CACHE, persist_result=False)
+def train_epochs(job: TrainingJob, precision: str, resume: bool) -> Path:
     """Train by the recipe; return the checkpoint of the best epoch."""
     return train_network(
-        load_splits(data, drop),
-        user_model_dir(name),
-        recipe,
-        device=device,
+        job.load_splits(),
+        job.folder,
+        job.recipe,
+        device=job.device,
         precision=precision,
         resume=resume,
-        report=log_notes,
+        report=report_progress,
     )
 
 
-@task(task_run_name="calibrate {name}", cache_policy=NO_CACHE, persist_result=False)
-def calibrate(
-    data: Path, drop: tuple[str, ...], name: str, recipe: Recipe, checkpoint: Path, device: str
-) -> list[Path]:
-    """Make the models of a checkpoint; mixture and temperature are chosen on PublicTest."""
-    made = user_model_dir(name) / MADE
-    shutil.rmtree(made, ignore_errors=True)
-    training_s = sum(figures["seconds"] for figures in epochs_of(name))
-    notes = load_and_check(data, drop)[0].notes
+@task(task_run_name="calibrate {job.name}", cache_policy=NO_CACHE, persist_result=False)
+def calibrate(job: TrainingJob, checkpoint: Path) -> list[Path]:
+    """Create the models of a checkpoint; mixture and temperature are chosen on PublicTest."""
+    folder = job.folder / UNEVALUATED
+    shutil.rmtree(folder, ignore_errors=True)
+    notes = load_and_check(job.data, job.drop)[0].notes
     return registration.calibrate(
         checkpoint,
-        made,
-        load_splits(data, drop),
-        recipe,
-        name=name,
-        about_data={"set": data.name, "dropped": drop, "notes": notes},
-        device=choose_device(device),
-        training_s=training_s,
+        folder,
+        job.load_splits(),
+        job.recipe,
+        name=job.name,
+        about_data={"set": job.data.name, "dropped": job.drop, "notes": notes},
+        device=choose_device(job.device),
+        training_s=sum(metrics["seconds"] for metrics in job.epochs()),
     )
 
 
 @task(task_run_name="evaluate {folder.name}", cache_policy=NO_CACHE, persist_result=False)
-def evaluate(data: Path, drop: tuple[str, ...], name: str, folder: Path, device: str) -> None:
-    """Evaluate a model on both test splits, as it is served, and draw its plots."""
-    splits = load_splits(data, drop)
-    scores = registration.measure_model(folder, splits, choose_device(device))
-    draw_all(folder, epochs_of(name), splits, scores)
+def evaluate(job: TrainingJob, folder: Path) -> None:
+    """Evaluate the model in `folder` on both test splits and draw its plots."""
+    splits = job.load_splits()
+    scores = registration.measure_model(folder, splits, choose_device(job.device))
+    draw_all(folder, job.epochs(), splits, scores)
 
 
 @task(task_run_name="register {folder.name}", cache_policy=NO_CACHE, persist_result=False)
@@ -138,14 +155,14 @@ def register(folder: Path) -> Path:
     home = registration.register(folder, user_models_dir())
     card = read_card(home)
     key = re.sub("[^a-z0-9]", "-", card.name.lower())  # the only characters that Prefect accepts
-    lines = [f"## {card.name}", "", card.protocol, "", "| split | figure | value |", "| --- | --- | --- |"]
+    lines = [f"## {card.name}", "", card.protocol, "", "| split | metric | value |", "| --- | --- | --- |"]
     lines += [f"| {split} | {k} | {v} |" for split, figures in card.metrics.items() for k, v in figures.items()]
     lines += ["", f"Settings: `{card.settings}`", "", f"Faces with labels and probabilities: `{home / 'faces.png'}`"]
-    create_markdown_artifact("\n".join(lines), key=f"{key}-summary", description="What the trained model is worth")
-    for picture in sorted(home.glob("*.png")):
-        if picture.stem != "faces":  # images of people stay local: the Prefect server may be remote
-            url = f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
-            create_image_artifact(url, key=f"{key}-{picture.stem}", description=f"{card.name}: {picture.stem}")
+    create_markdown_artifact("\n".join(lines), key=f"{key}-summary", description="Metrics of the trained model")
+    for plot in sorted(home.glob("*.png")):
+        if plot.stem != "faces":  # images of people stay local: the Prefect server may be remote
+            url = f"data:image/png;base64,{base64.b64encode(plot.read_bytes()).decode()}"
+            create_image_artifact(url, key=f"{key}-{plot.stem}", description=f"{card.name}: {plot.stem}")
     return home
 
 
@@ -153,16 +170,12 @@ def check_free(name: str) -> None:
     """Check that a training does not overwrite another model.
 
     Raises:
-        RunError: if there is a model, or a training, of that name.
+        RunError: if a model or a training of that name exists.
     """
     if (home := user_model_dir(name)).exists():
-        raise RunError(f"{home}: this training would make a model there, too: choose another --name, or remove it")
-
-
-def epochs_of(name: str) -> list[dict[str, float]]:
-    """The metrics of each epoch of a training."""
-    epochs: list[dict[str, float]] = history_in(read_checkpoint(user_model_dir(name) / CHECKPOINTS / LAST))["epochs"]
-    return epochs
+        raise RunError(
+            f"{home}: this training also creates a model of this name. Choose another --name, or remove the folder"
+        )
 
 
 @flow(name="train", flow_run_name="train {name}", persist_result=False)
@@ -177,24 +190,23 @@ def train(
 ) -> list[Path]:
     """Train on Training, choose the epoch and the temperature on PublicTest, measure PrivateTest once.
 
-    Images of Training with one of the defects `drop` (see `preparation.DROPPABLE`) are left out.
+    Images of Training with one of the defects `drop` (see `preparation.DROPPABLE`) are dropped.
 
     Returns the model folders: one, or two for a network with a head for labels and one for votes.
 
     Raises:
         DataError: if the data cannot be used.
-        DeviceError: if the device is not there.
+        DeviceError: if the device is not available.
         RunError: if a training of that name cannot be resumed, or another model would be overwritten.
         WeightsError: if the name is not a valid model name, or initial weights or a teacher are not available.
     """
-    home = user_model_dir(name)
-    if recipe.labels == "both" and not (home / CHECKPOINTS / LAST).exists():
+    job = TrainingJob(data, drop, name, recipe, device)
+    if recipe.labels == "both" and not (job.folder / CHECKPOINTS / LAST).exists():
         check_free(f"{name}{registration.LABELS_SUFFIX}")
-    prepare(data, drop)
-    checkpoint = train_epochs(data, drop, name, recipe, device, precision, resume)
-    folders = calibrate(data, drop, name, recipe, checkpoint, device)
+    prepare(job)
+    folders = calibrate(job, train_epochs(job, precision, resume))
     for folder in folders:
-        evaluate(data, drop, name, folder, device)
+        evaluate(job, folder)
     homes = [register(folder) for folder in folders]
-    (home / MADE).rmdir()
+    (job.folder / UNEVALUATED).rmdir()
     return homes

@@ -1,4 +1,4 @@
-"""Stability of an emotion model on videos, measured on the faces that an analysis finds and follows."""
+"""Stability of an emotion model on videos, measured on the tracked faces of an analysis."""
 
 import tempfile
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ WHERE analysis_id = ? AND quality_ok AND track_id IS NOT NULL
 
 
 class StabilityError(FervidError):
-    """A video cannot be analyzed, so that no stability can be measured on it."""
+    """A video cannot be analyzed, so its stability cannot be measured."""
 
 
 def evaluate_on_videos(model: str, videos: Sequence[Path], device: str) -> dict[str, Stability]:
-    """Measure a model's raw answers on every frame of each video: file name to figures.
+    """Measure the stability of a model's raw probabilities on all frames of each video, by file name.
 
-    Low-quality faces and faces that belong to no track are left out.
+    Low-quality faces and faces without a track are excluded.
 
     Raises:
         DeviceError: if the device is not available.

@@ -1,4 +1,4 @@
-"""The networks that read an emotion from a face crop, each under a name that cards and the trainer use."""
+"""Networks that classify the emotion of a face crop, by the names that model cards and training use."""
 
 import functools
 from collections.abc import Callable
@@ -28,17 +28,22 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "resnet50_transfer": resnet50_transfer,
     "efficientnet_b0_transfer": efficientnet_b0_transfer,
 }
-MADE_FOR_A_SIZE = ("cnn4", "cnn5", "cnn_wide", "vgg16_transfer")  # their first fully connected layer fits one size
+MADE_FOR_A_SIZE = (
+    "cnn4",
+    "cnn5",
+    "cnn_wide",
+    "vgg16_transfer",
+)  # the size of their first fully connected layer depends on the input
 
 
 def architecture_options(architecture: str, *, input_size_px: int, outputs: int) -> dict[str, Any]:
-    """The arguments of `build_network` besides the name, which the model card stores."""
+    """Return the `options` of `build_network`, which the model card stores."""
     options = {"outputs": outputs}
     return options | {"input_size_px": input_size_px} if architecture in MADE_FOR_A_SIZE else options
 
 
 def build_network(architecture: str, options: dict[str, Any] | None = None) -> nn.Module:
-    """A network with fresh weights.
+    """Build a network with random weights.
 
     Raises:
         ValueError: if there is no architecture of that name, or its input is too small.
@@ -49,19 +54,19 @@ def build_network(architecture: str, options: dict[str, Any] | None = None) -> n
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of parameters of the network, including frozen ones."""
+    """Return the number of parameters of the network, including frozen ones."""
     return sum(p.numel() for p in network.parameters())
 
 
 def l2_penalty(network: nn.Module) -> Tensor:
-    """The sum of the squared weights of the layers that the architecture wants kept small (its `l2_layers`)."""
+    """Return the sum of the squared weights of the layers that the network lists in `l2_layers`; 0 without any."""
     names: tuple[str, ...] = getattr(network, "l2_layers", ())
     weights = [network.get_submodule(name).get_parameter("weight") for name in names]
     return torch.stack([weight.square().sum() for weight in weights]).sum() if weights else torch.zeros(())
 
 
 def fuse_batch_norm(network: nn.Module) -> nn.Module:
-    """Fold every batch norm that follows a convolution in a `Sequential` into it, in place; for inference only."""
+    """Fold each batch norm into the convolution before it, in place, within every `Sequential`; for inference only."""
     for module in network.modules():
         if isinstance(module, nn.Sequential):
             layers = list(module.children())

@@ -1,4 +1,4 @@
-"""Fervid's own compact family, from which the default model comes."""
+"""The compact residual networks of the packaged emotion models."""
 
 import functools
 
@@ -9,7 +9,7 @@ from fer_models.labels import EMOTIONS
 
 
 class FaceResNet(nn.Module):
-    """Fervid's compact family: a residual network for small gray faces whose cost lies where the maps are small.
+    """A residual network for small gray faces that computes mostly at low resolution.
 
     Layers: a 3x3 convolution to `stem` channels and a 2x2 max-pooling; stages of residual blocks, each stage but the
     first halving the resolution; global average pooling; dropout; one linear layer. Input (n, 1, h, w), 40x40 in its
@@ -35,7 +35,7 @@ class FaceResNet(nn.Module):
         self.head = nn.Linear(widths[-1], outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, outputs) of normalized gray crops (n, 1, h, w)."""
+        """Map normalized gray crops (n, 1, h, w) to logits (n, outputs)."""
         features: Tensor = self.stages(self.stem(x)).mean(dim=(2, 3))
         logits: Tensor = self.head(self.dropout(features))
         return logits

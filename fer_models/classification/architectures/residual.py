@@ -1,4 +1,4 @@
-"""Residual networks for 48x48 faces, and the blocks they share with the compact family."""
+"""ResNet-18 and ResNet-50 for 48x48 faces, and the blocks that the compact networks share with them."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from fer_models.labels import EMOTIONS
 
 
 class SqueezeExcite(nn.Module):
-    """Channel attention: weighs each channel by the means of all (Hu et al. 2018, arXiv:1709.01507)."""
+    """Channel attention: scale channels by weights computed from their means (Hu et al. 2018, arXiv:1709.01507)."""
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
@@ -23,7 +23,10 @@ class SqueezeExcite(nn.Module):
 
 
 class Block(nn.Module):
-    """Layers beside a shortcut, which is a 1x1 convolution where width or resolution change; then a ReLU."""
+    """Residual layers plus a shortcut, followed by a ReLU.
+
+    The shortcut is a 1x1 convolution where the number of channels or the resolution changes.
+    """
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, residual: nn.Sequential) -> None:
         super().__init__()
@@ -34,12 +37,12 @@ class Block(nn.Module):
             self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(channels_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, channels_in, h, w) to (n, channels_out, h / stride, w / stride)."""
+        """Map (n, channels_in, h, w) to (n, channels_out, h / stride, w / stride)."""
         return F.relu(self.residual(x) + self.shortcut(x))
 
 
 class ResidualBlock(Block):
-    """Two 3x3 convolutions beside a shortcut (He et al. 2016, arXiv:1512.03385), with channel attention if wanted."""
+    """Two 3x3 convolutions with a shortcut (He et al. 2016, arXiv:1512.03385); optional channel attention."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, attention: bool = False) -> None:
         residual = nn.Sequential(
@@ -54,7 +57,7 @@ class ResidualBlock(Block):
 
 
 class BottleneckBlock(Block):
-    """A 3x3 convolution between 1x1 ones, at a quarter of the width (He et al. 2016), beside a shortcut."""
+    """1x1, 3x3 and 1x1 convolutions with a shortcut; the 3x3 has a quarter of the channels (He et al. 2016)."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         width = channels_out // 4
@@ -74,13 +77,13 @@ class BottleneckBlock(Block):
 def make_stages(
     block: Callable[[int, int, int], nn.Module], channels: int, widths: tuple[int, ...], blocks: tuple[int, ...]
 ) -> nn.Sequential:
-    """Stages of `blocks` of growing width; each stage but the first halves the resolution.
+    """Build the stages of a residual network; each stage but the first halves the resolution.
 
     Args:
-        block: makes a block of channels in, channels out and stride.
-        channels: of the first block's input.
+        block: makes a block, given input channels, output channels and stride.
+        channels: input channels of the first block.
         widths: channels of each stage.
-        blocks: how many each stage has.
+        blocks: number of blocks of each stage.
     """
     stages: list[nn.Module] = []
     for stage, (width, n_blocks) in enumerate(zip(widths, blocks, strict=True)):
@@ -91,7 +94,7 @@ def make_stages(
 
 
 class ResNet(nn.Module):
-    """The residual networks of He et al. 2016 (arXiv:1512.03385), with the stem they have for small pictures.
+    """The residual networks of He et al. 2016 (arXiv:1512.03385), with the stem for small images.
 
     Layers: a 3x3 convolution to 64 channels, no pooling; four stages of blocks at 48, 24, 12 and 6 px; global average
     pooling; one linear layer. Input (n, 1, h, w), 48x48 in their recipes; output (n, outputs) logits. `resnet18` has
@@ -105,16 +108,16 @@ class ResNet(nn.Module):
         self.head = nn.Linear(widths[-1], outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, outputs) of normalized gray crops (n, 1, h, w)."""
+        """Map normalized gray crops (n, 1, h, w) to logits (n, outputs)."""
         logits: Tensor = self.head(self.stages(self.stem(x)).mean(dim=(2, 3)))
         return logits
 
 
 def resnet18(outputs: int = len(EMOTIONS)) -> ResNet:
-    """ResNet-18 for small pictures."""
+    """Build ResNet-18 with the stem for small images."""
     return ResNet(ResidualBlock, (64, 128, 256, 512), (2, 2, 2, 2), outputs)
 
 
 def resnet50(outputs: int = len(EMOTIONS)) -> ResNet:
-    """ResNet-50 for small pictures."""
+    """Build ResNet-50 with the stem for small images."""
     return ResNet(BottleneckBlock, (256, 512, 1024, 2048), (3, 4, 6, 3), outputs)

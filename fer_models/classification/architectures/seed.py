@@ -1,4 +1,4 @@
-"""Plain convolutional networks such as many FER-2013 projects have: the seed models that the default is to beat."""
+"""Plain convolutional networks that many public FER-2013 projects use, as baselines for the packaged models."""
 
 from torch import Tensor, nn
 
@@ -6,16 +6,15 @@ from fer_models.labels import EMOTIONS
 
 
 class PlainNetwork(nn.Module):
-    """Convolutions, then fully connected layers, one after the other; ReLU after each.
+    """Convolutions followed by fully connected layers, each with a ReLU.
 
-    Weights start with the variance of Glorot and Bengio 2010 ("Understanding the difficulty of training deep
-    feedforward neural networks"), which networks of this kind are trained from: those without batch norm do not get
-    off the ground from smaller ones.
+    Weights are initialized as in Glorot and Bengio 2010 ("Understanding the difficulty of training deep feedforward
+    neural networks"): with smaller initial weights, the networks without batch norm do not learn.
 
     Args:
-        features: (n, 1, h, w) to maps.
+        features: layers that map (n, 1, h, w) to feature maps.
         head: fully connected layers.
-        l2_layers: names of the layers whose weights the loss keeps small, see `l2_penalty`.
+        l2_layers: names of the layers with an L2 penalty, see `l2_penalty`.
     """
 
     def __init__(self, features: list[nn.Module], head: list[nn.Module], l2_layers: tuple[str, ...] = ()) -> None:
@@ -29,34 +28,34 @@ class PlainNetwork(nn.Module):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, outputs) of normalized gray crops (n, 1, h, w) of the size the network is made for."""
+        """Map normalized gray crops (n, 1, h, w) of the size it was built for to logits (n, outputs)."""
         logits: Tensor = self.head(self.features(x))
         return logits
 
 
 def flattened(channels: int, map_px: int) -> int:
-    """How many numbers a map has.
+    """Return the number of values in feature maps of that many channels and that side.
 
     Raises:
-        ValueError: if nothing is left of the picture.
+        ValueError: if the maps are empty.
     """
     if map_px < 1:
-        raise ValueError("input_size_px is too small: nothing is left of the picture after the last pooling")
+        raise ValueError("input_size_px is too small: the feature maps are empty after the last pooling")
     return channels * map_px**2
 
 
 def conv(channels_in: int, channels_out: int, kernel: int = 3, *, same: bool = True) -> list[nn.Module]:
-    """A convolution and its ReLU; `same` keeps the size of the map, otherwise it loses its border."""
+    """Return a convolution and its ReLU, with padding that keeps the size (`same`) or without padding."""
     return [nn.Conv2d(channels_in, channels_out, kernel, padding="same" if same else 0), nn.ReLU(inplace=True)]
 
 
 def pool(dropout: float, norm: int = 0) -> list[nn.Module]:
-    """What ends a block: batch norm (of `norm` channels, if any), 2x2 max-pooling, dropout."""
+    """Return the end of a block: batch norm (of `norm` channels; 0: none), 2x2 max-pooling and dropout."""
     return [*([nn.BatchNorm2d(norm)] if norm else []), nn.MaxPool2d(2), nn.Dropout(dropout)]
 
 
 def dense(inputs: int, outputs: int, dropout: float, *, norm: bool = False) -> list[nn.Module]:
-    """A fully connected layer, its ReLU, batch norm if wanted, and dropout."""
+    """Return a fully connected layer, its ReLU, an optional batch norm, and dropout."""
     norms = [nn.BatchNorm1d(outputs)] if norm else []
     return [nn.Linear(inputs, outputs), nn.ReLU(inplace=True), *norms, nn.Dropout(dropout)]
 
@@ -64,10 +63,10 @@ def dense(inputs: int, outputs: int, dropout: float, *, norm: bool = False) -> l
 def cnn4(input_size_px: int = 48, outputs: int = len(EMOTIONS)) -> PlainNetwork:
     """Four convolutions without batch norm, 4.2 M parameters.
 
-    Layers: 3x3 convolutions without border to 128, 256, 512 and 512 channels, each with 2x2 max-pooling and dropout
+    Layers: 3x3 convolutions without padding to 128, 256, 512 and 512 channels, each with 2x2 max-pooling and dropout
     0.4; fully connected 512 (dropout 0.4), 256 (0.3), `outputs`. Input (n, 1, 48, 48).
 
-    Source: public FER-2013 projects, which share it; no paper.
+    Source: several public FER-2013 projects; no paper.
     """
     features: list[nn.Module] = []
     channels, size_px = 1, input_size_px
@@ -85,7 +84,7 @@ def cnn5(input_size_px: int = 48, outputs: int = len(EMOTIONS)) -> PlainNetwork:
     norm, 2x2 max-pooling and dropout 0.25 after all but the first; fully connected 256 and 512, each with batch norm
     and dropout 0.25; `outputs`. Input (n, 1, 48, 48).
 
-    Source: public FER-2013 projects, which share it; no paper.
+    Source: several public FER-2013 projects; no paper.
     """
     features = [
         *(*conv(1, 32), *conv(32, 64), *pool(0.25, norm=64)),
@@ -105,11 +104,11 @@ def cnn5(input_size_px: int = 48, outputs: int = len(EMOTIONS)) -> PlainNetwork:
 def cnn_wide(input_size_px: int = 48, outputs: int = len(EMOTIONS)) -> PlainNetwork:
     """Six convolutions and a wide fully connected layer, 17 M parameters, 13 M of them in that layer.
 
-    Layers: 3x3 convolutions to 32, 64, 128, 256 (without border, L2), 512 and 512 channels (L2), the others keep the
-    size; batch norm, 2x2 max-pooling and dropout 0.25 after every second; fully connected 1024 (dropout 0.5),
+    Layers: 3x3 convolutions to 32, 64, 128, 256 (without padding, L2), 512 and 512 channels (L2), the others with
+    padding; batch norm, 2x2 max-pooling and dropout 0.25 after every second; fully connected 1024 (dropout 0.5),
     `outputs`. Input (n, 1, 48, 48).
 
-    Source: public FER-2013 projects, which share it; no paper.
+    Source: several public FER-2013 projects; no paper.
     """
     features = [
         *(*conv(1, 32), *conv(32, 64), *pool(0.25, norm=64)),

@@ -1,4 +1,4 @@
-"""Backbones of torchvision with a head for emotions, which may start from ImageNet weights."""
+"""Torchvision backbones with a classification head for emotions; the backbone can start from ImageNet weights."""
 
 from typing import Self
 
@@ -12,13 +12,13 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of
 
 
 class TransferNetwork(nn.Module):
-    """A backbone of torchvision and a head; gray crops are shown to it as color, normalized as ImageNet's pictures.
+    """A torchvision backbone and a head; gray crops are repeated over three channels and normalized as for ImageNet.
 
     Args:
-        backbone: (n, 3, h, w) to features; its parameters are named as in torchvision's weights, after `prefix`.
-        head: features to logits.
-        prefix: of the backbone's parameters in torchvision's weights.
-        unfrozen: parts of the backbone that are still trained when it starts from ImageNet weights.
+        backbone: maps (n, 3, h, w) to features; its parameters are named as in torchvision's weights, after `prefix`.
+        head: maps features to logits.
+        prefix: prefix of the backbone's parameters in torchvision's weights.
+        unfrozen: modules of the backbone that are trained even if it starts from ImageNet weights.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, prefix: str, unfrozen: tuple[str, ...]) -> None:
@@ -33,7 +33,7 @@ class TransferNetwork(nn.Module):
         self.shift: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, outputs) of normalized crops (n, 1 or 3, h, w)."""
+        """Map normalized crops (n, 1 or 3, h, w) to logits (n, outputs)."""
         logits: Tensor = self.head(self.backbone(x * self.scale + self.shift))
         return logits
 
@@ -46,7 +46,7 @@ class TransferNetwork(nn.Module):
         return self
 
     def take_backbone(self, weights: dict[str, Tensor]) -> None:
-        """Take the backbone's weights from torchvision's, and freeze it but for its last layers."""
+        """Load the backbone from torchvision's weights and freeze all of its layers but the last ones."""
         own = {name.removeprefix(self.prefix): value for name, value in weights.items() if name.startswith(self.prefix)}
         wanted = self.backbone.state_dict().keys()
         self.backbone.load_state_dict({name: value for name, value in own.items() if name in wanted})
@@ -58,14 +58,14 @@ class TransferNetwork(nn.Module):
 def vgg16_transfer(input_size_px: int = 224, outputs: int = len(EMOTIONS)) -> TransferNetwork:
     """VGG-16 (Simonyan and Zisserman 2015, arXiv:1409.1556), 41 M parameters at 224 px.
 
-    Layers: its 13 convolutions, of which the last three are trained further; fully connected 1024 and 512, each with
+    Layers: its 13 convolutions, the last three of which stay trainable; fully connected 1024 and 512, each with
     dropout 0.5; `outputs`. Input (n, 1 or 3, 224, 224), or another multiple of 32 px.
     """
     from torchvision.models.vgg import cfgs, make_layers
 
     features = make_layers(cfgs["D"])
     for module in features:
-        if isinstance(module, nn.Conv2d):  # without batch norm, it learns from no smaller weights (He et al. 2015)
+        if isinstance(module, nn.Conv2d):  # without batch norm, smaller initial weights do not learn (He et al. 2015)
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
     size_px = input_size_px // 32
@@ -81,7 +81,7 @@ def vgg16_transfer(input_size_px: int = 224, outputs: int = len(EMOTIONS)) -> Tr
 def resnet50_transfer(outputs: int = len(EMOTIONS)) -> TransferNetwork:
     """ResNet-50 (He et al. 2016, arXiv:1512.03385), 23.6 M parameters.
 
-    Layers: its convolutions, of which the last stage is trained further; global average pooling; batch norm, fully
+    Layers: its convolutions, the last stage of which stays trainable; global average pooling; batch norm, fully
     connected 64, batch norm, dropout 0.5; `outputs`. Input (n, 1 or 3, 224, 224), or another size.
     """
     from torchvision.models import resnet50
@@ -98,7 +98,7 @@ def resnet50_transfer(outputs: int = len(EMOTIONS)) -> TransferNetwork:
 def efficientnet_b0_transfer(outputs: int = len(EMOTIONS)) -> TransferNetwork:
     """EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946), 4.0 M parameters.
 
-    Layers: its convolutions, of which the last stage and the 1x1 convolution after it are trained further; global
+    Layers: its convolutions, the last stage of which and the 1x1 convolution after it stay trainable; global
     max-pooling; `outputs`. Input (n, 1 or 3, 224, 224), or another size.
     """
     from torchvision.models import efficientnet_b0

@@ -1,4 +1,4 @@
-"""Augmentation of training photographs: one affine map crops, scales, rotates and mirrors; then colors change."""
+"""Augmentation of training photographs: one affine map crops, scales, rotates and mirrors; colors are distorted."""
 
 import dataclasses
 import io
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from fer_models.boxes import MIRRORED_LANDMARKS, box_center, face_size_px
-from fer_models.datasets.face_photos import MIN_FACE_PX, Picture
+from fer_models.datasets.face_photos import MIN_FACE_PX, LabeledImage
 
 COVERED_SHARE = 0.12  # share of faces that are partly covered
 NO_BOXES = np.empty((0, 4), np.float32)
@@ -18,7 +18,7 @@ NO_BOXES = np.empty((0, 4), np.float32)
 def tile_map(
     center_xy: np.ndarray, scale: float, turn_rad: float, mirror: bool, size_px: tuple[int, int]
 ) -> np.ndarray:
-    """The (2, 3) affine map from a photograph to a tile of (width, height) `size_px` centered on `center_xy`."""
+    """Return the (2, 3) affine map from a photograph to a tile of (width, height) `size_px` centered on `center_xy`."""
     cos, sin = scale * math.cos(turn_rad), scale * math.sin(turn_rad)
     linear = np.array([[cos, -sin], [sin, cos]])
     if mirror:
@@ -28,12 +28,13 @@ def tile_map(
 
 
 def map_faces(
-    photo: Picture, to_tile: np.ndarray, size_px: tuple[int, int]
+    photo: LabeledImage, to_tile: np.ndarray, size_px: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes, landmarks and `sure` of the faces of `photo` that lie in a tile of (width, height) `size_px`.
+    """Map the faces of `photo` into a tile of (width, height) `size_px`: boxes, landmarks and `is_confident`.
 
-    A turned face keeps the box of the ellipse in its old box. A mirrored face swaps its left and right landmarks.
-    Faces with under half of their area in the tile, or too small there, are not sure; under 10 %, they are dropped.
+    The box of a rotated face encloses the rotated ellipse that its old box enclosed. Mirroring swaps left and right
+    landmarks. Faces with less than half of their area in the tile, or too small there, are not confident; those with
+    less than 10 % are dropped.
     """
     linear, offset = to_tile[:, :2], to_tile[:, 2]
     center = box_center(photo.boxes_xyxy) @ linear.T + offset
@@ -45,53 +46,55 @@ def map_faces(
     boxes = np.concatenate([center - half, center + half], 1)
     clipped = np.concatenate([boxes[:, :2].clip(0, size_px), boxes[:, 2:].clip(0, size_px)], 1)
     visible = (face_size_px(clipped) / face_size_px(boxes).clip(min=1e-6)) ** 2
-    sure = photo.sure & (visible >= 0.5) & (face_size_px(clipped) >= MIN_FACE_PX)
+    is_confident = photo.is_confident & (visible >= 0.5) & (face_size_px(clipped) >= MIN_FACE_PX)
     keep = visible >= 0.1
-    return clipped[keep].astype(np.float32), landmarks[keep].astype(np.float32), sure[keep]
+    return clipped[keep].astype(np.float32), landmarks[keep].astype(np.float32), is_confident[keep]
 
 
-def cut_tile(photo: Picture, to_tile: np.ndarray, size_px: tuple[int, int], fill: tuple[int, int, int]) -> Picture:
-    """The tile of (width, height) `size_px` that the affine map `to_tile` makes of `photo`."""
+def cut_tile(
+    photo: LabeledImage, to_tile: np.ndarray, size_px: tuple[int, int], fill: tuple[int, int, int]
+) -> LabeledImage:
+    """Cut the tile of (width, height) `size_px` from `photo` by the affine map `to_tile`."""
     to_photo = np.linalg.inv(np.vstack([to_tile, [0, 0, 1]]))
     image = Image.fromarray(photo.pixels)
-    shrink = int(np.sqrt(abs(np.linalg.det(to_photo[:2, :2]))))  # whole steps by area, so that nothing aliases
+    shrink = int(np.sqrt(abs(np.linalg.det(to_photo[:2, :2]))))  # integer box filter first, against aliasing
     if shrink > 1:
         image = image.reduce(shrink)
         to_photo = np.diag([1 / shrink, 1 / shrink, 1]) @ to_photo
     pixels = image.transform(
         size_px, Image.Transform.AFFINE, tuple(to_photo[:2].ravel()), Image.Resampling.BILINEAR, fillcolor=fill
     )
-    return Picture(np.asarray(pixels), *map_faces(photo, to_tile, size_px))
+    return LabeledImage(np.asarray(pixels), *map_faces(photo, to_tile, size_px))
 
 
 def random_tile(
-    photo: Picture, size_px: tuple[int, int], rng: np.random.Generator, traps_xyxy: np.ndarray = NO_BOXES
-) -> Picture:
+    photo: LabeledImage, size_px: tuple[int, int], rng: np.random.Generator, hard_negatives_xyxy: np.ndarray = NO_BOXES
+) -> LabeledImage:
     """Cut a random tile: around a face scaled to a random size, around a hard negative, or anywhere.
 
     Args:
-        traps_xyxy: `(t, 4)` what is easily taken for a face.
+        hard_negatives_xyxy: `(t, 4)` boxes of false positives.
     """
     height, width = photo.pixels.shape[:2]
     mirror = bool(rng.random() < 0.5)
     turn = math.radians(rng.normal(0, 12)) if rng.random() < 0.4 else 0.0
-    faces = photo.boxes_xyxy[photo.sure]
-    if len(traps_xyxy) and rng.random() < (0.2 if len(faces) else 0.7):
-        center = box_center(rng.choice(traps_xyxy)[None])[0] + rng.uniform(-0.4, 0.4, 2) * size_px
+    faces = photo.boxes_xyxy[photo.is_confident]
+    if len(hard_negatives_xyxy) and rng.random() < (0.2 if len(faces) else 0.7):
+        center = box_center(rng.choice(hard_negatives_xyxy)[None])[0] + rng.uniform(-0.4, 0.4, 2) * size_px
         scale = max(math.exp(rng.uniform(math.log(0.6), math.log(1.7))), 0.5 * max(size_px) / max(width, height))
     elif len(faces) and rng.random() < 0.75:
         face = rng.choice(faces)[None]
         face_px = float(face_size_px(face)[0])
         smallest, largest = max(10.0, 0.04 * min(size_px)), 1.15 * min(size_px)
         target = math.exp(rng.uniform(math.log(smallest), math.log(largest)))
-        # A face is enlarged at most threefold (beyond, it is only blur); a photograph fills at least half of the tile.
+        # Faces are enlarged at most three times, to avoid blurred ones; photographs fill at least half of the tile.
         scale = min(max(target / face_px, 0.5 * max(size_px) / max(width, height)), 3.0)
         reach = np.maximum(np.array(size_px) / scale - face_px, 0.2 * face_px) / 2
         center = box_center(face)[0] + rng.uniform(-reach, reach)
     else:
         scale = max(math.exp(rng.uniform(math.log(0.4), math.log(1.8))), 0.7 * max(size_px) / max(width, height))
         center = rng.uniform(0, 1, 2) * (width, height)
-    # Usually move the tile inside the photograph.
+    # Usually, the tile is moved inside the photograph.
     half = np.minimum(np.array(size_px) / scale, (width, height)) / 2
     if rng.random() < 0.8:
         center = np.clip(center, half, np.array([width, height]) - half)
@@ -100,29 +103,29 @@ def random_tile(
     return cut_tile(photo, tile_map(center, scale, turn, mirror, size_px), size_px, fill)
 
 
-def mosaic(tiles: list[Picture], split_xy: tuple[int, int], size_px: int) -> Picture:
-    """Join four tiles (top left, top right, bottom left, bottom right) that meet at `split_xy` into a square tile."""
+def mosaic(tiles: list[LabeledImage], split_xy: tuple[int, int], size_px: int) -> LabeledImage:
+    """Join four tiles (top left, top right, bottom left, bottom right) that meet at `split_xy` into a square one."""
     canvas = np.empty((size_px, size_px, 3), np.uint8)
     x, y = split_xy
     corners = np.array([[0, 0], [x, 0], [0, y], [x, y]], np.float32)
     for tile, (left, top) in zip(tiles, corners.astype(int), strict=True):
         height, width = tile.pixels.shape[:2]
         canvas[top : top + height, left : left + width] = tile.pixels
-    return Picture(
+    return LabeledImage(
         canvas,
         np.concatenate([t.boxes_xyxy + np.tile(corner, 2) for t, corner in zip(tiles, corners, strict=True)]),
         np.concatenate([t.landmarks_xy + corner for t, corner in zip(tiles, corners, strict=True)]),
-        np.concatenate([t.sure for t in tiles]),
+        np.concatenate([t.is_confident for t in tiles]),
     )
 
 
-def cover_faces(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Cover up to half of some faces from one side with a piece of the image or a flat color.
+def cover_faces(labeled: LabeledImage, rng: np.random.Generator) -> LabeledImage:
+    """Cover up to half of some faces from one side with a part of the image or a flat color.
 
-    So hands, cameras, masks and the heads of others are learnt as what may hide a part of a face.
+    This simulates occlusion by hands, cameras, masks and other heads.
     """
-    image = Image.fromarray(picture.pixels)
-    for x1, y1, x2, y2 in picture.boxes_xyxy[picture.sure & (face_size_px(picture.boxes_xyxy) >= 14)].tolist():
+    image = Image.fromarray(labeled.pixels)
+    for x1, y1, x2, y2 in labeled.boxes_xyxy[labeled.is_confident & (face_size_px(labeled.boxes_xyxy) >= 14)].tolist():
         if rng.random() > COVERED_SHARE:
             continue
         share = rng.uniform(0.15, 0.5)
@@ -132,19 +135,19 @@ def cover_faces(picture: Picture, rng: np.random.Generator) -> Picture:
         corner = rng.uniform(0, 1, 2) * np.maximum(np.array(image.size) - size, 0)
         there = np.concatenate([corner, corner + size])
         cover = Image.new("RGB", size, tuple(rng.integers(0, 256, 3).tolist()))
-        if rng.random() < 0.6 and not meets_a_face(picture, there):
+        if rng.random() < 0.6 and not overlaps_face(labeled, there):
             cover = image.crop(tuple(there.astype(int).tolist())).resize(size)
         mask = Image.new("L", size, 255)
         if rng.random() < 0.5:
             mask = Image.new("L", size)
             ImageDraw.Draw(mask).ellipse((0, 0, size[0] - 1, size[1] - 1), 255)
         image.paste(cover, (round(left), round(top)), mask)
-    return dataclasses.replace(picture, pixels=np.asarray(image))
+    return dataclasses.replace(labeled, pixels=np.asarray(image))
 
 
-def meets_a_face(picture: Picture, box_xyxy: Sequence[float] | np.ndarray) -> bool:
-    """Whether a box overlaps that of any face, sure or not."""
-    low, high = picture.boxes_xyxy[:, :2], picture.boxes_xyxy[:, 2:]
+def overlaps_face(labeled: LabeledImage, box_xyxy: Sequence[float] | np.ndarray) -> bool:
+    """Whether a box overlaps that of any face, confident or not."""
+    low, high = labeled.boxes_xyxy[:, :2], labeled.boxes_xyxy[:, 2:]
     return bool(((low < box_xyxy[2:]) & (high > box_xyxy[:2])).all(1).any())
 
 

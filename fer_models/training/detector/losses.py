@@ -1,4 +1,4 @@
-"""Losses of the compact network: score, box and landmarks."""
+"""Losses of the compact network for score, box and landmarks."""
 
 import torch
 from torch import Tensor
@@ -11,10 +11,10 @@ from fer_models.detection.compact import decode_boxes, decode_landmarks
 def detection_losses(
     outputs: Tensor, target: dict[str, Tensor], points_xy: Tensor, stride_px: Tensor
 ) -> dict[str, Tensor]:
-    """The three losses of `(b, points, 15)` raw outputs, each a scalar, per point that answers for a face.
+    """Compute the three losses of `(b, points, 15)` raw outputs: scalars, divided by the number of positive points.
 
-    `score`: quality focal loss (https://arxiv.org/abs/2006.04388): the score should be the IoU of the point's box.
-    `box`: 1 - GIoU. `landmarks`: smooth L1 of the distances, in units of the face's size.
+    `score`: quality focal loss (https://arxiv.org/abs/2006.04388), with the IoU of the point's box as target.
+    `box`: 1 - GIoU. `landmarks`: smooth L1 of the distances, relative to the size of the face.
     """
     state = target["state"]
     positive = state == 1
@@ -42,7 +42,7 @@ def detection_losses(
 
 
 def _paired_iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
-    """IoU of row i of the one with row i of the other, `(k,)`."""
+    """IoU of the boxes in corresponding rows, `(k,)`."""
     sides = torch.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:]) - torch.maximum(a_xyxy[:, :2], b_xyxy[:, :2])
     shared = sides.clamp(min=0).prod(-1)
     area_a, area_b = ((box[:, 2:] - box[:, :2]).prod(-1) for box in (a_xyxy, b_xyxy))

@@ -1,15 +1,15 @@
-"""Pseudo-labels of two teacher detectors, merged: each face is a positive example, ignored, or background."""
+"""Merge the labels of two teacher detectors: each face becomes a positive example, ignored, or background."""
 
 import dataclasses
 import hashlib
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from fer_models.atomic_files import replaced_atomically
 from fer_models.boxes import MIRRORED_LANDMARKS, box_iou, face_size_px
 from fer_models.datasets.face_photos import MASKED_SOURCES, MIN_FACE_PX, PEOPLE_SOURCES, Photo
 from fer_models.evaluation.references import RetinaFaceReference, join_frames
@@ -18,20 +18,20 @@ from fer_models.registry.model_registry import sha256_of
 
 log = logging.getLogger(__name__)
 
-# (scale, mirrored): small faces need the larger view, faces that fill the photograph the smaller one.
+# (scale, mirrored): the larger view is for small faces, the smaller one for faces that fill the photograph.
 VIEWS = ((1.0, False), (2.0, True), (0.5, False))
 SAME_FACE_IOU = 0.35  # the teachers' boxes of one face differ slightly
-# The least mean of both scores (0 where a teacher finds nothing) of a positive example. The second teacher misses many
-# masked faces; in photographs without people, both take animals for faces.
+# Minimum mean of both scores (0 where a teacher finds nothing) of a positive example. The second teacher misses many
+# masked faces; in photographs without people, both detect animals.
 FACE_SCORE_MASKED, FACE_SCORE_PEOPLE, FACE_SCORE_ELSEWHERE = 0.28, 0.42, 0.8
-NO_FACE_SCORE = 0.26  # below, it is background; between the two it is ignored
-LONE_SECOND_SCORE = 0.9  # lone detections of the second are mostly false; above this they are ignored
-SURE_SCORE = 0.84  # the second teacher runs where a face of the first scores less
+NO_FACE_SCORE = 0.26  # faces below are background; between the two thresholds they are ignored
+LONE_SECOND_SCORE = 0.9  # detections of the second teacher alone are mostly false; from this score on they are ignored
+SURE_SCORE = 0.84  # the second teacher runs on photographs in which a face of the first scores less
 LOG_EVERY_PHOTOS = 200
 
 
 def detect_multiscale(pixels: np.ndarray, detect: Callable[[np.ndarray], FaceBatch]) -> FaceBatch:
-    """Detect faces in several scaled views of one image `(h, w, 3)`; keep each face once, with its best score."""
+    """Detect faces in several scaled views of an image `(h, w, 3)`; keep the best-scoring detection of each face."""
     height, width = pixels.shape[:2]
     views = []
     for scale, mirrored in VIEWS:
@@ -54,11 +54,11 @@ def detect_multiscale(pixels: np.ndarray, detect: Callable[[np.ndarray], FaceBat
     )
 
 
-def vote(photo: Photo, second: FaceBatch) -> Photo:
+def merge_labels(photo: Photo, second: FaceBatch) -> Photo:
     """Merge both teachers' faces in a photograph; boxes and landmarks on which they agree are averaged.
 
-    Faces on which the teachers disagree are kept as not sure, so the loss ignores them; faces that score low with both
-    are dropped and count as background.
+    Faces on which the teachers disagree are kept as not confident, so the loss ignores them; faces to which both give
+    low scores are dropped and count as background.
     """
     iou = box_iou(photo.boxes_xyxy, second.boxes_xyxy)
     seen = iou.max(1, initial=0) > SAME_FACE_IOU
@@ -72,7 +72,7 @@ def vote(photo: Photo, second: FaceBatch) -> Photo:
     least = FACE_SCORE_PEOPLE if photo.source in PEOPLE_SOURCES else FACE_SCORE_ELSEWHERE
     if photo.source in MASKED_SOURCES:
         least = FACE_SCORE_MASKED
-    sure = (mean_score >= least) & ~small
+    is_confident = (mean_score >= least) & ~small
     kept = (mean_score >= NO_FACE_SCORE) | small
     lone = (second.det_score >= LONE_SECOND_SCORE) & (iou.max(0, initial=0) <= SAME_FACE_IOU)
     return dataclasses.replace(
@@ -80,12 +80,12 @@ def vote(photo: Photo, second: FaceBatch) -> Photo:
         boxes_xyxy=np.concatenate([boxes[kept], second.boxes_xyxy[lone]]),
         landmarks_xy=np.concatenate([landmarks[kept], second.landmarks_xy[lone]]),
         score=np.concatenate([mean_score[kept], second.det_score[lone] / 2]),
-        sure=np.concatenate([sure[kept], np.zeros(lone.sum(), bool)]),
+        is_confident=np.concatenate([is_confident[kept], np.zeros(lone.sum(), bool)]),
     )
 
 
 def merge_teacher_labels(photos: list[Photo], data: Path, weights: Path, cache: Path) -> list[Photo]:
-    """Merge the second teacher's labels into the photographs of the file `data` where the first is not confident.
+    """Merge the second teacher's labels into the photographs of `data` in which the first is not confident.
 
     The second teacher's detections are cached in the file `cache`, as computing them takes minutes.
 
@@ -99,19 +99,18 @@ def merge_teacher_labels(photos: list[Photo], data: Path, weights: Path, cache: 
     fingerprint = hashlib.sha256(f"{sha256_of(data)} {sha256_of(weights)} {VIEWS}".encode()).hexdigest()
     seen = _read_faces(cache, fingerprint)
     if seen is None:
-        opinions = []
+        detections = []
         for number, photo in enumerate(photos):
             if number % LOG_EVERY_PHOTOS == 0:
                 log.info("second teacher: %d of %d photographs", number, len(photos))
-            opinions.append(detect_multiscale(photo.pixels, teacher) if is_doubtful(photo) else FaceBatch.empty())
-        seen = join_frames(opinions)
+            detections.append(detect_multiscale(photo.pixels, teacher) if is_doubtful(photo) else FaceBatch.empty())
+        seen = join_frames(detections)
         cache.parent.mkdir(parents=True, exist_ok=True)
-        part = cache.with_name(f".{cache.stem}.{os.getpid()}.npz")
-        np.savez(part, fingerprint=fingerprint, **dataclasses.asdict(seen))
-        part.replace(cache)
+        with replaced_atomically(cache) as part, part.open("wb") as file:
+            np.savez(file, fingerprint=fingerprint, **dataclasses.asdict(seen))
     ends = np.searchsorted(seen.frame, np.arange(len(photos) + 1))
     return [
-        vote(photo, seen.select(np.arange(first, end))) if is_doubtful(photo) else photo
+        merge_labels(photo, seen.select(np.arange(first, end))) if is_doubtful(photo) else photo
         for photo, first, end in zip(photos, ends[:-1], ends[1:], strict=True)
     ]
 

@@ -25,13 +25,13 @@ JUDGED_FACE_PX = 16  # smaller faces and detections are ignored on the held-out 
 SCORE_THRESHOLD = 0.5
 THRESHOLDS = np.arange(0.2, 0.8, 0.02).round(2)
 LICENCE_NOTE = (
-    "Weights trained by Fervid's own flow on the labels of other detectors over photographs from research data sets; "
+    "Weights trained by Fervid on labels that other detectors gave to photographs from research data sets; "
     "the photographs are not openly licensed and are not part of this package."
 )
 
 
 def held_out_detector(network: CompactNet, device: torch.device) -> CompactDetector:
-    """A detector for choosing the threshold: it keeps low scores and takes one photograph at a time."""
+    """Create a detector for choosing the threshold: it keeps low scores and processes one photograph at a time."""
     return CompactDetector(network, score_threshold=0.05, mean=MEAN, std=STD, device=device, chunk_frames=1)
 
 
@@ -39,7 +39,7 @@ def match_photo(detector: CompactDetector, photo: Photo) -> Matches:
     """Match the detections in a photograph with the teachers' faces that are large enough to show an expression."""
     faces = detector.detect(photo.pixels[None])
     faces = faces.select(face_size_px(faces.boxes_xyxy) >= 0.75 * JUDGED_FACE_PX)
-    counts = photo.sure & (face_size_px(photo.boxes_xyxy) >= JUDGED_FACE_PX)
+    counts = photo.is_confident & (face_size_px(photo.boxes_xyxy) >= JUDGED_FACE_PX)
     return match_hits(faces.boxes_xyxy, faces.det_score, photo.boxes_xyxy, counts, min_iou=FOUND_IOU)
 
 
@@ -49,7 +49,7 @@ def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[P
     The scores are shifted so that 0.5 is the threshold with the greatest F0.5 on `held_out`.
 
     Args:
-        card: what is known before: name, data and settings; the rest is filled in.
+        card: with name, data and settings; the other fields are filled in.
     """
     state = read_checkpoint(checkpoint)
     weights = {name.removeprefix("network."): tensor for name, tensor in state["state_dict"].items()}

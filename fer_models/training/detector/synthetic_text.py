@@ -1,4 +1,4 @@
-"""Draw text and discs as negative examples: rare in photographs, frequent in videos (titles, logos, subtitles)."""
+"""Draw text and discs as negative examples, which are rare in photographs but frequent in videos (titles, logos)."""
 
 import string
 from functools import cache
@@ -8,40 +8,40 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fer_models.datasets.face_photos import Picture
-from fer_models.training.detector.augmentation import meets_a_face
+from fer_models.datasets.face_photos import LabeledImage
+from fer_models.training.detector.augmentation import overlaps_face
 
 LETTERS = list(string.ascii_lowercase + string.ascii_letters + string.digits + "&@?!%")
 
 
 @cache
 def font_paths() -> tuple[Path, ...]:
-    """The typefaces that come with matplotlib."""
+    """Return the fonts that come with matplotlib."""
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     return tuple(sorted(path for path in folder.glob("*.ttf") if "Display" not in path.name))
 
 
-def title_card(size_px: int, rng: np.random.Generator) -> Picture:
-    """A square image of a color gradient with text and without faces."""
+def title_card(size_px: int, rng: np.random.Generator) -> LabeledImage:
+    """Draw a square image of text on a color gradient, without faces."""
     ends = rng.integers(0, 256, (2, 3))
     share = np.linspace(0, 1, size_px)[:, None, None]
     rows = ends[0] * (1 - share) + ends[1] * share
     pixels = np.broadcast_to(rows, (size_px, size_px, 3)).astype(np.uint8)
     if rng.random() < 0.5:
         pixels = pixels.transpose(1, 0, 2)
-    card = Picture(pixels, np.empty((0, 4), np.float32), np.empty((0, 5, 2), np.float32), np.empty(0, bool))
+    card = LabeledImage(pixels, np.empty((0, 4), np.float32), np.empty((0, 5, 2), np.float32), np.empty(0, bool))
     return add_words(card, rng)
 
 
-def add_words(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Draw one to three random words and up to three discs over an image, none of them across a face."""
-    image = Image.fromarray(picture.pixels)
+def add_words(labeled: LabeledImage, rng: np.random.Generator) -> LabeledImage:
+    """Draw one to three random words and up to three discs on an image, outside of the faces."""
+    image = Image.fromarray(labeled.pixels)
     draw = ImageDraw.Draw(image)
     for _ in range(rng.integers(0, 4)):
         width, height = np.exp(rng.uniform(np.log(6), np.log(60))) * rng.uniform(0.7, 1.3, 2)
         left, top = rng.uniform(0, 1, 2) * image.size
         box = (left, top, left + width, top + height)
-        if not meets_a_face(picture, box):
+        if not overlaps_face(labeled, box):
             _draw_disc(image, box, rng)
     for _ in range(rng.integers(1, 4)):
         word = "".join(rng.choice(LETTERS, rng.integers(1, 11)))
@@ -50,14 +50,14 @@ def add_words(picture: Picture, rng: np.random.Generator) -> Picture:
         corner = tuple((rng.uniform(-0.2, 0.8, 2) * image.size).tolist())
         outline_px = int(rng.uniform(0, 0.1) * size_px) if rng.random() < 0.6 else 0
         box = draw.textbbox(corner, word, font, stroke_width=outline_px)
-        if not meets_a_face(picture, box):
+        if not overlaps_face(labeled, box):
             fill, outline = _two_colors(rng)
             draw.text(corner, word, fill, font, stroke_width=outline_px, stroke_fill=outline)
-    return Picture(np.asarray(image), picture.boxes_xyxy, picture.landmarks_xy, picture.sure)
+    return LabeledImage(np.asarray(image), labeled.boxes_xyxy, labeled.landmarks_xy, labeled.is_confident)
 
 
 def _draw_disc(image: Image.Image, box_xyxy: tuple[float, float, float, float], rng: np.random.Generator) -> None:
-    """Draw a disc with a rim, flat or shaded; sometimes on a stem, like an i."""
+    """Draw a disc with a rim, flat or shaded, sometimes above a bar, like the letter i upside down."""
     x1, y1, x2, y2 = box_xyxy
     fill, rim = _two_colors(rng)
     draw = ImageDraw.Draw(image)
@@ -71,7 +71,7 @@ def _draw_disc(image: Image.Image, box_xyxy: tuple[float, float, float, float], 
         return
     inside, mask = Image.new("RGB", size, fill), Image.new("L", size)
     if rng.random() < 0.6:
-        # From above to below, or round a spot as on a ball; at times so steep that it is an edge.
+        # A vertical gradient, or a radial one as on a ball; sometimes so steep that it looks like an edge.
         x, y = np.linspace(-1, 1, size[0]), np.linspace(-1, 1, size[1])[:, None]
         spot_x, spot_y = rng.uniform(-0.6, 0.6, 2)
         along = np.hypot(x - spot_x, y - spot_y) * 2 - 1 if rng.random() < 0.5 else np.broadcast_to(y, size[::-1])
@@ -83,7 +83,7 @@ def _draw_disc(image: Image.Image, box_xyxy: tuple[float, float, float, float], 
 
 
 def _two_colors(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Any two, or often two from white over orange and brown to black, as skin has."""
+    """Draw two random colors, often in the range of skin: white, orange, brown and black."""
     colors = rng.integers(0, 256, (2, 3))
     if rng.random() < 0.4:
         colors = np.sort(colors)[:, ::-1]

@@ -1,4 +1,4 @@
-"""Training targets of the compact network: which grid point predicts which face."""
+"""Training targets of the compact network: assignment of faces to grid points."""
 
 import math
 
@@ -7,21 +7,21 @@ import numpy as np
 from fer_models.boxes import box_center, face_size_px
 from fer_models.detection.compact import STRIDES_PX, grid_points
 
-# Face sizes (square root of area) that each stride predicts; ranges overlap.
+# Face sizes (square root of the area) that each stride predicts; the ranges overlap.
 FACE_SIZES_PX = ((0.0, 48.0), (36.0, 104.0), (80.0, math.inf))
-CENTER_STRIDES = 1.5  # points up to so many strides from the center of a face predict it
+CENTER_STRIDES = 1.5  # grid points up to this many strides from the center of a face predict it
 
 
 def assign_targets(
-    boxes_xyxy: np.ndarray, landmarks_xy: np.ndarray, sure: np.ndarray, height_px: int, width_px: int
+    boxes_xyxy: np.ndarray, landmarks_xy: np.ndarray, is_confident: np.ndarray, height_px: int, width_px: int
 ) -> dict[str, np.ndarray]:
     """Assign the faces of an input of that size to the grid points of the network.
 
-    A point answers for the smallest face of its stride whose middle is within 1.5 strides and whose box holds the
-    point (or would, were it a stride wide). Points in the box of a face that is not sure count neither way.
+    A point predicts the smallest face in the size range of its stride whose center is within 1.5 strides and whose box,
+    enlarged to at least one stride, contains the point. Points in the box of a face that is not confident are ignored.
 
     Returns:
-        `state` (points,) int8: 1 face, 0 none, -1 not known; `box` (points, 4) and `landmarks` (points, 5, 2) in
+        `state` (points,) int8: 1 face, 0 background, -1 ignored; `box` (points, 4) and `landmarks` (points, 5, 2) in
         pixels, 0 where there is no face.
     """
     points, stride = grid_points(height_px, width_px)
@@ -30,13 +30,15 @@ def assign_targets(
     landmarks = np.zeros((len(points), 5, 2), np.float32)
     size = face_size_px(boxes_xyxy)
     middle = box_center(boxes_xyxy)
-    unsure = boxes_xyxy[~sure]
+    unsure = boxes_xyxy[~is_confident]
     margin = np.array([-2, -2, 2, 2], np.float32)
     in_unsure = _inside(points, unsure + margin).any(1) if len(unsure) else np.zeros(len(points), bool)
     state[in_unsure] = -1
     ranges = dict(zip(STRIDES_PX, FACE_SIZES_PX, strict=True))
     smallest, largest = np.array([ranges[int(value)] for value in stride]).T
-    for face in sorted(np.flatnonzero(sure), key=lambda face: -size[face]):  # smaller ones overwrite larger ones
+    for face in sorted(
+        np.flatnonzero(is_confident), key=lambda face: -size[face]
+    ):  # smaller ones overwrite larger ones
         half = (boxes_xyxy[face, 2:] - boxes_xyxy[face, :2]) / 2
         reach = np.minimum(CENTER_STRIDES * stride[:, None], np.maximum(half, stride[:, None] / 2))
         near = (np.abs(points - middle[face]) <= reach).all(1)

@@ -34,7 +34,7 @@ from fer_models.training.detector.registration import (
     match_photo,
     save_detector,
 )
-from fer_models.training.runs import RunError, check_not_begun, check_same_settings, moving_average, read_checkpoint
+from fer_models.training.runs import RunError, check_can_start, check_same_settings, moving_average, read_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -44,25 +44,25 @@ LEARNING_RATE, LEARNING_RATE_FROM_INIT = 2e-3, 1e-3
 WEIGHT_DECAY, EMA_DECAY = 0.01, 0.999
 VALIDATE_EVERY_EPOCHS = 5
 CHECKPOINT_NAME = "last.ckpt"
-BATCH_TIMEOUT_S = 600.0  # making one batch takes seconds; longer means that the thread hangs
-OPINIONS_NAME = "second_teacher.npz"
-TRAP_SCORE, TRAP_IOU = 0.25, 0.2
+BATCH_TIMEOUT_S = 600.0  # a batch takes seconds; longer means that the thread hangs
+SECOND_TEACHER_CACHE = "second_teacher.npz"
+HARD_NEGATIVE_SCORE, HARD_NEGATIVE_IOU = 0.25, 0.2
 
 
 class DetectorTraining(lightning.LightningModule):
-    """Trains a `CompactNet`; every few epochs evaluates the averaged weights on the held-out photographs."""
+    """Lightning module that trains a `CompactNet` and evaluates its averaged weights on held-out photographs."""
 
     def __init__(self, network: CompactNet, held_out: list[Photo], learning_rate: float, settings: dict[str, Any]):
         super().__init__()
         self.network, self.held_out, self.learning_rate = network, held_out, learning_rate
-        self.settings = settings  # kept in the checkpoints
+        self.settings = settings  # stored in the checkpoints
         self.trained_s = 0.0
         self._matches: list[Matches] = []
         self._losses: list[float] = []
         self._epoch_started_s = 0.0
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        """The weighted sum of the losses of a batch of `FaceInputs`."""
+        """Compute the weighted sum of the losses of a batch of `FaceInputs`."""
         pixels = ((batch["pixels"].float() / 255 - MEAN) / STD).contiguous(memory_format=torch.channels_last)
         outputs = self.network(pixels)
         points_xy, stride_px = (torch.from_numpy(part).to(self.device) for part in grid_points(*pixels.shape[-2:]))
@@ -80,7 +80,7 @@ class DetectorTraining(lightning.LightningModule):
         """Log loss, learning rate and the remaining time.
 
         Raises:
-            RunError: if the loss is not finite; the checkpoint of the previous epoch stays.
+            RunError: if the loss is not finite; the checkpoint of the previous epoch is kept.
         """
         if not math.isfinite(loss := sum(self._losses) / max(1, len(self._losses))):
             raise RunError(f"epoch {self.current_epoch + 1}: the loss is not finite; try another --seed")
@@ -99,7 +99,7 @@ class DetectorTraining(lightning.LightningModule):
         )
 
     def on_validation_epoch_start(self) -> None:
-        """Make a detector of the averaged weights, which the callback has put in place."""
+        """Create a detector with the averaged weights, which Lightning's callback has swapped in."""
         self._matches, self._detector = [], held_out_detector(copy.deepcopy(self.network), self.device)
 
     def validation_step(self, number: Tensor, batch_index: int) -> None:
@@ -120,7 +120,7 @@ class DetectorTraining(lightning.LightningModule):
         )
 
     def configure_optimizers(self) -> Any:
-        """AdamW; the learning rate rises over the first steps, then falls along a cosine to 1 %."""
+        """Create AdamW with warm-up and a cosine schedule to 1 % of the learning rate."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=WEIGHT_DECAY)
         total = int(self.trainer.estimated_stepping_batches)
         warm_up = min(300, total // 10 + 1)
@@ -165,14 +165,14 @@ def train_detector(
 
     Args:
         data: a Parquet file as `fer_models.datasets.face_photos` describes it.
-        out: the model folder to make.
+        out: the model folder to create.
         epochs: passes over the samples; the learning rate falls to 1 % over them.
         name: the name on the card.
         device: "auto", "cpu" or "cuda".
-        resume: continue from the checkpoint in `out`, if there is one, with the same settings but for `epochs`.
+        resume: continue from the checkpoint in `out`, if there is one; only `epochs` may differ.
         second_teacher: weights of RetinaFace-MobileNet-0.25, a second teacher; its labels are cached in `out`.
-        init: name or folder of the compact detector to start from; its false positives are shown more often.
-        learning_rate: the greatest one; by default 2e-3, or 1e-3 with `init`.
+        init: name or folder of the compact detector to start from; its false positives are sampled more often.
+        learning_rate: the maximum; by default 2e-3, or 1e-3 with `init`.
         samples_per_epoch: augmented inputs in an epoch; by default the number of training photographs.
         network_options: keyword arguments of `CompactNet`.
         on_batch: called after each batch; an exception that it raises ends the run.
@@ -182,13 +182,13 @@ def train_detector(
 
     Raises:
         FaceDataError: if `data` cannot be used.
-        RunError: if there is a run in `out` that is not to be resumed or was started with other settings.
+        RunError: if `out` has a run and `resume` is False or the settings differ.
         WeightsError: if the second teacher or the detector to start from cannot be used.
     """
     checkpoint = out / "checkpoints" / CHECKPOINT_NAME
-    check_not_begun(checkpoint, resume)
+    check_can_start(checkpoint, resume)
     lightning.seed_everything(seed, verbose=False)
-    learned, held_out = _photos_of(data, second_teacher, out / OPINIONS_NAME)
+    learned, held_out = _photos_of(data, second_teacher, out / SECOND_TEACHER_CACHE)
     samples = samples_per_epoch or len(learned)
     log.info("%d training photographs, %d held out, %d inputs an epoch", len(learned), len(held_out), samples)
     network, start = CompactNet(**(network_options or {})), None
@@ -213,16 +213,16 @@ def train_detector(
         data={"photographs": len(learned), "held_out": len(held_out), "sha256": sha256_of(data)},
         settings={"epochs": epochs} | settings,
     )
-    told = settings | {"data": card.data["sha256"], "network": network_options or {}}
+    all_settings = settings | {"data": card.data["sha256"], "network": network_options or {}}
     if checkpoint.exists():
-        check_same_settings(checkpoint, read_checkpoint(checkpoint).get("settings", told), told)
+        check_same_settings(checkpoint, read_checkpoint(checkpoint).get("settings", all_settings), all_settings)
     if init:
         learned = mine_hard_negatives(
             learned, CompactDetector.load(find_model(init, "detector"), device=choose_device(device))
         )
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     _trainer(checkpoint.parent, epochs, choose_device(device), on_batch).fit(
-        DetectorTraining(network, held_out, settings["learning_rate"], told),
+        DetectorTraining(network, held_out, settings["learning_rate"], all_settings),
         PrefetchedBatches(FaceInputs(learned, seed=seed), samples, batch_size),
         DataLoader(range(len(held_out))),  # type: ignore[arg-type]
         ckpt_path=checkpoint if checkpoint.exists() else None,
@@ -232,11 +232,11 @@ def train_detector(
     return out
 
 
-def _photos_of(data: Path, second_teacher: Path | None, opinions: Path) -> tuple[list[Photo], list[Photo]]:
-    """The training photographs and the held-out ones."""
+def _photos_of(data: Path, second_teacher: Path | None, cache: Path) -> tuple[list[Photo], list[Photo]]:
+    """Read the training photographs and the held-out ones."""
     photos = read_photos(data)
     if second_teacher:
-        photos = merge_teacher_labels(photos, data, second_teacher, opinions)
+        photos = merge_teacher_labels(photos, data, second_teacher, cache)
     learned, held_out = ([photo for photo in photos if photo.held_out is held] for held in (False, True))
     if not learned or not held_out:
         raise FaceDataError(f"{data}: {len(photos)} photographs are too few to hold some out; use 100 or more")
@@ -244,10 +244,10 @@ def _photos_of(data: Path, second_teacher: Path | None, opinions: Path) -> tuple
 
 
 class PrefetchedBatches:
-    """Batches of augmented inputs, made in a background thread while the last one is trained on.
+    """Prefetch batches of augmented inputs in a background thread.
 
-    A thread, because a worker process would be forked from a process with many threads: on a short epoch it died at
-    shutdown and took the run with it.
+    A thread, because worker processes of a data loader are forked from a process with many threads: in short epochs,
+    they crashed at shutdown and ended the run.
     """
 
     def __init__(self, inputs: FaceInputs, samples: int, batch_size: int) -> None:
@@ -263,7 +263,7 @@ class PrefetchedBatches:
 
 
 class _AfterEachBatch(Callback):
-    """Calls a function after each batch; a callback, because the module is copied and not every function can be."""
+    """Call a function after each batch. A callback, because the module is copied and functions may not be copyable."""
 
     def __init__(self, call: Callable[[], None]) -> None:
         self.call = call
@@ -294,11 +294,13 @@ def _trainer(checkpoints: Path, epochs: int, device: torch.device, on_batch: Cal
 
 def mine_hard_negatives(photos: list[Photo], detector: CompactDetector) -> list[Photo]:
     """Add to each photograph the detections of `detector` that no teacher confirms."""
-    detector.score_threshold, detector.chunk_frames = TRAP_SCORE, 1
-    with_traps = []
+    detector.score_threshold, detector.chunk_frames = HARD_NEGATIVE_SCORE, 1
+    with_negatives = []
     for photo in photos:
         boxes = detector.detect(photo.pixels[None]).boxes_xyxy
-        known = (box_iou(boxes, photo.boxes_xyxy) > TRAP_IOU).any(1)
-        with_traps.append(dataclasses.replace(photo, traps_xyxy=boxes[~known]))
-    log.info("%d false positives of the initial detector", sum(len(photo.traps_xyxy) for photo in with_traps))
-    return with_traps
+        known = (box_iou(boxes, photo.boxes_xyxy) > HARD_NEGATIVE_IOU).any(1)
+        with_negatives.append(dataclasses.replace(photo, hard_negatives_xyxy=boxes[~known]))
+    log.info(
+        "%d false positives of the initial detector", sum(len(photo.hard_negatives_xyxy) for photo in with_negatives)
+    )
+    return with_negatives

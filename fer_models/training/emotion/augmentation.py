@@ -1,4 +1,4 @@
-"""Random changes of training batches: geometry, contrast, erased rectangles and mixed pairs."""
+"""Augmentation of training batches: geometry, contrast, random erasing and mixup."""
 
 from dataclasses import dataclass
 
@@ -12,21 +12,21 @@ from fer_models.classification.normalization import MEAN, STD
 
 @dataclass(frozen=True)
 class Strength:
-    """How far pictures are varied; each value is the end of a range that starts at its opposite, or at nothing."""
+    """Strength of each augmentation: a value x means the range from -x to x unless stated otherwise."""
 
     angle_deg: float
-    scale: tuple[float, float]  # of the part of the picture that is shown
-    shift: float  # of half the picture
-    contrast: float
+    scale: tuple[float, float]  # side of the visible part, as a share of the image; the whole range
+    shift: float  # as a share of half the image
+    contrast: float  # relative change
     brightness: float  # in standard deviations
-    erased: float  # share of the pictures that lose a rectangle
-    shear: float = 0.0  # sideways, as a share of the distance from the middle line
+    erased: float  # share of the images in which a rectangle is erased
+    shear: float = 0.0  # horizontal, as a share of the distance from the horizontal axis
 
 
 STRENGTHS = {
     "standard": Strength(15, (0.85, 1.15), 0.16, 0.25, 0.2, 0.25),
     "strong": Strength(20, (0.75, 1.1), 0.2, 0.4, 0.3, 0.5),
-    # Of many FER-2013 projects: 40 degrees; shear, zoom and shift by a fifth of the picture; mirrored.
+    # As in many FER-2013 projects: 40 degrees; shear, zoom and shift by a fifth of the image; mirrored.
     "wide": Strength(40, (0.8, 1.2), 0.4, 0.0, 0.0, 0.0, shear=0.2),
 }
 
@@ -44,12 +44,12 @@ def resize(crops: Tensor, size_px: int) -> Tensor:
 
 
 def augment(pixels: Tensor, generator: torch.Generator, size_px: int, strength: Strength) -> Tensor:
-    """Vary normalized crops (n, c, h, w) as cameras and detectors vary them; gives (n, c, size_px, size_px).
+    """Augment normalized crops (n, c, h, w); returns (n, c, size_px, size_px).
 
-    Mirror half of them, turn, shear, scale, shift, change contrast and brightness, and blank a rectangle in some
-    (random erasing, Zhong et al. 2020, arXiv:1708.04896).
+    Half of the crops are mirrored. All are rotated, sheared, scaled and shifted, and change in contrast and brightness;
+    in some, a rectangle is erased (random erasing, Zhong et al. 2020, arXiv:1708.04896).
 
-    With a generator of the CPU, a seed gives the same values on every device; with one of the GPU, nothing is copied.
+    With a CPU generator, a seed gives the same values on every device; with a GPU generator, nothing is copied.
     """
     n, channels = pixels.shape[:2]
 
@@ -61,7 +61,7 @@ def augment(pixels: Tensor, generator: torch.Generator, size_px: int, strength: 
     mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
     cos, sin = angle.cos() * scale, angle.sin() * scale
     shift_x, shift_y = uniform(-strength.shift, strength.shift), uniform(-strength.shift, strength.shift)
-    # Drawn only where wanted: what is drawn after it stays the same for the others.
+    # Drawn only if needed, so that the random numbers after it do not change for the other strengths.
     shear = uniform(-strength.shear, strength.shear) if strength.shear else torch.zeros_like(cos)
     rows = [cos * mirror, cos * shear - sin, shift_x], [sin * mirror, sin * shear + cos, shift_y]
     affine = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
@@ -73,7 +73,7 @@ def augment(pixels: Tensor, generator: torch.Generator, size_px: int, strength: 
 
 
 def draw_uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Uniform values in [0, 1), on the device of the generator."""
+    """Draw uniform values in [0, 1), on the device of the generator."""
     return torch.rand(shape, generator=generator, device=generator.device)
 
 
@@ -91,9 +91,9 @@ def erase_rectangles(pixels: Tensor, generator: torch.Generator, share: float) -
 
 
 def mix_up(crops: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Blend every crop and its target with another of the batch (Zhang et al. 2018, arXiv:1710.09412).
+    """Mix every crop and its target with another one of the batch (Zhang et al. 2018, arXiv:1710.09412).
 
-    The share of the other picture is drawn from Beta(alpha, alpha), for each crop.
+    The share of the other image is drawn from Beta(alpha, alpha), for each crop.
     """
     n = len(crops)
     seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))

@@ -1,9 +1,9 @@
-"""Consistency training: a face should get the same probabilities in the next frame of a video.
+"""Consistency training: a face should get the same probabilities in adjacent frames of a video.
 
-Two views of a face differ as two adjacent frames do: by a small motion, a change of expression too small to have a
-name, another exposure, noise and compression. The loss is the divergence between what the network says of the two
-(as in Xie et al. 2020, "Unsupervised Data Augmentation for Consistency Training", arXiv:1904.12848). It needs no
-labels, so faces from any photographs can be used.
+Two augmented views of a face differ as two adjacent frames do: by a small motion, a slight change of expression,
+exposure, noise and compression. The loss is the divergence between the network's outputs for the two views (as in
+Xie et al. 2020, "Unsupervised Data Augmentation for Consistency Training", arXiv:1904.12848). It needs no labels, so
+faces from any photographs can be used.
 """
 
 import io
@@ -22,24 +22,24 @@ from fer_models.labels import EMOTIONS
 from fer_models.training.emotion.augmentation import draw_uniform, normalize
 
 CROP_PX = 48  # of unlabeled faces, as in FER-2013
-MIN_SCORE, MIN_FACE_PX = 0.75, 28  # unlabeled faces below either are too doubtful or too small to learn from
-# Half of the range that is drawn from, for a change from one frame to the next.
+MIN_SCORE, MIN_FACE_PX = 0.75, 28  # unlabeled faces below either are not used
+# Changes from one frame to the next; a value x means the range from -x to x.
 ANGLE_DEG, SCALE, ASPECT, SHIFT, SHEAR = 5.0, 0.06, 0.04, 0.08, 0.04
-WARP, WARP_POINTS = 0.05, 4  # of a smooth displacement, as a share of half the crop, drawn on a 4 x 4 grid
+WARP, WARP_POINTS = 0.05, 4  # smooth displacement, as a share of half the crop, drawn on a 4 x 4 grid
 CONTRAST, BRIGHTNESS, MAX_NOISE = 0.12, 0.15, 0.12  # brightness and noise in standard deviations
-MIN_SIDE_PX = 20  # half of the views lose their detail: they are shrunk to a side between this and the input size
-JPEG_QUALITY = (30, 90)  # of the other half
-# Trained networks are less sure than they should be; the views are compared after sharpening, as users see them.
+MIN_SIDE_PX = 20  # half of the views are shrunk to a side between this and the input size
+JPEG_QUALITY = (30, 90)  # the other half are compressed with a quality in this range
+# Trained networks are underconfident; the views are compared at the temperature that calibration gives about.
 TEMPERATURE = 0.6
 
 
 def read_unlabeled_faces(path: Path) -> Tensor:
     """Read gray crops (n, 48, 48) uint8 of the confident faces in a Parquet file of photographs with face boxes.
 
-    The crops are framed as in video analysis. Photographs that detector training holds out are left out.
+    The crops are framed as in video analysis. Photographs that detector training holds out are excluded.
 
     Raises:
-        FaceDataError: if the file cannot be used, or holds no confident face.
+        FaceDataError: if the file cannot be used, or has no confident face.
     """
     crops = []
     for photo in read_photos(path):
@@ -58,9 +58,9 @@ def read_unlabeled_faces(path: Path) -> Tensor:
 
 
 def next_frame_view(pixels: Tensor, generator: torch.Generator, size_px: int) -> Tensor:
-    """Change gray crops (n, h, w) uint8 as the next frame of a video might; gives (n, 1, size_px, size_px) normalized.
+    """Augment gray crops (n, h, w) uint8 like the next frame of a video; returns normalized (n, 1, size_px, size_px).
 
-    With a generator of the CPU, a seed gives the same values on every device.
+    With a CPU generator, a seed gives the same values on every device.
     """
     n = len(pixels)
 
@@ -88,7 +88,7 @@ def next_frame_view(pixels: Tensor, generator: torch.Generator, size_px: int) ->
 
 
 def recompress(pixels: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
-    """Compress the `chosen` ones (n,) of gray crops (n, h, w) uint8 as JPEG, each with a quality of its own."""
+    """Compress the gray crops (n, h, w) uint8 that are `chosen` (n,) as JPEG, each with a random quality."""
     lowest, highest = JPEG_QUALITY
     quality = (lowest + draw_uniform((len(pixels),), generator) * (highest - lowest)).long().tolist()
     out = pixels.clone()
@@ -100,7 +100,7 @@ def recompress(pixels: Tensor, chosen: Tensor, generator: torch.Generator) -> Te
 
 
 def lose_detail(crops: Tensor, generator: torch.Generator) -> Tensor:
-    """Shrink crops (n, 1, size, size) to a random side, the same for all of them, and enlarge them again."""
+    """Shrink crops (n, 1, size, size) to a random size, the same for the whole batch, and enlarge them again."""
     size_px = crops.shape[-1]
     least = min(MIN_SIDE_PX, size_px)
     side_px = least + int(draw_uniform((1,), generator).item() * (size_px - least))
@@ -111,7 +111,7 @@ def lose_detail(crops: Tensor, generator: torch.Generator) -> Tensor:
 def consistency_loss(first: Tensor, second: Tensor) -> Tensor:
     """Symmetric KL divergence between the logits (n, 7 x heads) of two views, a scalar.
 
-    The mean over the heads and, if there is more than one, over their average, which is what is served.
+    The mean over the heads and, if there are several, over their average, which is what the final model computes.
     """
     pairs = [_log_probabilities(logits) for logits in (first, second)]
     divergence = (pairs[0].exp() - pairs[1].exp()) * (pairs[0] - pairs[1])
@@ -120,7 +120,7 @@ def consistency_loss(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _log_probabilities(logits: Tensor) -> Tensor:
-    """Logits (n, 7 x heads) to log probabilities (n, heads, 7), with a further row for the average of several heads."""
+    """Convert logits (n, 7 x heads) to log probabilities (n, heads, 7), plus a row for the average of several."""
     heads = logits.float().unflatten(1, (-1, len(EMOTIONS)))
     if heads.shape[1] > 1:
         heads = torch.cat([heads, heads.mean(dim=1, keepdim=True)], dim=1)

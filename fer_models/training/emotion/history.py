@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ import lightning
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
+from fer_models.atomic_files import replaced_atomically
 from fer_models.training.runs import RunError
 
-CHECKPOINTS = "checkpoints"  # folder of a run
+CHECKPOINTS = "checkpoints"  # subfolder of a run
 LAST, BEST = "last.ckpt", "best.ckpt"
-PROGRESS = "progress.json"  # in that folder: the metrics of each epoch, for readers without torch
+PROGRESS = "progress.json"  # in that subfolder: the metrics of each epoch, readable without torch
 SELECTED_BY = "public_accuracy"  # the metric by which the best epoch is selected
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class TrainingProgress:
     """Progress of a training run."""
 
-    done_batches: int  # of all epochs
+    done_batches: int  # since the first epoch
     total_batches: int
     done_epochs: int
     total_epochs: int
@@ -39,9 +39,9 @@ class RunHistory(Callback):
     """Store the run's settings and the metrics of each epoch in every checkpoint; log one line per epoch.
 
     Args:
-        settings: what must be the same in every sitting.
-        patience: end after so many epochs without a better one; 0: never.
-        report: is told after each batch how far the run is; what it raises ends the run.
+        settings: must be the same whenever the run is resumed.
+        patience: stop after this many epochs without improvement; 0: never.
+        report: called after each batch with the progress; an exception that it raises ends the run.
     """
 
     state_key = "RunHistory"
@@ -83,39 +83,37 @@ class RunHistory(Callback):
         """Record and log the epoch's metrics.
 
         Raises:
-            RunError: if the training has come to nothing; the checkpoint of the epoch before stays.
+            RunError: if the training has diverged; the checkpoint of the previous epoch is kept.
         """
         seconds = time.monotonic() - self.started_s
         figures = {name: round(float(value), 5) for name, value in sorted(trainer.callback_metrics.items())}
         if wrong := [name for name, value in figures.items() if not math.isfinite(value)]:
-            raise RunError(f"epoch {len(self.epochs) + 1}: {wrong[0]} is no number any more; --precision fp32 may help")
+            raise RunError(
+                f"epoch {len(self.epochs) + 1}: the training diverged ({wrong[0]} is not finite). Try --precision fp32"
+            )
         self.epochs.append(figures | {"seconds": round(seconds, 1)})
-        said = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        self.tell_others(trainer)
+        metrics = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        self.write_progress(trainer)
         left_min = ((trainer.max_epochs or 0) - len(self.epochs)) * seconds / 60
         done = f"{len(self.epochs)}/{trainer.max_epochs}"
-        log.info("epoch %s  %s  %.0f s, %.0f min left", done, said, seconds, left_min)
+        log.info("epoch %s  %s  %.0f s, %.0f min left", done, metrics, seconds, left_min)
         if ran_out_of_patience(self.epochs, self.patience):
-            log.info("no better epoch in %d: training ends here", self.patience)
+            log.info("no improvement in %d epochs: training stops early", self.patience)
             trainer.should_stop = True
 
-    def tell_others(self, trainer: lightning.Trainer) -> None:
+    def write_progress(self, trainer: lightning.Trainer) -> None:
         """Write the metrics so far to a JSON file for other programs, such as the dashboard."""
         checkpoint = trainer.checkpoint_callback
         if not trainer.is_global_zero or not isinstance(checkpoint, ModelCheckpoint) or checkpoint.dirpath is None:
             return
         target = Path(checkpoint.dirpath) / PROGRESS
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
+        with replaced_atomically(target) as part:
             part.write_text(json.dumps({"total_epochs": trainer.max_epochs, "epochs": self.epochs}), encoding="utf-8")
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keep the best epoch even if the run's folder was moved; Lightning alone would forget it."""
+    """Keep track of the best epoch even if the run's folder was moved, which Lightning does not."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best epoch so far."""
@@ -135,11 +133,11 @@ def ran_out_of_patience(epochs: list[dict[str, float]], patience: int) -> bool:
 
 
 def history_in(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Settings and epochs of a checkpoint; empty if it has none."""
+    """Return settings and epochs of a checkpoint; empty if it has none."""
     found: dict[str, Any] = checkpoint.get("callbacks", {}).get(RunHistory.state_key, {"settings": {}, "epochs": []})
     return found
 
 
 def weights_in(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The network's weights in a checkpoint; the averaged ones if weights were averaged."""
+    """Return the network's weights in a checkpoint; the averaged ones if weights were averaged."""
     return {name.removeprefix("network."): tensor for name, tensor in checkpoint["state_dict"].items()}

@@ -1,4 +1,4 @@
-"""Initial weights of a network: random ones, ImageNet's, or those of another model."""
+"""Initial weights of a network: random, pretrained on ImageNet, or from another model."""
 
 import urllib.error
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fer_models.classification.architectures.transfer import TransferNetwork
 from fer_models.registry.model_registry import WeightsError, find_model, load_model_folder, sha256_of, user_models_dir
 
-# Where torchvision publishes them; the end of a name is the beginning of the file's sha256.
+# As published by torchvision; each file name ends with the first digits of the file's sha256.
 IMAGENET_URL = "https://download.pytorch.org/models/"
 IMAGENET_FILES = {
     "vgg16_transfer": "vgg16-397923af.pth",
@@ -21,22 +21,22 @@ IMAGENET_FILES = {
 def start_from(network: nn.Module, architecture: str, init: str, init_labels: str = "") -> None:
     """Load the initial weights of a training into a new network.
 
-    A model has one head. Of a network with a head for labels and one for votes, both start from the head of `init`,
-    unless `init_labels` names another model for the first.
+    A model has one head. If the network has a head for labels and one for votes, both start from the head of `init`,
+    unless `init_labels` names another model for the head for labels.
 
     Args:
-        network: with random weights.
-        architecture: its name.
-        init: "scratch" (random weights), "imagenet" (a backbone trained on ImageNet, frozen but for its last layers),
-            or a model of the same architecture, by its name or folder.
+        network: a network with random weights; modified in place.
+        architecture: the name of its architecture.
+        init: "scratch" (random weights), "imagenet" (a backbone trained on ImageNet, frozen except for its last
+            layers), or a model of the same architecture, by its name or folder.
         init_labels: a model of the same architecture for the head for labels; the same as `init` if empty.
 
     Raises:
-        WeightsError: if these weights are not available, or belong to another architecture.
+        WeightsError: if these weights are not available, or do not fit the architecture.
     """
     if init == "imagenet":
         weights = imagenet_weights(architecture)
-        assert isinstance(network, TransferNetwork)  # no other architecture has such weights
+        assert isinstance(network, TransferNetwork)  # the only architectures with ImageNet weights
         network.take_backbone(weights)
     elif init != "scratch":
         weights, card = load_model_folder(find_model(init, "emotion"))
@@ -55,10 +55,10 @@ def start_from(network: nn.Module, architecture: str, init: str, init_labels: st
 
 
 def imagenet_weights(architecture: str) -> dict[str, Tensor]:
-    """Load the ImageNet weights of an architecture from the user's models or torchvision's cache; else download them.
+    """Load the ImageNet weights of an architecture from the user's models or torchvision's cache, or download them.
 
     Raises:
-        WeightsError: if the architecture has none, the download fails, or the file is another one.
+        WeightsError: if the architecture has none, the download fails, or the file has another sha256.
     """
     if architecture not in IMAGENET_FILES:
         raise WeightsError(f"{architecture}: no ImageNet weights; available for {', '.join(IMAGENET_FILES)}")
@@ -73,7 +73,7 @@ def imagenet_weights(architecture: str) -> dict[str, Tensor]:
 
 
 def download(url: str, path: Path) -> None:
-    """Download a file of torchvision's; it appears only when complete.
+    """Download a weights file of torchvision; it appears under its name only when complete.
 
     Raises:
         WeightsError: if the download fails.
@@ -90,7 +90,7 @@ def download(url: str, path: Path) -> None:
 
 
 def read_imagenet(path: Path) -> dict[str, Tensor]:
-    """Load the tensors of a file of torchvision's after comparing its sha256 with the one in its name.
+    """Load a weights file of torchvision, after comparing its sha256 with the digits in its name.
 
     Raises:
         WeightsError: if the sha256 differs.

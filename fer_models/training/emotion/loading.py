@@ -1,4 +1,4 @@
-"""Reproducible batches of a training set, divided among the processes of a training."""
+"""Reproducible batches of a training set, divided among the processes of a distributed training."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,9 +11,9 @@ from fer_models.training.emotion.processes import ALONE, Processes
 
 
 class EpochShuffle(Sampler[list[int]]):
-    """Batches of rows in an order that depends on seed and epoch alone, so that a resumed run sees the same ones.
+    """Batches of rows in an order that depends on seed and epoch only, so that a resumed run sees the same batches.
 
-    Of each batch a process takes its share.
+    Each process yields its share of every batch.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int, processes: Processes = ALONE) -> None:
@@ -24,7 +24,7 @@ class EpochShuffle(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return max(1, self.n // self.batch_size)  # at least one batch, smaller than the others if need be
+        return max(1, self.n // self.batch_size)  # at least one batch, even if it is smaller than batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)

@@ -1,4 +1,4 @@
-"""Processes of a distributed training, as `torchrun` or a cluster's scheduler starts them."""
+"""Processes of a distributed training, started by `torchrun` or a cluster scheduler."""
 
 import os
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Processes:
-    """Rank of this process in a training; the processes divide each batch and learn the same weights."""
+    """Rank of this process; the processes of a training divide each batch and learn the same weights."""
 
     rank: int = 0  # over all machines
     n: int = 1
@@ -30,7 +30,7 @@ class Processes:
         return self.rank % self.n_here
 
     def trainer_options(self) -> dict[str, Any]:
-        """Arguments for Lightning's trainer."""
+        """Return arguments for Lightning's trainer."""
         if self.n == 1:
             return {"devices": 1}
         nodes = self.n // self.n_here

@@ -1,4 +1,4 @@
-"""How each architecture is trained by default."""
+"""Training recipes: the default hyperparameters of each architecture."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ OPTIMIZERS = ("sgd", "adam")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a classifier is trained.
+    """Hyperparameters of a training.
 
-    SGD runs with Nesterov momentum, one epoch of warm-up and half a cosine to zero; Adam at a constant rate. In the
-    first `small_share` of the epochs faces are shown at `small_size_px`, which is faster, then at `input_size_px`.
+    SGD uses Nesterov momentum, one epoch of warm-up, then a cosine schedule to zero; Adam uses a constant learning
+    rate. The first `small_share` of the epochs train at `small_size_px`, which is faster, the rest at `input_size_px`.
     """
 
     architecture: str = "face_resnet_se"
-    init: str = "scratch"  # or "imagenet", or a model to start from
-    init_labels: str = ""  # a model whose head starts the head for labels; the same as `init` if empty
+    init: str = "scratch"  # or "imagenet", or the model to start from
+    init_labels: str = ""  # the model that the head for labels starts from; the same as `init` if empty
     epochs: int = 72
     batch_size: int = 128
     input_size_px: int = 40
@@ -32,21 +32,25 @@ class Recipe:
     optimizer: str = "sgd"
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
-    l2: float = 0.0  # weight of the squared weights of the layers that the architecture names
+    l2: float = 0.0  # weight of `l2_penalty`
     label_smoothing: float = 0.1  # of hard labels; votes already express uncertainty
-    labels: str = "hard"  # "hard": the data set's labels; "votes": the annotators' shares; "both": a head for each
-    class_weights: bool = False  # every emotion counts the same, however rare it is
+    labels: str = (
+        "hard"  # "hard": the data set's labels; "votes": shares of the annotators' votes; "both": a head for each
+    )
+    class_weights: bool = False  # weight the loss so that rare emotions count as much as frequent ones
     augment: str = "strong"  # or "none", "standard", "wide"
-    mixup: float = 0.3  # both parameters of the beta distribution of the other image's share; 0: no mixing
-    mixup_share: float = 0.8  # of the epochs in which images are mixed, from the first on
-    ema_decay: float = 0.999  # of the moving average over weights; 0: none
-    patience: int = 0  # stop after so many epochs without improvement; 0: never
-    teacher_labels: str = ""  # a model whose probabilities are part of the targets of the head for labels
+    mixup: float = 0.3  # both parameters of the beta distribution of mixup; 0: no mixup
+    mixup_share: float = 0.8  # share of the epochs with mixup, from the first on
+    ema_decay: float = 0.999  # decay of the moving average of the weights; 0: no averaging
+    patience: int = 0  # stop after this many epochs without improvement; 0: never
+    teacher_labels: str = ""  # the model whose probabilities are mixed into the targets of the head for labels
     teacher_votes: str = ""  # the same for the head for votes
-    teacher_share: float = 0.5  # of the teacher's probabilities in the targets
-    teacher_temperature: float = 1.0  # softens (above 1) or sharpens what the teacher says
-    consistency: float = 0.0  # weight of the divergence between two views of a face; 0: no such loss
-    unlabeled: str = ""  # Parquet file of photographs whose faces are used for it, beside the labeled ones
+    teacher_share: float = 0.5  # share of the teacher's probabilities in the targets
+    teacher_temperature: float = 1.0  # softens (above 1) or sharpens (below 1) the teacher's probabilities
+    consistency: float = 0.0  # weight of the consistency loss; 0: none
+    unlabeled: str = (
+        ""  # Parquet file of photographs whose faces the consistency loss uses, in addition to the labeled ones
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -65,14 +69,16 @@ class Recipe:
         if self.input_size_px < 16:
             raise ValueError(f"input_size must be at least 16 px, got {self.input_size_px}")
         if self.init_labels and self.labels != "both":
-            raise ValueError(f"init_labels starts one of two heads, which labels={self.labels!r} does not have")
+            raise ValueError(
+                f"init_labels needs labels='both' (a head for labels and one for votes), got labels={self.labels!r}"
+            )
         if self.unlabeled and not self.consistency:
-            raise ValueError("unlabeled faces are used by the consistency loss only: give consistency a weight above 0")
+            raise ValueError("unlabeled faces are used by the consistency loss only: set consistency above 0")
         if self.init == "imagenet" and self.architecture not in IMAGENET_FILES:
-            raise ValueError(f"init: there are ImageNet weights for {', '.join(IMAGENET_FILES)} only")
+            raise ValueError(f"init: ImageNet weights exist for {', '.join(IMAGENET_FILES)} only")
 
 
-# As many FER-2013 projects train: Adam at a constant rate, no label smoothing, no augmentation.
+# As in many FER-2013 projects: Adam at a constant learning rate, no label smoothing, no augmentation.
 PLAIN: dict[str, Any] = {
     "optimizer": "adam",
     "learning_rate": 1e-4,
@@ -103,11 +109,11 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def recipe_for(architecture: str, **given: Any) -> Recipe:
-    """The recipe of an architecture with some values replaced; None keeps the architecture's own value.
+    """Return the recipe of an architecture with some values replaced; None keeps the architecture's default.
 
     Raises:
-        ValueError: if there is no such architecture, a value is not allowed, or a pretrained architecture is given no
-            `init`.
+        ValueError: if there is no such architecture, a value is not allowed, or `init` is missing for an architecture
+            with ImageNet weights.
     """
     given = {name: value for name, value in given.items() if value is not None}
     if architecture in IMAGENET_FILES and "init" not in given:
@@ -119,13 +125,13 @@ def recipe_for(architecture: str, **given: Any) -> Recipe:
 
 
 def parse_recipe_values(assignments: list[str]) -> dict[str, str | int | float | bool]:
-    """Convert texts such as "learning_rate=0.05" to values of `Recipe`, by name.
+    """Parse texts such as "learning_rate=0.05" into values of `Recipe`, by name.
 
     >>> parse_recipe_values(["learning_rate=0.05", "epochs=3", "class_weights=true"])
     {'learning_rate': 0.05, 'epochs': 3, 'class_weights': True}
 
     Raises:
-        ValueError: if a text has no "=", names no value of a recipe, or holds no number where one is needed.
+        ValueError: if a text has no "=", its name is not a field of `Recipe`, or its value has the wrong type.
     """
     types = {name: type(value) for name, value in dataclasses.asdict(Recipe()).items()}
     values: dict[str, str | int | float | bool] = {}

@@ -24,23 +24,23 @@ from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import heads_of, untrained_network
 from fer_models.training.runs import read_checkpoint
 
-MIXTURE_STEPS = 20  # mixtures of two heads that are compared, from one head to the other
-LABELS_SUFFIX = "-labels"  # of the name of the second model that `--labels both` makes
-HALF_AGREES = 0.999  # share of PublicTest that must keep its label for weights to be stored in half precision
+MIXTURE_STEPS = 20  # number of steps between the two heads at which their mixture is evaluated
+LABELS_SUFFIX = "-labels"  # of the name of the second model that `--labels both` creates
+MIN_AGREEMENT = 0.999  # share of PublicTest whose label must not change if weights are stored in half precision
 LICENCE_NOTE = (
-    "Made by Fervid's own training. The training images have terms of their own: those of FER-2013 come from the web, "
-    "for research."
+    "Trained by Fervid. The training images have their own terms: those of FER-2013 were collected from the web, for "
+    "research."
 )
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network of seven outputs, before its temperature is known."""
+    """A network with seven outputs, before calibration."""
 
     suffix: str  # of the model's name
     weights: dict[str, Tensor]
-    target: str  # "labels" or "votes": what it is calibrated on
-    settings: dict[str, str | float]  # how its head was made, for the card
+    target: str  # "labels" or "votes": the targets of its calibration
+    settings: dict[str, str | float]  # how its head was created, for the card
 
 
 def calibrate(
@@ -54,17 +54,17 @@ def calibrate(
     device: torch.device,
     training_s: float,
 ) -> list[Path]:
-    """Write the model folders of a checkpoint to `out`, without figures; all choices are made on PublicTest.
+    """Create the model folders of a checkpoint, without metrics; all choices are made on PublicTest.
 
     A network with a head for labels and one for votes becomes two models: `NAME-labels`, its first head, and `NAME`,
     the mixture of both that `best_mixture` finds. Any other network becomes one model, `NAME`.
 
     Args:
-        checkpoint: of `train_network`.
-        out: where to write the folders.
-        splits: the data it was trained on.
-        recipe: the one it was trained by.
-        name: of the model.
+        checkpoint: from `train_network`.
+        out: the parent of the folders.
+        splits: the training data.
+        recipe: the recipe of the training.
+        name: the name of the model.
         about_data: further facts about the data for the card.
         device: where to compute.
         training_s: duration of the training, for the card.
@@ -78,7 +78,7 @@ def calibrate(
     network.load_state_dict(weights_in(state))
     network.to(device).eval()
     public, training = splits["PublicTest"], splits["Training"]
-    refreshed = bool(recipe.ema_decay) and recalibrate_if_better(network, training, public, recipe)
+    recalibrated = bool(recipe.ema_decay) and recalibrate_if_better(network, training, public, recipe)
     if len(heads_of(recipe)) == 2:
         candidates = candidates_of_both(network, public, recipe, device)
     else:
@@ -102,7 +102,7 @@ def calibrate(
             settings=dataclasses.asdict(recipe)
             | {name: settings[name] for name in ("precision", "teacher_weights") if settings.get(name)}
             | {"epoch": state["epoch"] + 1}
-            | {"batch_norm_measured_anew": refreshed, **candidate.settings},
+            | {"batch_norm_recalibrated": recalibrated, **candidate.settings},
             versions={
                 "python": platform.python_version(),
                 "torch": torch.__version__,
@@ -118,9 +118,9 @@ def calibrate(
 def save_calibrated(
     folder: Path, candidate: Candidate, card: ModelCard, public: FaceImages, device: torch.device
 ) -> Path:
-    """Save a model with the temperature fitted on PublicTest, in half precision where that changes no label."""
+    """Save a model with the temperature fitted on PublicTest, in half precision if that keeps its labels."""
     halved = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in candidate.weights.items()}
-    half = read_the_same(candidate.weights, halved, card, public, device)
+    half = same_labels(candidate.weights, halved, card, public, device)
     weights = halved if half else candidate.weights
     network = build_network(card.architecture, card.architecture_options)
     network.load_state_dict(weights)
@@ -133,31 +133,31 @@ def save_calibrated(
         card,
         temperature=round(temperature, 4),
         settings=card.settings
-        | {"temperature_fitted_on": candidate.target, "weights_kept_in": "float16" if half else "float32"},
+        | {"temperature_fitted_on": candidate.target, "weights_stored_in": "float16" if half else "float32"},
     )
     save_model_folder(folder, weights, card)
     return folder
 
 
-def read_the_same(
+def same_labels(
     weights: dict[str, Tensor], others: dict[str, Tensor], card: ModelCard, images: FaceImages, device: torch.device
 ) -> bool:
-    """Whether a network gives the same labels with other weights, except for at most one image in a thousand.
+    """Whether a network predicts the same labels with other weights, for all but one image in a thousand.
 
-    Computed in float32: in bfloat16 the rounding of the computation exceeds that of the weights.
+    Computed in float32, because in bfloat16 the rounding of the computation exceeds that of the weights.
     """
     crops = resize(normalize(images.pixels), card.input_size_px or images.pixels.shape[1])
-    guesses = []
+    predictions = []
     for values in (weights, others):
         network = build_network(card.architecture, card.architecture_options).to(device).eval()
         network.load_state_dict(values)
-        guesses.append(logits_of(network, crops, device, exact=True).argmax(dim=1))
-    before, after = guesses
-    return (before == after).float().mean().item() >= HALF_AGREES
+        predictions.append(logits_of(network, crops, device, exact=True).argmax(dim=1))
+    before, after = predictions
+    return (before == after).float().mean().item() >= MIN_AGREEMENT
 
 
 def measure_model(folder: Path, splits: dict[str, FaceImages], device: torch.device) -> dict[str, Tensor]:
-    """Evaluate a model of `calibrate` on both test splits, as it is served, and write the figures to its card.
+    """Evaluate a model of `calibrate` on both test splits and write the metrics to its card.
 
     Returns:
         The probabilities (n, 7) of each split.
@@ -173,7 +173,7 @@ def measure_model(folder: Path, splits: dict[str, FaceImages], device: torch.dev
         "epoch, temperature and mixture of heads" if "label_head_share" in card.settings else "epoch and temperature"
     )
     protocol = (
-        f"Trained on Training; {chosen} chosen on PublicTest; PrivateTest measured once. accuracy, macro_f1, ece and "
+        f"Trained on Training; {chosen} chosen on PublicTest; PrivateTest evaluated once. accuracy, macro_f1, ece and "
         "f1 are against the labels of the data; votes_... against the annotators' majority, where one emotion has more "
         "votes than any other answer. Intervals: 95 %, bootstrap."
     )
@@ -192,7 +192,7 @@ def register(folder: Path, models: Path) -> Path:
 
 
 def candidates_of_both(network: nn.Module, public: FaceImages, recipe: Recipe, device: torch.device) -> list[Candidate]:
-    """The head for labels, and its mixture with the head for votes."""
+    """Return the head for labels, and its mixture with the head for votes."""
     logits = logits_of(network, resize(normalize(public.pixels), recipe.input_size_px), device)
     share = best_mixture(logits, public.label, public.majority)
     mixture: dict[str, str | float] = {
@@ -206,9 +206,9 @@ def candidates_of_both(network: nn.Module, public: FaceImages, recipe: Recipe, d
 
 
 def best_mixture(logits: Tensor, label: Tensor, majority: Tensor) -> float:
-    """The share of the head for labels with the greatest mean of both macro-F1 figures.
+    """Find the share of the head for labels with the highest mean of both macro-F1 values.
 
-    The data set's labels name posed expressions where annotators often see none; a mixture serves both.
+    The data set's labels name posed expressions in which annotators often see none; a mixture serves both.
 
     Args:
         logits: (n, 14) of the head for labels, then of the head for votes.
@@ -219,19 +219,19 @@ def best_mixture(logits: Tensor, label: Tensor, majority: Tensor) -> float:
     labels, votes = logits.split(len(EMOTIONS), dim=1)
 
     def mean_f1(share: float) -> float:
-        answer = (share * labels + (1 - share) * votes).argmax(dim=1)
-        return (macro_f1(answer, label) + macro_f1(answer[known], majority[known])) / 2
+        predicted = (share * labels + (1 - share) * votes).argmax(dim=1)
+        return (macro_f1(predicted, label) + macro_f1(predicted[known], majority[known])) / 2
 
     return max((step / MIXTURE_STEPS for step in range(MIXTURE_STEPS + 1)), key=mean_f1)
 
 
-def macro_f1(answer: Tensor, truth: Tensor) -> float:
-    """The mean F1 over the emotions of predicted classes (n,)."""
-    return float(multiclass_f1_score(answer, truth, len(EMOTIONS), average="macro"))
+def macro_f1(predicted: Tensor, truth: Tensor) -> float:
+    """Compute the mean F1 over the emotions of predicted classes (n,)."""
+    return float(multiclass_f1_score(predicted, truth, len(EMOTIONS), average="macro"))
 
 
 def merge_heads(network: nn.Module, shares: list[float]) -> dict[str, Tensor]:
-    """The weights of a network whose last layer holds several heads, with their weighted mean in place of them."""
+    """Return the weights of a network with the heads of its last layer replaced by their weighted mean."""
     weights = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     layer = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
     for name in (f"{layer}.weight", f"{layer}.bias"):
@@ -252,7 +252,7 @@ def recalibrate_if_better(network: nn.Module, training: FaceImages, public: Face
 
 
 def mean_accuracy(network: nn.Module, images: FaceImages, recipe: Recipe) -> float:
-    """Accuracy against the labels, averaged over the network's heads."""
+    """Compute the accuracy against the labels, averaged over the network's heads."""
     device = next(network.parameters()).device
     logits = logits_of(network, resize(normalize(images.pixels), recipe.input_size_px), device)
     heads = torch.stack(logits.split(len(EMOTIONS), dim=1))
@@ -261,7 +261,7 @@ def mean_accuracy(network: nn.Module, images: FaceImages, recipe: Recipe) -> flo
 
 @torch.no_grad()
 def recalibrate_batch_norm(network: nn.Module, images: FaceImages, size_px: int, batch_size: int = 512) -> None:
-    """Recompute the statistics of batch norms in place: averaged weights may need their own, not averaged ones.
+    """Recompute the statistics of batch norms in place, because averaged statistics may not fit averaged weights.
 
     Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization", arXiv:1803.05407.
     """

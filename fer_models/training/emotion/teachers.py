@@ -1,4 +1,4 @@
-"""Knowledge distillation: classifiers whose probabilities are part of the training targets."""
+"""Knowledge distillation: teachers, whose probabilities are mixed into the training targets."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from fer_models.classification.loading import load_classifier
 from fer_models.classification.normalization import MEAN, STD
 from fer_models.training.emotion.recipes import Recipe
 
-TEACHER_SIZE_PX = 48  # teachers see crops at the full resolution of FER-2013
+TEACHER_SIZE_PX = 48  # teachers get crops at the full resolution of FER-2013
 
 
 def load_teachers(recipe: Recipe, heads: Sequence[str], device: str) -> dict[str, EmotionClassifier]:
-    """Load the teacher of each head that the recipe names one for.
+    """Load the teachers of a recipe, by head.
 
     Raises:
         DeviceError: if the device is not available.
@@ -25,10 +25,10 @@ def load_teachers(recipe: Recipe, heads: Sequence[str], device: str) -> dict[str
     return {head: loaded[names[head]] for head in heads if names[head]}
 
 
-def ask(teacher: EmotionClassifier, crops: Tensor, temperature: float) -> Tensor:
-    """Probabilities (n, 7) of a teacher for normalized gray crops (n, 1, h, w) (Hinton et al. 2015, arXiv:1503.02531).
+def teacher_probabilities(teacher: EmotionClassifier, crops: Tensor, temperature: float) -> Tensor:
+    """Predict probabilities (n, 7) for normalized gray crops (n, 1, h, w) (Hinton et al. 2015, arXiv:1503.02531).
 
-    The teacher sees the crops as they were augmented and mixed (Beyer et al. 2022, arXiv:2106.05237).
+    The crops are the augmented and mixed ones of the student (Beyer et al. 2022, arXiv:2106.05237).
     """
     pixels = ((crops[:, 0] * STD + MEAN) * 255).round().clamp(0, 255).to(torch.uint8)
     scores = torch.from_numpy(teacher.predict(pixels)).to(crops.device)

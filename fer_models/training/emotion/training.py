@@ -1,4 +1,4 @@
-"""Training of emotion classifiers: the Lightning module of a recipe, and a resumable run that writes checkpoints."""
+"""Training of emotion classifiers: the Lightning module, and a resumable run that writes checkpoints."""
 
 import dataclasses
 import logging
@@ -35,23 +35,23 @@ from fer_models.training.emotion.initialization import start_from
 from fer_models.training.emotion.loading import EpochShuffle, loader
 from fer_models.training.emotion.processes import Processes
 from fer_models.training.emotion.recipes import Recipe
-from fer_models.training.emotion.teachers import TEACHER_SIZE_PX, ask, load_teachers
-from fer_models.training.runs import RunError, check_not_begun, check_same_settings, moving_average, read_checkpoint
+from fer_models.training.emotion.teachers import TEACHER_SIZE_PX, load_teachers, teacher_probabilities
+from fer_models.training.runs import RunError, check_can_start, check_same_settings, moving_average, read_checkpoint
 
-VIEW_TEACHER_WEIGHT = 0.5  # of the teachers' cross entropy on the views that the consistency loss compares
+VIEW_TEACHER_WEIGHT = 0.5  # weight of the cross entropy with the teachers on the views of the consistency loss
 
 log = logging.getLogger(__name__)
 
 
 class EmotionTrainer(lightning.LightningModule):
-    """Trains one network by one recipe; targets are rows of class probabilities, seven for each head.
+    """Lightning module that trains a network by a recipe; targets are class probabilities, seven for each head.
 
     Args:
-        recipe: how to train.
-        steps_per_epoch: batches in an epoch, for the learning rate's schedule.
-        weight: (7,) weight of each emotion in the loss; None: 1.
-        teachers: head ("hard" or "votes") to the classifier whose probabilities are part of its targets.
-        unlabeled: gray crops (n, h, w) uint8 of faces without labels, for the consistency loss.
+        recipe: hyperparameters.
+        steps_per_epoch: batches per epoch, for the learning rate schedule.
+        weight: (7,) weight of each emotion in the loss; None: all 1.
+        teachers: the teacher of each head ("hard" or "votes") that has one.
+        unlabeled: gray crops (n, h, w) uint8 of unlabeled faces, for the consistency loss.
     """
 
     def __init__(
@@ -72,20 +72,20 @@ class EmotionTrainer(lightning.LightningModule):
         self.generator = torch.Generator()
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Seed dropout and augmentation by step, so that a resumed run equals an unbroken one."""
+        """Seed dropout and augmentation by step, so that a resumed run equals an uninterrupted one."""
         step = self.recipe.seed * 1_000_003 + self.global_step
         seed = step * self.trainer.world_size + self.global_rank  # different in every process
         torch.manual_seed(seed)
         self.generator.manual_seed(seed)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Train on one batch: pixels (n, h, w) uint8, targets (n, 7 x heads)."""
+        """Compute the loss of one batch: pixels (n, h, w) uint8, targets (n, 7 x heads)."""
         loss = self.loss(*batch, done=self.current_epoch / self.recipe.epochs)
         self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
     def loss(self, pixels: Tensor, targets: Tensor, *, done: float) -> Tensor:
-        """Loss of one batch: cross entropy of augmented crops, L2 penalty, and consistency if the recipe asks for it.
+        """Compute the loss of one batch: cross entropy of augmented crops, L2 penalty, and optional consistency loss.
 
         Args:
             pixels: (n, h, w) uint8.
@@ -104,12 +104,13 @@ class EmotionTrainer(lightning.LightningModule):
             return loss
         loss = loss + self.recipe.consistency * consistency_loss(*of_views)
         if self.teachers:
-            told = self.teach(normalize(faces), torch.zeros(len(faces), targets.shape[1], device=faces.device), 1.0)
-            loss = loss + VIEW_TEACHER_WEIGHT * self.cross_entropy(torch.cat(of_views), torch.cat([told, told]))
+            no_targets = torch.zeros(len(faces), targets.shape[1], device=faces.device)
+            taught = self.mix_in_teachers(normalize(faces), no_targets, 1.0)
+            loss = loss + VIEW_TEACHER_WEIGHT * self.cross_entropy(torch.cat(of_views), torch.cat([taught, taught]))
         return loss
 
     def augment_batch(self, pixels: Tensor, targets: Tensor, size_px: int, *, done: float) -> tuple[Tensor, Tensor]:
-        """Augment and mix crops, and mix what the teachers say of them into the targets."""
+        """Augment and mix crops, and mix the probabilities of the teachers into the targets."""
         recipe = self.recipe
         drawn_px = TEACHER_SIZE_PX if self.teachers else size_px
         if recipe.augment == "none":
@@ -118,36 +119,38 @@ class EmotionTrainer(lightning.LightningModule):
             crops = augment(normalize(pixels), self.generator, drawn_px, STRENGTHS[recipe.augment])
         if recipe.mixup and done < recipe.mixup_share:
             crops, targets = mix_up(crops, targets, recipe.mixup, self.generator)
-        return resize(crops, size_px), self.teach(crops, targets, recipe.teacher_share)
+        return resize(crops, size_px), self.mix_in_teachers(crops, targets, recipe.teacher_share)
 
     def faces_for_views(self, pixels: Tensor) -> Tensor:
-        """Faces (n / 2, h, w) for the consistency loss: half of them unlabeled, if there are any, else all labeled."""
+        """Select faces (n / 2, h, w) for the consistency loss: half of them unlabeled if there are any."""
         n = max(1, len(pixels) // 2)
         if self.unlabeled is None:
             return pixels[:n]
         rows = torch.randint(len(self.unlabeled), (n - n // 2,), generator=self.generator, device=self.generator.device)
         return torch.cat([pixels[: n // 2], self.unlabeled[rows.to(self.unlabeled.device)].to(pixels.device)])
 
-    def teach(self, crops: Tensor, targets: Tensor, share: float) -> Tensor:
-        """Mix what each head's teacher says of normalized crops into that head's targets; others stay."""
+    def mix_in_teachers(self, crops: Tensor, targets: Tensor, share: float) -> Tensor:
+        """Mix the probabilities of each head's teacher for normalized crops into the targets of that head."""
         mixed = []
         for head, target in zip(self.heads, targets.split(len(EMOTIONS), 1), strict=True):
             teacher = self.teachers.get(head)
-            told = ask(teacher, crops, self.recipe.teacher_temperature) if teacher else target
-            mixed.append(torch.lerp(target, told, share))
+            if teacher:
+                taught = teacher_probabilities(teacher, crops, self.recipe.teacher_temperature)
+                target = torch.lerp(target, taught, share)
+            mixed.append(target)
         return torch.cat(mixed, dim=1)
 
     def cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The mean cross entropy of the heads; hard labels are smoothed."""
+        """Compute the mean cross entropy of the heads; hard labels are smoothed."""
         n = len(EMOTIONS)
         losses = [
             F.cross_entropy(
-                said,
+                predicted,
                 target,
                 weight=self.weight,
                 label_smoothing=self.recipe.label_smoothing if head == "hard" else 0.0,
             )
-            for head, said, target in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True)
+            for head, predicted, target in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True)
         ]
         return torch.stack(losses).mean()
 
@@ -158,14 +161,14 @@ class EmotionTrainer(lightning.LightningModule):
         logits = self.network(crops.contiguous(memory_format=torch.channels_last))
         n = len(EMOTIONS)
         accuracies = []
-        for head, said, target in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True):
-            accuracies.append((said.argmax(dim=1) == target.argmax(dim=1)).float().mean())
-            self.log(f"public_loss_{head}", F.cross_entropy(said, target))
+        for head, predicted, target in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True):
+            accuracies.append((predicted.argmax(dim=1) == target.argmax(dim=1)).float().mean())
+            self.log(f"public_loss_{head}", F.cross_entropy(predicted, target))
             self.log(f"public_accuracy_{head}", accuracies[-1])
         self.log("public_accuracy", torch.stack(accuracies).mean())
 
     def configure_optimizers(self) -> torch.optim.Optimizer | OptimizerLRSchedulerConfig:
-        """Adam at a constant rate; or SGD, whose rate rises for one epoch, then falls along a cosine to zero."""
+        """Create Adam with a constant learning rate, or SGD with one epoch of warm-up and a cosine schedule to zero."""
         recipe = self.recipe
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         if recipe.optimizer == "adam":
@@ -191,28 +194,30 @@ class EmotionTrainer(lightning.LightningModule):
 
 
 def heads_of(recipe: Recipe) -> tuple[str, ...]:
-    """Which labels each set of seven outputs learns."""
+    """Return the labels that each head (seven outputs) learns."""
     return ("hard", "votes") if recipe.labels == "both" else (recipe.labels,)
 
 
 def untrained_network(recipe: Recipe) -> nn.Module:
-    """Build the network of a recipe, with seven outputs for each of its heads."""
+    """Build the network of a recipe, with seven outputs per head."""
     outputs = len(EMOTIONS) * len(heads_of(recipe))
     options = architecture_options(recipe.architecture, input_size_px=recipe.input_size_px, outputs=outputs)
     return build_network(recipe.architecture, options)
 
 
 def targets_of(images: FaceImages, labels: str) -> Tensor:
-    """Target probabilities of each image: (n, 7) float32, or (n, 14) for both kinds of labels.
+    """Return the target probabilities of each image: (n, 7) float32, or (n, 14) for both kinds of labels.
 
     Raises:
-        DataError: if votes are wanted and there are none.
+        DataError: if votes are required and the data have none.
     """
     hard = F.one_hot(images.label, len(EMOTIONS)).float()
     if labels == "hard":
         return hard
     if images.votes is None:
-        raise DataError(f"these data hold no votes, which --labels {labels} needs: use --labels hard, or FER+ votes")
+        raise DataError(
+            f"the data have no votes, which --labels {labels} needs: use --labels hard, or data with FER+ votes"
+        )
     return {"votes": images.votes, "both": torch.cat([hard, images.votes], dim=1)}[labels]
 
 
@@ -229,42 +234,44 @@ def train_network(
     """Train on Training and select the epoch on PublicTest; return the checkpoint of the best epoch.
 
     A checkpoint is written every epoch to `run/checkpoints`; with `resume`, training continues from the last one and
-    ends with the same weights as an unbroken run. Started by `torchrun`, each process trains on a part of every batch.
+    ends with the same weights as an uninterrupted run. Under `torchrun`, each process trains on a part of every batch.
 
     Args:
         splits: the data.
-        run: the folder to keep checkpoints in.
-        recipe: how to train.
+        run: the folder of the run.
+        recipe: hyperparameters.
         device: "auto", "cpu" or "cuda".
         precision: "auto" (bfloat16 where the device computes it natively), "fp32" or "bf16".
         resume: continue from the last checkpoint, if there is one.
         report: called after each batch with the progress; an exception that it raises ends the run.
 
     Raises:
-        DataError: if the recipe needs votes and there are none.
+        DataError: if the recipe needs votes and the data have none.
         DeviceError: if the device is not available.
         FaceDataError: if the file of unlabeled faces cannot be used.
-        RunError: if there is a run in the folder that is not to be resumed or was started with other settings; if the
-            batches cannot be divided evenly among the processes.
+        RunError: if the folder has a run and `resume` is False or the settings differ; if the batches cannot be
+            divided evenly among the processes.
         WeightsError: if the weights to start from, or a teacher, are not available.
     """
     training, public, processes = splits["Training"], splits["PublicTest"], Processes.started()
     if recipe.batch_size % processes.n:
-        raise RunError(f"{processes.n} processes cannot share batches of {recipe.batch_size}: choose a divisor of it")
+        raise RunError(
+            f"{processes.n} processes cannot share batches of {recipe.batch_size}: start a number that divides it"
+        )
     target_device = choose_device(device)
     if target_device.type == "cuda":
         torch.cuda.set_device(processes.device_index)
-    chosen = chosen_precision(precision, target_device)
+    number_format = resolve_precision(precision, target_device)
     teachers = load_teachers(recipe, heads_of(recipe), device)
     settings = dataclasses.asdict(recipe)
     settings |= {"teacher_weights": {head: teacher.card.sha256 for head, teacher in teachers.items()}}
-    settings |= {"precision": chosen, "data": fingerprint(training)}
+    settings |= {"precision": number_format, "data": fingerprint(training)}
     last, best = (run / CHECKPOINTS / name for name in (LAST, BEST))
-    check_not_begun(last, resume)
+    check_can_start(last, resume)
     if last.exists():
-        begun = history_in(read_checkpoint(last))
-        check_same_settings(last, begun["settings"], settings)
-        if ran_out_of_patience(begun["epochs"], recipe.patience):
+        history = history_in(read_checkpoint(last))
+        check_same_settings(last, history["settings"], settings)
+        if ran_out_of_patience(history["epochs"], recipe.patience):
             return best
     lightning.seed_everything(recipe.seed, verbose=False)
     batches = EpochShuffle(len(training), recipe.batch_size, recipe.seed, processes)
@@ -281,7 +288,7 @@ def train_network(
         ModelCheckpoint(last.parent, last.stem, enable_version_counter=False),  # without a monitor: the newest
     ]
     in_order = [rows.tolist() for rows in torch.arange(len(public)).split(512)]
-    trainer_for(recipe.epochs, chosen, target_device, processes, callbacks).fit(
+    trainer_for(recipe.epochs, number_format, target_device, processes, callbacks).fit(
         module,
         loader(training.pixels, targets_of(training, recipe.labels), batches),
         loader(public.pixels, targets_of(public, recipe.labels), in_order),
@@ -291,17 +298,17 @@ def train_network(
     return best
 
 
-def chosen_precision(asked: str, device: torch.device) -> str:
+def resolve_precision(requested: str, device: torch.device) -> str:
     """Resolve "auto" to "bf16" where the device computes it natively, else to "fp32".
 
     Raises:
-        ValueError: if `asked` is none of "auto", "fp32" and "bf16".
+        ValueError: if `requested` is not one of "auto", "fp32" and "bf16".
     """
-    if asked not in ("auto", "fp32", "bf16"):
-        raise ValueError(f"precision must be auto, fp32 or bf16; got {asked!r}")
-    if asked == "auto":
+    if requested not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision must be auto, fp32 or bf16; got {requested!r}")
+    if requested == "auto":
         return "bf16" if autocast_dtype(device) == torch.bfloat16 else "fp32"
-    return asked
+    return requested
 
 
 def trainer_for(
@@ -311,9 +318,9 @@ def trainer_for(
     return lightning.Trainer(
         **processes.trainer_options(),
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        sync_batchnorm=processes.n > 1 and device.type == "cuda",  # torch has none for CPUs
+        sync_batchnorm=processes.n > 1 and device.type == "cuda",  # not implemented for CPUs
         precision="bf16-mixed" if precision == "bf16" else "32-true",
-        # The fastest GPU kernels sum in no fixed order: a resumed run would drift from an unbroken one.
+        # The fastest GPU kernels are not deterministic: a resumed run would differ from an uninterrupted one.
         deterministic="warn" if device.type == "cuda" else None,
         max_epochs=epochs,
         callbacks=callbacks,

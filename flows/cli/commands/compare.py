@@ -38,10 +38,10 @@ def evaluate(
     tta: Annotated[bool, typer.Option("--tta", help="Also average over mirrored and shifted images.")] = False,
     video: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Also measure how much answers change between frames; may be repeated."),
+        typer.Option(metavar="FILE", help="Also measure how much predictions change between frames; may be repeated."),
     ] = None,
     device: Annotated[Device, typer.Option()] = Device.auto,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Evaluate an emotion model on labeled faces and on videos."""
     if data is None and not video:
@@ -65,7 +65,7 @@ def evaluate(
 
 
 def stability_on(model: str, videos: list[Path], device: Device) -> dict[str, dict[str, Any]]:
-    """The stability figures of each video, by its file name."""
+    """Measure the stability on each video, by file name."""
     if not videos:
         return {}
     from flows.training.stability import evaluate_on_videos
@@ -75,7 +75,7 @@ def stability_on(model: str, videos: list[Path], device: Device) -> dict[str, di
 
 
 def figures_table(figures: dict[str, Any]) -> "Group":
-    """A row for each figure, a column for each split."""
+    """Create a table with a row per metric and a column per split."""
     from flows.training.comparison import cell
 
     measured = {name: value for of_part in figures.values() for name, value in of_part.items()}  # in any split
@@ -86,17 +86,17 @@ def figures_table(figures: dict[str, Any]) -> "Group":
             [f"{kind} {emotion}", *(cell(of_part.get(kind, {}), emotion) for of_part in figures.values())]
             for emotion in measured[kind]
         ]
-    return table_of(["figure", *figures], rows)
+    return table_of(["metric", *figures], rows)
 
 
 def compare(
     models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Names from `fervid models`, or folders.")],
     data: Data,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a report: .html, or .md, whose other parts stay.")
+        Path | None, typer.Option(metavar="FILE", help="Write a report: .html, or a section of an .md file.")
     ] = None,
     device: Annotated[Device, typer.Option()] = Device.auto,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Compare emotion models: accuracy, calibration, size and speed."""
     if out is not None and out.suffix not in (".md", ".html"):

@@ -1,4 +1,4 @@
-"""`fervid evaluate-detector`: a face detector measured, beside others."""
+"""`fervid evaluate-detector`: accuracy and speed of face detectors."""
 
 import shlex
 from enum import StrEnum
@@ -18,36 +18,35 @@ if TYPE_CHECKING:
 
 
 class Reference(StrEnum):
-    """A detector to compare with."""
+    """A third-party detector to compare with."""
 
     yunet = "yunet"
     retinaface_mobilenet025 = "retinaface_mobilenet025"
+    centerface = "centerface"
 
 
 def evaluate_detector(
-    data: Annotated[Path, typer.Option(help="Photographs whose faces are known, as Parquet.")],
+    data: Annotated[Path, typer.Option(help="Photographs with labeled faces, as Parquet.")],
     model: Annotated[str, typer.Option(help="A detector, by name or folder.")] = "compact",
     against: Annotated[list[Reference] | None, typer.Option(help="Compare with this one; may be repeated.")] = None,
     references: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder with the weights of the detectors to compare with.")
     ] = None,
     clips: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of clips, to be seen by all; needs both references.")
+        Path | None, typer.Option(metavar="DIR", help="Folder of videos without labels; needs two references.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="How long to measure each speed; 0: not at all.")] = 3.0,
-    device: Annotated[
-        Device, typer.Option(help="Where the detector computes; the references are for the CPU.")
-    ] = Device.auto,
+    seconds: Annotated[float, typer.Option(min=0, help="Duration of each speed measurement; 0: none.")] = 3.0,
+    device: Annotated[Device, typer.Option(help="Device of the detector; references run on the CPU.")] = Device.auto,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.md", help="Write the tables into this file, too; its other parts stay.")
+        Path | None, typer.Option(metavar="FILE.md", help="Also write the tables as a section of this file.")
     ] = None,
 ) -> None:
-    """Measure how well and how fast a detector finds faces."""
+    """Measure accuracy and speed of a face detector."""
     names = [str(reference) for reference in dict.fromkeys(against or [])]
     if names and references is None:
-        raise typer.BadParameter("--against needs --references, the folder with their weights")
-    if clips is not None and len(names) < len(Reference):
-        raise typer.BadParameter("--clips needs both references: " + " ".join(f"--against {r}" for r in Reference))
+        raise typer.BadParameter("--against needs --references, the folder of their weights")
+    if clips is not None and len(names) < 2:
+        raise typer.BadParameter("--clips needs two references, such as --against yunet --against centerface")
     with fatal_errors():
         tables = list(_measure(data, model, names, references or Path(), clips, seconds, device))
         for table in tables:
@@ -74,10 +73,10 @@ def _measure(
     timed = _in_each_precision(model, detector) | {name: candidates[name].detect for name in names}
     speed = []
     if seconds:
-        errors.print("measuring speed: let nothing else run meanwhile")
+        errors.print("measuring speed: other programs should be idle")
         speed = [speed_table(timed, photos, seconds=seconds)]
 
-    errors.print(f"looking at {len(photos)} photographs")
+    errors.print(f"evaluating on {len(photos)} photographs")
     detector.score_threshold = WEAK_SCORE
     evaluations = {name: evaluate_detector(candidate.detect, photos) for name, candidate in candidates.items()}
     thresholds = {name: candidate.threshold for name, candidate in candidates.items()}
@@ -86,13 +85,13 @@ def _measure(
         detects = {name: candidate.detect for name, candidate in candidates.items()}
         tables.append(landmark_table(photos, detects, evaluations, names, threshold=REFERENCE_THRESHOLD))
     if paths:
-        errors.print("looking at the clips")
+        errors.print(f"evaluating on {len(paths)} videos")
         tables.append(clip_table(paths, candidates, (names[0], names[1])))
     return tables + speed
 
 
 def _in_each_precision(model: str, detector: "FaceDetector") -> "dict[str, Detect]":
-    """The detector; a compact one that computes in bfloat16 here a second time, in float32."""
+    """Return the detector; if it is a compact one in bfloat16, also in float32."""
     import torch
 
     from fer_models.detection.compact import CompactDetector
@@ -105,7 +104,7 @@ def _in_each_precision(model: str, detector: "FaceDetector") -> "dict[str, Detec
 
 
 def show(table: "Table") -> None:
-    """Print a table of a report."""
+    """Print a table."""
     rich = RichTable(*table.columns, title=table.title, caption=table.note, title_justify="left")
     for row in table.rows:
         rich.add_row(*row)
@@ -113,8 +112,8 @@ def show(table: "Table") -> None:
 
 
 def as_markdown(tables: "list[Table]", command: str) -> str:
-    """The tables as a part of a Markdown file, with the command that made it."""
-    lines = ["# Face detectors, measured", "", "Made by", "", f"    {command}", ""]
+    """Format the tables as a section of a Markdown file, with the command that creates it."""
+    lines = ["# Face detectors compared", "", "Created by", "", f"    {command}", ""]
     for table in tables:
         lines += [f"## {table.title}", "", table.note, "", *table_lines(table.columns, table.rows), ""]
     return "\n".join(lines)
@@ -130,7 +129,7 @@ def command_line(
     device: Device,
     out: Path,
 ) -> str:
-    """The command that was called."""
+    """Format the command that was run."""
     words = ["fervid", "evaluate-detector", "--data", str(data), "--model", model]
     words += [word for name in names for word in ("--against", name)]
     words += ["--references", str(references)] if references else []

@@ -20,7 +20,7 @@ models_app = typer.Typer(
     invoke_without_command=True,
 )
 FIGURES_NOTE = (
-    "votes_…: measured against the majority vote of the annotators, the others against the labels of the data; ece: "
+    "votes_…: against the majority vote of the annotators; other metrics: against the labels of the data; ece: "
     "expected calibration error, against the labels or votes that the model is calibrated on."
 )
 
@@ -69,7 +69,7 @@ def show_model(
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested values by their names, such as `metrics.PublicTest.accuracy`."""
+    """Yield nested values by dotted names, such as `metrics.PublicTest.accuracy`."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
@@ -83,10 +83,10 @@ def _plain(value: Any) -> str:
 
 @models_app.command("remove")
 def remove_model(
-    name: Annotated[str, typer.Argument(help="A model that was trained, added or downloaded here.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Remove it without asking.")] = False,
+    name: Annotated[str, typer.Argument(help="One of your models.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove a model from the user's models; models of the package stay."""
+    """Remove a model that was trained, added or downloaded here."""
     from fer_models.registry.model_registry import list_model_dirs, user_models_dir
 
     with fatal_errors("nothing was removed"):
@@ -95,7 +95,7 @@ def remove_model(
             known = sorted(name for name, of in list_model_dirs().items() if of.parent == user_models_dir())
             fail(f"{name}: not one of your models, which are: {', '.join(known) or 'none'}")
         if not yes:
-            typer.confirm(f"Remove {folder} for good?", abort=True)
+            typer.confirm(f"Delete {folder} permanently?", abort=True)
         shutil.rmtree(folder)
         say(f"removed {folder}")
 
@@ -146,7 +146,7 @@ def make_ensemble(
 
 @models_app.command("verify")
 def verify_models() -> None:
-    """Hash all weights, and list those that do not match their model card."""
+    """Check the sha256 of all weights against their model cards."""
     from fer_models.model_installation.verification import check_models
     from fer_models.registry.model_registry import ModelCard
 
@@ -156,13 +156,13 @@ def verify_models() -> None:
         [name, "ok", card.sha256] if isinstance(card, ModelCard) else [name, "damaged", str(card)]
         for name, card in checked.items()
     ]
-    console.print(table_of(["name", "status", "sha256, or the problem"], rows))
+    console.print(table_of(["name", "status", "sha256 or problem"], rows))
     if wrong := [name for name, card in checked.items() if not isinstance(card, ModelCard)]:
         fail(f"damaged: {', '.join(wrong)}")
 
 
 def report_model(folder: Path) -> None:
-    """Report a model that is now available by its name."""
+    """Print name, folder and sha256 of a new model."""
     from fer_models.registry.model_registry import read_card
 
     line = f"available as {folder.name}: {folder}, sha256 {read_card(folder).sha256}"
@@ -170,7 +170,7 @@ def report_model(folder: Path) -> None:
 
 
 def show_prediction(folder: Path) -> None:
-    """Print what a new emotion model predicts for the photographs of the demo."""
+    """Print the predictions of a new emotion model for the photographs of the demo."""
     from fer_models.registry.model_registry import read_card
 
     if read_card(folder).task == "emotion":
@@ -181,7 +181,7 @@ def show_prediction(folder: Path) -> None:
 
 @contextlib.contextmanager
 def download_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar for a download, on a terminal."""
+    """Show a progress bar for a download if standard error is a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=errors, disable=not errors.is_terminal) as bars:
         bar = bars.add_task(f"downloading {what}", total=None)

@@ -26,7 +26,7 @@ class Precision(StrEnum):
 
 
 class Labels(StrEnum):
-    """Which labels are learned."""
+    """Labels to train on."""
 
     hard = "hard"
     votes = "votes"
@@ -61,22 +61,16 @@ def train(
     ] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
     input_size: Annotated[int | None, typer.Option(metavar="PX", help="Side of the network's input.")] = None,
-    teacher: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Also learn from this model's probabilities, in every head.")
-    ] = None,
-    teacher_labels: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Another teacher for the head for labels.")
-    ] = None,
-    teacher_votes: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Another teacher for the head for votes.")
-    ] = None,
+    teacher: Annotated[str | None, typer.Option(metavar="MODEL", help="Distill this model into every head.")] = None,
+    teacher_labels: Annotated[str | None, typer.Option(metavar="MODEL", help="Teacher of the head for labels.")] = None,
+    teacher_votes: Annotated[str | None, typer.Option(metavar="MODEL", help="Teacher of the head for votes.")] = None,
     consistency: Annotated[
         float | None,
-        typer.Option(min=0, metavar="WEIGHT", help="Ask for the same probabilities in the next frame of a video."),
+        typer.Option(min=0, metavar="WEIGHT", help="Weight of the consistency loss, for stability in video."),
     ] = None,
     unlabeled: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Photographs with face boxes, as Parquet, whose faces --consistency uses."),
+        typer.Option(metavar="FILE", help="Photographs with face boxes, as Parquet, for --consistency."),
     ] = None,
     patience: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Stop after N epochs without improvement; 0: never.")
@@ -87,7 +81,7 @@ def train(
     ] = None,
     drop: Annotated[
         str,
-        typer.Option(metavar="KINDS", help="Leave out of Training: leaks, near_leaks, copies, conflicts, blanks."),
+        typer.Option(metavar="KINDS", help="Drop from Training: leaks, near_leaks, copies, conflicts, blanks."),
     ] = "",
     device: Annotated[Device, typer.Option()] = Device.auto,
     precision: Annotated[Precision, typer.Option(help="Number format; auto: bf16 where it is fast.")] = (
@@ -119,11 +113,12 @@ def train(
     kinds = drop_given(drop)
     from fer_models.training.emotion.processes import Processes
 
-    if not Processes.started().is_first:  # of several processes, only the first evaluates, writes and reports
+    if not Processes.started().is_first:  # only the first of several processes evaluates, writes files and reports
         with fatal_errors(RESUME):
-            from flows.training.emotion import train_epochs
+            from flows.training.emotion import TrainingJob, train_epochs
 
-            train_epochs.fn(data, kinds, name or architecture, recipe, device.value, precision.value, resume)
+            job = TrainingJob(data, kinds, name or architecture, recipe, device.value)
+            train_epochs.fn(job, precision.value, resume)
         return
     with fatal_errors(RESUME), TrainingDisplay(errors) as display, prefect_server() as wait_for_server:
         from flows.training.emotion import listeners
@@ -160,9 +155,9 @@ def recipe_given(
     seed: int,
     **others: object,
 ) -> "Recipe":
-    """Build the recipe from the options of `fervid train`; `others` are those that are no part of it."""
+    """Build the recipe from the options of `fervid train`; `others` are options that do not belong to it."""
     if init is not None and from_scratch:
-        raise typer.BadParameter("--init and --from-scratch exclude each other", param_hint="--init")
+        raise typer.BadParameter("--init and --from-scratch cannot be combined", param_hint="--init")
     from fer_models.training.emotion.recipes import parse_recipe_values, recipe_for
 
     by_option: dict[str, object] = {
@@ -180,18 +175,18 @@ def recipe_given(
         "seed": seed,
     }
     by_name = usage_checked(parse_recipe_values, assignments=values or [])
-    if twice := [name for name in by_name if name == "architecture" or by_option.get(name)]:
-        raise typer.BadParameter(f"{twice[0]} has an option or argument of its own, which is given", param_hint="--set")
+    if repeated := [name for name in by_name if name == "architecture" or by_option.get(name)]:
+        raise typer.BadParameter(f"{repeated[0]} is also given as an option or argument", param_hint="--set")
     return usage_checked(recipe_for, architecture=architecture, **{**by_option, **by_name})
 
 
 def drop_given(text: str) -> tuple[str, ...]:
-    """The kinds of faulty images that `--drop` names."""
+    """Parse `--drop`: names of defects."""
     from fer_models.datasets.preparation import DROPPABLE
 
     kinds = tuple(kind.strip() for kind in text.split(",") if kind.strip())
     if unknown := set(kinds) - set(DROPPABLE):
-        raise typer.BadParameter(f"{', '.join(unknown)}: not among {', '.join(DROPPABLE)}", param_hint="--drop")
+        raise typer.BadParameter(f"{', '.join(unknown)}: not one of {', '.join(DROPPABLE)}", param_hint="--drop")
     return kinds
 
 
@@ -201,11 +196,11 @@ def train_detector(
     epochs: Annotated[int, typer.Option(min=1)] = 100,
     second_teacher: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Weights of RetinaFace-MobileNet-0.25, for doubtful labels."),
+        typer.Option(metavar="FILE", help="Weights of RetinaFace-MobileNet-0.25, to check doubtful labels."),
     ] = None,
     init: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="Start from this detector; its false positives are shown more often."),
+        typer.Option(metavar="MODEL", help="Start from this detector; its false positives are sampled more often."),
     ] = None,
     device: Annotated[Device, typer.Option()] = Device.auto,
     seed: Annotated[int, typer.Option()] = 0,
