@@ -54,6 +54,19 @@ class StageTimes:
     classify_s: float = 0.0
 
 
+@dataclass(frozen=True)
+class ObserveOptions:
+    """How the frames of a video are processed."""
+
+    min_face_px: float = 12.0  # faces whose box has a smaller geometric mean side are dropped
+    detect_every_s: float = DETECT_EVERY_S  # time between key frames, which are searched in full; 0: all frames are
+    batch_size: int = 32  # at most this many frames at a time; fewer if frames are large or memory runs out
+    timeout_s: float = STALLED_S  # how long decoding may make no progress
+
+
+DEFAULT_OPTIONS = ObserveOptions()
+
+
 @dataclass(frozen=True, eq=False)
 class Observation:
     """The n sampled frames of one segment, and the m faces found in them."""
@@ -140,10 +153,7 @@ def observe_segments(
     *,
     detector: FaceDetector,
     classifier: EmotionClassifier,
-    min_face_px: float = 12.0,
-    detect_every_s: float = DETECT_EVERY_S,
-    batch_size: int = 32,
-    timeout_s: float = STALLED_S,
+    options: ObserveOptions = DEFAULT_OPTIONS,
     on_frames: Callable[[int], None] = lambda n_frames: None,
     times: StageTimes | None = None,
 ) -> Generator[Observation, None, None]:
@@ -157,10 +167,7 @@ def observe_segments(
         segments: indices of the sampled frames, ascending within and across segments.
         detector: finds faces.
         classifier: reads emotions.
-        min_face_px: faces whose box has a smaller geometric mean side are dropped.
-        detect_every_s: time between key frames, which are searched in full; 0: every frame is one.
-        batch_size: at most this many frames at a time; fewer if frames are large or memory runs out.
-        timeout_s: how long decoding may make no progress.
+        options: which faces are kept, where key frames are, and how much is processed at once.
         on_frames: called with the number of frames just processed.
         times: accumulates the time of each stage.
 
@@ -169,14 +176,12 @@ def observe_segments(
     """
     times = times or StageTimes()
     plan = np.concatenate([np.empty(0, np.int64), *segments])
-    frame_bytes = info.width_px * info.height_px * 3
-    least = min(MIN_BATCH_FRAMES, MAX_LARGE_BATCH_BYTES // frame_bytes)
-    most = max(1, least, MAX_BATCH_BYTES // frame_bytes)
-    key_frames = KeyFramePlan(detect_every_s, float(info.pts_s[0]), max_between=most)
-    stages = _Stages(detector, classifier, min_face_px, key_frames, times)
-    batch_size = min(batch_size, most)
+    most = max_batch_frames(info)
+    key_frames = KeyFramePlan(options.detect_every_s, float(info.pts_s[0]), max_between=most)
+    stages = _Stages(detector, classifier, options.min_face_px, key_frames, times)
+    batch_size = min(options.batch_size, most)
     last_frames = [segment[-1] for segment in segments]
-    frames = _decode_prefetched(info, read_frames_at(info, plan, batch_size=batch_size), timeout_s)
+    frames = _decode_prefetched(info, read_frames_at(info, plan, batch_size=batch_size), options.timeout_s)
 
     def use_smaller_batches(n_frames: int) -> None:
         nonlocal batch_size
@@ -200,6 +205,13 @@ def observe_segments(
             if n_missing := int((~segment.decoded).sum()):
                 on_frames(n_missing)
             yield segment.finish(info.pts_s[frame_index])
+
+
+def max_batch_frames(info: VideoInfo) -> int:
+    """How many frames of a video may be in a batch."""
+    frame_bytes = info.width_px * info.height_px * 3
+    least = min(MIN_BATCH_FRAMES, MAX_LARGE_BATCH_BYTES // frame_bytes)
+    return max(1, least, MAX_BATCH_BYTES // frame_bytes)
 
 
 def observe_frames(

@@ -7,7 +7,7 @@ import pytest
 
 from fer_models import FaceBatch, load_classifier, load_detector
 from fer_models.boxes import paired_iou
-from fer_models.observe import Observation, frame_thumbnail, observe_segments
+from fer_models.observe import Observation, ObserveOptions, frame_thumbnail, observe_segments
 from fer_models.video import VideoReadError, probe
 
 
@@ -33,11 +33,11 @@ class TwoFaces:
         )
 
 
-def observe(path, models, spans=None, **options):
+def observe(path, models, spans=None, on_frames=lambda n_frames: None, **options):
     info = probe(path)
     frame_index = np.arange(info.n_frames)
     segments = np.split(frame_index, spans or [])
-    return list(observe_segments(info, segments, **models, **options))
+    return list(observe_segments(info, segments, **models, options=ObserveOptions(**options), on_frames=on_frames))
 
 
 def flat(seen: list[Observation]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from fer_models import load_classifier, load_detector
 from fer_models.frame_batch import FaceBatch
-from fer_models.observe import observe_segments
+from fer_models.observe import ObserveOptions, observe_segments
 from fer_models.oom import is_out_of_memory, run_with_oom_backoff
 from fer_models.video import probe
 
@@ -112,7 +112,11 @@ def test_a_batch_too_large_for_the_device_is_looked_at_in_parts(face_clip):
     seen = {
         size: list(
             observe_segments(
-                info, segments, detector=ThreeFramesAtMost(), classifier=classifier, detect_every_s=0, batch_size=size
+                info,
+                segments,
+                detector=ThreeFramesAtMost(),
+                classifier=classifier,
+                options=ObserveOptions(detect_every_s=0, batch_size=size),
             )
         )
         for size in (2, 16)

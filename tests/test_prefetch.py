@@ -16,7 +16,7 @@ from conftest import write_clip
 
 from analytics import connect
 from fer_models import load_classifier, load_detector
-from fer_models.observe import observe_segments
+from fer_models.observe import ObserveOptions, observe_segments
 from fer_models.prefetch import StallTimeout, heartbeat, prefetch
 from fer_models.video import VideoReadError, probe
 from flows.analysis.failures import VideoFailed
@@ -122,7 +122,7 @@ def test_a_decoder_that_stands_still_on_the_way_is_left_there(tmp_path):
         np.split(np.arange(250), range(5, 250, 5)),
         detector=load_detector("compact", "cpu"),
         classifier=load_classifier("default", "cpu"),
-        timeout_s=3,
+        options=ObserveOptions(timeout_s=3),
     )
     assert next(seen).frame_index.tolist() == [0, 1, 2, 3, 4]
     with pytest.raises(VideoReadError, match=r"decoding stalled for 3 s after \d\.\d\d s.* use --end \d\.\d\d"):

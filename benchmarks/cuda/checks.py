@@ -18,7 +18,7 @@ from fer_models.detection.compact import CompactDetector
 from fer_models.detection.retinaface import RetinaFaceDetector, flatten_outputs
 from fer_models.detection.retinaface_network import package_is_here
 from fer_models.frame_batch import FaceBatch
-from fer_models.observe import Observation, observe_segments
+from fer_models.observe import Observation, ObserveOptions, observe_segments
 from fer_models.registry.model_registry import find_model, load_model_folder
 from fer_models.video import VideoInfo
 
@@ -184,8 +184,8 @@ def check_batch_sizes(info: VideoInfo, n_frames: int, device: torch.device) -> l
     classifier = EmotionClassifier.load(find_model("default", "emotion"), device)
     index = np.arange(min(n_frames, info.n_frames))
     observed = [
-        next(observe_segments(info, [index], detector=detector, classifier=classifier, batch_size=size))
-        for size in BATCH_SIZES
+        next(observe_segments(info, [index], detector=detector, classifier=classifier, options=options))
+        for options in (ObserveOptions(batch_size=size) for size in BATCH_SIZES)
     ]
     rows = []
     for size, observation in zip(BATCH_SIZES, observed, strict=True):

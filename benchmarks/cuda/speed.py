@@ -207,7 +207,8 @@ def partial_pass(
 
     def work(times: observe.StageTimes) -> int:
         models: dict[str, Any] = {"detector": detector, "classifier": classifier}
-        for _ in observe.observe_segments(info, [index], **models, batch_size=batch_size, times=times):
+        options = observe.ObserveOptions(batch_size=batch_size)
+        for _ in observe.observe_segments(info, [index], **models, options=options, times=times):
             pass
         return len(index)
 

@@ -18,7 +18,7 @@ from analytics.results.videos import path_text
 from analytics.timeline.build import Timeline
 from analytics.timeline.observations import observations_table
 from analytics.tracking.identities import IdentitiesError
-from fer_models.observe import StageTimes, observe_segments
+from fer_models.observe import ObserveOptions, StageTimes, observe_segments
 from fer_models.video import VideoInfo, VideoReadError
 from flows.analysis.context import AnalysisContext
 from flows.analysis.failures import FATAL, VideoFailed, is_transient
@@ -242,10 +242,12 @@ def observe(path: StoragePath, plan: SegmentPlan, context: AnalysisContext, time
         [plan.segments[index] for index in plan.missing],
         detector=models.detector,
         classifier=models.classifier,
-        min_face_px=settings.min_face_px,
-        detect_every_s=settings.detect_every_s,
-        batch_size=settings.batch_size,
-        timeout_s=settings.decode_timeout_s,
+        options=ObserveOptions(
+            min_face_px=settings.min_face_px,
+            detect_every_s=settings.detect_every_s,
+            batch_size=settings.batch_size,
+            timeout_s=settings.decode_timeout_s,
+        ),
         on_frames=on_frames,
         times=times,
     )
