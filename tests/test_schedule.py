@@ -1,4 +1,4 @@
-"""Schedules against a real Prefect server on loopback, which ends with the tests."""
+"""Schedules on a real Prefect server on loopback, which is stopped after the tests."""
 
 import json
 import os
@@ -22,21 +22,21 @@ from flows.prefect.schedule import deployment_name
 from flows.prefect.server import is_healthy
 
 BIN = Path(sys.executable).parent
-PATIENCE_S = 900.0  # a busy machine takes its time; nothing waits longer than it must
+TIMEOUT_S = 250.0  # for a very busy machine; nothing waits longer than necessary
 
 
-def eventually(look: Callable[[], Any]) -> Any:
-    """What `look` gives once it gives something."""
-    deadline_s = time.monotonic() + PATIENCE_S
+def eventually(find: Callable[[], Any]) -> Any:
+    """The first result of `find` that is not empty."""
+    deadline_s = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline_s:
-        if found := look():
+        if found := find():
             return found
         time.sleep(0.3)
-    raise AssertionError(f"not within {PATIENCE_S:.0f} s")
+    raise AssertionError(f"nothing found in {TIMEOUT_S:.0f} s")
 
 
 class Server:
-    """A Prefect server, asked through its REST API."""
+    """A Prefect server, queried through its REST API."""
 
     def __init__(self, home: Path) -> None:
         with socket.socket() as free:
@@ -75,7 +75,7 @@ class Server:
         return found[0] if found else None
 
     def runs(self, deployment: Any, *states: str) -> list[Any]:
-        """Its runs in one of these states, the oldest first."""
+        """The runs of a deployment in one of these states, the oldest first."""
         asked = {
             "deployments": {"id": {"any_": [deployment["id"]]}},
             "flow_runs": {"state": {"type": {"any_": states}}},
@@ -89,28 +89,28 @@ class Server:
         return self.ask(f"/flow_runs/{run_id}")["state"]
 
     def statuses(self, run: Any) -> dict[str, str]:
-        """What the table that a run left says of each video."""
+        """The status of each video in the table that a run attached."""
         asked = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["analyze-videos"]}}}
         (table,) = self.ask("/artifacts/filter", asked)
         return {Path(row["video"]).name: row["status"] for row in json.loads(table["data"])}
 
 
 class Served:
-    """A `fervid schedule` at work."""
+    """A running `fervid schedule`."""
 
     def __init__(self, server: Server, *arguments: object) -> None:
         command = [str(BIN / "fervid"), *map(str, arguments)]
-        with tempfile.NamedTemporaryFile(delete=False) as said:
-            self.said = Path(said.name)
-            self.process = subprocess.Popen(command, env=server.environment, start_new_session=True, stderr=said)
+        with tempfile.NamedTemporaryFile(delete=False) as stderr:
+            self.stderr = Path(stderr.name)
+            self.process = subprocess.Popen(command, env=server.environment, start_new_session=True, stderr=stderr)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
-        """End it; gives its exit code and what it said."""
+        """Stop it; returns its exit code and its standard error."""
         self.process.send_signal(number)
-        code = self.process.wait(PATIENCE_S)
-        said = self.said.read_text()
-        self.said.unlink()
-        return code, said
+        code = self.process.wait(TIMEOUT_S)
+        stderr = self.stderr.read_text()
+        self.stderr.unlink()
+        return code, stderr
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def folder(empty_clip, tmp_path_factory):
     return folder
 
 
-def test_runs_come_on_schedule_one_at_a_time_and_do_what_is_left(server, folder, face_clip):
+def test_scheduled_runs_come_one_at_a_time_and_analyze_pending_videos(server, folder, face_clip):
     out = folder.parent / "results"
     served = Served(server, "schedule", folder, "--out", out, "--every", "0.25", "--fps", "5")
     try:
@@ -143,7 +143,7 @@ def test_runs_come_on_schedule_one_at_a_time_and_do_what_is_left(server, folder,
         assert deployment["global_concurrency_limit"]["limit"] == 1
         assert deployment["schedules"][0]["active"]
 
-        # The first run is due by itself. One video of it fails, for a reason that Prefect's pages show.
+        # The first run starts on schedule. One of its videos fails, with a reason that Prefect's pages show.
         (first, *_) = eventually(lambda: server.runs(deployment, "FAILED"))
         assert first["auto_scheduled"]
         assert "bad.mp4: not a video" in first["state"]["message"]
@@ -154,20 +154,20 @@ def test_runs_come_on_schedule_one_at_a_time_and_do_what_is_left(server, folder,
         assert states["analyze good.mp4"]["type"] == "COMPLETED"
         assert server.statuses(first) == {"good.mp4": "done", "bad.mp4": "failed"}
 
-        # The file is mended: the next run does it alone.
-        shutil.copy(face_clip, folder / ".mended")
-        (folder / ".mended").rename(folder / "bad.mp4")
-        (mended, *_) = eventually(lambda: server.runs(deployment, "COMPLETED"))
-        assert server.statuses(mended) == {"good.mp4": "unchanged", "bad.mp4": "done"}
+        # The file is repaired: the next run analyzes only this one.
+        shutil.copy(face_clip, folder / ".repaired")
+        (folder / ".repaired").rename(folder / "bad.mp4")
+        (repaired, *_) = eventually(lambda: server.runs(deployment, "COMPLETED"))
+        assert server.statuses(repaired) == {"good.mp4": "unchanged", "bad.mp4": "done"}
         assert connect(out).sql("SELECT count(*) FROM videos WHERE status = 'done'").fetchall() == [(2,)]
 
-        # Of runs that are due together, one is at work and the others are skipped.
+        # Of runs that are due at the same time, one runs and the others are skipped.
         server.run_now(deployment)
         server.run_now(deployment)
         (skipped, *_) = eventually(lambda: server.runs(deployment, "CANCELLED"))
         assert skipped["state"]["message"] == "Deployment concurrency limit reached."
 
-        # Nobody else may fill the same results from another folder meanwhile.
+        # No other schedule may write videos of another folder to the same results.
         other = subprocess.run(
             [BIN / "fervid", "schedule", face_clip.parent, "--out", out, "--every", "5"],
             env=server.environment,
@@ -182,7 +182,7 @@ def test_runs_come_on_schedule_one_at_a_time_and_do_what_is_left(server, folder,
     assert server.deployment(deployment_name(out))["paused"]
 
 
-def test_training_is_scheduled_and_done_once_for_the_same_data(server, few_faces):
+def test_training_is_scheduled_and_runs_once_for_the_same_data(server, few_faces):
     arguments = ("cnn4", "--data", few_faces, "--name", "mine", "--epochs", "1", "--device", "cpu")
     models = Path(server.environment["XDG_DATA_HOME"]) / "fervid" / "models"
     served = Served(server, "schedule-training", *arguments, "--cron", "0 2 1 1 *", "--when-busy", "wait")
@@ -193,26 +193,26 @@ def test_training_is_scheduled_and_done_once_for_the_same_data(server, few_faces
             "timezone": "UTC",
             "day_or": True,
         }
-        # Both are due now: the second waits for the first, and then has nothing to do.
+        # Both are due now: the second one waits for the first, and then has nothing to do.
         runs = [server.run_now(deployment) for _ in range(2)]
-        told = [eventually(lambda run=run: ended(server.state(run))) for run in runs]
-        trained, unchanged = sorted(told, key=lambda message: "nothing to do" in message)
+        messages = [eventually(lambda run=run: ended(server.state(run))) for run in runs]
+        trained, unchanged = sorted(messages, key=lambda message: "nothing to do" in message)
         assert trained.startswith("trained mine-")
         assert "nothing to do" in unchanged
         assert trained.split()[1] in unchanged
     finally:
-        code, said = served.stop(signal.SIGTERM)
-    assert (code, "Warning" in said) == (0, False), said
+        code, stderr = served.stop(signal.SIGTERM)
+    assert (code, "Warning" in stderr) == (0, False), stderr
     assert server.deployment(deployment_name(models / "mine"))["paused"]
 
 
 def ended(state: dict[str, Any]) -> str | None:
-    """The message of a run that went well; None while it is under way."""
+    """The message of a completed run; None while it is running."""
     assert state["type"] not in ("FAILED", "CRASHED", "CANCELLED"), state
     return state["message"] if state["type"] == "COMPLETED" else None
 
 
-def test_without_a_server_the_way_to_one_is_told(tmp_path, folder):
+def test_without_a_server_the_command_that_starts_one_is_shown(tmp_path, folder):
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     command = [BIN / "fervid", "schedule", folder, "--out", tmp_path / "out", "--every", "5"]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
