@@ -89,7 +89,9 @@ def test_the_classifier_goes_on_with_fewer_faces(caplog):
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             np.testing.assert_array_equal(classifier.predict(crops), expected)
-    assert [record.message for record in caplog.records] == ["default: out of memory: goes on with 2 faces at a time"]
+    assert [record.message for record in caplog.records] == [
+        "default: out of memory; continuing with 2 faces per batch"
+    ]
 
 
 class ThreeFramesAtMost:
