@@ -77,7 +77,8 @@ class FlowProcess:
             start_new_session=True,  # Ctrl-C must reach only this process, which asks the flow to stop
         )
         assert self.process.stdin and self.process.stdout
-        self.once, self.has_run = once, False
+        self.once = once
+        self.has_records = False  # whether a run has ended, which the child may still have to record
         self.channel = Channel(self.process.stdout, self.process.stdin)
 
     def run(self, run: AnalysisRun) -> RunSummary:
@@ -89,7 +90,7 @@ class FlowProcess:
         """
         _ = run.context.models  # a model that cannot be loaded ends the run before it starts
         with VideoPool(run) as pool:
-            self.has_run = True
+            self.has_records = False
             try:
                 self.channel.send(RunRequest(run))
                 if self.once:
@@ -105,12 +106,15 @@ class FlowProcess:
             except (EOFError, BrokenPipeError) as error:
                 code = self.process.wait(STOP_TIMEOUT_S)
                 raise PrefectServerError(f"Prefect's process ended with exit code {code}: run again") from error
-            if message.summary is None:
-                raise joined(message.errors)
+        self.has_records = True
+        if message.summary is None:
+            raise joined(message.errors)
         return dataclasses.replace(message.summary, out=run.context.out)
 
     def _answer_when_done(self, request: VideoRequest, future: "Future[VideoOutcome]") -> None:
         def answer(future: "Future[VideoOutcome]") -> None:
+            if future.cancelled():  # the run was interrupted
+                return
             with contextlib.suppress(OSError):  # the child has ended, which `run` reports
                 if error := future.exception():
                     self.channel.send(VideoAnswer(request.number, errors=with_causes(error)))
@@ -120,8 +124,8 @@ class FlowProcess:
         future.add_done_callback(answer)
 
     def close(self) -> None:
-        """Let the child send its last records and stop its server; by force if necessary, or if it has none."""
-        if not self.has_run:
+        """Let the child send its last records and stop its server; by force if it has none, or takes too long."""
+        if not self.has_records:
             self.process.kill()
         elif not self.once:
             with contextlib.suppress(OSError):
