@@ -1,6 +1,7 @@
 """Optional dependencies: which extra a missing module belongs to, and the command that installs it."""
 
 import importlib.metadata
+import importlib.util
 import re
 
 # The modules that the optional parts import; pyproject.toml lists the packages of each extra.
@@ -35,7 +36,8 @@ def install_command(extra: str) -> str:
     """
     of_extra = [text for text in importlib.metadata.requires("fervid") or () if f'extra == "{extra}"' in text]
     packages = sorted(re.split(r"\s*;", text)[0] for text in of_extra)
-    return "pip install " + " ".join(f"'{package}'" for package in packages)
+    installer = "uv pip install" if importlib.util.find_spec("pip") is None else "pip install"  # uv's have no pip
+    return f"{installer} " + " ".join(f"'{package}'" for package in packages)
 
 
 def missing_extra_hint(error: ModuleNotFoundError) -> str | None:

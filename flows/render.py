@@ -27,7 +27,7 @@ from flows.analysis.inputs import local_copy
 
 BATCH_FRAMES = 4  # decoded at once; drawing handles one frame at a time
 _FACES = f"""
-SELECT frame_index, track_id, x1_px, y1_px, x2_px, y2_px, quality_ok, quality_reason, smooth_emotion,
+SELECT frame_index, track_id, x1_px, y1_px, x2_px, y2_px, quality_reason, smooth_emotion,
     [{", ".join(f"smooth_{name}" for name in EMOTIONS)}][list_position({list(EMOTIONS)}, smooth_emotion)] AS probability
 FROM faces WHERE video_id = $video_id ORDER BY frame_index, track_id NULLS LAST, face_index
 """
@@ -122,7 +122,11 @@ def _scene(info: VideoInfo, video: StoragePath, results: Path, hiding: Hiding | 
             )
         faces = connection.sql(_FACES, params=of).to_arrow_table()
         analyzed = connection.sql(_ANALYZED, params=of).to_arrow_table()["frame_index"].to_numpy()
-        spans = _spans(visibility_intervals(connection, of["video_id"]), label_intervals(connection, of["video_id"]))
+        # Without bridged gaps, the strip shows at each time exactly what the box shows in that frame.
+        spans = _spans(
+            visibility_intervals(connection, of["video_id"], max_gap_s=0.0),
+            label_intervals(connection, of["video_id"], max_gap_s=0.0),
+        )
     cover = RedactionConfig()
     track = faces["track_id"].fill_null(-1).to_numpy()
     if only is not None and not (track == only).any():
@@ -187,16 +191,14 @@ def _draw_faces(frame: np.ndarray, scene: _Scene, index: int) -> None:
 def _text(row: Mapping[str, Any]) -> str:
     """The label of a face: its track and its emotion, or why it has none."""
     who = "" if row["track_id"] is None else f"P{row['track_id']} "
-    if row["quality_ok"] is False:
-        return who + str(row["quality_reason"]).replace("_", " ")
-    if row["smooth_emotion"] is None:
-        return who + "not read"
-    return f"{who}{row['smooth_emotion']} {row['probability']:.0%}"
+    if row["smooth_emotion"] is not None:
+        return f"{who}{row['smooth_emotion']} {row['probability']:.0%}"
+    return who + str(row["quality_reason"] or "not read").replace("_", " ")
 
 
 def _color(row: Mapping[str, Any]) -> Color:
-    """The color of the emotion; gray for a low-quality or unlabeled face."""
-    if row["quality_ok"] is False or row["smooth_emotion"] is None:
+    """The color of the emotion; gray for a face without a label."""
+    if row["smooth_emotion"] is None:
         return GRAY
     red, green, blue = PALETTE[EMOTIONS.index(row["smooth_emotion"])].tolist()
     return red, green, blue

@@ -1,8 +1,8 @@
 """Settings of a run. Each option is declared here once: its name, type, default, range and help text.
 
-The command line is generated from these classes (`flows.cli.options`). Every value can also come from a TOML file
-(`--config`) or the environment: `FERVID_` and the name of the field in capitals, such as `FERVID_BATCH_SIZE=16`. The
-command line wins over the environment, the environment over the file.
+The command line is generated from these classes (`flows.cli.options`). A value can also come from a TOML file
+(`--config`) or from an environment variable: `FERVID_` and the name of the field in capitals, such as
+`FERVID_BATCH_SIZE=16`. The command line has priority over the environment, and the environment over the file.
 """
 
 import re
@@ -30,7 +30,7 @@ def parse_time(value: Any) -> Any:
 
 
 def parse_whole_number(value: Any) -> Any:
-    """The number in a text such as `90`, as environment variables hold it; anything else as it is."""
+    """The number in a text such as `90`, as in environment variables; anything else is returned unchanged."""
     return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
 
@@ -40,7 +40,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class FervidSettings(BaseSettings):
-    """Settings that cannot be changed once made; unknown names are refused."""
+    """Immutable settings; unknown names are refused."""
 
     model_config = SettingsConfigDict(env_prefix="FERVID_", extra="forbid", frozen=True)
 
@@ -48,8 +48,8 @@ class FervidSettings(BaseSettings):
 class TimelineSettings(FervidSettings):
     """How timelines are built from observations (pass 2)."""
 
-    # The defaults are those of the configurations in `analytics`; tests compare them. Importing them takes a second.
-    gate: bool = Field(True, description="Leave low-quality faces out of smoothing and summaries.")
+    # The same defaults as in `analytics`, which a test compares: importing them from there would take a second.
+    gate: bool = Field(True, description="Exclude low-quality faces from smoothing and summaries.")
     time_constant_s: Positive = Field(
         0.3,
         description="Time constant of the smoothing: the weight of a neighboring frame falls to 37 % at this distance. "
@@ -107,7 +107,8 @@ class AnalyzeSettings(FervidSettings):
         0.2,
         ge=0,
         allow_inf_nan=False,
-        description="Search full frames for faces this often, and only around known faces in between; 0: always full.",
+        description="Search the full frame for faces this often, and only around known faces in between; 0 searches "
+        "every full frame.",
     )
     model: str = Field("default", description="Emotion model: a name from `fervid models`, or a model folder.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device to compute on.")
@@ -116,15 +117,15 @@ class AnalyzeSettings(FervidSettings):
         None, ge=0, description="Read this video stream of each file, counted from 0 (default: its default stream)."
     )
     rotate: Annotated[Literal[0, 90, 180, 270], BeforeValidator(parse_whole_number)] = Field(
-        0, description="Turn frames clockwise by so many degrees, for cameras that are not mounted upright."
+        0, description="Rotate frames clockwise by this many degrees, for cameras that are not mounted upright."
     )
     batch_size: int = Field(32, ge=1, description="Process at most this many frames at a time.")
     min_face_px: float = Field(12.0, ge=0, allow_inf_nan=False, description="Ignore faces smaller than this.")
     segment_s: float = Field(
-        30.0, ge=0.001, allow_inf_nan=False, description="Save the observations every so many seconds of video."
+        30.0, ge=0.001, allow_inf_nan=False, description="Save observations after each segment of this length."
     )
     decode_timeout_s: Positive = Field(
-        120.0, description="Skip a video, and report it as failed, after so many seconds without any data read."
+        120.0, description="Skip a video, and report it as failed, if no data could be read for this long."
     )
     overwrite: bool = Field(False, description="Analyze finished videos again.")
     verify_content: bool = Field(
@@ -153,6 +154,9 @@ class LiveSettings(FervidSettings):
         3600.0, ge=10, allow_inf_nan=False, description="End a session after this long and start the next one."
     )
     for_s: Positive | None = Field(None, description="Stop after this long (default: when interrupted).")
+    adapt_fps: bool = Field(
+        False, description="Analyze only as many frames per second as this machine can, instead of dropping frames."
+    )
 
 
 class EngineSettings(FervidSettings):

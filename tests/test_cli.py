@@ -12,7 +12,7 @@ from clips import analyze_clip
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from flows.cli.options import warn_of_misspelt_variables
+from flows.cli.options import warn_of_misspelled_variables
 
 
 def fervid(*arguments):
@@ -64,10 +64,10 @@ def test_a_wrong_setting_in_the_environment_is_refused(face_clip, tmp_path, monk
     assert name in run.output
 
 
-def test_a_misspelt_setting_in_the_environment_is_named(face_clip, tmp_path, monkeypatch):
+def test_a_misspelled_setting_in_the_environment_is_named(face_clip, tmp_path, monkeypatch):
     monkeypatch.setenv("FERVID_WORKER", "1")
     monkeypatch.setenv("FERVID_NO_SKIPS", "1")  # like no setting: somebody else's
-    warn_of_misspelt_variables.cache_clear()
+    warn_of_misspelled_variables.cache_clear()
     run = fervid("analyze", face_clip, "--out", tmp_path / "out", "--dry-run")
     assert run.exit_code == 0
     assert "FERVID_WORKER is not a setting and is ignored: did you mean FERVID_WORKERS?" in run.output
@@ -172,8 +172,9 @@ def test_models_are_listed_and_shown():
     assert "votes_ece" in lines["default"] and ", ece" not in lines["default"]  # it is calibrated on votes
     assert ", ece" in lines["fer2013"] and "votes_ece" not in lines["fer2013"]
     card = fervid("models", "show", "default").output
-    assert '"happy"' in card
-    assert '"temperature"' in card
+    assert re.search(r"classes\s+│ angry, disgust, fear, happy, sad, surprise, neutral", card)
+    assert re.search(r"temperature\s+│ [0-9.]+ ", card)
+    assert json.loads(fervid("models", "show", "default", "--json").output)["task"] == "emotion"
     run = fervid("models", "show", "nobody")
     assert run.exit_code == 1
     assert "Known: compact, default, fer2013" in run.output

@@ -19,8 +19,10 @@ from flows.cli.demo import (
     DemoError,
     face_boxes,
     make_demo_videos,
+    paint_wall,
     render,
     visible_spans,
+    write_clip,
 )
 
 YUNET = Path(__file__).parents[1].parent / "shared/data/detectors/face_detection_yunet_2023mar.onnx"
@@ -68,10 +70,11 @@ def test_format(folder: Path, clip: Clip) -> None:
 
 
 def test_same_bytes_again_and_nothing_left_behind(folder: Path, tmp_path: Path) -> None:
-    assert make_demo_videos(tmp_path / "new") == [tmp_path / "new" / clip.name for clip in CLIPS]
-    first, again = ({path.name: path.read_bytes() for path in made.iterdir()} for made in (folder, tmp_path / "new"))
-    assert again == first
-    assert set(first) == {clip.name for clip in CLIPS}
+    (clip,) = (clip for clip in CLIPS if clip.name == "no_face.mp4")  # the one that is rendered fastest
+    again = write_clip(clip, paint_wall(), tmp_path / clip.name)
+    assert again.read_bytes() == (folder / clip.name).read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == [clip.name]
+    assert {path.name for path in folder.iterdir()} == {clip.name for clip in CLIPS}
 
 
 @every_clip
@@ -140,7 +143,7 @@ def test_a_detector_finds_the_faces_where_they_are_promised(
 
 def test_without_scikit_image_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)  # what `import` sees when it is not installed
-    with pytest.raises(DemoError, match=r"Run: pip install 'matplotlib.*' 'scikit-image"):
+    with pytest.raises(DemoError, match=r"Run: (uv )?pip install 'matplotlib.*' 'scikit-image"):
         make_demo_videos(tmp_path / "demo")
     assert not (tmp_path / "demo").exists()
 

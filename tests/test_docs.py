@@ -85,6 +85,18 @@ def test_every_relative_link_of_a_page_leads_somewhere(page):
     }
 
 
+def test_messages_that_troubleshooting_explains_are_those_of_the_code():
+    of_others = {"No matching distribution found for fervid", "Address already in use"}
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?) \|", page, re.MULTILINE)
+    quoted = {part.strip() for row in rows for span in re.findall(r"`([^`-]+)`", row) for part in span.split("…")}
+    messages = {part for part in quoted if " " in part} - of_others
+    assert len(messages) >= 4
+    packages = ("analytics", "dashboard", "fer_models", "flows")
+    code = "".join(path.read_text(encoding="utf-8") for name in packages for path in (ROOT / name).rglob("*.py"))
+    assert {message for message in messages if message.rstrip("')") not in code} == set()
+
+
 def test_the_python_of_the_readme_runs(face_clip, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     code = next(block for block in blocks if "read_frames" in block).replace('"interview.mp4"', repr(str(face_clip)))

@@ -17,6 +17,7 @@ from clips import analyze_clip
 from random_retinaface import hide_package, lively_weights
 from typer.testing import CliRunner
 
+from fer_models.extras import install_command
 from fer_models.model_installation.download import fetch_retinaface
 from fer_models.model_installation.registration import add_model
 from fer_models.model_installation.verification import check_models
@@ -251,7 +252,7 @@ def test_without_the_package_the_doctor_is_content(monkeypatch):
     hide_package(monkeypatch)
     finding = retinaface()
     assert (finding.state, finding.needed) == ("optional", False)
-    assert finding.found == "not installed (optional): pip install 'retina-face>=0.0.19'"
+    assert finding.found == f"not installed (optional): {install_command('retinaface')}"
     run = fervid("models", "fetch", "retinaface")
     assert run.exit_code == 1 and "pip install 'retina-face" in run.output
 

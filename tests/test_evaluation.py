@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -242,6 +243,18 @@ def test_a_report_as_html():
     assert page.count("<h2>") == len(tables_of([one])) + 1
     assert "<a href='models/default.json'>default</a>" in page
     assert all(emotion in figures["f1"] for emotion in EMOTIONS)
+
+
+def test_models_are_compared_without_measuring_speed(few_faces, tmp_path):
+    options = ["--data", str(few_faces), "--no-speed", "--device", "cpu", "--out", str(tmp_path / "report.md")]
+    run = CliRunner().invoke(app, ["compare", "default", *options, "--json"])
+    assert run.exit_code == 0, run.output
+    (one,) = json.loads(run.stdout)
+    assert one["images_per_s"] == {}
+    assert 0 < one["figures"]["PublicTest"]["accuracy"] < 1
+    report = (tmp_path / "report.md").read_text()
+    assert "speed was not measured" in report and "--no-speed" in report
+    assert re.search(r"\| default \| face_resnet_se \| [0-9.]+ M \| [0-9.]+ M \| - \| - \|", report)
 
 
 def test_report_files_of_other_types_are_refused(few_faces, tmp_path):

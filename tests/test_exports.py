@@ -145,7 +145,7 @@ def test_subtitles_of_a_video_without_faces_are_told_of(tmp_path):
         command = ["export", str(store.root), "--format", form, "--out", str(tmp_path)]
         run = CliRunner().invoke(app, command)
         assert run.exit_code == 0, run.output
-        assert f"empty.{form} holds no subtitles: nobody in this video has a label" in run.stderr.replace("\n", "")
+        assert f"empty.{form} contains no subtitles: nobody in this video has a label" in run.stderr.replace("\n", "")
         assert (tmp_path / f"empty.{form}").read_text(encoding="utf-8") == content
     assert pysubs2.load(str(tmp_path / "empty.vtt"), format_="vtt").events == []
 

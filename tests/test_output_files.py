@@ -151,6 +151,6 @@ def test_purge_says_what_it_does(results, tmp_path):
     shutil.copytree(results, tmp_path / "copy")
     assert "1 video would be removed" in fervid("purge", tmp_path / "copy", "--older-than", "0s", "--dry-run").output
     nothing = fervid("purge", tmp_path / "copy", "--older-than", "30d", "--yes")
-    assert (nothing.exit_code, nothing.output) == (0, "no video matches: nothing is removed\n")
+    assert (nothing.exit_code, nothing.output) == (0, "no video matches: nothing was removed\n")
     done = fervid("purge", tmp_path / "copy", "--older-than", "0s", "--yes")
     assert "1 video removed" in done.output and "would be" not in done.output

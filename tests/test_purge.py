@@ -115,7 +115,7 @@ def test_a_purge_cut_short_shows_no_half_and_is_finished_by_the_next(store, monk
     assert len(counts(store, ALICE)) == 1  # in all views or in none
     assert is_unfinished(store.root)
     again = fervid(store.root, "--video", ALICE_PATH, "--yes")
-    assert "an earlier purge had been cut short" in again.output
+    assert "an interrupted purge has been completed" in again.output
     assert again.exit_code == 0 or "no such video" in again.output  # where all of it had been begun with
     assert_nothing_of_alice(store.root)
     assert not is_unfinished(store.root)
@@ -179,10 +179,10 @@ def test_the_command_asks_and_says_what_it_removed(store):
     assert "1 video removed" in done.output
     assert "rows, over all analyses and failures: " in done.output
     assert "20 faces" in done.output
-    assert "10 of who is who" in done.output
+    assert "10 identities" in done.output
     assert_nothing_of_alice(store.root)
     assert "no such video" in fervid(store.root, "--video", ALICE_PATH, "--yes").output
-    assert "no video matches: nothing is removed" in fervid(store.root, "--older-than", "1d").output
+    assert "no video matches: nothing was removed" in fervid(store.root, "--older-than", "1d").output
 
 
 def test_a_live_session_that_goes_on_is_refused_and_nothing_is_touched(store):

@@ -276,11 +276,11 @@ def test_wide_answers_are_compact_unless_asked_for(results, tmp_path, question):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["moments", "--emotion", "fear"], "Nothing to tell: nobody shows fear clearly"),
-        (["synchrony", "--video", "a.mp4"], "Nothing to tell: no two people are seen together"),
-        (["failures", "--video", "a.mp4"], "Nothing to tell: everything went well."),
-        (["shares", "--video", "d.mp4"], "Nothing to tell: no video has been analyzed to the end."),
-        (["events", "--events", "none.csv"], "Nothing to tell: nobody is seen during these events."),
+        (["moments", "--emotion", "fear"], "No rows: nobody shows fear clearly"),
+        (["synchrony", "--video", "a.mp4"], "No rows: no two people are visible together"),
+        (["failures", "--video", "a.mp4"], "No rows: nothing failed."),
+        (["shares", "--video", "d.mp4"], "No rows: no video is finished."),
+        (["events", "--events", "none.csv"], "No rows: nobody is visible during these events."),
     ],
 )
 def test_an_empty_answer_says_why(results, tmp_path, monkeypatch, options, says):

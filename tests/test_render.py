@@ -120,6 +120,45 @@ def test_every_frame_is_there_at_its_time_with_what_was_found(face_clip, results
     assert np.abs(outside).mean() < 6
 
 
+def test_box_and_strip_have_the_same_color_at_every_time(tmp_path):
+    """A happy face is blurred in frames 10 to 39, and gone in 45: its label reaches 0.3 s, 7 frames, into the blur."""
+    clip = write_clip(tmp_path / "clip.mp4", (np.full((360, 640, 3), 90, np.uint8) for _ in range(50)))
+    faces = [Face(i, p=feeling("happy"), blur=1 if 10 <= i < 40 else 100) for i in range(50) if i != 45]
+    timeline = build_timeline(observe(np.arange(50) / 25, faces), TimelineConfig())
+    row = {"video_id": video_id(file_sha256(clip)), "analysis_id": "a0000000000000001", "path": str(clip)}
+    Store(tmp_path / "results").commit_analysis(row, timeline)
+    boxes = {face["frame_index"]: face for face in timeline.faces.to_pylist()}
+    render_video(clip, tmp_path / "results", tmp_path / "out.mp4")
+    pixels, _ = frames_of(tmp_path / "out.mp4")
+    gutter_px, lane = gutter_and_lane(pixels[0, 360:])
+    in_box, in_strip = [], []
+    for index in range(50):
+        # The strip shows all 2 s. The line of the current time is at the beginning of the frame.
+        now_px = gutter_px + int((index + 0.6) / 50 * (640 - gutter_px))
+        in_strip.append(kind_of(pixels[index, 360:][lane, now_px]))
+        if box := boxes.get(index):
+            in_box.append(kind_of(pixels[index, int(box["y1_px"]) + 20 : int(box["y2_px"]) - 10, int(box["x1_px"])]))
+        else:
+            in_box.append("nobody")
+    labels = ["label"] * 17 + ["none"] * 16 + ["label"] * 12 + ["nobody"] + ["label"] * 4
+    assert in_box == labels
+    assert in_strip == labels
+
+
+def kind_of(pixels: np.ndarray) -> str:
+    """What a color stands for: the yellow of happy, the gray of a face without a label, or darkness."""
+    red, _, blue = pixels.reshape(-1, 3).mean(axis=0)
+    return "label" if red - blue > 80 else "none" if red > 70 else "nobody"
+
+
+def gutter_and_lane(strip: np.ndarray) -> tuple[int, slice]:
+    """The first column of the timeline, and some rows of its only line, found by the label at its beginning."""
+    yellow = (strip[:, :, 0].astype(int) - strip[:, :, 2] > 80) & (np.arange(len(strip))[:, None] > len(strip) // 2)
+    rows = np.flatnonzero(yellow.any(axis=1))
+    middle = int(rows.mean())
+    return int(np.flatnonzero(yellow[middle])[0]), slice(int(rows[-1]) - 3, int(rows[-1]) - 1)
+
+
 @pytest.mark.parametrize("hiding", ["blur", "pixelate"])
 def test_no_face_is_left_where_one_was(face_clip, results, tmp_path, hiding):
     render_video(face_clip, results, tmp_path / "out.mp4", hiding=hiding, only=0)

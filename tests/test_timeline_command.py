@@ -95,6 +95,9 @@ def test_who_is_who_stays_once_signatures_are_gone(tmp_path):
     run = fervid(store.root, "--max-gap", 3)
     assert run.exit_code == 3
     assert run.stdout.count("--keep-appearance") == 1
+    assert run.stdout.startswith("failed /gone/a.mp4: ")
+    assert "people" not in run.stdout  # no table: it would show the previous timeline as the result
+    assert f"0 rebuilt, 0 unchanged, 1 failed; results in {store.root}" in run.stdout
     assert "signatures" not in run.stderr
     assert rows(store.root, "FROM videos") == before
     assert rows(store.root, "SELECT joined_by_look FROM videos") == [(True,)]
@@ -140,7 +143,7 @@ def test_the_command_line_and_the_environment_set_it(results, monkeypatch):
     options = ("--baseline", "neutral_stretch", "--baseline-span", 0, 1, "--max-gap", 3)
     run = fervid(results, "--video", "a.mp4", *options)
     assert run.exit_code == 0, run.output
-    assert "weights exp(-distance / 2 s) to both sides, gaps bridged up to 3 s" in run.output
+    assert "weights exp(-distance / 2 s) to both sides, tracks continued across gaps up to 3 s" in run.output
     assert "baseline neutral_stretch 0 to 1 s" in run.output
     ((settings,),) = rows(results, "SELECT settings FROM videos WHERE path = '/gone/a.mp4'")
     made = json.loads(settings)["timeline"]

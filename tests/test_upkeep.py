@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from analytics import connect
 from analytics.results.ids import file_sha256, video_id
 from analytics.results.status import status
 from analytics.results.store import Store
-from analytics.results.vacuum import find_garbage, remove_garbage
+from analytics.results.vacuum import find_garbage, find_kept, remove_garbage
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from fer_models.registry.model_registry import find_model
 from flows.analysis.failures import VideoFailed
@@ -289,8 +290,27 @@ def test_the_command_says_what_it_removes(store):
     part = store.root / "videos" / ".rows.arrow.1-abc.part"
     part.write_text("half")
     age(part)
-    assert "1 files of 4 bytes would be removed" in fervid("gc", store.root, "--dry-run").output
+    tried = fervid("gc", store.root, "--dry-run").output
+    assert "1 file of 4 bytes would be removed" in tried
+    # The observations of the two videos that were begun are a few seconds old.
+    assert re.search(r"kept: 2 files of [0-9,]+ bytes, changed less than 24h ago", tried)
+    assert "superseded" not in tried
     assert part.exists()
     run = fervid("gc", store.root)
     assert f"temporary file: {part.relative_to(store.root)}" in run.output
     assert not part.exists()
+
+
+def test_the_command_says_which_superseded_files_it_keeps_and_why(store, folder):
+    path = folder / "done.mp4"
+    store.commit_analysis(row(path, 2), timeline())
+    for file in store.root.rglob("*.parquet"):
+        age(file)
+    run = fervid("gc", store.root)
+    kept = find_kept(store.root, [], superseded=False).superseded
+    # The row and the five tables of the first analysis, whose observations the second one uses.
+    names = sorted(file.name for one in kept for file in one.files)
+    assert names == ["a1.parquet"] * 6
+    size = sum(one.size_bytes for one in kept)
+    assert f"kept: 6 files of {size:,} bytes of superseded analyses; to remove them, add --superseded" in run.output
+    assert "changed less than" not in run.output

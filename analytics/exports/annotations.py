@@ -15,8 +15,6 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.csv
-import pysubs2
-from pympi import Elan
 
 from analytics.exports.tables import without_formulas
 from analytics.queries.intervals import label_intervals
@@ -70,6 +68,8 @@ def people_of(connection: duckdb.DuckDBPyConnection, video_id: str) -> dict[int,
 
 def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
     """An ELAN file: a tier per person, in whole milliseconds, with the video linked by its path."""
+    from pympi import Elan  # an optional dependency
+
     spans = label_intervals(connection, video["video_id"])
     people = people_of(connection, video["video_id"])
     eaf = Elan.Eaf(author="Fervid")
@@ -125,6 +125,8 @@ def write_boris(
 
 def write_subtitles(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, form: str) -> None:
     """Subtitles, `srt` or `vtt`: a cue for each interval in which no label changes, with a line per person."""
+    import pysubs2  # an optional dependency
+
     subtitles = pysubs2.SSAFile()
     for start_ms, end_ms, lines in cues(
         label_intervals(connection, video["video_id"]), people_of(connection, video["video_id"])

@@ -16,7 +16,7 @@ WITH labeled AS (
     WHERE video_id = $video_id AND track_id IS NOT NULL AND smooth_emotion IS NOT NULL
 ), compared AS (
     SELECT *, emotion IS DISTINCT FROM lag(emotion) OVER of_track
-        OR start_s > lag(end_s) OVER of_track + {MAX_GAP_S + TIME_TOLERANCE_S} AS is_first
+        OR start_s > lag(end_s) OVER of_track + $max_gap_s + {TIME_TOLERANCE_S} AS is_first
     FROM labeled WINDOW of_track AS (PARTITION BY track_id ORDER BY start_s)
 ), numbered AS (
     SELECT *, sum(is_first::INT) OVER (PARTITION BY track_id ORDER BY start_s) AS span FROM compared
@@ -31,7 +31,7 @@ WITH shown AS (
     SELECT track_id, pts_s AS start_s, pts_s + coalesce(duration_s, 0) AS end_s FROM faces
     WHERE video_id = $video_id AND track_id IS NOT NULL
 ), compared AS (
-    SELECT *, coalesce(start_s > lag(end_s) OVER of_track + {MAX_GAP_S + TIME_TOLERANCE_S}, TRUE) AS is_first
+    SELECT *, coalesce(start_s > lag(end_s) OVER of_track + $max_gap_s + {TIME_TOLERANCE_S}, TRUE) AS is_first
     FROM shown WINDOW of_track AS (PARTITION BY track_id ORDER BY start_s)
 ), numbered AS (
     SELECT *, sum(is_first::INT) OVER (PARTITION BY track_id ORDER BY start_s) AS span FROM compared
@@ -41,15 +41,22 @@ GROUP BY track_id, span ORDER BY track_id, start_s
 """
 
 
-def visibility_intervals(connection: duckdb.DuckDBPyConnection, video_id: str) -> pa.Table:
-    """Intervals in which a track has a face of any quality, by track and time: track_id, start_s, end_s."""
-    return connection.sql(_SEEN, params={"video_id": video_id}).to_arrow_table()
+def visibility_intervals(
+    connection: duckdb.DuckDBPyConnection, video_id: str, max_gap_s: float = MAX_GAP_S
+) -> pa.Table:
+    """Intervals in which a track has a face of any quality, by track and time: track_id, start_s, end_s.
+
+    A gap up to `max_gap_s` does not end an interval.
+    """
+    return connection.sql(_SEEN, params={"video_id": video_id, "max_gap_s": max_gap_s}).to_arrow_table()
 
 
-def label_intervals(connection: duckdb.DuckDBPyConnection, video_id: str) -> pa.Table:
+def label_intervals(connection: duckdb.DuckDBPyConnection, video_id: str, max_gap_s: float = MAX_GAP_S) -> pa.Table:
     """Intervals in which `smooth_emotion` of a track stays the same, by track and time.
+
+    A gap up to `max_gap_s` with the same label on both sides does not end an interval.
 
     Returns:
         track_id, emotion, start_s, end_s (half-open) and probability, its smoothed probability averaged over time.
     """
-    return connection.sql(_SPANS, params={"video_id": video_id}).to_arrow_table()
+    return connection.sql(_SPANS, params={"video_id": video_id, "max_gap_s": max_gap_s}).to_arrow_table()

@@ -74,6 +74,47 @@ def find_garbage(results: StoragePath, *, superseded: bool = False, older_than_s
     return found
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What `find_garbage` left out, and would have found with other arguments."""
+
+    too_young: list[Garbage]
+    superseded: list[Garbage]
+
+
+def find_kept(results: StoragePath, found: Sequence[Garbage], *, superseded: bool) -> Kept:
+    """Find unused files that are too young, or superseded and not requested; change nothing.
+
+    Args:
+        results: the results folder.
+        found: the garbage found with the same `superseded`.
+        superseded: whether `found` includes superseded analyses.
+
+    Raises:
+        StoreError: as `find_garbage`.
+    """
+    too_young = _without(find_garbage(results, superseded=superseded, older_than_s=0.0), found)
+    if superseded:
+        return Kept(too_young, [])
+    everything = find_garbage(results, superseded=True, older_than_s=0.0)
+    return Kept(too_young, _without(everything, [*found, *too_young]))
+
+
+def _without(garbage: Sequence[Garbage], known: Sequence[Garbage]) -> list[Garbage]:
+    """The garbage that is not known yet: its further files and analyses."""
+    files = {file for one in known for file in one.files}
+    pairs = {pair for one in known for pair in one.in_shards}
+    further = [
+        Garbage(
+            one.what,
+            tuple(file for file in one.files if file not in files),
+            tuple(pair for pair in one.in_shards if pair not in pairs),
+        )
+        for one in garbage
+    ]
+    return [one for one in further if one.files or one.in_shards]
+
+
 def remove_garbage(results: StoragePath, garbage: Sequence[Garbage]) -> None:
     """Delete the files, and finish an interrupted purge.
 

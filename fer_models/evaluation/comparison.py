@@ -32,7 +32,7 @@ class Compared:
     figures: dict[str, dict[str, Any]]  # split -> metric -> value, from `measure_split`
     scores: dict[str, Tensor]  # split -> (n, 7) probabilities
     multiply_adds: int | None  # per crop; None if unknown
-    images_per_s: dict[int, float]  # batch size -> crops classified per second
+    images_per_s: dict[int, float]  # batch size -> crops classified per second; empty if not measured
 
     def as_json(self) -> dict[str, Any]:
         """Return the metrics as JSON."""
@@ -48,11 +48,16 @@ class Compared:
         }
 
 
-def compare(classifiers: list[EmotionClassifier], splits: dict[str, FaceImages]) -> list[Compared]:
-    """Evaluate every model on both test splits and measure their speed in turns."""
-    log.info("measuring speed: other programs should be idle")
+def compare(
+    classifiers: list[EmotionClassifier], splits: dict[str, FaceImages], *, with_speed: bool = True
+) -> list[Compared]:
+    """Evaluate every model on both test splits, and measure their speed in turns."""
+    speeds: list[dict[int, float]] = [{} for _ in classifiers]
+    if with_speed:
+        log.info("measuring speed: other programs should be idle")
+        speeds = images_per_s(classifiers)
     compared = []
-    for classifier, rates in zip(classifiers, images_per_s(classifiers), strict=True):
+    for classifier, rates in zip(classifiers, speeds, strict=True):
         log.info("%s: evaluating both test splits, thirteen views of each image", classifier.card.name)
         figures, scores = {}, {}
         for split in ("PublicTest", "PrivateTest"):

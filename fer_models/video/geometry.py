@@ -11,11 +11,13 @@ from typing import Any, cast
 import av
 import numpy as np
 
+from fer_models.errors import FervidError
+
 # Larger ratios mean a damaged header: the largest in use, 2:1 anamorphic on CIF, is below 4.
 MAX_PIXEL_ASPECT = 10
 
 
-class GeometryError(ValueError):
+class GeometryError(FervidError, ValueError):
     """A file asks for a rotation or pixel aspect ratio that is not supported."""
 
 

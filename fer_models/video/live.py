@@ -104,6 +104,27 @@ class SessionClock:
         return self.last_s
 
 
+class FrameSampler:
+    """Select evenly spaced frames; `fps`, the number per second or None for all, may be changed at any time."""
+
+    def __init__(self, fps: float | None) -> None:
+        self.fps = fps
+        self._last_s = -np.inf  # time of the last selected frame
+
+    def selects(self, pts_s: float) -> bool:
+        """Whether to analyze the frame of this time: the first of each interval of `1 / fps` seconds.
+
+        >>> sampler = FrameSampler(fps=5)
+        >>> [sampler.selects(time_s) for time_s in (0.0, 0.1, 0.2, 0.39, 0.4)]
+        [True, False, True, False, True]
+        """
+        fps = self.fps
+        if fps is not None and not np.floor((pts_s + ROUNDING_S) * fps) > np.floor((self._last_s + ROUNDING_S) * fps):
+            return False
+        self._last_s = pts_s
+        return True
+
+
 class LatestFrames:
     """Queue for a consumer that may be slow: at most `limit` images wait, and the oldest are dropped."""
 
@@ -147,7 +168,7 @@ class LiveReader:
 
     def __init__(self, source: LiveSource, fps: float | None, on_message: Callable[[str], None] = logger.info) -> None:
         self.source = source
-        self.fps = fps  # frames to analyze per second; None is all
+        self.sampler = FrameSampler(fps)
         self.frames = LatestFrames(limit=1)
         self.since: datetime | None = None  # arrival time of the first frame
         self.error: LiveSourceError | None = None  # why no frame ever arrived
@@ -159,7 +180,6 @@ class LiveReader:
         self._clock = SessionClock()
         self._n_frames = 0
         self._is_lost = False
-        self._last_tick = -1.0
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
     def __enter__(self) -> LiveReader:
@@ -173,6 +193,11 @@ class LiveReader:
     def is_over(self) -> bool:
         """Whether no more frames will arrive."""
         return not self._thread.is_alive()
+
+    @property
+    def stream_fps(self) -> float:
+        """The rate at which the stream sends frames, from its latest timestamps."""
+        return 1 / max(self._clock.step_s, ROUNDING_S)
 
     def stop(self) -> None:
         """Stop reading. A thread that is blocked on a silent pipe is abandoned."""
@@ -276,12 +301,8 @@ class LiveReader:
             self.since, self._started_s = datetime.now(UTC), now_s
         pts_s = self._clock.time_of(stream_s, now_s - self._started_s)
         index, self._n_frames = self._n_frames, self._n_frames + 1
-        if self.fps is not None:
-            tick = np.floor((pts_s + ROUNDING_S) * self.fps)
-            if tick <= self._last_tick:
-                return
-            self._last_tick = tick
-        self.frames.put(LiveFrame(index, pts_s, now_s, missing, image, geometry))
+        if self.sampler.selects(pts_s):
+            self.frames.put(LiveFrame(index, pts_s, now_s, missing, image, geometry))
 
     def _lose(self) -> None:
         self._is_lost = True

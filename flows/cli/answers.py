@@ -1,4 +1,4 @@
-"""Print rows in the terminal, or write them to a file whose suffix names the format."""
+"""Print rows, or write them to a file whose suffix selects the format."""
 
 import io
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How rows are written."""
+    """Format of rows."""
 
     table = "table"
     long = "long"
@@ -33,7 +33,7 @@ FormatOption = Annotated[
     Format | None,
     typer.Option(
         "--format",
-        help="Format of the rows; by default a table (long: a line per value), or what the suffix of --output names.",
+        help="Format of the rows (long: one line per value). Default: a table, or by the suffix of --output.",
     ),
 ]
 OutputOption = Annotated[
@@ -44,7 +44,7 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an e
 
 
 def resolve_format(form: Format | None, output: Path | None, *, overwrite: bool) -> Format:
-    """The format of an answer, decided before any work is done.
+    """Choose the format of an answer, before any work is done.
 
     Raises:
         OutputError: if the file exists, must not be written, or has a suffix of another format.
@@ -52,7 +52,7 @@ def resolve_format(form: Format | None, output: Path | None, *, overwrite: bool)
     """
     if output is None:
         if form == Format.parquet:
-            raise typer.BadParameter("parquet is not text: give a file", param_hint="--output")
+            raise typer.BadParameter("Parquet is a binary format: name a file", param_hint="--output")
         return form or Format.table
     from analytics.results.output_files import check_output_file, format_of
 
@@ -62,7 +62,7 @@ def resolve_format(form: Format | None, output: Path | None, *, overwrite: bool)
 
 
 def write_answer(rows: "pa.Table", form: Format, output: Path | None) -> None:
-    """Write rows to the terminal, or to a file that appears whole or not at all."""
+    """Print rows, or write them to a file atomically."""
     if output is not None:
         from analytics.results.store import write_atomic
 

@@ -1,11 +1,13 @@
-"""The command line: every command under its name. A command's module is imported only when the command is called."""
+"""The command line. The module of a command is imported only when that command is called."""
 
 import ast
+import contextlib
 import importlib
 import importlib.abc
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -14,10 +16,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from flows.cli.escaping import escape_controls
 from flows.cli.validation import explain
 from flows.cli.verbosity import with_verbosity
 
-# In the order of the help page: where each command is.
+# Where each command is implemented, in the order of the help page.
 COMMANDS = {
     "analyze": "flows.cli.commands.analyze:analyze",
     "live": "flows.cli.commands.live:live",
@@ -49,6 +52,8 @@ COMMANDS = {
     "evaluate-detector": "flows.cli.commands.detectors:evaluate_detector",
 }
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
+# The base class of all usage errors. Its module depends on the version of Typer.
+UsageError: Any = typer.BadParameter.__base__
 
 
 class LazyCommand(TyperCommand):
@@ -89,6 +94,26 @@ class LazyGroup(TyperGroup):
         for name, target in COMMANDS.items():
             self.add_command(LazyCommand(name, target))
 
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Parse the options before the command."""
+        with escaped_usage_errors():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse the arguments of the command and run it."""
+        with escaped_usage_errors():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def escaped_usage_errors() -> Iterator[None]:
+    """Escape control characters in usage errors, which quote arguments as they were typed."""
+    try:
+        yield
+    except UsageError as error:
+        error.message = escape_controls(error.message, keep="\n")
+        raise
+
 
 def first_help_line(target: str) -> str:
     """The first line of the help of a command, read from the source of its module without importing it."""
@@ -113,7 +138,7 @@ def first_help_line(target: str) -> str:
 
 
 class _NoPandas(importlib.abc.MetaPathFinder):
-    """Finds that there is no pandas."""
+    """An import finder that reports pandas as missing."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Refuse to import pandas."""
@@ -159,7 +184,7 @@ class _PyArrowFinder(importlib.abc.MetaPathFinder):
 def hide_pandas_from_pyarrow() -> None:
     """Keep PyArrow from importing pandas, which takes most of a second, only to recognize objects of pandas.
 
-    PyArrow looks for pandas once, with the first value it converts, and again when something asks for a data frame.
+    PyArrow looks for pandas when it converts the first value, and again when a data frame is requested.
     """
     if "pyarrow" not in sys.modules and not any(isinstance(finder, _PyArrowFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _PyArrowFinder())

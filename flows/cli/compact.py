@@ -1,4 +1,4 @@
-"""The columns of wide answers that are shown in the terminal; `--format long` and files have all of them."""
+"""Columns of wide answers that the terminal shows; `--format long` and files have all columns."""
 
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ COLUMNS: dict[Question, tuple[str, ...]] = {
 
 
 def compact(question: Question, rows: "pa.Table") -> "pa.Table":
-    """The answer with the columns that matter most; a row per event or time bin instead of one per emotion."""
+    """Reduce an answer to its main columns, and to one row per event or time bin instead of one per emotion."""
     if question not in COLUMNS or not len(rows):
         return rows
     if question == Question.averages:
@@ -51,8 +51,8 @@ def compact(question: Question, rows: "pa.Table") -> "pa.Table":
     return rows.select(list(COLUMNS[question]))
 
 
-def left_out(question: Question, rows: "pa.Table") -> bool:
-    """Whether the compact answer shows less than there is."""
+def omits_columns(question: Question, rows: "pa.Table") -> bool:
+    """Whether the compact answer omits columns."""
     return question in COLUMNS and len(rows) > 0
 
 
@@ -68,7 +68,7 @@ def _one_row_per_bin(rows: "pa.Table") -> "pa.Table":
 
 
 def _of_shown_emotion(rows: "pa.Table") -> "pa.Table":
-    """With the share and the change of the emotion that is shown for longest."""
+    """Add the share and the change of the emotion that is shown for longest."""
     import pyarrow as pa
 
     listed = rows.to_pylist()

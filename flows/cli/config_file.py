@@ -1,4 +1,4 @@
-"""Settings in a TOML file: fields of `AnalyzeSettings` at the top, other settings in tables of their own.
+"""Read and write settings as TOML: fields of `AnalyzeSettings` at the top, other settings in tables.
 
 fps = 5.0
 detector = "compact"
@@ -23,7 +23,7 @@ class ConfigError(FervidError, ValueError):
 
 
 def read_config(path: Path) -> dict[str, dict[str, Any]]:
-    """The values in each table of a configuration file; those at the top have the key "".
+    """Read a configuration file: the values of each table; those at the top have the key "".
 
     Raises:
         ConfigError: if the file is missing or is not TOML, or has an unknown table.
@@ -41,7 +41,7 @@ def read_config(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_config(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Tables of values as TOML; None, which TOML lacks, is left out.
+    """Format tables of values as TOML; None is omitted, because TOML has no such value.
 
     >>> print(write_config({"": {"fps": 5.0, "model": "default", "end_s": None}, "timeline": {"gate": True}}))
     fps = 5.0
@@ -53,6 +53,6 @@ def write_config(tables: Mapping[str, Mapping[str, Any]]) -> str:
     lines: list[str] = []
     for name, values in tables.items():
         lines += ["", f"[{name}]"] if name else []
-        # A JSON string, number, boolean or list of numbers is the same in TOML.
+        # JSON strings, numbers, booleans and lists of numbers are also valid TOML.
         lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
     return "\n".join(lines)

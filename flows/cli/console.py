@@ -1,4 +1,4 @@
-"""What every command shares: consoles, exit codes, and errors as one line."""
+"""Consoles, exit codes, and one-line errors, shared by all commands."""
 
 import contextlib
 import signal
@@ -18,11 +18,11 @@ from flows.cli.escaping import SafeConsole, escape_controls
 if TYPE_CHECKING:
     from analytics.results.storage_paths import StoragePath
 
-# USAGE: the command line is wrong, whatever the disk holds. FATAL: what it names is missing or in the way, or a
-# dependency is missing.
+# USAGE: the command line itself is wrong. FATAL: a file that it names is missing or in the way, or a dependency is
+# missing.
 DONE, FATAL, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
-WIDE = 200  # characters in a line of a file or a pipe
+WIDE = 200  # characters per line in files and pipes
 T = TypeVar("T")
 console = SafeConsole(width=None if sys.stdout.isatty() else WIDE)
 errors = SafeConsole(stderr=True)  # notes and progress, which --quiet hides
@@ -51,9 +51,7 @@ def parse_path(text: str) -> "StoragePath":
 
 Results = Annotated[
     Path,
-    typer.Argument(
-        parser=parse_path, metavar="RESULTS", help="Results folder: the one given as `--out` of `fervid analyze`."
-    ),
+    typer.Argument(parser=parse_path, metavar="RESULTS", help="Results folder, the `--out` of `fervid analyze`."),
 ]
 
 
@@ -75,20 +73,20 @@ def usage_checked(make: Callable[..., T], **values: Any) -> T:
 
 @contextlib.contextmanager
 def stop_on_interrupt(at_once: bool = False) -> Iterator[None]:
-    """Let the first Ctrl-C (or SIGTERM) request an orderly stop; a second one ends the run immediately.
+    """Let the first Ctrl-C (or SIGTERM) request an orderly stop, and a second one end the run immediately.
 
     Args:
-        at_once: the first one ends it immediately, too: for work in other processes, which cannot be asked.
+        at_once: end immediately at the first one, because other processes do the work.
     """
     from flows.analysis.progress import progress
 
-    def ask(signum: int, frame: object) -> None:
+    def stop(signum: int, frame: object) -> None:
         if at_once or progress.stop_requested.is_set():
             raise KeyboardInterrupt
         progress.stop_requested.set()
         note("stopping after the current batch; press Ctrl-C again to stop immediately")
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
@@ -99,7 +97,7 @@ def stop_on_interrupt(at_once: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def fatal_errors(resume_hint: str = "run the same command again to resume") -> Iterator[None]:
-    """Turn expected failures into one line and exit code 1."""
+    """Print an expected failure as one line, and exit with code 1."""
     from flows.analysis.progress import Stopped
 
     try:
@@ -122,15 +120,19 @@ def fatal_errors(resume_hint: str = "run the same command again to resume") -> I
             raise
         fail(hint, error)
     except BaseException as error:
-        if type(error).__name__ != "TerminationSignal":  # raised by Prefect for SIGTERM while a flow runs
+        if type(error).__name__ != "TerminationSignal":  # which Prefect raises for SIGTERM during a flow
             raise
         note(f"stopped. Finished work is kept: {resume_hint}")
         raise typer.Exit(INTERRUPTED) from None
 
 
-def counted(n: int, what: str) -> str:
-    """A count with its noun: `1 video`, `2 videos`."""
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+def counted(n: int, singular: str, plural: str = "") -> str:
+    """A number with its noun.
+
+    >>> counted(1, "video"), counted(1200, "video"), counted(2, "analysis", "analyses")
+    ('1 video', '1,200 videos', '2 analyses')
+    """
+    return f"{n:,} {singular if n == 1 else plural or f'{singular}s'}"
 
 
 def fail(reason: str, error: Exception | None = None) -> NoReturn:

@@ -1,7 +1,7 @@
 """Demo clips with camera motion, made from photographs that dependencies include.
 
-The photographs hang on one painted wall, in a row; a clip is a list of shots, a shot a few keyframes of a camera that
-looks at the wall. Nothing is downloaded. The portraits are in the public domain: Grace Hopper (US Navy, with
+The photographs hang side by side on a painted wall. A clip is a list of shots; a shot is a list of keyframes of a
+camera that films the wall. Nothing is downloaded. The portraits are in the public domain: Grace Hopper (US Navy, with
 matplotlib) and Eileen Collins (NASA, with scikit-image). So is the rocket (SpaceX); the coffee is CC0 (Rachel
 Michetti, Pikolo Espresso Bar). Both also come with scikit-image.
 
@@ -9,7 +9,7 @@ The positions of the faces are known: `face_boxes` and `visible_spans` give the 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from fer_models.extras import install_command
 WIDTH_PX, HEIGHT_PX = 640, 360
 WALL_SIZE_PX = (3300, 900)
 EYE_LINE_PX = 450
-MAT_PX, FRAME_PX = 26, 9  # the white board around a photograph, and the wooden frame around that
+MAT_PX, FRAME_PX = 26, 9  # white mat around a photograph, and wooden frame around the mat
 EXPOSURE_STEP_PX = 4  # motion during the exposure beyond this is blurred
 
 
@@ -33,7 +33,7 @@ class DemoError(FervidError, RuntimeError):
 
 @dataclass(frozen=True)
 class Print:
-    """A photograph on the wall, its middle on the eye line."""
+    """A photograph on the wall, vertically centered on the eye line."""
 
     photo: str
     middle_px: int  # position along the wall
@@ -43,11 +43,11 @@ class Print:
 
     @property
     def corner_px(self) -> tuple[int, int]:
-        """Where the photograph's upper left corner hangs on the wall, x y."""
+        """Position of the upper left corner of the photograph on the wall, x y."""
         return self.middle_px - self.width_px // 2, EYE_LINE_PX - self.height_px // 2
 
     def outline(self, margin_px: int, *, drop_px: int = 0) -> tuple[int, int, int, int]:
-        """The photograph with a margin, lowered by `drop_px`: x1 y1 x2 y2 on the wall, the last pixels included."""
+        """The rectangle of the photograph with a margin, lowered by `drop_px`: x1 y1 x2 y2 on the wall, inclusive."""
         x, y = self.corner_px
         return (
             x - margin_px,
@@ -66,18 +66,18 @@ PRINTS = (
 
 
 class Keyframe(NamedTuple):
-    """Where the camera looks at one moment of a shot; between two of them it glides."""
+    """The view of the camera at one moment of a shot; between keyframes it moves smoothly."""
 
     at_s: float
-    x_px: float  # the point of the wall in the middle of the picture
+    x_px: float  # point of the wall in the center of the frame
     y_px: float
-    width_px: float  # how much of the wall the picture is wide; at most 900, so that no pixel is skipped
-    roll_deg: float  # clockwise turn of the camera
+    width_px: float  # width of the visible part of the wall; at most 900, so that no pixel is skipped
+    roll_deg: float  # clockwise rotation of the camera
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A demo video: shots joined by hard cuts. The first keyframe of a shot is at 0 s, the last ends it."""
+    """A demo video: shots joined by hard cuts. The first keyframe of a shot is at 0 s, the last one ends it."""
 
     name: str
     fps: int
@@ -85,11 +85,11 @@ class Clip:
 
     @property
     def n_frames(self) -> int:
-        """How many frames the clip has."""
+        """Number of frames of the clip."""
         return sum(self.shot_frames(shot) for shot in self.shots)
 
     def shot_frames(self, shot: tuple[Keyframe, ...]) -> int:
-        """How many frames one shot has."""
+        """Number of frames of a shot."""
         return round(shot[-1].at_s * self.fps)
 
 
@@ -137,31 +137,39 @@ CLIPS = (
 )
 
 
-def make_demo_videos(folder: Path) -> list[Path]:
+def make_demo_videos(folder: Path, on_clip: Callable[[Path], None] = lambda path: None) -> list[Path]:
     """Write every clip of `CLIPS` into `folder`: H.264, 640x360, the same bytes each time.
 
-    A clip gets its name only once it is complete; one that is there already is replaced.
+    An existing clip is replaced once the new one is complete.
+
+    Args:
+        folder: created if missing.
+        on_clip: called after each clip with its path.
 
     Raises:
-        DemoError: scikit-image, which brings the photographs, is not installed.
+        DemoError: if Matplotlib or scikit-image, which include the photographs, is not installed.
     """
     wall = paint_wall()
     folder.mkdir(parents=True, exist_ok=True)
-    return [write_clip(clip, wall, folder / clip.name) for clip in CLIPS]
+    paths = []
+    for clip in CLIPS:
+        paths.append(write_clip(clip, wall, folder / clip.name))
+        on_clip(paths[-1])
+    return paths
 
 
 def face_boxes(clip: Clip) -> dict[str, np.ndarray]:
-    """Where each person's face is, frame by frame.
+    """The box of each person's face in each frame.
 
     Returns:
-        For each person `(n, 4)` float64, x1 y1 x2 y2 in pixels of the picture, also where that is outside of it.
+        For each person `(n, 4)` float64, x1 y1 x2 y2 in pixels of the frame, also where the face is outside the frame.
     """
     views = np.concatenate([_camera(shot, np.arange(clip.shot_frames(shot)) / clip.fps) for shot in clip.shots])
     return {p.photo: _project(views, np.add(p.face_xyxy, p.corner_px * 2)) for p in PRINTS if p.face_xyxy is not None}
 
 
 def visible_spans(clip: Clip) -> dict[str, list[tuple[float, float]]]:
-    """Who can be seen when: spans `[start_s, end_s)` with the whole face in the picture; who never is, is left out."""
+    """For each person who appears, the spans `[start_s, end_s)` in which the whole face is in the frame."""
     spans = {}
     for person, boxes in face_boxes(clip).items():
         inside = (boxes[:, :2] >= 0).all(axis=1) & (boxes[:, 2:] <= (WIDTH_PX, HEIGHT_PX)).all(axis=1)
@@ -172,10 +180,10 @@ def visible_spans(clip: Clip) -> dict[str, list[tuple[float, float]]]:
 
 
 def paint_wall() -> Image.Image:
-    """The wall with its prints, framed, lit from above, each with its shadow.
+    """Paint the wall, lit from above, with its framed photographs and their shadows.
 
     Raises:
-        DemoError: scikit-image, which brings the photographs, is not installed.
+        DemoError: if Matplotlib or scikit-image, which include the photographs, is not installed.
     """
     width_px, height_px = WALL_SIZE_PX
     light = np.linspace(1.0, 0.78, height_px)[:, None, None] * (1 + 0.05 * np.cos(np.arange(width_px) / 110))[:, None]
@@ -194,10 +202,10 @@ def paint_wall() -> Image.Image:
 
 
 def render(clip: Clip, wall: Image.Image) -> Iterator[np.ndarray]:
-    """The frames of a clip: `(360, 640)` or `(360, 640, 3)` uint8, as `wall` is; a fast pan blurs as on film."""
+    """The frames of a clip: `(360, 640)` or `(360, 640, 3)` uint8, as `wall` is, with motion blur in fast pans."""
     for shot in clip.shots:
         at_s = np.arange(clip.shot_frames(shot)) / clip.fps
-        opened = _camera(shot, at_s - 0.25 / clip.fps)  # the shutter is open for half of a frame's time
+        opened = _camera(shot, at_s - 0.25 / clip.fps)  # the shutter is open for half the duration of a frame
         closed = _camera(shot, at_s + 0.25 / clip.fps)
         for view, change in zip(opened, closed - opened, strict=True):
             moved_px = np.hypot(change[0], change[1]) * WIDTH_PX / view[2]
@@ -212,13 +220,13 @@ def _expose(wall: Image.Image, view: np.ndarray) -> np.ndarray:
     cos, sin = scale * math.cos(math.radians(roll_deg)), scale * math.sin(math.radians(roll_deg))
     left_px = x_px - cos * WIDTH_PX / 2 + sin * HEIGHT_PX / 2
     top_px = y_px - sin * WIDTH_PX / 2 - cos * HEIGHT_PX / 2
-    matrix = (cos, -sin, left_px, sin, cos, top_px)  # from picture to wall
+    matrix = (cos, -sin, left_px, sin, cos, top_px)  # from frame to wall
     return np.asarray(wall.transform((WIDTH_PX, HEIGHT_PX), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC))
 
 
 def _camera(shot: tuple[Keyframe, ...], at_s: np.ndarray) -> np.ndarray:
-    """The view at each time of a shot: `(n, 4)`, the columns of `Keyframe` after the time, a little shaken by hand."""
-    from scipy.interpolate import PchipInterpolator  # glides through the keyframes and never shoots over one
+    """The view at each time of a shot, `(n, 4)`: the columns of `Keyframe` without the time, with camera shake."""
+    from scipy.interpolate import PchipInterpolator  # interpolates without overshooting the keyframes
 
     keyframes = np.array(shot, np.float64)
     views: np.ndarray = PchipInterpolator(keyframes[:, 0], keyframes[:, 1:])(at_s)
@@ -230,17 +238,17 @@ def _camera(shot: tuple[Keyframe, ...], at_s: np.ndarray) -> np.ndarray:
 
 
 def _project(views: np.ndarray, box_xyxy: np.ndarray) -> np.ndarray:
-    """Bounds of a box of the wall in the picture of each view: `(n, 4)`, x1 y1 x2 y2 in pixels."""
+    """Bounds of a box on the wall in the frame of each view: `(n, 4)`, x1 y1 x2 y2 in pixels."""
     x1, y1, x2, y2 = box_xyxy
     corners = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)]) - views[:, None, :2]  # (n, 4 corners, x y)
     turn = np.radians(views[:, 3])
-    to_picture = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]).transpose(2, 0, 1)
-    points = corners @ to_picture * (WIDTH_PX / views[:, 2])[:, None, None] + (WIDTH_PX / 2, HEIGHT_PX / 2)
+    to_frame = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]).transpose(2, 0, 1)
+    points = corners @ to_frame * (WIDTH_PX / views[:, 2])[:, None, None] + (WIDTH_PX / 2, HEIGHT_PX / 2)
     return np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
 
 
 def load_photographs() -> dict[str, Image.Image]:
-    """The photographs of the demo by name.
+    """Load the photographs of the demo, by name.
 
     Raises:
         DemoError: if Matplotlib or scikit-image is not installed.
@@ -261,7 +269,7 @@ def load_photographs() -> dict[str, Image.Image]:
 
 
 def write_clip(clip: Clip, wall: Image.Image, target: Path) -> Path:
-    """Encode a clip as H.264; the file gets its name once it is complete."""
+    """Encode a clip as H.264; the target is replaced once the file is complete."""
     import av
 
     part = target.with_name(f".{target.name}.part")
@@ -269,7 +277,7 @@ def write_clip(clip: Clip, wall: Image.Image, target: Path) -> Path:
         with av.open(str(part), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=clip.fps, options={"crf": "20", "preset": "veryfast"})
             stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
-            stream.codec_context.thread_count = 1  # more would make the bytes depend on the machine
+            stream.codec_context.thread_count = 1  # with more threads, the bytes would depend on the machine
             for pixels in render(clip, wall):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
             container.mux(stream.encode())

@@ -1,4 +1,4 @@
-"""The display of a run: progress bars while it works, tables at the end."""
+"""Terminal output of a run: progress bars while it works, tables at the end."""
 
 import contextlib
 import os
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
     from flows.analysis.outcomes import RunSummary
     from flows.analysis.work_plan import VideoPlan
 
-# The dominant emotion of the three people of each video that are seen best, and how many people have no label.
+# By video: the dominant emotion of the three people with the most good faces, and the number of people without a label.
 PEOPLE_SQL = """
 SELECT video_id,
     string_agg('P' || track_id || ' ' || emotion || ' ' || round(100 * share)::INT || ' %', ', ' ORDER BY track_id)
-        FILTER (emotion IS NOT NULL AND place <= 3)
+        FILTER (emotion IS NOT NULL AND rank <= 3)
     || CASE WHEN count(emotion) > 3 THEN ', …' ELSE '' END,
     count(*) FILTER (emotion IS NULL)
 FROM (
     SELECT *,
-        row_number() OVER (PARTITION BY video_id ORDER BY emotion IS NULL, n_faces_ok DESC, track_id) AS place,
+        row_number() OVER (PARTITION BY video_id ORDER BY emotion IS NULL, n_faces_ok DESC, track_id) AS rank,
         greatest(share_angry, share_disgust, share_fear, share_happy, share_sad, share_surprise, share_neutral) AS share
     FROM tracks
 )
 GROUP BY video_id
 """
 PEOPLE_COLUMNS = ("Emotions (share of labeled time)", "people without label")
-# Why people have no label: what is wrong with most of their faces.
+# Reasons why people have no label: the most frequent problem of their faces.
 UNLABELED_SQL = """
-SELECT coalesce(reason, 'not seen long enough'), count(*)
+SELECT coalesce(reason, 'not visible for long enough'), count(*)
 FROM (
     SELECT mode(replace(quality_reason, '_', ' ')) AS reason
     FROM faces SEMI JOIN (SELECT video_id, track_id FROM tracks WHERE emotion IS NULL) USING (video_id, track_id)
@@ -72,9 +72,9 @@ class _VideoBar:
 
 
 class RunDisplay:
-    """Shows the events of a run: a bar for all videos, one for each video in progress, a line for each failure.
+    """Show the events of a run: a bar for all videos, one for each video in progress, a line for each failure.
 
-    Without a terminal: a line for each finished video.
+    If standard error is not a terminal, show a line for each finished video instead.
     """
 
     def __init__(self, console: Console, n_videos: int) -> None:
@@ -142,7 +142,7 @@ def event_line(event: VideoEnded) -> str:
 
 
 def print_plan(console: Console, plans: Sequence["VideoPlan"], out: Path) -> None:
-    """What a run would do with each video."""
+    """Print what a run would do with each video."""
     rows = [
         [
             str(p.path),
@@ -161,7 +161,7 @@ def print_plan(console: Console, plans: Sequence["VideoPlan"], out: Path) -> Non
 
 
 def print_summary(console: Console, summary: "RunSummary") -> None:
-    """Print what a run did, video by video, and what to do next; with --quiet only the failures."""
+    """Print the outcome of each video and a suggested query; with --quiet only the failures."""
     for failure in summary.failures:
         (failures if errors.quiet else console).print(
             f"failed {failure.reason}", highlight=False, markup=False, soft_wrap=True
@@ -180,7 +180,7 @@ def print_summary(console: Console, summary: "RunSummary") -> None:
             say(f"{outcome.path}: {remark}")
         if outcome.same_as:
             say(f"{outcome.path}: same content as {outcome.same_as}, which represents both")
-    for models in Counter(o.models for o in summary.outcomes):  # more than one if workers differ
+    for models in Counter(o.models for o in summary.outcomes):  # several if workers differ
         say(models)
     readers = Counter(f"{o.decoder} ({o.decoder_reason})" for o in summary.outcomes if o.decoder)
     for reader, n_videos in readers.most_common():
@@ -190,7 +190,7 @@ def print_summary(console: Console, summary: "RunSummary") -> None:
 
 
 def _print_outcomes(console: Console, summary: "RunSummary") -> None:
-    """The table of all videos that did not fail, and why people in them have no label."""
+    """Print a table of all videos that did not fail, and why people in them have no label."""
     from analytics import connect
 
     with contextlib.closing(connect(summary.out, observations=False)) as connection:
@@ -208,12 +208,12 @@ def _print_outcomes(console: Console, summary: "RunSummary") -> None:
 
 
 def people_columns(connection: "duckdb.DuckDBPyConnection") -> dict[str, tuple[str | None, int]]:
-    """For each video the emotions of its people, and the number of people without a label."""
+    """By video: the emotions of its people, and the number of people without a label."""
     return {video: (emotions, n_unlabeled) for video, emotions, n_unlabeled in connection.sql(PEOPLE_SQL).fetchall()}
 
 
 def unlabeled_line(connection: "duckdb.DuckDBPyConnection", videos: Sequence[str]) -> str:
-    """How many people of some videos have no label, and why; empty if all have one."""
+    """One line with the number of people without a label, and the reasons; empty if all have one."""
     if not videos:
         return ""
     reasons = connection.execute(UNLABELED_SQL, {"videos": list(videos)}).fetchall()

@@ -1,4 +1,4 @@
-"""Checks of the installation."""
+"""Check the installation."""
 
 import importlib.metadata
 import importlib.util

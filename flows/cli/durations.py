@@ -1,4 +1,4 @@
-"""Durations with a unit, as people write them: `30m`, `24h`, `30d`."""
+"""Durations with a unit, such as `30m`, `24h` or `30d`."""
 
 import re
 from datetime import timedelta
@@ -10,7 +10,7 @@ _DURATION = re.compile(rf"(\d+(?:\.\d+)?)([{''.join(_UNITS)}])")
 
 
 def parse_duration(text: str) -> timedelta:
-    """A duration from text such as `24h`.
+    """Parse a duration such as `24h`.
 
     Raises:
         typer.BadParameter: if it is not a number with a unit.

@@ -1,4 +1,4 @@
-"""Show text of others, such as file names and labels, without letting it control the terminal."""
+"""Escape control characters in text from outside, such as file names, before it is printed."""
 
 import re
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 
-# Control characters of C0 and C1, separators of lines, marks that change the direction of text, lone surrogates.
+# C0 and C1 control characters, line separators, marks that change the direction of text, lone surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -27,7 +27,7 @@ def _escaped(character: str) -> str:
 
 
 class SafeConsole(Console):
-    """A console that escapes control characters in everything it prints; line breaks remain."""
+    """A console that escapes control characters except line breaks."""
 
     def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments of Rich, with their text escaped."""

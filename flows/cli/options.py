@@ -1,7 +1,7 @@
 """Command-line options generated from the fields of settings classes.
 
-A field `min_face_px` of `AnalyzeSettings` becomes the option `--min-face` with the field's type, default, lower bound
-and description; the unit at the end of its name becomes the placeholder of its value.
+The field `min_face_px` of `AnalyzeSettings` becomes the option `--min-face` with the type, default, lower bound and
+description of the field. The unit at the end of its name becomes the placeholder of the value.
 """
 
 import difflib
@@ -27,7 +27,7 @@ from flows.settings import AnalyzeSettings, EngineSettings, FervidSettings, Live
 # A unit at the end of a field's name, and the placeholder of its value.
 UNITS = {"_s": "SECONDS", "_px": "PIXELS"}
 TIME_METAVAR = "[[HH:]MM:]SS"
-# The table of a configuration file that holds the fields of each class; "" is the top of the file.
+# The table of a configuration file with the fields of each class; "" is the top of the file.
 TABLE_OF: dict[type[FervidSettings], str] = {
     AnalyzeSettings: "",
     TimelineSettings: "timeline",
@@ -48,7 +48,7 @@ S = TypeVar("S", bound=FervidSettings)
 
 
 def with_settings(*, without: Collection[str] = (), **kinds: type[FervidSettings]) -> Callable[[Command], Command]:
-    """Give a command an option for each field of some settings, and the settings themselves as keyword arguments.
+    """Add an option for each field of some settings to a command, which gets the settings as keyword arguments.
 
     Args:
         without: fields that get no option.
@@ -62,7 +62,7 @@ def with_settings(*, without: Collection[str] = (), **kinds: type[FervidSettings
 
         def run(context: typer.Context, config: Path | None, **values: Any) -> None:
             given = {name: values.pop(name) for name in names}
-            # A default must not hide the environment or the file.
+            # Defaults of options must not override the environment or the file.
             given = {name: value for name, value in given.items() if is_typed(context, name)}
             made = {key: load_settings(kind, given, config) for key, kind in kinds.items()}
             command(**values, **made)
@@ -88,18 +88,18 @@ def is_typed(context: typer.Context, name: str) -> bool:
 
 
 def is_group(field: FieldInfo) -> bool:
-    """Whether a field holds other settings, which are options of another command."""
+    """Whether a field contains other settings, whose fields are options of their own."""
     return isinstance(field.annotation, type) and issubclass(field.annotation, FervidSettings)
 
 
 def group_of(field: FieldInfo) -> type[FervidSettings]:
-    """The class of the settings that a field holds."""
+    """The class of the settings that a field contains."""
     assert isinstance(field.annotation, type) and issubclass(field.annotation, FervidSettings)
     return field.annotation
 
 
 def parameter_of(name: str, field: FieldInfo) -> inspect.Parameter:
-    """The parameter from which Typer makes the option of a field."""
+    """The parameter that becomes the option of a field in Typer."""
     kind = type_of(field)
     unit = next((unit for unit in UNITS if name.endswith(unit)), "")
     is_time = any(of is str for of in (kind, *get_args(kind))) and unit == "_s"
@@ -127,7 +127,7 @@ def option_name(field: str) -> str:
 
 
 def type_of(field: FieldInfo) -> Any:
-    """The type of a field for Typer: not optional, and times as text, which the settings parse."""
+    """The type of a field for Typer: without None, and text for times, which the settings parse."""
     kind: Any = field.annotation
     if get_origin(kind) in (Union, types.UnionType):
         (kind,) = (of for of in get_args(kind) if of is not types.NoneType)
@@ -139,7 +139,7 @@ def type_of(field: FieldInfo) -> Any:
 
 
 def load_settings(kind: type[S], given: Mapping[str, Any] | None = None, config: Path | None = None) -> S:
-    """Settings from the command line, else the environment, else a TOML file, else the defaults.
+    """Load settings. Priority: command line, environment, TOML file, defaults.
 
     Args:
         kind: the class of the settings.
@@ -149,7 +149,7 @@ def load_settings(kind: type[S], given: Mapping[str, Any] | None = None, config:
     Raises:
         typer.BadParameter: if a value is not allowed.
     """
-    warn_of_misspelt_variables()
+    warn_of_misspelled_variables()
     given = given or {}
     groups = {
         name: load_settings(group_of(field), given, config)
@@ -167,7 +167,7 @@ def load_settings(kind: type[S], given: Mapping[str, Any] | None = None, config:
 
 
 def tables_of(*settings: FervidSettings) -> dict[str, dict[str, Any]]:
-    """The values of settings by the table of a configuration file that holds them."""
+    """The values of settings, by table of a configuration file."""
     tables: dict[str, dict[str, Any]] = {}
     for one in settings:
         groups = [name for name, field in type(one).model_fields.items() if is_group(field)]
@@ -177,14 +177,14 @@ def tables_of(*settings: FervidSettings) -> dict[str, dict[str, Any]]:
 
 
 def usage_error(error: ValueError) -> typer.BadParameter:
-    """The error of the command line (exit code 2) for a wrong value, in the words of the command line."""
+    """The usage error (exit code 2) for a wrong value; it names the option, not the field."""
     if not isinstance(error, ValidationError):
         return typer.BadParameter(str(error))
     return typer.BadParameter("; ".join(reason_of(problem) for problem in error.errors()))
 
 
 def reason_of(problem: Mapping[str, Any]) -> str:
-    """One problem that pydantic found, in a sentence: the option and the variable, what is allowed, and the value."""
+    """One problem found by pydantic as a sentence: option and variable, what is allowed, and the value."""
     if problem["type"] == "value_error":
         return explain(problem)
     field = str(problem["loc"][0])
@@ -200,8 +200,8 @@ def variable(field: str) -> str:
 
 
 @functools.cache  # once per process
-def warn_of_misspelt_variables() -> None:
-    """Name each environment variable that looks like a misspelt setting, which would be ignored silently."""
+def warn_of_misspelled_variables() -> None:
+    """Report environment variables that look like misspelled settings, and would be ignored silently."""
     known = [variable(field) for kind in TABLE_OF for field in kind.model_fields]
     for name in (name for name in os.environ if name.upper().startswith("FERVID_")):
         hint = did_you_mean(name.upper(), known)
@@ -210,6 +210,6 @@ def warn_of_misspelt_variables() -> None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint at the most similar known name; empty if none is similar."""
+    """A hint with the most similar known name; empty if none is similar."""
     close = difflib.get_close_matches(name, list(known), 1, 0.85)
     return f": did you mean {close[0]}?" if close else ""

@@ -1,4 +1,4 @@
-"""What is wrong with a value, in plain words: pydantic's own messages are written for programmers."""
+"""Explain why a value is not allowed, because pydantic's own messages are written for programmers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +25,7 @@ REASONS = {
 
 
 def explain(problem: Mapping[str, Any]) -> str:
-    """One of the problems that `pydantic.ValidationError.errors` lists: what is allowed, and the value that is not.
+    """Explain one item of `pydantic.ValidationError.errors()`: what is allowed, and the value.
 
     >>> explain({"type": "greater_than", "loc": ("fps",), "input": 0.0, "ctx": {"gt": 0}})
     'must be greater than 0, got 0.0'

@@ -1,4 +1,4 @@
-"""The options `--quiet` and `--verbose`, which every command has."""
+"""The options `--quiet` and `--verbose` of every command."""
 
 import functools
 import inspect
@@ -16,7 +16,7 @@ PACKAGES = ("analytics", "dashboard", "fer_models", "flows")
 
 
 def with_verbosity(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options `--quiet` and `--verbose` after its own."""
+    """Add the options `--quiet` and `--verbose` to a command, after its own."""
 
     @functools.wraps(command)
     def run(quiet: bool, verbose: bool, **values: Any) -> None:
@@ -36,7 +36,7 @@ def with_verbosity(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def show_log() -> None:
-    """Print the log of our own packages to standard error."""
+    """Print the log of Fervid's packages to standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"))
     for name in PACKAGES:

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from fer_models.video.live_source import LiveSource
 from flows.analysis.fingerprints import timeline_config
 from flows.analysis.model_bundle import Models, load_models
 from flows.analysis.progress import Progress
+from flows.live.frame_rate import AdaptiveFrameRate
 from flows.live.session import LiveCounts, LiveOutcome, LiveSession
 from flows.live.timeline import LiveWork, TimelineProcess
 from flows.settings import AnalyzeSettings, LiveSettings
@@ -70,10 +71,10 @@ def run_live(
         source: the live source.
         out: the results folder.
         settings: as for files; those that choose part of a file or its decoder have no effect.
-        live: duration of the run and of its sessions, and the update interval.
+        live: duration of the run and of its sessions, the update interval, and whether to adapt the frame rate.
         progress: its stop request ends the run.
         on_status: called a few times per second.
-        on_message: called with a message when the source is lost and when it is back.
+        on_message: called with a message when the source is lost and when it is back, and when the frame rate changes.
 
     Raises:
         LiveSourceError: if no frame was received.
@@ -85,6 +86,7 @@ def run_live(
     _warm_up(models)
     with TimelineProcess() as timelines, LiveReader(source, settings.fps, on_message) as reader:
         run = _Run(store, reader, timelines, settings, live, models)
+        run.on_message = on_message
         while not progress.stop_requested.is_set() and not run.is_over():
             run.step()
             if run.session is not None:
@@ -94,6 +96,17 @@ def run_live(
         if reader.error is not None:
             raise reader.error
         return run.end()
+
+
+def rate_message(fps: float | None, stream_fps: float) -> str:
+    """What is analyzed from now on.
+
+    >>> rate_message(9.04, 25.0), rate_message(None, 25.0)
+    ('analyzing 9 of 25 frames/s, as many as this machine can', 'analyzing all 25 frames/s')
+    """
+    if fps is None:
+        return f"analyzing all {stream_fps:.3g} frames/s"
+    return f"analyzing {fps:.2g} of {stream_fps:.3g} frames/s, as many as this machine can"
 
 
 def _warm_up(models: Models) -> None:
@@ -124,6 +137,8 @@ class _Run:
         self.updates = Pace(live.every_s, TIMELINE_SHARE)
         self.n_works = 0
         self.frames_per_s = 1.0  # processing speed
+        self.rate = AdaptiveFrameRate(reader.sampler.fps) if live.adapt_fps else None
+        self.on_message: Callable[[str], None] = log.info
 
     def is_over(self) -> bool:
         """Whether the source has ended or the time is up."""
@@ -160,14 +175,25 @@ class _Run:
                 self.until_s = min(self.until_s, frames[0].arrived_s + (self.live.for_s or math.inf))
             end_s = self.session.first.pts_s + self.live.session_s
             part, frames = [f for f in frames if f.pts_s < end_s], [f for f in frames if f.pts_s >= end_s]
-            begun_s, before = time.monotonic(), self.session.counts.n_looked_at
-            self.session.process(part)
-            if n := self.session.counts.n_looked_at - before:
-                self.frames_per_s += 0.3 * (n / (time.monotonic() - begun_s) - self.frames_per_s)
-                self.reader.frames.limit = min(max(1, int(self.frames_per_s * BUSY_S)), MOST_FRAMES)
+            self._observe(self.session, part)
             if frames:
                 self._end_session(self.session)
                 self.session = None
+
+    def _observe(self, session: LiveSession, frames: list[LiveFrame]) -> None:
+        """Process frames, and adapt the number of frames that may wait, and the frame rate, to the speed."""
+        begun_s, before = time.monotonic(), replace(session.counts)
+        session.process(frames)
+        now_s, counts = time.monotonic(), session.counts
+        if n := counts.n_looked_at - before.n_looked_at:
+            self.frames_per_s += 0.3 * (n / (now_s - begun_s) - self.frames_per_s)
+            self.reader.frames.limit = min(max(1, int(self.frames_per_s * BUSY_S)), MOST_FRAMES)
+        if self.rate is not None:
+            n_dropped = counts.n_dropped - before.n_dropped
+            self.rate.add(now_s, n_analyzed=n, n_dropped=n_dropped, busy_s=now_s - begun_s if n else 0.0)
+            if self.rate.decide(now_s, self.reader.stream_fps):
+                self.reader.sampler.fps = self.rate.fps
+                self.on_message(rate_message(self.rate.fps, self.reader.stream_fps))
 
     def _end_session(self, session: LiveSession) -> None:
         session.commit()

@@ -15,7 +15,7 @@ from fer_models.classification.loading import load_classifier
 from fer_models.datasets.labeled_faces import DataError, FaceData, FaceImages
 from fer_models.datasets.reading import read_data
 from fer_models.device import choose_device
-from fer_models.evaluation.comparison import Compared, compare
+from fer_models.evaluation.comparison import BATCHES, Compared, compare
 from fer_models.evaluation.metrics import measure_split
 from fer_models.evaluation.plots import draw_confusion, draw_reliability, with_truth
 from fer_models.registry.model_registry import CARD_NAME, WeightsError, find_model
@@ -104,7 +104,9 @@ def check_unique_names(names: Sequence[str]) -> None:
         )
 
 
-def compare_models(models: Sequence[str], data: Path, device: str, out: Path | None, command: str) -> list[Compared]:
+def compare_models(
+    models: Sequence[str], data: Path, device: str, out: Path | None, command: str, *, with_speed: bool = True
+) -> list[Compared]:
     """Evaluate several models on both test splits of a data set, measure their speed, and write a report to `out`.
 
     The report is an HTML page if `out` ends in .html; otherwise it is a section of a Markdown file, whose other
@@ -123,10 +125,11 @@ def compare_models(models: Sequence[str], data: Path, device: str, out: Path | N
         if out.suffix == ".md":
             parts_of(out)
     splits = log_notes(read_data(data)).splits
-    compared = compare(classifiers, splits)
+    compared = compare(classifiers, splits, with_speed=with_speed)
     if out is not None:
         plots = draw_plots(out, models, compared[0], splits["PrivateTest"])
-        report = Report(tables_of(compared), conditions(data, device), command, plots, copy_cards(out, models))
+        described = conditions(data, device, with_speed=with_speed)
+        report = Report(tables_of(compared), described, command, plots, copy_cards(out, models))
         if out.suffix == ".html":
             out.write_text(as_html(report), encoding="utf-8")
         else:
@@ -235,7 +238,7 @@ def cost_table(compared: Sequence[Compared]) -> Table:
             one.card.architecture,
             f"{one.card.parameters / 1e6:.2f} M",
             "unknown" if one.multiply_adds is None else f"{one.multiply_adds / 1e6:.1f} M",
-            *(f"{rate:.0f}" for rate in one.images_per_s.values()),
+            *(f"{one.images_per_s[batch]:.0f}" if batch in one.images_per_s else "-" for batch in BATCHES),
             f"{one.card.training_s / 60:.0f} min",
         )
         for one in compared
@@ -243,16 +246,17 @@ def cost_table(compared: Sequence[Compared]) -> Table:
     return Table("Cost", (*columns, "training"), rows)
 
 
-def conditions(data: Path, device: str) -> str:
+def conditions(data: Path, device: str, *, with_speed: bool) -> str:
     """Describe data, machine and versions of the measurement."""
     chosen = choose_device(device)
     where = torch.cuda.get_device_name() if chosen.type == "cuda" else f"{torch.get_num_threads()} threads"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    machine = f"{chosen.type} ({where}, {os.cpu_count()} cores, {platform.machine()})"
+    speed = f"speed on {machine}, the models in turns" if with_speed else "speed was not measured"
     return (
-        f"Measured on {data.name}; speed on {chosen.type} ({where}, {os.cpu_count()} cores, {platform.machine()}), "
-        f"{versions}, the models in turns. In parentheses: 95 % bootstrap intervals. ECE: expected calibration error "
-        "over 15 bins. Model cards state how epoch and temperature were chosen. Published results are as their authors "
-        "report them; how these chose the epoch was not checked."
+        f"Measured on {data.name} with {versions}; {speed}. In parentheses: 95 % bootstrap intervals. ECE: expected "
+        "calibration error over 15 bins. Model cards state how epoch and temperature were chosen. Published results are "
+        "as their authors report them; how these chose the epoch was not checked."
     )
 
 

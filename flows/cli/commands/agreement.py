@@ -1,4 +1,4 @@
-"""`fervid agreement`: how far the labels agree with human codes, or two coders with each other."""
+"""`fervid agreement`: agreement of labels with human codes, or of two coders."""
 
 import contextlib
 import csv
@@ -11,14 +11,14 @@ import typer
 from fer_models.labels import EMOTIONS
 from flows.cli.answers import Format, FormatOption, OutputOption, OverwriteOption, resolve_format, write_answer
 from flows.cli.commands.query import Video
-from flows.cli.console import Results, console, errors, fatal_errors
+from flows.cli.console import Results, fatal_errors, note, say
 
 if TYPE_CHECKING:
     from analytics.queries.codes import Code
 
 
 class Part(StrEnum):
-    """A table of the answer."""
+    """One of the tables of the answer."""
 
     summary = "summary"
     emotions = "emotions"
@@ -30,35 +30,39 @@ def agreement(
     codes: Annotated[
         Path,
         typer.Option(
-            help="The codes of a person: an ELAN file (a tier per person), tabular or aggregated events of BORIS, or a "
-            "CSV file with the columns start_s, end_s, code and perhaps person, video."
+            help="Codes of a human coder: an ELAN file (one tier per person), tabular or aggregated events of BORIS, "
+            "or a CSV file with the columns start_s, end_s, code, and optionally person and video."
         ),
     ],
     second: Annotated[
-        Path | None, typer.Option(help="Codes of a second coder, to compare with instead of the labels.")
+        Path | None, typer.Option(help="Codes of a second coder, compared instead of the labels.")
     ] = None,
     code_map: Annotated[
         Path | None,
         typer.Option(
-            "--map", help="A CSV file with the columns code and emotion; codes with an empty emotion are left out."
+            "--map", help="CSV file with the columns code and emotion; codes with an empty emotion are ignored."
         ),
     ] = None,
     people: Annotated[
         Path | None,
-        typer.Option(help="A CSV file with the columns person and track_id, for codes that name people otherwise."),
+        typer.Option(help="CSV file with the columns person and track_id, if codes name people differently."),
     ] = None,
     participants: Annotated[
-        Path | None, typer.Option(help="A CSV file with the columns path and participant: the units of the interval.")
+        Path | None,
+        typer.Option(help="CSV file with the columns path and participant, the units of the confidence interval."),
     ] = None,
     uncoded: Annotated[
-        str | None, typer.Option(metavar="EMOTION", help="What time without a code stands for; else it is left out.")
+        str | None, typer.Option(metavar="EMOTION", help="Emotion of time without a code (default: ignore such time).")
     ] = None,
     tolerance_s: Annotated[
-        float, typer.Option("--tolerance", min=0, help="Onsets that lie no farther apart match, in seconds.")
+        float,
+        typer.Option(
+            "--tolerance", min=0, metavar="SECONDS", help="Events match if their onsets are at most this far apart."
+        ),
     ] = 0.5,
     video: Video = None,
     show: Annotated[
-        Part | None, typer.Option(help="The table to write; by default all in the terminal, else the summary.")
+        Part | None, typer.Option(help="Table to write (default: all in the terminal, the summary in a file).")
     ] = None,
     form: FormatOption = None,
     output: OutputOption = None,
@@ -88,11 +92,9 @@ def agreement(
     everything = chosen == Format.table and output is None and show is None
     for part in Part if everything else [show or Part.summary]:
         write_answer(getattr(found, part), chosen, output)
-    (console if everything else errors).print(
-        "Rows are the codes, columns the labels (or the second coder), in seconds; only time that both cover counts. "
-        f"Events match if their onsets lie within {tolerance_s:g} s. docs/statistics.md explains each figure.",
-        highlight=False,
-        soft_wrap=True,
+    (say if everything else note)(
+        "Rows are codes, columns labels (or codes of the second coder), in seconds; only time that both cover counts. "
+        f"Events match if their onsets are at most {tolerance_s:g} s apart. docs/statistics.md explains each figure."
     )
 
 

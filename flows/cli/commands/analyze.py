@@ -31,6 +31,8 @@ from flows.cli.options import tables_of, with_settings
 from flows.prefect.environment import without_console_log
 from flows.settings import AnalyzeSettings, EngineSettings
 
+NOTHING_TO_DO = "every file is analyzed already: nothing to do, and no run is recorded in Prefect"
+
 
 @with_settings(settings=AnalyzeSettings, engine=EngineSettings)
 def analyze(
@@ -56,7 +58,12 @@ def analyze(
         if dry_run:
             _print_plan(Inputs(inputs, recursive, pattern), out, settings, as_json)
             if not as_json:
-                say(f"\n# settings, for --config FILE\n{write_config(tables_of(settings, engine))}")
+                for line in (
+                    "",
+                    "# settings, for --config FILE",
+                    *write_config(tables_of(settings, engine)).splitlines(),
+                ):
+                    say(line)
             return
         without_console_log()
         named = Inputs(inputs, recursive, pattern)
@@ -72,7 +79,9 @@ def analyze(
 
         summary = skip_all(run)
         if summary is None:
-            summary = _analyze(run, run_flow or stack.enter_context(runner))
+            summary = run_analysis(run, run_flow or stack.enter_context(runner))
+        else:
+            note(NOTHING_TO_DO)
         if csv is not None:
             _write_csv(out, csv)
         if as_json:
@@ -88,7 +97,7 @@ def _write_csv(out: Path, csv: Path) -> None:
     note(f"one row per person and frame: {export_table(out, 'frames', csv)}")
 
 
-def _analyze(run: AnalysisRun, run_flow: Callable[[AnalysisRun], RunSummary]) -> RunSummary:
+def run_analysis(run: AnalysisRun, run_flow: Callable[[AnalysisRun], RunSummary]) -> RunSummary:
     """Run the flow with progress bars, until it ends or the user stops it."""
     display = RunDisplay(errors, len(run.videos))
     progress.listen(display.show)

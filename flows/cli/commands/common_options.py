@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share and that are no settings."""
+"""Arguments and options that several commands share and that are not settings."""
 
 import inspect
 from collections.abc import Callable
@@ -13,7 +13,7 @@ InputPaths = Annotated[
     list[Path],
     typer.Argument(
         parser=parse_path,
-        metavar="INPUT...",
+        metavar="INPUT",
         help="Videos, images, or folders of them; also addresses such as s3://bucket/videos.",
     ),
 ]
@@ -35,7 +35,7 @@ F = TypeVar("F", bound=Callable[..., None])
 
 
 def with_options_of(command: Callable[..., None], *, leaving_out: tuple[str, ...] = ()) -> Callable[[F], F]:
-    """Give a command the arguments and options of another command before its own, as keyword arguments."""
+    """Add the arguments and options of another command before those of a command, as keyword arguments."""
 
     def decorate(function: F) -> F:
         theirs, ours = (inspect.signature(of, eval_str=True).parameters.values() for of in (command, function))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.console import Results, console, counted, errors, fatal_errors
+from flows.cli.console import Results, counted, fatal_errors, note, say
 
 
 def compact(
@@ -13,22 +13,19 @@ def compact(
         bool,
         typer.Option(
             "--delete-originals",
-            help="Delete the small files, too. Programs that read faces/**/*.parquet then no longer find them.",
+            help="Also delete the small files. Programs that read faces/**/*.parquet no longer find them then.",
         ),
     ] = False,
     wait: Annotated[
         float, typer.Option(metavar="S", min=0, help="Time for running queries to finish before files are deleted.")
     ] = 150.0,
 ) -> None:
-    """Combine the tables of many small analyses, so that queries open fewer files; results stay the same."""
+    """Combine the tables of many analyses into larger files, so that queries open fewer; results stay the same."""
     from analytics.results.compaction import compact as compact_results
 
     with fatal_errors("run the same command again to continue"):
         if delete_originals:
-            errors.print(f"The old files are deleted {wait:g} s after the new ones are written.", highlight=False)
+            note(f"the old files are deleted {wait:g} s after the new ones are written")
         done = compact_results(results, wait_s=wait, delete_originals=delete_originals)
-        line = (
-            f"{counted(done.n_analyses, 'analysis') if done.n_analyses == 1 else f'{done.n_analyses:,} analyses'} in "
-            f"{counted(done.n_shards, 'new shard')}, {counted(done.n_removed, 'file')} deleted"
-        )
-        console.print(line, highlight=False)
+        analyses = counted(done.n_analyses, "analysis", "analyses")
+        say(f"{analyses} in {counted(done.n_shards, 'new shard')}, {counted(done.n_removed, 'file')} deleted")

@@ -95,6 +95,9 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a report: .html, or a section of an .md file.")
     ] = None,
+    no_speed: Annotated[
+        bool, typer.Option("--no-speed", help="Do not measure speed, which needs a machine without other work.")
+    ] = False,
     device: Annotated[Device, typer.Option()] = Device.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
@@ -103,11 +106,12 @@ def compare(
         raise typer.BadParameter(f"{out}: must end in .md or .html", param_hint="--out")
     command = ["fervid", "compare", *models, "--data", str(data)]
     command += ["--out", str(out)] if out else []
+    command += ["--no-speed"] if no_speed else []
     command += ["--device", device.value] if device != Device.auto else []
     with fatal_errors(), work_log():
         from flows.training.comparison import compare_models, tables_of
 
-        compared = compare_models(models, data, device.value, out, shlex.join(command))
+        compared = compare_models(models, data, device.value, out, shlex.join(command), with_speed=not no_speed)
         if as_json:
             print(json.dumps([one.as_json() for one in compared], indent=2))
         else:

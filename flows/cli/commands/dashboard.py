@@ -1,4 +1,4 @@
-"""`fervid dashboard`: the results in a browser."""
+"""`fervid dashboard`: show the results in a browser."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,41 +7,43 @@ import typer
 
 from flows.cli.console import fatal_errors, parse_path
 
-DEMO_RESULTS = Path("demo/results")  # as `make demo` makes them
+DEMO_RESULTS = Path("demo/results")  # of `make demo`
 NO_RESULTS = (
-    "there are no results of the demo here. Make them with `make demo`, or with "
+    "no demo results here. Create them with `make demo`, or with "
     "`fervid demo demo/videos && fervid analyze demo/videos --out demo/results`; "
-    "or give a results folder: `fervid dashboard RESULTS`"
+    "or name a results folder: `fervid dashboard RESULTS`"
 )
 
 
 def dashboard(
     results: Annotated[
         Path,
-        typer.Argument(
-            parser=parse_path, metavar="[RESULTS]", help="A results folder; without one, that of `make demo`."
-        ),
+        typer.Argument(parser=parse_path, metavar="RESULTS", help="Results folder; by default that of `make demo`."),
     ] = DEMO_RESULTS,
     events: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Markers: a CSV file with start_s, end_s, label, perhaps video.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Markers: a CSV file with start_s, end_s, label, and optionally video."),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port (default: the first free one from 8501).")
     ] = None,
     codes: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Human codes: an ELAN file, BORIS's events, or a CSV file; see agreement."),
+        typer.Option(metavar="FILE", help="Human codes: an ELAN file, events of BORIS, or a CSV file; see agreement."),
     ] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Else the first free one from 8501.")] = None,
     address: Annotated[
-        str, typer.Option(help="Where to listen; other machines see nothing of 127.0.0.1.")
+        str, typer.Option(help="Address to listen on; 127.0.0.1 cannot be reached from other machines.")
     ] = "127.0.0.1",
     allowed_host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A name under which a proxy serves it; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Host name under which a proxy serves it; repeatable."),
     ] = None,
     media_folder: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FOLDER", help="A folder in which videos that have moved may be; may be repeated."),
+        typer.Option(metavar="FOLDER", help="Folder to search for videos that have moved; repeatable."),
     ] = None,
 ) -> None:
-    """Show the results in a browser, on this machine only unless told otherwise; Ctrl-C ends it."""
+    """Show the results in a browser, by default on this machine only, until Ctrl-C."""
     from analytics.queries.codes import read_codes
     from analytics.queries.events import read_events
     from analytics.results.store import StoreError, check_results

@@ -1,4 +1,4 @@
-"""`fervid export`: files for other programs, one for each video."""
+"""`fervid export`: write files for other programs."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -8,11 +8,11 @@ import typer
 
 from flows.cli.answers import OverwriteOption
 from flows.cli.commands.query import Events
-from flows.cli.console import Results, console, counted, errors, fatal_errors, say
+from flows.cli.console import Results, counted, fatal_errors, note, say
 
 
 class ExportFormat(StrEnum):
-    """The program that reads the files."""
+    """File format, or the table to write."""
 
     csv = "csv"
     fex = "fex"
@@ -45,7 +45,7 @@ def export(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="The folder for the files; created if missing, never inside the results."),
+        typer.Option("--out", "-o", help="Folder for the files; created if missing, never inside the results."),
     ],
     video: Annotated[
         list[str] | None, typer.Option(help="Export only this video, by path, name or id; repeatable.")
@@ -53,29 +53,30 @@ def export(
     overwrite: OverwriteOption = False,
     escape_formulas: Annotated[
         bool,
-        typer.Option(help="Put an apostrophe before texts that begin with = + - @, as formulas do."),
+        typer.Option(help="Put an apostrophe before texts that a spreadsheet would read as a formula (= + - @)."),
     ] = True,
     events: Events = None,
     groups: Annotated[
         Path | None,
         typer.Option(
-            help="For trials: a CSV file with the columns path and perhaps participant and group, the condition where "
-            "there are no events."
+            help="For trials: a CSV file with the column path, and optionally participant and group (the condition if "
+            "there are no events)."
         ),
     ] = None,
     covariates: Annotated[
         Path | None,
-        typer.Option(help="For trials: a CSV file with the column participant or path, and columns to join."),
+        typer.Option(help="For trials: a CSV file with the column participant or path, and further columns to join."),
     ] = None,
     bin_ms: Annotated[int, typer.Option(min=1, help="For trials: length of a time bin in milliseconds.")] = 1000,
 ) -> None:
     """Write files for other programs: one for each video, or one table of all videos."""
-    from analytics.exports import export_trials, export_videos
-    from analytics.results.verification import name_damaged_file
-
     if form != ExportFormat.trials and (events or groups or covariates):
         raise typer.BadParameter("--events, --groups and --covariates are for --format trials")
+    from analytics.results.verification import name_damaged_file
+
     with fatal_errors(), name_damaged_file(results):
+        from analytics.exports import export_trials, export_videos
+
         if form == ExportFormat.trials:
             path = export_trials(
                 results,
@@ -88,7 +89,7 @@ def export(
                 overwrite=overwrite,
                 escape_formulas=escape_formulas,
             )
-            console.print(str(path), highlight=False, markup=False, soft_wrap=True)
+            say(str(path))
             return
         if form in FOLDER_TABLES:
             from analytics.exports.folder_tables import export_table
@@ -101,10 +102,7 @@ def export(
             results, out, form.value, wanted=video or (), overwrite=overwrite, escape_formulas=escape_formulas
         )
         for path in written:
-            console.print(str(path), highlight=False, markup=False, soft_wrap=True)
+            say(str(path))
             if form in (ExportFormat.srt, ExportFormat.vtt) and "-->" not in path.read_text(encoding="utf-8"):
-                line = f"{path} holds no subtitles: nobody in this video has a label"
-                errors.print(line, highlight=False, markup=False, soft_wrap=True)
-        errors.print(
-            f"{counted(len(written), 'file')} ({form.value}) in {out}", highlight=False, markup=False, soft_wrap=True
-        )
+                note(f"{path} contains no subtitles: nobody in this video has a label")
+        note(f"{counted(len(written), 'file')} ({form.value}) in {out}")

@@ -6,12 +6,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.live import Live
 from rich.text import Text
 
 from flows.cli.commands.common_options import AsJson, Out
 from flows.cli.console import console, errors, fatal_errors, stop_on_interrupt
-from flows.cli.options import with_settings
+from flows.cli.options import usage_error, with_settings
 from flows.settings import AnalyzeSettings, LiveSettings
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ RATE_OVER_S = 5.0
     settings=AnalyzeSettings,
     live_settings=LiveSettings,
     without=(
+        "fps",
+        "adapt_fps",
         "start_s",
         "end_s",
         "detect_every_s",
@@ -38,14 +41,24 @@ RATE_OVER_S = 5.0
 def live(
     source: Annotated[
         str,
-        typer.Argument(help="A camera (0), an address (rtsp, http, udp, tcp, srt …), or - for a pipe."),
+        typer.Argument(
+            metavar="SOURCE", help="A camera (0), an address (rtsp, http, udp, tcp, srt …), or - for a pipe."
+        ),
     ],
     out: Out,
     settings: AnalyzeSettings,
     live_settings: LiveSettings,
+    fps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER|auto",
+            help="Analyze this many frames per second (default: all); auto: as many as this machine can.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Analyze a live stream until Ctrl-C. Frames are dropped when processing falls behind; no frame is stored."""
+    settings, live_settings = with_frame_rate(fps, settings, live_settings)
     with fatal_errors(f"fervid timeline {out} builds the tables of the frames analyzed so far"):
         from fer_models.video.live_source import LiveSource
 
@@ -66,6 +79,25 @@ def live(
                 console.print(describe(outcome), highlight=False, markup=False, soft_wrap=True)
                 if outcome.counts.n_dropped > outcome.counts.n_looked_at:
                     errors.print(advice(outcome), highlight=False, markup=False, soft_wrap=True)
+
+
+def with_frame_rate(
+    fps: str | None, settings: AnalyzeSettings, live_settings: LiveSettings
+) -> tuple[AnalyzeSettings, LiveSettings]:
+    """The settings with the frame rate of `--fps`, if it was given.
+
+    Raises:
+        typer.BadParameter: if it is neither a positive number nor `auto`.
+    """
+    if fps == "auto":
+        return settings.model_copy(update={"fps": None}), live_settings.model_copy(update={"adapt_fps": True})
+    if fps is not None:
+        try:
+            settings = AnalyzeSettings(**settings.model_dump() | {"fps": fps})
+        except ValidationError as error:
+            raise usage_error(error) from error
+        live_settings = live_settings.model_copy(update={"adapt_fps": False})
+    return settings, live_settings
 
 
 class LiveDisplay:
@@ -124,6 +156,6 @@ def advice(outcome: "LiveOutcome") -> str:
     """Advice for a session of which most frames were dropped."""
     fps = outcome.counts.n_looked_at / max(outcome.duration_s, 1.0)
     return (
-        f"Most frames were dropped because this machine is too slow for the stream. Use --fps {fps:.2g} to analyze "
-        "fewer, evenly spaced frames, or a smaller --detector-size to analyze them faster."
+        "Most frames were dropped because this machine is too slow for the stream. Use --fps auto or "
+        f"--fps {fps:.2g} to analyze fewer, evenly spaced frames, or a smaller --detector-size to analyze them faster."
     )

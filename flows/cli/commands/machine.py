@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.console import console, errors, fail, fatal_errors
+from flows.cli.console import console, fail, fatal_errors, say
 from flows.cli.display import table_of
 
 
@@ -21,11 +21,11 @@ def doctor() -> None:
         fail("; ".join(f"{finding.what}: {finding.found}" for finding in wrong))
 
 
-def demo(folder: Annotated[Path, typer.Argument(help="Folder for the clips; created if missing.")]) -> None:
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder for the clips; created if missing.")],
+) -> None:
     """Create short demo clips from public-domain photographs."""
     from flows.cli.demo import make_demo_videos
 
     with fatal_errors():
-        errors.print(f"making the demo clips in {folder}: about 15 s", highlight=False)
-        for path in make_demo_videos(folder):
-            console.print(str(path), highlight=False, soft_wrap=True)
+        make_demo_videos(folder, on_clip=lambda path: say(str(path)))

@@ -6,17 +6,17 @@ from typing import Annotated
 import typer
 
 from flows.cli.answers import FormatOption, OutputOption, OverwriteOption, resolve_format, write_answer
-from flows.cli.console import Results, errors, fatal_errors
+from flows.cli.console import Results, fatal_errors, note
 
-Video = Annotated[str | None, typer.Option(help="Only this video: its path, file name or video_id.")]
+Video = Annotated[str | None, typer.Option(help="Only this video, by path, file name or video_id.")]
 Events = Annotated[
     Path | None,
     typer.Option(
-        help="Stimuli or markers: a CSV file with the columns start_s, end_s, label and perhaps video, which names a "
-        "video by path, file name or video_id; an event without a video happens in every video."
+        help="Stimuli or markers: a CSV file with the columns start_s, end_s, label and optionally video (path, file "
+        "name or video_id); an event without a video applies to every video."
     ),
 ]
-Memory = Annotated[str, typer.Option(help="Memory that a query may use, such as 500MB or 4GB.")]
+Memory = Annotated[str, typer.Option(help="Memory limit of the query, such as 500MB or 4GB.")]
 
 
 def query(
@@ -24,7 +24,7 @@ def query(
     sql: Annotated[
         str | None, typer.Argument(metavar="SQL", help="One SELECT over videos, frames, faces, tracks, episodes …")
     ] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="Show all tables and columns instead.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="List all tables and columns instead.")] = False,
     form: FormatOption = None,
     output: OutputOption = None,
     overwrite: OverwriteOption = False,
@@ -33,9 +33,9 @@ def query(
         bool, typer.Option("--all-analyses", help="Show all analyses of each video, not only the newest.")
     ] = False,
     events: Events = None,
-    timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="Stop the query after this many seconds.")] = (
-        30.0
-    ),
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Stop the query after this many seconds.")
+    ] = (30.0),
     memory: Memory = "2GB",
 ) -> None:
     """Run one SQL query over the results, read-only."""
@@ -63,4 +63,4 @@ def query(
             )
         write_answer(rows, form, output)
         if not len(rows):
-            errors.print("no rows", highlight=False)
+            note("no rows")

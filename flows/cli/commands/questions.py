@@ -1,7 +1,13 @@
-"""What `fervid summary` can be asked, and what must be said beside the rows of an answer."""
+"""The questions of `fervid summary`: their answers, and the notes that are printed beside them."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from flows.cli.console import usage_checked
 
 if TYPE_CHECKING:
     import duckdb
@@ -9,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Question(StrEnum):
-    """What `fervid summary` knows to answer; each but the first is a function of `analytics.queries`."""
+    """Questions of `fervid summary`; each but the first is a function of `analytics.queries`."""
 
     overview = "overview"
     shares = "shares"
@@ -29,8 +35,76 @@ class Question(StrEnum):
     failures = "failures"
 
 
-_NOBODY = "nobody was followed in these videos"
-_NO_EPISODE = "nobody shows {emotion} clearly and for long enough to be an episode"
+@dataclass(frozen=True)
+class Request:
+    """A question and its options, which `fervid summary --help` describes."""
+
+    question: Question
+    emotion: str | None
+    limit: int
+    bin_ms: int
+    groups: Path | None
+    participants: Path | None
+    events: Path | None
+    before_s: float
+    after_s: float | None
+    all_faces: bool
+
+    @property
+    def counts_all_faces(self) -> bool:
+        """Whether low-quality faces count in the answer."""
+        return self.all_faces and self.question in (Question.shares, Question.timeline, Question.compare)
+
+
+def answer(connection: "duckdb.DuckDBPyConnection", request: Request) -> "pa.Table":
+    """The rows that answer a question."""
+    from analytics import queries
+
+    question, participants, events = request.question, request.participants, request.events
+    if question == Question.shares:
+        return queries.shares(connection, all_faces=request.all_faces)
+    if question == Question.timeline:
+        return queries.timeline(connection, bin_ms=request.bin_ms, all_faces=request.all_faces)
+    if question == Question.moments:
+        ask = partial(queries.top_moments, connection)
+        return usage_checked(ask, emotion=request.emotion, limit=request.limit)
+    if question == Question.compare and request.groups is not None:
+        return queries.compare(connection, request.groups, participants=participants, all_faces=request.all_faces)
+    if question == Question.compare and events is not None:
+        return queries.compare_events(connection, events, participants=participants)
+    if question == Question.events and events is not None:
+        return queries.during_events(connection, events, before_s=request.before_s)
+    if question == Question.averages and events is not None:
+        ask = partial(queries.averages, connection, events, participants=participants)
+        return usage_checked(ask, bin_ms=request.bin_ms, before_s=request.before_s, after_s=request.after_s)
+    if question == Question.rates:
+        return queries.rates(connection, participants=participants)
+    if question == Question.dwell:
+        return queries.dwell(connection, participants=participants)
+    without_options = {
+        Question.synchrony: queries.synchrony,
+        Question.library: queries.library,
+        Question.transitions: queries.transitions,
+        Question.quality: queries.quality,
+        Question.validity: queries.validity,
+        Question.gate: queries.gate_effect,
+        Question.failures: queries.failures,
+    }
+    return without_options[question](connection)
+
+
+def paths_of(connection: "duckdb.DuckDBPyConnection", request: Request, rows: "pa.Table") -> Collection[str] | None:
+    """Paths of the videos that an answer is about; None: all."""
+    if request.question == Question.compare and request.groups is not None:
+        from analytics.queries.groups import find_groups
+        from analytics.results.videos import all_videos
+
+        return find_groups(request.groups, all_videos(connection)).keys()
+    return set(rows["path"].to_pylist()) if request.question == Question.events else None
+
+
+_NOBODY = "no person was tracked in these videos"
+_NO_EPISODE = "nobody shows {emotion} clearly and long enough for an episode"
 EMPTY = {
     Question.shares: _NOBODY,
     Question.library: _NOBODY,
@@ -39,50 +113,50 @@ EMPTY = {
     Question.transitions: "nobody changes from one emotion to another",
     Question.dwell: _NO_EPISODE,
     Question.rates: _NOBODY,
-    Question.averages: "nobody is seen around these events",
+    Question.averages: "nobody is visible around these events",
     Question.quality: "no face was found in these videos",
     Question.validity: _NOBODY,
-    Question.gate: "no face that was followed could be read",
-    Question.events: "nobody is seen during these events",
-    Question.synchrony: "no two people are seen together, both with a label, for 2 s",
-    Question.failures: "everything went well",
+    Question.gate: "no tracked face has a label",
+    Question.events: "nobody is visible during these events",
+    Question.synchrony: "no two people are visible together, both with a label, for 2 s",
+    Question.failures: "nothing failed",
 }
-COLUMNS_ARE_TOLD = 'docs/schema.md, "Answer: {}", explains each column.'
+SCHEMA_HINT = 'docs/schema.md, "Answer: {}", describes each column.'
 
 
 def why_empty(connection: "duckdb.DuckDBPyConnection", question: Question, emotion: str | None) -> str:
-    """Why there is nothing to answer, in a line."""
+    """Why an answer has no rows."""
     ((n_done,),) = connection.sql("SELECT count(*) FROM videos WHERE status = 'done'").fetchall()
     if not n_done and question != Question.failures:
-        return "Nothing to tell: no video has been analyzed to the end."
-    return f"Nothing to tell: {EMPTY[question].format(emotion=emotion or 'any emotion')}."
+        return "No rows: no video is finished."
+    return f"No rows: {EMPTY[question].format(emotion=emotion or 'any emotion')}."
 
 
 def explanation(question: Question, rows: "pa.Table") -> list[str]:
-    """What somebody must know to read these rows; a line each."""
+    """Notes without which the rows may be misread, one line each."""
     if question == Question.compare:
         return [
-            "estimate is mean_a - mean_b over participants (without any, over videos), low to high its 95 % interval; "
-            "p_holm is adjusted over the seven emotions. Methods and their coverage: docs/statistics.md. "
-            + COLUMNS_ARE_TOLD.format(question),
+            "estimate is mean_a - mean_b over participants (over videos if there are none), low to high its 95 % "
+            "interval; p_holm is adjusted over the seven emotions. Methods and their coverage: docs/statistics.md. "
+            + SCHEMA_HINT.format(question),
             *_comparison_notes(rows),
         ]
     if question == Question.synchrony and len(rows):
         return [
-            "kappa is 1 for always the same and 0 for as by chance; valence_r is over all common time, "
-            "valence_r_windowed over windows of 10 s; p_surrogate is the chance of a peak_r as high. "
-            + COLUMNS_ARE_TOLD.format(question)
+            "kappa is 1 for full agreement and 0 for agreement by chance; valence_r is over all common time, "
+            "valence_r_windowed over windows of 10 s; p_surrogate is the probability of such a peak_r by chance. "
+            + SCHEMA_HINT.format(question)
         ]
     if question == Question.events and len(rows):
         return [
-            "share_… of labelled_s, mean_… over ok_s, change_… is the mean less that of the 5 s before the event; no "
-            f"intervals. {COLUMNS_ARE_TOLD.format(question)}"
+            "share_… is of labelled_s, mean_… over ok_s, change_… the mean minus that of the 5 s before the event. "
+            f"There are no confidence intervals. {SCHEMA_HINT.format(question)}"
         ]
     return []
 
 
 def _comparison_notes(rows: "pa.Table") -> list[str]:
-    """What is particular to each pair of groups: whether it is paired, and why there is no interval."""
+    """Notes on each pair of groups: whether it is paired, and why there is no interval."""
     found: dict[str, None] = {}  # a set in the order of the rows
     for row in rows.to_pylist():
         pair = f"{row['group_a']} and {row['group_b']}"

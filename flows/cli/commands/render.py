@@ -1,4 +1,4 @@
-"""`fervid render`: write a video with its results drawn in, or with its faces hidden."""
+"""`fervid render`: write a video with its results drawn into it, or with its faces hidden."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -7,7 +7,7 @@ import typer
 from rich.progress import Progress
 
 from flows.cli.answers import OverwriteOption
-from flows.cli.console import console, errors, fail, fatal_errors, parse_path
+from flows.cli.console import errors, fail, fatal_errors, note, parse_path, say
 
 if TYPE_CHECKING:
     from analytics.results.storage_paths import StoragePath
@@ -19,11 +19,11 @@ def video_given(text: str) -> "StoragePath":
 
 
 def render(
-    video: Annotated[Path, typer.Argument(parser=video_given, metavar="VIDEO", help="A video that has been analyzed.")],
+    video: Annotated[Path, typer.Argument(parser=video_given, metavar="VIDEO", help="An analyzed video.")],
     results: Annotated[
-        Path, typer.Option(parser=parse_path, metavar="PATH", help="The results folder of its analysis.")
+        Path, typer.Option(parser=parse_path, metavar="RESULTS", help="Results folder of its analysis.")
     ],
-    out: Annotated[Path, typer.Option(help="The MP4 file to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="MP4 file to write.")],
     blur: Annotated[bool, typer.Option("--blur", help="Blur every detected face.")] = False,
     pixelate: Annotated[bool, typer.Option("--pixelate", help="Pixelate every detected face.")] = False,
     only: Annotated[
@@ -61,10 +61,9 @@ def render(
                 only=only,
                 on_frame=lambda done, total: bars.update(bar, completed=done, total=total),
             )
-        console.print(str(out), highlight=False, markup=False, soft_wrap=True)
+        say(str(out))
         if hiding:
-            errors.print(
+            note(
                 "Undetected faces, such as very small ones, are not hidden (see fervid render --help), and voices are "
-                "unchanged. Check the video before you share it.",
-                highlight=False,
+                "unchanged. Check the video before you share it."
             )

@@ -1,4 +1,4 @@
-"""`fervid report`: the results as one HTML file."""
+"""`fervid report`: write the results as one HTML file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from flows.cli.answers import OverwriteOption
-from flows.cli.console import Results, console, fatal_errors
+from flows.cli.console import Results, fatal_errors, say
 
 HTML = {".html": "HTML", ".htm": "HTML"}
 
 
 def report(
     results: Results,
-    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="HTML file to write.")],
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write one self-contained HTML file: overview, timelines, quality, failures, method and settings."""
@@ -25,4 +25,4 @@ def report(
         format_of(out, HTML, None)
         check_output_file(out, overwrite=overwrite)
         write_report(results, out)
-        console.print(str(out), highlight=False, markup=False, soft_wrap=True)
+        say(str(out))

@@ -11,7 +11,7 @@ import typer
 
 from flows.cli.commands.common_options import InputPaths, Out, Pattern, Recursive, with_options_of
 from flows.cli.commands.train import drop_given, recipe_given, train
-from flows.cli.console import console, fatal_errors, usage_checked
+from flows.cli.console import fatal_errors, say, usage_checked
 from flows.cli.options import with_settings
 from flows.settings import AnalyzeSettings, EngineSettings
 
@@ -26,7 +26,7 @@ Timezone = Annotated[str, typer.Option(metavar="NAME", help="Time zone of --cron
 
 
 class WhenBusy(StrEnum):
-    """What happens to a run that is due while another one writes to the same folder."""
+    """What to do with a run that is due while another one writes to the same folder."""
 
     skip = "skip"
     wait = "wait"
@@ -116,7 +116,6 @@ def serve_when_due(
     due = f"every {every_min:g} min" if cron is None else f"at {cron} ({timezone})"
     name = f"{flow.name}/{deployment_name(target)}"
     check_same_source(name, parameters)
-    said = f"{name}: into {target}, {due}; Ctrl-C ends and pauses it"
-    console.print(said, highlight=False, markup=False, soft_wrap=True)
+    say(f"{name}: into {target}, {due}; Ctrl-C stops and pauses it")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent script may ignore SIGINT
     serve(flow, target, parameters, schedule, when_busy.value)

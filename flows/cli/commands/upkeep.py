@@ -3,19 +3,23 @@
 import dataclasses
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.commands.common_options import AsJson, Pattern, Recursive
 from flows.cli.console import (
     DONE,
     SOME_FAILED,
     Results,
     console,
+    counted,
     errors,
     fatal_errors,
     parse_path,
+    say,
     stop_on_interrupt,
 )
 from flows.cli.display import RunDisplay, print_summary, table_of
@@ -24,9 +28,9 @@ from flows.prefect.environment import without_console_log
 
 if TYPE_CHECKING:
     from analytics.results.storage_paths import StoragePath
+    from analytics.results.vacuum import Garbage
     from flows.settings import AnalyzeSettings, EngineSettings
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 MIN_AGE_S = 3600.0
 
 
@@ -35,12 +39,12 @@ def status(
     inputs: Annotated[
         list[Path] | None,
         typer.Argument(
-            parser=parse_path, metavar="[INPUT]...", help="Inputs to compare with the results, as for `fervid analyze`."
+            parser=parse_path, metavar="INPUT", help="Inputs to compare with the results, as for `fervid analyze`."
         ),
     ] = None,
-    recursive: Annotated[bool, typer.Option(help="Search folders recursively.")] = True,
-    pattern: Annotated[str, typer.Option(metavar="GLOB", help="In folders, use only files whose name matches.")] = "*",
-    as_json: Json = False,
+    recursive: Recursive = True,
+    pattern: Pattern = "*",
+    as_json: AsJson = False,
 ) -> None:
     """Show which videos are done, running, failed or pending, with reasons and suggested actions."""
     from analytics.results.status import count
@@ -59,12 +63,12 @@ def status(
         rows = [[one.path or one.video_id, one.state, one.reason, one.suggested_action] for one in open_ones]
         console.print(table_of(["video", "", "reason", "suggested action"], rows))
     for line in files.skipped_lines():
-        _say(line)
-    _say(", ".join(f"{n} {state}" for state, n in count(found).items()))
+        say(line)
+    say(", ".join(f"{n} {state}" for state, n in count(found).items()))
 
 
 def retry(results: Results) -> None:
-    """Analyze failed videos again with their settings; finished videos are skipped."""
+    """Analyze failed videos again, with the settings of their last analysis."""
     from analytics.results.status import may_be_there
     from analytics.results.status import status as status_of
     from flows.analysis.retry import has_model, settings_of
@@ -78,13 +82,13 @@ def retry(results: Results) -> None:
         again = settings_of(results, [one.video_id or "" for one in failed if one not in gone])
         without_model = [settings for settings in again if not has_model(settings)]
         for one in gone:
-            _say(f"{one.path}: {one.suggested_action}")
+            say(f"{one.path}: {one.suggested_action}")
         for settings in without_model:
             for path in again.pop(settings):
                 command = shlex.join(["fervid", "analyze", str(path), "--out", str(results), "--model", "NAME"])
-                _say(f"{path}: its model {settings.model} does not exist: restore it, or use another with {command}")
+                say(f"{path}: its model {settings.model} does not exist: restore it, or use another with {command}")
         if not again:
-            _say("no failed video can be retried")
+            say("no failed video can be retried")
         all_done = not (gone or without_model)
         if again:
             all_done &= _analyze_again(results, again, engine)
@@ -122,34 +126,43 @@ def gc(
         bool,
         typer.Option(
             "--superseded",
-            help="Also remove older analyses of each video, and failures of videos that succeeded later.",
+            help="Also remove all but the latest analysis of each video, and failures followed by a success.",
         ),
     ] = False,
     older_than: Annotated[
         str,
-        typer.Option(metavar="DURATION", help="Keep younger files, such as 24h or 7d: a run may still use them."),
+        typer.Option(
+            metavar="DURATION",
+            help="Keep files changed within this time, such as 24h or 7d: a run may use them.",
+        ),
     ] = "24h",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")] = False,
 ) -> None:
     """Remove unused files: partial files, incomplete tables, and observations without an analysis."""
     from analytics.results.storage_paths import path_below
-    from analytics.results.vacuum import find_garbage, remove_garbage
+    from analytics.results.vacuum import find_garbage, find_kept, remove_garbage
 
-    kept_s = parse_duration(older_than).total_seconds()
-    if kept_s < MIN_AGE_S:
+    min_age_s = parse_duration(older_than).total_seconds()
+    if min_age_s < MIN_AGE_S:
         raise typer.BadParameter(f"at least 1h, got {older_than}: a run may still use younger files")
     with fatal_errors("run the same command again to finish"):
-        found = find_garbage(results, superseded=superseded, older_than_s=kept_s)
-        size_bytes = sum(one.size_bytes for one in found)
+        found = find_garbage(results, superseded=superseded, older_than_s=min_age_s)
+        kept = find_kept(results, found, superseded=superseded)
+        size = size_of(found)  # read before the files are deleted
         if not dry_run:
             remove_garbage(results, found)
     for one in found:
         of_shards = [f"{analysis} of {video}, in a shard" for video, analysis in one.in_shards]
-        _say(f"{one.what}: {', '.join([*(path_below(results, file) for file in one.files), *of_shards])}")
-    n_files, n_in_shards = sum(len(one.files) for one in found), sum(len(one.in_shards) for one in found)
-    more = f", and {n_in_shards} analyses in shards" if n_in_shards else ""
-    _say(f"{n_files} files of {size_bytes} bytes{more} {'would be removed' if dry_run else 'removed'}")
+        say(f"{one.what}: {', '.join([*(path_below(results, file) for file in one.files), *of_shards])}")
+    say(f"{size} {'would be removed' if dry_run else 'removed'}")
+    if kept.too_young:
+        say(f"kept: {size_of(kept.too_young)}, changed less than {older_than} ago, because a run may still use them")
+    if kept.superseded:
+        say(f"kept: {size_of(kept.superseded)} of superseded analyses; to remove them, add --superseded")
 
 
-def _say(line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+def size_of(garbage: "Sequence[Garbage]") -> str:
+    """Number and size of files, and the number of analyses in shards if there are any."""
+    size_bytes, n_in_shards = sum(one.size_bytes for one in garbage), sum(len(one.in_shards) for one in garbage)
+    in_shards = f" and {counted(n_in_shards, 'analysis', 'analyses')} in shards" if n_in_shards else ""
+    return f"{counted(sum(len(one.files) for one in garbage), 'file')} of {counted(size_bytes, 'byte')}{in_shards}"

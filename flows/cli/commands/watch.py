@@ -58,6 +58,6 @@ def watch(
         ):
             try:
                 run_flow(prepare_run(Inputs(batch, recursive=False), context, engine))
-            except InputError as error:  # all files were removed meanwhile
+            except InputError as error:  # the files have been removed
                 note(str(error))
         raise Stopped
