@@ -407,4 +407,4 @@ def test_synchrony_is_told_of_each_pair_of_each_video(connection):
 def test_summary_asks_for_the_events(results):
     refused = fervid("summary", results, "events")
     assert refused.exit_code == 2
-    assert "give --events FILE" in re.sub(r"[│\s]+", " ", refused.output)
+    assert "needs --events FILE" in re.sub(r"[│\s]+", " ", refused.output)
