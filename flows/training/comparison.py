@@ -255,8 +255,8 @@ def conditions(data: Path, device: str, *, with_speed: bool) -> str:
     speed = f"speed on {machine}, the models in turns" if with_speed else "speed was not measured"
     return (
         f"Measured on {data.name} with {versions}; {speed}. In parentheses: 95 % bootstrap intervals. ECE: expected "
-        "calibration error over 15 bins. Model cards state how epoch and temperature were chosen. Published results are "
-        "as their authors report them; how these chose the epoch was not checked."
+        "calibration error over 15 bins. Model cards state how epoch and temperature were chosen. Published results "
+        "are as their authors report them; how these chose the epoch was not checked."
     )
 
 
