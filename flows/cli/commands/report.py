@@ -16,7 +16,7 @@ def report(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="HTML file to write.")],
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Write one self-contained HTML file: overview, timelines, quality, failures, method and settings."""
+    """Write one self-contained HTML file: overview, timelines, quality, validity, failures, method and settings."""
     from analytics.report import write_report
     from analytics.results.output_files import check_output_file, format_of
     from analytics.results.verification import name_damaged_file
