@@ -28,6 +28,7 @@ ALIASES = {
     "video": ("video", "path", "file", "filename", "media file name"),  # without it, an event belongs to every video
 }
 SEPARATORS = ",;\t"
+MAX_SECONDS = 1e9  # 31 years: larger values overflow milliseconds in SQL
 EVENTS = pa.schema([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("video", pa.string())])
 
 
@@ -108,7 +109,7 @@ def _seconds(text: str, where: str) -> float:
         seconds = float(text.replace(",", "."))  # decimal commas, as spreadsheets write them in many countries
     except ValueError:
         seconds = math.nan
-    if not math.isfinite(seconds):
+    if not abs(seconds) <= MAX_SECONDS:  # also refuses NaN
         raise EventsError(f"{where} must be a number of seconds, got {text!r}")
     return seconds
 

@@ -17,6 +17,7 @@ from analytics.results.storage_paths import (
     read_bytes,
     translate_client_errors,
 )
+from fer_models.files import other_kind
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -31,6 +32,8 @@ def read_table(path: StoragePath, **options: Any) -> pa.Table:
     Raises:
         OSError, pa.ArrowException: if it cannot be read.
     """
+    if not is_remote(path) and (kind := other_kind(path)):
+        raise OSError(f"{path}: is {kind}, not a regular file")  # reading a pipe would wait for its writer
     source = pa.BufferReader(read_bytes(path)) if is_remote(path) else path
     return pq.read_table(source, partitioning=None, **options)
 

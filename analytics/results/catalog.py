@@ -6,6 +6,7 @@ One file per analysis suits writers, but thousands of files are slow to read: ro
 import contextlib
 import operator
 import time
+import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
@@ -38,6 +39,7 @@ WORTH_REMEMBERING = 64  # update the cache after reading this many rows; fewer a
 ATTEMPTS = 5
 RETRY_S = 0.2
 SMALL_BYTES = 1 << 20  # objects up to this size are read whole: requesting ranges one by one is slower
+_CRC_BYTES = 4
 _SCHEMA = pa.schema([*VIDEOS, pa.field("stamp", pa.string())])
 Ids = tuple[str, str]  # video_id and analysis_id
 
@@ -307,11 +309,14 @@ def _read_rows(root: StoragePath, ids: Sequence[Ids]) -> pa.Table:
 
 
 def _remembered(root: StoragePath) -> pa.Table:
-    """The cached rows, with stamps; empty if there is no cache or it is from another version."""
+    """The cached rows, with stamps; empty if there is no cache, or it is damaged or from another version."""
     with contextlib.suppress(OSError, pa.ArrowException):
-        table = pa.ipc.open_file(read_bytes(root / REMEMBERED)).read_all()
-        if table.schema.equals(_SCHEMA):
-            return table
+        content = read_bytes(root / REMEMBERED)
+        rows, checksum = content[:-_CRC_BYTES], content[-_CRC_BYTES:]
+        if zlib.crc32(rows).to_bytes(_CRC_BYTES) == checksum:
+            table = pa.ipc.open_file(rows).read_all()
+            if table.schema.equals(_SCHEMA):
+                return table
     return _SCHEMA.empty_table()
 
 
@@ -323,5 +328,9 @@ def _remember(root: StoragePath, rows: pa.Table, stamps: Mapping[Ids, str]) -> N
 
 
 def _write(table: pa.Table, part: Path) -> None:
-    with pa.ipc.new_file(part, table.schema) as writer:
+    """Write the cache: an Arrow IPC file, followed by its CRC-32."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
+    rows = sink.getvalue().to_pybytes()
+    part.write_bytes(rows + zlib.crc32(rows).to_bytes(_CRC_BYTES))

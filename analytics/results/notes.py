@@ -15,7 +15,7 @@ from typing import Any
 
 from analytics.results.ids import file_sha256
 from analytics.results.ids import video_id as id_of_content
-from analytics.results.storage_paths import StoragePath, is_remote, list_files, read_bytes
+from analytics.results.storage_paths import StoragePath, is_remote, list_files, read_json
 from analytics.results.store import StoreError, write_atomic
 
 KINDS = ("name", "hidden", "moved_to", "merge", "split", "marker", "delete_marker")
@@ -179,7 +179,7 @@ def replace_steps(root: StoragePath, video_id: str, steps: Sequence[Step]) -> No
 
 def _read_steps(path: StoragePath) -> list[Step]:
     try:
-        steps = [_step(index, entry) for index, entry in enumerate(json.loads(read_bytes(path))["steps"])]
+        steps = [_step(index, entry) for index, entry in enumerate(read_json(path)["steps"])]
         _apply(steps)  # raises if a value has the wrong form
     except FileNotFoundError:
         return []
@@ -193,6 +193,8 @@ def _step(index: int, entry: Mapping[str, Any]) -> Step:
     if entry["kind"] not in KINDS:
         raise ValueError(f"unknown kind {entry['kind']!r}")
     known = {name: entry[name] for name in ("track_id", "session", "at") if name in entry}
+    if not 0 <= (known.get("track_id") or 0) < 2**31:
+        raise ValueError(f"no track has the number {known['track_id']}")
     return Step(entry["kind"], entry["value"], id=entry.get("id", f"step{index}"), **known)
 
 

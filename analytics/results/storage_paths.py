@@ -8,6 +8,7 @@ all. Requests are slow, so the docstrings state how many each function makes.
 """
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union, overload
 
 from fer_models.errors import FervidError
 from fer_models.extras import install_command
+from fer_models.files import other_kind
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -134,6 +136,8 @@ def read_bytes(path: StoragePath) -> bytes:
         OSError: if it cannot be read.
     """
     if not is_remote(path):
+        if kind := other_kind(path):
+            raise OSError(f"{path}: is {kind}, not a regular file")  # reading a pipe would wait for its writer
         return path.read_bytes()
     fs, name = filesystem_of(path)
     with translate_client_errors(path):
@@ -141,8 +145,21 @@ def read_bytes(path: StoragePath) -> bytes:
     return content
 
 
+def read_json(path: StoragePath) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(read_bytes(path))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def list_files(folder: StoragePath) -> dict[str, FileInfo]:
-    """All files below a folder, by relative path, except hidden ones and those in hidden folders.
+    """All regular files below a folder, by relative path, except hidden ones and those in hidden or linked folders.
 
     Object stores: one request for each 1,000 files. Empty if the folder does not exist.
     """
@@ -161,11 +178,12 @@ def _walk(folder: Path | str, above: str) -> Iterator[tuple[str, FileInfo]]:
         for entry in entries:
             if _is_hidden(entry.name):
                 continue
-            if entry.is_dir():
+            if entry.is_dir(follow_symlinks=False):  # a link to a folder may be a loop
                 yield from _walk(entry.path, f"{above}{entry.name}/")
-            else:
-                stat = entry.stat()
-                yield above + entry.name, FileInfo(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}")
+            elif entry.is_file():
+                with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
+                    stat = entry.stat()
+                    yield above + entry.name, FileInfo(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}")
 
 
 def _is_hidden(name: str) -> bool:

@@ -36,6 +36,7 @@ from analytics.results.storage_paths import (
     is_remote,
     list_files,
     read_bytes,
+    read_json,
     remove,
     resolve_path,
     translate_client_errors,
@@ -61,7 +62,7 @@ def check_results(root: StoragePath) -> None:
         StoreError: if it is not.
     """
     try:
-        version = json.loads(read_bytes(root / MARKER_NAME))["format_version"]
+        version = read_json(root / MARKER_NAME)["format_version"]
     except FileNotFoundError:
         raise StoreError(
             f"{root}: not a results folder, it has no {MARKER_NAME}: give the folder passed to `--out`"
@@ -69,7 +70,9 @@ def check_results(root: StoragePath) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{root / MARKER_NAME}: cannot be read: {error!r}") from error
     if version != FORMAT_VERSION:
-        raise StoreError(f"{root}: results of format {version}, this Fervid reads {FORMAT_VERSION}: use another folder")
+        raise StoreError(
+            f"{root}: results of format {version!r}, this Fervid reads {FORMAT_VERSION}: use another folder"
+        )
 
 
 def is_initialized(root: StoragePath) -> bool:
@@ -445,7 +448,7 @@ def _drop_appearance(path: StoragePath) -> bool:
 def _read_stamps(path: StoragePath) -> dict[str, str]:
     """The recorded versions of segments without signatures; empty if the file is missing or unreadable."""
     try:
-        stamps: dict[str, str] = json.loads(read_bytes(path))
+        stamps: dict[str, str] = read_json(path)
     except (OSError, ValueError):
         return {}
     return stamps

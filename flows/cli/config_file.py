@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from fer_models.errors import FervidError
+from fer_models.files import NotRegularFileError, check_regular_file
 
 TABLES = ("timeline", "engine", "live")
+MAX_BYTES = 1_000_000
 
 
 class ConfigError(FervidError, ValueError):
@@ -29,10 +31,19 @@ def read_config(path: Path) -> dict[str, dict[str, Any]]:
         ConfigError: if the file is missing or is not TOML, or has an unknown table.
     """
     try:
+        check_regular_file(path)
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: larger than 1 MB: give a TOML file with settings")
         content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except NotRegularFileError as error:
+        raise ConfigError(str(error)) from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}: give an existing TOML file") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not a TOML file: nested too deeply") from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(f"{path}: not a TOML file: {error}") from error
     tables = {name: value for name, value in content.items() if isinstance(value, dict)}
     if unknown := tables.keys() - set(TABLES):

@@ -21,6 +21,7 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 
 from flows.cli.config_file import ConfigError, read_config
 from flows.cli.console import errors
+from flows.cli.escaping import escape_controls
 from flows.cli.validation import explain
 from flows.settings import AnalyzeSettings, EngineSettings, FervidSettings, LiveSettings, Time, TimelineSettings
 
@@ -179,8 +180,8 @@ def tables_of(*settings: FervidSettings) -> dict[str, dict[str, Any]]:
 def usage_error(error: ValueError) -> typer.BadParameter:
     """The usage error (exit code 2) for a wrong value; it names the option, not the field."""
     if not isinstance(error, ValidationError):
-        return typer.BadParameter(str(error))
-    return typer.BadParameter("; ".join(reason_of(problem) for problem in error.errors()))
+        return typer.BadParameter(escape_controls(str(error)))
+    return typer.BadParameter(escape_controls("; ".join(reason_of(problem) for problem in error.errors())))
 
 
 def reason_of(problem: Mapping[str, Any]) -> str:
