@@ -34,6 +34,7 @@ MAX_FRAME_PX = 2**26
 MAX_PROBED_PX = 2**28
 # Total size of the frames that a decoder processes concurrently, one per thread.
 _MAX_DECODING_BYTES = 512 * 2**20
+_HLS_MAGIC = b"#EXTM3U"
 _HEIF_BRANDS = frozenset({"heic", "heix", "heim", "heis", "mif1"})
 
 SUGGESTED_ACTIONS: dict[type[OSError], str] = {
@@ -88,16 +89,22 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
             options={"max_pixels": str(MAX_PROBED_PX)},
             metadata_errors="replace",
         )
-    except av.ArgumentError as error:
-        reason = "is a playlist or a stream description, or not a video: give the video files themselves"
-        raise VideoReadError(path, reason) from error
     except av.FFmpegError as error:
+        if isinstance(error, av.ArgumentError) or _is_hls_playlist(path):
+            reason = "is a playlist or a stream description, or not a video: give the video files themselves"
+            raise VideoReadError(path, reason) from error
         reason = f"not a video, or truncated before its index was written ({error.strerror}): copy or export it again"
         raise VideoReadError(path, reason) from error
     with container:
         if container.metadata.get("major_brand") in _HEIF_BRANDS:
             raise VideoReadError(path, "is a HEIC image: rename it so that its name ends in .heic")
         yield container
+
+
+def _is_hls_playlist(path: Path) -> bool:
+    """Whether a file is an HLS playlist, which FFmpeg does not recognize under the suffix of a video."""
+    with path.open("rb") as file:
+        return file.read(len(_HLS_MAGIC)) == _HLS_MAGIC
 
 
 def container_start_s(container: av.container.InputContainer) -> Fraction | None:
