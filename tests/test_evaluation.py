@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
-import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from fer_models import EMOTIONS
 from fer_models.classification.loading import load_classifier
 from fer_models.datasets.labeled_faces import FaceImages
-from fer_models.evaluation.comparison import Compared, multiply_adds
+from fer_models.evaluation.comparison import Compared, compare, multiply_adds
 from fer_models.evaluation.metrics import (
     bootstrap_interval,
     contained_in,
@@ -27,7 +27,7 @@ from fer_models.evaluation.metrics import (
 from fer_models.evaluation.plots import with_truth
 from fer_models.registry.model_registry import WeightsError, find_model, read_card
 from flows.cli.app import app
-from flows.training.comparison import Report, as_html, cell, compare_models, tables_of
+from flows.training.comparison import Report, as_html, cell, compare_models, conditions, cost_table, tables_of
 from flows.training.markdown import write_part
 
 
@@ -177,13 +177,16 @@ def test_models_are_evaluated_and_compared_by_commands(few_faces, tmp_path):
     report.parent.mkdir()
     parts = ["# Before\n\nA word.", "# Emotion models compared\n\nold", "# After\n\n| a |\n"]
     report.write_text("\n\n".join(parts), encoding="utf-8")
-    run = runner.invoke(app, ["compare", "default", "--data", str(few_faces), "--out", str(report), "--json"])
+    run = runner.invoke(
+        app, ["compare", "default", "--data", str(few_faces), "--out", str(report), "--no-speed", "--json"]
+    )
     assert run.exit_code == 0, run.output
     (compared,) = json.loads(run.stdout)
+    assert compared["images_per_s"] == {}
     assert compared["figures"]["PublicTest"]["accuracy"] == figures["PublicTest"]["accuracy"]
     assert compared["parameters"] == read_card(find_model("default")).parameters
     text = report.read_text(encoding="utf-8")
-    assert f"fervid compare default --data {few_faces} --out {report}" in text
+    assert f"fervid compare default --data {few_faces} --out {report} --no-speed" in text
     assert "74.14 %" in text
     assert f"{compared['figures']['PrivateTest']['macro_f1']:.4f}" in text
     assert text.startswith("# Before\n\nA word.\n\n# Emotion models compared\n\nMeasured on")
@@ -245,16 +248,17 @@ def test_a_report_as_html():
     assert all(emotion in figures["f1"] for emotion in EMOTIONS)
 
 
-def test_models_are_compared_without_measuring_speed(few_faces, tmp_path):
-    options = ["--data", str(few_faces), "--no-speed", "--device", "cpu", "--out", str(tmp_path / "report.md")]
-    run = CliRunner().invoke(app, ["compare", "default", *options, "--json"])
-    assert run.exit_code == 0, run.output
-    (one,) = json.loads(run.stdout)
-    assert one["images_per_s"] == {}
-    assert 0 < one["figures"]["PublicTest"]["accuracy"] < 1
-    report = (tmp_path / "report.md").read_text()
-    assert "speed was not measured" in report and "--no-speed" in report
-    assert re.search(r"\| default \| face_resnet_se \| [0-9.]+ M \| [0-9.]+ M \| - \| - \|", report)
+def test_models_are_compared_without_measuring_speed():
+    pixels = torch.randint(256, (3, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+    names = ("Training", "PublicTest", "PrivateTest")
+    splits = {name: faces([0, 3, 6], [0, 3, 6], part) for name, part in zip(names, pixels, strict=True)}
+    (one,) = compare([load_classifier("default", "cpu")], splits, with_speed=False)
+    assert one.images_per_s == {}
+    assert one.figures["PublicTest"]["accuracy"] in (0, 1 / 3, 2 / 3, 1)
+    (row,) = cost_table([one]).rows
+    assert row[-3:-1] == ("-", "-")  # images per second: one at once, 256 at once
+    assert "speed was not measured" in conditions(Path("few.parquet"), "cpu", with_speed=False)
+    assert "speed on cpu" in conditions(Path("few.parquet"), "cpu", with_speed=True)
 
 
 def test_report_files_of_other_types_are_refused(few_faces, tmp_path):
