@@ -94,7 +94,7 @@ def analyze(
 def _write_csv(out: Path, csv: Path) -> None:
     from analytics.exports.folder_tables import export_table
 
-    note(f"one row per person and frame: {export_table(out, 'frames', csv)}")
+    note(f"{export_table(out, 'frames', csv)}: one row per person and frame")
 
 
 def run_analysis(run: AnalysisRun, run_flow: Callable[[AnalysisRun], RunSummary]) -> RunSummary:
