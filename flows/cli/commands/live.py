@@ -78,7 +78,7 @@ def live(
             for outcome in outcomes:
                 console.print(describe(outcome), highlight=False, markup=False, soft_wrap=True)
                 if outcome.counts.n_dropped > outcome.counts.n_looked_at:
-                    errors.print(advice(outcome), highlight=False, markup=False, soft_wrap=True)
+                    errors.print(advice(outcome, live_settings), highlight=False, markup=False, soft_wrap=True)
 
 
 def with_frame_rate(
@@ -152,10 +152,10 @@ def describe(outcome: "LiveOutcome") -> str:
     )
 
 
-def advice(outcome: "LiveOutcome") -> str:
+def advice(outcome: "LiveOutcome", live_settings: LiveSettings) -> str:
     """Advice for a session of which most frames were dropped."""
+    reason = "Most frames were dropped because this machine is too slow for the stream."
+    if live_settings.adapt_fps:  # the rate adapts only after some seconds
+        return f"{reason} Use a smaller --detector-size to analyze frames faster, or start the sender after Fervid."
     fps = outcome.counts.n_looked_at / max(outcome.duration_s, 1.0)
-    return (
-        "Most frames were dropped because this machine is too slow for the stream. Use --fps auto or "
-        f"--fps {fps:.2g} to analyze fewer, evenly spaced frames, or a smaller --detector-size to analyze them faster."
-    )
+    return f"{reason} Use --fps auto or --fps {fps:.2g} to analyze fewer, evenly spaced frames, or a smaller --detector-size to analyze them faster."

@@ -35,12 +35,14 @@ def plot(
     the figures. For other settings, run `fervid analyze`, and give its results folder.
     """
     with fatal_errors():
-        from analytics.exports import export_videos
         from analytics.results.output_files import check_output_folder
 
         importlib.import_module("matplotlib")  # fail before the analysis, not after it
         check_output_folder(out)
         results, wanted, all_done = (source, video or [], True) if is_results(source) else _analyze(source, out)
+        # DuckDB reports leaked objects at exit if it is imported before PyTorch.
+        from analytics.exports import export_videos
+
         written = [
             path for form in FORMATS for path in export_videos(results, out, form, wanted=wanted, overwrite=overwrite)
         ]

@@ -34,12 +34,18 @@ def timeline(
     with fatal_errors():
         from flows.analysis.rebuild_timeline import rebuild_timelines
 
-        rebuilt = rebuild_timelines(results, settings, video or (), lambda one: note(f"{one.status} {one.path}"))
+        rebuilt = rebuild_timelines(results, settings, video or (), _note_success)
         if as_json:
             print(json.dumps([dataclasses.asdict(one) for one in rebuilt], indent=2))
         else:
             _print_rebuilt(results, rebuilt, settings)
     raise typer.Exit(SOME_FAILED if any(one.status == "failed" for one in rebuilt) else DONE)
+
+
+def _note_success(one: "Rebuilt") -> None:
+    """Print a line for a video; failures are printed with their reasons at the end."""
+    if one.status != "failed":
+        note(f"{one.status} {one.path}")
 
 
 def _print_rebuilt(results: Path, rebuilt: "Sequence[Rebuilt]", settings: TimelineSettings) -> None:
