@@ -158,4 +158,7 @@ def advice(outcome: "LiveOutcome", live_settings: LiveSettings) -> str:
     if live_settings.adapt_fps:  # the rate adapts only after some seconds
         return f"{reason} Use a smaller --detector-size to analyze frames faster, or start the sender after Fervid."
     fps = outcome.counts.n_looked_at / max(outcome.duration_s, 1.0)
-    return f"{reason} Use --fps auto or --fps {fps:.2g} to analyze fewer, evenly spaced frames, or a smaller --detector-size to analyze them faster."
+    return (
+        f"{reason} Use --fps auto or --fps {fps:.2g} to analyze fewer, evenly spaced frames, or a smaller "
+        "--detector-size to analyze them faster."
+    )
