@@ -33,6 +33,7 @@ NO_LABELS = "no labeled face"
 NO_INTERVAL = "none"
 GRAY = "#757b85"  # legible on white and on black
 AXIS_PX = 36  # so that charts below each other begin at the same position
+TIME_AXIS = alt.Axis(tickMinStep=1, tickCount=12)
 LEFT_AXIS = alt.Axis(minExtent=AXIS_PX, format=".1f")
 BIN_TOOLTIP = [
     "group:N",
@@ -203,7 +204,7 @@ def timeline_chart(rows: pd.DataFrame, emotion: str) -> alt.LayerChart:
     The band is one standard error of the mean between participants; there is none where there is only one.
     """
     rows = rows.dropna(subset="mean")
-    x = alt.X("start_s:Q", title=None, scale=alt.Scale(nice=False))
+    x = alt.X("start_s:Q", title=None, scale=alt.Scale(nice=False), axis=TIME_AXIS)
     strength = alt.Opacity("evidence:Q", scale=alt.Scale(domain=[0, 1], range=[0.15, 1]), legend=None)
     probability = alt.Scale(domain=[0, 1])
     base = alt.Chart(rows, height=260)
@@ -230,7 +231,7 @@ def people_chart(rows: pd.DataFrame, title: str) -> alt.Chart:
         alt.Chart(rows.fillna({"people": 0}), height=110)
         .mark_rule(strokeWidth=3)
         .encode(
-            x=alt.X("start_s:Q", title=title, scale=alt.Scale(nice=False)),
+            x=alt.X("start_s:Q", title=title, scale=alt.Scale(nice=False), axis=TIME_AXIS),
             x2="end_s:Q",
             y=alt.Y(
                 "people:Q",
@@ -251,7 +252,7 @@ def onset_chart(averages: pd.DataFrame, emotion: str) -> alt.LayerChart | None:
     if rows.empty:
         return None
     rows["end_s"] = rows["start_s"] + ONSET_BIN_MS / 1000
-    x = alt.X("start_s:Q", title="time since the onset in s", scale=alt.Scale(nice=False))
+    x = alt.X("start_s:Q", title="time since the onset in s", scale=alt.Scale(nice=False), axis=TIME_AXIS)
     color = group_color(alt.Legend(orient="top", symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3))
     base = alt.Chart(rows, height=220)
     band = (
@@ -288,9 +289,14 @@ def show_differences(comparison: pd.DataFrame) -> None:
     """Shares of time as bars, differences as a table."""
     left, right = st.columns([2, 3])
     left.altair_chart(share_chart(comparison))
+    table = effect_table(comparison)
+    pairs = table["A − B"].unique()
+    if len(pairs) == 1:
+        right.caption(plain(f"A − B: {pairs[0]}"))
     right.dataframe(
-        effect_table(comparison),
+        table,
         hide_index=True,
+        column_order=[name for name in table.columns if name != "A − B" or len(pairs) > 1],
         height="content",
         column_config={
             "difference in points": st.column_config.NumberColumn(

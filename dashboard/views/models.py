@@ -104,8 +104,7 @@ def show_card(name: str, folder: Path, card: ModelCard) -> None:
         st.dataframe(table, hide_index=True, placeholder="", height="content")
     for plot in sorted(folder.glob("*.png")):
         what = plot.stem.replace("_", " ")
-        with st.container(width=MAX_IMAGE_PX):
-            st.image(str(plot), caption=what, alt=f"{name}: {what}", width="stretch")
+        st.image(str(plot), caption=what, alt=f"{name}: {what}", width=MAX_IMAGE_PX)  # or that of a narrower page
     st.caption(plain(card.licence_note))
     with st.expander("The whole card"):
         st.json(json.dumps(card.as_json()))
