@@ -196,6 +196,7 @@ def serve(
             "server.allowedHosts": hosts,  # a site cannot point its own name at this machine
             "server.headless": True,  # opens no browser and asks for no e-mail address
             "server.fileWatcherType": "none",
+            "runner.magicEnabled": False,  # no page relies on it, and each run would parse its page for it
             "browser.gatherUsageStats": False,
             "client.toolbarMode": "viewer",
             "theme.light.primaryColor": "#0072b2",

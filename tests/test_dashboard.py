@@ -301,7 +301,7 @@ def test_agreement_is_shown_over_all_coded_videos(
     # Anna is labeled happy all the time: 2 of 3 s are the same, as many as by chance.
     assert (figures["Cohen's kappa"], figures["same emotion"], figures["compared"]) == ("0.00", "67%", "3.0 s")
     people = shown.dataframe[-2].value
-    assert people[["video", "person", "same emotion"]].iloc[0].tolist() == ["alice.mp4", "Anna", pytest.approx(2 / 3)]
+    assert people[["video", "person", "same emotion"]].iloc[0].tolist() == ["alice.mp4", "Anna", pytest.approx(200 / 3)]
 
 
 def test_changes_around_an_onset_need_a_baseline() -> None:

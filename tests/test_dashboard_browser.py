@@ -561,6 +561,7 @@ def test_no_serious_finding_of_accessibility_in_both_themes(page: Page, address:
         page.emulate_media(color_scheme=theme)
         expect(page.locator("[data-testid=stApp]")).to_have_css("color-scheme", theme)
         until_still(page)
+        expect(page.get_by_text("Before you use this on people")).to_have_count(1)  # drawn again, not twice
         shot(page, f"{name or 'library'}-{theme}")
         # What is Streamlit's own (its canvas of a table, its menu) cannot be fixed here.
         found = Axe().run(page, context={"exclude": [["[data-testid=stDataFrame]"], ["[data-testid=stHeader]"]]})

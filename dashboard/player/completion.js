@@ -5,7 +5,10 @@ import { button, element } from "./dom.js";
 const MAX_SUGGESTIONS = 8;
 const WORD_BEFORE = /[A-Za-z_][\w]*$/;
 
+const mounted = new WeakMap(); // what removes the list of an element: Streamlit calls again when the theme changes
+
 export function mount({ parentElement, data }) {
+  mounted.get(parentElement)?.();
   const list = element("div", { class: "suggestions", role: "group", "aria-label": "completions" });
   parentElement.append(list);
   const stop = new AbortController();
@@ -47,8 +50,10 @@ export function mount({ parentElement, data }) {
     area.addEventListener("keydown", onKey, { signal: stop.signal });
   };
   attach();
-  return () => {
+  const unmount = () => {
     stop.abort();
     list.remove();
   };
+  mounted.set(parentElement, unmount);
+  return unmount;
 }

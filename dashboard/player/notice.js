@@ -3,7 +3,8 @@
 import { button, element, loadSetting, saveSetting } from "./dom.js";
 
 export function mount({ parentElement, data }) {
-  const root = element("div", {});
+  const root = element("div", { class: "notice" });
+  parentElement.querySelector(".notice")?.remove(); // Streamlit calls again when the theme changes
   parentElement.append(root);
   const draw = (inFull) => {
     const confirm = () => {

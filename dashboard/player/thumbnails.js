@@ -1,10 +1,14 @@
-// Thumbnails, drawn in the browser from the video itself when they come into view; nothing is stored.
+// Thumbnails, drawn in the browser from the video itself when they come into view; they are stored nowhere.
 
 import { element, routeUrl } from "./dom.js";
 
 const WIDTH_PX = 112;
 const HEIGHT_PX = 63;
 const TIMEOUT_MS = 15_000;
+const MAX_KEPT = 300;
+// Kept until the page is left, because a table is drawn again with each filter.
+const kept = new Map(); // "video at_s" -> canvas
+const failed = new Set(); // videos of which there is no thumbnail
 
 export class Thumbnails {
   constructor() {
@@ -44,13 +48,15 @@ export class Thumbnails {
 
   async draw(canvas) {
     const { video, at_s } = canvas.wanted;
-    if (this.failed?.has(video)) return;
+    const key = `${video} ${at_s}`;
+    if (kept.has(key)) return show(kept.get(key), canvas);
+    if (failed.has(video)) return;
     if (this.source !== video) {
       this.source = video;
       const loaded = this.event("loadeddata");
       this.video.src = routeUrl(`video/${video}`, { thumbnail: 1 });
       await loaded.catch((error) => {
-        (this.failed ??= new Set()).add(video);
+        if (!this.closed) failed.add(video);
         throw error;
       });
     }
@@ -59,9 +65,11 @@ export class Thumbnails {
     await sought;
     const [from, to] = [this.video.videoWidth / this.video.videoHeight, canvas.width / canvas.height];
     const [width, height] = from > to ? [canvas.width, canvas.width / from] : [canvas.height * from, canvas.height];
-    const context = canvas.getContext("2d");
-    context.drawImage(this.video, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
-    canvas.dataset.drawn = "true";
+    const thumbnail = element("canvas", { width: canvas.width, height: canvas.height });
+    thumbnail.getContext("2d").drawImage(this.video, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
+    kept.set(key, thumbnail);
+    if (kept.size > MAX_KEPT) kept.delete(kept.keys().next().value);
+    show(thumbnail, canvas);
   }
 
   event(name) {
@@ -79,4 +87,9 @@ export class Thumbnails {
     this.observer.disconnect();
     this.video.removeAttribute("src");
   }
+}
+
+function show(thumbnail, canvas) {
+  canvas.getContext("2d").drawImage(thumbnail, 0, 0);
+  canvas.dataset.drawn = "true";
 }

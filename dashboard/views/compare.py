@@ -356,8 +356,9 @@ def show_onsets(averages: pd.DataFrame, emotion: str) -> None:
         st.info(f"No person has a good face in the {BASELINE_S:g} s before a marker: there is no baseline.")
         return
     st.altair_chart(chart)
-    for note in averages.loc[averages["estimate"].notna(), "note"].dropna().unique():
-        st.caption(plain(note))
+    notes = averages.loc[averages["estimate"].notna(), "note"].dropna()
+    if not notes.empty:
+        st.caption(plain(notes.mode().iloc[0]))  # the same for most points; the number of participants may differ
     st.caption(
         f"Probability minus its mean in the {BASELINE_S:g} s before the onset: averaged over the markers of each "
         "participant, then over participants. The band is the 95 % interval. Markers without a good face before "

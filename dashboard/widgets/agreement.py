@@ -15,7 +15,7 @@ from dashboard.data.results import Results
 from dashboard.text import plain
 
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
-SHARE = st.column_config.NumberColumn(format="percent")
+PERCENT = st.column_config.NumberColumn(format="%.0f %%")
 SECONDS = st.column_config.NumberColumn(format="%.1f")
 TWO_DIGITS = st.column_config.NumberColumn(format="%.2f")
 SUMMARY_COLUMNS = {"compared_s": "compared in s", "share_same": "same emotion", "kappa": "kappa",
@@ -23,8 +23,8 @@ SUMMARY_COLUMNS = {"compared_s": "compared in s", "share_same": "same emotion", 
                    "event_f1": "F1 of onsets"}  # fmt: skip
 EMOTION_COLUMNS = {"emotion": "emotion", "coded_s": "coded in s", "labelled_s": "labeled in s",
                    "precision": "precision", "recall": "recall", "event_f1": "F1 of onsets"}  # fmt: skip
-FORMATS = {"compared in s": SECONDS, "same emotion": SHARE, "kappa": TWO_DIGITS, "F1 of onsets": TWO_DIGITS,
-           "coded in s": SECONDS, "labeled in s": SECONDS, "precision": SHARE, "recall": SHARE}  # fmt: skip
+FORMATS = {"compared in s": SECONDS, "same emotion": PERCENT, "kappa": TWO_DIGITS, "F1 of onsets": TWO_DIGITS,
+           "coded in s": SECONDS, "labeled in s": SECONDS, "precision": PERCENT, "recall": PERCENT}  # fmt: skip
 
 
 def library_agreement(results: Results, codes: Codes) -> tuple[Agreement, dict[tuple[str, str], str]]:
@@ -59,6 +59,7 @@ def person_table(found: Agreement, names: dict[tuple[str, str], str]) -> pd.Data
         [
             {"video": PurePath(row["path"]).name, "person": names.get((row["path"], row["person"]), row["person"])}
             | {title: row[name] for name, title in SUMMARY_COLUMNS.items()}
+            | {"same emotion": 100 * row["share_same"] if row["compared_s"] else None}
             for row in rows
         ]
     )
@@ -89,9 +90,10 @@ def show_agreement(results: Results, codes: Codes) -> None:
         plain(f"{interval}{note}Only time that both codes and labels cover is compared; onsets match within 0.5 s. ")
         + "Methods: docs/statistics.md."
     )
-    left, right = st.columns(2)
+    left, right = st.columns([4, 3])
     left.dataframe(person_table(found, names), hide_index=True, column_config=FORMATS, placeholder="", height="content")
     emotions = found.emotions.to_pandas()[list(EMOTION_COLUMNS)].rename(columns=EMOTION_COLUMNS)
+    emotions[["precision", "recall"]] *= 100
     right.dataframe(emotions, hide_index=True, column_config=FORMATS, placeholder="", height="content")
 
 
