@@ -69,7 +69,7 @@ class Results:
             return question(self._current_connection())
 
     def remember(self, name: str, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """As `answer`, but asked once for each state of the folder; callers must not change what they get.
+        """As `answer`, but asked once for each state of the folder; what is returned is shared by all sessions.
 
         Raises:
             As `ask`.

@@ -87,7 +87,15 @@ def filtered(videos: pd.DataFrame) -> pd.DataFrame:
 
 
 def table_rows(results: Results, videos: pd.DataFrame) -> list[Row]:
-    """The values of `COLUMNS` for each video."""
+    """The values of `COLUMNS` for each video, made once for each state of the folder."""
+    known: dict[str, Row] = results.remember("library rows", lambda _: {})
+    new = videos[~videos["video_id"].isin(known)]
+    if not new.empty:
+        known.update(zip(new["video_id"], _make_rows(results, new), strict=True))
+    return [known[video_id] for video_id in videos["video_id"]]
+
+
+def _make_rows(results: Results, videos: pd.DataFrame) -> list[Row]:
     ids = videos["video_id"].tolist()
     by_video: dict[str, dict[int, list[Episode]]] = {video_id: {} for video_id in ids}
     for row in results.ask(EPISODES_SQL, ids=ids).to_pylist():
