@@ -111,6 +111,11 @@ def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page
     assert happy[0] == 0
     assert happy[1] == pytest.approx(100 * 4 / 12, abs=1)  # 4 of 12 s
     assert (nobody["video"], nobody["emotion"], nobody["episodes"]) == ("nobody.mp4", None, [])
+    hide(results, ALICE, 0, True)  # the one who is happy
+    opened.refresh()
+    videos = library.read_videos(opened)
+    (alice,) = library.table_rows(opened, videos[videos["video"] == "alice.mp4"])
+    assert (alice["people"], len(alice["episodes"])) == ("2", 2)
 
 
 def test_the_library_is_searched_and_filtered(results: Path, page: Page) -> None:

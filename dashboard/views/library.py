@@ -23,7 +23,7 @@ VIDEOS_SQL = f"""
     WITH of_video AS (
         SELECT video_id, count(*) AS people, sum(n_faces) AS n_faces, sum(n_faces_ok) AS n_faces_ok,
             {", ".join(f"sum(share_{name} * labelled_s) / nullif(sum(labelled_s), 0) AS {name}" for name in EMOTIONS)}
-        FROM tracks GROUP BY video_id
+        FROM tracks JOIN people USING (video_id, track_id) WHERE NOT is_hidden GROUP BY video_id
     )
     SELECT videos.video_id, parse_filename(path) AS video, status, error, duration_s, n_frames, people,
         1 - n_faces_ok / nullif(n_faces, 0) AS low_quality, finished_at, path, {", ".join(EMOTIONS)}
@@ -32,7 +32,8 @@ VIDEOS_SQL = f"""
 # The people who are seen longest, each with their episodes; a person without episodes has one row.
 EPISODES_SQL = f"""
     WITH longest AS (
-        SELECT video_id, track_id FROM tracks WHERE list_contains($ids, video_id)
+        SELECT video_id, track_id FROM tracks JOIN people USING (video_id, track_id)
+        WHERE list_contains($ids, video_id) AND NOT is_hidden
         QUALIFY row_number() OVER (PARTITION BY video_id ORDER BY seen_s DESC, track_id) <= {MAX_STRIPS}
     )
     SELECT video_id, track_id, emotion, start_s, end_s FROM longest LEFT JOIN episodes USING (video_id, track_id)
