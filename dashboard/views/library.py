@@ -161,9 +161,12 @@ def show_failures(failed: pd.DataFrame) -> None:
 
 def show_running(results: Results) -> None:
     """The videos that are being analyzed now."""
-    for video in results.running():
-        segments = f"{video.n_segments} segment{'' if video.n_segments == 1 else 's'}"
-        st.info(f"Analysis in progress: {segments} of video {plain(video.video_id)} finished.")
+    running = results.running()
+    if running:
+        videos = "1 video" if len(running) == 1 else f"{len(running)} videos"
+        n_segments = sum(video.n_segments for video in running)
+        segments = "1 segment" if n_segments == 1 else f"{n_segments} segments"
+        st.info(f"Analysis in progress: {videos}, of which {segments} are finished.")
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ def show_stages(analyses: pd.DataFrame) -> None:
                 sort=list(STAGES.values()),
                 title=None,
                 scale=alt.Scale(scheme="tableau10"),
-                legend=alt.Legend(orient="bottom", columns=2),
+                legend=alt.Legend(orient="bottom", columns=1),
             ),
             order=alt.Order("color_stage_sort_index:Q"),
             tooltip=["video:N", "stage:N", alt.Tooltip("sum(ms per frame):Q", title="ms per frame", format=".2f")],
