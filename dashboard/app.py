@@ -34,7 +34,6 @@ def main() -> None:
     st.set_page_config(page_title=f"Fervid: {results.root.name}", page_icon=str(HERE / "icon.svg"), layout="wide")
     pages = [st.Page(HERE / "views" / f"{name.lower()}.py", title=name, icon=icon) for name, icon in PAGES.items()]
     page = st.navigation(pages, position="top")
-    st.html(HERE / "app.css")
     show_notice()
     try:
         page.run()

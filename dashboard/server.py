@@ -11,10 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit.file_util import get_static_dir
 from streamlit.starlette import App
 
 from analytics.results.store import StoreError
@@ -37,8 +38,16 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
 }
+STYLE_SHEET = '<link rel="stylesheet" href="./fervid/player/app.css">'
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 LOOPBACK_ADDRESSES = ("127.0.0.1", "localhost", "::1")
+
+
+def index_html(request: Request) -> Response:
+    """Streamlit's own page with `STYLE_SHEET`; one that a script adds is loaded after the content, which then moves."""
+    html = Path(get_static_dir(), "index.html").read_text(encoding="utf-8")
+    html = html.replace("</body>", f"{STYLE_SHEET}</body>")  # after Streamlit's own rules, which it overrides
+    return HTMLResponse(html, headers={"Cache-Control": "no-cache"})
 
 
 def video_file(request: Request) -> Response:
@@ -113,6 +122,8 @@ def refuse(request: Request, error: Exception) -> Response:
 
 
 ROUTES = [
+    Route("/", index_html),
+    *(Route(f"/{view.stem}", index_html) for view in (HERE / "views").glob("*.py")),
     Route("/fervid/etag", etag),
     Route("/fervid/etag/{video_id}", etag_of_video),
     Route("/fervid/trainings", trainings),

@@ -212,13 +212,12 @@ def until_still(page: Page) -> None:
     expect(page.get_by_text("Labels describe how a face looks")).to_be_visible()  # the last line of every page
     page.wait_for_selector("[data-test-script-state=notRunning]")
     expect(page.locator("[data-stale=true]")).to_have_count(0)  # what is being drawn again is pale
-    # Captions are opaque only once app.css is there, which Streamlit loads late.
     page.wait_for_function(
         """() => {
-            const faded = "[data-testid=stElementContainer], [data-testid=stCaptionContainer]";
+            const containers = [...document.querySelectorAll("[data-testid=stElementContainer]")];
             const isRunning = (each) => each.playState === "running" && each.effect.getTiming().iterations !== Infinity;
             return [...document.images].every((image) => image.complete)
-                && [...document.querySelectorAll(faded)].every((node) => getComputedStyle(node).opacity === "1")
+                && containers.every((node) => getComputedStyle(node).opacity === "1")
                 && !document.getAnimations().some(isRunning);
         }""",
         polling=50,
@@ -591,6 +590,16 @@ def test_a_training_is_followed_and_the_chosen_model_stays(page: Page, address: 
     expect(page.get_by_role("heading", name="fer2013")).to_be_visible()
     shutil.rmtree(told.parents[1])
     expect(page.get_by_text("epoch 2 of 8")).to_have_count(0)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_style_sheet_is_there_before_the_content(address: str, name: str) -> None:
+    with urllib.request.urlopen(f"{address}/{name}", timeout=TIMEOUT_MS / 1000) as response:
+        html = response.read().decode()
+    link = '<link rel="stylesheet" href="./fervid/player/app.css">'
+    assert html.count(link) == 1
+    assert html.index('<div id="root">') < html.index(link)  # after the rules that it overrides
+    assert status_and_text(f"{address}/fervid/player/app.css")[0] == 200
 
 
 def test_other_sites_can_neither_frame_nor_read_anything(address: str) -> None:
