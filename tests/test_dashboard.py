@@ -227,6 +227,7 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     assert "no interval: 5 participants" in words(shown)
     shown.multiselect[0].set_value(["in/alice.mp4"]).run()
     assert "at least two groups" in words(shown)
+    assert shown.segmented_control[0].proto.required  # a click on the selected way does not deselect it
     shown.segmented_control[0].set_value("folders").run()
     assert "All 3 videos are in one folder" in words(shown)
 

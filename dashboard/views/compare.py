@@ -379,9 +379,7 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
     )
 
 
-def compare_videos(
-    results: Results, key: tuple[Any, ...], videos: list[dict[str, Any]], way: str | None
-) -> Compared | None:
+def compare_videos(results: Results, key: tuple[Any, ...], videos: list[dict[str, Any]], way: str) -> Compared | None:
     """Differences between groups of videos, and means over time; None until two groups are selected."""
     paths = [video["path"] for video in videos]
     groups = choose_groups(paths, way)
@@ -399,7 +397,7 @@ def compare_videos(
     )
 
 
-def show_comparison(results: Results, videos: list[dict[str, Any]], way: str | None, markers: Markers | None) -> None:
+def show_comparison(results: Results, videos: list[dict[str, Any]], way: str, markers: Markers | None) -> None:
     """Compare groups of videos, or markers, as selected."""
     key = (str(results.root), results.etag(), results.notes_etag())
     try:

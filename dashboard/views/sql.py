@@ -65,8 +65,7 @@ def completion_words() -> list[str]:
 def show_schema() -> None:
     """The tables with their columns, units and meanings."""
     with st.expander("Tables and columns"):
-        chosen = st.segmented_control("Table", list(VIEWS), default="faces", label_visibility="collapsed")
-        name = chosen or "faces"
+        name = st.segmented_control("Table", list(VIEWS), default="faces", required=True, label_visibility="collapsed")
         st.caption(VIEWS[name].metadata[b"description"].decode())
         widths = {"meaning": st.column_config.TextColumn("meaning", width="large")}
         columns = describe(name).drop_columns("table").to_pandas()

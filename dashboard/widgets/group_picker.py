@@ -62,15 +62,16 @@ def parse_groups(content: bytes, name: str) -> dict[str, str]:
     return {path: group for path, group in pairs if path and group}
 
 
-def choose_way(paths: list[str], markers: Markers | None) -> str | None:
+def choose_way(paths: list[str], markers: Markers | None) -> str:
     """How groups are formed: by folder if there is more than one, else one group for each video."""
     several = len(set(groups_by_folder(paths).values())) > 1
     ways = [FOLDERS, WORDS, SINGLE, FILE, *([MARKERS] if markers else [])]
-    way: str | None = st.segmented_control("Groups by", ways, default=FOLDERS if several else SINGLE, key="group_way")
+    default = FOLDERS if several else SINGLE
+    way: str = st.segmented_control("Groups by", ways, default=default, required=True, key="group_way")
     return way
 
 
-def choose_groups(paths: list[str], way: str | None) -> dict[str, str]:
+def choose_groups(paths: list[str], way: str) -> dict[str, str]:
     """The group of each path, as selected; empty until enough is selected."""
     match way:
         case "folders":
