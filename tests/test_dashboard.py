@@ -109,6 +109,8 @@ def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page
     assert len(alice["episodes"]) == 3  # a strip for each person
     happy = next(part for strip in alice["episodes"] for part in strip if part[2] == EMOTIONS.index("happy"))
     assert happy[0] == 0
+    shares = {EMOTIONS[number]: round(width) for _, width, number in alice["shares"][0]}
+    assert alice["shares_title"].startswith(f"happy {shares['happy']} %, ")  # the largest first
     assert happy[1] == pytest.approx(100 * 4 / 12, abs=1)  # 4 of 12 s
     assert (nobody["video"], nobody["emotion"], nobody["episodes"]) == ("nobody.mp4", None, [])
     hide(results, ALICE, 0, True)  # the one who is happy
@@ -182,6 +184,7 @@ def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> N
     assert moments.find_moments(opened, "peak", replace(EVERYTHING, min_duration_s=9.0)) == []
     shown = page("moments", results)
     assert "strongest episodes by area" in words(shown)
+    assert [button.label for button in shown.get("download_button")] == ["All rows as CSV"]
     shown.slider[0].set_value(9.0).run()
     assert "No episode passes the filters" in words(shown)
 

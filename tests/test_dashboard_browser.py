@@ -1,6 +1,7 @@
 """The dashboard as people use it: in the system's Chromium, over real results and a real video."""
 
 import contextlib
+import csv
 import json
 import os
 import shutil
@@ -290,6 +291,10 @@ def test_the_notice_is_one_line_once_it_was_read(page: Page, address: str) -> No
 def test_a_moment_is_played_from_its_start(page: Page, address: str, results: Path) -> None:
     (start_s,) = connect(results).sql("SELECT start_s FROM episodes WHERE emotion = 'sad'").fetchall()[0]
     page.goto(f"{address}/moments")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="All rows as CSV").click()
+    rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    assert {row["emotion"]: float(row["start_s"]) for row in rows} == {"happy": 0, "sad": start_s}
     page.get_by_role("button", name="play sad of").click()
     page.wait_for_url("**/timeline?*play=1*")
     until(page, f"video => !video.paused && video.currentTime > {start_s - 1}")

@@ -55,7 +55,7 @@ class Rows {
     return element("tr", { onclick: open }, ...cells);
   }
 
-  cell({ kind, label }, value, row, { open, play }) {
+  cell({ kind, label, name }, value, row, { open, play }) {
     const content = {
       link: () => element("a", { href: new URL(row.href, document.baseURI).href, onclick: (event) => (event.stopPropagation(), open(event)) }, value),
       emotion: () => (value ? element("span", {}, swatch(this.data.colors[value]), value) : ""),
@@ -64,7 +64,7 @@ class Rows {
       thumbnail: () => this.thumbnails.request(value),
       play: () => button("▶", value, play),
     }[kind];
-    return element("td", { class: kind, "data-label": label }, content ? content() : (value ?? ""));
+    return element("td", { class: kind, "data-label": label, title: row[`${name}_title`] }, content ? content() : (value ?? ""));
   }
 
   bar(value) {

@@ -12,7 +12,16 @@ from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock, plain
 from dashboard.widgets.charts import emotion_legend
-from dashboard.widgets.rows import Column, Episode, Row, episode_strip, share_strip, show_rows, thumbnails_switch
+from dashboard.widgets.rows import (
+    Column,
+    Episode,
+    Row,
+    episode_strip,
+    share_strip,
+    share_text,
+    show_rows,
+    thumbnails_switch,
+)
 from fer_models.labels import EMOTIONS
 
 PAGE_ROWS = 100
@@ -108,14 +117,15 @@ def _make_rows(results: Results, videos: pd.DataFrame) -> list[Row]:
 
 def _table_row(video: Mapping[Hashable, Any], people: Mapping[int, list[Episode]]) -> Row:
     duration_s = float(video["duration_s"] or 0) if pd.notna(video["duration_s"]) else 0.0
-    is_labeled = video["emotion"] is not None
+    shares = [] if video["emotion"] is None else [float(video[name]) for name in EMOTIONS]
     return {
         "href": "timeline?" + urlencode({"video": video["video_id"]}),
         "thumbnail": {"video": video["video_id"], "at_s": THUMBNAIL_AT * duration_s},
         "video": video["video"],
         "episodes": [episode_strip(episodes, duration_s) for episodes in people.values()],
         "emotion": video["emotion"],
-        "shares": [share_strip(float(video[name]) for name in EMOTIONS)] if is_labeled else [],
+        "shares": [share_strip(shares)] if shares else [],
+        "shares_title": share_text(shares) if shares else None,
         "duration": clock(duration_s),
         "people": "" if pd.isna(video["people"]) else f"{video['people']:.0f}",
         "low_quality": "" if pd.isna(video["low_quality"]) else f"{video['low_quality']:.1%}",

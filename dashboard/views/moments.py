@@ -3,10 +3,12 @@
 from dataclasses import asdict, dataclass
 from urllib.parse import urlencode
 
+import pyarrow as pa
 import streamlit as st
 
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock
+from dashboard.widgets.download import download_button
 from dashboard.widgets.rows import Column, Row, show_rows, thumbnails_switch
 from fer_models.labels import EMOTIONS
 
@@ -131,6 +133,7 @@ def main() -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         found = "1 episode" if len(moments) == 1 else f"The {len(moments)} strongest episodes by {ranking}"
         st.caption(f"{found}. Click one to see its peak; ▶ plays it from its start.", width="content")
+        download_button(pa.Table.from_pylist([asdict(moment) for moment in moments]), "csv", stem="moments")
         thumbnails = thumbnails_switch()
     opened = show_rows(
         COLUMNS, [table_row(moment) for moment in moments], label="Moments", key="moments_table", thumbnails=thumbnails

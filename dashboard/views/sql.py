@@ -1,6 +1,5 @@
 """Page SQL: the user's own queries, read-only."""
 
-import io
 import os
 from pathlib import Path
 
@@ -16,10 +15,10 @@ from analytics.queries.cookbook import cookbook
 from analytics.queries.events import EventsError
 from analytics.results.videos import UnknownVideoError
 from analytics.tables.schema import VIEWS
-from analytics.tables.table_io import write_rows
 from dashboard.data import markers
 from dashboard.data.results import current_results
 from dashboard.text import plain
+from dashboard.widgets.download import download_button
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 DEFAULT_SQL = """SELECT smooth_emotion, round(sum(duration_s), 1) AS seconds
@@ -143,26 +142,14 @@ def line_chart(rows: pd.DataFrame, numbers: list[str]) -> alt.Chart:
     return chart
 
 
-def download(rows: pa.Table, form: str, mime: str) -> None:
-    """A button that saves all rows as a file, which is made when it is clicked."""
-
-    def content() -> bytes:
-        file = io.BytesIO()
-        write_rows(rows, file, form)
-        return file.getvalue()
-
-    name = "CSV" if form == "csv" else form.capitalize()
-    st.download_button(f"All rows as {name}", content, f"answer.{form}", mime, on_click="ignore")
-
-
 def show_answer(rows: pa.Table) -> None:
     """The rows as files, as a table, and as a chart if they make one."""
     with st.container(horizontal=True, vertical_alignment="center"):
         count = f"{rows.num_rows:,} row{'' if rows.num_rows == 1 else 's'}"
         first = f", the first {MAX_SHOWN_ROWS:,} shown" if rows.num_rows > MAX_SHOWN_ROWS else ""
         st.caption(count + first, width="content")
-        download(rows, "csv", "text/csv")
-        download(rows, "parquet", "application/vnd.apache.parquet")
+        download_button(rows, "csv", stem="answer")
+        download_button(rows, "parquet", stem="answer")
     shown = rows.slice(0, MAX_SHOWN_ROWS).to_pandas()
     st.dataframe(shown, hide_index=True)
     if (chart := chart_of(shown)) is not None:

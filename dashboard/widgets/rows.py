@@ -14,9 +14,9 @@ PLAYER = Path(__file__).parents[1] / "player"
 THUMBNAILS_ENVIRONMENT = "FERVID_DASHBOARD_THUMBNAILS"  # "on" or "off": what holds until a user chooses
 Kind = Literal["text", "muted", "number", "link", "emotion", "strips", "bar", "thumbnail", "play"]
 Strip = list[tuple[float, float, int]]  # position and width in percent, index of the emotion
-Row = dict[
-    str, object
-]  # the value of each column by its name, and `href`; what a value is depends on the kind of column
+# The value of each column by its name, `href`, and under `NAME_title` what is shown when the pointer rests on a value.
+# What a value is depends on the kind of column.
+Row = dict[str, object]
 # The files are served by a route beside the app; this only loads and mounts them.
 MOUNT_JS = """
 const base = document.baseURI;
@@ -117,6 +117,16 @@ def share_strip(shares: Iterable[float]) -> Strip:
             strip.append((round(100 * left, 2), round(100 * share, 2), number))
             left += share
     return strip
+
+
+def share_text(shares: Iterable[float]) -> str:
+    """Shares of time, in the order of `EMOTIONS`, as words, the largest first; those that round to 0 are left out.
+
+    >>> share_text([0.3, 0, 0, 0.698, 0.002, 0, 0])
+    'happy 70 %, angry 30 %'
+    """
+    largest_first = sorted(zip(shares, EMOTIONS, strict=True), key=lambda each: -each[0])
+    return ", ".join(f"{name} {100 * share:.0f} %" for share, name in largest_first if share >= 0.005)
 
 
 def _number(emotion: str) -> int:
