@@ -32,7 +32,7 @@ def other_kind(path: Path) -> str:
     Links are followed. Nothing is opened, as opening a pipe would wait for its writer.
 
     Raises:
-        OSError: if there is nothing at this path, or it may not be looked at.
+        OSError: if there is nothing at this path, or permission is denied.
     """
     mode = path.stat().st_mode
     return "" if stat.S_ISREG(mode) else next((kind for is_kind, kind in _KINDS if is_kind(mode)), "no regular file")
@@ -43,7 +43,7 @@ def check_regular_file(path: Path) -> None:
 
     Raises:
         NotRegularFileError: if it is not.
-        OSError: if there is nothing at this path, or it may not be looked at.
+        OSError: if there is nothing at this path, or permission is denied.
     """
     if kind := other_kind(path):
         raise NotRegularFileError(path, kind)

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch  # before DuckDB, which otherwise reports leaked objects at exit
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
@@ -33,8 +34,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs CUDA where there is none, unless `FERVID_MUST_HAVE_CUDA` says there must be."""
-    import torch
-
     if torch.cuda.is_available() or "FERVID_MUST_HAVE_CUDA" in os.environ:
         return
     for item in items:

@@ -65,6 +65,12 @@ def test_a_folder_gives_its_videos_and_pictures_in_order(folder):
     assert [p.name for p in find_videos([folder], pattern="*.mp4")] == ["b.mp4"]
 
 
+def test_hidden_files_of_the_working_directory_are_left_out(folder, monkeypatch):
+    (folder / "._b.mp4").write_bytes(b"x")
+    monkeypatch.chdir(folder)
+    assert [path.name for path in find_videos(["."])] == ["a.MOV", "b.mp4", "c.mkv", "photo.jpg"]
+
+
 def test_a_file_named_twice_or_without_a_suffix_is_taken_once(folder):
     paths = [folder / "b.mp4", folder, folder / "e.txt"]
     assert [p.name for p in find_videos(paths)] == ["b.mp4", "a.MOV", "c.mkv", "photo.jpg", "e.txt"]

@@ -204,6 +204,13 @@ def test_a_video_is_plotted_from_results_beside_the_figures(face_clip, tmp_path)
     assert names == [f"{face_clip.stem}.png", f"{face_clip.stem}.svg", "results"]
 
 
+def test_only_videos_of_results_are_chosen_for_a_plot(face_clip, tmp_path):
+    run = fervid("plot", face_clip, "--video", "a.mp4", "--out", tmp_path / "figures")
+    assert run.exit_code == 2
+    assert "give the video itself" in run.output
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_plot_of_nothing_leaves_nothing(tmp_path):
     run = fervid("plot", tmp_path / "missing.mp4", "--out", tmp_path / "figures")
     assert (run.exit_code, "missing.mp4: no such file or folder" in run.output) == (1, True)

@@ -101,9 +101,9 @@ def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page
     assert [metric.value for metric in shown.metric] == ["2", "0.4", "3", "1"]  # the last one failed
     assert "**broken.mp4**: in/broken.mp4: not a video" in words(shown)
     opened = Results(results)
-    videos = library.read_videos(opened)
-    done = videos[videos["status"] == "done"].sort_values("video")
-    alice, nobody = library.table_rows(opened, done)
+    found = library.read_library(opened)
+    done = found.videos[found.videos["status"] == "done"].sort_values("video")
+    alice, nobody = library.table_rows(opened, found.rows, done)
     assert (alice["video"], alice["emotion"], alice["people"]) == ("alice.mp4", "happy", "3")
     assert alice["href"] == f"timeline?video={ALICE}"
     assert len(alice["episodes"]) == 3  # a strip for each person
@@ -115,8 +115,8 @@ def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page
     assert (nobody["video"], nobody["emotion"], nobody["episodes"]) == ("nobody.mp4", None, [])
     hide(results, ALICE, 0, True)  # the one who is happy
     opened.refresh()
-    videos = library.read_videos(opened)
-    (alice,) = library.table_rows(opened, videos[videos["video"] == "alice.mp4"])
+    found = library.read_library(opened)
+    (alice,) = library.table_rows(opened, found.rows, found.videos[found.videos["video"] == "alice.mp4"])
     assert (alice["people"], len(alice["episodes"])) == ("2", 2)
 
 

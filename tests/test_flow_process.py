@@ -1,5 +1,6 @@
 """The process that runs the flow: what crosses the pipe between it and the one that analyzes."""
 
+import contextlib
 import errno
 import io
 from pathlib import Path
@@ -10,7 +11,7 @@ from clips import context_of
 from typer.testing import CliRunner
 
 from analytics.results.status import status
-from flows.analysis.channel import Channel, VideoAnswer, joined, with_causes
+from flows.analysis.channel import Channel, Close, VideoAnswer, joined, with_causes
 from flows.analysis.failures import VideoFailed, is_transient
 from flows.analysis.flow_process import FlowProcess
 from flows.analysis.run import Inputs, prepare_run
@@ -50,6 +51,23 @@ def test_an_error_that_cannot_be_pickled_arrives_as_its_text():
     error = ValueError("broken", lambda: None)
     (received,) = sent(VideoAnswer(1, errors=with_causes(error))).errors
     assert type(received) is RuntimeError and str(received).startswith("ValueError: ('broken', <function")
+
+
+def test_half_a_message_is_the_end_of_the_other_process():
+    pipe = io.BytesIO()
+    Channel(pipe, pipe).send(VideoAnswer(1, errors=[OSError("x" * 1000)]))
+    pipe = io.BytesIO(pipe.getvalue()[:500])
+    with pytest.raises(EOFError):
+        Channel(pipe, pipe).receive()
+
+
+def test_a_module_of_the_working_directory_is_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "queue.py").write_text("raise SystemExit('imported from the working directory')")
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(FlowProcess()) as process:
+        process.channel.send(Close())
+        process.has_records = True
+        assert process.process.wait(60) == 0
 
 
 def test_a_failure_that_may_pass_is_retried(face_clip, server, tmp_path, monkeypatch):

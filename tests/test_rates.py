@@ -71,12 +71,12 @@ def test_many_intervals_of_few_participants_are_no_evidence_of_a_median():
 
 def test_unequal_time_lengthens_the_interval_of_a_rate():
     """The influence of participant i is (c_i / C - w_i) / (1 - w_i); 1 / sum of w² - 1 degrees of freedom."""
-    counts, observed_s = np.array([30.0, 2, 4, 3, 1]), np.array([600.0, 60, 60, 60, 60])
-    w = observed_s / 840
+    counts, observed_s = np.array([30.0, 2, 4, 3, 1]), np.array([300.0, 60, 60, 60, 60])
+    w = observed_s / 540
     influence = (counts / 40 - w) / (1 - w)
     reach = stats.t.ppf(0.975, 1 / (w**2).sum() - 1) * np.sqrt(4 / 5 * (influence**2).sum())
     found = rate_per_minute(counts, observed_s)
-    assert (found.low, found.high) == pytest.approx((40 / 14 * np.exp(-reach), 40 / 14 * np.exp(reach)))
+    assert (found.low, found.high) == pytest.approx((40 / 9 * np.exp(-reach), 40 / 9 * np.exp(reach)))
 
 
 def test_the_interval_of_a_rate_is_symmetric_on_the_logarithm():
@@ -86,6 +86,18 @@ def test_the_interval_of_a_rate_is_symmetric_on_the_logarithm():
     assert found.estimate == pytest.approx(3.5)
     reach = stats.t.ppf(0.975, 5) * stats.sem(counts) / counts.mean()
     assert (np.log(found.low / 3.5), np.log(found.high / 3.5)) == pytest.approx((-reach, reach))
+
+
+def test_a_rate_that_rests_on_one_participant_has_no_interval():
+    found = rate_per_minute(np.array([60, 1, 0, 1, 0, 1]), np.array([6000.0, 10, 10, 10, 10, 10]))
+    assert found.estimate == pytest.approx(63 / (6050 / 60))
+    assert (found.low, found.high) == (None, None)
+    assert found.note == "no interval: one participant has most of the observed time"
+
+
+def test_a_median_without_an_episode_says_so():
+    found = median_interval(np.empty(0), np.empty(0, bool), [])
+    assert (found.estimate, found.note) == (None, "no median: no episode has an observed onset")
 
 
 def test_rates_weigh_participants_by_their_time():

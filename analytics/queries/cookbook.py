@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Question:
-    """A question in words, what is to be known about it (perhaps nothing), and its SQL."""
+    """A question, a note that may be empty, and the SQL that answers the question."""
 
     title: str
     note: str

@@ -116,7 +116,7 @@ def read_catalog(root: StoragePath, *, skip_damaged: bool = False) -> Catalog:
         DamagedFileError: if the row of a video, or a shard, cannot be read, unless `skip_damaged`.
     """
     catalog = _read_catalog_while_it_changes(root)
-    if catalog.damaged:  # perhaps only the row is not written yet: read again
+    if catalog.damaged:  # the row may not be written yet: read again
         time.sleep(RETRY_S)
         catalog = _read_catalog_while_it_changes(root)
     if catalog.damaged and not skip_damaged:

@@ -97,6 +97,8 @@ def path_below(root: StoragePath, path: StoragePath) -> str:
     >>> path_below(Path("results"), Path("results/faces/a.parquet"))
     'faces/a.parquet'
     """
+    if not is_remote(path) and not is_remote(root):
+        return path.relative_to(root).as_posix()
     return path.as_posix().removeprefix(root.as_posix()).lstrip("/")
 
 

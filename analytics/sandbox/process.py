@@ -90,7 +90,7 @@ def query(
 
 def _run_worker(request: QueryRequest) -> tuple[bytes, str, int | None]:
     """The standard output, standard error and exit code of the child; None as the code if it had to be killed."""
-    command = [sys.executable, "-c", _START, json.dumps(sys.path)]
+    command = [sys.executable, "-P", "-c", _START, json.dumps(sys.path)]
     # Arenas and pools that Arrow and glibc reserve in advance would count as address space.
     environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
     with subprocess.Popen(

@@ -36,5 +36,8 @@ def rate_per_minute(counts: Array, observed_s: Array) -> Estimate:
     error = float(np.sqrt((n - 1) / n * (influence**2).sum()))
     if error < 1e-12:
         return Estimate(rate, note="no interval: the values do not vary")
-    reach = t_quantile(1 / float((weights**2).sum()) - 1) * error
+    degrees_of_freedom = 1 / float((weights**2).sum()) - 1
+    if degrees_of_freedom < 1:
+        return Estimate(rate, note="no interval: one participant has most of the observed time")
+    reach = t_quantile(degrees_of_freedom) * error
     return Estimate(rate, float(rate * np.exp(-reach)), float(rate * np.exp(reach)))

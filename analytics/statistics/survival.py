@@ -41,6 +41,8 @@ def median_interval(duration_s: Array, ended: np.ndarray, clusters: Sequence[str
         ended: (n,)
         clusters: (n,) the participant of each interval.
     """
+    if not len(duration_s):
+        return Estimate(None, note="no median: no episode has an observed onset")
     times, share = kaplan_meier(duration_s, ended)
     median = _first_at_most_half(times, share)
     names, of_cluster = np.unique(np.asarray(clusters, dtype=object).astype(str), return_inverse=True)

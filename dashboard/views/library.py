@@ -1,6 +1,7 @@
 """Page Library: every video, what it shows, and which failed."""
 
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -69,9 +70,17 @@ COLUMNS = (
 )
 
 
-def read_videos(results: Results) -> pd.DataFrame:
-    """A row per video with its shares of time and its dominant emotion; must not be changed by the caller."""
-    return results.remember("library", _read_videos)
+@dataclass(frozen=True)
+class Library:
+    """The videos of one state of the folder."""
+
+    videos: pd.DataFrame  # a row per video with its shares of time and its dominant emotion; shared, not to be changed
+    rows: dict[str, Row]  # the values of `COLUMNS` by video_id, as far as they have been shown
+
+
+def read_library(results: Results) -> Library:
+    """The videos as the folder has them now."""
+    return results.remember("library", lambda connection: Library(_read_videos(connection), {}))
 
 
 def _read_videos(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
@@ -96,9 +105,8 @@ def filtered(videos: pd.DataFrame) -> pd.DataFrame:
     return videos.sort_values(column, ascending=ascending, kind="stable")
 
 
-def table_rows(results: Results, videos: pd.DataFrame) -> list[Row]:
-    """The values of `COLUMNS` for each video, made once for each state of the folder."""
-    known: dict[str, Row] = results.remember("library rows", lambda _: {})
+def table_rows(results: Results, known: dict[str, Row], videos: pd.DataFrame) -> list[Row]:
+    """The values of `COLUMNS` for each video; those that are not in `known` are added to it."""
     new = videos[~videos["video_id"].isin(known)]
     if not new.empty:
         known.update(zip(new["video_id"], _make_rows(results, new), strict=True))
@@ -184,7 +192,8 @@ def main() -> None:
     results = current_results()
     st.title("Library")
     refresh_with_results(results)
-    videos = read_videos(results)
+    library = read_library(results)
+    videos = library.videos
     show_running(results)
     if videos.empty:
         st.info("There are no videos yet. Analyze some with `fervid analyze`; they appear here when they are done.")
@@ -198,7 +207,8 @@ def main() -> None:
         st.html(emotion_legend(), width="content")
         thumbnails = thumbnails_switch()
     shown = one_page(done)
-    opened = show_rows(COLUMNS, table_rows(results, shown), label="Videos", key="library_table", thumbnails=thumbnails)
+    rows = table_rows(results, library.rows, shown)
+    opened = show_rows(COLUMNS, rows, label="Videos", key="library_table", thumbnails=thumbnails)
     if opened is not None:
         st.switch_page("views/timeline.py", query_params={"video": shown.iloc[opened.index]["video_id"]})
     show_failures(videos[videos["status"] == "failed"])

@@ -41,7 +41,8 @@ def library_agreement(results: Results, codes: Codes) -> tuple[Agreement, dict[t
     if len(videos) == 1:
         by_video[videos[0]["video_id"]] = codes.of_video(results, videos[0]["video_id"])
     for video in videos:
-        if own := comparable_codes(results, video["video_id"], by_video.get(video["video_id"], [])):
+        coded = by_video.get(video["video_id"])
+        if coded and (own := comparable_codes(results, video["video_id"], coded)):
             comparable += own
             people = people_of(results, video["video_id"])
             names |= {(video["path"], f"P{track_id}"): name for track_id, name in people.items()}
@@ -68,6 +69,9 @@ def person_table(found: Agreement, names: dict[tuple[str, str], str]) -> pd.Data
 def show_agreement(results: Results, codes: Codes) -> None:
     """Kappa with its interval, and the figures of each person and each emotion."""
     st.subheader("Agreement with human codes")
+    n_without_video = sum(code.video is None for code in codes.codes)
+    if n_without_video and len(results.ask(VIDEOS_SQL)) > 1:
+        st.info(f"{n_without_video} codes name no video: a column `video` would compare them here, too.")
     try:
         found, names = library_agreement(results, codes)
     except (CodesError, UnknownVideoError) as error:

@@ -50,7 +50,7 @@ def find_jumps(
     highest = np.maximum.accumulate(pts)
     if not (is_keyframe[1:] & (pts[1:] < highest[:-1])).any():
         return jumps
-    # The maximum starts anew at each jump, so the jumps have to be found one after the other.
+    # The maximum restarts at each jump, so jumps must be found in order.
     latest = pts[0]
     for i in range(1, len(pts)):
         jumps[i] |= is_keyframe[i] and pts[i] < latest

@@ -90,7 +90,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
             metadata_errors="replace",
         )
     except av.FFmpegError as error:
-        if isinstance(error, av.ArgumentError) or _is_hls_playlist(path):
+        if isinstance(error, av.ArgumentError) or (path.is_file() and _is_hls_playlist(path)):
             reason = "is a playlist or a stream description, or not a video: give the video files themselves"
             raise VideoReadError(path, reason) from error
         reason = f"not a video, or truncated before its index was written ({error.strerror}): copy or export it again"

@@ -84,8 +84,9 @@ class Channel:
         Raises:
             OSError: if the other process has ended.
         """
+        content = pickle.dumps(message)  # first, as half a message would stop the other process
         with self._sending:
-            pickle.dump(message, self._target)
+            self._target.write(content)
             self._target.flush()
 
     def receive(self) -> Message:
@@ -94,7 +95,10 @@ class Channel:
         Raises:
             EOFError: if the other process has ended.
         """
-        message: Message = pickle.load(self._source)  # written by a process that this one started, or vice versa
+        try:
+            message: Message = pickle.load(self._source)  # written by a process that this one started, or vice versa
+        except pickle.UnpicklingError as error:  # the other process was killed while it wrote
+            raise EOFError(str(error)) from error
         return message
 
 

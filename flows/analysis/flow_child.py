@@ -4,7 +4,9 @@ import contextlib
 import itertools
 import os
 import queue
+import signal
 import threading
+import traceback
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the requested flows, until there are no more or the parent ends."""
+    if hasattr(signal, "pthread_sigmask"):
+        # A signal to the whole process group is the parent's to handle: it asks for a stop, or its pipe ends.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing printed may get between the messages
     parent = Parent(Channel(source, target))
@@ -82,12 +87,18 @@ class Parent:
         return future.result()
 
     def _receive(self) -> None:
-        """Pass on what the parent sends; end with it."""
+        """Pass on what the parent sends; end this process when the parent ends, or when a message cannot be used."""
+        try:
+            self._pass_on_messages()
+        except EOFError:
+            os._exit(1)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+
+    def _pass_on_messages(self) -> None:
         while True:
-            try:
-                message = self.channel.receive()
-            except EOFError:
-                os._exit(1)
+            message = self.channel.receive()
             if isinstance(message, RunRequest):
                 self._runs.put(message.run)
             elif isinstance(message, Close):

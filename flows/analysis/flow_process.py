@@ -6,6 +6,7 @@ once, while this process already analyzes; each task of the flow then waits for 
 
 import contextlib
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from flows.analysis.outcomes import RunSummary, VideoOutcome
 from flows.analysis.run import AnalysisRun
 from flows.prefect.server import SERVER_ENVIRONMENT, PrefectServerError, check_healthy, prefect_server
 
-CHILD = "from flows.analysis.flow_child import main; main()"
+CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from flows.analysis.flow_child import main; main()"
 STOP_TIMEOUT_S = 10.0
 
 
@@ -70,7 +71,7 @@ class FlowProcess:
         else:
             environment |= SERVER_ENVIRONMENT
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CHILD],
+            [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path)],  # -P: import nothing from the working directory
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -145,11 +146,13 @@ class VideoPool:
         self.context: AnalysisContext = run.context
         self.videos = run.videos
         self.pool = ThreadPoolExecutor(run.engine.workers, thread_name_prefix="analyze")
+        # A retry must not wait behind all other videos, whose tasks wait for it.
+        self.retries = ThreadPoolExecutor(run.engine.workers, thread_name_prefix="retry")
         self.started: dict[StoragePath, Future[VideoOutcome]] = {}
 
     def __enter__(self) -> "VideoPool":
         """Start with the first videos."""
-        self.started = {path: self._submit(path) for path in self.videos}
+        self.started = {path: self._submit(path, self.pool) for path in self.videos}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
@@ -157,12 +160,13 @@ class VideoPool:
         if kind is not None:
             self.context.progress.request_stop()
         self.pool.shutdown(wait=True, cancel_futures=True)
+        self.retries.shutdown(wait=True, cancel_futures=True)
 
     def outcome(self, path: StoragePath) -> "Future[VideoOutcome]":
         """The outcome of a video; of a new analysis, if this is not the first request."""
-        return self.started.pop(path, None) or self._submit(path)
+        return self.started.pop(path, None) or self._submit(path, self.retries)
 
-    def _submit(self, path: StoragePath) -> "Future[VideoOutcome]":
+    def _submit(self, path: StoragePath, pool: ThreadPoolExecutor) -> "Future[VideoOutcome]":
         from flows.analysis.analyze_video import analyze_video  # imports torch
 
-        return self.pool.submit(analyze_video, path, self.context)
+        return pool.submit(analyze_video, path, self.context)

@@ -72,7 +72,7 @@ class FoundFiles:
 def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, pattern: str = "*") -> FoundFiles:
     """Find the videos and images that `inputs` name, each once, those of a folder in the order of their names.
 
-    However a path is spelled, it is the same file. A file named itself is taken whatever its suffix; in a folder, only
+    Different spellings of a path count once. A named file is accepted with any suffix; in a folder, only
     regular files with a suffix of a video or an image that match `pattern` are, and none that is hidden. Keep an input
     without media files, so that it is reported as a failure of a run that analyzes the others.
 

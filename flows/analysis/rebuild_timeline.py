@@ -96,9 +96,8 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
     analyzed = analysis_id(row["observation_id"], timeline_settings)
     # A live session that is running or was killed may have more observations than its tables.
     if store.is_done(video, analyzed) and not row["is_running"]:
-        store.mark_as_current(
-            video, analyzed, path, error=row["error"]
-        )  # no word on whether a run that failed would do now
+        # Keep the error: whether the run that failed would succeed now is not known.
+        store.mark_as_current(video, analyzed, path, error=row["error"])
         sizes = store.table_rows(video, analyzed)
         return Rebuilt(path, "unchanged", video, analyzed, sizes["faces"], sizes["tracks"])
     seen = video, row["observation_id"]

@@ -1,6 +1,7 @@
 """The Prefect server of a run: the user's, or a temporary one that starts while everything else loads."""
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -15,6 +16,10 @@ from typing import Any
 
 from fer_models.errors import FervidError
 
+SERVER = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from flows.prefect.server import serve; "
+    "serve(int(sys.argv[2]))"
+)
 START_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 5.0
@@ -54,7 +59,7 @@ def prefect_server() -> Iterator[Callable[[], None]]:
         return
     port = free_port()
     server = subprocess.Popen(
-        [sys.executable, "-c", f"from flows.prefect.server import serve; serve({port})"],
+        [sys.executable, "-P", "-c", SERVER, json.dumps(sys.path), str(port)],  # -P: import nothing from there
         env={**os.environ, **SERVER_ENVIRONMENT},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
--- Mean smoothed probabilities of groups, in bins of $bin_ms from the start of each span, without hidden people. People
+-- Mean smoothed probabilities of groups, in bins of $bin_ms from the start of each interval, without hidden people. People
 -- who were named are participants; the others of a video count together as one. The mean is over the people of a
 -- participant in a video, then over the participant's videos, then over participants; the error is the standard error of
 -- this mean over participants, NULL for one. n_people is the number of tracks.

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from analytics.results.storage_paths import translate_client_errors
 from flows.analysis.context import AnalysisContext
 from flows.analysis.flow_process import flow_runner
 from flows.analysis.outcomes import RunSummary
@@ -73,7 +74,9 @@ def analyze(
             note(line)
         runner = flow_runner(engine.engine == "threads", once=True)
         # Nothing is finished in new results: Prefect starts while PyArrow is imported.
-        run_flow = None if out.exists() else stack.enter_context(runner)
+        with translate_client_errors(out):
+            is_new = not out.exists()
+        run_flow = stack.enter_context(runner) if is_new else None
         run = prepare_run(named, AnalysisContext(out, settings, progress), engine, found)
         from flows.analysis.skipping import skip_all  # imports PyArrow
 

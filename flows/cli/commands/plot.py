@@ -39,6 +39,8 @@ def plot(
 
         importlib.import_module("matplotlib")  # fail before the analysis, not after it
         check_output_folder(out)
+        if video and not is_results(source):
+            raise typer.BadParameter("chooses videos of a results folder: give the video itself", param_hint="--video")
         results, wanted, all_done = (source, video or [], True) if is_results(source) else _analyze(source, out)
         # DuckDB reports leaked objects at exit if it is imported before PyTorch.
         from analytics.exports import export_videos
