@@ -259,6 +259,8 @@ def test_a_click_anywhere_in_a_row_opens_the_video(page: Page, address: str) -> 
     page.locator("td.number").first.click()
     page.wait_for_url("**/timeline?video=v*")
     page.wait_for_selector("video")
+    page.get_by_role("link", name="Library").click()
+    expect(page.get_by_role("textbox", name="Search")).to_have_value("alice")
 
 
 def test_thumbnails_are_drawn_from_the_video_and_switched_off(page: Page, address: str) -> None:
@@ -486,6 +488,7 @@ def test_the_chart_and_the_rows_are_saved(page: Page, address: str) -> None:
         assert len(image.convert("RGB").getcolors(1_000_000) or []) > 3
     with page.expect_download() as download:
         page.get_by_role("link", name="all rows, Parquet").click()
+    assert download.value.suggested_filename == "alice-faces.parquet"
     assert pq.read_table(download.value.path()).num_rows == 240
 
 

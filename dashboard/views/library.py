@@ -93,11 +93,13 @@ def _read_videos(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 
 
 def filtered(videos: pd.DataFrame) -> pd.DataFrame:
-    """The rows that pass the filters, sorted as selected."""
+    """The rows that pass the filters, sorted as selected; other pages do not reset them."""
     search, emotion, order = st.columns([2, 1, 1])
-    text = search.text_input("Search", placeholder="part of a file name or folder")
-    kind = emotion.selectbox("Dominant emotion", ["any", *EMOTIONS])
-    column, ascending = SORTS[order.selectbox("Sort", list(SORTS))]
+    text = search.text_input(
+        "Search", placeholder="part of a file name or folder", key="library_search", persist_state="session"
+    )
+    kind = emotion.selectbox("Dominant emotion", ["any", *EMOTIONS], key="library_emotion", persist_state="session")
+    column, ascending = SORTS[order.selectbox("Sort", list(SORTS), key="library_sort", persist_state="session")]
     if text:
         videos = videos[videos["path"].str.contains(text, case=False, regex=False)]
     if kind != "any":

@@ -104,19 +104,37 @@ def table_row(moment: Moment) -> Row:
 
 
 def choose_filters(results: Results) -> tuple[str, Filters]:
-    """The ranking and the filters that the user selected."""
+    """The ranking and the filters that the user selected; other pages do not reset them."""
     people = {ANYBODY: "", **{row["label"]: row["participant"] for row in results.ask(PEOPLE_SQL).to_pylist()}}
     first, second, third = st.columns([2, 1, 1])
     emotions = first.pills(
-        "Emotions", EMOTIONS, default=[name for name in EMOTIONS if name != "neutral"], selection_mode="multi"
+        "Emotions",
+        EMOTIONS,
+        default=[name for name in EMOTIONS if name != "neutral"],
+        selection_mode="multi",
+        key="moments_emotions",
+        persist_state="session",
     )
-    participant = second.selectbox("Person", list(people), help="Name people on the page Timeline.")
-    ranking = third.selectbox("Rank by", list(RANKINGS))
+    participant = second.selectbox(
+        "Person", list(people), help="Name people on the page Timeline.", key="moments_person", persist_state="session"
+    )
+    ranking = third.selectbox("Rank by", list(RANKINGS), key="moments_ranking", persist_state="session")
     first, second, third = st.columns([2, 1, 1])
-    search = first.text_input("Video", placeholder="part of a file name or folder")
-    min_duration_s = second.slider("Minimum duration in s", 0.0, 10.0, 0.5, 0.1)
+    search = first.text_input(
+        "Video", placeholder="part of a file name or folder", key="moments_search", persist_state="session"
+    )
+    min_duration_s = second.slider(
+        "Minimum duration in s", 0.0, 10.0, 0.5, 0.1, key="moments_duration", persist_state="session"
+    )
     min_good = third.slider(
-        "Minimum share of good-quality faces", 0.0, 1.0, 0.5, 0.05, help="Of all faces of the person in the video."
+        "Minimum share of good-quality faces",
+        0.0,
+        1.0,
+        0.5,
+        0.05,
+        help="Of all faces of the person in the video.",
+        key="moments_quality",
+        persist_state="session",
     )
     return ranking, Filters(list(emotions), people[participant], search, min_duration_s, min_good)
 
