@@ -3,7 +3,8 @@
 import contextlib
 import os
 import threading
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 import duckdb
 from starlette.datastructures import MutableHeaders
@@ -97,7 +98,9 @@ def exported_file(request: Request) -> Response:
         content = download(current_results(), video_id, name)
     except KeyError as error:
         raise HTTPException(404, str(error.args[0])) from error
-    headers = {"Content-Disposition": f'attachment; filename="{video_id}-{name}"'}
+    (path,) = current_results().ask("SELECT path FROM videos WHERE video_id = $id", id=video_id)["path"].to_pylist()
+    saved_as = quote(f"{PurePosixPath(path).stem}-{name}")
+    headers = {"Content-Disposition": f"attachment; filename*=utf-8''{saved_as}"}
     return Response(content, media_type=DOWNLOAD_MIME[Path(name).suffix], headers=headers)
 
 

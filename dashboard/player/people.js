@@ -82,7 +82,7 @@ export class People {
   }
 
   person(track) {
-    const labels = { "aria-label": `name of ${track.name}`, title: "the same name in several videos is one participant" };
+    const labels = { "aria-label": `name of ${track.name}`, title: "rename; the same name in several videos is one participant" };
     const name = this.textField(track.id, track.name, labels, (value) => this.edit({ kind: "name", track_id: track.id, value }));
     const shares = this.data.emotions
       .map((emotion, index) => [track.shares[index], emotion])
