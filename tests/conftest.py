@@ -1,5 +1,6 @@
 """What all tests share: nothing is skipped in silence where `FERVID_NO_SKIPS` is set, and nothing is sent anywhere."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -11,7 +12,7 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch  # before DuckDB, which otherwise reports leaked objects at exit
+import torch
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
@@ -39,6 +40,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("cuda"):  # `keywords` also holds the names of folders
             item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
+def pytest_unconfigure() -> None:
+    """Let Python free what imports have frozen; DuckDB would report it as leaked at exit."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
