@@ -155,7 +155,7 @@ def show_totals(videos: pd.DataFrame) -> None:
     done = videos[videos["status"] == "done"]
     n_failed = len(videos) - len(done)
     hours = done["duration_s"].sum() / 3600
-    with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         st.metric("videos", f"{len(done):,}", width="content")
         if hours >= 1:
             st.metric("hours", f"{hours:,.1f}", width="content")

@@ -81,7 +81,7 @@ def show_agreement(results: Results, codes: Codes) -> None:
     if not overall["compared_s"]:
         st.info(f"No code of {plain(codes.name)} is an emotion of a person who has a label at the same time.")
         return
-    with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         st.metric("Cohen's kappa", _figure(overall["kappa"]), width="content")
         st.metric("same emotion", f"{overall['share_same']:.0%}", width="content")
         st.metric("compared", f"{overall['compared_s']:.1f} s", width="content")
