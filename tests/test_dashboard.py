@@ -21,7 +21,7 @@ from scenes import Face, feeling, observe
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
-from analytics import connect
+from analytics import connect, queries
 from analytics.queries.codes import CodesError
 from analytics.queries.events import read_events
 from analytics.results.compaction import compact
@@ -254,6 +254,17 @@ def compare_markers(page: Page, results: Path) -> AppTest:
     shown.segmented_control[0].set_value("markers").run()
     assert not shown.exception
     return shown
+
+
+def test_the_validity_of_each_person_is_shown_on_demand(results: Path, page: Page) -> None:
+    shown = page("timeline", results)
+    assert not shown.dataframe
+    shown.toggle[0].set_value(True).run()
+    table = shown.dataframe[0].value
+    expected = [row for row in queries.validity(connect(results)).to_pylist() if row["path"].endswith("alice.mp4")]
+    assert len(table) == len(expected) == 3
+    assert table["visible in s"].tolist() == [row["seen_s"] for row in expected]
+    assert table["good quality"].tolist() == [row["good_share"] for row in expected]
 
 
 def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callable[[str], Path]) -> None:

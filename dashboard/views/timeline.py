@@ -21,6 +21,7 @@ from dashboard.data.markers import Markers, choose_markers, markers_of
 from dashboard.data.media import Media, find_media, make_preview, relocate
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock, plain
+from dashboard.widgets.validity import show_validity
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 PLAYER = Path(__file__).parents[1] / "player"
@@ -315,6 +316,8 @@ def main() -> None:
         except (EditError, CorrectionError, StoreError) as error:
             st.session_state["edit_problem"] = str(error)
         st.rerun()
+    if data.tracks:
+        show_validity(results, video_id)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""How far the labels of each person can be trusted."""
+
+import pandas as pd
+import streamlit as st
+
+from analytics import queries
+from dashboard.data.results import Results
+
+PATH_SQL = "SELECT path FROM videos WHERE video_id = $video_id"
+HELP = "How much of each person's time was visible, of good quality and labeled, and how often the label changed."
+# Column of `queries.validity` -> heading
+HEADINGS = {
+    "person": "person",
+    "seen_s": "visible in s",
+    "seen_share": "of track",
+    "good_share": "good quality",
+    "labelled_share": "labeled",
+    "carried_share": "carried labels",
+    "main_reason": "main reason",
+    "yaw_median_deg": "head turn, median",
+    "yaw_p90_deg": "head turn, 90 %",
+    "changes_per_min": "changes per min",
+}
+FORMATS = {
+    "visible in s": "%.1f",
+    "of track": "percent",
+    "good quality": "percent",
+    "labeled": "percent",
+    "carried labels": "percent",
+    "head turn, median": "%.0f°",
+    "head turn, 90 %": "%.0f°",
+    "changes per min": "%.1f",
+}
+
+
+def show_validity(results: Results, video_id: str) -> None:
+    """A table with a row per person of a video; only on demand, as the first answer reads all videos."""
+    if not st.toggle("Validity", help=HELP):
+        return
+    st.dataframe(
+        validity_of(results, video_id),
+        hide_index=True,
+        column_config={name: st.column_config.NumberColumn(format=form) for name, form in FORMATS.items()},
+    )
+    st.caption("Shares of visible time. Methods: docs/statistics.md.")
+
+
+def validity_of(results: Results, video_id: str) -> pd.DataFrame:
+    """The columns of `HEADINGS`, a row per person who is not hidden."""
+    (path,) = results.ask(PATH_SQL, video_id=video_id)["path"].to_pylist()
+    people = results.remember("validity", queries.validity).to_pylist()
+    rows = [{heading: row[name] for name, heading in HEADINGS.items()} for row in people if row["path"] == path]
+    table = pd.DataFrame(rows, columns=list(HEADINGS.values()))
+    table["main reason"] = [(reason or "").replace("_", " ") for reason in table["main reason"]]
+    return table
