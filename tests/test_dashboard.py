@@ -259,7 +259,7 @@ def compare_markers(page: Page, results: Path) -> AppTest:
 def test_the_validity_of_each_person_is_shown_on_demand(results: Path, page: Page) -> None:
     shown = page("timeline", results)
     assert not shown.dataframe
-    shown.toggle[0].set_value(True).run()
+    next(button for button in shown.button if button.label == "Validity").click().run()
     table = shown.dataframe[0].value
     expected = [row for row in queries.validity(connect(results)).to_pylist() if row["path"].endswith("alice.mp4")]
     assert len(table) == len(expected) == 3

@@ -21,7 +21,7 @@ from dashboard.data.markers import Markers, choose_markers, markers_of
 from dashboard.data.media import Media, find_media, make_preview, relocate
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock, plain
-from dashboard.widgets.validity import show_validity
+from dashboard.widgets.validity import HELP, show_validity
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 PLAYER = Path(__file__).parents[1] / "player"
@@ -288,15 +288,17 @@ def main() -> None:
     """Draw the page."""
     results = current_results()
     st.title("Timeline")
-    left, middle, right = st.columns([6, 1, 1], vertical_alignment="bottom")
-    with left:
+    for_video, for_markers, for_codes, for_validity = st.columns([6, 1, 1, 1], vertical_alignment="bottom")
+    with for_video:
         video_id = choose_video(results)
     if video_id is None:
         return
-    with middle:
+    with for_markers:
         markers = choose_markers()
-    with right:
+    with for_codes:
         codes = choose_codes()
+    if for_validity.button("Validity", help=HELP, width="stretch"):
+        show_validity(results, video_id)
     media = find_media(results, video_id)
     assert media is not None
     if media.is_live:
@@ -316,8 +318,6 @@ def main() -> None:
         except (EditError, CorrectionError, StoreError) as error:
             st.session_state["edit_problem"] = str(error)
         st.rerun()
-    if data.tracks:
-        show_validity(results, video_id)
 
 
 if __name__ == "__main__":

@@ -33,10 +33,9 @@ FORMATS = {
 }
 
 
+@st.dialog("Validity", width="large")
 def show_validity(results: Results, video_id: str) -> None:
-    """A table with a row per person of a video; only on demand, as the first answer reads all videos."""
-    if not st.toggle("Validity", help=HELP):
-        return
+    """A table with a row per person of a video."""
     st.dataframe(
         validity_of(results, video_id),
         hide_index=True,
