@@ -92,7 +92,7 @@ def differences(rng: np.random.Generator, trials: int) -> Iterator[Row]:
 
 
 def paired(rng: np.random.Generator, trials: int, name: str, effect: float) -> Iterator[Row]:
-    """People who differ more from each other than under the two conditions."""
+    """Simulate paired values: people differ more from each other than between the two conditions."""
 
     def people(n: int) -> tuple[np.ndarray, np.ndarray]:
         own = rng.beta(2, 5, n)

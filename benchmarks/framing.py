@@ -25,7 +25,7 @@ from fer_models.datasets.reading import read_data
 FACE_PX, CANVAS_PX = 96, 224  # each face is enlarged twofold and has its own side and a third around it
 MIDDLE = CANVAS_PX / 2
 MARGINS = (0.8, 0.9, 1.0, 1.1, 1.25)
-SHIFTS = (0.05, 0.1, 0.15)  # over the side of the face, in a random direction
+SHIFTS = (0.05, 0.1, 0.15)  # of the crop, as a share of the face's side, in a random direction
 ROLLS_DEG = (5, 10, 20, 30, 45)
 NOISES = (0.03, 0.06, 0.12, 0.2)  # standard deviation in x and y of each landmark, over the inter-ocular distance
 EYES_PX = (TEMPLATE_XY[1][0] - TEMPLATE_XY[0][0]) * FACE_PX

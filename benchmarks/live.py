@@ -72,7 +72,7 @@ def wait_until_bound(port: int) -> None:
 
 
 def watch(results: Path, run: "subprocess.Popen[str]") -> dict[str, dict[int, float]]:
-    """When the row of each frame was first there, by view and frame_index, until the run ends."""
+    """Read the results until the run ends: the time at which the row of each (view, frame_index) first appeared."""
     seen: dict[str, dict[int, float]] = {"observations": {}, "frames": {}}
     while run.poll() is None:
         for view, when in seen.items():

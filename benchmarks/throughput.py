@@ -46,7 +46,7 @@ def run(command: Sequence[str | Path], tree: Path) -> Usage:
     """
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     environment.pop("PREFECT_API_URL", None)
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # users do not compile every module in every process
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as on users' machines, where modules stay compiled
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         started_s = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment, cwd=tree)

@@ -84,7 +84,7 @@ def _mean_of_samples(pixels: Tensor, frame: Tensor, side: Tensor, center: Tensor
     read = _read_bilinear if samples <= MAX_BILINEAR_SAMPLES else _read_nearest
     share = _grid_shares(size_px * samples, side.device).view(size_px, samples)
     total = torch.zeros((len(frame), size_px, size_px, 3), dtype=torch.int32, device=pixels.device)
-    # The points of one sample of every pixel at a time: sums of whole arrays are faster than sums of neighbors.
+    # Add one sample of all pixels at a time: sums of whole arrays are faster than sums along an axis.
     for row in share.unbind(dim=1):
         start = center[:, None] + side[:, None] * 1j * row
         for column in share.unbind(dim=1):

@@ -98,7 +98,7 @@ def test_nothing_to_analyze_is_told(folder, tmp_path):
         find_videos([tmp_path / "empty"])
     with pytest.raises(InputError, match="--recursive"):
         find_videos([tmp_path], recursive=False)
-    # Beside something to analyze it stays in the list, to fail in the open.
+    # Given with valid inputs, an unreadable one stays in the list, so that its failure is reported.
     assert tmp_path / "missing.mp4" in find_videos([folder, tmp_path / "missing.mp4"])
 
 

@@ -36,7 +36,7 @@ from fer_models.labels import EMOTION_COLORS
 
 pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# Nothing that looks for a network: there may be none, and nothing here needs one.
+# Turn off Chromium's own requests to the network: there may be none, and no test needs one.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 AXIS_PX = 26  # left of the charts

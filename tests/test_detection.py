@@ -135,7 +135,7 @@ def test_overlapping_detections_are_suppressed_and_faces_are_ordered():
     ("frame_hw", "input_hw", "box"),
     [
         ((360, 640), (384, 640), [40, 24, 72, 56]),  # as it is
-        ((1080, 1920), (384, 640), [120, 72, 216, 168]),  # shrunk threefold
+        ((1080, 1920), (384, 640), [120, 72, 216, 168]),  # shrunk to a third before detection
         ((101, 67), (128, 96), [40, 24, 67, 56]),  # never enlarged; cut off at the right edge
         ((1280, 333), (640, 192), [166.5 * 40 / 83, 48, 166.5 * 72 / 83, 112]),  # 166.5 px rounds to 166
         ((1, 1), (32, 32), None),

@@ -84,7 +84,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(weights_file, monkeypatch) -> Iterator[Server]:
-    """A server on loopback that the package's URLs lead to, after one that has moved."""
+    """A server on loopback in place of the package's download addresses; the first one answers 404."""
     with Server(("127.0.0.1", 0), Handler) as server:
         server.file = weights_file
         urls = [f"http://127.0.0.1:{server.server_port}/{name}" for name in ("moved.pth", "retinaface.pth")]

@@ -126,7 +126,7 @@ def test_two_processes_share_the_batches_of_one_training(few_faces, server, tmp_
     out, err = run.communicate()
     assert run.returncode == 0, err
     folder = tmp_path / "fervid" / "models" / "tiny"
-    assert out.count(f"model saved: {folder}\n") == 1  # by the first process only
+    assert out.count(f"model saved: {folder}\n") == 1  # only the first process saves it
     assert len(history_in(read_checkpoint(folder / "checkpoints" / "last.ckpt"))["epochs"]) == 1
 
     first, second = (list(EpochShuffle(105, 32, 1, Processes(rank, 2, 2))) for rank in range(2))

@@ -292,7 +292,7 @@ def test_the_command_says_what_it_removes(store):
     age(part)
     tried = fervid("gc", store.root, "--dry-run").output
     assert "1 file of 4 bytes would be removed" in tried
-    # The observations of the two videos that were begun are a few seconds old.
+    # The observations of the two unfinished videos are a few seconds old, so they must be kept.
     assert re.search(r"kept: 2 files of [0-9,]+ bytes, changed less than 24h ago", tried)
     assert "superseded" not in tried
     assert part.exists()

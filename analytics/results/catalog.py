@@ -132,7 +132,7 @@ def _read_catalog_while_it_changes(root: StoragePath) -> Catalog:
 
 
 def _read_catalog(root: StoragePath) -> Catalog:
-    own, damaged = read_own_rows(root)  # before the shards: rows deleted meanwhile are found in a shard
+    own, damaged = read_own_rows(root)  # before the shards: a row that is compacted meanwhile is then found there
     shards = read_shards(root)
     damaged += shards.damaged
     names = ("video_id", "analysis_id", "status", "finished_at", "table_bytes", "is_running")
@@ -150,7 +150,7 @@ def _read_catalog(root: StoragePath) -> Catalog:
         outdated = where is not None and finished_at <= where.finished_at
         sizes = _table_sizes(root, ids) if there is None else there.get(ids)
         if not outdated and status == "done" and sizes is not None:
-            # The tables of a live session are rewritten repeatedly, each time before its row.
+            # A live session rewrites its tables repeatedly, and its row in table videos only after them.
             if written_bytes is not None and sizes != written_bytes and not is_running:
                 damaged += _of_other_size(root, ids, sizes, written_bytes)
                 continue

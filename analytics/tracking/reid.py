@@ -38,7 +38,7 @@ class ReidConfig:
     # The longest gap for which position is informative: people may turn around while occluded.
     max_position_gap_s: float = 3.0
     speed_sigma: float = 4.0  # box sizes per second: the change of speed across a crossing
-    size_sigma: float = 0.15  # of the log of the size, and this much more per second
+    size_sigma: float = 0.15  # standard deviation of the change of log size, and its growth per second
     size_sigma_per_s: float = 0.1
     # The appearance distance that is no evidence either way; each `appearance_scale` less is one nat for one person.
     appearance_neutral_distance: float = 21.0

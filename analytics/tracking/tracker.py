@@ -32,7 +32,7 @@ class TrackerConfig:
     min_iou: float = 0.3  # boxes that overlap this much may be linked …
     max_sigma: float = 3.0  # … as may boxes this many standard deviations from where the track is expected,
     max_distance: float = 2.0  # but no farther than this many box sizes
-    max_size_ratio: float = 2.0  # and only if neither is so much larger than the other
+    max_size_ratio: float = 2.0  # and only if the larger box is at most this many times the smaller
     max_gap_s: float = 1.0  # after a longer gap a face starts a new track
     min_faces: int = 3  # tracks with fewer faces or a shorter duration are dropped: mostly false positives
     min_duration_s: float = 0.15

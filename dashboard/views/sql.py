@@ -166,7 +166,7 @@ def run_query(sql: str) -> None:
             st.session_state["answer"] = query(results.root, sql, events=Path(events) if events else None)
     except QueryError as error:
         st.error("The query cannot be answered.")
-        st.code(str(error), language=None, wrap_lines=False)  # the mark below a line must stand below its place
+        st.code(str(error), language=None, wrap_lines=False)  # monospaced: a caret marks the column of the error
     except (EventsError, UnknownVideoError) as error:
         st.error(plain(error))
 

@@ -91,7 +91,7 @@ class PlayerTrack:
     seen_s: float
     emotion: str | None  # None without any face of good quality
     shares: list[float]  # of time, in the order of `EMOTIONS`
-    switch_s: float | None  # of a possible identity switch
+    switch_s: float | None  # time of a possible identity switch
     good_share: float | None  # of the faces
     labeled_share: float | None  # of the time that the person is seen
 

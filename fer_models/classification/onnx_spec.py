@@ -46,7 +46,7 @@ class OnnxSpec:
     mean: PerChannel = 0.0  # one, or one per channel in the order of `channels`
     std: ScalePerChannel = 1.0
     framing: Literal["aligned", "box"] = "aligned"  # Fervid's aligned crop, or the square around the face box
-    box_margin: Annotated[float, Interval(ge=0, le=1)] = 0.0  # added on each side, as a share of the square
+    box_margin: Annotated[float, Interval(ge=0, le=1)] = 0.0  # margin on each side of the box, as a share of its side
     outputs: tuple[str, ...] = ()  # names of the outputs to join, in this order; empty: the first output
     scores: Literal["logits", "probabilities"] = "logits"
     temperature: Temperature = 1.0  # logits are divided by it

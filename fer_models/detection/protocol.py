@@ -15,7 +15,7 @@ class FaceDetector(Protocol):
     """The interface of every detector."""
 
     name: str
-    sha256: str  # of the weights
+    sha256: str  # hash of the file of weights
     score_threshold: float
     max_side_px: int  # larger frames are shrunk so that their long side is this
     dtype: "torch.dtype"  # precision of the network

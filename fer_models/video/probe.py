@@ -50,7 +50,7 @@ class VideoInfo:
     pixel_format: str  # as stored: FFmpeg's name, such as "yuv420p"; Pillow's mode for an image
     width_px: int  # as shown: rotated, mirrored, with square pixels
     height_px: int
-    orientation: Orientation  # from the stored to the shown frame
+    orientation: Orientation  # turn and mirroring from the stored to the shown frame
     duration_s: float  # of the file, as a player shows it; 0 for a still image
     start_time_s: float  # timestamp at which playback starts, where `pts_s` is 0
     pts_s: np.ndarray  # (n_frames,) float64, strictly increasing: presentation times in player time

@@ -49,7 +49,7 @@ class FoundFiles:
 
     videos: list[StoragePath]  # and images
     skipped: list[SkippedFile]
-    n_other_files: int  # in the folders, which hold no video or image
+    n_other_files: int  # files in the folders that are neither video nor image
 
     def skipped_json(self) -> list[dict[str, str]]:
         """The skipped files as plain values."""

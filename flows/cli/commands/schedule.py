@@ -117,5 +117,7 @@ def serve_when_due(
     name = f"{flow.name}/{deployment_name(target)}"
     check_same_source(name, parameters)
     say(f"{name}: into {target}, {due}; Ctrl-C stops and pauses it")
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent script may ignore SIGINT
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a script that ignores SIGINT would pass that on, and Ctrl-C would do nothing
     serve(flow, target, parameters, schedule, when_busy.value)
