@@ -32,7 +32,7 @@ from analytics.statistics.survival import median_interval
 from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value
 
 SIZES = (5, 6, 8, 10, 20)
-LARGE = 100_000  # draws that stand for a population
+LARGE = 100_000  # draws that represent a population
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 Row = tuple[str, str, list[float]]
 

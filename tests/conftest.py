@@ -16,7 +16,7 @@ import torch
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
-# Compiling all modules anew in each process would double the time of tests that start processes.
+# Compiling all modules again in each process would double the time of tests that start processes.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # Prefect keeps runs in a database under its home: the tests' runs are not the user's. Set before it is imported.

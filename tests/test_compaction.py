@@ -92,7 +92,7 @@ def test_a_question_about_one_video_reads_its_row_group_alone(store):
 
 
 def test_readers_see_every_row_once_at_every_step_and_wherever_it_is_killed(store, monkeypatch):
-    """Look after each file that is written or deleted, from anew and through a connection opened before."""
+    """Look after each file that is written or deleted, through a new connection and one opened before."""
     before = rows_of(store.root, all_analyses=True)
     looked = 0
 
@@ -169,7 +169,7 @@ def test_an_analysis_goes_on_as_if_nothing_had_been(store):
     assert all(not name.startswith("faces/") for name in files(store.root))
     compact(store.root, wait_s=0, delete_originals=True)
     assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%3'").to_pylist() == [{"n": 30}]
-    # Analyzed anew, as with --overwrite: what was written last counts.
+    # Analyzed again, as with --overwrite: what was written last counts.
     again.commit_analysis(row(2), timeline(2, 4))
     assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%2'").to_pylist() == [{"n": 4}]
     compact(store.root, wait_s=0, delete_originals=True)

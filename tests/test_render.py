@@ -146,7 +146,7 @@ def test_box_and_strip_have_the_same_color_at_every_time(tmp_path):
 
 
 def kind_of(pixels: np.ndarray) -> str:
-    """What a color stands for: the yellow of happy, the gray of a face without a label, or darkness."""
+    """Name a color: the yellow of happy, the gray of a face without a label, or dark."""
     red, _, blue = pixels.reshape(-1, 3).mean(axis=0)
     return "label" if red - blue > 80 else "none" if red > 70 else "nobody"
 

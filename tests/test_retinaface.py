@@ -91,7 +91,7 @@ def test_no_face_and_no_frame_give_an_empty_batch(weights, package_network):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_frame_has_the_same_faces_in_any_batch(weights, dtype):
-    pixels = np.stack([picture(seed, 90, 150) for seed in range(5)])  # too large for a tile
+    pixels = np.stack([picture(seed, 90, 150) for seed in range(5)])  # larger than a tile
     detector = RetinaFaceDetector(weights, dtype=dtype, chunk_frames=3, max_side_px=96, score_threshold=0.8)
     whole = detector.detect(pixels)
     assert len(set(whole.frame.tolist())) > 2
@@ -129,7 +129,7 @@ class LittleMemory(nn.Module):
 
 
 def test_out_of_memory_halves_the_batch_and_continues(weights, caplog):
-    pixels = np.stack([picture(seed, 64, 130) for seed in range(5)])  # too large for a tile
+    pixels = np.stack([picture(seed, 64, 130) for seed in range(5)])  # larger than a tile
     detector = detector_in_fp32(weights, chunk_frames=2, score_threshold=0.8)
     expected = detector.detect(pixels)
     detector.chunk_frames = 4

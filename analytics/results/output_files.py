@@ -52,7 +52,7 @@ def check_output_folder(folder: Path) -> None:
 
 
 def format_of(path: Path, formats: dict[str, str], chosen: str | None) -> str:
-    """The format that the suffix of a file stands for.
+    """The format that the suffix of a file names.
 
     Args:
         path: the file to write.
@@ -60,7 +60,7 @@ def format_of(path: Path, formats: dict[str, str], chosen: str | None) -> str:
         chosen: the format that was asked for explicitly, which must agree.
 
     Raises:
-        OutputError: if the suffix is unknown, or stands for another format than the one chosen.
+        OutputError: if the suffix is unknown, or names another format than the one chosen.
 
     >>> format_of(Path("rows.CSV"), {".csv": "csv"}, None)
     'csv'

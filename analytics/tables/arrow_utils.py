@@ -1,4 +1,4 @@
-"""Numpy arrays to Arrow columns and back, where NaN and a negative code stand for NULL."""
+"""Numpy arrays to Arrow columns and back, where NaN and a negative code mean NULL."""
 
 from collections.abc import Sequence
 

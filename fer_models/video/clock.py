@@ -29,7 +29,7 @@ def find_jumps(
     """Find restarts and jumps of a stream's clock: (n,) bool, True for the first packet after each jump.
 
     Frames decoded before a keyframe are shown before it, so the clock has restarted at a keyframe that is not later
-    than all earlier packets. Within a group of pictures, a restart shows in decoding times that step back.
+    than all earlier packets. Within a GOP, a restart shows in decoding timestamps that decrease.
 
     Args:
         pts: (n,) presentation times in ticks, in the order of the file.

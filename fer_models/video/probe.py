@@ -312,7 +312,7 @@ def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int
         f"decord is slower with {info.codec}, or hides damage": info.codec not in _DECORD_CODECS,
         f"decord was not tested with {info.pixel_format} frames": info.pixel_format != _DECORD_PIXEL_FORMAT,
         "decord rounds the colors of odd-sized frames": info.width_px % 2 == 1 or info.height_px % 2 == 1,
-        "decord returns wrong frames after a seek into open groups of pictures": has_leading_frames(packets),
+        "decord returns wrong frames after a seek into an open GOP": has_leading_frames(packets),
         "decord may keep every decoded frame in memory, too much here": decoded_bytes > _DECORD_MAX_DECODED_BYTES,
     }
     first = (next((doubt for doubt, holds in doubts.items() if holds), "") for doubts in (wrong, slow))
