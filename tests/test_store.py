@@ -228,7 +228,7 @@ def test_signatures_go_and_who_is_who_stays(store):
     assert store.missing_segments(VIDEO, OBSERVED, 2) == []
     assert store.missing_segments(VIDEO, OBSERVED, 2, with_signatures=True) == [0, 1]
     other = TimelineConfig(joining=ReidConfig(same_track_bonus=1))
-    with pytest.raises(IdentitiesError, match=r"signatures were dropped, .* --keep-appearance"):
+    with pytest.raises(IdentitiesError, match=r"appearance data was deleted, .* --keep-appearance"):
         build_stored_timeline(store, VIDEO, OBSERVED, observations, other)
 
 

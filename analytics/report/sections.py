@@ -102,8 +102,7 @@ def filter_table(library: Library) -> Table:
 
 def validity_table(library: Library) -> Table:
     """How far the labels of each person can be trusted: see `queries.validity`; those visible longest come first."""
-    longest = sorted(library.validity, key=lambda row: -(row["seen_s"] or 0))[:MAX_VALIDITY_ROWS]
-    shown = [row for row in library.validity if row in longest] if len(longest) < len(library.validity) else longest
+    shown = sorted(library.validity, key=lambda row: -(row["seen_s"] or 0))[:MAX_VALIDITY_ROWS]
     rows = [
         (
             row["person"],

@@ -8,7 +8,7 @@ from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.tracking.identities import IdentitiesError
 
 NO_APPEARANCE = (
-    "its signatures were dropped, so tracks cannot be associated again: "
+    "its appearance data was deleted, so tracks cannot be associated again: "
     "keep the previous --max-gap, or run fervid analyze --overwrite --keep-appearance"
 )
 
@@ -35,7 +35,7 @@ def build_stored_timeline(
         observations: all of them, as the store has them.
         config: the settings.
         recompute_identities: ignore and replace stored identities, as after a new pass 1. They are reused all the same
-            if the signatures are gone: another process has then done this, for example for a copy of the same video.
+            if the appearance data is gone: another process has then done this, as for a copy of the same video.
         end_s: see `build_timeline`.
 
     Raises:

@@ -43,6 +43,7 @@ class FinishedIndex:
         self._by_version: dict[tuple[str, str], FinishedWork] = {}
         self._by_content: dict[str, FinishedWork] = {}
         self._sizes: set[int] = set()
+        self._readable: set[tuple[str, str]] = set()  # analyses whose tables were read without an error
         request = request_fingerprint(settings)
         stored = [json.loads(row["settings"] or "{}") for row in rows]
         kept = {
@@ -78,7 +79,13 @@ class FinishedIndex:
             StorageError: if the address cannot be reached.
         """
         found = self._find(path)
-        return found if found and self.store and self.store.is_done(*found.ids.analyzed) else None
+        return found if found and self._is_readable(found.ids) else None
+
+    def _is_readable(self, ids: WorkIds) -> bool:
+        """Whether the tables of an analysis can be read; remembered, as this reads all of them."""
+        if ids.analyzed not in self._readable and self.store and self.store.is_done(*ids.analyzed):
+            self._readable.add(ids.analyzed)
+        return ids.analyzed in self._readable
 
     def _find(self, path: StoragePath) -> FinishedWork | None:
         if self.settings.overwrite or not self._by_content:

@@ -85,8 +85,7 @@ def run_live(
     store, models = Store(out), load_models(settings)
     _warm_up(models)
     with TimelineProcess() as timelines, LiveReader(source, settings.fps, on_message) as reader:
-        run = _Run(store, reader, timelines, settings, live, models)
-        run.on_message = on_message
+        run = _Run(store, reader, timelines, settings, live, models, on_message)
         while not progress.stop_requested.is_set() and not run.is_over():
             run.step()
             if run.session is not None:
@@ -126,8 +125,9 @@ class _Run:
         settings: AnalyzeSettings,
         live: LiveSettings,
         models: Models,
+        on_message: Callable[[str], None],
     ) -> None:
-        self.store, self.reader, self.timelines = store, reader, timelines
+        self.store, self.reader, self.timelines, self.on_message = store, reader, timelines, on_message
         self.settings, self.live, self.models = settings, live, models
         self.session: LiveSession | None = None
         self.outcomes: list[LiveOutcome] = []
@@ -138,7 +138,6 @@ class _Run:
         self.n_works = 0
         self.frames_per_s = 1.0  # processing speed
         self.rate = AdaptiveFrameRate(reader.sampler.fps) if live.adapt_fps else None
-        self.on_message: Callable[[str], None] = log.info
 
     def is_over(self) -> bool:
         """Whether the source has ended or the time is up."""

@@ -59,7 +59,8 @@ def prefect_server() -> Iterator[Callable[[], None]]:
         return
     port = free_port()
     server = subprocess.Popen(
-        [sys.executable, "-P", "-c", SERVER, json.dumps(sys.path), str(port)],  # -P: import nothing from there
+        # -P: import nothing from the working directory.
+        [sys.executable, "-P", "-c", SERVER, json.dumps(sys.path), str(port)],
         env={**os.environ, **SERVER_ENVIRONMENT},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
