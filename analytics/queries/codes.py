@@ -92,14 +92,26 @@ def read_code_map(path: Path) -> dict[str, str | None]:
     return {code: emotion or None for code, emotion in found.items()}
 
 
+def emotion_of(code: str) -> str | None:
+    """The emotion that a code names, as such or by a synonym; None for any other code.
+
+    >>> emotion_of("Joy"), emotion_of("speaking")
+    ('happy', None)
+    """
+    name = code.strip().lower()
+    return name if name in EMOTIONS else SYNONYMS.get(name)
+
+
 def translate_codes(codes: Iterable[Code], code_map: Mapping[str, str | None], source: str) -> list[Code]:
     """The codes with emotions for names; those that the map leaves empty are dropped.
 
     Raises:
         CodesError: if a name is neither in the map nor known.
     """
-    known: dict[str, str | None] = {**{name: name for name in EMOTIONS}, **SYNONYMS, **code_map}
     codes = list(codes)
+    names = {code.code.strip().lower() for code in codes}
+    known: dict[str, str | None] = {name: emotion for name in names if (emotion := emotion_of(name))}
+    known |= code_map
     if unknown := sorted({code.code for code in codes if code.code.strip().lower() not in known}):
         raise CodesError(
             f"{source}: unknown codes {', '.join(unknown)}: give --map FILE, a CSV with the columns code and emotion"

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 import streamlit as st
 
 from analytics.queries.agreement import compare_with_codes
-from analytics.queries.codes import SYNONYMS, Code, CodesError, read_codes
+from analytics.queries.codes import Code, CodesError, emotion_of, read_codes
 from analytics.results.videos import UnknownVideoError, choose_videos
 from dashboard.data.results import Results
 from dashboard.text import plain
@@ -73,16 +73,6 @@ class CodedLane:
     track_id: int | None
     spans: tuple[CodedSpan, ...]
     agreement: str  # in words; empty where nothing can be compared
-
-
-def emotion_of(code: str) -> str | None:
-    """The emotion that a code names; None for any other code.
-
-    >>> emotion_of("Joy"), emotion_of("speaking")
-    ('happy', None)
-    """
-    name = code.strip().lower()
-    return name if name in EMOTIONS else SYNONYMS.get(name)
 
 
 def match_people(coded: Iterable[str], people: Mapping[int, str]) -> dict[str, int]:
