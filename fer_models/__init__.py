@@ -1,6 +1,6 @@
-"""Turns pixels into numbers: decode, detect, crop, classify; and trains what does it.
+"""Read videos, detect faces and classify their emotions; train the models that do so.
 
-The few names everyone uses are loaded when they are asked for, as torch takes seconds to import:
+The main names are loaded on first use, because importing torch takes seconds:
 
 >>> from fer_models import EMOTIONS
 >>> EMOTIONS[3]
@@ -30,7 +30,7 @@ __all__ = ["EMOTIONS", "FaceBatch", "FrameBatch", "load_classifier", "load_detec
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name from the module that holds it."""
+    """Import a name from its module on first use."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

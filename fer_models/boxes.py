@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# The order of the five landmarks after mirroring: left and right swapped.
+# Indices that reorder the five landmarks of a mirrored face, where left and right are swapped.
 MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
 
 

@@ -4,24 +4,28 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-# Positions of the five landmarks in a FER-2013 image, as shares of its side: medians over 1,441 training images, found
-# with YuNet. Crops aligned to them show eyes, nose and mouth where the emotion model saw them in training.
+# Positions (x, y) of the five landmarks in a FER-2013 image, as shares of its side: medians over 1,441 training images,
+# found with YuNet. Crops aligned to them show eyes, nose and mouth where the emotion model saw them in training.
 TEMPLATE_XY = ((0.315, 0.390), (0.685, 0.390), (0.495, 0.605), (0.355, 0.758), (0.645, 0.758))
-BOX_TO_SIDE = 1.12  # side of the crop over the square root of the box's area, in the same images
-# Landmarks whose crop is this much smaller or larger than that of the box are wrong (an occluded or turned face).
+# Side of a crop divided by the square root of the face box's area, measured in the same FER-2013 images.
+BOX_TO_SIDE = 1.12
+# Largest ratio between the sides of the crops that landmarks and box suggest. Beyond it the landmarks are wrong, as for
+# an occluded or turned face, and the box alone is used.
 MAX_SIDE_RATIO = 1.6
-# Points sampled along each side of a crop's pixel, by how many frame pixels it covers (from, below). With fewer, the
-# texture of large faces turns into noise.
+# (from, below, points): points sampled along each side of a pixel of the crop, if this side spans between `from` and
+# `below` pixels of the frame. With fewer points, the texture of large faces turns into noise.
 SAMPLES = ((0.0, 1.5, 1), (1.5, 3.0, 2), (3.0, 8.0, 4), (8.0, torch.inf, 5))
-MAX_BILINEAR_SAMPLES = 2  # more samples are read from the nearest pixel
-# Pixels are interpolated in sixteenths, in integers, so that results do not differ between devices, batches or threads.
+# With more sample points per side than this, each takes the nearest pixel's value instead of interpolating.
+MAX_BILINEAR_SAMPLES = 2
+# Interpolation weights are multiples of 1/16, in integers, so that devices, batches and threads give equal results.
 STEPS = 16
-MAX_POINTS = 2**16  # points read at once; larger arrays do not fit into the processor's cache
+MAX_POINTS = 2**16  # number of points read from a frame at once; larger arrays do not fit into the processor's cache
+# The colors of a face are averaged over 4x4 cells, those of the clothes below it over 2x2 cells.
 FACE_GRID, CHEST_GRID = 4, 2
 SIGNATURE_BYTES = 3 * (FACE_GRID**2 + CHEST_GRID**2)
-# The square below the face, in sides of its crop: clothes distinguish people better than skin does. At a threshold that
-# accepts 1 % of the false pairs of our clips with several people, the face alone misses 19 % of the true pairs within
-# 0.8 s, both together 10 %.
+# Square that shows the clothes below a face: its side and the distance of its center, in sides of the face crop.
+# Clothes distinguish people better than skin does: at a threshold that accepts 1 % of the false pairs of faces in our
+# clips with several people, the face alone misses 19 % of the true pairs within 0.8 s, face and clothes together 10 %.
 CHEST_SIDE, CHEST_BELOW = 1.2, 1.35
 
 
@@ -66,7 +70,7 @@ def frame_crops(boxes_xyxy: Tensor, landmarks_xy: Tensor) -> tuple[Tensor, Tenso
     points = torch.view_as_complex(landmarks_xy.double().contiguous())
     middle = points.mean(dim=1)
     spread = points - middle[:, None]
-    # Fitted from frame to template, where errors have the same unit for every face, then inverted.
+    # The similarity is fitted from frame to template, where errors have the same unit for every face, then inverted.
     factor = (spread.conj() * target).sum(dim=1) / spread.abs().square().sum(dim=1).clamp(min=1e-6)
     side = 1 / torch.where(factor.abs() < 1e-6, torch.ones_like(factor), factor)
     center = middle - side * torch.view_as_complex(template.mean(dim=0) - 0.5)

@@ -36,7 +36,8 @@ def install_command(extra: str) -> str:
     """
     of_extra = [text for text in importlib.metadata.requires("fervid") or () if f'extra == "{extra}"' in text]
     packages = sorted(re.split(r"\s*;", text)[0] for text in of_extra)
-    installer = "uv pip install" if importlib.util.find_spec("pip") is None else "pip install"  # uv's have no pip
+    # Environments made by uv contain no pip.
+    installer = "uv pip install" if importlib.util.find_spec("pip") is None else "pip install"
     return f"{installer} " + " ".join(f"'{package}'" for package in packages)
 
 

@@ -1,4 +1,4 @@
-"""Only regular files are read: a device, a socket or a pipe in place of a file would be read for ever."""
+"""Check that a path is a regular file, because reading a device, a socket or a pipe might never end."""
 
 import stat
 from pathlib import Path
@@ -15,7 +15,7 @@ _KINDS = (
 
 
 class NotRegularFileError(FervidError):
-    """A path is no regular file; says what it is instead."""
+    """A path is not a regular file; the message says what it is."""
 
     def __init__(self, path: Path, kind: str) -> None:
         super().__init__(path, kind)
@@ -27,7 +27,7 @@ class NotRegularFileError(FervidError):
 
 
 def other_kind(path: Path) -> str:
-    """What a path is, with its article, if it is no regular file: "a device"; empty for a regular file.
+    """Describe a path that is not a regular file, such as "a device"; empty for a regular file.
 
     Links are followed. Nothing is opened, as opening a pipe would wait for its writer.
 
@@ -39,7 +39,7 @@ def other_kind(path: Path) -> str:
 
 
 def check_regular_file(path: Path) -> None:
-    """Make sure that a path is a regular file or a link to one, before it is opened.
+    """Check that a path is a regular file or a link to one, without opening it.
 
     Raises:
         NotRegularFileError: if it is not.

@@ -42,7 +42,7 @@ class FaceBatch:
         ValueError: if the arrays differ in length or shape.
     """
 
-    frame: np.ndarray  # (m,) int64, position of the face's frame in the batch
+    frame: np.ndarray  # (m,) int64, index of the face's frame within the batch
     boxes_xyxy: np.ndarray  # (m, 4) float32, pixels of the frame
     landmarks_xy: np.ndarray  # (m, 5, 2) float32, pixels of the frame
     det_score: np.ndarray  # (m,) float32 in [0, 1]

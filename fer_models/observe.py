@@ -34,13 +34,15 @@ from fer_models.video import VideoInfo, VideoReadError, read_frames_at
 
 log = logging.getLogger(__name__)
 
-# A batch takes at most this much memory; up to five of them exist at a time. Up to 8 large frames may take more.
+# Memory limit of a batch of frames; up to five batches exist at a time. Batches of large frames hold up to 8 frames
+# even if these take more, up to the second limit.
 MAX_BATCH_BYTES = 64 * 2**20
 MAX_LARGE_BATCH_BYTES = 256 * 2**20
 MIN_BATCH_FRAMES = 8
 THUMBNAIL_GRID = 4
-THUMBNAIL_SAMPLES = 64  # pixels read along the short side of a frame
-CLASSIFY_CROPS = 256  # crops are collected over batches, as most batches hold fewer than the classifier takes at once
+THUMBNAIL_SAMPLES = 64  # pixels read along the short side of a frame to compute its thumbnail
+# Crops are collected over batches up to this number, as most batches hold fewer than the classifier takes at once.
+CLASSIFY_CROPS = 256
 DETECT_EVERY_S = 0.2
 
 
@@ -58,10 +60,11 @@ class StageTimes:
 class ObserveOptions:
     """How the frames of a video are processed."""
 
-    min_face_px: float = 12.0  # faces whose box has a smaller geometric mean side are dropped
-    detect_every_s: float = DETECT_EVERY_S  # time between key frames, which are searched in full; 0: all frames are
-    batch_size: int = 32  # at most this many frames at a time; fewer if frames are large or memory runs out
-    timeout_s: float = STALLED_S  # how long decoding may make no progress
+    min_face_px: float = 12.0  # faces whose box has a smaller geometric mean of width and height are dropped
+    # Seconds between key frames, on which faces are detected in full; 0 makes every frame a key frame.
+    detect_every_s: float = DETECT_EVERY_S
+    batch_size: int = 32  # most frames per batch; fewer if frames are large or memory runs out
+    timeout_s: float = STALLED_S  # decoding is abandoned after this many seconds without progress
 
 
 DEFAULT_OPTIONS = ObserveOptions()
@@ -73,16 +76,16 @@ class Observation:
 
     frame_index: np.ndarray  # (n,) int64
     pts_s: np.ndarray  # (n,) float64
-    decoded: np.ndarray  # (n,) bool, False where a frame could not be decoded
-    is_full: np.ndarray  # (n,) bool, whether faces were detected on the full frame, not in close-ups
-    look: np.ndarray  # (n, 48) uint8, see `frame_thumbnail`; zeros where not decoded
-    faces: FaceBatch  # `frame` is the position among the n frames
+    decoded: np.ndarray  # (n,) bool, False where the frame could not be decoded
+    is_full: np.ndarray  # (n,) bool, True where faces were detected on the full frame, not in close-ups
+    look: np.ndarray  # (n, 48) uint8 thumbnail of each frame, see `frame_thumbnail`; zeros where not decoded
+    faces: FaceBatch  # the faces; their `frame` is an index among the n frames
     probabilities: np.ndarray  # (m, 7) float32
     blur: np.ndarray  # (m,) float32, variance of the Laplacian of the gray crop
     brightness: np.ndarray  # (m,) float32, mean gray level of the crop, 0 to 255
-    cut_off: np.ndarray  # (m,) float32, share of the crop outside the frame
-    signature: np.ndarray  # (m, 60) uint8, see `appearance_descriptors`
-    further: np.ndarray  # (m, 3) float32, p_other, valence, arousal; NaN where the model has no such output
+    cut_off: np.ndarray  # (m,) float32, share of the crop that lies outside the frame
+    signature: np.ndarray  # (m, 60) uint8, colors of face and clothes, see `appearance_descriptors`
+    further: np.ndarray  # (m, 3) float32: p_other, valence, arousal; NaN where the model has no such output
 
 
 @dataclass(eq=False)
@@ -97,7 +100,7 @@ class _SegmentInProgress:
     faces: list[FaceBatch] = field(default_factory=list)
     measures: list[np.ndarray] = field(default_factory=list)
     signatures: list[np.ndarray] = field(default_factory=list)
-    outputs: list[np.ndarray] = field(default_factory=list)  # (…, 10), see `EmotionClassifier.predict_all`
+    outputs: list[np.ndarray] = field(default_factory=list)  # each (…, 10), see `EmotionClassifier.predict_all`
     crops: list[torch.Tensor] = field(default_factory=list)
 
     @classmethod
@@ -199,7 +202,8 @@ def observe_segments(
                     segment.classify(classifier, times)
                 on_frames(len(batch))
                 batch = next(batches, None)
-            if segment.waiting is not None and len(segment.waiting.frames):  # its last frames could not be decoded
+            # The last frames of the segment could not be decoded.
+            if segment.waiting is not None and len(segment.waiting.frames):
                 _process_frames(segment, _no_frames(segment.waiting.frames), stages, is_end=True)
             segment.classify(classifier, times)
             if n_missing := int((~segment.decoded).sum()):
@@ -272,8 +276,8 @@ class _CroppedFaces:
 
     faces: FaceBatch
     crops: torch.Tensor  # (m, size, size, 3) uint8, on the classifier's device
-    measures: np.ndarray  # (m, 3) float32: blur, brightness, share outside the frame
-    signatures: np.ndarray  # (m, 60) uint8
+    measures: np.ndarray  # (m, 3) float32: blur, brightness, share of the crop outside the frame
+    signatures: np.ndarray  # (m, 60) uint8, see `appearance_descriptors`
 
 
 def _crop(frames: FrameBatch, faces: FaceBatch, classifier: EmotionClassifier) -> _CroppedFaces | None:

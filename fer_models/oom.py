@@ -9,7 +9,7 @@ import torch
 
 T = TypeVar("T")
 
-# Messages of PyTorch and its libraries that mean the same as an `OutOfMemoryError`.
+# Texts in messages of PyTorch and its libraries that mean that memory ran out.
 _SAYS_NO_MEMORY = ("DefaultCPUAllocator", "ALLOC_FAILED", "CUDA error: out of memory")
 
 
@@ -56,8 +56,9 @@ def keep_freed_memory() -> None:
     Otherwise, every layer of a network on the CPU may map and unmap pages, which can cost a third of the speed,
     depending on the layout of the heap. Only glibc supports this; elsewhere nothing happens.
     """
-    trim_threshold, mmap_threshold = -1, -3  # parameters of mallopt(3)
+    # Numbers of the parameters M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3).
+    trim_threshold, mmap_threshold = -1, -3
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(mmap_threshold, 32 * 2**20)  # the maximum; larger blocks are returned as before
+        mallopt(mmap_threshold, 32 * 2**20)  # the largest allowed value: larger blocks are still returned to the system
         mallopt(trim_threshold, 2**30)

@@ -13,8 +13,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-STALLED_S = 120.0  # default time without progress after which reading is abandoned
-_CHECKS = 60  # consecutive checks without progress make a stall; counted, as a suspended process has not stalled
+STALLED_S = 120.0  # default number of seconds without progress after which reading is abandoned
+# A stall is this many checks in a row without progress; checks are counted because a suspended process makes none.
+_CHECKS = 60
 
 
 class StallTimeout(Exception):
@@ -64,7 +65,7 @@ def prefetch(items: Iterator[T], timeout_s: float) -> Generator[T, None, None]:
             put(error)
         finally:
             if hasattr(items, "close"):
-                items.close()  # closes the file, in the thread that opened it
+                items.close()  # closes the file in the thread that opened it
 
     thread = threading.Thread(target=read, name="prefetch", daemon=True)
     thread.start()
@@ -80,7 +81,7 @@ def prefetch(items: Iterator[T], timeout_s: float) -> Generator[T, None, None]:
     finally:
         stop.set()
         if not has_stalled:
-            thread.join(timeout_s)  # reading may stall now
+            thread.join(timeout_s)  # closing the file may stall too, so it is not waited for longer than this
 
 
 def _next(waiting: queue.Queue[T], pulse: _Pulse, timeout_s: float) -> T:

@@ -1,1 +1,1 @@
-"""Emotion classifiers: the networks, the training that makes them, and `EmotionClassifier` that uses them."""
+"""Emotion classifiers: network architectures, and `EmotionClassifier` for inference with them."""

@@ -18,12 +18,12 @@ from fer_models.registry.networks import build_with_weights
 
 log = logging.getLogger(__name__)
 
-# Crops per forward pass; the last chunk is padded. With a constant batch size the probabilities of a face do not depend
-# on the other faces of the batch, not even in the last bit. Halved permanently when memory runs out.
+# Crops per forward pass on each device. Smaller chunks are padded to this size, so that the probabilities of a face do
+# not depend on the other faces of the batch, not even in the last bit. It is halved for good when memory runs out.
 CHUNK_CROPS = {"cpu": 32, "cuda": 1024}
-LARGE_PX = 96  # an eighth as many crops per forward pass for larger inputs
+LARGE_PX = 96  # networks with a larger input get an eighth as many crops per forward pass, to limit memory
 
-N_FURTHER = 3  # outputs after the seven probabilities: other classes, valence, arousal
+N_FURTHER = 3  # the outputs after the seven probabilities: probability of all other classes, valence, arousal
 
 
 class EmotionClassifier:

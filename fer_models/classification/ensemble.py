@@ -13,7 +13,7 @@ from fer_models.labels import EMOTIONS
 from fer_models.registry.model_registry import CARD_NAME, ModelCard, WeightsError, find_model, read_card
 
 ARCHITECTURE = "ensemble"
-OTHER = len(EMOTIONS)  # index of the column for further classes
+OTHER = len(EMOTIONS)  # index of the output for the probability of all other classes
 MAX_MEMBERS = 32
 
 
@@ -76,7 +76,7 @@ def find_members(folder: Path) -> list[Path]:
         raise WeightsError(f"{folder / CARD_NAME}: an ensemble must name its members: {error}") from error
     if not whole:
         raise WeightsError(f"{folder / CARD_NAME}: its sha256 is not that of the members it names")
-    if len(members) > MAX_MEMBERS:  # each is loaded, so that a card could ask for any amount of memory
+    if len(members) > MAX_MEMBERS:  # every member is loaded into memory, so a longer list could exhaust it
         raise WeightsError(f"{folder / CARD_NAME}: an ensemble has at most {MAX_MEMBERS} members, got {len(members)}")
     return [find_member(folder, member) for member in members]
 

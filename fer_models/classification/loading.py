@@ -13,7 +13,7 @@ from fer_models.classification.onnx_classifier import OnnxClassifier
 from fer_models.device import choose_device
 from fer_models.registry.model_registry import ONNX_ARCHITECTURE, WeightsError, find_model, read_card
 
-MAX_DEPTH = 4  # of ensembles of ensembles; an ensemble that contains itself would recurse forever
+MAX_DEPTH = 4  # how deeply ensembles may contain ensembles; one that contains itself would recurse forever
 
 
 def load_classifier(name: str = "default", device: str = "auto") -> EmotionClassifier:

@@ -20,7 +20,8 @@ from fer_models.registry.model_registry import ONNX_ARCHITECTURE, verify_weights
 if TYPE_CHECKING:
     import onnxruntime
 
-MEASURED_PX = 48  # quality is measured on crops of at most this size, whatever the model's input
+# Side of the largest crop on which blur and brightness are measured, whatever the input size of the model.
+MEASURED_PX = 48
 
 
 class OnnxClassifier(EmotionClassifier):
@@ -48,7 +49,8 @@ class OnnxClassifier(EmotionClassifier):
             raise WeightsError(f"{path}: the model needs 1 input, it has {len(given)}")
         self.input_name, batch = given[0].name, given[0].shape[0] if given[0].shape else None
         fastest = CHUNK_CROPS[device.type] // (8 if self.input_px > LARGE_PX else 1)
-        self.chunk_crops = batch if isinstance(batch, int) else fastest  # some models are exported for one batch size
+        # Some models are exported for one fixed batch size.
+        self.chunk_crops = batch if isinstance(batch, int) else fastest
         meanings = spec.meanings(str(path))
         self.columns = {name: [i for i, found in enumerate(meanings) if found == name] for name in OUTPUTS}
         self.check_output(path)
@@ -193,13 +195,13 @@ def open_session(path: Path, device: torch.device) -> "onnxruntime.InferenceSess
         DeviceError: if ONNX Runtime cannot compute on `device`.
         ModuleNotFoundError: if ONNX Runtime is not installed.
     """
-    import onnxruntime  # an extra
+    import onnxruntime  # imported here because ONNX Runtime is an optional dependency
 
     provider = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
     if provider not in onnxruntime.get_available_providers():
         raise DeviceError("ONNX Runtime was installed without CUDA: install onnxruntime-gpu, or use --device cpu")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors arrive as exceptions
+    options.log_severity_level = 4  # 4: fatal errors only, because ONNX Runtime also raises every error as an exception
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[provider])

@@ -8,7 +8,7 @@ from annotated_types import Interval, MaxLen, MinLen
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_card import Scale, Shift, Size, Temperature, WeightsError
 
-# Outputs of a classifier for each face; not every model has the last three.
+# What the outputs of a classifier can mean; every model has the seven emotions, not every model the last three.
 OUTPUTS = (*EMOTIONS, "other", "valence", "arousal")
 SYNONYMS = {
     "anger": "angry",
@@ -38,19 +38,23 @@ class OnnxSpec:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
-    classes: Annotated[tuple[str, ...], MinLen(len(EMOTIONS)), MaxLen(1000)]  # the meaning of every output column
+    # The emotion or other meaning of each output column.
+    classes: Annotated[tuple[str, ...], MinLen(len(EMOTIONS)), MaxLen(1000)]
     input_size_px: Size
     channels: Literal["rgb", "bgr", "gray"] = "rgb"
     layout: Literal["nchw", "nhwc"] = "nchw"
     value_range: tuple[Shift, Shift] = (0.0, 1.0)
-    mean: PerChannel = 0.0  # one, or one per channel in the order of `channels`
+    mean: PerChannel = 0.0  # one mean for all channels, or one per channel in the order of `channels`
     std: ScalePerChannel = 1.0
-    framing: Literal["aligned", "box"] = "aligned"  # Fervid's aligned crop, or the square around the face box
+    # "aligned": upright crop by the landmarks, as Fervid's own models use; "box": square around the face box
+    framing: Literal["aligned", "box"] = "aligned"
     box_margin: Annotated[float, Interval(ge=0, le=1)] = 0.0  # margin on each side of the box, as a share of its side
-    outputs: tuple[str, ...] = ()  # names of the outputs to join, in this order; empty: the first output
+    # Names of the ONNX outputs to join, in this order; if empty, the first output is used.
+    outputs: tuple[str, ...] = ()
     scores: Literal["logits", "probabilities"] = "logits"
-    temperature: Temperature = 1.0  # logits are divided by it
-    class_map: dict[str, str] = field(default_factory=dict)  # class -> one of OUTPUTS or "ignore", for other names
+    temperature: Temperature = 1.0  # the logits are divided by this number before the softmax
+    # Maps class names that Fervid does not know to one of `OUTPUTS` or to "ignore".
+    class_map: dict[str, str] = field(default_factory=dict)
     licence_note: str = ""
 
     @property

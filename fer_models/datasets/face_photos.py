@@ -19,8 +19,9 @@ from fer_models.boxes import face_size_px
 from fer_models.errors import FervidError
 
 MAX_PHOTO_SIDE_PX = 800
-MIN_FACE_PX = 8.0  # smaller faces, in the photograph or in the input, are ignored by the loss
-# In photographs of people, detections of medium score are mostly faces; elsewhere mostly animals or patterns.
+MIN_FACE_PX = 8.0  # the training loss ignores smaller faces, measured in the photograph and in the network's input
+# Sources of photographs that show people, where detections of medium score are mostly faces. In all other photographs,
+# such detections are mostly animals or patterns.
 PEOPLE_SOURCES = {
     "street_fashion_ccp",
     "pedestrians_lschen",
@@ -55,7 +56,7 @@ class Photo(LabeledImage):
     score: np.ndarray  # (k,) float32, detection score of each face
     source: str
     held_out: bool
-    # (t, 4) float32, pixels: hard negatives, the false positives of the initial model
+    # (t, 4) float32, boxes in pixels of the hard negatives: false positives of the initial model
     hard_negatives_xyxy: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.float32))
 
 

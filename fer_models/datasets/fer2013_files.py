@@ -15,9 +15,10 @@ from fer_models.datasets.labeled_faces import SPLITS, DataError, Faces
 from fer_models.labels import EMOTIONS
 
 SIZE_PX = 48
-CLASS_MAP = {str(i): emotion for i, emotion in enumerate(EMOTIONS)}  # FER-2013's class numbers
-EMOTION_VOTES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")  # in the order of EMOTIONS
-OTHER_VOTES = ("contempt", "unknown", "nf")  # nf: not a face
+CLASS_MAP = {str(i): emotion for i, emotion in enumerate(EMOTIONS)}  # maps FER-2013's class numbers to emotions
+# FER+ columns with the votes for each emotion, in the order of EMOTIONS
+EMOTION_VOTES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+OTHER_VOTES = ("contempt", "unknown", "nf")  # FER+ columns with votes for no emotion of ours; "nf" means "not a face"
 CSV_CHUNK_ROWS = 2000
 
 

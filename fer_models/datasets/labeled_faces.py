@@ -13,7 +13,7 @@ from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
 
 SPLITS = ("Training", "PublicTest", "PrivateTest")
-SPLIT_OFF = 10  # one in this many images of each class is moved from Training to a missing split
+SPLIT_OFF = 10  # if a data set lacks a split, one in this many images of each class is moved to it from Training
 
 
 class DataError(FervidError):
@@ -26,7 +26,8 @@ class FaceImages:
 
     pixels: Tensor  # (n, size, size) uint8
     label: Tensor  # (n,) int64, index into EMOTIONS
-    # (n, 7) float32, shares of the votes; one-hot labels where no votes are usable; None: no votes
+    # (n, 7) float32, shares of the annotators' votes, or the one-hot label where no votes are usable; None without
+    # votes
     votes: Tensor | None
     majority: Tensor  # (n,) int64, the emotion with more votes than any other answer; -1: none
     row: Tensor  # (n,) int64, row in the file, or index among the sorted image paths of the folder
@@ -47,8 +48,8 @@ class FaceData:
 
     path: Path
     splits: dict[str, FaceImages]  # the three SPLITS
-    class_map: dict[str, str]  # class name in the data -> emotion
-    notes: tuple[str, ...] = ()  # changes to the images or the splits
+    class_map: dict[str, str]  # maps each class name in the data to an emotion
+    notes: tuple[str, ...] = ()  # sentences about changes made to the images or the splits
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +59,9 @@ class Faces:
     pixels: np.ndarray  # (n, size, size) uint8
     label: np.ndarray  # (n,) int64
     split: np.ndarray  # (n,) int64, index into SPLITS
-    class_map: dict[str, str]  # class name in the data -> emotion
-    votes: np.ndarray | None = None  # (n, 10): answers for the emotions, then others
-    notes: tuple[str, ...] = ()  # changes to the images or the splits
+    class_map: dict[str, str]  # maps each class name in the data to an emotion
+    votes: np.ndarray | None = None  # (n, 10) number of votes for the seven emotions, then for three other answers
+    notes: tuple[str, ...] = ()  # sentences about changes made to the images or the splits
 
 
 def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:

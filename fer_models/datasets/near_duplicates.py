@@ -8,18 +8,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Hashes that differ in few bits select candidate pairs; the correlation of their pixels decides. Of the 3,500 pairs
-# found in FER-2013 besides exact copies, 48 with the lowest margin were inspected: 46 showed the same photograph, two
-# the same person a moment later. Beyond 8 bits, pairs of different people appear.
+# Two images are near-duplicates if their hashes differ in at most this many bits and their pixels correlate at least
+# this much. Of the 3,500 pairs found in FER-2013 besides exact copies, the 48 closest to the limits were inspected: 46
+# showed the same photograph, two the same person a moment later. Beyond 8 bits, pairs of different people appear.
 MAX_BITS = 8
 MIN_CORRELATION = 0.9
-# Mirrored images need more, because faces are symmetric: of the pairs with 0.90 to 0.92 in FER-2013, half showed
-# different people. Of the 48 shifted pairs with the lowest correlation, 47 showed the same photograph.
+# Mirrored images need a higher correlation, because faces are symmetric: of the pairs in FER-2013 with 0.90 to 0.92,
+# half showed different people. Of the 48 shifted pairs with the lowest correlation, 47 showed the same photograph.
 MIN_MIRRORED_CORRELATION = 0.92
-SHIFTS_PX = (2, 4)  # hashes tolerate a pixel more or less
-COMPARED_PX = 24  # side of the images whose correlation is computed
-MAP_PX = 12  # side of the images that are hashed
-CHUNK = 256  # hashes compared with all others at once
+SHIFTS_PX = (2, 4)  # distances by which images are shifted for comparison; the hashes tolerate one pixel more or less
+COMPARED_PX = 24  # side to which images are reduced before their correlation is computed
+MAP_PX = 12  # side to which images are reduced before they are hashed
+CHUNK = 256  # number of hashes compared with all others at once, to limit memory
+# Number of pairs of images correlated at once, to limit memory.
 CHUNK_PAIRS = 4096
 
 
@@ -70,7 +71,7 @@ def perceptual_hash(pixels: Tensor) -> np.ndarray:
     small = [F.adaptive_avg_pool2d(chunk[:, None].float(), MAP_PX)[:, 0] for chunk in pixels.split(1024)]
     waves = scipy.fft.dctn(torch.cat(small).numpy(), axes=(1, 2))
     row, column = np.indices((MAP_PX, MAP_PX)).reshape(2, -1)
-    lowest = np.argsort(row + column, kind="stable")[1:65]  # without the mean
+    lowest = np.argsort(row + column, kind="stable")[1:65]  # the first value is left out: it is the mean of the image
     bits = waves.reshape(len(pixels), MAP_PX**2)[:, lowest] > 0
     return np.ascontiguousarray(np.packbits(bits, axis=1)).view(np.uint64)[:, 0]
 

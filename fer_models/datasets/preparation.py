@@ -12,7 +12,7 @@ from fer_models.datasets.labeled_faces import SPLITS, DataError, FaceData
 from fer_models.datasets.near_duplicates import altered_copies, near_copies
 from fer_models.labels import EMOTIONS
 
-BLANK_STD = 3.0  # gray levels: images with a smaller standard deviation are blank
+BLANK_STD = 3.0  # an image is blank if the standard deviation of its gray levels is below this number
 DROPPABLE = ("leaks", "near_leaks", "copies", "conflicts", "blanks")
 
 
@@ -21,14 +21,15 @@ class Preparation:
     """Counts and defects of a data set."""
 
     images: dict[str, dict[str, int]]  # split -> emotion -> number of images
-    copies: dict[str, int]  # split -> images with the same pixels as an earlier row of any split
-    copy_groups: int  # groups of images with the same pixels
-    conflict_groups: int  # such groups with different labels
-    near_copies: int  # pairs of images that show the same photograph with different pixels
-    leaks: dict[str, int]  # test split -> images that are also in Training
-    near_leaks: dict[str, int]  # test split -> other images of a photograph of Training: edited, mirrored or shifted
-    blanks: dict[str, int]  # split -> blank images
-    rows: dict[str, Tensor]  # defect of DROPPABLE -> (k,) rows of Training that have it
+    copies: dict[str, int]  # split -> number of images with the same pixels as an earlier image of any split
+    copy_groups: int  # number of groups of images with the same pixels
+    conflict_groups: int  # number of groups of images with the same pixels but different labels
+    near_copies: int  # number of pairs of images that show the same photograph with different pixels
+    leaks: dict[str, int]  # test split -> number of its images that are also in Training
+    # Test split -> number of its images that are edited, mirrored or shifted copies of an image in Training.
+    near_leaks: dict[str, int]
+    blanks: dict[str, int]  # split -> number of blank images
+    rows: dict[str, Tensor]  # name of a defect in DROPPABLE -> (k,) indices of the Training images that have it
 
 
 def examine(data: FaceData) -> Preparation:

@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 
 def _load_compact(folder: Path, *, device: "torch.device") -> FaceDetector:
-    from fer_models.detection.compact import CompactDetector  # loads torch
+    from fer_models.detection.compact import CompactDetector  # imported here because the module loads torch
 
     return CompactDetector.load(folder, device=device)
 
 
 def _load_retinaface(folder: Path, *, device: "torch.device") -> FaceDetector:
-    from fer_models.detection.retinaface import RetinaFaceDetector  # loads torch
+    from fer_models.detection.retinaface import RetinaFaceDetector  # imported here because the module loads torch
 
     return RetinaFaceDetector.load(folder, device=device)
 
 
-# The architecture on the card of a detector -> its loader.
+# Maps the architecture on a detector's card to the function that loads it.
 DETECTORS: dict[str, DetectorLoader] = {"compact": _load_compact, "retinaface": _load_retinaface}
 
 
@@ -38,7 +38,7 @@ def load_detector(name: str = "compact", device: str = "auto", max_side_px: int 
         WeightsError: if there is no such detector, it is damaged, or its package is not installed.
         DeviceError: if the device is not available.
     """
-    from fer_models.device import choose_device  # loads torch
+    from fer_models.device import choose_device  # imported here because the module loads torch
     from fer_models.registry.model_registry import WeightsError, find_model, list_model_dirs, read_card
 
     if name == "retinaface" and name not in list_model_dirs():

@@ -15,13 +15,15 @@ from fer_models.boxes import box_center, box_iou
 from fer_models.detection.protocol import FaceDetector
 from fer_models.frame_batch import FaceBatch
 
+# Side of the tiles that close-ups are resized to.
 TILE_PX = 128
-TILE_TO_BOX = 1.9  # side of a tile's square over the side of the expected box; small faces are not enlarged
-# Faces of two key frames can be the same face if it moved by at most this many sides …
+TILE_TO_BOX = 1.9  # side of the square shown in a tile, in sides of the expected face box; small faces are not enlarged
+# Two boxes in consecutive key frames can be the same face only if their centers are at most this many sides of the
+# smaller box apart, and if their sides differ at most by this factor.
 MAX_MOVE = 1.0
-MAX_SIZE_RATIO = 1.5  # … and its size changed by at most this factor.
-MAX_OFFSET = 0.5  # a face in a tile is the expected one if its center is at most this many sides off
-DUPLICATE_IOU = 0.4  # two faces that overlap this much are one face, found in two tiles
+MAX_SIZE_RATIO = 1.5
+MAX_OFFSET = 0.5  # farthest that a face found in a tile may lie from the expected center, in sides of the expected box
+DUPLICATE_IOU = 0.4  # boxes found in two tiles that overlap this much are the same face
 PADDING = 127  # gray level of a tile outside the frame
 
 
@@ -30,7 +32,8 @@ class ExpectedFaces:
     """Where faces are expected in one frame."""
 
     boxes_xyxy: np.ndarray  # (e, 4)
-    n_matched: int  # the first faces are in both key frames; the others in one of them, so that they may be missing
+    # Number of faces at the start of `boxes_xyxy` that are in both key frames; the others may have left the frame.
+    n_matched: int
 
 
 def box_sides(boxes_xyxy: np.ndarray) -> np.ndarray:
@@ -141,7 +144,7 @@ def find_in_tiles(
 
 
 def tiles_to_frame(faces: FaceBatch, squares: np.ndarray, width_px: int, height_px: int) -> FaceBatch:
-    """Faces in pixels of the frame, of faces in pixels of tiles; `frame` still is the number of the tile."""
+    """Convert faces from pixels of their tiles to pixels of the frame; their `frame` remains the index of the tile."""
     square = squares[faces.frame].astype(np.float32)
     corner, scale = square[:, :2], square[:, 2:] / TILE_PX
     limit = np.array([width_px, height_px], np.float32)

@@ -25,10 +25,11 @@ from fer_models.registry.networks import build_with_weights
 log = logging.getLogger(__name__)
 
 STRIDES_PX = (8, 16, 32)
-# Per point: the logit of the score, the logarithms of the four distances, five landmarks.
+# Number of outputs per grid point: the logit of the score, the logarithms of four distances, five landmarks (x, y).
 OUTPUTS = 1 + 4 + 10
-MAX_LOG_DISTANCE = 5.0  # exp(5) strides is more than any input
-CHUNK_FRAMES = {"cuda": 8, "cpu": 2}  # frames at a time; on a CPU, 8 are only 10 % faster per frame, and often not full
+MAX_LOG_DISTANCE = 5.0  # limit on the predicted logarithm of a distance in strides: exp(5) strides exceed any input
+# Frames per forward pass. On a CPU, 8 are only 10 % faster per frame than 2, and batches often hold fewer.
+CHUNK_FRAMES = {"cuda": 8, "cpu": 2}
 
 
 class ConvNorm(nn.Module):
@@ -288,7 +289,7 @@ class CompactDetector:
         x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self.device).permute(0, 3, 1, 2)
         if x.shape[-2:] != (geometry.height_px, geometry.width_px):
             if self.device.type != "cpu":
-                x = x.float()  # only the CPU resizes uint8
+                x = x.float()  # PyTorch resizes uint8 images on the CPU only
             x = functional.interpolate(x, size=geometry[:2], mode="bilinear", antialias=True)
         shape = (chunk_frames, 3, geometry.padded_height_px, geometry.padded_width_px)
         padded = torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=torch.channels_last).zero_()

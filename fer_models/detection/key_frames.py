@@ -14,20 +14,21 @@ from fer_models.detection.close_ups import ExpectedFaces, expect_faces, find_in_
 from fer_models.detection.protocol import FaceDetector
 from fer_models.frame_batch import FaceBatch, FrameBatch
 
-MAX_TILES = 5  # a frame with more expected faces is detected in full: one face that is not found costs as much
-# Mean change of the cells of consecutive thumbnails (0 to 255) from which on the scene has changed. Cuts measure 35 and
-# more, the fastest pan of our clips 16.
+# Frames with more expected faces are searched in full, which then costs less than close-ups with a failed search.
+MAX_TILES = 5
+# Mean absolute difference between the cells of consecutive thumbnails (0 to 255) that counts as a change of scene. Shot
+# boundaries differ by 35 and more, the fastest camera pan of our clips by 16.
 MIN_SCENE_CHANGE = 20.0
-ROUNDING_S = 1e-3  # containers such as Matroska round times to milliseconds
+ROUNDING_S = 1e-3  # tolerance for rounded times: containers such as Matroska store whole milliseconds
 
 
 @dataclass(frozen=True)
 class KeyFramePlan:
     """Which frames of a video are key frames."""
 
-    every_s: float  # time between key frames; 0: every frame is one
-    origin_s: float = 0.0  # time of the first frame of the video
-    max_between: int = 32  # frames between two key frames, at most: they are held in memory
+    every_s: float  # seconds between key frames; 0 makes every frame a key frame
+    origin_s: float = 0.0  # presentation time of the first frame of the video
+    max_between: int = 32  # most frames between two key frames, which limits memory: they are kept until the second one
 
     def is_key_frame(self, pts_s: np.ndarray, *, is_end: bool) -> np.ndarray:
         """Which of consecutive decoded frames are key frames: the first in each interval of `every_s`.
@@ -57,7 +58,7 @@ class DetectedFrames:
 
     frames: FrameBatch
     faces: FaceBatch
-    is_full: np.ndarray  # (n,) bool: detected in full, not in close-ups
+    is_full: np.ndarray  # (n,) bool, True where faces were detected on the full frame, not in close-ups
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ class WaitingFrames:
     key_thumbnail: np.ndarray  # (48,)
     key_faces: FaceBatch
     frames: FrameBatch
-    thumbnails: np.ndarray  # (n, 48)
+    thumbnails: np.ndarray  # (n, 48) thumbnails of the waiting frames
 
 
 def detect_frames(
@@ -110,7 +111,7 @@ def detect_frames(
     _detect_in_full(detector, images, faces, [key for key in keys if faces[key] is None])
     is_full = _detect_between(detector, images, faces, keys, pts_s, thumbnails)
 
-    first = len(images) - sum(map(len, parts))  # 1 if the last key frame of the batch before comes first, else 0
+    first = len(images) - sum(map(len, parts))  # 1 if the last key frame of the previous batch comes first, else 0
     done, rest = _split_parts(parts, keys[-1] + 1 - first)
     detected = []
     for frames in done:

@@ -15,9 +15,9 @@ class FaceDetector(Protocol):
     """The interface of every detector."""
 
     name: str
-    sha256: str  # hash of the file of weights
+    sha256: str  # sha256 of the file of weights
     score_threshold: float
-    max_side_px: int  # larger frames are shrunk so that their long side is this
+    max_side_px: int  # longest side of the frames that the network sees; larger frames are downscaled to it
     dtype: "torch.dtype"  # precision of the network
 
     def detect(self, pixels: np.ndarray) -> FaceBatch:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-WEIGHT_BITS = 11  # OpenCV interpolates in steps of 1/2048
-FLOOR_BITS = 4  # dropped between the two directions; 16 more are dropped after the second
-MIN_LINEAR_SCALE = 0.5  # below, two pixels in each direction do not cover all pixels
+WEIGHT_BITS = 11  # interpolation weights are multiples of 1/2048, as in OpenCV
+# Low bits dropped after interpolating along x, as in OpenCV; 16 more are dropped after interpolating along y.
+FLOOR_BITS = 4
+MIN_LINEAR_SCALE = 0.5  # below this scale, bilinear interpolation would skip pixels of the image
 
 
 def resize(image: Tensor, scale: float) -> Tensor:
@@ -22,7 +23,7 @@ def resize(image: Tensor, scale: float) -> Tensor:
         return image.float()
     height_px, width_px = (max(1, round(side_px * scale)) for side_px in image.shape[:2])
     if scale < MIN_LINEAR_SCALE:
-        # `interpolate` takes a size or a scale; with the size alone, the image would be stretched by up to a pixel.
+        # `interpolate` takes either a size or a scale; the size alone would stretch the image by up to a pixel.
         averaged: Tensor = torch.ops.aten._upsample_bilinear2d_aa(
             image.float().permute(2, 0, 1)[None], [height_px, width_px], False, scale, scale
         )

@@ -23,11 +23,12 @@ from fer_models.registry.model_registry import WeightsError, load_model_folder
 log = logging.getLogger(__name__)
 
 MAX_SIDE_PX = 960
-SCORE_THRESHOLD = 0.9  # as in the package
-NMS_IOU = 0.4  # as in the package
-ANCHOR_SIDES_PX = ((512.0, 256.0), (128.0, 64.0), (32.0, 16.0))  # at each of `STRIDES_PX`
-ANCHOR_OFFSET_PX = 7.5  # from the corner of a cell to the center of its anchors, at every stride
-# Frames at a time. One on a CPU, where larger batches were not faster.
+SCORE_THRESHOLD = 0.9  # minimum score of a face, as in the `retina-face` package
+NMS_IOU = 0.4  # boxes that overlap a better one by more than this are suppressed, as in the `retina-face` package
+# Sides of the two anchors per cell, at each of `STRIDES_PX`.
+ANCHOR_SIDES_PX = ((512.0, 256.0), (128.0, 64.0), (32.0, 16.0))
+ANCHOR_OFFSET_PX = 7.5  # distance along x and y from the corner of a cell to the center of its anchors, at every stride
+# Frames per forward pass. On a CPU, larger batches were not faster.
 CHUNK_FRAMES = {"cuda": 16, "cpu": 1}
 
 
@@ -49,14 +50,14 @@ def anchor_grid(height_px: int, width_px: int) -> tuple[Tensor, Tensor]:
 
 
 def decode_boxes(deltas: Tensor, center_xy: Tensor, side_px: Tensor) -> Tensor:
-    """Boxes `(m, 4)` of outputs `(m, 4)`; x2 and y2 are the last pixels inside, as in the package."""
+    """Decode box outputs `(m, 4)` to input pixels; x2 and y2 are the last pixels inside a box, as in the package."""
     center = center_xy + deltas[:, :2] * side_px[:, None]
     half = (deltas[:, 2:].exp() * side_px[:, None] - 1) / 2
     return torch.cat([center - half, center + half], 1)
 
 
 def decode_landmarks(deltas: Tensor, center_xy: Tensor, side_px: Tensor) -> Tensor:
-    """Landmarks `(m, 5, 2)` of outputs `(m, 5, 2)`."""
+    """Decode landmark outputs `(m, 5, 2)` to input pixels."""
     return center_xy[:, None] + deltas * side_px[:, None, None]
 
 
@@ -182,7 +183,7 @@ class RetinaFaceDetector:
         boxes = (corners.clamp(min=0).minimum(limit_xy[frame, None] - 1).flatten(1)) / scale
         landmarks = decode_landmarks(landmark_outputs[frame, anchor], center_xy, side_px) / scale[..., None]
         score = scores[frame, anchor]
-        # As in the package, a box covers its last pixels, too.
+        # As in the package, a box includes its last row and column of pixels.
         keep = nms_by_frame(boxes + torch.tensor([0, 0, 1, 1], device=self.device), score, frame, NMS_IOU)
         faces = (frame + first_frame, boxes, landmarks, score)
         return tuple(tensor[keep].cpu().numpy() for tensor in faces)

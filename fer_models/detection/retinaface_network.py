@@ -16,8 +16,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from fer_models.extras import install_command
 from fer_models.registry.model_registry import WeightsError
 
-STRIDES_PX = (32, 16, 8)  # in the order of the network's outputs
-# The batch norm after a convolution, where its name does not follow from that of the convolution.
+STRIDES_PX = (32, 16, 8)  # strides of the feature maps, in the order of the network's outputs
+# Maps a convolution to the batch norm after it, where the name does not follow from that of the convolution.
 NORM_AFTER = {"conv0": "bn0", "conv1": "bn2", "conv2": "bn3"}
 
 
@@ -28,7 +28,7 @@ def package_is_here() -> bool:
 
 def _package_module() -> Any:
     try:
-        # Only the network's module; the package's own detection would choose a backend.
+        # Import the network's module only: the rest of the package would choose a deep-learning backend.
         from retinaface.model import retinaface_pth_model
     except ImportError as error:
         raise WeightsError(
@@ -50,7 +50,7 @@ def check_weights(weights: Mapping[str, Tensor]) -> None:
     """Check names and shapes of the network's weights.
 
     Raises:
-        WeightsError: if they are not, or the package is not installed.
+        WeightsError: if they are those of another network, or the package is not installed.
     """
     with torch.device("meta"):
         expected = _package_module().RetinaFace().state_dict()
@@ -73,7 +73,7 @@ def build_network(weights: Mapping[str, Tensor]) -> nn.Module:
         WeightsError: if the weights are not the network's, or the package is not installed.
     """
     check_weights(weights)
-    with torch.device("meta"):  # no time spent on initial weights
+    with torch.device("meta"):  # on this device, PyTorch spends no time on initial weights
         network: nn.Module = _package_module().RetinaFace()
     network.load_state_dict(dict(weights), assign=True)
     network = network.float().eval()
@@ -81,7 +81,7 @@ def build_network(weights: Mapping[str, Tensor]) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):
             module.register_forward_pre_hook(lambda module, inputs: (_without_padding(inputs[0]),))
-    # The input of the max pooling.
+    # The padding is also cleared before the max-pooling, which follows this batch norm.
     network.get_submodule("bn0").register_forward_hook(lambda module, inputs, output: _without_padding(output))
     return network
 
@@ -97,7 +97,7 @@ def _fold_norms(network: nn.Module) -> None:
                 setattr(parent, norm_name, nn.Identity())
 
 
-# Masks of the frames of a batch in each feature map, by its height and width; None if they fill it.
+# Maps the height and width of a feature map to the masks of its frames; None if the frames fill their canvas.
 _inside: ContextVar[dict[tuple[int, ...], Tensor] | None] = ContextVar("_inside", default=None)
 
 
@@ -114,7 +114,7 @@ def frames_of_sizes(
 
     Every convolution treats what lies outside its input as 0. In a padded batch the padding is no longer 0 once a
     layer has added its bias, which changes the scores of faces hundreds of pixels away from the edge. So padding is
-    set back to 0 before each layer that looks beyond one point.
+    set to 0 again before each layer whose kernel is larger than one point.
 
     Args:
         sizes_px: height and width of each frame of the batch.
@@ -125,7 +125,7 @@ def frames_of_sizes(
     if any(size != canvas_px for size in sizes_px):
         inside = {}
         sizes = torch.tensor(sizes_px, device=device)[:, :, None]
-        for stride in (1, 2, 4, 8, 16, 32):  # each halving of the network rounds up
+        for stride in (1, 2, 4, 8, 16, 32):  # each layer of stride 2 halves the size, rounded up
             rows, columns = (torch.arange(0, side_px, stride, device=device) for side_px in canvas_px)
             mask = (rows < sizes[:, 0])[:, None, :, None] & (columns < sizes[:, 1])[:, None, None, :]
             inside[len(rows), len(columns)] = mask

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-FRAME_OFFSET_PX = 2.0**15  # larger than any coordinate
+# Offset between the boxes of consecutive frames: larger than any coordinate, so that they cannot overlap.
+FRAME_OFFSET_PX = 2.0**15
 
 
 def _load_operator() -> None:
@@ -17,7 +18,7 @@ def _load_operator() -> None:
     package = Path(spec.origin).parent if spec and spec.origin else Path()
     library = next((path for path in package.glob("_C*") if path.suffix in (".so", ".pyd", ".dylib")), None)
     if library is None:
-        import torchvision  # noqa: F401  (other builds load their operators themselves)
+        import torchvision  # noqa: F401  (imported for its operators, where the compiled library is not found)
     else:
         torch.ops.load_library(library)
 

@@ -13,9 +13,10 @@ from fer_models.evaluation.detector_metrics import FOUND_IOU, JUDGED_PX, Candida
 from fer_models.frame_batch import FaceBatch
 from fer_models.video import VIDEO_SUFFIXES, read_frames
 
-FPS = 5.0  # sampled frames per second of a clip
-MAX_SIDE_PX = 640  # frames are shrunk to this for every detector alike
-SUPPORT_SCORE, SUPPORT_IOU = 0.2, 0.3  # minimum score and overlap of another detector's box that confirms a detection
+FPS = 5.0  # frames sampled from each second of a clip
+MAX_SIDE_PX = 640  # longest side of the frames that every detector sees; larger frames are downscaled
+# A detection is confirmed by another detector's box of at least this score and this overlap (IoU).
+SUPPORT_SCORE, SUPPORT_IOU = 0.2, 0.3
 
 
 @dataclass
@@ -24,9 +25,10 @@ class ClipCount:
 
     name: str
     frames: int = 0
-    agreed: int = 0  # faces of 24 px and more, summed over frames, on which the references agree
-    found: dict[str, int] = field(default_factory=dict)  # detector -> number of these that it found
-    unconfirmed: dict[str, int] = field(default_factory=dict)  # detector -> detections that no other confirms
+    agreed: int = 0  # number of faces of at least 24 px, summed over frames, that both reference detectors find
+    found: dict[str, int] = field(default_factory=dict)  # detector -> how many of the `agreed` faces it found
+    # Detector -> number of its detections that no other detector confirms.
+    unconfirmed: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def total(cls, counts: Sequence["ClipCount"]) -> "ClipCount":

@@ -18,8 +18,8 @@ from fer_models.evaluation.metrics import measure_split
 from fer_models.registry.model_registry import ModelCard
 
 BATCHES = (1, 256)  # batch sizes whose speed is measured
-ROUNDS = 5  # of the speed measurement; the models take turns, so that all run under the same load
-CROP_PX = 48  # of the timed crops, as in FER-2013
+ROUNDS = 5  # rounds of the speed measurement, in which the models take turns, so that all run under the same load
+CROP_PX = 48  # side of the crops in the speed measurement, as in FER-2013
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Compared:
     card: ModelCard
     figures: dict[str, dict[str, Any]]  # split -> metric -> value, from `measure_split`
     scores: dict[str, Tensor]  # split -> (n, 7) probabilities
-    multiply_adds: int | None  # per crop; None if unknown
+    multiply_adds: int | None  # multiply-add operations per crop; None if unknown
     images_per_s: dict[int, float]  # batch size -> crops classified per second; empty if not measured
 
     def as_json(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def multiply_adds(classifier: EmotionClassifier) -> int | None:
         counts = [multiply_adds(member) for member in classifier.members]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
-    n = CHUNK_CROPS[classifier.device.type]  # full batches, as smaller ones are padded and count as full
+    n = CHUNK_CROPS[classifier.device.type]  # full chunks, because smaller ones are padded and would count as full
     with FlopCounterMode(display=False) as counter:
         classifier.predict(np.zeros((n, CROP_PX, CROP_PX), np.uint8))
     return int(counter.get_total_flops() / 2 / n)
@@ -95,6 +95,6 @@ def images_per_s(classifiers: list[EmotionClassifier]) -> list[dict[int, float]]
             for batch in BATCHES:
                 started_s = time.perf_counter()
                 classifier.predict(crops[:batch])
-                if turn > 0:  # the first is a warm-up
+                if turn > 0:  # the first turn is a warm-up
                     taken[batch].append(time.perf_counter() - started_s)
     return [{batch: batch / float(np.median(taken)) for batch, taken in of_model.items()} for of_model in seconds]

@@ -24,7 +24,8 @@ from fer_models.evaluation.detector_metrics import (
 )
 from fer_models.frame_batch import FaceBatch
 
-PRECISION = 0.90  # detectors are also compared at the threshold with this precision
+PRECISION = 0.90  # recall is also compared at the threshold at which each detector has this precision
+# Frame sizes (width, height) and number of frames in the speed measurement.
 SPEED_SIZES = ((640, 360), (1280, 720))
 SPEED_FRAMES = 8
 

@@ -16,11 +16,13 @@ from fer_models.boxes import MIRRORED_LANDMARKS, box_area, box_iou
 from fer_models.datasets.face_photos import FaceDataError
 from fer_models.frame_batch import FaceBatch
 
-FOUND_IOU = 0.4  # minimum overlap of a detection with the face it finds
+FOUND_IOU = 0.4  # a detection finds a face if their boxes overlap by at least this IoU
 KINDS = ("bare", "masked", "badly_masked")
-JUDGED_PX = 24  # smaller faces are too small to recognize an expression
-FRONTAL_EYE_DISTANCE = 0.25  # relative to the size of the face; with a smaller distance it is in profile
-SIZES_PX = ((12, 24), (24, 48), (48, 96), (96, 10_000))  # size: square root of the box's area; half-open
+JUDGED_PX = 24  # faces with a smaller size are not evaluated: they are too small to show an expression
+# Smallest distance between the eyes, in sizes of the face, that counts as frontal; below, the face is in profile.
+FRONTAL_EYE_DISTANCE = 0.25
+# Classes of face size (square root of the box's area) in the report: from, below.
+SIZES_PX = ((12, 24), (24, 48), (48, 96), (96, 10_000))
 
 Detect = Callable[[np.ndarray], FaceBatch]  # detects faces in (n, h, w, 3) uint8 RGB frames
 
@@ -37,10 +39,10 @@ class Candidate:
 class Matches:
     """Detections (hits) in one or more images, matched with their true faces."""
 
-    hit_score: np.ndarray  # (hits,) score, without detections of faces that do not count
-    hit_is_face: np.ndarray  # (hits,) bool
-    hit_px: np.ndarray  # (hits,) size: the square root of the box's area
-    face_score: np.ndarray  # (faces,) score of the detection of each face that counts; 0 if missed
+    hit_score: np.ndarray  # (hits,) score of each detection, without detections of faces that do not count
+    hit_is_face: np.ndarray  # (hits,) bool, whether the detection is a true face
+    hit_px: np.ndarray  # (hits,) size of the detection: the square root of its box's area
+    face_score: np.ndarray  # (faces,) score of the detection of each face that counts; 0 if it was missed
 
     @classmethod
     def join(cls, parts: Iterable["Matches"]) -> "Matches":
@@ -66,7 +68,7 @@ class Matches:
             return 0.0
         order = np.argsort(-self.hit_score, kind="stable")
         score = self.hit_score[order]
-        last = np.flatnonzero(np.append(score[1:] != score[:-1], True))  # last detection with each score
+        last = np.flatnonzero(np.append(score[1:] != score[:-1], True))  # index of the last detection with each score
         found = self.hit_is_face[order].cumsum()[last]
         precision = np.maximum.accumulate((found / (last + 1))[::-1])[::-1]
         return float((np.diff(found, prepend=0) * precision).sum() / len(self.face_score))
@@ -122,7 +124,7 @@ class TruePhoto:
 
     pixels: np.ndarray  # (h, w, 3) uint8, RGB
     boxes_xyxy: np.ndarray  # (k, 4) float32, pixels
-    kind: np.ndarray  # (k,) one of KINDS
+    kind: np.ndarray  # (k,) for each face, one of KINDS
 
 
 def read_true_photos(path: Path) -> list[TruePhoto]:
@@ -149,10 +151,10 @@ def read_true_photos(path: Path) -> list[TruePhoto]:
 class Evaluation:
     """Detections in photographs, matched with the ground truth; faces under 12 px are ignored."""
 
-    found: Matches  # at FOUND_IOU
-    found_at_half: Matches  # at IoU 0.5, for the average precision
-    face_px: np.ndarray  # (faces,) square root of the area
-    face_kind: np.ndarray  # (faces,)
+    found: Matches  # the matches at an overlap of FOUND_IOU
+    found_at_half: Matches  # the matches at IoU 0.5, for the average precision
+    face_px: np.ndarray  # (faces,) size of each true face: the square root of its box's area
+    face_kind: np.ndarray  # (faces,) for each true face, one of KINDS
     faces: list[FaceBatch]  # the detections in each photograph
 
     def recall_by_class(self, threshold: float) -> dict[tuple[str, int], tuple[float, int]]:

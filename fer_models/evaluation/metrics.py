@@ -14,7 +14,8 @@ from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.device import autocast_dtype
 from fer_models.labels import EMOTIONS
 
-BINS = 15  # of the expected calibration error, the usual number in papers
+BINS = 15  # number of bins of the expected calibration error, 15 as in most papers
+# Bootstrap samples of the confidence interval, and the bound of a fitted temperature (1 / 20 to 20).
 RESAMPLES = 1000
 MAX_LOG_TEMPERATURE = math.log(20)
 Predict = Callable[[Tensor], np.ndarray]  # such as `EmotionClassifier.predict`
@@ -54,7 +55,7 @@ def fit_temperature(logits: Tensor, label: Tensor) -> float:
 
     bounds = (-MAX_LOG_TEMPERATURE, MAX_LOG_TEMPERATURE)
     found = float(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-5}).x)
-    if loss(0.0) <= loss(found):  # flat, as if all images are classified with certainty
+    if loss(0.0) <= loss(found):  # the loss is flat, as if all images are classified with certainty
         return 1.0
     return min(max(math.exp(found), math.exp(bounds[0])), math.exp(bounds[1]))
 

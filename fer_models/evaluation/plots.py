@@ -15,7 +15,7 @@ from fer_models.labels import EMOTION_COLORS, EMOTIONS
 from fer_models.registry.model_registry import ModelCard, read_card
 
 DPI = 80
-FACES = (3, 7)  # rows and columns of the grid of faces
+FACES = (3, 7)  # rows and columns of the plot that shows example faces
 
 
 def draw_all(

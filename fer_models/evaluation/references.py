@@ -21,11 +21,14 @@ from fer_models.errors import FervidError
 from fer_models.frame_batch import FaceBatch
 from fer_models.registry.model_registry import WeightsError
 
-WEAK_SCORE = 0.05  # minimum score of the detections returned; evaluation applies its own thresholds
+WEAK_SCORE = 0.05  # lowest score of the detections that are returned; evaluation applies its own thresholds
 YUNET_FILE, RETINAFACE_FILE = "face_detection_yunet_2023mar.onnx", "retinaface_mobilenet025.pth"
 CENTERFACE_FILE = "centerface.onnx"
-CENTERFACE_STRIDE_PX, CENTERFACE_MULTIPLE_PX = 4, 32  # of its outputs; of its input
+# Stride of CenterFace's outputs; the sides of its input must be multiples of the second number.
+CENTERFACE_STRIDE_PX, CENTERFACE_MULTIPLE_PX = 4, 32
+# Boxes that overlap a better one by more than this IoU are suppressed.
 CENTERFACE_MAX_IOU = 0.3
+# Mean blue, green and red that RetinaFace-MobileNet-0.25 subtracts from its input.
 BGR_MEAN = (104, 117, 123)
 
 
@@ -49,7 +52,7 @@ def _import_opencv(name: str) -> Any:
         import cv2
     except ImportError as error:
         raise ReferenceDetectorError(f"{name} needs OpenCV: pip install opencv-python-headless") from error
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # suppress warnings about its own backends
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # suppress warnings about OpenCV's own backends
     return cv2
 
 
@@ -245,7 +248,7 @@ class RetinaFaceReference:
         return FaceBatch(np.zeros(len(best), np.int64), *(t[best].numpy() for t in (boxes, points, score)))
 
 
-# Name of each reference -> its class and the name of its weights file.
+# Maps the name of each reference detector to its class and the name of its weights file.
 REFERENCES: dict[str, tuple[Callable[[Path], Callable[[np.ndarray], FaceBatch]], str]] = {
     "yunet": (YuNet, YUNET_FILE),
     "retinaface_mobilenet025": (RetinaFaceReference, RETINAFACE_FILE),

@@ -9,9 +9,10 @@ import numpy as np
 class Stability:
     """Changes between adjacent frames of the same person."""
 
-    pairs: int  # of adjacent frames
-    label_changes: float | None  # share of the pairs whose most likely emotion differs; None without pairs
-    total_variation: float | None  # mean over the pairs of half the sum of |p - q| over the emotions
+    pairs: int  # number of pairs of adjacent frames
+    label_changes: float | None  # share of the pairs whose most likely emotions differ; None without pairs
+    # Mean over the pairs of half the sum of |p - q| over the emotions; None without pairs.
+    total_variation: float | None
 
 
 def measure_stability(track_id: np.ndarray, frame_index: np.ndarray, probabilities: np.ndarray) -> Stability:

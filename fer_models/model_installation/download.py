@@ -32,8 +32,9 @@ LICENCE_NOTE = (
     "InsightFace's RetinaFace (ResNet-50) as the package retina-face converted it. InsightFace makes its models "
     "available for non-commercial research purposes only: https://github.com/deepinsight/insightface#license"
 )
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # part of the weights, but not trained
-TIMEOUT_S = 30.0  # without receiving a byte
+# Suffixes of the tensors that belong to the weights but are not trained.
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+TIMEOUT_S = 30.0  # a download fails after this many seconds without a byte
 BLOCK_BYTES = 2**20
 
 OnBytes = Callable[[int, int | None], None]
@@ -54,7 +55,7 @@ def fetch_retinaface(on_bytes: OnBytes = lambda done, total: None) -> Path:
     if is_intact(folder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # A file without a name, so that an interrupted download leaves nothing behind.
+    # Download into a file without a name, so that an interrupted download leaves nothing behind.
     with tempfile.TemporaryFile(dir=folder.parent) as file:
         return install_retinaface(file, source=_download_first(urls, file, on_bytes))
 

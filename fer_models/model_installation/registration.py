@@ -154,7 +154,7 @@ def make_ensemble(folder: Path, name: str, models: Sequence[str]) -> Path:
         licence_note=" ".join(dict.fromkeys(card.licence_note for card in cards if card.licence_note)),
         sha256=combined_sha256(named),
     )
-    Ensemble(members, card)  # raises if the members cannot be combined
+    Ensemble(members, card)  # raises an error if the members cannot be combined
     folder.mkdir(parents=True)
     save_card(folder, card)
     return folder

@@ -34,7 +34,8 @@ def is_sha256(text: str) -> bool:
 
 
 Size = Annotated[int, Interval(ge=8, le=1024)]
-Temperature = Annotated[float, Interval(ge=0.01, le=100)]  # outside of it, probabilities are all 1/7, or 0 and 1
+# Outside this range, probabilities are practically all 1/7, or 0 and 1.
+Temperature = Annotated[float, Interval(ge=0.01, le=100)]
 Scale = Annotated[float, Interval(ge=1e-4, le=1e4)]
 Shift = Annotated[float, Interval(ge=-1e4, le=1e4)]
 
@@ -50,24 +51,26 @@ class ModelCard:
 
     name: Annotated[str, MinLen(1), MaxLen(200)]
     task: Literal["emotion", "detector"]
-    architecture: Annotated[str, MinLen(1), MaxLen(200)]  # a key of `ARCHITECTURES`, `LOADERS` or `DETECTORS`
+    # Architecture of the network: a key of `ARCHITECTURES`, `LOADERS` or `DETECTORS`.
+    architecture: Annotated[str, MinLen(1), MaxLen(200)]
     architecture_options: dict[str, Any] = field(default_factory=dict)
-    classes: tuple[str, ...] = ()  # in the order of the outputs; empty for a detector
-    input_size_px: Size | None = None  # height and width of a crop; None: any size
+    classes: tuple[str, ...] = ()  # names of the classes in the order of the outputs; empty for a detector
+    input_size_px: Size | None = None  # height and width of the input crop; None if the network accepts any size
     input_channels: Literal[1, 3] = 3
-    mean: Shift = 0.0  # inputs are (value / 255 - mean) / std
+    mean: Shift = 0.0  # input of the network: (value / 255 - mean) / std
     std: Scale = 1.0
-    temperature: Temperature = 1.0  # logits are divided by it before the softmax
-    score_threshold: Annotated[float, Interval(ge=0, le=1)] | None = None  # detectors: the lowest score of a face
+    temperature: Temperature = 1.0  # the logits are divided by this number before the softmax
+    # For detectors: the lowest score that counts as a face.
+    score_threshold: Annotated[float, Interval(ge=0, le=1)] | None = None
     parameters: Annotated[int, Ge(0)] = 0
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # split -> metric -> value
     protocol: str = ""  # how the metrics were measured
-    data: dict[str, Any] = field(default_factory=dict)  # the training data, with a fingerprint
-    settings: dict[str, Any] = field(default_factory=dict)  # the recipe
+    data: dict[str, Any] = field(default_factory=dict)  # facts about the training data, with a fingerprint
+    settings: dict[str, Any] = field(default_factory=dict)  # settings of the training, see `Recipe`
     versions: dict[str, str] = field(default_factory=dict)
     training_s: Annotated[float, Ge(0)] = 0.0
     licence_note: str = ""
-    sha256: Annotated[str, Predicate(is_sha256)] = ""  # of the weights file
+    sha256: Annotated[str, Predicate(is_sha256)] = ""  # sha256 of the weights file
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of `model.json`."""

@@ -113,7 +113,7 @@ def load_model_folder(folder: Path) -> tuple[dict[str, "Tensor"], ModelCard]:
         WeightsError: if a file is missing or damaged, a weight is not finite, or the weights and the card do not belong
             together.
     """
-    from safetensors.torch import load_file  # loads torch, which is not needed to read cards
+    from safetensors.torch import load_file  # imported here because it loads torch, which is not needed to read cards
 
     card = read_card(folder)
     path = verify_weights(folder, card)

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from fer_models.registry.model_card import ModelCard, WeightsError
 
-# Far above every architecture here. Each block is a Python object, so that a huge count would take hours to build.
+# Most items of a list in the options of a card, and most blocks per stage: far above those of all architectures. Each
+# block is a Python object, so building a network with a huge number of blocks would take hours.
 MAX_LIST_LENGTH, MAX_BLOCKS = 16, 64
 
-# What a constructor can raise if the options of a card are invalid.
+# Errors that a network's constructor can raise if the options of a card are invalid.
 BUILD_ERRORS = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)

@@ -5,9 +5,10 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-# A hidden box is reduced to this many cells along each side; the face inside it covers fewer.
+# A hidden box is reduced to this many cells along each side, too few to recognize the face in it.
 CELLS = 4
 FADE = 0.15  # width of the blur's fade-out zone around a box, as a fraction of the box's longer side
+# Smallest width of the fade-out zone in pixels.
 MIN_FADE_PX = 4
 HALO = 0.45  # opacity of the dark line around an outline, which keeps it visible on any background
 SMOOTH = 4  # supersampling factor for the rounded corners of labels
@@ -15,7 +16,7 @@ SMOOTH = 4  # supersampling factor for the rounded corners of labels
 Color = tuple[int, int, int]
 WHITE: Color = (255, 255, 255)
 BLACK: Color = (16, 16, 18)
-GRAY: Color = (96, 98, 106)  # for a face without an emotion label
+GRAY: Color = (96, 98, 106)  # background of the label of a face without an emotion
 
 
 def color_of(text: str) -> Color:
@@ -43,7 +44,8 @@ def hide(pixels: np.ndarray, boxes_xyxy: np.ndarray, *, mosaic: bool) -> None:
             across = _outside(np.arange(x1, x2), box[0], box[2])
             down = _outside(np.arange(y1, y2), box[1], box[3])
             share = np.clip(1 - np.hypot(down[:, None], across[None]) / fade_px, 0, 1)
-            share = share * share * (3 - 2 * share)  # smoothstep, so that neither end shows an edge
+            # Smoothstep, so that neither end of the fade-out zone shows an edge.
+            share = share * share * (3 - 2 * share)
             region[:] = np.rint(region + share[..., None] * (means.astype(np.float32) - region))
 
 

@@ -19,13 +19,14 @@ from fer_models.rendering.drawing import (
 )
 
 WINDOW_S = 10.0  # duration that the strip shows, centered on the current time except near either end of the video
-MAX_LANES = 6  # more lanes would leave too little room for the frame: those visible longest are kept
+MAX_LANES = 6  # most lines of the strip: with more, the people visible for the shortest time are left out
 PALETTE = np.array([color_of(EMOTION_COLORS[name]) for name in EMOTIONS], np.uint8)
-NOT_READ = -1  # emotion index of a visible face without a label
+NOT_READ = -1  # in place of the index of an emotion: the face is visible but has no label
 
 _EMPTY: Color = (34, 34, 38)
 _LINE: Color = (58, 58, 64)
 _SOFT: Color = (176, 178, 186)
+# Possible intervals between the tick labels of the time axis; the smallest one that fits is used.
 _STEPS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -37,7 +38,7 @@ class Spans:
     """
 
     track: np.ndarray  # (s,)
-    emotion: np.ndarray  # (s,) index in `EMOTIONS`, or `NOT_READ`
+    emotion: np.ndarray  # (s,) index into `EMOTIONS`, or `NOT_READ`
     start_s: np.ndarray  # (s,)
     end_s: np.ndarray  # (s,)
 
@@ -50,7 +51,7 @@ class Spans:
 class _Lane:
     """One line of the strip: the tracks that share it, one after the other."""
 
-    spans: Spans  # by time; `NOT_READ` first, so that labeled spans are drawn over them
+    spans: Spans  # ordered by time, `NOT_READ` first, so that labeled spans are drawn over them
     absences: list[tuple[str, float, float]]  # intervals in which no face is visible: text, start and end
 
 

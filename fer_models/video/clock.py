@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-# FFmpeg's own threshold for a discontinuity in formats whose clock may restart, such as MPEG-TS.
+# A step in time larger than this is a jump of the clock: FFmpeg's threshold for formats such as MPEG-TS.
 MAX_STEP_S = 10.0
 # If decoding times step back by more than this, the clock has restarted; smaller steps are jitter of the muxer.
 MAX_BACKWARD_S = 0.5
@@ -50,7 +50,7 @@ def find_jumps(
     highest = np.maximum.accumulate(pts)
     if not (is_keyframe[1:] & (pts[1:] < highest[:-1])).any():
         return jumps
-    # The maximum restarts at each jump, so jumps must be found in order.
+    # The latest time starts again at each jump, so jumps must be found in order.
     latest = pts[0]
     for i in range(1, len(pts)):
         jumps[i] |= is_keyframe[i] and pts[i] < latest

@@ -8,13 +8,15 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-# As FFmpeg numbers transfer characteristics (ITU-T H.273).
+# Transfer characteristics of HDR video, as FFmpeg numbers them (ITU-T H.273).
 PQ, HLG = 16, 18
 TRANSFER_NAMES = {PQ: "PQ", HLG: "HLG"}
-_REFERENCE_WHITE_NITS = 203.0  # of HDR video, ITU-R BT.2408
+_REFERENCE_WHITE_NITS = 203.0  # luminance of a white surface in HDR video (ITU-R BT.2408)
+# Peak luminance of the display for which HLG is defined.
 _HLG_PEAK_NITS = 1000.0
-_PEAK = 1000.0 / _REFERENCE_WHITE_NITS  # brighter highlights are clipped
-_KNEE = 0.6  # of reference white: skin is darker
+# Brightest light that is kept, relative to reference white; brighter highlights are clipped.
+_PEAK = 1000.0 / _REFERENCE_WHITE_NITS
+_KNEE = 0.6  # light below this share of reference white, such as skin, is not compressed
 
 
 def to_rgb(

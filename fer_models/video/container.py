@@ -21,18 +21,18 @@ from fer_models.prefetch import heartbeat
 logger = logging.getLogger(__name__)
 
 
-# Demuxers that read other files or devices: the content of a file must not make FFmpeg open another one.
+# FFmpeg's demuxers that open other files or devices, which the content of a video file must not cause.
 _REFERRING_FORMATS = frozenset(
     {"avisynth", "concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vapoursynth"}
     | {"vobsub", "webm_dash_manifest"}
 )
 SELF_CONTAINED_FORMATS = {"format_whitelist": ",".join(sorted(av.formats_available - _REFERRING_FORMATS))}
 _OPEN_OPTIONS = {"protocol_whitelist": "file", **SELF_CONTAINED_FORMATS}
-# Larger frames are refused: this is twice 8K video, 200 MB as RGB.
+# Most pixels of a frame; larger frames are refused. This is twice 8K video, 200 MB as RGB.
 MAX_FRAME_PX = 2**26
-# FFmpeg may decode a frame while it probes a file: this bounds the memory it needs.
+# Most pixels of a frame that FFmpeg may decode while it probes a file, to limit memory.
 MAX_PROBED_PX = 2**28
-# Total size of the frames that a decoder processes concurrently, one per thread.
+# Limit in bytes on all frames that the threads of a decoder process at the same time, one frame per thread.
 _MAX_DECODING_BYTES = 512 * 2**20
 _HLS_MAGIC = b"#EXTM3U"
 _HEIF_BRANDS = frozenset({"heic", "heix", "heim", "heis", "mif1"})
@@ -84,7 +84,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
     """
     try:
         container = av.open(
-            str(path.absolute()),  # absolute, as FFmpeg would treat "a:" in "a:b.mp4" as a protocol
+            str(path.absolute()),  # an absolute path, because FFmpeg would take "a:" in "a:b.mp4" for a protocol
             container_options=_OPEN_OPTIONS,
             options={"max_pixels": str(MAX_PROBED_PX)},
             metadata_errors="replace",
@@ -111,7 +111,7 @@ def container_start_s(container: av.container.InputContainer) -> Fraction | None
     """The time at which playback starts: the earliest start of any stream; None if the file does not specify it."""
     if container.start_time is None:
         return None
-    # FFmpeg rounds to microseconds: use the exact value of the stream that it comes from.
+    # FFmpeg rounds this time to microseconds: use the exact start of the stream that it comes from.
     rounded_s = Fraction(container.start_time, av.time_base)
     starts_s = [s.start_time * s.time_base for s in container.streams if s.start_time is not None and s.time_base]
     exact_s = min(starts_s, key=lambda start_s: abs(start_s - rounded_s), default=rounded_s)
@@ -123,7 +123,8 @@ def decoding_stream(container: av.container.InputContainer, stream_index: int) -
     stream = next(stream for stream in container.streams.video if stream.index == stream_index)
     codec = stream.codec_context
     stream.thread_type = "AUTO"
-    codec.options = {"max_pixels": str(MAX_FRAME_PX)}  # a stream may change its size
+    # Limits the frame size here too, because a stream may change its size.
+    codec.options = {"max_pixels": str(MAX_FRAME_PX)}
     n_frames = _MAX_DECODING_BYTES // max(1, codec.width * codec.height * 4)
     if n_frames < (os.cpu_count() or 1):
         codec.thread_count = max(1, n_frames)

@@ -29,9 +29,9 @@ from fer_models.video.still_images import read_images
 
 logger = logging.getLogger(__name__)
 
-# Cost of a seek in frames: the frames being decoded by the decoder's threads are discarded.
+# Decoded frames that a seek costs, because the frames in the decoder's threads are discarded.
 _MIN_SKIP_FRAMES = 16
-# Codecs that reliably mark unreferenced frames, which need not be decoded unless they are requested.
+# Codecs whose packets reliably tell which frames no other frame needs; those are skipped unless they are requested.
 _UNREFERENCED_CAN_BE_SKIPPED = frozenset({"h264"})
 
 
@@ -124,7 +124,7 @@ def _read_with_pyav(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -
 def _rgb_frames(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Each undamaged frame with its index: (height_px, width_px, 3) uint8 RGB, as shown."""
     reformatter = VideoReformatter()
-    # Size before rotation, with square pixels; one size for all frames, although a stream may change its size.
+    # The size before rotation, with square pixels. All frames get the same size, although a stream may change it.
     width_px, height_px = info.orientation.shown_size(info.width_px, info.height_px)
     for i, frame in _decode(info, frame_index):
         if frame.is_corrupt:
@@ -139,7 +139,7 @@ def _rgb_frames(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int,
 
 def _decode(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
     """Decode the frames at these indices, seeking to a keyframe where that saves decoding."""
-    # If all frames are requested, none is skipped: error concealment must not depend on where a segment starts.
+    # If all frames are requested, none is skipped, so that error concealment does not depend on where a segment starts.
     is_sparse = len(frame_index) <= frame_index[-1] - frame_index[0]
     skips = is_sparse and info.codec in _UNREFERENCED_CAN_BE_SKIPPED
     with open_container(info.path) as container:
@@ -170,7 +170,7 @@ def _packets_from(
 ) -> Iterator[av.Packet[av.VideoStream]]:
     """The packets starting at exactly this keyframe; none if no seek reaches it."""
     assert stream.time_base is not None
-    # Some containers seek by decoding time, which is earlier: there the first seek lands after the keyframe.
+    # Some containers seek by decoding time, which is earlier than presentation time: try again from 2 s before.
     for early_s in (0, 2):
         try:
             container.seek(keyframe_pts - round(early_s / stream.time_base), stream=stream)

@@ -13,7 +13,7 @@ def decord_module() -> Any:
     """The decord package, or None if it is not installed: it has wheels for 64-bit x86 Linux and Windows only."""
     try:
         import decord
-    except (ImportError, OSError):  # OSError: its own libraries do not load
+    except (ImportError, OSError):  # OSError: decord's own libraries do not load
         return None
     decord.logging.set_level(decord.logging.QUIET)
     return decord
@@ -29,9 +29,9 @@ def open_decord(path: Path, n_frames: int) -> Any:
     if decord is None:
         raise VideoReadError(path, "decord is not installed")
     try:
-        # Without fault_tol, decord repeats the last good frame in place of one that does not decode.
+        # Without fault_tol, decord returns the last good frame in place of one that does not decode.
         reader = decord.VideoReader(str(path.absolute()), fault_tol=1e-9)
-    except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:  # it accepts UTF-8 paths only
+    except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:  # decord accepts UTF-8 paths only
         raise VideoReadError(path, "decord cannot open it") from error
     if len(reader) != n_frames:
         raise VideoReadError(path, f"decord counts {len(reader)} frames where {n_frames} are shown")

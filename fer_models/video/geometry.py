@@ -13,7 +13,7 @@ import numpy as np
 
 from fer_models.errors import FervidError
 
-# Larger ratios mean a damaged header: the largest in use, 2:1 anamorphic on CIF, is below 4.
+# Pixel aspect ratios above this mean a damaged header: the largest in use, 2:1 anamorphic on CIF, is below 4.
 MAX_PIXEL_ASPECT = 10
 
 
@@ -103,7 +103,7 @@ def stored_orientation(frame: av.VideoFrame) -> Orientation:
     Raises:
         GeometryError: see `Orientation.from_display_matrix`.
     """
-    side_data: Mapping[str, Any] = cast(Any, frame.side_data)  # PyAV's type stubs know no names
+    side_data: Mapping[str, Any] = cast(Any, frame.side_data)  # PyAV's type stubs know no names of side data
     if "DISPLAYMATRIX" not in side_data:
         return Orientation()
     return Orientation.from_display_matrix(bytes(side_data["DISPLAYMATRIX"]))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fer_models.video.container import MAX_FRAME_PX, VideoReadError
 
-MAX_SIDE_PX = 65_535  # the limit of JPEG
+MAX_SIDE_PX = 65_535  # longest side of a frame: the limit of JPEG
 
 
 def check_frame_size(path: Path, width_px: int, height_px: int) -> None:

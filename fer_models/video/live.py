@@ -26,10 +26,11 @@ from fer_models.video.sampling import ROUNDING_S
 
 logger = logging.getLogger(__name__)
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # before reconnecting to a lost source; each wait is twice the previous one
+# Seconds before reconnecting to a lost source; each wait is twice the previous one, up to the second number.
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 MAX_AHEAD_S = 1.0  # a stream whose timestamps jump ahead of the wall clock by more than this has restarted
 MAX_BEHIND_S = 1.0  # when decoding is late by more than this, it skips to the next keyframe
-WAITED_S = 0.005  # if the next packet took this long to arrive, there is no backlog
+WAITED_S = 0.005  # a packet that took this many seconds to arrive shows that there is no backlog
 
 Missing = Literal["", "dropped", "decode_error", "no_signal"]
 
@@ -38,7 +39,7 @@ Missing = Literal["", "dropped", "decode_error", "no_signal"]
 class FrameGeometry:
     """How a player shows a frame: with square pixels, then rotated and mirrored."""
 
-    width_px: int  # with square pixels, before rotation
+    width_px: int  # width with square pixels, before rotation
     height_px: int
     orientation: Orientation
 
@@ -58,11 +59,11 @@ class LiveFrame:
     """A frame of a live source, or the reason why it has no image."""
 
     index: int  # 0-based index among all frames since the first
-    pts_s: float  # since the first frame; see `SessionClock`
-    arrived_s: float  # by time.monotonic()
-    missing: Missing = ""  # why there is no image: a status of table frames
+    pts_s: float  # seconds since the first frame; see `SessionClock`
+    arrived_s: float  # arrival time by time.monotonic()
+    missing: Missing = ""  # why there is no image: a value of column `status` of table frames; empty if there is one
     image: av.VideoFrame | None = None
-    geometry: FrameGeometry | None = None  # of the image
+    geometry: FrameGeometry | None = None  # how a player shows the image
 
     def dropped(self) -> LiveFrame:
         """The same frame without its image, marked as dropped."""
@@ -73,10 +74,10 @@ class SessionClock:
     """Convert stream timestamps, which may jump or restart, into strictly increasing seconds at wall-clock pace."""
 
     def __init__(self) -> None:
-        self.last_s = -np.inf  # the last time returned
-        self.step_s = 0.04  # between the last two frames without a restart in between
+        self.last_s = -np.inf  # the latest time returned
+        self.step_s = 0.04  # seconds between the last two frames without a restart in between
         self._offset_s = 0.0
-        self._last: tuple[float, float] | None = None  # stream timestamp and arrival time of the last frame
+        self._last: tuple[float, float] | None = None  # stream timestamp and arrival time of the latest frame
 
     def time_of(self, stream_s: float | None, arrived_s: float) -> float:
         """The time of a frame: spaced from the previous frame as in the stream, unless the stream has restarted.
@@ -130,7 +131,7 @@ class LatestFrames:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._passed: list[LiveFrame] = []  # without image, all older than those in `_waiting`
+        self._passed: list[LiveFrame] = []  # frames without image, all older than those in `_waiting`
         self._waiting: deque[LiveFrame] = deque()
         self._n_images = 0
         self._changed = threading.Condition()

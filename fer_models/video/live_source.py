@@ -18,11 +18,12 @@ from fer_models.video.container import MAX_FRAME_PX, MAX_PROBED_PX, SELF_CONTAIN
 logger = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 5.0  # without data for this long, the source counts as lost
-_FROM_NETWORK = "crypto,http,https,httpproxy,rtmp,rtmps,rtmpt,rtp,rtsp,srt,srtp,tcp,tls,udp"  # no local files
+READ_TIMEOUT_S = 5.0  # a source that sends nothing for this many seconds counts as lost
+# FFmpeg's protocols for network sources; local files are excluded
+_FROM_NETWORK = "crypto,http,https,httpproxy,rtmp,rtmps,rtmpt,rtp,rtsp,srt,srtp,tcp,tls,udp"
 _SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"})
-_RECEIVERS = frozenset({"rtp", "udp"})  # their addresses are local: the sender connects to us
-# How long, in microseconds, FFmpeg probes a stream before the first frame; by default 5 s.
+_RECEIVERS = frozenset({"rtp", "udp"})  # schemes whose address is local, because the sender connects to us
+# How long FFmpeg probes a stream before the first frame, in microseconds: 1 s instead of its default of 5 s.
 _QUICK_START = {"analyzeduration": "1000000"}
 _CAMERA_FORMAT = {"linux": "v4l2", "darwin": "avfoundation"}
 WAYS = "a camera (0 or /dev/video0), an address (rtsp://…, http://…, udp://…, tcp://…, srt://…) or - for a pipe"
@@ -44,11 +45,11 @@ class LiveSourceError(FervidError):
 class LiveSource:
     """A source of live video."""
 
-    address: str = field(repr=False)  # what FFmpeg opens; may contain a password
-    shown: str  # the address without user, password and query, as stored and printed
-    ends: bool  # whether the session ends with the source; other sources are reconnected
-    listens: bool = False  # whether it waits for the sender to connect
-    format: str | None = None  # FFmpeg's format name; None: detected
+    address: str = field(repr=False)  # the address that FFmpeg opens; may contain a password
+    shown: str  # the address without user, password and query, as it is stored and printed
+    ends: bool  # True if the session ends with the source; other sources are reconnected
+    listens: bool = False  # True if the source waits for the sender to connect
+    format: str | None = None  # FFmpeg's format name; None if FFmpeg detects it
     options: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -74,7 +75,7 @@ class LiveSource:
             shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
             options = _QUICK_START | {"protocol_whitelist": _FROM_NETWORK}
             if parts.scheme.startswith("rtsp"):
-                options |= {"rtsp_transport": "tcp"}  # over UDP, each lost packet damages frames
+                options |= {"rtsp_transport": "tcp"}  # with UDP, each lost packet would damage frames
             has_listen = parse_qs(parts.query).get("listen", ["0"]) != ["0"]
             listens = parts.scheme in _RECEIVERS or (parts.scheme == "tcp" and has_listen)
             return cls(text, shown, ends=False, listens=listens, options=options)

@@ -24,18 +24,19 @@ from fer_models.video.container import (
     read_packets,
 )
 
-# The duration in a header may differ from the packets by a few frames.
+# Seconds by which the duration in a header may exceed that of the packets, beyond one frame, without being wrong.
 _PROMISE_TOLERANCE_S = 0.5
-# Reading stops if this many packets yield at most one frame: the others would fail as well, however many there are.
+# Reading stops if this many packets yield at most one frame, because the others would fail as well.
 _MAX_FAILED_PACKETS = 10_000
 _TIMED_STREAMS = ("audio", "video")
 # Formats whose header states one duration for all streams, counted from 0 or from the start time.
 _STATE_WHOLE_DURATION = ("asf", "flv", "matroska,webm")
-_TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: timestamps of this format may jump
+_TS_DISCONT = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: a flag of formats whose timestamps may jump
 _MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 _BOX_HEADER_BYTES = 8
-_MAX_BOXES = 10_000  # at the top level of an MP4 file, which usually has about four
-# Offset and signature of formats in which FFmpeg ignores a second file appended to the first.
+_MAX_BOXES = 10_000  # most boxes read at the top level of an MP4 file, which usually has about four
+# Offset and signature by which files of a format begin. In these formats, FFmpeg ignores a second file appended to the
+# first.
 _SIGNATURES = {
     _MP4: (4, b"ftyp"),
     "asf": (0, bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")),
@@ -53,13 +54,14 @@ class Packets:
     dts: list[int | None] = field(default_factory=list)
     duration: list[int] = field(default_factory=list)
     is_keyframe: list[bool] = field(default_factory=list)
-    is_gap: list[bool] = field(default_factory=list)  # the timestamps of all streams jumped ahead here
+    is_gap: list[bool] = field(default_factory=list)  # True where the timestamps of all streams jump ahead
     first_frame: av.VideoFrame | None = None
-    n_decoded: int = 0  # frames decoded during the walk, which stops decoding at the second one
-    starts: dict[int, int] = field(default_factory=dict)  # of all streams by index, in the time base of each
+    n_decoded: int = 0  # number of frames decoded so far; decoding stops at the second one
+    # First timestamp of every stream by its index, in the time base of the stream.
+    starts: dict[int, int] = field(default_factory=dict)
     ends: dict[int, int] = field(default_factory=dict)
-    end_byte: int = 0  # end of the last packet in the file
-    damage: str = ""  # error message, if reading the packets failed
+    end_byte: int = 0  # position in the file at which the last packet ends
+    damage: str = ""  # error message if reading the packets failed, else empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +72,7 @@ class Timing:
     pts: np.ndarray
     keyframe_index: np.ndarray
     start_time_s: float
-    end_s: float  # of the last frame
+    end_s: float  # end of the last frame
     is_counted: bool
     packet_frame: np.ndarray | None = None
     n_clock_jumps: int = 0
@@ -310,13 +312,13 @@ def find_truncation(
     first_s = float(packets.starts.get(stream.index, 0) * units[stream.index])
     found_s, promised_s = end_s.get(stream.index, 0.0) - first_s, None
     if container.format.name == _MP4 and stream.duration:
-        # Not the number of frames, because an edit list may exclude some.
+        # The number of frames is not used, because an edit list may exclude some.
         promised_s = float(stream.duration * units[stream.index])
     elif container.format.name == "avi" and stream.average_rate:
-        # Not the duration, which FFmpeg adapts to the file size.
+        # The duration is not used, because FFmpeg adapts it to the file size.
         promised_s = float(stream.frames / stream.average_rate)
     elif container.format.name in ("matroska,webm", "flv") and container.duration:
-        # These state one duration for all streams.
+        # The header of these formats states one duration for all streams.
         found_s, promised_s = max(end_s.values(), default=0.0), container.duration / av.time_base
     if packets.damage:
         return f"the file cannot be read after its first {found_s:.1f} s ({packets.damage})"
@@ -368,7 +370,7 @@ def has_leading_frames(packets: Packets) -> bool:
     """Whether frames stored after a keyframe are shown before it: they need frames from before the keyframe."""
     pts = np.array([pts for pts in packets.pts if pts is not None], np.int64)
     if len(pts) < len(packets.pts):
-        return False  # without times nothing is known
+        return False  # without timestamps, the order is unknown
     earliest_from_here_on = np.minimum.accumulate(pts[::-1])[::-1]
     return bool((earliest_from_here_on < pts)[np.array(packets.is_keyframe, bool)].any())
 
@@ -376,7 +378,7 @@ def has_leading_frames(packets: Packets) -> bool:
 def _timing_by_decoding(
     path: Path, container: av.container.InputContainer, stream: av.VideoStream, packets: Packets
 ) -> Timing:
-    """Times as the decoder works them out; failing that, of frames counted at the rate the stream states."""
+    """Get times by decoding all frames; if the decoder gives none, count frames at the rate that the stream states."""
     with open_container(path) as again:
         coming = packets_until_damage(again, decoding_stream(again, stream.index))
         frames = [frame.pts for packet in coming for frame in decode_packet(packet)]

@@ -30,14 +30,15 @@ from fer_models.video.still_images import probe_image
 
 DECODERS = ("auto", "decord", "pyav")
 
-# Codecs for which decord was tested: bit-identical to PyAV, also after seeks, and as fast. Excluded are H.264, VP8 and
-# MPEG-4, for which decord is slower and returns damaged frames without an error.
+# Codecs that decord reads as fast as PyAV and bit-identically, also after seeks. For H.264, VP8 and MPEG-4, decord is
+# slower and returns damaged frames without an error.
 _DECORD_CODECS = frozenset({"hevc", "vp9"})
 _DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 _DECORD_PIXEL_FORMAT = "yuv420p"
-# decord decodes ahead to the end of the file and keeps every frame.
+# Limit on the decoded size of a whole file that decord may read, because it decodes ahead to the end and keeps every
+# frame.
 _DECORD_MAX_DECODED_BYTES = 256 * 2**20
-_SMALL_BYTES = 2**20  # smaller files are never split, so their duration is not needed
+_SMALL_BYTES = 2**20  # files below this size are never split, so their duration is not needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,26 +48,28 @@ class VideoInfo:
     path: Path
     container: str  # FFmpeg's name, such as "mov,mp4,m4a,3gp,3g2,mj2"
     codec: str
-    pixel_format: str  # as stored: FFmpeg's name, such as "yuv420p"; Pillow's mode for an image
-    width_px: int  # as shown: rotated, mirrored, with square pixels
+    pixel_format: str  # format of the stored pixels: FFmpeg's name, such as "yuv420p"; Pillow's mode for an image
+    width_px: int  # width of a frame as a player shows it: rotated, mirrored, with square pixels
     height_px: int
-    orientation: Orientation  # turn and mirroring from the stored to the shown frame
-    duration_s: float  # of the file, as a player shows it; 0 for a still image
-    start_time_s: float  # timestamp at which playback starts, where `pts_s` is 0
+    orientation: Orientation  # rotation and mirroring from the stored to the shown frame
+    duration_s: float  # duration of the file, as a player shows it; 0 for a still image
+    start_time_s: float  # timestamp at which playback starts; `pts_s` is 0 there
     pts_s: np.ndarray  # (n_frames,) float64, strictly increasing: presentation times in player time
     end_s: float  # when the last frame ends, in player time
     pts: np.ndarray  # (n_frames,) int64, increasing: timestamps that identify decoded frames, in the stream's time base
-    avg_fps: float | None  # None for a still image
-    is_vfr: bool  # frame intervals differ by more than rounding to 1 ms or to the time base explains
+    avg_fps: float | None  # frames per second on average; None for a still image
+    is_vfr: bool  # True if frame intervals vary by more than rounding to 1 ms or to the time base
     decoder: str  # "decord", "pyav" or "image"
     decoder_reason: str
-    stream_index: int  # index among all streams of the file
-    video_stream: int | None  # index among the video streams; None for an image
+    stream_index: int  # index of the video stream among all streams of the file
+    video_stream: int | None  # index of the stream among the video streams; None for an image
     keyframe_index: np.ndarray  # (k,) int64, increasing: the frames at which decoding can start
-    is_counted: bool  # no usable timestamps: frames are identified by their position in the stream
-    truncation: str | None  # part of a sentence: where the file is truncated; None if it is not
-    n_clock_jumps: int = 0  # restarts and jumps of the clock; the time continues from the last frame
-    packet_frame: np.ndarray | None = None  # (n_frames,) int64: the frame in each packet, if the clock jumps
+    is_counted: bool  # True without usable timestamps: frames are identified by their position in the stream
+    truncation: str | None  # where the file is truncated, as a part of a sentence; None if it is complete
+    # Number of restarts and jumps of the clock, after which the time continues from the last frame.
+    n_clock_jumps: int = 0
+    # (n_frames,) int64: the frame that each packet holds; None unless the clock jumps
+    packet_frame: np.ndarray | None = None
     transfer: int = 0  # transfer characteristics as numbered by FFmpeg if HDR, else 0
     notes: tuple[str, ...] = ()  # sentences for the user: choices, repairs and omissions
 
@@ -115,7 +118,7 @@ def probe(path: str | Path, decoder: str = "auto", *, video_stream: int | None =
         return _describe_image(path, rotate)
     with open_container(path) as container:
         stream, notes = choose_stream(path, container, video_stream)
-        if stream.codec_context.width:  # otherwise checked with the first frame
+        if stream.codec_context.width:  # if unknown here, the width is checked with the first frame
             check_frame_size(path, stream.codec_context.width, stream.codec_context.height)
         packets = walk_packets(path, container, stream)
         timing = find_timing(path, container, stream, packets)

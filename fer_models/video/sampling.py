@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 
-# Containers such as Matroska round times to whole milliseconds, so a frame up to 1 ms early counts as on time.
+# Tolerance for rounded times: containers such as Matroska store whole milliseconds, so a frame up to 1 ms early counts
+# as on time.
 ROUNDING_S = 1e-3
 
 
@@ -57,7 +58,7 @@ def split_segments(pts_s: np.ndarray, segment_s: float) -> list[tuple[int, int]]
     """
     if not segment_s >= 1e-3:
         raise ValueError(f"segment_s must be at least 0.001, got {segment_s}")
-    # In whole microseconds: in floating point, 0.6 // 0.2 is 2.
+    # Compute in whole microseconds, because in floating point 0.6 // 0.2 is 2.
     segment = np.rint(pts_s * 1e6).astype(np.int64) // round(segment_s * 1e6)
     edges = [0, *(np.flatnonzero(np.diff(segment)) + 1).tolist(), len(pts_s)]
     return [(start, end) for start, end in pairwise(edges) if start < end]

@@ -12,7 +12,7 @@ _STARTS = re.compile(
     rb"|\x30\x26\xb2\x75\x8e\x66\xcf\x11"  # ASF, WMV
     rb"|\x00\x00\x01[\xba\xb3]"  # MPEG program and video stream
     rb"|\x06\x0e\x2b\x34\x02\x05\x01"  # MXF
-    rb"|\x89PNG|\xff\xd8\xff|II\*\x00|MM\x00\*"  # the last two: TIFF and raw photographs
+    rb"|\x89PNG|\xff\xd8\xff|II\*\x00|MM\x00\*"  # the last two are TIFF and raw photographs
     rb"|....(moov|mdat|wide)",  # old QuickTime
     re.DOTALL,
 )

@@ -19,9 +19,11 @@ from fer_models.video.limits import check_frame_size
 
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
-_FORMATS = ("AVIF", "BMP", "DIB", "JPEG", "PNG", "PPM", "TGA", "TIFF", "WEBP")  # as Pillow calls them
-_ANIMATED = frozenset({"AVIF", "PNG", "WEBP"})  # in other formats, further images are pages or copies
-_SHORTEST_S, _DEFAULT_S = 0.011, 0.1  # browsers show a frame that asks for 10 ms or less for 100 ms
+# Names of image formats as Pillow writes them.
+_FORMATS = ("AVIF", "BMP", "DIB", "JPEG", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+# Formats with animations; in other formats, further images are pages or copies.
+_ANIMATED = frozenset({"AVIF", "PNG", "WEBP"})
+_SHORTEST_S, _DEFAULT_S = 0.011, 0.1  # like browsers, show frames with a duration of 10 ms or less for 100 ms
 
 # Limits are checked here before decoding, so Pillow's own warnings and limits are disabled.
 warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
@@ -34,12 +36,12 @@ class ImageFile:
 
     format: str  # Pillow's name in lower case, such as "png"
     mode: str  # Pillow's mode, such as "RGB"
-    width_px: int  # as stored
+    width_px: int  # width as stored, before rotation
     height_px: int
     orientation: Orientation
-    start_s: np.ndarray  # (n,) start of each frame; a single 0 for a still image
-    end_s: float  # of the last frame; 0 for a still image
-    notes: tuple[str, ...]  # omissions, for the user
+    start_s: np.ndarray  # (n,) start of each frame in seconds; a single 0 for a still image
+    end_s: float  # end of the last frame in seconds; 0 for a still image
+    notes: tuple[str, ...]  # what was left out, as parts of sentences for the user
 
 
 def probe_image(path: Path) -> ImageFile:
@@ -142,6 +144,6 @@ def _durations_s(image: Image.Image, n_images: int) -> np.ndarray:
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I;16"):  # convert() would clip at 255
+    if image.mode.startswith("I;16"):  # convert() would clip 16-bit values at 255
         return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
     return np.asarray(image.convert("RGB"))

@@ -22,8 +22,8 @@ from fer_models.video.probe import VideoInfo
 
 logger = logging.getLogger(__name__)
 
-_TIME_BASE = Fraction(1, 90_000)  # fine enough for any frame rate
-_BT709 = 1  # as FFmpeg numbers color spaces
+_TIME_BASE = Fraction(1, 90_000)  # unit of the timestamps, fine enough for any frame rate
+_BT709 = 1  # number of the color space ITU-R BT.709 in FFmpeg
 # Audio codecs that players accept in MP4; all others are converted to AAC.
 _SOUND_IN_MP4 = frozenset({"aac", "ac3", "alac", "eac3", "mp3", "opus"})
 _OPTIONS = {"crf": "20", "preset": "veryfast"}
@@ -78,8 +78,8 @@ def _encoded(
     stream.codec_context.time_base = stream.time_base = _TIME_BASE
     for name in ("colorspace", "color_primaries", "color_trc"):
         setattr(stream.codec_context, name, _BT709)
-    stream.codec_context.color_range = 1  # 16 to 235
-    shown_until: dict[int, int] = {}  # end time by start time, of frames still in the encoder
+    stream.codec_context.color_range = 1  # 1: limited range, values from 16 to 235
+    shown_until: dict[int, int] = {}  # maps the start of each frame in the encoder to its end
     before: int | None = None
     for pixels, pts_s in frames:
         if before is None:
@@ -136,7 +136,7 @@ def _sound(
         for packet in packets:
             track = tracks[packet.stream.index]
             if _is_copied(packet.stream):
-                if packet.dts is not None and packet.time_base:  # the empty last packet only flushes decoders
+                if packet.dts is not None and packet.time_base:  # the last packet is empty: it only flushes decoders
                     start = round(start_s / packet.time_base)
                     packet.pts, packet.dts = (
                         (packet.dts if packet.pts is None else packet.pts) - start,

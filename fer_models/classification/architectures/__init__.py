@@ -28,12 +28,13 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "resnet50_transfer": resnet50_transfer,
     "efficientnet_b0_transfer": efficientnet_b0_transfer,
 }
+# Architectures whose first fully connected layer depends on the size of the input.
 MADE_FOR_A_SIZE = (
     "cnn4",
     "cnn5",
     "cnn_wide",
     "vgg16_transfer",
-)  # the size of their first fully connected layer depends on the input
+)
 
 
 def architecture_options(architecture: str, *, input_size_px: int, outputs: int) -> dict[str, Any]:

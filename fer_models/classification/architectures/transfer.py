@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from fer_models.classification.normalization import MEAN, STD
 from fer_models.labels import EMOTIONS
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the inputs of torchvision's weights
+# Mean and standard deviation of red, green and blue with which torchvision normalizes the input of its weights.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class TransferNetwork(nn.Module):
@@ -65,7 +66,8 @@ def vgg16_transfer(input_size_px: int = 224, outputs: int = len(EMOTIONS)) -> Tr
 
     features = make_layers(cfgs["D"])
     for module in features:
-        if isinstance(module, nn.Conv2d):  # without batch norm, smaller initial weights do not learn (He et al. 2015)
+        # Networks without batch norm do not learn from smaller initial weights (He et al. 2015).
+        if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
     size_px = input_size_px // 32

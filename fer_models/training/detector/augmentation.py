@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from fer_models.boxes import MIRRORED_LANDMARKS, box_center, face_size_px
 from fer_models.datasets.face_photos import MIN_FACE_PX, LabeledImage
 
-COVERED_SHARE = 0.12  # share of faces that are partly covered
+COVERED_SHARE = 0.12  # share of faces that are partly covered during augmentation
 NO_BOXES = np.empty((0, 4), np.float32)
 
 
@@ -57,7 +57,8 @@ def cut_tile(
     """Cut the tile of (width, height) `size_px` from `photo` by the affine map `to_tile`."""
     to_photo = np.linalg.inv(np.vstack([to_tile, [0, 0, 1]]))
     image = Image.fromarray(photo.pixels)
-    shrink = int(np.sqrt(abs(np.linalg.det(to_photo[:2, :2]))))  # integer box filter first, against aliasing
+    # Reduce by a whole factor first, which averages pixels and so avoids aliasing.
+    shrink = int(np.sqrt(abs(np.linalg.det(to_photo[:2, :2]))))
     if shrink > 1:
         image = image.reduce(shrink)
         to_photo = np.diag([1 / shrink, 1 / shrink, 1]) @ to_photo

@@ -14,12 +14,13 @@ from fer_models.training.detector.augmentation import cover_faces, distort_color
 from fer_models.training.detector.synthetic_text import add_words, title_card
 from fer_models.training.detector.targets import assign_targets
 
-# Shares of the inputs that are title cards, mosaics of four tiles, and images with text drawn over them.
+# Shares of the training inputs that are title cards, mosaics of four tiles, and images with text drawn over them.
 TITLE_CARD_SHARE, MOSAIC_SHARE, TEXT_SHARE = 0.04, 0.34, 0.15
-# One in this many batches has a quarter of the inputs at twice the width and height, for close-ups.
+# Every fifth batch has a quarter of the inputs at twice the width and height, which trains close-ups.
 LARGE_EVERY = 5
+# Factor by which photographs with hard negatives and without faces are sampled more often.
 HARD_NEGATIVE_WEIGHT = 3.0
-# Sources are weighted by the square root of their number of photographs; these have few kinds of scenes and count less.
+# Sampling weights of sources with few kinds of scenes, in addition to the square root of their number of photographs.
 NARROW_SOURCES = {"street_fashion_ccp": 0.4, "muxspace": 0.35, "pedestrians_lschen": 0.6}
 
 

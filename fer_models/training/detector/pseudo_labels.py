@@ -18,15 +18,19 @@ from fer_models.registry.model_registry import sha256_of
 
 log = logging.getLogger(__name__)
 
-# (scale, mirrored): the larger view is for small faces, the smaller one for faces that fill the photograph.
+# Views in which faces are detected, as (scale, mirrored). The enlarged view is for small faces, the reduced one for
+# faces that fill the photograph.
 VIEWS = ((1.0, False), (2.0, True), (0.5, False))
-SAME_FACE_IOU = 0.35  # the teachers' boxes of one face differ slightly
-# Minimum mean of both scores (0 where a teacher finds nothing) of a positive example. The second teacher misses many
-# masked faces; in photographs without people, both detect animals.
+# Boxes of the two teachers that overlap at least this much (IoU) are the same face; they differ slightly.
+SAME_FACE_IOU = 0.35
+# Lowest mean score of both teachers (0 for a teacher that finds nothing) at which a face is a positive example. The
+# second teacher misses many masked faces; in photographs without people, both detect animals.
 FACE_SCORE_MASKED, FACE_SCORE_PEOPLE, FACE_SCORE_ELSEWHERE = 0.28, 0.42, 0.8
-NO_FACE_SCORE = 0.26  # faces below are background; between the two thresholds they are ignored
-LONE_SECOND_SCORE = 0.9  # detections of the second teacher alone are mostly false; from this score on they are ignored
-SURE_SCORE = 0.84  # the second teacher runs on photographs in which a face of the first scores less
+# Faces with a lower mean score count as background; the loss ignores those between the two thresholds.
+NO_FACE_SCORE = 0.26
+# Detections of the second teacher alone are mostly false: the loss ignores those with this score, others are dropped.
+LONE_SECOND_SCORE = 0.9
+SURE_SCORE = 0.84  # the second teacher labels only photographs in which the first one gives some face a lower score
 LOG_EVERY_PHOTOS = 200
 
 

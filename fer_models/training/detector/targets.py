@@ -7,9 +7,9 @@ import numpy as np
 from fer_models.boxes import box_center, face_size_px
 from fer_models.detection.compact import STRIDES_PX, grid_points
 
-# Face sizes (square root of the area) that each stride predicts; the ranges overlap.
+# Face sizes (square root of the box's area) that the grid points of each stride predict; the ranges overlap.
 FACE_SIZES_PX = ((0.0, 48.0), (36.0, 104.0), (80.0, math.inf))
-CENTER_STRIDES = 1.5  # grid points up to this many strides from the center of a face predict it
+CENTER_STRIDES = 1.5  # grid points at most this many strides from the center of a face, along x and y, predict the face
 
 
 def assign_targets(
@@ -38,7 +38,7 @@ def assign_targets(
     smallest, largest = np.array([ranges[int(value)] for value in stride]).T
     for face in sorted(
         np.flatnonzero(is_confident), key=lambda face: -size[face]
-    ):  # smaller ones overwrite larger ones
+    ):  # sorted by falling size, so that smaller faces overwrite larger ones
         half = (boxes_xyxy[face, 2:] - boxes_xyxy[face, :2]) / 2
         reach = np.minimum(CENTER_STRIDES * stride[:, None], np.maximum(half, stride[:, None] / 2))
         near = (np.abs(points - middle[face]) <= reach).all(1)

@@ -44,8 +44,10 @@ LEARNING_RATE, LEARNING_RATE_FROM_INIT = 2e-3, 1e-3
 WEIGHT_DECAY, EMA_DECAY = 0.01, 0.999
 VALIDATE_EVERY_EPOCHS = 5
 CHECKPOINT_NAME = "last.ckpt"
-BATCH_TIMEOUT_S = 600.0  # a batch takes seconds; longer means that the thread hangs
+# Seconds; a batch takes only a few, so after this time the thread that makes batches must have stopped working.
+BATCH_TIMEOUT_S = 600.0
 SECOND_TEACHER_CACHE = "second_teacher.npz"
+# Detections of at least this score that overlap no labeled face by more than this IoU are hard negatives.
 HARD_NEGATIVE_SCORE, HARD_NEGATIVE_IOU = 0.25, 0.2
 
 
@@ -55,7 +57,7 @@ class DetectorTraining(lightning.LightningModule):
     def __init__(self, network: CompactNet, held_out: list[Photo], learning_rate: float, settings: dict[str, Any]):
         super().__init__()
         self.network, self.held_out, self.learning_rate = network, held_out, learning_rate
-        self.settings = settings  # stored in the checkpoints
+        self.settings = settings  # the settings of the run, stored in its checkpoints
         self.trained_s = 0.0
         self._matches: list[Matches] = []
         self._losses: list[float] = []

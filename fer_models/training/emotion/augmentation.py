@@ -15,18 +15,18 @@ class Strength:
     """Strength of each augmentation: a value x means the range from -x to x unless stated otherwise."""
 
     angle_deg: float
-    scale: tuple[float, float]  # side of the visible part, as a share of the image; the whole range
-    shift: float  # as a share of half the image
-    contrast: float  # relative change
-    brightness: float  # in standard deviations
+    scale: tuple[float, float]  # (low, high) side of the visible part, as a share of the image
+    shift: float  # largest shift along x and y, as a share of half the image
+    contrast: float  # largest relative change of contrast
+    brightness: float  # largest change of brightness, in standard deviations of the pixels
     erased: float  # share of the images in which a rectangle is erased
-    shear: float = 0.0  # horizontal, as a share of the distance from the horizontal axis
+    shear: float = 0.0  # largest horizontal shear: shift per distance from the horizontal axis
 
 
 STRENGTHS = {
     "standard": Strength(15, (0.85, 1.15), 0.16, 0.25, 0.2, 0.25),
     "strong": Strength(20, (0.75, 1.1), 0.2, 0.4, 0.3, 0.5),
-    # As in many FER-2013 projects: 40 degrees; shear, zoom and shift by a fifth of the image; mirrored.
+    # The augmentation of many FER-2013 projects: 40 degrees; shear, zoom and shift by a fifth of the image; mirroring.
     "wide": Strength(40, (0.8, 1.2), 0.4, 0.0, 0.0, 0.0, shear=0.2),
 }
 
@@ -61,7 +61,7 @@ def augment(pixels: Tensor, generator: torch.Generator, size_px: int, strength: 
     mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
     cos, sin = angle.cos() * scale, angle.sin() * scale
     shift_x, shift_y = uniform(-strength.shift, strength.shift), uniform(-strength.shift, strength.shift)
-    # Drawn only if needed, so that the random numbers after it do not change for the other strengths.
+    # Random numbers are drawn only if needed, so that those drawn later are the same for all strengths without shear.
     shear = uniform(-strength.shear, strength.shear) if strength.shear else torch.zeros_like(cos)
     rows = [cos * mirror, cos * shear - sin, shift_x], [sin * mirror, sin * shear + cos, shift_y]
     affine = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
@@ -80,7 +80,7 @@ def draw_uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 def erase_rectangles(pixels: Tensor, generator: torch.Generator, share: float) -> Tensor:
     """Set a rectangle of 4 to 25 % of the area to zero (the mean gray) in a share of the crops (n, c, h, w)."""
     n, _, h, w = pixels.shape
-    side = draw_uniform((n, 2), generator) * 0.3 + 0.2  # of height and width
+    side = draw_uniform((n, 2), generator) * 0.3 + 0.2  # height and width of the rectangles, 0.2 to 0.5 of the image
     center = draw_uniform((n, 2), generator)
     side = side * (draw_uniform((n,), generator) < share)[:, None]
     y, x = ((torch.arange(size, device=generator.device) + 0.5) / size for size in (h, w))

@@ -21,15 +21,18 @@ from fer_models.datasets.face_photos import FaceDataError, read_photos
 from fer_models.labels import EMOTIONS
 from fer_models.training.emotion.augmentation import draw_uniform, normalize
 
-CROP_PX = 48  # of unlabeled faces, as in FER-2013
-MIN_SCORE, MIN_FACE_PX = 0.75, 28  # unlabeled faces below either are not used
-# Changes from one frame to the next; a value x means the range from -x to x.
+CROP_PX = 48  # side of the crops of unlabeled faces, as in FER-2013
+MIN_SCORE, MIN_FACE_PX = 0.75, 28  # unlabeled faces with a lower score or a smaller size are not used
+# Largest rotation, and largest relative change of size, aspect ratio, position and shear, from one frame to the next.
 ANGLE_DEG, SCALE, ASPECT, SHIFT, SHEAR = 5.0, 0.06, 0.04, 0.08, 0.04
-WARP, WARP_POINTS = 0.05, 4  # smooth displacement, as a share of half the crop, drawn on a 4 x 4 grid
-CONTRAST, BRIGHTNESS, MAX_NOISE = 0.12, 0.15, 0.12  # brightness and noise in standard deviations
-MIN_SIDE_PX = 20  # half of the views are shrunk to a side between this and the input size
-JPEG_QUALITY = (30, 90)  # the other half are compressed with a quality in this range
-# Trained networks are underconfident; the views are compared at the temperature that calibration gives about.
+# Largest displacement of a smooth random warp, in halves of the crop, and the points of its grid along each side.
+WARP, WARP_POINTS = 0.05, 4
+# Largest relative change of contrast; largest change of brightness and noise in standard deviations.
+CONTRAST, BRIGHTNESS, MAX_NOISE = 0.12, 0.15, 0.12
+MIN_SIDE_PX = 20  # half of the views are shrunk to a side between this and the input size, and enlarged again
+JPEG_QUALITY = (30, 90)  # the other half of the views are compressed as JPEG with a quality in this range
+# Temperature at which the two views are compared. It is near the one that calibration finds, because networks trained
+# by our recipes are underconfident.
 TEMPERATURE = 0.6
 
 

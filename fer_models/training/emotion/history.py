@@ -16,10 +16,11 @@ from torch import Tensor
 from fer_models.atomic_files import replaced_atomically
 from fer_models.training.runs import RunError
 
-CHECKPOINTS = "checkpoints"  # subfolder of a run
+CHECKPOINTS = "checkpoints"  # subfolder of a run that contains its checkpoints
 LAST, BEST = "last.ckpt", "best.ckpt"
-PROGRESS = "progress.json"  # in that subfolder: the metrics of each epoch, readable without torch
-SELECTED_BY = "public_accuracy"  # the metric by which the best epoch is selected
+# File in the subfolder of checkpoints with the metrics of each epoch, readable without torch.
+PROGRESS = "progress.json"
+SELECTED_BY = "public_accuracy"  # name of the metric by which the best epoch is selected
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +29,11 @@ log = logging.getLogger(__name__)
 class TrainingProgress:
     """Progress of a training run."""
 
-    done_batches: int  # since the first epoch
+    done_batches: int  # number of batches since the first epoch
     total_batches: int
     done_epochs: int
     total_epochs: int
-    figures: dict[str, float]  # of the last complete epoch
+    figures: dict[str, float]  # metric -> value in the last complete epoch
 
 
 class RunHistory(Callback):

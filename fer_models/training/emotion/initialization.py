@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fer_models.classification.architectures.transfer import TransferNetwork
 from fer_models.registry.model_registry import WeightsError, find_model, load_model_folder, sha256_of, user_models_dir
 
-# As published by torchvision; each file name ends with the first digits of the file's sha256.
+# Weights published by torchvision; each file name ends with the first digits of the file's sha256.
 IMAGENET_URL = "https://download.pytorch.org/models/"
 IMAGENET_FILES = {
     "vgg16_transfer": "vgg16-397923af.pth",
@@ -36,7 +36,7 @@ def start_from(network: nn.Module, architecture: str, init: str, init_labels: st
     """
     if init == "imagenet":
         weights = imagenet_weights(architecture)
-        assert isinstance(network, TransferNetwork)  # the only architectures with ImageNet weights
+        assert isinstance(network, TransferNetwork)  # only `TransferNetwork` architectures have ImageNet weights
         network.take_backbone(weights)
     elif init != "scratch":
         weights, card = load_model_folder(find_model(init, "emotion"))

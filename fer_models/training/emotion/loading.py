@@ -24,7 +24,7 @@ class EpochShuffle(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return max(1, self.n // self.batch_size)  # at least one batch, even if it is smaller than batch_size
+        return max(1, self.n // self.batch_size)  # at least one batch, even if the data set is smaller than a batch
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)

@@ -9,9 +9,9 @@ from typing import Any
 class Processes:
     """Rank of this process; the processes of a training divide each batch and learn the same weights."""
 
-    rank: int = 0  # over all machines
+    rank: int = 0  # index of this process among the processes of all machines
     n: int = 1
-    n_here: int = 1  # on this machine
+    n_here: int = 1  # number of processes on this machine
 
     @classmethod
     def started(cls) -> "Processes":

@@ -22,7 +22,7 @@ class Recipe:
     """
 
     architecture: str = "face_resnet_se"
-    init: str = "scratch"  # or "imagenet", or the model to start from
+    init: str = "scratch"  # "scratch", "imagenet", or the name or folder of the model to start from
     init_labels: str = ""  # the model that the head for labels starts from; the same as `init` if empty
     epochs: int = 72
     batch_size: int = 128
@@ -32,22 +32,23 @@ class Recipe:
     optimizer: str = "sgd"
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
-    l2: float = 0.0  # weight of `l2_penalty`
-    label_smoothing: float = 0.1  # of hard labels; votes already express uncertainty
+    l2: float = 0.0  # weight of the sum of squared weights, see `l2_penalty`
+    # Smoothing of hard labels; votes are not smoothed because they already express uncertainty.
+    label_smoothing: float = 0.1
     labels: str = (
         "hard"  # "hard": the data set's labels; "votes": shares of the annotators' votes; "both": a head for each
     )
     class_weights: bool = False  # weight the loss so that rare emotions count as much as frequent ones
-    augment: str = "strong"  # or "none", "standard", "wide"
-    mixup: float = 0.3  # both parameters of the beta distribution of mixup; 0: no mixup
-    mixup_share: float = 0.8  # share of the epochs with mixup, from the first on
+    augment: str = "strong"  # strength of augmentation: "none", "standard", "strong" or "wide"
+    mixup: float = 0.3  # both parameters of the beta distribution from which mixup draws its shares; 0: no mixup
+    mixup_share: float = 0.8  # mixup is used in this share of the epochs, from the first one on
     ema_decay: float = 0.999  # decay of the moving average of the weights; 0: no averaging
     patience: int = 0  # stop after this many epochs without improvement; 0: never
     teacher_labels: str = ""  # the model whose probabilities are mixed into the targets of the head for labels
-    teacher_votes: str = ""  # the same for the head for votes
+    teacher_votes: str = ""  # the model whose probabilities are mixed into the targets of the head for votes
     teacher_share: float = 0.5  # share of the teacher's probabilities in the targets
     teacher_temperature: float = 1.0  # softens (above 1) or sharpens (below 1) the teacher's probabilities
-    consistency: float = 0.0  # weight of the consistency loss; 0: none
+    consistency: float = 0.0  # weight of the consistency loss; 0: no consistency training
     unlabeled: str = (
         ""  # Parquet file of photographs whose faces the consistency loss uses, in addition to the labeled ones
     )
@@ -78,7 +79,7 @@ class Recipe:
             raise ValueError(f"init: ImageNet weights exist for {', '.join(IMAGENET_FILES)} only")
 
 
-# As in many FER-2013 projects: Adam at a constant learning rate, no label smoothing, no augmentation.
+# The training of many FER-2013 projects: Adam at a constant learning rate, no label smoothing, no augmentation.
 PLAIN: dict[str, Any] = {
     "optimizer": "adam",
     "learning_rate": 1e-4,

@@ -24,9 +24,10 @@ from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import heads_of, untrained_network
 from fer_models.training.runs import read_checkpoint
 
-MIXTURE_STEPS = 20  # number of steps between the two heads at which their mixture is evaluated
-LABELS_SUFFIX = "-labels"  # of the name of the second model that `--labels both` creates
-MIN_AGREEMENT = 0.999  # share of PublicTest whose label must not change if weights are stored in half precision
+MIXTURE_STEPS = 20  # number of steps from one head alone to the other at which their mixture is evaluated
+LABELS_SUFFIX = "-labels"  # suffix of the name of the second model that `--labels both` creates
+# Weights are stored in half precision only if at least this share of the PublicTest labels stays the same.
+MIN_AGREEMENT = 0.999
 LICENCE_NOTE = (
     "Trained by Fervid. The training images have their own terms: those of FER-2013 were collected from the web, for "
     "research."
@@ -37,10 +38,10 @@ LICENCE_NOTE = (
 class Candidate:
     """A network with seven outputs, before calibration."""
 
-    suffix: str  # of the model's name
+    suffix: str  # suffix added to the model's name
     weights: dict[str, Tensor]
-    target: str  # "labels" or "votes": the targets of its calibration
-    settings: dict[str, str | float]  # how its head was created, for the card
+    target: str  # "labels" or "votes": what its temperature is fitted to
+    settings: dict[str, str | float]  # how the head was created, for the card
 
 
 def calibrate(
@@ -185,7 +186,8 @@ def register(folder: Path, models: Path) -> Path:
     """Move a model and its plots to the registered models; return its folder there."""
     home = models / folder.name
     home.mkdir(parents=True, exist_ok=True)
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == CARD_NAME):  # the card last
+    # The card is moved last, because a folder without a card is not a model.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == CARD_NAME):
         path.replace(home / path.name)
     folder.rmdir()
     return home
@@ -270,7 +272,7 @@ def recalibrate_batch_norm(network: nn.Module, images: FaceImages, size_px: int,
     device = next(network.parameters()).device
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the mean over all batches
+        norm.momentum = None  # None: the mean over all batches
         norm.train()
     for pixels in images.pixels.split(batch_size):
         crops = resize(normalize(pixels), size_px).to(device)

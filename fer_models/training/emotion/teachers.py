@@ -10,7 +10,7 @@ from fer_models.classification.loading import load_classifier
 from fer_models.classification.normalization import MEAN, STD
 from fer_models.training.emotion.recipes import Recipe
 
-TEACHER_SIZE_PX = 48  # teachers get crops at the full resolution of FER-2013
+TEACHER_SIZE_PX = 48  # side of the crops that teachers get: the full resolution of FER-2013
 
 
 def load_teachers(recipe: Recipe, heads: Sequence[str], device: str) -> dict[str, EmotionClassifier]:

@@ -38,7 +38,8 @@ from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.teachers import TEACHER_SIZE_PX, load_teachers, teacher_probabilities
 from fer_models.training.runs import RunError, check_can_start, check_same_settings, moving_average, read_checkpoint
 
-VIEW_TEACHER_WEIGHT = 0.5  # weight of the cross entropy with the teachers on the views of the consistency loss
+# Weight of the cross entropy between teachers and student on the views of the consistency loss.
+VIEW_TEACHER_WEIGHT = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class EmotionTrainer(lightning.LightningModule):
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Seed dropout and augmentation by step, so that a resumed run equals an uninterrupted one."""
         step = self.recipe.seed * 1_000_003 + self.global_step
-        seed = step * self.trainer.world_size + self.global_rank  # different in every process
+        seed = step * self.trainer.world_size + self.global_rank  # a different seed in every process
         torch.manual_seed(seed)
         self.generator.manual_seed(seed)
 
@@ -96,7 +97,7 @@ class EmotionTrainer(lightning.LightningModule):
         crops, targets = self.augment_batch(pixels, targets, size_px, done=done)
         faces = self.faces_for_views(pixels) if self.recipe.consistency else pixels[:0]
         views = [next_frame_view(faces, self.generator, size_px) for _ in range(2)] if len(faces) else []
-        # One pass, so that batch normalization sees labeled crops and views together.
+        # Labeled crops and views pass through the network together, so that batch normalization sees both.
         logits = self.network(torch.cat([crops, *views]).contiguous(memory_format=torch.channels_last))
         labeled, *of_views = logits.split([len(crops), *(len(view) for view in views)])
         loss = self.cross_entropy(labeled, targets) + self.recipe.l2 * l2_penalty(self.network)
@@ -285,7 +286,8 @@ def train_network(
         *averaging,
         RunHistory(settings, recipe.patience, report),
         BestCheckpoint(best.parent, best.stem, monitor=SELECTED_BY, mode="max", enable_version_counter=False),
-        ModelCheckpoint(last.parent, last.stem, enable_version_counter=False),  # without a monitor: the newest
+        # Without a metric to monitor, the newest checkpoint is kept.
+        ModelCheckpoint(last.parent, last.stem, enable_version_counter=False),
     ]
     in_order = [rows.tolist() for rows in torch.arange(len(public)).split(512)]
     trainer_for(recipe.epochs, number_format, target_device, processes, callbacks).fit(
@@ -318,7 +320,7 @@ def trainer_for(
     return lightning.Trainer(
         **processes.trainer_options(),
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        sync_batchnorm=processes.n > 1 and device.type == "cuda",  # not implemented for CPUs
+        sync_batchnorm=processes.n > 1 and device.type == "cuda",  # synchronized batch norm is not implemented for CPUs
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         # The fastest GPU kernels are not deterministic: a resumed run would differ from an uninterrupted one.
         deterministic="warn" if device.type == "cuda" else None,
