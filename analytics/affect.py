@@ -5,9 +5,8 @@ import numpy as np
 from fer_models.labels import EMOTIONS
 
 # Angle of each emotion in the circumplex of Russell, "A circumplex model of affect", Journal of Personality and Social
-# Psychology 39(6), 1980. Its order is pleasure 0°, excitement 45°, arousal 90°, distress 135°, displeasure 180°,
-# depression 225°, sleepiness 270°, relaxation 315°; the angles of emotions between these are our choice, so
-# the projections are proxies, not measurements. Neutral is the center of the circle.
+# Psychology 39(6), 1980, with pleasure at 0°, arousal at 90° and displeasure at 180°. Where Russell gives no angle for
+# an emotion, it is our choice, so the projections are proxies, not measurements. Neutral is the center of the circle.
 CIRCUMPLEX_DEG = {"happy": 22.5, "surprise": 90.0, "angry": 112.5, "fear": 112.5, "disgust": 157.5, "sad": 202.5}
 
 
@@ -16,18 +15,20 @@ def _projection(axis: np.ufunc) -> np.ndarray:
     return np.round(np.array(weights), 3)
 
 
-VALENCE_WEIGHTS = _projection(np.cos)  # (7,), in the order of EMOTIONS: angry -0.383 … happy 0.924 … neutral 0
-AROUSAL_WEIGHTS = _projection(np.sin)  # (7,), in the order of EMOTIONS: angry 0.924 … happy 0.383 … neutral 0
+# (7,) weight of each emotion, in the order of EMOTIONS: angry -0.383 … happy 0.924 … neutral 0
+VALENCE_WEIGHTS = _projection(np.cos)
+# (7,) weight of each emotion, in the order of EMOTIONS: angry 0.924 … happy 0.383 … neutral 0
+AROUSAL_WEIGHTS = _projection(np.sin)
 
 
 def valence_proxy(probabilities: np.ndarray) -> np.ndarray:
-    """Pleasant (to 1) or unpleasant (to -1), `(m,)`: linear in the probabilities `(m, 7)`; NaN where they are."""
+    """Valence from -1 (unpleasant) to 1 (pleasant), `(m,)`: linear in the probabilities `(m, 7)`; NaN where unknown."""
     valence: np.ndarray = probabilities @ VALENCE_WEIGHTS
     return valence
 
 
 def arousal_proxy(probabilities: np.ndarray) -> np.ndarray:
-    """Excited (to 1) or calm (to -1), `(m,)`: linear in the probabilities `(m, 7)`; NaN where they are."""
+    """Arousal from -1 (calm) to 1 (excited), `(m,)`: linear in the probabilities `(m, 7)`; NaN where unknown."""
     arousal: np.ndarray = probabilities @ AROUSAL_WEIGHTS
     return arousal
 

@@ -16,11 +16,13 @@ from analytics.results.store import write_atomic
 from analytics.results.videos import all_videos, choose_videos, names_apart
 from fer_models.errors import FervidError
 
-# Writes one video (a row of table videos), read through a connection, to a file.
-Writer = Callable[..., None]  # (connection, video, path), and `escape_formulas` for spreadsheets
+# A function that writes one video, a row of table videos read through a connection, to a file.
+Writer = Callable[..., None]  # arguments: connection, video, path; spreadsheets also take `escape_formulas`
+# Formats that spreadsheets open, and that therefore get `escape_formulas`.
 SPREADSHEETS = ("csv", "fex", "openface", "boris")
 
-FORMATS: dict[str, tuple[str, Writer]] = {  # the suffix after the video's name, and the writer
+# Maps each format to the suffix of its files and to the function that writes them.
+FORMATS: dict[str, tuple[str, Writer]] = {
     "csv": (".csv", write_faces),
     "fex": (".fex.csv", write_fex),
     "openface": (".openface.csv", write_openface),

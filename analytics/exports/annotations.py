@@ -20,8 +20,8 @@ from analytics.exports.tables import without_formulas
 from analytics.queries.intervals import label_intervals
 from analytics.results.videos import file_name
 
-# The columns of "Export aggregated events" of BORIS 8 without modifiers and independent variables:
-# https://github.com/olivierfriard/BORIS, boris/export_events.py. Unknown values are NA.
+# The columns of "Export aggregated events" of BORIS 8, without modifiers and independent variables; see
+# boris/export_events.py in https://github.com/olivierfriard/BORIS. Unknown values are written as NA.
 BORIS_COLUMNS = (
     "Observation id",
     "Observation date",
@@ -67,8 +67,8 @@ def people_of(connection: duckdb.DuckDBPyConnection, video_id: str) -> dict[int,
 
 
 def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
-    """An ELAN file: a tier per person, in whole milliseconds, with the video linked by its path."""
-    from pympi import Elan  # an optional dependency
+    """Write an ELAN file: a tier per person, times in whole milliseconds, and a link to the video by its path."""
+    from pympi import Elan  # imported here because pympi is an optional dependency
 
     spans = label_intervals(connection, video["video_id"])
     people = people_of(connection, video["video_id"])
@@ -93,7 +93,7 @@ def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], 
 def write_boris(
     connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
 ) -> None:
-    """Episodes as BORIS's aggregated events: tab-separated, a row for each state of a subject.
+    """Write episodes as BORIS's aggregated events: tab-separated, a row for each state of a subject.
 
     As in BORIS, the durations are the length of the medium, and of a subject the sum of its states, to milliseconds.
     """
@@ -124,8 +124,8 @@ def write_boris(
 
 
 def write_subtitles(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, form: str) -> None:
-    """Subtitles, `srt` or `vtt`: a cue for each interval in which no label changes, with a line per person."""
-    import pysubs2  # an optional dependency
+    """Write subtitles as `srt` or `vtt`: a cue for each interval in which no label changes, with a line per person."""
+    import pysubs2  # imported here because pysubs2 is an optional dependency
 
     subtitles = pysubs2.SSAFile()
     for start_ms, end_ms, lines in cues(
@@ -137,7 +137,7 @@ def write_subtitles(connection: duckdb.DuckDBPyConnection, video: Mapping[str, A
 
 
 def cues(spans: pa.Table, people: Mapping[int, str] | None = None) -> list[tuple[int, int, list[str]]]:
-    """Start and end in ms and a line for each visible person, split wherever an interval of anybody begins or ends.
+    """Subtitle cues: start and end in ms, and a line per visible person; split where any interval begins or ends.
 
     Args:
         spans: rows of `label_intervals`.

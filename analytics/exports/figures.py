@@ -12,9 +12,10 @@ from analytics.exports.annotations import people_of
 from analytics.tables.arrow_utils import to_float_array
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
-MAX_PEOPLE = 8  # those with the most good faces
-MAX_POINTS = 1000  # per line; longer videos are averaged over bins
-WIDTH_IN, PANEL_IN = 7.0, 1.4  # the width of two journal columns
+MAX_PEOPLE = 8  # most people in a figure: those with the most good faces
+MAX_POINTS = 1000  # most points of a line; longer videos are averaged over time bins
+# Width of a figure, which is that of two journal columns, and height of the panel of one person.
+WIDTH_IN, PANEL_IN = 7.0, 1.4
 _LABELED = """
 SELECT track_id FROM visible('tracks') WHERE video_id = $video_id AND emotion IS NOT NULL
 ORDER BY n_faces_ok DESC, track_id LIMIT $n
@@ -35,7 +36,7 @@ def write_figure(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any]
         path: the file to write.
         form: "png" or "svg".
     """
-    from matplotlib.figure import Figure  # an optional dependency
+    from matplotlib.figure import Figure  # imported here because matplotlib is an optional dependency
 
     duration_s = max(float(video["duration_s"] or 0), 1e-3)
     values = {"video_id": video["video_id"]}
@@ -61,7 +62,7 @@ def write_figure(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any]
 def _draw_person(panel: Any, points: pa.Table, name: str, bin_s: float) -> None:
     t_s = to_float_array(points, "t_s").ravel()
     probabilities = to_float_array(points, *EMOTIONS)
-    # Break lines where no label is known.
+    # Break the lines at times without a label.
     gaps = np.flatnonzero(np.diff(t_s) > max(0.5, 3 * bin_s)) + 1
     t_s, probabilities = np.insert(t_s, gaps, np.nan), np.insert(probabilities, gaps, np.nan, axis=0)
     for emotion, values in zip(EMOTIONS, probabilities.T, strict=True):

@@ -13,9 +13,10 @@ from analytics.results.store import write_atomic
 from analytics.results.videos import all_videos, choose_videos
 from fer_models.labels import EMOTIONS
 
+# Rows written at once, to limit memory.
 ROWS_AT_A_TIME = 100_000
 _SHOWN = ", ".join(f"smooth_{name}" for name in EMOTIONS)
-# A row per person and sampled frame; a frame without anybody visible has a row without a person.
+# A row per person and sampled frame. A frame in which nobody is visible has one row, without a person.
 _FRAMES = f"""
 SELECT parse_filename(path) AS video, frames.frame_index, frames.pts_s, frames.duration_s, status, person,
     faces.track_id, smooth_emotion AS emotion, {_SHOWN}, quality_ok, quality_reason, x1_px, y1_px, x2_px, y2_px

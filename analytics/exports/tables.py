@@ -13,12 +13,12 @@ from analytics.results.videos import file_name
 from analytics.tables.schema import FACES, FRAMES
 from fer_models.labels import EMOTIONS
 
-ROWS_AT_A_TIME = 100_000  # bounds memory for long videos
+ROWS_AT_A_TIME = 100_000  # rows written at once, which limits memory for long videos
 LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
-# py-feat has other names for some emotions: https://py-feat.org
+# Names of emotions in py-feat (https://py-feat.org) that differ from ours.
 FEX_EMOTIONS = {"angry": "anger", "happy": "happiness", "sad": "sadness"}
 
-# DuckDB 2.0 cannot join a column of arrays if a frame has no face: a list works.
+# The faces are joined as lists, because DuckDB 2.0 cannot join a column of arrays if a frame has no face.
 _FACES_OF_FRAMES = """
 FROM frames
     LEFT JOIN (SELECT * REPLACE (landmarks_px::FLOAT[] AS landmarks_px) FROM visible('faces')) AS faces
@@ -31,7 +31,7 @@ WHERE video_id = $video_id ORDER BY frames.pts_s, face_index
 def write_faces(
     connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
 ) -> None:
-    """Tidy CSV: every column of frames and faces, then the name of the person; landmarks as ten columns."""
+    """Write a tidy CSV: every column of frames and faces, then the name of the person; landmarks take ten columns."""
     names = [field.name for field in FACES if field.name not in (*FRAMES.names, "landmarks_px")]
     points = [f"{landmark}_{axis}_px" for landmark in LANDMARKS for axis in "xy"]
     columns = [
@@ -49,7 +49,7 @@ def write_faces(
 def write_fex(
     connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
 ) -> None:
-    """The columns of a py-feat `Fex` that we measure; `feat.utils.io.read_feat` reads them.
+    """Write the columns of a py-feat `Fex` that Fervid measures; `feat.utils.io.read_feat` reads them.
 
     Action units, 68 landmarks, pose and gaze are not measured and therefore left out. `pts_s` is added because
     `approx_time` is truncated to whole seconds.
@@ -77,7 +77,7 @@ def write_fex(
 def write_openface(
     connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
 ) -> None:
-    """OpenFace's first five columns, then box and probabilities under our own names.
+    """Write OpenFace's first five columns, then box and probabilities under Fervid's names.
 
     Frames count from 1, as OpenFace's do. `success` is 1 for a face of good quality; a frame without a face has a row
     with face 0, confidence 0 and success 0, and a face visible too briefly for a track has face -1.

@@ -40,21 +40,22 @@ SELECT trial, track_id, bin, sum(duration_s) AS observed_s,
 FROM shown GROUP BY ALL HAVING observed_s > 0 ORDER BY ALL
 """
 _PERSONS = "SELECT video_id, track_id, person FROM people"
-COLUMNS = (  # docs/exports.md explains them
+COLUMNS = (  # docs/exports.md explains the columns
     ("participant", pa.string()),
     ("condition", pa.string()),
     ("trial", pa.int64()),
     ("video", pa.string()),
     ("track_id", pa.int32()),
-    ("person", pa.string()),  # the name given in the dashboard, else P and the track
+    ("person", pa.string()),  # the name given in the dashboard, else P and the number of the track
     ("bin_start_s", pa.float64()),
     ("emotion", pa.string()),
     ("observed_s", pa.float64()),
     ("labelled_s", pa.float64()),
     ("carried_s", pa.float64()),
     ("low_quality_s", pa.float64()),
-    ("probability", pa.float64()),  # mean over time of good faces, not smoothed; NULL without any
-    ("emotion_s", pa.float64()),  # of labelled_s, the time with this label
+    # Mean probability over the time of good faces, not smoothed; NULL without a good face.
+    ("probability", pa.float64()),
+    ("emotion_s", pa.float64()),  # the part of labelled_s with this emotion as the label
 )
 
 

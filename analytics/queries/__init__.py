@@ -62,7 +62,7 @@ FROM videos WHERE status = 'done' AND {_ABOUT}
 """
 
 
-MAX_SURROGATES = 100  # people of other videos that a pair is compared with to find its chance level
+MAX_SURROGATES = 100  # most people of other videos with whom a pair is compared to find the chance level of synchrony
 _LONGEST_TRACKS = """
 SELECT video_id, arg_max(track_id, (labelled_s, -track_id)) FROM visible('tracks')
 GROUP BY video_id HAVING max(labelled_s) > 0 ORDER BY max(labelled_s) DESC, video_id LIMIT $n
@@ -76,7 +76,7 @@ _WITHOUT_FILTER = "SELECT video_id FROM videos WHERE settings ->> '$.timeline.qu
 
 
 def sql_of(name: str) -> str:
-    """The SQL of a question, such as `timeline`; its parameters begin with `$`."""
+    """The SQL of a query, such as `timeline`; its parameters begin with `$`."""
     return (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
 
 
@@ -285,11 +285,11 @@ def compare_events(
     *,
     participants: Mapping[str, str] | Path | None = None,
 ) -> pa.Table:
-    """How what is shown differs between events of different labels; a row per emotion and pair of labels.
+    """Compare the share of time of each emotion between events with different labels; a row per emotion and pair.
 
     The columns are those of `compare`. A video counts once for each label, over all its events of that label. Videos
-    (or participants) with events of both labels make the comparison paired. `low_quality_share` is a share of time. A
-    label during whose events nobody is seen has rows, too, with no video.
+    (or participants) with events of both labels make the comparison paired. `low_quality_share` is a share of time.
+    Labels whose events show nobody also get rows, without videos.
 
     Args:
         connection: the results.
@@ -426,9 +426,9 @@ def gate_note(
 def _of_videos(
     connection: duckdb.DuckDBPyConnection, name: str, video_ids: Collection[str], **parameters: Any
 ) -> pa.Table:
-    """The answer of a question whose SQL names `($videos)`.
+    """Run a query whose SQL contains `($videos)`, the ids of the videos.
 
-    Each video is a parameter by itself: with a list in one parameter DuckDB reads the files of all videos.
+    Each id is a parameter of its own: with a list in one parameter, DuckDB would read the files of all videos.
     """
     named = {f"video_{i}": video for i, video in enumerate(video_ids)}
     sql = sql_of(name).replace("($videos)", f"({', '.join(f'${name}' for name in named) or 'NULL'})")

@@ -26,7 +26,7 @@ from analytics.statistics.agreement import (
 from analytics.tables.result_schemas import AGREEMENT, AGREEMENT_CONFUSION, AGREEMENT_EMOTIONS
 from fer_models.labels import EMOTIONS
 
-Who = tuple[str, str]  # the video_id and the person
+Who = tuple[str, str]  # video_id, and the person's name in the codes or track
 CLASS_OF = {name: i for i, name in enumerate(EMOTIONS)}
 
 
@@ -34,7 +34,7 @@ CLASS_OF = {name: i for i, name in enumerate(EMOTIONS)}
 class Agreement:
     """Three tables: overall and per person, per emotion, and seconds of each pair of emotions."""
 
-    summary: pa.Table  # rows of `result_schemas.AGREEMENT`; the first is over all
+    summary: pa.Table  # rows of `result_schemas.AGREEMENT`, the first of which is over all people
     emotions: pa.Table  # rows of `result_schemas.AGREEMENT_EMOTIONS`
     confusion: pa.Table  # rows of `result_schemas.AGREEMENT_CONFUSION`
 
@@ -91,10 +91,10 @@ def compare_with_codes(
 @dataclass(frozen=True, eq=False)
 class _Compared:
     path: str
-    person: str  # as the codes name them
+    person: str  # the name that the codes give the person
     participant: str
     confusion: np.ndarray
-    events: list[EventMatch]  # of each emotion
+    events: list[EventMatch]  # the matched events of each emotion
 
 
 def _codings(codes: Iterable[Code], videos: Mapping[str, Mapping[str, Any]], uncoded: str | None) -> dict[Who, Coding]:
@@ -158,13 +158,13 @@ def _labels(connection: duckdb.DuckDBPyConnection, video_ids: Iterable[str]) -> 
 
 @dataclass(frozen=True)
 class _Tracks:
-    """The tracks that names of people mean."""
+    """Find the tracks that names of people refer to."""
 
     of_person: Mapping[str, int]  # as given by the user, in every video
     of_name: Mapping[Who, int]  # names given in the dashboard, by video
 
     def find(self, video_id: str, person: str) -> str:
-        """The track, such as `P3`; the name itself if it means none."""
+        """The track that a name refers to, such as `P3`; the name itself if there is none."""
         number = self.of_person.get(person, self.of_name.get((video_id, person)))
         if number is None and re.fullmatch(r"[Pp]?\d+", person):
             number = int(person.lstrip("Pp"))
@@ -172,7 +172,7 @@ class _Tracks:
 
 
 def _named_tracks(connection: duckdb.DuckDBPyConnection) -> list[tuple[Who, int]]:
-    """The tracks of names that one visible track of a video has."""
+    """The tracks with a name that no other visible track of the video has."""
     rows = connection.sql(
         "SELECT video_id, person, any_value(track_id) FROM people WHERE is_named AND NOT is_hidden "
         "GROUP BY video_id, person HAVING count(*) = 1"
@@ -197,7 +197,7 @@ def _pair_people(
         elif alone:
             pairs.append(((video_id, person), (video_id, there[0])))
         elif tracks is not None and not there:
-            continue  # nobody has a label in this video
+            continue  # in this video, nobody has a label
         else:
             raise CodesError(
                 f"{videos[video_id]['path']}: no counterpart for {person or 'the person coded'} among "

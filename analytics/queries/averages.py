@@ -47,7 +47,7 @@ TRIAL_BINS_SQL = _bins_sql(
     "$before_s",
 )
 _CURVE = "(PARTITION BY video_id, label, start_s, end_s, track_id)"
-# The view `event_bins`: the curve of each track around each event, with the defaults of `queries.averages`.
+# The view `event_bins`: what each track showed around each event, by time bin, with the defaults of `queries.averages`.
 EVENT_BINS_SQL = f"""
 WITH bins AS ({
     _bins_sql(
@@ -84,8 +84,8 @@ class _Curve:
 
     bins: np.ndarray  # (b,)
     means: np.ndarray  # (b, 7)
-    baseline: np.ndarray  # (7,) mean before the onset; NaN without a good face then
-    baseline_s: float  # good seconds before the onset
+    baseline: np.ndarray  # (7,) mean probabilities before the onset; NaN without a good face in that time
+    baseline_s: float  # seconds with a good face before the onset
 
 
 @dataclass(eq=False)

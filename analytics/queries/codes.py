@@ -58,7 +58,7 @@ def read_codes(path: Path) -> list[Code]:
     except UnicodeDecodeError as error:
         raise CodesError(f"{path}: not a text file in UTF-8") from error
     lines = text.splitlines()
-    for number, line in enumerate(lines):  # BORIS 7 writes lines about the observation above the header
+    for number, line in enumerate(lines):  # BORIS 7 writes lines about the observation before the header
         delimiter = "\t" if "\t" in line else ","
         header = [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
         for needed, read in _TABLES:
@@ -121,12 +121,12 @@ def translate_codes(codes: Iterable[Code], code_map: Mapping[str, str | None], s
 
 
 def _read_elan(path: Path) -> list[Code]:
-    """A tier per person; alignable annotations only."""
+    """Read the alignable annotations of an ELAN file with a tier per person."""
     from pympi import Elan
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pympi warns of newer versions of the format
+            warnings.simplefilter("ignore")  # suppress pympi's warning about newer versions of the format
             eaf = Elan.Eaf(str(path))
     except (OSError, ValueError, KeyError, SyntaxError) as error:
         raise CodesError(f"{path}: not an ELAN file: {error}") from error
@@ -162,7 +162,7 @@ def _read_aggregated(path: Path, rows: Iterable[Mapping[str, str]]) -> list[Code
 
 
 def _read_tabular(path: Path, rows: Iterable[Mapping[str, str]]) -> list[Code]:
-    """Starts and stops of states in rows of their own."""
+    """Read BORIS's tabular events, in which a state starts in one row and stops in another."""
     codes: list[Code] = []
     started: dict[tuple[str, str, str], float] = {}
     for row in rows:

@@ -24,9 +24,9 @@ class LabeledTime:
     group: str
     path: str
     participant: str
-    track_id: int | None  # None for faces of still images
-    label_s: np.ndarray  # (7,) time with each label
-    n_faces: float  # or their time
+    track_id: int | None  # the track, or None for the faces of still images
+    label_s: np.ndarray  # (7,) seconds with each label
+    n_faces: float  # number of faces or, for events, their time
     n_low_quality: float
 
 

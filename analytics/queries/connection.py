@@ -21,15 +21,15 @@ from analytics.results.store import check_results, segments_in
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import TIMELINE_TABLES, VIEWS
 
-# DuckDB reads files only through Arrow datasets, so it needs no access to files. (Its own Parquet reader scans a large
-# library three times as fast, but needs `allowed_paths`, which lets `COPY … TO` overwrite the results, and cannot read
-# files that lack a column.)
+# DuckDB reads files only through Arrow datasets, so it needs no access to files. Its own Parquet reader scans a large
+# library three times as fast, but needs `allowed_paths`, which lets `COPY … TO` overwrite the results, and it cannot
+# read files that lack a column.
 _LOCKED = (
-    "SET python_enable_replacements = false",  # SQL must not see the variables of the Python around it
-    "SET enable_external_access = false",  # no files, no network, no extensions
+    "SET python_enable_replacements = false",  # SQL must not read the variables of the Python code that runs it
+    "SET enable_external_access = false",  # forbids access to files and network, and loading extensions
     "SET lock_configuration = true",
 )
-# A row per track; names and hidden people come from the notes.
+# A row per track; names and hidden people come from the users' notes.
 _PEOPLE = """
 CREATE TEMP VIEW people AS
 SELECT video_id, analysis_id, track_id, coalesce(name, 'P' || track_id) AS person,
@@ -37,8 +37,8 @@ SELECT video_id, analysis_id, track_id, coalesce(name, 'P' || track_id) AS perso
     coalesce(is_hidden, false) AS is_hidden
 FROM tracks LEFT JOIN noted_people USING (video_id, track_id)
 """
-# A table without the rows of hidden people: FROM visible('faces'). A macro, not a view, because the dashboard replaces
-# some tables by others with fewer columns.
+# `FROM visible('faces')` is table faces without hidden people. It is a macro and not a view, because the dashboard
+# replaces some tables by others with fewer columns.
 _VISIBLE = """
 CREATE TEMP MACRO visible(name) AS TABLE
 SELECT * FROM query_table(name) ANTI JOIN (SELECT video_id, track_id FROM noted_people WHERE is_hidden)
@@ -86,7 +86,8 @@ def connect(
         EventsError: if the events cannot be read.
         QueryError: if `memory_limit` is not a size.
     """
-    root = resolve_path(results).absolute()  # files are opened later, possibly from another working directory
+    # Absolute, because files are opened later, possibly from another working directory.
+    root = resolve_path(results).absolute()
     check_results(root)
     catalog = read_catalog(root, skip_damaged=True)
     videos, analyses = _all(catalog.rows) if all_analyses else latest_rows(catalog.rows)
@@ -101,7 +102,7 @@ def connect(
             raise DamagedFileError.of(damage)
     connection = _open(memory_limit)
     connection.register("videos", videos)
-    connection.register("known_videos", known)  # events may be of videos that are not shown
+    connection.register("known_videos", known)  # all videos, because events may belong to videos that are not shown
     ids = sorted(zip(analyses["video_id"].to_pylist(), analyses["analysis_id"].to_pylist(), strict=True))
     for name, schema in TIMELINE_TABLES.items():
         connection.register(name, catalog.table(name, ids, schema))
@@ -131,7 +132,7 @@ def limited(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator
     done = threading.Event()
 
     def interrupt() -> None:
-        # Repeatedly: DuckDB forgets an interrupt that comes before the query has started.
+        # Interrupt repeatedly, because DuckDB forgets an interrupt that comes before the query has started.
         if not done.wait(timeout_s):
             while not done.wait(0.05):
                 connection.interrupt()
@@ -150,8 +151,8 @@ def limited(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator
 
 
 def query_error(error: Exception) -> QueryError:
-    """What DuckDB or Arrow reports, as one sentence with what to do next."""
-    # Arrow wraps errors that DuckDB raises while it reads, with the same text.
+    """Convert an error of DuckDB or Arrow to a one-line error with a suggested action."""
+    # Arrow wraps errors that DuckDB raises while it reads, and keeps their text.
     if isinstance(error, duckdb.OutOfMemoryException | MemoryError) or "Out of Memory Error" in str(error):
         return QueryError(TOO_LARGE)
     return QueryError(_NO_EVENTS if _EVENTS_MISSING in str(error) else str(error))
@@ -208,7 +209,7 @@ def _all(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def _observations(catalog: Catalog, analyses: pa.Table) -> ds.Dataset:
-    """What pass 1 saw for these analyses, segment by segment."""
+    """The observations from which these analyses were made, as one dataset of all segments."""
     ids = zip(*(analyses[name].to_pylist() for name in ("video_id", "observation_id")), strict=True)
     parts = []
     for video_id, observation_id in sorted({pair for pair in ids if pair[1]}):

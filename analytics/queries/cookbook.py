@@ -1,4 +1,4 @@
-"""The questions of the cookbook, ready to be asked or changed."""
+"""The cookbook: frequent questions about results, each with the SQL that answers it."""
 
 from dataclasses import dataclass
 from pathlib import Path

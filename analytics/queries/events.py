@@ -20,15 +20,16 @@ from fer_models.files import NotRegularFileError, check_regular_file
 from fer_models.labels import EMOTIONS
 
 NEEDED = ("start_s", "end_s", "label")
-# Headers of other programs for the same columns, in lower case; the first one found is used.
+# Names of columns in files of other programs, in lower case. The first name that the file contains is used.
 ALIASES = {
     "start_s": ("start_s", "start", "start (s)", "onset", "begin", "from", "time"),
     "end_s": ("end_s", "end", "stop", "stop (s)", "end (s)", "offset", "to"),
     "label": ("label", "name", "behavior", "event", "marker", "annotation", "text", "condition"),
-    "video": ("video", "path", "file", "filename", "media file name"),  # without it, an event belongs to every video
+    # An event without a video belongs to every video.
+    "video": ("video", "path", "file", "filename", "media file name"),
 }
 SEPARATORS = ",;\t"
-MAX_SECONDS = 1e9  # 31 years: larger values overflow milliseconds in SQL
+MAX_SECONDS = 1e9  # limit on times, 31 years: larger values overflow milliseconds in SQL
 EVENTS = pa.schema([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("video", pa.string())])
 
 
@@ -106,7 +107,8 @@ def _event(line: Mapping[str, str], where: str) -> dict[str, Any]:
 
 def _seconds(text: str, where: str) -> float:
     try:
-        seconds = float(text.replace(",", "."))  # decimal commas, as spreadsheets write them in many countries
+        # A comma may be the decimal point, as in spreadsheets of many countries.
+        seconds = float(text.replace(",", "."))
     except ValueError:
         seconds = math.nan
     if not abs(seconds) <= MAX_SECONDS:  # also refuses NaN
@@ -167,7 +169,8 @@ def events_table(
     )
     spans = zip(*(events[name].to_pylist() for name in ("label", "start_s", "end_s")), strict=True)
     rows = []
-    for label, start_s, end_s in [("", 0.0, 0.0), *spans]:  # the first has no rows: it gives the columns
+    # The first interval is empty and gives no rows, only the columns.
+    for label, start_s, end_s in [("", 0.0, 0.0), *spans]:
         during, before = _shown(seen, start_s, end_s), _shown(seen, start_s - before_s, start_s)
         rows.append(_event_rows(label, start_s, end_s, tracks, during, before))
     return conform(pa.concat_tables(rows), DURING_EVENTS)
@@ -177,13 +180,13 @@ def events_table(
 class _Seen:
     """The m faces that are in tracks."""
 
-    track: np.ndarray  # (m,) number of the track, from 0
-    start_s: np.ndarray  # (m,) time at which its frame is first shown
-    end_s: np.ndarray  # (m,) time at which the next frame replaces it
-    is_ok: np.ndarray  # (m,) bool: of good quality and classified
-    counts: np.ndarray  # (m,) bool: whether its probabilities are part of means
+    track: np.ndarray  # (m,) number of the track of each face, from 0
+    start_s: np.ndarray  # (m,) time at which the frame of the face is first shown
+    end_s: np.ndarray  # (m,) time at which the next frame replaces that frame
+    is_ok: np.ndarray  # (m,) bool, True for faces of good quality with probabilities
+    counts: np.ndarray  # (m,) bool, True if the probabilities of the face count in means
     probabilities: np.ndarray  # (m, 7)
-    label: np.ndarray  # (m,) smoothed emotion, -1 where not known
+    label: np.ndarray  # (m,) index of the smoothed emotion, -1 where not known
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +196,7 @@ class _Shown:
     seen_s: np.ndarray  # (t,)
     ok_s: np.ndarray  # (t,)
     label_s: np.ndarray  # (t, 7)
-    mean: np.ndarray  # (t, 7), NaN where no face counts
+    mean: np.ndarray  # (t, 7) mean probabilities, NaN if no face counts
 
     def of(self, which: np.ndarray | slice) -> "_Shown":
         """Some of the tracks."""

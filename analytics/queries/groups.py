@@ -12,7 +12,7 @@ from analytics.results.videos import UnknownVideoError, choose_videos
 from fer_models.errors import FervidError
 from fer_models.files import NotRegularFileError, check_regular_file
 
-# The person of each video whose visible tracks all have one and the same name.
+# The participant of each video in which all visible tracks have the same name.
 _SOLE_NAMES = """
 SELECT path, any_value(participant) FROM people JOIN videos USING (video_id, analysis_id) WHERE NOT is_hidden
 GROUP BY path HAVING bool_and(is_named) AND count(DISTINCT participant) = 1
@@ -70,8 +70,8 @@ def find_participants(
 class Participants:
     """The participant of each track: the one given for its video, else the person's name, else the video itself."""
 
-    of_video: Mapping[str, str] = field(default_factory=dict)  # by path
-    of_track: Mapping[tuple[str, int], str] = field(default_factory=dict)  # by path and track
+    of_video: Mapping[str, str] = field(default_factory=dict)  # path of a video -> participant
+    of_track: Mapping[tuple[str, int], str] = field(default_factory=dict)  # path of a video and track -> participant
 
     def find(self, path: str, track_id: int | None = None) -> str:
         """The participant of a track, or of a whole video.

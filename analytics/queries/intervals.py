@@ -6,7 +6,7 @@ import pyarrow as pa
 from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
 from fer_models.labels import EMOTIONS
 
-MAX_GAP_S = 0.3  # a gap of up to this length between equal labels does not end an interval, as for episodes
+MAX_GAP_S = 0.3  # a gap of at most this length between two equal labels does not end an interval, as for episodes
 
 _SPANS = f"""
 WITH labeled AS (

@@ -23,7 +23,7 @@ from analytics.tables.result_schemas import SYNCHRONY
 from analytics.tables.schema import conform
 from fer_models.labels import EMOTIONS
 
-LEAST_SPREAD = 0.01  # standard deviation of valence below which there is nothing to correlate
+LEAST_SPREAD = 0.01  # if the valence of a person has a smaller standard deviation, no correlation is computed
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class SynchronyConfig:
         ValueError: if a value is out of its range.
     """
 
-    window_s: float = 10.0  # long enough for a smile and its answer, too short for a change of mood
-    min_together_s: float = 2.0  # pairs with less common time are left out
-    grid_s: float = 0.2  # step of the lagged correlation
-    max_lag_s: float = 3.0  # longest delay between a smile and its answer
+    window_s: float = 10.0  # length of a window: long enough for a smile and its answer, too short for a change of mood
+    min_together_s: float = 2.0  # pairs of people with less common time are left out
+    grid_s: float = 0.2  # time step of the series whose lagged correlation is computed
+    max_lag_s: float = 3.0  # largest lag that is searched: the longest delay between a smile and its answer
 
     def __post_init__(self) -> None:
         for name in ("window_s", "min_together_s", "grid_s", "max_lag_s"):
@@ -153,7 +153,7 @@ def _lagged(
 
 
 def _common_part(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both series from the first step at which both are known to the last; from their own starts if they never are."""
+    """Cut both series to the steps from the first to the last at which both are known, if there are any."""
     n = min(len(x), len(y))
     both = np.flatnonzero(~np.isnan(x[:n]) & ~np.isnan(y[:n]))
     part = slice(both[0], both[-1] + 1) if len(both) else slice(0, n)
@@ -161,7 +161,7 @@ def _common_part(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _in_same_frame(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every two rows of one frame, the earlier row first; `frame` does not fall."""
+    """All pairs of rows in the same frame, the earlier row first; `frame` is non-decreasing."""
     firsts, seconds = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     largest = int(np.unique(frame, return_counts=True)[1].max(initial=1))
     for offset in range(1, largest):

@@ -9,12 +9,13 @@ import numpy as np
 from analytics.report.words import NO_LABEL, clock
 from fer_models.labels import EMOTIONS
 
-MAX_RUNS_IN_WORDS = 12  # a chart may have hundreds of runs; screen readers get the first ones
-AREAS_HEIGHT = 100  # the probabilities, in units of the drawing; the labels are below
+MAX_RUNS_IN_WORDS = 12  # runs described in words for screen readers; a chart may have hundreds
+AREAS_HEIGHT = 100  # height of the stacked probabilities in units of the drawing; the labels are below them
 LABELS_HEIGHT = 22
 GAP_HEIGHT = 4
+# Possible intervals between the ticks of the time axis, in seconds.
 _TICK_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
-_MAX_TICKS = 6  # as many as a phone has room for
+_MAX_TICKS = 6  # most ticks on a time axis, for which a phone has room
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class PersonChart:
     width: int
     areas: list[Area]
     runs: list[Run]
-    description: str  # for screen readers
+    description: str  # description of the chart for screen readers
     areas_height: int = AREAS_HEIGHT
     labels_y: int = AREAS_HEIGHT + GAP_HEIGHT
     labels_height: int = LABELS_HEIGHT

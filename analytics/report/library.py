@@ -32,7 +32,7 @@ _TRACKS = """
 SELECT video_id, track_id, start_s, end_s, seen_s, ok_s, n_faces, n_faces_ok, switch_s
 FROM visible('tracks') ORDER BY video_id, track_id
 """
-# Many peaks are 1.00: of those that look equal, the longest come first.
+# Many peaks are 1.00: episodes with equal rounded peaks are ordered by duration, the longest first.
 _EPISODES = f"""
 SELECT video_id, track_id, emotion, start_s, end_s, duration_s, round(peak, 2) AS peak, mean FROM visible('episodes')
 WHERE emotion <> 'neutral' ORDER BY round(peak, 2) DESC, duration_s DESC, video_id, start_s LIMIT {MAX_EPISODES}
@@ -61,7 +61,7 @@ class Library:
         self.tracks: dict[str, list[dict[str, Any]]] = {}
         for row in ask(_TRACKS):
             self.tracks.setdefault(row["video_id"], []).append(row)
-        # Sums over everything, each video, and each of its tracks or reasons: a page needs thousands of them.
+        # Add up the time of everything, of each video, and of each track: a page needs thousands of these sums.
         self._time_s: dict[tuple[Any, ...], dict[str, float]] = {}
         for row in ask(_SHARES):
             for key in ((), (row["video_id"],), (row["video_id"], row["track_id"])):

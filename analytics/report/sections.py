@@ -11,7 +11,7 @@ from analytics.report.library import Library
 from analytics.report.templating import isolated, share_bar
 from analytics.report.words import clock, percent
 
-MAX_VALIDITY_ROWS = 200  # people; the others are counted
+MAX_VALIDITY_ROWS = 200  # most people in the table of validity; the others are only counted
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class SettingsGroup:
     names: list[str]
     models: Table
     versions: str
-    settings: str  # JSON, indented
+    settings: str  # the settings as indented JSON
 
 
 def figures(library: Library) -> dict[str, str]:

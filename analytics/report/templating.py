@@ -46,7 +46,7 @@ def share_bar(shares: Mapping[str, float]) -> Markup:
 
 
 def isolated(name: str) -> Markup:
-    """A name of a file, whose writing direction does not affect the text around it."""
+    """Mark up a file name so that its writing direction does not affect the text around it."""
     return Markup("<bdi>{}</bdi>").format(name)
 
 

@@ -15,11 +15,11 @@ from analytics.report.words import clock, share_words
 from analytics.tables.arrow_utils import to_float_array
 from fer_models.labels import EMOTIONS
 
-MAX_VIDEOS = 60  # with timelines; a page with more opens slowly. The table of videos has all
-MAX_TRACKS = 8  # per video, those visible longest
-MAX_BINS = 200  # steps per chart: a step is 2 to 5 px wide, so that every step is visible
+MAX_VIDEOS = 60  # most videos with timelines, because larger pages open slowly; the table of videos lists all
+MAX_TRACKS = 8  # most people shown for each video: those visible longest
+MAX_BINS = 200  # most time steps of a chart: each is then 2 to 5 px wide, so that it is visible
 
-# The label of a step is the most frequent one of its faces; it has none only if no face has one.
+# The label of a time step is the most frequent label of its faces; a step has none only if no face has one.
 _BINS = f"""
 WITH binned AS (
     SELECT *, (round(1000 * pts_s)::BIGINT - $start_ms) // $bin_ms AS bin,
@@ -44,7 +44,7 @@ class PersonCard:
     """One person of a video."""
 
     name: str
-    shares: str  # the largest shares in words
+    shares: str  # the largest shares of time in words
     facts: list[str]
     chart: PersonChart
 
@@ -58,7 +58,7 @@ class VideoCard:
     facts: list[str]
     people: list[PersonCard]
     ticks: list[Tick]
-    n_more_people: int  # not drawn
+    n_more_people: int  # number of people whose chart is left out
 
 
 def video_cards(connection: duckdb.DuckDBPyConnection, library: Library) -> list[VideoCard]:

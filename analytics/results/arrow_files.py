@@ -22,7 +22,7 @@ from fer_models.files import other_kind
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-SMALL_BYTES = 4 << 20  # local files up to this size are read whole, for both the checksum and the data
+SMALL_BYTES = 4 << 20  # local files up to this size are read whole, which serves both the checksum and the data
 CONTENT_CHANGED = "its content has changed since it was written"
 
 
@@ -33,7 +33,7 @@ def read_table(path: StoragePath, **options: Any) -> pa.Table:
         OSError, pa.ArrowException: if it cannot be read.
     """
     if not is_remote(path) and (kind := other_kind(path)):
-        raise OSError(f"{path}: is {kind}, not a regular file")  # reading a pipe would wait for its writer
+        raise OSError(f"{path}: is {kind}, not a regular file")  # reading a pipe would wait for a writer
     source = pa.BufferReader(read_bytes(path)) if is_remote(path) else path
     return pq.read_table(source, partitioning=None, **options)
 

@@ -32,13 +32,13 @@ from analytics.results.storage_paths import (
 from analytics.results.store import StoreError, table_path, write_atomic
 from analytics.tables.schema import TIMELINE_TABLES, VIDEOS
 
-# A cache of the files of table videos: it may be deleted at any time, and must be deleted when the rows of a video are.
-# Hidden, so that no glob takes it for a table.
+# Cache of all rows of table videos. It may be deleted at any time, and must be deleted together with the rows of a
+# video. The name begins with a dot, so that no pattern for tables matches it.
 REMEMBERED = Path("videos") / ".rows.arrow"
-WORTH_REMEMBERING = 64  # update the cache after reading this many rows; fewer are read quickly
+WORTH_REMEMBERING = 64  # the cache is updated after reading at least this many rows; fewer are read quickly
 ATTEMPTS = 5
 RETRY_S = 0.2
-SMALL_BYTES = 1 << 20  # objects up to this size are read whole: requesting ranges one by one is slower
+SMALL_BYTES = 1 << 20  # objects up to this size are read whole, which is faster than requesting several ranges
 _CRC_BYTES = 4
 _SCHEMA = pa.schema([*VIDEOS, pa.field("stamp", pa.string())])
 Ids = tuple[str, str]  # video_id and analysis_id
@@ -49,10 +49,11 @@ class Catalog:
     """A snapshot of the analyses and failures in a results folder."""
 
     root: StoragePath
-    rows: pa.Table  # of table videos, unordered
-    shard_of: Mapping[Ids, Where]  # analyses whose tables are in a shard; all others have their own files
-    small: Collection[str]  # objects to read whole
-    shard_checksums: Mapping[str, Mapping[str, ShardChecksum]]  # by shard and table
+    rows: pa.Table  # rows of table videos, in no particular order
+    # Position of each analysis whose tables are in a shard; all others have files of their own.
+    shard_of: Mapping[Ids, Where]
+    small: Collection[str]  # paths of the objects that are read whole
+    shard_checksums: Mapping[str, Mapping[str, ShardChecksum]]  # shard -> table -> checksums
     damaged: Sequence[Damage] = ()  # unreadable rows and shards, and tables whose size has changed
 
     def table(self, name: str, ids: Iterable[Ids], schema: pa.Schema) -> ds.Dataset:
@@ -88,9 +89,9 @@ class Part:
     path: StoragePath
     known: Mapping[str, str]
     row_groups: Sequence[int] | None = None
-    videos: tuple[str, str] | None = None  # the first and the last video_id
-    crc32: int | None = None  # of the file, if recorded
-    footer: ShardChecksum | None = None  # of a shard, if recorded
+    videos: tuple[str, str] | None = None  # the first and the last video_id in the file
+    crc32: int | None = None  # CRC-32 of the file, if recorded
+    footer: ShardChecksum | None = None  # checksums of the footer of a shard, if recorded
 
     def rows_have(self, as_dictionary: bool) -> ds.Expression:
         """A condition that every row meets: a query that contradicts it does not open the file."""
@@ -116,7 +117,7 @@ def read_catalog(root: StoragePath, *, skip_damaged: bool = False) -> Catalog:
         DamagedFileError: if the row of a video, or a shard, cannot be read, unless `skip_damaged`.
     """
     catalog = _read_catalog_while_it_changes(root)
-    if catalog.damaged:  # the row may not be written yet: read again
+    if catalog.damaged:  # the row of an analysis may be written a moment after its tables: read again
         time.sleep(RETRY_S)
         catalog = _read_catalog_while_it_changes(root)
     if catalog.damaged and not skip_damaged:
@@ -126,13 +127,15 @@ def read_catalog(root: StoragePath, *, skip_damaged: bool = False) -> Catalog:
 
 def _read_catalog_while_it_changes(root: StoragePath) -> Catalog:
     for _ in range(ATTEMPTS):
-        with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, for example by a compaction
+        # A file may be deleted after it was listed, for example by a compaction.
+        with contextlib.suppress(FileNotFoundError):
             return _read_catalog(root)
     return _read_catalog(root)
 
 
 def _read_catalog(root: StoragePath) -> Catalog:
-    own, damaged = read_own_rows(root)  # before the shards: a row that is compacted meanwhile is then found there
+    # Read before the shards: a row that is compacted in between is then found in the shard.
+    own, damaged = read_own_rows(root)
     shards = read_shards(root)
     damaged += shards.damaged
     names = ("video_id", "analysis_id", "status", "finished_at", "table_bytes", "is_running")
@@ -146,11 +149,11 @@ def _read_catalog(root: StoragePath) -> Catalog:
         ids = video_id, analysis_id
         known.add(ids)
         where = shards.where.get(ids)
-        # The shard replaces files whose row is no newer.
+        # A shard replaces the analysis's own files if its copy is at least as new.
         outdated = where is not None and finished_at <= where.finished_at
         sizes = _table_sizes(root, ids) if there is None else there.get(ids)
         if not outdated and status == "done" and sizes is not None:
-            # A live session rewrites its tables repeatedly, and its row in table videos only after them.
+            # A live session rewrites its tables repeatedly, each time before its row in table videos.
             if written_bytes is not None and sizes != written_bytes and not is_running:
                 damaged += _of_other_size(root, ids, sizes, written_bytes)
                 continue
@@ -289,7 +292,7 @@ def _read(root: StoragePath, ids: Sequence[Ids]) -> tuple[pa.Table, list[Damage]
         return _read_rows(root, ids), []
     except FileNotFoundError:
         raise
-    except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: an id is NULL
+    except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: an id in the file is NULL
         if len(ids) == 1:
             damage = Damage(table_path(root, "videos", *ids[0]), one_line(error), ids[0][0])
             return VIDEOS.empty_table(), [damage]

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 BLOCK_BYTES = 1 << 20
-_TRAILER_BYTES = 8  # length of the footer and the magic number
+# Length of the end of a Parquet file: the size of the footer (4 bytes) and the magic number (4 bytes).
+_TRAILER_BYTES = 8
 _METADATA_KEY = b"fervid.checksums"
 
 
@@ -21,9 +22,9 @@ _METADATA_KEY = b"fervid.checksums"
 class ShardChecksum:
     """The checksums of one Parquet file."""
 
-    crc32: int  # of the whole file
+    crc32: int  # CRC-32 of the whole file
     footer_crc32: int
-    footer_bytes: int  # with its trailer, at the end of the file
+    footer_bytes: int  # length of the footer in bytes, including the end of the file after it
 
     @classmethod
     def of(cls, path: Path) -> "ShardChecksum":

@@ -26,11 +26,11 @@ from analytics.results.storage_paths import StoragePath, is_remote, list_files, 
 from analytics.results.store import StoreError, check_results, parquet_options, table_path, write_atomic
 from analytics.tables.schema import TABLES, TIMELINE_TABLES, conform
 
-MAX_ANALYSES = 1000  # in a shard
-MAX_BYTES = 512 << 20  # in a shard, measured before compaction
+MAX_ANALYSES = 1000  # most analyses in a shard
+MAX_BYTES = 512 << 20  # limit on the size of a shard, measured by the files that are compacted
 SMALL_BYTES = 8 << 20  # analyses with larger tables are not compacted
-BATCH = 16  # analyses read at a time
-WAIT_S = 150.0  # longer than the time limit of a query
+BATCH = 16  # number of analyses read at a time
+WAIT_S = 150.0  # seconds before replaced files are deleted: longer than the time limit of a query
 CHANGED = "changed while it was compacted: run the same command again"
 
 
@@ -38,9 +38,9 @@ CHANGED = "changed while it was compacted: run the same command again"
 class Compaction:
     """The outcome of a compaction."""
 
-    n_analyses: int  # in new shards
-    n_shards: int  # new shards
-    n_removed: int  # deleted files that new shards have replaced
+    n_analyses: int  # number of analyses in new shards
+    n_shards: int  # number of new shards
+    n_removed: int  # number of deleted files, which new shards have replaced
 
 
 def compact(results: StoragePath, *, wait_s: float = WAIT_S, delete_originals: bool = False) -> Compaction:
@@ -125,7 +125,7 @@ def write_shard(catalog: Catalog, ids: Sequence[Ids]) -> str:
     """
     index = {pair: i for i, pair in enumerate(ids_of(catalog.rows))}
     rows = catalog.rows.take(pa.array([index[pair] for pair in ids], pa.int64()))
-    shard = f"s{secrets.token_hex(8)}"  # unique, so that concurrent compactions do not overwrite each other
+    shard = f"s{secrets.token_hex(8)}"  # a unique name, so that concurrent compactions do not overwrite each other
     counts: list[list[int]] = []
     checksums: dict[str, ShardChecksum] = {}
 
@@ -178,9 +178,9 @@ def delete_replaced_files(root: StoragePath, *, originals: bool) -> int:
     tables = [table_path(root, name, *pair) for pair in own for name in TIMELINE_TABLES]
     rows = [table_path(root, "videos", *pair) for pair in own]
     remove(tables)
-    remove(rows)  # last, because a row marks its tables as possibly existing
+    remove(rows)  # rows are removed last, because a row tells readers that its tables may exist
     for folder in {path.parent for path in [*tables, *rows] if not is_remote(root)}:
-        with contextlib.suppress(OSError):  # the folder is not empty
+        with contextlib.suppress(OSError):  # OSError: the folder is not empty
             folder.rmdir()
     for shard in empty:
         remove_shard(root, shard)
@@ -224,7 +224,8 @@ def remove_broken_shards(root: StoragePath) -> None:
 def broken_shards(root: StoragePath) -> set[str]:
     """The incomplete shards."""
     shards = read_shards(root)
-    damaged = {damage.path.parent.name for damage in shards.damaged}  # complete; its other tables may be readable
+    # Damaged shards are complete, so their other tables may be readable.
+    damaged = {damage.path.parent.name for damage in shards.damaged}
     return {name.partition("/")[0] for name in list_files(root / FOLDER)} - set(shards.rows) - damaged
 
 

@@ -114,7 +114,7 @@ def _with_ids(table: pa.Table, ids: np.ndarray) -> pa.Table:
     if "track_id" not in table.column_names:
         return table
     number = table["track_id"].fill_null(-1).to_numpy()
-    track = np.append(ids, -1)[number]  # -1 is the last
+    track = np.append(ids, -1)[number]  # the number -1 selects the last entry, which is -1
     position = table.schema.get_field_index("track_id")
     return table.set_column(position, "track_id", pa.array(track, pa.int32(), mask=track < 0))
 

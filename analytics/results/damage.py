@@ -17,7 +17,7 @@ class Damage:
 
     path: StoragePath
     reason: str
-    video_id: str = ""  # empty for the rows of a shard, which holds several videos
+    video_id: str = ""  # video_id, or empty for the rows of a shard, which contains several videos
     is_in_shard: bool = False
 
     @property

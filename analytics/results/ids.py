@@ -9,7 +9,7 @@ from typing import Any
 from analytics.results.storage_paths import StoragePath, absolute
 
 HASH_BLOCK_BYTES = 2**20
-# Part of every analysis_id: increase it when the same settings give different rows than before.
+# Version of pass 2, part of every analysis_id. Increase it when the same settings give different rows than before.
 TIMELINE_VERSION = 4
 
 

@@ -21,7 +21,7 @@ from analytics.results.store import StoreError, write_atomic
 KINDS = ("name", "hidden", "moved_to", "merge", "split", "marker", "delete_marker")
 FOLDER, FILE = "notes", "notes.json"
 MAX_NAME_LENGTH = 60
-_lock = threading.Lock()  # steps are appended by reading and rewriting the file
+_lock = threading.Lock()  # held while a step is appended, which reads and rewrites the whole file
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,12 @@ class Step:
     """One change, as stored in the file."""
 
     kind: str  # one of `KINDS`
-    value: Any  # name, hidden or not, path, track to merge into, time of the split in s, marker, or id of a marker
+    # The name, hidden or not, path, track to merge into, time of the split in seconds, marker, or id of a marker.
+    value: Any
     track_id: int | None = None
     id: str = ""
-    session: str = ""  # the browser tab that made the change
-    at: str = ""  # UTC, ISO 8601
+    session: str = ""  # id of the browser tab that made the change
+    at: str = ""  # time of the change in UTC, ISO 8601
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Notes:
     hidden: frozenset[int] = frozenset()
     moved_to: str | None = None
     corrections: tuple[Correction, ...] = ()
-    markers: tuple[Marker, ...] = ()  # by time
+    markers: tuple[Marker, ...] = ()  # markers, ordered by time
     steps: tuple[Step, ...] = ()
 
 
@@ -180,7 +181,7 @@ def replace_steps(root: StoragePath, video_id: str, steps: Sequence[Step]) -> No
 def _read_steps(path: StoragePath) -> list[Step]:
     try:
         steps = [_step(index, entry) for index, entry in enumerate(read_json(path)["steps"])]
-        _apply(steps)  # raises if a value has the wrong form
+        _apply(steps)  # raises an error if a value has the wrong form
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:

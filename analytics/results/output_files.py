@@ -6,7 +6,8 @@ from pathlib import Path
 from analytics.results.store import MARKER_NAME
 from fer_models.errors import FervidError
 
-_URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+:/")  # one letter before the colon is a drive of Windows
+# At least two letters before the colon, because one letter is a drive of Windows.
+_URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+:/")
 
 
 class OutputError(FervidError):
@@ -25,7 +26,7 @@ def check_output_file(path: Path, *, overwrite: bool) -> None:
     """
     check_output_folder(path.parent)
     target = path.resolve()
-    if target.parent != path.parent.resolve():  # a link to a file elsewhere
+    if target.parent != path.parent.resolve():  # the path is a link to a file elsewhere
         check_output_folder(target.parent)
     if not path.exists():
         return

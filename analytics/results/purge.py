@@ -35,9 +35,10 @@ from analytics.results.videos import choose_videos
 from analytics.tables.schema import TIMELINE_TABLES
 from fer_models.errors import FervidError
 
-_DOOMED = ".purging"  # folders are moved here, as `table.video_id=…`
+_DOOMED = ".purging"  # folder to which the folders of a video are moved before they are deleted, as `table.video_id=…`
 _PREFIX = "video_id="
-_MARK = f"begun.{_PREFIX}"  # contains the start time: later analyses are not part of that purge
+# Prefix of the file that marks a purge; it contains the start time, because later analyses do not belong to the purge.
+_MARK = f"begun.{_PREFIX}"
 
 
 class PurgeError(FervidError):
@@ -49,11 +50,11 @@ class Purge:
     """The data that a purge of some videos deletes."""
 
     video_ids: list[str]
-    paths: list[str]  # of the analyzed files, as far as known
-    n_videos: int  # may be less than the number of ids: an unreadable file has an id of its own
+    paths: list[str]  # paths of the analyzed files, if known
+    n_videos: int  # number of videos, which may be less than the number of ids: an unreadable file has an id of its own
     n_files: int = 0
     size_bytes: int = 0
-    n_rows: dict[str, int] = field(default_factory=dict)  # by table
+    n_rows: dict[str, int] = field(default_factory=dict)  # number of rows of each table
 
 
 def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_before: datetime | None = None) -> Purge:
@@ -81,7 +82,8 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
             )
     else:
         finished_at = {of: _last_written(of_video) for of, of_video in folders.items() if not is_remote(results)}
-        finished_at |= _last_finished(rows)  # takes precedence: copying a folder changes file times
+        # The time in the row takes precedence, because copying a folder changes the times of its files.
+        finished_at |= _last_finished(rows)
         chosen = sorted(of for of, when in finished_at.items() if when < finished_before and of not in going_on)
     paths = sorted({row["path"] for row in rows if row["video_id"] in chosen})
     files = {path: entry for of in chosen for folder in folders.get(of, []) for path, entry in _files(folder).items()}
@@ -114,7 +116,8 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
         for of in ids:
             for folder in sorted(folders.get(of, []), key=lambda folder: folder.parent.name != "videos"):
                 _move(folder, doomed)
-        # Last: a reader may have rewritten the cache meanwhile, and a killed one may have left a temporary file.
+        # The cache is deleted last: a reader may have rewritten it meanwhile, and a killed one may have left a
+        # temporary file.
         of_killed = [] if is_remote(results) else (results / "videos").glob(f".*{REMEMBERED.name.lstrip('.')}*")
         remove([results / REMEMBERED, *of_killed])
         _empty(doomed)
@@ -234,7 +237,7 @@ def _count_rows(results: StoragePath, files: Sequence[StoragePath]) -> Counter[s
     for file in files:
         if file.suffix == ".parquet" and not file.name.startswith("."):
             try:
-                of_identities = file.name.startswith("identities-")  # stored next to the observations
+                of_identities = file.name.startswith("identities-")  # identities are stored next to the observations
                 table = "identities" if of_identities else path_below(results, file).split("/")[0]
                 counts[table] += n_rows(file)
             except (OSError, pa.ArrowException):

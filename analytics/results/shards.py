@@ -27,7 +27,8 @@ from analytics.tables.schema import TABLES, TIMELINE_TABLES, VIDEOS
 
 FOLDER = "compacted"
 ATTEMPTS = 5
-ROWS = pa.schema([*VIDEOS, pa.field("n_rows", pa.list_(pa.int64(), len(TIMELINE_TABLES)))])  # of each table
+# N_rows: number of rows of each table.
+ROWS = pa.schema([*VIDEOS, pa.field("n_rows", pa.list_(pa.int64(), len(TIMELINE_TABLES)))])
 _FILES = {f"{name}.parquet" for name in TABLES}
 _MANIFEST = "videos.parquet"
 
@@ -50,11 +51,11 @@ def shard_path(root: StoragePath, shard: str, name: str) -> StoragePath:
 class Shards:
     """The content of all complete shards."""
 
-    rows: Mapping[str, pa.Table]  # by shard: rows of table videos, with the columns of `ROWS`
-    # By video_id and analysis_id: the newest copy; of equally new ones, the one in the largest shard.
+    rows: Mapping[str, pa.Table]  # shard -> its rows of table videos, with the columns of `ROWS`
+    # (video_id, analysis_id) -> position of its newest copy; of equally new copies, the one in the largest shard
     where: Mapping[tuple[str, str], Where]
-    damaged: tuple[Damage, ...] = ()  # shards whose rows are unreadable
-    checksums: Mapping[str, Mapping[str, ShardChecksum]] = field(default_factory=dict)  # by shard and table
+    damaged: tuple[Damage, ...] = ()  # the shards whose rows are unreadable
+    checksums: Mapping[str, Mapping[str, ShardChecksum]] = field(default_factory=dict)  # shard -> table -> checksums
 
     def row(self, video_id: str, analysis_id: str) -> dict[str, Any] | None:
         """The row of an analysis, with the columns of `ROWS`; None if no shard has it."""
@@ -68,10 +69,12 @@ def read_shards(root: StoragePath) -> Shards:
     Damaged shards are left out and listed in `damaged`.
     """
     for _ in range(ATTEMPTS):
-        with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, for example by a purge
+        # A file may be deleted after it was listed, for example by a purge.
+        with contextlib.suppress(FileNotFoundError):
             found = _complete(root)
             shards = _shards(root, found)
-            if (not found and is_remote(root)) or _complete(root) == found:  # a listing of an object store is atomic
+            # Unlike a listing of a folder, a listing of an object store is atomic.
+            if (not found and is_remote(root)) or _complete(root) == found:
                 return shards
     raise FileNotFoundError(errno.ENOENT, "the shards keep changing: try again later", str(root / FOLDER))
 
@@ -116,7 +119,8 @@ def _manifest(root: StoragePath, shard: str, stamp: str) -> tuple[pa.Table, Mapp
     """
     table = read_table(shard_path(root, shard, "videos"), page_checksum_verification=True)
     checksums = from_metadata(table.schema.metadata)
-    missing = [column for column in ROWS if column.name not in table.schema.names]  # in a shard of version 0.1
+    # Columns that version 0.1 did not write.
+    missing = [column for column in ROWS if column.name not in table.schema.names]
     for column in missing:
         table = table.append_column(column, pa.nulls(len(table), column.type))
     table = table.select(ROWS.names).cast(ROWS)

@@ -17,10 +17,12 @@ from analytics.results.storage_paths import StoragePath, is_remote, path_below
 from analytics.results.verification import find_damage
 from analytics.results.videos import path_text
 
-RECENT_S = 120.0  # longer than a segment takes: a run without a new segment for this long is considered dead
-OUTSIDE_RANGE = "no frame in the range"  # start of the reason if the video is intact but outside --start and --end
+RECENT_S = 120.0  # a run that writes no segment for this many seconds counts as dead; a segment takes less
+# Beginning of the reason if the video is intact but has no frame between --start and --end.
+OUTSIDE_RANGE = "no frame in the range"
 STATES = ("done", "running", "failed", "damaged", "pending")
-# A run processes files in order, so the current ones are among the first pending ones. Hashing all could take hours.
+# Most files that are hashed to find out which ones are being analyzed. A run processes files in order, so these are
+# among the first pending ones; hashing all files could take hours.
 HASHED_AT_MOST = 8
 
 
@@ -36,10 +38,10 @@ class Running:
 class VideoStatus:
     """The state of one video."""
 
-    path: str  # empty if the video is being analyzed and its file is unknown
+    path: str  # path of the file; empty if the video is being analyzed and its file is unknown
     state: str  # one of `STATES`
     video_id: str | None = None
-    reason: str = ""  # why it is not done
+    reason: str = ""  # why the video is not done
     suggested_action: str = ""
     finished_at: datetime | None = None
 
@@ -60,7 +62,7 @@ def unfinished(root: StoragePath, *, within_s: float = math.inf) -> list[tuple[R
     """
     if is_remote(root):
         return []
-    seen: dict[str, tuple[float, int]] = {}  # by video: the time of its newest segment, and the number of segments
+    seen: dict[str, tuple[float, int]] = {}  # video_id -> time of its newest segment, and the number of its segments
     for folder in (root / "observations").glob("video_id=*"):
         newest_s, n_segments = _newest_segment(folder)
         if n_segments and time.time() - newest_s <= within_s:
@@ -84,7 +86,7 @@ def _newest_segment(folder: StoragePath) -> tuple[float, int]:
     """The time of the newest segment of a video and the number of segments in its folder; -inf and 0 for none."""
     segments = []
     for path in folder.glob("*/segment-*.parquet"):
-        with contextlib.suppress(FileNotFoundError):  # purged meanwhile
+        with contextlib.suppress(FileNotFoundError):  # the video may be purged meanwhile
             segments.append((path.parent, path.stat().st_mtime))
     newest_folder, newest_s = max(segments, key=lambda segment: segment[1], default=(folder, -math.inf))
     return newest_s, sum(parent == newest_folder for parent, _ in segments)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 StoragePath: TypeAlias = Union[Path, "UPath"]
 
-_EXTRAS = {"s3": "s3", "s3a": "s3"}  # the extra to install for each URL scheme
+_EXTRAS = {"s3": "s3", "s3a": "s3"}  # maps URL schemes to the extra that has to be installed
 
 
 class StorageError(FervidError):
@@ -39,7 +39,7 @@ class FileInfo:
     """The size and version of a file in a listing."""
 
     size_bytes: int
-    stamp: str  # changes whenever the file is written
+    stamp: str  # version of the file: a text that changes whenever the file is written
 
 
 def resolve_path(given: str | StoragePath) -> StoragePath:
@@ -53,9 +53,9 @@ def resolve_path(given: str | StoragePath) -> StoragePath:
     if "://" not in (text := str(given)):
         return Path(text)
     try:
-        from upath import UPath  # importing takes 0.25 s, and most results are on disk
+        from upath import UPath  # imported here because that takes 0.25 s and most results are on disk
 
-        path = UPath(text, use_listings_cache=False)  # other processes write, too
+        path = UPath(text, use_listings_cache=False)  # other processes write to the store as well
         path.fs  # noqa: B018 (imports the client)
     except ImportError as error:
         extra = _EXTRAS.get(text.split("://")[0])
@@ -139,11 +139,11 @@ def read_bytes(path: StoragePath) -> bytes:
     """
     if not is_remote(path):
         if kind := other_kind(path):
-            raise OSError(f"{path}: is {kind}, not a regular file")  # reading a pipe would wait for its writer
+            raise OSError(f"{path}: is {kind}, not a regular file")  # reading a pipe would wait for a writer
         return path.read_bytes()
     fs, name = filesystem_of(path)
     with translate_client_errors(path):
-        content: bytes = fs.cat_file(name, start=0)  # without start, s3fs requests the size first
+        content: bytes = fs.cat_file(name, start=0)  # start=0, because without it s3fs first requests the size
     return content
 
 
@@ -180,10 +180,11 @@ def _walk(folder: Path | str, above: str) -> Iterator[tuple[str, FileInfo]]:
         for entry in entries:
             if _is_hidden(entry.name):
                 continue
-            if entry.is_dir(follow_symlinks=False):  # a link to a folder may be a loop
+            # Links are not followed, because a link to a folder may lead into a loop.
+            if entry.is_dir(follow_symlinks=False):
                 yield from _walk(entry.path, f"{above}{entry.name}/")
             elif entry.is_file():
-                with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
+                with contextlib.suppress(FileNotFoundError):  # a file may be deleted after it was listed
                     stat = entry.stat()
                     yield above + entry.name, FileInfo(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}")
 

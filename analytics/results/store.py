@@ -49,10 +49,12 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 MARKER_NAME = "fervid.json"
-UNSIGNED_NAME = "without-signatures.json"  # in object stores, next to the segments
+# In object stores, the file next to the segments that lists those without appearance data.
+UNSIGNED_NAME = "without-signatures.json"
 ATTEMPTS = 3
-ROW_GROUP_ROWS = 64 * 1024  # about 3 MB of faces, so that a reader of a short time range skips the rest
-ZSTD_LEVEL = 3  # higher levels save 5% and take three times as long
+# Rows per row group, about 3 MB of faces, so that readers of a short time range skip the rest.
+ROW_GROUP_ROWS = 64 * 1024
+ZSTD_LEVEL = 3  # compression level; higher levels save 5% and take three times as long
 
 
 def check_results(root: StoragePath) -> None:
@@ -195,9 +197,9 @@ class Store:
             for name in segments_in(folder):
                 _drop_appearance(folder / name)
             return
-        # Reading every segment each time is slow, so the versions of segments without signatures are recorded.
+        # Reading every segment each time is slow, so the versions of segments without appearance data are recorded.
         known = _read_stamps(folder / UNSIGNED_NAME)
-        for _ in range(ATTEMPTS):  # other processes may write segments at the same time
+        for _ in range(ATTEMPTS):  # several attempts, because other processes may write segments at the same time
             stamps = {name: entry.stamp for name, entry in list_files(folder).items() if _is_segment(name)}
             dropped = [_drop_appearance(folder / name) for name in stamps if known.get(name) != stamps[name]]
             if not any(dropped):
@@ -225,7 +227,7 @@ class Store:
             row = {**dict.fromkeys(VIDEOS.names), **rows[0], "video_id": video_id}
             check_rows([row])
             return row
-        except (OSError, pa.ArrowException, ValueError, IndexError):  # missing or damaged
+        except (OSError, pa.ArrowException, ValueError, IndexError):  # the file is missing or damaged
             compacted = self._compacted(video_id, analysis_id)
             return {name: compacted[name] for name in VIDEOS.names} if compacted else None
 
@@ -440,7 +442,7 @@ def _drop_appearance(path: StoragePath) -> bool:
     else:
         stat = path.stat()
         _write_table(path, without)
-        # `status` uses the modification time as the time of the observation.
+        # Keep the modification time, because `status` uses it as the time of the observation.
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     return True
 
@@ -460,7 +462,7 @@ def _may_have_signatures(path: StoragePath) -> bool:
         return True
     try:
         found = read_table(path, columns=["signature"])["signature"]
-    except (pa.ArrowException, OSError, KeyError):  # not a segment of this version
+    except (pa.ArrowException, OSError, KeyError):  # the file is not a segment of this version
         return False
     return bool(found.null_count < len(found))
 
@@ -508,11 +510,12 @@ def _write_table(path: StoragePath, table: pa.Table, sort_by: tuple[str, ...] = 
 
 def parquet_options(schema: pa.Schema) -> dict[str, Any]:
     """The options for writing a Parquet file with these columns."""
-    # Measurements rarely repeat: byte-stream-split encoding takes half the space of dictionaries.
+    # Measurements rarely repeat, so byte-stream-split encoding takes half the space of dictionary encoding.
     leaves = {f.name: "landmarks_px.list.element" if f.name == "landmarks_px" else f.name for f in schema}
     kinds = {leaf: schema.field(name).type for name, leaf in leaves.items()}
     measured = [leaf for leaf, kind in kinds.items() if pa.types.is_floating(kind) or pa.types.is_fixed_size_list(kind)]
-    counted = [leaf for leaf in kinds if leaf == "frame_index"]  # nearly constant increments
+    # Columns whose values increase by nearly constant steps.
+    counted = [leaf for leaf in kinds if leaf == "frame_index"]
     return {
         "compression": "zstd",
         "compression_level": ZSTD_LEVEL,
@@ -543,7 +546,8 @@ def write_atomic(path: StoragePath, write: Callable[[Path], object]) -> None:
             refused = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
             no_bucket = is_remote(path) and isinstance(error, FileNotFoundError)
             if refused or no_bucket or error.errno == errno.EROFS:
-                reason = os.strerror(error.errno) if error.errno else error  # Arrow's message is long
+                # The operating system's reason is shorter than Arrow's message.
+                reason = os.strerror(error.errno) if error.errno else error
                 raise StoreError(f"{path.parent}: cannot be written to ({reason}): give another folder") from error
             raise
         finally:

@@ -19,7 +19,8 @@ from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import StoreError, check_results, table_path
 from analytics.tables.schema import TIMELINE_TABLES
 
-KEPT_S = 24 * 3600.0  # a run stopped in the evening can be resumed in the morning
+# Age up to which files are kept, so that a run stopped in the evening can be resumed in the morning.
+KEPT_S = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Garbage:
 
     what: str
     files: tuple[StoragePath, ...] = ()
-    in_shards: tuple[Ids, ...] = ()  # analyses to remove from shards, which are rewritten without them
+    in_shards: tuple[Ids, ...] = ()  # analyses to remove from shards, which are then rewritten without them
 
     @property
     def size_bytes(self) -> int:
@@ -122,7 +123,7 @@ def remove_garbage(results: StoragePath, garbage: Sequence[Garbage]) -> None:
         StoreError: if a file cannot be deleted.
     """
     try:
-        # Rows first, so that readers ignore their tables. A reader that has a table open can continue.
+        # Rows are deleted first, so that readers ignore their tables. A reader that has a table open can continue.
         files = [file for one in garbage for file in one.files]
         for file in sorted(files, key=lambda file: not _is_row(results, file)):
             file.unlink(missing_ok=True)
@@ -140,7 +141,7 @@ def remove_garbage(results: StoragePath, garbage: Sequence[Garbage]) -> None:
 def _superseded(rows: Sequence[Mapping[str, Any]], before: datetime) -> list[Mapping[str, Any]]:
     """Rows written before a time that the views no longer show."""
     newest: dict[str, Mapping[str, Any]] = {}
-    done_at: dict[str, datetime] = {}  # of each path
+    done_at: dict[str, datetime] = {}  # path of a video -> when its newest finished analysis was finished
     for row in sorted(rows, key=lambda row: (row["finished_at"], row["analysis_id"])):
         if row["status"] == "done":
             newest[row["video_id"]] = row
@@ -150,7 +151,8 @@ def _superseded(rows: Sequence[Mapping[str, Any]], before: datetime) -> list[Map
         if row["status"] == "done":
             return row is not newest[row["video_id"]]
         shown = newest.get(row["video_id"])
-        if shown is not None and shown["error"] is not None:  # still reported, and used by `fervid retry`
+        # The failure is still reported, and `fervid retry` uses it.
+        if shown is not None and shown["error"] is not None:
             return False
         return done_at.get(row["path"], row["finished_at"]) > row["finished_at"] or (
             shown is not None and shown["finished_at"] > row["finished_at"]
@@ -173,7 +175,7 @@ def _left_by_compaction(results: Path, before_s: float) -> list[StoragePath]:
     files = [path for path in sorted((results / FOLDER).rglob("[!.]*")) if path.is_file()]
     if len(_old(files, before_s)) < len(files):
         return []
-    _, unread = find_replaced(results)  # original files are kept: other programs read them
+    _, unread = find_replaced(results)  # original files are kept, because other programs read them
     shards = [shard_path(results, shard, name) for shard in unread for name in ("videos", *TIMELINE_TABLES)]
     parts = [path for path in files if path.parent.name in broken_shards(results)]
     return [*shards, *parts]

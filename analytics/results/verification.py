@@ -16,7 +16,8 @@ from analytics.results.shards import read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, list_files
 from analytics.results.store import check_results, damaged_in_shard, damaged_tables, is_segment_readable
 
-READERS = 8  # threads: reading and checksums run outside Python's lock
+READERS = 8  # number of threads; reading and checksums run outside Python's global lock
+# Parts of messages of Arrow and DuckDB that mean that a file could not be read.
 _READ_ERRORS = ("reading the stream registered as", "Parquet", "parquet", "CRC checksum", "corrupt")
 
 

@@ -15,8 +15,8 @@ from fer_models.errors import FervidError
 if TYPE_CHECKING:
     import duckdb
 
-MAX_NAME_CHARS = 120  # leaves room for a suffix: most file systems allow 255 bytes
-_NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]')  # forbidden in file names on some operating systems
+MAX_NAME_CHARS = 120  # most characters of a name, which leaves room for a suffix: most file systems allow 255 bytes
+_NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]')  # characters that some operating systems forbid in file names
 
 
 class UnknownVideoError(FervidError):

@@ -19,7 +19,7 @@ from analytics.results.storage_paths import StoragePath, resolve_path
 from analytics.sandbox.request import QueryRequest, memory_bytes
 from fer_models.errors import FervidError
 
-STARTUP_S = 120.0  # for importing DuckDB and opening the results, which may be in an object store
+STARTUP_S = 120.0  # seconds allowed for importing DuckDB and opening the results, which may be in an object store
 _START = """
 import json, sys
 
@@ -75,7 +75,7 @@ def query(
         timeout_s=timeout_s,
         memory_limit=memory_limit,
     )
-    memory_bytes(memory_limit)  # refuse a wrong size before a process is started
+    memory_bytes(memory_limit)  # raise an error about a wrong size before a process is started
     if not sql.isprintable() and any("\ud800" <= character <= "\udfff" for character in sql):
         raise QueryError("the SQL has characters that are not valid Unicode: type it again")
     output, message, code = _run_worker(request)
@@ -91,13 +91,13 @@ def query(
 def _run_worker(request: QueryRequest) -> tuple[bytes, str, int | None]:
     """The standard output, standard error and exit code of the child; None as the code if it had to be killed."""
     command = [sys.executable, "-P", "-c", _START, json.dumps(sys.path)]
-    # Arenas and pools that Arrow and glibc reserve in advance would count as address space.
+    # Memory that Arrow and glibc reserve in advance would count towards the limit on address space.
     environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     ) as child:
         try:
-            # The child's own timer ends it at the deadline; this one is for systems without such timers.
+            # The child ends itself at the deadline; this time limit is for systems without such timers.
             allowed_s = request.timeout_s + STARTUP_S
             output, message = child.communicate(request.to_json().encode(), timeout=allowed_s)
         except subprocess.TimeoutExpired:

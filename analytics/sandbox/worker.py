@@ -25,9 +25,9 @@ from analytics.tables.schema import VIEWS
 from fer_models.errors import FervidError
 
 MAX_RESULT_BYTES = 256 * 1024**2
-SLACK_BYTES = 128 * 1024**2  # for the buffers and threads of DuckDB and Arrow beside what `memory_limit` counts
-STACK_BYTES = 8 * 1024**2  # of a thread
-# Types that Arrow, Parquet or Python lack: shown as text, as DuckDB's own shell shows them.
+SLACK_BYTES = 128 * 1024**2  # memory for buffers and threads of DuckDB and Arrow that `memory_limit` does not count
+STACK_BYTES = 8 * 1024**2  # size of the stack of a thread
+# DuckDB types that Arrow, Parquet or Python lack; their values are shown as text, as in DuckDB's own shell.
 _AS_TEXT = re.compile(
     r"UNION|BIGNUM|VARINT|BIT\b|INTERVAL|TIME_?TZ|TIME WITH TIME ZONE|TIMESTAMP_?TZ_NS|GEOMETRY|VARIANT"
 )
@@ -40,13 +40,13 @@ def main() -> None:
     try:
         _write(answer(QueryRequest.from_json(sys.stdin.buffer.read())))
     except BrokenPipeError:
-        os._exit(1)  # the parent process is gone
+        os._exit(1)  # the parent process no longer exists
     except FervidError as error:
         _fail(type(error).__name__, str(error))
     except (duckdb.Error, pa.ArrowException, OSError, MemoryError) as error:
         _fail("QueryError", str(query_error(error)))
     sys.stdout.flush()
-    os._exit(0)  # immediately: nothing has to be saved, and freeing the memory of DuckDB takes time
+    os._exit(0)  # exit immediately: nothing has to be saved, and freeing the memory of DuckDB takes time
 
 
 def answer(request: QueryRequest) -> Iterator[pa.RecordBatch | pa.Schema]:
@@ -85,10 +85,11 @@ def answer(request: QueryRequest) -> Iterator[pa.RecordBatch | pa.Schema]:
 def limit_process(timeout_s: float, memory_bytes: int) -> None:
     """Have the operating system end this process after `timeout_s`, limit its memory, and forbid writing files."""
     if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, timeout_s)  # SIGALRM ends the process, whatever code is running
+        # At the deadline, SIGALRM ends the process whatever code is running.
+        signal.setitimer(signal.ITIMER_REAL, timeout_s)
     try:
         import resource
-    except ImportError:  # Windows
+    except ImportError:  # Windows has no module `resource`
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -103,7 +104,7 @@ def _only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Stat
     try:
         statements = connection.extract_statements(sql)
         kinds = [statement.type for statement in statements]
-    except ValueError as error:  # a kind of statement unknown to DuckDB's Python client
+    except ValueError as error:  # DuckDB's Python client does not know this kind of statement
         raise QueryError("only SELECT can be run here, and this is another kind of statement") from error
     if kinds != [duckdb.StatementType.SELECT]:
         raise QueryError("only one SELECT at a time can be run here")

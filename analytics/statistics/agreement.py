@@ -21,7 +21,7 @@ class Coding:
 
     start_s: Array  # (n,)
     end_s: Array  # (n,)
-    code: np.ndarray[Any, np.dtype[np.int64]]  # (n,) class from 0
+    code: np.ndarray[Any, np.dtype[np.int64]]  # (n,) class of each interval, from 0
 
     def __post_init__(self) -> None:
         if not len(self.start_s) == len(self.end_s) == len(self.code):

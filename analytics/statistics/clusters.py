@@ -25,7 +25,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 class Sample:
     """Values of one side of a comparison; `clusters[i]` names the participant of `values[i]`."""
 
-    values: Array  # (n, k): k measures of each unit
+    values: Array  # (n, k) measures of each unit
     clusters: Sequence[str]  # (n,)
 
     def cluster_means(self) -> dict[str, Array]:
@@ -50,12 +50,12 @@ class Comparison:
 class Pairing:
     """The participants of both sides as they are compared: rows of `a` and `b` correspond if `is_paired`."""
 
-    a: Array  # (n_a, k) a value per participant and measure
-    b: Array  # (n_b, k)
+    a: Array  # (n_a, k) one value per participant and measure
+    b: Array  # (n_b, k) one value per participant and measure
     clusters_a: list[str]
     clusters_b: list[str]
     is_paired: bool
-    n_left_out: int  # participants on one side only, of a paired comparison
+    n_left_out: int  # in a paired comparison, the number of participants on one side only
 
     def compare(self, measure: int) -> Comparison:
         """Compare one measure."""

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 LEVEL = 0.95
-MIN_UNITS = 5  # with fewer independent units per group no interval holds its level: see docs/statistics.md
+# With fewer independent units per group, no interval is given: none would hold its level, see docs/statistics.md.
+MIN_UNITS = 5
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
-MIN_SAMPLES = 10  # a correlation over fewer common samples is not used
-LEAST_VARIANCE = 1e-12  # far below that of any real series, far above rounding
+MIN_SAMPLES = 10  # a correlation needs at least this many common samples
+# Smallest variance of a series that counts as variation: far below any real series, far above rounding errors.
+LEAST_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class LaggedCorrelation:
     """The strongest correlation within the lags searched."""
 
     r: float
-    lag: int  # samples; positive: the second series follows the first
+    lag: int  # lag in samples; if it is positive, the second series follows the first
 
 
 def lagged_correlations(x: Array, y: Array, max_lag: int) -> Array:
@@ -68,7 +69,7 @@ def shifted_peaks(x: Array, y: Array, max_lag: int) -> Array:
 
 def surrogate_p_value(r: float, surrogates: Array) -> float | None:
     """The share of surrogates at least as high as `r`, counting the observed one; None with fewer than 19."""
-    if len(surrogates) < 19:  # the least with which p can reach 0.05
+    if len(surrogates) < 19:  # with fewer surrogates, p cannot reach 0.05
         return None
     return float((1 + (surrogates >= r - 1e-12).sum()) / (1 + len(surrogates)))
 

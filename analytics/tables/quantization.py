@@ -10,9 +10,9 @@ import pyarrow as pa
 from analytics.tables.arrow_utils import emotion_columns, to_column, to_float_array
 from fer_models.labels import EMOTIONS
 
-# All steps are powers of two, whose multiples are exact in float32.
-PROBABILITY_STEP = 1 / 2048  # the packaged model's probabilities are off by 0.025 on average
-PX_STEP = 1 / 4  # detectors locate a face to 5% of its size
+# All steps are powers of two, because their multiples are exact in float32.
+PROBABILITY_STEP = 1 / 2048  # for comparison: the probabilities of the packaged model are off by 0.025 on average
+PX_STEP = 1 / 4  # for comparison: detectors locate a face to 5% of its size
 ENTROPY_STEP = 1 / 256
 STEPS = {
     **dict.fromkeys(("x1_px", "y1_px", "x2_px", "y2_px", "face_px", "interocular_px"), PX_STEP),

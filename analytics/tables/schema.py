@@ -8,10 +8,11 @@ from analytics.tables.quantization import STEPS_IN_WORDS
 from fer_models.labels import EMOTIONS
 
 SEEN_STATUSES = ("ok", "no_face")
-# The last two occur in live sessions: a frame dropped because processing fell behind, and a period without frames.
+# Two of these statuses occur in live sessions only: "dropped" frames, because processing fell behind, and "no_signal",
+# a period without frames.
 FRAME_STATUSES = (*SEEN_STATUSES, "decode_error", "dropped", "no_signal")
 VIDEO_STATUSES = ("done", "failed")
-N_TIMELINE_TABLES = 5  # see TIMELINE_TABLES
+N_TIMELINE_TABLES = 5  # number of tables in TIMELINE_TABLES
 QUALITY_REASONS = ("low_detection_score", "too_small", "cut_off", "turned_away", "dark", "blurred")
 
 
@@ -351,7 +352,7 @@ TRANSITIONS = pa.schema(
     metadata={"description": "A row per track and kind of change of smooth_emotion."},
 )
 
-# The track of each face from pass 2, stored next to the observations, whose signatures may then be dropped.
+# The track of each face from pass 2. It is stored next to the observations, whose appearance data may then be dropped.
 IDENTITIES = pa.schema(
     [
         _FRAME[0],
@@ -365,7 +366,7 @@ IDENTITIES = pa.schema(
     metadata={"description": "The track of each face: a row per face."},
 )
 
-# The view that `connect(…, events=FILE)` and `--events FILE` add.
+# The view `events`, which `connect(…, events=FILE)` and `--events FILE` add.
 EVENTS_OF_VIDEOS = pa.schema(
     [
         _field(
@@ -438,7 +439,7 @@ TIMELINE_TABLES = {
 TABLES = {"videos": VIDEOS, **TIMELINE_TABLES}
 
 
-# The views available to SQL. Observations include the ids that are stored only in the folder names.
+# The views available to SQL. Observations include their ids, which are stored in the folder names only.
 VIEWS = {
     **TABLES,
     "observations": pa.schema(

@@ -1,4 +1,4 @@
-"""Rows of an answer, written in the formats that other programs read."""
+"""Write the rows of a query result in formats that other programs read."""
 
 import json
 import math
@@ -30,7 +30,7 @@ def write_rows(rows: pa.Table, file: BinaryIO, form: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: numbers as numbers, what is not a number as null, times and the like as text.
+    """Convert a value for JSON: numbers stay numbers, NaN becomes null, times and other types become text.
 
     >>> plain(Decimal("3")), plain(Decimal("0.5")), plain(float("nan")), plain([1.0, None])
     (3, 0.5, None, [1.0, None])

@@ -23,10 +23,12 @@ from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
 from fer_models.labels import EMOTIONS
 
 BaselineMethod = Literal["none", "own_mean", "neutral_stretch"]
-LEAST_P = PROBABILITY_STEP / 2  # replaces probabilities rounded to 0, whose log is not finite
+# Probabilities that were rounded to 0 are replaced by this value, because log(0) is infinite.
+LEAST_P = PROBABILITY_STEP / 2
 NEUTRAL = EMOTIONS.index("neutral")
-# A face at rest: neutral 0.70, each of the others 0.05. For comparison, the geometric mean of the packaged model
-# over the neutral images of FER-2013 PublicTest that it classifies correctly: neutral 0.77, the others 0.01 to 0.10.
+# Log odds of an emotion in a resting face: neutral 0.70, each of the others 0.05. For comparison, the geometric mean of
+# the packaged model over the neutral images of FER-2013 PublicTest that it classifies correctly is neutral 0.77 and the
+# others 0.01 to 0.10.
 ODDS_AT_REST = float(np.log(0.05 / 0.70))
 
 
@@ -42,9 +44,10 @@ class BaselineConfig:
     """
 
     method: BaselineMethod = "none"
-    span_s: tuple[float, float] | None = None  # start and end in the video's own time
-    stretch_s: float = 2.0  # longer than a blink or a word, short enough to occur
-    # Least mean p_neutral of a stretch (not of a given span): a person who smiles throughout has no resting face.
+    span_s: tuple[float, float] | None = None  # start and end of a resting period, in player time
+    # Length of the most neutral part of a track: longer than a blink or a word, short enough to occur.
+    stretch_s: float = 2.0
+    # Smallest mean p_neutral of such a part (not of `span_s`): a person who smiles throughout has no resting face.
     min_neutral: float = 1 / 3
 
     def __post_init__(self) -> None:
@@ -64,9 +67,9 @@ class BaselineConfig:
 class Baselines:
     """The resting face of each of t tracks; NaN for tracks without one, which are not corrected."""
 
-    start_s: np.ndarray  # (t,) span it was taken from
+    start_s: np.ndarray  # (t,) start of the time from which the resting face was taken
     end_s: np.ndarray  # (t,)
-    probabilities: np.ndarray  # (t, 7), those of the mean log odds
+    probabilities: np.ndarray  # (t, 7) probabilities of the mean log odds in that time
 
 
 def find_baselines(
@@ -112,7 +115,7 @@ def correct(track: np.ndarray, probabilities: np.ndarray, baselines: Baselines) 
     [[0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.71]]
     """
     excess = np.maximum(_odds(baselines.probabilities) - ODDS_AT_REST, 0)
-    excess[:, NEUTRAL] = 0  # whose log odds are 0 by definition
+    excess[:, NEUTRAL] = 0  # the log odds of neutral are 0 by definition
     has_baseline = ~np.isnan(baselines.start_s)[track]
     corrected = probabilities.copy()
     corrected[has_baseline] = _from_odds(_odds(probabilities[has_baseline]) - excess[track[has_baseline]])
@@ -130,12 +133,13 @@ def _rows_at_rest(
     if config.span_s is not None:
         inside = slice(*np.searchsorted(start_s, config.span_s).tolist())
         return inside if row_s[inside].sum() > 0 else None
-    # One stretch begins at each row; it holds the rows that begin within it, and counts if they fill half of it.
+    # A stretch of `stretch_s` begins at each row. It holds the rows that begin within it, and counts if they fill half
+    # of it.
     stop = np.searchsorted(start_s, start_s + config.stretch_s - TIME_TOLERANCE_S)
     filled_s = _sums(row_s, stop)
     is_full = filled_s >= config.stretch_s / 2
     neutral = np.where(is_full, _sums(p_neutral * row_s, stop) / np.where(is_full, filled_s, 1), -1)
-    first = int(neutral.round(9).argmax())  # rounded, so that the first of equal stretches is chosen
+    first = int(neutral.round(9).argmax())  # rounded, so that the first of equally neutral stretches is chosen
     return slice(first, int(stop[first])) if neutral[first] >= config.min_neutral else None
 
 

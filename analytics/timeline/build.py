@@ -56,7 +56,7 @@ class TimelineConfig:
         return asdict(self)
 
     def identity_settings(self) -> dict[str, Any]:
-        """Those that decide which face is whose, for `identities_id`."""
+        """The settings that determine which face belongs to which track, for `identities_id`."""
         stages = {name: asdict(getattr(self, name)) for name in ("cuts", "tracker", "joining")}
         return {"identity_version": IDENTITY_VERSION, **stages}
 
@@ -70,7 +70,7 @@ class Timeline:
     tracks: pa.Table
     episodes: pa.Table
     transitions: pa.Table
-    identities: pa.Table  # rows of `schema.IDENTITIES`, to build the timeline again
+    identities: pa.Table  # rows of `schema.IDENTITIES`, from which the timeline can be built again
 
     @property
     def used_appearance(self) -> bool | None:
@@ -136,8 +136,8 @@ class _Shown:
     """When each sampled frame is shown."""
 
     start_s: np.ndarray  # (n,)
-    end_s: np.ndarray  # (n,) start of the next sampled frame; the last: see `build_timeline`, NaN if unknown
-    step_s: float  # median time between sampled frames, 0 if there is only one
+    end_s: np.ndarray  # (n,) start of the next sampled frame; for the last frame see `build_timeline`; NaN if unknown
+    step_s: float  # median time between sampled frames; 0 if there is only one
 
     def __len__(self) -> int:
         return len(self.start_s)
@@ -157,7 +157,7 @@ def _frames_of_rows(observations: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     frame_index = observations["frame_index"].to_numpy()
     face_index = to_float_array(observations, "face_index")
     is_new = np.concatenate([np.ones(min(1, len(frame_index)), bool), frame_index[1:] != frame_index[:-1]])
-    twice = ~is_new[1:] & ~(face_index[1:] > face_index[:-1])  # also true for a second row without a face
+    twice = ~is_new[1:] & ~(face_index[1:] > face_index[:-1])  # also True for a second row without a face
     if twice.any():
         raise ValueError(f"frame {frame_index[1:][twice][0]} is observed twice: do segments overlap?")
     return np.flatnonzero(is_new), np.cumsum(is_new) - 1
@@ -203,7 +203,7 @@ def _follow(
     is_ok = is_good[row] & is_classified
     counts = is_ok if config.quality.gate else is_classified
     baselines = find_baselines(track, start_s, end_s, probabilities, counts, config.baseline)
-    # At most one time constant, so that a frame shown for long does not outweigh its neighbors.
+    # The weight of a row is at most one time constant, so that a frame shown for long does not outweigh its neighbors.
     weights = np.where(counts, np.minimum(end_s - start_s, config.smoothing.time_constant_s), 0)
     corrected = correct(track, probabilities, baselines)
     track_shot = _number_runs(track, shot[row])

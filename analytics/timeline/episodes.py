@@ -15,10 +15,10 @@ class EpisodeConfig:
         ValueError: if a value is out of its range.
     """
 
-    on: float = 0.5  # an episode begins where the smoothed probability of the label reaches this
-    off: float = 0.35  # it ends where that probability falls below this, or the label changes
+    on: float = 0.5  # an episode begins where the smoothed probability of the label reaches this value
+    off: float = 0.35  # an episode ends where that probability falls below this value, or where the label changes
     max_gap_s: float = 0.3  # a break of up to this length, without another label, does not end an episode
-    min_duration_s: float = 0.3  # shorter episodes are dropped: mostly noise of the classifier
+    min_duration_s: float = 0.3  # shorter episodes are dropped, because they are mostly noise of the classifier
 
     def __post_init__(self) -> None:
         if not 0 < self.off <= self.on <= 1:
@@ -36,9 +36,9 @@ class Episodes:
     last_row: np.ndarray  # int64
     start_s: np.ndarray
     end_s: np.ndarray
-    apex_s: np.ndarray  # time of the first highest value
+    apex_s: np.ndarray  # (n,) time at which the probability is highest, for the first time
     peak: np.ndarray
-    mean: np.ndarray  # over time, without unknown rows
+    mean: np.ndarray  # (n,) mean probability over time, without rows where it is unknown
 
 
 def find_episodes(
@@ -83,7 +83,8 @@ def find_episodes(
     value, time_s = values[row], (end_s - start_s)[row]
     peak = np.fmax.reduceat(value, begins)
     apex_s = np.minimum.reduceat(np.where(value == peak[episode], start_s[row], np.inf), begins)
-    time_s = np.where(np.isnan(value), 0, np.maximum(time_s, 1e-9))  # two frames may share one time
+    # At least a nanosecond, because two frames may have the same time.
+    time_s = np.where(np.isnan(value), 0, np.maximum(time_s, 1e-9))
     mean = np.add.reduceat(np.nan_to_num(value) * time_s, begins) / np.add.reduceat(time_s, begins)
     return Episodes(first, last, start_s[first], end_s[last], apex_s, peak, mean)
 

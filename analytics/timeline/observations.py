@@ -9,7 +9,8 @@ from fer_models.boxes import box_area
 from fer_models.frame_batch import FaceBatch
 from fer_models.labels import EMOTIONS
 
-# Distance of the nose tip in front of the eyes, in distances between the eyes: a turned head shows it off center.
+# How far the tip of the nose lies in front of the eyes, in distances between the eyes. In a turned head, the nose is
+# therefore off center, which measures the yaw.
 NOSE_DEPTH = 0.5
 
 
@@ -55,8 +56,9 @@ def observations_table(
     if (np.diff(faces.frame) < 0).any() or not decoded[faces.frame].all():
         raise ValueError("faces must be ordered by frame and lie in decoded frames")
     n_faces = np.bincount(faces.frame, minlength=len(frame_index))
-    frame = np.repeat(np.arange(len(frame_index)), np.maximum(n_faces, 1))  # of each row
-    face = np.where(n_faces[frame] > 0, np.cumsum(n_faces[frame] > 0) - 1, -1)  # of each row, -1 for none
+    frame = np.repeat(np.arange(len(frame_index)), np.maximum(n_faces, 1))  # index of the frame of each row
+    # Index of the face of each row, -1 for rows without a face.
+    face = np.where(n_faces[frame] > 0, np.cumsum(n_faces[frame] > 0) - 1, -1)
     face_index = np.arange(m) - np.repeat(np.cumsum(n_faces) - n_faces, n_faces)
     status = np.select([~decoded, n_faces == 0], [unseen, "no_face"], "ok")
     of_frame = {

@@ -18,15 +18,15 @@ class QualityConfig:
         ValueError: if a value is out of its range.
     """
 
-    gate: bool = True  # False: faces still get a reason, but all classified faces count
-    # The threshold of the detectors: accuracy hardly depends on the score.
+    gate: bool = True  # False: faces still get a quality_reason, but all classified faces count
+    # The score at which the detectors find faces: above it, accuracy hardly depends on the score.
     min_det_score: float = 0.5
-    min_face_px: float = 21.0  # size of the face box
-    max_cut_off: float = 0.25  # share of the crop outside the frame
-    # The test images contain too few faces that are turned further to measure accuracy.
+    min_face_px: float = 21.0  # smallest size of a face: square root of the area of its box
+    max_cut_off: float = 0.25  # largest share of the crop that may lie outside the frame
+    # Largest head turn: the test images contain too few faces that are turned further to measure accuracy.
     max_yaw_deg: float = 50.0
-    min_brightness: float = 30.0  # mean gray level of the crop
-    min_blur: float = 80.0  # variance of the Laplacian of the crop at 48 px
+    min_brightness: float = 30.0  # smallest mean gray level of the crop
+    min_blur: float = 80.0  # smallest variance of the Laplacian of the crop at 48 px
 
     def __post_init__(self) -> None:
         for name, highest in (("min_det_score", 1), ("max_cut_off", 1), ("max_yaw_deg", 90), ("min_brightness", 255)):

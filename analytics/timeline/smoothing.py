@@ -17,10 +17,12 @@ class SmoothingConfig:
         ValueError: if a value is out of its range.
     """
 
-    method: Literal["exponential_both_sides"] = "exponential_both_sides"  # the only one; stored beside the constant
-    time_constant_s: float = 0.3  # weight of a neighbor falls to 37 % at this distance, on both sides
-    max_reach_s: float = 0.3  # labels are carried no farther than this from a good face, forward or backward
-    min_lead: float = 0.1  # a new label needs a probability higher by this than that of the present label
+    # The only method so far; stored with the results, next to the time constant.
+    method: Literal["exponential_both_sides"] = "exponential_both_sides"
+    time_constant_s: float = 0.3  # at this distance in time, before and after, the weight of a neighbor falls to 37 %
+    max_reach_s: float = 0.3  # labels extend at most this far from a good face, forward or backward in time
+    # A new label needs a probability that exceeds that of the present label by at least this much.
+    min_lead: float = 0.1
 
     def __post_init__(self) -> None:
         for name in ("time_constant_s", "max_reach_s"):
@@ -51,9 +53,9 @@ def smooth(
     fade = np.exp(-np.where(starts[1:], np.inf, np.diff(pts_s)) / config.time_constant_s)
     weighted = np.where(weights[:, None] > 0, values, 0) * weights[:, None]
     own = np.column_stack([weighted, weights])
-    # A row's own share is in both running sums.
+    # Both running sums contain the row's own share, so it is subtracted once.
     total = _running_sum(own, fade) + _running_sum(own[::-1], fade[::-1])[::-1] - own
-    # Far from all neighbors the sum may underflow to 0.
+    # Far from all neighbors, the sum of weights may underflow to 0.
     in_reach = ~is_longer(_distance_to_known(starts, pts_s, weights > 0), config.max_reach_s)
     known = in_reach & (total[:, -1] > 0)
     return np.where(known[:, None], total[:, :-1] / np.where(known, total[:, -1], 1)[:, None], np.nan)
@@ -77,7 +79,7 @@ def steady_labels(track: np.ndarray, probabilities: np.ndarray, min_lead: float)
     second, first = np.partition(probabilities, -2, axis=1)[:, -2:].T
     fresh = _starts(track) | ~np.concatenate([[False], known[:-1]])
     labels = top.copy()
-    # Rows whose likeliest class leads by enough take it whatever came before; only the others depend on the past.
+    # Rows whose likeliest class leads by enough take it, whatever came before; only the others depend on earlier rows.
     for row in np.flatnonzero(known & ~fresh & (first - second < min_lead)).tolist():
         present = labels[row - 1]
         if probabilities[row, top[row]] - probabilities[row, present] < min_lead:

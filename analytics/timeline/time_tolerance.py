@@ -4,7 +4,8 @@ from typing import TypeVar
 
 import numpy as np
 
-TIME_TOLERANCE_S = 1e-6  # far below the time base of any container, far above the rounding of sums of seconds
+# Seconds; far below the time base of any container, far above the rounding errors of sums of times.
+TIME_TOLERANCE_S = 1e-6
 
 Seconds = TypeVar("Seconds", float, np.ndarray)
 

@@ -11,7 +11,7 @@ from analytics.timeline.episodes import EpisodeConfig, find_episodes, observed_e
 from analytics.timeline.time_tolerance import is_longer
 from fer_models.labels import EMOTIONS
 
-UNSEEN_S = 1.0  # a label does not persist, and no transition is counted, across a longer absence
+UNSEEN_S = 1.0  # after a longer absence, the label does not persist and no transition is counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,18 +21,19 @@ class TrackedFaces:
     row: np.ndarray  # (m,) index into the table faces
     track: np.ndarray  # (m,)
     shot: np.ndarray  # (m,) whole numbers that change with the track and at shot boundaries
-    frame: np.ndarray  # (m,) number of the sampled frame
+    frame: np.ndarray  # (m,) index of the frame among the sampled frames
     start_s: np.ndarray  # (m,) time at which the frame is first shown
     end_s: np.ndarray  # (m,) time at which the next frame replaces it
     det_score: np.ndarray  # (m,)
     face_px: np.ndarray  # (m,)
-    is_switch: np.ndarray  # (m,) bool: may be another person from here on; at most once per track
-    is_ok: np.ndarray  # (m,) bool: of good quality and classified
-    counts: np.ndarray  # (m,) bool: the same or, without the quality filter, all that are classified
+    is_switch: np.ndarray  # (m,) bool, True where the track may continue with another person; at most once per track
+    is_ok: np.ndarray  # (m,) bool, True for faces of good quality with probabilities
+    # (m,) bool, the same as `is_ok`; without the quality filter, True for all faces with probabilities
+    counts: np.ndarray
     probabilities: np.ndarray  # (m, 7), NaN where not known
     smoothed: np.ndarray  # (m, 7), NaN where not known
-    label: np.ndarray  # (m,) smoothed emotion, -1 where not known
-    baselines: Baselines  # of each track
+    label: np.ndarray  # (m,) index of the smoothed emotion, -1 where not known
+    baselines: Baselines  # the resting face of each track
 
     @property
     def is_carried(self) -> np.ndarray:

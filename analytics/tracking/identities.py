@@ -12,7 +12,8 @@ from analytics.tracking.tracker import TrackerConfig, confirm, link_faces
 from fer_models.errors import FervidError
 
 SIGNATURE_BYTES = OBSERVATIONS.field("signature").type.list_size
-IDENTITY_VERSION = 1  # increase it when the same settings give different tracks than before
+# Part of the settings of identities; increase it when the same settings give different tracks than before.
+IDENTITY_VERSION = 1
 
 
 class IdentitiesError(FervidError):
@@ -24,8 +25,8 @@ class Identities:
     """The tracks of the m faces of a video."""
 
     track: np.ndarray  # (m,) int64: 0, 1, … in order of first appearance; -1 for faces in no track
-    is_switch: np.ndarray  # (m,) bool, see `schema.IDENTITIES`
-    by_look: bool  # whether appearance was used: any signature was known
+    is_switch: np.ndarray  # (m,) bool, True where a track may have switched to another person, see `schema.IDENTITIES`
+    by_look: bool  # True if appearance was used, which requires that at least one signature was known
 
 
 def identify(

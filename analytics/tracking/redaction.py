@@ -9,7 +9,7 @@ import numpy as np
 
 from analytics.tracking.ranges import expand_ranges
 
-ROUNDING_S = 1e-3  # containers round times by up to this
+ROUNDING_S = 1e-3  # containers round the times of frames by at most this much
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,12 @@ class RedactionConfig:
         ValueError: if a value is negative.
     """
 
-    margin: float = 0.15  # on each side, in box sizes: ears and chin extend beyond a detector's box
-    margin_px: float = 4.0  # added to margin: boxes of small faces are accurate to a few pixels only
-    hold_s: float = 1.0  # before the first and after the last detection: the longest gap that the tracker bridges
-    growth_per_s: float = 0.5  # in box sizes per second since the last detection, because the face may have moved
+    margin: float = 0.15  # margin on each side of a box, in sizes of the box, because ears and chin extend beyond it
+    margin_px: float = 4.0  # added to `margin`, because boxes of small faces are accurate to a few pixels only
+    # How long faces stay hidden before the first and after the last detection: the longest gap that tracking bridges.
+    hold_s: float = 1.0
+    # Growth of a hidden box, in its sizes per second since the last detection, because the face may have moved.
+    growth_per_s: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("margin", "margin_px", "hold_s", "growth_per_s"):
@@ -36,7 +38,7 @@ class FrameBoxes:
     """Boxes in frames, ordered by frame."""
 
     frame: np.ndarray  # (k,) int64
-    row: np.ndarray  # (k,) int64, the face that each box comes from
+    row: np.ndarray  # (k,) int64, index of the face that each box comes from
     boxes_xyxy: np.ndarray  # (k, 4)
 
     def of_frame(self, frame: int) -> slice:
@@ -94,7 +96,8 @@ def redaction_boxes(
     follower, leader = _follower(frame, track), np.full(len(frame), -1)
     leader[follower[follower >= 0]] = np.flatnonzero(follower >= 0)
     seen_s = pts_s[frame]
-    # Each face extends to the next one of its track, else for hold_s; the first of a track also hold_s before.
+    # A face is hidden until the next face of its track, else for `hold_s`; the first of a track also for `hold_s`
+    # before.
     until = np.where(follower >= 0, frame[follower], np.searchsorted(pts_s, seen_s + hold_s, side="right"))
     since = np.where(leader >= 0, frame, np.searchsorted(pts_s, seen_s - hold_s, side="left"))
     row, at = expand_ranges(since, until)

@@ -12,7 +12,7 @@ import numpy as np
 from analytics.tracking.ranges import expand_ranges
 from analytics.tracking.tracklets import Crossings, Tracklets, find_crossings, split_tracks
 
-MAX_PAIRS_AT_ONCE = 200_000  # 50 MB each
+MAX_PAIRS_AT_ONCE = 200_000  # pairs of tracklets compared at once, which take 50 MB
 
 
 @dataclass(frozen=True)
@@ -23,32 +23,36 @@ class ReidConfig:
         ValueError: if a value is out of its range.
     """
 
-    # Boxes that overlap this much may have been exchanged (0.15 gave more switches; 0.25 and 0.3 are about as good).
+    # Two boxes that overlap at least this much (IoU) may have been exchanged. With 0.15 there were more switches; 0.25
+    # and 0.3 are about as good.
     crossing_iou: float = 0.2
-    # Bonus for staying in the same track: the tracker was wrong in about one crossing of ten.
+    # Evidence in nats for staying in the same track. The tracker was wrong in about one of ten crossings.
     same_track_bonus: float = 2.0
-    # Bonus for continuing a face that was just lost, if its appearance is known: without it, short tracklets are
-    # skipped. After a gap longer than `max_continuation_gap_s`, the appearance may speak against the link by at most 2
-    # nats, because another person may enter where the first one left.
+    # Evidence in nats for continuing a face that was just lost, if its appearance is known; without it, short tracklets
+    # are skipped. After a gap longer than `max_continuation_gap_s`, appearance may weaken the link by at most 2 nats,
+    # because another person may enter where the first one left.
     continuation_bonus: float = 1.5
     max_continuation_gap_s: float = 1.5
-    # Position, extrapolated from the last 0.4 s: standard deviation in box sizes, and its growth per second.
+    # Standard deviation of the position extrapolated from the last 0.4 s, in box sizes, and its growth per second.
     position_sigma: float = 0.15
     position_sigma_per_s: float = 0.8
-    # The longest gap for which position is informative: people may turn around while occluded.
+    # Longest gap over which position is evidence, because people may turn around while occluded.
     max_position_gap_s: float = 3.0
-    speed_sigma: float = 4.0  # box sizes per second: the change of speed across a crossing
-    size_sigma: float = 0.15  # standard deviation of the change of log size, and its growth per second
+    speed_sigma: float = 4.0  # standard deviation of the change of speed across a crossing, in box sizes per second
+    # Standard deviation of the change of the logarithm of the size; below, its growth per second.
+    size_sigma: float = 0.15
     size_sigma_per_s: float = 0.1
-    # The appearance distance that is no evidence either way; each `appearance_scale` less is one nat for one person.
+    # Appearance distance that favors neither one person nor two. Each `appearance_scale` less is one nat for one
+    # person.
     appearance_neutral_distance: float = 21.0
     appearance_scale: float = 2.5
-    max_appearance_evidence: float = 4.0  # in nats, in addition to position: two people may look alike
-    # If position is not informative (after a cut, or beyond `max_position_gap_s`), appearance alone must give this much
-    # evidence plus the log of the number of candidates. Both tracklets must have at least four unoccluded faces.
+    # Most evidence in nats that appearance adds to position, because two people may look alike.
+    max_appearance_evidence: float = 4.0
+    # If position is no evidence (after a cut, or beyond `max_position_gap_s`), appearance alone must give at least this
+    # many nats plus the logarithm of the number of candidates. Both tracklets must have at least four unoccluded faces.
     min_evidence_away: float = 2.0
-    max_away_s: float = 30.0  # the longest gap that is bridged
-    min_margin: float = 2.0  # less evidence than this against an exchange sets `suspected_switch`
+    max_away_s: float = 30.0  # longest gap that is bridged
+    min_margin: float = 2.0  # `suspected_switch` is set if fewer nats than this speak against an exchange of two people
 
     def __post_init__(self) -> None:
         if not 0 < self.crossing_iou < 1:
@@ -65,8 +69,8 @@ class ReidConfig:
 class Association:
     """The track of each of the m faces."""
 
-    track: np.ndarray  # (m,) int64, -1 for faces in no track; not yet dense
-    is_switch: np.ndarray  # (m,) bool: the track may have switched to another person here; at most once in a track
+    track: np.ndarray  # (m,) int64 track of each face, -1 for faces in no track; numbers may have gaps
+    is_switch: np.ndarray  # (m,) bool, True where the track may have switched to another person; at most once per track
 
 
 def associate_tracklets(
@@ -125,14 +129,14 @@ def _candidates(tracklets: Tracklets, config: ReidConfig) -> tuple[np.ndarray, n
     is_solid = ~np.isnan(tracklets.appearances[:, -1, 0])
     away = ~near & is_solid[before] & is_solid[after]
     n_away = np.bincount(after[away], minlength=len(tracklets))
-    # A few faces between two crossings may be partly occluded: their appearance is weaker evidence against a link.
+    # A few faces between two crossings may be partly occluded, so their appearance is weaker evidence against a link.
     least = -config.max_appearance_evidence * (1 + (is_solid[before] & is_solid[after]))
     evidence[near] = np.clip(evidence[near], least[near], config.max_appearance_evidence)
     evidence[near] += _position_evidence(tracklets, before[near], after[near], config)
     most = np.where(
         gap_s <= config.max_continuation_gap_s, np.inf, config.appearance_neutral_distance + 2 * config.appearance_scale
     )
-    continues_track = near & (distance < most)  # never if the appearance is unknown
+    continues_track = near & (distance < most)  # False if the appearance is unknown
     evidence[continues_track] += config.continuation_bonus
     evidence[stays] += config.same_track_bonus
     evidence[away] -= config.min_evidence_away + np.log(n_away[after[away]])
@@ -144,7 +148,7 @@ def _position_evidence(tracklets: Tracklets, before: np.ndarray, after: np.ndarr
     """The evidence from position, speed and size, which decreases with the gap."""
     gap_s = tracklets.start_s[after] - tracklets.end_s[before]
     size_px = np.sqrt(tracklets.end_size_px[before] * tracklets.start_size_px[after])
-    # Both are extrapolated to the middle of the gap.
+    # Both positions are extrapolated to the middle of the gap.
     end_xy = tracklets.end_xy[before] + tracklets.end_speed[before] * gap_s[:, None] / 2
     start_xy = tracklets.start_xy[after] - tracklets.start_speed[after] * gap_s[:, None] / 2
     distance = np.hypot(*(start_xy - end_xy).T) / size_px
@@ -152,7 +156,7 @@ def _position_evidence(tracklets: Tracklets, before: np.ndarray, after: np.ndarr
     size = np.log(tracklets.start_size_px[after] / tracklets.end_size_px[before])
     fades = np.maximum(1 - gap_s / config.max_position_gap_s, 0)
     sigma = config.position_sigma + config.position_sigma_per_s * gap_s
-    # The alternative is a uniform position in a frame of 8 by 8 face sizes.
+    # The alternative to one person is a uniform position in an area of 8 by 8 face sizes.
     position = np.log(64 / (2 * np.pi * sigma**2)) - (distance / sigma) ** 2 / 2
     size_sigma = config.size_sigma + config.size_sigma_per_s * gap_s
     evidence: np.ndarray = (
@@ -182,10 +186,10 @@ def _best_links(n: int, before: np.ndarray, after: np.ndarray, evidence: np.ndar
     successor = np.full(n, -1)
     if not len(evidence):
         return successor
-    from scipy.sparse import csr_array  # importing SciPy takes most of a second
+    from scipy.sparse import csr_array  # imported here because SciPy takes most of a second
     from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
-    # Each tracklet may also have no successor (columns from n on), with zero evidence.
+    # A tracklet may also have no successor (columns from n on), which has zero evidence.
     most = evidence.max(initial=0) + 1
     cost = np.concatenate([most - evidence, np.full(n, most)])
     rows, columns = np.concatenate([before, np.arange(n)]), np.concatenate([after, n + np.arange(n)])
@@ -197,7 +201,7 @@ def _best_links(n: int, before: np.ndarray, after: np.ndarray, evidence: np.ndar
 def _chains(successor: np.ndarray) -> np.ndarray:
     """The number of the chain of successors that each tracklet belongs to, `(n,)`."""
     first = np.arange(len(successor))  # the smallest number in the chain of each tracklet
-    for start in np.setdiff1d(first, successor).tolist():  # those without a predecessor
+    for start in np.setdiff1d(first, successor).tolist():  # tracklets without a predecessor
         chain = [start]
         while (following := int(successor[chain[-1]])) >= 0:
             chain.append(following)

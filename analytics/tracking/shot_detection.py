@@ -13,9 +13,10 @@ class ShotDetectionConfig:
         ValueError: if a value is out of its range.
     """
 
-    # Mean change of the thumbnail. In the clips it was chosen on: cuts 35 to 142, the fastest pan 16, all else under 8.
+    # Mean change of the thumbnail that counts as a cut. In the clips on which it was chosen, cuts change it by 35 to
+    # 142, the fastest camera pan by 16, and everything else by less than 8.
     min_change: float = 25.0
-    max_step_s: float = 0.5  # frames farther apart may differ that much without a cut
+    max_step_s: float = 0.5  # frames farther apart in time may differ that much without a cut
 
     def __post_init__(self) -> None:
         if not 0 < self.min_change <= 255:

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Kalman filter of a face's movement, in box sizes, with the same values for x and y: measured position, and velocity
-# as a random walk. These are properties of moving heads and of detectors, hence not settings.
+# Variances of the Kalman filter of a face's movement, in box sizes, equal for x and y: the measured position, and the
+# velocity as a random walk. They are properties of heads and detectors, and therefore not settings.
 POSITION_NOISE_VAR = 0.05**2  # detectors locate a box to about 5% of its size
-START_SPEED_VAR = 4.0**2  # a head entering the frame may move by four times its size per second
+START_SPEED_VAR = 4.0**2  # a head that enters the frame may move by four times its size per second
 SPEED_CHANGE_VAR_PER_S = 2.0**2
 
 
@@ -27,14 +27,16 @@ class TrackerConfig:
         ValueError: if a value is out of its range.
     """
 
-    high_score: float = 0.5  # faces from this score on begin tracks and are matched first
-    low_score: float = 0.1  # faces from this score on continue tracks
-    min_iou: float = 0.3  # boxes that overlap this much may be linked …
-    max_sigma: float = 3.0  # … as may boxes this many standard deviations from where the track is expected,
-    max_distance: float = 2.0  # but no farther than this many box sizes
-    max_size_ratio: float = 2.0  # and only if the larger box is at most this many times the smaller
-    max_gap_s: float = 1.0  # after a longer gap a face starts a new track
-    min_faces: int = 3  # tracks with fewer faces or a shorter duration are dropped: mostly false positives
+    high_score: float = 0.5  # faces with at least this score begin tracks and are matched first
+    low_score: float = 0.1  # faces with at least this score continue tracks
+    min_iou: float = 0.3  # a face may be linked to a track if their boxes overlap at least this much (IoU)
+    # A face may also be linked if it is at most this many standard deviations from the expected position.
+    max_sigma: float = 3.0
+    max_distance: float = 2.0  # largest distance from the expected position, in box sizes
+    max_size_ratio: float = 2.0  # largest ratio between the sizes of two linked boxes
+    max_gap_s: float = 1.0  # after a longer gap, a face starts a new track
+    # Tracks with fewer faces, or a shorter duration, are dropped because they are mostly false positives.
+    min_faces: int = 3
     min_duration_s: float = 0.15
 
     def __post_init__(self) -> None:
@@ -95,7 +97,7 @@ def confirm(raw: np.ndarray, pts_s: np.ndarray, config: TrackerConfig) -> np.nda
     ids, first, inverse, n_faces = np.unique(raw[linked], return_index=True, return_inverse=True, return_counts=True)
     last_pts_s = np.full(len(ids), -np.inf)
     np.maximum.at(last_pts_s, inverse, pts_s[linked])
-    # Rounding must not decide whether three frames 0.075 s apart reach 0.15 s.
+    # The tolerance ensures that rounding does not decide whether three frames 0.075 s apart last 0.15 s.
     enough = (n_faces >= config.min_faces) & (last_pts_s - pts_s[linked[first]] >= config.min_duration_s - 1e-6)
     number = np.full(len(ids), -1)
     number[np.flatnonzero(enough)[np.argsort(first[enough])]] = np.arange(enough.sum())
@@ -117,7 +119,7 @@ class _Seen:
 
 
 class _Track:
-    """A living track: the state of its Kalman filter, in pixels, and its variances, in box sizes."""
+    """An active track: the state of its Kalman filter, in pixels, and its variances, in box sizes."""
 
     __slots__ = (
         "covariance", "height", "n_faces", "number", "position_var", "pts_s", "size", "speed_var", "speed_x", "speed_y",
@@ -160,8 +162,8 @@ class _Track:
 class _Pair(NamedTuple):
     """A track and a face that may be linked."""
 
-    track: int  # index among the active tracks
-    face: int  # index among the faces of the frame
+    track: int  # index of the track among the active tracks
+    face: int  # index of the face among the faces of the frame
     likeness: float
     overlaps: bool
 
@@ -239,8 +241,8 @@ def _assign(pairs: list[_Pair]) -> list[_Pair]:
     """The one-to-one matching of these pairs with the largest total similarity."""
     tracks, faces = sorted({pair.track for pair in pairs}), sorted({pair.face for pair in pairs})
     if len(tracks) == len(faces) == len(pairs):
-        return pairs  # the usual case
-    from scipy.optimize import linear_sum_assignment  # importing SciPy takes most of a second
+        return pairs  # in most frames, every track and every face occurs once
+    from scipy.optimize import linear_sum_assignment  # imported here because SciPy takes most of a second
 
     row = {track: index for index, track in enumerate(tracks)}
     column = {face: index for index, face in enumerate(faces)}

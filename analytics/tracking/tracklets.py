@@ -7,15 +7,18 @@ import numpy as np
 from analytics.tracking.ranges import expand_ranges
 from fer_models.boxes import box_area, box_center, paired_iou
 
-HOLD_S = 0.3  # keep the box of a track before its first and after its last face: another may have taken it over
-SAME_CROSSING_S = 0.5  # crossings separated by less count as one
-SPEED_WINDOW_S = 0.4  # speed is measured over the first or last seconds of a tracklet
-# Shrinks the speed of few points: positions vary by 5% of a box, heads move at about two boxes per second.
+# How long the box of a track is kept before its first and after its last face, because another track may have taken
+# over.
+HOLD_S = 0.3
+SAME_CROSSING_S = 0.5  # crossings that are separated by less time count as one
+SPEED_WINDOW_S = 0.4  # speed is measured over this time at either end of a tracklet
+# Prior that shrinks speeds measured from few points: positions vary by 5% of a box, heads move at about two boxes per
+# second.
 SPEED_PRIOR_S2 = (0.05 / 2) ** 2
-SIDE_FACES = 5  # the size at either end is the median of this many faces
-DESCRIPTORS = 4  # appearance descriptors per tracklet, each the median of a quarter of its faces
-DESCRIPTOR_FACES = 12  # at most this many faces per descriptor
-# Half of the overall brightness is attributed to the light, half to the person.
+SIDE_FACES = 5  # the size of a face at either end of a tracklet is the median over this many faces
+DESCRIPTORS = 4  # number of appearance descriptors of a tracklet, each the median over a quarter of its faces
+DESCRIPTOR_FACES = 12  # most faces that are used for one descriptor
+# Share of the differences in brightness that is attributed to the light; the rest is attributed to the person.
 LIGHT_SHARE = 0.5
 
 
@@ -23,10 +26,10 @@ LIGHT_SHARE = 0.5
 class Crossings:
     """The frames in which the boxes of two tracks overlap most, and all faces in such an overlap."""
 
-    a: np.ndarray  # (k,) tracklet
-    b: np.ndarray  # (k,) tracklet
-    frame: np.ndarray  # (k,) the deepest overlap
-    is_covered: np.ndarray  # (m,) bool, of each face: overlaps with that of another track
+    a: np.ndarray  # (k,) one of the two tracks that cross
+    b: np.ndarray  # (k,) the other track
+    frame: np.ndarray  # (k,) frame in which the two boxes overlap most
+    is_covered: np.ndarray  # (m,) bool, True for faces that overlap with a face of another track
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +37,9 @@ class Tracklets:
     """The n tracklets by time of their first face; arrays are (n,) or (n, 2) in pixels of the frame."""
 
     of_row: np.ndarray  # (m,)
-    first: np.ndarray  # row of the first face
+    first: np.ndarray  # (n,) row of the first face
     tracklet: np.ndarray
-    follows: np.ndarray  # the previous tracklet of the same track, -1 for the first
+    follows: np.ndarray  # (n,) the previous tracklet of the same track, -1 for the first
     shot: np.ndarray
     start_frame: np.ndarray
     end_frame: np.ndarray
@@ -48,7 +51,7 @@ class Tracklets:
     end_speed: np.ndarray
     start_size_px: np.ndarray
     end_size_px: np.ndarray
-    appearances: np.ndarray  # (n, DESCRIPTORS, 60) float32; NaN where not known
+    appearances: np.ndarray  # (n, DESCRIPTORS, 60) float32 appearance, NaN where not known
 
     def __len__(self) -> int:
         return len(self.first)
@@ -94,7 +97,7 @@ def find_crossings(
     begins = np.ones(len(a), bool)
     begins[1:] = (np.diff(a) != 0) | (np.diff(b) != 0) | (np.diff(frame_s[index]) > SAME_CROSSING_S)
     crossing = np.cumsum(begins) - 1
-    order = np.lexsort((index, -overlap, crossing))  # deepest first, then earliest
+    order = np.lexsort((index, -overlap, crossing))  # by depth of the overlap, the deepest first, then by time
     deepest = order[np.flatnonzero(np.diff(crossing[order], prepend=-1))]
     return Crossings(a[deepest], b[deepest], frames[index[deepest]], is_covered)
 
