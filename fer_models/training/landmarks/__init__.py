@@ -1,0 +1,1 @@
+"""Training of the landmark network on the labels of a teacher."""
