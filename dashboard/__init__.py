@@ -1,1 +1,1 @@
-"""Shows what `analytics` answers, in a browser; loads no torch."""
+"""Show results in a browser: pages that query `analytics`; never imports torch."""

@@ -16,7 +16,8 @@ from dashboard.text import DISCLAIMER, plain
 from dashboard.widgets.notice import show_notice
 
 HERE = Path(__file__).parent
-# The folder is not called `pages`: Streamlit would open such files directly, without the frame that this file draws.
+# The folder must not be called `pages`: Streamlit would offer its files directly, without the frame that this file
+# draws.
 PAGES = {
     "Library": ":material/video_library:",
     "Timeline": ":material/timeline:",
@@ -39,7 +40,7 @@ def main() -> None:
         page.run()
     except (StoreError, EventsError, CodesError) as error:
         st.error(plain(error))
-    except duckdb.Error as error:  # a damaged or missing Parquet file
+    except duckdb.Error as error:  # a Parquet file is damaged or missing
         st.error(f"A table cannot be read: {plain(error)}  \nRepair it with `fervid analyze VIDEO --overwrite`.")
     st.caption(f"{DISCLAIMER} Results: {plain(results.root)}")
 

@@ -31,8 +31,9 @@ from dashboard.data.timeline_window import boxes, window
 from dashboard.widgets.rows import THUMBNAILS_ENVIRONMENT
 
 HERE = Path(__file__).parent
-MAX_THUMBNAIL_BYTES = 256 * 2**20  # reading a file once, to see that it is the analyzed one, takes time
-# Other sites can neither show these pages in a frame nor read what the routes return.
+# Larger files get no thumbnail, because each file is read once to check that it is the analyzed one.
+MAX_THUMBNAIL_BYTES = 256 * 2**20
+# Headers that keep other sites from showing these pages in a frame and from reading what the routes return.
 SECURITY_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
@@ -47,7 +48,7 @@ LOOPBACK_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 def index_html(request: Request) -> Response:
     """Streamlit's own page with `STYLE_SHEET`; one that a script adds is loaded after the content, which then moves."""
     html = Path(get_static_dir(), "index.html").read_text(encoding="utf-8")
-    html = html.replace("</body>", f"{STYLE_SHEET}</body>")  # after Streamlit's own rules, which it overrides
+    html = html.replace("</body>", f"{STYLE_SHEET}</body>")  # placed after Streamlit's own rules, which it overrides
     return HTMLResponse(html, headers={"Cache-Control": "no-cache"})
 
 
@@ -207,10 +208,11 @@ def serve(
         config={
             "server.address": address,
             "server.port": port,
-            "server.allowedHosts": hosts,  # a site cannot point its own name at this machine
-            "server.headless": True,  # opens no browser and asks for no e-mail address
+            # Prevents another site from reaching the dashboard by pointing its own name at this machine.
+            "server.allowedHosts": hosts,
+            "server.headless": True,  # do not open a browser or ask for an e-mail address
             "server.fileWatcherType": "none",
-            "runner.magicEnabled": False,  # no page relies on it, and each run would parse its page for it
+            "runner.magicEnabled": False,  # no page uses this feature, which would parse the page at each run
             "browser.gatherUsageStats": False,
             "client.toolbarMode": "viewer",
             "theme.light.primaryColor": "#0072b2",

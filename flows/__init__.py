@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["analyze"]
 
-without_telemetry()  # before any module of this package imports Prefect
+without_telemetry()  # must be called before any module of this package imports Prefect
 
 
 def __getattr__(name: str) -> Any:

@@ -25,7 +25,7 @@ from fer_models.video import VideoInfo, check_readable, probe, read_frames_at
 from fer_models.video.writing import write_video
 from flows.analysis.inputs import local_copy
 
-BATCH_FRAMES = 4  # decoded at once; drawing handles one frame at a time
+BATCH_FRAMES = 4  # number of frames decoded at once; drawing handles one frame at a time
 _FACES = f"""
 SELECT frame_index, track_id, x1_px, y1_px, x2_px, y2_px, quality_reason, smooth_emotion,
     [{", ".join(f"smooth_{name}" for name in EMOTIONS)}][list_position({list(EMOTIONS)}, smooth_emotion)] AS probability
@@ -47,10 +47,10 @@ class _Scene:
     """What is drawn on the frames of one video."""
 
     shown: FrameBoxes
-    texts: list[str]  # by face
-    colors: list[Color]  # by face
+    texts: list[str]  # label of each face
+    colors: list[Color]  # color of each face
     hidden: FrameBoxes
-    all_hidden: np.ndarray  # by frame: whether to hide all of it
+    all_hidden: np.ndarray  # (n_frames,) bool, whether the whole frame is hidden
     strip: TimelineStrip
 
 
@@ -122,7 +122,7 @@ def _scene(info: VideoInfo, video: StoragePath, results: Path, hiding: Hiding | 
             )
         faces = connection.sql(_FACES, params=of).to_arrow_table()
         analyzed = connection.sql(_ANALYZED, params=of).to_arrow_table()["frame_index"].to_numpy()
-        # Without bridged gaps, the strip shows at each time exactly what the box shows in that frame.
+        # Gaps are not bridged, so that the strip shows at each time exactly what the box shows in that frame.
         spans = _spans(
             visibility_intervals(connection, of["video_id"], max_gap_s=0.0),
             label_intervals(connection, of["video_id"], max_gap_s=0.0),
@@ -160,7 +160,7 @@ def _rendered_frames(
     info: VideoInfo, scene: _Scene, hiding: Hiding | None, on_frame: Callable[[int, int], None]
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Each decodable frame with its annotations and the strip below it. The array is reused for every frame."""
-    # One array for all frames: allocating a large array per frame fragments the heap, which then never shrinks.
+    # One array is used for all frames, because allocating one per frame fragments the heap, which then never shrinks.
     canvas = np.empty((info.height_px + scene.strip.height_px, scene.strip.width_px, 3), np.uint8)
     frame = canvas[: info.height_px, : info.width_px]
     for batch in read_frames_at(info, np.arange(info.n_frames), batch_size=BATCH_FRAMES):

@@ -34,7 +34,7 @@ def parse_whole_number(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
 
-# A position in a video. On the command line it can be written as hours, minutes and seconds.
+# Seconds since the start of a video. On the command line they can be written as hours, minutes and seconds.
 Time = Annotated[float, BeforeValidator(parse_time), Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -48,7 +48,7 @@ class FervidSettings(BaseSettings):
 class TimelineSettings(FervidSettings):
     """How timelines are built from observations (pass 2)."""
 
-    # The same defaults as in `analytics`, which a test compares: importing them from there would take a second.
+    # The defaults are those of `analytics`, which a test compares; importing them from there would take a second.
     gate: bool = Field(True, description="Exclude low-quality faces from smoothing and summaries.")
     time_constant_s: Positive = Field(
         0.3,
@@ -162,7 +162,7 @@ class LiveSettings(FervidSettings):
 class EngineSettings(FervidSettings):
     """Where a run is computed; changes no number in the results."""
 
-    # Two keep both cores busy while one waits for data: 201 against 160 frames/s over eight clips on two cores.
+    # Two videos keep both cores busy while one waits for data: 201 against 160 frames/s over eight clips on two cores.
     workers: int = Field(2, ge=1, description="Videos analyzed at the same time on this machine.")
     engine: Literal["threads", "ray", "dask"] = Field(
         "threads", description="Task runner: threads on this machine, or a cluster."

@@ -72,7 +72,7 @@ class CodedLane:
     person: str
     track_id: int | None
     spans: tuple[CodedSpan, ...]
-    agreement: str  # in words; empty where nothing can be compared
+    agreement: str  # agreement with the labels in words; empty if nothing can be compared
 
 
 def match_people(coded: Iterable[str], people: Mapping[int, str]) -> dict[str, int]:
@@ -162,7 +162,7 @@ def parse_codes(content: bytes, name: str) -> Codes:
     """
     name = PurePath(name).name
     with tempfile.TemporaryDirectory(prefix="fervid-") as folder:
-        path = Path(folder) / name  # the kind of file is recognized by its name, too
+        path = Path(folder) / name  # the reader also recognizes the kind of file by its name
         path.write_bytes(content)
         try:
             return Codes(name, tuple(read_codes(path)))

@@ -1,4 +1,4 @@
-"""Changes that users make in the player, and what they are called in the list of what can be undone."""
+"""Changes that users make in the player, and their descriptions in the list of changes that can be undone."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,19 +6,20 @@ from typing import Any
 from analytics.results.notes import MAX_NAME_LENGTH, Notes, Step
 from dashboard.text import clock
 
-CORRECTIONS = ("merge", "split")  # they change who is who, so that the timeline has to be built again
+# Kinds of edits that change which faces belong to whom, so that the timeline has to be rebuilt.
+CORRECTIONS = ("merge", "split")
 MIN_MARKER_S = 0.001
 
 
 class EditError(ValueError):
-    """A change that has no meaning."""
+    """A requested change is invalid."""
 
 
 def parse_edit(edit: Mapping[str, Any]) -> Step:
-    """The step that the player asks for, with values of the right type.
+    """Convert a change requested by the player to a step, with values of the right type.
 
     Raises:
-        EditError: if a value is missing or has no meaning.
+        EditError: if a value is missing or invalid.
     """
     try:
         kind, value = str(edit["kind"]), edit["value"]
@@ -85,7 +86,7 @@ def describe_step(step: Step, names: Mapping[int, str]) -> str:
 
 
 def is_correction(noted: Notes, edit: Mapping[str, Any]) -> bool:
-    """Whether an edit, or the step that it undoes, changes who is who."""
+    """Whether an edit, or the step that it undoes, changes which faces belong to whom."""
     if edit["kind"] == "undo":
         return any(step.id == edit["step"] and step.kind in CORRECTIONS for step in noted.steps)
     return edit["kind"] in CORRECTIONS

@@ -17,7 +17,7 @@ from dashboard.data.trainings import unfinished_trainings
 REFRESH_S = 2.0
 TRAINING_REFRESH_S = 3.0
 REFRESH_JS = """
-const timers = new WeakMap(); // by Streamlit's element, because it calls again with new data
+const timers = new WeakMap(); // keyed by Streamlit's element, because Streamlit calls this again with new data
 export default function ({ data, parentElement, setTriggerValue }) {
   clearInterval(timers.get(parentElement));
   let known = data.etag;

@@ -27,7 +27,7 @@ from fer_models.video.decode import read_frames
 MEDIA_FOLDERS_ENVIRONMENT = "FERVID_DASHBOARD_MEDIA_FOLDERS"
 PREVIEW_HEIGHT_PX = 720
 PREVIEW_BATCH = 8
-# What Chromium, Firefox and Safari have in common. HEVC plays in some, in others not: a preview is safer.
+# Formats that Chromium, Firefox and Safari all play. HEVC plays in some of them only, so a preview is made.
 PLAYABLE = {"mp4": ("h264", "av1"), "webm": ("vp8", "vp9", "av1")}
 MIME = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm"}
 VIDEO_SQL = "SELECT * FROM videos WHERE video_id = $video_id"
@@ -44,9 +44,9 @@ class Media:
     is_there: bool
     playable: bool
     preview: StoragePath
-    start_s: float = 0.0  # the first moment of the file in the times of the rows
-    is_live: bool = False  # a live session, whose frames were not kept
-    video_stream: int | None = None  # which stream the analysis read, and how far it turned the frames
+    start_s: float = 0.0  # time of the first frame of the file in the times of the tables
+    is_live: bool = False  # True for a live session, whose frames were not kept
+    video_stream: int | None = None  # the video stream that the analysis read, and below the rotation of its frames
     rotate: int = 0
 
     @property
@@ -76,7 +76,7 @@ def find_media(results: Results, video_id: str) -> Media | None:
     path = Path(read_notes(results.root, video_id).moved_to or row["path"])
     observe = json.loads(row["settings"] or "{}").get("observe", {})
     read_as = observe.get("video_stream"), observe.get("rotate", 0)
-    # A browser would show another stream, or frames that are not turned.
+    # A browser would show another stream, or frames that are not rotated.
     is_as_stored = read_as == (None, 0) and not row.get("is_mirrored") and not row.get("n_clock_jumps")
     name = "preview.mp4" if read_as == (None, 0) else f"preview-{read_as[0] or 0}-{read_as[1]}.mp4"
     preview = results.root / "previews" / f"video_id={video_id}" / name
@@ -92,7 +92,7 @@ def find_media(results: Results, video_id: str) -> Media | None:
             file_start_s = (file.start_time or 0) / av.time_base
     except VideoReadError:
         return Media(video_id, path, True, False, preview)
-    # Rows of version 0.1 have the container's times, later ones those of a player.
+    # Times in tables of version 0.1 are the container's; later ones are player time.
     start_s = file_start_s if row.get("start_time_s") is None else 0.0
     return Media(video_id, path, True, playable, preview, max(0.0, start_s), False, *read_as)
 
@@ -177,7 +177,7 @@ def _transcode(media: Media, target: Path) -> None:
             for pixels, pts_s in zip(batch.pixels, batch.pts_s, strict=True):
                 if last_ms < 0:
                     out.width, out.height = preview_size(pixels.shape[1], pixels.shape[0])
-                # The first frame is also shown before its time, so that a player begins at 0.
+                # The first frame is shown from 0 s on, so that a player begins with it.
                 times_ms = {0, max(0, round(1000 * pts_s))} if last_ms < 0 else {round(1000 * pts_s)}
                 for time_ms in sorted(times_ms):
                     last_ms = max(time_ms, last_ms + 1)

@@ -8,9 +8,9 @@ from typing import TypedDict
 
 from analytics.results.storage_paths import StoragePath
 
-DEFAULT_API = "http://127.0.0.1:4200/api"  # where `prefect server start` listens
+DEFAULT_API = "http://127.0.0.1:4200/api"  # address at which `prefect server start` listens
 TIMEOUT_S = 3.0
-MAX_RUNS = 200  # in one response of a server
+MAX_RUNS = 200  # most runs in one response of a server
 
 
 class ServerError(Exception):
@@ -22,10 +22,10 @@ class FlowRun(TypedDict):
 
     name: str
     state: str
-    message: str | None  # of the server
-    start_time: str | None  # ISO 8601
+    message: str | None  # message of the server
+    start_time: str | None  # start in ISO 8601
     seconds: float
-    page: str  # address of its page
+    page: str  # address of the run's web page
 
 
 def api_url() -> str:

@@ -24,10 +24,10 @@ from fer_models.labels import EMOTIONS
 
 ENVIRONMENT = "FERVID_DASHBOARD_RESULTS"
 T = TypeVar("T")
-CHECK_EVERY_S = 1.0  # how often the folder is checked for changes
-REMOTE_CHECK_EVERY_S = 15.0  # of an object store, which takes a request for each thousand videos
-# Small tables that pages read for all videos. Each video has a file of its own, which is slow to read, so the columns
-# that pages need are held in memory: about 10 MB per thousand videos.
+CHECK_EVERY_S = 1.0  # seconds between checks of the folder for changes
+REMOTE_CHECK_EVERY_S = 15.0  # seconds between checks of an object store, which take a request for each thousand videos
+# Columns of small tables that pages read for all videos. Reading them is slow, because each video has a file of its
+# own, so they are kept in memory: about 10 MB per thousand videos.
 _SHARES = ", ".join(f"share_{name}" for name in EMOTIONS)
 CACHED_COLUMNS = {
     "tracks": "video_id, analysis_id, track_id, start_s, end_s, emotion, n_faces, n_faces_ok, seen_s, ok_s, "
@@ -45,8 +45,8 @@ class Results:
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._etag: tuple[int, int] | None = None
-        self._notes_etag: int | None = 0  # None: to be read again
-        self._remembered: dict[str, Any] = {}  # answers that hold as long as the folder does not change
+        self._notes_etag: int | None = 0  # the tag of the current notes; None if they have to be read again
+        self._remembered: dict[str, Any] = {}  # answers that are valid as long as the folder does not change
         self._running: tuple[float, list[Running]] = (-math.inf, [])
         self._check_every_s = REMOTE_CHECK_EVERY_S if is_remote(root) else CHECK_EVERY_S
         self._checked_s = -math.inf
@@ -69,7 +69,7 @@ class Results:
             return question(self._current_connection())
 
     def remember(self, name: str, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """As `answer`, but asked once for each state of the folder; what is returned is shared by all sessions.
+        """Like `answer`, but computed once for each state of the folder; all sessions share the result.
 
         Raises:
             As `ask`.

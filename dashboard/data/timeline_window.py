@@ -9,14 +9,14 @@ import pyarrow as pa
 from dashboard.data.results import Results
 from fer_models.labels import EMOTIONS
 
-MAX_BINS = 2000  # a chart is about as many pixels wide
-MAX_BOXES_S = 30.0  # the player requests the next seconds again and again
+MAX_BINS = 2000  # most time bins of a window: a chart has about as many pixels
+MAX_BOXES_S = 30.0  # longest time range of one request for boxes; the player requests the next seconds repeatedly
 SOURCES = ("smooth", "raw")
-# Frames without a duration still count a little, so that a bin made of them has a value.
+# Weight of frames without a duration, so that a bin that contains no other frames has a value.
 _MIN_WEIGHT_S = 1e-6
 
-# Bins are counted in whole milliseconds, because floor(0.6 / 0.2) is 2. The label of a bin is the one that lasts
-# longest in it.
+# Bins are computed in whole milliseconds, because floor(0.6 / 0.2) is 2. The label of a bin is the one with the longest
+# time in it.
 _WINDOW_SQL = """
     WITH selected AS (
         SELECT *, round(1000 * pts_s)::BIGINT AS start_ms,
@@ -71,9 +71,9 @@ class TrackWindow(TypedDict):
     id: int
     start_ms: list[int]
     end_ms: list[int]
-    label: list[int | None]  # index into `EMOTIONS`
-    low_quality: list[int]  # per mille of the time
-    p: list[list[int | None]]  # seven columns, per mille
+    label: list[int | None]  # index of each bin's label in `EMOTIONS`
+    low_quality: list[int]  # time of low quality in each bin, per mille
+    p: list[list[int | None]]  # probabilities in each bin, seven columns, per mille
 
 
 class Window(TypedDict):
@@ -91,8 +91,8 @@ class Boxes(TypedDict):
     from_s: float
     to_s: float
     frames_s: list[float]
-    # Time, track, x1, y1, x2, y2 in px of the shown frame, label, its probability, whether the face passed the quality
-    # filter, and why not.
+    # For each face: time, track, x1, y1, x2, y2 in pixels of the shown frame, label, its probability, whether the face
+    # passed the quality filter, and why not.
     faces: list[list[float | str | None]]
 
 
@@ -114,7 +114,8 @@ def window(results: Results, video_id: str, from_ms: int, to_ms: int, bins: int,
 def _by_track(rows: pa.Table) -> list[TrackWindow]:
     """The rows, which are sorted by track, as columns per track."""
     tracks = rows["track_id"].to_numpy()
-    edges = np.flatnonzero(np.diff(tracks, prepend=-1, append=-1))  # where each track begins, and the end
+    # The first row of each track, and the number of rows.
+    edges = np.flatnonzero(np.diff(tracks, prepend=-1, append=-1))
     label_of = {name: index for index, name in enumerate(EMOTIONS)}
     result = []
     for start, end in itertools.pairwise(edges):

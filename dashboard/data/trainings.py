@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fer_models.registry.model_registry import CARD_NAME, user_models_dir
 
 PROGRESS_FILES = "*/checkpoints/progress.json"  # rewritten by `fer_models.training.emotion.history` after each epoch
-STALE_EPOCHS = 3.0  # a training whose epoch takes so many times as long as the longest one has stopped
+STALE_EPOCHS = 3.0  # a training counts as stopped if its current epoch takes this many times as long as the longest one
 MIN_STALE_S = 300.0
 
 

@@ -26,13 +26,13 @@ VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY p
 KNOWN_SQL = "SELECT video_id, path FROM videos"
 BIN_MS = 1000
 ONSET_BIN_MS = 500
-BASELINE_S = 5.0  # before the onset of a marker
-MAX_SHOWN_S = 600.0  # of each video or marker
+BASELINE_S = 5.0  # seconds before the onset of a marker with which it is compared
+MAX_SHOWN_S = 600.0  # of each video or marker, at most this many seconds are shown
 DEFAULT_GROUPS, MAX_GROUPS = 3, 6
 NO_LABELS = "no labeled face"
 NO_INTERVAL = "none"
-GRAY = "#757b85"  # legible on white and on black
-AXIS_PX = 36  # so that charts below each other begin at the same position
+GRAY = "#757b85"  # a gray that is legible on white and on black
+AXIS_PX = 36  # width reserved for the vertical axis, so that charts below each other begin at the same position
 TIME_AXIS = alt.Axis(tickMinStep=1, tickCount=12)
 LEFT_AXIS = alt.Axis(minExtent=AXIS_PX, format=".1f")
 BIN_TOOLTIP = [
@@ -327,9 +327,9 @@ class Compared:
     """What the page shows of groups of videos, or of markers."""
 
     differences: pd.DataFrame  # rows of `result_schemas.COMPARISON`
-    means: pd.DataFrame  # over time, as `queries.group_timeline` returns them
+    means: pd.DataFrame  # means over time, as `queries.group_timeline` returns them
     time_title: str
-    onsets: pd.DataFrame | None = None  # of markers: rows of `result_schemas.AVERAGES`
+    onsets: pd.DataFrame | None = None  # for markers only: rows of `result_schemas.AVERAGES`
 
 
 def show_over_time(found: Compared) -> None:
@@ -358,7 +358,8 @@ def show_onsets(averages: pd.DataFrame, emotion: str) -> None:
     st.altair_chart(chart)
     notes = averages.loc[averages["estimate"].notna(), "note"].dropna()
     if not notes.empty:
-        st.caption(plain(notes.mode().iloc[0]))  # the same for most points; the number of participants may differ
+        # The note of most points is shown; the number of participants may differ between points.
+        st.caption(plain(notes.mode().iloc[0]))
     st.caption(
         f"Probability minus its mean in the {BASELINE_S:g} s before the onset: averaged over the markers of each "
         "participant, then over participants. The band is the 95 % interval. Markers without a good face before "

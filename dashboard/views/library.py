@@ -26,8 +26,8 @@ from dashboard.widgets.rows import (
 from fer_models.labels import EMOTIONS
 
 PAGE_ROWS = 100
-MAX_STRIPS = 5  # people of a video that get a strip each: more would be too thin to see
-THUMBNAIL_AT = 0.1  # share of the duration, because many videos begin with a black frame
+MAX_STRIPS = 5  # most people of a video that get a strip each; more strips would be too thin to see
+THUMBNAIL_AT = 0.1  # position of a thumbnail, as a share of the duration, because many videos begin with a black frame
 
 VIDEOS_SQL = f"""
     WITH of_video AS (
@@ -39,7 +39,7 @@ VIDEOS_SQL = f"""
         1 - n_faces_ok / nullif(n_faces, 0) AS low_quality, finished_at, path, {", ".join(EMOTIONS)}
     FROM videos LEFT JOIN of_video USING (video_id)
 """
-# The people who are seen longest, each with their episodes; a person without episodes has one row.
+# The people who are visible longest, each with their episodes; a person without episodes has one row.
 EPISODES_SQL = f"""
     WITH longest AS (
         SELECT video_id, track_id FROM tracks JOIN people USING (video_id, track_id)
@@ -74,8 +74,9 @@ COLUMNS = (
 class Library:
     """The videos of one state of the folder."""
 
-    videos: pd.DataFrame  # a row per video with its shares of time and its dominant emotion; shared, not to be changed
-    rows: dict[str, Row]  # the values of `COLUMNS` by video_id, as far as they have been shown
+    # A row per video, with its shares of time and its dominant emotion; shared between sessions, so not to be changed.
+    videos: pd.DataFrame
+    rows: dict[str, Row]  # video_id -> values of `COLUMNS`, for the videos that have been shown
 
 
 def read_library(results: Results) -> Library:

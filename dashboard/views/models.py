@@ -13,7 +13,7 @@ from dashboard.data.trainings import unfinished_trainings
 from dashboard.text import plain
 from fer_models.registry.model_registry import ModelCard, WeightsError, list_model_dirs, read_card
 
-# Prefixes and suffixes of figures on a card: what they are measured against, or how.
+# Prefix and suffix of metric names on a card, and what they mean: what is compared, or how.
 GROUPS = (
     ("votes_", "", "against the emotion that most annotators named"),
     ("", "_not_in_training", "without images that are also in the training data"),
@@ -104,7 +104,8 @@ def show_card(name: str, folder: Path, card: ModelCard) -> None:
         st.dataframe(table, hide_index=True, placeholder="", height="content")
     for plot in sorted(folder.glob("*.png")):
         what = plot.stem.replace("_", " ")
-        st.image(str(plot), caption=what, alt=f"{name}: {what}", width=MAX_IMAGE_PX)  # or that of a narrower page
+        # A narrower page limits the width further.
+        st.image(str(plot), caption=what, alt=f"{name}: {what}", width=MAX_IMAGE_PX)
     st.caption(plain(card.licence_note))
     with st.expander("The whole card"):
         st.json(json.dumps(card.as_json()))

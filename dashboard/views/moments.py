@@ -13,9 +13,9 @@ from dashboard.widgets.rows import Column, Row, show_rows, thumbnails_switch
 from fer_models.labels import EMOTIONS
 
 MAX_MOMENTS = 200
-LEAD_IN_S = 1.0  # shown before the start of an episode that is played
+LEAD_IN_S = 1.0  # when an episode is played, this many seconds before its start are shown first
 ANYBODY = "anybody"
-# The area is what the mean probability adds up to over the episode, in seconds.
+# The area of an episode is its mean probability times its duration, in seconds.
 RANKINGS = {
     "area (mean × duration)": "mean * episodes.duration_s",
     "peak × duration": "peak * episodes.duration_s",
@@ -56,10 +56,10 @@ class Filters:
     """What an episode must be to be shown; the names are the parameters of `MOMENTS_SQL`."""
 
     emotions: list[str]
-    participant: str = ""  # empty for everybody
-    search: str = ""  # part of the path
+    participant: str = ""  # participant to show; empty: everybody
+    search: str = ""  # text that the path must contain
     min_duration_s: float = 0.0
-    min_good: float = 0.0  # share of faces of good quality of the person in the video
+    min_good: float = 0.0  # smallest share of good faces of the person in the video
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ ANALYSES_SQL = """
 """
 STAGES = {"decode": "waiting for frames", "detect": "detecting faces", "crop": "cropping faces",
           "classify": "classifying emotions"}  # fmt: skip
-MAX_CHARTED = 20  # analyses
+MAX_CHARTED = 20  # number of analyses in the chart
 
 
 def show_flow_runs() -> None:

@@ -29,7 +29,7 @@ EDITOR_LABEL = "Query"
 MAX_SHOWN_ROWS = 5000
 MAX_BARS = 500
 MAX_LINES = 7
-ID_SUFFIXES = ("_id", "_index")  # numbers that are names
+ID_SUFFIXES = ("_id", "_index")  # columns with these suffixes hold numbers that are names
 BAR_COLOR = "#4a8fc2"
 KEYWORDS = ("SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "HAVING", "LIMIT", "USING", "JOIN", "LEFT JOIN", "count",
             "round", "median", "quantile_cont", "date_trunc", "parse_filename")  # fmt: skip
@@ -40,7 +40,7 @@ button { font: inherit; color: inherit; background: none; border: 1px solid var(
   border-radius: 6px; padding: 1px 8px; cursor: pointer; }
 span { opacity: 0.8; font-family: var(--st-font, sans-serif); }
 """
-# The file is served by a route beside the app; this only loads and mounts it.
+# The script is served by a route of the dashboard; this code only loads and mounts it.
 MOUNT_JS = """
 const base = document.baseURI;
 export default function (component) {
@@ -166,7 +166,8 @@ def run_query(sql: str) -> None:
             st.session_state["answer"] = query(results.root, sql, events=Path(events) if events else None)
     except QueryError as error:
         st.error("The query cannot be answered.")
-        st.code(str(error), language=None, wrap_lines=False)  # monospaced: a caret marks the column of the error
+        # Monospaced, because a caret marks the column of the error.
+        st.code(str(error), language=None, wrap_lines=False)
     except (EventsError, UnknownVideoError) as error:
         st.error(plain(error))
 

@@ -50,7 +50,7 @@ EPISODES_SQL = """
     SELECT track_id, emotion, start_s, end_s, apex_s, peak FROM episodes WHERE video_id = $video_id ORDER BY start_s
 """
 SESSION_SQL = "SELECT is_running, finished_at FROM videos WHERE video_id = $video_id"
-# The files of the player are served by a route beside the app; this only loads and mounts them.
+# The scripts of the player are served by a route of the dashboard; this code only loads and mounts them.
 MOUNT_JS = """
 const base = document.baseURI;
 export default function (component) {
@@ -74,7 +74,7 @@ class PlayerVideo:
     id: str
     name: str
     playable: bool
-    version: int  # changes with the file
+    version: int  # a number that changes with the file
     start_s: float
     duration_s: float
     width_px: int | None
@@ -89,11 +89,11 @@ class PlayerTrack:
     name: str
     hidden: bool
     seen_s: float
-    emotion: str | None  # None without any face of good quality
-    shares: list[float]  # of time, in the order of `EMOTIONS`
+    emotion: str | None  # dominant emotion; None without a face of good quality
+    shares: list[float]  # share of time of each emotion, in the order of `EMOTIONS`
     switch_s: float | None  # time of a possible identity switch
-    good_share: float | None  # of the faces
-    labeled_share: float | None  # of the time that the person is seen
+    good_share: float | None  # share of the faces that are good
+    labeled_share: float | None  # share of the time in which the person is visible that has a label
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,12 @@ class PlayerData:
     """What the player starts with, sent to the browser as JSON; it requests the rest itself."""
 
     video: PlayerVideo
-    revision: str  # of the timeline
+    revision: str  # identifies the version of the timeline
     tracks: list[PlayerTrack]
     episodes: list[dict[str, object]]  # rows of `EPISODES_SQL`
-    markers: list[dict[str, object]]  # id (None if it is from a file), label, start_s, end_s; by time
+    markers: list[dict[str, object]]  # id (None if the marker is from a file), label, start_s, end_s; ordered by time
     codes: list[CodedLane]
-    steps: list[dict[str, str]]  # what can be undone
+    steps: list[dict[str, str]]  # the steps that can be undone
     can_correct: bool
     at_s: float
     play: bool
@@ -179,10 +179,10 @@ def summary_line(results: Results, video_id: str) -> str:
 
 
 def take_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None:
-    """Store a change made in the player; the timeline is built again if it changes who is who.
+    """Store a change made in the player; rebuild the timeline if the change concerns which faces belong to whom.
 
     Raises:
-        EditError: if the change has no meaning.
+        EditError: if the change is invalid.
         CorrectionError: if the timeline cannot be built again; the change is not stored then.
     """
     before = notes.read_notes(results.root, video_id)
@@ -238,7 +238,8 @@ def show_live_state(results: Results, video_id: str) -> None:
 
 def without_common_folder(paths: dict[str, str]) -> dict[str, str]:
     """The paths without the folders that all of them begin with."""
-    common = os.path.commonprefix(list(paths.values()))  # noqa: RUF071 (paths may be of another system)
+    # The paths may be those of another operating system, so `os.path.commonpath` cannot be used.
+    common = os.path.commonprefix(list(paths.values()))  # noqa: RUF071
     start = max(common.rfind("/"), common.rfind("\\")) + 1
     return {video_id: path[start:] for video_id, path in paths.items()}
 
@@ -269,7 +270,7 @@ def choose_video(results: Results) -> str | None:
         format_func=without_common_folder(paths).__getitem__,
     )
     if requested is None:
-        st.query_params["video"] = chosen  # keeps a requested moment
+        st.query_params["video"] = chosen  # setting only this parameter keeps a requested moment
     elif chosen != requested:
         st.query_params.from_dict({"video": chosen})
     return chosen

@@ -11,7 +11,7 @@ from dashboard.data.markers import Markers
 from dashboard.text import plain
 
 FOLDERS, WORDS, SINGLE, FILE, MARKERS = "folders", "words in the path", "single videos", "a CSV file", "markers"
-DEFAULT_VIDEOS = 2  # compared before anything is selected
+DEFAULT_VIDEOS = 2  # number of videos that are compared before anything is selected
 MAX_LISTED = 20
 PATH_HEADERS = ("path", "video", "file", "filename", "name")
 GROUP_HEADERS = ("group", "condition", "label")

@@ -13,7 +13,7 @@ button { font: inherit; color: inherit; cursor: pointer; }
   border: 1px solid var(--st-border-color, #e3e6ea); border-radius: 6px; padding: 4px 12px; min-height: 32px; }
 .short button { border: 0; background: none; padding: 4px; text-decoration: underline; min-height: 24px; }
 """
-# The file is served by a route beside the app; this only loads and mounts it.
+# The script is served by a route of the dashboard; this code only loads and mounts it.
 MOUNT_JS = """
 const base = document.baseURI;
 export default function (component) {

@@ -11,13 +11,13 @@ import streamlit as st
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 PLAYER = Path(__file__).parents[1] / "player"
-THUMBNAILS_ENVIRONMENT = "FERVID_DASHBOARD_THUMBNAILS"  # "on" or "off": what holds until a user chooses
+THUMBNAILS_ENVIRONMENT = "FERVID_DASHBOARD_THUMBNAILS"  # "on" or "off": the setting until a user chooses
 Kind = Literal["text", "muted", "number", "link", "emotion", "strips", "bar", "thumbnail", "play"]
-Strip = list[tuple[float, float, int]]  # position and width in percent, index of the emotion
-# The value of each column by its name, `href`, and under `NAME_title` what is shown when the pointer rests on a value.
-# What a value is depends on the kind of column.
+Strip = list[tuple[float, float, int]]  # for each part of a strip: position and width in percent, index of the emotion
+# The values of a row by the name of their column, which depend on the kind of the column; `href`, the address that a
+# click opens; and under `NAME_title` the text that is shown when the pointer rests on a value.
 Row = dict[str, object]
-# The files are served by a route beside the app; this only loads and mounts them.
+# The scripts are served by a route of the dashboard; this code only loads and mounts them.
 MOUNT_JS = """
 const base = document.baseURI;
 export default function (component) {

@@ -8,7 +8,7 @@ from dashboard.data.results import Results
 
 PATH_SQL = "SELECT path FROM videos WHERE video_id = $video_id"
 HELP = "How much of each person's time was visible, of good quality and labeled, and how often the label changed."
-# Column of `queries.validity` -> heading
+# Maps columns of `queries.validity` to headings.
 HEADINGS = {
     "person": "person",
     "seen_s": "visible in s",

@@ -54,7 +54,7 @@ class SegmentPlan:
     info: VideoInfo
     content: Content
     ids: WorkIds
-    segments: list[np.ndarray]  # the indices of the sampled frames
+    segments: list[np.ndarray]  # indices of the sampled frames of each segment
     missing: list[int]
 
     @property
@@ -88,12 +88,12 @@ def analyze_video(path: StoragePath, context: AnalysisContext) -> VideoOutcome:
 
 
 class _VideoJob:
-    """The analysis of one video, and everything known about it so far, which a failure's row holds, too."""
+    """Analyze one video, and keep what is known about it so far, which the row of a failure also contains."""
 
     def __init__(self, path: StoragePath, context: AnalysisContext) -> None:
         self.path, self.context = path, context
         self.store, self.settings, self.models = context.store, context.settings, context.models
-        self.file: StoragePath = path  # where it can be read: for an object, a local copy
+        self.file: StoragePath = path  # the file to read: for an object, a local copy
         self.started_at, self.started_s = datetime.now(UTC), time.perf_counter()
         self.object_version: str | None = None
         self.content: Content | None = None
@@ -101,7 +101,7 @@ class _VideoJob:
         self.times = StageTimes()
 
     def run(self) -> VideoOutcome:
-        """Do what is not finished."""
+        """Do the work that is not finished yet."""
         self.context.progress.check()
         self.object_version = file_version(self.path)
         if work := self.context.finished.find(self.path):
@@ -118,7 +118,7 @@ class _VideoJob:
         return self.commit(plan, self.build(plan))
 
     def identify(self, file: Path) -> tuple[Content, VideoInfo]:
-        """What the file holds."""
+        """Hash and describe the file."""
         self.content = read_content(file, self.settings.decode_timeout_s)
         self.info = probe_with_timeout(file, self.settings)
         self.content.check(file)
@@ -130,7 +130,7 @@ class _VideoJob:
         return work_ids(video, self.settings, self.models, self.info.decoder if self.info else "")
 
     def plan(self, content: Content, info: VideoInfo) -> SegmentPlan:
-        """The segments, and which of them remain."""
+        """Split the video into segments, and find those that are not observed yet."""
         segments = plan_segments(info, self.settings)
         missing = missing_segments(segments, self.ids(), self.context)
         return SegmentPlan(info, content, self.ids(), segments, missing)
@@ -181,10 +181,10 @@ class _VideoJob:
         reason = str(error) if expected else f"{type(error).__name__}: {error}"
         reason = reason.replace(str(self.file), str(self.path)).removeprefix(f"{self.path}: ")
         log.log(logging.INFO if expected else logging.ERROR, "%s: %s", self.path, reason, exc_info=error)
-        # Drop appearance data now: the video may never be retried. A run that can resume needs them.
+        # Drop appearance data now, as the video may never be retried. A run that can resume still needs the data.
         if not self.settings.keep_appearance and not is_transient(error) and self.info:
             self.store.drop_appearance(*self.ids().observed)
-        # A failure has ids of its own, so that it never replaces an analysis that succeeded.
+        # A failure has ids of its own, so that it never replaces an earlier successful analysis.
         video = video_id(self.content.sha256) if self.content else unread_video_id(self.path)
         ids = work_ids(video, self.settings, self.models, decoder="")
         self.store.commit_failure(self.row() | dict(ids.columns()), reason)

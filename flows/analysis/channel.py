@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flows.analysis.outcomes import RunSummary, VideoOutcome
     from flows.analysis.run import AnalysisRun
 
-Errors = Sequence[BaseException]  # an error, its cause, the cause of that, and so on: pickling drops causes
+Errors = Sequence[BaseException]  # an error, its cause, the cause of that, and so on, because pickling drops causes
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ class Channel:
         Raises:
             OSError: if the other process has ended.
         """
-        content = pickle.dumps(message)  # first, as half a message would stop the other process
+        # Pickled before anything is written, because half a message would stop the other process.
+        content = pickle.dumps(message)
         with self._sending:
             self._target.write(content)
             self._target.flush()
@@ -96,7 +97,8 @@ class Channel:
             EOFError: if the other process has ended.
         """
         try:
-            message: Message = pickle.load(self._source)  # written by a process that this one started, or vice versa
+            # Trusted, because this process started the other one or was started by it.
+            message: Message = pickle.load(self._source)
         except pickle.UnpicklingError as error:  # the other process was killed while it wrote
             raise EOFError(str(error)) from error
         return message

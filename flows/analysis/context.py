@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class AnalysisContext:
     """Results, settings, models and progress of a run.
 
-    Tasks of a cluster receive a context of their own process, made when they first need it: models are loaded once per
-    process, where they are used, and never travel.
+    Tasks of a cluster share a context in their process, created on first use: models are loaded once per process and
+    are never sent from one process to another.
     """
 
     def __init__(
@@ -35,7 +35,8 @@ class AnalysisContext:
         self.out = out
         self.settings = settings
         self.progress = progress or Progress()
-        self.analyze_elsewhere: Callable[[StoragePath], VideoOutcome] | None = None  # in the parent
+        # How the flow in a child process has videos analyzed by its parent; None in all other processes.
+        self.analyze_elsewhere: Callable[[StoragePath], VideoOutcome] | None = None
         self._models = models
         self._loading = threading.Lock()
 
@@ -47,13 +48,13 @@ class AnalysisContext:
             StoreError: if it is not a results folder, or cannot be written.
             StorageError: if the address cannot be reached.
         """
-        from analytics.results.store import Store  # imports PyArrow
+        from analytics.results.store import Store  # imported here because it loads PyArrow
 
         return Store(self.out)
 
     @cached_property
     def finished(self) -> "FinishedIndex":
-        """What was finished when the run started.
+        """The analyses that were finished when the run started.
 
         Raises:
             StoreError: if the results cannot be read.
@@ -74,7 +75,7 @@ class AnalysisContext:
         with self._loading:
             if self._models is None:
                 with without_gc():
-                    from flows.analysis.model_bundle import load_models  # imports torch
+                    from flows.analysis.model_bundle import load_models  # imported here because it loads torch
                 self._models = load_models(self.settings)
             return self._models
 

@@ -7,7 +7,7 @@ from analytics.results.storage_paths import StorageError
 from fer_models.errors import DeviceError
 from fer_models.registry.model_card import WeightsError
 
-# Errors of a disk or a network share that may not occur again.
+# Numbers of errors of a disk or a network share that may not occur again.
 TRANSIENT_ERRNO = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENETDOWN, errno.ESTALE, errno.ETIMEDOUT}
 # Fatal errors: they would affect every remaining video.
 FATAL = (StoreError, StorageError, WeightsError, DeviceError)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fer_models.video import VideoInfo
     from flows.analysis.model_bundle import Models
 
-# Settings that change no number, and those that `request_fingerprint` takes otherwise.
+# Settings that change no number, and settings that `request_fingerprint` includes in another form.
 _NEUTRAL = {"batch_size", "decode_timeout_s", "device", "keep_appearance", "model", "overwrite", "verify_content"}
 _OBSERVATION_SETTINGS = {
     "fps",
@@ -49,12 +49,12 @@ class WorkIds:
 
     @property
     def observed(self) -> tuple[str, str]:
-        """Where the store keeps the observations."""
+        """The ids under which the store keeps the observations."""
         return self.video_id, self.observation_id
 
     @property
     def analyzed(self) -> tuple[str, str]:
-        """Where the store keeps the analysis."""
+        """The ids under which the store keeps the analysis."""
         return self.video_id, self.analysis_id
 
     def columns(self) -> Mapping[str, str]:
@@ -63,7 +63,7 @@ class WorkIds:
 
 
 def work_ids(video: str, settings: AnalyzeSettings, models: "Models", decoder: str) -> WorkIds:
-    """The ids of what is to be done with a video."""
+    """Compute the ids of a video, its observations and its analysis."""
     observed = observation_id(video, observation_settings(settings, models, decoder), models.weights())
     return WorkIds(video, observed, analysis_id(observed, timeline_config(settings, models).settings()))
 
@@ -111,7 +111,7 @@ def provenance_columns(settings: AnalyzeSettings, models: "Models", decoder: str
     all_settings = {
         "observe": observation_settings(settings, models, decoder) | {"detector_reason": models.detector_reason},
         "timeline": timeline_config(settings, models).settings(),
-        # How the run was requested: it changes no number and is part of no id, but `fervid retry` uses it.
+        # How the run was requested. It changes no number and is part of no id, but `fervid retry` uses it.
         "run": {
             "model": portable_model_ref(settings.model),
             **settings.model_dump(include={"keep_appearance", "overwrite"}),

@@ -31,8 +31,8 @@ class FinishedWork:
     """A finished analysis for the request of a run."""
 
     ids: WorkIds
-    observe: Mapping[str, Any]  # the settings of pass 1 that were used
-    may_have_appearance: bool = True  # appearance data may be stored
+    observe: Mapping[str, Any]  # settings of pass 1 that were used
+    may_have_appearance: bool = True  # True if appearance data may be stored
 
 
 class FinishedIndex:
@@ -43,7 +43,7 @@ class FinishedIndex:
         self._by_version: dict[tuple[str, str], FinishedWork] = {}
         self._by_content: dict[str, FinishedWork] = {}
         self._sizes: set[int] = set()
-        self._readable: set[tuple[str, str]] = set()  # analyses whose tables were read without an error
+        self._readable: set[tuple[str, str]] = set()  # ids of the analyses whose tables were read without an error
         request = request_fingerprint(settings)
         stored = [json.loads(row["settings"] or "{}") for row in rows]
         kept = {
@@ -90,11 +90,11 @@ class FinishedIndex:
     def _find(self, path: StoragePath) -> FinishedWork | None:
         if self.settings.overwrite or not self._by_content:
             return None
-        with contextlib.suppress(OSError, StallTimeout):  # reported by the analysis of the video
+        with contextlib.suppress(OSError, StallTimeout):  # such errors are reported by the analysis of the video
             known = self._by_version.get((path_text(path), file_version(path)))
             if known is not None and not self.settings.verify_content:
                 return known
-            # A file that was touched, copied or moved still has the same content.
+            # A file that was touched, copied or moved still has the same content, which is compared by its hash.
             if not is_remote(path) and path.is_file() and path.stat().st_size in self._sizes:
                 timeout_s = self.settings.decode_timeout_s
                 return self._by_content.get(run_with_watchdog(lambda: file_sha256(path, heartbeat), timeout_s))

@@ -55,7 +55,7 @@ def analyze_one(path: Path, context: AnalysisContext, parts: Sequence[int] = ())
         from flows.analysis.skipping import skip_outcome
 
         return skip_outcome(path, work, context)
-    from flows.analysis.analyze_video import analyze_video  # imports torch
+    from flows.analysis.analyze_video import analyze_video  # imported here because it loads torch
 
     outcome = analyze_video(path, context)
     return dataclasses.replace(outcome, n_observed=outcome.n_observed + sum(parts))
@@ -73,7 +73,7 @@ def observe_one(path: Path, context: AnalysisContext, part: int, of: int) -> int
     A failure is only logged: the task of the video meets it again and reports it.
     """
     from fer_models.video import VideoReadError
-    from flows.analysis.analyze_video import observe_part  # imports torch
+    from flows.analysis.analyze_video import observe_part  # imported here because it loads torch
 
     try:
         return observe_part(path, context, part, of)
@@ -117,7 +117,7 @@ def analyze(
         context = AnalysisContext(resolve_path(out), settings or AnalyzeSettings())
         run = prepare_run(Inputs(inputs, recursive, pattern), context, engine)
     if run.is_local and run.context.analyze_elsewhere is None and not all(map(run.context.finished.find, run.videos)):
-        _ = run.context.models  # a model that cannot be loaded ends the run before it starts
+        _ = run.context.models  # loaded now, so that a model that cannot be loaded ends the run before it starts
     with running(run.engine) as submit:
         started_s = time.monotonic()
         futures = submit_all(submit, run)
@@ -125,7 +125,7 @@ def analyze(
             report_each(run, futures)
             summary = summarize(run, futures, time.monotonic() - started_s)
         except FATAL:
-            run.context.progress.withdraw_stop()  # it was meant for the videos of this run
+            run.context.progress.withdraw_stop()  # the stop was requested for the videos of this run only
             raise
     publish(summary)
     if summary.failures:
@@ -146,7 +146,8 @@ def run_analyze(run: AnalysisRun) -> RunSummary:
 
 def submit_all(submit: Submit, run: AnalysisRun) -> list[PrefectFuture[VideoOutcome]]:
     """A task for each video, in their order. On a cluster, long videos come last, each after the tasks of its parts."""
-    whole = run.is_local or run.context.settings.overwrite  # which would observe the parts twice
+    # With `overwrite`, the task of the video would observe its parts a second time.
+    whole = run.is_local or run.context.settings.overwrite
     n_parts = {path: 1 if whole else count_parts(path, run.engine.part_s) for path in run.videos}
     futures = {path: submit(analyze_one, path=path, context=run.context) for path, of in n_parts.items() if of == 1}
     for path in (path for path, of in n_parts.items() if of > 1):
@@ -165,7 +166,7 @@ def count_parts(path: StoragePath, part_s: float) -> int:
     try:
         return max(1, round(stated_duration_s(path) / part_s))
     except (VideoReadError, OSError):
-        return 1  # its own task meets the same error and reports it
+        return 1  # the task of the video meets the same error and reports it
 
 
 def result_of(future: PrefectFuture[VideoOutcome]) -> VideoOutcome | BaseException:
@@ -201,7 +202,7 @@ def report_each(run: AnalysisRun, futures: Sequence[PrefectFuture[VideoOutcome]]
         elif isinstance(result, VideoFailed):
             progress.report(VideoEnded(path, "failed", str(result)))
         elif isinstance(result, FATAL):
-            progress.request_stop()  # the remaining videos would fail in the same way
+            progress.request_stop()  # a fatal error would occur for every remaining video
 
 
 def summarize(run: AnalysisRun, futures: Sequence[PrefectFuture[VideoOutcome]], seconds: float) -> RunSummary:
@@ -213,7 +214,7 @@ def summarize(run: AnalysisRun, futures: Sequence[PrefectFuture[VideoOutcome]], 
     outcomes: list[VideoOutcome] = []
     failures: list[Failure] = []
     results = [result_of(future) for future in futures]
-    for kind in (FATAL, Stopped):  # a fatal error stops the others
+    for kind in (FATAL, Stopped):  # a fatal error, or a stop, ends the other analyses too
         for result in results:
             if isinstance(result, kind):
                 raise result

@@ -35,17 +35,18 @@ if TYPE_CHECKING:
 def main() -> None:
     """Run the requested flows, until there are no more or the parent ends."""
     if hasattr(signal, "pthread_sigmask"):
-        # A signal to the whole process group is the parent's to handle: it asks for a stop, or its pipe ends.
+        # The parent handles signals to the process group: it asks this process to stop, or closes its pipe.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing printed may get between the messages
+    # Standard output carries the messages, so nothing else may be printed to it.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     parent = Parent(Channel(source, target))
     try:
         with contextlib.ExitStack() as stack:
             with without_gc():
                 if "PREFECT_API_URL" not in os.environ:
                     stack.enter_context(server_in_thread())
-                from flows.analysis.flow import run_analyze  # imports Prefect
+                from flows.analysis.flow import run_analyze  # imported here because it loads Prefect
             while (run := parent.next_run()) is not None:
                 try:
                     answer = RunAnswer(run_analyze(run))

@@ -49,7 +49,7 @@ def flow_runner(is_local: bool, *, once: bool = False) -> Iterator[Callable[[Ana
             yield process.run
         return
     with prefect_server() as wait_for_server:
-        from flows.analysis.flow import run_analyze  # imports Prefect
+        from flows.analysis.flow import run_analyze  # imported here because it loads Prefect
 
         wait_for_server()
         yield run_analyze
@@ -71,15 +71,16 @@ class FlowProcess:
         else:
             environment |= SERVER_ENVIRONMENT
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path)],  # -P: import nothing from the working directory
+            # -P: do not import modules from the working directory
+            [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C must reach only this process, which asks the flow to stop
+            start_new_session=True,  # Ctrl-C must reach only this process, which then asks the flow to stop
         )
         assert self.process.stdin and self.process.stdout
         self.once = once
-        self.has_records = False  # whether a run has ended, which the child may still have to record
+        self.has_records = False  # True once a run has ended, because the child may still have to record it
         self.channel = Channel(self.process.stdout, self.process.stdin)
 
     def run(self, run: AnalysisRun) -> RunSummary:
@@ -89,7 +90,7 @@ class FlowProcess:
             PrefectServerError: if there is no Prefect server, or the child process ends.
             Stopped, StoreError, StorageError, WeightsError, DeviceError: as the flow does.
         """
-        _ = run.context.models  # a model that cannot be loaded ends the run before it starts
+        _ = run.context.models  # loaded now, so that a model that cannot be loaded ends the run before it starts
         with VideoPool(run) as pool:
             self.has_records = False
             try:
@@ -116,7 +117,7 @@ class FlowProcess:
         def answer(future: "Future[VideoOutcome]") -> None:
             if future.cancelled():  # the run was interrupted
                 return
-            with contextlib.suppress(OSError):  # the child has ended, which `run` reports
+            with contextlib.suppress(OSError):  # if the child has ended, `run` reports it
                 if error := future.exception():
                     self.channel.send(VideoAnswer(request.number, errors=with_causes(error)))
                 else:
@@ -146,7 +147,8 @@ class VideoPool:
         self.context: AnalysisContext = run.context
         self.videos = run.videos
         self.pool = ThreadPoolExecutor(run.engine.workers, thread_name_prefix="analyze")
-        # A retry must not wait behind all other videos, whose tasks wait for it.
+        # Retries have threads of their own, because tasks wait for them and they must not queue behind all other
+        # videos.
         self.retries = ThreadPoolExecutor(run.engine.workers, thread_name_prefix="retry")
         self.started: dict[StoragePath, Future[VideoOutcome]] = {}
 
@@ -167,6 +169,6 @@ class VideoPool:
         return self.started.pop(path, None) or self._submit(path, self.retries)
 
     def _submit(self, path: StoragePath, pool: ThreadPoolExecutor) -> "Future[VideoOutcome]":
-        from flows.analysis.analyze_video import analyze_video  # imports torch
+        from flows.analysis.analyze_video import analyze_video  # imported here because it loads torch
 
         return pool.submit(analyze_video, path, self.context)

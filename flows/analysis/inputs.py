@@ -1,4 +1,4 @@
-"""Find the videos and images that a run is about, named one by one or in folders, and what is left out."""
+"""Find the videos and images that a run analyzes, named one by one or in folders, and the files that it skips."""
 
 import contextlib
 import mimetypes
@@ -24,15 +24,15 @@ from fer_models.errors import FervidError
 from fer_models.files import other_kind
 from fer_models.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
-PART_BYTES = 8 << 20  # of a video, fetched at a time
-NAMED_PER_REASON = 5  # files that are left out, shown by name
+PART_BYTES = 8 << 20  # bytes of an object that are fetched at a time
+NAMED_PER_REASON = 5  # for each reason, this many skipped files are listed by name
 
 UNKNOWN_SUFFIX = "media with an unknown suffix: name the file itself, or rename it"
 HIDDEN = "hidden"
 
 
 class InputError(FervidError):
-    """There is nothing to analyze where the user pointed."""
+    """The inputs contain nothing to analyze."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class SkippedFile:
 
 @dataclass(frozen=True)
 class FoundFiles:
-    """What a run over some files and folders is about."""
+    """The files that a run over some files and folders analyzes, and those that it skips."""
 
-    videos: list[StoragePath]  # and images
+    videos: list[StoragePath]  # videos and images to analyze
     skipped: list[SkippedFile]
-    n_other_files: int  # files in the folders that are neither video nor image
+    n_other_files: int  # number of files in the folders that are neither videos nor images
 
     def skipped_json(self) -> list[dict[str, str]]:
         """The skipped files as plain values."""
@@ -80,7 +80,7 @@ def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, p
         InputError: if none of the inputs holds anything to analyze.
         StorageError: if an address cannot be reached.
     """
-    videos: dict[StoragePath, StoragePath] = {}  # by absolute path: as it was given
+    videos: dict[StoragePath, StoragePath] = {}  # absolute path -> path as the user wrote it
     skipped: dict[StoragePath, SkippedFile] = {}
     empty: list[str] = []
     n_other_files = 0
@@ -121,7 +121,7 @@ def is_wanted(path: StoragePath, folder: StoragePath, pattern: str) -> bool:
 
 
 def _files_in(folder: StoragePath, recursive: bool, pattern: str) -> FoundFiles:
-    if is_remote(folder):  # its files, in one listing
+    if is_remote(folder):  # one request lists all files of the folder
         names = sorted(list_files(folder))
         paths: list[StoragePath] = [folder / name for name in names if recursive or "/" not in name]
     else:
@@ -154,11 +154,11 @@ def _skip_reason(path: StoragePath, folder: StoragePath) -> str | None:
             return f"{kind}, not a regular file" if has_suffix else ""
         if has_suffix:
             return None
-        from fer_models.video.signatures import HEAD_BYTES, is_media  # imports PyAV
+        from fer_models.video.signatures import HEAD_BYTES, is_media  # imported here because it loads PyAV
 
         with path.open("rb") as file:
             return UNKNOWN_SUFFIX if is_media(file.read(HEAD_BYTES)) else ""
-    except OSError:  # a file that cannot be read is reported by the run, if it is one to be read
+    except OSError:  # if the file has to be read, the run reports that it cannot be
         return None if has_suffix else ""
 
 
@@ -173,7 +173,7 @@ def _hint(folder: StoragePath, recursive: bool, pattern: str, found: FoundFiles)
 
 
 def file_version(path: StoragePath) -> str:
-    """What identifies this version of a file without reading it: the object store's version, or size, times and inode.
+    """Identify the version of a file without reading it: by the object store's version, or size, times and inode.
 
     Raises:
         OSError: if there is no such file, or it may not be read.
@@ -189,7 +189,7 @@ def file_version(path: StoragePath) -> str:
 
 @contextlib.contextmanager
 def local_copy(path: StoragePath) -> Iterator[Path]:
-    """Give a video as a file on disk: itself, or a copy of the object that is deleted afterwards.
+    """Provide a video as a file on disk: the file itself, or a copy of the object that is deleted afterwards.
 
     It is read three times (to hash, to list and to decode its frames), by libraries that need a file.
 
@@ -201,9 +201,9 @@ def local_copy(path: StoragePath) -> Iterator[Path]:
         yield path
         return
     fs, name = filesystem_of(path)
-    with tempfile.TemporaryDirectory(prefix="fervid-") as folder:  # readable by this user only
+    with tempfile.TemporaryDirectory(prefix="fervid-") as folder:  # only this user can read the temporary folder
         copy = Path(folder) / path.name
-        # A part at a time, each on the condition that the object has not changed.
+        # The object is fetched part by part, each on the condition that it has not changed.
         with (
             translate_client_errors(path),
             fs.open(name, "rb", block_size=PART_BYTES) as source,

@@ -12,7 +12,7 @@ class VideoOutcome:
     """The result of a run for one video."""
 
     path: StoragePath
-    status: str  # "done" or "unchanged"; a failure raises `VideoFailed`
+    status: str  # "done" or "unchanged"; a failure raises `VideoFailed` instead
     video_id: str
     analysis_id: str
     n_frames: int
@@ -23,11 +23,11 @@ class VideoOutcome:
     decoder: str = ""
     decoder_reason: str = ""
     n_undecoded: int = 0
-    same_as: str = ""  # another file with the same content, whose row represents both
-    notes: tuple[str, ...] = ()  # what was chosen, repaired or left out when the file was read
-    n_observed: int = 0  # frames observed in this run; the others were stored already
-    models: str = ""  # the models of the process that analyzed it, and how they were chosen
-    times: dict[str, float] = field(default_factory=dict)  # seconds of each stage
+    same_as: str = ""  # path of another file with the same content, whose row represents both
+    notes: tuple[str, ...] = ()  # what was chosen, repaired or left out when the file was read, as sentences
+    n_observed: int = 0  # number of frames observed in this run; all others were stored already
+    models: str = ""  # the models, and how they were chosen, in the process that analyzed the video
+    times: dict[str, float] = field(default_factory=dict)  # stage -> seconds
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class VideoEnded:
     """A video needs no more work in this run."""
 
     path: StoragePath
-    status: str  # "done", "unchanged" or "failed"
+    status: str  # status of the video: "done", "unchanged" or "failed"
     error: str = ""
 
 
@@ -62,4 +62,4 @@ class Progress:
             raise Stopped
 
 
-progress = Progress()  # of the command that this process runs; an interrupt requests its stop
+progress = Progress()  # progress of the command that this process runs; an interrupt requests a stop through it

@@ -33,7 +33,7 @@ class Rebuilt:
     """The result of rebuilding the timeline of one video."""
 
     path: str
-    status: str  # "done", "unchanged" or "failed"
+    status: str  # status of the timeline: "done", "unchanged" or "failed"
     video_id: str
     analysis_id: str | None = None
     n_faces: int = 0
@@ -90,13 +90,13 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
     config = settings.config(stored["observe"]["detector_score_threshold"])
     try:
         corrections = fitting_corrections(store, row, config)
-    except CorrectionError:  # the current timeline is of another version, and so are the tracks
+    except CorrectionError:  # another version made the current timeline, so the tracks have other numbers
         corrections = ()
     timeline_settings = corrected_settings(config, corrections)
     analyzed = analysis_id(row["observation_id"], timeline_settings)
-    # A live session that is running or was killed may have more observations than its tables.
+    # A live session that is running or was killed may have more observations than its tables contain.
     if store.is_done(video, analyzed) and not row["is_running"]:
-        # Keep the error: whether the run that failed would succeed now is not known.
+        # Keep the error of a later run, because it is unknown whether that run would succeed now.
         store.mark_as_current(video, analyzed, path, error=row["error"])
         sizes = store.table_rows(video, analyzed)
         return Rebuilt(path, "unchanged", video, analyzed, sizes["faces"], sizes["tracks"])
@@ -116,18 +116,18 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
             timeline = build_corrected_timeline(observations, config, timeline.identities, corrections, end_s=end_s)
     except (IdentitiesError, CorrectionError) as error:
         return Rebuilt(path, "failed", video, note=f"{path}: {error}")
-    # The fingerprint of a request is that of `fervid analyze`, whose other settings are not known here.
+    # The fingerprint of a request belongs to `fervid analyze`, whose other settings are unknown here.
     requested = {name: value for name, value in stored.get("run", {}).items() if name != "request"}
     changed = {
         "analysis_id": analyzed,
         "settings": json.dumps(stored | {"timeline": timeline_settings, "run": requested}),
         "started_at": datetime.now(UTC),
-        **dict.fromkeys(SPEEDS),  # no frame was processed
+        **dict.fromkeys(SPEEDS),  # speeds are NULL because no frame was processed
         "is_running": False if row["live_since"] else None,
         "joined_by_look": timeline.used_appearance,
     }
     store.commit_analysis(dict(row) | changed, timeline)
     if row["is_running"] and not is_looked_at(store.root, video):
-        store.drop_appearance(*seen)  # its session was killed, so no other process drops it
+        store.drop_appearance(*seen)  # the session was killed, so no other process drops its appearance data
     seconds = time.perf_counter() - started_s
     return Rebuilt(path, "done", video, analyzed, len(timeline.faces), len(timeline.tracks), seconds)

@@ -57,7 +57,7 @@ def stored_settings(text: str | None) -> AnalyzeSettings:
     run = stored.get("run", {})
     asked = {"model": stored["observe"]["model"]}
     asked |= {name: run[name] for name in ("model", "keep_appearance", "overwrite") if name in run}
-    if "keep_signatures" in run:  # the name of the setting in results of version 0.1
+    if "keep_signatures" in run:  # name of this setting in results of version 0.1
         asked["keep_appearance"] = run["keep_signatures"]
     return AnalyzeSettings(
         **{name: stored["observe"][name] for name in OBSERVED if name in stored["observe"]},

@@ -51,7 +51,7 @@ class AnalysisRun:
         }
 
 
-# Prefect's parameters are JSON: what a command prepared reaches the flow that it calls through this variable.
+# What a command has prepared for the flow that it calls. Prefect's own parameters are limited to JSON.
 _prepared: ContextVar[AnalysisRun | None] = ContextVar("prepared", default=None)
 
 
@@ -85,8 +85,8 @@ def prepare_run(
     """
     engine = engine or EngineSettings()
     videos = (found or find(inputs)).videos
-    _ = context.store  # refuses a folder of others before any work is done
-    if engine.engine != "threads":  # a worker has a working directory of its own
+    _ = context.store  # raises an error about a folder with other files before any work is done
+    if engine.engine != "threads":  # workers of a cluster have other working directories
         videos = [absolute(path) for path in videos]
     return AnalysisRun(inputs, videos, engine, context)
 

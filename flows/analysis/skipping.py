@@ -47,14 +47,14 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
 def _apply_corrections(work: FinishedWork, context: AnalysisContext) -> None:
     """Show the timeline with the corrections of people that users made in the dashboard, if there are any."""
     if (context.store.root / NOTES).exists():
-        from analytics.results.corrections import apply_corrections  # imports SciPy
+        from analytics.results.corrections import apply_corrections  # imported here because it loads SciPy
 
         apply_corrections(context.store, *work.ids.analyzed)
 
 
 def _drop_appearance(work: FinishedWork, context: AnalysisContext) -> None:
     """Drop appearance data that an earlier run kept, or left when it was interrupted."""
-    from analytics.results.stored_timeline import knows_identities  # imports SciPy
+    from analytics.results.stored_timeline import knows_identities  # imported here because it loads SciPy
 
     config = context.settings.timeline.config(work.observe["detector_score_threshold"])
     if knows_identities(context.store, *work.ids.observed, config):

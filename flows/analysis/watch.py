@@ -10,10 +10,10 @@ import watchfiles
 from analytics.results.storage_paths import StoragePath, absolute
 from flows.analysis.inputs import InputError, is_wanted, videos_in
 
-TICK_MS = 500  # how often files that may still change are checked
-# Prefect accepts half a megabyte of parameters per run; a path is seldom longer than 500 bytes.
+TICK_MS = 500  # milliseconds between checks of files that may still change
+# Most files per run: Prefect accepts half a megabyte of parameters, and a path rarely exceeds 500 bytes.
 BATCH_FILES = 500
-Stamp = tuple[int, int]  # size and modification time, which an unfinished copy changes
+Stamp = tuple[int, int]  # size and modification time of a file, which change while it is being copied
 
 
 def stable_file_batches(
@@ -55,7 +55,7 @@ def stable_file_batches(
         recursive=recursive,
         force_polling=force_polling,
     )
-    changed = set(folders)  # existing files are listed after watching has started, so that none is missed
+    changed = set(folders)  # existing files are listed after watching has started, so that no file is missed
     for reported in changes:
         changed |= {Path(path) for _, path in reported}
         for folder in folders:
@@ -80,7 +80,8 @@ class _Waiting:
 
     def __init__(self, settle_s: float) -> None:
         self.settle_s = settle_s
-        self._since_s: dict[StoragePath, tuple[Stamp, float]] = {}  # stamp, and since when it has not changed
+        # File -> size and modification time, and since when they have not changed.
+        self._since_s: dict[StoragePath, tuple[Stamp, float]] = {}
         self._handed_out: dict[StoragePath, Stamp] = {}
 
     def add(self, files: Iterable[StoragePath]) -> None:
@@ -94,7 +95,8 @@ class _Waiting:
         settled = []
         for file, (stamp, since_s) in list(self._since_s.items()):
             found = _stamp(file)
-            if found is None or found == self._handed_out.get(file):  # deleted, or only its permissions changed
+            # The file was deleted, or only its permissions changed.
+            if found is None or found == self._handed_out.get(file):
                 del self._since_s[file]
             elif found != stamp or not found[0]:  # an empty file is a copy that has just begun
                 self._since_s[file] = found, now_s

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Content:
-    """What a file held when it was read."""
+    """The hash and the version of a file when it was read."""
 
     sha256: str
     size_bytes: int
@@ -52,9 +52,9 @@ class VideoPlan:
     """What a run would do with one video."""
 
     path: StoragePath
-    action: str  # "skip", "analyze", "resume", "fail: " and the reason, or "skip: " and the reason
+    action: str  # "skip", "analyze" or "resume"; "fail: " or "skip: " followed by the reason
     n_frames: int | None = None
-    n_remaining: int | None = None  # frames not observed yet
+    n_remaining: int | None = None  # number of frames that have not been observed yet
     duration_s: float | None = None
     decoder: str = ""
 
@@ -72,7 +72,7 @@ def plan_videos(paths: Sequence[StoragePath], out: StoragePath, settings: Analyz
         WeightsError, DeviceError: if the models cannot be loaded.
     """
     has_results = is_initialized(out)
-    context = AnalysisContext(out, settings)  # its store is not touched: a plan must not create the folder
+    context = AnalysisContext(out, settings)  # its store is not used, because a plan must not create the folder
     finished = context.finished if has_results else FinishedIndex([], settings, store=None)
     return [plan_video(path, context, finished, has_results) for path in paths]
 
@@ -123,7 +123,7 @@ def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray
             info.path, f"{info.truncation}: copy it again, or use --end {readable_s:.1f} to analyze the readable part"
         )
     if info.is_still:
-        return [np.zeros(1, np.int64)]  # a range of time does not apply to it
+        return [np.zeros(1, np.int64)]  # the range from start to end does not apply to images
     frame_index = frames_to_sample(info.pts_s, fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
     if not len(frame_index):
         bounds = (("--start", settings.start_s), ("--end", settings.end_s))
@@ -133,7 +133,7 @@ def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray
     return [frame_index[slice(*span)] for span in split_segments(info.pts_s[frame_index], settings.segment_s)]
 
 
-@lru_cache(maxsize=2)  # a worker receives several parts of the same video; each would read all of it again
+@lru_cache(maxsize=2)  # a worker may receive several parts of one video, and would otherwise read all of it for each
 def probe_cached(path: Path, stamp: tuple[int, int], settings: AnalyzeSettings) -> tuple[Content, VideoInfo]:
     """The content of a file and its description; `stamp` is its size and modification time."""
     content = read_content(path, settings.decode_timeout_s)
@@ -165,7 +165,7 @@ def read_content(path: Path, timeout_s: float) -> Content:
 
     def read() -> Content:
         check_readable(path)
-        stat = path.stat()  # before reading, so that later writes are noticed
+        stat = path.stat()  # taken before reading, so that later writes are noticed
         return Content(file_sha256(path, heartbeat), stat.st_size, stat.st_mtime_ns)
 
     return with_stall_timeout(path, read, timeout_s)

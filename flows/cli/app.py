@@ -20,7 +20,7 @@ from flows.cli.escaping import escape_controls
 from flows.cli.validation import explain
 from flows.cli.verbosity import with_verbosity
 
-# Where each command is implemented, in the order of the help page.
+# Maps each command to its module and function, in the order of the help page.
 COMMANDS = {
     "analyze": "flows.cli.commands.analyze:analyze",
     "live": "flows.cli.commands.live:live",
@@ -52,7 +52,7 @@ COMMANDS = {
     "evaluate-detector": "flows.cli.commands.detectors:evaluate_detector",
 }
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
-# The base class of all usage errors. Its module depends on the version of Typer.
+# The base class of all usage errors, found this way because its module depends on the version of Typer.
 UsageError: Any = typer.BadParameter.__base__
 
 
@@ -130,7 +130,7 @@ def first_help_line(target: str) -> str:
             and isinstance(node.value, ast.Call)
             and attribute in map(ast.unparse, node.targets)
         ):
-            # A group of commands: `attribute = typer.Typer(help="…")`.
+            # This is a group of commands: `attribute = typer.Typer(help="…")`.
             return str(
                 next(ast.literal_eval(keyword.value) for keyword in node.value.keywords if keyword.arg == "help")
             )
@@ -162,7 +162,7 @@ class _WithoutPandas(importlib.abc.Loader):
         finder = _NoPandas()
         sys.meta_path.insert(0, finder)
         try:
-            module.array([0])  # PyArrow looks for pandas with the first value it converts
+            module.array([0])  # PyArrow looks for pandas when it converts its first value
         finally:
             sys.meta_path.remove(finder)
 
@@ -231,5 +231,5 @@ def flush_output() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes once more at exit, and would print the error then.
+        # Python flushes again at exit, and would then print the error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -41,7 +41,7 @@ def read_config(path: Path) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"{path}: {error.strerror}: give an existing TOML file") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: not a TOML file: nested too deeply") from error
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+    except ValueError as error:  # the base class of TOMLDecodeError and UnicodeDecodeError
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"{path}: not a TOML file: {error}") from error
@@ -64,6 +64,6 @@ def write_config(tables: Mapping[str, Mapping[str, Any]]) -> str:
     lines: list[str] = []
     for name, values in tables.items():
         lines += ["", f"[{name}]"] if name else []
-        # JSON strings, numbers, booleans and lists of numbers are also valid TOML.
+        # JSON strings, numbers, booleans and lists of numbers are valid TOML.
         lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
     return "\n".join(lines)

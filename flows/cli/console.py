@@ -18,14 +18,14 @@ from flows.cli.escaping import SafeConsole, escape_controls
 if TYPE_CHECKING:
     from analytics.results.storage_paths import StoragePath
 
-# USAGE: the command line itself is wrong. FATAL: a file that it names is missing or in the way, or a dependency is
-# missing.
+# Exit codes. USAGE: the command line itself is wrong. FATAL: for example, a file that it names is missing or in the
+# way, or a dependency is not installed.
 DONE, FATAL, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
-WIDE = 200  # characters per line in files and pipes
+WIDE = 200  # width in characters of output to files and pipes
 T = TypeVar("T")
 console = SafeConsole(width=None if sys.stdout.isatty() else WIDE)
-errors = SafeConsole(stderr=True)  # notes and progress, which --quiet hides
+errors = SafeConsole(stderr=True)  # prints notes and progress, which --quiet hides
 failures = SafeConsole(stderr=True)
 
 
@@ -120,7 +120,7 @@ def fatal_errors(resume_hint: str = "run the same command again to resume") -> I
             raise
         fail(hint, error)
     except BaseException as error:
-        if type(error).__name__ != "TerminationSignal":  # which Prefect raises for SIGTERM during a flow
+        if type(error).__name__ != "TerminationSignal":  # Prefect raises this error for SIGTERM during a flow
             raise
         note(f"stopped. Finished work is kept: {resume_hint}")
         raise typer.Exit(INTERRUPTED) from None

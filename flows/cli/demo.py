@@ -23,8 +23,8 @@ from fer_models.extras import install_command
 WIDTH_PX, HEIGHT_PX = 640, 360
 WALL_SIZE_PX = (3300, 900)
 EYE_LINE_PX = 450
-MAT_PX, FRAME_PX = 26, 9  # white mat around a photograph, and wooden frame around the mat
-EXPOSURE_STEP_PX = 4  # motion during the exposure beyond this is blurred
+MAT_PX, FRAME_PX = 26, 9  # width of the white mat around a photograph, and of the wooden frame around the mat
+EXPOSURE_STEP_PX = 4  # motion of the camera during the exposure that exceeds this many pixels is blurred
 
 
 class DemoError(FervidError, RuntimeError):
@@ -36,10 +36,10 @@ class Print:
     """A photograph on the wall, vertically centered on the eye line."""
 
     photo: str
-    middle_px: int  # position along the wall
+    middle_px: int  # position of the center along the wall
     width_px: int
     height_px: int
-    face_xyxy: tuple[float, float, float, float] | None = None  # in pixels of the print
+    face_xyxy: tuple[float, float, float, float] | None = None  # box of the face in pixels of the photograph
 
     @property
     def corner_px(self) -> tuple[int, int]:
@@ -69,9 +69,9 @@ class Keyframe(NamedTuple):
     """The view of the camera at one moment of a shot; between keyframes it moves smoothly."""
 
     at_s: float
-    x_px: float  # point of the wall in the center of the frame
+    x_px: float  # point of the wall that appears in the center of the frame
     y_px: float
-    width_px: float  # width of the visible part of the wall; at most 900, so that no pixel is skipped
+    width_px: float  # width of the visible part of the wall; at most 900, so that no pixel of it is skipped
     roll_deg: float  # clockwise rotation of the camera
 
 
@@ -205,7 +205,8 @@ def render(clip: Clip, wall: Image.Image) -> Iterator[np.ndarray]:
     """The frames of a clip: `(360, 640)` or `(360, 640, 3)` uint8, as `wall` is, with motion blur in fast pans."""
     for shot in clip.shots:
         at_s = np.arange(clip.shot_frames(shot)) / clip.fps
-        opened = _camera(shot, at_s - 0.25 / clip.fps)  # the shutter is open for half the duration of a frame
+        # The shutter is open for half the duration of a frame, which blurs motion.
+        opened = _camera(shot, at_s - 0.25 / clip.fps)
         closed = _camera(shot, at_s + 0.25 / clip.fps)
         for view, change in zip(opened, closed - opened, strict=True):
             moved_px = np.hypot(change[0], change[1]) * WIDTH_PX / view[2]
@@ -220,13 +221,14 @@ def _expose(wall: Image.Image, view: np.ndarray) -> np.ndarray:
     cos, sin = scale * math.cos(math.radians(roll_deg)), scale * math.sin(math.radians(roll_deg))
     left_px = x_px - cos * WIDTH_PX / 2 + sin * HEIGHT_PX / 2
     top_px = y_px - sin * WIDTH_PX / 2 - cos * HEIGHT_PX / 2
-    matrix = (cos, -sin, left_px, sin, cos, top_px)  # from frame to wall
+    matrix = (cos, -sin, left_px, sin, cos, top_px)  # affine map from the frame to the wall
     return np.asarray(wall.transform((WIDTH_PX, HEIGHT_PX), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC))
 
 
 def _camera(shot: tuple[Keyframe, ...], at_s: np.ndarray) -> np.ndarray:
     """The view at each time of a shot, `(n, 4)`: the columns of `Keyframe` without the time, with camera shake."""
-    from scipy.interpolate import PchipInterpolator  # interpolates without overshooting the keyframes
+    # Imported here because SciPy takes time to load; interpolates without overshooting the keyframes.
+    from scipy.interpolate import PchipInterpolator
 
     keyframes = np.array(shot, np.float64)
     views: np.ndarray = PchipInterpolator(keyframes[:, 0], keyframes[:, 1:])(at_s)
@@ -240,7 +242,8 @@ def _camera(shot: tuple[Keyframe, ...], at_s: np.ndarray) -> np.ndarray:
 def _project(views: np.ndarray, box_xyxy: np.ndarray) -> np.ndarray:
     """Bounds of a box on the wall in the frame of each view: `(n, 4)`, x1 y1 x2 y2 in pixels."""
     x1, y1, x2, y2 = box_xyxy
-    corners = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)]) - views[:, None, :2]  # (n, 4 corners, x y)
+    # (n, 4, 2): x and y of the four corners in each frame
+    corners = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)]) - views[:, None, :2]
     turn = np.radians(views[:, 3])
     to_frame = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]).transpose(2, 0, 1)
     points = corners @ to_frame * (WIDTH_PX / views[:, 2])[:, None, None] + (WIDTH_PX / 2, HEIGHT_PX / 2)
@@ -277,7 +280,7 @@ def write_clip(clip: Clip, wall: Image.Image, target: Path) -> Path:
         with av.open(str(part), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=clip.fps, options={"crf": "20", "preset": "veryfast"})
             stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
-            stream.codec_context.thread_count = 1  # with more threads, the bytes would depend on the machine
+            stream.codec_context.thread_count = 1  # with more threads, the encoded bytes would depend on the machine
             for pixels in render(clip, wall):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
             container.mux(stream.encode())

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from flows.analysis.outcomes import RunSummary
     from flows.analysis.work_plan import VideoPlan
 
-# By video: the dominant emotion of the three people with the most good faces, and the number of people without a label.
+# For each video: the dominant emotion of the three people with the most good faces, and how many people have no label.
 PEOPLE_SQL = """
 SELECT video_id,
     string_agg('P' || track_id || ' ' || emotion || ' ' || round(100 * share)::INT || ' %', ', ' ORDER BY track_id)
@@ -45,7 +45,7 @@ FROM (
 GROUP BY video_id
 """
 PEOPLE_COLUMNS = ("Emotions (share of labeled time)", "people without label")
-# Reasons why people have no label: the most frequent problem of their faces.
+# Reasons why people have no label: the most frequent problem of the faces of each person.
 UNLABELED_SQL = """
 SELECT coalesce(reason, 'not visible for long enough'), count(*)
 FROM (
@@ -56,7 +56,8 @@ FROM (
 )
 GROUP BY 1 ORDER BY 2 DESC, 1
 """
-MAX_WORD = 32  # characters; longer ones, such as paths and hashes, may be broken over lines
+# Longest word in characters that is kept on one line; longer ones, such as paths and hashes, may be broken.
+MAX_WORD = 32
 EXAMPLE_SQL = (
     "SELECT parse_filename(path) AS video, track_id, emotion, start_s, end_s, peak "
     "FROM episodes JOIN videos USING (video_id) ORDER BY peak DESC LIMIT 10"
@@ -67,7 +68,7 @@ EXAMPLE_SQL = (
 class _VideoBar:
     bar: TaskID
     started_s: float
-    first_frames: int  # done when the bar appeared
+    first_frames: int  # number of frames that were done when the bar appeared
     done_frames: int
 
 
@@ -79,7 +80,7 @@ class RunDisplay:
 
     def __init__(self, console: Console, n_videos: int) -> None:
         self.console = console
-        self.started_s = 0.0  # when the first frame was observed
+        self.started_s = 0.0  # time at which the first frame was observed
         self.bars = Bars(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -118,7 +119,7 @@ class RunDisplay:
         self.started_s = self.started_s or now_s
         if event.path not in self.videos:
             bar = self.bars.add_task(event.path.name, total=event.total_frames, unit="frames", rate="")
-            # Frames of earlier runs do not count for the rate.
+            # The rate does not include frames of earlier runs.
             self.videos[event.path] = _VideoBar(bar, now_s, event.done_frames, event.done_frames)
         video = self.videos[event.path]
         self.n_frames += event.done_frames - video.done_frames
@@ -180,7 +181,7 @@ def print_summary(console: Console, summary: "RunSummary") -> None:
             say(f"{outcome.path}: {remark}")
         if outcome.same_as:
             say(f"{outcome.path}: same content as {outcome.same_as}, which represents both")
-    for models in Counter(o.models for o in summary.outcomes):  # several if workers differ
+    for models in Counter(o.models for o in summary.outcomes):  # several values if workers used different models
         say(models)
     readers = Counter(f"{o.decoder} ({o.decoder_reason})" for o in summary.outcomes if o.decoder)
     for reader, n_videos in readers.most_common():

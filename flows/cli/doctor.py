@@ -27,8 +27,8 @@ class Finding:
     what: str
     found: str
     ok: bool = True
-    needed: bool = False  # Fervid does not work without it
-    optional: bool = False  # not an error if missing
+    needed: bool = False  # True if Fervid does not work without it
+    optional: bool = False  # True if it may be missing
 
     @property
     def state(self) -> str:

@@ -9,7 +9,7 @@ from fer_models.labels import EMOTIONS
 from fer_models.observe import Observation, observe_frames
 from flows.cli.demo import DemoError, load_photographs
 
-FACES = ("hopper", "collins")  # the photographs with a face, both smiling
+FACES = ("hopper", "collins")  # names of the photographs with a face; both people smile
 HEADINGS = ("", *EMOTIONS, "other", "valence", "arousal")
 
 

@@ -25,10 +25,10 @@ from flows.cli.escaping import escape_controls
 from flows.cli.validation import explain
 from flows.settings import AnalyzeSettings, EngineSettings, FervidSettings, LiveSettings, Time, TimelineSettings
 
-# A unit at the end of a field's name, and the placeholder of its value.
+# Maps a unit at the end of a field's name to the placeholder of its value in help texts.
 UNITS = {"_s": "SECONDS", "_px": "PIXELS"}
 TIME_METAVAR = "[[HH:]MM:]SS"
-# The table of a configuration file with the fields of each class; "" is the top of the file.
+# Maps each settings class to the table of a configuration file with its fields; "" is the top of the file.
 TABLE_OF: dict[type[FervidSettings], str] = {
     AnalyzeSettings: "",
     TimelineSettings: "timeline",
@@ -63,7 +63,8 @@ def with_settings(*, without: Collection[str] = (), **kinds: type[FervidSettings
 
         def run(context: typer.Context, config: Path | None, **values: Any) -> None:
             given = {name: values.pop(name) for name in names}
-            # Defaults of options must not override the environment or the file.
+            # Only options that were typed count, because defaults of options must not override the environment or the
+            # file.
             given = {name: value for name, value in given.items() if is_typed(context, name)}
             made = {key: load_settings(kind, given, config) for key, kind in kinds.items()}
             command(**values, **made)
@@ -200,7 +201,7 @@ def variable(field: str) -> str:
     return f"FERVID_{field.upper()}"
 
 
-@functools.cache  # once per process
+@functools.cache  # each process warns only once
 def warn_of_misspelled_variables() -> None:
     """Report environment variables that look like misspelled settings, and would be ignored silently."""
     known = [variable(field) for kind in TABLE_OF for field in kind.model_fields]

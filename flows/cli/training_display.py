@@ -33,7 +33,7 @@ class TrainingDisplay:
 
     def __enter__(self) -> Self:
         self.bars.start()
-        self.log = training_log()  # after the bar has started, so that lines appear above it
+        self.log = training_log()  # started after the bar, so that log lines appear above it
         self.log.__enter__()
         return self
 
@@ -78,7 +78,8 @@ def work_log() -> Iterator[None]:
 @contextlib.contextmanager
 def training_log() -> Iterator[None]:
     """Show one line per epoch on the console, without messages of Lightning."""
-    importlib.import_module("lightning.pytorch")  # sets the levels of its loggers when it is imported
+    # Imported before levels are set, because Lightning sets those of its loggers when it is imported.
+    importlib.import_module("lightning.pytorch")
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")

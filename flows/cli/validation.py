@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-# By the type of pydantic's error.
+# Maps the type of a pydantic error to the explanation.
 REASONS = {
     "greater_than": "must be greater than {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 
-PERIOD_S = 5.0  # between decisions; shorter periods would follow single slow batches
-MAX_DROPPED = 0.05  # share of frames
-HEADROOM = 0.9  # share of the measured capacity to use
-MAX_BUSY = 0.7  # share of the time spent on frames below which more are tried
+PERIOD_S = 5.0  # seconds between decisions; in shorter periods, single slow batches would change the rate
+MAX_DROPPED = 0.05  # the rate is lowered if a larger share of the frames was dropped
+HEADROOM = 0.9  # share of the measured capacity that is used after frames were dropped
+MAX_BUSY = 0.7  # the rate is raised if frames took less than this share of the time
+# Factor by which the rate is raised.
 GROWTH = 1.25
 ALL_FROM = 0.95  # a rate of at least this share of the stream's rate becomes "all frames"
 
@@ -14,7 +15,7 @@ ALL_FROM = 0.95  # a rate of at least this share of the stream's rate becomes "a
 class AdaptiveFrameRate:
     """Lower the frame rate when frames are dropped; raise it again while there is time to spare."""
 
-    fps: float | None = None  # None: all frames
+    fps: float | None = None  # frames per second to analyze; None: all frames
     _n_analyzed: int = field(default=0, init=False)
     _n_dropped: int = field(default=0, init=False)
     _busy_s: float = field(default=0.0, init=False)

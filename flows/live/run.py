@@ -22,11 +22,14 @@ from flows.settings import AnalyzeSettings, LiveSettings
 
 log = logging.getLogger(__name__)
 
-WAIT_S = 0.1  # longest wait for frames before commits and tables are checked
+WAIT_S = 0.1  # longest wait for frames, in seconds, before commits and tables are checked
+# Shortest time between two commits.
 COMMIT_S = 0.5
-# Largest share of the time spent on commits, and (in another process) on updating the tables.
+# Largest shares of the time that are spent on commits and, in another process, on updating the tables.
 COMMIT_SHARE, TIMELINE_SHARE = 0.1, 0.2
-BUSY_S = 0.25  # processing time of the largest batch of frames
+# The number of frames that may wait is chosen so that processing all of them takes at most this many seconds.
+BUSY_S = 0.25
+# Most frames that may wait.
 MOST_FRAMES = 16
 
 
@@ -34,9 +37,9 @@ MOST_FRAMES = 16
 class LiveStatus:
     """Progress of a live session, for display."""
 
-    seconds: float  # since the first frame of the session
+    seconds: float  # seconds since the first frame of the session
     counts: LiveCounts
-    delay_s: float  # mean delay from frame to row, of the latest commit
+    delay_s: float  # mean delay of the latest commit, from the arrival of a frame to its row
 
 
 class Pace:
@@ -131,12 +134,12 @@ class _Run:
         self.settings, self.live, self.models = settings, live, models
         self.session: LiveSession | None = None
         self.outcomes: list[LiveOutcome] = []
-        self.ending: list[LiveSession] = []  # those whose final tables are being built
-        self.until_s = math.inf  # by time.monotonic()
+        self.ending: list[LiveSession] = []  # sessions whose final tables are being built
+        self.until_s = math.inf  # when the run ends, by time.monotonic()
         self.commits = Pace(COMMIT_S, COMMIT_SHARE)
         self.updates = Pace(live.every_s, TIMELINE_SHARE)
         self.n_works = 0
-        self.frames_per_s = 1.0  # processing speed
+        self.frames_per_s = 1.0  # processing speed, as a moving average
         self.rate = AdaptiveFrameRate(reader.sampler.fps) if live.adapt_fps else None
 
     def is_over(self) -> bool:

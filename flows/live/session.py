@@ -40,7 +40,7 @@ class LiveDelay:
     n: int = 0
     mean_s: float = 0.0
     most_s: float = 0.0
-    last_s: float = 0.0  # mean over the latest commit
+    last_s: float = 0.0  # mean delay of the frames of the latest commit
 
     def add(self, arrived_s: Sequence[float]) -> None:
         """Add frames whose rows have just been committed."""
@@ -62,7 +62,7 @@ class LiveOutcome:
     duration_s: float
     counts: LiveCounts
     delay: LiveDelay
-    n_rows: dict[str, int] = field(default_factory=dict)  # by table
+    n_rows: dict[str, int] = field(default_factory=dict)  # table -> number of rows
 
     def as_json(self) -> dict[str, Any]:
         """The outcome as JSON-serializable values."""
@@ -97,7 +97,7 @@ class LiveSession:
             "decoder_reason": "live stream",
         }
         self._segment = -1  # index of the current segment, by time
-        self._rows: list[pa.Table] = []  # of the current segment
+        self._rows: list[pa.Table] = []  # rows of the current segment
         self._uncommitted_s: list[float] = []  # arrival times of analyzed frames that are not committed yet
         self._is_committed = True
         self._last = first

@@ -21,7 +21,7 @@ from analytics.timeline.build import TimelineConfig, build_timeline
 from analytics.tracking.identities import IdentitiesError
 from fer_models.errors import FervidError
 
-END_S = 5.0  # for the process to finish its current job
+END_S = 5.0  # seconds within which the process must finish its current job at the end
 
 
 class LiveTimelineError(FervidError):
@@ -36,8 +36,8 @@ class LiveWork:
     row: Mapping[str, Any]  # columns of `VIDEOS`, with the analysis_id of the finished session
     n_segments: int
     config: TimelineConfig
-    is_last: bool  # whether the session is over
-    number: int  # of the job, from 0
+    is_last: bool  # True if the session has ended
+    number: int  # number of the job, from 0
     keep_appearance: bool
 
 
@@ -46,8 +46,8 @@ class LiveWorkDone:
     """The result of a job."""
 
     is_last: bool
-    busy_s: float  # CPU time
-    n_rows: dict[str, int]  # by table
+    busy_s: float  # seconds of CPU time that the job took
+    n_rows: dict[str, int]  # table -> number of rows
 
 
 def make_timeline(work: LiveWork) -> LiveWorkDone:
@@ -100,12 +100,13 @@ class TimelineProcess:
     """Run jobs one after the other in a child process, which ends whenever this process does."""
 
     def __init__(self) -> None:
-        spawned = multiprocessing.get_context("spawn")  # torch's threads would not survive a fork
+        # The child is spawned because torch's threads would not survive a fork.
+        spawned = multiprocessing.get_context("spawn")
         self._connection, theirs = spawned.Pipe()
         self._process = spawned.Process(target=_serve, args=(theirs,), name="timeline", daemon=True)
         self._process.start()
-        theirs.close()  # so that each side notices when the other one ends
-        self.n_waiting = 0  # jobs that were submitted and are not finished
+        theirs.close()  # closed here, so that each side notices when the other one ends
+        self.n_waiting = 0  # number of jobs that were submitted and are not finished
 
     def __enter__(self) -> "TimelineProcess":
         return self
@@ -113,7 +114,8 @@ class TimelineProcess:
     def __exit__(self, *error: object) -> None:
         self._connection.close()
         self._process.join(timeout=END_S)
-        self._process.kill()  # no result is needed anymore, and it ignores the SIGTERM that Python sends at exit
+        # Killed because no result is needed anymore, and the process ignores the SIGTERM that Python sends at exit.
+        self._process.kill()
         self._process.join()
 
     def start(self, work: LiveWork) -> None:
@@ -155,7 +157,7 @@ class TimelineProcess:
 
 def _serve(connection: Connection) -> None:
     """Main loop of the child process, until the other end of the connection closes."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the parent handles them and decides when to end
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent handles these signals and decides when to end
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(EOFError, ConnectionError):
         while True:

@@ -24,8 +24,9 @@ START_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 5.0
 START_ONE = "start one yourself with `prefect server start --background` and set PREFECT_API_URL"
-# The first three are what Prefect sets for a temporary server of its own: no web pages, only what a flow needs. The
-# others keep it from importing all installed integrations, such as prefect-dask, only to list their block types.
+# Environment of a temporary server. The first three variables are those that Prefect sets for its own temporary
+# servers: no web pages, only what a flow needs. The others keep it from importing all installed integrations, such as
+# prefect-dask, just to list their block types.
 SERVER_ENVIRONMENT = {
     "PREFECT_UI_ENABLED": "0",
     "PREFECT__SERVER_EPHEMERAL": "1",
@@ -59,12 +60,12 @@ def prefect_server() -> Iterator[Callable[[], None]]:
         return
     port = free_port()
     server = subprocess.Popen(
-        # -P: import nothing from the working directory.
+        # -P: do not import modules from the working directory.
         [sys.executable, "-P", "-c", SERVER, json.dumps(sys.path), str(port)],
         env={**os.environ, **SERVER_ENVIRONMENT},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C must reach only the flow, which needs the server to stop in order
+        start_new_session=True,  # Ctrl-C must reach only the flow, which needs the server to stop in an orderly way
     )
     url = f"http://127.0.0.1:{port}/api"
     os.environ["PREFECT_API_URL"] = url
@@ -133,7 +134,7 @@ def stop(server: subprocess.Popen[bytes]) -> None:
 def flush_prefect_workers() -> None:
     """Send Prefect's last logs and events while the server still runs; without it, Prefect prints errors at exit."""
     if "prefect" in sys.modules:
-        # Prefect flushes these workers itself only at exit; there is no public function to do it earlier.
+        # Prefect flushes these workers only at exit, and has no public function to do it earlier.
         from prefect.events.worker import EventsWorker
         from prefect.logging.handlers import APILogWorker
 
@@ -144,7 +145,7 @@ def flush_prefect_workers() -> None:
 def is_healthy(api_url: str) -> bool:
     """Whether a Prefect server answers, if only to ask for a key."""
     is_here = urllib.parse.urlsplit(api_url).hostname in ("127.0.0.1", "localhost", "::1")
-    proxies = urllib.request.ProxyHandler({} if is_here else None)  # no proxy reaches loopback
+    proxies = urllib.request.ProxyHandler({} if is_here else None)  # requests to loopback must not go through a proxy
     try:
         with urllib.request.build_opener(proxies).open(f"{api_url}/health", timeout=5):
             return True
@@ -160,7 +161,7 @@ def check_healthy(api_url: str) -> None:
     Raises:
         PrefectServerError: if it does not answer.
     """
-    deadline_s = time.monotonic() + ANSWER_TIMEOUT_S  # a busy server may miss one request
+    deadline_s = time.monotonic() + ANSWER_TIMEOUT_S  # a busy server may miss one request, so several are made
     while not is_healthy(api_url):
         if time.monotonic() > deadline_s:
             raise PrefectServerError(f"{api_url}: no Prefect server answers: start it, or unset PREFECT_API_URL")
@@ -186,7 +187,7 @@ def serve(port: int) -> None:
     import uvicorn
 
     def end_with_parent() -> None:
-        sys.stdin.read()  # the parent never writes: this returns when the parent ends
+        sys.stdin.read()  # the parent never writes, so this returns when the parent ends
         os._exit(0)
 
     threading.Thread(target=end_with_parent, daemon=True).start()

@@ -20,11 +20,11 @@ from flows.settings import EngineSettings
 
 LOOPBACK = "127.0.0.1"
 CONNECT_TIMEOUT_S = 10.0
-# Only paths and numbers pass through Ray: the smallest store that it accepts.
+# Size of Ray's object store: the smallest that it accepts, because only paths and numbers pass through it.
 RAY_OBJECT_STORE_BYTES = 80 * 2**20
-RAY_START_TIMEOUT_S = "120"  # Ray's default of 30 s is too short on a very busy machine
+RAY_START_TIMEOUT_S = "120"  # seconds; Ray's default of 30 is too short on a very busy machine
 
-Submit = Callable[..., PrefectFuture[Any]]  # a task and its keyword arguments
+Submit = Callable[..., PrefectFuture[Any]]  # a function that submits a task with keyword arguments
 
 
 class EngineError(FervidError):
@@ -50,7 +50,7 @@ def running(engine: EngineSettings) -> Iterator[Submit]:
             runner: Any = stack.enter_context(runners[engine.engine](engine))
             if engine.engine == "dask":
                 runner.client  # type: ignore[attr-defined]  # noqa: B018 (connects, which it would do with the first task)
-        except OSError as error:  # so are ConnectionError and TimeoutError
+        except OSError as error:  # the base class of ConnectionError and TimeoutError, too
             where = f"at {engine.address}" if engine.address else "on this machine"
             raise EngineError(f"{engine.engine}: no cluster {where} can be used: {error}") from error
 
@@ -76,7 +76,7 @@ def check_listening(address: str) -> None:
 def _asking_ray(gpus: float) -> AbstractContextManager[None]:
     from prefect_ray.context import remote_options
 
-    # By default, Ray ends a worker after each GPU task, and the next one would load the models again.
+    # By default, Ray ends a worker after each GPU task, and the next worker would have to load the models again.
     asking: AbstractContextManager[None] = remote_options(num_gpus=gpus, max_calls=0)
     return asking
 
@@ -86,10 +86,10 @@ def _threads(engine: EngineSettings) -> TaskRunner[Any]:
 
 
 def _ray(engine: EngineSettings) -> TaskRunner[Any]:
-    # Ray reads some of these when it is imported.
+    # Ray reads some of these variables when it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if engine.address is None:
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # any system: listen on loopback only
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on any system: listen on loopback only
         os.environ.setdefault("RAY_gcs_server_port_wait_time_s", RAY_START_TIMEOUT_S)
     try:
         from prefect_ray import RayTaskRunner
@@ -116,8 +116,9 @@ def _dask(engine: EngineSettings) -> TaskRunner[Any]:
     if engine.address is not None:
         where: dict[str, Any] = {"address": engine.address}
     else:
-        # One process per task: Python runs one thread of a process at a time, and a killed process loses only one task.
-        # Failures are returned with their task; everything else that workers log concerns a cluster that is stopping.
+        # One process per task, because Python runs one thread of a process at a time and a killed process then loses
+        # only one task. Failures are returned with their task; everything else that workers log concerns a cluster that
+        # is stopping.
         where = {
             "cluster_kwargs": {
                 "n_workers": engine.workers,

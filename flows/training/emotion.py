@@ -29,8 +29,9 @@ from fer_models.training.runs import RunError, read_checkpoint
 from flows.analysis.progress import progress
 
 log = logging.getLogger(__name__)
-listeners: list[Callable[[TrainingProgress], None]] = []  # called with the progress of the training in this process
-UNEVALUATED = "unevaluated"  # subfolder of a run for models before their evaluation
+# Functions called with the progress of the training in this process.
+listeners: list[Callable[[TrainingProgress], None]] = []
+UNEVALUATED = "unevaluated"  # subfolder of a run for models that are not evaluated yet
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class TrainingJob:
     """What a training uses, by reference: Prefect's tasks receive paths and names, not images."""
 
     data: Path
-    drop: tuple[str, ...]  # defects of `preparation.DROPPABLE` whose images are dropped from Training
+    # Names of defects in `preparation.DROPPABLE`; images with one of them are dropped from Training.
+    drop: tuple[str, ...]
     name: str
     recipe: Recipe
     device: str
@@ -154,13 +156,13 @@ def register(folder: Path) -> Path:
     """Register an evaluated model, and publish its metrics and plots as artifacts of the run."""
     home = registration.register(folder, user_models_dir())
     card = read_card(home)
-    key = re.sub("[^a-z0-9]", "-", card.name.lower())  # the only characters that Prefect accepts
+    key = re.sub("[^a-z0-9]", "-", card.name.lower())  # Prefect accepts only these characters
     lines = [f"## {card.name}", "", card.protocol, "", "| split | metric | value |", "| --- | --- | --- |"]
     lines += [f"| {split} | {k} | {v} |" for split, figures in card.metrics.items() for k, v in figures.items()]
     lines += ["", f"Settings: `{card.settings}`", "", f"Faces with labels and probabilities: `{home / 'faces.png'}`"]
     create_markdown_artifact("\n".join(lines), key=f"{key}-summary", description="Metrics of the trained model")
     for plot in sorted(home.glob("*.png")):
-        if plot.stem != "faces":  # images of people stay local: the Prefect server may be remote
+        if plot.stem != "faces":  # images of people stay local, because the Prefect server may be remote
             url = f"data:image/png;base64,{base64.b64encode(plot.read_bytes()).decode()}"
             create_image_artifact(url, key=f"{key}-{plot.stem}", description=f"{card.name}: {plot.stem}")
     return home

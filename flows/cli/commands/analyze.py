@@ -73,12 +73,12 @@ def analyze(
         for line in found.skipped_lines():
             note(line)
         runner = flow_runner(engine.engine == "threads", once=True)
-        # Nothing is finished in new results: Prefect starts while PyArrow is imported.
+        # In new results nothing can be finished: Prefect starts while PyArrow is imported.
         with translate_client_errors(out):
             is_new = not out.exists()
         run_flow = stack.enter_context(runner) if is_new else None
         run = prepare_run(named, AnalysisContext(out, settings, progress), engine, found)
-        from flows.analysis.skipping import skip_all  # imports PyArrow
+        from flows.analysis.skipping import skip_all  # imported here because it loads PyArrow
 
         summary = skip_all(run)
         if summary is None:

@@ -78,7 +78,8 @@ def figures_table(figures: dict[str, Any]) -> "Group":
     """Create a table with a row per metric and a column per split."""
     from flows.training.comparison import cell
 
-    measured = {name: value for of_part in figures.values() for name, value in of_part.items()}  # in any split
+    # Metrics that were measured in any split.
+    measured = {name: value for of_part in figures.values() for name, value in of_part.items()}
     plain = [name for name, value in measured.items() if not isinstance(value, dict | list)]
     rows = [[name, *(cell(of_part, name) for of_part in figures.values())] for name in plain]
     for kind in (name for name, value in measured.items() if isinstance(value, dict)):

@@ -7,7 +7,7 @@ import typer
 
 from flows.cli.console import fatal_errors, parse_path
 
-DEMO_RESULTS = Path("demo/results")  # of `make demo`
+DEMO_RESULTS = Path("demo/results")  # folder that `make demo` creates
 NO_RESULTS = (
     "no demo results here. Create them with `make demo`, or with "
     "`fervid demo demo/videos && fervid analyze demo/videos --out demo/results`; "

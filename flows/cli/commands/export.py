@@ -29,7 +29,7 @@ class ExportFormat(StrEnum):
     trials = "trials"
 
 
-# One CSV file for all videos.
+# Formats that give one CSV file for all videos.
 FOLDER_TABLES = (ExportFormat.tracks, ExportFormat.episodes, ExportFormat.frames)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flows.live.run import LiveStatus
     from flows.live.session import LiveOutcome
 
+# The frame rate that is shown is measured over this many seconds.
 RATE_OVER_S = 5.0
 
 
@@ -105,7 +106,7 @@ class LiveDisplay:
 
     def __init__(self) -> None:
         self._line = Live(console=errors, refresh_per_second=4, transient=True)
-        self._seen: deque[tuple[float, int]] = deque()  # time and number of frames analyzed until then
+        self._seen: deque[tuple[float, int]] = deque()  # times and the number of frames analyzed until then
 
     def __enter__(self) -> "LiveDisplay":
         if errors.is_terminal:
@@ -119,7 +120,7 @@ class LiveDisplay:
         """Update the status line."""
         now_s, counts = time.monotonic(), status.counts
         if self._seen and counts.n_looked_at < self._seen[-1][1]:
-            self._seen.clear()  # a new session
+            self._seen.clear()  # a new session has started
         self._seen.append((now_s, counts.n_looked_at))
         while now_s - self._seen[0][0] > RATE_OVER_S:
             self._seen.popleft()

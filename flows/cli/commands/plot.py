@@ -42,7 +42,7 @@ def plot(
         if video and not is_results(source):
             raise typer.BadParameter("chooses videos of a results folder: give the video itself", param_hint="--video")
         results, wanted, all_done = (source, video or [], True) if is_results(source) else _analyze(source, out)
-        # DuckDB reports leaked objects at exit if it is imported before PyTorch.
+        # This import must follow that of PyTorch, because DuckDB otherwise reports leaked objects at exit.
         from analytics.exports import export_videos
 
         written = [

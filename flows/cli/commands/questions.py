@@ -157,7 +157,7 @@ def explanation(question: Question, rows: "pa.Table") -> list[str]:
 
 def _comparison_notes(rows: "pa.Table") -> list[str]:
     """Notes on each pair of groups: whether it is paired, and why there is no interval."""
-    found: dict[str, None] = {}  # a set in the order of the rows
+    found: dict[str, None] = {}  # a dictionary as a set that keeps the order of the rows
     for row in rows.to_pylist():
         pair = f"{row['group_a']} and {row['group_b']}"
         if row["paired"]:

@@ -144,5 +144,5 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, gate
 
 
 def _print_resume_hint(failures: "pa.Table") -> None:
-    if any(failures["error"].is_valid().to_pylist()):  # frames that cannot be decoded are no failure of the video
+    if any(failures["error"].is_valid().to_pylist()):  # a video with frames that cannot be decoded has not failed
         note("Repair or remove these files, then run `fervid analyze` again; finished videos are skipped.")

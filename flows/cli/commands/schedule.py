@@ -119,5 +119,5 @@ def serve_when_due(
     say(f"{name}: into {target}, {due}; Ctrl-C stops and pauses it")
     signal.signal(
         signal.SIGINT, signal.default_int_handler
-    )  # a script that ignores SIGINT would pass that on, and Ctrl-C would do nothing
+    )  # a script that ignores SIGINT passes this on to its children, and Ctrl-C would have no effect
     serve(flow, target, parameters, schedule, when_busy.value)

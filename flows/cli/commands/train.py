@@ -113,7 +113,7 @@ def train(
     kinds = drop_given(drop)
     from fer_models.training.emotion.processes import Processes
 
-    if not Processes.started().is_first:  # only the first of several processes evaluates, writes files and reports
+    if not Processes.started().is_first:  # of several processes, only the first one evaluates, writes files and reports
         with fatal_errors(RESUME):
             from flows.training.emotion import TrainingJob, train_epochs
 

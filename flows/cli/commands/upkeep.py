@@ -148,7 +148,7 @@ def gc(
     with fatal_errors("run the same command again to finish"):
         found = find_garbage(results, superseded=superseded, older_than_s=min_age_s)
         kept = find_kept(results, found, superseded=superseded)
-        size = size_of(found)  # read before the files are deleted
+        size = size_of(found)  # computed before the files are deleted
         if not dry_run:
             remove_garbage(results, found)
     for one in found:

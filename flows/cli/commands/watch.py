@@ -46,7 +46,7 @@ def watch(
         from flows.analysis.watch import stable_file_batches
 
         if is_local:
-            _ = context.models  # loaded once, while Prefect starts
+            _ = context.models  # models are loaded once, while Prefect starts
         note(f"watching {', '.join(map(str, inputs))}; press Ctrl-C to stop")
         for batch in stable_file_batches(
             inputs,
@@ -58,6 +58,6 @@ def watch(
         ):
             try:
                 run_flow(prepare_run(Inputs(batch, recursive=False), context, engine))
-            except InputError as error:  # the files have been removed
+            except InputError as error:  # the files have been removed meanwhile
                 note(str(error))
         raise Stopped
