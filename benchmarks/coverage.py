@@ -4,8 +4,8 @@ python -m benchmarks.coverage                      # prints the table of docs/st
 python -m benchmarks.coverage --trials 400         # faster, less exact
 python -m benchmarks.coverage --write docs/statistics.md
 
-Each line draws studies whose true value is known, applies the estimator of `analytics.statistics`, and counts how often
-the 95 % interval contains the true value. With 2,000 trials the standard error is 0.5 percentage points.
+Each row simulates studies with a known true value, applies an estimator of `analytics.statistics`, and counts how often
+the 95 % interval contains the true value. With 2,000 trials, the standard error is 0.5 percentage points.
 """
 
 import argparse
@@ -32,18 +32,18 @@ from analytics.statistics.survival import median_interval
 from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value
 
 SIZES = (5, 6, 8, 10, 20)
-LARGE = 100_000  # draws that represent a population
+LARGE = 100_000  # number of draws that represent a whole population
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 Row = tuple[str, str, list[float]]
 
 
 def beta(a: float, b: float) -> Draw:
-    """Shares of time, such as those of an emotion."""
+    """Draw shares of time of an emotion from a beta distribution."""
     return lambda rng, n: rng.beta(a, b, n)
 
 
 def with_zeros(share: float, a: float, b: float) -> Draw:
-    """Shares of time of an emotion that some people never show."""
+    """Draw shares of time of an emotion that some people never show, and others with a beta distribution."""
     return lambda rng, n: np.where(rng.random(n) < share, 0.0, rng.beta(a, b, n))
 
 
@@ -57,12 +57,12 @@ SHARES: dict[str, tuple[Draw, Draw]] = {
 
 
 def holds(found: Estimate, truth: float) -> bool | None:
-    """Whether the interval contains the truth; None without an interval."""
+    """Whether the interval contains the true value; None without an interval."""
     return None if found.low is None or found.high is None else found.low <= truth <= found.high
 
 
 def coverage(trial: Callable[[], bool | None], trials: int) -> float:
-    """The share of trials with an interval that holds."""
+    """The share of the trials with an interval in which it contains the true value."""
     outcomes = [outcome for _ in range(trials) if (outcome := trial()) is not None]
     return float(np.mean(outcomes)) if outcomes else float("nan")
 
@@ -75,7 +75,7 @@ def delta_of(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def differences(rng: np.random.Generator, trials: int) -> Iterator[Row]:
-    """Independent and paired differences, and dominance."""
+    """Coverage of independent and paired differences, and of dominance."""
     for name, (draw_a, draw_b) in SHARES.items():
         big_a, big_b = draw_a(rng, LARGE), draw_b(rng, LARGE)
         truth, delta = float(big_a.mean() - big_b.mean()), delta_of(big_a, big_b)
@@ -106,7 +106,7 @@ def paired(rng: np.random.Generator, trials: int, name: str, effect: float) -> I
 
 
 def dominances(_: np.random.Generator, __: int) -> Iterator[Row]:
-    """Paired dominance without ties, exactly: the number of participants above is binomial.
+    """Coverage of paired dominance without ties, computed exactly: the number of higher participants is binomial.
 
     The interval takes n + 1 different values, so that its coverage depends on the true value.
     """
@@ -127,7 +127,7 @@ def dominance_coverage(n: int, truth: np.ndarray) -> np.ndarray:
 
 
 def dwell_times(rng: np.random.Generator, trials: int) -> Iterator[Row]:
-    """Median durations of two to about 18 episodes per participant, who differ by 30 %; some ends are not observed."""
+    """Coverage of median durations: 2 to about 18 episodes per participant, who differ by 30 %; some are censored."""
 
     def durations(people: int, each: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         who = np.repeat(np.arange(people), each)
@@ -146,7 +146,7 @@ def dwell_times(rng: np.random.Generator, trials: int) -> Iterator[Row]:
 
 
 def clusters(rng: np.random.Generator, trials: int) -> Iterator[Row]:
-    """Participants with several videos each, without a difference."""
+    """Coverage of differences between participants with several videos each, if there is no difference."""
 
     def side(name: str, n: int) -> Sample:
         per_person = rng.integers(2, 9, n)
@@ -161,7 +161,7 @@ def clusters(rng: np.random.Generator, trials: int) -> Iterator[Row]:
 
 
 def families(rng: np.random.Generator, trials: int) -> Iterator[Row]:
-    """The share of null studies without any adjusted p-value below 0.05 among seven emotions that sum to 1."""
+    """The share of studies without a difference in which no adjusted p-value of seven emotions is below 0.05."""
 
     def trial(n: int) -> bool:
         a, b = rng.dirichlet(np.full(7, 0.8), n), rng.dirichlet(np.full(7, 0.8), n)
@@ -172,7 +172,7 @@ def families(rng: np.random.Generator, trials: int) -> Iterator[Row]:
 
 
 def means_and_rates(rng: np.random.Generator, trials: int) -> Iterator[Row]:
-    """Event-related averages, and counts per minute."""
+    """Coverage of event-related averages, and of counts per minute."""
 
     def changes(n: int) -> np.ndarray:
         return rng.beta(2, 5, n) - rng.beta(2, 6, n)
@@ -185,7 +185,8 @@ def means_and_rates(rng: np.random.Generator, trials: int) -> Iterator[Row]:
 
     def study(n: int) -> tuple[np.ndarray, np.ndarray]:
         observed_s = rng.uniform(60, 600, n)
-        return rng.poisson(rng.gamma(4, 0.5, n) * observed_s / 60), observed_s  # 2 per minute, people differ
+        # Two per minute on average, with a rate that differs between people.
+        return rng.poisson(rng.gamma(4, 0.5, n) * observed_s / 60), observed_s
 
     yield (
         "events per minute",
@@ -195,7 +196,7 @@ def means_and_rates(rng: np.random.Generator, trials: int) -> Iterator[Row]:
 
 
 def kappas(rng: np.random.Generator, trials: int) -> Iterator[Row]:
-    """Pooled kappa: videos of 2 minutes, coded in spans, with a share of agreement that differs from video to video."""
+    """Coverage of pooled kappa: videos of 2 minutes, coded in spans, whose share of agreement differs."""
     shares = np.array([0.4, 0.3, 0.2, 0.1])
 
     def tables(n: int) -> list[np.ndarray]:
@@ -218,7 +219,7 @@ def kappas(rng: np.random.Generator, trials: int) -> Iterator[Row]:
 
 
 def synchrony_level(rng: np.random.Generator, trials: int) -> Iterator[Row]:
-    """The share of pairs of independent people of 3 minutes that are not called in step at 0.05."""
+    """The share of independent pairs of people, observed for 3 minutes, without significant synchrony at 0.05."""
 
     def person(n: int) -> np.ndarray:
         return np.convolve(rng.normal(0, 1, n + 40), np.exp(-np.abs(np.arange(-20, 21)) / 6), "valid")
@@ -235,7 +236,7 @@ def synchrony_level(rng: np.random.Generator, trials: int) -> Iterator[Row]:
 
 
 def markdown(rows: list[Row]) -> str:
-    """The table of the page."""
+    """Format the rows as the table of the documentation page."""
     sizes = " | ".join(f"n = {n}" for n in SIZES)
     lines = [f"| estimate | population | {sizes} |", "|---|---|" + "---:|" * len(SIZES)]
     for estimate, population, shares in rows:
@@ -245,7 +246,7 @@ def markdown(rows: list[Row]) -> str:
 
 
 def replaced(page: str, table: str) -> str:
-    """The page with a new table between its two marks."""
+    """Replace the table between the two marks of the documentation page."""
     return re.sub(r"(<!-- coverage -->\n).*?(<!-- /coverage -->)", lambda m: m[1] + table + m[2], page, flags=re.DOTALL)
 
 

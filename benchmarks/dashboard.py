@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/library.py make FOLDER --videos 1000 --faces 10_000_000
     .venv/bin/python benchmarks/dashboard.py FOLDER
 
-Needs playwright (in the extra dev) and Chromium. Each line has the wall time from the click to the changed page, and
-the processor time of the server meanwhile, which depends less on what else the machine does.
+It needs playwright (in the extra dev) and Chromium. Each line has the wall time from the click to the changed page, and
+the CPU time that the server used meanwhile, which depends less on other work of the machine.
 """
 
 import argparse
@@ -46,12 +46,12 @@ class Server:
         print(f"{'server starts':42} {time.perf_counter() - started_s:6.2f} s, {self.cpu_s():6.2f} s of processor time")
 
     def cpu_s(self) -> float:
-        """Processor time used so far."""
+        """CPU time in seconds that the server has used so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) * TICK_S
 
     def memory(self) -> str:
-        """Resident memory, now and at its peak."""
+        """Resident memory: the current and the highest."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         kilobytes = dict(line.split(":", 1) for line in status.splitlines())
         now, peak = (int(kilobytes[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def measure_library(server: Server, browser: Browser) -> None:
-    """The first page, and a filter on it."""
+    """Measure the first page, and a filter on it."""
     seen: list[Page] = []
 
     def first_page() -> None:
@@ -125,7 +125,7 @@ def measure_library(server: Server, browser: Browser) -> None:
 
 
 def measure_timeline(server: Server, browser: Browser) -> None:
-    """The timeline of the first video, and a zoom."""
+    """Measure the timeline of the first video, and a zoom."""
     seen: list[Page] = []
 
     def open_timeline() -> None:
@@ -150,7 +150,7 @@ def measure_timeline(server: Server, browser: Browser) -> None:
 
 
 def measure_sessions(server: Server, browser: Browser) -> None:
-    """The memory of the server while several sessions have all pages open in turn."""
+    """Measure the memory of the server while several sessions open all pages in turn."""
     pages = [new_page(browser, []) for _ in range(SESSIONS)]
     for name in ("timeline", "moments", "compare", ""):
         for page in pages:

@@ -2,8 +2,8 @@
 
     python benchmarks/engines.py CLIP [--clips 8]
 
-Each run is the whole command into an empty folder. The work is that of the tasks: what comes before, such as starting
-the cluster, is not in it, but that its workers import and load what they need is. Threads use all cores.
+Each run is a whole command into an empty folder. The time of the tasks excludes what comes before, such as starting the
+cluster, but includes that the workers import modules and load models. Threads use all cores.
 """
 
 import argparse
@@ -19,7 +19,7 @@ RUNS = [("threads", 2), ("ray", 1), ("ray", 2), ("dask", 1), ("dask", 2)]
 
 
 def measure(engine: str, workers: int, videos: Path, out: Path, options: list[str]) -> tuple[float, float, int]:
-    """Seconds of the command, seconds of it until all videos were done, and frames."""
+    """Run an analysis; return seconds of the command, seconds of its tasks, and frames."""
     fervid = Path(sys.executable).with_name("fervid")
     started_s = time.monotonic()
     done = subprocess.run(
@@ -34,7 +34,7 @@ def measure(engine: str, workers: int, videos: Path, out: Path, options: list[st
 
 
 def main() -> None:
-    """Run them all and print a table."""
+    """Measure all engines and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clip", type=Path)
     parser.add_argument("--clips", type=int, default=8, help="copies of it")

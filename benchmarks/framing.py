@@ -22,12 +22,14 @@ from fer_models.crops import BOX_TO_SIDE, TEMPLATE_XY, crop_faces, frame_crops
 from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.datasets.reading import read_data
 
-FACE_PX, CANVAS_PX = 96, 224  # each face is enlarged twofold and has its own side and a third around it
+# Side of an enlarged face, and of the image in which it is placed with margins on all sides.
+FACE_PX, CANVAS_PX = 96, 224
 MIDDLE = CANVAS_PX / 2
 MARGINS = (0.8, 0.9, 1.0, 1.1, 1.25)
-SHIFTS = (0.05, 0.1, 0.15)  # of the crop, as a share of the face's side, in a random direction
+SHIFTS = (0.05, 0.1, 0.15)  # distances by which crops are shifted in a random direction, as shares of the face's side
 ROLLS_DEG = (5, 10, 20, 30, 45)
-NOISES = (0.03, 0.06, 0.12, 0.2)  # standard deviation in x and y of each landmark, over the inter-ocular distance
+# Standard deviations in x and y of each landmark, as shares of the interocular distance.
+NOISES = (0.03, 0.06, 0.12, 0.2)
 EYES_PX = (TEMPLATE_XY[1][0] - TEMPLATE_XY[0][0]) * FACE_PX
 
 
@@ -43,7 +45,7 @@ def set_in_canvas(faces: np.ndarray, roll_deg: float) -> np.ndarray:
 
 
 def landmarks_of(count: int, roll_deg: float) -> np.ndarray:
-    """Landmarks of an average face in these images, `(count, 5, 2)`."""
+    """Landmarks of an average face in the images of `set_in_canvas`, `(count, 5, 2)`."""
     turn = math.radians(roll_deg)
     rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     points = (np.array(TEMPLATE_XY) - 0.5) * FACE_PX @ rotation.T + MIDDLE
@@ -58,7 +60,7 @@ def boxes_of(count: int, margin: float, shift_px: np.ndarray | float) -> np.ndar
 
 
 class Bench:
-    """Accuracy of one model on one data set, by framing."""
+    """Measure the accuracy of a model on a data set under different framings of the crops."""
 
     def __init__(self, data: FaceImages, model: str):
         self.faces, self.label = data.pixels.numpy(), data.label.numpy()
@@ -75,7 +77,7 @@ class Bench:
         boxes = torch.from_numpy(boxes_of(count, margin, shift_px)).float()
         points = (
             np.zeros((count, 5, 2)) if landmarks_xy is None else landmarks_xy
-        )  # all in one point: invalid, so the box is used
+        )  # landmarks that all lie in one point are invalid, so the box is used
         side, center = frame_crops(boxes, torch.from_numpy(points).float())
         crops = crop_faces(self.canvases[roll_deg], torch.arange(count), side, center)
         return self.accuracy_of_crops(crops.numpy())

@@ -1,17 +1,17 @@
-"""Whose face is whose: our tracks against those of two other trackers, on scenes where it is known.
+"""Compare Fervid's tracks with those of two other trackers, on synthetic scenes with known identities.
 
     uv venv peers && uv pip install --python peers/bin/python trackers trackeval   # they bring an OpenCV of their own
     .venv/bin/python benchmarks/identities.py ../shared/data/faces/train.parquet --peers peers/bin/python --work FOLDER
 
 Scenes (see identity_scenes.py) are composed from the photographs of the parquet file (as for `fervid train-detector`).
-In most, what a detector would find is made up with ordinary faults (boxes 4 % off, misses, false hits); in every
-fourth it is what our compact detector finds in the pictures (it has learnt from these photographs: this measures
-tracks, not detections). Signatures are those of the real crops. All trackers get the same detections and times, their
-thresholds those of the detector, and a second of patience, as ours. FOLDER keeps the scenes for the next run.
+In most scenes, detections are simulated with typical errors (boxes 4 % off, misses, false positives). In every fourth
+scene they are those of the compact detector, which was trained on these photographs: the benchmark measures tracks, not
+detections. Appearance comes from the real crops. All trackers get the same detections and times and the thresholds of
+the detector, and keep lost faces for one second. FOLDER keeps the scenes for the next run.
 
-trackeval scores with a face counted as found where boxes overlap by half. A person keeps one true identity over the
-whole scene, also behind a pillar, outside the picture and across cuts. `perfect` has the true person of each detection:
-what is missing there, no tracker can have.
+trackeval counts a face as found if the boxes overlap by half. A person keeps one identity over the whole scene, also
+behind a pillar, outside the frame and across cuts. `perfect` has the true person of each detection, and is therefore
+the limit for any tracker.
 """
 
 import argparse
@@ -27,12 +27,12 @@ from analytics.tracking.shot_detection import ShotDetectionConfig, find_shot_bou
 from analytics.tracking.tracker import TrackerConfig, confirm, link_faces
 from fer_models import load_detector
 
-MADE_UP_THRESHOLD = 0.5  # score from which on a made-up face is one
+MADE_UP_THRESHOLD = 0.5  # lowest score of a simulated detection that counts as a face
 N_PEOPLE = 60
 
 
 def write_scenes(photos: Path, folder: Path, per_kind: int) -> list[Path]:
-    """A file for each scene; those that are there already are kept."""
+    """Write a file for each scene; existing files are kept."""
     paths = [folder / f"{kind.replace(' ', '_')}-{seed}.npz" for seed in range(per_kind) for kind in KINDS]
     missing = [path for path in paths if not path.exists()]
     if not missing:
@@ -52,7 +52,7 @@ def write_scenes(photos: Path, folder: Path, per_kind: int) -> list[Path]:
 
 
 def our_tracks(scene: dict[str, np.ndarray], variant: str) -> np.ndarray:
-    """The track of each face: `fervid` as it is, `… by motion` without looks, `tracker only` without joining."""
+    """The track of each face by a variant of Fervid's tracking: without appearance, or without association."""
     config = TrackerConfig(high_score=float(scene["threshold"]))
     frame, pts_s = scene["frame"], scene["pts_s"]
     shot = np.cumsum(find_shot_boundaries(pts_s, scene["look"].astype(float), ShotDetectionConfig()))
@@ -66,7 +66,7 @@ def our_tracks(scene: dict[str, np.ndarray], variant: str) -> np.ndarray:
 
 
 def print_table(scores: dict[str, dict[str, dict[str, float]]]) -> None:
-    """A row per tracker: over all scenes, then IDF1 by kind."""
+    """Print a row per tracker: scores over all scenes, then IDF1 by kind of scene."""
     print(f"{'':18}{'HOTA':>7}{'IDF1':>7}{'switches':>10}" + "".join(f"{kind:>14}" for kind in KINDS))
     for name, by_kind in scores.items():
         total = by_kind["all"]

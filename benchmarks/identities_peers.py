@@ -1,7 +1,7 @@
-"""Runs ByteTrack and OC-SORT of `trackers` on scenes, and scores all tracks with trackeval; for identities.py.
+"""Run ByteTrack and OC-SORT of `trackers` on scenes, and score all tracks with trackeval; called by identities.py.
 
-It runs in an environment of its own and knows nothing of Fervid: arrays in (`scene.npz` with detections and truth,
-`scene.tracks.npz` with our tracks), JSON out.
+It runs in a separate environment without Fervid. Input: `scene.npz` with detections and ground truth, and
+`scene.tracks.npz` with Fervid's tracks. Output: JSON.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from trackers import ByteTrackTracker, OCSORTTracker
 
 
 def peer_tracks(scene, kind):
-    """The track of each detection, -1 for none, by a tracker with the detector's threshold and a second's patience."""
+    """The track of each detection, -1 for none, by a tracker that keeps lost faces for one second."""
     threshold, fps = float(scene["threshold"]), float(scene["fps"])
     options = {"lost_track_buffer": 30, "frame_rate": fps, "high_conf_det_threshold": threshold}
     if kind is ByteTrackTracker:
@@ -54,7 +54,7 @@ def true_tracks(scene):
 
 
 def score(scene, tracks, metrics):
-    """What trackeval says of one scene."""
+    """The scores of trackeval for one scene."""
     kept = tracks >= 0
     frame, boxes = scene["frame"][kept], scene["boxes_xyxy"][kept].astype(float)
     ids, tracker_ids = np.unique(tracks[kept], return_inverse=True)
@@ -87,7 +87,7 @@ def iou(a, b):
 
 def main(paths):
     """Print scores by tracker and kind of scene."""
-    with contextlib.redirect_stdout(io.StringIO()):  # they print their settings
+    with contextlib.redirect_stdout(io.StringIO()):  # trackers print their settings
         metrics = {
             "HOTA": trackeval.metrics.HOTA(),
             "Identity": trackeval.metrics.Identity({"PRINT_CONFIG": False}),

@@ -1,8 +1,8 @@
 """Synthetic scenes of photographed people with known identities and simulated detections.
 
 Each scene has one difficulty: `crossing` (people walk past one another), `turning back` (they meet, and go back where
-they came from), `occlusion` (a pillar hides them; some turn round behind it), `returning` (they leave the picture and
-come back), `cuts` (from one place to another and back, with some of the people in both) and `crowd`.
+they came from), `occlusion` (a pillar hides them; some turn around behind it), `returning` (they leave the frame and
+come back), `cuts` (from one location to another and back, with some of the people in both) and `crowd`.
 """
 
 import io
@@ -24,9 +24,9 @@ WIDTH_PX, HEIGHT_PX = 640, 360
 KINDS = ("crossing", "turning back", "occlusion", "returning", "cuts", "crowd")
 RATES_FPS = (5, 10, 15, 25, 30)
 MIN_PHOTO_FACE_PX = 60
-PATCH_FACE_PX = 90  # people are kept at this size and drawn smaller
-SOLID = [0] * 128 + [255] * 128  # where half or more of a pixel is covered, it is
-SEEN_FROM = 0.35  # share of a face that must be visible for it to count as there
+PATCH_FACE_PX = 90  # size of the face at which people are stored; they are drawn smaller
+SOLID = [0] * 128 + [255] * 128  # lookup table: a pixel of which a person covers half or more belongs to the person
+SEEN_FROM = 0.35  # share of a face that must be visible for it to count as present
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Person:
     """Head and shoulders cut out of a photograph, the face 90 px wide and high."""
 
     pixels: Image.Image  # RGBA
-    face_xy: tuple[float, float]  # center of the face in it
+    face_xy: tuple[float, float]  # center of the face in `pixels`
     face_size_px: tuple[float, float]
 
 
@@ -43,14 +43,14 @@ class Walk:
     """Where one person is in each frame of a scene."""
 
     person: int
-    center_xy: np.ndarray  # (n, 2) px; NaN while not in the scene
+    center_xy: np.ndarray  # (n, 2) center in pixels; NaN while the person is not in the scene
     size_px: float
-    phase: float  # of its nodding, turning and change of light
+    phase: float  # phase of the person's nodding, turning and change of light
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What pass 1 would say of a scene, and the truth."""
+    """The observations of pass 1 of a scene, and its ground truth."""
 
     kind: str
     fps: int
@@ -64,7 +64,7 @@ class Scene:
 
 
 def read_people(path: Path, n: int, seed: int) -> tuple[list[Person], list[np.ndarray]]:
-    """Cut `n` people out of the photographs of `path`; also gives photographs without any, as backgrounds."""
+    """Cut `n` people out of the photographs of `path`; also return photographs without people, as backgrounds."""
     table = pq.read_table(path, columns=["image", "faces"])
     order = np.random.default_rng(seed).permutation(len(table))
     people: list[Person] = []
@@ -87,14 +87,14 @@ def _is_large(face: dict[str, float]) -> bool:
 
 
 def _has_shoulders(photo: Image.Image, face: dict[str, float]) -> bool:
-    """Whether the photograph shows enough beside and below the face for a person, not a mask, to be cut out."""
+    """Whether the photograph shows enough beside and below the face to cut out head and shoulders."""
     width, height = face["x2"] - face["x1"], face["y2"] - face["y1"]
     beside = min(face["x1"], photo.width - face["x2"])
     return beside > 0.3 * width and photo.height - face["y2"] > 0.7 * height
 
 
 def _cut_out(photo: Image.Image, face: dict[str, float]) -> Person:
-    """Head and shoulders: an ellipse around the face and what is below it, with soft edges."""
+    """Cut out head and shoulders: an ellipse around the face and the area below it, with soft edges."""
     x1, y1, x2, y2 = (face[name] for name in ("x1", "y1", "x2", "y2"))
     width, height = x2 - x1, y2 - y1
     area = (x1 - 0.8 * width, y1 - 0.6 * height, x2 + 0.8 * width, y2 + 1.3 * height)
@@ -115,7 +115,7 @@ def _cut_out(photo: Image.Image, face: dict[str, float]) -> Person:
 def make_scene(
     kind: str, people: list[Person], places: list[np.ndarray], seed: int, detector: FaceDetector | None
 ) -> Scene:
-    """Compose a scene; its faces are those the detector finds, or made up from the truth where there is none."""
+    """Compose a scene; its detections are those of the detector, or simulated from the ground truth without one."""
     rng = np.random.default_rng([KINDS.index(kind), seed])
     fps = int(RATES_FPS[seed % len(RATES_FPS)])
     pts_s = np.arange(round(rng.uniform(7, 10) * fps)) / fps
@@ -155,7 +155,7 @@ def make_scene(
 
 
 def _plan(kind: str, pts_s: np.ndarray, n_people: int, rng: np.random.Generator) -> tuple[list[Walk], np.ndarray]:
-    """Who walks where, and which background each frame has."""
+    """Plan the path of each person, and the background of each frame."""
     place = np.zeros(len(pts_s), int)
     if kind == "cuts":
         every_s = rng.uniform(2, 3.5)
@@ -170,7 +170,7 @@ def _plan(kind: str, pts_s: np.ndarray, n_people: int, rng: np.random.Generator)
         x = _PATHS[kind](pts_s, k, size, rng)
         center = np.column_stack([x, y if kind not in ("crowd", "cuts") else y + rng.uniform(-50, 60)])
         if kind == "cuts":
-            # Everyone has a place in one of the two shots; the first person is in both.
+            # Each person is in one of the two shots; the first person is in both.
             other = center + np.array([rng.uniform(-250, 250), rng.uniform(-30, 30)])
             center = np.where((place == k % 2)[:, None], center, other if k == 0 else np.nan)
         walks.append(Walk(person, center, size, rng.uniform(0, 6)))
@@ -178,13 +178,13 @@ def _plan(kind: str, pts_s: np.ndarray, n_people: int, rng: np.random.Generator)
 
 
 def _cross(pts_s: np.ndarray, k: int, size: float, rng: np.random.Generator) -> np.ndarray:
-    """From one side to the other and back, every other person the other way round."""
+    """A path from one side to the other and back; every other person starts on the other side."""
     period_s = rng.uniform(5, 9)
     return WIDTH_PX / 2 + (-1) ** k * 260 * np.cos(2 * math.pi * (pts_s + rng.uniform(0, 0.6)) / period_s)
 
 
 def _turn_back(pts_s: np.ndarray, k: int, size: float, rng: np.random.Generator) -> np.ndarray:
-    """Two people come together until they touch or overlap and part again, several times."""
+    """A path on which two people approach until they touch or overlap, and part again, several times."""
     period_s = rng.uniform(2.5, 4)
     nearest = rng.uniform(0.25, 0.6) * size
     far = nearest + (1 + np.cos(2 * math.pi * pts_s / period_s)) / 2 * rng.uniform(80, 130)
@@ -192,7 +192,7 @@ def _turn_back(pts_s: np.ndarray, k: int, size: float, rng: np.random.Generator)
 
 
 def _hide(pts_s: np.ndarray, k: int, size: float, rng: np.random.Generator) -> np.ndarray:
-    """Through the picture, behind the pillar in its middle; some stop there and go back."""
+    """A path through the frame, behind the pillar in its middle; some people turn back there."""
     swing = WIDTH_PX / 2 + (-1) ** k * 230 * np.cos(2 * math.pi * (pts_s + rng.uniform(0, 2)) / rng.uniform(5, 9))
     if rng.random() < 0.4:
         swing = WIDTH_PX / 2 + (-1) ** k * np.abs(swing - WIDTH_PX / 2)
@@ -200,7 +200,7 @@ def _hide(pts_s: np.ndarray, k: int, size: float, rng: np.random.Generator) -> n
 
 
 def _leave(pts_s: np.ndarray, k: int, size: float, rng: np.random.Generator) -> np.ndarray:
-    """Out of the picture on one side for a while, back on the same side or on the other; one person stays."""
+    """A path out of the frame for a while and back on the same or the other side; one person stays inside."""
     if k == 0:
         return WIDTH_PX / 2 + 60 * np.sin(pts_s + rng.uniform(0, 6))
     reach = WIDTH_PX / 2 + size * rng.uniform(2, 5)
@@ -241,7 +241,7 @@ def _draw(
     pillar: tuple[int, int] | None,
     light: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes of all faces, the visible share of each, and the picture; people nearer to the camera cover others."""
+    """Draw a frame: boxes of all faces, their visible shares, and pixels; people nearer to the camera cover others."""
     canvas = Image.fromarray(ground).copy()
     owner = Image.new("L", canvas.size)
     boxes = np.full((len(walks), 4), np.nan)
@@ -257,7 +257,7 @@ def _draw(
         reach = math.ceil(scale * math.hypot(*person.pixels.size) * 0.75)
         left, top = round(x) - reach, round(y) - reach
         dx, dy = x - left, y - top
-        # From the square around the face to the patch.
+        # The affine map from the square around the face to the stored image of the person.
         back = (cos / turn, sin / turn, cx - (cos * dx + sin * dy) / turn, -sin, cos, cy + sin * dx - cos * dy)
         square = (2 * reach, 2 * reach)
         patch = person.pixels.transform(square, Image.Transform.AFFINE, back, Image.Resampling.BILINEAR)
@@ -274,13 +274,13 @@ def _draw(
         pixels[:, slice(*pillar)] = ground[:, slice(*pillar)] // 2
         owners[:, slice(*pillar)] = 0
     visible = np.array([_share_owned(owners, box, j + 1) for j, box in enumerate(boxes)])
-    # The light, in 64ths: whole numbers are quick.
+    # The light is multiplied in 64ths, because integers are faster.
     lit = np.minimum(pixels.astype(np.uint16) * (light * 64).astype(np.uint16)[None, :, None] // 64, 255)
     return boxes, visible, lit.astype(np.uint8)
 
 
 def _share_owned(owners: np.ndarray, box: np.ndarray, number: int) -> float:
-    """The share of the inner part of a face box that shows this person (a box's corners never do)."""
+    """The share of the inner part of a face box that shows this person; the corners of a box never do."""
     if np.isnan(box[0]):
         return 0.0
     x, y = (box[:2] + box[2:]) / 2
@@ -291,7 +291,7 @@ def _share_owned(owners: np.ndarray, box: np.ndarray, number: int) -> float:
 
 
 class _Misses:
-    """Faces that the detector does not see for a while, for no reason."""
+    """Simulate faces that the detector misses for a short time without a visible reason."""
 
     def __init__(self, rng: np.random.Generator, fps: int, n: int) -> None:
         self.rng, self.fps = rng, fps
@@ -305,7 +305,7 @@ class _Misses:
 
 
 class _FalseHits:
-    """Places in the background that look like a face for a moment."""
+    """Simulate false positives: a place in the background that looks like a face for a moment."""
 
     def __init__(self, rng: np.random.Generator, fps: int) -> None:
         self.rng, self.fps = rng, fps
@@ -319,11 +319,12 @@ class _FalseHits:
         return self.box[None] if self.left_s > 0 else np.empty((0, 4))
 
 
-LANDMARKS = np.array([(0.31, 0.42), (0.69, 0.42), (0.5, 0.62), (0.36, 0.78), (0.64, 0.78)])  # in shares of a box
+# Landmarks as shares of the width and height of a face box.
+LANDMARKS = np.array([(0.31, 0.42), (0.69, 0.42), (0.5, 0.62), (0.36, 0.78), (0.64, 0.78)])
 
 
 def _made_up(boxes: np.ndarray, visible: np.ndarray, rng: np.random.Generator, false_hits: np.ndarray) -> FaceBatch:
-    """What a detector with ordinary faults would find."""
+    """Simulate the detections of a detector with typical errors."""
     seen = rng.random(len(boxes)) < np.clip((visible - 0.25) / 0.15, 0, 1)
     score = np.clip(0.95 - 0.6 * (1 - visible[seen]) + rng.normal(0, 0.05, seen.sum()), 0.12, 0.99)
     score = np.concatenate([score, rng.uniform(0.2, 0.65, len(false_hits))])

@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/library.py make FOLDER --videos 1000 --faces 10_000_000
     .venv/bin/python benchmarks/library.py time FOLDER
 
-The rows come from the real second pass over made-up observations (faces that wander, turn away and change their
-emotion) and go through the real store; only a few different videos are made, and each is written under many ids.
+The rows come from Fervid's pass 2 over simulated observations (faces that move, turn away and change their emotion),
+and are written by its store. Only a few different videos are simulated; each is written under many ids.
 """
 
 import argparse
@@ -24,13 +24,13 @@ from fer_models.frame_batch import FaceBatch
 from fer_models.labels import EMOTIONS
 
 FPS = 25
-N_DIFFERENT = 2  # different videos that the library repeats
+N_DIFFERENT = 2  # number of different videos, which the library repeats under other ids
 WIDTH_PX, HEIGHT_PX = 1280, 720
 REPEATS = 3
 
 
 def made_up_timeline(n_faces: int, rng: np.random.Generator) -> Timeline:
-    """The tables of one video in which two people wander about, with `n_faces` face rows."""
+    """Build the tables of a simulated video of two moving people with `n_faces` rows of faces."""
     n_frames = -(-n_faces // 2)
     frame = np.repeat(np.arange(n_frames), 2)[:n_faces]
     person = np.arange(n_faces) % 2
@@ -38,7 +38,8 @@ def made_up_timeline(n_faces: int, rng: np.random.Generator) -> Timeline:
     center = np.stack([320 + 640 * person + drift_px, 360 + rng.normal(0, 1, n_faces)], axis=1)
     half = 50 + 10 * np.sin(frame / 900)[:, None] + rng.normal(0, 0.5, (n_faces, 1))
     eyes_and_mouth = np.array([(-0.4, -0.4), (0.4, -0.4), (0, 0), (-0.4, 0.4), (0.4, 0.4)])
-    turned = 0.6 * (rng.random(n_faces) < 0.05)  # the nose far to one side: rejected by the gate
+    # For 5 % of the faces, the nose is far to one side, so that the quality filter rejects them.
+    turned = 0.6 * (rng.random(n_faces) < 0.05)
     landmarks = center[:, None] + half[:, None] * eyes_and_mouth + rng.normal(0, 1, (n_faces, 5, 2))
     landmarks[:, 2, 0] += turned * half[:, 0]
     return build_timeline(
@@ -63,7 +64,7 @@ def made_up_timeline(n_faces: int, rng: np.random.Generator) -> Timeline:
 
 
 def _moods(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """`(m, 7)` probabilities whose favorite changes every few seconds."""
+    """Simulate probabilities `(m, 7)` whose most likely emotion changes every few seconds."""
     mood = rng.choice(len(EMOTIONS), (frame.max() // (3 * FPS) + 1, 2), p=[0.05, 0.02, 0.03, 0.3, 0.1, 0.05, 0.45])
     score = rng.normal(0, 1, (len(frame), len(EMOTIONS)))
     score[np.arange(len(frame)), mood[frame // (3 * FPS), np.arange(len(frame)) % 2]] += 4
@@ -89,7 +90,7 @@ def make_library(root: Path, n_videos: int, n_faces: int) -> None:
 
 
 def measure(root: Path) -> None:
-    """Print how long the questions take: the best of some repeats, in seconds on the clock and of all cores."""
+    """Print the wall time and the CPU time of each query: the best of some repeats, in seconds."""
     connection = connect(root)
     (n_faces,) = connection.sql("SELECT sum(n_faces) FROM tracks").fetchall()[0]
     videos = connection.sql("SELECT video_id, path FROM videos ORDER BY video_id").fetchall()
@@ -127,7 +128,7 @@ def measure(root: Path) -> None:
 
 
 def main() -> None:
-    """Make a library, or time one."""
+    """Create a library, or time queries on one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("make")

@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/live.py VIDEO [SECONDS] [OPTION OF fervid live …]
 
-A process of its own sends the video over UDP in real time, again and again, and notes when it sent each frame. Another,
-`fervid live`, looks at it. This one reads the results every 50 ms, as `fervid query` would, and notes when a row of a
-frame is first there: in the view observations, and in the table frames. Delay is the second time less the first. The
-encoding of the camera is not in it, nor is a network.
+One process sends the video over UDP in real time, repeatedly, and records when it sent each frame. A second one,
+`fervid live`, analyzes it. This process reads the results every 50 ms, as `fervid query` would, and records when the
+row of a frame can first be read: in the view observations, and in the table frames. The delay is the difference of
+these times. It includes neither the encoding of a camera nor a network.
 """
 
 import json
@@ -31,8 +31,8 @@ READ_EVERY_S = 0.05
 
 
 def send(video: str, address: str, over: Event, sent: Connection) -> None:
-    """Send a video in real time until it is over; then hand over when each frame was sent, by time.time()."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the other process, whose end is this one's
+    """Send a video repeatedly in real time until `over` is set; then report the Unix time at which each frame was sent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the other process, whose end also ends this one
     at_s: list[float] = []
     pts: list[int] = []
     with av.open(address, "w", format="mpegts", options={"flush_packets": "1"}) as out:
@@ -57,11 +57,11 @@ def send(video: str, address: str, over: Event, sent: Connection) -> None:
                     out.mux(packet)
                     if over.is_set():
                         break
-    sent.send(np.array(at_s)[np.argsort(pts)].tolist())  # in the order in which they are shown
+    sent.send(np.array(at_s)[np.argsort(pts)].tolist())  # in display order
 
 
 def wait_until_bound(port: int) -> None:
-    """Return once somebody listens at a UDP port: the first frame that is sent is then the first that comes."""
+    """Return once a process listens at a UDP port, so that the first frame that is sent is also received."""
     while True:
         with socket.socket(type=socket.SOCK_DGRAM) as probe:
             try:
@@ -80,7 +80,8 @@ def watch(results: Path, run: "subprocess.Popen[str]") -> dict[str, dict[int, fl
             sql = f"SELECT DISTINCT frame_index FROM {view} WHERE frame_index > {last} AND status IN ('ok', 'no_face')"
             try:
                 index = [index for (index,) in connect(results).sql(sql).fetchall()]
-            except (StoreError, OSError, duckdb.Error):  # no table yet, or replaced by a newer one meanwhile
+            # No table exists yet, or it has just been replaced by a newer one.
+            except (StoreError, OSError, duckdb.Error):
                 continue
             now_s = time.time()
             when.update((i, now_s) for i in index)
@@ -89,7 +90,7 @@ def watch(results: Path, run: "subprocess.Popen[str]") -> dict[str, dict[int, fl
 
 
 def main(video: str, seconds: float, options: list[str]) -> None:
-    """Print the delays."""
+    """Measure and print the delays."""
     with socket.socket(type=socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -30,12 +30,13 @@ SIDE_PX = 48
 FACE_PX = (43, 32, 28, 24, 20, 16, 12, 8)
 BLUR_SIGMA_PX = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
 BRIGHTNESS = (120, 60, 40, 30, 25, 20, 10)
-CAMERA_NOISE = 2.0  # standard deviation in gray levels: a small camera indoors
+CAMERA_NOISE = 2.0  # standard deviation in gray levels, as of a small camera indoors
 CUT_OFF = (0.1, 0.2, 0.3, 0.4, 0.5)
-BORDERS = ("top", "right", "bottom")  # in the order of quarter turns; left is like right
+# Borders that are cut off, in the order of quarter turns; the left one is like the right one.
+BORDERS = ("top", "right", "bottom")
 YAW_EDGES_DEG = (0, 10, 20, 30, 40, 50, 90)
 SCORE_EDGES = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-# Input of the detector: the image, enlarged three times, in the center of a gray frame.
+# Enlargement of the image, and side of the gray frame in whose center it is given to the detector.
 ZOOM, FRAME_PX = 3, 288
 HEADER = (
     "| degradation | level | images | accuracy | mean p_max | median blur | median brightness |",
@@ -78,7 +79,7 @@ def cut_off(pixels: Tensor, share: float, border: str) -> Tensor:
 
 
 def accuracy_row(name: str, value: str, classifier: EmotionClassifier, pixels: Tensor, label: Tensor) -> str:
-    """Format a row: accuracy, mean of the highest probability, and the median of what the filter measures."""
+    """Format a row: accuracy, mean of the highest probability, and median blur and brightness."""
     probabilities = torch.from_numpy(classifier.predict(pixels))
     accuracy = (probabilities.argmax(dim=1) == label).float().mean().item()
     p_max = probabilities.amax(dim=1).mean().item()
@@ -87,7 +88,7 @@ def accuracy_row(name: str, value: str, classifier: EmotionClassifier, pixels: T
 
 
 def detected(pixels: Tensor, batch_size: int = 64) -> tuple[Tensor, np.ndarray, np.ndarray]:
-    """Detect the largest face of each image: indices of images with a face, its score and its turn in degrees."""
+    """Detect the largest face of each image: indices of images with a face, its score and its yaw in degrees."""
     detector = load_detector()
     margin = (FRAME_PX - ZOOM * SIDE_PX) // 2
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []

@@ -2,9 +2,9 @@
 
     python benchmarks/soak.py --hours 6 --clips 2000
 
-The long video is a clip looped without coding it again; the short ones are that clip, each with a content of its own.
-While the command works, its memory and open files are read from /proc and printed; at the end, of each: at the first
-frame, at most, and at the last. Prefect's temporary server is a process of its own, and not counted.
+The long video is a clip repeated without encoding it again; the short ones are copies of that clip, each with different
+content. While the command runs, its memory and open files are read from /proc and printed. The summary has their values
+at the first and the last sample and their maximum. Prefect's temporary server is another process, and not included.
 """
 
 import argparse
@@ -19,12 +19,13 @@ from pathlib import Path
 
 import psutil
 
+# A line is printed for every tenth sample.
 LOOKS_PER_LINE = 10
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a process held at one moment."""
+    """Memory and open files of a process at one moment."""
 
     at_s: float
     memory_mb: float
@@ -37,12 +38,12 @@ def run_ffmpeg(*arguments: object) -> None:
 
 
 def make_clip(path: Path, seconds: int, fps: int, size: str) -> None:
-    """A moving picture with many edges, in which no face is; H.264."""
+    """Write a moving test pattern with many edges and without faces, as H.264."""
     run_ffmpeg("-f", "lavfi", "-i", f"mandelbrot=size={size}:rate={fps}", "-t", seconds, "-pix_fmt", "yuv420p", path)
 
 
 def watch(command: list[str], results: Path, every_s: float) -> tuple[list[Look], dict[str, int]]:
-    """Run a command; what its process held from the first segment on, and what it did."""
+    """Run a command; return samples of its process from the first segment on, and its counts."""
     started_s = time.monotonic()
     with tempfile.TemporaryFile("w+") as output:
         run = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL)
@@ -66,7 +67,7 @@ def watch(command: list[str], results: Path, every_s: float) -> tuple[list[Look]
 
 
 def soak(name: str, inputs: Path, results: Path, every_s: float, options: list[str]) -> None:
-    """Analyze and print what came of it."""
+    """Analyze the inputs, and print memory and open files over time."""
     command = [str(Path(sys.executable).with_name("fervid")), "analyze", str(inputs), "--out", str(results), "--json"]
     looks, done = watch([*command, *options], results, every_s)
     memory_mb = [look.memory_mb for look in looks]

@@ -1,8 +1,8 @@
-"""Measure speed: whole commands, the analysis alone, each stage alone, growth with length, and peers.
+"""Measure speed: whole commands, pass 1 alone, each stage alone, growth with length, and another program.
 
     python benchmarks/throughput.py CLIP... [--base TREE] [--peer PYTHON] [--page docs/performance.md]
 
-`--base` is a checkout of another commit, measured in the same run, as only ratios within one run mean anything.
+`--base` is a checkout of another commit, measured in the same run, because only ratios within one run are meaningful.
 `--peer` is the Python of an environment with `fer==25.10.3` (and opencv-contrib-python<5, tensorflow<2.20,
 tf-keras<2.20, numpy<2.2, setuptools<81). The tables replace the generated part of the page.
 """
@@ -30,7 +30,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process and its children took."""
+    """Time and memory that a process and its children used."""
 
     wall_s: float
     cpu_s: float
@@ -46,7 +46,7 @@ def run(command: Sequence[str | Path], tree: Path) -> Usage:
     """
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     environment.pop("PREFECT_API_URL", None)
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as on users' machines, where modules stay compiled
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled modules are kept, as on users' machines
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         started_s = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment, cwd=tree)
@@ -61,14 +61,14 @@ def run(command: Sequence[str | Path], tree: Path) -> Usage:
 
 
 def fervid(tree: Path) -> list[str]:
-    """The command of a checkout, whatever its entry point is called."""
+    """The command that runs Fervid from a checkout, whatever its entry point is called."""
     scripts = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
     module, function = scripts["fervid"].split(":")
     return [sys.executable, "-c", f"import sys; sys.argv[0] = 'fervid'; from {module} import {function}; {function}()"]
 
 
 def measure_analysis(path: Path, repeats: int) -> Row:
-    """Pass 1 of one clip in this process: frames and faces, and the best of some repeats."""
+    """Run pass 1 on a clip in this process: frames, faces, and the time of the best of some repeats."""
     import numpy as np
 
     from fer_models import load_classifier, load_detector
@@ -90,7 +90,7 @@ def measure_analysis(path: Path, repeats: int) -> Row:
 
 
 def measure_stages(path: Path) -> Row:
-    """Milliseconds of processor time per frame of each stage alone, in this process."""
+    """Milliseconds of CPU time per frame of each stage alone, in this process."""
     import numpy as np
     import torch
 
@@ -169,7 +169,7 @@ def in_child(tree: Path, what: str, *arguments: str | Path) -> tuple[Row, Usage]
 
 
 def analysis_table(clips: Sequence[Path], base: Path | None, peer: Path | None, repeats: int) -> list[Row]:
-    """The analysis alone: rate, efficiency and memory, against the base and the peer."""
+    """Tabulate pass 1 alone: rate, efficiency and memory, compared with the base and the peer."""
     rows = []
     for clip in clips:
         now, usage = in_child(TREE, "analysis", clip, str(repeats))
@@ -196,7 +196,7 @@ def analysis_table(clips: Sequence[Path], base: Path | None, peer: Path | None, 
 
 
 def stages_table(clips: Sequence[Path]) -> list[Row]:
-    """Processor time of each stage alone."""
+    """Tabulate the CPU time of each stage alone."""
     rows = []
     for clip in clips:
         alone, _ = in_child(TREE, "stages", clip)
@@ -208,7 +208,7 @@ def stages_table(clips: Sequence[Path]) -> list[Row]:
 
 
 def commands_table(clip: Path, base: Path | None, repeats: int) -> list[Row]:
-    """Whole commands: wall time, processor time and memory of the fastest of some repeats."""
+    """Tabulate whole commands: wall time, CPU time and memory of the fastest of some repeats."""
     trees = {"now": TREE} if base is None else {"before": base, "now": TREE}
     best: dict[tuple[str, str], Usage] = {}
     for _ in range(repeats):
@@ -229,7 +229,7 @@ def commands_table(clip: Path, base: Path | None, repeats: int) -> list[Row]:
 
 
 def run_commands(clip: Path, tree: Path) -> dict[str, Usage]:
-    """What each command of a checkout took, in new results."""
+    """Run the commands of a checkout in a new results folder; return the time and memory of each."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "results")
         commands: dict[str, list[str | Path]] = {
@@ -244,7 +244,7 @@ def run_commands(clip: Path, tree: Path) -> dict[str, Usage]:
 
 
 def growth_table(clip: Path, minutes: Sequence[float]) -> list[Row]:
-    """The analysis alone of loops of a clip: rate and memory by length."""
+    """Tabulate the rate and memory of pass 1 for videos of several lengths, made by repeating a clip."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for length in minutes:
@@ -307,7 +307,7 @@ def machine() -> str:
 
 
 def write_page(page: Path, text: str) -> None:
-    """Replace the generated part of a page, or put it behind the title."""
+    """Replace the generated part of a page, or insert it after the title."""
     old = page.read_text(encoding="utf-8") if page.exists() else "# Performance\n"
     if BEGIN not in old:
         title, _, rest = old.partition("\n")
@@ -359,7 +359,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        # The packages of the checkout, not those beside this file.
+        # Import the packages of the checkout, not those beside this file.
         sys.path[:] = [os.environ["PYTHONPATH"], *(entry for entry in sys.path if entry != str(HERE.parent))]
         what, clip, *rest = sys.argv[2:]
         found = measure_stages(Path(clip)) if what == "stages" else measure_analysis(Path(clip), int(rest[0]))

@@ -23,23 +23,27 @@ from fer_models.registry.model_registry import find_model, load_model_folder
 from fer_models.video import VideoInfo
 
 CPU = torch.device("cpu")
+# Largest difference between the sides of two boxes of one face.
 MAX_BOX_PX = 0.5
-# In bf16 the network's outputs have eight bits, so a box is off by up to 1 % of the face; and the two best points of
-# a face may swap ranks, which moves its box by a pixel or two. So 95 % of the boxes must be within 1 % of their height.
+# In bf16, the outputs of the network have eight significant bits, so a box is off by up to 1 % of the face. The two
+# best points of a face may also swap ranks, which moves its box by a pixel or two. Therefore only 95 % of the boxes
+# must be within 1 % of their height.
 BF16_SHARE_OF_HEIGHT = 0.01
 BF16_SHARE_OF_BOXES = 0.95
 MAX_PROBABILITY = {"fp32": 0.01, "fp32 with TF32": 0.01, "bf16": 0.03}
 PRECISIONS = {"fp32": torch.float32, "fp32 with TF32": torch.float32, "bf16": torch.bfloat16}
 SAME_FACE_IOU = 0.5
-# A face whose score is so close to the threshold may be found by one device alone: rounding decides.
+# If the score of a face is this close to the threshold, rounding may decide which device finds it, so it is not
+# compared.
 BORDERLINE_SCORE = 0.05
-MAX_PIXELS_CHANGED = 1e-3  # of the crops: positions are rounded to sixteenths of a pixel, which may tip over
-# Root mean square over the standard deviation of the outputs, of a network with random weights in fp32. Such a network
-# amplifies rounding, so what it gives in TF32 and bf16 is reported and not judged.
+# Largest share of the pixels of crops that may differ, because rounding to sixteenths of a pixel may differ.
+MAX_PIXELS_CHANGED = 1e-3
+# Largest root mean square difference, in standard deviations of the outputs, of a network with random weights in fp32.
+# Such a network amplifies rounding, so the results in TF32 and bf16 are reported but not judged.
 MAX_RETINAFACE = 0.01
-LITTLE_BYTES = 256 * 2**20  # left to the networks when memory is to run out
+LITTLE_BYTES = 256 * 2**20  # memory left to the networks in the test of what happens when memory runs out
 BATCH_SIZES = (1, 7, 32)
-LARGE_CHUNKS = {"cuda": (512, 65536), "cpu": (8, 64)}  # frames and crops that do not fit into little memory
+LARGE_CHUNKS = {"cuda": (512, 65536), "cpu": (8, 64)}  # number of frames and of crops that do not fit into that memory
 
 
 def precisions_of(device: torch.device) -> list[str]:
@@ -49,7 +53,7 @@ def precisions_of(device: torch.device) -> list[str]:
 
 @contextlib.contextmanager
 def precision_mode(name: str) -> Iterator[torch.dtype]:
-    """The dtype of a precision; while it is in use, TF32 is on or off for it."""
+    """Yield the dtype of a precision; within the block, TF32 is switched on or off accordingly."""
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name == "fp32 with TF32"
     try:
@@ -59,12 +63,12 @@ def precision_mode(name: str) -> Iterator[torch.dtype]:
 
 
 def load_detector_in(device: torch.device, dtype: torch.dtype) -> CompactDetector:
-    """The compact detector that computes in `dtype`."""
+    """Load the compact detector with `dtype` as the precision of its computation."""
     return CompactDetector.load(find_model("compact", "detector"), device=device, dtype=dtype)
 
 
 def load_classifier_in(device: torch.device, dtype: torch.dtype) -> EmotionClassifier:
-    """The default classifier that computes in `dtype`."""
+    """Load the default classifier with `dtype` as the precision of its computation."""
     weights, card = load_model_folder(find_model("default", "emotion"))
     network = build_network(card.architecture, card.architecture_options)
     network.load_state_dict(weights)
@@ -90,14 +94,14 @@ def check_detector(frames: dict[str, np.ndarray], device: torch.device) -> list[
 def compare_faces(
     expected: FaceBatch, found: FaceBatch, threshold: float, share_of_height: float = 0.0, share: float = 1.0
 ) -> Row:
-    """Count the faces that only one of two has, and measure how far the others are apart.
+    """Count the faces that only one of two batches has, and measure the differences between the others.
 
     Args:
         expected: faces of some frames.
         found: faces of the same frames.
-        threshold: the score from which the detector reports a face.
-        share_of_height: how far a side of a box may be off, if that is more than `MAX_BOX_PX`.
-        share: how many of the boxes must be so close.
+        threshold: the lowest score that the detector reports.
+        share_of_height: largest difference of a side, as a share of the box's height, if that exceeds `MAX_BOX_PX`.
+        share: share of the boxes that must be within this difference.
     """
     pairs = match_faces(expected, found)
     unmatched = np.concatenate([np.delete(expected.det_score, pairs[:, 0]), np.delete(found.det_score, pairs[:, 1])])
@@ -119,7 +123,7 @@ def compare_faces(
 
 
 def match_faces(expected: FaceBatch, found: FaceBatch) -> np.ndarray:
-    """Rows (k, 2) of the faces in both that are each other's best match in their frame."""
+    """Pair the faces of two batches that are each other's best match in their frame: rows (k, 2) of both."""
     iou = box_iou(expected.boxes_xyxy, found.boxes_xyxy)
     iou[expected.frame[:, None] != found.frame] = 0
     if not iou.size:
@@ -131,12 +135,12 @@ def match_faces(expected: FaceBatch, found: FaceBatch) -> np.ndarray:
 
 
 def largest(differences: np.ndarray) -> float:
-    """The largest absolute value; 0 of none."""
+    """The largest absolute value; 0 for an empty array."""
     return float(np.abs(differences).max(initial=0))
 
 
 def cut_faces(pixels: np.ndarray, faces: FaceBatch, device: torch.device) -> Tensor:
-    """The crops (m, 48, 48, 3) of faces, made on the device."""
+    """Crop faces on the device, (m, 48, 48, 3)."""
     arrays = (pixels, faces.frame, faces.boxes_xyxy, faces.landmarks_xy)
     frames, frame, boxes_xyxy, landmarks_xy = (torch.from_numpy(array).to(device) for array in arrays)
     return crop_faces(frames, frame, *frame_crops(boxes_xyxy, landmarks_xy))
@@ -179,7 +183,7 @@ def check_classifier(frames: dict[str, np.ndarray], device: torch.device) -> lis
 
 
 def check_batch_sizes(info: VideoInfo, n_frames: int, device: torch.device) -> list[Row]:
-    """Observe a video at several batch sizes, in what the device is fast in: not a bit may differ."""
+    """Observe a video at several batch sizes in the device's default precision: all bits must be equal."""
     detector = CompactDetector.load(find_model("compact", "detector"), device=device)
     classifier = EmotionClassifier.load(find_model("default", "emotion"), device)
     index = np.arange(min(n_frames, info.n_frames))
@@ -202,7 +206,7 @@ def same_observation(one: Observation, other: Observation) -> bool:
 
 
 def check_little_memory(pixels: np.ndarray, device: torch.device) -> list[Row]:
-    """Let memory run out: detector and classifier must go on with less at a time, and find the same."""
+    """Let memory run out: detector and classifier must continue with smaller chunks and give the same results."""
     detector, classifier = load_detector_in(device, torch.float32), load_classifier_in(device, torch.float32)
     faces = detector.detect(pixels)
     crops = cut_faces(pixels, faces, device)
@@ -222,7 +226,7 @@ def check_little_memory(pixels: np.ndarray, device: torch.device) -> list[Row]:
 
 @contextlib.contextmanager
 def little_memory(detector: CompactDetector, classifier: EmotionClassifier) -> Iterator[None]:
-    """Leave the networks little memory: on a GPU by the share of it, on a CPU by asking for more than there is."""
+    """Leave the networks little memory: limit the process's share of a GPU, or request more than a CPU has."""
     if detector.device.type == "cpu":
         networks = detector.network, classifier.network
         detector.network, classifier.network = Greedy(networks[0], 2), Greedy(networks[1], 16)
@@ -240,14 +244,14 @@ def little_memory(detector: CompactDetector, classifier: EmotionClassifier) -> I
 
 
 class Greedy(nn.Module):
-    """A network that needs 64 TiB for more than a few items."""
+    """A network that requests 64 TiB if its input has more than `limit` items."""
 
     def __init__(self, network: nn.Module, limit: int) -> None:
         super().__init__()
         self.network, self.limit = network, limit
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute as the network, if there are few items."""
+        """Run the wrapped network, after requesting too much memory for large inputs."""
         if len(x) > self.limit:
             torch.empty(2**46)
         result: Tensor = self.network(x)
@@ -256,7 +260,7 @@ class Greedy(nn.Module):
 
 @functools.cache
 def random_retinaface_weights() -> dict[str, Tensor]:
-    """Seeded weights for RetinaFace's network, whose batch norms know the statistics of noise."""
+    """Random but seeded weights of RetinaFace's network, with batch norms whose statistics are those of noise."""
     from retinaface.model.retinaface_pth_model import RetinaFace
 
     torch.manual_seed(0)
@@ -290,13 +294,13 @@ def check_retinaface(device: torch.device) -> list[Row]:
 
 @torch.inference_mode()
 def retinaface_outputs(detector: RetinaFaceDetector, pixels: Tensor) -> tuple[Tensor, ...]:
-    """Scores, boxes and landmarks as the network gives them, of frames (n, h, w, 3) that fill their canvas."""
+    """The network's raw scores, boxes and landmarks of frames (n, h, w, 3) that fill their canvas."""
     with torch.autocast(detector.device.type, detector.dtype, enabled=detector.dtype != torch.float32):
         return flatten_outputs(detector.network(pixels.to(detector.device)))
 
 
 def rms_difference(expected: Tensor, found: Tensor) -> float:
-    """Root mean square difference, in standard deviations of what is expected.
+    """Root mean square difference, in standard deviations of the expected values.
 
     >>> rms_difference(torch.tensor([-1.0, 1.0]), torch.tensor([-1.0, 1.0]))
     0.0

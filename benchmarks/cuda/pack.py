@@ -22,17 +22,18 @@ from fer_models.datasets.reading import read_data
 ROOT = Path(__file__).parents[2]
 FACES, SITE = "faces.npz", "site.tar.xz"
 HEIGHTS_PX = (360, 720, 1080)
-# The network of `retina-face` imports its downloader, which imports the last three.
+# Besides PyAV: the network of `retina-face` imports its downloader, which imports the last three packages.
 PACKAGES = ("av>=15,<19", "retina-face>=0.0.19", "gdown", "beautifulsoup4", "soupsieve")
-# What reads model cards; pydantic works with one version of its core only, so the installed pair travels.
+# Packages for reading model cards. pydantic works with one version of its core only, so the installed versions are
+# packed.
 CARD_PACKAGES = ("annotated-types", "pydantic", "pydantic-core", "typing-inspection")
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 
 def pack_packages(path: Path, python_version: str) -> None:
-    """Install the missing packages for another Python, without debug symbols, into one compressed archive.
+    """Install the packages that the GPU machine lacks, for its version of Python, into one compressed archive.
 
-    The wheel of PyAV alone is 36 MB, of which 29 MB unpacked are debug symbols; so packed it is 20 MB.
+    Debug symbols are removed: 29 MB of PyAV, whose wheel has 36 MB. The archive then has 20 MB.
     """
     with tempfile.TemporaryDirectory() as site:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", site, "--no-deps", "--no-compile"]
@@ -62,7 +63,7 @@ def resize_video(source: Path, path: Path, height_px: int) -> None:
 
 
 def travelling_bytes(out: Path) -> int:
-    """How much goes to the other machine: the packed files, and the repository's files that git does not ignore."""
+    """Bytes sent to the other machine: the packed files, and the files of the repository that git does not ignore."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     files = [ROOT / name for name in names if name] + [path for path in out.rglob("*") if path.is_file()]

@@ -1,8 +1,8 @@
-"""Labeled faces in one compact file: the pictures as gray HEVC sheets, everything else as arrays.
+"""Store labeled faces in one compact file: images as HEVC frames of many tiles, everything else as arrays.
 
-A picture of FER-2013 takes 1.8 kB as JPEG of quality 97, of which the header alone is 0.3 kB. Tiled into sheets and
-coded as single HEVC frames the same pictures take less than a third of that, at a quality that training cannot tell
-from the original (`psnr_db` says how close they are).
+An image of FER-2013 takes 1.8 kB as a JPEG of quality 97, of which the header alone is 0.3 kB. Tiled into sheets and
+encoded as independent HEVC frames, the same images take less than a third of that, at a quality that makes no
+difference to training (`psnr_db` measures the difference).
 """
 
 import dataclasses
@@ -15,9 +15,10 @@ import torch
 
 from fer_models.datasets.labeled_faces import FaceImages
 
-TILES = 16  # pictures in each row and column of a sheet
-CRF = 23  # constant quality of x265
-SPLITS = ("Training", "PublicTest")  # what a training needs; PrivateTest stays at home, so nothing can be chosen by it
+TILES = 16  # number of images in each row and column of a sheet
+CRF = 23  # constant rate factor (quality) of x265
+# The splits that a training needs; PrivateTest is not packed, so that nothing can be chosen by it.
+SPLITS = ("Training", "PublicTest")
 
 
 def pack_faces(splits: dict[str, FaceImages], path: Path, crf: int = CRF) -> None:
@@ -35,7 +36,7 @@ def pack_faces(splits: dict[str, FaceImages], path: Path, crf: int = CRF) -> Non
 
 
 def unpack_faces(path: Path) -> dict[str, FaceImages]:
-    """Read what `pack_faces` wrote: the same rows in the same order, the pixels nearly the same."""
+    """Read a file of `pack_faces`: the same rows in the same order, with nearly the same pixels."""
     splits = {}
     with np.load(path) as arrays:
         for split in SPLITS:
@@ -50,7 +51,7 @@ def unpack_faces(path: Path) -> dict[str, FaceImages]:
 
 
 def to_sheets(pixels: np.ndarray) -> np.ndarray:
-    """Tile pictures (n, h, w) into sheets (k, TILES h, TILES w); empty tiles at the end are black."""
+    """Tile images (n, h, w) into sheets (k, TILES h, TILES w); empty tiles at the end are black."""
     n, height, width = pixels.shape
     tiles = np.zeros((-(-n // TILES**2) * TILES**2, height, width), np.uint8)
     tiles[:n] = pixels
@@ -59,14 +60,14 @@ def to_sheets(pixels: np.ndarray) -> np.ndarray:
 
 
 def from_sheets(sheets: np.ndarray, n: int) -> np.ndarray:
-    """Cut the first n pictures out of sheets, the reverse of `to_sheets`."""
+    """Cut the first n images out of sheets: the inverse of `to_sheets`."""
     k, height, width = sheets.shape
     grid = sheets.reshape(k, TILES, height // TILES, TILES, width // TILES).transpose(0, 1, 3, 2, 4)
     return np.ascontiguousarray(grid.reshape(-1, height // TILES, width // TILES)[:n])
 
 
 def encode_sheets(sheets: np.ndarray, crf: int) -> bytes:
-    """Code each gray sheet (k, h, w) on its own, as HEVC in Matroska."""
+    """Encode each gray sheet (k, h, w) as an independent HEVC frame in Matroska."""
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as container:
         stream = container.add_stream("libx265", rate=1)
@@ -80,13 +81,13 @@ def encode_sheets(sheets: np.ndarray, crf: int) -> bytes:
 
 
 def decode_sheets(data: bytes) -> np.ndarray:
-    """The gray sheets (k, h, w) that `encode_sheets` coded."""
+    """Decode the output of `encode_sheets` to gray sheets (k, h, w)."""
     with av.open(io.BytesIO(data), "r") as container:
         return np.stack([frame.to_ndarray() for frame in container.decode(video=0)])
 
 
 def psnr_db(pixels: np.ndarray, others: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of two sets of pictures in dB; 40 is an error of 2.6 gray levels.
+    """Peak signal-to-noise ratio of two sets of images in dB; 40 dB is an error of 2.6 gray levels.
 
     >>> round(psnr_db(np.zeros((1, 2, 2)), np.full((1, 2, 2), 255)), 1)
     0.0

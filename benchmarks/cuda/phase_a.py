@@ -1,4 +1,4 @@
-"""Phase A of the CUDA kit: is the device right, and how fast is it? Started by `run.sh`."""
+"""Phase A of the CUDA kit: check the correctness of the device, and measure its speed. Started by `run.sh`."""
 
 import argparse
 import os
@@ -20,14 +20,16 @@ from fer_models.device import choose_device
 from fer_models.video import VideoInfo, probe, read_frames_at
 
 HEIGHTS_PX = (360, 720, 1080)
-N_CHECKED = 16  # frames of each clip that are compared
-N_STAGES = 64  # frames of each clip that the stages are timed on
-PLANNED_S = 120.0  # the seconds below are for a phase of this length; a shorter one has shorter measurements
+N_CHECKED = 16  # number of frames of each clip that are compared
+N_STAGES = 64  # number of frames of each clip with which the stages are timed
+# Duration of the phase for which the durations below are planned; in a shorter phase, they are reduced in proportion.
+PLANNED_S = 120.0
+# Seconds of each measurement of a stage, of a chunk size and of the whole pipeline.
 STAGE_S, CHUNK_S, PIPELINE_S = 0.8, 0.5, 4.0
 
 
 def describe_machine(device: torch.device) -> list[Row]:
-    """What the figures were measured on."""
+    """Describe the machine on which the figures are measured."""
     rows: list[Row] = [
         {"what": "device", "value": device_name(device)},
         {"what": "torch", "value": torch.__version__},
@@ -51,7 +53,7 @@ def read_pixels(infos: dict[str, VideoInfo], n_frames: int) -> dict[str, np.ndar
 
 
 def run(pack: Path, report: Report, device: torch.device, n_frames: int, clock: Clock, *, quick: bool) -> None:
-    """Fill the report: correctness first, then the whole pipeline, then what explains it."""
+    """Fill the report: correctness first, then the speed of the whole pipeline, then that of its stages."""
     report.add("Machine", lambda: describe_machine(device))
     infos = {f"{height_px}p": probe(pack / f"{height_px}p.mp4") for height_px in HEIGHTS_PX}
     checked = read_pixels(infos, min(n_frames, N_CHECKED))

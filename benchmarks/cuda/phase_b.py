@@ -1,8 +1,8 @@
 """Phase B of the CUDA kit: training for as long as the time allows. Started by `run.sh`.
 
-`face_resnet_se` by its own recipe with a head for the labels and one for the votes, then the seed architectures. Each
-becomes one or two model folders, as those of `fervid train`; their figures are of PublicTest, as PrivateTest does not
-travel: measure them at home with `fervid evaluate`.
+First `face_resnet_se` is trained by its own recipe, with a head for labels and one for votes, then the baseline
+architectures. Each gives one or two model folders, as `fervid train` does. Their metrics are those of PublicTest,
+because PrivateTest is not on the machine: measure it later with `fervid evaluate`.
 """
 
 import argparse
@@ -26,31 +26,31 @@ from fer_models.training.emotion.recipes import Recipe, recipe_for
 from fer_models.training.emotion.registration import calibrate
 
 MAIN = "face_resnet_se"
-MAIN_SHARE = 0.6  # of the time
+MAIN_SHARE = 0.6  # share of the time for training the main architecture
 SEEDS = ("cnn4", "cnn5", "cnn_wide", "efficientnet_b0_transfer", "resnet50_transfer", "vgg16_transfer")
-TRANSFER_PX = 64  # these are made for 224 px, which 48 px pictures do not fill
-CALIBRATION_SHARE = 0.1  # of a model's time, for what follows its training
-PROBE_SHARE = 0.02  # of the time, for each batch size that is tried
-MAX_WEIGHTS_BYTES = 60 * 2**20  # of all models together: no more comes back
+TRANSFER_PX = 64  # input size of networks made for 224 px, which is far more than images of 48 px need
+CALIBRATION_SHARE = 0.1  # share of a model's time for what follows its training: calibration and evaluation
+PROBE_SHARE = 0.02  # share of the time for measuring the speed of each batch size
+MAX_WEIGHTS_BYTES = 60 * 2**20  # limit on the weights of all models together, because no more is sent back
 SHOWN_FIGURES = ("accuracy", "macro_f1", "ece", "votes_accuracy", "votes_macro_f1")
 
 
 def seed_recipe(architecture: str) -> Recipe:
-    """The own recipe of a seed architecture, from scratch, as no ImageNet weights travel."""
+    """The recipe of a baseline architecture, from scratch, because ImageNet weights are not on the machine."""
     if architecture.endswith("_transfer"):
         return recipe_for(architecture, init="scratch", input_size_px=TRANSFER_PX)
     return recipe_for(architecture)
 
 
 def fast_recipe(splits: dict[str, FaceImages], device: torch.device, seconds: float, report: Report) -> Recipe:
-    """The recipe of the main architecture, at the batch size that the device serves best.
+    """The recipe of the main architecture with the batch size at which the device is fastest.
 
     The learning rate grows with the batch (Goyal et al. 2017, arXiv:1706.02677).
     """
     recipe = recipe_for(MAIN, labels="both")
     recipes = {factor * recipe.batch_size: scaled(recipe, factor) for factor in PROBED_FACTORS}
     rates: dict[int, float] = {}
-    enough = Clock(time.time() + 2 * len(recipes) * seconds)  # the first one also pays for loading kernels
+    enough = Clock(time.time() + 2 * len(recipes) * seconds)  # the first measurement also loads GPU kernels
     for size, one in recipes.items():
         if rates and enough.is_over():
             break
@@ -64,7 +64,7 @@ def fast_recipe(splits: dict[str, FaceImages], device: torch.device, seconds: fl
 
 
 def scaled(recipe: Recipe, factor: int) -> Recipe:
-    """The recipe at a larger batch size."""
+    """The recipe with a larger batch size and learning rate."""
     return dataclasses.replace(
         recipe, batch_size=factor * recipe.batch_size, learning_rate=factor * recipe.learning_rate
     )
@@ -73,7 +73,7 @@ def scaled(recipe: Recipe, factor: int) -> Recipe:
 def save_models(
     trained: TrainedNetwork, recipe: Recipe, splits: dict[str, FaceImages], out: Path, device: torch.device
 ) -> list[Path]:
-    """Make model folders by way of a checkpoint, as `fervid train` does."""
+    """Write model folders from a checkpoint, as `fervid train` does."""
     precision = "bf16" if autocast_dtype(device) == torch.bfloat16 else "fp32"
     recipe = dataclasses.replace(recipe, epochs=len(trained.epochs))
     history = {"settings": dataclasses.asdict(recipe) | {"precision": precision}, "epochs": trained.epochs}
@@ -115,12 +115,12 @@ def model_rows(
 
 
 def spread(images: FaceImages, n: int) -> FaceImages:
-    """About n images from all over a split."""
+    """Select about n images, evenly spaced over a split."""
     return images.take(torch.arange(0, len(images), max(1, len(images) // n)))
 
 
 def keep_within(folders: list[Path], limit_bytes: int) -> None:
-    """Remove the weights that do not fit, those of the first models last; their cards stay."""
+    """Remove weights that exceed the limit together with those of earlier models; their cards are kept."""
     total_bytes = 0
     for folder in folders:
         for path in folder.glob("*.safetensors"):
@@ -132,7 +132,7 @@ def keep_within(folders: list[Path], limit_bytes: int) -> None:
 
 
 def run(given: argparse.Namespace, report: Report, clock: Clock) -> None:
-    """Train one architecture after the other, and save each at once."""
+    """Train one architecture after another, and save each model immediately."""
     device = choose_device(given.device)
     splits = unpack_faces(given.pack / "faces.npz")
     if given.images:

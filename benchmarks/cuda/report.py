@@ -1,4 +1,4 @@
-"""What a run of the CUDA kit found: tables that are printed and saved as soon as each is complete.
+"""The results of the CUDA kit: tables that are printed and saved as soon as they are complete.
 
 python -m benchmarks.cuda.report phase_a.json      # the tables as Markdown, for docs/performance.md
 """
@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 
 class Clock:
-    """The time that is left until a moment of the system's clock."""
+    """The time that is left until a given time of the system's clock."""
 
     def __init__(self, deadline_unix_s: float) -> None:
         self.deadline_unix_s = deadline_unix_s
@@ -42,7 +42,7 @@ class Report:
         started_s = time.monotonic()
         try:
             rows = measure()
-        except Exception as error:  # GPU time is scarce: one failed table must not cost the others.
+        except Exception as error:  # GPU time is scarce: an error in one table must not prevent the others
             traceback.print_exc()
             rows = [{"failed": f"{type(error).__name__}: {error}"}]
         self.tables[title] = rows
@@ -59,7 +59,7 @@ class Report:
 
 
 def as_markdown(title: str, rows: list[Row]) -> str:
-    """A table with a column for each key.
+    """Format rows as a Markdown table with a column for each key.
 
     >>> print(as_markdown("Speed", [{"size": "360p", "frames/s": 1234.5}, {"size": "720p"}]))
     ### Speed
@@ -75,7 +75,7 @@ def as_markdown(title: str, rows: list[Row]) -> str:
 
 
 def cell(value: object) -> str:
-    """A value as a table shows it: numbers with three significant digits.
+    """Format a value for a table: numbers with three significant digits.
 
     >>> [cell(value) for value in (0.012345, 12.345, 1234.5, True, None, "x")]
     ['0.0123', '12.3', '1234', 'yes', '', 'x']

@@ -22,18 +22,19 @@ from fer_models.detection.retinaface import RetinaFaceDetector
 from fer_models.detection.retinaface_network import package_is_here
 from fer_models.video import VideoInfo, read_frames_at
 
-DETECTOR_CHUNKS = {"cuda": (8, 16, 32, 64, 128), "cpu": (1, 2)}  # frames at a time
-CLASSIFIER_CHUNKS = {"cuda": (256, 1024, 4096, 16384), "cpu": (32, 128)}  # crops at a time
+DETECTOR_CHUNKS = {"cuda": (8, 16, 32, 64, 128), "cpu": (1, 2)}  # numbers of frames per forward pass
+CLASSIFIER_CHUNKS = {"cuda": (256, 1024, 4096, 16384), "cpu": (32, 128)}  # numbers of crops per forward pass
 RETINAFACE_CHUNKS = {"cuda": (4, 16, 64), "cpu": (1,)}
 RETINAFACE_PX = {"cuda": (540, 960), "cpu": (96, 128)}
 VIDEOS_AT_ONCE = {"cuda": (1, 8), "cpu": (1, 2)}
-# Shares of a video's time that its thread waits for each stage, as `StageTimes` has them.
+# Shares of a video's time that its thread spends on each stage, by the fields of `StageTimes`.
 TIME_SHARES = {"decoding %": "decode_wait_s", "detect %": "detect_s", "crop %": "crop_s", "classify %": "classify_s"}
-LARGE_BATCH = {"cuda": 64, "cpu": 4}  # frames in a batch of the pipeline, and in a chunk of the detector
+# Number of frames in a large batch of the pipeline, and in a chunk of the detector.
+LARGE_BATCH = {"cuda": 64, "cpu": 4}
 
 
 def per_second(n_items: int, work: Callable[[], object], seconds: float, device: torch.device) -> float:
-    """Items per second of work that handles `n_items`, repeated for `seconds` after a run that does not count."""
+    """Items per second of `work`, which handles `n_items`; it is repeated for `seconds` after a warm-up."""
     work()
     synchronize(device)
     started_s = time.perf_counter()
@@ -50,8 +51,8 @@ def measure_stages(
 ) -> list[Row]:
     """Time each stage of the pipeline alone, on the frames (n, h, w, 3) of one video.
 
-    "copy" is part of "detect" and, a second time, of what the pipeline does before it crops; "detector's network" is
-    part of "detect"; the rest of it is resizing, suppression and the copies.
+    The stages overlap: "detect" includes "copy" and "detector's network", besides resizing and suppression; the
+    pipeline copies frames a second time before it crops faces.
     """
     device, n = detector.device, len(pixels)
     faces = detector.detect(pixels)
@@ -80,7 +81,7 @@ def measure_stages(
 
 
 def input_of(network: nn.Module, work: Callable[[], object]) -> Tensor:
-    """The last input that a network is given during `work`."""
+    """The last input that a network receives during `work`."""
     seen: list[Tensor] = []
     hook = network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     try:
@@ -93,7 +94,7 @@ def input_of(network: nn.Module, work: Callable[[], object]) -> Tensor:
 def measure_detector_chunks(
     frames: dict[str, np.ndarray], detector: CompactDetector, seconds: float, clock: Clock
 ) -> list[Row]:
-    """Frames per second of the detector by frames at a time; the best of each size is marked."""
+    """Frames per second of the detector at several chunk sizes; the best of each frame size is marked."""
     sizes = DETECTOR_CHUNKS[detector.device.type]
     rows = []
     for clip, pixels in frames.items():
@@ -109,7 +110,7 @@ def measure_detector_chunks(
 
 
 def measure_classifier_chunks(crops: Tensor, classifier: EmotionClassifier, seconds: float, clock: Clock) -> list[Row]:
-    """Faces per second of the classifier by crops at a time."""
+    """Faces per second of the classifier at several chunk sizes."""
     rates, before = {}, classifier.chunk_crops
     for size in CLASSIFIER_CHUNKS[classifier.device.type]:
         if clock.is_over():
@@ -122,7 +123,7 @@ def measure_classifier_chunks(crops: Tensor, classifier: EmotionClassifier, seco
 
 
 def measure_retinaface(device: torch.device, seconds: float, clock: Clock) -> list[Row]:
-    """Frames per second of RetinaFace's network alone, with random weights, in what the device is fast in."""
+    """Frames per second of RetinaFace's network alone, with random weights, in the device's default precision."""
     if not package_is_here():
         return [{"frames at a time": "not run: the package retina-face is missing"}]
     detector = RetinaFaceDetector(random_retinaface_weights(), device=device)
@@ -143,14 +144,14 @@ def measure_retinaface(device: torch.device, seconds: float, clock: Clock) -> li
 
 
 def marked_rows(first: Row, by: str, unit: str, rates: dict[int, float]) -> list[Row]:
-    """A row for each rate; the highest is marked as the best."""
+    """Make a row for each rate; the highest is marked as the best."""
     best = max(rates, key=lambda size: rates[size], default=0)
     return [{**first, by: size, unit: rate, "best": size == best} for size, rate in rates.items()]
 
 
 @contextlib.contextmanager
 def chunk_of(detector: CompactDetector, size: int) -> Iterator[None]:
-    """Let a detector see `size` frames at a time."""
+    """Let a detector process `size` frames per forward pass within the block."""
     before, detector.chunk_frames = detector.chunk_frames, size
     try:
         yield
@@ -160,7 +161,7 @@ def chunk_of(detector: CompactDetector, size: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def large_batches(detector: CompactDetector, size: int) -> Iterator[None]:
-    """Let the pipeline work on `size` frames at a time, however large they are."""
+    """Let the pipeline process batches of `size` frames within the block, however large the frames are."""
     before, observe.MAX_BATCH_BYTES = observe.MAX_BATCH_BYTES, 2**40
     try:
         with chunk_of(detector, size):
@@ -179,7 +180,7 @@ def measure_pipeline(
     seconds: float,
     clock: Clock,
 ) -> list[Row]:
-    """Frames per second from file to probabilities, at the usual batch size and at a large one."""
+    """Frames per second from file to probabilities, at the default batch size and at a large one."""
     large = LARGE_BATCH[detector.device.type]
     rows: list[Row] = []
     for clip, info in infos.items():
@@ -190,7 +191,8 @@ def measure_pipeline(
             with mode:
                 work = partial_pass(info, n_frames, detector, classifier, size)
                 if not clock.is_over():
-                    work(observe.StageTimes())  # the first pass pays for what is loaded and chosen once
+                    # The first pass also loads files and chooses GPU kernels, so it is not counted.
+                    work(observe.StageTimes())
                 for n_videos in VIDEOS_AT_ONCE[detector.device.type]:
                     if clock.is_over():
                         return [*rows, {"clip": clip, "batches": "not run: time is over"}]
@@ -202,7 +204,7 @@ def measure_pipeline(
 def partial_pass(
     info: VideoInfo, n_frames: int, detector: CompactDetector, classifier: EmotionClassifier, batch_size: int
 ) -> Callable[[observe.StageTimes], int]:
-    """A function that observes the first frames of a video and gives how many there were."""
+    """Make a function that observes the first frames of a video and returns their number."""
     index = np.arange(min(n_frames, info.n_frames))
 
     def work(times: observe.StageTimes) -> int:
@@ -218,7 +220,7 @@ def partial_pass(
 def run_videos(
     work: Callable[[observe.StageTimes], int], n_videos: int, seconds: float, monitor: GpuMonitor
 ) -> dict[str, float | None]:
-    """Repeat `work` in as many threads as videos; frames per second, where the time went, how busy the GPU was."""
+    """Repeat `work` in a thread per video; return frames per second, shares of time and GPU utilization."""
     started_s = time.monotonic()
 
     def repeat(times: observe.StageTimes) -> int:

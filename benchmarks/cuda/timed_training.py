@@ -21,9 +21,9 @@ from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import EmotionTrainer, heads_of, normalize, resize, targets_of
 from fer_models.training.runs import moving_average
 
-WARM_UP = 0.02  # of the time, in which the learning rate of SGD rises
-PROBED_FACTORS = (1, 2, 4)  # of the recipe's batch size
-GOOD_ENOUGH = 0.9  # of the best rate: a smaller batch that reaches it is preferred, as it takes more steps
+WARM_UP = 0.02  # share of the time in which the learning rate of SGD rises
+PROBED_FACTORS = (1, 2, 4)  # multiples of the recipe's batch size whose speed is measured
+GOOD_ENOUGH = 0.9  # a smaller batch with at least this share of the best rate is preferred, because it makes more steps
 PUBLIC_BATCH = 1024
 
 
@@ -45,7 +45,7 @@ class TrainedNetwork:
     """The best epoch of a training, and the figures of all of them."""
 
     weights: dict[str, Tensor]
-    best_epoch: int  # 0-based
+    best_epoch: int  # 0-based index of the epoch
     epochs: list[dict[str, float]]
     training_s: float
     n_steps: int
@@ -62,10 +62,10 @@ class AveragedNetwork:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the network's present weights; a few kernels for all tensors together."""
+        """Add the current weights to the average, with a few GPU kernels for all tensors together."""
         if not self.decay:
             return
-        # How far the average of a single value moves from 0 towards 1 is the weight of the new values.
+        # The weight of the new values is how far the average of a single value moves from 0 towards 1.
         share = float(self.average(torch.zeros(()), torch.ones(()), self.n_steps))
         averaged, current = (list(floats_of(network)) for network in (self.network, self.current))
         torch._foreach_lerp_(averaged, current, share)
@@ -73,13 +73,13 @@ class AveragedNetwork:
 
 
 def floats_of(network: nn.Module) -> Iterator[Tensor]:
-    """The parameters and buffers that can be averaged, which leaves out counters."""
+    """The parameters and buffers that can be averaged: all but integer counters."""
     tensors = itertools.chain(network.parameters(), network.buffers())
     return (tensor.detach() for tensor in tensors if tensor.is_floating_point())
 
 
 def rate_factor(done: float) -> float:
-    """What the learning rate of SGD is multiplied by: a linear rise, then half a cosine to zero.
+    """Factor of SGD's learning rate: a linear rise, then half a cosine to zero.
 
     >>> [round(rate_factor(done), 2) for done in (0.0, 0.01, 0.02, 0.51, 1.0)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
@@ -90,10 +90,10 @@ def rate_factor(done: float) -> float:
 
 
 class TimedTrainer:
-    """Trains by a recipe on data that lie on the device.
+    """Train by a recipe on data in the device's memory.
 
     Args:
-        recipe: how to train; its number of epochs does not count.
+        recipe: how to train; its number of epochs is ignored.
         splits: Training and PublicTest.
         device: where to compute.
     """
@@ -150,13 +150,13 @@ class TimedTrainer:
         return 0 < self.recipe.patience <= len(epochs) - 1 - accuracy.index(max(accuracy))
 
     def _shuffled(self) -> Iterator[Tensor]:
-        """Rows of whole batches, in random order; of one smaller batch if there are not enough for a whole one."""
+        """Yield the rows of full batches in random order, or of one smaller batch if there are too few rows."""
         n, size = len(self.training.pixels), self.recipe.batch_size
         order = torch.randperm(n, device=self.device)
         return iter(order[: max(n // size * size, min(n, size))].split(size))
 
     def step(self, rows: Tensor, done: float) -> Tensor:
-        """Train on some rows; gives the loss, still on the device."""
+        """Train on some rows; return the loss, a tensor on the device."""
         if self.recipe.optimizer == "sgd":
             for group in self.optimizer.param_groups:
                 group["lr"] = self.recipe.learning_rate * rate_factor(done)
@@ -189,7 +189,7 @@ class TimedTrainer:
         return figures | {"public_accuracy": sum(accuracy) / len(accuracy)}
 
     def images_per_s(self, seconds: float) -> float:
-        """How fast this trainer is, at the size that faces have at the end of the recipe; spoils its network."""
+        """Measure images per second at the final input size of the recipe; the network is unusable afterwards."""
         rows = next(self._shuffled())
         self.step(rows, 1.0)
         started_s, n = time.monotonic(), 0
@@ -200,7 +200,7 @@ class TimedTrainer:
 
 
 def preferred_batch_size(rates: dict[int, float]) -> int:
-    """The smallest batch size that is nearly as fast as the fastest.
+    """The smallest batch size whose speed is nearly the highest.
 
     >>> preferred_batch_size({128: 50.0, 256: 95.0, 512: 100.0})
     256
