@@ -31,7 +31,7 @@ READ_EVERY_S = 0.05
 
 
 def send(video: str, address: str, over: Event, sent: Connection) -> None:
-    """Send a video repeatedly in real time until `over` is set; then report the Unix time at which each frame was sent."""
+    """Send a video repeatedly in real time until `over` is set; then report when each frame was sent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the other process, whose end also ends this one
     at_s: list[float] = []
     pts: list[int] = []
