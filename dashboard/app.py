@@ -16,8 +16,7 @@ from dashboard.text import DISCLAIMER, plain
 from dashboard.widgets.notice import show_notice
 
 HERE = Path(__file__).parent
-# The folder must not be called `pages`: Streamlit would offer its files directly, without the frame that this file
-# draws.
+# The folder must not be called `pages`: Streamlit would offer its files directly, without the common frame.
 PAGES = {
     "Library": ":material/video_library:",
     "Timeline": ":material/timeline:",

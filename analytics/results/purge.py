@@ -116,8 +116,7 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
         for of in ids:
             for folder in sorted(folders.get(of, []), key=lambda folder: folder.parent.name != "videos"):
                 _move(folder, doomed)
-        # The cache is deleted last: a reader may have rewritten it meanwhile, and a killed one may have left a
-        # temporary file.
+        # The cache is deleted last: readers may have rewritten it meanwhile, and killed ones may leave temporary files.
         of_killed = [] if is_remote(results) else (results / "videos").glob(f".*{REMEMBERED.name.lstrip('.')}*")
         remove([results / REMEMBERED, *of_killed])
         _empty(doomed)

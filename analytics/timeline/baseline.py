@@ -133,8 +133,7 @@ def _rows_at_rest(
     if config.span_s is not None:
         inside = slice(*np.searchsorted(start_s, config.span_s).tolist())
         return inside if row_s[inside].sum() > 0 else None
-    # A stretch of `stretch_s` begins at each row. It holds the rows that begin within it, and counts if they fill half
-    # of it.
+    # A stretch of `stretch_s` begins at each row, holds the rows that begin in it, and counts if they fill half of it.
     stop = np.searchsorted(start_s, start_s + config.stretch_s - TIME_TOLERANCE_S)
     filled_s = _sums(row_s, stop)
     is_full = filled_s >= config.stretch_s / 2

@@ -96,8 +96,7 @@ def redaction_boxes(
     follower, leader = _follower(frame, track), np.full(len(frame), -1)
     leader[follower[follower >= 0]] = np.flatnonzero(follower >= 0)
     seen_s = pts_s[frame]
-    # A face is hidden until the next face of its track, else for `hold_s`; the first of a track also for `hold_s`
-    # before.
+    # A face is hidden until the next face of its track, else for `hold_s`; the first one also for `hold_s` before.
     until = np.where(follower >= 0, frame[follower], np.searchsorted(pts_s, seen_s + hold_s, side="right"))
     since = np.where(leader >= 0, frame, np.searchsorted(pts_s, seen_s - hold_s, side="left"))
     row, at = expand_ranges(since, until)

@@ -42,8 +42,7 @@ class ReidConfig:
     # Standard deviation of the change of the logarithm of the size; below, its growth per second.
     size_sigma: float = 0.15
     size_sigma_per_s: float = 0.1
-    # Appearance distance that favors neither one person nor two. Each `appearance_scale` less is one nat for one
-    # person.
+    # Appearance distance that favors neither one person nor two; each `appearance_scale` less adds one nat for one.
     appearance_neutral_distance: float = 21.0
     appearance_scale: float = 2.5
     # Most evidence in nats that appearance adds to position, because two people may look alike.

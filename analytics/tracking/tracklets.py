@@ -7,13 +7,11 @@ import numpy as np
 from analytics.tracking.ranges import expand_ranges
 from fer_models.boxes import box_area, box_center, paired_iou
 
-# How long the box of a track is kept before its first and after its last face, because another track may have taken
-# over.
+# Seconds before its first and after its last face in which a track keeps its box: another may have taken over.
 HOLD_S = 0.3
 SAME_CROSSING_S = 0.5  # crossings that are separated by less time count as one
 SPEED_WINDOW_S = 0.4  # speed is measured over this time at either end of a tracklet
-# Prior that shrinks speeds measured from few points: positions vary by 5% of a box, heads move at about two boxes per
-# second.
+# Prior that shrinks speeds measured from few points: positions vary by 5% of a box, heads move at 2 boxes/s.
 SPEED_PRIOR_S2 = (0.05 / 2) ** 2
 SIDE_FACES = 5  # the size of a face at either end of a tracklet is the median over this many faces
 DESCRIPTORS = 4  # number of appearance descriptors of a tracklet, each the median over a quarter of its faces

@@ -33,8 +33,7 @@ BF16_SHARE_OF_BOXES = 0.95
 MAX_PROBABILITY = {"fp32": 0.01, "fp32 with TF32": 0.01, "bf16": 0.03}
 PRECISIONS = {"fp32": torch.float32, "fp32 with TF32": torch.float32, "bf16": torch.bfloat16}
 SAME_FACE_IOU = 0.5
-# If the score of a face is this close to the threshold, rounding may decide which device finds it, so it is not
-# compared.
+# Faces with a score this close to the threshold are not compared: rounding may decide which device finds them.
 BORDERLINE_SCORE = 0.05
 # Largest share of the pixels of crops that may differ, because rounding to sixteenths of a pixel may differ.
 MAX_PIXELS_CHANGED = 1e-3

@@ -24,8 +24,7 @@ FACES, SITE = "faces.npz", "site.tar.xz"
 HEIGHTS_PX = (360, 720, 1080)
 # Besides PyAV: the network of `retina-face` imports its downloader, which imports the last three packages.
 PACKAGES = ("av>=15,<19", "retina-face>=0.0.19", "gdown", "beautifulsoup4", "soupsieve")
-# Packages for reading model cards. pydantic works with one version of its core only, so the installed versions are
-# packed.
+# Packages for reading model cards, in the installed versions: pydantic works with one version of its core only.
 CARD_PACKAGES = ("annotated-types", "pydantic", "pydantic-core", "typing-inspection")
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 

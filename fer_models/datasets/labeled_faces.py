@@ -26,8 +26,7 @@ class FaceImages:
 
     pixels: Tensor  # (n, size, size) uint8
     label: Tensor  # (n,) int64, index into EMOTIONS
-    # (n, 7) float32, shares of the annotators' votes, or the one-hot label where no votes are usable; None without
-    # votes
+    # (n, 7) float32, shares of the votes, or a one-hot label where none are usable; None if the data have no votes
     votes: Tensor | None
     majority: Tensor  # (n,) int64, the emotion with more votes than any other answer; -1: none
     row: Tensor  # (n,) int64, row in the file, or index among the sorted image paths of the folder

@@ -35,8 +35,7 @@ _TS_DISCONT = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: a flag of formats whose times
 _MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 _BOX_HEADER_BYTES = 8
 _MAX_BOXES = 10_000  # most boxes read at the top level of an MP4 file, which usually has about four
-# Offset and signature by which files of a format begin. In these formats, FFmpeg ignores a second file appended to the
-# first.
+# Offset and signature of files in formats in which FFmpeg ignores a second file that is appended to the first.
 _SIGNATURES = {
     _MP4: (4, b"ftyp"),
     "asf": (0, bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")),

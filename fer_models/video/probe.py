@@ -35,8 +35,7 @@ DECODERS = ("auto", "decord", "pyav")
 _DECORD_CODECS = frozenset({"hevc", "vp9"})
 _DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 _DECORD_PIXEL_FORMAT = "yuv420p"
-# Limit on the decoded size of a whole file that decord may read, because it decodes ahead to the end and keeps every
-# frame.
+# Limit on the decoded size of a file read with decord, which decodes ahead to the end and keeps every frame.
 _DECORD_MAX_DECODED_BYTES = 256 * 2**20
 _SMALL_BYTES = 2**20  # files below this size are never split, so their duration is not needed
 

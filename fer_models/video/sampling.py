@@ -4,8 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-# Tolerance for rounded times: containers such as Matroska store whole milliseconds, so a frame up to 1 ms early counts
-# as on time.
+# Tolerance for rounded times: in containers such as Matroska, which store whole milliseconds, frames may be early.
 ROUNDING_S = 1e-3
 
 

@@ -147,8 +147,7 @@ class VideoPool:
         self.context: AnalysisContext = run.context
         self.videos = run.videos
         self.pool = ThreadPoolExecutor(run.engine.workers, thread_name_prefix="analyze")
-        # Retries have threads of their own, because tasks wait for them and they must not queue behind all other
-        # videos.
+        # Retries have threads of their own, because tasks wait for them: they must not queue behind all other videos.
         self.retries = ThreadPoolExecutor(run.engine.workers, thread_name_prefix="retry")
         self.started: dict[StoragePath, Future[VideoOutcome]] = {}
 

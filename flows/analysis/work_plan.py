@@ -72,7 +72,8 @@ def plan_videos(paths: Sequence[StoragePath], out: StoragePath, settings: Analyz
         WeightsError, DeviceError: if the models cannot be loaded.
     """
     has_results = is_initialized(out)
-    context = AnalysisContext(out, settings)  # its store is not used, because a plan must not create the folder
+    # The store of the context is not used here, because a plan must not create the results folder.
+    context = AnalysisContext(out, settings)
     finished = context.finished if has_results else FinishedIndex([], settings, store=None)
     return [plan_video(path, context, finished, has_results) for path in paths]
 
@@ -165,7 +166,7 @@ def read_content(path: Path, timeout_s: float) -> Content:
 
     def read() -> Content:
         check_readable(path)
-        stat = path.stat()  # taken before reading, so that later writes are noticed
+        stat = path.stat()  # size and time are read before the content, so that later writes are noticed
         return Content(file_sha256(path, heartbeat), stat.st_size, stat.st_mtime_ns)
 
     return with_stall_timeout(path, read, timeout_s)

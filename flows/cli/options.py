@@ -63,8 +63,7 @@ def with_settings(*, without: Collection[str] = (), **kinds: type[FervidSettings
 
         def run(context: typer.Context, config: Path | None, **values: Any) -> None:
             given = {name: values.pop(name) for name in names}
-            # Only options that were typed count, because defaults of options must not override the environment or the
-            # file.
+            # Only typed options count, because defaults of options must not override the environment or the file.
             given = {name: value for name, value in given.items() if is_typed(context, name)}
             made = {key: load_settings(kind, given, config) for key, kind in kinds.items()}
             command(**values, **made)
