@@ -31,12 +31,15 @@ RATE_OVER_S = 5.0
         "adapt_fps",
         "start_s",
         "end_s",
+        "video_stream",
+        "rotate",
         "detect_every_s",
         "decoder",
         "batch_size",
         "segment_s",
         "decode_timeout_s",
         "overwrite",
+        "verify_content",
     ),
 )
 def live(
