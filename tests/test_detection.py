@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from fer_models.detection import load_detector
 from fer_models.detection.compact import CompactDetector, CompactNet, decode_boxes, decode_landmarks, grid_points
 from fer_models.frame_batch import FaceBatch
-from fer_models.registry.model_registry import WeightsError, find_model, load_model_folder, save_model_folder
+from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, load_model_folder, save_model_folder
 from fer_models.training.detector.targets import assign_targets
 
 TINY = {"stem": (4, 4), "stages": (8, 8, 8), "blocks": (1, 1, 1), "pyramid": 8}
+CARD = ModelCard("tiny", "detector", "compact", mean=0.5, std=0.25, score_threshold=0.5)
 LANDMARKS = [[12.0, 12.0], [20.0, 12.0], [16.0, 16.0], [13.0, 20.0], [19.0, 20.0]]
 
 
@@ -109,7 +110,7 @@ def detector_that_says(height_px: int, width_px: int, hits: list[tuple[int, int,
     for x, y, logit in hits:
         point = np.flatnonzero((points_xy == (x, y)).all(1) & (stride_px == 16))[0]
         outputs[point] = torch.tensor([logit] + 14 * [0.0])
-    detector = CompactDetector(tiny_net(), score_threshold=0.5, dtype=torch.float32)
+    detector = CompactDetector(tiny_net(), CARD, dtype=torch.float32)
     detector.network = FixedNet(outputs)
     return detector
 
@@ -168,7 +169,7 @@ def test_a_frame_has_the_same_faces_in_any_batch(height_width):
         if isinstance(module, nn.Conv2d) and module.bias is not None:  # the last layers: make their outputs differ
             nn.init.normal_(module.weight, std=1.0)
             nn.init.zeros_(module.bias)
-    detector = CompactDetector(network, score_threshold=0.5)
+    detector = CompactDetector(network, CARD)
     whole = detector.detect(pixels)
     assert len(set(whole.frame.tolist())) > 5 and len(set(whole.det_score.tolist())) > 20
     for size in (1, 4, 8):
@@ -181,7 +182,7 @@ def test_a_frame_has_the_same_faces_in_any_batch(height_width):
 
 
 def test_no_face_and_no_frame_give_an_empty_batch():
-    detector = CompactDetector(tiny_net(), score_threshold=0.99)
+    detector = CompactDetector(tiny_net(), dataclasses.replace(CARD, score_threshold=0.99))
     for faces in (detector.detect(noise(2, 40, 50)), detector.detect(noise(0, 40, 50))):
         assert isinstance(faces, FaceBatch) and len(faces) == 0
         empty = FaceBatch.empty()
@@ -189,11 +190,16 @@ def test_no_face_and_no_frame_give_an_empty_batch():
 
 
 def test_arrays_of_another_shape_or_type_are_refused():
-    detector = CompactDetector(tiny_net(), score_threshold=0.5)
+    detector = CompactDetector(tiny_net(), CARD)
     with pytest.raises(ValueError, match=r"\(n, h, w, 3\) uint8"):
         detector.detect(np.zeros((40, 50, 3), np.uint8))
     with pytest.raises(ValueError, match="float64"):
         detector.detect(np.zeros((1, 40, 50, 3)))
+
+
+def test_a_detector_needs_a_card_with_a_score_threshold():
+    with pytest.raises(WeightsError, match="tiny: the card of a detector needs a score_threshold"):
+        CompactDetector(tiny_net(), dataclasses.replace(CARD, score_threshold=None))
 
 
 def test_an_unknown_detector_is_reported():

@@ -20,7 +20,7 @@ from fer_models.detection.compact import CompactDetector, CompactNet, grid_point
 from fer_models.evaluation.detector_metrics import Matches, evaluate_detector, match_hits, read_true_photos
 from fer_models.evaluation.references import RETINAFACE_FILE
 from fer_models.frame_batch import FaceBatch
-from fer_models.registry.model_registry import WeightsError, read_card
+from fer_models.registry.model_registry import ModelCard, WeightsError, read_card
 from fer_models.training.detector.augmentation import cover_faces, cut_tile, mosaic, random_tile, tile_map
 from fer_models.training.detector.inputs import EpochBatches, FaceInputs
 from fer_models.training.detector.losses import detection_losses
@@ -30,6 +30,7 @@ from fer_models.training.detector.pseudo_labels import (
     merge_labels,
     merge_teacher_labels,
 )
+from fer_models.training.detector.recipe import DetectorRecipe
 from fer_models.training.detector.synthetic_text import add_words, title_card
 from fer_models.training.detector.targets import assign_targets
 from fer_models.training.detector.training import mine_hard_negatives, train_detector
@@ -286,18 +287,19 @@ def test_the_train_detector_command_creates_a_model(few_photos, tmp_path):
 
 @needs_faces
 def test_a_training_with_an_infinite_loss_stops_without_a_model(few_photos, tmp_path):
-    settings = {"samples_per_epoch": 16, "batch_size": 8, "device": "cpu", "network_options": TINY}
+    recipe = DetectorRecipe(epochs=1, samples_per_epoch=16, batch_size=8, network_options=TINY)
     with pytest.raises(RunError, match="epoch 1: the loss is not finite"):
-        train_detector(few_photos, tmp_path / "lost", epochs=1, learning_rate=1e30, **settings)
+        train_detector(few_photos, tmp_path / "lost", dataclasses.replace(recipe, learning_rate=1e30), device="cpu")
     assert not list((tmp_path / "lost").rglob("*.ckpt"))
     assert not (tmp_path / "lost" / "model.json").exists()
 
 
 def test_training_resumes_and_gives_a_model_folder(few_photos, tmp_path):
-    settings = {"samples_per_epoch": 16, "batch_size": 8, "device": "cpu", "network_options": TINY}
-    train_detector(few_photos, tmp_path / "halves", epochs=1, **settings)
+    recipe = DetectorRecipe(epochs=1, samples_per_epoch=16, batch_size=8, network_options=TINY)
+    train_detector(few_photos, tmp_path / "halves", recipe, device="cpu")
     first = torch.load(tmp_path / "halves" / "checkpoints" / "last.ckpt", weights_only=True)
-    folder = train_detector(few_photos, tmp_path / "halves", epochs=2, resume=True, **settings)
+    twice = dataclasses.replace(recipe, epochs=2)
+    folder = train_detector(few_photos, tmp_path / "halves", twice, device="cpu", resume=True)
     second = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert (first["global_step"], second["global_step"]) == (2, 4)
     assert second["trained_s"] > first["trained_s"] > 0
@@ -313,12 +315,12 @@ def test_training_resumes_and_gives_a_model_folder(few_photos, tmp_path):
     assert len(detector.detect(np.zeros((2, 64, 64, 3), np.uint8))) == 0
 
     with pytest.raises(RunError, match="--resume"):
-        train_detector(few_photos, folder, epochs=2, **settings)
+        train_detector(few_photos, folder, twice, device="cpu")
     with pytest.raises(RunError, match="batch_size was 8 and is now 4"):
-        train_detector(few_photos, folder, epochs=2, resume=True, **settings | {"batch_size": 4})
+        train_detector(few_photos, folder, dataclasses.replace(twice, batch_size=4), device="cpu", resume=True)
     # Checkpoints of version 0.1 have no settings and can be resumed.
     torch.save({key: value for key, value in second.items() if key != "settings"}, folder / "checkpoints" / "last.ckpt")
-    train_detector(few_photos, folder, epochs=2, resume=True, **settings)  # already complete
+    train_detector(few_photos, folder, twice, device="cpu", resume=True)  # already complete
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
@@ -335,19 +337,19 @@ class StopAt(logging.Handler):
 
 
 def test_a_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(few_photos, tmp_path, caplog):
-    settings = {"samples_per_epoch": 16, "batch_size": 8, "device": "cpu", "epochs": 2}
-    start = train_detector(few_photos, tmp_path / "start", network_options=TINY, **settings)
-    settings["init"] = str(start)
-    uninterrupted = train_detector(few_photos, tmp_path / "uninterrupted", **settings)
+    recipe = DetectorRecipe(epochs=2, samples_per_epoch=16, batch_size=8, network_options=TINY)
+    start = train_detector(few_photos, tmp_path / "start", recipe, device="cpu")
+    recipe = dataclasses.replace(recipe, init=str(start), network_options={})
+    uninterrupted = train_detector(few_photos, tmp_path / "uninterrupted", recipe, device="cpu")
     logger, stop = logging.getLogger("fer_models.training.detector.training"), StopAt("epoch 2/2")
     caplog.set_level(logging.INFO, logger.name)
     logger.addHandler(stop)
     try:
         with pytest.raises(InterruptedError):
-            train_detector(few_photos, tmp_path / "resumed", **settings)
+            train_detector(few_photos, tmp_path / "resumed", recipe, device="cpu")
     finally:
         logger.removeHandler(stop)
-    resumed = train_detector(few_photos, tmp_path / "resumed", resume=True, **settings)
+    resumed = train_detector(few_photos, tmp_path / "resumed", recipe, device="cpu", resume=True)
     card, other = read_card(uninterrupted), read_card(resumed)
     assert card.sha256 == other.sha256 != read_card(start).sha256
     assert card.settings["init"] == read_card(start).sha256 and card.parameters == read_card(start).parameters
@@ -356,15 +358,15 @@ def test_a_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(few_photos
 def test_a_run_can_be_stopped_after_a_batch(few_photos, tmp_path):
     progress = Progress()
     progress.stop_requested.set()
-    settings = {"samples_per_epoch": 16, "batch_size": 8, "device": "cpu", "network_options": TINY}
+    recipe = DetectorRecipe(epochs=1, samples_per_epoch=16, batch_size=8, network_options=TINY)
     with pytest.raises(Stopped):
-        train_detector(few_photos, tmp_path, epochs=1, on_batch=progress.check, **settings)
+        train_detector(few_photos, tmp_path, recipe, device="cpu", on_batch=progress.check)
     assert not (tmp_path / "model.json").exists()
 
 
 def test_hard_negatives_are_detections_that_no_teacher_confirms():
     photo = photo_of(np.array([[10, 10, 30, 30]], np.float32))
-    detector = CompactDetector(CompactNet(**TINY), score_threshold=0.5)
+    detector = CompactDetector(CompactNet(**TINY), ModelCard("x", "detector", "compact", score_threshold=0.5))
     hits = np.array([[11, 10, 31, 30], [60, 60, 80, 80]], np.float32)
     detector.detect = lambda pixels: FaceBatch(np.zeros(2, int), hits, np.zeros((2, 5, 2)), np.ones(2))
     assert mine_hard_negatives([photo], detector)[0].hard_negatives_xyxy.tolist() == [[60, 60, 80, 80]]
@@ -402,7 +404,7 @@ def test_too_few_photographs_are_refused(few_photos, tmp_path):
     path = tmp_path / "two.parquet"
     pq.write_table(pq.read_table(few_photos)[:2], path)
     with pytest.raises(FaceDataError, match="too few"):
-        train_detector(path, tmp_path / "out", epochs=1)
+        train_detector(path, tmp_path / "out", DetectorRecipe(epochs=1))
 
 
 @needs_faces

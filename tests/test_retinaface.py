@@ -16,8 +16,8 @@ pytest.importorskip("retinaface", reason="retina-face is an extra")
 from random_retinaface import hide_package, lively_weights, picture
 
 from fer_models import FaceBatch, load_detector
-from fer_models.detection.retinaface import RetinaFaceDetector
-from fer_models.registry.model_registry import WeightsError
+from fer_models.detection.retinaface import SCORE_THRESHOLD, RetinaFaceDetector
+from fer_models.registry.model_registry import ModelCard, WeightsError
 
 SIZES_PX = [(120, 160), (161, 97), (200, 130), (64, 64), (33, 150), (90, 211), (128, 128)]
 
@@ -37,8 +37,11 @@ def package_network(weights: dict[str, Tensor]) -> nn.Module:
     return network.eval()
 
 
-def detector_in_fp32(weights: dict[str, Tensor], **options) -> RetinaFaceDetector:
-    return RetinaFaceDetector(weights, dtype=torch.float32, **options)
+def detector_of(
+    weights: dict[str, Tensor], *, score_threshold: float = SCORE_THRESHOLD, dtype=torch.float32, **options
+) -> RetinaFaceDetector:
+    card = ModelCard("retinaface", "detector", "retinaface", score_threshold=score_threshold)
+    return RetinaFaceDetector(weights, card, dtype=dtype, **options)
 
 
 def assert_same_as_package(
@@ -63,7 +66,7 @@ def assert_same_as_package(
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_images_of_different_sizes_in_one_batch_have_the_faces_that_the_package_finds(weights, package_network, n):
     images = [picture(seed, *size_px) for seed, size_px in enumerate(SIZES_PX[:n])]
-    detector = detector_in_fp32(weights, chunk_frames=n)
+    detector = detector_of(weights, chunk_frames=n)
     faces = detector.detect_images(images)
     assert len(faces) > 5 and faces.frame.max() >= n - 2
     assert_same_as_package(faces, images, package_network, detector.score_threshold)
@@ -73,14 +76,14 @@ def test_images_of_different_sizes_in_one_batch_have_the_faces_that_the_package_
 def test_resized_images_have_the_faces_that_the_package_finds(weights, package_network, upscale, sizes_px):
     # The package scales the short side to 1024, the long side to at most 1980.
     images = [picture(seed, *size_px) for seed, size_px in enumerate(sizes_px)]
-    detector = detector_in_fp32(weights, chunk_frames=2, max_side_px=1980, upscale=upscale)
+    detector = detector_of(weights, chunk_frames=2, max_side_px=1980, upscale=upscale)
     faces = detector.detect_images(images)
     assert len(faces)
     assert_same_as_package(faces, images, package_network, detector.score_threshold, upscale)
 
 
 def test_no_face_and_no_frame_give_an_empty_batch(weights, package_network):
-    detector = detector_in_fp32(weights, score_threshold=0.99999)
+    detector = detector_of(weights, score_threshold=0.99999)
     image = picture(0, 64, 80)
     empty = FaceBatch.empty()
     for faces in (detector.detect(image[None]), detector.detect(np.zeros((0, 64, 80, 3), np.uint8))):
@@ -92,7 +95,7 @@ def test_no_face_and_no_frame_give_an_empty_batch(weights, package_network):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_frame_has_the_same_faces_in_any_batch(weights, dtype):
     pixels = np.stack([picture(seed, 90, 150) for seed in range(5)])  # larger than a tile
-    detector = RetinaFaceDetector(weights, dtype=dtype, chunk_frames=3, max_side_px=96, score_threshold=0.8)
+    detector = detector_of(weights, dtype=dtype, chunk_frames=3, max_side_px=96, score_threshold=0.8)
     whole = detector.detect(pixels)
     assert len(set(whole.frame.tolist())) > 2
     for size in (1, 2):
@@ -106,7 +109,7 @@ def test_a_frame_has_the_same_faces_in_any_batch(weights, dtype):
 def test_faces_lie_in_their_frames_and_are_ordered(weights):
     sizes_px = [(80, 100), (100, 60)]
     images = [picture(seed, *size_px) for seed, size_px in enumerate(sizes_px)]
-    faces = detector_in_fp32(weights, chunk_frames=2, score_threshold=0.6).detect_images(images)
+    faces = detector_of(weights, chunk_frames=2, score_threshold=0.6).detect_images(images)
     limit_xyxy = np.array([[w, h, w, h] for h, w in sizes_px])[faces.frame]
     assert len(set(faces.frame.tolist())) == 2
     assert (faces.boxes_xyxy >= 0).all() and (faces.boxes_xyxy < limit_xyxy).all()
@@ -130,7 +133,7 @@ class LittleMemory(nn.Module):
 
 def test_out_of_memory_halves_the_batch_and_continues(weights, caplog):
     pixels = np.stack([picture(seed, 64, 130) for seed in range(5)])  # larger than a tile
-    detector = detector_in_fp32(weights, chunk_frames=2, score_threshold=0.8)
+    detector = detector_of(weights, chunk_frames=2, score_threshold=0.8)
     expected = detector.detect(pixels)
     detector.chunk_frames = 4
     detector.network = LittleMemory(detector.network)
@@ -149,14 +152,14 @@ def test_out_of_memory_for_one_frame_is_an_error(weights):
         def forward(self, x: Tensor) -> Tensor:
             return torch.empty(2**46)
 
-    detector = detector_in_fp32(weights, chunk_frames=2)
+    detector = detector_of(weights, chunk_frames=2)
     detector.network = NoMemory()
     with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
         detector.detect(np.zeros((1, 40, 40, 3), np.uint8))
 
 
 def test_arrays_of_another_shape_or_type_are_refused(weights):
-    detector = detector_in_fp32(weights)
+    detector = detector_of(weights)
     with pytest.raises(ValueError, match=r"\(n, h, w, 3\) uint8"):
         detector.detect(np.zeros((40, 50, 3), np.uint8))
     with pytest.raises(ValueError, match="float64"):
@@ -174,4 +177,4 @@ def test_without_weights_the_error_names_the_commands_that_install_them(monkeypa
 def test_without_the_package_the_error_names_its_extra(weights, monkeypatch):
     hide_package(monkeypatch)
     with pytest.raises(WeightsError, match=r"pip install 'retina-face"):
-        RetinaFaceDetector(weights)
+        detector_of(weights)

@@ -15,14 +15,15 @@ from fer_models.classification.architectures import build_network
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.crops import crop_faces, frame_crops
 from fer_models.detection.compact import CompactDetector
-from fer_models.detection.retinaface import RetinaFaceDetector, flatten_outputs
+from fer_models.detection.retinaface import SCORE_THRESHOLD, RetinaFaceDetector, flatten_outputs
 from fer_models.detection.retinaface_network import package_is_here
 from fer_models.frame_batch import FaceBatch
 from fer_models.observe import Observation, ObserveOptions, observe_segments
-from fer_models.registry.model_registry import find_model, load_model_folder
+from fer_models.registry.model_registry import ModelCard, find_model, load_model_folder
 from fer_models.video import VideoInfo
 
 CPU = torch.device("cpu")
+RANDOM_RETINAFACE = ModelCard("random", "detector", "retinaface", score_threshold=SCORE_THRESHOLD)
 # Largest difference between the sides of two boxes of one face.
 MAX_BOX_PX = 0.5
 # In bf16, the outputs of the network have eight significant bits, so a box is off by up to 1 % of the face. The two
@@ -279,11 +280,13 @@ def check_retinaface(device: torch.device) -> list[Row]:
         return [{"precision": "not run: the package retina-face is missing"}]
     weights = random_retinaface_weights()
     pixels = torch.rand((2, 96, 128, 3), generator=torch.Generator().manual_seed(1)) * 255
-    expected = retinaface_outputs(RetinaFaceDetector(weights, device=CPU, dtype=torch.float32), pixels)
+    expected = retinaface_outputs(
+        RetinaFaceDetector(weights, RANDOM_RETINAFACE, device=CPU, dtype=torch.float32), pixels
+    )
     rows = []
     for precision in precisions_of(device):
         with precision_mode(precision) as dtype:
-            detector = RetinaFaceDetector(weights, device=device, dtype=dtype)
+            detector = RetinaFaceDetector(weights, RANDOM_RETINAFACE, device=device, dtype=dtype)
             found = retinaface_outputs(detector, pixels)
         apart = [rms_difference(a, b.cpu()) for a, b in zip(expected, found, strict=True)]
         row: Row = {"precision": precision, **dict(zip(("scores", "boxes", "landmarks"), apart, strict=True))}

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.cuda.checks import cut_faces, random_retinaface_weights
+from benchmarks.cuda.checks import RANDOM_RETINAFACE, cut_faces, random_retinaface_weights
 from benchmarks.cuda.gpu import GpuMonitor, synchronize
 from benchmarks.cuda.report import Clock, Row
 from fer_models import observe
@@ -126,7 +126,7 @@ def measure_retinaface(device: torch.device, seconds: float, clock: Clock) -> li
     """Frames per second of RetinaFace's network alone, with random weights, in the device's default precision."""
     if not package_is_here():
         return [{"frames at a time": "not run: the package retina-face is missing"}]
-    detector = RetinaFaceDetector(random_retinaface_weights(), device=device)
+    detector = RetinaFaceDetector(random_retinaface_weights(), RANDOM_RETINAFACE, device=device)
     rates = {}
     for size in RETINAFACE_CHUNKS[device.type]:
         if clock.is_over():

@@ -15,11 +15,12 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fer_models.detection.chunks import tiles_per_frame
+from fer_models.detection.protocol import score_threshold_of
 from fer_models.detection.suppression import nms_by_frame
 from fer_models.device import autocast_dtype
 from fer_models.frame_batch import FaceBatch
 from fer_models.oom import keep_freed_memory, run_with_oom_backoff
-from fer_models.registry.model_registry import ModelCard, WeightsError, load_model_folder
+from fer_models.registry.model_registry import ModelCard, load_model_folder
 from fer_models.registry.networks import build_with_weights
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ STRIDES_PX = (8, 16, 32)
 # Number of outputs per grid point: the logit of the score, the logarithms of four distances, five landmarks (x, y).
 OUTPUTS = 1 + 4 + 10
 MAX_LOG_DISTANCE = 5.0  # limit on the predicted logarithm of a distance in strides: exp(5) strides exceed any input
+NMS_IOU = 0.4
 # Frames per forward pass. On a CPU, 8 are only 10 % faster per frame than 2, and batches often hold fewer.
 CHUNK_FRAMES = {"cuda": 8, "cpu": 2}
 
@@ -184,32 +186,32 @@ class CompactDetector:
 
     Args:
         network: the trained network; it is modified (fused, moved, cast).
+        card: its card, with a score threshold.
+        dtype: of the arithmetic; by default the fastest of the device.
         chunk_frames: the network always processes this many frames at once (the last chunk is padded), so that the
             faces of a frame are identical, to the bit, in every batch; tiles come `TILES_PER_FRAME` times as many at
             once. Halved permanently when memory runs out. By default as in `CHUNK_FRAMES`.
         max_side_px: larger frames are downscaled to this long side; smaller ones are never enlarged.
+
+    Raises:
+        WeightsError: if the card has no score threshold.
     """
 
     def __init__(
         self,
         network: CompactNet,
+        card: ModelCard,
         *,
-        score_threshold: float,
-        mean: float = 0.5,
-        std: float = 0.25,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
         max_side_px: int = 640,
         chunk_frames: int | None = None,
-        nms_iou: float = 0.4,
-        name: str = "compact",
-        sha256: str = "",
     ):
-        self.name, self.sha256, self.score_threshold = name, sha256, score_threshold
-        self.mean, self.std = mean, std
+        self.name, self.sha256, self.score_threshold = card.name, card.sha256, score_threshold_of(card)
+        self.mean, self.std = card.mean, card.std
         self.device = device or torch.device("cpu")
         self.dtype = dtype or autocast_dtype(self.device)
-        self.max_side_px, self.nms_iou = max_side_px, nms_iou
+        self.max_side_px, self.nms_iou = max_side_px, NMS_IOU
         self.chunk_frames = chunk_frames or CHUNK_FRAMES[self.device.type]
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -223,19 +225,7 @@ class CompactDetector:
         Raises:
             WeightsError: if the folder's files are missing, damaged or do not belong together.
         """
-        network, card = load_network(folder)
-        if card.score_threshold is None:
-            raise WeightsError(f"{folder}: the card of a detector needs a score_threshold")
-        return cls(
-            network,
-            score_threshold=card.score_threshold,
-            mean=card.mean,
-            std=card.std,
-            device=device,
-            dtype=dtype,
-            name=card.name,
-            sha256=card.sha256,
-        )
+        return cls(*load_network(folder), device=device, dtype=dtype)
 
     @torch.inference_mode()
     def detect(self, pixels: np.ndarray) -> FaceBatch:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from fer_models.frame_batch import FaceBatch
+from fer_models.registry.model_card import ModelCard, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,17 @@ class FaceDetector(Protocol):
     def detect(self, pixels: np.ndarray) -> FaceBatch:
         """Faces in `(n, h, w, 3)` uint8 RGB frames, ordered by frame, then by falling score; n may be 0."""
         ...
+
+
+def score_threshold_of(card: ModelCard) -> float:
+    """Return the score threshold of a detector's card.
+
+    Raises:
+        WeightsError: if the card has none.
+    """
+    if card.score_threshold is None:
+        raise WeightsError(f"{card.name}: the card of a detector needs a score_threshold")
+    return card.score_threshold
 
 
 class DetectorLoader(Protocol):

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from fer_models.detection.chunks import tiles_per_frame
+from fer_models.detection.protocol import score_threshold_of
 from fer_models.detection.resizing import resize
 from fer_models.detection.retinaface_network import STRIDES_PX, build_network, frames_of_sizes
 from fer_models.detection.suppression import nms_by_frame
 from fer_models.device import autocast_dtype
 from fer_models.frame_batch import FaceBatch
 from fer_models.oom import run_with_oom_backoff
-from fer_models.registry.model_registry import WeightsError, load_model_folder
+from fer_models.registry.model_registry import ModelCard, load_model_folder
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,8 @@ class RetinaFaceDetector:
 
     Args:
         weights: of the package's PyTorch network.
+        card: the card of the weights, with a score threshold.
+        dtype: of the arithmetic; by default the fastest of the device.
         max_side_px: larger frames are downscaled to this long side.
         upscale: whether smaller frames are enlarged to it.
         chunk_frames: the network always processes this many frames at once (the last chunk is padded), so that the
@@ -86,23 +89,22 @@ class RetinaFaceDetector:
             permanently when memory runs out. By default as in `CHUNK_FRAMES`.
 
     Raises:
-        WeightsError: if the weights are not the network's, or the package is not installed.
+        WeightsError: if the weights are not the network's, the card has no score threshold, or the package is not
+            installed.
     """
 
     def __init__(
         self,
         weights: dict[str, Tensor],
+        card: ModelCard,
         *,
-        score_threshold: float = SCORE_THRESHOLD,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
         max_side_px: int = MAX_SIDE_PX,
         upscale: bool = False,
         chunk_frames: int | None = None,
-        name: str = "retinaface",
-        sha256: str = "",
     ):
-        self.name, self.sha256, self.score_threshold = name, sha256, score_threshold
+        self.name, self.sha256, self.score_threshold = card.name, card.sha256, score_threshold_of(card)
         self.device = device or torch.device("cpu")
         self.dtype = dtype or autocast_dtype(self.device)
         self.max_side_px, self.upscale = max_side_px, upscale
@@ -117,10 +119,7 @@ class RetinaFaceDetector:
         Raises:
             WeightsError: if the folder's files are missing or damaged, or the package is not installed.
         """
-        weights, card = load_model_folder(folder)
-        if card.score_threshold is None:
-            raise WeightsError(f"{folder}: the card of a detector needs a score_threshold")
-        return cls(weights, score_threshold=card.score_threshold, device=device, name=card.name, sha256=card.sha256)
+        return cls(*load_model_folder(folder), device=device)
 
     def detect(self, pixels: np.ndarray) -> FaceBatch:
         """Find the faces in `(n, h, w, 3)` uint8 RGB frames; see `FaceDetector.detect`.

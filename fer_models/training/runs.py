@@ -1,7 +1,7 @@
 """Common to all training runs: moving average of weights, checkpoints, and checks before resuming."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def check_can_start(checkpoint: Path, resume: bool) -> None:
         raise RunError(f"{run}: an added model has this name. Choose another --name")
 
 
-def check_same_settings(checkpoint: Path, started_with: dict[str, Any], settings: dict[str, Any]) -> None:
+def check_same_settings(checkpoint: Path, started_with: Mapping[str, object], settings: Mapping[str, object]) -> None:
     """Check that a run is resumed with the settings it was started with.
 
     Raises:

@@ -1,33 +1,33 @@
 """The flow that trains a compact face detector."""
 
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from fer_models.registry.model_registry import read_card, user_model_dir
+from fer_models.training.detector.recipe import DetectorRecipe
 from fer_models.training.detector.training import train_detector as train
 from flows.analysis.progress import progress
 
+DEFAULT_RECIPE = DetectorRecipe()
+
 
 @task(name="train and register", task_run_name="train {name}", cache_policy=NO_CACHE, persist_result=False)
-def train_and_register(data: Path, name: str, **options: Any) -> Path:
+def train_and_register(data: Path, name: str, recipe: DetectorRecipe, device: str, resume: bool) -> Path:
     """Train a detector into the user's models."""
-    return train(data, user_model_dir(name), name=name, on_batch=progress.check, **options)
+    folder = user_model_dir(name)
+    return train(data, folder, recipe, name=name, device=device, resume=resume, on_batch=progress.check)
 
 
 @flow(name="train detector", flow_run_name="train detector {name}", persist_result=False)
 def train_detector(
     data: Path,
     name: str,
-    epochs: int = 100,
-    seed: int = 0,
+    recipe: DetectorRecipe = DEFAULT_RECIPE,
     device: str = "auto",
     resume: bool = False,
-    second_teacher: Path | None = None,
-    init: str | None = None,
 ) -> Path:
     """Train on photographs with labeled faces; choose the score threshold on held-out photographs.
 
@@ -37,16 +37,7 @@ def train_detector(
         DeviceError: if the device is not available.
         WeightsError: if the name is not a valid model name, or the second teacher or initial detector cannot be used.
     """
-    folder = train_and_register(
-        data,
-        name,
-        epochs=epochs,
-        seed=seed,
-        device=device,
-        resume=resume,
-        second_teacher=second_teacher,
-        init=init,
-    )
+    folder = train_and_register(data, name, recipe, device, resume)
     card = read_card(folder)
     create_markdown_artifact(
         f"## {name}\n\n{card.protocol}\n\n{card.summary()}",

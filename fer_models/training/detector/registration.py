@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 MEAN, STD = 0.5, 0.25
 # On the held-out photographs, faces below this size are ignored, and detections below three quarters of it.
 JUDGED_FACE_PX = 16
-SCORE_THRESHOLD = 0.5
+SCORE_THRESHOLD, HELD_OUT_THRESHOLD = 0.5, 0.05
 THRESHOLDS = np.arange(0.2, 0.8, 0.02).round(2)
 LICENCE_NOTE = (
     "Weights trained by Fervid on labels that other detectors gave to photographs from research data sets; "
@@ -33,7 +33,8 @@ LICENCE_NOTE = (
 
 def held_out_detector(network: CompactNet, device: torch.device) -> CompactDetector:
     """Create a detector for choosing the threshold: it keeps low scores and processes one photograph at a time."""
-    return CompactDetector(network, score_threshold=0.05, mean=MEAN, std=STD, device=device, chunk_frames=1)
+    card = ModelCard("held out", "detector", "compact", mean=MEAN, std=STD, score_threshold=HELD_OUT_THRESHOLD)
+    return CompactDetector(network, card, device=device, chunk_frames=1)
 
 
 def match_photo(detector: CompactDetector, photo: Photo) -> Matches:

@@ -26,6 +26,7 @@ from fer_models.registry.model_registry import ModelCard, find_model, sha256_of
 from fer_models.training.detector.inputs import EpochBatches, FaceInputs
 from fer_models.training.detector.losses import detection_losses
 from fer_models.training.detector.pseudo_labels import merge_teacher_labels
+from fer_models.training.detector.recipe import DetectorRecipe
 from fer_models.training.detector.registration import (
     MEAN,
     STD,
@@ -40,7 +41,6 @@ log = logging.getLogger(__name__)
 
 LOSS_WEIGHTS = {"score": 1.0, "box": 2.0, "landmarks": 5.0}
 INPUT_SIZE_PX = 256
-LEARNING_RATE, LEARNING_RATE_FROM_INIT = 2e-3, 1e-3
 WEIGHT_DECAY, EMA_DECAY = 0.01, 0.999
 VALIDATE_EVERY_EPOCHS = 5
 CHECKPOINT_NAME = "last.ckpt"
@@ -54,7 +54,7 @@ HARD_NEGATIVE_SCORE, HARD_NEGATIVE_IOU = 0.25, 0.2
 class DetectorTraining(lightning.LightningModule):
     """Lightning module that trains a `CompactNet` and evaluates its averaged weights on held-out photographs."""
 
-    def __init__(self, network: CompactNet, held_out: list[Photo], learning_rate: float, settings: dict[str, Any]):
+    def __init__(self, network: CompactNet, held_out: list[Photo], learning_rate: float, settings: dict[str, object]):
         super().__init__()
         self.network, self.held_out, self.learning_rate = network, held_out, learning_rate
         self.settings = settings  # the settings of the run, stored in its checkpoints
@@ -147,18 +147,11 @@ class DetectorTraining(lightning.LightningModule):
 def train_detector(
     data: Path,
     out: Path,
+    recipe: DetectorRecipe,
     *,
-    epochs: int,
     name: str = "compact",
-    seed: int = 0,
     device: str = "auto",
     resume: bool = False,
-    second_teacher: Path | None = None,
-    init: str | None = None,
-    batch_size: int = 32,
-    learning_rate: float | None = None,
-    samples_per_epoch: int | None = None,
-    network_options: dict[str, Any] | None = None,
     on_batch: Callable[[], None] = lambda: None,
 ) -> Path:
     """Train the compact detector on the photographs in `data` and write the model folder `out`.
@@ -168,15 +161,11 @@ def train_detector(
     Args:
         data: a Parquet file as `fer_models.datasets.face_photos` describes it.
         out: the model folder to create.
-        epochs: passes over the samples; the learning rate falls to 1 % over them.
+        recipe: how to train. False positives of the detector to start from are sampled more often; labels of the
+            second teacher are cached in `out`.
         name: the name on the card.
         device: "auto", "cpu" or "cuda".
-        resume: continue from the checkpoint in `out`, if there is one; only `epochs` may differ.
-        second_teacher: weights of RetinaFace-MobileNet-0.25, a second teacher; its labels are cached in `out`.
-        init: name or folder of the compact detector to start from; its false positives are sampled more often.
-        learning_rate: the maximum; by default 2e-3, or 1e-3 with `init`.
-        samples_per_epoch: augmented inputs in an epoch; by default the number of training photographs.
-        network_options: keyword arguments of `CompactNet`.
+        resume: continue from the checkpoint in `out`, if there is one; only the number of epochs may differ.
         on_batch: called after each batch; an exception that it raises ends the run.
 
     Returns:
@@ -189,49 +178,53 @@ def train_detector(
     """
     checkpoint = out / "checkpoints" / CHECKPOINT_NAME
     check_can_start(checkpoint, resume)
-    lightning.seed_everything(seed, verbose=False)
-    learned, held_out = _photos_of(data, second_teacher, out / SECOND_TEACHER_CACHE)
-    samples = samples_per_epoch or len(learned)
+    lightning.seed_everything(recipe.seed, verbose=False)
+    learned, held_out = _photos_of(data, recipe.second_teacher, out / SECOND_TEACHER_CACHE)
+    samples = recipe.samples_per_epoch or len(learned)
     log.info("%d training photographs, %d held out, %d inputs an epoch", len(learned), len(held_out), samples)
-    network, start = CompactNet(**(network_options or {})), None
-    if init:
-        network, start = load_network(find_model(init, "detector"))
-        network_options = start.architecture_options
-    settings: dict[str, Any] = {
-        "seed": seed,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate or (LEARNING_RATE_FROM_INIT if init else LEARNING_RATE),
+    network, network_options, start_sha256 = _start_of(recipe)
+    settings: dict[str, object] = {
+        "seed": recipe.seed,
+        "batch_size": recipe.batch_size,
+        "learning_rate": recipe.max_learning_rate,
         "weight_decay": WEIGHT_DECAY,
         "ema_decay": EMA_DECAY,
         "samples_per_epoch": samples,
-        "second_teacher": sha256_of(second_teacher) if second_teacher else None,
-        "init": start.sha256 if start else None,
+        "second_teacher": sha256_of(recipe.second_teacher) if recipe.second_teacher else None,
+        "init": start_sha256,
     }
     card = ModelCard(
         name=name,
         task="detector",
         architecture="compact",
-        architecture_options=network_options or {},
+        architecture_options=network_options,
         data={"photographs": len(learned), "held_out": len(held_out), "sha256": sha256_of(data)},
-        settings={"epochs": epochs} | settings,
+        settings={"epochs": recipe.epochs} | settings,
     )
-    all_settings = settings | {"data": card.data["sha256"], "network": network_options or {}}
+    all_settings = settings | {"data": card.data["sha256"], "network": network_options}
     if checkpoint.exists():
         check_same_settings(checkpoint, read_checkpoint(checkpoint).get("settings", all_settings), all_settings)
-    if init:
-        learned = mine_hard_negatives(
-            learned, CompactDetector.load(find_model(init, "detector"), device=choose_device(device))
-        )
+    if recipe.init:
+        start = CompactDetector.load(find_model(recipe.init, "detector"), device=choose_device(device))
+        learned = mine_hard_negatives(learned, start)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _trainer(checkpoint.parent, epochs, choose_device(device), on_batch).fit(
-        DetectorTraining(network, held_out, settings["learning_rate"], all_settings),
-        PrefetchedBatches(FaceInputs(learned, seed=seed), samples, batch_size),
+    _trainer(checkpoint.parent, recipe.epochs, choose_device(device), on_batch).fit(
+        DetectorTraining(network, held_out, recipe.max_learning_rate, all_settings),
+        PrefetchedBatches(FaceInputs(learned, seed=recipe.seed), samples, recipe.batch_size),
         DataLoader(range(len(held_out))),  # type: ignore[arg-type]
         ckpt_path=checkpoint if checkpoint.exists() else None,
         weights_only=True,
     )
     save_detector(checkpoint, out, card, held_out)
     return out
+
+
+def _start_of(recipe: DetectorRecipe) -> tuple[CompactNet, dict[str, Any], str | None]:
+    """Return the network to train, its options, and the sha256 of the weights that it starts from, if any."""
+    if recipe.init is None:
+        return CompactNet(**recipe.network_options), recipe.network_options, None
+    network, card = load_network(find_model(recipe.init, "detector"))
+    return network, card.architecture_options, card.sha256
 
 
 def _photos_of(data: Path, second_teacher: Path | None, cache: Path) -> tuple[list[Photo], list[Photo]]:

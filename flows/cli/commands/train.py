@@ -209,9 +209,11 @@ def train_detector(
     """Train a compact face detector and register it under this name."""
     without_console_log()
     with fatal_errors(RESUME), training_log(), prefect_server() as wait_for_server:
+        from fer_models.training.detector.recipe import DetectorRecipe
         from flows.training.detector import train_detector as train_flow
 
+        recipe = DetectorRecipe(epochs=epochs, seed=seed, init=init, second_teacher=second_teacher)
         wait_for_server()
         with stop_on_interrupt():
-            folder = train_flow(data, name, epochs, seed, device.value, resume, second_teacher, init)
+            folder = train_flow(data, name, recipe, device.value, resume)
     console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)

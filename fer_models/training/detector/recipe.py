@@ -1,0 +1,26 @@
+"""The recipe of a training of the compact detector."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LEARNING_RATE, LEARNING_RATE_FROM_INIT = 2e-3, 1e-3
+
+
+@dataclass(frozen=True)
+class DetectorRecipe:
+    """How a detector is trained."""
+
+    epochs: int = 100  # passes over the samples; the learning rate falls to 1 % over them
+    seed: int = 0
+    init: str | None = None  # name or folder of the compact detector to start from
+    second_teacher: Path | None = None  # weights of RetinaFace-MobileNet-0.25, which checks doubtful labels
+    batch_size: int = 32
+    learning_rate: float | None = None  # the maximum; None: 2e-3, or 1e-3 with `init`
+    samples_per_epoch: int | None = None  # augmented inputs in an epoch; None: the number of training photographs
+    network_options: dict[str, Any] = field(default_factory=dict)  # keyword arguments of `CompactNet`
+
+    @property
+    def max_learning_rate(self) -> float:
+        """The learning rate after the warm-up."""
+        return self.learning_rate or (LEARNING_RATE_FROM_INIT if self.init else LEARNING_RATE)
