@@ -13,6 +13,7 @@ from analytics import connect, query
 from analytics.exports import export_trials, export_videos
 from analytics.exports.annotations import write_boris, write_elan, write_subtitles
 from analytics.exports.folder_tables import export_table
+from analytics.exports.trials import TrialDesign
 from analytics.queries import (
     averages,
     compare_events,
@@ -161,7 +162,7 @@ def test_folder_tables_have_names_and_no_hidden_people(edited: Path, tmp_path: P
 
 
 def test_trials_have_named_participants_and_no_hidden_people(edited: Path, tmp_path: Path) -> None:
-    rows = pd.read_csv(export_trials(edited, tmp_path / "trials.csv", bin_ms=2000))
+    rows = pd.read_csv(export_trials(edited, tmp_path / "trials.csv", TrialDesign(bin_ms=2000)))
     people = rows[["participant", "person", "track_id"]].drop_duplicates().itertuples(index=False, name=None)
     video = f"in/{BOB}.mp4"
     assert sorted(people) == [("Anna", "Anna", 0), (video, "P0", 0), (video, "P1", 1)]

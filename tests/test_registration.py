@@ -83,7 +83,12 @@ def test_a_mixture_serves_labels_and_votes_alike():
 
 def test_a_network_of_two_heads_becomes_two_models(checkpoint, splits, tmp_path, network):
     made = registration.calibrate(
-        checkpoint, tmp_path, splits, RECIPE, name="both", about_data={"set": "few"}, device=CPU, training_s=60
+        registration.FinishedTraining(checkpoint, RECIPE, 60),
+        tmp_path,
+        splits,
+        name="both",
+        about_data={"set": "few"},
+        device=CPU,
     )
     assert [folder.name for folder in made] == ["both-labels", "both"]
     labels, served = map(read_card, made)
@@ -116,7 +121,12 @@ def test_an_ensemble_is_a_model(checkpoint, splits, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     models = tmp_path / "fervid" / "models"
     two = registration.calibrate(
-        checkpoint, models, splits, RECIPE, name="both", about_data={"set": "few"}, device=CPU, training_s=60
+        registration.FinishedTraining(checkpoint, RECIPE, 60),
+        models,
+        splits,
+        name="both",
+        about_data={"set": "few"},
+        device=CPU,
     )
     runner = CliRunner()
     run = runner.invoke(app, ["models", "ensemble", "duo", "both", "both-labels"])
@@ -145,5 +155,10 @@ def test_a_damaged_checkpoint_is_told(tmp_path, splits):
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(RunError, match="not a readable checkpoint"):
         registration.calibrate(
-            path, tmp_path, splits, RECIPE, name="x", about_data={"set": "few"}, device=CPU, training_s=0
+            registration.FinishedTraining(path, RECIPE, 0),
+            tmp_path,
+            splits,
+            name="x",
+            about_data={"set": "few"},
+            device=CPU,
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from analytics.exports.annotations import write_boris, write_elan, write_subtitles
 from analytics.exports.figures import write_figure
 from analytics.exports.tables import write_faces, write_fex, write_openface
-from analytics.exports.trials import read_covariates, trials_table, write_trials
+from analytics.exports.trials import EACH_VIDEO, TrialDesign, read_covariates, trials_table, write_trials
 from analytics.queries.connection import connect
 from analytics.queries.events import read_events
 from analytics.queries.groups import find_conditions, resolve_participants
@@ -38,11 +38,8 @@ FORMATS: dict[str, tuple[str, Writer]] = {
 def export_trials(
     results: Path,
     target: Path,
+    design: TrialDesign = EACH_VIDEO,
     *,
-    events: Path | None = None,
-    groups: Path | None = None,
-    covariates: Path | None = None,
-    bin_ms: int = 1000,
     wanted: Sequence[str] = (),
     overwrite: bool = False,
     escape_formulas: bool = True,
@@ -52,10 +49,7 @@ def export_trials(
     Args:
         results: the results folder.
         target: the CSV file.
-        events: a CSV file of events, the trials; None: each video is a trial.
-        groups: a CSV file with the columns path and optionally participant and group (the condition without events).
-        covariates: a CSV file with the column participant or path, and columns to join.
-        bin_ms: length of a time bin.
+        design: what the trials are; by default each video.
         wanted: videos by path, name or id; empty: all.
         overwrite: replace an existing file.
         escape_formulas: as for `export_videos`.
@@ -71,11 +65,11 @@ def export_trials(
         videos = all_videos(connection)
         table = trials_table(
             connection,
-            events=None if events is None else read_events(events),
-            conditions=None if groups is None else find_conditions(groups, videos),
-            participants=resolve_participants(connection, groups),
-            covariates=None if covariates is None else read_covariates(covariates),
-            bin_ms=bin_ms,
+            events=None if design.events is None else read_events(design.events),
+            conditions=None if design.groups is None else find_conditions(design.groups, videos),
+            participants=resolve_participants(connection, design.groups),
+            covariates=None if design.covariates is None else read_covariates(design.covariates),
+            bin_ms=design.bin_ms,
             video_ids=choose_videos(videos, wanted) if wanted else None,
         )
     write_atomic(target, partial(write_trials, table, escape_formulas=escape_formulas))

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,19 @@ COLUMNS = (  # docs/exports.md explains the columns
     ("probability", pa.float64()),
     ("emotion_s", pa.float64()),  # the part of labelled_s with this emotion as the label
 )
+
+
+@dataclass(frozen=True)
+class TrialDesign:
+    """What the trials of a study are, and what is known about them, as CSV files."""
+
+    events: Path | None = None  # the trials; None: each video is a trial
+    groups: Path | None = None  # the columns path and optionally participant and group (the condition without events)
+    covariates: Path | None = None  # the column participant or path, and columns to join
+    bin_ms: int = 1000  # length of a time bin
+
+
+EACH_VIDEO = TrialDesign()
 
 
 def trials_table(

@@ -23,7 +23,7 @@ from fer_models.device import autocast_dtype, choose_device
 from fer_models.evaluation.metrics import measure
 from fer_models.training.emotion.history import RunHistory
 from fer_models.training.emotion.recipes import Recipe, recipe_for
-from fer_models.training.emotion.registration import calibrate
+from fer_models.training.emotion.registration import FinishedTraining, calibrate
 
 MAIN = "face_resnet_se"
 MAIN_SHARE = 0.6  # share of the time for training the main architecture
@@ -83,14 +83,12 @@ def save_models(
     torch.save(state, checkpoint)
     try:
         return calibrate(
-            checkpoint,
+            FinishedTraining(checkpoint, recipe, trained.training_s),
             out,
             splits,
-            recipe,
             name=f"cuda-{recipe.architecture.replace('_', '-')}",
             about_data={"set": "FER-2013, packed by benchmarks/cuda/pack.py"},
             device=device,
-            training_s=trained.training_s,
         )
     finally:
         checkpoint.unlink()

@@ -6,7 +6,7 @@ import mmap
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import av.container
@@ -99,13 +99,22 @@ class _GapFinder:
         )
 
 
-def walk_packets(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> Packets:
+class OpenVideo(NamedTuple):
+    """An open file, and the video stream to read."""
+
+    path: Path
+    container: av.container.InputContainer
+    stream: av.VideoStream
+
+
+def walk_packets(video: OpenVideo) -> Packets:
     """Read all packets of a file, or those before the first damage; decode the first two frames of the stream.
 
     Raises:
         VideoReadError: if the header claims more frames than the file can hold, no frame decodes, or only one of very
             many does.
     """
+    path, container, stream = video
     walked, gaps, size_bytes = Packets(), _GapFinder(), path.stat().st_size
     _check_claim(path, stream.frames, size_bytes)
     may_jump = bool(container.format.flags & _TS_DISCONT)
@@ -162,12 +171,13 @@ def _take(walked: Packets, packet: av.Packet[Any], is_gap: bool) -> None:
         walked.is_gap.append(is_gap and packet.is_keyframe)
 
 
-def find_timing(path: Path, container: av.container.InputContainer, stream: av.VideoStream, packets: Packets) -> Timing:
+def find_timing(video: OpenVideo, packets: Packets) -> Timing:
     """Determine when the frames are shown: from the packets, or by decoding if these have no usable times.
 
     Raises:
         VideoReadError: if the file has neither times nor a frame rate.
     """
+    _, container, stream = video
     unit = _unit(stream)
     known = np.array([pts for pts in packets.pts if pts is not None], np.int64)
     # AVI stores no presentation times. If frames are reordered but packet times increase, they are decoding times.
@@ -175,7 +185,7 @@ def find_timing(path: Path, container: av.container.InputContainer, stream: av.V
         container.format.name == "avi" and stream.codec_context.reorder_depth > 0 and bool((np.diff(known) > 0).all())
     )
     if len(known) < len(packets.pts) or is_decoding_order:
-        return _timing_by_decoding(path, container, stream, packets)
+        return _timing_by_decoding(video, packets)
     is_keyframe, duration = np.array(packets.is_keyframe, bool), np.array(packets.duration, np.int64)
     dts = np.array([np.nan if dts is None else dts for dts in packets.dts], np.float64)
     jumps = find_jumps(known, dts, is_keyframe, np.array(packets.is_gap, bool), float(1 / unit))
@@ -183,11 +193,11 @@ def find_timing(path: Path, container: av.container.InputContainer, stream: av.V
         order = np.argsort(known, kind="stable")
         pts = known[order]
         if (np.diff(pts) == 0).any():
-            return _timing_by_decoding(path, container, stream, packets)
+            return _timing_by_decoding(video, packets)
         return _timing(container, stream, packets, pts=pts, keyframe_index=np.flatnonzero(is_keyframe[order]))
     clock = repair_clock(known, jumps, duration)
     if clock.n_repeated:
-        return _timing_by_decoding(path, container, stream, packets)
+        return _timing_by_decoding(video, packets)
     order = np.argsort(clock.ticks)
     packet_frame = np.empty(len(order), np.int64)
     packet_frame[order] = np.arange(len(order))
@@ -302,10 +312,9 @@ def media_end_s(container: av.container.InputContainer, packets: Packets, timing
     return end_s
 
 
-def find_truncation(
-    path: Path, container: av.container.InputContainer, stream: av.VideoStream, packets: Packets, timing: Timing
-) -> str | None:
+def find_truncation(video: OpenVideo, packets: Packets, timing: Timing) -> str | None:
     """Why a file counts as truncated: it ends in an error, or clearly before the end that its header states."""
+    path, container, stream = video
     units = {each.index: each.time_base for each in container.streams if each.time_base}
     end_s = {index: float(end * units[index]) for index, end in packets.ends.items()}
     first_s = float(packets.starts.get(stream.index, 0) * units[stream.index])
@@ -374,10 +383,9 @@ def has_leading_frames(packets: Packets) -> bool:
     return bool((earliest_from_here_on < pts)[np.array(packets.is_keyframe, bool)].any())
 
 
-def _timing_by_decoding(
-    path: Path, container: av.container.InputContainer, stream: av.VideoStream, packets: Packets
-) -> Timing:
+def _timing_by_decoding(video: OpenVideo, packets: Packets) -> Timing:
     """Get times by decoding all frames; if the decoder gives none, count frames at the rate that the stream states."""
+    path, container, stream = video
     with open_container(path) as again:
         coming = packets_until_damage(again, decoding_stream(again, stream.index))
         frames = [frame.pts for packet in coming for frame in decode_packet(packet)]

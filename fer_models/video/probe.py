@@ -17,6 +17,7 @@ from fer_models.video.decord_backend import open_decord
 from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size, stored_orientation
 from fer_models.video.limits import check_frame_size
 from fer_models.video.packets import (
+    OpenVideo,
     Packets,
     Timing,
     find_timing,
@@ -119,10 +120,10 @@ def probe(path: str | Path, decoder: str = "auto", *, video_stream: int | None =
         stream, notes = choose_stream(path, container, video_stream)
         if stream.codec_context.width:  # if unknown here, the width is checked with the first frame
             check_frame_size(path, stream.codec_context.width, stream.codec_context.height)
-        packets = walk_packets(path, container, stream)
-        timing = find_timing(path, container, stream, packets)
-        truncation = find_truncation(path, container, stream, packets, timing)
-        info = _describe(path, container, stream, packets, timing, truncation, rotate, notes)
+        video = OpenVideo(path, container, stream)
+        packets = walk_packets(video)
+        timing = find_timing(video, packets)
+        info = _describe(video, packets, timing, rotate=rotate, notes=notes)
         wrong, slow = _doubts_about_decord(info, packets, len(container.streams.video))
     if decoder == "pyav" or (decoder == "auto" and (wrong or slow)):
         return dataclasses.replace(info, decoder_reason=(wrong or slow) if decoder == "auto" else "requested")
@@ -224,16 +225,8 @@ def _describe_image(path: Path, rotate: int) -> VideoInfo:
     )
 
 
-def _describe(
-    path: Path,
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    packets: Packets,
-    timing: Timing,
-    truncation: str | None,
-    rotate: int,
-    notes: Sequence[str],
-) -> VideoInfo:
+def _describe(video: OpenVideo, packets: Packets, timing: Timing, *, rotate: int, notes: Sequence[str]) -> VideoInfo:
+    path, container, stream = video
     frame = packets.first_frame
     assert frame is not None and stream.time_base is not None
     try:
@@ -267,7 +260,7 @@ def _describe(
         video_stream=container.streams.video.index(stream),
         keyframe_index=timing.keyframe_index,
         is_counted=timing.is_counted,
-        truncation=truncation,
+        truncation=find_truncation(video, packets, timing),
         n_clock_jumps=timing.n_clock_jumps,
         packet_frame=timing.packet_frame,
         transfer=transfer,

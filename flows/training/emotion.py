@@ -131,15 +131,14 @@ def calibrate(job: TrainingJob, checkpoint: Path) -> list[Path]:
     folder = job.folder / UNEVALUATED
     shutil.rmtree(folder, ignore_errors=True)
     notes = load_and_check(job.data, job.drop)[0].notes
+    training_s = sum(metrics["seconds"] for metrics in job.epochs())
     return registration.calibrate(
-        checkpoint,
+        registration.FinishedTraining(checkpoint, job.recipe, training_s),
         folder,
         job.load_splits(),
-        job.recipe,
         name=job.name,
         about_data={"set": job.data.name, "dropped": job.drop, "notes": notes},
         device=choose_device(job.device),
-        training_s=sum(metrics["seconds"] for metrics in job.epochs()),
     )
 
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
@@ -44,16 +44,23 @@ class Candidate:
     settings: dict[str, str | float]  # how the head was created, for the card
 
 
+@dataclass(frozen=True)
+class FinishedTraining:
+    """What a training leaves: the checkpoint of its best epoch, its recipe, and how long it took."""
+
+    checkpoint: Path
+    recipe: Recipe
+    training_s: float
+
+
 def calibrate(
-    checkpoint: Path,
+    training: FinishedTraining,
     out: Path,
     splits: dict[str, FaceImages],
-    recipe: Recipe,
     *,
     name: str,
-    about_data: dict[str, Any],
+    about_data: Mapping[str, object],
     device: torch.device,
-    training_s: float,
 ) -> list[Path]:
     """Create the model folders of a checkpoint, without metrics; all choices are made on PublicTest.
 
@@ -61,25 +68,23 @@ def calibrate(
     the mixture of both that `best_mixture` finds. Any other network becomes one model, `NAME`.
 
     Args:
-        checkpoint: from `train_network`.
+        training: the training.
         out: the parent of the folders.
         splits: the training data.
-        recipe: the recipe of the training.
         name: the name of the model.
         about_data: further facts about the data for the card.
         device: where to compute.
-        training_s: duration of the training, for the card.
 
     Raises:
         RunError: if the checkpoint cannot be read.
     """
-    state = read_checkpoint(checkpoint)
+    recipe, state = training.recipe, read_checkpoint(training.checkpoint)
     settings = history_in(state)["settings"]
     network = untrained_network(recipe)
     network.load_state_dict(weights_in(state))
     network.to(device).eval()
-    public, training = splits["PublicTest"], splits["Training"]
-    recalibrated = bool(recipe.ema_decay) and recalibrate_if_better(network, training, public, recipe)
+    public, learned = splits["PublicTest"], splits["Training"]
+    recalibrated = bool(recipe.ema_decay) and recalibrate_if_better(network, learned, public, recipe)
     if len(heads_of(recipe)) == 2:
         candidates = candidates_of_both(network, public, recipe, device)
     else:
@@ -99,7 +104,7 @@ def calibrate(
             mean=MEAN,
             std=STD,
             parameters=count_parameters(build_network(recipe.architecture, options)),
-            data=about_data | {"split": "Training", "images": len(training), "fingerprint": fingerprint(training)},
+            data={**about_data, "split": "Training", "images": len(learned), "fingerprint": fingerprint(learned)},
             settings=dataclasses.asdict(recipe)
             | {name: settings[name] for name in ("precision", "teacher_weights") if settings.get(name)}
             | {"epoch": state["epoch"] + 1}
@@ -109,7 +114,7 @@ def calibrate(
                 "torch": torch.__version__,
                 "lightning": lightning.__version__,
             },
-            training_s=round(training_s, 1),
+            training_s=round(training.training_s, 1),
             licence_note=LICENCE_NOTE,
         )
         folders.append(save_calibrated(out / card.name, candidate, card, public, device))

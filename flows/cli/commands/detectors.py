@@ -1,6 +1,7 @@
 """`fervid evaluate-detector`: accuracy and speed of face detectors."""
 
 import shlex
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,33 +49,45 @@ def evaluate_detector(
     if clips is not None and len(names) < 2:
         raise typer.BadParameter("--clips needs two references, such as --against yunet --against centerface")
     with fatal_errors():
-        tables = list(_measure(data, model, names, references or Path(), clips, seconds, device))
+        chosen = Comparison(data, model, names, references, clips, seconds, device)
+        tables = list(_measure(chosen))
         for table in tables:
             show(table)
         if out is not None:
-            command = command_line(data, model, names, references, clips, seconds, device, out)
-            write_part(out, as_markdown(tables, command))
+            write_part(out, as_markdown(tables, command_line(chosen, out)))
             console.print(f"written: {out}", highlight=False, soft_wrap=True)
 
 
-def _measure(
-    data: Path, model: str, names: list[str], folder: Path, clips: Path | None, seconds: float, device: Device
-) -> "list[Table]":
+@dataclass(frozen=True)
+class Comparison:
+    """What `fervid evaluate-detector` compares, and on what."""
+
+    data: Path
+    model: str
+    against: list[str]  # names of references
+    references: Path | None  # the folder of their weights
+    clips: Path | None
+    seconds: float  # duration of each speed measurement
+    device: Device
+
+
+def _measure(chosen: Comparison) -> "list[Table]":
     from fer_models.detection import load_detector
     from fer_models.evaluation.clips import find_clips
     from fer_models.evaluation.detector_comparison import clip_table, landmark_table, photograph_table, speed_table
     from fer_models.evaluation.detector_metrics import Candidate, evaluate_detector, read_true_photos
     from fer_models.evaluation.references import REFERENCE_THRESHOLD, WEAK_SCORE, load_reference
 
-    photos, paths = read_true_photos(data), find_clips(clips) if clips else []
-    detector = load_detector(model, device=device)
+    model, names, folder = chosen.model, chosen.against, chosen.references or Path()
+    photos, paths = read_true_photos(chosen.data), find_clips(chosen.clips) if chosen.clips else []
+    detector = load_detector(model, device=chosen.device)
     candidates = {model: Candidate(detector.detect, detector.score_threshold)}
     candidates |= {name: Candidate(load_reference(name, folder), REFERENCE_THRESHOLD) for name in names}
     timed = _in_each_precision(model, detector) | {name: candidates[name].detect for name in names}
     speed = []
-    if seconds:
+    if chosen.seconds:
         errors.print("measuring speed: other programs should be idle")
-        speed = [speed_table(timed, photos, seconds=seconds)]
+        speed = [speed_table(timed, photos, seconds=chosen.seconds)]
 
     errors.print(f"evaluating on {len(photos)} photographs")
     detector.score_threshold = WEAK_SCORE
@@ -119,20 +132,11 @@ def as_markdown(tables: "list[Table]", command: str) -> str:
     return "\n".join(lines)
 
 
-def command_line(
-    data: Path,
-    model: str,
-    names: list[str],
-    references: Path | None,
-    clips: Path | None,
-    seconds: float,
-    device: Device,
-    out: Path,
-) -> str:
+def command_line(chosen: Comparison, out: Path) -> str:
     """Format the command that was run."""
-    words = ["fervid", "evaluate-detector", "--data", str(data), "--model", model]
-    words += [word for name in names for word in ("--against", name)]
-    words += ["--references", str(references)] if references else []
-    words += ["--clips", str(clips)] if clips else []
-    words += ["--device", device] if device != Device.auto else []
-    return shlex.join([*words, "--seconds", f"{seconds:g}", "--out", str(out)])
+    words = ["fervid", "evaluate-detector", "--data", str(chosen.data), "--model", chosen.model]
+    words += [word for name in chosen.against for word in ("--against", name)]
+    words += ["--references", str(chosen.references)] if chosen.references else []
+    words += ["--clips", str(chosen.clips)] if chosen.clips else []
+    words += ["--device", chosen.device] if chosen.device != Device.auto else []
+    return shlex.join([*words, "--seconds", f"{chosen.seconds:g}", "--out", str(out)])

@@ -76,15 +76,13 @@ def export(
 
     with fatal_errors(), name_damaged_file(results):
         from analytics.exports import export_trials, export_videos
+        from analytics.exports.trials import TrialDesign
 
         if form == ExportFormat.trials:
             path = export_trials(
                 results,
                 out / "trials.csv",
-                events=events,
-                groups=groups,
-                covariates=covariates,
-                bin_ms=bin_ms,
+                TrialDesign(events, groups, covariates, bin_ms),
                 wanted=video or (),
                 overwrite=overwrite,
                 escape_formulas=escape_formulas,
