@@ -9,7 +9,7 @@ from scenes import Face, feeling, observe
 from scipy import stats
 from typer.testing import CliRunner
 
-from analytics.results.notes import rename
+from analytics.results.notes import hide, rename
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.cli.app import app
@@ -40,6 +40,13 @@ def compare(root: Path, lines: list[str]) -> dict[str, str]:
     groups.write_text("\n".join(["path,group,participant", *lines]))
     (happy,) = (r for r in fervid_rows("summary", root, "compare", "--groups", groups) if r["emotion"] == "happy")
     return happy
+
+
+def add_video(root: Path, number: int, name: str, faces: list[Face]) -> None:
+    """Add a video with these faces."""
+    timeline = build_timeline(observe(np.arange(FPS * LENGTH_S) / FPS, faces), TimelineConfig())
+    ids = {"video_id": f"v{number:016}", "analysis_id": f"a{number}", "path": name}
+    Store(root).commit_analysis(ids, timeline)
 
 
 def test_an_effect_within_participants_is_found_by_pairing(tmp_path):
@@ -80,6 +87,25 @@ def test_nothing_is_found_where_nothing_is(tmp_path):
     assert (float(row["p_value"]), float(row["p_holm"]), float(row["cliffs_delta"])) == (pytest.approx(1), 1, 0)
 
 
+def test_videos_without_a_label_are_counted_in_the_note(tmp_path):
+    """Unequal numbers of videos per person against SciPy; one video without a face, one blurred, one person hidden."""
+    rng = np.random.default_rng(1)
+    shares = {f"{g}{i}_{k}.mp4": round(rng.uniform(0.1, 0.9), 2) for g in "xy" for i in range(5) for k in range(1 + i)}
+    root = study(tmp_path, {**shares, "hidden.mp4": 0.9})
+    hide(root, f"v{len(shares):016}", 0, True)
+    add_video(root, 90, "empty.mp4", [])
+    add_video(root, 91, "blurred.mp4", [Face(i, blur=1) for i in range(FPS * LENGTH_S)])
+    others = ["hidden.mp4,x,x9", "empty.mp4,x,x0", "blurred.mp4,y,y9"]
+    row = compare(root, [*(f"{name},{name[0]},{name[:2]}" for name in shares), *others])
+    means = [[np.mean([shares[n] for n in shares if n[:2] == f"{g}{i}"]) for i in range(5)] for g in "xy"]
+    expected = stats.ttest_ind(*means, equal_var=False)
+    assert (float(row["estimate"]), float(row["p_value"])) == pytest.approx(
+        (np.mean(means[0]) - np.mean(means[1]), expected.pvalue), abs=1e-6
+    )
+    assert (row["n_a"], row["n_participants_a"]) == ("15", "5")
+    assert row["note"] == "3 videos without a label are left out"
+
+
 def test_three_against_three_get_no_interval(tmp_path):
     root = study(tmp_path, {f"{g}{i}.mp4": float(g == "x") for g in "xy" for i in range(3)})
     row = compare(root, [f"{g}{i}.mp4,{g}," for g in "xy" for i in range(3)])
@@ -104,6 +130,33 @@ def test_events_in_the_same_videos_are_compared_within_them(tmp_path):
     assert {row["n_participants_a"] for row in rows} == {"4"}
 
 
+def test_the_explanation_of_events_names_the_time_before_them(tmp_path):
+    root = study(tmp_path, {"0.mp4": 0.5})
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n10,12,film\n")
+    run = CliRunner().invoke(app, ["summary", str(root), "events", "--events", str(events), "--before", "2"])
+    assert "change_… the mean minus that of the 2 s before the event" in " ".join(run.output.split())
+
+
+def test_notes_name_the_emotions_that_they_are_about(tmp_path):
+    root = study(tmp_path, {f"{g}{i}.mp4": 0.2 + 0.1 * i for g in "xy" for i in range(5)})
+    groups = tmp_path / "groups.csv"
+    groups.write_text("path,group\n" + "".join(f"{g}{i}.mp4,{g}\n" for g in "xy" for i in range(5)))
+    run = CliRunner().invoke(app, ["summary", str(root), "compare", "--groups", str(groups)])
+    said = " ".join(run.output.split())
+    assert "x and y (angry, disgust, fear, sad, surprise): no interval: the values do not vary." in said
+
+
+def test_time_in_overlapping_events_of_one_label_counts_once(tmp_path):
+    """Happy from 0 to 6 s: 6 of the 8 s in film, of which 0 to 4 s are in two events, and none of the 8 s in rest."""
+    root = study(tmp_path, {f"{i}.mp4": 0.3 for i in range(5)})
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n0,4,film\n0,8,film\n12,20,rest\n18,99,rest\n")
+    (row,) = (r for r in fervid_rows("summary", root, "compare", "--events", events) if r["emotion"] == "happy")
+    assert (float(row["mean_a"]), float(row["mean_b"])) == pytest.approx((0.75, 0), abs=0.001)
+    assert (row["n_tracks_a"], row["n_participants_a"]) == ("5", "5")
+
+
 def test_people_named_in_the_dashboard_are_participants(tmp_path):
     """Six people, each named in two videos: the groups without a column participant are compared within them."""
     root = study(tmp_path, {f"{g}{i}.mp4": 0.2 + 0.1 * i + 0.05 * (g == "x") for g in "xy" for i in range(6)})
@@ -112,6 +165,41 @@ def test_people_named_in_the_dashboard_are_participants(tmp_path):
     row = compare(root, [f"{g}{i}.mp4,{g}," for g in "xy" for i in range(6)])
     assert (row["paired"], row["n_participants_a"]) == ("true", "6")
     assert float(row["estimate"]) == pytest.approx(0.05, abs=0.01)
+
+
+def test_blanks_around_names_do_not_make_other_participants(tmp_path):
+    """As cells of a spreadsheet: the same six people in both groups, with a blank behind names and groups."""
+    root = study(tmp_path, {f"{g}{i}.mp4": 0.2 + 0.1 * i + 0.05 * (g == "x") for g in "xy" for i in range(6)})
+    row = compare(root, [f"{g}{i}.mp4 ,{g}{' ' * (i % 2)},p{i}{' ' * (g == 'x')}" for g in "xy" for i in range(6)])
+    assert (row["group_a"], row["group_b"], row["paired"], row["n_participants_a"]) == ("x", "y", "true", "6")
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (["0.mp4,x,Ann", "1.mp4,y,ann"], "the participants: 'Ann' and 'ann' differ only in case or blanks"),
+        (["0.mp4,x,Ann  B", "1.mp4,y,Ann B"], "the participants: 'Ann B' and 'Ann B' differ only"),
+        (["0.mp4,Film,", "1.mp4,film,"], "groups.csv: 'Film' and 'film' differ only in case or blanks"),
+    ],
+)
+def test_names_that_differ_in_case_or_blanks_are_refused(tmp_path, lines, says):
+    root = study(tmp_path, {"0.mp4": 0.2, "1.mp4": 0.3})
+    groups = tmp_path / "groups.csv"
+    groups.write_text("\n".join(["path,group,participant", *lines]))
+    run = CliRunner().invoke(app, ["summary", str(root), "compare", "--groups", str(groups)])
+    assert (run.exit_code, says in " ".join(run.output.split())) == (1, True)
+
+
+def test_people_and_labels_of_events_that_differ_in_case_are_refused(tmp_path):
+    root = study(tmp_path, {"0.mp4": 0.2, "1.mp4": 0.3})
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n0,10,Film\n10,20,film\n")
+    arguments = ["summary", str(root), "compare", "--events", str(events)]
+    assert "'Film' and 'film' differ only in case" in " ".join(CliRunner().invoke(app, arguments).output.split())
+    for number, name in enumerate(("Ann", "ANN")):
+        rename(root, f"v{number:016}", 0, name)
+    run = CliRunner().invoke(app, ["summary", str(root), "rates"])
+    assert (run.exit_code, "'ANN' and 'Ann' differ only in case" in " ".join(run.output.split())) == (1, True)
 
 
 def test_each_person_named_in_a_video_is_a_participant(tmp_path):

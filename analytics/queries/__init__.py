@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 
 from analytics.queries.averages import TRIAL_BINS_SQL, Trial, average_trials
 from analytics.queries.comparison import LabeledTime, compare_labeled_time, label_seconds
-from analytics.queries.events import events_of_videos, events_table, read_events
-from analytics.queries.groups import GroupError, find_groups, resolve_participants
+from analytics.queries.events import events_of_videos, events_table, merge_overlaps, read_events
+from analytics.queries.groups import GroupError, check_spelling, find_groups, resolve_participants
 from analytics.queries.rates import dwell_medians, rates_table
 from analytics.queries.synchrony import SynchronyConfig, valence_on_grid
 from analytics.queries.synchrony import synchrony as _synchrony
@@ -276,7 +276,10 @@ def compare(
         for (path, track_id, n_faces, n_low_quality), label_s in zip(tracks, label_seconds(both, EMOTIONS), strict=True)
         if path in group_of
     ]
-    return compare_labeled_time(rows, set(group_of.values()))
+    of_groups: dict[str, list[str]] = {}
+    for path, group in group_of.items():
+        of_groups.setdefault(group, []).append(path)
+    return compare_labeled_time(rows, of_groups)
 
 
 def compare_events(
@@ -287,8 +290,9 @@ def compare_events(
 ) -> pa.Table:
     """Compare the share of time of each emotion between events with different labels; a row per emotion and pair.
 
-    The columns are those of `compare`. A video counts once for each label, over all its events of that label. Videos
-    (or participants) with events of both labels make the comparison paired. `low_quality_share` is a share of time.
+    The columns are those of `compare`. A video counts once for each label, over all its events of that label; time in
+    several of them counts once. Videos (or participants) with events of both labels make the comparison paired.
+    `low_quality_share` is a share of time.
     Labels whose events show nobody also get rows, without videos.
 
     Args:
@@ -299,21 +303,29 @@ def compare_events(
     Raises:
         EventsError: if the file cannot be read or a line is wrong.
         UnknownVideoError: if an event names a video that is not there.
-        GroupError: if there are fewer than two labels, or the participants cannot be read.
+        GroupError: if there are fewer than two labels, two labels differ only in case or blanks, or the participants
+            cannot be read.
     """
     events = read_events(events) if isinstance(events, Path) else events
     labels = set(events["label"].to_pylist())
     if len(labels) < 2:
         raise GroupError(f"the events: at least two labels are needed to compare, got {len(labels)}")
+    check_spelling(labels, "the events")
     people = resolve_participants(connection, participants)
-    shown = during_events(connection, events)
+    of_videos = merge_overlaps(_events_of_videos(connection, events))
+    shown = _during_events(connection, of_videos)
     tracks = zip(*(shown[name].to_pylist() for name in ("label", "path", "track_id", "seen_s", "ok_s")), strict=True)
     label_s = label_seconds(shown, [f"share_{name}" for name in EMOTIONS])
     rows = [
         LabeledTime(label, path, people.find(path, track_id), track_id, seconds, seen_s, seen_s - ok_s)
         for (label, path, track_id, seen_s, ok_s), seconds in zip(tracks, label_s, strict=True)
     ]
-    return compare_labeled_time(rows, labels)
+    path_of = dict(connection.sql("SELECT video_id, path FROM videos").fetchall())
+    videos: dict[str, set[str]] = {label: set() for label in labels}
+    for event in of_videos.to_pylist():
+        if event["video_id"] in path_of:
+            videos[event["label"]].add(path_of[event["video_id"]])
+    return compare_labeled_time(rows, videos)
 
 
 def group_timeline(connection: duckdb.DuckDBPyConnection, spans: pa.Table, *, bin_ms: int = 1000) -> pa.Table:
@@ -368,9 +380,17 @@ def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table
         EventsError: if the file cannot be read or a line is wrong.
         UnknownVideoError: if an event names a video that is not in the results.
     """
-    events = read_events(events) if isinstance(events, Path) else events
-    of_videos = events_of_videos(events, connection.sql("SELECT * FROM known_videos").to_arrow_table().to_pylist())
+    return _during_events(connection, _events_of_videos(connection, events), before_s=before_s)
 
+
+def _events_of_videos(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> pa.Table:
+    """The rows of `schema.EVENTS_OF_VIDEOS`: the events of a file or table, for each video that they apply to."""
+    events = read_events(events) if isinstance(events, Path) else events
+    return events_of_videos(events, connection.sql("SELECT * FROM known_videos").to_arrow_table().to_pylist())
+
+
+def _during_events(connection: duckdb.DuckDBPyConnection, of_videos: pa.Table, *, before_s: float = 5.0) -> pa.Table:
+    """What each person showed during each event of their video: see `during_events`."""
     unfiltered = {row[0] for row in connection.sql(_WITHOUT_FILTER).fetchall()}
 
     def answer(video_id: str, faces: pa.Table) -> pa.Table:

@@ -1,6 +1,6 @@
 """Compare the share of time of each emotion between groups of videos or events, with intervals and tests."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -36,7 +36,7 @@ def label_seconds(rows: pa.Table, names: Collection[str]) -> np.ndarray:
     return seconds
 
 
-def compare_labeled_time(rows: Iterable[LabeledTime], groups: Collection[str]) -> pa.Table:
+def compare_labeled_time(rows: Iterable[LabeledTime], videos: Mapping[str, Collection[str]]) -> pa.Table:
     """How each two groups differ in the share of time of each emotion: the rows of `result_schemas.COMPARISON`.
 
     The share of a participant in a video is over the labeled time of their tracks; the share of a participant is the
@@ -44,15 +44,15 @@ def compare_labeled_time(rows: Iterable[LabeledTime], groups: Collection[str]) -
 
     Args:
         rows: what each track showed; rows without labeled time are ignored.
-        groups: the names of the groups; one without rows is compared, too.
+        videos: the paths of the videos of each group; a group without rows is compared, too.
     """
-    units: dict[str, dict[tuple[str, str], _Unit]] = {group: {} for group in sorted(groups)}
+    units: dict[str, dict[tuple[str, str], _Unit]] = {group: {} for group in sorted(videos)}
     for row in rows:
         if row.label_s.sum() > 0:
             key = row.path, row.participant
             units[row.group].setdefault(key, _Unit(*key)).add(row)
-    sides = [(group, [*of_group.values()]) for group, of_group in units.items()]
-    found = [row for (name_a, a), (name_b, b) in combinations(sides, 2) for row in _compare(name_a, a, name_b, b)]
+    sides = [_Side(group, [*of_group.values()], frozenset(videos[group])) for group, of_group in units.items()]
+    found = [row for a, b in combinations(sides, 2) for row in _compare(a, b)]
     return pa.Table.from_pylist(found, schema=COMPARISON)
 
 
@@ -75,13 +75,30 @@ class _Unit:
         self.n_low_quality += row.n_low_quality
 
 
-def _compare(name_a: str, a: list[_Unit], name_b: str, b: list[_Unit]) -> list[dict[str, Any]]:
-    pairing = pair_samples(_sample(a), _sample(b))
-    used_a, used_b = _used(a, pairing.clusters_a), _used(b, pairing.clusters_b)
+@dataclass(frozen=True)
+class _Side:
+    """One of the two groups that are compared."""
+
+    name: str
+    units: list[_Unit]
+    videos: frozenset[str]
+
+    def videos_without_label(self) -> frozenset[str]:
+        return self.videos - {unit.path for unit in self.units}
+
+
+def _compare(a: _Side, b: _Side) -> list[dict[str, Any]]:
+    pairing = pair_samples(_sample(a.units), _sample(b.units))
+    used_a, used_b = _used(a.units, pairing.clusters_a), _used(b.units, pairing.clusters_b)
+    notes = []
+    if pairing.n_left_out:
+        notes.append(f"{pairing.n_left_out} participants on one side only are left out")
+    if n_without := len(a.videos_without_label() | b.videos_without_label()):
+        notes.append(f"{n_without} videos without a label are left out")
     both = [*used_a, *used_b]
     common = {
-        "group_a": name_a,
-        "group_b": name_b,
+        "group_a": a.name,
+        "group_b": b.name,
         "n_a": len({unit.path for unit in used_a}),
         "n_b": len({unit.path for unit in used_b}),
         "n_participants_a": len(pairing.a),
@@ -92,7 +109,7 @@ def _compare(name_a: str, a: list[_Unit], name_b: str, b: list[_Unit]) -> list[d
         "paired": pairing.is_paired,
         "low_quality_share": sum(unit.n_low_quality for unit in both) / max(sum(unit.n_faces for unit in both), 1e-12),
     }
-    rows = [{**common, "emotion": emotion, **_measures(pairing, k)} for k, emotion in enumerate(EMOTIONS)]
+    rows = [{**common, "emotion": emotion, **_measures(pairing, k, notes)} for k, emotion in enumerate(EMOTIONS)]
     for row, p_holm in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
         row["p_holm"] = p_holm
     return rows
@@ -107,11 +124,8 @@ def _used(units: list[_Unit], participants: list[str]) -> list[_Unit]:
     return [unit for unit in units if unit.participant in set(participants)]
 
 
-def _measures(pairing: Pairing, measure: int) -> dict[str, Any]:
+def _measures(pairing: Pairing, measure: int, notes: list[str]) -> dict[str, Any]:
     found = pairing.compare(measure)
-    notes = [found.difference.note]
-    if pairing.n_left_out:
-        notes.append(f"{pairing.n_left_out} participants on one side only are left out")
     return {
         "mean_a": found.mean_a,
         "mean_b": found.mean_b,
@@ -122,5 +136,5 @@ def _measures(pairing: Pairing, measure: int) -> dict[str, Any]:
         "cliffs_delta": found.dominance.estimate,
         "delta_low": found.dominance.low,
         "delta_high": found.dominance.high,
-        "note": "; ".join(note for note in notes if note) or None,
+        "note": "; ".join(note for note in (found.difference.note, *notes) if note) or None,
     }

@@ -136,6 +136,20 @@ def events_of_videos(events: pa.Table, videos: Sequence[Mapping[str, Any]]) -> p
     return table.sort_by([(name, "ascending") for name in ("video_id", "start_s", "end_s", "label")])
 
 
+def merge_overlaps(events: pa.Table) -> pa.Table:
+    """The rows of `schema.EVENTS_OF_VIDEOS` with one event in place of those of one video and label that overlap."""
+    merged: list[dict[str, Any]] = []
+    latest: dict[tuple[str, str], dict[str, Any]] = {}  # the last event of each video and label so far
+    for event in events.sort_by("start_s").to_pylist():
+        key = event["video_id"], event["label"]
+        if key in latest and event["start_s"] <= latest[key]["end_s"]:
+            latest[key]["end_s"] = max(latest[key]["end_s"], event["end_s"])
+        else:
+            latest[key] = event
+            merged.append(event)
+    return pa.Table.from_pylist(merged, EVENTS_OF_VIDEOS)
+
+
 def events_table(
     events: pa.Table, faces: pa.Table, *, before_s: float = 5.0, all_faces_count: bool = False
 ) -> pa.Table:

@@ -1,7 +1,7 @@
 """Which group and which participant each video belongs to: from CSV files and the names of people."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,13 @@ def find_groups(groups: Mapping[str, str] | Path, videos: Sequence[Mapping[str, 
         videos: `video_id` and `path` of those in the results.
 
     Raises:
-        GroupError: if the file cannot be read, a video is not in the results, or there are fewer than two groups.
+        GroupError: if the file cannot be read, a video is not in the results, two groups differ only in case or blanks,
+            or there are fewer than two groups.
     """
     source = "the groups"
     if isinstance(groups, Path):
         source, groups = str(groups), _read_column(groups, "group")
+    check_spelling(groups.values(), source)
     if len(set(groups.values())) < 2:
         raise GroupError(f"{source}: at least two groups are needed to compare, got {len(set(groups.values()))}")
     return _by_path(groups, videos, source, "group")
@@ -90,14 +92,15 @@ def resolve_participants(
     """The participants: those given (see `find_participants`), else the people who were named in the dashboard.
 
     Raises:
-        GroupError: if the participants cannot be read or a video is not in the results.
+        GroupError: if the participants cannot be read, a video is not in the results, or two participants differ only
+            in case or blanks.
     """
     given = find_participants(participants, connection.sql("SELECT * FROM known_videos").to_arrow_table().to_pylist())
     names = connection.sql(_NAMES).fetchall()
-    return Participants(
-        dict(connection.sql(_SOLE_NAMES).fetchall()) | given,
-        {(path, track_id): name for path, track_id, name in names if path not in given},
-    )
+    of_video = dict(connection.sql(_SOLE_NAMES).fetchall()) | given
+    of_track = {(path, track_id): name for path, track_id, name in names if path not in given}
+    check_spelling({*of_video.values(), *of_track.values()}, "the participants")
+    return Participants(of_video, of_track)
 
 
 def find_conditions(groups: Path, videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -107,6 +110,19 @@ def find_conditions(groups: Path, videos: Sequence[Mapping[str, Any]]) -> dict[s
         GroupError: if the file cannot be read or a video is not in the results.
     """
     return _by_path(_read_column(groups, "group", optional=True), videos, str(groups), "group")
+
+
+def check_spelling(names: Iterable[str], source: str) -> None:
+    """Refuse names that differ only in case or blanks: most likely they mean the same group or participant.
+
+    Raises:
+        GroupError: if there are such names.
+    """
+    spelling: dict[str, str] = {}
+    for name in sorted(set(names)):
+        other = spelling.setdefault(" ".join(name.split()).casefold(), name)
+        if other != name:
+            raise GroupError(f"{source}: {other!r} and {name!r} differ only in case or blanks: use one spelling")
 
 
 def _by_path(
@@ -140,7 +156,7 @@ def _read_column(path: Path, column: str, *, optional: bool = False) -> dict[str
             reader = csv.DictReader(file, restval="")
             if reader.fieldnames is None or not needed <= set(reader.fieldnames):
                 raise GroupError(f"{path}: needs the columns path and {column} in its first line, comma separated")
-            rows = [(row["path"], row.get(column, "")) for row in reader]
+            rows = [(row["path"].strip(), row.get(column, "").strip()) for row in reader]
     except NotRegularFileError as error:
         raise GroupError(f"{path}: is {error.kind}: give a CSV file") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:

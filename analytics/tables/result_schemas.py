@@ -54,7 +54,12 @@ COMPARISON = explained(
     ("method", pa.string(), "", "method of low, high and p_value: Welch t, or paired t"),
     ("paired", pa.bool_(), "", "whether participants are compared with themselves, being in both groups"),
     ("note", pa.string(), "", "why there is no interval, and who is left out; NULL if there is nothing to say"),
-    ("low_quality_share", pa.float64(), "0 to 1", "share of low-quality faces among the faces of both groups"),
+    (
+        "low_quality_share",
+        pa.float64(),
+        "0 to 1",
+        "share of low-quality faces among the faces of both groups that are compared",
+    ),
 )
 
 SYNCHRONY = explained(
@@ -136,9 +141,8 @@ DURING_EVENTS = explained(
             f"change_{name}",
             pa.float32(),
             "-1 to 1",
-            f"mean_{name} minus the mean of p_{name} over the 5 s before the event, both without the correction of "
-            "--baseline; "
-            "NULL if no good face was seen then",
+            f"mean_{name} minus the mean of p_{name} over the time before the event (5 s, or --before), both without "
+            "the correction of --baseline; NULL if no good face was seen then",
         )
         for name in EMOTIONS
     ),

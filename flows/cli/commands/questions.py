@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fer_models.labels import EMOTIONS
 from flows.cli.console import usage_checked
 
 if TYPE_CHECKING:
@@ -132,8 +133,9 @@ def why_empty(connection: "duckdb.DuckDBPyConnection", question: Question, emoti
     return f"No rows: {EMPTY[question].format(emotion=emotion or 'any emotion')}."
 
 
-def explanation(question: Question, rows: "pa.Table") -> list[str]:
+def explanation(request: Request, rows: "pa.Table") -> list[str]:
     """Notes without which the rows may be misread, one line each."""
+    question = request.question
     if question == Question.compare:
         return [
             "estimate is mean_a - mean_b over participants (over videos if there are none), low to high its 95 % "
@@ -149,7 +151,8 @@ def explanation(question: Question, rows: "pa.Table") -> list[str]:
         ]
     if question == Question.events and len(rows):
         return [
-            "share_… is of labelled_s, mean_… over ok_s, change_… the mean minus that of the 5 s before the event. "
+            "share_… is of labelled_s, mean_… over ok_s, change_… the mean minus that of the "
+            f"{request.before_s:g} s before the event (or of the part of them in the video). "
             f"There are no confidence intervals. {SCHEMA_HINT.format(question)}"
         ]
     return []
@@ -158,6 +161,7 @@ def explanation(question: Question, rows: "pa.Table") -> list[str]:
 def _comparison_notes(rows: "pa.Table") -> list[str]:
     """Notes on each pair of groups: whether it is paired, and why there is no interval."""
     found: dict[str, None] = {}  # a dictionary as a set that keeps the order of the rows
+    emotions: dict[tuple[str, str], list[str]] = {}  # by pair and note
     for row in rows.to_pylist():
         pair = f"{row['group_a']} and {row['group_b']}"
         if row["paired"]:
@@ -166,5 +170,8 @@ def _comparison_notes(rows: "pa.Table") -> list[str]:
             if not row[f"n_{side}"] and not row["paired"]:
                 found[f"Group {row[f'group_{side}']} has no video with a label: there is nothing to compare."] = None
         if row["note"] and row["n_a"] and row["n_b"]:
-            found[f"{pair}: {row['note']}."] = None
+            emotions.setdefault((pair, row["note"]), []).append(row["emotion"])
+    for (pair, note), names in emotions.items():
+        of = "" if len(names) == len(EMOTIONS) else f" ({', '.join(names)})"
+        found[f"{pair}{of}: {note}."] = None
     return list(found)

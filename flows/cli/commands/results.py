@@ -105,7 +105,7 @@ def summary(
             rows = answer(connection, request)
             paths = paths_of(connection, request, rows)
             notes = [
-                *explanation(question, rows),
+                *explanation(request, rows),
                 queries.gate_note(connection, paths=paths, all_faces=request.counts_all_faces),
             ]
             if not len(rows):
