@@ -1,0 +1,78 @@
+"""Find blinks: short dips of the openness of the eyes between moments at which they are open."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analytics.timeline.oscillations import RowSpans
+from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
+
+
+@dataclass(frozen=True)
+class BlinkRule:
+    """What counts as a blink.
+
+    A blink lasts 100 to 400 ms (Soukupová and Čech, Real-Time Eye Blink Detection using Facial Landmarks, CVWW 2016).
+    With steps of at most 50 ms, the shortest one has two frames. At lower frame rates blinks are missed, so that none
+    are reported.
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    max_step_s: float = 0.05  # 20 frames per second
+    max_duration_s: float = 0.4
+    closed_share: float = 0.6  # the eyes close to this share of how far they were open, or further
+    open_share: float = 0.8  # a blink begins when they fall below this share, and ends when they are back at it
+    # A blink begins with eyes open to this share of the person's median: closed and narrow eyes do not blink.
+    min_open_share: float = 0.6
+
+    def __post_init__(self) -> None:
+        if not 0 < self.closed_share < self.open_share < 1:
+            raise ValueError(f"0 < closed_share < open_share < 1 must hold, got {self}")
+        if not 0 < self.max_step_s < self.max_duration_s < np.inf:
+            raise ValueError(f"0 < max_step_s < max_duration_s must hold, got {self}")
+
+
+def find_blinks(pts_s: np.ndarray, openness: np.ndarray, usual_openness: float, rule: BlinkRule) -> RowSpans:
+    """The blinks in one run of rows without gaps; a blink that the run does not show from open to open is left out.
+
+    How far the eyes are open around a row is the smaller of two highest values: that of the `max_duration_s` before
+    it and that of the `max_duration_s` after it. The strength of a blink is the largest share by which the openness
+    falls below that.
+
+    Args:
+        pts_s: (m,) time of each row, rising.
+        openness: (m,) openness of the eyes.
+        usual_openness: the person's median openness.
+        rule: what counts.
+    """
+    open_level = _open_level(pts_s, openness, rule.max_duration_s)
+    share = openness / np.maximum(open_level, 1e-6)
+    is_low = share < rule.open_share
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_low, [False]]).astype(np.int8)))
+    spans: list[tuple[int, int, float]] = []
+    for first, stop in edges.reshape(-1, 2).tolist():
+        if first == 0 or stop == len(openness):
+            continue
+        level = open_level[first:stop].max()
+        opens = min(openness[first - 1], openness[stop]) >= rule.open_share * level
+        is_usual = level >= rule.min_open_share * usual_openness
+        is_short = pts_s[stop] - pts_s[first] <= rule.max_duration_s + TIME_TOLERANCE_S
+        depth = 1 - share[first:stop].min()
+        if opens and is_usual and is_short and depth >= 1 - rule.closed_share:
+            spans.append((first, stop - 1, float(depth)))
+    return RowSpans.of(spans)
+
+
+def _open_level(pts_s: np.ndarray, openness: np.ndarray, window_s: float) -> np.ndarray:
+    """The smaller of the highest values up to `window_s` before and after each row, both with the row itself."""
+    rows = np.arange(len(pts_s))
+    first = np.searchsorted(pts_s, pts_s - window_s - TIME_TOLERANCE_S)
+    stop = np.searchsorted(pts_s, pts_s + window_s + TIME_TOLERANCE_S, side="right")
+    # `reduceat` takes pairs of bounds; the value appended last keeps the bound len(pts_s) valid.
+    padded = np.append(openness, -np.inf)
+    before = np.maximum.reduceat(padded, np.column_stack([first, rows + 1]).ravel())[::2]
+    after = np.maximum.reduceat(padded, np.column_stack([rows, stop]).ravel())[::2]
+    level: np.ndarray = np.minimum(before, after)
+    return level

@@ -1,0 +1,168 @@
+"""Facial movements from the landmarks of tracked faces: smile, raised brows, blinks, speaking, nods and head shakes.
+
+docs/movements.md explains the rules and where they come from.
+"""
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analytics.timeline.blinks import BlinkRule, find_blinks
+from analytics.timeline.oscillations import OscillationRule, RowSpans, find_oscillations, unbroken_runs
+
+MOVEMENT_KINDS = ("blink", "speaking", "nod", "head_shake")
+_BLINK, _SPEAKING, _NOD, _HEAD_SHAKE = range(len(MOVEMENT_KINDS))
+
+
+@dataclass(frozen=True)
+class MovementConfig:
+    """Which landmarks are trusted, and what counts as a movement."""
+
+    min_landmark_score: float = 0.5
+    blink: BlinkRule = field(default_factory=BlinkRule)
+    # The mouth of a person who speaks opens and closes 2 to 7 times per second (Chandrasekaran et al., The Natural
+    # Statistics of Audiovisual Speech, PLoS Computational Biology 2009): a swing takes 0.07 to 0.25 s. Longer swings
+    # bridge lengthened vowels and short stops. In distances between the eyes.
+    speaking: OscillationRule = field(
+        default_factory=lambda: OscillationRule(
+            min_swing=0.05, min_swings=4, max_swing_s=0.4, min_mean_swing_s=0.07, max_pause_s=0.5
+        )
+    )
+    # Nods and head shakes of 1 to 5 Hz: a swing takes 0.1 to 0.5 s. In degrees.
+    head: OscillationRule = field(
+        default_factory=lambda: OscillationRule(min_swing=4.0, min_swings=3, max_swing_s=0.5, min_mean_swing_s=0.1)
+    )
+    max_step_s: float = 0.1  # longer steps between frames miss swings of the mouth and the head
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_landmark_score <= 1:
+            raise ValueError(f"min_landmark_score must be in [0, 1], got {self.min_landmark_score}")
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedMeasures:
+    """Measures of m faces that are in tracks, ordered by track and time; NaN where not known or not trusted."""
+
+    track: np.ndarray  # (m,) whole numbers
+    part: np.ndarray  # (m,) whole numbers that change with the track and at shot boundaries
+    start_s: np.ndarray  # (m,) time at which the frame is first shown
+    end_s: np.ndarray  # (m,) time at which the next frame replaces it
+    eye_openness: np.ndarray  # (m,) mean of both eyes, or that of the eye that is known
+    mouth_opening: np.ndarray  # (m,) in distances between the eyes
+    yaw_deg: np.ndarray  # (m,)
+    pitch_deg: np.ndarray  # (m,)
+
+
+@dataclass(frozen=True, eq=False)
+class Movements:
+    """The n movements found, by track and time, and for which of the m faces they could be found."""
+
+    track: np.ndarray  # (n,)
+    kind: np.ndarray  # (n,) index in `MOVEMENT_KINDS`
+    start_s: np.ndarray  # (n,)
+    end_s: np.ndarray  # (n,) half-open
+    strength: np.ndarray  # (n,) see `schema.MOVEMENTS`
+    is_speaking: np.ndarray  # (m,) bool
+    shows_eyes: np.ndarray  # (m,) bool: frames follow each other closely enough to see blinks
+    shows_mouth: np.ndarray  # (m,) bool: likewise for the movement of the mouth
+    shows_head: np.ndarray  # (m,) bool: likewise for the movement of the head
+
+
+def relative_to_rest(track: np.ndarray, values: np.ndarray, is_good: np.ndarray) -> np.ndarray:
+    """`values` minus their median over the good rows of each track; NaN where not known, or without a good row.
+
+    >>> relative_to_rest(np.array([0, 0, 0, 1]), np.array([1.0, 2.0, 5.0, 7.0]), np.array([True, True, True, False]))
+    array([-1.,  0.,  3., nan])
+    """
+    relative = np.full(len(values), np.nan)
+    for rows in _rows_of_tracks(track):
+        known = values[rows][is_good[rows] & ~np.isnan(values[rows])]
+        if len(known):
+            relative[rows] = values[rows] - np.median(known)
+    return relative
+
+
+def mean_of_known(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The mean of two measures, or the one that is known; NaN where neither is.
+
+    >>> mean_of_known(np.array([1.0, np.nan, np.nan]), np.array([2.0, 2.0, np.nan]))
+    array([1.5, 2. , nan])
+    """
+    return np.where(np.isnan(first), second, np.where(np.isnan(second), first, (first + second) / 2))
+
+
+def find_movements(faces: TrackedMeasures, config: MovementConfig) -> Movements:
+    """Find all movements; none lasts across a shot boundary, a gap or a frame without a trusted face."""
+    found: list[tuple[int, RowSpans]] = []
+    eyes = _runs(faces, ~np.isnan(faces.eye_openness), config.blink.max_step_s)
+    usual = _usual(faces.track, faces.eye_openness)
+    for run in eyes:
+        blinks = find_blinks(faces.start_s[run], faces.eye_openness[run], usual[run[0]], config.blink)
+        found.append((_BLINK, _rows_of(run, blinks)))
+    mouth = _runs(faces, ~np.isnan(faces.mouth_opening), config.max_step_s)
+    for run in mouth:
+        speaking = find_oscillations(faces.start_s[run], faces.mouth_opening[run], config.speaking)
+        found.append((_SPEAKING, _rows_of(run, speaking)))
+    head = _runs(faces, ~np.isnan(faces.yaw_deg + faces.pitch_deg), config.max_step_s)
+    for run in head:
+        found += _head_gestures(faces, run, config.head)
+    kind = np.concatenate([np.empty(0, np.int64), *(np.full(len(spans.first), k) for k, spans in found)])
+    first, last, strength = (
+        np.concatenate([np.empty(0, kind_of), *(getattr(spans, name) for _, spans in found)])
+        for name, kind_of in (("first", np.int64), ("last", np.int64), ("strength", np.float64))
+    )
+    order = np.lexsort((kind, faces.start_s[first], faces.track[first]))
+    kind, first, last, strength = kind[order], first[order], last[order], strength[order]
+    is_speaking = np.zeros(len(faces.track), bool)
+    for begin, end in zip(first[kind == _SPEAKING].tolist(), last[kind == _SPEAKING].tolist(), strict=True):
+        is_speaking[begin : end + 1] = True
+    shown = (_mask(len(faces.track), runs) for runs in (eyes, mouth, head))
+    return Movements(faces.track[first], kind, faces.start_s[first], faces.end_s[last], strength, is_speaking, *shown)
+
+
+def _head_gestures(faces: TrackedMeasures, run: np.ndarray, rule: OscillationRule) -> list[tuple[int, RowSpans]]:
+    """Nods and head shakes of a run: an oscillation of one angle in which the other one moves less."""
+    found: list[tuple[int, RowSpans]] = []
+    pitch_deg, yaw_deg = faces.pitch_deg[run], faces.yaw_deg[run]
+    for kind, moving, other in ((_NOD, pitch_deg, yaw_deg), (_HEAD_SHAKE, yaw_deg, pitch_deg)):
+        spans = find_oscillations(faces.start_s[run], moving, rule)
+        kept = [
+            (first, last, strength)
+            for first, last, strength in zip(
+                spans.first.tolist(), spans.last.tolist(), spans.strength.tolist(), strict=True
+            )
+            if np.std(moving[first : last + 1]) > np.std(other[first : last + 1])
+        ]
+        found.append((kind, _rows_of(run, RowSpans.of(kept))))
+    return found
+
+
+def _runs(faces: TrackedMeasures, is_known: np.ndarray, max_step_s: float) -> list[np.ndarray]:
+    return unbroken_runs(faces.part, faces.start_s, is_known, max_step_s)
+
+
+def _rows_of(run: np.ndarray, spans: RowSpans) -> RowSpans:
+    """The spans of a run as rows of all faces."""
+    return RowSpans(run[spans.first], run[spans.last], spans.strength)
+
+
+def _usual(track: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The median of the known values of the track of each row; NaN for a track without any."""
+    usual = np.full(len(track), np.nan)
+    for rows in _rows_of_tracks(track):
+        known = values[rows][~np.isnan(values[rows])]
+        usual[rows] = np.median(known) if len(known) else np.nan
+    return usual
+
+
+def _rows_of_tracks(track: np.ndarray) -> list[slice]:
+    """The rows of each track, which are contiguous."""
+    changes = np.flatnonzero(track[1:] != track[:-1]) + 1
+    return [slice(first, stop) for first, stop in itertools.pairwise([0, *changes.tolist(), len(track)])]
+
+
+def _mask(n_rows: int, runs: list[np.ndarray]) -> np.ndarray:
+    mask = np.zeros(n_rows, bool)
+    mask[np.concatenate([np.empty(0, np.int64), *runs])] = True
+    return mask

@@ -1,0 +1,224 @@
+"""Blinks, speaking, nods and head shakes in made-up signals, whose right values can be worked out in the head."""
+
+import numpy as np
+import pytest
+
+from analytics.timeline.blinks import BlinkRule, find_blinks
+from analytics.timeline.movements import (
+    MOVEMENT_KINDS,
+    MovementConfig,
+    Movements,
+    TrackedMeasures,
+    find_movements,
+    relative_to_rest,
+)
+from analytics.timeline.oscillations import OscillationRule, find_oscillations, turning_points
+
+CONFIG = MovementConfig()
+
+
+def measures(n: int = 100, fps: float = 25.0, **changed: np.ndarray) -> TrackedMeasures:
+    """One person who looks ahead with open eyes and a closed mouth, except for what is changed."""
+    start_s = np.arange(n) / fps
+    still = {
+        "track": np.zeros(n, np.int64),
+        "part": np.zeros(n, np.int64),
+        "start_s": start_s,
+        "end_s": start_s + 1 / fps,
+        "eye_openness": np.full(n, 0.3),
+        "mouth_opening": np.zeros(n),
+        "yaw_deg": np.zeros(n),
+        "pitch_deg": np.zeros(n),
+    }
+    return TrackedMeasures(**still | changed)
+
+
+def found(movements: Movements) -> list[tuple[str, float, float]]:
+    kinds = [MOVEMENT_KINDS[kind] for kind in movements.kind]
+    return list(zip(kinds, movements.start_s.round(3).tolist(), movements.end_s.round(3).tolist(), strict=True))
+
+
+def dips(n: int, *at: slice, depth: float = 0.8) -> np.ndarray:
+    openness = np.full(n, 0.3)
+    for rows in at:
+        openness[rows] *= 1 - depth
+    return openness
+
+
+def wave(n: int, fps: float, hertz: float, size: float, at: slice) -> np.ndarray:
+    """A measure at rest, except for whole cycles of `size` from bottom to top."""
+    values = np.zeros(n)
+    time_s = np.arange(at.stop - at.start) / fps
+    values[at] = size / 2 * (1 - np.cos(2 * np.pi * hertz * time_s))
+    return values
+
+
+def test_nothing_moves():
+    movements = find_movements(measures(), CONFIG)
+    assert found(movements) == []
+    assert not movements.is_speaking.any()
+    assert movements.shows_eyes.all() and movements.shows_mouth.all() and movements.shows_head.all()
+
+
+def test_no_faces():
+    movements = find_movements(measures(0), CONFIG)
+    assert found(movements) == [] and len(movements.is_speaking) == len(movements.shows_eyes) == 0
+
+
+def test_blinks_have_onset_duration_and_depth():
+    """Closed for 3 frames of 40 ms from 1 s on, and for 5 frames from 2 s on."""
+    movements = find_movements(measures(eye_openness=dips(100, slice(25, 28), slice(50, 55))), CONFIG)
+    assert found(movements) == [("blink", 1.0, 1.12), ("blink", 2.0, 2.2)]
+    assert movements.strength.tolist() == pytest.approx([0.8, 0.8])
+
+
+@pytest.mark.parametrize(
+    ("openness", "why"),
+    [
+        (dips(100, slice(25, 28), depth=0.3), "the eyes narrow, but do not close"),
+        (dips(100, slice(25, 40)), "the eyes stay closed for 0.6 s"),
+        (dips(100, slice(0, 3)), "the onset was not seen"),
+        (dips(100, slice(97, 100)), "the offset was not seen"),
+        (np.where(np.arange(100) < 50, 0.3, 0.05), "the eyes close and stay closed"),
+        (np.where(np.isin(np.arange(100), np.arange(60, 90, 6)), 0.01, dips(100, slice(50, 100))), "eyes are closed"),
+    ],
+)
+def test_not_a_blink(openness, why):
+    assert found(find_movements(measures(eye_openness=openness), CONFIG)) == [], why
+
+
+def test_eyes_that_narrow_slowly_blink_relative_to_how_open_they_are():
+    openness = np.linspace(0.3, 0.24, 100)
+    openness[70:73] *= 0.5
+    assert found(find_movements(measures(eye_openness=openness), CONFIG)) == [("blink", 2.8, 2.92)]
+
+
+@pytest.mark.parametrize(("fps", "n_blinks"), [(60, 1), (30, 1), (20, 1), (19, 0), (10, 0)])
+def test_blinks_need_20_frames_per_second(fps, n_blinks):
+    """The eyes are closed for 0.2 s; below 20 frames per second nothing is reported, and that is visible."""
+    n = 5 * fps
+    movements = find_movements(measures(n, fps, eye_openness=dips(n, slice(2 * fps, 2 * fps + fps // 5))), CONFIG)
+    assert len(found(movements)) == n_blinks
+    assert movements.shows_eyes.all() == (n_blinks > 0) == movements.shows_eyes.any()
+
+
+@pytest.mark.parametrize("broken", ["unknown", "gap", "shot"])
+def test_no_blink_across_a_break(broken):
+    openness, n = dips(100, slice(25, 29)), np.arange(100)
+    changed: dict[str, np.ndarray] = {"eye_openness": openness}
+    if broken == "unknown":
+        openness[27] = np.nan
+    elif broken == "gap":
+        changed["start_s"] = n / 25 + 0.5 * (n >= 27)
+    else:
+        changed["part"] = (n >= 27).astype(np.int64)
+    assert found(find_movements(measures(**changed), CONFIG)) == []
+
+
+def test_speaking_is_found_from_the_first_to_the_last_swing():
+    """The mouth opens and closes four times per second from 1 to 2.5 s: 12 swings of 0.125 s."""
+    opening = wave(200, 40, 4, 0.2, slice(40, 100))
+    movements = find_movements(measures(200, 40, mouth_opening=opening), CONFIG)
+    assert found(movements) == [("speaking", 1.0, 2.525)]
+    assert movements.strength.tolist() == pytest.approx([0.2])
+    assert np.flatnonzero(movements.is_speaking).tolist() == list(range(40, 101))
+
+
+@pytest.mark.parametrize(
+    ("hertz", "size", "speaks"),
+    [(2, 0.1, True), (7, 0.1, True), (4, 0.03, False), (0.5, 0.3, False), (12, 0.2, False)],
+)
+def test_only_swings_of_speech_count(hertz, size, speaks):
+    opening = wave(240, 60, hertz, size, slice(60, 181))
+    assert bool(found(find_movements(measures(240, 60, mouth_opening=opening), CONFIG))) == speaks
+
+
+def test_a_mouth_that_opens_once_does_not_speak():
+    opening = np.concatenate([np.zeros(40), np.linspace(0, 0.5, 10), np.full(40, 0.5), np.linspace(0.5, 0, 10)])
+    assert found(find_movements(measures(mouth_opening=opening), CONFIG)) == []
+
+
+@pytest.mark.parametrize(("pause_s", "n_spans"), [(0.3, 1), (0.8, 2)])
+def test_a_short_pause_does_not_end_speaking(pause_s, n_spans):
+    """The pause is from the last time the mouth closes to the first time it is open again, 0.125 s later."""
+    pause = round(40 * pause_s)
+    opening = wave(200, 40, 4, 0.2, slice(0, 40)) + wave(200, 40, 4, 0.2, slice(40 + pause, 81 + pause))
+    assert len(found(find_movements(measures(200, 40, mouth_opening=opening), CONFIG))) == n_spans
+
+
+def test_nods_and_shakes_are_told_apart_by_the_angle_that_moves_more():
+    """Two cycles per second of 10° for a second; the other angle moves by half of that."""
+    large, small = wave(100, 25, 2, 10, slice(25, 51)), wave(100, 25, 2, 5, slice(25, 51))
+    nod = find_movements(measures(pitch_deg=large, yaw_deg=small), CONFIG)
+    shake = find_movements(measures(pitch_deg=small, yaw_deg=large), CONFIG)
+    assert [kind for kind, _, _ in found(nod)] == ["nod"]
+    assert [kind for kind, _, _ in found(shake)] == ["head_shake"]
+    assert nod.strength.tolist() == pytest.approx([10], abs=0.5)
+
+
+@pytest.mark.parametrize(("hertz", "size_deg"), [(2, 3), (0.5, 20)])
+def test_small_and_slow_head_movements_are_no_nods(hertz, size_deg):
+    assert found(find_movements(measures(pitch_deg=wave(100, 25, hertz, size_deg, slice(0, 100))), CONFIG)) == []
+
+
+def test_looking_down_once_is_no_nod():
+    pitch = np.concatenate([np.zeros(40), np.full(20, 20.0), np.zeros(40)])
+    assert found(find_movements(measures(pitch_deg=pitch), CONFIG)) == []
+
+
+def test_movements_belong_to_their_track():
+    """Two people one after the other in the table, at the same time in the video; only the second one blinks."""
+    one, two = measures(50), measures(50, eye_openness=dips(50, slice(25, 28)), track=np.ones(50, np.int64))
+    both = TrackedMeasures(**{name: np.concatenate([getattr(one, name), value]) for name, value in vars(two).items()})
+    both.part[50:] = 1
+    movements = find_movements(both, CONFIG)
+    assert movements.track.tolist() == [1]
+    assert found(movements) == [("blink", 1.0, 1.12)]
+
+
+def test_smiles_are_measured_against_the_persons_own_rest():
+    """The median over good faces: 0.1 for the first person; the second one has no good face."""
+    track = np.array([0, 0, 0, 0, 1])
+    height = np.array([0.1, 0.1, 0.4, np.nan, 0.2])
+    relative = relative_to_rest(track, height, np.array([True, True, True, True, False]))
+    np.testing.assert_allclose(relative, [0, 0, 0.3, np.nan, np.nan], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "turns"),
+    [
+        ([], []),
+        ([1, 1, 1], []),
+        ([0, 1, 0, 1], [0, 1, 2, 3]),
+        ([0, 0.4, 0, 1], [2, 3]),  # the first rise is too small
+        ([0, 1, 0.8, 1.2, 0], [0, 3, 4]),  # the small dip is no turning point
+        ([0, 0, 1, 1, 0], [1, 2, 4]),
+    ],
+)
+def test_turning_points(values, turns):
+    assert turning_points([float(value) for value in values], 0.5) == turns
+
+
+def test_blinks_of_a_run_by_hand():
+    spans = find_blinks(np.arange(6) * 0.04, np.array([0.3, 0.2, 0.06, 0.2, 0.3, 0.3]), 0.3, BlinkRule())
+    assert (spans.first.tolist(), spans.last.tolist()) == ([1], [3])
+    assert spans.strength.tolist() == pytest.approx([0.8])
+
+
+@pytest.mark.parametrize("wrong", [{"closed_share": 0.9}, {"max_duration_s": 0.01}, {"open_share": 1.0}])
+def test_blink_rule_is_checked(wrong):
+    with pytest.raises(ValueError, match="must hold"):
+        BlinkRule(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"min_swing": 0}, {"min_swings": 0}, {"max_swing_s": 0.05}, {"max_pause_s": -1}])
+def test_oscillation_rule_is_checked(wrong):
+    with pytest.raises(ValueError):
+        OscillationRule(**{"min_swing": 1, "min_swings": 3, "max_swing_s": 0.5, "min_mean_swing_s": 0.1} | wrong)
+
+
+def test_oscillations_of_a_run_by_hand():
+    rule = OscillationRule(min_swing=1, min_swings=3, max_swing_s=0.2, min_mean_swing_s=0.05)
+    values = np.array([0, 0, 2, 0, 3, 0, 0, 0])
+    spans = find_oscillations(np.arange(8) / 10, values, rule)
+    assert (spans.first.tolist(), spans.last.tolist(), spans.strength.tolist()) == ([1], [5], [2.5])
