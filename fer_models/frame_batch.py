@@ -1,4 +1,4 @@
-"""The two batches that pass through the pipeline: frames, and the faces found in them (numpy only)."""
+"""The batches that pass through the pipeline: frames, the faces found in them, and their landmarks (numpy only)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -90,3 +90,23 @@ class FaceBatch:
     def select(self, keep: np.ndarray) -> "FaceBatch":
         """The faces selected by `keep`, a boolean mask or indices."""
         return FaceBatch(self.frame[keep], self.boxes_xyxy[keep], self.landmarks_xy[keep], self.det_score[keep])
+
+
+@dataclass(frozen=True, eq=False)
+class FaceLandmarks:
+    """What the 68 landmarks of m faces show, each `(m,)` float32. Left and right are the person's.
+
+    Distances are shares of the interocular distance. Angles are those in the frame, not in the crop.
+    """
+
+    landmark_score: np.ndarray  # 0 to 1, how far the others can be trusted
+    eye_openness_left: np.ndarray  # eye aspect ratio
+    eye_openness_right: np.ndarray
+    mouth_opening: np.ndarray
+    mouth_width: np.ndarray
+    mouth_corner_height: np.ndarray  # over the middle of the lips
+    brow_height: np.ndarray  # over the eyes
+    head_yaw_deg: np.ndarray  # positive: nose toward the right edge of the frame
+    head_pitch_deg: np.ndarray  # positive: nose up
+    head_roll_deg: np.ndarray  # positive: clockwise in the frame
+    points_px: np.ndarray | None = None  # (m, 70, 2) float32, pixels of the frame; None: not kept

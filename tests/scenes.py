@@ -1,13 +1,13 @@
 """Observations of made-up videos, small enough to work out in the head."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
 
 from analytics.timeline.observations import observations_table
-from fer_models.frame_batch import FaceBatch
+from fer_models.frame_batch import FaceBatch, FaceLandmarks
 from fer_models.labels import EMOTIONS
 
 
@@ -33,6 +33,13 @@ def feeling(emotion: str, probability: float = 1.0) -> tuple[float, ...]:
     return tuple({emotion: probability, rest: 1 - probability}.get(name, 0.0) for name in EMOTIONS)
 
 
+def still_landmarks(n: int, **changed: np.ndarray) -> FaceLandmarks:
+    """`n` faces that look ahead with open eyes and a closed mouth, except for what is changed."""
+    still = {"landmark_score": 0.9, "eye_openness_left": 0.3, "eye_openness_right": 0.3, "mouth_width": 0.6}
+    names = [field.name for field in fields(FaceLandmarks) if field.name != "points_px"]
+    return FaceLandmarks(**{name: np.full(n, still.get(name, 0.0)) for name in names} | changed)
+
+
 def signatures(looks: Sequence[int | None]) -> np.ndarray:
     """Signatures that differ in color alone: looks less than 10 apart are alike, 100 apart are not."""
     red = np.array(looks, np.uint8).reshape(-1, 1)
@@ -45,6 +52,7 @@ def observe(
     undecoded: Sequence[int] = (),
     first: int = 0,
     gray: Sequence[int] | None = None,
+    landmarks: FaceLandmarks | None = None,
 ) -> pa.Table:
     """What pass 1 would write for frames `first`, … at these times, each of one level of gray."""
     faces = sorted(faces, key=lambda face: face.frame)
@@ -68,5 +76,6 @@ def observe(
         blur=np.array([face.blur for face in faces]),
         brightness=np.array([face.brightness for face in faces]),
         cut_off=np.array([face.cut_off for face in faces]),
+        landmarks=landmarks,
         signature=None if any(face.look is None for face in faces) else signatures([face.look for face in faces]),
     )

@@ -550,9 +550,10 @@ def test_nothing_written_holds_a_picture(analyzed):
     suffixes = {path.suffix for path in results.rglob("*") if path.is_file()}
     assert suffixes == {".parquet", ".json"}
     sizes = {name: np.prod([1, *shape]) for name, shape in _list_shapes(results).items()}
-    # Five landmarks, the mean colors of a 4x4 grid over the frame, those of the appearance data (NULL by now), and a
-    # checksum and a size for each of five tables; a crop would be a list of thousands.
-    lists = {"landmarks_px": 10, "look": 48, "signature": 60, "table_crc32": 5, "table_bytes": 5}
+    # Five landmarks, 70 more (NULL without --keep-landmarks), the mean colors of a 4x4 grid over the frame, those of
+    # the appearance data (NULL by now), and a checksum and a size for each of five tables; a crop would be a list of
+    # thousands.
+    lists = {"landmarks_px": 10, "points_px": 140, "look": 48, "signature": 60, "table_crc32": 5, "table_bytes": 5}
     assert {name: size for name, size in sizes.items() if size > 1} == lists
 
 

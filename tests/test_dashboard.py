@@ -416,6 +416,7 @@ def test_every_table_is_explained(results: Path, page: Page) -> None:
     shown_to_sql = {name for (name,) in connect(results).sql("SHOW TABLES").fetchall()} - {
         "known_videos",
         "noted_people",
+        "stored_tracks",
     }
     assert {*shown_to_sql, "events", "event_bins"} == set(shown.segmented_control[0].options)
     shown.segmented_control[0].set_value("observations").run()

@@ -12,7 +12,7 @@ from analytics.errors import QueryError
 from analytics.results.catalog import REMEMBERED, WORTH_REMEMBERING
 from analytics.results.store import Store, StoreError
 from analytics.results.videos import UnknownVideoError
-from analytics.tables.schema import TABLES
+from analytics.tables.schema import TABLES, VIEWS
 from analytics.timeline.build import TimelineConfig, build_timeline
 
 ODD_NAME = 'o\'clock "a" [1] * ? ü %20 {x}'
@@ -50,9 +50,9 @@ def ask(store: Store, sql: str) -> list[tuple]:
 
 def test_views_have_the_columns_of_the_schema_even_without_rows(store):
     connection = connect(store.root)
-    for name, schema in TABLES.items():
+    for name in (*TABLES, "movements", "people"):
         found = connection.sql(f"SELECT * FROM {name}")
-        assert found.columns == schema.names
+        assert found.columns == VIEWS[name].names
         assert found.fetchall() == []
 
 

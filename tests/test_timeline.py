@@ -149,7 +149,16 @@ def test_affect_by_hand():
 
 def test_settings_are_plain_values():
     assert CONFIG.settings()["tracker"]["max_gap_s"] == CONFIG.tracker.max_gap_s
-    assert set(CONFIG.settings()) == {"cuts", "tracker", "joining", "quality", "baseline", "smoothing", "episodes"}
+    assert set(CONFIG.settings()) == {
+        "cuts",
+        "tracker",
+        "joining",
+        "quality",
+        "baseline",
+        "smoothing",
+        "episodes",
+        "movements",
+    }
 
 
 @pytest.mark.parametrize("wrong", [{"min_det_score": 2}, {"max_yaw_deg": 91}, {"min_face_px": -1}])

@@ -29,6 +29,14 @@ _LOCKED = (
     "SET enable_external_access = false",  # forbids access to files and network, and loading extensions
     "SET lock_configuration = true",
 )
+# Movements are stored with their tracks. The views read the stored table: the dashboard may replace view tracks.
+_MOVEMENTS = """
+CREATE TEMP VIEW tracks AS SELECT * EXCLUDE (movements) FROM stored_tracks;
+CREATE TEMP VIEW movements AS
+SELECT video_id, analysis_id, track_id, movement.kind, movement.start_s, movement.end_s,
+    movement.end_s - movement.start_s AS duration_s, movement.strength
+FROM (SELECT video_id, analysis_id, track_id, unnest(movements) AS movement FROM stored_tracks)
+"""
 # A row per track; names and hidden people come from the users' notes.
 _PEOPLE = """
 CREATE TEMP VIEW people AS
@@ -65,10 +73,11 @@ def connect(
     """Open a DuckDB connection to the results as they are now; it can neither change them nor read other files.
 
     The views are those of `schema.VIEWS`: `videos` has the latest row of each file; `frames`, `faces`, `tracks`,
-    `episodes` and `transitions` have the rows of its newest finished analysis, `observations` those that it was made
-    from. `people` has the names of tracks and says who is hidden; `FROM visible('faces')` leaves hidden people out, and
-    likewise for other tables with a track_id. With a file of events, `events` has a row per event and video (an event
-    of every video has a row for each: always join `USING (video_id)`), and `event_bins` the curves around the onsets.
+    `movements`, `episodes` and `transitions` have the rows of its newest finished analysis, `observations` those that
+    it was made from. `people` has the names of tracks and says who is hidden; `FROM visible('faces')` leaves hidden
+    people out, and likewise for other tables with a track_id. With a file of events, `events` has a row per event and
+    video (an event of every video has a row for each: always join `USING (video_id)`), and `event_bins` the curves
+    around the onsets.
 
     Args:
         results: the results folder.
@@ -105,7 +114,9 @@ def connect(
     connection.register("known_videos", known)  # all videos, because events may belong to videos that are not shown
     ids = sorted(zip(analyses["video_id"].to_pylist(), analyses["analysis_id"].to_pylist(), strict=True))
     for name, schema in TIMELINE_TABLES.items():
-        connection.register(name, catalog.table(name, ids, schema))
+        stored = "stored_tracks" if name == "tracks" else name
+        connection.register(stored, catalog.table(name, ids, schema))
+    connection.execute(_MOVEMENTS)
     connection.register("noted_people", noted_people(root))
     connection.execute(_PEOPLE)
     connection.execute(_VISIBLE)

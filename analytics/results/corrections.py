@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,7 @@ from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.tracking.identities import IdentitiesError
 from fer_models.errors import FervidError
 
+Config = TypeVar("Config")
 logger = logging.getLogger(__name__)
 
 
@@ -196,9 +197,7 @@ def config_of(stored: Mapping[str, Any]) -> TimelineConfig:
     default = TimelineConfig()
     try:
         stages = {
-            stage.name: type(getattr(default, stage.name))(
-                **{name: tuple(v) if isinstance(v, list) else v for name, v in stored["timeline"][stage.name].items()}
-            )
+            stage.name: _like(getattr(default, stage.name), stored["timeline"][stage.name])
             for stage in fields(TimelineConfig)
         }
         return TimelineConfig(**stages)
@@ -206,3 +205,14 @@ def config_of(stored: Mapping[str, Any]) -> TimelineConfig:
         raise CorrectionError(
             "These results were made by another version: run `fervid timeline` on them first."
         ) from error
+
+
+def _like(default: Config, stored: Mapping[str, Any]) -> Config:
+    """A configuration of the type of `default`, and of its parts, with stored values."""
+    values = {
+        name: _like(getattr(default, name), value)
+        if isinstance(value, dict)
+        else (tuple(value) if isinstance(value, list) else value)
+        for name, value in stored.items()
+    }
+    return type(default)(**values)

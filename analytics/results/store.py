@@ -511,7 +511,8 @@ def _write_table(path: StoragePath, table: pa.Table, sort_by: tuple[str, ...] = 
 def parquet_options(schema: pa.Schema) -> dict[str, Any]:
     """The options for writing a Parquet file with these columns."""
     # Measurements rarely repeat, so byte-stream-split encoding takes half the space of dictionary encoding.
-    leaves = {f.name: "landmarks_px.list.element" if f.name == "landmarks_px" else f.name for f in schema}
+    points = ("landmarks_px", "points_px")
+    leaves = {f.name: f"{f.name}.list.element" if f.name in points else f.name for f in schema}
     kinds = {leaf: schema.field(name).type for name, leaf in leaves.items()}
     measured = [leaf for leaf, kind in kinds.items() if pa.types.is_floating(kind) or pa.types.is_fixed_size_list(kind)]
     # Columns whose values increase by nearly constant steps.

@@ -14,16 +14,30 @@ from fer_models.labels import EMOTIONS
 PROBABILITY_STEP = 1 / 2048  # for comparison: the probabilities of the packaged model are off by 0.025 on average
 PX_STEP = 1 / 4  # for comparison: detectors locate a face to 5% of its size
 ENTROPY_STEP = 1 / 256
+MEASURE_STEP = 1 / 1024  # of distances relative to that between the eyes, and of the eye aspect ratio
 STEPS = {
     **dict.fromkeys(("x1_px", "y1_px", "x2_px", "y2_px", "face_px", "interocular_px"), PX_STEP),
     **dict.fromkeys(("yaw_deg", "roll_deg", "brightness"), 1 / 4),
     **dict.fromkeys(("det_score", "cut_off"), 1 / 1024),
     "blur": 1.0,
     **dict.fromkeys(("valence", "arousal"), PROBABILITY_STEP),
+    **dict.fromkeys(("head_yaw_deg", "head_pitch_deg", "head_roll_deg"), 1 / 4),
+    **dict.fromkeys(
+        (
+            "landmark_score",
+            "eye_openness_left",
+            "eye_openness_right",
+            "mouth_opening",
+            "mouth_width",
+            "mouth_corner_height",
+            "brow_height",
+        ),
+        MEASURE_STEP,
+    ),
 }
 STEPS_IN_WORDS = (
-    "Numbers are rounded to steps: px 1/4, ° and brightness 1/4, blur 1, det_score and cut_off 1/1024, entropy 1/256, "
-    "probabilities and values derived from them 1/2048."
+    "Numbers are rounded to steps: px 1/4, ° and brightness 1/4, blur 1, scores, cut_off, and measures of "
+    "eyes, mouth and brows 1/1024, entropy 1/256, probabilities and values derived from them 1/2048."
 )
 
 
@@ -56,11 +70,18 @@ def quantize_probabilities(probabilities: np.ndarray) -> np.ndarray:
 def quantize_faces(faces: pa.Table) -> pa.Table:
     """Quantize the measurements of faces."""
     kept = {name: to_column(quantize(to_float_array(faces, name), step), pa.float32()) for name, step in STEPS.items()}
-    landmarks = faces["landmarks_px"].combine_chunks()
-    kept["landmarks_px"] = pa.FixedSizeListArray.from_arrays(
-        to_column(quantize(landmarks.flatten().to_numpy(), PX_STEP), pa.float32()), landmarks.type.list_size
-    )
+    kept |= {name: _quantize_points(faces[name].combine_chunks()) for name in ("landmarks_px", "points_px")}
     probabilities = quantize_probabilities(to_float_array(faces, *(f"p_{name}" for name in EMOTIONS), "p_other"))
     kept |= emotion_columns("p", probabilities[:, : len(EMOTIONS)])
     kept["p_other"] = to_column(probabilities[:, -1], pa.float32())
     return pa.table({name: kept.get(name, faces[name]) for name in faces.column_names})
+
+
+def _quantize_points(points: pa.FixedSizeListArray) -> pa.Array:
+    """Quantize lists of coordinates in pixels; NULL stays."""
+    if points.null_count == len(points):
+        return points
+    known = to_column(quantize(points.drop_null().flatten().to_numpy(), PX_STEP), pa.float32())
+    rows = pa.FixedSizeListArray.from_arrays(known, points.type.list_size)
+    is_known = points.is_valid().to_numpy(zero_copy_only=False)
+    return rows.take(pa.array(np.cumsum(is_known) - 1, mask=~is_known))

@@ -14,6 +14,7 @@ FRAME_STATUSES = (*SEEN_STATUSES, "decode_error", "dropped", "no_signal")
 VIDEO_STATUSES = ("done", "failed")
 N_TIMELINE_TABLES = 5  # number of tables in TIMELINE_TABLES
 QUALITY_REASONS = ("low_detection_score", "too_small", "cut_off", "turned_away", "dark", "blurred")
+MOVEMENT_KINDS = ("blink", "speaking", "nod", "head_shake")
 
 
 def _field(name: str, kind: pa.DataType, unit: str, description: str, *, nullable: bool = True) -> pa.Field:
@@ -93,9 +94,49 @@ _FACE_MEASURES = [
     _field("blur", pa.float32(), "gray levels²", "variance of the Laplacian of the gray 48x48 px crop; low: blurred"),
     _field("brightness", pa.float32(), "0 to 255", "mean gray level of the crop"),
     _field("cut_off", pa.float32(), "0 to 1", "share of the crop outside the frame"),
-    _field("yaw_deg", pa.float32(), "°", "head yaw estimated from the landmarks; positive: nose right of center"),
-    _field("roll_deg", pa.float32(), "°", "slope of the eye line; positive: clockwise in the frame"),
+    _field(
+        "yaw_deg",
+        pa.float32(),
+        "°",
+        "rough head yaw from the five landmarks of the detector; positive: nose right of center. Prefer head_yaw_deg",
+    ),
+    _field(
+        "roll_deg", pa.float32(), "°", "slope of the eye line; positive: clockwise in the frame. Prefer head_roll_deg"
+    ),
 ]
+_EYE_ASPECT_RATIO = (
+    "openness of the person's {} eye: eye aspect ratio, the mean distance of the lids over the distance of the corners "
+    "(Soukupová and Čech 2016)"
+)
+_IN_IOD = "of the interocular distance"
+_LANDMARK_MEASURES = [
+    _field(
+        "landmark_score",
+        pa.float32(),
+        "0 to 1",
+        "how far the 68 landmarks can be trusted, on which the columns up to head_roll_deg are measured; NULL in "
+        "results of version 0.1",
+    ),
+    _field("eye_openness_left", pa.float32(), "ratio", _EYE_ASPECT_RATIO.format("left")),
+    _field("eye_openness_right", pa.float32(), "ratio", _EYE_ASPECT_RATIO.format("right")),
+    _field("mouth_opening", pa.float32(), _IN_IOD, "mean distance of the inner lips"),
+    _field("mouth_width", pa.float32(), _IN_IOD, "distance of the corners of the mouth"),
+    _field(
+        "mouth_corner_height", pa.float32(), _IN_IOD, "height of the corners of the mouth over the middle of the lips"
+    ),
+    _field("brow_height", pa.float32(), _IN_IOD, "mean height of the brows over the eyes"),
+    _field("head_yaw_deg", pa.float32(), "°", "head yaw; positive: nose toward the right edge of the frame"),
+    _field("head_pitch_deg", pa.float32(), "°", "head pitch; positive: nose up"),
+    _field("head_roll_deg", pa.float32(), "°", "head roll; positive: clockwise in the frame"),
+]
+N_POINTS = 70  # of facial landmarks: `fer_models.landmarks.points`
+_POINTS = _field(
+    "points_px",
+    pa.list_(pa.float32(), 2 * N_POINTS),
+    "px",
+    "x, y of 68 landmarks in the order of iBUG 300-W, then of the centers of the right and the left iris; only with "
+    "--keep-landmarks",
+)
 
 OBSERVATIONS = pa.schema(
     [
@@ -113,6 +154,8 @@ OBSERVATIONS = pa.schema(
         *_PROBABILITIES,
         *_FURTHER_OUTPUTS,
         *_FACE_MEASURES,
+        *_LANDMARK_MEASURES,
+        _POINTS,
         _field(
             "signature",
             pa.list_(pa.uint8(), 60),
@@ -256,6 +299,21 @@ FACES = pa.schema(
             f"arousal estimated from p_…, without a baseline: {_weighted_sum(AROUSAL_WEIGHTS)}",
         ),
         *_FACE_MEASURES,
+        *_LANDMARK_MEASURES,
+        _POINTS,
+        _field(
+            "smile",
+            pa.float32(),
+            _IN_IOD,
+            "mouth_corner_height minus the person's own rest: its median over the good faces of the track",
+        ),
+        _field("brow_raise", pa.float32(), _IN_IOD, "brow_height minus the person's own rest, likewise"),
+        _field(
+            "is_speaking",
+            pa.bool_(),
+            "",
+            "whether the frame is in an interval of speaking-like mouth movement (see movements); NULL if not measured",
+        ),
         _field(
             "quality_ok",
             pa.bool_(),
@@ -312,8 +370,60 @@ TRACKS = pa.schema(
         _field(
             "switch_s", pa.float64(), "s", "most uncertain time: from here on it may be another person; NULL if none"
         ),
+        _field(
+            "eyes_measured_s",
+            pa.float64(),
+            "s",
+            "of seen_s, the time in which blinks can be found: trusted landmarks at 20 or more frames per second; NULL "
+            "in results of version 0.1",
+        ),
+        _field(
+            "mouth_measured_s",
+            pa.float64(),
+            "s",
+            "likewise for speaking-like mouth movement: 10 or more frames per second",
+        ),
+        _field("head_measured_s", pa.float64(), "s", "likewise for nods and head shakes: 10 or more frames per second"),
+        _field(
+            "movements",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("kind", pa.string()),
+                        ("start_s", pa.float64()),
+                        ("end_s", pa.float64()),
+                        ("strength", pa.float32()),
+                    ]
+                )
+            ),
+            "",
+            "the movements of the track, which view movements shows as rows; only in the files",
+        ),
     ],
     metadata={"description": "A row per track: one person, including times out of view."},
+)
+
+# A view of the column `movements` of the tracks: movements are stored with their track, so that they share its fate.
+MOVEMENTS = pa.schema(
+    [
+        *_IDS,
+        _TRACK_ID,
+        _field("kind", pa.string(), "", f"one of {', '.join(MOVEMENT_KINDS)}"),
+        _field("start_s", pa.float64(), "s", "onset"),
+        _field("end_s", pa.float64(), "s", "offset (the interval is half-open)"),
+        _field("duration_s", pa.float64(), "s", "end_s - start_s"),
+        _field(
+            "strength",
+            pa.float32(),
+            "see meaning",
+            "blink: share by which the eyes close, 0 to 1; speaking: median swing of mouth_opening; nod and "
+            "head_shake: median swing of head_pitch_deg or head_yaw_deg, in degrees",
+        ),
+    ],
+    metadata={
+        "description": "A row per movement of a track: blinks, speaking-like mouth movement, nods and head shakes. "
+        "None lasts across a shot boundary or a gap. Empty for results of version 0.1. docs/movements.md has the rules."
+    },
 )
 
 EPISODES = pa.schema(
@@ -439,9 +549,16 @@ TIMELINE_TABLES = {
 TABLES = {"videos": VIDEOS, **TIMELINE_TABLES}
 
 
+def without(schema: pa.Schema, *names: str) -> pa.Schema:
+    """`schema` without some columns: files omit `video_id`, which is in the folder name."""
+    return pa.schema([field for field in schema if field.name not in names], metadata=schema.metadata)
+
+
 # The views available to SQL. Observations include their ids, which are stored in the folder names only.
 VIEWS = {
     **TABLES,
+    "tracks": without(TRACKS, "movements"),
+    "movements": MOVEMENTS,
     "observations": pa.schema(
         [*(VIDEOS.field(name) for name in ("video_id", "observation_id")), *OBSERVATIONS],
         metadata=OBSERVATIONS.metadata,
@@ -450,11 +567,6 @@ VIEWS = {
     "events": EVENTS_OF_VIDEOS,
     "event_bins": EVENT_BINS,
 }
-
-
-def without(schema: pa.Schema, *names: str) -> pa.Schema:
-    """`schema` without some columns: files omit `video_id`, which is in the folder name."""
-    return pa.schema([field for field in schema if field.name not in names], metadata=schema.metadata)
 
 
 def timeline_schema(schema: pa.Schema) -> pa.Schema:

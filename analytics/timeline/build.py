@@ -27,6 +27,8 @@ from analytics.tables.schema import (
 )
 from analytics.timeline.baseline import BaselineConfig, correct, find_baselines
 from analytics.timeline.episodes import EpisodeConfig
+from analytics.timeline.movement_tables import TrackOrder, find_movements_of_faces, movement_columns
+from analytics.timeline.movements import MovementConfig, Movements
 from analytics.timeline.quality import QualityConfig, gate_quality
 from analytics.timeline.smoothing import SmoothingConfig, smooth, steady_labels
 from analytics.timeline.track_summary import TrackedFaces, episodes_table, stretches, tracks_table, transitions_table
@@ -50,6 +52,7 @@ class TimelineConfig:
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     episodes: EpisodeConfig = field(default_factory=EpisodeConfig)
+    movements: MovementConfig = field(default_factory=MovementConfig)
 
     def settings(self) -> dict[str, Any]:
         """All settings as plain values, for `analysis_id` and the column `settings`."""
@@ -117,12 +120,15 @@ def build_timeline(
     else:
         known = known_identities(observed, identities)
     faces = quantize_faces(observed)
+    order = _order_by_track(known, frame_of_face, np.cumsum(is_shot_boundary)[frame_of_face], shown)
     reason = _reasons(faces, config.quality)
-    shot = np.cumsum(is_shot_boundary)[frame_of_face]
-    tracked = _follow(faces, frame_of_face, shot, reason < 0, shown, known, config)
+    is_good = reason[order.row] < 0
+    movements = find_movements_of_faces(faces, order, is_good, config.movements)
+    tracked = _follow(faces, frame_of_face[order.row], order, is_good, known, movements, config)
+    moving = movement_columns(faces, order, is_good, movements)
     made = {
         "frames": _frames_table(frames, np.bincount(frame_of_face, minlength=len(shown)), shown, is_shot_boundary),
-        "faces": _add_columns(faces, (shown.end_s - shown.start_s)[frame_of_face], reason, tracked),
+        "faces": _add_columns(faces, (shown.end_s - shown.start_s)[frame_of_face], reason, tracked, moving),
         "tracks": tracks_table(tracked),
         "episodes": episodes_table(tracked, config.episodes),
         "transitions": transitions_table(tracked),
@@ -184,36 +190,41 @@ def _thumbnails(frames: pa.Table) -> np.ndarray:
     return thumbnails
 
 
+def _order_by_track(known: Identities, frame: np.ndarray, shot: np.ndarray, shown: _Shown) -> TrackOrder:
+    """Order the faces by track, given the frame and the shot of each face."""
+    row = np.argsort(known.track, kind="stable")
+    row = row[known.track[row] >= 0]
+    track = known.track[row]
+    return TrackOrder(row, track, _number_runs(track, shot[row]), shown.start_s[frame[row]], shown.end_s[frame[row]])
+
+
 def _follow(
     faces: pa.Table,
     frame: np.ndarray,
-    shot: np.ndarray,
+    order: TrackOrder,
     is_good: np.ndarray,
-    shown: _Shown,
     known: Identities,
+    movements: Movements,
     config: TimelineConfig,
 ) -> TrackedFaces:
-    """Order the faces by track, and smooth and label the probabilities of each track within its shots."""
+    """Smooth and label the probabilities of each track within its shots."""
+    row, track, start_s, end_s = order.row, order.track, order.start_s, order.end_s
     det_score, face_px = to_float_array(faces, "det_score"), to_float_array(faces, "face_px")
-    row = np.argsort(known.track, kind="stable")
-    row = row[known.track[row] >= 0]
-    track, start_s, end_s = known.track[row], shown.start_s[frame[row]], shown.end_s[frame[row]]
     probabilities = to_float_array(faces, *PROBABILITIES)[row]
     is_classified = ~np.isnan(probabilities).any(1)
-    is_ok = is_good[row] & is_classified
+    is_ok = is_good & is_classified
     counts = is_ok if config.quality.gate else is_classified
     baselines = find_baselines(track, start_s, end_s, probabilities, counts, config.baseline)
     # The weight of a row is at most one time constant, so that a frame shown for long does not outweigh its neighbors.
     weights = np.where(counts, np.minimum(end_s - start_s, config.smoothing.time_constant_s), 0)
     corrected = correct(track, probabilities, baselines)
-    track_shot = _number_runs(track, shot[row])
-    smoothed = quantize_probabilities(smooth(track_shot, start_s, corrected, weights, config.smoothing))
-    in_sight = _number_runs(track_shot, stretches(track, start_s, end_s))
+    smoothed = quantize_probabilities(smooth(order.shot, start_s, corrected, weights, config.smoothing))
+    in_sight = _number_runs(order.shot, stretches(track, start_s, end_s))
     return TrackedFaces(
         row=row,
         track=track,
-        shot=track_shot,
-        frame=frame[row],
+        shot=order.shot,
+        frame=frame,
         start_s=start_s,
         end_s=end_s,
         det_score=det_score[row],
@@ -225,6 +236,7 @@ def _follow(
         smoothed=smoothed,
         label=steady_labels(in_sight, smoothed, config.smoothing.min_lead),
         baselines=baselines,
+        movements=movements,
     )
 
 
@@ -234,8 +246,10 @@ def _number_runs(*keys: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros(min(1, len(keys[0])), np.int64), np.cumsum(is_new)])
 
 
-def _add_columns(faces: pa.Table, duration_s: np.ndarray, reason: np.ndarray, tracked: TrackedFaces) -> pa.Table:
-    """The table faces: what was observed of each face, with the columns of pass 2."""
+def _add_columns(
+    faces: pa.Table, duration_s: np.ndarray, reason: np.ndarray, tracked: TrackedFaces, moving: dict[str, pa.Array]
+) -> pa.Table:
+    """The table faces: what was observed of each face, with the columns of pass 2; `moving` are those of movements."""
     probabilities = to_float_array(faces, *PROBABILITIES)
     track, label = np.full(len(faces), -1), np.full(len(faces), -1)
     smoothed = np.full(probabilities.shape, np.nan)
@@ -255,6 +269,7 @@ def _add_columns(faces: pa.Table, duration_s: np.ndarray, reason: np.ndarray, tr
         "arousal_proxy": to_column(quantize(arousal_proxy(probabilities), PROBABILITY_STEP), pa.float32()),
         "quality_ok": pa.array(reason < 0),
         "quality_reason": decode_categories(reason, QUALITY_REASONS),
+        **moving,
     }
     faces = faces.drop_columns(["status", "detection", "look", "signature"])
     return pa.table({**dict(zip(faces.column_names, faces.columns, strict=True)), **columns})

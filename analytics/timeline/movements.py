@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from analytics.tables.schema import MOVEMENT_KINDS
 from analytics.timeline.blinks import BlinkRule, find_blinks
 from analytics.timeline.oscillations import OscillationRule, RowSpans, find_oscillations, unbroken_runs
 
-MOVEMENT_KINDS = ("blink", "speaking", "nod", "head_shake")
 _BLINK, _SPEAKING, _NOD, _HEAD_SHAKE = range(len(MOVEMENT_KINDS))
 
 

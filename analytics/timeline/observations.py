@@ -1,12 +1,14 @@
 """The observations of pass 1 as a table: a row per face, and one for each frame without a face."""
 
+from dataclasses import fields
+
 import numpy as np
 import pyarrow as pa
 
 from analytics.tables.arrow_utils import emotion_columns, to_column
 from analytics.tables.schema import OBSERVATIONS
 from fer_models.boxes import box_area
-from fer_models.frame_batch import FaceBatch
+from fer_models.frame_batch import FaceBatch, FaceLandmarks
 from fer_models.labels import EMOTIONS
 
 # How far the tip of the nose lies in front of the eyes, in distances between the eyes. In a turned head, the nose is
@@ -28,6 +30,7 @@ def observations_table(
     signature: np.ndarray | None = None,
     is_full: np.ndarray | None = None,
     further: np.ndarray | None = None,
+    landmarks: FaceLandmarks | None = None,
     unseen: str = "decode_error",
 ) -> pa.Table:
     """The rows of `schema.OBSERVATIONS` for some frames of a video.
@@ -45,6 +48,7 @@ def observations_table(
         signature: (m, 60) uint8, see the schema; none if not known.
         is_full: (n,) bool, whether faces were detected on the full frame; any value where not decoded; none if unknown.
         further: (m, 3) p_other, valence and arousal; NaN, or None, where the model does not output them.
+        landmarks: what the 68 landmarks of the m faces show; None if they were not located.
         unseen: the status of frames that were not decoded.
 
     Raises:
@@ -84,6 +88,7 @@ def observations_table(
         **{name: to_column(values, pa.float32()) for name, values in measures.items()},
         **emotion_columns("p", probabilities),
         **_further_outputs(further, m),
+        **_landmark_columns(landmarks, m),
         "signature": _signatures(signature, m),
     }
     face_of_row = pa.array(face, mask=face < 0)
@@ -121,6 +126,21 @@ def _further_outputs(further: np.ndarray | None, m: int) -> dict[str, pa.Array]:
         name: to_column(column, pa.float32())
         for name, column in zip(("p_other", "valence", "arousal"), values.T, strict=True)
     }
+
+
+def _landmark_columns(landmarks: FaceLandmarks | None, m: int) -> dict[str, pa.Array]:
+    names = [field.name for field in fields(FaceLandmarks)]
+    if landmarks is None:
+        return {name: pa.nulls(m, OBSERVATIONS.field(name).type) for name in names}
+    columns = {name: to_column(getattr(landmarks, name), pa.float32()) for name in names if name != "points_px"}
+    kind = OBSERVATIONS.field("points_px").type
+    points = landmarks.points_px
+    columns["points_px"] = (
+        pa.nulls(m, kind)
+        if points is None
+        else pa.FixedSizeListArray.from_arrays(pa.array(points.ravel(), pa.float32()), type=kind)
+    )
+    return columns
 
 
 def _signatures(signature: np.ndarray | None, m: int) -> pa.Array:

@@ -8,6 +8,8 @@ import pyarrow as pa
 from analytics.tables.arrow_utils import decode_categories, emotion_columns, to_column
 from analytics.timeline.baseline import Baselines
 from analytics.timeline.episodes import EpisodeConfig, find_episodes, observed_ends
+from analytics.timeline.movement_tables import movements_of_tracks
+from analytics.timeline.movements import Movements
 from analytics.timeline.time_tolerance import is_longer
 from fer_models.labels import EMOTIONS
 
@@ -34,6 +36,7 @@ class TrackedFaces:
     smoothed: np.ndarray  # (m, 7), NaN where not known
     label: np.ndarray  # (m,) index of the smoothed emotion, -1 where not known
     baselines: Baselines  # the resting face of each track
+    movements: Movements
 
     @property
     def is_carried(self) -> np.ndarray:
@@ -73,19 +76,23 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
             "n_faces": n_faces,
             "n_faces_ok": np.add.reduceat(faces.is_ok.astype(np.int64), first),
             "seen_s": np.add.reduceat(faces.duration_s, first),
-            "ok_s": np.add.reduceat(np.where(faces.is_ok, faces.duration_s, 0), first),
+            "ok_s": _seconds(faces, first, faces.is_ok),
             "mean_det_score": to_column(np.add.reduceat(faces.det_score, first) / n_faces, pa.float32()),
             "mean_face_px": to_column(np.add.reduceat(faces.face_px, first) / n_faces, pa.float32()),
             **emotion_columns("mean", mean),
             "emotion": decode_categories(np.where(np.isnan(share[:, 0]), -1, share.argmax(1)), EMOTIONS),
             "labelled_s": labelled_s,
-            "carried_s": np.add.reduceat(np.where(faces.is_carried, faces.duration_s, 0), first),
+            "carried_s": _seconds(faces, first, faces.is_carried),
             **emotion_columns("share", share),
             "baseline_start_s": to_column(faces.baselines.start_s, pa.float64()),
             "baseline_end_s": to_column(faces.baselines.end_s, pa.float64()),
             **emotion_columns("baseline", faces.baselines.probabilities),
             "suspected_switch": np.logical_or.reduceat(faces.is_switch, first) if len(first) else np.empty(0, bool),
             "switch_s": to_column(_switch_s(faces, first), pa.float64()),
+            "eyes_measured_s": _seconds(faces, first, faces.movements.shows_eyes),
+            "mouth_measured_s": _seconds(faces, first, faces.movements.shows_mouth),
+            "head_measured_s": _seconds(faces, first, faces.movements.shows_head),
+            "movements": movements_of_tracks(faces.movements, len(first)),
         }
     )
 
@@ -154,6 +161,12 @@ def _switch_s(faces: TrackedFaces, first: np.ndarray) -> np.ndarray:
     rows = np.flatnonzero(faces.is_switch)
     switch_s[np.searchsorted(first, rows, side="right") - 1] = faces.start_s[rows]
     return switch_s
+
+
+def _seconds(faces: TrackedFaces, first: np.ndarray, is_counted: np.ndarray) -> np.ndarray:
+    """The time of the counted faces of each track, whose first rows are `first`."""
+    seconds: np.ndarray = np.add.reduceat(np.where(is_counted, faces.duration_s, 0), first)
+    return seconds
 
 
 def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
