@@ -7,7 +7,7 @@ import pandas as pd
 import pysubs2
 import pytest
 from pympi import Elan
-from scenes import Face, feeling, observe
+from scenes import Face, feeling, observe, still_landmarks
 from typer.testing import CliRunner
 
 from analytics import connect
@@ -24,6 +24,9 @@ from flows.cli.app import app
 ALICE, TWIN, BROKEN = "v0000000000000001", "v0000000000000002", "v0000000000000003"
 
 
+LANDMARKS_68 = [f"{axis}_{i}" for axis in "xy" for i in range(68)]
+
+
 def row(video: str, path: str) -> dict:
     about = {"width_px": 640, "height_px": 360, "duration_s": 4.0, "avg_fps": 10.0}
     return {"video_id": video, "analysis_id": "a" + video[1:], "path": path, **about}
@@ -35,7 +38,12 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exports")
     first = [Face(i, x=150, p=feeling("happy" if i < 15 else "sad")) for i in range(30)]
     second = [Face(i, x=450, p=feeling("happy")) for i in range(15, 30)]
-    observed = observe(np.arange(40) / 10, [*first, *second], undecoded=[39])
+    points = np.arange(45 * 140, dtype=np.float32).reshape(45, 70, 2)
+    angles = {
+        name: np.full(45, deg) for name, deg in (("head_pitch_deg", -10), ("head_yaw_deg", 20), ("head_roll_deg", 5))
+    }
+    landmarks = still_landmarks(45, points_px=points, **angles)
+    observed = observe(np.arange(40) / 10, [*first, *second], undecoded=[39], landmarks=landmarks)
     timeline = build_timeline(observed, TimelineConfig())
     store = Store(folder / "results")
     store.commit_analysis(row(ALICE, "/clips/one/al&ice <1>.mp4"), timeline)
@@ -70,7 +78,8 @@ def test_fex_has_the_columns_of_py_feat(exported):
     rows = pd.read_csv(exported["fex"])
     box = ["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore"]
     emotions = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
-    assert rows.columns.tolist()[:13] == ["frame", *box, *emotions]
+    assert rows.columns.tolist()[:152] == ["frame", *box, *LANDMARKS_68, "Pitch", "Roll", "Yaw", *emotions]
+    assert rows.loc[0, ["Pitch", "Roll", "Yaw", "x_0", "x_67", "y_67"]].tolist() == [-10, 5, -20, 0, 134, 135]
     first = rows.iloc[0]
     assert first[["frame", *box[:4]]].tolist() == [0, 100, 150, 100, 100]
     assert (first["FrameWidth"], first["Identity"], first["approx_time"]) == (640, "Person_0", "00:00")
@@ -80,7 +89,13 @@ def test_fex_has_the_columns_of_py_feat(exported):
 
 def test_openface_rows_say_what_was_seen(exported):
     rows = pd.read_csv(exported["openface"])
-    assert rows.columns.tolist()[:5] == ["frame", "face_id", "timestamp", "confidence", "success"]
+    first = ["frame", "face_id", "timestamp", "confidence", "success"]
+    assert rows.columns.tolist()[:144] == [*first, "pose_Rx", "pose_Ry", "pose_Rz", *LANDMARKS_68]
+    # The head looks down by 10° and to the right edge by 20°, tilted by 5° clockwise.
+    np.testing.assert_allclose(
+        rows.loc[0, ["pose_Rx", "pose_Ry", "pose_Rz"]].astype(float), np.pi / 18 * np.array([1, -2, 0.5])
+    )
+    assert rows.loc[0, ["x_0", "x_67", "y_67"]].tolist() == [0, 134, 135]
     assert rows["frame"].min() == 1
     assert rows.loc[0, ["face_id", "timestamp", "success"]].tolist() == [0, 0, 1]
     assert rows.loc[rows["frame"] == 36, ["face_id", "confidence", "success"]].values.tolist() == [[0, 0, 0]]
@@ -102,6 +117,21 @@ def test_elan_reads_a_tier_a_person(exported, results):
     assert [(round(1000 * s["start_s"]), round(1000 * s["end_s"])) for s in spans if s["track_id"] == 0] == [
         span[:2] for span in first
     ]
+
+
+def test_elan_has_a_tier_for_each_kind_of_movement_that_occurs(tmp_path):
+    """Two blinks of one person, at 1 and 2 s; the other one does not blink."""
+    eyes = np.full(150, 0.3)
+    eyes[[50, 52, 54, 100, 102, 104]] = 0.05  # of the person on the left, who comes first in each frame
+    landmarks = still_landmarks(150, eye_openness_left=eyes, eye_openness_right=eyes)
+    faces = [Face(i, x=x) for i in range(75) for x in (150, 450)]
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(np.arange(75) / 25, faces, landmarks=landmarks), TimelineConfig())
+    store.commit_analysis(row(ALICE, "/clips/a.mp4"), timeline)
+    (path,) = export_videos(store.root, tmp_path / "out", "elan")
+    eaf = Elan.Eaf(str(path))
+    assert set(eaf.get_tier_names()) == {"P0", "P1", "P0 blink"}
+    assert sorted(eaf.get_annotation_data_for_tier("P0 blink")) == [(1000, 1120, "blink"), (2000, 2120, "blink")]
 
 
 def test_boris_events_are_the_episodes(exported, results):

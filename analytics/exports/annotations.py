@@ -1,7 +1,8 @@
 """Export time intervals for annotation programs and video players: ELAN, BORIS, subtitles.
 
 An ELAN tier and a subtitle hold one label at a time, so they get the intervals of the smoothed label, which never
-overlap within a track. BORIS gets the episodes. Times are those of the video.
+overlap within a track; each kind of movement has an ELAN tier of its own. BORIS gets the episodes. Times are those of
+the video.
 """
 
 import itertools
@@ -10,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +20,9 @@ import pyarrow.csv
 from analytics.exports.tables import without_formulas
 from analytics.queries.intervals import label_intervals
 from analytics.results.videos import file_name
+
+if TYPE_CHECKING:
+    from pympi import Elan
 
 # The columns of "Export aggregated events" of BORIS 8, without modifiers and independent variables; see
 # boris/export_events.py in https://github.com/olivierfriard/BORIS. Unknown values are written as NA.
@@ -56,6 +60,9 @@ SELECT person AS "Subject", emotion AS "Behavior",
 FROM episodes JOIN people USING (video_id, track_id)
 WHERE video_id = $video_id AND NOT is_hidden ORDER BY start_s, track_id
 """
+_MOVEMENTS = """
+SELECT track_id, kind, start_s, end_s FROM movements WHERE video_id = $video_id ORDER BY track_id, kind, start_s
+"""
 _PEOPLE = "SELECT track_id, person FROM people WHERE video_id = $video_id AND NOT is_hidden ORDER BY track_id"
 
 
@@ -67,7 +74,10 @@ def people_of(connection: duckdb.DuckDBPyConnection, video_id: str) -> dict[int,
 
 
 def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
-    """Write an ELAN file: a tier per person, times in whole milliseconds, and a link to the video by its path."""
+    """Write an ELAN file: a tier per person, and one per person and kind of movement that occurs.
+
+    Times are whole milliseconds; the video is linked by its path.
+    """
     from pympi import Elan  # imported here because pympi is an optional dependency
 
     spans = label_intervals(connection, video["video_id"])
@@ -83,11 +93,21 @@ def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], 
     for person in people.values():
         eaf.add_tier(person, part=person)
     for span in spans.to_pylist():
-        start_ms, end_ms = max(0, _ms(span["start_s"])), _ms(span["end_s"])
-        # ELAN accepts neither times before 0 nor empty intervals.
-        if end_ms > start_ms and span["track_id"] in people:
-            eaf.add_annotation(people[span["track_id"]], start_ms, end_ms, span["emotion"])
+        if span["track_id"] in people:
+            _annotate(eaf, people[span["track_id"]], span["start_s"], span["end_s"], span["emotion"])
+    for track_id, kind, start_s, end_s in connection.execute(_MOVEMENTS, {"video_id": video["video_id"]}).fetchall():
+        if track_id in people:
+            tier = f"{people[track_id]} {kind}"
+            if tier not in eaf.get_tier_names():
+                eaf.add_tier(tier, part=people[track_id])
+            _annotate(eaf, tier, start_s, end_s, kind)
     path.write_text('<?xml version="1.0" encoding="UTF-8"?>\n' + Elan.to_string(eaf) + "\n", encoding="utf-8")
+
+
+def _annotate(eaf: "Elan.Eaf", tier: str, start_s: float, end_s: float, text: str) -> None:
+    start_ms, end_ms = max(0, _ms(start_s)), _ms(end_s)
+    if end_ms > start_ms:  # ELAN accepts neither times before 0 nor empty intervals
+        eaf.add_annotation(tier, start_ms, end_ms, text)
 
 
 def write_boris(

@@ -18,11 +18,15 @@ LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 # Names of emotions in py-feat (https://py-feat.org) that differ from ours.
 FEX_EMOTIONS = {"angry": "anger", "happy": "happiness", "sad": "sadness"}
 
+N_LANDMARKS = 68  # points of `points_px` without the irises
+
 # The faces are joined as lists, because DuckDB 2.0 cannot join a column of arrays if a frame has no face.
 _FACES_OF_FRAMES = """
 FROM frames
-    LEFT JOIN (SELECT * REPLACE (landmarks_px::FLOAT[] AS landmarks_px) FROM visible('faces')) AS faces
-        USING (video_id, frame_index)
+    LEFT JOIN (
+        SELECT * REPLACE (landmarks_px::FLOAT[] AS landmarks_px, points_px::FLOAT[] AS points_px)
+        FROM visible('faces')
+    ) AS faces USING (video_id, frame_index)
     LEFT JOIN people USING (video_id, track_id)
 WHERE video_id = $video_id ORDER BY frames.pts_s, face_index
 """
@@ -31,8 +35,8 @@ WHERE video_id = $video_id ORDER BY frames.pts_s, face_index
 def write_faces(
     connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
 ) -> None:
-    """Write a tidy CSV: every column of frames and faces, then the name of the person; landmarks take ten columns."""
-    names = [field.name for field in FACES if field.name not in (*FRAMES.names, "landmarks_px")]
+    """Write a tidy CSV: the columns of frames and faces, then the name of the person; five landmarks take ten columns."""
+    names = [field.name for field in FACES if field.name not in (*FRAMES.names, "landmarks_px", "points_px")]
     points = [f"{landmark}_{axis}_px" for landmark in LANDMARKS for axis in "xy"]
     columns = [
         "$name AS video",
@@ -51,8 +55,9 @@ def write_fex(
 ) -> None:
     """Write the columns of a py-feat `Fex` that Fervid measures; `feat.utils.io.read_feat` reads them.
 
-    Action units, 68 landmarks, pose and gaze are not measured and therefore left out. `pts_s` is added because
-    `approx_time` is truncated to whole seconds.
+    Action units and gaze are not measured and therefore left out; the landmarks are empty unless they were kept. As in
+    py-feat, pitch is positive upward, roll clockwise, and yaw toward the left edge of the picture.
+    `pts_s` is added because `approx_time` is truncated to whole seconds.
     """
     emotions = [f"p_{name} AS {FEX_EMOTIONS.get(name, name)}" for name in EMOTIONS]
     columns = [
@@ -62,6 +67,10 @@ def write_fex(
         "x2_px - x1_px AS FaceRectWidth",
         "y2_px - y1_px AS FaceRectHeight",
         "det_score AS FaceScore",
+        *_landmarks_68(),
+        "head_pitch_deg AS Pitch",
+        "head_roll_deg AS Roll",
+        "-head_yaw_deg AS Yaw",
         *emotions,
         "$height_px AS FrameHeight",
         "$width_px AS FrameWidth",
@@ -77,10 +86,12 @@ def write_fex(
 def write_openface(
     connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
 ) -> None:
-    """Write OpenFace's first five columns, then box and probabilities under Fervid's names.
+    """Write OpenFace's first five columns, head rotation and landmarks; then box and probabilities under our names.
 
-    Frames count from 1, as OpenFace's do. `success` is 1 for a face of good quality; a frame without a face has a row
-    with face 0, confidence 0 and success 0, and a face visible too briefly for a track has face -1.
+    OpenFace's axes point right, down and away from the camera: a head that looks down or to the left of the picture, or
+    is tilted clockwise, has a positive `pose_Rx`, `pose_Ry` or `pose_Rz`. Frames count from 1, as OpenFace's do.
+    `success` is 1 for a face of good quality; a frame without a face has a row with face 0, confidence 0 and success 0,
+    and a face visible too briefly for a track has face -1.
     https://github.com/TadasBaltrusaitis/OpenFace/wiki/Output-Format
     """
     columns = [
@@ -89,10 +100,19 @@ def write_openface(
         "frames.pts_s AS timestamp",
         "coalesce(det_score, 0) AS confidence",
         "coalesce(quality_ok, false)::INT AS success",
+        "radians(-head_pitch_deg) AS pose_Rx",
+        "radians(-head_yaw_deg) AS pose_Ry",
+        "radians(head_roll_deg) AS pose_Rz",
+        *_landmarks_68(),
         *("x1_px", "y1_px", "x2_px", "y2_px"),
         *(f"p_{name}" for name in EMOTIONS),
     ]
     _write(connection, columns, {"video_id": video["video_id"]}, path, escape_formulas)
+
+
+def _landmarks_68() -> list[str]:
+    """The columns x_0 … x_67 and y_0 … y_67 of OpenFace and py-feat."""
+    return [f"points_px[{2 * i + axis + 1}] AS {'xy'[axis]}_{i}" for axis in (0, 1) for i in range(N_LANDMARKS)]
 
 
 def without_formulas(rows: pa.Table) -> pa.Table:
