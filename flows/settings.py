@@ -50,6 +50,10 @@ class TimelineSettings(FervidSettings):
 
     # The defaults are those of `analytics`, which a test compares; importing them from there would take a second.
     gate: bool = Field(True, description="Exclude low-quality faces from smoothing and summaries.")
+    speech: Literal["include", "exclude", "only"] = Field(
+        "include",
+        description="Include faces in intervals of speaking-like mouth movement, exclude them, or count only them.",
+    )
     time_constant_s: Positive = Field(
         0.3,
         description="Time constant of the smoothing: the weight of a neighboring frame falls to 37 % at this distance. "
@@ -72,8 +76,8 @@ class TimelineSettings(FervidSettings):
     )
 
     @model_validator(mode="after")
-    def _check_baseline(self) -> Self:
-        if self.baseline_span_s is not None:
+    def _check_stages(self) -> Self:
+        if self.baseline_span_s is not None or self.speech != "include":
             self.config(score_threshold=0.5)
         return self
 
@@ -87,7 +91,7 @@ class TimelineSettings(FervidSettings):
 
         return TimelineConfig(
             tracker=TrackerConfig(high_score=score_threshold, max_gap_s=self.max_gap_s),
-            quality=QualityConfig(min_det_score=score_threshold, gate=self.gate),
+            quality=QualityConfig(min_det_score=score_threshold, gate=self.gate, speech=self.speech),
             baseline=BaselineConfig(method=self.baseline, span_s=self.baseline_span_s),
             smoothing=SmoothingConfig(time_constant_s=self.time_constant_s),
         )

@@ -1,17 +1,23 @@
 """Movements from observations to the views: columns of faces and tracks, and what results without them show."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from scenes import Face, observe, still_landmarks
+from scenes import Face, feeling, observe, still_landmarks
+from typer.testing import CliRunner
 
-from analytics import connect
+from analytics import connect, queries
+from analytics.report import report_page
 from analytics.results.compaction import compact
 from analytics.results.store import Store, table_path
 from analytics.tables.schema import OBSERVATIONS
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
+from analytics.timeline.quality import QualityConfig, SpeechMode
+from flows.cli.app import app
 
 ROW = {"video_id": "v0000000000000001", "analysis_id": "a0000000000000001", "path": "a.mp4"}
 N, FPS = 100, 25
@@ -138,3 +144,94 @@ def test_settings_of_movements_are_part_of_the_analysis():
     config = TimelineConfig()
     other = replace(config, movements=replace(config.movements, min_landmark_score=0.9))
     assert other.settings() != config.settings()
+
+
+def talking() -> pa.Table:
+    """Four seconds of a person who looks neutral, then happy in the last two seconds, while the mouth moves."""
+    time_s = np.arange(N) / FPS
+    opening = np.where(time_s < 2, 0, 0.1 * (1 - np.cos(2 * np.pi * 3 * time_s)))
+    faces = [Face(i, p=feeling("neutral" if i < 50 else "happy")) for i in range(N)]
+    return observe(time_s, faces, landmarks=still_landmarks(N, mouth_opening=opening))
+
+
+def with_speech(mode: SpeechMode) -> TimelineConfig:
+    config = TimelineConfig()
+    return replace(config, quality=replace(config.quality, speech=mode))
+
+
+@pytest.mark.parametrize(
+    ("mode", "labels", "labelled_s", "reason"),
+    [
+        ("include", {"neutral", "happy"}, 4.0, None),
+        ("exclude", {"neutral"}, 2.0, "speaking"),
+        ("only", {"happy"}, 2.0, "not_speaking"),
+    ],
+)
+def test_speech_can_be_left_out_of_every_figure(mode, labels, labelled_s, reason):
+    timeline = build_timeline(talking(), with_speech(mode))
+    (track,) = timeline.tracks.to_pylist()
+    faces = timeline.faces.to_pylist()
+    assert {episode["emotion"] for episode in timeline.episodes.to_pylist()} == labels
+    assert {face["smooth_emotion"] for face in faces} - {None} == labels
+    assert track["labelled_s"] == track["ok_s"] == pytest.approx(labelled_s, abs=0.05)
+    assert {face["quality_reason"] for face in faces} == {None, reason}
+    assert all((face["smooth_emotion"] is None) == (face["quality_reason"] is not None) for face in faces)
+    speaks = [face["is_speaking"] for face in faces]
+    assert speaks == [False] * 50 + [True] * 50  # in every mode
+    assert [movement["kind"] for movement in track["movements"]] == ["speaking"]
+
+
+def test_low_quality_is_named_before_speech():
+    faces = [Face(i, blur=1.0 if i == 70 else 100.0) for i in range(N)]
+    opening = 0.1 * (1 - np.cos(2 * np.pi * 3 * np.arange(N) / FPS))
+    observed = observe(np.arange(N) / FPS, faces, landmarks=still_landmarks(N, mouth_opening=opening))
+    reasons = build_timeline(observed, with_speech("exclude")).faces["quality_reason"].to_pylist()
+    assert reasons[70] == "blurred"
+    assert set(reasons[5:65]) == {"speaking"}
+
+
+@pytest.mark.parametrize(("wrong", "says"), [({"speech": "loud"}, "one of include"), ({"gate": False}, "filter")])
+def test_speech_settings_are_checked(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        QualityConfig(**{"speech": "exclude"} | wrong)
+
+
+def commit(store: Store, observed: pa.Table) -> None:
+    store.commit_analysis(ROW, build_timeline(observed, TimelineConfig()))
+
+
+def test_validity_says_how_much_of_each_emotion_is_speech(tmp_path):
+    """Happy in the two seconds of speech, neutral in the two before; nobody is sad."""
+    store = Store(tmp_path / "results")
+    commit(store, talking())
+    with connect(store.root) as connection:
+        (row,) = queries.validity(connection).to_pylist()
+        assert (row["speaking_share"], row["speaking_happy"]) == (pytest.approx(0.5, abs=0.02), 1.0)
+        assert row["speaking_neutral"] == pytest.approx(0, abs=0.02)
+        assert row["speaking_sad"] is None
+        page = report_page(store.root)
+    assert "Share of the labeled time with speaking-like mouth movement" in page
+
+
+def test_summary_of_movements_counts_per_measured_minute(tmp_path):
+    store = Store(tmp_path / "results")
+    store.commit_analysis(ROW, blinking())
+    run = CliRunner().invoke(app, ["summary", str(store.root), "movements", "--format", "json"])
+    (row,) = json.loads(run.stdout)
+    assert (row["n_blinks"], row["blinks_per_min"]) == (1, pytest.approx(15))  # one in four seconds
+    assert (row["speaking_s"], row["n_nods"], row["n_head_shakes"]) == (0, 0, 0)
+    assert row["blink_median_s"] == pytest.approx(0.16)
+    table = CliRunner().invoke(app, ["summary", str(store.root), "movements"])
+    assert "not known" not in table.output
+
+
+def test_summary_of_movements_says_what_is_not_known(tmp_path):
+    """At ten frames per second, blinks are not counted, and that is no zero."""
+    store = Store(tmp_path / "results")
+    commit(store, observe(np.arange(40) / 10, [Face(i) for i in range(40)], landmarks=still_landmarks(40)))
+    with connect(store.root) as connection:
+        (row,) = queries.movements(connection).to_pylist()
+    assert (row["n_blinks"], row["blinks_per_min"], row["speaking_s"]) == (None, None, 0)
+    table = CliRunner().invoke(app, ["summary", str(store.root), "movements"])
+    assert "Blinks are not known for 1 of 1 people" in table.output
+    assert "Intervals of speaking" not in table.output and "20 analyzed frames per second" in table.output

@@ -140,15 +140,17 @@ def test_a_video_that_was_never_analyzed_is_told(results):
 
 def test_the_command_line_and_the_environment_set_it(results, monkeypatch):
     monkeypatch.setenv("FERVID_TIME_CONSTANT_S", "2")
-    options = ("--baseline", "neutral_stretch", "--baseline-span", 0, 1, "--max-gap", 3)
+    options = ("--baseline", "neutral_stretch", "--baseline-span", 0, 1, "--max-gap", 3, "--speech", "exclude")
     run = fervid(results, "--video", "a.mp4", *options)
     assert run.exit_code == 0, run.output
     assert "weights exp(-distance / 2 s) to both sides, tracks continued across gaps up to 3 s" in run.output
     assert "baseline neutral_stretch 0 to 1 s" in run.output
+    assert "faces of sufficient quality without intervals of speaking, smoothed" in run.output
     ((settings,),) = rows(results, "SELECT settings FROM videos WHERE path = '/gone/a.mp4'")
     made = json.loads(settings)["timeline"]
     assert made["baseline"] == {"method": "neutral_stretch", "span_s": [0, 1], "stretch_s": 2, "min_neutral": 1 / 3}
     assert (made["smoothing"]["time_constant_s"], made["tracker"]["max_gap_s"]) == (2, 3)
+    assert made["quality"]["speech"] == "exclude"
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,7 @@ def test_the_command_line_and_the_environment_set_it(results, monkeypatch):
         (["--time-constant", "0"], "FERVID_TIME_CONSTANT_S"),
         (["--max-gap", "-1"], "must be at least 0"),
         (["--baseline-span", "0", "1"], "a span is for baseline neutral_stretch"),
+        (["--speech", "only", "--no-gate"], "speech only needs the quality filter"),
     ],
 )
 def test_wrong_settings_are_usage(results, options, says):

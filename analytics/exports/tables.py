@@ -35,7 +35,7 @@ WHERE video_id = $video_id ORDER BY frames.pts_s, face_index
 def write_faces(
     connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
 ) -> None:
-    """Write a tidy CSV: the columns of frames and faces, then the name of the person; five landmarks take ten columns."""
+    """Write a tidy CSV: the columns of frames and faces, and the name of the person; landmarks take ten columns."""
     names = [field.name for field in FACES if field.name not in (*FRAMES.names, "landmarks_px", "points_px")]
     points = [f"{landmark}_{axis}_px" for landmark in LANDMARKS for axis in "xy"]
     columns = [

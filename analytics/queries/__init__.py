@@ -38,6 +38,7 @@ __all__ = [
     "gate_note",
     "group_timeline",
     "library",
+    "movements",
     "quality",
     "rates",
     "shares",
@@ -212,8 +213,20 @@ def quality(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
 
 def validity(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """How far results can be trusted: time visible, good and labeled, head turn, label changes; a row per track."""
+    """How far results can be trusted: time visible, good, labeled and speaking, head turn, label changes.
+
+    A row per track.
+    """
     return _answer(connection, "validity")
+
+
+def movements(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """How often each person blinks, nods and shakes the head, and how long they seem to speak; a row per track.
+
+    Figures are NULL where they could not be measured. The denominators are `eyes_measured_s`, `mouth_measured_s` and
+    `head_measured_s`.
+    """
+    return _answer(connection, "movements")
 
 
 def gate_effect(connection: duckdb.DuckDBPyConnection) -> pa.Table:

@@ -54,6 +54,7 @@ def report_page(results: Path) -> str:
             faces=sections.faces_table(library) if library.n_faces() else None,
             filter_effect=sections.filter_table(library),
             validity=sections.validity_table(library),
+            speech=sections.speech_table(library),
             n_more_people=max(0, len(library.validity) - sections.MAX_VALIDITY_ROWS),
             n_undecoded=sum(count["n_undecoded"] for count in library.counts.values()),
             failures=sections.failures_table(library),

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from analytics.report.library import Library
 from analytics.report.templating import isolated, share_bar
 from analytics.report.words import clock, percent
+from fer_models.labels import EMOTIONS
 
 MAX_VALIDITY_ROWS = 200  # most people in the table of validity; the others are only counted
 
@@ -120,6 +121,23 @@ def validity_table(library: Library) -> Table:
     ]
     names = ["person", "video", "visible", "of track", "good", "labeled", "carried", "main reason", "head turn"]
     return Table("Validity by person", [*names, "changes per min"], rows, numbers=[2, 3, 4, 5, 6, 8, 9])
+
+
+def speech_table(library: Library) -> Table:
+    """How much of each person's labeled time, and of that of each emotion, is in intervals of speaking."""
+    measured = [row for row in library.validity if row["speaking_share"] is not None]
+    shown = sorted(measured, key=lambda row: -(row["seen_s"] or 0))[:MAX_VALIDITY_ROWS]
+    rows = [
+        (
+            row["person"],
+            isolated(library.name_of_path[row["path"]]),
+            percent(row["speaking_share"]),
+            *(percent(row[f"speaking_{emotion}"]) for emotion in EMOTIONS),
+        )
+        for row in shown
+    ]
+    names = ["person", "video", "all labels", *EMOTIONS]
+    return Table("Share of the labeled time with speaking-like mouth movement", names, rows, numbers=range(2, 10))
 
 
 def _degrees(median: float | None, p90: float | None) -> str:

@@ -14,6 +14,7 @@ FRAME_STATUSES = (*SEEN_STATUSES, "decode_error", "dropped", "no_signal")
 VIDEO_STATUSES = ("done", "failed")
 N_TIMELINE_TABLES = 5  # number of tables in TIMELINE_TABLES
 QUALITY_REASONS = ("low_detection_score", "too_small", "cut_off", "turned_away", "dark", "blurred")
+SPEECH_REASONS = ("speaking", "not_speaking")  # of faces that --speech exclude or only leaves out
 MOVEMENT_KINDS = ("blink", "speaking", "nod", "head_shake")
 
 
@@ -320,7 +321,13 @@ FACES = pa.schema(
             "",
             "whether the face is of good quality, so that it counts in smoothing and summaries (all do with --no-gate)",
         ),
-        _field("quality_reason", pa.string(), "", f"reason for low quality: one of {', '.join(QUALITY_REASONS)}"),
+        _field(
+            "quality_reason",
+            pa.string(),
+            "",
+            f"reason for low quality: one of {', '.join(QUALITY_REASONS)}; or {' or '.join(SPEECH_REASONS)}, if the "
+            "face is left out by --speech",
+        ),
     ],
     metadata={"description": f"The emotion timeline: a row per face per sampled frame. {STEPS_IN_WORDS}"},
 )

@@ -20,6 +20,7 @@ from analytics.tables.schema import (
     OBSERVATIONS,
     QUALITY_REASONS,
     SEEN_STATUSES,
+    SPEECH_REASONS,
     TIMELINE_TABLES,
     add_missing_columns,
     conform,
@@ -29,7 +30,7 @@ from analytics.timeline.baseline import BaselineConfig, correct, find_baselines
 from analytics.timeline.episodes import EpisodeConfig
 from analytics.timeline.movement_tables import TrackOrder, find_movements_of_faces, movement_columns
 from analytics.timeline.movements import MovementConfig, Movements
-from analytics.timeline.quality import QualityConfig, gate_quality
+from analytics.timeline.quality import QualityConfig, add_speech_reason, gate_quality, left_out_by_speech
 from analytics.timeline.smoothing import SmoothingConfig, smooth, steady_labels
 from analytics.timeline.track_summary import TrackedFaces, episodes_table, stretches, tracks_table, transitions_table
 from analytics.tracking.identities import IDENTITY_VERSION, Identities, identify, identities_table, known_identities
@@ -125,6 +126,8 @@ def build_timeline(
     is_good = reason[order.row] < 0
     movements = find_movements_of_faces(faces, order, is_good, config.movements)
     tracked = _follow(faces, frame_of_face[order.row], order, is_good, known, movements, config)
+    is_left_out = left_out_by_speech(movements.is_speaking, config.quality.speech)
+    reason[order.row] = add_speech_reason(reason[order.row], is_left_out, config.quality.speech)
     moving = movement_columns(faces, order, is_good, movements)
     made = {
         "frames": _frames_table(frames, np.bincount(frame_of_face, minlength=len(shown)), shown, is_shot_boundary),
@@ -212,13 +215,15 @@ def _follow(
     det_score, face_px = to_float_array(faces, "det_score"), to_float_array(faces, "face_px")
     probabilities = to_float_array(faces, *PROBABILITIES)[row]
     is_classified = ~np.isnan(probabilities).any(1)
-    is_ok = is_good & is_classified
+    is_left_out = left_out_by_speech(movements.is_speaking, config.quality.speech)
+    is_ok = is_good & is_classified & ~is_left_out
     counts = is_ok if config.quality.gate else is_classified
     baselines = find_baselines(track, start_s, end_s, probabilities, counts, config.baseline)
     # The weight of a row is at most one time constant, so that a frame shown for long does not outweigh its neighbors.
     weights = np.where(counts, np.minimum(end_s - start_s, config.smoothing.time_constant_s), 0)
     corrected = correct(track, probabilities, baselines)
     smoothed = quantize_probabilities(smooth(order.shot, start_s, corrected, weights, config.smoothing))
+    smoothed[is_left_out] = np.nan  # no label is carried into them
     in_sight = _number_runs(order.shot, stretches(track, start_s, end_s))
     return TrackedFaces(
         row=row,
@@ -268,7 +273,7 @@ def _add_columns(
         "valence_proxy": to_column(quantize(valence_proxy(probabilities), PROBABILITY_STEP), pa.float32()),
         "arousal_proxy": to_column(quantize(arousal_proxy(probabilities), PROBABILITY_STEP), pa.float32()),
         "quality_ok": pa.array(reason < 0),
-        "quality_reason": decode_categories(reason, QUALITY_REASONS),
+        "quality_reason": decode_categories(reason, (*QUALITY_REASONS, *SPEECH_REASONS)),
         **moving,
     }
     faces = faces.drop_columns(["status", "detection", "look", "signature"])

@@ -1,10 +1,13 @@
 """The quality filter: which faces are seen well enough for their probabilities to count, and why others are not."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
-from analytics.tables.schema import QUALITY_REASONS
+from analytics.tables.schema import QUALITY_REASONS, SPEECH_REASONS
+
+SpeechMode = Literal["include", "exclude", "only"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class QualityConfig:
     """
 
     gate: bool = True  # False: faces still get a quality_reason, but all classified faces count
+    speech: SpeechMode = "include"  # whether faces in intervals of speaking-like mouth movement count, or only those
     # The score at which the detectors find faces: above it, accuracy hardly depends on the score.
     min_det_score: float = 0.5
     min_face_px: float = 21.0  # smallest size of a face: square root of the area of its box
@@ -29,6 +33,10 @@ class QualityConfig:
     min_blur: float = 80.0  # smallest variance of the Laplacian of the crop at 48 px
 
     def __post_init__(self) -> None:
+        if self.speech not in get_args(SpeechMode):
+            raise ValueError(f"speech must be one of {', '.join(get_args(SpeechMode))}, got {self.speech!r}")
+        if self.speech != "include" and not self.gate:
+            raise ValueError(f"speech {self.speech} needs the quality filter: without it, all faces count")
         for name, highest in (("min_det_score", 1), ("max_cut_off", 1), ("max_yaw_deg", 90), ("min_brightness", 255)):
             if not 0 <= getattr(self, name) <= highest:
                 raise ValueError(f"{name} must be in [0, {highest}], got {getattr(self, name)}")
@@ -60,3 +68,14 @@ def gate_quality(
         "blurred": blur < config.min_blur,
     }
     return np.select([rejected[reason] for reason in QUALITY_REASONS], range(len(QUALITY_REASONS)), -1).astype(np.int8)
+
+
+def left_out_by_speech(is_speaking: np.ndarray, speech: SpeechMode) -> np.ndarray:
+    """Which of `(m,)` faces do not count because they are, or are not, in an interval of speaking; `(m,)` bool."""
+    return {"include": np.zeros(len(is_speaking), bool), "exclude": is_speaking, "only": ~is_speaking}[speech]
+
+
+def add_speech_reason(reason: np.ndarray, is_left_out: np.ndarray, speech: SpeechMode) -> np.ndarray:
+    """Give good faces that are left out a reason: the result indexes `(*QUALITY_REASONS, *SPEECH_REASONS)`."""
+    speech_reason = len(QUALITY_REASONS) + SPEECH_REASONS.index("not_speaking" if speech == "only" else "speaking")
+    return np.where((reason < 0) & is_left_out, speech_reason, reason).astype(np.int8)

@@ -70,6 +70,7 @@ def timeline_settings(stored: Mapping[str, Any]) -> TimelineSettings:
     """The settings of pass 2 that a user can choose, from the configuration of each stage."""
     return TimelineSettings(
         gate=stored["quality"]["gate"],
+        speech=stored["quality"].get("speech", "include"),  # results of version 0.1 have none
         time_constant_s=stored["smoothing"]["time_constant_s"],
         max_gap_s=stored["tracker"]["max_gap_s"],
         baseline=stored["baseline"]["method"],

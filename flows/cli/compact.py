@@ -36,6 +36,18 @@ COLUMNS: dict[Question, tuple[str, ...]] = {
         "main_reason",
         "yaw_p90_deg",
         "changes_per_min",
+        "speaking_share",
+    ),
+    Question.movements: (
+        "path",
+        "person",
+        "seen_s",
+        "blinks_per_min",
+        "blink_median_s",
+        "speaking_s",
+        "speaking_share",
+        "n_nods",
+        "n_head_shakes",
     ),
 }
 

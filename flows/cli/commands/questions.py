@@ -1,6 +1,6 @@
 """The questions of `fervid summary`: their answers, and the notes that are printed beside them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -29,6 +29,7 @@ class Question(StrEnum):
     compare = "compare"
     quality = "quality"
     validity = "validity"
+    movements = "movements"
     gate = "gate"
     events = "events"
     averages = "averages"
@@ -88,6 +89,7 @@ def answer(connection: "duckdb.DuckDBPyConnection", request: Request) -> "pa.Tab
         Question.transitions: queries.transitions,
         Question.quality: queries.quality,
         Question.validity: queries.validity,
+        Question.movements: queries.movements,
         Question.gate: queries.gate_effect,
         Question.failures: queries.failures,
     }
@@ -117,6 +119,7 @@ EMPTY = {
     Question.averages: "nobody is visible around these events",
     Question.quality: "no face was found in these videos",
     Question.validity: _NOBODY,
+    Question.movements: _NOBODY,
     Question.gate: "no tracked face has a label",
     Question.events: "nobody is visible during these events",
     Question.synchrony: "no two people are visible together, both with a label, for 2 s",
@@ -155,7 +158,24 @@ def explanation(request: Request, rows: "pa.Table") -> list[str]:
             f"{request.before_s:g} s before the event (or of the part of them in the video). "
             f"There are no confidence intervals. {SCHEMA_HINT.format(question)}"
         ]
+    if question == Question.movements:
+        return list(_measurement_notes(rows))
     return []
+
+
+def _measurement_notes(rows: "pa.Table") -> Iterator[str]:
+    """Why figures about movements are missing."""
+    for measured, figures, rate in (
+        ("eyes_measured_s", "Blinks", 20),
+        ("mouth_measured_s", "Intervals of speaking", 10),
+        ("head_measured_s", "Nods and head shakes", 10),
+    ):
+        n_missing = sum(not seconds for seconds in rows[measured].to_pylist())
+        if n_missing:
+            yield (
+                f"{figures} are not known for {n_missing} of {len(rows)} people: they need trusted landmarks in at "
+                f"least {rate} analyzed frames per second (--fps)."
+            )
 
 
 def _comparison_notes(rows: "pa.Table") -> list[str]:

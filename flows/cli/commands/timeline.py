@@ -74,8 +74,10 @@ def describe(settings: TimelineSettings) -> str:
     """The settings of the timelines in one line."""
     span = "" if settings.baseline_span_s is None else " {:g} to {:g} s".format(*settings.baseline_span_s)
     counted = "faces of sufficient quality" if settings.gate else "all faces"
+    speech = {"include": "", "exclude": " without intervals of speaking", "only": " in intervals of speaking only"}
     return (
-        f"{counted}, smoothed with weights exp(-distance / {settings.time_constant_s:g} s) to both sides, "
+        f"{counted}{speech[settings.speech]}, smoothed with weights exp(-distance / {settings.time_constant_s:g} s) to "
+        "both sides, "
         f"tracks continued across gaps up to {settings.max_gap_s:g} s, and longer ones by appearance and position, "
         f"baseline {settings.baseline}{span}"
     )
