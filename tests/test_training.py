@@ -36,7 +36,7 @@ from fer_models.training.emotion.recipes import Recipe, parse_recipe_values, rec
 from fer_models.training.emotion.teachers import load_teachers, teacher_probabilities
 from fer_models.training.emotion.training import EmotionTrainer, targets_of, train_network, untrained_network
 from fer_models.training.runs import RunError, read_checkpoint
-from flows.cli.commands.train import Labels, recipe_given
+from flows.cli.commands.train import Labels, RecipeOptions
 from flows.cli.training_display import TrainingDisplay
 from flows.training.emotion import train
 from flows.training.retrain import version_name
@@ -296,12 +296,10 @@ def test_recipe_values_are_parsed_from_text():
 
 
 def test_options_and_values_become_a_recipe():
-    none = dict.fromkeys(("epochs", "augment", "labels", "init_labels", "input_size", "teacher_votes", "patience"))
-    none |= dict.fromkeys(("init", "teacher", "teacher_labels", "consistency", "unlabeled", "values"))
-    given = none | {"architecture": "face_resnet_se", "from_scratch": False, "seed": 2}
-    given |= {"labels": Labels.both, "init": "default", "init_labels": "fer2013", "teacher": "default"}
-    recipe = recipe_given(**given | {"teacher_labels": "fer2013", "values": ["learning_rate=0.02", "mixup=0"]})
-    assert recipe == recipe_for(
+    given = RecipeOptions("face_resnet_se", labels=Labels.both, init="default", init_labels="fer2013", seed=2)
+    given = dataclasses.replace(given, teacher="default", teacher_labels="fer2013")
+    options = dataclasses.replace(given, values=["learning_rate=0.02", "mixup=0"])
+    assert options.recipe() == recipe_for(
         "face_resnet_se",
         labels="both",
         init="default",
@@ -313,7 +311,7 @@ def test_options_and_values_become_a_recipe():
         seed=2,
     )
     with pytest.raises(typer.BadParameter, match="seed is also given as an option"):
-        recipe_given(**given | {"values": ["seed=3"]})
+        dataclasses.replace(given, values=["seed=3"]).recipe()
 
 
 def test_scheduled_models_are_named_after_data_votes_and_recipe(splits):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.commands.common_options import InputPaths, Out, Pattern, Recursive, with_options_of
-from flows.cli.commands.train import drop_given, recipe_given, train
+from flows.cli.commands.train import RecipeOptions, drop_given, train
 from flows.cli.console import fatal_errors, say, usage_checked
 from flows.cli.options import with_settings
 from flows.settings import AnalyzeSettings, EngineSettings
@@ -76,7 +76,7 @@ def schedule_training(
     **train_options: Any,
 ) -> None:
     """Train a new model on a Prefect schedule whenever the data have changed."""
-    recipe, drop = recipe_given(**train_options), drop_given(train_options["drop"])
+    recipe, drop = RecipeOptions.among(train_options).recipe(), drop_given(train_options["drop"])
     name = train_options["name"] or recipe.architecture
     parameters = {
         "data": str(train_options["data"].absolute()),

@@ -1,8 +1,10 @@
 """`fervid train` and `fervid train-detector`."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -92,7 +94,7 @@ def train(
 ) -> None:
     """Train an emotion model and register it under this name."""
     without_console_log()
-    recipe = recipe_given(
+    options = RecipeOptions(
         architecture=architecture,
         epochs=epochs,
         augment=augment,
@@ -110,6 +112,7 @@ def train(
         values=values,
         seed=seed,
     )
+    recipe = options.recipe()
     kinds = drop_given(drop)
     from fer_models.training.emotion.processes import Processes
 
@@ -135,49 +138,60 @@ def train(
         console.print(f"{read_card(folder).summary()}; more: fervid models show {folder.name}", highlight=False)
 
 
-def recipe_given(
-    *,
-    architecture: str,
-    epochs: int | None,
-    augment: str | None,
-    labels: Labels | None,
-    init: str | None,
-    init_labels: str | None,
-    from_scratch: bool,
-    input_size: int | None,
-    teacher: str | None,
-    teacher_labels: str | None,
-    teacher_votes: str | None,
-    consistency: float | None,
-    unlabeled: Path | None,
-    patience: int | None,
-    values: list[str] | None,
-    seed: int,
-    **others: object,
-) -> "Recipe":
-    """Build the recipe from the options of `fervid train`; `others` are options that do not belong to it."""
-    if init is not None and from_scratch:
-        raise typer.BadParameter("--init and --from-scratch cannot be combined", param_hint="--init")
-    from fer_models.training.emotion.recipes import parse_recipe_values, recipe_for
+@dataclass(frozen=True)
+class RecipeOptions:
+    """The options of `fervid train` that decide the recipe; None: the architecture's own value."""
 
-    by_option: dict[str, object] = {
-        "epochs": epochs,
-        "augment": augment,
-        "labels": None if labels is None else labels.value,
-        "init": "scratch" if from_scratch else init,
-        "init_labels": init_labels,
-        "input_size_px": input_size,
-        "teacher_labels": teacher_labels or teacher,
-        "teacher_votes": teacher_votes or teacher,
-        "consistency": consistency,
-        "unlabeled": None if unlabeled is None else str(unlabeled.absolute()),
-        "patience": patience,
-        "seed": seed,
-    }
-    by_name = usage_checked(parse_recipe_values, assignments=values or [])
-    if repeated := [name for name in by_name if name == "architecture" or by_option.get(name)]:
-        raise typer.BadParameter(f"{repeated[0]} is also given as an option or argument", param_hint="--set")
-    return usage_checked(recipe_for, architecture=architecture, **{**by_option, **by_name})
+    architecture: str
+    epochs: int | None = None
+    augment: str | None = None
+    labels: Labels | None = None
+    init: str | None = None
+    init_labels: str | None = None
+    from_scratch: bool = False
+    input_size: int | None = None
+    teacher: str | None = None
+    teacher_labels: str | None = None
+    teacher_votes: str | None = None
+    consistency: float | None = None
+    unlabeled: Path | None = None
+    patience: int | None = None
+    values: list[str] | None = None  # NAME=VALUE
+    seed: int = 0
+
+    @classmethod
+    def among(cls, options: Mapping[str, Any]) -> "RecipeOptions":
+        """Select these from all options of `fervid train`."""
+        return cls(**{field.name: options[field.name] for field in fields(cls)})
+
+    def recipe(self) -> "Recipe":
+        """Build the recipe.
+
+        Raises:
+            typer.BadParameter: if options exclude each other, or a value is not allowed.
+        """
+        if self.init is not None and self.from_scratch:
+            raise typer.BadParameter("--init and --from-scratch cannot be combined", param_hint="--init")
+        from fer_models.training.emotion.recipes import parse_recipe_values, recipe_for
+
+        by_option: dict[str, object] = {
+            "epochs": self.epochs,
+            "augment": self.augment,
+            "labels": None if self.labels is None else self.labels.value,
+            "init": "scratch" if self.from_scratch else self.init,
+            "init_labels": self.init_labels,
+            "input_size_px": self.input_size,
+            "teacher_labels": self.teacher_labels or self.teacher,
+            "teacher_votes": self.teacher_votes or self.teacher,
+            "consistency": self.consistency,
+            "unlabeled": None if self.unlabeled is None else str(self.unlabeled.absolute()),
+            "patience": self.patience,
+            "seed": self.seed,
+        }
+        by_name = usage_checked(parse_recipe_values, assignments=self.values or [])
+        if repeated := [name for name in by_name if name == "architecture" or by_option.get(name)]:
+            raise typer.BadParameter(f"{repeated[0]} is also given as an option or argument", param_hint="--set")
+        return usage_checked(recipe_for, architecture=self.architecture, **{**by_option, **by_name})
 
 
 def drop_given(text: str) -> tuple[str, ...]:
