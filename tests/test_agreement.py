@@ -17,6 +17,7 @@ from analytics.results.store import Store
 from analytics.statistics.agreement import (
     Coding,
     cohens_kappa,
+    common_part,
     confusion_s,
     match_events,
     pooled_kappa,
@@ -75,6 +76,18 @@ def test_events_match_by_onset_and_each_once():
     assert match_events(reference, coded, 1, 0.5).n_matched == 0
     assert match_events(reference, coded, 1, 0.6).n_matched == 1
     assert match_events(reference, coded, 2, 0.5).f1 is None
+
+
+def test_only_events_in_the_time_that_both_cover_count():
+    """Codes from 0 to 5 s with a pause of 0.1 s; labels from -2 s to 9 s, which change at 4 and 8 s."""
+    codes = coding((0, 2, 0), (2.1, 4, 0), (4, 5, 1))
+    labels = coding((-2, 4, 0), (4, 8, 1), (8, 9, 0))
+    mine, theirs = common_part(codes, labels, 0.3)
+    for found in (mine, theirs):
+        assert (found.start_s.tolist(), found.end_s.tolist(), found.code.tolist()) == ([0, 4], [4, 5], [0, 1])
+    assert len(common_part(codes, labels, 0.05)[1].code) == 3  # the pause is a gap
+    assert len(common_part(codes, coding((7, 8, 0)), 0.3)[0].code) == 0
+    assert len(common_part(coding(), coding(), 0.3)[0].code) == 0
 
 
 def test_the_jackknife_of_pooled_kappa():
@@ -151,6 +164,10 @@ def test_codes_become_emotions(tmp_path):
     [
         ("a,b\n1,2\n", "no known format"),
         ("start_s,end_s,code\n1,soon,x\n", "numbers of seconds"),
+        ("start_s,end_s,code\nnan,2,x\n", "numbers of seconds"),
+        ("start_s,end_s,code\n1,inf,x\n", "numbers of seconds"),
+        ("start_s,end_s,code\n2,1,x\n", "x ends at 1 s, before it starts at 2 s"),
+        ("Time,Subject,Behavior,Status\n1,,x,START\n2,,x,START\n", "x of  starts twice, at 2 s again"),
         (None, "No such file"),
     ],
 )
@@ -160,6 +177,12 @@ def test_files_that_are_no_codes(tmp_path, content, says):
         file.write_text(content)
     with pytest.raises(CodesError, match=says):
         read_codes(file)
+
+
+def test_codes_of_european_spreadsheets_are_read_and_those_without_duration_left_out(tmp_path):
+    file = tmp_path / "codes.csv"
+    file.write_text("start_s;end_s;code\n0,5;1;happy\n2;2;sad\n")
+    assert read_codes(file) == [Code(0.5, 1.0, "happy")]
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
@@ -199,6 +222,57 @@ def test_the_command_gives_the_known_agreement(study, tmp_path):
     shown = fervid("agreement", study, "--codes", codes, "--map", names)
     assert shown.exit_code == 0
     assert "unknown codes rest, smile" in fervid("agreement", study, "--codes", codes).output
+
+
+@pytest.mark.parametrize(
+    ("codes", "compared_s", "n_events"),
+    [
+        ("0,1,neutral\n", 1, 1),  # the rest of the video is not coded
+        ("0,1,neutral\n1,2,neutral\n2,3,happy\n3,4,joy\n", 4, 2),  # of two names of one emotion
+        ("0,2,neutral\n2,4,happy\n2.5,3,joy\n", 4, 2),
+        ("-1,2,neutral\n2,9,happy\n", 4, 2),  # from before the video until after it
+    ],
+)
+def test_codes_that_agree_everywhere_match_every_event(study, tmp_path, codes, compared_s, n_events):
+    file = tmp_path / "codes.csv"
+    file.write_text(f"start_s,end_s,code\n{codes}")
+    run = fervid("agreement", study, "--codes", file, "--format", "csv")
+    overall = next(csv.DictReader(run.stdout.splitlines()))
+    assert (float(overall["compared_s"]), float(overall["share_same"])) == (pytest.approx(compared_s), 1)
+    counts = [overall[name] for name in ("n_coded_events", "n_label_events", "n_matched", "event_f1")]
+    assert counts == [str(n_events)] * 3 + ["1"]
+
+
+def test_codes_of_a_person_without_labels_are_not_compared_with_those_of_others(tmp_path):
+    """P0 is blurred throughout, P1 happy: the code of P0 finds no labels, and Ann may be either."""
+    store = Store(tmp_path / "results")
+    faces = [Face(i, x=x, p=feeling("happy"), blur=blur) for i in range(20) for x, blur in ((100, 1), (500, 100))]
+    timeline = build_timeline(observe(np.arange(20) / 10, faces), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "/a.mp4", "duration_s": 2.0}, timeline)
+    codes = tmp_path / "codes.csv"
+    codes.write_text("start_s,end_s,code,person\n0,2,happy,P0\n")
+    run = fervid("agreement", store.root, "--codes", codes, "--format", "csv")
+    row = list(csv.DictReader(run.stdout.splitlines()))[1]
+    assert (row["person"], float(row["compared_s"]), row["kappa"], row["n_coded_events"]) == ("P0", 0, "", "0")
+    codes.write_text("start_s,end_s,code,person\n0,2,happy,Ann\n")
+    assert "no counterpart for Ann among P0, P1" in " ".join(
+        fervid("agreement", store.root, "--codes", codes).output.split()
+    )
+
+
+def test_a_second_coder_may_code_only_some_of_the_videos(tmp_path):
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(np.arange(20) / 10, [Face(i) for i in range(20)]), TimelineConfig())
+    for name in "ab":
+        ids = {"video_id": f"v{name}", "analysis_id": "a1", "path": f"/{name}.mp4", "duration_s": 2.0}
+        store.commit_analysis(ids, timeline)
+    first, second = tmp_path / "one.csv", tmp_path / "two.csv"
+    first.write_text("start_s,end_s,code,video\n0,2,sad,a.mp4\n0,2,fear,b.mp4\n")
+    second.write_text("start_s,end_s,code,video\n0,1,sad,b.mp4\n1,2,fear,b.mp4\n")
+    run = fervid("agreement", store.root, "--codes", first, "--second", second, "--format", "csv")
+    rows = list(csv.DictReader(run.stdout.splitlines()))
+    assert [(row["path"], float(row["compared_s"])) for row in rows] == [("", 2), ("/a.mp4", 0), ("/b.mp4", 2)]
+    assert float(rows[0]["share_same"]) == pytest.approx(0.5)
 
 
 def test_time_without_a_code_can_stand_for_an_emotion(study, tmp_path):

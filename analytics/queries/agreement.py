@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,13 @@ import pyarrow as pa
 
 from analytics.queries.codes import Code, CodesError
 from analytics.queries.groups import Participants
-from analytics.queries.intervals import label_intervals
+from analytics.queries.intervals import MAX_GAP_S, label_intervals
 from analytics.results.videos import UnknownVideoError, choose_videos
 from analytics.statistics.agreement import (
     Coding,
     EventMatch,
     cohens_kappa,
+    common_part,
     confusion_s,
     match_events,
     pooled_kappa,
@@ -67,22 +68,22 @@ def compare_with_codes(
     videos = connection.sql("SELECT video_id, path, duration_s FROM videos WHERE status = 'done'").to_arrow_table()
     known = {row["video_id"]: row for row in videos.to_pylist()}
     reference = _codings(codes, known, uncoded)
-    others = (
-        _codings(second, known, uncoded) if second is not None else _labels(connection, {who[0] for who in reference})
-    )
-    tracks = None if second is not None else _Tracks(people or {}, dict(_named_tracks(connection)))
-    pairs = _pair_people(reference, others, tracks, known)
+    if second is None:
+        found = _pair_with_tracks(connection, reference, people or {}, known)
+    else:
+        found = _pair_with_coder(connection, reference, _codings(second, known, uncoded), known)
     units = participants or Participants()
     compared = []
-    for (video_id, person), other in pairs:
-        path, track_id = known[video_id]["path"], int(other[1].removeprefix("P")) if second is None else None
+    for (video_id, person), (track_id, other) in zip(sorted(reference), found, strict=True):
+        path = known[video_id]["path"]
+        mine, theirs = common_part(reference[video_id, person], other, MAX_GAP_S)
         compared.append(
             _Compared(
                 path,
                 person,
                 units.find(path, track_id),
-                confusion_s(reference[video_id, person], others[other], len(EMOTIONS)),
-                [match_events(reference[video_id, person], others[other], k, tolerance_s) for k in CLASS_OF.values()],
+                confusion_s(reference[video_id, person], other, len(EMOTIONS)),
+                [match_events(mine, theirs, k, tolerance_s) for k in CLASS_OF.values()],
             )
         )
     return _tables(compared)
@@ -104,7 +105,7 @@ def _codings(codes: Iterable[Code], videos: Mapping[str, Mapping[str, Any]], unc
         spans[_video(code, videos), code.person or ""].append((code.start_s, code.end_s, CLASS_OF[code.code]))
     found = {}
     for (video_id, person), rows in spans.items():
-        rows.sort()
+        rows = _join_equal(rows)
         if uncoded is not None:
             rows = _fill(rows, CLASS_OF[uncoded], videos[video_id]["duration_s"] or 0.0)
         try:
@@ -115,6 +116,17 @@ def _codings(codes: Iterable[Code], videos: Mapping[str, Mapping[str, Any]], unc
                 f"the codes{name} in {videos[video_id]['path']} overlap: give one code at a time"
             ) from error
     return found
+
+
+def _join_equal(rows: list[tuple[float, float, int]]) -> list[tuple[float, float, int]]:
+    """The intervals by time, with one in place of those of one class that touch or overlap, as of two similar codes."""
+    joined: list[tuple[float, float, int]] = []
+    for start_s, end_s, code in sorted(rows):
+        if joined and joined[-1][2] == code and start_s <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end_s), code
+        else:
+            joined.append((start_s, end_s, code))
+    return joined
 
 
 def _fill(rows: list[tuple[float, float, int]], code: int, duration_s: float) -> list[tuple[float, float, int]]:
@@ -145,15 +157,83 @@ def _video(code: Code, videos: Mapping[str, Mapping[str, Any]]) -> str:
     return video_id
 
 
-def _labels(connection: duckdb.DuckDBPyConnection, video_ids: Iterable[str]) -> dict[Who, Coding]:
-    """The labels of each track, without hidden people."""
-    hidden = set(connection.sql("SELECT video_id, track_id FROM people WHERE is_hidden").fetchall())
-    found: dict[Who, list[tuple[float, float, int]]] = defaultdict(list)
+def _pair_with_tracks(
+    connection: duckdb.DuckDBPyConnection,
+    reference: Collection[Who],
+    people: Mapping[str, int],
+    videos: Mapping[str, Mapping[str, Any]],
+) -> list[tuple[int | None, Coding]]:
+    """The track of each coded person, in their order, and its labels; None in a video in which nobody is visible.
+
+    Raises:
+        CodesError: if no visible track is that person.
+    """
+    tracks = _Tracks(
+        people,
+        dict(_named_tracks(connection)),
+        dict(connection.sql("SELECT (video_id, track_id), is_hidden FROM people").fetchall()),
+    )
+    labels = _labels(connection, {video_id for video_id, _ in reference})
+    found: list[tuple[int | None, Coding]] = []
+    for video_id, person in sorted(reference):
+        visible = tracks.visible(video_id)
+        track_id = tracks.find(video_id, person)
+        if track_id is None and len(visible) == 1 and _is_alone(video_id, reference):
+            (track_id,) = visible
+        if track_id not in visible and visible:
+            raise _no_counterpart(videos[video_id]["path"], person, [f"P{number}" for number in visible])
+        found.append((track_id, labels.get((video_id, track_id), _coding([]))))
+    return found
+
+
+def _pair_with_coder(
+    connection: duckdb.DuckDBPyConnection,
+    reference: Collection[Who],
+    second: Mapping[Who, Coding],
+    videos: Mapping[str, Mapping[str, Any]],
+) -> list[tuple[int | None, Coding]]:
+    """What the second coder gave each coded person, in their order; nothing in videos that only the first one coded.
+
+    Raises:
+        CodesError: if the second coder coded the video, but not that person.
+    """
+    n_visible = dict(
+        connection.sql("SELECT video_id, count(*) FROM people WHERE NOT is_hidden GROUP BY ALL").fetchall()
+    )
+    found: list[tuple[int | None, Coding]] = []
+    for video_id, person in sorted(reference):
+        there = [name for video, name in second if video == video_id]
+        name = person
+        if (
+            len(there) == 1
+            and _is_alone(video_id, reference)
+            and ("" in (person, *there) or n_visible.get(video_id) == 1)
+        ):
+            (name,) = there
+        if there and name not in there:
+            raise _no_counterpart(videos[video_id]["path"], person, there)
+        found.append((None, second.get((video_id, name), _coding([]))))
+    return found
+
+
+def _is_alone(video_id: str, coded: Collection[Who]) -> bool:
+    return sum(video == video_id for video, _ in coded) == 1
+
+
+def _no_counterpart(path: str, person: str, there: Iterable[str]) -> CodesError:
+    return CodesError(
+        f"{path}: no counterpart for {person or 'the person coded'} among "
+        f"{', '.join(sorted(there))}: name tracks as P0, P1 … or give --people FILE"
+    )
+
+
+def _labels(connection: duckdb.DuckDBPyConnection, video_ids: Iterable[str]) -> dict[tuple[str, int | None], Coding]:
+    """The labels of each track."""
+    found: dict[tuple[str, int | None], list[tuple[float, float, int]]] = defaultdict(list)
     for video_id in sorted(video_ids):
-        rows = label_intervals(connection, video_id).to_pylist()
-        for row in (row for row in rows if (video_id, row["track_id"]) not in hidden):
-            found[video_id, f"P{row['track_id']}"].append((row["start_s"], row["end_s"], CLASS_OF[row["emotion"]]))
-    return {who: _coding(rows) for who, rows in found.items()}
+        for row in label_intervals(connection, video_id).to_pylist():
+            found[video_id, row["track_id"]].append((row["start_s"], row["end_s"], CLASS_OF[row["emotion"]]))
+    return {track: _coding(rows) for track, rows in found.items()}
 
 
 @dataclass(frozen=True)
@@ -162,48 +242,28 @@ class _Tracks:
 
     of_person: Mapping[str, int]  # as given by the user, in every video
     of_name: Mapping[Who, int]  # names given in the dashboard, by video
+    is_hidden: Mapping[tuple[str, int], bool]  # every track
 
-    def find(self, video_id: str, person: str) -> str:
-        """The track that a name refers to, such as `P3`; the name itself if there is none."""
-        number = self.of_person.get(person, self.of_name.get((video_id, person)))
-        if number is None and re.fullmatch(r"[Pp]?\d+", person):
+    def find(self, video_id: str, person: str) -> int | None:
+        """The track that a name refers to."""
+        track_id = self.of_person.get(person, self.of_name.get((video_id, person)))
+        if track_id is None and re.fullmatch(r"[Pp]?\d+", person):
             number = int(person.lstrip("Pp"))
-        return person if number is None else f"P{number}"
+            return number if (video_id, number) in self.is_hidden else None
+        return track_id
+
+    def visible(self, video_id: str) -> list[int]:
+        """The tracks of a video that are not hidden."""
+        return [track for (video, track), is_hidden in self.is_hidden.items() if video == video_id and not is_hidden]
 
 
 def _named_tracks(connection: duckdb.DuckDBPyConnection) -> list[tuple[Who, int]]:
-    """The tracks with a name that no other visible track of the video has."""
+    """The track of each name that at most one visible track of the video has; a hidden one if no visible one has it."""
     rows = connection.sql(
-        "SELECT video_id, person, any_value(track_id) FROM people WHERE is_named AND NOT is_hidden "
-        "GROUP BY video_id, person HAVING count(*) = 1"
+        "SELECT video_id, person, arg_min(track_id, is_hidden) FROM people WHERE is_named "
+        "GROUP BY video_id, person HAVING count(*) FILTER (NOT is_hidden) <= 1"
     ).fetchall()
     return [((video_id, person), track_id) for video_id, person, track_id in rows]
-
-
-def _pair_people(
-    reference: Mapping[Who, Coding],
-    others: Mapping[Who, Coding],
-    tracks: _Tracks | None,
-    videos: Mapping[str, Mapping[str, Any]],
-) -> list[tuple[Who, Who]]:
-    """The counterpart of each coded person: a track or, without `tracks`, the person of that name."""
-    pairs = []
-    for video_id, person in sorted(reference):
-        there = [other for video, other in others if video == video_id]
-        alone = len([who for who in reference if who[0] == video_id]) == 1 and len(there) == 1
-        named = person if tracks is None else tracks.find(video_id, person)
-        if named in there:
-            pairs.append(((video_id, person), (video_id, named)))
-        elif alone:
-            pairs.append(((video_id, person), (video_id, there[0])))
-        elif tracks is not None and not there:
-            continue  # in this video, nobody has a label
-        else:
-            raise CodesError(
-                f"{videos[video_id]['path']}: no counterpart for {person or 'the person coded'} among "
-                f"{', '.join(sorted(there)) or 'nobody'}: name tracks as P0, P1 … or give --people FILE"
-            )
-    return pairs
 
 
 def _tables(compared: Sequence[_Compared]) -> Agreement:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -44,13 +45,20 @@ class Code:
 def read_codes(path: Path) -> list[Code]:
     """The codes of a file: ELAN (`.eaf`), BORIS (tabular or aggregated events) or CSV, recognized by its content.
 
-    A CSV file has the columns start_s, end_s, code and optionally person and video. Point events of BORIS are left out.
+    A CSV file has the columns start_s, end_s, code and optionally person and video, separated by commas, semicolons or
+    tabs. Codes without duration, such as point events of BORIS, are left out.
 
     Raises:
-        CodesError: if the file cannot be read.
+        CodesError: if the file cannot be read, or a code ends before it starts.
     """
-    if path.suffix.lower() == ".eaf":
-        return _read_elan(path)
+    codes = _read_elan(path) if path.suffix.lower() == ".eaf" else _read_table(path)
+    for code in codes:
+        if code.end_s < code.start_s:
+            raise CodesError(f"{path}: {code.code} ends at {code.end_s:g} s, before it starts at {code.start_s:g} s")
+    return [code for code in codes if code.end_s > code.start_s]
+
+
+def _read_table(path: Path) -> list[Code]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -59,7 +67,7 @@ def read_codes(path: Path) -> list[Code]:
         raise CodesError(f"{path}: not a text file in UTF-8") from error
     lines = text.splitlines()
     for number, line in enumerate(lines):  # BORIS 7 writes lines about the observation before the header
-        delimiter = "\t" if "\t" in line else ","
+        delimiter = max("\t;,", key=line.count)
         header = [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
         for needed, read in _TABLES:
             if needed <= set(header):
@@ -170,6 +178,10 @@ def _read_tabular(path: Path, rows: Iterable[Mapping[str, str]]) -> list[Code]:
         video = file_name(row.get("Media file name") or row.get("Media file path") or row.get("Media file") or "")
         key = row["Subject"], row["Behavior"], video
         if kind == "START":
+            if key in started:
+                raise CodesError(
+                    f"{path}: {row['Behavior']} of {row['Subject']} starts twice, at {row['Time']} s again"
+                )
             started[key] = _seconds(row["Time"], path)
         elif kind == "STOP":
             if key not in started:
@@ -218,6 +230,9 @@ def _person(subject: str) -> str | None:
 
 def _seconds(text: str, path: Path) -> float:
     try:
-        return float(text)
-    except ValueError as error:
-        raise CodesError(f"{path}: times must be numbers of seconds, got {text!r}") from error
+        seconds = float(text.replace(",", "."))  # decimal commas, as spreadsheets write them in many countries
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise CodesError(f"{path}: times must be numbers of seconds, got {text!r}")
+    return seconds

@@ -47,15 +47,35 @@ class EventMatch:
 
 def confusion_s(reference: Coding, coded: Coding, n_classes: int) -> Array:
     """Seconds in which `reference` has class i and `coded` class j, `(n_classes, n_classes)`."""
-    edges = np.unique(np.concatenate([reference.start_s, reference.end_s, coded.start_s, coded.end_s]))
     confusion = np.zeros((n_classes, n_classes))
-    if len(edges) < 2:
-        return confusion
-    middle, length_s = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
-    i, j = (_class_at(coding, middle) for coding in (reference, coded))
-    both = (i >= 0) & (j >= 0)
-    np.add.at(confusion, (i[both], j[both]), length_s[both])
+    a, b = _common_cells(reference, coded)
+    np.add.at(confusion, (a.code, b.code), a.end_s - a.start_s)
     return confusion
+
+
+def common_part(reference: Coding, coded: Coding, max_gap_s: float) -> tuple[Coding, Coding]:
+    """Both codings in the time that both cover; intervals of one class at most `max_gap_s` apart become one."""
+    a, b = _common_cells(reference, coded)
+    return _joined(a, max_gap_s), _joined(b, max_gap_s)
+
+
+def _joined(coding: Coding, max_gap_s: float) -> Coding:
+    gap_s = coding.start_s[1:] - coding.end_s[:-1]
+    is_first = np.ones(len(coding.code), bool)
+    is_first[1:] = (coding.code[1:] != coding.code[:-1]) | (gap_s > max_gap_s + 1e-6)
+    first = np.flatnonzero(is_first)
+    last = np.append(first[1:], len(coding.code)) - 1 if len(first) else first
+    return Coding(coding.start_s[first], coding.end_s[last], coding.code[first])
+
+
+def _common_cells(reference: Coding, coded: Coding) -> tuple[Coding, Coding]:
+    """Both codings as the same intervals: those between the edges of either in which both have a class."""
+    edges = np.unique(np.concatenate([reference.start_s, reference.end_s, coded.start_s, coded.end_s]))
+    middle = (edges[1:] + edges[:-1]) / 2
+    a, b = (_class_at(coding, middle) for coding in (reference, coded))
+    both = (a >= 0) & (b >= 0)
+    start_s, end_s = edges[:-1][both], edges[1:][both]
+    return Coding(start_s, end_s, a[both]), Coding(start_s, end_s, b[both])
 
 
 def _class_at(coding: Coding, time_s: Array) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -177,8 +177,13 @@ RATES = explained(
     ("note", pa.string(), "", "why there is no interval"),
 )
 _EVENT_COLUMNS = (
-    ("n_coded_events", pa.int64(), "", "events of the reference: intervals with one code"),
-    ("n_label_events", pa.int64(), "", "events of the labels (or the second coder): intervals with one label"),
+    (
+        "n_coded_events",
+        pa.int64(),
+        "",
+        "events of the reference: intervals with one emotion in the time that both cover",
+    ),
+    ("n_label_events", pa.int64(), "", "likewise of the labels, or of the second coder"),
     (
         "n_matched",
         pa.int64(),
