@@ -177,7 +177,7 @@ def test_models_are_listed_and_shown():
     assert json.loads(fervid("models", "show", "default", "--json").output)["task"] == "emotion"
     run = fervid("models", "show", "nobody")
     assert run.exit_code == 1
-    assert "Known: compact, default, fer2013" in run.output
+    assert "Known: compact, default, fer2013, landmarks" in run.output
 
 
 def test_the_doctor_checks_weights_and_finds_nothing_wrong():

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,22 +21,13 @@ from fer_models.evaluation.detector_metrics import (
     frames_per_s,
     landmark_errors,
 )
+from fer_models.evaluation.tables import Table
 from fer_models.frame_batch import FaceBatch
 
 PRECISION = 0.90  # recall is also compared at the threshold at which each detector has this precision
 # Frame sizes (width, height) and number of frames in the speed measurement.
 SPEED_SIZES = ((640, 360), (1280, 720))
 SPEED_FRAMES = 8
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a report; cells are formatted text."""
-
-    title: str
-    note: str
-    columns: list[str]
-    rows: list[list[str]]
 
 
 def photograph_table(

@@ -80,14 +80,16 @@ def mouth_width(points_xy: np.ndarray) -> np.ndarray:
 def mouth_corner_height(points_xy: np.ndarray) -> np.ndarray:
     """Compute the mean height (m,) of the mouth's corners over the middle of the inner lips; negative below it."""
     height = heights(points_xy)
-    return np.subtract(_mean(height, (RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER)), _mean(height, MIDDLE_OF_LIPS))
+    above: np.ndarray = _mean(height, (RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER)) - _mean(height, MIDDLE_OF_LIPS)
+    return above
 
 
 def brow_height(points_xy: np.ndarray) -> np.ndarray:
     """Compute the mean height (m,) of the points of both brows over the corners of the eyes."""
     height = heights(points_xy)
     eye_corners = (RIGHT_EYE[0], RIGHT_EYE[3], LEFT_EYE[0], LEFT_EYE[3])
-    return np.subtract(_mean(height, RIGHT_BROW + LEFT_BROW), _mean(height, eye_corners))
+    above: np.ndarray = _mean(height, RIGHT_BROW + LEFT_BROW) - _mean(height, eye_corners)
+    return above
 
 
 def heights(points_xy: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from fer_models.classification.onnx_classifier import OnnxClassifier, onnx_card,
 from fer_models.classification.onnx_spec import OnnxSpec
 from fer_models.detection import load_detector
 from fer_models.labels import EMOTIONS
+from fer_models.landmarks.landmarker import Landmarker
 from fer_models.model_installation.download import RETINAFACE, install_retinaface
 from fer_models.registry.model_card import read_validated
 from fer_models.registry.model_registry import (
@@ -71,11 +72,24 @@ def _add_folder(name: str, path: Path) -> Path:
             f"{path}: an ensemble cannot be added; create it here: fervid models ensemble {name} MODEL MODEL"
         )
     refuse_other_model(folder, card.sha256)
-    load = load_classifier if card.task == "emotion" else load_detector
-    load(str(path.absolute()), "cpu")  # refuse a model that cannot be loaded before anything is written
+    _check_loads(path.absolute(), card)  # before anything is written
     weights, card = load_model_folder(path)
     save_model_folder(folder, weights, dataclasses.replace(card, name=name))
     return folder
+
+
+def _check_loads(folder: Path, card: ModelCard) -> None:
+    """Load a model once.
+
+    Raises:
+        WeightsError: if it is damaged.
+    """
+    if card.task == "landmarks":
+        Landmarker.load(torch.device("cpu"), folder)
+    elif card.task == "emotion":
+        load_classifier(str(folder), "cpu")
+    else:
+        load_detector(str(folder), "cpu")
 
 
 def add_onnx(name: str, path: Path, spec: OnnxSpec, *, source: str) -> Path:

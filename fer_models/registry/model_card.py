@@ -50,11 +50,11 @@ class ModelCard:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
     name: Annotated[str, MinLen(1), MaxLen(200)]
-    task: Literal["emotion", "detector"]
+    task: Literal["emotion", "detector", "landmarks"]
     # Architecture of the network: a key of `ARCHITECTURES`, `LOADERS` or `DETECTORS`.
     architecture: Annotated[str, MinLen(1), MaxLen(200)]
     architecture_options: dict[str, Any] = field(default_factory=dict)
-    classes: tuple[str, ...] = ()  # names of the classes in the order of the outputs; empty for a detector
+    classes: tuple[str, ...] = ()  # names of the classes in the order of the outputs; empty unless the task is emotion
     input_size_px: Size | None = None  # height and width of the input crop; None if the network accepts any size
     input_channels: Literal[1, 3] = 3
     mean: Shift = 0.0  # input of the network: (value / 255 - mean) / std

@@ -50,6 +50,8 @@ COMMANDS = {
     "compare": "flows.cli.commands.compare:compare",
     "train-detector": "flows.cli.commands.train:train_detector",
     "evaluate-detector": "flows.cli.commands.detectors:evaluate_detector",
+    "train-landmarks": "flows.cli.commands.landmarks:train_landmarks",
+    "evaluate-landmarks": "flows.cli.commands.landmarks:evaluate_landmarks",
 }
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 # The base class of all usage errors, found this way because its module depends on the version of Typer.

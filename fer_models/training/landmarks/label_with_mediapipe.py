@@ -4,13 +4,14 @@ Runs in an environment of its own, with Python 3.11 and the last MediaPipe whose
 
     uv venv --python 3.11 teacher
     uv pip install --python teacher/bin/python mediapipe==0.10.14 "numpy<2" "pyarrow<20" pillow
-    teacher/bin/python fer_models/training/landmarks/label_with_mediapipe.py fer2013.parquet labels.parquet
+    teacher/bin/python fer_models/training/landmarks/label_with_mediapipe.py fer2013.parquet labels/
 
 The input is a Parquet file with square face crops in the column `image` (PNG or JPEG bytes), or in `teacher_image`
 where the teacher should see a larger crop of the same square. Each crop is labeled three times: as it is, mirrored, and
 shifted. The label is the mean of the three, and their disagreement shows which labels cannot be trusted.
 
-The output has a row for each crop in which all three passes found a face:
+The output is a folder of Parquet files, one per 2,048 crops; existing files are skipped, so that an interrupted run can
+be repeated. They have a row for each crop in which all three passes found a face:
     row: 0-based row of the input.
     points_xyz: 70 x 3 values, as shares of the crop's side; z in the same scale, negative toward the camera.
     single_xyz: the same points from the unchanged crop alone.
@@ -31,7 +32,7 @@ from PIL import Image
 FACE_PX, BORDER_PX = 192, 48  # the teacher's detector misses faces that fill the image
 SHIFT_PX = 4  # about one pixel of a 48 px crop
 MIN_DETECTION_CONFIDENCE = 0.2  # the crops are known to show faces; inconsistent labels are dropped later
-BATCH_ROWS = 512
+ROWS_PER_FILE = 2048
 
 # The vertex of the face mesh for each of the 68 points in iBUG order and for the two irises. Along a contour, iBUG's
 # points are evenly spaced, and the nearest vertices were taken.
@@ -71,13 +72,13 @@ def main() -> None:
     """Label the crops of a Parquet file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("crops", type=Path, help="Parquet file with face crops")
-    parser.add_argument("labels", type=Path, help="Parquet file to write")
+    parser.add_argument("labels", type=Path, help="folder to write")
     arguments = parser.parse_args()
     label_file(arguments.crops, arguments.labels)
 
 
 def label_file(crops: Path, labels: Path) -> None:
-    """Label all crops of `crops` and write `labels`."""
+    """Label all crops of the file `crops`; write the labels into the folder `labels`."""
     import mediapipe
 
     source = pq.ParquetFile(crops)
@@ -85,17 +86,21 @@ def label_file(crops: Path, labels: Path) -> None:
     mesh = mediapipe.solutions.face_mesh.FaceMesh(
         static_image_mode=True, refine_landmarks=True, min_detection_confidence=MIN_DETECTION_CONFIDENCE
     )
-    first_row = 0
-    with pq.ParquetWriter(labels, LABELS) as writer:
-        for batch in source.iter_batches(BATCH_ROWS, columns=[column]):
-            found = [
-                {"row": row, **label}
-                for row, content in enumerate(batch.column(0).to_pylist(), first_row)
-                if (label := label_crop(mesh, content)) is not None
-            ]
-            writer.write_table(pa.Table.from_pylist(found, LABELS))
-            first_row += batch.num_rows
-            print(f"{first_row} of {source.metadata.num_rows} crops", flush=True)
+    labels.mkdir(exist_ok=True)
+    for number, batch in enumerate(source.iter_batches(ROWS_PER_FILE, columns=[column])):
+        first_row = number * ROWS_PER_FILE
+        target = labels / f"from_row_{first_row:06d}.parquet"
+        if target.exists():
+            continue
+        found = [
+            {"row": row, **label}
+            for row, content in enumerate(batch.column(0).to_pylist(), first_row)
+            if (label := label_crop(mesh, content)) is not None
+        ]
+        part = target.with_suffix(".part")
+        pq.write_table(pa.Table.from_pylist(found, LABELS), part)
+        part.replace(target)
+        print(f"{first_row + batch.num_rows} of {source.metadata.num_rows} crops", flush=True)
 
 
 def label_crop(mesh: Any, content: bytes) -> dict[str, Any] | None:

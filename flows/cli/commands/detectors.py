@@ -14,8 +14,8 @@ from flows.training.markdown import table_lines, write_part
 
 if TYPE_CHECKING:
     from fer_models.detection import FaceDetector
-    from fer_models.evaluation.detector_comparison import Table
     from fer_models.evaluation.detector_metrics import Detect
+    from fer_models.evaluation.tables import Table
 
 
 class Reference(StrEnum):
@@ -54,7 +54,7 @@ def evaluate_detector(
         for table in tables:
             show(table)
         if out is not None:
-            write_part(out, as_markdown(tables, command_line(chosen, out)))
+            write_part(out, as_markdown("Face detectors compared", tables, command_line(chosen, out)))
             console.print(f"written: {out}", highlight=False, soft_wrap=True)
 
 
@@ -124,9 +124,9 @@ def show(table: "Table") -> None:
     console.print(rich)
 
 
-def as_markdown(tables: "list[Table]", command: str) -> str:
+def as_markdown(heading: str, tables: "list[Table]", command: str) -> str:
     """Format the tables as a section of a Markdown file, with the command that creates it."""
-    lines = ["# Face detectors compared", "", "Created by", "", f"    {command}", ""]
+    lines = [f"# {heading}", "", "Created by", "", f"    {command}", ""]
     for table in tables:
         lines += [f"## {table.title}", "", table.note, "", *table_lines(table.columns, table.rows), ""]
     return "\n".join(lines)

@@ -1,0 +1,92 @@
+"""Face crops with the landmarks that a teacher gave them, read from two places.
+
+The crops are a Parquet file with a row per crop: `image` (PNG or JPEG bytes, square) and optionally `usage`
+(Training, PublicTest or PrivateTest; all rows are Training without it). The labels are a folder of Parquet files as
+`fer_models/training/landmarks/label_with_mediapipe.py` writes them.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from fer_models.datasets.fer2013_files import known_splits
+from fer_models.datasets.labeled_faces import DataError
+
+SIZE_PX, N_POINTS = 48, 70
+# Labels that change more when the crop is mirrored or shifted cannot be trusted. Relative to the interocular distance;
+# they exclude the worst twentieth of FER-2013.
+MAX_MIRROR_ERROR, MAX_SHIFT_ERROR = 0.08, 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledCrops:
+    """Gray face crops with a teacher's landmarks, in shares of the crop's side."""
+
+    pixels: np.ndarray  # (n, 48, 48) uint8
+    split: np.ndarray  # (n,) int64, index into `SPLITS`
+    points_xyz: np.ndarray  # (n, 70, 3) float32, mean of the teacher's passes; NaN where it found no face
+    single_xyz: np.ndarray  # (n, 70, 3) float32, the pass over the unchanged crop
+    is_consistent: np.ndarray  # (n,) bool: the passes agree
+
+    @classmethod
+    def join(cls, parts: "Sequence[LabeledCrops]") -> "LabeledCrops":
+        """Join crops of several files; there must be at least one."""
+        rows = ((p.pixels, p.split, p.points_xyz, p.single_xyz, p.is_consistent) for p in parts)
+        return cls(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+
+    def select(self, rows: np.ndarray) -> "LabeledCrops":
+        """Return the crops at these positions, or where a mask is True."""
+        parts = (self.pixels, self.split, self.points_xyz, self.single_xyz, self.is_consistent)
+        return LabeledCrops(*(part[rows] for part in parts))
+
+
+def read_labeled_crops(crops: Path, labels: Path) -> LabeledCrops:
+    """Read crops with their labels.
+
+    Raises:
+        DataError: if a file cannot be read or lacks a column, an image is damaged, or a label belongs to no crop.
+    """
+    try:
+        names = [name for name in ("image", "usage") if name in pq.read_schema(crops).names]
+        images = pq.read_table(crops, columns=names)
+        found = pq.read_table(labels)
+        pixels = np.stack([read_gray(content) for content in images["image"].to_pylist()])
+        row = found["row"].to_numpy()
+        errors = found["mirror_error"].to_numpy(), found["shift_error"].to_numpy()
+        points_xyz, single_xyz = (_per_crop(found[name], row, len(pixels)) for name in ("points_xyz", "single_xyz"))
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{crops}, {labels}: not face crops and their landmarks: {error}") from error
+    is_consistent = np.zeros(len(pixels), bool)
+    is_consistent[row] = (errors[0] <= MAX_MIRROR_ERROR) & (errors[1] <= MAX_SHIFT_ERROR)
+    split = known_splits(crops, images["usage"]) if "usage" in names else np.zeros(len(pixels), np.int64)
+    return LabeledCrops(pixels, split, points_xyz, single_xyz, is_consistent)
+
+
+def _per_crop(column: pa.ChunkedArray, row: np.ndarray, n_crops: int) -> np.ndarray:
+    """Return the points of a column of labels for each crop (n_crops, 70, 3); NaN without a label."""
+    points = np.array(column.combine_chunks().flatten(), np.float32).reshape(len(row), N_POINTS, 3)
+    if len(row) and not 0 <= row.min() <= row.max() < n_crops:
+        raise ValueError(f"there is a label of row {row.max()}, but there are {n_crops} crops")
+    per_crop = np.full((n_crops, N_POINTS, 3), np.nan, np.float32)
+    per_crop[row] = points
+    return per_crop
+
+
+def read_gray(content: bytes) -> np.ndarray:
+    """Decode an image file as gray pixels (48, 48) uint8."""
+    return np.asarray(_sized(Image.open(io.BytesIO(content)).convert("L")))
+
+
+def read_rgb(content: bytes) -> np.ndarray:
+    """Decode an image file as RGB pixels (48, 48, 3) uint8."""
+    return np.asarray(_sized(Image.open(io.BytesIO(content)).convert("RGB")))
+
+
+def _sized(image: Image.Image) -> Image.Image:
+    return image if image.size == (SIZE_PX, SIZE_PX) else image.resize((SIZE_PX, SIZE_PX))

@@ -1,0 +1,42 @@
+"""The flow that trains a landmark network."""
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from fer_models.registry.model_registry import read_card, user_model_dir
+from fer_models.training.landmarks.training import LandmarkRecipe
+from fer_models.training.landmarks.training import train_landmarks as train
+from flows.analysis.progress import progress
+
+
+@task(name="train and register", task_run_name="train {name}", cache_policy=NO_CACHE, persist_result=False)
+def train_and_register(
+    data: list[tuple[Path, Path]], name: str, recipe: LandmarkRecipe, device: str, resume: bool
+) -> Path:
+    """Train a landmark network into the user's models."""
+    return train(data, user_model_dir(name), recipe, name=name, device=device, resume=resume, on_batch=progress.check)
+
+
+@flow(name="train landmarks", flow_run_name="train landmarks {name}", persist_result=False)
+def train_landmarks(
+    data: list[tuple[Path, Path]], name: str, recipe: LandmarkRecipe, device: str = "auto", resume: bool = False
+) -> Path:
+    """Train on face crops with a teacher's landmarks.
+
+    Raises:
+        DataError: if the data cannot be used.
+        RunError: if a training of that name cannot be resumed.
+        DeviceError: if the device is not available.
+        WeightsError: if the name is not a valid model name.
+    """
+    folder = train_and_register(data, name, recipe, device, resume)
+    card = read_card(folder)
+    create_markdown_artifact(
+        f"## {name}\n\n{card.protocol}\n\n{card.summary()}",
+        key="train-landmarks-summary",
+        description="Metrics of the trained landmark network",
+    )
+    return folder
