@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -30,6 +31,7 @@ from fer_models.frame_batch import FaceBatch, FrameBatch
 from fer_models.labels import EMOTIONS
 from fer_models.oom import run_with_oom_backoff
 from fer_models.prefetch import STALLED_S, StallTimeout, prefetch
+from fer_models.threads import few_threads
 from fer_models.video import VideoInfo, VideoReadError, read_frames_at
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,10 @@ DETECT_EVERY_S = 0.2
 
 @dataclass
 class StageTimes:
-    """Seconds spent in each stage; decoding runs in parallel, so that only the time waiting for it counts."""
+    """Seconds spent in each stage.
+
+    Decoding runs in parallel, so that only the time waiting for it counts; classifying runs in parallel with detecting.
+    """
 
     decode_wait_s: float = 0.0
     detect_s: float = 0.0
@@ -100,7 +105,7 @@ class _SegmentInProgress:
     faces: list[FaceBatch] = field(default_factory=list)
     measures: list[np.ndarray] = field(default_factory=list)
     signatures: list[np.ndarray] = field(default_factory=list)
-    outputs: list[np.ndarray] = field(default_factory=list)  # each (…, 10), see `EmotionClassifier.predict_all`
+    outputs: list[Future[np.ndarray]] = field(default_factory=list)  # (…, 10) each, see `EmotionClassifier.predict_all`
     crops: list[torch.Tensor] = field(default_factory=list)
 
     @classmethod
@@ -109,19 +114,21 @@ class _SegmentInProgress:
         n = len(frame_index)
         return cls(frame_index, np.zeros(n, bool), np.zeros(n, bool), np.zeros((n, THUMBNAIL_GRID**2 * 3), np.uint8))
 
-    def classify(self, classifier: EmotionClassifier, times: StageTimes) -> None:
-        """Classify the collected crops."""
-        started_s = time.perf_counter()
+    def classify(self, stages: "_Stages") -> None:
+        """Start to classify the collected crops, after those collected before."""
         if self.crops:
-            self.outputs.append(classifier.predict_all(torch.cat(self.crops)))
+            if self.outputs:
+                self.outputs[-1].result()  # at most one group waits, so that memory stays bounded
+            self.outputs.append(stages.in_background.submit(_classify, torch.cat(self.crops), stages))
             self.crops.clear()
-        times.classify_s += time.perf_counter() - started_s
 
     def finish(self, pts_s: np.ndarray) -> Observation:
         """Combine the results of all batches."""
         faces = [FaceBatch.empty(), *self.faces]
         fields = (f.name for f in dataclasses.fields(FaceBatch))
-        outputs = np.concatenate([np.empty((0, len(EMOTIONS) + N_FURTHER), np.float32), *self.outputs])
+        outputs = np.concatenate(
+            [np.empty((0, len(EMOTIONS) + N_FURTHER), np.float32), *(group.result() for group in self.outputs)]
+        )
         blur, brightness, cut_off = np.concatenate([np.empty((0, 3), np.float32), *self.measures]).T
         return Observation(
             self.frame_index,
@@ -148,6 +155,7 @@ class _Stages:
     min_face_px: float
     key_frames: KeyFramePlan
     times: StageTimes
+    in_background: ThreadPoolExecutor  # one thread, which classifies while the next frames are searched for faces
 
 
 def observe_segments(
@@ -181,7 +189,8 @@ def observe_segments(
     plan = np.concatenate([np.empty(0, np.int64), *segments])
     most = max_batch_frames(info)
     key_frames = KeyFramePlan(options.detect_every_s, float(info.pts_s[0]), max_between=most)
-    stages = _Stages(detector, classifier, options.min_face_px, key_frames, times)
+    background = ThreadPoolExecutor(1, "classify")
+    stages = _Stages(detector, classifier, options.min_face_px, key_frames, times, background)
     batch_size = min(options.batch_size, most)
     last_frames = [segment[-1] for segment in segments]
     frames = _decode_prefetched(info, read_frames_at(info, plan, batch_size=batch_size), options.timeout_s)
@@ -191,7 +200,11 @@ def observe_segments(
         batch_size = n_frames
         log.warning("%s: out of memory, continuing with %d frames at a time", info.path, n_frames)
 
-    with contextlib.closing(frames), contextlib.closing(_split_at_segments(frames, last_frames, times)) as batches:
+    with (
+        background,
+        contextlib.closing(frames),
+        contextlib.closing(_split_at_segments(frames, last_frames, times)) as batches,
+    ):
         batch = next(batches, None)
         for frame_index in segments:
             segment = _SegmentInProgress.of(frame_index)
@@ -199,13 +212,13 @@ def observe_segments(
                 work = partial(_process_part, segment, batch, stages)
                 run_with_oom_backoff(len(batch), batch_size, work, use_smaller_batches)
                 if sum(map(len, segment.crops)) >= CLASSIFY_CROPS:
-                    segment.classify(classifier, times)
+                    segment.classify(stages)
                 on_frames(len(batch))
                 batch = next(batches, None)
             # The last frames of the segment could not be decoded.
             if segment.waiting is not None and len(segment.waiting.frames):
                 _process_frames(segment, _no_frames(segment.waiting.frames), stages, is_end=True)
-            segment.classify(classifier, times)
+            segment.classify(stages)
             if n_missing := int((~segment.decoded).sum()):
                 on_frames(n_missing)
             yield segment.finish(info.pts_s[frame_index])
@@ -222,11 +235,12 @@ def observe_frames(
     frames: FrameBatch, *, detector: FaceDetector, classifier: EmotionClassifier, min_face_px: float = 12.0
 ) -> Observation:
     """Observe these frames, with detection on every one of them, as `observe_segments` does."""
-    stages = _Stages(detector, classifier, min_face_px, KeyFramePlan(0), StageTimes())
     segment = _SegmentInProgress.of(frames.frame_index)
-    _process_frames(segment, frames, stages, is_end=True)
-    segment.classify(classifier, stages.times)
-    return segment.finish(frames.pts_s)
+    with ThreadPoolExecutor(1, "classify") as background:
+        stages = _Stages(detector, classifier, min_face_px, KeyFramePlan(0), StageTimes(), background)
+        _process_frames(segment, frames, stages, is_end=True)
+        segment.classify(stages)
+        return segment.finish(frames.pts_s)
 
 
 def _process_part(segment: _SegmentInProgress, batch: FrameBatch, stages: _Stages, part: slice, n_frames: int) -> None:
@@ -234,7 +248,16 @@ def _process_part(segment: _SegmentInProgress, batch: FrameBatch, stages: _Stage
     _process_frames(segment, frames, stages, is_end=bool(frames.frame_index[-1] == segment.frame_index[-1]))
 
 
+@few_threads()
+def _classify(crops: torch.Tensor, stages: _Stages) -> np.ndarray:
+    started_s = time.perf_counter()
+    outputs = stages.classifier.predict_all(crops)
+    stages.times.classify_s += time.perf_counter() - started_s
+    return outputs
+
+
 @torch.inference_mode()
+@few_threads()
 def _process_frames(segment: _SegmentInProgress, frames: FrameBatch, stages: _Stages, *, is_end: bool) -> None:
     """Detect and crop the faces of frames; the segment then has all of them or, after an error, none."""
     times = stages.times

@@ -3,9 +3,12 @@
 import contextlib
 import ctypes
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import torch
+
+from fer_models.threads import map_in_threads
 
 T = TypeVar("T")
 
@@ -14,7 +17,12 @@ _SAYS_NO_MEMORY = ("DefaultCPUAllocator", "ALLOC_FAILED", "CUDA error: out of me
 
 
 def run_with_oom_backoff(
-    n_items: int, size: int, work: Callable[[slice, int], T], on_less: Callable[[int], None]
+    n_items: int,
+    size: int,
+    work: Callable[[slice, int], T],
+    on_less: Callable[[int], None],
+    *,
+    in_threads: bool = False,
 ) -> list[T]:
     """Call `work` for chunks of `size` items, and halve the size whenever memory runs out.
 
@@ -24,6 +32,7 @@ def run_with_oom_backoff(
         work: takes the range of items and the current size of a full chunk. (Another thread may use the same network
             with another size.)
         on_less: called with each reduced size, so that the caller can start with it next time.
+        in_threads: whether to process chunks in parallel, see `map_in_threads`.
 
     Returns:
         The results of `work`, one for each chunk.
@@ -34,15 +43,22 @@ def run_with_oom_backoff(
     results: list[T] = []
     start = 0
     while start < n_items:
+        chunks = [slice(first, min(first + size, n_items)) for first in range(start, n_items, size)]
+        work_on = partial(_work_on, work, size)
         try:
-            results.append(work(slice(start, min(start + size, n_items)), size))
-            start += size
+            for result in map_in_threads(work_on, chunks) if in_threads else map(work_on, chunks):
+                results.append(result)
+                start += size
         except RuntimeError as error:
             if size == 1 or not is_out_of_memory(error):
                 raise
             size //= 2
             on_less(size)
     return results
+
+
+def _work_on(work: Callable[[slice, int], T], size: int, chunk: slice) -> T:
+    return work(chunk, size)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

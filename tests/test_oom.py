@@ -42,6 +42,18 @@ def test_chunks_are_halved_from_where_memory_runs_out():
     assert run_with_oom_backoff(0, 4, work, sizes.append) == []
 
 
+def test_chunks_are_halved_in_threads_too():
+    def work(chunk, size):
+        if size > 3 and chunk.start >= 4:
+            torch.empty(2**46)
+        return list(range(10))[chunk]
+
+    sizes = []
+    found = run_with_oom_backoff(10, 4, work, sizes.append, in_threads=True)
+    assert found == [[0, 1, 2, 3], [4, 5], [6, 7], [8, 9]]
+    assert sizes == [2]
+
+
 def test_what_fails_for_another_reason_or_for_one_item_fails():
     def broken(chunk, size):
         raise RuntimeError("shapes do not fit")

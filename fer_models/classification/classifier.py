@@ -136,7 +136,8 @@ class EmotionClassifier:
         def score(chunk: slice, chunk_crops: int) -> Tensor:
             return self.score(tensor[chunk], chunk_crops)
 
-        chunks = run_with_oom_backoff(len(tensor), self.chunk_crops, score, self._take_fewer)
+        on_cpu = self.device.type == "cpu"
+        chunks = run_with_oom_backoff(len(tensor), self.chunk_crops, score, self._take_fewer, in_threads=on_cpu)
         return torch.cat(chunks).numpy() if chunks else np.empty((0, len(EMOTIONS) + N_FURTHER), np.float32)
 
     def _take_fewer(self, chunk_crops: int) -> None:

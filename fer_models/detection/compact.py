@@ -211,7 +211,13 @@ class CompactDetector:
             self.chunk_frames = max(1, chunk_frames // per_frame)
             log.warning("%s: out of memory, continuing with %d frames at a time", self.name, chunk_frames)
 
-        chunks = run_with_oom_backoff(len(pixels), self.chunk_frames * per_frame, detect, use_smaller_chunks)
+        chunks = run_with_oom_backoff(
+            len(pixels),
+            self.chunk_frames * per_frame,
+            detect,
+            use_smaller_chunks,
+            in_threads=self.device.type == "cpu",
+        )
         if not chunks:
             return FaceBatch.empty()
         return FaceBatch(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))

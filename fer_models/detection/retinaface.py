@@ -151,7 +151,13 @@ class RetinaFaceDetector:
             self.chunk_frames = max(1, chunk_frames // per_frame)
             log.warning("%s: out of memory, continuing with %d frames at a time", self.name, chunk_frames)
 
-        parts = run_with_oom_backoff(len(images), self.chunk_frames * per_frame, detect, use_smaller_chunks)
+        parts = run_with_oom_backoff(
+            len(images),
+            self.chunk_frames * per_frame,
+            detect,
+            use_smaller_chunks,
+            in_threads=self.device.type == "cpu",
+        )
         if not parts:
             return FaceBatch.empty()
         return FaceBatch(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
