@@ -20,7 +20,7 @@ class BlinkRule:
         ValueError: if a value is out of its range.
     """
 
-    max_step_s: float = 0.05  # 20 frames per second
+    max_step_s: float = 0.05  # longest time between two frames, in seconds: 20 frames per second
     max_duration_s: float = 0.4
     closed_share: float = 0.6  # the eyes close to this share of how far they were open, or further
     open_share: float = 0.8  # a blink begins when they fall below this share, and ends when they are back at it

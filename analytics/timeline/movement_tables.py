@@ -22,8 +22,8 @@ from analytics.timeline.movements import (
 class TrackOrder:
     """The m faces that are in tracks, ordered by track and time."""
 
-    row: np.ndarray  # (m,) index into the table faces
-    track: np.ndarray  # (m,) whole numbers from 0
+    row: np.ndarray  # (m,) index of the face in the table faces
+    track: np.ndarray  # (m,) number of the track, from 0
     shot: np.ndarray  # (m,) whole numbers that change with the track and at shot boundaries
     start_s: np.ndarray  # (m,) time at which the frame is first shown
     end_s: np.ndarray  # (m,) time at which the next frame replaces it

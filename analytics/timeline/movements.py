@@ -21,19 +21,19 @@ class MovementConfig:
 
     min_landmark_score: float = 0.5
     blink: BlinkRule = field(default_factory=BlinkRule)
-    # The mouth of a person who speaks opens and closes 2 to 7 times per second (Chandrasekaran et al., The Natural
-    # Statistics of Audiovisual Speech, PLoS Computational Biology 2009): a swing takes 0.07 to 0.25 s. Longer swings
-    # bridge lengthened vowels and short stops. In distances between the eyes.
+    # Speaking, in distances between the eyes: the mouth of a person who speaks opens and closes 2 to 7 times per second
+    # (Chandrasekaran et al., The Natural Statistics of Audiovisual Speech, PLoS Computational Biology 2009), so a swing
+    # takes 0.07 to 0.25 s. Longer swings bridge lengthened vowels and short stops.
     speaking: OscillationRule = field(
         default_factory=lambda: OscillationRule(
             min_swing=0.05, min_swings=4, max_swing_s=0.4, min_mean_swing_s=0.07, max_pause_s=0.5
         )
     )
-    # Nods and head shakes of 1 to 5 Hz: a swing takes 0.1 to 0.5 s. In degrees.
+    # Nods and head shakes, in degrees: at 1 to 5 Hz, a swing takes 0.1 to 0.5 s.
     head: OscillationRule = field(
         default_factory=lambda: OscillationRule(min_swing=4.0, min_swings=3, max_swing_s=0.5, min_mean_swing_s=0.1)
     )
-    max_step_s: float = 0.1  # longer steps between frames miss swings of the mouth and the head
+    max_step_s: float = 0.1  # with longer steps between frames, swings of the mouth and the head would be missed
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_landmark_score <= 1:
@@ -48,8 +48,8 @@ class TrackedMeasures:
     part: np.ndarray  # (m,) whole numbers that change with the track and at shot boundaries
     start_s: np.ndarray  # (m,) time at which the frame is first shown
     end_s: np.ndarray  # (m,) time at which the next frame replaces it
-    eye_openness: np.ndarray  # (m,) mean of both eyes, or that of the eye that is known
-    mouth_opening: np.ndarray  # (m,) in distances between the eyes
+    eye_openness: np.ndarray  # (m,) mean openness of both eyes, or that of the eye that is known
+    mouth_opening: np.ndarray  # (m,) opening of the mouth, in distances between the eyes
     yaw_deg: np.ndarray  # (m,)
     pitch_deg: np.ndarray  # (m,)
 
@@ -59,14 +59,14 @@ class Movements:
     """The n movements found, by track and time, and for which of the m faces they could be found."""
 
     track: np.ndarray  # (n,)
-    kind: np.ndarray  # (n,) index in `MOVEMENT_KINDS`
+    kind: np.ndarray  # (n,) index of the kind of each movement in `MOVEMENT_KINDS`
     start_s: np.ndarray  # (n,)
-    end_s: np.ndarray  # (n,) half-open
-    strength: np.ndarray  # (n,) see `schema.MOVEMENTS`
-    is_speaking: np.ndarray  # (m,) bool
-    shows_eyes: np.ndarray  # (m,) bool: frames follow each other closely enough to see blinks
-    shows_mouth: np.ndarray  # (m,) bool: likewise for the movement of the mouth
-    shows_head: np.ndarray  # (m,) bool: likewise for the movement of the head
+    end_s: np.ndarray  # (n,) end of the half-open interval
+    strength: np.ndarray  # (n,) strength of each movement, see `schema.MOVEMENTS`
+    is_speaking: np.ndarray  # (m,) bool, True for faces that speak
+    shows_eyes: np.ndarray  # (m,) bool, True if frames follow each other closely enough to find blinks
+    shows_mouth: np.ndarray  # (m,) bool, True if frames follow each other closely enough to find speaking
+    shows_head: np.ndarray  # (m,) bool, True if frames follow each other closely enough to find nods and head shakes
 
 
 def relative_to_rest(track: np.ndarray, values: np.ndarray, is_good: np.ndarray) -> np.ndarray:

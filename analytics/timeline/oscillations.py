@@ -16,11 +16,11 @@ class OscillationRule:
         ValueError: if a value is out of its range.
     """
 
-    min_swing: float  # a smaller change of direction is no turning point
-    min_swings: int  # an oscillation has at least so many swings in a row
-    max_swing_s: float  # a longer swing ends the oscillation
-    min_mean_swing_s: float  # a faster oscillation is noise
-    max_pause_s: float = 0.0  # oscillations with a shorter pause between them are one
+    min_swing: float  # smallest change between two turning points
+    min_swings: int  # smallest number of consecutive swings of an oscillation
+    max_swing_s: float  # a swing that takes longer ends the oscillation
+    min_mean_swing_s: float  # smallest mean duration of the swings; a faster oscillation is noise
+    max_pause_s: float = 0.0  # oscillations that are separated by less time are joined
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_mean_swing_s < self.max_swing_s < np.inf:
@@ -86,8 +86,8 @@ def turning_points(values: list[float], min_swing: float) -> list[int]:
     [1, 2, 5]
     """
     turns: list[int] = []
-    low = high = 0  # the extremes since the last turning point
-    direction = 0  # of the swing that goes on: 1 up, -1 down, 0 before the first one
+    low = high = 0  # rows of the lowest and the highest value since the last turning point
+    direction = 0  # direction of the current swing: 1 up, -1 down, 0 before the first one
     for i, value in enumerate(values):
         if value > values[high] or (direction == 0 and value == values[high]):
             high = i

@@ -19,8 +19,8 @@ from fer_models.datasets.fer2013_files import known_splits
 from fer_models.datasets.labeled_faces import DataError
 
 SIZE_PX, N_POINTS = 48, 70
-# Labels that change more when the crop is mirrored or shifted cannot be trusted. Relative to the interocular distance;
-# they exclude the worst twentieth of FER-2013.
+# Labels are excluded if their points move more than this when the crop is mirrored or shifted, relative to the
+# interocular distance. These limits exclude the worst twentieth of FER-2013.
 MAX_MIRROR_ERROR, MAX_SHIFT_ERROR = 0.08, 0.05
 
 
@@ -31,8 +31,8 @@ class LabeledCrops:
     pixels: np.ndarray  # (n, 48, 48) uint8
     split: np.ndarray  # (n,) int64, index into `SPLITS`
     points_xyz: np.ndarray  # (n, 70, 3) float32, mean of the teacher's passes; NaN where it found no face
-    single_xyz: np.ndarray  # (n, 70, 3) float32, the pass over the unchanged crop
-    is_consistent: np.ndarray  # (n,) bool: the passes agree
+    single_xyz: np.ndarray  # (n, 70, 3) float32, the teacher's landmarks of the unchanged crop
+    is_consistent: np.ndarray  # (n,) bool, True if the teacher's passes agree
 
     @classmethod
     def join(cls, parts: "Sequence[LabeledCrops]") -> "LabeledCrops":

@@ -18,7 +18,8 @@ from fer_models.evaluation.landmarks import LandmarkAccuracy, measure_accuracy
 from fer_models.landmarks.landmarker import Landmarker
 from fer_models.landmarks.measures import interocular_distance
 
-MAX_STEP = 0.25  # of the crop's side, between the centers of a face's crops in adjacent frames
+# Two crops in adjacent frames show the same face if their centers are closer than this, in sides of the crop.
+MAX_STEP = 0.25
 # A face holds still where its points move less than this from the frame before to the frame after, on average over the
 # points and over both landmarkers, relative to the interocular distance.
 STILL_MOTION = 0.02

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 PACKAGED_NAME = "landmarks"
 TASK: Final = "landmarks"
-# Crops per forward pass; the last chunk is padded. With a constant batch size the landmarks of a face do not depend on
-# the other faces of the batch, not even in the last bit. Halved permanently when memory runs out.
+# Crops per forward pass on each device. Smaller chunks are padded to this size, so that the landmarks of a face do not
+# depend on the other faces of the batch, not even in the last bit. It is halved for good when memory runs out.
 CHUNK_CROPS = {"cpu": 32, "cuda": 1024}
 
 
@@ -32,7 +32,7 @@ class LandmarkBatch:
     """Landmarks of m faces, in the frame of their crops."""
 
     points_xy: np.ndarray  # (m, 70, 2) float32, as `fer_models.landmarks.points`; shares of the side, (0, 0) top left
-    score: np.ndarray  # (m,) float32, 0 to 1: whether the points can be trusted
+    score: np.ndarray  # (m,) float32, 0 to 1: the probability that the points can be trusted
     pose_deg: np.ndarray  # (m, 3) float32: yaw > 0 toward the image's right, pitch > 0 up, roll > 0 clockwise
 
     @classmethod

@@ -20,7 +20,7 @@ from fer_models.landmarks.points import (
     RIGHT_OUTER_EYE_CORNER,
 )
 
-INNER_LIP_PAIRS = ((61, 67), (62, 66), (63, 65))  # upper and lower point
+INNER_LIP_PAIRS = ((61, 67), (62, 66), (63, 65))  # pairs of a point of the upper and a point of the lower inner lip
 MIDDLE_OF_LIPS = (62, 66)
 
 
@@ -28,11 +28,12 @@ MIDDLE_OF_LIPS = (62, 66)
 class FaceMeasures:
     """Measures of m faces, each (m,) of the type of the points; "right" and "left" are the subject's."""
 
-    eye_openness_right: np.ndarray  # eye aspect ratio; about 0.3 for an open eye, below 0.2 for a closed one
+    eye_openness_right: np.ndarray  # eye aspect ratio: about 0.3 for an open eye, below 0.2 for a closed one
     eye_openness_left: np.ndarray
     mouth_opening: np.ndarray  # mean distance of the inner lips
     mouth_width: np.ndarray  # distance of the mouth's corners
-    mouth_corner_height: np.ndarray  # height of the corners over the middle of the lips; rises with a smile
+    # Height of the mouth's corners over the middle of the lips, which rises with a smile.
+    mouth_corner_height: np.ndarray
     brow_height: np.ndarray  # mean height of the brows over the eyes
 
 

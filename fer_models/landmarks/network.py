@@ -10,7 +10,7 @@ from fer_models.landmarks.points import N_POINTS
 
 INPUT_PX = 48
 STRIDE_PX = 8
-# One unit of the last layer: of about the size of the deviations from a mean face.
+# Size of one unit of the outputs for points and angles: about that of the deviations from a mean face.
 POINT_SCALE, POSE_SCALE_DEG = 0.1, 30.0
 N_ANGLES = 3
 N_OUTPUTS = 2 * N_POINTS + N_ANGLES + 1

@@ -42,7 +42,7 @@ def head_pose_deg(points_xyz: np.ndarray) -> np.ndarray:
     mean_face = MEAN_FACE_XYZ - MEAN_FACE_XYZ.mean(axis=0)
     u, _, vt = np.linalg.svd(np.einsum("ki,mkj->mij", mean_face, points))
     signs = np.ones((len(points), 3))
-    signs[:, 2] = np.sign(np.linalg.det(u) * np.linalg.det(vt))  # no reflections
+    signs[:, 2] = np.sign(np.linalg.det(u) * np.linalg.det(vt))  # prevents the rotation from being a reflection
     rotation = np.einsum("mji,mj,mkj->mik", vt, signs, u)
     yaw = np.arcsin(np.clip(rotation[:, 2, 0], -1, 1))
     pitch = -np.arctan2(rotation[:, 2, 1], rotation[:, 2, 2])

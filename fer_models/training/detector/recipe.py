@@ -11,13 +11,15 @@ LEARNING_RATE, LEARNING_RATE_FROM_INIT = 2e-3, 1e-3
 class DetectorRecipe:
     """How a detector is trained."""
 
-    epochs: int = 100  # passes over the samples; the learning rate falls to 1 % over them
+    epochs: int = 100  # number of passes over the samples, over which the learning rate falls to 1 %
     seed: int = 0
     init: str | None = None  # name or folder of the compact detector to start from
-    second_teacher: Path | None = None  # weights of RetinaFace-MobileNet-0.25, which checks doubtful labels
+    # Weights of RetinaFace-MobileNet-0.25, whose detections are used to check doubtful labels.
+    second_teacher: Path | None = None
     batch_size: int = 32
-    learning_rate: float | None = None  # the maximum; None: 2e-3, or 1e-3 with `init`
-    samples_per_epoch: int | None = None  # augmented inputs in an epoch; None: the number of training photographs
+    learning_rate: float | None = None  # maximum learning rate; None: 2e-3, or 1e-3 with `init`
+    # Number of augmented inputs per epoch; None: the number of training photographs.
+    samples_per_epoch: int | None = None
     network_options: dict[str, Any] = field(default_factory=dict)  # keyword arguments of `CompactNet`
 
     @property

@@ -15,18 +15,18 @@ from torch.nn import functional as F
 from fer_models.landmarks.points import MIRRORED
 
 MAX_ROTATION_DEG, MAX_SHIFT, MAX_LOG_SCALE = 15.0, 0.08, 0.18
-BLOCK_PX = 8  # of JPEG
+BLOCK_PX = 8  # side of the blocks of JPEG
 MIN_RESOLUTION_PX = 16
-OCCLUDED_SHARE = (0.15, 0.45)  # side of an occluding rectangle, as a share of the crop's
+OCCLUDED_SHARE = (0.15, 0.45)  # smallest and largest side of an occluding rectangle, as a share of the crop's side
 
 
 @dataclass(frozen=True, eq=False)
 class LandmarkTargets:
     """What the network should return for n crops."""
 
-    points_xy: Tensor  # (n, 70, 2) float32, shares of the side; anything where `is_known` is False
+    points_xy: Tensor  # (n, 70, 2) float32, shares of the side; arbitrary where `is_known` is False
     pose_deg: Tensor  # (n, 3) float32
-    is_known: Tensor  # (n,) bool
+    is_known: Tensor  # (n,) bool, True for crops with a known face
 
 
 def augment(gray: Tensor, targets: LandmarkTargets, generator: torch.Generator) -> tuple[Tensor, LandmarkTargets]:
@@ -69,9 +69,10 @@ def _move(gray: Tensor, targets: LandmarkTargets, generator: torch.Generator) ->
     scale = (_uniform(n, -1, 1, generator) * MAX_LOG_SCALE).exp()
     shift = torch.stack([_uniform(n, -MAX_SHIFT, MAX_SHIFT, generator) for _ in range(2)], dim=1)
     cos, sin = angle.cos(), angle.sin()
-    turn = torch.stack([torch.stack([cos, -sin], dim=1), torch.stack([sin, cos], dim=1)], dim=1)  # x to y: clockwise
+    # The order of axes makes this rotation clockwise in the image.
+    turn = torch.stack([torch.stack([cos, -sin], dim=1), torch.stack([sin, cos], dim=1)], dim=1)
     points = (targets.points_xy - 0.5) @ (scale[:, None, None] * turn).transpose(1, 2) + 0.5 + shift[:, None]
-    # The grid holds, for each pixel of the result, where it lies in the original: the inverse, in units of half a side.
+    # For each pixel of the result, the grid has its position in the original: the inverse map, in units of half a side.
     inverse = turn.transpose(1, 2) / scale[:, None, None]
     offset = -2 * (inverse @ shift[:, :, None])
     grid = F.affine_grid(torch.cat([inverse, offset], dim=2), [n, 1, *gray.shape[1:]], align_corners=False)

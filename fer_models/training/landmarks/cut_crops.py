@@ -27,7 +27,7 @@ from fer_models.landmarks.network import INPUT_PX
 from fer_models.video import read_frames
 
 TEACHER_PX = 192
-MIN_FACE_PX = 40  # the teacher is unreliable on smaller faces
+MIN_FACE_PX = 40  # smaller faces are left out, because the teacher is unreliable on them
 
 CROPS = pa.schema(
     [

@@ -29,13 +29,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-FACE_PX, BORDER_PX = 192, 48  # the teacher's detector misses faces that fill the image
-SHIFT_PX = 4  # about one pixel of a 48 px crop
-MIN_DETECTION_CONFIDENCE = 0.2  # the crops are known to show faces; inconsistent labels are dropped later
+# Size of a face and width of the border around it: the teacher's detector misses faces that fill the image.
+FACE_PX, BORDER_PX = 192, 48
+SHIFT_PX = 4  # shift between two passes of the teacher: about one pixel of a 48 px crop
+MIN_DETECTION_CONFIDENCE = 0.2  # low, because the crops are known to show faces; inconsistent labels are dropped later
 ROWS_PER_FILE = 2048
 
-# The vertex of the face mesh for each of the 68 points in iBUG order and for the two irises. Along a contour, iBUG's
-# points are evenly spaced, and the nearest vertices were taken.
+# Vertices of the face mesh for the 68 points in iBUG order and the two irises. iBUG's points are evenly spaced along
+# contours, so the nearest vertices were taken.
 MESH_INDEX = (
     *(127, 234, 132, 58, 172, 136, 149, 176, 152, 400, 378, 365, 397, 288, 361, 454, 356),  # 0-16 jaw
     *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300),  # 17-26 brows

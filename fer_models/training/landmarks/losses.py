@@ -19,12 +19,13 @@ from fer_models.landmarks.points import (
 from fer_models.training.landmarks.augmentation import LandmarkTargets
 
 LOSS_WEIGHTS = {"points": 1.0, "eyes": 1.0, "mouth": 1.0, "pose": 1.0, "score": 0.1}
-# The wing loss of Feng et al. (2018): logarithmic below `WING_WIDTH`, in interocular distances, linear above.
+# Wing loss of Feng et al. (2018): logarithmic for distances below `WING_WIDTH`, linear above, in interocular distances.
 WING_WIDTH, WING_CURVATURE = 0.10, 0.02
-FINE_POINT_WEIGHT = 2.0  # of the points of eyes and inner lips
+FINE_POINT_WEIGHT = 2.0  # weight of the points of eyes and inner lips
 POSE_SCALE_DEG = 10.0
-MIN_INTEROCULAR = 0.25  # of the crop's side; in profile the outer corners of the eyes coincide
-TRUSTED_ERROR = 0.06  # the score is the probability that the mean error is smaller, in interocular distances
+# Smallest distance used, as a share of the crop's side, because the eyes' outer corners coincide in profile.
+MIN_INTEROCULAR = 0.25
+TRUSTED_ERROR = 0.06  # the score is the probability that the mean error is smaller than this, in interocular distances
 
 
 def landmark_losses(outputs: LandmarkOutputs, targets: LandmarkTargets) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ class LandmarkRecipe:
     epochs: int = 60
     seed: int = 0
     batch_size: int = 64
-    learning_rate: float = 2e-3  # the maximum; it falls to 1 % of it
+    learning_rate: float = 2e-3  # maximum learning rate; it falls to 1 % of this value
 
 
 def train_landmarks(
