@@ -203,6 +203,15 @@ def test_averages_have_intervals_over_participants(results, tmp_path):
     assert (row["n_participants"], row["n_trials"], row["low"]) == ("2", "6", "")
 
 
+def test_an_event_at_the_start_of_a_video_has_no_baseline(results, tmp_path):
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n-1,1,film\n")
+    with connect(results) as connection:
+        row = queries.averages(connection, events, bin_ms=500, before_s=1).to_pylist()[0]
+    assert (row["start_s"], row["baseline_s"], row["n_participants"], row["estimate"]) == (1, 0, 0, None)
+    assert row["note"] == "no change: nobody has a good face in the window before the onset"
+
+
 def test_a_window_that_is_no_whole_number_of_bins_is_refused(results, tmp_path):
     with connect(results) as connection, pytest.raises(ValueError, match=r"multiple of 0\.3 s"):
         events = tmp_path / "events.csv"

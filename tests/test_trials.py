@@ -73,11 +73,28 @@ def test_the_mixed_model_of_the_page_finds_the_effect(results, tmp_path):
     assert model.params["condition[T.film]"] == pytest.approx(0.3, abs=0.02)
 
 
-def test_covariates_need_a_key_and_names_of_their_own(results, tmp_path):
+def test_covariates_may_name_videos_as_groups_do(results, tmp_path):
+    """By file name or id; a video that the file does not name has empty cells."""
     file = tmp_path / "c.csv"
-    for content, says in (("age\n3\n", "needs a column participant or path"), ("path,trial\n0.mp4,3\n", "rename it")):
-        file.write_text(content)
-        options = ["--format", "trials", "--out", str(tmp_path / "x"), "--covariates", str(file)]
-        run = CliRunner().invoke(app, ["export", str(results), *options])
-        assert run.exit_code == 1
-        assert says in " ".join(run.output.split())
+    file.write_text("path,age\n0.mp4 ,20\nv1,30\n")
+    ages = export(results, tmp_path, "--covariates", file).groupby("video").age.first()
+    assert ages.dropna().to_dict() == {"0.mp4": 20, "1.mp4": 30}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("age\n3\n", "needs a column participant or path"),
+        ("path,trial\n0.mp4,3\n", "rename it"),
+        ("path,age\nz.mp4,3\n", "z.mp4: no such video"),
+        ("participant,age\n0.mp4,3\n0.mp4,4\n", "0.mp4 comes twice, with different values"),
+        ("participant,age\n0.MP4,3\n", "'0.MP4' and '0.mp4' differ only in case or blanks"),
+        ("participant,age\np1,3\n", "have none of the participants: the results have 0.mp4, 1.mp4, 2.mp4 …"),
+    ],
+)
+def test_covariates_that_do_not_fit_are_refused(results, tmp_path, content, says):
+    file = tmp_path / "c.csv"
+    file.write_text(content)
+    options = ["--format", "trials", "--out", str(tmp_path / "x"), "--covariates", str(file)]
+    run = CliRunner().invoke(app, ["export", str(results), *options])
+    assert (run.exit_code, says in " ".join(run.output.split())) == (1, True), run.output

@@ -68,7 +68,7 @@ def export_trials(
             events=None if design.events is None else read_events(design.events),
             conditions=None if design.groups is None else find_conditions(design.groups, videos),
             participants=resolve_participants(connection, design.groups),
-            covariates=None if design.covariates is None else read_covariates(design.covariates),
+            covariates=None if design.covariates is None else read_covariates(design.covariates, videos),
             bin_ms=design.bin_ms,
             video_ids=choose_videos(videos, wanted) if wanted else None,
         )

@@ -1,7 +1,7 @@
 """Export a table for mixed models: a row per participant, condition, trial, person, time bin and emotion."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pyarrow.csv
 
 from analytics.exports.tables import without_formulas
 from analytics.queries.events import events_of_videos
-from analytics.queries.groups import GroupError, Participants
+from analytics.queries.groups import GroupError, Participants, by_path, check_spelling
 from fer_models.labels import EMOTIONS
 
 # A trial is an event in a video or, without events, a whole video. Frames belong to the bin in which they begin.
@@ -110,6 +110,10 @@ def trials_table(
     people = participants or Participants()
     key, values = covariates or ("path", {})
     names = list(next(iter(values.values()), {}))
+    if key == "participant" and values:
+        _check_participants(
+            {people.find(path_of[trials[row["trial"]]["video_id"]], row["track_id"]) for row in binned}, values
+        )
     rows = []
     for row in binned:
         trial = trials[row["trial"]]
@@ -134,25 +138,50 @@ def trials_table(
     return pa.Table.from_pylist(rows, pa.schema([*COLUMNS, *((name, pa.string()) for name in names)]))
 
 
-def read_covariates(path: Path) -> tuple[str, dict[str, dict[str, str]]]:
+def _check_participants(participants: set[str], values: Collection[str]) -> None:
+    """Refuse covariates of other participants, and of participants who are spelled differently."""
+    check_spelling({*participants, *values}, "the participants of the results and of the covariates")
+    if participants and participants.isdisjoint(values):
+        raise GroupError(
+            f"the covariates have none of the participants: the results have {', '.join(sorted(participants)[:3])} …, "
+            f"they {', '.join(sorted(values)[:3])} …"
+        )
+
+
+def read_covariates(path: Path, videos: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Mapping[str, str]]]:
     """Values per participant or video from a CSV file: the key column's name, and the other columns of each key.
 
+    Args:
+        path: the file; its column path has paths, file names or ids.
+        videos: `video_id` and `path` of those in the results.
+
     Raises:
-        GroupError: if the file cannot be read, has no key column, or a column of the table's own name.
+        GroupError: if the file cannot be read, has no key column, the same key twice, a video that is not in the
+            results, or a column of the table's own name.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="")
             columns = list(reader.fieldnames or ())
-            key = next((name for name in ("participant", "path") if name in columns), None)
-            if key is None:
-                raise GroupError(f"{path}: needs a column participant or path in its first line, comma separated")
-            others = [name for name in columns if name not in ("participant", "path")]
-            if taken := {name for name, _ in COLUMNS} & set(others):
-                raise GroupError(f"{path}: {', '.join(sorted(taken))}: the table has a column of this name; rename it")
-            return key, {row[key]: {name: row[name] for name in others} for row in reader}
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise GroupError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    key = next((name for name in ("participant", "path") if name in columns), None)
+    if key is None:
+        raise GroupError(f"{path}: needs a column participant or path in its first line, comma separated")
+    others = [name for name in columns if name not in ("participant", "path")]
+    if taken := {name for name, _ in COLUMNS} & set(others):
+        raise GroupError(f"{path}: {', '.join(sorted(taken))}: the table has a column of this name; rename it")
+    values: dict[str, Mapping[str, str]] = {}
+    for row in rows:
+        own = {name: row[name] for name in others}
+        if values.setdefault(row[key].strip(), own) != own:
+            raise GroupError(f"{path}: {row[key].strip()} comes twice, with different values")
+    if key == "path":
+        values = {
+            found: values[name] for found, name in by_path({n: n for n in values}, videos, str(path), key).items()
+        }
+    return key, values
 
 
 def write_trials(table: pa.Table, path: Path, *, escape_formulas: bool) -> None:

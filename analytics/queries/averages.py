@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from analytics.queries.groups import Participants
-from analytics.statistics.intervals import mean_interval
+from analytics.statistics.intervals import Estimate, mean_interval
 from analytics.tables.arrow_utils import to_float_array
 from analytics.tables.result_schemas import AVERAGES
 from fer_models.labels import EMOTIONS
@@ -68,6 +68,9 @@ SELECT video_id, label, start_s, end_s, track_id, bin * 0.5 AS bin_start_s, ok_s
 }
 FROM bins
 """
+
+
+_NO_BASELINE = Estimate(None, note="no change: nobody has a good face in the window before the onset")
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def _average(of_bin: _Bin) -> list[dict[str, Any]]:
     mean, change = _participant_means(of_bin.means), _participant_means(of_bin.changes)
     rows = []
     for k, emotion in enumerate(EMOTIONS):
-        estimate = mean_interval(change[:, k])
+        estimate = mean_interval(change[:, k]) if len(change) else _NO_BASELINE
         rows.append(
             {
                 "emotion": emotion,

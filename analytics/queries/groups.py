@@ -44,7 +44,7 @@ def find_groups(groups: Mapping[str, str] | Path, videos: Sequence[Mapping[str, 
     check_spelling(groups.values(), source)
     if len(set(groups.values())) < 2:
         raise GroupError(f"{source}: at least two groups are needed to compare, got {len(set(groups.values()))}")
-    return _by_path(groups, videos, source, "group")
+    return by_path(groups, videos, source, "group")
 
 
 def find_participants(
@@ -65,7 +65,7 @@ def find_participants(
     source = "the participants"
     if isinstance(participants, Path):
         source, participants = str(participants), _read_column(participants, "participant", optional=True)
-    return _by_path(participants, videos, source, "participant")
+    return by_path(participants, videos, source, "participant")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def find_conditions(groups: Path, videos: Sequence[Mapping[str, Any]]) -> dict[s
     Raises:
         GroupError: if the file cannot be read or a video is not in the results.
     """
-    return _by_path(_read_column(groups, "group", optional=True), videos, str(groups), "group")
+    return by_path(_read_column(groups, "group", optional=True), videos, str(groups), "group")
 
 
 def check_spelling(names: Iterable[str], source: str) -> None:
@@ -125,9 +125,12 @@ def check_spelling(names: Iterable[str], source: str) -> None:
             raise GroupError(f"{source}: {other!r} and {name!r} differ only in case or blanks: use one spelling")
 
 
-def _by_path(
-    values: Mapping[str, str], videos: Sequence[Mapping[str, Any]], source: str, column: str
-) -> dict[str, str]:
+def by_path(values: Mapping[str, str], videos: Sequence[Mapping[str, Any]], source: str, column: str) -> dict[str, str]:
+    """The value of each video by its path in the results, from values by path, file name or video_id.
+
+    Raises:
+        GroupError: if a video is not in the results, or has two values; `source` and `column` are for its message.
+    """
     path_of = {video["video_id"]: video["path"] for video in videos}
     found: dict[str, str] = {}
     for name, value in values.items():
