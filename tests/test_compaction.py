@@ -161,7 +161,7 @@ def test_an_analysis_goes_on_as_if_nothing_had_been(store):
     compact(store.root, wait_s=0, delete_originals=True)
     again = Store(store.root)
     assert again.is_done(*ids) and again.table_rows(*ids) == sizes
-    assert again.video_row(*ids)["path"] == "/clips/2.mp4"
+    assert again.video_row(*ids).path == "/clips/2.mp4"
     assert not again.is_done(ids[0], "a0000000000000077")
     # The older analysis of two becomes the newest again, without its tables being written again.
     assert again.mark_as_current(row(3)["video_id"], row(3)["analysis_id"], "/clips/3.mp4") == "/clips/3.mp4"

@@ -1,5 +1,6 @@
 """Merging and splitting people: tracks, tables and undo."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from analytics.results.corrections import CorrectionError, apply_corrections, co
 from analytics.results.ids import analysis_id, identities_id
 from analytics.results.notes import Correction, Step, add_steps, read_notes, undo
 from analytics.results.store import Store
+from analytics.results.videos import all_videos
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.analysis.rebuild_timeline import rebuild_timeline
 from flows.settings import TimelineSettings
@@ -73,8 +75,8 @@ def tracks(store: Store) -> dict[int, tuple[float, str]]:
 
 
 def rebuild(store: Store) -> None:
-    (row,) = connect(store.root).sql("SELECT * FROM videos").to_arrow_table().to_pylist()
-    rebuild_with_notes(store, row)
+    (video,) = all_videos(connect(store.root))
+    rebuild_with_notes(store, video)
 
 
 def test_a_merge_and_a_split_change_all_views_and_are_undone(store: Store) -> None:
@@ -95,12 +97,12 @@ def test_a_merge_and_a_split_change_all_views_and_are_undone(store: Store) -> No
 
 def test_the_timeline_command_and_a_skipped_analysis_keep_corrections(store: Store) -> None:
     add_steps(store.root, ALICE, [Step("merge", 1, track_id=2)])
-    (row,) = connect(store.root).sql("SELECT * FROM videos").to_arrow_table().to_pylist()
-    stored = json.loads(row["settings"]) | {"observe": {"detector_score_threshold": 0.5}}
-    rebuilt = rebuild_timeline(store, row | {"settings": json.dumps(stored)}, TimelineSettings())
+    (video,) = all_videos(connect(store.root))
+    stored = video.stored_settings | {"observe": {"detector_score_threshold": 0.5}}
+    rebuilt = rebuild_timeline(store, dataclasses.replace(video, settings=json.dumps(stored)), TimelineSettings())
     assert rebuilt.status == "done", rebuilt.note
     assert set(tracks(store)) == {0, 1}
-    store.mark_as_current(ALICE, row["analysis_id"], row["path"])  # as a run does that finds the video analyzed already
+    store.mark_as_current(ALICE, video.analysis_id, video.path)  # as a run does that finds the video analyzed already
     assert set(tracks(store)) == {0, 1, 2}
-    apply_corrections(store, ALICE, row["analysis_id"])
+    apply_corrections(store, ALICE, video.analysis_id)
     assert set(tracks(store)) == {0, 1}

@@ -4,11 +4,12 @@ import pytest
 from scenes import Face, feeling, observe
 
 from analytics.queries.events import EVENTS, EventsError, events_of_videos, events_table, read_events
+from analytics.results.video_record import VideoName
 from analytics.results.videos import UnknownVideoError
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
 
-VIDEOS = [{"video_id": "v1", "path": "/clips/a.mp4"}, {"video_id": "v2", "path": "/clips/b.mp4"}]
+VIDEOS = [VideoName("v1", "/clips/a.mp4"), VideoName("v2", "/clips/b.mp4")]
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from analytics.exports.folder_tables import FOLDER_TABLES
 from analytics.queries.intervals import label_intervals
 from analytics.results.output_files import OutputError
 from analytics.results.store import Store
+from analytics.results.video_record import VideoName
 from analytics.results.videos import UnknownVideoError, choose_videos, names_apart
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.cli.app import app
@@ -208,22 +209,22 @@ def test_videos_of_one_name_get_files_of_their_own(results, tmp_path):
     ],
 )
 def test_names_are_told_apart(paths, names):
-    rows = [{"video_id": f"v{i}", "path": path} for i, path in enumerate(paths)]
+    rows = [VideoName(f"v{i}", path) for i, path in enumerate(paths)]
     assert list(names_apart(rows).values()) == names
     assert len({name.casefold() for name in names}) == len(names)
 
 
 def test_a_video_is_found_by_path_name_id_and_content(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rows = [{"video_id": "v1", "path": str(tmp_path / "a.mp4")}, {"video_id": "v2", "path": "/x/b.mp4"}]
+    rows = [VideoName("v1", str(tmp_path / "a.mp4")), VideoName("v2", "/x/b.mp4")]
     assert choose_videos(rows, ["a.mp4", "v2", "b.mp4"]) == ["v1", "v2"]
     with pytest.raises(UnknownVideoError, match=r"c\.mp4: no such video"):
         choose_videos(rows, ["c.mp4"])
     (tmp_path / "c.mp4").write_bytes(b"abc")
-    rows += [{"video_id": "vba7816bf8f01cfea", "path": "/gone.mp4"}]
+    rows += [VideoName("vba7816bf8f01cfea", "/gone.mp4")]
     assert choose_videos(rows, ["c.mp4"]) == ["vba7816bf8f01cfea"]
     with pytest.raises(UnknownVideoError, match="2 videos have this name"):
-        choose_videos([*rows, {"video_id": "v3", "path": "/y/b.mp4"}], ["b.mp4"])
+        choose_videos([*rows, VideoName("v3", "/y/b.mp4")], ["b.mp4"])
 
 
 def test_what_cannot_be_exported_is_said(results, tmp_path):

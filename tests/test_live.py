@@ -350,7 +350,7 @@ def test_timelines_made_while_a_session_goes_on_do_not_stand_for_all_of_it(sessi
     rebuild_timelines(store.root, TimelineSettings())
     ((before, last_s),) = rows(store.root, "SELECT count(*), max(pts_s) FROM frames")
     store.write_segment(video, seen, n, unseen_table(np.array([9999]), np.array([last_s + 1]), "dropped"))
-    store.mark_as_current(video, running, row["path"])  # the session brings its own tables up to date, then is killed
+    store.mark_as_current(video, running, row.path)  # the session brings its own tables up to date, then is killed
     (rebuilt,) = rebuild_timelines(store.root, TimelineSettings())
     assert rebuilt.status == "done"
     assert rows(store.root, "SELECT count(*) FROM frames") == [(before + 1,)]

@@ -42,6 +42,7 @@ from analytics.results.notes import (
     undo,
 )
 from analytics.results.store import Store, StoreError
+from analytics.results.videos import all_videos
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
 
@@ -137,7 +138,7 @@ def edited(results: Path) -> Path:
 
 def test_names_are_in_exports_and_hidden_people_in_none(edited: Path, tmp_path: Path) -> None:
     connection = connect(edited)
-    (video,) = connection.sql(f"SELECT * FROM videos WHERE video_id = '{ALICE}'").to_arrow_table().to_pylist()
+    video = next(video for video in all_videos(connection) if video.video_id == ALICE)
     write_boris(connection, video, tmp_path / "boris.tsv", escape_formulas=True)
     write_elan(connection, video, tmp_path / "elan.eaf")
     write_subtitles(connection, video, tmp_path / "subtitles.srt", "srt")

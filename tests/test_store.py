@@ -1,8 +1,11 @@
+import dataclasses
 import errno
 import hashlib
 import json
 import multiprocessing
+from datetime import datetime
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +17,8 @@ from analytics.results import store as store_module
 from analytics.results.ids import analysis_id, file_sha256, observation_id, unread_video_id, video_id
 from analytics.results.store import Store, StoreError
 from analytics.results.stored_timeline import build_stored_timeline
-from analytics.tables.schema import OBSERVATIONS, TIMELINE_TABLES
+from analytics.results.video_record import VideoRecord
+from analytics.tables.schema import OBSERVATIONS, TIMELINE_TABLES, VIDEOS
 from analytics.timeline.build import TimelineConfig, build_timeline
 from analytics.tracking.identities import IdentitiesError
 from analytics.tracking.reid import ReidConfig
@@ -133,13 +137,30 @@ def test_an_analysis_is_done_once_its_tables_are_there(store):
     assert not store.is_done(VIDEO, "a0000000000000002")
     row = store.video_row(VIDEO, ANALYSIS)
     assert row is not None
-    assert {name: row[name] for name in ROW} == ROW
-    assert (row["status"], row["error"], row["codec"]) == ("done", None, None)
+    assert row.columns().items() >= ROW.items()
+    assert (row.status, row.error, row.codec) == ("done", None, None)
     tables = {f"{name}/video_id={VIDEO}/{ANALYSIS}.parquet" for name in ("videos", *TIMELINE_TABLES)}
     assert files(store.root) == {"fervid.json", *tables}
     assert store.table_rows(VIDEO, ANALYSIS) == {name: len(table) for name, table in timeline().tables().items()}
     (store.root / f"faces/video_id={VIDEO}/{ANALYSIS}.parquet").unlink()
     assert not store.is_done(VIDEO, ANALYSIS)
+
+
+def test_a_record_has_the_columns_of_table_videos_with_their_types(store):
+    of_arrow = {"string": str, "int32": int, "int64": int, "uint32": int, "bool": bool, "double": float}
+    of_arrow |= {"timestamp[us, tz=UTC]": datetime}
+    of_arrow |= {f"fixed_size_list<item: {kind}>[5]": list[int] for kind in ("uint32", "int64")}
+    types = {
+        field.name: of_arrow[str(field.type)] | None if field.nullable else of_arrow[str(field.type)]
+        for field in VIDEOS
+    }
+    assert list(types) == [field.name for field in dataclasses.fields(VideoRecord)]
+    assert get_type_hints(VideoRecord) == types
+    store.commit_analysis(ROW, timeline())
+    record = store.video_row(VIDEO, ANALYSIS)
+    assert VideoRecord.of_row(record.columns()) == record
+    stored = pq.read_table(store.root / f"videos/video_id={VIDEO}/{ANALYSIS}.parquet", partitioning=None)
+    assert stored.column_names == VIDEOS.names[1:]  # the folder holds the video_id
 
 
 def test_writing_again_gives_the_same_files(store):
@@ -152,7 +173,7 @@ def test_writing_again_gives_the_same_files(store):
 def test_a_failure_is_not_done_and_gives_way_to_a_success(store):
     store.commit_failure(ROW, "a.mp4: no video stream")
     assert not store.is_done(VIDEO, ANALYSIS)
-    assert store.video_row(VIDEO, ANALYSIS)["error"] == "a.mp4: no video stream"
+    assert store.video_row(VIDEO, ANALYSIS).error == "a.mp4: no video stream"
     store.commit_analysis(ROW, timeline())
     assert store.is_done(VIDEO, ANALYSIS)
 

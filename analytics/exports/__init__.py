@@ -112,12 +112,12 @@ def export_videos(
         videos = all_videos(connection)
         names = names_apart(videos)
         chosen = choose_videos(videos, wanted) if wanted else names.keys()
-        done = [row for row in videos if row["video_id"] in chosen and row["status"] == "done"]
+        done = [row for row in videos if row.video_id in chosen and row.status == "done"]
         if not done:
             raise ExportError(f"{results}: none of these videos has a finished analysis: nothing to export")
-        targets = {row["video_id"]: out / (names[row["video_id"]] + suffix) for row in done}
+        targets = {row.video_id: out / (names[row.video_id] + suffix) for row in done}
         for target in targets.values():
             check_output_file(target, overwrite=overwrite)
         for video in done:
-            write_atomic(targets[video["video_id"]], partial(write, connection, video))
+            write_atomic(targets[video.video_id], partial(write, connection, video))
     return list(targets.values())

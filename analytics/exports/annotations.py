@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +19,7 @@ import pyarrow.csv
 
 from analytics.exports.tables import without_formulas
 from analytics.queries.intervals import label_intervals
+from analytics.results.video_record import NamedVideo, VideoRecord
 from analytics.results.videos import file_name
 
 if TYPE_CHECKING:
@@ -73,20 +74,20 @@ def people_of(connection: duckdb.DuckDBPyConnection, video_id: str) -> dict[int,
     return {track_id: person if counts[person] == 1 else f"{person} (P{track_id})" for track_id, person in rows}
 
 
-def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path) -> None:
+def write_elan(connection: duckdb.DuckDBPyConnection, video: VideoRecord, path: Path) -> None:
     """Write an ELAN file: a tier per person, and one per person and kind of movement that occurs.
 
     Times are whole milliseconds; the video is linked by its path.
     """
     from pympi import Elan  # imported here because pympi is an optional dependency
 
-    spans = label_intervals(connection, video["video_id"])
-    people = people_of(connection, video["video_id"])
+    spans = label_intervals(connection, video.video_id)
+    people = people_of(connection, video.video_id)
     eaf = Elan.Eaf(author="Fervid")
     eaf.remove_tier("default")
-    media, is_address = Path(video["path"]), "://" in video["path"]
+    media, is_address = Path(video.path), "://" in video.path
     eaf.add_linked_file(
-        video["path"] if is_address else media.absolute().as_uri(),
+        video.path if is_address else media.absolute().as_uri(),
         relpath=None if is_address else _relative(media, path.parent),
         mimetype=mimetypes.guess_type(media.name)[0] or "video/unknown",
     )
@@ -95,7 +96,7 @@ def write_elan(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], 
     for span in spans.to_pylist():
         if span["track_id"] in people:
             _annotate(eaf, people[span["track_id"]], span["start_s"], span["end_s"], span["emotion"])
-    for track_id, kind, start_s, end_s in connection.execute(_MOVEMENTS, {"video_id": video["video_id"]}).fetchall():
+    for track_id, kind, start_s, end_s in connection.execute(_MOVEMENTS, {"video_id": video.video_id}).fetchall():
         if track_id in people:
             tier = f"{people[track_id]} {kind}"
             if tier not in eaf.get_tier_names():
@@ -111,25 +112,25 @@ def _annotate(eaf: "Elan.Eaf", tier: str, start_s: float, end_s: float, text: st
 
 
 def write_boris(
-    connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
+    connection: duckdb.DuckDBPyConnection, video: VideoRecord, path: Path, *, escape_formulas: bool
 ) -> None:
     """Write episodes as BORIS's aggregated events: tab-separated, a row for each state of a subject.
 
     As in BORIS, the durations are the length of the medium, and of a subject the sum of its states, to milliseconds.
     """
-    episodes = connection.sql(_EPISODES, params={"video_id": video["video_id"]}).to_arrow_table()
+    episodes = connection.sql(_EPISODES, params={"video_id": video.video_id}).to_arrow_table()
     same = {
-        "Observation id": file_name(video["path"]),
-        "Observation date": f"{video['finished_at']:%Y-%m-%d %H:%M:%S}",
-        "Description": f"Fervid {video['analysis_id']}",
+        "Observation id": file_name(video.path),
+        "Observation date": f"{video.finished_at:%Y-%m-%d %H:%M:%S}",
+        "Description": f"Fervid {video.analysis_id}",
         "Observation type": "Media file",
-        "Source": f"player #1:{video['path']}",
+        "Source": f"player #1:{video.path}",
         "Time offset (s)": 0,
-        "Coding duration": _thousandths(video["duration_s"]),
-        "Media duration (s)": _thousandths(video["duration_s"]),
-        "FPS (frame/s)": _thousandths(video["avg_fps"]),
+        "Coding duration": _thousandths(video.duration_s),
+        "Media duration (s)": _thousandths(video.duration_s),
+        "FPS (frame/s)": _thousandths(video.avg_fps),
         "Behavior type": "STATE",
-        "Media file name": video["path"],
+        "Media file name": video.path,
         **dict.fromkeys(
             ("Image index start", "Image index stop", "Image file path start", "Image file path stop"), "NA"
         ),
@@ -143,13 +144,13 @@ def write_boris(
     pyarrow.csv.write_csv(without_formulas(rows) if escape_formulas else rows, path, options)
 
 
-def write_subtitles(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, form: str) -> None:
+def write_subtitles(connection: duckdb.DuckDBPyConnection, video: NamedVideo, path: Path, form: str) -> None:
     """Write subtitles as `srt` or `vtt`: a cue for each interval in which no label changes, with a line per person."""
     import pysubs2  # imported here because pysubs2 is an optional dependency
 
     subtitles = pysubs2.SSAFile()
     for start_ms, end_ms, lines in cues(
-        label_intervals(connection, video["video_id"]), people_of(connection, video["video_id"])
+        label_intervals(connection, video.video_id), people_of(connection, video.video_id)
     ):
         subtitles.append(pysubs2.SSAEvent(start=start_ms, end=end_ms, text=r"\N".join(lines)))
     # Without any cue, pysubs2 writes an empty file, which is valid SRT.

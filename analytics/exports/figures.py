@@ -1,6 +1,5 @@
 """Static timelines of a video as PNG or SVG, for papers: a panel for each person."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from analytics.exports.annotations import people_of
+from analytics.results.video_record import VideoRecord
 from analytics.tables.arrow_utils import to_float_array
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
@@ -27,7 +27,7 @@ GROUP BY t_s ORDER BY t_s
 """
 
 
-def write_figure(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, form: str) -> None:
+def write_figure(connection: duckdb.DuckDBPyConnection, video: VideoRecord, path: Path, form: str) -> None:
     """Draw the smoothed probabilities of each person of a video over time, without hidden people.
 
     Args:
@@ -38,10 +38,10 @@ def write_figure(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any]
     """
     from matplotlib.figure import Figure  # imported here because matplotlib is an optional dependency
 
-    duration_s = max(float(video["duration_s"] or 0), 1e-3)
-    values = {"video_id": video["video_id"]}
+    duration_s = max(float(video.duration_s or 0), 1e-3)
+    values = {"video_id": video.video_id}
     found = connection.execute(_LABELED, values | {"n": MAX_PEOPLE}).fetchall()
-    names = people_of(connection, video["video_id"])
+    names = people_of(connection, video.video_id)
     bin_ms = max(1.0, duration_s * 1000 / MAX_POINTS)
     figure = Figure(figsize=(WIDTH_IN, 0.9 + PANEL_IN * max(1, len(found))), dpi=200, layout="constrained")
     panels = figure.subplots(max(1, len(found)), sharex=True, squeeze=False)[:, 0]
@@ -56,7 +56,7 @@ def write_figure(connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any]
         )
     panels[-1].set_xlabel("time in the video (s)")
     panels[-1].set_xlim(0, duration_s)
-    figure.savefig(path, format=form, metadata={"Title": Path(video["path"]).name})
+    figure.savefig(path, format=form, metadata={"Title": Path(video.path).name})
 
 
 def _draw_person(panel: Any, points: pa.Table, name: str, bin_s: float) -> None:

@@ -56,7 +56,7 @@ def export_table(
     check_output_file(target, overwrite=overwrite)
     with connect(results, observations=False) as connection:
         videos = all_videos(connection)
-        ids = choose_videos(videos, wanted) if wanted else [row["video_id"] for row in videos]
+        ids = choose_videos(videos, wanted) if wanted else [row.video_id for row in videos]
         write = partial(_write, connection, FOLDER_TABLES[name], list(ids), escape_formulas)
         write_atomic(target, write)
     return target

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from analytics.results.video_record import VideoRecord
 from analytics.results.videos import file_name
 from analytics.tables.schema import FACES, FRAMES
 from fer_models.labels import EMOTIONS
@@ -33,7 +34,7 @@ WHERE video_id = $video_id ORDER BY frames.pts_s, face_index
 
 
 def write_faces(
-    connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
+    connection: duckdb.DuckDBPyConnection, video: VideoRecord, path: Path, *, escape_formulas: bool
 ) -> None:
     """Write a tidy CSV: the columns of frames and faces, and the name of the person; landmarks take ten columns."""
     names = [field.name for field in FACES if field.name not in (*FRAMES.names, "landmarks_px", "points_px")]
@@ -45,14 +46,10 @@ def write_faces(
         *(f"landmarks_px[{i}] AS {point}" for i, point in enumerate(points, 1)),
         "person",
     ]
-    _write(
-        connection, columns, {"video_id": video["video_id"], "name": file_name(video["path"])}, path, escape_formulas
-    )
+    _write(connection, columns, {"video_id": video.video_id, "name": file_name(video.path)}, path, escape_formulas)
 
 
-def write_fex(
-    connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
-) -> None:
+def write_fex(connection: duckdb.DuckDBPyConnection, video: VideoRecord, path: Path, *, escape_formulas: bool) -> None:
     """Write the columns of a py-feat `Fex` that Fervid measures; `feat.utils.io.read_feat` reads them.
 
     Action units and gaze are not measured and therefore left out; the landmarks are empty unless they were kept. As in
@@ -79,12 +76,12 @@ def write_fex(
         "CASE WHEN is_named THEN person ELSE 'Person_' || track_id END AS Identity",
         "frames.pts_s",
     ]
-    values = {name: video[name] for name in ("video_id", "height_px", "width_px", "path")}
+    values = {name: getattr(video, name) for name in ("video_id", "height_px", "width_px", "path")}
     _write(connection, columns, values, path, escape_formulas)
 
 
 def write_openface(
-    connection: duckdb.DuckDBPyConnection, video: Mapping[str, Any], path: Path, *, escape_formulas: bool
+    connection: duckdb.DuckDBPyConnection, video: VideoRecord, path: Path, *, escape_formulas: bool
 ) -> None:
     """Write OpenFace's first five columns, head rotation and landmarks; then box and probabilities under our names.
 
@@ -107,7 +104,7 @@ def write_openface(
         *("x1_px", "y1_px", "x2_px", "y2_px"),
         *(f"p_{name}" for name in EMOTIONS),
     ]
-    _write(connection, columns, {"video_id": video["video_id"]}, path, escape_formulas)
+    _write(connection, columns, {"video_id": video.video_id}, path, escape_formulas)
 
 
 def _landmarks_68() -> list[str]:

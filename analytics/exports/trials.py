@@ -13,6 +13,7 @@ import pyarrow.csv
 from analytics.exports.tables import without_formulas
 from analytics.queries.events import events_of_videos
 from analytics.queries.groups import GroupError, Participants, by_path, check_spelling
+from analytics.results.video_record import NamedVideo, VideoName
 from fer_models.labels import EMOTIONS
 
 # A trial is an event in a video or, without events, a whole video. Frames belong to the bin in which they begin.
@@ -148,12 +149,12 @@ def _check_participants(participants: set[str], values: Collection[str]) -> None
         )
 
 
-def read_covariates(path: Path, videos: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Mapping[str, str]]]:
+def read_covariates(path: Path, videos: Sequence[NamedVideo]) -> tuple[str, dict[str, Mapping[str, str]]]:
     """Values per participant or video from a CSV file: the key column's name, and the other columns of each key.
 
     Args:
         path: the file; its column path has paths, file names or ids.
-        videos: `video_id` and `path` of those in the results.
+        videos: those in the results.
 
     Raises:
         GroupError: if the file cannot be read, has no key column, the same key twice, a video that is not in the
@@ -195,6 +196,6 @@ def _trials(path_of: Mapping[str, str], events: pa.Table | None, conditions: Map
             {"video_id": video_id, "label": conditions.get(path), "start_s": 0.0, "end_s": float("inf")}
             for video_id, path in path_of.items()
         ]
-    known = [{"video_id": video_id, "path": path} for video_id, path in path_of.items()]
+    known = [VideoName(video_id, path) for video_id, path in path_of.items()]
     rows: list[dict[str, Any]] = events_of_videos(events, known).to_pylist()
     return rows

@@ -23,6 +23,7 @@ from analytics.queries.groups import GroupError, check_spelling, find_groups, re
 from analytics.queries.rates import dwell_medians, rates_table
 from analytics.queries.synchrony import SynchronyConfig, valence_on_grid
 from analytics.queries.synchrony import synchrony as _synchrony
+from analytics.results.video_record import video_names
 from analytics.tables.result_schemas import DURING_EVENTS, SYNCHRONY
 from fer_models.labels import EMOTIONS
 
@@ -169,8 +170,8 @@ def averages(
     if before_s < 0 or round(1000 * before_s) % bin_ms:
         raise ValueError(f"before_s must be a multiple of {bin_ms / 1000:g} s, got {before_s:g}")
     events = read_events(events) if isinstance(events, Path) else events
-    known = connection.sql("SELECT * FROM known_videos").to_arrow_table().to_pylist()
-    path_of = {row["video_id"]: row["path"] for row in known}
+    known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
+    path_of = {video.video_id: video.path for video in known}
     rows = list(enumerate(events_of_videos(events, known).to_pylist()))
     trials = {number: Trial(row["label"], path_of[row["video_id"]]) for number, row in rows}
     parameters = {
@@ -269,7 +270,7 @@ def compare(
     Raises:
         GroupError: if a file cannot be read, a video is not in the results, or there are fewer than two groups.
     """
-    videos = connection.sql("SELECT video_id, path FROM videos").to_arrow_table().to_pylist()
+    videos = video_names(connection.sql("SELECT video_id, path FROM videos").to_arrow_table())
     group_of = find_groups(groups, videos)
     if participants is None and isinstance(groups, Path):
         participants = groups
@@ -279,7 +280,7 @@ def compare(
     stills = _of_videos(
         connection,
         "still_shares",
-        [video["video_id"] for video in videos if video["path"] in without],
+        [video.video_id for video in videos if video.path in without],
         all_faces=all_faces,
     )
     both = pa.concat_tables([of_videos, stills], promote_options="permissive")
@@ -399,7 +400,7 @@ def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table
 def _events_of_videos(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> pa.Table:
     """The rows of `schema.EVENTS_OF_VIDEOS`: the events of a file or table, for each video that they apply to."""
     events = read_events(events) if isinstance(events, Path) else events
-    return events_of_videos(events, connection.sql("SELECT * FROM known_videos").to_arrow_table().to_pylist())
+    return events_of_videos(events, video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table()))
 
 
 def _during_events(connection: duckdb.DuckDBPyConnection, of_videos: pa.Table, *, before_s: float = 5.0) -> pa.Table:

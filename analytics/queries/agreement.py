@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -66,7 +66,7 @@ def compare_with_codes(
         CodesError: if a video or person cannot be found, or codes of one person overlap.
     """
     videos = connection.sql("SELECT video_id, path, duration_s FROM videos WHERE status = 'done'").to_arrow_table()
-    known = {row["video_id"]: row for row in videos.to_pylist()}
+    known = {row["video_id"]: _Video(**row) for row in videos.to_pylist()}
     reference = _codings(codes, known, uncoded)
     if second is None:
         found = _pair_with_tracks(connection, reference, people or {}, known)
@@ -75,7 +75,7 @@ def compare_with_codes(
     units = participants or Participants()
     compared = []
     for (video_id, person), (track_id, other) in zip(sorted(reference), found, strict=True):
-        path = known[video_id]["path"]
+        path = known[video_id].path
         mine, theirs = common_part(reference[video_id, person], other, MAX_GAP_S)
         compared.append(
             _Compared(
@@ -89,6 +89,12 @@ def compare_with_codes(
     return _tables(compared)
 
 
+class _Video(NamedTuple):
+    video_id: str
+    path: str
+    duration_s: float | None
+
+
 @dataclass(frozen=True, eq=False)
 class _Compared:
     path: str
@@ -98,7 +104,7 @@ class _Compared:
     events: list[EventMatch]  # the matched events of each emotion
 
 
-def _codings(codes: Iterable[Code], videos: Mapping[str, Mapping[str, Any]], uncoded: str | None) -> dict[Who, Coding]:
+def _codings(codes: Iterable[Code], videos: Mapping[str, _Video], uncoded: str | None) -> dict[Who, Coding]:
     """The codes of each person of each video."""
     spans: dict[Who, list[tuple[float, float, int]]] = defaultdict(list)
     for code in codes:
@@ -107,14 +113,12 @@ def _codings(codes: Iterable[Code], videos: Mapping[str, Mapping[str, Any]], unc
     for (video_id, person), rows in spans.items():
         rows = _join_equal(rows)
         if uncoded is not None:
-            rows = _fill(rows, CLASS_OF[uncoded], videos[video_id]["duration_s"] or 0.0)
+            rows = _fill(rows, CLASS_OF[uncoded], videos[video_id].duration_s or 0.0)
         try:
             found[video_id, person] = _coding(rows)
         except ValueError as error:
             name = f" of {person}" if person else ""
-            raise CodesError(
-                f"the codes{name} in {videos[video_id]['path']} overlap: give one code at a time"
-            ) from error
+            raise CodesError(f"the codes{name} in {videos[video_id].path} overlap: give one code at a time") from error
     return found
 
 
@@ -145,7 +149,7 @@ def _coding(rows: Sequence[tuple[float, float, int]]) -> Coding:
     return Coding(np.array(start_s, float), np.array(end_s, float), np.array(code, np.int64))
 
 
-def _video(code: Code, videos: Mapping[str, Mapping[str, Any]]) -> str:
+def _video(code: Code, videos: Mapping[str, _Video]) -> str:
     if code.video is None:
         if len(videos) == 1:
             return next(iter(videos))
@@ -161,7 +165,7 @@ def _pair_with_tracks(
     connection: duckdb.DuckDBPyConnection,
     reference: Collection[Who],
     people: Mapping[str, int],
-    videos: Mapping[str, Mapping[str, Any]],
+    videos: Mapping[str, _Video],
 ) -> list[tuple[int | None, Coding]]:
     """The track of each coded person, in their order, and its labels; None in a video in which nobody is visible.
 
@@ -181,7 +185,7 @@ def _pair_with_tracks(
         if track_id is None and len(visible) == 1 and _is_alone(video_id, reference):
             (track_id,) = visible
         if track_id not in visible and visible:
-            raise _no_counterpart(videos[video_id]["path"], person, [f"P{number}" for number in visible])
+            raise _no_counterpart(videos[video_id].path, person, [f"P{number}" for number in visible])
         found.append((track_id, labels.get((video_id, track_id), _coding([]))))
     return found
 
@@ -190,7 +194,7 @@ def _pair_with_coder(
     connection: duckdb.DuckDBPyConnection,
     reference: Collection[Who],
     second: Mapping[Who, Coding],
-    videos: Mapping[str, Mapping[str, Any]],
+    videos: Mapping[str, _Video],
 ) -> list[tuple[int | None, Coding]]:
     """What the second coder gave each coded person, in their order; nothing in videos that only the first one coded.
 
@@ -211,7 +215,7 @@ def _pair_with_coder(
         ):
             (name,) = there
         if there and name not in there:
-            raise _no_counterpart(videos[video_id]["path"], person, there)
+            raise _no_counterpart(videos[video_id].path, person, there)
         found.append((None, second.get((video_id, name), _coding([]))))
     return found
 

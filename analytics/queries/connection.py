@@ -18,6 +18,7 @@ from analytics.results.damage import DamagedFileError
 from analytics.results.notes import all_notes
 from analytics.results.storage_paths import StoragePath, resolve_path
 from analytics.results.store import check_results, segments_in
+from analytics.results.video_record import VideoName, video_names
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import TIMELINE_TABLES, VIEWS
 
@@ -102,8 +103,8 @@ def connect(
     videos, analyses = _all(catalog.rows) if all_analyses else latest_rows(catalog.rows)
     known = videos.select(["video_id", "path"])
     if video is not None:
-        damaged = [{"video_id": damage.video_id, "path": ""} for damage in catalog.damaged]
-        chosen = choose_videos([*known.to_pylist(), *damaged], [video])
+        damaged = [VideoName(damage.video_id, "") for damage in catalog.damaged]
+        chosen = choose_videos([*video_names(known), *damaged], [video])
         videos = videos.filter(pc.is_in(videos["video_id"], pa.array(chosen)))
         analyses = analyses.filter(pc.is_in(analyses["video_id"], videos["video_id"].combine_chunks()))
     for damage in catalog.damaged:
@@ -123,7 +124,7 @@ def connect(
     if observations:
         connection.register("observations", _observations(catalog, analyses))
     if events is not None:
-        found = events_of_videos(read_events(events), known.to_pylist())
+        found = events_of_videos(read_events(events), video_names(known))
         connection.register("events", found.filter(pc.is_in(found["video_id"], videos["video_id"].combine_chunks())))
         connection.execute(f"CREATE TEMP VIEW event_bins AS {EVENT_BINS_SQL}")
     for statement in _LOCKED:

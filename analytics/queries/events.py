@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from analytics.results.video_record import NamedVideo
 from analytics.results.videos import choose_videos
 from analytics.tables.arrow_utils import decode_categories, emotion_columns, encode_categories, to_float_array
 from analytics.tables.result_schemas import DURING_EVENTS
@@ -116,17 +117,17 @@ def _seconds(text: str, where: str) -> float:
     return seconds
 
 
-def events_of_videos(events: pa.Table, videos: Sequence[Mapping[str, Any]]) -> pa.Table:
+def events_of_videos(events: pa.Table, videos: Sequence[NamedVideo]) -> pa.Table:
     """The events of each video, by video and time: the rows of `schema.EVENTS_OF_VIDEOS`.
 
     Args:
         events: as returned by `read_events`; an event without a video applies to every video.
-        videos: rows with at least video_id and path.
+        videos: those in the results; a video may be in it several times.
 
     Raises:
         UnknownVideoError: if an event names a video that is not there, or a name that several have.
     """
-    everywhere = list(dict.fromkeys(row["video_id"] for row in videos))
+    everywhere = list(dict.fromkeys(video.video_id for video in videos))
     rows = [
         event | {"video_id": video_id}
         for event in events.to_pylist()

@@ -4,10 +4,10 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
+from analytics.results.video_record import NamedVideo, video_names
 from analytics.results.videos import UnknownVideoError, choose_videos
 from fer_models.errors import FervidError
 from fer_models.files import NotRegularFileError, check_regular_file
@@ -27,12 +27,12 @@ class GroupError(FervidError):
     """The groups cannot be read, name a video that is not in the results, or are fewer than two."""
 
 
-def find_groups(groups: Mapping[str, str] | Path, videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def find_groups(groups: Mapping[str, str] | Path, videos: Sequence[NamedVideo]) -> dict[str, str]:
     """The group of each video, by the path it has in the results.
 
     Args:
         groups: group by path, file name or video_id, or a CSV file with the columns path (any of these) and group.
-        videos: `video_id` and `path` of those in the results.
+        videos: those in the results.
 
     Raises:
         GroupError: if the file cannot be read, a video is not in the results, two groups differ only in case or blanks,
@@ -47,15 +47,13 @@ def find_groups(groups: Mapping[str, str] | Path, videos: Sequence[Mapping[str, 
     return by_path(groups, videos, source, "group")
 
 
-def find_participants(
-    participants: Mapping[str, str] | Path | None, videos: Sequence[Mapping[str, Any]]
-) -> dict[str, str]:
+def find_participants(participants: Mapping[str, str] | Path | None, videos: Sequence[NamedVideo]) -> dict[str, str]:
     """The participant of each video, by the path it has in the results; videos that are not named are left out.
 
     Args:
         participants: participant by path, file name or video_id, or a CSV file with the columns path and participant;
             a file without the column participant names nobody, and neither does an empty cell.
-        videos: `video_id` and `path` of those in the results.
+        videos: those in the results.
 
     Raises:
         GroupError: if the file cannot be read or a video is not in the results.
@@ -95,7 +93,8 @@ def resolve_participants(
         GroupError: if the participants cannot be read, a video is not in the results, or two participants differ only
             in case or blanks.
     """
-    given = find_participants(participants, connection.sql("SELECT * FROM known_videos").to_arrow_table().to_pylist())
+    known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
+    given = find_participants(participants, known)
     names = connection.sql(_NAMES).fetchall()
     of_video = dict(connection.sql(_SOLE_NAMES).fetchall()) | given
     of_track = {(path, track_id): name for path, track_id, name in names if path not in given}
@@ -103,7 +102,7 @@ def resolve_participants(
     return Participants(of_video, of_track)
 
 
-def find_conditions(groups: Path, videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def find_conditions(groups: Path, videos: Sequence[NamedVideo]) -> dict[str, str]:
     """The group of each video that a groups file names, by its path in the results; one group is enough.
 
     Raises:
@@ -125,13 +124,13 @@ def check_spelling(names: Iterable[str], source: str) -> None:
             raise GroupError(f"{source}: {other!r} and {name!r} differ only in case or blanks: use one spelling")
 
 
-def by_path(values: Mapping[str, str], videos: Sequence[Mapping[str, Any]], source: str, column: str) -> dict[str, str]:
+def by_path(values: Mapping[str, str], videos: Sequence[NamedVideo], source: str, column: str) -> dict[str, str]:
     """The value of each video by its path in the results, from values by path, file name or video_id.
 
     Raises:
         GroupError: if a video is not in the results, or has two values; `source` and `column` are for its message.
     """
-    path_of = {video["video_id"]: video["path"] for video in videos}
+    path_of = {video.video_id: video.path for video in videos}
     found: dict[str, str] = {}
     for name, value in values.items():
         try:

@@ -48,10 +48,10 @@ class Library:
             return rows
 
         self.videos = all_videos(connection)
-        self.done = [video for video in self.videos if video["status"] == "done"]
-        self.troubled = [video for video in self.videos if video["error"]]
+        self.done = [video for video in self.videos if video.status == "done"]
+        self.troubled = [video for video in self.videos if video.error]
         self.name = short_names(self.videos)
-        self.name_of_path = {video["path"]: self.name[video["video_id"]] for video in self.videos}
+        self.name_of_path = {video.path: self.name[video.video_id] for video in self.videos}
         self.person = {(row["video_id"], row["track_id"]): row["person"] for row in ask(_PEOPLE)}
         self.validity = queries.validity(connection).to_pylist()
         self.counts = {row["video_id"]: row for row in ask(_COUNTS)}

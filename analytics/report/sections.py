@@ -1,15 +1,15 @@
 """The figures and tables of the report; their cells are text, or markup where they are a link, a bar or a name."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
 from analytics.report.library import Library
 from analytics.report.templating import isolated, share_bar
 from analytics.report.words import clock, percent
+from analytics.results.video_record import VideoRecord
 from fer_models.labels import EMOTIONS
 
 MAX_VALIDITY_ROWS = 200  # most people in the table of validity; the others are only counted
@@ -38,7 +38,7 @@ class SettingsGroup:
 def figures(library: Library) -> dict[str, str]:
     """The most important figures, by title."""
     n_faces, n_good = library.n_faces(), library.n_faces(reason="good")
-    total_s = sum(video["duration_s"] or 0 for video in library.done)
+    total_s = sum(video.duration_s or 0 for video in library.done)
     return {
         "videos analyzed": f"{len(library.done):,}",
         "videos failed": f"{len(library.videos) - len(library.done):,}",
@@ -53,12 +53,12 @@ def videos_table(library: Library) -> Table:
     """A row per analyzed video, with a link to its timelines."""
     rows = [
         (
-            Markup('<a href="#{}">{}</a>').format(video["video_id"], isolated(library.name[video["video_id"]])),
-            share_bar(library.share(video["video_id"])),
-            clock(video["duration_s"] or 0),
-            f"{len(library.tracks.get(video['video_id'], [])):,}",
-            f"{library.n_faces(video['video_id']):,}",
-            library.good_share(video["video_id"]) or "none",
+            Markup('<a href="#{}">{}</a>').format(video.video_id, isolated(library.name[video.video_id])),
+            share_bar(library.share(video.video_id)),
+            clock(video.duration_s or 0),
+            f"{len(library.tracks.get(video.video_id, [])):,}",
+            f"{library.n_faces(video.video_id):,}",
+            library.good_share(video.video_id) or "none",
         )
         for video in library.done
     ]
@@ -146,7 +146,7 @@ def _degrees(median: float | None, p90: float | None) -> str:
 
 def failures_table(library: Library) -> Table:
     """The videos that failed or were analyzed in part, and why."""
-    rows = [(isolated(library.name[video["video_id"]]), video["status"], video["error"]) for video in library.troubled]
+    rows = [(isolated(library.name[video.video_id]), video.status, video.error or "") for video in library.troubled]
     return Table("Videos that failed, or were analyzed in part", ["video", "status", "error"], rows)
 
 
@@ -154,14 +154,14 @@ def settings_groups(library: Library) -> list[SettingsGroup]:
     """The models and settings of the videos; videos that share all of them are one group."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for video in library.done:
-        key = _analysis_settings(video), str(video["weights"] or "{}"), str(video["versions"] or "{}")
-        groups.setdefault(key, []).append(library.name[video["video_id"]])
+        key = _analysis_settings(video), str(video.weights or "{}"), str(video.versions or "{}")
+        groups.setdefault(key, []).append(library.name[video.video_id])
     return [_group(names, *key) for key, names in groups.items()]
 
 
-def _analysis_settings(video: Mapping[str, Any]) -> str:
+def _analysis_settings(video: VideoRecord) -> str:
     """The settings that can change a value; those of the run, such as folders, are left out."""
-    return json.dumps({stage: of for stage, of in json.loads(video["settings"] or "{}").items() if stage != "run"})
+    return json.dumps({stage: of for stage, of in video.stored_settings.items() if stage != "run"})
 
 
 def _group(names: list[str], settings: str, weights: str, versions: str) -> SettingsGroup:

@@ -12,6 +12,7 @@ from analytics.queries.intervals import MAX_GAP_S
 from analytics.report.charts import Grid, PersonChart, Tick, person_chart, time_ticks
 from analytics.report.library import Library
 from analytics.report.words import clock, share_words
+from analytics.results.video_record import VideoRecord
 from analytics.tables.arrow_utils import to_float_array
 from fer_models.labels import EMOTIONS
 
@@ -66,8 +67,8 @@ def video_cards(connection: duckdb.DuckDBPyConnection, library: Library) -> list
     return [_video(connection, library, video) for video in library.done[:MAX_VIDEOS]]
 
 
-def _video(connection: duckdb.DuckDBPyConnection, library: Library, video: Row) -> VideoCard:
-    video_id = video["video_id"]
+def _video(connection: duckdb.DuckDBPyConnection, library: Library, video: VideoRecord) -> VideoCard:
+    video_id = video.video_id
     count = library.counts.get(video_id, _NO_FRAMES)
     grid = Grid.over(count["start_s"], count["end_s"], MAX_BINS)
     tracks = library.tracks.get(video_id, [])
@@ -83,15 +84,15 @@ def _video(connection: duckdb.DuckDBPyConnection, library: Library, video: Row) 
     )
 
 
-def _video_facts(library: Library, video: Row, count: Row) -> list[str]:
-    of = video["video_id"]
+def _video_facts(library: Library, video: VideoRecord, count: Row) -> list[str]:
+    of = video.video_id
     n_faces = library.n_faces(of)
     facts = [
-        clock(video["duration_s"] or 0),
-        f"{video['width_px']} x {video['height_px']} px" if video["width_px"] else "",
+        clock(video.duration_s or 0),
+        f"{video.width_px} x {video.height_px} px" if video.width_px else "",
         f"{count['n_frames']:,} frames analyzed",
-        f"live since {video['live_since']:%d %B %Y, %H:%M:%S} UTC" if video["live_since"] else "",
-        "still running" if video["is_running"] else "",
+        f"live since {video.live_since:%d %B %Y, %H:%M:%S} UTC" if video.live_since else "",
+        "still running" if video.is_running else "",
         f"{count['n_undecoded']:,} could not be decoded" if count["n_undecoded"] else "",
         f"{count['n_dropped']:,} dropped because processing fell behind" if count["n_dropped"] else "",
         f"no signal for {count['lost_s']:.1f} s" if count["lost_s"] else "",

@@ -19,6 +19,7 @@ from analytics.results.notes import Correction, read_notes
 from analytics.results.storage_paths import is_remote
 from analytics.results.store import Store, StoreError
 from analytics.results.stored_timeline import build_stored_timeline
+from analytics.results.video_record import VideoRecord
 from analytics.tables.arrow_utils import to_float_array
 from analytics.tables.schema import TIMELINE_TABLES, conform, timeline_schema
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
@@ -120,7 +121,7 @@ def _with_ids(table: pa.Table, ids: np.ndarray) -> pa.Table:
     return table.set_column(position, "track_id", pa.array(track, pa.int32(), mask=track < 0))
 
 
-def rebuild_with_notes(store: Store, row: Mapping[str, Any]) -> None:
+def rebuild_with_notes(store: Store, row: VideoRecord) -> None:
     """Build the timeline of a video again, with its settings and the corrections in its notes; views then show it.
 
     Args:
@@ -131,16 +132,16 @@ def rebuild_with_notes(store: Store, row: Mapping[str, Any]) -> None:
         CorrectionError: if a correction does not fit, or the observations or identities are gone.
         StoreError: if the results cannot be written.
     """
-    video, path = row["video_id"], row["path"]
+    video, path = row.video_id, row.path
     corrections = read_notes(store.root, video).corrections
-    stored = json.loads(row["settings"])
+    stored = row.stored_settings
     config = config_of(stored)
     settings = corrected_settings(config, corrections)
-    analyzed = analysis_id(row["observation_id"], settings)
+    seen, end_s = row.observed, row.shown_until_s
+    analyzed = analysis_id(seen[1], settings)
     if store.is_done(video, analyzed):
-        store.mark_as_current(video, analyzed, path, error=row["error"])
+        store.mark_as_current(video, analyzed, path, error=row.error)
         return
-    seen, end_s = (video, row["observation_id"]), row.get("shown_until_s")
     try:
         observations = store.read_observations(*seen, store.n_segments(*seen))
         timeline = build_stored_timeline(store, *seen, observations, config, end_s=end_s)
@@ -153,7 +154,7 @@ def rebuild_with_notes(store: Store, row: Mapping[str, Any]) -> None:
         "settings": json.dumps(stored | {"timeline": settings}),
         "started_at": datetime.now(UTC),
     }
-    store.commit_analysis(dict(row) | changed, timeline)
+    store.commit_analysis(row.columns() | changed, timeline)
 
 
 def apply_corrections(store: Store, video_id: str, analysis_id: str) -> None:
@@ -171,7 +172,7 @@ def apply_corrections(store: Store, video_id: str, analysis_id: str) -> None:
         logger.warning("%s", error)
 
 
-def fitting_corrections(store: Store, row: Mapping[str, Any], config: TimelineConfig) -> tuple[Correction, ...]:
+def fitting_corrections(store: Store, row: VideoRecord, config: TimelineConfig) -> tuple[Correction, ...]:
     """The corrections in the notes of a video, if `config` tracks people as its current timeline does, else none.
 
     Args:
@@ -179,12 +180,12 @@ def fitting_corrections(store: Store, row: Mapping[str, Any], config: TimelineCo
         row: of view videos.
         config: the settings of a new timeline.
     """
-    corrections = read_notes(store.root, row["video_id"]).corrections
+    corrections = read_notes(store.root, row.video_id).corrections
     if not corrections:
         return ()
-    if config_of(json.loads(row["settings"])).identity_settings() == config.identity_settings():
+    if config_of(row.stored_settings).identity_settings() == config.identity_settings():
         return corrections
-    logger.warning("%s: people are tracked with other settings: corrections of people are not applied", row["path"])
+    logger.warning("%s: people are tracked with other settings: corrections of people are not applied", row.path)
     return ()
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,6 +31,7 @@ from analytics.results.storage_paths import (
     remove,
 )
 from analytics.results.store import StoreError, check_results, write_atomic
+from analytics.results.video_record import VideoName
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import TIMELINE_TABLES
 from fer_models.errors import FervidError
@@ -39,6 +40,15 @@ _DOOMED = ".purging"  # folder to which the folders of a video are moved before 
 _PREFIX = "video_id="
 # Prefix of the file that marks a purge; it contains the start time, because later analyses do not belong to the purge.
 _MARK = f"begun.{_PREFIX}"
+
+
+class _Written(NamedTuple):
+    """Some columns of a row of table videos."""
+
+    video_id: str
+    path: str
+    finished_at: datetime
+    is_running: bool | None
 
 
 class PurgeError(FervidError):
@@ -85,9 +95,9 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
         # The time in the row takes precedence, because copying a folder changes the times of its files.
         finished_at |= _last_finished(rows)
         chosen = sorted(of for of, when in finished_at.items() if when < finished_before and of not in going_on)
-    paths = sorted({row["path"] for row in rows if row["video_id"] in chosen})
+    paths = sorted({row.path for row in rows if row.video_id in chosen})
     files = {path: entry for of in chosen for folder in folders.get(of, []) for path, entry in _files(folder).items()}
-    n_videos = len(paths) + len(set(chosen) - {row["video_id"] for row in rows})
+    n_videos = len(paths) + len(set(chosen) - {row.video_id for row in rows})
     counts = _count_rows(results, list(files))
     counts.update(_count_in_shards(results, chosen))
     n_bytes = sum(entry.size_bytes for entry in files.values())
@@ -181,38 +191,39 @@ def _files(folder: StoragePath) -> dict[StoragePath, FileInfo]:
     return {file: FileInfo(file.stat().st_size, "") for file in folder.rglob("*") if file.is_file()}
 
 
-def _video_rows(results: StoragePath) -> list[dict[str, Any]]:
+def _video_rows(results: StoragePath) -> list[_Written]:
     """Some columns of all rows of table videos, including old analyses and failures but not damaged rows."""
-    names = ["video_id", "path", "finished_at", "is_running"]
-    rows = [row for of_shard in read_shards(results).rows.values() for row in of_shard.select(names).to_pylist()]
+    names = _Written._fields
+    in_shards = (of_shard.select(names).to_pylist() for of_shard in read_shards(results).rows.values())
+    rows = [_Written(**row) for of_shard in in_shards for row in of_shard]
     for name in sorted(list_files(results / "videos")):
         folder, _, file = name.partition("/")
         if folder.startswith(_PREFIX) and file.endswith(".parquet"):
             try:
-                table = read_table(results / "videos" / name, columns=names[1:])
+                table = read_table(results / "videos" / name, columns=list(names[1:]))
             except (OSError, pa.ArrowException):
                 continue
-            rows += [{"video_id": folder.removeprefix(_PREFIX), **row} for row in table.to_pylist()]
+            rows += [_Written(folder.removeprefix(_PREFIX), **row) for row in table.to_pylist()]
     return rows
 
 
-def _sessions_going_on(results: StoragePath, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _sessions_going_on(results: StoragePath, rows: Sequence[_Written]) -> dict[str, str]:
     """The paths of live sessions that may still be running, by video_id."""
-    newest = {row["video_id"]: row for row in sorted(rows, key=lambda row: row["finished_at"])}
-    return {of: row["path"] for of, row in newest.items() if row["is_running"] and is_looked_at(results, of)}
+    newest = {row.video_id: row for row in sorted(rows, key=lambda row: row.finished_at)}
+    return {of: row.path for of, row in newest.items() if row.is_running and is_looked_at(results, of)}
 
 
-def _chosen(rows: Sequence[Mapping[str, Any]], folders: Mapping[str, object], wanted: Sequence[str]) -> list[str]:
+def _chosen(rows: Sequence[_Written], folders: Mapping[str, object], wanted: Sequence[str]) -> list[str]:
     """The ids of the chosen videos, including videos without a row, as a killed run leaves them."""
-    without_row = folders.keys() - {row["video_id"] for row in rows}
-    return choose_videos([*rows, *({"video_id": of, "path": ""} for of in without_row)], wanted)
+    without_row = folders.keys() - {row.video_id for row in rows}
+    return choose_videos([*rows, *(VideoName(of, "") for of in without_row)], wanted)
 
 
-def _last_finished(rows: Sequence[Mapping[str, Any]]) -> dict[str, datetime]:
+def _last_finished(rows: Sequence[_Written]) -> dict[str, datetime]:
     """When each video last finished or failed."""
     last: dict[str, datetime] = {}
     for row in rows:
-        last[row["video_id"]] = max(row["finished_at"], last.get(row["video_id"], row["finished_at"]))
+        last[row.video_id] = max(row.finished_at, last.get(row.video_id, row.finished_at))
     return last
 
 

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
 
 import pyarrow as pa
 
@@ -23,6 +22,7 @@ from analytics.results.arrow_files import read_table
 from analytics.results.checksums import ShardChecksum, from_metadata
 from analytics.results.damage import Damage, one_line
 from analytics.results.storage_paths import StoragePath, is_remote, list_files
+from analytics.results.video_record import VideoRecord, video_records
 from analytics.tables.schema import TABLES, TIMELINE_TABLES, VIDEOS
 
 FOLDER = "compacted"
@@ -47,6 +47,14 @@ def shard_path(root: StoragePath, shard: str, name: str) -> StoragePath:
     return root / FOLDER / shard / f"{name}.parquet"
 
 
+@dataclass(frozen=True)
+class CompactedAnalysis:
+    """An analysis in a shard."""
+
+    video: VideoRecord
+    n_rows: list[int]  # number of rows of each table, in the order of `TIMELINE_TABLES`
+
+
 @dataclass(frozen=True, eq=False)
 class Shards:
     """The content of all complete shards."""
@@ -57,10 +65,13 @@ class Shards:
     damaged: tuple[Damage, ...] = ()  # the shards whose rows are unreadable
     checksums: Mapping[str, Mapping[str, ShardChecksum]] = field(default_factory=dict)  # shard -> table -> checksums
 
-    def row(self, video_id: str, analysis_id: str) -> dict[str, Any] | None:
-        """The row of an analysis, with the columns of `ROWS`; None if no shard has it."""
+    def find(self, video_id: str, analysis_id: str) -> CompactedAnalysis | None:
+        """The row of an analysis and the sizes of its tables; None if no shard has it."""
         at = self.where.get((video_id, analysis_id))
-        return None if at is None else self.rows[at.shard].slice(at.row_group, 1).to_pylist()[0]
+        if at is None:
+            return None
+        row = self.rows[at.shard].slice(at.row_group, 1)
+        return CompactedAnalysis(video_records(row)[0], row["n_rows"].to_pylist()[0])
 
 
 def read_shards(root: StoragePath) -> Shards:
@@ -128,7 +139,7 @@ def _manifest(root: StoragePath, shard: str, stamp: str) -> tuple[pa.Table, Mapp
     return table, checksums
 
 
-def check_rows(rows: Iterable[Mapping[str, Any]]) -> None:
+def check_rows(rows: Iterable[Mapping[str, object]]) -> None:
     """Compare rows of table videos with the checksums in them; rows of version 0.1 have none.
 
     Raises:
@@ -138,7 +149,7 @@ def check_rows(rows: Iterable[Mapping[str, Any]]) -> None:
         raise ValueError("its content has changed since it was written")
 
 
-def row_crc32(row: Mapping[str, Any]) -> int:
+def row_crc32(row: Mapping[str, object]) -> int:
     """The CRC-32 of a row of table videos, over all its values except NULL and `row_crc32` itself."""
     values = {name: str(row[name]) for name in VIDEOS.names if name != "row_crc32" and row.get(name) is not None}
     return zlib.crc32(json.dumps(values, sort_keys=True).encode())

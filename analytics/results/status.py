@@ -5,16 +5,16 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from analytics.results.catalog import latest_rows, read_catalog, read_own_rows
 from analytics.results.damage import Damage
 from analytics.results.ids import file_sha256, video_id
 from analytics.results.storage_paths import StoragePath, is_remote, path_below
 from analytics.results.verification import find_damage
+from analytics.results.video_record import VideoRecord, video_records
 from analytics.results.videos import path_text
 
 RECENT_S = 120.0  # a run that writes no segment for this many seconds counts as dead; a segment takes less
@@ -105,18 +105,18 @@ def status(results: StoragePath, files: Sequence[StoragePath] = ()) -> list[Vide
     damages: dict[str, list[Damage]] = defaultdict(list)
     for damage in find_damage(results):
         damages[damage.video_id].append(damage)
-    rows = latest_rows(read_catalog(results, skip_damaged=True).rows)[0].to_pylist()
-    rows = [row for row in rows if row["video_id"] not in damages or row["status"] == "failed"]
-    row_of = {row["path"]: row for row in rows}
-    ids_of_size: dict[int, set[str]] = defaultdict(set)
+    rows = video_records(latest_rows(read_catalog(results, skip_damaged=True).rows)[0])
+    rows = [row for row in rows if row.video_id not in damages or row.status == "failed"]
+    row_of = {row.path: row for row in rows}
+    ids_of_size: dict[int | None, set[str]] = defaultdict(set)
     for row in rows:
-        ids_of_size[row["size_bytes"]].add(row["video_id"])
+        ids_of_size[row.size_bytes].add(row.video_id)
     left = [path for path in files if not _is_known(path, row_of, ids_of_size)]
     begun = {one.video_id: (one.n_segments, age_s) for one, age_s in unfinished(results)}
     path_of = dict(_ids_of_first(left, begun)) if left and begun else {}
     changed = {path_text(path) for path in left}
-    found = [_of_row(results, row, begun) for row in rows if row["path"] not in changed]
-    found += [_of_begun(of, path_of.get(of), *begun[of]) for of in begun.keys() - {row["video_id"] for row in rows}]
+    found = [_of_row(results, row, begun) for row in rows if row.path not in changed]
+    found += [_of_begun(of, path_of.get(of), *begun[of]) for of in begun.keys() - {row.video_id for row in rows}]
     found += [_of_file(path, row_of) for path in left if path not in path_of.values()]
     found += [_of_damages(results, video, of_video) for video, of_video in damages.items()]
     return sorted(found, key=lambda one: (one.path, one.video_id or ""))
@@ -132,8 +132,8 @@ def _of_damages(results: StoragePath, video_id: str, damages: Sequence[Damage]) 
 
 def _path_of(results: StoragePath, video_id: str) -> str:
     """The path of a video from any readable row; empty if there is none."""
-    rows = read_own_rows(results)[0].to_pylist()
-    return next((row["path"] for row in rows if row["video_id"] == video_id), "")
+    rows = video_records(read_own_rows(results)[0])
+    return next((row.path for row in rows if row.video_id == video_id), "")
 
 
 def may_be_there(path: str) -> bool:
@@ -147,27 +147,25 @@ def count(statuses: Iterable[VideoStatus]) -> dict[str, int]:
     return {state: counted[state] for state in STATES}
 
 
-def _of_row(results: StoragePath, row: Mapping[str, Any], begun: Mapping[str, tuple[int, float]]) -> VideoStatus:
-    known: dict[str, Any] = {"video_id": row["video_id"], "finished_at": row["finished_at"]}
-    n_segments, age_s = begun.get(row["video_id"], (0, RECENT_S))
+def _of_row(results: StoragePath, row: VideoRecord, begun: Mapping[str, tuple[int, float]]) -> VideoStatus:
+    known = VideoStatus(row.path, "done", row.video_id, finished_at=row.finished_at)
+    n_segments, age_s = begun.get(row.video_id, (0, RECENT_S))
     if age_s < RECENT_S:
-        return VideoStatus(row["path"], "running", **known, reason=f"{n_segments} segments are saved")
-    if row["is_running"]:
-        if is_looked_at(results, row["video_id"]):
-            return VideoStatus(row["path"], "running", **known, reason="a live session")
+        return replace(known, state="running", reason=f"{n_segments} segments are saved")
+    if row.is_running:
+        if is_looked_at(results, row.video_id):
+            return replace(known, state="running", reason="a live session")
         reason = "an interrupted live session: its end is not in the tables yet"
-        return VideoStatus(
-            row["path"], "pending", **known, reason=reason, suggested_action="run `fervid timeline` to add it"
-        )
-    if row["error"] is None:
-        return VideoStatus(row["path"], "done", **known)
-    if row["error"].startswith(OUTSIDE_RANGE):
+        return replace(known, state="pending", reason=reason, suggested_action="run `fervid timeline` to add it")
+    if row.error is None:
+        return known
+    if row.error.startswith(OUTSIDE_RANGE):
         suggested_action = "choose another --start or --end"
-    elif may_be_there(row["path"]):
+    elif may_be_there(row.path):
         suggested_action = "repair or replace the file, then run `fervid retry`"
     else:
         suggested_action = "the file is missing: restore it, or remove the video with `fervid purge`"
-    return VideoStatus(row["path"], "failed", **known, reason=row["error"], suggested_action=suggested_action)
+    return replace(known, state="failed", reason=row.error, suggested_action=suggested_action)
 
 
 def _of_begun(of: str, path: StoragePath | None, n_segments: int, age_s: float) -> VideoStatus:
@@ -179,12 +177,12 @@ def _of_begun(of: str, path: StoragePath | None, n_segments: int, age_s: float) 
     return VideoStatus(text, "pending", of, reason, "run `fervid analyze` to resume")
 
 
-def _of_file(path: StoragePath, row_of: Mapping[str, Any]) -> VideoStatus:
+def _of_file(path: StoragePath, row_of: Mapping[str, VideoRecord]) -> VideoStatus:
     reason = "modified since it was analyzed" if path_text(path) in row_of else "not analyzed yet"
     return VideoStatus(path_text(path), "pending", reason=reason, suggested_action="run `fervid analyze`")
 
 
-def _is_known(path: StoragePath, row_of: Mapping[str, Any], ids_of_size: Mapping[int, set[str]]) -> bool:
+def _is_known(path: StoragePath, row_of: Mapping[str, VideoRecord], ids_of_size: Mapping[int | None, set[str]]) -> bool:
     """Whether the current content of a file has a row, possibly under the path of a copy."""
     row = row_of.get(path_text(path))
     try:
@@ -192,7 +190,7 @@ def _is_known(path: StoragePath, row_of: Mapping[str, Any], ids_of_size: Mapping
     except OSError:
         return row is not None
     if row is not None:
-        return row["started_at"] is None or datetime.fromtimestamp(stat.st_mtime, UTC) <= row["started_at"]
+        return row.started_at is None or datetime.fromtimestamp(stat.st_mtime, UTC) <= row.started_at
     return stat.st_size in ids_of_size and _id_of(path) in ids_of_size[stat.st_size]
 
 

@@ -18,8 +18,8 @@ import os
 import secrets
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from analytics.errors import StoreError as StoreError
 from analytics.results.arrow_files import check_footer, n_rows, read_table
 from analytics.results.damage import Damage, one_line
-from analytics.results.shards import check_rows, read_shards, row_crc32, shard_path
+from analytics.results.shards import CompactedAnalysis, check_rows, read_shards, row_crc32, shard_path
 from analytics.results.storage_paths import (
     StoragePath,
     is_remote,
@@ -42,6 +42,7 @@ from analytics.results.storage_paths import (
     translate_client_errors,
     upload,
 )
+from analytics.results.video_record import VideoRecord
 from analytics.tables.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
 
 if TYPE_CHECKING:
@@ -212,29 +213,29 @@ class Store:
     def is_done(self, video_id: str, analysis_id: str) -> bool:
         """Whether the analysis is finished and its tables are readable."""
         row = self.video_row(video_id, analysis_id)
-        if row is None or row["status"] != "done":
+        if row is None or row.status != "done":
             return False
         if has_tables(self.root, video_id, analysis_id):
             return not any(damaged_tables(self.root, row))
         compacted = self._compacted(video_id, analysis_id)
         return compacted is not None and not any(damaged_in_shard(self.root, video_id, analysis_id))
 
-    def video_row(self, video_id: str, analysis_id: str) -> dict[str, Any] | None:
+    def video_row(self, video_id: str, analysis_id: str) -> VideoRecord | None:
         """The row of the analysis in table videos, or None if there is none yet."""
         path = table_path(self.root, "videos", video_id, analysis_id)
         try:
             rows = read_table(path, page_checksum_verification=True).to_pylist()
-            row = {**dict.fromkeys(VIDEOS.names), **rows[0], "video_id": video_id}
+            row = {name: rows[0].get(name) for name in VIDEOS.names} | {"video_id": video_id}
             check_rows([row])
-            return row
+            return VideoRecord(**row)
         except (OSError, pa.ArrowException, ValueError, IndexError):  # the file is missing or damaged
             compacted = self._compacted(video_id, analysis_id)
-            return {name: compacted[name] for name in VIDEOS.names} if compacted else None
+            return compacted.video if compacted else None
 
     def table_rows(self, video_id: str, analysis_id: str) -> dict[str, int]:
         """The number of rows in each table of a finished analysis."""
         if compacted := self._compacted(video_id, analysis_id):
-            return dict(zip(TIMELINE_TABLES, compacted["n_rows"], strict=True))
+            return dict(zip(TIMELINE_TABLES, compacted.n_rows, strict=True))
         paths = {name: table_path(self.root, name, video_id, analysis_id) for name in TIMELINE_TABLES}
         return {name: n_rows(path) for name, path in paths.items()}
 
@@ -252,16 +253,18 @@ class Store:
         Returns:
             The path in the row.
         """
-        newest = max(self._rows_of(video_id), key=lambda row: (row["finished_at"], row["analysis_id"]))
+        newest = max(self._rows_of(video_id), key=lambda row: (row.finished_at, row.analysis_id))
         row = self.video_row(video_id, analysis_id)
         assert row is not None
-        moved = row["path"] != path and not resolve_path(row["path"]).exists()
-        if moved or newest["analysis_id"] != analysis_id or row["error"] != error:
-            row |= {"path": path if moved else row["path"]}
-            self._write_video_row(row, _videos_table(row, "done", error))
-        return str(row["path"])
+        moved = row.path != path and not resolve_path(row.path).exists()
+        current = replace(
+            row, path=path if moved else row.path, status="done", error=error, finished_at=datetime.now(UTC)
+        )
+        if moved or newest.analysis_id != analysis_id or row.error != error:
+            self._write_video_row(current)
+        return current.path
 
-    def commit_analysis(self, video_row: Mapping[str, Any], timeline: "Timeline") -> None:
+    def commit_analysis(self, video_row: Mapping[str, object], timeline: "Timeline") -> None:
         """Write the tables of an analysis and then its row in `videos`, with status `done`.
 
         Args:
@@ -274,46 +277,49 @@ class Store:
             StoreError: if the disk is full.
         """
         # Build the row first, so that an invalid one fails before anything is written.
-        row = _videos_table(video_row, "done", video_row.get("error"))
+        video = VideoRecord.of_row({**video_row, "status": "done", "finished_at": datetime.now(UTC)})
         written = []
         for name, schema in TIMELINE_TABLES.items():
-            table = _with_analysis_id(timeline.tables()[name], video_row["analysis_id"])
-            path = table_path(self.root, name, video_row["video_id"], video_row["analysis_id"])
+            table = _with_analysis_id(timeline.tables()[name], video.analysis_id)
+            path = table_path(self.root, name, video.video_id, video.analysis_id)
             written.append(_write_table(path, conform(table, without(schema, "video_id"))))
-        row = _set_value(row, "table_crc32", [content.crc32 for content in written])
-        row = _set_value(row, "table_bytes", [content.size_bytes for content in written])
-        self._write_video_row(video_row, row)
+        crc32, n_bytes = [content.crc32 for content in written], [content.size_bytes for content in written]
+        self._write_video_row(replace(video, table_crc32=crc32, table_bytes=n_bytes))
 
     def remove_analysis(self, video_id: str, analysis_id: str) -> None:
         """Remove a superseded analysis, its row in `videos` first."""
         for name in TABLES:
             table_path(self.root, name, video_id, analysis_id).unlink(missing_ok=True)
 
-    def commit_failure(self, video_row: Mapping[str, Any], error: str) -> None:
+    def commit_failure(self, video_row: Mapping[str, object], error: str) -> None:
         """Write the row of a video that could not be analyzed, with status `failed` and the reason.
 
         Raises:
             ValueError: if `video_row` has an unknown column or lacks a required one.
             StoreError: if the disk is full.
         """
-        self._write_video_row(video_row, _videos_table(video_row, "failed", error))
+        failed = {"status": "failed", "error": error, "finished_at": datetime.now(UTC)}
+        self._write_video_row(VideoRecord.of_row({**video_row, **failed}))
 
-    def _rows_of(self, video_id: str) -> list[dict[str, Any]]:
+    def _rows_of(self, video_id: str) -> list[VideoRecord]:
         """All rows of a video in table videos."""
         names = list_files(self.root / "videos" / f"video_id={video_id}")
         ids = {name.removesuffix(".parquet") for name in names if name.startswith("a")}
         ids |= {analysis for video, analysis in read_shards(self.root).where if video == video_id}
         return [row for analysis in sorted(ids) if (row := self.video_row(video_id, analysis))]
 
-    def _compacted(self, video_id: str, analysis_id: str) -> dict[str, Any] | None:
-        return read_shards(self.root).row(video_id, analysis_id)
+    def _compacted(self, video_id: str, analysis_id: str) -> CompactedAnalysis | None:
+        return read_shards(self.root).find(video_id, analysis_id)
 
-    def _write_video_row(self, video_row: Mapping[str, Any], row: pa.Table) -> None:
+    def _write_video_row(self, video: VideoRecord) -> None:
         # Keep finished_at increasing, even if the clock was set back since the previous row.
-        earlier = [known["finished_at"] + timedelta(microseconds=1) for known in self._rows_of(video_row["video_id"])]
-        row = _set_value(row, "finished_at", max([*row["finished_at"].to_pylist(), *earlier]))
-        row = _set_value(row, "row_crc32", row_crc32({"video_id": video_row["video_id"], **row.to_pylist()[0]}))
-        _write_table(table_path(self.root, "videos", video_row["video_id"], video_row["analysis_id"]), row)
+        earlier = [known.finished_at + timedelta(microseconds=1) for known in self._rows_of(video.video_id)]
+        video = replace(video, finished_at=max([video.finished_at, *earlier]))
+        row = pa.Table.from_pylist([video.columns()], schema=VIDEOS)
+        # The checksum is that of the values as they are stored, such as times in UTC and single precision.
+        row = _set_value(row, "row_crc32", row_crc32(row.to_pylist()[0]))
+        path = table_path(self.root, "videos", video.video_id, video.analysis_id)
+        _write_table(path, row.select(without(VIDEOS, "video_id").names))
 
     def _observations_folder(self, video_id: str, observation_id: str) -> StoragePath:
         return self.root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
@@ -343,18 +349,18 @@ def has_tables(root: StoragePath, video_id: str, analysis_id: str) -> bool:
     return all(table_path(root, name, video_id, analysis_id).is_file() for name in TIMELINE_TABLES)
 
 
-def damaged_tables(root: StoragePath, row: Mapping[str, Any]) -> Iterator[Damage]:
+def damaged_tables(root: StoragePath, row: VideoRecord) -> Iterator[Damage]:
     """The tables of a finished analysis (not in a shard) that are missing or damaged.
 
     Args:
         root: the results folder.
         row: the row of the analysis in table videos.
     """
-    checksums = row["table_crc32"] or [None] * len(TIMELINE_TABLES)
+    checksums: Sequence[int | None] = row.table_crc32 or [None] * len(TIMELINE_TABLES)
     for (name, schema), crc32 in zip(TIMELINE_TABLES.items(), checksums, strict=True):
-        path = table_path(root, name, row["video_id"], row["analysis_id"])
+        path = table_path(root, name, row.video_id, row.analysis_id)
         if reason := _why_unreadable(path, without(schema, "video_id"), crc32):
-            yield Damage(path, reason, row["video_id"])
+            yield Damage(path, reason, row.video_id)
 
 
 def damaged_in_shard(root: StoragePath, video_id: str, analysis_id: str) -> Iterator[Damage]:
@@ -399,15 +405,6 @@ def segments_in(observations: StoragePath) -> list[str]:
 
 def _is_segment(name: str) -> bool:
     return name.startswith("segment-") and name.endswith(".parquet")
-
-
-def _videos_table(video_row: Mapping[str, Any], status: str, error: str | None) -> pa.Table:
-    row = {**video_row, "status": status, "error": error, "finished_at": datetime.now(UTC)}
-    if unknown := row.keys() - set(VIDEOS.names):
-        raise ValueError(f"unknown columns of videos: {', '.join(sorted(unknown))}")
-    if missing := [field.name for field in VIDEOS if not field.nullable and row.get(field.name) is None]:
-        raise ValueError(f"missing columns of videos: {', '.join(missing)}")
-    return pa.Table.from_pylist([row], schema=VIDEOS).select(without(VIDEOS, "video_id").names)
 
 
 def _with_analysis_id(table: pa.Table, analysis_id: str) -> pa.Table:

@@ -5,11 +5,10 @@ Recently written files are kept, because a run may still be writing them, or an 
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from analytics.results.catalog import REMEMBERED, Ids, read_catalog
 from analytics.results.compaction import broken_shards, drop_from_shards, find_replaced
@@ -17,6 +16,7 @@ from analytics.results.purge import is_unfinished, purge
 from analytics.results.shards import FOLDER, read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import StoreError, check_results, table_path
+from analytics.results.video_record import VideoRecord, video_records
 from analytics.tables.schema import TIMELINE_TABLES
 
 # Age up to which files are kept, so that a run stopped in the evening can be resumed in the morning.
@@ -52,10 +52,10 @@ def find_garbage(results: StoragePath, *, superseded: bool = False, older_than_s
         raise StoreError(f"{results}: only local results can be cleaned; `fervid purge` also works in object stores")
     check_results(results)
     before_s = time.time() - older_than_s
-    rows = read_catalog(results).rows.to_pylist()
+    rows = video_records(read_catalog(results).rows)
     old = _superseded(rows, datetime.fromtimestamp(before_s, UTC)) if superseded else []
-    gone = [(row["video_id"], row["analysis_id"]) for row in old]
-    kept = [row for row in rows if (row["video_id"], row["analysis_id"]) not in gone]
+    gone = [(row.video_id, row.analysis_id) for row in old]
+    kept = [row for row in rows if (row.video_id, row.analysis_id) not in gone]
     in_shards = read_shards(results).where
     found = [
         Garbage("superseded analysis or failure", _files_of(results, pair), (pair,) if pair in in_shards else ())
@@ -138,27 +138,27 @@ def remove_garbage(results: StoragePath, garbage: Sequence[Garbage]) -> None:
         purge(results, [])
 
 
-def _superseded(rows: Sequence[Mapping[str, Any]], before: datetime) -> list[Mapping[str, Any]]:
+def _superseded(rows: Sequence[VideoRecord], before: datetime) -> list[VideoRecord]:
     """Rows written before a time that the views no longer show."""
-    newest: dict[str, Mapping[str, Any]] = {}
+    newest: dict[str, VideoRecord] = {}
     done_at: dict[str, datetime] = {}  # path of a video -> when its newest finished analysis was finished
-    for row in sorted(rows, key=lambda row: (row["finished_at"], row["analysis_id"])):
-        if row["status"] == "done":
-            newest[row["video_id"]] = row
-            done_at[row["path"]] = row["finished_at"]
+    for row in sorted(rows, key=lambda row: (row.finished_at, row.analysis_id)):
+        if row.status == "done":
+            newest[row.video_id] = row
+            done_at[row.path] = row.finished_at
 
-    def is_old(row: Mapping[str, Any]) -> bool:
-        if row["status"] == "done":
-            return row is not newest[row["video_id"]]
-        shown = newest.get(row["video_id"])
+    def is_old(row: VideoRecord) -> bool:
+        if row.status == "done":
+            return row is not newest[row.video_id]
+        shown = newest.get(row.video_id)
         # The failure is still reported, and `fervid retry` uses it.
-        if shown is not None and shown["error"] is not None:
+        if shown is not None and shown.error is not None:
             return False
-        return done_at.get(row["path"], row["finished_at"]) > row["finished_at"] or (
-            shown is not None and shown["finished_at"] > row["finished_at"]
+        return done_at.get(row.path, row.finished_at) > row.finished_at or (
+            shown is not None and shown.finished_at > row.finished_at
         )
 
-    return [row for row in rows if row["finished_at"] < before and is_old(row)]
+    return [row for row in rows if row.finished_at < before and is_old(row)]
 
 
 def _files_of(results: Path, pair: Ids) -> tuple[StoragePath, ...]:
@@ -187,9 +187,9 @@ def _tables_without_row(results: Path) -> list[Path]:
     return [path for path in tables if not (results / "videos" / path.parent.name / path.name).exists()]
 
 
-def _observations_without_row(results: Path, rows: Iterable[Mapping[str, Any]]) -> list[tuple[Path, ...]]:
+def _observations_without_row(results: Path, rows: Iterable[VideoRecord]) -> list[tuple[Path, ...]]:
     """The files of each observation that no finished analysis uses."""
-    known = {(row["video_id"], row["observation_id"]) for row in rows if row["status"] == "done"}
+    known = {(row.video_id, row.observation_id) for row in rows if row.status == "done"}
     files: dict[tuple[str, str], list[Path]] = defaultdict(list)
     for path in sorted(results.glob("observations/video_id=*/observation_id=*/[!.]*")):
         of = path.parent.parent.name.removeprefix("video_id="), path.parent.name.removeprefix("observation_id=")

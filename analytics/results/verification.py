@@ -1,9 +1,8 @@
 """Read every file of a results folder and compare it with what was written."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pyarrow as pa
 
@@ -12,9 +11,10 @@ from analytics.results.arrow_files import CONTENT_CHANGED
 from analytics.results.catalog import Ids, read_own_rows
 from analytics.results.checksums import ShardChecksum, stream_crc32
 from analytics.results.damage import Damage, DamagedFileError, one_line
-from analytics.results.shards import read_shards, shard_path
+from analytics.results.shards import Where, read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, list_files
 from analytics.results.store import check_results, damaged_in_shard, damaged_tables, is_segment_readable
+from analytics.results.video_record import VideoRecord, video_records
 
 READERS = 8  # number of threads; reading and checksums run outside Python's global lock
 # Parts of messages of Arrow and DuckDB that mean that a file could not be read.
@@ -30,8 +30,8 @@ def find_damage(results: StoragePath) -> list[Damage]:
     check_results(results)
     rows, damaged = read_own_rows(results)
     shards = read_shards(results)
-    done = {(row["video_id"], row["analysis_id"]): row for row in rows.to_pylist() if row["status"] == "done"}
-    own = [row for ids, row in done.items() if not _is_replaced(row, shards.where.get(ids)) and not row["is_running"]]
+    done = {(row.video_id, row.analysis_id): row for row in video_records(rows) if row.status == "done"}
+    own = [row for ids, row in done.items() if not _is_replaced(row, shards.where.get(ids)) and not row.is_running]
     in_shards = [ids for ids, where in shards.where.items() if ids not in done or _is_replaced(done[ids], where)]
     shard_files = [(shard, name) for shard, checksums in shards.checksums.items() for name in checksums]
     segments = [name for name in list_files(results / "observations") if name.rpartition("/")[2].startswith("segment-")]
@@ -55,9 +55,9 @@ def find_damage(results: StoragePath) -> list[Damage]:
     return [damage for damage in all_found if damage.video_id or damage.path not in with_video]
 
 
-def _is_replaced(row: Mapping[str, Any], where: Any) -> bool:
+def _is_replaced(row: VideoRecord, where: Where | None) -> bool:
     """Whether a shard holds the analysis, so that its own files are about to be deleted."""
-    return where is not None and row["finished_at"] <= where.finished_at
+    return where is not None and row.finished_at <= where.finished_at
 
 
 def _changed_shard_file(path: StoragePath, checksum: ShardChecksum) -> Iterator[Damage]:

@@ -6,10 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from analytics.results.ids import file_sha256, video_id
 from analytics.results.storage_paths import StoragePath, absolute, is_remote
+from analytics.results.video_record import NamedVideo, VideoRecord, video_records
 from fer_models.errors import FervidError
 
 if TYPE_CHECKING:
@@ -39,31 +40,29 @@ def file_name(path: str) -> str:
     return ntpath.basename(path)
 
 
-def all_videos(connection: "duckdb.DuckDBPyConnection") -> list[dict[str, Any]]:
+def all_videos(connection: "duckdb.DuckDBPyConnection") -> list[VideoRecord]:
     """The rows of view videos, by path."""
-    rows: list[dict[str, Any]] = (
-        connection.sql("SELECT * FROM videos ORDER BY path, video_id").to_arrow_table().to_pylist()
-    )
-    return rows
+    return video_records(connection.sql("SELECT * FROM videos ORDER BY path, video_id").to_arrow_table())
 
 
-def short_names(videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def short_names(videos: Sequence[NamedVideo]) -> dict[str, str]:
     """A display name for each video: its file name; if several share it, with the folder in front or the id behind.
 
-    >>> short_names([{"video_id": "v1", "path": "/x/a.mp4"}, {"video_id": "v2", "path": "/y/a.mp4"}])
+    >>> from analytics.results.video_record import VideoName
+    >>> short_names([VideoName("v1", "/x/a.mp4"), VideoName("v2", "/y/a.mp4")])
     {'v1': 'x/a.mp4', 'v2': 'y/a.mp4'}
-    >>> short_names([{"video_id": "v1", "path": "/x/1/a.mp4"}, {"video_id": "v2", "path": "/y/1/a.mp4"}])
+    >>> short_names([VideoName("v1", "/x/1/a.mp4"), VideoName("v2", "/y/1/a.mp4")])
     {'v1': 'a.mp4-v1', 'v2': 'a.mp4-v2'}
     """
-    plain = {row["video_id"]: file_name(row["path"]) for row in videos}
-    return _apart(plain, {row["video_id"]: f"{_folder(row)}/{plain[row['video_id']]}".lstrip("/") for row in videos})
+    plain = {row.video_id: file_name(row.path) for row in videos}
+    return _apart(plain, {row.video_id: f"{_folder(row)}/{plain[row.video_id]}".lstrip("/") for row in videos})
 
 
-def choose_videos(videos: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> list[str]:
+def choose_videos(videos: Sequence[NamedVideo], wanted: Sequence[str]) -> list[str]:
     """The unique ids of the videos given by id, path, name, or a file with the same content.
 
     Args:
-        videos: rows with at least video_id and path; a video may have several.
+        videos: those in the results; a video may be in it several times.
         wanted: the text that the user entered for each video.
 
     Raises:
@@ -72,19 +71,19 @@ def choose_videos(videos: Sequence[Mapping[str, Any]], wanted: Sequence[str]) ->
     return list(dict.fromkeys(found for text in wanted for found in _meant(videos, text)))
 
 
-def _meant(videos: Sequence[Mapping[str, Any]], text: str) -> list[str]:
+def _meant(videos: Sequence[NamedVideo], text: str) -> list[str]:
     as_path = (text, path_text(Path(text)))
-    exact = [row["video_id"] for row in videos if text == row["video_id"] or row["path"] in as_path]
+    exact = [row.video_id for row in videos if text == row.video_id or row.path in as_path]
     if exact:
         return exact
-    named = [row for row in videos if text == file_name(row["path"])]
-    if len(paths := sorted({row["path"] for row in named})) > 1:
+    named = [row for row in videos if text == file_name(row.path)]
+    if len(paths := sorted({row.path for row in named})) > 1:
         raise UnknownVideoError(f"{text}: {len(paths)} videos have this name, give a path: {', '.join(paths)}")
     if named:
-        return [row["video_id"] for row in named]
+        return [row.video_id for row in named]
     if Path(text).is_file():
         of_content = video_id(file_sha256(Path(text)))
-        if any(row["video_id"] == of_content for row in videos):
+        if any(row.video_id == of_content for row in videos):
             return [of_content]
     raise UnknownVideoError(
         f"{text}: no such video in the results, neither by path, name or id nor by its content: "
@@ -92,20 +91,21 @@ def _meant(videos: Sequence[Mapping[str, Any]], text: str) -> list[str]:
     )
 
 
-def names_apart(videos: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def names_apart(videos: Sequence[NamedVideo]) -> dict[str, str]:
     """A unique file stem for each video: its own; if several share it, with the folder in front or the id behind.
 
     Names are unique even on case-insensitive file systems.
 
-    >>> names_apart([{"video_id": "v1", "path": "/x/a.mp4"}, {"video_id": "v2", "path": "/y/a.mov"}])
+    >>> from analytics.results.video_record import VideoName
+    >>> names_apart([VideoName("v1", "/x/a.mp4"), VideoName("v2", "/y/a.mov")])
     {'v1': 'x-a', 'v2': 'y-a'}
     """
-    plain = {row["video_id"]: _safe(ntpath.splitext(file_name(row["path"]))[0]) for row in videos}
-    return _apart(plain, {row["video_id"]: f"{_safe(_folder(row))}-{plain[row['video_id']]}" for row in videos})
+    plain = {row.video_id: _safe(ntpath.splitext(file_name(row.path))[0]) for row in videos}
+    return _apart(plain, {row.video_id: f"{_safe(_folder(row))}-{plain[row.video_id]}" for row in videos})
 
 
-def _folder(video: Mapping[str, Any]) -> str:
-    return file_name(ntpath.dirname(video["path"]))
+def _folder(video: NamedVideo) -> str:
+    return file_name(ntpath.dirname(video.path))
 
 
 def _apart(plain: Mapping[str, str], longer: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from analytics.queries.agreement import compare_with_codes
 from analytics.queries.codes import Code, CodesError, emotion_of, read_codes
+from analytics.results.video_record import video_names
 from analytics.results.videos import UnknownVideoError, choose_videos
 from dashboard.data.results import Results
 from dashboard.text import plain
@@ -35,7 +36,7 @@ class Codes:
         Raises:
             UnknownVideoError: if a code names a video that is not in the results.
         """
-        videos = results.ask(VIDEOS_SQL).to_pylist()
+        videos = video_names(results.ask(VIDEOS_SQL))
         names = {code.video for code in self.codes if code.video is not None}
         ids_of = {name: choose_videos(videos, [name]) for name in names}
         found: dict[str, list[Code]] = {}

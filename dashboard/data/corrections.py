@@ -6,6 +6,7 @@ from typing import Any
 from analytics.results.corrections import CorrectionError, rebuild_with_notes
 from analytics.results.storage_paths import is_remote
 from analytics.results.store import Store
+from analytics.results.video_record import video_records
 from dashboard.data.results import Results
 
 VIDEO_SQL = "SELECT * FROM videos WHERE video_id = $video_id"
@@ -24,6 +25,6 @@ def rebuild(results: Results, video_id: str) -> None:
     Raises:
         CorrectionError: if its observations are gone, or a correction does not fit them.
     """
-    (video,) = results.ask(VIDEO_SQL, video_id=video_id).to_pylist()
+    (video,) = video_records(results.ask(VIDEO_SQL, video_id=video_id))
     rebuild_with_notes(Store(results.root), video)
     results.refresh()

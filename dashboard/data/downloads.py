@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from analytics.exports.annotations import write_subtitles
 from analytics.results.notes import read_notes
+from analytics.results.video_record import VideoName, video_names
 from analytics.tables.table_io import write_rows
 from dashboard.data.markers import markers_csv
 from dashboard.data.results import Results
@@ -23,7 +24,7 @@ EPISODES_SQL = """
     SELECT person, episodes.* FROM episodes JOIN people USING (video_id, track_id)
     WHERE video_id = $video_id ORDER BY start_s, track_id
 """
-VIDEO_SQL = "SELECT * FROM videos WHERE video_id = $video_id"
+VIDEO_SQL = "SELECT video_id, path FROM videos WHERE video_id = $video_id"
 
 
 def download(results: Results, video_id: str, name: str) -> bytes:
@@ -32,7 +33,7 @@ def download(results: Results, video_id: str, name: str) -> bytes:
     Raises:
         KeyError: if there is no such video or file.
     """
-    videos = results.ask(VIDEO_SQL, video_id=video_id).to_pylist()
+    videos = video_names(results.ask(VIDEO_SQL, video_id=video_id))
     if not videos:
         raise KeyError(f"there is no video {video_id}")
     (video,) = videos
@@ -42,7 +43,7 @@ def download(results: Results, video_id: str, name: str) -> bytes:
         case "episodes.csv":
             return _table(results.ask(EPISODES_SQL, video_id=video_id), name)
         case "markers.csv":
-            return markers_csv(read_notes(results.root, video_id).markers, video["path"])
+            return markers_csv(read_notes(results.root, video_id).markers, video.path)
         case "subtitles.srt" | "subtitles.vtt":
             return results.answer(lambda connection: _subtitles(connection, video, name))
         case _:
@@ -55,7 +56,7 @@ def _table(rows: pa.Table, name: str) -> bytes:
     return file.getvalue()
 
 
-def _subtitles(connection: duckdb.DuckDBPyConnection, video: dict[str, object], name: str) -> bytes:
+def _subtitles(connection: duckdb.DuckDBPyConnection, video: VideoName, name: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="fervid-") as folder:
         path = Path(folder) / name
         write_subtitles(connection, video, path, path.suffix.removeprefix("."))

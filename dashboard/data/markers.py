@@ -13,6 +13,7 @@ import streamlit as st
 
 from analytics.queries.events import EventsError, parse_events, read_events
 from analytics.results.notes import Marker
+from analytics.results.video_record import video_names
 from analytics.results.videos import UnknownVideoError, choose_videos
 from dashboard.data.results import Results
 from dashboard.text import plain
@@ -43,7 +44,7 @@ class Markers:
         Raises:
             UnknownVideoError: if a marker names a video that is not in the results.
         """
-        videos = results.ask(VIDEOS_SQL).to_pylist()
+        videos = video_names(results.ask(VIDEOS_SQL))
         rows = self.events.to_pylist()
         ids = {name: choose_videos(videos, [name]) for name in {row["video"] for row in rows} - {None}}
         of_video = [row for row in rows if row["video"] is None or video_id in ids[row["video"]]]

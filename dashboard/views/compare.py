@@ -12,6 +12,7 @@ import streamlit as st
 from analytics import queries
 from analytics.queries.events import EVENTS, events_of_videos
 from analytics.queries.groups import GroupError, find_groups
+from analytics.results.video_record import VideoName, video_names
 from analytics.results.videos import UnknownVideoError
 from dashboard.data.codes import choose_codes
 from dashboard.data.markers import Markers, choose_markers
@@ -164,7 +165,7 @@ def ranges_of_groups(results: Results, groups: dict[str, str]) -> pd.DataFrame:
 
 def ranges_of_markers(results: Results, events: pa.Table) -> pd.DataFrame:
     """The time range of each marker in each video; also of a failed video, in which nobody is seen."""
-    videos = results.ask(KNOWN_SQL).to_pylist()
+    videos = video_names(results.ask(KNOWN_SQL))
     ranges: pd.DataFrame = events_of_videos(events, videos).to_pandas().rename(columns={"label": "group"})
     ranges["end_s"] = ranges["end_s"].clip(upper=ranges["start_s"] + MAX_SHOWN_S)
     return ranges
@@ -380,9 +381,9 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
     )
 
 
-def compare_videos(results: Results, key: tuple[Any, ...], videos: list[dict[str, Any]], way: str) -> Compared | None:
+def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoName], way: str) -> Compared | None:
     """Differences between groups of videos, and means over time; None until two groups are selected."""
-    paths = [video["path"] for video in videos]
+    paths = [video.path for video in videos]
     groups = choose_groups(paths, way)
     chosen = select_groups(sorted(set(groups.values())))
     groups = {path: group for path, group in groups.items() if group in chosen}
@@ -398,7 +399,7 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[dict[str
     )
 
 
-def show_comparison(results: Results, videos: list[dict[str, Any]], way: str, markers: Markers | None) -> None:
+def show_comparison(results: Results, videos: list[VideoName], way: str, markers: Markers | None) -> None:
     """Compare groups of videos, or markers, as selected."""
     key = (str(results.root), results.etag(), results.notes_etag())
     try:
@@ -422,7 +423,7 @@ def main() -> None:
     """Draw the page."""
     results = current_results()
     st.title("Compare")
-    videos = results.ask(VIDEOS_SQL).to_pylist()
+    videos = video_names(results.ask(VIDEOS_SQL))
     if not videos:
         st.info("There are no finished videos yet.")
         return
@@ -432,7 +433,7 @@ def main() -> None:
     with right:
         codes = choose_codes()
     with left:
-        way = choose_way([video["path"] for video in videos], markers)
+        way = choose_way([video.path for video in videos], markers)
     show_comparison(results, videos, way, markers)
     if codes is not None:
         show_agreement(results, codes)

@@ -2,11 +2,10 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 
@@ -21,6 +20,7 @@ from analytics.results.ids import analysis_id
 from analytics.results.status import is_looked_at
 from analytics.results.store import Store, StoreError, check_results
 from analytics.results.stored_timeline import build_stored_timeline
+from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos, choose_videos
 from analytics.tracking.identities import IdentitiesError
 from flows.settings import TimelineSettings
@@ -62,16 +62,16 @@ def rebuild_timelines(
     """
     check_results(results)
     videos = all_videos(connect(results, observations=False))
-    ids = choose_videos(videos, wanted) if wanted else [row["video_id"] for row in videos]
+    ids = choose_videos(videos, wanted) if wanted else [row.video_id for row in videos]
     rebuilt = []
     for row in videos:
-        if row["video_id"] in ids:
+        if row.video_id in ids:
             rebuilt.append(rebuild_timeline(Store(results), row, settings))
             on_video(rebuilt[-1])
     return rebuilt
 
 
-def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSettings) -> Rebuilt:
+def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings) -> Rebuilt:
     """Rebuild the timeline of one video.
 
     Args:
@@ -83,25 +83,25 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         StoreError: if the results cannot be written.
     """
     started_s = time.perf_counter()
-    path, video = row["path"], row["video_id"]
-    if row["status"] != "done":
-        return Rebuilt(path, "failed", video, note=f"{path}: was never analyzed: {row['error']}")
-    stored = json.loads(row["settings"])
+    path, video = row.path, row.video_id
+    if row.status != "done":
+        return Rebuilt(path, "failed", video, note=f"{path}: was never analyzed: {row.error}")
+    stored = row.stored_settings
     config = settings.config(stored["observe"]["detector_score_threshold"])
     try:
         corrections = fitting_corrections(store, row, config)
     except CorrectionError:  # another version made the current timeline, so the tracks have other numbers
         corrections = ()
     timeline_settings = corrected_settings(config, corrections)
-    analyzed = analysis_id(row["observation_id"], timeline_settings)
+    seen = row.observed
+    analyzed = analysis_id(seen[1], timeline_settings)
     # A live session that is running or was killed may have more observations than its tables contain.
-    if store.is_done(video, analyzed) and not row["is_running"]:
+    if store.is_done(video, analyzed) and not row.is_running:
         # Keep the error of a later run, because it is unknown whether that run would succeed now.
-        store.mark_as_current(video, analyzed, path, error=row["error"])
+        store.mark_as_current(video, analyzed, path, error=row.error)
         sizes = store.table_rows(video, analyzed)
         return Rebuilt(path, "unchanged", video, analyzed, sizes["faces"], sizes["tracks"])
-    seen = video, row["observation_id"]
-    n_frames = store.table_rows(video, row["analysis_id"])["frames"]
+    n_frames = store.table_rows(video, row.analysis_id)["frames"]
     try:
         observations = store.read_observations(*seen, store.n_segments(*seen))
     except StoreError as error:
@@ -110,7 +110,7 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         reason = f"what was seen is not all there any more ({n_seen} of {n_frames} frames)"
         return Rebuilt(path, "failed", video, note=f"{path}: {reason}: run fervid analyze on the video again")
     try:
-        new, end_s = bool(row["is_running"]), row.get("shown_until_s")
+        new, end_s = bool(row.is_running), row.shown_until_s
         timeline = build_stored_timeline(store, *seen, observations, config, recompute_identities=new, end_s=end_s)
         if corrections:
             timeline = build_corrected_timeline(observations, config, timeline.identities, corrections, end_s=end_s)
@@ -123,11 +123,11 @@ def rebuild_timeline(store: Store, row: Mapping[str, Any], settings: TimelineSet
         "settings": json.dumps(stored | {"timeline": timeline_settings, "run": requested}),
         "started_at": datetime.now(UTC),
         **dict.fromkeys(SPEEDS),  # speeds are NULL because no frame was processed
-        "is_running": False if row["live_since"] else None,
+        "is_running": False if row.live_since else None,
         "joined_by_look": timeline.used_appearance,
     }
-    store.commit_analysis(dict(row) | changed, timeline)
-    if row["is_running"] and not is_looked_at(store.root, video):
+    store.commit_analysis(row.columns() | changed, timeline)
+    if row.is_running and not is_looked_at(store.root, video):
         store.drop_appearance(*seen)  # the session was killed, so no other process drops its appearance data
     seconds = time.perf_counter() - started_s
     return Rebuilt(path, "done", video, analyzed, len(timeline.faces), len(timeline.tracks), seconds)

@@ -8,6 +8,7 @@ from typing import Any
 from analytics.results.catalog import read_catalog
 from analytics.results.storage_paths import StoragePath, resolve_path
 from analytics.results.store import check_results
+from analytics.results.video_record import VideoRecord, video_records
 from fer_models.registry.model_registry import WeightsError, find_model
 from flows.settings import AnalyzeSettings, TimelineSettings
 
@@ -25,14 +26,14 @@ def settings_of(results: StoragePath, video_ids: Sequence[str]) -> dict[AnalyzeS
         StorageError: if what reads the address of a video is not installed.
     """
     check_results(results)
-    rows = read_catalog(results, skip_damaged=True).rows.to_pylist()
-    failed: dict[str, dict[str, Any]] = {}
-    for row in sorted(rows, key=lambda row: (row["status"] == "failed", row["finished_at"], row["analysis_id"])):
-        if row["video_id"] in video_ids:
-            failed[row["video_id"]] = row
+    rows = video_records(read_catalog(results, skip_damaged=True).rows)
+    failed: dict[str, VideoRecord] = {}
+    for row in sorted(rows, key=lambda row: (row.status == "failed", row.finished_at, row.analysis_id)):
+        if row.video_id in video_ids:
+            failed[row.video_id] = row
     paths: dict[AnalyzeSettings, list[StoragePath]] = defaultdict(list)
-    for row in sorted(failed.values(), key=lambda row: (row["path"], row["video_id"])):
-        paths[stored_settings(row["settings"])].append(resolve_path(row["path"]))
+    for row in sorted(failed.values(), key=lambda row: (row.path, row.video_id)):
+        paths[stored_settings(row.settings)].append(resolve_path(row.path))
     return dict(paths)
 
 

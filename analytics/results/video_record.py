@@ -1,0 +1,123 @@
+"""A row of table videos: one analysis of a video, with the file, the settings and the outcome."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
+
+from analytics.tables.schema import VIDEOS
+
+
+class NamedVideo(Protocol):
+    """A video that can be found by its id and its path."""
+
+    @property
+    def video_id(self) -> str:
+        """The id, a hash of the content."""
+
+    @property
+    def path(self) -> str:
+        """The path of the file when it was analyzed."""
+
+
+class VideoName(NamedTuple):
+    """The id and the path of a video."""
+
+    video_id: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRecord:
+    """A row of table videos, with a field for each column of `schema.VIDEOS`, which describes them; None is NULL."""
+
+    video_id: str
+    analysis_id: str
+    observation_id: str | None = None
+    path: str
+    sha256: str | None = None
+    size_bytes: int | None = None
+    object_version: str | None = None
+    container: str | None = None
+    codec: str | None = None
+    video_stream: int | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    rotation_deg: int | None = None
+    is_mirrored: bool | None = None
+    start_time_s: float | None = None
+    duration_s: float | None = None
+    shown_until_s: float | None = None
+    n_clock_jumps: int | None = None
+    n_frames: int | None = None
+    avg_fps: float | None = None
+    is_vfr: bool | None = None
+    decoder: str | None = None
+    decoder_reason: str | None = None
+    notes: str | None = None
+    status: str
+    error: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime
+    frames_per_s: float | None = None
+    n_observed: int | None = None
+    decode_wait_s: float | None = None
+    detect_s: float | None = None
+    crop_s: float | None = None
+    classify_s: float | None = None
+    live_since: datetime | None = None
+    is_running: bool | None = None
+    settings: str | None = None  # JSON
+    joined_by_look: bool | None = None
+    weights: str | None = None  # JSON
+    versions: str | None = None  # JSON
+    table_crc32: list[int] | None = None
+    table_bytes: list[int] | None = None
+    row_crc32: int | None = None
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> "VideoRecord":
+        """Make the record of a row.
+
+        Raises:
+            ValueError: if a column is unknown, or one that must not be NULL is missing.
+        """
+        if unknown := row.keys() - {field.name for field in fields(cls)}:
+            raise ValueError(f"unknown columns of videos: {', '.join(sorted(unknown))}")
+        if missing := [field.name for field in VIDEOS if not field.nullable and row.get(field.name) is None]:
+            raise ValueError(f"missing columns of videos: {', '.join(missing)}")
+        return cls(**row)
+
+    @property
+    def observed(self) -> tuple[str, str]:
+        """The ids under which the store keeps the observations.
+
+        Raises:
+            ValueError: if there are none: the video failed before it was observed.
+        """
+        if self.observation_id is None:
+            raise ValueError(f"{self.path}: was never observed")
+        return self.video_id, self.observation_id
+
+    @property
+    def stored_settings(self) -> dict[str, Any]:
+        """The settings of the analysis, for each stage; empty if none were stored."""
+        stored: dict[str, Any] = json.loads(self.settings or "{}")
+        return stored
+
+    def columns(self) -> dict[str, Any]:
+        """Return the value of each column, in the order of the columns."""
+        return asdict(self)
+
+
+def video_records(rows: pa.Table) -> list[VideoRecord]:
+    """The rows of a table with the columns of `schema.VIDEOS`."""
+    return [VideoRecord(**row) for row in rows.select(VIDEOS.names).to_pylist()]
+
+
+def video_names(rows: pa.Table) -> list[VideoName]:
+    """The ids and paths of rows with at least video_id and path."""
+    return [VideoName(*row) for row in zip(*(rows[name].to_pylist() for name in VideoName._fields), strict=True)]
