@@ -1,4 +1,4 @@
-"""Two results folders side by side: the same rows in every table, but for when and where they were made."""
+"""Compare two results folders: all tables must have the same rows, except for the time and speed of the runs."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 from analytics.tables.schema import TABLES
 from flows.analysis.rebuild_timeline import SPEEDS
 
-# What differs between two runs over the same videos: when they were, how fast, and the checksums over both.
+# Columns that differ between two runs over the same videos: times, speeds, and checksums that include them.
 OF_THE_RUN = ["started_at", "finished_at", *SPEEDS, "row_crc32", "table_crc32", "table_bytes"]
 
 
 def files(results: Path) -> set[str]:
-    """The files that readers see, by their place in the folder."""
+    """The paths of the Parquet files that readers see, relative to the folder."""
     found = (path.relative_to(results) for path in results.rglob("*.parquet"))
     return {path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)}
 
@@ -25,7 +25,7 @@ def rows(results: Path, file: str) -> pa.Table:
 
 
 def assert_same(results: Path, expected: Path) -> None:
-    """Every file of every table is in both, with the same rows bit for bit."""
+    """Check that both folders have the same files, with the same rows bit for bit."""
     assert files(results) == files(expected)
     assert {file.split("/")[0] for file in files(results)} == {*TABLES, "observations"}
     for file in sorted(files(results)):

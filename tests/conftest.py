@@ -1,5 +1,6 @@
-"""What all tests share: nothing is skipped in silence where `FERVID_NO_SKIPS` is set, and nothing is sent anywhere."""
+"""Fixtures and hooks of all tests. With `FERVID_NO_SKIPS`, a skipped test fails; no test uses the network."""
 
+import fcntl
 import gc
 import os
 import sys
@@ -19,13 +20,13 @@ SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 # Compiling all modules again in each process would double the time of tests that start processes.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-# Prefect keeps runs in a database under its home: the tests' runs are not the user's. Set before it is imported.
+# Prefect stores runs in a database in this folder, set before Prefect is imported, so the user's runs stay unchanged.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="fervid-prefect-")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    """Turn a skip into a failure where everything must run; without a CUDA device, its tests still skip."""
+    """Turn a skip into a failure if `FERVID_NO_SKIPS` is set, except for tests that need a CUDA device."""
     report = yield
     if report.skipped and "FERVID_NO_SKIPS" in os.environ and item.get_closest_marker("cuda") is None:
         report.outcome = "failed"
@@ -33,17 +34,28 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist keep the order of the tests; by default, it would begin with the files of most tests."""
+    config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs CUDA where there is none, unless `FERVID_MUST_HAVE_CUDA` says there must be."""
+    """Run files with slow tests first, and skip tests that need CUDA without a device.
+
+    If a long file came last, one process would run it while all others have finished. With `FERVID_MUST_HAVE_CUDA`,
+    tests that need CUDA fail instead of being skipped.
+    """
+    slow_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow_files)
     if torch.cuda.is_available() or "FERVID_MUST_HAVE_CUDA" in os.environ:
         return
     for item in items:
-        if item.get_closest_marker("cuda"):  # `keywords` also holds the names of folders
+        if item.get_closest_marker("cuda"):  # not `in item.keywords`, which also contains the names of folders
             item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
 
 
 def pytest_unconfigure() -> None:
-    """Let Python free what imports have frozen; DuckDB would report it as leaked at exit."""
+    """Let Python free the objects that imports have frozen, because DuckDB would report them as leaked at exit."""
     gc.unfreeze()
 
 
@@ -57,7 +69,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    """The address of a real Prefect server on loopback, started once; only who is told of it uses it."""
+    """The address of a real Prefect server on loopback, started once; tests that use it must set `PREFECT_API_URL`."""
     from flows.prefect.server import prefect_server
 
     with pytest.MonkeyPatch.context() as outside:
@@ -72,7 +84,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def few_faces(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fifteen real pictures of each emotion in each split of FER-2013, 315 in all, as a data set of its own."""
+    """A data set of 15 images of each emotion from each split of FER-2013, 315 in total."""
     table = pq.read_table(shared_data / "fer2013" / "fer2013.parquet")
     usage, label = np.asarray(table["usage"].to_pylist()), table["label"].to_numpy()
     splits = ("Training", "PublicTest", "PrivateTest")
@@ -106,13 +118,30 @@ def face_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def clip_results(face_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results with `face_clip`, 50 frames analyzed with default settings; tests must not change them."""
+    from clips import analyze_clip
+
+    folder = tmp_path_factory.mktemp("clip") / "results"
+    analyze_clip(face_clip, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def demo_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the clips of `fervid demo`, which take some seconds to make; tests must not change it."""
     pytest.importorskip("skimage.data", reason="the photographs of the demo come with scikit-image")
     from flows.cli.demo import make_demo_videos
 
-    folder = tmp_path_factory.mktemp("demo") / "videos"
-    make_demo_videos(folder)
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo"
+    shared.mkdir(exist_ok=True)
+    folder = shared / "videos"
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of the same test run may be making the clips
+        if not folder.exists():
+            make_demo_videos(shared / "unfinished")
+            (shared / "unfinished").rename(folder)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Analyses in processes that may be killed: forked from one that has the models already, as loading them takes seconds.
+"""Run analyses in processes that can be killed, forked from one that has loaded the models, which takes seconds.
 
     python tests/forks.py < jobs, a line of JSON each: {"videos", "out", "settings", "runs", "kill": {...} or null}
 
@@ -65,7 +65,7 @@ class Run:
 
 
 def start(job: dict) -> tuple[int, int]:
-    """The process that does the job, and where it reports to."""
+    """Start a process for the job; return its id and the end of the pipe to which it reports."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -80,7 +80,7 @@ def start(job: dict) -> tuple[int, int]:
 
 
 def finish(pid: int, reading: int) -> dict:
-    """What the process did."""
+    """Wait for the process to end, and return what it reported."""
     with os.fdopen(reading) as file:
         told = [json.loads(line) for line in file]
     _, status = os.waitpid(pid, 0)
@@ -88,7 +88,7 @@ def finish(pid: int, reading: int) -> dict:
 
 
 def main() -> None:
-    """Do job after job."""
+    """Run the jobs one after another."""
     context_of(Path())  # models are loaded before forking
     for line in sys.stdin:
         job = json.loads(line)

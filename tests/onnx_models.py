@@ -1,4 +1,4 @@
-"""ONNX models for tests: Fervid's own network exported, and a tiny one whose outputs are known."""
+"""ONNX models for tests: an export of Fervid's own network, and a tiny model with known outputs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""RetinaFace with random weights that are lively enough to find "faces": for tests of what lies around the network."""
+"""RetinaFace with random weights that give many detections, for tests of the code around the network."""
 
 import sys
 from functools import cache
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @cache
 def lively_weights() -> dict[str, Tensor]:
-    """Weights of the package's network under which about one anchor in 300 is a face, differing from place to place.
+    """Random weights of the package's network with which about one anchor in 300 is a face, in varying positions.
 
     Batch norms get the statistics of noise, so that no layer's output dies out or explodes; the last layers give
     scores on both sides of the threshold and boxes near their anchors.
@@ -26,7 +26,8 @@ def lively_weights() -> dict[str, Tensor]:
         if isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
             module.momentum = 1.0
-            nn.init.uniform_(module.bias, -0.3, 0.3, generator=generator)  # padding must not stay 0 by itself
+            # With a bias, padding does not remain 0 unless it is masked.
+            nn.init.uniform_(module.bias, -0.3, 0.3, generator=generator)
         elif isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, generator=generator)
             if module.bias is not None:
@@ -44,14 +45,14 @@ def lively_weights() -> dict[str, Tensor]:
 
 
 def hide_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the package look as if it were not installed."""
+    """Make the package appear not to be installed."""
     for name in [name for name in sys.modules if name.startswith("retinaface.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "retinaface", None)
 
 
 def picture(seed: int, height_px: int, width_px: int) -> np.ndarray:
-    """Soft blotches of color, `(h, w, 3)` uint8."""
+    """An image of soft colored blotches, `(h, w, 3)` uint8."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand((1, 3, max(2, height_px // 20), max(2, width_px // 20)), generator=generator)
     pixels = nn.functional.interpolate(noise, (height_px, width_px), mode="bicubic")[0].clamp(0, 1) * 255

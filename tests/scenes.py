@@ -1,4 +1,4 @@
-"""Observations of made-up videos, small enough to work out in the head."""
+"""Observations of synthetic videos, small enough for expected values to be computed by hand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -16,19 +16,19 @@ class Face:
     """A face that looks straight ahead, 100 px wide and high."""
 
     frame: int
-    x: float = 300.0  # of its center
+    x: float = 300.0  # x coordinate of its center
     p: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
     det_score: float = 0.9
     size_px: float = 100.0
     blur: float = 100.0
     brightness: float = 120.0
     cut_off: float = 0.0
-    nose_shift: float = 0.0  # in distances between the eyes
-    look: int | None = None  # gray level of all cells of its signature; None: no face has one
+    nose_shift: float = 0.0  # horizontal offset of the nose, in distances between the eyes
+    look: int | None = None  # gray level of all cells of its appearance descriptor; None: no face has one
 
 
 def feeling(emotion: str, probability: float = 1.0) -> tuple[float, ...]:
-    """`probability` for one emotion, the rest for neutral (or, for neutral, sad)."""
+    """Probabilities with this one for an emotion and the rest for neutral (for neutral itself, the rest for sad)."""
     rest = "sad" if emotion == "neutral" else "neutral"
     return tuple({emotion: probability, rest: 1 - probability}.get(name, 0.0) for name in EMOTIONS)
 
@@ -41,7 +41,7 @@ def still_landmarks(n: int, **changed: np.ndarray) -> FaceLandmarks:
 
 
 def signatures(looks: Sequence[int | None]) -> np.ndarray:
-    """Signatures that differ in color alone: looks less than 10 apart are alike, 100 apart are not."""
+    """Appearance descriptors of one gray level: levels less than 10 apart are similar, 100 apart are not."""
     red = np.array(looks, np.uint8).reshape(-1, 1)
     return np.stack([red, 255 - red, np.full_like(red, 120)], axis=2).repeat(20, axis=1).reshape(-1, 60)
 
@@ -54,7 +54,7 @@ def observe(
     gray: Sequence[int] | None = None,
     landmarks: FaceLandmarks | None = None,
 ) -> pa.Table:
-    """What pass 1 would write for frames `first`, … at these times, each of one level of gray."""
+    """The observations that pass 1 would write for frames `first`, … at these times, each frame of one gray level."""
     faces = sorted(faces, key=lambda face: face.frame)
     center = np.array([(face.x, 200) for face in faces], np.float32).reshape(-1, 2)
     half = np.array([face.size_px / 2 for face in faces], np.float32)[:, None]

@@ -4,11 +4,11 @@ import csv
 
 import numpy as np
 import pytest
+from commands import fervid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pympi import Elan
 from scenes import Face, feeling, observe
-from typer.testing import CliRunner
 
 from analytics.exports import export_videos
 from analytics.queries.codes import Code, CodesError, read_code_map, read_codes, translate_codes
@@ -24,7 +24,6 @@ from analytics.statistics.agreement import (
     precision_and_recall,
 )
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.cli.app import app
 
 
 def coding(*spans: tuple[float, float, int]) -> Coding:
@@ -33,7 +32,7 @@ def coding(*spans: tuple[float, float, int]) -> Coding:
 
 
 def test_kappa_of_a_textbook_table():
-    """Of 50 cases both say yes to 20 and no to 15: agreement 0.7, by chance 0.5."""
+    """Of 50 cases, both coders say yes to 20 and no to 15: the agreement is 0.7, and 0.5 by chance."""
     assert cohens_kappa(np.array([[20.0, 5.0], [10.0, 15.0]])) == pytest.approx(0.4)
     assert cohens_kappa(np.array([[5.0, 0.0], [0.0, 0.0]])) is None
     assert cohens_kappa(np.zeros((2, 2))) is None
@@ -53,7 +52,7 @@ spans = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5), st.integers(0, 
 @settings(deadline=None, max_examples=60)
 @given(spans, spans)
 def test_confusion_by_time_is_that_of_single_seconds(first, second):
-    """Spans of whole seconds: a gap, a length and a class each."""
+    """The intervals have whole seconds: each is a gap, a length and a class."""
 
     def made(rows):
         coded, seconds, now = [], np.full(80, -1), 0
@@ -91,7 +90,7 @@ def test_only_events_in_the_time_that_both_cover_count():
 
 
 def test_the_jackknife_of_pooled_kappa():
-    """Pseudo-values worked out unit by unit."""
+    """The expected value is computed from the pseudo-values of each unit."""
     rng = np.random.default_rng(2)
     tables = [rng.uniform(0, 5, (3, 3)) + 10 * np.eye(3) for _ in range(6)]
     total = np.sum(tables, axis=0)
@@ -198,12 +197,8 @@ def study(tmp_path_factory):
     return store.root
 
 
-def fervid(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
 def test_the_command_gives_the_known_agreement(study, tmp_path):
-    """Coded happy from 1 s on: of 4 s three agree, by chance 0.5 * 0.25 + 0.5 * 0.75."""
+    """Coded happy from 1 s on: 3 of 4 s agree; by chance, the agreement is 0.5 * 0.25 + 0.5 * 0.75."""
     codes = tmp_path / "codes.csv"
     codes.write_text("start_s,end_s,code\n0,1,rest\n1,4,smile\n")
     names = tmp_path / "map.csv"
@@ -215,7 +210,7 @@ def test_the_command_gives_the_known_agreement(study, tmp_path):
     assert float(overall["compared_s"]) == pytest.approx(4)
     assert float(overall["share_same"]) == pytest.approx(0.75)
     assert float(overall["kappa"]) == pytest.approx((0.75 - 0.5) / (1 - 0.5))
-    assert (overall["n_matched"], overall["event_f1"]) == ("1", "0.5")  # of the onsets at 0 and 1 s, and at 0 and 2 s
+    assert (overall["n_matched"], overall["event_f1"]) == ("1", "0.5")  # the onsets are at 0 and 1 s, and at 0 and 2 s
     run = fervid("agreement", study, "--codes", codes, "--map", names, "--show", "emotions", "--format", "csv")
     happy = next(row for row in csv.DictReader(run.stdout.splitlines()) if row["emotion"] == "happy")
     assert (float(happy["precision"]), float(happy["recall"])) == (1, pytest.approx(2 / 3))
@@ -318,7 +313,7 @@ def test_people_may_be_named_in_a_file(study, tmp_path):
 
 
 def test_codes_name_people_as_the_dashboard_does(tmp_path):
-    """Two people, one happy and one sad; the track that is hidden is no counterpart of a code."""
+    """Two people, one happy and one sad; a code is never compared with a hidden track."""
     store = Store(tmp_path / "results")
     faces = [Face(i, x=x, p=feeling(emotion)) for i in range(20) for x, emotion in ((100, "happy"), (500, "sad"))]
     timeline = build_timeline(observe(np.arange(20) / 10, faces), TimelineConfig())

@@ -1,4 +1,4 @@
-"""From files to tables: the plain work on one video, then the flow and the command on good and bad ones."""
+"""From files to tables: the analysis of one video, then the flow and the command with valid and invalid files."""
 
 import errno
 import json
@@ -33,6 +33,8 @@ from flows.analysis.progress import Progress, Stopped, VideoProgress
 from flows.analysis.work_plan import plan_segments
 from flows.cli.app import app
 from flows.settings import AnalyzeSettings, TimelineSettings
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = AnalyzeSettings(device="cpu")
 FERVID = Path(sys.executable).with_name("fervid")
@@ -82,7 +84,7 @@ def test_however_a_path_is_spelt_it_is_the_same(folder, monkeypatch):
     assert [p.name for p in find_videos(paths)] == ["b.mp4", "a.MOV", "c.mkv", "photo.jpg"]
     assert {path_text(Path(path)) for path in paths[:4]} == {str(folder / "b.mp4")}
     assert len({unread_video_id(Path(path)) for path in paths[:4]}) == 1
-    # A link stays one, but the folder above it is that above where it leads.
+    # A link is not resolved, but the folder above a link is the one above its target.
     (folder.parent / "link").symlink_to(folder / "deep")
     assert path_text(folder.parent / "link" / "c.mkv") == str(folder.parent / "link" / "c.mkv")
     assert path_text(folder.parent / "link" / ".." / "b.mp4") == str(folder / "b.mp4")
@@ -98,7 +100,7 @@ def test_nothing_to_analyze_is_told(folder, tmp_path):
         find_videos([tmp_path / "empty"])
     with pytest.raises(InputError, match="--recursive"):
         find_videos([tmp_path], recursive=False)
-    # Given with valid inputs, an unreadable one stays in the list, so that its failure is reported.
+    # Beside valid inputs, an unreadable one stays in the list, so that its failure is reported.
     assert tmp_path / "missing.mp4" in find_videos([folder, tmp_path / "missing.mp4"])
 
 
@@ -155,7 +157,7 @@ def test_signatures_go_once_tracks_are_joined_unless_they_shall_stay(face_clip, 
     assert all(column.null_count == (0 if keep else len(column)) for column in kept) and kept
     faces = "SELECT track_id, joined_by_look FROM faces JOIN videos USING (video_id) ORDER BY pts_s"
     before = rows(tmp_path, faces)
-    # Pass 2 again, without the video being looked at: the same people.
+    # Pass 2 runs again without decoding the video, and finds the same people.
     (tmp_path / f"videos/video_id={done.video_id}/{done.analysis_id}.parquet").unlink()
     assert analyze(face_clip, tmp_path).n_observed == 0
     assert rows(tmp_path, faces) == before
@@ -340,7 +342,7 @@ def test_an_unknown_model_is_told_with_those_known(face_clip, tmp_path):
 
 
 def fervid(*arguments, **environment):
-    """The command in a process of its own."""
+    """Run the command in a separate process."""
     return subprocess.run(
         [FERVID, *map(str, arguments)],
         capture_output=True,
@@ -351,7 +353,7 @@ def fervid(*arguments, **environment):
 
 
 def command(*arguments, **environment):
-    """The command in this process, which has imported torch already."""
+    """Run the command in this process, which has already imported torch."""
     return CliRunner().invoke(
         app, [str(argument) for argument in arguments], env={"FERVID_DEVICE": "cpu", **environment}
     )
@@ -425,7 +427,7 @@ def test_a_second_run_does_only_what_is_left(first_run, mixed_folder, server, fa
     results, _ = first_run
     (mixed_folder / "text.mp4").unlink()
     with (mixed_folder / "new.mp4").open("wb") as file:
-        file.write(face_clip.read_bytes() + b"\0" * 8)  # another content, the same pictures
+        file.write(face_clip.read_bytes() + b"\0" * 8)  # the content of the file differs, but not its frames
     run = command("analyze", mixed_folder, "--out", results, "--json", PREFECT_API_URL=server)
     assert run.exit_code == 0, run.stderr
     summary = json.loads(run.stdout)
@@ -434,7 +436,7 @@ def test_a_second_run_does_only_what_is_left(first_run, mixed_folder, server, fa
 
 
 def test_ctrl_c_stops_in_order_and_the_next_run_goes_on(face_clip, tmp_path, server):
-    # Copies with different contents: enough to be stopped while at work.
+    # Copies with different contents, enough of them to stop the run while it works.
     n_videos = 12
     (tmp_path / "videos").mkdir()
     for i in range(n_videos):
@@ -584,11 +586,11 @@ def test_skipped_files_are_named_and_counted(folder):
         "d.mp4": "hidden",
         "zero.mp4": "a device, not a regular file",
     }
-    assert found.n_other_files == 2  # e.txt and noise.bin
+    assert found.n_other_files == 2  # the files e.txt and noise.bin
     lines = found.skipped_lines()
     assert lines[-1] == "2 other files skipped: neither video nor image"
     assert any(line.startswith("2 files skipped (hidden): ") for line in lines)
-    # Whoever names a file gets it analyzed, whatever its suffix.
+    # A file that is named explicitly is analyzed, whatever its suffix.
     named = find_files([folder, folder / "clip.mp4v2"])
     assert folder / "clip.mp4v2" in named.videos
     assert "clip.mp4v2" not in {file.path.name for file in named.skipped}

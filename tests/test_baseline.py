@@ -14,7 +14,7 @@ ANGRY, HAPPY = EMOTIONS.index("angry"), EMOTIONS.index("happy")
 
 
 def face(**p: float) -> np.ndarray:
-    """Probabilities of one face; what is left over is shared by the emotions not named."""
+    """Probabilities of one face; the emotions that are not named share the rest equally."""
     rest = (1 - sum(p.values())) / (len(EMOTIONS) - len(p))
     return np.array([p.get(name, rest) for name in EMOTIONS])
 
@@ -30,7 +30,7 @@ def baselines(p, config, track=None, counts=None):
 
 
 def test_by_hand():
-    """Anger at more than the odds of neutral comes off as far as it exceeds a face at rest, 0.05 to 0.70."""
+    """Anger is reduced by how far its odds against neutral exceed those of a resting face, 0.05 to 0.70."""
     p = np.array([GRIM, GRIM_SMILE])
     corrected = correct(np.zeros(2, int), p, baselines(p[:1], BaselineConfig("own_mean")))
     odds = p[:, ANGRY] / p[:, NEUTRAL]

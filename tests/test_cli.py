@@ -1,4 +1,4 @@
-"""The command line: what it refuses and what it prints."""
+"""The command line: what it rejects and what it prints."""
 
 import json
 import re
@@ -8,23 +8,9 @@ import sys
 import pandas as pd
 import pyarrow.csv
 import pytest
-from clips import analyze_clip
-from typer.testing import CliRunner
+from commands import fervid
 
-from flows.cli.app import app
 from flows.cli.options import warn_of_misspelled_variables
-
-
-def fervid(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="module")
-def results(face_clip, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cli") / "results"
-    analyze_clip(face_clip, folder)
-    return folder
-
 
 # --- analyze -----------------------------------------------------------------------------------------------------
 
@@ -66,7 +52,7 @@ def test_a_wrong_setting_in_the_environment_is_refused(face_clip, tmp_path, monk
 
 def test_a_misspelled_setting_in_the_environment_is_named(face_clip, tmp_path, monkeypatch):
     monkeypatch.setenv("FERVID_WORKER", "1")
-    monkeypatch.setenv("FERVID_NO_SKIPS", "1")  # like no setting: somebody else's
+    monkeypatch.setenv("FERVID_NO_SKIPS", "1")  # unlike any setting, so it belongs to another program
     warn_of_misspelled_variables.cache_clear()
     run = fervid("analyze", face_clip, "--out", tmp_path / "out", "--dry-run")
     assert run.exit_code == 0
@@ -98,8 +84,8 @@ def test_a_dry_run_writes_nothing_into_a_folder_with_hidden_files_only(face_clip
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".DS_Store"]
 
 
-def test_a_dry_run_knows_what_is_done(results, face_clip):
-    run = fervid("analyze", face_clip, "--out", results, "--device", "cpu", "--dry-run", "--json")
+def test_a_dry_run_knows_what_is_done(clip_results, face_clip):
+    run = fervid("analyze", face_clip, "--out", clip_results, "--device", "cpu", "--dry-run", "--json")
     (plan,) = json.loads(run.stdout)
     assert (plan["action"], plan["n_frames"], plan["n_remaining"]) == ("skip", 50, 0)
 
@@ -109,30 +95,30 @@ def test_a_dry_run_knows_what_is_done(results, face_clip):
 SQL = "SELECT frame_index, pts_s, emotion, landmarks_px FROM faces ORDER BY frame_index LIMIT 3"
 
 
-def test_a_query_prints_a_table(results):
-    run = fervid("query", results, "SELECT emotion, count(*) AS n FROM faces GROUP BY 1 ORDER BY n DESC LIMIT 1")
+def test_a_query_prints_a_table(clip_results):
+    run = fervid("query", clip_results, "SELECT emotion, count(*) AS n FROM faces GROUP BY 1 ORDER BY n DESC LIMIT 1")
     assert run.exit_code == 0
     assert re.search(r"happy\s+│\s+\d+", run.output)
 
 
-def test_columns_of_the_same_name_are_told_apart(results):
+def test_columns_of_the_same_name_are_told_apart(clip_results):
     sql = "SELECT * FROM (SELECT 1 AS id) a JOIN (SELECT 1 AS id) b ON a.id = b.id"
-    assert json.loads(fervid("query", results, sql, "--format", "json").output) == [{"id": 1, "id_1": 1}]
-    assert "id_1" in fervid("query", results, sql).output
+    assert json.loads(fervid("query", clip_results, sql, "--format", "json").output) == [{"id": 1, "id_1": 1}]
+    assert "id_1" in fervid("query", clip_results, sql).output
 
 
-def test_numbers_stay_numbers_and_text_stays_text(results):
+def test_numbers_stay_numbers_and_text_stays_text(clip_results):
     sql = "SELECT sum(1) AS n, 0.5 AS half, 'nan'::DOUBLE AS nan, '[/b] [red]' AS text, INTERVAL 1 DAY AS span"
-    (row,) = json.loads(fervid("query", results, sql, "--format", "json").output)
+    (row,) = json.loads(fervid("query", clip_results, sql, "--format", "json").output)
     assert (row["n"], row["half"], row["nan"], row["text"]) == (1, 0.5, None, "[/b] [red]")
-    assert "[/b] [red]" in fervid("query", results, sql).output
-    assert fervid("query", results, sql, "--format", "csv").exit_code == 0
+    assert "[/b] [red]" in fervid("query", clip_results, sql).output
+    assert fervid("query", clip_results, sql, "--format", "csv").exit_code == 0
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
-def test_a_query_writes_what_other_programs_read(results, tmp_path, form):
+def test_a_query_writes_what_other_programs_read(clip_results, tmp_path, form):
     path = tmp_path / f"rows.{form}"
-    assert fervid("query", results, SQL, "--format", form, "--output", path).exit_code == 0
+    assert fervid("query", clip_results, SQL, "--format", form, "--output", path).exit_code == 0
     read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[form]
     rows = read(path)
     assert rows["frame_index"].tolist() == [0, 1, 2]
@@ -140,16 +126,16 @@ def test_a_query_writes_what_other_programs_read(results, tmp_path, form):
     assert len(json.loads(landmarks) if isinstance(landmarks, str) else landmarks) == 10
 
 
-def test_csv_and_json_also_go_to_the_terminal(results):
-    text = fervid("query", results, SQL, "--format", "csv").output
+def test_csv_and_json_also_go_to_the_terminal(clip_results):
+    text = fervid("query", clip_results, SQL, "--format", "csv").output
     assert pyarrow.csv.read_csv(pyarrow.py_buffer(text.encode())).num_rows == 3
-    assert len(json.loads(fervid("query", results, SQL, "--format", "json").output)) == 3
-    assert fervid("query", results, SQL, "--format", "parquet").exit_code == 2
+    assert len(json.loads(fervid("query", clip_results, SQL, "--format", "json").output)) == 3
+    assert fervid("query", clip_results, SQL, "--format", "parquet").exit_code == 2
 
 
 @pytest.mark.parametrize("sql", ["DROP VIEW faces", "COPY faces TO 'x.csv'", "SELECT * FROM '/etc/passwd'", "SELEC 1"])
-def test_a_query_can_only_read_the_results(results, sql):
-    run = fervid("query", results, sql)
+def test_a_query_can_only_read_the_results(clip_results, sql):
+    run = fervid("query", clip_results, sql)
     assert run.exit_code == 1
     assert run.output.startswith("error ")
 
@@ -169,7 +155,8 @@ def test_models_are_listed_and_shown():
     assert "default" in run.output
     assert "compact" in run.output
     lines = {name: line for line in run.output.splitlines() for name in ("default", "fer2013") if f" {name} " in line}
-    assert "votes_ece" in lines["default"] and ", ece" not in lines["default"]  # it is calibrated on votes
+    # The model `default` is calibrated on votes.
+    assert "votes_ece" in lines["default"] and ", ece" not in lines["default"]
     assert ", ece" in lines["fer2013"] and "votes_ece" not in lines["fer2013"]
     card = fervid("models", "show", "default").output
     assert re.search(r"classes\s+│ angry, disgust, fear, happy, sad, surprise, neutral", card)

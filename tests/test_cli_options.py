@@ -7,30 +7,19 @@ from pathlib import Path
 
 import pytest
 from clips import analyze_clip
-from typer.testing import CliRunner
+from commands import fervid
 
 from fer_models.registry.model_registry import find_model
-from flows.cli.app import app
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 FERVID = Path(sys.executable).with_name("fervid")
 
 
-def fervid(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "250"})
-
-
 @pytest.fixture(autouse=True)
 def cpu(monkeypatch):
     monkeypatch.setenv("FERVID_DEVICE", "cpu")
-
-
-@pytest.fixture(scope="module")
-def results(face_clip, tmp_path_factory):
-    """The 50 frames of `face_clip`, analyzed."""
-    folder = tmp_path_factory.mktemp("options") / "results"
-    analyze_clip(face_clip, folder)
-    return folder
 
 
 # --- where a value comes from ----------------------------------------------------------------------------------------
@@ -134,19 +123,19 @@ def test_usage_errors_do_not_control_the_terminal(arguments):
 # --- how much is printed ---------------------------------------------------------------------------------------------
 
 
-def test_quiet_hides_notes_and_keeps_results_and_errors(results, face_clip):
-    loud = fervid("analyze", face_clip, "--out", results)
+def test_quiet_hides_notes_and_keeps_results_and_errors(clip_results, face_clip):
+    loud = fervid("analyze", face_clip, "--out", clip_results)
     assert "1 file to process" in loud.stderr and "0 analyzed, 1 unchanged, 0 failed" in loud.stdout
-    quiet = fervid("analyze", face_clip, "--out", results, "--quiet")
+    quiet = fervid("analyze", face_clip, "--out", clip_results, "--quiet")
     assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (0, "", "")
-    rows = fervid("query", results, "SELECT count(*) AS n FROM frames", "--format", "csv", "-q")
+    rows = fervid("query", clip_results, "SELECT count(*) AS n FROM frames", "--format", "csv", "-q")
     assert (rows.stdout.split(), rows.stderr) == (['"n"', "50"], "")
-    wrong = fervid("query", results, "SELECT nope", "--quiet")
+    wrong = fervid("query", clip_results, "SELECT nope", "--quiet")
     assert (wrong.exit_code, wrong.stderr.startswith("error ")) == (1, True)
 
 
-def test_a_run_with_nothing_to_do_says_why_prefect_has_none(results, face_clip):
-    run = fervid("analyze", face_clip, "--out", results)
+def test_a_run_with_nothing_to_do_says_why_prefect_has_none(clip_results, face_clip):
+    run = fervid("analyze", face_clip, "--out", clip_results)
     assert (run.exit_code, "nothing to do, and no run is recorded in Prefect" in run.stderr) == (0, True)
 
 
@@ -168,11 +157,11 @@ def test_verbose_prints_the_log(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["csv", "table"])
-def test_a_closed_pipe_ends_silently(results, form):
-    """As with `| head -1`, of more than a pipe holds (64 KiB)."""
+def test_a_closed_pipe_ends_silently(clip_results, form):
+    """The output is closed early, as by `| head -1`, and is longer than the buffer of a pipe (64 KiB)."""
     sql = "SELECT range AS number, repeat('x', 100) AS text FROM range(5000)"
     with subprocess.Popen(
-        [FERVID, "query", results, sql, "--format", form], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [FERVID, "query", clip_results, sql, "--format", form], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as run:
         assert run.stdout is not None and run.stderr is not None
         run.stdout.readline()
@@ -184,20 +173,21 @@ def test_a_closed_pipe_ends_silently(results, form):
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_writes_one_tidy_file(results, face_clip, tmp_path):
+def test_a_run_writes_one_tidy_file(clip_results, face_clip, tmp_path):
     path = tmp_path / "all.csv"
-    run = fervid("analyze", face_clip, "--out", results, "--csv", path)
+    run = fervid("analyze", face_clip, "--out", clip_results, "--csv", path)
     assert run.exit_code == 0, run.output
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["frame_index"]) for row in rows] == list(range(50))
     assert {row["video"] for row in rows} == {face_clip.name}
-    again = fervid("analyze", face_clip, "--out", results, "--csv", path)
+    again = fervid("analyze", face_clip, "--out", clip_results, "--csv", path)
     assert (again.exit_code, "all.csv already exists" in again.output) == (1, True)
 
 
 def test_a_video_is_plotted_from_results_beside_the_figures(face_clip, tmp_path):
-    analyze_clip(face_clip, tmp_path / "figures" / "results")  # so that the command has nothing to analyze
+    # The video is analyzed already, so the command only draws the plot.
+    analyze_clip(face_clip, tmp_path / "figures" / "results")
     run = fervid("plot", face_clip, "--out", tmp_path / "figures")
     assert run.exit_code == 0, run.output
     names = sorted(path.name for path in (tmp_path / "figures").iterdir())
@@ -225,7 +215,7 @@ def test_own_models_are_removed_and_others_are_not(tmp_path, monkeypatch):
     models = tmp_path / "fervid" / "models"
     assert fervid("models", "add", "mine", find_model("default")).exit_code == 0
     assert "mine" in fervid("models").stdout
-    declined = CliRunner().invoke(app, ["models", "remove", "mine"], input="n\n")
+    declined = fervid("models", "remove", "mine", input="n\n")
     assert (declined.exit_code, (models / "mine").exists()) == (1, True)
     removed = fervid("models", "remove", "mine", "--yes")
     assert (removed.exit_code, (models / "mine").exists()) == (0, False), removed.output

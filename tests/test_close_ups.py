@@ -37,9 +37,10 @@ def face_batch(frame: list[int], boxes: list[list[float]], score: list[float]) -
     [
         (np.arange(8) / 25, False, [0, 5]),
         (np.arange(8) / 25, True, [0, 5, 7]),
-        (np.arange(8) / 5, False, range(8)),  # every frame, if they are 0.2 s apart
+        (np.arange(8) / 5, False, range(8)),  # every frame is a key frame, because they are 0.2 s apart
         ([0.0, 0.333, 0.666, 0.7], False, [0, 1, 2]),
-        ([0.04, 0.16, 0.199, 0.21], True, [0, 2, 3]),  # 0.199 s is 0.2 s, rounded to milliseconds
+        # 0.199 s counts as 0.2 s, because times are rounded to milliseconds.
+        ([0.04, 0.16, 0.199, 0.21], True, [0, 2, 3]),
         ([7.3], False, [0]),
         ([], True, []),
     ],
@@ -63,7 +64,7 @@ def test_few_frames_lie_between_key_frames_and_none_with_an_interval_of_0():
 def test_faces_are_matched_with_the_nearest_of_their_size():
     a = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [100, 0, 110, 10], [200, 0, 210, 10]], float)
     b = np.array([[202, 0, 222, 20], [19, 0, 29, 10], [3, 0, 13, 10], [111, 0, 121, 10]], float)
-    # The last of a has doubled its size; the third has moved by 11 px, more than its side.
+    # The last face of a has doubled its size; the third one has moved by 11 px, more than its side.
     assert [rows.tolist() for rows in match_faces(a, b)] == [[0, 1], [2, 1]]
     for pair in ((NONE, a), (a, NONE), (NONE, NONE)):
         assert [rows.tolist() for rows in match_faces(*pair)] == [[], []]
@@ -99,10 +100,11 @@ def test_nothing_is_expected_of_faces_that_moved_too_fast_to_be_matched():
 @pytest.mark.parametrize(
     ("box", "square"),
     [
-        ([100, 100, 200, 200], [55, 55, 190]),  # 1.9 sides, around the center
-        ([0, 0, 100, 100], [0, 0, 190]),  # moved into the frame
-        ([600, 320, 640, 360], [512, 232, 128]),  # small faces are not enlarged
-        ([200, 0, 500, 300], [65, 0, 570]),  # higher than the frame
+        ([100, 100, 200, 200], [55, 55, 190]),  # a square of 1.9 sides around the center
+        ([0, 0, 100, 100], [0, 0, 190]),  # the square is moved into the frame
+        # The square has at least the size of a tile, so that small faces are not enlarged.
+        ([600, 320, 640, 360], [512, 232, 128]),
+        ([200, 0, 500, 300], [65, 0, 570]),  # a square that is higher than the frame is not moved vertically
     ],
 )
 def test_squares_of_tiles_by_hand(box, square):
@@ -128,7 +130,7 @@ def test_faces_in_tiles_come_back_to_the_frame():
     found = tiles_to_frame(faces, np.array([[55, 55, 190], [512, 232, 128]]), 640, 350)
     scale = 190 / 128
     np.testing.assert_allclose(found.boxes_xyxy[0], 2 * [55 + 32 * scale] + 2 * [55 + 96 * scale], atol=1e-4)
-    assert found.boxes_xyxy[1].tolist() == [512, 296, 640, 350]  # clipped to the frame
+    assert found.boxes_xyxy[1].tolist() == [512, 296, 640, 350]  # the box is clipped to the frame
 
 
 def test_of_several_faces_in_a_tile_the_nearest_one_counts():
@@ -136,7 +138,8 @@ def test_of_several_faces_in_a_tile_the_nearest_one_counts():
     faces = face_batch(
         [0, 0, 1, 1], [[8, 8, 28, 28], [2, 0, 22, 20], [111, 100, 131, 120], [140, 100, 160, 120]], 4 * [0.9]
     )
-    assert nearest_faces(faces, boxes).tolist() == [1, -1, -1]  # 11 px off is more than half a side
+    # The faces of the other tiles lie 11 px off, more than half a side.
+    assert nearest_faces(faces, boxes).tolist() == [1, -1, -1]
     assert nearest_faces(FaceBatch.empty(), boxes).tolist() == [-1, -1, -1]
 
 
@@ -159,7 +162,7 @@ class BrightSpots:
 
 
 def spots(x_px: list[int | None]) -> tuple[FrameBatch, np.ndarray]:
-    """Frames 40 ms apart, each with a bright square of 40 px at x (or without), and their thumbnails, all alike."""
+    """Frames 40 ms apart, each with or without a bright square of 40 px at x, and their thumbnails, which are equal."""
     pixels = np.zeros((len(x_px), 240, 320, 3), np.uint8)
     for image, x in zip(pixels, x_px, strict=True):
         if x is not None:
@@ -168,7 +171,7 @@ def spots(x_px: list[int | None]) -> tuple[FrameBatch, np.ndarray]:
 
 
 def detect(frames: FrameBatch, thumbnails: np.ndarray) -> tuple[list, list[bool], list[tuple[int, ...]]]:
-    """Left edges of the faces, which frames were detected in full, and the sizes of the images detected."""
+    """The left edges of the faces, which frames were searched in full, and the sizes of the searched images."""
     detector = BrightSpots()
     (done,), waiting = detect_frames(detector, KeyFramePlan(0.2), None, frames, thumbnails, is_end=True)
     assert waiting is not None and not len(waiting.frames)

@@ -1,4 +1,4 @@
-"""Small files become larger ones: every row once at every moment, and all that others do goes on."""
+"""Compaction: each row is read exactly once at any time, and other commands continue to work."""
 
 import shutil
 import threading
@@ -9,8 +9,8 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from commands import fervid
 from scenes import Face, feeling, observe
-from typer.testing import CliRunner
 
 from analytics import connect, query
 from analytics.results import compaction
@@ -22,7 +22,6 @@ from analytics.results.store import Store, StoreError
 from analytics.results.vacuum import Garbage, find_garbage, remove_garbage
 from analytics.tables.schema import TABLES, TIMELINE_TABLES
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.cli.app import app
 
 FEELINGS = ("happy", "sad", "neutral")
 
@@ -50,7 +49,7 @@ def store(tmp_path) -> Store:
 
 
 def rows_of(root: Path, *, all_analyses: bool) -> list:
-    """How many rows each view has, and what they hold."""
+    """The number of rows of each view, and a hash of their values."""
     each = (f"SELECT '{name}', count(*), bit_xor(hash({name})) FROM {name}" for name in TABLES)
     with connect(root, all_analyses=all_analyses, observations=False) as connection:
         return connection.sql(" UNION ALL ".join(each) + " ORDER BY 1").fetchall()
@@ -79,7 +78,7 @@ def test_a_question_about_one_video_reads_its_row_group_alone(store):
     (shard,) = (store.root / FOLDER).iterdir()
     file = pq.ParquetFile(shard / "faces.parquet")
     assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [0, 10, 20, 30, 7, 40, 50]
-    # Damage all others: what is read is what is asked for.
+    # All other row groups are damaged, so the query can only have read the requested one.
     rows = connect(store.root).sql("SELECT count(*), min(video_id) FROM faces WHERE video_id = 'v0000000000000005'")
     group = file.metadata.row_group(6)
     start = min(
@@ -92,7 +91,7 @@ def test_a_question_about_one_video_reads_its_row_group_alone(store):
 
 
 def test_readers_see_every_row_once_at_every_step_and_wherever_it_is_killed(store, monkeypatch):
-    """Look after each file that is written or deleted, through a new connection and one opened before."""
+    """Query after each file that is written or deleted, through a new connection and one that was opened before."""
     before = rows_of(store.root, all_analyses=True)
     looked = 0
 
@@ -124,7 +123,7 @@ def test_readers_see_every_row_once_at_every_step_and_wherever_it_is_killed(stor
     monkeypatch.setattr(compaction.time, "sleep", old_reader)
     compact(store.root, delete_originals=True)
     assert looked == 6 + 7 * 6
-    for video in (7, 8):  # and into a larger one, with the first
+    for video in (7, 8):  # the next shard is combined with the first one
         store.commit_analysis(row(video), timeline(video, 5))
     before = rows_of(store.root, all_analyses=True)
     monkeypatch.setattr(compaction.time, "sleep", lambda seconds: None)
@@ -163,13 +162,13 @@ def test_an_analysis_goes_on_as_if_nothing_had_been(store):
     assert again.is_done(*ids) and again.table_rows(*ids) == sizes
     assert again.video_row(*ids).path == "/clips/2.mp4"
     assert not again.is_done(ids[0], "a0000000000000077")
-    # The older analysis of two becomes the newest again, without its tables being written again.
+    # The older of two analyses becomes the newest again, without writing its tables again.
     assert again.mark_as_current(row(3)["video_id"], row(3)["analysis_id"], "/clips/3.mp4") == "/clips/3.mp4"
     assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%3'").to_pylist() == [{"n": 30}]
     assert all(not name.startswith("faces/") for name in files(store.root))
     compact(store.root, wait_s=0, delete_originals=True)
     assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%3'").to_pylist() == [{"n": 30}]
-    # Analyzed again, as with --overwrite: what was written last counts.
+    # The video is analyzed again, as with --overwrite: the tables written last are shown.
     again.commit_analysis(row(2), timeline(2, 4))
     assert query(store.root, "SELECT count(*) AS n FROM faces WHERE video_id LIKE '%2'").to_pylist() == [{"n": 4}]
     compact(store.root, wait_s=0, delete_originals=True)
@@ -178,7 +177,7 @@ def test_an_analysis_goes_on_as_if_nothing_had_been(store):
 
 def test_a_purge_leaves_nothing_of_the_video_in_any_shard(store):
     compact(store.root, wait_s=0, delete_originals=True)
-    store.commit_analysis(row(3, 34), timeline(3, 9))  # and one beside the shard
+    store.commit_analysis(row(3, 34), timeline(3, 9))  # a second analysis lies outside the shard
     others = "SELECT * FROM faces WHERE video_id NOT LIKE '%3' ORDER BY ALL"
     before = query(store.root, others)
     plan = plan_purge(store.root, wanted=["3.mp4"])
@@ -210,7 +209,7 @@ def test_a_purge_that_was_killed_between_two_shards_is_finished(store):
     plan = plan_purge(store.root, wanted=["3.mp4"])
     begun_at = datetime.now(UTC).isoformat()
     purge(store.root, plan.video_ids)
-    kept.rename(shard)  # as if killed after the new shard was written, before the old one was deleted
+    kept.rename(shard)  # as if the purge was killed between writing the new shard and deleting the old one
     (store.root / ".purging").mkdir()
     (store.root / ".purging" / f"begun.video_id={plan.video_ids[0]}").write_text(begun_at)
     with pytest.raises(StoreError, match="run `fervid purge` again"):
@@ -244,13 +243,13 @@ def test_a_shard_of_somebody_else_stays_where_the_same_was_to_be_written(store):
 
 
 def garbage(root: Path, **options) -> list[Garbage]:
-    """What can go, everything being old, but for observations, which belong to nobody here."""
+    """The files that can be deleted if all files are old; observations are left out, because no analysis uses them."""
     found = find_garbage(root, older_than_s=0.0, **options)
     return [one for one in found if not one.what.startswith("observations")]
 
 
 def clean(root: Path, **options) -> set[str]:
-    """The files that go."""
+    """Delete these files, and return their paths."""
     before = set(files(root))
     remove_garbage(root, garbage(root, **options))
     return before - set(files(root))
@@ -262,7 +261,7 @@ def test_what_a_compaction_that_was_cut_short_left_goes(store):
     half = write_shard(read_catalog(store.root), ids[:2])
     (store.root / FOLDER / half / "videos.parquet").unlink()
     part = write_shard(read_catalog(store.root), ids[2:])
-    assert find_garbage(store.root) == []  # somebody may be at it
+    assert find_garbage(store.root) == []  # a compaction may be running
     gone = clean(store.root)
     assert {name.split("/")[1] for name in gone if name.startswith(FOLDER)} == {half}
     assert len(gone) == 5
@@ -309,15 +308,15 @@ def test_large_analyses_keep_their_files_and_shards_stay_of_a_size(store, monkey
 
 
 def test_the_command(store):
-    result = CliRunner().invoke(app, ["compact", str(store.root), "--delete-originals", "--wait", "0"])
+    result = fervid("compact", store.root, "--delete-originals", "--wait", "0")
     assert result.exit_code == 0, result.output
     assert "7 analyses in 1 new shard, 42 files deleted" in result.output
-    result = CliRunner().invoke(app, ["compact", str(store.root.parent)])
+    result = fervid("compact", store.root.parent)
     assert result.exit_code == 1 and "not a results folder" in result.output
 
 
 def test_one_glob_gives_every_analysis_exactly_once_before_during_and_after(store):
-    """What DuckDB and pandas find with `faces/**/*.parquet`, polled while a compaction runs."""
+    """Read `faces/**/*.parquet` with DuckDB and pandas repeatedly while a compaction runs."""
     pattern = f"{store.root}/faces/**/*.parquet"
 
     def rows_of_each() -> set[tuple[str, int]]:

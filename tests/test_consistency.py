@@ -28,7 +28,8 @@ def test_the_divergence_of_equal_and_of_known_logits():
     assert consistency_loss(logits, logits).item() == 0
     # Of two probabilities p and 1 - p the symmetric divergence is 2 (p - q) (logit p - logit q) / 2.
     first, second = torch.full((1, 7), -1e4), torch.full((1, 7), -1e4)
-    first[0, :2], second[0, :2] = torch.tensor([0.6, 0.0]), torch.tensor([-1.2, 0.0])  # logits 1 and -2 at 0.6
+    # The logits are 1 and -2 at a temperature of 0.6.
+    first[0, :2], second[0, :2] = torch.tensor([0.6, 0.0]), torch.tensor([-1.2, 0.0])
     p, q = 1 / (1 + np.exp(-1)), 1 / (1 + np.exp(2))
     assert consistency_loss(first, second).item() == pytest.approx((p - q) * 3, rel=1e-4)
     assert consistency_loss(first, second).item() == pytest.approx(consistency_loss(second, first).item())
@@ -51,13 +52,13 @@ def test_a_view_is_similar_to_the_face_and_reproducible():
     small = torch.nn.functional.interpolate((face[:, None].float() / 255 - 0.5) / 0.25, size=(40, 40), mode="bilinear")
     pairs = torch.stack([views.flatten(1), small.flatten(1)])
     correlation = [torch.corrcoef(pairs[:, i])[0, 1].item() for i in range(64)]
-    assert min(correlation) > 0.7  # moved by at most a few pixels of 40
+    assert min(correlation) > 0.7  # the views are shifted by at most a few of 40 pixels
     assert max(correlation) < 0.9999
     assert (views - other).abs().mean() > 0.01
 
 
 def photographs(path, scores):
-    """Photographs of a face each; about one in twenty is held out, by a hash of the file."""
+    """Photographs with one face each; about one in twenty is held out, selected by a hash of its bytes."""
     rows = []
     for number, score in enumerate(scores):
         pixels = np.full((100, 100, 3), 10 + number, np.uint8)
@@ -74,10 +75,10 @@ def test_confident_faces_of_photographs_are_cropped(tmp_path):
     crops = read_unlabeled_faces(photographs(tmp_path / "faces.parquet", [0.9] * 40))
     assert crops.shape[1:] == (48, 48)
     assert crops.dtype == torch.uint8
-    assert 30 <= len(crops) < 40  # without those held out
+    assert 30 <= len(crops) < 40  # some photographs are held out
     levels = crops[:, 24, 24].tolist()
     assert set(levels) <= set(range(10, 50))
-    assert all(crop.unique().numel() == 1 for crop in crops)  # each of one gray level, as its photograph
+    assert all(crop.unique().numel() == 1 for crop in crops)  # each crop has a single gray level, as its photograph has
     with pytest.raises(FaceDataError, match="no face scores"):
         read_unlabeled_faces(photographs(tmp_path / "doubtful.parquet", [0.5] * 40))
 
@@ -89,7 +90,7 @@ def test_the_loss_grows_by_the_weighted_divergence_of_the_views(few_faces):
     torch.manual_seed(0)
     module = EmotionTrainer(recipe, 1).eval()
     with torch.no_grad():
-        module.network.head.weight *= 300  # an untrained network says almost the same of every face
+        module.network.head.weight *= 300  # an untrained network gives almost the same logits for every face
 
     def loss(weight):
         module.recipe = dataclasses.replace(recipe, consistency=weight)

@@ -1,4 +1,4 @@
-"""The cookbook: every SQL of the page runs on the results of the demo and gives the answer below it."""
+"""The cookbook: every query of the page runs on the results of the demo clips and gives the answer shown below it."""
 
 import importlib.util
 import re
@@ -14,6 +14,8 @@ from analytics import connect, query
 from analytics.queries.cookbook import cookbook as questions
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
+
+pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -40,7 +42,7 @@ def results(demo_videos, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ask(results):
-    """Answers SQL on one connection: each `query` starts a process."""
+    """A function that runs SQL on one connection, because `query` would start a process each time."""
     with connect(results) as connection:
         yield lambda sql: connection.sql(sql).to_arrow_table()
 
@@ -62,7 +64,7 @@ def test_a_recipe_gives_what_the_page_says(ask, recipe):
     assert found[0] == expected[0], message
     for row, wanted in zip(found[2:], expected[2:], strict=True):
         for name, cell, told in zip(expected[0], row, wanted, strict=True):
-            # The peak among nearly equal frames, and the last digits, may differ between processors.
+            # The peak among nearly equal frames and the last digits may differ between processors.
             assert name == "link" or cell == told or close(cell, told), message
 
 

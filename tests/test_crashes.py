@@ -1,4 +1,4 @@
-"""What is not under our control: kill -9 at any moment, disks, files that change, clocks, two runs at once."""
+"""Failures from outside: kill -9 at any moment, full disks, files that change, clocks, and simultaneous runs."""
 
 import itertools
 import json
@@ -27,6 +27,8 @@ from flows.analysis.failures import VideoFailed
 from flows.analysis.progress import Progress, VideoProgress
 from flows.settings import AnalyzeSettings
 
+pytestmark = pytest.mark.slow
+
 FERVID = Path(sys.executable).with_name("fervid")
 SEGMENT_S = 0.4  # ten frames
 SEGMENT_FRAMES = 10
@@ -39,7 +41,7 @@ def analyze(path, results, progress=None, **changes):
 
 
 def on_progress(number, act):
-    """Progress that does something at its `number`th word."""
+    """A progress object that calls `act` at its `number`th event."""
     progress, counted = Progress(), itertools.count(1)
     progress.listen(lambda event: isinstance(event, VideoProgress) and next(counted) == number and act())
     return progress
@@ -65,7 +67,7 @@ class Forks:
 
 
 def n_seen(run):
-    """How many frames a run looked at."""
+    """The number of frames that a run observed."""
     done = {}
     for word in run["told"]:
         if "done" in word:
@@ -84,7 +86,7 @@ def forks(face_clip, empty_clip):
 
 @pytest.fixture(scope="module")
 def whole(forks, tmp_path_factory):
-    """An unbroken run: its results, and how often things happened that a run may be killed at."""
+    """An uninterrupted run: its results, and the number of events of each kind at which a run can be killed."""
     out = tmp_path_factory.mktemp("whole") / "out"
     (run,) = forks.run(out)
     assert [word["outcome"] for word in run["told"] if "outcome" in word] == ["done", "done"]
@@ -93,7 +95,7 @@ def whole(forks, tmp_path_factory):
 
 
 def moments():
-    """Twenty moments to be killed at: kind, place among all of that kind (from 0 to 1), delay in seconds."""
+    """Twenty moments at which a run is killed: kind of event, position among these (0 to 1), delay in seconds."""
     chance = random.Random(7)
     kinds = [("frames", 0.02)] * 6 + [("mkdir", 0.003)] * 5 + [("rename", 0.0)] * 5 + [("remove", 0.001)] * 4
     spread = Counter()
@@ -109,9 +111,9 @@ def test_a_killed_run_loses_a_segment_at_most_and_doubles_nothing(forks, whole, 
     out = tmp_path / "out"
     number = 1 + int(place * counts[kind])
     (run,) = forks.run(out, {kind: number, "delay_s": delay_s})
-    assert run["killed"] or delay_s  # with a delay it may have come to its end
+    assert run["killed"] or delay_s  # with a delay, the run may have finished before
 
-    # A reader sees whole files of finished analyses, or nothing.
+    # A reader sees complete files of finished analyses, or nothing.
     assert files(out) <= files(expected)
     if (out / "fervid.json").exists():
         con = connect(out)
@@ -198,7 +200,7 @@ def test_a_disk_that_is_full_on_the_way_loses_nothing(whole, face_clip, empty_cl
 
     with pytest.raises(StoreError, match="the disk is full: free some space and run again"):
         analyze(face_clip, disk / "out", on_progress(3, fill_up))
-    assert len(files(disk / "out")) == 1  # a segment
+    assert len(files(disk / "out")) == 1  # only one segment was written
     assert connect(disk / "out").sql("SELECT count(*) FROM videos").fetchall() == [(0,)]
     ballast.unlink()
     assert analyze(face_clip, disk / "out").n_observed == 40
@@ -235,7 +237,7 @@ def test_a_video_that_grows_while_it_is_read_is_left_for_later(face_clip, tmp_pa
     size = face_clip.stat().st_size
     with pytest.raises(VideoFailed, match=rf"changed during the analysis \({size:,} bytes before, {size + 8:,} now\)"):
         analyze(path, tmp_path / "out", on_progress(3, grow))
-    assert analyze(path, tmp_path / "out").n_observed == 50  # nothing seen in the former content is taken for this one
+    assert analyze(path, tmp_path / "out").n_observed == 50  # no observation of the old content is used for the new one
     assert connect(tmp_path / "out").sql("SELECT status FROM videos").fetchall() == [("done",)]
 
 
@@ -245,7 +247,7 @@ def test_a_video_deleted_while_it_is_read_fails_and_is_taken_up_when_it_is_back(
     with pytest.raises(VideoFailed, match="was deleted during the analysis"):
         analyze(path, tmp_path / "out", on_progress(3, path.unlink))
     shutil.copy2(face_clip, path)
-    # A failure leaves no signatures behind, so whose face is whose has to be found out from the start.
+    # A failure leaves no appearance data, so identities have to be computed again from the beginning.
     assert analyze(path, tmp_path / "out").n_observed == 50
     assert connect(tmp_path / "out").sql("SELECT status FROM videos").fetchall() == [("done",)]
 

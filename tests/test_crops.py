@@ -1,4 +1,4 @@
-"""Crops: a known picture under a known similarity must come back upright, in place and at the right scale."""
+"""Crops: a known image under a known similarity transform is returned upright, in place and at the right scale."""
 
 import numpy as np
 import pytest
@@ -114,8 +114,8 @@ def test_gray_weighs_colors_as_the_eye_does():
 
 def test_a_signature_holds_the_colors_of_the_face_and_of_what_is_worn():
     pixels = torch.full((1, 400, 300, 3), 50, dtype=torch.uint8)
-    pixels[0, 60:140, 110:150] = torch.tensor([200, 150, 100], dtype=torch.uint8)  # left half of the face
-    pixels[0, 155:300] = torch.tensor([10, 20, 250], dtype=torch.uint8)  # below it
+    pixels[0, 60:140, 110:150] = torch.tensor([200, 150, 100], dtype=torch.uint8)  # the left half of the face
+    pixels[0, 155:300] = torch.tensor([10, 20, 250], dtype=torch.uint8)  # the area below the face
     box, landmarks = face_at((150, 100), 80)
     frame = torch.zeros(1, dtype=torch.int64)
     side, center = frame_crops(box[None], landmarks[None])

@@ -1,4 +1,4 @@
-"""The kit for a machine with a GPU, rehearsed on the CPU without the packages that such a machine lacks."""
+"""The benchmark kit for a GPU machine, run on the CPU without the packages that such a machine lacks."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from fer_models.datasets.reading import read_data
 ROOT = Path(__file__).parents[1]
 KIT = ROOT / "benchmarks" / "cuda"
 NOT_THERE = ("altair", "analytics", "dashboard", "decord", "duckdb", "flows", "prefect", "streamlit")
-# Imported by Python itself when it starts: from then on, the packages cannot be found.
+# Python imports this module when it starts; afterwards, the packages cannot be found.
 BLOCKER = f"""
 import sys
 class Blocker:
@@ -33,7 +33,7 @@ sys.meta_path.insert(0, Blocker())
 
 @pytest.fixture(scope="module")
 def pack(few_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few faces and two frames of Eileen Collins, packed; the Python packages stay here."""
+    """A pack of a few faces and two frames of a clip, without Python packages."""
     photo = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image").astronaut()
     out = tmp_path_factory.mktemp("pack")
     clip = write_clip(out.parent / "collins.mp4", [photo[4:244, 40:360], photo[4:244, 42:362]])
@@ -44,7 +44,7 @@ def pack(few_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_packed_faces_are_the_same_but_for_a_little_noise(pack: Path, few_faces: Path) -> None:
     given, packed = read_data(few_faces).splits, unpack_faces(pack / "faces.npz")
-    assert list(packed) == ["Training", "PublicTest"]  # nothing can be chosen by PrivateTest, which stays here
+    assert list(packed) == ["Training", "PublicTest"]  # PrivateTest is not packed, so that nothing can be chosen by it
     for split, images in packed.items():
         for name in ("label", "votes", "majority", "row", "is_copy"):
             assert torch.equal(getattr(images, name), getattr(given[split], name))

@@ -1,4 +1,4 @@
-"""Damaged Parquet files: every command names the file and the repair, and a plain `fervid analyze` makes it again."""
+"""Damaged Parquet files: every command names the file and the repair, and `fervid analyze` recreates it."""
 
 import json
 import random
@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from clips import analyze_clip
+from commands import fervid
 from scenes import Face, feeling, observe
-from typer.testing import CliRunner
 
 from analytics import connect, query
 from analytics.errors import StoreError
@@ -24,16 +24,13 @@ from analytics.results.store import Store
 from analytics.results.verification import find_damage, name_damaged_file
 from analytics.tables.schema import TABLES
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.cli.app import app
 from flows.settings import AnalyzeSettings
+
+pytestmark = pytest.mark.slow
 
 VIDEO, ANALYSIS = "v0000000000000001", "a0000000000000001"
 FIVE_FPS = AnalyzeSettings(device="cpu", fps=5)
 EVERYTHING = "SELECT " + ", ".join(f"(SELECT sum(hash({name})) FROM {name})" for name in TABLES)
-
-
-def fervid(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "250"})
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +60,7 @@ def empty(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """One bit near the end of the last page of the largest column."""
+    """Flip one bit near the end of the last page of the largest column."""
     content = bytearray(path.read_bytes())
     columns = pq.read_metadata(path).row_group(0)
     largest = max((columns.column(i) for i in range(columns.num_columns)), key=lambda c: c.total_compressed_size)
@@ -73,7 +70,7 @@ def flip(path: Path) -> None:
 
 
 def replace(path: Path) -> None:
-    """Another table of the same number of bytes, so that its size tells nothing."""
+    """Replace the file by another table of the same size, so that the size does not reveal the damage."""
     wanted = path.stat().st_size
     pq.write_table(pa.table({"x": [1]}), path)
     content = path.read_bytes()
@@ -118,7 +115,7 @@ def test_other_videos_can_still_be_asked(results):
 
 
 def test_a_damaged_table_never_blocks_a_query(results):
-    """In a process of its own, which could not be interrupted: both threads would wait for Python's global lock."""
+    """The query runs in a separate process, because a deadlock on Python's global lock could not be interrupted."""
     for path in results.glob("faces/*/*.parquet"):
         flip(path)
     code = """
@@ -164,7 +161,7 @@ def test_a_plain_analyze_makes_damaged_files_again(face_clip, analyzed, tmp_path
     damaged = list((root / name).rglob("*.parquet"))
     for path in damaged:
         DAMAGES[damage](path)
-    if name == "observations":  # noticed when they are needed
+    if name == "observations":  # damaged observations are noticed when they are needed
         shutil.rmtree(root / "videos")
     assert damaged
     assert analyze_clip(face_clip, root, FIVE_FPS).status == "done"
@@ -192,7 +189,7 @@ def test_a_damaged_shard_is_named(results):
 
 @pytest.mark.parametrize("compacted", [False, True])
 def test_mutated_files_never_change_an_answer(results, compacted):
-    """Each mutant is detected, or gives the very same answer: never another one. docs/reliability.md has the counts."""
+    """Each mutated file is detected or gives exactly the same answer; docs/reliability.md has the counts."""
     if compacted:
         compact(results, wait_s=0, delete_originals=True)
     with connect(results) as connection:

@@ -1,4 +1,4 @@
-"""The demo clips: what is promised of them (faces, spans, format) is what the files hold."""
+"""The demo clips: faces, intervals and format are as `flows.cli.demo` describes them."""
 
 import sys
 from collections.abc import Callable
@@ -25,6 +25,8 @@ from flows.cli.demo import (
     write_clip,
 )
 
+pytestmark = pytest.mark.slow
+
 YUNET = Path(__file__).parents[1].parent / "shared/data/detectors/face_detection_yunet_2023mar.onnx"
 every_clip = pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: clip.name)
 
@@ -36,7 +38,7 @@ def folder(demo_videos: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def find_faces() -> Callable[[np.ndarray], np.ndarray]:
-    """YuNet at its usual size: `(360, 640, 3)` RGB to `(m, 4)`, x1 y1 x2 y2."""
+    """YuNet at its default size: `(360, 640, 3)` RGB to `(m, 4)` boxes, x1 y1 x2 y2."""
     if not YUNET.exists():
         pytest.skip("the reference face detector (shared/data/detectors) is not here")
     import cv2
@@ -70,7 +72,7 @@ def test_format(folder: Path, clip: Clip) -> None:
 
 
 def test_same_bytes_again_and_nothing_left_behind(folder: Path, tmp_path: Path) -> None:
-    (clip,) = (clip for clip in CLIPS if clip.name == "no_face.mp4")  # the one that is rendered fastest
+    (clip,) = (clip for clip in CLIPS if clip.name == "no_face.mp4")  # the clip that is rendered fastest
     again = write_clip(clip, paint_wall(), tmp_path / clip.name)
     assert again.read_bytes() == (folder / clip.name).read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == [clip.name]
@@ -79,7 +81,7 @@ def test_same_bytes_again_and_nothing_left_behind(folder: Path, tmp_path: Path) 
 
 @every_clip
 def test_camera_never_looks_past_the_wall(clip: Clip) -> None:
-    white = Image.new("L", WALL_SIZE_PX, 255)  # beyond it the renderer gives black
+    white = Image.new("L", WALL_SIZE_PX, 255)  # beyond the wall, the renderer gives black
     assert min(pixels.min() for pixels in render(clip, white)) == 255
 
 
@@ -142,7 +144,7 @@ def test_a_detector_finds_the_faces_where_they_are_promised(
 
 
 def test_without_scikit_image_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "skimage", None)  # what `import` sees when it is not installed
+    monkeypatch.setitem(sys.modules, "skimage", None)  # makes `import` fail as if the package were not installed
     with pytest.raises(DemoError, match=r"Run: (uv )?pip install 'matplotlib.*' 'scikit-image"):
         make_demo_videos(tmp_path / "demo")
     assert not (tmp_path / "demo").exists()

@@ -49,7 +49,7 @@ def test_an_output_depends_on_the_pixels_around_its_point():
 def test_fusing_batch_norm_keeps_the_outputs():
     network = tiny_net().train()
     pixels = torch.randn(4, 3, 64, 64)
-    network(pixels)  # moves the statistics of the batch norms away from where they start
+    network(pixels)  # changes the statistics of the batch norms from their initial values
     network.eval()
     with torch.inference_mode():
         before = network(pixels)
@@ -59,7 +59,7 @@ def test_fusing_batch_norm_keeps_the_outputs():
 
 
 def test_targets_and_decoding_of_known_boxes():
-    # A face of 16 x 16 px around (16, 16): only stride 8 is responsible, and the points in reach are those inside.
+    # A face of 16 x 16 px around (16, 16) is predicted by stride 8 only, and by the points inside its box.
     boxes, landmarks = np.array([[8, 8, 24, 24]], np.float32), np.array([LANDMARKS], np.float32)
     target = assign_targets(boxes, landmarks, np.array([True]), 32, 32)
     points_xy, stride_px = grid_points(32, 32)
@@ -67,7 +67,7 @@ def test_targets_and_decoding_of_known_boxes():
     assert (target["state"] == 0).sum() == len(points_xy) - 4
     assert target["box"][target["state"] == 1].tolist() == 4 * [[8, 8, 24, 24]]
 
-    # What the network must say at (12, 12): 4 px to the left and above, 12 px to the right and below, in strides.
+    # The outputs that the network must give at (12, 12): 4 px to the left and above, 12 px to the right and below.
     outputs = torch.zeros(len(points_xy), 15)
     point = 1 * 4 + 1
     outputs[point, 1:5] = torch.tensor([0.5, 0.5, 1.5, 1.5]).log()
@@ -83,7 +83,8 @@ def test_targets_of_an_unsure_face_and_of_overlapping_faces():
     assert points_xy[(unsure["state"] == -1) & (stride_px == 8)].tolist() == [[4, 4], [12, 4], [4, 12], [12, 12]]
     assert not (unsure["state"] == 1).any()
 
-    both = np.array([[0, 0, 32, 32], [8, 8, 24, 24]], np.float32)  # the smaller one wins where both could answer
+    # Where both could be predicted, it is the smaller face.
+    both = np.array([[0, 0, 32, 32], [8, 8, 24, 24]], np.float32)
     target = assign_targets(both, np.zeros((2, 5, 2), np.float32), np.array([True, True]), 32, 32)
     at_middle = (points_xy == (12, 12)).all(1) & (stride_px == 8)
     assert target["box"][at_middle].tolist() == [[8, 8, 24, 24]]
@@ -93,7 +94,7 @@ def test_targets_of_an_unsure_face_and_of_overlapping_faces():
 
 
 class FixedNet(nn.Module):
-    """Says the same for every frame, whatever it shows."""
+    """A network with the same outputs for every frame."""
 
     def __init__(self, outputs: Tensor):
         super().__init__()
@@ -104,7 +105,7 @@ class FixedNet(nn.Module):
 
 
 def detector_that_says(height_px: int, width_px: int, hits: list[tuple[int, int, float]]) -> CompactDetector:
-    """A detector that finds 32 px wide faces at points (x, y) of stride 16 of its padded input, with given logits."""
+    """A detector that finds faces of 32 px at given points (x, y) of stride 16 of its input, with given logits."""
     points_xy, stride_px = grid_points(height_px, width_px)
     outputs = torch.full((len(points_xy), 15), -9.0)
     for x, y, logit in hits:
@@ -135,9 +136,9 @@ def test_overlapping_detections_are_suppressed_and_faces_are_ordered():
 @pytest.mark.parametrize(
     ("frame_hw", "input_hw", "box"),
     [
-        ((360, 640), (384, 640), [40, 24, 72, 56]),  # as it is
-        ((1080, 1920), (384, 640), [120, 72, 216, 168]),  # shrunk to a third before detection
-        ((101, 67), (128, 96), [40, 24, 67, 56]),  # never enlarged; cut off at the right edge
+        ((360, 640), (384, 640), [40, 24, 72, 56]),  # the frame has the size of the input
+        ((1080, 1920), (384, 640), [120, 72, 216, 168]),  # the frame is shrunk to a third before detection
+        ((101, 67), (128, 96), [40, 24, 67, 56]),  # the frame is not enlarged; the box is clipped at the right edge
         ((1280, 333), (640, 192), [166.5 * 40 / 83, 48, 166.5 * 72 / 83, 112]),  # 166.5 px rounds to 166
         ((1, 1), (32, 32), None),
     ],
@@ -151,7 +152,7 @@ def test_boxes_are_mapped_back_to_pixels_of_the_frame(frame_hw, input_hw, box):
 
 
 def noise(n: int, height: int, width: int) -> np.ndarray:
-    """Frames of colored blocks, of another size in each frame."""
+    """Frames of colored blocks, whose size differs between frames."""
     rng = np.random.default_rng(0)
     frames = []
     for side in range(3, 3 + n):
@@ -166,7 +167,8 @@ def test_a_frame_has_the_same_faces_in_any_batch(height_width):
     torch.manual_seed(0)
     network = CompactNet()
     for module in network.modules():
-        if isinstance(module, nn.Conv2d) and module.bias is not None:  # the last layers: make their outputs differ
+        # Random biases of the last layers make the outputs of the points differ.
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
             nn.init.normal_(module.weight, std=1.0)
             nn.init.zeros_(module.bias)
     detector = CompactDetector(network, CARD)
@@ -217,7 +219,7 @@ def astronaut() -> np.ndarray:
     return np.array(skimage.data.astronaut())
 
 
-# Where the faces are, by eye: a box to be overlapped, then eyes, nose and corners of the mouth.
+# Faces located by eye: a box that the detection must overlap, then eyes, nose and corners of the mouth.
 PORTRAITS = [
     (grace_hopper, [196, 112, 345, 310], None),
     (astronaut, [180, 68, 265, 180], [[203, 110], [240, 111], [220, 130], [207, 150], [240, 150]]),
@@ -255,7 +257,8 @@ def test_the_packaged_detector_has_name_hash_and_threshold():
     [
         ({"blocks": [1, 2, 10**12]}, "blocks must be at most 64 per stage, got 1000000000000"),
         ({"stem": [16] * 10**5}, "stem must have at most 16 entries, got 100000"),
-        ({"stages": [48, 10**7, 10**7]}, "tensors are missing, unknown or of another shape"),  # 3 PB of weights
+        # The network would have 3 PB of weights.
+        ({"stages": [48, 10**7, 10**7]}, "tensors are missing, unknown or of another shape"),
         ({"pyramid": "wide"}, "not all arguments converted"),
     ],
 )

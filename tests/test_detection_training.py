@@ -37,13 +37,15 @@ from fer_models.training.detector.training import mine_hard_negatives, train_det
 from fer_models.training.runs import RunError
 from flows.analysis.progress import Progress, Stopped
 
+pytestmark = pytest.mark.slow
+
 FACES = Path(__file__).parents[1].parent / "shared" / "data" / "faces"
 TINY = {"stem": (4, 4), "stages": (8, 8, 8), "blocks": (1, 1, 1), "pyramid": 8}
 needs_faces = pytest.mark.skipif(not FACES.is_dir(), reason=f"{FACES} is not here")
 
 
 def dotted_image() -> LabeledImage:
-    """A black 100 x 80 image whose five landmarks are dots, 3 px wide and each of another brightness."""
+    """A black image of 100 x 80 px whose five landmarks are dots of 3 px, each with a different brightness."""
     landmarks = np.array([[[40.5, 30.5], [60.5, 30.5], [50.5, 40.5], [42.5, 52.5], [58.5, 52.5]]], np.float32)
     pixels = np.zeros((80, 100, 3), np.uint8)
     for (x, y), value in zip(landmarks[0].astype(int), (50, 100, 150, 200, 250), strict=True):
@@ -66,7 +68,7 @@ def test_pixels_and_landmarks_move_together(scale, turn_rad, mirror):
 
 def test_a_downscaled_tile_has_the_computed_boxes_and_landmarks():
     tile = cut_tile(dotted_image(), tile_map(np.array([50.0, 40.0]), 0.5, 0.0, False, (40, 40)), (40, 40), (9, 9, 9))
-    assert tile.boxes_xyxy.tolist() == [[12, 10, 28, 30]]  # (34 - 50) / 2 + 20, and so on
+    assert tile.boxes_xyxy.tolist() == [[12, 10, 28, 30]]  # x1 is (34 - 50) / 2 + 20, and so on
     assert tile.landmarks_xy[0, 2].tolist() == [20.25, 20.25]
     assert tile.pixels.shape == (40, 40, 3) and tile.is_confident.all()
 
@@ -91,7 +93,8 @@ def test_a_mosaic_moves_the_faces_of_its_tiles():
 
 def test_random_tiles_have_the_requested_size_and_show_the_face():
     rng = np.random.default_rng(0)
-    tiles = [random_tile(dotted_image(), (96, 64), rng) for _ in range(200)]  # 10 to 74 px: the face at all scales
+    # The face of 10 to 74 px is shown at all scales.
+    tiles = [random_tile(dotted_image(), (96, 64), rng) for _ in range(200)]
     assert {tile.pixels.shape for tile in tiles} == {(64, 96, 3)}
     with_face = [tile for tile in tiles if tile.is_confident.any()]
     assert len(with_face) > 120
@@ -272,9 +275,9 @@ def test_detections_in_scaled_views_are_mapped_back_to_the_image():
 
 
 @needs_faces
-def test_the_train_detector_command_creates_a_model(few_photos, tmp_path):
+def test_the_train_detector_command_creates_a_model(few_photos, server, tmp_path):
     command = [Path(sys.executable).with_name("fervid"), "train-detector", "--data", few_photos, "--epochs", "1"]
-    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")}
+    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path), "PREFECT_API_URL": server}
     run = subprocess.run(
         [*command, "--name", "short", "--device", "cpu"], env=environment, capture_output=True, text=True
     )
@@ -304,7 +307,8 @@ def test_training_resumes_and_gives_a_model_folder(few_photos, tmp_path):
     assert (first["global_step"], second["global_step"]) == (2, 4)
     assert second["trained_s"] > first["trained_s"] > 0
 
-    card = json.loads((folder / "model.json").read_text(), parse_constant=pytest.fail)  # such as NaN
+    # Called for NaN, which is not valid JSON.
+    card = json.loads((folder / "model.json").read_text(), parse_constant=pytest.fail)
     assert card["task"] == "detector" and card["settings"]["epochs_done"] == 2
     assert card["parameters"] == sum(parameter.numel() for parameter in CompactNet(**TINY).parameters())
     held_out = card["metrics"]["held_out"]
@@ -320,7 +324,7 @@ def test_training_resumes_and_gives_a_model_folder(few_photos, tmp_path):
         train_detector(few_photos, folder, dataclasses.replace(twice, batch_size=4), device="cpu", resume=True)
     # Checkpoints of version 0.1 have no settings and can be resumed.
     torch.save({key: value for key, value in second.items() if key != "settings"}, folder / "checkpoints" / "last.ckpt")
-    train_detector(few_photos, folder, twice, device="cpu", resume=True)  # already complete
+    train_detector(few_photos, folder, twice, device="cpu", resume=True)  # the training is already complete
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
 
 

@@ -31,6 +31,8 @@ from fer_models.registry.model_registry import WeightsError
 from flows.cli.app import app
 from flows.cli.commands.detectors import Reference
 
+pytestmark = pytest.mark.slow
+
 
 def faces(boxes: list[list[float]], score: list[float], landmarks: np.ndarray | None = None) -> FaceBatch:
     k = len(boxes)

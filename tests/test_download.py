@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 from clips import analyze_clip
+from commands import fervid
 from random_retinaface import hide_package, lively_weights
-from typer.testing import CliRunner
 
 from fer_models.extras import install_command
 from fer_models.model_installation.download import fetch_retinaface
@@ -28,15 +28,12 @@ from fer_models.registry.model_registry import (
     user_models_dir,
 )
 from flows.analysis.model_bundle import choose_detector, load_models
-from flows.cli.app import app
 from flows.cli.doctor import retinaface
 from flows.settings import AnalyzeSettings
 
+pytestmark = pytest.mark.slow
+
 network_module = pytest.importorskip("retinaface.model.retinaface_pth_model", reason="retina-face is an extra")
-
-
-def fervid(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Drawing on pictures: what hides faces, boxes and labels, and the strip of who shows what."""
+"""Drawing on images: hidden faces, boxes and labels, and the timeline strip."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_hiding_keeps_a_few_means_and_nothing_else(mosaic):
     room_px = 0 if mosaic else int(FADE * 120)
     assert (rows.min(), rows.max()) == pytest.approx((60 - room_px, 179 + room_px), abs=2 * (not mosaic))
     assert (columns.min(), columns.max()) == pytest.approx((60 - room_px, 179 + room_px), abs=2 * (not mosaic))
-    assert pixels[60:180, 60:180].std() < 12 < noise.std() / 5  # nothing shines through, not in the corners either
+    assert pixels[60:180, 60:180].std() < 12 < noise.std() / 5  # no detail is left, not even in the corners
     if mosaic:
         assert len(np.unique(pixels[60:180, 60:180].reshape(-1, 3), axis=0)) <= CELLS**2
     assert changed[200:, 300:].any()
@@ -30,7 +30,7 @@ def test_smoothing_has_no_edge():
     pixels = stripes.copy()
     hide(pixels, np.array([[70.0, 70, 160, 160]]), mosaic=False)
     middle = pixels[115, :, 0].astype(int)
-    assert np.abs(np.diff(middle[:99])).max() < 25  # the box ends at 70 and 160
+    assert np.abs(np.diff(middle[:99])).max() < 25  # the box reaches from 70 to 160
     assert np.abs(np.diff(middle[101:])).max() < 25
 
 
@@ -40,7 +40,7 @@ def test_boxes_and_labels_stay_in_the_picture():
         draw_box(pixels, np.array(box, float), (255, 0, 0), 2)
         draw_labels(pixels, np.array([box], float), ["P0 happy 93%"], [(255, 200, 0)], 12)
         assert pixels.any()
-    assert label_bitmap("P0", (0, 0, 0), 12)[..., :3].min() == 0  # white on black
+    assert label_bitmap("P0", (0, 0, 0), 12)[..., :3].min() == 0  # the text is white on black
     assert label_bitmap("P0", (0, 0, 0), 12)[..., :3].max() > 200
 
 
@@ -58,7 +58,7 @@ def test_labels_of_people_side_by_side_do_not_cover_one_another():
 
 
 def strip_at(ribbon: TimelineStrip, time_s: float) -> list[np.ndarray]:
-    """The lanes of the strip at one moment, without their names."""
+    """The lanes of the strip at one time, without their names."""
     strip = np.empty((ribbon.height_px, ribbon.width_px, 3), np.uint8)
     ribbon.draw(strip, time_s)
     tops = [ribbon.gap_px + (i + 2) * (ribbon.lane_px + ribbon.gap_px) for i in range(len(ribbon.lanes))]
@@ -72,7 +72,7 @@ def test_the_strip_shows_the_colors_around_the_present():
     ribbon = TimelineStrip(SPANS, 640, 360, 0.0, 30.0)
     assert len(ribbon.lanes) == 2
     assert (ribbon.height_px + 360) % 2 == (TimelineStrip(SPANS, 640, 361, 0.0, 30.0).height_px + 361) % 2 == 0
-    lane = strip_at(ribbon, 10.0)[0][1]  # a row above the words
+    lane = strip_at(ribbon, 10.0)[0][1]  # a row of pixels above the text
     assert (lane[: len(lane) // 2 - 2] == PALETTE[3]).all()
     assert (lane[len(lane) // 2 + 2 :] == PALETTE[4]).all()
     assert not (strip_at(ribbon, 28.0)[1].reshape(-1, 3)[:, None] == PALETTE).all(axis=2).any()
@@ -91,9 +91,9 @@ def test_the_strip_has_times_and_says_who_is_still_to_come():
     strip = np.empty((ribbon.height_px, 640, 3), np.uint8)
     ribbon.draw(strip, 6.0)
     axis = strip[ribbon.gap_px + ribbon.lane_px + ribbon.gap_px :][: ribbon.lane_px, ribbon.gutter_px :]
-    assert (axis.max(axis=(0, 2)) > 120).sum() > 60  # several marks
+    assert (axis.max(axis=(0, 2)) > 120).sum() > 60  # several tick labels are drawn
     absent = strip_at(ribbon, 6.0)[1]
-    assert ((absent.max(axis=2) > 120).sum(axis=0) > 0).sum() > 30  # "P1 first seen at 0:14.0"
+    assert ((absent.max(axis=2) > 120).sum(axis=0) > 0).sum() > 30  # the text "P1 first seen at 0:14.0"
     said = [text for lane in ribbon.lanes for text, _, _ in lane.absences]
     assert "P1 first seen at 0:14.0" in said
     assert "P1 last seen at 0:15.0" in said

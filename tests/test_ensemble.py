@@ -45,7 +45,7 @@ def make_model(folder, architecture, seed, size_px=48, temperature=1.0):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A home of the user's models with two members: one of 48 px, one of 40 px and another temperature."""
+    """A folder of user models with two members: one of 48 px, and one of 40 px with another temperature."""
     root = tmp_path_factory.mktemp("home")
     make_model(root / "fervid" / "models" / "first", "cnn5", 0)
     make_model(root / "fervid" / "models" / "second", "face_resnet", 1, size_px=40, temperature=0.5)
@@ -97,7 +97,8 @@ def test_a_member_that_was_changed_is_refused_and_changes_the_hash(models, tmp_p
     moved.mkdir()
     for name in ("a", "b", "both"):
         (tmp_path / name).rename(moved / name)
-    assert load_classifier(str(moved / "both"), "cpu").card.sha256 == before  # its members moved with it
+    # The members moved together with the ensemble.
+    assert load_classifier(str(moved / "both"), "cpu").card.sha256 == before
     make_model(moved / "b", "face_resnet_se", 2)
     with pytest.raises(WeightsError, match=r"its weights have changed since .* Make the ensemble again"):
         load_classifier(str(moved / "both"), "cpu")
@@ -139,7 +140,8 @@ def test_batch_and_order_do_not_change_the_outputs_of_any_architecture(name, cro
     network = build_network(name, architecture_options(name, input_size_px=size_px, outputs=7))
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
-            module.momentum = None  # statistics of this batch, so that different crops score differently
+            # The batch norms take the statistics of this batch, so that crops get different outputs.
+            module.momentum = None
     with torch.no_grad():
         network.train()(torch.randn(8, 1, size_px, size_px))
     card = ModelCard(name, "emotion", name, {}, EMOTIONS, size_px, 1, mean=0.5, std=0.25)

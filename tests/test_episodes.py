@@ -65,7 +65,7 @@ def test_a_break_with_another_emotion_in_it_is_not_bridged():
 
 
 def test_a_break_in_which_nobody_is_seen_ends_an_episode():
-    """Seen from 0 to 2 s and from 2.7 s on: a break of 0.7 s, which is not bridged as it is longer than 0.3 s."""
+    """Nobody is visible from 2 to 2.7 s: this break is longer than 0.3 s, so it is not bridged."""
     start_s = [0, 1, 2.7, 3.7]
     assert [found[1:3] for found in episodes([0.9] * 4, start_s=start_s, max_gap_s=0.3)] == [(0, 2), (2.7, 4.7)]
     assert [found[1:3] for found in episodes([0.9] * 4, start_s=start_s, max_gap_s=0.7)] == [(0, 4.7)]
@@ -74,7 +74,7 @@ def test_a_break_in_which_nobody_is_seen_ends_an_episode():
 
 @pytest.mark.parametrize("shift", [0.0, 0.1, 0.2, 0.7, 7.3])
 def test_durations_at_a_threshold_do_not_depend_on_the_start(shift):
-    """0.3 s long is long enough, and a break of 0.3 s short enough, wherever in the video they lie."""
+    """Anywhere in the video, an episode of 0.3 s is long enough, and a break of 0.3 s is short enough to be bridged."""
     start_s = shift + np.arange(12) / 10
     values = [0.1, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.9, 0.9, 0.9, 0.1, 0.1]
     apart = episodes(values, start_s=start_s, row_s=0.1, max_gap_s=0.2, min_duration_s=0.3)

@@ -1,24 +1,19 @@
-"""Names of others neither control the terminal nor run in a spreadsheet."""
+"""Text from outside, such as file names, neither controls the terminal nor runs as a formula in a spreadsheet."""
 
 import csv
 import re
 
 import numpy as np
 import pytest
+from commands import fervid
 from scenes import Face, feeling, observe
-from typer.testing import CliRunner
 
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.cli.app import app
 from flows.cli.escaping import escape_controls
 
 NAME = "=cmd|' C calc'!A0 \x1b[31m\x9b31m\u202egpj.mp4"
 UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def fervid(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "250"})
 
 
 @pytest.fixture

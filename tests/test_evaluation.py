@@ -30,6 +30,8 @@ from flows.cli.app import app
 from flows.training.comparison import Report, as_html, cell, compare_models, conditions, cost_table, tables_of
 from flows.training.markdown import write_part
 
+pytestmark = pytest.mark.slow
+
 
 def faces(label, majority, pixels=None):
     n = len(label)
@@ -50,8 +52,9 @@ def certain_of(*emotions):
 def test_metrics_of_four_images():
     figures = measure(certain_of(0, 4, 1, 3), faces([0, 0, 1, 3], [0, 4, 3, -1]), temperature=1.0)
     assert figures["images"] == 4
-    assert figures["accuracy"] == 0.75  # the second is angry, predicted as sad
-    assert figures["ece"] == pytest.approx(0.25, abs=1e-3)  # always certain, right in three of four
+    assert figures["accuracy"] == 0.75  # the second image is angry and is predicted as sad
+    # The model is always certain, and right for three of four images.
+    assert figures["ece"] == pytest.approx(0.25, abs=1e-3)
     # Angry: recall 1/2, precision 1, so F1 is 2/3. Sad is predicted once and never true: 0.
     assert figures["f1"]["angry"] == pytest.approx(2 / 3, abs=1e-4)
     assert figures["f1"]["sad"] == 0
@@ -82,7 +85,7 @@ def test_the_fitted_temperature_recovers_a_known_one():
     logits = torch.randn(20_000, 7) * 2
     label = torch.distributions.Categorical(logits=logits).sample()
     assert fit_temperature(logits * 3, label) == pytest.approx(3, rel=0.05)
-    for scale in (1, 10, 1e4):  # all right, then all wrong
+    for scale in (1, 10, 1e4):  # all predictions are right, then all are wrong
         assert 0.049999 <= fit_temperature(torch.eye(7) * scale, torch.arange(7)) <= 1
         assert 1 <= fit_temperature(torch.eye(7) * scale, torch.arange(7).flip(0)) <= 20.001
     assert fit_temperature(logits[:0], label[:0]) == 1
@@ -124,7 +127,7 @@ def test_views_are_averaged():
         return np.concatenate([share, 1 - share, np.zeros((len(share), 5), np.float32)], axis=1)
 
     pixels = torch.zeros(1, 2, 2, dtype=torch.uint8)
-    pixels[0, 0, 1] = 255  # first pixel 0, mirrored 255
+    pixels[0, 0, 1] = 255  # the first pixel is 0, and 255 in the mirrored image
     assert mean_scores(brightness_of_the_first_pixel, mirrored(pixels))[0, :2].tolist() == [0.5, 0.5]
 
 
@@ -169,7 +172,7 @@ def test_models_are_evaluated_and_compared_by_commands(few_faces, tmp_path):
     figures = json.loads(run.stdout)
     assert list(figures) == ["PublicTest"]
     assert figures["PublicTest"]["images"] == 105
-    both = ["--split", "PublicTest", "--split", "Training"]  # the second has no `accuracy_not_in_training`
+    both = ["--split", "PublicTest", "--split", "Training"]  # Training has no `accuracy_not_in_training`
     run = runner.invoke(app, ["evaluate", "default", "--data", str(few_faces), *both])
     assert run.exit_code == 0, run.output
     assert "accuracy_not_in_training" in run.stdout
@@ -214,7 +217,7 @@ def test_a_report_keeps_the_other_sections_of_a_file(tmp_path):
     path = tmp_path / "report.md"
     write_part(path, "# One\n\n1")
     write_part(path, "# Two\n\n```bash\n# not a heading\n```\n")
-    path.write_text(path.read_text().replace("# One\n", "# One \n"))  # an invisible space
+    path.write_text(path.read_text().replace("# One\n", "# One \n"))  # a trailing space, which is invisible
     write_part(path, "# One\n\n2")
     assert path.read_text() == "# One\n\n2\n\n# Two\n\n```bash\n# not a heading\n```\n"
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
@@ -251,7 +254,7 @@ def test_a_report_as_html():
 def test_a_report_without_speed_says_so():
     one = Compared(read_card(find_model("default")), {}, {}, 10**6, {})
     (row,) = cost_table([one]).rows
-    assert row[-3:-1] == ("-", "-")  # images per second: one at once, 256 at once
+    assert row[-3:-1] == ("-", "-")  # the speeds for batches of 1 and 256 images
     assert "speed was not measured" in conditions(Path("few.parquet"), "cpu", with_speed=False)
     assert "speed on cpu" in conditions(Path("few.parquet"), "cpu", with_speed=True)
 

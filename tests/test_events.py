@@ -67,7 +67,7 @@ def test_events_find_their_videos():
     )
     rows = [(row["video_id"], row["label"]) for row in events_of_videos(events, VIDEOS).to_pylist()]
     assert rows == [("v1", "start"), ("v2", "start"), ("v2", "ad")]
-    twice = events_of_videos(events, [*VIDEOS, *VIDEOS])  # as each of two analyses names its video
+    twice = events_of_videos(events, [*VIDEOS, *VIDEOS])  # each of two analyses of a video has a row
     assert [(row["video_id"], row["label"]) for row in twice.to_pylist()] == rows
     with pytest.raises(UnknownVideoError, match="no such video"):
         events_of_videos(events, VIDEOS[:1])
@@ -78,7 +78,7 @@ def events(*spans: tuple[str, float, float]) -> pa.Table:
 
 
 def test_what_happened_during_the_ad():
-    """One person is neutral for two seconds, then happy for two; another is there, blurred, in the last second."""
+    """One person is neutral for 2 s, then happy for 2 s; a second, blurred one is visible in the last second."""
     faces = [Face(i, p=feeling("neutral" if i < 20 else "happy")) for i in range(40)]
     faces += [Face(i, x=600, p=feeling("sad"), blur=1) for i in range(30, 40)]
     timeline = build_timeline(observe(np.arange(40) / 10, faces), TimelineConfig())
@@ -95,7 +95,7 @@ def test_what_happened_during_the_ad():
 
 
 def test_means_include_low_quality_faces_where_the_analysis_does():
-    """Happy for a second, then sad for a second in blurred faces."""
+    """One person is happy for a second, then sad for a second with blurred faces."""
     faces = [Face(i, p=feeling("happy" if i < 10 else "sad"), blur=100 if i < 10 else 1) for i in range(20)]
     timeline = build_timeline(observe(np.arange(20) / 10, faces), TimelineConfig())
     means = []

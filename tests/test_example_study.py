@@ -1,4 +1,4 @@
-"""The worked study: its script runs from videos to a sentence, and finds what the clips were made to show."""
+"""The example study: its script runs from videos to a sentence, and finds the effect that its clips contain."""
 
 import csv
 import os
@@ -21,7 +21,7 @@ def test_the_study_finds_what_its_clips_show(tmp_path):
     assert run.returncode == 0, run.stderr
     with (tmp_path / "study" / "compare.csv").open() as file:
         happy = next(row for row in csv.DictReader(file) if row["emotion"] == "happy")
-    # The mean length of the smiles, of 8 s: (3.2 + 3.6 + 3.2) / 3 and (0.8 + 1.2 + 0.4) / 3.
+    # The mean duration of the smiles in clips of 8 s: (3.2 + 3.6 + 3.2) / 3 and (0.8 + 1.2 + 0.4) / 3.
     assert float(happy["mean_a"]) == pytest.approx(10 / 24, abs=0.02)
     assert float(happy["mean_b"]) == pytest.approx(2.4 / 24, abs=0.02)
     assert (happy["paired"].lower(), happy["n_participants_a"], happy["low"]) == ("true", "3", "")

@@ -1,4 +1,4 @@
-"""One rule for commands that write files: 2 is a wrong command line, 1 something that is not there or in the way."""
+"""Exit codes of commands that write files: 2 for a wrong command line, 1 for a missing input or an existing output."""
 
 import ast
 import importlib
@@ -37,7 +37,7 @@ def fervid(command, folder, results, *more):
 
 @pytest.fixture
 def folder(face_clip, tmp_path):
-    """`clip.mp4`, `results` with it and nothing else, and `empty`, results without a video."""
+    """A folder with `clip.mp4`, its `results`, and `empty`, results without a video."""
     clip = tmp_path / "clip.mp4"
     shutil.copy(face_clip, clip)
     row = {"video_id": video_id(file_sha256(clip)), "analysis_id": "a0000000000000001", "path": str(clip)}

@@ -1,4 +1,4 @@
-"""Exports, read back with the libraries that people read them with."""
+"""Exports, read with the libraries that users read them with."""
 
 import itertools
 
@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pysubs2
 import pytest
+from commands import fervid
 from pympi import Elan
 from scenes import Face, feeling, observe, still_landmarks
-from typer.testing import CliRunner
 
 from analytics import connect
 from analytics.exports import FORMATS, ExportError, export_videos
@@ -20,7 +20,6 @@ from analytics.results.store import Store
 from analytics.results.video_record import VideoName
 from analytics.results.videos import UnknownVideoError, choose_videos, names_apart
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.cli.app import app
 
 ALICE, TWIN, BROKEN = "v0000000000000001", "v0000000000000002", "v0000000000000003"
 
@@ -174,7 +173,7 @@ def test_subtitles_of_a_video_without_faces_are_told_of(tmp_path):
     )
     for form, content in (("srt", ""), ("vtt", "WEBVTT\n\n")):
         command = ["export", str(store.root), "--format", form, "--out", str(tmp_path)]
-        run = CliRunner().invoke(app, command)
+        run = fervid(*command)
         assert run.exit_code == 0, run.output
         assert f"empty.{form} contains no subtitles: nobody in this video has a label" in run.stderr.replace("\n", "")
         assert (tmp_path / f"empty.{form}").read_text(encoding="utf-8") == content
@@ -238,13 +237,13 @@ def test_what_cannot_be_exported_is_said(results, tmp_path):
 
 
 def test_the_command_writes_a_file_a_video(results, tmp_path):
-    done = CliRunner().invoke(app, ["export", str(results), "--format", "elan", "--out", str(tmp_path)])
+    done = fervid("export", results, "--format", "elan", "--out", tmp_path)
     assert done.exit_code == 0, done.output
     assert len(list(tmp_path.glob("*.eaf"))) == 2
-    again = CliRunner().invoke(app, ["export", str(results), "--format", "elan", "--out", str(tmp_path)])
+    again = fervid("export", results, "--format", "elan", "--out", tmp_path)
     assert again.exit_code == 1
     assert "already exists" in again.output
-    unknown = CliRunner().invoke(app, ["export", str(results), "--format", "csv", "--out", "x", "--video", "nobody"])
+    unknown = fervid("export", results, "--format", "csv", "--out", "x", "--video", "nobody")
     assert unknown.exit_code == 1
     assert "nobody: no such video" in unknown.output
 

@@ -1,4 +1,4 @@
-"""Every extension of docs/extending.md, done once."""
+"""Each extension described in docs/extending.md is made once."""
 
 import numpy as np
 import pytest
@@ -91,7 +91,8 @@ def test_an_architecture_in_the_table_can_be_trained_saved_and_loaded(tmp_path, 
     card = ModelCard("theirs", "emotion", "my_network", options, EMOTIONS, recipe.input_size_px, 1)
     save_model_folder(tmp_path / "theirs", network.state_dict(), card)
     add_model("mine", tmp_path / "theirs")
-    white = np.full((1, 40, 40), 255, np.uint8)  # its mean is 1, so happy counts 4 and each of the others 1
+    # The mean of the crop is 1, so happy has four times the probability of each other emotion.
+    white = np.full((1, 40, 40), 255, np.uint8)
     np.testing.assert_allclose(
         load_classifier("mine", "cpu").predict(white)[0], [0.1, 0.1, 0.1, 0.4, 0.1, 0.1, 0.1], atol=0.005
     )

@@ -1,4 +1,4 @@
-"""The data sets people have, as they are read; and what is found wrong with them before anything is trained."""
+"""Reading data sets in several formats, and finding their defects before training."""
 
 import dataclasses
 import io
@@ -16,6 +16,8 @@ from fer_models.datasets.near_duplicates import altered_copies, near_copies
 from fer_models.datasets.preparation import DROPPABLE, drop, examine
 from fer_models.datasets.reading import read_data
 from flows.training.comparison import evaluate_model
+
+pytestmark = pytest.mark.slow
 
 USAGE = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
 
@@ -168,7 +170,7 @@ def test_folders_that_cannot_be_used_are_refused(few, tmp_path):
 
 def test_missing_splits_are_split_off_reproducibly(few, tmp_path):
     pixels, label, usage = few
-    copies = np.repeat(pixels, 2, axis=0)  # every image occurs twice
+    copies = np.repeat(pixels, 2, axis=0)  # a data set in which every image occurs twice
     flat = write_folders(tmp_path / "flat", copies, label.repeat(2), usage.repeat(2), splits=dict.fromkeys(SPLITS, "."))
     with_test = write_folders(tmp_path / "faces", pixels, label, usage, splits=USAGE | {"PublicTest": "train"})
     data = read_data(flat)
@@ -181,7 +183,7 @@ def test_missing_splits_are_split_off_reproducibly(few, tmp_path):
         f"no PublicTest split: {n_public} images were split off from Training, a tenth of each class, "
         "selected by a hash of the pixels",
     )
-    assert once.splits["PublicTest"].label.bincount().tolist() == [5] * 7  # of 48 of each
+    assert once.splits["PublicTest"].label.bincount().tolist() == [5] * 7  # a tenth of the 48 images of each emotion
     assert torch.equal(once.splits["PublicTest"].pixels, again.splits["PublicTest"].pixels)
 
 
@@ -205,7 +207,7 @@ def test_larger_and_color_images_are_resized_and_converted_to_gray(few, tmp_path
     data = read_data(root)
     training = data.splits["Training"]
     assert training.pixels.shape == (168, 48, 48)
-    assert (training.pixels == 76).flatten(1).all(dim=1).sum() == 1  # the luma of pure red
+    assert (training.pixels == 76).flatten(1).all(dim=1).sum() == 1  # 76 is the luma of pure red
     assert data.notes == (
         "images of 2 sizes, the widest of 70x90 px, were resized to 48 px",
         "1 color images were converted to gray",
@@ -254,7 +256,7 @@ def test_a_small_data_set_gets_a_validation_part_with_every_class(tmp_path, n):
 @pytest.mark.parametrize(
     ("header", "row", "n_training"),
     [
-        ("emotion,pixels", "{number},{pixels}", 56),  # 70 less a tenth for each of two splits, one of each class
+        ("emotion,pixels", "{number},{pixels}", 56),  # of 70 images, one of each class goes to each of two splits
         ("pixels,emotion", "{pixels},{name}", 56),
         ("Usage,pixels,emotion", "Training,{pixels},{number}", 56),
         (" Pixels , usage , Emotion", "{pixels},train,{title}", 56),

@@ -1,4 +1,4 @@
-"""The process that runs the flow: what crosses the pipe between it and the one that analyzes."""
+"""The child process that runs the flow: the messages between it and the process that analyzes."""
 
 import contextlib
 import errno
@@ -18,9 +18,11 @@ from flows.analysis.run import Inputs, prepare_run
 from flows.cli.app import app
 from flows.prefect.server import PrefectServerError
 
+pytestmark = pytest.mark.slow
+
 
 def sent(message):
-    """A message as the other process receives it."""
+    """A message after it has been sent through a channel."""
     pipe = io.BytesIO()
     Channel(pipe, pipe).send(message)
     pipe.seek(0)

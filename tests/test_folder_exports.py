@@ -6,13 +6,12 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pyarrow as pa
 import pytest
+from commands import fervid
 from PIL import Image
 from scenes import Face, observe
-from typer.testing import CliRunner
 
 from analytics.results.store import Store
 from analytics.timeline.build import build_timeline
-from flows.cli.app import app
 from flows.settings import TimelineSettings
 
 FRAMES = 20
@@ -20,7 +19,7 @@ FRAMES = 20
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Two videos of two seconds, ten frames a second, in each one person who is seen in all frames."""
+    """Two videos of 2 s with 10 frames/s, each with one person who is visible in all frames."""
     store = Store(tmp_path_factory.mktemp("folder") / "results")
     config = TimelineSettings().config(score_threshold=0.5)
     observations = observe(np.arange(FRAMES) / 10, [Face(i) for i in range(FRAMES)])
@@ -31,8 +30,8 @@ def results(tmp_path_factory):
     return store.root
 
 
-def fervid(*arguments):
-    run = CliRunner().invoke(app, [str(argument) for argument in arguments])
+def succeed(*arguments):
+    run = fervid(*arguments)
     assert run.exit_code == 0, run.output
     return run
 
@@ -43,7 +42,7 @@ def rows_of(path):
 
 
 def test_one_file_has_the_frames_of_all_videos(results, tmp_path):
-    fervid("export", results, "--format", "frames", "-o", tmp_path / "new")
+    succeed("export", results, "--format", "frames", "-o", tmp_path / "new")
     rows = rows_of(tmp_path / "new" / "frames.csv")
     assert [row["video"] for row in rows] == ["a.mp4"] * FRAMES + ["b.mp4"] * FRAMES
     assert [float(row["pts_s"]) for row in rows[:FRAMES]] == pytest.approx([i / 10 for i in range(FRAMES)])
@@ -55,21 +54,22 @@ def test_one_file_has_the_frames_of_all_videos(results, tmp_path):
 
 
 def test_one_file_has_the_tracks_of_the_videos_asked_for(results, tmp_path):
-    fervid("export", results, "--format", "tracks", "--out", tmp_path, "--video", "b.mp4")
+    succeed("export", results, "--format", "tracks", "--out", tmp_path, "--video", "b.mp4")
     (row,) = rows_of(tmp_path / "tracks.csv")
     assert (row["video"], row["person"], row["n_faces"]) == ("b.mp4", "P0", str(FRAMES))
 
 
 def test_an_existing_file_is_kept(results, tmp_path):
     (tmp_path / "tracks.csv").write_text("mine")
-    run = CliRunner().invoke(app, ["export", str(results), "--format", "tracks", "--out", str(tmp_path)])
+    run = fervid("export", results, "--format", "tracks", "--out", tmp_path)
     assert (run.exit_code, (tmp_path / "tracks.csv").read_text()) == (1, "mine")
 
 
 def test_a_plot_has_a_line_for_each_emotion(results, tmp_path):
-    fervid("plot", results, "-o", tmp_path, "--video", "a.mp4")
+    succeed("plot", results, "-o", tmp_path, "--video", "a.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.svg"]
     with Image.open(tmp_path / "a.png") as image:
-        assert image.width == 7 * 200  # inches by dots per inch
+        assert image.width == 7 * 200  # 7 inches at 200 dots per inch
     ElementTree.parse(tmp_path / "a.svg")
-    assert "time in the video" in (tmp_path / "a.svg").read_text(encoding="utf-8")  # in a comment: text is drawn
+    # Text is drawn as shapes, and repeated in a comment.
+    assert "time in the video" in (tmp_path / "a.svg").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Hostile files beside the videos: configuration, events, notes and the results folder itself end in one sentence."""
+"""Malicious configuration, events, notes and results folders cause an error message of one sentence."""
 
 import os
 

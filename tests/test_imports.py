@@ -1,4 +1,4 @@
-"""What stays out of a reader's process; pyproject.toml states which package may import which."""
+"""Reading results imports neither torch nor Prefect; pyproject.toml states which package may import which."""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-"""What decides labels at the edges: low-quality faces, shot boundaries, absences; and what is told of them."""
+"""Labels near low-quality faces, shot boundaries and absences, and the columns that describe these."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def labels(timeline) -> dict[float, str]:
 
 
 def test_labels_are_carried_0_3_s_into_low_quality_faces():
-    """Good from 2 s to 3 s only, in ten frames a second: labels from 1.7 s to 3.2 s, marked where carried."""
+    """Faces are good only from 2 s to 3 s: labels reach from 1.7 s to 3.2 s, and are marked where they are carried."""
     faces = [Face(i, p=feeling("happy"), blur=100 if 20 <= i < 30 else 1) for i in range(50)]
     timeline = build_timeline(observe(np.arange(50) / 10, faces), CONFIG)
     assert list(labels(timeline)) == pytest.approx(np.arange(17, 33) / 10)
@@ -33,7 +33,7 @@ def test_labels_are_carried_0_3_s_into_low_quality_faces():
 
 
 def test_smoothing_stops_at_a_shot_boundary_within_a_track():
-    """A cut at 2 s from happy to sad in a joined track: no value of the one shot reaches into the other."""
+    """A cut at 2 s from happy to sad within a track: no value of one shot influences the other."""
     faces = [Face(i, p=feeling("happy" if i < 20 else "sad"), look=50) for i in range(40)]
     observed = observe(np.arange(40) / 10, faces, gray=[60] * 20 + [150] * 20)
     timeline = build_timeline(observed, CONFIG)
@@ -54,7 +54,7 @@ def test_observed_onsets_and_offsets():
 
 
 def test_a_person_who_leaves_ends_the_episode():
-    """Happy, but out of sight from 2 s to 2.7 s: two episodes, and only the time in sight counts."""
+    """A happy person is not visible from 2 s to 2.7 s: there are two episodes, which count visible time only."""
     faces = [Face(i, p=feeling("happy")) for i in [*range(20), *range(27, 40)]]
     timeline = build_timeline(observe(np.arange(40) / 10, faces), CONFIG)
     spans = [(e["start_s"], e["end_s"], e["onset_observed"]) for e in timeline.episodes.to_pylist()]

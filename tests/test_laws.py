@@ -1,4 +1,4 @@
-"""Laws that every timeline obeys, whatever was seen: held for generated observations and every setting of pass 2."""
+"""Invariants of every timeline, tested with generated observations and several settings of pass 2."""
 
 from dataclasses import replace
 
@@ -22,7 +22,8 @@ from fer_models.frame_batch import FaceBatch
 from fer_models.labels import EMOTIONS
 
 WIDTH_PX, HEIGHT_PX = 640, 480
-SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
+# A test must not fail because the machine is busy.
+SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 P, SMOOTH, SHARES, MEANS = ([f"{prefix}_{name}" for name in EMOTIONS] for prefix in ("p", "smooth", "share", "mean"))
 CONFIGS = [
     TimelineConfig(),
@@ -35,7 +36,7 @@ timelines = st.deferred(lambda: st.builds(build_timeline, videos(), st.sampled_f
 
 @st.composite
 def videos(draw: st.DrawFn) -> pa.Table:
-    """Some seconds of up to four people who move, vanish, overlap and feel at random, at a variable rate.
+    """Some seconds of up to four people who move, disappear, overlap and show emotions at random, at a variable rate.
 
     Hypothesis chooses what matters and shrinks it; the many numbers come from a generator it seeds.
     """
@@ -214,7 +215,7 @@ def test_tables_come_back_from_the_disk_bit_for_bit(tmp_path_factory, observatio
 
 
 def test_the_laws_are_tried_on_timelines_with_something_in_them():
-    """The generator must make tracks, gated faces, gaps and episodes, or the laws above hold for nothing."""
+    """The generator must produce tracks, low-quality faces, gaps and episodes; else, the invariants test nothing."""
     found = {"tracks": 0, "episodes": 0, "transitions": 0, "gated": 0, "baselines": 0}
 
     @settings(SLOW, max_examples=40, database=None, derandomize=True)
@@ -231,7 +232,7 @@ def test_the_laws_are_tried_on_timelines_with_something_in_them():
 
 @pytest.mark.parametrize("fps", [10, 25, 100])
 def test_smoothing_means_the_same_at_any_rate(fps):
-    """A step from neutral to happy, seen at other rates: the smoothed curve is the same."""
+    """A step from neutral to happy at several frame rates gives the same smoothed curve."""
     config = TimelineConfig()
     times_s = (np.arange(4 * fps) + 0.5) / fps  # the middle of each frame's share of time
     faces = [Face(i, p=feeling("happy" if t > 2 else "neutral")) for i, t in enumerate(times_s)]

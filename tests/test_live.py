@@ -1,4 +1,4 @@
-"""Live pictures: clips sent to loopback in real time, cut off and sent again; no result depends on how fast we are."""
+"""Live streams: clips are sent to loopback in real time, interrupted and resumed; no result depends on speed."""
 
 import contextlib
 import json
@@ -39,9 +39,11 @@ from flows.live.run import run_live
 from flows.render import RenderError, render_video
 from flows.settings import AnalyzeSettings, LiveSettings, TimelineSettings
 
+pytestmark = pytest.mark.slow
+
 FERVID = Path(sys.executable).with_name("fervid")
 SETTINGS = AnalyzeSettings(device="cpu", segment_s=2.0, detector_size_px=160)
-PATIENCE_S = 300  # this machine may be busy with other things
+PATIENCE_S = 300  # seconds to wait on a busy machine
 
 
 def rows(results, sql):
@@ -49,7 +51,7 @@ def rows(results, sql):
 
 
 def until(is_so):
-    """Wait until something is so; what it gives then."""
+    """Wait until a function returns something true, and return it."""
     end_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < end_s:
         with contextlib.suppress(StoreError, FileNotFoundError):
@@ -67,7 +69,7 @@ def free_port(kind=socket.SOCK_DGRAM):
 
 @contextlib.contextmanager
 def sending(clip, *where, loop=True):
-    """FFmpeg sends a clip in real time, again and again."""
+    """Let FFmpeg send a clip repeatedly in real time."""
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not here")
     again = ["-stream_loop", "-1"] if loop else []
@@ -94,9 +96,10 @@ def test_times_are_those_of_the_stream_however_late_frames_come_in():
 
 def test_a_stream_that_begins_anew_or_jumps_goes_on_where_the_clock_is():
     assert times((1.4, 0.0), (1.44, 0.04), (1.4, 3.0), (1.44, 3.04)) == [0, 0.04, 3, 3.04]  # back
-    assert times((1.4, 0.0), (95443.0, 0.04), (95443.04, 0.08)) == [0, 0.04, 0.08]  # far ahead: 2^33 / 90 kHz
-    assert times((5.0, 0.0), (5.5, 0.2), (1.0, 0.3), (1.1, 0.4)) == [0, 0.5, 0.501, 0.601]  # never back
-    assert times((None, 0.0), (None, 0.04), (7.0, 0.08)) == [0, 0.04, 0.08]  # without times
+    # A jump by 2^33 / 90 kHz, where the clock of MPEG-TS wraps.
+    assert times((1.4, 0.0), (95443.0, 0.04), (95443.04, 0.08)) == [0, 0.04, 0.08]
+    assert times((5.0, 0.0), (5.5, 0.2), (1.0, 0.3), (1.1, 0.4)) == [0, 0.5, 0.501, 0.601]  # time never decreases
+    assert times((None, 0.0), (None, 0.04), (7.0, 0.08)) == [0, 0.04, 0.08]  # some frames have no timestamp
 
 
 def test_a_loss_begins_a_step_after_the_last_frame():
@@ -132,10 +135,10 @@ def test_a_slow_machine_sees_the_newest_frames_and_counts_the_others(face_clip):
             assert reader.error is None
             frames = reader.frames.take(PATIENCE_S)
             missing = [frame.missing for frame in frames]
-            assert missing[-1] == ""  # the picture seen is the newest there is: it has waited for no other
+            assert missing[-1] == ""  # the frame that is processed is the newest one
             assert set(missing[:-1]) <= {"dropped", "decode_error"}
             taken += frames
-            time.sleep(0.5)  # what takes so long is looking at one frame
+            time.sleep(0.5)  # simulates slow processing of a frame
     assert [frame.index for frame in taken] == list(range(len(taken)))
     assert (np.diff([frame.pts_s for frame in taken]) > 0).all()
 
@@ -242,7 +245,7 @@ def test_who_waits_for_the_sender_is_known(address, listens):
 
 @pytest.fixture(scope="module")
 def session(face_clip, tmp_path_factory):
-    """A session that was cut off once and then stopped, and a copy of its results from when it still went on."""
+    """A session that was interrupted once and then stopped, and a copy of its results made while it was running."""
     folder = tmp_path_factory.mktemp("live")
     results, address, told, progress = folder / "out", f"udp://127.0.0.1:{free_port()}", [], Progress()
     outcomes = []
@@ -328,7 +331,7 @@ def test_what_a_killed_session_has_seen_becomes_tables(session, tmp_path):
 def test_a_killed_session_is_told_and_its_signatures_go_with_its_tables(session, tmp_path):
     _, _, killed = session
     results = shutil.copytree(killed, tmp_path / "killed")
-    assert [one.state for one in status(results)] == ["running"]  # it may still be at work
+    assert [one.state for one in status(results)] == ["running"]  # the session may still be running
     an_hour_ago_s = time.time() - 3600
     for segment in results.rglob("segment-*.parquet"):
         os.utime(segment, (an_hour_ago_s, an_hour_ago_s))
@@ -350,7 +353,7 @@ def test_timelines_made_while_a_session_goes_on_do_not_stand_for_all_of_it(sessi
     rebuild_timelines(store.root, TimelineSettings())
     ((before, last_s),) = rows(store.root, "SELECT count(*), max(pts_s) FROM frames")
     store.write_segment(video, seen, n, unseen_table(np.array([9999]), np.array([last_s + 1]), "dropped"))
-    store.mark_as_current(video, running, row.path)  # the session brings its own tables up to date, then is killed
+    store.mark_as_current(video, running, row.path)  # the session updates its own tables, then it is killed
     (rebuilt,) = rebuild_timelines(store.root, TimelineSettings())
     assert rebuilt.status == "done"
     assert rows(store.root, "SELECT count(*) FROM frames") == [(before + 1,)]
@@ -417,7 +420,7 @@ def test_a_pipe_is_read_to_its_end_and_gives_what_the_file_gives(face_clip, tmp_
     (outcome,) = json.loads(done.stdout)
     assert rows(out, "SELECT path LIKE 'stdin@%.live', n_frames FROM videos") == [(True, 50)]
     assert outcome["counts"]["n_looked_at"] + outcome["counts"]["n_dropped"] == 50
-    # Live frames are all searched in full, as a frame before may have been dropped.
+    # All live frames are searched in full, because the frame before may have been dropped.
     analyze_clip(face_clip, tmp_path / "file", CPU.model_copy(update={"detect_every_s": 0.0}))
     sql = "SELECT frame_index, pts_s, x1_px, p_happy FROM faces ORDER BY frame_index"
     of_file = {row[0]: row[1:] for row in rows(tmp_path / "file", sql)}
@@ -438,13 +441,13 @@ def test_a_signal_ends_it_in_order(shared_data, tmp_path, number):
 
             def comes():
                 assert run.poll() is None, run.stderr.read()
-                if not (out / "videos").exists():  # nobody may have listened yet
+                if not (out / "videos").exists():  # `fervid live` may not have been listening yet
                     senders.enter_context(sending(clip, address))
                     time.sleep(2)
                 return rows(out, "FROM faces LIMIT 1")
 
             until(comes)
-            os.killpg(run.pid, number)  # as Ctrl-C and schedulers do: every process of the group is told
+            os.killpg(run.pid, number)  # as Ctrl-C and schedulers do, the signal is sent to every process of the group
             _, told = run.communicate(timeout=PATIENCE_S)
         assert (run.returncode, "Traceback" in told) == (0, False), told
     finally:

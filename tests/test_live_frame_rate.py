@@ -1,4 +1,4 @@
-"""`--fps auto`: on a simulated machine of known speed, the rate settles where hardly any frame is dropped."""
+"""`--fps auto`: on a simulated machine of known speed, the rate settles where few frames are dropped."""
 
 import pytest
 import typer

@@ -1,12 +1,11 @@
-"""Model cards: what is not a valid card is refused in one sentence, by every command that reads it."""
+"""Model cards: every command that reads an invalid card rejects it with one sentence."""
 
 import json
 
 import pytest
-from typer.testing import CliRunner
+from commands import fervid
 
 from fer_models.registry.model_card import MAX_CARD_BYTES, ModelCard, WeightsError, read_card
-from flows.cli.app import app
 
 VALID = {"name": "tiny", "task": "emotion", "architecture": "face_resnet", "input_size_px": 48, "input_channels": 1}
 NESTED = "[" * 100_000 + "]" * 100_000
@@ -89,7 +88,7 @@ def test_commands_report_an_invalid_card_without_a_traceback(tmp_path, monkeypat
         (["models", "add", "good", str(folder)], 1),
         (["models", "ensemble", "both", "bad", "default"], 1),
     ]:
-        run = CliRunner().invoke(app, arguments)
+        run = fervid(*arguments)
         assert run.exit_code == exit_code, (arguments, run.output)
         assert isinstance(run.exception, SystemExit | None), arguments
         assert "invalid model card" in " ".join(run.output.replace("│", " ").split())

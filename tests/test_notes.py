@@ -1,4 +1,4 @@
-"""Names, hidden people, corrections and markers: how they are kept, undone, and shown by view people."""
+"""Names, hidden people, corrections and markers: how they are stored, undone, and shown in the view people."""
 
 import json
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_steps_are_kept_and_undone_one_by_one(tmp_path: Path) -> None:
     undo(tmp_path, ALICE, notes.steps[2].id)
     assert read_notes(tmp_path, ALICE).names == {0: "Anna"}
     assert read_notes(tmp_path, ALICE).hidden == frozenset()
-    undo(tmp_path, ALICE, notes.steps[2].id)  # it has gone already
+    undo(tmp_path, ALICE, notes.steps[2].id)  # the step has already been removed
     assert len(read_notes(tmp_path, ALICE).steps) == 1
 
 

@@ -1,4 +1,4 @@
-"""Videos from an object store into results in one: a real S3 server on this machine, nothing else."""
+"""Videos and results in an object store: a real S3 server that runs on this machine."""
 
 import json
 import logging
@@ -32,14 +32,16 @@ from flows.analysis.inputs import InputError, find_videos, local_copy
 from flows.cli.app import app
 from flows.settings import AnalyzeSettings
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = AnalyzeSettings(device="cpu")
 FERVID = Path(sys.executable).with_name("fervid")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def server():
-    """An S3 server that nobody else reaches, found as a person's would be: through the environment."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
+    """An S3 server on loopback, which is found through environment variables, as a user's server would be."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # hides the line that the server logs for each request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     _, port = server.get_host_and_port()
@@ -62,7 +64,7 @@ def bucket(request) -> Path:
 
 @pytest.fixture
 def requests(monkeypatch) -> Counter:
-    """How often each kind of request is made from here on."""
+    """The number of requests of each kind from now on."""
     from s3fs import S3FileSystem
 
     counts: Counter = Counter()
@@ -138,7 +140,7 @@ def test_a_store_that_does_not_answer_is_one_line(tmp_path, face_clip):
 
 
 def test_from_store_to_store_as_from_disk_to_disk(bucket, tmp_path, face_clip, empty_clip, requests):
-    """The command, over two clips and a broken one; then again, by the same work in this process."""
+    """Run the command on two clips and a broken file; then repeat the analysis in this process."""
     videos = bucket / "videos"
     for source in (face_clip, empty_clip):
         put(videos / "deep" / source.name, source)
@@ -162,7 +164,7 @@ def test_from_store_to_store_as_from_disk_to_disk(bucket, tmp_path, face_clip, e
     outcome = analyze_clip(address, results, SETTINGS)
     assert outcome.status == "unchanged" and outcome.n_frames == 50
     assert objects(results) == before
-    put(address, empty_clip)  # other content under the same name
+    put(address, empty_clip)  # the object gets another content under the same name
     assert analyze_clip(address, results, SETTINGS).n_frames == 12
 
 
@@ -184,7 +186,7 @@ def test_signatures_that_are_gone_are_not_looked_for_again(bucket, requests):
     before = objects(bucket)
     requests.clear()
     store.drop_appearance(*ids)
-    assert sum(requests.values()) <= 3, requests  # a listing, and what is kept of it
+    assert sum(requests.values()) <= 3, requests  # a listing, and the recorded versions of segments
     assert objects(bucket) == before
     write(3)
     store.drop_appearance(*ids)
@@ -255,7 +257,7 @@ def test_copies_of_videos_are_deleted_also_after_a_failure(bucket, tmp_path, mon
 
 
 def test_a_killed_upload_leaves_nothing_to_see(bucket, tmp_path):
-    """Large enough to go up in parts; killed once the first part is on its way."""
+    """The file is uploaded in several parts; the process is killed once the first part is being sent."""
     store = Store(bucket / "results")
     store.commit_analysis(row(), timeline())
     before = objects(bucket)
@@ -323,7 +325,7 @@ def test_a_purge_cut_short_is_finished_by_the_next(bucket):
         store.commit_analysis(row(video, video, f"{video}.mp4"), timeline())
     plan = plan_purge(store.root, wanted=["1.mp4"])
     assert (plan.n_rows["faces"], plan.n_files) == (10, 6)
-    # As a process leaves it that was killed after it had deleted the rows of table videos.
+    # The state after a purge was killed once it had deleted the rows of table videos.
     mark = store.root / ".purging" / f"begun.video_id={plan.video_ids[0]}"
     mark.fs.pipe_file(mark.path, datetime.now(UTC).isoformat().encode())
     store.root.fs.rm((store.root / "videos" / "video_id=v0000000000000001").path, recursive=True)
@@ -339,7 +341,7 @@ def test_a_question_over_many_videos_takes_few_requests(bucket, requests):
     for video in range(70):
         store.commit_analysis(row(video, video, f"{video}.mp4"), timeline())
     sql = "SELECT count(*) AS n FROM faces WHERE video_id = 'v0000000000000007'"
-    query(store.root, "SELECT 1 AS one")  # remembers the rows
+    query(store.root, "SELECT 1 AS one")  # caches the rows of table videos
     requests.clear()
     assert query(store.root, sql).to_pylist() == [{"n": 10}]
     assert sum(requests.values()) <= 12, requests
@@ -350,7 +352,7 @@ def test_a_question_over_many_videos_takes_few_requests(bucket, requests):
     compact(store.root, wait_s=0, delete_originals=True)
     requests.clear()
     assert query(store.root, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 700}]
-    assert sum(requests.values()) <= 25, requests  # three for each table of which nothing else is left
+    assert sum(requests.values()) <= 25, requests  # three requests for each table
     purge(store.root, plan_purge(store.root, wanted=["7.mp4"]).video_ids)
     assert query(store.root, sql).to_pylist() == [{"n": 0}]
     assert query(store.root, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 690}]

@@ -10,6 +10,8 @@ from fer_models.boxes import paired_iou
 from fer_models.observe import Observation, ObserveOptions, frame_thumbnail, observe_segments
 from fer_models.video import VideoReadError, probe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def models():
@@ -41,7 +43,7 @@ def observe(path, models, spans=None, on_frames=lambda n_frames: None, **options
 
 
 def flat(seen: list[Observation]) -> dict[str, np.ndarray]:
-    """All segments as one, faces by the index of their frame in the video."""
+    """Join all segments, with faces by the index of their frame in the video."""
     faces = [dataclasses.replace(s.faces, frame=s.frame_index[s.faces.frame]) for s in seen]
     return {
         **{f.name: np.concatenate([getattr(b, f.name) for b in faces]) for f in dataclasses.fields(FaceBatch)},
@@ -142,7 +144,7 @@ def test_progress_counts_every_frame(face_clip, models):
 
 def test_a_thumbnail_holds_the_mean_color_of_each_cell():
     pixels = np.zeros((2, 256, 512, 3), np.uint8)
-    pixels[1, 64:128, 128:256] = (200, 100, 50)  # the cell in the second row and column
+    pixels[1, 64:128, 128:256] = (200, 100, 50)  # fills the cell in the second row and column
     looks = frame_thumbnail(pixels).reshape(2, 4, 4, 3)
     assert (looks[0] == 0).all()
     assert looks[1, 1, 1].tolist() == [200, 100, 50]

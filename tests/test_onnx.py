@@ -1,4 +1,4 @@
-"""ONNX models of users: same results as the exported network; what cannot work is refused."""
+"""ONNX models of users: results equal those of the exported network, and invalid models are rejected."""
 
 import json
 
@@ -24,6 +24,8 @@ from fer_models.model_installation.verification import check_models
 from fer_models.registry.model_registry import WeightsError, load_model_folder
 from flows.cli.app import app
 from flows.training.comparison import cost_table
+
+pytestmark = pytest.mark.slow
 
 # Softmax of the logits 0, ln 2, … has simple shares; the columns are in another order than ours, with other names.
 CLASSES = ["Neutral", "Happiness", "Contempt", "Anger", "Disgust", "Fear", "Sadness", "Surprise", "valence", "arousal"]

@@ -1,4 +1,4 @@
-"""Where memory runs out, networks take less at a time and go on, with the same numbers."""
+"""If memory runs out, networks continue with smaller chunks and give the same results."""
 
 import logging
 
@@ -15,7 +15,7 @@ from fer_models.video import probe
 
 
 class LittleMemory(nn.Module):
-    """A network that needs more memory than there is (64 TiB) for more than two items at a time."""
+    """A network that requests more memory than any machine has (64 TiB) for more than two items at a time."""
 
     def __init__(self, network):
         super().__init__()

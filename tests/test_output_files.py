@@ -1,4 +1,4 @@
-"""No command overwrites a file without --overwrite, writes inside results, or writes a format its suffix denies."""
+"""No command replaces a file without --overwrite, writes inside results, or writes a format that the suffix denies."""
 
 import json
 import os
@@ -8,19 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from commands import fervid
 from scenes import Face, feeling, observe
-from typer.testing import CliRunner
 
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.cli.app import app
 from flows.cli.durations import parse_duration
 
 SQL = "SELECT emotion FROM episodes ORDER BY start_s"
-
-
-def fervid(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

@@ -1,4 +1,4 @@
-"""Player time and shown geometry: files made here, whose right values follow from how they are made."""
+"""Player time and displayed geometry, with generated files whose expected values follow from how they are made."""
 
 import itertools
 import re
@@ -52,13 +52,13 @@ def join(target: Path, *parts: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4", ".mpg", ".flv"])
-@pytest.mark.parametrize("first", [0, 250, 90_000])  # frames at 25 fps: 0 s, 10 s, one hour
+@pytest.mark.parametrize("first", [0, 250, 90_000])  # the first frame at 0 s, 10 s and one hour, at 25 fps
 def test_the_first_frame_of_a_plain_video_is_at_zero(tmp_path, suffix, first):
     codec = "mpeg2video" if suffix == ".mpg" else "libx264"
     path = write_video(tmp_path / f"a{suffix}", grays(50), codec=codec, pts=list(range(first, first + 50)))
     info = probe(path)
     assert info.pts_s[0] == 0
-    # The muxer of MPEG-PS leaves out a moment here and there, and adds a delay of its own.
+    # The muxer of MPEG-PS skips some times and adds a delay.
     np.testing.assert_allclose(info.pts_s, np.arange(50) / 25, atol=0.045 if suffix == ".mpg" else 1.1e-3)
     assert (info.end_s, info.duration_s) == pytest.approx((2.0, 2.0), abs=0.045)
     assert suffix == ".mpg" or info.start_time_s == pytest.approx(first / 25, abs=0.1)
@@ -72,7 +72,7 @@ def test_the_first_frame_of_a_plain_video_is_at_zero(tmp_path, suffix, first):
 @pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
 def test_sound_that_begins_first_sets_the_zero(tmp_path, suffix):
     info = probe(write_with_sound(tmp_path / f"a{suffix}", sound_at_s=0, video_at_s=0.4))
-    assert info.pts_s[0] == pytest.approx(0.4, abs=0.03)  # sound is delayed by a part of a packet
+    assert info.pts_s[0] == pytest.approx(0.4, abs=0.03)  # audio is delayed by a part of a packet
     np.testing.assert_allclose(np.diff(info.pts_s), 0.04, atol=1.1e-3)
     assert info.end_s == pytest.approx(1.4, abs=0.045)
     assert info.duration_s >= info.end_s
@@ -83,7 +83,7 @@ def test_sound_that_begins_later_changes_nothing(tmp_path, suffix):
     info = probe(write_with_sound(tmp_path / f"a{suffix}", sound_at_s=0.6, video_at_s=0))
     assert info.pts_s[0] == pytest.approx(0, abs=1e-3)
     assert info.end_s == pytest.approx(1.0, abs=0.045)
-    assert info.duration_s == pytest.approx(1.6, abs=0.06)  # to the end of the sound
+    assert info.duration_s == pytest.approx(1.6, abs=0.06)  # the duration includes the audio, which ends last
 
 
 def test_seconds_are_exact_where_the_start_is_a_whole_number_of_ticks():
@@ -114,7 +114,7 @@ def test_a_rendered_video_keeps_sound_and_frames_in_step(tmp_path, suffix, start
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 def test_the_last_frame_ends_as_the_container_states(tmp_path, suffix):
-    """Slides of 10 s, the last of 40 ms: the usual step must not be taken for the last one."""
+    """Slides of 10 s, the last one of 40 ms: the median step must not be used as its duration."""
     times = [250 * i for i in range(6)]
     path = write_video(tmp_path / f"slides{suffix}", grays(6), pts=times, b_frames=0, **{"x264-params": "bframes=0"})
     info = probe(path)
@@ -126,7 +126,7 @@ def test_the_last_frame_ends_as_the_container_states(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_the_duration_of_a_reordered_last_packet_is_not_that_of_the_last_frame(tmp_path, suffix):
-    """Three frames at 0, 40 ms and 30 s: decoded as 0, 30 s, 40 ms."""
+    """Three frames at 0, 40 ms and 30 s, which are decoded in the order 0, 30 s, 40 ms."""
     path = write_video(tmp_path / f"vfr{suffix}", grays(3), pts=[0, 1, 750], b_frames=2, **{"b-adapt": "0"})
     info = probe(path)
     assert info.pts_s.tolist() == pytest.approx([0, 0.04, 30])
@@ -162,7 +162,7 @@ def test_joined_recordings_go_on_from_the_last_frame(tmp_path, suffix, how, n_pa
     part = write_video(tmp_path / f"part{suffix}", grays(30), **how)
     info = probe(join(tmp_path / f"joined{suffix}", *[part] * n_parts))
     n = 30 * n_parts
-    if info.container == "matroska,webm" and n_parts == 3:  # FFmpeg reads no third part
+    if info.container == "matroska,webm" and n_parts == 3:  # FFmpeg does not read the third part
         assert "another file is appended at byte" in info.truncation
         return
     assert (info.n_frames, info.n_clock_jumps) == (n, n_parts - 1)
@@ -202,7 +202,7 @@ def test_a_clock_that_wraps_around_is_no_jump(tmp_path):
 
 
 def test_a_pause_of_the_video_alone_is_no_jump(tmp_path):
-    """While sound goes on, frames 20 s apart are frames 20 s apart."""
+    """If audio continues, a gap of 20 s between two frames is kept."""
     with av.open(str(tmp_path / "pause.ts"), "w") as file:
         video = file.add_stream("libx264", rate=25, options={"x264-params": "keyint=1"})
         video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
@@ -233,7 +233,7 @@ def test_a_second_file_that_players_do_not_read_is_reported(tmp_path, suffix):
     info = probe(join(tmp_path / f"joined{suffix}", part, part))
     if info.n_frames == 25:
         assert info.truncation == f"another file is appended at byte {part.stat().st_size:,}, which players do not read"
-    else:  # some versions of FFmpeg read on
+    else:  # some versions of FFmpeg read the second file as well
         assert info.n_frames == 50
         np.testing.assert_allclose(np.diff(info.pts_s), 0.04, atol=2e-3)
 
@@ -258,14 +258,14 @@ def test_repairs_worked_out_by_hand():
     clock = repair_clock(pts, jump, np.array([10, 10, 10, 10, 10]))
     assert clock.ticks.tolist() == [10, 30, 20, 40, 50]
     assert (clock.n_jumps, clock.n_repeated) == (1, 0)
-    # Without stated durations, the usual step; equal times are spread up to the next.
+    # Without stated durations, the median step is used; equal times are spread up to the next time.
     clock = repair_clock(np.array([0, 10, 10, 20, 20]), np.zeros(5, bool), np.zeros(5))
     assert clock.ticks.tolist() == [0, 10, 15, 20, 25]
     assert clock.n_repeated == 2
 
 
 def test_equal_times_are_not_one_frame(tmp_path):
-    """1,000 ticks a second hold no more than that many frames a second."""
+    """With 1,000 ticks per second, frames at a higher rate have equal times but remain separate frames."""
     path = write_video(tmp_path / "a.mkv", grays(60), unit=Fraction(1, 2000), b_frames=0, codec="mpeg4")
     info = probe(path)
     assert info.n_frames == 60
@@ -344,7 +344,7 @@ def test_a_matrix_that_also_scales_turns_all_the_same(tmp_path):
 def test_rotate_turns_what_a_player_shows(tmp_path, suffix, rotate):
     path = tmp_path / f"a{suffix}"
     if suffix == ".mp4":
-        set_matrix(write_video(path, [quadrants()] * 3), -1, 0, 0, 1)  # mirrored: first that, then the turn
+        set_matrix(write_video(path, [quadrants()] * 3), -1, 0, 0, 1)  # the frame is mirrored first, then rotated
         shown = np.fliplr(quadrants())
     else:
         shown = quadrants()
@@ -394,7 +394,7 @@ def test_pixels_become_square(tmp_path, suffix, stored, aspect, shown):
     (batch,) = read_frames(tmp_path / f"a{suffix}")
     assert batch.pixels.shape[1:3] == (info.height_px, info.width_px)
     white = batch.pixels[0, ..., 0] > 128
-    assert white.any(0).sum() / white.any(1).sum() == pytest.approx(1, abs=0.03)  # as wide as high
+    assert white.any(0).sum() / white.any(1).sum() == pytest.approx(1, abs=0.03)  # the white square is as wide as high
 
 
 def test_an_impossible_pixel_aspect_is_refused():
@@ -453,7 +453,7 @@ def test_pages_are_no_animation(tmp_path):
 
 
 def test_heic_is_decoded_whole(tmp_path):
-    """A photograph of 1200x900 is stored in tiles by phones; whichever way, it comes out whole."""
+    """A photograph of 1200x900 px is read completely, whether it is stored as one image or, as by phones, in tiles."""
     pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
     pixels = np.kron(quadrants(), np.ones((18, 18, 1), np.uint8))
     pillow_heif.from_bytes("RGB", pixels.shape[1::-1], pixels.tobytes()).save(tmp_path / "a.heic", quality=90)
@@ -491,7 +491,7 @@ def test_tone_mapping_keeps_what_is_below_white(transfer, signal):
     assert (whole[0], whole[-1]) == (0, 255)
     assert (np.diff(whole.astype(int)) >= 0).all()
     white = int(tone_map(np.array([round(65535 * signal(203))], np.uint16), transfer)[0])
-    assert 215 < white < 245  # highlights need room
+    assert 215 < white < 245  # some levels remain for highlights
 
 
 def mobius(light, knee=0.6, peak=1000 / 203):
@@ -518,7 +518,8 @@ def test_hdr_video_is_tone_mapped_and_says_so(tmp_path, transfer, name):
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
         stream.codec_context.color_trc, stream.codec_context.color_primaries = transfer, 9
         stream.codec_context.colorspace = 9
-        gray = np.full((96, 64), round(64 + 876 * (0.58 if transfer == PQ else 0.75)), np.uint16)  # 203 cd/m²
+        # The code value of 203 cd/m².
+        gray = np.full((96, 64), round(64 + 876 * (0.58 if transfer == PQ else 0.75)), np.uint16)
         gray[64:] = 512
         frame = av.VideoFrame.from_ndarray(gray, format="yuv420p10le")
         frame.color_trc, frame.color_primaries, frame.colorspace = transfer, 9, 9
@@ -537,7 +538,7 @@ def test_hdr_video_is_tone_mapped_and_says_so(tmp_path, transfer, name):
 
 
 def test_frames_that_are_too_large_are_refused_before_they_are_decoded(tmp_path):
-    """A GIF of 16000x16000 of one color takes some bytes, and 1 GB a frame."""
+    """A GIF of 16000x16000 px in one color has a few bytes, but 1 GB per decoded frame."""
     header = b"GIF89a" + struct.pack("<HHBBB", 16_000, 16_000, 0x80, 0, 0) + bytes(6)
     lzw = b"\x02\x02\x44\x01\x00"
     image = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + lzw

@@ -1,4 +1,4 @@
-"""Reading that comes to a stand is left behind, be it in the disk or in the decoder; what is slow is waited for."""
+"""Reading that stalls, in the disk or in the decoder, is abandoned; slow reading is waited for."""
 
 import contextlib
 import dataclasses
@@ -21,6 +21,8 @@ from fer_models.prefetch import StallTimeout, heartbeat, prefetch
 from fer_models.video import VideoReadError, probe
 from flows.analysis.failures import VideoFailed
 from flows.settings import AnalyzeSettings
+
+pytestmark = pytest.mark.slow
 
 FERVID = Path(sys.executable).with_name("fervid")
 
@@ -84,11 +86,11 @@ def test_signs_of_life_are_waited_for_and_silence_is_not():
 
 @pytest.fixture
 def pipe(tmp_path):
-    """A named pipe that looks like a video, into which nobody has written anything."""
+    """A named pipe with the name of a video, into which nothing has been written."""
     path = tmp_path / "silent.mp4"
     os.mkfifo(path)
     yield path
-    with contextlib.suppress(OSError):  # whoever waits at the other end may go
+    with contextlib.suppress(OSError):  # lets a reader that waits at the other end continue
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
 
 

@@ -1,4 +1,4 @@
-"""Purging: nothing of the video is left, others stay, a crash in the middle does no harm."""
+"""Purging: all data of the video are removed, others stay, and a crash does no harm."""
 
 import os
 import shutil
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import fervid
 from scenes import Face, feeling, observe
-from typer.testing import CliRunner
 
 from analytics import connect
 from analytics.results.ids import unread_video_id
@@ -17,7 +17,6 @@ from analytics.results.store import Store, StoreError
 from analytics.results.videos import UnknownVideoError
 from analytics.tables.schema import TABLES, TIMELINE_TABLES
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.cli.app import app
 
 ALICE, BOB = "v00000000000000aa", "v00000000000000bb"
 ALICE_PATH, BOB_PATH = "/clips/interview_alice.mp4", "/clips/bob.mp4"
@@ -26,7 +25,7 @@ OBSERVED = observe(np.arange(10) / 10, [Face(i, p=feeling("happy")) for i in ran
 
 @pytest.fixture
 def store(tmp_path) -> Store:
-    """Alice analyzed twice, once failed, with an unreadable copy, notes and left-overs of a killed run; and Bob."""
+    """Alice was analyzed twice and failed once, with an unreadable copy, notes and files of a killed run; and Bob."""
     store = Store(tmp_path / "results")
     timeline = build_timeline(OBSERVED, TimelineConfig())
     for video, path in ((ALICE, ALICE_PATH), (BOB, BOB_PATH)):
@@ -51,7 +50,7 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 def counts(store: Store, video: str) -> set[int]:
-    """How many rows each view but `videos` has of a video, as a set."""
+    """The numbers of rows of a video in all views but `videos`, as a set."""
     with connect(store.root) as connection:
         tables = [name for name in TIMELINE_TABLES if name != "transitions"]
         sql = "SELECT count(*) FROM {} WHERE video_id = '{}'"
@@ -96,7 +95,7 @@ def test_what_a_killed_reader_left_goes_too(store):
 
 @pytest.mark.parametrize("step", range(12))
 def test_a_purge_cut_short_shows_no_half_and_is_finished_by_the_next(store, monkeypatch, step):
-    """The world ends at each single move and removal in turn."""
+    """Simulate a crash at each move and each removal in turn."""
     left = iter([True] * step)
 
     def or_crash(do):
@@ -112,11 +111,11 @@ def test_a_purge_cut_short_shows_no_half_and_is_finished_by_the_next(store, monk
         patch.setattr(Path, "rename", or_crash(Path.rename))
         patch.setattr(shutil, "rmtree", or_crash(shutil.rmtree))
         purge(store.root, plan.video_ids)
-    assert len(counts(store, ALICE)) == 1  # in all views or in none
+    assert len(counts(store, ALICE)) == 1  # the video is in all views or in none
     assert is_unfinished(store.root)
-    again = fervid(store.root, "--video", ALICE_PATH, "--yes")
+    again = purge_command(store.root, "--video", ALICE_PATH, "--yes")
     assert "an interrupted purge has been completed" in again.output
-    assert again.exit_code == 0 or "no such video" in again.output  # where all of it had been begun with
+    assert again.exit_code == 0 or "no such video" in again.output  # if all of its data had already been moved
     assert_nothing_of_alice(store.root)
     assert not is_unfinished(store.root)
     assert counts(store, BOB) == {True}
@@ -162,27 +161,27 @@ def test_old_videos_are_those_with_nothing_newer(store):
         assert [connection.sql(f"SELECT count(*) FROM {name}").fetchall() for name in TABLES] == [[(0,)]] * len(TABLES)
 
 
-def fervid(*arguments, **options):
-    return CliRunner().invoke(app, ["purge", *map(str, arguments)], **options)
+def purge_command(*arguments, **options):
+    return fervid("purge", *arguments, **options)
 
 
 def test_the_command_asks_and_says_what_it_removed(store):
     before = files(store.root)
-    assert fervid(store.root).exit_code == 2
-    assert fervid(store.root, "--video", ALICE, "--older-than", "3d").exit_code == 2
-    tried = fervid(store.root, "--video", ALICE_PATH, "--dry-run")
+    assert purge_command(store.root).exit_code == 2
+    assert purge_command(store.root, "--video", ALICE, "--older-than", "3d").exit_code == 2
+    tried = purge_command(store.root, "--video", ALICE_PATH, "--dry-run")
     assert (tried.exit_code, "1 video would be removed" in tried.output) == (0, True)
-    assert fervid(store.root, "--video", ALICE_PATH, input="n\n").exit_code == 1
+    assert purge_command(store.root, "--video", ALICE_PATH, input="n\n").exit_code == 1
     assert files(store.root) == before
-    done = fervid(store.root, "--video", ALICE_PATH, "--yes")
+    done = purge_command(store.root, "--video", ALICE_PATH, "--yes")
     assert done.exit_code == 0, done.output
     assert "1 video removed" in done.output
     assert "rows, over all analyses and failures: " in done.output
     assert "20 faces" in done.output
     assert "10 identities" in done.output
     assert_nothing_of_alice(store.root)
-    assert "no such video" in fervid(store.root, "--video", ALICE_PATH, "--yes").output
-    assert "no video matches: nothing was removed" in fervid(store.root, "--older-than", "1d").output
+    assert "no such video" in purge_command(store.root, "--video", ALICE_PATH, "--yes").output
+    assert "no video matches: nothing was removed" in purge_command(store.root, "--older-than", "1d").output
 
 
 def test_a_live_session_that_goes_on_is_refused_and_nothing_is_touched(store):
@@ -190,11 +189,11 @@ def test_a_live_session_that_goes_on_is_refused_and_nothing_is_touched(store):
     written = store.write_segment("vlive", "olive", 0, observe([0.0], []))
     store.commit_analysis(session | {"analysis_id": "alive"}, build_timeline(OBSERVED, TimelineConfig()))
     before = sorted(store.root.rglob("*"))
-    run = fervid(store.root, "--video", session["path"], "--yes")
+    run = purge_command(store.root, "--video", session["path"], "--yes")
     assert run.exit_code == 1
     assert "tcp://here@now.live: a running live session: stop it first" in run.output
     assert sorted(store.root.rglob("*")) == before
     everything = plan_purge(store.root, finished_before=datetime.now(UTC) + timedelta(days=1))
     assert session["path"] not in everything.paths and everything.paths
-    os.utime(written, (0, 0))  # as of one that was killed long ago
+    os.utime(written, (0, 0))  # as for a session that was killed long ago
     assert plan_purge(store.root, wanted=[session["path"]]).video_ids == ["vlive"]

@@ -1,4 +1,4 @@
-"""Answers that can be worked out in the head, from made-up videos in a real store."""
+"""Query results that can be computed by hand, from synthetic videos in a real results folder."""
 
 import csv
 import re
@@ -7,8 +7,8 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pyarrow as pa
 import pytest
+from commands import fervid
 from scenes import Face, feeling, observe
-from typer.testing import CliRunner
 
 from analytics import connect, queries, query
 from analytics.errors import QueryError
@@ -17,7 +17,6 @@ from analytics.queries.groups import GroupError
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
-from flows.cli.app import app
 from flows.cli.commands.results import Question
 
 BLURRED = {"blur": 1.0}
@@ -62,7 +61,7 @@ def test_shares_are_of_time_and_sum_to_one(connection):
     assert of(rows, "path") == [f"/films/{name}.mp4" for name in "abcc"]
     assert of(rows, "n_faces") == [40, 40, 40, 40]
     assert of(rows, "n_low_quality") == [0, 20, 0, 0]
-    assert of(rows, "labelled_s") == pytest.approx([4, 2.3, 4, 4])  # a label is carried 0.3 s beyond a good face
+    assert of(rows, "labelled_s") == pytest.approx([4, 2.3, 4, 4])  # a label reaches 0.3 s beyond a good face
     assert of(rows, "happy")[0] == pytest.approx(0.5, abs=0.05)
     shares = np.array([of(rows, name) for name in EMOTIONS])
     np.testing.assert_allclose(shares.sum(0), 1, atol=1e-6)
@@ -85,7 +84,7 @@ def test_with_all_faces_low_quality_ones_count_with_their_own_emotion(connection
     every = queries.shares(connection, all_faces=True).to_pylist()
     (ungated,) = [row for row in every if row["path"] == "/films/b.mp4"]
     assert ungated["labelled_s"] == pytest.approx(4)
-    assert ungated["angry"] == pytest.approx(1.7 / 4)  # labels are carried over 0.3 s of the 2 s
+    assert ungated["angry"] == pytest.approx(1.7 / 4)  # labels reach into 0.3 s of the 2 s
     assert sum(ungated[name] for name in EMOTIONS) == pytest.approx(1)
     effect = {row["emotion"]: row for row in queries.gate_effect(connection).to_pylist()}
     assert effect["angry"]["share"] == 0
@@ -104,7 +103,7 @@ def test_bins_are_whole_milliseconds(results):
         rows = queries.timeline(connection, bin_ms=200)  # 0.6 / 0.2 is 2.999… in floating point
         assert of(rows, "start_s") == pytest.approx([i / 5 for i in range(20)])
         assert of(rows, "n_faces") == [2] * 20
-        assert of(rows, "labelled_s") == [0.2] * 20  # not 0.19999999999999996
+        assert of(rows, "labelled_s") == [0.2] * 20  # exactly 0.2, not 0.19999999999999996
         assert of(rows, "happy")[0] > 0.9 > 0.1 > of(rows, "happy")[-1]
     with connect(results, video="b.mp4") as connection:
         assert of(queries.timeline(connection), "angry")[-1] is None
@@ -244,10 +243,6 @@ def test_wrong_groups_are_told(connection, tmp_path, content, says):
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
-def fervid(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
 @pytest.mark.parametrize("question", list(Question))
 def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, question):
     groups = tmp_path / "groups.csv"
@@ -362,13 +357,13 @@ def test_events_are_answered_and_joined_in_sql(results, tmp_path):
     with connect(results, events=file) as connection:
         rows = queries.during_events(connection, file)
         joined = connection.sql("SELECT label, count(*) FROM events GROUP BY ALL ORDER BY 1").fetchall()
-    assert joined == [("ad", 1), ("start", 4)]  # also of the video that failed
+    assert joined == [("ad", 1), ("start", 4)]  # the event also belongs to the video that failed
     assert of(rows, "label") == ["start", "ad", "start", "start", "start"]
     ad = rows.slice(1, 1).to_pylist()[0]
     assert ad["path"] == "/films/a.mp4"
     assert ad["seen_s"] == pytest.approx(2)
     assert ad["mean_happy"] == pytest.approx(0.5, abs=0.01)
-    assert ad["change_sad"] == pytest.approx(0.5, abs=0.01)  # a second of it sad, none before
+    assert ad["change_sad"] == pytest.approx(0.5, abs=0.01)  # one second of the event is sad, and none before it
 
 
 def test_events_are_joined_by_video_or_not_at_all(results, tmp_path):

@@ -4,9 +4,9 @@ import csv
 
 import numpy as np
 import pytest
+from commands import fervid
 from scenes import Face, feeling, observe
 from scipy import stats
-from typer.testing import CliRunner
 
 from analytics import connect, queries
 from analytics.results.store import Store
@@ -14,7 +14,6 @@ from analytics.statistics.rates import rate_per_minute
 from analytics.statistics.survival import kaplan_meier, median_interval
 from analytics.tables.schema import VIEWS
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.cli.app import app
 
 
 def test_kaplan_meier_agrees_with_scipy():
@@ -143,7 +142,7 @@ def test_dwell_tells_what_was_not_observed(results):
         durations = connection.sql("SELECT duration_s FROM episodes WHERE emotion = 'happy' ORDER BY 1").fetchall()
     happy = rows["happy"]
     assert (happy["n_episodes"], happy["n_onset_unobserved"], happy["n_offset_unobserved"]) == (6, 0, 1)
-    assert happy["km_median_s"] == pytest.approx(durations[2][0])  # of six, the third: half outlast it
+    assert happy["km_median_s"] == pytest.approx(durations[2][0])  # half of the six episodes outlast the third
     assert rows["neutral"]["n_onset_unobserved"] == 6
     assert durations[0][0] <= happy["low"] < happy["km_median_s"]
     with connect(results) as connection:
@@ -173,7 +172,7 @@ def averages(results, tmp_path, *options):
     events = tmp_path / "events.csv"
     events.write_text("start_s,end_s,label\n2,3,film\n")
     options = ["--events", events, "--before", 1, "--bin-ms", 500, "--format", "csv", *options]
-    run = CliRunner().invoke(app, ["summary", str(results), "averages", *map(str, options)])
+    run = fervid("summary", results, "averages", *options)
     assert run.exit_code == 0, run.output
     rows = csv.DictReader(run.stdout.splitlines())
     return {(float(row["start_s"]), row["emotion"]): row for row in rows}

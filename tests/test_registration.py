@@ -1,4 +1,4 @@
-"""From a checkpoint to a model: heads that become one, what is chosen for it, and that its card tells the truth."""
+"""From a checkpoint to a model: merging of heads, choices on PublicTest, and correct model cards."""
 
 import dataclasses
 
@@ -18,6 +18,8 @@ from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import untrained_network
 from fer_models.training.runs import RunError
 from flows.cli.app import app
+
+pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(architecture="face_resnet", labels="both", ema_decay=0.0)
@@ -77,7 +79,7 @@ def test_a_mixture_serves_labels_and_votes_alike():
         figures[candidate] = (answer == label).sum() + (answer == majority).sum()
     assert figures[share] == max(figures.values()) > figures[0.0]
     unknown = torch.full((7,), -1)
-    unknown[:6] = torch.arange(6)  # without a majority for the last image, only its label counts
+    unknown[:6] = torch.arange(6)  # the last image has no majority, so only its label counts
     assert registration.best_mixture(torch.cat([of_labels, of_votes], dim=1), label, unknown) > 4 / 7
 
 

@@ -19,7 +19,7 @@ from analytics.tracking.shot_detection import ShotDetectionConfig
 from analytics.tracking.tracker import TrackerConfig
 
 CONFIG = TimelineConfig()
-LEFT, RIGHT = 40, 200  # the looks of two people
+LEFT, RIGHT = 40, 200  # gray levels of the appearance of two people
 
 
 def without_signatures(observations):
@@ -29,7 +29,7 @@ def without_signatures(observations):
 
 
 def pair(x_left: np.ndarray, x_right: np.ndarray, unseen: set[int] | None = None):
-    """Two people at 10 frames a second; the right one is not seen in some frames."""
+    """Two people at 10 frames/s; the right one is not visible in some frames."""
     n = len(x_left)
     faces = [Face(i, x=x_left[i], look=LEFT) for i in range(n)]
     faces += [Face(i, x=x_right[i], look=RIGHT) for i in range(n) if i not in (unseen or ())]
@@ -45,7 +45,7 @@ def test_two_who_pass_each_other_are_distinguished_by_appearance_and_position():
 
 
 def test_two_who_meet_and_turn_back_are_told_by_look():
-    """They walk up to each other, one hides the other for half a second, and both go back."""
+    """Two people approach, one occludes the other for half a second, and both go back."""
     x = 290 - 40 * np.abs(np.arange(-10, 11)) / 2
     timeline = build_timeline(pair(x, 600 - x, unseen=set(range(8, 13))), CONFIG)
     faces = timeline.faces.to_pandas()
@@ -116,7 +116,7 @@ def test_config_is_checked(wrong):
 
 @st.composite
 def tracked(draw):
-    """Faces of up to four tracks that come and go, wander and look as they like, with a cut somewhere."""
+    """Faces of up to four tracks with random gaps, positions and appearance, with a cut at a random time."""
     n_frames = draw(st.integers(1, 30))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     tracklet, frame = np.nonzero(rng.random((draw(st.integers(1, 4)), n_frames)) < rng.uniform(0.3, 1))
@@ -137,7 +137,7 @@ def tracked(draw):
 @settings(max_examples=60, deadline=None)
 @given(tracked(), st.booleans())
 def test_laws_of_joining(faces, by_look):
-    """A track has one face in a frame and time rises in it; a doubt is told once in a track, never at its start."""
+    """A track has one face per frame and rising times; a possible switch is marked at most once, never at its start."""
     if not by_look:
         faces["signature"] = None
     joined = associate_tracklets(**faces, config=ReidConfig())

@@ -1,4 +1,4 @@
-"""Rendering: times, sound and rotation stay right, what was found is drawn, faces are hidden everywhere."""
+"""Rendering: times, audio and rotation are kept, results are drawn, and faces are hidden in all frames."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +24,8 @@ from fer_models.video.writing import write_video
 from flows.cli.app import app
 from flows.render import RenderError, render_video
 from flows.settings import AnalyzeSettings
+
+pytestmark = pytest.mark.slow
 
 
 def frames_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +65,7 @@ def test_a_face_is_hidden_a_while_before_and_after_it_is_seen():
 def test_a_gap_is_bridged_however_long_and_the_box_glides():
     moved = [*BOX, *(BOX + 30)]
     placed, _ = covered([5, 35], [0, 0], moved, config=RedactionConfig(margin=0, margin_px=0, hold_s=0, growth_per_s=0))
-    assert placed.frame.tolist() == list(range(4, 37))  # held at least up to the next frame looked at
+    assert placed.frame.tolist() == list(range(4, 37))  # the box is kept at least until the next analyzed frame
     np.testing.assert_allclose(placed.boxes_xyxy[1:-1, 0], np.linspace(100, 130, 31))
     others, _ = covered([5, 35], [0, 1], moved, config=RedactionConfig(hold_s=0))
     assert others.frame.tolist() == [4, 5, 6, 34, 35, 36]
@@ -73,8 +75,8 @@ def test_boxes_grow_with_the_time_to_the_nearest_sighting():
     config = RedactionConfig(margin=0.25, margin_px=5, hold_s=0.5, growth_per_s=1.0)
     placed, _ = covered([20, 30], [0, 0], [*BOX, *BOX], config=config)
     left_px = dict(zip(placed.frame.tolist(), placed.boxes_xyxy[:, 0].tolist(), strict=True))
-    assert left_px[20] == pytest.approx(70)  # 0.25 sizes of 100 px, and 5 px
-    assert left_px[25] == pytest.approx(20)  # and half a second from either end
+    assert left_px[20] == pytest.approx(70)  # the margin is 0.25 sizes of 100 px, plus 5 px
+    assert left_px[25] == pytest.approx(20)  # half a second away from the detections, the margin has grown
     assert left_px[28] == pytest.approx(50)
     assert left_px[15] == pytest.approx(20)
     assert (min(left_px), max(left_px)) == (15, 35)
@@ -82,9 +84,10 @@ def test_boxes_grow_with_the_time_to_the_nearest_sighting():
 
 def test_frames_far_from_any_looked_at_are_hidden_whole():
     _, blind = covered([20], [0], BOX, looked_at=range(15, 25))
-    assert np.flatnonzero(~blind).tolist() == list(range(5, 35))  # a second before and after
+    # One second before the first and after the last analyzed frame.
+    assert np.flatnonzero(~blind).tolist() == list(range(5, 35))
     _, blind = covered([0], [0], BOX, looked_at=[0, 20, 40])
-    assert not blind.any()  # where less was looked at, that is how long a face is held
+    assert not blind.any()  # with a lower sampling rate, boxes are kept for longer
     _, blind = covered([], [], np.empty((0, 4)), looked_at=[])
     assert blind.all()
 
@@ -93,7 +96,7 @@ def test_boxes_glide_from_sample_to_sample_and_end_where_the_face_does():
     looked_at = np.arange(0, 50, 5)
     faces = np.array([0, 5, 15]), np.array([0, 0, 0]), np.concatenate([BOX, BOX + 50, BOX])
     placed = boxes_shown(PTS_S, looked_at, *faces)
-    assert placed.frame.tolist() == [*range(10), *range(15, 20)]  # nobody at frame 10
+    assert placed.frame.tolist() == [*range(10), *range(15, 20)]  # the face has disappeared at frame 10
     np.testing.assert_allclose(placed.boxes_xyxy[:6, 0], [100, 110, 120, 130, 140, 150])
     assert (placed.boxes_xyxy[6:10, 0] == 150).all()
     assert placed.row[placed.of_frame(7)].tolist() == [1]
@@ -110,7 +113,7 @@ def test_every_frame_is_there_at_its_time_with_what_was_found(face_clip, results
     pixels, times_s = frames_of(tmp_path / "out.mp4")
     np.testing.assert_allclose(times_s, pts_s, atol=1e-4)
     assert pixels.shape[2] == original.shape[2]
-    assert pixels.shape[1] > original.shape[1]  # the strip is below, and hides nothing
+    assert pixels.shape[1] > original.shape[1]  # the strip is below the frame, so it covers nothing
     with connect(results) as connection:
         faces = connection.sql("SELECT * FROM faces WHERE frame_index = 20").df().iloc[0]
     edge = pixels[20, int(faces.y1_px) + 30 : int(faces.y2_px) - 4, int(faces.x1_px)].astype(int)
@@ -184,14 +187,14 @@ def test_frames_between_samples_and_outside_the_span_are_hidden_too(face_clip, t
     pixels, _ = frames_of(tmp_path / "out.mp4")
     pixels = pixels[:, : original.shape[1]]
     assert len(load_detector("compact", "cpu").detect(pixels)) == 0
-    unknown = pts_s > 0.52 + 1.0  # more than a second after the last frame that was looked at
+    unknown = pts_s > 0.52 + 1.0  # more than a second after the last analyzed frame
     assert unknown.sum() > 5
     detail = [np.abs(np.diff(video[unknown].astype(float), axis=2)).mean() for video in (pixels, original)]
     assert detail[0] < detail[1] / 3
 
 
 def made_up(clip: Path, folder: Path, n_frames: int) -> Path:
-    """Results for a clip without anybody, as if a face had been seen in it."""
+    """Results for a clip without people, as if it contained a face."""
     observed = observe(np.arange(n_frames) / 25, [Face(i, p=feeling("happy")) for i in range(n_frames)])
     row = {"video_id": video_id(file_sha256(clip)), "analysis_id": "a0000000000000001", "path": str(clip)}
     Store(folder).commit_analysis(row, build_timeline(observed, TimelineConfig()))
@@ -215,7 +218,7 @@ def test_sound_times_and_rotation_of_real_clips(shared_data, tmp_path):
 
 
 def sound_of(path: Path) -> tuple[str | None, float, float]:
-    """Codec of the sound, its first moment and its last."""
+    """Codec of the audio, and the times at which it starts and ends."""
     with av.open(str(path)) as container:
         if not container.streams.audio:
             return None, 0.0, 0.0
@@ -278,7 +281,7 @@ def test_the_command_refuses_to_write_over_the_video(face_clip, empty_clip, resu
     assert "already exists" in said(face_clip, "--out", copy)
     assert "is the input video itself" in said(face_clip, "--out", face_clip, "--overwrite")
     assert "ends in .mp4" in said(face_clip, "--out", tmp_path / "a.avi")
-    assert "--min-face 0" in said("--help")  # the way out for faces too small to be found
+    assert "--min-face 0" in said("--help")  # the suggestion for faces that are too small to be detected
     assert "one of --blur and --pixelate" in said(face_clip, "--out", copy, "--blur", "--pixelate")
     unknown = fervid(empty_clip, "--out", tmp_path / "b.mp4")
     assert (unknown.exit_code, "Analyze it first" in unknown.output) == (1, True)

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from commands import fervid
 from scenes import Face, feeling, observe
-from typer.testing import CliRunner
 
 from analytics.report import ReportError, report_page
 from analytics.report.charts import Grid, label_runs, person_chart, time_ticks, words_of_runs
@@ -16,7 +16,6 @@ from analytics.results.notes import hide, rename
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
-from flows.cli.app import app
 
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>.mp4"
 VOID = {"meta", "br", "img", "link", "input", "hr", "rect", "path"}
@@ -107,7 +106,7 @@ def test_the_page_tells_what_the_tables_hold(page):
         "fervid 0.1.0",
     ):
         assert said in text, said
-    assert "/clips/" not in page  # where files lie is nobody's business who gets this page
+    assert "/clips/" not in page  # the report does not reveal the folders of the videos
     links = {a["href"].removeprefix("#") for tag, a in Page(page).elements if tag == "a" and a["href"].startswith("#")}
     assert links == {a["id"] for _, a in Page(page).elements if a.get("id", "").startswith("v0")}
 
@@ -145,7 +144,7 @@ def test_nothing_stands_out_of_a_phone_and_nothing_is_asked_of_the_network(page,
             shown.on("request", lambda request: asked.append(request.url))
             shown.goto(path.as_uri())
             assert shown.evaluate("document.documentElement.scrollWidth") == width
-            for chart in shown.locator("svg.chart").all():  # areas and labels are one picture, as wide as the time axis
+            for chart in shown.locator("svg.chart").all():  # areas and labels are one drawing, as wide as the time axis
                 axis = shown.locator(".axis").first.bounding_box()
                 assert chart.bounding_box()["width"] == pytest.approx(axis["width"], abs=1)
         browser.close()
@@ -264,11 +263,11 @@ def test_samples_far_apart_leave_no_holes(tmp_path):
 
 def test_a_blink_is_drawn_closed_and_a_long_absence_open_and_what_is_narrow_is_wide_enough(tmp_path):
     store = Store(tmp_path / "results")
-    seen = [*range(100), *range(105, 200), *range(1000, 1006)]  # of 2,000 frames, 25 per second
+    seen = [*range(100), *range(105, 200), *range(1000, 1006)]  # some of 2,000 frames, with 25 per second
     faces = [Face(i, p=feeling("happy")) for i in seen]
     store.commit_analysis(row(1, "/a.mp4"), build_timeline(observe(np.arange(2000) / 25, faces), TimelineConfig()))
     ribbon, areas = drawn(store)
-    assert ribbon == [("happy", 0, 20), ("happy", 100, 1)]  # two people; a step is 0.4 s
+    assert ribbon == [("happy", 0, 20), ("happy", 100, 1)]  # there are two people; a step is 0.4 s
     assert [area.count("M") for area in areas] == [1, 1]
 
 
@@ -276,10 +275,10 @@ def test_the_command_writes_one_file(tmp_path):
     store = Store(tmp_path / "results")
     store.commit_failure(row(1, "/a.mp4"), "broken")
     arguments = ["report", str(store.root), "--out", str(tmp_path / "report.html")]
-    done = CliRunner().invoke(app, arguments)
+    done = fervid(*arguments)
     assert done.exit_code == 0, done.output
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert CliRunner().invoke(app, arguments).exit_code == 1
-    assert CliRunner().invoke(app, [*arguments, "--overwrite"]).exit_code == 0
-    missing = CliRunner().invoke(app, ["report", str(tmp_path / "none"), "--out", str(tmp_path / "x.html")])
+    assert fervid(*arguments).exit_code == 1
+    assert fervid(*arguments, "--overwrite").exit_code == 0
+    missing = fervid("report", tmp_path / "none", "--out", tmp_path / "x.html")
     assert (missing.exit_code, "not a results folder" in missing.output) == (1, True)

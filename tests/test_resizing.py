@@ -12,8 +12,8 @@ from fer_models.detection.resizing import resize
 def test_pixels_are_those_of_opencv(scale, size_px):
     cv2 = pytest.importorskip("cv2")
     image = np.random.default_rng(0).integers(0, 256, (*size_px, 3), dtype=np.uint8)
-    image[:2] = 255  # no overflow
-    if scale == 0.5:  # where OpenCV treats the last pixels of odd sides differently
+    image[:2] = 255  # checks that integers do not overflow
+    if scale == 0.5:  # at this scale, OpenCV treats the last pixels of odd sides differently
         image = np.ascontiguousarray(image[: size_px[0] // 2 * 2, : size_px[1] // 2 * 2])
     expected = cv2.resize(image, None, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
     np.testing.assert_array_equal(resize(torch.from_numpy(image), scale).numpy(), expected)

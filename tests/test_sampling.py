@@ -1,4 +1,4 @@
-"""Which frames are read, and how they are cut into segments: tables worked out by hand."""
+"""Sampling of frames and splitting into segments, compared with tables computed by hand."""
 
 import numpy as np
 import pytest
@@ -14,12 +14,12 @@ EVERY_40_MS = np.arange(10) * 0.04
     [
         ({}, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
         ({"fps": 25}, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
-        ({"fps": 100}, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),  # more ticks than frames: no frame twice
+        ({"fps": 100}, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),  # there are more ticks than frames, and no frame is taken twice
         ({"fps": 12.5}, [0, 2, 4, 6, 8]),
-        ({"fps": 10}, [0, 3, 5, 8]),  # ticks at 0, 0.1, 0.2, 0.3 s
+        ({"fps": 10}, [0, 3, 5, 8]),  # the ticks are at 0, 0.1, 0.2 and 0.3 s
         ({"fps": 0.1}, [0]),
-        ({"start_s": 0.08, "end_s": 0.16}, [2, 3]),  # half-open
-        ({"fps": 10, "start_s": 0.04}, [3, 5, 8]),  # the grid stays where it is
+        ({"start_s": 0.08, "end_s": 0.16}, [2, 3]),  # the interval is half-open
+        ({"fps": 10, "start_s": 0.04}, [3, 5, 8]),  # the grid of ticks does not move with the start
         ({"fps": 10, "start_s": 0.21, "end_s": 0.3}, []),
         ({"start_s": 5.0}, []),
         ({"end_s": 0.0}, []),
@@ -64,9 +64,10 @@ def test_frames_to_sample_refuses(kwargs):
 @pytest.mark.parametrize(
     ("pts_s", "segment_s", "slices"),
     [
-        ([0.0, 0.2, 0.4, 0.6, 0.8], 0.2, [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]),  # 0.6 // 0.2 is 2
+        # In floating point, 0.6 // 0.2 is 2.
+        ([0.0, 0.2, 0.4, 0.6, 0.8], 0.2, [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]),
         ([0.0, 29.999, 30.0, 31.0], 30.0, [(0, 2), (2, 4)]),
-        ([0.0, 95.0], 30.0, [(0, 1), (1, 2)]),  # empty spans are dropped
+        ([0.0, 95.0], 30.0, [(0, 1), (1, 2)]),  # segments without frames are left out
         ([-0.5, 0.0, 0.5], 1.0, [(0, 1), (1, 3)]),
         ([8.3, 8.4], 30.0, [(0, 2)]),
     ],
@@ -86,7 +87,7 @@ def test_split_segments_refuses_nothing_to_fill():
         ([5], [0, 100], [(0, 1)]),
         ([5, 105, 205], [0, 100, 200], [(0, 1), (1, 2), (2, 3)]),
         ([5, 100], [0, 100], [(0, 1), (1, 2)]),
-        ([5, 95, 105], [0, 100], [(0, 3)]),  # a jump over 5 frames saves nothing
+        ([5, 95, 105], [0, 100], [(0, 3)]),  # skipping 5 frames is not worth a seek
         ([5, 500], [0], [(0, 2)]),
         ([5, 500], [], [(0, 2)]),
     ],

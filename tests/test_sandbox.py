@@ -1,4 +1,4 @@
-"""Users' SQL runs in a process of its own: limited in time and memory, and always answered by rows or a sentence."""
+"""Users' SQL runs in a separate process with limits on time and memory, and gives rows or one sentence."""
 
 import os
 import re
@@ -11,15 +11,16 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pytest
+from commands import fervid
 from scenes import Face, feeling, observe
-from typer.testing import CliRunner
 
 from analytics import query
 from analytics.errors import QueryError
 from analytics.results.store import Store
 from analytics.sandbox.request import memory_bytes
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.cli.app import app
+
+pytestmark = pytest.mark.slow
 
 ENDLESS = "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"
 TOO_MUCH = "needs more memory than it may use"
@@ -59,7 +60,7 @@ def test_no_function_takes_more_time_or_memory_than_allowed(results, sql, reason
 
 
 def test_the_memory_limit_is_one_of_the_process(results):
-    """The peak of a child that wants 8 GB: what it needs to start, its 300 MB, and slack."""
+    """The peak memory of a child that requests 8 GB is limited to what it needs to start, its 300 MB, and slack."""
     code = f"""
         import resource
         from analytics.errors import QueryError
@@ -69,7 +70,7 @@ def test_the_memory_limit_is_one_of_the_process(results):
         except QueryError as error:
             print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, error)
     """
-    # In a process of its own, as the peak is that of the largest child so far.
+    # A separate process is used, because the measured peak is that of the largest child so far.
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
     peak_kib, reason = done.stdout.split(maxsplit=1)
     assert re.search(TOO_MUCH, reason)
@@ -102,7 +103,7 @@ def test_all_types_of_duckdb_end_in_a_sentence_or_in_rows(results, tmp_path):
     assert len(query(results, sql).to_pylist()) == 3
     for suffix in ("csv", "json", "parquet", "txt"):
         arguments = ["query", str(results), sql, "--output", str(tmp_path / f"rows.{suffix}")]
-        run = CliRunner().invoke(app, arguments)
+        run = fervid(*arguments)
         assert run.exit_code == 0, run.output
 
 
@@ -137,12 +138,13 @@ def test_a_worker_writes_no_file(results):
         except OSError:
             os._exit(7)
         os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in (7, -25)  # refused, or SIGXFSZ
+    # Exit code 7 if writing was rejected, -25 for SIGXFSZ.
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in (7, -25)
     assert not (folder / "written").exists() or (folder / "written").stat().st_size == 0
 
 
 def test_an_orphaned_worker_ends_by_itself(results, tmp_path):
-    """Nobody has to kill it: the timer of the system does."""
+    """The operating system's timer ends the worker without its parent."""
     import subprocess
     import sys
 

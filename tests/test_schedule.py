@@ -21,6 +21,8 @@ from analytics import connect
 from flows.prefect.schedule import deployment_name
 from flows.prefect.server import is_healthy
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 TIMEOUT_S = 250.0  # for a very busy machine; nothing waits longer than necessary
 
@@ -64,7 +66,7 @@ class Server:
                 with urllib.request.urlopen(request, timeout=60) as response:
                     return [json.load(response)]
             except urllib.error.HTTPError as error:
-                if error.code != 503:  # its database was busy
+                if error.code != 503:  # 503: the server's database was busy
                     raise
                 return None
 

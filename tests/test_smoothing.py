@@ -10,7 +10,7 @@ NAN = float("nan")
 
 
 def test_two_rows_one_time_constant_apart():
-    # Each sees itself with weight 1 and the other with weight 1/e.
+    # Each row has weight 1 in its own mean, and the other row has weight 1/e.
     smoothed = smooth(np.zeros(2), np.array([0.0, 1.0]), np.array([[1.0], [0.0]]), np.ones(2), CONFIG)
     own = 1 / (1 + np.exp(-1))
     np.testing.assert_allclose(smoothed[:, 0], [own, 1 - own])

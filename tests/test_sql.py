@@ -94,7 +94,7 @@ def test_a_failure_shows_until_there_is_newer_word(store):
     assert ask(store, "SELECT status, error FROM videos") == [("done", None)]
     store.commit_failure(row(analysis=3), "out of memory")
     assert ask(store, "SELECT status, error FROM videos") == [("done", "a later run failed: out of memory")]
-    assert ask(store, "SELECT count(*) FROM faces") == [(10,)]  # what was found before is still there
+    assert ask(store, "SELECT count(*) FROM faces") == [(10,)]  # the rows of the earlier analysis are still shown
 
 
 def test_a_failure_goes_when_its_file_is_replaced(store):
@@ -169,7 +169,7 @@ BREAK_OUTS = [
     "SELECT * FROM parquet_metadata('{results}/**/*.parquet')",
     "SELECT * FROM read_parquet('{results}/**/*.parquet')",
     "SELECT * FROM read_csv('https://example.com/a.csv')",
-    "SELECT * FROM secret",  # a variable of this process
+    "SELECT * FROM secret",  # the name of a variable in this process
     "SELECT getenv('HOME')",
 ]
 

@@ -1,13 +1,12 @@
-"""Stability in video: figures of adjacent frames worked out by hand, and those of a real clip."""
+"""Stability in video: values of adjacent frames computed by hand, and those of a real clip."""
 
 import json
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from commands import fervid
 
 from fer_models.evaluation.stability import Stability, measure_stability
-from flows.cli.app import app
 
 A, B, C = [0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.1, 0.8, 0.1]
 
@@ -29,17 +28,17 @@ def test_without_pairs_the_values_are_none():
 
 def test_a_model_is_evaluated_on_a_clip(shared_data):
     clip = shared_data / "videos" / "faces" / "single_face.mp4"
-    run = CliRunner().invoke(app, ["evaluate", "default", "--video", str(clip), "--device", "cpu", "--json"])
+    run = fervid("evaluate", "default", "--video", clip, "--device", "cpu", "--json")
     assert run.exit_code == 0, run.output
     figures = json.loads(run.stdout)["videos"]["single_face.mp4"]
-    assert figures["pairs"] == 71  # of 72 frames, each with the one face
+    assert figures["pairs"] == 71  # 72 frames, each with one face, give 71 pairs
     changes = figures["label_changes"] * 71
     assert changes == pytest.approx(round(changes), abs=0.01)
     assert 0 < figures["total_variation"] < 0.2
 
 
 def test_evaluate_needs_images_or_videos():
-    run = CliRunner().invoke(app, ["evaluate", "default"])
+    run = fervid("evaluate", "default")
     assert run.exit_code == 2
     assert "--data" in run.output and "--video" in run.output
 
@@ -47,6 +46,6 @@ def test_evaluate_needs_images_or_videos():
 def test_a_video_that_cannot_be_analyzed_is_reported(tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
-    run = CliRunner().invoke(app, ["evaluate", "default", "--video", str(broken), "--device", "cpu"])
+    run = fervid("evaluate", "default", "--video", broken, "--device", "cpu")
     assert run.exit_code == 1
     assert "broken.mp4" in run.output

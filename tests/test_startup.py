@@ -1,4 +1,4 @@
-"""What each command imports: heavy libraries only where they are used, so that answers come at once."""
+"""Imports of each command: large libraries only where they are used, so that commands start quickly."""
 
 import json
 import os
@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import pytest
+
+pytestmark = pytest.mark.slow
 
 HEAVY = (
     "torch",

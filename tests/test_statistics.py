@@ -70,7 +70,7 @@ def test_cliffs_delta_has_newcombes_interval():
     a, b = np.array([7.0, 3, 13, 9, 8, 13]), np.array([7.0, 1, 0, 8, 4])
     found = cliffs_delta(a, b)
     wins = sum((x > y) + 0.5 * (x == y) for x in a for y in b)
-    assert wins == 25  # of 30, with two ties
+    assert wins == 25  # 25 of 30 pairs, besides two ties
     assert found.estimate == pytest.approx(2 * wins / 30 - 1)
     low, high = newcombe_bounds(wins / 30, 6, 5)
     assert (found.low, found.high) == pytest.approx((2 * low - 1, 2 * high - 1), abs=1e-6)
@@ -122,7 +122,7 @@ def test_the_interval_of_paired_dominance_holds_the_scores_within_the_normal_qua
 
 
 def test_holm_by_hand():
-    """Sorted 0.01, 0.02, 0.03 times 3, 2, 1; never falling."""
+    """The sorted p-values 0.01, 0.03 and 0.04 are multiplied by 3, 2 and 1, and never decrease."""
     assert holm([0.02, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
     assert holm([0.9, None, 0.8]) == [1, None, 1]
     assert holm([]) == []
@@ -154,4 +154,4 @@ def test_many_values_of_few_participants_are_no_evidence():
             values = (means[:, None] + RNG.normal(0, 0.1, (5, 30))).reshape(-1, 1)
             sides.append(Sample(values, [f"{side}{i}" for i in range(5) for _ in range(30)]))
         found += pair_samples(*sides).compare(0).difference.p_value < 0.05
-    assert found / 300 < 0.09  # 0.05, and three standard errors of 300 trials
+    assert found / 300 < 0.09  # the limit is 0.05 plus three standard errors of 300 trials

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import fervid
 from scenes import Face, feeling, observe
 from scipy import stats
-from typer.testing import CliRunner
 
 from analytics.results.notes import hide, rename
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.cli.app import app
 
 FPS, LENGTH_S = 5, 20
 
@@ -29,7 +28,7 @@ def study(folder: Path, happy_shares: dict[str, float]) -> Path:
 
 
 def fervid_rows(*arguments: str | Path) -> list[dict[str, str]]:
-    run = CliRunner().invoke(app, [*map(str, arguments), "--format", "csv"])
+    run = fervid(*arguments, "--format", "csv")
     assert run.exit_code == 0, run.output
     return list(csv.DictReader(run.stdout.splitlines()))
 
@@ -67,7 +66,7 @@ def test_an_effect_within_participants_is_found_by_pairing(tmp_path):
 
 
 def test_many_videos_of_few_people_are_no_evidence(tmp_path):
-    """Five people a group, three like videos each: the test is that of five means against five."""
+    """Groups of five people with three equal videos each: the test compares five means with five."""
     rng = np.random.default_rng(5)
     people = {f"{group}{i}": share for group in "xy" for i, share in enumerate(rng.uniform(0.2, 0.8, 5))}
     shares = {f"{person}_{k}.mp4": share + 0.01 * k for person, share in people.items() for k in range(3)}
@@ -121,7 +120,7 @@ def test_events_in_the_same_videos_are_compared_within_them(tmp_path):
     events.write_text("start_s,end_s,label\n0,10,film\n10,20,rest\n0,5,film\n")
     (row,) = (r for r in fervid_rows("summary", root, "compare", "--events", events) if r["emotion"] == "happy")
     assert (row["group_a"], row["paired"], row["n_participants_a"]) == ("film", "true", "8")
-    assert (row["n_tracks_a"], row["n_tracks_b"]) == ("8", "8")  # not one for each event
+    assert (row["n_tracks_a"], row["n_tracks_b"]) == ("8", "8")  # the number of tracks, not of events
     assert float(row["low"]) > 0
     assert float(row["mean_b"]) == pytest.approx(0, abs=0.01)
     participants = tmp_path / "people.csv"
@@ -134,7 +133,7 @@ def test_the_explanation_of_events_names_the_time_before_them(tmp_path):
     root = study(tmp_path, {"0.mp4": 0.5})
     events = tmp_path / "events.csv"
     events.write_text("start_s,end_s,label\n10,12,film\n")
-    run = CliRunner().invoke(app, ["summary", str(root), "events", "--events", str(events), "--before", "2"])
+    run = fervid("summary", root, "events", "--events", events, "--before", "2")
     assert "change_… the mean minus that of the 2 s before the event" in " ".join(run.output.split())
 
 
@@ -142,7 +141,7 @@ def test_notes_name_the_emotions_that_they_are_about(tmp_path):
     root = study(tmp_path, {f"{g}{i}.mp4": 0.2 + 0.1 * i for g in "xy" for i in range(5)})
     groups = tmp_path / "groups.csv"
     groups.write_text("path,group\n" + "".join(f"{g}{i}.mp4,{g}\n" for g in "xy" for i in range(5)))
-    run = CliRunner().invoke(app, ["summary", str(root), "compare", "--groups", str(groups)])
+    run = fervid("summary", root, "compare", "--groups", groups)
     said = " ".join(run.output.split())
     assert "x and y (angry, disgust, fear, sad, surprise): no interval: the values do not vary." in said
 
@@ -186,7 +185,7 @@ def test_names_that_differ_in_case_or_blanks_are_refused(tmp_path, lines, says):
     root = study(tmp_path, {"0.mp4": 0.2, "1.mp4": 0.3})
     groups = tmp_path / "groups.csv"
     groups.write_text("\n".join(["path,group,participant", *lines]))
-    run = CliRunner().invoke(app, ["summary", str(root), "compare", "--groups", str(groups)])
+    run = fervid("summary", root, "compare", "--groups", groups)
     assert (run.exit_code, says in " ".join(run.output.split())) == (1, True)
 
 
@@ -195,10 +194,10 @@ def test_people_and_labels_of_events_that_differ_in_case_are_refused(tmp_path):
     events = tmp_path / "events.csv"
     events.write_text("start_s,end_s,label\n0,10,Film\n10,20,film\n")
     arguments = ["summary", str(root), "compare", "--events", str(events)]
-    assert "'Film' and 'film' differ only in case" in " ".join(CliRunner().invoke(app, arguments).output.split())
+    assert "'Film' and 'film' differ only in case" in " ".join(fervid(*arguments).output.split())
     for number, name in enumerate(("Ann", "ANN")):
         rename(root, f"v{number:016}", 0, name)
-    run = CliRunner().invoke(app, ["summary", str(root), "rates"])
+    run = fervid("summary", root, "rates")
     assert (run.exit_code, "'ANN' and 'Ann' differ only in case" in " ".join(run.output.split())) == (1, True)
 
 
@@ -224,7 +223,7 @@ def test_each_person_named_in_a_video_is_a_participant(tmp_path):
     row = compare(store.root, lines)
     assert (row["paired"], row["n_a"], row["n_participants_a"], row["n_tracks_a"]) == ("true", "3", "6", "6")
     assert float(row["mean_a"]) == pytest.approx(np.mean([0.3, 0.4, 0.5, 0.5, 0.6, 0.7]), abs=0.01)
-    assert float(row["estimate"]) == pytest.approx(0.05, abs=0.005)  # 0.1 for half of the people
+    assert float(row["estimate"]) == pytest.approx(0.05, abs=0.005)  # the difference is 0.1 for half of the people
     events = tmp_path / "events.csv"
     events.write_text("start_s,end_s,label\n0,10,film\n10,20,rest\n")
     found = fervid_rows("summary", store.root, "compare", "--events", events)

@@ -73,7 +73,7 @@ def test_where_nothing_changes_there_is_no_correlation():
 
 
 def test_a_common_mood_is_not_moment_by_moment():
-    """Both are sad in the first half and happy in the second, but each in their own rhythm."""
+    """Two people are sad in the first half and happy in the second, but change independently within each half."""
     first = ["sad"] * 8 + ["happy"] * 8
     a = [mood if i % 2 else "neutral" for i, mood in enumerate(first)]
     b = [mood if i // 2 % 2 else "neutral" for i, mood in enumerate(first)]

@@ -44,7 +44,7 @@ def test_independent_people_are_rarely_in_step():
         best = peak(lagged_correlations(x, y, 15))
         assert best is not None
         found.append(surrogate_p_value(best.r, shifted_peaks(x, y, 15)))
-    assert np.mean(np.array(found) <= 0.05) < 0.14  # 0.05, and three standard errors of 60 pairs
+    assert np.mean(np.array(found) <= 0.05) < 0.14  # the limit is 0.05 plus three standard errors of 60 pairs
 
 
 def test_a_minute_is_too_short_for_a_p_value_by_shifts_alone():
@@ -53,7 +53,7 @@ def test_a_minute_is_too_short_for_a_p_value_by_shifts_alone():
 
 
 def test_the_answer_says_the_lag_and_the_chance_level():
-    """Forty seconds of moods of whole seconds; the second person does the same two seconds later."""
+    """Forty seconds in which the second person repeats the first one's emotions two seconds later."""
     first = list(RNG.choice(["happy", "sad", "neutral"], 40))
     second = ["neutral", "neutral", *first[:-2]]
     (row,) = synchrony(faces_of(first, second), strangers=[mood(200) for _ in range(25)]).to_pylist()

@@ -20,6 +20,8 @@ from flows.analysis.flow import analyze, analyze_one, observe_one
 from flows.prefect.task_runners import EngineError, running
 from flows.settings import AnalyzeSettings, EngineSettings
 
+pytestmark = pytest.mark.slow
+
 FERVID = Path(sys.executable).with_name("fervid")
 # One thread per worker, so that workers do not compete for cores.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "FERVID_DEVICE": "cpu", "FERVID_SEGMENT_S": "0.4"}

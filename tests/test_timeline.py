@@ -23,7 +23,7 @@ def rows(table: pa.Table, *names: str) -> list[tuple]:
 
 
 def test_one_person_from_neutral_to_happy():
-    """Ten frames a second: a second neutral, two seconds happy."""
+    """One second neutral and two seconds happy, at 10 frames/s."""
     faces = [Face(i, p=feeling("neutral" if i < 10 else "happy")) for i in range(30)]
     timeline = build_timeline(observe(np.arange(30) / 10, faces), CONFIG)
     assert set(timeline.faces["track_id"].to_pylist()) == {0}
@@ -48,13 +48,14 @@ def test_one_person_from_neutral_to_happy():
 def test_frames_know_how_long_they_are_shown():
     observations = observe([0, 0.5, 0.6, 1.6], [Face(1), Face(1, x=500)], undecoded=[2])
     frames = build_timeline(observations, CONFIG).frames
-    assert frames["duration_s"].to_pylist() == pytest.approx([0.5, 0.1, 1.0, 0.5])  # the last: the median
+    # The last frame lasts for the median step.
+    assert frames["duration_s"].to_pylist() == pytest.approx([0.5, 0.1, 1.0, 0.5])
     assert rows(frames, "status", "n_faces") == [("no_face", 0), ("ok", 2), ("decode_error", None), ("no_face", 0)]
 
 
 def test_the_last_frame_ends_where_the_video_does():
     observations = observe([0, 10, 20], [Face(0), Face(1), Face(2)])
-    for end_s, last_s in ((20.04, 0.04), (25, 5), (None, 10), (19, 10)):  # an end before the frame is none
+    for end_s, last_s in ((20.04, 0.04), (25, 5), (None, 10), (19, 10)):  # an end before the last frame is ignored
         timeline = build_timeline(observations, CONFIG, end_s=end_s)
         assert timeline.frames["duration_s"].to_pylist() == pytest.approx([10, 10, last_s])
         assert timeline.faces["duration_s"].to_pylist() == pytest.approx([10, 10, last_s])
@@ -97,12 +98,12 @@ def test_no_faces_at_all(observations):
         (Face(0, det_score=0.4), "low_detection_score"),
         (Face(0, size_px=20), "too_small"),
         (Face(0, cut_off=0.3), "cut_off"),
-        (Face(0, x=40), None),  # a tenth of it
+        (Face(0, x=40), None),  # a tenth of the crop is outside the frame
         (Face(0, nose_shift=0.8), "turned_away"),  # atan(0.8 / 0.5) = 58°
         (Face(0, nose_shift=-0.8), "turned_away"),
         (Face(0, brightness=10), "dark"),
         (Face(0, blur=1), "blurred"),
-        (Face(0, blur=math.nan, brightness=math.nan), None),  # not known is no reason
+        (Face(0, blur=math.nan, brightness=math.nan), None),  # an unknown measure does not reject a face
     ],
 )
 def test_the_quality_gate_says_why(face, reason):

@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from commands import fervid
 from scenes import Face, feeling, observe
-from typer.testing import CliRunner
 
 from analytics import connect, queries
 from analytics.results.ids import analysis_id
@@ -17,7 +17,6 @@ from analytics.results.stored_timeline import build_stored_timeline
 from analytics.results.videos import UnknownVideoError
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.analysis.rebuild_timeline import rebuild_timelines
-from flows.cli.app import app
 from flows.settings import AnalyzeSettings, TimelineSettings
 
 IDS = {"video_id": "v0000000000000001", "observation_id": "o0000000000000001"}
@@ -35,7 +34,7 @@ SEGMENTS = [
 
 @pytest.fixture
 def results(tmp_path):
-    """Two videos as `fervid analyze` leaves them, whose files are gone."""
+    """The results of two analyzed videos, whose files no longer exist."""
     store = Store(tmp_path / "results")
     config = TimelineSettings().config(score_threshold=0.5)
     for ids, name in ((IDS, "a.mp4"), (OTHER, "b.mp4")):
@@ -52,8 +51,8 @@ def rows(results, sql):
     return connect(results).sql(sql).fetchall()
 
 
-def fervid(*arguments: object):
-    return CliRunner().invoke(app, ["timeline", *map(str, arguments)])
+def timeline_command(*arguments: object):
+    return fervid("timeline", *arguments)
 
 
 def test_other_settings_make_another_timeline_which_the_views_show(results):
@@ -67,7 +66,7 @@ def test_other_settings_make_another_timeline_which_the_views_show(results):
     assert all(json.loads(s)["observe"]["fps"] is None for (s,) in rows(results, "SELECT settings FROM videos"))
     with connect(results) as connection:
         assert queries.gate_note(connection).endswith(": blurred 40. They are included, because of --no-gate.")
-    # The earlier one is still there, and comes back at once.
+    # The earlier timeline still exists, and is shown again immediately.
     back = rebuild_timelines(results, TimelineSettings())
     assert [one.status for one in back] == ["unchanged"] * 2
     assert rows(results, "SELECT * FROM tracks ORDER BY ALL") == before
@@ -81,7 +80,7 @@ def test_only_the_videos_asked_for(results):
 
 
 def test_who_is_who_stays_once_signatures_are_gone(tmp_path):
-    """Other settings of smoothing can be had, other tracks cannot: the timeline that is shown stays."""
+    """Settings of smoothing can be changed, but not those of tracks: then the current timeline stays."""
     store, video, seen = Store(tmp_path / "results"), *IDS.values()
     store.write_segment(video, seen, 0, observe(np.arange(20) / 10, [Face(i, look=40) for i in range(20)]))
     config = TimelineSettings().config(score_threshold=0.5)
@@ -92,7 +91,7 @@ def test_who_is_who_stays_once_signatures_are_gone(tmp_path):
     store.commit_analysis(IDS | row | {"joined_by_look": timeline.used_appearance}, timeline)
     assert [one.status for one in rebuild_timelines(store.root, TimelineSettings(time_constant_s=2.0))] == ["done"]
     before = rows(store.root, "FROM videos")
-    run = fervid(store.root, "--max-gap", 3)
+    run = timeline_command(store.root, "--max-gap", 3)
     assert run.exit_code == 3
     assert run.stdout.count("--keep-appearance") == 1
     assert run.stdout.startswith("failed /gone/a.mp4: ")
@@ -110,7 +109,7 @@ def test_a_later_run_that_failed_is_not_forgotten(results):
     for settings in (TimelineSettings(gate=False), TimelineSettings(), TimelineSettings(gate=False)):
         rebuild_timelines(results, settings)
         assert rows(results, "SELECT error FROM videos ORDER BY path") == told
-    # Whoever analyses the video again, and finds it done, has the last word.
+    # A later run that finds the video analyzed clears the error.
     ((analyzed,),) = rows(results, "SELECT analysis_id FROM videos WHERE path = '/gone/b.mp4'")
     Store(results).mark_as_current(OTHER["video_id"], analyzed, "/gone/b.mp4")
     assert rows(results, "SELECT error FROM videos ORDER BY path") == [(None,), (None,)]
@@ -120,19 +119,19 @@ def test_what_was_seen_must_still_be_there(results):
     folder = results / "observations" / f"video_id={IDS['video_id']}" / f"observation_id={IDS['observation_id']}"
     (folder / "segment-000001.parquet").unlink()
     shutil.rmtree(results / "observations" / f"video_id={OTHER['video_id']}")
-    run = fervid(results, "--no-gate")
+    run = timeline_command(results, "--no-gate")
     assert run.exit_code == 3
     assert "/gone/a.mp4: what was seen is not all there any more (20 of 40 frames): run fervid analyze" in run.output
     assert "/gone/b.mp4: what was seen is not all there any more (0 of 40 frames)" in run.output
-    assert not list(folder.glob("identities-*"))  # those of half of it would be in the way of the next analysis
+    assert not list(folder.glob("identities-*"))  # identities of only half of the video would prevent the next analysis
     (folder / "segment-000000.parquet").rename(folder / "segment-000001.parquet")
-    assert "segment-000000.parquet: missing or damaged" in fervid(results, "--no-gate").output
+    assert "segment-000000.parquet: missing or damaged" in timeline_command(results, "--no-gate").output
     assert rows(results, "SELECT count(*) FROM tracks") == [(2,)]
 
 
 def test_a_video_that_was_never_analyzed_is_told(results):
     Store(results).commit_failure({"video_id": "v3", "analysis_id": "a3", "path": "/gone/c.mp4"}, "it is broken")
-    run = fervid(results, "--json")
+    run = timeline_command(results, "--json")
     assert run.exit_code == 3
     failed = json.loads(run.stdout)[2]
     assert failed["note"] == "/gone/c.mp4: was never analyzed: it is broken"
@@ -141,7 +140,7 @@ def test_a_video_that_was_never_analyzed_is_told(results):
 def test_the_command_line_and_the_environment_set_it(results, monkeypatch):
     monkeypatch.setenv("FERVID_TIME_CONSTANT_S", "2")
     options = ("--baseline", "neutral_stretch", "--baseline-span", 0, 1, "--max-gap", 3, "--speech", "exclude")
-    run = fervid(results, "--video", "a.mp4", *options)
+    run = timeline_command(results, "--video", "a.mp4", *options)
     assert run.exit_code == 0, run.output
     assert "weights exp(-distance / 2 s) to both sides, tracks continued across gaps up to 3 s" in run.output
     assert "baseline neutral_stretch 0 to 1 s" in run.output
@@ -163,13 +162,13 @@ def test_the_command_line_and_the_environment_set_it(results, monkeypatch):
     ],
 )
 def test_wrong_settings_are_usage(results, options, says):
-    run = fervid(results, *options)
+    run = timeline_command(results, *options)
     assert run.exit_code == 2
     assert says in run.output
 
 
 def test_a_folder_that_is_not_ours(tmp_path):
-    run = fervid(tmp_path)
+    run = timeline_command(tmp_path)
     assert run.exit_code == 1
     assert "not a results folder" in run.output
     with pytest.raises(StoreError):

@@ -33,7 +33,7 @@ def test_two_people_who_stay():
 
 
 def test_ids_follow_first_appearance_and_leave_out_what_is_too_short():
-    # A false hit in one frame, then a person, then another: ids are dense all the same.
+    # A false positive in one frame, then two people: the ids still have no gaps.
     frame = [0, 1, 2, 3, 3, 4, 4, 5, 5]
     tracks = track(frame, np.arange(6) * 0.1, boxes(900, 100, 100, 100, 400, 100, 400, 100, 400))
     assert tracks == [-1, 0, 0, 0, 1, 0, 1, 0, 1]
@@ -57,7 +57,7 @@ def test_sparse_sampling_does_not_end_tracks():
 
 @pytest.mark.parametrize("fps", [5, 25, 100])
 def test_a_walking_head_is_followed_at_any_rate(fps):
-    """Seven widths per second: at 5 fps the boxes never overlap."""
+    """The head moves by seven widths per second: at 5 fps, its boxes never overlap."""
     times_s = np.arange(2 * fps) / fps
     assert track(range(len(times_s)), times_s, boxes(*(700 * times_s))) == [0] * len(times_s)
 
@@ -65,7 +65,7 @@ def test_a_walking_head_is_followed_at_any_rate(fps):
 @pytest.mark.parametrize("fps", [5, 25])
 def test_two_heads_that_pass_each_other_keep_their_ids(fps):
     times_s = np.arange(2 * fps) / fps
-    x = np.column_stack([300 * times_s, 600 - 300 * times_s])  # they meet after one second
+    x = np.column_stack([300 * times_s, 600 - 300 * times_s])  # the two heads meet after one second
     boxes_xyxy = boxes(*x.ravel())
     boxes_xyxy[1::2, [1, 3]] += 20
     assert track(np.repeat(range(len(times_s)), 2), times_s, boxes_xyxy) == [0, 1] * len(times_s)

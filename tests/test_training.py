@@ -41,6 +41,8 @@ from flows.cli.training_display import TrainingDisplay
 from flows.training.emotion import train
 from flows.training.retrain import version_name
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 3
 RECIPE = {"architecture": "face_resnet", "epochs": EPOCHS, "labels": "both", "seed": 1}
 
@@ -55,7 +57,7 @@ def uninterrupted(splits, tmp_path_factory):
     run = tmp_path_factory.mktemp("uninterrupted")
     reports = []
     train_network(splits, run, recipe_for(**RECIPE), device="cpu", report=reports.append)
-    assert [progress.done_batches for progress in reports] == [1, 2, 3]  # 105 images are one batch
+    assert [progress.done_batches for progress in reports] == [1, 2, 3]  # the 105 images fit into one batch
     assert reports[-1].total_batches == 3
     assert reports[-1].figures["public_accuracy"] > 0
     return run
@@ -255,7 +257,7 @@ def test_with_a_teacher_share_of_1_the_loss_is_the_cross_entropy_with_the_teache
     recipe = dataclasses.replace(recipe, small_share=0.0, teacher_labels="default", teacher_share=1.0)
     teacher = load_classifier("default", "cpu")
     module = EmotionTrainer(recipe, 1, teachers={"hard": teacher}).eval()
-    module.log = lambda *a, **k: None  # there is no trainer
+    module.log = lambda *a, **k: None  # without a trainer, nothing can be logged
     pixels = splits["Training"].pixels[:16]
     targets = targets_of(splits["Training"], "hard")[:16]
     with torch.no_grad():

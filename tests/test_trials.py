@@ -3,12 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from commands import fervid
 from scenes import Face, feeling, observe
-from typer.testing import CliRunner
 
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.cli.app import app
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def results(tmp_path_factory):
 
 
 def export(results, out, *options):
-    run = CliRunner().invoke(app, ["export", str(results), "--format", "trials", "--out", str(out), *map(str, options)])
+    run = fervid("export", results, "--format", "trials", "--out", out, *options)
     assert run.exit_code == 0, run.output
     return pd.read_csv(out / "trials.csv")
 
@@ -96,5 +95,5 @@ def test_covariates_that_do_not_fit_are_refused(results, tmp_path, content, says
     file = tmp_path / "c.csv"
     file.write_text(content)
     options = ["--format", "trials", "--out", str(tmp_path / "x"), "--covariates", str(file)]
-    run = CliRunner().invoke(app, ["export", str(results), *options])
+    run = fervid("export", results, *options)
     assert (run.exit_code, says in " ".join(run.output.split())) == (1, True), run.output

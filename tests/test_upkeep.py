@@ -1,4 +1,4 @@
-"""Where results stand, what failed done again, and what is removed: never what a run may still be at."""
+"""`status`, `retry` and `gc`: states of videos, repeated failures, and removal of files that no run can use."""
 
 import json
 import os
@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import analyze_clip
+from commands import fervid
 from scenes import Face, observe
-from typer.testing import CliRunner
 
 from analytics import connect
 from analytics.results.ids import file_sha256, video_id
@@ -27,16 +27,13 @@ from flows.analysis.failures import VideoFailed
 from flows.analysis.progress import Progress
 from flows.analysis.rebuild_timeline import rebuild_timelines
 from flows.analysis.retry import settings_of, stored_settings
-from flows.cli.app import app
 from flows.settings import AnalyzeSettings, TimelineSettings
+
+pytestmark = pytest.mark.slow
 
 FERVID = Path(sys.executable).with_name("fervid")
 PTS_S = np.arange(10) / 10
 OLD_S = 100 * 3600.0
-
-
-def fervid(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "250"})
 
 
 def timeline() -> Timeline:
@@ -108,7 +105,7 @@ def test_a_file_written_to_since_is_left_and_a_copy_is_done(store, folder):
     store.commit_analysis(row(folder / "new.mp4", 1, started_at=datetime.now(UTC)), timeline())
     found = states(store.root, [folder / "copy.mp4", folder / "done.mp4", folder / "new.mp4"])
     assert found["new.mp4"] == ("done", "")
-    assert "copy.mp4" not in found  # its row is that of the file it is a copy of
+    assert "copy.mp4" not in found  # the copy shares the row of the original file
 
 
 def test_a_video_at_an_address_is_not_taken_for_gone(store):
@@ -157,7 +154,7 @@ def test_what_failed_is_done_again_once_it_is_mended(face_clip, tmp_path):
     with pytest.raises(VideoFailed):
         analyze_clip(clip, results, AnalyzeSettings(device="cpu"))
     (failed,) = status(results)
-    usual = AnalyzeSettings(detector="compact", detector_size_px=640)  # those that "auto" stood for
+    usual = AnalyzeSettings(detector="compact", detector_size_px=640)  # the settings that "auto" selected
     assert settings_of(results, [failed.video_id]) == {usual: [clip]}
     command = [FERVID, "retry", results]
     run = subprocess.run(command, capture_output=True, text=True)
@@ -171,7 +168,7 @@ def test_what_failed_is_done_again_once_it_is_mended(face_clip, tmp_path):
 
 
 def fails(clip: Path, results: Path, **settings) -> AnalyzeSettings:
-    """Analyze a clip that is written to meanwhile; gives the settings that are to come back."""
+    """Analyze a clip that changes meanwhile, so that it fails; return the settings that a retry must use."""
     progress, asked = Progress(), AnalyzeSettings(device="cpu", detector_size_px=160, **settings)
     progress.listen(lambda event: clip.touch())
     with pytest.raises(VideoFailed, match="changed during the analysis"):

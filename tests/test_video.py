@@ -1,4 +1,4 @@
-"""Videos made frame by frame, frame i flat gray 4 * i; and the shared ones, where they are."""
+"""Generated videos, in which frame i has the gray level 4 * i, and the shared videos if they are available."""
 
 import importlib.util
 import os
@@ -30,6 +30,8 @@ from fer_models.video import (
     read_frames_at,
     split_segments,
 )
+
+pytestmark = pytest.mark.slow
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "videos"
 SMALL_SHARED = [
@@ -140,7 +142,7 @@ def test_frames_keep_their_own_time_and_picture(plain, decoder):
     index, pts_s, gray = read_all(read_frames_at(info, np.arange(60), batch_size=7))
     assert index == list(range(60))
     np.testing.assert_allclose(pts_s, np.arange(60) / 25)
-    np.testing.assert_allclose(gray, 4 * np.arange(60), atol=3)  # lossy coding
+    np.testing.assert_allclose(gray, 4 * np.arange(60), atol=3)  # tolerance for lossy encoding
 
 
 @both_decoders
@@ -178,8 +180,8 @@ def test_rounding_to_milliseconds_is_not_a_variable_rate(tmp_path):
         ("stream.ts", {}),
         ("stream.mpg", {"codec": "mpeg2video", "b_frames": 2}),
         ("mpeg4_b.avi", {"codec": "mpeg4", "b_frames": 2}),
-        ("h264_b.avi", {"b_frames": 2}),  # AVI holds no presentation times
-        ("elementary.h264", {"container": "h264"}),  # no times at all
+        ("h264_b.avi", {"b_frames": 2}),  # AVI does not store presentation times
+        ("elementary.h264", {"container": "h264"}),  # elementary streams have no times
         ("vp9.webm", {"codec": "libvpx-vp9"}),
         ("mjpeg.avi", {"codec": "mjpeg", "pixel_format": "yuvj420p"}),
         ("ten_bits.mp4", {"pixel_format": "yuv420p10le"}),
@@ -422,7 +424,7 @@ def two_streams(path: Path, dispositions: tuple[Disposition, Disposition]) -> Pa
     [
         ((Disposition.default, Disposition(0)), 0),
         ((Disposition(0), Disposition.default), 1),
-        ((Disposition.default, Disposition.default), 1),  # the larger one
+        ((Disposition.default, Disposition.default), 1),  # the stream with larger frames
     ],
 )
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
@@ -469,7 +471,7 @@ def test_stopping_early_closes_the_file(plain, decoder):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_memory_does_not_grow_with_the_video(tmp_path):
-    """900 frames of 640x360 are 622 MB; a reader that idles must not make the decoder pile them up."""
+    """900 frames of 640x360 px take 622 MB; while the reader waits, the decoder must not accumulate them."""
     how = {"preset": "ultrafast", "x265-params": "open-gop=0"}
     path = write_video(tmp_path / "long.mp4", grays(60, 360, 640), codec="libx265", **how)
     with av.open(str(path)) as short, av.open(str(tmp_path / "longer.mp4"), "w") as longer:
@@ -593,7 +595,7 @@ def test_names_that_are_not_utf8(tmp_path, decoder):
 def test_a_file_that_may_not_be_read(plain):
     plain.chmod(0)
     is_root = os.geteuid() == 0
-    if is_root:  # root may read everything
+    if is_root:  # root can read every file
         os.seteuid(65534)
     try:
         with pytest.raises(VideoReadError, match="Permission denied"):
@@ -644,7 +646,7 @@ def test_exif_orientation(tmp_path):
     picture = np.zeros((20, 30, 3), np.uint8)
     picture[:10, :15] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6  # show turned clockwise by 90 degrees
+    exif[0x0112] = 6  # 6: rotate clockwise by 90 degrees for display
     Image.fromarray(picture).save(tmp_path / "a.jpg", exif=exif)
     info = probe(tmp_path / "a.jpg")
     assert (info.width_px, info.height_px, info.rotation_deg) == (20, 30, 90)
@@ -709,7 +711,7 @@ def test_suffixes_are_told_apart():
     [
         ({"codec": "libx265", "x265-params": "open-gop=0"}, "decord", "short"),
         ({"codec": "libvpx-vp9"}, "decord", "short"),
-        ({"codec": "libx265"}, "pyav", "seek"),  # x265 opens its groups of pictures
+        ({"codec": "libx265"}, "pyav", "seek"),  # x265 uses open groups of pictures
         ({"codec": "libx265", "pixel_format": "yuv420p10le"}, "pyav", "yuv420p10le"),
         ({}, "pyav", "h264"),
     ],

@@ -18,13 +18,15 @@ from analytics.results.status import status
 from flows.analysis.inputs import InputError
 from flows.analysis.watch import stable_file_batches
 
+pytestmark = pytest.mark.slow
+
 FERVID = Path(sys.executable).with_name("fervid")
-PATIENCE_S = 600.0  # a busy machine takes its time; nothing waits longer than it must
+PATIENCE_S = 600.0  # seconds to wait on a busy machine; no test waits longer than necessary
 
 
 @contextmanager
 def watched(*folders: Path, settle_s: float = 0.5, **options) -> Iterator[Queue]:
-    """The batches of a watch, each a list of names and sizes at that moment."""
+    """The batches of a watch, each a list of file names and sizes at the time of the batch."""
     batches: Queue = Queue()
     stop = threading.Event()
     options = {"recursive": True, "pattern": "*"} | options
@@ -110,7 +112,7 @@ def test_the_command_analyzes_new_files_until_it_is_stopped(empty_clip, server, 
     environment = {**os.environ, "PREFECT_API_URL": server}
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment)
     assert run.stderr is not None
-    no_longer = threading.Timer(PATIENCE_S, run.kill)  # a line that never comes
+    no_longer = threading.Timer(PATIENCE_S, run.kill)  # ends the command if an expected line is never printed
     no_longer.start()
     try:
         lines = iter(run.stderr)

@@ -1,0 +1,20 @@
+"""Run the command line in the process of the tests."""
+
+from typing import Any
+
+from click.testing import Result
+from typer.testing import CliRunner
+
+from flows.cli.app import app
+
+
+def fervid(*arguments: object, env: dict[str, str] | None = None, **options: Any) -> Result:
+    """Run `fervid` with these arguments, by default in a terminal in which few messages wrap.
+
+    Args:
+        arguments: words of the command line; all but texts are converted.
+        env: environment variables in addition to those of the tests.
+        options: further arguments of Click's runner, such as `input`.
+    """
+    words = [str(argument) for argument in arguments]
+    return CliRunner().invoke(app, words, env={"COLUMNS": "250"} | (env or {}), **options)
