@@ -140,7 +140,7 @@ def test_tabular_events_of_boris_with_lines_above_the_header(tmp_path):
         read_codes(file)
 
 
-def test_our_own_boris_export_is_read_back(study, tmp_path):
+def test_a_boris_export_of_fervid_can_be_read(study, tmp_path):
     path = export_videos(study, tmp_path / "out", "boris")[0]
     codes = read_codes(path)
     assert {(code.person, code.code) for code in codes} == {("P0", "happy"), ("P0", "neutral")}
@@ -170,7 +170,7 @@ def test_codes_become_emotions(tmp_path):
         (None, "No such file"),
     ],
 )
-def test_files_that_are_no_codes(tmp_path, content, says):
+def test_files_without_codes_are_rejected(tmp_path, content, says):
     file = tmp_path / "codes.csv"
     if content is not None:
         file.write_text(content)

@@ -78,7 +78,7 @@ def test_a_file_named_twice_or_without_a_suffix_is_taken_once(folder):
     assert [p.name for p in find_videos(paths)] == ["b.mp4", "a.MOV", "c.mkv", "photo.jpg", "e.txt"]
 
 
-def test_however_a_path_is_spelt_it_is_the_same(folder, monkeypatch):
+def test_different_spellings_of_a_path_have_one_id(folder, monkeypatch):
     monkeypatch.chdir(folder)
     paths = ["b.mp4", "./b.mp4", folder / "deep" / ".." / "b.mp4", folder / "." / "b.mp4", "deep/.."]
     assert [p.name for p in find_videos(paths)] == ["b.mp4", "a.MOV", "c.mkv", "photo.jpg"]
@@ -90,7 +90,7 @@ def test_however_a_path_is_spelt_it_is_the_same(folder, monkeypatch):
     assert path_text(folder.parent / "link" / ".." / "b.mp4") == str(folder / "b.mp4")
 
 
-def test_nothing_to_analyze_is_told(folder, tmp_path):
+def test_inputs_without_media_are_reported(folder, tmp_path):
     with pytest.raises(InputError, match="no such file"):
         find_videos([tmp_path / "missing.mp4"])
     with pytest.raises(InputError, match=r"matches --pattern \*\.webm"):
@@ -132,7 +132,7 @@ def test_probabilities_sum_to_one_and_boxes_lie_in_the_frame(analyzed):
     ]
 
 
-def test_what_is_done_is_left_alone_until_settings_or_content_change(face_clip, tmp_path):
+def test_finished_videos_are_skipped_until_settings_or_content_change(face_clip, tmp_path):
     assert analyze(face_clip, tmp_path / "out").status == "done"
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")}
     assert analyze(face_clip, tmp_path / "out").status == "unchanged"
@@ -151,7 +151,7 @@ def test_going_back_to_earlier_settings_shows_their_rows_again(face_clip, tmp_pa
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_signatures_go_once_tracks_are_joined_unless_they_shall_stay(face_clip, tmp_path, keep):
+def test_appearance_is_deleted_after_association_unless_it_is_kept(face_clip, tmp_path, keep):
     done = analyze(face_clip, tmp_path, keep_appearance=keep)
     kept = [pq.read_table(p, partitioning=None)["signature"] for p in tmp_path.glob("observations/*/*/segment*")]
     assert all(column.null_count == (0 if keep else len(column)) for column in kept) and kept
@@ -169,7 +169,7 @@ def signatures_left(results):
     return sum(len(table) - table["signature"].null_count for table in tables)
 
 
-def test_a_run_that_leaves_a_video_alone_drops_its_signatures(face_clip, tmp_path):
+def test_a_run_that_skips_a_video_deletes_its_appearance(face_clip, tmp_path):
     analyze(face_clip, tmp_path, keep_appearance=True)
     assert analyze(face_clip, tmp_path, keep_appearance=True).status == "unchanged"
     assert signatures_left(tmp_path) > 0
@@ -177,7 +177,7 @@ def test_a_run_that_leaves_a_video_alone_drops_its_signatures(face_clip, tmp_pat
     assert signatures_left(tmp_path) == 0
 
 
-def test_a_failed_run_leaves_no_signatures_and_the_next_looks_again(face_clip, tmp_path, monkeypatch):
+def test_a_failed_run_keeps_no_appearance_so_the_next_observes_again(face_clip, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(VideoFailed, match="ZeroDivisionError"):
         patch.setattr("flows.analysis.analyze_video.build_stored_timeline", lambda *a, **k: 1 / 0)
         analyze(face_clip, tmp_path)
@@ -187,7 +187,7 @@ def test_a_failed_run_leaves_no_signatures_and_the_next_looks_again(face_clip, t
     assert rows(tmp_path, "SELECT joined_by_look FROM videos") == [(True,)]
 
 
-def test_trouble_that_may_pass_keeps_what_the_next_run_goes_on_with(face_clip, tmp_path, monkeypatch):
+def test_a_transient_failure_keeps_what_the_next_run_resumes_from(face_clip, tmp_path, monkeypatch):
     def broken(*arguments, **options):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -199,7 +199,7 @@ def test_trouble_that_may_pass_keeps_what_the_next_run_goes_on_with(face_clip, t
     assert signatures_left(tmp_path) == 0
 
 
-def test_other_settings_of_who_is_who_look_again_once_signatures_are_gone(face_clip, tmp_path):
+def test_other_tracking_settings_observe_again_without_appearance(face_clip, tmp_path):
     analyze(face_clip, tmp_path)
     assert analyze(face_clip, tmp_path, timeline=TimelineSettings(gate=False)).n_observed == 0
     assert analyze(face_clip, tmp_path, timeline=TimelineSettings(max_gap_s=3.0)).n_observed == 50
@@ -232,7 +232,7 @@ def test_a_failed_overwrite_leaves_the_good_analysis(face_clip, tmp_path, monkey
     assert rows(tmp_path / "out", "SELECT count(*) FROM frames") == [(50,)]
 
 
-def test_a_fault_of_our_own_fails_the_video_with_its_name(face_clip, tmp_path, monkeypatch):
+def test_an_error_in_the_code_fails_the_video_with_its_name(face_clip, tmp_path, monkeypatch):
     monkeypatch.setattr("flows.analysis.analyze_video.build_stored_timeline", lambda *a, **k: 1 / 0)
     with pytest.raises(VideoFailed, match="ZeroDivisionError"):
         analyze(face_clip, tmp_path / "out")
@@ -240,7 +240,7 @@ def test_a_fault_of_our_own_fails_the_video_with_its_name(face_clip, tmp_path, m
     assert error == "ZeroDivisionError: division by zero"
 
 
-def test_a_stopped_run_goes_on_where_it_was(face_clip, tmp_path):
+def test_a_stopped_run_is_resumed(face_clip, tmp_path):
     whole = analyze(face_clip, tmp_path / "whole", segment_s=0.5)
     progress, seen = Progress(), []
     progress.listen(lambda event: seen.append(event) or (len(seen) == 3 and progress.stop_requested.set()))
@@ -311,7 +311,7 @@ def test_a_file_cut_short_fails_unless_only_what_is_there_is_asked_for(tmp_path,
     assert analyze(path, tmp_path / "out", end_s=1.0).n_frames == 25
 
 
-def test_sound_without_a_picture_is_told(tmp_path):
+def test_audio_without_video_is_reported(tmp_path):
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=44100)
@@ -323,7 +323,7 @@ def test_sound_without_a_picture_is_told(tmp_path):
         analyze(path, tmp_path / "out")
 
 
-def test_a_failure_goes_when_the_file_is_mended(tmp_path, face_clip):
+def test_a_failure_disappears_when_the_file_is_repaired(tmp_path, face_clip):
     path = tmp_path / "clip.mp4"
     path.write_bytes(face_clip.read_bytes()[:2000])
     with pytest.raises(VideoFailed):
@@ -333,7 +333,7 @@ def test_a_failure_goes_when_the_file_is_mended(tmp_path, face_clip):
     assert rows(tmp_path / "out", "SELECT status FROM videos") == [("done",)]
 
 
-def test_an_unknown_model_is_told_with_those_known(face_clip, tmp_path):
+def test_an_unknown_model_is_reported_with_the_known_ones(face_clip, tmp_path):
     with pytest.raises(WeightsError, match=r"nobody: no such model\. Known: default"):
         analyze(face_clip, tmp_path / "out", model="nobody")
 
@@ -414,7 +414,7 @@ def test_prefect_shows_the_run_its_tasks_and_its_summary(first_run, server):
     assert len(json.loads(artifacts["analyze-videos"])) == 3
 
 
-def test_the_dashboard_tells_of_the_runs_into_its_own_results(first_run, server, monkeypatch):
+def test_the_dashboard_lists_the_runs_of_its_results(first_run, server, monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", server)
     results, _ = first_run
     runs = flow_runs(results)
@@ -423,7 +423,7 @@ def test_the_dashboard_tells_of_the_runs_into_its_own_results(first_run, server,
     assert flow_runs(results.parent / "others" / "results") == []
 
 
-def test_a_second_run_does_only_what_is_left(first_run, mixed_folder, server, face_clip):
+def test_a_second_run_analyzes_only_pending_videos(first_run, mixed_folder, server, face_clip):
     results, _ = first_run
     (mixed_folder / "text.mp4").unlink()
     with (mixed_folder / "new.mp4").open("wb") as file:
@@ -435,7 +435,7 @@ def test_a_second_run_does_only_what_is_left(first_run, mixed_folder, server, fa
     assert status == {"collins.mp4": "unchanged", "gray [red].mp4": "unchanged", "new.mp4": "done"}
 
 
-def test_ctrl_c_stops_in_order_and_the_next_run_goes_on(face_clip, tmp_path, server):
+def test_ctrl_c_stops_in_order_and_the_next_run_resumes(face_clip, tmp_path, server):
     # Copies with different contents, enough of them to stop the run while it works.
     n_videos = 12
     (tmp_path / "videos").mkdir()
@@ -522,7 +522,7 @@ def test_a_killed_run_leaves_no_process_behind(start):
     assert not alive
 
 
-def test_a_folder_that_is_not_ours_is_not_written_to(face_clip, tmp_path, server):
+def test_a_folder_with_other_files_is_not_written_to(face_clip, tmp_path, server):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.txt").write_text("years of work")
     run = command("analyze", face_clip, "--out", tmp_path / "thesis", PREFECT_API_URL=server)
@@ -547,7 +547,7 @@ def test_a_full_disk_ends_the_run_in_one_line(face_clip, tmp_path, server):
     assert "Traceback" not in run.stderr
 
 
-def test_nothing_written_holds_a_picture(analyzed):
+def test_no_image_is_stored(analyzed):
     results, _ = analyzed
     suffixes = {path.suffix for path in results.rglob("*") if path.is_file()}
     assert suffixes == {".parquet", ".json"}
@@ -602,7 +602,7 @@ def test_media_of_rarer_suffixes_are_found(tmp_path, suffix):
     assert find_files([tmp_path]).videos == [tmp_path / f"a{suffix}"]
 
 
-def test_a_range_means_nothing_for_an_image_and_is_named_for_a_video(tmp_path, face_clip):
+def test_a_range_is_ignored_for_an_image_and_named_for_a_video(tmp_path, face_clip):
     Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
     settings = SETTINGS.model_copy(update={"start_s": 10.0, "end_s": 20.0})
     (only,) = plan_segments(probe(tmp_path / "a.png"), settings)

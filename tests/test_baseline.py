@@ -42,7 +42,7 @@ def test_by_hand():
     np.testing.assert_allclose(corrected.sum(1), 1)
 
 
-def test_who_looks_neutral_at_rest_is_left_alone():
+def test_a_face_that_is_neutral_at_rest_is_unchanged():
     p = np.array([PLAIN, GRIM_SMILE])
     np.testing.assert_allclose(correct(np.zeros(2, int), p, baselines(p[:1], BaselineConfig("own_mean"))), p)
 
@@ -63,7 +63,7 @@ def test_a_given_span_is_taken_in_every_track_that_is_seen_in_it():
     np.testing.assert_array_equal(correct(np.ones(1, int), np.array([GRIM]), found), [GRIM])
 
 
-def test_who_never_looks_neutral_has_no_stretch_unless_told_so():
+def test_without_a_neutral_stretch_there_is_no_baseline_unless_required():
     p = [GRIM_SMILE] * 4
     assert np.isnan(baselines(p, BaselineConfig("neutral_stretch")).start_s).all()
     assert baselines(p, BaselineConfig("neutral_stretch", min_neutral=0.1)).start_s == [0]
@@ -89,7 +89,7 @@ def test_no_emotion_is_ever_added_to_neutral(weights):
     assert (corrected / corrected[:, [NEUTRAL]] <= floor / floor[:, [NEUTRAL]] * (1 + 1e-9)).all()
 
 
-def test_a_timeline_says_what_was_taken_off_and_keeps_what_was_seen():
+def test_a_timeline_has_the_baseline_and_the_original_probabilities():
     observations = observe(np.arange(40) / 10, [Face(i, p=tuple(GRIM if i < 20 else GRIM_SMILE)) for i in range(40)])
     plain = build_timeline(observations, TimelineConfig())
     config = replace(TimelineConfig(), baseline=BaselineConfig("neutral_stretch"))

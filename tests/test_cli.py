@@ -28,7 +28,7 @@ from flows.cli.options import warn_of_misspelled_variables
         (("--color",), "--color"),
     ],
 )
-def test_a_wrong_option_is_refused_with_what_is_allowed(face_clip, tmp_path, option, says):
+def test_a_wrong_option_is_rejected_with_the_allowed_values(face_clip, tmp_path, option, says):
     run = fervid("analyze", face_clip, "--out", tmp_path / "out", *option)
     assert run.exit_code == 2
     assert says in re.sub(r"[│\s]+", " ", run.output)
@@ -140,7 +140,7 @@ def test_a_query_can_only_read_the_results(clip_results, sql):
     assert run.output.startswith("error ")
 
 
-def test_a_folder_without_results_is_told(tmp_path):
+def test_a_folder_without_results_is_reported(tmp_path):
     run = fervid("query", tmp_path, "SELECT 1")
     assert run.exit_code == 1
     assert "not a results folder" in run.output
@@ -183,7 +183,7 @@ def test_a_wrong_recipe_or_data_is_refused(tmp_path):
 # --- what is promised ------------------------------------------------------------------------------------------------
 
 
-def test_life_is_shown_before_anything_heavy_is_imported():
+def test_the_command_prints_before_large_imports():
     code = "import sys, flows.cli.app; print([m for m in ('torch', 'prefect', 'duckdb', 'av') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 

@@ -133,7 +133,7 @@ def test_readers_see_every_row_once_at_every_step_and_wherever_it_is_killed(stor
 
 
 @pytest.mark.parametrize("n_files", range(1, 6))
-def test_a_shard_that_was_not_finished_is_not_there_and_goes(store, n_files):
+def test_an_unfinished_shard_is_ignored_and_removed(store, n_files):
     before = all_rows(store.root)
     shard = store.root / FOLDER / write_shard(read_catalog(store.root), [(row(1)["video_id"], row(1)["analysis_id"])])
     for name in ["videos", *TIMELINE_TABLES][:n_files]:
@@ -154,7 +154,7 @@ def test_a_compaction_that_was_killed_before_it_deleted_is_finished_by_the_next(
     assert not any(name.startswith("faces/") for name in files(store.root))
 
 
-def test_an_analysis_goes_on_as_if_nothing_had_been(store):
+def test_analyses_continue_after_a_compaction(store):
     ids = row(2)["video_id"], row(2)["analysis_id"]
     sizes = store.table_rows(*ids)
     compact(store.root, wait_s=0, delete_originals=True)
@@ -219,7 +219,7 @@ def test_a_purge_that_was_killed_between_two_shards_is_finished(store):
     assert not shard.exists()
 
 
-def test_what_changes_meanwhile_is_not_compacted(store, monkeypatch):
+def test_analyses_that_change_meanwhile_are_not_compacted(store, monkeypatch):
     catalog = read_catalog(store.root)
     store.commit_analysis(row(4), timeline(4, 3))
     with pytest.raises(StoreError, match="changed while it was compacted"):
@@ -228,7 +228,7 @@ def test_what_changes_meanwhile_is_not_compacted(store, monkeypatch):
     assert delete_replaced_files(store.root, originals=True) == 0
 
 
-def test_a_shard_of_somebody_else_stays_where_the_same_was_to_be_written(store):
+def test_an_existing_shard_of_the_same_name_is_not_replaced(store):
     ids = [(row(video)["video_id"], row(video)["analysis_id"]) for video in range(5)]
     catalog = read_catalog(store.root)
     other = store.root / FOLDER / write_shard(read_catalog(store.root), ids)
@@ -255,7 +255,7 @@ def clean(root: Path, **options) -> set[str]:
     return before - set(files(root))
 
 
-def test_what_a_compaction_that_was_cut_short_left_goes(store):
+def test_files_of_an_interrupted_compaction_are_garbage(store):
     before = all_rows(store.root)
     ids = [(row(video)["video_id"], row(video)["analysis_id"]) for video in range(5)]
     half = write_shard(read_catalog(store.root), ids[:2])
@@ -272,7 +272,7 @@ def test_what_a_compaction_that_was_cut_short_left_goes(store):
     assert clean(store.root) == set()
 
 
-def test_superseded_analyses_go_from_shards_when_asked(store):
+def test_superseded_analyses_are_removed_from_shards_on_request(store):
     compact(store.root, wait_s=0, delete_originals=True)
     shown = rows_of(store.root, all_analyses=False)
     old = (row(3)["video_id"], row(3)["analysis_id"])
@@ -288,7 +288,7 @@ def test_superseded_analyses_go_from_shards_when_asked(store):
 # --- beside others -----------------------------------------------------------------------------------------------
 
 
-def test_a_live_session_keeps_its_files_while_it_goes_on(store):
+def test_a_running_live_session_is_not_compacted(store):
     store.commit_analysis(row(7) | {"is_running": True}, timeline(7, 10))
     compact(store.root, wait_s=0, delete_originals=True)
     assert [file for file in files(store.root) if file.startswith("faces/")] == [

@@ -78,7 +78,7 @@ def test_events_in_a_file_give_what_intervals_in_sql_give(results, ask, tmp_path
     assert cookbook.markdown(in_file) == cookbook.markdown(ask(spans))
 
 
-def test_a_face_is_not_missing_while_there_is_no_picture(tmp_path):
+def test_a_face_is_not_missing_in_frames_that_cannot_be_decoded(tmp_path):
     observed = observe(np.arange(10) / 10, [Face(i) for i in range(4)], undecoded=[8, 9])
     row = {"video_id": "v0000000000000001", "analysis_id": "a1", "path": "/a.mp4"}
     Store(tmp_path / "r").commit_analysis(row, build_timeline(observed, TimelineConfig()))

@@ -106,7 +106,7 @@ def moments():
 
 
 @pytest.mark.parametrize(("kind", "place", "delay_s"), list(moments()))
-def test_a_killed_run_loses_a_segment_at_most_and_doubles_nothing(forks, whole, tmp_path, kind, place, delay_s):
+def test_a_killed_run_loses_at_most_a_segment_and_repeats_no_row(forks, whole, tmp_path, kind, place, delay_s):
     expected, whole_run, counts = whole
     out = tmp_path / "out"
     number = 1 + int(place * counts[kind])
@@ -134,7 +134,7 @@ def test_a_killed_run_loses_a_segment_at_most_and_doubles_nothing(forks, whole, 
     assert_same(out, expected)
 
 
-def test_two_runs_into_the_same_results_both_end_well(forks, whole, tmp_path):
+def test_two_runs_into_the_same_results_both_succeed(forks, whole, tmp_path):
     expected, _, _ = whole
     runs = forks.run(tmp_path / "out", runs=2)
     for run in runs:
@@ -147,7 +147,7 @@ def test_two_runs_into_the_same_results_both_end_well(forks, whole, tmp_path):
     assert_same(tmp_path / "out", expected)
 
 
-def test_the_command_killed_twice_with_all_its_processes_goes_on(face_clip, tmp_path):
+def test_a_command_killed_twice_with_all_its_processes_resumes(face_clip, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
     for i in range(4):
@@ -189,7 +189,7 @@ def disk(tmp_path):
     subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def test_a_disk_that_is_full_on_the_way_loses_nothing(whole, face_clip, empty_clip, disk):
+def test_a_disk_that_becomes_full_loses_nothing(whole, face_clip, empty_clip, disk):
     expected, _, _ = whole
     ballast = disk / "ballast"
 
@@ -226,7 +226,7 @@ def test_results_that_become_read_only_lose_nothing(whole, face_clip, empty_clip
 # --- files -------------------------------------------------------------------------------------------------------
 
 
-def test_a_video_that_grows_while_it_is_read_is_left_for_later(face_clip, tmp_path):
+def test_a_video_that_grows_while_it_is_read_fails_and_is_retried(face_clip, tmp_path):
     path = tmp_path / "growing.mp4"
     shutil.copy(face_clip, path)
 
@@ -241,7 +241,7 @@ def test_a_video_that_grows_while_it_is_read_is_left_for_later(face_clip, tmp_pa
     assert connect(tmp_path / "out").sql("SELECT status FROM videos").fetchall() == [("done",)]
 
 
-def test_a_video_deleted_while_it_is_read_fails_and_is_taken_up_when_it_is_back(face_clip, tmp_path):
+def test_a_video_deleted_while_it_is_read_is_retried_once_it_is_restored(face_clip, tmp_path):
     path = tmp_path / "gone.mp4"
     shutil.copy2(face_clip, path)
     with pytest.raises(VideoFailed, match="was deleted during the analysis"):

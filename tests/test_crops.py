@@ -91,12 +91,12 @@ def test_no_face_gives_no_crop():
     assert crop_faces(frames, torch.zeros(0, dtype=torch.int64), side, center).shape == (0, 48, 48, 3)
 
 
-def test_what_lies_outside_the_frame_is_told():
+def test_the_share_outside_the_frame_is_measured():
     sides, centers = torch.full((3,), 40 + 0j, dtype=torch.complex128), torch.tensor([50 + 50j, 0 + 50j, 100 + 100j])
     assert out_of_frame_fraction(sides, centers, 100, 100).tolist() == [0.0, 0.5, 0.75]
 
 
-def test_blur_and_brightness_say_what_they_measure():
+def test_blur_and_brightness_of_known_images():
     flat = torch.full((48, 48, 3), 90, dtype=torch.uint8)
     stripes = flat.clone()
     stripes[:, ::2] = 110
@@ -112,7 +112,7 @@ def test_gray_weighs_colors_as_the_eye_does():
     assert to_gray(colors).tolist() == pytest.approx([76.245, 149.685, 29.07, 255])
 
 
-def test_a_signature_holds_the_colors_of_the_face_and_of_what_is_worn():
+def test_appearance_has_the_colors_of_face_and_clothes():
     pixels = torch.full((1, 400, 300, 3), 50, dtype=torch.uint8)
     pixels[0, 60:140, 110:150] = torch.tensor([200, 150, 100], dtype=torch.uint8)  # the left half of the face
     pixels[0, 155:300] = torch.tensor([10, 20, 250], dtype=torch.uint8)  # the area below the face

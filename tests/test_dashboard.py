@@ -154,7 +154,7 @@ def test_moments_outside_of_any_video_begin_at_0(text: str) -> None:
     assert parse_time_s(text) == 0
 
 
-def test_a_video_that_moved_is_told_and_can_be_pointed_to(results: Path, page: Page, tmp_path: Path) -> None:
+def test_a_video_that_moved_is_reported_and_can_be_relocated(results: Path, page: Page, tmp_path: Path) -> None:
     shown = page("timeline", results)
     assert "The video is not where it was" in words(shown)
     outside = tmp_path / "other.mp4"
@@ -373,7 +373,7 @@ def test_groups_are_read_from_files_of_spreadsheets(text: str) -> None:
     assert parse_groups(text.encode(), "groups.csv") == {"a.mp4": "odd"}
 
 
-def test_a_file_without_groups_is_told_what_was_found() -> None:
+def test_a_file_without_groups_is_reported_with_its_columns() -> None:
     with pytest.raises(GroupFileError, match="found a, b"):
         parse_groups(b"a,b\n1,2\n", "groups.csv")
 
@@ -533,7 +533,7 @@ def test_a_window_without_anybody_has_no_tracks(store: Store) -> None:
     assert window(Results(store.root), ALICE, 3_000_000, 3_600_000, 600, "smooth")["tracks"] == []
 
 
-def test_gated_faces_are_told_in_a_window(store: Store) -> None:
+def test_a_window_has_the_share_of_low_quality_faces(store: Store) -> None:
     dark = [Face(i, brightness=1, blur=0) for i in range(20)]
     store.commit_analysis(row(ALICE, "dark.mp4"), timeline(np.arange(20) / 10, dark))
     (track,) = window(Results(store.root), ALICE, 0, 2000, 10, "smooth")["tracks"]

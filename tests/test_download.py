@@ -114,9 +114,7 @@ def test_weights_are_downloaded_once_and_their_hash_is_noted(server, weights_fil
     assert server.n_requests == n_requests
 
 
-def test_damaged_weights_are_found_and_fetched_anew_unless_the_file_has_changed(
-    server, weights_file, models_dir, tmp_path
-):
+def test_damaged_weights_are_downloaded_again_unless_the_file_has_changed(server, weights_file, models_dir, tmp_path):
     run = fervid("models", "fetch", "retinaface")
     assert run.exit_code == 0, run.output
     assert "available as retinaface" in run.output and "non-commercial" in run.output
@@ -167,7 +165,7 @@ def test_a_download_cut_short_leaves_nothing(server, models_dir):
     assert files_in(models_dir) == []
 
 
-def test_without_a_network_the_address_and_the_way_out_are_named(monkeypatch, models_dir):
+def test_without_a_network_the_address_and_an_alternative_are_named(monkeypatch, models_dir):
     with Server(("127.0.0.1", 0), Handler) as closed:
         url = f"http://127.0.0.1:{closed.server_port}/retinaface.pth"
     monkeypatch.setattr(network_module, "WEIGHTS_URLS", [url])

@@ -99,7 +99,7 @@ def test_the_strip_has_times_and_says_who_is_still_to_come():
     assert "P1 last seen at 0:15.0" in said
 
 
-def test_a_face_that_is_seen_but_not_read_has_a_lane_too():
+def test_a_face_without_a_label_has_a_lane_too():
     spans = Spans(np.array([0, 0, 1]), np.array([NOT_READ, 3, NOT_READ]), np.zeros(3), np.array([4.0, 2, 4]))
     first, second = strip_at(TimelineStrip(spans, 640, 360, 0.0, 4.0), 3.9)
     assert (first[1, 5:280] == PALETTE[3]).all()

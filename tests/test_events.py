@@ -45,7 +45,7 @@ def test_events_are_read_as_people_write_them(csv_file):
         ("start_s,end_s,label\n1,2,\n", "line 2: label is empty"),
     ],
 )
-def test_what_is_no_event_is_told_with_its_line(csv_file, text, says):
+def test_an_invalid_event_is_reported_with_its_line(csv_file, text, says):
     with pytest.raises(EventsError, match=f"ads.csv.*{says}"):
         read_events(csv_file(text))
 

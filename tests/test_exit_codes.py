@@ -48,7 +48,7 @@ def folder(face_clip, tmp_path):
 
 
 @pytest.mark.parametrize("command", WRITING)
-def test_what_is_written_once_is_in_the_way_of_the_next(folder, command):
+def test_an_existing_output_file_is_not_replaced(folder, command):
     assert fervid(command, folder, folder / "results").exit_code == 0
     again = fervid(command, folder, folder / "results")
     assert (again.exit_code, "already exists" in again.output, "--overwrite" in again.output) == (1, True, True)
@@ -80,7 +80,7 @@ def test_an_error_is_one_line_and_nothing_else(folder):
     assert len(run.stderr.splitlines()) <= 2
 
 
-def test_every_error_of_ours_is_shown_in_one_line():
+def test_every_fervid_error_is_shown_in_one_line():
     root = Path(__file__).parents[1]
     for path in (p for package in ("analytics", "fer_models", "flows") for p in (root / package).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

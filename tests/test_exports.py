@@ -87,7 +87,7 @@ def test_fex_has_the_columns_of_py_feat(exported):
     assert rows.loc[rows["frame"] == 35, [*box, *emotions]].isna().all(axis=None)
 
 
-def test_openface_rows_say_what_was_seen(exported):
+def test_openface_rows_have_the_detected_faces(exported):
     rows = pd.read_csv(exported["openface"])
     first = ["frame", "face_id", "timestamp", "confidence", "success"]
     assert rows.columns.tolist()[:144] == [*first, "pose_Rx", "pose_Ry", "pose_Rz", *LANDMARKS_68]
@@ -166,7 +166,7 @@ def test_subtitles_show_everyone_and_never_overlap(exported, form):
     assert [line.split()[:2] for line in at_two_seconds[0].split("\n")] == [["P0", "sad"], ["P1", "happy"]]
 
 
-def test_subtitles_of_a_video_without_faces_are_told_of(tmp_path):
+def test_a_video_without_subtitles_is_reported(tmp_path):
     store = Store(tmp_path / "results")
     store.commit_analysis(
         row(ALICE, "/clips/empty.mp4"), build_timeline(observe(np.arange(9) / 10, []), TimelineConfig())
@@ -207,7 +207,7 @@ def test_videos_of_one_name_get_files_of_their_own(results, tmp_path):
         ([r"C:\clips\x.mp4", "/y/\x01|.mp4"], ["x", "__"]),
     ],
 )
-def test_names_are_told_apart(paths, names):
+def test_videos_of_one_name_are_distinguished(paths, names):
     rows = [VideoName(f"v{i}", path) for i, path in enumerate(paths)]
     assert list(names_apart(rows).values()) == names
     assert len({name.casefold() for name in names}) == len(names)
@@ -226,7 +226,7 @@ def test_a_video_is_found_by_path_name_id_and_content(tmp_path, monkeypatch):
         choose_videos([*rows, VideoName("v3", "/y/b.mp4")], ["b.mp4"])
 
 
-def test_what_cannot_be_exported_is_said(results, tmp_path):
+def test_impossible_exports_are_reported(results, tmp_path):
     with pytest.raises(ExportError, match="nothing to export"):
         export_videos(results, tmp_path, "csv", wanted=[BROKEN])
     export_videos(results, tmp_path, "csv")

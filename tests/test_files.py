@@ -30,7 +30,7 @@ def test_regular_files_and_links_to_them_pass(tmp_path):
         check_regular_file(tmp_path / "missing")
 
 
-def test_what_is_no_regular_file_is_named(others):
+def test_a_path_that_is_not_a_regular_file_is_named(others):
     for name, path in others.items():
         assert other_kind(path) == f"a {name}"
         with pytest.raises(NotRegularFileError, match=f"{name}: is a {name}: give a regular file"):

@@ -72,7 +72,7 @@ def test_a_module_of_the_working_directory_is_not_imported(tmp_path, monkeypatch
         assert process.process.wait(60) == 0
 
 
-def test_a_failure_that_may_pass_is_retried(face_clip, server, tmp_path, monkeypatch):
+def test_a_transient_failure_is_retried(face_clip, server, tmp_path, monkeypatch):
     from analytics.results.stored_timeline import build_stored_timeline
 
     calls = []

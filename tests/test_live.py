@@ -94,7 +94,7 @@ def test_times_are_those_of_the_stream_however_late_frames_come_in():
     assert times((1.4, 0.0), (1.44, 0.05), (1.48, 2.0), (1.52, 2.0)) == [0, 0.04, 0.08, 0.12]
 
 
-def test_a_stream_that_begins_anew_or_jumps_goes_on_where_the_clock_is():
+def test_a_stream_that_restarts_or_jumps_continues_by_the_clock():
     assert times((1.4, 0.0), (1.44, 0.04), (1.4, 3.0), (1.44, 3.04)) == [0, 0.04, 3, 3.04]  # back
     # A jump by 2^33 / 90 kHz, where the clock of MPEG-TS wraps.
     assert times((1.4, 0.0), (95443.0, 0.04), (95443.04, 0.08)) == [0, 0.04, 0.08]
@@ -115,7 +115,7 @@ def frame_with_image(index, arrived_s=0.0):
     return LiveFrame(index, index / 25, arrived_s, image=av.VideoFrame(16, 16, "yuv420p"))
 
 
-def test_of_pictures_that_wait_the_oldest_are_dropped_and_told():
+def test_of_waiting_frames_the_oldest_are_dropped_and_counted():
     frames = LatestFrames(limit=2)
     frames.put(LiveFrame(0, 0.0, 0.0, "decode_error"))
     for index in range(1, 6):
@@ -196,7 +196,7 @@ def test_what_is_shown_and_stored_of_an_address_holds_no_password():
     ("text", "reason"),
     [("/dev/video99", "no such camera"), ("nonsense", "give a camera"), ("file:///etc/passwd", "give a camera")],
 )
-def test_what_is_no_source_is_told_with_a_way_out(text, reason):
+def test_an_invalid_source_is_reported_with_a_suggestion(text, reason):
     with pytest.raises(LiveSourceError, match=reason):
         LiveSource.of(text)
 
@@ -216,7 +216,7 @@ def test_a_source_that_is_not_there_is_one_line(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_silence_is_told(monkeypatch):
+def test_a_source_without_data_is_reported(monkeypatch):
     monkeypatch.setattr("fer_models.video.live_source.OPEN_TIMEOUT_S", 0.5)
     address, told = f"udp://127.0.0.1:{free_port()}", []
     with LiveReader(LiveSource.of(address), fps=None, on_message=told.append) as reader:
@@ -236,7 +236,7 @@ def test_silence_is_told(monkeypatch):
         ("rtsp://10.0.0.5/hall", False),
     ],
 )
-def test_who_waits_for_the_sender_is_known(address, listens):
+def test_sources_that_wait_for_the_sender_are_recognized(address, listens):
     assert LiveSource.of(address).listens == listens
 
 
@@ -268,7 +268,7 @@ def session(face_clip, tmp_path_factory):
     return results, outcomes, folder / "killed"
 
 
-def test_rows_arrive_while_it_runs_and_say_that_it_goes_on(session):
+def test_rows_arrive_while_a_session_runs_and_are_marked_as_running(session):
     _, _, killed = session
     ((is_running, live_since, sha256),) = rows(killed, "SELECT is_running, live_since, sha256 FROM videos")
     assert (is_running, sha256) == (True, None)
@@ -276,7 +276,7 @@ def test_rows_arrive_while_it_runs_and_say_that_it_goes_on(session):
     assert "happy" in dict(rows(killed, "SELECT emotion, count(*) FROM faces GROUP BY 1"))
 
 
-def test_a_cut_is_seen_in_the_tables_and_not_filled(session):
+def test_an_interruption_is_in_the_tables_and_not_interpolated(session):
     results, (outcome,), _ = session
     losses = rows(results, "SELECT pts_s, duration_s, n_faces FROM frames WHERE status = 'no_signal'")
     assert len(losses) == outcome.counts.n_losses >= 1
@@ -318,7 +318,7 @@ def test_at_the_end_the_tables_are_those_of_one_pass_over_everything(session):
     assert connect(results, all_analyses=True).sql("SELECT count(*) FROM videos").fetchall() == [(1,)]
 
 
-def test_what_a_killed_session_has_seen_becomes_tables(session, tmp_path):
+def test_the_tables_of_a_killed_session_can_be_built(session, tmp_path):
     _, _, killed = session
     copy = shutil.copytree(killed, tmp_path / "killed")
     seen = rows(copy, "SELECT count(DISTINCT frame_index) FROM observations")
@@ -328,7 +328,7 @@ def test_what_a_killed_session_has_seen_becomes_tables(session, tmp_path):
     assert rows(copy, "SELECT count(*) FROM frames") == seen
 
 
-def test_a_killed_session_is_told_and_its_signatures_go_with_its_tables(session, tmp_path):
+def test_a_killed_session_is_reported_and_its_appearance_is_deleted(session, tmp_path):
     _, _, killed = session
     results = shutil.copytree(killed, tmp_path / "killed")
     assert [one.state for one in status(results)] == ["running"]  # the session may still be running
@@ -345,7 +345,7 @@ def test_a_killed_session_is_told_and_its_signatures_go_with_its_tables(session,
     assert [one.state for one in status(results)] == ["done"]
 
 
-def test_timelines_made_while_a_session_goes_on_do_not_stand_for_all_of_it(session, tmp_path):
+def test_timelines_of_a_running_session_are_rebuilt_at_its_end(session, tmp_path):
     _, _, killed = session
     store = Store(shutil.copytree(killed, tmp_path / "killed"))
     ((video, seen, running),) = rows(store.root, "SELECT video_id, observation_id, analysis_id FROM videos")
@@ -359,7 +359,7 @@ def test_timelines_made_while_a_session_goes_on_do_not_stand_for_all_of_it(sessi
     assert rows(store.root, "SELECT count(*) FROM frames") == [(before + 1,)]
 
 
-def test_other_commands_know_a_session(session, tmp_path):
+def test_other_commands_accept_a_session(session, tmp_path):
     results, (outcome,), _ = session
     name = outcome.path.rsplit("/", 1)[1]
     assert connect(results, video=name).sql("SELECT count(*) FROM faces").fetchall()[0][0] >= 1

@@ -97,7 +97,7 @@ def objects(root: Path) -> set[str]:
     return set(fs.find(name))
 
 
-def test_what_a_person_writes_becomes_a_path_or_an_address(tmp_path):
+def test_user_input_becomes_a_path_or_an_address(tmp_path):
     assert resolve_path(tmp_path) == tmp_path
     assert resolve_path("clips/a b.mp4") == Path("clips/a b.mp4")
     assert resolve_path(f"file://{tmp_path}") == tmp_path
@@ -106,7 +106,7 @@ def test_what_a_person_writes_becomes_a_path_or_an_address(tmp_path):
         resolve_path("nowhere://x")
 
 
-def test_a_missing_package_is_one_line_with_the_way_out(tmp_path):
+def test_a_missing_package_is_one_line_with_the_install_command(tmp_path):
     """In a process that cannot import s3fs."""
     (tmp_path / "s3fs.py").write_text("raise ImportError('no s3fs here')")
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
@@ -117,7 +117,7 @@ def test_a_missing_package_is_one_line_with_the_way_out(tmp_path):
     assert "pip install" in ended.stderr and "s3fs" in ended.stderr and "Traceback" not in ended.stderr
 
 
-def test_what_cannot_be_reached_is_told(bucket, monkeypatch):
+def test_an_unreachable_store_is_reported(bucket, monkeypatch):
     result = CliRunner().invoke(app, ["query", "s3://no-such-bucket/x", "SELECT 1"])
     assert result.exit_code == 1 and "not a results folder" in result.output
     with pytest.raises(StoreError, match="cannot be written to"):
@@ -168,7 +168,7 @@ def test_from_store_to_store_as_from_disk_to_disk(bucket, tmp_path, face_clip, e
     assert analyze_clip(address, results, SETTINGS).n_frames == 12
 
 
-def test_signatures_that_are_gone_are_not_looked_for_again(bucket, requests):
+def test_segments_without_appearance_are_not_read_again(bucket, requests):
     store, ids = Store(bucket / "results"), ("v0000000000000001", "o0000000000000001")
 
     def write(index: int) -> None:
@@ -279,7 +279,7 @@ def test_a_killed_upload_leaves_nothing_to_see(bucket, tmp_path):
     assert target.read_bytes() == b"whole"
 
 
-def test_a_run_cut_short_before_its_row_is_not_seen_and_goes_on(bucket, face_clip):
+def test_a_run_killed_before_its_row_is_ignored_and_resumed(bucket, face_clip):
     store = Store(bucket / "results")
     video = put(bucket / "collins.mp4", face_clip)
     done = analyze_clip(video, store.root, SETTINGS)
@@ -292,7 +292,7 @@ def test_a_run_cut_short_before_its_row_is_not_seen_and_goes_on(bucket, face_cli
     assert query(store.root, "SELECT * FROM faces ORDER BY ALL").equals(whole)
 
 
-def test_two_runs_at_once_lose_and_double_nothing(bucket, tmp_path, face_clip, empty_clip):
+def test_two_simultaneous_runs_lose_and_repeat_nothing(bucket, tmp_path, face_clip, empty_clip):
     videos = [put(bucket / clip.name, clip) for clip in (face_clip, empty_clip)]
     results = bucket / "results"
 
@@ -309,7 +309,7 @@ def test_two_runs_at_once_lose_and_double_nothing(bucket, tmp_path, face_clip, e
         assert query(results, sql).equals(query(tmp_path / "local", sql)), name
 
 
-def test_live_pictures_into_a_bucket(bucket, face_clip, tmp_path):
+def test_a_live_session_in_a_bucket(bucket, face_clip, tmp_path):
     with face_clip.open("rb") as pictures:
         command = [FERVID, "live", "-", "--out", str(bucket / "results"), "--device", "cpu"]
         ended = subprocess.run(command, stdin=pictures, capture_output=True, text=True, cwd=tmp_path)

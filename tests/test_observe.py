@@ -54,7 +54,7 @@ def flat(seen: list[Observation]) -> dict[str, np.ndarray]:
     }
 
 
-def test_the_one_face_is_seen_in_every_frame_and_smiles(face_clip, models):
+def test_the_face_is_found_in_every_frame_and_smiles(face_clip, models):
     (seen,) = observe(face_clip, models)
     assert seen.decoded.all()
     np.testing.assert_allclose(seen.pts_s, np.arange(50) / 25, atol=1e-6)

@@ -54,7 +54,7 @@ def test_chunks_are_halved_in_threads_too():
     assert sizes == [2]
 
 
-def test_what_fails_for_another_reason_or_for_one_item_fails():
+def test_other_errors_and_errors_for_one_item_are_raised():
     def broken(chunk, size):
         raise RuntimeError("shapes do not fit")
 
@@ -69,7 +69,7 @@ def test_what_fails_for_another_reason_or_for_one_item_fails():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
 
 
-def test_the_compact_detector_goes_on_with_fewer_frames(face_clip, caplog):
+def test_the_compact_detector_continues_with_fewer_frames(face_clip, caplog):
     detector = load_detector("compact", "cpu")
     detector.chunk_frames = 2
     pixels = np.concatenate([pixels[8:13] for pixels in clip_pixels(face_clip)])
@@ -92,7 +92,7 @@ def clip_pixels(path):
     return (batch.pixels for batch in read_frames(path, batch_size=64))
 
 
-def test_the_classifier_goes_on_with_fewer_faces(caplog):
+def test_the_classifier_continues_with_fewer_faces(caplog):
     classifier = load_classifier("default", "cpu")
     crops = np.random.default_rng(0).integers(0, 256, (5, classifier.size_px, classifier.size_px, 3), np.uint8)
     classifier.chunk_crops = 2
@@ -120,7 +120,7 @@ class ThreeFramesAtMost:
         return FaceBatch(np.arange(n), np.tile(box, (n, 1)), landmarks, np.full(n, 0.9, np.float32))
 
 
-def test_a_batch_too_large_for_the_device_is_looked_at_in_parts(face_clip):
+def test_a_batch_too_large_for_the_device_is_processed_in_parts(face_clip):
     info, classifier = probe(face_clip), load_classifier("default", "cpu")
     segments = np.split(np.arange(20), [7])
     seen = {

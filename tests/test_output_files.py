@@ -112,7 +112,7 @@ def test_the_format_follows_the_suffix(results, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_what_is_no_file_is_not_written_to(results, tmp_path):
+def test_only_regular_files_are_written_to(results, tmp_path):
     os.mkfifo(tmp_path / "rows.csv")
     run = fervid("query", results, SQL, "--output", tmp_path / "rows.csv", "--overwrite")
     assert (run.exit_code, "not a regular file" in run.output) == (1, True)

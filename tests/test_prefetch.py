@@ -53,7 +53,7 @@ def test_an_iterator_that_is_closed_closes_the_one_it_reads():
     assert closed.is_set()
 
 
-def test_what_stands_still_does_not_hold_up_who_closes_it():
+def test_closing_does_not_wait_for_a_stalled_iterator():
     release = threading.Event()
 
     def stuck():
@@ -67,7 +67,7 @@ def test_what_stands_still_does_not_hold_up_who_closes_it():
     release.set()
 
 
-def test_signs_of_life_are_waited_for_and_silence_is_not():
+def test_a_reader_with_heartbeats_is_waited_for_and_a_silent_one_is_not():
     release = threading.Event()
 
     def slow():
@@ -102,7 +102,7 @@ def test_a_named_pipe_is_refused_at_once(pipe, tmp_path):
     assert "is a pipe" in error
 
 
-def test_a_decoder_that_stands_still_on_the_way_is_left_there(tmp_path):
+def test_a_decoder_that_stalls_is_abandoned(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (250, 96, 128, 3), np.uint8)
     whole = write_clip(tmp_path / "whole.mkv", noise)
     info = probe(whole)
@@ -133,7 +133,7 @@ def test_a_decoder_that_stands_still_on_the_way_is_left_there(tmp_path):
     writer.join()
 
 
-def test_the_command_goes_on_with_the_others_and_ends(pipe, face_clip, tmp_path):
+def test_the_command_continues_with_other_videos_and_ends(pipe, face_clip, tmp_path):
     run = subprocess.run(
         [FERVID, "analyze", pipe, face_clip, "--out", tmp_path / "out"],
         capture_output=True,

@@ -87,14 +87,14 @@ def test_nothing_of_the_video_is_left_and_others_are_untouched(store):
     assert counts(store, ALICE) == {False}
 
 
-def test_what_a_killed_reader_left_goes_too(store):
+def test_temporary_files_of_a_killed_reader_are_purged(store):
     store.root.joinpath("videos", ".rows.arrow.1-abcd.part").write_bytes(ALICE_PATH.encode())
     purge(store.root, plan_purge(store.root, wanted=[ALICE_PATH]).video_ids)
     assert_nothing_of_alice(store.root)
 
 
 @pytest.mark.parametrize("step", range(12))
-def test_a_purge_cut_short_shows_no_half_and_is_finished_by_the_next(store, monkeypatch, step):
+def test_an_interrupted_purge_shows_all_or_nothing_and_is_completed(store, monkeypatch, step):
     """Simulate a crash at each move and each removal in turn."""
     left = iter([True] * step)
 
@@ -121,7 +121,7 @@ def test_a_purge_cut_short_shows_no_half_and_is_finished_by_the_next(store, monk
     assert counts(store, BOB) == {True}
 
 
-def test_a_purge_cut_short_before_anything_was_moved_is_finished_too(store, monkeypatch):
+def test_a_purge_interrupted_before_the_first_move_is_completed(store, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("analytics.results.purge.drop_from_shards", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         purge(store.root, plan_purge(store.root, wanted=[ALICE_PATH]).video_ids)
@@ -130,7 +130,7 @@ def test_a_purge_cut_short_before_anything_was_moved_is_finished_too(store, monk
     assert counts(store, BOB) == {True}
 
 
-def test_what_was_analyzed_again_after_a_crash_stays(store, monkeypatch):
+def test_an_analysis_made_after_a_crash_is_kept(store, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(shutil, "rmtree", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
         purge(store.root, [ALICE])
@@ -141,7 +141,7 @@ def test_what_was_analyzed_again_after_a_crash_stays(store, monkeypatch):
     assert not is_unfinished(store.root)
 
 
-def test_a_video_is_meant_by_id_and_by_what_a_killed_run_left(store):
+def test_a_video_without_a_row_can_be_purged_by_its_id(store):
     shutil.rmtree(store.root / "videos" / f"video_id={ALICE}")
     assert plan_purge(store.root, wanted=[ALICE]).video_ids == [ALICE]
     with pytest.raises(UnknownVideoError, match=r"carol\.mp4: no such video"):
@@ -184,7 +184,7 @@ def test_the_command_asks_and_says_what_it_removed(store):
     assert "no video matches: nothing was removed" in purge_command(store.root, "--older-than", "1d").output
 
 
-def test_a_live_session_that_goes_on_is_refused_and_nothing_is_touched(store):
+def test_a_running_live_session_is_rejected_and_unchanged(store):
     session = {"video_id": "vlive", "observation_id": "olive", "path": "tcp://here@now.live", "is_running": True}
     written = store.write_segment("vlive", "olive", 0, observe([0.0], []))
     store.commit_analysis(session | {"analysis_id": "alive"}, build_timeline(OBSERVED, TimelineConfig()))

@@ -175,7 +175,7 @@ def test_quality_counts_low_quality_faces_by_reason(connection):
     assert queries.gate_note(connection, all_faces=True) == told
 
 
-def test_validity_tells_how_much_of_a_person_is_known(connection):
+def test_validity_of_each_person(connection):
     rows = {(row["path"], row["track_id"]): row for row in queries.validity(connection).to_pylist()}
     blurred, pair = rows["/films/b.mp4", 0], rows["/films/c.mp4", 1]
     assert (blurred["seen_share"], blurred["good_share"]) == pytest.approx((1, 0.5))
@@ -185,7 +185,7 @@ def test_validity_tells_how_much_of_a_person_is_known(connection):
     assert (pair["changes_per_min"], pair["yaw_p90_deg"]) == (0, pytest.approx(0))
 
 
-def test_what_failed_is_told_with_what_cannot_be_decoded(results, tmp_path):
+def test_failures_include_frames_that_cannot_be_decoded(results, tmp_path):
     with connect(results) as connection:
         (row,) = queries.failures(connection).to_pylist()
     assert row == {"path": "/films/d.mp4", "status": "failed", "error": "not a video", "n_undecoded_frames": 0}
@@ -196,7 +196,7 @@ def test_what_failed_is_told_with_what_cannot_be_decoded(results, tmp_path):
         assert of(queries.failures(connection), "n_undecoded_frames") == [2]
 
 
-def test_every_question_has_an_answer_where_there_is_nothing(tmp_path):
+def test_every_question_has_an_answer_for_empty_results(tmp_path):
     with connect(Store(tmp_path / "r").root) as connection:
         for name in ("shares", "timeline", "transitions", "dwell", "quality", "gate_effect", "failures"):
             assert getattr(queries, name)(connection).num_rows == 0, name
@@ -231,7 +231,7 @@ def test_groups_are_compared_video_by_video(connection):
         (None, "No such file"),
     ],
 )
-def test_wrong_groups_are_told(connection, tmp_path, content, says):
+def test_wrong_groups_are_reported(connection, tmp_path, content, says):
     path = tmp_path / "groups.csv"
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -288,7 +288,7 @@ def test_an_empty_answer_says_why(results, tmp_path, monkeypatch, options, says)
     assert "no rows" in fervid("query", results, "SELECT * FROM faces WHERE false").stderr
 
 
-def test_compare_says_what_it_is_about_and_what_it_cannot_tell(results, tmp_path):
+def test_compare_explains_its_rows_and_missing_intervals(results, tmp_path):
     groups = tmp_path / "groups.csv"
     groups.write_text("path,group\na.mp4,films\nc.mp4,films\nb.mp4,home\n")
     run = fervid("summary", results, "compare", "--groups", groups, "--all-faces")
@@ -302,7 +302,7 @@ def test_compare_says_what_it_is_about_and_what_it_cannot_tell(results, tmp_path
     assert "0 of 40 faces are low-quality faces" in run.output
 
 
-def test_the_overview_says_how_much_there_is_and_what_went_wrong(results):
+def test_the_overview_has_totals_and_failures(results):
     run = fervid("summary", results)
     assert "4 videos, 1 of them failed" in run.output
     assert "not a video" in run.output
@@ -327,7 +327,7 @@ def test_a_summary_of_one_video_as_csv(results):
         (["shares", "--format", "parquet"], 2, "--output"),
     ],
 )
-def test_what_a_summary_cannot_do_it_says(results, options, exit_code, says):
+def test_impossible_summaries_are_reported(results, options, exit_code, says):
     run = fervid("summary", results, *options)
     assert run.exit_code == exit_code
     assert says in re.sub(r"[│\s]+", " ", run.output)
@@ -392,7 +392,7 @@ def test_events_may_be_of_videos_that_are_not_asked_about(results, tmp_path):
     assert (unknown.exit_code, "z.mp4: no such video" in unknown.output) == (1, True)
 
 
-def test_synchrony_is_told_of_each_pair_of_each_video(connection):
+def test_synchrony_has_a_row_for_each_pair_of_each_video(connection):
     (pair,) = queries.synchrony(connection).to_pylist()
     assert (pair["path"], pair["track_a"], pair["track_b"]) == ("/films/c.mp4", 0, 1)
     assert pair["together_s"] == pytest.approx(4)

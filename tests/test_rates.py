@@ -24,7 +24,7 @@ def test_kaplan_meier_agrees_with_scipy():
     np.testing.assert_allclose(share, reference.evaluate(times))
 
 
-def test_the_median_allows_for_intervals_that_went_on():
+def test_the_median_accounts_for_censored_intervals():
     """Five intervals of 1 to 5 s; those of 2 and 3 s were cut short: 4 / 5, then 2 at risk at 4 s: 2 / 5."""
 
     def median_s(ended):
@@ -136,7 +136,7 @@ def test_participants_are_the_units_of_rates(results):
     assert set(found["low"].to_pylist()) == {None}
 
 
-def test_dwell_tells_what_was_not_observed(results):
+def test_dwell_counts_unobserved_ends(results):
     with connect(results) as connection:
         rows = {row["emotion"]: row for row in queries.dwell(connection).to_pylist()}
         durations = connection.sql("SELECT duration_s FROM episodes WHERE emotion = 'happy' ORDER BY 1").fetchall()

@@ -152,7 +152,7 @@ def test_recalibrated_batch_norms_have_the_statistics_of_the_data(network, split
     assert not norm.training
 
 
-def test_a_damaged_checkpoint_is_told(tmp_path, splits):
+def test_a_damaged_checkpoint_is_reported(tmp_path, splits):
     path = tmp_path / "best.ckpt"
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(RunError, match="not a readable checkpoint"):

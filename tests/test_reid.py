@@ -36,7 +36,7 @@ def pair(x_left: np.ndarray, x_right: np.ndarray, unseen: set[int] | None = None
     return observe(np.arange(n) / 10, faces)
 
 
-def test_two_who_pass_each_other_are_distinguished_by_appearance_and_position():
+def test_two_people_who_pass_each_other_are_distinguished():
     x = np.linspace(0, 600, 31)
     timeline = build_timeline(pair(x, 600 - x), CONFIG)
     assert timeline.faces["track_id"].to_pylist() == [0, 1] * 31
@@ -44,7 +44,7 @@ def test_two_who_pass_each_other_are_distinguished_by_appearance_and_position():
     assert timeline.used_appearance
 
 
-def test_two_who_meet_and_turn_back_are_told_by_look():
+def test_two_people_who_meet_and_turn_back_are_distinguished_by_appearance():
     """Two people approach, one occludes the other for half a second, and both go back."""
     x = 290 - 40 * np.abs(np.arange(-10, 11)) / 2
     timeline = build_timeline(pair(x, 600 - x, unseen=set(range(8, 13))), CONFIG)
@@ -61,7 +61,7 @@ def test_without_appearance_any_crossing_is_uncertain_and_has_a_time():
     assert timeline.tracks["switch_s"].to_pylist() == pytest.approx([1.5, 1.5], abs=0.2)
 
 
-def test_people_of_the_same_look_who_meet_are_doubtful():
+def test_a_meeting_of_people_with_the_same_appearance_is_uncertain():
     x = np.linspace(0, 600, 31)
     faces = [Face(i, x=at, look=LEFT) for i in range(31) for at in (x[i], 600 - x[i], 1500)]
     tracks = build_timeline(observe(np.arange(31) / 10, faces), CONFIG).tracks
@@ -70,7 +70,7 @@ def test_people_of_the_same_look_who_meet_are_doubtful():
 
 
 @pytest.mark.parametrize(("look", "n_people"), [(LEFT, 1), (RIGHT, 2), (None, 2)])
-def test_who_comes_back_elsewhere_is_known_by_look_alone(look, n_people):
+def test_a_person_who_returns_elsewhere_is_recognized_by_appearance(look, n_people):
     first = [Face(i, x=100, look=look and LEFT) for i in range(20)]
     again = [Face(i, x=900, look=look) for i in range(80, 100)]
     timeline = build_timeline(observe(np.arange(100) / 10, [*first, *again]), CONFIG)
@@ -89,7 +89,7 @@ def test_a_crossing_does_not_end_tracks_that_are_sampled_rarely():
 
 
 @pytest.mark.parametrize(("look", "n_people"), [(LEFT, 1), (RIGHT, 2)])
-def test_after_a_cut_the_look_decides(look, n_people):
+def test_after_a_cut_appearance_decides(look, n_people):
     faces = [Face(i, x=300, look=LEFT if i < 10 else look) for i in range(20)]
     timeline = build_timeline(observe(np.arange(20) / 10, faces, gray=[20] * 10 + [200] * 10), CONFIG)
     assert len(timeline.tracks) == n_people
@@ -136,7 +136,7 @@ def tracked(draw):
 
 @settings(max_examples=60, deadline=None)
 @given(tracked(), st.booleans())
-def test_laws_of_joining(faces, by_look):
+def test_invariants_of_association(faces, by_look):
     """A track has one face per frame and rising times; a possible switch is marked at most once, never at its start."""
     if not by_look:
         faces["signature"] = None

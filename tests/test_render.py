@@ -56,7 +56,7 @@ def covered(frames, tracks, boxes, looked_at=None, config=NO_ROOM):
     return redaction_boxes(PTS_S, looked_at, np.array(frames, int), np.array(tracks, int), np.array(boxes), config)
 
 
-def test_a_face_is_hidden_a_while_before_and_after_it_is_seen():
+def test_a_face_is_hidden_for_a_time_before_and_after_its_detections():
     placed, blind = covered([20], [-1], BOX)
     assert placed.frame.tolist() == list(range(10, 31))
     assert not blind.any()
@@ -82,7 +82,7 @@ def test_boxes_grow_with_the_time_to_the_nearest_sighting():
     assert (min(left_px), max(left_px)) == (15, 35)
 
 
-def test_frames_far_from_any_looked_at_are_hidden_whole():
+def test_frames_far_from_analyzed_ones_are_hidden_completely():
     _, blind = covered([20], [0], BOX, looked_at=range(15, 25))
     # One second before the first and after the last analyzed frame.
     assert np.flatnonzero(~blind).tolist() == list(range(5, 35))
@@ -163,7 +163,7 @@ def gutter_and_lane(strip: np.ndarray) -> tuple[int, slice]:
 
 
 @pytest.mark.parametrize("hiding", ["blur", "pixelate"])
-def test_no_face_is_left_where_one_was(face_clip, results, tmp_path, hiding):
+def test_hidden_faces_are_not_found_again(face_clip, results, tmp_path, hiding):
     render_video(face_clip, results, tmp_path / "out.mp4", hiding=hiding, only=0)
     original, _ = frames_of(face_clip)
     pixels, _ = frames_of(tmp_path / "out.mp4")
@@ -256,7 +256,7 @@ def test_variable_rate_is_kept_and_strange_sound_becomes_aac(tmp_path):
         write_video(tmp_path / "none.mp4", iter(()), info)
 
 
-def test_what_cannot_be_rendered_is_said(face_clip, empty_clip, results, tmp_path):
+def test_impossible_renderings_are_reported(face_clip, empty_clip, results, tmp_path):
     with pytest.raises(RenderError, match=r"not in .* with its current content"):
         render_video(empty_clip, results, tmp_path / "out.mp4")
     with pytest.raises(RenderError, match="has no track 7; available: 0"):

@@ -89,7 +89,7 @@ def test_names_are_text_and_nothing_else(page):
     assert f"broken: {ATTACK}" in text
 
 
-def test_the_page_tells_what_the_tables_hold(page):
+def test_the_page_agrees_with_the_tables(page):
     text = re.sub(r"\s+", " ", Page(page).text)
     for said in (
         "my results",
@@ -128,7 +128,7 @@ def test_the_page_can_be_heard(page):
     assert all(a.get("scope") in ("col", "row") for tag, a in elements if tag == "th")
 
 
-def test_nothing_stands_out_of_a_phone_and_nothing_is_asked_of_the_network(page, tmp_path):
+def test_the_page_fits_on_a_phone_and_uses_no_network(page, tmp_path):
     playwright = pytest.importorskip("playwright.sync_api", reason="a browser looks at the page")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
@@ -151,7 +151,7 @@ def test_nothing_stands_out_of_a_phone_and_nothing_is_asked_of_the_network(page,
     assert set(asked) == {path.as_uri()}
 
 
-def test_episodes_come_by_what_is_shown_of_them(page):
+def test_episodes_are_ordered_by_their_displayed_values(page):
     body = page[page.index("Strongest episodes") :]
     rows = re.findall(r"<tr>(.*?)</tr>", body[: body.index("</table>")])[1:]
     shown = [re.findall(r'class="n"><div>([\d.]+)', row) for row in rows]

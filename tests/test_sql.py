@@ -87,7 +87,7 @@ def test_the_newest_analysis_of_a_video_wins(store):
     assert ask(store, "SELECT count(*), min(emotion) FROM faces") == [(20, "sad")]
 
 
-def test_a_failure_shows_until_there_is_newer_word(store):
+def test_a_failure_is_shown_until_a_newer_run(store):
     store.commit_failure(row(analysis=1), "damaged")
     assert ask(store, "SELECT status, error FROM videos") == [("failed", "damaged")]
     store.commit_analysis(row(analysis=2), timeline())
@@ -97,14 +97,14 @@ def test_a_failure_shows_until_there_is_newer_word(store):
     assert ask(store, "SELECT count(*) FROM faces") == [(10,)]  # the rows of the earlier analysis are still shown
 
 
-def test_a_failure_goes_when_its_file_is_replaced(store):
+def test_a_failure_disappears_when_its_file_is_replaced(store):
     store.commit_failure(row(video=1, path="a.mp4"), "damaged")
     store.commit_failure(row(video=2, path="b.mp4"), "damaged")
     store.commit_analysis(row(video=3, path="a.mp4"), timeline())
     assert ask(store, "SELECT path, status FROM videos ORDER BY path") == [("a.mp4", "done"), ("b.mp4", "failed")]
 
 
-def test_an_analysis_without_its_tables_is_not_believed(store):
+def test_an_analysis_without_its_tables_is_ignored(store):
     store.commit_analysis(row(analysis=1), timeline("happy", 10))
     store.commit_analysis(row(analysis=2), timeline("sad", 20))
     (store.root / "episodes/video_id=v0000000000000001/a0000000000000002.parquet").unlink()
@@ -296,7 +296,7 @@ def many_failures(store: Store) -> None:
         store.commit_failure(row(video, path=f"{video}.mp4"), "damaged")
 
 
-def test_rows_of_many_videos_are_remembered_and_kept_up_to_date(store):
+def test_rows_of_many_videos_are_cached_and_updated(store):
     many_failures(store)
     catalog = store.root / REMEMBERED
     assert not catalog.exists()
@@ -310,7 +310,7 @@ def test_rows_of_many_videos_are_remembered_and_kept_up_to_date(store):
     assert rows["1.mp4"] == "damaged"
 
 
-def test_nothing_is_remembered_of_a_video_that_is_gone(store):
+def test_the_cache_keeps_nothing_of_a_deleted_video(store):
     many_failures(store)
     ask(store, "SELECT 1")
     shutil.rmtree(store.root / f"videos/video_id={row(7)['video_id']}")
@@ -319,7 +319,7 @@ def test_nothing_is_remembered_of_a_video_that_is_gone(store):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a table", b"ARROW1\0\0cut off"])
-def test_a_damaged_memory_does_no_harm(store, content):
+def test_a_damaged_cache_does_no_harm(store, content):
     many_failures(store)
     (store.root / REMEMBERED).write_bytes(content)
     assert ask(store, "SELECT count(*) FROM videos") == [(WORTH_REMEMBERING,)]

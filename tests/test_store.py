@@ -60,7 +60,7 @@ def test_ids_are_hashes_of_content_and_settings(tmp_path):
     assert {len(found) for found in ids} == {17}
 
 
-def test_a_folder_of_someone_else_is_refused(tmp_path):
+def test_a_folder_with_other_files_is_rejected(tmp_path):
     (tmp_path / "thesis.doc").touch()
     with pytest.raises(StoreError, match="neither empty nor a results folder"):
         Store(tmp_path)
@@ -78,7 +78,7 @@ def test_results_of_a_newer_format_are_refused(store):
         Store(store.root)
 
 
-def test_a_folder_is_ours_again_and_a_hidden_file_does_no_harm(tmp_path):
+def test_an_existing_results_folder_with_a_hidden_file_is_accepted(tmp_path):
     (tmp_path / ".DS_Store").touch()
     assert Store(tmp_path).root == Store(tmp_path).root
 
@@ -204,7 +204,7 @@ def test_a_full_disk_leaves_nothing_behind(store, monkeypatch, number, expected,
     assert files(store.root) == {"fervid.json"}
 
 
-def test_left_overs_of_a_killed_run_do_no_harm(store):
+def test_files_left_by_a_killed_run_do_no_harm(store):
     path = store.write_segment(VIDEO, OBSERVED, 0, SEGMENTS[0])
     path.with_name(f".{path.name}.123-abcd.part").write_bytes(b"half")
     path.with_name(".segment-000001.parquet.123-abcd.part").write_bytes(b"half")
@@ -232,7 +232,7 @@ def test_two_processes_may_write_the_same_results(tmp_path):
     assert not [name for name in files(store.root) if name.endswith(".part")]
 
 
-def test_signatures_go_and_who_is_who_stays(store):
+def test_appearance_is_deleted_and_identities_stay(store):
     segments = [observe(np.arange(10) / 10 + s, [Face(i, look=40) for i in range(10)], first=10 * s) for s in (0, 1)]
     for index, segment in enumerate(segments):
         store.write_segment(VIDEO, OBSERVED, index, segment)
@@ -253,7 +253,7 @@ def test_signatures_go_and_who_is_who_stays(store):
         build_stored_timeline(store, VIDEO, OBSERVED, observations, other)
 
 
-def test_who_looks_again_beside_another_that_drops_the_signatures_goes_by_what_it_found(store):
+def test_an_observation_beside_a_run_that_deletes_appearance_uses_stored_identities(store):
     """As with two copies of a video and `--overwrite`."""
     store.write_segment(VIDEO, OBSERVED, 0, observe(np.arange(10) / 10, [Face(i, look=40) for i in range(10)]))
     read = [VIDEO, OBSERVED, store.read_observations(VIDEO, OBSERVED, 1), TimelineConfig()]

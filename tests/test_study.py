@@ -77,7 +77,7 @@ def test_many_videos_of_few_people_are_no_evidence(tmp_path):
     assert float(row["p_value"]) == pytest.approx(stats.ttest_ind(*values, equal_var=False).pvalue, abs=0.03)
 
 
-def test_nothing_is_found_where_nothing_is(tmp_path):
+def test_without_an_effect_none_is_found(tmp_path):
     """The same shares in both groups, in another order."""
     values = [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
     root = study(tmp_path, {f"{g}{i}.mp4": share for g in "xy" for i, share in enumerate(values)})

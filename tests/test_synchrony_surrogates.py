@@ -37,7 +37,7 @@ def test_an_imitation_after_two_seconds_is_found_with_its_direction():
     assert backwards is not None and backwards.lag == -10
 
 
-def test_independent_people_are_rarely_in_step():
+def test_independent_people_are_rarely_synchronous():
     found = []
     for _ in range(60):
         x, y = mood(900), mood(900)

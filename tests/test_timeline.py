@@ -45,7 +45,7 @@ def test_one_person_from_neutral_to_happy():
     assert happy["duration_s"] == happy["end_s"] - happy["start_s"]
 
 
-def test_frames_know_how_long_they_are_shown():
+def test_frames_have_their_duration():
     observations = observe([0, 0.5, 0.6, 1.6], [Face(1), Face(1, x=500)], undecoded=[2])
     frames = build_timeline(observations, CONFIG).frames
     # The last frame lasts for the median step.
@@ -106,12 +106,12 @@ def test_no_faces_at_all(observations):
         (Face(0, blur=math.nan, brightness=math.nan), None),  # an unknown measure does not reject a face
     ],
 )
-def test_the_quality_gate_says_why(face, reason):
+def test_the_quality_filter_gives_a_reason(face, reason):
     timeline = build_timeline(observe([0], [face]), CONFIG)
     assert rows(timeline.faces, "quality_ok", "quality_reason") == [(reason is None, reason)]
 
 
-def test_gated_faces_keep_their_rows_and_do_not_count():
+def test_low_quality_faces_keep_their_rows_and_do_not_count():
     faces = [Face(i, p=feeling("sad" if i == 5 else "happy"), blur=1 if i == 5 else 100) for i in range(10)]
     timeline = build_timeline(observe(np.arange(10) / 10, faces), CONFIG)
     assert timeline.faces["p_sad"][5].as_py() == 1
@@ -228,7 +228,7 @@ def test_laws_of_a_timeline(observations):
         assert (spans.start_s.to_numpy()[1:] >= spans.end_s.to_numpy()[:-1]).all(), "episodes must not overlap"
 
 
-def test_a_hard_cut_ends_every_track_and_is_told():
+def test_a_hard_cut_ends_every_track_and_is_marked():
     pts_s = [i / 10 for i in range(20)]
     faces = [Face(i) for i in range(20)]
     gray = [60] * 10 + [150] * 10
@@ -239,7 +239,7 @@ def test_a_hard_cut_ends_every_track_and_is_told():
     assert build_timeline(observe(pts_s, faces), TimelineConfig()).tracks.num_rows == 1
 
 
-def test_a_cut_is_told_across_a_frame_that_cannot_be_decoded():
+def test_a_cut_is_found_across_a_frame_that_cannot_be_decoded():
     gray = [60] * 10 + [150] * 10
     observations = observe([i / 10 for i in range(20)], [Face(i) for i in range(20) if i != 10], [10], gray=gray)
     frames = build_timeline(observations, TimelineConfig()).frames

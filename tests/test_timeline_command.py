@@ -79,7 +79,7 @@ def test_only_the_videos_asked_for(results):
         rebuild_timelines(results, TimelineSettings(), ["c.mp4"])
 
 
-def test_who_is_who_stays_once_signatures_are_gone(tmp_path):
+def test_identities_stay_after_appearance_is_deleted(tmp_path):
     """Settings of smoothing can be changed, but not those of tracks: then the current timeline stays."""
     store, video, seen = Store(tmp_path / "results"), *IDS.values()
     store.write_segment(video, seen, 0, observe(np.arange(20) / 10, [Face(i, look=40) for i in range(20)]))
@@ -115,7 +115,7 @@ def test_a_later_run_that_failed_is_not_forgotten(results):
     assert rows(results, "SELECT error FROM videos ORDER BY path") == [(None,), (None,)]
 
 
-def test_what_was_seen_must_still_be_there(results):
+def test_observations_are_required(results):
     folder = results / "observations" / f"video_id={IDS['video_id']}" / f"observation_id={IDS['observation_id']}"
     (folder / "segment-000001.parquet").unlink()
     shutil.rmtree(results / "observations" / f"video_id={OTHER['video_id']}")
@@ -129,7 +129,7 @@ def test_what_was_seen_must_still_be_there(results):
     assert rows(results, "SELECT count(*) FROM tracks") == [(2,)]
 
 
-def test_a_video_that_was_never_analyzed_is_told(results):
+def test_a_video_that_was_never_analyzed_is_reported(results):
     Store(results).commit_failure({"video_id": "v3", "analysis_id": "a3", "path": "/gone/c.mp4"}, "it is broken")
     run = timeline_command(results, "--json")
     assert run.exit_code == 3
@@ -167,7 +167,7 @@ def test_wrong_settings_are_usage(results, options, says):
     assert says in run.output
 
 
-def test_a_folder_that_is_not_ours(tmp_path):
+def test_a_folder_without_results_is_rejected(tmp_path):
     run = timeline_command(tmp_path)
     assert run.exit_code == 1
     assert "not a results folder" in run.output

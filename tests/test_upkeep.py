@@ -89,7 +89,7 @@ def test_every_file_has_a_state_and_a_reason(store, folder):
     }
 
 
-def test_without_the_files_the_videos_under_way_have_ids_only(store, folder):
+def test_without_the_files_videos_in_progress_have_ids_only(store, folder):
     assert sorted((one.state, Path(one.path).name) for one in status(store.root)) == [
         ("done", "done.mp4"),
         ("failed", "broken.mp4"),
@@ -98,7 +98,7 @@ def test_without_the_files_the_videos_under_way_have_ids_only(store, folder):
     ]
 
 
-def test_a_file_written_to_since_is_left_and_a_copy_is_done(store, folder):
+def test_a_changed_file_is_pending_and_a_copy_is_done(store, folder):
     (folder / "copy.mp4").write_text("done")
     (folder / "done.mp4").write_text("other")
     os.utime(folder / "done.mp4", (time.time() + 60,) * 2)
@@ -108,7 +108,7 @@ def test_a_file_written_to_since_is_left_and_a_copy_is_done(store, folder):
     assert "copy.mp4" not in found  # the copy shares the row of the original file
 
 
-def test_a_video_at_an_address_is_not_taken_for_gone(store):
+def test_a_video_in_an_object_store_does_not_count_as_missing(store):
     address = "memory://videos/far.mp4"
     store.commit_failure({"video_id": "vfar", "analysis_id": "afar", "path": address}, "cut off")
     (far,) = (one for one in status(store.root) if one.path == address)
@@ -122,7 +122,7 @@ def test_inputs_of_status_may_be_at_an_address(store):
     assert "memory://nowhere: no such file or folder" in run.output
 
 
-def test_the_command_counts_and_says_the_way_out(store, folder):
+def test_the_command_counts_states_and_suggests_actions(store, folder):
     run = fervid("status", store.root, folder)
     assert run.exit_code == 0
     assert "1 done, 1 running, 1 failed, 0 damaged, 2 pending" in run.output
@@ -148,7 +148,7 @@ def test_settings_come_back_as_they_were_given(face_clip, tmp_path):
     assert stored_settings(None) == AnalyzeSettings()
 
 
-def test_what_failed_is_done_again_once_it_is_mended(face_clip, tmp_path):
+def test_a_failed_video_is_analyzed_again_once_it_is_repaired(face_clip, tmp_path):
     clip, results = tmp_path / "clip.mp4", tmp_path / "out"
     clip.write_text("not a video")
     with pytest.raises(VideoFailed):
@@ -176,7 +176,7 @@ def fails(clip: Path, results: Path, **settings) -> AnalyzeSettings:
     return asked.model_copy(update={"device": "auto", "detector": "compact"})
 
 
-def test_a_later_run_that_failed_is_done_again_as_it_was_asked_for(face_clip, tmp_path, monkeypatch):
+def test_a_later_failed_run_is_repeated_with_its_settings(face_clip, tmp_path, monkeypatch):
     clip, results, model = tmp_path / "clip.mp4", tmp_path / "out", tmp_path / "models" / "own"
     shutil.copy(face_clip, clip)
     shutil.copytree(find_model("default"), model)
@@ -200,7 +200,7 @@ def test_a_later_run_that_failed_is_done_again_as_it_was_asked_for(face_clip, tm
         assert connection.sql("SELECT count(signature) > 0 FROM observations").fetchall() == [(True,)]
 
 
-def test_an_analysis_anew_that_failed_is_tried_anew(face_clip, tmp_path):
+def test_a_failed_overwrite_is_repeated_with_overwrite(face_clip, tmp_path):
     clip, results = tmp_path / "clip.mp4", tmp_path / "out"
     shutil.copy(face_clip, clip)
     analyze_clip(clip, results, AnalyzeSettings(device="cpu", fps=2.0))
@@ -212,7 +212,7 @@ def test_an_analysis_anew_that_failed_is_tried_anew(face_clip, tmp_path):
     assert (one.state, settings_of(results, [one.video_id])) == ("failed", {again: [clip]})
 
 
-def test_where_a_model_lies_is_in_no_id(face_clip, tmp_path):
+def test_the_folder_of_a_model_is_part_of_no_id(face_clip, tmp_path):
     for folder in ("a", "b"):
         shutil.copytree(find_model("default"), tmp_path / folder)
     found = [
@@ -233,7 +233,7 @@ def files_of(results):
     return {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
 
 
-def test_what_is_young_or_in_use_stays(store):
+def test_recent_files_and_files_in_use_are_kept(store):
     assert names(store.root) == []
     for path in store.root.rglob("*"):
         age(path)
@@ -243,7 +243,7 @@ def test_what_is_young_or_in_use_stays(store):
     assert len(found) == 2  # of the two that were begun: nothing of the one that is done, nor the failure
 
 
-def test_parts_and_tables_without_a_row_go(store, folder):
+def test_partial_files_and_tables_without_a_row_are_removed(store, folder):
     done = row(folder / "done.mp4", 1)
     part = store.root / "faces" / ".a1.parquet.1-abc.part"
     part.write_text("half")
@@ -259,7 +259,7 @@ def test_parts_and_tables_without_a_row_go(store, folder):
     assert connect(store.root).sql("SELECT count(*) FROM faces").fetchall() == [(10,)]
 
 
-def test_superseded_analyses_go_when_asked_with_what_they_were_made_from(store, folder):
+def test_superseded_analyses_and_their_observations_are_removed_on_request(store, folder):
     path = folder / "done.mp4"
     store.write_segment(row(path, 2)["video_id"], "o2", 0, observe(PTS_S, []))
     store.commit_analysis(row(path, 2, "o2"), timeline())
@@ -276,7 +276,7 @@ def test_superseded_analyses_go_when_asked_with_what_they_were_made_from(store, 
     assert connect(store.root, all_analyses=True).sql("SELECT count(*) FROM faces").fetchall() == [(10,)]
 
 
-def test_a_failure_made_good_goes_when_asked(store, folder):
+def test_a_failure_followed_by_success_is_removed_on_request(store, folder):
     (folder / "broken.mp4").write_text("mended")
     store.commit_analysis(row(folder / "broken.mp4", 1), timeline())
     what = [one.what for one in find_garbage(store.root, superseded=True, older_than_s=0.0)]

@@ -218,7 +218,7 @@ def test_jumps_lead_to_the_keyframe(tmp_path, caplog, name):
         (270, (0, -1, 1, 0), (-1, 0)),
     ],
 )
-def test_pictures_stand_upright(tmp_path, clockwise_deg, matrix, corner):
+def test_frames_are_upright(tmp_path, clockwise_deg, matrix, corner):
     picture = np.zeros((48, 64, 3), np.uint8)
     picture[:24, :32] = 255
     path = write_video(tmp_path / "turned.mp4", [picture] * 3)
@@ -673,7 +673,7 @@ def test_other_pictures_than_the_suffixes_say_are_refused(tmp_path):
         probe(tmp_path / "a.png")
 
 
-def test_a_picture_cut_off_is_found_when_it_is_read(tmp_path):
+def test_an_image_cut_off_is_detected_when_it_is_read(tmp_path):
     Image.fromarray(noise(1)[0]).save(tmp_path / "a.jpg")
     info = probe(cut_in_half(tmp_path / "a.jpg"))
     with pytest.raises(VideoReadError, match=r"a\.jpg: not an image .*truncated"):
@@ -768,7 +768,7 @@ def test_no_shared_video_is_taken_for_cut_off():
         ("formats/testsrc2_odd_height_vp9.mp4", 25, 320, 241, 0, 0.0, False),
     ],
 )
-def test_what_the_shared_videos_hold(name, n_frames, width_px, height_px, rotation_deg, start_time_s, is_vfr):
+def test_the_contents_of_the_shared_videos(name, n_frames, width_px, height_px, rotation_deg, start_time_s, is_vfr):
     info = probe(shared_video(name))
     assert (info.n_frames, info.width_px, info.height_px) == (n_frames, width_px, height_px)
     assert (info.rotation_deg, info.is_vfr) == (rotation_deg, is_vfr)
