@@ -1,6 +1,8 @@
 """Texts that several pages show, times as text, and text from outside made safe to show."""
 
+import os
 import re
+from collections.abc import Sequence
 
 DISCLAIMER = "Labels describe how a face looks to a model trained on seven categories, not what a person feels."
 NOTICE_TITLE = "Before you use this on people."
@@ -21,6 +23,18 @@ def plain(text: object) -> str:
     \!\[a\]\(http\:\/\/b\) \$x\$ \:red\[c\]
     """
     return _PUNCTUATION.sub(r"\\\1", str(text)).replace("/", r"\/").replace("\n", "  \n")
+
+
+def without_common_folder(paths: Sequence[str]) -> list[str]:
+    """The paths without the folders that all of them begin with.
+
+    >>> without_common_folder(["/films/a/1.mp4", "/films/b/2.mp4"])
+    ['a/1.mp4', 'b/2.mp4']
+    """
+    # The paths may be those of another operating system, so `os.path.commonpath` cannot be used.
+    common = os.path.commonprefix(list(paths))  # noqa: RUF071
+    start = max(common.rfind("/"), common.rfind("\\")) + 1
+    return [path[start:] for path in paths]
 
 
 def clock(time_s: float) -> str:

@@ -126,6 +126,7 @@ def test_usage_errors_do_not_control_the_terminal(arguments):
 def test_quiet_hides_notes_and_keeps_results_and_errors(clip_results, face_clip):
     loud = fervid("analyze", face_clip, "--out", clip_results)
     assert "1 file to process" in loud.stderr and "0 analyzed, 1 unchanged, 0 failed" in loud.stdout
+    assert f"fervid dashboard {clip_results}" in loud.stdout and f"fervid query {clip_results}" in loud.stdout
     quiet = fervid("analyze", face_clip, "--out", clip_results, "--quiet")
     assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (0, "", "")
     rows = fervid("query", clip_results, "SELECT count(*) AS n FROM frames", "--format", "csv", "-q")

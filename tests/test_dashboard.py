@@ -36,10 +36,11 @@ from dashboard.data.results import ENVIRONMENT, Results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
-from dashboard.views.compare import onset_chart, timeline_rows
+from dashboard.views.compare import onset_chart, people_chart, timeline_rows
 from dashboard.views.sql import chart_of
 from dashboard.views.timeline import parse_time_s
-from dashboard.widgets.group_picker import GroupFileError, parse_groups
+from dashboard.widgets.charts import TEXT_COLOR
+from dashboard.widgets.group_picker import GroupFile, GroupFileError, parse_groups
 from fer_models.labels import EMOTIONS
 from fer_models.video.probe import probe
 from flows.cli.app import app
@@ -142,6 +143,16 @@ def test_a_video_without_faces_says_so(results: Path, page: Page) -> None:
     assert "No face is visible long enough" in words(shown)
 
 
+def test_the_video_of_the_last_visit_is_shown_again(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENVIRONMENT, str(results))
+    shown = AppTest.from_file(ROOT / "dashboard/views/timeline.py", default_timeout=30)
+    shown.session_state["timeline_video"] = NOBODY
+    assert shown.run().selectbox[0].value == NOBODY
+    assert shown.query_params["video"] == NOBODY
+    shown.query_params["video"] = ALICE  # a link comes before it
+    assert shown.run().selectbox[0].value == ALICE
+
+
 def test_a_failed_video_is_explained(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT, str(results))
     shown = AppTest.from_file(ROOT / "dashboard" / "views" / "timeline.py", default_timeout=30)
@@ -185,6 +196,9 @@ def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> N
     shown = page("moments", results)
     assert "strongest episodes by area" in words(shown)
     assert [button.label for button in shown.get("download_button")] == ["All rows as CSV"]
+    assert "The 2 strongest episodes" in words(shown)  # all but the neutral one
+    shown.pills[0].set_value(["sad"]).run()  # one click selects one emotion
+    assert "1 episode." in words(shown)
     shown.slider[0].set_value(9.0).run()
     assert "No episode passes the filters" in words(shown)
 
@@ -353,6 +367,33 @@ def test_markers_may_be_of_a_video_that_failed(results: Path, page: Page, mark: 
     mark("1,3,ad A,alice.mp4\n8,12,ad B,alice.mp4\n0,1,ad A,broken.mp4\n")
     shown = compare_markers(page, results)
     assert set(shown.dataframe[0].value["A − B"]) == {"ad A − ad B"}
+
+
+def test_texts_of_charts_have_enough_contrast_in_both_themes() -> None:
+    def luminance(color: str) -> float:  # WCAG 2.2, relative luminance
+        values = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in values]
+        return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+    on_light, on_dark = (luminance(color) for color in re.findall("#[0-9a-f]{6}", str(TEXT_COLOR)))
+    assert (luminance("#ffffff") + 0.05) / (on_light + 0.05) > 4.5
+    assert (on_dark + 0.05) / (luminance("#181715") + 0.05) > 4.5
+
+
+def test_equal_numbers_of_people_do_not_hide_each_other() -> None:
+    rows = pd.DataFrame({"group": ["a", "b", "c"], "people": 2, "start_s": 0.0, "end_s": 1.0})
+    scale = people_chart(rows, "time").to_dict()["encoding"]["strokeWidth"]["scale"]
+    assert scale == {"domain": ["a", "b", "c"], "range": [11, 7, 3]}  # those drawn later are narrower
+
+
+def test_groups_of_a_file_are_kept_for_the_session(results: Path, store: Store, page: Page) -> None:
+    bob = timeline(np.arange(60) / 10, [Face(i, p=feeling("surprise")) for i in range(60)])
+    store.commit_analysis(row("v0000000000000004", "in/bob.mp4", duration_s=6.0), bob)
+    shown = page("compare", results)
+    shown.session_state["groups_of_file"] = GroupFile("groups.csv", {"in/alice.mp4": "odd", "in/bob.mp4": "even"})
+    shown.segmented_control[0].set_value("a CSV file").run()
+    assert "Groups of groups.csv" in words(shown)
+    assert "A − B: even − odd" in words(shown)
 
 
 def test_lines_over_time_break_where_there_is_no_data() -> None:

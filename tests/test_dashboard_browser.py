@@ -580,6 +580,19 @@ def test_no_serious_finding_of_accessibility_in_both_themes(page: Page, address:
         assert not serious, f"{theme}: {json.dumps(serious, indent=1)}"
 
 
+def test_groups_are_as_they_were_left(page: Page, address: str) -> None:
+    page.goto(f"{address}/compare")
+    page.get_by_text("words in the path", exact=True).click()
+    words = page.get_by_role("textbox", name="Words, separated by commas")
+    words.fill("alice, bob")
+    words.press("Enter")
+    expect(page.get_by_text("No video has in its path: bob.")).to_be_visible()
+    page.get_by_role("link", name="Library").click()
+    expect(page.get_by_role("heading", name="Library")).to_be_visible()
+    page.get_by_role("link", name="Compare").click()
+    expect(words).to_have_value("alice, bob")
+
+
 def test_a_training_is_followed_and_the_chosen_model_stays(page: Page, address: str, data_home: Path) -> None:
     told = data_home / "fervid" / "models" / "mine" / "checkpoints" / "progress.json"
     told.parent.mkdir(parents=True)

@@ -187,7 +187,7 @@ def current_codes() -> Codes | None:
 def choose_codes() -> Codes | None:
     """A control to upload a file of codes, or to remove it; returns the current codes."""
     codes = current_codes()
-    with st.popover("Codes" if codes is None else f"Codes: {plain(codes.name)}", width="stretch"):
+    with st.popover("Codes" if codes is None else f"Codes: {plain(codes.name)}", width="content"):
         st.caption(
             "What people coded: an ELAN file (a tier for each person), tabular or aggregated events of BORIS, or a CSV "
             "file with the columns start_s, end_s, code, and optionally person (a name or P0, P1, …) and video. It is "

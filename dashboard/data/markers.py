@@ -79,7 +79,7 @@ def choose_markers() -> Markers | None:
     """A control to upload a file of markers, or to remove it; returns the current markers."""
     markers = current_markers()
     label = "Markers" if markers is None else f"Markers: {plain(markers.name)}"
-    with st.popover(label, width="stretch"):
+    with st.popover(label, width="content"):
         st.caption(
             "A CSV file with the columns start_s, end_s and label, and optionally video (a path, file name or id; "
             "empty: every video). It is kept for this session only; `fervid dashboard RESULTS --events FILE` shows it "

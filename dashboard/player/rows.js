@@ -60,16 +60,17 @@ class Rows {
       link: () => element("a", { href: new URL(row.href, document.baseURI).href, onclick: (event) => (event.stopPropagation(), open(event)) }, value),
       emotion: () => (value ? element("span", {}, swatch(this.data.colors[value]), value) : ""),
       strips: () => this.strips(value),
-      bar: () => this.bar(value),
+      bar: () => this.bar(value, this.data.colors[row.emotion]),
       thumbnail: () => this.thumbnails.request(value),
       play: () => button("▶", value, play),
     }[kind];
     return element("td", { class: kind, "data-label": label, title: row[`${name}_title`] }, content ? content() : (value ?? ""));
   }
 
-  bar(value) {
+  bar(value, color) {
     const fill = element("span", { class: "fill" });
     fill.style.width = `${100 * value}%`;
+    fill.style.background = color;
     return element("span", { class: "track" }, fill, element("span", {}, value.toFixed(2)));
   }
 

@@ -19,7 +19,7 @@ from dashboard.data.markers import Markers, choose_markers
 from dashboard.data.results import Results, current_results
 from dashboard.text import plain
 from dashboard.widgets.agreement import show_agreement
-from dashboard.widgets.charts import emotion_color
+from dashboard.widgets.charts import GRAY, emotion_color, show_chart
 from dashboard.widgets.group_picker import MARKERS, choose_groups, choose_way, show_members
 from fer_models.labels import EMOTIONS
 
@@ -32,7 +32,6 @@ MAX_SHOWN_S = 600.0  # of each video or marker, at most this many seconds are sh
 DEFAULT_GROUPS, MAX_GROUPS = 3, 6
 NO_LABELS = "no labeled face"
 NO_INTERVAL = "none"
-GRAY = "#757b85"  # a gray that is legible on white and on black
 AXIS_PX = 36  # width reserved for the vertical axis, so that charts below each other begin at the same position
 TIME_AXIS = alt.Axis(tickMinStep=1, tickCount=12)
 LEFT_AXIS = alt.Axis(minExtent=AXIS_PX, format=".1f")
@@ -76,7 +75,7 @@ def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
         tooltip=["group:N", "emotion:N", alt.Tooltip("share:Q", format=".1%")],
     )
     bars = base.mark_bar().encode(color=emotion_color(legend=None))
-    names = base.mark_text(align="left", dx=4, limit=200, color=GRAY).encode(text="text:N")
+    names = base.mark_text(align="left", dx=4, limit=200).encode(text="text:N")
     return alt.LayerChart(layer=[bars, names])
 
 
@@ -227,10 +226,12 @@ def timeline_chart(rows: pd.DataFrame, emotion: str) -> alt.LayerChart:
 
 
 def people_chart(rows: pd.DataFrame, title: str) -> alt.Chart:
-    """The number of people behind each point of `timeline_chart`."""
+    """The number of people behind each point of `timeline_chart`; lines on top of each other are all visible."""
+    groups = sorted(rows["group"].unique())
+    widths = [3 + 4 * number for number in reversed(range(len(groups)))]  # the first is drawn first
     chart: alt.Chart = (
         alt.Chart(rows.fillna({"people": 0}), height=110)
-        .mark_rule(strokeWidth=3)
+        .mark_rule()
         .encode(
             x=alt.X("start_s:Q", title=title, scale=alt.Scale(nice=False), axis=TIME_AXIS),
             x2="end_s:Q",
@@ -241,6 +242,7 @@ def people_chart(rows: pd.DataFrame, title: str) -> alt.Chart:
                 axis=alt.Axis(tickMinStep=1, tickCount=3, minExtent=AXIS_PX),
             ),
             color=group_color(None),
+            strokeWidth=alt.StrokeWidth("group:O", scale=alt.Scale(domain=groups, range=widths), legend=None),
             tooltip=BIN_TOOLTIP,
         )
     )
@@ -279,17 +281,25 @@ def group_color(legend: alt.Legend | None) -> alt.Color:
     return alt.Color("group:N", title=None, scale=alt.Scale(scheme="dark2"), legend=legend)
 
 
-def select_groups(groups: list[str]) -> list[str]:
+def select_groups(groups: list[str], way: str) -> list[str]:
     """The groups to compare; a selection where there are many, because each is compared with each."""
     if len(groups) <= MAX_GROUPS:
         return groups
-    return st.multiselect("Groups to compare", groups, groups[:DEFAULT_GROUPS], max_selections=MAX_GROUPS)
+    return st.multiselect(
+        "Groups to compare",
+        groups,
+        groups[:DEFAULT_GROUPS],
+        max_selections=MAX_GROUPS,
+        key=f"compared_{way}",
+        persist_state="session",
+    )
 
 
 def show_differences(comparison: pd.DataFrame) -> None:
     """Shares of time as bars, differences as a table."""
     left, right = st.columns([2, 3])
-    left.altair_chart(share_chart(comparison))
+    with left:
+        show_chart(share_chart(comparison))
     table = effect_table(comparison)
     pairs = table["A − B"].unique()
     if len(pairs) == 1:
@@ -336,10 +346,17 @@ class Compared:
 def show_over_time(found: Compared) -> None:
     """The mean timeline of one emotion, and how it changes around the onset of markers."""
     st.subheader("Over time")
-    emotion = st.selectbox("Emotion", EMOTIONS, index=EMOTIONS.index("happy"), width=240)
+    emotion = st.selectbox(
+        "Emotion",
+        EMOTIONS,
+        index=EMOTIONS.index("happy"),
+        width=240,
+        key="compared_emotion",
+        persist_state="session",
+    )
     rows = timeline_rows(found.means, emotion)
-    st.altair_chart(timeline_chart(rows, emotion))
-    st.altair_chart(people_chart(rows, found.time_title))
+    show_chart(timeline_chart(rows, emotion))
+    show_chart(people_chart(rows, found.time_title))
     st.caption(
         "Mean over participants (people with a name, else videos), second by second. Lines are interrupted where no "
         "face has a label, and paler where fewer people are behind them; the band is one standard error of the mean "
@@ -356,7 +373,7 @@ def show_onsets(averages: pd.DataFrame, emotion: str) -> None:
     if chart is None:
         st.info(f"No person has a good face in the {BASELINE_S:g} s before a marker: there is no baseline.")
         return
-    st.altair_chart(chart)
+    show_chart(chart)
     notes = averages.loc[averages["estimate"].notna(), "note"].dropna()
     if not notes.empty:
         # The note of most points is shown; the number of participants may differ between points.
@@ -370,7 +387,7 @@ def show_onsets(averages: pd.DataFrame, emotion: str) -> None:
 
 def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) -> Compared:
     """Differences between markers, and means over time."""
-    labels = select_groups(sorted(set(events["label"].to_pylist())))
+    labels = select_groups(sorted(set(events["label"].to_pylist())), MARKERS)
     events = events.filter(pc.is_in(events["label"], pa.array(labels, pa.string())))
     frame = events.to_pandas()
     return Compared(
@@ -385,7 +402,7 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
     """Differences between groups of videos, and means over time; None until two groups are selected."""
     paths = [video.path for video in videos]
     groups = choose_groups(paths, way)
-    chosen = select_groups(sorted(set(groups.values())))
+    chosen = select_groups(sorted(set(groups.values())), way)
     groups = {path: group for path, group in groups.items() if group in chosen}
     if len(set(groups.values())) < 2:
         st.info("Select at least two groups.")
@@ -427,12 +444,12 @@ def main() -> None:
     if not videos:
         st.info("There are no finished videos yet.")
         return
-    left, middle, right = st.columns([6, 1, 1], vertical_alignment="bottom")
-    with middle:
-        markers = choose_markers()
-    with right:
-        codes = choose_codes()
-    with left:
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
+        for_way = st.container(width="content")
+        with st.container(horizontal=True, width="content"):
+            markers = choose_markers()
+            codes = choose_codes()
+    with for_way:
         way = choose_way([video.path for video in videos], markers)
     show_comparison(results, videos, way, markers)
     if codes is not None:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
-from dashboard.text import clock, plain
+from dashboard.text import clock, plain, without_common_folder
 from dashboard.widgets.charts import emotion_legend
 from dashboard.widgets.rows import (
     Column,
@@ -90,6 +90,7 @@ def _read_videos(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     known = shares.notna().any(axis=1)
     videos["emotion"] = None
     videos.loc[known, "emotion"] = shares[known].idxmax(axis=1)
+    videos["short_path"] = without_common_folder(videos["path"].tolist())
     return videos
 
 
@@ -140,7 +141,8 @@ def _table_row(video: Mapping[Hashable, Any], people: Mapping[int, list[Episode]
         "duration": clock(duration_s),
         "people": "" if pd.isna(video["people"]) else f"{video['people']:.0f}",
         "low_quality": "" if pd.isna(video["low_quality"]) else f"{video['low_quality']:.1%}",
-        "path": video["path"],
+        "path": video["short_path"],
+        "path_title": video["path"],
     }
 
 

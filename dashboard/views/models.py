@@ -11,6 +11,7 @@ import streamlit as st
 from dashboard.data.live_refresh import refresh_with_trainings
 from dashboard.data.trainings import unfinished_trainings
 from dashboard.text import plain
+from dashboard.widgets.charts import show_chart
 from fer_models.registry.model_registry import ModelCard, WeightsError, list_model_dirs, read_card
 
 # Prefix and suffix of metric names on a card, and what they mean: what is compared, or how.
@@ -124,7 +125,7 @@ def show_trainings() -> None:
             st.caption(f"{ago}; about {max(1, round(training.left_s / 60))} min left.")
         else:
             st.caption(f"{ago}: the training seems to have stopped. Run the same command with `--resume` to continue.")
-        st.altair_chart(training_chart(training.epochs))
+        show_chart(training_chart(training.epochs))
 
 
 def training_chart(epochs: list[dict[str, float]]) -> alt.HConcatChart:
@@ -163,7 +164,8 @@ def main() -> None:
         return
     show_comparison(cards)
     names = list(cards)
-    name = st.selectbox("Model", names, index=names.index("default") if "default" in names else 0)
+    first = names.index("default") if "default" in names else 0
+    name = st.selectbox("Model", names, index=first, key="model", persist_state="session")
     show_card(name, folders[name], cards[name])
 
 

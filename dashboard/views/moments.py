@@ -15,6 +15,7 @@ from fer_models.labels import EMOTIONS
 MAX_MOMENTS = 200
 LEAD_IN_S = 1.0  # when an episode is played, this many seconds before its start are shown first
 ANYBODY = "anybody"
+ALL_BUT_NEUTRAL = [name for name in EMOTIONS if name != "neutral"]
 # The area of an episode is its mean probability times its duration, in seconds.
 RANKINGS = {
     "area (mean × duration)": "mean * episodes.duration_s",
@@ -108,9 +109,8 @@ def choose_filters(results: Results) -> tuple[str, Filters]:
     people = {ANYBODY: "", **{row["label"]: row["participant"] for row in results.ask(PEOPLE_SQL).to_pylist()}}
     first, second, third = st.columns([2, 1, 1])
     emotions = first.pills(
-        "Emotions",
+        "Emotions (none selected: all but neutral)",
         EMOTIONS,
-        default=[name for name in EMOTIONS if name != "neutral"],
         selection_mode="multi",
         key="moments_emotions",
         persist_state="session",
@@ -136,7 +136,7 @@ def choose_filters(results: Results) -> tuple[str, Filters]:
         key="moments_quality",
         persist_state="session",
     )
-    return ranking, Filters(list(emotions), people[participant], search, min_duration_s, min_good)
+    return ranking, Filters(list(emotions) or ALL_BUT_NEUTRAL, people[participant], search, min_duration_s, min_good)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard.data.prefect_runs import ServerError, api_url, flow_runs, server_page
 from dashboard.data.results import current_results
 from dashboard.text import plain
+from dashboard.widgets.charts import show_chart
 
 ANALYSES_SQL = """
     SELECT parse_filename(path) AS video, status, started_at, finished_at, n_frames, frames_per_s, decoder, error,
@@ -101,7 +102,7 @@ def show_stages(analyses: pd.DataFrame) -> None:
     )
     st.subheader("Time per stage")
     st.caption("Frames are decoded in parallel with the other stages: only the time spent waiting for them counts.")
-    st.altair_chart(chart)
+    show_chart(chart)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from analytics.tables.schema import VIEWS
 from dashboard.data import markers
 from dashboard.data.results import current_results
 from dashboard.text import plain
+from dashboard.widgets.charts import emotion_color, show_chart
 from dashboard.widgets.download import download_button
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
@@ -111,7 +112,7 @@ def bar_chart(rows: pd.DataFrame, words: list[str], numbers: list[str]) -> alt.C
     shown = pd.DataFrame({"name": names, "value": rows[value], "emotion": emotion_of_rows(rows, words)})
     x = alt.X("value:Q", title=value)
     y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=240))
-    color = emotion_scale() if shown["emotion"].notna().any() else alt.value(BAR_COLOR)
+    color = emotion_color(legend=None) if shown["emotion"].notna().any() else alt.value(BAR_COLOR)
     chart: alt.Chart = alt.Chart(shown).mark_bar().encode(x=x, y=y, color=color, tooltip=["name", "value"])
     return chart
 
@@ -119,12 +120,6 @@ def bar_chart(rows: pd.DataFrame, words: list[str], numbers: list[str]) -> alt.C
 def emotion_of_rows(rows: pd.DataFrame, words: list[str]) -> "pd.Series[str] | None":
     """The first column of `words` that holds nothing but emotions; None without one."""
     return next((rows[name].astype(str) for name in words if rows[name].dropna().isin(EMOTIONS).all()), None)
-
-
-def emotion_scale() -> alt.Color:
-    """The colors of the emotions, for the column `emotion`."""
-    scale = alt.Scale(domain=list(EMOTIONS), range=[EMOTION_COLORS[name] for name in EMOTIONS])
-    return alt.Color("emotion:N", scale=scale, legend=None)
 
 
 def line_chart(rows: pd.DataFrame, numbers: list[str]) -> alt.Chart:
@@ -153,7 +148,7 @@ def show_answer(rows: pa.Table) -> None:
     shown = rows.slice(0, MAX_SHOWN_ROWS).to_pandas()
     st.dataframe(shown, hide_index=True)
     if (chart := chart_of(shown)) is not None:
-        st.altair_chart(chart)
+        show_chart(chart)
 
 
 def run_query(sql: str) -> None:

@@ -1,7 +1,6 @@
 """Page Timeline: the video beside its timelines, synchronized both ways."""
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from dashboard.data.live_refresh import refresh_with_video
 from dashboard.data.markers import Markers, choose_markers, markers_of
 from dashboard.data.media import Media, find_media, make_preview, relocate
 from dashboard.data.results import Results, current_results
-from dashboard.text import clock, plain
+from dashboard.text import clock, plain, without_common_folder
 from dashboard.widgets.validity import HELP, show_validity
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
@@ -236,14 +235,6 @@ def show_live_state(results: Results, video_id: str) -> None:
         st.caption(f"A live session, as of {session['finished_at']:%H:%M:%S} UTC; this page follows it.")
 
 
-def without_common_folder(paths: dict[str, str]) -> dict[str, str]:
-    """The paths without the folders that all of them begin with."""
-    # The paths may be those of another operating system, so `os.path.commonpath` cannot be used.
-    common = os.path.commonprefix(list(paths.values()))  # noqa: RUF071
-    start = max(common.rfind("/"), common.rfind("\\")) + 1
-    return {video_id: path[start:] for video_id, path in paths.items()}
-
-
 def explain_missing(results: Results, video_id: str) -> None:
     """Say why a requested video cannot be shown."""
     failed = results.ask(FAILED_SQL, video_id=video_id).to_pylist()
@@ -254,7 +245,7 @@ def explain_missing(results: Results, video_id: str) -> None:
 
 
 def choose_video(results: Results) -> str | None:
-    """The video in the address bar or the list; None if there is none."""
+    """The video in the address bar or the list, at first that of the last visit; None if there is none."""
     paths = {row["video_id"]: row["path"] for row in results.ask(VIDEOS_SQL).to_pylist()}
     requested = st.query_params.get("video")
     if requested is not None and requested not in paths:
@@ -263,12 +254,12 @@ def choose_video(results: Results) -> str | None:
         st.info("There are no finished videos yet.")
         return None
     ids = list(paths)
+    first = requested if requested in paths else st.session_state.get("timeline_video")
+    names = dict(zip(ids, without_common_folder(list(paths.values())), strict=True))
     chosen: str = st.selectbox(
-        "Video",
-        ids,
-        index=ids.index(requested) if requested in paths else 0,
-        format_func=without_common_folder(paths).__getitem__,
+        "Video", ids, index=ids.index(first) if first in paths else 0, format_func=names.__getitem__
     )
+    st.session_state["timeline_video"] = chosen
     if requested is None:
         st.query_params["video"] = chosen  # setting only this parameter keeps a requested moment
     elif chosen != requested:
@@ -289,16 +280,14 @@ def main() -> None:
     """Draw the page."""
     results = current_results()
     st.title("Timeline")
-    for_video, for_markers, for_codes, for_validity = st.columns([6, 1, 1, 1], vertical_alignment="bottom")
-    with for_video:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         video_id = choose_video(results)
-    if video_id is None:
-        return
-    with for_markers:
+        if video_id is None:
+            return
         markers = choose_markers()
-    with for_codes:
         codes = choose_codes()
-    if for_validity.button("Validity", help=HELP, width="stretch"):
+        is_asked_for_validity = st.button("Validity", help=HELP)
+    if is_asked_for_validity:
         show_validity(results, video_id)
     media = find_media(results, video_id)
     assert media is not None

@@ -1,8 +1,20 @@
-"""The colors of emotions, as several pages show them."""
+"""Charts in the theme of the page, and the colors of emotions."""
 
 import altair as alt
+import streamlit as st
 
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
+
+GRAY = "#757b85"  # visible on white and on black
+# Evaluated in the browser, where the background is known. Streamlit's own texts are too pale in the light theme, and
+# those of marks black in the dark theme (WCAG 2.2, 1.4.3).
+TEXT_COLOR = alt.ExprRef("luminance(background) > 0.5 ? '#4b5563' : '#c9cdd3'")
+
+
+def show_chart(chart: alt.Chart | alt.LayerChart | alt.HConcatChart) -> None:
+    """Show a chart whose texts can be read in both themes."""
+    chart = chart.configure_axis(labelColor=TEXT_COLOR, titleColor=TEXT_COLOR).configure_axisY(labelFlush=False)
+    st.altair_chart(chart.configure_legend(labelColor=TEXT_COLOR).configure_text(color=TEXT_COLOR))
 
 
 def emotion_color(legend: alt.Legend | None) -> alt.Color:

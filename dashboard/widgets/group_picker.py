@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
 
 import streamlit as st
@@ -19,6 +20,14 @@ GROUP_HEADERS = ("group", "condition", "label")
 
 class GroupFileError(ValueError):
     """A CSV file from which groups cannot be read."""
+
+
+@dataclass(frozen=True)
+class GroupFile:
+    """The group of each path in a file that a user uploaded."""
+
+    name: str
+    groups: dict[str, str]
 
 
 def groups_by_folder(paths: list[str]) -> dict[str, str]:
@@ -67,7 +76,9 @@ def choose_way(paths: list[str], markers: Markers | None) -> str:
     several = len(set(groups_by_folder(paths).values())) > 1
     ways = [FOLDERS, WORDS, SINGLE, FILE, *([MARKERS] if markers else [])]
     default = FOLDERS if several else SINGLE
-    way: str = st.segmented_control("Groups by", ways, default=default, required=True, key="group_way")
+    way: str = st.segmented_control(
+        "Groups by", ways, default=default, required=True, key="group_way", persist_state="session"
+    )
     return way
 
 
@@ -81,14 +92,21 @@ def choose_groups(paths: list[str], way: str) -> dict[str, str]:
                 return {}
             return groups
         case "words in the path":
-            text = st.text_input("Words, separated by commas", placeholder="ad_a, ad_b")
+            text = st.text_input(
+                "Words, separated by commas", placeholder="ad_a, ad_b", key="group_words", persist_state="session"
+            )
             words = [word.strip() for word in text.split(",") if word.strip()]
             groups = groups_by_word(paths, words)
             show_unmatched_words(words, groups)
             return groups
         case "single videos":
             chosen = st.multiselect(
-                "Videos", paths, paths[:DEFAULT_VIDEOS], format_func=lambda path: PurePath(path).name
+                "Videos",
+                paths,
+                paths[:DEFAULT_VIDEOS],
+                format_func=lambda path: PurePath(path).name,
+                key="group_videos",
+                persist_state="session",
             )
             names = [PurePath(path).name for path in chosen]
             return {path: PurePath(path).name if names.count(PurePath(path).name) == 1 else path for path in chosen}
@@ -98,15 +116,32 @@ def choose_groups(paths: list[str], way: str) -> dict[str, str]:
 
 
 def groups_of_file() -> dict[str, str]:
-    """The groups of a file with the columns path and group."""
-    file = st.file_uploader("A CSV file with the columns path and group", type=["csv", "tsv", "txt"])
+    """The groups of a file with the columns path and group, which is kept for this session."""
+    st.file_uploader(
+        "A CSV file with the columns path and group",
+        type=["csv", "tsv", "txt"],
+        key="group_file",
+        on_change=take_group_file,
+    )
+    if problem := st.session_state.pop("group_file_problem", None):
+        st.error(plain(problem))
+    kept: GroupFile | None = st.session_state.get("groups_of_file")
+    if kept is None:
+        return {}
+    st.caption(f"Groups of {plain(kept.name)}")
+    return kept.groups
+
+
+def take_group_file() -> None:
+    """Keep the groups of the file that was just uploaded; forget them if it was removed."""
+    file = st.session_state["group_file"]
+    st.session_state.pop("groups_of_file", None)
     if file is None:
-        return {}
+        return
     try:
-        return parse_groups(file.getvalue(), file.name)
+        st.session_state["groups_of_file"] = GroupFile(file.name, parse_groups(file.getvalue(), file.name))
     except GroupFileError as error:
-        st.error(plain(error))
-        return {}
+        st.session_state["group_file_problem"] = str(error)
 
 
 def show_unmatched_words(words: list[str], groups: Mapping[str, str]) -> None:

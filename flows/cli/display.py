@@ -162,7 +162,7 @@ def print_plan(console: Console, plans: Sequence["VideoPlan"], out: Path) -> Non
 
 
 def print_summary(console: Console, summary: "RunSummary") -> None:
-    """Print the outcome of each video and a suggested query; with --quiet only the failures."""
+    """Print the outcome of each video and the commands to continue with; with --quiet only the failures."""
     for failure in summary.failures:
         (failures if errors.quiet else console).print(
             f"failed {failure.reason}", highlight=False, markup=False, soft_wrap=True
@@ -187,7 +187,8 @@ def print_summary(console: Console, summary: "RunSummary") -> None:
     for reader, n_videos in readers.most_common():
         say(f"decoded with {reader}: {counted(n_videos, 'video')}")
     if summary.outcomes:
-        say(f"next: {shlex.join(['fervid', 'query', str(summary.out), EXAMPLE_SQL])}")
+        say(f"look at the videos and their timelines: {shlex.join(['fervid', 'dashboard', str(summary.out)])}")
+        say(f"ask a question: {shlex.join(['fervid', 'query', str(summary.out), EXAMPLE_SQL])}")
 
 
 def _print_outcomes(console: Console, summary: "RunSummary") -> None:
