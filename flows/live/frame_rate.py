@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 PERIOD_S = 5.0  # seconds between decisions; in shorter periods, single slow batches would change the rate
 MAX_DROPPED = 0.05  # the rate is lowered if a larger share of the frames was dropped
 HEADROOM = 0.9  # share of the measured capacity that is used after frames were dropped
-MAX_BUSY = 0.7  # the rate is raised if frames took less than this share of the time
-# Factor by which the rate is raised.
-GROWTH = 1.25
+MAX_BUSY = 0.8  # the rate is raised if frames took less than this share of the time
+MIN_GROWTH, MAX_GROWTH = 1.25, 4.0  # factor by which the rate is raised, between these according to the time to spare
 ALL_FROM = 0.95  # a rate of at least this share of the stream's rate becomes "all frames"
 
 
@@ -55,7 +54,8 @@ class AdaptiveFrameRate:
         if self._n_dropped > MAX_DROPPED * (self._n_analyzed + self._n_dropped):
             self.fps = max(HEADROOM * self._n_analyzed / seconds, 0.1)
         elif self.fps is not None and self._busy_s < MAX_BUSY * seconds:
-            self.fps *= GROWTH
+            growth = MAX_BUSY * seconds / max(self._busy_s, 1e-6)
+            self.fps *= min(max(growth, MIN_GROWTH), MAX_GROWTH)
         if self.fps is not None and self.fps >= ALL_FROM * stream_fps:
             self.fps = None
         self._n_analyzed = self._n_dropped = 0
