@@ -59,6 +59,14 @@ def test_one_file_has_the_tracks_of_the_videos_asked_for(results, tmp_path):
     assert (row["video"], row["person"], row["n_faces"]) == ("b.mp4", "P0", str(FRAMES))
 
 
+def test_the_file_of_all_videos_can_be_named(results, tmp_path):
+    fervid("export", results, "--format", "tracks", "--out", tmp_path / "mine.csv")
+    assert [row["video"] for row in rows_of(tmp_path / "mine.csv")] == ["a.mp4", "b.mp4"]
+    (tmp_path / "folder.csv").mkdir()  # a folder, whatever it is called
+    fervid("export", results, "--format", "tracks", "--out", tmp_path / "folder.csv")
+    assert len(rows_of(tmp_path / "folder.csv" / "tracks.csv")) == 2
+
+
 def test_an_existing_file_is_kept(results, tmp_path):
     (tmp_path / "tracks.csv").write_text("mine")
     run = fervid("export", results, "--format", "tracks", "--out", tmp_path)

@@ -45,7 +45,12 @@ def export(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="Folder for the files; created if missing, never inside the results."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the files; created if missing, never inside the results. For a table of all videos also "
+            "the file, such as episodes.csv.",
+        ),
     ],
     video: Annotated[
         list[str] | None, typer.Option(help="Export only this video, by path, name or id; repeatable.")
@@ -81,7 +86,7 @@ def export(
         if form == ExportFormat.trials:
             path = export_trials(
                 results,
-                out / "trials.csv",
+                table_file(out, form),
                 TrialDesign(events, groups, covariates, bin_ms),
                 wanted=video or (),
                 overwrite=overwrite,
@@ -92,9 +97,8 @@ def export(
         if form in FOLDER_TABLES:
             from analytics.exports.folder_tables import export_table
 
-            target = out / f"{form.value}.csv"
             options = {"overwrite": overwrite, "escape_formulas": escape_formulas}
-            say(str(export_table(results, form.value, target, wanted=video or (), **options)))
+            say(str(export_table(results, form.value, table_file(out, form), wanted=video or (), **options)))
             return
         written = export_videos(
             results, out, form.value, wanted=video or (), overwrite=overwrite, escape_formulas=escape_formulas
@@ -104,3 +108,8 @@ def export(
             if form in (ExportFormat.srt, ExportFormat.vtt) and "-->" not in path.read_text(encoding="utf-8"):
                 note(f"{path} contains no subtitles: nobody in this video has a label")
         note(f"{counted(len(written), 'file')} ({form.value}) in {out}")
+
+
+def table_file(out: Path, form: ExportFormat) -> Path:
+    """The file for a table of all videos: `out` if it is named like a CSV file, else one in the folder `out`."""
+    return out if out.suffix.lower() == ".csv" and not out.is_dir() else out / f"{form.value}.csv"
