@@ -29,9 +29,9 @@ dashboard: $(DEMO_INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
-# Lint, types and the tests that take no more than a few seconds each.
+# Lint, types, and the tests without the markers slow and browser.
 test-fast: lint types
-	$(BIN)/pytest -m "not slow and not browser"
+	$(BIN)/pytest --numprocesses auto --dist loadfile -m "not slow and not browser"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -12,6 +12,8 @@ from commands import fervid
 
 from flows.cli.options import warn_of_misspelled_variables
 
+pytestmark = pytest.mark.slow
+
 # --- analyze -----------------------------------------------------------------------------------------------------
 
 

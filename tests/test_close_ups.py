@@ -19,6 +19,8 @@ from fer_models.detection.close_ups import (
 )
 from fer_models.detection.key_frames import KeyFramePlan, detect_frames, has_scene_change
 
+pytestmark = pytest.mark.slow
+
 NONE = np.empty((0, 4), np.float32)
 FACE = np.array([[100, 100, 150, 150]], np.float32)
 

@@ -114,7 +114,7 @@ def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page
     assert alice["shares_title"].startswith(f"happy {shares['happy']} %, ")  # the largest first
     assert happy[1] == pytest.approx(100 * 4 / 12, abs=1)  # 4 of 12 s
     assert (nobody["video"], nobody["emotion"], nobody["episodes"]) == ("nobody.mp4", None, [])
-    hide(results, ALICE, 0, True)  # the one who is happy
+    hide(results, ALICE, 0, True)  # hide the person who is happy
     opened.refresh()
     found = library.read_library(opened)
     (alice,) = library.table_rows(opened, found.rows, found.videos[found.videos["video"] == "alice.mp4"])

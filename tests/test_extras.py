@@ -14,6 +14,8 @@ from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.extras import EXTRA_OF_MODULE, install_command
 
+pytestmark = pytest.mark.slow
+
 # Runs commands one after the other in a process in which none of the optional modules can be found.
 PLAIN = """
 import json, sys

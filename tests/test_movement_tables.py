@@ -226,7 +226,7 @@ def test_summary_of_movements_counts_per_measured_minute(tmp_path):
 
 
 def test_summary_of_movements_says_what_is_not_known(tmp_path):
-    """At ten frames per second, blinks are not counted, and that is no zero."""
+    """At ten frames per second blinks cannot be counted: their number is unknown, not zero."""
     store = Store(tmp_path / "results")
     commit(store, observe(np.arange(40) / 10, [Face(i) for i in range(40)], landmarks=still_landmarks(40)))
     with connect(store.root) as connection:

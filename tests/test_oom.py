@@ -13,6 +13,8 @@ from fer_models.observe import ObserveOptions, observe_segments
 from fer_models.oom import is_out_of_memory, run_with_oom_backoff
 from fer_models.video import probe
 
+pytestmark = pytest.mark.slow
+
 
 class LittleMemory(nn.Module):
     """A network that requests more memory than any machine has (64 TiB) for more than two items at a time."""

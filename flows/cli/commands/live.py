@@ -109,7 +109,7 @@ class LiveDisplay:
 
     def __init__(self) -> None:
         self._line = Live(console=errors, refresh_per_second=4, transient=True)
-        self._seen: deque[tuple[float, int]] = deque()  # times and the number of frames analyzed until then
+        self._seen: deque[tuple[float, int]] = deque()  # (time, number of frames analyzed until then)
 
     def __enter__(self) -> "LiveDisplay":
         if errors.is_terminal:
