@@ -235,6 +235,36 @@ def synchrony_level(rng: np.random.Generator, trials: int) -> Iterator[Row]:
     yield "no synchrony by chance (surrogates)", "180 s, lags to 3 s", [share] + [float("nan")] * (len(SIZES) - 1)
 
 
+def limits(rng: np.random.Generator, trials: int) -> Iterator[Row]:
+    """Coverage where the assumptions hardly hold: strongly skewed values, groups of unequal size, and rare events."""
+    draw, name = beta(0.4, 4), "no difference, Beta(0.4, 4), 3 n in the other group"
+    for estimate, interval in (("difference of means (Welch t)", welch_difference), ("Cliff's delta", cliffs_delta)):
+        yield (
+            estimate,
+            name,
+            [coverage(lambda n=n, f=interval: holds(f(draw(rng, n), draw(rng, 3 * n)), 0.0), trials) for n in SIZES],
+        )
+
+    def reactions(n: int) -> np.ndarray:
+        return rng.normal(0, 0.03, n) + np.where(rng.random(n) < 1 / 3, rng.beta(4, 4, n), 0)
+
+    yield (
+        "mean (event-related average)",
+        "one in three reacts",
+        [coverage(lambda n=n: holds(mean_interval(reactions(n)), 1 / 6), trials) for n in SIZES],
+    )
+
+    def rare(n: int) -> Estimate:
+        observed_s = rng.uniform(60, 600, n)
+        return rate_per_minute(rng.poisson(rng.gamma(4, 0.05, n) * observed_s / 60), observed_s)
+
+    yield (
+        "events per minute",
+        "0.2 per minute, about one per person",
+        [coverage(lambda n=n: holds(rare(n), 0.2), trials) for n in SIZES],
+    )
+
+
 def markdown(rows: list[Row]) -> str:
     """Format the rows as the table of the documentation page."""
     sizes = " | ".join(f"n = {n}" for n in SIZES)
@@ -262,7 +292,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="the page whose table is to be replaced")
     options = parser.parse_args()
     rng = np.random.default_rng(20261128)
-    parts = (differences, dominances, clusters, families, means_and_rates, dwell_times, kappas, synchrony_level)
+    parts = (differences, dominances, clusters, families, means_and_rates, dwell_times, kappas, synchrony_level, limits)
     table = markdown([row for part in parts for row in part(rng, options.trials)])
     if options.write is not None:
         options.write.write_text(replaced(options.write.read_text(encoding="utf-8"), table), encoding="utf-8")

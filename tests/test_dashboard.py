@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 from analytics import connect, queries
 from analytics.queries.codes import CodesError
 from analytics.queries.events import read_events
+from analytics.queries.groups import GroupError
 from analytics.results.compaction import compact
 from analytics.results.notes import hide, read_notes, rename
 from analytics.results.status import Running, running
@@ -40,7 +41,7 @@ from dashboard.views.compare import onset_chart, people_chart, timeline_rows
 from dashboard.views.sql import chart_of
 from dashboard.views.timeline import parse_time_s
 from dashboard.widgets.charts import TEXT_COLOR
-from dashboard.widgets.group_picker import GroupFile, GroupFileError, parse_groups
+from dashboard.widgets.group_picker import GroupFile, Grouping, parse_grouping
 from fer_models.labels import EMOTIONS
 from fer_models.video.probe import probe
 from flows.cli.app import app
@@ -388,12 +389,17 @@ def test_equal_numbers_of_people_do_not_hide_each_other() -> None:
 
 def test_groups_of_a_file_are_kept_for_the_session(results: Path, store: Store, page: Page) -> None:
     bob = timeline(np.arange(60) / 10, [Face(i, p=feeling("surprise")) for i in range(60)])
-    store.commit_analysis(row("v0000000000000004", "in/bob.mp4", duration_s=6.0), bob)
+    for number, name in ((4, "bob"), (5, "bob_again")):
+        store.commit_analysis(row(f"v{number:016}", f"in/{name}.mp4", duration_s=6.0), bob)
+    groups = {"in/alice.mp4": "odd", "in/bob.mp4": "even", "in/bob_again.mp4": "even"}
+    participants = {"in/bob.mp4": "Bob", "in/bob_again.mp4": "Bob"}
     shown = page("compare", results)
-    shown.session_state["groups_of_file"] = GroupFile("groups.csv", {"in/alice.mp4": "odd", "in/bob.mp4": "even"})
+    shown.session_state["groups_of_file"] = GroupFile("groups.csv", Grouping(groups, participants))
     shown.segmented_control[0].set_value("a CSV file").run()
     assert "Groups of groups.csv" in words(shown)
     assert "A − B: even − odd" in words(shown)
+    table = shown.dataframe[0].value
+    assert (table["participants A, B"][0], table["videos A, B"][0]) == ("1, 1", "2, 1")
 
 
 def test_lines_over_time_break_where_there_is_no_data() -> None:
@@ -411,12 +417,17 @@ def test_lines_over_time_break_where_there_is_no_data() -> None:
     "text", ["path,group\na.mp4,odd\n", "\ufeffVideo;Condition\na.mp4;odd\n", "file\tx\tlabel\na.mp4\t1\todd\n"]
 )
 def test_groups_are_read_from_files_of_spreadsheets(text: str) -> None:
-    assert parse_groups(text.encode(), "groups.csv") == {"a.mp4": "odd"}
+    assert parse_grouping(text.encode(), "groups.csv").groups == {"a.mp4": "odd"}
+
+
+def test_participants_of_the_file_are_those_of_the_command_line() -> None:
+    text = "Video;Condition;Participant\na.mp4;odd;p1\nb.mp4;even;\n"
+    assert parse_grouping(text.encode(), "groups.csv").participants == {"a.mp4": "p1"}
 
 
 def test_a_file_without_groups_is_reported_with_its_columns() -> None:
-    with pytest.raises(GroupFileError, match="found a, b"):
-        parse_groups(b"a,b\n1,2\n", "groups.csv")
+    with pytest.raises(GroupError, match="found a, b"):
+        parse_grouping(b"a,b\n1,2\n", "groups.csv")
 
 
 def test_nothing_to_compare_is_said(store: Store, page: Page) -> None:

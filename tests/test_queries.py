@@ -223,7 +223,7 @@ def test_groups_are_compared_video_by_video(connection):
         ("path,group\na.mp4,x\nz.mp4,y\n", "z.mp4: no such video in the results"),
         ("path,group\na.mp4,x\n/films/a.mp4,y\n", "/films/a.mp4: is named twice, in the groups x and y"),
         ("path,group\na.mp4,x\nb.mp4,x\n", "at least two groups"),
-        ("file,group\na.mp4,x\n", "columns path and group"),
+        ("clip,group\na.mp4,x\n", "columns path and group"),
         ("", "columns path and group"),
         ("path,group\na.mp4,\n", "a line has no path or no group"),
         ("path,group\na.mp4,x\na.mp4,y\n", "comes twice"),

@@ -1,8 +1,10 @@
 """Rates, dwell times with unobserved ends, and event-related averages."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from commands import fervid
 from scenes import Face, feeling, observe
@@ -166,6 +168,22 @@ def test_curves_around_events_are_a_view_of_sql(results, tmp_path):
     after = [("film", bin_s, 0.5, 2.0, 1.0, 1.0) for bin_s in (0, 0.5)]
     without = [("start", bin_s, 0.5, 0.0, 0.0, None) for bin_s in (0, 0.5)]
     assert rows == [pytest.approx(row) for row in [*before, *after, *without]]
+
+
+def test_episodes_without_observed_ends_have_no_median(tmp_path):
+    """As those of version 0.1, which did not record them."""
+    timeline = build_timeline(observe(np.arange(20) / 10, [Face(i) for i in range(20)]), TimelineConfig())
+    episodes = timeline.episodes
+    for name in ("onset_observed", "offset_observed"):
+        field = episodes.schema.field(name)
+        episodes = episodes.set_column(episodes.schema.names.index(name), field, pa.nulls(len(episodes), pa.bool_()))
+    store = Store(tmp_path / "results")
+    ids = {"video_id": "v1", "analysis_id": "a1", "path": "/a.mp4"}
+    store.commit_analysis(ids, replace(timeline, episodes=episodes))
+    with connect(store.root) as connection:
+        (row,) = queries.dwell(connection).to_pylist()
+    assert (row["n_episodes"], row["median_s"], row["km_median_s"]) == (1, pytest.approx(2), None)
+    assert "found by version 0.1" in row["note"]
 
 
 def averages(results, tmp_path, *options):

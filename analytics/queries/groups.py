@@ -1,6 +1,7 @@
 """Which group and which participant each video belongs to: from CSV files and the names of people."""
 
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,12 @@ _NAMES = """
 SELECT path, track_id, participant FROM people JOIN videos USING (video_id, analysis_id)
 WHERE is_named AND NOT is_hidden
 """
+
+HEADERS = {  # of the columns that are read, in lower case; the first one found is used
+    "path": ("path", "video", "file", "filename", "name"),
+    "group": ("group", "condition", "label"),
+    "participant": ("participant", "subject"),
+}
 
 
 class GroupError(FervidError):
@@ -144,27 +151,46 @@ def by_path(values: Mapping[str, str], videos: Sequence[NamedVideo], source: str
 
 
 def _read_column(path: Path, column: str, *, optional: bool = False) -> dict[str, str]:
-    """One column of a CSV file by its column path.
-
-    Args:
-        path: the file.
-        column: the name of the column.
-        optional: whether the column or a cell of it may be missing; such lines are left out.
-    """
-    needed = {"path"} if optional else {"path", column}
+    """One column of a CSV file by its column path, as for `parse_column`."""
     try:
         check_regular_file(path)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            if reader.fieldnames is None or not needed <= set(reader.fieldnames):
-                raise GroupError(f"{path}: needs the columns path and {column} in its first line, comma separated")
-            rows = [(row["path"].strip(), row.get(column, "").strip()) for row in reader]
+        content = path.read_bytes()
     except NotRegularFileError as error:
         raise GroupError(f"{path}: is {error.kind}: give a CSV file") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise GroupError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise GroupError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_column(content, str(path), column, optional=optional)
+
+
+def parse_column(content: bytes, source: str, column: str, *, optional: bool = False) -> dict[str, str]:
+    r"""One column of a CSV file by its column path: with commas, semicolons or tabs, in UTF-8.
+
+    Args:
+        content: the file.
+        source: its name, for messages.
+        column: the name of the column; the headers in `HEADERS` are the same.
+        optional: whether the column or a cell of it may be missing; such lines are left out.
+
+    Raises:
+        GroupError: if a column or a cell is missing, or a path comes twice.
+
+    >>> parse_column("\ufeffVideo;Condition\na.mp4;odd\n".encode(), "groups.csv", "group")
+    {'a.mp4': 'odd'}
+    """
+    try:
+        text = content.decode("utf-8-sig")
+        separator = max(",;\t", key=text.partition("\n")[0].count)
+        reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=separator)
+        header = {name.strip().lower(): name for name in reversed(reader.fieldnames or ())}
+        key, own = (next((header[n] for n in HEADERS[name] if n in header), None) for name in ("path", column))
+        if key is None or not (own or optional):
+            needed = "the column path" if optional else f"the columns path and {column}"
+            raise GroupError(f"{source}: needs {needed} in its first line; found {', '.join(header) or 'nothing'}")
+        rows = [(row[key].strip(), row[own].strip() if own else "") for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise GroupError(f"{source}: cannot be read as a CSV file in UTF-8: {error}") from error
     if any(not name or not (value or optional) for name, value in rows):
-        raise GroupError(f"{path}: a line has no path or no {column}")
+        raise GroupError(f"{source}: a line has no path or no {column}")
     if len(dict(rows)) < len(rows):
-        raise GroupError(f"{path}: a path comes twice")
+        raise GroupError(f"{source}: a path comes twice")
     return {name: value for name, value in rows if value}

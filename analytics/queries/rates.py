@@ -55,6 +55,7 @@ def rates_table(connection: duckdb.DuckDBPyConnection, participants: Participant
     return pa.Table.from_pylist(found, RATES)
 
 
+_ENDS_NOT_KNOWN = "no median: some episodes were found by version 0.1; `fervid timeline` finds them again"
 DWELL_COLUMNS = pa.schema(
     [
         ("n_onset_unobserved", pa.int64()),
@@ -76,7 +77,7 @@ def dwell_medians(
     """
     rows = connection.sql(_DURATIONS).to_arrow_table()
     if rows["onset_observed"].null_count:
-        return pa.Table.from_pylist([{} for _ in emotions], DWELL_COLUMNS)
+        return pa.Table.from_pylist([{"note": _ENDS_NOT_KNOWN} for _ in emotions], DWELL_COLUMNS)
     emotion = np.array(rows["emotion"].to_pylist(), dtype=object)
     units = [participants.find(*key) for key in zip(*(rows[n].to_pylist() for n in ("path", "track_id")), strict=True)]
     onset, offset = (np.array(rows[name].to_pylist(), bool) for name in ("onset_observed", "offset_observed"))

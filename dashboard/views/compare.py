@@ -120,9 +120,12 @@ def groups_without_labels(comparison: pd.DataFrame) -> list[str]:
 
 
 @st.cache_data(max_entries=16, show_spinner="comparing")
-def comparison_of(_results: Results, key: tuple[Any, ...], groups: dict[str, str]) -> pd.DataFrame:
+def comparison_of(
+    _results: Results, key: tuple[Any, ...], groups: dict[str, str], participants: dict[str, str]
+) -> pd.DataFrame:
     """How groups of videos differ; cached for `key`, which identifies the results."""
-    rows: pd.DataFrame = _results.answer(lambda connection: queries.compare(connection, groups)).to_pandas()
+    found = _results.answer(lambda connection: queries.compare(connection, groups, participants=participants))
+    rows: pd.DataFrame = found.to_pandas()
     return rows
 
 
@@ -401,7 +404,8 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
 def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoName], way: str) -> Compared | None:
     """Differences between groups of videos, and means over time; None until two groups are selected."""
     paths = [video.path for video in videos]
-    groups = choose_groups(paths, way)
+    grouping = choose_groups(paths, way)
+    groups = grouping.groups
     chosen = select_groups(sorted(set(groups.values())), way)
     groups = {path: group for path, group in groups.items() if group in chosen}
     if len(set(groups.values())) < 2:
@@ -410,7 +414,7 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
     groups = find_groups(groups, videos)
     show_members(groups, paths)
     return Compared(
-        comparison_of(results, key, groups),
+        comparison_of(results, key, groups, grouping.participants),
         mean_timelines(results, key, ranges_of_groups(results, groups)),
         "time in the video in s",
     )

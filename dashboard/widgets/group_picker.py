@@ -1,33 +1,34 @@
 """Controls that assign videos, or time ranges of them, to the groups that page Compare compares."""
 
-import csv
-import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import streamlit as st
 
+from analytics.queries.groups import GroupError, parse_column
 from dashboard.data.markers import Markers
 from dashboard.text import plain
 
 FOLDERS, WORDS, SINGLE, FILE, MARKERS = "folders", "words in the path", "single videos", "a CSV file", "markers"
 DEFAULT_VIDEOS = 2  # number of videos that are compared before anything is selected
 MAX_LISTED = 20
-PATH_HEADERS = ("path", "video", "file", "filename", "name")
-GROUP_HEADERS = ("group", "condition", "label")
 
 
-class GroupFileError(ValueError):
-    """A CSV file from which groups cannot be read."""
+@dataclass(frozen=True)
+class Grouping:
+    """The group and the participant of videos."""
+
+    groups: dict[str, str]
+    participants: dict[str, str] = field(default_factory=dict)  # of those that a file names
 
 
 @dataclass(frozen=True)
 class GroupFile:
-    """The group of each path in a file that a user uploaded."""
+    """The groups and participants in a file that a user uploaded."""
 
     name: str
-    groups: dict[str, str]
+    grouping: Grouping
 
 
 def groups_by_folder(paths: list[str]) -> dict[str, str]:
@@ -41,36 +42,6 @@ def groups_by_word(paths: list[str], words: list[str]) -> dict[str, str]:
     return {path: word for path, word in found.items() if word is not None}
 
 
-def parse_groups(content: bytes, name: str) -> dict[str, str]:
-    r"""The group of each path in a CSV file: with commas, semicolons or tabs, with or without a byte order mark.
-
-    The first line names the columns: `path` (or video, file, filename, name) and `group` (or condition, label).
-
-    >>> parse_groups("\ufeffVideo;Condition\na.mp4;odd\n".encode(), "groups.csv")
-    {'a.mp4': 'odd'}
-
-    Raises:
-        GroupFileError: if a column is missing; names what was found.
-    """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise GroupFileError(f"{name}: not a text file in UTF-8. Save it as CSV with the encoding UTF-8.") from error
-    first_line = text.partition("\n")[0]
-    separator = max(",;\t", key=first_line.count)
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
-    header = [cell.strip().lower() for cell in rows[0]] if rows else []
-    path_column = next((header.index(alias) for alias in PATH_HEADERS if alias in header), None)
-    group_column = next((header.index(alias) for alias in GROUP_HEADERS if alias in header), None)
-    if path_column is None or group_column is None:
-        raise GroupFileError(
-            f"{name}: the first line must name the columns path and group; found {', '.join(header) or 'nothing'}."
-        )
-    width = max(path_column, group_column)
-    pairs = ((row[path_column].strip(), row[group_column].strip()) for row in rows[1:] if len(row) > width)
-    return {path: group for path, group in pairs if path and group}
-
-
 def choose_way(paths: list[str], markers: Markers | None) -> str:
     """How groups are formed: by folder if there is more than one, else one group for each video."""
     several = len(set(groups_by_folder(paths).values())) > 1
@@ -82,15 +53,15 @@ def choose_way(paths: list[str], markers: Markers | None) -> str:
     return way
 
 
-def choose_groups(paths: list[str], way: str) -> dict[str, str]:
+def choose_groups(paths: list[str], way: str) -> Grouping:
     """The group of each path, as selected; empty until enough is selected."""
     match way:
         case "folders":
             groups = groups_by_folder(paths)
             if len(set(groups.values())) < 2:
                 st.info(f"All {len(paths)} videos are in one folder. Group them in another way.")
-                return {}
-            return groups
+                return Grouping({})
+            return Grouping(groups)
         case "words in the path":
             text = st.text_input(
                 "Words, separated by commas", placeholder="ad_a, ad_b", key="group_words", persist_state="session"
@@ -98,7 +69,7 @@ def choose_groups(paths: list[str], way: str) -> dict[str, str]:
             words = [word.strip() for word in text.split(",") if word.strip()]
             groups = groups_by_word(paths, words)
             show_unmatched_words(words, groups)
-            return groups
+            return Grouping(groups)
         case "single videos":
             chosen = st.multiselect(
                 "Videos",
@@ -109,16 +80,18 @@ def choose_groups(paths: list[str], way: str) -> dict[str, str]:
                 persist_state="session",
             )
             names = [PurePath(path).name for path in chosen]
-            return {path: PurePath(path).name if names.count(PurePath(path).name) == 1 else path for path in chosen}
+            return Grouping(
+                {path: PurePath(path).name if names.count(PurePath(path).name) == 1 else path for path in chosen}
+            )
         case "a CSV file":
-            return groups_of_file()
-    return {}
+            return grouping_of_file()
+    return Grouping({})
 
 
-def groups_of_file() -> dict[str, str]:
-    """The groups of a file with the columns path and group, which is kept for this session."""
+def grouping_of_file() -> Grouping:
+    """The groups and participants of a file, which is kept for this session."""
     st.file_uploader(
-        "A CSV file with the columns path and group",
+        "A CSV file with the columns path, group and optionally participant",
         type=["csv", "tsv", "txt"],
         key="group_file",
         on_change=take_group_file,
@@ -127,9 +100,9 @@ def groups_of_file() -> dict[str, str]:
         st.error(plain(problem))
     kept: GroupFile | None = st.session_state.get("groups_of_file")
     if kept is None:
-        return {}
+        return Grouping({})
     st.caption(f"Groups of {plain(kept.name)}")
-    return kept.groups
+    return kept.grouping
 
 
 def take_group_file() -> None:
@@ -139,9 +112,18 @@ def take_group_file() -> None:
     if file is None:
         return
     try:
-        st.session_state["groups_of_file"] = GroupFile(file.name, parse_groups(file.getvalue(), file.name))
-    except GroupFileError as error:
+        st.session_state["groups_of_file"] = GroupFile(file.name, parse_grouping(file.getvalue(), file.name))
+    except GroupError as error:
         st.session_state["group_file_problem"] = str(error)
+
+
+def parse_grouping(content: bytes, name: str) -> Grouping:
+    """The groups and participants of an uploaded file, as `fervid summary compare --groups` reads them.
+
+    Raises:
+        GroupError: if a column is missing; names what was found.
+    """
+    return Grouping(parse_column(content, name, "group"), parse_column(content, name, "participant", optional=True))
 
 
 def show_unmatched_words(words: list[str], groups: Mapping[str, str]) -> None:
