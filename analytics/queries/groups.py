@@ -184,8 +184,9 @@ def parse_column(content: bytes, source: str, column: str, *, optional: bool = F
         header = {name.strip().lower(): name for name in reversed(reader.fieldnames or ())}
         key, own = (next((header[n] for n in HEADERS[name] if n in header), None) for name in ("path", column))
         if key is None or not (own or optional):
+            found = ", ".join(name.strip() for name in reader.fieldnames or ())
             needed = "the column path" if optional else f"the columns path and {column}"
-            raise GroupError(f"{source}: needs {needed} in its first line; found {', '.join(header) or 'nothing'}")
+            raise GroupError(f"{source}: needs {needed} in its first line; found {found or 'nothing'}")
         rows = [(row[key].strip(), row[own].strip() if own else "") for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise GroupError(f"{source}: cannot be read as a CSV file in UTF-8: {error}") from error
