@@ -7,6 +7,7 @@ import sys
 
 import pandas as pd
 import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from commands import fervid
 
@@ -133,6 +134,9 @@ def test_csv_and_json_also_go_to_the_terminal(clip_results):
     assert pyarrow.csv.read_csv(pyarrow.py_buffer(text.encode())).num_rows == 3
     assert len(json.loads(fervid("query", clip_results, SQL, "--format", "json").output)) == 3
     assert fervid("query", clip_results, SQL, "--format", "parquet").exit_code == 2
+    assert fervid("query", clip_results, SQL, "--format", "csv", "--output", "-").output == text
+    piped = fervid("query", clip_results, SQL, "--format", "parquet", "--output", "-").stdout_bytes
+    assert pyarrow.parquet.read_table(pyarrow.py_buffer(piped)).num_rows == 3
 
 
 @pytest.mark.parametrize("sql", ["DROP VIEW faces", "COPY faces TO 'x.csv'", "SELECT * FROM '/etc/passwd'", "SELEC 1"])

@@ -27,6 +27,7 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+STANDARD_OUTPUT = Path("-")
 FORMAT_OF_SUFFIX = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".txt": "table"}
 
 FormatOption = Annotated[
@@ -38,7 +39,7 @@ FormatOption = Annotated[
 ]
 OutputOption = Annotated[
     Path | None,
-    typer.Option("--output", help="Write to this file (.csv, .json, .parquet or .txt) instead of the terminal."),
+    typer.Option("--output", help="File to write (.csv, .json, .parquet or .txt); - for standard output."),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 
@@ -50,9 +51,9 @@ def resolve_format(form: Format | None, output: Path | None, *, overwrite: bool)
         OutputError: if the file exists, must not be written, or has a suffix of another format.
         typer.BadParameter: if Parquet would go to the terminal.
     """
-    if output is None:
-        if form == Format.parquet:
-            raise typer.BadParameter("Parquet is a binary format: name a file", param_hint="--output")
+    if output is None and form == Format.parquet:
+        raise typer.BadParameter("Parquet is a binary format: name a file, or - for a pipe", param_hint="--output")
+    if output is None or output == STANDARD_OUTPUT:
         return form or Format.table
     from analytics.results.output_files import check_output_file, format_of
 
@@ -63,7 +64,7 @@ def resolve_format(form: Format | None, output: Path | None, *, overwrite: bool)
 
 def write_answer(rows: "pa.Table", form: Format, output: Path | None) -> None:
     """Print rows, or write them to a file atomically."""
-    if output is not None:
+    if output is not None and output != STANDARD_OUTPUT:
         from analytics.results.store import write_atomic
 
         write_atomic(output, partial(_write_file, rows, form))
