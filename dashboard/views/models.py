@@ -33,8 +33,13 @@ COMPARED = {
         "ECE (votes)": "votes_ece",
     },
     "detector": {"recall": "recall", "precision": "precision", "average precision": "average_precision"},
+    "landmarks": {
+        "mean error": "mean_error",
+        "eye openness, correlation": "eye_openness_correlation",
+        "mouth opening, correlation": "mouth_opening_correlation",
+    },
 }
-TASKS = {"emotion": "Emotion models", "detector": "Face detectors"}
+TASKS = {"emotion": "Emotion models", "detector": "Face detectors", "landmarks": "Facial landmarks"}
 MAX_IMAGE_PX = 1100
 
 

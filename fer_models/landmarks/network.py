@@ -9,7 +9,7 @@ from fer_models.convolutions import ConvNorm, Residual, fuse_layers
 from fer_models.landmarks.points import N_POINTS
 
 INPUT_PX = 48
-STRIDE_PX = 8
+STRIDES_PX = (2, 4, 8)
 # Size of one unit of the outputs for points and angles: about that of the deviations from a mean face.
 POINT_SCALE, POSE_SCALE_DEG = 0.1, 30.0
 N_ANGLES = 3
@@ -25,12 +25,12 @@ class LandmarkOutputs(NamedTuple):
 
 
 class LandmarkNet(nn.Module):
-    """Dense 3x3 convolutions at 24, 12 and 6 px, then two fully connected layers.
+    """Dense 3x3 convolutions at 24, 12 and 6 px, then two fully connected layers on what they found at 12 and 6 px.
 
     Args:
         widths: channels at strides 2, 4 and 8.
         blocks: residual blocks at strides 2, 4 and 8.
-        neck: channels that the fully connected layers see.
+        necks: channels of strides 4 and 8 that the fully connected layers see; the finer ones show eyelids and lips.
         hidden: outputs of the first fully connected layer.
     """
 
@@ -38,7 +38,7 @@ class LandmarkNet(nn.Module):
         self,
         widths: tuple[int, int, int] = (24, 48, 96),
         blocks: tuple[int, int, int] = (0, 1, 2),
-        neck: int = 16,
+        necks: tuple[int, int] = (8, 24),
         hidden: int = 192,
     ):
         super().__init__()
@@ -49,20 +49,25 @@ class LandmarkNet(nn.Module):
         ]
         self.mean_points_xy: Tensor
         self.register_buffer("mean_points_xy", torch.full((N_POINTS, 2), 0.5))
-        self.features = nn.Sequential(*stages, ConvNorm(widths[-1], neck, kernel=1))
-        cells = (INPUT_PX // STRIDE_PX) ** 2
-        self.head = nn.Sequential(
-            nn.Flatten(), nn.Linear(neck * cells, hidden), nn.ReLU(), nn.Linear(hidden, N_OUTPUTS)
+        self.stages = nn.ModuleList(stages)
+        self.necks = nn.ModuleList(
+            ConvNorm(width, neck, kernel=1) for width, neck in zip(widths[1:], necks, strict=True)
         )
+        values = sum(neck * (INPUT_PX // stride) ** 2 for neck, stride in zip(necks, STRIDES_PX[1:], strict=True))
+        self.head = nn.Sequential(nn.Linear(values, hidden), nn.ReLU(), nn.Linear(hidden, N_OUTPUTS))
 
     def forward(self, x: Tensor) -> LandmarkOutputs:
         """Map normalized gray crops (m, 1, 48, 48) to points, pose and score.
 
         The fully connected layers compute in float32: bfloat16 would round the points to a tenth of a pixel.
         """
-        features = self.features(x).float()
+        levels = []
+        for stage in self.stages:
+            x = stage(x)
+            levels.append(x)
+        features = [neck(level).flatten(1) for neck, level in zip(self.necks, levels[1:], strict=True)]
         with torch.autocast(x.device.type, enabled=False):
-            outputs = self.head(features)
+            outputs = self.head(torch.cat(features, dim=1).float())
         points, pose, score = outputs.split([2 * N_POINTS, N_ANGLES, 1], dim=1)
         points_xy = self.mean_points_xy + POINT_SCALE * points.unflatten(1, (N_POINTS, 2))
         return LandmarkOutputs(points_xy, POSE_SCALE_DEG * pose, score[:, 0])
@@ -72,4 +77,5 @@ class LandmarkNet(nn.Module):
         self.eval()
         fuse_layers(self)
         self.to(device)
-        self.features.to(dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for convolutions in (self.stages, self.necks):
+            convolutions.to(dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -16,8 +16,8 @@ from fer_models.landmarks.points import MIRRORED
 
 MAX_ROTATION_DEG, MAX_SHIFT, MAX_LOG_SCALE = 15.0, 0.08, 0.18
 BLOCK_PX = 8  # side of the blocks of JPEG
-MIN_RESOLUTION_PX = 16
-OCCLUDED_SHARE = (0.15, 0.45)  # smallest and largest side of an occluding rectangle, as a share of the crop's side
+MIN_RESOLUTION_PX = 24
+OCCLUDED_SHARE = (0.15, 0.4)  # smallest and largest side of an occluding rectangle, as a share of the crop's side
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,23 +82,23 @@ def _move(gray: Tensor, targets: LandmarkTargets, generator: torch.Generator) ->
 
 
 def _reduce_resolution(gray: Tensor, generator: torch.Generator) -> Tensor:
-    """Show a quarter of the crops at one random lower resolution."""
+    """Show a fifth of the crops at one random lower resolution."""
     side = gray.shape[-1]
     size = int(torch.randint(MIN_RESOLUTION_PX, side, (), generator=generator))
     small = F.interpolate(gray[:, None], size=(size, size), mode="bilinear", antialias=True)
     coarse = F.interpolate(small, size=(side, side), mode="bilinear", align_corners=False)[:, 0]
-    return torch.where(_chance(len(gray), 0.25, generator)[:, None, None], coarse, gray)
+    return torch.where(_chance(len(gray), 0.2, generator)[:, None, None], coarse, gray)
 
 
 def _blur(gray: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur a third of the crops with one random Gaussian."""
-    sigma = float(_uniform(1, 0.4, 1.3, generator))
+    """Blur a quarter of the crops with one random Gaussian."""
+    sigma = float(_uniform(1, 0.4, 1.0, generator))
     offsets = torch.arange(-3.0, 4.0)
     kernel = torch.exp(-offsets.square() / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
     padded = F.pad(gray[:, None], (3, 3, 3, 3), mode="replicate")
     blurred = F.conv2d(F.conv2d(padded, kernel), kernel.transpose(2, 3))[:, 0]
-    return torch.where(_chance(len(gray), 0.33, generator)[:, None, None], blurred, gray)
+    return torch.where(_chance(len(gray), 0.25, generator)[:, None, None], blurred, gray)
 
 
 def _change_light(gray: Tensor, generator: torch.Generator) -> Tensor:
@@ -106,7 +106,7 @@ def _change_light(gray: Tensor, generator: torch.Generator) -> Tensor:
     n, side = len(gray), gray.shape[-1]
     gamma = (_uniform(n, -0.4, 0.4, generator)).exp()[:, None, None]
     gray = 255 * (gray.clamp(0, 255) / 255) ** gamma
-    contrast = _uniform(n, 0.5, 1.3, generator)[:, None, None]
+    contrast = _uniform(n, 0.6, 1.3, generator)[:, None, None]
     brightness = _uniform(n, -45, 45, generator)[:, None, None]
     ramp = torch.linspace(-1, 1, side)
     slopes = 30 * torch.randn(2, n, 1, 1, generator=generator)
@@ -117,26 +117,26 @@ def _change_light(gray: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _occlude_some(gray: Tensor, generator: torch.Generator) -> Tensor:
-    """Hide a rectangle of an eighth of the crops behind a uniform gray."""
+    """Hide a rectangle of a tenth of the crops behind a uniform gray."""
     n, side = len(gray), gray.shape[-1]
     size = torch.stack([_uniform(n, *OCCLUDED_SHARE, generator) for _ in range(2)])
     low = torch.rand(2, n, generator=generator) * (1 - size)
     position = (torch.arange(side) + 0.5) / side
     inside = [(position >= low[i][:, None]) & (position < (low[i] + size[i])[:, None]) for i in range(2)]
-    hidden = inside[0][:, None, :] & inside[1][:, :, None] & _chance(n, 0.125, generator)[:, None, None]
+    hidden = inside[0][:, None, :] & inside[1][:, :, None] & _chance(n, 0.1, generator)[:, None, None]
     return torch.where(hidden, _uniform(n, 0, 255, generator)[:, None, None], gray)
 
 
 def _compress_some(gray: Tensor, generator: torch.Generator) -> Tensor:
-    """Quantize the blocks of a third of the crops as JPEG does, with coarser steps for finer detail."""
+    """Quantize the blocks of a quarter of the crops as JPEG does, with coarser steps for finer detail."""
     n, side = len(gray), gray.shape[-1]
     frequency = torch.arange(BLOCK_PX, dtype=torch.float32)
     cosine = torch.cos(math.pi / BLOCK_PX * (frequency[None] + 0.5) * frequency[:, None]) * math.sqrt(2 / BLOCK_PX)
     cosine[0] /= math.sqrt(2)
     blocks = gray.unfold(1, BLOCK_PX, BLOCK_PX).unfold(2, BLOCK_PX, BLOCK_PX)  # (n, rows, columns, 8, 8)
     coefficients = cosine @ blocks @ cosine.T
-    strength = _uniform(n, 1, 12, generator)[:, None, None, None, None]
+    strength = _uniform(n, 1, 8, generator)[:, None, None, None, None]
     step = strength * (1 + frequency[:, None] + frequency[None])
     decoded = cosine.T @ ((coefficients / step).round() * step) @ cosine
     whole = decoded.permute(0, 1, 3, 2, 4).reshape(n, side, side).clamp(0, 255)
-    return torch.where(_chance(n, 0.33, generator)[:, None, None], whole, gray)
+    return torch.where(_chance(n, 0.25, generator)[:, None, None], whole, gray)
