@@ -27,8 +27,11 @@ from fer_models.crops import (
 )
 from fer_models.detection.key_frames import KeyFramePlan, WaitingFrames, detect_frames
 from fer_models.detection.protocol import FaceDetector
-from fer_models.frame_batch import FaceBatch, FrameBatch
+from fer_models.frame_batch import FaceBatch, FaceLandmarks, FrameBatch
 from fer_models.labels import EMOTIONS
+from fer_models.landmarks.in_frame import landmarks_in_frame
+from fer_models.landmarks.landmarker import LandmarkBatch, Landmarker
+from fer_models.landmarks.network import INPUT_PX
 from fer_models.oom import run_with_oom_backoff
 from fer_models.prefetch import STALLED_S, StallTimeout, prefetch
 from fer_models.threads import few_threads
@@ -52,13 +55,15 @@ DETECT_EVERY_S = 0.2
 class StageTimes:
     """Seconds spent in each stage.
 
-    Decoding runs in parallel, so that only the time waiting for it counts; classifying runs in parallel with detecting.
+    Decoding runs in parallel, so that only the time waiting for it counts. Classifying and locating landmarks
+    run in parallel with detecting.
     """
 
     decode_wait_s: float = 0.0
     detect_s: float = 0.0
     crop_s: float = 0.0
     classify_s: float = 0.0
+    landmarks_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class ObserveOptions:
     # Seconds between key frames, on which faces are detected in full; 0 makes every frame a key frame.
     detect_every_s: float = DETECT_EVERY_S
     batch_size: int = 32  # most frames per batch; fewer if frames are large or memory runs out
+    keep_landmarks: bool = False  # keep the landmarks themselves, not only what is measured on them
     timeout_s: float = STALLED_S  # decoding is abandoned after this many seconds without progress
 
 
@@ -91,6 +97,7 @@ class Observation:
     cut_off: np.ndarray  # (m,) float32, share of the crop that lies outside the frame
     signature: np.ndarray  # (m, 60) uint8, colors of face and clothes, see `appearance_descriptors`
     further: np.ndarray  # (m, 3) float32: p_other, valence, arousal; NaN where the model has no such output
+    landmarks: FaceLandmarks | None  # None without a landmark network
 
 
 @dataclass(eq=False)
@@ -105,8 +112,10 @@ class _SegmentInProgress:
     faces: list[FaceBatch] = field(default_factory=list)
     measures: list[np.ndarray] = field(default_factory=list)
     signatures: list[np.ndarray] = field(default_factory=list)
-    outputs: list[Future[np.ndarray]] = field(default_factory=list)  # (…, 10) each, see `EmotionClassifier.predict_all`
+    outputs: list[Future["_Outputs"]] = field(default_factory=list)
     crops: list[torch.Tensor] = field(default_factory=list)
+    landmark_crops: list[torch.Tensor] = field(default_factory=list)
+    crop_sides: list[np.ndarray] = field(default_factory=list)  # (…, 2) complex128 each, see `_CroppedFaces`
 
     @classmethod
     def of(cls, frame_index: np.ndarray) -> "_SegmentInProgress":
@@ -115,19 +124,23 @@ class _SegmentInProgress:
         return cls(frame_index, np.zeros(n, bool), np.zeros(n, bool), np.zeros((n, THUMBNAIL_GRID**2 * 3), np.uint8))
 
     def classify(self, stages: "_Stages") -> None:
-        """Start to classify the collected crops, after those collected before."""
+        """Start to classify the collected crops and locate their landmarks, after those collected before."""
         if self.crops:
             if self.outputs:
                 self.outputs[-1].result()  # at most one group waits, so that memory stays bounded
-            self.outputs.append(stages.in_background.submit(_classify, torch.cat(self.crops), stages))
+            landmark_crops = torch.cat(self.landmark_crops) if self.landmark_crops else None
+            work = stages.in_background.submit(_run_networks, torch.cat(self.crops), landmark_crops, stages)
+            self.outputs.append(work)
             self.crops.clear()
+            self.landmark_crops.clear()
 
-    def finish(self, pts_s: np.ndarray) -> Observation:
+    def finish(self, pts_s: np.ndarray, stages: "_Stages") -> Observation:
         """Combine the results of all batches."""
         faces = [FaceBatch.empty(), *self.faces]
         fields = (f.name for f in dataclasses.fields(FaceBatch))
+        groups = [group.result() for group in self.outputs]
         outputs = np.concatenate(
-            [np.empty((0, len(EMOTIONS) + N_FURTHER), np.float32), *(group.result() for group in self.outputs)]
+            [np.empty((0, len(EMOTIONS) + N_FURTHER), np.float32), *(group.emotions for group in groups)]
         )
         blur, brightness, cut_off = np.concatenate([np.empty((0, 3), np.float32), *self.measures]).T
         return Observation(
@@ -143,7 +156,13 @@ class _SegmentInProgress:
             cut_off,
             np.concatenate([np.empty((0, SIGNATURE_BYTES), np.uint8), *self.signatures]),
             outputs[:, len(EMOTIONS) :],
+            None if stages.landmarker is None else self._landmarks(groups, keep_points=stages.keep_landmarks),
         )
+
+    def _landmarks(self, groups: "list[_Outputs]", *, keep_points: bool) -> FaceLandmarks:
+        batch = LandmarkBatch.join([group.landmarks for group in groups if group.landmarks is not None])
+        side, center = np.concatenate([np.empty((0, 2), np.complex128), *self.crop_sides]).T
+        return landmarks_in_frame(batch.points_xy, batch.score, batch.pose_deg, side, center, keep_points=keep_points)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +174,17 @@ class _Stages:
     min_face_px: float
     key_frames: KeyFramePlan
     times: StageTimes
-    in_background: ThreadPoolExecutor  # one thread, which classifies while the next frames are searched for faces
+    in_background: ThreadPoolExecutor  # one thread, which runs `_run_networks` while further frames are searched
+    landmarker: Landmarker | None
+    keep_landmarks: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Outputs:
+    """What the networks find in some crops."""
+
+    emotions: np.ndarray  # (m, 10) float32, see `EmotionClassifier.predict_all`
+    landmarks: LandmarkBatch | None  # None without a landmark network
 
 
 def observe_segments(
@@ -164,6 +193,7 @@ def observe_segments(
     *,
     detector: FaceDetector,
     classifier: EmotionClassifier,
+    landmarker: Landmarker | None = None,
     options: ObserveOptions = DEFAULT_OPTIONS,
     on_frames: Callable[[int], None] = lambda n_frames: None,
     times: StageTimes | None = None,
@@ -178,6 +208,7 @@ def observe_segments(
         segments: indices of the sampled frames, ascending within and across segments.
         detector: finds faces.
         classifier: reads emotions.
+        landmarker: locates landmarks; None: they stay unknown.
         options: which faces are kept, where key frames are, and how much is processed at once.
         on_frames: called with the number of frames just processed.
         times: accumulates the time of each stage.
@@ -190,7 +221,8 @@ def observe_segments(
     most = max_batch_frames(info)
     key_frames = KeyFramePlan(options.detect_every_s, float(info.pts_s[0]), max_between=most)
     background = ThreadPoolExecutor(1, "classify")
-    stages = _Stages(detector, classifier, options.min_face_px, key_frames, times, background)
+    networks = landmarker, options.keep_landmarks
+    stages = _Stages(detector, classifier, options.min_face_px, key_frames, times, background, *networks)
     batch_size = min(options.batch_size, most)
     last_frames = [segment[-1] for segment in segments]
     frames = _decode_prefetched(info, read_frames_at(info, plan, batch_size=batch_size), options.timeout_s)
@@ -221,7 +253,7 @@ def observe_segments(
             segment.classify(stages)
             if n_missing := int((~segment.decoded).sum()):
                 on_frames(n_missing)
-            yield segment.finish(info.pts_s[frame_index])
+            yield segment.finish(info.pts_s[frame_index], stages)
 
 
 def max_batch_frames(info: VideoInfo) -> int:
@@ -232,15 +264,21 @@ def max_batch_frames(info: VideoInfo) -> int:
 
 
 def observe_frames(
-    frames: FrameBatch, *, detector: FaceDetector, classifier: EmotionClassifier, min_face_px: float = 12.0
+    frames: FrameBatch,
+    *,
+    detector: FaceDetector,
+    classifier: EmotionClassifier,
+    landmarker: Landmarker | None = None,
+    options: ObserveOptions = DEFAULT_OPTIONS,
 ) -> Observation:
     """Observe these frames, with detection on every one of them, as `observe_segments` does."""
     segment = _SegmentInProgress.of(frames.frame_index)
     with ThreadPoolExecutor(1, "classify") as background:
-        stages = _Stages(detector, classifier, min_face_px, KeyFramePlan(0), StageTimes(), background)
+        times, networks = StageTimes(), (landmarker, options.keep_landmarks)
+        stages = _Stages(detector, classifier, options.min_face_px, KeyFramePlan(0), times, background, *networks)
         _process_frames(segment, frames, stages, is_end=True)
         segment.classify(stages)
-        return segment.finish(frames.pts_s)
+        return segment.finish(frames.pts_s, stages)
 
 
 def _process_part(segment: _SegmentInProgress, batch: FrameBatch, stages: _Stages, part: slice, n_frames: int) -> None:
@@ -249,11 +287,16 @@ def _process_part(segment: _SegmentInProgress, batch: FrameBatch, stages: _Stage
 
 
 @few_threads()
-def _classify(crops: torch.Tensor, stages: _Stages) -> np.ndarray:
+def _run_networks(crops: torch.Tensor, landmark_crops: torch.Tensor | None, stages: _Stages) -> _Outputs:
     started_s = time.perf_counter()
-    outputs = stages.classifier.predict_all(crops)
-    stages.times.classify_s += time.perf_counter() - started_s
-    return outputs
+    emotions = stages.classifier.predict_all(crops)
+    classified_s = time.perf_counter()
+    landmarks = None
+    if stages.landmarker is not None and landmark_crops is not None:
+        landmarks = stages.landmarker.predict(landmark_crops)
+    stages.times.classify_s += classified_s - started_s
+    stages.times.landmarks_s += time.perf_counter() - classified_s
+    return _Outputs(emotions, landmarks)
 
 
 @torch.inference_mode()
@@ -268,7 +311,7 @@ def _process_frames(segment: _SegmentInProgress, frames: FrameBatch, stages: _St
     )
     detected_s = time.perf_counter()
     times.detect_s += detected_s - started_s
-    cropped = [_crop(part.frames, _large_faces(part.faces, stages.min_face_px), stages.classifier) for part in detected]
+    cropped = [_crop(part.frames, _large_faces(part.faces, stages.min_face_px), stages) for part in detected]
     times.crop_s += time.perf_counter() - detected_s
     position = np.searchsorted(segment.frame_index, frames.frame_index)
     segment.decoded[position] = True
@@ -282,6 +325,9 @@ def _process_frames(segment: _SegmentInProgress, frames: FrameBatch, stages: _St
             segment.measures.append(faces.measures)
             segment.signatures.append(faces.signatures)
             segment.crops.append(faces.crops)
+            segment.crop_sides.append(faces.crop_sides)
+            if faces.landmark_crops is not None:
+                segment.landmark_crops.append(faces.landmark_crops)
 
 
 def _no_frames(frames: FrameBatch) -> FrameBatch:
@@ -301,11 +347,14 @@ class _CroppedFaces:
     crops: torch.Tensor  # (m, size, size, 3) uint8, on the classifier's device
     measures: np.ndarray  # (m, 3) float32: blur, brightness, share of the crop outside the frame
     signatures: np.ndarray  # (m, 60) uint8, see `appearance_descriptors`
+    crop_sides: np.ndarray  # (m, 2) complex128, side and center of each crop, see `frame_crops`
+    landmark_crops: torch.Tensor | None  # (m, 48, 48, 3) uint8; None without a landmark network
 
 
-def _crop(frames: FrameBatch, faces: FaceBatch, classifier: EmotionClassifier) -> _CroppedFaces | None:
+def _crop(frames: FrameBatch, faces: FaceBatch, stages: _Stages) -> _CroppedFaces | None:
     if not len(faces):
         return None
+    classifier = stages.classifier
     used, frame = np.unique(faces.frame, return_inverse=True)
     # On a GPU, upload only frames with faces.
     shown = frames.pixels if classifier.device.type == "cpu" or len(used) == len(frames) else frames.pixels[used]
@@ -319,7 +368,20 @@ def _crop(frames: FrameBatch, faces: FaceBatch, classifier: EmotionClassifier) -
     measures = (*measure_crops(crops), out_of_frame_fraction(side, center, width_px, height_px))
     signatures = appearance_descriptors(pixels, frame_of_face, side, center, crops)
     classified = classifier.crop(crops, pixels, frame_of_face, boxes_xyxy, side, center)
-    return _CroppedFaces(faces, classified, torch.stack(measures, dim=1).cpu().numpy(), signatures.cpu().numpy())
+    if stages.landmarker is None:
+        landmark_crops = None
+    elif classifier.size_px == INPUT_PX:
+        landmark_crops = crops
+    else:
+        landmark_crops = crop_faces(pixels, frame_of_face, side, center, size_px=INPUT_PX)
+    return _CroppedFaces(
+        faces,
+        classified,
+        torch.stack(measures, dim=1).cpu().numpy(),
+        signatures.cpu().numpy(),
+        torch.stack([side, center], dim=1).cpu().numpy(),
+        landmark_crops,
+    )
 
 
 def frame_thumbnail(pixels: np.ndarray) -> np.ndarray:

@@ -139,6 +139,9 @@ class AnalyzeSettings(FervidSettings):
         False,
         description="Keep the appearance data of faces after tracks are associated, until a run without this option.",
     )
+    keep_landmarks: bool = Field(
+        False, description="Keep the 68 landmarks and irises of each face, which take about 560 bytes per face."
+    )
     timeline: TimelineSettings = Field(default_factory=TimelineSettings, description="Settings of pass 2.")
 
     @model_validator(mode="after")

@@ -4,9 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from fer_models import FaceBatch, load_classifier, load_detector
 from fer_models.boxes import paired_iou
+from fer_models.crops import TEMPLATE_XY
+from fer_models.landmarks.landmarker import LandmarkBatch, Landmarker
 from fer_models.observe import Observation, ObserveOptions, frame_thumbnail, observe_segments
 from fer_models.video import VideoReadError, probe
 
@@ -15,7 +18,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def models():
-    return {"detector": load_detector("compact", "cpu"), "classifier": load_classifier("default", "cpu")}
+    return {
+        "detector": load_detector("compact", "cpu"),
+        "classifier": load_classifier("default", "cpu"),
+        "landmarker": Landmarker.load(torch.device("cpu")),
+    }
 
 
 class TwoFaces:
@@ -45,11 +52,13 @@ def observe(path, models, spans=None, on_frames=lambda n_frames: None, **options
 def flat(seen: list[Observation]) -> dict[str, np.ndarray]:
     """Join all segments, with faces by the index of their frame in the video."""
     faces = [dataclasses.replace(s.faces, frame=s.frame_index[s.faces.frame]) for s in seen]
+    landmarks = [vars(s.landmarks) for s in seen if s.landmarks is not None]
     return {
+        **{name: np.concatenate([part[name] for part in landmarks]) for name in landmarks[0] if name != "points_px"},
         **{f.name: np.concatenate([getattr(b, f.name) for b in faces]) for f in dataclasses.fields(FaceBatch)},
         **{
             name: np.concatenate([getattr(s, name) for s in seen])
-            for name in (f.name for f in dataclasses.fields(Observation) if f.name != "faces")
+            for name in (f.name for f in dataclasses.fields(Observation) if f.name not in ("faces", "landmarks"))
         },
     }
 
@@ -61,6 +70,38 @@ def test_the_face_is_found_in_every_frame_and_smiles(face_clip, models):
     assert np.bincount(seen.faces.frame, minlength=50).tolist() == [1] * 50
     assert (seen.probabilities.argmax(axis=1) == 3).mean() > 0.9  # happy
     np.testing.assert_allclose(seen.probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+class TemplateLandmarks:
+    """A landmark network that finds eyes, nose and mouth where crops are aligned to have them."""
+
+    groups = (range(36, 42), range(42, 48), (30,), (48,), (54,))
+
+    def predict(self, crops):
+        points = np.full((len(crops), 70, 2), 0.5, np.float32)
+        for group, xy in zip(self.groups, TEMPLATE_XY, strict=True):
+            points[:, group] = xy
+        return LandmarkBatch(points, np.ones(len(crops), np.float32), np.zeros((len(crops), 3), np.float32))
+
+
+def test_landmarks_are_placed_in_the_frame_by_the_crop(face_clip, models):
+    """Within a tenth of the distance between the eyes of where the detector sees them: the alignment is a best fit."""
+    (seen,) = observe(face_clip, models | {"landmarker": TemplateLandmarks()}, keep_landmarks=True)
+    assert seen.landmarks is not None and seen.landmarks.points_px is not None
+    found = np.stack([seen.landmarks.points_px[:, group].mean(1) for group in TemplateLandmarks.groups], axis=1)
+    detected = seen.faces.landmarks_xy
+    apart_px = np.linalg.norm(detected[:, 1] - detected[:, 0], axis=1)
+    assert (np.linalg.norm(found - detected, axis=2).mean(1) / apart_px).max() < 0.1
+    across = detected[:, 1] - detected[:, 0]
+    slope_deg = np.rad2deg(np.arctan2(across[:, 1], across[:, 0]))
+    np.testing.assert_allclose(seen.landmarks.head_roll_deg, slope_deg, atol=5)  # the head is upright in the crop
+
+
+def test_landmarks_stay_unknown_without_their_network(face_clip, models):
+    (seen,) = observe(face_clip, models | {"landmarker": None}, keep_landmarks=True)
+    assert seen.landmarks is None
+    (kept,) = observe(face_clip, models)
+    assert kept.landmarks is not None and kept.landmarks.points_px is None
 
 
 @pytest.mark.parametrize(("spans", "batch_size"), [([7, 8, 30], 32), ([25], 5), ([], 13)])

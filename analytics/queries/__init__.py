@@ -224,8 +224,7 @@ def validity(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 def movements(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """How often each person blinks, nods and shakes the head, and how long they seem to speak; a row per track.
 
-    Figures are NULL where they could not be measured. The denominators are `eyes_measured_s`, `mouth_measured_s` and
-    `head_measured_s`.
+    Figures are NULL where movements could not be measured. Rates and shares are of `movements_measured_s`.
     """
     return _answer(connection, "movements")
 

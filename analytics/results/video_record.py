@@ -68,6 +68,7 @@ class VideoRecord:
     detect_s: float | None = None
     crop_s: float | None = None
     classify_s: float | None = None
+    landmarks_s: float | None = None
     live_since: datetime | None = None
     is_running: bool | None = None
     settings: str | None = None  # JSON

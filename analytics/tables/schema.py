@@ -217,6 +217,7 @@ VIDEOS = pa.schema(
                 ("detect", "detecting faces"),
                 ("crop", "cropping and measuring faces"),
                 ("classify", "classifying emotions"),
+                ("landmarks", "locating landmarks"),
             )
         ],
         _field("live_since", pa.timestamp("us", "UTC"), "", "live session: time of pts_s = 0; NULL for a file"),
@@ -378,19 +379,12 @@ TRACKS = pa.schema(
             "switch_s", pa.float64(), "s", "most uncertain time: from here on it may be another person; NULL if none"
         ),
         _field(
-            "eyes_measured_s",
+            "movements_measured_s",
             pa.float64(),
             "s",
-            "of seen_s, the time in which blinks can be found: trusted landmarks at 20 or more frames per second; NULL "
-            "in results of version 0.1",
+            "of seen_s, the time in which movements can be found: good faces with trusted landmarks, at 20 or more "
+            "frames per second; NULL in results of version 0.1",
         ),
-        _field(
-            "mouth_measured_s",
-            pa.float64(),
-            "s",
-            "likewise for speaking-like mouth movement: 10 or more frames per second",
-        ),
-        _field("head_measured_s", pa.float64(), "s", "likewise for nods and head shakes: 10 or more frames per second"),
         _field(
             "movements",
             pa.list_(

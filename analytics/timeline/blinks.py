@@ -13,25 +13,23 @@ class BlinkRule:
     """What counts as a blink.
 
     A blink lasts 100 to 400 ms (Soukupová and Čech, Real-Time Eye Blink Detection using Facial Landmarks, CVWW 2016).
-    With steps of at most 50 ms, the shortest one has two frames. At lower frame rates blinks are missed, so that none
-    are reported.
 
     Raises:
         ValueError: if a value is out of its range.
     """
 
-    max_step_s: float = 0.05  # longest time between two frames, in seconds: 20 frames per second
     max_duration_s: float = 0.4
-    closed_share: float = 0.6  # the eyes close to this share of how far they were open, or further
-    open_share: float = 0.8  # a blink begins when they fall below this share, and ends when they are back at it
+    min_frames: int = 2  # a dip of one frame is noise
+    closed_share: float = 0.7  # the eyes close to this share of how far they were open, or further
+    open_share: float = 0.85  # a blink begins when they fall below this share, and ends when they are back at it
     # A blink begins with eyes open to this share of the person's median: closed and narrow eyes do not blink.
     min_open_share: float = 0.6
 
     def __post_init__(self) -> None:
         if not 0 < self.closed_share < self.open_share < 1:
             raise ValueError(f"0 < closed_share < open_share < 1 must hold, got {self}")
-        if not 0 < self.max_step_s < self.max_duration_s < np.inf:
-            raise ValueError(f"0 < max_step_s < max_duration_s must hold, got {self}")
+        if not 0 < self.max_duration_s < np.inf:
+            raise ValueError(f"0 < max_duration_s must hold, got {self}")
 
 
 def find_blinks(pts_s: np.ndarray, openness: np.ndarray, usual_openness: float, rule: BlinkRule) -> RowSpans:
@@ -53,7 +51,7 @@ def find_blinks(pts_s: np.ndarray, openness: np.ndarray, usual_openness: float, 
     edges = np.flatnonzero(np.diff(np.concatenate([[False], is_low, [False]]).astype(np.int8)))
     spans: list[tuple[int, int, float]] = []
     for first, stop in edges.reshape(-1, 2).tolist():
-        if first == 0 or stop == len(openness):
+        if first == 0 or stop == len(openness) or stop - first < rule.min_frames:
             continue
         level = open_level[first:stop].max()
         opens = min(openness[first - 1], openness[stop]) >= rule.open_share * level

@@ -68,7 +68,7 @@ def movement_columns(
         values[order.row] = relative_to_rest(order.track, to_float_array(faces, measured)[order.row], is_good)
         columns[name] = to_column(quantize(values, MEASURE_STEP), pa.float32())
     is_speaking, is_unknown = np.zeros(len(faces), bool), np.ones(len(faces), bool)
-    is_speaking[order.row], is_unknown[order.row] = movements.is_speaking, ~movements.shows_mouth
+    is_speaking[order.row], is_unknown[order.row] = movements.is_speaking, ~movements.is_measured
     return columns | {"is_speaking": pa.array(is_speaking, mask=is_unknown)}
 
 

@@ -33,7 +33,9 @@ class MovementConfig:
     head: OscillationRule = field(
         default_factory=lambda: OscillationRule(min_swing=4.0, min_swings=3, max_swing_s=0.5, min_mean_swing_s=0.1)
     )
-    max_step_s: float = 0.1  # with longer steps between frames, swings of the mouth and the head would be missed
+    # With longer steps between frames, that is, fewer than 20 frames per second, a blink of 0.1 s may fall between two
+    # frames, and the steps of speech at 7 Hz, after removing outliers, cannot be told apart.
+    max_step_s: float = 0.05
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_landmark_score <= 1:
@@ -63,10 +65,8 @@ class Movements:
     start_s: np.ndarray  # (n,)
     end_s: np.ndarray  # (n,) end of the half-open interval
     strength: np.ndarray  # (n,) strength of each movement, see `schema.MOVEMENTS`
-    is_speaking: np.ndarray  # (m,) bool, True for faces that speak
-    shows_eyes: np.ndarray  # (m,) bool, True if frames follow each other closely enough to find blinks
-    shows_mouth: np.ndarray  # (m,) bool, True if frames follow each other closely enough to find speaking
-    shows_head: np.ndarray  # (m,) bool, True if frames follow each other closely enough to find nods and head shakes
+    is_speaking: np.ndarray  # (m,) bool
+    is_measured: np.ndarray  # (m,) bool: trusted, and close enough in time to another trusted face to show movements
 
 
 def relative_to_rest(track: np.ndarray, values: np.ndarray, is_good: np.ndarray) -> np.ndarray:
@@ -92,20 +92,31 @@ def mean_of_known(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(first), second, np.where(np.isnan(second), first, (first + second) / 2))
 
 
+def without_outliers(values: np.ndarray) -> np.ndarray:
+    """Replace each value but the first and last by the median of it and its neighbors.
+
+    Key frames place a face slightly differently than the close-ups between them, which would look like a movement of
+    one frame, five times per second.
+
+    >>> without_outliers(np.array([0.0, 1.0, 0.0, 0.0, 2.0, 2.0])).tolist()
+    [0.0, 0.0, 0.0, 0.0, 2.0, 2.0]
+    """
+    if len(values) < 3:
+        return values
+    middle = np.median([values[:-2], values[1:-1], values[2:]], axis=0)
+    return np.concatenate([values[:1], middle, values[-1:]])
+
+
 def find_movements(faces: TrackedMeasures, config: MovementConfig) -> Movements:
     """Find all movements; none lasts across a shot boundary, a gap or a frame without a trusted face."""
     found: list[tuple[int, RowSpans]] = []
-    eyes = _runs(faces, ~np.isnan(faces.eye_openness), config.blink.max_step_s)
     usual = _usual(faces.track, faces.eye_openness)
-    for run in eyes:
-        blinks = find_blinks(faces.start_s[run], faces.eye_openness[run], usual[run[0]], config.blink)
-        found.append((_BLINK, _rows_of(run, blinks)))
-    mouth = _runs(faces, ~np.isnan(faces.mouth_opening), config.max_step_s)
-    for run in mouth:
-        speaking = find_oscillations(faces.start_s[run], faces.mouth_opening[run], config.speaking)
-        found.append((_SPEAKING, _rows_of(run, speaking)))
-    head = _runs(faces, ~np.isnan(faces.yaw_deg + faces.pitch_deg), config.max_step_s)
-    for run in head:
+    runs = unbroken_runs(faces.part, faces.start_s, _is_known(faces), config.max_step_s)
+    for run in runs:
+        start_s = faces.start_s[run]
+        blinks = find_blinks(start_s, faces.eye_openness[run], usual[run[0]], config.blink)
+        speaking = find_oscillations(start_s, without_outliers(faces.mouth_opening[run]), config.speaking)
+        found += [(_BLINK, _rows_of(run, blinks)), (_SPEAKING, _rows_of(run, speaking))]
         found += _head_gestures(faces, run, config.head)
     kind = np.concatenate([np.empty(0, np.int64), *(np.full(len(spans.first), k) for k, spans in found)])
     first, last, strength = (
@@ -117,14 +128,17 @@ def find_movements(faces: TrackedMeasures, config: MovementConfig) -> Movements:
     is_speaking = np.zeros(len(faces.track), bool)
     for begin, end in zip(first[kind == _SPEAKING].tolist(), last[kind == _SPEAKING].tolist(), strict=True):
         is_speaking[begin : end + 1] = True
-    shown = (_mask(len(faces.track), runs) for runs in (eyes, mouth, head))
-    return Movements(faces.track[first], kind, faces.start_s[first], faces.end_s[last], strength, is_speaking, *shown)
+    is_measured = np.zeros(len(faces.track), bool)
+    is_measured[np.concatenate([np.empty(0, np.int64), *runs])] = True
+    return Movements(
+        faces.track[first], kind, faces.start_s[first], faces.end_s[last], strength, is_speaking, is_measured
+    )
 
 
 def _head_gestures(faces: TrackedMeasures, run: np.ndarray, rule: OscillationRule) -> list[tuple[int, RowSpans]]:
     """Nods and head shakes of a run: an oscillation of one angle in which the other one moves less."""
     found: list[tuple[int, RowSpans]] = []
-    pitch_deg, yaw_deg = faces.pitch_deg[run], faces.yaw_deg[run]
+    pitch_deg, yaw_deg = without_outliers(faces.pitch_deg[run]), without_outliers(faces.yaw_deg[run])
     for kind, moving, other in ((_NOD, pitch_deg, yaw_deg), (_HEAD_SHAKE, yaw_deg, pitch_deg)):
         spans = find_oscillations(faces.start_s[run], moving, rule)
         kept = [
@@ -138,8 +152,9 @@ def _head_gestures(faces: TrackedMeasures, run: np.ndarray, rule: OscillationRul
     return found
 
 
-def _runs(faces: TrackedMeasures, is_known: np.ndarray, max_step_s: float) -> list[np.ndarray]:
-    return unbroken_runs(faces.part, faces.start_s, is_known, max_step_s)
+def _is_known(faces: TrackedMeasures) -> np.ndarray:
+    is_known: np.ndarray = ~np.isnan(faces.eye_openness + faces.mouth_opening + faces.yaw_deg + faces.pitch_deg)
+    return is_known
 
 
 def _rows_of(run: np.ndarray, spans: RowSpans) -> RowSpans:
@@ -160,9 +175,3 @@ def _rows_of_tracks(track: np.ndarray) -> list[slice]:
     """The rows of each track, which are contiguous."""
     changes = np.flatnonzero(track[1:] != track[:-1]) + 1
     return [slice(first, stop) for first, stop in itertools.pairwise([0, *changes.tolist(), len(track)])]
-
-
-def _mask(n_rows: int, runs: list[np.ndarray]) -> np.ndarray:
-    mask = np.zeros(n_rows, bool)
-    mask[np.concatenate([np.empty(0, np.int64), *runs])] = True
-    return mask

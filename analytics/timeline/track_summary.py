@@ -89,9 +89,7 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
             **emotion_columns("baseline", faces.baselines.probabilities),
             "suspected_switch": np.logical_or.reduceat(faces.is_switch, first) if len(first) else np.empty(0, bool),
             "switch_s": to_column(_switch_s(faces, first), pa.float64()),
-            "eyes_measured_s": _seconds(faces, first, faces.movements.shows_eyes),
-            "mouth_measured_s": _seconds(faces, first, faces.movements.shows_mouth),
-            "head_measured_s": _seconds(faces, first, faces.movements.shows_head),
+            "movements_measured_s": _seconds(faces, first, faces.movements.is_measured),
             "movements": movements_of_tracks(faces.movements, len(first)),
         }
     )

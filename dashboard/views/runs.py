@@ -16,11 +16,12 @@ ANALYSES_SQL = """
         n_observed, decode_wait_s, CASE WHEN detect_s > 0.01 THEN n_observed / detect_s END AS detect_per_s,
         CASE WHEN classify_s > 0.01 THEN n_observed / classify_s END AS classify_per_s,
         1000 * decode_wait_s / n_observed AS decode, 1000 * detect_s / n_observed AS detect,
-        1000 * crop_s / n_observed AS crop, 1000 * classify_s / n_observed AS classify
+        1000 * crop_s / n_observed AS crop, 1000 * classify_s / n_observed AS classify,
+        1000 * landmarks_s / n_observed AS landmarks
     FROM videos ORDER BY finished_at DESC LIMIT 500
 """
 STAGES = {"decode": "waiting for frames", "detect": "detecting faces", "crop": "cropping faces",
-          "classify": "classifying emotions"}  # fmt: skip
+          "classify": "classifying emotions", "landmarks": "locating landmarks"}  # fmt: skip
 MAX_CHARTED = 20  # number of analyses in the chart
 
 

@@ -242,9 +242,11 @@ def observe(path: StoragePath, plan: SegmentPlan, context: AnalysisContext, time
         [plan.segments[index] for index in plan.missing],
         detector=models.detector,
         classifier=models.classifier,
+        landmarker=models.landmarker,
         options=ObserveOptions(
             min_face_px=settings.min_face_px,
             detect_every_s=settings.detect_every_s,
+            keep_landmarks=settings.keep_landmarks,
             batch_size=settings.batch_size,
             timeout_s=settings.decode_timeout_s,
         ),

@@ -33,6 +33,7 @@ _OBSERVATION_SETTINGS = {
     "video_stream",
     "rotate",
     "detect_every_s",
+    "keep_landmarks",
     "min_face_px",
     "segment_s",
 }
@@ -79,6 +80,7 @@ def observation_settings(settings: AnalyzeSettings, models: "Models", decoder: s
         "detector_size_px": models.detector.max_side_px,
         "detector_precision": str(models.detector.dtype).removeprefix("torch."),
         "model": models.classifier.card.name,
+        "landmarks": models.landmarker.name,
         "device": models.classifier.device.type,
         "precision": str(models.classifier.dtype).removeprefix("torch."),
     }
@@ -142,7 +144,8 @@ def describe_models(observe: Mapping[str, Any]) -> str:
     """The models that the settings of pass 1 name, their device and precision, in one line."""
     return (
         f"detector {observe['detector']} ({observe['detector_reason']}) with frames of at most "
-        f"{observe['detector_size_px']} px, model {observe['model']}, on {observe['device']} in {observe['precision']}"
+        f"{observe['detector_size_px']} px, model {observe['model']}, landmarks {observe['landmarks']}, "
+        f"on {observe['device']} in {observe['precision']}"
     )
 
 
@@ -160,6 +163,7 @@ def request_fingerprint(settings: AnalyzeSettings) -> str:
         "versions": [OBSERVE_VERSION, TIMELINE_VERSION],
         "classifier": [classifier.name, classifier.sha256],
         "detectors": {name: card.sha256 for name, card in cards.items() if card.task == "detector"},
+        "landmarks": {name: card.sha256 for name, card in cards.items() if card.task == "landmarks"},
         "optional": [importlib.util.find_spec(name) is not None for name in ("decord", "retinaface")],
         "device": [settings.device, *machine()],
     }

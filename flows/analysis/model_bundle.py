@@ -1,4 +1,4 @@
-"""The models of a run: the detector and the emotion classifier that its settings name."""
+"""The models of a run: the detector and the emotion classifier that its settings name, and the landmark network."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from fer_models.classification.loading import load_classifier
 from fer_models.detection import FaceDetector, load_detector
 from fer_models.detection.retinaface_network import package_is_here
 from fer_models.device import choose_device
+from fer_models.landmarks.landmarker import Landmarker
 from fer_models.registry.model_registry import list_model_dirs
 from flows.analysis.fingerprints import describe_models
 from flows.settings import AnalyzeSettings
@@ -21,10 +22,15 @@ class Models:
     detector: FaceDetector
     detector_reason: str
     classifier: EmotionClassifier
+    landmarker: Landmarker
 
     def weights(self) -> dict[str, str]:
         """The sha256 of each model's weights."""
-        return {"detector": self.detector.sha256, "classifier": self.classifier.card.sha256}
+        return {
+            "detector": self.detector.sha256,
+            "classifier": self.classifier.card.sha256,
+            "landmarks": self.landmarker.sha256,
+        }
 
     def describe(self) -> str:
         """The models, their device and precision in one line."""
@@ -34,6 +40,7 @@ class Models:
                 "detector_reason": self.detector_reason,
                 "detector_size_px": self.detector.max_side_px,
                 "model": self.classifier.card.name,
+                "landmarks": self.landmarker.name,
                 "device": self.classifier.device.type,
                 "precision": str(self.classifier.dtype).removeprefix("torch."),
             }
@@ -58,4 +65,5 @@ def load_models(settings: AnalyzeSettings) -> Models:
     """
     name, reason = choose_detector(settings.detector, choose_device(settings.device))
     detector = load_detector(name, settings.device, settings.detector_size_px)
-    return Models(detector, reason, load_classifier(settings.model, settings.device))
+    classifier = load_classifier(settings.model, settings.device)
+    return Models(detector, reason, classifier, Landmarker.load(classifier.device))

@@ -25,7 +25,7 @@ from analytics.results.videos import all_videos, choose_videos
 from analytics.tracking.identities import IdentitiesError
 from flows.settings import TimelineSettings
 
-SPEEDS = ("frames_per_s", "n_observed", "decode_wait_s", "detect_s", "crop_s", "classify_s")
+SPEEDS = ("frames_per_s", "n_observed", "decode_wait_s", "detect_s", "crop_s", "classify_s", "landmarks_s")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from analytics.results.ids import live_video_id
 from analytics.results.store import Store
 from analytics.timeline.observations import observations_table, unseen_table
-from fer_models.observe import observe_frames
+from fer_models.observe import ObserveOptions, observe_frames
 from fer_models.video.live import LiveFrame, LiveReader, frame_batch
 from flows.analysis.fingerprints import provenance_columns, work_ids
 from flows.analysis.model_bundle import Models
@@ -149,7 +149,10 @@ class LiveSession:
             batch,
             detector=self._models.detector,
             classifier=self._models.classifier,
-            min_face_px=self._settings.min_face_px,
+            landmarker=self._models.landmarker,
+            options=ObserveOptions(
+                min_face_px=self._settings.min_face_px, keep_landmarks=self._settings.keep_landmarks
+            ),
         )
         counts.n_looked_at += len(frames)
         counts.n_faces += len(observed.faces)

@@ -1,6 +1,6 @@
 """The questions of `fervid summary`: their answers, and the notes that are printed beside them."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -159,23 +159,19 @@ def explanation(request: Request, rows: "pa.Table") -> list[str]:
             f"There are no confidence intervals. {SCHEMA_HINT.format(question)}"
         ]
     if question == Question.movements:
-        return list(_measurement_notes(rows))
+        return _measurement_notes(rows)
     return []
 
 
-def _measurement_notes(rows: "pa.Table") -> Iterator[str]:
+def _measurement_notes(rows: "pa.Table") -> list[str]:
     """Why figures about movements are missing."""
-    for measured, figures, rate in (
-        ("eyes_measured_s", "Blinks", 20),
-        ("mouth_measured_s", "Intervals of speaking", 10),
-        ("head_measured_s", "Nods and head shakes", 10),
-    ):
-        n_missing = sum(not seconds for seconds in rows[measured].to_pylist())
-        if n_missing:
-            yield (
-                f"{figures} are not known for {n_missing} of {len(rows)} people: they need trusted landmarks in at "
-                f"least {rate} analyzed frames per second (--fps)."
-            )
+    n_missing = sum(not seconds for seconds in rows["movements_measured_s"].to_pylist())
+    if not n_missing:
+        return []
+    return [
+        f"The movements of {n_missing} of {len(rows)} people are not known: they need trusted landmarks in at least "
+        "20 analyzed frames per second (--fps)."
+    ]
 
 
 def _comparison_notes(rows: "pa.Table") -> list[str]:
