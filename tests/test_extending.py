@@ -100,8 +100,8 @@ def test_an_architecture_in_the_table_can_be_trained_saved_and_loaded(tmp_path, 
 
 def test_an_export_format_in_the_table_is_offered(results, tmp_path, monkeypatch):
     def write_my_format(connection, video, path):
-        n_faces = connection.sql(f"SELECT count(*) FROM faces WHERE video_id = '{video['video_id']}'").fetchall()[0][0]
-        path.write_text(f"{video['path']},{n_faces}\n")
+        n_faces = connection.sql(f"SELECT count(*) FROM faces WHERE video_id = '{video.video_id}'").fetchall()[0][0]
+        path.write_text(f"{video.path},{n_faces}\n")
 
     monkeypatch.setitem(FORMATS, "my_format", (".my.csv", write_my_format))
     (path,) = export_videos(results, tmp_path / "out", "my_format")
