@@ -329,9 +329,11 @@ def test_agreement_is_shown_over_all_coded_videos(
 ) -> None:
     rename(results, ALICE, 0, "Anna")
     file = tmp_path / "codes.csv"
-    file.write_text("start_s,end_s,code,person,video\n0,2,happy,Anna,alice.mp4\n2,3,sad,Anna,alice.mp4\n")
+    lines = ("0,2,happy,Anna,alice.mp4", "2,3,sad,Anna,alice.mp4", "3,4,smile,Anna,alice.mp4")
+    file.write_text("\n".join(["start_s,end_s,code,person,video", *lines]))
     monkeypatch.setenv(codes.ENVIRONMENT, str(file))
     shown = page("compare", results)
+    assert "Codes that name no emotion are not compared: smile." in words(shown)
     figures = {metric.label: metric.value for metric in shown.metric}
     # Anna is labeled happy all the time: 2 of 3 s are the same, as many as by chance.
     assert (figures["Cohen's kappa"], figures["same emotion"], figures["compared"]) == ("0.00", "67%", "3.0 s")

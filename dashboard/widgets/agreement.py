@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from analytics.queries.agreement import Agreement, compare_with_codes
-from analytics.queries.codes import Code, CodesError
+from analytics.queries.codes import Code, CodesError, emotion_of
 from analytics.queries.groups import resolve_participants
 from analytics.results.videos import UnknownVideoError
 from dashboard.data.codes import Codes, comparable_codes, people_of
@@ -77,6 +77,8 @@ def show_agreement(results: Results, codes: Codes) -> None:
     except (CodesError, UnknownVideoError) as error:
         st.warning(plain(f"{codes.name}: {error}"))
         return
+    if others := sorted({code.code for code in codes.codes if emotion_of(code.code) is None}):
+        st.info(plain(f"Codes that name no emotion are not compared: {', '.join(others)}."))
     overall = found.summary.to_pylist()[0]
     if not overall["compared_s"]:
         st.info(f"No code of {plain(codes.name)} is an emotion of a person who has a label at the same time.")
