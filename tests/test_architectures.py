@@ -19,6 +19,8 @@ from fer_models.training.emotion.augmentation import STRENGTHS, augment
 from fer_models.training.emotion.initialization import IMAGENET_FILES, imagenet_weights, read_imagenet, start_from
 from fer_models.training.emotion.recipes import RECIPES, Recipe, recipe_for
 
+pytestmark = pytest.mark.slow
+
 MILLION_PARAMETERS = {
     "face_resnet": 3.84,
     "face_resnet_se": 3.90,

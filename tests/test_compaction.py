@@ -23,6 +23,8 @@ from analytics.results.vacuum import Garbage, find_garbage, remove_garbage
 from analytics.tables.schema import TABLES, TIMELINE_TABLES
 from analytics.timeline.build import TimelineConfig, build_timeline
 
+pytestmark = pytest.mark.slow
+
 FEELINGS = ("happy", "sad", "neutral")
 
 

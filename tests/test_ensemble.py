@@ -21,6 +21,8 @@ from fer_models.registry.model_registry import (
     save_model_folder,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def make_model(folder, architecture, seed, size_px=48, temperature=1.0):
     torch.manual_seed(seed)
