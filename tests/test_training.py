@@ -98,7 +98,7 @@ def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(few_fa
         time.sleep(0.01)
     run.send_signal(signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL, run.stderr.read()
-    assert 1 <= len(history_in(read_checkpoint(last))["epochs"]) < EPOCHS
+    assert 1 <= len(history_in(read_checkpoint(last)).epochs) < EPOCHS
     assert not (folder / "model.json").exists()
 
     run = fervid_train(few_faces, tmp_path, server, "--resume")
@@ -129,7 +129,7 @@ def test_two_processes_share_the_batches_of_one_training(few_faces, server, tmp_
     assert run.returncode == 0, err
     folder = tmp_path / "fervid" / "models" / "tiny"
     assert out.count(f"model saved: {folder}\n") == 1  # only the first process saves it
-    assert len(history_in(read_checkpoint(folder / "checkpoints" / "last.ckpt"))["epochs"]) == 1
+    assert len(history_in(read_checkpoint(folder / "checkpoints" / "last.ckpt")).epochs) == 1
 
     first, second = (list(EpochShuffle(105, 32, 1, Processes(rank, 2, 2))) for rank in range(2))
     assert [sorted(a + b) for a, b in zip(first, second, strict=True)] == [

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -74,6 +74,13 @@ class TrialDesign:
 EACH_VIDEO = TrialDesign()
 
 
+class _Trial(NamedTuple):
+    video_id: str
+    label: str | None  # the condition
+    start_s: float
+    end_s: float
+
+
 def trials_table(
     connection: duckdb.DuckDBPyConnection,
     *,
@@ -101,9 +108,9 @@ def trials_table(
     trials = _trials(path_of, events, conditions or {})
     parameters = {
         "trials": list(range(len(trials))),
-        "video_ids": [trial["video_id"] for trial in trials],
-        "starts_s": [trial["start_s"] for trial in trials],
-        "ends_s": [trial["end_s"] for trial in trials],
+        "video_ids": [trial.video_id for trial in trials],
+        "starts_s": [trial.start_s for trial in trials],
+        "ends_s": [trial.end_s for trial in trials],
         "bin_ms": bin_ms,
     }
     binned = connection.sql(_SQL, params=parameters).to_arrow_table().to_pylist() if trials else []
@@ -118,16 +125,16 @@ def trials_table(
     rows = []
     for row in binned:
         trial = trials[row["trial"]]
-        path = path_of[trial["video_id"]]
+        path = path_of[trial.video_id]
         participant = people.find(path, row["track_id"])
         own = values.get(participant if key == "participant" else path, {})
         common = {
             "participant": participant,
-            "condition": trial["label"],
+            "condition": trial.label,
             "trial": row["trial"],
             "video": path,
             "track_id": row["track_id"],
-            "person": persons[trial["video_id"], row["track_id"]],
+            "person": persons[trial.video_id, row["track_id"]],
             "bin_start_s": row["bin"] * bin_ms / 1000,
             **{name: row[name] for name in ("observed_s", "labelled_s", "carried_s", "low_quality_s")},
             **{name: own.get(name) for name in names},
@@ -190,12 +197,8 @@ def write_trials(table: pa.Table, path: Path, *, escape_formulas: bool) -> None:
     pyarrow.csv.write_csv(without_formulas(table) if escape_formulas else table, path)
 
 
-def _trials(path_of: Mapping[str, str], events: pa.Table | None, conditions: Mapping[str, str]) -> list[dict[str, Any]]:
+def _trials(path_of: Mapping[str, str], events: pa.Table | None, conditions: Mapping[str, str]) -> list[_Trial]:
     if events is None:
-        return [
-            {"video_id": video_id, "label": conditions.get(path), "start_s": 0.0, "end_s": float("inf")}
-            for video_id, path in path_of.items()
-        ]
+        return [_Trial(video_id, conditions.get(path), 0.0, float("inf")) for video_id, path in path_of.items()]
     known = [VideoName(video_id, path) for video_id, path in path_of.items()]
-    rows: list[dict[str, Any]] = events_of_videos(events, known).to_pylist()
-    return rows
+    return [_Trial(**event) for event in events_of_videos(events, known).to_pylist()]

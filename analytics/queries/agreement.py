@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
@@ -306,7 +306,7 @@ def _tables(compared: Sequence[_Compared]) -> Agreement:
 
 def _summary_row(
     path: str | None, person: str | None, confusion: np.ndarray, events: Sequence[EventMatch]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     compared_s = float(confusion.sum())
     return {
         "path": path,
@@ -318,7 +318,7 @@ def _summary_row(
     }
 
 
-def _event_columns(events: Sequence[EventMatch]) -> dict[str, Any]:
+def _event_columns(events: Sequence[EventMatch]) -> dict[str, object]:
     counts = np.array([(e.n_reference, e.n_coded, e.n_matched) for e in events], np.int64).reshape(-1, 3).sum(axis=0)
     match = EventMatch(*counts.tolist())
     return {

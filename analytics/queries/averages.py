@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -133,7 +132,7 @@ def average_trials(
     return pa.Table.from_pylist(found, AVERAGES)
 
 
-def _average(of_bin: _Bin) -> list[dict[str, Any]]:
+def _average(of_bin: _Bin) -> list[dict[str, object]]:
     """The averages over participants, a row per emotion."""
     mean, change = _participant_means(of_bin.means), _participant_means(of_bin.changes)
     rows = []

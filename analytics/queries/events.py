@@ -96,7 +96,7 @@ def _with_our_names(header: Sequence[str]) -> list[str]:
     return names
 
 
-def _event(line: Mapping[str, str], where: str) -> dict[str, Any]:
+def _event(line: Mapping[str, str], where: str) -> dict[str, str | float | None]:
     start_s, end_s = (_seconds(line[name], f"{where}: {name}") for name in ("start_s", "end_s"))
     if not start_s < end_s:
         raise EventsError(f"{where}: end_s ({end_s:g}) must come after start_s ({start_s:g})")

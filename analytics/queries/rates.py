@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -97,7 +96,7 @@ def dwell_medians(
 
 def _rate_row(
     measure: str, emotion: str | None, counts: np.ndarray, time_s: np.ndarray, rate: Estimate
-) -> dict[str, Any]:
+) -> dict[str, object]:
     return {
         "measure": measure,
         "emotion": emotion,

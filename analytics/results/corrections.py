@@ -34,7 +34,7 @@ class CorrectionError(FervidError):
     """A correction does not fit the tracks of the video, or its timeline cannot be built again."""
 
 
-def corrected_settings(config: TimelineConfig, corrections: Sequence[Correction]) -> dict[str, Any]:
+def corrected_settings(config: TimelineConfig, corrections: Sequence[Correction]) -> dict[str, object]:
     """The settings that identify a timeline with these corrections; without any, those of `config`."""
     settings = config.settings()
     return settings | {"corrections": [asdict(each) for each in corrections]} if corrections else settings

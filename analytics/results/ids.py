@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
 
 from analytics.results.storage_paths import StoragePath, absolute
 
@@ -38,7 +37,7 @@ def live_video_id(address: str, since: datetime) -> str:
     return _id("v", ["live", address, since.isoformat()])
 
 
-def observation_id(video_id: str, settings: Mapping[str, Any], weights: Mapping[str, str]) -> str:
+def observation_id(video_id: str, settings: Mapping[str, object], weights: Mapping[str, str]) -> str:
     """The id of the observations of pass 1: `o` and 16 hexadecimal digits.
 
     Args:
@@ -49,7 +48,7 @@ def observation_id(video_id: str, settings: Mapping[str, Any], weights: Mapping[
     return _id("o", [video_id, settings, weights])
 
 
-def analysis_id(observation_id: str, settings: Mapping[str, Any]) -> str:
+def analysis_id(observation_id: str, settings: Mapping[str, object]) -> str:
     """The id of the analysis of pass 2: `a` and 16 hexadecimal digits.
 
     Args:
@@ -59,7 +58,7 @@ def analysis_id(observation_id: str, settings: Mapping[str, Any]) -> str:
     return _id("a", [observation_id, settings, TIMELINE_VERSION])
 
 
-def identities_id(observation_id: str, settings: Mapping[str, Any]) -> str:
+def identities_id(observation_id: str, settings: Mapping[str, object]) -> str:
     """The id of the assignment of faces to tracks: `i` and 16 hexadecimal digits.
 
     Args:
@@ -69,6 +68,6 @@ def identities_id(observation_id: str, settings: Mapping[str, Any]) -> str:
     return _id("i", [observation_id, settings])
 
 
-def _id(letter: str, content: Any) -> str:
+def _id(letter: str, content: object) -> str:
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return letter + hashlib.sha256(canonical.encode()).hexdigest()[:16]

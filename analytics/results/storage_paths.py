@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, overload
@@ -193,7 +193,7 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def version(info: dict[str, Any]) -> str:
+def version(info: Mapping[str, object]) -> str:
     """The version of an object: its ETag, else its time and size."""
     tag = info.get("ETag") or info.get("etag")
     when = info.get("LastModified") or info.get("mtime") or info.get("created")

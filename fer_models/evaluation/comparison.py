@@ -3,7 +3,6 @@
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from fer_models.classification.classifier import CHUNK_CROPS, EmotionClassifier
 from fer_models.classification.ensemble import Ensemble
 from fer_models.classification.onnx_classifier import OnnxClassifier
 from fer_models.datasets.labeled_faces import FaceImages
-from fer_models.evaluation.metrics import measure_split
+from fer_models.evaluation.metrics import Figures, measure_split
 from fer_models.registry.model_registry import ModelCard
 
 BATCHES = (1, 256)  # batch sizes whose speed is measured
@@ -29,12 +28,12 @@ class Compared:
     """One model in a comparison."""
 
     card: ModelCard
-    figures: dict[str, dict[str, Any]]  # split -> metric -> value, from `measure_split`
+    figures: dict[str, Figures]  # split -> metric -> value, from `measure_split`
     scores: dict[str, Tensor]  # split -> (n, 7) probabilities
     multiply_adds: int | None  # multiply-add operations per crop; None if unknown
     images_per_s: dict[int, float]  # batch size -> crops classified per second; empty if not measured
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return the metrics as JSON."""
         return {
             "model": self.card.name,

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,8 @@ BINS = 15  # number of bins of the expected calibration error, 15 as in most pap
 RESAMPLES = 1000
 MAX_LOG_TEMPERATURE = math.log(20)
 Predict = Callable[[Tensor], np.ndarray]  # such as `EmotionClassifier.predict`
+Figure = float | list[float] | dict[str, float]  # a metric, its interval, or its value for each emotion
+Figures = dict[str, Figure]
 
 
 @torch.no_grad()
@@ -85,7 +86,7 @@ def mean_scores(predict: Predict, views: Iterator[Tensor]) -> Tensor:
 
 def measure_split(
     predict: Predict, images: FaceImages, *, temperature: float, tta: bool, training: FaceImages | None = None
-) -> tuple[dict[str, Any], Tensor]:
+) -> tuple[Figures, Tensor]:
     """Compute all metrics of one split; also return its probabilities (n, 7).
 
     Args:
@@ -110,7 +111,7 @@ def measure_split(
     return figures, scores
 
 
-def measure(scores: Tensor, images: FaceImages, temperature: float) -> dict[str, Any]:
+def measure(scores: Tensor, images: FaceImages, temperature: float) -> Figures:
     """Compute accuracy with its interval, macro-F1, calibration error with and without temperature, and F1 per emotion.
 
     Metrics named `votes_...` are against the annotators' majority, on the images that have one. Shares are rounded to
@@ -124,7 +125,7 @@ def measure(scores: Tensor, images: FaceImages, temperature: float) -> dict[str,
     return {"images": len(images)} | figures
 
 
-def against(scores: Tensor, target: Tensor, temperature: float) -> dict[str, Any]:
+def against(scores: Tensor, target: Tensor, temperature: float) -> Figures:
     """Compute the metrics of probabilities (n, 7) against one emotion per row."""
     predicted = scores.argmax(dim=1)
     uncalibrated = (scores.log() * temperature).softmax(dim=1)
@@ -144,7 +145,7 @@ def macro_f1(predicted: Tensor, target: Tensor) -> float:
     return rounded(multiclass_f1_score(predicted, target, len(EMOTIONS), average="macro"))
 
 
-def with_interval(name: str, right: Tensor) -> dict[str, Any]:
+def with_interval(name: str, right: Tensor) -> Figures:
     """Return the share of `right` (n,) bool and its 95 % bootstrap interval."""
     low, high = bootstrap_interval(right.numpy())
     return {name: rounded(right.float().mean()), f"{name}_interval": [rounded(low), rounded(high)]}

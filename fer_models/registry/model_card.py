@@ -72,7 +72,7 @@ class ModelCard:
     licence_note: str = ""
     sha256: Annotated[str, Predicate(is_sha256)] = ""  # sha256 of the weights file
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return the content of `model.json`."""
         return dataclasses.asdict(self)
 

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -152,8 +151,9 @@ class _VideoJob:
         """Write the tables and, last of all, the row in the table videos."""
         seconds = time.perf_counter() - self.started_s
         row = self.row() | {"joined_by_look": timeline.used_appearance}
+        frames_per_s = plan.n_missing / seconds if plan.missing else None
         if plan.missing:
-            row |= {"frames_per_s": plan.n_missing / seconds, "n_observed": plan.n_missing, **vars(self.times)}
+            row |= {"frames_per_s": frames_per_s, "n_observed": plan.n_missing, **vars(self.times)}
         self.store.commit_analysis(row, timeline)
         log.info("%s: %d frames in %.1f s: %s", self.path, plan.n_missing, seconds, self.times)
         return VideoOutcome(
@@ -166,7 +166,7 @@ class _VideoJob:
             n_tracks=len(timeline.tracks),
             n_undecoded=pc.sum(pc.equal(timeline.frames["status"], "decode_error")).as_py() or 0,
             seconds=seconds,
-            frames_per_s=row.get("frames_per_s"),
+            frames_per_s=frames_per_s,
             decoder=plan.info.decoder,
             decoder_reason=plan.info.decoder_reason,
             notes=plan.info.notes,
@@ -190,10 +190,14 @@ class _VideoJob:
         self.store.commit_failure(self.row() | dict(ids.columns()), reason)
         return reason
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, object]:
         """The columns of the table videos that are known so far."""
         decoder = self.info.decoder if self.info else ""
-        row = {"path": path_text(self.path), "started_at": self.started_at, "object_version": self.object_version}
+        row: dict[str, object] = {
+            "path": path_text(self.path),
+            "started_at": self.started_at,
+            "object_version": self.object_version,
+        }
         row |= provenance_columns(self.settings, self.models, decoder)
         if self.content:
             row |= {"sha256": self.content.sha256, "size_bytes": self.content.size_bytes}

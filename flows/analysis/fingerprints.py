@@ -69,7 +69,7 @@ def work_ids(video: str, settings: AnalyzeSettings, models: "Models", decoder: s
     return WorkIds(video, observed, analysis_id(observed, timeline_config(settings, models).settings()))
 
 
-def observation_settings(settings: AnalyzeSettings, models: "Models", decoder: str) -> dict[str, Any]:
+def observation_settings(settings: AnalyzeSettings, models: "Models", decoder: str) -> dict[str, object]:
     """Every setting of pass 1 that can change a number, and the length of a segment."""
     return {
         "observe_version": OBSERVE_VERSION,
@@ -91,7 +91,7 @@ def timeline_config(settings: AnalyzeSettings, models: "Models") -> "TimelineCon
     return settings.timeline.config(models.detector.score_threshold)
 
 
-def describe(info: "VideoInfo") -> dict[str, Any]:
+def describe(info: "VideoInfo") -> dict[str, object]:
     """The columns of the table videos that describe the file."""
     names = (
         *("container", "codec", "video_stream", "width_px", "height_px", "rotation_deg", "is_mirrored"),

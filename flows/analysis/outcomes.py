@@ -2,7 +2,6 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
 
 from analytics.results.storage_paths import StoragePath
 
@@ -52,7 +51,7 @@ class RunSummary:
         """Frames observed in this run per second of it."""
         return sum(o.n_observed for o in self.outcomes) / max(self.seconds, 1e-9)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The summary as plain values."""
         return {
             "out": str(self.out),

@@ -225,12 +225,11 @@ class _Run:
         self.updates.took(done.busy_s)
         if done.is_last:
             session = self.ending.pop(0)
-            row = session.row
             self.outcomes.append(
                 LiveOutcome(
-                    path=row["path"],
-                    video_id=row["video_id"],
-                    analysis_id=row["analysis_id"],
+                    path=session.path,
+                    video_id=session.ids.video_id,
+                    analysis_id=session.ids.analysis_id,
                     live_since=session.since,
                     duration_s=session.duration_s,
                     counts=session.counts,

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -64,7 +63,7 @@ class LiveOutcome:
     delay: LiveDelay
     n_rows: dict[str, int] = field(default_factory=dict)  # table -> number of rows
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The outcome as JSON-serializable values."""
         return asdict(self) | {"live_since": self.live_since.isoformat()}
 
@@ -85,10 +84,12 @@ class LiveSession:
         self.n_segments = 0
         self._store, self._settings, self._models = store, settings, models
         address = reader.source.shown
-        self.row: dict[str, Any] = {
-            **work_ids(live_video_id(address, self.since), settings, models, DECODER).columns(),
+        self.ids = work_ids(live_video_id(address, self.since), settings, models, DECODER)
+        self.path = f"{address}@{self.since:%Y%m%dT%H%M%SZ}.live"
+        self.row: dict[str, object] = {
+            **self.ids.columns(),
             **provenance_columns(settings, models, DECODER),
-            "path": f"{address}@{self.since:%Y%m%dT%H%M%SZ}.live",
+            "path": self.path,
             "live_since": self.since,
             "started_at": self.since,
             "container": reader.container,
@@ -122,8 +123,7 @@ class LiveSession:
         """Write the current segment as far as it is complete."""
         if self._is_committed:
             return
-        ids = self.row["video_id"], self.row["observation_id"]
-        self._store.write_segment(*ids, self.n_segments - 1, pa.concat_tables(self._rows))
+        self._store.write_segment(*self.ids.observed, self.n_segments - 1, pa.concat_tables(self._rows))
         self._is_committed = True
         if self._uncommitted_s:
             self.delay.add(self._uncommitted_s)

@@ -81,7 +81,7 @@ def make_timeline(work: LiveWork) -> LiveWorkDone:
     return LiveWorkDone(work.is_last, time.process_time() - begun_s, n_rows)
 
 
-def _extent(observations: pa.Table) -> dict[str, Any]:
+def _extent(observations: pa.Table) -> dict[str, float | None]:
     """Columns of `videos` that describe the extent of the session."""
     first = observations.filter(pc.less_equal(observations["face_index"].fill_null(0), 0))  # one row per frame
     is_seen = pc.is_in(first["status"], pa.array(SEEN_STATUSES))

@@ -5,6 +5,7 @@ import contextlib
 import datetime
 import hashlib
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -55,7 +56,7 @@ def deployment_name(target: Path) -> str:
 
 
 def serve(
-    flow: Flow[Any, Any], target: Path, parameters: dict[str, Any], schedule: Schedule, when_busy: WhenBusy
+    flow: Flow[Any, Any], target: Path, parameters: dict[str, object], schedule: Schedule, when_busy: WhenBusy
 ) -> None:
     """Run `flow` on a schedule, in child processes, until this process is asked to stop.
 
@@ -103,7 +104,7 @@ def check_server() -> None:
     check_healthy(url)
 
 
-def check_same_source(deployment: str, parameters: dict[str, Any]) -> None:
+def check_same_source(deployment: str, parameters: Mapping[str, object]) -> None:
     """Make sure that no other schedule writes other inputs to the same folder: it would be replaced silently.
 
     Raises:

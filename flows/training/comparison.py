@@ -5,9 +5,9 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -16,7 +16,7 @@ from fer_models.datasets.labeled_faces import DataError, FaceData, FaceImages
 from fer_models.datasets.reading import read_data
 from fer_models.device import choose_device
 from fer_models.evaluation.comparison import BATCHES, Compared, compare
-from fer_models.evaluation.metrics import measure_split
+from fer_models.evaluation.metrics import Figure, Figures, measure_split
 from fer_models.evaluation.plots import draw_confusion, draw_reliability, with_truth
 from fer_models.registry.model_registry import CARD_NAME, WeightsError, find_model
 from flows.training.markdown import parts_of, table_lines, write_part
@@ -59,7 +59,7 @@ class Report(NamedTuple):
     cards: list[tuple[str, str]]
 
 
-def evaluate_model(model: str, data: Path, splits: Sequence[str], *, tta: bool, device: str) -> dict[str, Any]:
+def evaluate_model(model: str, data: Path, splits: Sequence[str], *, tta: bool, device: str) -> dict[str, Figures]:
     """Evaluate a model on some splits of a data set, or on its test splits: split -> metric -> value.
 
     Raises:
@@ -212,14 +212,14 @@ def figure_table(title: str, compared: Sequence[Compared], split: str, columns: 
     return Table(title, ("model", *columns.values()), rows)
 
 
-def cell(figures: dict[str, Any], name: str) -> str:
+def cell(figures: Mapping[str, Figure], name: str) -> str:
     """Format a metric and its interval, such as `0.731 (0.717 to 0.745)`; a dash if it was not measured."""
     value, interval = figures.get(name), figures.get(f"{name}_interval")
     if value is None:
         return "-"
     if isinstance(value, int):
         return str(value)
-    return f"{value:.4f}" if interval is None else f"{value:.4f} ({interval[0]:.3f} to {interval[1]:.3f})"
+    return f"{value:.4f} ({interval[0]:.3f} to {interval[1]:.3f})" if isinstance(interval, list) else f"{value:.4f}"
 
 
 def cost_table(compared: Sequence[Compared]) -> Table:

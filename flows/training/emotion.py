@@ -56,8 +56,7 @@ class TrainingJob:
 
     def epochs(self) -> list[dict[str, float]]:
         """Return the metrics of each epoch so far."""
-        epochs: list[dict[str, float]] = history_in(read_checkpoint(self.folder / CHECKPOINTS / LAST))["epochs"]
-        return epochs
+        return history_in(read_checkpoint(self.folder / CHECKPOINTS / LAST)).epochs
 
 
 @functools.lru_cache(maxsize=1)

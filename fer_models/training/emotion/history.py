@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
@@ -48,7 +48,7 @@ class RunHistory(Callback):
     state_key = "RunHistory"
 
     def __init__(
-        self, settings: dict[str, Any], patience: int, report: Callable[[TrainingProgress], None] | None
+        self, settings: dict[str, object], patience: int, report: Callable[[TrainingProgress], None] | None
     ) -> None:
         self.settings, self.patience, self.report = settings, patience, report
         self.epochs: list[dict[str, float]] = []
@@ -69,8 +69,8 @@ class RunHistory(Callback):
         self,
         trainer: lightning.Trainer,
         pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: object,
+        batch: object,
         batch_idx: int,
     ) -> None:
         """Report the progress."""
@@ -133,10 +133,16 @@ def ran_out_of_patience(epochs: list[dict[str, float]], patience: int) -> bool:
     return 0 < patience < len(selected) and max(selected[-patience:]) <= max(selected[:-patience])
 
 
-def history_in(checkpoint: dict[str, Any]) -> dict[str, Any]:
+class StoredHistory(NamedTuple):
+    """What `RunHistory` stores in a checkpoint."""
+
+    settings: dict[str, object]
+    epochs: list[dict[str, float]]
+
+
+def history_in(checkpoint: dict[str, Any]) -> StoredHistory:
     """Return settings and epochs of a checkpoint; empty if it has none."""
-    found: dict[str, Any] = checkpoint.get("callbacks", {}).get(RunHistory.state_key, {"settings": {}, "epochs": []})
-    return found
+    return StoredHistory(**checkpoint.get("callbacks", {}).get(RunHistory.state_key, {"settings": {}, "epochs": []}))
 
 
 def weights_in(checkpoint: dict[str, Any]) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Training recipes: the default hyperparameters of each architecture."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fer_models.classification.architectures import ARCHITECTURES
@@ -80,32 +80,33 @@ class Recipe:
 
 
 # The training of many FER-2013 projects: Adam at a constant learning rate, no label smoothing, no augmentation.
-PLAIN: dict[str, Any] = {
-    "optimizer": "adam",
-    "learning_rate": 1e-4,
-    "weight_decay": 0.0,
-    "label_smoothing": 0.0,
-    "epochs": 60,
-    "patience": 12,
-    "input_size_px": 48,
-    "small_share": 0.0,
-    "augment": "none",
-    "mixup": 0.0,
-    "ema_decay": 0.0,
-}
-TRANSFER = PLAIN | {"input_size_px": 224, "batch_size": 32, "epochs": 30, "patience": 5, "augment": "standard"}
-RESIDUAL = {"input_size_px": 48, "small_size_px": 40}
-RECIPES: dict[str, dict[str, Any]] = {
-    "face_resnet": {},
-    "face_resnet_se": {},
+PLAIN = Recipe(
+    optimizer="adam",
+    learning_rate=1e-4,
+    weight_decay=0.0,
+    label_smoothing=0.0,
+    epochs=60,
+    patience=12,
+    input_size_px=48,
+    small_share=0.0,
+    augment="none",
+    mixup=0.0,
+    ema_decay=0.0,
+)
+TRANSFER = replace(PLAIN, input_size_px=224, batch_size=32, epochs=30, patience=5, augment="standard")
+RESIDUAL = Recipe(input_size_px=48, small_size_px=40)
+# The recipe of each architecture, apart from its name.
+RECIPES = {
+    "face_resnet": Recipe(),
+    "face_resnet_se": Recipe(),
     "resnet18": RESIDUAL,
     "resnet50": RESIDUAL,
-    "cnn4": PLAIN | {"learning_rate": 1e-3},
-    "cnn5": PLAIN | {"l2": 0.01},
-    "cnn_wide": PLAIN | {"l2": 0.01},
+    "cnn4": replace(PLAIN, learning_rate=1e-3),
+    "cnn5": replace(PLAIN, l2=0.01),
+    "cnn_wide": replace(PLAIN, l2=0.01),
     "vgg16_transfer": TRANSFER,
-    "resnet50_transfer": TRANSFER | {"class_weights": True},
-    "efficientnet_b0_transfer": TRANSFER | {"learning_rate": 1e-3},
+    "resnet50_transfer": replace(TRANSFER, class_weights=True),
+    "efficientnet_b0_transfer": replace(TRANSFER, learning_rate=1e-3),
 }
 
 
@@ -122,7 +123,7 @@ def recipe_for(architecture: str, **given: Any) -> Recipe:
             f"{architecture} can start from ImageNet weights (--init imagenet; {IMAGENET_FILES[architecture]} is "
             "downloaded if missing) or from scratch (--from-scratch): choose one"
         )
-    return Recipe(**{"architecture": architecture, **RECIPES.get(architecture, {}), **given})
+    return replace(RECIPES.get(architecture, Recipe()), architecture=architecture, **given)
 
 
 def parse_recipe_values(assignments: list[str]) -> dict[str, str | int | float | bool]:

@@ -79,7 +79,7 @@ def calibrate(
         RunError: if the checkpoint cannot be read.
     """
     recipe, state = training.recipe, read_checkpoint(training.checkpoint)
-    settings = history_in(state)["settings"]
+    settings = history_in(state).settings
     network = untrained_network(recipe)
     network.load_state_dict(weights_in(state))
     network.to(device).eval()

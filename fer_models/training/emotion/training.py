@@ -271,8 +271,8 @@ def train_network(
     check_can_start(last, resume)
     if last.exists():
         history = history_in(read_checkpoint(last))
-        check_same_settings(last, history["settings"], settings)
-        if ran_out_of_patience(history["epochs"], recipe.patience):
+        check_same_settings(last, history.settings, settings)
+        if ran_out_of_patience(history.epochs, recipe.patience):
             return best
     lightning.seed_everything(recipe.seed, verbose=False)
     batches = EpochShuffle(len(training), recipe.batch_size, recipe.seed, processes)

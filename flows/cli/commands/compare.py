@@ -5,7 +5,7 @@ import json
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,8 @@ from flows.cli.training_display import work_log
 
 if TYPE_CHECKING:
     from rich.console import Group
+
+    from fer_models.evaluation.metrics import Figures
 
 Data = Annotated[
     Path, typer.Option(help="FER-2013 as Parquet or CSV, or a folder with a folder of images per emotion.")
@@ -49,7 +51,7 @@ def evaluate(
     with fatal_errors():
         from flows.training.comparison import evaluate_model
 
-        figures: dict[str, Any] = {}
+        figures: dict[str, Figures] = {}
         if data is not None:
             splits = [part.value for part in dict.fromkeys(split or ())]
             figures = evaluate_model(model, data, splits, tta=tta, device=device.value)
@@ -64,7 +66,7 @@ def evaluate(
             console.print(table_of(["video", "adjacent frames", "label changes", "total variation"], rows))
 
 
-def stability_on(model: str, videos: list[Path], device: Device) -> dict[str, dict[str, Any]]:
+def stability_on(model: str, videos: list[Path], device: Device) -> dict[str, dict[str, float | None]]:
     """Measure the stability on each video, by file name."""
     if not videos:
         return {}
@@ -74,7 +76,7 @@ def stability_on(model: str, videos: list[Path], device: Device) -> dict[str, di
     return {name: dataclasses.asdict(stability) for name, stability in measured.items()}
 
 
-def figures_table(figures: dict[str, Any]) -> "Group":
+def figures_table(figures: "dict[str, Figures]") -> "Group":
     """Create a table with a row per metric and a column per split."""
     from flows.training.comparison import cell
 
@@ -82,11 +84,13 @@ def figures_table(figures: dict[str, Any]) -> "Group":
     measured = {name: value for of_part in figures.values() for name, value in of_part.items()}
     plain = [name for name, value in measured.items() if not isinstance(value, dict | list)]
     rows = [[name, *(cell(of_part, name) for of_part in figures.values())] for name in plain]
-    for kind in (name for name, value in measured.items() if isinstance(value, dict)):
-        rows += [
-            [f"{kind} {emotion}", *(cell(of_part.get(kind, {}), emotion) for of_part in figures.values())]
-            for emotion in measured[kind]
-        ]
+    for kind, of_emotions in measured.items():
+        if isinstance(of_emotions, dict):
+            of_parts = [of_part.get(kind) for of_part in figures.values()]
+            rows += [
+                [f"{kind} {emotion}", *(cell(part if isinstance(part, dict) else {}, emotion) for part in of_parts)]
+                for emotion in of_emotions
+            ]
     return table_of(["metric", *figures], rows)
 
 

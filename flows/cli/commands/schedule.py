@@ -96,7 +96,7 @@ def schedule_training(
 def serve_when_due(
     flow: "Flow[Any, Any]",
     target: Path,
-    parameters: dict[str, Any],
+    parameters: dict[str, object],
     cron: str | None,
     every_min: float | None,
     timezone: str,
