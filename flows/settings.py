@@ -6,7 +6,7 @@ The command line is generated from these classes (`flows.cli.options`). A value 
 """
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
 
 
-def parse_time(value: Any) -> Any:
+def parse_time(value: object) -> object:
     """Seconds from `90`, `1:30` or `0:01:30.5`; anything else is returned for pydantic to refuse.
 
     >>> parse_time("1:02:03.5"), parse_time("2:05"), parse_time("90")
@@ -29,7 +29,7 @@ def parse_time(value: Any) -> Any:
     return value
 
 
-def parse_whole_number(value: Any) -> Any:
+def parse_whole_number(value: object) -> object:
     """The number in a text such as `90`, as in environment variables; anything else is returned unchanged."""
     return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
 

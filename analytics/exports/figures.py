@@ -1,7 +1,7 @@
 """Static timelines of a video as PNG or SVG, for papers: a panel for each person."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
@@ -11,6 +11,9 @@ from analytics.exports.annotations import people_of
 from analytics.results.video_record import VideoRecord
 from analytics.tables.arrow_utils import to_float_array
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MAX_PEOPLE = 8  # most people in a figure: those with the most good faces
 MAX_POINTS = 1000  # most points of a line; longer videos are averaged over time bins
@@ -59,7 +62,7 @@ def write_figure(connection: duckdb.DuckDBPyConnection, video: VideoRecord, path
     figure.savefig(path, format=form, metadata={"Title": Path(video.path).name})
 
 
-def _draw_person(panel: Any, points: pa.Table, name: str, bin_s: float) -> None:
+def _draw_person(panel: "Axes", points: pa.Table, name: str, bin_s: float) -> None:
     t_s = to_float_array(points, "t_s").ravel()
     probabilities = to_float_array(points, *EMOTIONS)
     # Break the lines at times without a label.

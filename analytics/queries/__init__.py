@@ -9,7 +9,6 @@ without hidden people. Shares are shares of time, not of frames; `n_low_quality`
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -457,7 +456,7 @@ def gate_note(
 
 
 def _of_videos(
-    connection: duckdb.DuckDBPyConnection, name: str, video_ids: Collection[str], **parameters: Any
+    connection: duckdb.DuckDBPyConnection, name: str, video_ids: Collection[str], **parameters: object
 ) -> pa.Table:
     """Run a query whose SQL contains `($videos)`, the ids of the videos.
 
@@ -468,5 +467,5 @@ def _of_videos(
     return connection.sql(sql, params=parameters | named).to_arrow_table()
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -> pa.Table:
+def _answer(connection: duckdb.DuckDBPyConnection, name: str, **parameters: object) -> pa.Table:
     return connection.sql(sql_of(name), params=parameters or None).to_arrow_table()

@@ -3,12 +3,11 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from analytics.statistics.clusters import Pairing, Sample, pair_samples
+from analytics.statistics.clusters import Comparison, Sample, pair_samples
 from analytics.statistics.intervals import holm
 from analytics.tables.arrow_utils import to_float_array
 from analytics.tables.result_schemas import COMPARISON
@@ -87,7 +86,7 @@ class _Side:
         return self.videos - {unit.path for unit in self.units}
 
 
-def _compare(a: _Side, b: _Side) -> list[dict[str, Any]]:
+def _compare(a: _Side, b: _Side) -> list[dict[str, object]]:
     pairing = pair_samples(_sample(a.units), _sample(b.units))
     used_a, used_b = _used(a.units, pairing.clusters_a), _used(b.units, pairing.clusters_b)
     notes = []
@@ -109,10 +108,12 @@ def _compare(a: _Side, b: _Side) -> list[dict[str, Any]]:
         "paired": pairing.is_paired,
         "low_quality_share": sum(unit.n_low_quality for unit in both) / max(sum(unit.n_faces for unit in both), 1e-12),
     }
-    rows = [{**common, "emotion": emotion, **_measures(pairing, k, notes)} for k, emotion in enumerate(EMOTIONS)]
-    for row, p_holm in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
-        row["p_holm"] = p_holm
-    return rows
+    found = [pairing.compare(k) for k in range(len(EMOTIONS))]
+    p_holm = holm([one.difference.p_value for one in found])
+    return [
+        {**common, "emotion": emotion, **_measures(one, notes), "p_holm": p}
+        for emotion, one, p in zip(EMOTIONS, found, p_holm, strict=True)
+    ]
 
 
 def _sample(units: list[_Unit]) -> Sample:
@@ -124,8 +125,7 @@ def _used(units: list[_Unit], participants: list[str]) -> list[_Unit]:
     return [unit for unit in units if unit.participant in set(participants)]
 
 
-def _measures(pairing: Pairing, measure: int, notes: list[str]) -> dict[str, Any]:
-    found = pairing.compare(measure)
+def _measures(found: Comparison, notes: list[str]) -> dict[str, object]:
     return {
         "mean_a": found.mean_a,
         "mean_b": found.mean_b,

@@ -62,7 +62,7 @@ class Library:
         for row in ask(_TRACKS):
             self.tracks.setdefault(row["video_id"], []).append(row)
         # Add up the time of everything, of each video, and of each track: a page needs thousands of these sums.
-        self._time_s: dict[tuple[Any, ...], dict[str, float]] = {}
+        self._time_s: dict[tuple[str | int, ...], dict[str, float]] = {}
         for row in ask(_SHARES):
             for key in ((), (row["video_id"],), (row["video_id"], row["track_id"])):
                 time_s = self._time_s.setdefault(key, dict.fromkeys(EMOTIONS, 0.0))
@@ -72,7 +72,7 @@ class Library:
             for video, reason in product((row["video_id"], None), (row["reason"], None)):
                 self._n_faces[video, reason] += row["n_faces"]
 
-    def share(self, *of: Any) -> dict[str, float]:
+    def share(self, *of: str | int) -> dict[str, float]:
         """The share of labeled time of each emotion, over all, a video, or a video and a track; 0 without a label."""
         time_s = self._time_s.get(of, dict.fromkeys(EMOTIONS, 0.0))
         total_s = sum(time_s.values())

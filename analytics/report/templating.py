@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -29,12 +28,12 @@ def _environment() -> Environment:
 ENVIRONMENT = _environment()
 
 
-def render(template: str, **values: Any) -> str:
+def render(template: str, **values: object) -> str:
     """Render a template of the folder `templates`; values are escaped unless they are markup."""
     return ENVIRONMENT.get_template(template).render(values)
 
 
-def macro(name: str, *values: Any) -> Markup:
+def macro(name: str, *values: object) -> Markup:
     """The markup that a macro of `macros.html` gives."""
     made: Markup = getattr(ENVIRONMENT.get_template("macros.html").module, name)(*values)
     return made

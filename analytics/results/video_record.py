@@ -109,7 +109,7 @@ class VideoRecord:
         stored: dict[str, Any] = json.loads(self.settings or "{}")
         return stored
 
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, object]:
         """Return the value of each column, in the order of the columns."""
         return asdict(self)
 

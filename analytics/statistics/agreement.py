@@ -6,13 +6,13 @@ weighted by time, and only time that both codings cover counts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analytics.statistics.intervals import MIN_UNITS, Estimate, mean_interval
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Coding:
 
     start_s: Array  # (n,)
     end_s: Array  # (n,)
-    code: np.ndarray[Any, np.dtype[np.int64]]  # (n,) class of each interval, from 0
+    code: NDArray[np.int64]  # (n,) class of each interval, from 0
 
     def __post_init__(self) -> None:
         if not len(self.start_s) == len(self.end_s) == len(self.code):
@@ -78,7 +78,7 @@ def _common_cells(reference: Coding, coded: Coding) -> tuple[Coding, Coding]:
     return Coding(start_s, end_s, a[both]), Coding(start_s, end_s, b[both])
 
 
-def _class_at(coding: Coding, time_s: Array) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _class_at(coding: Coding, time_s: Array) -> NDArray[np.int64]:
     """The class at each time; -1 where there is none."""
     if not len(coding.start_s):
         return np.full(len(time_s), -1)

@@ -6,9 +6,9 @@ one person never count as many people.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analytics.statistics.intervals import (
     Estimate,
@@ -18,7 +18,7 @@ from analytics.statistics.intervals import (
     welch_difference,
 )
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

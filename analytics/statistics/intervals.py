@@ -7,15 +7,15 @@ coverage: docs/statistics.md.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 LEVEL = 0.95
 # With fewer independent units per group, no interval is given: none would hold its level, see docs/statistics.md.
 MIN_UNITS = 5
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """Events per minute, where participants differ in their rate and in how long they were observed."""
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 
 from analytics.statistics.intervals import MIN_UNITS, Estimate, t_quantile
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+Array = NDArray[np.float64]
 
 
 def rate_per_minute(counts: Array, observed_s: Array) -> Estimate:

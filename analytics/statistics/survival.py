@@ -1,13 +1,13 @@
 """How long intervals last when the end of some was not observed: the Kaplan-Meier estimate, its median and interval."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analytics.statistics.intervals import MIN_UNITS, Estimate, t_quantile
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+Array = NDArray[np.float64]
 
 
 def kaplan_meier(duration_s: Array, ended: np.ndarray) -> tuple[Array, Array]:

@@ -1,11 +1,11 @@
 """Lagged correlation of two series on a common time grid, and what it would be by chance, from surrogates."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+Array = NDArray[np.float64]
 MIN_SAMPLES = 10  # a correlation needs at least this many common samples
 # Smallest variance of a series that counts as variation: far below any real series, far above rounding errors.
 LEAST_VARIANCE = 1e-12

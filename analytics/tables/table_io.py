@@ -3,7 +3,7 @@
 import json
 import math
 from decimal import Decimal
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -29,7 +29,7 @@ def write_rows(rows: pa.Table, file: BinaryIO, form: str) -> None:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {form!r}")
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Convert a value for JSON: numbers stay numbers, NaN becomes null, times and other types become text.
 
     >>> plain(Decimal("3")), plain(Decimal("0.5")), plain(float("nan")), plain([1.0, None])

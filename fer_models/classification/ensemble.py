@@ -1,9 +1,8 @@
 """Ensembles average the probabilities of several classifiers, the members listed on the ensemble's card."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -100,6 +99,6 @@ def find_member(folder: Path, member: dict[str, str]) -> Path:
     return found
 
 
-def combined_sha256(members: Sequence[dict[str, Any]]) -> str:
+def combined_sha256(members: Sequence[Mapping[str, str]]) -> str:
     """Hash the sha256 of all members."""
     return hashlib.sha256("\n".join(member["sha256"] for member in members).encode()).hexdigest()

@@ -141,7 +141,7 @@ def validated(content: bytes, kind: type[T], source: str) -> T:
 
 
 @functools.cache
-def _validator(kind: Any) -> "TypeAdapter[Any]":
+def _validator(kind: type[T]) -> "TypeAdapter[T]":
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ def build_with_weights(
     return network
 
 
-def check_options(options: Mapping[str, Any]) -> None:
+def check_options(options: Mapping[str, object]) -> None:
     """Check that building a network with these options ends soon.
 
     >>> check_options({"widths": [64, 128], "blocks": [2, 10**9]})

@@ -225,7 +225,7 @@ def unlabeled_line(connection: "duckdb.DuckDBPyConnection", videos: Sequence[str
     )
 
 
-def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None = None) -> Group:
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[object]], width: int | None = None) -> Group:
     """A table for the terminal: numbers right-aligned, NULL as an empty cell, paths without their common folder.
 
     A table whose words do not fit into `width` characters (by default, the terminal's) gets a row for each value.
@@ -244,7 +244,7 @@ def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int |
     return Group(table, *found)
 
 
-def _words_width(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
+def _words_width(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> int:
     """Width of a table in which no word is broken."""
     texts = zip(columns, *([cell_text(cell) for cell in row] for row in rows), strict=True)
     longest = (max((len(word) for text in column for word in text.split()), default=0) for column in texts)
@@ -269,7 +269,7 @@ def below(folder: str) -> Callable[[Any], Any]:
     return lambda value: str(Path(value).relative_to(folder)) if folder and value is not None else value
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     table = Table()
     for i, name in enumerate(columns):
         numeric = any(isinstance(row[i], int | float) for row in rows)
@@ -279,7 +279,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     return table
 
 
-def cell_text(value: Any) -> str:
+def cell_text(value: object) -> str:
     """A value as text: numbers with three decimals, very small ones with two digits.
 
     >>> cell_text(0.6799999), cell_text([0.25, 1.2e-05, None]), cell_text(0.0)

@@ -4,7 +4,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,7 +19,7 @@ def with_verbosity(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options `--quiet` and `--verbose` to a command, after its own."""
 
     @functools.wraps(command)
-    def run(quiet: bool, verbose: bool, **values: Any) -> None:
+    def run(quiet: bool, verbose: bool, **values: object) -> None:
         errors.quiet = quiet
         if verbose:
             show_log()

@@ -87,7 +87,7 @@ def serve(
 class _Runner(Runner):
     """Serves until Ctrl-C or SIGTERM; on SIGTERM, Prefect's runner would exit without cleaning up."""
 
-    def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
+    def handle_sigterm(self, *args: object, **kwargs: object) -> None:
         """Stop as on Ctrl-C."""
         signal.raise_signal(signal.SIGINT)
 

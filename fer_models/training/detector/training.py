@@ -263,7 +263,7 @@ class _AfterEachBatch(Callback):
     def __init__(self, call: Callable[[], None]) -> None:
         self.call = call
 
-    def on_train_batch_end(self, *args: Any, **more: Any) -> None:
+    def on_train_batch_end(self, *args: object, **more: object) -> None:
         """Call the function."""
         self.call()
 
