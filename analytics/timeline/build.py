@@ -1,7 +1,6 @@
 """Pass 2: from observations of frames to the tables of a video; pure, and independent of the segmentation."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,11 +54,11 @@ class TimelineConfig:
     episodes: EpisodeConfig = field(default_factory=EpisodeConfig)
     movements: MovementConfig = field(default_factory=MovementConfig)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """All settings as plain values, for `analysis_id` and the column `settings`."""
         return asdict(self)
 
-    def identity_settings(self) -> dict[str, Any]:
+    def identity_settings(self) -> dict[str, object]:
         """The settings that determine which face belongs to which track, for `identities_id`."""
         stages = {name: asdict(getattr(self, name)) for name in ("cuts", "tracker", "joining")}
         return {"identity_version": IDENTITY_VERSION, **stages}

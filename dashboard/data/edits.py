@@ -41,7 +41,7 @@ def parse_edit(edit: Mapping[str, Any]) -> Step:
     raise EditError(f"There is no change of the kind {kind}.")
 
 
-def _marker(value: Mapping[str, Any]) -> dict[str, Any]:
+def _marker(value: Mapping[str, Any]) -> dict[str, object]:
     start_s, end_s = round(float(value["start_s"]), 3), round(float(value["end_s"]), 3)
     label = str(value["label"]).strip()[:MAX_NAME_LENGTH] or "marker"
     return {

@@ -1,6 +1,7 @@
 """Page Models: what each model is, how it was trained, and how accurate it is."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def figure_name(figure: str) -> tuple[str, str]:
     return "", figure
 
 
-def summary_of(name: str, card: ModelCard) -> dict[str, Any]:
+def summary_of(name: str, card: ModelCard) -> dict[str, object]:
     """A row of the comparison: the figures on the card for one split."""
     _, figures = card.measured()
     row = {"model": name, "architecture": card.architecture, "parameters": card.parameters}
@@ -83,7 +84,7 @@ def show_comparison(cards: dict[str, ModelCard]) -> None:
             )
 
 
-def metrics_table(metrics: dict[str, Any]) -> pd.DataFrame:
+def metrics_table(metrics: Mapping[str, Mapping[str, object]]) -> pd.DataFrame:
     """The figures of a card, a row each, with a column for each split; 95 % intervals in brackets."""
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for split, figures in metrics.items():

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -158,7 +158,7 @@ def read_spec(folder: Path, card: ModelCard) -> OnnxSpec:
     return spec
 
 
-def onnx_card(name: str, spec: OnnxSpec, options: dict[str, Any], sha256: str) -> ModelCard:
+def onnx_card(name: str, spec: OnnxSpec, options: dict[str, object], sha256: str) -> ModelCard:
     """Create the card of an ONNX model."""
     return ModelCard(
         name=name,

@@ -81,7 +81,7 @@ class ModelCard:
         """Whether the model is calibrated on the annotators' votes, not on the labels of the data."""
         return bool(self.settings.get("temperature_fitted_on") == "votes")
 
-    def measured(self) -> tuple[str, dict[str, Any]]:
+    def measured(self) -> tuple[str, dict[str, object]]:
         """Return PrivateTest and its metrics, or the first split of the card; empty if nothing was measured."""
         split = "PrivateTest" if "PrivateTest" in self.metrics else next(iter(self.metrics), "")
         return split, self.metrics.get(split, {})

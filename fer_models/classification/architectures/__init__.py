@@ -37,7 +37,7 @@ MADE_FOR_A_SIZE = (
 )
 
 
-def architecture_options(architecture: str, *, input_size_px: int, outputs: int) -> dict[str, Any]:
+def architecture_options(architecture: str, *, input_size_px: int, outputs: int) -> dict[str, int]:
     """Return the `options` of `build_network`, which the model card stores."""
     options = {"outputs": outputs}
     return options | {"input_size_px": input_size_px} if architecture in MADE_FOR_A_SIZE else options
