@@ -2,7 +2,7 @@
 
 from collections import Counter
 from itertools import product
-from typing import Any
+from typing import NamedTuple
 
 import duckdb
 
@@ -34,43 +34,77 @@ FROM visible('tracks') ORDER BY video_id, track_id
 """
 # Many peaks are 1.00: episodes with equal rounded peaks are ordered by duration, the longest first.
 _EPISODES = f"""
-SELECT video_id, track_id, emotion, start_s, end_s, duration_s, round(peak, 2) AS peak, mean FROM visible('episodes')
+SELECT video_id, track_id, emotion, start_s, end_s, duration_s, round(peak, 2) FROM visible('episodes')
 WHERE emotion <> 'neutral' ORDER BY round(peak, 2) DESC, duration_s DESC, video_id, start_s LIMIT {MAX_EPISODES}
 """
+
+
+class Track(NamedTuple):
+    """A row of table tracks."""
+
+    video_id: str
+    track_id: int
+    start_s: float
+    end_s: float
+    seen_s: float
+    ok_s: float
+    n_faces: int
+    n_faces_ok: int
+    switch_s: float | None
+
+
+class FrameCounts(NamedTuple):
+    """The frames of a video."""
+
+    video_id: str
+    n_frames: int
+    n_undecoded: int
+    n_dropped: int
+    lost_s: float
+    start_s: float
+    end_s: float
+
+
+class StrongEpisode(NamedTuple):
+    """An episode of the table of the strongest ones."""
+
+    video_id: str
+    track_id: int
+    emotion: str
+    start_s: float
+    end_s: float
+    duration_s: float
+    peak: float
 
 
 class Library:
     """The videos with their names, people, faces and shares of time."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        def ask(sql: str) -> list[dict[str, Any]]:
-            rows: list[dict[str, Any]] = connection.sql(sql).to_arrow_table().to_pylist()
-            return rows
-
         self.videos = all_videos(connection)
         self.done = [video for video in self.videos if video.status == "done"]
         self.troubled = [video for video in self.videos if video.error]
         self.name = short_names(self.videos)
         self.name_of_path = {video.path: self.name[video.video_id] for video in self.videos}
-        self.person = {(row["video_id"], row["track_id"]): row["person"] for row in ask(_PEOPLE)}
+        self.person = {(video, track): person for video, track, person in connection.sql(_PEOPLE).fetchall()}
         self.validity = queries.validity(connection).to_pylist()
-        self.counts = {row["video_id"]: row for row in ask(_COUNTS)}
-        self.episodes = ask(_EPISODES)
+        self.counts = {row[0]: FrameCounts(*row) for row in connection.sql(_COUNTS).fetchall()}
+        self.episodes = [StrongEpisode(*row) for row in connection.sql(_EPISODES).fetchall()]
         self.gate_effect = queries.gate_effect(connection).to_pylist()
         self.gate_note = queries.gate_note(connection)
-        self.tracks: dict[str, list[dict[str, Any]]] = {}
-        for row in ask(_TRACKS):
-            self.tracks.setdefault(row["video_id"], []).append(row)
+        self.tracks: dict[str, list[Track]] = {}
+        for row in connection.sql(_TRACKS).fetchall():
+            self.tracks.setdefault(row[0], []).append(Track(*row))
         # Add up the time of everything, of each video, and of each track: a page needs thousands of these sums.
         self._time_s: dict[tuple[str | int, ...], dict[str, float]] = {}
-        for row in ask(_SHARES):
-            for key in ((), (row["video_id"],), (row["video_id"], row["track_id"])):
+        for video, track, emotion, shown_s in connection.sql(_SHARES).fetchall():
+            for key in ((), (video,), (video, track)):
                 time_s = self._time_s.setdefault(key, dict.fromkeys(EMOTIONS, 0.0))
-                time_s[row["emotion"]] += row["time_s"] or 0
+                time_s[emotion] += shown_s or 0
         self._n_faces: Counter[tuple[str | None, str | None]] = Counter()
-        for row in ask(_QUALITY):
-            for video, reason in product((row["video_id"], None), (row["reason"], None)):
-                self._n_faces[video, reason] += row["n_faces"]
+        for of_video, of_reason, n_faces in connection.sql(_QUALITY).fetchall():
+            for key_of_faces in product((of_video, None), (of_reason, None)):
+                self._n_faces[key_of_faces] += n_faces
 
     def share(self, *of: str | int) -> dict[str, float]:
         """The share of labeled time of each emotion, over all, a video, or a video and a track; 0 without a label."""

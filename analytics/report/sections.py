@@ -70,12 +70,12 @@ def episodes_table(library: Library) -> Table:
     """The strongest episodes."""
     rows = [
         (
-            Markup('<i class="dot e-{0}"></i>{0}').format(row["emotion"]),
-            f"{row['peak']:.2f}",
-            clock(row["duration_s"]),
-            f"{clock(row['start_s'])} to {clock(row['end_s'])}",
-            library.person[row["video_id"], row["track_id"]],
-            isolated(library.name[row["video_id"]]),
+            Markup('<i class="dot e-{0}"></i>{0}').format(row.emotion),
+            f"{row.peak:.2f}",
+            clock(row.duration_s),
+            f"{clock(row.start_s)} to {clock(row.end_s)}",
+            library.person[row.video_id, row.track_id],
+            isolated(library.name[row.video_id]),
         )
         for row in library.episodes
     ]

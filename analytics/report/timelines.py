@@ -1,8 +1,7 @@
 """The timelines of the report: each person's probabilities and labels over time, by video."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 
 from analytics.queries.intervals import MAX_GAP_S
 from analytics.report.charts import Grid, PersonChart, Tick, person_chart, time_ticks
-from analytics.report.library import Library
+from analytics.report.library import FrameCounts, Library, Track
 from analytics.report.words import clock, share_words
 from analytics.results.video_record import VideoRecord
 from analytics.tables.arrow_utils import to_float_array
@@ -36,8 +35,7 @@ SELECT track_id, bin, max(last_bin) AS last_bin, arg_max(smooth_emotion, (n, smo
 FROM counted GROUP BY track_id, bin ORDER BY track_id, bin
 """
 
-Row = Mapping[str, Any]
-_NO_FRAMES = {"n_frames": 0, "start_s": 0.0, "end_s": 0.0, "n_undecoded": 0, "n_dropped": 0, "lost_s": 0.0}
+_NO_FRAMES = FrameCounts("", n_frames=0, n_undecoded=0, n_dropped=0, lost_s=0.0, start_s=0.0, end_s=0.0)
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,9 @@ def video_cards(connection: duckdb.DuckDBPyConnection, library: Library) -> list
 def _video(connection: duckdb.DuckDBPyConnection, library: Library, video: VideoRecord) -> VideoCard:
     video_id = video.video_id
     count = library.counts.get(video_id, _NO_FRAMES)
-    grid = Grid.over(count["start_s"], count["end_s"], MAX_BINS)
+    grid = Grid.over(count.start_s, count.end_s, MAX_BINS)
     tracks = library.tracks.get(video_id, [])
-    longest = sorted(tracks, key=lambda track: (-track["seen_s"], track["track_id"]))[:MAX_TRACKS]
+    longest = sorted(tracks, key=lambda track: (-track.seen_s, track.track_id))[:MAX_TRACKS]
     drawn = [track for track in tracks if track in longest]
     return VideoCard(
         video_id,
@@ -84,18 +82,18 @@ def _video(connection: duckdb.DuckDBPyConnection, library: Library, video: Video
     )
 
 
-def _video_facts(library: Library, video: VideoRecord, count: Row) -> list[str]:
+def _video_facts(library: Library, video: VideoRecord, count: FrameCounts) -> list[str]:
     of = video.video_id
     n_faces = library.n_faces(of)
     facts = [
         clock(video.duration_s or 0),
         f"{video.width_px} x {video.height_px} px" if video.width_px else "",
-        f"{count['n_frames']:,} frames analyzed",
+        f"{count.n_frames:,} frames analyzed",
         f"live since {video.live_since:%d %B %Y, %H:%M:%S} UTC" if video.live_since else "",
         "still running" if video.is_running else "",
-        f"{count['n_undecoded']:,} could not be decoded" if count["n_undecoded"] else "",
-        f"{count['n_dropped']:,} dropped because processing fell behind" if count["n_dropped"] else "",
-        f"no signal for {count['lost_s']:.1f} s" if count["lost_s"] else "",
+        f"{count.n_undecoded:,} could not be decoded" if count.n_undecoded else "",
+        f"{count.n_dropped:,} dropped because processing fell behind" if count.n_dropped else "",
+        f"no signal for {count.lost_s:.1f} s" if count.lost_s else "",
         f"{library.good_share(of)} of {n_faces:,} faces good" if n_faces else "no face found",
         *(f"{library.n_faces(of, reason):,} {reason.replace('_', ' ')}" for reason in library.reasons(of)),
     ]
@@ -103,26 +101,26 @@ def _video_facts(library: Library, video: VideoRecord, count: Row) -> list[str]:
 
 
 def _people(
-    connection: duckdb.DuckDBPyConnection, library: Library, video_id: str, grid: Grid, tracks: Sequence[Row]
+    connection: duckdb.DuckDBPyConnection, library: Library, video_id: str, grid: Grid, tracks: Sequence[Track]
 ) -> list[PersonCard]:
     values = {"video_id": video_id, "start_ms": grid.start_ms, "bin_ms": grid.bin_ms}
     binned = connection.sql(_BINS, params=values).to_arrow_table()
     number = binned["track_id"].to_numpy()
     cards = []
     for track in tracks:
-        bins, labels, probabilities = _steps(binned.take(np.flatnonzero(number == track["track_id"])), grid)
-        name = library.person[video_id, track["track_id"]]
+        bins, labels, probabilities = _steps(binned.take(np.flatnonzero(number == track.track_id)), grid)
+        name = library.person[video_id, track.track_id]
         chart = person_chart(bins, labels, probabilities, grid, name)
-        shares = dict(sorted(library.share(video_id, track["track_id"]).items(), key=lambda item: -item[1])[:2])
+        shares = dict(sorted(library.share(video_id, track.track_id).items(), key=lambda item: -item[1])[:2])
         cards.append(PersonCard(name, share_words(shares) or "no label", _person_facts(track), chart))
     return cards
 
 
-def _person_facts(track: Row) -> list[str]:
+def _person_facts(track: Track) -> list[str]:
     facts = [
-        f"visible for {clock(track['seen_s'])}, from {clock(track['start_s'])} to {clock(track['end_s'])}",
-        f"{clock(track['ok_s'])} of it good ({track['n_faces_ok']:,} of {track['n_faces']:,} faces)",
-        f"possibly another person from {clock(track['switch_s'])} on" if track["switch_s"] is not None else "",
+        f"visible for {clock(track.seen_s)}, from {clock(track.start_s)} to {clock(track.end_s)}",
+        f"{clock(track.ok_s)} of it good ({track.n_faces_ok:,} of {track.n_faces:,} faces)",
+        f"possibly another person from {clock(track.switch_s)} on" if track.switch_s is not None else "",
     ]
     return [fact for fact in facts if fact]
 
