@@ -120,7 +120,7 @@ def trials_table(
     names = list(next(iter(values.values()), {}))
     if key == "participant" and values:
         _check_participants(
-            {people.find(path_of[trials[row["trial"]]["video_id"]], row["track_id"]) for row in binned}, values
+            {people.find(path_of[trials[row["trial"]].video_id], row["track_id"]) for row in binned}, values
         )
     rows = []
     for row in binned:
