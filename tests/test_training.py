@@ -331,8 +331,8 @@ def test_scheduled_models_are_named_after_data_votes_and_recipe(splits):
 
 def test_the_history_is_json(uninterrupted):
     history = history_in(read_checkpoint(uninterrupted / "checkpoints" / "last.ckpt"))
-    assert len(json.loads(json.dumps(history))["epochs"]) == EPOCHS
-    assert history["settings"]["architecture"] == "face_resnet"
+    assert len(json.loads(json.dumps(history.epochs))) == EPOCHS
+    assert json.loads(json.dumps(history.settings))["architecture"] == "face_resnet"
 
 
 def test_a_terminal_shows_the_progress_of_a_training():
