@@ -106,7 +106,9 @@ class Landmarker:
         def predict(chunk: slice, chunk_crops: int) -> LandmarkBatch:
             return self._predict_chunk(crops[chunk], chunk_crops)
 
-        return LandmarkBatch.join(run_with_oom_backoff(len(crops), self.chunk_crops, predict, self._take_fewer))
+        on_cpu = self.device.type == "cpu"
+        parts = run_with_oom_backoff(len(crops), self.chunk_crops, predict, self._take_fewer, in_threads=on_cpu)
+        return LandmarkBatch.join(parts)
 
     def _take_fewer(self, chunk_crops: int) -> None:
         self.chunk_crops = chunk_crops
