@@ -18,6 +18,8 @@ from fer_models.detection.compact import CompactDetector
 from fer_models.detection.retinaface import SCORE_THRESHOLD, RetinaFaceDetector, flatten_outputs
 from fer_models.detection.retinaface_network import package_is_here
 from fer_models.frame_batch import FaceBatch
+from fer_models.landmarks.landmarker import PACKAGED_NAME, TASK, Landmarker
+from fer_models.landmarks.network import INPUT_PX, LandmarkNet
 from fer_models.observe import Observation, ObserveOptions, observe_segments
 from fer_models.registry.model_registry import ModelCard, find_model, load_model_folder
 from fer_models.video import VideoInfo
@@ -31,6 +33,8 @@ MAX_BOX_PX = 0.5
 # must be within 1 % of their height.
 BF16_SHARE_OF_HEIGHT = 0.01
 BF16_SHARE_OF_BOXES = 0.95
+# Largest difference of landmarks (px of the crop), head pose (degrees) and score.
+MAX_LANDMARKS = {"fp32": (0.05, 0.1, 0.01), "fp32 with TF32": (0.1, 0.2, 0.02), "bf16": (0.75, 1.5, 0.1)}
 MAX_PROBABILITY = {"fp32": 0.01, "fp32 with TF32": 0.01, "bf16": 0.03}
 PRECISIONS = {"fp32": torch.float32, "fp32 with TF32": torch.float32, "bf16": torch.bfloat16}
 SAME_FACE_IOU = 0.5
@@ -160,6 +164,14 @@ def check_crops(frames: dict[str, np.ndarray], device: torch.device) -> list[Row
     return rows
 
 
+def load_landmarker_in(device: torch.device, dtype: torch.dtype) -> Landmarker:
+    """Load the packaged landmark network with `dtype` as the precision of its convolutions."""
+    weights, card = load_model_folder(find_model(PACKAGED_NAME, TASK))
+    network = LandmarkNet(**card.architecture_options)
+    network.load_state_dict(weights)
+    return Landmarker(network, card, device, dtype)
+
+
 def check_classifier(frames: dict[str, np.ndarray], device: torch.device) -> list[Row]:
     """Compare the probabilities of the same crops with those of the CPU in fp32."""
     detector = load_detector_in(CPU, torch.float32)
@@ -179,6 +191,24 @@ def check_classifier(frames: dict[str, np.ndarray], device: torch.device) -> lis
                 "passed": difference <= MAX_PROBABILITY[precision],
             }
         )
+    return rows
+
+
+def check_landmarks(frames: dict[str, np.ndarray], device: torch.device) -> list[Row]:
+    """Compare the landmarks of the same crops with those of the CPU in fp32, in pixels of the crop and degrees."""
+    detector = load_detector_in(CPU, torch.float32)
+    crops = torch.cat([cut_faces(pixels, detector.detect(pixels), CPU) for pixels in frames.values()])
+    expected = load_landmarker_in(CPU, torch.float32).predict(crops)
+    rows = []
+    for precision in precisions_of(device):
+        with precision_mode(precision) as dtype:
+            found = load_landmarker_in(device, dtype).predict(crops)
+        points_px = INPUT_PX * largest(expected.points_xy - found.points_xy)
+        pose_deg, score = largest(expected.pose_deg - found.pose_deg), largest(expected.score - found.score)
+        most_px, most_deg, most_score = MAX_LANDMARKS[precision]
+        figures = {"points (px)": points_px, "pose (degrees)": pose_deg, "score": score}
+        passed = points_px <= most_px and pose_deg <= most_deg and score <= most_score
+        rows.append({"precision": precision, "faces": len(crops), **figures, "passed": passed})
     return rows
 
 

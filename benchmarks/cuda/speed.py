@@ -20,6 +20,7 @@ from fer_models.crops import crop_faces, frame_crops
 from fer_models.detection.compact import CompactDetector
 from fer_models.detection.retinaface import RetinaFaceDetector
 from fer_models.detection.retinaface_network import package_is_here
+from fer_models.landmarks.landmarker import Landmarker
 from fer_models.video import VideoInfo, read_frames_at
 
 DETECTOR_CHUNKS = {"cuda": (8, 16, 32, 64, 128), "cpu": (1, 2)}  # numbers of frames per forward pass
@@ -27,8 +28,15 @@ CLASSIFIER_CHUNKS = {"cuda": (256, 1024, 4096, 16384), "cpu": (32, 128)}  # numb
 RETINAFACE_CHUNKS = {"cuda": (4, 16, 64), "cpu": (1,)}
 RETINAFACE_PX = {"cuda": (540, 960), "cpu": (96, 128)}
 VIDEOS_AT_ONCE = {"cuda": (1, 8), "cpu": (1, 2)}
-# Shares of a video's time that its thread spends on each stage, by the fields of `StageTimes`.
-TIME_SHARES = {"decoding %": "decode_wait_s", "detect %": "detect_s", "crop %": "crop_s", "classify %": "classify_s"}
+# Time of each stage as shares of a video's time, by the fields of `StageTimes`. Stages overlap, so that the sum may
+# exceed 100 %.
+TIME_SHARES = {
+    "decoding %": "decode_wait_s",
+    "detect %": "detect_s",
+    "crop %": "crop_s",
+    "classify %": "classify_s",
+    "landmarks %": "landmarks_s",
+}
 # Number of frames in a large batch of the pipeline, and in a chunk of the detector.
 LARGE_BATCH = {"cuda": 64, "cpu": 4}
 
@@ -59,6 +67,7 @@ def measure_stages(
     arrays = (pixels, faces.frame, faces.boxes_xyxy, faces.landmarks_xy)
     frames, frame, boxes_xyxy, landmarks_xy = (torch.from_numpy(array).to(device) for array in arrays)
     crops = cut_faces(pixels, faces, device)
+    landmarker = Landmarker.load(device)
     chunk = pixels[: detector.chunk_frames]
     network_input = input_of(detector.network, lambda: detector.detect(chunk))
     stages: dict[str, tuple[int, Callable[[], object]]] = {
@@ -68,6 +77,7 @@ def measure_stages(
         "detect": (n, lambda: detector.detect(pixels)),
         "crop": (n, lambda: crop_faces(frames, frame, *frame_crops(boxes_xyxy, landmarks_xy))),
         "classify": (n, lambda: classifier.predict(crops)),
+        "landmarks": (n, lambda: landmarker.predict(crops)),
     }
     if device.type == "cuda":
         pinned = torch.from_numpy(pixels).pin_memory()
@@ -206,9 +216,10 @@ def partial_pass(
 ) -> Callable[[observe.StageTimes], int]:
     """Make a function that observes the first frames of a video and returns their number."""
     index = np.arange(min(n_frames, info.n_frames))
+    landmarker = Landmarker.load(detector.device)
 
     def work(times: observe.StageTimes) -> int:
-        models: dict[str, Any] = {"detector": detector, "classifier": classifier}
+        models: dict[str, Any] = {"detector": detector, "classifier": classifier, "landmarker": landmarker}
         options = observe.ObserveOptions(batch_size=batch_size)
         for _ in observe.observe_segments(info, [index], **models, options=options, times=times):
             pass
