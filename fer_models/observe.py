@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -34,7 +34,7 @@ from fer_models.landmarks.landmarker import LandmarkBatch, Landmarker
 from fer_models.landmarks.network import INPUT_PX
 from fer_models.oom import run_with_oom_backoff
 from fer_models.prefetch import STALLED_S, StallTimeout, prefetch
-from fer_models.threads import few_threads
+from fer_models.threads import run_stage
 from fer_models.video import VideoInfo, VideoReadError, read_frames_at
 
 log = logging.getLogger(__name__)
@@ -129,8 +129,7 @@ class _SegmentInProgress:
             if self.outputs:
                 self.outputs[-1].result()  # at most one group waits, so that memory stays bounded
             landmark_crops = torch.cat(self.landmark_crops) if self.landmark_crops else None
-            work = stages.in_background.submit(_run_networks, torch.cat(self.crops), landmark_crops, stages)
-            self.outputs.append(work)
+            self.outputs.append(run_stage(_run_networks, torch.cat(self.crops), landmark_crops, stages))
             self.crops.clear()
             self.landmark_crops.clear()
 
@@ -174,7 +173,6 @@ class _Stages:
     min_face_px: float
     key_frames: KeyFramePlan
     times: StageTimes
-    in_background: ThreadPoolExecutor  # one thread, which runs `_run_networks` while further frames are searched
     landmarker: Landmarker | None
     keep_landmarks: bool
 
@@ -220,9 +218,8 @@ def observe_segments(
     plan = np.concatenate([np.empty(0, np.int64), *segments])
     most = max_batch_frames(info)
     key_frames = KeyFramePlan(options.detect_every_s, float(info.pts_s[0]), max_between=most)
-    background = ThreadPoolExecutor(1, "classify")
     networks = landmarker, options.keep_landmarks
-    stages = _Stages(detector, classifier, options.min_face_px, key_frames, times, background, *networks)
+    stages = _Stages(detector, classifier, options.min_face_px, key_frames, times, *networks)
     batch_size = min(options.batch_size, most)
     last_frames = [segment[-1] for segment in segments]
     frames = _decode_prefetched(info, read_frames_at(info, plan, batch_size=batch_size), options.timeout_s)
@@ -232,11 +229,7 @@ def observe_segments(
         batch_size = n_frames
         log.warning("%s: out of memory, continuing with %d frames at a time", info.path, n_frames)
 
-    with (
-        background,
-        contextlib.closing(frames),
-        contextlib.closing(_split_at_segments(frames, last_frames, times)) as batches,
-    ):
+    with contextlib.closing(frames), contextlib.closing(_split_at_segments(frames, last_frames, times)) as batches:
         batch = next(batches, None)
         for frame_index in segments:
             segment = _SegmentInProgress.of(frame_index)
@@ -249,7 +242,7 @@ def observe_segments(
                 batch = next(batches, None)
             # The last frames of the segment could not be decoded.
             if segment.waiting is not None and len(segment.waiting.frames):
-                _process_frames(segment, _no_frames(segment.waiting.frames), stages, is_end=True)
+                _find_faces(segment, _no_frames(segment.waiting.frames), stages, is_end=True)
             segment.classify(stages)
             if n_missing := int((~segment.decoded).sum()):
                 on_frames(n_missing)
@@ -273,20 +266,18 @@ def observe_frames(
 ) -> Observation:
     """Observe these frames, with detection on every one of them, as `observe_segments` does."""
     segment = _SegmentInProgress.of(frames.frame_index)
-    with ThreadPoolExecutor(1, "classify") as background:
-        times, networks = StageTimes(), (landmarker, options.keep_landmarks)
-        stages = _Stages(detector, classifier, options.min_face_px, KeyFramePlan(0), times, background, *networks)
-        _process_frames(segment, frames, stages, is_end=True)
-        segment.classify(stages)
-        return segment.finish(frames.pts_s, stages)
+    networks = landmarker, options.keep_landmarks
+    stages = _Stages(detector, classifier, options.min_face_px, KeyFramePlan(0), StageTimes(), *networks)
+    _find_faces(segment, frames, stages, is_end=True)
+    segment.classify(stages)
+    return segment.finish(frames.pts_s, stages)
 
 
 def _process_part(segment: _SegmentInProgress, batch: FrameBatch, stages: _Stages, part: slice, n_frames: int) -> None:
     frames = batch.part(part)
-    _process_frames(segment, frames, stages, is_end=bool(frames.frame_index[-1] == segment.frame_index[-1]))
+    _find_faces(segment, frames, stages, is_end=bool(frames.frame_index[-1] == segment.frame_index[-1]))
 
 
-@few_threads()
 def _run_networks(crops: torch.Tensor, landmark_crops: torch.Tensor | None, stages: _Stages) -> _Outputs:
     started_s = time.perf_counter()
     emotions = stages.classifier.predict_all(crops)
@@ -299,8 +290,12 @@ def _run_networks(crops: torch.Tensor, landmark_crops: torch.Tensor | None, stag
     return _Outputs(emotions, landmarks)
 
 
+def _find_faces(segment: _SegmentInProgress, frames: FrameBatch, stages: _Stages, *, is_end: bool) -> None:
+    """Detect and crop the faces of frames, while those found before are classified in another thread."""
+    run_stage(_process_frames, segment, frames, stages, is_end=is_end).result()
+
+
 @torch.inference_mode()
-@few_threads()
 def _process_frames(segment: _SegmentInProgress, frames: FrameBatch, stages: _Stages, *, is_end: bool) -> None:
     """Detect and crop the faces of frames; the segment then has all of them or, after an error, none."""
     times = stages.times

@@ -41,19 +41,22 @@ def run_with_oom_backoff(
         RuntimeError: from `work`, including out of memory for a single item.
     """
     results: list[T] = []
-    start = 0
+    start, in_turn = 0, False
     while start < n_items:
         chunks = [slice(first, min(first + size, n_items)) for first in range(start, n_items, size)]
         work_on = partial(_work_on, work, size)
         try:
-            for result in map_in_threads(work_on, chunks) if in_threads else map(work_on, chunks):
+            for result in map_in_threads(work_on, chunks, in_turn=in_turn) if in_threads else map(work_on, chunks):
                 results.append(result)
                 start += size
         except RuntimeError as error:
-            if size == 1 or not is_out_of_memory(error):
+            is_alone = in_turn or not in_threads
+            if not is_out_of_memory(error) or (size == 1 and is_alone):
                 raise
-            size //= 2
-            on_less(size)
+            if is_alone:
+                size //= 2
+                on_less(size)
+            in_turn = True  # a chunk may fit where several at the same time do not
     return results
 
 

@@ -1,6 +1,7 @@
 """If memory runs out, networks continue with smaller chunks and give the same results."""
 
 import logging
+import time
 
 import numpy as np
 import pytest
@@ -54,6 +55,27 @@ def test_chunks_are_halved_in_threads_too():
     found = run_with_oom_backoff(10, 4, work, sizes.append, in_threads=True)
     assert found == [[0, 1, 2, 3], [4, 5], [6, 7], [8, 9]]
     assert sizes == [2]
+
+
+def test_a_chunk_that_fits_alone_needs_no_smaller_one():
+    at_once, most = 0, 0
+
+    def work(chunk, size):
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        time.sleep(0.1)
+        try:
+            if at_once > 1:
+                torch.empty(2**46)  # two chunks at the same time need too much memory
+            return chunk.start
+        finally:
+            at_once -= 1
+
+    sizes = []
+    assert run_with_oom_backoff(2, 1, work, sizes.append, in_threads=True) == [0, 1]
+    assert sizes == []
+    assert most == min(2, torch.get_num_threads())
 
 
 def test_other_errors_and_errors_for_one_item_are_raised():

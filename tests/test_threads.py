@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
+import torch
 
 from fer_models.threads import map_in_threads
 
@@ -28,14 +31,14 @@ def test_items_are_processed_at_the_same_time_and_in_order():
     assert run_python(code) == str([(10 * item, 1, True) for item in (1, 2, 3, 4)])
 
 
-def test_one_core_needs_no_threads():
+def test_one_core_computes_with_one_thread():
     code = (
-        "import threading, torch\n"
+        "import torch\n"
         "torch.set_num_threads(1)\n"
         "from fer_models.threads import map_in_threads\n"
-        "print(set(map_in_threads(lambda item: threading.current_thread().name, [1, 2])))\n"
+        "print(list(map_in_threads(lambda item: (item, torch.get_num_threads()), [1, 2])))\n"
     )
-    assert run_python(code) == "{'MainThread'}"
+    assert run_python(code) == "[(1, 1), (2, 1)]"
 
 
 def test_an_error_is_raised_after_the_results_before_it():
@@ -46,17 +49,35 @@ def test_an_error_is_raised_after_the_results_before_it():
     assert found == [2, 3]
 
 
-def test_few_threads_lasts_as_long_as_the_block():
+def test_after_an_error_nothing_runs_on():
+    running, ended = threading.Event(), threading.Event()
+
+    def work(item):
+        if item == 0:
+            running.wait(20)
+            raise KeyError
+        running.set()
+        time.sleep(0.2)
+        ended.set()
+
+    if torch.get_num_threads() == 1:
+        running.set()  # the other item never starts
+        ended.set()
+    with pytest.raises(KeyError):
+        list(map_in_threads(work, [0, 1]))
+    assert ended.is_set()
+
+
+def test_only_workers_and_stages_compute_with_few_threads():
     code = (
-        "import torch\n"
-        "torch.set_num_threads(2)\n"
-        "from fer_models.threads import few_threads\n"
-        "def count(): return torch.get_num_threads()\n"
-        "counts = [few_threads()(count)(), count()]\n"
-        "try:\n"
-        "    with few_threads(): 1 / 0\n"
-        "except ZeroDivisionError:\n"
-        "    counts.append(count())\n"
+        "import threading, torch\n"
+        "torch.set_num_threads(8)\n"
+        "from fer_models.threads import map_in_threads, run_stage\n"
+        "def count(item=None): return torch.get_num_threads()\n"
+        "counts = [*map_in_threads(count, [1]), run_stage(count).result(), count()]\n"
+        "later = threading.Thread(target=lambda: counts.append(count()))\n"
+        "later.start()\n"
+        "later.join()\n"
         "print(counts)\n"
     )
-    assert run_python(code) == "[1, 2, 2]"
+    assert run_python(code) == "[2, 2, 8, 8]"
