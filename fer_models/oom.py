@@ -32,7 +32,7 @@ def run_with_oom_backoff(
         work: takes the range of items and the current size of a full chunk. (Another thread may use the same network
             with another size.)
         on_less: called with each reduced size, so that the caller can start with it next time.
-        in_threads: whether to process chunks in parallel, see `map_in_threads`.
+        in_threads: whether to process chunks in parallel, see `map_in_threads`; in turn once memory has run out.
 
     Returns:
         The results of `work`, one for each chunk.

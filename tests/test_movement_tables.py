@@ -54,7 +54,7 @@ def test_landmarks_that_cannot_be_trusted_show_nothing():
     timeline = blinking(score=0.4)
     (track,) = timeline.tracks.to_pylist()
     assert (track["movements"], track["movements_measured_s"]) == ([], 0)
-    assert timeline.faces["is_speaking"].null_count == N
+    assert timeline.faces["is_speaking"].null_count == timeline.faces["smile"].null_count == N
     assert timeline.faces["eye_openness_left"].null_count == 0  # the measure itself is kept, with its score
 
 
@@ -127,6 +127,27 @@ def test_faces_of_low_quality_do_not_count_as_rest():
     faces = [Face(i, blur=100.0 if i < 8 else 1.0) for i in range(10)]
     observed = observe(np.arange(10) / FPS, faces, landmarks=still_landmarks(10, mouth_corner_height=height))
     assert build_timeline(observed, TimelineConfig()).faces["smile"].to_pylist() == [0.0] * 8 + [-0.25] * 2
+
+
+def test_landmarks_that_cannot_be_trusted_are_no_rest():
+    height, score = np.repeat([0.0, 0.25], [4, 6]), np.repeat([0.9, 0.4], [4, 6])
+    landmarks = still_landmarks(10, mouth_corner_height=height, landmark_score=score)
+    observed = observe(np.arange(10) / FPS, [Face(i) for i in range(10)], landmarks=landmarks)
+    assert build_timeline(observed, TimelineConfig()).faces["smile"].to_pylist() == [0.0] * 4 + [None] * 6
+
+
+def test_speaking_goes_on_over_one_frame_without_trusted_landmarks():
+    """At 60 frames per second, two steps take less than 50 ms."""
+    n, fps = 240, 60
+    time_s, score = np.arange(n) / fps, np.full(n, 0.9)
+    score[120] = 0.1
+    opening = 0.1 * (1 - np.cos(2 * np.pi * 3 * time_s))
+    landmarks = still_landmarks(n, mouth_opening=opening, landmark_score=score)
+    timeline = build_timeline(observe(time_s, [Face(i) for i in range(n)], landmarks=landmarks), TimelineConfig())
+    (track,) = timeline.tracks.to_pylist()
+    assert [movement["kind"] for movement in track["movements"]] == ["speaking"]
+    says = timeline.faces["is_speaking"].to_pylist()
+    assert says[119:122] == [True, None, True]
 
 
 def test_every_movement_is_within_its_track():

@@ -307,7 +307,8 @@ FACES = pa.schema(
             "smile",
             pa.float32(),
             _IN_IOD,
-            "mouth_corner_height minus the person's own rest: its median over the good faces of the track",
+            "mouth_corner_height minus the person's own rest: its median over the good faces of the track; NULL where "
+            "the landmarks are not trusted",
         ),
         _field("brow_raise", pa.float32(), _IN_IOD, "brow_height minus the person's own rest, likewise"),
         _field(

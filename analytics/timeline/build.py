@@ -127,7 +127,7 @@ def build_timeline(
     tracked = _follow(faces, frame_of_face[order.row], order, is_good, known, movements, config)
     is_left_out = left_out_by_speech(movements.is_speaking, config.quality.speech)
     reason[order.row] = add_speech_reason(reason[order.row], is_left_out, config.quality.speech)
-    moving = movement_columns(faces, order, is_good, movements)
+    moving = movement_columns(faces, order, is_good, movements, config.movements)
     made = {
         "frames": _frames_table(frames, np.bincount(frame_of_face, minlength=len(shown)), shown, is_shot_boundary),
         "faces": _add_columns(faces, (shown.end_s - shown.start_s)[frame_of_face], reason, tracked, moving),

@@ -40,7 +40,7 @@ def find_movements_of_faces(
         is_good: (m,) bool, whether each face in a track is of good quality; others count as not seen.
         config: the settings.
     """
-    is_trusted = is_good & (to_float_array(faces, "landmark_score")[order.row] >= config.min_landmark_score)
+    is_trusted = is_good & _has_trusted_landmarks(faces, order, config)
 
     def trusted(name: str) -> np.ndarray:
         return np.where(is_trusted, to_float_array(faces, name)[order.row], np.nan)
@@ -58,14 +58,22 @@ def find_movements_of_faces(
     return find_movements(measures, config)
 
 
+def _has_trusted_landmarks(faces: pa.Table, order: TrackOrder, config: MovementConfig) -> np.ndarray:
+    """Whether the landmarks of each face in a track can be trusted, (m,) bool; False if it has none."""
+    is_trusted: np.ndarray = to_float_array(faces, "landmark_score")[order.row] >= config.min_landmark_score
+    return is_trusted
+
+
 def movement_columns(
-    faces: pa.Table, order: TrackOrder, is_good: np.ndarray, movements: Movements
+    faces: pa.Table, order: TrackOrder, is_good: np.ndarray, movements: Movements, config: MovementConfig
 ) -> dict[str, pa.Array]:
     """The columns smile, brow_raise and is_speaking of the table faces; arguments as above."""
     columns: dict[str, pa.Array] = {}
+    is_trusted = _has_trusted_landmarks(faces, order, config)
     for name, measured in (("smile", "mouth_corner_height"), ("brow_raise", "brow_height")):
+        trusted = np.where(is_trusted, to_float_array(faces, measured)[order.row], np.nan)
         values = np.full(len(faces), np.nan)
-        values[order.row] = relative_to_rest(order.track, to_float_array(faces, measured)[order.row], is_good)
+        values[order.row] = relative_to_rest(order.track, trusted, is_good)
         columns[name] = to_column(quantize(values, MEASURE_STEP), pa.float32())
     is_speaking, is_unknown = np.zeros(len(faces), bool), np.ones(len(faces), bool)
     is_speaking[order.row], is_unknown[order.row] = movements.is_speaking, ~movements.is_measured

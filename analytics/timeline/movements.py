@@ -108,7 +108,7 @@ def without_outliers(values: np.ndarray) -> np.ndarray:
 
 
 def find_movements(faces: TrackedMeasures, config: MovementConfig) -> Movements:
-    """Find all movements; none lasts across a shot boundary, a gap or a frame without a trusted face."""
+    """Find all movements; none lasts across a shot boundary or more than `max_step_s` without a trusted face."""
     found: list[tuple[int, RowSpans]] = []
     usual = _usual(faces.track, faces.eye_openness)
     runs = unbroken_runs(faces.part, faces.start_s, _is_known(faces), config.max_step_s)
@@ -130,6 +130,7 @@ def find_movements(faces: TrackedMeasures, config: MovementConfig) -> Movements:
         is_speaking[begin : end + 1] = True
     is_measured = np.zeros(len(faces.track), bool)
     is_measured[np.concatenate([np.empty(0, np.int64), *runs])] = True
+    is_speaking &= is_measured  # a movement may span a single frame without trusted landmarks
     return Movements(
         faces.track[first], kind, faces.start_s[first], faces.end_s[last], strength, is_speaking, is_measured
     )
