@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer_models.classification.classifier import CHUNK_CROPS, EmotionClassifier
+from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.ensemble import Ensemble
 from fer_models.classification.onnx_classifier import OnnxClassifier
 from fer_models.datasets.labeled_faces import FaceImages
@@ -79,10 +79,10 @@ def multiply_adds(classifier: EmotionClassifier) -> int | None:
         counts = [multiply_adds(member) for member in classifier.members]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
-    n = CHUNK_CROPS[classifier.device.type]  # full chunks, because smaller ones are padded and would count as full
     with FlopCounterMode(display=False) as counter:
-        classifier.predict(np.zeros((n, CROP_PX, CROP_PX), np.uint8))
-    return int(counter.get_total_flops() / 2 / n)
+        # Not `predict`, which computes in other threads than the one whose operators are counted.
+        classifier.score(torch.zeros((1, CROP_PX, CROP_PX), dtype=torch.uint8), 1)
+    return counter.get_total_flops() // 2
 
 
 def images_per_s(classifiers: list[EmotionClassifier]) -> list[dict[int, float]]:
