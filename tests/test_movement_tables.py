@@ -11,14 +11,16 @@ from scenes import Face, feeling, observe, still_landmarks
 from typer.testing import CliRunner
 
 from analytics import connect, queries
-from analytics.report import report_page
+from analytics.report import report_page, sections
 from analytics.results.compaction import compact
+from analytics.results.notes import hide
 from analytics.results.store import Store, table_path
 from analytics.tables.schema import OBSERVATIONS
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.timeline.quality import QualityConfig, SpeechMode
 from flows.cli.app import app
 
+SPEECH_TABLE = "Share of the labeled time with measured mouth movement that is in intervals of speaking-like movement"
 ROW = {"video_id": "v0000000000000001", "analysis_id": "a0000000000000001", "path": "a.mp4"}
 N, FPS = 100, 25
 
@@ -79,11 +81,12 @@ def test_movements_are_a_view_without_hidden_people(tmp_path):
     store = Store(tmp_path / "results")
     store.commit_analysis(ROW, blinking())
     store.commit_analysis(ROW | {"video_id": "v0000000000000002", "path": "b.mp4"}, speaking())
+    hide(store.root, "v0000000000000002", 0, True)
     expected = [("v0000000000000001", 0, "blink", 1.0, 0.16), ("v0000000000000002", 0, "speaking", 2.0, 2.0)]
     sql = "SELECT video_id, track_id, kind, start_s, round(duration_s, 2) FROM {} ORDER BY 1"
     with connect(store.root) as connection:
         assert connection.sql(sql.format("movements")).fetchall() == expected
-        assert connection.sql(sql.format("visible('movements')")).fetchall() == expected
+        assert connection.sql(sql.format("visible('movements')")).fetchall() == expected[:1]
     compact(store.root, wait_s=0, delete_originals=True)
     with connect(store.root) as connection:
         assert connection.sql(sql.format("movements")).fetchall() == expected
@@ -216,8 +219,70 @@ def test_speech_settings_are_checked(wrong, says):
         QualityConfig(**{"speech": "exclude"} | wrong)
 
 
-def commit(store: Store, observed: pa.Table) -> None:
-    store.commit_analysis(ROW, build_timeline(observed, TimelineConfig()))
+def half_trusted() -> pa.Table:
+    """As `talking`, but the landmarks are not trusted in the first and the last second, of which the last is speech."""
+    observed = talking()
+    time_s = np.arange(N) / FPS
+    score = pa.array(np.where((time_s < 1) | (time_s >= 3), 0.1, 0.9), observed["landmark_score"].type)
+    return observed.set_column(observed.column_names.index("landmark_score"), "landmark_score", score)
+
+
+@pytest.mark.parametrize(
+    ("mode", "reasons"),
+    [
+        ("exclude", [None] * 50 + ["speaking"] * 25 + [None] * 25),
+        ("only", ["speech_not_measured"] * 25 + ["not_speaking"] * 25 + [None] * 25 + ["speech_not_measured"] * 25),
+    ],
+)
+def test_what_was_not_measured_is_not_known_to_be_speech(mode, reasons):
+    faces = build_timeline(half_trusted(), with_speech(mode)).faces
+    assert faces["quality_reason"].to_pylist() == reasons
+    assert faces["quality_ok"].to_pylist() == [reason is None for reason in reasons]
+    assert [emotion is None for emotion in faces["smooth_emotion"].to_pylist()] == [r is not None for r in reasons]
+
+
+@pytest.mark.parametrize(("mode", "says"), [("exclude", "this time counts"), ("only", "this time does not count")])
+def test_notes_say_how_much_was_not_measured(tmp_path, mode, says):
+    store = Store(tmp_path / "results")
+    commit(store, half_trusted(), mode)
+    with connect(store.root) as connection:
+        (note,) = queries.speech_notes(connection)
+        assert queries.speech_notes(connection, [ROW["video_id"]]) == [note]
+        assert queries.speech_notes(connection, ["v0000000000000002"]) == []
+    assert note.startswith(f"--speech {mode}: in 2.0 s of 4.0 s with good faces, movements were not measured")
+    assert says in note
+
+
+def test_faces_left_out_by_speech_are_not_low_quality_faces(tmp_path):
+    """One of 50 frames of speech is blurred, and counts with its own emotion only where all faces count."""
+    faces = [Face(i, p=feeling("neutral" if i < 50 else "happy"), blur=1.0 if i == 75 else 100.0) for i in range(N)]
+    time_s = np.arange(N) / FPS
+    opening = np.where(time_s < 2, 0, 0.1 * (1 - np.cos(2 * np.pi * 3 * time_s)))
+    store = Store(tmp_path / "results")
+    commit(store, observe(time_s, faces, landmarks=still_landmarks(N, mouth_opening=opening)), "exclude")
+    with connect(store.root) as connection:
+        (shares,) = queries.shares(connection, all_faces=True).to_pylist()
+        effect = {row["emotion"]: row for row in queries.gate_effect(connection).to_pylist()}
+        bins = queries.timeline(connection, bin_ms=1000, all_faces=True).to_pylist()
+        note = queries.gate_note(connection)
+    assert (shares["labelled_s"], shares["n_faces"], shares["n_low_quality"]) == (pytest.approx(2.04), N, 1)
+    assert (shares["neutral"], shares["happy"]) == (pytest.approx(50 / 51), pytest.approx(1 / 51))
+    assert {name: (row["n_faces"], row["n_low_quality"]) for name, row in effect.items()} == {
+        "neutral": (50, 0),
+        "happy": (1, 1),
+    }
+    assert [row["n_low_quality"] for row in bins] == [0, 0, 0, 1]
+    assert [row["labelled_s"] for row in bins] == [1.0, 1.0, None, 0.04]
+    assert note == (
+        "1 of 100 faces (1.0%) are low-quality faces: blurred 1. They are excluded. 49 others are left out by --speech."
+    )
+
+
+def commit(store: Store, observed: pa.Table, mode: SpeechMode = "include") -> None:
+    config = with_speech(mode)
+    store.commit_analysis(
+        ROW | {"settings": json.dumps({"timeline": config.settings()})}, build_timeline(observed, config)
+    )
 
 
 def test_validity_says_how_much_of_each_emotion_is_speech(tmp_path):
@@ -230,7 +295,36 @@ def test_validity_says_how_much_of_each_emotion_is_speech(tmp_path):
         assert row["speaking_neutral"] == pytest.approx(0, abs=0.02)
         assert row["speaking_sad"] is None
         page = report_page(store.root)
-    assert "Share of the labeled time with speaking-like mouth movement" in page
+    assert SPEECH_TABLE in page
+    assert "the shares of speaking are not shown" not in page
+
+
+def test_validity_is_of_the_time_that_was_measured(tmp_path):
+    """Of four labeled seconds, the second and the third were measured; the third is speech."""
+    store = Store(tmp_path / "results")
+    commit(store, half_trusted())
+    with connect(store.root) as connection:
+        (row,) = queries.validity(connection).to_pylist()
+    assert (row["labelled_share"], row["speaking_share"]) == (1.0, pytest.approx(0.5))
+
+
+def test_the_report_has_no_shares_of_speaking_where_speech_is_left_out(tmp_path):
+    store = Store(tmp_path / "results")
+    commit(store, half_trusted(), "exclude")
+    page = report_page(store.root)
+    assert SPEECH_TABLE not in page
+    assert "the shares of speaking are not shown" in page
+    assert "--speech exclude: in 2.0 s of 4.0 s with good faces" in page
+
+
+def test_the_report_says_how_many_people_its_table_of_speech_leaves_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(sections, "MAX_VALIDITY_ROWS", 1)
+    store = Store(tmp_path / "results")
+    commit(store, talking())
+    store.commit_analysis(ROW | {"video_id": "v0000000000000002", "path": "b.mp4"}, speaking())
+    assert "1 more people, visible for less time, are in <code>fervid summary RESULTS validity --format" in report_page(
+        store.root
+    )
 
 
 def test_summary_of_movements_counts_per_measured_minute(tmp_path):

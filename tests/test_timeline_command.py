@@ -145,6 +145,7 @@ def test_the_command_line_and_the_environment_set_it(results, monkeypatch):
     assert "weights exp(-distance / 2 s) to both sides, tracks continued across gaps up to 3 s" in run.output
     assert "baseline neutral_stretch 0 to 1 s" in run.output
     assert "faces of sufficient quality without intervals of speaking, smoothed" in run.output
+    assert "--speech exclude: in 2.0 s of 2.0 s with good faces, movements were not measured" in run.output
     ((settings,),) = rows(results, "SELECT settings FROM videos WHERE path = '/gone/a.mp4'")
     made = json.loads(settings)["timeline"]
     assert made["baseline"] == {"method": "neutral_stretch", "span_s": [0, 1], "stretch_s": 2, "min_neutral": 1 / 3}

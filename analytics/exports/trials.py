@@ -23,7 +23,8 @@ WITH trials AS (
         unnest($ends_s) AS to_s
 ), shown AS (
     SELECT trial, track_id, CAST(floor((round(1000 * pts_s) - round(1000 * from_s)) / $bin_ms) AS BIGINT) AS bin,
-        faces.duration_s, smooth_emotion, quality_ok, coalesce(label_carried, false) AS carried,
+        faces.duration_s, smooth_emotion, coalesce(label_carried, false) AS carried,
+        NOT quality_ok AND NOT left_out_by_speech(quality_reason) AS is_low,
         p_angry IS NOT NULL AND (quality_ok OR settings ->> '$.timeline.quality.gate' = 'false') AS counts,
         {", ".join(f"p_{name}" for name in EMOTIONS)}
     FROM visible('faces') AS faces JOIN videos USING (video_id, analysis_id) JOIN trials USING (video_id)
@@ -32,7 +33,7 @@ WITH trials AS (
 SELECT trial, track_id, bin, sum(duration_s) AS observed_s,
     coalesce(sum(duration_s) FILTER (smooth_emotion IS NOT NULL), 0) AS labelled_s,
     coalesce(sum(duration_s) FILTER (carried), 0) AS carried_s,
-    coalesce(sum(duration_s) FILTER (NOT quality_ok), 0) AS low_quality_s,
+    coalesce(sum(duration_s) FILTER (is_low), 0) AS low_quality_s,
     {
     ", ".join(
         f"sum(p_{name} * duration_s) FILTER (counts) / sum(duration_s) FILTER (counts) AS p_{name}" for name in EMOTIONS

@@ -1,7 +1,8 @@
 """The most frequent questions about results, one function each; their SQL is in the folder `sql`.
 
 Each function takes a connection made by `analytics.connect`, to a library or one video, and returns an Arrow table
-without hidden people. Shares are shares of time, not of frames; `n_low_quality` counts faces of low quality.
+without hidden people. Shares are shares of time, not of frames; `n_low_quality` counts faces of low quality; in
+`shares` and `compare`, also those that `--speech` leaves out.
 
 >>> from analytics import connect, queries
 >>> queries.shares(connect("results", video="interview.mp4")).to_pandas()  # doctest: +SKIP
@@ -24,6 +25,7 @@ from analytics.queries.synchrony import SynchronyConfig, valence_on_grid
 from analytics.queries.synchrony import synchrony as _synchrony
 from analytics.results.video_record import video_names
 from analytics.tables.result_schemas import DURING_EVENTS, SYNCHRONY
+from analytics.tables.schema import SPEECH_REASONS
 from fer_models.labels import EMOTIONS
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "quality",
     "rates",
     "shares",
+    "speech_notes",
     "sql_of",
     "synchrony",
     "timeline",
@@ -63,6 +66,10 @@ FROM videos WHERE status = 'done' AND {_ABOUT}
 """
 
 
+_CHOSEN_BY_SPEECH = """
+SELECT video_id FROM videos
+WHERE status = 'done' AND settings ->> '$.timeline.quality.speech' IN ('exclude', 'only') ORDER BY video_id
+"""
 MAX_SURROGATES = 100  # most people of other videos with whom a pair is compared to find the chance level of synchrony
 _LONGEST_TRACKS = """
 SELECT video_id, arg_max(track_id, (labelled_s, -track_id)) FROM visible('tracks')
@@ -215,7 +222,7 @@ def quality(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 def validity(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """How far results can be trusted: time visible, good, labeled and speaking, head turn, label changes.
 
-    A row per track.
+    A row per track. `speaking_…` are shares of the labeled time in which movements of the mouth were measured.
     """
     return _answer(connection, "validity")
 
@@ -431,7 +438,7 @@ def _video_by_video(
 def gate_note(
     connection: duckdb.DuckDBPyConnection, *, paths: Collection[str] | None = None, all_faces: bool = False
 ) -> str:
-    """A sentence on the low-quality faces of a query result, and the reasons.
+    """A sentence on the low-quality faces of a query result, and the reasons; another on faces left out by `--speech`.
 
     Args:
         connection: the results.
@@ -440,19 +447,42 @@ def gate_note(
     """
     about = {"paths": None if paths is None else sorted(paths)}
     reasons = dict(connection.sql(_GATED, params=about).fetchall())
-    n_faces, n_low_quality = sum(reasons.values()), sum(n for reason, n in reasons.items() if reason)
+    n_faces, n_by_speech = sum(reasons.values()), sum(reasons.get(reason, 0) for reason in SPEECH_REASONS)
+    n_open, n_videos = connection.sql(_OPEN_GATES, params=about).fetchall()[0]
+    low_quality = {reason: n for reason, n in reasons.items() if reason and reason not in SPEECH_REASONS}
+    n_low_quality = sum(low_quality.values())
+    by_speech = f" {n_by_speech} others are left out by --speech." if n_by_speech else ""
     if not n_low_quality:
-        return f"0 of {n_faces} faces are low-quality faces."
-    why = ", ".join(f"{reason} {n}" for reason, n in reasons.items() if reason)
-    of_all = f"{n_low_quality} of {n_faces} faces ({n_low_quality / n_faces:.1%})"
+        return f"0 of {n_faces} faces are low-quality faces.{by_speech}"
+    why = ", ".join(f"{reason} {n}" for reason, n in low_quality.items())
+    note = f"{n_low_quality} of {n_faces} faces ({n_low_quality / n_faces:.1%}) are low-quality faces: {why}."
     if all_faces:
-        return f"{of_all} are low-quality faces: {why}. They are included."
-    note = f"{of_all} are low-quality faces: {why}."
-    ((n_open, n_videos),) = connection.sql(_OPEN_GATES, params=about).fetchall()
+        return f"{note} They are included.{by_speech}"
     if not n_open:
-        return f"{note} They are excluded."
+        return f"{note} They are excluded.{by_speech}"
     where = "They" if n_open == n_videos else f"Those of {n_open} of {n_videos} videos"
-    return f"{note} {where} are included, because of --no-gate."
+    return f"{note} {where} are included, because of --no-gate.{by_speech}"
+
+
+def speech_notes(connection: duckdb.DuckDBPyConnection, video_ids: Collection[str] | None = None) -> list[str]:
+    """How much time was not measured in videos from which `--speech exclude` or `only` leaves faces out.
+
+    Args:
+        connection: the results.
+        video_ids: the videos; None: all.
+
+    Returns:
+        A sentence per setting; none if all videos include speech.
+    """
+    chosen = [video for (video,) in connection.sql(_CHOSEN_BY_SPEECH).fetchall()]
+    if video_ids is not None:
+        chosen = [video for video in chosen if video in video_ids]
+    return [
+        f"--speech {row['speech']}: in {row['not_measured_s']:.1f} s of {row['good_s']:.1f} s with good faces, "
+        "movements were not measured (they need trusted landmarks in at least 20 analyzed frames per second), so that "
+        f"it is not known who speaks; this time {'counts' if row['speech'] == 'exclude' else 'does not count'}."
+        for row in (_of_videos(connection, "speech_measured", chosen).to_pylist() if chosen else [])
+    ]
 
 
 def _of_videos(

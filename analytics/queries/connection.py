@@ -20,7 +20,7 @@ from analytics.results.storage_paths import StoragePath, resolve_path
 from analytics.results.store import check_results, segments_in
 from analytics.results.video_record import VideoName, video_names
 from analytics.results.videos import choose_videos
-from analytics.tables.schema import TIMELINE_TABLES, VIEWS
+from analytics.tables.schema import SPEECH_REASONS, TIMELINE_TABLES, VIEWS
 
 # DuckDB reads files only through Arrow datasets, so it needs no access to files. Its own Parquet reader scans a large
 # library three times as fast, but needs `allowed_paths`, which lets `COPY … TO` overwrite the results, and it cannot
@@ -52,6 +52,10 @@ _VISIBLE = """
 CREATE TEMP MACRO visible(name) AS TABLE
 SELECT * FROM query_table(name) ANTI JOIN (SELECT video_id, track_id FROM noted_people WHERE is_hidden)
     USING (video_id, track_id)
+"""
+# Whether --speech leaves out a face, which is of good quality otherwise, by its quality_reason.
+_LEFT_OUT_BY_SPEECH = f"""
+CREATE TEMP MACRO left_out_by_speech(reason) AS coalesce(reason IN {SPEECH_REASONS}, false)
 """
 _NOTED_PEOPLE = pa.schema(
     [("video_id", pa.string()), ("track_id", pa.int32()), ("name", pa.string()), ("is_hidden", pa.bool_())]
@@ -121,6 +125,7 @@ def connect(
     connection.register("noted_people", noted_people(root))
     connection.execute(_PEOPLE)
     connection.execute(_VISIBLE)
+    connection.execute(_LEFT_OUT_BY_SPEECH)
     if observations:
         connection.register("observations", _observations(catalog, analyses))
     if events is not None:

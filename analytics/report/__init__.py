@@ -56,6 +56,7 @@ def report_page(results: Path) -> str:
             validity=sections.validity_table(library),
             speech=sections.speech_table(library),
             n_more_people=max(0, len(library.validity) - sections.MAX_VALIDITY_ROWS),
+            n_more_speakers=max(0, len(library.speaking) - sections.MAX_VALIDITY_ROWS),
             n_undecoded=sum(count.n_undecoded for count in library.counts.values()),
             failures=sections.failures_table(library),
             settings=sections.settings_groups(library),

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import duckdb
 
 from analytics import queries
+from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos, short_names
 from fer_models.labels import EMOTIONS
 
@@ -88,10 +89,14 @@ class Library:
         self.name_of_path = {video.path: self.name[video.video_id] for video in self.videos}
         self.person = {(video, track): person for video, track, person in connection.sql(_PEOPLE).fetchall()}
         self.validity = queries.validity(connection).to_pylist()
+        # Where --speech leaves faces out, a share of speaking among the labels says nothing.
+        included = {video.path for video in self.done if _speech(video) == "include"}
+        self.speaking = [row for row in self.validity if row["speaking_share"] is not None and row["path"] in included]
         self.counts = {row[0]: FrameCounts(*row) for row in connection.sql(_COUNTS).fetchall()}
         self.episodes = [StrongEpisode(*row) for row in connection.sql(_EPISODES).fetchall()]
         self.gate_effect = queries.gate_effect(connection).to_pylist()
         self.gate_note = queries.gate_note(connection)
+        self.speech_notes = queries.speech_notes(connection)
         self.tracks: dict[str, list[Track]] = {}
         for row in connection.sql(_TRACKS).fetchall():
             self.tracks.setdefault(row[0], []).append(Track(*row))
@@ -125,3 +130,9 @@ class Library:
         """The share of a video's faces that are good, as text; empty if it has none."""
         n_faces = self.n_faces(video)
         return f"{self.n_faces(video, 'good') / n_faces:.0%}" if n_faces else ""
+
+
+def _speech(video: VideoRecord) -> str:
+    """The setting `speech` of a video; results of version 0.1 have none."""
+    quality = video.stored_settings.get("timeline", {}).get("quality", {})
+    return str(quality.get("speech", "include"))

@@ -12,7 +12,7 @@ from analytics.report.words import clock, percent
 from analytics.results.video_record import VideoRecord
 from fer_models.labels import EMOTIONS
 
-MAX_VALIDITY_ROWS = 200  # most people in the table of validity; the others are only counted
+MAX_VALIDITY_ROWS = 200  # most people in the tables of validity and speech; the others are only counted
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,7 @@ def validity_table(library: Library) -> Table:
 
 def speech_table(library: Library) -> Table:
     """How much of each person's labeled time, and of that of each emotion, is in intervals of speaking."""
-    measured = [row for row in library.validity if row["speaking_share"] is not None]
-    shown = sorted(measured, key=lambda row: -(row["seen_s"] or 0))[:MAX_VALIDITY_ROWS]
+    shown = sorted(library.speaking, key=lambda row: -(row["seen_s"] or 0))[:MAX_VALIDITY_ROWS]
     rows = [
         (
             row["person"],
@@ -137,7 +136,8 @@ def speech_table(library: Library) -> Table:
         for row in shown
     ]
     names = ["person", "video", "all labels", *EMOTIONS]
-    return Table("Share of the labeled time with speaking-like mouth movement", names, rows, numbers=range(2, 10))
+    caption = "Share of the labeled time with measured mouth movement that is in intervals of speaking-like movement"
+    return Table(caption, names, rows, numbers=range(2, 10))
 
 
 def _degrees(median: float | None, p90: float | None) -> str:

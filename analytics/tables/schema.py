@@ -14,7 +14,8 @@ FRAME_STATUSES = (*SEEN_STATUSES, "decode_error", "dropped", "no_signal")
 VIDEO_STATUSES = ("done", "failed")
 N_TIMELINE_TABLES = 5  # number of tables in TIMELINE_TABLES
 QUALITY_REASONS = ("low_detection_score", "too_small", "cut_off", "turned_away", "dark", "blurred")
-SPEECH_REASONS = ("speaking", "not_speaking")  # of faces that --speech exclude or only leaves out
+# Of good faces that are left out: by --speech exclude the first, by --speech only the others.
+SPEECH_REASONS = ("speaking", "not_speaking", "speech_not_measured")
 MOVEMENT_KINDS = ("blink", "speaking", "nod", "head_shake")
 
 
@@ -321,14 +322,15 @@ FACES = pa.schema(
             "quality_ok",
             pa.bool_(),
             "",
-            "whether the face is of good quality, so that it counts in smoothing and summaries (all do with --no-gate)",
+            "whether the face is of good quality and not left out by --speech, so that it counts in smoothing and "
+            "summaries (all do with --no-gate)",
         ),
         _field(
             "quality_reason",
             pa.string(),
             "",
-            f"reason for low quality: one of {', '.join(QUALITY_REASONS)}; or {' or '.join(SPEECH_REASONS)}, if the "
-            "face is left out by --speech",
+            f"reason for low quality: one of {', '.join(QUALITY_REASONS)}; or why --speech leaves out a good face: "
+            f"one of {', '.join(SPEECH_REASONS)}",
         ),
     ],
     metadata={"description": f"The emotion timeline: a row per face per sampled frame. {STEPS_IN_WORDS}"},
@@ -341,7 +343,13 @@ TRACKS = pa.schema(
         _field("start_s", pa.float64(), "s", "time of the first frame", nullable=False),
         _field("end_s", pa.float64(), "s", "end of the last frame", nullable=False),
         _field("n_faces", pa.int64(), "", "faces in the track", nullable=False),
-        _field("n_faces_ok", pa.int64(), "", "faces of good quality; the others are low-quality faces", nullable=False),
+        _field(
+            "n_faces_ok",
+            pa.int64(),
+            "",
+            "faces of good quality; the others are low-quality faces, or left out by --speech",
+            nullable=False,
+        ),
         _field(
             "seen_s",
             pa.float64(),

@@ -29,7 +29,7 @@ from analytics.timeline.baseline import BaselineConfig, correct, find_baselines
 from analytics.timeline.episodes import EpisodeConfig
 from analytics.timeline.movement_tables import TrackOrder, find_movements_of_faces, movement_columns
 from analytics.timeline.movements import MovementConfig, Movements
-from analytics.timeline.quality import QualityConfig, add_speech_reason, gate_quality, left_out_by_speech
+from analytics.timeline.quality import QualityConfig, gate_quality, speech_reasons
 from analytics.timeline.smoothing import SmoothingConfig, smooth, steady_labels
 from analytics.timeline.track_summary import TrackedFaces, episodes_table, stretches, tracks_table, transitions_table
 from analytics.tracking.identities import IDENTITY_VERSION, Identities, identify, identities_table, known_identities
@@ -125,8 +125,8 @@ def build_timeline(
     is_good = reason[order.row] < 0
     movements = find_movements_of_faces(faces, order, is_good, config.movements)
     tracked = _follow(faces, frame_of_face[order.row], order, is_good, known, movements, config)
-    is_left_out = left_out_by_speech(movements.is_speaking, config.quality.speech)
-    reason[order.row] = add_speech_reason(reason[order.row], is_left_out, config.quality.speech)
+    by_speech = speech_reasons(movements.is_speaking, movements.is_measured, config.quality.speech)
+    reason[order.row] = np.where(is_good, by_speech, reason[order.row])
     moving = movement_columns(faces, order, is_good, movements, config.movements)
     made = {
         "frames": _frames_table(frames, np.bincount(frame_of_face, minlength=len(shown)), shown, is_shot_boundary),
@@ -214,7 +214,7 @@ def _follow(
     det_score, face_px = to_float_array(faces, "det_score"), to_float_array(faces, "face_px")
     probabilities = to_float_array(faces, *PROBABILITIES)[row]
     is_classified = ~np.isnan(probabilities).any(1)
-    is_left_out = left_out_by_speech(movements.is_speaking, config.quality.speech)
+    is_left_out = speech_reasons(movements.is_speaking, movements.is_measured, config.quality.speech) >= 0
     is_ok = is_good & is_classified & ~is_left_out
     counts = is_ok if config.quality.gate else is_classified
     baselines = find_baselines(track, start_s, end_s, probabilities, counts, config.baseline)

@@ -70,12 +70,23 @@ def gate_quality(
     return np.select([rejected[reason] for reason in QUALITY_REASONS], range(len(QUALITY_REASONS)), -1).astype(np.int8)
 
 
-def left_out_by_speech(is_speaking: np.ndarray, speech: SpeechMode) -> np.ndarray:
-    """Which of `(m,)` faces do not count because they are, or are not, in an interval of speaking; `(m,)` bool."""
-    return {"include": np.zeros(len(is_speaking), bool), "exclude": is_speaking, "only": ~is_speaking}[speech]
+def speech_reasons(is_speaking: np.ndarray, is_measured: np.ndarray, speech: SpeechMode) -> np.ndarray:
+    """Why faces are left out because of speech, as indices in `(*QUALITY_REASONS, *SPEECH_REASONS)`; -1 if they count.
 
+    A face whose mouth movement was not measured is not known to speak: `exclude` keeps it, `only` leaves it out.
 
-def add_speech_reason(reason: np.ndarray, is_left_out: np.ndarray, speech: SpeechMode) -> np.ndarray:
-    """Give good faces that are left out a reason: the result indexes `(*QUALITY_REASONS, *SPEECH_REASONS)`."""
-    speech_reason = len(QUALITY_REASONS) + SPEECH_REASONS.index("not_speaking" if speech == "only" else "speaking")
-    return np.where((reason < 0) & is_left_out, speech_reason, reason).astype(np.int8)
+    Args:
+        is_speaking: (m,) bool, whether each face is in an interval of speaking; False where not measured.
+        is_measured: (m,) bool, whether that could be found.
+        speech: the setting.
+
+    Returns:
+        (m,) int8.
+    """
+    speaking, not_speaking, not_measured = range(len(QUALITY_REASONS), len(QUALITY_REASONS) + len(SPEECH_REASONS))
+    reasons = {
+        "include": np.full(len(is_speaking), -1),
+        "exclude": np.where(is_speaking, speaking, -1),
+        "only": np.where(is_speaking, -1, np.where(is_measured, not_speaking, not_measured)),
+    }
+    return reasons[speech].astype(np.int8)

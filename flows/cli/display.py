@@ -192,8 +192,8 @@ def print_summary(console: Console, summary: "RunSummary") -> None:
 
 
 def _print_outcomes(console: Console, summary: "RunSummary") -> None:
-    """Print a table of all videos that did not fail, and why people in them have no label."""
-    from analytics import connect
+    """Print a table of all videos that did not fail, why people have no label, and where speech is not known."""
+    from analytics import connect, queries
 
     with contextlib.closing(connect(summary.out, observations=False)) as connection:
         people = people_columns(connection)
@@ -206,6 +206,8 @@ def _print_outcomes(console: Console, summary: "RunSummary") -> None:
         console.print(table_of(names, rows))
         videos = [o.video_id for o in summary.outcomes if people.get(o.video_id, ("", 0))[1]]
         if line := unlabeled_line(connection, videos):
+            say(line)
+        for line in queries.speech_notes(connection, [o.video_id for o in summary.outcomes]):
             say(line)
 
 

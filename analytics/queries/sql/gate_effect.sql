@@ -1,9 +1,9 @@
 -- Share of labeled time of each emotion over good faces, and over all faces: low-quality faces without a label then
--- count with the emotion of their own frame.
+-- count with the emotion of their own frame. Faces that --speech leaves out count in neither.
 WITH labeled AS (
     SELECT smooth_emotion, coalesce(smooth_emotion, emotion) AS own, quality_ok, duration_s
     FROM visible('faces')
-    WHERE track_id IS NOT NULL AND duration_s IS NOT NULL
+    WHERE track_id IS NOT NULL AND duration_s IS NOT NULL AND NOT left_out_by_speech(quality_reason)
 ), of_good AS (
     SELECT smooth_emotion AS emotion, sum(duration_s) AS labelled_s
     FROM labeled WHERE smooth_emotion IS NOT NULL GROUP BY ALL

@@ -1,11 +1,13 @@
--- The same over all faces: a low-quality face without a label counts with the emotion of its own frame.
+-- The same over all faces: a low-quality face without a label counts with the emotion of its own frame. Faces that
+-- --speech leaves out are counted as faces only.
 WITH labeled AS (
-    SELECT video_id, analysis_id, track_id, duration_s, quality_ok, coalesce(smooth_emotion, emotion) AS label
+    SELECT video_id, analysis_id, track_id, duration_s, NOT quality_ok AND NOT left_out_by_speech(quality_reason) AS is_low,
+        CASE WHEN left_out_by_speech(quality_reason) THEN NULL ELSE coalesce(smooth_emotion, emotion) END AS label
     FROM visible('faces')
     WHERE track_id IS NOT NULL
 )
 SELECT path, track_id, person, sum(labeled.duration_s) FILTER (label IS NOT NULL) AS labelled_s, count(*) AS n_faces,
-    count(*) FILTER (NOT quality_ok) AS n_low_quality,
+    count(*) FILTER (is_low) AS n_low_quality,
     coalesce(sum(labeled.duration_s) FILTER (label = 'angry'), 0) / labelled_s AS angry,
     coalesce(sum(labeled.duration_s) FILTER (label = 'disgust'), 0) / labelled_s AS disgust,
     coalesce(sum(labeled.duration_s) FILTER (label = 'fear'), 0) / labelled_s AS fear,

@@ -1,22 +1,24 @@
 -- Mean smoothed probabilities in bins of $bin_ms, for each video and person, weighted with time; a frame belongs to the
 -- bin in which it begins. Bins are counted in whole milliseconds, as floor(0.6 / 0.2) is 2, and down also before 0 s.
--- With $all_faces, a low-quality face without a smoothed value counts with its own.
+-- With $all_faces, a low-quality face without a smoothed value counts with its own; one that --speech leaves out does not.
 -- Means have four digits, about as many as the values of the table; seconds have three.
 WITH binned AS (
-    SELECT video_id, analysis_id, track_id, CAST(floor(round(pts_s * 1000) / $bin_ms) AS BIGINT) AS bin, quality_ok,
-        CASE WHEN $all_faces THEN coalesce(smooth_angry, p_angry) ELSE smooth_angry END AS angry,
-        CASE WHEN $all_faces THEN coalesce(smooth_disgust, p_disgust) ELSE smooth_disgust END AS disgust,
-        CASE WHEN $all_faces THEN coalesce(smooth_fear, p_fear) ELSE smooth_fear END AS fear,
-        CASE WHEN $all_faces THEN coalesce(smooth_happy, p_happy) ELSE smooth_happy END AS happy,
-        CASE WHEN $all_faces THEN coalesce(smooth_sad, p_sad) ELSE smooth_sad END AS sad,
-        CASE WHEN $all_faces THEN coalesce(smooth_surprise, p_surprise) ELSE smooth_surprise END AS surprise,
-        CASE WHEN $all_faces THEN coalesce(smooth_neutral, p_neutral) ELSE smooth_neutral END AS neutral,
+    SELECT video_id, analysis_id, track_id, CAST(floor(round(pts_s * 1000) / $bin_ms) AS BIGINT) AS bin,
+        NOT quality_ok AND NOT left_out_by_speech(quality_reason) AS is_low,
+        $all_faces AND NOT left_out_by_speech(quality_reason) AS fills,
+        CASE WHEN fills THEN coalesce(smooth_angry, p_angry) ELSE smooth_angry END AS angry,
+        CASE WHEN fills THEN coalesce(smooth_disgust, p_disgust) ELSE smooth_disgust END AS disgust,
+        CASE WHEN fills THEN coalesce(smooth_fear, p_fear) ELSE smooth_fear END AS fear,
+        CASE WHEN fills THEN coalesce(smooth_happy, p_happy) ELSE smooth_happy END AS happy,
+        CASE WHEN fills THEN coalesce(smooth_sad, p_sad) ELSE smooth_sad END AS sad,
+        CASE WHEN fills THEN coalesce(smooth_surprise, p_surprise) ELSE smooth_surprise END AS surprise,
+        CASE WHEN fills THEN coalesce(smooth_neutral, p_neutral) ELSE smooth_neutral END AS neutral,
         CASE WHEN neutral IS NOT NULL THEN duration_s END AS labelled_s
     FROM visible('faces')
     WHERE track_id IS NOT NULL
 )
 SELECT path, track_id, bin * $bin_ms / 1000 AS start_s, round(sum(binned.labelled_s), 3) AS labelled_s, count(*) AS n_faces,
-    count(*) FILTER (NOT quality_ok) AS n_low_quality,
+    count(*) FILTER (is_low) AS n_low_quality,
     round(sum(angry * binned.labelled_s) / sum(binned.labelled_s), 4) AS angry,
     round(sum(disgust * binned.labelled_s) / sum(binned.labelled_s), 4) AS disgust,
     round(sum(fear * binned.labelled_s) / sum(binned.labelled_s), 4) AS fear,

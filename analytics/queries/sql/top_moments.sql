@@ -9,8 +9,9 @@ WITH top AS MATERIALIZED (
     ORDER BY peak DESC, video_id, start_s, track_id
     LIMIT $limit
 ), seen AS (
-    SELECT video_id, analysis_id, track_id, start_s, count(*) AS n_faces, count(*) FILTER (NOT quality_ok) AS n_low_quality
-    FROM (SELECT video_id, analysis_id, track_id, pts_s, quality_ok FROM faces WHERE video_id IN ($videos))
+    SELECT video_id, analysis_id, track_id, start_s, count(*) AS n_faces,
+        count(*) FILTER (NOT quality_ok AND NOT left_out_by_speech(quality_reason)) AS n_low_quality
+    FROM (SELECT video_id, analysis_id, track_id, pts_s, quality_ok, quality_reason FROM faces WHERE video_id IN ($videos))
     JOIN top USING (video_id, analysis_id, track_id)
     WHERE pts_s >= start_s AND pts_s < end_s
     GROUP BY ALL

@@ -1,6 +1,7 @@
 -- How far the results of each person can be trusted: how much of the time the face was visible, of good quality and
 -- labeled, the main reason for low quality, how far the head was turned, how often the label changed, and the share of
--- the labeled time, and of the time of each emotion, in intervals of speaking-like mouth movement (NULL if not measured).
+-- the labeled time with measured mouth movement, and of that of each emotion, in intervals of speaking-like mouth
+-- movement (NULL if nothing was measured).
 WITH posed AS (
     SELECT video_id, analysis_id, track_id, mode(quality_reason) AS main_reason,
         quantile_cont(abs(yaw_deg), 0.5) AS yaw_median_deg, quantile_cont(abs(yaw_deg), 0.9) AS yaw_p90_deg

@@ -54,16 +54,19 @@ def _print_rebuilt(results: Path, rebuilt: "Sequence[Rebuilt]", settings: Timeli
     for one in failed:
         say(f"failed {one.note}")
     if built := [one for one in rebuilt if one.status != "failed"]:
-        from analytics import connect
+        from analytics import connect, queries
 
         with contextlib.closing(connect(results, observations=False)) as connection:
             people = people_columns(connection)
+            speech_notes = queries.speech_notes(connection, [one.video_id for one in built])
         rows = [
             [one.path, one.status, one.n_faces, one.n_tracks, *people.get(one.video_id, (None, 0)), one.seconds]
             for one in built
         ]
         console.print(table_of(["video", "status", "faces", "people", *PEOPLE_COLUMNS, "seconds"], rows))
         say(describe(settings))
+        for line in speech_notes:
+            say(line)
     n_new = sum(one.status == "done" for one in rebuilt)
     say(f"{n_new} rebuilt, {len(rebuilt) - len(failed) - n_new} unchanged, {len(failed)} failed; results in {results}")
     if failed:
