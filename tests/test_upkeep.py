@@ -24,6 +24,7 @@ from analytics.results.vacuum import find_garbage, find_kept, remove_garbage
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from fer_models.registry.model_registry import find_model
 from flows.analysis.failures import VideoFailed
+from flows.analysis.fingerprints import OBSERVATION_SETTINGS
 from flows.analysis.progress import Progress
 from flows.analysis.rebuild_timeline import rebuild_timelines
 from flows.analysis.retry import settings_of, stored_settings
@@ -139,8 +140,20 @@ def test_the_command_counts_states_and_suggests_actions(store, folder):
 
 def test_settings_come_back_as_they_were_given(face_clip, tmp_path):
     given = AnalyzeSettings(
-        device="cpu", fps=2.0, end_s=1.0, detector_size_px=160, timeline=TimelineSettings(gate=False, max_gap_s=2.0)
+        device="cpu",
+        fps=2.0,
+        start_s=0.5,
+        end_s=1.0,
+        video_stream=0,
+        rotate=90,
+        detector_size_px=160,
+        detect_every_s=0.5,
+        keep_landmarks=True,
+        min_face_px=10.0,
+        segment_s=5.0,
+        timeline=TimelineSettings(gate=False, max_gap_s=2.0),
     )
+    assert [name for name in OBSERVATION_SETTINGS if getattr(given, name) == getattr(AnalyzeSettings(), name)] == []
     analyze_clip(face_clip, tmp_path / "out", given)
     ((text,),) = connect(tmp_path / "out").sql("SELECT settings FROM videos").fetchall()
     expected = given.model_copy(update={"device": "auto", "detector": "compact"})

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 # Settings that change no number, and settings that `request_fingerprint` includes in another form.
 _NEUTRAL = {"batch_size", "decode_timeout_s", "device", "keep_appearance", "model", "overwrite", "verify_content"}
-_OBSERVATION_SETTINGS = {
+# Settings of pass 1 that are stored as they were given, and used by `fervid retry`.
+OBSERVATION_SETTINGS = {
     "fps",
     "start_s",
     "end_s",
@@ -73,7 +74,7 @@ def observation_settings(settings: AnalyzeSettings, models: "Models", decoder: s
     """Every setting of pass 1 that can change a number, and the length of a segment."""
     return {
         "observe_version": OBSERVE_VERSION,
-        **settings.model_dump(include=_OBSERVATION_SETTINGS),
+        **settings.model_dump(include=OBSERVATION_SETTINGS),
         "decoder": decoder,
         "detector": models.detector.name,
         "detector_score_threshold": models.detector.score_threshold,

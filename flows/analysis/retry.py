@@ -10,9 +10,10 @@ from analytics.results.storage_paths import StoragePath, resolve_path
 from analytics.results.store import check_results
 from analytics.results.video_record import VideoRecord, video_records
 from fer_models.registry.model_registry import WeightsError, find_model
+from flows.analysis.fingerprints import OBSERVATION_SETTINGS
 from flows.settings import AnalyzeSettings, TimelineSettings
 
-OBSERVED = ("fps", "start_s", "end_s", "detect_every_s", "min_face_px", "segment_s", "detector", "detector_size_px")
+_OBSERVED = OBSERVATION_SETTINGS | {"detector", "detector_size_px"}
 
 
 def settings_of(results: StoragePath, video_ids: Sequence[str]) -> dict[AnalyzeSettings, list[StoragePath]]:
@@ -61,7 +62,7 @@ def stored_settings(text: str | None) -> AnalyzeSettings:
     if "keep_signatures" in run:  # name of this setting in results of version 0.1
         asked["keep_appearance"] = run["keep_signatures"]
     return AnalyzeSettings(
-        **{name: stored["observe"][name] for name in OBSERVED if name in stored["observe"]},
+        **{name: stored["observe"][name] for name in _OBSERVED if name in stored["observe"]},
         **asked,
         timeline=timeline_settings(stored["timeline"]),
     )
