@@ -229,6 +229,14 @@ def test_an_event_at_the_start_of_a_video_has_no_baseline(results, tmp_path):
     assert row["note"] == "no change: nobody has a good face in the window before the onset"
 
 
+@pytest.mark.parametrize("question", ["averages", "during_events", "compare_events"])
+def test_labels_that_differ_only_in_case_or_blanks_are_refused(results, tmp_path, question):
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n1,2,Ad  one\n2,3,ad one\n")
+    with connect(results) as connection, pytest.raises(queries.GroupError, match="'Ad  one' and 'ad one' differ only"):
+        getattr(queries, question)(connection, events)
+
+
 def test_a_window_that_is_no_whole_number_of_bins_is_refused(results, tmp_path):
     with connect(results) as connection, pytest.raises(ValueError, match=r"multiple of 0\.3 s"):
         events = tmp_path / "events.csv"

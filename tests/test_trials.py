@@ -1,11 +1,15 @@
 """The table of trials, and a mixed model on it."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
 from commands import fervid
 from scenes import Face, feeling, observe
 
+from analytics.exports.trials import read_covariates
+from analytics.queries.groups import GroupError
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 
@@ -78,6 +82,31 @@ def test_covariates_may_name_videos_as_groups_do(results, tmp_path):
     file.write_text("path,age\n0.mp4 ,20\nv1,30\n")
     ages = export(results, tmp_path, "--covariates", file).groupby("video").age.first()
     assert ages.dropna().to_dict() == {"0.mp4": 20, "1.mp4": 30}
+
+
+def test_covariates_have_the_separators_and_headers_of_groups_files(results, tmp_path):
+    file = tmp_path / "c.csv"
+    file.write_bytes("\ufeffSubject ; Age\n0.mp4 ; 20\n1.mp4;30\n".encode())
+    ages = export(results, tmp_path, "--covariates", file).groupby("participant").Age.first()
+    assert ages.dropna().to_dict() == {"0.mp4": 20, "1.mp4": 30}
+
+
+def test_covariates_must_be_a_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # reading it would wait forever
+    with pytest.raises(GroupError, match="is a pipe: give a CSV file"):
+        read_covariates(tmp_path / "pipe", [])
+
+
+@pytest.mark.parametrize(
+    ("option", "content"),
+    [("--groups", "path,group\n0.mp4,Odd\n1.mp4,odd\n"), ("--events", "start_s,end_s,label\n0,2,Odd\n2,4,odd\n")],
+)
+def test_conditions_that_differ_only_in_case_are_refused(results, tmp_path, option, content):
+    file = tmp_path / "conditions.csv"
+    file.write_text(content)
+    run = fervid("export", results, "--format", "trials", "--out", tmp_path / "x", option, file)
+    assert run.exit_code == 1
+    assert "'Odd' and 'odd' differ only in case or blanks" in " ".join(run.output.split())
 
 
 @pytest.mark.parametrize(

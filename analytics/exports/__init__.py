@@ -55,7 +55,7 @@ def export_trials(
         escape_formulas: as for `export_videos`.
 
     Raises:
-        GroupError: if groups or covariates cannot be read.
+        GroupError: if groups or covariates cannot be read, or two conditions differ only in case or blanks.
         EventsError: if the events cannot be read.
         OutputError: if the file exists (unless `overwrite`), or lies inside a results folder.
     """

@@ -1,6 +1,5 @@
 """Export a table for mixed models: a row per participant, condition, trial, person, time bin and emotion."""
 
-import csv
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,15 @@ import pyarrow.csv
 
 from analytics.exports.tables import without_formulas
 from analytics.queries.events import events_of_videos
-from analytics.queries.groups import GroupError, Participants, by_path, check_spelling
+from analytics.queries.groups import (
+    GroupError,
+    Participants,
+    by_path,
+    check_spelling,
+    find_header,
+    parse_csv,
+    read_csv_file,
+)
 from analytics.results.video_record import NamedVideo, VideoName
 from fer_models.labels import EMOTIONS
 
@@ -103,6 +110,10 @@ def trials_table(
         covariates: as `read_covariates` gives them.
         bin_ms: length of a time bin.
         video_ids: only these videos; None: all.
+
+    Raises:
+        GroupError: if two labels of events differ only in case or blanks, or the covariates have none of the
+            participants or spell them differently.
     """
     videos = connection.sql("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path").fetchall()
     path_of = {video_id: path for video_id, path in videos if video_ids is None or video_id in video_ids}
@@ -161,31 +172,26 @@ def read_covariates(path: Path, videos: Sequence[NamedVideo]) -> tuple[str, dict
     """Values per participant or video from a CSV file: the key column's name, and the other columns of each key.
 
     Args:
-        path: the file; its column path has paths, file names or ids.
+        path: the file, as for `groups.parse_column`; its column path has paths, file names or ids.
         videos: those in the results.
 
     Raises:
         GroupError: if the file cannot be read, has no key column, the same key twice, a video that is not in the
             results, or a column of the table's own name.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            columns = list(reader.fieldnames or ())
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise GroupError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    key = next((name for name in ("participant", "path") if name in columns), None)
-    if key is None:
-        raise GroupError(f"{path}: needs a column participant or path in its first line, comma separated")
-    others = [name for name in columns if name not in ("participant", "path")]
+    header, rows = parse_csv(read_csv_file(path), str(path))
+    keys = ((name, find_header(header, name)) for name in ("participant", "path"))
+    key, own_key = next(((name, column) for name, column in keys if column is not None), ("", ""))
+    if not key:
+        raise GroupError(f"{path}: needs a column participant or path in its first line")
+    others = [name for name in header if name != own_key and name.lower() != "path"]
     if taken := {name for name, _ in COLUMNS} & set(others):
         raise GroupError(f"{path}: {', '.join(sorted(taken))}: the table has a column of this name; rename it")
     values: dict[str, Mapping[str, str]] = {}
     for row in rows:
         own = {name: row[name] for name in others}
-        if values.setdefault(row[key].strip(), own) != own:
-            raise GroupError(f"{path}: {row[key].strip()} comes twice, with different values")
+        if values.setdefault(row[own_key], own) != own:
+            raise GroupError(f"{path}: {row[own_key]} comes twice, with different values")
     if key == "path":
         values = {
             found: values[name] for found, name in by_path({n: n for n in values}, videos, str(path), key).items()
@@ -201,5 +207,6 @@ def write_trials(table: pa.Table, path: Path, *, escape_formulas: bool) -> None:
 def _trials(path_of: Mapping[str, str], events: pa.Table | None, conditions: Mapping[str, str]) -> list[_Trial]:
     if events is None:
         return [_Trial(video_id, conditions.get(path), 0.0, float("inf")) for video_id, path in path_of.items()]
+    check_spelling(events["label"].to_pylist(), "the events")
     known = [VideoName(video_id, path) for video_id, path in path_of.items()]
     return [_Trial(**event) for event in events_of_videos(events, known).to_pylist()]

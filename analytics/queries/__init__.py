@@ -168,17 +168,15 @@ def averages(
     Raises:
         EventsError: if the events cannot be read.
         UnknownVideoError: if an event names a video that is not there.
-        GroupError: if the participants cannot be read.
+        GroupError: if two labels of events differ only in case or blanks, or the participants cannot be read.
         ValueError: if `bin_ms` is less than 1, or `before_s` is not a multiple of it.
     """
     if bin_ms < 1:
         raise ValueError(f"bin_ms must be 1 or more, got {bin_ms}")
     if before_s < 0 or round(1000 * before_s) % bin_ms:
         raise ValueError(f"before_s must be a multiple of {bin_ms / 1000:g} s, got {before_s:g}")
-    events = read_events(events) if isinstance(events, Path) else events
-    known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
-    path_of = {video.video_id: video.path for video in known}
-    rows = list(enumerate(events_of_videos(events, known).to_pylist()))
+    path_of = dict(connection.sql("SELECT video_id, path FROM known_videos").fetchall())
+    rows = list(enumerate(_events_of_videos(connection, events).to_pylist()))
     trials = {number: Trial(row["label"], path_of[row["video_id"]]) for number, row in rows}
     parameters = {
         "trials": [number for number, _ in rows],
@@ -329,7 +327,6 @@ def compare_events(
     labels = set(events["label"].to_pylist())
     if len(labels) < 2:
         raise GroupError(f"the events: at least two labels are needed to compare, got {len(labels)}")
-    check_spelling(labels, "the events")
     people = resolve_participants(connection, participants)
     of_videos = merge_overlaps(_events_of_videos(connection, events))
     shown = _during_events(connection, of_videos)
@@ -398,13 +395,19 @@ def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table
     Raises:
         EventsError: if the file cannot be read or a line is wrong.
         UnknownVideoError: if an event names a video that is not in the results.
+        GroupError: if two labels differ only in case or blanks.
     """
     return _during_events(connection, _events_of_videos(connection, events), before_s=before_s)
 
 
 def _events_of_videos(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> pa.Table:
-    """The rows of `schema.EVENTS_OF_VIDEOS`: the events of a file or table, for each video that they apply to."""
+    """The rows of `schema.EVENTS_OF_VIDEOS`: the events of a file or table, for each video that they apply to.
+
+    Raises:
+        GroupError: if two labels differ only in case or blanks.
+    """
     events = read_events(events) if isinstance(events, Path) else events
+    check_spelling(events["label"].to_pylist(), "the events")
     return events_of_videos(events, video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table()))
 
 

@@ -23,7 +23,8 @@ SELECT path, track_id, participant FROM people JOIN videos USING (video_id, anal
 WHERE is_named AND NOT is_hidden
 """
 
-HEADERS = {  # of the columns that are read, in lower case; the first one found is used
+# The accepted headers of each column, in lower case. The first one that the file contains is used.
+HEADERS = {
     "path": ("path", "video", "file", "filename", "name"),
     "group": ("group", "condition", "label"),
     "participant": ("participant", "subject"),
@@ -113,9 +114,12 @@ def find_conditions(groups: Path, videos: Sequence[NamedVideo]) -> dict[str, str
     """The group of each video that a groups file names, by its path in the results; one group is enough.
 
     Raises:
-        GroupError: if the file cannot be read or a video is not in the results.
+        GroupError: if the file cannot be read, a video is not in the results, or two groups differ only in case or
+            blanks.
     """
-    return by_path(_read_column(groups, "group", optional=True), videos, str(groups), "group")
+    conditions = _read_column(groups, "group", optional=True)
+    check_spelling(conditions.values(), str(groups))
+    return by_path(conditions, videos, str(groups), "group")
 
 
 def check_spelling(names: Iterable[str], source: str) -> None:
@@ -152,14 +156,56 @@ def by_path(values: Mapping[str, str], videos: Sequence[NamedVideo], source: str
 
 def _read_column(path: Path, column: str, *, optional: bool = False) -> dict[str, str]:
     """One column of a CSV file by its column path, as for `parse_column`."""
+    return parse_column(read_csv_file(path), str(path), column, optional=optional)
+
+
+def read_csv_file(path: Path) -> bytes:
+    """The content of a CSV file.
+
+    Raises:
+        GroupError: if it is not a regular file, or cannot be read.
+    """
     try:
         check_regular_file(path)
-        content = path.read_bytes()
+        return path.read_bytes()
     except NotRegularFileError as error:
         raise GroupError(f"{path}: is {error.kind}: give a CSV file") from error
     except OSError as error:
         raise GroupError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse_column(content, str(path), column, optional=optional)
+
+
+def parse_csv(content: bytes, source: str) -> tuple[list[str], list[dict[str, str]]]:
+    r"""The header of a CSV file and its lines by header, without blanks around cells.
+
+    Args:
+        content: the file, with commas, semicolons or tabs, in UTF-8; cells that are missing are empty.
+        source: its name, for messages.
+
+    Raises:
+        GroupError: if it cannot be read.
+
+    >>> parse_csv("\ufeffVideo; Age\na.mp4 ;20\n".encode(), "ages.csv")
+    (['Video', 'Age'], [{'Video': 'a.mp4', 'Age': '20'}])
+    """
+    try:
+        text = content.decode("utf-8-sig")
+        separator = max(",;\t", key=text.partition("\n")[0].count)
+        reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=separator)
+        header = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = header
+        return header, [{name: row[name].strip() for name in header} for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise GroupError(f"{source}: cannot be read as a CSV file in UTF-8: {error}") from error
+
+
+def find_header(header: Sequence[str], column: str) -> str | None:
+    """The header of a column of `HEADERS`, in any case; None if the file does not have the column.
+
+    >>> find_header(["Age", "Subject"], "participant")
+    'Subject'
+    """
+    spelled = {name.lower(): name for name in reversed(header)}
+    return next((spelled[name] for name in HEADERS[column] if name in spelled), None)
 
 
 def parse_column(content: bytes, source: str, column: str, *, optional: bool = False) -> dict[str, str]:
@@ -177,19 +223,12 @@ def parse_column(content: bytes, source: str, column: str, *, optional: bool = F
     >>> parse_column("\ufeffVideo;Condition\na.mp4;odd\n".encode(), "groups.csv", "group")
     {'a.mp4': 'odd'}
     """
-    try:
-        text = content.decode("utf-8-sig")
-        separator = max(",;\t", key=text.partition("\n")[0].count)
-        reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=separator)
-        header = {name.strip().lower(): name for name in reversed(reader.fieldnames or ())}
-        key, own = (next((header[n] for n in HEADERS[name] if n in header), None) for name in ("path", column))
-        if key is None or not (own or optional):
-            found = ", ".join(name.strip() for name in reader.fieldnames or ())
-            needed = "the column path" if optional else f"the columns path and {column}"
-            raise GroupError(f"{source}: needs {needed} in its first line; found {found or 'nothing'}")
-        rows = [(row[key].strip(), row[own].strip() if own else "") for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise GroupError(f"{source}: cannot be read as a CSV file in UTF-8: {error}") from error
+    header, lines = parse_csv(content, source)
+    key, own = (find_header(header, name) for name in ("path", column))
+    if key is None or not (own or optional):
+        needed = "the column path" if optional else f"the columns path and {column}"
+        raise GroupError(f"{source}: needs {needed} in its first line; found {', '.join(header) or 'nothing'}")
+    rows = [(line[key], line[own] if own else "") for line in lines]
     if any(not name or not (value or optional) for name, value in rows):
         raise GroupError(f"{source}: a line has no path or no {column}")
     if len(dict(rows)) < len(rows):
