@@ -13,6 +13,7 @@ from analytics.results.corrections import CorrectionError, apply_corrections, co
 from analytics.results.ids import analysis_id, identities_id
 from analytics.results.notes import Correction, Step, add_steps, read_notes, undo
 from analytics.results.store import Store
+from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.analysis.rebuild_timeline import rebuild_timeline
@@ -106,3 +107,30 @@ def test_the_timeline_command_and_a_skipped_analysis_keep_corrections(store: Sto
     assert set(tracks(store)) == {0, 1, 2}
     apply_corrections(store, ALICE, video.analysis_id)
     assert set(tracks(store)) == {0, 1}
+
+
+def with_stages(store: Store, stages: dict[str, object]) -> VideoRecord:
+    """The video, with a timeline of these settings."""
+    (video,) = all_videos(connect(store.root))
+    stored = {"observe": {"detector_score_threshold": 0.5}, "timeline": stages}
+    return dataclasses.replace(video, settings=json.dumps(stored))
+
+
+def test_results_made_before_a_stage_existed_keep_corrections(store: Store) -> None:
+    add_steps(store.root, ALICE, [Step("merge", 1, track_id=2)])
+    stages = TimelineConfig().settings()
+    del stages["movements"]
+    assert rebuild_timeline(store, with_stages(store, stages), TimelineSettings()).status == "done"
+    assert set(tracks(store)) == {0, 1}
+
+
+def test_corrections_of_another_version_are_dropped_with_a_warning(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_steps(store.root, ALICE, [Step("merge", 1, track_id=2)])
+    stages = TimelineConfig().settings() | {"tracker": {"unknown": 1}}
+    rebuild_timeline(store, with_stages(store, stages), TimelineSettings())
+    assert set(tracks(store)) == {0, 1, 2}
+    assert caplog.messages == [
+        "in/alice.mp4: another version tracked the people: corrections of people are not applied"
+    ]

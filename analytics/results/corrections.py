@@ -175,6 +175,8 @@ def apply_corrections(store: Store, video_id: str, analysis_id: str) -> None:
 def fitting_corrections(store: Store, row: VideoRecord, config: TimelineConfig) -> tuple[Correction, ...]:
     """The corrections in the notes of a video, if `config` tracks people as its current timeline does, else none.
 
+    Corrections that are left out are logged.
+
     Args:
         store: the results.
         row: of view videos.
@@ -183,7 +185,12 @@ def fitting_corrections(store: Store, row: VideoRecord, config: TimelineConfig) 
     corrections = read_notes(store.root, row.video_id).corrections
     if not corrections:
         return ()
-    if config_of(row.stored_settings).identity_settings() == config.identity_settings():
+    try:
+        is_same = config_of(row.stored_settings).identity_settings() == config.identity_settings()
+    except CorrectionError:
+        logger.warning("%s: another version tracked the people: corrections of people are not applied", row.path)
+        return ()
+    if is_same:
         return corrections
     logger.warning("%s: people are tracked with other settings: corrections of people are not applied", row.path)
     return ()
@@ -192,13 +199,15 @@ def fitting_corrections(store: Store, row: VideoRecord, config: TimelineConfig) 
 def config_of(stored: Mapping[str, Any]) -> TimelineConfig:
     """The settings of pass 2 in the column `settings` of table videos, without corrections.
 
+    A stage that did not exist when the results were made has its default settings.
+
     Raises:
         CorrectionError: if another version wrote them.
     """
     default = TimelineConfig()
     try:
         stages = {
-            stage.name: _like(getattr(default, stage.name), stored["timeline"][stage.name])
+            stage.name: _like(getattr(default, stage.name), stored["timeline"].get(stage.name, {}))
             for stage in fields(TimelineConfig)
         }
         return TimelineConfig(**stages)

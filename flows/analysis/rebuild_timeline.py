@@ -88,10 +88,7 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
         return Rebuilt(path, "failed", video, note=f"{path}: was never analyzed: {row.error}")
     stored = row.stored_settings
     config = settings.config(stored["observe"]["detector_score_threshold"])
-    try:
-        corrections = fitting_corrections(store, row, config)
-    except CorrectionError:  # another version made the current timeline, so the tracks have other numbers
-        corrections = ()
+    corrections = fitting_corrections(store, row, config)
     timeline_settings = corrected_settings(config, corrections)
     seen = row.observed
     analyzed = analysis_id(seen[1], timeline_settings)
