@@ -17,8 +17,9 @@ from PIL import Image
 
 from fer_models.datasets.fer2013_files import known_splits
 from fer_models.datasets.labeled_faces import DataError
+from fer_models.landmarks.network import INPUT_PX
+from fer_models.landmarks.points import N_POINTS
 
-SIZE_PX, N_POINTS = 48, 70
 # Labels are excluded if their points move more than this when the crop is mirrored or shifted, relative to the
 # interocular distance. These limits exclude the worst twentieth of FER-2013.
 MAX_MIRROR_ERROR, MAX_SHIFT_ERROR = 0.08, 0.05
@@ -89,4 +90,4 @@ def read_rgb(content: bytes) -> np.ndarray:
 
 
 def _sized(image: Image.Image) -> Image.Image:
-    return image if image.size == (SIZE_PX, SIZE_PX) else image.resize((SIZE_PX, SIZE_PX))
+    return image if image.size == (INPUT_PX, INPUT_PX) else image.resize((INPUT_PX, INPUT_PX))

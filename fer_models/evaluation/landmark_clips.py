@@ -15,6 +15,7 @@ import torch
 from fer_models.datasets.labeled_faces import DataError
 from fer_models.datasets.landmark_labels import read_labeled_crops, read_rgb
 from fer_models.evaluation.landmarks import LandmarkAccuracy, measure_accuracy
+from fer_models.landmarks.in_frame import points_in_frame
 from fer_models.landmarks.landmarker import Landmarker
 from fer_models.landmarks.measures import interocular_distance
 
@@ -55,7 +56,9 @@ def measure_clips(crops: Path, labels: Path, landmarker: Landmarker) -> list[Cli
     """
     truth, clips = read_labeled_crops(crops, labels), _read_clip_crops(crops)
     found = landmarker.predict(torch.from_numpy(clips.rgb))
-    ours, teachers = (in_frame(points, clips) for points in (found.points_xy, truth.single_xyz[..., :2]))
+    ours, teachers = (
+        points_in_frame(points, clips.side, clips.center) for points in (found.points_xy, truth.single_xyz[..., :2])
+    )
     triples = adjacent_triples(clips.source, clips.frame_index, clips.side, clips.center)
     jitters, motions = zip(*(jitter_and_motion(points, triples) for points in (ours, teachers)), strict=True)
     still = np.mean(motions, axis=0) < STILL_MOTION  # False where the teacher found no face
@@ -74,13 +77,6 @@ def measure_clips(crops: Path, labels: Path, landmarker: Landmarker) -> list[Cli
             )
         )
     return results
-
-
-def in_frame(points_xy: np.ndarray, clips: _ClipCrops) -> np.ndarray:
-    """Convert points (n, 70, 2) from shares of the crop's side to pixels of the frame."""
-    offset = (points_xy[..., 0] - 0.5) + 1j * (points_xy[..., 1] - 0.5)
-    position = clips.center[:, None] + clips.side[:, None] * offset
-    return np.stack([position.real, position.imag], axis=-1)
 
 
 def adjacent_triples(source: np.ndarray, frame_index: np.ndarray, side: np.ndarray, center: np.ndarray) -> np.ndarray:

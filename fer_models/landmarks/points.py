@@ -35,6 +35,6 @@ MIRRORED = (
 
 def mirror_points(points_xy: np.ndarray) -> np.ndarray:
     """Return the points (m, 70, 2) of the mirrored crops, as shares of the crop's side like `points_xy`."""
-    mirrored = points_xy[:, MIRRORED].copy()
+    mirrored = points_xy[:, MIRRORED]
     mirrored[..., 0] = 1 - mirrored[..., 0]
     return mirrored

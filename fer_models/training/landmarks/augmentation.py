@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fer_models.landmarks.points import MIRRORED
+from fer_models.landmarks.points import mirror_points
 
 MAX_ROTATION_DEG, MAX_SHIFT, MAX_LOG_SCALE = 15.0, 0.08, 0.18
 BLOCK_PX = 8  # side of the blocks of JPEG
@@ -50,7 +50,7 @@ def _chance(n: int, share: float, generator: torch.Generator) -> Tensor:
 
 def _mirror_some(gray: Tensor, targets: LandmarkTargets, generator: torch.Generator) -> tuple[Tensor, LandmarkTargets]:
     mirrored = _chance(len(gray), 0.5, generator)
-    points = targets.points_xy[:, MIRRORED] * torch.tensor([-1.0, 1.0]) + torch.tensor([1.0, 0.0])
+    points = torch.from_numpy(mirror_points(targets.points_xy.numpy()))
     pose = targets.pose_deg * torch.tensor([-1.0, 1.0, -1.0])
     return (
         torch.where(mirrored[:, None, None], gray.flip(2), gray),
