@@ -96,7 +96,7 @@ class FaceBatch:
 class FaceLandmarks:
     """What the 68 landmarks of m faces show, each `(m,)` float32. Left and right are the person's.
 
-    Distances are shares of the interocular distance. Angles are those in the frame, not in the crop.
+    Distances are shares of the interocular distance.
     """
 
     landmark_score: np.ndarray  # 0 to 1, how far the others can be trusted
@@ -106,7 +106,7 @@ class FaceLandmarks:
     mouth_width: np.ndarray
     mouth_corner_height: np.ndarray  # over the middle of the lips
     brow_height: np.ndarray  # over the eyes
-    head_yaw_deg: np.ndarray  # positive: nose toward the right edge of the frame
-    head_pitch_deg: np.ndarray  # positive: nose up
+    head_yaw_deg: np.ndarray  # before the roll, in the upright crop; positive: nose toward its right edge
+    head_pitch_deg: np.ndarray  # likewise; positive: nose up
     head_roll_deg: np.ndarray  # positive: clockwise in the frame
     points_px: np.ndarray | None = None  # (m, 70, 2) float32, pixels of the frame; None: not kept

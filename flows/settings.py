@@ -140,7 +140,9 @@ class AnalyzeSettings(FervidSettings):
         description="Keep the appearance data of faces after tracks are associated, until a run without this option.",
     )
     keep_landmarks: bool = Field(
-        False, description="Keep the 68 landmarks and irises of each face, which take about 560 bytes per face."
+        False,
+        description="Keep the 68 landmarks and irises of each face: about 560 bytes per face in the observations, and "
+        "as many again in the table faces.",
     )
     timeline: TimelineSettings = Field(default_factory=TimelineSettings, description="Settings of pass 2.")
 

@@ -27,7 +27,7 @@ from analytics.tables.schema import TABLES, TIMELINE_TABLES, VIDEOS
 
 FOLDER = "compacted"
 ATTEMPTS = 5
-# N_rows: number of rows of each table.
+# `n_rows`: the number of rows of each table.
 ROWS = pa.schema([*VIDEOS, pa.field("n_rows", pa.list_(pa.int64(), len(TIMELINE_TABLES)))])
 _FILES = {f"{name}.parquet" for name in TABLES}
 _MANIFEST = "videos.parquet"

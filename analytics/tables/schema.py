@@ -127,8 +127,13 @@ _LANDMARK_MEASURES = [
         "mouth_corner_height", pa.float32(), _IN_IOD, "height of the corners of the mouth over the middle of the lips"
     ),
     _field("brow_height", pa.float32(), _IN_IOD, "mean height of the brows over the eyes"),
-    _field("head_yaw_deg", pa.float32(), "°", "head yaw; positive: nose toward the right edge of the frame"),
-    _field("head_pitch_deg", pa.float32(), "°", "head pitch; positive: nose up"),
+    _field(
+        "head_yaw_deg",
+        pa.float32(),
+        "°",
+        "head yaw before the roll, in the upright crop; positive: nose toward its right edge",
+    ),
+    _field("head_pitch_deg", pa.float32(), "°", "head pitch before the roll, in the upright crop; positive: nose up"),
     _field("head_roll_deg", pa.float32(), "°", "head roll; positive: clockwise in the frame"),
 ]
 N_POINTS = 70  # of facial landmarks: `fer_models.landmarks.points`
