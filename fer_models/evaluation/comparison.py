@@ -82,7 +82,7 @@ def multiply_adds(classifier: EmotionClassifier) -> int | None:
     with FlopCounterMode(display=False) as counter:
         # Not `predict`, which computes in other threads than the one whose operators are counted.
         classifier.score(torch.zeros((1, CROP_PX, CROP_PX), dtype=torch.uint8), 1)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def images_per_s(classifiers: list[EmotionClassifier]) -> list[dict[int, float]]:
