@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,10 @@ from analytics.results.store import Store, table_path
 from analytics.tables.schema import OBSERVATIONS
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.timeline.quality import QualityConfig, SpeechMode
+from flows.analysis.outcomes import RunSummary, VideoOutcome
 from flows.cli.app import app
+from flows.cli.console import console, errors
+from flows.cli.display import print_summary
 
 SPEECH_TABLE = "Share of the labeled time with measured mouth movement that is in intervals of speaking-like movement"
 ROW = {"video_id": "v0000000000000001", "analysis_id": "a0000000000000001", "path": "a.mp4"}
@@ -251,6 +255,17 @@ def test_notes_say_how_much_was_not_measured(tmp_path, mode, says):
         assert queries.speech_notes(connection, ["v0000000000000002"]) == []
     assert note.startswith(f"--speech {mode}: in 2.0 s of 4.0 s with good faces, movements were not measured")
     assert says in note
+
+
+def test_the_summary_of_an_analysis_says_how_much_was_not_measured(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(errors, "quiet", False)  # an earlier command may have set it
+    store = Store(tmp_path / "results")
+    commit(store, half_trusted(), "only")
+    outcome = VideoOutcome(
+        Path("a.mp4"), "done", ROW["video_id"], ROW["analysis_id"], n_frames=N, n_faces=N, n_tracks=1
+    )
+    print_summary(console, RunSummary(store.root, [outcome], [], seconds=1.0))
+    assert "--speech only: in 2.0 s of 4.0 s with good faces, movements were not measured" in capsys.readouterr().out
 
 
 def test_faces_left_out_by_speech_are_not_low_quality_faces(tmp_path):
