@@ -91,11 +91,15 @@ def measure_analysis(path: Path, repeats: int) -> Row:
 
 def _landmarker() -> Row:
     """The landmark network, unless the measured checkout is older than it."""
-    try:
-        from fer_models.landmarks.landmarker import Landmarker
-    except ModuleNotFoundError:
-        return {}
+    import inspect
+
     import torch
+
+    from fer_models.observe import observe_segments
+
+    if "landmarker" not in inspect.signature(observe_segments).parameters:
+        return {}
+    from fer_models.landmarks.landmarker import Landmarker
 
     return {"landmarker": Landmarker.load(torch.device("cpu"))}
 
@@ -109,6 +113,7 @@ def measure_stages(path: Path) -> Row:
     from fer_models.crops import appearance_descriptors, crop_faces, frame_crops, measure_crops
     from fer_models.detection.key_frames import KeyFramePlan, detect_frames
     from fer_models.landmarks.landmarker import Landmarker
+    from fer_models.landmarks.network import INPUT_PX
     from fer_models.observe import DETECT_EVERY_S, frame_thumbnail
     from fer_models.video import probe, read_frames_at
 
@@ -131,22 +136,22 @@ def measure_stages(path: Path) -> Row:
     boxes, landmarks = torch.from_numpy(faces.boxes_xyxy), torch.from_numpy(faces.landmarks_xy)
 
     @torch.inference_mode()
-    def crop() -> torch.Tensor:
+    def crop() -> tuple[torch.Tensor, torch.Tensor]:
         side, center = frame_crops(boxes, landmarks)
         crops = crop_faces(pixels, frame, side, center, size_px=classifier.size_px)
         measure_crops(crops)
         appearance_descriptors(pixels, frame, side, center, crops)
-        return crops
+        return crops, crop_faces(pixels, frame, side, center, size_px=INPUT_PX)
 
     stages: dict[str, Callable[[], object]] = {"decode": decode, "detect, every frame": lambda: detect(0)}
     stages["detect, close-ups"] = lambda: detect(DETECT_EVERY_S)
     if len(faces):
-        crops = crop()
+        crops, landmark_crops = crop()
         landmarker = Landmarker.load(torch.device("cpu"))
         stages |= {
             "crop and appearance": crop,
             "classify": lambda: classifier.predict(crops),
-            "landmarks": lambda: landmarker.predict(crops),
+            "landmarks": lambda: landmarker.predict(landmark_crops),
         }
     return {name: _cpu_ms(work) / len(index) for name, work in stages.items()} | {"faces": len(faces) / len(index)}
 

@@ -59,6 +59,14 @@ def pytest_unconfigure() -> None:
     gc.unfreeze()
 
 
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """Restore the main module: Streamlit's `AppTest` leaves its script there, which spawned processes would run."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of data sets and videos beside the project."""
