@@ -53,7 +53,7 @@ def write_fex(connection: duckdb.DuckDBPyConnection, video: VideoRecord, path: P
     """Write the columns of a py-feat `Fex` that Fervid measures; `feat.utils.io.read_feat` reads them.
 
     Action units and gaze are not measured and therefore left out; the landmarks are empty unless they were kept. As in
-    py-feat, pitch is positive upward, roll clockwise, and yaw toward the left edge of the picture.
+    py-feat, pitch is positive upward, roll clockwise, and yaw toward the left edge of the frame.
     `pts_s` is added because `approx_time` is truncated to whole seconds.
     """
     emotions = [f"p_{name} AS {FEX_EMOTIONS.get(name, name)}" for name in EMOTIONS]
@@ -85,8 +85,9 @@ def write_openface(
 ) -> None:
     """Write OpenFace's first five columns, head rotation and landmarks; then box and probabilities under our names.
 
-    OpenFace's axes point right, down and away from the camera: a head that looks down or to the left of the picture, or
-    is tilted clockwise, has a positive `pose_Rx`, `pose_Ry` or `pose_Rz`. Frames count from 1, as OpenFace's do.
+    OpenFace's axes point right, down and away from the camera: `pose_Rx` is positive for a head that looks down,
+    `pose_Ry` for one that looks to the left edge of the frame, and `pose_Rz` for one tilted clockwise. Frames count
+    from 1, as OpenFace's do.
     `success` is 1 for a face of good quality; a frame without a face has a row with face 0, confidence 0 and success 0,
     and a face visible too briefly for a track has face -1.
     https://github.com/TadasBaltrusaitis/OpenFace/wiki/Output-Format

@@ -33,8 +33,8 @@ class MovementConfig:
     head: OscillationRule = field(
         default_factory=lambda: OscillationRule(min_swing=4.0, min_swings=3, max_swing_s=0.5, min_mean_swing_s=0.1)
     )
-    # With longer steps between frames, that is, fewer than 20 frames per second, a blink of 0.1 s may fall between two
-    # frames, and the steps of speech at 7 Hz, after removing outliers, cannot be told apart.
+    # Longest time between frames: at fewer than 20 frames per second, a blink of 0.1 s may fall between two frames, and
+    # the swings of a mouth that opens and closes seven times per second can no longer be counted.
     max_step_s: float = 0.05
 
     def __post_init__(self) -> None:

@@ -35,7 +35,7 @@ export function drawFaces(faces, { video, colors, names, size, tags }) {
   return nodes;
 }
 
-// Above, below or beside the box, else at the edge of the picture; null where there is no room.
+// Above, below or beside the box, else at the edge of the frame; null where there is no room.
 function freeSpot(box, words, taken, size) {
   const width = Math.ceil(measure.measureText(words).width) + TAG_PADDING_PX;
   const [right, bottom] = [box.x + box.width, box.y + box.height];

@@ -1,6 +1,6 @@
 -- Still images ($videos), which have no time: the share of the good faces of each image that show each emotion.
 -- labelled_s, the weight of a row, is the number of these faces. With $all_faces, low-quality faces count, too.
-WITH pictured AS (
+WITH stills AS (
     SELECT video_id, analysis_id, emotion, quality_ok,
         emotion IS NOT NULL AND ($all_faces OR quality_ok OR settings ->> '$.timeline.quality.gate' = 'false') AS counts,
         path
@@ -16,7 +16,7 @@ SELECT path, NULL::INT AS track_id, count(*) FILTER (counts) AS labelled_s, coun
     count(*) FILTER (counts AND emotion = 'sad') / labelled_s AS sad,
     count(*) FILTER (counts AND emotion = 'surprise') / labelled_s AS surprise,
     count(*) FILTER (counts AND emotion = 'neutral') / labelled_s AS neutral
-FROM pictured
+FROM stills
 GROUP BY path
 HAVING labelled_s > 0
 ORDER BY path
