@@ -51,7 +51,7 @@ def hide_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "retinaface", None)
 
 
-def picture(seed: int, height_px: int, width_px: int) -> np.ndarray:
+def random_image(seed: int, height_px: int, width_px: int) -> np.ndarray:
     """An image of soft colored blotches, `(h, w, 3)` uint8."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand((1, 3, max(2, height_px // 20), max(2, width_px // 20)), generator=generator)

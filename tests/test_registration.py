@@ -83,15 +83,14 @@ def test_a_mixture_serves_labels_and_votes_alike():
     assert registration.best_mixture(torch.cat([of_labels, of_votes], dim=1), label, unknown) > 4 / 7
 
 
+def calibrate(checkpoint, folder, splits, name, *, epochs):
+    """Make models of a training on few images."""
+    training = registration.FinishedTraining(checkpoint, RECIPE, epochs)
+    return registration.calibrate(training, folder, splits, name=name, about_data={"set": "few"}, device=CPU)
+
+
 def test_a_network_of_two_heads_becomes_two_models(checkpoint, splits, tmp_path, network):
-    made = registration.calibrate(
-        registration.FinishedTraining(checkpoint, RECIPE, 60),
-        tmp_path,
-        splits,
-        name="both",
-        about_data={"set": "few"},
-        device=CPU,
-    )
+    made = calibrate(checkpoint, tmp_path, splits, "both", epochs=60)
     assert [folder.name for folder in made] == ["both-labels", "both"]
     labels, served = map(read_card, made)
     assert (labels.settings["temperature_fitted_on"], served.settings["temperature_fitted_on"]) == ("labels", "votes")
@@ -122,14 +121,7 @@ def test_a_network_of_two_heads_becomes_two_models(checkpoint, splits, tmp_path,
 def test_an_ensemble_is_a_model(checkpoint, splits, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     models = tmp_path / "fervid" / "models"
-    two = registration.calibrate(
-        registration.FinishedTraining(checkpoint, RECIPE, 60),
-        models,
-        splits,
-        name="both",
-        about_data={"set": "few"},
-        device=CPU,
-    )
+    two = calibrate(checkpoint, models, splits, "both", epochs=60)
     runner = CliRunner()
     run = runner.invoke(app, ["models", "ensemble", "duo", "both", "both-labels"])
     assert run.exit_code == 0, run.output
@@ -156,11 +148,4 @@ def test_a_damaged_checkpoint_is_reported(tmp_path, splits):
     path = tmp_path / "best.ckpt"
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(RunError, match="not a readable checkpoint"):
-        registration.calibrate(
-            registration.FinishedTraining(path, RECIPE, 0),
-            tmp_path,
-            splits,
-            name="x",
-            about_data={"set": "few"},
-            device=CPU,
-        )
+        calibrate(path, tmp_path, splits, "x", epochs=0)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 os.environ["DEEPFACE_BACKEND_ENGINE"] = "pytorch"
 pytest.importorskip("retinaface", reason="retina-face is an extra")
 
-from random_retinaface import hide_package, lively_weights, picture
+from random_retinaface import hide_package, lively_weights, random_image
 
 from fer_models import FaceBatch, load_detector
 from fer_models.detection.retinaface import SCORE_THRESHOLD, RetinaFaceDetector
@@ -65,7 +65,7 @@ def assert_same_as_package(
 
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_images_of_different_sizes_in_one_batch_have_the_faces_that_the_package_finds(weights, package_network, n):
-    images = [picture(seed, *size_px) for seed, size_px in enumerate(SIZES_PX[:n])]
+    images = [random_image(seed, *size_px) for seed, size_px in enumerate(SIZES_PX[:n])]
     detector = detector_of(weights, chunk_frames=n)
     faces = detector.detect_images(images)
     assert len(faces) > 5 and faces.frame.max() >= n - 2
@@ -75,7 +75,7 @@ def test_images_of_different_sizes_in_one_batch_have_the_faces_that_the_package_
 @pytest.mark.parametrize(("upscale", "sizes_px"), [(False, [(24, 2100), (33, 2047)]), (True, [(24, 1200), (20, 1100)])])
 def test_resized_images_have_the_faces_that_the_package_finds(weights, package_network, upscale, sizes_px):
     # The package scales the short side to 1024, the long side to at most 1980.
-    images = [picture(seed, *size_px) for seed, size_px in enumerate(sizes_px)]
+    images = [random_image(seed, *size_px) for seed, size_px in enumerate(sizes_px)]
     detector = detector_of(weights, chunk_frames=2, max_side_px=1980, upscale=upscale)
     faces = detector.detect_images(images)
     assert len(faces)
@@ -84,7 +84,7 @@ def test_resized_images_have_the_faces_that_the_package_finds(weights, package_n
 
 def test_no_face_and_no_frame_give_an_empty_batch(weights, package_network):
     detector = detector_of(weights, score_threshold=0.99999)
-    image = picture(0, 64, 80)
+    image = random_image(0, 64, 80)
     empty = FaceBatch.empty()
     for faces in (detector.detect(image[None]), detector.detect(np.zeros((0, 64, 80, 3), np.uint8))):
         assert len(faces) == 0
@@ -94,7 +94,7 @@ def test_no_face_and_no_frame_give_an_empty_batch(weights, package_network):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_frame_has_the_same_faces_in_any_batch(weights, dtype):
-    pixels = np.stack([picture(seed, 90, 150) for seed in range(5)])  # larger than a tile
+    pixels = np.stack([random_image(seed, 90, 150) for seed in range(5)])  # larger than a tile
     detector = detector_of(weights, dtype=dtype, chunk_frames=3, max_side_px=96, score_threshold=0.8)
     whole = detector.detect(pixels)
     assert len(set(whole.frame.tolist())) > 2
@@ -108,7 +108,7 @@ def test_a_frame_has_the_same_faces_in_any_batch(weights, dtype):
 
 def test_faces_lie_in_their_frames_and_are_ordered(weights):
     sizes_px = [(80, 100), (100, 60)]
-    images = [picture(seed, *size_px) for seed, size_px in enumerate(sizes_px)]
+    images = [random_image(seed, *size_px) for seed, size_px in enumerate(sizes_px)]
     faces = detector_of(weights, chunk_frames=2, score_threshold=0.6).detect_images(images)
     limit_xyxy = np.array([[w, h, w, h] for h, w in sizes_px])[faces.frame]
     assert len(set(faces.frame.tolist())) == 2
@@ -132,7 +132,7 @@ class LittleMemory(nn.Module):
 
 
 def test_out_of_memory_halves_the_batch_and_continues(weights, caplog):
-    pixels = np.stack([picture(seed, 64, 130) for seed in range(5)])  # larger than a tile
+    pixels = np.stack([random_image(seed, 64, 130) for seed in range(5)])  # larger than a tile
     detector = detector_of(weights, chunk_frames=2, score_threshold=0.8)
     expected = detector.detect(pixels)
     detector.chunk_frames = 4

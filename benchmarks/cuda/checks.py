@@ -150,6 +150,12 @@ def cut_faces(pixels: np.ndarray, faces: FaceBatch, device: torch.device) -> Ten
     return crop_faces(frames, frame, *frame_crops(boxes_xyxy, landmarks_xy))
 
 
+def cut_all_faces(frames: dict[str, np.ndarray]) -> Tensor:
+    """Find and crop the faces of all clips on the CPU in fp32, (m, 48, 48, 3)."""
+    detector = load_detector_in(CPU, torch.float32)
+    return torch.cat([cut_faces(pixels, detector.detect(pixels), CPU) for pixels in frames.values()])
+
+
 def check_crops(frames: dict[str, np.ndarray], device: torch.device) -> list[Row]:
     """Compare the crops of the same faces, pixel by pixel."""
     detector = load_detector_in(CPU, torch.float32)
@@ -174,8 +180,7 @@ def load_landmarker_in(device: torch.device, dtype: torch.dtype) -> Landmarker:
 
 def check_classifier(frames: dict[str, np.ndarray], device: torch.device) -> list[Row]:
     """Compare the probabilities of the same crops with those of the CPU in fp32."""
-    detector = load_detector_in(CPU, torch.float32)
-    crops = torch.cat([cut_faces(pixels, detector.detect(pixels), CPU) for pixels in frames.values()])
+    crops = cut_all_faces(frames)
     expected = load_classifier_in(CPU, torch.float32).predict(crops)
     rows = []
     for precision in precisions_of(device):
@@ -196,8 +201,7 @@ def check_classifier(frames: dict[str, np.ndarray], device: torch.device) -> lis
 
 def check_landmarks(frames: dict[str, np.ndarray], device: torch.device) -> list[Row]:
     """Compare the landmarks of the same crops with those of the CPU in fp32, in pixels of the crop and degrees."""
-    detector = load_detector_in(CPU, torch.float32)
-    crops = torch.cat([cut_faces(pixels, detector.detect(pixels), CPU) for pixels in frames.values()])
+    crops = cut_all_faces(frames)
     expected = load_landmarker_in(CPU, torch.float32).predict(crops)
     rows = []
     for precision in precisions_of(device):

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from fer_models.registry.model_registry import read_card, user_model_dir
+from fer_models.registry.model_registry import user_model_dir
 from fer_models.training.detector.recipe import DetectorRecipe
 from fer_models.training.detector.training import train_detector as train
 from flows.analysis.progress import progress
+from flows.training.model_summary import publish_summary
 
 DEFAULT_RECIPE = DetectorRecipe()
 
@@ -38,10 +38,5 @@ def train_detector(
         WeightsError: if the name is not a valid model name, or the second teacher or initial detector cannot be used.
     """
     folder = train_and_register(data, name, recipe, device, resume)
-    card = read_card(folder)
-    create_markdown_artifact(
-        f"## {name}\n\n{card.protocol}\n\n{card.summary()}",
-        key="train-detector-summary",
-        description="Metrics of the trained detector",
-    )
+    publish_summary(folder, "train-detector")
     return folder

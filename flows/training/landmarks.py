@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from fer_models.registry.model_registry import read_card, user_model_dir
+from fer_models.registry.model_registry import user_model_dir
 from fer_models.training.landmarks.training import LandmarkRecipe
 from fer_models.training.landmarks.training import train_landmarks as train
 from flows.analysis.progress import progress
+from flows.training.model_summary import publish_summary
 
 
 @task(name="train and register", task_run_name="train {name}", cache_policy=NO_CACHE, persist_result=False)
@@ -33,10 +33,5 @@ def train_landmarks(
         WeightsError: if the name is not a valid model name.
     """
     folder = train_and_register(data, name, recipe, device, resume)
-    card = read_card(folder)
-    create_markdown_artifact(
-        f"## {name}\n\n{card.protocol}\n\n{card.summary()}",
-        key="train-landmarks-summary",
-        description="Metrics of the trained landmark network",
-    )
+    publish_summary(folder, "train-landmarks")
     return folder
