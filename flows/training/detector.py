@@ -35,7 +35,8 @@ def train_detector(
         FaceDataError: if the data cannot be used.
         RunError: if a training of that name cannot be resumed.
         DeviceError: if the device is not available.
-        WeightsError: if the name is not a valid model name, or the second teacher or initial detector cannot be used.
+        WeightsError: if the name is not a valid model name, or a teacher or the initial detector cannot be used.
+        ReferenceDetectorError: if OpenCV is not installed, which the teachers need.
     """
     folder = train_and_register(data, name, recipe, device, resume)
     publish_summary(folder, "train-detector")

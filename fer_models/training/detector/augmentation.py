@@ -12,6 +12,9 @@ from fer_models.boxes import MIRRORED_LANDMARKS, box_center, face_size_px
 from fer_models.datasets.face_photos import MIN_FACE_PX, LabeledImage
 
 COVERED_SHARE = 0.12  # share of faces that are partly covered during augmentation
+# Share of tiles with faces that are shown upside down, as background: an upside-down face must not pass for an upright
+# one, because its expression cannot be read.
+UPSIDE_DOWN_SHARE = 0.07
 NO_BOXES = np.empty((0, 4), np.float32)
 
 
@@ -101,7 +104,14 @@ def random_tile(
         center = np.clip(center, half, np.array([width, height]) - half)
     gray = rng.random() < 0.5
     fill = (128, 128, 128) if gray else (int(rng.integers(256)), int(rng.integers(256)), int(rng.integers(256)))
-    return cut_tile(photo, tile_map(center, scale, turn, mirror, size_px), size_px, fill)
+    tile = cut_tile(photo, tile_map(center, scale, turn, mirror, size_px), size_px, fill)
+    return upside_down(tile) if len(tile.boxes_xyxy) and rng.random() < UPSIDE_DOWN_SHARE else tile
+
+
+def upside_down(labeled: LabeledImage) -> LabeledImage:
+    """Turn an image by 180 degrees; its faces become background."""
+    pixels = np.ascontiguousarray(labeled.pixels[::-1, ::-1])
+    return LabeledImage(pixels, NO_BOXES, np.empty((0, 5, 2), np.float32), np.empty(0, bool))
 
 
 def mosaic(tiles: list[LabeledImage], split_xy: tuple[int, int], size_px: int) -> LabeledImage:

@@ -14,8 +14,8 @@ class DetectorRecipe:
     epochs: int = 100  # number of passes over the samples, over which the learning rate falls to 1 %
     seed: int = 0
     init: str | None = None  # name or folder of the compact detector to start from
-    # Weights of RetinaFace-MobileNet-0.25, whose detections are used to check doubtful labels.
-    second_teacher: Path | None = None
+    # Folder with the weights of RetinaFace-MobileNet-0.25 and CenterFace, whose detections are merged with the labels.
+    references: Path | None = None
     batch_size: int = 32
     learning_rate: float | None = None  # maximum learning rate; None: 2e-3, or 1e-3 with `init`
     # Number of augmented inputs per epoch; None: the number of training photographs.

@@ -25,7 +25,7 @@ from fer_models.prefetch import prefetch
 from fer_models.registry.model_registry import ModelCard, find_model, sha256_of
 from fer_models.training.detector.inputs import EpochBatches, FaceInputs
 from fer_models.training.detector.losses import detection_losses
-from fer_models.training.detector.pseudo_labels import merge_teacher_labels
+from fer_models.training.detector.pseudo_labels import TEACHER_WEIGHTS, merge_teacher_labels
 from fer_models.training.detector.recipe import DetectorRecipe
 from fer_models.training.detector.registration import (
     MEAN,
@@ -46,7 +46,7 @@ VALIDATE_EVERY_EPOCHS = 5
 CHECKPOINT_NAME = "last.ckpt"
 # Seconds; a batch takes only a few, so after this time the thread that makes batches must have stopped working.
 BATCH_TIMEOUT_S = 600.0
-SECOND_TEACHER_CACHE = "second_teacher.npz"
+TEACHER_CACHE = "teachers"
 # Detections of at least this score that overlap no labeled face by more than this IoU are hard negatives.
 HARD_NEGATIVE_SCORE, HARD_NEGATIVE_IOU = 0.25, 0.2
 
@@ -161,8 +161,8 @@ def train_detector(
     Args:
         data: a Parquet file as `fer_models.datasets.face_photos` describes it.
         out: the model folder to create.
-        recipe: how to train. False positives of the detector to start from are sampled more often; labels of the
-            second teacher are cached in `out`.
+        recipe: how to train. False positives of the detector to start from are sampled more often; the
+            detections of teachers are cached in `out`.
         name: the name on the card.
         device: "auto", "cpu" or "cuda".
         resume: continue from the checkpoint in `out`, if there is one; only the number of epochs may differ.
@@ -174,12 +174,13 @@ def train_detector(
     Raises:
         FaceDataError: if `data` cannot be used.
         RunError: if `out` has a run and `resume` is False or the settings differ.
-        WeightsError: if the second teacher or the detector to start from cannot be used.
+        WeightsError: if a teacher or the detector to start from cannot be used.
+        ReferenceDetectorError: if OpenCV is not installed, which the teachers need.
     """
     checkpoint = out / "checkpoints" / CHECKPOINT_NAME
     check_can_start(checkpoint, resume)
     lightning.seed_everything(recipe.seed, verbose=False)
-    learned, held_out = _photos_of(data, recipe.second_teacher, out / SECOND_TEACHER_CACHE)
+    learned, held_out = _photos_of(data, recipe.references, out / TEACHER_CACHE)
     samples = recipe.samples_per_epoch or len(learned)
     log.info("%d training photographs, %d held out, %d inputs an epoch", len(learned), len(held_out), samples)
     network, network_options, start_sha256 = _start_of(recipe)
@@ -190,7 +191,7 @@ def train_detector(
         "weight_decay": WEIGHT_DECAY,
         "ema_decay": EMA_DECAY,
         "samples_per_epoch": samples,
-        "second_teacher": sha256_of(recipe.second_teacher) if recipe.second_teacher else None,
+        "teachers": TEACHER_WEIGHTS if recipe.references else None,
         "init": start_sha256,
     }
     card = ModelCard(
@@ -227,11 +228,11 @@ def _start_of(recipe: DetectorRecipe) -> tuple[CompactNet, dict[str, Any], str |
     return network, card.architecture_options, card.sha256
 
 
-def _photos_of(data: Path, second_teacher: Path | None, cache: Path) -> tuple[list[Photo], list[Photo]]:
+def _photos_of(data: Path, references: Path | None, cache: Path) -> tuple[list[Photo], list[Photo]]:
     """Read the training photographs and the held-out ones."""
     photos = read_photos(data)
-    if second_teacher:
-        photos = merge_teacher_labels(photos, data, second_teacher, cache)
+    if references:
+        photos = merge_teacher_labels(photos, data, references, cache)
     learned, held_out = ([photo for photo in photos if photo.held_out is held] for held in (False, True))
     if not learned or not held_out:
         raise FaceDataError(f"{data}: {len(photos)} photographs are too few to hold some out; use 100 or more")

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from fer_models.landmarks.points import mirror_points
 
-MAX_ROTATION_DEG, MAX_SHIFT, MAX_LOG_SCALE = 15.0, 0.08, 0.18
+MAX_ROTATION_DEG, MAX_SHIFT, MAX_LOG_SCALE = 12.0, 0.06, 0.14
 BLOCK_PX = 8  # side of the blocks of JPEG
 MIN_RESOLUTION_PX = 24
 OCCLUDED_SHARE = (0.15, 0.4)  # smallest and largest side of an occluding rectangle, as a share of the crop's side
@@ -82,23 +82,23 @@ def _move(gray: Tensor, targets: LandmarkTargets, generator: torch.Generator) ->
 
 
 def _reduce_resolution(gray: Tensor, generator: torch.Generator) -> Tensor:
-    """Show a fifth of the crops at one random lower resolution."""
+    """Show a tenth of the crops at one random lower resolution."""
     side = gray.shape[-1]
     size = int(torch.randint(MIN_RESOLUTION_PX, side, (), generator=generator))
     small = F.interpolate(gray[:, None], size=(size, size), mode="bilinear", antialias=True)
     coarse = F.interpolate(small, size=(side, side), mode="bilinear", align_corners=False)[:, 0]
-    return torch.where(_chance(len(gray), 0.2, generator)[:, None, None], coarse, gray)
+    return torch.where(_chance(len(gray), 0.1, generator)[:, None, None], coarse, gray)
 
 
 def _blur(gray: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur a quarter of the crops with one random Gaussian."""
+    """Blur an eighth of the crops with one random Gaussian."""
     sigma = float(_uniform(1, 0.4, 1.0, generator))
     offsets = torch.arange(-3.0, 4.0)
     kernel = torch.exp(-offsets.square() / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
     padded = F.pad(gray[:, None], (3, 3, 3, 3), mode="replicate")
     blurred = F.conv2d(F.conv2d(padded, kernel), kernel.transpose(2, 3))[:, 0]
-    return torch.where(_chance(len(gray), 0.25, generator)[:, None, None], blurred, gray)
+    return torch.where(_chance(len(gray), 0.125, generator)[:, None, None], blurred, gray)
 
 
 def _change_light(gray: Tensor, generator: torch.Generator) -> Tensor:
@@ -117,18 +117,18 @@ def _change_light(gray: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _occlude_some(gray: Tensor, generator: torch.Generator) -> Tensor:
-    """Hide a rectangle of a tenth of the crops behind a uniform gray."""
+    """Hide a rectangle of a twentieth of the crops behind a uniform gray."""
     n, side = len(gray), gray.shape[-1]
     size = torch.stack([_uniform(n, *OCCLUDED_SHARE, generator) for _ in range(2)])
     low = torch.rand(2, n, generator=generator) * (1 - size)
     position = (torch.arange(side) + 0.5) / side
     inside = [(position >= low[i][:, None]) & (position < (low[i] + size[i])[:, None]) for i in range(2)]
-    hidden = inside[0][:, None, :] & inside[1][:, :, None] & _chance(n, 0.1, generator)[:, None, None]
+    hidden = inside[0][:, None, :] & inside[1][:, :, None] & _chance(n, 0.05, generator)[:, None, None]
     return torch.where(hidden, _uniform(n, 0, 255, generator)[:, None, None], gray)
 
 
 def _compress_some(gray: Tensor, generator: torch.Generator) -> Tensor:
-    """Quantize the blocks of a quarter of the crops as JPEG does, with coarser steps for finer detail."""
+    """Quantize the blocks of an eighth of the crops as JPEG does, with coarser steps for finer detail."""
     n, side = len(gray), gray.shape[-1]
     frequency = torch.arange(BLOCK_PX, dtype=torch.float32)
     cosine = torch.cos(math.pi / BLOCK_PX * (frequency[None] + 0.5) * frequency[:, None]) * math.sqrt(2 / BLOCK_PX)
@@ -139,4 +139,4 @@ def _compress_some(gray: Tensor, generator: torch.Generator) -> Tensor:
     step = strength * (1 + frequency[:, None] + frequency[None])
     decoded = cosine.T @ ((coefficients / step).round() * step) @ cosine
     whole = decoded.permute(0, 1, 3, 2, 4).reshape(n, side, side).clamp(0, 255)
-    return torch.where(_chance(n, 0.25, generator)[:, None, None], whole, gray)
+    return torch.where(_chance(n, 0.125, generator)[:, None, None], whole, gray)

@@ -18,7 +18,7 @@ from fer_models.landmarks.points import (
 )
 from fer_models.training.landmarks.augmentation import LandmarkTargets
 
-LOSS_WEIGHTS = {"points": 1.0, "eyes": 1.0, "mouth": 1.0, "pose": 1.0, "score": 0.1}
+LOSS_WEIGHTS = {"points": 1.0, "eyes": 2.0, "mouth": 2.0, "pose": 1.0, "score": 0.1}
 # Wing loss of Feng et al. (2018): logarithmic for distances below `WING_WIDTH`, linear above, in interocular distances.
 WING_WIDTH, WING_CURVATURE = 0.10, 0.02
 FINE_POINT_WEIGHT = 2.0  # weight of the points of eyes and inner lips

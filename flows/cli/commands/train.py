@@ -208,9 +208,12 @@ def train_detector(
     data: Annotated[Path, typer.Option(help="Photographs with boxes, as Parquet.")],
     name: Annotated[str, typer.Option(help="The detector's name.")] = "my_compact",
     epochs: Annotated[int, typer.Option(min=1)] = 100,
-    second_teacher: Annotated[
+    references: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Weights of RetinaFace-MobileNet-0.25, to check doubtful labels."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Weights of RetinaFace-MobileNet-0.25 and CenterFace, whose faces are merged with the labels.",
+        ),
     ] = None,
     init: Annotated[
         str | None,
@@ -226,7 +229,7 @@ def train_detector(
         from fer_models.training.detector.recipe import DetectorRecipe
         from flows.training.detector import train_detector as train_flow
 
-        recipe = DetectorRecipe(epochs=epochs, seed=seed, init=init, second_teacher=second_teacher)
+        recipe = DetectorRecipe(epochs=epochs, seed=seed, init=init, references=references)
         wait_for_server()
         with stop_on_interrupt():
             folder = train_flow(data, name, recipe, device.value, resume)
