@@ -9,7 +9,7 @@ import duckdb
 import streamlit as st
 
 from analytics.queries.codes import CodesError
-from analytics.queries.events import EventsError
+from analytics.queries.event_files import EventsError
 from analytics.results.store import StoreError
 from dashboard.data.results import current_results
 from dashboard.text import DISCLAIMER, plain

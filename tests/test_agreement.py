@@ -153,6 +153,8 @@ def test_codes_become_emotions(tmp_path):
     assert [code.code for code in translate_codes(codes, read_code_map(file), "x")] == ["happy", "angry"]
     with pytest.raises(CodesError, match="unknown codes Smile, blink: give --map"):
         translate_codes(codes, {}, "x")
+    file.write_text("code; emotion\nsmile; sad\n")
+    assert read_code_map(file) == {"smile": "sad"}
     file.write_text("code,emotion\nsmile,glad\n")
     with pytest.raises(CodesError, match="glad: no such emotion"):
         read_code_map(file)

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from analytics import connect, queries
 from analytics.queries.codes import CodesError
-from analytics.queries.events import read_events
+from analytics.queries.event_files import read_events
 from analytics.queries.groups import GroupError
 from analytics.results.compaction import compact
 from analytics.results.notes import hide, read_notes, rename

@@ -3,7 +3,8 @@ import pyarrow as pa
 import pytest
 from scenes import Face, feeling, observe
 
-from analytics.queries.events import EVENTS, EventsError, events_of_videos, events_table, read_events
+from analytics.queries.event_files import EVENTS, EventsError, read_events
+from analytics.queries.events import events_of_videos, events_table
 from analytics.results.video_record import VideoName
 from analytics.results.videos import UnknownVideoError
 from analytics.timeline.build import TimelineConfig, build_timeline

@@ -5,7 +5,8 @@ import socket
 
 import pytest
 
-from analytics.queries.events import EventsError, read_events
+from analytics.queries.codes import CodesError, read_codes
+from analytics.queries.event_files import EventsError, read_events
 from analytics.queries.groups import GroupError, find_groups
 from fer_models.files import NotRegularFileError, check_regular_file, other_kind
 
@@ -38,8 +39,10 @@ def test_a_path_that_is_not_a_regular_file_is_named(others):
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device", "socket"])
-def test_events_and_groups_are_regular_files(others, kind):
+def test_events_groups_and_codes_are_regular_files(others, kind):
     with pytest.raises(EventsError, match=f"is a {kind}: give a CSV file"):
         read_events(others[kind])
     with pytest.raises(GroupError, match=f"is a {kind}: give a CSV file"):
         find_groups(others[kind], [])
+    with pytest.raises(CodesError, match=f"is a {kind}: give a CSV file"):
+        read_codes(others[kind])

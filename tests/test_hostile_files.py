@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scenes import observe
 
-from analytics.queries.events import EventsError, read_events
+from analytics.queries.event_files import EventsError, read_events
 from analytics.results import catalog
 from analytics.results.catalog import REMEMBERED, own_rows
 from analytics.results.notes import notes_path, read_notes

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scenes import Face, feeling, observe
 
 from analytics.affect import valence_proxy
-from analytics.queries.synchrony import SynchronyConfig, synchrony
+from analytics.queries.synchrony import SynchronyConfig, pair_synchrony
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
 
@@ -43,7 +43,7 @@ def faces_of(*people: list[str], duration_s: list[float] | None = None) -> pa.Ta
 
 
 def only_pair(*people: list[str], duration_s=None, **config) -> dict:
-    (row,) = synchrony(faces_of(*people, duration_s=duration_s), SynchronyConfig(**config)).to_pylist()
+    (row,) = pair_synchrony(faces_of(*people, duration_s=duration_s), SynchronyConfig(**config)).to_pylist()
     return row
 
 
@@ -84,10 +84,10 @@ def test_a_common_mood_is_not_moment_by_moment():
 
 
 def test_only_common_known_time_counts():
-    assert len(synchrony(faces_of(["happy", "", "sad"], ["", "happy", ""]))) == 0
-    assert len(synchrony(faces_of(["happy"] * 5))) == 0
-    assert len(synchrony(faces_of([]))) == 0
-    pairs = synchrony(faces_of(["happy"] * 3, ["sad"] * 3, ["sad", "", ""]))
+    assert len(pair_synchrony(faces_of(["happy", "", "sad"], ["", "happy", ""]))) == 0
+    assert len(pair_synchrony(faces_of(["happy"] * 5))) == 0
+    assert len(pair_synchrony(faces_of([]))) == 0
+    pairs = pair_synchrony(faces_of(["happy"] * 3, ["sad"] * 3, ["sad", "", ""]))
     assert pairs.select(["track_a", "track_b"]).to_pylist() == [{"track_a": 0, "track_b": 1}]
 
 
@@ -102,8 +102,8 @@ def test_against_each_pair_alone_and_in_any_order(moments, random):
     config = SynchronyConfig(window_s=4, min_together_s=0.1)
     order = list(range(len(faces)))
     random.shuffle(order)
-    found = synchrony(faces.take(order), config)
-    assert found.equals(synchrony(faces, config))
+    found = pair_synchrony(faces.take(order), config)
+    assert found.equals(pair_synchrony(faces, config))
     rows = {(row["track_a"], row["track_b"]): row for row in found.to_pylist()}
     for a, b in itertools.combinations(range(4), 2):
         both = [i for i in range(len(moments)) if people[a][i] and people[b][i]]
@@ -128,7 +128,7 @@ def test_a_real_timeline():
     moods = [feeling("happy" if i // 10 % 2 else "neutral") for i in range(60)]
     faces = [Face(i, x=x, p=moods[i if x != 300 else (i + 10) % 60]) for i in range(60) for x in (100, 300, 500)]
     timeline = build_timeline(observe(np.arange(60) / 10, faces), TimelineConfig())
-    found = synchrony(timeline.faces)
+    found = pair_synchrony(timeline.faces)
     kappa = {(row["track_a"], row["track_b"]): row["kappa"] for row in found.to_pylist()}
     assert kappa[0, 2] == pytest.approx(1)
     assert kappa[0, 1] < -0.5

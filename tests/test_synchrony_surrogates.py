@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_synchrony import faces_of
 
-from analytics.queries.synchrony import synchrony
+from analytics.queries.synchrony import pair_synchrony
 from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value
 
 RNG = np.random.default_rng(11)
@@ -56,7 +56,7 @@ def test_the_answer_says_the_lag_and_the_chance_level():
     """Forty seconds in which the second person repeats the first one's emotions two seconds later."""
     first = list(RNG.choice(["happy", "sad", "neutral"], 40))
     second = ["neutral", "neutral", *first[:-2]]
-    (row,) = synchrony(faces_of(first, second), strangers=[mood(200) for _ in range(25)]).to_pylist()
+    (row,) = pair_synchrony(faces_of(first, second), strangers=[mood(200) for _ in range(25)]).to_pylist()
     assert row["peak_lag_s"] == pytest.approx(2)
     assert row["peak_r"] == pytest.approx(1)
     assert row["n_surrogates"] >= 19

@@ -9,7 +9,7 @@ from analytics.exports.figures import write_figure
 from analytics.exports.tables import write_faces, write_fex, write_openface
 from analytics.exports.trials import EACH_VIDEO, TrialDesign, read_covariates, trials_table, write_trials
 from analytics.queries.connection import connect
-from analytics.queries.events import read_events
+from analytics.queries.event_files import read_events
 from analytics.queries.groups import find_conditions, resolve_participants
 from analytics.results.output_files import check_output_file, check_output_folder
 from analytics.results.store import write_atomic

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from analytics.exports.tables import without_formulas
+from analytics.queries.csv_files import parse_csv, read_csv_file
 from analytics.queries.events import events_of_videos
 from analytics.queries.groups import (
     GroupError,
@@ -17,8 +18,6 @@ from analytics.queries.groups import (
     by_path,
     check_spelling,
     find_header,
-    parse_csv,
-    read_csv_file,
 )
 from analytics.results.video_record import NamedVideo, VideoName
 from fer_models.labels import EMOTIONS
@@ -179,16 +178,16 @@ def read_covariates(path: Path, videos: Sequence[NamedVideo]) -> tuple[str, dict
         GroupError: if the file cannot be read, has no key column, the same key twice, a video that is not in the
             results, or a column of the table's own name.
     """
-    header, rows = parse_csv(read_csv_file(path), str(path))
-    keys = ((name, find_header(header, name)) for name in ("participant", "path"))
+    table = parse_csv(read_csv_file(path, GroupError), str(path), GroupError)
+    keys = ((name, find_header(table.header, name)) for name in ("participant", "path"))
     key, own_key = next(((name, column) for name, column in keys if column is not None), ("", ""))
     if not key:
         raise GroupError(f"{path}: needs a column participant or path in its first line")
-    others = [name for name in header if name != own_key and name.lower() != "path"]
+    others = [name for name in table.header if name != own_key and name.lower() != "path"]
     if taken := {name for name, _ in COLUMNS} & set(others):
         raise GroupError(f"{path}: {', '.join(sorted(taken))}: the table has a column of this name; rename it")
     values: dict[str, Mapping[str, str]] = {}
-    for row in rows:
+    for row in table.rows:
         own = {name: row[name] for name in others}
         if values.setdefault(row[own_key], own) != own:
             raise GroupError(f"{path}: {row[own_key]} comes twice, with different values")

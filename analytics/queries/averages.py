@@ -3,11 +3,14 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
-from analytics.queries.groups import Participants
+from analytics.queries.events import match_events
+from analytics.queries.groups import Participants, resolve_participants
 from analytics.statistics.intervals import Estimate, mean_interval
 from analytics.tables.arrow_utils import to_float_array
 from analytics.tables.result_schemas import AVERAGES
@@ -70,6 +73,51 @@ FROM bins
 
 
 _NO_BASELINE = Estimate(None, note="no change: nobody has a good face in the window before the onset")
+
+
+def averages(
+    connection: duckdb.DuckDBPyConnection,
+    events: Path | pa.Table,
+    *,
+    participants: Mapping[str, str] | Path | None = None,
+    bin_ms: int = 500,
+    before_s: float = 5.0,
+    after_s: float | None = None,
+) -> pa.Table:
+    """How probabilities change around the onset of events; see `result_schemas.AVERAGES`.
+
+    Args:
+        connection: the results.
+        events: as for `during_events`.
+        participants: as for `compare`.
+        bin_ms: length of a bin in milliseconds.
+        before_s: length of the baseline window before each onset, in whole bins.
+        after_s: how long after the onset to average; None: until the end of each event.
+
+    Raises:
+        EventsError: if the events cannot be read.
+        UnknownVideoError: if an event names a video that is not there.
+        GroupError: if two labels of events differ only in case or blanks, or the participants cannot be read.
+        ValueError: if `bin_ms` is less than 1, or `before_s` is not a multiple of it.
+    """
+    if bin_ms < 1:
+        raise ValueError(f"bin_ms must be 1 or more, got {bin_ms}")
+    if before_s < 0 or round(1000 * before_s) % bin_ms:
+        raise ValueError(f"before_s must be a multiple of {bin_ms / 1000:g} s, got {before_s:g}")
+    path_of = dict(connection.sql("SELECT video_id, path FROM known_videos").fetchall())
+    rows = list(enumerate(match_events(connection, events).to_pylist()))
+    trials = {number: Trial(row["label"], path_of[row["video_id"]]) for number, row in rows}
+    parameters = {
+        "trials": [number for number, _ in rows],
+        "video_ids": [row["video_id"] for _, row in rows],
+        "starts_s": [row["start_s"] for _, row in rows],
+        "ends_s": [row["end_s"] if after_s is None else row["start_s"] + after_s for _, row in rows],
+        "bin_ms": bin_ms,
+        "before_s": before_s,
+    }
+    binned = connection.sql(TRIAL_BINS_SQL, params=parameters).to_arrow_table()
+    people = resolve_participants(connection, participants)
+    return average_trials(trials, binned, people, bin_ms=bin_ms, before_s=before_s)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
+from analytics.queries.csv_files import parse_csv, read_csv_file
 from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
 
@@ -60,9 +61,7 @@ def read_codes(path: Path) -> list[Code]:
 
 def _read_table(path: Path) -> list[Code]:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise CodesError(f"{path}: {error.strerror}") from error
+        text = read_csv_file(path, CodesError).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CodesError(f"{path}: not a text file in UTF-8") from error
     lines = text.splitlines()
@@ -87,14 +86,10 @@ def read_code_map(path: Path) -> dict[str, str | None]:
     Raises:
         CodesError: if the file cannot be read or an emotion is unknown.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, restval="")
-            if not {"code", "emotion"} <= set(rows.fieldnames or ()):
-                raise CodesError(f"{path}: needs the columns code and emotion in its first line, comma separated")
-            found = {row["code"].strip().lower(): row["emotion"].strip().lower() for row in rows}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CodesError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    table = parse_csv(read_csv_file(path, CodesError), str(path), CodesError)
+    if not {"code", "emotion"} <= set(table.header):
+        raise CodesError(f"{path}: needs the columns code and emotion in its first line")
+    found = {row["code"].lower(): row["emotion"].lower() for row in table.rows}
     if wrong := sorted({emotion for emotion in found.values() if emotion and emotion not in EMOTIONS}):
         raise CodesError(f"{path}: {', '.join(wrong)}: no such emotion; the emotions are {', '.join(EMOTIONS)}")
     return {code: emotion or None for code, emotion in found.items()}

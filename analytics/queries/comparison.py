@@ -3,10 +3,18 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
+from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
+from analytics.queries.event_files import read_events
+from analytics.queries.events import during_matched_events, match_events, merge_overlaps
+from analytics.queries.groups import GroupError, find_groups, resolve_participants
+from analytics.queries.sql_files import run_sql_for_videos
+from analytics.queries.summaries import shares
+from analytics.results.video_record import video_names
 from analytics.statistics.clusters import Comparison, Sample, pair_samples
 from analytics.statistics.intervals import holm
 from analytics.tables.arrow_utils import to_float_array
@@ -14,6 +22,102 @@ from analytics.tables.result_schemas import COMPARISON
 from fer_models.labels import EMOTIONS
 
 METHODS = {True: "paired t", False: "Welch t"}
+
+
+def compare(
+    connection: duckdb.DuckDBPyConnection,
+    groups: Mapping[str, str] | Path,
+    *,
+    participants: Mapping[str, str] | Path | None = None,
+    all_faces: bool = False,
+) -> pa.Table:
+    """How groups of videos differ in the share of time of each emotion; a row per emotion and pair of groups.
+
+    Participants are the units of all intervals and tests; without any, videos are. If a participant is in both groups,
+    the comparison is paired. Still images count with the share of their good faces. Videos without any label are left
+    out. See `result_schemas.COMPARISON` for the columns and docs/statistics.md for the methods.
+
+    Args:
+        connection: the results.
+        groups: the group of each video by its path, file name or video_id, or a CSV with the columns path, group and
+            optionally participant.
+        participants: the participant of each video, likewise, or a CSV with the columns path and participant; None:
+            the column participant of `groups`, if it has one. Videos that neither names belong to the person of that
+            name if all of their tracks were given one and the same name in the dashboard.
+        all_faces: as for `shares`.
+
+    Raises:
+        GroupError: if a file cannot be read, a video is not in the results, or there are fewer than two groups.
+    """
+    videos = video_names(connection.sql("SELECT video_id, path FROM videos").to_arrow_table())
+    group_of = find_groups(groups, videos)
+    if participants is None and isinstance(groups, Path):
+        participants = groups
+    people = resolve_participants(connection, participants)
+    of_videos = shares(connection, all_faces=all_faces)
+    without = set(group_of) - set(of_videos["path"].to_pylist())
+    stills = run_sql_for_videos(
+        connection,
+        "still_shares",
+        [video.video_id for video in videos if video.path in without],
+        all_faces=all_faces,
+    )
+    both = pa.concat_tables([of_videos, stills], promote_options="permissive")
+    tracks = zip(*(both[name].to_pylist() for name in ("path", "track_id", "n_faces", "n_low_quality")), strict=True)
+    rows = [
+        LabeledTime(group_of[path], path, people.find(path, track_id), track_id, label_s, n_faces, n_low_quality)
+        for (path, track_id, n_faces, n_low_quality), label_s in zip(tracks, label_seconds(both, EMOTIONS), strict=True)
+        if path in group_of
+    ]
+    of_groups: dict[str, list[str]] = {}
+    for path, group in group_of.items():
+        of_groups.setdefault(group, []).append(path)
+    return compare_labeled_time(rows, of_groups)
+
+
+def compare_events(
+    connection: duckdb.DuckDBPyConnection,
+    events: Path | pa.Table,
+    *,
+    participants: Mapping[str, str] | Path | None = None,
+) -> pa.Table:
+    """Compare the share of time of each emotion between events with different labels; a row per emotion and pair.
+
+    The columns are those of `compare`. A video counts once for each label, over all its events of that label; time in
+    several of them counts once. Videos (or participants) with events of both labels make the comparison paired.
+    `low_quality_share` is a share of time.
+    Labels whose events show nobody also get rows, without videos.
+
+    Args:
+        connection: the results.
+        events: as for `during_events`.
+        participants: as for `compare`.
+
+    Raises:
+        EventsError: if the file cannot be read or a line is wrong.
+        UnknownVideoError: if an event names a video that is not there.
+        GroupError: if there are fewer than two labels, two labels differ only in case or blanks, or the participants
+            cannot be read.
+    """
+    events = read_events(events) if isinstance(events, Path) else events
+    labels = set(events["label"].to_pylist())
+    if len(labels) < 2:
+        raise GroupError(f"the events: at least two labels are needed to compare, got {len(labels)}")
+    people = resolve_participants(connection, participants)
+    of_videos = merge_overlaps(match_events(connection, events))
+    shown = during_matched_events(connection, of_videos)
+    tracks = zip(*(shown[name].to_pylist() for name in ("label", "path", "track_id", "seen_s", "ok_s")), strict=True)
+    label_s = label_seconds(shown, [f"share_{name}" for name in EMOTIONS])
+    rows = [
+        LabeledTime(label, path, people.find(path, track_id), track_id, seconds, seen_s, seen_s - ok_s)
+        for (label, path, track_id, seen_s, ok_s), seconds in zip(tracks, label_s, strict=True)
+    ]
+    path_of = dict(connection.sql("SELECT video_id, path FROM videos").fetchall())
+    videos: dict[str, set[str]] = {label: set() for label in labels}
+    for event in of_videos.to_pylist():
+        if event["video_id"] in path_of:
+            videos[event["label"]].add(path_of[event["video_id"]])
+    return compare_labeled_time(rows, videos)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,8 @@ import pyarrow.dataset as ds
 
 from analytics.errors import TOO_LARGE, TOO_SLOW, QueryError
 from analytics.queries.averages import EVENT_BINS_SQL
-from analytics.queries.events import events_of_videos, read_events
+from analytics.queries.event_files import read_events
+from analytics.queries.events import events_of_videos
 from analytics.results.catalog import Catalog, Part, dataset, latest_rows, read_catalog
 from analytics.results.damage import DamagedFileError
 from analytics.results.notes import all_notes

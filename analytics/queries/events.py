@@ -1,120 +1,72 @@
-"""Read events, such as stimuli or markers, from a CSV file, and summarize what each person showed during them."""
+"""Summarize what each person showed during events, such as stimuli or markers."""
 
-import csv
-import io
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from analytics.results.video_record import NamedVideo
+from analytics.queries.event_files import read_events
+from analytics.queries.groups import check_spelling
+from analytics.queries.sql_files import map_videos
+from analytics.results.video_record import NamedVideo, video_names
 from analytics.results.videos import choose_videos
 from analytics.tables.arrow_utils import decode_categories, emotion_columns, encode_categories, to_float_array
 from analytics.tables.result_schemas import DURING_EVENTS
 from analytics.tables.schema import EVENTS_OF_VIDEOS, conform
-from fer_models.errors import FervidError
-from fer_models.files import NotRegularFileError, check_regular_file
 from fer_models.labels import EMOTIONS
 
-NEEDED = ("start_s", "end_s", "label")
-# Names of columns in files of other programs, in lower case. The first name that the file contains is used.
-ALIASES = {
-    "start_s": ("start_s", "start", "start (s)", "onset", "begin", "from", "time"),
-    "end_s": ("end_s", "end", "stop", "stop (s)", "end (s)", "offset", "to"),
-    "label": ("label", "name", "behavior", "event", "marker", "annotation", "text", "condition"),
-    # An event without a video belongs to every video.
-    "video": ("video", "path", "file", "filename", "media file name"),
-}
-SEPARATORS = ",;\t"
-MAX_SECONDS = 1e9  # limit on times, 31 years: larger values overflow milliseconds in SQL
-EVENTS = pa.schema([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("video", pa.string())])
+_PERSONS = "SELECT path, track_id, person FROM people JOIN videos USING (video_id, analysis_id)"
+_WITHOUT_FILTER = "SELECT video_id FROM videos WHERE settings ->> '$.timeline.quality.gate' = 'false'"
 
 
-class EventsError(FervidError):
-    """The file of events cannot be read or has an invalid line."""
+def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table, *, before_s: float = 5.0) -> pa.Table:
+    """What each person showed during each event, and how that differs from the seconds before.
 
+    A row per video, event and track; see `result_schemas.DURING_EVENTS` for the columns.
 
-def read_events(path: Path) -> pa.Table:
-    """The events of a CSV file: columns label, start_s, end_s (half-open) and video, in the order of the file.
-
-    The file has a header with start_s, end_s, label and optionally video, which names the video by path, file name or
-    id; an empty cell means every video. The headers in `ALIASES` mean the same, other columns are ignored. Commas,
-    semicolons and tabs separate columns, with decimal points or commas.
+    Args:
+        connection: the results.
+        events: a CSV file with the columns start_s, end_s, label and optionally video, or the result of `read_events`.
+        before_s: length of the time before an event to compare with.
 
     Raises:
-        EventsError: if it cannot be read, lacks a column, or a line is wrong.
+        EventsError: if the file cannot be read or a line is wrong.
+        UnknownVideoError: if an event names a video that is not in the results.
+        GroupError: if two labels differ only in case or blanks.
     """
-    try:
-        check_regular_file(path)
-        content = path.read_bytes()
-    except NotRegularFileError as error:
-        raise EventsError(f"{path}: is {error.kind}: give a CSV file with {','.join(NEEDED)}") from error
-    except OSError as error:
-        raise EventsError(f"{path}: {error.strerror}: give a CSV file with {','.join(NEEDED)}") from error
-    return parse_events(content, str(path))
+    return during_matched_events(connection, match_events(connection, events), before_s=before_s)
 
 
-def parse_events(content: bytes, name: str) -> pa.Table:
-    """Parse the content of an events file; `name` is for messages. See `read_events`.
+def match_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> pa.Table:
+    """The rows of `schema.EVENTS_OF_VIDEOS`: the events of a file or table, for each video that they apply to.
 
     Raises:
-        EventsError: if it lacks a column, or a line is wrong.
+        GroupError: if two labels differ only in case or blanks.
     """
-    try:
-        text = content.decode("utf-8-sig")
-        separator = max(SEPARATORS, key=text.partition("\n")[0].count)
-        lines = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=separator)
-        header = [column.strip() for column in lines.fieldnames or ()]
-        lines.fieldnames = _with_our_names(header)
-        if missing := [column for column in NEEDED if column not in lines.fieldnames]:
-            found = ", ".join(header) or "nothing"
-            raise EventsError(
-                f"{name}: no column {', '.join(missing)}: the first line must be {','.join(NEEDED)}; found {found}"
-            )
-        events = [_event(line, f"{name}, line {lines.line_num}") for line in lines]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise EventsError(f"{name}: not a CSV file in UTF-8: {error}") from error
-    return pa.Table.from_pylist(events, schema=EVENTS)
+    events = read_events(events) if isinstance(events, Path) else events
+    check_spelling(events["label"].to_pylist(), "the events")
+    return events_of_videos(events, video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table()))
 
 
-def _with_our_names(header: Sequence[str]) -> list[str]:
-    """The header with our name for each column of `ALIASES`; other columns keep theirs.
+def during_matched_events(
+    connection: duckdb.DuckDBPyConnection, of_videos: pa.Table, *, before_s: float = 5.0
+) -> pa.Table:
+    """What each person showed during each event of their video: see `during_events`."""
+    unfiltered = {row[0] for row in connection.sql(_WITHOUT_FILTER).fetchall()}
 
-    >>> _with_our_names(["Start", "Stop", "Behavior", "Comment"])
-    ['start_s', 'end_s', 'label', 'Comment']
-    """
-    lower = [column.lower() for column in header]
-    names = list(header)
-    for ours, aliases in ALIASES.items():
-        found = next((lower.index(alias) for alias in aliases if alias in lower), None)
-        if found is not None:
-            names[found] = ours
-    return names
+    def answer(video_id: str, faces: pa.Table) -> pa.Table:
+        mine = of_videos.filter(pc.equal(of_videos["video_id"], video_id))
+        return events_table(mine, faces, before_s=before_s, all_faces_count=video_id in unfiltered)
 
-
-def _event(line: Mapping[str, str], where: str) -> dict[str, str | float | None]:
-    start_s, end_s = (_seconds(line[name], f"{where}: {name}") for name in ("start_s", "end_s"))
-    if not start_s < end_s:
-        raise EventsError(f"{where}: end_s ({end_s:g}) must come after start_s ({start_s:g})")
-    if not (label := line["label"].strip()):
-        raise EventsError(f"{where}: label is empty")
-    video = line.get("video", "").strip()
-    return {"label": label, "start_s": start_s, "end_s": end_s, "video": video or None}
-
-
-def _seconds(text: str, where: str) -> float:
-    try:
-        # A comma may be the decimal point, as in spreadsheets of many countries.
-        seconds = float(text.replace(",", "."))
-    except ValueError:
-        seconds = math.nan
-    if not abs(seconds) <= MAX_SECONDS:  # also refuses NaN
-        raise EventsError(f"{where} must be a number of seconds, got {text!r}")
-    return seconds
+    rows = map_videos(connection, DURING_EVENTS, answer)
+    persons = {(path, track_id): person for path, track_id, person in connection.sql(_PERSONS).fetchall()}
+    keys = zip(rows["path"].to_pylist(), rows["track_id"].to_pylist(), strict=True)
+    return rows.add_column(1, "person", pa.array([persons[key] for key in keys], pa.string()))
 
 
 def events_of_videos(events: pa.Table, videos: Sequence[NamedVideo]) -> pa.Table:

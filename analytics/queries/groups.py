@@ -1,17 +1,15 @@
 """Which group and which participant each video belongs to: from CSV files and the names of people."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
 
+from analytics.queries.csv_files import parse_csv, read_csv_file
 from analytics.results.video_record import NamedVideo, video_names
 from analytics.results.videos import UnknownVideoError, choose_videos
 from fer_models.errors import FervidError
-from fer_models.files import NotRegularFileError, check_regular_file
 
 # The participant of each video in which all visible tracks have the same name.
 _SOLE_NAMES = """
@@ -156,46 +154,7 @@ def by_path(values: Mapping[str, str], videos: Sequence[NamedVideo], source: str
 
 def _read_column(path: Path, column: str, *, optional: bool = False) -> dict[str, str]:
     """One column of a CSV file by its column path, as for `parse_column`."""
-    return parse_column(read_csv_file(path), str(path), column, optional=optional)
-
-
-def read_csv_file(path: Path) -> bytes:
-    """The content of a CSV file.
-
-    Raises:
-        GroupError: if it is not a regular file, or cannot be read.
-    """
-    try:
-        check_regular_file(path)
-        return path.read_bytes()
-    except NotRegularFileError as error:
-        raise GroupError(f"{path}: is {error.kind}: give a CSV file") from error
-    except OSError as error:
-        raise GroupError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def parse_csv(content: bytes, source: str) -> tuple[list[str], list[dict[str, str]]]:
-    r"""The header of a CSV file and its lines by header, without blanks around cells.
-
-    Args:
-        content: the file, with commas, semicolons or tabs, in UTF-8; cells that are missing are empty.
-        source: its name, for messages.
-
-    Raises:
-        GroupError: if it cannot be read.
-
-    >>> parse_csv("\ufeffVideo; Age\na.mp4 ;20\n".encode(), "ages.csv")
-    (['Video', 'Age'], [{'Video': 'a.mp4', 'Age': '20'}])
-    """
-    try:
-        text = content.decode("utf-8-sig")
-        separator = max(",;\t", key=text.partition("\n")[0].count)
-        reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=separator)
-        header = [name.strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = header
-        return header, [{name: row[name].strip() for name in header} for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise GroupError(f"{source}: cannot be read as a CSV file in UTF-8: {error}") from error
+    return parse_column(read_csv_file(path, GroupError), str(path), column, optional=optional)
 
 
 def find_header(header: Sequence[str], column: str) -> str | None:
@@ -223,12 +182,12 @@ def parse_column(content: bytes, source: str, column: str, *, optional: bool = F
     >>> parse_column("\ufeffVideo;Condition\na.mp4;odd\n".encode(), "groups.csv", "group")
     {'a.mp4': 'odd'}
     """
-    header, lines = parse_csv(content, source)
-    key, own = (find_header(header, name) for name in ("path", column))
+    table = parse_csv(content, source, GroupError)
+    key, own = (find_header(table.header, name) for name in ("path", column))
     if key is None or not (own or optional):
         needed = "the column path" if optional else f"the columns path and {column}"
-        raise GroupError(f"{source}: needs {needed} in its first line; found {', '.join(header) or 'nothing'}")
-    rows = [(line[key], line[own] if own else "") for line in lines]
+        raise GroupError(f"{source}: needs {needed} in its first line; found {', '.join(table.header) or 'nothing'}")
+    rows = [(line[key], line[own] if own else "") for line in table.rows]
     if any(not name or not (value or optional) for name, value in rows):
         raise GroupError(f"{source}: a line has no path or no {column}")
     if len(dict(rows)) < len(rows):

@@ -1,13 +1,15 @@
 """Episodes and transitions per minute, and the duration of episodes whose ends were not all observed."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from analytics.queries.groups import Participants
+from analytics.queries.groups import Participants, resolve_participants
+from analytics.queries.sql_files import run_sql
 from analytics.statistics.intervals import Estimate
 from analytics.statistics.rates import rate_per_minute
 from analytics.statistics.survival import median_interval
@@ -30,6 +32,36 @@ SELECT path, track_id, emotion, episodes.duration_s, onset_observed, offset_obse
 FROM visible('episodes') AS episodes JOIN videos USING (video_id, analysis_id)
 """
 MEASURES: tuple[tuple[str, str | None], ...] = (*(("episodes", name) for name in EMOTIONS), ("transitions", None))
+
+
+def rates(connection: duckdb.DuckDBPyConnection, *, participants: Mapping[str, str] | Path | None = None) -> pa.Table:
+    """Episodes of each emotion and transitions per minute; see `result_schemas.RATES`.
+
+    Raises:
+        GroupError: if the participants cannot be read.
+    """
+    return rates_table(connection, resolve_participants(connection, participants))
+
+
+def dwell(connection: duckdb.DuckDBPyConnection, *, participants: Mapping[str, str] | Path | None = None) -> pa.Table:
+    """How long episodes of each emotion last; a row per emotion.
+
+    `km_median_s` is the Kaplan-Meier median, which accounts for episodes whose end was not observed; `low` and `high`
+    are its 95 % interval over participants.
+
+    Args:
+        connection: the results.
+        participants: as for `compare`.
+
+    Raises:
+        GroupError: if the participants cannot be read.
+    """
+    rows = run_sql(connection, "dwell")
+    people = resolve_participants(connection, participants)
+    medians = dwell_medians(connection, people, rows["emotion"].to_pylist())
+    for name in medians.column_names:
+        rows = rows.append_column(name, medians[name])
+    return rows
 
 
 def rates_table(connection: duckdb.DuckDBPyConnection, participants: Participants) -> pa.Table:

@@ -12,11 +12,13 @@ Psychological Methods 7(3), 2002.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.affect import valence_proxy
+from analytics.queries.sql_files import map_videos
 from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value
 from analytics.tables.arrow_utils import encode_categories, to_column, to_float_array
 from analytics.tables.result_schemas import SYNCHRONY
@@ -24,6 +26,14 @@ from analytics.tables.schema import conform
 from fer_models.labels import EMOTIONS
 
 LEAST_SPREAD = 0.01  # if the valence of a person has a smaller standard deviation, no correlation is computed
+MAX_SURROGATES = 100  # most people of other videos with whom a pair is compared to find the chance level of synchrony
+_LONGEST_TRACKS = """
+SELECT video_id, arg_max(track_id, (labelled_s, -track_id)) FROM visible('tracks')
+GROUP BY video_id HAVING max(labelled_s) > 0 ORDER BY max(labelled_s) DESC, video_id LIMIT $n
+"""
+_FACES_OF_TRACK = """
+SELECT * FROM faces WHERE video_id = $video_id AND track_id = $track_id AND smooth_emotion IS NOT NULL
+"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,30 @@ class SynchronyConfig:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
 
 
-def synchrony(faces: pa.Table, config: SynchronyConfig | None = None, strangers: Sequence[np.ndarray] = ()) -> pa.Table:
+def synchrony(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """How far people who are visible together agree; a row per video and pair, see `result_schemas.SYNCHRONY`."""
+    series = _valence_series(connection)
+
+    def answer(video_id: str, faces: pa.Table) -> pa.Table:
+        strangers = [valence for other, valence in series if other != video_id]
+        return pair_synchrony(faces, strangers=strangers[:MAX_SURROGATES])
+
+    return map_videos(connection, SYNCHRONY, answer)
+
+
+def _valence_series(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, np.ndarray]]:
+    """The longest valence series of the results, one per video, as surrogates for people of other videos."""
+    longest = connection.sql(_LONGEST_TRACKS, params={"n": MAX_SURROGATES + 1}).fetchall()
+    found = []
+    for video_id, track_id in longest:
+        faces = connection.sql(_FACES_OF_TRACK, params={"video_id": video_id, "track_id": track_id}).to_arrow_table()
+        found += [(video_id, valence) for valence in valence_on_grid(faces, SynchronyConfig().grid_s).values()]
+    return found
+
+
+def pair_synchrony(
+    faces: pa.Table, config: SynchronyConfig | None = None, strangers: Sequence[np.ndarray] = ()
+) -> pa.Table:
     """How far two tracks of one video agree, for every two that are long enough in the same frames.
 
     Args:

@@ -111,7 +111,7 @@ def _run_worker(request: QueryRequest) -> tuple[bytes, str, int | None]:
 
 def _error_of(code: int | None, message: str, timeout_s: float) -> FervidError:
     """Why the child has failed: the error that it reports, or what its exit code means."""
-    from analytics.queries.events import EventsError
+    from analytics.queries.event_files import EventsError
     from analytics.results.damage import DamagedFileError
     from analytics.results.storage_paths import StorageError
     from analytics.results.store import StoreError

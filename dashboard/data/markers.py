@@ -11,7 +11,7 @@ from typing import TypedDict
 import pyarrow as pa
 import streamlit as st
 
-from analytics.queries.events import EventsError, parse_events, read_events
+from analytics.queries.event_files import EventsError, parse_events, read_events
 from analytics.results.notes import Marker
 from analytics.results.video_record import video_names
 from analytics.results.videos import UnknownVideoError, choose_videos

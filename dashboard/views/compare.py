@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from analytics import queries
-from analytics.queries.events import EVENTS, events_of_videos
+from analytics.queries.event_files import EVENTS
+from analytics.queries.events import events_of_videos
 from analytics.queries.groups import GroupError, find_groups
 from analytics.results.video_record import VideoName, video_names
 from analytics.results.videos import UnknownVideoError

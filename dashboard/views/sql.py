@@ -12,7 +12,7 @@ from analytics import query
 from analytics.errors import QueryError
 from analytics.queries.connection import describe
 from analytics.queries.cookbook import cookbook
-from analytics.queries.events import EventsError
+from analytics.queries.event_files import EventsError
 from analytics.results.videos import UnknownVideoError
 from analytics.tables.schema import VIEWS
 from dashboard.data import markers

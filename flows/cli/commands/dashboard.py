@@ -45,7 +45,7 @@ def dashboard(
 ) -> None:
     """Show the results in a browser, by default on this machine only, until Ctrl-C."""
     from analytics.queries.codes import read_codes
-    from analytics.queries.events import read_events
+    from analytics.queries.event_files import read_events
     from analytics.results.store import StoreError, check_results
 
     with fatal_errors():

@@ -1,0 +1,94 @@
+"""Read events, such as stimuli or markers, from a CSV file."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from analytics.queries.csv_files import parse_csv, read_csv_file
+from fer_models.errors import FervidError
+
+NEEDED = ("start_s", "end_s", "label")
+# Names of columns in files of other programs, in lower case. The first name that the file contains is used.
+ALIASES = {
+    "start_s": ("start_s", "start", "start (s)", "onset", "begin", "from", "time"),
+    "end_s": ("end_s", "end", "stop", "stop (s)", "end (s)", "offset", "to"),
+    "label": ("label", "name", "behavior", "event", "marker", "annotation", "text", "condition"),
+    # An event without a video belongs to every video.
+    "video": ("video", "path", "file", "filename", "media file name"),
+}
+MAX_SECONDS = 1e9  # limit on times, 31 years: larger values overflow milliseconds in SQL
+EVENTS = pa.schema([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("video", pa.string())])
+
+
+class EventsError(FervidError):
+    """The file of events cannot be read or has an invalid line."""
+
+
+def read_events(path: Path) -> pa.Table:
+    """The events of a CSV file: columns label, start_s, end_s (half-open) and video, in the order of the file.
+
+    The file has a header with start_s, end_s, label and optionally video, which names the video by path, file name or
+    id; an empty cell means every video. The headers in `ALIASES` mean the same, other columns are ignored. Commas,
+    semicolons and tabs separate columns, with decimal points or commas.
+
+    Raises:
+        EventsError: if it cannot be read, lacks a column, or a line is wrong.
+    """
+    return parse_events(read_csv_file(path, EventsError), str(path))
+
+
+def parse_events(content: bytes, name: str) -> pa.Table:
+    """Parse the content of an events file; `name` is for messages. See `read_events`.
+
+    Raises:
+        EventsError: if it lacks a column, or a line is wrong.
+    """
+    table = parse_csv(content, name, EventsError)
+    our_name = _our_names(table.header)
+    if missing := [column for column in NEEDED if column not in our_name.values()]:
+        found = ", ".join(table.header) or "nothing"
+        raise EventsError(
+            f"{name}: no column {', '.join(missing)}: the first line must be {','.join(NEEDED)}; found {found}"
+        )
+    events = [
+        _event({our_name[column]: cell for column, cell in row.items()}, f"{name}, line {number}")
+        for number, row in zip(table.line_numbers, table.rows, strict=True)
+    ]
+    return pa.Table.from_pylist(events, schema=EVENTS)
+
+
+def _our_names(header: Sequence[str]) -> dict[str, str]:
+    """Our name for each column, according to `ALIASES`; other columns keep theirs.
+
+    >>> _our_names(["Start", "Stop", "Behavior", "Comment"])
+    {'Start': 'start_s', 'Stop': 'end_s', 'Behavior': 'label', 'Comment': 'Comment'}
+    """
+    spelled = {column.lower(): column for column in reversed(header)}
+    names = {column: column for column in header}
+    for ours, aliases in ALIASES.items():
+        if found := next((spelled[alias] for alias in aliases if alias in spelled), None):
+            names[found] = ours
+    return names
+
+
+def _event(line: Mapping[str, str], where: str) -> dict[str, str | float | None]:
+    start_s, end_s = (_seconds(line[name], f"{where}: {name}") for name in ("start_s", "end_s"))
+    if not start_s < end_s:
+        raise EventsError(f"{where}: end_s ({end_s:g}) must come after start_s ({start_s:g})")
+    if not (label := line["label"]):
+        raise EventsError(f"{where}: label is empty")
+    video = line.get("video")
+    return {"label": label, "start_s": start_s, "end_s": end_s, "video": video or None}
+
+
+def _seconds(text: str, where: str) -> float:
+    try:
+        # A comma may be the decimal point, as in spreadsheets of many countries.
+        seconds = float(text.replace(",", "."))
+    except ValueError:
+        seconds = math.nan
+    if not abs(seconds) <= MAX_SECONDS:  # also refuses NaN
+        raise EventsError(f"{where} must be a number of seconds, got {text!r}")
+    return seconds

@@ -1,0 +1,72 @@
+"""Sentences on the faces and the time that a query result leaves out."""
+
+from collections.abc import Collection
+
+import duckdb
+
+from analytics.queries.sql_files import run_sql_for_videos
+from analytics.tables.schema import SPEECH_REASONS
+
+_ABOUT = "($paths::VARCHAR[] IS NULL OR list_contains($paths::VARCHAR[], path))"
+_GATED = f"""
+SELECT quality_reason, count(*) FROM visible('faces') WHERE video_id IN (SELECT video_id FROM videos WHERE {_ABOUT})
+GROUP BY quality_reason ORDER BY quality_reason
+"""
+_OPEN_GATES = f"""
+SELECT count(*) FILTER (settings ->> '$.timeline.quality.gate' = 'false'), count(*)
+FROM videos WHERE status = 'done' AND {_ABOUT}
+"""
+_CHOSEN_BY_SPEECH = """
+SELECT video_id FROM videos
+WHERE status = 'done' AND settings ->> '$.timeline.quality.speech' IN ('exclude', 'only') ORDER BY video_id
+"""
+
+
+def gate_note(
+    connection: duckdb.DuckDBPyConnection, *, paths: Collection[str] | None = None, all_faces: bool = False
+) -> str:
+    """A sentence on the low-quality faces of a query result, and the reasons; another on faces left out by `--speech`.
+
+    Args:
+        connection: the results.
+        paths: paths of the videos that the result covers; None: all.
+        all_faces: whether the result includes low-quality faces, as `shares` can.
+    """
+    about = {"paths": None if paths is None else sorted(paths)}
+    reasons = dict(connection.sql(_GATED, params=about).fetchall())
+    n_faces, n_by_speech = sum(reasons.values()), sum(reasons.get(reason, 0) for reason in SPEECH_REASONS)
+    n_open, n_videos = connection.sql(_OPEN_GATES, params=about).fetchall()[0]
+    low_quality = {reason: n for reason, n in reasons.items() if reason and reason not in SPEECH_REASONS}
+    n_low_quality = sum(low_quality.values())
+    by_speech = f" {n_by_speech} others are left out by --speech." if n_by_speech else ""
+    if not n_low_quality:
+        return f"0 of {n_faces} faces are low-quality faces.{by_speech}"
+    why = ", ".join(f"{reason} {n}" for reason, n in low_quality.items())
+    note = f"{n_low_quality} of {n_faces} faces ({n_low_quality / n_faces:.1%}) are low-quality faces: {why}."
+    if all_faces:
+        return f"{note} They are included.{by_speech}"
+    if not n_open:
+        return f"{note} They are excluded.{by_speech}"
+    where = "They" if n_open == n_videos else f"Those of {n_open} of {n_videos} videos"
+    return f"{note} {where} are included, because of --no-gate.{by_speech}"
+
+
+def speech_notes(connection: duckdb.DuckDBPyConnection, video_ids: Collection[str] | None = None) -> list[str]:
+    """How much time was not measured in videos from which `--speech exclude` or `only` leaves faces out.
+
+    Args:
+        connection: the results.
+        video_ids: the videos; None: all.
+
+    Returns:
+        A sentence per setting; none if all videos include speech.
+    """
+    chosen = [video for (video,) in connection.sql(_CHOSEN_BY_SPEECH).fetchall()]
+    if video_ids is not None:
+        chosen = [video for video in chosen if video in video_ids]
+    return [
+        f"--speech {row['speech']}: in {row['not_measured_s']:.1f} s of {row['good_s']:.1f} s with good faces, "
+        "movements were not measured (they need trusted landmarks in at least 20 analyzed frames per second), so that "
+        f"it is not known who speaks; this time {'counts' if row['speech'] == 'exclude' else 'does not count'}."
+        for row in (run_sql_for_videos(connection, "speech_measured", chosen).to_pylist() if chosen else [])
+    ]

@@ -1,0 +1,44 @@
+"""Run the SQL files of the standard questions, for all videos or some, and functions of the faces of each video."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+_FACES_OF_VIDEO = "SELECT * FROM visible('faces') WHERE video_id = $id"
+
+
+def sql_of(name: str) -> str:
+    """The SQL of a query, such as `timeline`; its parameters begin with `$`."""
+    return (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def run_sql(connection: duckdb.DuckDBPyConnection, name: str, **parameters: object) -> pa.Table:
+    """The answer of an SQL file, such as `timeline`."""
+    return connection.sql(sql_of(name), params=parameters or None).to_arrow_table()
+
+
+def run_sql_for_videos(
+    connection: duckdb.DuckDBPyConnection, name: str, video_ids: Collection[str], **parameters: object
+) -> pa.Table:
+    """Run a query whose SQL contains `($videos)`, the ids of the videos.
+
+    Each id is a parameter of its own: with a list in one parameter, DuckDB would read the files of all videos.
+    """
+    named = {f"video_{i}": video for i, video in enumerate(video_ids)}
+    sql = sql_of(name).replace("($videos)", f"({', '.join(f'${name}' for name in named) or 'NULL'})")
+    return connection.sql(sql, params=parameters | named).to_arrow_table()
+
+
+def map_videos(
+    connection: duckdb.DuckDBPyConnection, schema: pa.Schema, answer: Callable[[str, pa.Table], pa.Table]
+) -> pa.Table:
+    """Apply `answer` to the faces of each video in turn; rows of `schema`, with the path in front."""
+    parts = [schema.insert(0, pa.field("path", pa.string())).empty_table()]
+    done = connection.sql("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path").fetchall()
+    for video_id, path in done:
+        faces = connection.sql(_FACES_OF_VIDEO, params={"id": video_id}).to_arrow_table()
+        rows = answer(video_id, faces)
+        parts.append(rows.add_column(0, "path", pa.repeat(pa.scalar(path), len(rows))))
+    return pa.concat_tables(parts)
