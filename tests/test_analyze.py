@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import av
+import commands
 import numpy as np
 import psutil
 import pyarrow.parquet as pq
@@ -19,7 +20,6 @@ import pytest
 from clips import analyze_clip
 from conftest import write_clip
 from PIL import Image
-from typer.testing import CliRunner
 
 from analytics import connect
 from analytics.results.ids import unread_video_id
@@ -31,7 +31,6 @@ from flows.analysis.failures import VideoFailed
 from flows.analysis.inputs import InputError, find_files, find_videos
 from flows.analysis.progress import Progress, Stopped, VideoProgress
 from flows.analysis.work_plan import plan_segments
-from flows.cli.app import app
 from flows.settings import AnalyzeSettings, TimelineSettings
 
 pytestmark = pytest.mark.slow
@@ -354,9 +353,7 @@ def fervid(*arguments, **environment):
 
 def command(*arguments, **environment):
     """Run the command in this process, which has already imported torch."""
-    return CliRunner().invoke(
-        app, [str(argument) for argument in arguments], env={"FERVID_DEVICE": "cpu", **environment}
-    )
+    return commands.fervid(*arguments, env={"FERVID_DEVICE": "cpu", **environment})
 
 
 def ask_server(url, path, **filters):

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import fervid
 from scenes import Face, feeling, observe
 from streamlit.testing.v1 import AppTest
-from typer.testing import CliRunner
 
 from analytics import connect, queries
 from analytics.queries.codes import CodesError
@@ -44,7 +44,6 @@ from dashboard.widgets.charts import TEXT_COLOR
 from dashboard.widgets.group_picker import GroupFile, Grouping, parse_grouping
 from fer_models.labels import EMOTIONS
 from fer_models.video.probe import probe
-from flows.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 START_S = 60  # for the server to start on a slow machine
@@ -647,21 +646,21 @@ def test_a_run_in_progress_is_seen(store: Store) -> None:
 
 
 def test_command_refuses_a_folder_of_someone_else(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["dashboard", str(tmp_path)])
+    done = fervid("dashboard", tmp_path)
     assert done.exit_code == 1
     assert "not a results folder" in done.output
 
 
 def test_command_without_results_says_how_to_make_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["dashboard"])
+    done = fervid("dashboard")
     assert done.exit_code == 1
     assert "make demo" in done.output
 
 
 def test_command_refuses_markers_that_are_none(results: Path, tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text("a,b\n1,2\n")
-    done = CliRunner().invoke(app, ["dashboard", str(results), "--events", str(tmp_path / "events.csv")])
+    done = fervid("dashboard", results, "--events", tmp_path / "events.csv")
     assert done.exit_code == 1
     assert "no column start_s" in done.output
 

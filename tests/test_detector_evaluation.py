@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
+from commands import fervid
 
 from fer_models.datasets.face_photos import FaceDataError
 from fer_models.evaluation.clips import ClipCount, _count_frame, agreed_faces, find_clips
@@ -28,7 +28,6 @@ from fer_models.evaluation.references import (
 )
 from fer_models.frame_batch import FaceBatch
 from fer_models.registry.model_registry import WeightsError
-from flows.cli.app import app
 from flows.cli.commands.detectors import Reference
 
 pytestmark = pytest.mark.slow
@@ -161,7 +160,7 @@ def test_missing_or_damaged_references_are_reported(tmp_path):
 def test_files_without_photographs_or_clips_are_refused(tmp_path):
     path = tmp_path / "broken.parquet"
     pq.write_table(pa.table({"image": [b"not an image"], "faces": [[]]}), path)
-    result = CliRunner().invoke(app, ["evaluate-detector", "--data", str(path)])
+    result = fervid("evaluate-detector", "--data", path)
     assert result.exit_code == 1 and "labeled faces" in result.output and "Traceback" not in result.output
     pq.write_table(pa.table({"image": [b"not an image"], "faces": [[]]}).slice(0, 0), path)
     with pytest.raises(FaceDataError, match="contains no photographs"):
@@ -171,10 +170,9 @@ def test_files_without_photographs_or_clips_are_refused(tmp_path):
 
 
 def test_options_that_require_others():
-    run = CliRunner().invoke
-    lone = run(app, ["evaluate-detector", "--data", "x", "--against", "yunet"])
+    lone = fervid("evaluate-detector", "--data", "x", "--against", "yunet")
     assert lone.exit_code == 2 and "--references" in lone.output
-    blind = run(app, ["evaluate-detector", "--data", "x", "--clips", "."])
+    blind = fervid("evaluate-detector", "--data", "x", "--clips", ".")
     assert blind.exit_code == 2 and "two references" in blind.output
 
 
@@ -187,7 +185,7 @@ def test_the_command_compares_detectors_and_writes_a_page(shared_data: Path, tmp
     (clips / "single_face.mp4").symlink_to(shared_data / "videos" / "faces" / "single_face.mp4")
     arguments = ["--against", "yunet", "--against", "retinaface_mobilenet025", "--seconds", "0.1"]
     arguments += ["--references", str(shared_data / "detectors"), "--clips", str(clips), "--out", str(page)]
-    result = CliRunner().invoke(app, ["evaluate-detector", "--data", str(some), *arguments])
+    result = fervid("evaluate-detector", "--data", some, *arguments)
     assert result.exit_code == 0, result.output
     text = page.read_text()
     assert f"--against yunet --against retinaface_mobilenet025 --references {shared_data / 'detectors'}" in text

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
+from commands import fervid
 
 from fer_models import EMOTIONS
 from fer_models.classification.loading import load_classifier
@@ -26,7 +26,6 @@ from fer_models.evaluation.metrics import (
 )
 from fer_models.evaluation.plots import with_truth
 from fer_models.registry.model_registry import WeightsError, find_model, read_card
-from flows.cli.app import app
 from flows.training.comparison import Report, as_html, cell, compare_models, conditions, cost_table, tables_of
 from flows.training.markdown import write_part
 
@@ -166,23 +165,20 @@ def test_multiply_adds_of_the_default_equal_the_sum_over_its_layers():
 
 
 def test_models_are_evaluated_and_compared_by_commands(few_faces, tmp_path):
-    runner = CliRunner()
-    run = runner.invoke(app, ["evaluate", "default", "--data", str(few_faces), "--split", "PublicTest", "--json"])
+    run = fervid("evaluate", "default", "--data", few_faces, "--split", "PublicTest", "--json")
     assert run.exit_code == 0, run.output
     figures = json.loads(run.stdout)
     assert list(figures) == ["PublicTest"]
     assert figures["PublicTest"]["images"] == 105
     both = ["--split", "PublicTest", "--split", "Training"]  # Training has no `accuracy_not_in_training`
-    run = runner.invoke(app, ["evaluate", "default", "--data", str(few_faces), *both])
+    run = fervid("evaluate", "default", "--data", few_faces, *both)
     assert run.exit_code == 0, run.output
     assert "accuracy_not_in_training" in run.stdout
     report = tmp_path / "report" / "models.md"
     report.parent.mkdir()
     parts = ["# Before\n\nA word.", "# Emotion models compared\n\nold", "# After\n\n| a |\n"]
     report.write_text("\n\n".join(parts), encoding="utf-8")
-    run = runner.invoke(
-        app, ["compare", "default", "--data", str(few_faces), "--out", str(report), "--no-speed", "--json"]
-    )
+    run = fervid("compare", "default", "--data", few_faces, "--out", report, "--no-speed", "--json")
     assert run.exit_code == 0, run.output
     (compared,) = json.loads(run.stdout)
     assert compared["images_per_s"] == {}
@@ -226,7 +222,7 @@ def test_a_report_keeps_the_other_sections_of_a_file(tmp_path):
 def test_a_report_does_not_replace_a_binary_file(few_faces, tmp_path):
     path = tmp_path / "report.md"
     path.write_bytes(b"\xff\xfe")
-    run = CliRunner().invoke(app, ["compare", "default", "--data", str(few_faces), "--out", str(path)])
+    run = fervid("compare", "default", "--data", few_faces, "--out", path)
     assert run.exit_code == 1
     assert "report.md: not a Markdown file; it was not changed" in " ".join(run.output.split())
     assert path.read_bytes() == b"\xff\xfe"
@@ -260,6 +256,6 @@ def test_a_report_without_speed_says_so():
 
 
 def test_report_files_of_other_types_are_refused(few_faces, tmp_path):
-    run = CliRunner().invoke(app, ["compare", "default", "--data", str(few_faces), "--out", str(tmp_path / "x.pdf")])
+    run = fervid("compare", "default", "--data", few_faces, "--out", tmp_path / "x.pdf")
     assert run.exit_code == 2
     assert not list(tmp_path.iterdir())

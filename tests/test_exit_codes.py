@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from commands import fervid
 from prefect.exceptions import TerminationSignal
 from scenes import Face, observe
-from typer.testing import CliRunner
 
 from analytics.results.ids import file_sha256, video_id
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.errors import FervidError
-from flows.cli.app import app
 from flows.cli.console import fatal_errors
 
 WRITING = {
@@ -29,10 +28,10 @@ WRITING = {
 }
 
 
-def fervid(command, folder, results, *more):
+def write_output(command, folder, results, *more):
     places = {"RESULTS": results, "VIDEO": folder / "clip.mp4"}
     words = [str(places.get(word, word)) for word in WRITING[command]]
-    return CliRunner().invoke(app, [word.replace("OUT", str(folder / "out")) for word in words] + list(more))
+    return fervid(*(word.replace("OUT", str(folder / "out")) for word in words), *more)
 
 
 @pytest.fixture
@@ -49,27 +48,27 @@ def folder(face_clip, tmp_path):
 
 @pytest.mark.parametrize("command", WRITING)
 def test_an_existing_output_file_is_not_replaced(folder, command):
-    assert fervid(command, folder, folder / "results").exit_code == 0
-    again = fervid(command, folder, folder / "results")
+    assert write_output(command, folder, folder / "results").exit_code == 0
+    again = write_output(command, folder, folder / "results")
     assert (again.exit_code, "already exists" in again.output, "--overwrite" in again.output) == (1, True, True)
-    assert fervid(command, folder, folder / "results", "--overwrite").exit_code == 0
+    assert write_output(command, folder, folder / "results", "--overwrite").exit_code == 0
 
 
 @pytest.mark.parametrize("command", WRITING)
 def test_no_results_no_video_and_a_wrong_option(folder, command):
-    assert fervid(command, folder, folder / "nowhere").exit_code == 1
-    assert fervid(command, folder, folder).exit_code == 1
-    assert fervid(command, folder, folder / "empty").exit_code == 1
-    assert fervid(command, folder, folder / "results", "--color").exit_code == 2
+    assert write_output(command, folder, folder / "nowhere").exit_code == 1
+    assert write_output(command, folder, folder).exit_code == 1
+    assert write_output(command, folder, folder / "empty").exit_code == 1
+    assert write_output(command, folder, folder / "results", "--color").exit_code == 2
     assert not (folder / "out").exists() and not list(folder.glob("out.*"))
 
 
 def test_an_unknown_video(folder, empty_clip):
     shutil.copy(empty_clip, folder / "clip.mp4")
-    assert fervid("render", folder, folder / "results").exit_code == 1
-    assert fervid("export", folder, folder / "results", "--video", "nobody.mp4").exit_code == 1
+    assert write_output("render", folder, folder / "results").exit_code == 1
+    assert write_output("export", folder, folder / "results", "--video", "nobody.mp4").exit_code == 1
     (folder / "clip.mp4").unlink()
-    assert fervid("render", folder, folder / "results").exit_code == 1
+    assert write_output("render", folder, folder / "results").exit_code == 1
 
 
 def test_an_error_is_one_line_and_nothing_else(folder):

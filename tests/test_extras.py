@@ -2,9 +2,11 @@
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,10 +29,9 @@ class NoExtras:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, NoExtras())
-from typer.testing import CliRunner
-from flows.cli.app import app
+from commands import fervid
 for command in json.loads(sys.argv[1]):
-    run = CliRunner().invoke(app, command, env={"COLUMNS": "500"})
+    run = fervid(*command, env={"COLUMNS": "500"})
     print(json.dumps([run.exit_code, run.output, repr(run.exception)]))
 """
 
@@ -55,7 +56,10 @@ def outcomes(tmp_path_factory):
         "demo": ["demo", str(folder / "demo")],
     }
     run = subprocess.run(
-        [sys.executable, "-c", PLAIN, json.dumps(list(commands.values()))], capture_output=True, text=True
+        [sys.executable, "-c", PLAIN, json.dumps(list(commands.values()))],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])},
     )
     assert run.returncode == 0, run.stderr
     return dict(zip(commands, map(json.loads, run.stdout.splitlines()), strict=True))

@@ -8,14 +8,13 @@ from pathlib import Path
 import psutil
 import pytest
 from clips import context_of
-from typer.testing import CliRunner
+from commands import fervid
 
 from analytics.results.status import status
 from flows.analysis.channel import Channel, Close, VideoAnswer, joined, with_causes
 from flows.analysis.failures import VideoFailed, is_transient
 from flows.analysis.flow_process import FlowProcess
 from flows.analysis.run import Inputs, prepare_run
-from flows.cli.app import app
 from flows.prefect.server import PrefectServerError
 
 pytestmark = pytest.mark.slow
@@ -85,7 +84,7 @@ def test_a_transient_failure_is_retried(face_clip, server, tmp_path, monkeypatch
 
     monkeypatch.setattr("flows.analysis.analyze_video.build_stored_timeline", fails_once)
     arguments = ["analyze", str(face_clip), "--out", str(tmp_path / "out"), "--device", "cpu"]
-    done = CliRunner().invoke(app, arguments, env={"PREFECT_API_URL": server})
+    done = fervid(*arguments, env={"PREFECT_API_URL": server})
     assert done.exit_code == 0, done.stderr
     assert len(calls) == 2
     assert [one.state for one in status(tmp_path / "out")] == ["done"]

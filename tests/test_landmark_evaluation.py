@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from commands import fervid
 from conftest import write_clip
 from PIL import Image
-from typer.testing import CliRunner
 
 from fer_models.crops import TEMPLATE_XY, crop_faces, frame_crops
 from fer_models.detection import load_detector
@@ -20,7 +20,6 @@ from fer_models.landmarks.points import N_POINTS, mirror_points
 from fer_models.registry.model_registry import read_card
 from fer_models.training.landmarks.cut_crops import as_png, cut_crops
 from fer_models.training.landmarks.training import LandmarkRecipe
-from flows.cli.app import app
 from flows.training.landmarks import train_and_register
 
 # Iris, iris, nose, and the corners of the mouth, as the detector's five landmarks.
@@ -113,9 +112,7 @@ def test_the_command_measures_accuracy_and_jitter_and_writes_a_page(labeled, sho
     page = tmp_path / "models.md"
     page.write_text("# Facial landmarks\n\nreplaced\n\n# Other\n\ntext\n", encoding="utf-8")
     videos = ["--clips", str(tmp_path / "clips.parquet"), "--clip-labels", str(tmp_path / "clip_labels")]
-    run = CliRunner().invoke(
-        app, ["evaluate-landmarks", *labeled, *videos, "--seconds", "0.1", "--device", "cpu", "--out", str(page)]
-    )
+    run = fervid("evaluate-landmarks", *labeled, *videos, "--seconds", "0.1", "--device", "cpu", "--out", page)
     assert run.exit_code == 0, run.output
     text = page.read_text(encoding="utf-8")
     assert "replaced" not in text and text.endswith("# Other\n\ntext\n")
@@ -128,10 +125,9 @@ def test_the_command_measures_accuracy_and_jitter_and_writes_a_page(labeled, sho
 
 
 def test_options_that_belong_together_are_checked():
-    run = CliRunner().invoke
-    unequal = run(app, ["evaluate-landmarks", "--crops", "a", "--crops", "b", "--labels", "c"])
+    unequal = fervid("evaluate-landmarks", "--crops", "a", "--crops", "b", "--labels", "c")
     assert unequal.exit_code == 2 and "each --crops needs its --labels" in " ".join(unequal.output.split())
-    lone = run(app, ["evaluate-landmarks", "--crops", "a", "--labels", "b", "--clips", "c"])
+    lone = fervid("evaluate-landmarks", "--crops", "a", "--labels", "b", "--clips", "c")
     assert lone.exit_code == 2 and "belong together" in lone.output
 
 

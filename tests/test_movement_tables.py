@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import fervid
 from scenes import Face, feeling, observe, still_landmarks
-from typer.testing import CliRunner
 
 from analytics import connect, queries
 from analytics.report import report_page, sections
@@ -20,7 +20,6 @@ from analytics.tables.schema import OBSERVATIONS
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.timeline.quality import QualityConfig, SpeechMode
 from flows.analysis.outcomes import RunSummary, VideoOutcome
-from flows.cli.app import app
 from flows.cli.console import console, errors
 from flows.cli.display import print_summary
 
@@ -345,12 +344,12 @@ def test_the_report_says_how_many_people_its_table_of_speech_leaves_out(tmp_path
 def test_summary_of_movements_counts_per_measured_minute(tmp_path):
     store = Store(tmp_path / "results")
     store.commit_analysis(ROW, blinking())
-    run = CliRunner().invoke(app, ["summary", str(store.root), "movements", "--format", "json"])
+    run = fervid("summary", store.root, "movements", "--format", "json")
     (row,) = json.loads(run.stdout)
     assert (row["n_blinks"], row["blinks_per_min"]) == (1, pytest.approx(15))  # one in four seconds
     assert (row["speaking_s"], row["n_nods"], row["n_head_shakes"]) == (0, 0, 0)
     assert row["blink_median_s"] == pytest.approx(0.16)
-    table = CliRunner().invoke(app, ["summary", str(store.root), "movements"])
+    table = fervid("summary", store.root, "movements")
     assert "not known" not in table.output
 
 
@@ -361,6 +360,6 @@ def test_summary_of_movements_says_what_is_not_known(tmp_path):
     with connect(store.root) as connection:
         (row,) = queries.movements(connection).to_pylist()
     assert (row["n_blinks"], row["blinks_per_min"], row["speaking_s"]) == (None, None, None)
-    table = CliRunner().invoke(app, ["summary", str(store.root), "movements"])
+    table = fervid("summary", store.root, "movements")
     assert "The movements of 1 of 1 people are not known" in table.output
     assert "20 analyzed frames per second" in table.output

@@ -16,9 +16,9 @@ import av
 import numpy as np
 import pytest
 from clips import analyze_clip
+from commands import fervid
 from moto.server import ThreadedMotoServer
 from scenes import Face, feeling, observe
-from typer.testing import CliRunner
 
 from analytics import connect, query
 from analytics.errors import QueryError
@@ -29,7 +29,6 @@ from analytics.results.store import Store, StoreError, write_atomic
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.analysis.failures import VideoFailed
 from flows.analysis.inputs import InputError, find_videos, local_copy
-from flows.cli.app import app
 from flows.settings import AnalyzeSettings
 
 pytestmark = pytest.mark.slow
@@ -118,7 +117,7 @@ def test_a_missing_package_is_one_line_with_the_install_command(tmp_path):
 
 
 def test_an_unreachable_store_is_reported(bucket, monkeypatch):
-    result = CliRunner().invoke(app, ["query", "s3://no-such-bucket/x", "SELECT 1"])
+    result = fervid("query", "s3://no-such-bucket/x", "SELECT 1")
     assert result.exit_code == 1 and "not a results folder" in result.output
     with pytest.raises(StoreError, match="cannot be written to"):
         Store(resolve_path("s3://no-such-bucket/x"))
@@ -197,28 +196,27 @@ def test_every_command_takes_the_address(bucket, tmp_path, face_clip):
     video = put(bucket / "clips" / "collins.mp4", face_clip)
     results = bucket / "results"
     analyze_clip(video, results, SETTINGS)
-    run = CliRunner()
 
-    def fervid(*words: object) -> str:
-        result = run.invoke(app, [str(word) for word in words])
+    def output_of(*words: object) -> str:
+        result = fervid(*words)
         assert result.exit_code == 0, result.output
         return result.output
 
-    rows = json.loads(fervid("query", results, "SELECT path FROM videos", "--format", "json"))
+    rows = json.loads(output_of("query", results, "SELECT path FROM videos", "--format", "json"))
     assert rows == [{"path": str(video)}]
-    assert "1 video, 0 of them failed" in fervid("summary", results)
-    fervid("summary", results, "timeline", "--video", video)
-    fervid("export", results, "--format", "csv", "--out", tmp_path / "csv")
-    fervid("export", results, "--format", "elan", "--out", tmp_path / "elan")
+    assert "1 video, 0 of them failed" in output_of("summary", results)
+    output_of("summary", results, "timeline", "--video", video)
+    output_of("export", results, "--format", "csv", "--out", tmp_path / "csv")
+    output_of("export", results, "--format", "elan", "--out", tmp_path / "elan")
     assert f'MEDIA_URL="{video}"' in (tmp_path / "elan" / "collins.eaf").read_text()
-    fervid("report", results, "--out", tmp_path / "report.html")
+    output_of("report", results, "--out", tmp_path / "report.html")
     assert "collins.mp4" in (tmp_path / "report.html").read_text()
-    fervid("render", video, "--results", results, "--out", tmp_path / "out.mp4")
+    output_of("render", video, "--results", results, "--out", tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as file:
         assert file.streams.video[0].frames == 50
-    fervid("timeline", results, "--time-constant", 1)
+    output_of("timeline", results, "--time-constant", 1)
     assert len(query(results, "SELECT DISTINCT analysis_id FROM faces")) == 1
-    fervid("purge", results, "--video", "collins.mp4", "--yes")
+    output_of("purge", results, "--video", "collins.mp4", "--yes")
     assert objects(results) == {f"{filesystem_of(results)[1]}/fervid.json"}
     assert "collins.mp4" in str(objects(bucket))
 

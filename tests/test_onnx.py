@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pytest
 import torch
 from clips import CPU, analyze_clip
-from typer.testing import CliRunner
+from commands import fervid
 
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is an extra")
 pytest.importorskip("onnx", reason="the package onnx makes the models of these tests")
@@ -22,7 +22,6 @@ from fer_models.evaluation.comparison import Compared, multiply_adds
 from fer_models.model_installation.registration import add_model, make_ensemble
 from fer_models.model_installation.verification import check_models
 from fer_models.registry.model_registry import WeightsError, load_model_folder
-from flows.cli.app import app
 from flows.training.comparison import cost_table
 
 pytestmark = pytest.mark.slow
@@ -48,9 +47,7 @@ def add(tmp_path, outputs, /, name="tiny", batch=None, **card):
 def test_our_network_as_onnx_gives_the_same_probabilities_and_tables(tmp_path, face_clip):
     card = export_default(tmp_path / "default.onnx")
     (tmp_path / "card.json").write_text(json.dumps(card))
-    run = CliRunner().invoke(
-        app, ["models", "add", "mine", str(tmp_path / "default.onnx"), "--card", str(tmp_path / "card.json")]
-    )
+    run = fervid("models", "add", "mine", tmp_path / "default.onnx", "--card", tmp_path / "card.json")
     assert run.exit_code == 0, run.output
     assert "photograph hopper" in run.output and "photograph collins" in run.output
     mine = load_classifier("mine", "cpu")
@@ -217,7 +214,7 @@ def test_files_that_are_not_models_are_refused(tmp_path, home):
         add_model("bad", tmp_path / "bad.onnx", tmp_path / "card.json")
     with pytest.raises(WeightsError, match="needs --card"):
         add_model("bad", tmp_path / "bad.onnx")
-    run = CliRunner().invoke(app, ["models", "add", "bad", str(tmp_path / "missing.onnx"), "--card", "missing.json"])
+    run = fervid("models", "add", "bad", tmp_path / "missing.onnx", "--card", "missing.json")
     assert run.exit_code == 1 and "missing.json" in run.output
     assert not home.exists() or not list(home.iterdir())
 

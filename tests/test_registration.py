@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from commands import fervid
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
 from fer_models.classification.loading import load_classifier
 from fer_models.datasets.reading import read_data
@@ -17,7 +17,6 @@ from fer_models.training.emotion import registration
 from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import untrained_network
 from fer_models.training.runs import RunError
-from flows.cli.app import app
 
 pytestmark = pytest.mark.slow
 
@@ -122,14 +121,13 @@ def test_an_ensemble_is_a_model(checkpoint, splits, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     models = tmp_path / "fervid" / "models"
     two = calibrate(checkpoint, models, splits, "both", epochs=60)
-    runner = CliRunner()
-    run = runner.invoke(app, ["models", "ensemble", "duo", "both", "both-labels"])
+    run = fervid("models", "ensemble", "duo", "both", "both-labels")
     assert run.exit_code == 0, run.output
-    assert runner.invoke(app, ["models", "verify"]).exit_code == 0
+    assert fervid("models", "verify").exit_code == 0
     crops = splits["PublicTest"].pixels[:8]
     mean = np.mean([load_classifier(str(folder), "cpu").predict(crops) for folder in two], axis=0)
     np.testing.assert_allclose(load_classifier("duo", "cpu").predict(crops), mean, atol=1e-6)
-    assert runner.invoke(app, ["models", "ensemble", "alone", "both"]).exit_code == 2
+    assert fervid("models", "ensemble", "alone", "both").exit_code == 2
 
 
 def test_recalibrated_batch_norms_have_the_statistics_of_the_data(network, splits):

@@ -7,9 +7,9 @@ import av
 import numpy as np
 import pytest
 from clips import analyze_clip
+from commands import fervid
 from conftest import write_clip
 from scenes import Face, feeling, observe
-from typer.testing import CliRunner
 
 from analytics import connect
 from analytics.results.ids import file_sha256, video_id
@@ -21,7 +21,6 @@ from fer_models.labels import EMOTIONS
 from fer_models.rendering.timeline_strip import PALETTE
 from fer_models.video import VideoReadError, probe
 from fer_models.video.writing import write_video
-from flows.cli.app import app
 from flows.render import RenderError, render_video
 from flows.settings import AnalyzeSettings
 
@@ -271,11 +270,11 @@ def test_impossible_renderings_are_reported(face_clip, empty_clip, results, tmp_
 
 
 def test_the_command_refuses_to_write_over_the_video(face_clip, empty_clip, results, tmp_path):
-    def fervid(*arguments):
-        return CliRunner().invoke(app, ["render", *map(str, arguments), "--results", str(results)])
+    def render(*arguments):
+        return fervid("render", *arguments, "--results", results)
 
     def said(*arguments):
-        return " ".join(fervid(*arguments).output.replace("│", " ").split())
+        return " ".join(render(*arguments).output.replace("│", " ").split())
 
     copy = write_clip(tmp_path / "copy.mp4", (np.zeros((48, 64, 3), np.uint8) for _ in range(2)))
     assert "already exists" in said(face_clip, "--out", copy)
@@ -283,8 +282,8 @@ def test_the_command_refuses_to_write_over_the_video(face_clip, empty_clip, resu
     assert "ends in .mp4" in said(face_clip, "--out", tmp_path / "a.avi")
     assert "--min-face 0" in said("--help")  # the suggestion for faces that are too small to be detected
     assert "one of --blur and --pixelate" in said(face_clip, "--out", copy, "--blur", "--pixelate")
-    unknown = fervid(empty_clip, "--out", tmp_path / "b.mp4")
+    unknown = render(empty_clip, "--out", tmp_path / "b.mp4")
     assert (unknown.exit_code, "Analyze it first" in unknown.output) == (1, True)
-    done = fervid(face_clip, "--out", copy, "--blur", "--overwrite")
+    done = render(face_clip, "--out", copy, "--blur", "--overwrite")
     assert done.exit_code == 0, done.output
     assert probe(copy).n_frames == 50
