@@ -3,10 +3,10 @@
 import dataclasses
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from platformdirs import user_data_path
 from safetensors import SafetensorError
 
 from fer_models.atomic_files import replaced_atomically
@@ -24,9 +24,8 @@ ONNX_ARCHITECTURE = "onnx"
 
 
 def user_models_dir() -> Path:
-    """Return the folder of the models that the user trained or added: `$XDG_DATA_HOME/fervid/models`."""
-    data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data_home) / "fervid" / "models"
+    """Return the folder of the models that the user trained or added: on Linux, `$XDG_DATA_HOME/fervid/models`."""
+    return user_data_path("fervid", appauthor=False) / "models"
 
 
 def user_model_dir(name: str) -> Path:
