@@ -113,7 +113,6 @@ def measure_stages(path: Path) -> Row:
     from fer_models.crops import appearance_descriptors, crop_faces, frame_crops, measure_crops
     from fer_models.detection.key_frames import KeyFramePlan, detect_frames
     from fer_models.landmarks.landmarker import Landmarker
-    from fer_models.landmarks.network import INPUT_PX
     from fer_models.observe import DETECT_EVERY_S, frame_thumbnail
     from fer_models.video import probe, read_frames_at
 
@@ -136,22 +135,22 @@ def measure_stages(path: Path) -> Row:
     boxes, landmarks = torch.from_numpy(faces.boxes_xyxy), torch.from_numpy(faces.landmarks_xy)
 
     @torch.inference_mode()
-    def crop() -> tuple[torch.Tensor, torch.Tensor]:
+    def crop() -> torch.Tensor:
         side, center = frame_crops(boxes, landmarks)
-        crops = crop_faces(pixels, frame, side, center, size_px=classifier.size_px)
+        crops = crop_faces(pixels, frame, side, center)
         measure_crops(crops)
         appearance_descriptors(pixels, frame, side, center, crops)
-        return crops, crop_faces(pixels, frame, side, center, size_px=INPUT_PX)
+        return crops
 
     stages: dict[str, Callable[[], object]] = {"decode": decode, "detect, every frame": lambda: detect(0)}
     stages["detect, close-ups"] = lambda: detect(DETECT_EVERY_S)
     if len(faces):
-        crops, landmark_crops = crop()
+        crops = crop()
         landmarker = Landmarker.load(torch.device("cpu"))
         stages |= {
             "crop and appearance": crop,
             "classify": lambda: classifier.predict(crops),
-            "landmarks": lambda: landmarker.predict(landmark_crops),
+            "landmarks": lambda: landmarker.predict(crops),
         }
     return {name: _cpu_ms(work) / len(index) for name, work in stages.items()} | {"faces": len(faces) / len(index)}
 

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+# Side of the crop on which quality and appearance are measured and landmarks are located: that of FER-2013's images.
+CROP_PX = 48
 # Positions (x, y) of the five landmarks in a FER-2013 image, as shares of its side: medians over 1,441 training images,
 # found with YuNet. Crops aligned to them show eyes, nose and mouth where the emotion model saw them in training.
 TEMPLATE_XY = ((0.315, 0.390), (0.685, 0.390), (0.495, 0.605), (0.355, 0.758), (0.645, 0.758))
@@ -29,7 +31,7 @@ SIGNATURE_BYTES = 3 * (FACE_GRID**2 + CHEST_GRID**2)
 CHEST_SIDE, CHEST_BELOW = 1.2, 1.35
 
 
-def crop_faces(pixels: Tensor, frame: Tensor, side: Tensor, center: Tensor, *, size_px: int = 48) -> Tensor:
+def crop_faces(pixels: Tensor, frame: Tensor, side: Tensor, center: Tensor, *, size_px: int = CROP_PX) -> Tensor:
     """Cut square crops of faces out of frames, turned upright; beyond the border of a frame its last pixel repeats.
 
     Args:

@@ -31,7 +31,6 @@ from fer_models.frame_batch import FaceBatch, FaceLandmarks, FrameBatch
 from fer_models.labels import EMOTIONS
 from fer_models.landmarks.in_frame import landmarks_in_frame
 from fer_models.landmarks.landmarker import LandmarkBatch, Landmarker
-from fer_models.landmarks.network import INPUT_PX
 from fer_models.oom import run_with_oom_backoff
 from fer_models.prefetch import STALLED_S, StallTimeout, prefetch
 from fer_models.threads import run_stage
@@ -339,11 +338,11 @@ class _CroppedFaces:
     """Faces, their crops, and what was measured on them."""
 
     faces: FaceBatch
-    crops: torch.Tensor  # (m, size, size, 3) uint8, on the classifier's device
+    crops: torch.Tensor  # (m, size, size, 3) uint8 for the classifier, on its device
     measures: np.ndarray  # (m, 3) float32: blur, brightness, share of the crop outside the frame
     signatures: np.ndarray  # (m, 60) uint8, see `appearance_descriptors`
     crop_sides: np.ndarray  # (m, 2) complex128, side and center of each crop, see `frame_crops`
-    landmark_crops: torch.Tensor | None  # (m, 48, 48, 3) uint8; None without a landmark network
+    landmark_crops: torch.Tensor | None  # (m, 48, 48, 3) uint8, often the same; None without a landmark network
 
 
 def _crop(frames: FrameBatch, faces: FaceBatch, stages: _Stages) -> _CroppedFaces | None:
@@ -359,23 +358,16 @@ def _crop(frames: FrameBatch, faces: FaceBatch, stages: _Stages) -> _CroppedFace
     )
     height_px, width_px = frames.pixels.shape[1:3]
     side, center = frame_crops(boxes_xyxy, landmarks_xy)
-    crops = crop_faces(pixels, frame_of_face, side, center, size_px=classifier.size_px)
+    crops = crop_faces(pixels, frame_of_face, side, center)
     measures = (*measure_crops(crops), out_of_frame_fraction(side, center, width_px, height_px))
     signatures = appearance_descriptors(pixels, frame_of_face, side, center, crops)
-    classified = classifier.crop(crops, pixels, frame_of_face, boxes_xyxy, side, center)
-    if stages.landmarker is None:
-        landmark_crops = None
-    elif classifier.size_px == INPUT_PX:
-        landmark_crops = crops
-    else:
-        landmark_crops = crop_faces(pixels, frame_of_face, side, center, size_px=INPUT_PX)
     return _CroppedFaces(
         faces,
-        classified,
+        classifier.crop(crops, pixels, frame_of_face, boxes_xyxy, side, center),
         torch.stack(measures, dim=1).cpu().numpy(),
         signatures.cpu().numpy(),
         torch.stack([side, center], dim=1).cpu().numpy(),
-        landmark_crops,
+        None if stages.landmarker is None else crops,
     )
 
 

@@ -72,7 +72,7 @@ def test_an_ensemble_is_the_mean_of_its_members(models, crops, tmp_path):
     np.testing.assert_allclose(both.predict(crops), (first + second) / 2, atol=1e-7)
     np.testing.assert_array_equal(both.predict(crops[7:9]), both.predict(crops)[7:9])
     assert both.predict(crops[:0]).shape == (0, 7)
-    assert (both.size_px, both.card.parameters) == (48, 20)
+    assert (both.input_px, both.card.parameters) == (48, 20)
     with pytest.raises(ValueError, match="uint8"):
         both.predict(crops / 255)
 

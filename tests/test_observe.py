@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from fer_models import FaceBatch, load_classifier, load_detector
+from fer_models import EMOTIONS, FaceBatch, load_classifier, load_detector
 from fer_models.boxes import paired_iou
+from fer_models.classification.architectures import architecture_options, build_network
+from fer_models.classification.classifier import EmotionClassifier
 from fer_models.crops import TEMPLATE_XY
+from fer_models.frame_batch import FrameBatch
 from fer_models.landmarks.landmarker import LandmarkBatch, Landmarker
-from fer_models.observe import Observation, ObserveOptions, frame_thumbnail, observe_segments
+from fer_models.observe import Observation, ObserveOptions, frame_thumbnail, observe_frames, observe_segments
+from fer_models.registry.model_registry import ModelCard
 from fer_models.video import VideoReadError, probe
 
 pytestmark = pytest.mark.slow
@@ -95,6 +99,40 @@ def test_landmarks_are_placed_in_the_frame_by_the_crop(face_clip, models):
     across = detected[:, 1] - detected[:, 0]
     slope_deg = np.rad2deg(np.arctan2(across[:, 1], across[:, 0]))
     np.testing.assert_allclose(seen.landmarks.head_roll_deg, slope_deg, atol=5)  # the head is upright in the crop
+
+
+class TemplateFace:
+    """A detector that finds the face of an aligned crop of 96 px around (100, 80)."""
+
+    name, sha256, score_threshold = "template face", "", 0.5
+
+    def detect(self, pixels):
+        landmarks = 96 * (np.array(TEMPLATE_XY) - 0.5) + (100, 80)
+        box = np.array([[57, 37, 143, 123]], np.float32)
+        return FaceBatch(np.zeros(1, np.int64), box, landmarks[None].astype(np.float32), np.ones(1, np.float32))
+
+
+@pytest.mark.parametrize("input_px", [40, 48, 96])
+def test_quality_is_measured_at_48_px_and_larger_networks_see_sharper_crops(models, input_px):
+    """A crop of 96 px shows the pixels of the frame, one of 48 px their means over 2x2 pixels."""
+    options = architecture_options("face_resnet", input_size_px=input_px, outputs=7)
+    card = ModelCard("random", "emotion", "face_resnet", options, EMOTIONS, input_px, 1)
+    classifier = EmotionClassifier(build_network("face_resnet", options), card, torch.device("cpu"))
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 160, 200, 3), dtype=np.uint8)
+    frames = FrameBatch(pixels, np.zeros(1, np.int64), np.zeros(1))
+    landmarker = models["landmarker"]
+    seen = observe_frames(frames, detector=TemplateFace(), classifier=classifier, landmarker=landmarker)
+
+    face = pixels[:, 32:128, 52:148]
+    half = (face.reshape(48, 2, 48, 2, 3).sum(axis=(1, 3)) + 2) // 4
+    gray = half @ [0.299, 0.587, 0.114]
+    neighbors = gray[:-2, 1:-1] + gray[2:, 1:-1] + gray[1:-1, :-2] + gray[1:-1, 2:]
+    assert seen.blur[0] == pytest.approx((neighbors - 4 * gray[1:-1, 1:-1]).var(ddof=1), rel=1e-4)
+    assert seen.brightness[0] == pytest.approx(gray.mean(), rel=1e-5)
+    crop = torch.from_numpy(half.astype(np.uint8))[None]
+    assert seen.landmarks is not None
+    np.testing.assert_array_equal(seen.landmarks.landmark_score, landmarker.predict(crop).score)
+    np.testing.assert_array_equal(seen.probabilities, classifier.predict(face if input_px == 96 else crop))
 
 
 def test_landmarks_stay_unknown_without_their_network(face_clip, models):

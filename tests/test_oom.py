@@ -118,7 +118,7 @@ def clip_pixels(path):
 
 def test_the_classifier_continues_with_fewer_faces(caplog):
     classifier = load_classifier("default", "cpu")
-    crops = np.random.default_rng(0).integers(0, 256, (5, classifier.size_px, classifier.size_px, 3), np.uint8)
+    crops = np.random.default_rng(0).integers(0, 256, (5, classifier.input_px, classifier.input_px, 3), np.uint8)
     classifier.chunk_crops = 2
     expected = classifier.predict(crops)
     classifier.chunk_crops, classifier.network = 4, LittleMemory(classifier.network)

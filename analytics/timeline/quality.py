@@ -30,7 +30,7 @@ class QualityConfig:
     # Largest head turn: the test images contain too few faces that are turned further to measure accuracy.
     max_yaw_deg: float = 50.0
     min_brightness: float = 30.0  # smallest mean gray level of the crop
-    min_blur: float = 80.0  # smallest variance of the Laplacian of the crop at 48 px
+    min_blur: float = 50.0  # smallest variance of the Laplacian of the crop at 48 px
 
     def __post_init__(self) -> None:
         if self.speech not in get_args(SpeechMode):

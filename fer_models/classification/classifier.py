@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer_models.classification.architectures import build_network, fuse_batch_norm
-from fer_models.crops import to_gray
+from fer_models.crops import crop_faces, to_gray
 from fer_models.device import autocast_dtype
 from fer_models.labels import EMOTIONS
 from fer_models.oom import run_with_oom_backoff
@@ -44,9 +44,9 @@ class EmotionClassifier:
         self.card = card
         self.device = device
         self.dtype = dtype or autocast_dtype(device)
-        self.size_px = self.input_px = card.input_size_px
+        self.input_px = card.input_size_px
         self.channels = card.input_channels
-        self.chunk_crops = CHUNK_CROPS[device.type] // (8 if self.size_px > LARGE_PX else 1)
+        self.chunk_crops = CHUNK_CROPS[device.type] // (8 if self.input_px > LARGE_PX else 1)
         network = fuse_batch_norm(network.eval()).to(device, self.dtype)
         self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -74,7 +74,7 @@ class EmotionClassifier:
         Raises:
             WeightsError: if the network rejects the input of its card, or does not return a finite logit per emotion.
         """
-        crop = torch.zeros(1, self.channels, self.size_px, self.size_px, dtype=self.dtype, device=self.device)
+        crop = torch.zeros(1, self.channels, self.input_px, self.input_px, dtype=self.dtype, device=self.device)
         try:
             logits = self.network(crop)
         except RuntimeError as error:
@@ -94,17 +94,19 @@ class EmotionClassifier:
     def crop(
         self, aligned: Tensor, pixels: Tensor, frame: Tensor, boxes_xyxy: Tensor, side: Tensor, center: Tensor
     ) -> Tensor:
-        """Return the crops to classify, uint8.
+        """Return the crops to classify, uint8: the aligned ones, or sharper ones for a network with a larger input.
 
         Args:
-            aligned: (m, `size_px`, `size_px`, 3) uint8, the aligned crops on which quality is measured.
+            aligned: (m, 48, 48, 3) uint8, the aligned crops on which quality is measured.
             pixels: (n, h, w, 3) uint8 frames.
             frame: (m,) int64, the frame of each face.
             boxes_xyxy: (m, 4) float32 face boxes.
             side: (m,) from `frame_crops`.
             center: (m,) from `frame_crops`.
         """
-        return aligned
+        if self.input_px <= aligned.shape[1]:
+            return aligned
+        return crop_faces(pixels, frame, side, center, size_px=self.input_px)
 
     def predict(self, crops: np.ndarray | Tensor) -> np.ndarray:
         """Predict probabilities (m, 7) float32 in the order of `EMOTIONS`; m may be 0.
@@ -163,6 +165,6 @@ class EmotionClassifier:
         else:
             color = crops if crops.ndim == 4 else crops[..., None].expand(*crops.shape, 3)
             values = color.permute(0, 3, 1, 2).float()
-        if values.shape[2:] != (self.size_px, self.size_px):
-            values = F.interpolate(values, size=(self.size_px, self.size_px), mode="bilinear", antialias=True)
+        if values.shape[2:] != (self.input_px, self.input_px):
+            values = F.interpolate(values, size=(self.input_px, self.input_px), mode="bilinear", antialias=True)
         return (values / 255 - self.card.mean) / self.card.std

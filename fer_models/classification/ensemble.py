@@ -28,7 +28,6 @@ class Ensemble(EmotionClassifier):
         self.members = tuple(members)
         self.card = card
         self.device, self.dtype = members[0].device, members[0].dtype
-        self.size_px = max(member.size_px for member in members)
         self.input_px = max(member.input_px for member in members)
         if len({member.framing for member in members}) > 1:
             raise WeightsError(

@@ -20,9 +20,6 @@ from fer_models.registry.model_registry import ONNX_ARCHITECTURE, verify_weights
 if TYPE_CHECKING:
     import onnxruntime
 
-# Side of the largest crop on which blur and brightness are measured, whatever the input size of the model.
-MEASURED_PX = 48
-
 
 class OnnxClassifier(EmotionClassifier):
     """Classify face crops with an ONNX model.
@@ -41,7 +38,6 @@ class OnnxClassifier(EmotionClassifier):
     def __init__(self, path: Path, spec: OnnxSpec, card: ModelCard, device: torch.device) -> None:
         self.card, self.spec, self.device, self.dtype = card, spec, device, torch.float32
         self.input_px, self.channels = spec.input_size_px, spec.n_channels
-        self.size_px = min(self.input_px, MEASURED_PX)
         self.session = open_session(path, device)
         self.output_names = _output_names(path, self.session, spec)
         given = self.session.get_inputs()
@@ -94,10 +90,9 @@ class OnnxClassifier(EmotionClassifier):
         self, aligned: Tensor, pixels: Tensor, frame: Tensor, boxes_xyxy: Tensor, side: Tensor, center: Tensor
     ) -> Tensor:
         """Crop faces in the framing and size of the model, see `EmotionClassifier.crop`."""
-        if self.spec.framing == "box":
-            side, center = frame_boxes(boxes_xyxy, self.spec.box_margin)
-        elif aligned.shape[1] == self.input_px:
-            return aligned
+        if self.spec.framing == "aligned":
+            return super().crop(aligned, pixels, frame, boxes_xyxy, side, center)
+        side, center = frame_boxes(boxes_xyxy, self.spec.box_margin)
         return crop_faces(pixels, frame, side, center, size_px=self.input_px)
 
     def score(self, crops: Tensor, chunk_crops: int) -> Tensor:

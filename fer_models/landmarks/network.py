@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from fer_models.convolutions import ConvNorm, Residual, fuse_layers
+from fer_models.crops import CROP_PX
 from fer_models.landmarks.points import N_POINTS
 
-INPUT_PX = 48
+INPUT_PX = CROP_PX
 STRIDES_PX = (2, 4, 8)
 # Size of one unit of the outputs for points and angles: about that of the deviations from a mean face.
 POINT_SCALE, POSE_SCALE_DEG = 0.1, 30.0

@@ -160,7 +160,7 @@ def make_ensemble(folder: Path, name: str, models: Sequence[str]) -> Path:
         architecture=ensemble.ARCHITECTURE,
         architecture_options={"members": named},
         classes=EMOTIONS,
-        input_size_px=max(member.size_px for member in members),
+        input_size_px=max(member.input_px for member in members),
         input_channels=max(card.input_channels for card in cards),
         parameters=sum(card.parameters for card in cards),
         training_s=sum(card.training_s for card in cards),

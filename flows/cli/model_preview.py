@@ -25,7 +25,7 @@ def preview_rows(model: str) -> list[list[str | float | None]]:
     try:
         photographs = load_photographs()
     except DemoError:
-        outputs = classifier.predict_all(np.full((1, classifier.size_px, classifier.size_px, 3), 127, np.uint8))
+        outputs = classifier.predict_all(np.full((1, classifier.input_px, classifier.input_px, 3), 127, np.uint8))
         return [_row("a gray image", outputs[0])]
     detector = load_detector("compact", "cpu")
     rows = []

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from analytics.results.store import Store
-from fer_models.landmarks.network import INPUT_PX
+from fer_models.crops import CROP_PX
 from fer_models.video.live import LiveFrame, LiveReader
 from fer_models.video.live_source import LiveSource
 from flows.analysis.fingerprints import timeline_config
@@ -116,8 +116,9 @@ def rate_message(fps: float | None, stream_fps: float) -> str:
 def _warm_up(models: Models) -> None:
     """Run the models once: the first call is many times slower, and a live source does not wait."""
     models.detector.detect(np.zeros((1, 360, 640, 3), np.uint8))
-    models.classifier.predict(np.zeros((1, models.classifier.size_px, models.classifier.size_px), np.uint8))
-    models.landmarker.predict(torch.zeros((1, INPUT_PX, INPUT_PX, 3), dtype=torch.uint8))
+    crops = torch.zeros((1, CROP_PX, CROP_PX, 3), dtype=torch.uint8)
+    models.classifier.predict(crops)
+    models.landmarker.predict(crops)
 
 
 class _Run:
