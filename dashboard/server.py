@@ -82,11 +82,12 @@ def window_json(request: Request) -> Response:
 
 
 def boxes_json(request: Request) -> Response:
-    """The faces of a few seconds: `?from_s=…&to_s=…&source=smooth|raw`."""
+    """The faces of a few seconds: `?from_s=…&to_s=…&source=smooth|raw&landmarks=true|false`."""
     asked = request.query_params
     try:
         video_id, source = request.path_params["video_id"], asked.get("source", "smooth")
-        found = boxes(current_results(), video_id, float(asked["from_s"]), float(asked["to_s"]), source)
+        from_s, to_s, with_landmarks = float(asked["from_s"]), float(asked["to_s"]), asked.get("landmarks") == "true"
+        found = boxes(current_results(), video_id, from_s, to_s, source, with_landmarks=with_landmarks)
     except (KeyError, ValueError) as error:
         raise HTTPException(400, str(error)) from error
     return JSONResponse(found)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import fervid
-from scenes import Face, feeling, observe
+from scenes import Face, feeling, observe, still_landmarks
 from streamlit.testing.v1 import AppTest
 
 from analytics import connect, queries
@@ -39,7 +39,7 @@ from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
 from dashboard.views.compare import onset_chart, people_chart, timeline_rows
 from dashboard.views.sql import chart_of
-from dashboard.views.timeline import parse_time_s
+from dashboard.views.timeline import parse_time_s, player_data
 from dashboard.widgets.charts import TEXT_COLOR
 from dashboard.widgets.group_picker import GroupFile, Grouping, parse_grouping
 from fer_models.labels import EMOTIONS
@@ -603,10 +603,55 @@ def test_windows_of_nothing_are_refused(store: Store, span: tuple[int, int, int,
 def test_boxes_come_with_the_times_of_frames(results: Path) -> None:
     shown = boxes(Results(results), ALICE, 3.75, 4.15)
     assert shown["frames_s"] == [3.8, 3.9, 4.0, 4.1]
-    assert [face[0] for face in shown["faces"]] == [3.8, 3.8, 3.9, 3.9]  # nobody is there from 4 to 8 s
-    assert {face[6] for face in shown["faces"]} == {"happy", "neutral"}
+    faces = pd.DataFrame(shown["faces"], columns=shown["columns"])
+    assert faces["pts_s"].tolist() == [3.8, 3.8, 3.9, 3.9]  # nobody is there from 4 to 8 s
+    assert set(faces["label"]) == {"happy", "neutral"}
+    assert faces["is_trusted"].isna().all()  # these results have no landmarks
     with pytest.raises(ValueError, match="at most 30 s"):
         boxes(Results(results), ALICE, 0, 3600)
+
+
+def moving(n: int, **changed: np.ndarray) -> Timeline:
+    """One person at 25 frames per second, with landmarks."""
+    landmarks = still_landmarks(n, **changed)
+    return build_timeline(
+        observe(np.arange(n) / 25, [Face(i) for i in range(n)], landmarks=landmarks), TimelineConfig()
+    )
+
+
+def test_boxes_have_landmarks_only_if_asked_for(store: Store) -> None:
+    points_px = np.full((10, 70, 2), 40.5, np.float32)
+    score = np.array([0.9] * 9 + [0.4])
+    turned = {"head_yaw_deg": np.arange(10.0), "landmark_score": score, "points_px": points_px}
+    store.commit_analysis(row(ALICE, "a.mp4"), moving(10, **turned))
+    opened = Results(store.root)
+    assert "points" not in boxes(opened, ALICE, 0, 1)["columns"]
+    shown = boxes(opened, ALICE, 0, 1, with_landmarks=True)
+    faces = pd.DataFrame(shown["faces"], columns=shown["columns"])
+    assert faces["points"].tolist() == [[40.5] * 140] * 10
+    assert faces["yaw_deg"].tolist() == list(range(10))
+    assert faces["is_trusted"].tolist() == [True] * 9 + [False]
+
+
+def test_a_window_says_where_movements_were_measured(store: Store) -> None:
+    score = np.repeat([0.9, 0.4], 50)  # trusted for the first 2 s of 4 s
+    store.commit_analysis(row(ALICE, "a.mp4"), moving(100, landmark_score=score))
+    (track,) = window(Results(store.root), ALICE, 0, 4000, 4, "smooth")["tracks"]
+    assert track["measured"] == [1000, 1000, 0, 0]
+
+
+def test_the_player_gets_movements_and_how_long_they_were_measured(store: Store) -> None:
+    closed = np.full(100, 0.3)
+    closed[25:29] = 0.05
+    timeline_of_alice = moving(100, eye_openness_left=closed, eye_openness_right=closed)
+    settings = json.dumps({"observe": {"keep_landmarks": True}})
+    store.commit_analysis(row(ALICE, "a.mp4") | {"settings": settings}, timeline_of_alice)
+    store.commit_analysis(row(NOBODY, "b.mp4"), timeline(np.arange(100) / 10, [Face(i) for i in range(100)]))
+    opened = Results(store.root)
+    of_alice, other = (player_data(opened, find_media(opened, video), None, None) for video in (ALICE, NOBODY))
+    assert of_alice.movements == [{"track_id": 0, "kind": "blink", "start_s": 1.0, "end_s": pytest.approx(1.16)}]
+    assert (of_alice.tracks[0].measured_s, other.tracks[0].measured_s) == (pytest.approx(4.0), 0)
+    assert (of_alice.video.has_landmarks, other.video.has_landmarks) == (True, False)
 
 
 def test_new_results_are_seen(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import write_clip
 from PIL import Image
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
-from scenes import Face, feeling, observe
+from playwright.sync_api import Browser, Page, Playwright, Position, expect, sync_playwright
+from scenes import Face, feeling, observe, still_landmarks
 from test_dashboard import wait_for_status
 
 from analytics import connect
@@ -39,7 +39,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 # Turn off Chromium's own requests to the network: there may be none, and no test needs one.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
-AXIS_PX = 26  # left of the charts
+AXIS_PX = 30  # left of the charts
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = ("", "timeline", "moments", "compare", "sql", "models", "runs")
 TIMEOUT_MS = 20_000  # for one step, on a slow machine with other things to do
@@ -333,6 +333,61 @@ def test_the_charts_follow_the_video_and_take_it_anywhere(page: Page, address: s
     assert box is not None
     page.mouse.click(box["x"] + AXIS_PX + (box["width"] - AXIS_PX) * 0.75, box["y"] + 20)
     until(page, "video => Math.abs(video.currentTime - 9) < 0.1")
+
+
+@pytest.fixture
+def moving(results: Path) -> Iterator[str]:
+    """The id of a video of 4 s, whose file is not there: a blink at 1 s, a face with landmarks turned by 12°."""
+    n, known = 100, "v0000000000000007"
+    openness = np.full(n, 0.3)
+    openness[25:29] = 0.05
+    landmarks = still_landmarks(
+        n,
+        eye_openness_left=openness,
+        eye_openness_right=openness,
+        head_yaw_deg=np.full(n, 12.0),
+        points_px=np.full((n, 70, 2), 150.0, np.float32),
+    )
+    observed = observe(np.arange(n) / 25, [Face(i, x=150) for i in range(n)], landmarks=landmarks)
+    about = {"path": "in/moving.mp4", "width_px": 640, "height_px": 480, "duration_s": 4.0}
+    settings = json.dumps({"observe": {"keep_landmarks": True}})
+    store = Store(results)
+    store.commit_analysis(
+        {"video_id": known, "analysis_id": "a7", "settings": settings, **about},
+        build_timeline(observed, TimelineConfig()),
+    )
+    yield known
+    remove_video(results, known)
+
+
+def test_movements_are_shown_below_the_lane_and_lead_to_their_moment(page: Page, address: str, moving: str) -> None:
+    page.goto(f"{address}/timeline?video={moving}")
+    lane = page.get_by_role(
+        "img", name="movements of P0: 1 blink, 0.0 s of speaking-like movement, 0 nods, 0 head shakes"
+    )
+    expect(lane).to_be_visible()
+    box = lane.bounding_box()
+    assert box is not None
+    at_blink: Position = {"x": AXIS_PX + (box["width"] - AXIS_PX) * 1.08 / 4, "y": 4}
+    lane.hover(position=at_blink)
+    expect(page.get_by_text("blink, 00:01.00, 0.16 s")).to_be_visible()
+    lane.click(position=at_blink)
+    expect(page.locator(".clock")).to_have_text("00:01.00 / 00:04.00")
+    page.keyboard.press("o")
+    expect(page.locator(".tag")).to_contain_text("yaw 12°, pitch 0°, roll 0°")
+    expect(page.locator(".tag")).to_contain_text("eyes 0.05 left, 0.05 right; mouth 0.00")
+    points = page.locator("svg.landmarks path.points").get_attribute("d")
+    assert points is not None
+    assert points.count("M") == 68
+    page.get_by_role("button", name="movements below the lanes").click()
+    expect(lane).to_have_count(0)
+
+
+def test_a_video_without_movements_and_landmarks_says_so(page: Page, address: str) -> None:
+    open_timeline(page, address)
+    expect(page.get_by_text("Movements were not measured: they need trusted landmarks")).to_be_visible()
+    page.keyboard.press("o")
+    expect(page.get_by_role("status")).to_contain_text("fervid analyze --keep-landmarks")
 
 
 def test_codes_are_shown_below_the_lane_of_the_same_person(page: Page, address: str, results: Path) -> None:

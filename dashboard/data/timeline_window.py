@@ -6,6 +6,7 @@ from typing import TypedDict
 import numpy as np
 import pyarrow as pa
 
+from analytics.timeline.movements import MovementConfig
 from dashboard.data.results import Results
 from fer_models.labels import EMOTIONS
 
@@ -28,7 +29,7 @@ _WINDOW_SQL = """
             AND pts_s < $to_ms / 1000 AND pts_s + coalesce(duration_s, 0) > $from_ms / 1000
     ), averages AS (
         SELECT track_id, bin, min(start_ms) AS start_ms, max(end_ms) AS end_ms, {values},
-            round(1000 * sum((NOT quality_ok)::INT * weight_s) / sum(weight_s))::SMALLINT AS low_quality
+            {shares}
         FROM selected GROUP BY track_id, bin
     ), labels AS (
         SELECT track_id, bin, arg_max(label, (total_s, label)) AS label FROM (
@@ -37,12 +38,20 @@ _WINDOW_SQL = """
     )
     SELECT * FROM averages LEFT JOIN labels USING (track_id, bin) ORDER BY track_id, start_ms
 """
+_SHARE = "round(1000 * sum(({condition})::INT * weight_s) / sum(weight_s))::SMALLINT AS {name}"
+# Shares of the time in each bin.
+_CONDITIONS = {
+    "low_quality": "NOT quality_ok AND NOT left_out_by_speech(quality_reason)",
+    "left_out": "left_out_by_speech(quality_reason)",
+    "measured": "is_speaking IS NOT NULL",
+}
 _MEAN = "round(1000 * sum({column} * weight_s) / sum(weight_s) FILTER (WHERE {column} IS NOT NULL))::SMALLINT AS {name}"
 
 
 def _window_sql(prefix: str, label: str) -> str:
     values = ", ".join(_MEAN.format(column=f"{prefix}_{name}", name=name) for name in EMOTIONS)
-    return _WINDOW_SQL.format(values=values, label=label, min_weight=_MIN_WEIGHT_S)
+    shares = ", ".join(_SHARE.format(condition=condition, name=name) for name, condition in _CONDITIONS.items())
+    return _WINDOW_SQL.format(values=values, shares=shares, label=label, min_weight=_MIN_WEIGHT_S)
 
 
 WINDOW_SQL = {"smooth": _window_sql("smooth", "smooth_emotion"), "raw": _window_sql("p", "emotion")}
@@ -51,18 +60,28 @@ FRAMES_SQL = """
     SELECT pts_s FROM frames WHERE video_id = $video_id AND pts_s >= $from_s AND pts_s < $to_s ORDER BY pts_s
 """
 _BOXES_SQL = """
-    SELECT pts_s, track_id, x1_px, y1_px, x2_px, y2_px, {label} AS label,
-        CASE {label} {cases} END AS probability, quality_ok, quality_reason
+    SELECT round(pts_s, 4) AS pts_s, track_id AS track, x1_px AS x1, y1_px AS y1, x2_px AS x2, y2_px AS y2,
+        {label} AS label, round((CASE {label} {cases} END)::DOUBLE, 4) AS probability,
+        quality_ok AS is_good, quality_reason AS reason,
+        left_out_by_speech(quality_reason) AS is_left_out, landmark_score >= {min_score} AS is_trusted,
+        head_yaw_deg AS yaw_deg, head_pitch_deg AS pitch_deg, head_roll_deg AS roll_deg, eye_openness_left AS eye_left,
+        eye_openness_right AS eye_right, mouth_opening AS mouth{points}
     FROM faces WHERE video_id = $video_id AND pts_s >= $from_s AND pts_s < $to_s ORDER BY pts_s, face_index
 """
 
 
-def _boxes_sql(prefix: str, label: str) -> str:
+def _boxes_sql(prefix: str, label: str, *, has_points: bool) -> str:
     cases = " ".join(f"WHEN '{name}' THEN coalesce({prefix}_{name}, p_{name})" for name in EMOTIONS)
-    return _BOXES_SQL.format(label=label, cases=cases)
+    points = ", points_px AS points" if has_points else ""
+    return _BOXES_SQL.format(label=label, cases=cases, points=points, min_score=MovementConfig().min_landmark_score)
 
 
-BOXES_SQL = {"smooth": _boxes_sql("smooth", "coalesce(smooth_emotion, emotion)"), "raw": _boxes_sql("p", "emotion")}
+# By source, and by whether landmarks are included.
+BOXES_SQL = {
+    (source, has_points): _boxes_sql(*names, has_points=has_points)
+    for source, names in {"smooth": ("smooth", "coalesce(smooth_emotion, emotion)"), "raw": ("p", "emotion")}.items()
+    for has_points in (False, True)
+}
 
 
 class TrackWindow(TypedDict):
@@ -73,6 +92,8 @@ class TrackWindow(TypedDict):
     end_ms: list[int]
     label: list[int | None]  # index of each bin's label in `EMOTIONS`
     low_quality: list[int]  # time of low quality in each bin, per mille
+    left_out: list[int]  # time that --speech leaves out, per mille
+    measured: list[int]  # time in which movements could be found, per mille
     p: list[list[int | None]]  # probabilities in each bin, seven columns, per mille
 
 
@@ -91,9 +112,8 @@ class Boxes(TypedDict):
     from_s: float
     to_s: float
     frames_s: list[float]
-    # For each face: time, track, x1, y1, x2, y2 in pixels of the shown frame, label, its probability, whether the face
-    # passed the quality filter, and why not.
-    faces: list[list[float | str | None]]
+    columns: list[str]  # names of the values of a face; positions are in pixels of the shown frame
+    faces: list[list[object]]
 
 
 def window(results: Results, video_id: str, from_ms: int, to_ms: int, bins: int, source: str) -> Window:
@@ -127,14 +147,18 @@ def _by_track(rows: pa.Table) -> list[TrackWindow]:
                 end_ms=part["end_ms"].to_pylist(),
                 label=[label_of.get(name) for name in part["label"].to_pylist()],
                 low_quality=part["low_quality"].to_pylist(),
+                left_out=part["left_out"].to_pylist(),
+                measured=part["measured"].to_pylist(),
                 p=[part[name].to_pylist() for name in EMOTIONS],
             )
         )
     return result
 
 
-def boxes(results: Results, video_id: str, from_s: float, to_s: float, source: str = "smooth") -> Boxes:
-    """The frames of a video from `from_s` up to `to_s`, and the faces in them.
+def boxes(
+    results: Results, video_id: str, from_s: float, to_s: float, source: str = "smooth", *, with_landmarks: bool = False
+) -> Boxes:
+    """The frames of a video from `from_s` up to `to_s`, and the faces in them, also with their landmarks if asked for.
 
     Raises:
         ValueError: if the range is empty or longer than `MAX_BOXES_S`, or `source` is not one of `SOURCES`.
@@ -144,15 +168,11 @@ def boxes(results: Results, video_id: str, from_s: float, to_s: float, source: s
             f"at most {MAX_BOXES_S:g} s and source smooth or raw expected; got {from_s:g} to {to_s:g}, {source!r}"
         )
     time_range = {"video_id": video_id, "from_s": from_s, "to_s": to_s}
-    faces = results.ask(BOXES_SQL[source], **time_range)
-    columns = [faces[name].to_pylist() for name in faces.column_names]
-    rounded = [
-        [v if v is None else round(v, 4) for v in column] if i in (0, 2, 3, 4, 5, 7) else column
-        for i, column in enumerate(columns)
-    ]
+    faces = results.ask(BOXES_SQL[source, with_landmarks], **time_range)
     return {
         "from_s": from_s,
         "to_s": to_s,
         "frames_s": [round(pts_s, 4) for pts_s in results.ask(FRAMES_SQL, **time_range)["pts_s"].to_pylist()],
-        "faces": [list(row) for row in zip(*rounded, strict=True)],
+        "columns": faces.column_names,
+        "faces": [list(row) for row in zip(*(column.to_pylist() for column in faces.columns), strict=True)],
     }

@@ -1,6 +1,7 @@
 // The visible timelines as one image, for papers and slides: always dark on white.
 
 import { MARKER_PX, RULER_PX, drawCodes, drawLane, drawMarkers, drawRuler, stackMarkers } from "./drawing.js";
+import { drawMovements } from "./movements.js";
 import { SvgContext } from "./svg_context.js";
 
 const MARGIN_PX = 16;
@@ -8,11 +9,14 @@ const TITLE_PX = 20;
 const INK = "#1d2327";
 const PNG_SCALE = 2;
 
-// `chart` has title, emotions, colors, view, markers, and lanes with name, height_px, and either track or spans (codes).
+// `chart` has title, emotions, colors, view, markers, and lanes with name, height_px, and either track, track and
+// movements, or spans (codes). A lane of movements has no name: it is below that of the same person.
+const titleHeight_px = ({ name }) => (name ? TITLE_PX : 0);
+
 function layout(chart) {
   const rows = stackMarkers(chart.markers);
   const markers_px = chart.markers.length ? (Math.max(...rows) + 1) * MARKER_PX : 0;
-  const lanes_px = chart.lanes.reduce((sum, lane) => sum + TITLE_PX + lane.height_px + 10, 0);
+  const lanes_px = chart.lanes.reduce((sum, lane) => sum + titleHeight_px(lane) + lane.height_px + 10, 0);
   return { rows, markers_px, height_px: 2 * MARGIN_PX + 2 * TITLE_PX + RULER_PX + markers_px + lanes_px };
 }
 
@@ -37,9 +41,10 @@ function drawChart(context, chart) {
   if (markers_px) at(context, y, () => drawMarkers(context, chart.markers, rows, view));
   y += markers_px;
   for (const lane of chart.lanes) {
-    text(context, lane.name, 0, y + 14, "bold 12px sans-serif");
-    y += TITLE_PX;
+    if (lane.name) text(context, lane.name, 0, y + 14, "bold 12px sans-serif");
+    y += titleHeight_px(lane);
     if (lane.spans) at(context, y, () => drawCodes(context, lane.spans, view));
+    else if (lane.movements) at(context, y, () => drawMovements(context, lane.movements, lane.track, view));
     else at(context, y, () => drawLane(context, lane.track, view, lane.height_px, chart.markers));
     y += lane.height_px + 10;
   }

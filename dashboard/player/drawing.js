@@ -6,11 +6,11 @@ import { clock, inkOn } from "./dom.js";
 const STRIP_PX = 14;
 const BAND_PX = 6;
 const GAP_PX = 4;
-const LOW_QUALITY = 500; // per mille of a value's time: hatched from half of it on
+const MOST = 500; // per mille of a value's time: half of it
 const TICK_STEPS_S = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 const MIN_TICK_PX = 72;
 const OTHER_CODE = "#8a8f98"; // of codes that are not emotions
-export const GUTTER_PX = 26; // left of every chart, for the labels of its axis
+export const GUTTER_PX = 30; // left of every chart, for the labels of its axis
 export const MARKER_PX = 24; // height of a row of markers
 export const CODES_PX = 20; // height of a lane of codes
 export const RULER_PX = 22;
@@ -20,7 +20,7 @@ export const OVERVIEW_PX = 30;
 export const scaleOf = ({ from_ms, to_ms, width_px }) => (ms) =>
   GUTTER_PX + Math.round(((ms - from_ms) / (to_ms - from_ms)) * (width_px - GUTTER_PX));
 
-// The lane of a person; `track` has columns start_ms, end_ms, label, low_quality and p as the route `window` returns.
+// The lane of a person; `track` has columns as the route `window` returns.
 export function drawLane(context, track, view, height_px, markers = []) {
   context.clearRect(0, 0, view.width_px, height_px);
   const areaHeight_px = Math.max(0, height_px - STRIP_PX - BAND_PX - 2 * GAP_PX);
@@ -99,13 +99,16 @@ function drawStrip(context, track, view, x, y, height_px) {
 }
 
 function drawQuality(context, track, view, x, y) {
+  context.fillStyle = view.ink;
   track.low_quality.forEach((share, row) => {
     const left = x(track.start_ms[row]);
     const width = Math.max(x(track.end_ms[row]) - left, 1);
-    context.globalAlpha = share >= LOW_QUALITY ? 0.7 : 0.12;
-    context.fillStyle = view.ink;
-    if (share < LOW_QUALITY) context.fillRect(left, y, width, BAND_PX);
-    else for (let at = Math.floor(left / 4) * 4; at < left + width; at += 4) context.fillRect(Math.max(at, left), y, 2, BAND_PX);
+    const isLow = share >= MOST;
+    context.globalAlpha = isLow ? 0.7 : 0.12;
+    if (isLow) for (let at = Math.floor(left / 4) * 4; at < left + width; at += 4) context.fillRect(Math.max(at, left), y, 2, BAND_PX);
+    else context.fillRect(left, y, width, BAND_PX);
+    context.globalAlpha = 0.7;
+    if (track.left_out[row] >= MOST) context.fillRect(left, y + BAND_PX - 2, width, 2);
   });
   context.globalAlpha = 1;
 }

@@ -1,13 +1,15 @@
 // The timelines: an overview of the whole video, and a lane for each person over the visible time range.
 
 import { CODES_PX, GUTTER_PX, MARKER_PX, OVERVIEW_PX, RULER_PX, drawCodes, drawLane, drawMarkers, drawOverview, drawRuler, stackMarkers } from "./drawing.js";
-import { button, clock, element, request, swatch } from "./dom.js";
+import { button, clock, element, loadSetting, request, saveSetting, swatch } from "./dom.js";
+import { MOVEMENTS_PX, describeMovement, describeMovements, drawMovements, isMeasured, isMeasuredAt, movementLegend, movementsAt, whyNotMeasured } from "./movements.js";
 
 const [MIN_LANE_PX, MAX_LANE_PX] = [64, 420];
 const [NARROW_PX, MAX_NARROW_LANE_PX] = [900, 180]; // below this width, the video is above the lanes
 const AROUND_LANES_PX = 300; // header, legend, overview and ruler above the lanes
 const LANE_TITLE_PX = 38; // title and margin of a lane
 const UNLABELED_PX = 28; // of a person without any face of good quality: label and quality alone
+const MOVEMENTS_MARGIN_PX = 4;
 const MIN_RANGE_MS = 500;
 const DRAG_PX = 4; // less is a click
 const FETCH_DELAY_MS = 60;
@@ -17,7 +19,7 @@ const describeSpan = ({ label, start_s, end_s }) => `${label}, ${clock(start_s)}
 
 export class Lanes {
   constructor(parent, data, { seek, onSource, menu }) {
-    Object.assign(this, { seek, onSource, source: "smooth", style: "stacked" });
+    Object.assign(this, { seek, onSource, source: "smooth", style: "stacked", showsMovements: loadSetting("movements", true) });
     this.overview = element("canvas", { class: "overview", role: "img", "aria-label": "the whole video" });
     this.legend = element("div", { class: "legend" });
     this.rangeText = element("div", { class: "range mute" });
@@ -26,11 +28,13 @@ export class Lanes {
     this.cursor = element("div", { class: "cursor", "aria-hidden": "true" });
     this.body = element("div", { class: "body" }, this.lanes, this.cursor);
     this.tooltip = element("div", { class: "tooltip", hidden: true });
+    this.movementsButton = button("movements", "movements below the lanes", () => this.toggleMovements(), { "aria-pressed": String(this.showsMovements) });
     const tools = element(
       "div",
       { class: "tools" },
       this.choice("source", [["smooth", "smoothed"], ["raw", "raw"]]),
       this.choice("style", [["stacked", "stacked"], ["lines", "lines"]]),
+      this.movementsButton,
       button("−", "zoom out (-)", () => this.zoom(2)),
       button("+", "zoom in (+)", () => this.zoom(0.5)),
       button("all", "show the whole video (0)", () => this.showAll()),
@@ -59,6 +63,14 @@ export class Lanes {
     return element("span", { class: "choice", role: "group", "aria-label": field }, ...buttons);
   }
 
+  toggleMovements() {
+    this.showsMovements = !this.showsMovements;
+    saveSetting("movements", this.showsMovements);
+    this.movementsButton.setAttribute("aria-pressed", String(this.showsMovements));
+    this.makeLanes();
+    this.draw();
+  }
+
   update(data) {
     const isNew = data.video.id !== this.data?.video.id;
     const [before_ms, showsEnd] = [this.last_ms, this.to_ms === this.last_ms];
@@ -66,7 +78,6 @@ export class Lanes {
     this.data = data;
     this.first_ms = Math.floor(1000 * data.video.start_s);
     this.last_ms = Math.max(this.first_ms + MIN_RANGE_MS, Math.ceil(1000 * (data.video.start_s + data.video.duration_s)));
-    this.legend.replaceChildren(...data.emotions.map((emotion) => element("span", {}, swatch(data.colors[emotion]), emotion)));
     this.makeLanes();
     if (isNew) [this.from_ms, this.to_ms] = [this.first_ms, this.last_ms];
     else if (this.last_ms !== before_ms && showsEnd) this.to_ms = this.last_ms; // a live session has grown
@@ -77,14 +88,18 @@ export class Lanes {
   }
 
   makeLanes() {
-    const { tracks, codes, markers } = this.data;
-    const made = JSON.stringify([tracks, codes, markers]);
+    const { tracks, movements, codes, markers, emotions, colors } = this.data;
+    const made = JSON.stringify([tracks, movements, codes, markers, this.showsMovements]);
     if (made === this.made) return;
     this.made = made;
     this.canvases = new Map();
+    this.movementCanvases = new Map(); // by track
     this.codedCanvases = new Map(); // by coded lane
     this.unlabeled = new Set(tracks.filter((track) => track.emotion === null).map((track) => track.id));
     const shown = tracks.filter((track) => !track.hidden);
+    this.isAnyMeasured = shown.some(isMeasured);
+    const legend = emotions.map((emotion) => element("span", {}, swatch(colors[emotion]), emotion));
+    this.legend.replaceChildren(...legend, ...(this.showsMovements && this.isAnyMeasured ? movementLegend() : []));
     const codesOf = (id) => codes.filter((lane) => lane.track_id === id).map((lane) => ({ lane }));
     this.order = [...shown.flatMap((track) => [{ track }, ...codesOf(track.id)]), ...codesOf(null)];
     const sections = this.order.map(({ track, lane }, index) => (lane ? this.codedLane(lane) : this.personLane(track, index === 0)));
@@ -94,6 +109,7 @@ export class Lanes {
       this.markers = element("canvas", { class: "markers", role: "img", "aria-label": `markers: ${said.join(", ")}` });
     }
     if (!shown.length) sections.push(element("p", { class: "mute" }, "No person to show."));
+    else if (this.showsMovements && !this.isAnyMeasured) sections.push(element("p", { class: "mute" }, whyNotMeasured(shown[0])));
     this.lanes.replaceChildren(this.ruler, ...(this.markers ? [this.markers] : []), ...sections);
   }
 
@@ -101,7 +117,20 @@ export class Lanes {
     const canvas = element("canvas", { role: "img", "aria-label": `probabilities of ${track.name} over time` });
     this.canvases.set(track.id, canvas);
     const note = this.unlabeled.has(track.id) ? "no face of good quality" : isFirst ? "probabilities · label · quality (hatched: low quality)" : "";
-    return element("section", { class: "lane" }, element("h3", {}, track.name, element("small", {}, note)), canvas);
+    return element("section", { class: "lane" }, element("h3", {}, track.name, element("small", {}, note)), canvas, this.movementLane(track));
+  }
+
+  // The movements of a person, or why there are none; if nobody's were measured, that is said once below all lanes.
+  movementLane(track) {
+    if (!this.showsMovements || !this.isAnyMeasured) return null;
+    if (!isMeasured(track)) return element("p", { class: "mute" }, whyNotMeasured(track));
+    const canvas = element("canvas", { class: "movements", role: "img", "aria-label": `movements of ${track.name}: ${describeMovements(this.movementsOf(track.id))}` });
+    this.movementCanvases.set(track.id, canvas);
+    return canvas;
+  }
+
+  movementsOf(id) {
+    return this.data.movements.filter((movement) => movement.track_id === id);
   }
 
   // What a person coded, below the lane of the same person.
@@ -162,14 +191,25 @@ export class Lanes {
     event.preventDefault();
   }
 
-  // A click on a marker goes to its start, elsewhere to the moment under the pointer.
+  // A click on a marker or a movement goes to its start, elsewhere to the moment under the pointer.
   click(event) {
+    const [movement] = this.movementsUnder(event);
+    if (movement) return this.seek(movement.start_s);
     const box = this.markers?.getBoundingClientRect();
     const isOnMarkers = box && event.clientY >= box.top && event.clientY < box.bottom;
     const row = isOnMarkers ? Math.floor((event.clientY - box.top) / MARKER_PX) : -1;
     const rows = stackMarkers(this.data.markers);
     const marker = isOnMarkers && this.markersAt(this.timeAt(event)).find((each) => rows[this.data.markers.indexOf(each)] === row);
     this.seek(marker ? marker.start_s : this.timeAt(event) / 1000);
+  }
+
+  // The movements under the pointer: while it is captured, all events have the same target, so that its position counts.
+  movementsUnder(event) {
+    for (const [id, canvas] of this.movementCanvases) {
+      const y = event.clientY - canvas.getBoundingClientRect().top;
+      if (y >= 0 && y < MOVEMENTS_PX) return movementsAt(this.movementsOf(id), this.timeAt(event), y, this.view());
+    }
+    return [];
   }
 
   get width_px() {
@@ -246,7 +286,7 @@ export class Lanes {
     if (this.unlabeled.has(id)) return UNLABELED_PX;
     const n_unlabeled = [...this.canvases.keys()].filter((each) => this.unlabeled.has(each)).length;
     const n_labeled = this.canvases.size - n_unlabeled;
-    const coded_px = this.codedCanvases.size * (CODES_PX + LANE_TITLE_PX);
+    const coded_px = this.codedCanvases.size * (CODES_PX + LANE_TITLE_PX) + this.movementCanvases.size * (MOVEMENTS_PX + MOVEMENTS_MARGIN_PX);
     const free_px = window.innerHeight - AROUND_LANES_PX - coded_px - n_unlabeled * (UNLABELED_PX + LANE_TITLE_PX);
     const max_px = window.innerWidth <= NARROW_PX ? MAX_NARROW_LANE_PX : MAX_LANE_PX;
     return Math.round(Math.min(Math.max(free_px / n_labeled - LANE_TITLE_PX, MIN_LANE_PX), max_px));
@@ -267,6 +307,9 @@ export class Lanes {
       for (const [id, canvas] of this.canvases) {
         const height_px = this.laneHeight_px(id);
         drawLane(this.prepare(canvas, height_px), tracks.get(id), view, height_px, this.data.markers);
+      }
+      for (const [id, canvas] of this.movementCanvases) {
+        drawMovements(this.prepare(canvas, MOVEMENTS_PX), this.movementsOf(id), tracks.get(id), view);
       }
       for (const [lane, canvas] of this.codedCanvases) drawCodes(this.prepare(canvas, CODES_PX), lane.spans, view);
       if (this.markers) {
@@ -295,10 +338,11 @@ export class Lanes {
   // The chart as it is shown, for the export.
   chart() {
     const tracks = new Map((this.window?.tracks ?? []).map((track) => [track.id, track]));
-    const lanes = this.order.map(({ track, lane }) =>
+    const movementsOf = (id) => (this.movementCanvases.has(id) ? [{ name: "", movements: this.movementsOf(id), track: tracks.get(id), height_px: MOVEMENTS_PX }] : []);
+    const lanes = this.order.flatMap(({ track, lane }) =>
       lane
-        ? { name: this.codedTitle(lane), spans: lane.spans, height_px: CODES_PX }
-        : { name: track.name, track: tracks.get(track.id), height_px: this.laneHeight_px(track.id) },
+        ? [{ name: this.codedTitle(lane), spans: lane.spans, height_px: CODES_PX }]
+        : [{ name: track.name, track: tracks.get(track.id), height_px: this.laneHeight_px(track.id) }, ...movementsOf(track.id)],
     );
     return { view: this.view(), colors: this.view().colors, markers: this.data.markers, lanes };
   }
@@ -323,6 +367,8 @@ export class Lanes {
     if (canvas && canvas === this.markers) {
       return this.tell(event, this.markersAt(time_ms).map(describeSpan));
     }
+    const moving = [...this.movementCanvases].find(([, other]) => other === canvas)?.[0];
+    if (moving !== undefined) return this.tell(event, this.movementWords(event, moving, time_ms));
     const coded = [...this.codedCanvases].find(([, other]) => other === canvas)?.[0];
     if (coded) return this.tell(event, coded.spans.filter((span) => isDuring(span, time_ms)).map(describeSpan));
     const id = [...this.canvases].find(([, other]) => other === canvas)?.[0];
@@ -335,7 +381,15 @@ export class Lanes {
       .sort(([a], [b]) => b - a)
       .map(([p, emotion]) => `${emotion} ${(p / 1000).toFixed(2)}`);
     const low = track.low_quality[row] ? [`${Math.round(track.low_quality[row] / 10)} % low quality`] : [];
-    this.tell(event, [clock(time_ms / 1000), ...shares, ...low]);
+    const left = track.left_out[row] ? [`${Math.round(track.left_out[row] / 10)} % left out by --speech`] : [];
+    this.tell(event, [clock(time_ms / 1000), ...shares, ...low, ...left]);
+  }
+
+  movementWords(event, id, time_ms) {
+    const here = this.movementsUnder(event).map(describeMovement);
+    if (here.length) return here;
+    const isKnown = isMeasuredAt(this.window?.tracks.find((track) => track.id === id), time_ms);
+    return [clock(time_ms / 1000), isKnown ? "no movement" : "movements not measured"];
   }
 
   markersAt(time_ms) {

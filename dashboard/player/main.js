@@ -16,7 +16,7 @@ const FILES = [
 ];
 const SHORTCUTS = [
   ["Space, K", "play, pause"], ["J, L", "5 s back, forward"], ["← →", "1 s back, forward"], [", .", "one frame back, forward"],
-  ["< >", "slower, faster"], ["V", "mute"], ["F", "full screen"], ["P", "repeat the episode"], ["B", "boxes"], ["T", "tags"],
+  ["< >", "slower, faster"], ["V", "mute"], ["F", "full screen"], ["P", "repeat the episode"], ["B", "boxes"], ["T", "tags"], ["O", "landmarks"],
   ["M", "begin and end a marker"], ["Esc", "cancel the marker"], ["+ −", "zoom in, out"], ["0", "show the whole video"], ["?", "this list"],
 ];
 
@@ -145,6 +145,7 @@ class Player {
       p: () => screen.toggleLoop(),
       b: () => screen.toggleShown("boxes"),
       t: () => screen.toggleShown("tags"),
+      o: () => screen.toggleShown("landmarks"),
       m: () => this.mark(),
       Escape: this.markerStart_s === undefined ? null : () => this.cancelMarker(),
       "+": () => lanes.zoom(0.5),

@@ -1,52 +1,90 @@
-// Boxes around faces, and tags that cover neither faces nor each other.
+// Boxes around faces, their landmarks, and tags that cover neither faces nor each other.
 
 import { element, inkOn } from "./dom.js";
 
 const TAG_PX = 18; // height
 const TAG_PADDING_PX = 12;
 const GRAY = "#888888";
+const N_LANDMARKS = 68; // the irises come after them
+const SVG = "http://www.w3.org/2000/svg";
 const measure = document.createElement("canvas").getContext("2d");
 measure.font = "12px sans-serif";
 
 const overlaps = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
 const isInside = (a, size) => a.x >= 0 && a.y >= 0 && a.x + a.width <= size.width && a.y + a.height <= size.height;
 
-// `faces` are rows of the route `boxes`, `size` is that of the stage in pixels.
-export function drawFaces(faces, { video, colors, names, size, tags }) {
+// `faces` are those of the route `boxes`, `size` is that of the stage in pixels.
+export function drawFaces(faces, { video, colors, names, size, show }) {
   const scale = [size.width / video.width_px, size.height / video.height_px];
-  const boxes = faces.map(([, , x1, y1, x2, y2]) => ({ x: x1 * scale[0], y: y1 * scale[1], width: (x2 - x1) * scale[0], height: (y2 - y1) * scale[1] }));
+  const boxes = faces.map(({ x1, y1, x2, y2 }) => ({ x: x1 * scale[0], y: y1 * scale[1], width: (x2 - x1) * scale[0], height: (y2 - y1) * scale[1] }));
   const taken = [...boxes];
-  const nodes = [];
-  faces.forEach(([, track, , , , , label, probability, isGood, reason], index) => {
-    const kind = track === null ? "untracked" : isGood && label ? "labeled" : "low";
-    const color = kind === "labeled" ? colors[label] : GRAY;
-    nodes.push(place(element("div", { class: `box ${kind}` }), boxes[index], color));
-    if (!tags) return;
-    const name = track === null ? "passing" : names.get(track) ?? `P${track}`;
-    const said = kind === "labeled" ? `${label} ${probability.toFixed(2)}` : (reason ?? "no label").replaceAll("_", " ");
-    for (const words of [`${name} · ${said}`, name]) {
-      const spot = freeSpot(boxes[index], words, taken, size);
+  const nodes = show.landmarks ? [drawLandmarks(faces, scale)] : [];
+  faces.forEach((face, index) => {
+    const kind = kindOf(face);
+    const color = kind === "labeled" ? colors[face.label] : GRAY;
+    if (show.boxes) nodes.push(place(element("div", { class: `box ${kind}` }), boxes[index], color));
+    if (!show.tags) return;
+    const name = face.track === null ? "passing" : names.get(face.track) ?? `P${face.track}`;
+    const line = `${name} · ${kind === "labeled" ? `${face.label} ${face.probability.toFixed(2)}` : (face.reason ?? "no label").replaceAll("_", " ")}`;
+    const figures = show.landmarks ? figuresOf(face) : null;
+    for (const lines of [...(figures ? [[line, ...figures]] : []), [line], [name]]) {
+      const spot = freeSpot(boxes[index], lines, taken, size);
       if (!spot) continue;
       taken.push(spot);
-      nodes.push(place(element("div", { class: `tag ${kind}` }, words), { ...spot, width: null }, color));
+      nodes.push(place(element("div", { class: `tag ${kind}` }, lines.join("\n")), { ...spot, width: null }, color));
       return;
     }
   });
   return nodes;
 }
 
+function kindOf({ track, label, is_good, is_left_out }) {
+  if (track === null) return "untracked";
+  if (is_left_out) return "left_out";
+  return is_good && label ? "labeled" : "low";
+}
+
+// Head pose, eyes and mouth in this frame; null where they were not measured.
+function figuresOf({ is_trusted, yaw_deg, pitch_deg, roll_deg, eye_left, eye_right, mouth }) {
+  if (is_trusted === null) return null;
+  if (!is_trusted) return ["landmarks not trusted"];
+  const degrees = (value) => `${Math.round(value)}°`.replace("-", "−");
+  return [
+    `yaw ${degrees(yaw_deg)}, pitch ${degrees(pitch_deg)}, roll ${degrees(roll_deg)}`,
+    `eyes ${eye_left.toFixed(2)} left, ${eye_right.toFixed(2)} right; mouth ${mouth.toFixed(2)}`,
+  ];
+}
+
+// The landmarks of all faces as one drawing: each point is a line of length 0 with round ends.
+function drawLandmarks(faces, scale) {
+  const drawing = document.createElementNS(SVG, "svg");
+  drawing.setAttribute("class", "landmarks");
+  for (const { points, is_trusted } of faces) {
+    if (!points) continue;
+    const dots = Array.from({ length: points.length / 2 }, (_, index) => `M${points[2 * index] * scale[0]} ${points[2 * index + 1] * scale[1]}h0`);
+    for (const [name, part] of [["points", dots.slice(0, N_LANDMARKS)], ["irises", dots.slice(N_LANDMARKS)]]) {
+      const path = document.createElementNS(SVG, "path");
+      path.setAttribute("class", is_trusted ? name : `${name} untrusted`);
+      path.setAttribute("d", part.join(""));
+      drawing.append(path);
+    }
+  }
+  return drawing;
+}
+
 // Above, below or beside the box, else at the edge of the frame; null where there is no room.
-function freeSpot(box, words, taken, size) {
-  const width = Math.ceil(measure.measureText(words).width) + TAG_PADDING_PX;
+function freeSpot(box, lines, taken, size) {
+  const width = Math.ceil(Math.max(...lines.map((line) => measure.measureText(line).width))) + TAG_PADDING_PX;
+  const height = lines.length * TAG_PX;
   const [right, bottom] = [box.x + box.width, box.y + box.height];
   const clamp = (x) => Math.min(Math.max(x, 0), size.width - width);
   const spots = [
-    [box.x, box.y - TAG_PX], [right - width, box.y - TAG_PX], [box.x, bottom], [right - width, bottom],
-    [right, box.y], [box.x - width, box.y], [clamp(box.x), box.y - TAG_PX], [clamp(box.x), bottom],
-    [clamp(box.x), 0], [clamp(box.x), size.height - TAG_PX],
+    [box.x, box.y - height], [right - width, box.y - height], [box.x, bottom], [right - width, bottom],
+    [right, box.y], [box.x - width, box.y], [clamp(box.x), box.y - height], [clamp(box.x), bottom],
+    [clamp(box.x), 0], [clamp(box.x), size.height - height],
   ];
   return spots
-    .map(([x, y]) => ({ x, y, width, height: TAG_PX }))
+    .map(([x, y]) => ({ x, y, width, height }))
     .find((spot) => isInside(spot, size) && !taken.some((other) => overlaps(spot, other))) ?? null;
 }
 

@@ -6,7 +6,13 @@ import { drawFaces } from "./overlay.js";
 const CHUNK_S = 8; // boxes are requested for so many seconds at a time
 const MAX_CHUNKS = 12;
 const INTO_FRAME_S = 0.001; // just after the start of a frame, so that rounding never shows the one before it
+const NO_LANDMARKS = "No landmarks are stored for this video: analyze it with `fervid analyze --keep-landmarks` to see them. The tags show what was measured on them.";
 const SPEEDS = [0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4];
+
+// The response of the route `boxes` with its faces as objects.
+function byName({ columns, faces, ...rest }) {
+  return { ...rest, faces: faces.map((row) => Object.fromEntries(columns.map((name, index) => [name, row[index]]))) };
+}
 
 export class Screen {
   constructor(parent, data, { onTime, onLink, onHelp }) {
@@ -15,7 +21,7 @@ export class Screen {
     this.time_s = 0;
     this.source = "smooth";
     this.loop = null; // the time range that repeats
-    this.show = { boxes: loadSetting("boxes", true), tags: loadSetting("tags", true) };
+    this.show = { boxes: loadSetting("boxes", true), tags: loadSetting("tags", true), landmarks: loadSetting("landmarks", false) };
     this.video = element("video", { preload: "auto", playsinline: true, "aria-label": "the video" });
     this.video.volume = loadSetting("volume", 1);
     this.video.muted = loadSetting("muted", false);
@@ -52,6 +58,7 @@ export class Screen {
     this.loopButton = button("loop", "repeat this episode (P)", () => this.toggleLoop(), { "aria-pressed": "false" });
     this.boxesButton = this.switchButton("boxes", "boxes around faces (B)");
     this.tagsButton = this.switchButton("tags", "tags with name and emotion (T)");
+    this.landmarksButton = this.switchButton("landmarks", "landmarks, head pose, eyes and mouth (O)");
     this.showMute();
     return element(
       "div",
@@ -66,6 +73,7 @@ export class Screen {
       this.loopButton,
       this.boxesButton,
       this.tagsButton,
+      this.landmarksButton,
       button("full", "full screen (F)", () => this.toggleFullScreen()),
       button("link", "copy a link to this moment", onLink),
       button("?", "keyboard shortcuts (?)", onHelp),
@@ -192,6 +200,10 @@ export class Screen {
     this.show[name] = !this.show[name];
     saveSetting(name, this.show[name]);
     this[`${name}Button`].setAttribute("aria-pressed", String(this.show[name]));
+    if (name === "landmarks") {
+      this.chunks.clear(); // the landmarks are requested only while they are shown
+      this.say(this.show.landmarks && !this.data.video.has_landmarks ? NO_LANDMARKS : "");
+    }
     this.draw();
   }
 
@@ -231,8 +243,8 @@ export class Screen {
     if (number < 0) return null;
     if (!this.chunks.has(number)) {
       const from_s = number * CHUNK_S;
-      const range = { from_s, to_s: from_s + CHUNK_S, source: this.source };
-      const requested = request(`boxes/${this.data.video.id}`, range).catch((error) => {
+      const range = { from_s, to_s: from_s + CHUNK_S, source: this.source, landmarks: this.show.landmarks };
+      const requested = request(`boxes/${this.data.video.id}`, range).then(byName).catch((error) => {
         this.chunks.delete(number);
         this.say(error.message);
         return null;
@@ -249,16 +261,16 @@ export class Screen {
     const chunk = await this.chunk(number);
     if (!this.alive || time_s !== this.time_s) return; // it has moved on meanwhile
     if (!this.video.paused) this.chunk(number + 1);
-    this.overlay.replaceChildren(...(this.show.boxes ? this.faces(chunk, time_s) : []));
+    this.overlay.replaceChildren(...(this.show.boxes || this.show.landmarks ? this.faces(chunk, time_s) : []));
   }
 
   faces(chunk, time_s) {
     const frame_s = chunk?.frames_s.findLast((frame) => frame <= time_s + 0.002);
     if (frame_s === undefined) return [];
-    const faces = chunk.faces.filter(([pts_s, track]) => Math.abs(pts_s - frame_s) < 0.0005 && !this.hidden.has(track));
+    const faces = chunk.faces.filter(({ pts_s, track }) => Math.abs(pts_s - frame_s) < 0.0005 && !this.hidden.has(track));
     const size = { width: this.overlay.clientWidth, height: this.overlay.clientHeight };
     const { video, colors } = this.data;
-    return drawFaces(faces, { video, colors, names: this.names, size, tags: this.show.tags });
+    return drawFaces(faces, { video, colors, names: this.names, size, show: this.show });
   }
 
   close() {

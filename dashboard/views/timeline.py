@@ -27,14 +27,15 @@ PLAYER = Path(__file__).parents[1] / "player"
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
 FAILED_SQL = "SELECT path, error FROM videos WHERE video_id = $video_id AND status = 'failed'"
 VIDEO_SQL = """
-    SELECT videos.*, first_s, last_s FROM videos, (
+    SELECT videos.*, first_s, last_s, coalesce(settings ->> '$.observe.keep_landmarks' = 'true', false) AS has_landmarks
+    FROM videos, (
         SELECT min(pts_s) AS first_s, max(pts_s + coalesce(duration_s, 0)) AS last_s
         FROM frames WHERE video_id = $video_id
     ) WHERE video_id = $video_id
 """
 TRACKS_SQL = f"""
     SELECT track_id, person, is_hidden, emotion, switch_s, seen_s, n_faces_ok / nullif(n_faces, 0) AS good_share,
-        labelled_s / nullif(seen_s, 0) AS labeled_share,
+        labelled_s / nullif(seen_s, 0) AS labeled_share, movements_measured_s,
         {", ".join(f"coalesce(share_{name}, 0) AS {name}" for name in EMOTIONS)}
     FROM tracks JOIN people USING (video_id, track_id)
     WHERE video_id = $video_id ORDER BY n_faces_ok DESC, track_id
@@ -47,6 +48,9 @@ LINE_SQL = """
 """
 EPISODES_SQL = """
     SELECT track_id, emotion, start_s, end_s, apex_s, peak FROM episodes WHERE video_id = $video_id ORDER BY start_s
+"""
+MOVEMENTS_SQL = """
+    SELECT track_id, kind, start_s, end_s FROM movements WHERE video_id = $video_id ORDER BY start_s, track_id
 """
 SESSION_SQL = "SELECT is_running, finished_at FROM videos WHERE video_id = $video_id"
 # The scripts of the player are served by a route of the dashboard; this code only loads and mounts them.
@@ -78,6 +82,7 @@ class PlayerVideo:
     duration_s: float
     width_px: int | None
     height_px: int | None
+    has_landmarks: bool  # whether they were stored, with --keep-landmarks
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ class PlayerTrack:
     switch_s: float | None  # time of a possible identity switch
     good_share: float | None  # share of the faces that are good
     labeled_share: float | None  # share of the time in which the person is visible that has a label
+    measured_s: float | None  # time in which movements could be found; None in results of version 0.1
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,7 @@ class PlayerData:
     revision: str  # identifies the version of the timeline
     tracks: list[PlayerTrack]
     episodes: list[dict[str, object]]  # rows of `EPISODES_SQL`
+    movements: list[dict[str, object]]  # rows of `MOVEMENTS_SQL`
     markers: list[dict[str, object]]  # id (None if the marker is from a file), label, start_s, end_s; ordered by time
     codes: list[CodedLane]
     steps: list[dict[str, str]]  # the steps that can be undone
@@ -125,6 +132,7 @@ def player_data(results: Results, media: Media, markers: Markers | None, codes: 
         revision=video["analysis_id"],
         tracks=[player_track(track) for track in results.ask(TRACKS_SQL, video_id=video_id).to_pylist()],
         episodes=results.ask(EPISODES_SQL, video_id=video_id).to_pylist(),
+        movements=results.ask(MOVEMENTS_SQL, video_id=video_id).to_pylist(),
         markers=[asdict(marker) | {"id": marker.id or None} for marker in by_time],
         codes=lanes_of(codes, results, video_id),
         steps=step_texts(noted),
@@ -145,6 +153,7 @@ def player_video(video: Mapping[str, Any], media: Media) -> PlayerVideo:
         duration_s=max(video["last_s"] or 0, video["duration_s"] or 0) - media.start_s,
         width_px=video["width_px"],
         height_px=video["height_px"],
+        has_landmarks=video["has_landmarks"],
     )
 
 
@@ -160,6 +169,7 @@ def player_track(track: Mapping[str, Any]) -> PlayerTrack:
         switch_s=track["switch_s"],
         good_share=track["good_share"],
         labeled_share=track["labeled_share"],
+        measured_s=track["movements_measured_s"],
     )
 
 
