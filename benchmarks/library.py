@@ -22,6 +22,7 @@ from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.timeline.observations import observations_table
 from fer_models.frame_batch import FaceBatch
 from fer_models.labels import EMOTIONS
+from fer_models.observation import Observation
 
 FPS = 25
 N_DIFFERENT = 2  # number of different videos, which the library repeats under other ids
@@ -44,20 +45,22 @@ def made_up_timeline(n_faces: int, rng: np.random.Generator) -> Timeline:
     landmarks[:, 2, 0] += turned * half[:, 0]
     return build_timeline(
         observations_table(
-            frame_index=np.arange(n_frames),
-            pts_s=np.arange(n_frames) / FPS,
-            decoded=np.ones(n_frames, bool),
-            look=np.full((n_frames, 48), 90, np.uint8),
-            faces=FaceBatch(
-                frame,
-                np.concatenate([center - half, center + half], axis=1).astype(np.float32),
-                landmarks.astype(np.float32),
-                rng.uniform(0.6, 1, n_faces).astype(np.float32),
-            ),
-            probabilities=_moods(frame, rng),
-            blur=rng.gamma(4, 60, n_faces),
-            brightness=rng.normal(120, 15, n_faces),
-            cut_off=np.zeros(n_faces),
+            Observation(
+                frame_index=np.arange(n_frames),
+                pts_s=np.arange(n_frames) / FPS,
+                decoded=np.ones(n_frames, bool),
+                look=np.full((n_frames, 48), 90, np.uint8),
+                faces=FaceBatch(
+                    frame,
+                    np.concatenate([center - half, center + half], axis=1).astype(np.float32),
+                    landmarks.astype(np.float32),
+                    rng.uniform(0.6, 1, n_faces).astype(np.float32),
+                ),
+                probabilities=_moods(frame, rng),
+                blur=rng.gamma(4, 60, n_faces),
+                brightness=rng.normal(120, 15, n_faces),
+                cut_off=np.zeros(n_faces),
+            )
         ),
         TimelineConfig(),
     )

@@ -31,6 +31,7 @@ from fer_models.frame_batch import FaceBatch, FaceLandmarks, FrameBatch
 from fer_models.labels import EMOTIONS
 from fer_models.landmarks.in_frame import landmarks_in_frame
 from fer_models.landmarks.landmarker import LandmarkBatch, Landmarker
+from fer_models.observation import Observation
 from fer_models.oom import run_with_oom_backoff
 from fer_models.prefetch import STALLED_S, StallTimeout, prefetch
 from fer_models.threads import run_stage
@@ -80,25 +81,6 @@ class ObserveOptions:
 DEFAULT_OPTIONS = ObserveOptions()
 
 
-@dataclass(frozen=True, eq=False)
-class Observation:
-    """The n sampled frames of one segment, and the m faces found in them."""
-
-    frame_index: np.ndarray  # (n,) int64
-    pts_s: np.ndarray  # (n,) float64
-    decoded: np.ndarray  # (n,) bool, False where the frame could not be decoded
-    is_full: np.ndarray  # (n,) bool, True where faces were detected on the full frame, not in close-ups
-    look: np.ndarray  # (n, 48) uint8 thumbnail of each frame, see `frame_thumbnail`; zeros where not decoded
-    faces: FaceBatch  # the faces; their `frame` is an index among the n frames
-    probabilities: np.ndarray  # (m, 7) float32
-    blur: np.ndarray  # (m,) float32, variance of the Laplacian of the gray crop
-    brightness: np.ndarray  # (m,) float32, mean gray level of the crop, 0 to 255
-    cut_off: np.ndarray  # (m,) float32, share of the crop that lies outside the frame
-    signature: np.ndarray  # (m, 60) uint8, colors of face and clothes, see `appearance_descriptors`
-    further: np.ndarray  # (m, 3) float32: p_other, valence, arousal; NaN where the model has no such output
-    landmarks: FaceLandmarks | None  # None without a landmark network
-
-
 @dataclass(eq=False)
 class _SegmentInProgress:
     """The results of one segment so far; crops are collected until there are enough for the classifier."""
@@ -142,19 +124,19 @@ class _SegmentInProgress:
         )
         blur, brightness, cut_off = np.concatenate([np.empty((0, 3), np.float32), *self.measures]).T
         return Observation(
-            self.frame_index,
-            pts_s,
-            self.decoded,
-            self.is_full,
-            self.look,
-            FaceBatch(*(np.concatenate([getattr(batch, name) for batch in faces]) for name in fields)),
-            outputs[:, : len(EMOTIONS)],
-            blur,
-            brightness,
-            cut_off,
-            np.concatenate([np.empty((0, SIGNATURE_BYTES), np.uint8), *self.signatures]),
-            outputs[:, len(EMOTIONS) :],
-            None if stages.landmarker is None else self._landmarks(groups, keep_points=stages.keep_landmarks),
+            frame_index=self.frame_index,
+            pts_s=pts_s,
+            decoded=self.decoded,
+            look=self.look,
+            faces=FaceBatch(*(np.concatenate([getattr(batch, name) for batch in faces]) for name in fields)),
+            probabilities=outputs[:, : len(EMOTIONS)],
+            blur=blur,
+            brightness=brightness,
+            cut_off=cut_off,
+            is_full=self.is_full,
+            signature=np.concatenate([np.empty((0, SIGNATURE_BYTES), np.uint8), *self.signatures]),
+            further=outputs[:, len(EMOTIONS) :],
+            landmarks=None if stages.landmarker is None else self._landmarks(groups, keep_points=stages.keep_landmarks),
         )
 
     def _landmarks(self, groups: "list[_Outputs]", *, keep_points: bool) -> FaceLandmarks:
@@ -184,7 +166,8 @@ class _Outputs:
     landmarks: LandmarkBatch | None  # None without a landmark network
 
 
-def observe_segments(
+# Each network is an argument of its own, because benchmarks/throughput.py also calls older versions, which lack some.
+def observe_segments(  # noqa: PLR0913
     info: VideoInfo,
     segments: list[np.ndarray],
     *,

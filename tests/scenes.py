@@ -9,6 +9,7 @@ import pyarrow as pa
 from analytics.timeline.observations import observations_table
 from fer_models.frame_batch import FaceBatch, FaceLandmarks
 from fer_models.labels import EMOTIONS
+from fer_models.observation import Observation
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,22 @@ def observe(
     offsets = [(-eye, -eye), (eye, -eye), (2 * eye * nose_shift, 0 * eye), (-eye, eye), (eye, eye)]
     landmarks_xy = np.stack([center + np.concatenate(offset, axis=1) for offset in offsets], axis=1)
     return observations_table(
-        frame_index=first + np.arange(len(pts_s)),
-        pts_s=np.array(pts_s, np.float64),
-        decoded=~np.isin(np.arange(len(pts_s)), undecoded),
-        look=np.repeat(np.array(gray or [90] * len(pts_s), np.uint8).reshape(-1, 1), 48, axis=1),
-        faces=FaceBatch(
-            np.array([face.frame for face in faces], np.int64),
-            np.concatenate([center - half, center + half], axis=1),
-            landmarks_xy,
-            np.array([face.det_score for face in faces], np.float32),
-        ),
-        probabilities=np.array([face.p for face in faces], np.float32).reshape(-1, 7),
-        blur=np.array([face.blur for face in faces]),
-        brightness=np.array([face.brightness for face in faces]),
-        cut_off=np.array([face.cut_off for face in faces]),
-        landmarks=landmarks,
-        signature=None if any(face.look is None for face in faces) else signatures([face.look for face in faces]),
+        Observation(
+            frame_index=first + np.arange(len(pts_s)),
+            pts_s=np.array(pts_s, np.float64),
+            decoded=~np.isin(np.arange(len(pts_s)), undecoded),
+            look=np.repeat(np.array(gray or [90] * len(pts_s), np.uint8).reshape(-1, 1), 48, axis=1),
+            faces=FaceBatch(
+                np.array([face.frame for face in faces], np.int64),
+                np.concatenate([center - half, center + half], axis=1),
+                landmarks_xy,
+                np.array([face.det_score for face in faces], np.float32),
+            ),
+            probabilities=np.array([face.p for face in faces], np.float32).reshape(-1, 7),
+            blur=np.array([face.blur for face in faces]),
+            brightness=np.array([face.brightness for face in faces]),
+            cut_off=np.array([face.cut_off for face in faces]),
+            landmarks=landmarks,
+            signature=None if any(face.look is None for face in faces) else signatures([face.look for face in faces]),
+        )
     )

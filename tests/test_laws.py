@@ -20,6 +20,7 @@ from analytics.timeline.smoothing import SmoothingConfig
 from analytics.timeline.track_summary import UNSEEN_S
 from fer_models.frame_batch import FaceBatch
 from fer_models.labels import EMOTIONS
+from fer_models.observation import Observation
 
 WIDTH_PX, HEIGHT_PX = 640, 480
 # A test must not fail because the machine is busy.
@@ -58,20 +59,22 @@ def videos(draw: st.DrawFn) -> pa.Table:
     probabilities[rng.random(m) < draw(st.sampled_from([0, 0.2]))] = np.nan
     gray = np.repeat(rng.integers(60, 200, 1 + n // 20), 20)[:n] if draw(st.booleans()) else np.full(n, 90)
     return observations_table(
-        frame_index=np.arange(n) * draw(st.sampled_from([1, 5])),
-        pts_s=pts_s,
-        decoded=decoded,
-        look=np.repeat(gray.astype(np.uint8)[:, None], 48, axis=1),
-        faces=FaceBatch(
-            frame,
-            np.concatenate([low, high], axis=1).astype(np.float32),
-            landmarks_xy.astype(np.float32),
-            rng.uniform(0.1, 1, m).astype(np.float32),
-        ),
-        probabilities=probabilities.astype(np.float32),
-        blur=rng.gamma(2, 100, m),
-        brightness=rng.uniform(0, 255, m),
-        cut_off=rng.choice([0, 0.1, 0.4], m),
+        Observation(
+            frame_index=np.arange(n) * draw(st.sampled_from([1, 5])),
+            pts_s=pts_s,
+            decoded=decoded,
+            look=np.repeat(gray.astype(np.uint8)[:, None], 48, axis=1),
+            faces=FaceBatch(
+                frame,
+                np.concatenate([low, high], axis=1).astype(np.float32),
+                landmarks_xy.astype(np.float32),
+                rng.uniform(0.1, 1, m).astype(np.float32),
+            ),
+            probabilities=probabilities.astype(np.float32),
+            blur=rng.gamma(2, 100, m),
+            brightness=rng.uniform(0, 255, m),
+            cut_off=rng.choice([0, 0.1, 0.4], m),
+        )
     )
 
 

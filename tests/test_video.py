@@ -60,7 +60,8 @@ needs_decord = pytest.mark.skipif(importlib.util.find_spec("decord") is None, re
 both_decoders = pytest.mark.parametrize("decoder", ["pyav", pytest.param("decord", marks=needs_decord)])
 
 
-def write_video(
+# Each keyword is a property of the encoded video that some test varies.
+def write_video(  # noqa: PLR0913
     path: Path,
     pictures: Iterable[np.ndarray],
     *,

@@ -10,99 +10,55 @@ from analytics.tables.schema import OBSERVATIONS
 from fer_models.boxes import box_area
 from fer_models.frame_batch import FaceBatch, FaceLandmarks
 from fer_models.labels import EMOTIONS
+from fer_models.observation import Observation
 
 # How far the tip of the nose lies in front of the eyes, in distances between the eyes. In a turned head, the nose is
 # therefore off center, which measures the yaw.
 NOSE_DEPTH = 0.5
 
 
-def observations_table(
-    *,
-    frame_index: np.ndarray,
-    pts_s: np.ndarray,
-    decoded: np.ndarray,
-    look: np.ndarray,
-    faces: FaceBatch,
-    probabilities: np.ndarray,
-    blur: np.ndarray,
-    brightness: np.ndarray,
-    cut_off: np.ndarray,
-    signature: np.ndarray | None = None,
-    is_full: np.ndarray | None = None,
-    further: np.ndarray | None = None,
-    landmarks: FaceLandmarks | None = None,
-    unseen: str = "decode_error",
-) -> pa.Table:
+def observations_table(seen: Observation, *, unseen: str = "decode_error") -> pa.Table:
     """The rows of `schema.OBSERVATIONS` for some frames of a video.
 
     Args:
-        frame_index: (n,) index of each frame in the video.
-        pts_s: (n,) its presentation time.
-        decoded: (n,) bool, False where the frame could not be decoded.
-        look: (n, 48) uint8, see the schema; any value where not decoded.
-        faces: the m faces in these frames, ordered by frame; `faces.frame` points into the n frames.
-        probabilities: (m, 7) calibrated, in the order of `EMOTIONS`; a row of NaN where not known.
-        blur: (m,) see the schema; NaN where not known.
-        brightness: (m,) likewise.
-        cut_off: (m,) likewise.
-        signature: (m, 60) uint8, see the schema; none if not known.
-        is_full: (n,) bool, whether faces were detected on the full frame; any value where not decoded; none if unknown.
-        further: (m, 3) p_other, valence and arousal; NaN, or None, where the model does not output them.
-        landmarks: what the 68 landmarks of the m faces show; None if they were not located.
+        seen: the frames, and the faces in them.
         unseen: the status of frames that were not decoded.
 
     Raises:
         ValueError: if lengths do not agree, faces are not in order, or a frame that was not decoded has one.
     """
-    m = len(faces)
-    if not len(frame_index) == len(pts_s) == len(decoded) or not probabilities.shape == (m, len(EMOTIONS)):
-        raise ValueError(f"{frame_index.shape = }, {pts_s.shape = }, {decoded.shape = }, {probabilities.shape = }")
+    faces, decoded, n, m = seen.faces, seen.decoded, len(seen.frame_index), len(seen.faces)
+    if not n == len(seen.pts_s) == len(decoded) or not seen.probabilities.shape == (m, len(EMOTIONS)):
+        raise ValueError(
+            f"{seen.frame_index.shape = }, {seen.pts_s.shape = }, {decoded.shape = }, {seen.probabilities.shape = }"
+        )
     if (np.diff(faces.frame) < 0).any() or not decoded[faces.frame].all():
         raise ValueError("faces must be ordered by frame and lie in decoded frames")
-    n_faces = np.bincount(faces.frame, minlength=len(frame_index))
-    frame = np.repeat(np.arange(len(frame_index)), np.maximum(n_faces, 1))  # index of the frame of each row
+    n_faces = np.bincount(faces.frame, minlength=n)
+    frame = np.repeat(np.arange(n), np.maximum(n_faces, 1))  # index of the frame of each row
     # Index of the face of each row, -1 for rows without a face.
     face = np.where(n_faces[frame] > 0, np.cumsum(n_faces[frame] > 0) - 1, -1)
-    face_index = np.arange(m) - np.repeat(np.cumsum(n_faces) - n_faces, n_faces)
-    status = np.select([~decoded, n_faces == 0], [unseen, "no_face"], "ok")
-    of_frame = {
-        "frame_index": pa.array(frame_index[frame], pa.int64()),
-        "pts_s": pa.array(pts_s[frame], pa.float64()),
-        "status": pa.array(status[frame], pa.string()),
-        "detection": _detection(is_full, decoded).take(pa.array(frame)),
-        "look": pa.FixedSizeListArray.from_arrays(
-            pa.array(look[frame].ravel(), pa.uint8()), look.shape[1], mask=pa.array(~decoded[frame])
-        ),
-    }
-    measures = {
-        **dict(zip(("x1_px", "y1_px", "x2_px", "y2_px"), faces.boxes_xyxy.T, strict=True)),
-        "det_score": faces.det_score,
-        **face_geometry(faces.boxes_xyxy, faces.landmarks_xy),
-        "blur": blur,
-        "brightness": brightness,
-        "cut_off": cut_off,
-    }
-    of_face = {
-        "face_index": pa.array(face_index, pa.int16()),
-        "landmarks_px": pa.FixedSizeListArray.from_arrays(pa.array(faces.landmarks_xy.ravel(), pa.float32()), 10),
-        **{name: to_column(values, pa.float32()) for name, values in measures.items()},
-        **emotion_columns("p", probabilities),
-        **_further_outputs(further, m),
-        **_landmark_columns(landmarks, m),
-        "signature": _signatures(signature, m),
-    }
     face_of_row = pa.array(face, mask=face < 0)
-    of_face = {name: values.take(face_of_row) for name, values in of_face.items()}
-    return pa.table({**of_frame, **of_face}).select(OBSERVATIONS.names).cast(OBSERVATIONS)
+    of_face = {
+        "face_index": pa.array(np.arange(m) - np.repeat(np.cumsum(n_faces) - n_faces, n_faces), pa.int16()),
+        **_face_columns(seen),
+    }
+    status = np.select([~decoded, n_faces == 0], [unseen, "no_face"], "ok")
+    columns = {
+        "status": pa.array(status[frame], pa.string()),
+        **{name: values.take(pa.array(frame)) for name, values in _frame_columns(seen).items()},
+        **{name: values.take(face_of_row) for name, values in of_face.items()},
+    }
+    return pa.table(columns).select(OBSERVATIONS.names).cast(OBSERVATIONS)
 
 
 def unseen_table(frame_index: np.ndarray, pts_s: np.ndarray, status: str) -> pa.Table:
     """The rows of `schema.OBSERVATIONS` for (n,) frames of which nothing was seen, for the reason `status`."""
     n = len(frame_index)
     nothing = np.empty(0, np.float32)
-    return observations_table(
-        frame_index=frame_index,
-        pts_s=pts_s,
+    seen = Observation(
+        frame_index,
+        pts_s,
         decoded=np.zeros(n, bool),
         look=np.zeros((n, OBSERVATIONS.field("look").type.list_size), np.uint8),
         faces=FaceBatch.empty(),
@@ -110,8 +66,40 @@ def unseen_table(frame_index: np.ndarray, pts_s: np.ndarray, status: str) -> pa.
         blur=nothing,
         brightness=nothing,
         cut_off=nothing,
-        unseen=status,
     )
+    return observations_table(seen, unseen=status)
+
+
+def _frame_columns(seen: Observation) -> dict[str, pa.Array]:
+    """The columns that describe frames, with a value per frame."""
+    look = pa.array(seen.look.ravel(), pa.uint8())
+    return {
+        "frame_index": pa.array(seen.frame_index, pa.int64()),
+        "pts_s": pa.array(seen.pts_s, pa.float64()),
+        "detection": _detection(seen.is_full, seen.decoded),
+        "look": pa.FixedSizeListArray.from_arrays(look, seen.look.shape[1], mask=pa.array(~seen.decoded)),
+    }
+
+
+def _face_columns(seen: Observation) -> dict[str, pa.Array]:
+    """The columns that describe faces, with a value per face."""
+    faces, m = seen.faces, len(seen.faces)
+    measures = {
+        **dict(zip(("x1_px", "y1_px", "x2_px", "y2_px"), faces.boxes_xyxy.T, strict=True)),
+        "det_score": faces.det_score,
+        **face_geometry(faces.boxes_xyxy, faces.landmarks_xy),
+        "blur": seen.blur,
+        "brightness": seen.brightness,
+        "cut_off": seen.cut_off,
+    }
+    return {
+        "landmarks_px": pa.FixedSizeListArray.from_arrays(pa.array(faces.landmarks_xy.ravel(), pa.float32()), 10),
+        **{name: to_column(values, pa.float32()) for name, values in measures.items()},
+        **emotion_columns("p", seen.probabilities),
+        **_further_outputs(seen.further, m),
+        **_landmark_columns(seen.landmarks, m),
+        "signature": _signatures(seen.signature, m),
+    }
 
 
 def _detection(is_full: np.ndarray | None, decoded: np.ndarray) -> pa.Array:

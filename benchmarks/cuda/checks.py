@@ -20,7 +20,8 @@ from fer_models.detection.retinaface_network import package_is_here
 from fer_models.frame_batch import FaceBatch
 from fer_models.landmarks.landmarker import PACKAGED_NAME, TASK, Landmarker
 from fer_models.landmarks.network import INPUT_PX, LandmarkNet
-from fer_models.observe import Observation, ObserveOptions, observe_segments
+from fer_models.observation import Observation
+from fer_models.observe import ObserveOptions, observe_segments
 from fer_models.registry.model_registry import ModelCard, find_model, load_model_folder
 from fer_models.video import VideoInfo
 

@@ -35,7 +35,8 @@ _MIN_SKIP_FRAMES = 16
 _UNREFERENCED_CAN_BE_SKIPPED = frozenset({"h264"})
 
 
-def read_frames(
+# One call in place of `probe`, `frames_to_sample` and `read_frames_at`, with the arguments of all three.
+def read_frames(  # noqa: PLR0913
     path: str | Path,
     *,
     fps: float | None = None,

@@ -260,4 +260,4 @@ def observe(path: StoragePath, plan: SegmentPlan, context: AnalysisContext, time
     with contextlib.closing(observations):
         for index, seen in zip(plan.missing, observations, strict=True):
             plan.content.check(plan.info.path)
-            context.store.write_segment(*plan.ids.observed, index, observations_table(**vars(seen)))
+            context.store.write_segment(*plan.ids.observed, index, observations_table(seen))

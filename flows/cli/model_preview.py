@@ -6,7 +6,8 @@ from fer_models.classification.loading import load_classifier
 from fer_models.detection import load_detector
 from fer_models.frame_batch import FrameBatch
 from fer_models.labels import EMOTIONS
-from fer_models.observe import Observation, observe_frames
+from fer_models.observation import Observation
+from fer_models.observe import observe_frames
 from flows.cli.demo import DemoError, load_photographs
 
 FACES = ("hopper", "collins")  # names of the photographs with a face; both people smile

@@ -157,4 +157,4 @@ class LiveSession:
         counts.n_looked_at += len(frames)
         counts.n_faces += len(observed.faces)
         self._uncommitted_s += [frame.arrived_s for frame in frames]
-        return observations_table(**vars(observed))
+        return observations_table(observed)
