@@ -13,13 +13,15 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
 # Compiling all modules again in each process would double the time of tests that start processes.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# Torch's threads spin while they wait, which would take the cores from the other test processes. OpenMP reads this
+# variable when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Prefect stores runs in a database in this folder, set before Prefect is imported, so the user's runs stay unchanged.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="fervid-prefect-")
 
@@ -47,6 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     slow_files = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow_files)
+    import torch  # not above: see OMP_WAIT_POLICY
+
     if torch.cuda.is_available() or "FERVID_MUST_HAVE_CUDA" in os.environ:
         return
     for item in items:

@@ -80,7 +80,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(weights_file, monkeypatch) -> Iterator[Server]:
+def weights_server(weights_file, monkeypatch) -> Iterator[Server]:
     """A server on loopback in place of the package's download addresses; the first one answers 404."""
     with Server(("127.0.0.1", 0), Handler) as server:
         server.file = weights_file
@@ -97,7 +97,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_weights_are_downloaded_once_and_their_hash_is_noted(server, weights_file, models_dir):
+def test_weights_are_downloaded_once_and_their_hash_is_noted(weights_server, weights_file, models_dir):
     seen = []
     folder = fetch_retinaface(lambda done, total: seen.append((done, total)))
     size = weights_file.stat().st_size
@@ -109,12 +109,14 @@ def test_weights_are_downloaded_once_and_their_hash_is_noted(server, weights_fil
     assert card.data["source_sha256"] == hashlib.sha256(weights_file.read_bytes()).hexdigest()
     assert card.data["source"].endswith("/retinaface.pth") and "non-commercial" in card.licence_note
     assert (card.task, card.score_threshold, card.parameters) == ("detector", 0.9, 29_442_342)
-    n_requests = server.n_requests
+    n_requests = weights_server.n_requests
     assert fetch_retinaface() == folder
-    assert server.n_requests == n_requests
+    assert weights_server.n_requests == n_requests
 
 
-def test_damaged_weights_are_downloaded_again_unless_the_file_has_changed(server, weights_file, models_dir, tmp_path):
+def test_damaged_weights_are_downloaded_again_unless_the_file_has_changed(
+    weights_server, weights_file, models_dir, tmp_path
+):
     run = fervid("models", "fetch", "retinaface")
     assert run.exit_code == 0, run.output
     assert "available as retinaface" in run.output and "non-commercial" in run.output
@@ -131,13 +133,13 @@ def test_damaged_weights_are_downloaded_again_unless_the_file_has_changed(server
     assert re.search(r"retinaface +│ damaged ", run.output)
     assert isinstance(check_models()["retinaface"], WeightsError)
 
-    server.file = tmp_path / "other.pth"
-    server.file.write_bytes(weights_file.read_bytes() + b"\0")
+    weights_server.file = tmp_path / "other.pth"
+    weights_server.file.write_bytes(weights_file.read_bytes() + b"\0")
     run = fervid("models", "fetch", "retinaface")
     assert run.exit_code == 1
     assert "the file has changed" in run.output and str(path.parent) in run.output
 
-    server.file = weights_file
+    weights_server.file = weights_file
     assert fervid("models", "fetch", "retinaface").exit_code == 0
     assert fervid("models", "verify").exit_code == 0
 
@@ -151,8 +153,8 @@ def test_damaged_weights_are_downloaded_again_unless_the_file_has_changed(server
         find_model("nobody", "detector")
 
 
-def test_a_download_cut_short_leaves_nothing(server, models_dir):
-    server.max_bytes = 3_000_000
+def test_a_download_cut_short_leaves_nothing(weights_server, models_dir):
+    weights_server.max_bytes = 3_000_000
     with pytest.raises(WeightsError, match=r"ended after 3,000,000 of 1\d\d,\d{3},\d{3} bytes"):
         fetch_retinaface()
     assert files_in(models_dir) == []
@@ -252,7 +254,7 @@ def test_without_the_package_the_doctor_is_content(monkeypatch):
     assert run.exit_code == 1 and "pip install 'retina-face" in run.output
 
 
-def test_videos_are_analyzed_with_weights_from_a_file(face_clip, tmp_path, models_dir):
+def test_videos_are_analyzed_with_weights_from_a_file(face_clip, server, tmp_path, models_dir):
     torch.save(lively_weights(), tmp_path / "lively.pth")
     assert fervid("models", "add", "retinaface", tmp_path / "lively.pth").exit_code == 0
     doctor = fervid("doctor")
@@ -262,7 +264,8 @@ def test_videos_are_analyzed_with_weights_from_a_file(face_clip, tmp_path, model
 
     out = tmp_path / "results"
     options = ["--fps", 2, "--device", "cpu", "--detector", "retinaface"]
-    run = fervid("analyze", face_clip, "--out", out, *options, "--detector-size", 96)
+    environment = {"PREFECT_API_URL": server}
+    run = fervid("analyze", face_clip, "--out", out, *options, "--detector-size", 96, env=environment)
     assert run.exit_code == 0, run.output
     assert "detector retinaface (requested) with frames of at most 96 px" in run.output
     (row,) = json.loads(fervid("query", out, "SELECT settings, weights FROM videos", "--format", "json").stdout)

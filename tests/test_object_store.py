@@ -38,7 +38,7 @@ FERVID = Path(sys.executable).with_name("fervid")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def server():
+def object_store():
     """An S3 server on loopback, which is found through environment variables, as a user's server would be."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # hides the line that the server logs for each request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
@@ -138,16 +138,16 @@ def test_a_store_that_does_not_answer_is_one_line(tmp_path, face_clip):
         assert "cannot be reached" in ended.stderr and "Traceback" not in ended.stderr
 
 
-def test_from_store_to_store_as_from_disk_to_disk(bucket, tmp_path, face_clip, empty_clip, requests):
+def test_from_store_to_store_as_from_disk_to_disk(bucket, server, tmp_path, face_clip, empty_clip, requests):
     """Run the command on two clips and a broken file; then repeat the analysis in this process."""
     videos = bucket / "videos"
     for source in (face_clip, empty_clip):
         put(videos / "deep" / source.name, source)
     videos.fs.pipe_file((videos / "broken.mp4").path, b"not a video")
     results = bucket / "results"
-    ended = subprocess.run(
-        [FERVID, "analyze", str(videos), "--out", str(results), "--device", "cpu"], capture_output=True, text=True
-    )
+    command = [FERVID, "analyze", str(videos), "--out", str(results), "--device", "cpu"]
+    environment = os.environ | {"PREFECT_API_URL": server}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ended.returncode == 3, ended.stderr
     assert f"{videos}/broken.mp4" in ended.stdout + ended.stderr and "Traceback" not in ended.stderr
     for source in (face_clip, empty_clip):
@@ -334,10 +334,13 @@ def test_a_purge_cut_short_is_finished_by_the_next(bucket):
     assert query(store.root, "SELECT DISTINCT path FROM videos").to_pylist() == [{"path": "2.mp4"}]
 
 
-def test_a_question_over_many_videos_takes_few_requests(bucket, requests):
-    store = Store(bucket / "results")
+def test_a_question_over_many_videos_takes_few_requests(bucket, requests, tmp_path):
+    local, shown = Store(tmp_path / "results"), timeline()
     for video in range(70):
-        store.commit_analysis(row(video, video, f"{video}.mp4"), timeline())
+        local.commit_analysis(row(video, video, f"{video}.mp4"), shown)
+    results = bucket / "results"
+    results.fs.put(f"{local.root}/", results.path, recursive=True)
+    store = Store(results)
     sql = "SELECT count(*) AS n FROM faces WHERE video_id = 'v0000000000000007'"
     query(store.root, "SELECT 1 AS one")  # caches the rows of table videos
     requests.clear()

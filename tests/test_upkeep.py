@@ -161,7 +161,7 @@ def test_settings_come_back_as_they_were_given(face_clip, tmp_path):
     assert stored_settings(None) == AnalyzeSettings()
 
 
-def test_a_failed_video_is_analyzed_again_once_it_is_repaired(face_clip, tmp_path):
+def test_a_failed_video_is_analyzed_again_once_it_is_repaired(face_clip, server, tmp_path):
     clip, results = tmp_path / "clip.mp4", tmp_path / "out"
     clip.write_text("not a video")
     with pytest.raises(VideoFailed):
@@ -173,7 +173,8 @@ def test_a_failed_video_is_analyzed_again_once_it_is_repaired(face_clip, tmp_pat
     run = subprocess.run(command, capture_output=True, text=True)
     assert (run.returncode, "leaked" in run.stderr) == (3, False), run.stderr
     clip.write_bytes(face_clip.read_bytes())
-    run = subprocess.run(command, env=os.environ | {"FERVID_FPS": "5"}, capture_output=True, text=True)
+    environment = os.environ | {"FERVID_FPS": "5", "PREFECT_API_URL": server}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "1 analyzed, 0 unchanged, 0 failed" in run.stdout
     assert [(one.state, one.path) for one in status(results)] == [("done", str(clip))]
@@ -189,7 +190,7 @@ def fails(clip: Path, results: Path, **settings) -> AnalyzeSettings:
     return asked.model_copy(update={"device": "auto", "detector": "compact"})
 
 
-def test_a_later_failed_run_is_repeated_with_its_settings(face_clip, tmp_path, monkeypatch):
+def test_a_later_failed_run_is_repeated_with_its_settings(face_clip, server, tmp_path, monkeypatch):
     clip, results, model = tmp_path / "clip.mp4", tmp_path / "out", tmp_path / "models" / "own"
     shutil.copy(face_clip, clip)
     shutil.copytree(find_model("default"), model)
@@ -201,11 +202,12 @@ def test_a_later_failed_run_is_repeated_with_its_settings(face_clip, tmp_path, m
     }
     monkeypatch.chdir(tmp_path)
     model.rename(tmp_path / "elsewhere")
-    run = fervid("retry", results)
+    run = fervid("retry", results, env={"PREFECT_API_URL": server})
     assert (run.exit_code, str(model) in run.output, "--model NAME" in run.output) == (3, True, True), run.output
     assert status(results)[0].state == "failed"
     (tmp_path / "elsewhere").rename(model)
-    run = subprocess.run([FERVID, "retry", results], capture_output=True, text=True)
+    environment = os.environ | {"PREFECT_API_URL": server}
+    run = subprocess.run([FERVID, "retry", results], env=environment, capture_output=True, text=True)
     assert "1 analyzed, 0 unchanged, 0 failed" in run.stdout, run.stderr
     assert [one.state for one in status(results)] == ["done"]
     with connect(results) as connection:
