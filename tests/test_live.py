@@ -293,7 +293,7 @@ def test_every_frame_has_a_row_and_the_outcome_counts_them(session):
     of_status = dict(rows(results, "SELECT status, count(*) FROM frames GROUP BY 1"))
     counts = outcome.counts
     assert of_status.get("dropped", 0) == counts.n_dropped
-    assert of_status.get("ok", 0) + of_status.get("no_face", 0) == counts.n_looked_at == outcome.delay.n
+    assert of_status.get("ok", 0) + of_status.get("no_face", 0) == counts.n_analyzed == outcome.delay.n
     assert rows(results, "SELECT count(*) FROM faces") == [(counts.n_faces,)] == [(outcome.n_rows["faces"],)]
     index = [index for (index,) in rows(results, "SELECT frame_index FROM frames ORDER BY 1")]
     assert index == list(range(len(index)))
@@ -419,7 +419,7 @@ def test_a_pipe_is_read_to_its_end_and_gives_what_the_file_gives(face_clip, tmp_
     assert done.returncode == 0, done.stderr
     (outcome,) = json.loads(done.stdout)
     assert rows(out, "SELECT path LIKE 'stdin@%.live', n_frames FROM videos") == [(True, 50)]
-    assert outcome["counts"]["n_looked_at"] + outcome["counts"]["n_dropped"] == 50
+    assert outcome["counts"]["n_analyzed"] + outcome["counts"]["n_dropped"] == 50
     # All live frames are searched in full, because the frame before may have been dropped.
     analyze_clip(face_clip, tmp_path / "file", CPU.model_copy(update={"detect_every_s": 0.0}))
     sql = "SELECT frame_index, pts_s, x1_px, p_happy FROM faces ORDER BY frame_index"

@@ -63,7 +63,7 @@ def bucket(request) -> Path:
 
 @pytest.fixture
 def requests(monkeypatch) -> Counter:
-    """The number of requests of each kind from now on."""
+    """A counter of the requests to the store, by kind, that counts from the start of the test."""
     from s3fs import S3FileSystem
 
     counts: Counter = Counter()

@@ -50,9 +50,9 @@ BOX = np.array([[100.0, 100, 200, 200]])
 NO_ROOM = RedactionConfig(margin=0, margin_px=0, growth_per_s=0)
 
 
-def covered(frames, tracks, boxes, looked_at=None, config=NO_ROOM):
-    looked_at = np.arange(50) if looked_at is None else np.array(looked_at, int)
-    return redaction_boxes(PTS_S, looked_at, np.array(frames, int), np.array(tracks, int), np.array(boxes), config)
+def covered(frames, tracks, boxes, analyzed=None, config=NO_ROOM):
+    analyzed = np.arange(50) if analyzed is None else np.array(analyzed, int)
+    return redaction_boxes(PTS_S, analyzed, np.array(frames, int), np.array(tracks, int), np.array(boxes), config)
 
 
 def test_a_face_is_hidden_for_a_time_before_and_after_its_detections():
@@ -82,24 +82,24 @@ def test_boxes_grow_with_the_time_to_the_nearest_sighting():
 
 
 def test_frames_far_from_analyzed_ones_are_hidden_completely():
-    _, blind = covered([20], [0], BOX, looked_at=range(15, 25))
+    _, blind = covered([20], [0], BOX, analyzed=range(15, 25))
     # One second before the first and after the last analyzed frame.
     assert np.flatnonzero(~blind).tolist() == list(range(5, 35))
-    _, blind = covered([0], [0], BOX, looked_at=[0, 20, 40])
+    _, blind = covered([0], [0], BOX, analyzed=[0, 20, 40])
     assert not blind.any()  # with a lower sampling rate, boxes are kept for longer
-    _, blind = covered([], [], np.empty((0, 4)), looked_at=[])
+    _, blind = covered([], [], np.empty((0, 4)), analyzed=[])
     assert blind.all()
 
 
 def test_boxes_glide_from_sample_to_sample_and_end_where_the_face_does():
-    looked_at = np.arange(0, 50, 5)
+    analyzed = np.arange(0, 50, 5)
     faces = np.array([0, 5, 15]), np.array([0, 0, 0]), np.concatenate([BOX, BOX + 50, BOX])
-    placed = boxes_shown(PTS_S, looked_at, *faces)
+    placed = boxes_shown(PTS_S, analyzed, *faces)
     assert placed.frame.tolist() == [*range(10), *range(15, 20)]  # the face has disappeared at frame 10
     np.testing.assert_allclose(placed.boxes_xyxy[:6, 0], [100, 110, 120, 130, 140, 150])
     assert (placed.boxes_xyxy[6:10, 0] == 150).all()
     assert placed.row[placed.of_frame(7)].tolist() == [1]
-    last = boxes_shown(PTS_S, looked_at, np.array([45]), np.array([-1]), BOX)
+    last = boxes_shown(PTS_S, analyzed, np.array([45]), np.array([-1]), BOX)
     assert last.frame.tolist() == list(range(45, 50))
 
 

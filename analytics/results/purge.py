@@ -20,7 +20,7 @@ from analytics.results.arrow_files import n_rows, read_table
 from analytics.results.catalog import REMEMBERED, ids_of
 from analytics.results.compaction import drop_from_shards, remove_broken_shards
 from analytics.results.shards import read_shards
-from analytics.results.status import is_looked_at
+from analytics.results.status import may_be_in_progress
 from analytics.results.storage_paths import (
     FileInfo,
     StoragePath,
@@ -210,7 +210,7 @@ def _video_rows(results: StoragePath) -> list[_Written]:
 def _sessions_going_on(results: StoragePath, rows: Sequence[_Written]) -> dict[str, str]:
     """The paths of live sessions that may still be running, by video_id."""
     newest = {row.video_id: row for row in sorted(rows, key=lambda row: row.finished_at)}
-    return {of: row.path for of, row in newest.items() if row.is_running and is_looked_at(results, of)}
+    return {of: row.path for of, row in newest.items() if row.is_running and may_be_in_progress(results, of)}
 
 
 def _chosen(rows: Sequence[_Written], folders: Mapping[str, object], wanted: Sequence[str]) -> list[str]:

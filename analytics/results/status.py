@@ -76,8 +76,8 @@ def unfinished(root: StoragePath, *, within_s: float = math.inf) -> list[tuple[R
     return [(Running(of, n), time.time() - newest_s) for of, (newest_s, n) in seen.items()]
 
 
-def is_looked_at(root: StoragePath, video_id: str) -> bool:
-    """Whether a video may be being analyzed now; always True in object stores, where this is unknown."""
+def may_be_in_progress(root: StoragePath, video_id: str) -> bool:
+    """Whether an analysis of a video may be in progress; always True in object stores, where this is unknown."""
     newest_s, _ = (math.inf, 0) if is_remote(root) else _newest_segment(root / "observations" / f"video_id={video_id}")
     return time.time() - newest_s < RECENT_S
 
@@ -153,7 +153,7 @@ def _of_row(results: StoragePath, row: VideoRecord, begun: Mapping[str, tuple[in
     if age_s < RECENT_S:
         return replace(known, state="running", reason=f"{n_segments} segments are saved")
     if row.is_running:
-        if is_looked_at(results, row.video_id):
+        if may_be_in_progress(results, row.video_id):
             return replace(known, state="running", reason="a live session")
         reason = "an interrupted live session: its end is not in the tables yet"
         return replace(known, state="pending", reason=reason, suggested_action="run `fervid timeline` to add it")

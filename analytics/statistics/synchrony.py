@@ -46,7 +46,7 @@ def lagged_correlations(x: Array, y: Array, max_lag: int) -> Array:
 
 
 def peak(correlations: Array) -> LaggedCorrelation | None:
-    """The lag with the highest correlation; of equals the one nearest to 0. None if no correlation is known."""
+    """The lag with the highest correlation, or the nearest to 0 of several; None if no correlation is known."""
     if np.isnan(correlations).all():
         return None
     max_lag = len(correlations) // 2

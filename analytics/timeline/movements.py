@@ -159,7 +159,7 @@ def _is_known(faces: TrackedMeasures) -> np.ndarray:
 
 
 def _rows_of(run: np.ndarray, spans: RowSpans) -> RowSpans:
-    """The spans of a run as rows of all faces."""
+    """Spans of rows of a run as spans of rows of the table; `run` holds the row of each of its faces."""
     return RowSpans(run[spans.first], run[spans.last], spans.strength)
 
 

@@ -47,19 +47,19 @@ class FrameBoxes:
 
 
 def boxes_shown(
-    pts_s: np.ndarray, looked_at: np.ndarray, frame: np.ndarray, track: np.ndarray, boxes_xyxy: np.ndarray
+    pts_s: np.ndarray, analyzed: np.ndarray, frame: np.ndarray, track: np.ndarray, boxes_xyxy: np.ndarray
 ) -> FrameBoxes:
     """The box of each face from its frame to the next analyzed one, interpolated if its track continues there.
 
     Args:
         pts_s: (n,) time of every frame of the video.
-        looked_at: (s,) increasing, the analyzed frames.
+        analyzed: (s,) increasing, the analyzed frames.
         frame: (m,) of each face.
         track: (m,)
         boxes_xyxy: (m, 4)
     """
-    end = np.append(looked_at[1:], looked_at[-1:] + _usual_step(looked_at))
-    next_look = np.minimum(end, len(pts_s))[np.searchsorted(looked_at, frame)]
+    end = np.append(analyzed[1:], analyzed[-1:] + _usual_step(analyzed))
+    next_look = np.minimum(end, len(pts_s))[np.searchsorted(analyzed, frame)]
     follower = _follower(frame, track)
     continues_track = (follower >= 0) & (frame[follower] == next_look)
     target = np.where(continues_track[:, None], boxes_xyxy[follower], boxes_xyxy)
@@ -69,7 +69,7 @@ def boxes_shown(
 
 def redaction_boxes(
     pts_s: np.ndarray,
-    looked_at: np.ndarray,
+    analyzed: np.ndarray,
     frame: np.ndarray,
     track: np.ndarray,
     boxes_xyxy: np.ndarray,
@@ -81,7 +81,7 @@ def redaction_boxes(
 
     Args:
         pts_s: (n,) time of every frame of the video.
-        looked_at: (s,) increasing, the analyzed frames that could be decoded.
+        analyzed: (s,) increasing, the analyzed frames that could be decoded.
         frame: (m,) of each face.
         track: (m,)
         boxes_xyxy: (m, 4)
@@ -90,8 +90,8 @@ def redaction_boxes(
     Returns:
         The boxes, and `(n,)` whether each frame is too far from any analyzed one, so that it must be hidden as a whole.
     """
-    looked_s = pts_s[looked_at]
-    step_s = float(np.median(np.diff(looked_s))) if len(looked_s) > 1 else 0.0
+    analyzed_s = pts_s[analyzed]
+    step_s = float(np.median(np.diff(analyzed_s))) if len(analyzed_s) > 1 else 0.0
     hold_s = max(config.hold_s, step_s) + ROUNDING_S
     follower, leader = _follower(frame, track), np.full(len(frame), -1)
     leader[follower[follower >= 0]] = np.flatnonzero(follower >= 0)
@@ -106,7 +106,7 @@ def redaction_boxes(
     until_seen_s = np.where(follower >= 0, np.abs(seen_s[follower] - pts_s[frame]), np.inf)[placed.row] - since_seen_s
     unseen_s = np.minimum(since_seen_s, np.maximum(until_seen_s, 0))
     boxes = pad_boxes(placed.boxes_xyxy, config, unseen_s)
-    return FrameBoxes(placed.frame, placed.row, boxes), _far_from(pts_s, looked_s, hold_s)
+    return FrameBoxes(placed.frame, placed.row, boxes), _far_from(pts_s, analyzed_s, hold_s)
 
 
 def pad_boxes(boxes_xyxy: np.ndarray, config: RedactionConfig, unseen_s: np.ndarray | float = 0.0) -> np.ndarray:
@@ -117,16 +117,16 @@ def pad_boxes(boxes_xyxy: np.ndarray, config: RedactionConfig, unseen_s: np.ndar
     return boxes
 
 
-def _far_from(pts_s: np.ndarray, looked_s: np.ndarray, hold_s: float) -> np.ndarray:
+def _far_from(pts_s: np.ndarray, analyzed_s: np.ndarray, hold_s: float) -> np.ndarray:
     """Whether no analyzed frame is within `hold_s` of each frame."""
-    around_s = np.concatenate([[-np.inf], looked_s, [np.inf]])
+    around_s = np.concatenate([[-np.inf], analyzed_s, [np.inf]])
     after = np.searchsorted(around_s, pts_s, side="right")
     far: np.ndarray = np.minimum(pts_s - around_s[after - 1], around_s[after] - pts_s) > hold_s
     return far
 
 
-def _usual_step(looked_at: np.ndarray) -> int:
-    return int(np.median(np.diff(looked_at))) if len(looked_at) > 1 else 1
+def _usual_step(analyzed: np.ndarray) -> int:
+    return int(np.median(np.diff(analyzed))) if len(analyzed) > 1 else 1
 
 
 def _follower(frame: np.ndarray, track: np.ndarray) -> np.ndarray:

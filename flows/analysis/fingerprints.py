@@ -152,7 +152,7 @@ def describe_models(observe: Mapping[str, Any]) -> str:
 
 @lru_cache(maxsize=8)
 def request_fingerprint(settings: AnalyzeSettings) -> str:
-    """Hash of everything known without torch that decides the ids of the work: settings, weights and this machine.
+    """Hash of what the ids of the work depend on, as far as it is known without torch: settings, weights and machine.
 
     Raises:
         WeightsError: if there is no such model.

@@ -17,7 +17,7 @@ from analytics.results.corrections import (
     fitting_corrections,
 )
 from analytics.results.ids import analysis_id
-from analytics.results.status import is_looked_at
+from analytics.results.status import may_be_in_progress
 from analytics.results.store import Store, StoreError, check_results
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.results.video_record import VideoRecord
@@ -124,7 +124,7 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
         "joined_by_look": timeline.used_appearance,
     }
     store.commit_analysis(row.columns() | changed, timeline)
-    if row.is_running and not is_looked_at(store.root, video):
+    if row.is_running and not may_be_in_progress(store.root, video):
         store.drop_appearance(*seen)  # the session was killed, so no other process drops its appearance data
     seconds = time.perf_counter() - started_s
     return Rebuilt(path, "done", video, analyzed, len(timeline.faces), len(timeline.tracks), seconds)

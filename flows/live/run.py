@@ -191,7 +191,7 @@ class _Run:
         begun_s, before = time.monotonic(), replace(session.counts)
         session.process(frames)
         now_s, counts = time.monotonic(), session.counts
-        if n := counts.n_looked_at - before.n_looked_at:
+        if n := counts.n_analyzed - before.n_analyzed:
             self.frames_per_s += 0.3 * (n / (now_s - begun_s) - self.frames_per_s)
             self.reader.frames.limit = min(max(1, int(self.frames_per_s * BUSY_S)), MOST_FRAMES)
         if self.rate is not None:

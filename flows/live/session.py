@@ -25,7 +25,7 @@ DECODER = "pyav"
 class LiveCounts:
     """Counts of a session so far."""
 
-    n_looked_at: int = 0
+    n_analyzed: int = 0
     n_dropped: int = 0
     n_undecoded: int = 0
     n_faces: int = 0
@@ -154,7 +154,7 @@ class LiveSession:
                 min_face_px=self._settings.min_face_px, keep_landmarks=self._settings.keep_landmarks
             ),
         )
-        counts.n_looked_at += len(frames)
+        counts.n_analyzed += len(frames)
         counts.n_faces += len(observed.faces)
         self._uncommitted_s += [frame.arrived_s for frame in frames]
         return observations_table(observed)

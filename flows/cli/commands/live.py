@@ -81,7 +81,7 @@ def live(
         else:
             for outcome in outcomes:
                 console.print(describe(outcome), highlight=False, markup=False, soft_wrap=True)
-                if outcome.counts.n_dropped > outcome.counts.n_looked_at:
+                if outcome.counts.n_dropped > outcome.counts.n_analyzed:
                     errors.print(advice(outcome, live_settings), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -122,13 +122,13 @@ class LiveDisplay:
     def show(self, status: "LiveStatus") -> None:
         """Update the status line."""
         now_s, counts = time.monotonic(), status.counts
-        if self._seen and counts.n_looked_at < self._seen[-1][1]:
+        if self._seen and counts.n_analyzed < self._seen[-1][1]:
             self._seen.clear()  # a new session has started
-        self._seen.append((now_s, counts.n_looked_at))
+        self._seen.append((now_s, counts.n_analyzed))
         while now_s - self._seen[0][0] > RATE_OVER_S:
             self._seen.popleft()
         first_s, n_first = self._seen[0]
-        rate = (counts.n_looked_at - n_first) / max(now_s - first_s, 0.1)
+        rate = (counts.n_analyzed - n_first) / max(now_s - first_s, 0.1)
         minutes, seconds = divmod(int(status.seconds), 60)
         parts = [
             f"{minutes // 60}:{minutes % 60:02}:{seconds:02}",
@@ -149,7 +149,7 @@ def describe(outcome: "LiveOutcome") -> str:
     """A session in one line."""
     counts, rows, delay = outcome.counts, outcome.n_rows, outcome.delay
     return (
-        f"{outcome.path}: {outcome.duration_s:.1f} s, {counts.n_looked_at} frames analyzed, "
+        f"{outcome.path}: {outcome.duration_s:.1f} s, {counts.n_analyzed} frames analyzed, "
         f"{counts.n_dropped} dropped, {counts.n_undecoded} could not be decoded, lost {counts.n_losses} times, "
         f"{rows['faces']} faces, {rows['tracks']} people (tracks); "
         f"{delay.mean_s:.2f} s from frame to row, {delay.most_s:.2f} at most"
@@ -161,7 +161,7 @@ def advice(outcome: "LiveOutcome", live_settings: LiveSettings) -> str:
     reason = "Most frames were dropped because this machine is too slow for the stream."
     if live_settings.adapt_fps:  # the rate adapts only after some seconds
         return f"{reason} Use a smaller --detector-size to analyze frames faster, or start the sender after Fervid."
-    fps = outcome.counts.n_looked_at / max(outcome.duration_s, 1.0)
+    fps = outcome.counts.n_analyzed / max(outcome.duration_s, 1.0)
     return (
         f"{reason} Use --fps auto or --fps {fps:.2g} to analyze fewer, evenly spaced frames, or a smaller "
         "--detector-size to analyze them faster."
