@@ -191,14 +191,6 @@ def test_no_face_and_no_frame_give_an_empty_batch():
         assert faces.boxes_xyxy.dtype == empty.boxes_xyxy.dtype and faces.frame.dtype == empty.frame.dtype
 
 
-def test_arrays_of_another_shape_or_type_are_refused():
-    detector = CompactDetector(tiny_net(), CARD)
-    with pytest.raises(ValueError, match=r"\(n, h, w, 3\) uint8"):
-        detector.detect(np.zeros((40, 50, 3), np.uint8))
-    with pytest.raises(ValueError, match="float64"):
-        detector.detect(np.zeros((1, 40, 50, 3)))
-
-
 def test_a_detector_needs_a_card_with_a_score_threshold():
     with pytest.raises(WeightsError, match="tiny: the card of a detector needs a score_threshold"):
         CompactDetector(tiny_net(), dataclasses.replace(CARD, score_threshold=None))
