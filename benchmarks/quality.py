@@ -2,15 +2,18 @@
 
     python benchmarks/quality.py ../shared/data/fer2013/fer2013.parquet --out docs/quality.md
 
-Size, blur, darkness and cut-off are simulated: the same test images, degraded step by step. For head turn and detection
-score, the compact detector processes the images, and they are grouped by its output. Images that are also in Training
-are excluded. Models calibrated on votes are compared with the annotators' majority, others with the labels.
+Size, blur, darkness, cut-off and occlusion are simulated: the same test images, degraded step by step. For the yaw of
+the five landmarks and the detection score, the compact detector processes the images; for the pose of the head and the
+landmark score, the landmark network does. The images are grouped by its output. Images that are also in Training are
+excluded. Models calibrated on votes are compared with the annotators' majority, others with the labels.
 """
 
 import argparse
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,26 +25,36 @@ from analytics.timeline.observations import face_geometry
 from fer_models import load_classifier, load_detector
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.crops import BOX_TO_SIDE, measure_crops
+from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.datasets.reading import read_data
 from fer_models.labels import EMOTIONS
+from fer_models.landmarks.landmarker import Landmarker
 from flows.training.markdown import write_part
 
 SIDE_PX = 48
-FACE_PX = (43, 32, 28, 24, 20, 16, 12, 8)
-BLUR_SIGMA_PX = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
-BRIGHTNESS = (120, 60, 40, 30, 25, 20, 10)
+FACE_PX = (32, 24, 20, 16, 12)
+BLUR_SIGMA_PX = (0.5, 1.0, 1.25, 1.5, 2.0)
+BRIGHTNESS = (60, 40, 30, 25, 20, 10)
 CAMERA_NOISE = 2.0  # standard deviation in gray levels, as of a small camera indoors
-CUT_OFF = (0.1, 0.2, 0.3, 0.4, 0.5)
+CUT_OFF = (0.1, 0.2, 0.3, 0.4)
+OCCLUDED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 # Borders that are cut off, in the order of quarter turns; the left one is like the right one.
 BORDERS = ("top", "right", "bottom")
 YAW_EDGES_DEG = (0, 10, 20, 30, 40, 50, 90)
+PITCH_EDGES_DEG = (-90, -40, -30, -20, -10, 10, 20, 30, 40, 90)
 SCORE_EDGES = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+LANDMARK_SCORE_EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.01)
 # Enlargement of the image, and side of the gray frame in whose center it is given to the detector.
 ZOOM, FRAME_PX = 3, 288
 HEADER = (
     "| degradation | level | images | accuracy | mean p_max | median blur | median brightness |",
     "|---|---|---|---|---|---|---|",
 )
+
+
+def as_rgb(pixels: Tensor) -> Tensor:
+    """Crops (n, 48, 48, 3) from gray images (n, 48, 48)."""
+    return pixels[..., None].expand(-1, -1, -1, 3)
 
 
 def shrunk(pixels: Tensor, face_px: float) -> Tensor:
@@ -54,8 +67,6 @@ def shrunk(pixels: Tensor, face_px: float) -> Tensor:
 
 def blurred(pixels: Tensor, sigma_px: float) -> Tensor:
     """Blur images (n, 48, 48) uint8."""
-    if not sigma_px:
-        return pixels
     size_px = 2 * int(np.ceil(3 * sigma_px)) + 1
     smooth: Tensor = gaussian_blur(pixels[:, None].float(), [size_px, size_px], [sigma_px, sigma_px])
     return smooth[:, 0].round().byte()
@@ -78,13 +89,14 @@ def cut_off(pixels: Tensor, share: float, border: str) -> Tensor:
     return torch.rot90(turned, -turns, dims=(1, 2))
 
 
-def accuracy_row(name: str, value: str, classifier: EmotionClassifier, pixels: Tensor, label: Tensor) -> str:
-    """Format a row: accuracy, mean of the highest probability, and median blur and brightness."""
-    probabilities = torch.from_numpy(classifier.predict(pixels))
-    accuracy = (probabilities.argmax(dim=1) == label).float().mean().item()
-    p_max = probabilities.amax(dim=1).mean().item()
-    blur, brightness = (measure.median().item() for measure in measure_crops(pixels[..., None].expand(-1, -1, -1, 3)))
-    return f"| {name} | {value} | {len(label)} | {accuracy:.3f} | {p_max:.3f} | {blur:.0f} | {brightness:.0f} |"
+def occluded(pixels: Tensor, share: float) -> Tensor:
+    """Cover a share of the area of images (n, 48, 48) uint8 by a square of their mean gray level, anywhere in them."""
+    side = round(SIDE_PX * share**0.5)
+    n = len(pixels)
+    corner = torch.randint(SIDE_PX + 1 - side, (n, 2, 1), generator=torch.Generator().manual_seed(0))
+    is_covered = (torch.arange(SIDE_PX) >= corner) & (torch.arange(SIDE_PX) < corner + side)
+    mean = pixels.float().mean(dim=(1, 2), keepdim=True).byte()
+    return torch.where(is_covered[:, 0, :, None] & is_covered[:, 1, None, :], mean, pixels)
 
 
 def detected(pixels: Tensor, batch_size: int = 64) -> tuple[Tensor, np.ndarray, np.ndarray]:
@@ -106,47 +118,123 @@ def detected(pixels: Tensor, batch_size: int = 64) -> tuple[Tensor, np.ndarray, 
     return torch.from_numpy(row), det_score, yaw_deg
 
 
-def binned_rows(
-    name: str, measure: np.ndarray, edges: tuple[float, ...], row: Callable[[str, str, np.ndarray], str]
-) -> Iterator[str]:
-    """Yield a row for each bin that contains images."""
-    for low, high in itertools.pairwise(edges):
-        inside = np.flatnonzero((measure >= low) & (measure < high))
-        if len(inside):
-            yield row(name, f"{low:g} to {high:g}", inside)
+class Evaluation(NamedTuple):
+    """What a model predicts for n images, and what the quality filter measures on them."""
+
+    label: Tensor  # (n,)
+    probabilities: Tensor  # (n, 7)
+    blur: Tensor  # (n,)
+    brightness: Tensor  # (n,)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images whose label the model predicts."""
+        return (self.probabilities.argmax(dim=1) == self.label).float().mean().item()
+
+    def row(self, name: str, value: str) -> str:
+        """Format a row: accuracy, mean of the highest probability, and median blur and brightness."""
+        p_max = self.probabilities.amax(dim=1).mean().item()
+        blur, brightness = self.blur.median().item(), self.brightness.median().item()
+        return (
+            f"| {name} | {value} | {len(self.label)} | {self.accuracy:.3f} | {p_max:.3f} | {blur:.0f} "
+            f"| {brightness:.0f} |"
+        )
+
+    def take(self, images: Tensor) -> "Evaluation":
+        """Select images by their indices or a mask."""
+        return Evaluation(*(column[images] for column in self))
+
+    def binned_rows(self, name: str, measure: np.ndarray, edges: tuple[float, ...]) -> Iterator[str]:
+        """Yield a row for each bin of a measure (n,) that contains images."""
+        for low, high in itertools.pairwise(edges):
+            inside = torch.from_numpy((measure >= low) & (measure < high))
+            if inside.any():
+                yield self.take(inside).row(name, f"{low:g} to {high:g}")
 
 
-def rows(classifier: EmotionClassifier, pixels: Tensor, label: Tensor) -> Iterator[str]:
-    """Yield the rows of the table."""
+class Images(NamedTuple):
+    """A model and the n images on which it is evaluated."""
+
+    classifier: EmotionClassifier
+    pixels: Tensor  # (n, 48, 48) uint8
+    label: Tensor  # (n,)
+
+    def evaluate(self, degrade: Callable[[Tensor], Tensor] | None = None) -> Evaluation:
+        """Evaluate the model on the images, degraded or as they are."""
+        pixels = degrade(self.pixels) if degrade else self.pixels
+        probabilities = torch.from_numpy(self.classifier.predict(pixels))
+        return Evaluation(self.label, probabilities, *measure_crops(as_rgb(pixels)))
+
+
+def degraded_rows(images: Images) -> Iterator[str]:
+    """Yield the rows of the simulated degradations that need no landmarks."""
     for face_px in FACE_PX:
-        yield accuracy_row("face_px", f"{face_px}", classifier, shrunk(pixels, face_px), label)
+        yield images.evaluate(partial(shrunk, face_px=face_px)).row("face_px", f"{face_px}")
     for sigma_px in BLUR_SIGMA_PX:
-        yield accuracy_row("blurred, sigma in px", f"{sigma_px:g}", classifier, blurred(pixels, sigma_px), label)
+        yield images.evaluate(partial(blurred, sigma_px=sigma_px)).row("blurred, sigma in px", f"{sigma_px:g}")
     for brightness in BRIGHTNESS:
-        yield accuracy_row("brightness", f"{brightness}", classifier, darkened(pixels, brightness), label)
+        yield images.evaluate(partial(darkened, brightness=brightness)).row("brightness", f"{brightness}")
     for border, share in itertools.product(BORDERS, CUT_OFF):
-        yield accuracy_row(f"cut_off, {border}", f"{share:g}", classifier, cut_off(pixels, share, border), label)
+        degraded = images.evaluate(partial(cut_off, share=share, border=border))
+        yield degraded.row(f"cut_off, {border}", f"{share:g}")
+
+
+def detector_rows(pixels: Tensor, original: Evaluation) -> Iterator[str]:
+    """Yield the rows of images grouped by what the detector measures."""
     which, det_score, yaw_deg = detected(pixels)
-
-    def row(name: str, value: str, inside: np.ndarray) -> str:
-        return accuracy_row(name, value, classifier, pixels[which[inside]], label[which[inside]])
-
-    yield from binned_rows("turn in °", yaw_deg, YAW_EDGES_DEG, row)
-    yield from binned_rows("det_score", det_score, SCORE_EDGES, row)
-    lost = np.setdiff1d(np.arange(len(pixels)), which.numpy())
-    yield accuracy_row("det_score", "no face found", classifier, pixels[lost], label[lost])
+    found = original.take(which)
+    yield from found.binned_rows("yaw_deg, either side", yaw_deg, YAW_EDGES_DEG)
+    yield from found.binned_rows("det_score", det_score, SCORE_EDGES)
+    is_lost = torch.ones(len(pixels), dtype=torch.bool)
+    is_lost[which] = False
+    yield original.take(is_lost).row("det_score", "no face found")
 
 
-def summary(classifier: EmotionClassifier, pixels: Tensor, label: Tensor, truth: str) -> str:
+def landmark_rows(images: Images, original: Evaluation) -> Iterator[str]:
+    """Yield the rows of occlusion, and of images grouped by what the landmark network measures."""
+    landmarker = Landmarker.load(torch.device("cpu"))
+    found = landmarker.predict(as_rgb(images.pixels))
+    yaw_deg, pitch_deg, _ = found.pose_deg.T
+    yield from original.binned_rows("head_yaw_deg, either side", np.abs(yaw_deg), YAW_EDGES_DEG)
+    yield from original.binned_rows("head_pitch_deg", pitch_deg, PITCH_EDGES_DEG)
+    yield from original.binned_rows("landmark_score", found.score, LANDMARK_SCORE_EDGES)
+    evaluations, scores = [], []
+    for share in OCCLUDED:
+        evaluations.append(images.evaluate(partial(occluded, share=share)))
+        scores.append(landmarker.predict(as_rgb(occluded(images.pixels, share))).score)
+        yield evaluations[-1].row("occluded, share", f"{share:g}")
+    everything = Evaluation(*(torch.cat(columns) for columns in zip(*evaluations, strict=True)))
+    yield from everything.binned_rows("landmark_score if occluded", np.concatenate(scores), LANDMARK_SCORE_EDGES)
+
+
+def summary(name: str, original: Evaluation, truth: str) -> str:
     """Describe the accuracy without degradation, and the accuracy at which half of its lead over chance is lost."""
-    accuracy = (torch.from_numpy(classifier.predict(pixels)).argmax(dim=1) == label).float().mean().item()
-    n_labels = label.bincount(minlength=len(EMOTIONS))
-    chance = n_labels.max().item() / len(label)
+    n_labels = original.label.bincount(minlength=len(EMOTIONS))
+    chance = n_labels.max().item() / len(original.label)
     return (
-        f"`{classifier.card.name}` predicts {accuracy:.1%} of {len(label):,} images like {truth}; always predicting "
+        f"`{name}` predicts {original.accuracy:.1%} of {len(original.label):,} images like {truth}; always predicting "
         f"`{EMOTIONS[int(n_labels.argmax())]}` would be correct on {chance:.1%}. Half of this lead is lost at "
-        f"{(accuracy + chance) / 2:.1%}.\n"
+        f"{(original.accuracy + chance) / 2:.1%}.\n"
     ).replace("%", " %")
+
+
+def section(images: FaceImages, model: str) -> list[str]:
+    """The lines of the section of one model."""
+    classifier = load_classifier(model, device="cpu")
+    label, truth = images.label, "the labels"
+    if classifier.card.reads_votes:
+        images = images.take(images.majority >= 0)
+        label, truth = images.majority, "the annotators' majority"
+    shown = Images(classifier, images.pixels, label)
+    original = shown.evaluate()
+    lines = [f"## `{classifier.card.name}`", "", summary(classifier.card.name, original, truth), *HEADER]
+    lines += [
+        original.row("none", ""),
+        *degraded_rows(shown),
+        *detector_rows(images.pixels, original),
+        *landmark_rows(shown, original),
+    ]
+    return [*lines, ""]
 
 
 def main() -> None:
@@ -154,18 +242,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fer2013", type=Path, help="the Parquet file of FER-2013")
     parser.add_argument("--split", default="PublicTest", choices=["PublicTest", "PrivateTest"])
-    parser.add_argument("--model", default="default", help="name or folder of the emotion model")
+    parser.add_argument(
+        "--model", nargs="+", default=["default", "fer2013"], help="names or folders of the emotion models"
+    )
     parser.add_argument("--out", type=Path, help="write the section `Measurements` of this Markdown file")
     options = parser.parse_args()
     images = read_data(options.fer2013).splits[options.split]
     images = images.take(~images.is_copy)
-    classifier = load_classifier(options.model, device="cpu")
-    label, truth = images.label, "the labels"
-    if classifier.card.reads_votes:
-        images = images.take(images.majority >= 0)
-        label, truth = images.majority, "the annotators' majority"
-    lines = ["# Measurements", "", summary(classifier, images.pixels, label, truth), *HEADER]
-    lines += rows(classifier, images.pixels, label)
+    lines = ["# Measurements", ""]
+    for model in options.model:
+        lines += section(images, model)
     if options.out:
         write_part(options.out, "\n".join(lines))
     else:

@@ -226,7 +226,7 @@ def half_trusted() -> pa.Table:
     """As `talking`, but the landmarks are not trusted in the first and the last second, of which the last is speech."""
     observed = talking()
     time_s = np.arange(N) / FPS
-    score = pa.array(np.where((time_s < 1) | (time_s >= 3), 0.1, 0.9), observed["landmark_score"].type)
+    score = pa.array(np.where((time_s < 1) | (time_s >= 3), 0.3, 0.9), observed["landmark_score"].type)
     return observed.set_column(observed.column_names.index("landmark_score"), "landmark_score", score)
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import Face, feeling, observe
+from scenes import Face, feeling, observe, still_landmarks
 
 from analytics.affect import arousal_proxy, entropy_bits, top_emotion, valence_proxy
 from analytics.tables.schema import OBSERVATIONS, TIMELINE_TABLES, timeline_schema
@@ -111,6 +111,23 @@ def test_the_quality_filter_gives_a_reason(face, reason):
     assert rows(timeline.faces, "quality_ok", "quality_reason") == [(reason is None, reason)]
 
 
+@pytest.mark.parametrize(
+    ("measured", "reason"),
+    [
+        ({"landmark_score": 0.11, "head_pitch_deg": 39}, None),
+        ({"landmark_score": 0.09}, "low_landmark_score"),
+        ({"head_pitch_deg": 41}, "looking_up"),
+        ({"head_pitch_deg": -41, "landmark_score": 0}, "looking_down"),
+        ({"head_yaw_deg": 80}, None),  # the yaw of the five landmarks decides
+        ({"head_pitch_deg": math.nan, "landmark_score": math.nan}, None),  # unknown, as in results of version 0.1
+    ],
+)
+def test_the_quality_filter_uses_head_pitch_and_landmark_score(measured, reason):
+    landmarks = still_landmarks(1, **{name: np.array([value]) for name, value in measured.items()})
+    timeline = build_timeline(observe([0], [Face(0)], landmarks=landmarks), CONFIG)
+    assert rows(timeline.faces, "quality_ok", "quality_reason") == [(reason is None, reason)]
+
+
 def test_low_quality_faces_keep_their_rows_and_do_not_count():
     faces = [Face(i, p=feeling("sad" if i == 5 else "happy"), blur=1 if i == 5 else 100) for i in range(10)]
     timeline = build_timeline(observe(np.arange(10) / 10, faces), CONFIG)
@@ -162,7 +179,9 @@ def test_settings_are_plain_values():
     }
 
 
-@pytest.mark.parametrize("wrong", [{"min_det_score": 2}, {"max_yaw_deg": 91}, {"min_face_px": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"min_det_score": 2}, {"max_yaw_deg": 91}, {"max_pitch_deg": 91}, {"min_face_px": -1}]
+)
 def test_quality_config_is_checked(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         QualityConfig(**wrong)

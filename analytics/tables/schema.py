@@ -13,7 +13,17 @@ SEEN_STATUSES = ("ok", "no_face")
 FRAME_STATUSES = (*SEEN_STATUSES, "decode_error", "dropped", "no_signal")
 VIDEO_STATUSES = ("done", "failed")
 N_TIMELINE_TABLES = 5  # number of tables in TIMELINE_TABLES
-QUALITY_REASONS = ("low_detection_score", "too_small", "cut_off", "turned_away", "dark", "blurred")
+QUALITY_REASONS = (
+    "low_detection_score",
+    "too_small",
+    "cut_off",
+    "turned_away",
+    "looking_up",
+    "looking_down",
+    "dark",
+    "blurred",
+    "low_landmark_score",
+)
 # Of good faces that are left out: by --speech exclude the first, by --speech only the others.
 SPEECH_REASONS = ("speaking", "not_speaking", "speech_not_measured")
 MOVEMENT_KINDS = ("blink", "speaking", "nod", "head_shake")

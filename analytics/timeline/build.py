@@ -1,6 +1,6 @@
 """Pass 2: from observations of frames to the tables of a video; pure, and independent of the segmentation."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,7 @@ from analytics.timeline.baseline import BaselineConfig, correct, find_baselines
 from analytics.timeline.episodes import EpisodeConfig
 from analytics.timeline.movement_tables import TrackOrder, find_movements_of_faces, movement_columns
 from analytics.timeline.movements import MovementConfig, Movements
-from analytics.timeline.quality import QualityConfig, gate_quality, speech_reasons
+from analytics.timeline.quality import QualityConfig, QualityMeasures, gate_quality, speech_reasons
 from analytics.timeline.smoothing import SmoothingConfig, smooth, steady_labels
 from analytics.timeline.track_summary import TrackedFaces, episodes_table, stretches, tracks_table, transitions_table
 from analytics.tracking.identities import IDENTITY_VERSION, Identities, identify, identities_table, known_identities
@@ -173,15 +173,8 @@ def _frames_of_rows(observations: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
 def _reasons(faces: pa.Table, config: QualityConfig) -> np.ndarray:
     """The quality reason of each face, as `gate_quality` codes it."""
-    return gate_quality(
-        det_score=to_float_array(faces, "det_score"),
-        face_px=to_float_array(faces, "face_px"),
-        cut_off=to_float_array(faces, "cut_off"),
-        yaw_deg=to_float_array(faces, "yaw_deg"),
-        brightness=to_float_array(faces, "brightness"),
-        blur=to_float_array(faces, "blur"),
-        config=config,
-    )
+    measures = {column.name: to_float_array(faces, column.name) for column in fields(QualityMeasures)}
+    return gate_quality(QualityMeasures(**measures), config)
 
 
 def _thumbnails(frames: pa.Table) -> np.ndarray:

@@ -9,6 +9,16 @@ from analytics.tables.schema import QUALITY_REASONS, SPEECH_REASONS
 
 SpeechMode = Literal["include", "exclude", "only"]
 
+# Highest value of each threshold with a bounded range; the lowest is 0.
+_HIGHEST = {
+    "min_det_score": 1,
+    "max_cut_off": 1,
+    "max_yaw_deg": 90,
+    "max_pitch_deg": 90,
+    "min_brightness": 255,
+    "min_landmark_score": 1,
+}
+
 
 @dataclass(frozen=True)
 class QualityConfig:
@@ -29,15 +39,20 @@ class QualityConfig:
     max_cut_off: float = 0.25  # largest share of the crop that may lie outside the frame
     # Largest head turn: the test images contain too few faces that are turned further to measure accuracy.
     max_yaw_deg: float = 50.0
+    # Largest head pitch, up or down: likewise.
+    max_pitch_deg: float = 40.0
     min_brightness: float = 30.0  # smallest mean gray level of the crop
     min_blur: float = 50.0  # smallest variance of the Laplacian of the crop at 48 px
+    # Smallest score of the landmarks: below it, faces are occluded, seen from behind or in profile, or no faces.
+    # Movements need a higher score, see `MovementConfig`.
+    min_landmark_score: float = 0.1
 
     def __post_init__(self) -> None:
         if self.speech not in get_args(SpeechMode):
             raise ValueError(f"speech must be one of {', '.join(get_args(SpeechMode))}, got {self.speech!r}")
         if self.speech != "include" and not self.gate:
             raise ValueError(f"speech {self.speech} needs the quality filter: without it, all faces count")
-        for name, highest in (("min_det_score", 1), ("max_cut_off", 1), ("max_yaw_deg", 90), ("min_brightness", 255)):
+        for name, highest in _HIGHEST.items():
             if not 0 <= getattr(self, name) <= highest:
                 raise ValueError(f"{name} must be in [0, {highest}], got {getattr(self, name)}")
         for name in ("min_face_px", "min_blur"):
@@ -45,27 +60,32 @@ class QualityConfig:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
 
-def gate_quality(
-    *,
-    det_score: np.ndarray,
-    face_px: np.ndarray,
-    cut_off: np.ndarray,
-    yaw_deg: np.ndarray,
-    brightness: np.ndarray,
-    blur: np.ndarray,
-    config: QualityConfig,
-) -> np.ndarray:
-    """The first reason in `QUALITY_REASONS` that applies to each face, as its index; -1 for a good face.
+@dataclass(frozen=True, eq=False)
+class QualityMeasures:
+    """What the filter reads of m faces, each (m,) float, in the units of the columns of faces; NaN where not known."""
 
-    All measures are `(m,)` floats in the units of the table faces, NaN where not known; the result is `(m,)` int8.
-    """
+    det_score: np.ndarray
+    face_px: np.ndarray
+    cut_off: np.ndarray
+    yaw_deg: np.ndarray
+    head_pitch_deg: np.ndarray
+    brightness: np.ndarray
+    blur: np.ndarray
+    landmark_score: np.ndarray
+
+
+def gate_quality(faces: QualityMeasures, config: QualityConfig) -> np.ndarray:
+    """The first reason in `QUALITY_REASONS` that applies to each face, as its index (m,) int8; -1 for a good face."""
     rejected = {
-        "low_detection_score": det_score < config.min_det_score,
-        "too_small": face_px < config.min_face_px,
-        "cut_off": cut_off > config.max_cut_off,
-        "turned_away": np.abs(yaw_deg) > config.max_yaw_deg,
-        "dark": brightness < config.min_brightness,
-        "blurred": blur < config.min_blur,
+        "low_detection_score": faces.det_score < config.min_det_score,
+        "too_small": faces.face_px < config.min_face_px,
+        "cut_off": faces.cut_off > config.max_cut_off,
+        "turned_away": np.abs(faces.yaw_deg) > config.max_yaw_deg,
+        "looking_up": faces.head_pitch_deg > config.max_pitch_deg,
+        "looking_down": faces.head_pitch_deg < -config.max_pitch_deg,
+        "dark": faces.brightness < config.min_brightness,
+        "blurred": faces.blur < config.min_blur,
+        "low_landmark_score": faces.landmark_score < config.min_landmark_score,
     }
     return np.select([rejected[reason] for reason in QUALITY_REASONS], range(len(QUALITY_REASONS)), -1).astype(np.int8)
 
