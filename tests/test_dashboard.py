@@ -30,6 +30,7 @@ from analytics.results.notes import hide, read_notes, rename
 from analytics.results.status import Running, running
 from analytics.results.store import Store, StoreError
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
+from analytics.timeline.quality import QualityConfig
 from dashboard.data import codes, markers
 from dashboard.data.live_refresh import results_etag, trainings_etag
 from dashboard.data.media import find_media, make_preview
@@ -592,6 +593,22 @@ def test_a_window_has_the_share_of_low_quality_faces(store: Store) -> None:
     (track,) = window(Results(store.root), ALICE, 0, 2000, 10, "smooth")["tracks"]
     assert track["low_quality"] == [1000] * 10
     assert track["p"][0] == [None] * 10
+
+
+def test_faces_left_out_by_speech_are_counted_apart_from_low_quality(store: Store, page: Page) -> None:
+    """Movements are not measured at 10 frames per second, so that `--speech only` leaves out all good faces."""
+    faces = [Face(i, brightness=1 if i < 5 else 120) for i in range(20)]
+    config = TimelineConfig(quality=QualityConfig(speech="only"))
+    store.commit_analysis(row(ALICE, "a.mp4"), build_timeline(observe(np.arange(20) / 10, faces), config))
+    opened = Results(store.root)
+    (track,) = window(opened, ALICE, 0, 2000, 4, "smooth")["tracks"]
+    assert (track["low_quality"], track["left_out"]) == ([1000, 0, 0, 0], [0, 1000, 1000, 1000])
+    assert "25.0% low-quality faces · 75.0% of the faces left out by --speech" in words(page("timeline", store.root))
+    (video,) = opened.ask(library.VIDEOS_SQL).to_pylist()
+    assert video["low_quality"] == 0.25
+    shown = boxes(opened, ALICE, 0, 2)
+    kinds = pd.DataFrame(shown["faces"], columns=shown["columns"])
+    assert kinds["is_left_out"].tolist() == [False] * 5 + [True] * 15
 
 
 @pytest.mark.parametrize("span", [(5, 5, 10, "smooth"), (0, 10, 0, "smooth"), (0, 10, 10, "cooked")])

@@ -88,8 +88,8 @@ def write_openface(
     OpenFace's axes point right, down and away from the camera: `pose_Rx` is positive for a head that looks down,
     `pose_Ry` for one that looks to the left edge of the frame, and `pose_Rz` for one tilted clockwise. Frames count
     from 1, as OpenFace's do.
-    `success` is 1 for a face of good quality; a frame without a face has a row with face 0, confidence 0 and success 0,
-    and a face visible too briefly for a track has face -1.
+    `success` is 1 for a face that counts: of good quality, and not left out by `--speech`. A frame without a face has a
+    row with face 0, confidence 0 and success 0, and a face visible too briefly for a track has face -1.
     https://github.com/TadasBaltrusaitis/OpenFace/wiki/Output-Format
     """
     columns = [

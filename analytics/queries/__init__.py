@@ -1,8 +1,8 @@
 """The most frequent questions about results, one function each; their SQL is in the folder `sql`.
 
 Each function takes a connection made by `analytics.connect`, to a library or one video, and returns an Arrow table
-without hidden people. Shares are shares of time, not of frames; `n_low_quality` counts faces of low quality; in
-`shares` and `compare`, also those that `--speech` leaves out.
+without hidden people. Shares are shares of time, not of frames; `n_low_quality` counts faces of low quality, without
+good ones that `--speech` leaves out.
 
 >>> from analytics import connect, queries
 >>> queries.shares(connect("results", video="interview.mp4")).to_pandas()  # doctest: +SKIP

@@ -106,11 +106,12 @@ def compare_events(
     people = resolve_participants(connection, participants)
     of_videos = merge_overlaps(match_events(connection, events))
     shown = during_matched_events(connection, of_videos)
-    tracks = zip(*(shown[name].to_pylist() for name in ("label", "path", "track_id", "seen_s", "ok_s")), strict=True)
+    names = ("label", "path", "track_id", "seen_s", "ok_s", "left_out_s")
+    tracks = zip(*(shown[name].to_pylist() for name in names), strict=True)
     label_s = label_seconds(shown, [f"share_{name}" for name in EMOTIONS])
     rows = [
-        LabeledTime(label, path, people.find(path, track_id), track_id, seconds, seen_s, seen_s - ok_s)
-        for (label, path, track_id, seen_s, ok_s), seconds in zip(tracks, label_s, strict=True)
+        LabeledTime(label, path, people.find(path, track_id), track_id, seconds, seen_s, seen_s - ok_s - left_s)
+        for (label, path, track_id, seen_s, ok_s, left_s), seconds in zip(tracks, label_s, strict=True)
     ]
     path_of = dict(connection.sql("SELECT video_id, path FROM videos").fetchall())
     videos: dict[str, set[str]] = {label: set() for label in labels}

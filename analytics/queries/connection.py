@@ -31,9 +31,13 @@ _LOCKED = (
     "SET enable_external_access = false",  # forbids access to files and network, and loading extensions
     "SET lock_configuration = true",
 )
-# Movements are stored with their tracks. The views read the stored table: the dashboard may replace view tracks.
+# Movements are stored with their tracks, and version 0.1 could not leave out speech. The views read the stored table:
+# the dashboard may replace view tracks.
 _MOVEMENTS = """
-CREATE TEMP VIEW tracks AS SELECT * EXCLUDE (movements) FROM stored_tracks;
+CREATE TEMP VIEW tracks AS
+SELECT * EXCLUDE (movements)
+    REPLACE (coalesce(n_faces_left_out, 0) AS n_faces_left_out, coalesce(left_out_s, 0) AS left_out_s)
+FROM stored_tracks;
 CREATE TEMP VIEW movements AS
 SELECT video_id, analysis_id, track_id, movement.kind, movement.start_s, movement.end_s,
     movement.end_s - movement.start_s AS duration_s, movement.strength

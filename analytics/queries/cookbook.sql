@@ -15,7 +15,8 @@ GROUP BY video
 ORDER BY video
 
 -- Which emotion does each person show most, and for how long do they have a label?
-SELECT parse_filename(path) AS video, track_id, emotion, labelled_s, n_faces, n_faces - n_faces_ok AS n_low_quality
+SELECT parse_filename(path) AS video, track_id, emotion, labelled_s, n_faces,
+    n_faces - n_faces_ok - n_faces_left_out AS n_low_quality
 FROM tracks JOIN videos USING (video_id)
 ORDER BY video, track_id
 
@@ -92,7 +93,7 @@ ORDER BY video, cut_s
 -- How many faces are of low quality, and why?
 SELECT parse_filename(path) AS video, quality_reason, count(*) AS n_faces, sum(faces.duration_s) AS seen_s
 FROM faces JOIN videos USING (video_id)
-WHERE NOT quality_ok
+WHERE NOT quality_ok AND NOT left_out_by_speech(quality_reason)
 GROUP BY video, quality_reason
 ORDER BY video, quality_reason
 
@@ -101,7 +102,7 @@ SELECT coalesce(smooth_emotion, emotion) AS label,
     sum(duration_s) FILTER (smooth_emotion IS NOT NULL) AS labelled_s, sum(duration_s) AS all_faces_s,
     count(*) FILTER (NOT quality_ok) AS n_low_quality
 FROM faces
-WHERE track_id IS NOT NULL
+WHERE track_id IS NOT NULL AND NOT left_out_by_speech(quality_reason)
 GROUP BY label
 ORDER BY label
 
@@ -115,10 +116,10 @@ GROUP BY ALL
 ORDER BY emotion
 
 -- Which people should be checked manually?
-SELECT parse_filename(path) AS video, track_id, end_s - start_s AS seen_s, n_faces_ok / n_faces AS share_ok,
-    mean_face_px, suspected_switch
+SELECT parse_filename(path) AS video, track_id, end_s - start_s AS seen_s,
+    (n_faces_ok + n_faces_left_out) / n_faces AS share_ok, mean_face_px, suspected_switch
 FROM tracks JOIN videos USING (video_id)
-WHERE suspected_switch OR n_faces_ok / n_faces < 0.95 OR mean_face_px < 40
+WHERE suspected_switch OR share_ok < 0.95 OR mean_face_px < 40
 ORDER BY video, track_id
 
 -- Which settings and models produced the results?

@@ -1,7 +1,7 @@
 """Summarize what each person showed during events, such as stimuli or markers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from analytics.results.video_record import NamedVideo, video_names
 from analytics.results.videos import choose_videos
 from analytics.tables.arrow_utils import decode_categories, emotion_columns, encode_categories, to_float_array
 from analytics.tables.result_schemas import DURING_EVENTS
-from analytics.tables.schema import EVENTS_OF_VIDEOS, conform
+from analytics.tables.schema import EVENTS_OF_VIDEOS, SPEECH_REASONS, conform
 from fer_models.labels import EMOTIONS
 
 _PERSONS = "SELECT path, track_id, person FROM people JOIN videos USING (video_id, analysis_id)"
@@ -130,6 +130,7 @@ def events_table(
         to_float_array(faces, "pts_s"),
         to_float_array(faces, "pts_s") + np.nan_to_num(to_float_array(faces, "duration_s")),
         is_ok,
+        pc.is_in(faces["quality_reason"], pa.array(SPEECH_REASONS)).to_numpy(),
         is_classified if all_faces_count else is_ok,
         to_float_array(faces, *(f"p_{name}" for name in EMOTIONS)),
         encode_categories(faces["smooth_emotion"], EMOTIONS),
@@ -151,6 +152,7 @@ class _Seen:
     start_s: np.ndarray  # (m,) time at which the frame of the face is first shown
     end_s: np.ndarray  # (m,) time at which the next frame replaces that frame
     is_ok: np.ndarray  # (m,) bool, True for faces of good quality with probabilities
+    is_left_out: np.ndarray  # (m,) bool, True for good faces that --speech leaves out
     counts: np.ndarray  # (m,) bool, True if the probabilities of the face count in means
     probabilities: np.ndarray  # (m, 7)
     label: np.ndarray  # (m,) index of the smoothed emotion, -1 where not known
@@ -162,19 +164,19 @@ class _Shown:
 
     seen_s: np.ndarray  # (t,)
     ok_s: np.ndarray  # (t,)
+    left_out_s: np.ndarray  # (t,)
     label_s: np.ndarray  # (t, 7)
     mean: np.ndarray  # (t, 7) mean probabilities, NaN if no face counts
 
     def of(self, which: np.ndarray | slice) -> "_Shown":
         """Some of the tracks."""
-        return _Shown(self.seen_s[which], self.ok_s[which], self.label_s[which], self.mean[which])
+        return _Shown(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
 def _shown(seen: _Seen, start_s: float, end_s: float) -> _Shown:
     """What each track showed from `start_s` to `end_s`."""
     n_tracks = int(seen.track.max(initial=-1)) + 1
     time_s = np.maximum(np.minimum(seen.end_s, end_s) - np.maximum(seen.start_s, start_s), 0)
-    ok_s = np.where(seen.is_ok, time_s, 0)
     counted_s = np.where(seen.counts, time_s, 0)
     p = np.where(seen.counts[:, None], seen.probabilities, 0)
     labels = seen.label[:, None] == np.arange(len(EMOTIONS))
@@ -186,7 +188,11 @@ def _shown(seen: _Seen, start_s: float, end_s: float) -> _Shown:
     with np.errstate(invalid="ignore"):
         mean = np.column_stack([total(counted_s * p[:, k]) / track_s for k in range(len(EMOTIONS))])
     return _Shown(
-        total(time_s), total(ok_s), np.column_stack([total(time_s * is_label) for is_label in labels.T]), mean
+        seen_s=total(time_s),
+        ok_s=total(time_s * seen.is_ok),
+        left_out_s=total(time_s * seen.is_left_out),
+        label_s=np.column_stack([total(time_s * is_label) for is_label in labels.T]),
+        mean=mean,
     )
 
 
@@ -207,6 +213,7 @@ def _event_rows(
             "track_id": pa.array(tracks[there], pa.int32()),
             "seen_s": shown.seen_s,
             "ok_s": shown.ok_s,
+            "left_out_s": shown.left_out_s,
             "labelled_s": labelled_s,
             "emotion": decode_categories(np.where(labelled_s > 0, shown.label_s.argmax(axis=1), -1), EMOTIONS),
             **emotion_columns("share", share),

@@ -25,12 +25,15 @@ SELECT video_id, count(*) FILTER (status NOT IN ('dropped', 'no_signal')) AS n_f
     min(pts_s) AS start_s, max(pts_s + coalesce(duration_s, 0)) AS end_s
 FROM frames GROUP BY video_id
 """
-_QUALITY = """
-SELECT video_id, coalesce(quality_reason, 'good') AS reason, count(*) AS n_faces FROM visible('faces') GROUP BY ALL
+_LEFT_OUT = "left out by --speech"
+_QUALITY = f"""
+SELECT video_id, CASE WHEN left_out_by_speech(quality_reason) THEN '{_LEFT_OUT}: ' || quality_reason
+    ELSE coalesce(quality_reason, 'good') END AS reason, count(*) AS n_faces FROM visible('faces') GROUP BY ALL
 """
 _PEOPLE = "SELECT video_id, track_id, person FROM people"
 _TRACKS = """
-SELECT video_id, track_id, start_s, end_s, seen_s, ok_s, n_faces, n_faces_ok, switch_s
+SELECT video_id, track_id, start_s, end_s, seen_s, ok_s + left_out_s AS good_s, left_out_s, n_faces,
+    n_faces_ok + n_faces_left_out AS n_good, switch_s
 FROM visible('tracks') ORDER BY video_id, track_id
 """
 # Many peaks are 1.00: episodes with equal rounded peaks are ordered by duration, the longest first.
@@ -48,9 +51,10 @@ class Track(NamedTuple):
     start_s: float
     end_s: float
     seen_s: float
-    ok_s: float
+    good_s: float
+    left_out_s: float
     n_faces: int
-    n_faces_ok: int
+    n_good: int
     switch_s: float | None
 
 
@@ -122,14 +126,15 @@ class Library:
         return self._n_faces[video, reason]
 
     def reasons(self, video: str | None = None) -> list[str]:
-        """The reasons for low quality in one video or all, the most frequent first."""
+        """Why faces of one video or all do not count: low quality or speech; the most frequent reason first."""
         found = {reason for of, reason in self._n_faces if of == video and reason is not None} - {"good"}
         return sorted(found, key=lambda reason: (-self.n_faces(video, reason), reason))
 
     def good_share(self, video: str) -> str:
-        """The share of a video's faces that are good, as text; empty if it has none."""
+        """The share of a video's faces that are good, also if left out by `--speech`, as text; empty if it has none."""
         n_faces = self.n_faces(video)
-        return f"{self.n_faces(video, 'good') / n_faces:.0%}" if n_faces else ""
+        good = ["good", *(reason for reason in self.reasons(video) if reason.startswith(_LEFT_OUT))]
+        return f"{sum(self.n_faces(video, reason) for reason in good) / n_faces:.0%}" if n_faces else ""
 
 
 def _speech(video: VideoRecord) -> str:

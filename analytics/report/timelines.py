@@ -119,7 +119,8 @@ def _people(
 def _person_facts(track: Track) -> list[str]:
     facts = [
         f"visible for {clock(track.seen_s)}, from {clock(track.start_s)} to {clock(track.end_s)}",
-        f"{clock(track.ok_s)} of it good ({track.n_faces_ok:,} of {track.n_faces:,} faces)",
+        f"{clock(track.good_s)} of it good ({track.n_good:,} of {track.n_faces:,} faces)",
+        f"{clock(track.left_out_s)} left out by --speech" if track.left_out_s else "",
         f"possibly another person from {clock(track.switch_s)} on" if track.switch_s is not None else "",
     ]
     return [fact for fact in facts if fact]

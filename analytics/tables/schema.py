@@ -362,9 +362,10 @@ TRACKS = pa.schema(
             "n_faces_ok",
             pa.int64(),
             "",
-            "faces of good quality; the others are low-quality faces, or left out by --speech",
+            "faces of good quality that --speech does not leave out; the others are n_faces_left_out or of low quality",
             nullable=False,
         ),
+        _field("n_faces_left_out", pa.int64(), "", "faces of good quality that --speech leaves out"),
         _field(
             "seen_s",
             pa.float64(),
@@ -372,7 +373,8 @@ TRACKS = pa.schema(
             "time for which the face was visible: sum of the frames' durations",
             nullable=False,
         ),
-        _field("ok_s", pa.float64(), "s", "of seen_s, the time with a face of good quality", nullable=False),
+        _field("ok_s", pa.float64(), "s", "of seen_s, the time with a face of n_faces_ok", nullable=False),
+        _field("left_out_s", pa.float64(), "s", "of seen_s, the time with a face of n_faces_left_out"),
         _field("mean_det_score", pa.float32(), "0 to 1", "mean detection score"),
         _field("mean_face_px", pa.float32(), "px", "mean face size"),
         *_per_emotion(

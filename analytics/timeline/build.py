@@ -228,6 +228,7 @@ def _follow(
         face_px=face_px[row],
         is_switch=known.is_switch[row],
         is_ok=is_ok,
+        is_left_out=is_good & is_left_out,
         counts=counts,
         probabilities=probabilities,
         smoothed=smoothed,

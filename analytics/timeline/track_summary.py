@@ -30,6 +30,7 @@ class TrackedFaces:
     face_px: np.ndarray  # (m,)
     is_switch: np.ndarray  # (m,) bool, True where the track may continue with another person; at most once per track
     is_ok: np.ndarray  # (m,) bool, True for faces of good quality with probabilities
+    is_left_out: np.ndarray  # (m,) bool, True for faces of good quality that are left out because of speech
     # (m,) bool, the same as `is_ok`; without the quality filter, True for all faces with probabilities
     counts: np.ndarray
     probabilities: np.ndarray  # (m, 7), NaN where not known
@@ -75,8 +76,10 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
             "end_s": faces.end_s[last],
             "n_faces": n_faces,
             "n_faces_ok": np.add.reduceat(faces.is_ok.astype(np.int64), first),
+            "n_faces_left_out": np.add.reduceat(faces.is_left_out.astype(np.int64), first),
             "seen_s": np.add.reduceat(faces.duration_s, first),
             "ok_s": _seconds(faces, first, faces.is_ok),
+            "left_out_s": _seconds(faces, first, faces.is_left_out),
             "mean_det_score": to_column(np.add.reduceat(faces.det_score, first) / n_faces, pa.float32()),
             "mean_face_px": to_column(np.add.reduceat(faces.face_px, first) / n_faces, pa.float32()),
             **emotion_columns("mean", mean),

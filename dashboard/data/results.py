@@ -30,8 +30,8 @@ REMOTE_CHECK_EVERY_S = 15.0  # seconds between checks of an object store, which 
 # own, so they are kept in memory: about 10 MB per thousand videos.
 _SHARES = ", ".join(f"share_{name}" for name in EMOTIONS)
 CACHED_COLUMNS = {
-    "tracks": "video_id, analysis_id, track_id, start_s, end_s, emotion, n_faces, n_faces_ok, seen_s, ok_s, "
-    f"labelled_s, carried_s, suspected_switch, switch_s, movements_measured_s, {_SHARES}",
+    "tracks": "video_id, analysis_id, track_id, start_s, end_s, emotion, n_faces, n_faces_ok, n_faces_left_out, "
+    f"seen_s, ok_s, left_out_s, labelled_s, carried_s, suspected_switch, switch_s, movements_measured_s, {_SHARES}",
     "episodes": "*",
 }
 MAX_CACHED_VIDEOS = 10_000

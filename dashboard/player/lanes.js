@@ -116,7 +116,9 @@ export class Lanes {
   personLane(track, isFirst) {
     const canvas = element("canvas", { role: "img", "aria-label": `probabilities of ${track.name} over time` });
     this.canvases.set(track.id, canvas);
-    const note = this.unlabeled.has(track.id) ? "no face of good quality" : isFirst ? "probabilities · label · quality (hatched: low quality)" : "";
+    const key = this.data.tracks.some((each) => each.left_out_share) ? "hatched: low quality, underlined: left out by --speech" : "hatched: low quality";
+    const whyUnlabeled = track.left_out_share ? "no label: its good faces are left out by --speech" : "no face of good quality";
+    const note = this.unlabeled.has(track.id) ? whyUnlabeled : isFirst ? `probabilities · label · quality (${key})` : "";
     return element("section", { class: "lane" }, element("h3", {}, track.name, element("small", {}, note)), canvas, this.movementLane(track));
   }
 

@@ -91,7 +91,7 @@ export class People {
       .filter(([share]) => share >= 0.005)
       .map(([share, emotion]) => `${emotion} ${percent(share)}`);
     const said = [`${clock(track.seen_s, track.seen_s < 10 ? 1 : 0)} visible`, ...shares].join(" · ");
-    const validity = `${percent(track.labeled_share ?? 0)} of this time has a label; ${percent(track.good_share ?? 0)} of the faces are of good quality`;
+    const validity = `${percent(track.labeled_share ?? 0)} of this time has a label; ${percent(track.good_share ?? 0)} of the faces are of good quality${track.left_out_share ? `; --speech leaves out ${percent(track.left_out_share)} of this time` : ""}`;
     const figures = element("span", { class: "mute", title: validity }, said);
     const rows = [element("li", { class: track.hidden ? "person hidden" : "person" }, swatch(this.data.colors[track.emotion]), name, figures, this.actions(track))];
     if (track.switch_s !== null) {

@@ -31,12 +31,13 @@ THUMBNAIL_AT = 0.1  # position of a thumbnail, as a share of the duration, becau
 
 VIDEOS_SQL = f"""
     WITH of_video AS (
-        SELECT video_id, count(*) AS people, sum(n_faces) AS n_faces, sum(n_faces_ok) AS n_faces_ok,
+        SELECT video_id, count(*) AS people, sum(n_faces) AS n_faces,
+            sum(n_faces - n_faces_ok - n_faces_left_out) AS n_low_quality,
             {", ".join(f"sum(share_{name} * labelled_s) / nullif(sum(labelled_s), 0) AS {name}" for name in EMOTIONS)}
         FROM tracks JOIN people USING (video_id, track_id) WHERE NOT is_hidden GROUP BY video_id
     )
     SELECT videos.video_id, parse_filename(path) AS video, status, error, duration_s, n_frames, people,
-        1 - n_faces_ok / nullif(n_faces, 0) AS low_quality, finished_at, path, {", ".join(EMOTIONS)}
+        n_low_quality / nullif(n_faces, 0) AS low_quality, finished_at, path, {", ".join(EMOTIONS)}
     FROM videos LEFT JOIN of_video USING (video_id)
 """
 # The people who are visible longest, each with their episodes; a person without episodes has one row.

@@ -26,11 +26,11 @@ RANKINGS = {
 MOMENTS_SQL = """
     SELECT video_id, parse_filename(path) AS video, track_id, person, episodes.emotion,
         episodes.start_s, episodes.end_s, apex_s,
-        episodes.duration_s, peak, {ranking} AS rank_value, n_faces_ok / nullif(n_faces, 0) AS good
+        episodes.duration_s, peak, {ranking} AS rank_value, (n_faces_ok + n_faces_left_out) / nullif(n_faces, 0) AS good
     FROM episodes JOIN videos USING (video_id) JOIN tracks USING (video_id, track_id)
         JOIN people USING (video_id, track_id)
     WHERE list_contains($emotions, episodes.emotion) AND episodes.duration_s >= $min_duration_s AND NOT is_hidden
-        AND coalesce(n_faces_ok / nullif(n_faces, 0), 0) >= $min_good
+        AND coalesce(good, 0) >= $min_good
         AND contains(lower(path), lower($search)) AND ($participant = '' OR participant = $participant)
     ORDER BY rank_value DESC, peak DESC, video_id, episodes.start_s LIMIT $limit
 """

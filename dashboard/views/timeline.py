@@ -34,15 +34,18 @@ VIDEO_SQL = """
     ) WHERE video_id = $video_id
 """
 TRACKS_SQL = f"""
-    SELECT track_id, person, is_hidden, emotion, switch_s, seen_s, n_faces_ok / nullif(n_faces, 0) AS good_share,
-        labelled_s / nullif(seen_s, 0) AS labeled_share, movements_measured_s,
+    SELECT track_id, person, is_hidden, emotion, switch_s, seen_s,
+        (n_faces_ok + n_faces_left_out) / nullif(n_faces, 0) AS good_share,
+        left_out_s / nullif(seen_s, 0) AS left_out_share, labelled_s / nullif(seen_s, 0) AS labeled_share,
+        movements_measured_s,
         {", ".join(f"coalesce(share_{name}, 0) AS {name}" for name in EMOTIONS)}
     FROM tracks JOIN people USING (video_id, track_id)
     WHERE video_id = $video_id ORDER BY n_faces_ok DESC, track_id
 """
 LINE_SQL = """
-    SELECT duration_s, avg_fps, width_px, height_px, people, n_faces, n_faces_ok FROM videos, (
-        SELECT count(*) AS people, sum(n_faces) AS n_faces, sum(n_faces_ok) AS n_faces_ok
+    SELECT duration_s, avg_fps, width_px, height_px, people, low_share, left_out_share FROM videos, (
+        SELECT count(*) AS people, sum(n_faces - n_faces_ok - n_faces_left_out) / sum(n_faces) AS low_share,
+            sum(n_faces_left_out) / sum(n_faces) AS left_out_share
         FROM tracks WHERE video_id = $video_id
     ) WHERE video_id = $video_id
 """
@@ -97,6 +100,7 @@ class PlayerTrack:
     shares: list[float]  # share of time of each emotion, in the order of `EMOTIONS`
     switch_s: float | None  # time of a possible identity switch
     good_share: float | None  # share of the faces that are good
+    left_out_share: float | None  # share of the time that --speech leaves out
     labeled_share: float | None  # share of the time in which the person is visible that has a label
     measured_s: float | None  # time in which movements could be found; None in results of version 0.1
 
@@ -168,6 +172,7 @@ def player_track(track: Mapping[str, Any]) -> PlayerTrack:
         shares=[track[name] for name in EMOTIONS],
         switch_s=track["switch_s"],
         good_share=track["good_share"],
+        left_out_share=track["left_out_share"],
         labeled_share=track["labeled_share"],
         measured_s=track["movements_measured_s"],
     )
@@ -182,8 +187,10 @@ def summary_line(results: Results, video_id: str) -> str:
     if row["width_px"]:
         figures.append(f"{row['width_px']} x {row['height_px']} px")
     figures.append(f"{row['people']} {'person' if row['people'] == 1 else 'people'}")
-    if row["n_faces"]:
-        figures.append(f"{1 - row['n_faces_ok'] / row['n_faces']:.1%} low-quality faces")
+    if row["low_share"] is not None:
+        figures.append(f"{row['low_share']:.1%} low-quality faces")
+    if row["left_out_share"]:
+        figures.append(f"{row['left_out_share']:.1%} of the faces left out by --speech")
     return " · ".join(figures)
 
 
