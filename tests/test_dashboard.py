@@ -324,6 +324,22 @@ def test_codes_are_lanes_with_their_agreement(store: Store) -> None:
     assert bo.agreement == ""
 
 
+@pytest.mark.parametrize("person", ["P1", "Bo"])
+def test_codes_of_a_hidden_person_are_not_those_of_the_visible_one(results: Path, person: str) -> None:
+    rename(results, ALICE, 1, "Bo")
+    opened = Results(results)
+    tracks = opened.ask("SELECT track_id FROM tracks WHERE video_id = $id", id=ALICE)["track_id"].to_pylist()
+    for track_id in tracks[1:]:
+        hide(results, ALICE, track_id, True)
+    opened.reload_notes()
+    known = codes.parse_codes(f"start_s,end_s,code,person\n0,2,joy,{person}\n".encode(), "codes.csv")
+    (lane,) = codes.coded_lanes(opened, ALICE, known.codes)
+    assert (lane.track_id, lane.agreement) == (None, "not compared: this person is hidden")
+    assert codes.comparable_codes(opened, ALICE, known.codes) == []
+    alone = codes.parse_codes(b"start_s,end_s,code\n0,2,joy\n", "codes.csv")
+    assert [lane.track_id for lane in codes.coded_lanes(opened, ALICE, alone.codes)] == [tracks[0]]
+
+
 def test_agreement_is_shown_over_all_coded_videos(
     results: Path, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

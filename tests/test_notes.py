@@ -210,6 +210,18 @@ def test_the_mean_timeline_of_a_group_is_over_participants_without_hidden_people
     assert (row["mean_happy"], row["error_happy"]) == (pytest.approx(1, abs=0.01), pytest.approx(0, abs=0.01))
 
 
+def test_participants_that_are_given_are_those_of_the_mean_timeline(results: Path) -> None:
+    rename(results, ALICE, 0, "Anna")
+    spans = pa.table({"group": ["g", "g"], "video_id": [ALICE, BOB], "start_s": [0.0, 0.0], "end_s": [2.0, 2.0]})
+    with connect(results) as connection:
+        (of_names,) = group_timeline(connection, spans, bin_ms=2000).to_pylist()
+        (same,) = group_timeline(connection, spans, participants={ALICE: "Cy", BOB: "Cy"}, bin_ms=2000).to_pylist()
+        (one,) = group_timeline(connection, spans, participants={ALICE: "Cy"}, bin_ms=2000).to_pylist()
+    assert of_names["n_participants"] == 3  # Anna, the other person of the video, and the second video
+    assert (same["n_participants"], same["error_happy"]) == (1, None)
+    assert one["n_participants"] == 2
+
+
 def test_hidden_people_are_in_no_comparison(results: Path) -> None:
     assert shares(connect(results)).select(["path", "track_id"]).num_rows == 4
     hide(results, ALICE, 1, True)

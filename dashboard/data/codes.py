@@ -3,7 +3,7 @@
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -19,7 +19,8 @@ from fer_models.labels import EMOTIONS
 
 ENVIRONMENT = "FERVID_DASHBOARD_CODES"
 VIDEOS_SQL = "SELECT video_id, path FROM videos"
-PEOPLE_SQL = "SELECT track_id, person FROM people WHERE video_id = $video_id AND NOT is_hidden ORDER BY track_id"
+PEOPLE_SQL = "SELECT track_id, person, is_hidden FROM people WHERE video_id = $video_id ORDER BY track_id"
+HIDDEN = "not compared: this person is hidden"
 FORMATS = ["eaf", "csv", "tsv", "txt"]
 
 
@@ -73,36 +74,53 @@ class CodedLane:
     person: str
     track_id: int | None
     spans: tuple[CodedSpan, ...]
-    agreement: str  # agreement with the labels in words; empty if nothing can be compared
+    agreement: str  # agreement with the labels in words, or that the person is hidden; empty if nothing is compared
 
 
 def match_people(coded: Iterable[str], people: Mapping[int, str]) -> dict[str, int]:
-    """The track of each coded person: by its name, by its number, or because there is one on both sides.
+    """The track of each coded person among `people`, by its name or its number.
 
     >>> match_people(["Anna", "P1", "Bo"], {0: "Anna", 1: "P1"})
     {'Anna': 0, 'P1': 1}
-    >>> match_people([""], {2: "P2"})
-    {'': 2}
     """
     coded = sorted(set(coded))
     track_of = {name: track_id for track_id, name in sorted(people.items(), reverse=True)}
     numbers = {person: int(person.lstrip("Pp")) for person in coded if re.fullmatch(r"[Pp]?\d+", person)}
     found = {person: track_of.get(person, numbers.get(person, -1)) for person in coded}
-    if len(coded) == len(people) == 1:
-        return {coded[0]: next(iter(people))}
     return {person: track_id for person, track_id in found.items() if track_id in people}
+
+
+@dataclass(frozen=True)
+class CodedPeople:
+    """Who the coded people of a video are."""
+
+    track_of: Mapping[str, int]  # the visible track of each coded person who has one
+    hidden: frozenset[str]  # coded people who were hidden
+
+
+def find_people(results: Results, video_id: str, coded: Collection[str]) -> CodedPeople:
+    """The coded people among those of the video; a person who is alone in the codes and visible alone needs no name."""
+    rows = results.ask(PEOPLE_SQL, video_id=video_id).to_pylist()
+    visible, hidden = (
+        {row["track_id"]: row["person"] for row in rows if row["is_hidden"] is is_hidden} for is_hidden in (False, True)
+    )
+    track_of = match_people(coded, visible)
+    found_hidden = frozenset(match_people(set(coded) - set(track_of), hidden))
+    if len(set(coded)) == len(visible) == 1 and not found_hidden:
+        track_of = {next(iter(coded)): next(iter(visible))}
+    return CodedPeople(track_of, found_hidden)
 
 
 def coded_lanes(results: Results, video_id: str, codes: Iterable[Code]) -> list[CodedLane]:
     """A lane for each person that the codes of a video name."""
     by_person = _by_person(codes)
-    track_of = match_people(by_person, people_of(results, video_id))
+    people = find_people(results, video_id, by_person)
     return [
         CodedLane(
             person,
-            track_of.get(person),
+            people.track_of.get(person),
             tuple(map(_span, own)),
-            agreement_text(results, _comparable(own, video_id, track_of)),
+            HIDDEN if person in people.hidden else agreement_text(results, _comparable(own, video_id, people.track_of)),
         )
         for person, own in sorted(by_person.items())
     ]
@@ -110,13 +128,14 @@ def coded_lanes(results: Results, video_id: str, codes: Iterable[Code]) -> list[
 
 def people_of(results: Results, video_id: str) -> dict[int, str]:
     """The name of each track of a video, without hidden people."""
-    return {row["track_id"]: row["person"] for row in results.ask(PEOPLE_SQL, video_id=video_id).to_pylist()}
+    rows = results.ask(PEOPLE_SQL, video_id=video_id).to_pylist()
+    return {row["track_id"]: row["person"] for row in rows if not row["is_hidden"]}
 
 
 def comparable_codes(results: Results, video_id: str, codes: Iterable[Code]) -> list[Code]:
     """The codes of a video that can be compared with labels: emotions of people who have a track, named as `P0`."""
     by_person = _by_person(codes)
-    track_of = match_people(by_person, people_of(results, video_id))
+    track_of = find_people(results, video_id, by_person).track_of
     return [code for own in by_person.values() for code in _comparable(own, video_id, track_of)]
 
 

@@ -140,7 +140,7 @@ export class Lanes {
     const title = this.codedTitle(lane);
     const canvas = element("canvas", { role: "img", "aria-label": title });
     this.codedCanvases.set(lane, canvas);
-    const note = lane.track_id === null ? "no person of this name or number here: name one in the list People" : lane.agreement;
+    const note = lane.track_id === null ? lane.agreement || "no person of this name or number here: name one in the list People" : lane.agreement;
     return element("section", { class: "lane" }, element("h3", {}, title, element("small", {}, note)), canvas);
   }
 

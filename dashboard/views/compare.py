@@ -139,10 +139,14 @@ def marker_comparison_of(_results: Results, key: tuple[Any, ...], events: pd.Dat
 
 
 @st.cache_data(max_entries=16, show_spinner="averaging over time")
-def mean_timelines(_results: Results, key: tuple[Any, ...], ranges: pd.DataFrame) -> pd.DataFrame:
+def mean_timelines(
+    _results: Results, key: tuple[Any, ...], ranges: pd.DataFrame, participants: dict[str, str]
+) -> pd.DataFrame:
     """Mean probabilities of all emotions, second by second; cached for `key`."""
     table = pa.Table.from_pandas(ranges, preserve_index=False)
-    found = _results.answer(lambda connection: queries.group_timeline(connection, table, bin_ms=BIN_MS))
+    found = _results.answer(
+        lambda connection: queries.group_timeline(connection, table, participants=participants, bin_ms=BIN_MS)
+    )
     rows: pd.DataFrame = found.to_pandas()
     return rows
 
@@ -362,9 +366,9 @@ def show_over_time(found: Compared) -> None:
     show_chart(timeline_chart(rows, emotion))
     show_chart(people_chart(rows, found.time_title))
     st.caption(
-        "Mean over participants (people with a name, else videos), second by second. Lines are interrupted where no "
-        "face has a label, and paler where fewer people are behind them; the band is one standard error of the mean "
-        "between participants."
+        "Mean over participants (those of the groups file, else people with a name, else videos), second by second. "
+        "Lines are interrupted where no face has a label, and paler where fewer people are behind them; the band is "
+        "one standard error of the mean between participants."
     )
     if found.onsets is not None:
         show_onsets(found.onsets, emotion)
@@ -396,7 +400,7 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
     frame = events.to_pandas()
     return Compared(
         marker_comparison_of(results, key, frame),
-        mean_timelines(results, key, ranges_of_markers(results, events)),
+        mean_timelines(results, key, ranges_of_markers(results, events), {}),
         "time since the start of the marker in s",
         onset_averages(results, key, frame),
     )
@@ -416,7 +420,7 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
     show_members(groups, paths)
     return Compared(
         comparison_of(results, key, groups, grouping.participants),
-        mean_timelines(results, key, ranges_of_groups(results, groups)),
+        mean_timelines(results, key, ranges_of_groups(results, groups), grouping.participants),
         "time in the video in s",
     )
 

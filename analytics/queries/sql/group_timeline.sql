@@ -1,12 +1,15 @@
--- Mean smoothed probabilities of groups, in bins of $bin_ms from the start of each interval, without hidden people. People
--- who were named are participants; the others of a video count together as one. The mean is over the people of a
+-- Mean smoothed probabilities of groups, in bins of $bin_ms from the start of each interval, without hidden people. A
+-- video may be given a participant; in the other videos, people who were named are participants, and the others of a video
+-- count together as one. The mean is over the people of a
 -- participant in a video, then over the participant's videos, then over participants; the error is the standard error of
 -- this mean over participants, NULL for one. n_people is the number of tracks.
 WITH spans AS (
     SELECT unnest($groups) AS "group", unnest($video_ids) AS video_id, unnest($starts_s) AS from_s,
         unnest($ends_s) AS to_s
+), given AS (
+    SELECT unnest($given_videos::VARCHAR[]) AS video_id, unnest($given_participants::VARCHAR[]) AS given_participant
 ), of_video AS (
-    SELECT "group", video_id, CASE WHEN is_named THEN participant ELSE video_id END AS unit,
+    SELECT "group", video_id, coalesce(given_participant, CASE WHEN is_named THEN participant ELSE video_id END) AS unit,
         CAST(round((pts_s - from_s) * 1000) AS BIGINT) // $bin_ms AS bin, count(DISTINCT track_id) AS n_people,
         sum(smooth_angry * faces.duration_s) / sum(faces.duration_s) AS v_angry,
         sum(smooth_disgust * faces.duration_s) / sum(faces.duration_s) AS v_disgust,
@@ -16,6 +19,7 @@ WITH spans AS (
         sum(smooth_surprise * faces.duration_s) / sum(faces.duration_s) AS v_surprise,
         sum(smooth_neutral * faces.duration_s) / sum(faces.duration_s) AS v_neutral
     FROM visible('faces') AS faces JOIN spans USING (video_id) JOIN people USING (video_id, analysis_id, track_id)
+        LEFT JOIN given USING (video_id)
     WHERE list_contains($video_ids, video_id) AND smooth_emotion IS NOT NULL AND pts_s >= from_s AND pts_s < to_s
     GROUP BY ALL
 ), of_unit AS (
