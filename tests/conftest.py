@@ -36,9 +36,26 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+class NeededFiles:
+    """Skip files without a test to run, because importing all modules takes seconds."""
+
+    def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
+        """Skip modules without doctests and, where slow tests are left out, files in which every test is slow."""
+        if collection_path.suffix != ".py":
+            return None
+        text = collection_path.read_text(encoding="utf-8")
+        if collection_path.parent == Path(__file__).parent:
+            is_needed = "not slow" not in config.option.markexpr or "\npytestmark = pytest.mark.slow\n" not in text
+        else:
+            is_needed = ">>> " in text
+        return None if is_needed else True
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let pytest-xdist keep the order of the tests; by default, it would begin with the files of most tests."""
     config.option.loadscopereorder = False
+    # Registered here because hooks of this file see only the files of its folder.
+    config.pluginmanager.register(NeededFiles())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

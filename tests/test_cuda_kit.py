@@ -17,6 +17,8 @@ from benchmarks.cuda.packed_faces import unpack_faces
 from fer_models.classification.loading import load_classifier
 from fer_models.datasets.reading import read_data
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 KIT = ROOT / "benchmarks" / "cuda"
 NOT_THERE = ("altair", "analytics", "dashboard", "decord", "duckdb", "flows", "prefect", "streamlit")
@@ -52,7 +54,6 @@ def test_packed_faces_are_the_same_but_for_a_little_noise(pack: Path, few_faces:
         assert error.float().mean() < 2
 
 
-@pytest.mark.slow
 def test_everything_runs_on_a_cpu_without_our_other_packages(pack: Path, tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(BLOCKER)

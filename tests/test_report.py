@@ -128,6 +128,7 @@ def test_the_page_can_be_heard(page):
     assert all(a.get("scope") in ("col", "row") for tag, a in elements if tag == "th")
 
 
+@pytest.mark.browser
 def test_the_page_fits_on_a_phone_and_uses_no_network(page, tmp_path):
     playwright = pytest.importorskip("playwright.sync_api", reason="a browser looks at the page")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

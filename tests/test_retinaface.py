@@ -19,6 +19,8 @@ from fer_models import FaceBatch, load_detector
 from fer_models.detection.retinaface import SCORE_THRESHOLD, RetinaFaceDetector
 from fer_models.registry.model_registry import ModelCard, WeightsError
 
+pytestmark = pytest.mark.slow
+
 SIZES_PX = [(120, 160), (161, 97), (200, 130), (64, 64), (33, 150), (90, 211), (128, 128)]
 
 

@@ -26,6 +26,7 @@ def test_without_pairs_the_values_are_none():
         assert found == Stability(pairs=0, label_changes=None, total_variation=None)
 
 
+@pytest.mark.slow
 def test_a_model_is_evaluated_on_a_clip(shared_data):
     clip = shared_data / "videos" / "faces" / "single_face.mp4"
     run = fervid("evaluate", "default", "--video", clip, "--device", "cpu", "--json")
@@ -43,6 +44,7 @@ def test_evaluate_needs_images_or_videos():
     assert "--data" in run.output and "--video" in run.output
 
 
+@pytest.mark.slow
 def test_a_video_that_cannot_be_analyzed_is_reported(tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")

@@ -17,6 +17,7 @@ def run_python(code: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_items_are_processed_at_the_same_time_and_in_order():
     code = (
         "import threading, torch\n"
@@ -31,6 +32,7 @@ def test_items_are_processed_at_the_same_time_and_in_order():
     assert run_python(code) == str([(10 * item, 1, True) for item in (1, 2, 3, 4)])
 
 
+@pytest.mark.slow
 def test_one_core_computes_with_one_thread():
     code = (
         "import torch\n"
@@ -68,6 +70,7 @@ def test_after_an_error_nothing_runs_on():
     assert ended.is_set()
 
 
+@pytest.mark.slow
 def test_only_workers_and_stages_compute_with_few_threads():
     code = (
         "import threading, torch\n"
