@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import typer
 
+from analytics.tables.schema import QUALITY_REASONS
+from analytics.timeline.quality import QualityConfig
 from flows.cli.app import app
 
 pytestmark = pytest.mark.slow
@@ -109,3 +111,20 @@ def test_the_python_of_the_readme_runs(face_clip, tmp_path):
 
 def test_the_readme_can_be_read_in_a_few_minutes():
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_thresholds_of_the_quality_page_are_the_default_ones():
+    page = (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")
+    thresholds = dict(re.findall(r"^\| (`[a-z_`, ]+`) \| (.*?) \|", page.split("# Measurements")[0], re.MULTILINE))
+    config = QualityConfig()
+    assert thresholds == {
+        "`too_small`": f"`face_px` under {config.min_face_px:g}",
+        "`blurred`": f"`blur` under {config.min_blur:g}",
+        "`dark`": f"`brightness` under {config.min_brightness:g}",
+        "`cut_off`": f"`cut_off` over {config.max_cut_off:g}",
+        "`turned_away`": f"`yaw_deg` over {config.max_yaw_deg:g}, either side",
+        "`looking_up`, `looking_down`": f"`head_pitch_deg` over {config.max_pitch_deg:g}, up or down",
+        "`low_landmark_score`": f"`landmark_score` under {config.min_landmark_score:g}",
+        "`low_detection_score`": "the detector's own",
+    }
+    assert set(re.findall(r"\w+", "".join(thresholds))) == set(QUALITY_REASONS)

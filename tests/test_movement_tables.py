@@ -146,7 +146,7 @@ def test_speaking_goes_on_over_one_frame_without_trusted_landmarks():
     """At 60 frames per second, two steps take less than 50 ms."""
     n, fps = 240, 60
     time_s, score = np.arange(n) / fps, np.full(n, 0.9)
-    score[120] = 0.1
+    score[120] = 0.3
     opening = 0.1 * (1 - np.cos(2 * np.pi * 3 * time_s))
     landmarks = still_landmarks(n, mouth_opening=opening, landmark_score=score)
     timeline = build_timeline(observe(time_s, [Face(i) for i in range(n)], landmarks=landmarks), TimelineConfig())

@@ -114,8 +114,8 @@ def test_the_quality_filter_gives_a_reason(face, reason):
 @pytest.mark.parametrize(
     ("measured", "reason"),
     [
-        ({"landmark_score": 0.11, "head_pitch_deg": 39}, None),
-        ({"landmark_score": 0.09}, "low_landmark_score"),
+        ({"landmark_score": 0.06, "head_pitch_deg": 39}, None),
+        ({"landmark_score": 0.04}, "low_landmark_score"),
         ({"head_pitch_deg": 41}, "looking_up"),
         ({"head_pitch_deg": -41, "landmark_score": 0}, "looking_down"),
         ({"head_yaw_deg": 80}, None),  # the yaw of the five landmarks decides

@@ -24,8 +24,9 @@ _HIGHEST = {
 class QualityConfig:
     """Thresholds of the quality filter. An unknown measure never rejects a face.
 
-    The thresholds reject faces on which a model loses more than half of its lead in accuracy over always predicting the
-    most frequent emotion. docs/quality.md has the measurements and the command that makes them.
+    A face counts as long as the model keeps half of its lead in accuracy over always predicting the most frequent
+    emotion. The thresholds are those up to which both packaged models follow this rule, or stricter. The measurements,
+    and the command that makes them, are in docs/quality.md.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -33,19 +34,18 @@ class QualityConfig:
 
     gate: bool = True  # False: faces still get a quality_reason, but all classified faces count
     speech: SpeechMode = "include"  # whether faces in intervals of speaking-like mouth movement count, or only those
-    # The score at which the detectors find faces: above it, accuracy hardly depends on the score.
+    # The score at which the detectors find faces: too few test images have a low one to measure accuracy.
     min_det_score: float = 0.5
     min_face_px: float = 21.0  # smallest size of a face: square root of the area of its box
     max_cut_off: float = 0.25  # largest share of the crop that may lie outside the frame
-    # Largest head turn: the test images contain too few faces that are turned further to measure accuracy.
+    # Largest head turn to either side, and largest head pitch, up or down: too few test images to measure accuracy.
     max_yaw_deg: float = 50.0
-    # Largest head pitch, up or down: likewise.
     max_pitch_deg: float = 40.0
     min_brightness: float = 30.0  # smallest mean gray level of the crop
     min_blur: float = 50.0  # smallest variance of the Laplacian of the crop at 48 px
     # Smallest score of the landmarks: below it, faces are occluded, seen from behind or in profile, or no faces.
-    # Movements need a higher score, see `MovementConfig`.
-    min_landmark_score: float = 0.1
+    # Movements need a score of 0.5, see `MovementConfig`.
+    min_landmark_score: float = 0.05
 
     def __post_init__(self) -> None:
         if self.speech not in get_args(SpeechMode):
