@@ -25,6 +25,7 @@ from fer_models.training.detector.inputs import EpochBatches, FaceInputs
 from fer_models.training.detector.losses import detection_losses
 from fer_models.training.detector.pseudo_labels import TEACHER_WEIGHTS, merge_labels, merge_teacher_labels
 from fer_models.training.detector.recipe import DetectorRecipe
+from fer_models.training.detector.registration import MAX_THRESHOLD, choose_threshold
 from fer_models.training.detector.synthetic_text import add_words, title_card
 from fer_models.training.detector.targets import assign_targets
 from fer_models.training.detector.training import mine_hard_negatives, train_detector
@@ -136,6 +137,20 @@ def test_losses_are_near_zero_for_correct_outputs_and_large_for_wrong_ones():
     assert detection_losses(-right, target, points, strides)["score"] > 10
 
 
+def test_the_threshold_is_the_lowest_with_a_precision_of_99_percent():
+    score = np.linspace(0.9, 0.3, 121)  # 0.9, 0.895, ...
+    is_face = np.ones(121, bool)
+    is_face[60] = False
+    # One of the first 61 is false, but also only one of all 121, 99.2 %.
+    assert choose_threshold(Matches(score, is_face, np.full(121, 50.0), score[is_face])) == pytest.approx(0.3)
+    is_face[110] = False
+    # Now one of the first 110 is false, 99.1 %, and two of the first 111, which later ones never make up for.
+    found = Matches(score, is_face, np.full(121, 50.0), score[is_face])
+    assert choose_threshold(found) == pytest.approx(0.9 - 109 * 0.005)
+    nothing = Matches(score, np.zeros(121, bool), np.full(121, 50.0), np.zeros(5))
+    assert choose_threshold(nothing) == MAX_THRESHOLD
+
+
 def test_detections_are_matched_and_counted():
     truth = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], float)
     counts = np.array([True, True, False])
@@ -151,7 +166,6 @@ def test_detections_are_matched_and_counted():
     np.testing.assert_allclose(matches.face_score, [0.9, 0])
     assert matches.recall(0.5) == 0.5 and matches.precision(0.5) == pytest.approx(1 / 3)
     assert matches.average_precision() == 0.5
-    assert matches.best_threshold(np.array([0.5, 0.85])) == 0.85
 
     none = match_hits(np.empty((0, 4)), np.empty(0), truth, counts, min_iou=0.4)
     assert none.recall(0.5) == 0 and np.isnan(none.precision(0.5)) and none.average_precision() == 0

@@ -83,15 +83,6 @@ class Matches:
         reached &= last_of_score
         return float(score[order][np.flatnonzero(reached)[-1]]) if reached.any() else float("nan")
 
-    def best_threshold(self, candidates: np.ndarray) -> float:
-        """Return the candidate with the highest F0.5 (van Rijsbergen 1979), which favors precision over recall.
-
-        A missed face leaves a gap that neighboring frames fill, but a false positive adds an emotion to the results.
-        """
-        found = np.array([(self.face_score >= t).sum() for t in candidates])
-        hits = np.array([(self.hit_score >= t).sum() for t in candidates])
-        return float(candidates[np.argmax(1.25 * found / (hits + 0.25 * len(self.face_score)).clip(min=1))])
-
 
 def match_hits(
     boxes_xyxy: np.ndarray, det_score: np.ndarray, truth_xyxy: np.ndarray, counts: np.ndarray, *, min_iou: float

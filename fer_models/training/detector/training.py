@@ -30,7 +30,7 @@ from fer_models.training.detector.recipe import DetectorRecipe
 from fer_models.training.detector.registration import (
     MEAN,
     STD,
-    THRESHOLDS,
+    choose_threshold,
     held_out_detector,
     match_photo,
     save_detector,
@@ -109,9 +109,9 @@ class DetectorTraining(lightning.LightningModule):
         self._matches.append(match_photo(self._detector, self.held_out[int(number)]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log recall and precision at the threshold with the greatest F0.5."""
+        """Log recall and precision at the threshold that would be chosen."""
         found = Matches.join(self._matches)
-        threshold = found.best_threshold(THRESHOLDS)
+        threshold = choose_threshold(found)
         log.info(
             "epoch %d: held out: recall %.3f, precision %.3f at score %.2f, AP %.3f",
             self.current_epoch + 1,
