@@ -22,6 +22,8 @@ from fer_models.frame_batch import FaceBatch
 from fer_models.labels import EMOTIONS
 from fer_models.observation import Observation
 
+pytestmark = pytest.mark.slow
+
 WIDTH_PX, HEIGHT_PX = 640, 480
 # A test must not fail because the machine is busy.
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -93,6 +93,7 @@ def test_temporary_files_of_a_killed_reader_are_purged(store):
     assert_nothing_of_alice(store.root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", range(12))
 def test_an_interrupted_purge_shows_all_or_nothing_and_is_completed(store, monkeypatch, step):
     """Simulate a crash at each move and each removal in turn."""

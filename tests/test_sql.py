@@ -174,6 +174,7 @@ BREAK_OUTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sql", BREAK_OUTS)
 def test_sql_of_others_reaches_nothing_but_the_views(results, sql):
     secret = pd.DataFrame({"word": ["xyzzy"]})

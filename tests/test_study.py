@@ -13,6 +13,8 @@ from analytics.results.notes import hide, rename
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 
+pytestmark = pytest.mark.slow
+
 FPS, LENGTH_S = 5, 20
 
 
