@@ -15,13 +15,15 @@ BOX_TO_SIDE = 1.12
 # an occluded or turned face, and the box alone is used.
 MAX_SIDE_RATIO = 1.6
 # (from, below, points): points sampled along each side of a pixel of the crop, if this side spans between `from` and
-# `below` pixels of the frame. With fewer points, the texture of large faces turns into noise.
-SAMPLES = ((0.0, 1.5, 1), (1.5, 3.0, 2), (3.0, 8.0, 4), (8.0, torch.inf, 5))
-# With more sample points per side than this, each takes the nearest pixel's value instead of interpolating.
-MAX_BILINEAR_SAMPLES = 2
-# Interpolation weights are multiples of 1/16, in integers, so that devices, batches and threads give equal results.
-STEPS = 16
-MAX_POINTS = 2**16  # number of points read from a frame at once; larger arrays do not fit into the processor's cache
+# `below` pixels of the frame. A single point is interpolated; with fewer points than these, the texture of large faces
+# turns into noise.
+SAMPLES = ((0.0, 1.5, 1), (1.5, 8.0, 4), (8.0, torch.inf, 5))
+# Positions are multiples of 2^-FRACTION_BITS pixels and interpolation weights multiples of 1/16, as integers, so that
+# devices, batches and threads give equal results.
+FRACTION_BITS, STEP_BITS = 10, 4
+STEPS = 1 << STEP_BITS
+HALF_STEP = 1 << FRACTION_BITS - STEP_BITS - 1
+MAX_POINTS = 2**15  # number of points read from a frame at once; larger arrays do not fit into the processor's cache
 # The colors of a face are averaged over 4x4 cells, those of the clothes below it over 2x2 cells.
 FACE_GRID, CHEST_GRID = 4, 2
 SIGNATURE_BYTES = 3 * (FACE_GRID**2 + CHEST_GRID**2)
@@ -29,6 +31,7 @@ SIGNATURE_BYTES = 3 * (FACE_GRID**2 + CHEST_GRID**2)
 # Clothes distinguish people better than skin does: at a threshold that accepts 1 % of the false pairs of faces in our
 # clips with several people, the face alone misses 19 % of the true pairs within 0.8 s, face and clothes together 10 %.
 CHEST_SIDE, CHEST_BELOW = 1.2, 1.35
+CHEST_SAMPLES = 16  # points read along each side of it
 
 
 def crop_faces(pixels: Tensor, frame: Tensor, side: Tensor, center: Tensor, *, size_px: int = CROP_PX) -> Tensor:
@@ -48,6 +51,8 @@ def crop_faces(pixels: Tensor, frame: Tensor, side: Tensor, center: Tensor, *, s
     scale = side.abs() / size_px  # pixels of the frame per pixel of the crop
     for low, high, samples in SAMPLES:
         of_this_size = torch.nonzero((scale >= low) & (scale < high)).flatten()
+        if not len(of_this_size):
+            continue
         for face in of_this_size.split(max(1, MAX_POINTS // size_px**2)):
             crops[face] = _mean_of_samples(pixels, frame[face], side[face], center[face], size_px, samples)
     return crops
@@ -87,56 +92,58 @@ def frame_crops(boxes_xyxy: Tensor, landmarks_xy: Tensor) -> tuple[Tensor, Tenso
 
 def _mean_of_samples(pixels: Tensor, frame: Tensor, side: Tensor, center: Tensor, size_px: int, samples: int) -> Tensor:
     """Crops (m, size_px, size_px, 3) uint8, each pixel the rounded mean of `samples` x `samples` points in it."""
-    read = _read_bilinear if samples <= MAX_BILINEAR_SAMPLES else _read_nearest
-    share = _grid_shares(size_px * samples, side.device).view(size_px, samples)
-    total = torch.zeros((len(frame), size_px, size_px, 3), dtype=torch.int32, device=pixels.device)
-    # Add one sample of all pixels at a time: sums of whole arrays are faster than sums along an axis.
-    for row in share.unbind(dim=1):
-        start = center[:, None] + side[:, None] * 1j * row
-        for column in share.unbind(dim=1):
-            step = side[:, None] * column
-            x = start.real.contiguous()[:, :, None] + step.real.contiguous()[:, None, :]
-            y = start.imag.contiguous()[:, :, None] + step.imag.contiguous()[:, None, :]
-            total += read(pixels, frame, x, y)
-    weight = samples**2 * (STEPS**2 if samples <= MAX_BILINEAR_SAMPLES else 1)
-    return ((total + weight // 2) // weight).to(torch.uint8)
+    if samples == 1:
+        return _interpolate(pixels, frame, side, center, size_px)
+    middles = _fixed_point(_grid(side, center, size_px))
+    offsets = _fixed_point(_grid(side / size_px, torch.zeros_like(center), samples).flatten(1))
+    total = torch.zeros((len(frame), size_px, size_px, 3), dtype=torch.int16, device=pixels.device)
+    for offset in offsets.unbind(dim=2):  # one sample of all pixels at a time: sums of whole arrays are the fastest
+        x, y = (middles + offset[..., None, None]) >> FRACTION_BITS
+        total += _colors_at(pixels, frame, x, y)
+    return (total.add_(samples**2 // 2) / samples**2).to(torch.uint8)
 
 
-def _grid_shares(n: int, device: torch.device) -> Tensor:
-    """Positions (n,) of the centers of `n` equal cells of a crop, as shares of its side from its center."""
-    return (torch.arange(n, dtype=torch.float64, device=device) + 0.5) / n - 0.5
-
-
-def _read_nearest(pixels: Tensor, frame: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The pixels (m, n, n, 3) uint8 that contain the points x, y (m, n, n), which are overwritten."""
-    return _gather(pixels, frame, x.floor_(), y.floor_())
-
-
-def _read_bilinear(pixels: Tensor, frame: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """`STEPS`² times the values (m, n, n, 3) int32 between the four pixel centers around each point; x, y change."""
-    x, y = (part.mul_(STEPS).sub_(STEPS / 2).round_() for part in (x, y))
-    column, row = (x / STEPS).floor_(), (y / STEPS).floor_()
-    right, below = (part.sub_(whole * STEPS).to(torch.int32)[..., None] for part, whole in ((x, column), (y, row)))
+def _interpolate(pixels: Tensor, frame: Tensor, side: Tensor, center: Tensor, size_px: int) -> Tensor:
+    """Crops (m, size_px, size_px, 3) uint8, each pixel interpolated between the four nearest pixel centers."""
+    steps = _fixed_point(_grid(side, center - (0.5 + 0.5j), size_px)) + HALF_STEP >> FRACTION_BITS - STEP_BITS
+    column, row = steps >> STEP_BITS
+    right, below = (steps & (STEPS - 1)).short()
     top, bottom = (
-        _gather(pixels, frame, column.clone(), line.clone()).int().mul_(STEPS - right)
-        + _gather(pixels, frame, column + 1, line).int().mul_(right)
+        _planes(_colors_at(pixels, frame, column, line)).mul_(STEPS - right)
+        + _planes(_colors_at(pixels, frame, column + 1, line)).mul_(right)
         for line in (row, row + 1)
     )
-    return top.mul_(STEPS - below).add_(bottom.mul_(below))
+    values = top.int().mul_(STEPS - below).add_(bottom.int().mul_(below))
+    return (values.add_(STEPS**2 // 2) >> 2 * STEP_BITS).to(torch.uint8).movedim(0, 3).contiguous()
 
 
-def _gather(pixels: Tensor, frame: Tensor, column: Tensor, row: Tensor) -> Tensor:
-    """The pixels (m, n, n, 3) uint8 at whole columns and rows (m, n, n), which change; the border repeats outside."""
+def _planes(colors: Tensor) -> Tensor:
+    """Colors (m, n, n, 3) as (3, m, n, n), contiguous: products with (m, n, n) weights are several times as fast."""
+    return colors.movedim(3, 0).contiguous()
+
+
+def _grid(side: Tensor, center: Tensor, n: int) -> Tensor:
+    """The centers (m, n, n) complex of n x n equal cells of squares."""
+    share = (torch.arange(n, dtype=torch.float64, device=side.device) + 0.5) / n - 0.5
+    return center[:, None, None] + side[:, None, None] * torch.complex(*torch.meshgrid(share, share, indexing="xy"))
+
+
+def _fixed_point(points: Tensor) -> Tensor:
+    """The x and y (2, …) int32 of complex points, as multiples of 2^-FRACTION_BITS pixels."""
+    return torch.stack([points.real, points.imag]).mul_(1 << FRACTION_BITS).round_().to(torch.int32)
+
+
+def _colors_at(pixels: Tensor, frame: Tensor, column: Tensor, row: Tensor) -> Tensor:
+    """The colors (m, n, n, 3) int16 of pixels at columns and rows (m, n, n); the border repeats outside."""
     _, height, width, _ = pixels.shape
-    index = row.clamp_(0, height - 1).mul_(width).add_(column.clamp_(0, width - 1)).long()
-    index += frame[:, None, None] * (height * width)
-    return pixels.reshape(-1, 3).index_select(0, index.flatten()).view(*index.shape, 3)
+    index = row.clamp(0, height - 1).mul_(width).add_(column.clamp(0, width - 1))
+    index += frame.int()[:, None, None] * (height * width)
+    return pixels.reshape(-1, 3).index_select(0, index.flatten()).view(*index.shape, 3).short()
 
 
 def out_of_frame_fraction(side: Tensor, center: Tensor, width_px: int, height_px: int, n: int = 16) -> Tensor:
     """Estimate the share of each crop (m,) that lies outside its frame from n x n points."""
-    share = _grid_shares(n, side.device)
-    points = center[:, None, None] + side[:, None, None] * torch.complex(*torch.meshgrid(share, share, indexing="xy"))
+    points = _grid(side, center, n)
     x, y = points.real, points.imag
     outside = (x < 0) | (x > width_px) | (y < 0) | (y > height_px)
     return outside.float().mean(dim=(1, 2))
@@ -165,7 +172,8 @@ def appearance_descriptors(pixels: Tensor, frame: Tensor, side: Tensor, center: 
         (m, 60) uint8: mean red, green, blue of the 4x4 cells of the crop, then of 2x2 cells below it, row by row.
     """
     upright = side.abs().to(side.dtype)
-    chests = crop_faces(pixels, frame, CHEST_SIDE * upright, center + CHEST_BELOW * 1j * upright, size_px=8)
+    points = _grid(CHEST_SIDE * upright, center + CHEST_BELOW * 1j * upright, CHEST_SAMPLES)
+    chests = _colors_at(pixels, frame, *(_fixed_point(points) >> FRACTION_BITS))
     return torch.cat([_cell_means(crops, FACE_GRID), _cell_means(chests, CHEST_GRID)], dim=1)
 
 

@@ -1,5 +1,8 @@
 """Crops: a known image under a known similarity transform is returned upright, in place and at the right scale."""
 
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +50,59 @@ def test_a_gradient_is_read_at_the_right_place(side_px, roll_deg):
     np.testing.assert_allclose(crop[..., 0], points.real / width * 255, atol=1.1)
     np.testing.assert_allclose(crop[..., 1], points.imag / height * 255, atol=1.1)
     assert (crop[..., 2] == 77).all()
+
+
+def sampled(pixels: np.ndarray, x: Fraction, y: Fraction) -> list[Fraction]:
+    """The color of the pixel that contains a point; the border repeats outside."""
+    height, width, _ = pixels.shape
+    color = pixels[min(max(floor(y), 0), height - 1), min(max(floor(x), 0), width - 1)]
+    return [Fraction(int(value)) for value in color]
+
+
+def interpolated(pixels: np.ndarray, x: Fraction, y: Fraction) -> list[Fraction]:
+    """The color between the four nearest pixel centers."""
+    left, top = floor(x - Fraction(1, 2)), floor(y - Fraction(1, 2))
+    right, below = x - Fraction(1, 2) - left, y - Fraction(1, 2) - top
+    corners = [(left + i, top + j, abs(1 - i - right) * abs(1 - j - below)) for i in (0, 1) for j in (0, 1)]
+    colors = [[weight * part for part in sampled(pixels, Fraction(i), Fraction(j))] for i, j, weight in corners]
+    return [sum(parts, Fraction(0)) for parts in zip(*colors, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("side", "center", "samples"),
+    [
+        ((10, 2), ("20.25", "15.5"), 1),
+        ((10, 2), ("0.25", "29.5"), 1),  # half outside the frame
+        ((16, 4), ("20.3", "15.3"), 4),
+        ((24, 8), ("35.3", "3.3"), 4),
+        ((64, 16), ("20.3", "15.3"), 5),
+    ],
+)
+def test_a_crop_is_the_mean_of_its_points_in_exact_arithmetic(side, center, samples):
+    """With centers that keep points away from the borders of pixels or, interpolated, at multiples of 1/16 pixel."""
+    n = 8
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    read = interpolated if samples == 1 else sampled
+    shares = [Fraction(2 * i + 1, 2 * n * samples) - Fraction(1, 2) for i in range(n * samples)]
+    expected = np.zeros((n, n, 3), np.uint8)
+    for row, column in np.ndindex(n, n):
+        total = [Fraction(0)] * 3
+        for v in shares[row * samples : (row + 1) * samples]:
+            for u in shares[column * samples : (column + 1) * samples]:
+                x = Fraction(center[0]) + side[0] * u - side[1] * v
+                y = Fraction(center[1]) + side[1] * u + side[0] * v
+                total = [a + b for a, b in zip(total, read(pixels, x, y), strict=True)]
+        expected[row, column] = [floor(part / samples**2 + Fraction(1, 2)) for part in total]
+    sides, centers = torch.tensor([[complex(*side)], [complex(*map(float, center))]], dtype=torch.complex128)
+    crops = crop_faces(torch.from_numpy(pixels)[None], torch.zeros(1, dtype=torch.int64), sides, centers, size_px=n)
+    np.testing.assert_array_equal(crops[0].numpy(), expected)
+
+
+def test_a_frame_of_one_pixel_gives_its_color():
+    pixels = torch.tensor([3, 150, 255], dtype=torch.uint8).view(1, 1, 1, 3)
+    side, center = torch.tensor([[40 + 3j, 700 - 9j], [0.5 + 0.5j, 8j]], dtype=torch.complex128)
+    crops = crop_faces(pixels, torch.zeros(2, dtype=torch.int64), side, center, size_px=SIZE_PX)
+    assert (crops == pixels[0, 0, 0]).all()
 
 
 def test_beyond_the_border_its_last_pixel_repeats():
