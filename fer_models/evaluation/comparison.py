@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.ensemble import Ensemble
@@ -79,6 +78,9 @@ def multiply_adds(classifier: EmotionClassifier) -> int | None:
         counts = [multiply_adds(member) for member in classifier.members]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
+    # Imported here because it loads Triton, whose bindings print a list of leaks when the process ends.
+    from torch.utils.flop_counter import FlopCounterMode
+
     with FlopCounterMode(display=False) as counter:
         # Not `predict`, which computes in other threads than the one whose operators are counted.
         classifier.score(torch.zeros((1, CROP_PX, CROP_PX), dtype=torch.uint8), 1)
