@@ -47,7 +47,7 @@ def crop_faces(pixels: Tensor, frame: Tensor, side: Tensor, center: Tensor, *, s
     Returns:
         (m, size_px, size_px, 3) uint8, on the device of `pixels`.
     """
-    crops = torch.empty((len(frame), size_px, size_px, 3), dtype=torch.uint8, device=pixels.device)
+    crops = torch.zeros((len(frame), size_px, size_px, 3), dtype=torch.uint8, device=pixels.device)
     scale = side.abs() / size_px  # pixels of the frame per pixel of the crop
     for low, high, samples in SAMPLES:
         of_this_size = torch.nonzero((scale >= low) & (scale < high)).flatten()

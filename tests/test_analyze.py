@@ -30,6 +30,7 @@ from fer_models.video import VideoReadError, probe
 from flows.analysis.failures import VideoFailed
 from flows.analysis.inputs import InputError, find_files, find_videos
 from flows.analysis.progress import Progress, Stopped, VideoProgress
+from flows.analysis.skipping import OTHER_SHOWN
 from flows.analysis.work_plan import plan_segments
 from flows.settings import AnalyzeSettings, TimelineSettings
 
@@ -144,8 +145,8 @@ def test_finished_videos_are_skipped_until_settings_or_content_change(face_clip,
 
 
 def test_going_back_to_earlier_settings_shows_their_rows_again(face_clip, tmp_path):
-    for fps, n_frames in ((5.0, 10), (None, 50), (5.0, 10)):
-        analyze(face_clip, tmp_path / "out", fps=fps)
+    for fps, n_frames, notes in ((5.0, 10, ()), (None, 50, ()), (None, 50, ()), (5.0, 10, (OTHER_SHOWN,))):
+        assert analyze(face_clip, tmp_path / "out", fps=fps).notes == notes
         assert rows(tmp_path / "out", "SELECT count(*) FROM frames") == [(n_frames,)]
 
 

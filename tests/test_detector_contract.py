@@ -5,11 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-
-pytest.importorskip("retinaface", reason="retina-face is an extra")
-
 from random_retinaface import lively_weights, random_image
+from torch import Tensor, nn
 
 from fer_models import FaceBatch, load_detector
 from fer_models.detection import DETECTORS, FaceDetector
@@ -41,6 +38,8 @@ MODELS = {
 @pytest.fixture(scope="module", params=sorted(DETECTORS))
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model folder of a detector of each architecture."""
+    if request.param == "retinaface":
+        pytest.importorskip("retinaface", reason="retina-face is an extra")
     weights, card = MODELS[request.param]
     folder = tmp_path_factory.mktemp("models") / request.param
     save_model_folder(folder, weights(), card)
@@ -109,3 +108,5 @@ def test_arrays_of_another_shape_or_type_are_refused(detector):
         detector.detect(PIXELS[0])
     with pytest.raises(ValueError, match="float64"):
         detector.detect(PIXELS[:1].astype(np.float64))
+    with pytest.raises(ValueError, match=r"0, 50, 3\)"):
+        detector.detect(np.zeros((1, 0, 50, 3), np.uint8))

@@ -90,7 +90,7 @@ def test_a_missing_extra_is_one_sentence_with_the_command_that_installs_it(outco
     assert code == 1, f"{output} {exception}"
     assert output.splitlines()[-1].startswith("error ")
     assert output.rstrip().endswith(f"Run: {install_command(extra)}")
-    assert len(output.splitlines()) == 1  # nothing is announced before it is known to be possible
+    assert len(output.splitlines()) == 1  # extras are checked before anything else is printed
 
 
 def test_every_extra_has_a_command_that_installs_it():

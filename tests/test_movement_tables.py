@@ -288,14 +288,14 @@ def test_faces_left_out_by_speech_are_not_low_quality_faces(tmp_path):
             """SELECT count(*) FILTER (quality_ok), count(*) FILTER (left_out_by_speech(quality_reason)),
                 count(*) FILTER (NOT quality_ok AND NOT left_out_by_speech(quality_reason)) FROM faces"""
         ).fetchall()
-        events = pa.table({"label": ["a", "b"], "start_s": [0.0, 2.0], "end_s": [2.0, 4.0], "video": [None, None]})
+        events = pa.table({"label": ["a", "b"], "start_s": [0.0, 1.0], "end_s": [3.0, 3.0], "video": [None, None]})
         compared = queries.compare_events(connection, events).to_pylist()
     assert faces_of == (50, 49, 1)
     assert track == (100, 50, 49, pytest.approx(4), pytest.approx(2), pytest.approx(1.96))
     assert [row["n_low_quality"] for row in of_tracks] == [1]
     assert (valid["good_share"], valid["left_out_share"], valid["labelled_share"]) == pytest.approx((0.99, 0.49, 0.5))
     assert valid["main_reason"] == "blurred"
-    assert {row["low_quality_share"] for row in compared} == {0}  # of event a: event b has no label
+    assert {row["low_quality_share"] for row in compared} == {0}
     page = report_page(store.root)
     assert "99% of 100 faces good" in page
     assert "49 left out by --speech: speaking" in page

@@ -78,7 +78,8 @@ def test_our_network_as_onnx_gives_the_same_probabilities_and_tables(tmp_path, f
 
 
 def test_classes_in_any_order_and_other_names_are_mapped(tmp_path):
-    logits = [0, 2 * LOG2, LOG2, 0, 0, 0, 0, 0, 0.25, -0.5]  # shares 1 4 2 1 1 1 1 1 of 12; black adds 0 to the first 3
+    # Their softmax is 1, 4, 2, 1, 1, 1, 1 and 1 twelfths. A black image adds 0 to the first three.
+    logits = [0, 2 * LOG2, LOG2, 0, 0, 0, 0, 0, 0.25, -0.5]
     add(tmp_path, {"out": logits})
     black = np.zeros((3, 8, 8, 3), np.uint8)
     outputs = load_classifier("tiny", "cpu").predict_all(black)

@@ -33,7 +33,7 @@ def results(tmp_path_factory):
 
 
 def commands(results: Path, folder: Path) -> dict[str, list]:
-    """Each command that writes a file, writing `taken` with its own suffix into the folder."""
+    """Arguments of each command that writes a file, with an output path in `folder` named `taken`."""
     return {
         "query": ["query", results, SQL, "--output", folder / "taken.csv"],
         "summary": ["summary", results, "library", "--output", folder / "taken.parquet"],

@@ -227,6 +227,8 @@ def test_groups_are_compared_video_by_video(connection):
         ("", "columns path and group"),
         ("path,group\na.mp4,\n", "a line has no path or no group"),
         ("path,group\na.mp4,x\na.mp4,y\n", "comes twice"),
+        ("path,group,group\na.mp4,x,y\n", "column group comes twice in the first line"),
+        ("path,group\na.mp4,x\nb.mp4,y,0,5\n", "line 3 has more cells than the first line"),
         (b"path,group\n\xff\xfe,x\n", "cannot be read"),
         (None, "No such file"),
     ],

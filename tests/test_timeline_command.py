@@ -16,7 +16,8 @@ from analytics.results.store import Store, StoreError
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.results.videos import UnknownVideoError
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.analysis.rebuild_timeline import rebuild_timelines
+from fer_models.observe_version import OBSERVE_VERSION
+from flows.analysis.rebuild_timeline import config_for, rebuild_timelines
 from flows.settings import AnalyzeSettings, TimelineSettings
 
 IDS = {"video_id": "v0000000000000001", "observation_id": "o0000000000000001"}
@@ -40,7 +41,10 @@ def results(tmp_path):
     for ids, name in ((IDS, "a.mp4"), (OTHER, "b.mp4")):
         for index, segment in enumerate(SEGMENTS):
             store.write_segment(ids["video_id"], ids["observation_id"], index, segment)
-        settings = {"observe": {"detector_score_threshold": 0.5, "fps": None}, "timeline": config.settings()}
+        settings = {
+            "observe": {"detector_score_threshold": 0.5, "fps": None, "observe_version": OBSERVE_VERSION},
+            "timeline": config.settings(),
+        }
         row = {"analysis_id": analysis_id(ids["observation_id"], config.settings()), "path": f"/gone/{name}"}
         row |= ids | {"settings": json.dumps(settings), "frames_per_s": 10.0}
         store.commit_analysis(row, build_timeline(pa.concat_tables(SEGMENTS), config))
@@ -70,6 +74,14 @@ def test_other_settings_make_another_timeline_which_the_views_show(results):
     back = rebuild_timelines(results, TimelineSettings())
     assert [one.status for one in back] == ["unchanged"] * 2
     assert rows(results, "SELECT * FROM tracks ORDER BY ALL") == before
+
+
+def test_blur_that_was_measured_in_smaller_crops_keeps_its_threshold():
+    settings = TimelineSettings()
+    for version, min_blur in (({}, 80), ({"observe_version": 4}, 80), ({"observe_version": 5}, 50)):
+        config = config_for(settings, {"detector_score_threshold": 0.5} | version)
+        assert config.quality.min_blur == min_blur
+        assert replace(config, quality=TimelineConfig().quality) == TimelineConfig()
 
 
 def test_only_the_videos_asked_for(results):

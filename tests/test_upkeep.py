@@ -220,7 +220,7 @@ def test_a_failed_overwrite_is_repeated_with_overwrite(face_clip, tmp_path):
     shutil.copy(face_clip, clip)
     analyze_clip(clip, results, AnalyzeSettings(device="cpu", fps=2.0))
     again = fails(clip, results, fps=2.0, overwrite=True)
-    # A timeline made since says the same of the run that failed, and gc leaves what is still told.
+    # A timeline rebuilt later keeps the error of the failed run, and gc does not delete it.
     rebuild_timelines(results, TimelineSettings(gate=False))
     remove_garbage(results, find_garbage(results, superseded=True, older_than_s=0.0))
     (one,) = status(results)

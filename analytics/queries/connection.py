@@ -58,7 +58,7 @@ CREATE TEMP MACRO visible(name) AS TABLE
 SELECT * FROM query_table(name) ANTI JOIN (SELECT video_id, track_id FROM noted_people WHERE is_hidden)
     USING (video_id, track_id)
 """
-# Whether --speech leaves out a face, which is of good quality otherwise, by its quality_reason.
+# left_out_by_speech(quality_reason) is true for good faces that --speech leaves out.
 _LEFT_OUT_BY_SPEECH = f"""
 CREATE TEMP MACRO left_out_by_speech(reason) AS coalesce(reason IN {SPEECH_REASONS}, false)
 """
@@ -226,7 +226,7 @@ def noted_people(root: StoragePath) -> pa.Table:
 
 
 def _all(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """All rows, and those of finished analyses."""
+    """Return all rows of view videos, and those of finished analyses."""
     return rows, rows.filter(pc.equal(rows["status"], "done"))
 
 

@@ -56,8 +56,15 @@ def parse_csv(content: bytes, source: str, error_class: type[FervidError]) -> Cs
         reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=separator)
         header = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = header
+        if repeated := sorted({name for name in header if name and header.count(name) > 1}):
+            raise error_class(f"{source}: column {', '.join(repeated)} comes twice in the first line")
         table = CsvTable(header, [], [])
         for row in reader:
+            if any(cell.strip() for cell in row.get(None) or ()):
+                raise error_class(
+                    f"{source}: line {reader.line_num} has more cells than the first line; "
+                    "separate columns with semicolons if commas are decimal points"
+                )
             table.rows.append({name: row[name].strip() for name in header})
             table.line_numbers.append(reader.line_num)
     except (UnicodeDecodeError, csv.Error) as error:

@@ -8,11 +8,11 @@ from analytics.queries.sql_files import run_sql_for_videos
 from analytics.tables.schema import SPEECH_REASONS
 
 _ABOUT = "($paths::VARCHAR[] IS NULL OR list_contains($paths::VARCHAR[], path))"
-_GATED = f"""
+_REASONS = f"""
 SELECT quality_reason, count(*) FROM visible('faces') WHERE video_id IN (SELECT video_id FROM videos WHERE {_ABOUT})
 GROUP BY quality_reason ORDER BY quality_reason
 """
-_OPEN_GATES = f"""
+_WITHOUT_FILTER = f"""
 SELECT count(*) FILTER (settings ->> '$.timeline.quality.gate' = 'false'), count(*)
 FROM videos WHERE status = 'done' AND {_ABOUT}
 """
@@ -33,9 +33,9 @@ def gate_note(
         all_faces: whether the result includes low-quality faces, as `shares` can.
     """
     about = {"paths": None if paths is None else sorted(paths)}
-    reasons = dict(connection.sql(_GATED, params=about).fetchall())
+    reasons = dict(connection.sql(_REASONS, params=about).fetchall())
     n_faces, n_by_speech = sum(reasons.values()), sum(reasons.get(reason, 0) for reason in SPEECH_REASONS)
-    n_open, n_videos = connection.sql(_OPEN_GATES, params=about).fetchall()[0]
+    n_open, n_videos = connection.sql(_WITHOUT_FILTER, params=about).fetchall()[0]
     low_quality = {reason: n for reason, n in reasons.items() if reason and reason not in SPEECH_REASONS}
     n_low_quality = sum(low_quality.values())
     by_speech = f" {n_by_speech} others are left out by --speech." if n_by_speech else ""

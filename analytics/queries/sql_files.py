@@ -34,7 +34,7 @@ def run_sql_for_videos(
 def map_videos(
     connection: duckdb.DuckDBPyConnection, schema: pa.Schema, answer: Callable[[str, pa.Table], pa.Table]
 ) -> pa.Table:
-    """Apply `answer` to the faces of each video in turn; rows of `schema`, with the path in front."""
+    """Apply `answer` to the faces of each finished video; join its rows, with the video's path as the first column."""
     parts = [schema.insert(0, pa.field("path", pa.string())).empty_table()]
     done = connection.sql("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path").fetchall()
     for video_id, path in done:

@@ -127,7 +127,7 @@ def _person_facts(track: Track) -> list[str]:
 
 
 def _steps(rows: pa.Table, grid: Grid) -> tuple[np.ndarray, list[str | None], np.ndarray]:
-    """Repeat each row from its first step to its last, or up to the next row: steps, labels and probabilities.
+    """Expand rows to steps of the grid: step, label and probabilities for each step that a row covers.
 
     Short gaps are closed, as in intervals of labels.
     """

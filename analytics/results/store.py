@@ -239,6 +239,13 @@ class Store:
         paths = {name: table_path(self.root, name, video_id, analysis_id) for name in TIMELINE_TABLES}
         return {name: n_rows(path) for name, path in paths.items()}
 
+    def is_newest(self, video_id: str, analysis_id: str) -> bool:
+        """Whether an analysis is the newest of its video, which the views show."""
+        return self._newest_of(video_id).analysis_id == analysis_id
+
+    def _newest_of(self, video_id: str) -> VideoRecord:
+        return max(self._rows_of(video_id), key=lambda row: (row.finished_at, row.analysis_id))
+
     def mark_as_current(self, video_id: str, analysis_id: str, path: str, *, error: str | None = None) -> str:
         """Make a finished analysis the newest of its video again, and update its path if the file has moved.
 
@@ -253,7 +260,7 @@ class Store:
         Returns:
             The path in the row.
         """
-        newest = max(self._rows_of(video_id), key=lambda row: (row.finished_at, row.analysis_id))
+        newest = self._newest_of(video_id)
         row = self.video_row(video_id, analysis_id)
         assert row is not None
         moved = row.path != path and not resolve_path(row.path).exists()

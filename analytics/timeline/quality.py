@@ -25,8 +25,8 @@ class QualityConfig:
     """Thresholds of the quality filter. An unknown measure never rejects a face.
 
     A face counts as long as the model keeps half of its lead in accuracy over always predicting the most frequent
-    emotion. The thresholds are those up to which both packaged models follow this rule, or nearly, or stricter. The
-    measurements, and the command that makes them, are in docs/quality.md.
+    emotion. The thresholds are at or stricter than the limit of this rule for both packaged models, except
+    `min_landmark_score`, which is slightly below it. The measurements are in docs/quality.md.
 
     Raises:
         ValueError: if a value is out of its range.

@@ -199,7 +199,7 @@ def _best_links(n: int, before: np.ndarray, after: np.ndarray, evidence: np.ndar
 
 def _chains(successor: np.ndarray) -> np.ndarray:
     """The number of the chain of successors that each tracklet belongs to, `(n,)`."""
-    first = np.arange(len(successor))  # the smallest number in the chain of each tracklet
+    first = np.arange(len(successor))  # the smallest tracklet number in the chain of each tracklet
     for start in np.setdiff1d(first, successor).tolist():  # tracklets without a predecessor
         chain = [start]
         while (following := int(successor[chain[-1]])) >= 0:

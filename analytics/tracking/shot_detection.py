@@ -16,7 +16,8 @@ class ShotDetectionConfig:
     # Mean change of the thumbnail that counts as a cut. In the clips on which it was chosen, cuts change it by 35 to
     # 142, the fastest camera pan by 16, and everything else by less than 8.
     min_change: float = 25.0
-    max_step_s: float = 0.5  # frames farther apart in time may differ that much without a cut
+    # Longest time between two frames that are compared; across longer gaps, a change is no evidence of a cut.
+    max_step_s: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.min_change <= 255:

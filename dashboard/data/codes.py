@@ -92,14 +92,17 @@ def match_people(coded: Iterable[str], people: Mapping[int, str]) -> dict[str, i
 
 @dataclass(frozen=True)
 class CodedPeople:
-    """Who the coded people of a video are."""
+    """The tracks of the coded people of a video, and which of them are hidden."""
 
     track_of: Mapping[str, int]  # the visible track of each coded person who has one
     hidden: frozenset[str]  # coded people who were hidden
 
 
 def find_people(results: Results, video_id: str, coded: Collection[str]) -> CodedPeople:
-    """The coded people among those of the video; a person who is alone in the codes and visible alone needs no name."""
+    """Match coded people to tracks.
+
+    If only one person is coded and only one is visible, they match whatever their names.
+    """
     rows = results.ask(PEOPLE_SQL, video_id=video_id).to_pylist()
     visible, hidden = (
         {row["track_id"]: row["person"] for row in rows if row["is_hidden"] is is_hidden} for is_hidden in (False, True)

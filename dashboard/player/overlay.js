@@ -48,10 +48,11 @@ function kindOf({ track, label, is_good, is_left_out }) {
 function figuresOf({ is_trusted, yaw_deg, pitch_deg, roll_deg, eye_left, eye_right, mouth }) {
   if (is_trusted === null) return null;
   if (!is_trusted) return ["landmarks not trusted"];
-  const degrees = (value) => `${Math.round(value)}°`.replace("-", "−");
+  const degrees = (value) => (value === null ? "–" : `${Math.round(value)}°`.replace("-", "−"));
+  const ratio = (value) => (value === null ? "–" : value.toFixed(2));
   return [
     `yaw ${degrees(yaw_deg)}, pitch ${degrees(pitch_deg)}, roll ${degrees(roll_deg)}`,
-    `eyes ${eye_left.toFixed(2)} left, ${eye_right.toFixed(2)} right; mouth ${mouth.toFixed(2)}`,
+    `eyes ${ratio(eye_left)} left, ${ratio(eye_right)} right; mouth ${ratio(mouth)}`,
   ];
 }
 

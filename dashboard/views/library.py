@@ -73,7 +73,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Library:
-    """The videos of one state of the folder."""
+    """The videos of the results folder, as read at one moment."""
 
     # A row per video, with its shares of time and its dominant emotion; shared between sessions, so not to be changed.
     videos: pd.DataFrame

@@ -264,9 +264,21 @@ def load_reference(name: str, folder: Path) -> Callable[[np.ndarray], FaceBatch]
         ReferenceDetectorError: if there is no such reference, or OpenCV is not installed.
         WeightsError: if its weights are missing or those of another network.
     """
+    file = reference_file(name, folder)
+    make, _ = REFERENCES[name]
+    return make(file)
+
+
+def reference_file(name: str, folder: Path) -> Path:
+    """Return the file of a reference detector's weights in `folder`.
+
+    Raises:
+        ReferenceDetectorError: if there is no such reference.
+        WeightsError: if the file is missing.
+    """
     if name not in REFERENCES:
         raise ReferenceDetectorError(f"{name}: no such reference detector. Known: {', '.join(REFERENCES)}")
-    make, file = REFERENCES[name]
-    if not (folder / file).is_file():
-        raise WeightsError(f"{folder / file}: no such file. Copy the weights of {name} there, or give another folder")
-    return make(folder / file)
+    file = folder / REFERENCES[name][1]
+    if not file.is_file():
+        raise WeightsError(f"{file}: no such file. Copy the weights of {name} there, or give another folder")
+    return file

@@ -24,7 +24,7 @@ ONNX_ARCHITECTURE = "onnx"
 
 
 def user_models_dir() -> Path:
-    """Return the folder of the models that the user trained or added: on Linux, `$XDG_DATA_HOME/fervid/models`."""
+    """Return the folder of the user's models; by default `~/.local/share/fervid/models` on Linux."""
     return user_data_path("fervid", appauthor=False) / "models"
 
 

@@ -20,7 +20,7 @@ class RepairedClock:
 
     ticks: np.ndarray  # (n,) float64, all different; whole numbers except where times were repeated
     n_jumps: int  # number of restarts and jumps of the clock
-    n_repeated: int  # number of times that were equal to the previous one
+    n_repeated: int  # number of frames with the same timestamp as the frame before
 
 
 def find_jumps(

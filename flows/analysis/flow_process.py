@@ -80,7 +80,8 @@ class FlowProcess:
         )
         assert self.process.stdin and self.process.stdout
         self.once = once
-        self.has_records = False  # True once a run has ended, because the child may still have to record it
+        # True after the first run: the child may still have to record it in Prefect, so it is not stopped at once.
+        self.has_records = False
         self.channel = Channel(self.process.stdout, self.process.stdin)
 
     def run(self, run: AnalysisRun) -> RunSummary:

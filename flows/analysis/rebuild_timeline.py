@@ -2,10 +2,11 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
@@ -25,6 +26,12 @@ from analytics.results.videos import all_videos, choose_videos
 from analytics.tracking.identities import IdentitiesError
 from flows.settings import TimelineSettings
 
+if TYPE_CHECKING:
+    from analytics.timeline.build import TimelineConfig
+
+# Before this version of the observations, blur was measured in crops of the model's input size, usually 40 px, in which
+# it is larger; then this was the threshold.
+BLUR_AT_48_PX_SINCE, FORMER_MIN_BLUR = 5, 80.0
 SPEEDS = ("frames_per_s", "n_observed", "decode_wait_s", "detect_s", "crop_s", "classify_s", "landmarks_s")
 
 
@@ -71,6 +78,14 @@ def rebuild_timelines(
     return rebuilt
 
 
+def config_for(settings: TimelineSettings, observe: Mapping[str, Any]) -> "TimelineConfig":
+    """Return the configuration of pass 2 for observations made with the settings `observe` of pass 1."""
+    config = settings.config(observe["detector_score_threshold"])
+    if observe.get("observe_version", 0) < BLUR_AT_48_PX_SINCE:
+        return replace(config, quality=replace(config.quality, min_blur=FORMER_MIN_BLUR))
+    return config
+
+
 def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings) -> Rebuilt:
     """Rebuild the timeline of one video.
 
@@ -87,7 +102,7 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
     if row.status != "done":
         return Rebuilt(path, "failed", video, note=f"{path}: was never analyzed: {row.error}")
     stored = row.stored_settings
-    config = settings.config(stored["observe"]["detector_score_threshold"])
+    config = config_for(settings, stored["observe"])
     corrections = fitting_corrections(store, row, config)
     timeline_settings = corrected_settings(config, corrections)
     seen = row.observed

@@ -23,11 +23,18 @@ def skip_all(run: AnalysisRun) -> RunSummary | None:
     return RunSummary(run.context.out, outcomes, [], time.monotonic() - started_s)
 
 
+OTHER_SHOWN = (
+    "the results now show an earlier analysis with these settings, in place of a later one with others, such as "
+    "--speech or --keep-landmarks"
+)
+
+
 def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext) -> VideoOutcome:
-    """The outcome of a video whose analysis is finished; the views show it from now on."""
+    """Mark the finished analysis of a video as current, and return the outcome `unchanged`."""
     store, ids = context.store, work.ids
     if work.may_have_appearance and not context.settings.keep_appearance:
         _drop_appearance(work, context)
+    notes = () if store.is_newest(*ids.analyzed) else (OTHER_SHOWN,)
     known_path = store.mark_as_current(*ids.analyzed, path_text(path))
     _apply_corrections(work, context)
     sizes = store.table_rows(*ids.analyzed)
@@ -40,6 +47,7 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
         n_faces=sizes["faces"],
         n_tracks=sizes["tracks"],
         same_as=known_path if known_path != path_text(path) else "",
+        notes=notes,
         models=describe_models(work.observe),
     )
 

@@ -34,7 +34,7 @@ class PlainNetwork(nn.Module):
 
 
 def flattened(channels: int, map_px: int) -> int:
-    """Return the number of values in feature maps of that many channels and that side.
+    """Return the number of values in `channels` feature maps of `map_px` x `map_px`.
 
     Raises:
         ValueError: if the maps are empty.

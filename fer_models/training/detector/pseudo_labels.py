@@ -10,7 +10,7 @@ import numpy as np
 from fer_models.atomic_files import replaced_atomically
 from fer_models.boxes import box_iou, face_size_px
 from fer_models.datasets.face_photos import MASKED_SOURCES, MIN_FACE_PX, PEOPLE_SOURCES, Photo
-from fer_models.evaluation.references import REFERENCES, join_frames, load_reference
+from fer_models.evaluation.references import join_frames, load_reference, reference_file
 from fer_models.frame_batch import FaceBatch
 from fer_models.registry.model_registry import sha256_of
 
@@ -92,6 +92,18 @@ def group_detections(boxes_xyxy: np.ndarray, strength: np.ndarray, detector: np.
     return groups
 
 
+def teacher_settings(references: Path) -> dict[str, dict[str, float | str]]:
+    """Return what identifies each teacher: the weight of its scores and the sha256 of its weights.
+
+    Raises:
+        WeightsError: if weights are missing.
+    """
+    settings: dict[str, dict[str, float | str]] = {}
+    for teacher, weight in TEACHER_WEIGHTS.items():
+        settings[teacher] = {"weight": weight, "sha256": sha256_of(reference_file(teacher, references))}
+    return settings
+
+
 def merge_teacher_labels(photos: list[Photo], data: Path, references: Path, cache: Path) -> list[Photo]:
     """Merge the faces that the teachers find into the photographs of `data`.
 
@@ -122,7 +134,7 @@ def merge_teacher_labels(photos: list[Photo], data: Path, references: Path, cach
 def _faces_of(teacher: str, photos: list[Photo], data: Path, references: Path, cache: Path) -> FaceBatch:
     """The faces that a teacher finds in all photographs, by photograph."""
     detect = load_reference(teacher, references)
-    weights = references / REFERENCES[teacher][1]
+    weights = reference_file(teacher, references)
     fingerprint = hashlib.sha256(f"{sha256_of(data)} {sha256_of(weights)}".encode()).hexdigest()
     file = cache / f"{teacher}.npz"
     if (stored := _read_faces(file, fingerprint)) is not None:

@@ -84,7 +84,8 @@ def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[P
         metrics={"held_out": metrics},
         protocol=(
             f"Against the labels of the held-out photographs, faces of {JUDGED_FACE_PX} px and more, IoU {FOUND_IOU}; "
-            f"scores are shifted so that {SCORE_THRESHOLD} is the lowest threshold with precision {HELD_OUT_PRECISION}."
+            f"scores are shifted so that {SCORE_THRESHOLD} is the lowest threshold with precision "
+            f"{HELD_OUT_PRECISION}, limited to {MIN_THRESHOLD} to {MAX_THRESHOLD} before the shift."
         ),
         settings=card.settings | {"epochs_done": state["epoch"] + 1, "threshold_before_shift": round(threshold, 4)},
         versions={

@@ -25,7 +25,7 @@ from fer_models.prefetch import prefetch
 from fer_models.registry.model_registry import ModelCard, find_model, sha256_of
 from fer_models.training.detector.inputs import EpochBatches, FaceInputs
 from fer_models.training.detector.losses import detection_losses
-from fer_models.training.detector.pseudo_labels import TEACHER_WEIGHTS, merge_teacher_labels
+from fer_models.training.detector.pseudo_labels import merge_teacher_labels, teacher_settings
 from fer_models.training.detector.recipe import DetectorRecipe
 from fer_models.training.detector.registration import (
     MEAN,
@@ -191,7 +191,7 @@ def train_detector(
         "weight_decay": WEIGHT_DECAY,
         "ema_decay": EMA_DECAY,
         "samples_per_epoch": samples,
-        "teachers": TEACHER_WEIGHTS if recipe.references else None,
+        "teachers": teacher_settings(recipe.references) if recipe.references else None,
         "init": start_sha256,
     }
     card = ModelCard(

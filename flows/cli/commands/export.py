@@ -1,5 +1,6 @@
 """`fervid export`: write files for other programs."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +30,12 @@ class ExportFormat(StrEnum):
     trials = "trials"
 
 
+# Number of videos with faces and without landmarks.
+WITHOUT_LANDMARKS_SQL = """
+SELECT count(*) FROM (SELECT bool_or(points_px IS NOT NULL) AS kept FROM faces WHERE list_contains($ids, video_id)
+GROUP BY video_id) WHERE NOT kept
+"""
+LANDMARK_FORMATS = (ExportFormat.fex, ExportFormat.openface)
 # Formats that give one CSV file for all videos.
 FOLDER_TABLES = (ExportFormat.tracks, ExportFormat.episodes, ExportFormat.frames)
 
@@ -39,7 +46,8 @@ def export(
         ExportFormat,
         typer.Option(
             "--format",
-            help="For each video: tidy CSV, py-feat, OpenFace-like CSV, ELAN, BORIS, subtitles or a figure. For all "
+            help="For each video: tidy CSV, py-feat, OpenFace-like CSV (both with landmarks if "
+            "analyzed with --keep-landmarks), ELAN, BORIS, subtitles or a figure. For all "
             "videos in one CSV file: tracks, episodes, frames (a row per person and frame) or trials for mixed models.",
         ),
     ],
@@ -107,7 +115,25 @@ def export(
             say(str(path))
             if form in (ExportFormat.srt, ExportFormat.vtt) and "-->" not in path.read_text(encoding="utf-8"):
                 note(f"{path} contains no subtitles: nobody in this video has a label")
+        if form in LANDMARK_FORMATS:
+            _note_missing_landmarks(results, video or ())
         note(f"{counted(len(written), 'file')} ({form.value}) in {out}")
+
+
+def _note_missing_landmarks(results: Path, wanted: Sequence[str]) -> None:
+    """Say how many of the exported videos have no landmarks, whose columns are empty."""
+    from analytics import connect
+    from analytics.results.videos import all_videos, choose_videos
+
+    with connect(results) as connection:
+        videos = all_videos(connection)
+        ids = choose_videos(videos, wanted) if wanted else [row.video_id for row in videos]
+        ((n_videos,),) = connection.sql(WITHOUT_LANDMARKS_SQL, params={"ids": ids}).fetchall()
+    if n_videos:
+        note(
+            f"{counted(n_videos, 'video')} without landmarks, because they were not kept; their columns are empty. "
+            "Run fervid analyze with --keep-landmarks to have them"
+        )
 
 
 def table_file(out: Path, form: ExportFormat) -> Path:
