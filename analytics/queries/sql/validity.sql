@@ -21,7 +21,7 @@ WITH posed AS (
     SELECT video_id, analysis_id, track_id, sum(count) AS n_changes FROM transitions GROUP BY ALL
 )
 SELECT path, track_id, person, seen_s, seen_s / nullif(end_s - start_s, 0) AS seen_share,
-    (ok_s + left_out_s) / nullif(seen_s, 0) AS good_share, left_out_s / nullif(seen_s, 0) AS left_out_share,
+    least((ok_s + left_out_s) / nullif(seen_s, 0), 1) AS good_share, left_out_s / nullif(seen_s, 0) AS left_out_share,
     labelled_s / nullif(seen_s, 0) AS labelled_share, carried_s / nullif(labelled_s, 0) AS carried_share, main_reason,
     yaw_median_deg, yaw_p90_deg, coalesce(n_changes, 0)::DOUBLE / nullif(labelled_s / 60, 0) AS changes_per_min,
     COLUMNS('^speaking_'), suspected_switch
