@@ -24,8 +24,9 @@ FACES, SITE = "faces.npz", "site.tar.xz"
 HEIGHTS_PX = (360, 720, 1080)
 # Besides PyAV: the network of `retina-face` imports its downloader, which imports the last three packages.
 PACKAGES = ("av>=15,<19", "retina-face>=0.0.19", "gdown", "beautifulsoup4", "soupsieve")
-# Packages for reading model cards, in the installed versions: pydantic works with one version of its core only.
-CARD_PACKAGES = ("annotated-types", "pydantic", "pydantic-core", "typing-inspection")
+# Packages for finding models and reading their cards, in the installed versions: pydantic works with only one version
+# of its core.
+CARD_PACKAGES = ("annotated-types", "platformdirs", "pydantic", "pydantic-core", "typing-inspection")
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 
@@ -42,7 +43,7 @@ def pack_packages(path: Path, python_version: str) -> None:
         installed = [f"{name}=={importlib.metadata.version(name)}" for name in CARD_PACKAGES]
         subprocess.run([*command, *PACKAGES, *installed], check=True)
         if strip := shutil.which("strip"):
-            modules = [str(module) for module in Path(site, "av").rglob("*.so")]
+            modules = [str(module) for module in Path(site).rglob("*.so")]
             subprocess.run([strip, "--strip-unneeded", *modules], check=True)
         shutil.make_archive(str(path).removesuffix(".tar.xz"), "xztar", site)
 
