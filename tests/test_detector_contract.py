@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from random_compact import lively_network
 from random_retinaface import lively_weights, random_image
-from torch import Tensor, nn
+from torch import Tensor
 
 from fer_models import FaceBatch, load_detector
 from fer_models.detection import DETECTORS, FaceDetector
-from fer_models.detection.compact import CompactNet
 from fer_models.registry.model_registry import ModelCard, save_model_folder
 
 SHAPE = (90, 150, 3)
@@ -19,14 +19,7 @@ COLUMNS = ("boxes_xyxy", "landmarks_xy", "det_score")
 
 
 def compact_weights() -> dict[str, Tensor]:
-    torch.manual_seed(0)
-    network = CompactNet()
-    for module in network.modules():
-        # Random weights of the last layers make the outputs of the points differ.
-        if isinstance(module, nn.Conv2d) and module.bias is not None:
-            nn.init.normal_(module.weight, std=1.0)
-            nn.init.zeros_(module.bias)
-    return network.state_dict()
+    return lively_network().state_dict()
 
 
 MODELS = {

@@ -56,8 +56,8 @@ def test_exports_say_that_landmarks_were_not_kept(results, tmp_path):
     assert "without landmarks" not in fervid("export", results, "--format", "openface", "--out", tmp_path / "a").output
     store = Store(tmp_path / "results")
     store.commit_analysis(row(ALICE, "/clips/a.mp4"), build_timeline(observe([0.0, 0.1], [Face(0)]), TimelineConfig()))
-    told = fervid("export", store.root, "--format", "fex", "--out", tmp_path / "b").output
-    assert "1 video without landmarks" in told and "--keep-landmarks" in told
+    output = fervid("export", store.root, "--format", "fex", "--out", tmp_path / "b").output
+    assert "1 video without landmarks" in output and "--keep-landmarks" in output
 
 
 @pytest.fixture(scope="module")
