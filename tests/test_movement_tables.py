@@ -1,6 +1,7 @@
 """Movements from observations to the views: columns of faces and tracks, and what results without them show."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -309,7 +310,8 @@ def test_faces_left_out_by_speech_are_not_low_quality_faces(tmp_path):
     assert [row["n_low_quality"] for row in bins] == [0, 0, 0, 1]
     assert [row["labelled_s"] for row in bins] == [1.0, 1.0, None, 0.04]
     assert note == (
-        "1 of 100 faces (1.0%) are low-quality faces: blurred 1. They are excluded. 49 others are left out by --speech."
+        "1 of 100 faces (1.0%) are low-quality faces: blurred 1. Their own emotions do not count. "
+        "49 others are left out by --speech."
     )
 
 
@@ -326,7 +328,7 @@ def test_validity_says_how_much_of_each_emotion_is_speech(tmp_path):
     commit(store, talking())
     with connect(store.root) as connection:
         (row,) = queries.validity(connection).to_pylist()
-        assert (row["speaking_share"], row["speaking_happy"]) == (pytest.approx(0.5, abs=0.02), 1.0)
+        assert (row["speaking_labelled"], row["speaking_happy"]) == (pytest.approx(0.5, abs=0.02), 1.0)
         assert row["speaking_neutral"] == pytest.approx(0, abs=0.02)
         assert row["speaking_sad"] is None
         page = report_page(store.root)
@@ -340,7 +342,18 @@ def test_validity_is_of_the_time_that_was_measured(tmp_path):
     commit(store, half_trusted())
     with connect(store.root) as connection:
         (row,) = queries.validity(connection).to_pylist()
-    assert (row["labelled_share"], row["speaking_share"]) == (1.0, pytest.approx(0.5))
+    assert (row["labelled_share"], row["speaking_labelled"]) == (1.0, pytest.approx(0.5))
+
+
+def test_speaking_of_the_labels_and_of_all_measured_time_differ_where_speech_is_left_out(tmp_path):
+    """The second half of the video is speech: no label is left in it, but half of the measured time is speech."""
+    store = Store(tmp_path / "results")
+    commit(store, talking(), "exclude")
+    with connect(store.root) as connection:
+        (valid,) = queries.validity(connection).to_pylist()
+        (moves,) = queries.movements(connection).to_pylist()
+    assert (valid["speaking_labelled"], moves["speaking_share"]) == (0, pytest.approx(0.5, abs=0.02))
+    assert "speaking_share" not in valid
 
 
 def test_the_report_has_no_shares_of_speaking_where_speech_is_left_out(tmp_path):
@@ -372,6 +385,11 @@ def test_summary_of_movements_counts_per_measured_minute(tmp_path):
     assert row["blink_median_s"] == pytest.approx(0.16)
     table = fervid("summary", store.root, "movements")
     assert "not known" not in table.output
+    assert "The rates of 1 of 1 person rest on less than 60 s" in table.output
+    assert "A hand over the mouth is not recognized" in table.output
+    names, values = ([cell.strip() for cell in re.split("[┃│]", table.output.splitlines()[i])] for i in (1, 3))
+    shown = dict(zip(names, values, strict=True))
+    assert (shown["n_blinks"], shown["blinks_per_min"], shown["movements_measured_s"]) == ("1", "15.000", "4.000")
 
 
 def test_summary_of_movements_says_what_is_not_known(tmp_path):
@@ -382,5 +400,6 @@ def test_summary_of_movements_says_what_is_not_known(tmp_path):
         (row,) = queries.movements(connection).to_pylist()
     assert (row["n_blinks"], row["blinks_per_min"], row["speaking_s"]) == (None, None, None)
     table = fervid("summary", store.root, "movements")
-    assert "The movements of 1 of 1 people are not known" in table.output
+    assert "The movements of 1 of 1 person are not known" in table.output
+    assert "less than 60 s" not in table.output
     assert "20 analyzed frames per second" in table.output

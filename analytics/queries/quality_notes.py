@@ -9,8 +9,8 @@ from analytics.tables.schema import SPEECH_REASONS
 
 _ABOUT = "($paths::VARCHAR[] IS NULL OR list_contains($paths::VARCHAR[], path))"
 _REASONS = f"""
-SELECT quality_reason, count(*) FROM visible('faces') WHERE video_id IN (SELECT video_id FROM videos WHERE {_ABOUT})
-GROUP BY quality_reason ORDER BY quality_reason
+SELECT quality_reason, count(*), count(*) FILTER (label_carried) FROM visible('faces')
+WHERE video_id IN (SELECT video_id FROM videos WHERE {_ABOUT}) GROUP BY quality_reason ORDER BY quality_reason
 """
 _WITHOUT_FILTER = f"""
 SELECT count(*) FILTER (settings ->> '$.timeline.quality.gate' = 'false'), count(*)
@@ -33,7 +33,8 @@ def gate_note(
         all_faces: whether the result includes low-quality faces, as `shares` can.
     """
     about = {"paths": None if paths is None else sorted(paths)}
-    reasons = dict(connection.sql(_REASONS, params=about).fetchall())
+    rows = connection.sql(_REASONS, params=about).fetchall()
+    reasons, n_carried = {reason: n for reason, n, _ in rows}, sum(n for _, _, n in rows)
     n_faces, n_by_speech = sum(reasons.values()), sum(reasons.get(reason, 0) for reason in SPEECH_REASONS)
     n_open, n_videos = connection.sql(_WITHOUT_FILTER, params=about).fetchall()[0]
     low_quality = {reason: n for reason, n in reasons.items() if reason and reason not in SPEECH_REASONS}
@@ -46,7 +47,8 @@ def gate_note(
     if all_faces:
         return f"{note} They are included.{by_speech}"
     if not n_open:
-        return f"{note} They are excluded.{by_speech}"
+        carried = f"; {n_carried} of them carry the label of good faces close in time" if n_carried else ""
+        return f"{note} Their own emotions do not count{carried}.{by_speech}"
     where = "They" if n_open == n_videos else f"Those of {n_open} of {n_videos} videos"
     return f"{note} {where} are included, because of --no-gate.{by_speech}"
 

@@ -95,7 +95,9 @@ class Library:
         self.validity = queries.validity(connection).to_pylist()
         # Where --speech leaves faces out, a share of speaking among the labels says nothing.
         included = {video.path for video in self.done if _speech(video) == "include"}
-        self.speaking = [row for row in self.validity if row["speaking_share"] is not None and row["path"] in included]
+        self.speaking = [
+            row for row in self.validity if row["speaking_labelled"] is not None and row["path"] in included
+        ]
         self.counts = {row[0]: FrameCounts(*row) for row in connection.sql(_COUNTS).fetchall()}
         self.episodes = [StrongEpisode(*row) for row in connection.sql(_EPISODES).fetchall()]
         self.gate_effect = queries.gate_effect(connection).to_pylist()

@@ -130,7 +130,7 @@ def speech_table(library: Library) -> Table:
         (
             row["person"],
             isolated(library.name_of_path[row["path"]]),
-            percent(row["speaking_share"]),
+            percent(row["speaking_labelled"]),
             *(percent(row[f"speaking_{emotion}"]) for emotion in EMOTIONS),
         )
         for row in shown

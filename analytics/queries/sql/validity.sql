@@ -8,13 +8,13 @@ WITH posed AS (
         quantile_cont(abs(yaw_deg), 0.5) AS yaw_median_deg, quantile_cont(abs(yaw_deg), 0.9) AS yaw_p90_deg
     FROM visible('faces') WHERE track_id IS NOT NULL GROUP BY ALL
 ), spoken AS (
-    SELECT video_id, analysis_id, track_id, coalesce('speaking_' || smooth_emotion, 'speaking_share') AS name,
+    SELECT video_id, analysis_id, track_id, coalesce('speaking_' || smooth_emotion, 'speaking_labelled') AS name,
         sum(duration_s) FILTER (is_speaking) AS speaking_s, coalesce(speaking_s, 0) / nullif(sum(duration_s), 0) AS share
     FROM visible('faces') WHERE smooth_emotion IS NOT NULL AND is_speaking IS NOT NULL
     GROUP BY GROUPING SETS ((video_id, analysis_id, track_id), (video_id, analysis_id, track_id, smooth_emotion))
 ), speaking AS (
     PIVOT spoken ON name IN (
-        'speaking_share', 'speaking_angry', 'speaking_disgust', 'speaking_fear', 'speaking_happy', 'speaking_sad',
+        'speaking_labelled', 'speaking_angry', 'speaking_disgust', 'speaking_fear', 'speaking_happy', 'speaking_sad',
         'speaking_surprise', 'speaking_neutral'
     ) USING any_value(share) GROUP BY video_id, analysis_id, track_id
 ), changed AS (

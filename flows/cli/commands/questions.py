@@ -159,19 +159,32 @@ def explanation(request: Request, rows: "pa.Table") -> list[str]:
             f"There are no confidence intervals. {SCHEMA_HINT.format(question)}"
         ]
     if question == Question.movements:
-        return _measurement_notes(rows)
+        return _movement_notes(rows)
     return []
 
 
-def _measurement_notes(rows: "pa.Table") -> list[str]:
-    """Why figures about movements are missing."""
-    n_missing = sum(not seconds for seconds in rows["movements_measured_s"].to_pylist())
-    if not n_missing:
+def _movement_notes(rows: "pa.Table") -> list[str]:
+    """What movements do not show, how uncertain their rates are, and why figures are missing."""
+    if not len(rows):
         return []
-    return [
-        f"The movements of {n_missing} of {len(rows)} people are not known: they need trusted landmarks in at least "
-        "20 analyzed frames per second (--fps)."
+    measured_s = [seconds or 0 for seconds in rows["movements_measured_s"].to_pylist()]
+    n_missing, n_short = measured_s.count(0), sum(0 < seconds < 60 for seconds in measured_s)
+    of_all = f"of {len(rows)} {'person' if len(rows) == 1 else 'people'}"
+    notes = [
+        "speaking_s is the time with speaking-like mouth movement, which laughing and chewing can be, too. A hand over "
+        "the mouth is not recognized: its time counts as measured. Rules: docs/movements.md."
     ]
+    if n_short:
+        notes.append(
+            f"The rates of {n_short} {of_all} rest on less than 60 s (movements_measured_s): one blink more or less "
+            "changes them by more than 1 per minute."
+        )
+    if n_missing:
+        notes.append(
+            f"The movements of {n_missing} {of_all} are not known: they need trusted landmarks in at least 20 analyzed "
+            "frames per second (--fps)."
+        )
+    return notes
 
 
 def _comparison_notes(rows: "pa.Table") -> list[str]:
