@@ -55,13 +55,13 @@ def our_tracks(scene: dict[str, np.ndarray], variant: str) -> np.ndarray:
     """The track of each face by a variant of Fervid's tracking: without appearance, or without association."""
     config = TrackerConfig(high_score=float(scene["threshold"]))
     frame, pts_s = scene["frame"], scene["pts_s"]
-    shot = np.cumsum(find_shot_boundaries(pts_s, scene["look"].astype(float), ShotDetectionConfig()))
+    shot = np.cumsum(find_shot_boundaries(pts_s, scene["thumbnail_rgb"].astype(float), ShotDetectionConfig()))
     faces = {"frame": frame, "pts_s": pts_s[frame], "boxes_xyxy": scene["boxes_xyxy"], "shot": shot[frame]}
     step_s = float(np.median(np.diff(pts_s)))
     track = link_faces(**faces, det_score=scene["det_score"], config=config, step_s=step_s)
     if variant != "tracker only":
-        signature = None if variant == "fervid by motion" else scene["signature"].astype(np.float32)
-        track = associate_tracklets(track, **faces, signature=signature, config=ReidConfig()).track
+        appearance = None if variant == "fervid by motion" else scene["appearance"].astype(np.float32)
+        track = associate_tracklets(track, **faces, appearance=appearance, config=ReidConfig()).track
     return confirm(track, faces["pts_s"], config)
 
 

@@ -55,9 +55,9 @@ class Scene:
     kind: str
     fps: int
     pts_s: np.ndarray  # (n,)
-    look: np.ndarray  # (n, 48)
+    thumbnail_rgb: np.ndarray  # (n, 48)
     faces: FaceBatch
-    signature: np.ndarray  # (m, 60)
+    appearance: np.ndarray  # (m, 60)
     true_frame: np.ndarray  # (k,)
     true_person: np.ndarray  # (k,)
     true_boxes_xyxy: np.ndarray  # (k, 4)
@@ -127,12 +127,12 @@ def make_scene(
     )
     false_hits = _FalseHits(rng, fps)
     misses = _Misses(rng, fps, len(walks))
-    looks, faces, signatures, truth = [], [FaceBatch.empty()], [np.empty((0, 60), np.uint8)], []
+    thumbnails, faces, appearances, truth = [], [FaceBatch.empty()], [np.empty((0, 60), np.uint8)], []
     for i, t in enumerate(pts_s.tolist()):
         boxes, visible, pixels = _draw(grounds[place[i]], walks, people, i, t, pillar, light)
         there = np.flatnonzero(visible >= SEEN_FROM)
         truth += [(i, walks[j].person, *boxes[j]) for j in there]
-        looks.append(frame_thumbnail(pixels[None])[0])
+        thumbnails.append(frame_thumbnail(pixels[None])[0])
         if detector is None:
             found = _made_up(boxes, visible * ~misses.step(), rng, false_hits.step())
         else:
@@ -144,12 +144,12 @@ def make_scene(
         where = torch.zeros(len(found), dtype=torch.int64)
         side, center = frame_crops(torch.from_numpy(found.boxes_xyxy), torch.from_numpy(found.landmarks_xy))
         crops = crop_faces(frames, where, side, center)
-        signatures.append(appearance_descriptors(frames, where, side, center, crops).numpy())
+        appearances.append(appearance_descriptors(frames, where, side, center, crops).numpy())
     names = ("frame", "boxes_xyxy", "landmarks_xy", "det_score")
     together = FaceBatch(*(np.concatenate([getattr(batch, name) for batch in faces]) for name in names))
     rows = np.array(truth).reshape(-1, 6)
     return Scene(
-        kind, fps, pts_s, np.array(looks), together, np.concatenate(signatures),
+        kind, fps, pts_s, np.array(thumbnails), together, np.concatenate(appearances),
         rows[:, 0].astype(int), rows[:, 1].astype(int), rows[:, 2:],
     )  # fmt: skip
 

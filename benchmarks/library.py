@@ -49,7 +49,7 @@ def made_up_timeline(n_faces: int, rng: np.random.Generator) -> Timeline:
                 frame_index=np.arange(n_frames),
                 pts_s=np.arange(n_frames) / FPS,
                 decoded=np.ones(n_frames, bool),
-                look=np.full((n_frames, 48), 90, np.uint8),
+                thumbnail_rgb=np.full((n_frames, 48), 90, np.uint8),
                 faces=FaceBatch(
                     frame,
                     np.concatenate([center - half, center + half], axis=1).astype(np.float32),

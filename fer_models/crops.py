@@ -26,7 +26,7 @@ HALF_STEP = 1 << FRACTION_BITS - STEP_BITS - 1
 MAX_POINTS = 2**15  # number of points read from a frame at once; larger arrays do not fit into the processor's cache
 # The colors of a face are averaged over 4x4 cells, those of the clothes below it over 2x2 cells.
 FACE_GRID, CHEST_GRID = 4, 2
-SIGNATURE_BYTES = 3 * (FACE_GRID**2 + CHEST_GRID**2)
+APPEARANCE_BYTES = 3 * (FACE_GRID**2 + CHEST_GRID**2)
 # Square that shows the clothes below a face: its side and the distance of its center, in sides of the face crop.
 # Clothes distinguish people better than skin does: at a threshold that accepts 1 % of the false pairs of faces in our
 # clips with several people, the face alone misses 19 % of the true pairs within 0.8 s, face and clothes together 10 %.

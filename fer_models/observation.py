@@ -14,7 +14,8 @@ class Observation:
     frame_index: np.ndarray  # (n,) int64, index of each frame in the video
     pts_s: np.ndarray  # (n,) float64, presentation time
     decoded: np.ndarray  # (n,) bool, False where the frame could not be decoded
-    look: np.ndarray  # (n, 48) uint8 thumbnail of each frame, see `observe.frame_thumbnail`; zeros where not decoded
+    # (n, 48) uint8, RGB thumbnail of each frame, see `observe.frame_thumbnail`; zeros where not decoded
+    thumbnail_rgb: np.ndarray
     faces: FaceBatch  # the faces, ordered by frame; their `frame` is an index among the n frames
     probabilities: np.ndarray  # (m, 7) float32, calibrated, in the order of `EMOTIONS`; NaN where not known
     blur: np.ndarray  # (m,) float32, variance of the Laplacian of the gray crop; NaN where not known
@@ -23,7 +24,7 @@ class Observation:
     # (n,) bool, True where faces were detected on the full frame, not in close-ups; None where this is not known
     is_full: np.ndarray | None = None
     # (m, 60) uint8, colors of face and clothes, see `crops.appearance_descriptors`; None where not known
-    signature: np.ndarray | None = None
+    appearance: np.ndarray | None = None
     # (m, 3) float32: p_other, valence, arousal; NaN or None where the model has no such output
     further: np.ndarray | None = None
     landmarks: FaceLandmarks | None = None  # what the 68 landmarks show; None without a landmark network

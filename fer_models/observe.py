@@ -18,7 +18,7 @@ import torch
 
 from fer_models.classification.classifier import N_FURTHER, EmotionClassifier
 from fer_models.crops import (
-    SIGNATURE_BYTES,
+    APPEARANCE_BYTES,
     appearance_descriptors,
     crop_faces,
     frame_crops,
@@ -88,11 +88,11 @@ class _SegmentInProgress:
     frame_index: np.ndarray
     decoded: np.ndarray
     is_full: np.ndarray
-    look: np.ndarray
+    thumbnail_rgb: np.ndarray
     waiting: WaitingFrames | None = None
     faces: list[FaceBatch] = field(default_factory=list)
     measures: list[np.ndarray] = field(default_factory=list)
-    signatures: list[np.ndarray] = field(default_factory=list)
+    appearances: list[np.ndarray] = field(default_factory=list)
     outputs: list[Future["_Outputs"]] = field(default_factory=list)
     crops: list[torch.Tensor] = field(default_factory=list)
     landmark_crops: list[torch.Tensor] = field(default_factory=list)
@@ -127,14 +127,14 @@ class _SegmentInProgress:
             frame_index=self.frame_index,
             pts_s=pts_s,
             decoded=self.decoded,
-            look=self.look,
+            thumbnail_rgb=self.thumbnail_rgb,
             faces=FaceBatch(*(np.concatenate([getattr(batch, name) for batch in faces]) for name in fields)),
             probabilities=outputs[:, : len(EMOTIONS)],
             blur=blur,
             brightness=brightness,
             cut_off=cut_off,
             is_full=self.is_full,
-            signature=np.concatenate([np.empty((0, SIGNATURE_BYTES), np.uint8), *self.signatures]),
+            appearance=np.concatenate([np.empty((0, APPEARANCE_BYTES), np.uint8), *self.appearances]),
             further=outputs[:, len(EMOTIONS) :],
             landmarks=None if stages.landmarker is None else self._landmarks(groups, keep_points=stages.keep_landmarks),
         )
@@ -292,7 +292,7 @@ def _process_frames(segment: _SegmentInProgress, frames: FrameBatch, stages: _St
     times.crop_s += time.perf_counter() - detected_s
     position = np.searchsorted(segment.frame_index, frames.frame_index)
     segment.decoded[position] = True
-    segment.look[position] = thumbnails
+    segment.thumbnail_rgb[position] = thumbnails
     segment.waiting = waiting
     for part, faces in zip(detected, cropped, strict=True):
         position = np.searchsorted(segment.frame_index, part.frames.frame_index)
@@ -300,7 +300,7 @@ def _process_frames(segment: _SegmentInProgress, frames: FrameBatch, stages: _St
         if faces is not None:
             segment.faces.append(dataclasses.replace(faces.faces, frame=position[faces.faces.frame]))
             segment.measures.append(faces.measures)
-            segment.signatures.append(faces.signatures)
+            segment.appearances.append(faces.appearances)
             segment.crops.append(faces.crops)
             segment.crop_sides.append(faces.crop_sides)
             if faces.landmark_crops is not None:
@@ -323,7 +323,7 @@ class _CroppedFaces:
     faces: FaceBatch
     crops: torch.Tensor  # (m, size, size, 3) uint8 for the classifier, on its device
     measures: np.ndarray  # (m, 3) float32: blur, brightness, share of the crop outside the frame
-    signatures: np.ndarray  # (m, 60) uint8, see `appearance_descriptors`
+    appearances: np.ndarray  # (m, 60) uint8, see `appearance_descriptors`
     crop_sides: np.ndarray  # (m, 2) complex128, side and center of each crop, see `frame_crops`
     landmark_crops: torch.Tensor | None  # (m, 48, 48, 3) uint8, often the same; None without a landmark network
 
@@ -343,12 +343,12 @@ def _crop(frames: FrameBatch, faces: FaceBatch, stages: _Stages) -> _CroppedFace
     side, center = frame_crops(boxes_xyxy, landmarks_xy)
     crops = crop_faces(pixels, frame_of_face, side, center)
     measures = (*measure_crops(crops), out_of_frame_fraction(side, center, width_px, height_px))
-    signatures = appearance_descriptors(pixels, frame_of_face, side, center, crops)
+    appearances = appearance_descriptors(pixels, frame_of_face, side, center, crops)
     return _CroppedFaces(
         faces,
         classifier.crop(crops, pixels, frame_of_face, boxes_xyxy, side, center),
         torch.stack(measures, dim=1).cpu().numpy(),
-        signatures.cpu().numpy(),
+        appearances.cpu().numpy(),
         torch.stack([side, center], dim=1).cpu().numpy(),
         None if stages.landmarker is None else crops,
     )

@@ -25,7 +25,7 @@ class Face:
     brightness: float = 120.0
     cut_off: float = 0.0
     nose_shift: float = 0.0  # horizontal offset of the nose, in distances between the eyes
-    look: int | None = None  # gray level of all cells of its appearance descriptor; None: no face has one
+    appearance: int | None = None  # gray level of all cells of its appearance descriptor; None: no face has one
 
 
 def feeling(emotion: str, probability: float = 1.0) -> tuple[float, ...]:
@@ -41,9 +41,9 @@ def still_landmarks(n: int, **changed: np.ndarray) -> FaceLandmarks:
     return FaceLandmarks(**{name: np.full(n, still.get(name, 0.0)) for name in names} | changed)
 
 
-def signatures(looks: Sequence[int | None]) -> np.ndarray:
+def appearance_descriptors(levels: Sequence[int | None]) -> np.ndarray:
     """Appearance descriptors of one gray level: levels less than 10 apart are similar, 100 apart are not."""
-    red = np.array(looks, np.uint8).reshape(-1, 1)
+    red = np.array(levels, np.uint8).reshape(-1, 1)
     return np.stack([red, 255 - red, np.full_like(red, 120)], axis=2).repeat(20, axis=1).reshape(-1, 60)
 
 
@@ -67,7 +67,7 @@ def observe(
             frame_index=first + np.arange(len(pts_s)),
             pts_s=np.array(pts_s, np.float64),
             decoded=~np.isin(np.arange(len(pts_s)), undecoded),
-            look=np.repeat(np.array(gray or [90] * len(pts_s), np.uint8).reshape(-1, 1), 48, axis=1),
+            thumbnail_rgb=np.repeat(np.array(gray or [90] * len(pts_s), np.uint8).reshape(-1, 1), 48, axis=1),
             faces=FaceBatch(
                 np.array([face.frame for face in faces], np.int64),
                 np.concatenate([center - half, center + half], axis=1),
@@ -79,6 +79,8 @@ def observe(
             brightness=np.array([face.brightness for face in faces]),
             cut_off=np.array([face.cut_off for face in faces]),
             landmarks=landmarks,
-            signature=None if any(face.look is None for face in faces) else signatures([face.look for face in faces]),
+            appearance=None
+            if any(face.appearance is None for face in faces)
+            else appearance_descriptors([face.appearance for face in faces]),
         )
     )

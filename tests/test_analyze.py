@@ -164,7 +164,7 @@ def test_appearance_is_deleted_after_association_unless_it_is_kept(face_clip, tm
     assert set(before) == {(0, True)}
 
 
-def signatures_left(results):
+def faces_with_appearance(results):
     tables = (pq.read_table(path, partitioning=None) for path in results.glob("observations/*/*/segment*"))
     return sum(len(table) - table["signature"].null_count for table in tables)
 
@@ -172,9 +172,9 @@ def signatures_left(results):
 def test_a_run_that_skips_a_video_deletes_its_appearance(face_clip, tmp_path):
     analyze(face_clip, tmp_path, keep_appearance=True)
     assert analyze(face_clip, tmp_path, keep_appearance=True).status == "unchanged"
-    assert signatures_left(tmp_path) > 0
+    assert faces_with_appearance(tmp_path) > 0
     assert analyze(face_clip, tmp_path).status == "unchanged"
-    assert signatures_left(tmp_path) == 0
+    assert faces_with_appearance(tmp_path) == 0
 
 
 def test_a_failed_run_keeps_no_appearance_so_the_next_observes_again(face_clip, tmp_path, monkeypatch):
@@ -182,7 +182,7 @@ def test_a_failed_run_keeps_no_appearance_so_the_next_observes_again(face_clip, 
         patch.setattr("flows.analysis.analyze_video.build_stored_timeline", lambda *a, **k: 1 / 0)
         analyze(face_clip, tmp_path)
     assert list(tmp_path.glob("observations/*/*/segment*"))
-    assert signatures_left(tmp_path) == 0
+    assert faces_with_appearance(tmp_path) == 0
     assert analyze(face_clip, tmp_path).n_observed == 50
     assert rows(tmp_path, "SELECT joined_by_look FROM videos") == [(True,)]
 
@@ -194,9 +194,9 @@ def test_a_transient_failure_keeps_what_the_next_run_resumes_from(face_clip, tmp
     with monkeypatch.context() as patch, pytest.raises(VideoFailed, match="Input/output error"):
         patch.setattr("flows.analysis.analyze_video.build_stored_timeline", broken)
         analyze(face_clip, tmp_path)
-    assert signatures_left(tmp_path) > 0
+    assert faces_with_appearance(tmp_path) > 0
     assert analyze(face_clip, tmp_path).n_observed == 0
-    assert signatures_left(tmp_path) == 0
+    assert faces_with_appearance(tmp_path) == 0
 
 
 def test_other_tracking_settings_observe_again_without_appearance(face_clip, tmp_path):

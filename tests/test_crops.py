@@ -176,8 +176,8 @@ def test_appearance_has_the_colors_of_face_and_clothes():
     frame = torch.zeros(1, dtype=torch.int64)
     side, center = frame_crops(box[None], landmarks[None])
     crops = crop_faces(pixels, frame, side, center, size_px=SIZE_PX)
-    (signature,) = appearance_descriptors(pixels, frame, side, center, crops).view(1, 20, 3)
-    face, worn = signature[:16].view(4, 4, 3).float().numpy(), signature[16:].tolist()
+    (descriptor,) = appearance_descriptors(pixels, frame, side, center, crops).view(1, 20, 3)
+    face, worn = descriptor[:16].view(4, 4, 3).float().numpy(), descriptor[16:].tolist()
     np.testing.assert_allclose(face[:, 0], [[200, 150, 100]] * 4, atol=1)
     np.testing.assert_allclose(face[:, 3], [[50, 50, 50]] * 4, atol=1)
     assert worn == [[10, 20, 250]] * 4

@@ -713,7 +713,7 @@ def test_a_preview_is_made_of_what_browsers_cannot_play(store: Store, shared_dat
 def test_a_run_in_progress_is_seen(store: Store) -> None:
     assert running(store.root) == []
     pts_s = np.arange(10) / 10
-    store.write_segment(ALICE, "o1", 0, observe(pts_s, [Face(0, look=90)]))
+    store.write_segment(ALICE, "o1", 0, observe(pts_s, [Face(0, appearance=90)]))
     assert running(store.root) == [Running(ALICE, 1)]
     store.commit_analysis(row(ALICE, "a.mp4"), timeline(pts_s, []))
     assert running(store.root) == []

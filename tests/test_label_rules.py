@@ -34,7 +34,7 @@ def test_labels_are_carried_0_3_s_into_low_quality_faces():
 
 def test_smoothing_stops_at_a_shot_boundary_within_a_track():
     """A cut at 2 s from happy to sad within a track: no value of one shot influences the other."""
-    faces = [Face(i, p=feeling("happy" if i < 20 else "sad"), look=50) for i in range(40)]
+    faces = [Face(i, p=feeling("happy" if i < 20 else "sad"), appearance=50) for i in range(40)]
     observed = observe(np.arange(40) / 10, faces, gray=[60] * 20 + [150] * 20)
     timeline = build_timeline(observed, CONFIG)
     assert [i for i, cut in enumerate(timeline.frames["is_cut"].to_pylist()) if cut] == [20]

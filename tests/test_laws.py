@@ -65,7 +65,7 @@ def videos(draw: st.DrawFn) -> pa.Table:
             frame_index=np.arange(n) * draw(st.sampled_from([1, 5])),
             pts_s=pts_s,
             decoded=decoded,
-            look=np.repeat(gray.astype(np.uint8)[:, None], 48, axis=1),
+            thumbnail_rgb=np.repeat(gray.astype(np.uint8)[:, None], 48, axis=1),
             faces=FaceBatch(
                 frame,
                 np.concatenate([low, high], axis=1).astype(np.float32),

@@ -337,11 +337,11 @@ def test_a_killed_session_is_reported_and_its_appearance_is_deleted(session, tmp
         os.utime(segment, (an_hour_ago_s, an_hour_ago_s))
     (told,) = status(results)
     assert (told.state, told.suggested_action) == ("pending", "run `fervid timeline` to add it")
-    signatures = "SELECT count(signature) > 0 FROM observations"
-    assert rows(results, signatures) == [(True,)]
+    n_appearances = "SELECT count(signature) > 0 FROM observations"
+    assert rows(results, n_appearances) == [(True,)]
     (rebuilt,) = rebuild_timelines(results, TimelineSettings())
     assert rebuilt.status == "done"
-    assert rows(results, signatures) == [(False,)]
+    assert rows(results, n_appearances) == [(False,)]
     assert [one.state for one in status(results)] == ["done"]
 
 

@@ -171,7 +171,7 @@ def test_segments_without_appearance_are_not_read_again(bucket, requests):
     store, ids = Store(bucket / "results"), ("v0000000000000001", "o0000000000000001")
 
     def write(index: int) -> None:
-        store.write_segment(*ids, index, observe([float(index)], [Face(0, look=40)]))
+        store.write_segment(*ids, index, observe([float(index)], [Face(0, appearance=40)]))
 
     def n_signed() -> int:
         seen = store.read_observations(*ids, 5)["signature"]

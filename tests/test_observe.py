@@ -225,8 +225,8 @@ def test_progress_counts_every_frame(face_clip, models):
 def test_a_thumbnail_holds_the_mean_color_of_each_cell():
     pixels = np.zeros((2, 256, 512, 3), np.uint8)
     pixels[1, 64:128, 128:256] = (200, 100, 50)  # fills the cell in the second row and column
-    looks = frame_thumbnail(pixels).reshape(2, 4, 4, 3)
-    assert (looks[0] == 0).all()
-    assert looks[1, 1, 1].tolist() == [200, 100, 50]
-    assert looks[1].sum() == 350
+    thumbnails = frame_thumbnail(pixels).reshape(2, 4, 4, 3)
+    assert (thumbnails[0] == 0).all()
+    assert thumbnails[1, 1, 1].tolist() == [200, 100, 50]
+    assert thumbnails[1].sum() == 350
     assert frame_thumbnail(np.full((1, 2, 3, 3), 7, np.uint8)).shape == (1, 48)

@@ -163,4 +163,4 @@ def test_a_batch_too_large_for_the_device_is_processed_in_parts(face_clip):
         assert len(many.faces) == len(many.frame_index)
         np.testing.assert_array_equal(many.probabilities, few.probabilities)
         np.testing.assert_array_equal(many.faces.frame, few.faces.frame)
-        np.testing.assert_array_equal(many.signature, few.signature)
+        np.testing.assert_array_equal(many.appearance, few.appearance)

@@ -22,7 +22,7 @@ CONFIG = TimelineConfig()
 LEFT, RIGHT = 40, 200  # gray levels of the appearance of two people
 
 
-def without_signatures(observations):
+def without_appearance(observations):
     field = OBSERVATIONS.field("signature")
     place = observations.schema.get_field_index(field.name)
     return observations.set_column(place, field, pa.nulls(len(observations), field.type))
@@ -31,8 +31,8 @@ def without_signatures(observations):
 def pair(x_left: np.ndarray, x_right: np.ndarray, unseen: set[int] | None = None):
     """Two people at 10 frames/s; the right one is not visible in some frames."""
     n = len(x_left)
-    faces = [Face(i, x=x_left[i], look=LEFT) for i in range(n)]
-    faces += [Face(i, x=x_right[i], look=RIGHT) for i in range(n) if i not in (unseen or ())]
+    faces = [Face(i, x=x_left[i], appearance=LEFT) for i in range(n)]
+    faces += [Face(i, x=x_right[i], appearance=RIGHT) for i in range(n) if i not in (unseen or ())]
     return observe(np.arange(n) / 10, faces)
 
 
@@ -55,7 +55,7 @@ def test_two_people_who_meet_and_turn_back_are_distinguished_by_appearance():
 
 def test_without_appearance_any_crossing_is_uncertain_and_has_a_time():
     x = np.linspace(0, 600, 31)
-    timeline = build_timeline(without_signatures(pair(x, 600 - x)), CONFIG)
+    timeline = build_timeline(without_appearance(pair(x, 600 - x)), CONFIG)
     assert timeline.used_appearance is False
     assert timeline.tracks["suspected_switch"].to_pylist() == [True, True]
     assert timeline.tracks["switch_s"].to_pylist() == pytest.approx([1.5, 1.5], abs=0.2)
@@ -63,16 +63,16 @@ def test_without_appearance_any_crossing_is_uncertain_and_has_a_time():
 
 def test_a_meeting_of_people_with_the_same_appearance_is_uncertain():
     x = np.linspace(0, 600, 31)
-    faces = [Face(i, x=at, look=LEFT) for i in range(31) for at in (x[i], 600 - x[i], 1500)]
+    faces = [Face(i, x=at, appearance=LEFT) for i in range(31) for at in (x[i], 600 - x[i], 1500)]
     tracks = build_timeline(observe(np.arange(31) / 10, faces), CONFIG).tracks
     alone = tracks["suspected_switch"].to_pylist().count(False)
     assert alone >= 1, "who met nobody is not doubtful"
 
 
-@pytest.mark.parametrize(("look", "n_people"), [(LEFT, 1), (RIGHT, 2), (None, 2)])
-def test_a_person_who_returns_elsewhere_is_recognized_by_appearance(look, n_people):
-    first = [Face(i, x=100, look=look and LEFT) for i in range(20)]
-    again = [Face(i, x=900, look=look) for i in range(80, 100)]
+@pytest.mark.parametrize(("appearance", "n_people"), [(LEFT, 1), (RIGHT, 2), (None, 2)])
+def test_a_person_who_returns_elsewhere_is_recognized_by_appearance(appearance, n_people):
+    first = [Face(i, x=100, appearance=appearance and LEFT) for i in range(20)]
+    again = [Face(i, x=900, appearance=appearance) for i in range(80, 100)]
     timeline = build_timeline(observe(np.arange(100) / 10, [*first, *again]), CONFIG)
     assert len(timeline.tracks) == n_people
     if n_people == 1:
@@ -88,18 +88,18 @@ def test_a_crossing_does_not_end_tracks_that_are_sampled_rarely():
     assert timeline.faces["track_id"].to_pylist() == [0, 1] * 9
 
 
-@pytest.mark.parametrize(("look", "n_people"), [(LEFT, 1), (RIGHT, 2)])
-def test_after_a_cut_appearance_decides(look, n_people):
-    faces = [Face(i, x=300, look=LEFT if i < 10 else look) for i in range(20)]
+@pytest.mark.parametrize(("appearance", "n_people"), [(LEFT, 1), (RIGHT, 2)])
+def test_after_a_cut_appearance_decides(appearance, n_people):
+    faces = [Face(i, x=300, appearance=LEFT if i < 10 else appearance) for i in range(20)]
     timeline = build_timeline(observe(np.arange(20) / 10, faces, gray=[20] * 10 + [200] * 10), CONFIG)
     assert len(timeline.tracks) == n_people
 
 
-def test_kept_identities_are_used_as_they_are_without_signatures():
+def test_kept_identities_are_used_as_they_are_without_appearance():
     x = 290 - 40 * np.abs(np.arange(-10, 11)) / 2
     observations = pair(x, 600 - x, unseen=set(range(8, 13)))
     first = build_timeline(observations, CONFIG)
-    again = build_timeline(without_signatures(observations), CONFIG, first.identities)
+    again = build_timeline(without_appearance(observations), CONFIG, first.identities)
     assert all(table.equals(again.tables()[name]) for name, table in first.tables().items())
     assert again.used_appearance
     with pytest.raises(IdentitiesError, match="other faces"):
@@ -130,16 +130,16 @@ def tracked(draw):
         "pts_s": pts_s[frame],
         "boxes_xyxy": np.concatenate([center - 50, center + 50], axis=1),
         "shot": (frame >= draw(st.integers(0, 30))).astype(int),
-        "signature": rng.choice([0, 60, 200], (len(frame), 1)) + rng.uniform(0, 20, (len(frame), 60)),
+        "appearance": rng.choice([0, 60, 200], (len(frame), 1)) + rng.uniform(0, 20, (len(frame), 60)),
     }
 
 
 @settings(max_examples=60, deadline=None)
 @given(tracked(), st.booleans())
-def test_invariants_of_association(faces, by_look):
+def test_invariants_of_association(faces, uses_appearance):
     """A track has one face per frame and rising times; a possible switch is marked at most once, never at its start."""
-    if not by_look:
-        faces["signature"] = None
+    if not uses_appearance:
+        faces["appearance"] = None
     joined = associate_tracklets(**faces, config=ReidConfig())
     assert ((joined.track >= 0) == (faces["tracklet"] >= 0)).all()
     in_track = joined.track >= 0

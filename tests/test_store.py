@@ -233,7 +233,9 @@ def test_two_processes_may_write_the_same_results(tmp_path):
 
 
 def test_appearance_is_deleted_and_identities_stay(store):
-    segments = [observe(np.arange(10) / 10 + s, [Face(i, look=40) for i in range(10)], first=10 * s) for s in (0, 1)]
+    segments = [
+        observe(np.arange(10) / 10 + s, [Face(i, appearance=40) for i in range(10)], first=10 * s) for s in (0, 1)
+    ]
     for index, segment in enumerate(segments):
         store.write_segment(VIDEO, OBSERVED, index, segment)
     before = build_stored_timeline(store, VIDEO, OBSERVED, pa.concat_tables(segments), TimelineConfig())
@@ -247,7 +249,7 @@ def test_appearance_is_deleted_and_identities_stay(store):
     assert after.faces.equals(before.faces) and after.tracks.equals(before.tracks)
     assert after.used_appearance
     assert store.missing_segments(VIDEO, OBSERVED, 2) == []
-    assert store.missing_segments(VIDEO, OBSERVED, 2, with_signatures=True) == [0, 1]
+    assert store.missing_segments(VIDEO, OBSERVED, 2, with_appearance=True) == [0, 1]
     other = TimelineConfig(joining=ReidConfig(same_track_bonus=1))
     with pytest.raises(IdentitiesError, match=r"appearance data was deleted, .* --keep-appearance"):
         build_stored_timeline(store, VIDEO, OBSERVED, observations, other)
@@ -255,7 +257,7 @@ def test_appearance_is_deleted_and_identities_stay(store):
 
 def test_an_observation_beside_a_run_that_deletes_appearance_uses_stored_identities(store):
     """As with two copies of a video and `--overwrite`."""
-    store.write_segment(VIDEO, OBSERVED, 0, observe(np.arange(10) / 10, [Face(i, look=40) for i in range(10)]))
+    store.write_segment(VIDEO, OBSERVED, 0, observe(np.arange(10) / 10, [Face(i, appearance=40) for i in range(10)]))
     read = [VIDEO, OBSERVED, store.read_observations(VIDEO, OBSERVED, 1), TimelineConfig()]
     first = build_stored_timeline(store, *read, recompute_identities=True)
     store.drop_appearance(VIDEO, OBSERVED)

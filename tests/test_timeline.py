@@ -195,7 +195,7 @@ def videos(draw) -> pa.Table:
         st.integers(1, 6), st.sampled_from(EMOTIONS), st.floats(0, 1), st.sampled_from([0.3, 0.7]), st.booleans()
     )
     faces = [
-        Face(i, x=100 * place, p=feeling(emotion, p), det_score=score, blur=100 if sharp else 1, look=40 * place)
+        Face(i, x=100 * place, p=feeling(emotion, p), det_score=score, blur=100 if sharp else 1, appearance=40 * place)
         for i in range(len(steps_s))
         for place, emotion, p, score, sharp in draw(st.lists(face, max_size=3))
     ]

@@ -22,7 +22,7 @@ from flows.settings import AnalyzeSettings, TimelineSettings
 
 IDS = {"video_id": "v0000000000000001", "observation_id": "o0000000000000001"}
 OTHER = {"video_id": "v0000000000000002", "observation_id": "o0000000000000002"}
-BLURRED = [Face(i, p=feeling("sad" if i % 2 else "happy"), blur=1 if i % 2 else 100, look=40) for i in range(40)]
+BLURRED = [Face(i, p=feeling("sad" if i % 2 else "happy"), blur=1 if i % 2 else 100, appearance=40) for i in range(40)]
 SEGMENTS = [
     observe(
         np.arange(20) / 10 + 2 * s,
@@ -94,7 +94,7 @@ def test_only_the_videos_asked_for(results):
 def test_identities_stay_after_appearance_is_deleted(tmp_path):
     """Settings of smoothing can be changed, but not those of tracks: then the current timeline stays."""
     store, video, seen = Store(tmp_path / "results"), *IDS.values()
-    store.write_segment(video, seen, 0, observe(np.arange(20) / 10, [Face(i, look=40) for i in range(20)]))
+    store.write_segment(video, seen, 0, observe(np.arange(20) / 10, [Face(i, appearance=40) for i in range(20)]))
     config = TimelineSettings().config(score_threshold=0.5)
     timeline = build_stored_timeline(store, video, seen, store.read_observations(video, seen, 1), config)
     store.drop_appearance(video, seen)
@@ -109,7 +109,7 @@ def test_identities_stay_after_appearance_is_deleted(tmp_path):
     assert run.stdout.startswith("failed /gone/a.mp4: ")
     assert "people" not in run.stdout  # no table: it would show the previous timeline as the result
     assert f"0 rebuilt, 0 unchanged, 1 failed; results in {store.root}" in run.stdout
-    assert "signatures" not in run.stderr
+    assert "--keep-appearance" not in run.stderr
     assert rows(store.root, "FROM videos") == before
     assert rows(store.root, "SELECT joined_by_look FROM videos") == [(True,)]
 

@@ -3,7 +3,7 @@
     fervid.json                                                      marks a results folder and its format version
     observations/video_id=v…/observation_id=o…/segment-000000.parquet
     observations/video_id=v…/observation_id=o…/identities-i….parquet    the track of each face
-    observations/video_id=v…/observation_id=o…/without-signatures.json    object stores: segments without signatures
+    observations/video_id=v…/observation_id=o…/without-signatures.json    object stores: segments without appearance
     frames/video_id=v…/a….parquet                                    also faces, tracks, episodes, transitions
     videos/video_id=v…/a….parquet                                    written last: marks the analysis as finished
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 MARKER_NAME = "fervid.json"
 # In object stores, the file next to the segments that lists those without appearance data.
-UNSIGNED_NAME = "without-signatures.json"
+WITHOUT_APPEARANCE_NAME = "without-signatures.json"
 ATTEMPTS = 3
 # Rows per row group, about 3 MB of faces, so that readers of a short time range skip the rest.
 ROW_GROUP_ROWS = 64 * 1024
@@ -113,15 +113,15 @@ class Store:
         check_results(self.root)
 
     def missing_segments(
-        self, video_id: str, observation_id: str, n_segments: int, *, with_signatures: bool = False
+        self, video_id: str, observation_id: str, n_segments: int, *, with_appearance: bool = False
     ) -> list[int]:
-        """The segments of 0 … `n_segments` - 1 that are missing, damaged, or lack the required signatures."""
+        """The segments of 0 … `n_segments` - 1 that are missing, damaged, or lack required appearance data."""
         existing = list_files(self._observations_folder(video_id, observation_id))
         missing = []
         for index in range(n_segments):
             path = self._segment_path(video_id, observation_id, index)
             segment = _read_segment(path) if path.name in existing else None
-            if segment is None or (with_signatures and lacks_appearance(segment)):
+            if segment is None or (with_appearance and lacks_appearance(segment)):
                 missing.append(index)
         return missing
 
@@ -188,7 +188,7 @@ class Store:
         return _read_whole(self._identities_path(video_id, observation_id, identities_id), IDENTITIES)
 
     def drop_appearance(self, video_id: str, observation_id: str) -> None:
-        """Remove the signatures from all segments. Write the identities first: they cannot be recomputed afterwards.
+        """Remove the appearance data of all segments. Write the identities first: they cannot be recomputed afterwards.
 
         Raises:
             StoreError: if the disk is full.
@@ -199,7 +199,7 @@ class Store:
                 _drop_appearance(folder / name)
             return
         # Reading every segment each time is slow, so the versions of segments without appearance data are recorded.
-        known = _read_stamps(folder / UNSIGNED_NAME)
+        known = _read_stamps(folder / WITHOUT_APPEARANCE_NAME)
         for _ in range(ATTEMPTS):  # several attempts, because other processes may write segments at the same time
             stamps = {name: entry.stamp for name, entry in list_files(folder).items() if _is_segment(name)}
             dropped = [_drop_appearance(folder / name) for name in stamps if known.get(name) != stamps[name]]
@@ -208,7 +208,7 @@ class Store:
         else:
             return
         if dropped:
-            write_atomic(folder / UNSIGNED_NAME, lambda part: part.write_text(json.dumps(stamps)))
+            write_atomic(folder / WITHOUT_APPEARANCE_NAME, lambda part: part.write_text(json.dumps(stamps)))
 
     def is_done(self, video_id: str, analysis_id: str) -> bool:
         """Whether the analysis is finished and its tables are readable."""
@@ -339,7 +339,7 @@ class Store:
 
 
 def lacks_appearance(observations: pa.Table) -> bool:
-    """Whether any face lacks its signature."""
+    """Whether any face lacks its appearance descriptor."""
     lost: bool = observations["signature"].null_count > observations["face_index"].null_count
     return lost
 
@@ -434,8 +434,8 @@ def is_segment_readable(path: StoragePath) -> bool:
 
 
 def _drop_appearance(path: StoragePath) -> bool:
-    """Remove the signatures from a segment; return whether there were any."""
-    segment = _read_segment(path) if _may_have_signatures(path) else None
+    """Remove the appearance data of a segment; return whether there was any."""
+    segment = _read_segment(path) if _may_have_appearance(path) else None
     if segment is None or segment["signature"].null_count == len(segment):
         return False
     column = segment.schema.get_field_index("signature")
@@ -452,7 +452,7 @@ def _drop_appearance(path: StoragePath) -> bool:
 
 
 def _read_stamps(path: StoragePath) -> dict[str, str]:
-    """The recorded versions of segments without signatures; empty if the file is missing or unreadable."""
+    """The recorded versions of segments without appearance data; empty if the file is missing or unreadable."""
     try:
         stamps: dict[str, str] = read_json(path)
     except (OSError, ValueError):
@@ -460,8 +460,8 @@ def _read_stamps(path: StoragePath) -> dict[str, str]:
     return stamps
 
 
-def _may_have_signatures(path: StoragePath) -> bool:
-    """Whether a segment may have signatures; True for objects, whose columns cannot be read cheaply."""
+def _may_have_appearance(path: StoragePath) -> bool:
+    """Whether a segment may have appearance data; True for objects, whose columns cannot be read cheaply."""
     if is_remote(path):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Run pass 2 on stored observations. Identities are computed once and stored, so that signatures can be dropped."""
+"""Run pass 2 on stored observations. Stored identities allow appearance data to be dropped."""
 
 import pyarrow as pa
 
@@ -26,7 +26,7 @@ def build_stored_timeline(
     """Build the timeline of a video from its observations.
 
     Stored identities are reused if the settings of shot detection, tracking and re-identification are unchanged, even
-    if the signatures have been dropped. Otherwise identities are computed again, which requires the signatures.
+    if appearance data has been dropped. Otherwise identities are computed again, which requires appearance data.
 
     Args:
         store: the results folder.
@@ -40,7 +40,7 @@ def build_stored_timeline(
 
     Raises:
         StoreError: if the disk is full.
-        IdentitiesError: if the stored identities belong to other faces, or none are stored and the signatures were
+        IdentitiesError: if the stored identities belong to other faces, or none are stored and the appearance data was
             dropped.
     """
     identities = identities_id(observation_id, config.identity_settings())
@@ -57,6 +57,6 @@ def build_stored_timeline(
 
 
 def knows_identities(store: Store, video_id: str, observation_id: str, config: TimelineConfig) -> bool:
-    """Whether identities are stored for these settings, so that signatures are not needed."""
+    """Whether identities are stored for these settings, so that appearance data is not needed."""
     identities = identities_id(observation_id, config.identity_settings())
     return store.read_identities(video_id, observation_id, identities) is not None

@@ -60,7 +60,7 @@ def unseen_table(frame_index: np.ndarray, pts_s: np.ndarray, status: str) -> pa.
         frame_index,
         pts_s,
         decoded=np.zeros(n, bool),
-        look=np.zeros((n, OBSERVATIONS.field("look").type.list_size), np.uint8),
+        thumbnail_rgb=np.zeros((n, OBSERVATIONS.field("look").type.list_size), np.uint8),
         faces=FaceBatch.empty(),
         probabilities=nothing.reshape(0, len(EMOTIONS)),
         blur=nothing,
@@ -72,12 +72,14 @@ def unseen_table(frame_index: np.ndarray, pts_s: np.ndarray, status: str) -> pa.
 
 def _frame_columns(seen: Observation) -> dict[str, pa.Array]:
     """The columns that describe frames, with a value per frame."""
-    look = pa.array(seen.look.ravel(), pa.uint8())
+    thumbnail_rgb = pa.array(seen.thumbnail_rgb.ravel(), pa.uint8())
     return {
         "frame_index": pa.array(seen.frame_index, pa.int64()),
         "pts_s": pa.array(seen.pts_s, pa.float64()),
         "detection": _detection(seen.is_full, seen.decoded),
-        "look": pa.FixedSizeListArray.from_arrays(look, seen.look.shape[1], mask=pa.array(~seen.decoded)),
+        "look": pa.FixedSizeListArray.from_arrays(
+            thumbnail_rgb, seen.thumbnail_rgb.shape[1], mask=pa.array(~seen.decoded)
+        ),
     }
 
 
@@ -98,7 +100,7 @@ def _face_columns(seen: Observation) -> dict[str, pa.Array]:
         **emotion_columns("p", seen.probabilities),
         **_further_outputs(seen.further, m),
         **_landmark_columns(seen.landmarks, m),
-        "signature": _signatures(seen.signature, m),
+        "signature": _appearance_column(seen.appearance, m),
     }
 
 
@@ -131,9 +133,9 @@ def _landmark_columns(landmarks: FaceLandmarks | None, m: int) -> dict[str, pa.A
     return columns
 
 
-def _signatures(signature: np.ndarray | None, m: int) -> pa.Array:
+def _appearance_column(appearance: np.ndarray | None, m: int) -> pa.Array:
     kind = OBSERVATIONS.field("signature").type
-    return pa.nulls(m, kind) if signature is None else pa.FixedSizeListArray.from_arrays(signature.ravel(), type=kind)
+    return pa.nulls(m, kind) if appearance is None else pa.FixedSizeListArray.from_arrays(appearance.ravel(), type=kind)
 
 
 def face_geometry(boxes_xyxy: np.ndarray, landmarks_xy: np.ndarray) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from analytics.tracking.reid import ReidConfig, associate_tracklets
 from analytics.tracking.tracker import TrackerConfig, confirm, link_faces
 from fer_models.errors import FervidError
 
-SIGNATURE_BYTES = OBSERVATIONS.field("signature").type.list_size
+APPEARANCE_BYTES = OBSERVATIONS.field("signature").type.list_size
 # Part of the settings of identities; increase it when the same settings give different tracks than before.
 IDENTITY_VERSION = 1
 
@@ -26,7 +26,7 @@ class Identities:
 
     track: np.ndarray  # (m,) int64: 0, 1, … in order of first appearance; -1 for faces in no track
     is_switch: np.ndarray  # (m,) bool, True where a track may have switched to another person, see `schema.IDENTITIES`
-    by_look: bool  # True if appearance was used, which requires that at least one signature was known
+    used_appearance: bool  # False if no face had an appearance descriptor
 
 
 def identify(
@@ -52,20 +52,20 @@ def identify(
     boxes_xyxy = to_float_array(faces, "x1_px", "y1_px", "x2_px", "y2_px")
     where = {"frame": frame, "pts_s": pts_s, "boxes_xyxy": boxes_xyxy, "shot": shot}
     tracklet = link_faces(**where, det_score=to_float_array(faces, "det_score"), config=tracker, step_s=step_s)
-    signature = _signatures(faces)
-    joined = associate_tracklets(tracklet, **where, signature=signature, config=joining)
+    appearance = _appearances(faces)
+    joined = associate_tracklets(tracklet, **where, appearance=appearance, config=joining)
     track = confirm(joined.track, pts_s, tracker)
-    return Identities(track, joined.is_switch & (track >= 0), signature is not None)
+    return Identities(track, joined.is_switch & (track >= 0), appearance is not None)
 
 
-def _signatures(faces: pa.Table) -> np.ndarray | None:
-    """The signature of each face, `(m, 60)` with NaN where it is not known; None if none is known."""
+def _appearances(faces: pa.Table) -> np.ndarray | None:
+    """The appearance descriptor of each face, `(m, 60)` with NaN where it is not known; None if none is known."""
     known = faces["signature"].is_valid().to_numpy()
     if not known.any():
         return None
-    signatures = np.full((len(faces), SIGNATURE_BYTES), np.nan, np.float32)
-    signatures[known] = faces["signature"].combine_chunks().flatten().to_numpy().reshape(-1, SIGNATURE_BYTES)
-    return signatures
+    appearances = np.full((len(faces), APPEARANCE_BYTES), np.nan, np.float32)
+    appearances[known] = faces["signature"].combine_chunks().flatten().to_numpy().reshape(-1, APPEARANCE_BYTES)
+    return appearances
 
 
 def identities_table(faces: pa.Table, identities: Identities) -> pa.Table:
@@ -75,7 +75,7 @@ def identities_table(faces: pa.Table, identities: Identities) -> pa.Table:
         "face_index": faces["face_index"],
         "track_id": pa.array(identities.track, pa.int32(), mask=identities.track < 0),
         "is_switch": pa.array(identities.is_switch),
-        "by_look": pa.repeat(pa.scalar(identities.by_look), len(faces)),
+        "by_look": pa.repeat(pa.scalar(identities.used_appearance), len(faces)),
     }
     return pa.table(columns).cast(IDENTITIES)
 

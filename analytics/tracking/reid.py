@@ -79,7 +79,7 @@ def associate_tracklets(
     pts_s: np.ndarray,
     boxes_xyxy: np.ndarray,
     shot: np.ndarray,
-    signature: np.ndarray | None,
+    appearance: np.ndarray | None,
     config: ReidConfig,
 ) -> Association:
     """Merge tracks of the same person, and split tracks of two people.
@@ -90,7 +90,7 @@ def associate_tracklets(
         pts_s: (m,) time of that frame, non-decreasing.
         boxes_xyxy: (m, 4) in pixels.
         shot: (m,) number of the shot that the frame is in, non-decreasing.
-        signature: (m, 60) appearance of each face, a row of NaN if unknown; None if none is known.
+        appearance: (m, 60) appearance of each face, a row of NaN if unknown; None if none is known.
         config: the settings.
     """
     association = Association(np.full(len(tracklet), -1, np.int64), np.zeros(len(tracklet), bool))
@@ -99,7 +99,7 @@ def associate_tracklets(
     if not len(row):
         return association
     crossings = find_crossings(tracklet[row], frame[row], pts_s[row], boxes_xyxy[row], shot[row], config.crossing_iou)
-    appearances = None if signature is None else signature[row]
+    appearances = None if appearance is None else appearance[row]
     tracklets = split_tracks(
         crossings, tracklet[row], frame[row], pts_s[row], boxes_xyxy[row].astype(np.float64), shot[row], appearances
     )

@@ -26,12 +26,12 @@ class ShotDetectionConfig:
             raise ValueError(f"max_step_s must be positive, got {self.max_step_s}")
 
 
-def find_shot_boundaries(pts_s: np.ndarray, look: np.ndarray, config: ShotDetectionConfig) -> np.ndarray:
+def find_shot_boundaries(pts_s: np.ndarray, thumbnail_rgb: np.ndarray, config: ShotDetectionConfig) -> np.ndarray:
     """Whether a hard cut lies between each frame and the one before it that could be decoded.
 
     Args:
         pts_s: (n,) times of the frames, increasing.
-        look: (n, 48) gray levels, NaN for a frame that could not be decoded.
+        thumbnail_rgb: (n, 48) levels of red, green and blue, NaN for a frame that could not be decoded.
         config: the settings.
 
     Returns:
@@ -41,7 +41,7 @@ def find_shot_boundaries(pts_s: np.ndarray, look: np.ndarray, config: ShotDetect
     array([False, False,  True])
     """
     is_shot_boundary = np.zeros(len(pts_s), bool)
-    decoded = np.flatnonzero(~np.isnan(look).any(axis=1))
-    change = np.abs(np.diff(look[decoded], axis=0)).mean(axis=1)
+    decoded = np.flatnonzero(~np.isnan(thumbnail_rgb).any(axis=1))
+    change = np.abs(np.diff(thumbnail_rgb[decoded], axis=0)).mean(axis=1)
     is_shot_boundary[decoded[1:]] = (change >= config.min_change) & (np.diff(pts_s[decoded]) <= config.max_step_s)
     return is_shot_boundary

@@ -133,7 +133,7 @@ def split_tracks(
     pts_s: np.ndarray,
     boxes_xyxy: np.ndarray,
     shot: np.ndarray,
-    signature: np.ndarray | None,
+    appearance: np.ndarray | None,
 ) -> Tracklets:
     """Split tracks in the middle of each crossing. Rows are faces, as in `find_crossings`."""
     span = int(frame.max()) + 2
@@ -170,7 +170,7 @@ def split_tracks(
         end_speed=end[:, 2:4],
         start_size_px=start[:, 4],
         end_size_px=end[:, 4],
-        appearances=_appearances(first, last, signature, crossings.is_covered),
+        appearances=_appearances(first, last, appearance, crossings.is_covered),
     )
 
 
@@ -187,18 +187,18 @@ def _side(
 
 
 def _appearances(
-    first: np.ndarray, last: np.ndarray, signature: np.ndarray | None, is_covered: np.ndarray
+    first: np.ndarray, last: np.ndarray, appearance: np.ndarray | None, is_covered: np.ndarray
 ) -> np.ndarray:
     """Appearance descriptors of each tracklet, `(n, DESCRIPTORS, 60)`, corrected for light, from unoccluded faces."""
     appearances = np.full((len(first), DESCRIPTORS, 60), np.nan, np.float32)
-    if signature is None:
+    if appearance is None:
         return appearances
-    clear = ~is_covered & ~np.isnan(signature[:, 0])
+    clear = ~is_covered & ~np.isnan(appearance[:, 0])
     for row, (low, high) in enumerate(zip(first.tolist(), (last + 1).tolist(), strict=True)):
         rows = np.flatnonzero(clear[low:high]) + low
         for k, part in enumerate(np.array_split(rows, DESCRIPTORS) if len(rows) else ()):
             if len(part):
                 some = part[:: -(-len(part) // DESCRIPTOR_FACES)]
-                descriptor = np.median(signature[some], axis=0)
+                descriptor = np.median(appearance[some], axis=0)
                 appearances[row, k] = descriptor / np.maximum(descriptor.mean() / 100, 0.1) ** LIGHT_SHARE
     return appearances

@@ -108,8 +108,8 @@ def missing_segments(segments: list[np.ndarray], ids: WorkIds, context: Analysis
     """
     if context.settings.overwrite:
         return list(range(len(segments)))
-    with_signatures = not knows_identities(context.store, *ids.observed, context.timeline_config)
-    return context.store.missing_segments(*ids.observed, len(segments), with_signatures=with_signatures)
+    with_appearance = not knows_identities(context.store, *ids.observed, context.timeline_config)
+    return context.store.missing_segments(*ids.observed, len(segments), with_appearance=with_appearance)
 
 
 def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray]:
