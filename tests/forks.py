@@ -82,9 +82,9 @@ def start(job: dict) -> tuple[int, int]:
 def finish(pid: int, reading: int) -> dict:
     """Wait for the process to end, and return what it reported."""
     with os.fdopen(reading) as file:
-        told = [json.loads(line) for line in file]
+        messages = [json.loads(line) for line in file]
     _, status = os.waitpid(pid, 0)
-    return {"killed": os.WIFSIGNALED(status), "told": told}
+    return {"killed": os.WIFSIGNALED(status), "messages": messages}
 
 
 def main() -> None:

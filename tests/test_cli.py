@@ -104,7 +104,7 @@ def test_a_query_prints_a_table(clip_results):
     assert re.search(r"happy\s+│\s+\d+", run.output)
 
 
-def test_columns_of_the_same_name_are_told_apart(clip_results):
+def test_columns_of_the_same_name_are_distinguished(clip_results):
     sql = "SELECT * FROM (SELECT 1 AS id) a JOIN (SELECT 1 AS id) b ON a.id = b.id"
     assert json.loads(fervid("query", clip_results, sql, "--format", "json").output) == [{"id": 1, "id_1": 1}]
     assert "id_1" in fervid("query", clip_results, sql).output

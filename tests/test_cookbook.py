@@ -63,9 +63,9 @@ def test_a_recipe_gives_what_the_page_says(ask, recipe):
     assert [len(row) for row in found] == [len(row) for row in expected], message
     assert found[0] == expected[0], message
     for row, wanted in zip(found[2:], expected[2:], strict=True):
-        for name, cell, told in zip(expected[0], row, wanted, strict=True):
+        for name, cell, expected_cell in zip(expected[0], row, wanted, strict=True):
             # The peak among nearly equal frames and the last digits may differ between processors.
-            assert name == "link" or cell == told or close(cell, told), message
+            assert name == "link" or cell == expected_cell or close(cell, expected_cell), message
 
 
 def test_events_in_a_file_give_what_intervals_in_sql_give(results, ask, tmp_path):
@@ -100,8 +100,8 @@ def cells(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
 
 
-def close(cell: str, told: str) -> bool:
+def close(cell: str, expected: str) -> bool:
     try:
-        return float(cell) == pytest.approx(float(told), rel=0.1, abs=0.1)
+        return float(cell) == pytest.approx(float(expected), rel=0.1, abs=0.1)
     except ValueError:
         return False

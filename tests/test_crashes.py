@@ -69,10 +69,10 @@ class Forks:
 def n_seen(run):
     """The number of frames that a run observed."""
     done = {}
-    for word in run["told"]:
-        if "done" in word:
-            first, _ = done.get(word["path"], (word["done"], 0))
-            done[word["path"]] = first, word["done"]
+    for message in run["messages"]:
+        if "done" in message:
+            first, _ = done.get(message["path"], (message["done"], 0))
+            done[message["path"]] = first, message["done"]
     return sum(last - first for first, last in done.values())
 
 
@@ -89,8 +89,10 @@ def whole(forks, tmp_path_factory):
     """An uninterrupted run: its results, and the number of events of each kind at which a run can be killed."""
     out = tmp_path_factory.mktemp("whole") / "out"
     (run,) = forks.run(out)
-    assert [word["outcome"] for word in run["told"] if "outcome" in word] == ["done", "done"]
-    counts = Counter(word.get("event", "frames") for word in run["told"] if "event" in word or "done" in word)
+    assert [message["outcome"] for message in run["messages"] if "outcome" in message] == ["done", "done"]
+    counts = Counter(
+        message.get("event", "frames") for message in run["messages"] if "event" in message or "done" in message
+    )
     return out, run, counts
 
 
@@ -138,7 +140,7 @@ def test_two_runs_into_the_same_results_both_succeed(forks, whole, tmp_path):
     expected, _, _ = whole
     runs = forks.run(tmp_path / "out", runs=2)
     for run in runs:
-        assert [word["outcome"] for word in run["told"] if "outcome" in word] in (
+        assert [message["outcome"] for message in run["messages"] if "outcome" in message] in (
             ["done", "done"],
             ["done", "unchanged"],
             ["unchanged", "done"],

@@ -456,7 +456,7 @@ def test_nothing_to_compare_is_said(store: Store, page: Page) -> None:
     assert not shown.dataframe
 
 
-def test_a_group_without_labels_is_told_from_one_of_one_video(results: Path, page: Page) -> None:
+def test_a_group_without_labels_is_distinguished_from_one_of_one_video(results: Path, page: Page) -> None:
     shown = page("compare", results)  # alice.mp4 and nobody.mp4
     assert set(shown.dataframe[0].value["95 % interval"]) == {"no labeled face"}
 
@@ -516,20 +516,20 @@ def test_trainings_under_way_are_shown(
     results: Path, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    told = tmp_path / "fervid" / "models" / "mine" / "checkpoints" / "progress.json"
-    told.parent.mkdir(parents=True)
+    progress_file = tmp_path / "fervid" / "models" / "mine" / "checkpoints" / "progress.json"
+    progress_file.parent.mkdir(parents=True)
     epochs = [{"train_loss": 1.5, "public_accuracy": 0.4, "seconds": 60}, {"train_loss": 1.2, "public_accuracy": 0.5,
               "seconds": 60}]  # fmt: skip
-    told.write_text(json.dumps({"total_epochs": 8, "epochs": epochs}))
+    progress_file.write_text(json.dumps({"total_epochs": 8, "epochs": epochs}))
     shown = page("models", results)
     assert "In training: mine" in [heading.value for heading in shown.subheader]
     assert "about 6 min left" in words(shown)
     before = trainings_etag()
-    told.write_text(json.dumps({"total_epochs": 8, "epochs": epochs[:1]}))
+    progress_file.write_text(json.dumps({"total_epochs": 8, "epochs": epochs[:1]}))
     assert trainings_etag() != before
-    os.utime(told, (0, 0))
+    os.utime(progress_file, (0, 0))
     assert "--resume" in words(page("models", results))
-    told.write_text("{")
+    progress_file.write_text("{")
     assert "mine" not in " ".join(heading.value for heading in page("models", results).subheader)
 
 

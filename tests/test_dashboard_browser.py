@@ -649,10 +649,10 @@ def test_groups_are_as_they_were_left(page: Page, address: str) -> None:
 
 
 def test_a_training_is_followed_and_the_chosen_model_stays(page: Page, address: str, data_home: Path) -> None:
-    told = data_home / "fervid" / "models" / "mine" / "checkpoints" / "progress.json"
-    told.parent.mkdir(parents=True)
+    progress_file = data_home / "fervid" / "models" / "mine" / "checkpoints" / "progress.json"
+    progress_file.parent.mkdir(parents=True)
     epoch = {"train_loss": 1.5, "public_accuracy": 0.4, "seconds": 60}
-    told.write_text(json.dumps({"total_epochs": 8, "epochs": [epoch]}))
+    progress_file.write_text(json.dumps({"total_epochs": 8, "epochs": [epoch]}))
     page.goto(f"{address}/models")
     expect(page.get_by_text("epoch 1 of 8")).to_be_visible()
     until_still(page)
@@ -661,10 +661,10 @@ def test_a_training_is_followed_and_the_chosen_model_stays(page: Page, address: 
     box.click()
     page.get_by_role("option", name="fer2013").click()
     expect(page.get_by_role("heading", name="fer2013")).to_be_visible()
-    told.write_text(json.dumps({"total_epochs": 8, "epochs": [epoch, epoch]}))
+    progress_file.write_text(json.dumps({"total_epochs": 8, "epochs": [epoch, epoch]}))
     expect(page.get_by_text("epoch 2 of 8")).to_be_visible()
     expect(page.get_by_role("heading", name="fer2013")).to_be_visible()
-    shutil.rmtree(told.parents[1])
+    shutil.rmtree(progress_file.parents[1])
     expect(page.get_by_text("epoch 2 of 8")).to_have_count(0)
 
 

@@ -95,7 +95,7 @@ def test_an_error_in_the_code_keeps_its_traceback():
         raise ZeroDivisionError
 
 
-def test_a_scheduler_that_ends_a_run_is_told_what_ctrl_c_is(capsys):
+def test_termination_by_a_scheduler_is_reported_like_ctrl_c(capsys):
     with pytest.raises(typer.Exit) as ended, fatal_errors("again"):
         raise TerminationSignal(signal=signal.SIGTERM)
     assert ended.value.exit_code == 130

@@ -218,11 +218,11 @@ def test_a_source_that_is_not_there_is_one_line(tmp_path):
 
 def test_a_source_without_data_is_reported(monkeypatch):
     monkeypatch.setattr("fer_models.video.live_source.OPEN_TIMEOUT_S", 0.5)
-    address, told = f"udp://127.0.0.1:{free_port()}", []
-    with LiveReader(LiveSource.of(address), fps=None, on_message=told.append) as reader:
+    address, messages = f"udp://127.0.0.1:{free_port()}", []
+    with LiveReader(LiveSource.of(address), fps=None, on_message=messages.append) as reader:
         until(lambda: reader.is_over)
         assert "no data within 0.5 s" in str(reader.error)
-    (line,) = told
+    (line,) = messages
     assert line.startswith(f"{address}: listening; waiting")
 
 
@@ -247,21 +247,21 @@ def test_sources_that_wait_for_the_sender_are_recognized(address, listens):
 def session(face_clip, tmp_path_factory):
     """A session that was interrupted once and then stopped, and a copy of its results made while it was running."""
     folder = tmp_path_factory.mktemp("live")
-    results, address, told, progress = folder / "out", f"udp://127.0.0.1:{free_port()}", [], Progress()
+    results, address, messages, progress = folder / "out", f"udp://127.0.0.1:{free_port()}", [], Progress()
     outcomes = []
 
     def run():
         live = LiveSettings(every_s=0.5)
-        outcomes.extend(run_live(LiveSource.of(address), results, SETTINGS, live, progress, on_message=told.append))
+        outcomes.extend(run_live(LiveSource.of(address), results, SETTINGS, live, progress, on_message=messages.append))
 
     thread = threading.Thread(target=run)
     with sending(face_clip, address):
         thread.start()
         until(lambda: rows(results, "FROM faces LIMIT 1"))
         shutil.copytree(results, folder / "killed", ignore=shutil.ignore_patterns(".*"))
-    until(lambda: any("lost" in line for line in told))
+    until(lambda: any("lost" in line for line in messages))
     with sending(face_clip, address):
-        until(lambda: any("back" in line for line in told))
+        until(lambda: any("back" in line for line in messages))
         until(lambda: rows(results, "SELECT pts_s FROM frames WHERE status = 'no_signal' AND duration_s > 1"))
         progress.stop_requested.set()
         thread.join(PATIENCE_S)
@@ -335,8 +335,8 @@ def test_a_killed_session_is_reported_and_its_appearance_is_deleted(session, tmp
     an_hour_ago_s = time.time() - 3600
     for segment in results.rglob("segment-*.parquet"):
         os.utime(segment, (an_hour_ago_s, an_hour_ago_s))
-    (told,) = status(results)
-    assert (told.state, told.suggested_action) == ("pending", "run `fervid timeline` to add it")
+    (result,) = status(results)
+    assert (result.state, result.suggested_action) == ("pending", "run `fervid timeline` to add it")
     n_appearances = "SELECT count(signature) > 0 FROM observations"
     assert rows(results, n_appearances) == [(True,)]
     (rebuilt,) = rebuild_timelines(results, TimelineSettings())
@@ -448,8 +448,8 @@ def test_a_signal_ends_it_in_order(shared_data, tmp_path, number):
 
             until(comes)
             os.killpg(run.pid, number)  # as Ctrl-C and schedulers do, the signal is sent to every process of the group
-            _, told = run.communicate(timeout=PATIENCE_S)
-        assert (run.returncode, "Traceback" in told) == (0, False), told
+            _, stderr = run.communicate(timeout=PATIENCE_S)
+        assert (run.returncode, "Traceback" in stderr) == (0, False), stderr
     finally:
         run.kill()
         run.wait()

@@ -155,7 +155,7 @@ def test_a_short_pause_does_not_end_speaking(pause_s, n_spans):
     assert len(found(find_movements(measures(200, 40, mouth_opening=opening), CONFIG))) == n_spans
 
 
-def test_nods_and_shakes_are_told_apart_by_the_angle_that_moves_more():
+def test_nods_and_shakes_are_distinguished_by_the_angle_that_moves_more():
     """Two cycles per second of 10° for a second; the other angle moves by half of that."""
     large, small = wave(100, 25, 2, 10, slice(25, 51)), wave(100, 25, 2, 5, slice(25, 51))
     nod = find_movements(measures(pitch_deg=large, yaw_deg=small), CONFIG)

@@ -87,9 +87,9 @@ def test_other_errors_and_errors_for_one_item_are_raised():
 
     with pytest.raises(RuntimeError, match="shapes"):
         run_with_oom_backoff(4, 4, broken, lambda size: None)
-    with pytest.raises(RuntimeError) as told:
+    with pytest.raises(RuntimeError) as error:
         run_with_oom_backoff(4, 4, large, lambda size: None)
-    assert is_out_of_memory(told.value)
+    assert is_out_of_memory(error.value)
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
 
 

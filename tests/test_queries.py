@@ -236,9 +236,9 @@ def test_wrong_groups_are_reported(connection, tmp_path, content, says):
     path = tmp_path / "groups.csv"
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(GroupError, match=r"groups\.csv: .*") as told:
+    with pytest.raises(GroupError, match=r"groups\.csv: .*") as error:
         queries.compare(connection, path)
-    assert says in str(told.value)
+    assert says in str(error.value)
 
 
 # --- the command ---------------------------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ def test_episodes_are_ordered_by_their_displayed_values(page):
     assert shown == sorted(shown, key=lambda row: (-float(row[0]), -float(row[1])))
 
 
-def test_videos_of_one_name_are_told_apart_by_their_folder(tmp_path):
+def test_videos_of_one_name_are_distinguished_by_their_folder(tmp_path):
     store = Store(tmp_path / "results")
     for i, folder in enumerate(("monday", "tuesday")):
         store.commit_failure(row(i, f"/home/somebody/{folder}/talk.mp4"), "broken")

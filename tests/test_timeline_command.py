@@ -117,10 +117,10 @@ def test_identities_stay_after_appearance_is_deleted(tmp_path):
 def test_a_later_run_that_failed_is_not_forgotten(results):
     failed = OTHER | {"analysis_id": "a0000000000000009", "path": "/gone/b.mp4"}
     Store(results).commit_failure({k: v for k, v in failed.items() if k != "observation_id"}, "disk trouble")
-    told = [(None,), ("a later run failed: disk trouble",)]
+    errors = [(None,), ("a later run failed: disk trouble",)]
     for settings in (TimelineSettings(gate=False), TimelineSettings(), TimelineSettings(gate=False)):
         rebuild_timelines(results, settings)
-        assert rows(results, "SELECT error FROM videos ORDER BY path") == told
+        assert rows(results, "SELECT error FROM videos ORDER BY path") == errors
     # A later run that finds the video analyzed clears the error.
     ((analyzed,),) = rows(results, "SELECT analysis_id FROM videos WHERE path = '/gone/b.mp4'")
     Store(results).mark_as_current(OTHER["video_id"], analyzed, "/gone/b.mp4")

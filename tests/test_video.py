@@ -698,7 +698,7 @@ def test_sixteen_bit_gray(tmp_path):
     assert (batch.pixels == 128).all()
 
 
-def test_suffixes_are_told_apart():
+def test_suffixes_are_distinguished():
     assert not VIDEO_SUFFIXES & IMAGE_SUFFIXES
     assert {".gif", ".mp4", ".mov"} <= VIDEO_SUFFIXES
 
