@@ -4,7 +4,6 @@ Every point of three feature maps (strides 8, 16 and 32 px) predicts the probabi
 face, the distances to the four sides of the face (as in FCOS, https://arxiv.org/abs/1904.01355), and five landmarks.
 """
 
-import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,16 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fer_models.convolutions import ConvNorm, Residual, fuse_layers
-from fer_models.detection.chunks import tiles_per_frame
+from fer_models.detection.chunks import detect_in_chunks, tiles_per_frame
 from fer_models.detection.protocol import score_threshold_of
 from fer_models.detection.suppression import nms_by_frame
 from fer_models.device import autocast_dtype
 from fer_models.frame_batch import FaceBatch
-from fer_models.oom import keep_freed_memory, run_with_oom_backoff
+from fer_models.oom import keep_freed_memory
 from fer_models.registry.model_registry import ModelCard, load_model_folder
 from fer_models.registry.networks import build_with_weights
-
-log = logging.getLogger(__name__)
 
 STRIDES_PX = (8, 16, 32)
 # Number of outputs per grid point: the logit of the score, the logarithms of four distances, five landmarks (x, y).
@@ -205,22 +202,7 @@ class CompactDetector:
         def detect(chunk: slice, chunk_frames: int) -> tuple[np.ndarray, ...]:
             return self._detect_chunk(pixels[chunk], chunk.start, chunk_frames)
 
-        per_frame = tiles_per_frame(pixels)
-
-        def use_smaller_chunks(chunk_frames: int) -> None:
-            self.chunk_frames = max(1, chunk_frames // per_frame)
-            log.warning("%s: out of memory, continuing with %d frames at a time", self.name, chunk_frames)
-
-        chunks = run_with_oom_backoff(
-            len(pixels),
-            self.chunk_frames * per_frame,
-            detect,
-            use_smaller_chunks,
-            in_threads=self.device.type == "cpu",
-        )
-        if not chunks:
-            return FaceBatch.empty()
-        return FaceBatch(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
+        return detect_in_chunks(self, len(pixels), tiles_per_frame(pixels), detect)
 
     def _detect_chunk(self, pixels: np.ndarray, first_frame: int, chunk_frames: int) -> tuple[np.ndarray, ...]:
         """Arrays of a `FaceBatch` for at most `chunk_frames` frames."""

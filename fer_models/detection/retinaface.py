@@ -3,7 +3,6 @@
 It finds the same faces as the package's own `detect_faces`, which takes one image at a time, at the same scale.
 """
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,17 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fer_models.detection.chunks import tiles_per_frame
+from fer_models.detection.chunks import detect_in_chunks, tiles_per_frame
 from fer_models.detection.protocol import score_threshold_of
 from fer_models.detection.resizing import resize
 from fer_models.detection.retinaface_network import STRIDES_PX, build_network, frames_of_sizes
 from fer_models.detection.suppression import nms_by_frame
 from fer_models.device import autocast_dtype
 from fer_models.frame_batch import FaceBatch
-from fer_models.oom import run_with_oom_backoff
 from fer_models.registry.model_registry import ModelCard, load_model_folder
-
-log = logging.getLogger(__name__)
 
 MAX_SIDE_PX = 960
 SCORE_THRESHOLD = 0.9  # minimum score of a face, as in the `retina-face` package
@@ -146,21 +142,7 @@ class RetinaFaceDetector:
             return self._detect_chunk(images[chunk], chunk.start, chunk_frames)
 
         per_frame = min((tiles_per_frame(image[None]) for image in images), default=1)
-
-        def use_smaller_chunks(chunk_frames: int) -> None:
-            self.chunk_frames = max(1, chunk_frames // per_frame)
-            log.warning("%s: out of memory, continuing with %d frames at a time", self.name, chunk_frames)
-
-        parts = run_with_oom_backoff(
-            len(images),
-            self.chunk_frames * per_frame,
-            detect,
-            use_smaller_chunks,
-            in_threads=self.device.type == "cpu",
-        )
-        if not parts:
-            return FaceBatch.empty()
-        return FaceBatch(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        return detect_in_chunks(self, len(images), per_frame, detect)
 
     def _detect_chunk(
         self, images: Sequence[np.ndarray], first_frame: int, chunk_frames: int
