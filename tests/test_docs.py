@@ -89,6 +89,22 @@ def test_every_relative_link_of_a_page_leads_somewhere(page):
     }
 
 
+@pytest.mark.parametrize("name", ["architecture.md", "extending.md"])
+def test_every_file_that_a_page_names_exists(name):
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    paths = set(re.findall(r"`((?:analytics|dashboard|docs|fer_models|flows|tests)/[^`]*)`", text))
+    assert len(paths) >= 5
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
+@pytest.mark.parametrize("name", ["FACES", "COMMANDS", "DETECTORS", "FORMATS", "PAGES", "RECIPES", "VIEWS", "_NEUTRAL"])
+def test_every_table_that_the_architecture_page_names_is_in_its_file(name):
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if f"`{name}`" in line]
+    files = [ROOT / path for path in re.findall(r"`([\w/]+\.py)`", row)]
+    assert any(re.search(rf"^{name}\b.* = ", file.read_text(encoding="utf-8"), re.MULTILINE) for file in files)
+
+
 def test_messages_that_troubleshooting_explains_are_those_of_the_code():
     of_others = {"No matching distribution found for fervid", "Address already in use"}
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
