@@ -15,7 +15,7 @@ CPU = AnalyzeSettings(device="cpu")
 
 @cache
 def models_of(**chosen: Any) -> Models:
-    """The models that some settings name."""
+    """The models that the settings name, loaded on first use."""
     return load_models(AnalyzeSettings(**chosen))
 
 

@@ -37,7 +37,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 class NeededFiles:
-    """Skip files without a test to run, because importing all modules takes seconds."""
+    """Do not collect files without a test to run, because importing all modules takes seconds."""
 
     def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
         """Skip modules without doctests and, where slow tests are left out, files in which every test is slow."""
@@ -82,7 +82,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(autouse=True)
 def main_module() -> Iterator[None]:
-    """Restore the main module: Streamlit's `AppTest` leaves its script there, which spawned processes would run."""
+    """Restore the main module: Streamlit's `AppTest` replaces it by its script, which spawned processes would run."""
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main

@@ -7,7 +7,7 @@ from fer_models.detection.compact import CompactNet
 
 
 def lively_network() -> CompactNet:
-    """A network whose outputs differ between points, because the weights of its last layers are large."""
+    """A network whose outputs vary between grid points, because the weights of its last layers are large."""
     torch.manual_seed(0)
     network = CompactNet()
     for module in network.modules():

@@ -52,7 +52,7 @@ spans = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5), st.integers(0, 
 @settings(deadline=None, max_examples=60)
 @given(spans, spans)
 def test_confusion_by_time_is_that_of_single_seconds(first, second):
-    """The intervals have whole seconds: each is a gap, a length and a class."""
+    """Compare with brute force over single seconds. Intervals are drawn as a gap before, a length and a class."""
 
     def made(rows):
         coded, seconds, now = [], np.full(80, -1), 0
@@ -200,7 +200,7 @@ def study(tmp_path_factory):
 
 
 def test_the_command_gives_the_known_agreement(study, tmp_path):
-    """Coded happy from 1 s on: 3 of 4 s agree; by chance, the agreement is 0.5 * 0.25 + 0.5 * 0.75."""
+    """The video is coded happy from 1 s on: 3 of 4 s agree; agreement by chance is 0.5 * 0.25 + 0.5 * 0.75."""
     codes = tmp_path / "codes.csv"
     codes.write_text("start_s,end_s,code\n0,1,rest\n1,4,smile\n")
     names = tmp_path / "map.csv"
@@ -225,9 +225,9 @@ def test_the_command_gives_the_known_agreement(study, tmp_path):
     ("codes", "compared_s", "n_events"),
     [
         ("0,1,neutral\n", 1, 1),  # the rest of the video is not coded
-        ("0,1,neutral\n1,2,neutral\n2,3,happy\n3,4,joy\n", 4, 2),  # of two names of one emotion
+        ("0,1,neutral\n1,2,neutral\n2,3,happy\n3,4,joy\n", 4, 2),  # happy and joy are names of the same emotion
         ("0,2,neutral\n2,4,happy\n2.5,3,joy\n", 4, 2),
-        ("-1,2,neutral\n2,9,happy\n", 4, 2),  # from before the video until after it
+        ("-1,2,neutral\n2,9,happy\n", 4, 2),  # codes begin before the video and end after it
     ],
 )
 def test_codes_that_agree_everywhere_match_every_event(study, tmp_path, codes, compared_s, n_events):

@@ -84,7 +84,7 @@ def test_different_spellings_of_a_path_have_one_id(folder, monkeypatch):
     assert [p.name for p in find_videos(paths)] == ["b.mp4", "a.MOV", "c.mkv", "photo.jpg"]
     assert {path_text(Path(path)) for path in paths[:4]} == {str(folder / "b.mp4")}
     assert len({unread_video_id(Path(path)) for path in paths[:4]}) == 1
-    # A link is not resolved, but the folder above a link is the one above its target.
+    # A symbolic link is not resolved, but `..` behind a link means the folder above its target.
     (folder.parent / "link").symlink_to(folder / "deep")
     assert path_text(folder.parent / "link" / "c.mkv") == str(folder.parent / "link" / "c.mkv")
     assert path_text(folder.parent / "link" / ".." / "b.mp4") == str(folder / "b.mp4")

@@ -155,7 +155,7 @@ def test_imagenet_weights_initialize_the_backbone_and_only_its_last_layers_train
     assert 0 < len(trained) < len(list(network.parameters())) / 2
     network.train()
     network(torch.rand(2, 1, 64, 64))
-    first = next(key for key in ours if key.endswith("running_mean"))  # a statistic of a frozen layer
+    first = next(key for key in ours if key.endswith("running_mean"))  # a running mean of a frozen layer
     assert torch.equal(network.backbone.state_dict()[first.removeprefix(network.prefix)], theirs[first])
 
 

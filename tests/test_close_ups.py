@@ -173,7 +173,7 @@ def spots(x_px: list[int | None]) -> tuple[FrameBatch, np.ndarray]:
 
 
 def detect(frames: FrameBatch, thumbnails: np.ndarray) -> tuple[list, list[bool], list[tuple[int, ...]]]:
-    """The left edges of the faces, which frames were searched in full, and the sizes of the searched images."""
+    """Detect faces; return their left edges, which frames were searched in full, and the sizes of searched images."""
     detector = BrightSpots()
     (done,), waiting = detect_frames(detector, KeyFramePlan(0.2), None, frames, thumbnails, is_end=True)
     assert waiting is not None and not len(waiting.frames)

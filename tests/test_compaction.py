@@ -93,7 +93,7 @@ def test_a_question_about_one_video_reads_its_row_group_alone(store):
 
 
 def test_readers_see_every_row_once_at_every_step_and_wherever_it_is_killed(store, monkeypatch):
-    """Query after each file that is written or deleted, through a new connection and one that was opened before."""
+    """Query after each written or deleted file, through a new connection and one opened earlier."""
     before = rows_of(store.root, all_analyses=True)
     looked = 0
 
@@ -211,7 +211,7 @@ def test_a_purge_that_was_killed_between_two_shards_is_finished(store):
     plan = plan_purge(store.root, wanted=["3.mp4"])
     begun_at = datetime.now(UTC).isoformat()
     purge(store.root, plan.video_ids)
-    kept.rename(shard)  # as if the purge was killed between writing the new shard and deleting the old one
+    kept.rename(shard)  # as if the purge had been killed between writing the new shard and deleting the old one
     (store.root / ".purging").mkdir()
     (store.root / ".purging" / f"begun.video_id={plan.video_ids[0]}").write_text(begun_at)
     with pytest.raises(StoreError, match="run `fervid purge` again"):

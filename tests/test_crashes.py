@@ -67,7 +67,7 @@ class Forks:
 
 
 def n_seen(run):
-    """The number of frames that a run observed."""
+    """The number of frames that a run analyzed."""
     done = {}
     for message in run["messages"]:
         if "done" in message:
@@ -97,7 +97,7 @@ def whole(forks, tmp_path_factory):
 
 
 def moments():
-    """Twenty moments at which a run is killed: kind of event, position among these (0 to 1), delay in seconds."""
+    """Twenty moments to kill a run: kind of event, its position among events of this kind (0 to 1), delay in s."""
     chance = random.Random(7)
     kinds = [("frames", 0.02)] * 6 + [("mkdir", 0.003)] * 5 + [("rename", 0.0)] * 5 + [("remove", 0.001)] * 4
     spread = Counter()
@@ -182,7 +182,7 @@ def test_a_command_killed_twice_with_all_its_processes_resumes(face_clip, tmp_pa
 
 @pytest.fixture
 def disk(tmp_path):
-    """A disk of a megabyte."""
+    """A file system of one megabyte."""
     place = tmp_path / "disk"
     place.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True).returncode:
@@ -249,7 +249,7 @@ def test_a_video_deleted_while_it_is_read_is_retried_once_it_is_restored(face_cl
     with pytest.raises(VideoFailed, match="was deleted during the analysis"):
         analyze(path, tmp_path / "out", on_progress(3, path.unlink))
     shutil.copy2(face_clip, path)
-    # A failure leaves no appearance data, so identities have to be computed again from the beginning.
+    # The failed run has deleted appearance data, so identities must be computed again from the video.
     assert analyze(path, tmp_path / "out").n_observed == 50
     assert connect(tmp_path / "out").sql("SELECT status FROM videos").fetchall() == [("done",)]
 

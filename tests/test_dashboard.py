@@ -1,4 +1,4 @@
-"""The pages over real results, what the player asks for, and the command that serves it all."""
+"""The pages over real results, the requests of the player, and the command that serves both."""
 
 import contextlib
 import http.client
@@ -112,7 +112,7 @@ def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page
     happy = next(part for strip in alice["episodes"] for part in strip if part[2] == EMOTIONS.index("happy"))
     assert happy[0] == 0
     shares = {EMOTIONS[number]: round(width) for _, width, number in alice["shares"][0]}
-    assert alice["shares_title"].startswith(f"happy {shares['happy']} %, ")  # the largest first
+    assert alice["shares_title"].startswith(f"happy {shares['happy']} %, ")  # the largest share is first
     assert happy[1] == pytest.approx(100 * 4 / 12, abs=1)  # 4 of 12 s
     assert (nobody["video"], nobody["emotion"], nobody["episodes"]) == ("nobody.mp4", None, [])
     hide(results, ALICE, 0, True)  # hide the person who is happy
@@ -176,7 +176,7 @@ def test_a_video_that_moved_is_reported_and_can_be_relocated(results: Path, page
         shown.text_input[0].set_value(str(path)).run()
         (error,) = (box.value for box in shown.error)
         refusals.add(error.removeprefix(plain(path)))
-    assert len(refusals) == 1  # the same words whether there is a file or not
+    assert len(refusals) == 1  # the message does not reveal whether the file exists
     inside = results / "other.mp4"
     inside.write_bytes(b"another")
     shown.text_input[0].set_value(str(inside)).run()
@@ -197,7 +197,7 @@ def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> N
     shown = page("moments", results)
     assert "strongest episodes by area" in words(shown)
     assert [button.label for button in shown.get("download_button")] == ["All rows as CSV"]
-    assert "The 2 strongest episodes" in words(shown)  # all but the neutral one
+    assert "The 2 strongest episodes" in words(shown)  # all episodes but the neutral one
     shown.pills[0].set_value(["sad"]).run()  # one click selects one emotion
     assert "1 episode." in words(shown)
     shown.slider[0].set_value(9.0).run()
@@ -245,14 +245,14 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     assert "no interval: 5 participants" in words(shown)
     shown.multiselect[0].set_value(["in/alice.mp4"]).run()
     assert "at least two groups" in words(shown)
-    assert shown.segmented_control[0].proto.required  # a click on the selected way does not deselect it
+    assert shown.segmented_control[0].proto.required  # a click on the selected option does not deselect it
     shown.segmented_control[0].set_value("folders").run()
     assert "All 3 videos are in one folder" in words(shown)
 
 
 @pytest.fixture
 def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Gives a dashboard a file of markers, with these lines below its first."""
+    """Write a file of markers with these lines below the header, and let the dashboard use it."""
 
     def write(lines: str) -> Path:
         file = tmp_path / "ads.csv"
@@ -290,7 +290,7 @@ def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callabl
     assert of_alice == [{"label": "ad A", "start_s": 1, "end_s": 3}, {"label": "ad B", "start_s": 8, "end_s": 12}]
     shown = compare_markers(page, results)
     table = shown.dataframe[0].value.set_index(["A − B", "emotion"])
-    assert table.loc[("ad A − ad B", "happy"), "difference in points"] > 49  # the other is neutral
+    assert table.loc[("ad A − ad B", "happy"), "difference in points"] > 49  # the other person is neutral
     assert table.loc[("ad A − ad C", "happy"), "95 % interval"] == "no labeled face"
     assert "No labeled face: ad C." in words(shown)
     assert "Change around the onset" in [heading.value for heading in shown.subheader]
@@ -318,8 +318,8 @@ def test_codes_are_lanes_with_their_agreement(store: Store) -> None:
         (0, "joy", EMOTIONS.index("happy")), (1, "speaking", None), (2, "anger", EMOTIONS.index("angry")),
         (9, "sadness", EMOTIONS.index("sad")),
     ]  # fmt: skip
-    # Labels: happy for 3 s, sad for 3 s. Codes: happy for 2 s, angry for 1 s, sad for 3 s. So 5 of 6 s are the same; by
-    # chance (2 · 3 + 3 · 3) / 36 would be, which makes kappa (30 − 15) / (36 − 15).
+    # Labels: happy for 3 s, sad for 3 s. Codes: happy for 2 s, angry for 1 s, sad for 3 s. So 5 of 6 s agree; the
+    # agreement by chance is (2 · 3 + 3 · 3) / 36, so kappa is (30 − 15) / (36 − 15).
     assert anna.agreement == f"κ {15 / 21:.2f} · 83% of 6.0 s the same"
     assert bo.agreement == ""
 
@@ -351,7 +351,7 @@ def test_agreement_is_shown_over_all_coded_videos(
     shown = page("compare", results)
     assert "Codes that name no emotion are not compared: smile." in words(shown)
     figures = {metric.label: metric.value for metric in shown.metric}
-    # Anna is labeled happy all the time: 2 of 3 s are the same, as many as by chance.
+    # Anna is labeled happy all the time: 2 of 3 s agree, as many as by chance.
     assert (figures["Cohen's kappa"], figures["same emotion"], figures["compared"]) == ("0.00", "67%", "3.0 s")
     people = shown.dataframe[-2].value
     assert people[["video", "person", "same emotion"]].iloc[0].tolist() == ["alice.mp4", "Anna", pytest.approx(200 / 3)]
@@ -596,7 +596,7 @@ def test_a_window_leaves_out_where_the_face_is_gone(store: Store) -> None:
     (track,) = window(Results(store.root), ALICE, 0, 2000, 1000, "raw")["tracks"]
     assert [i * 100 for i in range(20) if not 10 <= i < 13] == track["start_ms"]
     sums = np.sum([column for column in track["p"]], axis=0)
-    np.testing.assert_allclose(sums, 1000, atol=4)  # seven roundings
+    np.testing.assert_allclose(sums, 1000, atol=4)  # seven values are rounded
 
 
 def test_a_window_without_anybody_has_no_tracks(store: Store) -> None:
@@ -720,7 +720,7 @@ def test_a_run_in_progress_is_seen(store: Store) -> None:
     store.commit_analysis(row("v0000000000000003", "b.mp4"), timeline(pts_s, []))
     compact(store.root, wait_s=0, delete_originals=True)
     store.drop_appearance(ALICE, "o1")
-    assert running(store.root) == []  # its row is in a shard, and what was seen is as old as before
+    assert running(store.root) == []  # its row is in a shard, and its observations are as old as before
 
 
 def test_command_refuses_a_folder_of_someone_else(tmp_path: Path) -> None:
@@ -759,7 +759,8 @@ def test_command_serves_the_page_on_this_machine_only(results: Path) -> None:
     try:
         assert wait_for_status(f"http://127.0.0.1:{port}/_stcore/health", server) == 200
         assert handshake(port, f"127.0.0.1:{port}") == 101
-        assert handshake(port, "elsewhere.example") == 400  # a site that points its own name at this machine
+        # a foreign host name that resolves to this machine (DNS rebinding)
+        assert handshake(port, "elsewhere.example") == 400
     finally:
         server.terminate()
         said, _ = server.communicate(timeout=30)
@@ -769,7 +770,7 @@ def test_command_serves_the_page_on_this_machine_only(results: Path) -> None:
 
 
 def wait_for_status(url: str, server: subprocess.Popen[str] | subprocess.Popen[bytes]) -> int:
-    """The HTTP status of `url` as soon as the server answers at all."""
+    """The HTTP status of `url`, once the server answers."""
     until_s = time.monotonic() + START_S
     while server.poll() is None and time.monotonic() < until_s:
         try:
@@ -781,7 +782,7 @@ def wait_for_status(url: str, server: subprocess.Popen[str] | subprocess.Popen[b
 
 
 def handshake(port: int, host: str) -> int:
-    """The HTTP status that a page of this host gets when it asks for the WebSocket behind the dashboard."""
+    """The HTTP status of a WebSocket handshake with the dashboard by a page of this host."""
     headers = {"Host": host, "Origin": f"http://{host}", "Upgrade": "websocket", "Connection": "Upgrade"}
     headers |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version": "13"}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)

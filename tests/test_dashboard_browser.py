@@ -36,13 +36,13 @@ from fer_models.labels import EMOTION_COLORS
 
 pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# Turn off Chromium's own requests to the network: there may be none, and no test needs one.
+# Turn off Chromium's own network requests: there may be no network, and no test needs one.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 AXIS_PX = 30  # left of the charts
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = ("", "timeline", "moments", "compare", "sql", "models", "runs")
-TIMEOUT_MS = 20_000  # for one step, on a slow machine with other things to do
+TIMEOUT_MS = 20_000  # for one step, on a slow and busy machine
 HANG_S = 120  # a test that takes longer has hung: scripts in a page have no timeout of their own
 SCREENSHOTS = os.environ.get("FERVID_SCREENSHOTS")  # a folder to keep them in
 # The player is in a shadow root, which `document.querySelector` does not search.
@@ -68,7 +68,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
-    """In the clip someone is happy for 6 s and then sad, beside someone neutral; a second video is broken."""
+    """In the clip, one person is happy for 6 s and then sad, another is neutral; the second video is damaged."""
     store = Store(tmp_path_factory.mktemp("dashboard") / "results")
     alice = [Face(i, x=140 + i, size_px=60, p=feeling("happy" if i < 60 else "sad")) for i in range(120)]
     other = [Face(i, x=40, size_px=60, p=feeling("neutral")) for i in range(120)]
@@ -82,7 +82,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the dashboard looks for models of the user."""
+    """The data folder, in which the dashboard looks for the user's models."""
     return tmp_path_factory.mktemp("data")
 
 
@@ -174,7 +174,7 @@ def browser(chromium: Chromium) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page of a fresh context, on which no script may fail and which asks nothing of other machines."""
+    """A page in a new browser context; the test fails on a script error or a request to another machine."""
     page = new_page(browser)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -184,7 +184,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def new_page(browser: Browser) -> Page:
-    """A page of a fresh context; the fixture `browser` closes it."""
+    """A page in a new browser context; the fixture `browser` closes it."""
     page = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True).new_page()
     page.set_default_timeout(TIMEOUT_MS)
     expect.set_options(timeout=TIMEOUT_MS)
@@ -204,15 +204,15 @@ def open_timeline(page: Page, address: str, query: str = "") -> None:
 
 
 def until(page: Page, holds: str) -> None:
-    """Wait until something holds of the video: a function of it, in JavaScript."""
+    """Wait until a JavaScript function of the video element returns true."""
     page.wait_for_function(f"() => {{ {FIND_VIDEO} return video !== null && ({holds})(video); }}", polling=50)
 
 
 def until_still(page: Page) -> None:
-    """Wait until the page has been drawn to its end, and nothing moves or fades any more."""
+    """Wait until the page is complete, and nothing moves or fades anymore."""
     expect(page.get_by_text("Labels describe how a face looks")).to_be_visible()  # the last line of every page
     page.wait_for_selector("[data-test-script-state=notRunning]")
-    expect(page.locator("[data-stale=true]")).to_have_count(0)  # what is being drawn again is pale
+    expect(page.locator("[data-stale=true]")).to_have_count(0)  # elements that are being redrawn are pale
     page.wait_for_function(
         """() => {
             const containers = [...document.querySelectorAll("[data-testid=stElementContainer]")];
@@ -226,12 +226,12 @@ def until_still(page: Page) -> None:
 
 
 def until_at(page: Page, time_s: float) -> None:
-    """Wait until the video shows what is there at a time, give or take a fifth of a frame."""
+    """Wait until the video is at this time, with a tolerance of a fifth of a frame."""
     until(page, f"video => Math.abs(video.currentTime - {time_s}) < 0.02 && !video.seeking")
 
 
 def status_and_text(url: str) -> tuple[int, str]:
-    """The HTTP status of a URL, and the text of a refusal."""
+    """The HTTP status of a URL, and the text of an error."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_MS / 1000) as answer:
             return answer.status, ""
@@ -240,7 +240,7 @@ def status_and_text(url: str) -> tuple[int, str]:
 
 
 def remove_video(results: Path, video_id: str) -> None:
-    """Remove what a test added to the results, which all tests share."""
+    """Remove a video that a test added to the results, which all tests share."""
     for folder in results.glob(f"*/video_id={video_id}"):
         shutil.rmtree(folder)
 
@@ -267,7 +267,7 @@ def test_thumbnails_are_drawn_from_the_video_and_switched_off(page: Page, addres
     page.goto(address)
     canvas = page.locator("td.thumbnail canvas[data-drawn=true]")
     expect(canvas).to_have_count(1)
-    # The square of the clip is 200 on 70: something bright is drawn on something darker.
+    # The square of the clip has the gray level 200 on 70: a bright object is visible on a darker background.
     red = canvas.evaluate(
         "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
         " return [...d].filter((_, i) => i % 4 === 0 && d[i + 3] > 0); }"
@@ -337,7 +337,7 @@ def test_the_charts_follow_the_video_and_take_it_anywhere(page: Page, address: s
 
 @pytest.fixture
 def moving(results: Path) -> Iterator[str]:
-    """The id of a video of 4 s, whose file is not there: a blink at 1 s, a face with landmarks turned by 12°."""
+    """The id of a video of 4 s whose file is missing, with a blink at 1 s and landmarks of a face turned by 12°."""
     n, known = 100, "v0000000000000007"
     openness = np.full(n, 0.3)
     openness[25:29] = 0.05
@@ -462,7 +462,8 @@ def test_lanes_share_the_height_of_the_window_and_the_video_stays_in_sight(page:
         expect(lane).not_to_have_css("height", f"{heights[-1]}px")
         heights.append(lane.evaluate("lane => lane.clientHeight"))
     assert heights[1] >= 64
-    assert heights[2] == pytest.approx(heights[1] + 200, abs=2)  # half of 400 more, for two lanes
+    # the window is 400 px higher, half of it for each of two lanes
+    assert heights[2] == pytest.approx(heights[1] + 200, abs=2)
     page.set_viewport_size({"width": 1280, "height": 640})
     page.mouse.move(900, 300)
     page.mouse.wheel(0, 2000)
@@ -574,7 +575,7 @@ def test_two_sessions_see_each_others_changes_but_undo_their_own(page: Page, bro
     page.get_by_role("textbox", name="name of P0").fill("Cleo")
     page.keyboard.press("Enter")
     expect(other.get_by_role("img", name="probabilities of Cleo over time")).to_be_visible()
-    expect(draft).to_have_value("Dan")  # what is being typed is kept
+    expect(draft).to_have_value("Dan")  # text that is being typed is kept
     expect(other.get_by_role("button", name="undo my last change")).to_be_hidden()
     draft.press("Enter")
     expect(other.get_by_role("img", name="probabilities of Dan over time")).to_be_visible()
@@ -623,9 +624,10 @@ def test_no_serious_finding_of_accessibility_in_both_themes(page: Page, address:
         page.emulate_media(color_scheme=theme)
         expect(page.locator("[data-testid=stApp]")).to_have_css("color-scheme", theme)
         until_still(page)
-        expect(page.get_by_text("Before you use this on people")).to_have_count(1)  # drawn again, not twice
+        # it is redrawn, not added a second time
+        expect(page.get_by_text("Before you use this on people")).to_have_count(1)
         shot(page, f"{name or 'library'}-{theme}")
-        # What is Streamlit's own (its canvas of a table, its menu) cannot be fixed here.
+        # Streamlit's own elements (the canvas of a table, the menu) cannot be fixed here.
         found = Axe().run(page, context={"exclude": [["[data-testid=stDataFrame]"], ["[data-testid=stHeader]"]]})
         serious = [
             (violation["id"], [node["html"][:200] + node["failureSummary"] for node in violation["nodes"]])

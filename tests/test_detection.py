@@ -1,4 +1,4 @@
-"""The compact detector: network, geometry, post-processing, and that its packaged weights find faces."""
+"""The compact detector: network, geometry, post-processing, and detection with the packaged weights."""
 
 import dataclasses
 from pathlib import Path
@@ -84,7 +84,7 @@ def test_targets_of_an_unsure_face_and_of_overlapping_faces():
     assert points_xy[(unsure["state"] == -1) & (stride_px == 8)].tolist() == [[4, 4], [12, 4], [4, 12], [12, 12]]
     assert not (unsure["state"] == 1).any()
 
-    # Where both could be predicted, it is the smaller face.
+    # A point inside two faces predicts the smaller one.
     both = np.array([[0, 0, 32, 32], [8, 8, 24, 24]], np.float32)
     target = assign_targets(both, np.zeros((2, 5, 2), np.float32), np.array([True, True]), 32, 32)
     at_middle = (points_xy == (12, 12)).all(1) & (stride_px == 8)
@@ -106,7 +106,7 @@ class FixedNet(nn.Module):
 
 
 def detector_that_says(height_px: int, width_px: int, hits: list[tuple[int, int, float]]) -> CompactDetector:
-    """A detector that finds faces of 32 px at given points (x, y) of stride 16 of its input, with given logits."""
+    """A detector that finds faces of 32 px at these points (x, y) of stride 16 of its input, with these logits."""
     points_xy, stride_px = grid_points(height_px, width_px)
     outputs = torch.full((len(points_xy), 15), -9.0)
     for x, y, logit in hits:

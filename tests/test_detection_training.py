@@ -144,7 +144,7 @@ def test_the_threshold_is_the_lowest_with_a_precision_of_99_percent():
     # One of the first 61 is false, but also only one of all 121, 99.2 %.
     assert choose_threshold(Matches(score, is_face, np.full(121, 50.0), score[is_face])) == pytest.approx(0.3)
     is_face[110] = False
-    # Now one of the first 110 is false, 99.1 %, and two of the first 111, which later ones never make up for.
+    # Now one of the first 110 is false (99.1 %), and two of the first 111; later ones never reach 99 % again.
     found = Matches(score, is_face, np.full(121, 50.0), score[is_face])
     assert choose_threshold(found) == pytest.approx(0.9 - 109 * 0.005)
     nothing = Matches(score, np.zeros(121, bool), np.full(121, 50.0), np.zeros(5))
@@ -252,8 +252,8 @@ def test_labels_of_three_detectors_are_merged():
     }
     merged = merge_labels(photo, by_teacher)
     # The weights 1.0, 0.6 and 1.6 add up to 3.2. The first face has the weighted scores 0.9, 0.3 and 1.2, the second
-    # 0.6 and 0.4; the third 0.9 / 3.2 = 0.28, the fourth 0.16 and the lone one 0.17. Those with the strongest single
-    # detection come first.
+    # 0.6 and 0.4; the third 0.9 / 3.2 = 0.28, the fourth 0.16 and the lone one 0.17. Faces are ordered by their highest
+    # single score.
     np.testing.assert_allclose(merged.score, [2.4 / 3.2, 0.9 / 3.2, 1.0 / 3.2], rtol=1e-6)
     x = (0.9 * 10 + 0.3 * 12 + 1.2 * 11) / 2.4
     np.testing.assert_allclose(merged.boxes_xyxy[0], [x, 10, x + 20, 30], rtol=1e-6)

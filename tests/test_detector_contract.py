@@ -1,4 +1,4 @@
-"""What the protocol promises of every detector in `DETECTORS`, tried with random weights that find many faces."""
+"""The contract of `FaceDetector`, tested for every entry of `DETECTORS` with random weights that find many faces."""
 
 from pathlib import Path
 

@@ -42,7 +42,7 @@ def faces(boxes: list[list[float]], score: list[float], landmarks: np.ndarray | 
 def test_the_threshold_at_a_precision():
     score, px = np.array([0.9, 0.8, 0.8, 0.7, 0.6, 0.5]), np.array([30, 30, 30, 30, 30, 10])
     found = Matches(score, np.array([True, True, False, True, False, False]), px, np.array([0.9, 0.8, 0.7]))
-    # From 0.9 on 1 of 1, from 0.8 on 2 of 3 (never between two hits of one score), from 0.7 on 3 of 4, 0.6: 3 of 5.
+    # Correct at a threshold of 0.9: 1 of 1; 0.8: 2 of 3 (equal scores stay together); 0.7: 3 of 4; 0.6: 3 of 5.
     assert found.threshold_at_precision(1.0) == 0.9
     assert found.threshold_at_precision(0.7) == 0.7
     assert found.threshold_at_precision(0.6) == 0.6
@@ -53,7 +53,7 @@ def test_the_threshold_at_a_precision():
 
 
 def test_average_precision_counts_equal_scores_as_one_point():
-    """One hit of two is a face at 0.9, and the second face is found at 0.5: 0.5 * 2 / 3 + 0.5 * 2 / 3."""
+    """At 0.9, one of two detections is a face; the other face is found at 0.5: 0.5 * 2 / 3 + 0.5 * 2 / 3."""
     px, face_score = np.full(3, 30.0), np.array([0.9, 0.5])
     for is_face in ([True, False, True], [False, True, True]):
         found = Matches(np.array([0.9, 0.9, 0.5]), np.array(is_face), px, face_score)
@@ -101,7 +101,7 @@ def test_agreed_faces_and_unconfirmed_detections_are_counted():
     candidates = {name: Candidate(lambda pixels: FaceBatch.empty(), 0.5) for name in hits}
     count = ClipCount("a", found=dict.fromkeys(hits, 0), unconfirmed=dict.fromkeys(hits, 0))
     _count_frame(count, hits, candidates, ("first", "second"))
-    # The first gives `lone` only 0.1, so that of ours is unconfirmed; ours confirms (300, 0) with a score of 0.3.
+    # The first one gives `lone` only 0.1, so ours is unconfirmed there; ours confirms (300, 0) with a score of 0.3.
     assert count.agreed == 1 and count.found == {"ours": 1, "first": 1, "second": 1}
     assert count.unconfirmed == {"ours": 1, "first": 0, "second": 0}
 

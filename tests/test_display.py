@@ -1,4 +1,4 @@
-"""Tables for people: paths short, numbers round, and none so wide that its words break."""
+"""Tables in the terminal: short paths, rounded numbers, and columns wide enough for whole words."""
 
 import io
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
-HISTORY = ROOT / "docs" / "CHANGELOG.md"  # names what earlier versions had
+HISTORY = ROOT / "docs" / "CHANGELOG.md"  # names options and files of earlier versions
 
 
 def page_id(page):

@@ -1,4 +1,4 @@
-"""Weights come to this machine whole and unchanged: downloads from a real server, files, folders."""
+"""Installing weights completely and unchanged: downloads from a real server, files, folders."""
 
 import hashlib
 import http.server
@@ -45,7 +45,7 @@ def models_dir(monkeypatch, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def weights_file(tmp_path_factory) -> Path:
-    """Weights as the package's server gives them: all zeros."""
+    """A weights file in the format of the package's server; all values are zero."""
     with torch.device("meta"):
         expected = network_module.RetinaFace().state_dict()
     path = tmp_path_factory.mktemp("weights") / "retinaface.pth"
@@ -54,7 +54,7 @@ def weights_file(tmp_path_factory) -> Path:
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Gives one file under /retinaface.pth, and breaks off after `max_bytes` of it."""
+    """Serves one file as /retinaface.pth, and closes the connection after `max_bytes`."""
 
     file: Path
     max_bytes: int | None = None
@@ -276,7 +276,7 @@ def test_videos_are_analyzed_with_weights_from_a_file(face_clip, server, tmp_pat
     assert row["n"] > 0
 
     settings = AnalyzeSettings(fps=2, device="cpu", detector="retinaface", detector_size_px=64)
-    assert analyze_clip(face_clip, out, settings).status == "done"  # not the same work
+    assert analyze_clip(face_clip, out, settings).status == "done"  # other weights, so the video is analyzed again
 
 
 def test_the_size_caps_the_compact_detector_too(face_clip, tmp_path):

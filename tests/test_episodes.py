@@ -10,7 +10,7 @@ PLAIN = {"on": 0.6, "off": 0.4, "max_gap_s": 0.0, "min_duration_s": 0.0}
 def episodes(
     values: list[float], *, start_s=None, track=None, other=(), row_s: float = 1.0, **config
 ) -> list[tuple[float, ...]]:
-    """First row, start, end, apex, peak and mean of each episode of rows shown for `row_s` each."""
+    """First row, start, end, apex, peak and mean of each episode; each row is shown for `row_s`."""
     start_s = np.arange(len(values)) * row_s if start_s is None else np.array(start_s, float)
     track = np.zeros(len(values), int) if track is None else np.array(track)
     is_other = np.isin(np.arange(len(values)), other)

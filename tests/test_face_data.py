@@ -29,7 +29,7 @@ def fer2013(shared_data):
 
 @pytest.fixture(scope="module")
 def few(shared_data):
-    """The first 24 images of each emotion in each split of FER-2013: (pixels, label, usage)."""
+    """The first 24 images of each emotion from each split of FER-2013: (pixels, label, usage)."""
     table = pq.read_table(shared_data / "fer2013" / "fer2013.parquet")
     usage, label = np.asarray(table["usage"].to_pylist()), table["label"].to_numpy()
     rows = np.sort(np.concatenate([np.flatnonzero((usage == s) & (label == i))[:24] for s in SPLITS for i in range(7)]))

@@ -13,7 +13,7 @@ from fer_models.files import NotRegularFileError, check_regular_file, other_kind
 
 @pytest.fixture
 def others(tmp_path):
-    """Everything that a path can be besides a regular file."""
+    """A path of each kind that is not a regular file."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "device").symlink_to("/dev/zero")

@@ -1,4 +1,4 @@
-"""Measures of faces: a face drawn by hand, whose distances can be read off its coordinates."""
+"""Measures of a face with coordinates chosen by hand, so that the distances are known."""
 
 import numpy as np
 import pytest

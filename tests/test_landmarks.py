@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 
 def face_points() -> np.ndarray:
-    """A frontal face (70, 3) in shares of a crop: the rigid points of the mean face, the others on its mid line."""
+    """A frontal face (70, 3) in shares of the crop: the rigid points of the mean face, all others on the midline."""
     points = np.zeros((N_POINTS, 3))
     points[list(RIGID_POINTS)] = MEAN_FACE_XYZ
     points[:, :2] = 0.5 + 0.5 * points[:, :2]

@@ -41,7 +41,7 @@ timelines = st.deferred(lambda: st.builds(build_timeline, videos(), st.sampled_f
 def videos(draw: st.DrawFn) -> pa.Table:
     """Some seconds of up to four people who move, disappear, overlap and show emotions at random, at a variable rate.
 
-    Hypothesis chooses what matters and shrinks it; the many numbers come from a generator it seeds.
+    Hypothesis draws and shrinks the structure; the values come from a random generator that it seeds.
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n, people = draw(st.integers(1, 60)), draw(st.integers(0, 4))
@@ -220,7 +220,7 @@ def test_tables_come_back_from_the_disk_bit_for_bit(tmp_path_factory, observatio
 
 
 def test_the_laws_are_tried_on_timelines_with_something_in_them():
-    """The generator must produce tracks, low-quality faces, gaps and episodes; else, the invariants test nothing."""
+    """The generator must produce tracks, low-quality faces, gaps and episodes, or the invariants would test nothing."""
     found = {"tracks": 0, "episodes": 0, "transitions": 0, "gated": 0, "baselines": 0}
 
     @settings(SLOW, max_examples=40, database=None, derandomize=True)

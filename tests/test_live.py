@@ -95,7 +95,7 @@ def test_times_are_those_of_the_stream_however_late_frames_come_in():
 
 
 def test_a_stream_that_restarts_or_jumps_continues_by_the_clock():
-    assert times((1.4, 0.0), (1.44, 0.04), (1.4, 3.0), (1.44, 3.04)) == [0, 0.04, 3, 3.04]  # back
+    assert times((1.4, 0.0), (1.44, 0.04), (1.4, 3.0), (1.44, 3.04)) == [0, 0.04, 3, 3.04]  # the clock jumps back
     # A jump by 2^33 / 90 kHz, where the clock of MPEG-TS wraps.
     assert times((1.4, 0.0), (95443.0, 0.04), (95443.04, 0.08)) == [0, 0.04, 0.08]
     assert times((5.0, 0.0), (5.5, 0.2), (1.0, 0.3), (1.1, 0.4)) == [0, 0.5, 0.501, 0.601]  # time never decreases

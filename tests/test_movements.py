@@ -1,4 +1,4 @@
-"""Blinks, speaking, nods and head shakes in made-up signals, whose right values can be worked out in the head."""
+"""Blinks, speaking, nods and head shakes in synthetic signals with known values."""
 
 import numpy as np
 import pytest
@@ -121,7 +121,7 @@ def test_speaking_is_found_from_the_first_to_the_last_swing():
     opening = wave(200, 40, 4, 0.2, slice(40, 100))
     movements = find_movements(measures(200, 40, mouth_opening=opening), CONFIG)
     assert found(movements) == [("speaking", 1.0, 2.525)]
-    # The median takes the neighbors of each turning point, a tenth of a cycle from it.
+    # The median replaces each turning point by its neighbors, a tenth of a cycle away.
     assert movements.strength.tolist() == pytest.approx([0.2 * np.cos(np.deg2rad(36))])
     assert np.flatnonzero(movements.is_speaking).tolist() == list(range(40, 101))
 
@@ -136,7 +136,7 @@ def test_only_swings_of_speech_count(hertz, size, speaks):
 
 
 def test_outliers_of_single_frames_five_times_per_second_are_not_speech():
-    """As key frames make them: every fifth frame differs."""
+    """Every fifth frame differs, as key frames may do."""
     opening = np.where(np.arange(100) % 5 == 0, 0.2, 0.1)
     movements = find_movements(measures(mouth_opening=opening, pitch_deg=100 * opening), CONFIG)
     assert found(movements) == []

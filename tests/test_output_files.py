@@ -1,4 +1,4 @@
-"""No command replaces a file without --overwrite, writes inside results, or writes a format that the suffix denies."""
+"""No command replaces a file without --overwrite, writes inside results, or ignores the suffix of a file."""
 
 import json
 import os

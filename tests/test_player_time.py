@@ -246,7 +246,7 @@ def test_jumps_worked_out_by_hand():
     assert np.flatnonzero(find_jumps(pts, unknown, key, none, 25)).tolist() == [4]
     # A clean reordered stream with a second keyframe.
     assert not find_jumps(np.array([0, 3, 1, 2, 4, 7, 5, 6]), unknown, key, none, 25).any()
-    # Joined in the middle of a group of pictures: only decoding times tell.
+    # The files are joined within a group of pictures: only decoding times reveal it.
     dts = np.array([50, 51, 52, 53, 0, 1, 2, 3.0])
     assert np.flatnonzero(find_jumps(pts + 50, dts, none, none, 25)).tolist() == [4]
     assert not find_jumps(np.array([5]), np.array([1.0]), key[:1], none[:1], 25).any()
@@ -482,7 +482,7 @@ def hlg_signal(nits: float) -> float:
 
 @pytest.mark.parametrize(("transfer", "signal"), [(PQ, pq_signal), (HLG, hlg_signal)])
 def test_tone_mapping_keeps_what_is_below_white(transfer, signal):
-    """Gray of an SDR picture, shown at 203 cd/m² for white, comes back up to 60 % of that light."""
+    """Gray levels of an SDR image, whose white is shown at 203 cd/m², are restored up to 60 % of this luminance."""
     for gray in (20, 80, 120, 180):
         light = ((gray / 255 + 0.055) / 1.055) ** 2.4
         mapped = int(tone_map(np.array([round(65535 * signal(203 * light))], np.uint16), transfer)[0])
@@ -573,7 +573,7 @@ def test_images_beyond_the_limits_are_refused(tmp_path, size, reason, recwarn):
 def test_a_header_that_invents_frames_is_refused(tmp_path, size_table, n_table):
     path = write_video(tmp_path / "a.mp4", grays(30))
     data = bytearray(path.read_bytes())
-    if size_table == "stsz":  # two million samples of one byte in the first chunk
+    if size_table == "stsz":  # claims two million samples of one byte in the first chunk
         struct.pack_into(">II", data, data.index(b"stsz") + 8, n_table, 2_000_000)
         struct.pack_into(">I", data, data.index(b"stsc") + 16, 2_000_000)
     struct.pack_into(">I", data, data.index(b"stts") + 12, 2_000_000)

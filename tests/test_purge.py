@@ -25,7 +25,7 @@ OBSERVED = observe(np.arange(10) / 10, [Face(i, p=feeling("happy")) for i in ran
 
 @pytest.fixture
 def store(tmp_path) -> Store:
-    """Alice was analyzed twice and failed once, with an unreadable copy, notes and files of a killed run; and Bob."""
+    """Bob, and Alice: analyzed twice and failed once, with an unreadable copy, notes and files of a killed run."""
     store = Store(tmp_path / "results")
     timeline = build_timeline(OBSERVED, TimelineConfig())
     for video, path in ((ALICE, ALICE_PATH), (BOB, BOB_PATH)):

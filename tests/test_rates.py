@@ -39,7 +39,7 @@ def test_the_median_accounts_for_censored_intervals():
 
 
 def test_the_interval_of_a_median_is_where_the_curve_is_near_one_half():
-    """One interval a participant, all observed: the variance of the hazard is close to Greenwood's, summed by hand."""
+    """One interval per participant, all observed: the variance is close to Greenwood's, summed by hand."""
     duration_s = np.arange(1.0, 21.0)
     found = median_interval(duration_s, np.ones(20, bool), [str(i) for i in range(20)])
     assert found.estimate == 10
@@ -171,7 +171,7 @@ def test_curves_around_events_are_a_view_of_sql(results, tmp_path):
 
 
 def test_episodes_without_observed_ends_have_no_median(tmp_path):
-    """As those of version 0.1, which did not record them."""
+    """Version 0.1 did not record whether ends were observed."""
     timeline = build_timeline(observe(np.arange(20) / 10, [Face(i) for i in range(20)]), TimelineConfig())
     episodes = timeline.episodes
     for name in ("onset_observed", "offset_observed"):

@@ -83,7 +83,7 @@ def test_a_mixture_serves_labels_and_votes_alike():
 
 
 def calibrate(checkpoint, folder, splits, name, *, epochs):
-    """Make models of a training on few images."""
+    """Create the models of a training on few images."""
     training = registration.FinishedTraining(checkpoint, RECIPE, epochs)
     return registration.calibrate(training, folder, splits, name=name, about_data={"set": "few"}, device=CPU)
 

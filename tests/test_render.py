@@ -154,7 +154,7 @@ def kind_of(pixels: np.ndarray) -> str:
 
 
 def gutter_and_lane(strip: np.ndarray) -> tuple[int, slice]:
-    """The first column of the timeline, and some rows of its only line, found by the label at its beginning."""
+    """The first column of the timeline strip, and some rows of its only lane, found by its label."""
     yellow = (strip[:, :, 0].astype(int) - strip[:, :, 2] > 80) & (np.arange(len(strip))[:, None] > len(strip) // 2)
     rows = np.flatnonzero(yellow.any(axis=1))
     middle = int(rows.mean())

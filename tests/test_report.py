@@ -54,7 +54,7 @@ def row(video: int, path: str) -> dict:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """The report on two people, one blurred for a second, an empty video with an attack for a name, a failure."""
+    """The report on a video of two people (one blurred for 1 s), an empty one named like HTML, and a failed one."""
     store = Store(tmp_path_factory.mktemp("report") / "my results")
     faces = [Face(i, x=150, p=feeling("happy" if i < 20 else "sad"), blur=5 if i >= 30 else 100) for i in range(40)]
     faces += [Face(i, x=450, p=feeling("angry")) for i in range(40)]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-# The package's own detection asks for a backend, and takes TensorFlow where that is installed.
+# The package selects a backend at import: TensorFlow, if it is installed.
 os.environ["DEEPFACE_BACKEND_ENGINE"] = "pytorch"
 pytest.importorskip("retinaface", reason="retina-face is an extra")
 

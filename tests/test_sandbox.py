@@ -60,7 +60,7 @@ def test_no_function_takes_more_time_or_memory_than_allowed(results, sql, reason
 
 
 def test_the_memory_limit_is_one_of_the_process(results):
-    """The peak memory of a child that requests 8 GB is limited to what it needs to start, its 300 MB, and slack."""
+    """A child that requests 8 GB uses at most the memory of its start, the limit of 300 MB, and a tolerance."""
     code = f"""
         import resource
         from analytics.errors import QueryError

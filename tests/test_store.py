@@ -256,7 +256,7 @@ def test_appearance_is_deleted_and_identities_stay(store):
 
 
 def test_an_observation_beside_a_run_that_deletes_appearance_uses_stored_identities(store):
-    """As with two copies of a video and `--overwrite`."""
+    """Two copies of a video are analyzed with `--overwrite`."""
     store.write_segment(VIDEO, OBSERVED, 0, observe(np.arange(10) / 10, [Face(i, appearance=40) for i in range(10)]))
     read = [VIDEO, OBSERVED, store.read_observations(VIDEO, OBSERVED, 1), TimelineConfig()]
     first = build_stored_timeline(store, *read, recompute_identities=True)

@@ -68,7 +68,7 @@ def test_an_effect_within_participants_is_found_by_pairing(tmp_path):
 
 
 def test_many_videos_of_few_people_are_no_evidence(tmp_path):
-    """Groups of five people with three equal videos each: the test compares five means with five."""
+    """Groups of five people, each with three equal videos: the test compares five means with five."""
     rng = np.random.default_rng(5)
     people = {f"{group}{i}": share for group in "xy" for i, share in enumerate(rng.uniform(0.2, 0.8, 5))}
     shares = {f"{person}_{k}.mp4": share + 0.01 * k for person, share in people.items() for k in range(3)}
@@ -80,7 +80,7 @@ def test_many_videos_of_few_people_are_no_evidence(tmp_path):
 
 
 def test_without_an_effect_none_is_found(tmp_path):
-    """The same shares in both groups, in another order."""
+    """Both groups have the same shares, in another order."""
     values = [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
     root = study(tmp_path, {f"{g}{i}.mp4": share for g in "xy" for i, share in enumerate(values)})
     row = compare(root, [f"{g}{i}.mp4,{g}," for g in "xy" for i in range(6)])
@@ -169,7 +169,7 @@ def test_people_named_in_the_dashboard_are_participants(tmp_path):
 
 
 def test_blanks_around_names_do_not_make_other_participants(tmp_path):
-    """As cells of a spreadsheet: the same six people in both groups, with a blank behind names and groups."""
+    """The same six people in both groups, with a blank after names and groups, as in cells of a spreadsheet."""
     root = study(tmp_path, {f"{g}{i}.mp4": 0.2 + 0.1 * i + 0.05 * (g == "x") for g in "xy" for i in range(6)})
     row = compare(root, [f"{g}{i}.mp4 ,{g}{' ' * (i % 2)},p{i}{' ' * (g == 'x')}" for g in "xy" for i in range(6)])
     assert (row["group_a"], row["group_b"], row["paired"], row["n_participants_a"]) == ("x", "y", "true", "6")
@@ -204,7 +204,7 @@ def test_people_and_labels_of_events_that_differ_in_case_are_refused(tmp_path):
 
 
 def test_each_person_named_in_a_video_is_a_participant(tmp_path):
-    """Three pairs of people in a video of each condition; the first of each pair is happy for longer under x."""
+    """Three pairs of people, each in a video of each condition; the first of each pair is happy for longer under x."""
     store = Store(tmp_path / "results")
     lines = []
     for number in range(6):  # three pairs under two conditions
@@ -237,7 +237,7 @@ def test_each_person_named_in_a_video_is_a_participant(tmp_path):
 
 
 def test_still_pictures_are_compared(tmp_path):
-    """Six photographs a group: all happy, or two in three sad beside happy faces."""
+    """Six photographs per group with a happy face each; four of one group also show a sad face."""
     store = Store(tmp_path / "results")
     for number in range(12):
         faces = [Face(0, p=feeling("happy"))]

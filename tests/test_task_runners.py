@@ -119,7 +119,7 @@ class ClusterRun:
         return [process for process in descendants(self.process.pid) if WORKERS[self.engine] in command_line(process)]
 
     def stop(self):
-        """Kill every process of the run; Ray's rename themselves, which hides their environment."""
+        """Kill every process of the run, including Ray's, whose new names hide their environment."""
         left = {*descendants(self.process.pid), *processes_of(self.mark)}
         for process in left:
             process.kill()

@@ -1,4 +1,4 @@
-"""Chunks are processed in parallel, in order, and each with few threads."""
+"""Chunks are processed in parallel, each with few threads, and their results stay in order."""
 
 import subprocess
 import sys

@@ -84,7 +84,7 @@ def test_a_strong_face_is_matched_before_a_weak_one_that_overlaps_more():
 
 
 def test_a_false_hit_does_not_take_the_face_from_an_older_track():
-    # In frame 5 a second hit appears to the left; from then on the face is nearer to where that hit was.
+    # In frame 5, there is a second detection to the left; afterwards, the face is nearer to its position.
     frame, x = [0, 1, 2, 3, 4, 5, 5, 6, 7, 8], [100, 100, 100, 100, 100, 115, 80, 85, 85, 85]
     assert track(frame, np.arange(9) * 0.1, boxes(*x)) == [0, 0, 0, 0, 0, 0, -1, 0, 0, 0]
 
@@ -104,7 +104,7 @@ def test_config_is_checked(wrong):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.tuples(st.integers(0, 600), st.floats(0, 1)), max_size=4), max_size=25))
 def test_laws_of_tracks(frames):
-    """Whatever the faces: one face of a frame per track, ids dense in order of appearance, no track too short."""
+    """A track has one face per frame, ids are consecutive in order of appearance, and no track is too short."""
     frame = np.array([number for number, faces in enumerate(frames) for _ in faces], np.int64)
     x, score = np.array([face for faces in frames for face in faces], float).reshape(-1, 2).T
     config = TrackerConfig()

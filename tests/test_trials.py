@@ -71,7 +71,7 @@ def test_the_mixed_model_of_the_page_finds_the_effect(results, tmp_path):
     events.write_text("start_s,end_s,label\n0,2,a_rest\n2,4,film\n")
     rows = export(results, tmp_path, "--events", events).query("emotion == 'happy'").dropna(subset="probability")
     trials = rows.groupby(["participant", "condition", "trial"], as_index=False)["probability"].mean()
-    trials["probability"] += np.random.default_rng(0).normal(0, 0.01, len(trials))  # else the fit is singular
+    trials["probability"] += np.random.default_rng(0).normal(0, 0.01, len(trials))  # otherwise the fit is singular
     model = smf.mixedlm("probability ~ condition", trials, groups="participant").fit()
     assert model.params["condition[T.film]"] == pytest.approx(0.3, abs=0.02)
 

@@ -61,7 +61,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def store(tmp_path, folder):
-    """One video done, one failed, one being analyzed, one whose run was interrupted."""
+    """A finished video, a failed one, one being analyzed, and one whose run was interrupted."""
     store = Store(tmp_path / "results")
     done = row(folder / "done.mp4", 1)
     store.write_segment(done["video_id"], "o1", 0, observe(PTS_S, []))
@@ -255,7 +255,7 @@ def test_recent_files_and_files_in_use_are_kept(store):
     of = video_id(file_sha256(store.root.parent / "videos" / "begun.mp4"))
     found = names(store.root)
     assert f"observations/video_id={of}/observation_id=o1/segment-000000.parquet" in found
-    assert len(found) == 2  # of the two that were begun: nothing of the one that is done, nor the failure
+    assert len(found) == 2  # those of the two unfinished videos, not those of the finished or the failed one
 
 
 def test_partial_files_and_tables_without_a_row_are_removed(store, folder):
@@ -280,7 +280,7 @@ def test_superseded_analyses_and_their_observations_are_removed_on_request(store
     store.commit_analysis(row(path, 2, "o2"), timeline())
     for file in store.root.rglob("*.parquet"):
         age(file)
-    time.sleep(0.01)  # the rows say themselves when they were written
+    time.sleep(0.01)  # rows have the time at which they were written
     assert not [name for name in names(store.root) if "observation_id=o2" in name or "/a1." in name]
     found = find_garbage(store.root, superseded=True, older_than_s=0.0)
     remove_garbage(store.root, found)

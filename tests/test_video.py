@@ -90,7 +90,8 @@ def write_video(  # noqa: PLR0913
             frame.pts, frame.time_base = (i if pts is None else pts[i]), unit
             file.mux(stream.encode(frame))
         file.mux(stream.encode())
-    if codec == "libsvtav1":  # under root it leaves the calling thread in real time, which starves every other process
+    # as root, SVT-AV1 gives the calling thread real-time priority, which starves other processes
+    if codec == "libsvtav1":
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return path
 
@@ -110,7 +111,7 @@ def read_all(batches: Iterable) -> tuple[list[int], list[float], list[float]]:
 
 
 def checksums(info: VideoInfo, frame_index: np.ndarray, batch_size: int = 32) -> dict[int, tuple[float, int]]:
-    """Time and checksum of the pixels of every frame that comes."""
+    """Time and checksum of every frame that is read."""
     return {
         int(i): (float(pts_s), zlib.crc32(picture.tobytes()))
         for batch in read_frames_at(info, frame_index, batch_size=batch_size)
@@ -296,7 +297,7 @@ def test_hidden_reference_frames_of_vp8_do_not_count(tmp_path):
     np.testing.assert_allclose(gray, np.delete(4 * np.arange(20), 10), atol=5)
 
 
-# --- files that break off ---
+# --- truncated files ---
 
 
 def noise(n: int) -> np.ndarray:
@@ -346,7 +347,8 @@ def test_a_file_cut_in_half_says_so_and_gives_what_there_is(tmp_path, name, how)
     assert re.fullmatch(r"the file ends after [123]\.\d of 4\.[01] s", info.truncation)
     index = read_all(read_frames_at(info, np.arange(info.n_frames)))[0]
     assert index == list(range(len(index)))
-    assert len(index) >= info.n_frames - 3  # with the torn picture go those that wait for it in the decoder
+    # the frames that the decoder holds back for the damaged one are lost with it
+    assert len(index) >= info.n_frames - 3
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.flv"])
@@ -382,7 +384,7 @@ def test_a_file_broken_in_the_middle_says_so(tmp_path):
     path = write_video(tmp_path / "a.mp4", noise(50), b_frames=0)
     data = bytearray(path.read_bytes())
     sizes_at = data.index(b"stsz") + 16
-    struct.pack_into(">I", data, sizes_at + 4 * 25, 0x3FFFFFFF)  # more than FFmpeg gives one packet
+    struct.pack_into(">I", data, sizes_at + 4 * 25, 0x3FFFFFFF)  # larger than FFmpeg's limit for a packet
     path.write_bytes(data)
     info = probe(path)
     assert info.n_frames == 25
@@ -390,7 +392,7 @@ def test_a_file_broken_in_the_middle_says_so(tmp_path):
     assert read_all(read_frames_at(info, np.arange(25)))[0] == list(range(25))
 
 
-# --- what else a file may hold ---
+# --- streams, batches and arguments ---
 
 
 def test_frames_that_have_no_rgb_are_left_out(tmp_path):

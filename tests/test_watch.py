@@ -112,7 +112,7 @@ def test_the_command_analyzes_new_files_until_it_is_stopped(empty_clip, server, 
     environment = {**os.environ, "PREFECT_API_URL": server}
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment)
     assert run.stderr is not None
-    no_longer = threading.Timer(PATIENCE_S, run.kill)  # ends the command if an expected line is never printed
+    no_longer = threading.Timer(PATIENCE_S, run.kill)  # stops the command if an expected line is never printed
     no_longer.start()
     try:
         lines = iter(run.stderr)
