@@ -212,7 +212,11 @@ def test_groups_are_compared_video_by_video(connection):
     happy = rows[EMOTIONS.index("happy")]
     assert (happy["group_a"], happy["n_a"], happy["n_tracks_a"], happy["n_b"]) == ("films", 2, 3, 1)
     assert happy["mean_a"] == pytest.approx(0.5, abs=0.05)
-    assert (happy["mean_b"], happy["cliffs_delta"], happy["low"]) == (0, 1, None)
+    assert (happy["mean_b"], happy["cliffs_delta"], happy["low"]) == (0, None, None)  # one participant in group b
+    assert happy["note"] == (
+        "no interval: 5 participants per group are needed, got 1; "
+        "no Cliff's delta: 2 participants per group are needed, got 1"
+    )
     assert happy["low_quality_share"] == pytest.approx(20 / 160)
 
 
@@ -294,7 +298,7 @@ def test_compare_explains_its_rows_and_missing_intervals(results, tmp_path):
     groups.write_text("path,group\na.mp4,films\nc.mp4,films\nb.mp4,home\n")
     run = fervid("summary", results, "compare", "--groups", groups, "--all-faces")
     assert "95 % interval" in run.output
-    assert "films and home: no interval: 5 participants per group are needed, got 1." in run.output
+    assert "films and home: no interval: 5 participants per group are needed, got 1; no Cliff's delta" in run.output
     assert "Group films has no" not in run.output
     assert "They are included" in run.output
     groups.write_text("path,group\na.mp4,films\nd.mp4,home\n")

@@ -45,6 +45,13 @@ def test_few_units_or_no_variation_give_no_interval_and_say_why():
     assert welch_difference(np.ones(6), np.zeros(6)).note == "no interval: the values do not vary"
     assert cliffs_delta(np.ones(4), np.zeros(9)).low is None
     assert paired_dominance(np.ones(4), np.zeros(4)).low is None
+    for single in (cliffs_delta(np.ones(1), np.zeros(9)), paired_dominance(np.ones(1), np.zeros(1))):
+        assert single.estimate is None
+        assert single.note == "no Cliff's delta: 2 participants per group are needed, got 1"
+    assert (cliffs_delta(np.ones(2), np.zeros(2)).estimate, paired_dominance(np.ones(2), np.zeros(2)).estimate) == (
+        1,
+        1,
+    )
     assert welch_difference(np.empty(0), B).estimate is None
 
 

@@ -104,7 +104,7 @@ def test_videos_without_a_label_are_counted_in_the_note(tmp_path):
         (np.mean(means[0]) - np.mean(means[1]), expected.pvalue), abs=1e-6
     )
     assert (row["n_a"], row["n_participants_a"]) == ("15", "5")
-    assert row["note"] == "3 videos without a label are left out"
+    assert row["note"] == "left out: 3 videos without a label"
 
 
 def test_three_against_three_get_no_interval(tmp_path):

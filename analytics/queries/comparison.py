@@ -196,9 +196,9 @@ def _compare(a: _Side, b: _Side) -> list[dict[str, object]]:
     used_a, used_b = _used(a.units, pairing.clusters_a), _used(b.units, pairing.clusters_b)
     notes = []
     if pairing.n_left_out:
-        notes.append(f"{pairing.n_left_out} participants on one side only are left out")
+        notes.append(f"left out: {_counted(pairing.n_left_out, 'participant')} on one side only")
     if n_without := len(a.videos_without_label() | b.videos_without_label()):
-        notes.append(f"{n_without} videos without a label are left out")
+        notes.append(f"left out: {_counted(n_without, 'video')} without a label")
     both = [*used_a, *used_b]
     common = {
         "group_a": a.name,
@@ -231,6 +231,8 @@ def _used(units: list[_Unit], participants: list[str]) -> list[_Unit]:
 
 
 def _measures(found: Comparison, notes: list[str]) -> dict[str, object]:
+    is_delta_missing = found.difference.estimate is not None and found.dominance.estimate is None
+    no_delta = found.dominance.note if is_delta_missing else ""
     return {
         "mean_a": found.mean_a,
         "mean_b": found.mean_b,
@@ -241,5 +243,9 @@ def _measures(found: Comparison, notes: list[str]) -> dict[str, object]:
         "cliffs_delta": found.dominance.estimate,
         "delta_low": found.dominance.low,
         "delta_high": found.dominance.high,
-        "note": "; ".join(note for note in (found.difference.note, *notes) if note) or None,
+        "note": "; ".join(note for note in (found.difference.note, no_delta, *notes) if note) or None,
     }
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"

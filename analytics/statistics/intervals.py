@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 LEVEL = 0.95
 # With fewer independent units per group, no interval is given: none would hold its level, see docs/statistics.md.
 MIN_UNITS = 5
+MIN_DOMINANCE_UNITS = 2  # the order of single units says nothing about groups
 
 Array = NDArray[np.float64]
 
@@ -69,6 +70,8 @@ def cliffs_delta(a: Array, b: Array) -> Estimate:
     """
     if not len(a) or not len(b):
         return Estimate(None, note="no values")
+    if min(len(a), len(b)) < MIN_DOMINANCE_UNITS:
+        return Estimate(None, note=_no_dominance(min(len(a), len(b))))
     sign = np.sign(a[:, None] - b)
     delta = float(sign.mean())
     if min(len(a), len(b)) < MIN_UNITS:
@@ -98,6 +101,8 @@ def paired_dominance(a: Array, b: Array) -> Estimate:
     n, above, below = len(a), int((a > b).sum()), int((a < b).sum())
     if not n:
         return Estimate(None, note="no values")
+    if n < MIN_DOMINANCE_UNITS:
+        return Estimate(None, note=_no_dominance(n))
     dominance = (above - below) / n
     if n < MIN_UNITS:
         return Estimate(dominance, note=_too_few(n))
@@ -131,6 +136,10 @@ def holm(p_values: list[float | None]) -> list[float | None]:
         highest = max(highest, min(1.0, p * (len(known) - rank)))
         adjusted[i] = highest
     return adjusted
+
+
+def _no_dominance(n: int) -> str:
+    return f"no Cliff's delta: {MIN_DOMINANCE_UNITS} participants per group are needed, got {n}"
 
 
 def _too_few(n: int) -> str:

@@ -47,13 +47,18 @@ COMPARISON = explained(
         pa.float64(),
         "-1 to 1",
         "P(a > b) - P(a < b) over all pairs of participants (Cliff's delta); if paired, over the pairs of values of "
-        "each participant",
+        "each participant; NULL with fewer than 2 participants in a group",
     ),
     ("delta_low", pa.float64(), "-1 to 1", "lower end of its 95 % interval: Cliff's, or Tango's if paired"),
     ("delta_high", pa.float64(), "-1 to 1", "upper end of it"),
     ("method", pa.string(), "", "method of low, high and p_value: Welch t, or paired t"),
     ("paired", pa.bool_(), "", "whether participants are compared with themselves, being in both groups"),
-    ("note", pa.string(), "", "why there is no interval, and who is left out; NULL if there is nothing to say"),
+    (
+        "note",
+        pa.string(),
+        "",
+        "why there is no interval or delta, and who is left out; NULL if there is nothing to say",
+    ),
     (
         "low_quality_share",
         pa.float64(),

@@ -102,6 +102,16 @@ def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
             "p (Holm)": comparison["p_holm"],
             "Cliff's delta": comparison["cliffs_delta"],
             "95 % interval of delta": intervals("delta_low", "delta_high", 1, 2),
+        }
+    )
+
+
+def evidence_table(comparison: pd.DataFrame) -> pd.DataFrame:
+    """How much the comparison of each two groups rests on; a row per pair."""
+    comparison = comparison.drop_duplicates(["group_a", "group_b"])
+    return pd.DataFrame(
+        {
+            "A − B": comparison["group_a"] + " − " + comparison["group_b"],
             "participants A, B": _pair(comparison, "n_participants"),
             "videos A, B": _pair(comparison, "n"),
             "tracks A, B": _pair(comparison, "n_tracks"),
@@ -325,11 +335,16 @@ def show_differences(comparison: pd.DataFrame) -> None:
                 format="%.3f", help="Two-sided p-value, adjusted by Holm over the seven emotions."
             ),
             "Cliff's delta": st.column_config.NumberColumn(
-                format="%+.2f", help="P(a > b) − P(a < b) over all pairs of videos (Cliff's delta)."
+                format="%+.2f", help="P(a > b) − P(a < b) over all pairs of participants (Cliff's delta)."
             ),
-            "low-quality faces": st.column_config.NumberColumn(format="percent"),
         },
-        placeholder="",
+        placeholder="—",
+    )
+    right.dataframe(
+        evidence_table(comparison),
+        hide_index=True,
+        height="content",
+        column_config={"low-quality faces": st.column_config.NumberColumn(format="percent")},
     )
     if missing := groups_without_labels(comparison):
         st.info(plain(f"{NO_LABELS.capitalize()}: {', '.join(missing)}."))
