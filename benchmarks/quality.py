@@ -43,7 +43,7 @@ BORDERS = ("top", "right", "bottom")
 YAW_EDGES_DEG = (0, 10, 20, 30, 40, 50, 90)
 PITCH_EDGES_DEG = (-90, -40, -30, -20, -10, 10, 20, 30, 40, 90)
 SCORE_EDGES = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-LANDMARK_SCORE_EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.01)
+LANDMARK_SCORE_EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 # Enlargement of the image, and side of the gray frame in whose center it is given to the detector.
 ZOOM, FRAME_PX = 3, 288
 HEADER = (
@@ -145,9 +145,10 @@ class Evaluation(NamedTuple):
         return Evaluation(*(column[images] for column in self))
 
     def binned_rows(self, name: str, measure: np.ndarray, edges: tuple[float, ...]) -> Iterator[str]:
-        """Yield a row for each bin of a measure (n,) that contains images."""
+        """Yield a row for each bin of a measure (n,) that contains images; the last bin includes its upper edge."""
         for low, high in itertools.pairwise(edges):
-            inside = torch.from_numpy((measure >= low) & (measure < high))
+            is_below = measure <= high if high == edges[-1] else measure < high
+            inside = torch.from_numpy((measure >= low) & is_below)
             if inside.any():
                 yield self.take(inside).row(name, f"{low:g} to {high:g}")
 
