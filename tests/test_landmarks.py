@@ -190,8 +190,18 @@ def test_labels_are_read_by_row(few_labels):
 def test_labels_of_other_crops_are_refused(tmp_path):
     crops = write_crops(tmp_path / "crops.parquet", [np.zeros((48, 48), np.uint8)])
     labels = write_labels(tmp_path / "labels", [(5, face_points(), 0.0, 0.0)])
-    with pytest.raises(DataError, match="a label of row 5, but there are 1 crops"):
+    with pytest.raises(DataError, match=f"^{labels}: .*a label of row 5, but there are 1 crops"):
         read_labeled_crops(crops, labels)
+
+
+def test_the_file_at_fault_is_named(tmp_path, few_labels):
+    crops, labels = few_labels
+    for others in ((labels, labels), (tmp_path / "missing.parquet", labels)):
+        with pytest.raises(DataError, match=f"^{others[0]}: not face crops: "):
+            read_labeled_crops(*others)
+    for others in ((crops, crops), (crops, tmp_path / "missing")):
+        with pytest.raises(DataError, match=f"^{others[1]}: not the landmarks of {crops}: "):
+            read_labeled_crops(*others)
 
 
 # Accuracy

@@ -56,13 +56,16 @@ def read_labeled_crops(crops: Path, labels: Path) -> LabeledCrops:
     try:
         names = [name for name in ("image", "usage") if name in pq.read_schema(crops).names]
         images = pq.read_table(crops, columns=names)
-        found = pq.read_table(labels)
         pixels = np.stack([read_gray(content) for content in images["image"].to_pylist()])
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{crops}: not face crops: {error}") from error
+    try:
+        found = pq.read_table(labels)
         row = found["row"].to_numpy()
         errors = found["mirror_error"].to_numpy(), found["shift_error"].to_numpy()
         points_xyz, single_xyz = (_per_crop(found[name], row, len(pixels)) for name in ("points_xyz", "single_xyz"))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{crops}, {labels}: not face crops and their landmarks: {error}") from error
+        raise DataError(f"{labels}: not the landmarks of {crops}: {error}") from error
     is_consistent = np.zeros(len(pixels), bool)
     is_consistent[row] = (errors[0] <= MAX_MIRROR_ERROR) & (errors[1] <= MAX_SHIFT_ERROR)
     split = known_splits(crops, images["usage"]) if "usage" in names else np.zeros(len(pixels), np.int64)
