@@ -39,7 +39,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 # Turn off Chromium's own network requests: there may be no network, and no test needs one.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
-AXIS_PX = 30  # left of the charts
+AXIS_PX = 38  # left of the charts
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = ("", "timeline", "moments", "compare", "sql", "models", "runs")
 TIMEOUT_MS = 20_000  # for one step, on a slow and busy machine
@@ -366,6 +366,7 @@ def test_movements_are_shown_below_the_lane_and_lead_to_their_moment(page: Page,
         "img", name="movements of P0: 1 blink, 0.0 s of speaking-like movement, 0 nods, 0 head shakes"
     )
     expect(lane).to_be_visible()
+    expect(page.get_by_text("movement (speak: speaking-like movement, shake: head shake)")).to_be_visible()
     box = lane.bounding_box()
     assert box is not None
     at_blink: Position = {"x": AXIS_PX + (box["width"] - AXIS_PX) * 1.08 / 4, "y": 4}
@@ -379,6 +380,9 @@ def test_movements_are_shown_below_the_lane_and_lead_to_their_moment(page: Page,
     points = page.locator("svg.landmarks path.points").get_attribute("d")
     assert points is not None
     assert points.count("M") == 68
+    page.get_by_text("Export", exact=True).click()
+    assert {"label", "quality", "blink", "speak", "nod", "shake"} <= texts_of(saved_chart(page))
+    page.get_by_text("Export", exact=True).click()
     page.get_by_role("button", name="movements below the lanes").click()
     expect(lane).to_have_count(0)
 
@@ -526,15 +530,23 @@ def test_a_marker_is_made_while_watching_and_exported(page: Page, address: str, 
     expect(page.get_by_role("img", name="markers: ad A")).to_have_count(0)
 
 
+def saved_chart(page: Page) -> ElementTree.Element:
+    """The chart as SVG, from the open menu Export."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name="save the chart as SVG").click()
+    return ElementTree.parse(download.value.path()).getroot()
+
+
+def texts_of(svg: ElementTree.Element) -> set[str | None]:
+    return {node.text for node in svg.iter("{http://www.w3.org/2000/svg}text")}
+
+
 def test_the_chart_and_the_rows_are_saved(page: Page, address: str) -> None:
     open_timeline(page, address)
     page.get_by_text("Export", exact=True).click()
-    with page.expect_download() as download:
-        page.get_by_role("button", name="save the chart as SVG").click()
-    svg = ElementTree.parse(download.value.path()).getroot()
+    svg = saved_chart(page)
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
-    texts = {node.text for node in svg.iter("{http://www.w3.org/2000/svg}text")}
-    assert {"alice.mp4", "happy", "P0", "P1", "0.5"} <= texts
+    assert {"alice.mp4", "happy", "P0", "P1", "0.5"} <= texts_of(svg)
     colors = {node.get("fill") for node in svg.iter("{http://www.w3.org/2000/svg}rect")}
     assert {EMOTION_COLORS["happy"], EMOTION_COLORS["sad"], EMOTION_COLORS["neutral"]} <= colors
     with page.expect_download() as download:

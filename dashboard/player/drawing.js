@@ -10,7 +10,7 @@ const MOST = 500; // per mille of a value's time: half of it
 const TICK_STEPS_S = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 const MIN_TICK_PX = 72;
 const OTHER_CODE = "#8a8f98"; // of codes that are not emotions
-export const GUTTER_PX = 30; // left of every chart, for the labels of its axis
+export const GUTTER_PX = 38; // left of every chart, for the labels of its axis and the names of its rows
 export const MARKER_PX = 24; // height of a row of markers
 export const CODES_PX = 20; // height of a lane of codes
 export const RULER_PX = 22;
@@ -25,6 +25,9 @@ export function drawLane(context, track, view, height_px, markers = []) {
   context.clearRect(0, 0, view.width_px, height_px);
   const areaHeight_px = Math.max(0, height_px - STRIP_PX - BAND_PX - 2 * GAP_PX);
   if (areaHeight_px > 0) drawAxis(context, view, areaHeight_px);
+  context.fillStyle = view.ink;
+  drawRowName(context, "label", areaHeight_px + GAP_PX + 10);
+  drawRowName(context, "quality", height_px - 2);
   const x = scaleOf(view);
   context.save();
   context.beginPath();
@@ -49,6 +52,16 @@ function drawAxis(context, view, height_px) {
   context.textAlign = "right";
   const labels = height_px > 70 ? [["1", 9], ["0.5", height_px / 2 + 4], ["0", height_px - 1]] : [["1", 9], ["0", height_px - 1]];
   for (const [text, y] of labels) context.fillText(text, GUTTER_PX - 5, y);
+  context.textAlign = "left";
+  context.globalAlpha = 1;
+}
+
+// The name of a row, left of it; `y` is the baseline of the text.
+export function drawRowName(context, name, y) {
+  context.globalAlpha = 0.8;
+  context.font = "9px sans-serif";
+  context.textAlign = "right";
+  context.fillText(name, GUTTER_PX - 3, y);
   context.textAlign = "left";
   context.globalAlpha = 1;
 }

@@ -1,7 +1,7 @@
 // The movements of a person below the person's lane: blinks, speaking-like mouth movement, nods and head shakes.
 
 import { clock, element } from "./dom.js";
-import { GUTTER_PX, scaleOf } from "./drawing.js";
+import { GUTTER_PX, drawRowName, scaleOf } from "./drawing.js";
 
 const ROW_PX = 9;
 const STEP_PX = 12; // from row to row
@@ -9,12 +9,12 @@ const TICK_PX = 2; // narrowest mark
 const NEAR_PX = 3; // a pointer this near to a mark is on it
 const MEASURED = 500; // per mille of a value's time: shaded from half of it on
 const KINDS = {
-  blink: { row: 0, name: "blink", striped: false },
-  speaking: { row: 1, name: "speaking-like movement", striped: false },
-  nod: { row: 2, name: "nod", striped: false },
-  head_shake: { row: 2, name: "head shake", striped: true },
+  blink: { row: 0, name: "blink" },
+  speaking: { row: 1, name: "speaking-like movement" },
+  nod: { row: 2, name: "nod" },
+  head_shake: { row: 3, name: "head shake" },
 };
-const ROW_NAMES = ["blink", "speak", "head"];
+const ROW_NAMES = ["blink", "speak", "nod", "shake"];
 const NOT_MEASURED = "Movements were not measured: they need trusted landmarks and at least 20 analyzed frames per second.";
 const VERSION_0_1 = "Movements were not measured: these results are of version 0.1. Analyze the video again to measure them.";
 export const MOVEMENTS_PX = ROW_NAMES.length * STEP_PX;
@@ -22,9 +22,11 @@ export const MOVEMENTS_PX = ROW_NAMES.length * STEP_PX;
 export const isMeasured = (track) => track.measured_s > 0;
 export const whyNotMeasured = (track) => (track.measured_s === null ? VERSION_0_1 : NOT_MEASURED);
 
+// The rows of a lane have names, which the legend spells out where they are short.
 export function movementLegend() {
-  const marks = Object.entries(KINDS).map(([kind, { name }]) => element("span", {}, element("span", { class: `mark ${kind}`, "aria-hidden": "true" }), name));
-  return [...marks, element("span", {}, element("span", { class: "mark measured", "aria-hidden": "true" }), "movements measured")];
+  const swatch = (kind) => element("span", { class: `mark ${kind}`, "aria-hidden": "true" });
+  const short = [KINDS.speaking, KINDS.head_shake].map(({ row, name }) => `${ROW_NAMES[row]}: ${name}`);
+  return [element("span", {}, swatch("movement"), `movement (${short.join(", ")})`), element("span", {}, swatch("measured"), "movements measured")];
 }
 
 // For example "5 blinks, 6.0 s of speaking-like movement, 1 nod, 0 head shakes".
@@ -54,7 +56,7 @@ export function isMeasuredAt(track, time_ms) {
 export function drawMovements(context, movements, track, view) {
   context.clearRect(0, 0, view.width_px, MOVEMENTS_PX);
   context.fillStyle = view.ink;
-  drawRowNames(context);
+  ROW_NAMES.forEach((name, row) => drawRowName(context, name, row * STEP_PX + 8));
   const x = scaleOf(view);
   context.save();
   context.beginPath();
@@ -66,20 +68,9 @@ export function drawMovements(context, movements, track, view) {
     const left = x(1000 * start_s);
     const right = Math.max(x(1000 * end_s), left + TICK_PX);
     if (right < GUTTER_PX || left > view.width_px) continue;
-    const y = KINDS[kind].row * STEP_PX;
-    if (KINDS[kind].striped) for (let at = left; at < right; at += 4) context.fillRect(at, y, 2, ROW_PX);
-    else context.fillRect(left, y, right - left, ROW_PX);
+    context.fillRect(left, KINDS[kind].row * STEP_PX, right - left, ROW_PX);
   }
   context.restore();
-  context.globalAlpha = 1;
-}
-
-function drawRowNames(context) {
-  context.globalAlpha = 0.8;
-  context.font = "9px sans-serif";
-  context.textAlign = "right";
-  ROW_NAMES.forEach((name, row) => context.fillText(name, GUTTER_PX - 2, row * STEP_PX + 8));
-  context.textAlign = "left";
   context.globalAlpha = 1;
 }
 
