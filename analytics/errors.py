@@ -7,7 +7,7 @@ TOO_LARGE = "the query needs more memory than it may use: select less, such as o
 
 
 class QueryError(FervidError):
-    """A query is not one SELECT, is wrong, takes too long, or needs or returns too much."""
+    """A query is not a single SELECT, is invalid, takes too long, needs too much memory, or returns too much."""
 
 
 class StoreError(FervidError):

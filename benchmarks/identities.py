@@ -27,7 +27,7 @@ from analytics.tracking.shot_detection import ShotDetectionConfig, find_shot_bou
 from analytics.tracking.tracker import TrackerConfig, confirm, link_faces
 from fer_models import load_detector
 
-MADE_UP_THRESHOLD = 0.5  # lowest score of a simulated detection that counts as a face
+SIMULATED_THRESHOLD = 0.5  # lowest score of a simulated detection that counts as a face
 N_PEOPLE = 60
 
 
@@ -45,7 +45,7 @@ def write_scenes(photos: Path, folder: Path, per_kind: int) -> list[Path]:
         uses_detector = int(seed) % 4 == 3
         scene = make_scene(kind, people, places, int(seed), detector if uses_detector else None)
         arrays = {name: values for name, values in vars(scene).items() if isinstance(values, np.ndarray)}
-        threshold = detector.score_threshold if uses_detector else MADE_UP_THRESHOLD
+        threshold = detector.score_threshold if uses_detector else SIMULATED_THRESHOLD
         np.savez(path, fps=scene.fps, threshold=threshold, **arrays, **vars(scene.faces))
         print(f"{path.name}: {len(scene.pts_s)} frames, {len(scene.faces)} faces", flush=True)
     return paths

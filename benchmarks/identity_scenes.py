@@ -26,7 +26,7 @@ RATES_FPS = (5, 10, 15, 25, 30)
 MIN_PHOTO_FACE_PX = 60
 PATCH_FACE_PX = 90  # size of the face at which people are stored; they are drawn smaller
 SOLID = [0] * 128 + [255] * 128  # lookup table: a pixel of which a person covers half or more belongs to the person
-SEEN_FROM = 0.35  # share of a face that must be visible for it to count as present
+MIN_VISIBLE_SHARE = 0.35  # share of a face that must be visible for it to count as present
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,16 +125,16 @@ def make_scene(
     light = 1 + rng.uniform(0.1, 0.3) * np.sin(
         np.linspace(0, math.pi * rng.uniform(1, 2), WIDTH_PX) + rng.uniform(0, 6)
     )
-    false_hits = _FalseHits(rng, fps)
+    false_positives = _FalsePositives(rng, fps)
     misses = _Misses(rng, fps, len(walks))
     thumbnails, faces, appearances, truth = [], [FaceBatch.empty()], [np.empty((0, 60), np.uint8)], []
     for i, t in enumerate(pts_s.tolist()):
         boxes, visible, pixels = _draw(grounds[place[i]], walks, people, i, t, pillar, light)
-        there = np.flatnonzero(visible >= SEEN_FROM)
+        there = np.flatnonzero(visible >= MIN_VISIBLE_SHARE)
         truth += [(i, walks[j].person, *boxes[j]) for j in there]
         thumbnails.append(frame_thumbnail(pixels[None])[0])
         if detector is None:
-            found = _made_up(boxes, visible * ~misses.step(), rng, false_hits.step())
+            found = _simulate_detections(boxes, visible * ~misses.step(), rng, false_positives.step())
         else:
             found = detector.detect(pixels[None])
         faces.append(FaceBatch(np.full(len(found), i), found.boxes_xyxy, found.landmarks_xy, found.det_score))
@@ -304,7 +304,7 @@ class _Misses:
         return (self.left_s > 0) | (self.rng.random(len(self.left_s)) < 0.02)
 
 
-class _FalseHits:
+class _FalsePositives:
     """Simulate false positives: a place in the background that looks like a face for a moment."""
 
     def __init__(self, rng: np.random.Generator, fps: int) -> None:
@@ -323,12 +323,14 @@ class _FalseHits:
 LANDMARKS = np.array([(0.31, 0.42), (0.69, 0.42), (0.5, 0.62), (0.36, 0.78), (0.64, 0.78)])
 
 
-def _made_up(boxes: np.ndarray, visible: np.ndarray, rng: np.random.Generator, false_hits: np.ndarray) -> FaceBatch:
+def _simulate_detections(
+    boxes: np.ndarray, visible: np.ndarray, rng: np.random.Generator, false_positives: np.ndarray
+) -> FaceBatch:
     """Simulate the detections of a detector with typical errors."""
     seen = rng.random(len(boxes)) < np.clip((visible - 0.25) / 0.15, 0, 1)
     score = np.clip(0.95 - 0.6 * (1 - visible[seen]) + rng.normal(0, 0.05, seen.sum()), 0.12, 0.99)
-    score = np.concatenate([score, rng.uniform(0.2, 0.65, len(false_hits))])
-    found = np.concatenate([boxes[seen], false_hits])
+    score = np.concatenate([score, rng.uniform(0.2, 0.65, len(false_positives))])
+    found = np.concatenate([boxes[seen], false_positives])
     size = (found[:, 2:] - found[:, :2]).repeat(2, axis=0).reshape(-1, 4)
     found = found + rng.normal(0, 0.04, found.shape) * size
     sides = found[:, 2:] - found[:, :2]

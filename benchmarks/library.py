@@ -30,7 +30,7 @@ WIDTH_PX, HEIGHT_PX = 1280, 720
 REPEATS = 3
 
 
-def made_up_timeline(n_faces: int, rng: np.random.Generator) -> Timeline:
+def simulated_timeline(n_faces: int, rng: np.random.Generator) -> Timeline:
     """Build the tables of a simulated video of two moving people with `n_faces` rows of faces."""
     n_frames = -(-n_faces // 2)
     frame = np.repeat(np.arange(n_frames), 2)[:n_faces]
@@ -78,7 +78,7 @@ def _moods(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def make_library(root: Path, n_videos: int, n_faces: int) -> None:
     """Write a results folder of `n_videos` videos with about `n_faces` face rows in all."""
     store, rng = Store(root), np.random.default_rng(0)
-    timelines = [made_up_timeline(n_faces // n_videos, rng) for _ in range(min(N_DIFFERENT, n_videos))]
+    timelines = [simulated_timeline(n_faces // n_videos, rng) for _ in range(min(N_DIFFERENT, n_videos))]
     for video in range(n_videos):
         row = {
             "video_id": f"v{video:016x}",

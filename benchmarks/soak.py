@@ -20,11 +20,11 @@ from pathlib import Path
 import psutil
 
 # A line is printed for every tenth sample.
-LOOKS_PER_LINE = 10
+SAMPLES_PER_LINE = 10
 
 
 @dataclass(frozen=True)
-class Look:
+class Sample:
     """Memory and open files of a process at one moment."""
 
     at_s: float
@@ -42,12 +42,12 @@ def make_clip(path: Path, seconds: int, fps: int, size: str) -> None:
     run_ffmpeg("-f", "lavfi", "-i", f"mandelbrot=size={size}:rate={fps}", "-t", seconds, "-pix_fmt", "yuv420p", path)
 
 
-def watch(command: list[str], results: Path, every_s: float) -> tuple[list[Look], dict[str, int]]:
+def watch(command: list[str], results: Path, every_s: float) -> tuple[list[Sample], dict[str, int]]:
     """Run a command; return samples of its process from the first segment on, and its counts."""
     started_s = time.monotonic()
     with tempfile.TemporaryFile("w+") as output:
         run = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL)
-        process, looks = psutil.Process(run.pid), []
+        process, samples = psutil.Process(run.pid), []
         while run.poll() is None:
             time.sleep(every_s)
             with process.oneshot():
@@ -56,26 +56,25 @@ def watch(command: list[str], results: Path, every_s: float) -> tuple[list[Look]
                 memory_mb, n_files = process.memory_info().rss / 2**20, process.num_fds()
             if next((results / "observations").rglob("segment-*.parquet"), None) is None:
                 continue
-            looks.append(Look(time.monotonic() - started_s, memory_mb, n_files))
-            if len(looks) % LOOKS_PER_LINE == 1:
-                print(f"{looks[-1].at_s:8.0f} s {memory_mb:8.0f} MB {n_files:4d} open files", flush=True)
+            samples.append(Sample(time.monotonic() - started_s, memory_mb, n_files))
+            if len(samples) % SAMPLES_PER_LINE == 1:
+                print(f"{samples[-1].at_s:8.0f} s {memory_mb:8.0f} MB {n_files:4d} open files", flush=True)
         if run.wait():
             raise SystemExit(f"exit code {run.returncode}")
         output.seek(0)
         done = json.load(output)["videos"]
-    return looks, {"videos": len(done), "frames": sum(video["n_frames"] for video in done)}
+    return samples, {"videos": len(done), "frames": sum(video["n_frames"] for video in done)}
 
 
 def soak(name: str, inputs: Path, results: Path, every_s: float, options: list[str]) -> None:
     """Analyze the inputs, and print memory and open files over time."""
     command = [str(Path(sys.executable).with_name("fervid")), "analyze", str(inputs), "--out", str(results), "--json"]
-    looks, done = watch([*command, *options], results, every_s)
-    memory_mb = [look.memory_mb for look in looks]
+    samples, done = watch([*command, *options], results, every_s)
+    memory_mb, n_files = [sample.memory_mb for sample in samples], [sample.n_files for sample in samples]
     print(
-        f"{name}: {done['videos']} videos, {done['frames']:,} frames in {looks[-1].at_s:.0f} s: memory "
+        f"{name}: {done['videos']} videos, {done['frames']:,} frames in {samples[-1].at_s:.0f} s: memory "
         f"{memory_mb[0]:.0f} MB at the start, {max(memory_mb):.0f} at most, {memory_mb[-1]:.0f} at the end; open files "
-        f"{looks[0].n_files} at the start, {max(look.n_files for look in looks)} at most, {looks[-1].n_files} "
-        "at the end",
+        f"{n_files[0]} at the start, {max(n_files)} at most, {n_files[-1]} at the end",
         flush=True,
     )
 

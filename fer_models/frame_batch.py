@@ -27,7 +27,7 @@ class FrameBatch:
         return len(self.pixels)
 
     def part(self, frames: slice) -> "FrameBatch":
-        """Some of the frames; the pixels are not copied."""
+        """Select some of the frames; the pixels are not copied."""
         return FrameBatch(self.pixels[frames], self.frame_index[frames], self.pts_s[frames])
 
 
@@ -94,7 +94,7 @@ class FaceBatch:
 
 @dataclass(frozen=True, eq=False)
 class FaceLandmarks:
-    """What the 68 landmarks of m faces show, each `(m,)` float32. Left and right are the person's.
+    """Measures from the 68 landmarks of m faces, each `(m,)` float32. Left and right are the person's.
 
     Distances are shares of the interocular distance.
     """
@@ -104,9 +104,9 @@ class FaceLandmarks:
     eye_openness_right: np.ndarray
     mouth_opening: np.ndarray
     mouth_width: np.ndarray
-    mouth_corner_height: np.ndarray  # over the middle of the lips
-    brow_height: np.ndarray  # over the eyes
-    head_yaw_deg: np.ndarray  # before the roll, in the upright crop; positive: nose toward its right edge
-    head_pitch_deg: np.ndarray  # likewise; positive: nose up
-    head_roll_deg: np.ndarray  # positive: clockwise in the frame
+    mouth_corner_height: np.ndarray  # height of the mouth corners over the middle of the lips
+    brow_height: np.ndarray  # height of the brows over the eyes
+    head_yaw_deg: np.ndarray  # yaw in the upright crop; positive: nose toward its right edge
+    head_pitch_deg: np.ndarray  # pitch in the upright crop; positive: nose up
+    head_roll_deg: np.ndarray  # roll in the frame; positive: clockwise
     points_px: np.ndarray | None = None  # (m, 70, 2) float32, pixels of the frame; None: not kept

@@ -27,4 +27,4 @@ class Observation:
     appearance: np.ndarray | None = None
     # (m, 3) float32: p_other, valence, arousal; NaN or None where the model has no such output
     further: np.ndarray | None = None
-    landmarks: FaceLandmarks | None = None  # what the 68 landmarks show; None without a landmark network
+    landmarks: FaceLandmarks | None = None  # measures from the landmarks; None without a landmark network

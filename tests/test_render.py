@@ -192,7 +192,7 @@ def test_frames_between_samples_and_outside_the_span_are_hidden_too(face_clip, t
     assert detail[0] < detail[1] / 3
 
 
-def made_up(clip: Path, folder: Path, n_frames: int) -> Path:
+def simulated_results(clip: Path, folder: Path, n_frames: int) -> Path:
     """Results for a clip without people, as if it contained a face."""
     observed = observe(np.arange(n_frames) / 25, [Face(i, p=feeling("happy")) for i in range(n_frames)])
     row = {"video_id": video_id(file_sha256(clip)), "analysis_id": "a0000000000000001", "path": str(clip)}
@@ -205,7 +205,7 @@ def test_sound_times_and_rotation_of_real_clips(shared_data, tmp_path):
     for name, codec in clips.items():
         clip, out = shared_data / "videos" / name, tmp_path / f"{Path(name).stem}.mp4"
         before = probe(clip, "pyav")
-        render_video(clip, made_up(clip, tmp_path / "results", before.n_frames), out)
+        render_video(clip, simulated_results(clip, tmp_path / "results", before.n_frames), out)
         after = probe(out, "pyav")
         assert after.rotation_deg == 0
         assert after.width_px == before.width_px

@@ -116,7 +116,7 @@ def write_boris(
 ) -> None:
     """Write episodes as BORIS's aggregated events: tab-separated, a row for each state of a subject.
 
-    As in BORIS, the durations are the length of the medium, and of a subject the sum of its states, to milliseconds.
+    As in BORIS, durations are that of the medium and, for a subject, the sum of its states, rounded to milliseconds.
     """
     episodes = connection.sql(_EPISODES, params={"video_id": video.video_id}).to_arrow_table()
     same = {

@@ -123,7 +123,7 @@ def _codings(codes: Iterable[Code], videos: Mapping[str, _Video], uncoded: str |
 
 
 def _join_equal(rows: list[tuple[float, float, int]]) -> list[tuple[float, float, int]]:
-    """The intervals by time, with one in place of those of one class that touch or overlap, as of two similar codes."""
+    """Sort intervals by time, and merge those of the same class that touch or overlap, such as those of synonyms."""
     joined: list[tuple[float, float, int]] = []
     for start_s, end_s, code in sorted(rows):
         if joined and joined[-1][2] == code and start_s <= joined[-1][1]:

@@ -106,7 +106,7 @@ def emotion_of(code: str) -> str | None:
 
 
 def translate_codes(codes: Iterable[Code], code_map: Mapping[str, str | None], source: str) -> list[Code]:
-    """The codes with emotions for names; those that the map leaves empty are dropped.
+    """Replace the names of codes by emotions; codes that the map leaves empty are dropped.
 
     Raises:
         CodesError: if a name is neither in the map nor known.
@@ -144,7 +144,7 @@ def _read_elan(path: Path) -> list[Code]:
 
 
 def file_name(address: str) -> str:
-    """The last part of a path of any system or of a URL, without its escapes."""
+    """The file name at the end of a Windows or POSIX path or of a URL, with URL escapes decoded."""
     from urllib.parse import unquote
 
     return unquote(PureWindowsPath(address).name)

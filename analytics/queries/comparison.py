@@ -42,8 +42,8 @@ def compare(
         groups: the group of each video by its path, file name or video_id, or a CSV with the columns path, group and
             optionally participant.
         participants: the participant of each video, likewise, or a CSV with the columns path and participant; None:
-            the column participant of `groups`, if it has one. Videos that neither names belong to the person of that
-            name if all of their tracks were given one and the same name in the dashboard.
+            the column participant of `groups`, if it has one. A video that neither names belongs to the person named in
+            the dashboard, if all of its tracks have the same name.
         all_faces: as for `shares`.
 
     Raises:
@@ -141,7 +141,7 @@ def label_seconds(rows: pa.Table, names: Collection[str]) -> np.ndarray:
 
 
 def compare_labeled_time(rows: Iterable[LabeledTime], videos: Mapping[str, Collection[str]]) -> pa.Table:
-    """How each two groups differ in the share of time of each emotion: the rows of `result_schemas.COMPARISON`.
+    """Compare the share of time of each emotion between each pair of groups: the rows of `result_schemas.COMPARISON`.
 
     The share of a participant in a video is over the labeled time of their tracks; the share of a participant is the
     mean over their videos in the group. Participants are the units of every interval and test.
@@ -162,7 +162,7 @@ def compare_labeled_time(rows: Iterable[LabeledTime], videos: Mapping[str, Colle
 
 @dataclass(eq=False)
 class _Unit:
-    """What the tracks of one participant in one video add up to."""
+    """Totals over the tracks of one participant in one video."""
 
     path: str
     participant: str

@@ -31,8 +31,8 @@ _LOCKED = (
     "SET enable_external_access = false",  # forbids access to files and network, and loading extensions
     "SET lock_configuration = true",
 )
-# Movements are stored with their tracks, and version 0.1 could not leave out speech. The views read the stored table:
-# the dashboard may replace view tracks.
+# Movements are stored in a column of tracks. Version 0.1 could not leave out speech, so its counts are 0. The views
+# read the stored table, because the dashboard may replace the view tracks.
 _MOVEMENTS = """
 CREATE TEMP VIEW tracks AS
 SELECT * EXCLUDE (movements)

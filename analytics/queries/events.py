@@ -90,7 +90,7 @@ def events_of_videos(events: pa.Table, videos: Sequence[NamedVideo]) -> pa.Table
 
 
 def merge_overlaps(events: pa.Table) -> pa.Table:
-    """The rows of `schema.EVENTS_OF_VIDEOS` with one event in place of those of one video and label that overlap."""
+    """Merge overlapping events of the same video and label; the columns are those of `schema.EVENTS_OF_VIDEOS`."""
     merged: list[dict[str, Any]] = []
     latest: dict[tuple[str, str], dict[str, Any]] = {}  # the last event of each video and label so far
     for event in events.sort_by("start_s").to_pylist():
@@ -169,7 +169,7 @@ class _Shown:
     mean: np.ndarray  # (t, 7) mean probabilities, NaN if no face counts
 
     def of(self, which: np.ndarray | slice) -> "_Shown":
-        """Some of the tracks."""
+        """Select some of the tracks."""
         return _Shown(*(getattr(self, field.name)[which] for field in fields(self)))
 
 

@@ -153,12 +153,12 @@ def by_path(values: Mapping[str, str], videos: Sequence[NamedVideo], source: str
 
 
 def _read_column(path: Path, column: str, *, optional: bool = False) -> dict[str, str]:
-    """One column of a CSV file by its column path, as for `parse_column`."""
+    """Map the column path of a CSV file to another column, as `parse_column` does."""
     return parse_column(read_csv_file(path, GroupError), str(path), column, optional=optional)
 
 
 def find_header(header: Sequence[str], column: str) -> str | None:
-    """The header of a column of `HEADERS`, in any case; None if the file does not have the column.
+    """The header in the file for a column of `HEADERS`, ignoring case; None if the file does not have the column.
 
     >>> find_header(["Age", "Subject"], "participant")
     'Subject'
@@ -168,7 +168,7 @@ def find_header(header: Sequence[str], column: str) -> str | None:
 
 
 def parse_column(content: bytes, source: str, column: str, *, optional: bool = False) -> dict[str, str]:
-    r"""One column of a CSV file by its column path: with commas, semicolons or tabs, in UTF-8.
+    r"""Map the column path of a CSV file to another column. Separators are commas, semicolons or tabs; UTF-8 only.
 
     Args:
         content: the file.

@@ -15,7 +15,7 @@ def sql_of(name: str) -> str:
 
 
 def run_sql(connection: duckdb.DuckDBPyConnection, name: str, **parameters: object) -> pa.Table:
-    """The answer of an SQL file, such as `timeline`."""
+    """Run an SQL file, such as `timeline`, and return its rows."""
     return connection.sql(sql_of(name), params=parameters or None).to_arrow_table()
 
 

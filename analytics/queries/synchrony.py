@@ -4,9 +4,9 @@ The highest lagged correlation has a chance level from surrogates: the same two 
 other videos. See docs/statistics.md.
 
 Labels are compared by Cohen's kappa (Educational and Psychological Measurement 20(1), 1960), with seconds in place of
-counted cases. Valence is correlated over all common time and, since two people who both grow tired over an hour
-correlate without any bond, window by window, as in Boker et al., "Windowed cross-correlation and peak picking",
-Psychological Methods 7(3), 2002.
+counted cases. Valence is correlated over all common time and, because two people who both grow tired over an hour
+correlate without influencing each other, window by window, as in Boker et al., "Windowed cross-correlation and peak
+picking", Psychological Methods 7(3), 2002.
 """
 
 from collections.abc import Sequence
@@ -44,10 +44,11 @@ class SynchronyConfig:
         ValueError: if a value is out of its range.
     """
 
-    window_s: float = 10.0  # length of a window: long enough for a smile and its answer, too short for a change of mood
+    # length of a window: long enough for a smile and the response to it, too short for a change of mood
+    window_s: float = 10.0
     min_together_s: float = 2.0  # pairs of people with less common time are left out
     grid_s: float = 0.2  # time step of the series whose lagged correlation is computed
-    max_lag_s: float = 3.0  # largest lag that is searched: the longest delay between a smile and its answer
+    max_lag_s: float = 3.0  # largest lag that is searched: the longest delay between a smile and the response to it
 
     def __post_init__(self) -> None:
         for name in ("window_s", "min_together_s", "grid_s", "max_lag_s"):
@@ -79,7 +80,7 @@ def _valence_series(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, np
 def pair_synchrony(
     faces: pa.Table, config: SynchronyConfig | None = None, strangers: Sequence[np.ndarray] = ()
 ) -> pa.Table:
-    """How far two tracks of one video agree, for every two that are long enough in the same frames.
+    """Measure the agreement of each pair of tracks of one video that are visible together for long enough.
 
     Args:
         faces: rows of table faces of the video; those without track or smooth_emotion are ignored.

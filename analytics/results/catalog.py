@@ -94,7 +94,7 @@ class Part:
     footer: ShardChecksum | None = None  # checksums of the footer of a shard, if recorded
 
     def rows_have(self, as_dictionary: bool) -> ds.Expression:
-        """A condition that every row meets: a query that contradicts it does not open the file."""
+        """A condition that all rows of the file meet, so that queries which contradict it skip the file."""
 
         def is_(name: str, value: str) -> ds.Expression:
             return ds.field(name) == (pa.array([value]).dictionary_encode()[0] if as_dictionary else value)

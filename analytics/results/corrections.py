@@ -173,7 +173,7 @@ def apply_corrections(store: Store, video_id: str, analysis_id: str) -> None:
 
 
 def fitting_corrections(store: Store, row: VideoRecord, config: TimelineConfig) -> tuple[Correction, ...]:
-    """The corrections in the notes of a video, if `config` tracks people as its current timeline does, else none.
+    """The corrections in the notes of a video, if `config` gives the tracks of its current timeline; none otherwise.
 
     Corrections that are left out are logged.
 
@@ -218,7 +218,7 @@ def config_of(stored: Mapping[str, Any]) -> TimelineConfig:
 
 
 def _like(default: Config, stored: Mapping[str, Any]) -> Config:
-    """A configuration of the type of `default`, and of its parts, with stored values."""
+    """Restore a configuration, including nested ones, from stored values; `default` provides the types."""
     values = {
         name: _like(getattr(default, name), value)
         if isinstance(value, dict)

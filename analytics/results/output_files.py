@@ -11,7 +11,7 @@ _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+:/")
 
 
 class OutputError(FervidError):
-    """The output would overwrite a file, lie inside a results folder, or have a format that its suffix denies."""
+    """The output would overwrite a file, lie inside a results folder, or have a format that contradicts its suffix."""
 
 
 def check_output_file(path: Path, *, overwrite: bool) -> None:

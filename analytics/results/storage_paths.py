@@ -1,7 +1,7 @@
 """Access files on disk and in object stores (`s3://bucket/results`) through one interface.
 
 `resolve_path` turns what a user typed into a `StoragePath`: a `pathlib.Path`, or a `UPath` of universal_pathlib, which
-has the same methods. `is_remote` tells the two apart, also for the type checker.
+has the same methods. `is_remote` distinguishes the two, also for the type checker.
 
 An object store has no folders to create, no renaming and no partially written files: an object appears whole or not at
 all. Requests are slow, so the docstrings state how many each function makes.

@@ -102,7 +102,7 @@ def find_kept(results: StoragePath, found: Sequence[Garbage], *, superseded: boo
 
 
 def _without(garbage: Sequence[Garbage], known: Sequence[Garbage]) -> list[Garbage]:
-    """The garbage that is not known yet: its further files and analyses."""
+    """The garbage without files and analyses that are already in `known`."""
     files = {file for one in known for file in one.files}
     pairs = {pair for one in known for pair in one.in_shards}
     further = [
@@ -139,7 +139,7 @@ def remove_garbage(results: StoragePath, garbage: Sequence[Garbage]) -> None:
 
 
 def _superseded(rows: Sequence[VideoRecord], before: datetime) -> list[VideoRecord]:
-    """Rows written before a time that the views no longer show."""
+    """Rows that the views no longer show, written before a given time."""
     newest: dict[str, VideoRecord] = {}
     done_at: dict[str, datetime] = {}  # path of a video -> when its newest finished analysis was finished
     for row in sorted(rows, key=lambda row: (row.finished_at, row.analysis_id)):

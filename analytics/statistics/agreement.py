@@ -69,7 +69,7 @@ def _joined(coding: Coding, max_gap_s: float) -> Coding:
 
 
 def _common_cells(reference: Coding, coded: Coding) -> tuple[Coding, Coding]:
-    """Both codings as the same intervals: those between the edges of either in which both have a class."""
+    """Split both codings at the edges of either, and keep the intervals in which both have a class."""
     edges = np.unique(np.concatenate([reference.start_s, reference.end_s, coded.start_s, coded.end_s]))
     middle = (edges[1:] + edges[:-1]) / 2
     a, b = (_class_at(coding, middle) for coding in (reference, coded))

@@ -24,7 +24,7 @@ QUALITY_REASONS = (
     "blurred",
     "low_landmark_score",
 )
-# Of good faces that are left out: by --speech exclude the first, by --speech only the others.
+# Why --speech leaves out a good face: the first is the reason of `exclude`, the others are those of `only`.
 SPEECH_REASONS = ("speaking", "not_speaking", "speech_not_measured")
 MOVEMENT_KINDS = ("blink", "speaking", "nod", "head_shake")
 
@@ -430,7 +430,7 @@ TRACKS = pa.schema(
     metadata={"description": "A row per track: one person, including times out of view."},
 )
 
-# A view of the column `movements` of the tracks: movements are stored with their track, so that they share its fate.
+# A view of the column `movements` of tracks. Movements are stored there, so that they are replaced and deleted with it.
 MOVEMENTS = pa.schema(
     [
         *_IDS,

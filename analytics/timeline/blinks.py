@@ -33,7 +33,7 @@ class BlinkRule:
 
 
 def find_blinks(pts_s: np.ndarray, openness: np.ndarray, usual_openness: float, rule: BlinkRule) -> RowSpans:
-    """The blinks in one run of rows without gaps; a blink that the run does not show from open to open is left out.
+    """The blinks in one run of rows without gaps; blinks that begin before the run or end after it are left out.
 
     How far the eyes are open around a row is the smaller of two highest values: that of the `max_duration_s` before
     it and that of the `max_duration_s` after it. The strength of a blink is the largest share by which the openness
@@ -43,7 +43,7 @@ def find_blinks(pts_s: np.ndarray, openness: np.ndarray, usual_openness: float, 
         pts_s: (m,) time of each row, rising.
         openness: (m,) openness of the eyes.
         usual_openness: the person's median openness.
-        rule: what counts.
+        rule: what counts as a blink.
     """
     open_level = _open_level(pts_s, openness, rule.max_duration_s)
     share = openness / np.maximum(open_level, 1e-6)

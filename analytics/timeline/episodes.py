@@ -51,8 +51,8 @@ def find_episodes(
 ) -> Episodes:
     """Find the intervals from where `values` reach `on` to where they fall below `off` or are unknown.
 
-    Breaks of up to `max_gap_s`, seen or not, are bridged unless another emotion is shown in them, so that a track is
-    never in two episodes at once. A longer gap without a visible face always ends an episode.
+    Breaks of up to `max_gap_s`, with or without a visible face, are bridged unless another emotion is shown in them, so
+    that a track is never in two episodes at once. A longer gap without a visible face always ends an episode.
 
     Args:
         track: (m,) whole numbers; rows of a track are contiguous and ordered by time.

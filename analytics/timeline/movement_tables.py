@@ -67,7 +67,7 @@ def _has_trusted_landmarks(faces: pa.Table, order: TrackOrder, config: MovementC
 def movement_columns(
     faces: pa.Table, order: TrackOrder, is_good: np.ndarray, movements: Movements, config: MovementConfig
 ) -> dict[str, pa.Array]:
-    """The columns smile, brow_raise and is_speaking of the table faces; arguments as above."""
+    """The columns smile, brow_raise and is_speaking of the table faces; arguments as for `find_movements_of_faces`."""
     columns: dict[str, pa.Array] = {}
     is_trusted = _has_trusted_landmarks(faces, order, config)
     for name, measured in (("smile", "mouth_corner_height"), ("brow_raise", "brow_height")):

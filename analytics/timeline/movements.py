@@ -58,7 +58,7 @@ class TrackedMeasures:
 
 @dataclass(frozen=True, eq=False)
 class Movements:
-    """The n movements found, by track and time, and for which of the m faces they could be found."""
+    """The n movements found, ordered by track and time, and for which of the m faces movements could be measured."""
 
     track: np.ndarray  # (n,)
     kind: np.ndarray  # (n,) index of the kind of each movement in `MOVEMENT_KINDS`

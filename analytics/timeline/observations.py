@@ -53,7 +53,7 @@ def observations_table(seen: Observation, *, unseen: str = "decode_error") -> pa
 
 
 def unseen_table(frame_index: np.ndarray, pts_s: np.ndarray, status: str) -> pa.Table:
-    """The rows of `schema.OBSERVATIONS` for (n,) frames of which nothing was seen, for the reason `status`."""
+    """The rows of `schema.OBSERVATIONS` for n frames that were not analyzed; `status` says why."""
     n = len(frame_index)
     nothing = np.empty(0, np.float32)
     seen = Observation(

@@ -66,7 +66,7 @@ def find_oscillations(pts_s: np.ndarray, values: np.ndarray, rule: OscillationRu
     Args:
         pts_s: (m,) time of each row, rising.
         values: (m,) the measure, all known.
-        rule: what counts.
+        rule: what counts as an oscillation.
     """
     turns = turning_points(values.tolist(), rule.min_swing)
     spans: list[tuple[int, int, float]] = []

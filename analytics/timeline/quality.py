@@ -1,4 +1,4 @@
-"""The quality filter: which faces are seen well enough for their probabilities to count, and why others are not."""
+"""The quality filter: which faces are good enough for their probabilities to count, and why others are rejected."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -24,9 +24,9 @@ _HIGHEST = {
 class QualityConfig:
     """Thresholds of the quality filter. An unknown measure never rejects a face.
 
-    A face counts as long as the model keeps half of its lead in accuracy over always predicting the most frequent
-    emotion. The thresholds are at or stricter than the limit of this rule for both packaged models, except
-    `min_landmark_score`, which is slightly below it. The measurements are in docs/quality.md.
+    Faces count as long as the model keeps at least half of its advantage in accuracy over the majority-class baseline.
+    The thresholds are at or stricter than the limit of this rule for both packaged models, except `min_landmark_score`,
+    which is slightly below it. The measurements are in docs/quality.md.
 
     Raises:
         ValueError: if a value is out of its range.

@@ -41,7 +41,7 @@ class TrackedFaces:
 
     @property
     def is_carried(self) -> np.ndarray:
-        """(m,) bool: has a label, but from faces nearby in time, its own being of low quality."""
+        """(m,) bool, True for low-quality faces whose label is carried over from good faces nearby in time."""
         is_carried: np.ndarray = (self.label >= 0) & ~self.counts
         return is_carried
 
@@ -157,7 +157,7 @@ def stretches(track: np.ndarray, start_s: np.ndarray, end_s: np.ndarray) -> np.n
 
 
 def _switch_s(faces: TrackedFaces, first: np.ndarray) -> np.ndarray:
-    """When each track may have become another person; NaN if never."""
+    """When each track may have switched to another person; NaN if never."""
     switch_s = np.full(len(first), np.nan)
     rows = np.flatnonzero(faces.is_switch)
     switch_s[np.searchsorted(first, rows, side="right") - 1] = faces.start_s[rows]
@@ -165,7 +165,7 @@ def _switch_s(faces: TrackedFaces, first: np.ndarray) -> np.ndarray:
 
 
 def _seconds(faces: TrackedFaces, first: np.ndarray, is_counted: np.ndarray) -> np.ndarray:
-    """The time of the counted faces of each track, whose first rows are `first`."""
+    """The total time of the counted faces of each track; `first` holds the first row of each track."""
     seconds: np.ndarray = np.add.reduceat(np.where(is_counted, faces.duration_s, 0), first)
     return seconds
 

@@ -14,7 +14,7 @@ ROUNDING_S = 1e-3  # containers round the times of frames by at most this much
 
 @dataclass(frozen=True)
 class RedactionConfig:
-    """How far around detected faces pixels are hidden. When in doubt, hide.
+    """The margins around detected faces, in space and time, in which pixels are hidden. When in doubt, hide.
 
     Raises:
         ValueError: if a value is negative.
@@ -59,12 +59,14 @@ def boxes_shown(
         boxes_xyxy: (m, 4)
     """
     end = np.append(analyzed[1:], analyzed[-1:] + _usual_step(analyzed))
-    next_look = np.minimum(end, len(pts_s))[np.searchsorted(analyzed, frame)]
+    next_analyzed = np.minimum(end, len(pts_s))[np.searchsorted(analyzed, frame)]
     follower = _follower(frame, track)
-    continues_track = (follower >= 0) & (frame[follower] == next_look)
+    continues_track = (follower >= 0) & (frame[follower] == next_analyzed)
     target = np.where(continues_track[:, None], boxes_xyxy[follower], boxes_xyxy)
-    row, at = expand_ranges(frame, next_look)
-    return _interpolate_boxes(pts_s, row, at, frame, np.where(continues_track, next_look, frame), boxes_xyxy, target)
+    row, at = expand_ranges(frame, next_analyzed)
+    return _interpolate_boxes(
+        pts_s, row, at, frame, np.where(continues_track, next_analyzed, frame), boxes_xyxy, target
+    )
 
 
 def redaction_boxes(

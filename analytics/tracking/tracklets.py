@@ -7,7 +7,7 @@ import numpy as np
 from analytics.tracking.ranges import expand_ranges
 from fer_models.boxes import box_area, box_center, paired_iou
 
-# Seconds before its first and after its last face in which a track keeps its box: another may have taken over.
+# Seconds for which a track keeps its box before its first and after its last face, which another track may have taken.
 HOLD_S = 0.3
 SAME_CROSSING_S = 0.5  # crossings that are separated by less time count as one
 SPEED_WINDOW_S = 0.4  # speed is measured over this time at either end of a tracklet
@@ -55,7 +55,7 @@ class Tracklets:
         return len(self.first)
 
     def before_crossing(self, crossings: Crossings) -> np.ndarray:
-        """The two tracklets that end at each crossing, `(k', 2)`, without crossings before which one has none."""
+        """The two tracklets before each crossing, `(k', 2)`; crossings without a tracklet of both are left out."""
         order = np.lexsort((self.start_frame, self.tracklet))
         span = int(max(self.end_frame.max(), crossings.frame.max(initial=0))) + 2
         keys = self.tracklet[order] * span + self.start_frame[order]

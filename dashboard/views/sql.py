@@ -30,7 +30,7 @@ EDITOR_LABEL = "Query"
 MAX_SHOWN_ROWS = 5000
 MAX_BARS = 500
 MAX_LINES = 7
-ID_SUFFIXES = ("_id", "_index")  # columns with these suffixes hold numbers that are names
+ID_SUFFIXES = ("_id", "_index")  # columns with these suffixes hold ids, not quantities
 BAR_COLOR = "#4a8fc2"
 KEYWORDS = ("SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "HAVING", "LIMIT", "USING", "JOIN", "LEFT JOIN", "count",
             "round", "median", "quantile_cont", "date_trunc", "parse_filename")  # fmt: skip
@@ -94,7 +94,7 @@ def choose_question() -> None:
 
 
 def chart_of(rows: pd.DataFrame) -> alt.Chart | None:
-    """Bars where rows have names, of a number that can be selected; lines over a first column that rises."""
+    """A bar chart of a selected column if rows have names; a line chart if the first column increases."""
     numbers = [str(name) for name in rows.select_dtypes("number") if not str(name).endswith(ID_SUFFIXES)]
     words = [str(name) for name in rows.select_dtypes(exclude=["number", "datetime"]).columns]
     if words and numbers and 0 < len(rows) <= MAX_BARS:

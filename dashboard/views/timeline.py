@@ -219,7 +219,7 @@ def take_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None:
 
 
 def show_media(results: Results, video_id: str, media: Media) -> None:
-    """Offer what helps where no video can be shown: point to the file, or make a preview."""
+    """If no video can be shown, offer to locate its file or to make a preview."""
     if media.is_live:
         st.info("A live session: its frames were not kept.")
     elif not media.is_there and media.shown is None:

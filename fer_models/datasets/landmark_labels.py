@@ -1,4 +1,4 @@
-"""Face crops with the landmarks that a teacher gave them, read from two places.
+"""Read face crops and the landmarks that a teacher found in them.
 
 The crops are a Parquet file with a row per crop: `image` (PNG or JPEG bytes, square) and optionally `usage`
 (Training, PublicTest or PrivateTest; all rows are Training without it). The labels are a folder of Parquet files as

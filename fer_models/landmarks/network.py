@@ -26,12 +26,12 @@ class LandmarkOutputs(NamedTuple):
 
 
 class LandmarkNet(nn.Module):
-    """Dense 3x3 convolutions at 24, 12 and 6 px, then two fully connected layers on what they found at 12 and 6 px.
+    """Dense 3x3 convolutions at 24, 12 and 6 px, then two fully connected layers on their outputs at 12 and 6 px.
 
     Args:
         widths: channels at strides 2, 4 and 8.
         blocks: residual blocks at strides 2, 4 and 8.
-        necks: channels of strides 4 and 8 that the fully connected layers see; the finer ones show eyelids and lips.
+        necks: channels of strides 4 and 8 that go to the fully connected layers; the finer ones show eyelids and lips.
         hidden: outputs of the first fully connected layer.
     """
 

@@ -118,7 +118,7 @@ def with_causes(error: BaseException | None) -> list[BaseException]:
 
 
 def joined(errors: Errors) -> BaseException:
-    """The first of some errors, with the others as its causes."""
+    """Chain errors, each caused by the next one, and return the first."""
     for error, cause in itertools.pairwise(errors):
         error.__cause__ = cause
     return errors[0]

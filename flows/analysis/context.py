@@ -35,7 +35,7 @@ class AnalysisContext:
         self.out = out
         self.settings = settings
         self.progress = progress or Progress()
-        # How the flow in a child process has videos analyzed by its parent; None in all other processes.
+        # In the child process of a run, lets the parent process analyze a video; None in all other processes.
         self.analyze_elsewhere: Callable[[StoragePath], VideoOutcome] | None = None
         self._models = models
         self._loading = threading.Lock()

@@ -7,7 +7,7 @@ from analytics.results.storage_paths import StorageError
 from fer_models.errors import DeviceError
 from fer_models.registry.model_card import WeightsError
 
-# Numbers of errors of a disk or a network share that may not occur again.
+# Error numbers of disks and network shares that may be temporary.
 TRANSIENT_ERRNO = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENETDOWN, errno.ESTALE, errno.ETIMEDOUT}
 # Fatal errors: they would affect every remaining video.
 FATAL = (StoreError, StorageError, WeightsError, DeviceError)
@@ -18,7 +18,7 @@ class VideoFailed(Exception):
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether a failure may not occur again: trouble while reading a file, never a damaged file."""
+    """Whether a failure may be temporary: an I/O error while reading a file, but never a damaged file."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNO:
             return True

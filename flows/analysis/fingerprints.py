@@ -172,7 +172,7 @@ def request_fingerprint(settings: AnalyzeSettings) -> str:
 
 
 def machine() -> tuple[str, bool, str]:
-    """What decides device and precision: the processor, and whether a GPU can be used."""
+    """What device and precision depend on: the processor, and whether a GPU can be used."""
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as info:
         processor = next((line for line in info if line.startswith(("flags", "Features"))), processor)

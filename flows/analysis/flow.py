@@ -33,7 +33,7 @@ class VideosFailed(Exception):
 
 
 def should_retry(task: Any, task_run: Any, state: State[Any]) -> bool:
-    """Whether a task failed for a reason that may not occur again."""
+    """Whether a task failed for a reason that may be temporary."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, BaseException) and is_transient(error)
 
@@ -134,7 +134,7 @@ def analyze(
 
 
 def run_analyze(run: AnalysisRun) -> RunSummary:
-    """Run the flow as prepared; failed videos are in the summary, not raised."""
+    """Run the prepared flow; failed videos are in the summary, not raised."""
     try:
         with prepared(run):
             summary: RunSummary = analyze(**run.parameters())

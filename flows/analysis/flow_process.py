@@ -42,7 +42,7 @@ def flow_runner(is_local: bool, *, once: bool = False) -> Iterator[Callable[[Ana
     Args:
         is_local: whether this process analyzes the videos; otherwise the workers of a cluster do, and this process runs
             the flow.
-        once: whether there is only one run; Prefect then ends while its results are shown.
+        once: whether there is only one run; Prefect then shuts down while the results are shown.
     """
     if is_local:
         with contextlib.closing(FlowProcess(once=once)) as process:
@@ -127,7 +127,7 @@ class FlowProcess:
         future.add_done_callback(answer)
 
     def close(self) -> None:
-        """Let the child send its last records and stop its server; by force if it has none, or takes too long."""
+        """Let the child send its last records and stop its server; kill it if it has no records, or takes too long."""
         if not self.has_records:
             self.process.kill()
         elif not self.once:

@@ -57,7 +57,7 @@ _prepared: ContextVar[AnalysisRun | None] = ContextVar("prepared", default=None)
 
 @contextlib.contextmanager
 def prepared(run: AnalysisRun) -> Iterator[None]:
-    """Have the flow that is called in the block carry out this run."""
+    """Let a call of the flow within the block execute this run."""
     token = _prepared.set(run)
     try:
         yield

@@ -18,8 +18,8 @@ from flows.cli.escaping import SafeConsole, escape_controls
 if TYPE_CHECKING:
     from analytics.results.storage_paths import StoragePath
 
-# Exit codes. USAGE: the command line itself is wrong. FATAL: for example, a file that it names is missing or in the
-# way, or a dependency is not installed.
+# Exit codes. USAGE: the command line itself is wrong. FATAL: for example, a file that it names is missing or would be
+# overwritten, or a dependency is not installed.
 DONE, FATAL, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 WIDE = 200  # width in characters of output to files and pipes

@@ -6,7 +6,7 @@ PERIOD_S = 5.0  # seconds between decisions; in shorter periods, single slow bat
 MAX_DROPPED = 0.05  # the rate is lowered if a larger share of the frames was dropped
 HEADROOM = 0.9  # share of the measured capacity that is used after frames were dropped
 MAX_BUSY = 0.8  # the rate is raised if frames took less than this share of the time
-MIN_GROWTH, MAX_GROWTH = 1.25, 4.0  # factor by which the rate is raised, between these according to the time to spare
+MIN_GROWTH, MAX_GROWTH = 1.25, 4.0  # limits of the factor by which the rate is raised, which depends on the spare time
 ALL_FROM = 0.95  # a rate of at least this share of the stream's rate becomes "all frames"
 
 

@@ -103,7 +103,7 @@ def run_live(
 
 
 def rate_message(fps: float | None, stream_fps: float) -> str:
-    """What is analyzed from now on.
+    """Say how many frames are analyzed from now on.
 
     >>> rate_message(9.04, 25.0), rate_message(None, 25.0)
     ('analyzing 9 of 25 frames/s, as many as this machine can', 'analyzing all 25 frames/s')

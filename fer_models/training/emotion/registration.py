@@ -46,7 +46,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class FinishedTraining:
-    """What a training leaves: the checkpoint of its best epoch, its recipe, and how long it took."""
+    """The result of a training: the checkpoint of its best epoch, its recipe, and how long it took."""
 
     checkpoint: Path
     recipe: Recipe
