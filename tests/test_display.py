@@ -2,10 +2,15 @@
 
 import io
 
+import numpy as np
 import pytest
 from rich.console import Console
+from scenes import Face, feeling, observe
 
-from flows.cli.display import table_of
+from analytics import connect
+from analytics.results.store import Store
+from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.cli.display import people_columns, table_of
 
 PATHS = ["/films/one/a.mp4", "/films/two/b b.mp4", None]
 
@@ -45,3 +50,17 @@ def test_a_table_that_finds_no_room_becomes_a_row_per_value():
     assert all(len(line) <= 60 for line in narrow.splitlines())
     long_text = shown(["error", "path"], [["words " * 40, "/films/" + "x" * 50]], width=60)
     assert "column" not in long_text  # words wrap, and a long path may be broken
+
+
+def test_emotions_of_people_are_the_two_shown_longest(tmp_path):
+    """One person shows three emotions for 2 s, 5 s and 3 s, three others are neutral, and one is always blurred."""
+    feelings = ["sad"] * 20 + ["happy"] * 50 + ["neutral"] * 30
+    changing = [Face(i, x=0, p=feeling(feelings[i])) for i in range(100)]
+    others = [Face(i, x=x, blur=1.0 if x == 800 else 100.0) for i in range(100) for x in (200, 400, 600, 800)]
+    timeline = build_timeline(observe(np.arange(100) / 10, [*changing, *others]), TimelineConfig())
+    store = Store(tmp_path / "results")
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "a.mp4"}, timeline)
+    with connect(store.root) as connection:
+        (emotions, n_unlabeled) = people_columns(connection)["v1"]
+    assert emotions == "P0 happy 50 %, neutral 30 %; P1 neutral 100 %; P2 neutral 100 %; …"
+    assert n_unlabeled == 1

@@ -18,6 +18,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from fer_models.labels import EMOTIONS
 from flows.analysis.progress import Event, VideoEnded, VideoProgress
 from flows.cli.console import console, counted, errors, failures, note, say
 from flows.cli.escaping import escape_controls
@@ -29,22 +30,25 @@ if TYPE_CHECKING:
     from flows.analysis.outcomes import RunSummary
     from flows.analysis.work_plan import VideoPlan
 
-# For each video: the dominant emotion of the three people with the most good faces, and how many people have no label.
-PEOPLE_SQL = """
+# For each video: the two emotions that the three people with the most good faces show longest, leaving out shares that
+# round to 0 %, and how many people have no label.
+_SHARES = ", ".join(f"{{share: share_{name}, is_first: emotion = '{name}', name: '{name}'}}" for name in EMOTIONS)
+PEOPLE_SQL = f"""
 SELECT video_id,
-    string_agg('P' || track_id || ' ' || emotion || ' ' || round(100 * share)::INT || ' %', ', ' ORDER BY track_id)
+    string_agg('P' || track_id || ' ' || array_to_string(shown, ', '), '; ' ORDER BY track_id)
         FILTER (emotion IS NOT NULL AND rank <= 3)
-    || CASE WHEN count(emotion) > 3 THEN ', …' ELSE '' END,
+    || CASE WHEN count(emotion) > 3 THEN '; …' ELSE '' END,
     count(*) FILTER (emotion IS NULL)
 FROM (
     SELECT *,
         row_number() OVER (PARTITION BY video_id ORDER BY emotion IS NULL, n_faces_ok DESC, track_id) AS rank,
-        greatest(share_angry, share_disgust, share_fear, share_happy, share_sad, share_surprise, share_neutral) AS share
+        [one.name || ' ' || round(100 * one.share)::INT || ' %'
+            FOR one IN list_reverse_sort([{_SHARES}])[:2] IF round(100 * one.share) > 0] AS shown
     FROM tracks
 )
 GROUP BY video_id
 """
-PEOPLE_COLUMNS = ("Emotions (share of labeled time)", "people without label")
+PEOPLE_COLUMNS = ("main emotions (share of labeled time)", "people without label")
 # Reasons why people have no label: the most frequent problem of the faces of each person.
 UNLABELED_SQL = """
 SELECT coalesce(reason, 'not visible for long enough'), count(*)

@@ -60,10 +60,10 @@ def _print_rebuilt(results: Path, rebuilt: "Sequence[Rebuilt]", settings: Timeli
             people = people_columns(connection)
             speech_notes = queries.speech_notes(connection, [one.video_id for one in built])
         rows = [
-            [one.path, one.status, one.n_faces, one.n_tracks, *people.get(one.video_id, (None, 0)), one.seconds]
+            [one.path, one.status, one.n_faces, one.n_tracks, *people.get(one.video_id, (None, 0)), one.seconds or None]
             for one in built
         ]
-        console.print(table_of(["video", "status", "faces", "people", *PEOPLE_COLUMNS, "seconds"], rows))
+        console.print(table_of(["video", "status", "faces", "people", *PEOPLE_COLUMNS, "rebuild time (s)"], rows))
         say(describe(settings))
         for line in speech_notes:
             say(line)
