@@ -38,7 +38,7 @@ BRIGHTNESS = (60, 40, 30, 25, 20, 10)
 CAMERA_NOISE = 2.0  # standard deviation in gray levels, as of a small camera indoors
 CUT_OFF = (0.1, 0.2, 0.3, 0.4)
 OCCLUDED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
-# Borders that are cut off, in the order of quarter turns; the left one is like the right one.
+# Borders that are cut off: the index is a number of quarter turns. The left one is left out, as faces are symmetric.
 BORDERS = ("top", "right", "bottom")
 YAW_EDGES_DEG = (0, 10, 20, 30, 40, 50, 90)
 PITCH_EDGES_DEG = (-90, -40, -30, -20, -10, 10, 20, 30, 40, 90)

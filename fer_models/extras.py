@@ -30,7 +30,7 @@ EXTRA_OF_MODULE = {
 
 
 def install_command(extra: str) -> str:
-    """The command that installs the packages of an extra, whether Fervid came as a wheel or a checkout.
+    """The command that installs the packages of an extra, for installations from a wheel and from a checkout.
 
     It names the packages themselves: Fervid is in no package index, so a command with its own name would fail.
     """

@@ -38,7 +38,7 @@ def folder(demo_videos: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def find_faces() -> Callable[[np.ndarray], np.ndarray]:
-    """YuNet at its default size: `(360, 640, 3)` RGB to `(m, 4)` boxes, x1 y1 x2 y2."""
+    """Detect faces in an image (360, 640, 3) with YuNet at its default size: boxes (m, 4), x1 y1 x2 y2."""
     if not YUNET.exists():
         pytest.skip("the reference face detector (shared/data/detectors) is not here")
     import cv2

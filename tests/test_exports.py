@@ -130,7 +130,7 @@ def test_elan_reads_a_tier_a_person(exported, results):
 def test_elan_has_a_tier_for_each_kind_of_movement_that_occurs(tmp_path):
     """Two blinks of one person, at 1 and 2 s; the other one does not blink."""
     eyes = np.full(150, 0.3)
-    eyes[[50, 52, 54, 100, 102, 104]] = 0.05  # of the person on the left, who comes first in each frame
+    eyes[[50, 52, 54, 100, 102, 104]] = 0.05  # the eyes of the person on the left, whose row is the first of each frame
     landmarks = still_landmarks(150, eye_openness_left=eyes, eye_openness_right=eyes)
     faces = [Face(i, x=x) for i in range(75) for x in (150, 450)]
     store = Store(tmp_path / "results")

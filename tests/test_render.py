@@ -43,7 +43,7 @@ def results(face_clip, tmp_path_factory):
     return analyzed(face_clip, tmp_path_factory.mktemp("render") / "results")
 
 
-# --- where boxes are -------------------------------------------------------------------------------------------------
+# --- positions of boxes ----------------------------------------------------------------------------------------------
 
 PTS_S = np.arange(50) / 10
 BOX = np.array([[100.0, 100, 200, 200]])

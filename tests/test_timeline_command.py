@@ -133,8 +133,8 @@ def test_observations_are_required(results):
     shutil.rmtree(results / "observations" / f"video_id={OTHER['video_id']}")
     run = timeline_command(results, "--no-gate")
     assert run.exit_code == 3
-    assert "/gone/a.mp4: what was seen is not all there any more (20 of 40 frames): run fervid analyze" in run.output
-    assert "/gone/b.mp4: what was seen is not all there any more (0 of 40 frames)" in run.output
+    assert "/gone/a.mp4: observations are missing (20 of 40 frames found): run fervid analyze" in run.output
+    assert "/gone/b.mp4: observations are missing (0 of 40 frames found)" in run.output
     assert not list(folder.glob("identities-*"))  # identities of only half of the video would prevent the next analysis
     (folder / "segment-000000.parquet").rename(folder / "segment-000001.parquet")
     assert "segment-000000.parquet: missing or damaged" in timeline_command(results, "--no-gate").output

@@ -371,7 +371,7 @@ def test_slow_or_single_pictures_are_not_cut_off(tmp_path, name, codec):
 def test_what_an_edit_list_leaves_out_is_not_missing(tmp_path):
     path = write_video(tmp_path / "a.mp4", noise(100))
     data = bytearray(path.read_bytes())
-    at = data.index(b"elst") + 12  # after the version, flags and number of edits: the first edit's duration
+    at = data.index(b"elst") + 12  # offset of the first edit's duration, after version, flags and number of edits
     (duration,) = struct.unpack_from(">I", data, at)
     struct.pack_into(">I", data, at, duration // 2)
     path.write_bytes(data)

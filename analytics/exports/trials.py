@@ -163,7 +163,7 @@ def _check_participants(participants: set[str], values: Collection[str]) -> None
     if participants and participants.isdisjoint(values):
         raise GroupError(
             f"the covariates have none of the participants: the results have {', '.join(sorted(participants)[:3])} …, "
-            f"they {', '.join(sorted(values)[:3])} …"
+            f"the covariates {', '.join(sorted(values)[:3])} …"
         )
 
 

@@ -244,9 +244,9 @@ def _labels(connection: duckdb.DuckDBPyConnection, video_ids: Iterable[str]) -> 
 class _Tracks:
     """Find the tracks that names of people refer to."""
 
-    of_person: Mapping[str, int]  # as given by the user, in every video
-    of_name: Mapping[Who, int]  # names given in the dashboard, by video
-    is_hidden: Mapping[tuple[str, int], bool]  # every track
+    of_person: Mapping[str, int]  # tracks of people given by the user, the same in every video
+    of_name: Mapping[Who, int]  # tracks of people named in the dashboard, by video
+    is_hidden: Mapping[tuple[str, int], bool]  # whether each track is hidden
 
     def find(self, video_id: str, person: str) -> int | None:
         """The track that a name refers to."""

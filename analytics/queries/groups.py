@@ -109,7 +109,8 @@ def resolve_participants(
 
 
 def find_conditions(groups: Path, videos: Sequence[NamedVideo]) -> dict[str, str]:
-    """The group of each video that a groups file names, by its path in the results; one group is enough.
+    """The group of each video in a groups file, by its path in the results; unlike `find_groups`, for one or more
+    groups.
 
     Raises:
         GroupError: if the file cannot be read, a video is not in the results, or two groups differ only in case or

@@ -1,4 +1,4 @@
-"""Run the SQL files of the standard questions, for all videos or some, and functions of the faces of each video."""
+"""Run the SQL of the standard questions on all or some videos, or a function on the faces of each video."""
 
 from collections.abc import Callable, Collection
 from pathlib import Path

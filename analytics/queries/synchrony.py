@@ -93,6 +93,22 @@ def pair_synchrony(
     config = config or SynchronyConfig()
     known = faces.filter(pc.and_(faces["track_id"].is_valid(), faces["smooth_emotion"].is_valid()))
     known = known.sort_by([("frame_index", "ascending"), ("track_id", "ascending")])
+    table = _agreement_of_pairs(known, config)
+    series = valence_on_grid(known, config.grid_s)
+    pairs = zip(table["track_a"].to_pylist(), table["track_b"].to_pylist(), strict=True)
+    lagged = pa.Table.from_pylist([_lagged(series[a], series[b], strangers, config) for a, b in pairs], _LAGGED)
+    for name in _LAGGED.names:
+        table = table.append_column(name, lagged[name])
+    return conform(table, SYNCHRONY)
+
+
+def _agreement_of_pairs(known: pa.Table, config: SynchronyConfig) -> pa.Table:
+    """The columns of `result_schemas.SYNCHRONY` that need no lag, for each pair that is together for long enough.
+
+    Args:
+        known: faces with a track and a smooth_emotion, ordered by frame and track.
+        config: the settings.
+    """
     a, b = _in_same_frame(known["frame_index"].to_numpy())
     track, pts_s = known["track_id"].to_numpy(), known["pts_s"].to_numpy()
     pair = np.column_stack([track[a], track[b]])
@@ -109,7 +125,7 @@ def pair_synchrony(
     windowed, n_windows = _windowed(valence[a], valence[b], weight_s, pair, window, first, config.window_s)
     with np.errstate(invalid="ignore"):
         kappa = np.where(chance < 1 - 1e-9, (same - chance) / (1 - chance), np.nan)
-    table = pa.table(
+    return pa.table(
         {
             "track_a": pa.array(pair[first, 0], pa.int32()),
             "track_b": pa.array(pair[first, 1], pa.int32()),
@@ -127,12 +143,6 @@ def pair_synchrony(
             "n_windows": pa.array(n_windows, pa.int64()),
         }
     ).filter(pa.array(together_s >= config.min_together_s))
-    series = valence_on_grid(known, config.grid_s)
-    pairs = zip(table["track_a"].to_pylist(), table["track_b"].to_pylist(), strict=True)
-    lagged = pa.Table.from_pylist([_lagged(series[a], series[b], strangers, config) for a, b in pairs], _LAGGED)
-    for name in _LAGGED.names:
-        table = table.append_column(name, lagged[name])
-    return conform(table, SYNCHRONY)
 
 
 _LAGGED = pa.schema(

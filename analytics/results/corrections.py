@@ -59,10 +59,10 @@ def correct_tracks(track: np.ndarray, pts_s: np.ndarray, corrections: Sequence[C
     for correction in corrections:
         is_track = track == correction.track_id
         if not is_track.any():
-            raise CorrectionError(f"There is no track P{correction.track_id} any more.")
+            raise CorrectionError(f"There is no track P{correction.track_id} anymore.")
         if correction.kind == "merge":
             if not (track == int(correction.value)).any():
-                raise CorrectionError(f"There is no track P{correction.value:.0f} any more.")
+                raise CorrectionError(f"There is no track P{correction.value:.0f} anymore.")
             track[is_track] = int(correction.value)
             continue
         is_later = is_track & (pts_s >= correction.value)

@@ -98,7 +98,7 @@ def build_timeline(
         observations: rows of `schema.OBSERVATIONS` of one whole video, in any order.
         config: the settings.
         identities: `Timeline.identities` of the same faces and the same `identity_settings`; None: find them, without
-            appearance if the observations contain none (any more).
+            appearance if the observations contain none (anymore).
         end_s: end of the last frame, as the container states it; None: after the median time between frames.
 
     Raises:

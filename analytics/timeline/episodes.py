@@ -83,7 +83,7 @@ def find_episodes(
     value, time_s = values[row], (end_s - start_s)[row]
     peak = np.fmax.reduceat(value, begins)
     apex_s = np.minimum.reduceat(np.where(value == peak[episode], start_s[row], np.inf), begins)
-    # At least a nanosecond, because two frames may have the same time.
+    # Each row weighs at least a nanosecond, because two frames may have the same time.
     time_s = np.where(np.isnan(value), 0, np.maximum(time_s, 1e-9))
     mean = np.add.reduceat(np.nan_to_num(value) * time_s, begins) / np.add.reduceat(time_s, begins)
     return Episodes(first, last, start_s[first], end_s[last], apex_s, peak, mean)

@@ -108,7 +108,7 @@ def without_outliers(values: np.ndarray) -> np.ndarray:
 
 
 def find_movements(faces: TrackedMeasures, config: MovementConfig) -> Movements:
-    """Find all movements; none lasts across a shot boundary or more than `max_step_s` without a trusted face."""
+    """Find all movements; none spans a shot boundary or a gap of more than `max_step_s` without a trusted face."""
     found: list[tuple[int, RowSpans]] = []
     usual = _usual(faces.track, faces.eye_openness)
     runs = unbroken_runs(faces.part, faces.start_s, _is_known(faces), config.max_step_s)

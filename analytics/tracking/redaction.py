@@ -77,7 +77,7 @@ def redaction_boxes(
     boxes_xyxy: np.ndarray,
     config: RedactionConfig,
 ) -> tuple[FrameBoxes, np.ndarray]:
-    """The boxes to hide so that no face is visible: all detected faces, of any quality, in frames around detections.
+    """The boxes that hide every detected face, of any quality, in its frame and in frames before and after it.
 
     Boxes are interpolated between the detections of a track, and grow with the time from the nearest detection.
 

@@ -22,7 +22,7 @@ from fer_models.datasets.reading import read_data
 ROOT = Path(__file__).parents[2]
 FACES, SITE = "faces.npz", "site.tar.xz"
 HEIGHTS_PX = (360, 720, 1080)
-# Besides PyAV: the network of `retina-face` imports its downloader, which imports the last three packages.
+# The last three packages are imported by the downloader of `retina-face`, which its network imports.
 PACKAGES = ("av>=15,<19", "retina-face>=0.0.19", "gdown", "beautifulsoup4", "soupsieve")
 # Packages for finding models and reading their cards, in the installed versions: pydantic works with only one version
 # of its core.

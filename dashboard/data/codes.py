@@ -197,7 +197,7 @@ def current_codes() -> Codes | None:
     """The codes selected in this session, else those given to the command, else None.
 
     Raises:
-        CodesError: if the file given to the command cannot be read any more.
+        CodesError: if the file given to the command cannot be read anymore.
     """
     if "codes" in st.session_state:
         chosen: Codes | None = st.session_state["codes"]

@@ -66,7 +66,7 @@ def current_markers() -> Markers | None:
     """The markers selected in this session, else those given to the command, else None.
 
     Raises:
-        EventsError: if the file given to the command cannot be read any more.
+        EventsError: if the file given to the command cannot be read anymore.
     """
     if "markers" in st.session_state:
         chosen: Markers | None = st.session_state["markers"]

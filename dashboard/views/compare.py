@@ -300,7 +300,7 @@ def group_color(legend: alt.Legend | None) -> alt.Color:
 
 
 def select_groups(groups: list[str], way: str) -> list[str]:
-    """The groups to compare; a selection where there are many, because each is compared with each."""
+    """The groups to compare; if there are many, the user selects some, because every pair is compared."""
     if len(groups) <= MAX_GROUPS:
         return groups
     return st.multiselect(

@@ -158,14 +158,14 @@ class VideoPool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
-        """Wait for the threads; after an error nobody uses their results."""
+        """Wait for the threads; stop them after an error, as their results are no longer needed."""
         if kind is not None:
             self.context.progress.request_stop()
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.retries.shutdown(wait=True, cancel_futures=True)
 
     def outcome(self, path: StoragePath) -> "Future[VideoOutcome]":
-        """The outcome of a video; of a new analysis, if this is not the first request."""
+        """The outcome of a video; each request after the first one analyzes it again."""
         return self.started.pop(path, None) or self._submit(path, self.retries)
 
     def _submit(self, path: StoragePath, pool: ThreadPoolExecutor) -> "Future[VideoOutcome]":

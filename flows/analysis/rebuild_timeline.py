@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics import connect
@@ -27,7 +28,8 @@ from analytics.tracking.identities import IdentitiesError
 from flows.settings import TimelineSettings
 
 if TYPE_CHECKING:
-    from analytics.timeline.build import TimelineConfig
+    from analytics.results.notes import Correction
+    from analytics.timeline.build import Timeline, TimelineConfig
 
 # Before this version of the observations, blur was measured in crops of the model's input size, usually 40 px, in which
 # it is larger; then this was the threshold.
@@ -113,19 +115,12 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
         store.mark_as_current(video, analyzed, path, error=row.error)
         sizes = store.table_rows(video, analyzed)
         return Rebuilt(path, "unchanged", video, analyzed, sizes["faces"], sizes["tracks"])
-    n_frames = store.table_rows(video, row.analysis_id)["frames"]
     try:
-        observations = store.read_observations(*seen, store.n_segments(*seen))
+        observations = _read_observations(store, row)
     except StoreError as error:
         return Rebuilt(path, "failed", video, note=f"{path}: {error}")
-    if (n_seen := pc.count_distinct(observations["frame_index"]).as_py()) < n_frames:
-        reason = f"what was seen is not all there any more ({n_seen} of {n_frames} frames)"
-        return Rebuilt(path, "failed", video, note=f"{path}: {reason}: run fervid analyze on the video again")
     try:
-        new, end_s = bool(row.is_running), row.shown_until_s
-        timeline = build_stored_timeline(store, *seen, observations, config, recompute_identities=new, end_s=end_s)
-        if corrections:
-            timeline = build_corrected_timeline(observations, config, timeline.identities, corrections, end_s=end_s)
+        timeline = _build(store, row, observations, config, corrections)
     except (IdentitiesError, CorrectionError) as error:
         return Rebuilt(path, "failed", video, note=f"{path}: {error}")
     # The fingerprint of a request belongs to `fervid analyze`, whose other settings are unknown here.
@@ -143,3 +138,40 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
         store.drop_appearance(*seen)  # the session was killed, so no other process drops its appearance data
     seconds = time.perf_counter() - started_s
     return Rebuilt(path, "done", video, analyzed, len(timeline.faces), len(timeline.tracks), seconds)
+
+
+def _read_observations(store: Store, row: VideoRecord) -> pa.Table:
+    """Read the observations of all frames of a video.
+
+    Raises:
+        StoreError: if a segment is damaged, or frames are missing.
+    """
+    observations = store.read_observations(*row.observed, store.n_segments(*row.observed))
+    n_frames = store.table_rows(row.video_id, row.analysis_id)["frames"]
+    if (n_found := pc.count_distinct(observations["frame_index"]).as_py()) < n_frames:
+        raise StoreError(
+            f"observations are missing ({n_found} of {n_frames} frames found): run fervid analyze on the video again"
+        )
+    return observations
+
+
+def _build(
+    store: Store,
+    row: VideoRecord,
+    observations: pa.Table,
+    config: "TimelineConfig",
+    corrections: "Sequence[Correction]",
+) -> "Timeline":
+    """Build the timeline of a video from all of its observations, with the corrections of users.
+
+    Raises:
+        IdentitiesError: if identities cannot be restored or computed.
+        CorrectionError: if a correction does not fit the tracks.
+    """
+    end_s, is_new = row.shown_until_s, bool(row.is_running)
+    timeline = build_stored_timeline(
+        store, *row.observed, observations, config, recompute_identities=is_new, end_s=end_s
+    )
+    if corrections:
+        return build_corrected_timeline(observations, config, timeline.identities, corrections, end_s=end_s)
+    return timeline

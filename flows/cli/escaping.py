@@ -30,6 +30,6 @@ class SafeConsole(Console):
     """A console that escapes control characters except line breaks."""
 
     def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The segments of Rich, with their text escaped."""
+        """Render to Rich's segments, with their text escaped."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(escape_controls(segment.text, keep="\n"), segment.style)

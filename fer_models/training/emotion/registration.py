@@ -24,7 +24,7 @@ from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import heads_of, untrained_network
 from fer_models.training.runs import read_checkpoint
 
-MIXTURE_STEPS = 20  # number of steps from one head alone to the other at which their mixture is evaluated
+MIXTURE_STEPS = 20  # number of steps in the share of one head, from 0 to 1, at which mixtures are evaluated
 LABELS_SUFFIX = "-labels"  # suffix of the name of the second model that `--labels both` creates
 # Weights are stored in half precision only if at least this share of the PublicTest labels stays the same.
 MIN_AGREEMENT = 0.999
