@@ -1,10 +1,10 @@
 """Fixtures and hooks of all tests. With `FERVID_NO_SKIPS`, a skipped test fails; no test uses the network."""
 
 import fcntl
-import gc
 import os
 import sys
 import tempfile
+import typing
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_unconfigure() -> None:
-    """Let Python free the objects that imports have frozen, because DuckDB would report them as leaked at exit."""
-    gc.unfreeze()
+    """Let Python free all tests at exit, because DuckDB's binding would report its objects in their modules as leaked.
+
+    The registry of overloads in `typing` outlives most modules. It refers to functions of pytest's plugins, these to
+    pytest's import hook, and that to the tests.
+    """
+    typing.clear_overloads()
 
 
 @pytest.fixture(autouse=True)
