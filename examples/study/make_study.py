@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flows.cli.demo import Clip, Keyframe, paint_wall, write_clip
 
-FPS = 25
+FPS = 10  # run.sh analyzes as many frames per second
 DURATION_S = 8.0
 STIMULUS_S = (2.0, 6.0)  # the film runs during these seconds of each clip
 # When each participant smiles, in seconds.

@@ -19,7 +19,7 @@ MIN_MIRRORED_CORRELATION = 0.92
 SHIFTS_PX = (2, 4)  # distances by which images are shifted for comparison; the hashes tolerate one pixel more or less
 COMPARED_PX = 24  # side to which images are reduced before their correlation is computed
 MAP_PX = 12  # side to which images are reduced before they are hashed
-CHUNK = 256  # number of hashes compared with all others at once, to limit memory
+TILE = 256  # number of hashes of each side compared at once; their matrix of differences fits a processor's cache
 # Number of pairs of images correlated at once, to limit memory.
 CHUNK_PAIRS = 4096
 
@@ -29,7 +29,9 @@ def near_copies(pixels: Tensor) -> np.ndarray:
 
     All pairs of hashes are compared: 36,000 images take a few seconds.
     """
-    pairs = close_pairs(perceptual_hash(pixels))
+    hashes = perceptual_hash(pixels)
+    pairs = close_pairs(hashes, hashes)
+    pairs = pairs[pairs[:, 0] < pairs[:, 1]]
     same = [chunk[correlation(pixels, chunk) >= MIN_CORRELATION] for chunk in split_pairs(pairs)]
     return np.concatenate(same) if same else pairs
 
@@ -50,13 +52,7 @@ def altered_copies(pixels: Tensor, others: Tensor) -> np.ndarray:
 
 def _same_pairs(pixels: Tensor, others: Tensor, min_correlation: float) -> np.ndarray:
     """Pairs (k, 2) of an image of `pixels` and one of `others` with similar hashes and correlated pixels."""
-    hashes, other_hashes = perceptual_hash(pixels), perceptual_hash(others)
-    pairs = [np.empty((0, 2), np.int64)]
-    for start in range(0, len(hashes), CHUNK):
-        differ = np.bitwise_count(hashes[start : start + CHUNK, None] ^ other_hashes[None])
-        first, second = np.nonzero(differ <= MAX_BITS)
-        pairs.append(np.stack([first + start, second], axis=1))
-    both, candidates = torch.cat([pixels, others]), np.concatenate(pairs)
+    both, candidates = torch.cat([pixels, others]), close_pairs(perceptual_hash(pixels), perceptual_hash(others))
     chunks = split_pairs(candidates)
     same = [chunk[correlation(both, np.add(chunk, [0, len(pixels)])) >= min_correlation] for chunk in chunks]
     return np.concatenate(same) if same else candidates
@@ -76,17 +72,19 @@ def perceptual_hash(pixels: Tensor) -> np.ndarray:
     return np.ascontiguousarray(np.packbits(bits, axis=1)).view(np.uint64)[:, 0]
 
 
-def close_pairs(hashes: np.ndarray, max_bits: int = MAX_BITS) -> np.ndarray:
-    """Find pairs (k, 2) int64 of hashes (n,) that differ in at most `max_bits` bits.
+def close_pairs(hashes: np.ndarray, others: np.ndarray, max_bits: int = MAX_BITS) -> np.ndarray:
+    """Find pairs (k, 2) int64 of hashes (n,) and other hashes (m,) that differ in at most `max_bits` bits.
 
-    >>> close_pairs(np.array([0b1111, 0b0111, 0b0000], np.uint64), max_bits=1)
-    array([[0, 1]])
+    >>> close_pairs(np.array([0b1111, 0b0000], np.uint64), np.array([0b0111, 0b1000], np.uint64), max_bits=1)
+    array([[0, 0],
+           [1, 1]])
     """
     pairs = [np.empty((0, 2), np.int64)]
-    for start in range(0, len(hashes), CHUNK):
-        differ = np.bitwise_count(hashes[start : start + CHUNK, None] ^ hashes[None, start:])
-        first, second = np.nonzero(differ <= max_bits)
-        pairs.append(np.stack([first, second], axis=1)[second > first] + start)
+    for i, j in product(range(0, len(hashes), TILE), range(0, len(others), TILE)):
+        close = np.bitwise_count(hashes[i : i + TILE, None] ^ others[None, j : j + TILE]) <= max_bits
+        # For many tiles with few pairs, `flatnonzero` is several times as fast as `argwhere`.
+        first, second = np.divmod(np.flatnonzero(close), close.shape[1])
+        pairs.append(np.stack([first + i, second + j], axis=1))
     return np.concatenate(pairs)
 
 
