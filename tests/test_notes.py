@@ -23,6 +23,7 @@ from analytics.queries import (
     gate_note,
     group_timeline,
     library,
+    quality,
     rates,
     shares,
     synchrony,
@@ -190,6 +191,7 @@ def test_hidden_people_are_in_no_summary(edited: Path, tmp_path: Path) -> None:
         assert dwell(connection)["n_tracks"].to_pylist() == [3]
         assert rates(connection)["n"].to_pylist()[EMOTIONS.index("happy")] == 3
         assert validity(connection)["person"].to_pylist() == ["Anna", "P0", "P1"]
+        assert quality(connection)["n_faces"].to_pylist() == [60]
         assert gate_effect(connection)["all_faces_s"].to_pylist() == pytest.approx([6])
         assert gate_note(connection) == "0 of 60 faces are low-quality faces."
         assert during_events(connection, events)["person"].to_pylist() == ["Anna", "Anna", "P0", "P1", "P0", "P1"]

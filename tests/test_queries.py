@@ -258,7 +258,31 @@ def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, qu
     run = fervid("summary", results, question.value, *options)
     assert run.exit_code == 0, run.output
     n_faces = 80 if question == Question.compare else 160
-    assert f"20 of {n_faces} faces" in run.output
+    says_quality = question not in (Question.movements, Question.failures)  # which do not depend on it
+    assert (f"20 of {n_faces} faces" in run.output) == says_quality
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        ("shares", "shares of labelled_s"),
+        ("timeline", "mean smoothed probabilities"),
+        ("transitions", "of all changes away from from_emotion"),
+        ("dwell", "may last longer than was seen"),
+        ("rates", "per minute of labelled_s"),
+        ("validity", "carried_share is of the labeled time"),
+        ("gate", "low-quality faces without a label count with the emotion of their own frame"),
+        ("synchrony", "Where it is empty, the common time is too short to tell"),
+        ("events", "share_… is of labelled_s"),
+        ("averages", "changes of the mean probability: minus that in the 3 s before the event"),
+    ],
+)
+def test_an_answer_says_what_its_values_are(results, tmp_path, question, says):
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n1,2,ad\n")
+    assert says in fervid("summary", results, question, "--events", events, "--before", 3).stdout
+    if question in ("shares", "rates"):  # notes are never among the rows of a file
+        assert says not in fervid("summary", results, question, "--format", "csv").stdout
 
 
 @pytest.mark.parametrize("question", ["shares", "compare", "events", "averages", "validity", "synchrony"])

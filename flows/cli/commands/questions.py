@@ -37,6 +37,9 @@ class Question(StrEnum):
     failures = "failures"
 
 
+UNFILTERED = (Question.movements, Question.failures)  # the quality filter does not matter to their answers
+
+
 @dataclass(frozen=True)
 class Request:
     """A question and its options, which `fervid summary --help` describes."""
@@ -125,6 +128,45 @@ EMPTY = {
     Question.synchrony: "no two people are visible together, both with a label, for 2 s",
     Question.failures: "nothing failed",
 }
+# What the values of an answer are, where the names of its columns do not say it.
+MEANINGS = {
+    Question.shares: "The columns of emotions are shares of labelled_s, the time with a label.",
+    Question.timeline: "The columns of emotions are mean smoothed probabilities in the time bin from start_s.",
+    Question.transitions: "share is of all changes away from from_emotion.",
+    Question.dwell: (
+        "Episodes with an unobserved onset or offset, as at the start or end of a video, may last longer than was "
+        "seen. km_median_s, the Kaplan-Meier median, leaves out the former and allows for the latter; low to high is "
+        "its 95 % interval over participants."
+    ),
+    Question.rates: (
+        "estimate is n per minute of labelled_s, low to high its 95 % interval over participants (or videos)."
+    ),
+    Question.validity: (
+        "good_share, left_out_share and labelled_share are of seen_s, carried_share is of the labeled time, and "
+        "speaking_… of the labeled time with measured mouth movement."
+    ),
+    Question.gate: (
+        "share is of labelled_s. share_all_faces is of all_faces_s, in which low-quality faces without a label count "
+        "with the emotion of their own frame."
+    ),
+    Question.synchrony: (
+        "kappa is 1 for full agreement and 0 for agreement by chance; valence_r is over all common time, "
+        "valence_r_windowed over windows of 10 s; p_surrogate is the probability of such a peak_r by chance. Where "
+        "it is empty, the common time is too short to tell, and peak_r is not evidence."
+    ),
+    Question.events: (
+        "emotion is the one shown longest. share_… is of labelled_s, mean_… over ok_s, change_… the mean minus that "
+        "of the {before_s:g} s before the event (or of the part of them in the video). There are no confidence "
+        "intervals."
+    ),
+    Question.averages: (
+        "The columns of emotions (estimate) are changes of the mean probability: minus that in the {before_s:g} s "
+        "before the event (or in the part of them in the video). They are empty if no participant has a good face "
+        "both then and in the bin."
+    ),
+}
+# Questions whose columns docs/schema.md describes.
+DESCRIBED = (Question.synchrony, Question.events, Question.averages, Question.rates)
 SCHEMA_HINT = 'docs/schema.md, "Answer: {}", describes each column.'
 
 
@@ -146,21 +188,12 @@ def explanation(request: Request, rows: "pa.Table") -> list[str]:
             + SCHEMA_HINT.format(question),
             *_comparison_notes(rows),
         ]
-    if question == Question.synchrony and len(rows):
-        return [
-            "kappa is 1 for full agreement and 0 for agreement by chance; valence_r is over all common time, "
-            "valence_r_windowed over windows of 10 s; p_surrogate is the probability of such a peak_r by chance. "
-            + SCHEMA_HINT.format(question)
-        ]
-    if question == Question.events and len(rows):
-        return [
-            "share_… is of labelled_s, mean_… over ok_s, change_… the mean minus that of the "
-            f"{request.before_s:g} s before the event (or of the part of them in the video). "
-            f"There are no confidence intervals. {SCHEMA_HINT.format(question)}"
-        ]
     if question == Question.movements:
         return _movement_notes(rows)
-    return []
+    if question not in MEANINGS or not len(rows):
+        return []
+    meaning = MEANINGS[question].format(before_s=request.before_s)
+    return [f"{meaning} {SCHEMA_HINT.format(question)}" if question in DESCRIBED else meaning]
 
 
 def _movement_notes(rows: "pa.Table") -> list[str]:

@@ -8,7 +8,7 @@ import typer
 
 from flows.cli.answers import Format, FormatOption, OutputOption, OverwriteOption, resolve_format, write_answer
 from flows.cli.commands.query import Events, Memory, Video
-from flows.cli.commands.questions import Question, Request, answer, explanation, paths_of, why_empty
+from flows.cli.commands.questions import UNFILTERED, Question, Request, answer, explanation, paths_of, why_empty
 from flows.cli.compact import compact, omits_columns
 from flows.cli.console import Results, counted, fatal_errors, note, say
 
@@ -104,10 +104,9 @@ def summary(
             )
             rows = answer(connection, request)
             paths = paths_of(connection, request, rows)
-            notes = [
-                *explanation(request, rows),
-                queries.gate_note(connection, paths=paths, all_faces=request.counts_all_faces),
-            ]
+            notes = explanation(request, rows)
+            if question not in UNFILTERED:
+                notes.append(queries.gate_note(connection, paths=paths, all_faces=request.counts_all_faces))
             if not len(rows):
                 notes.insert(0, why_empty(connection, question, emotion))
         if len(rows) or form != Format.table or output is not None:
