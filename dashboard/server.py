@@ -46,7 +46,7 @@ LOOPBACK_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 
 
 def index_html(request: Request) -> Response:
-    """Streamlit's own page with `STYLE_SHEET`; one that a script adds is loaded after the content, which then moves."""
+    """Streamlit's page with `STYLE_SHEET`, because a style sheet that a script adds would shift the loaded content."""
     html = Path(get_static_dir(), "index.html").read_text(encoding="utf-8")
     html = html.replace("</body>", f"{STYLE_SHEET}</body>")  # placed after Streamlit's own rules, which it overrides
     return HTMLResponse(html, headers={"Cache-Control": "no-cache"})

@@ -96,7 +96,7 @@ def with_depth(points_xy: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def labeled(photograph, found, tmp_path) -> list[str]:
     """Options for crops of all three splits; the labels are what the network finds, shifted by 1 % of the side."""
-    darker = photograph // 2  # copies of test images are not learned
+    darker = photograph // 2  # copies of test images are excluded from training
     files = [as_png(pixels) for pixels in (*darker, *photograph, *photograph)]
     usage = 2 * ["Training"] + 2 * ["PublicTest"] + 2 * ["PrivateTest"]
     pq.write_table(pa.table({"image": files, "usage": usage}), tmp_path / "crops.parquet")

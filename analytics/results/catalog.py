@@ -84,7 +84,7 @@ class Catalog:
 
 @dataclass(frozen=True)
 class Part:
-    """A Parquet file with the columns that its folder names hold; for a shard, also the row groups to read."""
+    """A Parquet file, and the column values in its folder names; for a shard, also the row groups to read."""
 
     path: StoragePath
     known: Mapping[str, str]

@@ -38,7 +38,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One measure of two samples compared."""
+    """The comparison of one measure between two samples."""
 
     mean_a: float | None
     mean_b: float | None

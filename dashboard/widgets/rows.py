@@ -14,8 +14,8 @@ PLAYER = Path(__file__).parents[1] / "player"
 THUMBNAILS_ENVIRONMENT = "FERVID_DASHBOARD_THUMBNAILS"  # "on" or "off": the setting until a user chooses
 Kind = Literal["text", "muted", "number", "link", "emotion", "strips", "bar", "thumbnail", "play"]
 Strip = list[tuple[float, float, int]]  # for each part of a strip: position and width in percent, index of the emotion
-# The values of a row by the name of their column, which depend on the kind of the column; `href`, the address that a
-# click opens; and under `NAME_title` the text that is shown when the pointer rests on a value.
+# Maps each column to its value, whose type depends on the kind of column; `href` to the address that a click opens; and
+# `NAME_title` to the tooltip of the value in column `NAME`.
 Row = dict[str, object]
 # The scripts are served by a route of the dashboard; this code only loads and mounts them.
 MOUNT_JS = """
