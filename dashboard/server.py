@@ -71,10 +71,10 @@ def video_file(request: Request) -> Response:
 
 def window_json(request: Request) -> Response:
     """A time range of the timeline: `?from_ms=…&to_ms=…&bins=…&source=smooth|raw`."""
-    asked = request.query_params
+    parameters = request.query_params
     try:
-        from_ms, to_ms, bins = (int(asked[name]) for name in ("from_ms", "to_ms", "bins"))
-        video_id, source = request.path_params["video_id"], asked.get("source", "smooth")
+        from_ms, to_ms, bins = (int(parameters[name]) for name in ("from_ms", "to_ms", "bins"))
+        video_id, source = request.path_params["video_id"], parameters.get("source", "smooth")
         found = window(current_results(), video_id, from_ms, to_ms, bins, source)
     except (KeyError, ValueError) as error:
         raise HTTPException(400, str(error)) from error
@@ -83,10 +83,11 @@ def window_json(request: Request) -> Response:
 
 def boxes_json(request: Request) -> Response:
     """The faces of a few seconds: `?from_s=…&to_s=…&source=smooth|raw&landmarks=true|false`."""
-    asked = request.query_params
+    parameters = request.query_params
     try:
-        video_id, source = request.path_params["video_id"], asked.get("source", "smooth")
-        from_s, to_s, with_landmarks = float(asked["from_s"]), float(asked["to_s"]), asked.get("landmarks") == "true"
+        video_id, source = request.path_params["video_id"], parameters.get("source", "smooth")
+        from_s, to_s = float(parameters["from_s"]), float(parameters["to_s"])
+        with_landmarks = parameters.get("landmarks") == "true"
         found = boxes(current_results(), video_id, from_s, to_s, source, with_landmarks=with_landmarks)
     except (KeyError, ValueError) as error:
         raise HTTPException(400, str(error)) from error

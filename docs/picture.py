@@ -1,4 +1,4 @@
-"""Draw the picture of the README: frames of an analyzed video with its faces, above each person's emotion timeline.
+"""Draw the figure of the README: frames of an analyzed video with its faces, above each person's emotion timeline.
 
 .venv/bin/python docs/picture.py demo/results demo/videos/hopper_cut.mp4 docs/timeline.png
 """
@@ -19,7 +19,7 @@ N_FRAMES = 5
 
 
 def draw(results: Path, video: Path, out: Path) -> None:
-    """Write the picture of one video of the results as PNG."""
+    """Write the figure of one video of the results as PNG."""
     connection = connect(results)
     of_video = "video_id = (SELECT video_id FROM videos WHERE path LIKE ?)"
     faces = connection.execute(f"SELECT * FROM faces WHERE {of_video} ORDER BY pts_s", [f"%{video.name}"]).df()

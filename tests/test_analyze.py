@@ -60,7 +60,7 @@ def folder(tmp_path, face_clip):
     return tmp_path / "videos"
 
 
-def test_a_folder_gives_its_videos_and_pictures_in_order(folder):
+def test_a_folder_gives_its_videos_and_images_in_order(folder):
     names = [path.relative_to(folder).as_posix() for path in find_videos([folder])]
     assert names == ["a.MOV", "b.mp4", "deep/c.mkv", "photo.jpg"]
     assert [p.name for p in find_videos([folder], recursive=False)] == ["a.MOV", "b.mp4", "photo.jpg"]
@@ -301,7 +301,7 @@ def test_a_bad_file_fails_with_its_reason_in_videos(tmp_path, name, content, say
     assert says in error
 
 
-def test_a_file_cut_short_fails_unless_only_what_is_there_is_asked_for(tmp_path, face_clip):
+def test_a_truncated_file_fails_unless_its_readable_part_is_requested(tmp_path, face_clip):
     whole = tmp_path / "whole.mkv"
     write_clip(whole, (np.full((120, 160, 3), i, np.uint8) for i in range(100)))
     path = tmp_path / "short.mkv"

@@ -450,7 +450,7 @@ def test_a_file_without_groups_is_reported_with_its_columns() -> None:
         parse_grouping(b"a,b\n1,2\n", "groups.csv")
 
 
-def test_nothing_to_compare_is_said(store: Store, page: Page) -> None:
+def test_nothing_to_compare_is_reported(store: Store, page: Page) -> None:
     for video_id, path in ((ALICE, "a/alice.mp4"), (NOBODY, "b/nobody.mp4")):
         store.commit_analysis(row(video_id, path, duration_s=1.0), timeline(np.arange(10) / 10, []))
     shown = page("compare", store.root)
@@ -578,7 +578,7 @@ def test_every_page_has_the_disclaimer(results: Path, page: Page) -> None:
     assert DISCLAIMER in words(page("app", results))
 
 
-def test_a_window_has_the_bins_asked_for(store: Store) -> None:
+def test_a_window_has_the_requested_bins(store: Store) -> None:
     pts_s = np.arange(3600 * 2) / 2
     faces = [Face(i, p=feeling("happy" if i < 3600 else "sad")) for i in range(len(pts_s))]
     store.commit_analysis(row(ALICE, "hour.mp4"), timeline(pts_s, faces))
@@ -654,7 +654,7 @@ def moving(n: int, **changed: np.ndarray) -> Timeline:
     )
 
 
-def test_boxes_have_landmarks_only_if_asked_for(store: Store) -> None:
+def test_boxes_have_landmarks_only_if_requested(store: Store) -> None:
     points_px = np.full((10, 70, 2), 40.5, np.float32)
     score = np.array([0.9] * 9 + [0.4])
     turned = {"head_yaw_deg": np.arange(10.0), "landmark_score": score, "points_px": points_px}

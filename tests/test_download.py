@@ -153,7 +153,7 @@ def test_damaged_weights_are_downloaded_again_unless_the_file_has_changed(
         find_model("nobody", "detector")
 
 
-def test_a_download_cut_short_leaves_nothing(weights_server, models_dir):
+def test_an_interrupted_download_leaves_nothing(weights_server, models_dir):
     weights_server.max_bytes = 3_000_000
     with pytest.raises(WeightsError, match=r"ended after 3,000,000 of 1\d\d,\d{3},\d{3} bytes"):
         fetch_retinaface()

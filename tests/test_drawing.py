@@ -34,7 +34,7 @@ def test_smoothing_has_no_edge():
     assert np.abs(np.diff(middle[101:])).max() < 25
 
 
-def test_boxes_and_labels_stay_in_the_picture():
+def test_boxes_and_labels_stay_in_the_image():
     for box in ([-20, -20, 40, 40], [300, 220, 400, 400], [100, 2, 150, 60], [-90, -90, -10, -10]):
         pixels = np.zeros((240, 320, 3), np.uint8)
         draw_box(pixels, np.array(box, float), (255, 0, 0), 2)
@@ -57,44 +57,44 @@ def test_labels_of_people_side_by_side_do_not_cover_one_another():
         assert (pixels == color).all(axis=2).sum() > 0.9 * alone[-1]
 
 
-def strip_at(ribbon: TimelineStrip, time_s: float) -> list[np.ndarray]:
+def strip_at(timeline: TimelineStrip, time_s: float) -> list[np.ndarray]:
     """The lanes of the strip at one time, without their names."""
-    strip = np.empty((ribbon.height_px, ribbon.width_px, 3), np.uint8)
-    ribbon.draw(strip, time_s)
-    tops = [ribbon.gap_px + (i + 2) * (ribbon.lane_px + ribbon.gap_px) for i in range(len(ribbon.lanes))]
-    return [strip[top : top + ribbon.lane_px, ribbon.gutter_px :] for top in tops]
+    strip = np.empty((timeline.height_px, timeline.width_px, 3), np.uint8)
+    timeline.draw(strip, time_s)
+    tops = [timeline.gap_px + (i + 2) * (timeline.lane_px + timeline.gap_px) for i in range(len(timeline.lanes))]
+    return [strip[top : top + timeline.lane_px, timeline.gutter_px :] for top in tops]
 
 
 SPANS = Spans(np.array([0, 0, 1]), np.array([3, 4, 6]), np.array([0.0, 10, 14]), np.array([10.0, 20, 15]))
 
 
 def test_the_strip_shows_the_colors_around_the_present():
-    ribbon = TimelineStrip(SPANS, 640, 360, 0.0, 30.0)
-    assert len(ribbon.lanes) == 2
-    assert (ribbon.height_px + 360) % 2 == (TimelineStrip(SPANS, 640, 361, 0.0, 30.0).height_px + 361) % 2 == 0
-    lane = strip_at(ribbon, 10.0)[0][1]  # a row of pixels above the text
+    timeline = TimelineStrip(SPANS, 640, 360, 0.0, 30.0)
+    assert len(timeline.lanes) == 2
+    assert (timeline.height_px + 360) % 2 == (TimelineStrip(SPANS, 640, 361, 0.0, 30.0).height_px + 361) % 2 == 0
+    lane = strip_at(timeline, 10.0)[0][1]  # a row of pixels above the text
     assert (lane[: len(lane) // 2 - 2] == PALETTE[3]).all()
     assert (lane[len(lane) // 2 + 2 :] == PALETTE[4]).all()
-    assert not (strip_at(ribbon, 28.0)[1].reshape(-1, 3)[:, None] == PALETTE).all(axis=2).any()
+    assert not (strip_at(timeline, 28.0)[1].reshape(-1, 3)[:, None] == PALETTE).all(axis=2).any()
 
 
 def test_the_strip_does_not_leave_the_video_and_the_present_moves_there():
-    ribbon = TimelineStrip(SPANS, 640, 360, 0.0, 20.0)
+    timeline = TimelineStrip(SPANS, 640, 360, 0.0, 20.0)
     for time_s, part in ((0.0, 0.0), (2.5, 0.25), (5.0, 0.5), (12.0, 0.5), (17.5, 0.75)):
-        lane = strip_at(ribbon, time_s)[0]
+        lane = strip_at(timeline, time_s)[0]
         white = np.flatnonzero((lane == 255).all(axis=(0, 2)))
         assert white.mean() == pytest.approx(part * lane.shape[1], abs=2)
 
 
 def test_the_strip_has_times_and_says_who_is_still_to_come():
-    ribbon = TimelineStrip(SPANS, 640, 360, 0.0, 30.0)
-    strip = np.empty((ribbon.height_px, 640, 3), np.uint8)
-    ribbon.draw(strip, 6.0)
-    axis = strip[ribbon.gap_px + ribbon.lane_px + ribbon.gap_px :][: ribbon.lane_px, ribbon.gutter_px :]
+    timeline = TimelineStrip(SPANS, 640, 360, 0.0, 30.0)
+    strip = np.empty((timeline.height_px, 640, 3), np.uint8)
+    timeline.draw(strip, 6.0)
+    axis = strip[timeline.gap_px + timeline.lane_px + timeline.gap_px :][: timeline.lane_px, timeline.gutter_px :]
     assert (axis.max(axis=(0, 2)) > 120).sum() > 60  # several tick labels are drawn
-    absent = strip_at(ribbon, 6.0)[1]
+    absent = strip_at(timeline, 6.0)[1]
     assert ((absent.max(axis=2) > 120).sum(axis=0) > 0).sum() > 30  # the text "P1 first seen at 0:14.0"
-    said = [text for lane in ribbon.lanes for text, _, _ in lane.absences]
+    said = [text for lane in timeline.lanes for text, _, _ in lane.absences]
     assert "P1 first seen at 0:14.0" in said
     assert "P1 last seen at 0:15.0" in said
 
@@ -109,5 +109,5 @@ def test_a_face_without_a_label_has_a_lane_too():
 
 def test_a_strip_of_nobody_is_drawn_too():
     nobody = Spans(*(np.empty(0, kind) for kind in (int, int, float, float)))
-    ribbon = TimelineStrip(nobody, 64, 36, 0.0, 2.0)
-    ribbon.draw(np.empty((ribbon.height_px, 64, 3), np.uint8), 0.0)
+    timeline = TimelineStrip(nobody, 64, 36, 0.0, 2.0)
+    timeline.draw(np.empty((timeline.height_px, 64, 3), np.uint8), 0.0)

@@ -53,7 +53,7 @@ def test_one_file_has_the_frames_of_all_videos(results, tmp_path):
     )
 
 
-def test_one_file_has_the_tracks_of_the_videos_asked_for(results, tmp_path):
+def test_one_file_has_the_tracks_of_the_selected_videos(results, tmp_path):
     succeed("export", results, "--format", "tracks", "--out", tmp_path, "--video", "b.mp4")
     (row,) = rows_of(tmp_path / "tracks.csv")
     assert (row["video"], row["person"], row["n_faces"]) == ("b.mp4", "P0", str(FRAMES))

@@ -27,7 +27,7 @@ def test_readers_load_neither_torch_nor_prefect(package):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: path.stem)
-def test_what_benchmarks_import_is_there(path):
+def test_every_name_that_benchmarks_import_exists(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in OURS:
             module = importlib.import_module(node.module)

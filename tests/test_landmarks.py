@@ -337,7 +337,7 @@ def test_a_training_resumes_where_it_stopped(few_labels, tmp_path):
     )
 
 
-def test_copies_of_test_images_are_not_learned(few_labels, tmp_path):
+def test_copies_of_test_images_are_excluded_from_training(few_labels, tmp_path):
     crops, labels = few_labels
     images = read_labeled_crops(crops, labels).pixels
     images[0] = images[9]

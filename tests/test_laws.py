@@ -102,7 +102,7 @@ def test_time_rises_within_a_track_which_has_one_face_in_a_frame(timeline):
 
 
 @law
-def test_probabilities_sum_to_1_and_say_what_is_said_of_them(timeline):
+def test_probabilities_sum_to_1_and_agree_with_derived_columns(timeline):
     faces = timeline.faces.to_pandas()
     for names in (P, SMOOTH):
         p = faces[names].to_numpy(np.float64)
@@ -119,7 +119,7 @@ def test_probabilities_sum_to_1_and_say_what_is_said_of_them(timeline):
 
 
 @law
-def test_faces_lie_in_the_frame_and_the_gate_says_why(timeline):
+def test_faces_lie_in_the_frame_and_low_quality_has_a_reason(timeline):
     faces = timeline.faces.to_pandas()
     assert ((faces.x1_px >= 0) & (faces.x2_px <= WIDTH_PX) & (faces.y1_px >= 0) & (faces.y2_px <= HEIGHT_PX)).all()
     assert ((faces.x1_px < faces.x2_px) & (faces.y1_px < faces.y2_px)).all()
@@ -219,7 +219,7 @@ def test_tables_come_back_from_the_disk_bit_for_bit(tmp_path_factory, observatio
         assert stored.drop_columns("analysis_id").equals(table), name
 
 
-def test_the_laws_are_tried_on_timelines_with_something_in_them():
+def test_the_generated_timelines_are_varied():
     """The generator must produce tracks, low-quality faces, gaps and episodes, or the invariants would test nothing."""
     found = {"tracks": 0, "episodes": 0, "transitions": 0, "gated": 0, "baselines": 0}
 

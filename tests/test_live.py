@@ -387,7 +387,7 @@ def test_a_session_is_purged_whole(session, tmp_path):
 
 
 @pytest.mark.parametrize("which", [0, 2])
-def test_the_timeline_page_shows_a_session_without_its_pictures(session, which, monkeypatch):
+def test_the_timeline_page_shows_a_session_without_its_frames(session, which, monkeypatch):
     monkeypatch.setenv(ENVIRONMENT, str(session[which]))
     page = Path(__file__).parents[1] / "dashboard" / "views" / "timeline.py"
     shown = AppTest.from_file(str(page), default_timeout=120).run()

@@ -308,16 +308,16 @@ def test_two_simultaneous_runs_lose_and_repeat_nothing(bucket, tmp_path, face_cl
 
 
 def test_a_live_session_in_a_bucket(bucket, face_clip, tmp_path):
-    with face_clip.open("rb") as pictures:
+    with face_clip.open("rb") as stdin:
         command = [FERVID, "live", "-", "--out", str(bucket / "results"), "--device", "cpu"]
-        ended = subprocess.run(command, stdin=pictures, capture_output=True, text=True, cwd=tmp_path)
+        ended = subprocess.run(command, stdin=stdin, capture_output=True, text=True, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert query(bucket / "results", "SELECT is_running FROM videos").to_pylist() == [{"is_running": False}]
     assert query(bucket / "results", "SELECT count(*) > 0 AS any FROM frames").to_pylist() == [{"any": True}]
     assert not list(tmp_path.iterdir())
 
 
-def test_a_purge_cut_short_is_finished_by_the_next(bucket):
+def test_an_interrupted_purge_is_finished_by_the_next(bucket):
     store = Store(bucket / "results")
     for video in (1, 2):
         store.commit_analysis(row(video, video, f"{video}.mp4"), timeline())

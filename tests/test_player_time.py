@@ -158,7 +158,7 @@ def test_a_long_last_frame_is_shown_as_long_as_the_container_states(tmp_path):
     ],
 )
 @pytest.mark.parametrize("n_parts", [2, 3])
-def test_joined_recordings_go_on_from_the_last_frame(tmp_path, suffix, how, n_parts):
+def test_concatenated_recordings_continue_from_the_last_frame(tmp_path, suffix, how, n_parts):
     part = write_video(tmp_path / f"part{suffix}", grays(30), **how)
     info = probe(join(tmp_path / f"joined{suffix}", *[part] * n_parts))
     n = 30 * n_parts
@@ -176,7 +176,7 @@ def test_joined_recordings_go_on_from_the_last_frame(tmp_path, suffix, how, n_pa
     assert read_all(read_frames_at(info, some))[0] == some.tolist()
 
 
-def test_a_clock_that_jumps_ahead_goes_on_from_the_last_frame(tmp_path):
+def test_a_clock_that_jumps_ahead_continues_from_the_last_frame(tmp_path):
     """A recording of the first second, and one an hour later by the same clock."""
     first = write_video(tmp_path / "first.ts", grays(25))
     later = write_video(tmp_path / "later.ts", grays(25), pts=list(range(90_000, 90_025)))

@@ -286,7 +286,7 @@ def test_an_answer_says_what_its_values_are(results, tmp_path, question, says):
 
 
 @pytest.mark.parametrize("question", ["shares", "compare", "events", "averages", "validity", "synchrony"])
-def test_wide_answers_are_compact_unless_asked_for(results, tmp_path, question):
+def test_wide_answers_are_compact_unless_all_columns_are_requested(results, tmp_path, question):
     groups, events = tmp_path / "groups.csv", tmp_path / "events.csv"
     groups.write_text("path,group\na.mp4,x\nb.mp4,y\n")
     events.write_text("start_s,end_s,label\n1,2,ad\n")

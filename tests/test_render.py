@@ -61,7 +61,7 @@ def test_a_face_is_hidden_for_a_time_before_and_after_its_detections():
     assert not blind.any()
 
 
-def test_a_gap_is_bridged_however_long_and_the_box_glides():
+def test_a_gap_of_any_length_is_bridged_by_interpolated_boxes():
     moved = [*BOX, *(BOX + 30)]
     placed, _ = covered([5, 35], [0, 0], moved, config=RedactionConfig(margin=0, margin_px=0, hold_s=0, growth_per_s=0))
     assert placed.frame.tolist() == list(range(4, 37))  # the box is kept at least until the next analyzed frame
@@ -91,7 +91,7 @@ def test_frames_far_from_analyzed_ones_are_hidden_completely():
     assert blind.all()
 
 
-def test_boxes_glide_from_sample_to_sample_and_end_where_the_face_does():
+def test_boxes_are_interpolated_between_samples_and_end_with_the_face():
     analyzed = np.arange(0, 50, 5)
     faces = np.array([0, 5, 15]), np.array([0, 0, 0]), np.concatenate([BOX, BOX + 50, BOX])
     placed = boxes_shown(PTS_S, analyzed, *faces)
@@ -106,7 +106,7 @@ def test_boxes_glide_from_sample_to_sample_and_end_where_the_face_does():
 # --- whole videos ----------------------------------------------------------------------------------------------------
 
 
-def test_every_frame_is_there_at_its_time_with_what_was_found(face_clip, results, tmp_path):
+def test_every_frame_is_rendered_at_its_time_with_its_faces(face_clip, results, tmp_path):
     render_video(face_clip, results, tmp_path / "out.mp4")
     original, pts_s = frames_of(face_clip)
     pixels, times_s = frames_of(tmp_path / "out.mp4")

@@ -118,10 +118,10 @@ def test_the_page_can_be_heard(page):
     assert max(np.diff(levels)) <= 1
     ids = {attributes.get("id") for _, attributes in elements}
     assert {a["aria-labelledby"] for _, a in elements if "aria-labelledby" in a} <= ids
-    pictures = [a for _, a in elements if a.get("role") == "img"]
-    assert all(a["aria-label"] for a in pictures)
+    charts = [a for _, a in elements if a.get("role") == "img"]
+    assert all(a["aria-label"] for a in charts)
     assert "P0: happy, 0.0 s to 2.0 s; sad, 2.0 s to 3.3 s; visible, no label, 3.3 s to 4.0 s" in [
-        a["aria-label"] for a in pictures
+        a["aria-label"] for a in charts
     ]
     n_tables = sum(tag == "table" for tag, _ in elements)
     assert n_tables == sum(tag == "caption" for tag, _ in elements) >= 5
@@ -248,8 +248,8 @@ def test_names_are_shown_and_hidden_people_are_not(tmp_path):
 def drawn(store: Store) -> tuple[list[tuple[str, int, int]], list[str]]:
     """The runs of labels on the page, and the outline of the area of happy of each person."""
     page = report_page(store.root)
-    ribbon = re.findall(r'<rect class="e-(\w+)" x="(\d+)" y="104" width="(\d+)"', page)
-    return [(name, int(x), int(width)) for name, x, width in ribbon], re.findall(r'class="e-happy" d="([^"]*)"', page)
+    runs = re.findall(r'<rect class="e-(\w+)" x="(\d+)" y="104" width="(\d+)"', page)
+    return [(name, int(x), int(width)) for name, x, width in runs], re.findall(r'class="e-happy" d="([^"]*)"', page)
 
 
 def test_samples_far_apart_leave_no_holes(tmp_path):
@@ -257,18 +257,18 @@ def test_samples_far_apart_leave_no_holes(tmp_path):
     faces = [Face(i, p=feeling("happy")) for i in range(8)]
     pts_s = [0.0, 0.04, 0.5, 0.54, 0.58, 1.0, 1.04, 1.5]
     store.commit_analysis(row(1, "/a.mp4"), build_timeline(observe(pts_s, faces), TimelineConfig()))
-    ribbon, areas = drawn(store)
-    assert [name for name, _, _ in ribbon] == ["happy"]
+    runs, areas = drawn(store)
+    assert [name for name, _, _ in runs] == ["happy"]
     assert [area.count("M") for area in areas] == [1]
 
 
-def test_a_blink_is_drawn_closed_and_a_long_absence_open_and_what_is_narrow_is_wide_enough(tmp_path):
+def test_short_absences_are_closed_long_ones_open_and_narrow_runs_visible(tmp_path):
     store = Store(tmp_path / "results")
     seen = [*range(100), *range(105, 200), *range(1000, 1006)]  # some of 2,000 frames, with 25 per second
     faces = [Face(i, p=feeling("happy")) for i in seen]
     store.commit_analysis(row(1, "/a.mp4"), build_timeline(observe(np.arange(2000) / 25, faces), TimelineConfig()))
-    ribbon, areas = drawn(store)
-    assert ribbon == [("happy", 0, 20), ("happy", 100, 1)]  # there are two people; a step is 0.4 s
+    runs, areas = drawn(store)
+    assert runs == [("happy", 0, 20), ("happy", 100, 1)]  # there are two people; a step is 0.4 s
     assert [area.count("M") for area in areas] == [1, 1]
 
 

@@ -27,5 +27,5 @@ def test_below_half_size_every_pixel_counts():
     np.testing.assert_allclose(small[:, 1:-1], 64, atol=10)  # skipping pixels gives 0 everywhere
 
 
-def test_a_thin_picture_keeps_a_pixel():
+def test_a_thin_image_keeps_a_pixel():
     assert resize(torch.zeros((4000, 1, 3), dtype=torch.uint8), 0.1).shape == (400, 1, 3)

@@ -236,7 +236,7 @@ def test_each_person_named_in_a_video_is_a_participant(tmp_path):
     assert {row["n_participants"] for row in averages if float(row["start_s"]) >= 0 and row["label"] == "rest"} == {"6"}
 
 
-def test_still_pictures_are_compared(tmp_path):
+def test_still_images_are_compared(tmp_path):
     """Six photographs per group with a happy face each; four of one group also show a sad face."""
     store = Store(tmp_path / "results")
     for number in range(12):

@@ -84,7 +84,7 @@ def test_blur_that_was_measured_in_smaller_crops_keeps_its_threshold():
         assert replace(config, quality=TimelineConfig().quality) == TimelineConfig()
 
 
-def test_only_the_videos_asked_for(results):
+def test_only_selected_videos_are_rebuilt(results):
     rebuilt = rebuild_timelines(results, TimelineSettings(time_constant_s=2.0), ["b.mp4"])
     assert [(one.path, one.status, one.n_faces) for one in rebuilt] == [("/gone/b.mp4", "done", 40)]
     with pytest.raises(UnknownVideoError, match="no such video"):

@@ -83,7 +83,7 @@ def test_a_strong_face_is_matched_before_a_weak_one_that_overlaps_more():
     assert track(frame, np.arange(4) * 0.1, boxes(*x), [0.9, 0.9, 0.9, 0.9, 0.3]) == [0, 0, 0, 0, -1]
 
 
-def test_a_false_hit_does_not_take_the_face_from_an_older_track():
+def test_a_false_positive_does_not_take_the_face_from_an_older_track():
     # In frame 5, there is a second detection to the left; afterwards, the face is nearer to its position.
     frame, x = [0, 1, 2, 3, 4, 5, 5, 6, 7, 8], [100, 100, 100, 100, 100, 115, 80, 85, 85, 85]
     assert track(frame, np.arange(9) * 0.1, boxes(*x)) == [0, 0, 0, 0, 0, 0, -1, 0, 0, 0]

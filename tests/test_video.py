@@ -63,7 +63,7 @@ both_decoders = pytest.mark.parametrize("decoder", ["pyav", pytest.param("decord
 # Each keyword is a property of the encoded video that some test varies.
 def write_video(  # noqa: PLR0913
     path: Path,
-    pictures: Iterable[np.ndarray],
+    images: Iterable[np.ndarray],
     *,
     codec: str = "libx264",
     pts: list[int] | None = None,
@@ -75,7 +75,7 @@ def write_video(  # noqa: PLR0913
     faststart: bool = False,
     **options: str,
 ) -> Path:
-    """Encode (h, w, 3) pictures; `pts` are their times in units of `unit`, 0, 1, 2, … unless given."""
+    """Encode (h, w, 3) images; `pts` are their times in units of `unit`, 0, 1, 2, … unless given."""
     with av.open(str(path), "w", container, {"movflags": "faststart"} if faststart else {}) as file:
         stream = file.add_stream(codec, rate=1 / unit, options=options)
         stream.codec_context.time_base = unit
@@ -83,10 +83,10 @@ def write_video(  # noqa: PLR0913
         if b_frames is not None:
             stream.codec_context.max_b_frames = b_frames
         stream.pix_fmt = pixel_format
-        for i, picture in enumerate(pictures):
+        for i, image in enumerate(images):
             if i == 0:
-                stream.height, stream.width = picture.shape[:2]
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                stream.height, stream.width = image.shape[:2]
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = (i if pts is None else pts[i]), unit
             file.mux(stream.encode(frame))
         file.mux(stream.encode())
@@ -113,9 +113,9 @@ def read_all(batches: Iterable) -> tuple[list[int], list[float], list[float]]:
 def checksums(info: VideoInfo, frame_index: np.ndarray, batch_size: int = 32) -> dict[int, tuple[float, int]]:
     """Time and checksum of every frame that is read."""
     return {
-        int(i): (float(pts_s), zlib.crc32(picture.tobytes()))
+        int(i): (float(pts_s), zlib.crc32(image.tobytes()))
         for batch in read_frames_at(info, frame_index, batch_size=batch_size)
-        for i, pts_s, picture in zip(batch.frame_index, batch.pts_s, batch.pixels, strict=True)
+        for i, pts_s, image in zip(batch.frame_index, batch.pts_s, batch.pixels, strict=True)
     }
 
 
@@ -135,7 +135,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @both_decoders
-def test_frames_keep_their_own_time_and_picture(plain, decoder):
+def test_frames_keep_their_time_and_content(plain, decoder):
     info = probe(plain, decoder)
     assert (info.n_frames, info.width_px, info.height_px, info.rotation_deg) == (60, 64, 48, 0)
     assert (info.codec, info.decoder, info.is_vfr, info.is_counted) == ("h264", decoder, False, False)
@@ -148,7 +148,7 @@ def test_frames_keep_their_own_time_and_picture(plain, decoder):
 
 
 @both_decoders
-def test_sampling_and_jumping(plain, decoder):
+def test_sampling_and_seeking(plain, decoder):
     index, pts_s, gray = read_all(read_frames(plain, fps=1, start_s=0.9, decoder=decoder))
     assert index == [25, 50]
     assert pts_s == [1.0, 2.0]
@@ -203,7 +203,7 @@ def test_any_part_of_any_format_is_as_in_the_whole(tmp_path, name, how):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
-def test_jumps_lead_to_the_keyframe(tmp_path, caplog, name):
+def test_seeks_lead_to_the_keyframe(tmp_path, caplog, name):
     info = probe(write_video(tmp_path / name, grays(60)), "pyav")
     caplog.set_level("INFO", logger="fer_models")
     assert read_all(read_frames_at(info, np.array([3, 40, 58])))[0] == [3, 40, 58]
@@ -221,9 +221,9 @@ def test_jumps_lead_to_the_keyframe(tmp_path, caplog, name):
     ],
 )
 def test_frames_are_upright(tmp_path, clockwise_deg, matrix, corner):
-    picture = np.zeros((48, 64, 3), np.uint8)
-    picture[:24, :32] = 255
-    path = write_video(tmp_path / "turned.mp4", [picture] * 3)
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:24, :32] = 255
+    path = write_video(tmp_path / "turned.mp4", [image] * 3)
     data = bytearray(path.read_bytes())
     a, b, c, d = (value << 16 for value in matrix)
     at = data.index(b"tkhd") + 4 + 40  # version 0: the matrix follows 40 bytes of other fields
@@ -301,7 +301,7 @@ def test_hidden_reference_frames_of_vp8_do_not_count(tmp_path):
 
 
 def noise(n: int) -> np.ndarray:
-    """Pictures that take about as many bytes each."""
+    """Images that take about as many bytes each."""
     return np.random.default_rng(0).integers(0, 256, (n, 48, 64, 3), np.uint8)
 
 
@@ -339,7 +339,7 @@ def add_silence(path: Path, silence_s: int) -> Path:
         ("a.flv", {}),
     ],
 )
-def test_a_file_cut_in_half_says_so_and_gives_what_there_is(tmp_path, name, how):
+def test_a_truncated_file_is_reported_and_its_first_part_is_read(tmp_path, name, how):
     path = write_video(tmp_path / name, noise(100), **how)
     assert probe(path).truncation is None
     info = probe(cut_in_half(path))
@@ -352,7 +352,7 @@ def test_a_file_cut_in_half_says_so_and_gives_what_there_is(tmp_path, name, how)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.flv"])
-def test_sound_may_go_on_after_the_pictures(tmp_path, name):
+def test_audio_may_continue_after_the_video(tmp_path, name):
     path = add_silence(write_video(tmp_path / name, noise(50)), 5)
     assert probe(path).truncation is None
     assert "the file ends after" in probe(cut_in_half(path)).truncation
@@ -361,8 +361,8 @@ def test_sound_may_go_on_after_the_pictures(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.flv", "flv")]
 )
-def test_slow_or_single_pictures_are_not_cut_off(tmp_path, name, codec):
-    """Some containers do not say how long the last picture is shown, though it counts for the duration."""
+def test_slow_or_single_frames_are_not_truncated(tmp_path, name, codec):
+    """Some containers do not say how long the last image is shown, though it counts for the duration."""
     for n in (1, 4):
         path = write_video(tmp_path / name, noise(n), codec=codec, unit=Fraction(5), b_frames=0)
         assert probe(path).truncation is None
@@ -380,7 +380,7 @@ def test_what_an_edit_list_leaves_out_is_not_missing(tmp_path):
     assert info.truncation is None
 
 
-def test_a_file_broken_in_the_middle_says_so(tmp_path):
+def test_damage_in_the_middle_of_a_file_is_reported(tmp_path):
     path = write_video(tmp_path / "a.mp4", noise(50), b_frames=0)
     data = bytearray(path.read_bytes())
     sizes_at = data.index(b"stsz") + 16
@@ -413,11 +413,11 @@ def two_streams(path: Path, dispositions: tuple[Disposition, Disposition]) -> Pa
     small, large = np.zeros((32, 48, 3), np.uint8), np.full((64, 96, 3), 200, np.uint8)
     with av.open(str(path), "w") as file:
         streams = [file.add_stream("libvpx-vp9", rate=25) for _ in range(2)]
-        for stream, picture, disposition in zip(streams, (small, large), dispositions, strict=True):
-            stream.height, stream.width = picture.shape[:2]
+        for stream, image, disposition in zip(streams, (small, large), dispositions, strict=True):
+            stream.height, stream.width = image.shape[:2]
             stream.disposition = disposition
-        for stream, picture in zip(streams, (small, large), strict=True):
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for stream, image in zip(streams, (small, large), strict=True):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             file.mux(stream.encode())
     return path
 
@@ -534,7 +534,7 @@ def test_what_is_no_video_says_so(tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("This is not a video.\n" * 100)
     (tmp_path / "folder.mp4").mkdir()
-    (tmp_path / "text.png").write_text("nor is this a picture")
+    (tmp_path / "text.png").write_text("nor is this an image")
     whole = write_video(tmp_path / "whole.mp4", grays(5)).read_bytes()
     (tmp_path / "no_index.mp4").write_bytes(whole[: whole.index(b"moov")])
     with wave.open(str(tmp_path / "sound.wav"), "wb") as sound:
@@ -625,14 +625,14 @@ def test_the_cover_of_a_song_is_no_video(tmp_path):
         probe(tmp_path / "song.mp4")
 
 
-# --- still pictures ---
+# --- still images ---
 
 
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 
 
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
-def test_a_still_picture_is_a_video_of_one_frame(tmp_path, suffix):
+def test_a_still_image_is_a_video_of_one_frame(tmp_path, suffix):
     if suffix in HEIF_SUFFIXES:
         pytest.importorskip("pillow_heif", reason="the extra heic is not installed").register_heif_opener()
     Image.new("RGB", (30, 20), (200, 40, 90)).save(tmp_path / f"a{suffix}")
@@ -646,11 +646,11 @@ def test_a_still_picture_is_a_video_of_one_frame(tmp_path, suffix):
 
 
 def test_exif_orientation(tmp_path):
-    picture = np.zeros((20, 30, 3), np.uint8)
-    picture[:10, :15] = 255
+    image = np.zeros((20, 30, 3), np.uint8)
+    image[:10, :15] = 255
     exif = Image.Exif()
     exif[0x0112] = 6  # 6: rotate clockwise by 90 degrees for display
-    Image.fromarray(picture).save(tmp_path / "a.jpg", exif=exif)
+    Image.fromarray(image).save(tmp_path / "a.jpg", exif=exif)
     info = probe(tmp_path / "a.jpg")
     assert (info.width_px, info.height_px, info.rotation_deg) == (20, 30, 90)
     (batch,) = read_frames(tmp_path / "a.jpg")
@@ -670,20 +670,20 @@ def test_the_header_tells_the_size_as_shown(tmp_path, suffix, orientation):
     assert batch.pixels.shape == (1, info.height_px, info.width_px, 3)
 
 
-def test_other_pictures_than_the_suffixes_say_are_refused(tmp_path):
+def test_an_eps_file_named_png_is_refused(tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png", "EPS")
     with pytest.raises(VideoReadError, match=r"a\.png: not an image .*save it as PNG or JPEG"):
         probe(tmp_path / "a.png")
 
 
-def test_an_image_cut_off_is_detected_when_it_is_read(tmp_path):
+def test_a_truncated_image_is_detected_when_it_is_read(tmp_path):
     Image.fromarray(noise(1)[0]).save(tmp_path / "a.jpg")
     info = probe(cut_in_half(tmp_path / "a.jpg"))
     with pytest.raises(VideoReadError, match=r"a\.jpg: not an image .*truncated"):
         list(read_frames_at(info, np.arange(1)))
 
 
-def test_too_large_a_picture(tmp_path):
+def test_an_image_that_is_too_large_is_refused(tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     data = bytearray((tmp_path / "a.png").read_bytes())
     at = data.index(b"IHDR")
@@ -726,7 +726,7 @@ def test_auto_takes_decord_where_it_is_right(tmp_path, how, decoder, reason):
 
 
 @needs_decord
-def test_decord_asked_for_but_impossible(tmp_path):
+def test_decord_is_refused_where_it_cannot_read_the_file(tmp_path):
     path = write_video(tmp_path / "a.gif", grays(3), codec="gif", pixel_format="rgb8")
     with pytest.raises(VideoReadError, match="use --decoder pyav"):
         probe(path, "decord")
@@ -750,7 +750,7 @@ def test_segments_are_as_the_whole(name):
         assert checksums(reference, sparse) == {i: whole[i] for i in sparse.tolist()}
 
 
-def test_no_shared_video_is_taken_for_cut_off():
+def test_no_shared_video_counts_as_truncated():
     paths = [path for path in SHARED.rglob("*") if path.suffix in VIDEO_SUFFIXES]
     if not paths:
         pytest.skip(f"{SHARED} is missing")

@@ -21,6 +21,6 @@ def cookbook() -> list[Question]:
 
 def _question(text: str) -> Question:
     lines = text.splitlines()
-    n_said = next(i for i, line in enumerate(lines) if not line.startswith("--"))
-    title, *note = (line.removeprefix("--").strip() for line in lines[:n_said])
-    return Question(title, " ".join(note), "\n".join(lines[n_said:]) + "\n")
+    n_comment_lines = next(i for i, line in enumerate(lines) if not line.startswith("--"))
+    title, *note = (line.removeprefix("--").strip() for line in lines[:n_comment_lines])
+    return Question(title, " ".join(note), "\n".join(lines[n_comment_lines:]) + "\n")

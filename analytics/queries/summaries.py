@@ -51,9 +51,9 @@ def top_moments(connection: duckdb.DuckDBPyConnection, emotion: str, *, limit: i
     """
     if emotion not in EMOTIONS:
         raise ValueError(f"emotion must be one of {', '.join(EMOTIONS)}, got {emotion!r}")
-    asked = {"emotion": emotion, "limit": limit}
-    videos = run_sql(connection, "top_videos", **asked)["video_id"].to_pylist()
-    return run_sql_for_videos(connection, "top_moments", videos, **asked)
+    parameters = {"emotion": emotion, "limit": limit}
+    videos = run_sql(connection, "top_videos", **parameters)["video_id"].to_pylist()
+    return run_sql_for_videos(connection, "top_moments", videos, **parameters)
 
 
 def transitions(connection: duckdb.DuckDBPyConnection) -> pa.Table:

@@ -140,7 +140,7 @@ def _read_catalog(root: StoragePath) -> Catalog:
     damaged += shards.damaged
     names = ("video_id", "analysis_id", "status", "finished_at", "table_bytes", "is_running")
     columns = (own[name].to_pylist() for name in names)
-    there, small = _tables_there(root) if is_remote(root) else (None, frozenset())
+    existing, small = _existing_tables(root) if is_remote(root) else (None, frozenset())
     shard_of = dict(shards.where)
     known, kept = set(), []
     for i, (video_id, analysis_id, status, finished_at, written_bytes, is_running) in enumerate(
@@ -151,7 +151,7 @@ def _read_catalog(root: StoragePath) -> Catalog:
         where = shards.where.get(ids)
         # A shard replaces the analysis's own files if its copy is at least as new.
         outdated = where is not None and finished_at <= where.finished_at
-        sizes = _table_sizes(root, ids) if there is None else there.get(ids)
+        sizes = _table_sizes(root, ids) if existing is None else existing.get(ids)
         if not outdated and status == "done" and sizes is not None:
             # A live session rewrites its tables repeatedly, each time before its row in table videos.
             if written_bytes is not None and sizes != written_bytes and not is_running:
@@ -185,7 +185,7 @@ def _of_other_size(root: StoragePath, ids: Ids, sizes: list[int], written_bytes:
     ]
 
 
-def _tables_there(root: StoragePath) -> tuple[dict[Ids, list[int]], frozenset[str]]:
+def _existing_tables(root: StoragePath) -> tuple[dict[Ids, list[int]], frozenset[str]]:
     """The table sizes of analyses with all tables, and the paths of small objects; one listing for each table."""
     sizes: list[dict[Ids, int]] = []
     small: set[str] = set()

@@ -74,8 +74,8 @@ def compact(results: StoragePath, *, wait_s: float = WAIT_S, delete_originals: b
 def _groups(catalog: Catalog) -> Iterator[list[Ids]]:
     """The ids of the analyses for each new shard."""
     size_bytes = _sizes(catalog)
-    going_on = pc.fill_null(catalog.rows["is_running"], False)  # the tables of a live session are rewritten repeatedly
-    rows = catalog.rows.filter(pc.and_not(pc.equal(catalog.rows["status"], "done"), going_on))
+    is_live = pc.fill_null(catalog.rows["is_running"], False)  # the tables of a live session are rewritten repeatedly
+    rows = catalog.rows.filter(pc.and_not(pc.equal(catalog.rows["status"], "done"), is_live))
     own = {pair for pair in ids_of(rows) if pair not in catalog.shard_of and size_bytes.get(pair, 0) <= SMALL_BYTES}
     in_shard: dict[str, list[Ids]] = {}
     for pair, where in catalog.shard_of.items():
@@ -200,17 +200,17 @@ def find_replaced(root: StoragePath) -> tuple[list[Ids], list[str]]:
     return own, [shard for shard in shards.rows if shard not in read]
 
 
-def drop_from_shards(root: StoragePath, gone: Collection[Ids]) -> None:
+def drop_from_shards(root: StoragePath, removed: Collection[Ids]) -> None:
     """Rewrite the shards that contain any of these analyses, without them.
 
     Raises:
         StoreError: if the results are not writable, or change meanwhile.
     """
     for shard, rows in read_shards(root).rows.items():
-        if not set(gone).isdisjoint(ids_of(rows)):
+        if not set(removed).isdisjoint(ids_of(rows)):
             catalog = read_catalog(root)
             of_shard = [pair for pair, where in catalog.shard_of.items() if where.shard == shard]
-            if kept := sorted(set(of_shard).difference(gone)):
+            if kept := sorted(set(of_shard).difference(removed)):
                 write_shard(catalog, kept)
             remove_shard(root, shard)
 

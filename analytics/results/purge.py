@@ -36,7 +36,7 @@ from analytics.results.videos import choose_videos
 from analytics.tables.schema import TIMELINE_TABLES
 from fer_models.errors import FervidError
 
-_DOOMED = ".purging"  # folder to which the folders of a video are moved before they are deleted, as `table.video_id=…`
+_TRASH = ".purging"  # folder to which the folders of a video are moved before they are deleted, as `table.video_id=…`
 _PREFIX = "video_id="
 # Prefix of the file that marks a purge; it contains the start time, because later analyses do not belong to the purge.
 _MARK = f"begun.{_PREFIX}"
@@ -82,10 +82,10 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
     """
     check_results(results)
     rows, folders = _video_rows(results), _folders(results)
-    going_on = _sessions_going_on(results, rows)
+    running_sessions = _running_sessions(results, rows)
     if finished_before is None:
         chosen = _chosen(rows, folders, wanted)
-        if still := sorted(going_on[of] for of in chosen if of in going_on):
+        if still := sorted(running_sessions[of] for of in chosen if of in running_sessions):
             raise PurgeError(
                 f"{', '.join(still)}: a running live session: stop it first (Ctrl-C in fervid live). A session that "
                 f"was killed counts as running until `fervid timeline {results}` has written its last tables"
@@ -94,7 +94,7 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
         finished_at = {of: _last_written(of_video) for of, of_video in folders.items() if not is_remote(results)}
         # The time in the row takes precedence, because copying a folder changes the times of its files.
         finished_at |= _last_finished(rows)
-        chosen = sorted(of for of, when in finished_at.items() if when < finished_before and of not in going_on)
+        chosen = sorted(of for of, when in finished_at.items() if when < finished_before and of not in running_sessions)
     paths = sorted({row.path for row in rows if row.video_id in chosen})
     files = {path: entry for of in chosen for folder in folders.get(of, []) for path, entry in _files(folder).items()}
     n_videos = len(paths) + len(set(chosen) - {row.video_id for row in rows})
@@ -111,25 +111,25 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
         StoreError: if `results` is not a results folder, or a file cannot be deleted.
     """
     check_results(results)
-    doomed = results / _DOOMED
+    trash = results / _TRASH
     try:
-        begun = _begun(doomed)
-        finished_at = _last_finished(_video_rows(results)) if begun else {}
-        analyzed_again = {of for of, when in begun.items() if of in finished_at and finished_at[of] > when}
-        ids = [*video_ids, *sorted(begun.keys() - {*analyzed_again, *video_ids})]
+        interrupted = _interrupted(trash)
+        finished_at = _last_finished(_video_rows(results)) if interrupted else {}
+        analyzed_again = {of for of, when in interrupted.items() if of in finished_at and finished_at[of] > when}
+        ids = [*video_ids, *sorted(interrupted.keys() - {*analyzed_again, *video_ids})]
         for of in ids:
-            write_atomic(doomed / f"{_MARK}{of}", lambda part: part.write_text(datetime.now(UTC).isoformat()))
+            write_atomic(trash / f"{_MARK}{of}", lambda part: part.write_text(datetime.now(UTC).isoformat()))
         remove_broken_shards(results)
         in_shards = {pair for rows in read_shards(results).rows.values() for pair in ids_of(rows)}
         drop_from_shards(results, {pair for pair in in_shards if pair[0] in ids})
         folders = _folders(results)
         for of in ids:
             for folder in sorted(folders.get(of, []), key=lambda folder: folder.parent.name != "videos"):
-                _move(folder, doomed)
+                _move(folder, trash)
         # The cache is deleted last: readers may have rewritten it meanwhile, and killed ones may leave temporary files.
         of_killed = [] if is_remote(results) else (results / "videos").glob(f".*{REMEMBERED.name.lstrip('.')}*")
         remove([results / REMEMBERED, *of_killed])
-        _empty(doomed)
+        _empty(trash)
     except OSError as error:
         what, why = error.filename or results, error.strerror or error
         raise StoreError(f"{what}: cannot be deleted ({why}): stop programs that use it, then purge again") from error
@@ -137,13 +137,13 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
 
 def is_unfinished(results: StoragePath) -> bool:
     """Whether an earlier purge was interrupted."""
-    return bool(_names(results / _DOOMED))
+    return bool(_names(results / _TRASH))
 
 
-def _begun(doomed: StoragePath) -> dict[str, datetime]:
+def _interrupted(trash: StoragePath) -> dict[str, datetime]:
     """The videos whose purge was interrupted, and when it started."""
-    marks = [name for name in _names(doomed) if name.startswith(_MARK)]
-    return {name.removeprefix(_MARK): datetime.fromisoformat(read_bytes(doomed / name).decode()) for name in marks}
+    marks = [name for name in _names(trash) if name.startswith(_MARK)]
+    return {name.removeprefix(_MARK): datetime.fromisoformat(read_bytes(trash / name).decode()) for name in marks}
 
 
 def _names(folder: StoragePath) -> list[str]:
@@ -153,25 +153,25 @@ def _names(folder: StoragePath) -> list[str]:
     return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
-def _move(folder: StoragePath, doomed: StoragePath) -> None:
+def _move(folder: StoragePath, trash: StoragePath) -> None:
     """Hide a folder from readers in one step, replacing any leftover of an earlier purge."""
-    if is_remote(folder) or is_remote(doomed):
+    if is_remote(folder) or is_remote(trash):
         remove(folder / name for name in list_files(folder))
         return
-    target = doomed / f"{folder.parent.name}.{folder.name}"
+    target = trash / f"{folder.parent.name}.{folder.name}"
     if target.exists():
         shutil.rmtree(target)
     folder.rename(target)
 
 
-def _empty(doomed: StoragePath) -> None:
+def _empty(trash: StoragePath) -> None:
     """Delete the moved folders, then the markers: while they exist, the next purge knows what to finish."""
-    if is_remote(doomed):
-        remove(doomed / name for name in list_files(doomed))
-    elif doomed.exists():
-        for entry in sorted(doomed.iterdir(), key=lambda entry: entry.is_file()):
+    if is_remote(trash):
+        remove(trash / name for name in list_files(trash))
+    elif trash.exists():
+        for entry in sorted(trash.iterdir(), key=lambda entry: entry.is_file()):
             entry.unlink() if entry.is_file() else shutil.rmtree(entry)
-        doomed.rmdir()
+        trash.rmdir()
 
 
 def _folders(results: StoragePath) -> dict[str, list[StoragePath]]:
@@ -207,7 +207,7 @@ def _video_rows(results: StoragePath) -> list[_Written]:
     return rows
 
 
-def _sessions_going_on(results: StoragePath, rows: Sequence[_Written]) -> dict[str, str]:
+def _running_sessions(results: StoragePath, rows: Sequence[_Written]) -> dict[str, str]:
     """The paths of live sessions that may still be running, by video_id."""
     newest = {row.video_id: row for row in sorted(rows, key=lambda row: row.finished_at)}
     return {of: row.path for of, row in newest.items() if row.is_running and may_be_in_progress(results, of)}

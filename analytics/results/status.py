@@ -48,7 +48,7 @@ class VideoStatus:
 
 def running(root: StoragePath) -> list[Running]:
     """Videos whose newest segment is younger than both `RECENT_S` and their newest row in videos."""
-    return [begun for begun, _ in unfinished(root, within_s=RECENT_S)]
+    return [video for video, _ in unfinished(root, within_s=RECENT_S)]
 
 
 def unfinished(root: StoragePath, *, within_s: float = math.inf) -> list[tuple[Running, float]]:
@@ -112,11 +112,14 @@ def status(results: StoragePath, files: Sequence[StoragePath] = ()) -> list[Vide
     for row in rows:
         ids_of_size[row.size_bytes].add(row.video_id)
     left = [path for path in files if not _is_known(path, row_of, ids_of_size)]
-    begun = {one.video_id: (one.n_segments, age_s) for one, age_s in unfinished(results)}
-    path_of = dict(_ids_of_first(left, begun)) if left and begun else {}
+    unfinished_videos = {one.video_id: (one.n_segments, age_s) for one, age_s in unfinished(results)}
+    path_of = dict(_ids_of_first(left, unfinished_videos)) if left and unfinished_videos else {}
     changed = {path_text(path) for path in left}
-    found = [_of_row(results, row, begun) for row in rows if row.path not in changed]
-    found += [_of_begun(of, path_of.get(of), *begun[of]) for of in begun.keys() - {row.video_id for row in rows}]
+    found = [_of_row(results, row, unfinished_videos) for row in rows if row.path not in changed]
+    found += [
+        _of_unfinished(of, path_of.get(of), *unfinished_videos[of])
+        for of in unfinished_videos.keys() - {row.video_id for row in rows}
+    ]
     found += [_of_file(path, row_of) for path in left if path not in path_of.values()]
     found += [_of_damages(results, video, of_video) for video, of_video in damages.items()]
     return sorted(found, key=lambda one: (one.path, one.video_id or ""))
@@ -136,7 +139,7 @@ def _path_of(results: StoragePath, video_id: str) -> str:
     return next((row.path for row in rows if row.video_id == video_id), "")
 
 
-def may_be_there(path: str) -> bool:
+def may_exist(path: str) -> bool:
     """Whether a file exists, or is in an object store, where only a run checks it."""
     return "://" in path or Path(path).exists()
 
@@ -147,9 +150,9 @@ def count(statuses: Iterable[VideoStatus]) -> dict[str, int]:
     return {state: counted[state] for state in STATES}
 
 
-def _of_row(results: StoragePath, row: VideoRecord, begun: Mapping[str, tuple[int, float]]) -> VideoStatus:
+def _of_row(results: StoragePath, row: VideoRecord, unfinished_videos: Mapping[str, tuple[int, float]]) -> VideoStatus:
     known = VideoStatus(row.path, "done", row.video_id, finished_at=row.finished_at)
-    n_segments, age_s = begun.get(row.video_id, (0, RECENT_S))
+    n_segments, age_s = unfinished_videos.get(row.video_id, (0, RECENT_S))
     if age_s < RECENT_S:
         return replace(known, state="running", reason=f"{n_segments} segments are saved")
     if row.is_running:
@@ -161,14 +164,14 @@ def _of_row(results: StoragePath, row: VideoRecord, begun: Mapping[str, tuple[in
         return known
     if row.error.startswith(OUTSIDE_RANGE):
         suggested_action = "choose another --start or --end"
-    elif may_be_there(row.path):
+    elif may_exist(row.path):
         suggested_action = "repair or replace the file, then run `fervid retry`"
     else:
         suggested_action = "the file is missing: restore it, or remove the video with `fervid purge`"
     return replace(known, state="failed", reason=row.error, suggested_action=suggested_action)
 
 
-def _of_begun(of: str, path: StoragePath | None, n_segments: int, age_s: float) -> VideoStatus:
+def _of_unfinished(of: str, path: StoragePath | None, n_segments: int, age_s: float) -> VideoStatus:
     text = "" if path is None else path_text(path)
     saved = f"{n_segments} segments are saved"
     if age_s < RECENT_S:
@@ -194,9 +197,9 @@ def _is_known(path: StoragePath, row_of: Mapping[str, VideoRecord], ids_of_size:
     return stat.st_size in ids_of_size and _id_of(path) in ids_of_size[stat.st_size]
 
 
-def _ids_of_first(left: Sequence[StoragePath], begun: Iterable[str]) -> Iterable[tuple[str, StoragePath]]:
+def _ids_of_first(left: Sequence[StoragePath], unfinished_videos: Iterable[str]) -> Iterable[tuple[str, StoragePath]]:
     """The ids and paths of the first pending files that a run has started, found by their content."""
-    wanted = set(begun)
+    wanted = set(unfinished_videos)
     for path in left[: len(wanted) + HASHED_AT_MOST]:
         if (of := _id_of(path)) in wanted:
             yield of, path

@@ -54,15 +54,15 @@ def find_garbage(results: StoragePath, *, superseded: bool = False, older_than_s
     before_s = time.time() - older_than_s
     rows = video_records(read_catalog(results).rows)
     old = _superseded(rows, datetime.fromtimestamp(before_s, UTC)) if superseded else []
-    gone = [(row.video_id, row.analysis_id) for row in old]
-    kept = [row for row in rows if (row.video_id, row.analysis_id) not in gone]
+    superseded_ids = [(row.video_id, row.analysis_id) for row in old]
+    kept = [row for row in rows if (row.video_id, row.analysis_id) not in superseded_ids]
     in_shards = read_shards(results).where
     found = [
         Garbage("superseded analysis or failure", _files_of(results, pair), (pair,) if pair in in_shards else ())
-        for pair in gone
+        for pair in superseded_ids
     ]
-    of_gone = {file for one in found for file in one.files}
-    left = [file for file in _left_by_compaction(results, before_s) if file not in of_gone]
+    their_files = {file for one in found for file in one.files}
+    left = [file for file in _left_by_compaction(results, before_s) if file not in their_files]
     found += [Garbage("left by a compaction", (file,)) for file in left]
     found += [Garbage("temporary file", (part,)) for part in _old(results.rglob(".*.part"), before_s)]
     orphans = _old(_tables_without_row(results), before_s)

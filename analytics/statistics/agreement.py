@@ -56,10 +56,10 @@ def confusion_s(reference: Coding, coded: Coding, n_classes: int) -> Array:
 def common_part(reference: Coding, coded: Coding, max_gap_s: float) -> tuple[Coding, Coding]:
     """Both codings in the time that both cover; intervals of one class at most `max_gap_s` apart become one."""
     a, b = _common_cells(reference, coded)
-    return _joined(a, max_gap_s), _joined(b, max_gap_s)
+    return _merge_adjacent(a, max_gap_s), _merge_adjacent(b, max_gap_s)
 
 
-def _joined(coding: Coding, max_gap_s: float) -> Coding:
+def _merge_adjacent(coding: Coding, max_gap_s: float) -> Coding:
     gap_s = coding.start_s[1:] - coding.end_s[:-1]
     is_first = np.ones(len(coding.code), bool)
     is_first[1:] = (coding.code[1:] != coding.code[:-1]) | (gap_s > max_gap_s + 1e-6)

@@ -36,7 +36,7 @@ def identify(
     shot: np.ndarray,
     step_s: float,
     tracker: TrackerConfig,
-    joining: ReidConfig,
+    reid: ReidConfig,
 ) -> Identities:
     """Assign each face to a track.
 
@@ -47,13 +47,13 @@ def identify(
         shot: (m,) number of the shot that it is in.
         step_s: usual time between two sampled frames.
         tracker: settings of the links from frame to frame.
-        joining: settings of the links over the whole video.
+        reid: settings of the links over the whole video.
     """
     boxes_xyxy = to_float_array(faces, "x1_px", "y1_px", "x2_px", "y2_px")
     where = {"frame": frame, "pts_s": pts_s, "boxes_xyxy": boxes_xyxy, "shot": shot}
     tracklet = link_faces(**where, det_score=to_float_array(faces, "det_score"), config=tracker, step_s=step_s)
     appearance = _appearances(faces)
-    joined = associate_tracklets(tracklet, **where, appearance=appearance, config=joining)
+    joined = associate_tracklets(tracklet, **where, appearance=appearance, config=reid)
     track = confirm(joined.track, pts_s, tracker)
     return Identities(track, joined.is_switch & (track >= 0), appearance is not None)
 

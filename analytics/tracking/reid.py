@@ -120,8 +120,8 @@ def _candidates(tracklets: Tracklets, config: ReidConfig) -> tuple[np.ndarray, n
     before, after = before[in_order], after[in_order]
     distance = _appearance_distance(tracklets.appearances, before, after)
     gap_s = tracklets.start_s[after] - tracklets.end_s[before]
-    stays = tracklets.follows[after] == before
-    near = stays | ((gap_s <= config.max_position_gap_s) & (tracklets.shot[before] == tracklets.shot[after]))
+    same_track = tracklets.follows[after] == before
+    near = same_track | ((gap_s <= config.max_position_gap_s) & (tracklets.shot[before] == tracklets.shot[after]))
     evidence = np.where(
         np.isnan(distance), 0, (config.appearance_neutral_distance - distance) / config.appearance_scale
     )
@@ -137,7 +137,7 @@ def _candidates(tracklets: Tracklets, config: ReidConfig) -> tuple[np.ndarray, n
     )
     continues_track = near & (distance < most)  # False if the appearance is unknown
     evidence[continues_track] += config.continuation_bonus
-    evidence[stays] += config.same_track_bonus
+    evidence[same_track] += config.same_track_bonus
     evidence[away] -= config.min_evidence_away + np.log(n_away[after[away]])
     possible = near | (away & (evidence > 0))
     return before[possible], after[possible], evidence[possible]

@@ -16,7 +16,7 @@ from fer_models.classification.classifier import EmotionClassifier
 from fer_models.crops import crop_faces, frame_crops
 from fer_models.detection.compact import CompactDetector
 from fer_models.detection.retinaface import SCORE_THRESHOLD, RetinaFaceDetector, flatten_outputs
-from fer_models.detection.retinaface_network import package_is_here
+from fer_models.detection.retinaface_network import is_package_installed
 from fer_models.frame_batch import FaceBatch
 from fer_models.landmarks.landmarker import PACKAGED_NAME, TASK, Landmarker
 from fer_models.landmarks.network import INPUT_PX, LandmarkNet
@@ -311,7 +311,7 @@ def random_retinaface_weights() -> dict[str, Tensor]:
 
 def check_retinaface(device: torch.device) -> list[Row]:
     """Compare the outputs of RetinaFace's network with random weights, by their root mean square difference."""
-    if not package_is_here():
+    if not is_package_installed():
         return [{"precision": "not run: the package retina-face is missing"}]
     weights = random_retinaface_weights()
     pixels = torch.rand((2, 96, 128, 3), generator=torch.Generator().manual_seed(1)) * 255

@@ -19,7 +19,7 @@ from fer_models.classification.classifier import EmotionClassifier
 from fer_models.crops import crop_faces, frame_crops
 from fer_models.detection.compact import CompactDetector
 from fer_models.detection.retinaface import RetinaFaceDetector
-from fer_models.detection.retinaface_network import package_is_here
+from fer_models.detection.retinaface_network import is_package_installed
 from fer_models.landmarks.landmarker import Landmarker
 from fer_models.video import VideoInfo, read_frames_at
 
@@ -134,7 +134,7 @@ def measure_classifier_chunks(crops: Tensor, classifier: EmotionClassifier, seco
 
 def measure_retinaface(device: torch.device, seconds: float, clock: Clock) -> list[Row]:
     """Frames per second of RetinaFace's network alone, with random weights, in the device's default precision."""
-    if not package_is_here():
+    if not is_package_installed():
         return [{"frames at a time": "not run: the package retina-face is missing"}]
     detector = RetinaFaceDetector(random_retinaface_weights(), RANDOM_RETINAFACE, device=device)
     rates = {}

@@ -174,16 +174,16 @@ class TimedTrainer:
         """Loss and accuracy on PublicTest of each head; `public_accuracy` is the mean over the heads."""
         network.eval()
         dtype = autocast_dtype(self.device)
-        logits = []
+        outputs = []
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             for pixels in self.public.pixels.split(PUBLIC_BATCH):
                 crops = resize(normalize(pixels), self.recipe.input_size_px)
-                logits.append(network(crops.contiguous(memory_format=torch.channels_last)).float())
+                outputs.append(network(crops.contiguous(memory_format=torch.channels_last)).float())
         n, figures = len(EMOTIONS), dict[str, float]()
-        heads = zip(heads_of(self.recipe), torch.cat(logits).split(n, 1), self.public.targets.split(n, 1), strict=True)
-        for head, said, target in heads:
-            right = (said.argmax(dim=1) == target.argmax(dim=1)).float().mean()
-            figures |= {f"public_loss_{head}": float(F.cross_entropy(said, target))}
+        heads = zip(heads_of(self.recipe), torch.cat(outputs).split(n, 1), self.public.targets.split(n, 1), strict=True)
+        for head, logits, target in heads:
+            right = (logits.argmax(dim=1) == target.argmax(dim=1)).float().mean()
+            figures |= {f"public_loss_{head}": float(F.cross_entropy(logits, target))}
             figures |= {f"public_accuracy_{head}": float(right)}
         accuracy = [value for name, value in figures.items() if "accuracy" in name]
         return figures | {"public_accuracy": sum(accuracy) / len(accuracy)}

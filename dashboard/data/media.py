@@ -41,7 +41,7 @@ class Media:
 
     video_id: str
     path: Path
-    is_there: bool
+    exists: bool
     playable: bool
     preview: StoragePath
     start_s: float = 0.0  # time of the first frame of the file in the times of the tables
@@ -52,7 +52,7 @@ class Media:
     @property
     def shown(self) -> Path | None:
         """The file that the player gets; None if there is none that a browser can play."""
-        if self.is_there and self.playable:
+        if self.exists and self.playable:
             return self.path
         if is_remote(self.preview) or not self.preview.is_file() or self.preview.is_symlink():
             return None

@@ -222,7 +222,7 @@ def show_media(results: Results, video_id: str, media: Media) -> None:
     """If no video can be shown, offer to locate its file or to make a preview."""
     if media.is_live:
         st.info("A live session: its frames were not kept.")
-    elif not media.is_there and media.shown is None:
+    elif not media.exists and media.shown is None:
         st.warning(f"The video is not where it was: {plain(media.path)}")
         path = st.text_input("Where is it now?", placeholder="path of the same file")
         if path:
@@ -303,8 +303,8 @@ def main() -> None:
             return
         markers = choose_markers()
         codes = choose_codes()
-        is_asked_for_validity = st.button("Validity", help=HELP)
-    if is_asked_for_validity:
+        shows_validity = st.button("Validity", help=HELP)
+    if shows_validity:
         show_validity(results, video_id)
     media = find_media(results, video_id)
     assert media is not None

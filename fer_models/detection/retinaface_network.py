@@ -21,7 +21,7 @@ STRIDES_PX = (32, 16, 8)  # strides of the feature maps, in the order of the net
 NORM_AFTER = {"conv0": "bn0", "conv1": "bn2", "conv2": "bn3"}
 
 
-def package_is_here() -> bool:
+def is_package_installed() -> bool:
     """Whether the `retina-face` package is installed."""
     return importlib.util.find_spec("retinaface") is not None
 

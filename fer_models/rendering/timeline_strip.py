@@ -75,7 +75,7 @@ class TimelineStrip:
         strip[:] = self.ground
         paste(strip, text_bitmap(_clock(time_s), WHITE, self.text_px), 2 * self.gap_px, self.gap_px)
         first_s = max(self.start_s, min(time_s - self.window_s / 2, self.end_s - self.window_s))
-        now_px = self._place(time_s, first_s)
+        now_px = self._column_of(time_s, first_s)
         self._draw_axis(strip, first_s)
         for i, lane in enumerate(self.lanes):
             self._draw_lane(strip[self._top(i + 2) :][: self.lane_px], lane, first_s, time_s)
@@ -84,7 +84,7 @@ class TimelineStrip:
     def _top(self, line: int) -> int:
         return self.gap_px + line * (self.lane_px + self.gap_px)
 
-    def _place(self, time_s: float, first_s: float) -> int:
+    def _column_of(self, time_s: float, first_s: float) -> int:
         """The column of a time, clipped to the strip."""
         fraction = (time_s - first_s) / self.window_s
         return self.gutter_px + int(min(max(fraction, 0.0), 1.0) * (self.width_px - self.gutter_px))
@@ -95,7 +95,7 @@ class TimelineStrip:
         max_ticks = max(1, (self.width_px - self.gutter_px) // label_px)
         step_s = next((step for step in _STEPS_S if self.window_s / step <= max_ticks), self.window_s)
         for i in range(int(np.ceil(first_s / step_s - 1e-9)), int((first_s + self.window_s) / step_s + 1e-9) + 1):
-            x = self._place(i * step_s, first_s)
+            x = self._column_of(i * step_s, first_s)
             strip[self._top(1) + self.lane_px :, x : x + 1] = _LINE
             mark = text_bitmap(_clock(i * step_s, tenths=step_s < 1), _SOFT, self.text_px)
             paste(
@@ -109,7 +109,7 @@ class TimelineStrip:
         last_s = first_s + self.window_s
         spans = lane.spans
         for i in np.flatnonzero((spans.end_s > first_s) & (spans.start_s < last_s)).tolist():
-            left, right = (self._place(s, first_s) for s in (spans.start_s[i], spans.end_s[i]))
+            left, right = (self._column_of(s, first_s) for s in (spans.start_s[i], spans.end_s[i]))
             emotion = spans.emotion[i]
             ground = GRAY if emotion == NOT_READ else tuple(PALETTE[emotion].tolist())
             lane_pixels[:, left : max(right, left + 1)] = ground
@@ -117,7 +117,9 @@ class TimelineStrip:
                 self._write(lane_pixels, EMOTIONS[emotion], ink_on(ground), left, right)
         for text, since_s, until_s in lane.absences:
             if until_s > first_s and since_s < last_s:
-                self._write(lane_pixels, text, _SOFT, self._place(since_s, first_s), self._place(until_s, first_s))
+                self._write(
+                    lane_pixels, text, _SOFT, self._column_of(since_s, first_s), self._column_of(until_s, first_s)
+                )
         away_s = np.maximum(spans.start_s - time_s, time_s - spans.end_s)
         nearest = np.argmin(away_s)
         ink = WHITE if away_s[nearest] <= 0 else _SOFT

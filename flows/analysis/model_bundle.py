@@ -7,7 +7,7 @@ import torch
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.loading import load_classifier
 from fer_models.detection import FaceDetector, load_detector
-from fer_models.detection.retinaface_network import package_is_here
+from fer_models.detection.retinaface_network import is_package_installed
 from fer_models.device import choose_device
 from fer_models.landmarks.landmarker import Landmarker
 from fer_models.registry.model_registry import list_model_dirs
@@ -47,11 +47,11 @@ class Models:
         )
 
 
-def choose_detector(asked: str, device: torch.device) -> tuple[str, str]:
+def choose_detector(requested: str, device: torch.device) -> tuple[str, str]:
     """The name of the detector to use, and why."""
-    if asked != "auto":
-        return asked, "requested"
-    if device.type == "cuda" and "retinaface" in list_model_dirs() and package_is_here():
+    if requested != "auto":
+        return requested, "requested"
+    if device.type == "cuda" and "retinaface" in list_model_dirs() and is_package_installed():
         return "retinaface", "its weights and a GPU are available"
     return "compact", "included in the package"
 

@@ -57,13 +57,13 @@ def stored_settings(text: str | None) -> AnalyzeSettings:
         return AnalyzeSettings()
     stored = json.loads(text)
     run = stored.get("run", {})
-    asked = {"model": stored["observe"]["model"]}
-    asked |= {name: run[name] for name in ("model", "keep_appearance", "overwrite") if name in run}
+    requested = {"model": stored["observe"]["model"]}
+    requested |= {name: run[name] for name in ("model", "keep_appearance", "overwrite") if name in run}
     if "keep_signatures" in run:  # name of this setting in results of version 0.1
-        asked["keep_appearance"] = run["keep_signatures"]
+        requested["keep_appearance"] = run["keep_signatures"]
     return AnalyzeSettings(
         **{name: stored["observe"][name] for name in _OBSERVED if name in stored["observe"]},
-        **asked,
+        **requested,
         timeline=timeline_settings(stored["timeline"]),
     )
 

@@ -128,9 +128,9 @@ def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray
     frame_index = frames_to_sample(info.pts_s, fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
     if not len(frame_index):
         bounds = (("--start", settings.start_s), ("--end", settings.end_s))
-        asked = " ".join(f"{option} {value:g}" for option, value in bounds if value is not None)
+        bounds_text = " ".join(f"{option} {value:g}" for option, value in bounds if value is not None)
         frames = f"its frames are from {info.pts_s[0]:.2f} to {info.pts_s[-1]:.2f} s"
-        raise VideoReadError(info.path, f"{OUTSIDE_RANGE} {asked}: {frames}: choose another range to analyze it")
+        raise VideoReadError(info.path, f"{OUTSIDE_RANGE} {bounds_text}: {frames}: choose another range to analyze it")
     return [frame_index[slice(*span)] for span in split_segments(info.pts_s[frame_index], settings.segment_s)]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import av
 import torch
 
-from fer_models.detection.retinaface_network import package_is_here
+from fer_models.detection.retinaface_network import is_package_installed
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.extras import EXTRA_OF_MODULE, install_command
 from fer_models.model_installation.verification import check_models
@@ -95,7 +95,7 @@ def extra(name: str) -> Finding:
 
 def retinaface() -> Finding:
     """Whether `--detector retinaface` can be chosen."""
-    if not package_is_here():
+    if not is_package_installed():
         return Finding(
             "retinaface", f"not installed (optional): {install_command('retinaface')}", ok=False, optional=True
         )

@@ -65,8 +65,8 @@ def with_settings(*, without: Collection[str] = (), **kinds: type[FervidSettings
             given = {name: values.pop(name) for name in names}
             # Only typed options count, because defaults of options must not override the environment or the file.
             given = {name: value for name, value in given.items() if is_typed(context, name)}
-            made = {key: load_settings(kind, given, config) for key, kind in kinds.items()}
-            command(**values, **made)
+            loaded = {key: load_settings(kind, given, config) for key, kind in kinds.items()}
+            command(**values, **loaded)
 
         functools.update_wrapper(run, command)
         parameters = [
@@ -157,10 +157,10 @@ def load_settings(kind: type[S], given: Mapping[str, Any] | None = None, config:
         for name, field in kind.model_fields.items()
         if is_group(field)
     }
-    asked = {name: value for name, value in given.items() if name in kind.model_fields}
+    typed = {name: value for name, value in given.items() if name in kind.model_fields}
     try:
         in_file = read_config(config).get(TABLE_OF[kind], {}) if config else {}
-        return kind(**{**in_file, **EnvSettingsSource(kind)(), **groups, **asked})
+        return kind(**{**in_file, **EnvSettingsSource(kind)(), **groups, **typed})
     except SettingsError as error:
         raise typer.BadParameter(f"FERVID_ variables: {error}: give the value as JSON") from error
     except (ConfigError, ValidationError) as error:

@@ -144,8 +144,8 @@ def flush_prefect_workers() -> None:
 
 def is_healthy(api_url: str) -> bool:
     """Whether a Prefect server answers, including one that requires an API key."""
-    is_here = urllib.parse.urlsplit(api_url).hostname in ("127.0.0.1", "localhost", "::1")
-    proxies = urllib.request.ProxyHandler({} if is_here else None)  # requests to loopback must not go through a proxy
+    is_local = urllib.parse.urlsplit(api_url).hostname in ("127.0.0.1", "localhost", "::1")
+    proxies = urllib.request.ProxyHandler({} if is_local else None)  # requests to loopback must not go through a proxy
     try:
         with urllib.request.build_opener(proxies).open(f"{api_url}/health", timeout=5):
             return True

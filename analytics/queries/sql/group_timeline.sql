@@ -1,8 +1,8 @@
--- Mean smoothed probabilities of groups, in bins of $bin_ms from the start of each interval, without hidden people. A
--- video may be given a participant; in the other videos, people who were named are participants, and the others of a video
--- count together as one. The mean is over the people of a
--- participant in a video, then over the participant's videos, then over participants; the error is the standard error of
--- this mean over participants, NULL for one. n_people is the number of tracks.
+-- Mean smoothed probabilities of groups, in bins of $bin_ms from the start of each interval, without hidden people.
+-- A video may be given a participant. In all other videos, people who were named are participants, and the unnamed
+-- people of a video count together as one. The mean is over the people of a participant in a video, then over the
+-- participant's videos, then over participants; the error is the standard error of this mean over participants, NULL
+-- for one. n_people is the number of tracks.
 WITH spans AS (
     SELECT unnest($groups) AS "group", unnest($video_ids) AS video_id, unnest($starts_s) AS from_s,
         unnest($ends_s) AS to_s

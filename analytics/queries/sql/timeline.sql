@@ -1,5 +1,5 @@
 -- Mean smoothed probabilities in bins of $bin_ms, for each video and person, weighted with time; a frame belongs to the
--- bin in which it begins. Bins are counted in whole milliseconds, as floor(0.6 / 0.2) is 2, and down also before 0 s.
+-- bin in which it begins. Bins are computed in whole milliseconds, as floor(0.6 / 0.2) is 2, and rounded down before 0 s.
 -- With $all_faces, a low-quality face without a smoothed value counts with its own; one that --speech leaves out does not.
 -- Means have four digits, about as many as the values of the table; seconds have three.
 WITH binned AS (

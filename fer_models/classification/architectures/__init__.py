@@ -29,7 +29,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "efficientnet_b0_transfer": efficientnet_b0_transfer,
 }
 # Architectures whose first fully connected layer depends on the size of the input.
-MADE_FOR_A_SIZE = (
+FIXED_SIZE_ARCHITECTURES = (
     "cnn4",
     "cnn5",
     "cnn_wide",
@@ -40,7 +40,7 @@ MADE_FOR_A_SIZE = (
 def architecture_options(architecture: str, *, input_size_px: int, outputs: int) -> dict[str, int]:
     """Return the `options` of `build_network`, which the model card stores."""
     options = {"outputs": outputs}
-    return options | {"input_size_px": input_size_px} if architecture in MADE_FOR_A_SIZE else options
+    return options | {"input_size_px": input_size_px} if architecture in FIXED_SIZE_ARCHITECTURES else options
 
 
 def build_network(architecture: str, options: dict[str, Any] | None = None) -> nn.Module:

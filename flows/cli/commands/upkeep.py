@@ -69,7 +69,7 @@ def status(
 
 def retry(results: Results) -> None:
     """Analyze failed videos again, with the settings of their last analysis."""
-    from analytics.results.status import may_be_there
+    from analytics.results.status import may_exist
     from analytics.results.status import status as status_of
     from flows.analysis.retry import has_model, settings_of
     from flows.cli.options import load_settings
@@ -78,10 +78,10 @@ def retry(results: Results) -> None:
     engine = load_settings(EngineSettings)
     with fatal_errors():
         failed = [one for one in status_of(results) if one.state == "failed"]
-        gone = [one for one in failed if not may_be_there(one.path)]
-        again = settings_of(results, [one.video_id or "" for one in failed if one not in gone])
+        missing = [one for one in failed if not may_exist(one.path)]
+        again = settings_of(results, [one.video_id or "" for one in failed if one not in missing])
         without_model = [settings for settings in again if not has_model(settings)]
-        for one in gone:
+        for one in missing:
             say(f"{one.path}: {one.suggested_action}")
         for settings in without_model:
             for path in again.pop(settings):
@@ -89,7 +89,7 @@ def retry(results: Results) -> None:
                 say(f"{path}: its model {settings.model} does not exist: restore it, or use another with {command}")
         if not again:
             say("no failed video can be retried")
-        all_done = not (gone or without_model)
+        all_done = not (missing or without_model)
         if again:
             all_done &= _analyze_again(results, again, engine)
     raise typer.Exit(DONE if all_done else SOME_FAILED)
