@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from clips import analyze_clip
-from scenes import Face, observe
+from scenes import Face, feeling, observe, still_landmarks
 
 from analytics import connect, query
 from analytics.queries.cookbook import cookbook as questions
@@ -86,6 +86,35 @@ def test_a_face_is_not_missing_in_frames_that_cannot_be_decoded(tmp_path):
     assert query(tmp_path / "r", in_view).to_pylist() == [
         {"video": "a.mp4", "seen_s": pytest.approx(0.8), "share_with_face": pytest.approx(0.5), "most_faces": 1}
     ]
+
+
+def test_movements_are_told_per_person_and_speech_apart_from_silence(tmp_path):
+    """One blink, and two of four seconds of speech with a happy face; at 10 frames/s, nothing is known."""
+    n, fps = 100, 25
+    time_s = np.arange(n) / fps
+    opening = np.where(time_s < 2, 0, 0.1 * (1 - np.cos(2 * np.pi * 3 * time_s)))
+    openness = np.where((time_s >= 1) & (time_s < 1.16), 0.05, 0.3)
+    landmarks = still_landmarks(n, mouth_opening=opening, eye_openness_left=openness, eye_openness_right=openness)
+    faces = [Face(i, p=feeling("neutral" if i < n // 2 else "happy")) for i in range(n)]
+    slow = observe(np.arange(20) / 10, [Face(i) for i in range(20)], landmarks=still_landmarks(20))
+    store = Store(tmp_path / "r")
+    for number, observed in enumerate((observe(time_s, faces, landmarks=landmarks), slow)):
+        ids = {"video_id": f"v{number:016}", "analysis_id": f"a{number}", "path": f"/{number}.mp4"}
+        store.commit_analysis(ids, build_timeline(observed, TimelineConfig()))
+    sql = {question.title.split()[0]: question.sql for question in questions() if "speak" in question.title}
+    people, labels = query(store.root, sql["How"]).to_pylist(), query(store.root, sql["Do"]).to_pylist()
+    assert people == [
+        {
+            "video": "0.mp4",
+            "track_id": 0,
+            "measured_s": pytest.approx(4),
+            "blinks_per_min": pytest.approx(15),
+            "share_speaking": pytest.approx(0.5, abs=0.02),
+        },
+        {"video": "1.mp4", "track_id": 0, "measured_s": 0, "blinks_per_min": None, "share_speaking": None},
+    ]
+    shares = {row["label"]: (row["share_speaking"], row["share_silent"]) for row in labels}
+    assert shares == {"happy": pytest.approx((1, 0), abs=0.03), "neutral": pytest.approx((0, 1), abs=0.03)}
 
 
 def test_refreshing_changes_nothing_but_the_tables(ask):

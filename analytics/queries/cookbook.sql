@@ -84,6 +84,32 @@ WHERE a.smooth_emotion IS NOT NULL AND b.smooth_emotion IS NOT NULL
 GROUP BY video, one, other
 ORDER BY video, one, other
 
+-- How often does each person blink, and for which share of time do they seem to speak?
+-- Of the time in which movements were measured; NULL if they were not. Rates over less than a minute are rough. The demo
+-- clips show photographs, which do neither.
+WITH counted AS (
+    SELECT video_id, track_id, count(*) FILTER (kind = 'blink') AS blinks,
+        sum(duration_s) FILTER (kind = 'speaking') AS speaking_s
+    FROM movements
+    GROUP BY ALL
+)
+SELECT parse_filename(path) AS video, track_id, movements_measured_s AS measured_s,
+    coalesce(blinks, 0) / nullif(measured_s / 60, 0) AS blinks_per_min,
+    coalesce(speaking_s, 0) / nullif(measured_s, 0) AS share_speaking
+FROM tracks JOIN videos USING (video_id) LEFT JOIN counted USING (video_id, track_id)
+ORDER BY video, track_id
+
+-- Do people show other emotions while they seem to speak?
+-- The share of each label in the time with and without speaking-like mouth movement, where that was measured.
+SELECT smooth_emotion AS label, coalesce(sum(duration_s) FILTER (is_speaking), 0) AS speaking_s,
+    coalesce(sum(duration_s) FILTER (NOT is_speaking), 0) AS silent_s,
+    speaking_s / nullif(sum(speaking_s) OVER (), 0) AS share_speaking,
+    silent_s / nullif(sum(silent_s) OVER (), 0) AS share_silent
+FROM faces
+WHERE smooth_emotion IS NOT NULL AND is_speaking IS NOT NULL
+GROUP BY label
+ORDER BY label
+
 -- Where are the cuts?
 SELECT parse_filename(path) AS video, pts_s AS cut_s
 FROM frames JOIN videos USING (video_id)
