@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from analytics.queries.connection import connect
 from analytics.queries.intervals import label_intervals, visibility_intervals
+from analytics.results.atomic_write import write_atomic
 from analytics.results.ids import file_sha256, video_id
 from analytics.results.storage_paths import StoragePath
-from analytics.results.store import write_atomic
 from analytics.results.videos import file_name
 from analytics.tables.arrow_utils import to_float_array
 from analytics.tracking.redaction import FrameBoxes, RedactionConfig, boxes_shown, pad_boxes, redaction_boxes

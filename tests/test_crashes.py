@@ -21,7 +21,9 @@ from clips import analyze_clip
 from comparison import assert_same, files, rows
 
 from analytics import connect
-from analytics.results.store import StoreError, row_crc32, table_path
+from analytics.results.shards import row_crc32
+from analytics.results.store import StoreError
+from analytics.results.table_files import table_path
 from analytics.tables.schema import TIMELINE_TABLES
 from flows.analysis.failures import VideoFailed
 from flows.analysis.progress import Progress, VideoProgress

@@ -16,7 +16,8 @@ from analytics import connect, queries
 from analytics.report import report_page, sections
 from analytics.results.compaction import compact
 from analytics.results.notes import hide
-from analytics.results.store import Store, table_path
+from analytics.results.store import Store
+from analytics.results.table_files import table_path
 from analytics.tables.schema import OBSERVATIONS
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.timeline.quality import QualityConfig, SpeechMode

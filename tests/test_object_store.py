@@ -22,10 +22,11 @@ from scenes import Face, feeling, observe
 
 from analytics import connect, query
 from analytics.errors import QueryError
+from analytics.results.atomic_write import write_atomic
 from analytics.results.compaction import compact
 from analytics.results.purge import is_unfinished, plan_purge, purge
 from analytics.results.storage_paths import StorageError, filesystem_of, is_remote, resolve_path
-from analytics.results.store import Store, StoreError, write_atomic
+from analytics.results.store import Store, StoreError
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.analysis.failures import VideoFailed
 from flows.analysis.inputs import InputError, find_videos, local_copy
@@ -261,7 +262,8 @@ def test_a_killed_upload_leaves_nothing_to_see(bucket, tmp_path):
     before = objects(bucket)
     target = bucket / "results" / "faces" / "video_id=v0000000000000001" / "a0000000000000002.parquet"
     code = (
-        "from analytics.results.storage_paths import resolve_path\nfrom analytics.results.store import write_atomic\n"
+        "from analytics.results.storage_paths import resolve_path\n"
+        "from analytics.results.atomic_write import write_atomic\n"
         f"write_atomic(resolve_path({str(target)!r}), lambda part: part.write_bytes(bytes(120 << 20)))"
     )
     fs, name = filesystem_of(bucket)

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from scenes import Face, feeling, observe
 
-from analytics.results import store as store_module
 from analytics.results.ids import analysis_id, file_sha256, observation_id, unread_video_id, video_id
 from analytics.results.store import Store, StoreError
 from analytics.results.stored_timeline import build_stored_timeline
@@ -198,7 +197,7 @@ def test_a_full_disk_leaves_nothing_behind(store, monkeypatch, number, expected,
         path.write_bytes(b"PAR1 and then")
         raise OSError(number, "as the system says it")
 
-    monkeypatch.setattr(store_module.pq, "write_table", fail_half_way)
+    monkeypatch.setattr(pq, "write_table", fail_half_way)
     with pytest.raises(expected, match=message):
         store.write_segment(VIDEO, OBSERVED, 0, SEGMENTS[0])
     assert files(store.root) == {"fervid.json"}

@@ -11,8 +11,8 @@ from analytics.exports.trials import EACH_VIDEO, TrialDesign, read_covariates, t
 from analytics.queries.connection import connect
 from analytics.queries.event_files import read_events
 from analytics.queries.groups import find_conditions, resolve_participants
+from analytics.results.atomic_write import write_atomic
 from analytics.results.output_files import check_output_file, check_output_folder
-from analytics.results.store import write_atomic
 from analytics.results.videos import all_videos, choose_videos, names_apart
 from fer_models.errors import FervidError
 

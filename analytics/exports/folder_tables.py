@@ -8,8 +8,8 @@ import duckdb
 
 from analytics.exports.tables import write_rows
 from analytics.queries.connection import connect
+from analytics.results.atomic_write import write_atomic
 from analytics.results.output_files import check_output_file
-from analytics.results.store import write_atomic
 from analytics.results.videos import all_videos, choose_videos
 from fer_models.labels import EMOTIONS
 

@@ -8,7 +8,7 @@ from analytics.report import sections
 from analytics.report.library import Library
 from analytics.report.templating import page_style, render
 from analytics.report.timelines import MAX_VIDEOS, video_cards
-from analytics.results.store import write_atomic
+from analytics.results.atomic_write import write_atomic
 from fer_models.errors import FervidError
 
 __all__ = ["ReportError", "report_page", "write_report"]

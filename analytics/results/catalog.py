@@ -15,7 +15,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from analytics.errors import StoreError
 from analytics.results.arrow_files import arrow_files
+from analytics.results.atomic_write import write_atomic
 from analytics.results.checksums import ShardChecksum
 from analytics.results.damage import Damage, DamagedFileError, one_line
 from analytics.results.scans import Dataset
@@ -29,7 +31,7 @@ from analytics.results.storage_paths import (
     read_bytes,
     translate_client_errors,
 )
-from analytics.results.store import StoreError, table_path, write_atomic
+from analytics.results.table_files import table_path
 from analytics.tables.schema import TIMELINE_TABLES, VIDEOS
 
 # Cache of all rows of table videos. It may be deleted at any time, and must be deleted together with the rows of a

@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from analytics.errors import StoreError
 from analytics.results.ids import analysis_id
 from analytics.results.notes import Correction, read_notes
 from analytics.results.storage_paths import is_remote
-from analytics.results.store import Store, StoreError
+from analytics.results.store import Store
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.results.video_record import VideoRecord
 from analytics.tables.arrow_utils import to_float_array

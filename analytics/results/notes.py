@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from analytics.errors import StoreError
+from analytics.results.atomic_write import write_atomic
 from analytics.results.ids import file_sha256
 from analytics.results.ids import video_id as id_of_content
 from analytics.results.storage_paths import StoragePath, is_remote, list_files, read_json
-from analytics.results.store import StoreError, write_atomic
 
 KINDS = ("name", "hidden", "moved_to", "merge", "split", "marker", "delete_marker")
 FOLDER, FILE = "notes", "notes.json"

@@ -16,7 +16,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analytics.errors import StoreError
 from analytics.results.arrow_files import n_rows, read_table
+from analytics.results.atomic_write import write_atomic
 from analytics.results.catalog import REMEMBERED, ids_of
 from analytics.results.compaction import drop_from_shards, remove_broken_shards
 from analytics.results.shards import read_shards
@@ -30,7 +32,7 @@ from analytics.results.storage_paths import (
     read_bytes,
     remove,
 )
-from analytics.results.store import StoreError, check_results, write_atomic
+from analytics.results.store import check_results
 from analytics.results.video_record import VideoName
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import TIMELINE_TABLES

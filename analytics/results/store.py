@@ -11,37 +11,30 @@ Ids start with a letter, so that no reader parses a folder name as a number. The
 as `s3://bucket/results` (see `storage_paths`), and small files may have been compacted into shards (see `shards`).
 """
 
-import contextlib
-import errno
 import json
-import os
-import secrets
-import tempfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from analytics.errors import StoreError as StoreError
-from analytics.results.arrow_files import check_footer, n_rows, read_table
-from analytics.results.damage import Damage, one_line
-from analytics.results.shards import CompactedAnalysis, check_rows, read_shards, row_crc32, shard_path
+from analytics.results.arrow_files import n_rows, read_table
+from analytics.results.atomic_write import write_atomic
+from analytics.results.segments import is_segment, lacks_appearance, read_segment, remove_appearance, segments_in
+from analytics.results.shards import CompactedAnalysis, check_rows, read_shards, row_crc32
 from analytics.results.storage_paths import (
     StoragePath,
     is_remote,
     list_files,
-    read_bytes,
     read_json,
     remove,
     resolve_path,
     translate_client_errors,
-    upload,
 )
+from analytics.results.table_checks import damaged_in_shard, damaged_tables
+from analytics.results.table_files import has_tables, read_whole, table_path, write_table
 from analytics.results.video_record import VideoRecord
 from analytics.tables.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
 
@@ -53,9 +46,6 @@ MARKER_NAME = "fervid.json"
 # In object stores, the file next to the segments that lists those without appearance data.
 WITHOUT_APPEARANCE_NAME = "without-signatures.json"
 ATTEMPTS = 3
-# Rows per row group, about 3 MB of faces, so that readers of a short time range skip the rest.
-ROW_GROUP_ROWS = 64 * 1024
-ZSTD_LEVEL = 3  # compression level; higher levels save 5% and take three times as long
 
 
 def check_results(root: StoragePath) -> None:
@@ -120,7 +110,7 @@ class Store:
         missing = []
         for index in range(n_segments):
             path = self._segment_path(video_id, observation_id, index)
-            segment = _read_segment(path) if path.name in existing else None
+            segment = read_segment(path) if path.name in existing else None
             if segment is None or (with_appearance and lacks_appearance(segment)):
                 missing.append(index)
         return missing
@@ -133,7 +123,7 @@ class Store:
             StoreError: if the disk is full.
         """
         path = self._segment_path(video_id, observation_id, index)
-        _write_table(path, conform(observations, OBSERVATIONS), ("frame_index", "face_index"))
+        write_table(path, conform(observations, OBSERVATIONS), ("frame_index", "face_index"))
         return path
 
     def n_segments(self, video_id: str, observation_id: str) -> int:
@@ -151,7 +141,7 @@ class Store:
         segments = []
         for index in range(n_segments):
             path = self._segment_path(video_id, observation_id, index)
-            if (segment := _read_segment(path)) is None:
+            if (segment := read_segment(path)) is None:
                 raise StoreError(f"{path}: missing or damaged: run `fervid analyze` again to restore it")
             segments.append(segment)
         return pa.concat_tables(segments) if segments else OBSERVATIONS.empty_table()
@@ -178,14 +168,14 @@ class Store:
             StoreError: if the disk is full.
         """
         path = self._identities_path(video_id, observation_id, identities_id)
-        _write_table(path, conform(identities, IDENTITIES))
+        write_table(path, conform(identities, IDENTITIES))
         if replace_others:
             names = list_files(path.parent).keys() - {path.name}
             remove(path.parent / name for name in names if name.startswith("identities-"))
 
     def read_identities(self, video_id: str, observation_id: str, identities_id: str) -> pa.Table | None:
         """The track of each face, or None if it has not been computed with these settings."""
-        return _read_whole(self._identities_path(video_id, observation_id, identities_id), IDENTITIES)
+        return read_whole(self._identities_path(video_id, observation_id, identities_id), IDENTITIES)
 
     def drop_appearance(self, video_id: str, observation_id: str) -> None:
         """Remove the appearance data of all segments. Write the identities first: they cannot be recomputed afterwards.
@@ -196,13 +186,13 @@ class Store:
         folder = self._observations_folder(video_id, observation_id)
         if not is_remote(folder):
             for name in segments_in(folder):
-                _drop_appearance(folder / name)
+                remove_appearance(folder / name)
             return
         # Reading every segment each time is slow, so the versions of segments without appearance data are recorded.
         known = _read_stamps(folder / WITHOUT_APPEARANCE_NAME)
         for _ in range(ATTEMPTS):  # several attempts, because other processes may write segments at the same time
-            stamps = {name: entry.stamp for name, entry in list_files(folder).items() if _is_segment(name)}
-            dropped = [_drop_appearance(folder / name) for name in stamps if known.get(name) != stamps[name]]
+            stamps = {name: entry.stamp for name, entry in list_files(folder).items() if is_segment(name)}
+            dropped = [remove_appearance(folder / name) for name in stamps if known.get(name) != stamps[name]]
             if not any(dropped):
                 break
         else:
@@ -289,7 +279,7 @@ class Store:
         for name, schema in TIMELINE_TABLES.items():
             table = _with_analysis_id(timeline.tables()[name], video.analysis_id)
             path = table_path(self.root, name, video.video_id, video.analysis_id)
-            written.append(_write_table(path, conform(table, without(schema, "video_id"))))
+            written.append(write_table(path, conform(table, without(schema, "video_id"))))
         crc32, n_bytes = [content.crc32 for content in written], [content.size_bytes for content in written]
         self._write_video_row(replace(video, table_crc32=crc32, table_bytes=n_bytes))
 
@@ -326,7 +316,7 @@ class Store:
         # The checksum is that of the values as they are stored, such as times in UTC and single precision.
         row = _set_value(row, "row_crc32", row_crc32(row.to_pylist()[0]))
         path = table_path(self.root, "videos", video.video_id, video.analysis_id)
-        _write_table(path, row.select(without(VIDEOS, "video_id").names))
+        write_table(path, row.select(without(VIDEOS, "video_id").names))
 
     def _observations_folder(self, video_id: str, observation_id: str) -> StoragePath:
         return self.root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
@@ -336,82 +326,6 @@ class Store:
 
     def _identities_path(self, video_id: str, observation_id: str, identities_id: str) -> StoragePath:
         return self._observations_folder(video_id, observation_id) / f"identities-{identities_id}.parquet"
-
-
-def lacks_appearance(observations: pa.Table) -> bool:
-    """Whether any face lacks its appearance descriptor."""
-    lost: bool = observations["signature"].null_count > observations["face_index"].null_count
-    return lost
-
-
-def table_path(root: StoragePath, name: str, video_id: str, analysis_id: str) -> StoragePath:
-    """The file with the rows of an analysis in table `name`."""
-    if name not in TABLES:
-        raise ValueError(f"name must be one of {', '.join(TABLES)}, got {name!r}")
-    return root / name / f"video_id={video_id}" / f"{analysis_id}.parquet"
-
-
-def has_tables(root: StoragePath, video_id: str, analysis_id: str) -> bool:
-    """Whether all tables of an analysis exist."""
-    return all(table_path(root, name, video_id, analysis_id).is_file() for name in TIMELINE_TABLES)
-
-
-def damaged_tables(root: StoragePath, row: VideoRecord) -> Iterator[Damage]:
-    """The tables of a finished analysis (not in a shard) that are missing or damaged.
-
-    Args:
-        root: the results folder.
-        row: the row of the analysis in table videos.
-    """
-    checksums: Sequence[int | None] = row.table_crc32 or [None] * len(TIMELINE_TABLES)
-    for (name, schema), crc32 in zip(TIMELINE_TABLES.items(), checksums, strict=True):
-        path = table_path(root, name, row.video_id, row.analysis_id)
-        if reason := _why_unreadable(path, without(schema, "video_id"), crc32):
-            yield Damage(path, reason, row.video_id)
-
-
-def damaged_in_shard(root: StoragePath, video_id: str, analysis_id: str) -> Iterator[Damage]:
-    """The tables of an analysis in a shard that are damaged."""
-    shards = read_shards(root)
-    where = shards.where[video_id, analysis_id]
-    checksums = shards.checksums[where.shard]
-    for name in TIMELINE_TABLES:
-        path = shard_path(root, where.shard, name)
-        try:
-            if not is_remote(path) and name in checksums:
-                check_footer(path, checksums[name])
-            source = pa.BufferReader(read_bytes(path)) if is_remote(path) else path
-            with pq.ParquetFile(source, page_checksum_verification=True) as file:
-                file.read_row_group(where.row_group)
-        except (OSError, pa.ArrowException) as error:
-            yield Damage(path, one_line(error), video_id, is_in_shard=True)
-
-
-def _why_unreadable(path: StoragePath, schema: pa.Schema, crc32: int | None) -> str:
-    """Why a file differs from what was written; empty if it does not. `crc32` is None for results of version 0.1."""
-    try:
-        content = read_bytes(path)
-        if crc32 is not None:
-            return "" if zlib.crc32(content) == crc32 else "its content has changed since it was written"
-        found = pq.read_table(pa.BufferReader(content), partitioning=None, page_checksum_verification=True).schema
-    except FileNotFoundError:
-        return "missing"
-    except (OSError, pa.ArrowException) as error:
-        return one_line(error)
-    known = {field.name: field.type for field in schema}
-    unexpected = [field.name for field in found if known.get(field.name) != field.type]
-    if unexpected or "analysis_id" not in found.names:
-        return f"it has other columns than table {path.parent.parent.name}"
-    return ""
-
-
-def segments_in(observations: StoragePath) -> list[str]:
-    """The names of the segments in a folder of observations, in order."""
-    return sorted(filter(_is_segment, list_files(observations)))
-
-
-def _is_segment(name: str) -> bool:
-    return name.startswith("segment-") and name.endswith(".parquet")
 
 
 def _with_analysis_id(table: pa.Table, analysis_id: str) -> pa.Table:
@@ -424,33 +338,6 @@ def _set_value(row: pa.Table, name: str, value: object) -> pa.Table:
     return row.set_column(row.schema.get_field_index(name), field, pa.array([value], field.type))
 
 
-def _read_segment(path: StoragePath) -> pa.Table | None:
-    return _read_whole(path, OBSERVATIONS)
-
-
-def is_segment_readable(path: StoragePath) -> bool:
-    """Whether a segment is readable and undamaged."""
-    return _read_segment(path) is not None
-
-
-def _drop_appearance(path: StoragePath) -> bool:
-    """Remove the appearance data of a segment; return whether there was any."""
-    segment = _read_segment(path) if _may_have_appearance(path) else None
-    if segment is None or segment["signature"].null_count == len(segment):
-        return False
-    column = segment.schema.get_field_index("signature")
-    nulls = pa.nulls(len(segment), OBSERVATIONS.field(column).type)
-    without = conform(segment.set_column(column, "signature", nulls), OBSERVATIONS)
-    if is_remote(path):
-        _write_table(path, without)
-    else:
-        stat = path.stat()
-        _write_table(path, without)
-        # Keep the modification time, because `status` uses it as the time of the observation.
-        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    return True
-
-
 def _read_stamps(path: StoragePath) -> dict[str, str]:
     """The recorded versions of segments without appearance data; empty if the file is missing or unreadable."""
     try:
@@ -458,113 +345,3 @@ def _read_stamps(path: StoragePath) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return stamps
-
-
-def _may_have_appearance(path: StoragePath) -> bool:
-    """Whether a segment may have appearance data; True for objects, whose columns cannot be read cheaply."""
-    if is_remote(path):
-        return True
-    try:
-        found = read_table(path, columns=["signature"])["signature"]
-    except (pa.ArrowException, OSError, KeyError):  # the file is not a segment of this version
-        return False
-    return bool(found.null_count < len(found))
-
-
-def _read_whole(path: StoragePath, schema: pa.Schema) -> pa.Table | None:
-    """The rows of a file; None if it is missing, damaged or from another version."""
-    try:
-        table = read_table(path, page_checksum_verification=True)
-    except (FileNotFoundError, pa.ArrowException, OSError):
-        return None
-    table = _add_missing_columns(table, schema)
-    return table if table.schema.equals(schema) else None
-
-
-def _add_missing_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Add columns that an older version did not write, filled with NULL."""
-    for i, field in enumerate(schema):
-        if field.nullable and field.name not in table.column_names:
-            table = table.add_column(min(i, table.num_columns), field, pa.nulls(len(table), field.type))
-    return table
-
-
-@dataclass(frozen=True)
-class FileContent:
-    """The checksum and size of a written file."""
-
-    crc32: int
-    size_bytes: int
-
-
-def _write_table(path: StoragePath, table: pa.Table, sort_by: tuple[str, ...] = ()) -> FileContent:
-    if sort_by:
-        table = table.sort_by([(name, "ascending") for name in sort_by])
-    options = parquet_options(table.schema)
-    written: list[FileContent] = []
-
-    def write(part: Path) -> None:
-        pq.write_table(table, part, row_group_size=ROW_GROUP_ROWS, **options)
-        content = part.read_bytes()
-        written.append(FileContent(zlib.crc32(content), len(content)))
-
-    write_atomic(path, write)
-    return written[-1]
-
-
-def parquet_options(schema: pa.Schema) -> dict[str, Any]:
-    """The options for writing a Parquet file with these columns."""
-    # Measurements rarely repeat, so byte-stream-split encoding takes half the space of dictionary encoding.
-    points = ("landmarks_px", "points_px")
-    leaves = {f.name: f"{f.name}.list.element" if f.name in points else f.name for f in schema}
-    kinds = {leaf: schema.field(name).type for name, leaf in leaves.items()}
-    measured = [leaf for leaf, kind in kinds.items() if pa.types.is_floating(kind) or pa.types.is_fixed_size_list(kind)]
-    # Columns whose values increase by nearly constant steps.
-    counted = [leaf for leaf in kinds if leaf == "frame_index"]
-    return {
-        "compression": "zstd",
-        "compression_level": ZSTD_LEVEL,
-        "write_page_checksum": True,
-        "use_dictionary": [leaf for leaf in kinds if leaf not in measured + counted],
-        "column_encoding": dict.fromkeys(measured, "BYTE_STREAM_SPLIT") | dict.fromkeys(counted, "DELTA_BINARY_PACKED"),
-    }
-
-
-def write_atomic(path: StoragePath, write: Callable[[Path], object]) -> None:
-    """Write a hidden temporary file, then rename it, so that readers see the complete file or none.
-
-    For an object store, the file is written on disk first and then uploaded: objects appear whole or not at all.
-
-    Raises:
-        StoreError: if the disk is full, or the folder is not writable.
-        StorageError: if the object store cannot be reached.
-    """
-    with _folder_for_part(path) as folder:
-        part = folder / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
-        try:
-            part.parent.mkdir(parents=True, exist_ok=True)
-            write(part)
-            upload(part, path) if is_remote(path) else part.replace(path)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StoreError(f"{folder}: the disk is full: free some space and run again") from error
-            refused = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
-            no_bucket = is_remote(path) and isinstance(error, FileNotFoundError)
-            if refused or no_bucket or error.errno == errno.EROFS:
-                # The operating system's reason is shorter than Arrow's message.
-                reason = os.strerror(error.errno) if error.errno else error
-                raise StoreError(f"{path.parent}: cannot be written to ({reason}): give another folder") from error
-            raise
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _folder_for_part(path: StoragePath) -> Iterator[Path]:
-    """The folder for the temporary file: that of the file itself, or for an object, a temporary one."""
-    if is_remote(path):
-        with tempfile.TemporaryDirectory(prefix="fervid-") as folder:
-            yield Path(folder)
-    else:
-        yield path.parent

@@ -3,7 +3,8 @@
 import pyarrow as pa
 
 from analytics.results.ids import identities_id
-from analytics.results.store import Store, lacks_appearance
+from analytics.results.segments import lacks_appearance
+from analytics.results.store import Store
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.tracking.identities import IdentitiesError
 

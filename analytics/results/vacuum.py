@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from analytics.errors import StoreError
 from analytics.results.catalog import REMEMBERED, Ids, read_catalog
 from analytics.results.compaction import broken_shards, drop_from_shards, find_replaced
 from analytics.results.purge import is_unfinished, purge
 from analytics.results.shards import FOLDER, read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, is_remote
-from analytics.results.store import StoreError, check_results, table_path
+from analytics.results.store import check_results
+from analytics.results.table_files import table_path
 from analytics.results.video_record import VideoRecord, video_records
 from analytics.tables.schema import TIMELINE_TABLES
 

@@ -65,7 +65,7 @@ def resolve_format(form: Format | None, output: Path | None, *, overwrite: bool)
 def write_answer(rows: "pa.Table", form: Format, output: Path | None) -> None:
     """Print rows, or write them to a file atomically."""
     if output is not None and output != STANDARD_OUTPUT:
-        from analytics.results.store import write_atomic
+        from analytics.results.atomic_write import write_atomic
 
         write_atomic(output, partial(_write_file, rows, form))
     elif form in (Format.table, Format.long):
