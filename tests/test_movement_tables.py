@@ -14,6 +14,7 @@ from scenes import Face, feeling, observe, still_landmarks
 
 from analytics import connect, queries
 from analytics.report import report_page, sections
+from analytics.report.library import Library
 from analytics.results.compaction import compact
 from analytics.results.notes import hide
 from analytics.results.store import Store
@@ -283,6 +284,8 @@ def test_faces_left_out_by_speech_are_not_low_quality_faces(tmp_path):
         note = queries.gate_note(connection)
         of_tracks = queries.shares(connection).to_pylist()
         (valid,) = queries.validity(connection).to_pylist()
+        headline = sections.figures(Library(connection))
+        (measured,) = queries.speech_notes(connection)
         (track,) = connection.sql(
             "SELECT n_faces, n_faces_ok, n_faces_left_out, seen_s, ok_s, left_out_s FROM tracks"
         ).fetchall()
@@ -300,6 +303,8 @@ def test_faces_left_out_by_speech_are_not_low_quality_faces(tmp_path):
     assert {row["low_quality_share"] for row in compared} == {0}
     page = report_page(store.root)
     assert "99% of 100 faces good" in page
+    assert headline["of good quality"] == "99%"
+    assert measured == "--speech exclude: movements were measured in all 4.0 s with good faces."
     assert "49 left out by --speech: speaking" in page
     assert "(99 of 100 faces)" in page
     assert (shares["labelled_s"], shares["n_faces"], shares["n_low_quality"]) == (pytest.approx(2.04), N, 1)

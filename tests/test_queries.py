@@ -334,6 +334,7 @@ def test_compare_explains_its_rows_and_missing_intervals(results, tmp_path):
 def test_the_overview_has_totals_and_failures(results):
     run = fervid("summary", results)
     assert "4 videos, 1 of them failed" in run.output
+    assert "--start" not in run.output
     assert "not a video" in run.output
     assert "run `fervid analyze` again" in run.output
 

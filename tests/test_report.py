@@ -111,6 +111,22 @@ def test_the_page_agrees_with_the_tables(page):
     assert links == {a["id"] for _, a in Page(page).elements if a.get("id", "").startswith("v0")}
 
 
+def test_parts_of_videos_are_named(tmp_path):
+    """Of a video of 90 s, 12 s were analyzed, and all 60 s of another one."""
+    store = Store(tmp_path / "results")
+    part = row(1, "/clips/part.mp4") | {"duration_s": 90.0, "settings": '{"observe": {"start_s": 30, "end_s": 42.0}}'}
+    whole = row(2, "/clips/all.mp4") | {"duration_s": 60.0, "settings": '{"observe": {"start_s": 0, "end_s": 70}}'}
+    for number, video in enumerate((part, whole)):
+        timeline = build_timeline(observe(30 * (1 - number) + np.arange(12), [Face(0)]), TimelineConfig())
+        store.commit_analysis(video, timeline)
+    text = re.sub(r"\s+", " ", Page(report_page(store.root)).text)
+    assert "1:30, 640 x 360 px, 12 frames analyzed, only 30.0 s to 42.0 s" in text
+    assert "1:00, 640 x 360 px, 12 frames analyzed, 100%" in text
+    assert "1.2minutes analyzed" in text
+    said = " ".join(fervid("summary", store.root).output.split())
+    assert "150 s of video, 72 s of it analyzed (--start, --end), 24 frames" in said
+
+
 def test_the_page_can_be_heard(page):
     elements = Page(page).elements
     levels = [int(tag[1]) for tag, _ in elements if re.fullmatch("h[1-6]", tag)]

@@ -67,8 +67,16 @@ def speech_notes(connection: duckdb.DuckDBPyConnection, video_ids: Collection[st
     if video_ids is not None:
         chosen = [video for video in chosen if video in video_ids]
     return [
-        f"--speech {row['speech']}: in {row['not_measured_s']:.1f} s of {row['good_s']:.1f} s with good faces, "
-        "movements were not measured (they need trusted landmarks in at least 20 analyzed frames per second), so that "
-        f"it is not known who speaks; this time {'counts' if row['speech'] == 'exclude' else 'does not count'}."
+        _speech_note(row["speech"], row["good_s"], row["not_measured_s"])
         for row in (run_sql_for_videos(connection, "speech_measured", chosen).to_pylist() if chosen else [])
     ]
+
+
+def _speech_note(speech: str, good_s: float, not_measured_s: float) -> str:
+    if round(not_measured_s, 1) == 0:
+        return f"--speech {speech}: movements were measured in all {good_s:.1f} s with good faces."
+    return (
+        f"--speech {speech}: in {not_measured_s:.1f} s of {good_s:.1f} s with good faces, "
+        "movements were not measured (they need trusted landmarks in at least 20 analyzed frames per second), so that "
+        f"it is not known who speaks; this time {'counts' if speech == 'exclude' else 'does not count'}."
+    )

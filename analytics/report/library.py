@@ -132,11 +132,26 @@ class Library:
         found = {reason for of, reason in self._n_faces if of == video and reason is not None} - {"good"}
         return sorted(found, key=lambda reason: (-self.n_faces(video, reason), reason))
 
-    def good_share(self, video: str) -> str:
-        """The share of a video's faces that are good, also if left out by `--speech`, as text; empty if it has none."""
+    def good_share(self, video: str | None = None) -> str:
+        """The share of faces that are good, also if left out by `--speech`, as text; empty if there are no faces."""
         n_faces = self.n_faces(video)
         good = ["good", *(reason for reason in self.reasons(video) if reason.startswith(_LEFT_OUT))]
         return f"{sum(self.n_faces(video, reason) for reason in good) / n_faces:.0%}" if n_faces else ""
+
+
+def analyzed_part(video: VideoRecord) -> tuple[float, float] | None:
+    """Start and end of the part of a video that `--start` and `--end` select; None if it is the whole video."""
+    observe = video.stored_settings.get("observe", {})
+    start_s, end_s = float(observe.get("start_s") or 0), observe.get("end_s")
+    if video.duration_s is None or (not start_s and (end_s is None or end_s >= video.duration_s)):
+        return None
+    return start_s, video.duration_s if end_s is None else min(float(end_s), video.duration_s)
+
+
+def analyzed_s(video: VideoRecord) -> float:
+    """The duration of the part of a video that was analyzed; 0 for still images."""
+    start_s, end_s = analyzed_part(video) or (0.0, video.duration_s or 0.0)
+    return max(0.0, end_s - start_s)
 
 
 def _speech(video: VideoRecord) -> str:

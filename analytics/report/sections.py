@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from analytics.report.library import Library
+from analytics.report.library import Library, analyzed_s
 from analytics.report.templating import isolated, share_bar
 from analytics.report.words import clock, percent
 from analytics.results.video_record import VideoRecord
@@ -37,15 +37,14 @@ class SettingsGroup:
 
 def figures(library: Library) -> dict[str, str]:
     """The most important figures, by title."""
-    n_faces, n_good = library.n_faces(), library.n_faces(reason="good")
-    total_s = sum(video.duration_s or 0 for video in library.done)
+    total_s = sum(analyzed_s(video) for video in library.done)
     return {
         "videos analyzed": f"{len(library.done):,}",
         "videos failed": f"{len(library.videos) - len(library.done):,}",
-        "minutes of video": f"{total_s / 60:,.1f}",
+        "minutes analyzed": f"{total_s / 60:,.1f}",
         "people (tracks)": f"{sum(map(len, library.tracks.values())):,}",
-        "faces in frames": f"{n_faces:,}",
-        "of good quality": f"{n_good / n_faces:.0%}" if n_faces else "none",
+        "faces in frames": f"{library.n_faces():,}",
+        "of good quality": library.good_share() or "none",
     }
 
 

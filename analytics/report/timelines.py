@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from analytics.queries.intervals import MAX_GAP_S
 from analytics.report.charts import Grid, PersonChart, Tick, person_chart, time_ticks
-from analytics.report.library import FrameCounts, Library, Track
+from analytics.report.library import FrameCounts, Library, Track, analyzed_part
 from analytics.report.words import clock, share_words
 from analytics.results.video_record import VideoRecord
 from analytics.tables.arrow_utils import to_float_array
@@ -84,11 +84,12 @@ def _video(connection: duckdb.DuckDBPyConnection, library: Library, video: Video
 
 def _video_facts(library: Library, video: VideoRecord, count: FrameCounts) -> list[str]:
     of = video.video_id
-    n_faces = library.n_faces(of)
+    n_faces, part = library.n_faces(of), analyzed_part(video)
     facts = [
         clock(video.duration_s or 0),
         f"{video.width_px} x {video.height_px} px" if video.width_px else "",
         f"{count.n_frames:,} frames analyzed",
+        f"only {clock(part[0])} to {clock(part[1])}" if part else "",
         f"live since {video.live_since:%d %B %Y, %H:%M:%S} UTC" if video.live_since else "",
         "still running" if video.is_running else "",
         f"{count.n_undecoded:,} could not be decoded" if count.n_undecoded else "",

@@ -145,7 +145,7 @@ def describe_models(observe: Mapping[str, Any]) -> str:
     """The models that the settings of pass 1 name, their device and precision, in one line."""
     return (
         f"detector {observe['detector']} ({observe['detector_reason']}) with frames of at most "
-        f"{observe['detector_size_px']} px, model {observe['model']}, landmarks {observe['landmarks']}, "
+        f"{observe['detector_size_px']} px, emotion model {observe['model']}, landmark network {observe['landmarks']}, "
         f"on {observe['device']} in {observe['precision']}"
     )
 

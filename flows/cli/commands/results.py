@@ -125,9 +125,11 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, gate
     from analytics import queries
 
     (n,) = queries.totals(connection).to_pylist()
+    left_out_s = (n["duration_s"] or 0) - (n["analyzed_s"] or 0)
+    part = f", {n['analyzed_s']:.0f} s of it analyzed (--start, --end)" if left_out_s >= 0.5 else ""
     say(
         f"{results}: {counted(n['n_videos'], 'video')}, {n['n_failed']} of them failed; "
-        f"{n['duration_s'] or 0:.0f} s of video, {n['n_frames']} frames analyzed, "
+        f"{n['duration_s'] or 0:.0f} s of video{part}, {n['n_frames']} frames, "
         f"{n['n_tracks']} people (tracks), {n['n_episodes']} episodes"
     )
     say(gate_note)
