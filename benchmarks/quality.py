@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.transforms.functional import gaussian_blur
 
 from analytics.timeline.observations import face_geometry
 from fer_models import load_classifier, load_detector
@@ -67,6 +66,8 @@ def shrunk(pixels: Tensor, face_px: float) -> Tensor:
 
 def blurred(pixels: Tensor, sigma_px: float) -> Tensor:
     """Blur images (n, 48, 48) uint8."""
+    from torchvision.transforms.functional import gaussian_blur  # imported here because torchvision takes seconds
+
     size_px = 2 * int(np.ceil(3 * sigma_px)) + 1
     smooth: Tensor = gaussian_blur(pixels[:, None].float(), [size_px, size_px], [sigma_px, sigma_px])
     return smooth[:, 0].round().byte()

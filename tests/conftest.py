@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import sys
 import tempfile
 import typing
@@ -40,12 +41,13 @@ class NeededFiles:
     """Do not collect files without a test to run, because importing all modules takes seconds."""
 
     def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
-        """Skip modules without doctests and, where slow tests are left out, files in which every test is slow."""
+        """Skip modules without doctests and files in which every test has a marker whose tests are left out."""
         if collection_path.suffix != ".py":
             return None
         text = collection_path.read_text(encoding="utf-8")
         if collection_path.parent == Path(__file__).parent:
-            is_needed = "not slow" not in config.option.markexpr or "\npytestmark = pytest.mark.slow\n" not in text
+            marked = re.search(r"^pytestmark = pytest\.mark\.(\w+)$", text, re.MULTILINE)
+            is_needed = marked is None or f"not {marked[1]}" not in config.option.markexpr
         else:
             is_needed = ">>> " in text
         return None if is_needed else True

@@ -16,6 +16,8 @@ from fer_models.training.emotion.consistency import consistency_loss, next_frame
 from fer_models.training.emotion.recipes import recipe_for
 from fer_models.training.emotion.training import EmotionTrainer, targets_of
 
+pytestmark = pytest.mark.slow
+
 LANDMARKS = [40.0, 40.0, 60.0, 40.0, 50.0, 52.0, 42.0, 62.0, 58.0, 62.0]
 
 
