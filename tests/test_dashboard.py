@@ -1,6 +1,7 @@
 """The pages over real results, the requests of the player, and the command that serves both."""
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pandas as pd
 import pytest
 from commands import fervid
 from scenes import Face, feeling, observe, still_landmarks
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from analytics import connect, queries
@@ -58,6 +60,15 @@ def timeline(pts_s: np.ndarray, faces: list[Face]) -> Timeline:
 
 def row(video_id: str, path: str, **known: float) -> dict[str, str | float]:
     return {"video_id": video_id, "analysis_id": f"a{video_id[1:]}", "path": path, **known}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scan_once() -> Iterator[None]:
+    """Let Streamlit search all installed packages for components only once, as a server does, and not for each page."""
+    with pytest.MonkeyPatch.context() as patch:
+        name = "scan_component_manifests"
+        patch.setattr(manifest_scanner, name, functools.cache(getattr(manifest_scanner, name)))
+        yield
 
 
 @pytest.fixture

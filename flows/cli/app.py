@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import importlib
 import importlib.abc
 import importlib.util
@@ -117,6 +118,7 @@ def escaped_usage_errors() -> Iterator[None]:
         raise
 
 
+@functools.cache  # each command of a process builds all commands anew
 def first_help_line(target: str) -> str:
     """The first line of the help of a command, read from the source of its module without importing it."""
     module, _, attribute = target.partition(":")
