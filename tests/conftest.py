@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     slow_files = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow_files)
-    import torch  # not above: see OMP_WAIT_POLICY
+    import torch  # imported here, after OMP_WAIT_POLICY is set
 
     if torch.cuda.is_available() or "FERVID_MUST_HAVE_CUDA" in os.environ:
         return

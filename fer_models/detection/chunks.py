@@ -40,7 +40,7 @@ def detect_in_chunks(
     images_per_frame: int,
     detect_chunk: Callable[[slice, int], tuple[np.ndarray, ...]],
 ) -> FaceBatch:
-    """Detect faces in one chunk of images after another, in parallel on a CPU, and join the results.
+    """Detect faces chunk by chunk, with several chunks in parallel on a CPU, and join the results.
 
     Args:
         detector: its `chunk_frames` is halved permanently whenever memory runs out.

@@ -161,7 +161,7 @@ class _WithoutPandas(importlib.abc.Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Import PyArrow, and let it look for pandas while there seems to be none."""
+        """Import PyArrow, and trigger its search for pandas while pandas is hidden."""
         self.loader.exec_module(module)
         finder = _NoPandas()
         sys.meta_path.insert(0, finder)
