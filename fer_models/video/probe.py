@@ -16,18 +16,11 @@ from fer_models.video.container import VideoReadError, check_readable, open_cont
 from fer_models.video.decord_backend import open_decord
 from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size, stored_orientation
 from fer_models.video.limits import check_frame_size
-from fer_models.video.packets import (
-    OpenVideo,
-    Packets,
-    Timing,
-    find_timing,
-    find_truncation,
-    has_leading_frames,
-    media_end_s,
-    walk_packets,
-)
+from fer_models.video.packets import OpenVideo, Packets, has_leading_frames, walk_packets
 from fer_models.video.sampling import ROUNDING_S
 from fer_models.video.still_images import probe_image
+from fer_models.video.timing import Timing, find_timing, media_end_s
+from fer_models.video.truncation import find_truncation
 
 DECODERS = ("auto", "decord", "pyav")
 
