@@ -27,7 +27,7 @@ from analytics.results.purge import plan_purge, purge
 from analytics.results.status import status
 from analytics.results.store import Store, StoreError
 from analytics.results.stored_timeline import build_stored_timeline
-from analytics.timeline.observations import unseen_table
+from analytics.timeline.observations import missing_frames_table
 from dashboard.data.results import ENVIRONMENT
 from fer_models.video import probe
 from fer_models.video.geometry import GeometryError
@@ -352,7 +352,7 @@ def test_timelines_of_a_running_session_are_rebuilt_at_its_end(session, tmp_path
     row, n = store.video_row(video, running), store.n_segments(video, seen)
     rebuild_timelines(store.root, TimelineSettings())
     ((before, last_s),) = rows(store.root, "SELECT count(*), max(pts_s) FROM frames")
-    store.write_segment(video, seen, n, unseen_table(np.array([9999]), np.array([last_s + 1]), "dropped"))
+    store.write_segment(video, seen, n, missing_frames_table(np.array([9999]), np.array([last_s + 1]), "dropped"))
     store.mark_as_current(video, running, row.path)  # the session updates its own tables, then it is killed
     (rebuilt,) = rebuild_timelines(store.root, TimelineSettings())
     assert rebuilt.status == "done"

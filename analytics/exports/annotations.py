@@ -181,11 +181,11 @@ def cues(spans: pa.Table, people: Mapping[int, str] | None = None) -> list[tuple
         if end_ms > start_ms:
             begin.setdefault(start_ms, []).append(number)
             finish.setdefault(end_ms, []).append(number)
-    found, seen = [], set[int]()
+    found, active = [], set[int]()
     for start_ms, end_ms in itertools.pairwise(edges_ms):
-        seen = (seen - set(finish.get(start_ms, ()))) | set(begin.get(start_ms, ()))
-        if seen:
-            found.append((start_ms, end_ms, [rows[number][2] for number in sorted(seen)]))
+        active = (active - set(finish.get(start_ms, ()))) | set(begin.get(start_ms, ()))
+        if active:
+            found.append((start_ms, end_ms, [rows[number][2] for number in sorted(active)]))
     return found
 
 

@@ -125,7 +125,7 @@ def events_table(
     tracks, number = np.unique(faces["track_id"].to_numpy(), return_inverse=True)
     is_classified = faces["p_angry"].is_valid().to_numpy()
     is_ok = faces["quality_ok"].to_numpy() & is_classified
-    seen = _Seen(
+    tracked = _TrackedFaces(
         number,
         to_float_array(faces, "pts_s"),
         to_float_array(faces, "pts_s") + np.nan_to_num(to_float_array(faces, "duration_s")),
@@ -139,13 +139,14 @@ def events_table(
     rows = []
     # The first interval is empty and gives no rows, only the columns.
     for label, start_s, end_s in [("", 0.0, 0.0), *spans]:
-        during, before = _shown(seen, start_s, end_s), _shown(seen, start_s - before_s, start_s)
+        during = _interval_totals(tracked, start_s, end_s)
+        before = _interval_totals(tracked, start_s - before_s, start_s)
         rows.append(_event_rows(label, start_s, end_s, tracks, during, before))
     return conform(pa.concat_tables(rows), DURING_EVENTS)
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _TrackedFaces:
     """The m faces that are in tracks."""
 
     track: np.ndarray  # (m,) number of the track of each face, from 0
@@ -159,7 +160,7 @@ class _Seen:
 
 
 @dataclass(frozen=True, eq=False)
-class _Shown:
+class _IntervalTotals:
     """What each of t tracks showed in a time interval."""
 
     seen_s: np.ndarray  # (t,)
@@ -168,36 +169,36 @@ class _Shown:
     label_s: np.ndarray  # (t, 7)
     mean: np.ndarray  # (t, 7) mean probabilities, NaN if no face counts
 
-    def of(self, which: np.ndarray | slice) -> "_Shown":
+    def of(self, which: np.ndarray | slice) -> "_IntervalTotals":
         """Select some of the tracks."""
-        return _Shown(*(getattr(self, field.name)[which] for field in fields(self)))
+        return _IntervalTotals(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
-def _shown(seen: _Seen, start_s: float, end_s: float) -> _Shown:
+def _interval_totals(tracked: _TrackedFaces, start_s: float, end_s: float) -> _IntervalTotals:
     """What each track showed from `start_s` to `end_s`."""
-    n_tracks = int(seen.track.max(initial=-1)) + 1
-    time_s = np.maximum(np.minimum(seen.end_s, end_s) - np.maximum(seen.start_s, start_s), 0)
-    counted_s = np.where(seen.counts, time_s, 0)
-    p = np.where(seen.counts[:, None], seen.probabilities, 0)
-    labels = seen.label[:, None] == np.arange(len(EMOTIONS))
+    n_tracks = int(tracked.track.max(initial=-1)) + 1
+    time_s = np.maximum(np.minimum(tracked.end_s, end_s) - np.maximum(tracked.start_s, start_s), 0)
+    counted_s = np.where(tracked.counts, time_s, 0)
+    p = np.where(tracked.counts[:, None], tracked.probabilities, 0)
+    labels = tracked.label[:, None] == np.arange(len(EMOTIONS))
 
     def total(values: np.ndarray) -> np.ndarray:
-        return np.bincount(seen.track, values, n_tracks)
+        return np.bincount(tracked.track, values, n_tracks)
 
     track_s = total(counted_s)
     with np.errstate(invalid="ignore"):
         mean = np.column_stack([total(counted_s * p[:, k]) / track_s for k in range(len(EMOTIONS))])
-    return _Shown(
+    return _IntervalTotals(
         seen_s=total(time_s),
-        ok_s=total(time_s * seen.is_ok),
-        left_out_s=total(time_s * seen.is_left_out),
+        ok_s=total(time_s * tracked.is_ok),
+        left_out_s=total(time_s * tracked.is_left_out),
         label_s=np.column_stack([total(time_s * is_label) for is_label in labels.T]),
         mean=mean,
     )
 
 
 def _event_rows(
-    label: str, start_s: float, end_s: float, tracks: np.ndarray, during: _Shown, before: _Shown
+    label: str, start_s: float, end_s: float, tracks: np.ndarray, during: _IntervalTotals, before: _IntervalTotals
 ) -> pa.Table:
     """A row for each track seen in the event."""
     there = np.flatnonzero(during.seen_s > 0)

@@ -138,14 +138,14 @@ def rebuild_with_notes(store: Store, row: VideoRecord) -> None:
     stored = row.stored_settings
     config = config_of(stored)
     settings = corrected_settings(config, corrections)
-    seen, end_s = row.observed, row.shown_until_s
-    analyzed = analysis_id(seen[1], settings)
+    observation_ids, end_s = row.observed, row.shown_until_s
+    analyzed = analysis_id(observation_ids[1], settings)
     if store.is_done(video, analyzed):
         store.mark_as_current(video, analyzed, path, error=row.error)
         return
     try:
-        observations = store.read_observations(*seen, store.n_segments(*seen))
-        timeline = build_stored_timeline(store, *seen, observations, config, end_s=end_s)
+        observations = store.read_observations(*observation_ids, store.n_segments(*observation_ids))
+        timeline = build_stored_timeline(store, *observation_ids, observations, config, end_s=end_s)
         if corrections:
             timeline = build_corrected_timeline(observations, config, timeline.identities, corrections, end_s=end_s)
     except (StoreError, IdentitiesError) as error:

@@ -17,20 +17,21 @@ from fer_models.observation import Observation
 NOSE_DEPTH = 0.5
 
 
-def observations_table(seen: Observation, *, unseen: str = "decode_error") -> pa.Table:
+def observations_table(observation: Observation, *, missing_status: str = "decode_error") -> pa.Table:
     """The rows of `schema.OBSERVATIONS` for some frames of a video.
 
     Args:
-        seen: the frames, and the faces in them.
-        unseen: the status of frames that were not decoded.
+        observation: the frames, and the faces in them.
+        missing_status: the status of frames that were not decoded.
 
     Raises:
         ValueError: if lengths do not agree, faces are not in order, or a frame that was not decoded has one.
     """
-    faces, decoded, n, m = seen.faces, seen.decoded, len(seen.frame_index), len(seen.faces)
-    if not n == len(seen.pts_s) == len(decoded) or not seen.probabilities.shape == (m, len(EMOTIONS)):
+    faces, decoded, n, m = observation.faces, observation.decoded, len(observation.frame_index), len(observation.faces)
+    pts_s, probabilities = observation.pts_s, observation.probabilities
+    if not n == len(pts_s) == len(decoded) or probabilities.shape != (m, len(EMOTIONS)):
         raise ValueError(
-            f"{seen.frame_index.shape = }, {seen.pts_s.shape = }, {decoded.shape = }, {seen.probabilities.shape = }"
+            f"{n} frames and {m} faces, but {pts_s.shape = }, {decoded.shape = }, {probabilities.shape = }"
         )
     if (np.diff(faces.frame) < 0).any() or not decoded[faces.frame].all():
         raise ValueError("faces must be ordered by frame and lie in decoded frames")
@@ -41,22 +42,22 @@ def observations_table(seen: Observation, *, unseen: str = "decode_error") -> pa
     face_of_row = pa.array(face, mask=face < 0)
     of_face = {
         "face_index": pa.array(np.arange(m) - np.repeat(np.cumsum(n_faces) - n_faces, n_faces), pa.int16()),
-        **_face_columns(seen),
+        **_face_columns(observation),
     }
-    status = np.select([~decoded, n_faces == 0], [unseen, "no_face"], "ok")
+    status = np.select([~decoded, n_faces == 0], [missing_status, "no_face"], "ok")
     columns = {
         "status": pa.array(status[frame], pa.string()),
-        **{name: values.take(pa.array(frame)) for name, values in _frame_columns(seen).items()},
+        **{name: values.take(pa.array(frame)) for name, values in _frame_columns(observation).items()},
         **{name: values.take(face_of_row) for name, values in of_face.items()},
     }
     return pa.table(columns).select(OBSERVATIONS.names).cast(OBSERVATIONS)
 
 
-def unseen_table(frame_index: np.ndarray, pts_s: np.ndarray, status: str) -> pa.Table:
+def missing_frames_table(frame_index: np.ndarray, pts_s: np.ndarray, status: str) -> pa.Table:
     """The rows of `schema.OBSERVATIONS` for n frames that were not analyzed; `status` says why."""
     n = len(frame_index)
     nothing = np.empty(0, np.float32)
-    seen = Observation(
+    observation = Observation(
         frame_index,
         pts_s,
         decoded=np.zeros(n, bool),
@@ -67,40 +68,40 @@ def unseen_table(frame_index: np.ndarray, pts_s: np.ndarray, status: str) -> pa.
         brightness=nothing,
         cut_off=nothing,
     )
-    return observations_table(seen, unseen=status)
+    return observations_table(observation, missing_status=status)
 
 
-def _frame_columns(seen: Observation) -> dict[str, pa.Array]:
+def _frame_columns(observation: Observation) -> dict[str, pa.Array]:
     """The columns that describe frames, with a value per frame."""
-    thumbnail_rgb = pa.array(seen.thumbnail_rgb.ravel(), pa.uint8())
+    thumbnail_rgb = pa.array(observation.thumbnail_rgb.ravel(), pa.uint8())
     return {
-        "frame_index": pa.array(seen.frame_index, pa.int64()),
-        "pts_s": pa.array(seen.pts_s, pa.float64()),
-        "detection": _detection(seen.is_full, seen.decoded),
+        "frame_index": pa.array(observation.frame_index, pa.int64()),
+        "pts_s": pa.array(observation.pts_s, pa.float64()),
+        "detection": _detection(observation.is_full, observation.decoded),
         "look": pa.FixedSizeListArray.from_arrays(
-            thumbnail_rgb, seen.thumbnail_rgb.shape[1], mask=pa.array(~seen.decoded)
+            thumbnail_rgb, observation.thumbnail_rgb.shape[1], mask=pa.array(~observation.decoded)
         ),
     }
 
 
-def _face_columns(seen: Observation) -> dict[str, pa.Array]:
+def _face_columns(observation: Observation) -> dict[str, pa.Array]:
     """The columns that describe faces, with a value per face."""
-    faces, m = seen.faces, len(seen.faces)
+    faces, m = observation.faces, len(observation.faces)
     measures = {
         **dict(zip(("x1_px", "y1_px", "x2_px", "y2_px"), faces.boxes_xyxy.T, strict=True)),
         "det_score": faces.det_score,
         **face_geometry(faces.boxes_xyxy, faces.landmarks_xy),
-        "blur": seen.blur,
-        "brightness": seen.brightness,
-        "cut_off": seen.cut_off,
+        "blur": observation.blur,
+        "brightness": observation.brightness,
+        "cut_off": observation.cut_off,
     }
     return {
         "landmarks_px": pa.FixedSizeListArray.from_arrays(pa.array(faces.landmarks_xy.ravel(), pa.float32()), 10),
         **{name: to_column(values, pa.float32()) for name, values in measures.items()},
-        **emotion_columns("p", seen.probabilities),
-        **_further_outputs(seen.further, m),
-        **_landmark_columns(seen.landmarks, m),
-        "signature": _appearance_column(seen.appearance, m),
+        **emotion_columns("p", observation.probabilities),
+        **_further_outputs(observation.further, m),
+        **_landmark_columns(observation.landmarks, m),
+        "signature": _appearance_column(observation.appearance, m),
     }
 
 

@@ -79,7 +79,7 @@ def link_faces(
         (m,) int64 track of each face; -1 for faces in no track.
     """
     tracker = _Tracker(config, max_gap_s=max(config.max_gap_s, 1.5 * step_s))
-    seen = [_Seen(*face) for face in zip(*boxes_xyxy.T.tolist(), det_score.tolist(), strict=True)]
+    detections = [_Detection(*face) for face in zip(*boxes_xyxy.T.tolist(), det_score.tolist(), strict=True)]
     times_s = pts_s.tolist()
     bounds = np.append(np.flatnonzero(np.diff(frame, prepend=-1)), len(frame)).tolist()
     shots = (np.zeros(len(frame), np.int64) if shot is None else shot).tolist()
@@ -87,7 +87,7 @@ def link_faces(
     for first, stop in pairwise(bounds):
         if first and shots[first] != shots[first - 1]:
             tracker.living.clear()
-        tracks += tracker.step(times_s[first], seen[first:stop])
+        tracks += tracker.step(times_s[first], detections[first:stop])
     return np.array(tracks, np.int64)
 
 
@@ -106,7 +106,7 @@ def confirm(raw: np.ndarray, pts_s: np.ndarray, config: TrackerConfig) -> np.nda
     return tracks
 
 
-class _Seen:
+class _Detection:
     """A face in a frame. Plain numbers: with a few faces per frame, arrays would cost five times as much."""
 
     __slots__ = ("height", "score", "size", "width", "x", "y")
@@ -126,7 +126,7 @@ class _Track:
         "width", "x", "y",
     )  # fmt: skip
 
-    def __init__(self, number: int, pts_s: float, face: _Seen) -> None:
+    def __init__(self, number: int, pts_s: float, face: _Detection) -> None:
         self.number = number
         self.pts_s = pts_s
         self.x, self.y, self.speed_x, self.speed_y = face.x, face.y, 0.0, 0.0
@@ -140,7 +140,7 @@ class _Track:
         var = self.position_var + t * (2 * self.covariance + t * (self.speed_var + t * (SPEED_CHANGE_VAR_PER_S / 3)))
         return self.x + self.speed_x * t, self.y + self.speed_y * t, var
 
-    def correct(self, pts_s: float, face: _Seen) -> None:
+    def correct(self, pts_s: float, face: _Detection) -> None:
         """Update with a face detected at `pts_s`: Kalman prediction, with white-noise acceleration, and correction."""
         t = pts_s - self.pts_s
         x, y, position_var = self.expect(pts_s)
@@ -177,7 +177,7 @@ class _Tracker:
         self.living: list[_Track] = []
         self.n_tracks = 0
 
-    def step(self, pts_s: float, faces: list[_Seen]) -> list[int]:
+    def step(self, pts_s: float, faces: list[_Detection]) -> list[int]:
         """Assign the faces of the next frame; -1 for faces in no track."""
         self.living = [track for track in self.living if pts_s - track.pts_s <= self.max_gap_s]
         found = [-1] * len(faces)
@@ -192,7 +192,7 @@ class _Tracker:
                 self.n_tracks += 1
         return found
 
-    def _pairs(self, pts_s: float, faces: list[_Seen]) -> list[_Pair]:
+    def _pairs(self, pts_s: float, faces: list[_Detection]) -> list[_Pair]:
         """The tracks and faces that may be linked, with their similarity."""
         config, pairs = self.config, []
         for i, track in enumerate(self.living):
@@ -216,7 +216,7 @@ class _Tracker:
                     pairs.append(_Pair(i, j, likeness, overlap >= config.min_iou))
         return pairs
 
-    def _match(self, pairs: list[_Pair], faces: list[_Seen]) -> list[_Pair]:
+    def _match(self, pairs: list[_Pair], faces: list[_Detection]) -> list[_Pair]:
         """Match tracks and faces one to one, in rounds: the more reliable pairs first.
 
         A short track may follow a false positive next to a true face; it must not take the face from the older track.

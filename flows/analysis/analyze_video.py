@@ -258,6 +258,6 @@ def observe(path: StoragePath, plan: SegmentPlan, context: AnalysisContext, time
         times=times,
     )
     with contextlib.closing(observations):
-        for index, seen in zip(plan.missing, observations, strict=True):
+        for index, observation in zip(plan.missing, observations, strict=True):
             plan.content.check(plan.info.path)
-            context.store.write_segment(*plan.ids.observed, index, observations_table(seen))
+            context.store.write_segment(*plan.ids.observed, index, observations_table(observation))

@@ -107,8 +107,8 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
     config = config_for(settings, stored["observe"])
     corrections = fitting_corrections(store, row, config)
     timeline_settings = corrected_settings(config, corrections)
-    seen = row.observed
-    analyzed = analysis_id(seen[1], timeline_settings)
+    observation_ids = row.observed
+    analyzed = analysis_id(observation_ids[1], timeline_settings)
     # A live session that is running or was killed may have more observations than its tables contain.
     if store.is_done(video, analyzed) and not row.is_running:
         # Keep the error of a later run, because it is unknown whether that run would succeed now.
@@ -135,7 +135,7 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
     }
     store.commit_analysis(row.columns() | changed, timeline)
     if row.is_running and not may_be_in_progress(store.root, video):
-        store.drop_appearance(*seen)  # the session was killed, so no other process drops its appearance data
+        store.drop_appearance(*observation_ids)  # the session was killed, so no other process drops its appearance data
     seconds = time.perf_counter() - started_s
     return Rebuilt(path, "done", video, analyzed, len(timeline.faces), len(timeline.tracks), seconds)
 

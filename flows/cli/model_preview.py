@@ -33,13 +33,13 @@ def preview_rows(model: str) -> list[list[str | float | None]]:
     for name in FACES:
         pixels = np.array(photographs[name])[None]
         frame = FrameBatch(pixels, np.zeros(1, np.int64), np.zeros(1))
-        seen = observe_frames(frame, detector=detector, classifier=classifier)
-        rows += [_row(f"photograph {name}", outputs) for outputs in _outputs(seen)[:1]]
+        observation = observe_frames(frame, detector=detector, classifier=classifier)
+        rows += [_row(f"photograph {name}", outputs) for outputs in _outputs(observation)[:1]]
     return rows
 
 
-def _outputs(seen: Observation) -> np.ndarray:
-    return np.concatenate([seen.probabilities, seen.further], axis=1)
+def _outputs(observation: Observation) -> np.ndarray:
+    return np.concatenate([observation.probabilities, observation.further], axis=1)
 
 
 def _row(name: str, outputs: np.ndarray) -> list[str | float | None]:

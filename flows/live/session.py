@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from analytics.results.ids import live_video_id
 from analytics.results.store import Store
-from analytics.timeline.observations import observations_table, unseen_table
+from analytics.timeline.observations import missing_frames_table, observations_table
 from fer_models.observe import ObserveOptions, observe_frames
 from fer_models.video.live import LiveFrame, LiveReader, frame_batch
 from flows.analysis.fingerprints import provenance_columns, work_ids
@@ -141,7 +141,7 @@ class LiveSession:
                 counts.n_losses += len(frames)
         if frames[0].missing:
             index, pts_s = [frame.index for frame in frames], [frame.pts_s for frame in frames]
-            return unseen_table(np.array(index), np.array(pts_s), frames[0].missing)
+            return missing_frames_table(np.array(index), np.array(pts_s), frames[0].missing)
         batch = frame_batch(frames)
         self.row.setdefault("width_px", batch.pixels.shape[2])
         self.row.setdefault("height_px", batch.pixels.shape[1])
