@@ -129,7 +129,7 @@ class Library:
 
     def reasons(self, video: str | None = None) -> list[str]:
         """Why faces of one video or all do not count: low quality or speech; the most frequent reason first."""
-        found = {reason for of, reason in self._n_faces if of == video and reason is not None} - {"good"}
+        found = {reason for key, reason in self._n_faces if key == video and reason is not None} - {"good"}
         return sorted(found, key=lambda reason: (-self.n_faces(video, reason), reason))
 
     def good_share(self, video: str | None = None) -> str:

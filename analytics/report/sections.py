@@ -160,7 +160,7 @@ def settings_groups(library: Library) -> list[SettingsGroup]:
 
 def _analysis_settings(video: VideoRecord) -> str:
     """The settings that can change a value; those of the run, such as folders, are left out."""
-    return json.dumps({stage: of for stage, of in video.stored_settings.items() if stage != "run"})
+    return json.dumps({stage: settings for stage, settings in video.stored_settings.items() if stage != "run"})
 
 
 def _group(names: list[str], settings: str, weights: str, versions: str) -> SettingsGroup:

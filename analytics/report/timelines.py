@@ -83,8 +83,8 @@ def _video(connection: duckdb.DuckDBPyConnection, library: Library, video: Video
 
 
 def _video_facts(library: Library, video: VideoRecord, count: FrameCounts) -> list[str]:
-    of = video.video_id
-    n_faces, part = library.n_faces(of), analyzed_part(video)
+    video_id = video.video_id
+    n_faces, part = library.n_faces(video_id), analyzed_part(video)
     facts = [
         clock(video.duration_s or 0),
         f"{video.width_px} x {video.height_px} px" if video.width_px else "",
@@ -95,8 +95,8 @@ def _video_facts(library: Library, video: VideoRecord, count: FrameCounts) -> li
         f"{count.n_undecoded:,} could not be decoded" if count.n_undecoded else "",
         f"{count.n_dropped:,} dropped because processing fell behind" if count.n_dropped else "",
         f"no signal for {count.lost_s:.1f} s" if count.lost_s else "",
-        f"{library.good_share(of)} of {n_faces:,} faces good" if n_faces else "no face found",
-        *(f"{library.n_faces(of, reason):,} {reason.replace('_', ' ')}" for reason in library.reasons(of)),
+        f"{library.good_share(video_id)} of {n_faces:,} faces good" if n_faces else "no face found",
+        *(f"{library.n_faces(video_id, reason):,} {reason.replace('_', ' ')}" for reason in library.reasons(video_id)),
     ]
     return [fact for fact in facts if fact]
 

@@ -167,8 +167,8 @@ def _write_groups(catalog: Catalog, name: str, ids: Sequence[Ids], part: Path) -
             except OSError as error:
                 raise StoreError(f"{catalog.root}: {CHANGED} (`fervid verify` finds damaged files)") from error
             for video_id, analysis_id in batch:
-                of = (pc.field("video_id") == video_id) & (pc.field("analysis_id") == analysis_id)
-                mine = conform(rows.filter(of).cast(schema), schema)
+                is_of_analysis = (pc.field("video_id") == video_id) & (pc.field("analysis_id") == analysis_id)
+                mine = conform(rows.filter(is_of_analysis).cast(schema), schema)
                 writer.write_table(mine, row_group_size=max(len(mine), 1))
                 counted.append(len(mine))
     return counted

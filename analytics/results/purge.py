@@ -87,18 +87,29 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
     running_sessions = _running_sessions(results, rows)
     if finished_before is None:
         chosen = _chosen(rows, folders, wanted)
-        if still := sorted(running_sessions[of] for of in chosen if of in running_sessions):
+        if still := sorted(running_sessions[video_id] for video_id in chosen if video_id in running_sessions):
             raise PurgeError(
                 f"{', '.join(still)}: a running live session: stop it first (Ctrl-C in fervid live). A session that "
                 f"was killed counts as running until `fervid timeline {results}` has written its last tables"
             )
     else:
-        finished_at = {of: _last_written(of_video) for of, of_video in folders.items() if not is_remote(results)}
+        finished_at = {
+            video_id: _last_written(of_video) for video_id, of_video in folders.items() if not is_remote(results)
+        }
         # The time in the row takes precedence, because copying a folder changes the times of its files.
         finished_at |= _last_finished(rows)
-        chosen = sorted(of for of, when in finished_at.items() if when < finished_before and of not in running_sessions)
+        chosen = sorted(
+            video_id
+            for video_id, when in finished_at.items()
+            if when < finished_before and video_id not in running_sessions
+        )
     paths = sorted({row.path for row in rows if row.video_id in chosen})
-    files = {path: entry for of in chosen for folder in folders.get(of, []) for path, entry in _files(folder).items()}
+    files = {
+        path: entry
+        for video_id in chosen
+        for folder in folders.get(video_id, [])
+        for path, entry in _files(folder).items()
+    }
     n_videos = len(paths) + len(set(chosen) - {row.video_id for row in rows})
     counts = _count_rows(results, list(files))
     counts.update(_count_in_shards(results, chosen))
@@ -117,16 +128,20 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
     try:
         interrupted = _interrupted(trash)
         finished_at = _last_finished(_video_rows(results)) if interrupted else {}
-        analyzed_again = {of for of, when in interrupted.items() if of in finished_at and finished_at[of] > when}
+        analyzed_again = {
+            video_id
+            for video_id, when in interrupted.items()
+            if video_id in finished_at and finished_at[video_id] > when
+        }
         ids = [*video_ids, *sorted(interrupted.keys() - {*analyzed_again, *video_ids})]
-        for of in ids:
-            write_atomic(trash / f"{_MARK}{of}", lambda part: part.write_text(datetime.now(UTC).isoformat()))
+        for video_id in ids:
+            write_atomic(trash / f"{_MARK}{video_id}", lambda part: part.write_text(datetime.now(UTC).isoformat()))
         remove_broken_shards(results)
         in_shards = {pair for rows in read_shards(results).rows.values() for pair in ids_of(rows)}
         drop_from_shards(results, {pair for pair in in_shards if pair[0] in ids})
         folders = _folders(results)
-        for of in ids:
-            for folder in sorted(folders.get(of, []), key=lambda folder: folder.parent.name != "videos"):
+        for video_id in ids:
+            for folder in sorted(folders.get(video_id, []), key=lambda folder: folder.parent.name != "videos"):
                 _move(folder, trash)
         # The cache is deleted last: readers may have rewritten it meanwhile, and killed ones may leave temporary files.
         of_killed = [] if is_remote(results) else (results / "videos").glob(f".*{REMEMBERED.name.lstrip('.')}*")
@@ -212,13 +227,17 @@ def _video_rows(results: StoragePath) -> list[_Written]:
 def _running_sessions(results: StoragePath, rows: Sequence[_Written]) -> dict[str, str]:
     """The paths of live sessions that may still be running, by video_id."""
     newest = {row.video_id: row for row in sorted(rows, key=lambda row: row.finished_at)}
-    return {of: row.path for of, row in newest.items() if row.is_running and may_be_in_progress(results, of)}
+    return {
+        video_id: row.path
+        for video_id, row in newest.items()
+        if row.is_running and may_be_in_progress(results, video_id)
+    }
 
 
 def _chosen(rows: Sequence[_Written], folders: Mapping[str, object], wanted: Sequence[str]) -> list[str]:
     """The ids of the chosen videos, including videos without a row, as a killed run leaves them."""
     without_row = folders.keys() - {row.video_id for row in rows}
-    return choose_videos([*rows, *(VideoName(of, "") for of in without_row)], wanted)
+    return choose_videos([*rows, *(VideoName(video_id, "") for video_id in without_row)], wanted)
 
 
 def _last_finished(rows: Sequence[_Written]) -> dict[str, datetime]:

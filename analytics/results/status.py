@@ -70,10 +70,10 @@ def unfinished(root: StoragePath, *, within_s: float = math.inf) -> list[tuple[R
     if not seen:
         return []
     rows = read_catalog(root, skip_damaged=True).rows
-    for of, finished_at in zip(rows["video_id"].to_pylist(), rows["finished_at"].to_pylist(), strict=True):
-        if of in seen and finished_at.timestamp() >= seen[of][0]:
-            del seen[of]
-    return [(Running(of, n), time.time() - newest_s) for of, (newest_s, n) in seen.items()]
+    for video, finished_at in zip(rows["video_id"].to_pylist(), rows["finished_at"].to_pylist(), strict=True):
+        if video in seen and finished_at.timestamp() >= seen[video][0]:
+            del seen[video]
+    return [(Running(video, n), time.time() - newest_s) for video, (newest_s, n) in seen.items()]
 
 
 def may_be_in_progress(root: StoragePath, video_id: str) -> bool:
@@ -112,17 +112,17 @@ def status(results: StoragePath, files: Sequence[StoragePath] = ()) -> list[Vide
     for row in rows:
         ids_of_size[row.size_bytes].add(row.video_id)
     left = [path for path in files if not _is_known(path, row_of, ids_of_size)]
-    unfinished_videos = {one.video_id: (one.n_segments, age_s) for one, age_s in unfinished(results)}
+    unfinished_videos = {video.video_id: (video.n_segments, age_s) for video, age_s in unfinished(results)}
     path_of = dict(_ids_of_first(left, unfinished_videos)) if left and unfinished_videos else {}
     changed = {path_text(path) for path in left}
     found = [_of_row(results, row, unfinished_videos) for row in rows if row.path not in changed]
     found += [
-        _of_unfinished(of, path_of.get(of), *unfinished_videos[of])
-        for of in unfinished_videos.keys() - {row.video_id for row in rows}
+        _of_unfinished(video, path_of.get(video), *unfinished_videos[video])
+        for video in unfinished_videos.keys() - {row.video_id for row in rows}
     ]
     found += [_of_file(path, row_of) for path in left if path not in path_of.values()]
     found += [_of_damages(results, video, of_video) for video, of_video in damages.items()]
-    return sorted(found, key=lambda one: (one.path, one.video_id or ""))
+    return sorted(found, key=lambda video: (video.path, video.video_id or ""))
 
 
 def _of_damages(results: StoragePath, video_id: str, damages: Sequence[Damage]) -> VideoStatus:
@@ -146,7 +146,7 @@ def may_exist(path: str) -> bool:
 
 def count(statuses: Iterable[VideoStatus]) -> dict[str, int]:
     """The number of videos in each of `STATES`."""
-    counted = Counter(one.state for one in statuses)
+    counted = Counter(video.state for video in statuses)
     return {state: counted[state] for state in STATES}
 
 
@@ -171,13 +171,13 @@ def _of_row(results: StoragePath, row: VideoRecord, unfinished_videos: Mapping[s
     return replace(known, state="failed", reason=row.error, suggested_action=suggested_action)
 
 
-def _of_unfinished(of: str, path: StoragePath | None, n_segments: int, age_s: float) -> VideoStatus:
+def _of_unfinished(video: str, path: StoragePath | None, n_segments: int, age_s: float) -> VideoStatus:
     text = "" if path is None else path_text(path)
     saved = f"{n_segments} segments are saved"
     if age_s < RECENT_S:
-        return VideoStatus(text, "running", of, saved)
+        return VideoStatus(text, "running", video, saved)
     reason = f"a run was interrupted {age_s / 60:.0f} min ago: {saved}"
-    return VideoStatus(text, "pending", of, reason, "run `fervid analyze` to resume")
+    return VideoStatus(text, "pending", video, reason, "run `fervid analyze` to resume")
 
 
 def _of_file(path: StoragePath, row_of: Mapping[str, VideoRecord]) -> VideoStatus:
@@ -201,8 +201,8 @@ def _ids_of_first(left: Sequence[StoragePath], unfinished_videos: Iterable[str])
     """The ids and paths of the first pending files that a run has started, found by their content."""
     wanted = set(unfinished_videos)
     for path in left[: len(wanted) + HASHED_AT_MOST]:
-        if (of := _id_of(path)) in wanted:
-            yield of, path
+        if (video := _id_of(path)) in wanted:
+            yield video, path
 
 
 def _id_of(path: StoragePath) -> str | None:

@@ -194,9 +194,9 @@ def _observations_without_row(results: Path, rows: Iterable[VideoRecord]) -> lis
     known = {(row.video_id, row.observation_id) for row in rows if row.status == "done"}
     files: dict[tuple[str, str], list[Path]] = defaultdict(list)
     for path in sorted(results.glob("observations/video_id=*/observation_id=*/[!.]*")):
-        of = path.parent.parent.name.removeprefix("video_id="), path.parent.name.removeprefix("observation_id=")
-        files[of].append(path)
-    return [tuple(paths) for of, paths in files.items() if of not in known]
+        ids = path.parent.parent.name.removeprefix("video_id="), path.parent.name.removeprefix("observation_id=")
+        files[ids].append(path)
+    return [tuple(paths) for ids, paths in files.items() if ids not in known]
 
 
 def _old(files: Iterable[StoragePath], before_s: float) -> list[StoragePath]:

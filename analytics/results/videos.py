@@ -113,11 +113,11 @@ def _apart(plain: Mapping[str, str], longer: Mapping[str, str]) -> dict[str, str
     taken = Counter(name.casefold() for name in (*plain.values(), *longer.values()))
     shared = Counter(name.casefold() for name in plain.values())
     names = {}
-    for of, name in plain.items():
+    for video, name in plain.items():
         if shared[name.casefold()] == 1:
-            names[of] = name
+            names[video] = name
         else:
-            names[of] = longer[of] if taken[longer[of].casefold()] == 1 else f"{name}-{of}"
+            names[video] = longer[video] if taken[longer[video].casefold()] == 1 else f"{name}-{video}"
     return names
 
 

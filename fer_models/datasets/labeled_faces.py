@@ -118,8 +118,8 @@ def stratified_part(hashes: Sequence[bytes], label: np.ndarray, is_available: np
     array([False,  True,  True,  True])
     """
     chosen: set[bytes] = set()
-    for of in np.unique(label[is_available]).tolist():
-        distinct = sorted({hashes[row] for row in np.flatnonzero(is_available & (label == of)).tolist()})
+    for emotion in np.unique(label[is_available]).tolist():
+        distinct = sorted({hashes[row] for row in np.flatnonzero(is_available & (label == emotion)).tolist()})
         chosen.update(distinct[: max(1, round(len(distinct) / SPLIT_OFF))])
     part: np.ndarray = np.array([digest in chosen for digest in hashes], bool) & is_available
     return part

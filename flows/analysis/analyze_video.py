@@ -207,8 +207,8 @@ class _VideoJob:
         return row
 
 
-def observe_part(path: StoragePath, context: AnalysisContext, part: int, of: int) -> int:
-    """Observe the missing segments of one of `of` parts of a long video; returns the number of frames observed.
+def observe_part(path: StoragePath, context: AnalysisContext, part: int, n_parts: int) -> int:
+    """Observe the missing segments of one of `n_parts` parts of a long video; returns the number of frames observed.
 
     Several parts can be observed at once, on different machines; `analyze_video` then finds all segments stored.
 
@@ -222,7 +222,7 @@ def observe_part(path: StoragePath, context: AnalysisContext, part: int, of: int
     content, info = probe_cached(path, (stat.st_size, stat.st_mtime_ns), settings)
     ids = work_ids(video_id(content.sha256), settings, context.models, info.decoder)
     segments = plan_segments(info, settings)
-    ours = set(np.array_split(np.arange(len(segments)), of)[part].tolist())
+    ours = set(np.array_split(np.arange(len(segments)), n_parts)[part].tolist())
     missing = [index for index in missing_segments(segments, ids, context) if index in ours]
     plan = SegmentPlan(info, content, ids, segments, missing)
     observe(path, plan, context, StageTimes())

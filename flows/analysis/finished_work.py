@@ -48,14 +48,14 @@ class FinishedIndex:
         stored = [json.loads(row["settings"] or "{}") for row in rows]
         kept = {
             row["observation_id"]
-            for row, of in zip(rows, stored, strict=True)
-            if of.get("run", {}).get("keep_appearance", True)
+            for row, used in zip(rows, stored, strict=True)
+            if used.get("run", {}).get("keep_appearance", True)
         }
-        for row, of in zip(rows, stored, strict=True):
-            if of.get("run", {}).get("request") != request:
+        for row, used in zip(rows, stored, strict=True):
+            if used.get("run", {}).get("request") != request:
                 continue
             ids = WorkIds(*(row[name] for name in _ID_COLUMNS))
-            work = FinishedWork(ids, of["observe"], row["observation_id"] in kept)
+            work = FinishedWork(ids, used["observe"], row["observation_id"] in kept)
             self._by_version[row["path"], row["object_version"]] = work
             self._by_content[row["sha256"]] = work
             self._sizes.add(row["size_bytes"])

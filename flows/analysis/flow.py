@@ -67,7 +67,7 @@ def analyze_one(path: Path, context: AnalysisContext, parts: Sequence[int] = ())
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def observe_one(path: Path, context: AnalysisContext, part: int, of: int) -> int:
+def observe_one(path: Path, context: AnalysisContext, part: int, n_parts: int) -> int:
     """Observe a part of a long video; returns the number of frames observed.
 
     A failure is only logged: the task of the video meets it again and reports it.
@@ -76,9 +76,9 @@ def observe_one(path: Path, context: AnalysisContext, part: int, of: int) -> int
     from flows.analysis.analyze_video import observe_part  # imported here because it loads torch
 
     try:
-        return observe_part(path, context, part, of)
+        return observe_part(path, context, part, n_parts)
     except (VideoReadError, OSError, *FATAL) as error:
-        get_run_logger().warning("part %d of %d of %s: %s", part, of, path, error)
+        get_run_logger().warning("part %d of %d of %s: %s", part, n_parts, path, error)
         return 0
 
 
@@ -149,10 +149,10 @@ def submit_all(submit: Submit, run: AnalysisRun) -> list[PrefectFuture[VideoOutc
     # With `overwrite`, the task of the video would observe its parts a second time.
     whole = run.is_local or run.context.settings.overwrite
     n_parts = {path: 1 if whole else count_parts(path, run.engine.part_s) for path in run.videos}
-    futures = {path: submit(analyze_one, path=path, context=run.context) for path, of in n_parts.items() if of == 1}
-    for path in (path for path, of in n_parts.items() if of > 1):
-        of = n_parts[path]
-        parts = [submit(observe_one, path=path, context=run.context, part=part, of=of) for part in range(of)]
+    futures = {path: submit(analyze_one, path=path, context=run.context) for path, n in n_parts.items() if n == 1}
+    for path in (path for path, n in n_parts.items() if n > 1):
+        n = n_parts[path]
+        parts = [submit(observe_one, path=path, context=run.context, part=part, n_parts=n) for part in range(n)]
         futures[path] = submit(analyze_one, path=path, context=run.context, parts=parts)
     return [futures[path] for path in run.videos]
 

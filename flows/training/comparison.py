@@ -206,9 +206,9 @@ def votes_table(compared: Sequence[Compared], split: str) -> Table:
 def figure_table(title: str, compared: Sequence[Compared], split: str, columns: dict[str, str]) -> Table:
     """Create a table with a row per model and a column per metric, with its interval if it has one."""
     rows = []
-    for one in compared:
-        figures = one.figures[split]
-        rows.append((one.card.name, *(cell(figures, name) for name in columns)))
+    for model in compared:
+        figures = model.figures[split]
+        rows.append((model.card.name, *(cell(figures, name) for name in columns)))
     return Table(title, ("model", *columns.values()), rows)
 
 
@@ -234,14 +234,14 @@ def cost_table(compared: Sequence[Compared]) -> Table:
     )
     rows = [
         (
-            one.card.name,
-            one.card.architecture,
-            f"{one.card.parameters / 1e6:.2f} M",
-            "unknown" if one.multiply_adds is None else f"{one.multiply_adds / 1e6:.1f} M",
-            *(f"{one.images_per_s[batch]:.0f}" if batch in one.images_per_s else "-" for batch in BATCHES),
-            f"{one.card.training_s / 60:.0f} min",
+            model.card.name,
+            model.card.architecture,
+            f"{model.card.parameters / 1e6:.2f} M",
+            "unknown" if model.multiply_adds is None else f"{model.multiply_adds / 1e6:.1f} M",
+            *(f"{model.images_per_s[batch]:.0f}" if batch in model.images_per_s else "-" for batch in BATCHES),
+            f"{model.card.training_s / 60:.0f} min",
         )
-        for one in compared
+        for model in compared
     ]
     return Table("Cost", (*columns, "training"), rows)
 

@@ -36,38 +36,45 @@ def timeline(
 
         rebuilt = rebuild_timelines(results, settings, video or (), _note_success)
         if as_json:
-            print(json.dumps([dataclasses.asdict(one) for one in rebuilt], indent=2))
+            print(json.dumps([dataclasses.asdict(timeline) for timeline in rebuilt], indent=2))
         else:
             _print_rebuilt(results, rebuilt, settings)
-    raise typer.Exit(SOME_FAILED if any(one.status == "failed" for one in rebuilt) else DONE)
+    raise typer.Exit(SOME_FAILED if any(timeline.status == "failed" for timeline in rebuilt) else DONE)
 
 
-def _note_success(one: "Rebuilt") -> None:
+def _note_success(timeline: "Rebuilt") -> None:
     """Print a line for a video; failures are printed with their reasons at the end."""
-    if one.status != "failed":
-        note(f"{one.status} {one.path}")
+    if timeline.status != "failed":
+        note(f"{timeline.status} {timeline.path}")
 
 
 def _print_rebuilt(results: Path, rebuilt: "Sequence[Rebuilt]", settings: TimelineSettings) -> None:
     """Print the failures, a table of all other timelines, and the number of each."""
-    failed = [one for one in rebuilt if one.status == "failed"]
-    for one in failed:
-        say(f"failed {one.note}")
-    if built := [one for one in rebuilt if one.status != "failed"]:
+    failed = [timeline for timeline in rebuilt if timeline.status == "failed"]
+    for timeline in failed:
+        say(f"failed {timeline.note}")
+    if built := [timeline for timeline in rebuilt if timeline.status != "failed"]:
         from analytics import connect, queries
 
         with contextlib.closing(connect(results, observations=False)) as connection:
             people = people_columns(connection)
-            speech_notes = queries.speech_notes(connection, [one.video_id for one in built])
+            speech_notes = queries.speech_notes(connection, [timeline.video_id for timeline in built])
         rows = [
-            [one.path, one.status, one.n_faces, one.n_tracks, *people.get(one.video_id, (None, 0)), one.seconds or None]
-            for one in built
+            [
+                timeline.path,
+                timeline.status,
+                timeline.n_faces,
+                timeline.n_tracks,
+                *people.get(timeline.video_id, (None, 0)),
+                timeline.seconds or None,
+            ]
+            for timeline in built
         ]
         console.print(table_of(["video", "status", "faces", "people", *PEOPLE_COLUMNS, "rebuild time (s)"], rows))
         say(describe(settings))
         for line in speech_notes:
             say(line)
-    n_new = sum(one.status == "done" for one in rebuilt)
+    n_new = sum(timeline.status == "done" for timeline in rebuilt)
     say(f"{n_new} rebuilt, {len(rebuilt) - len(failed) - n_new} unchanged, {len(failed)} failed; results in {results}")
     if failed:
         say("a video that failed keeps its previous timeline, if it has one")

@@ -55,12 +55,14 @@ def status(
         files = find_files(inputs, recursive=recursive, pattern=pattern) if inputs else FoundFiles([], [], 0)
         found = status_of(results, files.videos)
     if as_json:
-        videos = [dataclasses.asdict(one) for one in found]
+        videos = [dataclasses.asdict(video) for video in found]
         content = {"count": count(found), "videos": videos, "skipped": files.skipped_json()}
         print(json.dumps(content, indent=2, default=str))
         return
-    if open_ones := [one for one in found if one.state != "done"]:
-        rows = [[one.path or one.video_id, one.state, one.reason, one.suggested_action] for one in open_ones]
+    if open_ones := [video for video in found if video.state != "done"]:
+        rows = [
+            [video.path or video.video_id, video.state, video.reason, video.suggested_action] for video in open_ones
+        ]
         console.print(table_of(["video", "", "reason", "suggested action"], rows))
     for line in files.skipped_lines():
         say(line)
@@ -77,12 +79,12 @@ def retry(results: Results) -> None:
 
     engine = load_settings(EngineSettings)
     with fatal_errors():
-        failed = [one for one in status_of(results) if one.state == "failed"]
-        missing = [one for one in failed if not may_exist(one.path)]
-        again = settings_of(results, [one.video_id or "" for one in failed if one not in missing])
+        failed = [video for video in status_of(results) if video.state == "failed"]
+        missing = [video for video in failed if not may_exist(video.path)]
+        again = settings_of(results, [video.video_id or "" for video in failed if video not in missing])
         without_model = [settings for settings in again if not has_model(settings)]
-        for one in missing:
-            say(f"{one.path}: {one.suggested_action}")
+        for video in missing:
+            say(f"{video.path}: {video.suggested_action}")
         for settings in without_model:
             for path in again.pop(settings):
                 command = shlex.join(["fervid", "analyze", str(path), "--out", str(results), "--model", "NAME"])
@@ -151,9 +153,9 @@ def gc(
         size = size_of(found)  # computed before the files are deleted
         if not dry_run:
             remove_garbage(results, found)
-    for one in found:
-        of_shards = [f"{analysis} of {video}, in a shard" for video, analysis in one.in_shards]
-        say(f"{one.what}: {', '.join([*(path_below(results, file) for file in one.files), *of_shards])}")
+    for item in found:
+        of_shards = [f"{analysis} of {video}, in a shard" for video, analysis in item.in_shards]
+        say(f"{item.what}: {', '.join([*(path_below(results, file) for file in item.files), *of_shards])}")
     say(f"{size} {'would be removed' if dry_run else 'removed'}")
     if kept.too_young:
         say(f"kept: {size_of(kept.too_young)}, changed less than {older_than} ago, because a run may still use them")
@@ -163,6 +165,7 @@ def gc(
 
 def size_of(garbage: "Sequence[Garbage]") -> str:
     """Number and size of files, and the number of analyses in shards if there are any."""
-    size_bytes, n_in_shards = sum(one.size_bytes for one in garbage), sum(len(one.in_shards) for one in garbage)
+    size_bytes = sum(item.size_bytes for item in garbage)
+    n_in_shards = sum(len(item.in_shards) for item in garbage)
     in_shards = f" and {counted(n_in_shards, 'analysis', 'analyses')} in shards" if n_in_shards else ""
-    return f"{counted(sum(len(one.files) for one in garbage), 'file')} of {counted(size_bytes, 'byte')}{in_shards}"
+    return f"{counted(sum(len(item.files) for item in garbage), 'file')} of {counted(size_bytes, 'byte')}{in_shards}"
