@@ -90,7 +90,7 @@ class TemplateLandmarks:
 
 
 def test_landmarks_are_placed_in_the_frame_by_the_crop(face_clip, models):
-    """Within a tenth of the distance between the eyes of where the detector sees them: the alignment is a best fit."""
+    """Landmarks lie within a tenth of the interocular distance of the detector's: the alignment is a best fit."""
     (seen,) = observe(face_clip, models | {"landmarker": TemplateLandmarks()}, keep_landmarks=True)
     assert seen.landmarks is not None and seen.landmarks.points_px is not None
     found = np.stack([seen.landmarks.points_px[:, group].mean(1) for group in TemplateLandmarks.groups], axis=1)
