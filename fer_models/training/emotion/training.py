@@ -281,14 +281,7 @@ def train_network(
     module = EmotionTrainer(recipe, len(batches), weight, teachers, unlabeled)
     start_from(module.network, recipe.architecture, recipe.init, recipe.init_labels)
     module.network.to(memory_format=torch.channels_last)
-    averaging = [WeightAveraging(avg_fn=moving_average(recipe.ema_decay))] if recipe.ema_decay else []
-    callbacks = [
-        *averaging,
-        RunHistory(settings, recipe.patience, report),
-        BestCheckpoint(best.parent, best.stem, monitor=SELECTED_BY, mode="max", enable_version_counter=False),
-        # Without a metric to monitor, the newest checkpoint is kept.
-        ModelCheckpoint(last.parent, last.stem, enable_version_counter=False),
-    ]
+    callbacks = _callbacks(recipe, settings, last, best, report)
     in_order = [rows.tolist() for rows in torch.arange(len(public)).split(512)]
     trainer_for(recipe.epochs, number_format, target_device, processes, callbacks).fit(
         module,
@@ -298,6 +291,24 @@ def train_network(
         weights_only=True,
     )
     return best
+
+
+def _callbacks(
+    recipe: Recipe,
+    settings: dict[str, object],
+    last: Path,
+    best: Path,
+    report: Callable[[TrainingProgress], None] | None,
+) -> list[Callback]:
+    """The weight averaging, the history and the checkpoints of a training; `last` and `best` are the checkpoints."""
+    averaging = [WeightAveraging(avg_fn=moving_average(recipe.ema_decay))] if recipe.ema_decay else []
+    return [
+        *averaging,
+        RunHistory(settings, recipe.patience, report),
+        BestCheckpoint(best.parent, best.stem, monitor=SELECTED_BY, mode="max", enable_version_counter=False),
+        # Without a metric to monitor, the newest checkpoint is kept.
+        ModelCheckpoint(last.parent, last.stem, enable_version_counter=False),
+    ]
 
 
 def resolve_precision(requested: str, device: torch.device) -> str:
