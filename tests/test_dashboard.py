@@ -42,7 +42,7 @@ from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
 from dashboard.views.compare import onset_chart, people_chart, timeline_rows
 from dashboard.views.sql import chart_of
-from dashboard.views.timeline import parse_time_s, player_data
+from dashboard.views.timeline import parse_time_s, player_data, summary_line
 from dashboard.widgets.charts import TEXT_COLOR
 from dashboard.widgets.group_picker import GroupFile, Grouping, parse_grouping
 from fer_models.labels import EMOTIONS
@@ -125,7 +125,7 @@ def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page
     shares = {EMOTIONS[number]: round(width) for _, width, number in alice["shares"][0]}
     assert alice["shares_title"].startswith(f"happy {shares['happy']} %, ")  # the largest share is first
     assert happy[1] == pytest.approx(100 * 4 / 12, abs=1)  # 4 of 12 s
-    assert (nobody["video"], nobody["emotion"], nobody["episodes"]) == ("nobody.mp4", None, [])
+    assert (nobody["video"], nobody["emotion"], nobody["people"], nobody["episodes"]) == ("nobody.mp4", None, "0", [])
     hide(results, ALICE, 0, True)  # hide the person who is happy
     opened.refresh()
     found = library.read_library(opened)
@@ -476,6 +476,14 @@ def test_a_group_without_labels_is_distinguished_from_one_of_one_video(results: 
 
 def test_figures_that_are_not_known_are_left_out(results: Path, page: Page) -> None:
     assert "00:12.0 · 3 people" in words(page("timeline", results))
+
+
+def test_the_timeline_says_which_part_was_analyzed(store: Store) -> None:
+    settings = json.dumps({"observe": {"start_s": 0.0, "end_s": 2.0}})
+    part = timeline(np.arange(20) / 10, [Face(i) for i in range(20)])
+    store.commit_analysis(row(ALICE, "alice.mp4", duration_s=12.0, settings=settings), part)
+    line = summary_line(Results(store.root), ALICE)
+    assert line.startswith("00:12.0 · only 00:00.0 to 00:02.0 analyzed · 1 person")
 
 
 def test_columns_are_charted_whatever_they_are_called(page: Page, results: Path) -> None:

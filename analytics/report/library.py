@@ -7,7 +7,7 @@ from typing import NamedTuple
 import duckdb
 
 from analytics import queries
-from analytics.results.video_record import VideoRecord
+from analytics.results.video_record import VideoRecord, analyzed_part
 from analytics.results.videos import all_videos, short_names
 from fer_models.labels import EMOTIONS
 
@@ -139,18 +139,9 @@ class Library:
         return f"{sum(self.n_faces(video, reason) for reason in good) / n_faces:.0%}" if n_faces else ""
 
 
-def analyzed_part(video: VideoRecord) -> tuple[float, float] | None:
-    """Start and end of the part of a video that `--start` and `--end` select; None if it is the whole video."""
-    observe = video.stored_settings.get("observe", {})
-    start_s, end_s = float(observe.get("start_s") or 0), observe.get("end_s")
-    if video.duration_s is None or (not start_s and (end_s is None or end_s >= video.duration_s)):
-        return None
-    return start_s, video.duration_s if end_s is None else min(float(end_s), video.duration_s)
-
-
 def analyzed_s(video: VideoRecord) -> float:
     """The duration of the part of a video that was analyzed; 0 for still images."""
-    start_s, end_s = analyzed_part(video) or (0.0, video.duration_s or 0.0)
+    start_s, end_s = analyzed_part(video.duration_s, video.settings) or (0.0, video.duration_s or 0.0)
     return max(0.0, end_s - start_s)
 
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from analytics.queries.intervals import MAX_GAP_S
 from analytics.report.charts import Grid, PersonChart, Tick, person_chart, time_ticks
-from analytics.report.library import FrameCounts, Library, Track, analyzed_part
+from analytics.report.library import FrameCounts, Library, Track
 from analytics.report.words import clock, share_words
-from analytics.results.video_record import VideoRecord
+from analytics.results.video_record import VideoRecord, analyzed_part
 from analytics.tables.arrow_utils import to_float_array
 from fer_models.labels import EMOTIONS
 
@@ -84,7 +84,7 @@ def _video(connection: duckdb.DuckDBPyConnection, library: Library, video: Video
 
 def _video_facts(library: Library, video: VideoRecord, count: FrameCounts) -> list[str]:
     video_id = video.video_id
-    n_faces, part = library.n_faces(video_id), analyzed_part(video)
+    n_faces, part = library.n_faces(video_id), analyzed_part(video.duration_s, video.settings)
     facts = [
         clock(video.duration_s or 0),
         f"{video.width_px} x {video.height_px} px" if video.width_px else "",

@@ -114,6 +114,23 @@ class VideoRecord:
         return asdict(self)
 
 
+def analyzed_part(duration_s: float | None, settings: str | None) -> tuple[float, float] | None:
+    """Start and end of the part of a video that `--start` and `--end` select; None if it is the whole video.
+
+    Args:
+        duration_s: duration of the video; None for still images, which have no parts.
+        settings: the column `settings` of the video.
+
+    >>> analyzed_part(90.0, '{"observe": {"start_s": 30, "end_s": 120}}'), analyzed_part(90.0, None)
+    ((30.0, 90.0), None)
+    """
+    observe = json.loads(settings or "{}").get("observe", {})
+    start_s, end_s = float(observe.get("start_s") or 0), observe.get("end_s")
+    if duration_s is None or (not start_s and (end_s is None or end_s >= duration_s)):
+        return None
+    return start_s, duration_s if end_s is None else min(float(end_s), duration_s)
+
+
 def video_records(rows: pa.Table) -> list[VideoRecord]:
     """The rows of a table with the columns of `schema.VIDEOS`."""
     return [VideoRecord(**row) for row in rows.select(VIDEOS.names).to_pylist()]

@@ -36,7 +36,8 @@ VIDEOS_SQL = f"""
             {", ".join(f"sum(share_{name} * labelled_s) / nullif(sum(labelled_s), 0) AS {name}" for name in EMOTIONS)}
         FROM tracks JOIN people USING (video_id, track_id) WHERE NOT is_hidden GROUP BY video_id
     )
-    SELECT videos.video_id, parse_filename(path) AS video, status, error, duration_s, n_frames, people,
+    SELECT videos.video_id, parse_filename(path) AS video, status, error, duration_s, n_frames,
+        CASE WHEN status = 'done' THEN coalesce(people, 0) END AS people,
         n_low_quality / nullif(n_faces, 0) AS low_quality, finished_at, path, {", ".join(EMOTIONS)}
     FROM videos LEFT JOIN of_video USING (video_id)
 """

@@ -11,6 +11,7 @@ import streamlit as st
 from analytics.results import notes
 from analytics.results.notes import Marker
 from analytics.results.store import StoreError
+from analytics.results.video_record import analyzed_part
 from analytics.results.videos import file_name
 from dashboard.data.codes import CodedLane, Codes, choose_codes, lanes_of
 from dashboard.data.corrections import CorrectionError, can_correct, rebuild
@@ -43,7 +44,7 @@ TRACKS_SQL = f"""
     WHERE video_id = $video_id ORDER BY n_faces_ok DESC, track_id
 """
 LINE_SQL = """
-    SELECT duration_s, avg_fps, width_px, height_px, people, low_share, left_out_share FROM videos, (
+    SELECT duration_s, settings, avg_fps, width_px, height_px, people, low_share, left_out_share FROM videos, (
         SELECT count(*) AS people, sum(n_faces - n_faces_ok - n_faces_left_out) / sum(n_faces) AS low_share,
             sum(n_faces_left_out) / sum(n_faces) AS left_out_share
         FROM tracks WHERE video_id = $video_id
@@ -182,6 +183,8 @@ def summary_line(results: Results, video_id: str) -> str:
     """The key figures of a video."""
     row = results.ask(LINE_SQL, video_id=video_id).to_pylist()[0]
     figures = [clock(row["duration_s"] or 0)]
+    if part := analyzed_part(row["duration_s"], row["settings"]):
+        figures.append(f"only {clock(part[0])} to {clock(part[1])} analyzed")
     if row["avg_fps"]:
         figures.append(f"{row['avg_fps']:.4g} frames/s")
     if row["width_px"]:

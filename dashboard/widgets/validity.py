@@ -12,19 +12,19 @@ HELP = "How much of each person's time was visible, of good quality and labeled,
 HEADINGS = {
     "person": "person",
     "seen_s": "visible in s",
-    "seen_share": "of track",
+    "seen_share": "visible, of track",
     "good_share": "good quality",
     "left_out_share": "left out by --speech",
     "labelled_share": "labeled",
     "carried_share": "carried labels",
-    "main_reason": "main reason",
+    "main_reason": "reason for low quality",
     "yaw_median_deg": "head turn, median",
     "yaw_p90_deg": "head turn, 90 %",
     "changes_per_min": "changes per min",
 }
 FORMATS = {
     "visible in s": "%.1f",
-    "of track": "percent",
+    "visible, of track": "percent",
     "good quality": "percent",
     "left out by --speech": "percent",
     "labeled": "percent",
@@ -43,7 +43,10 @@ def show_validity(results: Results, video_id: str) -> None:
         hide_index=True,
         column_config={name: st.column_config.NumberColumn(format=form) for name, form in FORMATS.items()},
     )
-    st.caption("Shares of visible time. Methods: docs/statistics.md.")
+    st.caption(
+        "Good quality, left out and labeled are shares of the visible time, carried labels of the labeled time. "
+        "Methods: docs/statistics.md."
+    )
 
 
 def validity_of(results: Results, video_id: str) -> pd.DataFrame:
@@ -52,5 +55,6 @@ def validity_of(results: Results, video_id: str) -> pd.DataFrame:
     people = results.remember("validity", queries.validity).to_pylist()
     rows = [{heading: row[name] for name, heading in HEADINGS.items()} for row in people if row["path"] == path]
     table = pd.DataFrame(rows, columns=list(HEADINGS.values()))
-    table["main reason"] = [(reason or "").replace("_", " ") for reason in table["main reason"]]
+    reason = HEADINGS["main_reason"]
+    table[reason] = [(text or "").replace("_", " ") for text in table[reason]]
     return table
