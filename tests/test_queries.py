@@ -323,6 +323,7 @@ def test_compare_explains_its_rows_and_missing_intervals(results, tmp_path):
     run = fervid("summary", results, "compare", "--groups", groups, "--all-faces")
     assert "95 % interval" in run.output
     assert "films and home: no interval: 5 participants per group are needed, got 1; no Cliff's delta" in run.output
+    assert "films and home: 2 and 1 participants in 2 and 1 videos." in run.output
     assert "Group films has no" not in run.output
     assert "They are included" in run.output
     groups.write_text("path,group\na.mp4,films\nd.mp4,home\n")

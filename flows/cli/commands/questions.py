@@ -221,13 +221,16 @@ def _movement_notes(rows: "pa.Table") -> list[str]:
 
 
 def _comparison_notes(rows: "pa.Table") -> list[str]:
-    """Notes on each pair of groups: whether it is paired, and why there is no interval."""
+    """Notes on each pair of groups: how many participants it rests on, and why there is no interval."""
     found: dict[str, None] = {}  # a dictionary as a set that keeps the order of the rows
     emotions: dict[tuple[str, str], list[str]] = {}  # by pair and note
     for row in rows.to_pylist():
         pair = f"{row['group_a']} and {row['group_b']}"
         if row["paired"]:
             found[f"{pair} are compared within {row['n_participants_a']} participants (paired)."] = None
+        elif row["n_a"] and row["n_b"]:
+            participants = f"{row['n_participants_a']} and {row['n_participants_b']} participants"
+            found[f"{pair}: {participants} in {row['n_a']} and {row['n_b']} videos."] = None
         for side in "ab":
             if not row[f"n_{side}"] and not row["paired"]:
                 found[f"Group {row[f'group_{side}']} has no video with a label: there is nothing to compare."] = None
