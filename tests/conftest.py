@@ -1,11 +1,11 @@
 """Fixtures and hooks of all tests. With `FERVID_NO_SKIPS`, a skipped test fails; no test uses the network."""
 
+import atexit
 import fcntl
 import os
 import re
 import sys
 import tempfile
-import typing
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -87,13 +87,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
 
 
-def pytest_unconfigure() -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     """Let Python free all tests at exit, because DuckDB's binding would report its objects in their modules as leaked.
 
-    The registry of overloads in `typing` outlives most modules. It refers to functions of pytest's plugins, these to
-    pytest's import hook, and that to the tests.
+    Registries that outlive most modules, such as that of `typing.overload`, refer to functions of pytest's plugins. The
+    loader of these is pytest's import hook, which refers to the configuration, and this to all tests.
     """
-    typing.clear_overloads()
+    for finder in sys.meta_path:
+        if getattr(finder, "config", None) is config:
+            atexit.register(delattr, finder, "config")
 
 
 @pytest.fixture(autouse=True)
