@@ -204,3 +204,12 @@ def test_no_network_address_is_opened_by_importing_everything():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_help_is_wrapped_to_the_terminal_alone():
+    """The lines of a docstring do not end the lines of the help."""
+    text = fervid("plot", "--help").output
+    assert "the results are in the folder `results` beside the figures. For other settings" in " ".join(text.split())
+    assert not any(line.split() == ["the", "figures."] for line in text.splitlines())
+    paragraph = [line for line in text.splitlines() if "Given a video" in line or "beside the figures." in line]
+    assert len(paragraph) == 1  # the terminal has 250 columns

@@ -391,7 +391,7 @@ def test_summary_of_movements_counts_per_measured_minute(tmp_path):
     assert row["blink_median_s"] == pytest.approx(0.16)
     table = fervid("summary", store.root, "movements")
     assert "not known" not in table.output
-    assert "The rates of 1 of 1 person rest on less than 60 s" in table.output
+    assert "blinks_per_min of 1 of 1 person rests on less than 60 s" in table.output
     assert "A hand over the mouth is not recognized" in table.output
     names, values = ([cell.strip() for cell in re.split("[┃│]", table.output.splitlines()[i])] for i in (1, 3))
     shown = dict(zip(names, values, strict=True))

@@ -271,6 +271,7 @@ def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, qu
         ("dwell", "may last longer than was seen"),
         ("rates", "per minute of labelled_s"),
         ("validity", "carried_share is of the labeled time"),
+        ("validity", "changes_per_min of 4 of 4 people rest on less than 60 s: one change more or less is more than 1"),
         ("gate", "low-quality faces without a label count with the emotion of their own frame"),
         ("synchrony", "Where it is empty, the common time is too short to tell"),
         ("events", "share_… is of labelled_s"),
@@ -336,6 +337,7 @@ def test_the_overview_has_totals_and_failures(results):
     run = fervid("summary", results)
     assert "4 videos, 1 of them failed" in run.output
     assert "--start" not in run.output
+    assert "160 faces" in run.output and "120 frames, 4 people (tracks), 5 episodes" in run.output
     assert "not a video" in run.output
     assert "run `fervid analyze` again" in run.output
 

@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.abc
 import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,11 @@ CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 UsageError: Any = typer.BadParameter.__base__
 
 
+def unwrapped(docstring: str) -> str:
+    """Join the lines of each paragraph: help is wrapped to the width of the terminal."""
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(docstring).split("\n\n"))
+
+
 class LazyCommand(TyperCommand):
     """A command whose module is imported when it is called; until then only the first line of its help is known."""
 
@@ -72,7 +78,7 @@ class LazyCommand(TyperCommand):
         found = getattr(importlib.import_module(module), attribute)
         if not isinstance(found, typer.Typer):
             single = typer.Typer(add_completion=False, context_settings=CONTEXT_SETTINGS)
-            single.command(self.name)(with_verbosity(found))
+            single.command(self.name, help=unwrapped(found.__doc__ or ""))(with_verbosity(found))
             found = single
         command = typer.main.get_command(found)
         command.name = self.name

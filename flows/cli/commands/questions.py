@@ -1,6 +1,6 @@
 """The questions of `fervid summary`: their answers, and the notes that are printed beside them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -193,7 +193,24 @@ def explanation(request: Request, rows: "pa.Table") -> list[str]:
     if question not in MEANINGS or not len(rows):
         return []
     meaning = MEANINGS[question].format(before_s=request.before_s)
-    return [f"{meaning} {SCHEMA_HINT.format(question)}" if question in DESCRIBED else meaning]
+    notes = [f"{meaning} {SCHEMA_HINT.format(question)}" if question in DESCRIBED else meaning]
+    if question == Question.validity:
+        of_seen = zip(rows["labelled_share"].to_pylist(), rows["seen_s"].to_pylist(), strict=True)
+        notes += _short_time_note(
+            [(share or 0) * (seen_s or 0) for share, seen_s in of_seen], "changes_per_min", "change"
+        )
+    return notes
+
+
+def _short_time_note(seconds: Sequence[float], rates: str, event: str) -> list[str]:
+    """A note on rates that rest on less than a minute; none if there are none."""
+    n_short = sum(0 < one < 60 for one in seconds)
+    if not n_short:
+        return []
+    return [
+        f"{rates} of {n_short} of {len(seconds)} {'person rests' if len(seconds) == 1 else 'people rest'} on less than "
+        f"60 s: one {event} more or less is more than 1 per minute."
+    ]
 
 
 def _movement_notes(rows: "pa.Table") -> list[str]:
@@ -201,17 +218,13 @@ def _movement_notes(rows: "pa.Table") -> list[str]:
     if not len(rows):
         return []
     measured_s = [seconds or 0 for seconds in rows["movements_measured_s"].to_pylist()]
-    n_missing, n_short = measured_s.count(0), sum(0 < seconds < 60 for seconds in measured_s)
+    n_missing = measured_s.count(0)
     of_all = f"of {len(rows)} {'person' if len(rows) == 1 else 'people'}"
     notes = [
         "speaking_s is the time with speaking-like mouth movement, which laughing and chewing can be, too. A hand over "
         "the mouth is not recognized: its time counts as measured. Rules: docs/movements.md."
     ]
-    if n_short:
-        notes.append(
-            f"The rates of {n_short} {of_all} rest on less than 60 s (movements_measured_s): one blink more or less "
-            "changes them by more than 1 per minute."
-        )
+    notes += _short_time_note(measured_s, "blinks_per_min", "blink")
     if n_missing:
         notes.append(
             f"The movements of {n_missing} {of_all} are not known: they need trusted landmarks in at least 20 analyzed "

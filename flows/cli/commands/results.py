@@ -129,8 +129,8 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, gate
     part = f", {n['analyzed_s']:.0f} s of it analyzed (--start, --end)" if left_out_s >= 0.5 else ""
     say(
         f"{results}: {counted(n['n_videos'], 'video')}, {n['n_failed']} of them failed; "
-        f"{n['duration_s'] or 0:.0f} s of video{part}, {n['n_frames']} frames, "
-        f"{n['n_tracks']} people (tracks), {n['n_episodes']} episodes"
+        f"{n['duration_s'] or 0:.0f} s of video{part}, {counted(n['n_frames'], 'frame')}, "
+        f"{counted(n['n_tracks'], 'person (track)', 'people (tracks)')}, {counted(n['n_episodes'], 'episode')}"
     )
     say(gate_note)
     say("Labeled time, over all people:")
