@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+import typing
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Let Python free all tests at exit, because DuckDB's binding would report its objects in their modules as leaked.
 
-    Registries that outlive most modules, such as that of `typing.overload`, refer to functions of pytest's plugins. The
-    loader of these is pytest's import hook, which refers to the configuration, and this to all tests.
+    Registries that outlive most modules, above all that of `typing.overload`, refer to functions of Streamlit, whose
+    caches refer to open results, and of pytest's plugins. The loader of these plugins is pytest's import hook, which
+    refers to the configuration, and this to all tests.
     """
+    typing.clear_overloads()
     for finder in sys.meta_path:
         if getattr(finder, "config", None) is config:
             atexit.register(delattr, finder, "config")
