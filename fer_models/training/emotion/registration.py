@@ -13,6 +13,7 @@ from torchmetrics.functional.classification import multiclass_f1_score
 
 from fer_models.classification.architectures import architecture_options, build_network, count_parameters
 from fer_models.classification.classifier import EmotionClassifier
+from fer_models.classification.int8 import measure_inputs
 from fer_models.classification.normalization import MEAN, STD
 from fer_models.datasets.labeled_faces import FaceImages, fingerprint
 from fer_models.evaluation.metrics import fit_temperature, logits_of, measure_split
@@ -124,12 +125,13 @@ def calibrate(
 def save_calibrated(
     folder: Path, candidate: Candidate, card: ModelCard, public: FaceImages, device: torch.device
 ) -> Path:
-    """Save a model with the temperature fitted on PublicTest, in half precision if that keeps its labels."""
+    """Save a model, in half precision if that keeps its labels; temperature and largest inputs are from PublicTest."""
     halved = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in candidate.weights.items()}
     half = same_labels(candidate.weights, halved, card, public, device)
     weights = halved if half else candidate.weights
     network = build_network(card.architecture, card.architecture_options)
     network.load_state_dict(weights)
+    card = dataclasses.replace(card, largest_inputs=largest_inputs(network, card, public, device))
     scores = torch.from_numpy(EmotionClassifier(network, card, device).predict(public.pixels))
     target, known = public.label, torch.ones(len(public), dtype=torch.bool)
     if candidate.target == "votes":
@@ -143,6 +145,16 @@ def save_calibrated(
     )
     save_model_folder(folder, weights, card)
     return folder
+
+
+def largest_inputs(
+    network: nn.Module, card: ModelCard, images: FaceImages, device: torch.device
+) -> dict[str, float]:
+    """Measure the largest input of each convolution of a network for images, see `measure_inputs`."""
+    crops = resize(normalize(images.pixels), card.input_size_px or images.pixels.shape[1])
+    network.to(device).eval()
+    measured = measure_inputs(network, lambda: logits_of(network, crops, device, exact=True))
+    return {name: float(f"{value:.4g}") for name, value in measured.items()}
 
 
 def same_labels(
