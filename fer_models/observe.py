@@ -25,7 +25,7 @@ from fer_models.crops import (
     measure_crops,
     out_of_frame_fraction,
 )
-from fer_models.detection.key_frames import KeyFramePlan, WaitingFrames, detect_frames
+from fer_models.detection.key_frames import DetectedFrames, KeyFramePlan, WaitingFrames, detect_frames
 from fer_models.detection.protocol import FaceDetector
 from fer_models.frame_batch import FaceBatch, FaceLandmarks, FrameBatch
 from fer_models.labels import EMOTIONS
@@ -39,14 +39,14 @@ from fer_models.video import VideoInfo, VideoReadError, read_frames_at
 
 log = logging.getLogger(__name__)
 
-# Memory limit of a batch of frames; up to five batches exist at a time. Batches of large frames hold up to 8 frames
+# Memory limit of a batch of frames; up to six batches exist at a time. Batches of large frames hold up to 8 frames
 # even if these take more, up to the second limit.
 MAX_BATCH_BYTES = 64 * 2**20
 MAX_LARGE_BATCH_BYTES = 256 * 2**20
 MIN_BATCH_FRAMES = 8
 THUMBNAIL_GRID = 4
 THUMBNAIL_SAMPLES = 64  # pixels read along the short side of a frame to compute its thumbnail
-# Crops are collected over batches up to this number, as most batches hold fewer than the classifier takes at once.
+# At least this many crops are collected before they are classified: most batches hold fewer than the classifier takes.
 CLASSIFY_CROPS = 256
 DETECT_EVERY_S = 0.2
 
@@ -55,7 +55,7 @@ DETECT_EVERY_S = 0.2
 class StageTimes:
     """Seconds spent in each stage.
 
-    Decoding runs in parallel, so that only the time waiting for it counts. Classifying and locating landmarks
+    Decoding runs in parallel, so that only the time waiting for it counts. Cropping, classifying and locating landmarks
     run in parallel with detecting.
     """
 
@@ -90,6 +90,7 @@ class _SegmentInProgress:
     is_full: np.ndarray
     thumbnail_rgb: np.ndarray
     waiting: WaitingFrames | None = None
+    cropping: Future[list["_CroppedFaces"]] | None = None  # the faces of the last frames, not yet in the lists below
     faces: list[FaceBatch] = field(default_factory=list)
     measures: list[np.ndarray] = field(default_factory=list)
     appearances: list[np.ndarray] = field(default_factory=list)
@@ -104,15 +105,37 @@ class _SegmentInProgress:
         n = len(frame_index)
         return cls(frame_index, np.zeros(n, bool), np.zeros(n, bool), np.zeros((n, THUMBNAIL_GRID**2 * 3), np.uint8))
 
-    def classify(self, stages: "_Stages") -> None:
-        """Start to classify the collected crops and locate their landmarks, after those collected before."""
-        if self.crops:
-            if self.outputs:
-                self.outputs[-1].result()  # at most one group waits, so that memory stays bounded
-            landmark_crops = torch.cat(self.landmark_crops) if self.landmark_crops else None
-            self.outputs.append(run_stage(_run_networks, torch.cat(self.crops), landmark_crops, stages))
-            self.crops.clear()
-            self.landmark_crops.clear()
+    def collect_crops(self) -> None:
+        """Wait until the faces of the last frames are cropped, and add them."""
+        if self.cropping is None:
+            return
+        for group in self.cropping.result():
+            self.faces.append(group.faces)
+            self.measures.append(group.measures)
+            self.appearances.append(group.appearances)
+            self.crops.append(group.crops)
+            self.crop_sides.append(group.crop_sides)
+            if group.landmark_crops is not None:
+                self.landmark_crops.append(group.landmark_crops)
+        self.cropping = None
+
+    def classify(self, stages: "_Stages", *, is_end: bool = False) -> None:
+        """Start to classify collected crops and locate their landmarks, after those collected before.
+
+        Before the end of the segment, only as many as the classifier computes without padding.
+        """
+        chunk = stages.classifier.chunk_crops
+        n_collected = sum(map(len, self.crops))
+        n_ready = n_collected if is_end else n_collected // chunk * chunk
+        if n_ready < (1 if is_end else CLASSIFY_CROPS):
+            return
+        if self.outputs:
+            self.outputs[-1].result()  # at most one group waits, so that memory stays bounded
+        crops, self.crops = _split(self.crops, n_ready)
+        landmark_crops = None
+        if self.landmark_crops:
+            landmark_crops, self.landmark_crops = _split(self.landmark_crops, n_ready)
+        self.outputs.append(run_stage(_run_networks, crops, landmark_crops, stages))
 
     def finish(self, pts_s: np.ndarray, stages: "_Stages") -> Observation:
         """Combine the results of all batches."""
@@ -218,14 +241,14 @@ def observe_segments(  # noqa: PLR0913
             while batch is not None and batch.frame_index[0] <= frame_index[-1]:
                 work = partial(_process_part, segment, batch, stages)
                 run_with_oom_backoff(len(batch), batch_size, work, use_smaller_batches)
-                if sum(map(len, segment.crops)) >= CLASSIFY_CROPS:
-                    segment.classify(stages)
+                segment.classify(stages)
                 on_frames(len(batch))
                 batch = next(batches, None)
             # The last frames of the segment could not be decoded.
             if segment.waiting is not None and len(segment.waiting.frames):
                 _find_faces(segment, _no_frames(segment.waiting.frames), stages, is_end=True)
-            segment.classify(stages)
+            segment.collect_crops()
+            segment.classify(stages, is_end=True)
             if n_missing := int((~segment.decoded).sum()):
                 on_frames(n_missing)
             yield segment.finish(info.pts_s[frame_index], stages)
@@ -251,13 +274,20 @@ def observe_frames(
     networks = landmarker, options.keep_landmarks
     stages = _Stages(detector, classifier, options.min_face_px, KeyFramePlan(0), StageTimes(), *networks)
     _find_faces(segment, frames, stages, is_end=True)
-    segment.classify(stages)
+    segment.collect_crops()
+    segment.classify(stages, is_end=True)
     return segment.finish(frames.pts_s, stages)
 
 
 def _process_part(segment: _SegmentInProgress, batch: FrameBatch, stages: _Stages, part: slice, n_frames: int) -> None:
     frames = batch.part(part)
     _find_faces(segment, frames, stages, is_end=bool(frames.frame_index[-1] == segment.frame_index[-1]))
+
+
+def _split(parts: list[torch.Tensor], n: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Join parts; return the first `n` rows, and the rest as a list of parts."""
+    joined = torch.cat(parts)
+    return joined[:n], [joined[n:]] if n < len(joined) else []
 
 
 def _run_networks(crops: torch.Tensor, landmark_crops: torch.Tensor | None, stages: _Stages) -> _Outputs:
@@ -273,38 +303,42 @@ def _run_networks(crops: torch.Tensor, landmark_crops: torch.Tensor | None, stag
 
 
 def _find_faces(segment: _SegmentInProgress, frames: FrameBatch, stages: _Stages, *, is_end: bool) -> None:
-    """Detect and crop the faces of frames, while those found before are classified in another thread."""
-    run_stage(_process_frames, segment, frames, stages, is_end=is_end).result()
+    """Detect the faces of frames, while those of the frames before are cropped and earlier ones classified."""
+    detected = run_stage(_detect, segment, frames, stages, is_end=is_end).result()
+    segment.collect_crops()
+    segment.cropping = run_stage(_crop_parts, segment.frame_index, detected, stages)
 
 
 @torch.inference_mode()
-def _process_frames(segment: _SegmentInProgress, frames: FrameBatch, stages: _Stages, *, is_end: bool) -> None:
-    """Detect and crop the faces of frames; the segment then has all of them or, after an error, none."""
-    times = stages.times
+def _detect(segment: _SegmentInProgress, frames: FrameBatch, stages: _Stages, *, is_end: bool) -> list[DetectedFrames]:
+    """Detect the faces of frames; after an error, the segment is unchanged."""
     started_s = time.perf_counter()
     thumbnails = frame_thumbnail(frames.pixels)
     detected, waiting = detect_frames(
         stages.detector, stages.key_frames, segment.waiting, frames, thumbnails, is_end=is_end
     )
-    detected_s = time.perf_counter()
-    times.detect_s += detected_s - started_s
-    cropped = [_crop(part.frames, _large_faces(part.faces, stages.min_face_px), stages) for part in detected]
-    times.crop_s += time.perf_counter() - detected_s
     position = np.searchsorted(segment.frame_index, frames.frame_index)
     segment.decoded[position] = True
     segment.thumbnail_rgb[position] = thumbnails
     segment.waiting = waiting
-    for part, faces in zip(detected, cropped, strict=True):
-        position = np.searchsorted(segment.frame_index, part.frames.frame_index)
-        segment.is_full[position] = part.is_full
-        if faces is not None:
-            segment.faces.append(dataclasses.replace(faces.faces, frame=position[faces.faces.frame]))
-            segment.measures.append(faces.measures)
-            segment.appearances.append(faces.appearances)
-            segment.crops.append(faces.crops)
-            segment.crop_sides.append(faces.crop_sides)
-            if faces.landmark_crops is not None:
-                segment.landmark_crops.append(faces.landmark_crops)
+    for part in detected:
+        segment.is_full[np.searchsorted(segment.frame_index, part.frames.frame_index)] = part.is_full
+    stages.times.detect_s += time.perf_counter() - started_s
+    return detected
+
+
+@torch.inference_mode()
+def _crop_parts(frame_index: np.ndarray, detected: list[DetectedFrames], stages: _Stages) -> "list[_CroppedFaces]":
+    """Crop the faces of frames, whose `frame` then refers to the frames of the segment, `frame_index`."""
+    started_s = time.perf_counter()
+    cropped = []
+    for part in detected:
+        position = np.searchsorted(frame_index, part.frames.frame_index)
+        for group in _crop(part.frames, _large_faces(part.faces, stages.min_face_px), stages):
+            faces = dataclasses.replace(group.faces, frame=position[group.faces.frame])
+            cropped.append(dataclasses.replace(group, faces=faces))
+    stages.times.crop_s += time.perf_counter() - started_s
+    return cropped
 
 
 def _no_frames(frames: FrameBatch) -> FrameBatch:
@@ -328,9 +362,19 @@ class _CroppedFaces:
     landmark_crops: torch.Tensor | None  # (m, 48, 48, 3) uint8, often the same; None without a landmark network
 
 
-def _crop(frames: FrameBatch, faces: FaceBatch, stages: _Stages) -> _CroppedFaces | None:
-    if not len(faces):
-        return None
+def _crop(frames: FrameBatch, faces: FaceBatch, stages: _Stages) -> list[_CroppedFaces]:
+    """Crop faces at once, or in groups if memory runs out."""
+
+    def crop(rows: slice, _: int) -> _CroppedFaces:
+        return _crop_group(frames, faces.select(np.arange(rows.start, rows.stop)), stages)
+
+    def warn(n_faces: int) -> None:
+        log.warning("out of memory, cropping %d faces at a time", n_faces)
+
+    return run_with_oom_backoff(len(faces), len(faces), crop, warn)
+
+
+def _crop_group(frames: FrameBatch, faces: FaceBatch, stages: _Stages) -> _CroppedFaces:
     classifier = stages.classifier
     used, frame = np.unique(faces.frame, return_inverse=True)
     # On a GPU, upload only frames with faces.

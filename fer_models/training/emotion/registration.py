@@ -147,9 +147,7 @@ def save_calibrated(
     return folder
 
 
-def largest_inputs(
-    network: nn.Module, card: ModelCard, images: FaceImages, device: torch.device
-) -> dict[str, float]:
+def largest_inputs(network: nn.Module, card: ModelCard, images: FaceImages, device: torch.device) -> dict[str, float]:
     """Measure the largest input of each convolution of a network for images, see `measure_inputs`."""
     crops = resize(normalize(images.pixels), card.input_size_px or images.pixels.shape[1])
     network.to(device).eval()
