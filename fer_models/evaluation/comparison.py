@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fer_models.classification.architectures import build_network
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.ensemble import Ensemble
 from fer_models.classification.onnx_classifier import OnnxClassifier
@@ -81,9 +82,11 @@ def multiply_adds(classifier: EmotionClassifier) -> int | None:
     # Imported here because it loads Triton, whose bindings print a list of leaks when the process ends.
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
-        # Not `predict`, which computes in other threads than the one whose operators are counted.
-        classifier.score(torch.zeros((1, CROP_PX, CROP_PX), dtype=torch.uint8), 1)
+    card = classifier.card
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        # Not the classifier's own network, whose convolutions in 8-bit integers the counter does not know.
+        network = build_network(card.architecture, card.architecture_options).eval()
+        network(torch.zeros(1, card.input_channels, classifier.input_px, classifier.input_px))
     return int(counter.get_total_flops()) // 2
 
 

@@ -35,7 +35,9 @@ def to_rgb(
         av.FFmpegError: if FFmpeg cannot convert the pixel format.
     """
     if transfer not in TRANSFER_NAMES:
-        return reformatter.reformat(frame, width=width_px, height=height_px, format="rgb24").to_ndarray()
+        plane = reformatter.reformat(frame, width=width_px, height=height_px, format="rgb24").planes[0]
+        # A view of FFmpeg's memory, because callers copy the pixels into a batch anyway.
+        return np.ndarray((height_px, width_px, 3), np.uint8, plane, strides=(plane.line_size, 3, 1))
     rgb = reformatter.reformat(frame, width=width_px, height=height_px, format="rgb48le").to_ndarray()
     return tone_map(rgb, transfer)
 

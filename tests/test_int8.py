@@ -1,0 +1,121 @@
+"""Convolutions in 8-bit integers, against the same arithmetic in NumPy, and their effect on predictions."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fer_models.classification.architectures import build_network
+from fer_models.classification.classifier import EmotionClassifier
+from fer_models.classification.int8 import Int8Conv, has_int8, measure_inputs, use_int8
+from fer_models.labels import EMOTIONS
+from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, load_model_folder
+
+pytestmark = pytest.mark.skipif(not has_int8(), reason="this CPU does not multiply 8-bit integers faster")
+CPU = torch.device("cpu")
+
+
+def seeded(module: nn.Module) -> nn.Module:
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / 10)
+    return module.eval()
+
+
+def rounded_product(inputs: np.ndarray, conv: nn.Conv2d, largest: float) -> np.ndarray:
+    """A 1x1 convolution (n, c, h, w) of the rounded inputs and weights, in float64."""
+    step = largest / 255
+    levels = np.clip(np.floor(inputs / step + 0.5), 0, 255)
+    weight = conv.weight.detach().numpy()[:, :, 0, 0].astype(np.float64)
+    weight_step = np.abs(weight).max(axis=1, keepdims=True) / 127
+    product = np.einsum("oc,nchw->nohw", np.rint(weight / weight_step) * weight_step, levels * step)
+    assert conv.bias is not None
+    shifted: np.ndarray = product + conv.bias.detach().numpy()[:, None, None]
+    return shifted
+
+
+def test_a_convolution_multiplies_rounded_inputs_and_weights() -> None:
+    conv = seeded(nn.Conv2d(32, 64, 1))
+    assert isinstance(conv, nn.Conv2d)
+    inputs = np.random.default_rng(2).uniform(0, 2.4, (3, 32, 5, 4)).astype(np.float32)
+
+    found = Int8Conv(conv, largest_input=2.0)(torch.from_numpy(inputs))
+
+    np.testing.assert_allclose(found.numpy(), rounded_product(inputs, conv, 2.0), atol=1e-4)
+
+
+def test_integers_pass_between_convolutions_and_are_rectified() -> None:
+    layers = seeded(nn.Sequential(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1)))
+    assert isinstance(layers, nn.Sequential)
+    inputs = torch.rand(2, 32, 10, 10, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        expected, hidden = layers(inputs), layers[1](layers[0](inputs))
+        use_int8(layers, {"0": 1.0, "2": hidden.max().item()})
+        found, passed = layers(inputs), layers[0](inputs)
+
+    assert passed.dtype == torch.uint8 and (passed == 0).any()
+    assert (found - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+def test_the_largest_inputs_are_measured_where_integers_can_be_used() -> None:
+    layers = seeded(nn.Sequential(nn.Conv2d(32, 64, 1), nn.ReLU(), nn.Conv2d(64, 64, 1), nn.Conv2d(64, 64, 1)))
+    assert isinstance(layers, nn.Sequential)
+    inputs = torch.rand(2, 32, 8, 8, generator=torch.Generator().manual_seed(4))
+    with torch.inference_mode():
+        rectified = layers[:2](inputs)
+        measured = measure_inputs(layers, lambda: layers(inputs))
+
+    # The last one has negative inputs.
+    assert measured == {"0": inputs.max().item(), "2": rectified.max().item()}
+    assert measure_inputs(seeded(nn.Conv2d(16, 64, 1)), lambda: None) == {}
+
+
+def test_a_card_with_an_unknown_convolution_is_refused() -> None:
+    weights, card = load_model_folder(find_model("default", "emotion"))
+    network = build_network(card.architecture, card.architecture_options)
+    network.load_state_dict(weights)
+    card = dataclasses.replace(card, largest_inputs={"head": 1.0})
+
+    with pytest.raises(WeightsError, match="head is not a convolution of the network"):
+        EmotionClassifier(network, card, CPU)
+
+
+def classifier(name: str, dtype: torch.dtype | None) -> EmotionClassifier:
+    weights, card = load_model_folder(find_model(name, "emotion"))
+    network = build_network(card.architecture, card.architecture_options)
+    network.load_state_dict(weights)
+    return EmotionClassifier(network, card, CPU, dtype)
+
+
+@pytest.mark.parametrize("name", ["default", "fer2013"])
+def test_packaged_models_predict_in_integers_what_they_predict_in_float32(few_faces: Path, name: str) -> None:
+    from fer_models.datasets.reading import read_data
+
+    images = read_data(few_faces).splits["PublicTest"].pixels
+    integers = classifier(name, None)
+
+    assert any(isinstance(module, Int8Conv) for module in integers.network.modules())
+    found, expected = integers.predict(images), classifier(name, torch.float32).predict(images)
+    assert 0 < np.abs(found - expected).max() < 0.08
+    assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.97
+
+
+def test_probabilities_in_integers_do_not_depend_on_the_batch(few_faces: Path) -> None:
+    from fer_models.datasets.reading import read_data
+
+    images = read_data(few_faces).splits["PublicTest"].pixels[:40]
+    default = classifier("default", None)
+
+    np.testing.assert_array_equal(default.predict(images)[33:34], default.predict(images[33:34]))
+
+
+def test_without_the_largest_inputs_nothing_is_rounded() -> None:
+    options = {"outputs": len(EMOTIONS)}
+    card = ModelCard(name="mine", task="emotion", architecture="face_resnet_se", input_size_px=40, input_channels=1)
+    network = EmotionClassifier(build_network("face_resnet_se", options), card, CPU).network
+
+    assert not any(isinstance(module, Int8Conv) for module in network.modules())
