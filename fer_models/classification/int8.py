@@ -40,13 +40,13 @@ class Int8Conv(nn.Module):
         self.weight = torch.ops.onednn.qconv_prepack(levels, self.weight_step, self.step, 0, *self.geometry)
         self.weight_zero = torch.zeros(len(levels), dtype=torch.int64)
         self.bias = None if conv.bias is None else conv.bias.detach().float()
-        self.half = torch.tensor(0.5)
+        self.one_half = torch.tensor(0.5)
         self.output_step: float | None = None  # if set, outputs are a ReLU's, in 8-bit steps of this size
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve float32 inputs, or uint8 steps of another `Int8Conv`."""
         if x.dtype != torch.uint8:
-            shifted = torch.add(self.half, x, alpha=1 / self.step)
+            shifted = torch.add(self.one_half, x, alpha=1 / self.step)
             x = shifted.clamp_(0, INPUT_LEVELS + 0.5).to(torch.uint8)  # cuts off the fraction
         is_rounded = self.output_step is not None
         convolved: Tensor = torch.ops.onednn.qconv2d_pointwise(
