@@ -2,6 +2,7 @@
 
 import atexit
 import fcntl
+import gc
 import os
 import re
 import sys
@@ -91,11 +92,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Let Python free all tests at exit, because DuckDB's binding would report its objects in their modules as leaked.
 
-    Registries that outlive most modules, above all that of `typing.overload`, refer to functions of Streamlit, whose
-    caches refer to open results, and of pytest's plugins. The loader of these plugins is pytest's import hook, which
-    refers to the configuration, and this to all tests.
+    The registries and caches of `typing`, which torch keeps, and the callbacks of the garbage collector outlive all
+    modules. They refer to functions of Streamlit, whose caches refer to our pages, and of pytest's plugins. The loader
+    of these plugins is pytest's import hook, which refers to the configuration, and this to all tests.
     """
+    gc.callbacks.clear()
     typing.clear_overloads()
+    for clear_cache in getattr(typing, "_cleanups", []):  # there is no public function for it
+        clear_cache()
     for finder in sys.meta_path:
         if getattr(finder, "config", None) is config:
             atexit.register(delattr, finder, "config")
