@@ -98,6 +98,7 @@ def test_packaged_models_predict_in_integers_what_they_predict_in_float32(few_fa
     images = read_data(few_faces).splits["PublicTest"].pixels
     integers = classifier(name, None)
 
+    assert (integers.precision, classifier(name, torch.float32).precision) == ("int8", "float32")
     assert any(isinstance(module, Int8Conv) for module in integers.network.modules())
     found, expected = integers.predict(images), classifier(name, torch.float32).predict(images)
     assert 0 < np.abs(found - expected).max() < 0.08

@@ -50,6 +50,7 @@ class EmotionClassifier:
         self.device = device
         in_int8 = dtype is None and device.type == "cpu" and bool(card.largest_inputs) and has_int8()
         self.dtype = torch.float32 if in_int8 else dtype or autocast_dtype(device)
+        self.precision = "int8" if in_int8 else str(self.dtype).removeprefix("torch.")  # of most of the computation
         self.input_px = card.input_size_px
         self.channels = card.input_channels
         self.chunk_crops = CHUNK_CROPS[device.type] // (8 if self.input_px > LARGE_PX else 1)

@@ -28,6 +28,7 @@ class Ensemble(EmotionClassifier):
         self.members = tuple(members)
         self.card = card
         self.device, self.dtype = members[0].device, members[0].dtype
+        self.precision = " and ".join(sorted({member.precision for member in members}))
         self.input_px = max(member.input_px for member in members)
         if len({member.framing for member in members}) > 1:
             raise WeightsError(

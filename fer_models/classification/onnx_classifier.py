@@ -36,7 +36,8 @@ class OnnxClassifier(EmotionClassifier):
     """
 
     def __init__(self, path: Path, spec: OnnxSpec, card: ModelCard, device: torch.device) -> None:
-        self.card, self.spec, self.device, self.dtype = card, spec, device, torch.float32
+        self.card, self.spec, self.device = card, spec, device
+        self.dtype, self.precision = torch.float32, "float32"
         self.input_px, self.channels = spec.input_size_px, spec.n_channels
         self.session = open_session(path, device)
         self.output_names = _output_names(path, self.session, spec)

@@ -83,7 +83,7 @@ def observation_settings(settings: AnalyzeSettings, models: "Models", decoder: s
         "model": models.classifier.card.name,
         "landmarks": models.landmarker.name,
         "device": models.classifier.device.type,
-        "precision": str(models.classifier.dtype).removeprefix("torch."),
+        "precision": models.classifier.precision,
     }
 
 
@@ -146,7 +146,7 @@ def describe_models(observe: Mapping[str, Any]) -> str:
     return (
         f"detector {observe['detector']} ({observe['detector_reason']}) with frames of at most "
         f"{observe['detector_size_px']} px, emotion model {observe['model']}, landmark network {observe['landmarks']}, "
-        f"on {observe['device']} in {observe['precision']}"
+        f"on {observe['device']}, emotions in {observe['precision']}"
     )
 
 

@@ -42,7 +42,7 @@ class Models:
                 "model": self.classifier.card.name,
                 "landmarks": self.landmarker.name,
                 "device": self.classifier.device.type,
-                "precision": str(self.classifier.dtype).removeprefix("torch."),
+                "precision": self.classifier.precision,
             }
         )
 
