@@ -62,16 +62,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(NeededFiles())
 
 
-@pytest.hookimpl(wrapper=True, optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
-    """Start one process more than cores for `--numprocesses auto`, because slow tests often wait for other processes.
-
-    The other tests do not wait: a further process would only import all modules once more.
-    """
-    cores = yield
-    return cores if "not slow" in config.option.markexpr else cores + 1
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run files with slow tests first, and skip tests that need CUDA without a device.
 
