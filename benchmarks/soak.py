@@ -28,7 +28,7 @@ class Sample:
     """Memory and open files of a process at one moment."""
 
     at_s: float
-    memory_mb: float
+    memory_mib: float
     n_files: int
 
 
@@ -53,12 +53,12 @@ def watch(command: list[str], results: Path, every_s: float) -> tuple[list[Sampl
             with process.oneshot():
                 if process.status() == psutil.STATUS_ZOMBIE:
                     break
-                memory_mb, n_files = process.memory_info().rss / 2**20, process.num_fds()
+                memory_mib, n_files = process.memory_info().rss / 2**20, process.num_fds()
             if next((results / "observations").rglob("segment-*.parquet"), None) is None:
                 continue
-            samples.append(Sample(time.monotonic() - started_s, memory_mb, n_files))
+            samples.append(Sample(time.monotonic() - started_s, memory_mib, n_files))
             if len(samples) % SAMPLES_PER_LINE == 1:
-                print(f"{samples[-1].at_s:8.0f} s {memory_mb:8.0f} MB {n_files:4d} open files", flush=True)
+                print(f"{samples[-1].at_s:8.0f} s {memory_mib:8.0f} MiB {n_files:4d} open files", flush=True)
         if run.wait():
             raise SystemExit(f"exit code {run.returncode}")
         output.seek(0)
@@ -70,11 +70,11 @@ def soak(name: str, inputs: Path, results: Path, every_s: float, options: list[s
     """Analyze the inputs, and print memory and open files over time."""
     command = [str(Path(sys.executable).with_name("fervid")), "analyze", str(inputs), "--out", str(results), "--json"]
     samples, done = watch([*command, *options], results, every_s)
-    memory_mb, n_files = [sample.memory_mb for sample in samples], [sample.n_files for sample in samples]
+    memory_mib, n_files = [sample.memory_mib for sample in samples], [sample.n_files for sample in samples]
     print(
         f"{name}: {done['videos']} videos, {done['frames']:,} frames in {samples[-1].at_s:.0f} s: memory "
-        f"{memory_mb[0]:.0f} MB at the start, {max(memory_mb):.0f} at most, {memory_mb[-1]:.0f} at the end; open files "
-        f"{n_files[0]} at the start, {max(n_files)} at most, {n_files[-1]} at the end",
+        f"{memory_mib[0]:.0f} MiB at the start, {max(memory_mib):.0f} at most, {memory_mib[-1]:.0f} at the end; "
+        f"open files {n_files[0]} at the start, {max(n_files)} at most, {n_files[-1]} at the end",
         flush=True,
     )
 

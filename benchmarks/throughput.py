@@ -1,4 +1,4 @@
-"""Measure speed: whole commands, pass 1 alone, each stage alone, growth with length, and another program.
+"""Measure speed: whole commands, pass 1 alone, each stage alone, growth with the input, and another program.
 
     python benchmarks/throughput.py CLIP... [--base TREE] [--peer PYTHON] [--page docs/performance.md]
 
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ HERE = Path(__file__).resolve()
 TREE = HERE.parents[1]
 BEGIN, END = "<!-- throughput: begin -->", "<!-- throughput: end -->"
 MIB = 2**20
+# The frames of the growth with faces: 8 by 8 copies of a clip, so that faces have the same size in any number.
+GRID, TILE_WIDTH, TILE_HEIGHT = 8, 160, 90
 Row = dict[str, Any]
 
 
@@ -36,6 +38,16 @@ class Usage:
     cpu_s: float
     peak_mib: float
     output: str
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A section of the page about growth: its text, its rows, and the columns that its plot shows."""
+
+    text: str
+    size: str
+    rate: str
+    rows: list[Row]
 
 
 def run(command: Sequence[str | Path], tree: Path) -> Usage:
@@ -264,7 +276,7 @@ def run_commands(clip: Path, tree: Path) -> dict[str, Usage]:
         return {name: run([*fervid(tree), *arguments], tree) for name, arguments in commands.items()}
 
 
-def growth_table(clip: Path, minutes: Sequence[float]) -> list[Row]:
+def growth_with_length(clip: Path, minutes: Sequence[float]) -> list[Row]:
     """Tabulate the rate and memory of pass 1 for videos of several lengths, made by repeating a clip."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -274,6 +286,82 @@ def growth_table(clip: Path, minutes: Sequence[float]) -> list[Row]:
             rate, peak = seen["frames"] / seen["wall_s"], f"{usage.peak_mib:.0f} MiB"
             rows.append({"minutes": f"{length:g}", "frames/s": f"{rate:.0f}", "peak memory": peak})
     return rows
+
+
+def growth_with_faces(clip: Path, copies: Sequence[int]) -> list[Row]:
+    """Tabulate the rates and memory of pass 1 for frames that show several copies of a clip of one face."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for n in copies:
+            seen, usage = in_child(TREE, "analysis", write_grid(clip, Path(folder, f"{n}.mp4"), n), "1")
+            rows.append(
+                {
+                    "copies": n,
+                    "faces per frame": f"{seen['faces'] / seen['frames']:.1f}",
+                    "frames/s": f"{seen['frames'] / seen['wall_s']:.1f}",
+                    "faces/s": f"{seen['faces'] / seen['wall_s']:.0f}",
+                    "peak memory": f"{usage.peak_mib:.0f} MiB",
+                }
+            )
+    return rows
+
+
+def growth_with_videos(clip: Path, counts: Sequence[int]) -> list[Row]:
+    """Tabulate the time and memory of `fervid analyze` on folders of copies of 2 s of a clip."""
+    rows = []
+    for n in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            inputs = write_copies(clip, Path(folder, "videos"), n)
+            usage = run([*fervid(TREE), "analyze", inputs, "--out", Path(folder, "results")], TREE)
+        row = {"videos": n, "wall": f"{usage.wall_s:.1f} s", "videos/s": f"{n / usage.wall_s:.2f}"}
+        rows.append({**row, "peak memory": f"{usage.peak_mib:.0f} MiB"})
+    return rows
+
+
+def measure_growth(clip: Path, options: argparse.Namespace) -> Iterator[Growth]:
+    """Measure the kinds of growth that the options select."""
+    if options.loop_minutes:
+        rows = growth_with_length(clip, options.loop_minutes)
+        yield Growth("## Growth with length\n\nLoops of the first clip, analysis alone.\n", "minutes", "frames/s", rows)
+    if options.faces:
+        rows = growth_with_faces(clip, options.faces)
+        text = (
+            "## Growth with faces\n\nFrames of 1280x720 that show the first clip several times, at "
+            f"{TILE_WIDTH}x{TILE_HEIGHT} each, and are black elsewhere; at most 10 s, analysis alone.\n"
+        )
+        yield Growth(text, "faces per frame", "faces/s", rows)
+    if options.videos:
+        rows = growth_with_videos(clip, options.videos)
+        text = (
+            "## Growth with videos\n\n`fervid analyze`, start-up included, on folders of copies of 2 s of the first "
+            "clip. `benchmarks/soak.py` measures the [memory](operations.md#memory) of more.\n"
+        )
+        yield Growth(text, "videos", "videos/s", rows)
+
+
+def run_ffmpeg(*arguments: str | Path) -> None:
+    """Run ffmpeg, quietly."""
+    subprocess.run(["ffmpeg", "-y", "-v", "error", *arguments], check=True)
+
+
+def write_grid(clip: Path, target: Path, n: int) -> Path:
+    """Show a clip `n` times in each frame of 1280x720, each copy a frame ahead of the one before, for at most 10 s."""
+    scale = f"scale={TILE_WIDTH}:{TILE_HEIGHT}:force_original_aspect_ratio=decrease"
+    pad = f"pad={TILE_WIDTH}:{TILE_HEIGHT}:-1:-1"
+    tile = f"tile={GRID}x{GRID}:nb_frames={n}:overlap={n - 1}"
+    run_ffmpeg("-i", clip, "-vf", f"{scale},{pad},format=rgb24,{tile}", "-t", "10", "-pix_fmt", "yuv420p", target)
+    return target
+
+
+def write_copies(clip: Path, folder: Path, n: int) -> Path:
+    """Write `n` copies of 2 s of a clip into a new folder; bytes at their ends make their content different."""
+    folder.mkdir()
+    first = folder / "00000.mp4"
+    run_ffmpeg("-i", clip, "-t", "2", "-an", "-c", "copy", first)
+    content = first.read_bytes()
+    for i in range(1, n):
+        (folder / f"{i:05d}.mp4").write_bytes(content + i.to_bytes(8, "big"))
+    return folder
 
 
 def write_loop(clip: Path, target: Path, duration_s: float) -> Path:
@@ -298,15 +386,19 @@ def write_loop(clip: Path, target: Path, duration_s: float) -> Path:
     return target
 
 
-def plot_growth(rows: Sequence[Row], target: Path) -> None:
-    """Draw rate and memory by length."""
+def plot_growth(growths: Sequence[Growth], target: Path) -> None:
+    """Draw rate and memory, one row of panels for each kind of growth."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    minutes = [float(row["minutes"]) for row in rows]
-    for axes, name in zip(figure.subplots(1, 2), ("frames/s", "peak memory"), strict=True):
-        axes.plot(minutes, [float(row[name].split()[0]) for row in rows], "o-")
-        axes.set(xlabel="length (min)", ylabel=name if name == "frames/s" else "peak memory (MiB)", ylim=(0, None))
+    figure = Figure(figsize=(7, 2.5 * len(growths)), layout="constrained")
+    panels = figure.subplots(len(growths), 2, squeeze=False)
+    for growth, pair in zip(growths, panels, strict=True):
+        sizes = [float(row[growth.size]) for row in growth.rows]
+        for axes, name in zip(pair, (growth.rate, "peak memory"), strict=True):
+            values = [float(row[name].split()[0]) for row in growth.rows]
+            axes.plot(sizes, values, "o-")
+            axes.set(xlabel=growth.size, ylabel=name if name == growth.rate else f"{name} (MiB)")
+            axes.set_ylim(0, 1.1 * max(values))
     figure.savefig(target, dpi=120)
 
 
@@ -347,6 +439,16 @@ def main() -> None:
     parser.add_argument(
         "--loop-minutes", type=float, nargs="*", default=[1, 10], help="lengths of loops of the first clip"
     )
+    parser.add_argument(
+        "--faces", type=int, nargs="*", default=[1, 5, 10, 25, 50], help="copies of the first clip in each frame"
+    )
+    parser.add_argument(
+        "--videos",
+        type=int,
+        nargs="*",
+        default=[1, 10, 100],
+        help="videos in a folder, each 2 s of the first clip",
+    )
     parser.add_argument("--no-commands", action="store_true", help="leave out whole commands")
     parser.add_argument("--page", type=Path, help="Markdown page whose generated part is replaced")
     options = parser.parse_args()
@@ -367,13 +469,15 @@ def main() -> None:
     if not options.no_commands:
         sections.append("## Whole commands\n\nOf the first clip, with Prefect's server where a command starts one.\n")
         add(commands_table(clips[0], options.base, options.repeats))
-    if options.loop_minutes:
-        sections.append("## Growth with length\n\nLoops of the first clip, analysis alone.\n")
-        rows = growth_table(clips[0], options.loop_minutes)
-        add(rows)
-        if options.page and len(rows) > 1:
-            plot_growth(rows, options.page.with_name("performance_growth.png"))
-            sections[-1] += "\n\n![Rate and memory by length](performance_growth.png)"
+    growths = []
+    for growth in measure_growth(clips[0], options):
+        sections.append(growth.text)
+        add(growth.rows)
+        if len(growth.rows) > 1:
+            growths.append(growth)
+    if options.page and growths:
+        plot_growth(growths, options.page.with_name("performance_growth.png"))
+        sections.append("![Rate and memory by length, faces and videos](performance_growth.png)")
     if options.page:
         write_page(options.page, "\n\n".join(sections))
 
