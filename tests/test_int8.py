@@ -6,13 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from clips import models_of
 from torch import nn
 
 from fer_models.classification.architectures import build_network
 from fer_models.classification.classifier import EmotionClassifier
+from fer_models.classification.ensemble import Ensemble
 from fer_models.classification.int8 import Int8Conv, has_int8, measure_inputs, use_int8
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, load_model_folder
+from flows.analysis.fingerprints import work_ids
+from flows.settings import AnalyzeSettings
 
 pytestmark = pytest.mark.skipif(not has_int8(), reason="this CPU does not multiply 8-bit integers faster")
 CPU = torch.device("cpu")
@@ -112,6 +116,17 @@ def test_probabilities_in_integers_do_not_depend_on_the_batch(few_faces: Path) -
     default = classifier("default", None)
 
     np.testing.assert_array_equal(default.predict(images)[33:34], default.predict(images[33:34]))
+
+
+def test_results_in_integers_are_not_taken_for_those_in_float32() -> None:
+    settings, integers = AnalyzeSettings(device="cpu"), models_of(device="cpu")
+    exact = dataclasses.replace(integers, classifier=classifier("default", torch.float32))
+    ids = [work_ids("v1", settings, models, "pyav") for models in (integers, exact)]
+
+    assert "emotions in int8" in integers.describe() and "emotions in float32" in exact.describe()
+    assert ids[0].observation_id != ids[1].observation_id
+    both = Ensemble([integers.classifier, exact.classifier], exact.classifier.card)
+    assert both.precision == "float32 and int8"
 
 
 def test_without_the_largest_inputs_nothing_is_rounded() -> None:
