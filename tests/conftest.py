@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+HARDWARE_MARKERS = ("cuda", "int8")  # of tests that need a device or instructions that few machines have
 
 # Compiling all modules again in each process would double the time of tests that start processes.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -31,9 +32,10 @@ os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="fervid-prefect-")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    """Turn a skip into a failure if `FERVID_NO_SKIPS` is set, except for tests that need a CUDA device."""
+    """Turn a skip into a failure if `FERVID_NO_SKIPS` is set, except for tests that need certain hardware."""
     report = yield
-    if report.skipped and "FERVID_NO_SKIPS" in os.environ and item.get_closest_marker("cuda") is None:
+    needs_hardware = any(item.get_closest_marker(name) for name in HARDWARE_MARKERS)
+    if report.skipped and "FERVID_NO_SKIPS" in os.environ and not needs_hardware:
         report.outcome = "failed"
         report.longrepr = f"skipped, but FERVID_NO_SKIPS is set: {report.longrepr}"
     return report

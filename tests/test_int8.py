@@ -18,7 +18,10 @@ from fer_models.registry.model_registry import ModelCard, WeightsError, find_mod
 from flows.analysis.fingerprints import work_ids
 from flows.settings import AnalyzeSettings
 
-pytestmark = pytest.mark.skipif(not has_int8(), reason="this CPU does not multiply 8-bit integers faster")
+pytestmark = [
+    pytest.mark.int8,
+    pytest.mark.skipif(not has_int8(), reason="this CPU does not multiply 8-bit integers faster"),
+]
 CPU = torch.device("cpu")
 
 
