@@ -9,7 +9,12 @@ import torch
 from clips import models_of
 from torch import nn
 
-from fer_models.classification.architectures import build_network
+from fer_models.classification.architectures import (
+    ARCHITECTURES,
+    architecture_options,
+    build_network,
+    fuse_batch_norm,
+)
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.ensemble import Ensemble
 from fer_models.classification.int8 import Int8Conv, has_int8, measure_inputs, use_int8
@@ -79,6 +84,23 @@ def test_the_largest_inputs_are_measured_where_integers_can_be_used() -> None:
     # The last one has negative inputs.
     assert measured == {"0": inputs.max().item(), "2": rectified.max().item()}
     assert measure_inputs(seeded(nn.Conv2d(16, 64, 1)), lambda: None) == {}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_can_be_measured_and_replaced(architecture: str) -> None:
+    options = architecture_options(architecture, input_size_px=64, outputs=len(EMOTIONS))
+    torch.manual_seed(5)
+    network = build_network(architecture, options).eval()
+    inputs = torch.rand(2, 1, 64, 64)
+    with torch.inference_mode():
+        largest_inputs = measure_inputs(network, lambda: network(inputs))
+        network = fuse_batch_norm(network)
+        expected = network(inputs)
+        use_int8(network, largest_inputs)
+        found = network(inputs)
+
+    assert sum(isinstance(module, Int8Conv) for module in network.modules()) == len(largest_inputs)
+    assert (found - expected).abs().max() < 0.05 * expected.abs().max()
 
 
 def test_a_card_with_an_unknown_convolution_is_refused() -> None:

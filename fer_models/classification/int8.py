@@ -5,6 +5,7 @@ largest one that was measured when the model was calibrated. docs/models.md has 
 """
 
 from collections.abc import Callable, Mapping
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +77,8 @@ def measure_inputs(network: nn.Module, run: Callable[[], object]) -> dict[str, f
         run: computes the network for some images.
 
     Returns:
-        Name of the convolution -> largest input; without those that had negative inputs, or other numbers of channels.
+        Name of the convolution -> largest input; without those that had negative inputs, other numbers of channels,
+        several groups, or a padding that is not given in pixels.
     """
     least: dict[str, float] = {}
     largest: dict[str, float] = {}
@@ -91,9 +93,7 @@ def measure_inputs(network: nn.Module, run: Callable[[], object]) -> dict[str, f
     hooks = [
         module.register_forward_pre_hook(watch(name))
         for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d)
-        and module.in_channels % INPUT_CHANNELS == 0
-        and module.out_channels % OUTPUT_CHANNELS == 0
+        if _is_replaceable(module)
     ]
     try:
         run()
@@ -111,17 +111,29 @@ def use_int8(network: nn.Module, largest_inputs: Mapping[str, float]) -> None:
         largest_inputs: from `measure_inputs`.
 
     Raises:
-        ValueError: if a name is not that of a convolution.
+        ValueError: if a name is not that of a convolution that `measure_inputs` measures.
     """
     modules = dict(network.named_modules())
     for name, largest in largest_inputs.items():
         conv = modules.get(name)
-        if not isinstance(conv, nn.Conv2d):
-            raise ValueError(f"{name} is not a convolution of the network")
+        if not _is_replaceable(conv):
+            raise ValueError(f"{name} is not a convolution of the network that can use integers")
         network.set_submodule(name, Int8Conv(conv, largest))
     for module in modules.values():
         if isinstance(module, nn.Sequential):
             _pass_integers(module)
+
+
+def _is_replaceable(module: nn.Module | None) -> TypeGuard[nn.Conv2d]:
+    """Whether a module is a convolution that an `Int8Conv` computes faster."""
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.in_channels % INPUT_CHANNELS == 0
+        and module.out_channels % OUTPUT_CHANNELS == 0
+        and module.groups == 1
+        and not isinstance(module.padding, str)
+        and module.padding_mode == "zeros"
+    )
 
 
 def _pass_integers(layers: nn.Sequential) -> None:
