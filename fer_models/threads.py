@@ -17,7 +17,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 MAX_WORKERS = 4  # chunks processed at the same time: a batch of frames has about as many
-MAX_STAGES = 64  # stages running at the same time, two for each video
+MAX_STAGES = 64  # stages running at the same time, up to three for each video
 
 _making_pools = threading.Lock()
 

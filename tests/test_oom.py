@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from fer_models import load_classifier, load_detector
+from fer_models.classification.classifier import EmotionClassifier
 from fer_models.frame_batch import FaceBatch
 from fer_models.observe import ObserveOptions, observe_segments
 from fer_models.oom import is_out_of_memory, run_with_oom_backoff
+from fer_models.registry.model_registry import find_model
 from fer_models.video import probe
 
 pytestmark = pytest.mark.slow
@@ -164,3 +166,38 @@ def test_a_batch_too_large_for_the_device_is_processed_in_parts(face_clip):
         np.testing.assert_array_equal(many.probabilities, few.probabilities)
         np.testing.assert_array_equal(many.faces.frame, few.faces.frame)
         np.testing.assert_array_equal(many.appearance, few.appearance)
+
+
+class CropsInMemory(EmotionClassifier):
+    """A classifier that needs too much memory to crop more than `max_crops` faces."""
+
+    max_crops = 1
+
+    def crop(self, aligned, *args):
+        if len(aligned) > self.max_crops:
+            torch.empty(2**46)
+        return super().crop(aligned, *args)
+
+
+def test_faces_are_cropped_in_groups_if_memory_runs_out(face_clip, caplog):
+    info, folder, cpu = probe(face_clip), find_model("default", "emotion"), torch.device("cpu")
+
+    def observe(classifier):
+        options = ObserveOptions(detect_every_s=0, batch_size=3)
+        return observe_segments(
+            info, [np.arange(7)], detector=ThreeFramesAtMost(), classifier=classifier, options=options
+        )
+
+    (expected,) = observe(EmotionClassifier.load(folder, cpu))
+    few = CropsInMemory.load(folder, cpu)
+    with caplog.at_level(logging.WARNING):
+        (found,) = observe(few)
+    assert "out of memory, cropping 1 faces at a time" in {record.message for record in caplog.records}
+    assert len(found.faces) == 7
+    np.testing.assert_array_equal(found.faces.frame, expected.faces.frame)
+    np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+    np.testing.assert_array_equal(found.appearance, expected.appearance)
+
+    few.max_crops = 0
+    with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+        list(observe(few))
