@@ -113,6 +113,18 @@ def test_a_card_with_an_unknown_convolution_is_refused() -> None:
         EmotionClassifier(network, card, CPU)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(value: float) -> None:
+    """Rounded to integers, they would look like numbers."""
+    weights, card = load_model_folder(find_model("default", "emotion"))
+    network = build_network(card.architecture, card.architecture_options)
+    weights["stages.3.residual.3.weight"][0, 0, 0, 0] = value
+    network.load_state_dict(weights)
+
+    with pytest.raises(WeightsError, match=r"^default: the weights of stages\.3\.residual\.3 are NaN or infinite$"):
+        EmotionClassifier(network, card, CPU)
+
+
 def classifier(name: str, dtype: torch.dtype | None) -> EmotionClassifier:
     weights, card = load_model_folder(find_model(name, "emotion"))
     network = build_network(card.architecture, card.architecture_options)

@@ -38,7 +38,8 @@ class EmotionClassifier:
             multiplies them faster, and the card has the largest inputs of the convolutions.
 
     Raises:
-        WeightsError: if the card has no input size, or lists a convolution that the network lacks.
+        WeightsError: if the card has no input size or lists a convolution that the network lacks, or if weights of a
+            convolution in 8-bit integers are NaN or infinite.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class EmotionClassifier:
             try:
                 use_int8(network, card.largest_inputs)
             except ValueError as error:
-                raise WeightsError(f"{card.name}: largest_inputs of the card: {error}") from error
+                raise WeightsError(f"{card.name}: {error}") from error
         self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod

@@ -111,13 +111,16 @@ def use_int8(network: nn.Module, largest_inputs: Mapping[str, float]) -> None:
         largest_inputs: from `measure_inputs`.
 
     Raises:
-        ValueError: if a name is not that of a convolution that `measure_inputs` measures.
+        ValueError: if a name is not that of a convolution that `measure_inputs` measures, or a weight is NaN or
+            infinite, which rounding would hide.
     """
     modules = dict(network.named_modules())
     for name, largest in largest_inputs.items():
         conv = modules.get(name)
         if not _is_replaceable(conv):
-            raise ValueError(f"{name} is not a convolution of the network that can use integers")
+            raise ValueError(f"largest_inputs: {name} is not a convolution of the network that can use integers")
+        if not all(parameter.isfinite().all() for parameter in conv.parameters()):
+            raise ValueError(f"the weights of {name} are NaN or infinite")
         network.set_submodule(name, Int8Conv(conv, largest))
     for module in modules.values():
         if isinstance(module, nn.Sequential):
