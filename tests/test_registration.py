@@ -14,6 +14,7 @@ from fer_models.evaluation.metrics import measure_split
 from fer_models.evaluation.plots import draw_all
 from fer_models.registry.model_registry import read_card
 from fer_models.training.emotion import registration
+from fer_models.training.emotion.augmentation import normalize, resize
 from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import untrained_network
 from fer_models.training.runs import RunError
@@ -99,6 +100,12 @@ def test_a_network_of_two_heads_becomes_two_models(checkpoint, splits, tmp_path,
         head = load_file(folder / "model.safetensors")["head.weight"]
         assert str(head.dtype) == f"torch.{read_card(folder).settings['weights_stored_in']}"
         assert head.shape == (7, 320)
+    with torch.inference_mode():
+        crops = resize(normalize(splits["PublicTest"].pixels), 40)
+        after_stem = network.stem(crops).max().item()  # the input of the first convolutions in 8-bit integers
+    for card in (labels, served):
+        assert card.largest_inputs["stages.0.residual.0"] == pytest.approx(after_stem, rel=1e-3)
+        assert len(card.largest_inputs) == 15
 
     folder = made[1]
     scores = registration.measure_model(folder, splits, CPU)
