@@ -1,4 +1,4 @@
-"""Convolutions in 8-bit integers, for CPUs whose instructions multiply them (VNNI): twice as fast as in bfloat16.
+"""Convolutions in 8-bit integers, for CPUs with instructions that multiply them faster than other numbers (VNNI).
 
 Weights are rounded to 255 levels per output channel, and the inputs of a convolution to 256 levels between 0 and the
 largest one that was measured when the model was calibrated. docs/models.md has the effect on probabilities.
@@ -10,7 +10,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-# Convolutions whose channels are no multiples of these stay as they are: some of them take up to 20 times as long.
+# Convolutions whose channels are not multiples of these are not replaced: oneDNN computes some of them very slowly.
 INPUT_CHANNELS, OUTPUT_CHANNELS = 32, 64
 INPUT_LEVELS, WEIGHT_LEVELS = 255, 127
 
