@@ -6,8 +6,10 @@
 Scenes (see identity_scenes.py) are composed from the photographs of the parquet file (as for `fervid train-detector`).
 In most scenes, detections are simulated with typical errors (boxes 4 % off, misses, false positives). In every fourth
 scene they are those of the compact detector, which was trained on these photographs: the benchmark measures tracks, not
-detections. Appearance comes from the real crops. All trackers get the same detections and times and the thresholds of
-the detector, and keep lost faces for one second. FOLDER keeps the scenes for the next run.
+detections. With `--detect-every S`, they are those of the detector in every scene; it searches the whole frame every S
+seconds and close-ups in between (0: whole frames only). Appearance comes from the real crops. All trackers get the same
+detections and times and the thresholds of the detector, and keep lost faces for one second. FOLDER keeps the scenes for
+the next run with the same options.
 
 trackeval counts a face as found if the boxes overlap by half. A person keeps one identity over the whole scene, also
 behind a pillar, outside the frame and across cuts. `perfect` has the true person of each detection, and is therefore
@@ -20,7 +22,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from identity_scenes import KINDS, make_scene, read_people
+from identity_scenes import KINDS, Detection, make_scene, read_people
 
 from analytics.tracking.reid import ReidConfig, associate_tracklets
 from analytics.tracking.shot_detection import ShotDetectionConfig, find_shot_boundaries
@@ -31,7 +33,7 @@ SIMULATED_THRESHOLD = 0.5  # lowest score of a simulated detection that counts a
 N_PEOPLE = 60
 
 
-def write_scenes(photos: Path, folder: Path, per_kind: int) -> list[Path]:
+def write_scenes(photos: Path, folder: Path, per_kind: int, detect_every_s: float | None) -> list[Path]:
     """Write a file for each scene; existing files are kept."""
     paths = [folder / f"{kind.replace(' ', '_')}-{seed}.npz" for seed in range(per_kind) for kind in KINDS]
     missing = [path for path in paths if not path.exists()]
@@ -40,10 +42,11 @@ def write_scenes(photos: Path, folder: Path, per_kind: int) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     people, places = read_people(photos, N_PEOPLE, seed=0)
     detector = load_detector()
+    detection = Detection(detector, detect_every_s or 0.0)
     for path in missing:
         kind, seed = path.stem.replace("_", " ").rsplit("-", 1)
-        uses_detector = int(seed) % 4 == 3
-        scene = make_scene(kind, people, places, int(seed), detector if uses_detector else None)
+        uses_detector = detect_every_s is not None or int(seed) % 4 == 3
+        scene = make_scene(kind, people, places, int(seed), detection if uses_detector else None)
         arrays = {name: values for name, values in vars(scene).items() if isinstance(values, np.ndarray)}
         threshold = detector.score_threshold if uses_detector else SIMULATED_THRESHOLD
         np.savez(path, fps=scene.fps, threshold=threshold, **arrays, **vars(scene.faces))
@@ -88,8 +91,9 @@ def main() -> None:
         default=5,
         help="scenes of each kind, at 5, 10, 15, 25, 30, 5, … fps",
     )
+    parser.add_argument("--detect-every", type=float, metavar="S", help="use the detector in every scene, as described")
     given = parser.parse_args()
-    paths = write_scenes(given.photos, given.work, given.scenes)
+    paths = write_scenes(given.photos, given.work, given.scenes, given.detect_every)
     for path in paths:
         with np.load(path) as scene:
             tracks = {name: our_tracks(dict(scene), name) for name in ("fervid", "fervid by motion", "tracker only")}

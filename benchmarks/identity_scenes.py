@@ -17,7 +17,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from fer_models.crops import appearance_descriptors, crop_faces, frame_crops
 from fer_models.detection import FaceDetector
-from fer_models.frame_batch import FaceBatch
+from fer_models.detection.key_frames import KeyFramePlan, detect_frames
+from fer_models.frame_batch import FaceBatch, FrameBatch
 from fer_models.observe import frame_thumbnail
 
 WIDTH_PX, HEIGHT_PX = 640, 360
@@ -46,6 +47,21 @@ class Walk:
     center_xy: np.ndarray  # (n, 2) center in pixels; NaN while the person is not in the scene
     size_px: float
     phase: float  # phase of the person's nodding, turning and change of light
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """A detector, and how often it searches the whole frame."""
+
+    detector: FaceDetector
+    detect_every_s: float = 0.0  # 0 for every frame
+
+    def find_faces(self, pixels: np.ndarray, pts_s: np.ndarray, thumbnail_rgb: np.ndarray) -> list[FaceBatch]:
+        """The faces of each frame `(n, h, w, 3)`, as in pass 1 of a video."""
+        frames = FrameBatch(pixels, np.arange(len(pixels)), pts_s)
+        plan = KeyFramePlan(self.detect_every_s)
+        detected, _ = detect_frames(self.detector, plan, None, frames, thumbnail_rgb, is_end=True)
+        return [faces for part in detected for faces in part.faces.by_frame(len(part.frames))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,9 +129,9 @@ def _cut_out(photo: Image.Image, face: dict[str, float]) -> Person:
 
 
 def make_scene(
-    kind: str, people: list[Person], places: list[np.ndarray], seed: int, detector: FaceDetector | None
+    kind: str, people: list[Person], places: list[np.ndarray], seed: int, detection: Detection | None
 ) -> Scene:
-    """Compose a scene; its detections are those of the detector, or simulated from the ground truth without one."""
+    """Compose a scene; its faces are found by a detector, or simulated from the ground truth without one."""
     rng = np.random.default_rng([KINDS.index(kind), seed])
     fps = int(RATES_FPS[seed % len(RATES_FPS)])
     pts_s = np.arange(round(rng.uniform(7, 10) * fps)) / fps
@@ -127,31 +143,40 @@ def make_scene(
     )
     false_positives = _FalsePositives(rng, fps)
     misses = _Misses(rng, fps, len(walks))
-    thumbnails, faces, appearances, truth = [], [FaceBatch.empty()], [np.empty((0, 60), np.uint8)], []
+    frames, simulated, truth = [], [], []
     for i, t in enumerate(pts_s.tolist()):
         boxes, visible, pixels = _draw(grounds[place[i]], walks, people, i, t, pillar, light)
         there = np.flatnonzero(visible >= MIN_VISIBLE_SHARE)
         truth += [(i, walks[j].person, *boxes[j]) for j in there]
-        thumbnails.append(frame_thumbnail(pixels[None])[0])
-        if detector is None:
-            found = _simulate_detections(boxes, visible * ~misses.step(), rng, false_positives.step())
-        else:
-            found = detector.detect(pixels[None])
-        faces.append(FaceBatch(np.full(len(found), i), found.boxes_xyxy, found.landmarks_xy, found.det_score))
-        if not len(found):
-            continue
-        frames = torch.from_numpy(pixels[None])
-        where = torch.zeros(len(found), dtype=torch.int64)
-        side, center = frame_crops(torch.from_numpy(found.boxes_xyxy), torch.from_numpy(found.landmarks_xy))
-        crops = crop_faces(frames, where, side, center)
-        appearances.append(appearance_descriptors(frames, where, side, center, crops).numpy())
+        frames.append(pixels)
+        if detection is None:
+            simulated.append(_simulate_detections(boxes, visible * ~misses.step(), rng, false_positives.step()))
+    pixels = np.stack(frames)
+    thumbnails = frame_thumbnail(pixels)
+    found = simulated if detection is None else detection.find_faces(pixels, pts_s, thumbnails)
+    faces = [FaceBatch.empty()]
+    faces += [FaceBatch(np.full(len(f), i), f.boxes_xyxy, f.landmarks_xy, f.det_score) for i, f in enumerate(found)]
     names = ("frame", "boxes_xyxy", "landmarks_xy", "det_score")
     together = FaceBatch(*(np.concatenate([getattr(batch, name) for batch in faces]) for name in names))
     rows = np.array(truth).reshape(-1, 6)
     return Scene(
-        kind, fps, pts_s, np.array(thumbnails), together, np.concatenate(appearances),
+        kind, fps, pts_s, thumbnails, together, _appearance(frames, found),
         rows[:, 0].astype(int), rows[:, 1].astype(int), rows[:, 2:],
     )  # fmt: skip
+
+
+def _appearance(frames: list[np.ndarray], faces: list[FaceBatch]) -> np.ndarray:
+    """The appearance descriptors `(m, 60)` of the faces of all frames."""
+    descriptors = [np.empty((0, 60), np.uint8)]
+    for pixels, found in zip(frames, faces, strict=True):
+        if not len(found):
+            continue
+        image = torch.from_numpy(pixels[None])
+        where = torch.zeros(len(found), dtype=torch.int64)
+        side, center = frame_crops(torch.from_numpy(found.boxes_xyxy), torch.from_numpy(found.landmarks_xy))
+        crops = crop_faces(image, where, side, center)
+        descriptors.append(appearance_descriptors(image, where, side, center, crops).numpy())
+    return np.concatenate(descriptors)
 
 
 def _plan(kind: str, pts_s: np.ndarray, n_people: int, rng: np.random.Generator) -> tuple[list[Walk], np.ndarray]:
