@@ -12,11 +12,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from fer_models.video import VideoReadError, probe, read_frames, read_frames_at
 from fer_models.video.clock import find_jumps, repair_clock, to_seconds
-from fer_models.video.color import HLG, PQ, tone_map
+from fer_models.video.color import HLG, PQ, to_rgb, tone_map
 from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size
 from fer_models.video.writing import write_video as write_rendered
 from tests.test_video import grays, read_all, write_video
@@ -478,6 +479,14 @@ def hlg_signal(nits: float) -> float:
     """ITU-R BT.2100: of a display of 1,000 cd/m² with system gamma 1.2."""
     scene = (nits / 1000) ** (1 / 1.2)
     return (3 * scene) ** 0.5 if scene <= 1 / 12 else 0.17883277 * np.log(12 * scene - 0.28466892) + 0.55991073
+
+
+def test_rgb_of_odd_sizes_stays_valid_after_the_next_frames():
+    images = np.random.default_rng(0).integers(0, 256, (20, 31, 45, 3), np.uint8)
+    reformatter = VideoReformatter()
+    bgr = (np.ascontiguousarray(image[:, :, ::-1]) for image in images)
+    converted = [to_rgb(av.VideoFrame.from_ndarray(image, "bgr24"), 45, 31, 1, reformatter) for image in bgr]
+    np.testing.assert_array_equal(converted, images)
 
 
 @pytest.mark.parametrize(("transfer", "signal"), [(PQ, pq_signal), (HLG, hlg_signal)])

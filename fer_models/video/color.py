@@ -37,7 +37,7 @@ def to_rgb(
     if transfer not in TRANSFER_NAMES:
         plane = reformatter.reformat(frame, width=width_px, height=height_px, format="rgb24").planes[0]
         # A view of FFmpeg's memory, because callers copy the pixels into a batch anyway.
-        return np.ndarray((height_px, width_px, 3), np.uint8, plane, strides=(plane.line_size, 3, 1))
+        return np.ndarray((height_px, width_px, 3), np.uint8, memoryview(plane), strides=(plane.line_size, 3, 1))
     rgb = reformatter.reformat(frame, width=width_px, height=height_px, format="rgb48le").to_ndarray()
     return tone_map(rgb, transfer)
 
