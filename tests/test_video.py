@@ -18,7 +18,7 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fer_models.video import (
     IMAGE_SUFFIXES,
@@ -782,3 +782,25 @@ def test_decode_errors_leave_the_rest():
     info = probe(shared_video("formats/corrupted.mp4"))
     index = read_all(read_frames_at(info, np.arange(50)))[0]
     assert sorted(set(range(50)) - set(index)) == [30, 32]  # one does not decode, one is decoded with damage
+
+
+@pytest.mark.parametrize("exif_orientation", [1, 3, 6, 8])
+def test_frames_with_exif_data_are_read_upright(tmp_path: Path, exif_orientation: int) -> None:
+    # Cameras write EXIF data into every JPEG frame of a video; PyAV does not know this kind of side data.
+    picture = Image.new("RGB", (64, 48), (0, 0, 255))
+    picture.paste((255, 0, 0), (0, 0, 32, 24))
+    exif = Image.Exif()
+    exif[0x0112] = exif_orientation
+    picture.save(tmp_path / "frame.jpg", quality=95, exif=exif)
+    with av.open(tmp_path / "camera.avi", "w") as container:
+        stream = container.add_stream("mjpeg", rate=10, width=64, height=48, pix_fmt="yuvj420p")
+        for i in range(2):
+            packet = av.Packet((tmp_path / "frame.jpg").read_bytes())
+            packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, 10), i, i
+            container.mux(packet)
+
+    frames = np.concatenate([batch.pixels for batch in read_frames(tmp_path / "camera.avi")])
+
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "frame.jpg")))
+    assert frames.shape == (2, *upright.shape)
+    assert np.abs(frames.astype(int) - upright).mean() < 3

@@ -41,11 +41,7 @@ class Orientation:
             return cls(swaps_axes=True, flips_x=c < 0, flips_y=b < 0)
         if max(abs(b), abs(c)) * 100 <= min(abs(a), abs(d)):
             return cls(flips_x=a < 0, flips_y=d < 0)
-        angle_deg = round(float(np.degrees(np.arctan2(b, a))), 1) % 360
-        raise GeometryError(
-            f"is rotated by {angle_deg:g} degrees, and only multiples of 90 are supported: "
-            "write it upright first: ffmpeg -i VIDEO UPRIGHT.mp4"
-        )
+        raise _unsupported_rotation(round(float(np.degrees(np.arctan2(b, a))), 1) % 360)
 
     @classmethod
     def from_rotation(cls, clockwise_deg: int) -> Orientation:
@@ -97,13 +93,26 @@ class Orientation:
         return (height_px, width_px) if self.swaps_axes else (width_px, height_px)
 
 
+def _unsupported_rotation(angle_deg: float) -> GeometryError:
+    return GeometryError(
+        f"is rotated by {angle_deg:g} degrees, and only multiples of 90 are supported: "
+        "write it upright first: ffmpeg -i VIDEO UPRIGHT.mp4"
+    )
+
+
 def stored_orientation(frame: av.VideoFrame) -> Orientation:
     """The orientation of a decoded frame, from its display matrix.
 
     Raises:
         GeometryError: see `Orientation.from_display_matrix`.
     """
-    side_data: Mapping[str, Any] = cast(Any, frame.side_data)  # PyAV's type stubs know no names of side data
+    try:
+        side_data: Mapping[str, Any] = cast(Any, frame.side_data)  # PyAV's type stubs know no names of side data
+    except ValueError:  # PyAV lists no side data if it does not know a kind, such as EXIF
+        clockwise_deg = -frame.rotation % 360
+        if clockwise_deg % 90:
+            raise _unsupported_rotation(clockwise_deg) from None
+        return Orientation.from_rotation(clockwise_deg)
     if "DISPLAYMATRIX" not in side_data:
         return Orientation()
     return Orientation.from_display_matrix(bytes(side_data["DISPLAYMATRIX"]))
