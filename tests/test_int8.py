@@ -86,6 +86,12 @@ def test_the_largest_inputs_are_measured_where_integers_can_be_used() -> None:
     assert measure_inputs(seeded(nn.Conv2d(16, 64, 1)), lambda: None) == {}
 
 
+def test_inputs_that_a_card_may_not_list_are_not_measured() -> None:
+    conv = seeded(nn.Conv2d(32, 64, 1))
+    for largest in (1.1e6, torch.inf):
+        assert measure_inputs(conv, lambda value=largest: conv(torch.full((1, 32, 2, 2), value))) == {}
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_can_be_measured_and_replaced(architecture: str) -> None:
     options = architecture_options(architecture, input_size_px=64, outputs=len(EMOTIONS))

@@ -10,6 +10,8 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
+from fer_models.registry.model_card import MAX_CONV_INPUT
+
 # Convolutions whose channels are not multiples of these are not replaced: oneDNN computes some of them very slowly.
 INPUT_CHANNELS, OUTPUT_CHANNELS = 32, 64
 INPUT_LEVELS, WEIGHT_LEVELS = 255, 127
@@ -77,8 +79,8 @@ def measure_inputs(network: nn.Module, run: Callable[[], object]) -> dict[str, f
         run: computes the network for some images.
 
     Returns:
-        Name of the convolution -> largest input; without those that had negative inputs, other numbers of channels,
-        several groups, or a padding that is not given in pixels.
+        Name of the convolution -> largest input; without those that had negative or huge inputs, other numbers of
+        channels, several groups, or a padding that is not given in pixels.
     """
     least: dict[str, float] = {}
     largest: dict[str, float] = {}
@@ -100,7 +102,7 @@ def measure_inputs(network: nn.Module, run: Callable[[], object]) -> dict[str, f
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: value for name, value in largest.items() if value > 0 and least[name] == 0}
+    return {name: value for name, value in largest.items() if 0 < value <= MAX_CONV_INPUT and least[name] == 0}
 
 
 def use_int8(network: nn.Module, largest_inputs: Mapping[str, float]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CARD_NAME = "model.json"
 MAX_CARD_BYTES = 4 * 2**20
 MAX_REPORTED_ERRORS = 3
+MAX_CONV_INPUT = 1e6  # largest value in `ModelCard.largest_inputs`
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ class ModelCard:
     std: Scale = 1.0
     temperature: Temperature = 1.0  # the logits are divided by this number before the softmax
     # Convolution -> its largest input, see `fer_models.classification.int8`; those not listed are never in 8 bits.
-    largest_inputs: dict[str, Annotated[float, Interval(gt=0, le=1e6)]] = field(default_factory=dict)
+    largest_inputs: dict[str, Annotated[float, Interval(gt=0, le=MAX_CONV_INPUT)]] = field(default_factory=dict)
     # For detectors: the lowest score that counts as a face.
     score_threshold: Annotated[float, Interval(ge=0, le=1)] | None = None
     parameters: Annotated[int, Ge(0)] = 0
