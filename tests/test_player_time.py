@@ -247,7 +247,7 @@ def test_jumps_worked_out_by_hand():
     assert np.flatnonzero(find_jumps(pts, unknown, key, none, 25)).tolist() == [4]
     # A clean reordered stream with a second keyframe.
     assert not find_jumps(np.array([0, 3, 1, 2, 4, 7, 5, 6]), unknown, key, none, 25).any()
-    # The files are joined within a group of pictures: only decoding times reveal it.
+    # The files are joined between two keyframes: only decoding times reveal it.
     dts = np.array([50, 51, 52, 53, 0, 1, 2, 3.0])
     assert np.flatnonzero(find_jumps(pts + 50, dts, none, none, 25)).tolist() == [4]
     assert not find_jumps(np.array([5]), np.array([1.0]), key[:1], none[:1], 25).any()

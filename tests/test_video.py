@@ -714,7 +714,7 @@ def test_suffixes_are_distinguished():
     [
         ({"codec": "libx265", "x265-params": "open-gop=0"}, "decord", "short"),
         ({"codec": "libvpx-vp9"}, "decord", "short"),
-        ({"codec": "libx265"}, "pyav", "seek"),  # x265 uses open groups of pictures
+        ({"codec": "libx265"}, "pyav", "seek"),  # x265 uses open GOPs
         ({"codec": "libx265", "pixel_format": "yuv420p10le"}, "pyav", "yuv420p10le"),
         ({}, "pyav", "h264"),
     ],
@@ -787,11 +787,11 @@ def test_decode_errors_leave_the_rest():
 @pytest.mark.parametrize("exif_orientation", [1, 3, 6, 8])
 def test_frames_with_exif_data_are_read_upright(tmp_path: Path, exif_orientation: int) -> None:
     # Cameras write EXIF data into every JPEG frame of a video; PyAV does not know this kind of side data.
-    picture = Image.new("RGB", (64, 48), (0, 0, 255))
-    picture.paste((255, 0, 0), (0, 0, 32, 24))
+    image = Image.new("RGB", (64, 48), (0, 0, 255))
+    image.paste((255, 0, 0), (0, 0, 32, 24))
     exif = Image.Exif()
     exif[0x0112] = exif_orientation
-    picture.save(tmp_path / "frame.jpg", quality=95, exif=exif)
+    image.save(tmp_path / "frame.jpg", quality=95, exif=exif)
     with av.open(tmp_path / "camera.avi", "w") as container:
         stream = container.add_stream("mjpeg", rate=10, width=64, height=48, pix_fmt="yuvj420p")
         for i in range(2):

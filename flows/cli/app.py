@@ -124,7 +124,7 @@ def escaped_usage_errors() -> Iterator[None]:
         raise
 
 
-@functools.cache  # each command of a process builds all commands anew
+@functools.cache  # the command line is built again for each command that a process runs
 def first_help_line(target: str) -> str:
     """The first line of the help of a command, read from the source of its module without importing it."""
     module, _, attribute = target.partition(":")

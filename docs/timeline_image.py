@@ -1,6 +1,6 @@
 """Draw the figure of the README: frames of an analyzed video with its faces, above each person's emotion timeline.
 
-.venv/bin/python docs/picture.py demo/results demo/videos/hopper_cut.mp4 docs/timeline.png
+.venv/bin/python docs/timeline_image.py demo/results demo/videos/hopper_cut.mp4 docs/timeline.png
 """
 
 import sys
