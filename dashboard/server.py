@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 import duckdb
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -22,8 +23,10 @@ from streamlit.starlette import App
 from analytics.results.store import StoreError
 from dashboard.data import codes as human_codes
 from dashboard.data import markers
+from dashboard.data.corrections import CorrectionError
 from dashboard.data.downloads import MIME as DOWNLOAD_MIME
 from dashboard.data.downloads import download
+from dashboard.data.edits import EditError, store_edit
 from dashboard.data.live_refresh import results_etag, trainings_etag, video_etag
 from dashboard.data.media import MEDIA_FOLDERS_ENVIRONMENT, MIME, find_media
 from dashboard.data.results import ENVIRONMENT, current_results
@@ -107,6 +110,32 @@ def exported_file(request: Request) -> Response:
     return Response(content, media_type=DOWNLOAD_MIME[Path(name).suffix], headers=headers)
 
 
+async def edit(request: Request) -> Response:
+    """Store a change that was made in the player, which sends it as JSON.
+
+    Changes do not travel as messages of Streamlit's component, which drops one that another overtakes.
+    """
+    if request.headers.get("content-type") != "application/json":
+        raise HTTPException(415, "Send the change as application/json.")  # which no form of another site can
+    video_id = request.path_params["video_id"]
+    try:
+        change = await request.json()
+        await run_in_threadpool(store_known_edit, video_id, change)
+    except (CorrectionError, ValueError) as error:
+        raise HTTPException(400, str(error)) from error
+    return Response(status_code=204)
+
+
+def store_known_edit(video_id: str, change: object) -> None:
+    """Store a change of a video of the results."""
+    results = current_results()
+    if find_media(results, video_id) is None:
+        raise HTTPException(404, "There is no such video.")
+    if not isinstance(change, dict):
+        raise EditError("This change cannot be made: it is not an object.")
+    store_edit(results, video_id, change)
+
+
 def etag(request: Request) -> Response:
     """A text that changes when the results change."""
     return PlainTextResponse(results_etag(current_results()))
@@ -133,6 +162,7 @@ ROUTES = [
     Route("/fervid/etag", etag),
     Route("/fervid/etag/{video_id}", etag_of_video),
     Route("/fervid/trainings", trainings),
+    Route("/fervid/edit/{video_id}", edit, methods=["POST"]),
     Route("/fervid/video/{video_id}", video_file),
     Route("/fervid/export/{video_id}/{name}", exported_file),
     Route("/fervid/window/{video_id}", window_json),

@@ -30,6 +30,7 @@ from test_dashboard import wait_for_status
 
 from analytics import connect
 from analytics.results.ids import file_sha256, video_id
+from analytics.results.notes import notes_path, read_notes
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTION_COLORS
@@ -576,6 +577,63 @@ def test_a_person_is_renamed_hidden_and_all_that_undone(page: Page, address: str
         undo.click()
         expect(page.get_by_role("img", name=f"probabilities of {name} over time")).to_be_visible()
     expect(undo).to_be_hidden()
+
+
+def test_changes_made_in_quick_succession_are_all_kept(page: Page, address: str, results: Path) -> None:
+    open_timeline(page, address)
+    hide = [page.get_by_role("button", name=f"hide {name}", include_hidden=True) for name in ("P0", "P1")]
+    hide[0].evaluate("(first, second) => { first.click(); second.click(); }", hide[1].element_handle())
+    expect(page.get_by_role("button", name="undo my last change")).to_have_text("Undo: P1 hidden")
+    (video,) = (results / "notes").iterdir()
+    assert read_notes(results, video.name.removeprefix("video_id=")).hidden == {0, 1}
+
+
+def test_a_change_that_cannot_be_stored_is_reported(page: Page, address: str, results: Path, clip: Path) -> None:
+    open_timeline(page, address)
+    path = notes_path(results, video_id(file_sha256(clip)))
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    page.get_by_role("textbox", name="name of P0").fill("Cleo")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("the notes are damaged; delete the file to continue without them")).to_be_visible()
+
+
+def store_edit(address: str, video: str, content: str, content_type: str = "application/json") -> tuple[int, str]:
+    """The status with which the dashboard answers a change, and its words."""
+    headers = {"Content-Type": content_type}
+    request = urllib.request.Request(f"{address}/fervid/edit/{video}", content.encode(), headers, method="POST")
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "it is not an object"),
+        ("{}", "This change cannot be made: 'kind'."),
+        ('{"kind": "name", "value": "Dan", "track_id": "x"}', "invalid literal"),
+        ('{"kind": "dance", "value": 1}', "There is no change of the kind dance."),
+    ],
+)
+def test_a_change_of_the_wrong_form_is_refused(
+    address: str, results: Path, clip: Path, content: str, words: str
+) -> None:
+    status, answer = store_edit(address, video_id(file_sha256(clip)), content)
+    assert status == 400
+    assert words in answer
+    assert not (results / "notes").exists()
+
+
+def test_changes_come_from_this_site_and_concern_a_video_of_the_results(address: str, clip: Path) -> None:
+    edit = '{"kind": "name", "value": "Dan", "track_id": 0}'
+    known = video_id(file_sha256(clip))
+    assert store_edit(address, known, edit, "text/plain") == (415, "Send the change as application/json.")
+    assert store_edit(address, "v0000000000000007", edit) == (404, "There is no such video.")
+    assert store_edit(address, known, edit) == (204, "")
 
 
 def test_two_sessions_see_each_others_changes_but_undo_their_own(page: Page, browser: Browser, address: str) -> None:

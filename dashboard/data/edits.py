@@ -1,9 +1,13 @@
 """Changes that users make in the player, and their descriptions in the list of changes that can be undone."""
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
+from analytics.results import notes
 from analytics.results.notes import MAX_NAME_LENGTH, Notes, Step
+from dashboard.data.corrections import CorrectionError, rebuild
+from dashboard.data.results import Results
 from dashboard.text import clock
 
 # Kinds of edits that change which faces belong to whom, so that the timeline has to be rebuilt.
@@ -11,8 +15,43 @@ CORRECTIONS = ("merge", "split")
 MIN_MARKER_S = 0.001
 
 
+_lock = threading.Lock()  # held while a change is stored: the next one builds on it
+
+
 class EditError(ValueError):
     """A requested change is invalid."""
+
+
+def store_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None:
+    """Store a change made in the player; rebuild the timeline if the change concerns which faces belong to whom.
+
+    Raises:
+        EditError: if the change is invalid.
+        CorrectionError: if the timeline cannot be built again; the change is not stored then.
+        StoreError: if the notes are damaged.
+    """
+    with _lock:
+        before = notes.read_notes(results.root, video_id)
+        rebuilds = _is_correction(before, edit)
+        if edit.get("kind") == "undo":
+            notes.undo(results.root, video_id, str(edit.get("step")))
+        else:
+            step = parse_edit(edit)
+            notes.add_steps(results.root, video_id, [step], session=str(edit.get("session", ""))[:40])
+        if rebuilds:
+            try:
+                rebuild(results, video_id)
+            except CorrectionError:
+                notes.replace_steps(results.root, video_id, before.steps)
+                raise
+        results.reload_notes()
+
+
+def _is_correction(noted: Notes, edit: Mapping[str, Any]) -> bool:
+    """Whether an edit, or the step that it undoes, changes which faces belong to whom."""
+    if edit.get("kind") == "undo":
+        return any(step.id == edit.get("step") and step.kind in CORRECTIONS for step in noted.steps)
+    return edit.get("kind") in CORRECTIONS
 
 
 def parse_edit(edit: Mapping[str, Any]) -> Step:
@@ -83,10 +122,3 @@ def describe_step(step: Step, names: Mapping[int, str]) -> str:
         case "delete_marker":
             return "marker deleted"
     return step.kind
-
-
-def is_correction(noted: Notes, edit: Mapping[str, Any]) -> bool:
-    """Whether an edit, or the step that it undoes, changes which faces belong to whom."""
-    if edit["kind"] == "undo":
-        return any(step.id == edit["step"] and step.kind in CORRECTIONS for step in noted.steps)
-    return edit["kind"] in CORRECTIONS

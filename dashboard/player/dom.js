@@ -52,6 +52,12 @@ export async function request(route, parameters, signal) {
   return response.json();
 }
 
+export async function send(route, content) {
+  const headers = { "Content-Type": "application/json" };
+  const response = await fetch(routeUrl(route), { method: "POST", headers, body: JSON.stringify(content) });
+  if (!response.ok) throw new Error(await response.text());
+}
+
 // The user's settings of this browser; they are lost without harm where storage is forbidden.
 export function loadSetting(name, fallback) {
   try {

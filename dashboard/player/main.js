@@ -2,7 +2,7 @@
 // `data`; everything else is requested from the routes beside the app while the user plays, zooms and pans.
 
 import { chartPng, chartSvg } from "./chart_export.js";
-import { button, clock, element, loadSetting, routeUrl, saveSetting } from "./dom.js";
+import { button, clock, element, loadSetting, routeUrl, saveSetting, send } from "./dom.js";
 import { Lanes } from "./lanes.js";
 import { People } from "./people.js";
 import { Screen } from "./screen.js";
@@ -10,6 +10,7 @@ import { Screen } from "./screen.js";
 const players = new WeakMap(); // by the element that Streamlit gives: it calls again with new data
 const [MIN_LEFT, DEFAULT_LEFT, MAX_LEFT] = [20, 36, 70]; // percent of the width
 const MIN_MARKER_S = 0.04;
+const SLOW_MS = 400; // an edit that takes longer is reported
 const FILES = [
   ["faces.csv", "all rows, CSV"], ["faces.parquet", "all rows, Parquet"], ["episodes.csv", "episodes, CSV"],
   ["markers.csv", "markers, CSV"], ["subtitles.srt", "subtitles, SRT"], ["subtitles.vtt", "subtitles, WebVTT"],
@@ -31,8 +32,10 @@ export function mount({ parentElement, data, setTriggerValue }) {
 }
 
 class Player {
-  constructor(parent, data, send) {
+  constructor(parent, data, setTriggerValue) {
     this.data = data;
+    this.setTriggerValue = setTriggerValue;
+    this.lastEdit = Promise.resolve();
     this.root = element("div", { class: "player", tabindex: "-1" });
     parent.append(this.root);
     this.left = element("div", { class: "left" });
@@ -47,7 +50,7 @@ class Player {
     this.people = new People(this.left, data, {
       seek,
       choose: (episode) => (this.screen.chosen = episode),
-      edit: (step) => send("edit", step),
+      edit: (step) => this.store(step),
       now: () => this.screen.time_s,
     });
     this.lanes = new Lanes(right, data, { seek, onSource: (source) => this.screen.setSource(source), menu: this.exportMenu() });
@@ -65,6 +68,22 @@ class Player {
     this.lanes.update(data);
     if (moved) this.screen.seek(data.at_s ?? 0);
     if (moved && data.play) this.screen.play();
+  }
+
+  // Edits are stored one after another; each leads to new data, or to a message that says why it was not stored.
+  store(edit) {
+    const { id } = this.data.video;
+    this.lastEdit = this.lastEdit.then(async () => {
+      const slow = setTimeout(() => this.screen.say("Storing the change…"), SLOW_MS);
+      try {
+        await send(`edit/${id}`, edit);
+        this.screen.say("");
+      } catch (error) {
+        this.screen.say(error.message);
+      }
+      clearTimeout(slow);
+      this.setTriggerValue("stored", Math.random());
+    });
   }
 
   // The handle between video and timelines, for the pointer and the arrow keys.

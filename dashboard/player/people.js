@@ -10,7 +10,7 @@ export class People {
     this.shown = new Map(); // what each list shows, as JSON
     this.edit = (step) => {
       this.shown.clear(); // draws the lists again even if the edit changes nothing
-      edit({ ...step, session: tabId(), nonce: Math.random() });
+      edit({ ...step, session: tabId() });
     };
     this.people = element("ul", { class: "rows" });
     this.undo = button("", "undo my last change", () => this.edit({ kind: "undo", step: this.mine.at(-1).id }), { class: "quiet" });

@@ -14,8 +14,8 @@ from analytics.results.store import StoreError
 from analytics.results.video_record import analyzed_part
 from analytics.results.videos import file_name
 from dashboard.data.codes import CodedLane, Codes, choose_codes, lanes_of
-from dashboard.data.corrections import CorrectionError, can_correct, rebuild
-from dashboard.data.edits import EditError, is_correction, parse_edit, step_texts
+from dashboard.data.corrections import can_correct
+from dashboard.data.edits import step_texts
 from dashboard.data.live_refresh import refresh_with_video
 from dashboard.data.markers import Markers, choose_markers, markers_of
 from dashboard.data.media import Media, find_media, make_preview, relocate
@@ -197,30 +197,6 @@ def summary_line(results: Results, video_id: str) -> str:
     return " · ".join(figures)
 
 
-def take_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None:
-    """Store a change made in the player; rebuild the timeline if the change concerns which faces belong to whom.
-
-    Raises:
-        EditError: if the change is invalid.
-        CorrectionError: if the timeline cannot be built again; the change is not stored then.
-    """
-    before = notes.read_notes(results.root, video_id)
-    rebuilds = is_correction(before, edit)
-    if edit["kind"] == "undo":
-        notes.undo(results.root, video_id, str(edit["step"]))
-    else:
-        step = parse_edit(edit)
-        notes.add_steps(results.root, video_id, [step], session=str(edit.get("session", ""))[:40])
-    if rebuilds:
-        try:
-            with st.spinner("building the timeline again"):
-                rebuild(results, video_id)
-        except CorrectionError:
-            notes.replace_steps(results.root, video_id, before.steps)
-            raise
-    results.reload_notes()
-
-
 def show_media(results: Results, video_id: str, media: Media) -> None:
     """If no video can be shown, offer to locate its file or to make a preview."""
     if media.is_live:
@@ -318,16 +294,9 @@ def main() -> None:
     st.caption(summary_line(results, video_id))
     if not data.tracks:
         st.info("No face is visible long enough in this video to be tracked.")
-    if problem := st.session_state.pop("edit_problem", None):
-        st.error(plain(problem))
     show_media(results, video_id, media)
-    answer = player(key=f"player-{video_id}", data=asdict(data), on_edit_change=lambda: None)
-    if answer.edit:
-        try:
-            take_edit(results, video_id, answer.edit)
-        except (EditError, CorrectionError, StoreError) as error:
-            st.session_state["edit_problem"] = str(error)
-        st.rerun()
+    # A change is stored by a route of the dashboard; the player then asks for this page again.
+    player(key=f"player-{video_id}", data=asdict(data), on_stored_change=lambda: None)
 
 
 if __name__ == "__main__":
