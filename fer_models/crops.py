@@ -74,7 +74,7 @@ def frame_crops(boxes_xyxy: Tensor, landmarks_xy: Tensor) -> tuple[Tensor, Tenso
     """
     template = torch.tensor(TEMPLATE_XY, dtype=torch.float64, device=landmarks_xy.device)
     target = torch.view_as_complex(template - template.mean(dim=0))
-    points = torch.view_as_complex(landmarks_xy.double().contiguous())
+    points = torch.complex(*landmarks_xy.double().unbind(dim=2))
     middle = points.mean(dim=1)
     spread = points - middle[:, None]
     # The similarity is fitted from frame to template, where errors have the same unit for every face, then inverted.
