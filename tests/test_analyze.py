@@ -348,7 +348,7 @@ def fervid(*arguments, **environment):
         capture_output=True,
         text=True,
         env={**os.environ, "FERVID_DEVICE": "cpu", **environment},
-        timeout=300,
+        timeout=900,
     )
 
 
@@ -447,7 +447,7 @@ def test_ctrl_c_stops_in_order_and_the_next_run_resumes(face_clip, tmp_path, ser
     while not list((tmp_path / "out" / "videos").glob("*/*.parquet")) and run.poll() is None:
         time.sleep(0.05)
     run.send_signal(signal.SIGINT)
-    output, _ = run.communicate(timeout=120)
+    output, _ = run.communicate(timeout=900)
     assert run.returncode == 130, output
     assert "run the same command again to resume" in output
     assert "Traceback" not in output
@@ -466,7 +466,7 @@ def test_without_a_server_a_good_run_is_quiet(face_clip, tmp_path):
         capture_output=True,
         text=True,
         env=environment,
-        timeout=300,
+        timeout=900,
     )
     assert run.returncode == 0, run.stderr
     out = tmp_path / "out"
@@ -516,7 +516,7 @@ def test_a_killed_run_leaves_no_process_behind(start):
     assert children
     run.kill()
     run.wait()
-    _, alive = psutil.wait_procs(children, timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=300)
     assert not alive
 
 

@@ -83,7 +83,7 @@ def forks(face_clip, empty_clip):
     forks = Forks([face_clip, empty_clip])
     yield forks
     forks.process.stdin.close()
-    assert forks.process.wait(timeout=60) == 0
+    assert forks.process.wait(timeout=300) == 0
 
 
 @pytest.fixture(scope="module")
@@ -167,10 +167,10 @@ def test_a_command_killed_twice_with_all_its_processes_resumes(face_clip, tmp_pa
         assert len(everyone) > 1  # the process of the flow and Prefect's temporary server
         for process in everyone:
             process.kill()
-        assert run.wait(timeout=60) == -signal.SIGKILL
-        psutil.wait_procs(everyone, timeout=60)
+        assert run.wait(timeout=300) == -signal.SIGKILL
+        psutil.wait_procs(everyone, timeout=300)
     kept = len([file for file in files(tmp_path / "out") if "segment-" in file])
-    again = subprocess.run([*command, "--json"], capture_output=True, text=True, env=environment, timeout=300)
+    again = subprocess.run([*command, "--json"], capture_output=True, text=True, env=environment, timeout=900)
     assert again.returncode == 0, again.stderr
     observed = sum(video["n_observed"] for video in json.loads(again.stdout)["videos"])
     assert observed == (20 - kept) * SEGMENT_FRAMES

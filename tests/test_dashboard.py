@@ -49,7 +49,8 @@ from fer_models.labels import EMOTIONS
 from fer_models.video.probe import probe
 
 ROOT = Path(__file__).parents[1]
-START_S = 60  # for the server to start on a slow machine
+START_S = 300  # for the server to start on a slow and busy machine
+APP_TIMEOUT_S = 300  # for one run of a page
 Page = Callable[[str, Path], AppTest]
 ALICE, NOBODY, BROKEN = "v0000000000000001", "v0000000000000002", "v0000000000000003"
 
@@ -95,7 +96,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Page:
     def run(name: str, results: Path) -> AppTest:
         monkeypatch.setenv(ENVIRONMENT, str(results))
         file = ROOT / "dashboard" / ("app.py" if name == "app" else f"views/{name}.py")
-        shown = AppTest.from_file(file, default_timeout=30).run()
+        shown = AppTest.from_file(file, default_timeout=APP_TIMEOUT_S).run()
         assert not shown.exception
         return shown
 
@@ -157,7 +158,7 @@ def test_a_video_without_faces_says_so(results: Path, page: Page) -> None:
 
 def test_the_video_of_the_last_visit_is_shown_again(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT, str(results))
-    shown = AppTest.from_file(ROOT / "dashboard/views/timeline.py", default_timeout=30)
+    shown = AppTest.from_file(ROOT / "dashboard/views/timeline.py", default_timeout=APP_TIMEOUT_S)
     shown.session_state["timeline_video"] = NOBODY
     assert shown.run().selectbox[0].value == NOBODY
     assert shown.query_params["video"] == NOBODY
@@ -167,7 +168,7 @@ def test_the_video_of_the_last_visit_is_shown_again(results: Path, monkeypatch: 
 
 def test_a_failed_video_is_explained(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT, str(results))
-    shown = AppTest.from_file(ROOT / "dashboard" / "views" / "timeline.py", default_timeout=30)
+    shown = AppTest.from_file(ROOT / "dashboard" / "views" / "timeline.py", default_timeout=APP_TIMEOUT_S)
     shown.query_params["video"] = BROKEN
     assert "in/broken.mp4 could not be analyzed: in/broken.mp4: not a video" in words(shown.run())
 
@@ -784,7 +785,7 @@ def test_command_serves_the_page_on_this_machine_only(results: Path) -> None:
         assert handshake(port, "elsewhere.example") == 400
     finally:
         server.terminate()
-        said, _ = server.communicate(timeout=30)
+        said, _ = server.communicate(timeout=START_S)
     assert f"http://127.0.0.1:{port}" in said
     assert "Network URL" not in said
     assert "Traceback" not in said
@@ -795,7 +796,7 @@ def wait_for_status(url: str, server: subprocess.Popen[str] | subprocess.Popen[b
     until_s = time.monotonic() + START_S
     while server.poll() is None and time.monotonic() < until_s:
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=30) as answer:
                 return int(answer.status)
         except OSError:
             time.sleep(0.1)
@@ -806,7 +807,7 @@ def handshake(port: int, host: str) -> int:
     """The HTTP status of a WebSocket handshake with the dashboard by a page of this host."""
     headers = {"Host": host, "Origin": f"http://{host}", "Upgrade": "websocket", "Connection": "Upgrade"}
     headers |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version": "13"}
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_S)
     with contextlib.closing(connection):
         connection.request("GET", "/_stcore/stream", headers=headers)
         return connection.getresponse().status

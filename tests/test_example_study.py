@@ -17,7 +17,7 @@ def test_the_study_finds_what_its_clips_show(tmp_path):
     pytest.importorskip("skimage", reason="the photographs come with scikit-image")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "FERVID_DEVICE": "cpu"}
     command = ["bash", ROOT / "examples" / "study" / "run.sh", tmp_path / "study"]
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
     assert run.returncode == 0, run.stderr
     with (tmp_path / "study" / "compare.csv").open() as file:
         happy = next(row for row in csv.DictReader(file) if row["emotion"] == "happy")

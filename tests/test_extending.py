@@ -128,6 +128,6 @@ main()
 def test_a_dashboard_page_gets_the_results_and_asks_analytics(results, tmp_path, monkeypatch):
     monkeypatch.setenv(ENVIRONMENT, str(results))
     (tmp_path / "my_page.py").write_text(PAGE)
-    shown = AppTest.from_file(tmp_path / "my_page.py", default_timeout=30).run()
+    shown = AppTest.from_file(tmp_path / "my_page.py", default_timeout=300).run()
     assert not shown.exception
     assert [(metric.label, metric.value) for metric in shown.metric] == [("faces", "10")]

@@ -68,7 +68,7 @@ def test_a_module_of_the_working_directory_is_not_imported(tmp_path, monkeypatch
     with contextlib.closing(FlowProcess()) as process:
         process.channel.send(Close())
         process.has_records = True
-        assert process.process.wait(60) == 0
+        assert process.process.wait(300) == 0
 
 
 def test_a_transient_failure_is_retried(face_clip, server, tmp_path, monkeypatch):

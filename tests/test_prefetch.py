@@ -60,11 +60,9 @@ def test_closing_does_not_wait_for_a_stalled_iterator():
         yield 0
         release.wait()
 
-    started_s = time.monotonic()
     with contextlib.closing(prefetch(stuck(), timeout_s=0.5)) as items:
         next(items)
-    assert time.monotonic() - started_s < 5
-    release.set()
+    release.set()  # only now: a close that waited for the iterator would never have returned
 
 
 def test_a_reader_with_heartbeats_is_waited_for_and_a_silent_one_is_not():
@@ -124,10 +122,10 @@ def test_a_decoder_that_stalls_is_abandoned(tmp_path):
         np.split(np.arange(250), range(5, 250, 5)),
         detector=load_detector("compact", "cpu"),
         classifier=load_classifier("default", "cpu"),
-        options=ObserveOptions(timeout_s=3),
+        options=ObserveOptions(timeout_s=5),
     )
     assert next(seen).frame_index.tolist() == [0, 1, 2, 3, 4]
-    with pytest.raises(VideoReadError, match=r"decoding stalled for 3 s after \d\.\d\d s.* use --end \d\.\d\d"):
+    with pytest.raises(VideoReadError, match=r"decoding stalled for 5 s after \d\.\d\d s.* use --end \d\.\d\d"):
         list(seen)
     done.set()
     writer.join()
@@ -139,7 +137,7 @@ def test_the_command_continues_with_other_videos_and_ends(pipe, face_clip, tmp_p
         capture_output=True,
         text=True,
         env={**os.environ, "FERVID_DEVICE": "cpu"},
-        timeout=300,
+        timeout=900,
     )
     assert run.returncode == 3, run.stderr
     assert f"failed {pipe}: is a pipe" in run.stderr

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 ENDLESS = "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"
 TOO_MUCH = "needs more memory than it may use"
-TOO_LONG = "was stopped after 2 s"
+TOO_LONG = "was stopped after 1 s"
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def results(tmp_path_factory):
 def test_no_function_takes_more_time_or_memory_than_allowed(results, sql, reason):
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     with pytest.raises(QueryError, match=reason):
-        query(results, sql, timeout_s=2, memory_limit="300MB")
+        query(results, sql, timeout_s=300 if reason == TOO_MUCH else 1, memory_limit="300MB")
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
 
@@ -66,7 +66,7 @@ def test_the_memory_limit_is_one_of_the_process(results):
         from analytics.errors import QueryError
         from analytics import query
         try:
-            query({str(results)!r}, "SELECT list_value(range(1000000000))", memory_limit="300MB")
+            query({str(results)!r}, "SELECT list_value(range(1000000000))", memory_limit="300MB", timeout_s=300)
         except QueryError as error:
             print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, error)
     """
@@ -151,7 +151,7 @@ def test_an_orphaned_worker_ends_by_itself(results, tmp_path):
     code = f"from analytics import query; query({str(results)!r}, {ENDLESS!r}, timeout_s=3)"
     parent = subprocess.Popen([sys.executable, "-c", code])
     children: list[psutil.Process] = []
-    for _ in range(600):
+    for _ in range(6000):
         children = psutil.Process(parent.pid).children()
         if children:
             break
@@ -159,7 +159,7 @@ def test_an_orphaned_worker_ends_by_itself(results, tmp_path):
     parent.kill()
     parent.wait()
     (child,) = children
-    psutil.wait_procs([child], timeout=60)
+    psutil.wait_procs([child], timeout=300)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 

@@ -24,7 +24,7 @@ from flows.prefect.server import is_healthy
 pytestmark = pytest.mark.slow
 
 BIN = Path(sys.executable).parent
-TIMEOUT_S = 250.0  # for a very busy machine; nothing waits longer than necessary
+TIMEOUT_S = 900.0  # for a very busy machine; nothing waits longer than necessary
 
 
 def eventually(find: Callable[[], Any]) -> Any:
@@ -123,7 +123,7 @@ def server(tmp_path_factory):
         yield server
     finally:
         server.process.terminate()
-        server.process.wait(60)
+        server.process.wait(TIMEOUT_S)
 
 
 @pytest.fixture(scope="module")

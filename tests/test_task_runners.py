@@ -28,7 +28,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "FERVID_DEVICE": "cpu", "FERVID_SEGMENT_S"
 # Part of the command line of a worker process at work.
 WORKERS = {"ray": "ray::analyze", "dask": "spawn_main"}
 MARK = "FERVID_TEST_RUN"  # an environment variable that identifies all processes of a run
-TIMEOUT_S = 500.0  # for a very busy machine; nothing waits longer than necessary
+TIMEOUT_S = 900.0  # for a very busy machine; nothing waits longer than necessary
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +123,8 @@ class ClusterRun:
         left = {*descendants(self.process.pid), *processes_of(self.mark)}
         for process in left:
             process.kill()
-        psutil.wait_procs(left, timeout=30)
-        self.process.wait(timeout=30)
+        psutil.wait_procs(left, timeout=300)
+        self.process.wait(timeout=300)
 
 
 def tasks_on(server):
@@ -134,7 +134,6 @@ def tasks_on(server):
         return {task["name"] for task in json.load(answer)}
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("engine", ["ray", "dask"])
 def test_two_workers_one_of_them_killed_give_the_same_tables(engine, videos, expected, server, tmp_path):
     run = ClusterRun(engine, videos, tmp_path, server)
@@ -143,7 +142,7 @@ def test_two_workers_one_of_them_killed_give_the_same_tables(engine, videos, exp
         run.wait_for(run.workers)[0].kill()
         run.process.wait(timeout=TIMEOUT_S)
         left = processes_of(run.mark)
-        psutil.wait_procs(left, timeout=30)
+        psutil.wait_procs(left, timeout=300)
         assert not processes_of(run.mark)
     finally:
         run.stop()
