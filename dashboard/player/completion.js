@@ -48,6 +48,7 @@ export function mount({ parentElement, data }) {
     area.addEventListener("input", () => setTimeout(suggest), { signal: stop.signal });
     area.addEventListener("blur", suggest, { signal: stop.signal });
     area.addEventListener("keydown", onKey, { signal: stop.signal });
+    suggest(); // for a word that was typed before
   };
   attach();
   const unmount = () => {

@@ -4,7 +4,7 @@ import { element, routeUrl } from "./dom.js";
 
 const WIDTH_PX = 112;
 const HEIGHT_PX = 63;
-const TIMEOUT_MS = 15_000;
+const TIMEOUT_MS = 60_000; // on a busy machine, a video may load slowly
 const MAX_KEPT = 300;
 // Kept until the page is left, because a table is drawn again with each filter.
 const kept = new Map(); // "video at_s" -> canvas
