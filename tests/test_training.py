@@ -8,13 +8,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import typer
+from commands import fervid
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -43,6 +44,7 @@ from flows.training.retrain import version_name
 
 pytestmark = pytest.mark.slow
 
+FERVID = Path(sys.executable).with_name("fervid")
 EPOCHS = 3
 RECIPE = {"architecture": "face_resnet", "epochs": EPOCHS, "labels": "both", "seed": 1}
 
@@ -63,29 +65,26 @@ def uninterrupted(splits, tmp_path_factory):
     return run
 
 
-def fervid_train(few_faces, models, server, *more, launcher=()):
+def train_arguments(few_faces, *more):
     options = [f"--{name}={value}" for name, value in RECIPE.items() if name != "architecture"]
-    command = [Path(sys.executable).with_name("fervid"), "train", RECIPE["architecture"], "--data", few_faces]
-    threads = str(torch.get_num_threads())
-    environment = {**os.environ, "XDG_DATA_HOME": str(models), "OMP_NUM_THREADS": threads, "PREFECT_API_URL": server}
-    return subprocess.Popen(
-        [*launcher, *command, "--name", "tiny", "--device", "cpu", *options, *more],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    data = ["--data", few_faces, "--name", "tiny", "--device", "cpu"]
+    return ["train", RECIPE["architecture"], *data, *options, *more]
 
 
 TRAIN_NETWORK = f"""
-import sys
+import os, signal, sys
 from pathlib import Path
 import torch
 from fer_models.datasets.reading import read_data
 from fer_models.training.emotion.recipes import recipe_for
 from fer_models.training.emotion.training import train_network
+def kill_after_an_epoch(progress):
+    if Path(sys.argv[2], "checkpoints", "last.ckpt").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+
 torch.set_num_threads({torch.get_num_threads()})
-train_network(read_data(Path(sys.argv[1])).splits, Path(sys.argv[2]), recipe_for(**{RECIPE}), device="cpu")
+splits = read_data(Path(sys.argv[1])).splits
+train_network(splits, Path(sys.argv[2]), recipe_for(**{RECIPE}), device="cpu", report=kill_after_an_epoch)
 """
 
 
@@ -93,21 +92,19 @@ def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(few_fa
     folder = tmp_path / "fervid" / "models" / "tiny"
     last = folder / "checkpoints" / "last.ckpt"
     command = [sys.executable, "-c", TRAIN_NETWORK, str(few_faces), str(folder)]
-    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not last.exists() and run.poll() is None:
-        time.sleep(0.01)
-    run.send_signal(signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL, run.stderr.read()
+    killed = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert 1 <= len(history_in(read_checkpoint(last)).epochs) < EPOCHS
     assert not (folder / "model.json").exists()
 
-    run = fervid_train(few_faces, tmp_path, server, "--resume")
-    out, err = run.communicate()
-    assert run.returncode == 0, err
-    assert "epoch 1/3" not in err
-    assert "epoch 3/3" in err
-    assert "Traceback" not in err
-    assert f"model saved: {folder}" in out
+    with temporary_settings({PREFECT_API_URL: server}):
+        environment = {"XDG_DATA_HOME": str(tmp_path), "PREFECT_API_URL": server}
+        run = fervid(*train_arguments(few_faces, "--resume"), env=environment)
+    assert run.exit_code == 0, run.stderr
+    assert "epoch 1/3" not in run.stderr
+    assert "epoch 3/3" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert f"model saved: {folder}" in run.stdout
     for name in ("last.ckpt", "best.ckpt"):
         resumed, whole = (weights_in(read_checkpoint(home / "checkpoints" / name)) for home in (folder, uninterrupted))
         assert all(torch.equal(resumed[key], whole[key]) for key in whole)
@@ -124,11 +121,15 @@ def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(few_fa
 
 def test_two_processes_share_the_batches_of_one_training(few_faces, server, tmp_path):
     torchrun = [Path(sys.executable).with_name("torchrun"), "--standalone", "--nproc-per-node=2", "--no-python"]
-    run = fervid_train(few_faces, tmp_path, server, "--epochs=1", "--labels=hard", launcher=torchrun)
-    out, err = run.communicate()
-    assert run.returncode == 0, err
+    run = subprocess.run(
+        [*torchrun, FERVID, *train_arguments(few_faces, "--epochs=1", "--labels=hard")],
+        env={**os.environ, "XDG_DATA_HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "PREFECT_API_URL": server},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
     folder = tmp_path / "fervid" / "models" / "tiny"
-    assert out.count(f"model saved: {folder}\n") == 1  # only the first process saves it
+    assert run.stdout.count(f"model saved: {folder}\n") == 1  # only the first process saves it
     assert len(history_in(read_checkpoint(folder / "checkpoints" / "last.ckpt")).epochs) == 1
 
     first, second = (list(EpochShuffle(105, 32, 1, Processes(rank, 2, 2))) for rank in range(2))
