@@ -59,7 +59,7 @@ def timeline(pts_s: np.ndarray, faces: list[Face]) -> Timeline:
     return build_timeline(observe(pts_s, faces), TimelineConfig())
 
 
-def row(video_id: str, path: str, **known: float) -> dict[str, str | float]:
+def row(video_id: str, path: str, **known: object) -> dict[str, object]:
     return {"video_id": video_id, "analysis_id": f"a{video_id[1:]}", "path": path, **known}
 
 
@@ -108,6 +108,18 @@ def words(shown: AppTest) -> str:
     kinds = ("info", "warning", "error", "caption", "markdown", "code")
     texts = "\n".join(element.value for kind in kinds for element in shown.get(kind))
     return re.sub(r"\\([^A-Za-z0-9\s])", r"\1", texts)
+
+
+def test_the_library_counts_the_analyzed_part_of_videos(store: Store, page: Page) -> None:
+    for video, duration_s, observe_settings in (
+        (ALICE, 120.0, {"start_s": 30.0, "end_s": 90.0}),  # 60 s
+        (NOBODY, 24.0, {"start_s": 6.0, "end_s": None}),  # 18 s
+        (BROKEN, None, {"start_s": 6.0, "end_s": 9.0}),  # a still image
+    ):
+        settings = json.dumps({"observe": observe_settings})
+        store.commit_analysis(row(video, f"{video}.mp4", duration_s=duration_s, settings=settings), timeline([], []))
+    minutes = {metric.label: metric.value for metric in page("library", store.root).metric}["minutes"]
+    assert minutes == "1.3"  # 78 s
 
 
 def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page) -> None:

@@ -5,13 +5,15 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from commands import fervid
 from scenes import Face, feeling, observe
 
-from analytics import connect, query
+from analytics import connect, queries, query
 from analytics.errors import QueryError
 from analytics.results.catalog import REMEMBERED, WORTH_REMEMBERING
+from analytics.results.replaced_files import replaced_files_note
 from analytics.results.store import Store, StoreError
-from analytics.results.videos import UnknownVideoError
+from analytics.results.videos import UnknownVideoError, all_videos
 from analytics.tables.schema import TABLES, VIEWS
 from analytics.timeline.build import TimelineConfig, build_timeline
 
@@ -102,6 +104,43 @@ def test_a_failure_disappears_when_its_file_is_replaced(store):
     store.commit_failure(row(video=2, path="b.mp4"), "damaged")
     store.commit_analysis(row(video=3, path="a.mp4"), timeline())
     assert ask(store, "SELECT path, status FROM videos ORDER BY path") == [("a.mp4", "done"), ("b.mp4", "failed")]
+
+
+def test_an_analyzed_file_that_is_replaced_counts_once_more_and_is_reported(store, tmp_path):
+    """The results keep the earlier content, because cameras reuse names; but nothing may mix the two silently."""
+    store.commit_analysis(row(video=1, path="/clips/a.mp4"), timeline("happy", 10))
+    store.commit_analysis(row(video=2, path="/clips/a.mp4"), timeline("sad", 20))
+    store.commit_analysis(row(video=3, path="/clips/b.mp4"), timeline("fear", 5))
+    with connect(store.root) as connection:
+        bins = queries.timeline(connection).select(["path", "n_faces", "happy", "sad"]).to_pylist()
+        note = replaced_files_note(store.root, all_videos(connection))
+    of_a = [(found["n_faces"], found["happy"] > 0.5, found["sad"] > 0.5) for found in bins if "a.mp4" in found["path"]]
+    assert of_a == [(10, True, False), (10, False, True), (10, False, True)]
+    assert note is not None and note.startswith("a.mp4: replaced") and note.endswith("--video v0000000000000001")
+    said = fervid("summary", store.root, "shares").stdout
+    assert note in said and "b.mp4: replaced" not in said
+
+
+def test_a_renamed_file_keeps_its_results_when_another_takes_its_name(store, tmp_path):
+    old, new = tmp_path / "cam.mp4", tmp_path / "cam.1.mp4"
+    old.write_bytes(b"first")
+    known = row(path=str(old)) | {"size_bytes": 5}
+    store.commit_analysis(known, timeline())
+    old.rename(new)
+    old.write_bytes(b"the second recording")
+    assert store.mark_as_current(known["video_id"], known["analysis_id"], str(new)) == str(new)
+    copy = str(tmp_path / "copy.mp4")
+    assert store.mark_as_current(known["video_id"], known["analysis_id"], copy) == str(new)  # the file is still there
+
+
+def test_all_analyses_warn_about_joins_that_count_rows_twice(store):
+    store.commit_analysis(row(analysis=1), timeline())
+    store.commit_analysis(row(analysis=2), timeline())
+    joined = "SELECT count(*) AS n FROM faces JOIN videos USING (video_id"
+    wrong = fervid("query", store.root, f"{joined})", "--all-analyses", "--format", "csv")
+    right = fervid("query", store.root, f"{joined}, analysis_id)", "--all-analyses", "--format", "csv")
+    assert wrong.stdout.split() == ['"n"', "40"] and "join USING (video_id, analysis_id)" in wrong.stderr
+    assert right.stdout.split() == ['"n"', "20"] and "join USING" not in right.stderr
 
 
 def test_an_analysis_without_its_tables_is_ignored(store):

@@ -20,7 +20,7 @@ from analytics.tables.result_schemas import DURING_EVENTS
 from analytics.tables.schema import EVENTS_OF_VIDEOS, SPEECH_REASONS, conform
 from fer_models.labels import EMOTIONS
 
-_PERSONS = "SELECT path, track_id, person FROM people JOIN videos USING (video_id, analysis_id)"
+_PERSONS = "SELECT video_id, track_id, person FROM people"
 _WITHOUT_FILTER = "SELECT video_id FROM videos WHERE settings ->> '$.timeline.quality.gate' = 'false'"
 
 
@@ -58,15 +58,15 @@ def during_matched_events(
 ) -> pa.Table:
     """What each person showed during each event of their video: see `during_events`."""
     unfiltered = {row[0] for row in connection.sql(_WITHOUT_FILTER).fetchall()}
+    persons = {(video_id, track): person for video_id, track, person in connection.sql(_PERSONS).fetchall()}
 
     def answer(video_id: str, faces: pa.Table) -> pa.Table:
         mine = of_videos.filter(pc.equal(of_videos["video_id"], video_id))
-        return events_table(mine, faces, before_s=before_s, all_faces_count=video_id in unfiltered)
+        rows = events_table(mine, faces, before_s=before_s, all_faces_count=video_id in unfiltered)
+        names = [persons[video_id, track_id] for track_id in rows["track_id"].to_pylist()]
+        return rows.add_column(0, "person", pa.array(names, pa.string()))
 
-    rows = map_videos(connection, DURING_EVENTS, answer)
-    persons = {(path, track_id): person for path, track_id, person in connection.sql(_PERSONS).fetchall()}
-    keys = zip(rows["path"].to_pylist(), rows["track_id"].to_pylist(), strict=True)
-    return rows.add_column(1, "person", pa.array([persons[key] for key in keys], pa.string()))
+    return map_videos(connection, DURING_EVENTS.insert(0, pa.field("person", pa.string())), answer)
 
 
 def events_of_videos(events: pa.Table, videos: Sequence[NamedVideo]) -> pa.Table:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import duckdb
 
 from analytics import queries
-from analytics.results.video_record import VideoRecord, analyzed_part
+from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos, short_names
 from fer_models.labels import EMOTIONS
 
@@ -137,12 +137,6 @@ class Library:
         n_faces = self.n_faces(video)
         good = ["good", *(reason for reason in self.reasons(video) if reason.startswith(_LEFT_OUT))]
         return f"{sum(self.n_faces(video, reason) for reason in good) / n_faces:.0%}" if n_faces else ""
-
-
-def analyzed_s(video: VideoRecord) -> float:
-    """The duration of the part of a video that was analyzed; 0 for still images."""
-    start_s, end_s = analyzed_part(video.duration_s, video.settings) or (0.0, video.duration_s or 0.0)
-    return max(0.0, end_s - start_s)
 
 
 def _speech(video: VideoRecord) -> str:

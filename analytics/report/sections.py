@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from analytics.report.library import Library, analyzed_s
+from analytics.report.library import Library
 from analytics.report.templating import isolated, share_bar
 from analytics.report.words import clock, percent
-from analytics.results.video_record import VideoRecord
+from analytics.results.video_record import VideoRecord, analyzed_s
 from fer_models.labels import EMOTIONS
 
 MAX_VALIDITY_ROWS = 200  # most people in the tables of validity and speech; the others are only counted
@@ -37,7 +37,7 @@ class SettingsGroup:
 
 def figures(library: Library) -> dict[str, str]:
     """The most important figures, by title."""
-    total_s = sum(analyzed_s(video) for video in library.done)
+    total_s = sum(analyzed_s(video.duration_s, video.settings) for video in library.done)
     return {
         "videos analyzed": f"{len(library.done):,}",
         "videos failed": f"{len(library.videos) - len(library.done):,}",

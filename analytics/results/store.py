@@ -253,7 +253,7 @@ class Store:
         newest = self._newest_of(video_id)
         row = self.video_row(video_id, analysis_id)
         assert row is not None
-        moved = row.path != path and not resolve_path(row.path).exists()
+        moved = row.path != path and not _may_have_content(row)
         current = replace(
             row, path=path if moved else row.path, status="done", error=error, finished_at=datetime.now(UTC)
         )
@@ -326,6 +326,12 @@ class Store:
 
     def _identities_path(self, video_id: str, observation_id: str, identities_id: str) -> StoragePath:
         return self._observations_folder(video_id, observation_id) / f"identities-{identities_id}.parquet"
+
+
+def _may_have_content(video: VideoRecord) -> bool:
+    """Whether the file in a row is there, with the size that it had when it was analyzed."""
+    path = resolve_path(video.path)
+    return path.exists() and video.size_bytes in (None, path.stat().st_size)
 
 
 def _with_analysis_id(table: pa.Table, analysis_id: str) -> pa.Table:

@@ -131,6 +131,16 @@ def analyzed_part(duration_s: float | None, settings: str | None) -> tuple[float
     return start_s, duration_s if end_s is None else min(float(end_s), duration_s)
 
 
+def analyzed_s(duration_s: float | None, settings: str | None) -> float:
+    """The duration of the part of a video that was analyzed; 0 for still images. The arguments are `analyzed_part`'s.
+
+    >>> analyzed_s(90.0, '{"observe": {"start_s": 30, "end_s": 120}}'), analyzed_s(90.0, None), analyzed_s(None, None)
+    (60.0, 90.0, 0.0)
+    """
+    start_s, end_s = analyzed_part(duration_s, settings) or (0.0, duration_s or 0.0)
+    return max(0.0, end_s - start_s)
+
+
 def video_records(rows: pa.Table) -> list[VideoRecord]:
     """The rows of a table with the columns of `schema.VIDEOS`."""
     return [VideoRecord(**row) for row in rows.select(VIDEOS.names).to_pylist()]

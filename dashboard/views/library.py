@@ -9,6 +9,7 @@ import duckdb
 import pandas as pd
 import streamlit as st
 
+from analytics.results.video_record import analyzed_s
 from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock, plain, without_common_folder
@@ -36,7 +37,7 @@ VIDEOS_SQL = f"""
             {", ".join(f"sum(share_{name} * labelled_s) / nullif(sum(labelled_s), 0) AS {name}" for name in EMOTIONS)}
         FROM tracks JOIN people USING (video_id, track_id) WHERE NOT is_hidden GROUP BY video_id
     )
-    SELECT videos.video_id, parse_filename(path) AS video, status, error, duration_s, n_frames,
+    SELECT videos.video_id, parse_filename(path) AS video, status, error, duration_s, settings, n_frames,
         CASE WHEN status = 'done' THEN coalesce(people, 0) END AS people,
         n_low_quality / nullif(n_faces, 0) AS low_quality, finished_at, path, {", ".join(EMOTIONS)}
     FROM videos LEFT JOIN of_video USING (video_id)
@@ -87,7 +88,9 @@ def read_library(results: Results) -> Library:
 
 
 def _read_videos(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
-    videos: pd.DataFrame = connection.sql(VIDEOS_SQL).to_arrow_table().to_pandas()
+    rows = connection.sql(VIDEOS_SQL).to_arrow_table()
+    videos: pd.DataFrame = rows.drop_columns("settings").to_pandas()
+    videos["analyzed_s"] = list(map(analyzed_s, rows["duration_s"].to_pylist(), rows["settings"].to_pylist()))
     shares = videos[list(EMOTIONS)].astype(float)
     known = shares.notna().any(axis=1)
     videos["emotion"] = None
@@ -159,7 +162,7 @@ def show_totals(videos: pd.DataFrame) -> None:
     """The content of the folder in four figures; failures link to their reasons below."""
     done = videos[videos["status"] == "done"]
     n_failed = len(videos) - len(done)
-    hours = done["duration_s"].sum() / 3600
+    hours = done["analyzed_s"].sum() / 3600
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         st.metric("videos", f"{len(done):,}", width="content")
         if hours >= 1:

@@ -165,6 +165,16 @@ def print_plan(console: Console, plans: Sequence["VideoPlan"], out: Path) -> Non
     )
 
 
+def _replaced_files(summary: "RunSummary") -> str | None:
+    """A sentence on files of this results folder that were replaced."""
+    from analytics.results.catalog import latest_rows, read_catalog
+    from analytics.results.replaced_files import replaced_files_note
+    from analytics.results.video_record import video_records
+
+    videos, _ = latest_rows(read_catalog(summary.out, skip_damaged=True).rows)
+    return replaced_files_note(summary.out, video_records(videos))
+
+
 def print_summary(console: Console, summary: "RunSummary") -> None:
     """Print the outcome of each video and the commands to continue with; with --quiet only the failures."""
     for failure in summary.failures:
@@ -187,6 +197,8 @@ def print_summary(console: Console, summary: "RunSummary") -> None:
             say(f"{outcome.path}: same content as {outcome.same_as}, which represents both")
     for models in Counter(o.models for o in summary.outcomes):  # several values if workers used different models
         say(models)
+    if replaced := _replaced_files(summary):
+        say(replaced)
     readers = Counter(f"{o.decoder} ({o.decoder_reason})" for o in summary.outcomes if o.decoder)
     for reader, n_videos in readers.most_common():
         say(f"decoded with {reader}: {counted(n_videos, 'video')}")

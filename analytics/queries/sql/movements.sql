@@ -18,4 +18,4 @@ SELECT path, track_id, person, seen_s, movements_measured_s,
     CASE WHEN measured_s > 0 THEN coalesce(head_shakes, 0) END AS n_head_shakes
 FROM visible('tracks') JOIN videos USING (video_id, analysis_id) JOIN people USING (video_id, analysis_id, track_id)
     JOIN measured USING (video_id, analysis_id, track_id) LEFT JOIN counted USING (video_id, analysis_id, track_id)
-ORDER BY path, track_id
+ORDER BY path, video_id, track_id

@@ -3,4 +3,4 @@
 SELECT path, track_id, person, labelled_s, n_faces, n_faces - n_faces_ok - n_faces_left_out AS n_low_quality,
     COLUMNS('^share_(.*)$') AS '\1'
 FROM visible('tracks') JOIN videos USING (video_id, analysis_id) JOIN people USING (video_id, analysis_id, track_id)
-ORDER BY path, track_id
+ORDER BY path, video_id, track_id

@@ -16,5 +16,5 @@ SELECT path, track_id, person, sum(labeled.duration_s) FILTER (label IS NOT NULL
     coalesce(sum(labeled.duration_s) FILTER (label = 'surprise'), 0) / labelled_s AS surprise,
     coalesce(sum(labeled.duration_s) FILTER (label = 'neutral'), 0) / labelled_s AS neutral
 FROM labeled JOIN videos USING (video_id, analysis_id) JOIN people USING (video_id, analysis_id, track_id)
-GROUP BY path, track_id, person
-ORDER BY path, track_id
+GROUP BY video_id, path, track_id, person
+ORDER BY path, video_id, track_id

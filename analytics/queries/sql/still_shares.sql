@@ -17,6 +17,6 @@ SELECT path, NULL::INT AS track_id, count(*) FILTER (counts) AS labelled_s, coun
     count(*) FILTER (counts AND emotion = 'surprise') / labelled_s AS surprise,
     count(*) FILTER (counts AND emotion = 'neutral') / labelled_s AS neutral
 FROM stills
-GROUP BY path
+GROUP BY video_id, path
 HAVING labelled_s > 0
-ORDER BY path
+ORDER BY path, video_id

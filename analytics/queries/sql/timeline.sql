@@ -27,5 +27,5 @@ SELECT path, track_id, bin * $bin_ms / 1000 AS start_s, round(sum(binned.labelle
     round(sum(surprise * binned.labelled_s) / sum(binned.labelled_s), 4) AS surprise,
     round(sum(neutral * binned.labelled_s) / sum(binned.labelled_s), 4) AS neutral
 FROM binned JOIN videos USING (video_id, analysis_id)
-GROUP BY path, track_id, bin
-ORDER BY path, track_id, bin
+GROUP BY video_id, path, track_id, bin
+ORDER BY path, video_id, track_id, bin

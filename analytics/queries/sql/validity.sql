@@ -29,4 +29,4 @@ FROM visible('tracks') JOIN videos USING (video_id, analysis_id) JOIN people USI
     LEFT JOIN posed USING (video_id, analysis_id, track_id)
     LEFT JOIN speaking USING (video_id, analysis_id, track_id)
     LEFT JOIN changed USING (video_id, analysis_id, track_id)
-ORDER BY path, track_id
+ORDER BY path, video_id, track_id

@@ -30,7 +30,11 @@ def query(
     overwrite: OverwriteOption = False,
     video: Video = None,
     all_analyses: Annotated[
-        bool, typer.Option("--all-analyses", help="Show all analyses of each video, not only the newest.")
+        bool,
+        typer.Option(
+            "--all-analyses",
+            help="Show all analyses of each video, not only the newest: join USING (video_id, analysis_id).",
+        ),
     ] = False,
     events: Events = None,
     timeout_s: Annotated[
@@ -62,5 +66,7 @@ def query(
                 memory_limit=memory,
             )
         write_answer(rows, form, output)
+        if all_analyses and sql is not None and "analysis_id" not in sql.lower():
+            note("a video may have several analyses: join USING (video_id, analysis_id), and group by analysis_id")
         if not len(rows):
             note("no rows")

@@ -88,7 +88,7 @@ def summary(
         opened = connect(results, video=video, observations=False, memory_limit=memory)
         with contextlib.closing(opened) as connection, limited(connection, timeout_s):
             if question == Question.overview:
-                _print_overview(connection, results, queries.gate_note(connection))
+                _print_overview(connection, results, [queries.gate_note(connection), *_data_notes(connection, results)])
                 return
             request = Request(
                 question,
@@ -107,6 +107,7 @@ def summary(
             notes = explanation(request, rows)
             if question not in UNFILTERED:
                 notes.append(queries.gate_note(connection, paths=paths, all_faces=request.counts_all_faces))
+            notes += _data_notes(connection, results)
             if not len(rows):
                 notes.insert(0, why_empty(connection, question, emotion))
         if len(rows) or form != Format.table or output is not None:
@@ -120,7 +121,7 @@ def summary(
             _print_resume_hint(rows)
 
 
-def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, gate_note: str) -> None:
+def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, notes: list[str]) -> None:
     """Print what `fervid summary RESULTS` prints: totals, emotions of all people, and failures."""
     from analytics import queries
 
@@ -132,7 +133,8 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, gate
         f"{n['duration_s'] or 0:.0f} s of video{part}, {counted(n['n_frames'], 'frame')}, "
         f"{counted(n['n_tracks'], 'person (track)', 'people (tracks)')}, {counted(n['n_episodes'], 'episode')}"
     )
-    say(gate_note)
+    for line in notes:
+        say(line)
     say("Labeled time, over all people:")
     write_answer(queries.library(connection), Format.table, None)
     failures = queries.failures(connection)
@@ -142,6 +144,15 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, gate
         _print_resume_hint(failures)
     names = ", ".join(question for question in Question if question != Question.overview)
     say(f"For more: fervid summary {results} QUESTION, which is one of {names}")
+
+
+def _data_notes(connection: "duckdb.DuckDBPyConnection", results: Path) -> list[str]:
+    """Notes on videos that should perhaps not count."""
+    from analytics.results.replaced_files import replaced_files_note
+    from analytics.results.videos import all_videos
+
+    note_on_replaced = replaced_files_note(results, all_videos(connection))
+    return [] if note_on_replaced is None else [note_on_replaced]
 
 
 def _print_resume_hint(failures: "pa.Table") -> None:
