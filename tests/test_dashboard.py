@@ -45,6 +45,7 @@ from dashboard.views.sql import chart_of
 from dashboard.views.timeline import parse_time_s, player_data, summary_line
 from dashboard.widgets.charts import TEXT_COLOR
 from dashboard.widgets.group_picker import GroupFile, Grouping, parse_grouping
+from dashboard.widgets.validity import validity_of
 from fer_models.labels import EMOTIONS
 from fer_models.video.probe import probe
 
@@ -307,6 +308,15 @@ def test_the_validity_of_each_person_is_shown_on_demand(results: Path, page: Pag
     assert len(table) == len(expected) == 3
     assert table["visible in s"].tolist() == [row["seen_s"] for row in expected]
     assert table["good quality"].tolist() == [row["good_share"] for row in expected]
+
+
+def test_validity_names_the_reason_of_those_who_have_low_quality_faces(store: Store) -> None:
+    clear = [Face(i, x=150) for i in range(20)]
+    blurred = [Face(i, x=450, blur=0.0) for i in range(20)]
+    store.commit_analysis(row(ALICE, "in/alice.mp4", duration_s=2.0), timeline(np.arange(20) / 10, clear + blurred))
+    table = validity_of(Results(store.root), ALICE).set_index("person")
+    assert table["good quality"].to_dict() == {"P0": 1.0, "P1": 0.0}
+    assert table["reason for low quality"].to_dict() == {"P0": "", "P1": "blurred"}
 
 
 def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callable[[str], Path]) -> None:

@@ -53,8 +53,10 @@ def validity_of(results: Results, video_id: str) -> pd.DataFrame:
     """The columns of `HEADINGS`, a row per person who is not hidden."""
     (path,) = results.ask(PATH_SQL, video_id=video_id)["path"].to_pylist()
     people = results.remember("validity", queries.validity).to_pylist()
-    rows = [{heading: row[name] for name, heading in HEADINGS.items()} for row in people if row["path"] == path]
-    table = pd.DataFrame(rows, columns=list(HEADINGS.values()))
-    reason = HEADINGS["main_reason"]
-    table[reason] = [(text or "").replace("_", " ") for text in table[reason]]
-    return table
+    rows = [
+        {heading: row[name] for name, heading in HEADINGS.items()}
+        | {HEADINGS["main_reason"]: (row["main_reason"] or "").replace("_", " ")}
+        for row in people
+        if row["path"] == path
+    ]
+    return pd.DataFrame(rows, columns=list(HEADINGS.values()))
