@@ -110,8 +110,16 @@ def test_identities_stay_after_appearance_is_deleted(tmp_path):
     assert "people" not in run.stdout  # no table: it would show the previous timeline as the result
     assert f"0 rebuilt, 0 unchanged, 1 failed; results in {store.root}" in run.stdout
     assert "--keep-appearance" not in run.stderr
+    quiet = timeline_command(store.root, "--max-gap", 3, "--quiet")
+    assert (quiet.exit_code, quiet.stdout) == (3, "")
+    assert quiet.stderr == f"{run.stdout.splitlines()[0]}\n"
     assert rows(store.root, "FROM videos") == before
     assert rows(store.root, "SELECT joined_by_look FROM videos") == [(True,)]
+
+
+def test_a_quiet_rebuild_prints_nothing(results):
+    run = timeline_command(results, "--no-gate", "--quiet")
+    assert (run.exit_code, run.stdout, run.stderr) == (0, "", "")
 
 
 def test_a_later_run_that_failed_is_not_forgotten(results):

@@ -56,6 +56,19 @@ def test_a_row_per_trial_bin_and_emotion(results, tmp_path):
     )
 
 
+def test_probabilities_and_times_have_no_rounding_errors(tmp_path):
+    """Sums of thirds of a second must not give a probability over 1, which models of proportions refuse."""
+    store = Store(tmp_path / "results")
+    faces = [Face(i, p=feeling("happy", 1.0)) for i in range(301)]
+    timeline = build_timeline(observe(np.arange(301) / 30, faces), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "1.mp4"}, timeline)
+    rows = export(store.root, tmp_path, "--bin-ms", 700)
+    happy = rows[rows.emotion == "happy"]
+    assert happy.probability.tolist() == [1.0] * 15  # 301 frames of 1/30 s are 10.03 s: 14 bins of 21 frames, one of 7
+    assert happy.observed_s.tolist() == [0.7] * 14 + [0.233333]
+    assert (happy.emotion_s <= happy.labelled_s).all() and (rows.probability >= 0).all()
+
+
 def test_without_events_a_video_is_a_trial(results, tmp_path):
     groups = tmp_path / "groups.csv"
     groups.write_text("path,group\n0.mp4,a\n")

@@ -22,6 +22,17 @@ from analytics.queries.groups import (
 from analytics.results.video_record import NamedVideo, VideoName
 from fer_models.labels import EMOTIONS
 
+
+def _seconds(condition: str) -> str:
+    """SQL for the time of the faces of a bin that meet a condition; in whole microseconds, so that parts add up."""
+    return f"coalesce(round(sum(duration_s) FILTER ({condition}), 6), 0)"
+
+
+def _mean(column: str) -> str:
+    """SQL for the mean over the time of the faces that count; without the rounding errors that may put it over 1."""
+    return f"round(sum({column} * duration_s) FILTER (counts) / sum(duration_s) FILTER (counts), 6)"
+
+
 # A trial is an event in a video or, without events, a whole video. Frames belong to the bin in which they begin.
 _SQL = f"""
 WITH trials AS (
@@ -36,16 +47,12 @@ WITH trials AS (
     FROM visible('faces') AS faces JOIN videos USING (video_id, analysis_id) JOIN trials USING (video_id)
     WHERE list_contains($video_ids, video_id) AND track_id IS NOT NULL AND pts_s >= from_s AND pts_s < to_s
 )
-SELECT trial, track_id, bin, sum(duration_s) AS observed_s,
-    coalesce(sum(duration_s) FILTER (smooth_emotion IS NOT NULL), 0) AS labelled_s,
-    coalesce(sum(duration_s) FILTER (carried), 0) AS carried_s,
-    coalesce(sum(duration_s) FILTER (is_low), 0) AS low_quality_s,
-    {
-    ", ".join(
-        f"sum(p_{name} * duration_s) FILTER (counts) / sum(duration_s) FILTER (counts) AS p_{name}" for name in EMOTIONS
-    )
-},
-    {", ".join(f"coalesce(sum(duration_s) FILTER (smooth_emotion = '{n}'), 0) AS s_{n}" for n in EMOTIONS)}
+SELECT trial, track_id, bin, {_seconds("true")} AS observed_s,
+    {_seconds("smooth_emotion IS NOT NULL")} AS labelled_s,
+    {_seconds("carried")} AS carried_s,
+    {_seconds("is_low")} AS low_quality_s,
+    {", ".join(f"{_mean(f'p_{name}')} AS p_{name}" for name in EMOTIONS)},
+    {", ".join(f'''{_seconds(f"smooth_emotion = '{name}'")} AS s_{name}''' for name in EMOTIONS)}
 FROM shown GROUP BY ALL HAVING observed_s > 0 ORDER BY ALL
 """
 _PERSONS = "SELECT video_id, track_id, person FROM people"

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.commands.common_options import AsJson
-from flows.cli.console import DONE, SOME_FAILED, Results, console, fatal_errors, note, say
+from flows.cli.console import DONE, SOME_FAILED, Results, console, errors, failures, fatal_errors, note, say
 from flows.cli.display import PEOPLE_COLUMNS, people_columns, table_of
+from flows.cli.escaping import escape_controls
 from flows.cli.options import with_settings
 from flows.settings import TimelineSettings
 
@@ -38,7 +39,9 @@ def timeline(
         if as_json:
             print(json.dumps([dataclasses.asdict(timeline) for timeline in rebuilt], indent=2))
         else:
-            _print_rebuilt(results, rebuilt, settings)
+            _print_failed(rebuilt)
+            if not errors.quiet:
+                _print_rebuilt(results, rebuilt, settings)
     raise typer.Exit(SOME_FAILED if any(timeline.status == "failed" for timeline in rebuilt) else DONE)
 
 
@@ -48,11 +51,18 @@ def _note_success(timeline: "Rebuilt") -> None:
         note(f"{timeline.status} {timeline.path}")
 
 
+def _print_failed(rebuilt: "Sequence[Rebuilt]") -> None:
+    """Print why timelines failed; with --quiet on standard error, as `fervid analyze` does."""
+    for timeline in rebuilt:
+        if timeline.status == "failed":
+            (failures if errors.quiet else console).print(
+                escape_controls(f"failed {timeline.note}"), highlight=False, markup=False, soft_wrap=True
+            )
+
+
 def _print_rebuilt(results: Path, rebuilt: "Sequence[Rebuilt]", settings: TimelineSettings) -> None:
-    """Print the failures, a table of all other timelines, and the number of each."""
+    """Print a table of the timelines that did not fail, and the number of each outcome."""
     failed = [timeline for timeline in rebuilt if timeline.status == "failed"]
-    for timeline in failed:
-        say(f"failed {timeline.note}")
     if built := [timeline for timeline in rebuilt if timeline.status != "failed"]:
         from analytics import connect, queries
 
