@@ -13,12 +13,14 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
+import av
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from clips import analyze_clip
 from comparison import assert_same, files, rows
+from conftest import write_clip
 
 from analytics import connect
 from analytics.results.shards import row_crc32
@@ -50,6 +52,14 @@ def on_progress(number, act):
 
 
 # --- kill -9 -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def face_clip(face_clip, tmp_path_factory):
+    """The first three segments of the clip: runs are killed and repeated many times."""
+    with av.open(str(face_clip)) as container:
+        views = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return write_clip(tmp_path_factory.mktemp("clips") / "short.mp4", views[: 3 * SEGMENT_FRAMES])
 
 
 class Forks:
@@ -159,7 +169,7 @@ def test_a_command_killed_twice_with_all_its_processes_resumes(face_clip, tmp_pa
     command = [FERVID, "analyze", videos, "--out", tmp_path / "out"]
     environment = {**os.environ, **ONE_CORE}
     environment.pop("PREFECT_API_URL", None)
-    for n_segments in (3, 10):  # of 20
+    for n_segments in (2, 6):  # of 12
         run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
         while run.poll() is None and len([f for f in files(tmp_path / "out") if "segment-" in f]) < n_segments:
             time.sleep(0.01)
@@ -173,7 +183,7 @@ def test_a_command_killed_twice_with_all_its_processes_resumes(face_clip, tmp_pa
     again = subprocess.run([*command, "--json"], capture_output=True, text=True, env=environment, timeout=900)
     assert again.returncode == 0, again.stderr
     observed = sum(video["n_observed"] for video in json.loads(again.stdout)["videos"])
-    assert observed == (20 - kept) * SEGMENT_FRAMES
+    assert observed == (12 - kept) * SEGMENT_FRAMES
     for path in sorted(videos.iterdir()):
         analyze(path, tmp_path / "expected")
     assert_same(tmp_path / "out", tmp_path / "expected")
@@ -207,7 +217,7 @@ def test_a_disk_that_becomes_full_loses_nothing(whole, face_clip, empty_clip, di
     assert len(files(disk / "out")) == 1  # only one segment was written
     assert connect(disk / "out").sql("SELECT count(*) FROM videos").fetchall() == [(0,)]
     ballast.unlink()
-    assert analyze(face_clip, disk / "out").n_observed == 40
+    assert analyze(face_clip, disk / "out").n_observed == 20
     analyze(empty_clip, disk / "out")
     assert_same(disk / "out", expected)
 
@@ -222,7 +232,7 @@ def test_results_that_become_read_only_lose_nothing(whole, face_clip, empty_clip
         analyze(face_clip, disk / "out", on_progress(3, lambda: remount("ro")))
     assert connect(disk / "out").sql("SELECT count(*) FROM videos").fetchall() == [(0,)]
     remount("rw")
-    assert analyze(face_clip, disk / "out").n_observed == 40
+    assert analyze(face_clip, disk / "out").n_observed == 20
     analyze(empty_clip, disk / "out")
     assert_same(disk / "out", expected)
 
@@ -241,7 +251,7 @@ def test_a_video_that_grows_while_it_is_read_fails_and_is_retried(face_clip, tmp
     size = face_clip.stat().st_size
     with pytest.raises(VideoFailed, match=rf"changed during the analysis \({size:,} bytes before, {size + 8:,} now\)"):
         analyze(path, tmp_path / "out", on_progress(3, grow))
-    assert analyze(path, tmp_path / "out").n_observed == 50  # no observation of the old content is used for the new one
+    assert analyze(path, tmp_path / "out").n_observed == 30  # no observation of the old content is used for the new one
     assert connect(tmp_path / "out").sql("SELECT status FROM videos").fetchall() == [("done",)]
 
 
@@ -252,7 +262,7 @@ def test_a_video_deleted_while_it_is_read_is_retried_once_it_is_restored(face_cl
         analyze(path, tmp_path / "out", on_progress(3, path.unlink))
     shutil.copy2(face_clip, path)
     # The failed run has deleted appearance data, so identities must be computed again from the video.
-    assert analyze(path, tmp_path / "out").n_observed == 50
+    assert analyze(path, tmp_path / "out").n_observed == 30
     assert connect(tmp_path / "out").sql("SELECT status FROM videos").fetchall() == [("done",)]
 
 

@@ -457,12 +457,12 @@ def test_a_signal_ends_it_in_order(shared_data, tmp_path, number):
         assert "opening tcp://" in run.stderr.readline()
         assert "listening; waiting up to 10 s" in run.stderr.readline()
         with contextlib.ExitStack() as senders:
+            started = []
 
             def comes():
                 assert run.poll() is None, run.stderr.read()
-                if not (out / "videos").exists():  # `fervid live` may not have been listening yet
-                    senders.enter_context(sending(clip, address))
-                    time.sleep(2)
+                if not started or started[-1].poll() is not None:  # `fervid live` was not listening yet
+                    started.append(senders.enter_context(sending(clip, address)))
                 return rows(out, "FROM faces LIMIT 1")
 
             until(comes)
