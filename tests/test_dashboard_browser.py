@@ -545,6 +545,30 @@ def test_boxes_and_tags_are_switched_off_and_tags_cover_no_face(page: Page, addr
     expect(page.locator(".box")).to_have_count(0)
 
 
+def test_a_line_leads_to_its_box_from_a_tag_for_which_there_is_no_room_beside_it(page: Page, address: str) -> None:
+    page.goto(address)
+    tags, lines = page.evaluate("""async () => {
+        const { drawFaces } = await import("/fervid/player/overlay.js");
+        const size = { width: 400, height: 300 };
+        const video = { width_px: 400, height_px: 300 };
+        const show = { boxes: true, tags: true, landmarks: false };
+        const faces = [80, 100, 120, 140].map((x1, track) => (
+            { track, x1, y1: 100, x2: x1 + 20, y2: 120, label: "happy", probability: 0.9, is_good: true }
+        ));
+        const nodes = drawFaces(faces, { video, colors: { happy: "#e69f00" }, names: new Map(), size, show });
+        const tags = nodes.filter((node) => node.className === "tag labeled");
+        const paths = nodes.flatMap((node) => [...node.querySelectorAll("path")]);
+        return [tags.map((tag) => [tag.textContent, tag.style.top]), paths.map((path) => path.getAttribute("d"))];
+    }""")
+    # Tags are wider than all boxes together and keep 4 px away from other boxes: only the last one is beside its box.
+    assert tags == [[f"P{number} · happy 0.90", f"{top}px"] for number, top in enumerate((64, 138, 46, 100))]
+    assert lines == [
+        "M90 82L90 100",
+        "M110 138L110 120",
+        "M130 64L130 100",
+    ]  # from the tags to the edges of their boxes
+
+
 def test_a_marker_is_made_while_watching_and_exported(page: Page, address: str, results: Path, clip: Path) -> None:
     open_timeline(page, address, "?t=2")
     until_at(page, 2)

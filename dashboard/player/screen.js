@@ -270,7 +270,8 @@ export class Screen {
     const faces = chunk.faces.filter(({ pts_s, track }) => Math.abs(pts_s - frame_s) < 0.0005 && !this.hidden.has(track));
     const size = { width: this.overlay.clientWidth, height: this.overlay.clientHeight };
     const { video, colors } = this.data;
-    return drawFaces(faces, { video, colors, names: this.names, size, show: this.show });
+    const font = getComputedStyle(this.overlay).fontFamily;
+    return drawFaces(faces, { video, colors, names: this.names, size, show: this.show, font });
   }
 
   close() {
