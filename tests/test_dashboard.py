@@ -40,11 +40,11 @@ from dashboard.data.results import ENVIRONMENT, Results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
-from dashboard.views.compare import onset_chart, people_chart, timeline_rows
 from dashboard.views.sql import chart_of
 from dashboard.views.timeline import parse_time_s, player_data, summary_line
 from dashboard.widgets.charts import TEXT_COLOR
 from dashboard.widgets.group_picker import GroupFile, Grouping, parse_grouping
+from dashboard.widgets.over_time import onset_chart, people_chart, timeline_rows
 from dashboard.widgets.validity import validity_of
 from fer_models.labels import EMOTIONS
 from fer_models.video.probe import probe

@@ -1,0 +1,89 @@
+"""What page Compare shows of groups of videos, or of markers; computed once for each state of the results."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import streamlit as st
+
+from analytics import queries
+from analytics.queries.event_files import EVENTS
+from analytics.queries.events import events_of_videos
+from analytics.results.video_record import video_names
+from dashboard.data.results import Results
+
+VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
+KNOWN_SQL = "SELECT video_id, path FROM videos"
+BIN_MS = 1000
+ONSET_BIN_MS = 500
+BASELINE_S = 5.0  # seconds before the onset of a marker with which it is compared
+MAX_SHOWN_S = 600.0  # of each video or marker, at most this many seconds are shown
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What the page shows of groups of videos, or of markers."""
+
+    differences: pd.DataFrame  # rows of `result_schemas.COMPARISON`
+    means: pd.DataFrame  # means over time, as `queries.group_timeline` returns them
+    time_title: str
+    onsets: pd.DataFrame | None = None  # for markers only: rows of `result_schemas.AVERAGES`
+
+
+@st.cache_data(max_entries=16, show_spinner="comparing")
+def comparison_of(
+    _results: Results, key: tuple[Any, ...], groups: dict[str, str], participants: dict[str, str]
+) -> pd.DataFrame:
+    """How groups of videos differ; cached for `key`, which identifies the results."""
+    found = _results.answer(lambda connection: queries.compare(connection, groups, participants=participants))
+    rows: pd.DataFrame = found.to_pandas()
+    return rows
+
+
+@st.cache_data(max_entries=16, show_spinner="comparing")
+def marker_comparison_of(_results: Results, key: tuple[Any, ...], events: pd.DataFrame) -> pd.DataFrame:
+    """How markers differ; cached for `key`."""
+    table = pa.Table.from_pandas(events, EVENTS, preserve_index=False)
+    rows: pd.DataFrame = _results.answer(lambda connection: queries.compare_events(connection, table)).to_pandas()
+    return rows
+
+
+@st.cache_data(max_entries=16, show_spinner="averaging over time")
+def mean_timelines(
+    _results: Results, key: tuple[Any, ...], ranges: pd.DataFrame, participants: dict[str, str]
+) -> pd.DataFrame:
+    """Mean probabilities of all emotions, second by second; cached for `key`."""
+    table = pa.Table.from_pandas(ranges, preserve_index=False)
+    found = _results.answer(
+        lambda connection: queries.group_timeline(connection, table, participants=participants, bin_ms=BIN_MS)
+    )
+    rows: pd.DataFrame = found.to_pandas()
+    return rows
+
+
+@st.cache_data(max_entries=16, show_spinner="averaging around onsets")
+def onset_averages(_results: Results, key: tuple[Any, ...], events: pd.DataFrame) -> pd.DataFrame:
+    """How probabilities change around the onset of markers; cached for `key`."""
+    table = pa.Table.from_pandas(events, EVENTS, preserve_index=False)
+    found = _results.answer(
+        lambda connection: queries.averages(connection, table, bin_ms=ONSET_BIN_MS, before_s=BASELINE_S)
+    )
+    rows: pd.DataFrame = found.to_pandas()
+    return rows
+
+
+def ranges_of_groups(results: Results, groups: dict[str, str]) -> pd.DataFrame:
+    """The videos of each group, from their start up to `MAX_SHOWN_S`."""
+    videos: pd.DataFrame = results.ask(VIDEOS_SQL).to_pandas()
+    videos["group"] = videos["path"].map(groups)
+    ranges: pd.DataFrame = videos.dropna(subset="group").assign(start_s=0.0, end_s=MAX_SHOWN_S)
+    return ranges[["group", "video_id", "start_s", "end_s"]]
+
+
+def ranges_of_markers(results: Results, events: pa.Table) -> pd.DataFrame:
+    """The time range of each marker in each video; also of a failed video, in which nobody is seen."""
+    videos = video_names(results.ask(KNOWN_SQL))
+    ranges: pd.DataFrame = events_of_videos(events, videos).to_pandas().rename(columns={"label": "group"})
+    ranges["end_s"] = ranges["end_s"].clip(upper=ranges["start_s"] + MAX_SHOWN_S)
+    return ranges

@@ -1,0 +1,132 @@
+"""How groups differ: shares of time as bars, differences with their intervals, and what they rest on."""
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from dashboard.text import plain
+from dashboard.widgets.charts import emotion_color, show_chart
+from fer_models.labels import EMOTIONS
+
+NO_LABELS = "no labeled face"
+NO_INTERVAL = "none"
+
+
+def show_differences(comparison: pd.DataFrame) -> None:
+    """Shares of time as bars, differences as a table."""
+    left, right = st.columns([2, 3])
+    with left:
+        show_chart(share_chart(comparison))
+    table = effect_table(comparison)
+    pairs = table["A − B"].unique()
+    if len(pairs) == 1:
+        right.caption(plain(f"A − B: {pairs[0]}"))
+    right.dataframe(
+        table,
+        hide_index=True,
+        column_order=[name for name in table.columns if name != "A − B" or len(pairs) > 1],
+        height="content",
+        column_config={
+            "difference in points": st.column_config.NumberColumn(
+                format="%+.1f", help="Share of time of A minus that of B, in percentage points."
+            ),
+            "p (Holm)": st.column_config.NumberColumn(
+                format="%.3f", help="Two-sided p-value, adjusted by Holm over the seven emotions."
+            ),
+            "Cliff's delta": st.column_config.NumberColumn(
+                format="%+.2f", help="P(a > b) − P(a < b) over all pairs of participants (Cliff's delta)."
+            ),
+        },
+        placeholder="—",
+    )
+    right.dataframe(
+        evidence_table(comparison),
+        hide_index=True,
+        height="content",
+        column_config={"low-quality faces": st.column_config.NumberColumn(format="percent")},
+    )
+    if missing := groups_without_labels(comparison):
+        st.info(plain(f"{NO_LABELS.capitalize()}: {', '.join(missing)}."))
+    for note in comparison["note"].dropna().unique():
+        st.caption(plain(note))
+    st.caption(
+        "Differences are A − B: positive where A shows more of the emotion. Shares are shares of labeled time; each "
+        "video counts once. Methods: docs/statistics.md."
+    )
+
+
+def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
+    """The mean share of time of each emotion in each group, with its value."""
+    sides = [
+        comparison[[f"group_{side}", "emotion", f"mean_{side}"]].set_axis(["group", "emotion", "share"], axis=1)
+        for side in "ab"
+    ]
+    means = pd.concat(sides).drop_duplicates(["group", "emotion"])
+    means["text"] = [
+        f"{group} {'–' if pd.isna(share) else f'{share:.1%}'}"
+        for group, share in zip(means["group"], means["share"], strict=True)
+    ]
+    base = alt.Chart(means, height=len(EMOTIONS) * (16 * means["group"].nunique() + 12)).encode(
+        x=alt.X(
+            "share:Q",
+            title="mean share of time",
+            axis=alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1]),
+            scale=alt.Scale(domain=[0, 1.6 * max(means["share"].max(), 0.1)]),
+        ),
+        y=alt.Y("emotion:N", title=None, sort=list(EMOTIONS)),
+        yOffset=alt.YOffset("group:N"),
+        tooltip=["group:N", "emotion:N", alt.Tooltip("share:Q", format=".1%")],
+    )
+    bars = base.mark_bar().encode(color=emotion_color(legend=None))
+    names = base.mark_text(align="left", dx=4, limit=200).encode(text="text:N")
+    return alt.LayerChart(layer=[bars, names])
+
+
+def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
+    """The differences A − B in percentage points with their intervals."""
+
+    def intervals(low: str, high: str, scale: float, digits: int) -> list[str]:
+        return [
+            NO_LABELS
+            if not n_a or not n_b
+            else NO_INTERVAL
+            if pd.isna(a)
+            else f"{scale * a:.{digits}f} to {scale * b:.{digits}f}"
+            for a, b, n_a, n_b in zip(*(comparison[c] for c in (low, high, "n_a", "n_b")), strict=True)
+        ]
+
+    return pd.DataFrame(
+        {
+            "A − B": comparison["group_a"] + " − " + comparison["group_b"],
+            "emotion": comparison["emotion"],
+            "difference in points": 100 * comparison["estimate"],
+            "95 % interval": intervals("low", "high", 100, 1),
+            "p (Holm)": comparison["p_holm"],
+            "Cliff's delta": comparison["cliffs_delta"],
+            "95 % interval of delta": intervals("delta_low", "delta_high", 1, 2),
+        }
+    )
+
+
+def evidence_table(comparison: pd.DataFrame) -> pd.DataFrame:
+    """How much the comparison of each two groups rests on; a row per pair."""
+    comparison = comparison.drop_duplicates(["group_a", "group_b"])
+    return pd.DataFrame(
+        {
+            "A − B": comparison["group_a"] + " − " + comparison["group_b"],
+            "participants A, B": _pair(comparison, "n_participants"),
+            "videos A, B": _pair(comparison, "n"),
+            "tracks A, B": _pair(comparison, "n_tracks"),
+            "low-quality faces": comparison["low_quality_share"],
+        }
+    )
+
+
+def _pair(comparison: pd.DataFrame, name: str) -> pd.Series:
+    return comparison[f"{name}_a"].astype(str) + ", " + comparison[f"{name}_b"].astype(str)
+
+
+def groups_without_labels(comparison: pd.DataFrame) -> list[str]:
+    """The groups in which no video has a label, in order."""
+    sides = [comparison.loc[comparison[f"n_{side}"] == 0, f"group_{side}"] for side in "ab"]
+    return sorted(set(pd.concat(sides)))

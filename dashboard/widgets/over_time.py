@@ -1,0 +1,182 @@
+"""Means of groups over time, and how probabilities change around the onset of markers."""
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from dashboard.data.comparison import BASELINE_S, BIN_MS, ONSET_BIN_MS, Compared
+from dashboard.text import plain
+from dashboard.widgets.charts import GRAY, show_chart
+from fer_models.labels import EMOTIONS
+
+AXIS_PX = 36  # width reserved for the vertical axis, so that charts below each other begin at the same position
+TIME_AXIS = alt.Axis(tickMinStep=1, tickCount=12)
+LEFT_AXIS = alt.Axis(minExtent=AXIS_PX, format=".1f")
+BIN_TOOLTIP = [
+    "group:N",
+    alt.Tooltip("start_s:Q", title="from s"),
+    alt.Tooltip("mean:Q", format=".2f"),
+    "videos:Q",
+    "people:Q",
+]
+ONSET_TOOLTIP = [
+    "group:N",
+    alt.Tooltip("start_s:Q", title="from s", format=".1f"),
+    alt.Tooltip("estimate:Q", title="change", format="+.2f"),
+    alt.Tooltip("mean:Q", title="mean probability", format=".2f"),
+    alt.Tooltip("n_participants:Q", title="participants"),
+    alt.Tooltip("n_trials:Q", title="markers"),
+]
+
+
+def show_over_time(found: Compared) -> None:
+    """The mean timeline of one emotion, and how it changes around the onset of markers."""
+    st.subheader("Over time")
+    emotion = st.selectbox(
+        "Emotion",
+        EMOTIONS,
+        index=EMOTIONS.index("happy"),
+        width=240,
+        key="compared_emotion",
+        persist_state="session",
+    )
+    rows = timeline_rows(found.means, emotion)
+    show_chart(timeline_chart(rows, emotion))
+    show_chart(people_chart(rows, found.time_title))
+    st.caption(
+        "Mean over participants (those of the groups file, else people with a name, else videos), second by second. "
+        "Lines are interrupted where no face has a label, and paler where fewer people are behind them; the band is "
+        "one standard error of the mean between participants."
+    )
+    if found.onsets is not None:
+        show_onsets(found.onsets, emotion)
+
+
+def show_onsets(averages: pd.DataFrame, emotion: str) -> None:
+    """How one emotion changes around the onset of markers."""
+    st.subheader("Change around the onset")
+    chart = onset_chart(averages, emotion)
+    if chart is None:
+        st.info(f"No person has a good face in the {BASELINE_S:g} s before a marker: there is no baseline.")
+        return
+    show_chart(chart)
+    notes = averages.loc[averages["estimate"].notna(), "note"].dropna()
+    if not notes.empty:
+        # The note of most points is shown; the number of participants may differ between points.
+        st.caption(plain(notes.mode().iloc[0]))
+    st.caption(
+        f"Probability minus its mean in the {BASELINE_S:g} s before the onset: averaged over the markers of each "
+        "participant, then over participants. The band is the 95 % interval. Markers without a good face before "
+        "them are left out."
+    )
+
+
+def timeline_rows(means: pd.DataFrame, emotion: str) -> pd.DataFrame:
+    """The mean of one emotion in each group and bin; a bin without data has a row with no mean, so that lines break.
+
+    `run` numbers the uninterrupted stretches of a group, and `evidence` is the number of people relative to the
+    largest of the group.
+    """
+    bin_s = BIN_MS / 1000
+    parts = []
+    for group, rows in means.groupby("group"):
+        bins = (rows["start_s"] / bin_s).round().astype(int)
+        mean, error = rows[f"mean_{emotion}"], rows[f"error_{emotion}"]
+        part = pd.DataFrame(
+            {
+                "mean": mean.to_numpy(),
+                "low": (mean - error).clip(lower=0).to_numpy(),
+                "high": (mean + error).clip(upper=1).to_numpy(),
+                "videos": rows["n_videos"].to_numpy(),
+                "people": rows["n_people"].to_numpy(),
+            },
+            index=bins,
+        )
+        part = part.reindex(range(bins.min(), bins.max() + 1))
+        part["run"] = part["mean"].isna().cumsum()
+        part["evidence"] = part["people"] / part["people"].max()
+        parts.append(part.assign(group=group, start_s=part.index * bin_s, end_s=(part.index + 1) * bin_s))
+    return pd.concat(parts, ignore_index=True)
+
+
+def timeline_chart(rows: pd.DataFrame, emotion: str) -> alt.LayerChart:
+    """Step lines of `timeline_rows` that break where there is no data, paler where fewer people are behind them.
+
+    The band is one standard error of the mean between participants; there is none where there is only one.
+    """
+    rows = rows.dropna(subset="mean")
+    x = alt.X("start_s:Q", title=None, scale=alt.Scale(nice=False), axis=TIME_AXIS)
+    strength = alt.Opacity("evidence:Q", scale=alt.Scale(domain=[0, 1], range=[0.15, 1]), legend=None)
+    probability = alt.Scale(domain=[0, 1])
+    base = alt.Chart(rows, height=260)
+    y = alt.Y("mean:Q", title=f"mean probability of {emotion}", scale=probability, axis=LEFT_AXIS)
+    color = group_color(alt.Legend(orient="top", symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3))
+    band = (
+        base.transform_filter("isValid(datum.low)")
+        .mark_rect(opacity=0.16)
+        .encode(x=x, x2="end_s:Q", y=alt.Y("low:Q", scale=probability), y2="high:Q", color=color)
+    )
+    joints = base.mark_line(interpolate="step-after", strokeWidth=1, opacity=0.35).encode(
+        x=x, y=y, color=color, detail="run:N"
+    )
+    steps = base.mark_rule(strokeWidth=3).encode(
+        x=x, x2="end_s:Q", y=y, color=color, opacity=strength, tooltip=BIN_TOOLTIP
+    )
+    has_band = rows["low"].notna().any()
+    return alt.LayerChart(layer=[*([band] if has_band else []), joints, steps])
+
+
+def people_chart(rows: pd.DataFrame, title: str) -> alt.Chart:
+    """The number of people behind each point of `timeline_chart`; lines on top of each other are all visible."""
+    groups = sorted(rows["group"].unique())
+    widths = [3 + 4 * number for number in reversed(range(len(groups)))]  # the first is drawn first
+    chart: alt.Chart = (
+        alt.Chart(rows.fillna({"people": 0}), height=110)
+        .mark_rule()
+        .encode(
+            x=alt.X("start_s:Q", title=title, scale=alt.Scale(nice=False), axis=TIME_AXIS),
+            x2="end_s:Q",
+            y=alt.Y(
+                "people:Q",
+                title="people",
+                scale=alt.Scale(domainMin=0),
+                axis=alt.Axis(tickMinStep=1, tickCount=3, minExtent=AXIS_PX),
+            ),
+            color=group_color(None),
+            strokeWidth=alt.StrokeWidth("group:O", scale=alt.Scale(domain=groups, range=widths), legend=None),
+            tooltip=BIN_TOOLTIP,
+        )
+    )
+    return chart
+
+
+def onset_chart(averages: pd.DataFrame, emotion: str) -> alt.LayerChart | None:
+    """The mean change of one emotion around the onset, with its 95 % interval; None without a baseline anywhere."""
+    rows = averages[averages["emotion"] == emotion].dropna(subset="estimate").rename(columns={"label": "group"})
+    if rows.empty:
+        return None
+    rows["end_s"] = rows["start_s"] + ONSET_BIN_MS / 1000
+    x = alt.X("start_s:Q", title="time since the onset in s", scale=alt.Scale(nice=False), axis=TIME_AXIS)
+    color = group_color(alt.Legend(orient="top", symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3))
+    base = alt.Chart(rows, height=220)
+    band = (
+        base.transform_filter("isValid(datum.low)")
+        .mark_rect(opacity=0.16)
+        .encode(x=x, x2="end_s:Q", y=alt.Y("low:Q", axis=LEFT_AXIS), y2="high:Q", color=color)
+    )
+    steps = base.mark_rule(strokeWidth=3).encode(
+        x=x,
+        x2="end_s:Q",
+        y=alt.Y("estimate:Q", title=f"change of {emotion}", axis=LEFT_AXIS),
+        color=color,
+        tooltip=ONSET_TOOLTIP,
+    )
+    onset = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(color=GRAY, strokeDash=[4, 3]).encode(x="at:Q")
+    no_change = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(color=GRAY).encode(y="at:Q")
+    has_band = rows["low"].notna().any()
+    return alt.LayerChart(layer=[no_change, onset, *([band] if has_band else []), steps])
+
+
+def group_color(legend: alt.Legend | None) -> alt.Color:
+    """The color scale of groups."""
+    return alt.Color("group:N", title=None, scale=alt.Scale(scheme="dark2"), legend=legend)
