@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from fer_models.detection.compact import CompactNet
+from fer_models.detection.compact_network import CompactNet
 
 
 def lively_network() -> CompactNet:

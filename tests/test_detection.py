@@ -12,7 +12,8 @@ from random_compact import lively_network
 from torch import Tensor, nn
 
 from fer_models.detection import load_detector
-from fer_models.detection.compact import CompactDetector, CompactNet, decode_boxes, decode_landmarks, grid_points
+from fer_models.detection.compact import CompactDetector, decode_boxes, decode_landmarks, grid_points
+from fer_models.detection.compact_network import CompactNet
 from fer_models.frame_batch import FaceBatch
 from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, load_model_folder, save_model_folder
 from fer_models.training.detector.targets import assign_targets

@@ -16,7 +16,8 @@ import torch
 
 from fer_models.datasets.face_photos import FaceDataError, LabeledImage, Photo, read_photos
 from fer_models.detection import load_detector
-from fer_models.detection.compact import CompactDetector, CompactNet, grid_points
+from fer_models.detection.compact import CompactDetector, grid_points
+from fer_models.detection.compact_network import CompactNet
 from fer_models.evaluation.detector_metrics import Matches, evaluate_detector, match_hits, read_true_photos
 from fer_models.frame_batch import FaceBatch
 from fer_models.registry.model_registry import ModelCard, WeightsError, read_card

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from random_compact import lively_network
 from random_retinaface import lively_weights, random_image
 from torch import Tensor
@@ -51,7 +50,7 @@ def found(detector: FaceDetector) -> FaceBatch:
 
 def test_it_says_what_it_is(detector):
     assert detector.name == "many" and len(detector.sha256) == 64
-    assert detector.max_side_px > 0 and detector.dtype in (torch.float32, torch.bfloat16)
+    assert detector.max_side_px > 0 and detector.precision in ("float32", "bfloat16")
 
 
 def test_faces_are_ordered_by_frame_then_by_falling_score(detector, found):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from clips import models_of
+from PIL import Image
 from torch import nn
 
 from fer_models.classification.architectures import (
@@ -17,7 +18,10 @@ from fer_models.classification.architectures import (
 )
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.ensemble import Ensemble
-from fer_models.classification.int8 import Int8Conv, has_int8, measure_inputs, use_int8
+from fer_models.detection.compact import CompactDetector, load_network
+from fer_models.detection.compact_int8 import use_int8 as use_int8_in_compact
+from fer_models.detection.compact_network import CompactNet
+from fer_models.int8 import Int8Conv, has_int8, measure_inputs, use_int8
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, load_model_folder
 from flows.analysis.fingerprints import work_ids
@@ -55,9 +59,42 @@ def test_a_convolution_multiplies_rounded_inputs_and_weights() -> None:
     assert isinstance(conv, nn.Conv2d)
     inputs = np.random.default_rng(2).uniform(0, 2.4, (3, 32, 5, 4)).astype(np.float32)
 
-    found = Int8Conv(conv, largest_input=2.0)(torch.from_numpy(inputs))
+    found = Int8Conv(conv, 2.0 / 255)(torch.from_numpy(inputs))
 
     np.testing.assert_allclose(found.numpy(), rounded_product(inputs, conv, 2.0), atol=1e-4)
+
+
+def test_levels_can_begin_below_zero_and_are_added_to_a_skip_connection() -> None:
+    conv = seeded(nn.Conv2d(8, 8, 1))
+    assert isinstance(conv, nn.Conv2d)
+    rng = np.random.default_rng(2)
+    levels, skip = rng.integers(0, 256, (2, 2, 8, 5, 4), np.uint8)
+
+    added = torch.from_numpy(skip).contiguous(memory_format=torch.channels_last)
+    found = Int8Conv(conv, 0.01, zero=127.5, output_step=0.02)(torch.from_numpy(levels), added, skip_step=0.005)
+
+    weight = conv.weight.detach().numpy()[:, :, 0, 0].astype(np.float64)
+    weight_step = np.abs(weight).max(axis=1, keepdims=True) / 127
+    product = np.einsum("oc,nchw->nohw", np.rint(weight / weight_step) * weight_step, 0.01 * (levels - 127.5))
+    assert conv.bias is not None
+    summed = product + conv.bias.detach().numpy()[:, None, None] + 0.005 * skip
+    expected = np.clip(np.rint(summed / 0.02), 0, 255)
+    assert 0 < (expected == 0).mean() < 0.9
+    np.testing.assert_allclose(found.numpy(), expected, atol=1)  # one level, where the sum lies between two
+    assert (found.numpy() == expected).mean() > 0.98
+
+
+def test_weights_are_arranged_for_every_shape_of_inputs() -> None:
+    conv = seeded(nn.Conv2d(48, 48, 3, padding=1))
+    assert isinstance(conv, nn.Conv2d)
+    replaced = Int8Conv(conv, 1 / 255)
+    inputs = torch.rand(2, 48, 16, 16, generator=torch.Generator().manual_seed(5))
+
+    whole = replaced(inputs)
+    for side in (9, 5, 3, *range(17, 40)):
+        padded = nn.functional.pad(inputs, (0, max(0, side - 16), 0, max(0, side - 16)))[..., :side, :side]
+        inner = min(side, 16) - 1
+        torch.testing.assert_close(replaced(padded)[..., :inner, :inner], whole[..., :inner, :inner], rtol=0, atol=1e-5)
 
 
 def test_integers_pass_between_convolutions_and_are_rectified() -> None:
@@ -83,7 +120,8 @@ def test_the_largest_inputs_are_measured_where_integers_can_be_used() -> None:
 
     # The last one has negative inputs.
     assert measured == {"0": inputs.max().item(), "2": rectified.max().item()}
-    assert measure_inputs(seeded(nn.Conv2d(16, 64, 1)), lambda: None) == {}
+    grouped = nn.Sequential(nn.Conv2d(32, 64, 1, groups=2))
+    assert measure_inputs(grouped, lambda: [grouped(inputs)]) == {}
 
 
 def test_inputs_that_a_card_may_not_list_are_not_measured() -> None:
@@ -164,10 +202,13 @@ def test_probabilities_in_integers_do_not_depend_on_the_batch(few_faces: Path) -
 def test_results_in_integers_are_not_taken_for_those_in_float32() -> None:
     settings, integers = AnalyzeSettings(device="cpu"), models_of(device="cpu")
     exact = dataclasses.replace(integers, classifier=classifier("default", torch.float32))
-    ids = [work_ids("v1", settings, models, "pyav") for models in (integers, exact)]
+    boxes = dataclasses.replace(integers, detector=compact(torch.float32))
+    ids = {work_ids("v1", settings, models, "pyav").observation_id for models in (integers, exact, boxes)}
 
-    assert "emotions in int8" in integers.describe() and "emotions in float32" in exact.describe()
-    assert ids[0].observation_id != ids[1].observation_id
+    assert "faces in int8, emotions in int8" in integers.describe()
+    assert "faces in int8, emotions in float32" in exact.describe()
+    assert "faces in float32, emotions in int8" in boxes.describe()
+    assert len(ids) == 3
     both = Ensemble([integers.classifier, exact.classifier], exact.classifier.card)
     assert both.precision == "float32 and int8"
 
@@ -178,3 +219,75 @@ def test_without_the_largest_inputs_nothing_is_rounded() -> None:
     network = EmotionClassifier(build_network("face_resnet_se", options), card, CPU).network
 
     assert not any(isinstance(module, Int8Conv) for module in network.modules())
+
+
+def portrait_tiles() -> np.ndarray:
+    """Eight frames of 256 px with two faces each, of 60 and 100 px."""
+    photograph = pytest.importorskip("skimage", reason="the photograph comes with scikit-image").data.astronaut()
+    face = Image.fromarray(photograph[30:230, 120:320])
+    frames = np.full((8, 256, 256, 3), 90, np.uint8)
+    for i, frame in enumerate(frames):
+        for x, y, side in ((10 + 5 * i, 20, 90), (100, 110, 140)):
+            frame[y : y + side, x : x + side] = np.asarray(face.resize((side, side), Image.Resampling.LANCZOS))
+    return frames
+
+
+def compact(dtype: torch.dtype | None = None) -> CompactDetector:
+    return CompactDetector.load(find_model("compact", "detector"), device=CPU, dtype=dtype)
+
+
+def test_the_packaged_detector_finds_in_integers_what_it_finds_in_float32() -> None:
+    frames = portrait_tiles()
+    integers, exact = compact(), compact(torch.float32)
+    found, expected = integers.detect(frames), exact.detect(frames)
+
+    assert (integers.precision, exact.precision) == ("int8", "float32")
+    assert not any(isinstance(module, nn.Conv2d) for module in integers.network.modules())
+    assert found.frame.tolist() == expected.frame.tolist() == sorted(2 * [*range(8)])
+    np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, atol=2)
+    np.testing.assert_allclose(found.landmarks_xy, expected.landmarks_xy, atol=2)
+    assert 0 < np.abs(found.det_score - expected.det_score).max() < 0.03
+
+
+def test_faces_in_integers_do_not_depend_on_the_batch() -> None:
+    frames, detector = portrait_tiles(), compact()
+    whole = detector.detect(frames)
+
+    for part in (slice(0, 1), slice(3, 8)):
+        rows = (whole.frame >= part.start) & (whole.frame < part.stop)
+        alone = detector.detect(frames[part])
+        np.testing.assert_array_equal(alone.boxes_xyxy, whole.boxes_xyxy[rows])
+        np.testing.assert_array_equal(alone.det_score, whole.det_score[rows])
+
+
+def test_a_network_in_integers_gives_the_outputs_of_the_network() -> None:
+    torch.manual_seed(6)
+    network = CompactNet(stem=(8, 16), stages=(16, 32, 48), blocks=(0, 1, 3), pyramid=24).eval().fuse()
+    pixels = torch.randint(0, 256, (2, 3, 96, 160), generator=torch.Generator().manual_seed(7), dtype=torch.uint8)
+    normalized = (pixels.float() - 127.5) / 63.75
+    with torch.inference_mode():
+        for parameter in network.parameters():
+            parameter.mul_(2.0)  # so that the outputs differ between points
+        expected = network(normalized)
+        use_int8_in_compact(network, measure_inputs(network, lambda: network(normalized)), 0.5, 0.25)
+        found = network(pixels)
+
+    errors, spread = (found - expected).std(dim=(0, 1)), expected.std(dim=(0, 1))
+    assert (errors < 0.1 * spread).all() and (spread > 0).all()
+
+
+def test_a_detector_whose_card_lacks_a_convolution_is_refused() -> None:
+    network, card = load_network(find_model("compact", "detector"))
+    largest_inputs = {name: value for name, value in card.largest_inputs.items() if name != "head.1.1"}
+
+    with pytest.raises(WeightsError, match=r"compact: largest_inputs must list every convolution but stem\.0\.conv"):
+        CompactDetector(network, dataclasses.replace(card, largest_inputs=largest_inputs))
+
+
+def test_a_detector_with_weights_that_are_no_numbers_is_refused() -> None:
+    network, card = load_network(find_model("compact", "detector"))
+    with torch.no_grad():
+        network.get_parameter("stages.1.1.first.conv.weight")[0, 0, 0, 0] = torch.nan
+
+    with pytest.raises(WeightsError, match=r"compact: the weights of stages\.1\.1\.first\.conv are NaN or infinite"):
+        CompactDetector(network, card)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer_models.classification.architectures import build_network, fuse_batch_norm
-from fer_models.classification.int8 import has_int8, use_int8
 from fer_models.crops import crop_faces, to_gray
 from fer_models.device import autocast_dtype
+from fer_models.int8 import has_int8, use_int8
 from fer_models.labels import EMOTIONS
 from fer_models.oom import run_with_oom_backoff
 from fer_models.registry.model_registry import ModelCard, WeightsError, load_model_folder

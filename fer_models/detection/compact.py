@@ -1,8 +1,4 @@
-"""The compact face detector: a small anchor-free network with batched pre- and post-processing.
-
-Every point of three feature maps (strides 8, 16 and 32 px) predicts the probability that it lies near the center of a
-face, the distances to the four sides of the face (as in FCOS, https://arxiv.org/abs/1904.01355), and five landmarks.
-"""
+"""The compact face detector: a small network (see `compact_network`) with batched pre- and post-processing."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,82 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fer_models.convolutions import ConvNorm, Residual, fuse_layers
 from fer_models.detection.chunks import detect_in_chunks, tiles_per_frame
+from fer_models.detection.compact_int8 import use_int8
+from fer_models.detection.compact_network import STRIDES_PX, CompactNet
 from fer_models.detection.protocol import score_threshold_of
 from fer_models.detection.suppression import nms_by_frame
 from fer_models.device import autocast_dtype
 from fer_models.frame_batch import FaceBatch
+from fer_models.int8 import has_int8
 from fer_models.oom import keep_freed_memory
-from fer_models.registry.model_registry import ModelCard, load_model_folder
+from fer_models.registry.model_registry import ModelCard, WeightsError, load_model_folder
 from fer_models.registry.networks import build_with_weights
 
-STRIDES_PX = (8, 16, 32)
-# Number of outputs per grid point: the logit of the score, the logarithms of four distances, five landmarks (x, y).
-OUTPUTS = 1 + 4 + 10
 MAX_LOG_DISTANCE = 5.0  # limit on the predicted logarithm of a distance in strides: exp(5) strides exceed any input
 NMS_IOU = 0.4
 # Frames per forward pass. On a CPU, 8 are only 10 % faster per frame than 2, and batches often hold fewer.
 CHUNK_FRAMES = {"cuda": 8, "cpu": 2}
-
-
-def output_layer(channels: int) -> nn.Conv2d:
-    """The last convolution, initialized to a score of 1 % and a box four strides wide at every point."""
-    layer = nn.Conv2d(channels, OUTPUTS, 1)
-    nn.init.normal_(layer.weight, std=0.01)
-    layer.bias = nn.Parameter(torch.tensor([-4.6] + 4 * [0.7] + 10 * [0.0]))
-    return layer
-
-
-class CompactNet(nn.Module):
-    """Small dense convolutions (faster on a CPU than depthwise ones), a feature pyramid, and a head per stride.
-
-    Args:
-        stem: channels after the first and the second halving of the image.
-        stages: channels at strides 8, 16 and 32.
-        blocks: residual blocks at strides 8, 16 and 32.
-        pyramid: channels of the feature pyramid and of the heads.
-    """
-
-    def __init__(
-        self,
-        stem: tuple[int, int] = (16, 24),
-        stages: tuple[int, int, int] = (48, 64, 96),
-        blocks: tuple[int, int, int] = (1, 2, 2),
-        pyramid: int = 48,
-    ):
-        super().__init__()
-        self.stem = nn.Sequential(ConvNorm(3, stem[0], stride=2), ConvNorm(stem[0], stem[1], stride=2))
-        inputs = (stem[1], *stages[:-1])
-        self.stages = nn.ModuleList(
-            nn.Sequential(ConvNorm(into, channels, stride=2), *(Residual(channels) for _ in range(n_blocks)))
-            for into, channels, n_blocks in zip(inputs, stages, blocks, strict=True)
-        )
-        self.lateral = nn.ModuleList(ConvNorm(channels, pyramid, kernel=1) for channels in stages)
-        self.smooth = nn.ModuleList(ConvNorm(pyramid, pyramid) for _ in stages)
-        self.head = nn.ModuleList(nn.Sequential(ConvNorm(pyramid, pyramid), output_layer(pyramid)) for _ in stages)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """`(b, 3, h, w)` normalized, h and w multiples of 32, to `(b, points, 15)`; points as in `grid_points`."""
-        x = self.stem(pixels)
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        outputs: list[Tensor] = []
-        above: Tensor | None = None
-        for level in reversed(range(len(features))):
-            feature = self.lateral[level](features[level])
-            if above is not None:
-                feature = feature + functional.interpolate(above, scale_factor=2.0, mode="nearest")
-            above = self.smooth[level](feature)
-            outputs.insert(0, self.head[level](above).permute(0, 2, 3, 1).flatten(1, 2))
-        return torch.cat(outputs, 1)
-
-    def fuse(self) -> "CompactNet":
-        """Fold every batch norm into its convolution; for evaluation only."""
-        fuse_layers(self)
-        return self
 
 
 def load_network(folder: Path) -> tuple[CompactNet, ModelCard]:
@@ -149,14 +85,16 @@ class CompactDetector:
     Args:
         network: the trained network; it is modified (fused, moved, cast).
         card: its card, with a score threshold.
-        dtype: of the arithmetic; by default the fastest of the device.
+        dtype: of the computation; by default a fast one for the device: 8-bit integers if it is a CPU that multiplies
+            them faster, and the card has the largest inputs of the convolutions.
         chunk_frames: the network always processes this many frames at once (the last chunk is padded), so that the
             faces of a frame are identical, to the bit, in every batch; tiles come `TILES_PER_FRAME` times as many at
             once. Halved permanently when memory runs out. By default as in `CHUNK_FRAMES`.
         max_side_px: larger frames are downscaled to this long side; smaller ones are never enlarged.
 
     Raises:
-        WeightsError: if the card has no score threshold.
+        WeightsError: if the card has no score threshold or lists other convolutions than the network has, or if weights
+            of a convolution in 8-bit integers are NaN or infinite.
     """
 
     def __init__(
@@ -172,17 +110,24 @@ class CompactDetector:
         self.name, self.sha256, self.score_threshold = card.name, card.sha256, score_threshold_of(card)
         self.mean, self.std = card.mean, card.std
         self.device = device or torch.device("cpu")
-        self.dtype = dtype or autocast_dtype(self.device)
+        in_int8 = dtype is None and self.device.type == "cpu" and bool(card.largest_inputs) and has_int8()
+        self.dtype = torch.float32 if in_int8 else dtype or autocast_dtype(self.device)
+        self.precision = "int8" if in_int8 else str(self.dtype).removeprefix("torch.")
         self.max_side_px, self.nms_iou = max_side_px, NMS_IOU
         self.chunk_frames = chunk_frames or CHUNK_FRAMES[self.device.type]
         if self.device.type == "cpu":
             keep_freed_memory()
         network = network.eval().fuse().to(self.device, self.dtype)
+        if in_int8:
+            try:
+                use_int8(network, card.largest_inputs, card.mean, card.std)
+            except ValueError as error:
+                raise WeightsError(f"{card.name}: {error}") from error
         self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
     def load(cls, folder: Path, *, device: torch.device, dtype: torch.dtype | None = None) -> "CompactDetector":
-        """Load the detector of a model folder; `dtype` is that of its arithmetic, by default the fastest of the device.
+        """Load the detector of a model folder; `dtype` is that of its computation, by default a fast one.
 
         Raises:
             WeightsError: if the folder's files are missing, damaged or do not belong together.
@@ -235,7 +180,14 @@ class CompactDetector:
                 x = x.float()  # PyTorch resizes uint8 images on the CPU only
             x = functional.interpolate(x, size=geometry[:2], mode="bilinear", antialias=True)
         shape = (chunk_frames, 3, geometry.padded_height_px, geometry.padded_width_px)
-        padded = torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=torch.channels_last).zero_()
-        shown = padded[: len(pixels), :, : geometry.height_px, : geometry.width_px]
-        shown.copy_(x).sub_(255 * self.mean).div_(255 * self.std)
+        in_pixels = self.precision == "int8"
+        padded = torch.empty(
+            shape,
+            dtype=torch.uint8 if in_pixels else self.dtype,
+            device=self.device,
+            memory_format=torch.channels_last,
+        ).fill_(round(255 * self.mean) if in_pixels else 0)
+        shown = padded[: len(pixels), :, : geometry.height_px, : geometry.width_px].copy_(x)
+        if not in_pixels:
+            shown.sub_(255 * self.mean).div_(255 * self.std)
         return padded

@@ -19,7 +19,7 @@ class FaceDetector(Protocol):
     sha256: str  # sha256 of the file of weights
     score_threshold: float
     max_side_px: int  # longest side of the frames that the network sees; larger frames are downscaled to it
-    dtype: "torch.dtype"  # precision of the network
+    precision: str  # of most of its computation: "int8" or the name of a dtype
 
     def detect(self, pixels: np.ndarray) -> FaceBatch:
         """Faces in `(n, h, w, 3)` uint8 RGB frames, ordered by frame, then by falling score; n may be 0."""

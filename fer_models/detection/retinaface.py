@@ -103,6 +103,7 @@ class RetinaFaceDetector:
         self.name, self.sha256, self.score_threshold = card.name, card.sha256, score_threshold_of(card)
         self.device = device or torch.device("cpu")
         self.dtype = dtype or autocast_dtype(self.device)
+        self.precision = str(self.dtype).removeprefix("torch.")
         self.max_side_px, self.upscale = max_side_px, upscale
         self.chunk_frames = chunk_frames or CHUNK_FRAMES[self.device.type]
         network = build_network(weights).to(self.device)

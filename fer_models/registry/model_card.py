@@ -61,7 +61,7 @@ class ModelCard:
     mean: Shift = 0.0  # input of the network: (value / 255 - mean) / std
     std: Scale = 1.0
     temperature: Temperature = 1.0  # the logits are divided by this number before the softmax
-    # Convolution -> its largest input, see `fer_models.classification.int8`; those not listed are never in 8 bits.
+    # Convolution -> its largest input, see `fer_models.int8`; those not listed are never in 8 bits.
     largest_inputs: dict[str, Annotated[float, Interval(gt=0, le=MAX_CONV_INPUT)]] = field(default_factory=dict)
     # For detectors: the lowest score that counts as a face.
     score_threshold: Annotated[float, Interval(ge=0, le=1)] | None = None

@@ -79,7 +79,7 @@ def observation_settings(settings: AnalyzeSettings, models: "Models", decoder: s
         "detector": models.detector.name,
         "detector_score_threshold": models.detector.score_threshold,
         "detector_size_px": models.detector.max_side_px,
-        "detector_precision": str(models.detector.dtype).removeprefix("torch."),
+        "detector_precision": models.detector.precision,
         "model": models.classifier.card.name,
         "landmarks": models.landmarker.name,
         "device": models.classifier.device.type,
@@ -146,7 +146,7 @@ def describe_models(observe: Mapping[str, Any]) -> str:
     return (
         f"detector {observe['detector']} ({observe['detector_reason']}) with frames of at most "
         f"{observe['detector_size_px']} px, emotion model {observe['model']}, landmark network {observe['landmarks']}, "
-        f"on {observe['device']}, emotions in {observe['precision']}"
+        f"on {observe['device']}, faces in {observe['detector_precision']}, emotions in {observe['precision']}"
     )
 
 

@@ -42,6 +42,7 @@ class Models:
                 "model": self.classifier.card.name,
                 "landmarks": self.landmarker.name,
                 "device": self.classifier.device.type,
+                "detector_precision": self.detector.precision,
                 "precision": self.classifier.precision,
             }
         )

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import av
 import torch
 
-from fer_models.classification.int8 import has_int8
 from fer_models.detection.retinaface_network import is_package_installed
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.extras import EXTRA_OF_MODULE, install_command
+from fer_models.int8 import has_int8
 from fer_models.model_installation.verification import check_models
 from fer_models.registry.model_registry import ModelCard, list_model_dirs
 from fer_models.video.decord_backend import decord_module
@@ -43,7 +43,7 @@ def examine() -> list[Finding]:
     findings += [package(name) for name in PACKAGES]
     findings += [extra(name) for name in sorted({*EXTRA_OF_MODULE.values()} - {"retinaface"})]
     cpu = choose_device("cpu")
-    precision = str(autocast_dtype(cpu)).removeprefix("torch.") + (", emotions in int8" if has_int8() else "")
+    precision = str(autocast_dtype(cpu)).removeprefix("torch.") + (", faces and emotions in int8" if has_int8() else "")
     findings.append(Finding("cpu", f"{os.cpu_count()} cores, computes in {precision}"))
     has_cuda = torch.cuda.is_available()
     device = torch.cuda.get_device_name() if has_cuda else "no CUDA device: computes on the CPU"

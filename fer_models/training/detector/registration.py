@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import math
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from torch import Tensor
 
 from fer_models.boxes import face_size_px
 from fer_models.datasets.face_photos import Photo
-from fer_models.detection.compact import STRIDES_PX, CompactDetector, CompactNet
+from fer_models.detection.compact import CompactDetector
+from fer_models.detection.compact_int8 import convs_with_levels
+from fer_models.detection.compact_network import STRIDES_PX, CompactNet
 from fer_models.evaluation.detector_metrics import FOUND_IOU, Matches, match_hits
+from fer_models.int8 import measure_inputs
 from fer_models.registry.model_registry import ModelCard, save_model_folder
 from fer_models.training.runs import read_checkpoint
 
@@ -33,9 +37,19 @@ LICENCE_NOTE = (
 )
 
 
-def held_out_detector(network: CompactNet, device: torch.device) -> CompactDetector:
+def held_out_detector(
+    network: CompactNet, device: torch.device, largest_inputs: Mapping[str, float] | None = None
+) -> CompactDetector:
     """Create a detector for choosing the threshold: it keeps low scores and processes one photograph at a time."""
-    card = ModelCard("held out", "detector", "compact", mean=MEAN, std=STD, score_threshold=HELD_OUT_THRESHOLD)
+    card = ModelCard(
+        name="held out",
+        task="detector",
+        architecture="compact",
+        mean=MEAN,
+        std=STD,
+        score_threshold=HELD_OUT_THRESHOLD,
+        largest_inputs=dict(largest_inputs or {}),
+    )
     return CompactDetector(network, card, device=device, chunk_frames=1)
 
 
@@ -67,6 +81,13 @@ def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[P
     for level in range(len(STRIDES_PX)):
         weights[f"head.{level}.1.bias"][0] -= math.log(threshold / (1 - threshold))
     weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    card = dataclasses.replace(
+        card,
+        mean=MEAN,
+        std=STD,
+        score_threshold=SCORE_THRESHOLD,
+        largest_inputs=largest_inputs(weights, card, held_out),
+    )
     found = _match_held_out(weights, card, held_out)
     measured = {
         "recall": found.recall(SCORE_THRESHOLD),
@@ -77,9 +98,6 @@ def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[P
     log.info("saving %s: threshold before the shift %.2f, held out: %s", out, threshold, metrics)
     card = dataclasses.replace(
         card,
-        mean=MEAN,
-        std=STD,
-        score_threshold=SCORE_THRESHOLD,
         parameters=sum(parameter.numel() for parameter in CompactNet(**card.architecture_options).parameters()),
         metrics={"held_out": metrics},
         protocol=(
@@ -98,8 +116,23 @@ def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[P
     return save_model_folder(out, weights, card)
 
 
-def _match_held_out(weights: dict[str, Tensor], card: ModelCard, held_out: list[Photo]) -> Matches:
+def largest_inputs(weights: dict[str, Tensor], card: ModelCard, photos: list[Photo]) -> dict[str, float]:
+    """Measure the largest input of each convolution but the first for photographs, see `measure_inputs`.
+
+    Empty if a convolution has none above 0; the detector then never computes in 8-bit integers.
+    """
+    detector = held_out_detector(_network_of(weights, card), torch.device("cpu"))
+    measured = measure_inputs(detector.network, lambda: [detector.detect(photo.pixels[None]) for photo in photos])
+    is_complete = measured.keys() == convs_with_levels(detector.network)
+    return {name: float(f"{value:.4g}") for name, value in measured.items()} if is_complete else {}
+
+
+def _network_of(weights: dict[str, Tensor], card: ModelCard) -> CompactNet:
     network = CompactNet(**card.architecture_options)
     network.load_state_dict(weights)
-    detector = held_out_detector(network, torch.device("cpu"))
+    return network
+
+
+def _match_held_out(weights: dict[str, Tensor], card: ModelCard, held_out: list[Photo]) -> Matches:
+    detector = held_out_detector(_network_of(weights, card), torch.device("cpu"), card.largest_inputs)
     return Matches.join(match_photo(detector, photo) for photo in held_out)

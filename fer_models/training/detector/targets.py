@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from fer_models.boxes import box_center, face_size_px
-from fer_models.detection.compact import STRIDES_PX, grid_points
+from fer_models.detection.compact import grid_points
+from fer_models.detection.compact_network import STRIDES_PX
 
 # Face sizes (square root of the box's area) that the grid points of each stride predict; the ranges overlap.
 FACE_SIZES_PX = ((0.0, 48.0), (36.0, 104.0), (80.0, math.inf))

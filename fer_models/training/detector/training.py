@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader
 
 from fer_models.boxes import box_iou
 from fer_models.datasets.face_photos import FaceDataError, Photo, read_photos
-from fer_models.detection.compact import CompactDetector, CompactNet, grid_points, load_network
+from fer_models.detection.compact import CompactDetector, grid_points, load_network
+from fer_models.detection.compact_network import CompactNet
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.evaluation.detector_metrics import Matches
 from fer_models.prefetch import prefetch

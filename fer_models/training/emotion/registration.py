@@ -13,10 +13,10 @@ from torchmetrics.functional.classification import multiclass_f1_score
 
 from fer_models.classification.architectures import architecture_options, build_network, count_parameters
 from fer_models.classification.classifier import EmotionClassifier
-from fer_models.classification.int8 import measure_inputs
 from fer_models.classification.normalization import MEAN, STD
 from fer_models.datasets.labeled_faces import FaceImages, fingerprint
 from fer_models.evaluation.metrics import fit_temperature, logits_of, measure_split
+from fer_models.int8 import measure_inputs
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_registry import CARD_NAME, ModelCard, save_card, save_model_folder
 from fer_models.training.emotion.augmentation import normalize, resize

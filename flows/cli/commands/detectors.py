@@ -104,16 +104,16 @@ def _measure(chosen: Comparison) -> "list[Table]":
 
 
 def _in_each_precision(model: str, detector: "FaceDetector") -> "dict[str, Detect]":
-    """Return the detector; if it is a compact one in bfloat16, also in float32."""
+    """Return the detector; if it is a compact one that does not compute in float32, also in float32."""
     import torch
 
     from fer_models.detection.compact import CompactDetector
     from fer_models.registry.model_registry import find_model
 
-    if not isinstance(detector, CompactDetector) or detector.dtype == torch.float32:
+    if not isinstance(detector, CompactDetector) or detector.precision == "float32":
         return {model: detector.detect}
     exact = CompactDetector.load(find_model(model, "detector"), device=detector.device, dtype=torch.float32)
-    return {f"{model}, bf16": detector.detect, f"{model}, fp32": exact.detect}
+    return {f"{model}, {detector.precision}": detector.detect, f"{model}, float32": exact.detect}
 
 
 def show(table: "Table") -> None:

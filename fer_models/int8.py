@@ -1,7 +1,7 @@
 """Convolutions in 8-bit integers, for CPUs with instructions that multiply them faster than other numbers (VNNI).
 
 Weights are rounded to 255 levels per output channel, and the inputs of a convolution to 256 levels between 0 and the
-largest one that was measured when the model was calibrated. docs/models.md has the effect on probabilities.
+largest one that was measured when the model was saved. docs/models.md has the effect on the results.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from fer_models.registry.model_card import MAX_CONV_INPUT
 
-# Convolutions whose channels are not multiples of these are not replaced: oneDNN computes some of them very slowly.
-INPUT_CHANNELS, OUTPUT_CHANNELS = 32, 64
 INPUT_LEVELS, WEIGHT_LEVELS = 255, 127
+MAX_SHAPES = 16  # shapes of inputs for which a convolution keeps its weights arranged
 
 
 def has_int8() -> bool:
@@ -23,52 +22,68 @@ def has_int8() -> bool:
 
 
 class Int8Conv(nn.Module):
-    """A convolution whose inputs (b, channels, h, w), all at least 0, and weights are rounded to 8-bit integers.
+    """A convolution whose inputs (b, channels, h, w) and weights are rounded to 8-bit integers.
 
     It calls PyTorch's operators for oneDNN directly: the module of `torch.ao.nn.quantized` rounds its outputs, too, and
     is to be removed from PyTorch.
 
     Args:
         conv: the convolution to replace.
-        largest_input: larger inputs are reduced to this one.
+        step: difference between two levels of the inputs.
+        zero: the level of inputs that are 0. It need not be whole; the padding then differs from 0 by half a step.
+        output_step: if set, the outputs are rectified (ReLU) and rounded to levels with this difference, as uint8.
     """
 
-    def __init__(self, conv: nn.Conv2d, largest_input: float) -> None:
+    def __init__(self, conv: nn.Conv2d, step: float, *, zero: float = 0.0, output_step: float | None = None) -> None:
         super().__init__()
-        self.step = largest_input / INPUT_LEVELS
+        self.step, self.zero, self.output_step = step, round(zero), output_step
         weight = conv.weight.detach().float()
         self.weight_step = weight.abs().amax(dim=(1, 2, 3)).clamp(min=1e-12) / WEIGHT_LEVELS
-        levels = (weight / self.weight_step[:, None, None, None]).round().to(torch.int8)
+        self.levels = (weight / self.weight_step[:, None, None, None]).round().to(torch.int8)
+        self.weight_zero = torch.zeros(len(weight), dtype=torch.int64)
+        self.bias = (self.zero - zero) * step * weight.sum(dim=(1, 2, 3))
+        if conv.bias is not None:
+            self.bias += conv.bias.detach().float()
         self.geometry = list(conv.stride), list(conv.padding), list(conv.dilation), conv.groups
-        self.weight = torch.ops.onednn.qconv_prepack(levels, self.weight_step, self.step, 0, *self.geometry)
-        self.weight_zero = torch.zeros(len(levels), dtype=torch.int64)
-        self.bias = None if conv.bias is None else conv.bias.detach().float()
         self.one_half = torch.tensor(0.5)
-        self.output_step: float | None = None  # if set, outputs are a ReLU's, in 8-bit steps of this size
+        self.arranged: dict[torch.Size, Tensor] = {}  # weights in the order that is fastest for a shape of inputs
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve float32 inputs, or uint8 steps of another `Int8Conv`."""
+    def forward(self, x: Tensor, skip: Tensor | None = None, skip_step: float = 0.0) -> Tensor:
+        """Convolve.
+
+        Args:
+            x: float32 inputs that are at least 0, or their levels as uint8.
+            skip: levels as uint8, channels last, added before the outputs are rectified and rounded; overwritten.
+            skip_step: difference between two levels of `skip`.
+        """
         if x.dtype != torch.uint8:
             shifted = torch.add(self.one_half, x, alpha=1 / self.step)
             x = shifted.clamp_(0, INPUT_LEVELS + 0.5).to(torch.uint8)  # cuts off the fraction
+        inputs = x, self.step, self.zero, self._weights(x.shape), self.weight_step, self.weight_zero
         is_rounded = self.output_step is not None
-        convolved: Tensor = torch.ops.onednn.qconv2d_pointwise(
-            x,
-            self.step,
-            0,
-            self.weight,
-            self.weight_step,
-            self.weight_zero,
-            self.bias,
-            *self.geometry,
-            self.output_step or 1.0,
-            0,
-            torch.uint8 if is_rounded else torch.float32,
-            "relu" if is_rounded else "none",
-            [],
-            "",
-        )
+        outputs = self.output_step or 1.0, 0, torch.uint8 if is_rounded else torch.float32
+        activation: tuple[str, list[float], str] = ("relu" if is_rounded else "none", [], "")
+        convolved: Tensor
+        if skip is None:
+            convolved = torch.ops.onednn.qconv2d_pointwise(*inputs, self.bias, *self.geometry, *outputs, *activation)
+        else:
+            addition = skip_step, 0, "sum", 1.0
+            convolved = torch.ops.onednn.qconv2d_pointwise.binary(
+                *inputs, skip, self.bias, *self.geometry, *outputs, *addition, *activation
+            )
         return convolved
+
+    def _weights(self, shape: torch.Size) -> Tensor:
+        # Weights that are arranged for another shape would be rearranged in each call, which can take 20 times as long.
+        arranged = self.arranged.get(shape)
+        if arranged is None:
+            arranged = torch.ops.onednn.qconv_prepack(
+                self.levels, self.weight_step, self.step, self.zero, *self.geometry, list(shape)
+            )
+            if len(self.arranged) >= MAX_SHAPES:
+                self.arranged = {}
+            self.arranged[shape] = arranged
+        return arranged
 
 
 def measure_inputs(network: nn.Module, run: Callable[[], object]) -> dict[str, float]:
@@ -79,8 +94,8 @@ def measure_inputs(network: nn.Module, run: Callable[[], object]) -> dict[str, f
         run: computes the network for some images.
 
     Returns:
-        Name of the convolution -> largest input; without those that had negative or huge inputs, other numbers of
-        channels, several groups, or a padding that is not given in pixels.
+        Name of the convolution -> largest input; without those that had negative or huge inputs, several groups, or a
+        padding that is not given in pixels.
     """
     least: dict[str, float] = {}
     largest: dict[str, float] = {}
@@ -113,28 +128,35 @@ def use_int8(network: nn.Module, largest_inputs: Mapping[str, float]) -> None:
         largest_inputs: from `measure_inputs`.
 
     Raises:
-        ValueError: if a name is not that of a convolution that `measure_inputs` measures, or a weight is NaN or
-            infinite, which rounding would hide.
+        ValueError: as `replaceable_conv`.
     """
     modules = dict(network.named_modules())
     for name, largest in largest_inputs.items():
-        conv = modules.get(name)
-        if not _is_replaceable(conv):
-            raise ValueError(f"largest_inputs: {name} is not a convolution of the network that can use integers")
-        if not all(parameter.isfinite().all() for parameter in conv.parameters()):
-            raise ValueError(f"the weights of {name} are NaN or infinite")
-        network.set_submodule(name, Int8Conv(conv, largest))
+        network.set_submodule(name, Int8Conv(replaceable_conv(network, name), largest / INPUT_LEVELS))
     for module in modules.values():
         if isinstance(module, nn.Sequential):
             _pass_integers(module)
+
+
+def replaceable_conv(network: nn.Module, name: str) -> nn.Conv2d:
+    """Return the convolution of a network that has this name.
+
+    Raises:
+        ValueError: if the name is not that of a convolution that `measure_inputs` measures, or a weight is NaN or
+            infinite, which rounding would hide.
+    """
+    conv = dict(network.named_modules()).get(name)
+    if not _is_replaceable(conv):
+        raise ValueError(f"largest_inputs: {name} is not a convolution of the network that can use integers")
+    if not all(parameter.isfinite().all() for parameter in conv.parameters()):
+        raise ValueError(f"the weights of {name} are NaN or infinite")
+    return conv
 
 
 def _is_replaceable(module: nn.Module | None) -> TypeGuard[nn.Conv2d]:
     """Whether a module is a convolution that an `Int8Conv` computes faster."""
     return (
         isinstance(module, nn.Conv2d)
-        and module.in_channels % INPUT_CHANNELS == 0
-        and module.out_channels % OUTPUT_CHANNELS == 0
         and module.groups == 1
         and not isinstance(module.padding, str)
         and module.padding_mode == "zeros"
