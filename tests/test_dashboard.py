@@ -787,6 +787,7 @@ def test_command_refuses_markers_that_are_none(results: Path, tmp_path: Path) ->
     assert "no column start_s" in done.output
 
 
+@pytest.mark.slow
 def test_command_serves_the_page_on_this_machine_only(results: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -163,6 +163,7 @@ def noise(n: int, height: int, width: int) -> np.ndarray:
     return np.array(frames, np.uint8).reshape(n, height, width, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("height_width", [(72, 130), (700, 300)])
 def test_a_frame_has_the_same_faces_in_any_batch(height_width):
     pixels = noise(11, *height_width)

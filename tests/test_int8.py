@@ -130,7 +130,10 @@ def test_inputs_that_a_card_may_not_list_are_not_measured() -> None:
         assert measure_inputs(conv, lambda value=largest: conv(torch.full((1, 32, 2, 2), value))) == {}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "architecture",
+    [pytest.param(name, marks=pytest.mark.slow) if name.startswith("resnet50") else name for name in ARCHITECTURES],
+)
 def test_every_architecture_can_be_measured_and_replaced(architecture: str) -> None:
     options = architecture_options(architecture, input_size_px=64, outputs=len(EMOTIONS))
     torch.manual_seed(5)

@@ -309,6 +309,7 @@ def test_losses_rise_with_each_kind_of_error():
     ]
 
 
+@pytest.mark.slow
 def test_a_training_resumes_where_it_stopped(few_labels, tmp_path):
     recipe = LandmarkRecipe(epochs=2, batch_size=3)
     whole = train_landmarks([few_labels], tmp_path / "whole", recipe, device="cpu")

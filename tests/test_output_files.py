@@ -99,6 +99,7 @@ def test_a_suffix_without_a_format_is_refused_even_with_overwrite(results, tmp_p
     assert (tmp_path / name).read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_the_format_follows_the_suffix(results, tmp_path):
     for suffix in ("csv", "json", "parquet", "txt"):
         assert fervid("query", results, SQL, "--output", tmp_path / f"rows.{suffix}").exit_code == 0

@@ -399,6 +399,7 @@ def test_events_are_answered_and_joined_in_sql(results, tmp_path):
     assert ad["change_sad"] == pytest.approx(0.5, abs=0.01)  # one second of the event is sad, and none before it
 
 
+@pytest.mark.slow
 def test_events_are_joined_by_video_or_not_at_all(results, tmp_path):
     file = tmp_path / "events.csv"
     file.write_text("start_s,end_s,label,video\n0,1,start,\n1,2,ad,a.mp4\n")

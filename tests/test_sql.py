@@ -239,6 +239,7 @@ def test_a_query_that_takes_too_long_is_stopped(results):
         query(results, endless, timeout_s=0.2)
 
 
+@pytest.mark.slow
 def test_a_query_cannot_fill_the_memory(results):
     with pytest.raises(QueryError, match="larger than 256 MiB"):
         query(results, "SELECT * FROM range(1_000_000_000)")
@@ -288,6 +289,7 @@ def test_a_name_that_two_videos_have_is_not_enough(store):
     assert query(store.root, "SELECT DISTINCT emotion FROM faces", video="y/a.mp4").to_pylist() == [{"emotion": "sad"}]
 
 
+@pytest.mark.slow
 def test_all_analyses_can_be_seen(store):
     store.commit_analysis(row(analysis=1), timeline("happy"))
     store.commit_analysis(row(analysis=2), timeline("sad"))

@@ -217,6 +217,7 @@ def _write_often(root: Path) -> None:
         store.commit_analysis(ROW, timeline())
 
 
+@pytest.mark.slow
 def test_two_processes_may_write_the_same_results(tmp_path):
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_write_often, args=(tmp_path / "results",)) for _ in range(2)]

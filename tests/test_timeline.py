@@ -208,6 +208,7 @@ def same(a: Timeline, b: Timeline) -> bool:
     return all(table.equals(b.tables()[name]) for name, table in a.tables().items())
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(videos(), st.randoms())
 def test_the_order_of_segments_does_not_matter(observations, random):
