@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import tempfile
-import typing
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+NANOBIND_MODULES = ("_duckdb", "duckdb", "triton")
 HARDWARE_MARKERS = ("cuda", "int8")  # of tests that need a device or instructions that few machines have
 
 # Compiling all modules again in each process would double the time of tests that start processes.
@@ -81,20 +81,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Let Python free all tests at exit, because DuckDB's binding would report its objects in their modules as leaked.
+@atexit.register
+def release_extension_types() -> None:
+    """Let Python free the types and functions of DuckDB and Triton, whose bindings report all that is left at exit.
 
-    The registries and caches of `typing`, which torch keeps, and the callbacks of the garbage collector outlive all
-    modules. They refer to functions of Streamlit, whose caches refer to our pages, and of pytest's plugins. The loader
-    of these plugins is pytest's import hook, which refers to the configuration, and this to all tests.
+    Functions of tests and of our modules may outlive their modules, because torch, Streamlit and pytest keep some of
+    them until the process ends. They keep the global variables of their modules, and these what they import. Everything
+    registered after this function runs before it.
     """
-    gc.callbacks.clear()
-    typing.clear_overloads()
-    for clear_cache in getattr(typing, "_cleanups", []):  # there is no public function for it
-        clear_cache()
-    for finder in sys.meta_path:
-        if getattr(finder, "config", None) is config:
-            atexit.register(delattr, finder, "config")
+    root = f"{Path(__file__).parents[1]}{os.sep}"
+    for name, module in list(sys.modules.items()):
+        file = str(getattr(module, "__file__", None))
+        is_ours = file.startswith(root) and "site-packages" not in file
+        if name != __name__ and (is_ours or name.partition(".")[0] in NANOBIND_MODULES):
+            vars(module).clear()
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
