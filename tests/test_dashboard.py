@@ -229,6 +229,18 @@ def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> N
     assert "No episode passes the filters" in words(shown)
 
 
+def test_people_in_videos_of_the_same_name_can_all_be_selected(store: Store) -> None:
+    faces = [Face(i) for i in range(20)]
+    for video, path in ((ALICE, "P01/cam.mp4"), (NOBODY, "P02/cam.mp4"), (BROKEN, "P02/other.mp4")):
+        store.commit_analysis(row(video, path), timeline(np.arange(20) / 10, faces))
+    rename(store.root, BROKEN, 0, "Zoe")
+    assert list(moments.people_by_label(Results(store.root)).items()) == [
+        ("Zoe", "Zoe"),
+        ("P0 in P01/cam.mp4", f"{ALICE}/P0"),
+        ("P0 in P02/cam.mp4", f"{NOBODY}/P0"),
+    ]
+
+
 def test_moments_know_names_and_leave_out_hidden_people(results: Path) -> None:
     (sad,) = moments.find_moments(Results(results), "peak", moments.Filters(["sad"]))
     rename(results, ALICE, sad.track_id, "Anna")

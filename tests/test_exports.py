@@ -69,7 +69,7 @@ def exported(results, tmp_path_factory):
 
 def test_tidy_csv_has_every_frame_and_every_number(exported, results):
     rows = pd.read_csv(exported["csv"])
-    assert set(rows["video"]) == {"al&ice <1>.mp4"}
+    assert set(rows["video"]) == {"one/al&ice <1>.mp4"}
     assert rows["frame_index"].tolist() == sorted([*range(30), *range(15, 30), *range(30, 40)])
     assert rows["status"].value_counts().to_dict() == {"ok": 45, "no_face": 9, "decode_error": 1}
     assert rows.loc[rows["status"] != "ok", "p_happy"].isna().all()

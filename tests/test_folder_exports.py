@@ -2,6 +2,7 @@
 
 import csv
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -51,6 +52,27 @@ def test_one_file_has_the_frames_of_all_videos(results, tmp_path):
         sum(float(row[name]) for name in row if name.startswith("smooth_")) == pytest.approx(1, abs=0.02)
         for row in rows
     )
+
+
+def test_videos_of_the_same_name_in_several_folders_stay_apart(tmp_path):
+    """As in P01/cam.mp4 and P02/cam.mp4: rows are grouped by the column video."""
+    store, config = Store(tmp_path / "results"), TimelineSettings().config(score_threshold=0.5)
+    for number, (path, n_frames) in enumerate((("P01/cam.mp4", 20), ("P02/cam.mp4", 30), ("P02/other.mp4", 40))):
+        observations = observe(np.arange(n_frames) / 10, [Face(i) for i in range(n_frames)])
+        ids = {"video_id": f"v{number:016}", "analysis_id": f"a{number:016}", "path": f"/study/{path}"}
+        store.commit_analysis(ids, build_timeline(observations, config))
+    expected = {"P01/cam.mp4": 20, "P02/cam.mp4": 30, "other.mp4": 40}
+    succeed("export", store.root, "--format", "frames", "--out", tmp_path / "all")
+    assert Counter(row["video"] for row in rows_of(tmp_path / "all" / "frames.csv")) == expected
+    for name in ("tracks", "episodes"):
+        succeed("export", store.root, "--format", name, "--out", tmp_path / "all", "--video", "/study/P02/cam.mp4")
+        assert {row["video"] for row in rows_of(tmp_path / "all" / f"{name}.csv")} == {"P02/cam.mp4"}
+    succeed("export", store.root, "--format", "csv", "--out", tmp_path / "each")
+    combined = [row["video"] for file in (tmp_path / "each").glob("*.csv") for row in rows_of(file)]
+    assert Counter(combined) == expected
+    succeed("export", store.root, "--format", "boris", "--out", tmp_path / "boris")
+    texts = [file.read_text(encoding="utf-8") for file in (tmp_path / "boris").glob("*.tsv")]
+    assert {text.splitlines()[1].split("\t")[0].strip('"') for text in texts} == set(expected)
 
 
 def test_one_file_has_the_tracks_of_the_selected_videos(results, tmp_path):

@@ -140,7 +140,7 @@ def edited(results: Path) -> Path:
 def test_names_are_in_exports_and_hidden_people_in_none(edited: Path, tmp_path: Path) -> None:
     connection = connect(edited)
     video = next(video for video in all_videos(connection) if video.video_id == ALICE)
-    write_boris(connection, video, tmp_path / "boris.tsv", escape_formulas=True)
+    write_boris(connection, video, tmp_path / "boris.tsv", escape_formulas=True, name="a.mp4")
     write_elan(connection, video, tmp_path / "elan.eaf")
     write_subtitles(connection, video, tmp_path / "subtitles.srt", "srt")
     for name in ("boris.tsv", "elan.eaf", "subtitles.srt"):

@@ -14,7 +14,7 @@ from analytics.results.catalog import REMEMBERED, WORTH_REMEMBERING
 from analytics.results.replaced_files import replaced_files_note
 from analytics.results.store import Store, StoreError
 from analytics.results.videos import UnknownVideoError, all_videos
-from analytics.tables.schema import TABLES, VIEWS
+from analytics.tables.schema import TABLES, TIMELINE_TABLES, VIEWS
 from analytics.timeline.build import TimelineConfig, build_timeline
 
 ODD_NAME = 'o\'clock "a" [1] * ? ü %20 {x}'
@@ -143,12 +143,17 @@ def test_all_analyses_warn_about_joins_that_count_rows_twice(store):
     assert right.stdout.split() == ['"n"', "20"] and "join USING" not in right.stderr
 
 
-def test_an_analysis_without_its_tables_is_ignored(store):
+@pytest.mark.parametrize("table", TIMELINE_TABLES)
+def test_an_analysis_without_one_of_its_tables_is_not_left_out_silently(store, table):
+    """Neither may an earlier analysis take its place."""
     store.commit_analysis(row(analysis=1), timeline("happy", 10))
     store.commit_analysis(row(analysis=2), timeline("sad", 20))
-    (store.root / "episodes/video_id=v0000000000000001/a0000000000000002.parquet").unlink()
-    assert ask(store, "SELECT DISTINCT emotion FROM faces") == [("happy",)]
-    assert ask(store, "SELECT analysis_id FROM videos") == [("a0000000000000001",)]
+    store.commit_analysis(row(video=2, path="b.mp4"), timeline("sad", 20))
+    path = store.root / table / "video_id=v0000000000000001/a0000000000000002.parquet"
+    path.unlink()
+    with pytest.raises(StoreError, match=rf"{path.name} is damaged \(missing\): `fervid analyze"):
+        ask(store, "SELECT DISTINCT emotion FROM faces")
+    assert query(store.root, "SELECT count(*) AS n FROM faces", video="b.mp4").to_pylist() == [{"n": 20}]
 
 
 def test_tables_of_an_unfinished_analysis_are_not_shown(store):

@@ -13,13 +13,15 @@ from analytics.queries.event_files import read_events
 from analytics.queries.groups import find_conditions, resolve_participants
 from analytics.results.atomic_write import write_atomic
 from analytics.results.output_files import check_output_file, check_output_folder
-from analytics.results.videos import all_videos, choose_videos, names_apart
+from analytics.results.videos import all_videos, choose_videos, names_apart, short_names
 from fer_models.errors import FervidError
 
 # A function that writes one video, a row of table videos read through a connection, to a file.
-Writer = Callable[..., None]  # arguments: connection, video, path; spreadsheets also take `escape_formulas`
+Writer = Callable[..., None]  # arguments: connection, video, path; some also take `escape_formulas` or `name`
 # Formats that spreadsheets open, and that therefore get `escape_formulas`.
 SPREADSHEETS = ("csv", "fex", "openface", "boris")
+# Formats in which each row has the name of the video, so that files can be combined.
+NAMED = ("csv", "boris")
 
 # Maps each format to the suffix of its files and to the function that writes them.
 FORMATS: dict[str, tuple[str, Writer]] = {
@@ -118,6 +120,8 @@ def export_videos(
         targets = {row.video_id: out / (names[row.video_id] + suffix) for row in done}
         for target in targets.values():
             check_output_file(target, overwrite=overwrite)
+        shown = short_names(videos)
         for video in done:
-            write_atomic(targets[video.video_id], partial(write, connection, video))
+            options = {"name": shown[video.video_id]} if form in NAMED else {}
+            write_atomic(targets[video.video_id], partial(write, connection, video, **options))
     return list(targets.values())

@@ -20,7 +20,6 @@ import pyarrow.csv
 from analytics.exports.tables import without_formulas
 from analytics.queries.intervals import label_intervals
 from analytics.results.video_record import NamedVideo, VideoRecord
-from analytics.results.videos import file_name
 
 if TYPE_CHECKING:
     from pympi import Elan
@@ -112,15 +111,21 @@ def _annotate(eaf: "Elan.Eaf", tier: str, start_s: float, end_s: float, text: st
 
 
 def write_boris(
-    connection: duckdb.DuckDBPyConnection, video: VideoRecord, path: Path, *, escape_formulas: bool
+    connection: duckdb.DuckDBPyConnection,
+    video: VideoRecord,
+    path: Path,
+    *,
+    escape_formulas: bool,
+    name: str,
 ) -> None:
     """Write episodes as BORIS's aggregated events: tab-separated, a row for each state of a subject.
 
-    As in BORIS, durations are that of the medium and, for a subject, the sum of its states, rounded to milliseconds.
+    `name` is the id of the observation, unique in the results. As in BORIS, durations are that of the medium and, for a
+    subject, the sum of its states, rounded to milliseconds.
     """
     episodes = connection.sql(_EPISODES, params={"video_id": video.video_id}).to_arrow_table()
     same = {
-        "Observation id": file_name(video.path),
+        "Observation id": name,
         "Observation date": f"{video.finished_at:%Y-%m-%d %H:%M:%S}",
         "Description": f"Fervid {video.analysis_id}",
         "Observation type": "Media file",

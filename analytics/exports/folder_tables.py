@@ -1,6 +1,6 @@
 """Export one tidy CSV file for all videos of a results folder: tracks, episodes or frames, without hidden people."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,24 +10,29 @@ from analytics.exports.tables import write_rows
 from analytics.queries.connection import connect
 from analytics.results.atomic_write import write_atomic
 from analytics.results.output_files import check_output_file
-from analytics.results.videos import all_videos, choose_videos
+from analytics.results.videos import all_videos, choose_videos, short_names
 from fer_models.labels import EMOTIONS
 
 # Rows written at once, to limit memory.
 ROWS_AT_A_TIME = 100_000
+# The selected videos; names are unique, because videos in several folders often have the same file name.
+_CHOSEN = """
+WITH named AS (SELECT unnest($ids::VARCHAR[]) AS video_id, unnest($names::VARCHAR[]) AS name),
+chosen AS (SELECT video_id, path, name FROM videos JOIN named USING (video_id))
+"""
 _SHOWN = ", ".join(f"smooth_{name}" for name in EMOTIONS)
 # A row per person and sampled frame. A frame in which nobody is visible has one row, without a person.
 _FRAMES = f"""
-SELECT parse_filename(path) AS video, frames.frame_index, frames.pts_s, frames.duration_s, status, person,
+SELECT name AS video, frames.frame_index, frames.pts_s, frames.duration_s, status, person,
     faces.track_id, smooth_emotion AS emotion, {_SHOWN}, quality_ok, quality_reason, x1_px, y1_px, x2_px, y2_px
 FROM frames JOIN chosen USING (video_id) LEFT JOIN visible('faces') AS faces USING (video_id, frame_index)
     LEFT JOIN people ON people.video_id = faces.video_id AND people.track_id = faces.track_id
-ORDER BY path, frames.frame_index, faces.track_id
+ORDER BY path, video_id, frames.frame_index, faces.track_id
 """
 _PER_PERSON = """
-SELECT parse_filename(path) AS video, person, {table}.* EXCLUDE (video_id, analysis_id)
+SELECT name AS video, person, {table}.* EXCLUDE (video_id, analysis_id)
 FROM visible('{table}') AS {table} JOIN chosen USING (video_id) LEFT JOIN people USING (video_id, track_id)
-ORDER BY path, track_id, start_s
+ORDER BY path, video_id, track_id, start_s
 """
 FOLDER_TABLES = {
     "tracks": _PER_PERSON.format(table="tracks"),
@@ -56,15 +61,17 @@ def export_table(
     check_output_file(target, overwrite=overwrite)
     with connect(results, observations=False) as connection:
         videos = all_videos(connection)
-        ids = choose_videos(videos, wanted) if wanted else [row.video_id for row in videos]
-        write = partial(_write, connection, FOLDER_TABLES[name], list(ids), escape_formulas)
+        names = short_names(videos)
+        if wanted:
+            names = {video_id: names[video_id] for video_id in choose_videos(videos, wanted)}
+        write = partial(_write, connection, FOLDER_TABLES[name], names, escape_formulas)
         write_atomic(target, write)
     return target
 
 
 def _write(
-    connection: duckdb.DuckDBPyConnection, sql: str, ids: Sequence[str], escape_formulas: bool, path: Path
+    connection: duckdb.DuckDBPyConnection, sql: str, names: Mapping[str, str], escape_formulas: bool, path: Path
 ) -> None:
-    chosen = "WITH chosen AS (SELECT video_id, path FROM videos WHERE list_contains($ids, video_id))"
-    rows = connection.sql(f"{chosen} {sql}", params={"ids": list(ids)}).to_arrow_reader(ROWS_AT_A_TIME)
+    params = {"ids": list(names), "names": list(names.values())}
+    rows = connection.sql(_CHOSEN + sql, params=params).to_arrow_reader(ROWS_AT_A_TIME)
     write_rows(rows, path, escape_formulas=escape_formulas)

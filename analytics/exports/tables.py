@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from analytics.results.video_record import VideoRecord
-from analytics.results.videos import file_name
 from analytics.tables.schema import FACES, FRAMES
 from fer_models.labels import EMOTIONS
 
@@ -34,9 +33,22 @@ WHERE video_id = $video_id ORDER BY frames.pts_s, face_index
 
 
 def write_faces(
-    connection: duckdb.DuckDBPyConnection, video: VideoRecord, path: Path, *, escape_formulas: bool
+    connection: duckdb.DuckDBPyConnection,
+    video: VideoRecord,
+    path: Path,
+    *,
+    escape_formulas: bool,
+    name: str,
 ) -> None:
-    """Write a tidy CSV: the columns of frames and faces, and the name of the person; landmarks take ten columns."""
+    """Write a tidy CSV: the columns of frames and faces, and the name of the person; landmarks take ten columns.
+
+    Args:
+        connection: the results.
+        video: the video.
+        path: the file to write.
+        escape_formulas: see `without_formulas`.
+        name: the name of the video, unique in the results.
+    """
     names = [field.name for field in FACES if field.name not in (*FRAMES.names, "landmarks_px", "points_px")]
     points = [f"{landmark}_{axis}_px" for landmark in LANDMARKS for axis in "xy"]
     columns = [
@@ -46,7 +58,7 @@ def write_faces(
         *(f"landmarks_px[{i}] AS {point}" for i, point in enumerate(points, 1)),
         "person",
     ]
-    _write(connection, columns, {"video_id": video.video_id, "name": file_name(video.path)}, path, escape_formulas)
+    _write(connection, columns, {"video_id": video.video_id, "name": name}, path, escape_formulas)
 
 
 def write_fex(connection: duckdb.DuckDBPyConnection, video: VideoRecord, path: Path, *, escape_formulas: bool) -> None:

@@ -11,7 +11,7 @@ ORDER BY video
 SELECT parse_filename(path) AS video, sum(frames.duration_s) FILTER (n_faces IS NOT NULL) AS seen_s,
     coalesce(sum(frames.duration_s) FILTER (n_faces > 0), 0) / seen_s AS share_with_face, max(n_faces) AS most_faces
 FROM frames JOIN videos USING (video_id)
-GROUP BY video
+GROUP BY video_id, video
 ORDER BY video
 
 -- Which emotion does each person show most, and for how long do they have a label?
@@ -81,7 +81,7 @@ FROM faces a
 JOIN faces b ON a.video_id = b.video_id AND a.frame_index = b.frame_index AND a.track_id < b.track_id
 JOIN videos ON videos.video_id = a.video_id
 WHERE a.smooth_emotion IS NOT NULL AND b.smooth_emotion IS NOT NULL
-GROUP BY video, one, other
+GROUP BY a.video_id, video, one, other
 ORDER BY video, one, other
 
 -- How often does each person blink, and for which share of time do they seem to speak?
@@ -120,7 +120,7 @@ ORDER BY video, cut_s
 SELECT parse_filename(path) AS video, quality_reason, count(*) AS n_faces, sum(faces.duration_s) AS seen_s
 FROM faces JOIN videos USING (video_id)
 WHERE NOT quality_ok AND NOT left_out_by_speech(quality_reason)
-GROUP BY video, quality_reason
+GROUP BY video_id, video, quality_reason
 ORDER BY video, quality_reason
 
 -- Would the shares differ without the quality filter?

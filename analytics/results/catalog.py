@@ -56,7 +56,7 @@ class Catalog:
     shard_of: Mapping[Ids, Where]
     small: Collection[str]  # paths of the objects that are read whole
     shard_checksums: Mapping[str, Mapping[str, ShardChecksum]]  # shard -> table -> checksums
-    damaged: Sequence[Damage] = ()  # unreadable rows and shards, and tables whose size has changed
+    damaged: Sequence[Damage] = ()  # unreadable rows and shards, and tables that are missing or have another size
 
     def table(self, name: str, ids: Iterable[Ids], schema: pa.Schema) -> ds.Dataset:
         """The rows of these analyses in table `name` as one Arrow dataset; no file is read or listed yet."""
@@ -109,7 +109,7 @@ class Part:
 
 
 def read_catalog(root: StoragePath, *, skip_damaged: bool = False) -> Catalog:
-    """Read the current catalog. A finished analysis is included only if all its tables exist.
+    """Read the current catalog.
 
     Args:
         root: the results folder.
@@ -161,6 +161,7 @@ def _read_catalog(root: StoragePath) -> Catalog:
                 continue
             shard_of.pop(ids, None)
         elif where is None and status == "done":
+            damaged += _missing_tables(root, ids)
             continue
         kept.append(i)
     rows = [own.take(pa.array(kept, pa.int64()))]
@@ -177,6 +178,11 @@ def _table_sizes(root: StoragePath, ids: Ids) -> list[int] | None:
         return [table_path(root, name, *ids).stat().st_size for name in TIMELINE_TABLES]
     except FileNotFoundError:
         return None
+
+
+def _missing_tables(root: StoragePath, ids: Ids) -> list[Damage]:
+    paths = (table_path(root, name, *ids) for name in TIMELINE_TABLES)
+    return [Damage(path, "missing", ids[0]) for path in paths if not path.exists()]
 
 
 def _of_other_size(root: StoragePath, ids: Ids, sizes: list[int], written_bytes: list[int]) -> list[Damage]:

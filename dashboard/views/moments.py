@@ -6,6 +6,8 @@ from urllib.parse import urlencode
 import pyarrow as pa
 import streamlit as st
 
+from analytics.results.video_record import video_names
+from analytics.results.videos import short_names
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock
 from dashboard.widgets.download import download_button
@@ -35,9 +37,8 @@ MOMENTS_SQL = """
     ORDER BY rank_value DESC, peak DESC, video_id, episodes.start_s LIMIT $limit
 """
 PEOPLE_SQL = """
-    SELECT participant, bool_or(is_named) AS is_named,
-        any_value(CASE WHEN is_named THEN person ELSE person || ' in ' || parse_filename(path) END) AS label
-    FROM people JOIN videos USING (video_id) WHERE NOT is_hidden GROUP BY participant ORDER BY is_named DESC, label
+    SELECT participant, bool_or(is_named) AS is_named, any_value(person) AS person, any_value(video_id) AS video_id
+    FROM people WHERE NOT is_hidden GROUP BY participant
 """
 COLUMNS = (
     Column("thumbnail", "", "thumbnail"),
@@ -104,9 +105,22 @@ def table_row(moment: Moment) -> Row:
     }
 
 
+def people_by_label(results: Results) -> dict[str, str]:
+    """The participant for each entry of the list of people: first those with a name, then tracks with their video.
+
+    Videos with the same file name have their folder in front, so that no two entries are the same.
+    """
+    names = short_names(video_names(results.ask("SELECT video_id, path FROM videos")))
+    labels = [
+        (not row["is_named"], row["person"] if row["is_named"] else f"{row['person']} in {names[row['video_id']]}", row)
+        for row in results.ask(PEOPLE_SQL).to_pylist()
+    ]
+    return {label: row["participant"] for _, label, row in sorted(labels, key=lambda entry: entry[:2])}
+
+
 def choose_filters(results: Results) -> tuple[str, Filters]:
     """The ranking and the filters that the user selected; other pages do not reset them."""
-    people = {ANYBODY: "", **{row["label"]: row["participant"] for row in results.ask(PEOPLE_SQL).to_pylist()}}
+    people = {ANYBODY: "", **people_by_label(results)}
     first, second, third = st.columns([2, 1, 1])
     emotions = first.pills(
         "Emotions (none selected: all but neutral)",
