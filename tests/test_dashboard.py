@@ -43,7 +43,7 @@ from dashboard.views import library, moments
 from dashboard.views.sql import chart_of
 from dashboard.views.timeline import parse_time_s, player_data, summary_line
 from dashboard.widgets.charts import TEXT_COLOR
-from dashboard.widgets.group_picker import GroupFile, Grouping, parse_grouping
+from dashboard.widgets.group_picker import GroupFile, Grouping, groups_by_word, parse_grouping
 from dashboard.widgets.over_time import onset_chart, people_chart, timeline_rows
 from dashboard.widgets.validity import validity_of
 from fer_models.labels import EMOTIONS
@@ -284,10 +284,24 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     assert shown.dataframe[1].value["videos A, B"].tolist() == ["1, 1"]
     assert "no interval: 5 participants" in words(shown)
     shown.multiselect[0].set_value(["in/alice.mp4"]).run()
-    assert "at least two groups" in words(shown)
+    assert "Select at least two videos." in words(shown)
     assert shown.segmented_control[0].proto.required  # a click on the selected option does not deselect it
     shown.segmented_control[0].set_value("folders").run()
-    assert "All 3 videos are in one folder" in words(shown)
+    assert "All videos are in one folder" in words(shown)
+    shown.segmented_control[0].set_value("words in the path").run()
+    assert "Enter at least two words" in words(shown)
+    shown.segmented_control[0].set_value("a CSV file").run()
+    assert "Choose a file that names at least two groups." in words(shown)
+
+
+def test_a_video_is_in_the_group_of_the_one_word_in_its_path(results: Path, page: Page) -> None:
+    paths = ["in/Male_1.mp4", "in/female_1.mp4", "in/female_and_male.mp4", "in/nobody.mp4"]
+    assert groups_by_word(paths, ["male", "female"]) == {"in/Male_1.mp4": "male", "in/female_1.mp4": "female"}
+    shown = page("compare", results)
+    shown.segmented_control[0].set_value("words in the path").run()
+    shown.text_input[0].set_value("alice, in/, bob").run()
+    assert "No video has in its path: bob." in words(shown)
+    assert "Left out, because several of the words are in their path: alice.mp4." in words(shown)
 
 
 @pytest.fixture

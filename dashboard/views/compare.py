@@ -25,7 +25,7 @@ from dashboard.data.results import Results, current_results
 from dashboard.text import plain
 from dashboard.widgets.agreement import show_agreement
 from dashboard.widgets.differences import show_differences
-from dashboard.widgets.group_picker import MARKERS, choose_groups, choose_way, show_members
+from dashboard.widgets.group_picker import MARKERS, NEXT_STEPS, choose_groups, choose_way, show_members
 from dashboard.widgets.over_time import show_over_time
 
 DEFAULT_GROUPS, MAX_GROUPS = 3, 6
@@ -62,13 +62,15 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
     """Differences between groups of videos, and means over time; None until two groups are selected."""
     paths = [video.path for video in videos]
     grouping = choose_groups(paths, way)
-    groups = grouping.groups
-    chosen = select_groups(sorted(set(groups.values())), way)
-    groups = {path: group for path, group in groups.items() if group in chosen}
-    if len(set(groups.values())) < 2:
+    names = sorted(set(grouping.groups.values()))
+    if len(names) < 2:
+        st.info(NEXT_STEPS[way])
+        return None
+    chosen = select_groups(names, way)
+    if len(chosen) < 2:
         st.info("Select at least two groups.")
         return None
-    groups = find_groups(groups, videos)
+    groups = find_groups({path: group for path, group in grouping.groups.items() if group in chosen}, videos)
     show_members(groups, paths)
     return Compared(
         comparison_of(results, key, groups, grouping.participants),

@@ -1,6 +1,6 @@
 """Controls that assign videos, or time ranges of them, to the groups that page Compare compares."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -13,6 +13,13 @@ from dashboard.text import plain
 FOLDERS, WORDS, SINGLE, FILE, MARKERS = "folders", "words in the path", "single videos", "a CSV file", "markers"
 DEFAULT_VIDEOS = 2  # number of videos that are compared before anything is selected
 MAX_LISTED = 20
+# What to do where a choice makes fewer than two groups.
+NEXT_STEPS = {
+    FOLDERS: "All videos are in one folder: group them in another way.",
+    WORDS: "Enter at least two words. Each makes a group of the videos that have it in their path.",
+    SINGLE: "Select at least two videos.",
+    FILE: "Choose a file that names at least two groups.",
+}
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,24 @@ def groups_by_folder(paths: list[str]) -> dict[str, str]:
     return {path: PurePath(path).parent.name or "." for path in paths}
 
 
+def words_in(path: str, words: Iterable[str]) -> list[str]:
+    """The words that a path contains, in any case; a word within a longer one does not count.
+
+    >>> words_in("in/female_01.mp4", ["male", "female"]), words_in("in/female_male.mp4", ["male", "female"])
+    (['female'], ['female', 'male'])
+    """
+    rest, found = path.lower(), []
+    for word in sorted(words, key=len, reverse=True):
+        if word.lower() in rest:
+            found.append(word)
+            rest = rest.replace(word.lower(), "\0")
+    return found
+
+
 def groups_by_word(paths: list[str], words: list[str]) -> dict[str, str]:
-    """Each video in the group of the first word that its path contains; videos without a match are left out."""
-    found = {path: next((word for word in words if word.lower() in path.lower()), None) for path in paths}
-    return {path: word for path, word in found.items() if word is not None}
+    """Each video in the group of the word that its path contains; videos with no word, or several, are left out."""
+    found = {path: words_in(path, words) for path in paths}
+    return {path: matching[0] for path, matching in found.items() if len(matching) == 1}
 
 
 def choose_way(paths: list[str], markers: Markers | None) -> str:
@@ -57,18 +78,14 @@ def choose_groups(paths: list[str], way: str) -> Grouping:
     """The group of each path, as selected; empty until enough is selected."""
     match way:
         case "folders":
-            groups = groups_by_folder(paths)
-            if len(set(groups.values())) < 2:
-                st.info(f"All {len(paths)} videos are in one folder. Group them in another way.")
-                return Grouping({})
-            return Grouping(groups)
+            return Grouping(groups_by_folder(paths))
         case "words in the path":
             text = st.text_input(
                 "Words, separated by commas", placeholder="ad_a, ad_b", key="group_words", persist_state="session"
             )
             words = [word.strip() for word in text.split(",") if word.strip()]
             groups = groups_by_word(paths, words)
-            show_unmatched_words(words, groups)
+            show_unmatched_words(paths, words)
             return Grouping(groups)
         case "single videos":
             chosen = st.multiselect(
@@ -126,10 +143,13 @@ def parse_grouping(content: bytes, name: str) -> Grouping:
     return Grouping(parse_column(content, name, "group"), parse_column(content, name, "participant", optional=True))
 
 
-def show_unmatched_words(words: list[str], groups: Mapping[str, str]) -> None:
-    """Name the words that no path contains, or only paths that contain an earlier word."""
-    if unmatched := [word for word in words if word not in groups.values()]:
+def show_unmatched_words(paths: list[str], words: list[str]) -> None:
+    """Name the words that no path contains, and the videos whose paths contain several."""
+    found = {path: words_in(path, words) for path in paths}
+    if unmatched := [word for word in words if not any(word in matching for matching in found.values())]:
         st.warning(f"No video has in its path: {plain(', '.join(unmatched))}.")
+    if ambiguous := [PurePath(path).name for path, matching in found.items() if len(matching) > 1]:
+        st.warning(f"Left out, because several of the words are in their path: {plain(_listing(ambiguous))}.")
 
 
 def show_members(groups: Mapping[str, str], paths: list[str]) -> None:
