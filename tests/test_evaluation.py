@@ -11,7 +11,6 @@ import torch
 from commands import fervid
 
 from fer_models import EMOTIONS
-from fer_models.classification.architectures import build_network
 from fer_models.classification.loading import load_classifier
 from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.evaluation.comparison import Compared, multiply_adds
@@ -149,21 +148,9 @@ def test_images_of_training_are_excluded():
     assert cell(figures, "accuracy_not_in_training") == "-"
 
 
-def test_multiply_adds_of_the_default_equal_the_sum_over_its_layers():
-    classifier = load_classifier("default", "cpu")
-    network = build_network(classifier.card.architecture, classifier.card.architecture_options).eval()
-    macs = 0
-
-    def count(module, inputs, output):
-        nonlocal macs
-        weight = module.weight.numel()
-        macs += weight * (output.shape[2] * output.shape[3] if output.ndim == 4 else 1)
-
-    for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-            module.register_forward_hook(count)
-    network(torch.zeros(1, 1, 40, 40))
-    assert macs == pytest.approx(multiply_adds(classifier), rel=1e-3)
+def test_multiply_adds_equal_those_of_a_counter_of_operations():
+    # Half of what FlopCounterMode of PyTorch counts. It is not used: it loads Triton, which prints leaks at exit.
+    assert multiply_adds(load_classifier("default", "cpu")) == 184_742_080
 
 
 def test_models_are_evaluated_and_compared_by_commands(few_faces, tmp_path):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fer_models.classification.architectures import build_network
 from fer_models.classification.classifier import EmotionClassifier
@@ -79,15 +79,20 @@ def multiply_adds(classifier: EmotionClassifier) -> int | None:
         counts = [multiply_adds(member) for member in classifier.members]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
-    # Imported here because it loads Triton, whose bindings print a list of leaks when the process ends.
-    from torch.utils.flop_counter import FlopCounterMode
-
     card = classifier.card
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        # Not the classifier's own network, whose convolutions in 8-bit integers the counter does not know.
+    of_layers: list[int] = []
+
+    def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        of_layers.append(output.numel() * module.get_parameter("weight")[0].numel())
+
+    with torch.device("meta"):
+        # Not the classifier's own network, whose convolutions may be in 8-bit integers.
         network = build_network(card.architecture, card.architecture_options).eval()
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.register_forward_hook(count)
         network(torch.zeros(1, card.input_channels, classifier.input_px, classifier.input_px))
-    return int(counter.get_total_flops()) // 2
+    return sum(of_layers)
 
 
 def images_per_s(classifiers: list[EmotionClassifier]) -> list[dict[int, float]]:
