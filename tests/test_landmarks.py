@@ -309,6 +309,17 @@ def test_losses_rise_with_each_kind_of_error():
     ]
 
 
+def test_losses_see_lids_that_are_upside_down():
+    points = torch.from_numpy(face_points()[None, :, :2].astype(np.float32))
+    targets = LandmarkTargets(points, torch.zeros(1, 3), torch.tensor([True]))
+    inverted = points.clone()
+    inverted[:, [37, 38, 41, 40]] = points[:, [41, 40, 37, 38]]  # the eye aspect ratio is the same
+    outputs = LandmarkOutputs(inverted, torch.zeros(1, 3), torch.tensor([20.0]))
+    # The right eye, 0.15 wide and open by 0.03, seems open by -0.2 instead of 0.2; nothing is wrong in the left eye.
+    # Opening: (0.4 - 0.1 / 2) / 2 eyes; single pairs of lids: 0.3 * 0.4 / 2 eyes.
+    assert landmark_losses(outputs, targets)["eyes"].item() == pytest.approx(0.175 + 0.06, abs=0.001)
+
+
 @pytest.mark.slow
 def test_a_training_resumes_where_it_stopped(few_labels, tmp_path):
     recipe = LandmarkRecipe(epochs=2, batch_size=3)

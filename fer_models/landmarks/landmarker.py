@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from fer_models.crops import to_gray
 from fer_models.device import autocast_dtype
-from fer_models.landmarks.network import INPUT_PX, N_ANGLES, LandmarkNet
-from fer_models.landmarks.points import N_POINTS
+from fer_models.landmarks.network import INPUT_PX, N_ANGLES, LandmarkNet, LandmarkOutputs
+from fer_models.landmarks.points import MIRRORED, N_POINTS
 from fer_models.oom import run_with_oom_backoff
 from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, load_model_folder
 from fer_models.registry.networks import build_with_weights
@@ -51,6 +51,8 @@ class LandmarkBatch:
 
 class Landmarker:
     """Find landmarks and head pose in face crops with one network.
+
+    Each crop is processed twice, as it is and mirrored, and the outputs are averaged, which makes them more accurate.
 
     Args:
         network: the trained network; it is modified (fused, moved, cast).
@@ -119,6 +121,22 @@ class Landmarker:
         """Find the landmarks of at most `chunk_crops` crops."""
         gray = to_gray(crops.to(self.device))[:, None]
         inputs = F.pad((gray / 255 - self.card.mean) / self.card.std, (0, 0, 0, 0, 0, 0, 0, chunk_crops - len(crops)))
-        outputs = self.network(inputs.to(self.dtype, memory_format=torch.channels_last))
+        inputs = inputs.to(self.dtype, memory_format=torch.channels_last)
+        outputs = mean_outputs(self.network(inputs), mirror_outputs(self.network(inputs.flip(3))))
         points_xy, pose_deg, score_logit = (tensor[: len(crops)].cpu().numpy() for tensor in outputs)
         return LandmarkBatch(points_xy, 1 / (1 + np.exp(-score_logit)), pose_deg)
+
+
+def mirror_outputs(outputs: LandmarkOutputs) -> LandmarkOutputs:
+    """Turn the outputs for mirrored crops into outputs for the crops."""
+    points_xy = outputs.points_xy[:, list(MIRRORED)]
+    return LandmarkOutputs(
+        torch.stack([1 - points_xy[..., 0], points_xy[..., 1]], dim=2),
+        outputs.pose_deg * outputs.pose_deg.new_tensor([-1, 1, -1]),
+        outputs.score_logit,
+    )
+
+
+def mean_outputs(first: LandmarkOutputs, second: LandmarkOutputs) -> LandmarkOutputs:
+    """Average the outputs of two passes over the same crops."""
+    return LandmarkOutputs(*((a + b) / 2 for a, b in zip(first, second, strict=True)))

@@ -40,7 +40,7 @@ class LandmarkNet(nn.Module):
         widths: tuple[int, int, int] = (24, 48, 96),
         blocks: tuple[int, int, int] = (0, 1, 2),
         necks: tuple[int, int] = (8, 24),
-        hidden: int = 192,
+        hidden: int = 256,
     ):
         super().__init__()
         inputs = (1, *widths[:-1])

@@ -1,6 +1,7 @@
 """Losses of the landmark network: points, openness of eyes and mouth, head pose and score."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,13 +19,16 @@ from fer_models.landmarks.points import (
 )
 from fer_models.training.landmarks.augmentation import LandmarkTargets
 
-LOSS_WEIGHTS = {"points": 1.0, "eyes": 2.0, "mouth": 2.0, "pose": 1.0, "score": 0.1}
+LOSS_WEIGHTS = {"points": 1.0, "eyes": 5.0, "mouth": 5.0, "pose": 1.0, "score": 0.1}
 # Wing loss of Feng et al. (2018): logarithmic for distances below `WING_WIDTH`, linear above, in interocular distances.
 WING_WIDTH, WING_CURVATURE = 0.10, 0.02
 FINE_POINT_WEIGHT = 2.0  # weight of the points of eyes and inner lips
 POSE_SCALE_DEG = 10.0
 # Smallest distance used, as a share of the crop's side, because the eyes' outer corners coincide in profile.
 MIN_INTEROCULAR = 0.25
+MIN_EYE_WIDTH = 0.06  # likewise for the corners of one eye
+OPENING_BETA = 0.1  # the loss of an opening is quadratic up to this error, linear above
+SINGLE_GAP_WEIGHT = 0.3
 TRUSTED_ERROR = 0.06  # the score is the probability that the mean error is smaller than this, in interocular distances
 
 
@@ -37,15 +41,12 @@ def landmark_losses(outputs: LandmarkOutputs, targets: LandmarkTargets) -> dict[
     trusted = known.float()
     trusted[known] = (errors < TRUSTED_ERROR).float()
     predicted, true = outputs.points_xy[known], targets.points_xy[known]
-    mouths = [lip_distances(points) / interocular[known] for points in (predicted, true)]
-    eyes = [
-        torch.cat([eye_openness(points, eye, true) for eye in (RIGHT_EYE, LEFT_EYE)]) for points in (predicted, true)
-    ]
+    down = downward(true)
     pose = (outputs.pose_deg - targets.pose_deg)[known] / POSE_SCALE_DEG
     return {
         "points": (wing(distance) * point_weights()[None, :, None]).mean(),
-        "eyes": (eyes[0] - eyes[1]).abs().mean(),
-        "mouth": (mouths[0] - mouths[1]).abs().mean(),
+        "eyes": opening_loss(lid_gaps(predicted, down), lid_gaps(true, down)),
+        "mouth": opening_loss(lip_gaps(predicted, down), lip_gaps(true, down)),
         "pose": F.smooth_l1_loss(pose, torch.zeros_like(pose), beta=0.2),
         "score": F.binary_cross_entropy_with_logits(outputs.score_logit, trusted),
     }
@@ -72,21 +73,36 @@ def interocular_distances(points_xy: Tensor) -> Tensor:
     return distance
 
 
-def lip_distances(points_xy: Tensor) -> Tensor:
-    """Compute the mean distance (n,) of the inner lips."""
-    upper, lower = (list(points) for points in zip(*INNER_LIP_PAIRS, strict=True))
-    return _length(points_xy[:, upper] - points_xy[:, lower]).mean(dim=1)
+def downward(points_xy: Tensor) -> Tensor:
+    """Return the unit vector (n, 2) at right angles to the line of the eyes, from the forehead to the chin."""
+    across = points_xy[:, LEFT_OUTER_EYE_CORNER] - points_xy[:, RIGHT_OUTER_EYE_CORNER]
+    return F.normalize(torch.stack([-across[:, 1], across[:, 0]], dim=1))
 
 
-def eye_openness(points_xy: Tensor, eye: tuple[int, ...], true_xy: Tensor) -> Tensor:
-    """Compute the eye aspect ratio (n,) of an eye, with the true distance of its corners, so that it is never tiny."""
-    corner, first, second, other_corner, below_second, below_first = eye
-    lids = _length(points_xy[:, first] - points_xy[:, below_first])
-    lids = lids + _length(points_xy[:, second] - points_xy[:, below_second])
-    width = _length(true_xy[:, corner] - true_xy[:, other_corner])
-    return lids / (2 * width.clamp(min=MIN_INTEROCULAR / 3))
+def gaps(points_xy: Tensor, pairs: Sequence[tuple[int, int]], down: Tensor) -> Tensor:
+    """Compute how far (n, k) the second point of each pair lies below the first; negative if it lies above it.
+
+    Distances, which have no sign, would also accept an eye whose lower lid is above its upper lid.
+    """
+    upper, lower = (list(points) for points in zip(*pairs, strict=True))
+    return ((points_xy[:, lower] - points_xy[:, upper]) * down[:, None]).sum(dim=2)
 
 
-def _length(difference: Tensor) -> Tensor:
-    """Length of vectors, whose gradient is finite at 0."""
-    return (difference.square().sum(dim=-1) + 1e-8).sqrt()
+def lip_gaps(points_xy: Tensor, down: Tensor) -> Tensor:
+    """Compute the gaps (n, 3) of the inner lips, relative to the interocular distance."""
+    return gaps(points_xy, INNER_LIP_PAIRS, down) / interocular_distances(points_xy)[:, None]
+
+
+def lid_gaps(points_xy: Tensor, down: Tensor) -> Tensor:
+    """Compute the gaps (2 n, 2) of the lids of the right, then of the left eyes, relative to the width of the eye."""
+    relative = []
+    for corner, first, second, other_corner, below_second, below_first in (RIGHT_EYE, LEFT_EYE):
+        width = (points_xy[:, corner] - points_xy[:, other_corner]).norm(dim=1).clamp(min=MIN_EYE_WIDTH)
+        relative.append(gaps(points_xy, ((first, below_first), (second, below_second)), down) / width[:, None])
+    return torch.cat(relative)
+
+
+def opening_loss(gaps: Tensor, true_gaps: Tensor) -> Tensor:
+    """Compare openings, which are means of gaps, and to a smaller part the single gaps."""
+    opening = F.smooth_l1_loss(gaps.mean(dim=1), true_gaps.mean(dim=1), beta=OPENING_BETA)
+    return opening + SINGLE_GAP_WEIGHT * (gaps - true_gaps).abs().mean()
