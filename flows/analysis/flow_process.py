@@ -32,7 +32,7 @@ from flows.analysis.run import AnalysisRun
 from flows.prefect.server import SERVER_ENVIRONMENT, PrefectServerError, check_healthy, prefect_server
 
 CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from flows.analysis.flow_child import main; main()"
-STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 30.0
 
 
 @contextlib.contextmanager

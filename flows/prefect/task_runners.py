@@ -22,7 +22,7 @@ LOOPBACK = "127.0.0.1"
 CONNECT_TIMEOUT_S = 10.0
 # Size of Ray's object store: the smallest that it accepts, because only paths and numbers pass through it.
 RAY_OBJECT_STORE_BYTES = 80 * 2**20
-RAY_START_TIMEOUT_S = "120"  # seconds; Ray's default of 30 is too short on a very busy machine
+RAY_START_TIMEOUT_S = "300"  # seconds; Ray's default of 30 is too short on a very busy machine
 
 Submit = Callable[..., PrefectFuture[Any]]  # a function that submits a task with keyword arguments
 
