@@ -183,7 +183,7 @@ def test_episodes_without_observed_ends_have_no_median(tmp_path):
     with connect(store.root) as connection:
         (row,) = queries.dwell(connection).to_pylist()
     assert (row["n_episodes"], row["median_s"], row["km_median_s"]) == (1, pytest.approx(2), None)
-    assert "found by version 0.1" in row["note"]
+    assert "found by version 0.1; `fervid analyze` finds" in row["note"]  # `timeline` needs appearance data
 
 
 def averages(results, tmp_path, *options):

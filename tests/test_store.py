@@ -251,7 +251,9 @@ def test_appearance_is_deleted_and_identities_stay(store):
     assert store.missing_segments(VIDEO, OBSERVED, 2) == []
     assert store.missing_segments(VIDEO, OBSERVED, 2, with_appearance=True) == [0, 1]
     other = TimelineConfig(joining=ReidConfig(same_track_bonus=1))
-    with pytest.raises(IdentitiesError, match=r"appearance data was deleted, .* --keep-appearance"):
+    with pytest.raises(
+        IdentitiesError, match=r"appearance data was deleted, .* --keep-appearance.* version 0\.1, fervid analyze"
+    ):
         build_stored_timeline(store, VIDEO, OBSERVED, observations, other)
 
 

@@ -86,7 +86,7 @@ def rates_table(connection: duckdb.DuckDBPyConnection, participants: Participant
     return pa.Table.from_pylist(found, RATES)
 
 
-_ENDS_NOT_KNOWN = "no median: some episodes were found by version 0.1; `fervid timeline` finds them again"
+_ENDS_NOT_KNOWN = "no median: some episodes were found by version 0.1; `fervid analyze` finds them again"
 DWELL_COLUMNS = pa.schema(
     [
         ("n_onset_unobserved", pa.int64()),

@@ -10,7 +10,8 @@ from analytics.tracking.identities import IdentitiesError
 
 NO_APPEARANCE = (
     "its appearance data was deleted, so tracks cannot be associated again: "
-    "keep the previous --max-gap, or run fervid analyze --overwrite --keep-appearance"
+    "keep the --max-gap of the analysis, or run fervid analyze --overwrite --keep-appearance; "
+    "for results of version 0.1, fervid analyze alone is enough"
 )
 
 
