@@ -14,6 +14,7 @@ from analytics import connect, query
 from analytics.queries.cookbook import cookbook as questions
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
+from fer_models.int8 import has_int8
 
 pytestmark = pytest.mark.slow
 
@@ -54,14 +55,17 @@ def test_the_page_has_every_question_of_the_package():
     assert [question.title for question in questions()] == re.findall("^## (.*)$", page, re.MULTILINE)
 
 
+@pytest.mark.int8
 @pytest.mark.parametrize("recipe", range(len(RECIPES)))
 def test_a_recipe_gives_what_the_page_says(ask, recipe):
     sql, printed = RECIPES[recipe]
     answer = cookbook.markdown(ask(sql))
     message = f"{sql}\ngives\n{answer}\nafter a change of the models, run the commands in docs/cookbook.py"
     found, expected = cells(answer), cells(printed)
-    assert [len(row) for row in found] == [len(row) for row in expected], message
     assert found[0] == expected[0], message
+    if not has_int8():
+        pytest.skip("the page has the answers of CPUs that compute in 8-bit integers: others find slightly other faces")
+    assert [len(row) for row in found] == [len(row) for row in expected], message
     for row, wanted in zip(found[2:], expected[2:], strict=True):
         for name, cell, expected_cell in zip(expected[0], row, wanted, strict=True):
             # The peak among nearly equal frames and the last digits may differ between processors.
