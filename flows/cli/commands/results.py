@@ -65,13 +65,43 @@ def summary(
     memory: Memory = "2GB",
 ) -> None:
     """Answer a common question about the results; without one, print an overview."""
+    request = Request(
+        question,
+        emotion=emotion,
+        limit=limit,
+        bin_ms=bin_ms,
+        groups=groups,
+        participants=participants,
+        events=events,
+        before_s=before_s,
+        after_s=after_s,
+        all_faces=all_faces,
+    )
+    _check(request)
+    if question == Question.overview and (form not in (None, Format.table) or output is not None):
+        raise typer.BadParameter("the overview has no rows to write: name a question", param_hint="QUESTION")
     from analytics import queries
     from analytics.queries.connection import connect, limited
     from analytics.results.verification import name_damaged_file
 
-    if question == Question.moments and emotion is None:
+    with fatal_errors(), name_damaged_file(results):
+        form = resolve_format(form, output, overwrite=overwrite)
+        opened = connect(results, video=video, observations=False, memory_limit=memory)
+        with contextlib.closing(opened) as connection, limited(connection, timeout_s):
+            if question == Question.overview:
+                _print_overview(connection, results, [queries.gate_note(connection), *_data_notes(connection, results)])
+                return
+            rows = answer(connection, request)
+            notes = _notes(connection, results, request, rows)
+        _write_rows(request, rows, notes, form, output)
+
+
+def _check(request: Request) -> None:
+    """Raise a usage error if a question lacks an option that it needs."""
+    question, events = request.question, request.events
+    if question == Question.moments and request.emotion is None:
         raise typer.BadParameter("moments needs an emotion, such as --emotion happy")
-    if question == Question.compare and (groups is None) == (events is None):
+    if question == Question.compare and (request.groups is None) == (events is None):
         raise typer.BadParameter(
             "compare needs either --groups FILE, a CSV file with the columns path and group, or --events FILE",
             param_hint="--groups",
@@ -81,44 +111,31 @@ def summary(
             f"{question} needs --events FILE, a CSV file with the columns start_s, end_s and label",
             param_hint="--events",
         )
-    if question == Question.overview and (form not in (None, Format.table) or output is not None):
-        raise typer.BadParameter("the overview has no rows to write: name a question", param_hint="QUESTION")
-    with fatal_errors(), name_damaged_file(results):
-        form = resolve_format(form, output, overwrite=overwrite)
-        opened = connect(results, video=video, observations=False, memory_limit=memory)
-        with contextlib.closing(opened) as connection, limited(connection, timeout_s):
-            if question == Question.overview:
-                _print_overview(connection, results, [queries.gate_note(connection), *_data_notes(connection, results)])
-                return
-            request = Request(
-                question,
-                emotion=emotion,
-                limit=limit,
-                bin_ms=bin_ms,
-                groups=groups,
-                participants=participants,
-                events=events,
-                before_s=before_s,
-                after_s=after_s,
-                all_faces=all_faces,
-            )
-            rows = answer(connection, request)
-            paths = paths_of(connection, request, rows)
-            notes = explanation(request, rows)
-            if question not in UNFILTERED:
-                notes.append(queries.gate_note(connection, paths=paths, all_faces=request.counts_all_faces))
-            notes += _data_notes(connection, results)
-            if not len(rows):
-                notes.insert(0, why_empty(connection, question, emotion))
-        if len(rows) or form != Format.table or output is not None:
-            is_compact = form == Format.table and output is None and omits_columns(question, rows)
-            write_answer(compact(question, rows) if is_compact else rows, form, output)
-            if is_compact:
-                notes.append("All columns: --format long, or --output FILE.")
-        for line in notes:
-            (say if form in (Format.table, Format.long) else note)(line)
-        if question == Question.failures:
-            _print_resume_hint(rows)
+
+
+def _notes(connection: "duckdb.DuckDBPyConnection", results: Path, request: Request, rows: "pa.Table") -> list[str]:
+    """What a reader of an answer has to know."""
+    from analytics import queries
+
+    notes = [] if len(rows) else [why_empty(connection, request.question, request.emotion)]
+    notes += explanation(request, rows)
+    if request.question not in UNFILTERED:
+        paths = paths_of(connection, request, rows)
+        notes.append(queries.gate_note(connection, paths=paths, all_faces=request.counts_all_faces))
+    return notes + _data_notes(connection, results)
+
+
+def _write_rows(request: Request, rows: "pa.Table", notes: list[str], form: Format, output: Path | None) -> None:
+    """Print the rows of an answer or write them to a file, and print the notes."""
+    if len(rows) or form != Format.table or output is not None:
+        is_compact = form == Format.table and output is None and omits_columns(request.question, rows)
+        write_answer(compact(request.question, rows) if is_compact else rows, form, output)
+        if is_compact:
+            notes = [*notes, "All columns: --format long, or --output FILE."]
+    for line in notes:
+        (say if form in (Format.table, Format.long) else note)(line)
+    if request.question == Question.failures:
+        _print_resume_hint(rows)
 
 
 def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, notes: list[str]) -> None:
