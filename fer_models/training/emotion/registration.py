@@ -91,35 +91,40 @@ def calibrate(
     else:
         target = "votes" if recipe.labels == "votes" else "labels"
         candidates = [Candidate("", network.state_dict(), target, {})]
-    options = architecture_options(recipe.architecture, input_size_px=recipe.input_size_px, outputs=len(EMOTIONS))
+    card = _card_of(training, splits["Training"], name, about_data)
+    run_settings = {name: settings[name] for name in ("precision", "teacher_weights") if settings.get(name)}
+    run_settings |= {"epoch": state["epoch"] + 1, "batch_norm_recalibrated": recalibrated}
     folders = []
     for candidate in candidates:
-        card = ModelCard(
+        own = dataclasses.replace(
+            card,
             name=name + candidate.suffix,
-            task="emotion",
-            architecture=recipe.architecture,
-            architecture_options=options,
-            classes=EMOTIONS,
-            input_size_px=recipe.input_size_px,
-            input_channels=1,
-            mean=MEAN,
-            std=STD,
-            parameters=count_parameters(build_network(recipe.architecture, options)),
-            data={**about_data, "split": "Training", "images": len(learned), "fingerprint": fingerprint(learned)},
-            settings=dataclasses.asdict(recipe)
-            | {name: settings[name] for name in ("precision", "teacher_weights") if settings.get(name)}
-            | {"epoch": state["epoch"] + 1}
-            | {"batch_norm_recalibrated": recalibrated, **candidate.settings},
-            versions={
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "lightning": lightning.__version__,
-            },
-            training_s=round(training.training_s, 1),
-            licence_note=LICENCE_NOTE,
+            settings=dataclasses.asdict(recipe) | run_settings | candidate.settings,
         )
-        folders.append(save_calibrated(out / card.name, candidate, card, public, device))
+        folders.append(save_calibrated(out / own.name, candidate, own, public, device))
     return folders
+
+
+def _card_of(training: FinishedTraining, learned: FaceImages, name: str, about_data: Mapping[str, object]) -> ModelCard:
+    """The card of a training, without what its models differ in."""
+    recipe = training.recipe
+    options = architecture_options(recipe.architecture, input_size_px=recipe.input_size_px, outputs=len(EMOTIONS))
+    return ModelCard(
+        name=name,
+        task="emotion",
+        architecture=recipe.architecture,
+        architecture_options=options,
+        classes=EMOTIONS,
+        input_size_px=recipe.input_size_px,
+        input_channels=1,
+        mean=MEAN,
+        std=STD,
+        parameters=count_parameters(build_network(recipe.architecture, options)),
+        data={**about_data, "split": "Training", "images": len(learned), "fingerprint": fingerprint(learned)},
+        versions={"python": platform.python_version(), "torch": torch.__version__, "lightning": lightning.__version__},
+        training_s=round(training.training_s, 1),
+        licence_note=LICENCE_NOTE,
+    )
 
 
 def save_calibrated(

@@ -56,18 +56,13 @@ def analyze(
             from analytics.results.output_files import check_output_file
 
             check_output_file(csv, overwrite=False)
+        named = Inputs(inputs, recursive, pattern)
         if dry_run:
-            _print_plan(Inputs(inputs, recursive, pattern), out, settings, as_json)
+            _print_plan(named, out, settings, as_json)
             if not as_json:
-                for line in (
-                    "",
-                    "# settings, for --config FILE",
-                    *write_config(tables_of(settings, engine)).splitlines(),
-                ):
-                    say(line)
+                _print_settings(settings, engine)
             return
         without_console_log()
-        named = Inputs(inputs, recursive, pattern)
         found = find(named)
         note(f"{counted(len(found.videos), 'file')} to process, results in {out}")
         for line in found.skipped_lines():
@@ -92,6 +87,11 @@ def analyze(
         else:
             print_summary(console, summary)
     raise typer.Exit(SOME_FAILED if summary.failures else DONE)
+
+
+def _print_settings(settings: AnalyzeSettings, engine: EngineSettings) -> None:
+    for line in ("", "# settings, for --config FILE", *write_config(tables_of(settings, engine)).splitlines()):
+        say(line)
 
 
 def _write_csv(out: Path, csv: Path) -> None:
