@@ -46,6 +46,15 @@ def test_corrections_without_meaning_are_refused(correction: Correction) -> None
         correct_tracks(np.array([0, 1]), np.array([0.0, 1.0]), [correction])
 
 
+def test_people_who_are_visible_together_are_not_merged() -> None:
+    track, pts_s = np.array([0, 0, 1, 0, 1, 0]), np.array([0.0, 1.0, 1.0, 2.5, 2.5, 3.0])
+    message = "P1 and P0 are two people: both are visible in 2 frames, first at 1.00 s. Split one of them before"
+    with pytest.raises(CorrectionError, match=message):
+        correct_tracks(track, pts_s, [Correction("merge", 1, 0)])
+    apart = [Correction("split", 0, 0.5), Correction("merge", 1, 0)]
+    assert correct_tracks(track, pts_s, apart).tolist() == [0, 2, 0, 2, 0, 2]
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """40 s: one person happy on the left, one sad on the right for 4 s, and one sad in the middle for the last 4 s."""

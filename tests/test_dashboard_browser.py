@@ -36,7 +36,7 @@ from analytics.results.notes import notes_path, read_notes
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.atomic_files import replaced_atomically
-from fer_models.labels import EMOTION_COLORS
+from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -636,6 +636,24 @@ def test_a_person_is_renamed_hidden_and_all_that_undone(page: Page, address: str
         undo.click()
         expect(page.get_by_role("img", name=f"probabilities of {name} over time")).to_be_visible()
     expect(undo).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("labeled_share", "line"),
+    [(0.11, "00:02.2 visible · labels for 11 % of it · sad 100 %"), (0.95, "00:02.2 visible · sad 100 %")],
+)
+def test_the_list_of_people_says_how_much_of_the_time_has_labels(
+    page: Page, address: str, labeled_share: float, line: str
+) -> None:
+    track = {"id": 7, "name": "P7", "hidden": False, "seen_s": 2.2, "emotion": "sad", "shares": [0, 0, 0, 0, 1, 0, 0]}
+    track |= {"switch_s": None, "good_share": 0.02, "labeled_share": labeled_share, "left_out_share": 0}
+    data = {"tracks": [track], "episodes": [], "markers": [], "steps": [], "emotions": EMOTIONS, "colors": {}}
+    page.goto(f"{address}/fervid/player/people.js")
+    page.evaluate(
+        "async (data) => new (await import('/fervid/player/people.js')).People(document.body, data, {})",
+        data | {"can_correct": False},
+    )
+    expect(page.get_by_text(line, exact=True)).to_be_visible()
 
 
 def test_changes_made_in_quick_succession_are_all_kept(page: Page, address: str, results: Path) -> None:

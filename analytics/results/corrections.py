@@ -50,7 +50,8 @@ def correct_tracks(track: np.ndarray, pts_s: np.ndarray, corrections: Sequence[C
         corrections: a merge gives all faces of a track to another one, a split those from a time on to a new one.
 
     Raises:
-        CorrectionError: if a track does not exist, or a split would leave one half empty.
+        CorrectionError: if a track does not exist, tracks to merge are visible at the same time, or a split would leave
+            one half empty.
 
     >>> correct_tracks(np.array([0, 1, 1]), np.array([0.0, 1.0, 2.0]), [Correction("split", 1, 1.5)])
     array([0, 1, 2])
@@ -64,6 +65,11 @@ def correct_tracks(track: np.ndarray, pts_s: np.ndarray, corrections: Sequence[C
         if correction.kind == "merge":
             if not (track == int(correction.value)).any():
                 raise CorrectionError(f"There is no track P{correction.value:.0f} anymore.")
+            if len(common_s := np.intersect1d(pts_s[is_track], pts_s[track == int(correction.value)])):
+                raise CorrectionError(
+                    f"P{correction.track_id} and P{correction.value:.0f} are two people: both are visible in "
+                    f"{len(common_s)} frames, first at {common_s[0]:.2f} s. Split one of them before you merge."
+                )
             track[is_track] = int(correction.value)
             continue
         is_later = is_track & (pts_s >= correction.value)

@@ -3,6 +3,7 @@
 import { button, clock, element, percent, swatch, tabId } from "./dom.js";
 
 const MAX_EPISODES = 200;
+const MIN_LABELED_SHARE = 0.9; // a smaller share of the time with a label is shown
 
 export class People {
   constructor(parent, data, { seek, choose, edit, now }) {
@@ -90,8 +91,10 @@ export class People {
       .slice(0, 2)
       .filter(([share]) => share >= 0.005)
       .map(([share, emotion]) => `${emotion} ${percent(share)}`);
-    const said = [`${clock(track.seen_s, track.seen_s < 10 ? 1 : 0)} visible`, ...shares].join(" · ");
-    const validity = `${percent(track.labeled_share ?? 0)} of this time has a label; ${percent(track.good_share ?? 0)} of the faces are of good quality${track.left_out_share ? `; --speech leaves out ${percent(track.left_out_share)} of this time` : ""}`;
+    const labeled = track.labeled_share ?? 0;
+    const missing = labeled < MIN_LABELED_SHARE && shares.length ? [`labels for ${percent(labeled)} of it`] : [];
+    const said = [`${clock(track.seen_s, track.seen_s < 10 ? 1 : 0)} visible`, ...missing, ...shares].join(" · ");
+    const validity = `${percent(labeled)} of this time has a label; ${percent(track.good_share ?? 0)} of the faces are of good quality${track.left_out_share ? `; --speech leaves out ${percent(track.left_out_share)} of this time` : ""}`;
     const figures = element("span", { class: "mute", title: validity }, said);
     const rows = [element("li", { class: track.hidden ? "person hidden" : "person" }, swatch(this.data.colors[track.emotion]), name, figures, this.actions(track))];
     if (track.switch_s !== null) {
