@@ -8,7 +8,7 @@ from commands import fervid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pympi import Elan
-from scenes import Face, feeling, observe
+from scenes import Face, feeling, observe, still_landmarks
 
 from analytics.exports import export_videos
 from analytics.queries.codes import Code, CodesError, read_code_map, read_codes, translate_codes
@@ -146,12 +146,24 @@ def test_a_boris_export_of_fervid_can_be_read(study, tmp_path):
     assert {(code.person, code.code) for code in codes} == {("P0", "happy"), ("P0", "neutral")}
 
 
+def test_an_elan_export_of_fervid_can_be_read_with_its_movements(tmp_path):
+    openness = np.where((np.arange(100) >= 50) & (np.arange(100) < 54), 0.05, 0.3)
+    landmarks = still_landmarks(100, eye_openness_left=openness, eye_openness_right=openness)
+    observed = observe(np.arange(100) / 25, [Face(i, p=feeling("happy")) for i in range(100)], landmarks=landmarks)
+    store = Store(tmp_path / "results")
+    row = {"video_id": "v0000000000000001", "analysis_id": "a1", "path": "/clips/a.mp4"}
+    store.commit_analysis(row, build_timeline(observed, TimelineConfig()))
+    codes = read_codes(export_videos(store.root, tmp_path / "out", "elan")[0])
+    assert {(code.person, code.code) for code in codes} == {("P0", "happy"), ("P0 blink", "blink")}
+    assert [(code.person, code.code) for code in translate_codes(codes, {}, "x")] == [("P0", "happy")]
+
+
 def test_codes_become_emotions(tmp_path):
     file = tmp_path / "map.csv"
     file.write_text("code,emotion\nsmile,happy\nblink,\n")
     codes = [Code(0, 1, "Smile"), Code(1, 2, "blink"), Code(2, 3, "Anger")]
     assert [code.code for code in translate_codes(codes, read_code_map(file), "x")] == ["happy", "angry"]
-    with pytest.raises(CodesError, match="unknown codes Smile, blink: give --map"):
+    with pytest.raises(CodesError, match="unknown codes Smile: give --map"):  # a blink is a movement, not an emotion
         translate_codes(codes, {}, "x")
     file.write_text("code; emotion\nsmile; sad\n")
     assert read_code_map(file) == {"smile": "sad"}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
 from analytics.queries.csv_files import parse_csv, read_csv_file
+from analytics.tables.schema import MOVEMENT_KINDS
 from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
 
@@ -106,14 +107,15 @@ def emotion_of(code: str) -> str | None:
 
 
 def translate_codes(codes: Iterable[Code], code_map: Mapping[str, str | None], source: str) -> list[Code]:
-    """Replace the names of codes by emotions; codes that the map leaves empty are dropped.
+    """Replace the names of codes by emotions; movements, and codes that the map leaves empty, are dropped.
 
     Raises:
         CodesError: if a name is neither in the map nor known.
     """
     codes = list(codes)
     names = {code.code.strip().lower() for code in codes}
-    known: dict[str, str | None] = {name: emotion for name in names if (emotion := emotion_of(name))}
+    known: dict[str, str | None] = dict.fromkeys(MOVEMENT_KINDS)
+    known |= {name: emotion for name in names if (emotion := emotion_of(name))}
     known |= code_map
     if unknown := sorted({code.code for code in codes if code.code.strip().lower() not in known}):
         raise CodesError(
