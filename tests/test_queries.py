@@ -415,6 +415,20 @@ def test_events_are_joined_by_video_or_not_at_all(results, tmp_path):
     assert (run.exit_code, "give --events FILE" in run.output) == (1, True)
 
 
+def test_events_after_the_end_of_their_videos_are_reported(tmp_path):
+    store = Store(tmp_path / "r")
+    timeline = build_timeline(observe(np.arange(40) / 10, [Face(i) for i in range(40)]), TimelineConfig())
+    for number, duration_s in enumerate((4.0, 9.0, None)):
+        row = {"video_id": f"v{number:016}", "analysis_id": f"a{number}", "path": f"/{number}.mp4"}
+        store.commit_analysis(row | {"duration_s": duration_s}, timeline)
+    file = tmp_path / "events.csv"
+    file.write_text("start_s,end_s,label,video\n5,6,early,\n5,6,late,0.mp4\n9,10,later,\n5,6,unknown,2.mp4\n")
+    run = fervid("summary", store.root, "events", "--events", file, "--format", "csv")
+    assert "After the end of the video: 2 of 3 events, about which nothing is known. Times must be in sec" in run.stderr
+    file.write_text("start_s,end_s,label,video\n1,2,ad,\n")
+    assert "After the end" not in fervid("summary", store.root, "events", "--events", file, "--format", "csv").stderr
+
+
 def test_events_may_be_of_videos_that_are_not_asked_about(results, tmp_path):
     file = tmp_path / "events.csv"
     file.write_text("start_s,end_s,label,video\n1,2,ad,a.mp4\n1,2,talk,c.mp4\n")

@@ -10,7 +10,7 @@ good ones that `--speech` leaves out.
 
 from analytics.queries.averages import averages
 from analytics.queries.comparison import compare, compare_events
-from analytics.queries.events import during_events
+from analytics.queries.events import during_events, late_events_note
 from analytics.queries.groups import GroupError
 from analytics.queries.quality_notes import gate_note, speech_notes
 from analytics.queries.rates import dwell, rates
@@ -42,6 +42,7 @@ __all__ = [
     "gate_effect",
     "gate_note",
     "group_timeline",
+    "late_events_note",
     "library",
     "movements",
     "quality",

@@ -21,6 +21,7 @@ from analytics.tables.schema import EVENTS_OF_VIDEOS, SPEECH_REASONS, conform
 from fer_models.labels import EMOTIONS
 
 _PERSONS = "SELECT video_id, track_id, person FROM people"
+_ENDS = "SELECT video_id, duration_s FROM videos WHERE status = 'done' AND duration_s IS NOT NULL"
 _WITHOUT_FILTER = "SELECT video_id FROM videos WHERE settings ->> '$.timeline.quality.gate' = 'false'"
 
 
@@ -51,6 +52,30 @@ def match_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table)
     events = read_events(events) if isinstance(events, Path) else events
     check_spelling(events["label"].to_pylist(), "the events")
     return events_of_videos(events, video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table()))
+
+
+def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> str | None:
+    """A sentence on events that begin after the end of all videos that they apply to; None without any.
+
+    Args:
+        connection: the results; videos of unknown duration are left out.
+        events: see `during_events`.
+
+    Raises:
+        As `during_events`.
+    """
+    end_s = dict(connection.sql(_ENDS).fetchall())
+    is_late: dict[tuple[str, float, float], bool] = {}
+    for event in match_events(connection, events).to_pylist():
+        if event["video_id"] in end_s:
+            key = event["label"], event["start_s"], event["end_s"]
+            is_late[key] = is_late.get(key, True) and event["start_s"] >= end_s[event["video_id"]]
+    if not any(is_late.values()):
+        return None
+    return (
+        f"After the end of the video: {sum(is_late.values())} of {len(is_late)} events, about which nothing is known. "
+        "Times must be in seconds from the start of the video."
+    )
 
 
 def during_matched_events(

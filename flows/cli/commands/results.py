@@ -122,6 +122,8 @@ def _notes(connection: "duckdb.DuckDBPyConnection", results: Path, request: Requ
     if request.question not in UNFILTERED:
         paths = paths_of(connection, request, rows)
         notes.append(queries.gate_note(connection, paths=paths, all_faces=request.counts_all_faces))
+    if request.events is not None and (late := queries.late_events_note(connection, request.events)):
+        notes.append(late)
     return notes + _data_notes(connection, results)
 
 
