@@ -10,7 +10,8 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from fer_models.registry.model_card import MAX_CONV_INPUT
+from fer_models.device import autocast_dtype
+from fer_models.registry.model_card import MAX_CONV_INPUT, ModelCard
 
 INPUT_LEVELS, WEIGHT_LEVELS = 255, 127
 MAX_SHAPES = 16  # shapes of inputs for which a convolution keeps its weights arranged
@@ -19,6 +20,24 @@ MAX_SHAPES = 16  # shapes of inputs for which a convolution keeps its weights ar
 def has_int8() -> bool:
     """Whether this CPU and this build of PyTorch compute convolutions of 8-bit integers faster than others."""
     return torch.cpu._is_vnni_supported() and torch.backends.mkldnn.is_available()
+
+
+def choose_precision(card: ModelCard, device: torch.device, dtype: torch.dtype | None) -> tuple[torch.dtype, str]:
+    """Choose the dtype of a network, and name the precision of most of its computation.
+
+    Args:
+        card: of the model.
+        device: where to compute.
+        dtype: the one to use; None: 8-bit integers if the device is a CPU that multiplies them faster, and the card has
+            the largest inputs of the convolutions; otherwise a fast dtype for the device.
+
+    Returns:
+        The dtype, which is float32 beside integers; and "int8" or the name of the dtype.
+    """
+    if dtype is None and device.type == "cpu" and card.largest_inputs and has_int8():
+        return torch.float32, "int8"
+    dtype = dtype or autocast_dtype(device)
+    return dtype, str(dtype).removeprefix("torch.")
 
 
 class Int8Conv(nn.Module):

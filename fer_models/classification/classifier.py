@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from fer_models.classification.architectures import build_network, fuse_batch_norm
 from fer_models.crops import crop_faces, to_gray
-from fer_models.device import autocast_dtype
-from fer_models.int8 import has_int8, use_int8
+from fer_models.int8 import choose_precision, use_int8
 from fer_models.labels import EMOTIONS
 from fer_models.oom import run_with_oom_backoff
 from fer_models.registry.model_registry import ModelCard, WeightsError, load_model_folder
@@ -49,14 +48,12 @@ class EmotionClassifier:
             raise WeightsError(f"{card.name}: the card of an emotion model needs input_size_px")
         self.card = card
         self.device = device
-        in_int8 = dtype is None and device.type == "cpu" and bool(card.largest_inputs) and has_int8()
-        self.dtype = torch.float32 if in_int8 else dtype or autocast_dtype(device)
-        self.precision = "int8" if in_int8 else str(self.dtype).removeprefix("torch.")  # of most of the computation
+        self.dtype, self.precision = choose_precision(card, device, dtype)
         self.input_px = card.input_size_px
         self.channels = card.input_channels
         self.chunk_crops = CHUNK_CROPS[device.type] // (8 if self.input_px > LARGE_PX else 1)
         network = fuse_batch_norm(network.eval()).to(device, self.dtype)
-        if in_int8:
+        if self.precision == "int8":
             try:
                 use_int8(network, card.largest_inputs)
             except ValueError as error:

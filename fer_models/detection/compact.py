@@ -13,9 +13,8 @@ from fer_models.detection.compact_int8 import use_int8
 from fer_models.detection.compact_network import STRIDES_PX, CompactNet
 from fer_models.detection.protocol import score_threshold_of
 from fer_models.detection.suppression import nms_by_frame
-from fer_models.device import autocast_dtype
 from fer_models.frame_batch import FaceBatch
-from fer_models.int8 import has_int8
+from fer_models.int8 import choose_precision
 from fer_models.oom import keep_freed_memory
 from fer_models.registry.model_registry import ModelCard, WeightsError, load_model_folder
 from fer_models.registry.networks import build_with_weights
@@ -110,15 +109,13 @@ class CompactDetector:
         self.name, self.sha256, self.score_threshold = card.name, card.sha256, score_threshold_of(card)
         self.mean, self.std = card.mean, card.std
         self.device = device or torch.device("cpu")
-        in_int8 = dtype is None and self.device.type == "cpu" and bool(card.largest_inputs) and has_int8()
-        self.dtype = torch.float32 if in_int8 else dtype or autocast_dtype(self.device)
-        self.precision = "int8" if in_int8 else str(self.dtype).removeprefix("torch.")
+        self.dtype, self.precision = choose_precision(card, self.device, dtype)
         self.max_side_px, self.nms_iou = max_side_px, NMS_IOU
         self.chunk_frames = chunk_frames or CHUNK_FRAMES[self.device.type]
         if self.device.type == "cpu":
             keep_freed_memory()
         network = network.eval().fuse().to(self.device, self.dtype)
-        if in_int8:
+        if self.precision == "int8":
             try:
                 use_int8(network, card.largest_inputs, card.mean, card.std)
             except ValueError as error:
