@@ -429,8 +429,8 @@ def write_page(page: Path, text: str) -> None:
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
-def main() -> None:
-    """Measure, print and write the page."""
+def parse_options() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--base", type=Path, help="checkout of another commit, measured side by side")
@@ -451,7 +451,12 @@ def main() -> None:
     )
     parser.add_argument("--no-commands", action="store_true", help="leave out whole commands")
     parser.add_argument("--page", type=Path, help="Markdown page whose generated part is replaced")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print and write the page."""
+    options = parse_options()
     clips = [clip.resolve() for clip in options.clips]
     sections = [
         f"Measured on {machine()}, everything in one run, with `benchmarks/throughput.py`. Speed differs between "

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -124,6 +124,38 @@ def trials_table(
     videos = connection.sql("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path").fetchall()
     path_of = {video_id: path for video_id, path in videos if video_ids is None or video_id in video_ids}
     trials = _trials(path_of, events, conditions or {})
+    bins = _time_bins(connection, trials, bin_ms)
+    people = participants or Participants()
+    participant_of_bin = [people.find(path_of[trials[row["trial"]].video_id], row["track_id"]) for row in bins]
+    key, values = covariates or ("path", {})
+    if key == "participant" and values:
+        _check_participants(set(participant_of_bin), values)
+    names = list(next(iter(values.values()), {}))
+    persons = {(video, track): person for video, track, person in connection.sql(_PERSONS).fetchall()}
+    rows = []
+    for row, participant in zip(bins, participant_of_bin, strict=True):
+        trial = trials[row["trial"]]
+        path = path_of[trial.video_id]
+        own = values.get(participant if key == "participant" else path, {})
+        common = {
+            "participant": participant,
+            "condition": trial.label,
+            "video": path,
+            "person": persons[trial.video_id, row["track_id"]],
+            "bin_start_s": row["bin"] * bin_ms / 1000,
+            **{name: own.get(name) for name in names},
+        }
+        rows += [
+            {**row, **common, "emotion": name, "probability": row[f"p_{name}"], "emotion_s": row[f"s_{name}"]}
+            for name in EMOTIONS
+        ]
+    return pa.Table.from_pylist(rows, pa.schema([*COLUMNS, *((name, pa.string()) for name in names)]))
+
+
+def _time_bins(connection: duckdb.DuckDBPyConnection, trials: Sequence[_Trial], bin_ms: int) -> list[dict[str, Any]]:
+    """Query the measures of each track in each time bin of each trial, with the number of the trial in `trials`."""
+    if not trials:
+        return []
     parameters = {
         "trials": list(range(len(trials))),
         "video_ids": [trial.video_id for trial in trials],
@@ -131,37 +163,8 @@ def trials_table(
         "ends_s": [trial.end_s for trial in trials],
         "bin_ms": bin_ms,
     }
-    binned = connection.sql(_SQL, params=parameters).to_arrow_table().to_pylist() if trials else []
-    persons = {(video, track): person for video, track, person in connection.sql(_PERSONS).fetchall()}
-    people = participants or Participants()
-    key, values = covariates or ("path", {})
-    names = list(next(iter(values.values()), {}))
-    if key == "participant" and values:
-        _check_participants(
-            {people.find(path_of[trials[row["trial"]].video_id], row["track_id"]) for row in binned}, values
-        )
-    rows = []
-    for row in binned:
-        trial = trials[row["trial"]]
-        path = path_of[trial.video_id]
-        participant = people.find(path, row["track_id"])
-        own = values.get(participant if key == "participant" else path, {})
-        common = {
-            "participant": participant,
-            "condition": trial.label,
-            "trial": row["trial"],
-            "video": path,
-            "track_id": row["track_id"],
-            "person": persons[trial.video_id, row["track_id"]],
-            "bin_start_s": row["bin"] * bin_ms / 1000,
-            **{name: row[name] for name in ("observed_s", "labelled_s", "carried_s", "low_quality_s")},
-            **{name: own.get(name) for name in names},
-        }
-        rows += [
-            {**common, "emotion": name, "probability": row[f"p_{name}"], "emotion_s": row[f"s_{name}"]}
-            for name in EMOTIONS
-        ]
-    return pa.Table.from_pylist(rows, pa.schema([*COLUMNS, *((name, pa.string()) for name in names)]))
+    bins: list[dict[str, Any]] = connection.sql(_SQL, params=parameters).to_arrow_table().to_pylist()
+    return bins
 
 
 def _check_participants(participants: set[str], values: Collection[str]) -> None:

@@ -185,16 +185,7 @@ def train_detector(
     samples = recipe.samples_per_epoch or len(learned)
     log.info("%d training photographs, %d held out, %d inputs an epoch", len(learned), len(held_out), samples)
     network, network_options, start_sha256 = _start_of(recipe)
-    settings: dict[str, object] = {
-        "seed": recipe.seed,
-        "batch_size": recipe.batch_size,
-        "learning_rate": recipe.max_learning_rate,
-        "weight_decay": WEIGHT_DECAY,
-        "ema_decay": EMA_DECAY,
-        "samples_per_epoch": samples,
-        "teachers": teacher_settings(recipe.references) if recipe.references else None,
-        "init": start_sha256,
-    }
+    settings = _settings_of(recipe, samples, start_sha256)
     card = ModelCard(
         name=name,
         task="detector",
@@ -227,6 +218,20 @@ def _start_of(recipe: DetectorRecipe) -> tuple[CompactNet, dict[str, Any], str |
         return CompactNet(**recipe.network_options), recipe.network_options, None
     network, card = load_network(find_model(recipe.init, "detector"))
     return network, card.architecture_options, card.sha256
+
+
+def _settings_of(recipe: DetectorRecipe, samples: int, start_sha256: str | None) -> dict[str, object]:
+    """Return what a resumed run must have in common with the run before, apart from data and network."""
+    return {
+        "seed": recipe.seed,
+        "batch_size": recipe.batch_size,
+        "learning_rate": recipe.max_learning_rate,
+        "weight_decay": WEIGHT_DECAY,
+        "ema_decay": EMA_DECAY,
+        "samples_per_epoch": samples,
+        "teachers": teacher_settings(recipe.references) if recipe.references else None,
+        "init": start_sha256,
+    }
 
 
 def _photos_of(data: Path, references: Path | None, cache: Path) -> tuple[list[Photo], list[Photo]]:
