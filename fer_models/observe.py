@@ -73,7 +73,7 @@ class ObserveOptions:
     min_face_px: float = 12.0  # faces whose box has a smaller geometric mean of width and height are dropped
     # Seconds between key frames, on which faces are detected in full; 0 makes every frame a key frame.
     detect_every_s: float = DETECT_EVERY_S
-    batch_size: int = 32  # most frames per batch; fewer if frames are large or memory runs out
+    batch_size: int = 32  # maximum number of frames per batch; fewer if frames are large or memory runs out
     keep_landmarks: bool = False  # keep the landmarks themselves, not only what is measured on them
     timeout_s: float = STALLED_S  # decoding is abandoned after this many seconds without progress
 
@@ -285,7 +285,7 @@ def _process_part(segment: _SegmentInProgress, batch: FrameBatch, stages: _Stage
 
 
 def _split(parts: list[torch.Tensor], n: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Join parts; return the first `n` rows, and the rest as a list of parts."""
+    """Concatenate tensors; return the first `n` rows, and the remaining rows as a list of tensors."""
     joined = torch.cat(parts)
     return joined[:n], [joined[n:]] if n < len(joined) else []
 

@@ -70,7 +70,7 @@ def _make_pools() -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
 
 
 def _compute_with(n_threads: int, n_available: int) -> None:
-    """Let this thread compute with `n_threads`, but threads that start later with all that are available."""
+    """Limit PyTorch to `n_threads` in this thread; threads that start later can still use all available ones."""
     torch.get_num_threads()  # a thread takes the default at its first use, which would undo the next line
     torch.set_num_threads(n_threads)  # this also sets the default, which any thread can set back
     reset = threading.Thread(target=torch.set_num_threads, args=(n_available,))

@@ -125,7 +125,7 @@ def test_the_library_counts_the_analyzed_part_of_videos(store: Store, page: Page
 
 def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page) -> None:
     shown = page("library", results)
-    assert [metric.value for metric in shown.metric] == ["2", "0.4", "3", "1"]  # the last one failed
+    assert [metric.value for metric in shown.metric] == ["2", "0.4", "3", "1"]  # the last figure counts failures
     assert "**broken.mp4**: in/broken.mp4: not a video" in words(shown)
     opened = Results(results)
     found = library.read_library(opened)
@@ -278,7 +278,7 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     table = shown.dataframe[0].value.set_index("emotion")
     assert table.loc["surprise", "difference in points"] == pytest.approx(-100)
     assert table.loc["surprise", "95 % interval"] == "none"
-    assert pd.isna(table.loc["surprise", "Cliff's delta"])  # of one participant in each group
+    assert pd.isna(table.loc["surprise", "Cliff's delta"])  # empty, because each group has one participant
     assert shown.dataframe[0].proto.placeholder == "—"
     assert "no Cliff's delta: 2 participants per group are needed, got 1" in words(shown)
     assert shown.dataframe[1].value["videos A, B"].tolist() == ["1, 1"]
@@ -621,7 +621,7 @@ def test_a_damaged_table_is_named(results: Path, page: Page) -> None:
     damaged = next((results / "tracks" / f"video_id={ALICE}").iterdir())
     damaged.write_bytes(damaged.read_bytes()[:100])
     said = words(page("app", results))
-    assert "--overwrite" in said  # how to repair it
+    assert "--overwrite" in said  # the message says how to repair it
     assert str(damaged) in said
 
 

@@ -476,7 +476,7 @@ def test_keys_work_wherever_the_focus_is_but_while_typing(page: Page, address: s
     page.get_by_role("button", name="raw").focus()
     page.keyboard.press("Space")
     until(page, f"video => {PLAYS} && video.currentTime > 3.3")
-    assert page.get_by_role("button", name="raw").get_attribute("aria-pressed") == "false"  # only space was taken
+    assert page.get_by_role("button", name="raw").get_attribute("aria-pressed") == "false"  # not pressed by the key
     page.keyboard.press("k")
     until(page, "video => video.paused")
     page.keyboard.press(">")

@@ -1,4 +1,4 @@
-"""Names, hidden people, corrections and markers: how they are stored, undone, and shown in the view people."""
+"""Names, hidden people, corrections and markers: how they are stored, undone, and shown in the view `people`."""
 
 import json
 from pathlib import Path

@@ -334,7 +334,7 @@ def test_an_interrupted_purge_is_finished_by_the_next(bucket):
         store.commit_analysis(row(video, video, f"{video}.mp4"), timeline())
     plan = plan_purge(store.root, wanted=["1.mp4"])
     assert (plan.n_rows["faces"], plan.n_files) == (10, 6)
-    # The state after a purge was killed once it had deleted the rows of table videos.
+    # The state after a purge was killed once it had deleted the rows of the table `videos`.
     mark = store.root / ".purging" / f"begun.video_id={plan.video_ids[0]}"
     mark.fs.pipe_file(mark.path, datetime.now(UTC).isoformat().encode())
     store.root.fs.rm((store.root / "videos" / "video_id=v0000000000000001").path, recursive=True)

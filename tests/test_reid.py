@@ -137,7 +137,7 @@ def tracked(draw):
 @settings(max_examples=60, deadline=None)
 @given(tracked(), st.booleans())
 def test_invariants_of_association(faces, uses_appearance):
-    """A track has one face per frame and rising times; a possible switch is marked at most once, never at its start."""
+    """Tracks have one face per frame and increasing times, and at most one possible switch, never at their start."""
     if not uses_appearance:
         faces["appearance"] = None
     joined = associate_tracklets(**faces, config=ReidConfig())

@@ -84,7 +84,7 @@ def test_cliffs_delta_has_newcombes_interval():
 
 
 def test_the_interval_of_cliffs_delta_is_longer_if_one_group_spreads_far_wider():
-    """Half of b lies below all of a, half above: delta is 0, and its variance that of six signs."""
+    """Half of b lies below all of a, half above: delta is 0, and only the six values of b add to its variance."""
     a, b = np.linspace(-0.1, 0.1, 20), np.array([-3.0, -2, -1, 1, 2, 3])
     observed = np.var([1, 1, 1, -1, -1, -1], ddof=1) / 6 / 4
     n = (20 + 6) / 2 - 1

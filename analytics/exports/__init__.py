@@ -16,7 +16,7 @@ from analytics.results.output_files import check_output_file, check_output_folde
 from analytics.results.videos import all_videos, choose_videos, names_apart, short_names
 from fer_models.errors import FervidError
 
-# A function that writes one video, a row of table videos read through a connection, to a file.
+# A function that writes one video, a row of the table `videos` read through a connection, to a file.
 Writer = Callable[..., None]  # arguments: connection, video, path; some also take `escape_formulas` or `name`
 # Formats that spreadsheets open, and that therefore get `escape_formulas`.
 SPREADSHEETS = ("csv", "fex", "openface", "boris")

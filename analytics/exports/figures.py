@@ -15,8 +15,8 @@ from fer_models.labels import EMOTION_COLORS, EMOTIONS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MAX_PEOPLE = 8  # most people in a figure: those with the most good faces
-MAX_POINTS = 1000  # most points of a line; longer videos are averaged over time bins
+MAX_PEOPLE = 8  # maximum number of people in a figure: those with the most good faces
+MAX_POINTS = 1000  # maximum number of points of a line; longer videos are averaged over time bins
 # Width of a figure, which is that of two journal columns, and height of the panel of one person.
 WIDTH_IN, PANEL_IN = 7.0, 1.4
 _LABELED = """
@@ -35,7 +35,7 @@ def write_figure(connection: duckdb.DuckDBPyConnection, video: VideoRecord, path
 
     Args:
         connection: the results.
-        video: the row of the table videos.
+        video: the row of the table `videos`.
         path: the file to write.
         form: "png" or "svg".
     """

@@ -80,8 +80,8 @@ class TrialDesign:
     """What the trials of a study are, and what is known about them, as CSV files."""
 
     events: Path | None = None  # the trials; None: each video is a trial
-    groups: Path | None = None  # the columns path and optionally participant and group (the condition without events)
-    covariates: Path | None = None  # the column participant or path, and columns to join
+    groups: Path | None = None  # columns path, optionally participant and group (the condition without events)
+    covariates: Path | None = None  # a column participant or path, and the columns to join
     bin_ms: int = 1000  # length of a time bin
 
 
@@ -181,7 +181,7 @@ def read_covariates(path: Path, videos: Sequence[NamedVideo]) -> tuple[str, dict
     """Values per participant or video from a CSV file: the key column's name, and the other columns of each key.
 
     Args:
-        path: the file, as for `groups.parse_column`; its column path has paths, file names or ids.
+        path: the file, as for `groups.parse_column`; its column `path` has paths, file names or ids.
         videos: those in the results.
 
     Raises:

@@ -33,7 +33,7 @@ _LOCKED = (
     "SET lock_configuration = true",
 )
 # Movements are stored in a column of tracks. Version 0.1 could not leave out speech, so its counts are 0. The views
-# read the stored table, because the dashboard may replace the view tracks.
+# read the stored table, because the dashboard may replace the view `tracks`.
 _MOVEMENTS = """
 CREATE TEMP VIEW tracks AS
 SELECT * EXCLUDE (movements)
@@ -52,8 +52,8 @@ SELECT video_id, analysis_id, track_id, coalesce(name, 'P' || track_id) AS perso
     coalesce(is_hidden, false) AS is_hidden
 FROM tracks LEFT JOIN noted_people USING (video_id, track_id)
 """
-# `FROM visible('faces')` is table faces without hidden people. It is a macro and not a view, because the dashboard
-# replaces some tables by others with fewer columns.
+# `FROM visible('faces')` is the table `faces` without hidden people. It is a macro and not a view, because the
+# dashboard replaces some tables by others with fewer columns.
 _VISIBLE = """
 CREATE TEMP MACRO visible(name) AS TABLE
 SELECT * FROM query_table(name) ANTI JOIN (SELECT video_id, track_id FROM noted_people WHERE is_hidden)
@@ -212,7 +212,7 @@ def _open(memory_limit: str) -> duckdb.DuckDBPyConnection:
 
 
 def noted_people(root: StoragePath) -> pa.Table:
-    """The tracks that have a name or are hidden, for view people: video_id, track_id, name and is_hidden."""
+    """The tracks that have a name or are hidden, for the view `people`: video_id, track_id, name and is_hidden."""
     rows = [
         {
             "video_id": video_id,
@@ -227,7 +227,7 @@ def noted_people(root: StoragePath) -> pa.Table:
 
 
 def _all(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Return all rows of view videos, and those of finished analyses."""
+    """Return all rows of the view `videos`, and those of finished analyses."""
     return rows, rows.filter(pc.equal(rows["status"], "done"))
 
 

@@ -138,7 +138,7 @@ def events_table(
 
     Args:
         events: label, start_s and end_s of each event of the video.
-        faces: rows of table faces of the video.
+        faces: rows of the table `faces` of the video.
         before_s: length of the time before an event to compare with.
         all_faces_count: whether means include faces of low quality, as in analyses made with --no-gate.
 

@@ -154,7 +154,7 @@ def by_path(values: Mapping[str, str], videos: Sequence[NamedVideo], source: str
 
 
 def _read_column(path: Path, column: str, *, optional: bool = False) -> dict[str, str]:
-    """Map the column path of a CSV file to another column, as `parse_column` does."""
+    """Read the column `column` of a CSV file by path, as `parse_column` does."""
     return parse_column(read_csv_file(path, GroupError), str(path), column, optional=optional)
 
 
@@ -169,7 +169,9 @@ def find_header(header: Sequence[str], column: str) -> str | None:
 
 
 def parse_column(content: bytes, source: str, column: str, *, optional: bool = False) -> dict[str, str]:
-    r"""Map the column path of a CSV file to another column. Separators are commas, semicolons or tabs; UTF-8 only.
+    r"""Map the value in the column `path` of each line of a CSV file to the value in another column.
+
+    Separators are commas, semicolons or tabs; the encoding is UTF-8.
 
     Args:
         content: the file.

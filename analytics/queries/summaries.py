@@ -88,7 +88,7 @@ def gate_effect(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
 
 def failures(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """Videos that failed, in their last run or a later one, and videos with frames that could not be decoded."""
+    """Videos whose analysis failed, or whose latest run did, and videos with frames that could not be decoded."""
     return run_sql(connection, "failures")
 
 

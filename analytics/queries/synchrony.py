@@ -26,7 +26,7 @@ from analytics.tables.schema import conform
 from fer_models.labels import EMOTIONS
 
 LEAST_SPREAD = 0.01  # if the valence of a person has a smaller standard deviation, no correlation is computed
-MAX_SURROGATES = 100  # most people of other videos with whom a pair is compared to find the chance level of synchrony
+MAX_SURROGATES = 100  # maximum number of people of other videos with whom a pair is compared to find the chance level
 _LONGEST_TRACKS = """
 SELECT video_id, arg_max(track_id, (labelled_s, -track_id)) FROM visible('tracks')
 GROUP BY video_id HAVING max(labelled_s) > 0 ORDER BY max(labelled_s) DESC, video_id LIMIT $n
@@ -83,7 +83,7 @@ def pair_synchrony(
     """Measure the agreement of each pair of tracks of one video that are visible together for long enough.
 
     Args:
-        faces: rows of table faces of the video; those without track or smooth_emotion are ignored.
+        faces: rows of the table `faces` of the video; those without track or smooth_emotion are ignored.
         config: the settings.
         strangers: valence of people of other videos, as `valence_on_grid` gives it, for surrogates.
 
@@ -160,7 +160,7 @@ def valence_on_grid(faces: pa.Table, grid_s: float) -> dict[int, np.ndarray]:
     """Smoothed valence of each track on a grid from 0 s, NaN where there is none; the mean of the frames of a step.
 
     Args:
-        faces: rows of table faces of one video that have a track and a smooth_emotion.
+        faces: rows of the table `faces` of one video that have a track and a smooth_emotion.
         grid_s: step of the grid.
     """
     valence = valence_proxy(to_float_array(faces, *(f"smooth_{name}" for name in EMOTIONS)))

@@ -15,7 +15,7 @@ LABELS_HEIGHT = 22
 GAP_HEIGHT = 4
 # Possible intervals between the ticks of the time axis, in seconds.
 _TICK_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
-_MAX_TICKS = 6  # most ticks on a time axis, for which a phone has room
+_MAX_TICKS = 6  # maximum number of ticks on a time axis, for which a phone has room
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def person_chart(
 
 
 def label_runs(bins: np.ndarray, labels: Sequence[str | None], grid: Grid) -> list[Run]:
-    """The runs of steps without a break and with one label.
+    """Runs of consecutive steps with the same label.
 
     >>> [run.words for run in label_runs(np.array([0, 1, 2, 5]), ["sad", "sad", None, None], Grid(0, 500, 6))]
     ['sad, 0.0 s to 1.0 s', 'visible, no label, 1.0 s to 1.5 s', 'visible, no label, 2.5 s to 3.0 s']

@@ -44,7 +44,7 @@ WHERE emotion <> 'neutral' ORDER BY round(peak, 2) DESC, duration_s DESC, video_
 
 
 class Track(NamedTuple):
-    """A row of table tracks."""
+    """A row of the table `tracks`."""
 
     video_id: str
     track_id: int
@@ -71,7 +71,7 @@ class FrameCounts(NamedTuple):
 
 
 class StrongEpisode(NamedTuple):
-    """An episode of the table of the strongest ones."""
+    """A row of the table of the strongest episodes."""
 
     video_id: str
     track_id: int
@@ -124,7 +124,7 @@ class Library:
         return {name: part / total_s if total_s else 0.0 for name, part in time_s.items()}
 
     def n_faces(self, video: str | None = None, reason: str | None = None) -> int:
-        """The number of faces, of one video or all, with one reason or any."""
+        """The number of faces, of one video or of all; `reason`: only those with this `quality_reason`, or "good"."""
         return self._n_faces[video, reason]
 
     def reasons(self, video: str | None = None) -> list[str]:

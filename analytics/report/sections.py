@@ -12,7 +12,7 @@ from analytics.report.words import clock, percent
 from analytics.results.video_record import VideoRecord, analyzed_s
 from fer_models.labels import EMOTIONS
 
-MAX_VALIDITY_ROWS = 200  # most people in the tables of validity and speech; the others are only counted
+MAX_VALIDITY_ROWS = 200  # rows of the tables of validity and speech; further people are only counted
 
 
 @dataclass(frozen=True)

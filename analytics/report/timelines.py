@@ -15,9 +15,9 @@ from analytics.results.video_record import VideoRecord, analyzed_part
 from analytics.tables.arrow_utils import to_float_array
 from fer_models.labels import EMOTIONS
 
-MAX_VIDEOS = 60  # most videos with timelines, because larger pages open slowly; the table of videos lists all
-MAX_TRACKS = 8  # most people shown for each video: those visible longest
-MAX_BINS = 200  # most time steps of a chart: each is then 2 to 5 px wide, so that it is visible
+MAX_VIDEOS = 60  # videos with timelines, because larger pages open slowly; the table of videos lists all
+MAX_TRACKS = 8  # people shown for each video: those visible longest
+MAX_BINS = 200  # time steps of a chart: each is then 2 to 5 px wide, so that it is visible
 
 # The label of a time step is the most frequent label of its faces; a step has none only if no face has one.
 _BINS = f"""

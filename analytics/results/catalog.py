@@ -1,6 +1,6 @@
-"""List the analyses of a results folder: the rows of table videos, and the files with the tables of each analysis.
+"""List the analyses of a results folder: the rows of the table `videos`, and the files of the tables of each analysis.
 
-One file per analysis suits writers, but thousands of files are slow to read: rows of table videos are cached.
+One file per analysis suits writers, but thousands of files are slow to read: rows of the table `videos` are cached.
 """
 
 import contextlib
@@ -34,8 +34,8 @@ from analytics.results.storage_paths import (
 from analytics.results.table_files import table_path
 from analytics.tables.schema import TIMELINE_TABLES, VIDEOS
 
-# Cache of all rows of table videos. It may be deleted at any time, and must be deleted together with the rows of a
-# video. The name begins with a dot, so that no pattern for tables matches it.
+# Cache of all rows of the table `videos`. It may be deleted at any time, and must be deleted together with the rows of
+# a video. The name begins with a dot, so that no pattern for tables matches it.
 REMEMBERED = Path("videos") / ".rows.arrow"
 WORTH_REMEMBERING = 64  # the cache is updated after reading at least this many rows; fewer are read quickly
 ATTEMPTS = 5
@@ -51,7 +51,7 @@ class Catalog:
     """A snapshot of the analyses and failures in a results folder."""
 
     root: StoragePath
-    rows: pa.Table  # rows of table videos, in no particular order
+    rows: pa.Table  # rows of the table `videos`, in no particular order
     # Position of each analysis whose tables are in a shard; all others have files of their own.
     shard_of: Mapping[Ids, Where]
     small: Collection[str]  # paths of the objects that are read whole
@@ -155,7 +155,7 @@ def _read_catalog(root: StoragePath) -> Catalog:
         outdated = where is not None and finished_at <= where.finished_at
         sizes = _table_sizes(root, ids) if existing is None else existing.get(ids)
         if not outdated and status == "done" and sizes is not None:
-            # A live session rewrites its tables repeatedly, each time before its row in table videos.
+            # A live session rewrites its tables repeatedly, each time before its row in the table `videos`.
             if written_bytes is not None and sizes != written_bytes and not is_running:
                 damaged += _of_other_size(root, ids, sizes, written_bytes)
                 continue
@@ -237,12 +237,12 @@ def dataset(root: StoragePath, parts: Iterable[Part], schema: pa.Schema, small: 
 
 
 def ids_of(rows: pa.Table) -> list[Ids]:
-    """The ids of each row of table videos."""
+    """The ids of each row of the table `videos`."""
     return list(zip(rows["video_id"].to_pylist(), rows["analysis_id"].to_pylist(), strict=True))
 
 
 def latest_rows(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The rows that view videos shows, and those of the newest finished analysis of each video.
+    """The rows that the view `videos` shows, and those of the newest finished analysis of each video.
 
     A finished analysis stays visible, because the other views show its rows; the reason of a later failure is put into
     its `error`. A failure without a finished analysis is shown only while its path has no newer row, so that it
@@ -275,12 +275,12 @@ def _ids_in(name: str) -> Ids | None:
 
 
 def own_rows(root: StoragePath) -> pa.Table:
-    """The readable rows of table videos outside of shards, with the columns of `VIDEOS`."""
+    """The readable rows of the table `videos` outside of shards, with the columns of `VIDEOS`."""
     return read_own_rows(root)[0]
 
 
 def read_own_rows(root: StoragePath) -> tuple[pa.Table, list[Damage]]:
-    """The rows of table videos outside of shards, with the columns of `VIDEOS`, and the unreadable files."""
+    """The rows of the table `videos` outside of shards, with the columns of `VIDEOS`, and the unreadable files."""
     found = {ids: file for name, file in list_files(root / "videos").items() if (ids := _ids_in(name)) is not None}
     remembered = _remembered(root)
     stamps = remembered["stamp"].to_pylist()

@@ -29,7 +29,7 @@ from analytics.results.store import check_results
 from analytics.results.table_files import parquet_options, table_path
 from analytics.tables.schema import TABLES, TIMELINE_TABLES, conform
 
-MAX_ANALYSES = 1000  # most analyses in a shard
+MAX_ANALYSES = 1000  # maximum number of analyses in a shard
 MAX_BYTES = 512 << 20  # limit on the size of a shard, measured by the files that are compacted
 SMALL_BYTES = 8 << 20  # analyses with larger tables are not compacted
 BATCH = 16  # number of analyses read at a time
@@ -233,7 +233,7 @@ def broken_shards(root: StoragePath) -> set[str]:
 
 
 def remove_shard(root: StoragePath, shard: str) -> None:
-    """Delete a shard, its rows of table videos first, so that readers ignore it at once."""
+    """Delete a shard, its rows of the table `videos` first, so that readers ignore it at once."""
     remove([shard_path(root, shard, "videos")])
     if is_remote(root):
         remove([shard_path(root, shard, name) for name in TIMELINE_TABLES])

@@ -133,7 +133,7 @@ def rebuild_with_notes(store: Store, row: VideoRecord) -> None:
 
     Args:
         store: the results.
-        row: of view videos.
+        row: of the view `videos`.
 
     Raises:
         CorrectionError: if a correction does not fit, or the observations or identities are gone.
@@ -186,7 +186,7 @@ def fitting_corrections(store: Store, row: VideoRecord, config: TimelineConfig) 
 
     Args:
         store: the results.
-        row: of view videos.
+        row: of the view `videos`.
         config: the settings of a new timeline.
     """
     corrections = read_notes(store.root, row.video_id).corrections
@@ -204,7 +204,7 @@ def fitting_corrections(store: Store, row: VideoRecord, config: TimelineConfig) 
 
 
 def config_of(stored: Mapping[str, Any]) -> TimelineConfig:
-    """The settings of pass 2 in the column `settings` of table videos, without corrections.
+    """The settings of pass 2 in the column `settings` of the table `videos`, without corrections.
 
     A stage that did not exist when the results were made has its default settings.
 

@@ -45,7 +45,7 @@ _MARK = f"begun.{_PREFIX}"
 
 
 class _Written(NamedTuple):
-    """Some columns of a row of table videos."""
+    """Some columns of a row of the table `videos`."""
 
     video_id: str
     path: str
@@ -209,7 +209,7 @@ def _files(folder: StoragePath) -> dict[StoragePath, FileInfo]:
 
 
 def _video_rows(results: StoragePath) -> list[_Written]:
-    """Some columns of all rows of table videos, including old analyses and failures but not damaged rows."""
+    """Some columns of all rows of the table `videos`, including old analyses and failures but not damaged rows."""
     names = _Written._fields
     in_shards = (of_shard.select(names).to_pylist() for of_shard in read_shards(results).rows.values())
     rows = [_Written(**row) for of_shard in in_shards for row in of_shard]

@@ -7,7 +7,7 @@ from analytics.results.storage_paths import StoragePath
 from analytics.results.video_record import VideoRecord
 from analytics.results.videos import file_name
 
-MAX_NAMED = 3  # most file names in the note
+MAX_NAMED = 3  # maximum number of file names in the note
 
 
 def replaced_files_note(results: StoragePath, videos: Iterable[VideoRecord]) -> str | None:
@@ -18,7 +18,7 @@ def replaced_files_note(results: StoragePath, videos: Iterable[VideoRecord]) -> 
 
     Args:
         results: the results folder, for the command in the sentence.
-        videos: the rows of view videos.
+        videos: the rows of the view `videos`.
     """
     of_path: dict[str, list[VideoRecord]] = {}
     for video in sorted(videos, key=lambda video: video.finished_at):

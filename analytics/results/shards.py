@@ -59,7 +59,7 @@ class CompactedAnalysis:
 class Shards:
     """The content of all complete shards."""
 
-    rows: Mapping[str, pa.Table]  # shard -> its rows of table videos, with the columns of `ROWS`
+    rows: Mapping[str, pa.Table]  # shard -> its rows of the table `videos`, with the columns of `ROWS`
     # (video_id, analysis_id) -> position of its newest copy; of equally new copies, the one in the largest shard
     where: Mapping[tuple[str, str], Where]
     damaged: tuple[Damage, ...] = ()  # the shards whose rows are unreadable
@@ -140,7 +140,7 @@ def _manifest(root: StoragePath, shard: str, stamp: str) -> tuple[pa.Table, Mapp
 
 
 def check_rows(rows: Iterable[Mapping[str, object]]) -> None:
-    """Compare rows of table videos with the checksums in them; rows of version 0.1 have none.
+    """Compare rows of the table `videos` with the checksums in them; rows of version 0.1 have none.
 
     Raises:
         ValueError: if a row has changed.
@@ -150,6 +150,6 @@ def check_rows(rows: Iterable[Mapping[str, object]]) -> None:
 
 
 def row_crc32(row: Mapping[str, object]) -> int:
-    """The CRC-32 of a row of table videos, over all its values except NULL and `row_crc32` itself."""
+    """The CRC-32 of a row of the table `videos`, over all its values except NULL and `row_crc32` itself."""
     values = {name: str(row[name]) for name in VIDEOS.names if name != "row_crc32" and row.get(name) is not None}
     return zlib.crc32(json.dumps(values, sort_keys=True).encode())

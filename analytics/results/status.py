@@ -21,7 +21,7 @@ RECENT_S = 120.0  # a run that writes no segment for this many seconds counts as
 # Beginning of the reason if the video is intact but has no frame between --start and --end.
 OUTSIDE_RANGE = "no frame in the range"
 STATES = ("done", "running", "failed", "damaged", "pending")
-# Most files that are hashed to find out which ones are being analyzed. A run processes files in order, so these are
+# Maximum number of files hashed to find those being analyzed. A run processes files in order, so these are
 # among the first pending ones; hashing all files could take hours.
 HASHED_AT_MOST = 8
 

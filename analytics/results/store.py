@@ -211,7 +211,7 @@ class Store:
         return compacted is not None and not any(damaged_in_shard(self.root, video_id, analysis_id))
 
     def video_row(self, video_id: str, analysis_id: str) -> VideoRecord | None:
-        """The row of the analysis in table videos, or None if there is none yet."""
+        """The row of the analysis in the table `videos`, or None if there is none yet."""
         path = table_path(self.root, "videos", video_id, analysis_id)
         try:
             rows = read_table(path, page_checksum_verification=True).to_pylist()
@@ -299,7 +299,7 @@ class Store:
         self._write_video_row(VideoRecord.of_row({**video_row, **failed}))
 
     def _rows_of(self, video_id: str) -> list[VideoRecord]:
-        """All rows of a video in table videos."""
+        """All rows of a video in the table `videos`."""
         names = list_files(self.root / "videos" / f"video_id={video_id}")
         ids = {name.removesuffix(".parquet") for name in names if name.startswith("a")}
         ids |= {analysis for video, analysis in read_shards(self.root).where if video == video_id}

@@ -20,7 +20,7 @@ def damaged_tables(root: StoragePath, row: VideoRecord) -> Iterator[Damage]:
 
     Args:
         root: the results folder.
-        row: the row of the analysis in table videos.
+        row: the row of the analysis in the table `videos`.
     """
     checksums: Sequence[int | None] = row.table_crc32 or [None] * len(TIMELINE_TABLES)
     for (name, schema), crc32 in zip(TIMELINE_TABLES.items(), checksums, strict=True):

@@ -1,4 +1,4 @@
-"""A row of table videos: one analysis of a video, with the file, the settings and the outcome."""
+"""A row of the table `videos`: one analysis of a video, with the file, the settings and the outcome."""
 
 import json
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class VideoName(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoRecord:
-    """A row of table videos, with a field for each column of `schema.VIDEOS`, which describes them; None is NULL."""
+    """A row of the table `videos`, with a field for each column; `schema.VIDEOS` describes them, and None is NULL."""
 
     video_id: str
     analysis_id: str

@@ -16,7 +16,7 @@ from fer_models.errors import FervidError
 if TYPE_CHECKING:
     import duckdb
 
-MAX_NAME_CHARS = 120  # most characters of a name, which leaves room for a suffix: most file systems allow 255 bytes
+MAX_NAME_CHARS = 120  # maximum length of a name, which leaves room for a suffix: most file systems allow 255 bytes
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]')  # characters that some operating systems forbid in file names
 
 
@@ -32,7 +32,7 @@ def path_text(path: StoragePath) -> str:
 
 
 def file_name(path: str) -> str:
-    r"""The last part of a path in table videos, with POSIX or Windows separators.
+    r"""The last part of a path in the table `videos`, with POSIX or Windows separators.
 
     >>> file_name("/clips/a.mp4"), file_name(r"C:\\clips\\a.mp4")
     ('a.mp4', 'a.mp4')
@@ -41,7 +41,7 @@ def file_name(path: str) -> str:
 
 
 def all_videos(connection: "duckdb.DuckDBPyConnection") -> list[VideoRecord]:
-    """The rows of view videos, by path."""
+    """The rows of the view `videos`, by path."""
     return video_records(connection.sql("SELECT * FROM videos ORDER BY path, video_id").to_arrow_table())
 
 

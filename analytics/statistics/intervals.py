@@ -183,7 +183,7 @@ def _normal_quantile() -> float:
 
 
 def _last_within(distance: Callable[[float], float], start: float, end: float) -> float:
-    """The value between `start` and `end` at which a rising distance reaches the normal quantile; by bisection."""
+    """The value between `start` and `end` at which an increasing distance reaches the normal quantile; by bisection."""
     limit = _normal_quantile()
     for _ in range(50):
         middle = (start + end) / 2

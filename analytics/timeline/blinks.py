@@ -40,7 +40,7 @@ def find_blinks(pts_s: np.ndarray, openness: np.ndarray, usual_openness: float, 
     falls below that.
 
     Args:
-        pts_s: (m,) time of each row, rising.
+        pts_s: (m,) time of each row, increasing.
         openness: (m,) openness of the eyes.
         usual_openness: the person's median openness.
         rule: what counts as a blink.

@@ -247,7 +247,7 @@ def _number_runs(*keys: np.ndarray) -> np.ndarray:
 def _add_columns(
     faces: pa.Table, duration_s: np.ndarray, reason: np.ndarray, tracked: TrackedFaces, moving: dict[str, pa.Array]
 ) -> pa.Table:
-    """The table faces: what was observed of each face, with the columns of pass 2; `moving` are those of movements."""
+    """Create the table `faces`: the observed faces with the columns of pass 2; `moving` has those of movements."""
     probabilities = to_float_array(faces, *PROBABILITIES)
     track, label = np.full(len(faces), -1), np.full(len(faces), -1)
     smoothed = np.full(probabilities.shape, np.nan)
@@ -274,7 +274,7 @@ def _add_columns(
 
 
 def _frames_table(observations: pa.Table, n_faces: np.ndarray, shown: _Shown, is_shot_boundary: np.ndarray) -> pa.Table:
-    """The table frames from the first row of each frame."""
+    """Create the table `frames` from the first observation of each frame."""
     unseen = pc.invert(pc.is_in(observations["status"], pa.array(SEEN_STATUSES))).to_numpy()
     columns = {
         "frame_index": observations["frame_index"],

@@ -22,7 +22,7 @@ from analytics.timeline.movements import (
 class TrackOrder:
     """The m faces that are in tracks, ordered by track and time."""
 
-    row: np.ndarray  # (m,) index of the face in the table faces
+    row: np.ndarray  # (m,) index of the face in the table `faces`
     track: np.ndarray  # (m,) number of the track, from 0
     shot: np.ndarray  # (m,) whole numbers that change with the track and at shot boundaries
     start_s: np.ndarray  # (m,) time at which the frame is first shown
@@ -81,7 +81,7 @@ def movement_columns(
 
 
 def movements_of_tracks(movements: Movements, n_tracks: int) -> pa.Array:
-    """The column movements of the table tracks: a list for each of the tracks 0 to `n_tracks` - 1."""
+    """The column movements of the table `tracks`: a list for each of the tracks 0 to `n_tracks` - 1."""
     kind = TRACKS.field("movements").type
     columns = {
         "kind": decode_categories(movements.kind, MOVEMENT_KINDS),

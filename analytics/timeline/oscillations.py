@@ -49,7 +49,7 @@ def unbroken_runs(part: np.ndarray, pts_s: np.ndarray, is_known: np.ndarray, max
 
     Args:
         part: (m,) whole numbers, one for each part of a track without a shot boundary; its rows are contiguous.
-        pts_s: (m,) time of each row, rising within a part.
+        pts_s: (m,) time of each row, increasing within a part.
         is_known: (m,) bool.
         max_step_s: a longer step between known rows ends a run.
     """
@@ -64,7 +64,7 @@ def find_oscillations(pts_s: np.ndarray, values: np.ndarray, rule: OscillationRu
     The strength is the median size of the swings.
 
     Args:
-        pts_s: (m,) time of each row, rising.
+        pts_s: (m,) time of each row, increasing.
         values: (m,) the measure, all known.
         rule: what counts as an oscillation.
     """

@@ -34,11 +34,12 @@ class QualityConfig:
 
     gate: bool = True  # False: faces still get a quality_reason, but all classified faces count
     speech: SpeechMode = "include"  # whether faces in intervals of speaking-like mouth movement count, or only those
-    # The score at which the detectors find faces: too few test images have a low one to measure accuracy.
+    # Equal to the threshold of the detectors: too few test images have low scores to derive a limit from accuracy.
     min_det_score: float = 0.5
     min_face_px: float = 21.0  # smallest size of a face: square root of the area of its box
     max_cut_off: float = 0.25  # largest share of the crop that may lie outside the frame
-    # Largest head turn to either side, and largest head pitch, up or down: too few test images to measure accuracy.
+    # Largest head turn to either side, and largest pitch, up or down. Too few test images show turned heads to derive
+    # these limits from accuracy.
     max_yaw_deg: float = 50.0
     max_pitch_deg: float = 40.0
     min_brightness: float = 30.0  # smallest mean gray level of the crop

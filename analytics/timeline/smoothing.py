@@ -41,7 +41,7 @@ def smooth(
 
     Args:
         track: (m,) whole numbers, one for each part of a track to smooth by itself; its rows are contiguous.
-        pts_s: (m,) seconds, not falling within a track.
+        pts_s: (m,) seconds, non-decreasing within a track.
         values: (m, k); rows of weight 0 may be NaN.
         weights: (m,), 0 or more: the time that a row represents, 0 if it must not count.
         config: the settings.

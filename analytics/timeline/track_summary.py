@@ -20,7 +20,7 @@ UNSEEN_S = 1.0  # after a longer absence, the label does not persist and no tran
 class TrackedFaces:
     """The m faces that are in tracks, ordered by track (from 0) and time."""
 
-    row: np.ndarray  # (m,) index into the table faces
+    row: np.ndarray  # (m,) index into the table `faces`
     track: np.ndarray  # (m,)
     shot: np.ndarray  # (m,) whole numbers that change with the track and at shot boundaries
     frame: np.ndarray  # (m,) index of the frame among the sampled frames
@@ -53,7 +53,7 @@ class TrackedFaces:
 
     @property
     def stretch(self) -> np.ndarray:
-        """(m,) rising whole numbers: a new one for each track and each return after more than `UNSEEN_S`."""
+        """(m,) increasing whole numbers: a new one for each track and each return after more than `UNSEEN_S`."""
         return stretches(self.track, self.start_s, self.end_s)
 
 

@@ -45,7 +45,7 @@ class ReidConfig:
     # Appearance distance that favors neither one person nor two; each `appearance_scale` less adds one nat for one.
     appearance_neutral_distance: float = 21.0
     appearance_scale: float = 2.5
-    # Most evidence in nats that appearance adds to position, because two people may look alike.
+    # Maximum evidence in nats that appearance adds to position, because two people may look alike.
     max_appearance_evidence: float = 4.0
     # If position is no evidence (after a cut, or beyond `max_position_gap_s`), appearance alone must give at least this
     # many nats plus the logarithm of the number of candidates. Both tracklets must have at least four unoccluded faces.

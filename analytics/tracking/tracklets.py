@@ -15,7 +15,7 @@ SPEED_WINDOW_S = 0.4  # speed is measured over this time at either end of a trac
 SPEED_PRIOR_S2 = (0.05 / 2) ** 2
 SIDE_FACES = 5  # the size of a face at either end of a tracklet is the median over this many faces
 DESCRIPTORS = 4  # number of appearance descriptors of a tracklet, each the median over a quarter of its faces
-DESCRIPTOR_FACES = 12  # most faces that are used for one descriptor
+DESCRIPTOR_FACES = 12  # maximum number of faces used for one descriptor
 # Share of the differences in brightness that is attributed to the light; the rest is attributed to the person.
 LIGHT_SHARE = 0.5
 

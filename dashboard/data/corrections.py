@@ -15,7 +15,7 @@ __all__ = ["CorrectionError", "can_correct", "rebuild"]
 
 
 def can_correct(results: Results, video: Mapping[str, Any]) -> bool:
-    """Whether people of this video (a row of view videos) can be merged and split here."""
+    """Whether people of this video (a row of the view `videos`) can be merged and split here."""
     return not is_remote(results.root) and video["observation_id"] is not None and not video["is_running"]
 
 

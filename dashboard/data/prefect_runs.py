@@ -10,7 +10,7 @@ from analytics.results.storage_paths import StoragePath
 
 DEFAULT_API = "http://127.0.0.1:4200/api"  # address at which `prefect server start` listens
 TIMEOUT_S = 3.0
-MAX_RUNS = 200  # most runs in one response of a server
+MAX_RUNS = 200  # maximum number of runs in one response of a server
 
 
 class ServerError(Exception):

@@ -10,7 +10,7 @@ from analytics.timeline.movements import MovementConfig
 from dashboard.data.results import Results
 from fer_models.labels import EMOTIONS
 
-MAX_BINS = 2000  # most time bins of a window: a chart has about as many pixels
+MAX_BINS = 2000  # maximum number of time bins of a window: a chart has about as many pixels
 MAX_BOXES_S = 30.0  # longest time range of one request for boxes; the player requests the next seconds repeatedly
 SOURCES = ("smooth", "raw")
 # Weight of frames without a duration, so that a bin that contains no other frames has a value.
@@ -76,7 +76,7 @@ def _boxes_sql(prefix: str, label: str, *, has_points: bool) -> str:
     return _BOXES_SQL.format(label=label, cases=cases, points=points, min_score=MovementConfig().min_landmark_score)
 
 
-# By source, and by whether landmarks are included.
+# The SQL for each source of probabilities, smoothed or raw, with and without landmarks.
 BOXES_SQL = {
     (source, has_points): _boxes_sql(*names, has_points=has_points)
     for source, names in {"smooth": ("smooth", "coalesce(smooth_emotion, emotion)"), "raw": ("p", "emotion")}.items()

@@ -27,7 +27,7 @@ from dashboard.widgets.rows import (
 from fer_models.labels import EMOTIONS
 
 PAGE_ROWS = 100
-MAX_STRIPS = 5  # most people of a video that get a strip each; more strips would be too thin to see
+MAX_STRIPS = 5  # maximum number of people with a strip per video; more strips would be too thin to see
 THUMBNAIL_AT = 0.1  # position of a thumbnail, as a share of the duration, because many videos begin with a black frame
 
 VIDEOS_SQL = f"""

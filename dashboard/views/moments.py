@@ -55,7 +55,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Filters:
-    """What an episode must be to be shown; the names are the parameters of `MOMENTS_SQL`."""
+    """Conditions that shown episodes meet; the names are the parameters of `MOMENTS_SQL`."""
 
     emotions: list[str]
     participant: str = ""  # participant to show; empty: everybody

@@ -27,7 +27,7 @@ class Grouping:
     """The group and the participant of videos."""
 
     groups: dict[str, str]
-    participants: dict[str, str] = field(default_factory=dict)  # of those that a file names
+    participants: dict[str, str] = field(default_factory=dict)  # participant of each video that a file names
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,11 @@ def drop(data: FaceData, found: Preparation, reasons: Collection[str]) -> FaceDa
 
 
 def groups_of(pixels: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Group images (n, h, w) by their pixels: group of each (n,), whether it is the first of it (n,), group sizes."""
+    """Group identical images (n, h, w).
+
+    Returns:
+        The group of each image (n,); whether it is the first image of its group (n,); the sizes of the groups.
+    """
     numbers: dict[bytes, int] = {}
     group = np.array([numbers.setdefault(image.tobytes(), len(numbers)) for image in pixels.numpy()], int)
     first = np.zeros(len(group), bool)
@@ -127,7 +131,7 @@ def has_conflict(group: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def crosses(group: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Find the images (n,) that are identical to one on the other side of `training` (n,).
+    """Find the images (n,) with an identical image on the other side: in Training or not, by `training` (n,).
 
     >>> crosses(np.array([0, 0, 1, 2]), np.array([True, False, True, False]))
     array([ True,  True, False, False])
@@ -136,7 +140,7 @@ def crosses(group: np.ndarray, training: np.ndarray) -> np.ndarray:
 
 
 def crosses_in_pairs(pairs: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Find the images (n,) that are paired (k, 2) with one on the other side of `training` (n,)."""
+    """Find the images (n,) that `pairs` (k, 2) join to an image on the other side: in Training or not."""
     found = np.zeros(len(training), bool)
     found[pairs[training[pairs[:, 0]] != training[pairs[:, 1]]]] = True
     return found

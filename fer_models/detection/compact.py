@@ -36,7 +36,7 @@ def load_network(folder: Path) -> tuple[CompactNet, ModelCard]:
 
 
 def grid_points(height_px: int, width_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """The center (x, y) and the stride of every point of the network, in pixels of the input.
+    """The center (x, y) and the stride of every grid point of the feature maps, in pixels of the input.
 
     >>> points_xy, stride_px = grid_points(32, 64)
     >>> points_xy[:2].tolist(), points_xy[-1].tolist(), len(stride_px)

@@ -28,7 +28,7 @@ class KeyFramePlan:
 
     every_s: float  # seconds between key frames; 0 makes every frame a key frame
     origin_s: float = 0.0  # presentation time of the first frame of the video
-    max_between: int = 32  # most frames between two key frames, which limits memory: they are kept until the second one
+    max_between: int = 32  # maximum number of frames between key frames: they stay in memory until the second one
 
     def is_key_frame(self, pts_s: np.ndarray, *, is_end: bool) -> np.ndarray:
         """Which of consecutive decoded frames are key frames: the first in each interval of `every_s`.

@@ -22,7 +22,7 @@ class FaceDetector(Protocol):
     precision: str  # of most of its computation: "int8" or the name of a dtype
 
     def detect(self, pixels: np.ndarray) -> FaceBatch:
-        """Faces in `(n, h, w, 3)` uint8 RGB frames, ordered by frame, then by falling score; n may be 0."""
+        """Faces in `(n, h, w, 3)` uint8 RGB frames, ordered by frame, then by descending score; n may be 0."""
         ...
 
 

@@ -55,7 +55,7 @@ class Matches:
         return float((self.face_score >= threshold).mean()) if len(self.face_score) else float("nan")
 
     def precision(self, threshold: float, *, min_px: float = 0.0, below_px: float = np.inf) -> float:
-        """Return the share of detections of that size at `threshold` that are faces; NaN without detections."""
+        """Return the share of faces among detections in this size range at `threshold`; NaN without detections."""
         hits = (self.hit_score >= threshold) & (self.hit_px >= min_px) & (self.hit_px < below_px)
         return float(self.hit_is_face[hits].mean()) if hits.any() else float("nan")
 

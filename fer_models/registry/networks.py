@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from fer_models.registry.model_card import ModelCard, WeightsError
 
-# Most items of a list in the options of a card, and most blocks per stage: far above those of all architectures. Each
-# block is a Python object, so building a network with a huge number of blocks would take hours.
+# Limits on the items of a list in the options of a card, and on blocks per stage: far above those of all
+# architectures. Each block is a Python object, so building a network with a huge number of blocks would take hours.
 MAX_LIST_LENGTH, MAX_BLOCKS = 16, 64
 
 # Errors that a network's constructor can raise if the options of a card are invalid.

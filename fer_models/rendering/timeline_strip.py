@@ -19,7 +19,7 @@ from fer_models.rendering.drawing import (
 )
 
 WINDOW_S = 10.0  # duration that the strip shows, centered on the current time except near either end of the video
-MAX_LANES = 6  # most lines of the strip: with more, the people visible for the shortest time are left out
+MAX_LANES = 6  # maximum number of lines of the strip: the people visible for the shortest time are left out
 PALETTE = np.array([color_of(EMOTION_COLORS[name]) for name in EMOTIONS], np.uint8)
 NOT_READ = -1  # in place of the index of an emotion: the face is visible but has no label
 

@@ -28,9 +28,9 @@ _REFERRING_FORMATS = frozenset(
 )
 SELF_CONTAINED_FORMATS = {"format_whitelist": ",".join(sorted(av.formats_available - _REFERRING_FORMATS))}
 _OPEN_OPTIONS = {"protocol_whitelist": "file", **SELF_CONTAINED_FORMATS}
-# Most pixels of a frame; larger frames are refused. This is twice 8K video, 200 MB as RGB.
+# Maximum number of pixels of a frame; larger frames are refused. This is twice 8K video, 200 MB as RGB.
 MAX_FRAME_PX = 2**26
-# Most pixels of a frame that FFmpeg may decode while it probes a file, to limit memory.
+# Maximum number of pixels of a frame that FFmpeg decodes while it probes a file, to limit memory.
 MAX_PROBED_PX = 2**28
 # Limit in bytes on all frames that the threads of a decoder process at the same time, one frame per thread.
 _MAX_DECODING_BYTES = 512 * 2**20

@@ -61,7 +61,7 @@ class LiveFrame:
     index: int  # 0-based index among all frames since the first
     pts_s: float  # seconds since the first frame; see `SessionClock`
     arrived_s: float  # arrival time by time.monotonic()
-    missing: Missing = ""  # why there is no image: a value of column `status` of table frames; empty if there is one
+    missing: Missing = ""  # why there is no image: a value of `status` in the table `frames`; empty if there is one
     image: av.VideoFrame | None = None
     geometry: FrameGeometry | None = None  # how a player shows the image
 

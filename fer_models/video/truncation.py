@@ -11,7 +11,7 @@ from fer_models.video.timing import DURATION_TOLERANCE_S, Timing
 
 _MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 _BOX_HEADER_BYTES = 8
-_MAX_BOXES = 10_000  # most boxes read at the top level of an MP4 file, which usually has about four
+_MAX_BOXES = 10_000  # limit on the boxes read at the top level of an MP4 file, which usually has about four
 # Offset and signature of files in formats in which FFmpeg ignores a second file that is appended to the first.
 _SIGNATURES = {
     _MP4: (4, b"ftyp"),

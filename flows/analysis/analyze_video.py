@@ -71,7 +71,7 @@ def analyze_video(path: StoragePath, context: AnalysisContext) -> VideoOutcome:
     """Bring the results up to date for one video; finished work is skipped.
 
     Raises:
-        VideoFailed: if the video cannot be analyzed. Its row in the table videos has the reason.
+        VideoFailed: if the video cannot be analyzed. Its row in the table `videos` has the reason.
         Stopped: if the user asked to stop; finished segments are kept.
         StoreError: if the results cannot be written.
         StorageError: if an address cannot be reached.
@@ -148,7 +148,7 @@ class _VideoJob:
         return timeline
 
     def commit(self, plan: SegmentPlan, timeline: Timeline) -> VideoOutcome:
-        """Write the tables and, last of all, the row in the table videos."""
+        """Write the tables and, last of all, the row in the table `videos`."""
         seconds = time.perf_counter() - self.started_s
         row = self.row() | {"joined_by_look": timeline.used_appearance}
         frames_per_s = plan.n_missing / seconds if plan.missing else None
@@ -191,7 +191,7 @@ class _VideoJob:
         return reason
 
     def row(self) -> dict[str, object]:
-        """The columns of the table videos that are known so far."""
+        """The columns of the table `videos` that are known so far."""
         decoder = self.info.decoder if self.info else ""
         row: dict[str, object] = {
             "path": path_text(self.path),

@@ -14,7 +14,7 @@ FATAL = (StoreError, StorageError, WeightsError, DeviceError)
 
 
 class VideoFailed(Exception):
-    """A video could not be analyzed; its row in the table videos has the reason."""
+    """A video could not be analyzed; its row in the table `videos` has the reason."""
 
 
 def is_transient(error: BaseException | None) -> bool:

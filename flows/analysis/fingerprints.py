@@ -1,4 +1,4 @@
-"""Identity and provenance of work: ids made from content, settings and weights, and columns of the table videos."""
+"""Identity and provenance of work: ids made from content, settings and weights, and columns of the table `videos`."""
 
 import contextlib
 import hashlib
@@ -60,7 +60,7 @@ class WorkIds:
         return self.video_id, self.analysis_id
 
     def columns(self) -> Mapping[str, str]:
-        """The ids as columns of the table videos."""
+        """The ids as columns of the table `videos`."""
         return asdict(self)
 
 
@@ -93,7 +93,7 @@ def timeline_config(settings: AnalyzeSettings, models: "Models") -> "TimelineCon
 
 
 def describe(info: "VideoInfo") -> dict[str, object]:
-    """The columns of the table videos that describe the file."""
+    """The columns of the table `videos` that describe the file."""
     names = (
         *("container", "codec", "video_stream", "width_px", "height_px", "rotation_deg", "is_mirrored"),
         *("start_time_s", "duration_s", "n_frames", "avg_fps", "is_vfr", "n_clock_jumps"),
@@ -110,7 +110,7 @@ def shown_until_s(info: "VideoInfo", settings: AnalyzeSettings) -> float | None:
 
 
 def provenance_columns(settings: AnalyzeSettings, models: "Models", decoder: str) -> dict[str, str]:
-    """The columns of the table videos that say how the video was analyzed."""
+    """The columns of the table `videos` that say how the video was analyzed."""
     all_settings = {
         "observe": observation_settings(settings, models, decoder) | {"detector_reason": models.detector_reason},
         "timeline": timeline_config(settings, models).settings(),

@@ -59,7 +59,7 @@ class FlowProcess:
     """A child process that runs flows, whose videos this process analyzes."""
 
     def __init__(self, *, once: bool = False) -> None:
-        """Start it, for one run or for several.
+        """Start the child process, for one run or for several.
 
         Raises:
             PrefectServerError: if no server answers at `PREFECT_API_URL`.
@@ -153,7 +153,7 @@ class VideoPool:
         self.started: dict[StoragePath, Future[VideoOutcome]] = {}
 
     def __enter__(self) -> "VideoPool":
-        """Start with the first videos."""
+        """Submit all videos; the threads start with the first ones."""
         self.started = {path: self._submit(path, self.pool) for path in self.videos}
         return self
 

@@ -73,8 +73,8 @@ def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, p
     """Find the videos and images that `inputs` name, each once, those of a folder in the order of their names.
 
     Different spellings of a path count once. A named file is accepted with any suffix; in a folder, only
-    regular files with a suffix of a video or an image that match `pattern` are, and none that is hidden. Keep an input
-    without media files, so that it is reported as a failure of a run that analyzes the others.
+    regular files with a suffix of a video or an image that match `pattern` are, and none that is hidden. An input
+    without media files is kept, so that a run that analyzes the others reports it as failed.
 
     Raises:
         InputError: if none of the inputs holds anything to analyze.

@@ -93,7 +93,7 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
 
     Args:
         store: the results.
-        row: of view videos.
+        row: of the view `videos`.
         settings: of pass 2.
 
     Raises:

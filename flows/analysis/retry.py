@@ -1,4 +1,4 @@
-"""Settings of earlier analyses, read from the table videos, to repeat failed ones in the same way."""
+"""Settings of earlier analyses, read from the table `videos`, to repeat failed ones in the same way."""
 
 import json
 from collections import defaultdict

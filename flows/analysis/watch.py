@@ -11,7 +11,7 @@ from analytics.results.storage_paths import StoragePath, absolute
 from flows.analysis.inputs import InputError, is_wanted, videos_in
 
 TICK_MS = 500  # milliseconds between checks of files that may still change
-# Most files per run: Prefect accepts half a megabyte of parameters, and a path rarely exceeds 500 bytes.
+# Maximum number of files per run: Prefect accepts half a megabyte of parameters, and a path rarely exceeds 500 bytes.
 BATCH_FILES = 500
 Stamp = tuple[int, int]  # size and modification time of a file, which change while it is being copied
 

@@ -31,7 +31,7 @@ COMMIT_S = 0.5
 COMMIT_SHARE, TIMELINE_SHARE = 0.1, 0.2
 # The number of frames that may wait is chosen so that processing all of them takes at most this many seconds.
 BUSY_S = 0.25
-# Most frames that may wait.
+# Maximum number of frames that may wait.
 MOST_FRAMES = 16
 
 

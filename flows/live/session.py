@@ -1,4 +1,4 @@
-"""One live session: its counts, its segments in the results folder, and its row of table videos."""
+"""One live session: its counts, its segments in the results folder, and its row of the table `videos`."""
 
 import time
 from collections.abc import Sequence

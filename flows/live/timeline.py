@@ -33,7 +33,7 @@ class LiveWork:
     """A job: build the timeline of a session so far."""
 
     results: StoragePath
-    row: Mapping[str, Any]  # the session's row of table videos, with the analysis_id of the finished session
+    row: Mapping[str, Any]  # the session's row of the table `videos`, with the analysis_id of the finished session
     n_segments: int
     config: TimelineConfig
     is_last: bool  # True if the session has ended
