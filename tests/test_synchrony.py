@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import Face, feeling, observe
 
-from analytics.affect import valence_proxy
 from analytics.queries.synchrony import SynchronyConfig, pair_synchrony
+from analytics.tables.affect import valence_proxy
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import Face, feeling, observe, still_landmarks
 
-from analytics.affect import arousal_proxy, entropy_bits, top_emotion, valence_proxy
+from analytics.tables.affect import arousal_proxy, entropy_bits, top_emotion, valence_proxy
 from analytics.tables.schema import OBSERVATIONS, TIMELINE_TABLES, timeline_schema
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.timeline.quality import QualityConfig

@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics.affect import valence_proxy
 from analytics.queries.sql_files import map_videos
 from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value
+from analytics.tables.affect import valence_proxy
 from analytics.tables.arrow_utils import encode_categories, to_column, to_float_array
 from analytics.tables.result_schemas import SYNCHRONY
 from analytics.tables.schema import conform

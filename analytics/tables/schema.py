@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from analytics.affect import AROUSAL_WEIGHTS, VALENCE_WEIGHTS
+from analytics.tables.affect import AROUSAL_WEIGHTS, VALENCE_WEIGHTS
 from analytics.tables.quantization import STEPS_IN_WORDS
 from fer_models.labels import EMOTIONS
 

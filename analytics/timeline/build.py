@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics.affect import arousal_proxy, entropy_bits, top_emotion, valence_proxy
+from analytics.tables.affect import arousal_proxy, entropy_bits, top_emotion, valence_proxy
 from analytics.tables.arrow_utils import decode_categories, emotion_columns, to_column, to_float_array
 from analytics.tables.quantization import (
     ENTROPY_STEP,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from analytics.results.ids import TIMELINE_VERSION, analysis_id, observation_id
 from fer_models.observe_version import OBSERVE_VERSION
@@ -139,15 +139,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def describe_models(observe: Mapping[str, Any]) -> str:
-    """The models that the settings of pass 1 name, their device and precision, in one line."""
-    return (
-        f"detector {observe['detector']} ({observe['detector_reason']}) with frames of at most "
-        f"{observe['detector_size_px']} px, emotion model {observe['model']}, landmark network {observe['landmarks']}, "
-        f"on {observe['device']}, faces in {observe['detector_precision']}, emotions in {observe['precision']}"
-    )
 
 
 @lru_cache(maxsize=8)

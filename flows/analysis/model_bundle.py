@@ -11,7 +11,7 @@ from fer_models.detection.retinaface_network import is_package_installed
 from fer_models.device import choose_device
 from fer_models.landmarks.landmarker import Landmarker
 from fer_models.registry.model_registry import list_model_dirs
-from flows.analysis.fingerprints import describe_models
+from flows.analysis.outcomes import describe_models
 from flows.settings import AnalyzeSettings
 
 

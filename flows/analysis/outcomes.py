@@ -1,7 +1,9 @@
 """The result of a run, and of each of its videos."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from analytics.results.storage_paths import StoragePath
 
@@ -60,3 +62,12 @@ class RunSummary:
             "videos": [dataclasses.asdict(o) | {"path": str(o.path)} for o in self.outcomes],
             "failures": [{"path": str(f.path), "reason": f.reason} for f in self.failures],
         }
+
+
+def describe_models(observe: Mapping[str, Any]) -> str:
+    """The models that the settings of pass 1 name, their device and precision, in one line."""
+    return (
+        f"detector {observe['detector']} ({observe['detector_reason']}) with frames of at most "
+        f"{observe['detector_size_px']} px, emotion model {observe['model']}, landmark network {observe['landmarks']}, "
+        f"on {observe['device']}, faces in {observe['detector_precision']}, emotions in {observe['precision']}"
+    )

@@ -6,9 +6,8 @@ from analytics.results.notes import FOLDER as NOTES
 from analytics.results.storage_paths import StoragePath
 from analytics.results.videos import path_text
 from flows.analysis.context import AnalysisContext
-from flows.analysis.fingerprints import describe_models
 from flows.analysis.finished_work import FinishedWork
-from flows.analysis.outcomes import RunSummary, VideoOutcome
+from flows.analysis.outcomes import RunSummary, VideoOutcome, describe_models
 from flows.analysis.run import AnalysisRun
 
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fer_models.labels import EMOTIONS
-from flows.cli.commands.questions import Question
+from flows.cli.questions import Question
 
 if TYPE_CHECKING:
     import pyarrow as pa

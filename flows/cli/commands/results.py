@@ -8,9 +8,9 @@ import typer
 
 from flows.cli.answers import Format, FormatOption, OutputOption, OverwriteOption, resolve_format, write_answer
 from flows.cli.commands.query import Events, Memory, Video
-from flows.cli.commands.questions import UNFILTERED, Question, Request, answer, explanation, paths_of, why_empty
 from flows.cli.compact import compact, omits_columns
 from flows.cli.console import Results, counted, fatal_errors, note, say
+from flows.cli.questions import UNFILTERED, Question, Request, answer, explanation, paths_of, why_empty
 
 if TYPE_CHECKING:
     import duckdb
