@@ -15,9 +15,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from clips import CPU, analyze_clip
+from scenes import observe
 from streamlit.testing.v1 import AppTest
 
 from analytics import connect
@@ -36,6 +38,7 @@ from fer_models.video.live_source import LiveSource, LiveSourceError
 from flows.analysis.progress import Progress
 from flows.analysis.rebuild_timeline import rebuild_timelines
 from flows.live.run import run_live
+from flows.live.timeline import stream_extent
 from flows.render import RenderError, render_video
 from flows.settings import AnalyzeSettings, LiveSettings, TimelineSettings
 
@@ -305,6 +308,16 @@ def test_an_interruption_is_in_the_tables_and_not_interpolated(session):
     assert longest_s < max(gap_s for _, gap_s, _ in losses)
     pts_s = np.array([pts_s for (pts_s,) in rows(results, "SELECT pts_s FROM frames ORDER BY frame_index")])
     assert (np.diff(pts_s) > 0).all()
+
+
+def test_frame_rates_are_those_of_the_intervals_between_frames():
+    seen = observe(np.arange(11) / 10, [])  # 11 frames in 1 s: 10 intervals of 0.1 s
+    dropped = missing_frames_table(np.array([11, 12, 13, 14]), np.array([1.1, 1.2, 1.3, 1.4]), "dropped")
+    assert stream_extent(seen) == {"n_frames": 11, "duration_s": 1.0, "avg_fps": 10.0, "frames_per_s": 10.0}
+    extent = stream_extent(pa.concat_tables([seen, dropped]))
+    assert extent["avg_fps"] == pytest.approx(10)
+    assert extent["frames_per_s"] == pytest.approx(10 / 1.4)
+    assert stream_extent(seen[:1])["avg_fps"] is None
 
 
 def test_every_frame_has_a_row_and_the_outcome_counts_them(session):

@@ -18,7 +18,7 @@ from scenes import Face, observe
 
 from analytics import connect
 from analytics.results.ids import file_sha256, video_id
-from analytics.results.status import status
+from analytics.results.status import running, status
 from analytics.results.store import Store
 from analytics.results.vacuum import find_garbage, find_kept, remove_garbage
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
@@ -82,11 +82,11 @@ def states(results, files=()):
 
 def test_every_file_has_a_state_and_a_reason(store, folder):
     assert states(store.root, sorted(folder.iterdir())) == {
-        "begun.mp4": ("running", "1 segments are saved"),
+        "begun.mp4": ("running", "segments saved: 1"),
         "broken.mp4": ("failed", "not a video"),
         "done.mp4": ("done", ""),
         "new.mp4": ("pending", "not analyzed yet"),
-        "stopped.mp4": ("pending", "a run was interrupted 60 min ago: 1 segments are saved"),
+        "stopped.mp4": ("pending", "a run was interrupted 60 min ago: segments saved: 1"),
     }
 
 
@@ -107,6 +107,15 @@ def test_a_changed_file_is_pending_and_a_copy_is_done(store, folder):
     found = states(store.root, [folder / "copy.mp4", folder / "done.mp4", folder / "new.mp4"])
     assert found["new.mp4"] == ("done", "")
     assert "copy.mp4" not in found  # the copy shares the row of the original file
+
+
+def test_a_finished_video_of_copied_results_is_not_running(store, tmp_path):
+    copy = shutil.copytree(store.root, tmp_path / "copy", copy_function=shutil.copy)  # with new modification times
+    assert states(copy)["done.mp4"] == ("done", "")
+    done = next(one.video_id for one in status(copy) if one.state == "done")
+    assert done not in {one.video_id for one in running(copy)}
+    Store(copy).write_segment(done, "o2", 0, observe(PTS_S, []))  # an analysis with other settings has started
+    assert states(copy)["done.mp4"] == ("running", "segments saved: 1")
 
 
 def test_a_video_in_an_object_store_does_not_count_as_missing(store):

@@ -47,14 +47,15 @@ class VideoStatus:
 
 
 def running(root: StoragePath) -> list[Running]:
-    """Videos whose newest segment is younger than both `RECENT_S` and their newest row in videos."""
+    """Unfinished videos whose newest segment is younger than `RECENT_S`."""
     return [video for video, _ in unfinished(root, within_s=RECENT_S)]
 
 
 def unfinished(root: StoragePath, *, within_s: float = math.inf) -> list[tuple[Running, float]]:
-    """Videos whose newest segment is younger than their newest row in videos, with the age of that segment in s.
+    """Videos with observations of no finished analysis, younger than their rows in videos, and the age of these in s.
 
-    Empty for object stores, where this would require listing every segment of every video.
+    Observations of a finished analysis never count, because a copied results folder has new files. Empty for object
+    stores, where this would require listing every segment of every video.
 
     Args:
         root: the results folder.
@@ -62,34 +63,41 @@ def unfinished(root: StoragePath, *, within_s: float = math.inf) -> list[tuple[R
     """
     if is_remote(root):
         return []
-    seen: dict[str, tuple[float, int]] = {}  # video_id -> time of its newest segment, and the number of its segments
-    for folder in (root / "observations").glob("video_id=*"):
+    seen: dict[str, dict[str, tuple[float, int]]] = defaultdict(dict)  # by video_id and observation_id
+    for folder in (root / "observations").glob("video_id=*/observation_id=*"):
         newest_s, n_segments = _newest_segment(folder)
         if n_segments and time.time() - newest_s <= within_s:
-            seen[folder.name.removeprefix("video_id=")] = newest_s, n_segments
+            video, observed = folder.parent.name.removeprefix("video_id="), folder.name.removeprefix("observation_id=")
+            seen[video][observed] = newest_s, n_segments
     if not seen:
         return []
     rows = read_catalog(root, skip_damaged=True).rows
-    for video, finished_at in zip(rows["video_id"].to_pylist(), rows["finished_at"].to_pylist(), strict=True):
-        if video in seen and finished_at.timestamp() >= seen[video][0]:
-            del seen[video]
-    return [(Running(video, n), time.time() - newest_s) for video, (newest_s, n) in seen.items()]
+    for row in rows.select(["video_id", "observation_id", "status", "is_running", "finished_at"]).to_pylist():
+        observations = seen.get(row["video_id"], {})
+        if row["status"] == "done" and not row["is_running"]:
+            observations.pop(row["observation_id"], None)
+        for observed, (newest_s, _) in list(observations.items()):
+            if row["finished_at"].timestamp() >= newest_s:
+                del observations[observed]
+    newest = {video: max(observations.values()) for video, observations in seen.items() if observations}
+    return [(Running(video, n), time.time() - newest_s) for video, (newest_s, n) in newest.items()]
 
 
 def may_be_in_progress(root: StoragePath, video_id: str) -> bool:
     """Whether an analysis of a video may be in progress; always True in object stores, where this is unknown."""
-    newest_s, _ = (math.inf, 0) if is_remote(root) else _newest_segment(root / "observations" / f"video_id={video_id}")
-    return time.time() - newest_s < RECENT_S
+    if is_remote(root):
+        return True
+    folders = (root / "observations" / f"video_id={video_id}").glob("observation_id=*")
+    return any(time.time() - _newest_segment(folder)[0] < RECENT_S for folder in folders)
 
 
 def _newest_segment(folder: StoragePath) -> tuple[float, int]:
-    """The time of the newest segment of a video and the number of segments in its folder; -inf and 0 for none."""
-    segments = []
-    for path in folder.glob("*/segment-*.parquet"):
+    """The time of the newest segment in a folder of observations, and the number of segments; -inf and 0 for none."""
+    written_s = []
+    for path in folder.glob("segment-*.parquet"):
         with contextlib.suppress(FileNotFoundError):  # the video may be purged meanwhile
-            segments.append((path.parent, path.stat().st_mtime))
-    newest_folder, newest_s = max(segments, key=lambda segment: segment[1], default=(folder, -math.inf))
-    return newest_s, sum(parent == newest_folder for parent, _ in segments)
+            written_s.append(path.stat().st_mtime)
+    return max(written_s, default=-math.inf), len(written_s)
 
 
 def status(results: StoragePath, files: Sequence[StoragePath] = ()) -> list[VideoStatus]:
@@ -154,7 +162,7 @@ def _of_row(results: StoragePath, row: VideoRecord, unfinished_videos: Mapping[s
     known = VideoStatus(row.path, "done", row.video_id, finished_at=row.finished_at)
     n_segments, age_s = unfinished_videos.get(row.video_id, (0, RECENT_S))
     if age_s < RECENT_S:
-        return replace(known, state="running", reason=f"{n_segments} segments are saved")
+        return replace(known, state="running", reason=f"segments saved: {n_segments}")
     if row.is_running:
         if may_be_in_progress(results, row.video_id):
             return replace(known, state="running", reason="a live session")
@@ -173,7 +181,7 @@ def _of_row(results: StoragePath, row: VideoRecord, unfinished_videos: Mapping[s
 
 def _of_unfinished(video: str, path: StoragePath | None, n_segments: int, age_s: float) -> VideoStatus:
     text = "" if path is None else path_text(path)
-    saved = f"{n_segments} segments are saved"
+    saved = f"segments saved: {n_segments}"
     if age_s < RECENT_S:
         return VideoStatus(text, "running", video, saved)
     reason = f"a run was interrupted {age_s / 60:.0f} min ago: {saved}"

@@ -65,7 +65,7 @@ def make_timeline(work: LiveWork) -> LiveWorkDone:
     store, video, observed = Store(work.results), work.row["video_id"], work.row["observation_id"]
     interim = [analysis_id(observed, {"live": number, **work.config.settings()}) for number in range(2)]
     observations = store.read_observations(video, observed, work.n_segments)
-    row = dict(work.row) | {"is_running": not work.is_last} | _extent(observations)
+    row = dict(work.row) | {"is_running": not work.is_last} | stream_extent(observations)
     if work.is_last:
         timeline = build_stored_timeline(store, video, observed, observations, work.config, recompute_identities=True)
         if not work.keep_appearance:
@@ -81,18 +81,19 @@ def make_timeline(work: LiveWork) -> LiveWorkDone:
     return LiveWorkDone(work.is_last, time.process_time() - begun_s, n_rows)
 
 
-def _extent(observations: pa.Table) -> dict[str, float | None]:
+def stream_extent(observations: pa.Table) -> dict[str, float | None]:
     """Columns of `videos` that describe the extent of the session."""
     first = observations.filter(pc.less_equal(observations["face_index"].fill_null(0), 0))  # one row per frame
     is_seen = pc.is_in(first["status"], pa.array(SEEN_STATUSES))
     n_losses = pc.sum(pc.equal(first["status"], "no_signal")).as_py()
     n_frames = pc.max(first["frame_index"]).as_py() + 1 - n_losses
-    duration_s = pc.max(first["pts_s"]).as_py()
+    duration_s = pc.max(first["pts_s"]).as_py()  # from the first frame to the last: n frames span n - 1 intervals
+    n_seen = pc.sum(is_seen).as_py()
     return {
         "n_frames": n_frames,
         "duration_s": duration_s,
-        "avg_fps": n_frames / duration_s if duration_s else None,
-        "frames_per_s": pc.sum(is_seen).as_py() / duration_s if duration_s else None,
+        "avg_fps": (n_frames - 1) / duration_s if duration_s else None,
+        "frames_per_s": max(n_seen - 1, 0) / duration_s if duration_s else None,
     }
 
 
