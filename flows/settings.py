@@ -101,8 +101,8 @@ class AnalyzeSettings(FervidSettings):
     """How videos are analyzed."""
 
     fps: Positive | None = Field(None, description="Analyze this many frames per second of video (default: all).")
-    start_s: Time | None = Field(None, description="Start at this time of each video; images ignore it.")
-    end_s: Time | None = Field(None, description="Stop before this time of each video; images ignore it.")
+    start_s: Time | None = Field(None, ge=0, description="Start at this time of each video; images ignore it.")
+    end_s: Time | None = Field(None, gt=0, description="Stop before this time of each video; images ignore it.")
     detector: Literal["auto", "compact", "retinaface"] = Field("auto", description="Face detector.")
     detector_size_px: int | None = Field(
         None, ge=32, description="Downscale larger frames to this long side before detection."

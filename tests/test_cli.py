@@ -28,6 +28,8 @@ pytestmark = pytest.mark.slow
         (("--fps", "0"), "--fps or FERVID_FPS: must be greater than 0, got 0.0"),
         (("--fps", "inf"), "finite"),
         (("--start", "5", "--end", "2"), "Invalid value: end (2 s) must come after start (5 s)"),
+        (("--start", "-1"), "--start or FERVID_START_S: must be at least 0, got '-1'"),
+        (("--end", "0:00"), "--end or FERVID_END_S: must be greater than 0, got '0:00'"),
         (("--color",), "--color"),
     ],
 )

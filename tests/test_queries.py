@@ -378,6 +378,21 @@ def test_the_schema_can_be_asked_for(results):
         describe("crowds")
 
 
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("FROM episode", "no table 'episode': did you mean episodes? There are videos, frames, faces"),
+        ("FROM nope", "no table 'nope': there are videos, frames, faces"),  # DuckDB would suggest an internal table
+        ("FROM event_bins", "there are no events: give --events FILE"),
+    ],
+)
+def test_an_unknown_table_is_reported_with_the_tables_that_exist(connection, sql, says):
+    with pytest.raises(QueryError) as caught, limited(connection, 10):
+        connection.sql(sql)
+    assert str(caught.value).startswith(says)
+    assert "noted_people" not in str(caught.value)
+
+
 def test_a_summary_that_takes_too_long_is_stopped(connection):
     with pytest.raises(QueryError, match=r"stopped after 0\.1 s"), limited(connection, 0.1):
         endless = "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"

@@ -1,6 +1,8 @@
 """SQL over the results: DuckDB views that read the Parquet files and cannot reach anything else."""
 
 import contextlib
+import difflib
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +68,9 @@ CREATE TEMP MACRO left_out_by_speech(reason) AS coalesce(reason IN {SPEECH_REASO
 _NOTED_PEOPLE = pa.schema(
     [("video_id", pa.string()), ("track_id", pa.int32()), ("name", pa.string()), ("is_hidden", pa.bool_())]
 )
-_EVENTS_MISSING = "Table with name events does not exist"
+_UNKNOWN_TABLE = re.compile(r'Table with name "?(.+?)"? does not exist')
+_OF_EVENTS = ("events", "event_bins")  # views that exist only with a file of events
+_SIMILAR = 0.7  # least similarity (`difflib`) of a name that is suggested for an unknown one
 _NO_EVENTS = (
     "there are no events: give --events FILE, a CSV with the columns start_s, end_s, label and optionally video"
 )
@@ -178,7 +182,21 @@ def query_error(error: Exception) -> QueryError:
     # Arrow wraps errors that DuckDB raises while it reads, and keeps their text.
     if isinstance(error, duckdb.OutOfMemoryException | MemoryError) or "Out of Memory Error" in str(error):
         return QueryError(TOO_LARGE)
-    return QueryError(_NO_EVENTS if _EVENTS_MISSING in str(error) else str(error))
+    if unknown := _UNKNOWN_TABLE.search(str(error)):
+        # DuckDB's own suggestion would be the least different of all names, including those of internal tables.
+        return QueryError(_NO_EVENTS if unknown[1].lower() in _OF_EVENTS else _no_table(unknown[1]))
+    return QueryError(str(error))
+
+
+def _no_table(name: str) -> str:
+    """Say that there is no such table, suggest one of a similar name, and list all.
+
+    >>> _no_table("episode")[:52], _no_table("notes")[:35]
+    ("no table 'episode': did you mean episodes? There are", "no table 'notes': there are videos,")
+    """
+    close = difflib.get_close_matches(name.lower(), VIEWS, n=1, cutoff=_SIMILAR)
+    hint = f"did you mean {close[0]}? There" if close else "there"
+    return f"no table {name!r}: {hint} are {', '.join(VIEWS)}"
 
 
 def describe(table: str | None = None) -> pa.Table:
@@ -188,7 +206,7 @@ def describe(table: str | None = None) -> pa.Table:
         QueryError: if there is no such table.
     """
     if table is not None and table not in VIEWS:
-        raise QueryError(f"no table {table!r}: there are {', '.join(VIEWS)}")
+        raise QueryError(_no_table(table))
     columns = [
         {
             "table": name,
