@@ -39,7 +39,8 @@ def summary(
         Path | None,
         typer.Option(
             help="For compare, rates, dwell, averages: a CSV file with the columns path and participant. Videos of one "
-            "participant count as one unit. Default: the column participant of --groups, or else each video by itself."
+            "participant count as one unit. Default: the column participant of --groups, else the people named in the "
+            "dashboard, else each video by itself."
         ),
     ] = None,
     events: Events = None,
