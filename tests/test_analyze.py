@@ -433,7 +433,7 @@ def test_a_second_run_analyzes_only_pending_videos(first_run, mixed_folder, serv
     assert status == {"collins.mp4": "unchanged", "gray [red].mp4": "unchanged", "new.mp4": "done"}
 
 
-def test_ctrl_c_stops_in_order_and_the_next_run_resumes(face_clip, tmp_path, server):
+def test_ctrl_c_stops_after_the_current_batch_and_the_next_run_resumes(face_clip, tmp_path, server):
     # Copies with different contents, enough of them to stop the run while it works.
     n_videos = 12
     (tmp_path / "videos").mkdir()

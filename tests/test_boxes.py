@@ -22,7 +22,7 @@ def test_iou_by_hand():
     np.testing.assert_allclose(paired_iou(np.repeat(UNIT, 6, 0), others), [1, 1 / 3, 0.25, 0, 0, 0])
 
 
-def test_two_points_at_one_place_have_no_union():
+def test_two_points_at_the_same_position_have_no_union():
     point = np.zeros((1, 4))
     assert box_iou(point, point).tolist() == [[0]]
 

@@ -210,7 +210,7 @@ def test_a_face_of_one_key_frame_may_be_missing_between_and_nobody_costs_nothing
     assert sizes == 2 * [(240, 320)]
 
 
-def test_two_expected_faces_found_in_one_place_need_the_whole_frame():
+def test_two_expected_faces_found_at_one_position_need_the_whole_frame():
     frames, _ = spots([50])
     near = ExpectedFaces(np.array([[45, 100, 85, 140], [55, 100, 95, 140]], float), 2)
     one = ExpectedFaces(np.array([[45, 100, 85, 140]], float), 1)

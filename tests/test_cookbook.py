@@ -92,7 +92,7 @@ def test_a_face_is_not_missing_in_frames_that_cannot_be_decoded(tmp_path):
     ]
 
 
-def test_movements_are_told_per_person_and_speech_apart_from_silence(tmp_path):
+def test_movements_are_counted_per_person_and_speech_is_separated_from_silence(tmp_path):
     """One blink, and two of four seconds of speech with a happy face; at 10 frames/s, nothing is known."""
     n, fps = 100, 25
     time_s = np.arange(n) / fps

@@ -169,7 +169,7 @@ def test_a_command_killed_twice_with_all_its_processes_resumes(face_clip, tmp_pa
     command = [FERVID, "analyze", videos, "--out", tmp_path / "out"]
     environment = {**os.environ, **ONE_CORE}
     environment.pop("PREFECT_API_URL", None)
-    for n_segments in (2, 6):  # of 12
+    for n_segments in (2, 6):  # of 12 segments
         run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
         while run.poll() is None and len([f for f in files(tmp_path / "out") if "segment-" in f]) < n_segments:
             time.sleep(0.01)

@@ -175,7 +175,7 @@ def test_the_video_of_the_last_visit_is_shown_again(results: Path, monkeypatch: 
     shown.session_state["timeline_video"] = NOBODY
     assert shown.run().selectbox[0].value == NOBODY
     assert shown.query_params["video"] == NOBODY
-    shown.query_params["video"] = ALICE  # a link comes before it
+    shown.query_params["video"] = ALICE  # the video in the address takes precedence
     assert shown.run().selectbox[0].value == ALICE
 
 
@@ -544,7 +544,7 @@ def test_columns_are_charted_whatever_they_are_called(page: Page, results: Path)
     assert "aggregate" not in chart.to_dict()["encoding"]["x"]
 
 
-def test_a_page_learns_that_there_is_more(results: Path, store: Store) -> None:
+def test_the_etag_changes_when_results_are_added(results: Path, store: Store) -> None:
     before = results_etag(Results(results))
     assert results_etag(Results(results)) == before
     store.commit_failure(row("v0000000000000008", "in/new.mp4"), "not a video")
@@ -582,7 +582,7 @@ def test_runs_show_where_the_time_went(results: Path, store: Store, page: Page) 
     assert [heading.value for heading in shown.subheader] == ["Flow runs", "Analyses", "Time per stage"]
 
 
-def test_trainings_under_way_are_shown(
+def test_running_trainings_are_shown(
     results: Path, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))

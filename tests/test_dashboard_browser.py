@@ -43,7 +43,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 # Turn off Chromium's own network requests: there may be no network, and no test needs one.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
-AXIS_PX = 38  # left of the charts
+AXIS_PX = 38  # width left of the charts
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = ("", "timeline", "moments", "compare", "sql", "models", "runs")
 TIMEOUT_MS = 120_000  # for one step, on a slow and busy machine

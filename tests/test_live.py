@@ -461,7 +461,7 @@ def test_a_pipe_is_read_to_its_end_and_gives_what_the_file_gives(face_clip, tmp_
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_order(shared_data, tmp_path, number):
+def test_a_signal_ends_a_session_in_an_orderly_way(shared_data, tmp_path, number):
     clip, out = shared_data / "videos" / "faces" / "single_face.mp4", tmp_path / "out"
     address = f"tcp://127.0.0.1:{free_port(socket.SOCK_STREAM)}"
     command = [FERVID, "live", f"{address}?listen=1", "--out", out, "--device", "cpu", "--fps", "5", "--every", "1"]

@@ -145,7 +145,7 @@ def test_landmarks_that_cannot_be_trusted_are_no_rest():
     assert build_timeline(observed, TimelineConfig()).faces["smile"].to_pylist() == [0.0] * 4 + [None] * 6
 
 
-def test_speaking_goes_on_over_one_frame_without_trusted_landmarks():
+def test_speaking_continues_over_one_frame_without_trusted_landmarks():
     """At 60 frames per second, two steps take less than 50 ms."""
     n, fps = 240, 60
     time_s, score = np.arange(n) / fps, np.full(n, 0.9)
@@ -206,7 +206,7 @@ def test_speech_can_be_left_out_of_every_figure(mode, labels, labelled_s, reason
     assert {face["quality_reason"] for face in faces} == {None, reason}
     assert all((face["smooth_emotion"] is None) == (face["quality_reason"] is not None) for face in faces)
     speaks = [face["is_speaking"] for face in faces]
-    assert speaks == [False] * 50 + [True] * 50  # in every mode
+    assert speaks == [False] * 50 + [True] * 50  # whatever --speech is
     assert [movement["kind"] for movement in track["movements"]] == ["speaking"]
 
 

@@ -268,7 +268,7 @@ def drawn(store: Store) -> tuple[list[tuple[str, int, int]], list[str]]:
     return [(name, int(x), int(width)) for name, x, width in runs], re.findall(r'class="e-happy" d="([^"]*)"', page)
 
 
-def test_samples_far_apart_leave_no_holes(tmp_path):
+def test_samples_far_apart_leave_no_gaps(tmp_path):
     store = Store(tmp_path / "results")
     faces = [Face(i, p=feeling("happy")) for i in range(8)]
     pts_s = [0.0, 0.04, 0.5, 0.54, 0.58, 1.0, 1.04, 1.5]

@@ -77,7 +77,7 @@ def test_the_memory_limit_is_one_of_the_process(results):
     assert int(peak_kib) < 1_500_000
 
 
-def test_other_queries_go_on_while_one_is_stuck(results):
+def test_other_queries_continue_while_one_is_stuck(results):
     with pytest.raises(QueryError, match=r"stopped after 0\.5 s"):
         query(results, ENDLESS, timeout_s=0.5)
     assert query(results, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 20}]

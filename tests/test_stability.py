@@ -12,7 +12,7 @@ A, B, C = [0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.1, 0.8, 0.1]
 
 
 def test_only_adjacent_frames_of_one_person_are_compared():
-    # Person 1: A B in frames 3 4, then C in frame 6 after a gap. Person 2: C A in frames 4 5. Rows in no order.
+    # Person 1: A B in frames 3 4, then C in frame 6 after a gap. Person 2: C A in frames 4 5. The rows are unordered.
     rows = [(2, 5, A), (1, 6, C), (1, 3, A), (2, 4, C), (1, 4, B)]
     track, frame, probabilities = (np.array(column) for column in zip(*rows, strict=True))
     # A to B: half of |0.2| + |0.2| = 0.2, no change of label. C to A: half of 0.6 + 0.6 = 0.6, another label.

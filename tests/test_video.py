@@ -247,7 +247,7 @@ def test_odd_sizes(tmp_path):
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "libsvtav1", "mjpeg"])
 @pytest.mark.parametrize("decoder", ["auto", "pyav"])
-def test_a_damaged_frame_is_left_out_and_the_others_come(tmp_path, decoder, codec):
+def test_a_damaged_frame_is_left_out_and_the_others_are_read(tmp_path, decoder, codec):
     path = write_video(
         tmp_path / "damaged.mp4",
         grays(30, 64, 64),
@@ -660,7 +660,7 @@ def test_exif_orientation(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".avif", ".jpg", ".png", ".tiff", ".webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_header_tells_the_size_as_shown(tmp_path, suffix, orientation):
+def test_the_header_gives_the_displayed_size(tmp_path, suffix, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("RGB", (30, 20)).save(tmp_path / f"a{suffix}", exif=exif)
