@@ -31,7 +31,7 @@ APPEARANCE_BYTES = 3 * (FACE_GRID**2 + CHEST_GRID**2)
 # Clothes distinguish people better than skin does: at a threshold that accepts 1 % of the false pairs of faces in our
 # clips with several people, the face alone misses 19 % of the true pairs within 0.8 s, face and clothes together 10 %.
 CHEST_SIDE, CHEST_BELOW = 1.2, 1.35
-CHEST_SAMPLES = 16  # points read along each side of it
+CHEST_SAMPLES = 16  # points read along each side of this square
 
 
 def crop_faces(pixels: Tensor, frame: Tensor, side: Tensor, center: Tensor, *, size_px: int = CROP_PX) -> Tensor:

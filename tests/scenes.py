@@ -29,7 +29,7 @@ class Face:
 
 
 def feeling(emotion: str, probability: float = 1.0) -> tuple[float, ...]:
-    """Probabilities with this one for an emotion and the rest for neutral (for neutral itself, the rest for sad)."""
+    """Probabilities: `probability` for one emotion, the rest for neutral (for neutral itself, the rest for sad)."""
     rest = "sad" if emotion == "neutral" else "neutral"
     return tuple({emotion: probability, rest: 1 - probability}.get(name, 0.0) for name in EMOTIONS)
 

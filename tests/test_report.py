@@ -262,7 +262,7 @@ def test_names_are_shown_and_hidden_people_are_not(tmp_path):
 
 
 def drawn(store: Store) -> tuple[list[tuple[str, int, int]], list[str]]:
-    """The runs of labels on the page, and the outline of the area of happy of each person."""
+    """The runs of labels on the page, and the outline of the area that shows each person's p_happy."""
     page = report_page(store.root)
     runs = re.findall(r'<rect class="e-(\w+)" x="(\d+)" y="104" width="(\d+)"', page)
     return [(name, int(x), int(width)) for name, x, width in runs], re.findall(r'class="e-happy" d="([^"]*)"', page)

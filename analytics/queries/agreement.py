@@ -167,7 +167,7 @@ def _pair_with_tracks(
     people: Mapping[str, int],
     videos: Mapping[str, _Video],
 ) -> list[tuple[int | None, Coding]]:
-    """The track of each coded person, in their order, and its labels; None in a video in which nobody is visible.
+    """The track of each coded person and its labels, in the same order; None in videos in which nobody is visible.
 
     Raises:
         CodesError: if no visible track is that person.
@@ -196,7 +196,7 @@ def _pair_with_coder(
     second: Mapping[Who, Coding],
     videos: Mapping[str, _Video],
 ) -> list[tuple[int | None, Coding]]:
-    """What the second coder gave each coded person, in their order; nothing in videos that only the first one coded.
+    """The second coder's coding of each coded person, in the same order; empty in videos that only the first one coded.
 
     Raises:
         CodesError: if the second coder coded the video, but not that person.

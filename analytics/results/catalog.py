@@ -320,7 +320,7 @@ def _read_rows(root: StoragePath, ids: Sequence[Ids]) -> pa.Table:
 
 
 def _remembered(root: StoragePath) -> pa.Table:
-    """The cached rows, with stamps; empty if there is no cache, or it is damaged or from another version."""
+    """The cached rows and the versions of their files; empty without a usable cache of this version."""
     with contextlib.suppress(OSError, pa.ArrowException):
         content = read_bytes(root / REMEMBERED)
         rows, checksum = content[:-_CRC_BYTES], content[-_CRC_BYTES:]

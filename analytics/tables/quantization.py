@@ -14,7 +14,7 @@ from fer_models.labels import EMOTIONS
 PROBABILITY_STEP = 1 / 2048  # for comparison: the probabilities of the packaged model are off by 0.025 on average
 PX_STEP = 1 / 4  # for comparison: detectors locate a face to 5% of its size
 ENTROPY_STEP = 1 / 256
-MEASURE_STEP = 1 / 1024  # of distances relative to that between the eyes, and of the eye aspect ratio
+MEASURE_STEP = 1 / 1024  # step of distances relative to the interocular distance, and of the eye aspect ratio
 STEPS = {
     **dict.fromkeys(("x1_px", "y1_px", "x2_px", "y2_px", "face_px", "interocular_px"), PX_STEP),
     **dict.fromkeys(("yaw_deg", "roll_deg", "brightness"), 1 / 4),

@@ -7,7 +7,8 @@ import numpy as np
 from analytics.tracking.ranges import expand_ranges
 from fer_models.boxes import box_area, box_center, paired_iou
 
-# Seconds for which a track keeps its box before its first and after its last face, which another track may have taken.
+# A track keeps its box for this long before its first and after its last face, because another track may have taken its
+# faces there.
 HOLD_S = 0.3
 SAME_CROSSING_S = 0.5  # crossings that are separated by less time count as one
 SPEED_WINDOW_S = 0.4  # speed is measured over this time at either end of a tracklet

@@ -129,7 +129,7 @@ def timeline_chart(rows: pd.DataFrame, emotion: str) -> alt.LayerChart:
 def people_chart(rows: pd.DataFrame, title: str) -> alt.Chart:
     """The number of people behind each point of `timeline_chart`; lines on top of each other are all visible."""
     groups = sorted(rows["group"].unique())
-    widths = [3 + 4 * number for number in reversed(range(len(groups)))]  # the first is drawn first
+    widths = [3 + 4 * number for number in reversed(range(len(groups)))]  # the lowest line is the widest
     chart: alt.Chart = (
         alt.Chart(rows.fillna({"people": 0}), height=110)
         .mark_rule()

@@ -18,7 +18,7 @@ MAX_TILE_PX = 128
 
 
 class ChunkedDetector(Protocol):
-    """What `detect_in_chunks` uses of a detector."""
+    """The part of a detector that `detect_in_chunks` uses."""
 
     name: str
     device: torch.device

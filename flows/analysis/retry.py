@@ -24,7 +24,7 @@ def settings_of(results: StoragePath, video_ids: Sequence[str]) -> dict[AnalyzeS
 
     Raises:
         StoreError: if `results` is not a results folder of this version.
-        StorageError: if what reads the address of a video is not installed.
+        StorageError: if the package that reads the address of a video is not installed.
     """
     check_results(results)
     rows = video_records(read_catalog(results, skip_damaged=True).rows)
