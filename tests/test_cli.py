@@ -123,7 +123,7 @@ def test_numbers_stay_numbers_and_text_stays_text(clip_results):
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
 def test_a_query_writes_what_other_programs_read(clip_results, tmp_path, form):
     path = tmp_path / f"rows.{form}"
-    assert fervid("query", clip_results, SQL, "--format", form, "--output", path).exit_code == 0
+    assert fervid("query", clip_results, SQL, "--format", form, "--out", path).exit_code == 0
     read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[form]
     rows = read(path)
     assert rows["frame_index"].tolist() == [0, 1, 2]
@@ -136,8 +136,8 @@ def test_csv_and_json_also_go_to_the_terminal(clip_results):
     assert pyarrow.csv.read_csv(pyarrow.py_buffer(text.encode())).num_rows == 3
     assert len(json.loads(fervid("query", clip_results, SQL, "--format", "json").output)) == 3
     assert fervid("query", clip_results, SQL, "--format", "parquet").exit_code == 2
-    assert fervid("query", clip_results, SQL, "--format", "csv", "--output", "-").output == text
-    piped = fervid("query", clip_results, SQL, "--format", "parquet", "--output", "-").stdout_bytes
+    assert fervid("query", clip_results, SQL, "--format", "csv", "--out", "-").output == text
+    piped = fervid("query", clip_results, SQL, "--format", "parquet", "--out", "-").stdout_bytes
     assert pyarrow.parquet.read_table(pyarrow.py_buffer(piped)).num_rows == 3
 
 

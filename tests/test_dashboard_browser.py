@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
@@ -35,6 +36,8 @@ from analytics.results.ids import file_sha256, video_id
 from analytics.results.notes import notes_path, read_notes
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
+from dashboard.views.library import COLUMNS
+from dashboard.widgets.rows import PLAYER
 from fer_models.atomic_files import replaced_atomically
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
@@ -336,6 +339,27 @@ def test_a_moment_is_played_from_its_start(page: Page, address: str, results: Pa
     page.get_by_role("button", name="play sad of").click()
     page.wait_for_url("**/timeline?*play=1*")
     until(page, f"video => {PLAYS} && video.currentTime > {start_s - 1}")
+
+
+def test_long_paths_are_shown_to_their_end_in_a_window_of_1280_px(browser: Browser) -> None:
+    path = "/".join(["participants_of_the_second_year"] * 4) + "/interview_after_the_second_session_camera_left.mp4"
+    values = {"video": Path(path).name, "path": path, "emotion": "happy", "people": "2", "href": ""}
+    values |= {name: [[[0, 100, 3]]] for name in ("episodes", "shares")} | {"duration": "00:12.0", "low_quality": "3 %"}
+    columns = [asdict(column) for column in COLUMNS]
+    data = {"label": "Videos", "columns": columns, "rows": [values], "colors": EMOTION_COLORS, "thumbnails": False}
+    page = new_page(browser)  # of 1280 px, of which margins take 64 and the thumbnails 132
+    page.route("**/*", lambda route: route.fulfill(path=PLAYER / Path(route.request.url).name))
+    page.goto("http://127.0.0.1/rows.css")
+    page.evaluate(
+        """async ([data, css]) => {
+            document.body.innerHTML = `<style>${css}</style><main style="width: 1084px"></main>`;
+            const parentElement = document.querySelector("main");
+            (await import("/rows.js")).mount({ parentElement, data, setTriggerValue() {} });
+        }""",
+        [data, (PLAYER / "rows.css").read_text(encoding="utf-8")],
+    )
+    assert page.locator("td.muted").inner_text() == path
+    assert page.evaluate("document.querySelector('.scroll').scrollWidth") <= 1084
 
 
 def test_the_library_shows_what_comes_while_it_is_open(page: Page, address: str, results: Path) -> None:

@@ -35,8 +35,8 @@ def results(tmp_path_factory):
 def commands(results: Path, folder: Path) -> dict[str, list]:
     """Arguments of each command that writes a file, with an output path in `folder` named `taken`."""
     return {
-        "query": ["query", results, SQL, "--output", folder / "taken.csv"],
-        "summary": ["summary", results, "library", "--output", folder / "taken.parquet"],
+        "query": ["query", results, SQL, "--out", folder / "taken.csv"],
+        "summary": ["summary", results, "library", "--out", folder / "taken.parquet"],
         "report": ["report", results, "--out", folder / "taken.html"],
         "export": ["export", results, "--format", "srt", "--out", folder],
         "render": ["render", "/clips/a.mp4", "--results", results, "--out", folder / "taken.mp4"],
@@ -85,7 +85,7 @@ def test_a_link_to_a_file_of_the_results_is_not_followed(results, tmp_path):
     link = tmp_path / "rows.json"
     link.symlink_to(results / "fervid.json")
     before = contents(results)
-    run = fervid("query", results, SQL, "--output", link, "--overwrite")
+    run = fervid("query", results, SQL, "--out", link, "--overwrite")
     assert (run.exit_code, "inside the results folder" in run.output) == (1, True)
     assert contents(results) == before
 
@@ -94,7 +94,7 @@ def test_a_link_to_a_file_of_the_results_is_not_followed(results, tmp_path):
 def test_a_suffix_without_a_format_is_refused_even_with_overwrite(results, tmp_path, name):
     (tmp_path / name).write_text("precious")
     for command in (["query", results, SQL], ["summary", results, "library"]):
-        run = fervid(*command, "--output", tmp_path / name, "--overwrite")
+        run = fervid(*command, "--out", tmp_path / name, "--overwrite")
         assert (run.exit_code, ".csv, .json, .parquet, .txt" in run.output) == (1, True)
     assert (tmp_path / name).read_text() == "precious"
 
@@ -102,12 +102,12 @@ def test_a_suffix_without_a_format_is_refused_even_with_overwrite(results, tmp_p
 @pytest.mark.slow
 def test_the_format_follows_the_suffix(results, tmp_path):
     for suffix in ("csv", "json", "parquet", "txt"):
-        assert fervid("query", results, SQL, "--output", tmp_path / f"rows.{suffix}").exit_code == 0
+        assert fervid("query", results, SQL, "--out", tmp_path / f"rows.{suffix}").exit_code == 0
     assert (tmp_path / "rows.csv").read_text() == '"emotion"\n"happy"\n'
     assert json.loads((tmp_path / "rows.json").read_text()) == [{"emotion": "happy"}]
     assert pq.read_table(tmp_path / "rows.parquet").to_pylist() == [{"emotion": "happy"}]
     assert "│ happy" in (tmp_path / "rows.txt").read_text(encoding="utf-8")
-    refused = fervid("query", results, SQL, "--format", "json", "--output", tmp_path / "other.csv")
+    refused = fervid("query", results, SQL, "--format", "json", "--out", tmp_path / "other.csv")
     assert (refused.exit_code, "holds csv, not json" in refused.output) == (1, True)
     assert not (tmp_path / "other.csv").exists()
 
@@ -115,15 +115,15 @@ def test_the_format_follows_the_suffix(results, tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_only_regular_files_are_written_to(results, tmp_path):
     os.mkfifo(tmp_path / "rows.csv")
-    run = fervid("query", results, SQL, "--output", tmp_path / "rows.csv", "--overwrite")
+    run = fervid("query", results, SQL, "--out", tmp_path / "rows.csv", "--overwrite")
     assert (run.exit_code, "not a regular file" in run.output) == (1, True)
-    run = fervid("query", results, SQL, "--output", "s3://bucket/rows.csv")
+    run = fervid("query", results, SQL, "--out", "s3://bucket/rows.csv")
     assert (run.exit_code, "a URL" in run.output) == (1, True)
 
 
 def test_a_failed_query_leaves_the_old_file(results, tmp_path):
     (tmp_path / "rows.csv").write_text("old")
-    assert fervid("query", results, "SELEC 1", "--output", tmp_path / "rows.csv", "--overwrite").exit_code == 1
+    assert fervid("query", results, "SELEC 1", "--out", tmp_path / "rows.csv", "--overwrite").exit_code == 1
     assert (tmp_path / "rows.csv").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 

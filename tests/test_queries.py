@@ -357,7 +357,7 @@ def test_a_summary_of_one_video_as_csv(results):
         (["overview", "--format", "json"], 2, "name a question"),
         (["shares", "--video", "z.mp4"], 1, "z.mp4: no such video"),
         (["shares", "--memory", "much"], 1, "memory limit must be a size"),
-        (["shares", "--format", "parquet"], 2, "--output"),
+        (["shares", "--format", "parquet"], 2, "--out"),
     ],
 )
 def test_impossible_summaries_are_reported(results, options, exit_code, says):

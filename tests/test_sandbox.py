@@ -102,7 +102,7 @@ def test_all_types_of_duckdb_end_in_a_sentence_or_in_rows(results, tmp_path):
     sql = f"SELECT * EXCLUDE ({dates}) FROM test_all_types()"
     assert len(query(results, sql).to_pylist()) == 3
     for suffix in ("csv", "json", "parquet", "txt"):
-        arguments = ["query", str(results), sql, "--output", str(tmp_path / f"rows.{suffix}")]
+        arguments = ["query", str(results), sql, "--out", str(tmp_path / f"rows.{suffix}")]
         run = fervid(*arguments)
         assert run.exit_code == 0, run.output
 

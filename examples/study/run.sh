@@ -12,10 +12,10 @@ fervid agreement "$study/results" --codes "$study/coder.csv" --map "$study/codes
 
 # Do participants smile more in one condition? The same participants are in both: the comparison is paired.
 fervid summary "$study/results" compare --groups "$study/groups.csv"
-fervid summary "$study/results" compare --groups "$study/groups.csv" --output "$study/compare.csv" --overwrite
+fervid summary "$study/results" compare --groups "$study/groups.csv" --out "$study/compare.csv" --overwrite
 
 # What did they show during the film?
-fervid summary "$study/results" events --events "$study/stimuli.csv" --output "$study/events.csv" --overwrite
+fervid summary "$study/results" events --events "$study/stimuli.csv" --out "$study/events.csv" --overwrite
 
 # The figure and the sentence for the paper.
 fervid plot "$study/results" --out "$study/figures"

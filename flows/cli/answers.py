@@ -34,12 +34,14 @@ FormatOption = Annotated[
     Format | None,
     typer.Option(
         "--format",
-        help="Format of the rows (long: one line per value). Default: a table, or by the suffix of --output.",
+        help="Format of the rows (long: one line per value). Default: a table, or by the suffix of --out.",
     ),
 ]
 OutputOption = Annotated[
     Path | None,
-    typer.Option("--output", help="File to write (.csv, .json, .parquet or .txt); - for standard output."),
+    typer.Option(
+        "--out", "-o", metavar="FILE", help="File to write (.csv, .json, .parquet or .txt); - for standard output."
+    ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 
@@ -52,7 +54,7 @@ def resolve_format(form: Format | None, output: Path | None, *, overwrite: bool)
         typer.BadParameter: if Parquet would go to the terminal.
     """
     if output is None and form == Format.parquet:
-        raise typer.BadParameter("Parquet is a binary format: name a file, or - for a pipe", param_hint="--output")
+        raise typer.BadParameter("Parquet is a binary format: name a file, or - for a pipe", param_hint="--out")
     if output is None or output == STANDARD_OUTPUT:
         return form or Format.table
     from analytics.results.output_files import check_output_file, format_of

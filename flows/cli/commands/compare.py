@@ -98,7 +98,8 @@ def compare(
     models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Names from `fervid models`, or folders.")],
     data: Data,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a report: .html, or a section of an .md file.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write a report: .html, or a section of an .md file."),
     ] = None,
     no_speed: Annotated[
         bool, typer.Option("--no-speed", help="Do not measure speed, which needs a machine without other work.")

@@ -39,7 +39,8 @@ def evaluate_detector(
     seconds: Annotated[float, typer.Option(min=0, help="Duration of each speed measurement; 0: none.")] = 3.0,
     device: Annotated[Device, typer.Option(help="Device of the detector; references run on the CPU.")] = Device.auto,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.md", help="Also write the tables as a section of this file.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE.md", help="Also write the tables as a section of this file."),
     ] = None,
 ) -> None:
     """Measure accuracy and speed of a face detector."""

@@ -55,7 +55,8 @@ def evaluate_landmarks(
     seconds: Annotated[float, typer.Option(min=0, help="Duration of the speed measurement; 0: none.")] = 3.0,
     device: Annotated[Device, typer.Option(help="Device of the network.")] = Device.auto,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.md", help="Also write the tables as a section of this file.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE.md", help="Also write the tables as a section of this file."),
     ] = None,
 ) -> None:
     """Measure the accuracy of a network of facial landmarks against its teacher."""

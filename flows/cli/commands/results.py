@@ -134,7 +134,7 @@ def _write_rows(request: Request, rows: "pa.Table", notes: list[str], form: Form
         is_compact = form == Format.table and output is None and omits_columns(request.question, rows)
         write_answer(compact(request.question, rows) if is_compact else rows, form, output)
         if is_compact:
-            notes = [*notes, "All columns: --format long, or --output FILE."]
+            notes = [*notes, "All columns: --format long, or --out FILE."]
     for line in notes:
         (say if form in (Format.table, Format.long) else note)(line)
     if request.question == Question.failures:
