@@ -3,6 +3,8 @@
 import importlib.metadata
 import importlib.util
 import re
+import shlex
+import sys
 
 # The modules that the optional parts import; pyproject.toml lists the packages of each extra.
 EXTRA_OF_MODULE = {
@@ -35,10 +37,15 @@ def install_command(extra: str) -> str:
     It names the packages themselves: Fervid is in no package index, so a command with its own name would fail.
     """
     of_extra = [text for text in importlib.metadata.requires("fervid") or () if f'extra == "{extra}"' in text]
-    packages = sorted(re.split(r"\s*;", text)[0] for text in of_extra)
-    # Environments made by uv contain no pip.
-    installer = "uv pip install" if importlib.util.find_spec("pip") is None else "pip install"
-    return f"{installer} " + " ".join(f"'{package}'" for package in packages)
+    return pip_install(*sorted(re.split(r"\s*;", text)[0] for text in of_extra))
+
+
+def pip_install(*packages: str) -> str:
+    """The command that installs packages into the environment of this process, which need not be activated."""
+    python, quoted = shlex.quote(sys.executable), " ".join(f"'{package}'" for package in packages)
+    if importlib.util.find_spec("pip") is None:  # as in environments made by uv
+        return f"uv pip install {quoted} --python {python}"
+    return f"{python} -m pip install {quoted}"
 
 
 def missing_extra_hint(error: ModuleNotFoundError) -> str | None:

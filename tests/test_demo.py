@@ -147,7 +147,7 @@ def test_a_detector_finds_the_faces_where_they_are_promised(
 
 def test_without_scikit_image_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)  # makes `import` fail as if the package were not installed
-    with pytest.raises(DemoError, match=r"Run: (uv )?pip install 'matplotlib.*' 'scikit-image"):
+    with pytest.raises(DemoError, match=r"pip install 'matplotlib.*' 'scikit-image"):
         make_demo_videos(tmp_path / "demo")
     assert not (tmp_path / "demo").exists()
 

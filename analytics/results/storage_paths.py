@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, overload
 
 from fer_models.errors import FervidError
-from fer_models.extras import install_command
+from fer_models.extras import install_command, pip_install
 from fer_models.files import other_kind
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def resolve_path(given: str | StoragePath) -> StoragePath:
         path.fs  # noqa: B018 (imports the client)
     except ImportError as error:
         extra = _EXTRAS.get(text.split("://")[0])
-        command = install_command(extra) if extra else f"pip install '{getattr(error, 'name', None) or error}'"
+        command = install_command(extra) if extra else pip_install(getattr(error, "name", None) or str(error))
         raise StorageError(f"{text}: reading such addresses needs further packages. Run: {command}") from error
     except ValueError as error:
         raise StorageError(f"{text}: not an address that can be read: {error}") from error

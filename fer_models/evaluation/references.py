@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from fer_models.detection.suppression import nms
 from fer_models.errors import FervidError
+from fer_models.extras import pip_install
 from fer_models.frame_batch import FaceBatch
 from fer_models.registry.model_registry import WeightsError
 
@@ -51,7 +52,7 @@ def _import_opencv(name: str) -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise ReferenceDetectorError(f"{name} needs OpenCV: pip install opencv-python-headless") from error
+        raise ReferenceDetectorError(f"{name} needs OpenCV. Run: {pip_install('opencv-python-headless')}") from error
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # suppress warnings about OpenCV's own backends
     return cv2
 

@@ -84,7 +84,7 @@ def package(name: str) -> Finding:
     try:
         return Finding(name, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, f"not installed: pip install {name}", ok=False, needed=True)
+        return Finding(name, "not installed: install Fervid again (docs/install.md)", ok=False, needed=True)
 
 
 def extra(name: str) -> Finding:
