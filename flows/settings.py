@@ -105,7 +105,9 @@ class AnalyzeSettings(FervidSettings):
     end_s: Time | None = Field(None, gt=0, description="Stop before this time of each video; images ignore it.")
     detector: Literal["auto", "compact", "retinaface"] = Field("auto", description="Face detector.")
     detector_size_px: int | None = Field(
-        None, ge=32, description="Downscale larger frames to this long side before detection."
+        None,
+        ge=32,
+        description="Downscale larger frames to this long side before detection (default: the detector's own).",
     )
     detect_every_s: float = Field(
         0.2,

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -33,15 +34,26 @@ def load_page_builder():
 
 
 @pytest.fixture(scope="module")
-def options() -> dict[str, set[str]]:
-    """The options of each command, by its full name such as `fervid models add`."""
-    found = load_page_builder().find_commands(typer.main.get_command(app), "fervid")
+def commands() -> list[tuple[str, Any]]:
+    """Each command with its full name, such as `fervid models add`."""
+    return load_page_builder().find_commands(typer.main.get_command(app), "fervid")
+
+
+@pytest.fixture(scope="module")
+def options(commands) -> dict[str, set[str]]:
+    """The options of each command, by its full name."""
     of_all = {"--help", "-h", "--version", "--install-completion", "--show-completion"}
     return {
         name: of_all
         | {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-        for name, command in found
+        for name, command in commands
     }
+
+
+def test_every_argument_and_option_has_a_description(commands):
+    parameters = [(name, p.name, getattr(p, "help", None)) for name, command in commands for p in command.params]
+    assert len(parameters) > 100
+    assert [(name, parameter) for name, parameter, text in parameters if not text] == []
 
 
 def command_lines(text: str) -> list[str]:

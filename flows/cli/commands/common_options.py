@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from flows.cli.console import parse_path
+from flows.cli.console import Device, parse_path
 
 InputPaths = Annotated[
     list[Path],
@@ -29,6 +29,8 @@ Out = Annotated[
 ]
 Recursive = Annotated[bool, typer.Option(help="Search folders recursively.")]
 Pattern = Annotated[str, typer.Option(metavar="GLOB", help="In folders, use only files whose name matches.")]
+ComputeDevice = Annotated[Device, typer.Option(help="Device to compute on.")]
+Seed = Annotated[int, typer.Option(help="Seed of the random numbers.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 F = TypeVar("F", bound=Callable[..., None])

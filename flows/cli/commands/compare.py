@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.commands.common_options import ComputeDevice
 from flows.cli.console import Device, console, errors, fatal_errors
 from flows.cli.display import table_of
 from flows.cli.training_display import work_log
@@ -42,7 +43,7 @@ def evaluate(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Also measure how much predictions change between frames; may be repeated."),
     ] = None,
-    device: Annotated[Device, typer.Option()] = Device.auto,
+    device: ComputeDevice = Device.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Evaluate an emotion model on labeled faces and on videos."""
@@ -104,7 +105,7 @@ def compare(
     no_speed: Annotated[
         bool, typer.Option("--no-speed", help="Do not measure speed, which needs a machine without other work.")
     ] = False,
-    device: Annotated[Device, typer.Option()] = Device.auto,
+    device: ComputeDevice = Device.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Compare emotion models: accuracy, calibration, size and speed."""

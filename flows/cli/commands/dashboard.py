@@ -36,11 +36,11 @@ def dashboard(
     ] = "127.0.0.1",
     allowed_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Host name under which a proxy serves it; repeatable."),
+        typer.Option(metavar="NAME", help="Host name under which a proxy serves it; may be repeated."),
     ] = None,
     media_folder: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FOLDER", help="Folder to search for videos that have moved; repeatable."),
+        typer.Option(metavar="FOLDER", help="Folder to search for videos that have moved; may be repeated."),
     ] = None,
 ) -> None:
     """Show the results in a browser, by default on this machine only, until Ctrl-C."""

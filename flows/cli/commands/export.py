@@ -61,7 +61,7 @@ def export(
         ),
     ],
     video: Annotated[
-        list[str] | None, typer.Option(help="Export only this video, by path, name or id; repeatable.")
+        list[str] | None, typer.Option(help="Export only this video, by path, name or id; may be repeated.")
     ] = None,
     overwrite: OverwriteOption = False,
     escape_formulas: Annotated[

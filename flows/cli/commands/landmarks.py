@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.commands.common_options import ComputeDevice, Seed
 from flows.cli.commands.detectors import as_markdown, show
 from flows.cli.commands.train import RESUME
 from flows.cli.console import Device, console, errors, fatal_errors, stop_on_interrupt
@@ -28,9 +29,9 @@ def train_landmarks(
     crops: Crops,
     labels: Labels,
     name: Annotated[str, typer.Option(help="The network's name.")] = "my_landmarks",
-    epochs: Annotated[int, typer.Option(min=1)] = 60,
-    device: Annotated[Device, typer.Option()] = Device.auto,
-    seed: Annotated[int, typer.Option()] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 60,
+    device: ComputeDevice = Device.auto,
+    seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
 ) -> None:
     """Train a network of facial landmarks and register it under this name."""

@@ -25,7 +25,7 @@ def plot(
         Path, typer.Option("--out", "-o", help="Folder for the figures; created if missing, never inside the results.")
     ],
     video: Annotated[
-        list[str] | None, typer.Option(help="Plot only this video, by path, name or id; repeatable.")
+        list[str] | None, typer.Option(help="Plot only this video, by path, name or id; may be repeated.")
     ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:

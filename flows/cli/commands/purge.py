@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def purge(
     results: Results,
-    video: Annotated[list[str] | None, typer.Option(help="Remove this video, by path, name or id; repeatable.")] = None,
+    video: Annotated[
+        list[str] | None, typer.Option(help="Remove this video, by path, name or id; may be repeated.")
+    ] = None,
     older_than: Annotated[
         str | None,
         typer.Option(metavar="DURATION", help="Remove videos whose last analysis is older, such as 30d or 12h."),

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def timeline(
     results: Results,
     settings: TimelineSettings,
-    video: Annotated[list[str] | None, typer.Option(help="Only this video, by path, name or id; repeatable.")] = None,
+    video: Annotated[
+        list[str] | None, typer.Option(help="Only this video, by path, name or id; may be repeated.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Rebuild timelines from stored observations with other settings; the videos are not needed.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli.commands.common_options import ComputeDevice, Seed
 from flows.cli.console import Device, console, errors, fatal_errors, stop_on_interrupt, usage_checked
 from flows.cli.training_display import TrainingDisplay, training_log
 from flows.prefect.environment import without_console_log
@@ -85,11 +86,11 @@ def train(
         str,
         typer.Option(metavar="KINDS", help="Drop from Training: leaks, near_leaks, copies, conflicts, blanks."),
     ] = "",
-    device: Annotated[Device, typer.Option()] = Device.auto,
+    device: ComputeDevice = Device.auto,
     precision: Annotated[Precision, typer.Option(help="Number format; auto: bf16 where it is fast.")] = (
         Precision.auto
     ),
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
 ) -> None:
     """Train an emotion model and register it under this name."""
@@ -207,20 +208,21 @@ def drop_given(text: str) -> tuple[str, ...]:
 def train_detector(
     data: Annotated[Path, typer.Option(help="Photographs with boxes, as Parquet.")],
     name: Annotated[str, typer.Option(help="The detector's name.")] = "my_compact",
-    epochs: Annotated[int, typer.Option(min=1)] = 100,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 100,
     references: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Weights of RetinaFace-MobileNet-0.25 and CenterFace, whose faces are merged with the labels.",
+            help="Folder with the weights of RetinaFace-MobileNet-0.25 and CenterFace, whose faces are merged with the "
+            "labels.",
         ),
     ] = None,
     init: Annotated[
         str | None,
         typer.Option(metavar="MODEL", help="Start from this detector; its false positives are sampled more often."),
     ] = None,
-    device: Annotated[Device, typer.Option()] = Device.auto,
-    seed: Annotated[int, typer.Option()] = 0,
+    device: ComputeDevice = Device.auto,
+    seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
 ) -> None:
     """Train a compact face detector and register it under this name."""

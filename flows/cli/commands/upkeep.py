@@ -70,7 +70,7 @@ def status(
 
 
 def retry(results: Results) -> None:
-    """Analyze failed videos again, with the settings of their last analysis."""
+    """Analyze failed videos again, with the settings of their last failed run."""
     from analytics.results.status import may_exist
     from analytics.results.status import status as status_of
     from flows.analysis.retry import has_model, settings_of

@@ -1,5 +1,6 @@
 """`fervid watch`: analyze files as they arrive in a folder."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,8 +10,8 @@ from flows.analysis.flow_process import flow_runner
 from flows.analysis.inputs import InputError
 from flows.analysis.progress import Stopped, VideoEnded, progress
 from flows.analysis.run import Inputs, prepare_run
-from flows.cli.commands.common_options import InputPaths, Out, Pattern, Recursive
-from flows.cli.console import fatal_errors, note, stop_on_interrupt
+from flows.cli.commands.common_options import Out, Pattern, Recursive
+from flows.cli.console import fatal_errors, note, parse_path, stop_on_interrupt
 from flows.cli.display import event_line
 from flows.cli.options import with_settings
 from flows.prefect.environment import without_console_log
@@ -19,7 +20,9 @@ from flows.settings import AnalyzeSettings, EngineSettings
 
 @with_settings(settings=AnalyzeSettings, engine=EngineSettings, without=("overwrite",))
 def watch(
-    inputs: InputPaths,
+    inputs: Annotated[
+        list[Path], typer.Argument(parser=parse_path, metavar="FOLDER", help="Folders on this machine to watch.")
+    ],
     out: Out,
     settings: AnalyzeSettings,
     engine: EngineSettings,
