@@ -1,6 +1,7 @@
 """Emotion inference with an ONNX model of the user, run by ONNX Runtime."""
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ from fer_models.registry.model_registry import ONNX_ARCHITECTURE, verify_weights
 
 if TYPE_CHECKING:
     import onnxruntime
+
+MAX_REASON = 400  # most characters of an error of ONNX Runtime that are shown
+_ERROR_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
 class OnnxClassifier(EmotionClassifier):
@@ -74,11 +78,15 @@ class OnnxClassifier(EmotionClassifier):
         Raises:
             WeightsError: if the model rejects the input of its card, or returns NaN or another number of columns.
         """
-        crop = torch.zeros((1, self.input_px, self.input_px, 3), dtype=torch.uint8)
+        inputs = self.prepare(torch.zeros((1, self.input_px, self.input_px, 3), dtype=torch.uint8))
         try:
-            values = self._run(self.prepare(crop), self.chunk_crops)
+            values = self._run(inputs, self.chunk_crops)
         except RuntimeError as error:
-            raise WeightsError(f"{folder}: the model does not accept the input of its card: {error}") from error
+            size = " x ".join(map(str, inputs.shape[1:]))
+            raise WeightsError(
+                f"{folder}: the model does not accept the input of its card ({size} for each face: input_size_px, "
+                f"channels, layout): {error}"
+            ) from error
         if values.shape[1] != len(self.spec.classes):
             raise WeightsError(
                 f"{folder}: the model returns {values.shape[1]} values for a face, its card names "
@@ -139,7 +147,7 @@ class OnnxClassifier(EmotionClassifier):
         except Exception as error:  # ONNX Runtime's errors share no other base class
             if "Failed to allocate memory" in str(error):
                 raise torch.OutOfMemoryError(str(error)) from error
-            raise RuntimeError(str(error).splitlines()[0][:300]) from error
+            raise RuntimeError(reason_of(error)) from error
         return np.concatenate([np.asarray(output, np.float32).reshape(chunk_crops, -1) for output in outputs], axis=1)
 
 
@@ -202,8 +210,17 @@ def open_session(path: Path, device: torch.device) -> "onnxruntime.InferenceSess
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # ONNX Runtime's errors share no other base class
-        reason = str(error).splitlines()[0][:300]
-        raise WeightsError(f"{path}: not a model that ONNX Runtime can load: {reason}") from error
+        raise WeightsError(f"{path}: not a model that ONNX Runtime can load: {reason_of(error)}") from error
+
+
+def reason_of(error: Exception) -> str:
+    r"""The text of an error of ONNX Runtime in one line, without its code; of a long one the end, which has the values.
+
+    >>> reason_of(RuntimeError("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Invalid dimensions\n index: 2 Got: 48"))
+    'Invalid dimensions index: 2 Got: 48'
+    """
+    text = _ERROR_CODE.sub("", " ".join(str(error).split()))
+    return text if len(text) <= MAX_REASON else f"…{text[-MAX_REASON:]}"
 
 
 def _output_names(path: Path, session: "onnxruntime.InferenceSession", spec: OnnxSpec) -> list[str]:
