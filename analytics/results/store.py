@@ -96,7 +96,7 @@ class Store:
     def __init__(self, root: StoragePath) -> None:
         self.root = resolve_path(root)
         if is_remote(self.root) and any(character in str(self.root) for character in "*?["):
-            raise StoreError(f"{self.root}: results cannot be under a name with *, ? or [: give another one")
+            raise StoreError(f"{self.root}: the address of results must not contain *, ? or [: give another one")
         if not is_initialized(self.root):
             content = json.dumps({"format_version": FORMAT_VERSION})
             write_atomic(self.root / MARKER_NAME, lambda part: part.write_text(content + "\n", encoding="utf-8"))

@@ -34,7 +34,8 @@ class QualityConfig:
 
     gate: bool = True  # False: faces still get a quality_reason, but all classified faces count
     speech: SpeechMode = "include"  # whether faces in intervals of speaking-like mouth movement count, or only those
-    # Equal to the threshold of the detectors: too few test images have low scores to derive a limit from accuracy.
+    # Runs replace this value by the threshold of their detector: too few test images have low scores to derive a limit
+    # from accuracy.
     min_det_score: float = 0.5
     min_face_px: float = 21.0  # smallest size of a face: square root of the area of its box
     max_cut_off: float = 0.25  # largest share of the crop that may lie outside the frame

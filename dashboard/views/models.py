@@ -78,7 +78,7 @@ def show_comparison(cards: dict[str, ModelCard]) -> None:
         st.dataframe(rows, hide_index=True, column_config=columns, placeholder="", height="content")
         if task == "emotion":
             st.caption(
-                "Measured on the split PrivateTest of FER-2013, with which nothing was chosen, where the card has it. "
+                "Where the card has it, measured on the split PrivateTest of FER-2013, which no choice was based on. "
                 "Labels: the labels of the data set. Votes: the emotion that most of ten annotators named. "
                 "ECE: expected calibration error."
             )

@@ -86,7 +86,7 @@ def multiply_adds(classifier: EmotionClassifier) -> int | None:
         of_layers.append(output.numel() * module.get_parameter("weight")[0].numel())
 
     with torch.device("meta"):
-        # Not the classifier's own network, whose convolutions may be in 8-bit integers.
+        # The network is built again, because the convolutions of the classifier's own may be in 8-bit integers.
         network = build_network(card.architecture, card.architecture_options).eval()
         for module in network.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
