@@ -26,8 +26,9 @@ dashboard: OUT ?= demo/results
 dashboard: $(DEMO_INSTALLED)
 	$(BIN)/fervid dashboard "$(OUT)"
 
+# A process more than cores, because tests also wait: for servers, browsers and other processes.
 test: $(INSTALLED)
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses $$(($$($(BIN)/python -c "import os; print(os.cpu_count())") + 1)) --dist loadfile
 
 # Lint, types, and the tests without the markers slow and browser.
 test-fast: lint types

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
-NANOBIND_MODULES = ("_duckdb", "duckdb", "triton")
+DUCKDB_MODULES = ("_duckdb", "duckdb")
 HARDWARE_MARKERS = ("cuda", "int8")  # of tests that need a device or instructions that few machines have
 
 # Compiling all modules again in each process would double the time of tests that start processes.
@@ -26,6 +26,8 @@ sys.dont_write_bytecode = False
 # Torch's threads spin while they wait, which would take the cores from the other test processes. OpenMP reads this
 # variable when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Triton compiles kernels for GPUs, which we never ask for. Its bindings, too, report what is left at exit.
+sys.modules["triton"] = None  # type: ignore[assignment]
 # Prefect stores runs in a database in this folder, set before Prefect is imported, so the user's runs stay unchanged.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="fervid-prefect-")
 
@@ -83,7 +85,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @atexit.register
 def release_extension_types() -> None:
-    """Let Python free the types and functions of DuckDB and Triton, whose bindings report all that is left at exit.
+    """Let Python free the types and functions of DuckDB, whose bindings report all that is left at exit.
 
     Functions of tests and of our modules may outlive their modules, because torch, Streamlit and pytest keep some of
     them until the process ends. They keep the global variables of their modules, and these what they import. Everything
@@ -93,7 +95,7 @@ def release_extension_types() -> None:
     for name, module in list(sys.modules.items()):
         file = str(getattr(module, "__file__", None))
         is_ours = file.startswith(root) and "site-packages" not in file
-        if name != __name__ and (is_ours or name.partition(".")[0] in NANOBIND_MODULES):
+        if name != __name__ and (is_ours or name.partition(".")[0] in DUCKDB_MODULES):
             vars(module).clear()
     gc.collect()
 

@@ -277,7 +277,7 @@ def test_each_head_learns_from_its_own_teacher(splits):
     pixels, targets = splits["Training"].pixels[:8], targets_of(splits["Training"], "both")[:8]
     _, taught = EmotionTrainer(recipe, 1, teachers=teachers).augment_batch(pixels, targets, 48, done=0.0)
     by_teacher = [load_classifier(name, "cpu").predict(pixels) for name in ("fer2013", "default")]
-    np.testing.assert_allclose(taught, 0.75 * targets + 0.25 * np.concatenate(by_teacher, axis=1), atol=1e-5)
+    np.testing.assert_allclose(taught, 0.75 * targets.numpy() + 0.25 * np.concatenate(by_teacher, axis=1), atol=1e-5)
     recipe = dataclasses.replace(recipe, teacher_votes="")
     taught = EmotionTrainer(recipe, 1, teachers=load_teachers(recipe, ("hard", "votes"), "cpu")).mix_in_teachers(
         (pixels[:, None].float() / 255 - 0.5) / 0.25, targets, 1.0

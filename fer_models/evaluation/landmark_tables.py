@@ -56,7 +56,7 @@ def _cells(accuracy: LandmarkAccuracy) -> list[str]:
     return [
         str(accuracy.images),
         _percent(accuracy.mean_error),
-        *(f"{value:.3f}" for value in correlations),
+        *("-" if np.isnan(value) else f"{value:.3f}" for value in correlations),
         *(f"{value:.1f}°" for value in angles),
     ]
 

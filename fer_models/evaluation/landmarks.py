@@ -62,4 +62,5 @@ def predict_gray(landmarker: Landmarker, pixels: np.ndarray) -> LandmarkBatch:
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.corrcoef(a, b)[0, 1])
+    """Compute Pearson's r; NaN where all values are the same, because it is undefined there."""
+    return np.nan if min(np.ptp(a), np.ptp(b)) == 0 else float(np.corrcoef(a, b)[0, 1])
