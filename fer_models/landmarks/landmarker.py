@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 PACKAGED_NAME = "landmarks"
 TASK: Final = "landmarks"
 # Crops per forward pass on each device. Smaller chunks are padded to this size, so that the landmarks of a face do not
-# depend on the other faces of the batch, not even in the last bit. It is halved for good when memory runs out.
+# depend on the other faces of the batch, not even in the last bit. It is halved permanently when memory runs out.
 CHUNK_CROPS = {"cpu": 32, "cuda": 1024}
 
 
