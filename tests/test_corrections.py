@@ -119,7 +119,7 @@ def test_the_timeline_command_and_a_skipped_analysis_keep_corrections(store: Sto
 
 
 def with_stages(store: Store, stages: dict[str, object]) -> VideoRecord:
-    """The video, with a timeline of these settings."""
+    """The row of the only video, as if its timeline had been made with these settings of the stages."""
     (video,) = all_videos(connect(store.root))
     stored = {"observe": {"detector_score_threshold": 0.5}, "timeline": stages}
     return dataclasses.replace(video, settings=json.dumps(stored))

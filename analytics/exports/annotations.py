@@ -203,7 +203,7 @@ def _ms(time_s: float) -> int:
 
 
 def _relative(media: Path, folder: Path) -> str | None:
-    """The path from the file to the video; None if there is none, as on another drive."""
+    """The path of a video relative to a folder; None if it has none (on another drive), or XML cannot contain it."""
     try:
         relative = Path(os.path.relpath(media, folder)).as_posix()
     except ValueError:

@@ -134,7 +134,7 @@ def _join_equal(rows: list[tuple[float, float, int]]) -> list[tuple[float, float
 
 
 def _fill(rows: list[tuple[float, float, int]], code: int, duration_s: float) -> list[tuple[float, float, int]]:
-    """The intervals, with `code` wherever there is none between 0 and `duration_s`."""
+    """The intervals, with `code` in the gaps between 0 and `duration_s`."""
     filled, now_s = [], 0.0
     for start_s, end_s, own in rows:
         if start_s > now_s:

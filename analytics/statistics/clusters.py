@@ -58,7 +58,7 @@ class Pairing:
     n_left_out: int  # in a paired comparison, the number of participants on one side only
 
     def compare(self, measure: int) -> Comparison:
-        """Compare one measure."""
+        """Compare the two sides in the measure with this index (a column of `a` and `b`)."""
         a, b = self.a[:, measure], self.b[:, measure]
         difference, dominance = (
             (paired_difference, paired_dominance) if self.is_paired else (welch_difference, cliffs_delta)

@@ -82,7 +82,7 @@ def cliffs_delta(a: Array, b: Array) -> Estimate:
     inflation = np.sqrt(max(1.0, observed / expected)) if expected > 0 else 1.0
 
     def distance(other: float) -> float:
-        """Standard errors between the estimate and `other`; the variance is that under `other`."""
+        """The distance from the estimate to `other`, in standard errors that hold if `other` is the true value."""
         variance = inflation * newcombe_variance(other, len(a), len(b))
         return abs(other - theta) / np.sqrt(variance) if variance > 0 else np.inf * (other != theta)
 

@@ -283,7 +283,7 @@ def _color_notes(transfer: int) -> list[str]:
 
 
 def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int) -> tuple[str, str]:
-    """Why decord 0.6 would read this video wrongly, and why PyAV is the better choice; empty if neither applies."""
+    """Return why decord 0.6 would read this video wrongly, and why it would be the worse choice; empty if not so."""
     decoded_bytes = info.n_frames * info.width_px * info.height_px * 3
     stored = packets.first_frame
     wrong = {
