@@ -129,6 +129,7 @@ def calibrate(job: TrainingJob, checkpoint: Path) -> list[Path]:
     """Create the models of a checkpoint; mixture and temperature are chosen on PublicTest."""
     folder = job.folder / UNEVALUATED
     shutil.rmtree(folder, ignore_errors=True)
+    log.info("%s: choosing temperature and number format on PublicTest", job.name)
     notes = load_and_check(job.data, job.drop)[0].notes
     training_s = sum(metrics["seconds"] for metrics in job.epochs())
     return registration.calibrate(
@@ -145,6 +146,7 @@ def calibrate(job: TrainingJob, checkpoint: Path) -> list[Path]:
 def evaluate(job: TrainingJob, folder: Path) -> None:
     """Evaluate the model in `folder` on both test splits and draw its plots."""
     splits = job.load_splits()
+    log.info("%s: measuring PublicTest and PrivateTest and drawing plots, which may take minutes", folder.name)
     scores = registration.measure_model(folder, splits, choose_device(job.device))
     draw_all(folder, job.epochs(), splits, scores)
 
