@@ -272,8 +272,8 @@ def test_codes_of_a_person_without_labels_are_not_compared_with_those_of_others(
 def test_a_second_coder_may_code_only_some_of_the_videos(tmp_path):
     store = Store(tmp_path / "results")
     timeline = build_timeline(observe(np.arange(20) / 10, [Face(i) for i in range(20)]), TimelineConfig())
-    for name in "ab":
-        ids = {"video_id": f"v{name}", "analysis_id": "a1", "path": f"/{name}.mp4", "duration_s": 2.0}
+    for video, name in ("v1", "b"), ("v2", "a"):  # the rows are sorted by path, not by id
+        ids = {"video_id": video, "analysis_id": "a1", "path": f"/{name}.mp4", "duration_s": 2.0}
         store.commit_analysis(ids, timeline)
     first, second = tmp_path / "one.csv", tmp_path / "two.csv"
     first.write_text("start_s,end_s,code,video\n0,2,sad,a.mp4\n0,2,fear,b.mp4\n")

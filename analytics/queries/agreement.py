@@ -35,7 +35,7 @@ CLASS_OF = {name: i for i, name in enumerate(EMOTIONS)}
 class Agreement:
     """Three tables: overall and per person, per emotion, and seconds of each pair of emotions."""
 
-    summary: pa.Table  # rows of `result_schemas.AGREEMENT`, the first of which is over all people
+    summary: pa.Table  # rows of `result_schemas.AGREEMENT`, the first of which is over all people, the others by path
     emotions: pa.Table  # rows of `result_schemas.AGREEMENT_EMOTIONS`
     confusion: pa.Table  # rows of `result_schemas.AGREEMENT_CONFUSION`
 
@@ -283,7 +283,8 @@ def _tables(compared: Sequence[_Compared]) -> Agreement:
         "high": kappa.high,
         "note": kappa.note or None,
     }
-    rows = [overall, *(_summary_row(one.path, one.person, one.confusion, one.events) for one in compared)]
+    by_path = sorted(compared, key=lambda one: (one.path, one.person))
+    rows = [overall, *(_summary_row(one.path, one.person, one.confusion, one.events) for one in by_path)]
     precision, recall = (_known(values) for values in precision_and_recall(total))
     emotions = [
         {

@@ -50,7 +50,7 @@ class Request:
     bin_ms: int
     groups: Path | None
     participants: Path | None
-    events: Path | None
+    events: "pa.Table | None"  # as `read_events` returns them
     before_s: float
     after_s: float | None
     all_faces: bool

@@ -66,27 +66,28 @@ def summary(
     memory: Memory = "2GB",
 ) -> None:
     """Answer a common question about the results; without one, print an overview."""
-    request = Request(
-        question,
-        emotion=emotion,
-        limit=limit,
-        bin_ms=bin_ms,
-        groups=groups,
-        participants=participants,
-        events=events,
-        before_s=before_s,
-        after_s=after_s,
-        all_faces=all_faces,
-    )
-    _check(request)
+    _check_options(question, emotion, groups, events)
     if question == Question.overview and (form not in (None, Format.table) or output is not None):
         raise typer.BadParameter("the overview has no rows to write: name a question", param_hint="QUESTION")
     from analytics import queries
     from analytics.queries.connection import connect, limited
+    from analytics.queries.event_files import read_events
     from analytics.results.verification import name_damaged_file
 
     with fatal_errors(), name_damaged_file(results):
         form = resolve_format(form, output, overwrite=overwrite)
+        request = Request(
+            question,
+            emotion=emotion,
+            limit=limit,
+            bin_ms=bin_ms,
+            groups=groups,
+            participants=participants,
+            events=None if events is None else read_events(events),
+            before_s=before_s,
+            after_s=after_s,
+            all_faces=all_faces,
+        )
         opened = connect(results, video=video, observations=False, memory_limit=memory)
         with contextlib.closing(opened) as connection, limited(connection, timeout_s):
             if question == Question.overview:
@@ -97,12 +98,11 @@ def summary(
         _write_rows(request, rows, notes, form, output)
 
 
-def _check(request: Request) -> None:
+def _check_options(question: Question, emotion: str | None, groups: Path | None, events: Path | None) -> None:
     """Raise a usage error if a question lacks an option that it needs."""
-    question, events = request.question, request.events
-    if question == Question.moments and request.emotion is None:
+    if question == Question.moments and emotion is None:
         raise typer.BadParameter("moments needs an emotion, such as --emotion happy")
-    if question == Question.compare and (request.groups is None) == (events is None):
+    if question == Question.compare and (groups is None) == (events is None):
         raise typer.BadParameter(
             "compare needs either --groups FILE, a CSV file with the columns path and group, or --events FILE",
             param_hint="--groups",
