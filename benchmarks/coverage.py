@@ -1,6 +1,6 @@
 """Simulate the coverage of every interval that Fervid reports, and the level of its tests.
 
-python -m benchmarks.coverage                      # prints the table of docs/statistics.md in about a minute
+python -m benchmarks.coverage                      # prints the table of docs/statistics.md in about half a minute
 python -m benchmarks.coverage --trials 400         # faster, less exact
 python -m benchmarks.coverage --write docs/statistics.md
 

@@ -78,7 +78,7 @@ def score(scene, tracks, metrics):
 
 
 def iou(a, b):
-    """Intersection over union of each box with each."""
+    """Intersection over union of each box of the first array with each of the second."""
     sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
     shared = np.maximum(sides, 0).prod(axis=2)
     area_a, area_b = ((x[:, 2:] - x[:, :2]).prod(axis=1) for x in (a, b))

@@ -62,7 +62,7 @@ def resize_video(source: Path, path: Path, height_px: int) -> None:
         made.mux(written.encode())
 
 
-def travelling_bytes(out: Path) -> int:
+def package_bytes(out: Path) -> int:
     """Bytes sent to the other machine: the packed files, and the files of the repository that git does not ignore."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
         pack_packages(given.out / SITE, given.python_version)
     for path in sorted(given.out.iterdir()):
         print(f"{path.name}: {path.stat().st_size / 2**20:.1f} MiB")
-    total_mib = travelling_bytes(given.out) / 2**20
+    total_mib = package_bytes(given.out) / 2**20
     print(f"with the repository: {total_mib:.1f} MiB of {given.limit_mib}")
     if total_mib > given.limit_mib:
         sys.exit("too much to travel: raise --crf, or give a shorter video")

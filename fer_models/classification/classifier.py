@@ -19,7 +19,7 @@ from fer_models.registry.networks import build_with_weights
 log = logging.getLogger(__name__)
 
 # Crops per forward pass on each device. Smaller chunks are padded to this size, so that the probabilities of a face do
-# not depend on the other faces of the batch, not even in the last bit. It is halved for good when memory runs out.
+# not depend on the other faces of the batch, not even in the last bit. It is halved permanently when memory runs out.
 CHUNK_CROPS = {"cpu": 32, "cuda": 1024}
 LARGE_PX = 96  # networks with a larger input get an eighth as many crops per forward pass, to limit memory
 

@@ -33,7 +33,7 @@ def accuracy_tables(crops: LabeledCrops, landmarker: Landmarker) -> list[Table]:
         "Against the mean of three passes of MediaPipe's face mesh, on the images in which they agree (labeled). Mean "
         "error: mean distance of the 70 points, in % of the interocular distance (between the outer corners of the "
         "eyes). r: Pearson correlation; of the eye aspect ratio, for both eyes together. Yaw, pitch, roll: median "
-        "absolute error in degrees. PublicTest served to choose between networks, PrivateTest for nothing."
+        "absolute error in degrees. PublicTest was used to choose between networks, PrivateTest for no choice."
     )
     score_note = (
         "The score estimates the probability that the mean error is below 6 % of the interocular distance. Images in "

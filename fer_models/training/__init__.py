@@ -1,1 +1,1 @@
-"""Training of emotion classifiers and face detectors."""
+"""Training of emotion classifiers, face detectors and landmark networks."""

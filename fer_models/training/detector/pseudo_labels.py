@@ -1,4 +1,4 @@
-"""Merge the face labels of several detectors: each face becomes a positive example, ignored, or background."""
+"""Merge the face labels of several detectors into positive examples, faces that the loss ignores, and background."""
 
 import dataclasses
 import hashlib

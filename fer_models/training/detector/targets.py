@@ -16,7 +16,7 @@ CENTER_STRIDES = 1.5  # grid points at most this many strides from the center of
 def assign_targets(
     boxes_xyxy: np.ndarray, landmarks_xy: np.ndarray, is_confident: np.ndarray, height_px: int, width_px: int
 ) -> dict[str, np.ndarray]:
-    """Assign the faces of an input of that size to the grid points of the network.
+    """Assign the faces of an input, `height_px` x `width_px`, to the grid points of the network.
 
     A point predicts the smallest face in the size range of its stride whose center is within 1.5 strides and whose box,
     enlarged to at least one stride, contains the point. Points in the box of a face that is not confident are ignored.
@@ -37,9 +37,8 @@ def assign_targets(
     state[in_unsure] = -1
     ranges = dict(zip(STRIDES_PX, FACE_SIZES_PX, strict=True))
     smallest, largest = np.array([ranges[int(value)] for value in stride]).T
-    for face in sorted(
-        np.flatnonzero(is_confident), key=lambda face: -size[face]
-    ):  # sorted by falling size, so that smaller faces overwrite larger ones
+    # The largest face comes first, so that smaller ones replace it at the points of both.
+    for face in sorted(np.flatnonzero(is_confident), key=lambda face: -size[face]):
         half = (boxes_xyxy[face, 2:] - boxes_xyxy[face, :2]) / 2
         reach = np.minimum(CENTER_STRIDES * stride[:, None], np.maximum(half, stride[:, None] / 2))
         near = (np.abs(points - middle[face]) <= reach).all(1)

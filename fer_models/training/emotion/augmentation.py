@@ -26,7 +26,7 @@ class Strength:
 STRENGTHS = {
     "standard": Strength(15, (0.85, 1.15), 0.16, 0.25, 0.2, 0.25),
     "strong": Strength(20, (0.75, 1.1), 0.2, 0.4, 0.3, 0.5),
-    # The augmentation of many FER-2013 projects: 40 degrees; shear, zoom and shift by a fifth of the image; mirroring.
+    # As in many FER-2013 projects: rotated up to 40 degrees; sheared, zoomed and shifted by a fifth; mirrored.
     "wide": Strength(40, (0.8, 1.2), 0.4, 0.0, 0.0, 0.0, shear=0.2),
 }
 

@@ -79,7 +79,7 @@ class Recipe:
             raise ValueError(f"init: ImageNet weights exist for {', '.join(IMAGENET_FILES)} only")
 
 
-# The training of many FER-2013 projects: Adam at a constant learning rate, no label smoothing, no augmentation.
+# As many FER-2013 projects train: Adam at a constant learning rate, no label smoothing, no augmentation.
 PLAIN = Recipe(
     optimizer="adam",
     learning_rate=1e-4,

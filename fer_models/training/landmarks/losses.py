@@ -103,6 +103,6 @@ def lid_gaps(points_xy: Tensor, down: Tensor) -> Tensor:
 
 
 def opening_loss(gaps: Tensor, true_gaps: Tensor) -> Tensor:
-    """Compare openings, which are means of gaps, and to a smaller part the single gaps."""
+    """Compute the loss of openings (means of gaps) and, with a smaller weight, of the gaps themselves."""
     opening = F.smooth_l1_loss(gaps.mean(dim=1), true_gaps.mean(dim=1), beta=OPENING_BETA)
     return opening + SINGLE_GAP_WEIGHT * (gaps - true_gaps).abs().mean()
