@@ -784,7 +784,7 @@ def test_decode_errors_leave_the_rest():
     assert sorted(set(range(50)) - set(index)) == [30, 32]  # one does not decode, one is decoded with damage
 
 
-@pytest.mark.parametrize("exif_orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("exif_orientation", range(1, 9))
 def test_frames_with_exif_data_are_read_upright(tmp_path: Path, exif_orientation: int) -> None:
     # Cameras write EXIF data into every JPEG frame of a video; PyAV does not know this kind of side data.
     image = Image.new("RGB", (64, 48), (0, 0, 255))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from fractions import Fraction
 from typing import Any, cast
 
 import av
+import av.filter
 import numpy as np
 
 from fer_models.errors import FervidError
 
+_EXIF_SIDE_DATA = 31  # AV_FRAME_DATA_EXIF of FFmpeg 8
 # Pixel aspect ratios above this mean a damaged header: the largest in use, 2:1 anamorphic on CIF, is below 4.
 MAX_PIXEL_ASPECT = 10
 
@@ -106,16 +109,36 @@ def stored_orientation(frame: av.VideoFrame) -> Orientation:
     Raises:
         GeometryError: see `Orientation.from_display_matrix`.
     """
-    try:
-        side_data: Mapping[str, Any] = cast(Any, frame.side_data)  # PyAV's type stubs know no names of side data
-    except ValueError:  # PyAV lists no side data if it does not know a kind, such as EXIF
-        clockwise_deg = -frame.rotation % 360
-        if clockwise_deg % 90:
-            raise _unsupported_rotation(clockwise_deg) from None
-        return Orientation.from_rotation(clockwise_deg)
+    side_data = _side_data(frame)
     if "DISPLAYMATRIX" not in side_data:
         return Orientation()
     return Orientation.from_display_matrix(bytes(side_data["DISPLAYMATRIX"]))
+
+
+def _side_data(frame: av.VideoFrame) -> Mapping[str, Any]:
+    """The side data of a frame by kind, without EXIF data.
+
+    FFmpeg turns the orientation in EXIF data into a display matrix. PyAV lists no side data at all if a frame has a
+    kind that PyAV does not know, which EXIF is, so that a filter of FFmpeg removes it first.
+
+    Raises:
+        GeometryError: if PyAV does not know another kind, either.
+    """
+    # The casts are needed because PyAV's type stubs know no names of side data.
+    with contextlib.suppress(ValueError):
+        return cast(Mapping[str, Any], frame.side_data)
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000))
+    remove = graph.add("sidedata", f"mode=delete:type={_EXIF_SIDE_DATA}")
+    graph.link_nodes(source, remove, graph.add("buffersink")).configure()
+    graph.push(frame)
+    try:
+        return cast(Mapping[str, Any], cast(av.VideoFrame, graph.pull()).side_data)
+    except ValueError as error:
+        raise GeometryError(
+            "has data beside its frames that cannot be read, so that their rotation is unknown: "
+            "write it again: ffmpeg -i VIDEO UPRIGHT.mp4"
+        ) from error
 
 
 def square_pixel_size(width_px: int, height_px: int, pixel_aspect: Fraction | None) -> tuple[int, int]:
