@@ -330,7 +330,7 @@ def test_compare_explains_its_rows_and_missing_intervals(results, tmp_path):
     groups.write_text("path,group\na.mp4,films\nd.mp4,home\n")
     run = fervid("summary", results, "compare", "--groups", groups)
     assert "Group home has no video with a label" in run.output
-    assert "0 of 40 faces are low-quality faces" in run.output
+    assert "All faces in these videos: 0 of 40 faces are low-quality faces" in run.output
 
 
 def test_the_overview_has_totals_and_failures(results):

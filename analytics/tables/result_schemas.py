@@ -63,7 +63,8 @@ COMPARISON = explained(
         "low_quality_share",
         pa.float64(),
         "0 to 1",
-        "share of low-quality faces among the faces of both groups that are compared",
+        "share of low-quality faces among the compared faces of both groups, those of people with a label; with "
+        "`--events`, share of the time of these people in the events (the note below the answer counts all faces)",
     ),
 )
 

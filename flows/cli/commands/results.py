@@ -122,7 +122,9 @@ def _notes(connection: "duckdb.DuckDBPyConnection", results: Path, request: Requ
     notes += explanation(request, rows)
     if request.question not in UNFILTERED:
         paths = paths_of(connection, request, rows)
-        notes.append(queries.gate_note(connection, paths=paths, all_faces=request.counts_all_faces))
+        quality = queries.gate_note(connection, paths=paths, all_faces=request.counts_all_faces)
+        # The column low_quality_share of a comparison is about the people with a label only.
+        notes.append(f"All faces in these videos: {quality}" if request.question == Question.compare else quality)
     if request.events is not None and (late := queries.late_events_note(connection, request.events)):
         notes.append(late)
     return notes + _data_notes(connection, results)
