@@ -151,6 +151,16 @@ def test_participants_on_both_sides_are_paired_and_the_others_left_out():
     assert pairing.compare(0).mean_b == 6
 
 
+@pytest.mark.parametrize("names", ["abcde", "fghij"], ids=["paired", "unpaired"])
+def test_rounding_errors_of_single_precision_decide_no_dominance(names):
+    """Five participants show an emotion for half of their time in a: computed in single precision, it is not 0.5."""
+    half = np.float32(0.7) / (np.float32(0.7) + np.float32(0.7000001))
+    a, b = Sample(np.full((5, 1), float(half)), "abcde"), Sample(np.full((5, 1), 0.5), names)
+    assert half != 0.5
+    found = pair_samples(a, b).compare(0)
+    assert (found.dominance.estimate, found.difference.note) == (0, "no interval: the values do not vary")
+
+
 def test_many_values_of_few_participants_are_no_evidence():
     """Five participants a side, each with 30 nearly equal values, without any difference between the sides."""
     found = 0

@@ -19,6 +19,9 @@ from analytics.statistics.intervals import (
 )
 
 Array = NDArray[np.float64]
+# Means are rounded to this many decimals: shares are stored in single precision, and otherwise rounding errors would
+# decide which of two equal means is greater.
+MEAN_DECIMALS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +32,12 @@ class Sample:
     clusters: Sequence[str]  # (n,)
 
     def cluster_means(self) -> dict[str, Array]:
-        """The mean `(k,)` of each participant."""
+        """The mean `(k,)` of each participant, rounded to `MEAN_DECIMALS`."""
         rows: dict[str, list[int]] = {}
         for row, cluster in enumerate(self.clusters):
             rows.setdefault(cluster, []).append(row)
-        return {cluster: self.values[indices].mean(axis=0) for cluster, indices in sorted(rows.items())}
+        means = {cluster: self.values[indices].mean(axis=0) for cluster, indices in sorted(rows.items())}
+        return {cluster: mean.round(MEAN_DECIMALS) for cluster, mean in means.items()}
 
 
 @dataclass(frozen=True)
