@@ -340,6 +340,8 @@ def test_at_the_end_the_tables_are_those_of_one_pass_over_everything(session):
     observations = store.read_observations(ids[0], observed, store.n_segments(ids[0], observed))
     assert observations["signature"].null_count == len(observations)
     ((settings,),) = rows(results, "SELECT settings FROM videos")
+    assert json.loads(settings)["observe"]["detect_every_s"] == 0
+    assert rows(results, "SELECT DISTINCT detection FROM observations WHERE detection IS NOT NULL") == [("full",)]
     config = TimelineSettings().config(json.loads(settings)["observe"]["detector_score_threshold"])
     made = build_stored_timeline(store, ids[0], observed, observations, config)
     for name, table in made.tables().items():

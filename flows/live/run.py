@@ -75,7 +75,7 @@ def run_live(
     Args:
         source: the live source.
         out: the results folder.
-        settings: as for files; those that choose part of a file or its decoder have no effect.
+        settings: as for files; those that choose part of a file or its decoder, or key frames, have no effect.
         live: duration of the run and of its sessions, the update interval, and whether to adapt the frame rate.
         progress: its stop request ends the run.
         on_status: called a few times per second.
@@ -87,6 +87,7 @@ def run_live(
         LiveTimelineError: if the process that builds the tables has ended; all observations are kept.
         WeightsError, DeviceError: if the models cannot be loaded.
     """
+    settings = settings.model_copy(update={"detect_every_s": 0.0})  # the next key frame is not known yet
     store, models = Store(out), load_models(settings)
     _warm_up(models)
     with TimelineProcess() as timelines, LiveReader(source, settings.fps, on_message) as reader:
