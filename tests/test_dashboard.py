@@ -49,6 +49,8 @@ from dashboard.widgets.validity import validity_of
 from fer_models.labels import EMOTIONS
 from fer_models.video.probe import probe
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 START_S = 300  # for the server to start on a slow and busy machine
 APP_TIMEOUT_S = 300  # for one run of a page
@@ -813,7 +815,6 @@ def test_command_refuses_markers_that_are_none(results: Path, tmp_path: Path) ->
     assert "no column start_s" in done.output
 
 
-@pytest.mark.slow
 def test_command_serves_the_page_on_this_machine_only(results: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

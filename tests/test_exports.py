@@ -67,6 +67,7 @@ def exported(results, tmp_path_factory):
     return {form: export_videos(results, out, form, wanted=[ALICE])[0] for form in FORMATS}
 
 
+@pytest.mark.slow
 def test_tidy_csv_has_every_frame_and_every_number(exported, results):
     rows = pd.read_csv(exported["csv"])
     assert set(rows["video"]) == {"one/al&ice <1>.mp4"}

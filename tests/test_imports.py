@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 OURS = {"analytics", "dashboard", "fer_models", "flows"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["analytics", "dashboard"])
 def test_readers_load_neither_torch_nor_prefect(package):
     modules = [
