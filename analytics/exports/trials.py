@@ -73,6 +73,8 @@ COLUMNS = (  # docs/exports.md explains the columns
     ("probability", pa.float64()),
     ("emotion_s", pa.float64()),  # the part of labelled_s with this emotion as the label
 )
+# Columns of the table with one value for all emotions of a track in a time bin, as the query names them.
+_OF_BIN = ("trial", "track_id", "observed_s", "labelled_s", "carried_s", "low_quality_s")
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ def trials_table(
         path = path_of[trial.video_id]
         own = values.get(participant if key == "participant" else path, {})
         common = {
+            **{name: row[name] for name in _OF_BIN},
             "participant": participant,
             "condition": trial.label,
             "video": path,
@@ -146,7 +149,7 @@ def trials_table(
             **{name: own.get(name) for name in names},
         }
         rows += [
-            {**row, **common, "emotion": name, "probability": row[f"p_{name}"], "emotion_s": row[f"s_{name}"]}
+            {**common, "emotion": name, "probability": row[f"p_{name}"], "emotion_s": row[f"s_{name}"]}
             for name in EMOTIONS
         ]
     return pa.Table.from_pylist(rows, pa.schema([*COLUMNS, *((name, pa.string()) for name in names)]))

@@ -52,10 +52,10 @@ def running(root: StoragePath) -> list[Running]:
 
 
 def unfinished(root: StoragePath, *, within_s: float = math.inf) -> list[tuple[Running, float]]:
-    """Videos with observations of no finished analysis, younger than their rows in videos, and the age of these in s.
+    """Videos whose latest analysis is not finished, and the age of its newest segment in seconds.
 
-    Observations of a finished analysis never count, because a copied results folder has new files. Empty for object
-    stores, where this would require listing every segment of every video.
+    Only segments that are newer than every row of the video count, and none of a finished analysis: in a copied results
+    folder, these are new files. Empty for object stores, where this would require listing every segment of every video.
 
     Args:
         root: the results folder.
