@@ -24,10 +24,10 @@ from analytics.results.vacuum import find_garbage, find_kept, remove_garbage
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from fer_models.registry.model_registry import find_model
 from flows.analysis.failures import VideoFailed
-from flows.analysis.fingerprints import OBSERVATION_SETTINGS
+from flows.analysis.fingerprints import _NEUTRAL, OBSERVATION_SETTINGS
 from flows.analysis.progress import Progress
 from flows.analysis.rebuild_timeline import rebuild_timelines
-from flows.analysis.retry import settings_of, stored_settings
+from flows.analysis.stored_settings import settings_of, stored_settings, timeline_settings
 from flows.settings import AnalyzeSettings, TimelineSettings
 
 pytestmark = pytest.mark.slow
@@ -145,6 +145,22 @@ def test_the_command_counts_states_and_suggests_actions(store, folder):
 
 
 # --- retry -------------------------------------------------------------------------------------------------------
+
+
+def test_every_setting_is_part_of_the_ids_or_changes_no_number():
+    # These are part of the ids in another form: as chosen for the video, or as settings of pass 2.
+    others = {"decoder", "detector", "detector_size_px", "timeline"}
+    assert set(AnalyzeSettings.model_fields) == others | OBSERVATION_SETTINGS | _NEUTRAL
+
+
+def test_every_setting_of_pass_2_comes_back():
+    smoothed = {"time_constant_s": 0.5, "max_gap_s": 2.0, "baseline": "neutral_stretch", "baseline_span_s": (1.0, 2.0)}
+    # `speech` needs the quality filter, so that the two cannot be changed together.
+    changed = [TimelineSettings(gate=False), TimelineSettings(speech="exclude", **smoothed)]
+    assert {"gate", "speech", *smoothed} == TimelineSettings.model_fields.keys()
+    for given in changed:
+        stored = json.loads(json.dumps(given.config(score_threshold=0.5).settings()))
+        assert timeline_settings(stored) == given
 
 
 def test_settings_come_back_as_they_were_given(face_clip, tmp_path):

@@ -73,7 +73,7 @@ def retry(results: Results) -> None:
     """Analyze failed videos again, with the settings of their last failed run."""
     from analytics.results.status import may_exist
     from analytics.results.status import status as status_of
-    from flows.analysis.retry import has_model, settings_of
+    from flows.analysis.stored_settings import has_model, settings_of
     from flows.cli.options import load_settings
     from flows.settings import EngineSettings
 
