@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from analytics import connect, queries
-from analytics.results.catalog import REMEMBERED
 from analytics.results.store import Store
+from analytics.results.video_rows import ROWS_CACHE
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.timeline.observations import observations_table
 from fer_models.frame_batch import FaceBatch
@@ -106,7 +106,7 @@ def measure(root: Path) -> None:
         return lambda: connection.sql(sql).to_arrow_table()
 
     questions: dict[str, Callable[[], object]] = {
-        "connect, nothing remembered": lambda: ((root / REMEMBERED).unlink(missing_ok=True), connect(root)),
+        "connect, nothing remembered": lambda: ((root / ROWS_CACHE).unlink(missing_ok=True), connect(root)),
         "connect": lambda: connect(root),
         "list of videos, first page": ask("SELECT path, status, duration_s FROM videos ORDER BY path LIMIT 50"),
         "one video: its tracks": ask(f"SELECT * FROM tracks {one}"),

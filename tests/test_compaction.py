@@ -14,12 +14,13 @@ from scenes import Face, feeling, observe
 
 from analytics import connect, query
 from analytics.results import compaction
-from analytics.results.catalog import REMEMBERED, read_catalog
+from analytics.results.catalog import read_catalog
 from analytics.results.compaction import Compaction, compact, delete_replaced_files, write_shard
 from analytics.results.purge import plan_purge, purge
 from analytics.results.shards import FOLDER, read_shards
 from analytics.results.store import Store, StoreError
 from analytics.results.vacuum import Garbage, find_garbage, remove_garbage
+from analytics.results.video_rows import ROWS_CACHE
 from analytics.tables.schema import TABLES, TIMELINE_TABLES
 from analytics.timeline.build import TimelineConfig, build_timeline
 
@@ -62,7 +63,7 @@ def all_rows(root: Path) -> list:
 
 
 def files(root: Path) -> list[str]:
-    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and p.name != REMEMBERED.name)
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and p.name != ROWS_CACHE.name)
 
 
 def test_many_files_become_few_and_every_row_stays(store):

@@ -7,11 +7,11 @@ import pytest
 from scenes import observe
 
 from analytics.queries.event_files import EventsError, read_events
-from analytics.results import catalog
-from analytics.results.catalog import REMEMBERED, own_rows
+from analytics.results import video_rows
 from analytics.results.notes import notes_path, read_notes
 from analytics.results.storage_paths import list_files, read_bytes
 from analytics.results.store import Store, StoreError, check_results
+from analytics.results.video_rows import ROWS_CACHE, own_rows
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.cli.config_file import MAX_BYTES, ConfigError, read_config
 
@@ -96,9 +96,9 @@ def test_listings_have_regular_files_only_and_end(tmp_path):
 
 def test_a_damaged_cache_of_rows_is_ignored(store, monkeypatch):
     """Each bit of the cached paths is covered by a checksum, so a flipped one never reaches an answer."""
-    monkeypatch.setattr(catalog, "WORTH_REMEMBERING", 1)
+    monkeypatch.setattr(video_rows, "MIN_ROWS_TO_CACHE", 1)
     expected = own_rows(store.root)["path"].to_pylist()
-    cache = store.root / REMEMBERED
+    cache = store.root / ROWS_CACHE
     content = cache.read_bytes()
     at = content.index(b"/clips/a.mp4")
     cache.write_bytes(content[:at] + b"#" + content[at + 1 :])

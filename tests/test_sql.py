@@ -10,9 +10,9 @@ from scenes import Face, feeling, observe
 
 from analytics import connect, queries, query
 from analytics.errors import QueryError
-from analytics.results.catalog import REMEMBERED, WORTH_REMEMBERING
 from analytics.results.replaced_files import replaced_files_note
 from analytics.results.store import Store, StoreError
+from analytics.results.video_rows import MIN_ROWS_TO_CACHE, ROWS_CACHE
 from analytics.results.videos import UnknownVideoError, all_videos
 from analytics.tables.schema import TABLES, TIMELINE_TABLES, VIEWS
 from analytics.timeline.build import TimelineConfig, build_timeline
@@ -339,20 +339,20 @@ def test_text_can_be_searched_in_every_way(results):
 
 
 def many_failures(store: Store) -> None:
-    for video in range(WORTH_REMEMBERING):
+    for video in range(MIN_ROWS_TO_CACHE):
         store.commit_failure(row(video, path=f"{video}.mp4"), "damaged")
 
 
 def test_rows_of_many_videos_are_cached_and_updated(store):
     many_failures(store)
-    catalog = store.root / REMEMBERED
+    catalog = store.root / ROWS_CACHE
     assert not catalog.exists()
-    assert ask(store, "SELECT count(*) FROM videos") == [(WORTH_REMEMBERING,)]
+    assert ask(store, "SELECT count(*) FROM videos") == [(MIN_ROWS_TO_CACHE,)]
     assert catalog.exists()
     store.commit_failure(row(0, path="0.mp4"), "mended, then damaged again")
     store.commit_failure(row(1000, path="new.mp4"), "damaged")
     rows = dict(ask(store, "SELECT path, error FROM videos"))
-    assert len(rows) == WORTH_REMEMBERING + 1
+    assert len(rows) == MIN_ROWS_TO_CACHE + 1
     assert rows["0.mp4"] == "mended, then damaged again"
     assert rows["1.mp4"] == "damaged"
 
@@ -362,12 +362,12 @@ def test_the_cache_keeps_nothing_of_a_deleted_video(store):
     ask(store, "SELECT 1")
     shutil.rmtree(store.root / f"videos/video_id={row(7)['video_id']}")
     assert ask(store, "SELECT count(*) FROM videos WHERE path = '7.mp4'") == [(0,)]
-    assert row(7)["video_id"].encode() not in (store.root / REMEMBERED).read_bytes()
+    assert row(7)["video_id"].encode() not in (store.root / ROWS_CACHE).read_bytes()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a table", b"ARROW1\0\0cut off"])
 def test_a_damaged_cache_does_no_harm(store, content):
     many_failures(store)
-    (store.root / REMEMBERED).write_bytes(content)
-    assert ask(store, "SELECT count(*) FROM videos") == [(WORTH_REMEMBERING,)]
-    assert (store.root / REMEMBERED).read_bytes() != content
+    (store.root / ROWS_CACHE).write_bytes(content)
+    assert ask(store, "SELECT count(*) FROM videos") == [(MIN_ROWS_TO_CACHE,)]
+    assert (store.root / ROWS_CACHE).read_bytes() != content

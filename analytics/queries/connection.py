@@ -16,8 +16,9 @@ from analytics.errors import TOO_LARGE, TOO_SLOW, QueryError
 from analytics.queries.averages import EVENT_BINS_SQL
 from analytics.queries.event_files import read_events
 from analytics.queries.events import events_of_videos
-from analytics.results.catalog import Catalog, Part, dataset, latest_rows, read_catalog
+from analytics.results.catalog import Catalog, latest_rows, read_catalog
 from analytics.results.damage import DamagedFileError
+from analytics.results.datasets import Part, dataset
 from analytics.results.notes import all_notes
 from analytics.results.segments import segments_in
 from analytics.results.storage_paths import StoragePath, resolve_path

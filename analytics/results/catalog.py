@@ -1,49 +1,31 @@
-"""List the analyses of a results folder: the rows of the table `videos`, and the files of the tables of each analysis.
-
-One file per analysis suits writers, but thousands of files are slow to read: rows of the table `videos` are cached.
-"""
+"""List the analyses of a results folder: the rows of the table `videos`, and the files of the tables of an analysis."""
 
 import contextlib
-import operator
 import time
-import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial, reduce
-from pathlib import Path
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from analytics.errors import StoreError
-from analytics.results.arrow_files import arrow_files
-from analytics.results.atomic_write import write_atomic
 from analytics.results.checksums import ShardChecksum
-from analytics.results.damage import Damage, DamagedFileError, one_line
-from analytics.results.scans import Dataset
-from analytics.results.shards import Where, check_rows, read_shards, shard_path
+from analytics.results.damage import Damage, DamagedFileError
+from analytics.results.datasets import Part, dataset
+from analytics.results.shards import Where, read_shards, shard_path
 from analytics.results.storage_paths import (
-    StorageError,
     StoragePath,
     arrow_name,
     is_remote,
     list_files,
-    read_bytes,
-    translate_client_errors,
 )
 from analytics.results.table_files import table_path
+from analytics.results.video_rows import Ids, ids_in_name, ids_of, read_own_rows
 from analytics.tables.schema import TIMELINE_TABLES, VIDEOS
 
-# Cache of all rows of the table `videos`. It may be deleted at any time, and must be deleted together with the rows of
-# a video. The name begins with a dot, so that no pattern for tables matches it.
-REMEMBERED = Path("videos") / ".rows.arrow"
-WORTH_REMEMBERING = 64  # the cache is updated after reading at least this many rows; fewer are read quickly
 ATTEMPTS = 5
 RETRY_S = 0.2
 SMALL_BYTES = 1 << 20  # objects up to this size are read whole, which is faster than requesting several ranges
-_CRC_BYTES = 4
-_SCHEMA = pa.schema([*VIDEOS, pa.field("stamp", pa.string())])
-Ids = tuple[str, str]  # video_id and analysis_id
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,30 +64,6 @@ class Catalog:
         """The CRC-32 of the tables of each analysis, in the order of `TIMELINE_TABLES`; None for version 0.1."""
         rows = zip(ids_of(self.rows), *(self.rows[n].to_pylist() for n in ("is_running", "table_crc32")), strict=True)
         return {ids: None if is_running else crc32 for ids, is_running, crc32 in rows}
-
-
-@dataclass(frozen=True)
-class Part:
-    """A Parquet file, and the column values in its folder names; for a shard, also the row groups to read."""
-
-    path: StoragePath
-    known: Mapping[str, str]
-    row_groups: Sequence[int] | None = None
-    videos: tuple[str, str] | None = None  # the first and the last video_id in the file
-    crc32: int | None = None  # CRC-32 of the file, if recorded
-    footer: ShardChecksum | None = None  # checksums of the footer of a shard, if recorded
-
-    def rows_have(self, as_dictionary: bool) -> ds.Expression:
-        """A condition that all rows of the file meet, so that queries which contradict it skip the file."""
-
-        def is_(name: str, value: str) -> ds.Expression:
-            return ds.field(name) == (pa.array([value]).dictionary_encode()[0] if as_dictionary else value)
-
-        conditions = [is_(name, value) for name, value in self.known.items()]
-        if self.videos is not None:
-            first, last = self.videos
-            conditions.append((ds.field("video_id") >= first) & (ds.field("video_id") <= last))
-        return reduce(operator.and_, conditions, ds.scalar(True))
 
 
 def read_catalog(root: StoragePath, *, skip_damaged: bool = False) -> Catalog:
@@ -200,45 +158,10 @@ def _existing_tables(root: StoragePath) -> tuple[dict[Ids, list[int]], frozenset
     for name in TIMELINE_TABLES:
         prefix = arrow_name(root / name)
         found = list_files(root / name)
-        sizes.append({ids: entry.size_bytes for file, entry in found.items() if (ids := _ids_in(file)) is not None})
+        sizes.append({ids: entry.size_bytes for file, entry in found.items() if (ids := ids_in_name(file)) is not None})
         small |= {f"{prefix}/{file}" for file, entry in found.items() if entry.size_bytes <= SMALL_BYTES}
     complete = set.intersection(*map(set, sizes))
     return {ids: [of_table[ids] for of_table in sizes] for ids in complete}, frozenset(small)
-
-
-def dataset(root: StoragePath, parts: Iterable[Part], schema: pa.Schema, small: Collection[str] = ()) -> ds.Dataset:
-    """Combine Parquet files below `root` into one Arrow dataset; missing columns are NULL.
-
-    Text columns stay dictionary-encoded, so that a few names are not copied for millions of rows. With shards, video_id
-    is plain text instead, because Arrow prunes row groups only by plain text. Pre-buffering speeds up object stores but
-    doubles the time for local files.
-    """
-    parts = list(parts)
-    as_dictionary = all(part.videos is None for part in parts)
-    text = [field.name for field in schema if pa.types.is_string(field.type)]
-    text = text if as_dictionary else [name for name in text if name != "video_id"]
-    as_read = pa.schema([f.with_type(pa.dictionary(pa.int32(), pa.string())) if f.name in text else f for f in schema])
-    options = ds.ParquetFragmentScanOptions(pre_buffer=is_remote(root), page_checksum_verification=True)
-    read = ds.ParquetFileFormat(dictionary_columns=text, default_fragment_scan_options=options)
-    names = [arrow_name(part.path) for part in parts]
-    checksums = {name: part.crc32 for name, part in zip(names, parts, strict=True) if part.crc32 is not None}
-    footers = {name: part.footer for name, part in zip(names, parts, strict=True) if part.footer is not None}
-    fs, _ = arrow_files(root, small, checksums, footers)
-    fragments = [
-        read.make_fragment(
-            name,
-            fs,
-            partition_expression=part.rows_have(as_dictionary),
-            row_groups=part.row_groups,
-        )
-        for name, part in zip(names, parts, strict=True)
-    ]
-    return Dataset(fragments, as_read, read, fs)
-
-
-def ids_of(rows: pa.Table) -> list[Ids]:
-    """The ids of each row of the table `videos`."""
-    return list(zip(rows["video_id"].to_pylist(), rows["analysis_id"].to_pylist(), strict=True))
 
 
 def latest_rows(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -264,84 +187,3 @@ def latest_rows(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     column = rows.schema.get_field_index("error")
     with_errors = rows.set_column(column, rows.schema.field(column), pa.array(error, pa.string()))
     return with_errors.take(pa.array(shown, pa.int64())), rows.take(pa.array(sorted(newest_done.values()), pa.int64()))
-
-
-def _ids_in(name: str) -> Ids | None:
-    """The ids in `video_id=v…/a….parquet`; None for any other name."""
-    folder, _, file = name.partition("/")
-    if not folder.startswith("video_id=") or not file.endswith(".parquet") or "/" in file:
-        return None
-    return folder.removeprefix("video_id="), file.removesuffix(".parquet")
-
-
-def own_rows(root: StoragePath) -> pa.Table:
-    """The readable rows of the table `videos` outside of shards, with the columns of `VIDEOS`."""
-    return read_own_rows(root)[0]
-
-
-def read_own_rows(root: StoragePath) -> tuple[pa.Table, list[Damage]]:
-    """The rows of the table `videos` outside of shards, with the columns of `VIDEOS`, and the unreadable files."""
-    found = {ids: file for name, file in list_files(root / "videos").items() if (ids := _ids_in(name)) is not None}
-    remembered = _remembered(root)
-    stamps = remembered["stamp"].to_pylist()
-    valid = [i for i, ids in enumerate(ids_of(remembered)) if ids in found and found[ids].stamp == stamps[i]]
-    known = remembered.take(pa.array(valid, pa.int64())).select(VIDEOS.names)
-    unread = found.keys() - set(ids_of(known))
-    read, damaged = _read(root, sorted(unread)) if unread else (VIDEOS.empty_table(), [])
-    rows = pa.concat_tables([known, read])
-    if len(unread) >= WORTH_REMEMBERING or len(known) < len(remembered):
-        _remember(root, rows, {ids: file.stamp for ids, file in found.items()})
-    return rows, damaged
-
-
-def _read(root: StoragePath, ids: Sequence[Ids]) -> tuple[pa.Table, list[Damage]]:
-    """The rows of these analyses, and the unreadable files."""
-    try:
-        return _read_rows(root, ids), []
-    except FileNotFoundError:
-        raise
-    except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: an id in the file is NULL
-        if len(ids) == 1:
-            damage = Damage(table_path(root, "videos", *ids[0]), one_line(error), ids[0][0])
-            return VIDEOS.empty_table(), [damage]
-    halves = [_read(root, half) for half in (ids[: len(ids) // 2], ids[len(ids) // 2 :])]
-    return pa.concat_tables([rows for rows, _ in halves]), [one for _, found in halves for one in found]
-
-
-def _read_rows(root: StoragePath, ids: Sequence[Ids]) -> pa.Table:
-    parts = [Part(table_path(root, "videos", *pair), {"video_id": pair[0]}) for pair in ids]
-    small = {arrow_name(part.path) for part in parts} if is_remote(root) else ()
-    with translate_client_errors(root):
-        rows = dataset(root, parts, VIDEOS, small).to_table().cast(VIDEOS)
-    if ids_of(rows) != list(ids) or rows["finished_at"].null_count or rows["status"].null_count:
-        raise pa.ArrowInvalid("it is not a row of table videos")
-    check_rows(rows.to_pylist())
-    return rows
-
-
-def _remembered(root: StoragePath) -> pa.Table:
-    """The cached rows and the versions of their files; empty without a usable cache of this version."""
-    with contextlib.suppress(OSError, pa.ArrowException):
-        content = read_bytes(root / REMEMBERED)
-        rows, checksum = content[:-_CRC_BYTES], content[-_CRC_BYTES:]
-        if zlib.crc32(rows).to_bytes(_CRC_BYTES) == checksum:
-            table = pa.ipc.open_file(rows).read_all()
-            if table.schema.equals(_SCHEMA):
-                return table
-    return _SCHEMA.empty_table()
-
-
-def _remember(root: StoragePath, rows: pa.Table, stamps: Mapping[Ids, str]) -> None:
-    """Write the cache, if the folder is writable."""
-    table = rows.append_column(_SCHEMA.field("stamp"), pa.array([stamps[ids] for ids in ids_of(rows)], pa.string()))
-    with contextlib.suppress(OSError, StoreError, StorageError):
-        write_atomic(root / REMEMBERED, partial(_write, table.cast(_SCHEMA)))
-
-
-def _write(table: pa.Table, part: Path) -> None:
-    """Write the cache: an Arrow IPC file, followed by its CRC-32."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    rows = sink.getvalue().to_pybytes()
-    part.write_bytes(rows + zlib.crc32(rows).to_bytes(_CRC_BYTES))

@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 from analytics.errors import StoreError
 from analytics.results.arrow_files import n_rows, read_table
 from analytics.results.atomic_write import write_atomic
-from analytics.results.catalog import REMEMBERED, ids_of
 from analytics.results.compaction import drop_from_shards, remove_broken_shards
 from analytics.results.shards import read_shards
 from analytics.results.status import may_be_in_progress
@@ -34,6 +33,7 @@ from analytics.results.storage_paths import (
 )
 from analytics.results.store import check_results
 from analytics.results.video_record import VideoName
+from analytics.results.video_rows import ROWS_CACHE, ids_of
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import TIMELINE_TABLES
 from fer_models.errors import FervidError
@@ -144,8 +144,8 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
             for folder in sorted(folders.get(video_id, []), key=lambda folder: folder.parent.name != "videos"):
                 _move(folder, trash)
         # The cache is deleted last: readers may have rewritten it meanwhile, and killed ones may leave temporary files.
-        of_killed = [] if is_remote(results) else (results / "videos").glob(f".*{REMEMBERED.name.lstrip('.')}*")
-        remove([results / REMEMBERED, *of_killed])
+        of_killed = [] if is_remote(results) else (results / "videos").glob(f".*{ROWS_CACHE.name.lstrip('.')}*")
+        remove([results / ROWS_CACHE, *of_killed])
         _empty(trash)
     except OSError as error:
         what, why = error.filename or results, error.strerror or error

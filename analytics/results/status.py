@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from analytics.results.catalog import latest_rows, read_catalog, read_own_rows
+from analytics.results.catalog import latest_rows, read_catalog
 from analytics.results.damage import Damage
 from analytics.results.ids import file_sha256, video_id
 from analytics.results.storage_paths import StoragePath, is_remote, path_below
 from analytics.results.verification import find_damage
 from analytics.results.video_record import VideoRecord, video_records
+from analytics.results.video_rows import read_own_rows
 from analytics.results.videos import path_text
 
 RECENT_S = 120.0  # a run that writes no segment for this many seconds counts as dead; a segment takes less

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from analytics.errors import StoreError
-from analytics.results.catalog import REMEMBERED, Ids, read_catalog
+from analytics.results.catalog import read_catalog
 from analytics.results.compaction import broken_shards, drop_from_shards, find_replaced
 from analytics.results.purge import is_unfinished, purge
 from analytics.results.shards import FOLDER, read_shards, shard_path
@@ -19,6 +19,7 @@ from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import check_results
 from analytics.results.table_files import table_path
 from analytics.results.video_record import VideoRecord, video_records
+from analytics.results.video_rows import ROWS_CACHE, Ids
 from analytics.tables.schema import TIMELINE_TABLES
 
 # Age up to which files are kept, so that a run stopped in the evening can be resumed in the morning.
@@ -131,7 +132,7 @@ def remove_garbage(results: StoragePath, garbage: Sequence[Garbage]) -> None:
             file.unlink(missing_ok=True)
             _drop_if_empty(file.parent, results)
         if any(_is_row(results, file) for file in files):
-            (results / REMEMBERED).unlink(missing_ok=True)
+            (results / ROWS_CACHE).unlink(missing_ok=True)
         drop_from_shards(results, [pair for one in garbage for pair in one.in_shards])
     except OSError as error:
         reason = f"{error.filename}: cannot be deleted ({error.strerror}): stop programs that use it, then run again"

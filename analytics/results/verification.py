@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from analytics.errors import StoreError
 from analytics.results.arrow_files import CONTENT_CHANGED
-from analytics.results.catalog import Ids, read_own_rows
 from analytics.results.checksums import ShardChecksum, stream_crc32
 from analytics.results.damage import Damage, DamagedFileError, one_line
 from analytics.results.segments import is_segment_readable
@@ -17,6 +16,7 @@ from analytics.results.storage_paths import StoragePath, list_files
 from analytics.results.store import check_results
 from analytics.results.table_checks import damaged_in_shard, damaged_tables
 from analytics.results.video_record import VideoRecord, video_records
+from analytics.results.video_rows import Ids, read_own_rows
 
 READERS = 8  # number of threads; reading and checksums run outside Python's global lock
 # Parts of messages of Arrow and DuckDB that mean that a file could not be read.
