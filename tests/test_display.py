@@ -10,7 +10,8 @@ from scenes import Face, feeling, observe
 from analytics import connect
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.cli.display import people_columns, table_of
+from flows.cli.display import people_columns
+from flows.cli.tables import table_of
 
 PATHS = ["/films/one/a.mp4", "/films/two/b b.mp4", None]
 

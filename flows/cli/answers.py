@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.console import WIDE, console
-from flows.cli.display import table_of
 from flows.cli.escaping import SafeConsole
+from flows.cli.tables import table_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,7 @@ import typer
 
 from flows.cli.commands.common_options import ComputeDevice
 from flows.cli.console import Device, console, errors, fatal_errors
-from flows.cli.display import table_of
+from flows.cli.tables import table_of
 from flows.cli.training_display import work_log
 
 if TYPE_CHECKING:

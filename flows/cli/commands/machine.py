@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.console import console, fail, fatal_errors, say
-from flows.cli.display import table_of
+from flows.cli.tables import table_of
 
 
 def doctor() -> None:

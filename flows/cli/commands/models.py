@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from flows.cli.console import console, errors, fail, fatal_errors, say, usage_checked
-from flows.cli.display import cell_text, table_of
+from flows.cli.tables import cell_text, table_of
 
 models_app = typer.Typer(
     add_completion=False,

@@ -11,9 +11,10 @@ import typer
 
 from flows.cli.commands.common_options import AsJson
 from flows.cli.console import DONE, SOME_FAILED, Results, console, errors, failures, fatal_errors, note, say
-from flows.cli.display import PEOPLE_COLUMNS, people_columns, table_of
+from flows.cli.display import PEOPLE_COLUMNS, people_columns
 from flows.cli.escaping import escape_controls
 from flows.cli.options import with_settings
+from flows.cli.tables import table_of
 from flows.settings import TimelineSettings
 
 if TYPE_CHECKING:

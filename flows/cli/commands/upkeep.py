@@ -22,8 +22,9 @@ from flows.cli.console import (
     say,
     stop_on_interrupt,
 )
-from flows.cli.display import RunDisplay, print_summary, table_of
+from flows.cli.display import RunDisplay, print_summary
 from flows.cli.durations import parse_duration
+from flows.cli.tables import table_of
 from flows.prefect.environment import without_console_log
 
 if TYPE_CHECKING:
