@@ -50,7 +50,7 @@ class Faces:
         return len(np.unique(self.track[self.track != NO_TRACK]))
 
     def changes(self, label: np.ndarray) -> float:
-        """How often a label `(n,)` differs from that of the previous frame of the track, as a share."""
+        """The share of faces whose label `(n,)` differs from that of the previous frame of the track."""
         is_next = (np.diff(self.track) == 0) & (np.diff(self.frame) == 1) & (self.track[1:] != NO_TRACK)
         is_next &= (label[1:] != NO_LABEL) & (label[:-1] != NO_LABEL)
         return share((label[1:] != label[:-1])[is_next])

@@ -196,7 +196,7 @@ def means_and_rates(rng: np.random.Generator, trials: int) -> Iterator[Row]:
 
 
 def kappas(rng: np.random.Generator, trials: int) -> Iterator[Row]:
-    """Coverage of pooled kappa: videos of 2 minutes, coded in spans, whose share of agreement differs."""
+    """Coverage of pooled kappa over simulated videos of 2 minutes, in which two coders agree to a varying degree."""
     shares = np.array([0.4, 0.3, 0.2, 0.1])
 
     def tables(n: int) -> list[np.ndarray]:

@@ -41,7 +41,7 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class Walk:
-    """Where one person is in each frame of a scene."""
+    """Positions of one person in each frame of a scene."""
 
     person: int
     center_xy: np.ndarray  # (n, 2) center in pixels; NaN while the person is not in the scene

@@ -120,7 +120,7 @@ def detected(pixels: Tensor, batch_size: int = 64) -> tuple[Tensor, np.ndarray, 
 
 
 class Evaluation(NamedTuple):
-    """What a model predicts for n images, and what the quality filter measures on them."""
+    """Predictions of a model for n images, and the inputs of the quality filter."""
 
     label: Tensor  # (n,)
     probabilities: Tensor  # (n, 7)

@@ -1,4 +1,4 @@
-"""What pass 1 observes in the frames of a video, as arrays; imports no torch, unlike the module `observe`."""
+"""Observations of the frames of a video (pass 1) as arrays; imports no torch, unlike the module `observe`."""
 
 from dataclasses import dataclass
 

@@ -68,7 +68,7 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class ObserveOptions:
-    """How the frames of a video are processed."""
+    """Options of pass 1."""
 
     min_face_px: float = 12.0  # faces whose box has a smaller geometric mean of width and height are dropped
     # Seconds between key frames, on which faces are detected in full; 0 makes every frame a key frame.
@@ -183,7 +183,7 @@ class _Stages:
 
 @dataclass(frozen=True, eq=False)
 class _Outputs:
-    """What the networks find in some crops."""
+    """Outputs of the networks for m crops."""
 
     emotions: np.ndarray  # (m, 10) float32, see `EmotionClassifier.predict_all`
     landmarks: LandmarkBatch | None  # None without a landmark network
@@ -255,7 +255,7 @@ def observe_segments(  # noqa: PLR0913
 
 
 def max_batch_frames(info: VideoInfo) -> int:
-    """How many frames of a video may be in a batch."""
+    """The largest number of frames of a video in one batch."""
     frame_bytes = info.width_px * info.height_px * 3
     least = min(MIN_BATCH_FRAMES, MAX_LARGE_BATCH_BYTES // frame_bytes)
     return max(1, least, MAX_BATCH_BYTES // frame_bytes)

@@ -44,7 +44,7 @@ class RenderError(FervidError):
 
 @dataclass(frozen=True, eq=False)
 class _Scene:
-    """What is drawn on the frames of one video."""
+    """The boxes, labels and timeline strip to draw on the frames of one video."""
 
     shown: FrameBoxes
     texts: list[str]  # label of each face

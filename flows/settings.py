@@ -46,7 +46,7 @@ class FervidSettings(BaseSettings):
 
 
 class TimelineSettings(FervidSettings):
-    """How timelines are built from observations (pass 2)."""
+    """Settings of pass 2, which builds timelines from observations."""
 
     # The defaults are those of `analytics`, which a test compares; importing them from there would take a second.
     gate: bool = Field(True, description="Exclude low-quality faces from smoothing and summaries.")
@@ -98,7 +98,7 @@ class TimelineSettings(FervidSettings):
 
 
 class AnalyzeSettings(FervidSettings):
-    """How videos are analyzed."""
+    """Settings of the analysis of videos."""
 
     fps: Positive | None = Field(None, description="Analyze this many frames per second of video (default: all).")
     start_s: Time | None = Field(None, ge=0, description="Start at this time of each video; images ignore it.")
@@ -156,7 +156,7 @@ class AnalyzeSettings(FervidSettings):
 
 
 class LiveSettings(FervidSettings):
-    """How a live session is stored."""
+    """Settings of live sessions."""
 
     every_s: float = Field(
         5.0, ge=0.5, allow_inf_nan=False, description="Update the tables this often; less often in long sessions."
@@ -171,7 +171,7 @@ class LiveSettings(FervidSettings):
 
 
 class EngineSettings(FervidSettings):
-    """Where a run is computed; changes no number in the results."""
+    """Settings of the task runner; they change no number in the results."""
 
     # Two videos keep both cores busy while one waits for data: 201 against 160 frames/s over eight clips on two cores.
     workers: int = Field(2, ge=1, description="Videos analyzed at the same time on this machine.")

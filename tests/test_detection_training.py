@@ -290,7 +290,7 @@ def test_some_tiles_with_faces_are_upside_down_and_show_no_face():
     x, y = image.landmarks_xy[0, 0].astype(int)
     assert turned.pixels[80 - 1 - y, 100 - 1 - x, 0] == image.pixels[y, x, 0] == 50
     assert len(turned.boxes_xyxy) == len(turned.landmarks_xy) == len(turned.is_confident) == 0
-    # The mouth, 200 and 250, above the eyes, 50 and 100.
+    # In upside-down tiles, the mouth (gray values 200 and 250) is above the eyes (50 and 100).
     tiles = [random_tile(photo, (64, 64), rng) for _ in range(400)]
     without = [tile for tile in tiles if not len(tile.boxes_xyxy) and tile.pixels[..., 0].max() >= 200]
     rows = [[np.nonzero(np.abs(tile.pixels[..., 0].astype(int) - v) < 20)[0] for v in (50, 250)] for tile in without]

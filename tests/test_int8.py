@@ -80,7 +80,8 @@ def test_levels_can_begin_below_zero_and_are_added_to_a_skip_connection() -> Non
     summed = product + conv.bias.detach().numpy()[:, None, None] + 0.005 * skip
     expected = np.clip(np.rint(summed / 0.02), 0, 255)
     assert 0 < (expected == 0).mean() < 0.9
-    np.testing.assert_allclose(found.numpy(), expected, atol=1)  # one level, where the sum lies between two
+    # A sum halfway between two levels may be rounded up or down.
+    np.testing.assert_allclose(found.numpy(), expected, atol=1)
     assert (found.numpy() == expected).mean() > 0.98
 
 

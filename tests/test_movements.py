@@ -46,7 +46,7 @@ def dips(n: int, *at: slice, depth: float = 0.8) -> np.ndarray:
 
 
 def wave(n: int, fps: float, hertz: float, size: float, at: slice) -> np.ndarray:
-    """A measure at rest, except for whole cycles of `size` from bottom to top."""
+    """A measure that is 0 except for the rows `at`, where it swings between 0 and `size` in whole cycles."""
     values = np.zeros(n)
     time_s = np.arange(at.stop - at.start) / fps
     values[at] = size / 2 * (1 - np.cos(2 * np.pi * hertz * time_s))

@@ -79,7 +79,7 @@ _OF_BIN = ("trial", "track_id", "observed_s", "labelled_s", "carried_s", "low_qu
 
 @dataclass(frozen=True)
 class TrialDesign:
-    """What the trials of a study are, and what is known about them, as CSV files."""
+    """The trials of a study, their conditions and covariates: CSV files, and the length of time bins."""
 
     events: Path | None = None  # the trials; None: each video is a trial
     groups: Path | None = None  # columns path, optionally participant and group (the condition without events)

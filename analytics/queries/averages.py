@@ -84,7 +84,7 @@ def averages(
     before_s: float = 5.0,
     after_s: float | None = None,
 ) -> pa.Table:
-    """How probabilities change around the onset of events; see `result_schemas.AVERAGES`.
+    """Average change of probabilities around the onset of events; see `result_schemas.AVERAGES`.
 
     Args:
         connection: the results.
@@ -130,7 +130,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class _Curve:
-    """What one participant showed in one trial: the bins with a good face, relative to the onset."""
+    """Mean probabilities of one participant in one trial: the bins with a good face, relative to the onset."""
 
     bins: np.ndarray  # (b,)
     means: np.ndarray  # (b, 7)

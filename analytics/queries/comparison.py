@@ -31,7 +31,7 @@ def compare(
     participants: Mapping[str, str] | Path | None = None,
     all_faces: bool = False,
 ) -> pa.Table:
-    """How groups of videos differ in the share of time of each emotion; a row per emotion and pair of groups.
+    """Compare the share of time of each emotion between groups of videos; a row per emotion and pair of groups.
 
     Participants are the units of all intervals and tests; without any, videos are. If a participant is in both groups,
     the comparison is paired. Still images count with the share of their good faces. Videos without any label are left
@@ -123,7 +123,7 @@ def compare_events(
 
 @dataclass(frozen=True, eq=False)
 class LabeledTime:
-    """What one track showed in one group: in a video of the group, or during events with one label."""
+    """Time of each label of one track in one group: in a video of the group, or during events with one label."""
 
     group: str
     path: str

@@ -26,7 +26,7 @@ _WITHOUT_FILTER = "SELECT video_id FROM videos WHERE settings ->> '$.timeline.qu
 
 
 def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table, *, before_s: float = 5.0) -> pa.Table:
-    """What each person showed during each event, and how that differs from the seconds before.
+    """Summarize the emotions of each person during each event, and the difference from the seconds before.
 
     A row per video, event and track; see `result_schemas.DURING_EVENTS` for the columns.
 
@@ -81,7 +81,7 @@ def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Ta
 def during_matched_events(
     connection: duckdb.DuckDBPyConnection, of_videos: pa.Table, *, before_s: float = 5.0
 ) -> pa.Table:
-    """What each person showed during each event of their video: see `during_events`."""
+    """Summarize the emotions of each person during each event of their video: see `during_events`."""
     unfiltered = {row[0] for row in connection.sql(_WITHOUT_FILTER).fetchall()}
     persons = {(video_id, track): person for video_id, track, person in connection.sql(_PERSONS).fetchall()}
 
@@ -186,7 +186,7 @@ class _TrackedFaces:
 
 @dataclass(frozen=True, eq=False)
 class _IntervalTotals:
-    """What each of t tracks showed in a time interval."""
+    """Times and mean probabilities of each of t tracks in a time interval."""
 
     seen_s: np.ndarray  # (t,)
     ok_s: np.ndarray  # (t,)
@@ -200,7 +200,7 @@ class _IntervalTotals:
 
 
 def _interval_totals(tracked: _TrackedFaces, start_s: float, end_s: float) -> _IntervalTotals:
-    """What each track showed from `start_s` to `end_s`."""
+    """Compute the times and mean probabilities of each track from `start_s` to `end_s`."""
     n_tracks = int(tracked.track.max(initial=-1)) + 1
     time_s = np.maximum(np.minimum(tracked.end_s, end_s) - np.maximum(tracked.start_s, start_s), 0)
     counted_s = np.where(tracked.counts, time_s, 0)

@@ -1,4 +1,4 @@
-"""Which group and which participant each video belongs to: from CSV files and the names of people."""
+"""Assign videos to groups and participants: from CSV files and the names of people."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

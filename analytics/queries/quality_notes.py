@@ -54,7 +54,7 @@ def gate_note(
 
 
 def speech_notes(connection: duckdb.DuckDBPyConnection, video_ids: Collection[str] | None = None) -> list[str]:
-    """How much time was not measured in videos from which `--speech exclude` or `only` leaves faces out.
+    """Notes on unmeasured time in videos from which `--speech exclude` or `only` leaves faces out.
 
     Args:
         connection: the results.

@@ -44,7 +44,7 @@ def rates(connection: duckdb.DuckDBPyConnection, *, participants: Mapping[str, s
 
 
 def dwell(connection: duckdb.DuckDBPyConnection, *, participants: Mapping[str, str] | Path | None = None) -> pa.Table:
-    """How long episodes of each emotion last; a row per emotion.
+    """Duration of the episodes of each emotion; a row per emotion.
 
     `km_median_s` is the Kaplan-Meier median, which accounts for episodes whose end was not observed; `low` and `high`
     are its 95 % interval over participants.

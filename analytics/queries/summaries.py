@@ -57,17 +57,17 @@ def top_moments(connection: duckdb.DuckDBPyConnection, emotion: str, *, limit: i
 
 
 def transitions(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """How often people change from one emotion to another; a row per kind of change."""
+    """Number and share of changes from one emotion to another; a row per kind of change."""
     return run_sql(connection, "transitions")
 
 
 def quality(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """How many faces are of good and of low quality; a row per reason, first `good`."""
+    """Number of faces of good and of low quality; a row per reason, first `good`."""
     return run_sql(connection, "quality")
 
 
 def validity(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """How far results can be trusted: time visible, good, labeled and speaking, head turn, label changes.
+    """Measures of how far results can be trusted: time visible, good, labeled and speaking, head turn, label changes.
 
     A row per track. `speaking_…` are shares of the labeled time in which movements of the mouth were measured.
     """
@@ -75,7 +75,7 @@ def validity(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
 
 def movements(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """How often each person blinks, nods and shakes the head, and how long they seem to speak; a row per track.
+    """Rates of blinks, nods and head shakes, and time of speaking-like mouth movement; a row per track.
 
     Figures are NULL where movements could not be measured. Rates and shares are of `movements_measured_s`.
     """
@@ -83,7 +83,7 @@ def movements(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
 
 def gate_effect(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """What the quality filter changes: the share of time of each emotion over good faces, and over all."""
+    """Effect of the quality filter: the share of time of each emotion over good faces, and over all."""
     return run_sql(connection, "gate_effect")
 
 
@@ -93,7 +93,7 @@ def failures(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
 
 def totals(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """How many videos, frames, tracks and episodes there are; one row."""
+    """Number of videos, frames, tracks and episodes; one row."""
     return run_sql(connection, "totals")
 
 

@@ -38,7 +38,7 @@ SELECT * FROM faces WHERE video_id = $video_id AND track_id = $track_id AND smoo
 
 @dataclass(frozen=True)
 class SynchronyConfig:
-    """Which pairs are compared, and in which windows.
+    """Settings of the pairs to compare, and of the time windows.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -57,7 +57,7 @@ class SynchronyConfig:
 
 
 def synchrony(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """How far people who are visible together agree; a row per video and pair, see `result_schemas.SYNCHRONY`."""
+    """Agreement of people visible at the same time; a row per video and pair, see `result_schemas.SYNCHRONY`."""
     series = _valence_series(connection)
 
     def answer(video_id: str, faces: pa.Table) -> pa.Table:

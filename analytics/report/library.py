@@ -128,7 +128,7 @@ class Library:
         return self._n_faces[video, reason]
 
     def reasons(self, video: str | None = None) -> list[str]:
-        """Why faces of one video or all do not count: low quality or speech; the most frequent reason first."""
+        """Reasons why faces of one video or all do not count: low quality or speech; the most frequent first."""
         found = {reason for key, reason in self._n_faces if key == video and reason is not None} - {"good"}
         return sorted(found, key=lambda reason: (-self.n_faces(video, reason), reason))
 

@@ -84,14 +84,14 @@ def episodes_table(library: Library) -> Table:
 
 
 def faces_table(library: Library) -> Table:
-    """How many faces are of good quality, and why the others are not."""
+    """Number and share of good faces, and of low-quality faces by reason."""
     counts = [(reason, library.n_faces(reason=reason)) for reason in ("good", *library.reasons())]
     rows = [(reason.replace("_", " "), f"{n:,}", f"{n / library.n_faces():.1%}") for reason, n in counts if n]
     return Table("Faces in frames", ["face", "faces", "share"], rows, numbers=[1, 2])
 
 
 def filter_table(library: Library) -> Table:
-    """What the quality filter changes."""
+    """Share of time of each emotion with and without the quality filter."""
     rows = [(row["emotion"], percent(row["share"]), percent(row["share_all_faces"])) for row in library.gate_effect]
     caption = (
         "Share of time by good faces, and by all faces, where a low-quality face without a label counts with the "
@@ -101,7 +101,7 @@ def filter_table(library: Library) -> Table:
 
 
 def validity_table(library: Library) -> Table:
-    """How far the labels of each person can be trusted: see `queries.validity`; those visible longest come first."""
+    """Measures of how far each person's labels can be trusted (`queries.validity`), ordered by visible time."""
     shown = sorted(library.validity, key=lambda row: -(row["seen_s"] or 0))[:MAX_VALIDITY_ROWS]
     rows = [
         (
@@ -123,7 +123,7 @@ def validity_table(library: Library) -> Table:
 
 
 def speech_table(library: Library) -> Table:
-    """How much of each person's labeled time, and of that of each emotion, is in intervals of speaking."""
+    """Share of each person's labeled time, and of that of each emotion, in intervals of speaking."""
     shown = sorted(library.speaking, key=lambda row: -(row["seen_s"] or 0))[:MAX_VALIDITY_ROWS]
     rows = [
         (

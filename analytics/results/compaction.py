@@ -228,7 +228,7 @@ def remove_broken_shards(root: StoragePath) -> None:
 def broken_shards(root: StoragePath) -> set[str]:
     """The incomplete shards."""
     shards = read_shards(root)
-    # Damaged shards are complete, so their other tables may be readable.
+    # A damaged shard was written completely; its undamaged tables may still be readable, so it is kept.
     damaged = {damage.path.parent.name for damage in shards.damaged}
     return {name.partition("/")[0] for name in list_files(root / FOLDER)} - set(shards.rows) - damaged
 

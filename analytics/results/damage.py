@@ -26,7 +26,7 @@ class Damage:
         return _REPAIR_SHARD.format(self.path.parent) if self.is_in_shard else _REPAIR
 
     def message(self) -> str:
-        """What is wrong, and how to repair it, in one line."""
+        """The damage and the suggested action in one line."""
         return f"{self.path} is damaged ({self.reason}): {self.repair}"
 
 

@@ -241,7 +241,7 @@ def _chosen(rows: Sequence[_Written], folders: Mapping[str, object], wanted: Seq
 
 
 def _last_finished(rows: Sequence[_Written]) -> dict[str, datetime]:
-    """When each video last finished or failed."""
+    """The time at which the analysis of each video last finished or failed."""
     last: dict[str, datetime] = {}
     for row in rows:
         last[row.video_id] = max(row.finished_at, last.get(row.video_id, row.finished_at))

@@ -47,7 +47,7 @@ def damaged_in_shard(root: StoragePath, video_id: str, analysis_id: str) -> Iter
 
 
 def _why_unreadable(path: StoragePath, schema: pa.Schema, crc32: int | None) -> str:
-    """Why a file differs from what was written; empty if it does not. `crc32` is None for results of version 0.1."""
+    """The reason why a file cannot be used; empty if it can. `crc32` is None for results of version 0.1."""
     try:
         content = read_bytes(path)
         if crc32 is not None:

@@ -80,7 +80,7 @@ def find_garbage(results: StoragePath, *, superseded: bool = False, older_than_s
 
 @dataclass(frozen=True)
 class Kept:
-    """What `find_garbage` left out, and would have found with other arguments."""
+    """Unused files that `find_garbage` does not return because of its arguments."""
 
     too_young: list[Garbage]
     superseded: list[Garbage]

@@ -110,7 +110,7 @@ def _run_worker(request: QueryRequest) -> tuple[bytes, str, int | None]:
 
 
 def _error_of(code: int | None, message: str, timeout_s: float) -> FervidError:
-    """Why the child has failed: the error that it reports, or what its exit code means."""
+    """The error of a failed child process: the one that it reports, or the meaning of its exit code."""
     from analytics.queries.event_files import EventsError
     from analytics.results.damage import DamagedFileError
     from analytics.results.storage_paths import StorageError

@@ -32,7 +32,7 @@ class Coding:
 
 @dataclass(frozen=True)
 class EventMatch:
-    """How many events of a reference and of a coding there are, and how many pairs of them match."""
+    """Number of events in a reference and in a coding, and of matched pairs."""
 
     n_reference: int
     n_coded: int
@@ -88,7 +88,7 @@ def _class_at(coding: Coding, time_s: Array) -> NDArray[np.int64]:
 
 
 def cohens_kappa(confusion: Array) -> float | None:
-    """(agreement - chance) / (1 - chance) of a table of weights; None if both sides have one and the same class only.
+    """Cohen's kappa of a confusion matrix; None if both codings contain only one class, and the same one.
 
     >>> round(cohens_kappa(np.array([[20.0, 5.0], [10.0, 15.0]])), 3)
     0.4

@@ -192,7 +192,7 @@ def _last_within(distance: Callable[[float], float], start: float, end: float) -
 
 
 def _tango_bound(above: int, below: int, n: int, limit: float) -> float:
-    """Where the score statistic, which falls with the difference, crosses `limit`; by bisection."""
+    """Find by bisection the difference at which the score statistic, which falls with it, crosses `limit`."""
     low, high = -1.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2

@@ -1,4 +1,4 @@
-"""How long intervals last when the end of some was not observed: the Kaplan-Meier estimate, its median and interval."""
+"""Duration of intervals, some of whose ends were not observed: Kaplan-Meier estimate, its median and interval."""
 
 from collections.abc import Sequence
 
@@ -64,7 +64,7 @@ def median_interval(duration_s: Array, ended: np.ndarray, clusters: Sequence[str
 
 
 def _at_risk(duration_s: Array, times: Array) -> np.ndarray:
-    """How many intervals last at least until each time."""
+    """The number of intervals that last at least until each time."""
     at_risk: np.ndarray = len(duration_s) - np.searchsorted(np.sort(duration_s), times)
     return at_risk
 
@@ -78,7 +78,7 @@ def _hazard_influence(duration_s: Array, ended: np.ndarray, mine: np.ndarray, ti
 
 
 def _count_at(values: Array, times: Array) -> np.ndarray:
-    """How many values equal each time."""
+    """The number of values that equal each time."""
     ordered = np.sort(values)
     count: np.ndarray = np.searchsorted(ordered, times, "right") - np.searchsorted(ordered, times, "left")
     return count

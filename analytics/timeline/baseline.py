@@ -34,7 +34,7 @@ ODDS_AT_REST = float(np.log(0.05 / 0.70))
 
 @dataclass(frozen=True)
 class BaselineConfig:
-    """How the resting face of a person is found.
+    """Settings of the search for a person's resting face.
 
     `own_mean` is for long recordings in which a person mostly shows little: the average face is taken as resting.
     `neutral_stretch` takes `span_s` of the video or, without it, the most neutral `stretch_s` of each track.

@@ -10,7 +10,7 @@ from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
 
 @dataclass(frozen=True)
 class BlinkRule:
-    """What counts as a blink.
+    """Criteria of a blink.
 
     A blink lasts 100 to 400 ms (Soukupová and Čech, Real-Time Eye Blink Detection using Facial Landmarks, CVWW 2016).
 

@@ -141,7 +141,7 @@ def build_timeline(
 
 @dataclass(frozen=True, eq=False)
 class _Shown:
-    """When each sampled frame is shown."""
+    """The time range in which each of n sampled frames is shown."""
 
     start_s: np.ndarray  # (n,)
     end_s: np.ndarray  # (n,) start of the next sampled frame; for the last frame see `build_timeline`; NaN if unknown

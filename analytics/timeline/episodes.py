@@ -9,7 +9,7 @@ from analytics.timeline.time_tolerance import is_longer, is_shorter
 
 @dataclass(frozen=True)
 class EpisodeConfig:
-    """When an emotion counts as shown. Two thresholds keep a probability near one of them from flickering.
+    """Criteria of an episode. Two thresholds keep a probability near one of them from flickering.
 
     Raises:
         ValueError: if a value is out of its range.

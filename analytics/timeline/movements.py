@@ -17,7 +17,7 @@ _BLINK, _SPEAKING, _NOD, _HEAD_SHAKE = range(len(MOVEMENT_KINDS))
 
 @dataclass(frozen=True)
 class MovementConfig:
-    """Which landmarks are trusted, and what counts as a movement."""
+    """Smallest score of trusted landmarks, and criteria of each kind of movement."""
 
     min_landmark_score: float = 0.5
     blink: BlinkRule = field(default_factory=BlinkRule)

@@ -10,7 +10,7 @@ from analytics.timeline.time_tolerance import is_longer, is_shorter
 
 @dataclass(frozen=True)
 class OscillationRule:
-    """What counts as an oscillation. A swing is the change from one turning point to the next.
+    """Criteria of an oscillation. A swing is the change from one turning point to the next.
 
     Raises:
         ValueError: if a value is out of its range.

@@ -64,7 +64,7 @@ class QualityConfig:
 
 @dataclass(frozen=True, eq=False)
 class QualityMeasures:
-    """What the filter reads of m faces, each (m,) float, in the units of the columns of faces; NaN where not known."""
+    """Inputs of the filter for m faces, each (m,) float, in the units of the columns of faces; NaN where not known."""
 
     det_score: np.ndarray
     face_px: np.ndarray
@@ -93,7 +93,7 @@ def gate_quality(faces: QualityMeasures, config: QualityConfig) -> np.ndarray:
 
 
 def speech_reasons(is_speaking: np.ndarray, is_measured: np.ndarray, speech: SpeechMode) -> np.ndarray:
-    """Why faces are left out because of speech, as indices in `(*QUALITY_REASONS, *SPEECH_REASONS)`; -1 if they count.
+    """Reasons to leave faces out for speech, as indices in `(*QUALITY_REASONS, *SPEECH_REASONS)`; -1 if they count.
 
     A face whose mouth movement was not measured is not known to speak: `exclude` keeps it, `only` leaves it out.
 

@@ -11,7 +11,7 @@ from analytics.timeline.time_tolerance import is_longer
 
 @dataclass(frozen=True)
 class SmoothingConfig:
-    """How probabilities are smoothed, and what it takes to change the label of a track.
+    """Settings of smoothing, and of changes of a track's label.
 
     Raises:
         ValueError: if a value is out of its range.

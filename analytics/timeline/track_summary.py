@@ -157,7 +157,7 @@ def stretches(track: np.ndarray, start_s: np.ndarray, end_s: np.ndarray) -> np.n
 
 
 def _switch_s(faces: TrackedFaces, first: np.ndarray) -> np.ndarray:
-    """When each track may have switched to another person; NaN if never."""
+    """The time at which each track may have switched to another person; NaN if it did not."""
     switch_s = np.full(len(first), np.nan)
     rows = np.flatnonzero(faces.is_switch)
     switch_s[np.searchsorted(first, rows, side="right") - 1] = faces.start_s[rows]

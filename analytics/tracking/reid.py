@@ -17,7 +17,7 @@ MAX_PAIRS_AT_ONCE = 200_000  # pairs of tracklets compared at once, which take 5
 
 @dataclass(frozen=True)
 class ReidConfig:
-    """The evidence that two tracklets are one person. The values are from benchmarks/identities.py and our clips.
+    """Weights of the evidence that two tracklets are one person, tuned on benchmarks/identities.py and real videos.
 
     Raises:
         ValueError: if a value is out of its range.

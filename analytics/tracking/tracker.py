@@ -21,7 +21,7 @@ SPEED_CHANGE_VAR_PER_S = 2.0**2
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """When faces are linked and when links make a track.
+    """Criteria for linking faces, and for keeping linked faces as a track.
 
     Raises:
         ValueError: if a value is out of its range.

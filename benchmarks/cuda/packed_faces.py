@@ -36,7 +36,7 @@ def pack_faces(splits: dict[str, FaceImages], path: Path, crf: int = CRF) -> Non
 
 
 def unpack_faces(path: Path) -> dict[str, FaceImages]:
-    """Read a file of `pack_faces`: the same rows in the same order, with nearly the same pixels."""
+    """Read a file that `pack_faces` wrote: the same rows in the same order, with nearly the same pixels."""
     splits = {}
     with np.load(path) as arrays:
         for split in SPLITS:

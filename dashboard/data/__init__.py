@@ -1,1 +1,1 @@
-"""What the pages and the player show: results, media files, notes, markers, runs and trainings."""
+"""Data of the pages and the player: results, media files, notes, markers, runs and trainings."""

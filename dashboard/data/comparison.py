@@ -1,4 +1,4 @@
-"""What page Compare shows of groups of videos, or of markers; computed once for each state of the results."""
+"""Data of page Compare: groups of videos or of markers, compared once for each state of the results."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ MAX_SHOWN_S = 600.0  # of each video or marker, at most this many seconds are sh
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """What the page shows of groups of videos, or of markers."""
+    """The tables that page Compare shows."""
 
     differences: pd.DataFrame  # rows of `result_schemas.COMPARISON`
     means: pd.DataFrame  # means over time, as `queries.group_timeline` returns them
@@ -35,7 +35,7 @@ class Compared:
 def comparison_of(
     _results: Results, key: tuple[Any, ...], groups: dict[str, str], participants: dict[str, str]
 ) -> pd.DataFrame:
-    """How groups of videos differ; cached for `key`, which identifies the results."""
+    """Compare groups of videos; cached for `key`, which identifies the results."""
     found = _results.answer(lambda connection: queries.compare(connection, groups, participants=participants))
     rows: pd.DataFrame = found.to_pandas()
     return rows
@@ -43,7 +43,7 @@ def comparison_of(
 
 @st.cache_data(max_entries=16, show_spinner="comparing")
 def marker_comparison_of(_results: Results, key: tuple[Any, ...], events: pd.DataFrame) -> pd.DataFrame:
-    """How markers differ; cached for `key`."""
+    """Compare markers; cached for `key`."""
     table = pa.Table.from_pandas(events, EVENTS, preserve_index=False)
     rows: pd.DataFrame = _results.answer(lambda connection: queries.compare_events(connection, table)).to_pandas()
     return rows
@@ -64,7 +64,7 @@ def mean_timelines(
 
 @st.cache_data(max_entries=16, show_spinner="averaging around onsets")
 def onset_averages(_results: Results, key: tuple[Any, ...], events: pd.DataFrame) -> pd.DataFrame:
-    """How probabilities change around the onset of markers; cached for `key`."""
+    """Average change of probabilities around the onset of markers; cached for `key`."""
     table = pa.Table.from_pandas(events, EVENTS, preserve_index=False)
     found = _results.answer(
         lambda connection: queries.averages(connection, table, bin_ms=ONSET_BIN_MS, before_s=BASELINE_S)

@@ -101,7 +101,7 @@ def step_texts(noted: Notes) -> list[dict[str, str]]:
 
 
 def describe_step(step: Step, names: Mapping[int, str]) -> str:
-    """What a step did, in a few words, with the present names of people.
+    """Describe a step in a few words, with the current names of people.
 
     >>> describe_step(Step("name", "Anna", 0), {}), describe_step(Step("hidden", True, 0), {0: "Anna"})
     ('P0 named Anna', 'Anna hidden')

@@ -108,7 +108,7 @@ class PlayerTrack:
 
 @dataclass(frozen=True)
 class PlayerData:
-    """What the player starts with, sent to the browser as JSON; it requests the rest itself."""
+    """Initial data of the player, sent to the browser as JSON; it requests the rest itself."""
 
     video: PlayerVideo
     revision: str  # identifies the version of the timeline
@@ -126,7 +126,7 @@ class PlayerData:
 
 
 def player_data(results: Results, media: Media, markers: Markers | None, codes: Codes | None) -> PlayerData:
-    """The data that the player starts with."""
+    """Collect the initial data of the player."""
     video_id = media.video_id
     (video,) = results.ask(VIDEO_SQL, video_id=video_id).to_pylist()
     noted = notes.read_notes(results.root, video_id)
@@ -264,7 +264,7 @@ def choose_video(results: Results) -> str | None:
 
 
 def parse_time_s(text: str) -> float:
-    """The moment that the parameter `t` of an address names; 0 if no video can have it."""
+    """Parse the URL parameter `t` as a time in seconds; 0 if it is not a valid time."""
     try:
         time_s = float(text)
     except ValueError:

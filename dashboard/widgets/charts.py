@@ -6,8 +6,8 @@ import streamlit as st
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 GRAY = "#757b85"  # visible on white and on black
-# Evaluated in the browser, where the background is known. Streamlit's own texts are too pale in the light theme, and
-# those of marks black in the dark theme (WCAG 2.2, 1.4.3).
+# Evaluated in the browser, where the background is known. With Streamlit's own colors, texts are too pale in the light
+# theme, and texts of marks are black on dark in the dark theme (WCAG 2.2, 1.4.3).
 TEXT_COLOR = alt.ExprRef("luminance(background) > 0.5 ? '#4b5563' : '#c9cdd3'")
 
 

@@ -1,4 +1,4 @@
-"""How groups differ: shares of time as bars, differences with their intervals, and what they rest on."""
+"""Differences between groups: shares of time as bars, intervals of the differences, and sample sizes."""
 
 import altair as alt
 import pandas as pd
@@ -109,7 +109,7 @@ def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
 
 
 def evidence_table(comparison: pd.DataFrame) -> pd.DataFrame:
-    """How much the comparison of each two groups rests on; a row per pair."""
+    """Sample sizes of the comparison of each two groups; a row per pair."""
     comparison = comparison.drop_duplicates(["group_a", "group_b"])
     return pd.DataFrame(
         {

@@ -64,7 +64,7 @@ def groups_by_word(paths: list[str], words: list[str]) -> dict[str, str]:
 
 
 def choose_way(paths: list[str], markers: Markers | None) -> str:
-    """How groups are formed: by folder if there is more than one, else one group for each video."""
+    """Choose how to form groups; default: by folder if there are several, else one group for each video."""
     several = len(set(groups_by_folder(paths).values())) > 1
     ways = [FOLDERS, WORDS, SINGLE, FILE, *([MARKERS] if markers else [])]
     default = FOLDERS if several else SINGLE

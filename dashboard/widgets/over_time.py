@@ -53,7 +53,7 @@ def show_over_time(found: Compared) -> None:
 
 
 def show_onsets(averages: pd.DataFrame, emotion: str) -> None:
-    """How one emotion changes around the onset of markers."""
+    """Chart of the change of one emotion around the onset of markers."""
     st.subheader("Change around the onset")
     chart = onset_chart(averages, emotion)
     if chart is None:

@@ -70,7 +70,7 @@ def show_rows(
 
 
 def thumbnails_switch() -> bool:
-    """The switch for thumbnails; off until a user turns it on where the dashboard is shown to other machines."""
+    """The switch for thumbnails. If other machines can open the dashboard, it is off until a user turns it on."""
     default = os.environ.get(THUMBNAILS_ENVIRONMENT, "on") == "on"
     st.session_state.setdefault("thumbnails_chosen", default)
 

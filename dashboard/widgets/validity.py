@@ -1,4 +1,4 @@
-"""How far the labels of each person can be trusted."""
+"""Table of how far the labels of each person can be trusted."""
 
 import pandas as pd
 import streamlit as st

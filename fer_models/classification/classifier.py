@@ -98,7 +98,7 @@ class EmotionClassifier:
 
     @property
     def framing(self) -> tuple[str, float]:
-        """How faces are framed: "aligned" or "box", and the margin of the box."""
+        """Framing of faces in crops: "aligned" or "box", and the margin of the box."""
         return "aligned", 0.0
 
     def crop(

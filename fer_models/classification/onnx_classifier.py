@@ -69,7 +69,7 @@ class OnnxClassifier(EmotionClassifier):
 
     @property
     def framing(self) -> tuple[str, float]:
-        """How faces are framed: "aligned" or "box", and the margin of the box."""
+        """Framing of faces in crops: "aligned" or "box", and the margin of the box."""
         return self.spec.framing, self.spec.box_margin
 
     def check_output(self, folder: Path) -> None:

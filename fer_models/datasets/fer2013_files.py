@@ -18,7 +18,7 @@ SIZE_PX = 48
 CLASS_MAP = {str(i): emotion for i, emotion in enumerate(EMOTIONS)}  # maps FER-2013's class numbers to emotions
 # FER+ columns with the votes for each emotion, in the order of EMOTIONS
 EMOTION_VOTES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
-OTHER_VOTES = ("contempt", "unknown", "nf")  # FER+ columns with votes for no emotion of ours; "nf" means "not a face"
+OTHER_VOTES = ("contempt", "unknown", "nf")  # FER+ columns with votes for none of EMOTIONS; "nf" means "not a face"
 CSV_CHUNK_ROWS = 2000
 
 

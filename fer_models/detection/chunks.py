@@ -26,7 +26,7 @@ class ChunkedDetector(Protocol):
 
 
 def tiles_per_frame(pixels: np.ndarray) -> int:
-    """How many of these images `(n, h, w, 3)` are processed in place of one frame: small ones need less memory.
+    """The number of these images `(n, h, w, 3)` to process in place of one frame: small ones need less memory.
 
     >>> tiles_per_frame(np.empty((1, 128, 128, 3))), tiles_per_frame(np.empty((1, 360, 640, 3)))
     (8, 1)

@@ -29,7 +29,7 @@ PADDING = 127  # gray level of a tile outside the frame
 
 @dataclass(frozen=True, eq=False)
 class ExpectedFaces:
-    """Where faces are expected in one frame."""
+    """The faces that are expected in one frame."""
 
     boxes_xyxy: np.ndarray  # (e, 4)
     # Number of faces at the start of `boxes_xyxy` that are in both key frames; the others may have left the frame.

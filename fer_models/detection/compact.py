@@ -63,7 +63,7 @@ def decode_landmarks(outputs: Tensor, points_xy: Tensor, stride_px: Tensor) -> T
 
 
 class _Geometry(NamedTuple):
-    """How a frame becomes an input: downscaled to (height_px, width_px), then padded right and below."""
+    """Size of the input made of a frame: downscaled to (height_px, width_px), then padded right and below."""
 
     height_px: int
     width_px: int

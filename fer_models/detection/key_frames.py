@@ -24,14 +24,14 @@ ROUNDING_S = 1e-3  # tolerance for rounded times: containers such as Matroska st
 
 @dataclass(frozen=True)
 class KeyFramePlan:
-    """Which frames of a video are key frames."""
+    """Rule that selects the key frames of a video."""
 
     every_s: float  # seconds between key frames; 0 makes every frame a key frame
     origin_s: float = 0.0  # presentation time of the first frame of the video
     max_between: int = 32  # maximum number of frames between key frames: they stay in memory until the second one
 
     def is_key_frame(self, pts_s: np.ndarray, *, is_end: bool) -> np.ndarray:
-        """Which of consecutive decoded frames are key frames: the first in each interval of `every_s`.
+        """Select the key frames among consecutive decoded frames: the first in each interval of `every_s`.
 
         Args:
             pts_s: (n,) times of the frames; the first one is a key frame.

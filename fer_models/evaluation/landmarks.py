@@ -13,7 +13,7 @@ from fer_models.landmarks.pose import head_pose_deg
 
 @dataclass(frozen=True)
 class LandmarkAccuracy:
-    """How far landmarks are from the teacher's; see `measure_accuracy`."""
+    """Distance of landmarks from those of the teacher; see `measure_accuracy`."""
 
     images: int
     mean_error: float

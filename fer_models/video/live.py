@@ -37,7 +37,7 @@ Missing = Literal["", "dropped", "decode_error", "no_signal"]
 
 @dataclass(frozen=True)
 class FrameGeometry:
-    """How a player shows a frame: with square pixels, then rotated and mirrored."""
+    """Size with square pixels, rotation and mirroring with which a player shows a frame."""
 
     width_px: int  # width with square pixels, before rotation
     height_px: int

@@ -23,7 +23,7 @@ _SIGNATURES = {
 
 
 def find_truncation(video: OpenVideo, packets: Packets, timing: Timing) -> str | None:
-    """Why a file counts as truncated: it ends in an error, or clearly before the end that its header states."""
+    """Explain why a file counts as truncated: it ends in an error, or long before the end in its header; else None."""
     path, container, stream = video
     units = {each.index: each.time_base for each in container.streams if each.time_base}
     end_s = {index: float(end * units[index]) for index, end in packets.ends.items()}

@@ -1,4 +1,4 @@
-"""What the analysis of all videos of a run shares: results, settings, models and progress."""
+"""State that all videos of a run share: results, settings, models and progress."""
 
 import threading
 from collections.abc import Callable

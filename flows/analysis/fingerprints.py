@@ -103,7 +103,7 @@ def describe(info: "VideoInfo") -> dict[str, object]:
 
 
 def shown_until_s(info: "VideoInfo", settings: AnalyzeSettings) -> float | None:
-    """When the last sampled frame ends; None for a still image, which has no end."""
+    """The time at which the last sampled frame ends; None for a still image, which has no end."""
     if info.end_s <= info.pts_s[-1]:
         return None
     return info.end_s if settings.end_s is None else min(info.end_s, settings.end_s)
@@ -163,7 +163,7 @@ def request_fingerprint(settings: AnalyzeSettings) -> str:
 
 
 def machine() -> tuple[str, bool, str]:
-    """What device and precision depend on: the processor, and whether a GPU can be used."""
+    """Properties of the machine that determine device and precision: the processor, and whether a GPU is usable."""
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as info:
         processor = next((line for line in info if line.startswith(("flags", "Features"))), processor)

@@ -80,7 +80,7 @@ class FlowProcess:
         )
         assert self.process.stdin and self.process.stdout
         self.once = once
-        # True after the first run: the child may still have to record it in Prefect, so it is not stopped at once.
+        # True after a run: the child process may still be recording it in Prefect, and is given time to finish.
         self.has_records = False
         self.channel = Channel(self.process.stdout, self.process.stdin)
 

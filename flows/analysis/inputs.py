@@ -142,7 +142,7 @@ def _files_in(folder: StoragePath, recursive: bool, pattern: str) -> FoundFiles:
 
 
 def _skip_reason(path: StoragePath, folder: StoragePath) -> str | None:
-    """Why a run over `folder` leaves out this file; None if it does not, empty if it is no media file."""
+    """The reason why a run over `folder` skips this file; None if it does not, empty for files that are no media."""
     has_suffix = path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
     if any(part.startswith(".") for part in path_below(folder, path).split("/")):
         return HIDDEN if has_suffix else ""

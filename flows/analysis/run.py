@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a user named as inputs."""
+    """The inputs that a user named."""
 
     paths: Sequence[str | StoragePath]
     recursive: bool = True
@@ -25,7 +25,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class AnalysisRun:
-    """What one run does: the videos found, where they are analyzed, and how."""
+    """One run: the videos found, the settings of their analysis, and the task runner."""
 
     inputs: Inputs
     videos: list[StoragePath]

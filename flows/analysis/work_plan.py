@@ -1,4 +1,4 @@
-"""What remains to be done with a video: the content of its file, and the segments that the results lack."""
+"""Plan the work on a video: identify its content, and find the segments that the results lack."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Content:
 
 @dataclass(frozen=True)
 class VideoPlan:
-    """What a run would do with one video."""
+    """The work of a run on one video."""
 
     path: StoragePath
     action: str  # "skip", "analyze" or "resume"; "fail: " or "skip: " followed by the reason
@@ -64,7 +64,7 @@ class VideoPlan:
 
 
 def plan_videos(paths: Sequence[StoragePath], out: StoragePath, settings: AnalyzeSettings) -> list[VideoPlan]:
-    """What a run would do with each video; nothing is written.
+    """Plan the work of a run on each video; nothing is written.
 
     Raises:
         StoreError: if `out` holds something other than results.
@@ -79,7 +79,7 @@ def plan_videos(paths: Sequence[StoragePath], out: StoragePath, settings: Analyz
 
 
 def plan_video(path: StoragePath, context: AnalysisContext, finished: FinishedIndex, has_results: bool) -> VideoPlan:
-    """What a run would do with one video."""
+    """Plan the work of a run on one video."""
     file: StoragePath = path
     settings = context.settings
     if work := finished.find(path):

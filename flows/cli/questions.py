@@ -171,7 +171,7 @@ SCHEMA_HINT = 'docs/schema.md, "Answer: {}", describes each column.'
 
 
 def why_empty(connection: "duckdb.DuckDBPyConnection", question: Question, emotion: str | None) -> str:
-    """Why an answer has no rows."""
+    """The reason why an answer has no rows."""
     ((n_done,),) = connection.sql("SELECT count(*) FROM videos WHERE status = 'done'").fetchall()
     if not n_done and question != Question.failures:
         return "No rows: no video is finished."
@@ -214,7 +214,7 @@ def _short_time_note(seconds: Sequence[float], rates: str, event: str) -> list[s
 
 
 def _movement_notes(rows: "pa.Table") -> list[str]:
-    """What movements do not show, how uncertain their rates are, and why figures are missing."""
+    """Notes on movements: their limits, rates over short times, and missing figures."""
     if not len(rows):
         return []
     measured_s = [seconds or 0 for seconds in rows["movements_measured_s"].to_pylist()]

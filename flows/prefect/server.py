@@ -116,7 +116,7 @@ def server_in_thread() -> Iterator[None]:
 
 
 def uvicorn_options(port: int) -> dict[str, Any]:
-    """How a temporary server is run."""
+    """Options of uvicorn for a temporary server."""
     app = "prefect.server.api.server:create_app"
     return {"app": app, "factory": True, "host": "127.0.0.1", "port": port, "log_level": "critical", "lifespan": "on"}
 

@@ -36,7 +36,7 @@ UNEVALUATED = "unevaluated"  # subfolder of a run for models that are not evalua
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a training uses, by reference: Prefect's tasks receive paths and names, not images."""
+    """Inputs of a training, by reference: Prefect's tasks receive paths and names, not images."""
 
     data: Path
     # Names of defects in `preparation.DROPPABLE`; images with one of them are dropped from Training.

@@ -9,7 +9,7 @@ LEARNING_RATE, LEARNING_RATE_FROM_INIT = 2e-3, 1e-3
 
 @dataclass(frozen=True)
 class DetectorRecipe:
-    """How a detector is trained."""
+    """Settings of the training of a detector."""
 
     epochs: int = 100  # number of passes over the samples, over which the learning rate falls to 1 %
     seed: int = 0

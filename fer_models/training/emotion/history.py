@@ -134,7 +134,7 @@ def ran_out_of_patience(epochs: list[dict[str, float]], patience: int) -> bool:
 
 
 class StoredHistory(NamedTuple):
-    """What `RunHistory` stores in a checkpoint."""
+    """The history of a training as `RunHistory` stores it in a checkpoint."""
 
     settings: dict[str, object]
     epochs: list[dict[str, float]]

@@ -228,7 +228,7 @@ def candidates_of_both(network: nn.Module, public: FaceImages, recipe: Recipe, d
 
 
 def best_mixture(logits: Tensor, label: Tensor, majority: Tensor) -> float:
-    """Find the share of the head for labels with the highest mean of both macro-F1 values.
+    """Find the weight of the head for labels, against that for votes, with the highest mean macro-F1 on both targets.
 
     The data set's labels name posed expressions in which annotators often see none; a mixture serves both.
 

@@ -22,7 +22,7 @@ OCCLUDED_SHARE = (0.15, 0.4)  # smallest and largest side of an occluding rectan
 
 @dataclass(frozen=True, eq=False)
 class LandmarkTargets:
-    """What the network should return for n crops."""
+    """Target outputs of the network for n crops."""
 
     points_xy: Tensor  # (n, 70, 2) float32, shares of the side; arbitrary where `is_known` is False
     pose_deg: Tensor  # (n, 3) float32

@@ -68,7 +68,7 @@ def analyze(
         for line in found.skipped_lines():
             note(line)
         runner = flow_runner(engine.engine == "threads", once=True)
-        # In new results nothing can be finished: Prefect starts while PyArrow is imported.
+        # A new results folder has no finished videos to look for, so Prefect starts at once, while PyArrow is imported.
         with translate_client_errors(out):
             is_new = not out.exists()
         run_flow = stack.enter_context(runner) if is_new else None

@@ -61,7 +61,7 @@ def evaluate_detector(
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `fervid evaluate-detector` compares, and on what."""
+    """The detectors and data that `fervid evaluate-detector` compares."""
 
     data: Path
     model: str

@@ -115,7 +115,7 @@ def _check_options(question: Question, emotion: str | None, groups: Path | None,
 
 
 def _notes(connection: "duckdb.DuckDBPyConnection", results: Path, request: Request, rows: "pa.Table") -> list[str]:
-    """What a reader of an answer has to know."""
+    """The notes to print below an answer."""
     from analytics import queries
 
     notes = [] if len(rows) else [why_empty(connection, request.question, request.emotion)]

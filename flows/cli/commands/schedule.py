@@ -26,7 +26,7 @@ Timezone = Annotated[str, typer.Option(metavar="NAME", help="Time zone of --cron
 
 
 class WhenBusy(StrEnum):
-    """What to do with a run that is due while another one writes to the same folder."""
+    """Policy for a run that is due while another one writes to the same folder."""
 
     skip = "skip"
     wait = "wait"
