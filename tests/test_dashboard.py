@@ -36,12 +36,13 @@ from analytics.timeline.quality import QualityConfig
 from dashboard.data import codes, markers
 from dashboard.data.live_refresh import results_etag, trainings_etag
 from dashboard.data.media import find_media, make_preview
+from dashboard.data.player_data import player_data
 from dashboard.data.results import ENVIRONMENT, Results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
 from dashboard.views.sql import chart_of
-from dashboard.views.timeline import parse_time_s, player_data, summary_line
+from dashboard.views.timeline import parse_time_s, summary_line
 from dashboard.widgets.charts import TEXT_COLOR
 from dashboard.widgets.group_picker import GroupFile, Grouping, groups_by_word, parse_grouping
 from dashboard.widgets.over_time import onset_chart, people_chart, timeline_rows

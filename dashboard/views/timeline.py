@@ -1,60 +1,31 @@
 """Page Timeline: the video beside its timelines, synchronized both ways."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
-from analytics.results import notes
-from analytics.results.notes import Marker
 from analytics.results.store import StoreError
 from analytics.results.video_record import analyzed_part
-from analytics.results.videos import file_name
-from dashboard.data.codes import CodedLane, Codes, choose_codes, lanes_of
-from dashboard.data.corrections import can_correct
-from dashboard.data.edits import step_texts
+from dashboard.data.codes import choose_codes
 from dashboard.data.live_refresh import refresh_with_video
-from dashboard.data.markers import Markers, choose_markers, markers_of
+from dashboard.data.markers import choose_markers
 from dashboard.data.media import Media, find_media, make_preview, relocate
+from dashboard.data.player_data import player_data
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock, plain, without_common_folder
 from dashboard.widgets.validity import HELP, show_validity
-from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 PLAYER = Path(__file__).parents[1] / "player"
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
 FAILED_SQL = "SELECT path, error FROM videos WHERE video_id = $video_id AND status = 'failed'"
-VIDEO_SQL = """
-    SELECT videos.*, first_s, last_s, coalesce(settings ->> '$.observe.keep_landmarks' = 'true', false) AS has_landmarks
-    FROM videos, (
-        SELECT min(pts_s) AS first_s, max(pts_s + coalesce(duration_s, 0)) AS last_s
-        FROM frames WHERE video_id = $video_id
-    ) WHERE video_id = $video_id
-"""
-TRACKS_SQL = f"""
-    SELECT track_id, person, is_hidden, emotion, switch_s, seen_s,
-        (n_faces_ok + n_faces_left_out) / nullif(n_faces, 0) AS good_share,
-        left_out_s / nullif(seen_s, 0) AS left_out_share, labelled_s / nullif(seen_s, 0) AS labeled_share,
-        movements_measured_s,
-        {", ".join(f"coalesce(share_{name}, 0) AS {name}" for name in EMOTIONS)}
-    FROM tracks JOIN people USING (video_id, track_id)
-    WHERE video_id = $video_id ORDER BY n_faces_ok DESC, track_id
-"""
 LINE_SQL = """
     SELECT duration_s, settings, avg_fps, width_px, height_px, people, low_share, left_out_share FROM videos, (
         SELECT count(*) AS people, sum(n_faces - n_faces_ok - n_faces_left_out) / sum(n_faces) AS low_share,
             sum(n_faces_left_out) / sum(n_faces) AS left_out_share
         FROM tracks WHERE video_id = $video_id
     ) WHERE video_id = $video_id
-"""
-EPISODES_SQL = """
-    SELECT track_id, emotion, start_s, end_s, apex_s, peak FROM episodes WHERE video_id = $video_id ORDER BY start_s
-"""
-MOVEMENTS_SQL = """
-    SELECT track_id, kind, start_s, end_s FROM movements WHERE video_id = $video_id ORDER BY start_s, track_id
 """
 SESSION_SQL = "SELECT is_running, finished_at FROM videos WHERE video_id = $video_id"
 # The scripts of the player are served by a route of the dashboard; this code only loads and mounts them.
@@ -72,111 +43,6 @@ export default function (component) {
 player = st.components.v2.component(
     "fervid_player", css=(PLAYER / "player.css").read_text(encoding="utf-8"), js=MOUNT_JS, html=""
 )
-
-
-@dataclass(frozen=True)
-class PlayerVideo:
-    """The video, and the file that shows it."""
-
-    id: str
-    name: str
-    playable: bool
-    version: int  # a number that changes with the file
-    start_s: float
-    duration_s: float
-    width_px: int | None
-    height_px: int | None
-    has_landmarks: bool  # whether they were stored, with --keep-landmarks
-
-
-@dataclass(frozen=True)
-class PlayerTrack:
-    """A person."""
-
-    id: int
-    name: str
-    hidden: bool
-    seen_s: float
-    emotion: str | None  # dominant emotion; None without a face of good quality
-    shares: list[float]  # share of time of each emotion, in the order of `EMOTIONS`
-    switch_s: float | None  # time of a possible identity switch
-    good_share: float | None  # share of the faces that are good
-    left_out_share: float | None  # share of the time that --speech leaves out
-    labeled_share: float | None  # share of the time in which the person is visible that has a label
-    measured_s: float | None  # time in which movements could be found; None in results of version 0.1
-
-
-@dataclass(frozen=True)
-class PlayerData:
-    """Initial data of the player, sent to the browser as JSON; it requests the rest itself."""
-
-    video: PlayerVideo
-    revision: str  # identifies the version of the timeline
-    tracks: list[PlayerTrack]
-    episodes: list[dict[str, object]]  # rows of `EPISODES_SQL`
-    movements: list[dict[str, object]]  # rows of `MOVEMENTS_SQL`
-    markers: list[dict[str, object]]  # id (None if the marker is from a file), label, start_s, end_s; ordered by time
-    codes: list[CodedLane]
-    steps: list[dict[str, str]]  # the steps that can be undone
-    can_correct: bool
-    at_s: float
-    play: bool
-    emotions: tuple[str, ...] = EMOTIONS
-    colors: Mapping[str, str] = field(default_factory=lambda: dict(EMOTION_COLORS))
-
-
-def player_data(results: Results, media: Media, markers: Markers | None, codes: Codes | None) -> PlayerData:
-    """Collect the initial data of the player."""
-    video_id = media.video_id
-    (video,) = results.ask(VIDEO_SQL, video_id=video_id).to_pylist()
-    noted = notes.read_notes(results.root, video_id)
-    of_file = [Marker("", **marker) for marker in markers_of(markers, results, video_id)]
-    by_time = sorted([*noted.markers, *of_file], key=lambda marker: (marker.start_s, marker.end_s))
-    return PlayerData(
-        video=player_video(video, media),
-        revision=video["analysis_id"],
-        tracks=[player_track(track) for track in results.ask(TRACKS_SQL, video_id=video_id).to_pylist()],
-        episodes=results.ask(EPISODES_SQL, video_id=video_id).to_pylist(),
-        movements=results.ask(MOVEMENTS_SQL, video_id=video_id).to_pylist(),
-        markers=[asdict(marker) | {"id": marker.id or None} for marker in by_time],
-        codes=lanes_of(codes, results, video_id),
-        steps=step_texts(noted),
-        can_correct=can_correct(results, video),
-        at_s=parse_time_s(st.query_params.get("t", "0")),
-        play=st.query_params.get("play") == "1",
-    )
-
-
-def player_video(video: Mapping[str, Any], media: Media) -> PlayerVideo:
-    """The video of a row of `VIDEO_SQL`."""
-    return PlayerVideo(
-        id=media.video_id,
-        name=file_name(video["path"]),
-        playable=media.shown is not None,
-        version=0 if media.shown is None else media.shown.stat().st_mtime_ns // 1_000_000,
-        start_s=media.start_s,
-        duration_s=max(video["last_s"] or 0, video["duration_s"] or 0) - media.start_s,
-        width_px=video["width_px"],
-        height_px=video["height_px"],
-        has_landmarks=video["has_landmarks"],
-    )
-
-
-def player_track(track: Mapping[str, Any]) -> PlayerTrack:
-    """The person of a row of `TRACKS_SQL`."""
-    return PlayerTrack(
-        id=track["track_id"],
-        name=track["person"],
-        hidden=track["is_hidden"],
-        seen_s=track["seen_s"],
-        emotion=track["emotion"],
-        shares=[track[name] for name in EMOTIONS],
-        switch_s=track["switch_s"],
-        good_share=track["good_share"],
-        left_out_share=track["left_out_share"],
-        labeled_share=track["labeled_share"],
-        measured_s=track["movements_measured_s"],
-    )
 
 
 def summary_line(results: Results, video_id: str) -> str:
@@ -290,7 +156,8 @@ def main() -> None:
     if media.is_live:
         show_live_state(results, video_id)
     refresh_with_video(results, video_id)
-    data = player_data(results, media, markers, codes)
+    at_s, play = parse_time_s(st.query_params.get("t", "0")), st.query_params.get("play") == "1"
+    data = player_data(results, media, markers, codes, at_s=at_s, play=play)
     st.caption(summary_line(results, video_id))
     if not data.tracks:
         st.info("No face is visible long enough in this video to be tracked.")
