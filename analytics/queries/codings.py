@@ -1,0 +1,202 @@
+"""Codings of people by video: those of human codes, and those of tracks or a second coder to compare them with."""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import duckdb
+import numpy as np
+
+from analytics.queries.codes import Code, CodesError
+from analytics.queries.intervals import label_intervals
+from analytics.results.videos import UnknownVideoError, choose_videos
+from analytics.statistics.agreement import Coding
+from fer_models.labels import EMOTIONS
+
+Who = tuple[str, str]  # video_id, and the person's name in the codes or track
+CLASS_OF = {name: i for i, name in enumerate(EMOTIONS)}
+
+
+class CodedVideo(NamedTuple):
+    """A finished video, which codes may name."""
+
+    video_id: str
+    path: str
+    duration_s: float | None
+
+
+def codings_of(codes: Iterable[Code], videos: Mapping[str, CodedVideo], uncoded: str | None) -> dict[Who, Coding]:
+    """The codes of each person of each video.
+
+    Args:
+        codes: whose names are emotions; one without a video belongs to the only video.
+        videos: the finished videos, by id.
+        uncoded: the emotion of time without a code, from 0 to the end of the video; None: this time is left out.
+
+    Raises:
+        CodesError: if a video cannot be found, or codes of one person overlap.
+    """
+    spans: dict[Who, list[tuple[float, float, int]]] = defaultdict(list)
+    for code in codes:
+        spans[_video(code, videos), code.person or ""].append((code.start_s, code.end_s, CLASS_OF[code.code]))
+    found = {}
+    for (video_id, person), rows in spans.items():
+        rows = _join_equal(rows)
+        if uncoded is not None:
+            rows = _fill(rows, CLASS_OF[uncoded], videos[video_id].duration_s or 0.0)
+        try:
+            found[video_id, person] = _coding(rows)
+        except ValueError as error:
+            name = f" of {person}" if person else ""
+            raise CodesError(f"the codes{name} in {videos[video_id].path} overlap: give one code at a time") from error
+    return found
+
+
+def _join_equal(rows: list[tuple[float, float, int]]) -> list[tuple[float, float, int]]:
+    """Sort intervals by time, and merge those of the same class that touch or overlap, such as those of synonyms."""
+    joined: list[tuple[float, float, int]] = []
+    for start_s, end_s, code in sorted(rows):
+        if joined and joined[-1][2] == code and start_s <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end_s), code
+        else:
+            joined.append((start_s, end_s, code))
+    return joined
+
+
+def _fill(rows: list[tuple[float, float, int]], code: int, duration_s: float) -> list[tuple[float, float, int]]:
+    """The intervals, with `code` in the gaps between 0 and `duration_s`."""
+    filled, now_s = [], 0.0
+    for start_s, end_s, own in rows:
+        if start_s > now_s:
+            filled.append((now_s, start_s, code))
+        filled.append((start_s, end_s, own))
+        now_s = max(now_s, end_s)
+    return [*filled, (now_s, duration_s, code)] if duration_s > now_s else filled
+
+
+def _coding(rows: Sequence[tuple[float, float, int]]) -> Coding:
+    start_s, end_s, code = zip(*rows, strict=True) if rows else ((), (), ())
+    return Coding(np.array(start_s, float), np.array(end_s, float), np.array(code, np.int64))
+
+
+def _video(code: Code, videos: Mapping[str, CodedVideo]) -> str:
+    if code.video is None:
+        if len(videos) == 1:
+            return next(iter(videos))
+        raise CodesError("the codes do not name their video: add a column video, or choose one with --video")
+    try:
+        (video_id,) = choose_videos([*videos.values()], [code.video])
+    except (UnknownVideoError, ValueError) as error:
+        raise CodesError(f"the codes name the video {code.video}: {error}") from error
+    return video_id
+
+
+def pair_with_tracks(
+    connection: duckdb.DuckDBPyConnection,
+    reference: Collection[Who],
+    people: Mapping[str, int],
+    videos: Mapping[str, CodedVideo],
+) -> list[tuple[int | None, Coding]]:
+    """The track of each coded person and its labels, in the same order; None in videos in which nobody is visible.
+
+    Raises:
+        CodesError: if no visible track is that person.
+    """
+    tracks = _Tracks(
+        people,
+        dict(_named_tracks(connection)),
+        dict(connection.sql("SELECT (video_id, track_id), is_hidden FROM people").fetchall()),
+    )
+    labels = _labels(connection, {video_id for video_id, _ in reference})
+    found: list[tuple[int | None, Coding]] = []
+    for video_id, person in sorted(reference):
+        visible = tracks.visible(video_id)
+        track_id = tracks.find(video_id, person)
+        if track_id is None and len(visible) == 1 and _is_alone(video_id, reference):
+            (track_id,) = visible
+        if track_id not in visible and visible:
+            raise _no_counterpart(videos[video_id].path, person, [f"P{number}" for number in visible])
+        found.append((track_id, labels.get((video_id, track_id), _coding([]))))
+    return found
+
+
+def pair_with_coder(
+    connection: duckdb.DuckDBPyConnection,
+    reference: Collection[Who],
+    second: Mapping[Who, Coding],
+    videos: Mapping[str, CodedVideo],
+) -> list[tuple[int | None, Coding]]:
+    """The second coder's coding of each coded person, in the same order; empty in videos that only the first one coded.
+
+    Raises:
+        CodesError: if the second coder coded the video, but not that person.
+    """
+    n_visible = dict(
+        connection.sql("SELECT video_id, count(*) FROM people WHERE NOT is_hidden GROUP BY ALL").fetchall()
+    )
+    found: list[tuple[int | None, Coding]] = []
+    for video_id, person in sorted(reference):
+        there = [name for video, name in second if video == video_id]
+        name = person
+        if (
+            len(there) == 1
+            and _is_alone(video_id, reference)
+            and ("" in (person, *there) or n_visible.get(video_id) == 1)
+        ):
+            (name,) = there
+        if there and name not in there:
+            raise _no_counterpart(videos[video_id].path, person, there)
+        found.append((None, second.get((video_id, name), _coding([]))))
+    return found
+
+
+def _is_alone(video_id: str, coded: Collection[Who]) -> bool:
+    return sum(video == video_id for video, _ in coded) == 1
+
+
+def _no_counterpart(path: str, person: str, there: Iterable[str]) -> CodesError:
+    return CodesError(
+        f"{path}: no counterpart for {person or 'the person coded'} among "
+        f"{', '.join(sorted(there))}: name tracks as P0, P1 … or give --people FILE"
+    )
+
+
+def _labels(connection: duckdb.DuckDBPyConnection, video_ids: Iterable[str]) -> dict[tuple[str, int | None], Coding]:
+    """The labels of each track."""
+    found: dict[tuple[str, int | None], list[tuple[float, float, int]]] = defaultdict(list)
+    for video_id in sorted(video_ids):
+        for row in label_intervals(connection, video_id).to_pylist():
+            found[video_id, row["track_id"]].append((row["start_s"], row["end_s"], CLASS_OF[row["emotion"]]))
+    return {track: _coding(rows) for track, rows in found.items()}
+
+
+@dataclass(frozen=True)
+class _Tracks:
+    """Find the tracks that names of people refer to."""
+
+    of_person: Mapping[str, int]  # tracks of people given by the user, the same in every video
+    of_name: Mapping[Who, int]  # tracks of people named in the dashboard, by video
+    is_hidden: Mapping[tuple[str, int], bool]  # whether each track is hidden
+
+    def find(self, video_id: str, person: str) -> int | None:
+        """The track that a name refers to."""
+        track_id = self.of_person.get(person, self.of_name.get((video_id, person)))
+        if track_id is None and re.fullmatch(r"[Pp]?\d+", person):
+            number = int(person.lstrip("Pp"))
+            return number if (video_id, number) in self.is_hidden else None
+        return track_id
+
+    def visible(self, video_id: str) -> list[int]:
+        """The tracks of a video that are not hidden."""
+        return [track for (video, track), is_hidden in self.is_hidden.items() if video == video_id and not is_hidden]
+
+
+def _named_tracks(connection: duckdb.DuckDBPyConnection) -> list[tuple[Who, int]]:
+    """The track of each name that at most one visible track of the video has; a hidden one if no visible one has it."""
+    rows = connection.sql(
+        "SELECT video_id, person, arg_min(track_id, is_hidden) FROM people WHERE is_named "
+        "GROUP BY video_id, person HAVING count(*) FILTER (NOT is_hidden) <= 1"
+    ).fetchall()
+    return [((video_id, person), track_id) for video_id, person, track_id in rows]
