@@ -17,7 +17,7 @@ _PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+\-.!|~<>$:&@^=\"'])")
 
 
 def plain(text: object) -> str:
-    r"""Text that Streamlit shows as it is, whatever Markdown, formulas or icons it seems to contain.
+    r"""Escape text so that Streamlit shows it unchanged, even if it looks like Markdown, a formula or an icon.
 
     >>> print(plain("![a](http://b) $x$ :red[c]"))
     \!\[a\]\(http\:\/\/b\) \$x\$ \:red\[c\]

@@ -1,4 +1,4 @@
-"""Optional dependencies: which extra a missing module belongs to, and the command that installs it."""
+"""Optional dependencies: the extra that a missing module belongs to, and the command that installs it."""
 
 import importlib.metadata
 import importlib.util

@@ -26,7 +26,7 @@ sys.dont_write_bytecode = False
 # Torch's threads spin while they wait, which would take the cores from the other test processes. OpenMP reads this
 # variable when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Triton compiles kernels for GPUs, which we never ask for. Its bindings, too, report what is left at exit.
+# Triton compiles kernels for GPUs, which no test uses. Its bindings, too, report what is left at exit.
 sys.modules["triton"] = None  # type: ignore[assignment]
 # Prefect stores runs in a database in this folder, set before Prefect is imported, so the user's runs stay unchanged.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="fervid-prefect-")

@@ -164,7 +164,7 @@ class BrightSpots:
 
 
 def spots(x_px: list[int | None]) -> tuple[FrameBatch, np.ndarray]:
-    """Frames 40 ms apart, each with or without a bright square of 40 px at x, and their thumbnails, which are equal."""
+    """Frames 40 ms apart, each with a bright square of 40 px at its x or without one; all thumbnails are equal."""
     pixels = np.zeros((len(x_px), 240, 320, 3), np.uint8)
     for image, x in zip(pixels, x_px, strict=True):
         if x is not None:

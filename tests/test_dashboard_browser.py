@@ -700,7 +700,7 @@ def test_a_change_that_cannot_be_stored_is_reported(page: Page, address: str, re
 
 
 def store_edit(address: str, video: str, content: str, content_type: str = "application/json") -> tuple[int, str]:
-    """The status with which the dashboard answers a change, and its words."""
+    """Status and text of the dashboard's response to a change."""
     headers = {"Content-Type": content_type}
     request = urllib.request.Request(f"{address}/fervid/edit/{video}", content.encode(), headers, method="POST")
     try:

@@ -101,7 +101,7 @@ def test_agreed_faces_and_unconfirmed_detections_are_counted():
     candidates = {name: Candidate(lambda pixels: FaceBatch.empty(), 0.5) for name in hits}
     count = ClipCount("a", found=dict.fromkeys(hits, 0), unconfirmed=dict.fromkeys(hits, 0))
     _count_frame(count, hits, candidates, ("first", "second"))
-    # The first one gives `lone` only 0.1, so ours is unconfirmed there; ours confirms (300, 0) with a score of 0.3.
+    # `first` gives `lone` a score of 0.1 only, which does not confirm it; `ours` gives (300, 0) 0.3, which does.
     assert count.agreed == 1 and count.found == {"ours": 1, "first": 1, "second": 1}
     assert count.unconfirmed == {"ours": 1, "first": 0, "second": 0}
 

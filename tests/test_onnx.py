@@ -26,7 +26,7 @@ from flows.training.comparison import cost_table
 
 pytestmark = pytest.mark.slow
 
-# Softmax of the logits 0, ln 2, … has simple shares; the columns are in another order than ours, with other names.
+# Softmax of the logits 0, ln 2, … has simple shares; the columns have another order and other names than Fervid's.
 CLASSES = ["Neutral", "Happiness", "Contempt", "Anger", "Disgust", "Fear", "Sadness", "Surprise", "valence", "arousal"]
 CARD = {"classes": CLASSES, "input_size_px": 8}
 LOG2 = float(np.log(2))

@@ -92,7 +92,7 @@ def test_only_selected_videos_are_rebuilt(results):
 
 
 def test_identities_stay_after_appearance_is_deleted(tmp_path):
-    """Settings of smoothing can be changed, but not those of tracks: then the current timeline stays."""
+    """Settings of smoothing can be changed; a change of tracking settings fails and keeps the current timeline."""
     store, video, seen = Store(tmp_path / "results"), *IDS.values()
     store.write_segment(video, seen, 0, observe(np.arange(20) / 10, [Face(i, appearance=40) for i in range(20)]))
     config = TimelineSettings().config(score_threshold=0.5)

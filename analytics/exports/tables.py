@@ -15,7 +15,7 @@ from fer_models.labels import EMOTIONS
 
 ROWS_AT_A_TIME = 100_000  # rows written at once, which limits memory for long videos
 LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
-# Names of emotions in py-feat (https://py-feat.org) that differ from ours.
+# Names of emotions in py-feat (https://py-feat.org) that differ from Fervid's.
 FEX_EMOTIONS = {"angry": "anger", "happy": "happiness", "sad": "sadness"}
 
 N_LANDMARKS = 68  # points of `points_px` without the irises
@@ -95,7 +95,7 @@ def write_fex(connection: duckdb.DuckDBPyConnection, video: VideoRecord, path: P
 def write_openface(
     connection: duckdb.DuckDBPyConnection, video: VideoRecord, path: Path, *, escape_formulas: bool
 ) -> None:
-    """Write OpenFace's first five columns, head rotation and landmarks; then box and probabilities under our names.
+    """Write OpenFace's first five columns, head rotation and landmarks; then box and probabilities, named as in Fervid.
 
     OpenFace's axes point right, down and away from the camera: `pose_Rx` is positive for a head that looks down,
     `pose_Ry` for one that looks to the left edge of the frame, and `pose_Rz` for one tilted clockwise. Frames count

@@ -1,4 +1,4 @@
-"""Event-related averages: how probabilities change around the onset of events, over participants."""
+"""Event-related averages: change of probabilities around the onset of events, over participants."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ TRIAL_BINS_SQL = _bins_sql(
     "$before_s",
 )
 _CURVE = "(PARTITION BY video_id, label, start_s, end_s, track_id)"
-# The view `event_bins`: what each track showed around each event, by time bin, with the defaults of `queries.averages`.
+# The view `event_bins`: measures of each track around each event, by time bin, with the defaults of `queries.averages`.
 EVENT_BINS_SQL = f"""
 WITH bins AS ({
     _bins_sql(

@@ -150,7 +150,7 @@ def connect(
 
 @contextlib.contextmanager
 def limited(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator[None]:
-    """Interrupt our own SQL on the connection after `timeout_s`, and turn DuckDB's errors into one line.
+    """Interrupt Fervid's own SQL on the connection after `timeout_s`, and turn DuckDB's errors into one line.
 
     DuckDB cannot interrupt a single scalar function, so the SQL of users runs in `analytics.sandbox` instead.
 

@@ -60,7 +60,7 @@ def parse_events(content: bytes, name: str) -> pa.Table:
 
 
 def _our_names(header: Sequence[str]) -> dict[str, str]:
-    """Our name for each column, according to `ALIASES`; other columns keep theirs.
+    """Fervid's name for each column, according to `ALIASES`; other columns keep theirs.
 
     >>> _our_names(["Start", "Stop", "Behavior", "Comment"])
     {'Start': 'start_s', 'Stop': 'end_s', 'Behavior': 'label', 'Comment': 'Comment'}

@@ -230,7 +230,7 @@ def _sums(values: np.ndarray, first: np.ndarray) -> np.ndarray:
 def _agreement(
     label_a: np.ndarray, label_b: np.ndarray, weight_s: np.ndarray, first: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Share of time with the same label, and the one by chance, of each group of rows."""
+    """Share of time with the same label, and the share expected by chance, of each group of rows."""
     each = np.arange(len(EMOTIONS))
     total_s = np.maximum(_sums(weight_s, first), 1e-12)
     same = _sums(weight_s * (label_a == label_b), first) / total_s

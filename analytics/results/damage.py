@@ -1,4 +1,4 @@
-"""Files of the results that cannot be read as they were written."""
+"""Damaged and missing files of the results."""
 
 import re
 from dataclasses import dataclass

@@ -40,7 +40,7 @@ class EventMatch:
 
     @property
     def f1(self) -> float | None:
-        """Harmonic mean of the matched shares of both sides; None without events."""
+        """Harmonic mean of precision and recall of the events; None without events."""
         total = self.n_reference + self.n_coded
         return 2 * self.n_matched / total if total else None
 
@@ -119,7 +119,7 @@ def pooled_kappa(confusions: Sequence[Array]) -> Estimate:
 
 
 def precision_and_recall(confusion: Array) -> tuple[Array, Array]:
-    """Of each class: the share of the coded time that the reference agrees with, and the reverse; NaN without time."""
+    """Precision and recall of each class in a confusion matrix of times; NaN for classes without time."""
     hit, coded, reference = np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
     with np.errstate(invalid="ignore"):
         return hit / coded, hit / reference

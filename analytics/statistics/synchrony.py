@@ -1,4 +1,4 @@
-"""Lagged correlation of two series on a common time grid, and what it would be by chance, from surrogates."""
+"""Lagged correlation of two series on a common time grid, and its chance level from surrogates."""
 
 from dataclasses import dataclass
 

@@ -24,7 +24,7 @@ QUALITY_REASONS = (
     "blurred",
     "low_landmark_score",
 )
-# Why --speech leaves out a good face: the first is the reason of `exclude`, the others are those of `only`.
+# Reasons for which --speech leaves out a good face: the first with `exclude`, the others with `only`.
 SPEECH_REASONS = ("speaking", "not_speaking", "speech_not_measured")
 MOVEMENT_KINDS = ("blink", "speaking", "nod", "head_shake")
 

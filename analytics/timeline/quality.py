@@ -1,4 +1,4 @@
-"""The quality filter: which faces are good enough for their probabilities to count, and why others are rejected."""
+"""The quality filter: reject faces whose probabilities are unreliable, each with a reason."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -1,4 +1,4 @@
-"""Codes of human coders, shown as lanes beside ours, and how far the labels agree with them."""
+"""Codes of human coders: their lanes in the player, and their agreement with the labels."""
 
 import os
 import re

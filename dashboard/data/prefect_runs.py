@@ -39,7 +39,7 @@ def server_page() -> str:
 
 
 def flow_runs(results: StoragePath) -> list[FlowRun]:
-    """The runs into `results` among the newest of the server.
+    """The newest runs of the server, limited to those that write to `results`.
 
     Raises:
         ServerError: if no server answers.

@@ -83,7 +83,7 @@ class Library:
 
 
 def read_library(results: Results) -> Library:
-    """The videos as the folder has them now."""
+    """Read the current videos of the folder."""
     return results.remember("library", lambda connection: Library(_read_videos(connection), {}))
 
 

@@ -45,7 +45,7 @@ MAX_IMAGE_PX = 1100
 
 
 def figure_name(figure: str) -> tuple[str, str]:
-    """The group of a figure on a card, and its name for people.
+    """The group of a figure on a card, and its display name.
 
     >>> figure_name("votes_macro_f1")
     ('against the emotion that most annotators named', 'macro F1')

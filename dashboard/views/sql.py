@@ -138,7 +138,7 @@ def line_chart(rows: pd.DataFrame, numbers: list[str]) -> alt.Chart:
 
 
 def show_answer(rows: pa.Table) -> None:
-    """The rows as files, as a table, and as a chart if they make one."""
+    """Show the rows as a table and, if they are suitable, as a chart; offer them as files."""
     with st.container(horizontal=True, vertical_alignment="center"):
         count = f"{rows.num_rows:,} row{'' if rows.num_rows == 1 else 's'}"
         first = f", the first {MAX_SHOWN_ROWS:,} shown" if rows.num_rows > MAX_SHOWN_ROWS else ""
@@ -152,7 +152,7 @@ def show_answer(rows: pa.Table) -> None:
 
 
 def run_query(sql: str) -> None:
-    """Answer a query, or show its error; the answer stays until the next query."""
+    """Run a query and keep its answer until the next one, or show its error."""
     results = current_results()
     events = os.environ.get(markers.ENVIRONMENT)
     st.session_state.pop("answer", None)

@@ -13,7 +13,7 @@ from dashboard.text import plain
 FOLDERS, WORDS, SINGLE, FILE, MARKERS = "folders", "words in the path", "single videos", "a CSV file", "markers"
 DEFAULT_VIDEOS = 2  # number of videos that are compared before anything is selected
 MAX_LISTED = 20
-# What to do where a choice makes fewer than two groups.
+# Advice for a choice that makes fewer than two groups.
 NEXT_STEPS = {
     FOLDERS: "All videos are in one folder: group them in another way.",
     WORDS: "Enter at least two words. Each makes a group of the videos that have it in their path.",
@@ -39,7 +39,7 @@ class GroupFile:
 
 
 def groups_by_folder(paths: list[str]) -> dict[str, str]:
-    """Each video in the group of the folder it lies in."""
+    """Group videos by the folder that contains them."""
     return {path: PurePath(path).parent.name or "." for path in paths}
 
 
@@ -58,7 +58,7 @@ def words_in(path: str, words: Iterable[str]) -> list[str]:
 
 
 def groups_by_word(paths: list[str], words: list[str]) -> dict[str, str]:
-    """Each video in the group of the word that its path contains; videos with no word, or several, are left out."""
+    """Group videos by the word that their path contains; videos with no word, or several, are left out."""
     found = {path: words_in(path, words) for path in paths}
     return {path: matching[0] for path, matching in found.items() if len(matching) == 1}
 

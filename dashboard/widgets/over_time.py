@@ -1,4 +1,4 @@
-"""Means of groups over time, and how probabilities change around the onset of markers."""
+"""Means of groups over time, and the change of probabilities around the onset of markers."""
 
 import altair as alt
 import pandas as pd
@@ -30,7 +30,7 @@ ONSET_TOOLTIP = [
 
 
 def show_over_time(found: Compared) -> None:
-    """The mean timeline of one emotion, and how it changes around the onset of markers."""
+    """The mean timeline of one emotion, and its change around the onset of markers."""
     st.subheader("Over time")
     emotion = st.selectbox(
         "Emotion",
@@ -100,7 +100,7 @@ def timeline_rows(means: pd.DataFrame, emotion: str) -> pd.DataFrame:
 
 
 def timeline_chart(rows: pd.DataFrame, emotion: str) -> alt.LayerChart:
-    """Step lines of `timeline_rows` that break where there is no data, paler where fewer people are behind them.
+    """Step lines of `timeline_rows` that break where there is no data, paler where they average fewer people.
 
     The band is one standard error of the mean between participants; there is none where there is only one.
     """
@@ -127,7 +127,7 @@ def timeline_chart(rows: pd.DataFrame, emotion: str) -> alt.LayerChart:
 
 
 def people_chart(rows: pd.DataFrame, title: str) -> alt.Chart:
-    """The number of people behind each point of `timeline_chart`; lines on top of each other are all visible."""
+    """The number of people averaged at each point of `timeline_chart`; overlapping lines differ in width."""
     groups = sorted(rows["group"].unique())
     widths = [3 + 4 * number for number in reversed(range(len(groups)))]  # the lowest line is the widest
     chart: alt.Chart = (

@@ -8,7 +8,7 @@ from annotated_types import Interval, MaxLen, MinLen
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_card import Scale, Shift, Size, Temperature, WeightsError
 
-# What the outputs of a classifier can mean. Every model has the seven emotions; the last three are optional.
+# Possible meanings of a classifier's outputs. Every model has the seven emotions; the last three are optional.
 OUTPUTS = (*EMOTIONS, "other", "valence", "arousal")
 SYNONYMS = {
     "anger": "angry",

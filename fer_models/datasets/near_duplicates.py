@@ -19,7 +19,8 @@ MIN_MIRRORED_CORRELATION = 0.92
 SHIFTS_PX = (2, 4)  # distances by which images are shifted for comparison; the hashes tolerate one pixel more or less
 COMPARED_PX = 24  # side to which images are reduced before their correlation is computed
 MAP_PX = 12  # side to which images are reduced before they are hashed
-TILE = 256  # number of hashes of each side compared at once; their matrix of differences fits a processor's cache
+# Number of hashes of each of the two sets compared at once; the matrix of differences fits into a processor's cache.
+TILE = 256
 # Number of pairs of images correlated at once, to limit memory.
 CHUNK_PAIRS = 4096
 

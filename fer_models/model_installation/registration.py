@@ -79,7 +79,7 @@ def _add_folder(name: str, path: Path) -> Path:
 
 
 def _check_loads(folder: Path, card: ModelCard) -> None:
-    """Load a model once.
+    """Check that a model can be loaded.
 
     Raises:
         WeightsError: if it is damaged.

@@ -22,7 +22,7 @@ READ_TIMEOUT_S = 5.0  # a source that sends nothing for this many seconds counts
 # FFmpeg's protocols for network sources; local files are excluded
 _FROM_NETWORK = "crypto,http,https,httpproxy,rtmp,rtmps,rtmpt,rtp,rtsp,srt,srtp,tcp,tls,udp"
 _SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"})
-_RECEIVERS = frozenset({"rtp", "udp"})  # schemes whose address is local, because the sender connects to us
+_RECEIVERS = frozenset({"rtp", "udp"})  # schemes whose address is local, because the sender connects to this machine
 # How long FFmpeg probes a stream before the first frame, in microseconds: 1 s instead of its default of 5 s.
 _QUICK_START = {"analyzeduration": "1000000"}
 _CAMERA_FORMAT = {"linux": "v4l2", "darwin": "avfoundation"}

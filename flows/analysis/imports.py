@@ -9,7 +9,7 @@ from collections.abc import Iterator
 def without_gc() -> Iterator[None]:
     """Pause the garbage collector, which searches the many new objects of an import repeatedly and finds no garbage.
 
-    Afterwards it leaves all objects of this time alone, as they live as long as the process.
+    Objects created meanwhile are excluded from later collections, because they live as long as the process.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -158,7 +158,7 @@ def _skip_reason(path: StoragePath, folder: StoragePath) -> str | None:
 
         with path.open("rb") as file:
             return UNKNOWN_SUFFIX if is_media(file.read(HEAD_BYTES)) else ""
-    except OSError:  # if the file has to be read, the run reports that it cannot be
+    except OSError:  # a run that has to read the file reports the error
         return None if has_suffix else ""
 
 

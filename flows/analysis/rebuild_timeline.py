@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from analytics.results.notes import Correction
     from analytics.timeline.build import Timeline, TimelineConfig
 
-# Before this version of the observations, blur was measured in crops of the model's input size, usually 40 px, in which
-# it is larger; then this was the threshold.
+# Earlier versions of the observations measured blur in crops of the model's input size, usually 40 px, which gives
+# larger values; their timelines are built with the former threshold.
 BLUR_AT_48_PX_SINCE, FORMER_MIN_BLUR = 5, 80.0
 SPEEDS = ("frames_per_s", "n_observed", "decode_wait_s", "detect_s", "crop_s", "classify_s", "landmarks_s")
 

@@ -1,4 +1,4 @@
-"""A run of the main flow: its inputs, found once, and what the analysis of its videos shares."""
+"""A run of the main flow: its inputs, the videos found in them, and the context of their analysis."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

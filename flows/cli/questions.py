@@ -203,7 +203,7 @@ def explanation(request: Request, rows: "pa.Table") -> list[str]:
 
 
 def _short_time_note(seconds: Sequence[float], rates: str, event: str) -> list[str]:
-    """A note on rates that rest on less than a minute; none if there are none."""
+    """A note on rates measured over less than a minute; empty without any."""
     n_short = sum(0 < one < 60 for one in seconds)
     if not n_short:
         return []
@@ -234,7 +234,7 @@ def _movement_notes(rows: "pa.Table") -> list[str]:
 
 
 def _comparison_notes(rows: "pa.Table") -> list[str]:
-    """Notes on each pair of groups: how many participants it rests on, and why there is no interval."""
+    """Notes on each pair of groups: the number of participants, and the reason if there is no interval."""
     found: dict[str, None] = {}  # a dictionary as a set that keeps the order of the rows
     emotions: dict[tuple[str, str], list[str]] = {}  # by pair and note
     for row in rows.to_pylist():

@@ -24,7 +24,7 @@ from flows.prefect.server import PrefectServerError, ScheduleError, check_health
 START_A_SERVER = (
     "start one with `prefect server start --background`, then `export PREFECT_API_URL=http://127.0.0.1:4200/api`"
 )
-# What Prefect does with a run that is due while another one writes to the same folder.
+# Prefect's strategies for a run that is due while another one writes to the same folder.
 COLLISION = {"wait": ConcurrencyLimitStrategy.ENQUEUE, "skip": ConcurrencyLimitStrategy.CANCEL_NEW}
 WhenBusy = Literal["skip", "wait"]
 

@@ -20,7 +20,7 @@ SERVER = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from flows.prefect.server import serve; "
     "serve(int(sys.argv[2]))"
 )
-START_TIMEOUT_S = 300.0  # on a slow and busy machine; a server that ends is noticed at once
+START_TIMEOUT_S = 300.0  # long enough for a slow and busy machine; if the server process ends, waiting stops at once
 ANSWER_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 5.0
 START_ONE = "start one yourself with `prefect server start --background` and set PREFECT_API_URL"

@@ -32,7 +32,7 @@ CONTRAST, BRIGHTNESS, MAX_NOISE = 0.12, 0.15, 0.12
 MIN_SIDE_PX = 20  # half of the views are shrunk to a side between this and the input size, and enlarged again
 JPEG_QUALITY = (30, 90)  # the other half of the views are compressed as JPEG with a quality in this range
 # Temperature at which the two views are compared. It is near the one that calibration finds, because networks trained
-# by our recipes are underconfident.
+# by these recipes are underconfident.
 TEMPERATURE = 0.6
 
 

@@ -106,7 +106,7 @@ def calibrate(
 
 
 def _card_of(training: FinishedTraining, learned: FaceImages, name: str, about_data: Mapping[str, object]) -> ModelCard:
-    """The card of a training, without what its models differ in."""
+    """The card of a training, without the fields in which its models differ."""
     recipe = training.recipe
     options = architecture_options(recipe.architecture, input_size_px=recipe.input_size_px, outputs=len(EMOTIONS))
     return ModelCard(

@@ -169,7 +169,7 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note
 
 
 def _data_notes(connection: "duckdb.DuckDBPyConnection", results: Path) -> list[str]:
-    """Notes on videos that should perhaps not count."""
+    """Notes on videos that users may want to exclude from the results."""
     from analytics.results.replaced_files import replaced_files_note
     from analytics.results.videos import all_videos
 
