@@ -19,7 +19,7 @@ from fer_models.crops import appearance_descriptors, crop_faces, frame_crops
 from fer_models.detection import FaceDetector
 from fer_models.detection.key_frames import KeyFramePlan, detect_frames
 from fer_models.frame_batch import FaceBatch, FrameBatch
-from fer_models.observe import frame_thumbnail
+from fer_models.thumbnails import frame_thumbnail
 
 WIDTH_PX, HEIGHT_PX = 640, 360
 KINDS = ("crossing", "turning back", "occlusion", "returning", "cuts", "crowd")

@@ -14,7 +14,7 @@ class Observation:
     frame_index: np.ndarray  # (n,) int64, index of each frame in the video
     pts_s: np.ndarray  # (n,) float64, presentation time
     decoded: np.ndarray  # (n,) bool, False where the frame could not be decoded
-    # (n, 48) uint8, RGB thumbnail of each frame, see `observe.frame_thumbnail`; zeros where not decoded
+    # (n, 48) uint8, RGB thumbnail of each frame, see `thumbnails.frame_thumbnail`; zeros where not decoded
     thumbnail_rgb: np.ndarray
     faces: FaceBatch  # the faces, ordered by frame; their `frame` is an index among the n frames
     probabilities: np.ndarray  # (m, 7) float32, calibrated, in the order of `EMOTIONS`; NaN where not known

@@ -17,14 +17,8 @@ import numpy as np
 import torch
 
 from fer_models.classification.classifier import N_FURTHER, EmotionClassifier
-from fer_models.crops import (
-    APPEARANCE_BYTES,
-    appearance_descriptors,
-    crop_faces,
-    frame_crops,
-    measure_crops,
-    out_of_frame_fraction,
-)
+from fer_models.cropping import CroppedFaces, crop_in_groups
+from fer_models.crops import APPEARANCE_BYTES
 from fer_models.detection.key_frames import DetectedFrames, KeyFramePlan, WaitingFrames, detect_frames
 from fer_models.detection.protocol import FaceDetector
 from fer_models.frame_batch import FaceBatch, FaceLandmarks, FrameBatch
@@ -35,6 +29,7 @@ from fer_models.observation import Observation
 from fer_models.oom import run_with_oom_backoff
 from fer_models.prefetch import STALLED_S, StallTimeout, prefetch
 from fer_models.threads import run_stage
+from fer_models.thumbnails import THUMBNAIL_GRID, frame_thumbnail
 from fer_models.video import VideoInfo, VideoReadError, read_frames_at
 
 log = logging.getLogger(__name__)
@@ -44,8 +39,6 @@ log = logging.getLogger(__name__)
 MAX_BATCH_BYTES = 64 * 2**20
 MAX_LARGE_BATCH_BYTES = 256 * 2**20
 MIN_BATCH_FRAMES = 8
-THUMBNAIL_GRID = 4
-THUMBNAIL_SAMPLES = 64  # pixels read along the short side of a frame to compute its thumbnail
 # At least this many crops are collected before they are classified: most batches hold fewer than the classifier takes.
 CLASSIFY_CROPS = 256
 DETECT_EVERY_S = 0.2
@@ -90,14 +83,14 @@ class _SegmentInProgress:
     is_full: np.ndarray
     thumbnail_rgb: np.ndarray
     waiting: WaitingFrames | None = None
-    cropping: Future[list["_CroppedFaces"]] | None = None  # the faces of the last frames, not yet in the lists below
+    cropping: Future[list[CroppedFaces]] | None = None  # the faces of the last frames, not yet in the lists below
     faces: list[FaceBatch] = field(default_factory=list)
     measures: list[np.ndarray] = field(default_factory=list)
     appearances: list[np.ndarray] = field(default_factory=list)
     outputs: list[Future["_Outputs"]] = field(default_factory=list)
     crops: list[torch.Tensor] = field(default_factory=list)
     landmark_crops: list[torch.Tensor] = field(default_factory=list)
-    crop_sides: list[np.ndarray] = field(default_factory=list)  # (…, 2) complex128 each, see `_CroppedFaces`
+    crop_sides: list[np.ndarray] = field(default_factory=list)  # (…, 2) complex128 each, see `CroppedFaces`
 
     @classmethod
     def of(cls, frame_index: np.ndarray) -> "_SegmentInProgress":
@@ -328,13 +321,14 @@ def _detect(segment: _SegmentInProgress, frames: FrameBatch, stages: _Stages, *,
 
 
 @torch.inference_mode()
-def _crop_parts(frame_index: np.ndarray, detected: list[DetectedFrames], stages: _Stages) -> "list[_CroppedFaces]":
+def _crop_parts(frame_index: np.ndarray, detected: list[DetectedFrames], stages: _Stages) -> list[CroppedFaces]:
     """Crop the faces of frames, whose `frame` then refers to the frames of the segment, `frame_index`."""
     started_s = time.perf_counter()
     cropped = []
     for part in detected:
         position = np.searchsorted(frame_index, part.frames.frame_index)
-        for group in _crop(part.frames, _large_faces(part.faces, stages.min_face_px), stages):
+        large = _large_faces(part.faces, stages.min_face_px)
+        for group in crop_in_groups(part.frames, large, stages.classifier, for_landmarks=stages.landmarker is not None):
             faces = dataclasses.replace(group.faces, frame=position[group.faces.frame])
             cropped.append(dataclasses.replace(group, faces=faces))
     stages.times.crop_s += time.perf_counter() - started_s
@@ -348,72 +342,6 @@ def _no_frames(frames: FrameBatch) -> FrameBatch:
 def _large_faces(faces: FaceBatch, min_face_px: float) -> FaceBatch:
     sides_px = faces.boxes_xyxy[:, 2:] - faces.boxes_xyxy[:, :2]
     return faces.select(np.sqrt(np.maximum(sides_px.prod(axis=1), 0)) >= min_face_px)
-
-
-@dataclass(frozen=True, eq=False)
-class _CroppedFaces:
-    """Faces, their crops, and what was measured on them."""
-
-    faces: FaceBatch
-    crops: torch.Tensor  # (m, size, size, 3) uint8 for the classifier, on its device
-    measures: np.ndarray  # (m, 3) float32: blur, brightness, share of the crop outside the frame
-    appearances: np.ndarray  # (m, 60) uint8, see `appearance_descriptors`
-    crop_sides: np.ndarray  # (m, 2) complex128, side and center of each crop, see `frame_crops`
-    landmark_crops: torch.Tensor | None  # (m, 48, 48, 3) uint8, often the same; None without a landmark network
-
-
-def _crop(frames: FrameBatch, faces: FaceBatch, stages: _Stages) -> list[_CroppedFaces]:
-    """Crop faces at once, or in groups if memory runs out."""
-
-    def crop(rows: slice, _: int) -> _CroppedFaces:
-        return _crop_group(frames, faces.select(np.arange(rows.start, rows.stop)), stages)
-
-    def warn(n_faces: int) -> None:
-        log.warning("out of memory, cropping %d faces at a time", n_faces)
-
-    return run_with_oom_backoff(len(faces), len(faces), crop, warn)
-
-
-def _crop_group(frames: FrameBatch, faces: FaceBatch, stages: _Stages) -> _CroppedFaces:
-    classifier = stages.classifier
-    used, frame = np.unique(faces.frame, return_inverse=True)
-    # On a GPU, upload only frames with faces.
-    shown = frames.pixels if classifier.device.type == "cpu" or len(used) == len(frames) else frames.pixels[used]
-    frame = frame if shown is not frames.pixels else faces.frame
-    pixels, frame_of_face, boxes_xyxy, landmarks_xy = (
-        torch.from_numpy(array).to(classifier.device) for array in (shown, frame, faces.boxes_xyxy, faces.landmarks_xy)
-    )
-    height_px, width_px = frames.pixels.shape[1:3]
-    side, center = frame_crops(boxes_xyxy, landmarks_xy)
-    crops = crop_faces(pixels, frame_of_face, side, center)
-    measures = (*measure_crops(crops), out_of_frame_fraction(side, center, width_px, height_px))
-    appearances = appearance_descriptors(pixels, frame_of_face, side, center, crops)
-    return _CroppedFaces(
-        faces,
-        classifier.crop(crops, pixels, frame_of_face, boxes_xyxy, side, center),
-        torch.stack(measures, dim=1).cpu().numpy(),
-        appearances.cpu().numpy(),
-        torch.stack([side, center], dim=1).cpu().numpy(),
-        None if stages.landmarker is None else crops,
-    )
-
-
-def frame_thumbnail(pixels: np.ndarray) -> np.ndarray:
-    """Mean red, green, blue of the cells of a 4x4 grid: enough to find cuts, too little to recognize anybody.
-
-    Args:
-        pixels: (n, h, w, 3) uint8.
-
-    Returns:
-        (n, 48) uint8, the cells row by row.
-    """
-    step = max(1, min(pixels.shape[1:3]) // THUMBNAIL_SAMPLES)
-    few = pixels[:, ::step, ::step].astype(np.float32)
-    rows, columns = (np.arange(THUMBNAIL_GRID) * size // THUMBNAIL_GRID for size in few.shape[1:3])
-    sums = np.add.reduceat(np.add.reduceat(few, rows, axis=1), columns, axis=2)
-    heights, widths = np.diff(rows, append=few.shape[1]), np.diff(columns, append=few.shape[2])
-    cells: np.ndarray = sums / np.maximum(heights[:, None] * widths, 1)[..., None]
-    return cells.round().astype(np.uint8).reshape(len(pixels), 3 * THUMBNAIL_GRID**2)
 
 
 def _split_at_segments(

@@ -14,8 +14,9 @@ from fer_models.crops import TEMPLATE_XY
 from fer_models.frame_batch import FrameBatch
 from fer_models.landmarks.landmarker import LandmarkBatch, Landmarker
 from fer_models.observation import Observation
-from fer_models.observe import ObserveOptions, frame_thumbnail, observe_frames, observe_segments
+from fer_models.observe import ObserveOptions, observe_frames, observe_segments
 from fer_models.registry.model_registry import ModelCard
+from fer_models.thumbnails import frame_thumbnail
 from fer_models.video import VideoReadError, probe
 
 pytestmark = pytest.mark.slow
