@@ -1,4 +1,4 @@
-"""Each extension described in docs/extending.md is made once."""
+"""Each extension described in docs/extending.md is made once, from Python."""
 
 import numpy as np
 import pytest
