@@ -33,7 +33,8 @@ from analytics.timeline.observations import missing_frames_table
 from dashboard.data.results import ENVIRONMENT
 from fer_models.video import probe
 from fer_models.video.geometry import GeometryError
-from fer_models.video.live import FrameGeometry, LatestFrames, LiveFrame, LiveReader, SessionClock, frame_batch
+from fer_models.video.live import LiveReader, SessionClock
+from fer_models.video.live_frames import FrameGeometry, LatestFrames, LiveFrame, frame_batch
 from fer_models.video.live_source import LiveSource, LiveSourceError
 from flows.analysis.progress import Progress
 from flows.analysis.rebuild_timeline import rebuild_timelines

@@ -5,22 +5,17 @@ from __future__ import annotations  # av.Packet takes a parameter in its type st
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
 import av
 import av.container
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
-from fer_models.frame_batch import FrameBatch
-from fer_models.video.color import to_rgb
 from fer_models.video.container import read_packets
-from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size, stored_orientation
+from fer_models.video.geometry import GeometryError
+from fer_models.video.live_frames import FrameGeometry, LatestFrames, LiveFrame, Missing
 from fer_models.video.live_source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource, LiveSourceError
 from fer_models.video.sampling import ROUNDING_S
 
@@ -31,43 +26,6 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 MAX_AHEAD_S = 1.0  # a stream whose timestamps jump ahead of the wall clock by more than this has restarted
 MAX_BEHIND_S = 1.0  # when decoding is late by more than this, it skips to the next keyframe
 WAITED_S = 0.005  # a packet that took this many seconds to arrive shows that there is no backlog
-
-Missing = Literal["", "dropped", "decode_error", "no_signal"]
-
-
-@dataclass(frozen=True)
-class FrameGeometry:
-    """Size with square pixels, rotation and mirroring with which a player shows a frame."""
-
-    width_px: int  # width with square pixels, before rotation
-    height_px: int
-    orientation: Orientation
-
-    @classmethod
-    def of(cls, image: av.VideoFrame, pixel_aspect: Fraction | None) -> FrameGeometry:
-        """The geometry of a decoded frame; `pixel_aspect` is the width of a pixel over its height, None for square.
-
-        Raises:
-            GeometryError: if the stream asks for a rotation or a pixel aspect ratio that is not supported.
-        """
-        width_px, height_px = square_pixel_size(image.width, image.height, pixel_aspect)
-        return cls(width_px, height_px, stored_orientation(image))
-
-
-@dataclass(frozen=True, eq=False)
-class LiveFrame:
-    """A frame of a live source, or the reason why it has no image."""
-
-    index: int  # 0-based index among all frames since the first
-    pts_s: float  # seconds since the first frame; see `SessionClock`
-    arrived_s: float  # arrival time by time.monotonic()
-    missing: Missing = ""  # why there is no image: a value of `status` in the table `frames`; empty if there is one
-    image: av.VideoFrame | None = None
-    geometry: FrameGeometry | None = None  # how a player shows the image
-
-    def dropped(self) -> LiveFrame:
-        """The same frame without its image, marked as dropped."""
-        return replace(self, missing="dropped", image=None, geometry=None)
 
 
 class SessionClock:
@@ -126,44 +84,6 @@ class FrameSampler:
         return True
 
 
-class LatestFrames:
-    """Queue for a consumer that may be slow: at most `limit` images wait, and the oldest are dropped."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._passed: list[LiveFrame] = []  # frames without image, all older than those in `_waiting`
-        self._waiting: deque[LiveFrame] = deque()
-        self._n_images = 0
-        self._changed = threading.Condition()
-
-    def put(self, frame: LiveFrame) -> None:
-        """Add a frame."""
-        with self._changed:
-            self._waiting.append(frame)
-            self._n_images += frame.image is not None
-            self._drop(self.limit)
-            self._changed.notify()
-
-    def take(self, timeout_s: float) -> list[LiveFrame]:
-        """All frames since the last call, in order, dropped ones without image; empty after `timeout_s`."""
-        with self._changed:
-            self._changed.wait_for(lambda: bool(self._waiting), timeout_s)
-            self._drop(self.limit)
-            frames = [*self._passed, *self._waiting]
-            self._passed, self._waiting, self._n_images = [], deque(), 0
-            return frames
-
-    def is_empty(self) -> bool:
-        """Whether no frame is waiting."""
-        return not self._waiting
-
-    def _drop(self, limit: int) -> None:
-        while self._n_images > limit:
-            frame = self._waiting.popleft()
-            self._n_images -= frame.image is not None
-            self._passed.append(frame if frame.image is None else frame.dropped())
-
-
 class LiveReader:
     """Read a source in a background thread until stopped; reconnect whenever the source is lost."""
 
@@ -211,31 +131,8 @@ class LiveReader:
             self._report(f"{self.source.shown}: listening; waiting up to {OPEN_TIMEOUT_S:g} s for the stream to start")
         while not self._stop.is_set():
             n_before = self._n_frames
-            reason = "the stream ended"
-            try:
-                with self.source.open() as (container, stream):
-                    self.codec, self.container = stream.codec_context.codec.canonical_name, container.format.name
-                    self._read(container, stream)
-            except GeometryError as error:  # connecting again would not help
-                if self.since is None:
-                    self.error = LiveSourceError(self.source.shown, str(error))
-                else:
-                    self._report(f"{self.source.shown}: ended: it {error}")
-                return
-            except LiveSourceError as error:
-                reason = error.reason
-                if self.since is None:
-                    self.error = error
-                    return
-            except av.FFmpegError as error:
-                reason = error.strerror or str(error)
-                if isinstance(error, av.error.ExitError):
-                    reason = f"no data for {READ_TIMEOUT_S:g} s"
-            if self.since is None:
-                message = f"no frame was received ({reason}): check that the sender transmits video"
-                self.error = LiveSourceError(self.source.shown, message)
-                return
-            if self.source.ends or self._stop.is_set():
+            reason = self._read_until_lost()
+            if reason is None or self.source.ends or self._stop.is_set():
                 return
             if self._n_frames > n_before:
                 wait_s = FIRST_WAIT_S
@@ -243,6 +140,33 @@ class LiveReader:
             self._report(f"{self.source.shown}: lost ({reason}); reconnecting in {wait_s:g} s")
             self._stop.wait(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    def _read_until_lost(self) -> str | None:
+        """Connect and queue frames; return why the source was lost, None if connecting again would not help."""
+        try:
+            with self.source.open() as (container, stream):
+                self.codec, self.container = stream.codec_context.codec.canonical_name, container.format.name
+                self._read(container, stream)
+            reason = "the stream ended"
+        except GeometryError as error:
+            if self.since is None:
+                self.error = LiveSourceError(self.source.shown, str(error))
+            else:
+                self._report(f"{self.source.shown}: ended: it {error}")
+            return None
+        except LiveSourceError as error:
+            if self.since is None:
+                self.error = error
+                return None
+            reason = error.reason
+        except av.FFmpegError as error:
+            is_silent = isinstance(error, av.error.ExitError)
+            reason = f"no data for {READ_TIMEOUT_S:g} s" if is_silent else error.strerror or str(error)
+        if self.since is None:
+            message = f"no frame was received ({reason}): check that the sender transmits video"
+            self.error = LiveSourceError(self.source.shown, message)
+            return None
+        return reason
 
     def _read(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
         """Queue frames until the source is lost or reading is stopped.
@@ -315,15 +239,3 @@ class LiveReader:
 def _time_s(packet: av.Packet[Any]) -> float | None:
     """Presentation time of a packet; None if it has none."""
     return None if packet.pts is None or packet.time_base is None else float(packet.pts * packet.time_base)
-
-
-def frame_batch(frames: list[LiveFrame]) -> FrameBatch:
-    """Combine frames of one geometry into a batch, as a player shows them."""
-    reformatter, pixels = VideoReformatter(), []
-    for frame in frames:
-        if frame.image is not None and frame.geometry is not None:
-            size = frame.geometry.width_px, frame.geometry.height_px
-            rgb = to_rgb(frame.image, *size, frame.image.color_trc, reformatter)
-            pixels.append(frame.geometry.orientation.apply(rgb))
-    index = np.array([frame.index for frame in frames], np.int64)
-    return FrameBatch(np.stack(pixels), index, np.array([frame.pts_s for frame in frames]))

@@ -12,7 +12,8 @@ import torch
 
 from analytics.results.store import Store
 from fer_models.crops import CROP_PX
-from fer_models.video.live import LiveFrame, LiveReader
+from fer_models.video.live import LiveReader
+from fer_models.video.live_frames import LiveFrame
 from fer_models.video.live_source import LiveSource
 from flows.analysis.fingerprints import timeline_config
 from flows.analysis.model_bundle import Models, load_models

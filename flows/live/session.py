@@ -13,7 +13,8 @@ from analytics.results.ids import live_video_id
 from analytics.results.store import Store
 from analytics.timeline.observations import missing_frames_table, observations_table
 from fer_models.observe import ObserveOptions, observe_frames
-from fer_models.video.live import LiveFrame, LiveReader, frame_batch
+from fer_models.video.live import LiveReader
+from fer_models.video.live_frames import LiveFrame, frame_batch
 from flows.analysis.fingerprints import provenance_columns, work_ids
 from flows.analysis.model_bundle import Models
 from flows.settings import AnalyzeSettings
