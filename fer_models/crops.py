@@ -28,8 +28,8 @@ MAX_POINTS = 2**15  # number of points read from a frame at once; larger arrays 
 FACE_GRID, CHEST_GRID = 4, 2
 APPEARANCE_BYTES = 3 * (FACE_GRID**2 + CHEST_GRID**2)
 # Square that shows the clothes below a face: its side and the distance of its center, in sides of the face crop.
-# Clothes distinguish people better than skin does: at a threshold that accepts 1 % of the false pairs of faces in our
-# clips with several people, the face alone misses 19 % of the true pairs within 0.8 s, face and clothes together 10 %.
+# Clothes distinguish people better than skin does: at a threshold that accepts 1 % of the false pairs of faces in
+# videos of several people, the face alone misses 19 % of the true pairs within 0.8 s, face and clothes together 10 %.
 CHEST_SIDE, CHEST_BELOW = 1.2, 1.35
 CHEST_SAMPLES = 16  # points read along each side of this square
 

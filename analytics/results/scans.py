@@ -1,8 +1,8 @@
 """Arrow datasets whose scans cannot deadlock when a file is damaged.
 
 `pyarrow.dataset.Scanner.to_reader`, which DuckDB calls, holds Python's global lock while it starts the scan (pyarrow
-26). If a thread of the same scan meanwhile reports an exception that a file handler of ours raised, that thread needs
-the lock in order to format the exception, and holds the scan's own lock: both threads wait forever.
+26). If a thread of the same scan meanwhile reports an exception that one of Fervid's file handlers raised, that thread
+needs the lock in order to format the exception, and holds the scan's own lock: both threads wait forever.
 """
 
 from typing import Any

@@ -51,13 +51,13 @@ class AnalysisRun:
         }
 
 
-# What a command has prepared for the flow that it calls. Prefect's own parameters are limited to JSON.
+# The run that a command passes to the flow that it calls. Prefect's own parameters are limited to JSON.
 _prepared: ContextVar[AnalysisRun | None] = ContextVar("prepared", default=None)
 
 
 @contextlib.contextmanager
 def prepared(run: AnalysisRun) -> Iterator[None]:
-    """Let a call of the flow within the block execute this run."""
+    """Within the block, a call of the flow executes this run instead of finding videos itself."""
     token = _prepared.set(run)
     try:
         yield
