@@ -126,7 +126,7 @@ function drawQuality(context, track, view, x, y) {
   context.globalAlpha = 1;
 }
 
-// Where markers begin and end, through a lane.
+// Lines through a lane at the start and the end of each marker.
 function drawMarkerEdges(context, markers, view, x, height_px) {
   context.fillStyle = view.ink;
   for (const { start_s, end_s } of markers) {
@@ -140,7 +140,7 @@ function drawMarkerEdges(context, markers, view, x, height_px) {
   context.globalAlpha = 1;
 }
 
-// What a person coded: spans in the colors of emotions, gray for other codes, with the code where there is room.
+// The codes of a person: spans in the colors of emotions, gray for other codes, with the code where there is room.
 export function drawCodes(context, spans, view) {
   context.clearRect(0, 0, view.width_px, CODES_PX);
   const x = scaleOf(view);

@@ -122,7 +122,7 @@ export class Lanes {
     return element("section", { class: "lane" }, element("h3", {}, track.name, element("small", {}, note)), canvas, this.movementLane(track));
   }
 
-  // The movements of a person, or why there are none; if nobody's were measured, that is said once below all lanes.
+  // The movements of a person, or why there are none; if none were measured for anybody, one line below all lanes says so.
   movementLane(track) {
     if (!this.showsMovements || !this.isAnyMeasured) return null;
     if (!isMeasured(track)) return element("p", { class: "mute" }, whyNotMeasured(track));
@@ -135,7 +135,7 @@ export class Lanes {
     return this.data.movements.filter((movement) => movement.track_id === id);
   }
 
-  // What a person coded, below the lane of the same person.
+  // The codes of a person, below the lane of the same person.
   codedLane(lane) {
     const title = this.codedTitle(lane);
     const canvas = element("canvas", { role: "img", "aria-label": title });
@@ -398,7 +398,7 @@ export class Lanes {
     return this.data.markers.filter((marker) => isDuring(marker, time_ms));
   }
 
-  // Words beside the pointer; hidden without any.
+  // The tooltip beside the pointer; hidden if it has no text.
   tell(event, words) {
     this.tooltip.hidden = !words.length;
     this.tooltip.textContent = words.join(" · ");

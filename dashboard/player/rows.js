@@ -1,4 +1,4 @@
-// A table whose rows open something: links, strips of colors, bars, and thumbnails made in the browser.
+// A table whose rows open a video or a moment: links, strips of colors, bars, and thumbnails made in the browser.
 
 import { button, element, swatch } from "./dom.js";
 import { Thumbnails } from "./thumbnails.js";

@@ -135,7 +135,7 @@ export class Screen {
     this.draw();
   }
 
-  // The time of the video; where it was sent to, if it is paused there.
+  // The time of the video; while it is paused, without the offset into the frame that a seek adds.
   get position_s() {
     const into_s = this.video.paused ? INTO_FRAME_S : 0;
     return Math.max(0, this.video.currentTime - into_s) + this.data.video.start_s;

@@ -1,5 +1,5 @@
--- The same over all faces: a low-quality face without a label counts with the emotion of its own frame. Faces that
--- --speech leaves out are counted as faces only.
+-- Like shares.sql, but over all faces: a low-quality face without a label counts with the emotion of its own frame.
+-- Faces that --speech leaves out are counted as faces only.
 WITH labeled AS (
     SELECT video_id, analysis_id, track_id, duration_s, NOT quality_ok AND NOT left_out_by_speech(quality_reason) AS is_low,
         CASE WHEN left_out_by_speech(quality_reason) THEN NULL ELSE coalesce(smooth_emotion, emotion) END AS label
