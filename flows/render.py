@@ -43,6 +43,16 @@ class RenderError(FervidError):
 
 
 @dataclass(frozen=True, eq=False)
+class _Analysis:
+    """The results of one video."""
+
+    faces: pa.Table  # rows of `_FACES`
+    track: np.ndarray  # the track of each face; -1 without one
+    analyzed: np.ndarray  # the frame_index of each analyzed frame
+    spans: Spans  # when each track is visible, and its labels
+
+
+@dataclass(frozen=True, eq=False)
 class _Scene:
     """The boxes, labels and timeline strip to draw on the frames of one video."""
 
@@ -86,7 +96,7 @@ def render_video(
         info = probe(file, "pyav", video_stream=video_stream, rotate=rotate)
         if info.is_still:
             raise RenderError(f"{video}: is a still image: only videos can be rendered")
-        scene = _scene(info, video, results, hiding, only)
+        scene = _scene(info, _read_analysis(file, video, results, only), hiding, only)
         write_atomic(out, lambda part: write_video(part, _rendered_frames(info, scene, hiding, on_frame), info))
 
 
@@ -111,8 +121,13 @@ def _refuse_live(video: StoragePath, results: Path) -> None:
         raise RenderError(f"{video}: is a live session: its frames were not stored, so there is nothing to draw on")
 
 
-def _scene(info: VideoInfo, video: StoragePath, results: Path, hiding: Hiding | None, only: int | None) -> _Scene:
-    of = {"video_id": video_id(file_sha256(info.path))}
+def _read_analysis(file: Path, video: StoragePath, results: Path, only: int | None) -> _Analysis:
+    """Read the results of a video.
+
+    Raises:
+        RenderError: if the video is not in the results, or has no track `only`.
+    """
+    of = {"video_id": video_id(file_sha256(file))}
     with connect(results, observations=False) as connection:
         known = "SELECT status FROM videos WHERE video_id = $video_id AND status = 'done'"
         if not connection.execute(known, of).fetchall():
@@ -127,12 +142,17 @@ def _scene(info: VideoInfo, video: StoragePath, results: Path, hiding: Hiding | 
             visibility_intervals(connection, of["video_id"], max_gap_s=0.0),
             label_intervals(connection, of["video_id"], max_gap_s=0.0),
         )
-    cover = RedactionConfig()
     track = faces["track_id"].fill_null(-1).to_numpy()
     if only is not None and not (track == only).any():
         available = ", ".join(map(str, np.unique(track[track >= 0]))) or "none"
         raise RenderError(f"{video}: has no track {only}; available: {available}")
-    where = (info.pts_s, analyzed, faces["frame_index"].to_numpy(), track, to_float_array(faces, *_BOX))
+    return _Analysis(faces, track, analyzed, spans)
+
+
+def _scene(info: VideoInfo, analysis: _Analysis, hiding: Hiding | None, only: int | None) -> _Scene:
+    """Prepare what is drawn on the frames."""
+    faces, track, spans, cover = analysis.faces, analysis.track, analysis.spans, RedactionConfig()
+    where = (info.pts_s, analysis.analyzed, faces["frame_index"].to_numpy(), track, to_float_array(faces, *_BOX))
     hidden, all_hidden = redaction_boxes(*where, cover)
     shown = boxes_shown(*where)
     if hiding:

@@ -93,16 +93,10 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
                 f"was killed counts as running until `fervid timeline {results}` has written its last tables"
             )
     else:
-        finished_at = {
-            video_id: _last_written(of_video) for video_id, of_video in folders.items() if not is_remote(results)
-        }
-        # The time in the row takes precedence, because copying a folder changes the times of its files.
-        finished_at |= _last_finished(rows)
-        chosen = sorted(
-            video_id
-            for video_id, when in finished_at.items()
-            if when < finished_before and video_id not in running_sessions
-        )
+        # Only on disk do files without a row have a time.
+        finished_at = _finished_at(rows, {} if is_remote(results) else folders)
+        old = {video_id for video_id, when in finished_at.items() if when < finished_before}
+        chosen = sorted(old - running_sessions.keys())
     paths = sorted({row.path for row in rows if row.video_id in chosen})
     files = {
         path: entry
@@ -238,6 +232,12 @@ def _chosen(rows: Sequence[_Written], folders: Mapping[str, object], wanted: Seq
     """The ids of the chosen videos, including videos without a row, as a killed run leaves them."""
     without_row = folders.keys() - {row.video_id for row in rows}
     return choose_videos([*rows, *(VideoName(video_id, "") for video_id in without_row)], wanted)
+
+
+def _finished_at(rows: Sequence[_Written], folders: Mapping[str, Sequence[StoragePath]]) -> dict[str, datetime]:
+    """When the newest data of each video were written."""
+    # The time in the row takes precedence, because copying a folder changes the times of its files.
+    return {video_id: _last_written(of_video) for video_id, of_video in folders.items()} | _last_finished(rows)
 
 
 def _last_finished(rows: Sequence[_Written]) -> dict[str, datetime]:

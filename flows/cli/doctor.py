@@ -14,7 +14,7 @@ from fer_models.device import autocast_dtype, choose_device
 from fer_models.extras import EXTRA_OF_MODULE, install_command
 from fer_models.int8 import has_int8
 from fer_models.model_installation.verification import check_models
-from fer_models.registry.model_registry import ModelCard, list_model_dirs
+from fer_models.registry.model_registry import ModelCard, WeightsError, list_model_dirs
 from fer_models.video.decord_backend import decord_module
 
 CODECS = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mjpeg", "gif")
@@ -48,32 +48,11 @@ def examine() -> list[Finding]:
     has_cuda = torch.cuda.is_available()
     device = torch.cuda.get_device_name() if has_cuda else "no CUDA device: computes on the CPU"
     findings.append(Finding("cuda", device, has_cuda, optional=True))
-    has_decord = decord_module() is not None
-    findings.append(
-        Finding(
-            "decord",
-            importlib.metadata.version("decord") if has_decord else "not installed (optional): PyAV decodes all videos",
-            has_decord,
-            optional=True,
-        )
-    )
-    has_x264 = "libx264" in av.codecs_available
-    findings.append(
-        Finding(
-            "x264",
-            "encodes demo clips and rendered videos"
-            if has_x264
-            else "missing: `fervid demo` and `fervid render` do not work",
-            has_x264,
-        )
-    )
+    findings += [decord(), x264()]
     missing = [codec for codec in CODECS if codec not in av.codecs_available]
     findings.append(Finding("codecs", ", ".join(c for c in CODECS if c not in missing), not missing))
     findings.append(retinaface())
-    for name, card in check_models().items():
-        is_whole = isinstance(card, ModelCard)
-        found = f"{card.task}, sha256 {card.sha256[:16]} as on its card" if isinstance(card, ModelCard) else str(card)
-        findings.append(Finding(f"model {name}", found, ok=is_whole, needed=True))
+    findings += [model(name, card) for name, card in check_models().items()]
     url = os.environ.get("PREFECT_API_URL")
     findings.append(Finding("prefect server", url or "PREFECT_API_URL is not set: each run starts a temporary server"))
     return findings
@@ -93,6 +72,27 @@ def extra(name: str) -> Finding:
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     found = f"without {', '.join(missing)}: {install_command(name)}" if missing else "installed"
     return Finding(f"extra {name}", found, not missing, optional=True)
+
+
+def decord() -> Finding:
+    """Whether decord can decode videos."""
+    if decord_module() is None:
+        return Finding("decord", "not installed (optional): PyAV decodes all videos", ok=False, optional=True)
+    return Finding("decord", importlib.metadata.version("decord"), optional=True)
+
+
+def x264() -> Finding:
+    """Whether videos can be encoded."""
+    if "libx264" not in av.codecs_available:
+        return Finding("x264", "missing: `fervid demo` and `fervid render` do not work", ok=False)
+    return Finding("x264", "encodes demo clips and rendered videos")
+
+
+def model(name: str, card: ModelCard | WeightsError) -> Finding:
+    """Whether the weights of a model are those of its card."""
+    if isinstance(card, ModelCard):
+        return Finding(f"model {name}", f"{card.task}, sha256 {card.sha256[:16]} as on its card", needed=True)
+    return Finding(f"model {name}", str(card), ok=False, needed=True)
 
 
 def retinaface() -> Finding:
