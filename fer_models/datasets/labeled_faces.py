@@ -72,27 +72,13 @@ def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:
     hashes = [hashlib.sha256(image.tobytes()).digest() for image in faces.pixels]
     first_row: dict[bytes, int] = {}
     is_copy = np.array([first_row.setdefault(digest, row) != row for row, digest in enumerate(hashes)], bool)
-    split, notes = faces.split.copy(), list(faces.notes)
-    absent = [i for i in range(len(SPLITS)) if not (split == i).any()]
-    if 0 in absent:
-        if need_training:
-            raise DataError(f"{path}: no images to train on")
-        absent = []
-    for i in absent:
-        taken = stratified_part(hashes, faces.label, split == 0)
-        split[taken] = i
-        notes.append(
-            f"no {SPLITS[i]} split: {taken.sum()} images were split off from Training, a tenth of each class, "
-            "selected by a hash of the pixels"
-        )
-    n = len(EMOTIONS)
+    has_training = bool((faces.split == 0).any())
+    if need_training and not has_training:
+        raise DataError(f"{path}: no images to train on")
+    split, notes = _complete_splits(faces, hashes) if has_training else (faces.split, [])
     votes, majority = None, np.full(len(split), -1)
     if faces.votes is not None:
-        majority = majority_of(faces.votes)
-        of_emotions = faces.votes[:, :n].astype(np.float32)
-        n_votes = of_emotions.sum(axis=1, keepdims=True)
-        hard = np.eye(n, dtype=np.float32)[faces.label]
-        votes = torch.from_numpy(np.where(n_votes > 0, of_emotions / np.maximum(n_votes, 1), hard))
+        votes, majority = torch.from_numpy(_vote_shares(faces.votes, faces.label)), majority_of(faces.votes)
     arrays = (faces.pixels, faces.label, majority, np.arange(len(split)), is_copy)
     pixels, label, best, row, copy = map(torch.from_numpy, arrays)
     images = FaceImages(pixels, label, votes, best, row, copy)
@@ -103,7 +89,29 @@ def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:
         present = part_images.label.unique().tolist()
         if missing := [emotion for i, emotion in enumerate(EMOTIONS) if i not in present]:
             raise DataError(f"{path}: split {name} has no image of: {', '.join(missing)}")
-    return FaceData(path, splits, faces.class_map, tuple(notes))
+    return FaceData(path, splits, faces.class_map, (*faces.notes, *notes))
+
+
+def _complete_splits(faces: Faces, hashes: Sequence[bytes]) -> tuple[np.ndarray, list[str]]:
+    """The split of each image (n,), without missing splits, and a note on each that was split off from Training."""
+    split, notes = faces.split.copy(), []
+    for i in [i for i in range(len(SPLITS)) if not (split == i).any()]:
+        taken = stratified_part(hashes, faces.label, split == 0)
+        split[taken] = i
+        notes.append(
+            f"no {SPLITS[i]} split: {taken.sum()} images were split off from Training, a tenth of each class, "
+            "selected by a hash of the pixels"
+        )
+    return split, notes
+
+
+def _vote_shares(votes: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """The share of the votes for each emotion (n, 7) float32; one-hot labels where no vote is for an emotion."""
+    of_emotions = votes[:, : len(EMOTIONS)].astype(np.float32)
+    n_votes = of_emotions.sum(axis=1, keepdims=True)
+    one_hot = np.eye(len(EMOTIONS), dtype=np.float32)[label]
+    shares: np.ndarray = np.where(n_votes > 0, of_emotions / np.maximum(n_votes, 1), one_hot)
+    return shares
 
 
 def stratified_part(hashes: Sequence[bytes], label: np.ndarray, is_available: np.ndarray) -> np.ndarray:
