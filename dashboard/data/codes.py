@@ -21,7 +21,6 @@ ENVIRONMENT = "FERVID_DASHBOARD_CODES"
 VIDEOS_SQL = "SELECT video_id, path FROM videos"
 PEOPLE_SQL = "SELECT track_id, person, is_hidden FROM people WHERE video_id = $video_id ORDER BY track_id"
 HIDDEN = "not compared: this person is hidden"
-FORMATS = ["eaf", "csv", "tsv", "txt"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,34 +203,6 @@ def current_codes() -> Codes | None:
         return chosen
     path = os.environ.get(ENVIRONMENT)
     return Codes(Path(path).name, tuple(read_codes(Path(path)))) if path else None
-
-
-def choose_codes() -> Codes | None:
-    """A control to upload a file of codes, or to remove it; returns the current codes."""
-    codes = current_codes()
-    with st.popover("Codes" if codes is None else f"Codes: {plain(codes.name)}", width="content"):
-        st.caption(
-            "What people coded: an ELAN file (a tier for each person), tabular or aggregated events of BORIS, or a CSV "
-            "file with the columns start_s, end_s, code, and optionally person (a name or P0, P1, …) and video. It is "
-            "kept for this session only; `fervid dashboard RESULTS --codes FILE` shows it to everybody."
-        )
-        st.file_uploader("A file of codes", type=FORMATS, key="codes_file", on_change=take_file)
-        if problem := st.session_state.pop("codes_problem", None):
-            st.error(plain(problem))
-        if codes is not None:
-            st.button("Remove codes", on_click=lambda: st.session_state.update(codes=None))
-    return codes
-
-
-def take_file() -> None:
-    """Keep the file that was just uploaded, if it has codes."""
-    file = st.session_state["codes_file"]
-    if file is None:
-        return
-    try:
-        st.session_state["codes"] = parse_codes(file.getvalue(), file.name)
-    except CodesError as error:
-        st.session_state["codes_problem"] = str(error)
 
 
 def lanes_of(codes: Codes | None, results: Results, video_id: str) -> list[CodedLane]:

@@ -11,7 +11,7 @@ from typing import TypedDict
 import pyarrow as pa
 import streamlit as st
 
-from analytics.queries.event_files import EventsError, parse_events, read_events
+from analytics.queries.event_files import read_events
 from analytics.results.notes import Marker
 from analytics.results.video_record import video_names
 from analytics.results.videos import UnknownVideoError, choose_videos
@@ -73,35 +73,6 @@ def current_markers() -> Markers | None:
         return chosen
     path = os.environ.get(ENVIRONMENT)
     return Markers(Path(path).name, read_events(Path(path))) if path else None
-
-
-def choose_markers() -> Markers | None:
-    """A control to upload a file of markers, or to remove it; returns the current markers."""
-    markers = current_markers()
-    label = "Markers" if markers is None else f"Markers: {plain(markers.name)}"
-    with st.popover(label, width="content"):
-        st.caption(
-            "A CSV file with the columns start_s, end_s and label, and optionally video (a path, file name or id; "
-            "empty: every video). It is kept for this session only; `fervid dashboard RESULTS --events FILE` shows it "
-            "to everybody."
-        )
-        st.file_uploader("A CSV file of markers", type=["csv", "tsv", "txt"], key="markers_file", on_change=take_file)
-        if problem := st.session_state.pop("markers_problem", None):
-            st.error(plain(problem))
-        if markers is not None:
-            st.button("Remove markers", on_click=lambda: st.session_state.update(markers=None))
-    return markers
-
-
-def take_file() -> None:
-    """Keep the file that was just uploaded, if it has markers."""
-    file = st.session_state["markers_file"]
-    if file is None:
-        return
-    try:
-        st.session_state["markers"] = Markers(file.name, parse_events(file.getvalue(), file.name))
-    except EventsError as error:
-        st.session_state["markers_problem"] = str(error)
 
 
 def markers_of(markers: Markers | None, results: Results, video_id: str) -> list[MarkerSpan]:

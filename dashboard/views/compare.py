@@ -9,7 +9,6 @@ import streamlit as st
 from analytics.queries.groups import GroupError, find_groups
 from analytics.results.video_record import VideoName, video_names
 from analytics.results.videos import UnknownVideoError
-from dashboard.data.codes import choose_codes
 from dashboard.data.comparison import (
     VIDEOS_SQL,
     Compared,
@@ -20,13 +19,14 @@ from dashboard.data.comparison import (
     ranges_of_groups,
     ranges_of_markers,
 )
-from dashboard.data.markers import Markers, choose_markers
+from dashboard.data.markers import Markers
 from dashboard.data.results import Results, current_results
 from dashboard.text import plain
 from dashboard.widgets.agreement import show_agreement
 from dashboard.widgets.differences import show_differences
 from dashboard.widgets.group_picker import MARKERS, NEXT_STEPS, choose_groups, choose_way, show_members
 from dashboard.widgets.over_time import show_over_time
+from dashboard.widgets.session_files import choose_codes, choose_markers
 
 DEFAULT_GROUPS, MAX_GROUPS = 3, 6
 

@@ -8,13 +8,12 @@ import streamlit as st
 
 from analytics.results.store import StoreError
 from analytics.results.video_record import analyzed_part
-from dashboard.data.codes import choose_codes
 from dashboard.data.live_refresh import refresh_with_video
-from dashboard.data.markers import choose_markers
 from dashboard.data.media import Media, find_media, make_preview, relocate
 from dashboard.data.player_data import player_data
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock, plain, without_common_folder
+from dashboard.widgets.session_files import choose_codes, choose_markers
 from dashboard.widgets.validity import HELP, show_validity
 
 PLAYER = Path(__file__).parents[1] / "player"

@@ -1,0 +1,70 @@
+"""Controls to upload files of markers and of codes, which are kept for this session only."""
+
+import streamlit as st
+
+from analytics.queries.codes import CodesError
+from analytics.queries.event_files import EventsError, parse_events
+from dashboard.data.codes import Codes, current_codes, parse_codes
+from dashboard.data.markers import Markers, current_markers
+from dashboard.text import plain
+
+CODE_FORMATS = ["eaf", "csv", "tsv", "txt"]
+
+
+def choose_markers() -> Markers | None:
+    """A control to upload a file of markers, or to remove it; returns the current markers."""
+    markers = current_markers()
+    label = "Markers" if markers is None else f"Markers: {plain(markers.name)}"
+    with st.popover(label, width="content"):
+        st.caption(
+            "A CSV file with the columns start_s, end_s and label, and optionally video (a path, file name or id; "
+            "empty: every video). It is kept for this session only; `fervid dashboard RESULTS --events FILE` shows it "
+            "to everybody."
+        )
+        st.file_uploader(
+            "A CSV file of markers", type=["csv", "tsv", "txt"], key="markers_file", on_change=take_markers
+        )
+        if problem := st.session_state.pop("markers_problem", None):
+            st.error(plain(problem))
+        if markers is not None:
+            st.button("Remove markers", on_click=lambda: st.session_state.update(markers=None))
+    return markers
+
+
+def take_markers() -> None:
+    """Keep the file that was just uploaded, if it has markers."""
+    file = st.session_state["markers_file"]
+    if file is None:
+        return
+    try:
+        st.session_state["markers"] = Markers(file.name, parse_events(file.getvalue(), file.name))
+    except EventsError as error:
+        st.session_state["markers_problem"] = str(error)
+
+
+def choose_codes() -> Codes | None:
+    """A control to upload a file of codes, or to remove it; returns the current codes."""
+    codes = current_codes()
+    with st.popover("Codes" if codes is None else f"Codes: {plain(codes.name)}", width="content"):
+        st.caption(
+            "What people coded: an ELAN file (a tier for each person), tabular or aggregated events of BORIS, or a CSV "
+            "file with the columns start_s, end_s, code, and optionally person (a name or P0, P1, …) and video. It is "
+            "kept for this session only; `fervid dashboard RESULTS --codes FILE` shows it to everybody."
+        )
+        st.file_uploader("A file of codes", type=CODE_FORMATS, key="codes_file", on_change=take_codes)
+        if problem := st.session_state.pop("codes_problem", None):
+            st.error(plain(problem))
+        if codes is not None:
+            st.button("Remove codes", on_click=lambda: st.session_state.update(codes=None))
+    return codes
+
+
+def take_codes() -> None:
+    """Keep the file that was just uploaded, if it has codes."""
+    file = st.session_state["codes_file"]
+    if file is None:
+        return
+    try:
+        st.session_state["codes"] = parse_codes(file.getvalue(), file.name)
+    except CodesError as error:
+        st.session_state["codes_problem"] = str(error)
