@@ -161,6 +161,16 @@ def test_rounding_errors_of_single_precision_decide_no_dominance(names):
     assert (found.dominance.estimate, found.difference.note) == (0, "no interval: the values do not vary")
 
 
+def test_differences_that_are_equal_but_for_rounding_give_no_interval():
+    """Each participant shows an emotion for a fifth of the time longer in a: 0.3 - 0.1 and 0.5 - 0.3 are not equal."""
+    a, b = np.array([0.3, 0.5, 0.7, 0.9, 0.6]), np.array([0.1, 0.3, 0.5, 0.7, 0.4])
+    assert len(set(a - b)) > 1
+    found = paired_difference(a, b)
+    assert found.estimate == pytest.approx(0.2)
+    assert (found.low, found.p_value, found.note) == (None, None, "no interval: the values do not vary")
+    assert paired_difference(a, b + 1e-6 * (a == 0.3)).p_value is not None
+
+
 def test_many_values_of_few_participants_are_no_evidence():
     """Five participants a side, each with 30 nearly equal values, without any difference between the sides."""
     found = 0
