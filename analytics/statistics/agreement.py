@@ -109,8 +109,10 @@ def pooled_kappa(confusions: Sequence[Array]) -> Estimate:
     total = np.sum(confusions, axis=0) if len(confusions) else np.zeros((1, 1))
     kappa = cohens_kappa(total)
     n = len(confusions)
-    if kappa is None or n < MIN_UNITS:
+    if n < MIN_UNITS:
         return Estimate(kappa, note=f"no interval: {MIN_UNITS} participants are needed, got {n}")
+    if kappa is None:
+        return Estimate(None, note="no kappa: both codings contain a single class")
     others = [cohens_kappa(total - one) for one in confusions]
     if any(other is None for other in others):
         return Estimate(kappa, note="no interval: without one of the participants there is a single class")
