@@ -103,7 +103,11 @@ class AnalyzeSettings(FervidSettings):
     fps: Positive | None = Field(None, description="Analyze this many frames per second of video (default: all).")
     start_s: Time | None = Field(None, ge=0, description="Start at this time of each video; images ignore it.")
     end_s: Time | None = Field(None, gt=0, description="Stop before this time of each video; images ignore it.")
-    detector: Literal["auto", "compact", "retinaface"] = Field("auto", description="Face detector.")
+    detector: str = Field(
+        "auto",
+        description="Face detector: a name from `fervid models`, a model folder, or auto, which is retinaface if it is "
+        "installed and a GPU is used, else compact.",
+    )
     detector_size_px: int | None = Field(
         None,
         ge=32,

@@ -21,7 +21,6 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        (("--detector", "yolo"), "'auto', 'compact', 'retinaface'"),
         (("--device", "tpu"), "'auto', 'cpu', 'cuda'"),
         (("--decoder", "opencv"), "'auto', 'decord', 'pyav'"),
         (("--batch-size", "0"), "must be at least 1, got '0'"),

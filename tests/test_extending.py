@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from clips import CPU, analyze_clip
+from commands import fervid
 from scenes import Face, feeling, observe
 from streamlit.testing.v1 import AppTest
 from torch import nn
 
+from analytics import query
 from analytics.exports import FORMATS, export_videos
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
@@ -42,7 +45,7 @@ class MyDetector:
 
     def __init__(self, name, sha256, score_threshold):
         self.name, self.sha256, self.score_threshold = name, sha256, score_threshold
-        self.max_side_px, self.dtype = 640, torch.float32
+        self.max_side_px, self.precision = 640, "fp32"
 
     @classmethod
     def load(cls, folder, *, device):
@@ -56,7 +59,7 @@ class MyDetector:
         return FaceBatch(np.arange(n), np.tile(box, (n, 1)), landmarks, np.full(n, 0.9, np.float32))
 
 
-def test_a_detector_in_the_table_is_used_by_its_card(tmp_path, monkeypatch):
+def test_a_detector_in_the_table_is_used_by_its_card(tmp_path, monkeypatch, face_clip):
     card = ModelCard("theirs", "detector", "my_detector", score_threshold=0.5)
     save_model_folder(tmp_path / "theirs", {"weight": torch.zeros(1)}, card)
     with pytest.raises(WeightsError, match=r"unknown architecture 'my_detector'\. Known: compact, retinaface"):
@@ -67,6 +70,13 @@ def test_a_detector_in_the_table_is_used_by_its_card(tmp_path, monkeypatch):
     assert (detector.name, detector.score_threshold, detector.max_side_px) == ("mine", 0.5, 320)
     faces = detector.detect(np.zeros((2, 40, 80, 3), np.uint8))
     np.testing.assert_array_equal(faces.boxes_xyxy, [[20, 10, 60, 30]] * 2)
+    unknown = fervid("analyze", face_clip, "--out", tmp_path / "out", "--detector", "yours", "--dry-run")
+    assert (unknown.exit_code, "yours: no such model. Known: compact, mine" in unknown.output) == (1, True)
+    for name in ("mine", str(tmp_path / "theirs")):
+        settings = CPU.model_copy(update={"detector": name, "fps": 5, "detect_every_s": 0})
+        analyze_clip(face_clip, tmp_path / "results", settings)
+    rows = query(tmp_path / "results", "SELECT DISTINCT x1_px, y2_px FROM faces").to_pylist()
+    assert rows == [{"x1_px": 80, "y2_px": 180}]
 
 
 class MyNetwork(nn.Module):

@@ -27,7 +27,7 @@ from flows.analysis.failures import VideoFailed
 from flows.analysis.fingerprints import _NEUTRAL, OBSERVATION_SETTINGS
 from flows.analysis.progress import Progress
 from flows.analysis.rebuild_timeline import rebuild_timelines
-from flows.analysis.stored_settings import settings_of, stored_settings, timeline_settings
+from flows.analysis.stored_settings import missing_model, settings_of, stored_settings, timeline_settings
 from flows.settings import AnalyzeSettings, TimelineSettings
 
 pytestmark = pytest.mark.slow
@@ -184,6 +184,12 @@ def test_settings_come_back_as_they_were_given(face_clip, tmp_path):
     expected = given.model_copy(update={"device": "auto", "detector": "compact"})
     assert stored_settings(text) == expected
     assert stored_settings(None) == AnalyzeSettings()
+
+
+def test_a_model_that_was_removed_is_named_with_its_option():
+    assert missing_model(AnalyzeSettings()) is None
+    assert missing_model(AnalyzeSettings(detector="gone")) == ("--detector", "gone")
+    assert missing_model(AnalyzeSettings(model="gone", detector="gone")) == ("--model", "gone")
 
 
 def test_a_failed_video_is_analyzed_again_once_it_is_repaired(face_clip, server, tmp_path):

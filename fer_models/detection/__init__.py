@@ -39,14 +39,9 @@ def load_detector(name: str = "compact", device: str = "auto", max_side_px: int 
         DeviceError: if the device is not available.
     """
     from fer_models.device import choose_device  # imported here because the module loads torch
-    from fer_models.registry.model_registry import WeightsError, find_model, list_model_dirs, read_card
+    from fer_models.registry.model_registry import WeightsError, read_card
 
-    if name == "retinaface" and name not in list_model_dirs():
-        raise WeightsError(
-            "retinaface: its weights are not installed. `fervid models fetch retinaface` downloads them, "
-            "`fervid models add retinaface FILE` installs them from a file"
-        )
-    folder = find_model(name, "detector")
+    folder = find_detector(name)
     architecture = read_card(folder).architecture
     if architecture not in DETECTORS:
         raise WeightsError(f"{folder}: unknown architecture {architecture!r}. Known: {', '.join(DETECTORS)}")
@@ -54,3 +49,19 @@ def load_detector(name: str = "compact", device: str = "auto", max_side_px: int 
     if max_side_px is not None:
         detector.max_side_px = max_side_px
     return detector
+
+
+def find_detector(name: str) -> Path:
+    """Return the folder of a face detector, given its name or its folder.
+
+    Raises:
+        WeightsError: if there is no such detector.
+    """
+    from fer_models.registry.model_registry import WeightsError, find_model, list_model_dirs
+
+    if name == "retinaface" and name not in list_model_dirs():
+        raise WeightsError(
+            "retinaface: its weights are not installed. `fervid models fetch retinaface` downloads them, "
+            "`fervid models add retinaface FILE` installs them from a file"
+        )
+    return find_model(name, "detector")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analytics.results.ids import TIMELINE_VERSION, analysis_id, observation_id
+from fer_models.detection import find_detector
 from fer_models.observe_version import OBSERVE_VERSION
 from fer_models.registry.model_registry import ModelCard, find_model, list_cards, portable_model_ref, read_card
 from flows.settings import AnalyzeSettings
@@ -117,6 +118,8 @@ def provenance_columns(settings: AnalyzeSettings, models: "Models", decoder: str
         # How the run was requested. It changes no number and is part of no id, but `fervid retry` uses it.
         "run": {
             "model": portable_model_ref(settings.model),
+            # A run that repeats this one uses the same detector, even where "auto" would choose another.
+            "detector": models.detector.name if settings.detector == "auto" else portable_model_ref(settings.detector),
             **settings.model_dump(include={"keep_appearance", "overwrite"}),
             "request": request_fingerprint(settings),
             "requested": settings.model_dump(mode="json"),
@@ -150,6 +153,8 @@ def request_fingerprint(settings: AnalyzeSettings) -> str:
     """
     classifier = read_card(find_model(settings.model, "emotion"))
     cards = {name: card for name, card in list_cards().items() if isinstance(card, ModelCard)}
+    if settings.detector != "auto":
+        cards[settings.detector] = read_card(find_detector(settings.detector))
     request = {
         "settings": settings.model_dump(mode="json", exclude=_NEUTRAL),
         "versions": [OBSERVE_VERSION, TIMELINE_VERSION],

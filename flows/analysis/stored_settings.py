@@ -13,7 +13,7 @@ from fer_models.registry.model_registry import WeightsError, find_model
 from flows.analysis.fingerprints import OBSERVATION_SETTINGS
 from flows.settings import AnalyzeSettings, TimelineSettings
 
-_OBSERVED = OBSERVATION_SETTINGS | {"detector", "detector_size_px"}
+_OBSERVED = OBSERVATION_SETTINGS | {"detector_size_px"}
 
 
 def settings_of(results: StoragePath, video_ids: Sequence[str]) -> dict[AnalyzeSettings, list[StoragePath]]:
@@ -38,13 +38,16 @@ def settings_of(results: StoragePath, video_ids: Sequence[str]) -> dict[AnalyzeS
     return dict(paths)
 
 
-def has_model(settings: AnalyzeSettings) -> bool:
-    """Whether the model of these settings exists."""
-    try:
-        find_model(settings.model, "emotion")
-    except WeightsError:
-        return False
-    return True
+def missing_model(settings: AnalyzeSettings) -> tuple[str, str] | None:
+    """The option and the name of a model of these settings that does not exist; None if there is none."""
+    named = {"--model": (settings.model, "emotion"), "--detector": (settings.detector, "detector")}
+    for option, (name, task) in named.items():
+        try:
+            if name != "auto":
+                find_model(name, task)
+        except WeightsError:
+            return option, name
+    return None
 
 
 def stored_settings(text: str | None) -> AnalyzeSettings:
@@ -57,8 +60,8 @@ def stored_settings(text: str | None) -> AnalyzeSettings:
         return AnalyzeSettings()
     stored = json.loads(text)
     run = stored.get("run", {})
-    requested = {"model": stored["observe"]["model"]}
-    requested |= {name: run[name] for name in ("model", "keep_appearance", "overwrite") if name in run}
+    requested = {name: stored["observe"][name] for name in ("model", "detector")}
+    requested |= {name: run[name] for name in ("model", "detector", "keep_appearance", "overwrite") if name in run}
     if "keep_signatures" in run:  # name of this setting in results of version 0.1
         requested["keep_appearance"] = run["keep_signatures"]
     return AnalyzeSettings(

@@ -74,7 +74,7 @@ def retry(results: Results) -> None:
     """Analyze failed videos again, with the settings of their last failed run."""
     from analytics.results.status import may_exist
     from analytics.results.status import status as status_of
-    from flows.analysis.stored_settings import has_model, settings_of
+    from flows.analysis.stored_settings import missing_model, settings_of
     from flows.cli.options import load_settings
     from flows.settings import EngineSettings
 
@@ -83,13 +83,13 @@ def retry(results: Results) -> None:
         failed = [video for video in status_of(results) if video.state == "failed"]
         missing = [video for video in failed if not may_exist(video.path)]
         again = settings_of(results, [video.video_id or "" for video in failed if video not in missing])
-        without_model = [settings for settings in again if not has_model(settings)]
+        without_model = {settings: found for settings in again if (found := missing_model(settings))}
         for video in missing:
             say(f"{video.path}: {video.suggested_action}")
-        for settings in without_model:
+        for settings, (option, name) in without_model.items():
             for path in again.pop(settings):
-                command = shlex.join(["fervid", "analyze", str(path), "--out", str(results), "--model", "NAME"])
-                say(f"{path}: its model {settings.model} does not exist: restore it, or use another with {command}")
+                command = shlex.join(["fervid", "analyze", str(path), "--out", str(results), option, "NAME"])
+                say(f"{path}: its model {name} does not exist: restore it, or use another with {command}")
         if not again:
             say("no failed video can be retried")
         all_done = not (missing or without_model)
