@@ -111,8 +111,8 @@ def trials_table(
 
     Args:
         connection: the results.
-        events: as `events.read_events` gives them; each in each video is a trial whose condition is its label. None:
-            each video is a trial.
+        events: as `event_files.read_events` gives them; each in each video is a trial whose condition is its label.
+            None: each video is a trial.
         conditions: condition of each path where there are no events; other videos have none.
         participants: the participant of each track; None: each video is one.
         covariates: as `read_covariates` gives them.

@@ -99,7 +99,7 @@ def connect(
         results: the results folder.
         video: show only this video: its path, name or id, or a file with the same content.
         all_analyses: show every finished analysis and every failure, not only the newest; join by analysis_id.
-        events: a CSV file of stimuli or markers (see `events.read_events`).
+        events: a CSV file of stimuli or markers (see `event_files.read_events`).
         observations: False leaves this view out, to avoid listing the segments of all videos.
         memory_limit: the memory that DuckDB may use, such as `500MB`.
 
