@@ -68,7 +68,7 @@ COLUMNS = (
     Column("shares", "Share of time", "strips", "Of the time with a label, over all people."),
     Column("duration", "Duration", "number"),
     Column("people", "People", "number"),
-    Column("low_quality", "Low-quality faces", "number", "Faces that the quality filter leaves without a label."),
+    Column("low_quality", "Low-quality faces", "number", "Faces that fail the quality filter."),
     Column("path", "Path", "muted"),
 )
 
