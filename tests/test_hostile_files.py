@@ -9,8 +9,9 @@ from scenes import observe
 from analytics.queries.event_files import EventsError, read_events
 from analytics.results import video_rows
 from analytics.results.notes import notes_path, read_notes
+from analytics.results.results_folder import check_results
 from analytics.results.storage_paths import list_files, read_bytes
-from analytics.results.store import Store, StoreError, check_results
+from analytics.results.store import Store, StoreError
 from analytics.results.video_rows import ROWS_CACHE, own_rows
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.cli.config_file import MAX_BYTES, ConfigError, read_config

@@ -20,9 +20,9 @@ from analytics.results.catalog import Catalog, latest_rows, read_catalog
 from analytics.results.damage import DamagedFileError
 from analytics.results.datasets import Part, dataset
 from analytics.results.notes import all_notes
+from analytics.results.results_folder import check_results
 from analytics.results.segments import segments_in
 from analytics.results.storage_paths import StoragePath, resolve_path
-from analytics.results.store import check_results
 from analytics.results.video_record import VideoName, video_names
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import SPEECH_REASONS, TIMELINE_TABLES, VIEWS

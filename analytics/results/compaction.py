@@ -23,9 +23,9 @@ from analytics.errors import StoreError
 from analytics.results.atomic_write import write_atomic
 from analytics.results.catalog import Catalog, read_catalog
 from analytics.results.checksums import ShardChecksum, to_metadata
+from analytics.results.results_folder import check_results
 from analytics.results.shards import FOLDER, ROWS, read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, is_remote, list_files, remove
-from analytics.results.store import check_results
 from analytics.results.table_files import parquet_options, table_path
 from analytics.results.video_rows import Ids, ids_of, own_rows
 from analytics.tables.schema import TABLES, TIMELINE_TABLES, conform

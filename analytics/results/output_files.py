@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from analytics.results.store import MARKER_NAME
+from analytics.results.results_folder import MARKER_NAME
 from fer_models.errors import FervidError
 
 # At least two letters before the colon, because one letter is a drive of Windows.

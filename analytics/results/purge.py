@@ -20,6 +20,7 @@ from analytics.errors import StoreError
 from analytics.results.arrow_files import n_rows, read_table
 from analytics.results.atomic_write import write_atomic
 from analytics.results.compaction import drop_from_shards, remove_broken_shards
+from analytics.results.results_folder import check_results
 from analytics.results.shards import read_shards
 from analytics.results.status import may_be_in_progress
 from analytics.results.storage_paths import (
@@ -31,7 +32,6 @@ from analytics.results.storage_paths import (
     read_bytes,
     remove,
 )
-from analytics.results.store import check_results
 from analytics.results.video_record import VideoName
 from analytics.results.video_rows import ROWS_CACHE, ids_of
 from analytics.results.videos import choose_videos

@@ -22,6 +22,7 @@ import pyarrow as pa
 from analytics.errors import StoreError as StoreError
 from analytics.results.arrow_files import n_rows, read_table
 from analytics.results.atomic_write import write_atomic
+from analytics.results.results_folder import FORMAT_VERSION, MARKER_NAME, check_results, is_initialized
 from analytics.results.segments import is_segment, lacks_appearance, read_segment, remove_appearance, segments_in
 from analytics.results.shards import CompactedAnalysis, check_rows, read_shards, row_crc32
 from analytics.results.storage_paths import (
@@ -31,7 +32,6 @@ from analytics.results.storage_paths import (
     read_json,
     remove,
     resolve_path,
-    translate_client_errors,
 )
 from analytics.results.table_checks import damaged_in_shard, damaged_tables
 from analytics.results.table_files import has_tables, read_whole, table_path, write_table
@@ -41,48 +41,9 @@ from analytics.tables.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_T
 if TYPE_CHECKING:
     from analytics.timeline.build import Timeline
 
-FORMAT_VERSION = 1
-MARKER_NAME = "fervid.json"
 # In object stores, the file next to the segments that lists those without appearance data.
 WITHOUT_APPEARANCE_NAME = "without-signatures.json"
 ATTEMPTS = 3
-
-
-def check_results(root: StoragePath) -> None:
-    """Check that `root` is a results folder that this version can read.
-
-    Raises:
-        StoreError: if it is not.
-    """
-    try:
-        version = read_json(root / MARKER_NAME)["format_version"]
-    except FileNotFoundError:
-        raise StoreError(
-            f"{root}: not a results folder, it has no {MARKER_NAME}: give the folder passed to `--out`"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{root / MARKER_NAME}: cannot be read: {error!r}") from error
-    if version != FORMAT_VERSION:
-        raise StoreError(
-            f"{root}: results of format {version!r}, this Fervid reads {FORMAT_VERSION}: use another folder"
-        )
-
-
-def is_initialized(root: StoragePath) -> bool:
-    """Whether `root` is already a results folder; False if it is missing or empty. Writes nothing.
-
-    Raises:
-        StoreError: if it contains other files.
-        StorageError: if the object store cannot be reached.
-    """
-    with translate_client_errors(root):
-        if (root / MARKER_NAME).exists():
-            return True
-        if root.exists() and not root.is_dir():
-            raise StoreError(f"{root}: not a folder: give another one")
-        if root.is_dir() and any(not entry.name.startswith(".") for entry in root.iterdir()):
-            raise StoreError(f"{root}: neither empty nor a results folder: give a new or an empty folder")
-    return False
 
 
 class Store:

@@ -14,9 +14,9 @@ from analytics.errors import StoreError
 from analytics.results.catalog import read_catalog
 from analytics.results.compaction import broken_shards, drop_from_shards, find_replaced
 from analytics.results.purge import is_unfinished, purge
+from analytics.results.results_folder import check_results
 from analytics.results.shards import FOLDER, read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, is_remote
-from analytics.results.store import check_results
 from analytics.results.table_files import table_path
 from analytics.results.video_record import VideoRecord, video_records
 from analytics.results.video_rows import ROWS_CACHE, Ids

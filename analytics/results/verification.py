@@ -10,10 +10,10 @@ from analytics.errors import StoreError
 from analytics.results.arrow_files import CONTENT_CHANGED
 from analytics.results.checksums import ShardChecksum, stream_crc32
 from analytics.results.damage import Damage, DamagedFileError, one_line
+from analytics.results.results_folder import check_results
 from analytics.results.segments import is_segment_readable
 from analytics.results.shards import Where, read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, list_files
-from analytics.results.store import check_results
 from analytics.results.table_checks import damaged_in_shard, damaged_tables
 from analytics.results.video_record import VideoRecord, video_records
 from analytics.results.video_rows import Ids, read_own_rows

@@ -19,8 +19,9 @@ from analytics.results.corrections import (
     fitting_corrections,
 )
 from analytics.results.ids import analysis_id
+from analytics.results.results_folder import check_results
 from analytics.results.status import may_be_in_progress
-from analytics.results.store import Store, StoreError, check_results
+from analytics.results.store import Store, StoreError
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos, choose_videos

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analytics.results.catalog import read_catalog
+from analytics.results.results_folder import check_results
 from analytics.results.storage_paths import StoragePath, resolve_path
-from analytics.results.store import check_results
 from analytics.results.video_record import VideoRecord, video_records
 from fer_models.registry.model_registry import WeightsError, find_model
 from flows.analysis.fingerprints import OBSERVATION_SETTINGS

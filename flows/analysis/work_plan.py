@@ -9,9 +9,9 @@ from typing import TypeVar
 import numpy as np
 
 from analytics.results.ids import file_sha256, video_id
+from analytics.results.results_folder import is_initialized
 from analytics.results.status import OUTSIDE_RANGE
 from analytics.results.storage_paths import StoragePath
-from analytics.results.store import is_initialized
 from analytics.results.stored_timeline import knows_identities
 from fer_models.prefetch import StallTimeout, heartbeat, run_with_watchdog
 from fer_models.video import VideoInfo, VideoReadError, check_readable, frames_to_sample, probe, split_segments

@@ -46,7 +46,8 @@ def dashboard(
     """Show the results in a browser, by default on this machine only, until Ctrl-C."""
     from analytics.queries.codes import read_codes
     from analytics.queries.event_files import read_events
-    from analytics.results.store import StoreError, check_results
+    from analytics.results.results_folder import check_results
+    from analytics.results.store import StoreError
 
     with fatal_errors():
         if results == DEMO_RESULTS and not results.exists():

@@ -56,8 +56,8 @@ def plot(
 
 def is_results(source: Path) -> bool:
     """Whether a path is a results folder; addresses always are, as videos there are analyzed by `fervid analyze`."""
+    from analytics.results.results_folder import MARKER_NAME
     from analytics.results.storage_paths import is_remote
-    from analytics.results.store import MARKER_NAME
 
     return is_remote(source) or (source / MARKER_NAME).is_file()
 

@@ -49,7 +49,7 @@ def query(
         form = resolve_format(form, output, overwrite=overwrite)
         if sql is None:
             from analytics.queries.connection import describe
-            from analytics.results.store import check_results
+            from analytics.results.results_folder import check_results
 
             check_results(results)
             rows = describe()
