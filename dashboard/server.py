@@ -46,6 +46,18 @@ SECURITY_HEADERS = {
 STYLE_SHEET = '<link rel="stylesheet" href="./fervid/player/app.css">'
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 LOOPBACK_ADDRESSES = ("127.0.0.1", "localhost", "::1")
+# Options of Streamlit that are the same for every dashboard.
+STREAMLIT_CONFIG = {
+    "server.headless": True,  # do not open a browser or ask for an e-mail address
+    "server.fileWatcherType": "none",
+    "runner.magicEnabled": False,  # no page uses this feature, which would parse the page at each run
+    # Python collects garbage anyway; a full collection after each run takes longer than most runs.
+    "runner.postScriptGC": False,
+    "browser.gatherUsageStats": False,
+    "client.toolbarMode": "viewer",
+    "theme.light.primaryColor": "#0072b2",
+    "theme.dark.primaryColor": "#4aa3dd",
+}
 
 
 def index_html(request: Request) -> Response:
@@ -242,14 +254,6 @@ def serve(
             "server.port": port,
             # Prevents another site from reaching the dashboard by pointing its own name at this machine.
             "server.allowedHosts": hosts,
-            "server.headless": True,  # do not open a browser or ask for an e-mail address
-            "server.fileWatcherType": "none",
-            "runner.magicEnabled": False,  # no page uses this feature, which would parse the page at each run
-            # Python collects garbage anyway; a full collection after each run takes longer than most runs.
-            "runner.postScriptGC": False,
-            "browser.gatherUsageStats": False,
-            "client.toolbarMode": "viewer",
-            "theme.light.primaryColor": "#0072b2",
-            "theme.dark.primaryColor": "#4aa3dd",
+            **STREAMLIT_CONFIG,
         }
     )

@@ -10,6 +10,18 @@ from fer_models.labels import EMOTIONS
 
 NO_LABELS = "no labeled face"
 NO_INTERVAL = "none"
+EFFECT_COLUMNS = {
+    "difference in points": st.column_config.NumberColumn(
+        format="%+.1f", help="Share of time of A minus that of B, in percentage points."
+    ),
+    "p (Holm)": st.column_config.NumberColumn(
+        format="%.3f", help="Two-sided p-value, adjusted by Holm over the seven emotions."
+    ),
+    "Cliff's delta": st.column_config.NumberColumn(
+        format="%+.2f",
+        help="P(a > b) − P(a < b) over all pairs of participants; within participants if the comparison is paired.",
+    ),
+}
 
 
 def show_differences(comparison: pd.DataFrame) -> None:
@@ -26,17 +38,7 @@ def show_differences(comparison: pd.DataFrame) -> None:
         hide_index=True,
         column_order=[name for name in table.columns if name != "A − B" or len(pairs) > 1],
         height="content",
-        column_config={
-            "difference in points": st.column_config.NumberColumn(
-                format="%+.1f", help="Share of time of A minus that of B, in percentage points."
-            ),
-            "p (Holm)": st.column_config.NumberColumn(
-                format="%.3f", help="Two-sided p-value, adjusted by Holm over the seven emotions."
-            ),
-            "Cliff's delta": st.column_config.NumberColumn(
-                format="%+.2f", help="P(a > b) − P(a < b) over all pairs of participants (Cliff's delta)."
-            ),
-        },
+        column_config=EFFECT_COLUMNS,
         placeholder="—",
     )
     right.dataframe(
