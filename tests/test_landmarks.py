@@ -219,6 +219,9 @@ def test_accuracy_of_shifted_points(few_labels):
     assert (accuracy.yaw_error_deg, accuracy.pitch_error_deg, accuracy.roll_error_deg) == pytest.approx(
         (1, 2, 3), abs=1e-4
     )
+    same = np.repeat(points[truth.is_consistent][:1], 10, axis=0)  # one face for all, so nothing to correlate with
+    unvaried = measure_accuracy(LandmarkBatch(same, np.ones(10, np.float32), pose), truth)
+    assert np.isnan(unvaried.mouth_opening_correlation)
 
 
 def test_jitter_ignores_even_motion():
