@@ -28,7 +28,7 @@ from dashboard.data.prefect_runs import flow_runs
 from fer_models.registry.model_registry import WeightsError
 from fer_models.video import VideoReadError, probe
 from flows.analysis.failures import VideoFailed
-from flows.analysis.inputs import InputError, find_files, find_videos
+from flows.analysis.inputs import InputError, find_files
 from flows.analysis.progress import Progress, Stopped, VideoProgress
 from flows.analysis.skipping import OTHER_SHOWN
 from flows.analysis.work_plan import plan_segments
@@ -61,27 +61,27 @@ def folder(tmp_path, face_clip):
 
 
 def test_a_folder_gives_its_videos_and_images_in_order(folder):
-    names = [path.relative_to(folder).as_posix() for path in find_videos([folder])]
+    names = [path.relative_to(folder).as_posix() for path in find_files([folder]).videos]
     assert names == ["a.MOV", "b.mp4", "deep/c.mkv", "photo.jpg"]
-    assert [p.name for p in find_videos([folder], recursive=False)] == ["a.MOV", "b.mp4", "photo.jpg"]
-    assert [p.name for p in find_videos([folder], pattern="*.mp4")] == ["b.mp4"]
+    assert [p.name for p in find_files([folder], recursive=False).videos] == ["a.MOV", "b.mp4", "photo.jpg"]
+    assert [p.name for p in find_files([folder], pattern="*.mp4").videos] == ["b.mp4"]
 
 
 def test_hidden_files_of_the_working_directory_are_left_out(folder, monkeypatch):
     (folder / "._b.mp4").write_bytes(b"x")
     monkeypatch.chdir(folder)
-    assert [path.name for path in find_videos(["."])] == ["a.MOV", "b.mp4", "c.mkv", "photo.jpg"]
+    assert [path.name for path in find_files(["."]).videos] == ["a.MOV", "b.mp4", "c.mkv", "photo.jpg"]
 
 
 def test_a_file_named_twice_or_without_a_suffix_is_taken_once(folder):
     paths = [folder / "b.mp4", folder, folder / "e.txt"]
-    assert [p.name for p in find_videos(paths)] == ["b.mp4", "a.MOV", "c.mkv", "photo.jpg", "e.txt"]
+    assert [p.name for p in find_files(paths).videos] == ["b.mp4", "a.MOV", "c.mkv", "photo.jpg", "e.txt"]
 
 
 def test_different_spellings_of_a_path_have_one_id(folder, monkeypatch):
     monkeypatch.chdir(folder)
     paths = ["b.mp4", "./b.mp4", folder / "deep" / ".." / "b.mp4", folder / "." / "b.mp4", "deep/.."]
-    assert [p.name for p in find_videos(paths)] == ["b.mp4", "a.MOV", "c.mkv", "photo.jpg"]
+    assert [p.name for p in find_files(paths).videos] == ["b.mp4", "a.MOV", "c.mkv", "photo.jpg"]
     assert {path_text(Path(path)) for path in paths[:4]} == {str(folder / "b.mp4")}
     assert len({unread_video_id(Path(path)) for path in paths[:4]}) == 1
     # A symbolic link is not resolved, but `..` behind a link means the folder above its target.
@@ -92,16 +92,16 @@ def test_different_spellings_of_a_path_have_one_id(folder, monkeypatch):
 
 def test_inputs_without_media_are_reported(folder, tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        find_videos([tmp_path / "missing.mp4"])
+        find_files([tmp_path / "missing.mp4"])
     with pytest.raises(InputError, match=r"matches --pattern \*\.webm"):
-        find_videos([folder], pattern="*.webm")
+        find_files([folder], pattern="*.webm")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"looked for \.264"):
-        find_videos([tmp_path / "empty"])
+        find_files([tmp_path / "empty"])
     with pytest.raises(InputError, match="--recursive"):
-        find_videos([tmp_path], recursive=False)
+        find_files([tmp_path], recursive=False)
     # Beside valid inputs, an unreadable one stays in the list, so that its failure is reported.
-    assert tmp_path / "missing.mp4" in find_videos([folder, tmp_path / "missing.mp4"])
+    assert tmp_path / "missing.mp4" in find_files([folder, tmp_path / "missing.mp4"]).videos
 
 
 # --- one video ---------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from analytics.results.storage_paths import StorageError, filesystem_of, is_remo
 from analytics.results.store import Store, StoreError
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.analysis.failures import VideoFailed
-from flows.analysis.inputs import InputError, find_videos, local_copy
+from flows.analysis.inputs import InputError, find_files, local_copy
 from flows.settings import AnalyzeSettings
 
 pytestmark = pytest.mark.slow
@@ -125,7 +125,7 @@ def test_an_unreachable_store_is_reported(bucket, monkeypatch):
     with pytest.raises(StoreError, match="give another one"):
         Store(bucket / "res*")
     with pytest.raises(InputError, match="no such file or folder"):
-        find_videos([str(bucket / "nothing.mp4")])
+        find_files([str(bucket / "nothing.mp4")])
 
 
 def test_a_store_that_does_not_answer_is_one_line(tmp_path, face_clip):

@@ -8,7 +8,7 @@ import numpy as np
 
 N_POINTS = 70
 
-JAW = tuple(range(17))  # points from the subject's right ear over the chin to the left ear
+# Points 0 to 16 are the jaw, from the subject's right ear over the chin to the left ear.
 RIGHT_BROW, LEFT_BROW = tuple(range(17, 22)), tuple(range(22, 27))
 NOSE_BRIDGE, NOSE_BASE = tuple(range(27, 31)), tuple(range(31, 36))
 # The points of an eye, clockwise from its corner on the left side of the image: corner, upper lid, corner, lower lid.

@@ -103,13 +103,6 @@ def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, p
     return FoundFiles(list(videos.values()), [s for at, s in skipped.items() if at not in videos], n_other_files)
 
 
-def find_videos(
-    inputs: Sequence[str | StoragePath], *, recursive: bool = True, pattern: str = "*"
-) -> list[StoragePath]:
-    """The videos and images of `find_files`."""
-    return find_files(inputs, recursive=recursive, pattern=pattern).videos
-
-
 def videos_in(folder: StoragePath, recursive: bool, pattern: str) -> list[StoragePath]:
     """The videos and images of a folder, in the order of their names."""
     return _files_in(folder, recursive, pattern).videos
