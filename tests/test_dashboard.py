@@ -406,6 +406,17 @@ def test_codes_of_a_hidden_person_are_not_those_of_the_visible_one(results: Path
     assert [lane.track_id for lane in codes.coded_lanes(opened, ALICE, alone.codes)] == [tracks[0]]
 
 
+def test_codes_of_a_name_that_two_people_have_are_not_compared(results: Path) -> None:
+    for track_id in (0, 1):
+        rename(results, ALICE, track_id, "Bo")
+    opened = Results(results)
+    known = codes.parse_codes(b"start_s,end_s,code,person\n0,2,joy,Bo\n0,2,joy,P1\n", "codes.csv")
+    bo, second = codes.coded_lanes(opened, ALICE, known.codes)
+    assert (bo.track_id, bo.agreement) == (None, "not compared: several visible people have this name")
+    assert second.track_id == 1
+    assert [code.person for code in codes.comparable_codes(opened, ALICE, known.codes)] == ["P1"]
+
+
 def test_agreement_is_shown_over_all_coded_videos(
     results: Path, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -21,6 +22,7 @@ ENVIRONMENT = "FERVID_DASHBOARD_CODES"
 VIDEOS_SQL = "SELECT video_id, path FROM videos"
 PEOPLE_SQL = "SELECT track_id, person, is_hidden FROM people WHERE video_id = $video_id ORDER BY track_id"
 HIDDEN = "not compared: this person is hidden"
+AMBIGUOUS = "not compared: several visible people have this name"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,7 @@ class CodedLane:
     person: str
     track_id: int | None
     spans: tuple[CodedSpan, ...]
-    agreement: str  # agreement with the labels in words, or that the person is hidden; empty if nothing is compared
+    agreement: str  # agreement with the labels in words, or why there is none; empty if nobody or nothing matches
 
 
 def match_people(coded: Iterable[str], people: Mapping[int, str]) -> dict[str, int]:
@@ -95,6 +97,7 @@ class CodedPeople:
 
     track_of: Mapping[str, int]  # the visible track of each coded person who has one
     hidden: frozenset[str]  # coded people who were hidden
+    ambiguous: frozenset[str]  # coded people whose name several visible tracks have
 
 
 def find_people(results: Results, video_id: str, coded: Collection[str]) -> CodedPeople:
@@ -106,23 +109,26 @@ def find_people(results: Results, video_id: str, coded: Collection[str]) -> Code
     visible, hidden = (
         {row["track_id"]: row["person"] for row in rows if row["is_hidden"] is is_hidden} for is_hidden in (False, True)
     )
-    track_of = match_people(coded, visible)
-    found_hidden = frozenset(match_people(set(coded) - set(track_of), hidden))
+    n_tracks = Counter(visible.values())
+    ambiguous = frozenset(person for person in coded if n_tracks[person] > 1)
+    track_of = match_people(set(coded) - ambiguous, visible)
+    found_hidden = frozenset(match_people(set(coded) - track_of.keys() - ambiguous, hidden))
     if len(set(coded)) == len(visible) == 1 and not found_hidden:
         track_of = {next(iter(coded)): next(iter(visible))}
-    return CodedPeople(track_of, found_hidden)
+    return CodedPeople(track_of, found_hidden, ambiguous)
 
 
 def coded_lanes(results: Results, video_id: str, codes: Iterable[Code]) -> list[CodedLane]:
     """A lane for each person that the codes of a video name."""
     by_person = _by_person(codes)
     people = find_people(results, video_id, by_person)
+    reasons = dict.fromkeys(people.hidden, HIDDEN) | dict.fromkeys(people.ambiguous, AMBIGUOUS)
     return [
         CodedLane(
             person,
             people.track_of.get(person),
             tuple(map(_span, own)),
-            HIDDEN if person in people.hidden else agreement_text(results, _comparable(own, video_id, people.track_of)),
+            reasons.get(person) or agreement_text(results, _comparable(own, video_id, people.track_of)),
         )
         for person, own in sorted(by_person.items())
     ]
