@@ -123,7 +123,7 @@ def test_a_video_in_an_object_store_does_not_count_as_missing(store):
     store.commit_failure({"video_id": "vfar", "analysis_id": "afar", "path": address}, "cut off")
     (far,) = (one for one in status(store.root) if one.path == address)
     assert "`fervid retry`" in far.suggested_action
-    (((path,),),) = [settings_of(store.root, ["vfar"]).values()]
+    (((path,),),) = [settings_of(store.root, ["vfar"]).by_settings.values()]
     assert str(path) == address
 
 
@@ -186,6 +186,20 @@ def test_settings_come_back_as_they_were_given(face_clip, tmp_path):
     assert stored_settings(None) == AnalyzeSettings()
 
 
+def test_settings_that_only_earlier_versions_accepted_are_named(store, folder):
+    stages = {"quality": {"gate": True}, "smoothing": {"time_constant_s": 0.3}, "tracker": {"max_gap_s": 1.0}}
+    settings = {
+        "observe": {"model": "default", "detector": "compact", "end_s": 0.0},
+        "timeline": stages | {"baseline": {"method": "none", "span_s": None}},
+    }
+    ended = row(folder / "new.mp4", 2, settings=json.dumps(settings))
+    store.commit_failure(ended, "no frame in the range before 0 s")
+    (folder / "broken.mp4").unlink()
+    run = fervid("retry", store.root)
+    assert (run.exit_code, "end_s must be greater than 0, got 0.0" in run.output) == (3, True), run.output
+    assert "no failed video can be retried" in run.output
+
+
 def test_a_model_that_was_removed_is_named_with_its_option():
     assert missing_model(AnalyzeSettings()) is None
     assert missing_model(AnalyzeSettings(detector="gone")) == ("--detector", "gone")
@@ -199,7 +213,7 @@ def test_a_failed_video_is_analyzed_again_once_it_is_repaired(face_clip, server,
         analyze_clip(clip, results, AnalyzeSettings(device="cpu"))
     (failed,) = status(results)
     usual = AnalyzeSettings(detector="compact", detector_size_px=640)  # the settings that "auto" selected
-    assert settings_of(results, [failed.video_id]) == {usual: [clip]}
+    assert settings_of(results, [failed.video_id]) == ({usual: [clip]}, {})
     command = [FERVID, "retry", results]
     run = subprocess.run(command, capture_output=True, text=True)
     assert (run.returncode, "leaked" in run.stderr) == (3, False), run.stderr
@@ -228,7 +242,7 @@ def test_a_later_failed_run_is_repeated_with_its_settings(face_clip, server, tmp
     analyze_clip(clip, results, AnalyzeSettings(device="cpu", fps=2.0))
     monkeypatch.chdir(model.parent)
     failed = fails(clip, results, fps=5.0, model="own", keep_appearance=True)
-    assert settings_of(results, [status(results)[0].video_id]) == {
+    assert settings_of(results, [status(results)[0].video_id]).by_settings == {
         failed.model_copy(update={"model": str(model)}): [clip]
     }
     monkeypatch.chdir(tmp_path)
@@ -255,7 +269,7 @@ def test_a_failed_overwrite_is_repeated_with_overwrite(face_clip, tmp_path):
     rebuild_timelines(results, TimelineSettings(gate=False))
     remove_garbage(results, find_garbage(results, superseded=True, older_than_s=0.0))
     (one,) = status(results)
-    assert (one.state, settings_of(results, [one.video_id])) == ("failed", {again: [clip]})
+    assert (one.state, settings_of(results, [one.video_id]).by_settings) == ("failed", {again: [clip]})
 
 
 def test_the_folder_of_a_model_is_part_of_no_id(face_clip, tmp_path):

@@ -3,7 +3,9 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
 
 from analytics.results.catalog import read_catalog
 from analytics.results.results_folder import check_results
@@ -16,8 +18,15 @@ from flows.settings import AnalyzeSettings, TimelineSettings
 _OBSERVED = OBSERVATION_SETTINGS | {"detector_size_px"}
 
 
-def settings_of(results: StoragePath, video_ids: Sequence[str]) -> dict[AnalyzeSettings, list[StoragePath]]:
-    """Failed videos by the settings of their last failed run, which may differ from those of the analysis shown.
+class FailedVideos(NamedTuple):
+    """Failed videos, by the settings to analyze them again with."""
+
+    by_settings: dict[AnalyzeSettings, list[StoragePath]]
+    refused: dict[StoragePath, ValidationError]  # videos whose settings an earlier version accepted, but not this one
+
+
+def settings_of(results: StoragePath, video_ids: Sequence[str]) -> FailedVideos:
+    """Find the settings of the last failed run of videos, which may differ from those of the analysis shown.
 
     Device and decoder are chosen again: the machine may differ, and the file may have been repaired. Videos that failed
     before any settings were stored use the defaults.
@@ -32,10 +41,14 @@ def settings_of(results: StoragePath, video_ids: Sequence[str]) -> dict[AnalyzeS
     for row in sorted(rows, key=lambda row: (row.status == "failed", row.finished_at, row.analysis_id)):
         if row.video_id in video_ids:
             failed[row.video_id] = row
-    paths: dict[AnalyzeSettings, list[StoragePath]] = defaultdict(list)
+    found = FailedVideos(defaultdict(list), {})
     for row in sorted(failed.values(), key=lambda row: (row.path, row.video_id)):
-        paths[stored_settings(row.settings)].append(resolve_path(row.path))
-    return dict(paths)
+        path = resolve_path(row.path)
+        try:
+            found.by_settings[stored_settings(row.settings)].append(path)
+        except ValidationError as error:
+            found.refused[path] = error
+    return found
 
 
 def missing_model(settings: AnalyzeSettings) -> tuple[str, str] | None:
@@ -54,7 +67,7 @@ def stored_settings(text: str | None) -> AnalyzeSettings:
     """Settings from a value of the column `settings`.
 
     Raises:
-        ValueError: if they come from another version.
+        ValidationError: if an earlier version accepted them, but not this one.
     """
     if text is None:
         return AnalyzeSettings()

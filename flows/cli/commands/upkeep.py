@@ -25,9 +25,12 @@ from flows.cli.console import (
 from flows.cli.display import RunDisplay, print_summary
 from flows.cli.durations import parse_duration
 from flows.cli.tables import table_of
+from flows.cli.validation import explain
 from flows.prefect.environment import without_console_log
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from analytics.results.storage_paths import StoragePath
     from analytics.results.vacuum import Garbage
     from flows.settings import AnalyzeSettings, EngineSettings
@@ -82,20 +85,27 @@ def retry(results: Results) -> None:
     with fatal_errors():
         failed = [video for video in status_of(results) if video.state == "failed"]
         missing = [video for video in failed if not may_exist(video.path)]
-        again = settings_of(results, [video.video_id or "" for video in failed if video not in missing])
+        again, refused = settings_of(results, [video.video_id or "" for video in failed if video not in missing])
         without_model = {settings: found for settings in again if (found := missing_model(settings))}
         for video in missing:
             say(f"{video.path}: {video.suggested_action}")
+        for path, error in refused.items():
+            command = shlex.join(["fervid", "analyze", str(path), "--out", str(results)])
+            say(f"{path}: its settings are refused ({_refusal(error)}): analyze it with others: {command}")
         for settings, (option, name) in without_model.items():
             for path in again.pop(settings):
                 command = shlex.join(["fervid", "analyze", str(path), "--out", str(results), option, "NAME"])
                 say(f"{path}: its model {name} does not exist: restore it, or use another with {command}")
         if not again:
             say("no failed video can be retried")
-        all_done = not (missing or without_model)
+        all_done = not (missing or refused or without_model)
         if again:
             all_done &= _analyze_again(results, again, engine)
     raise typer.Exit(DONE if all_done else SOME_FAILED)
+
+
+def _refusal(error: "ValidationError") -> str:
+    return "; ".join(f"{'.'.join(map(str, problem['loc']))} {explain(problem)}" for problem in error.errors())
 
 
 def _analyze_again(results: Path, failed: "dict[AnalyzeSettings, list[StoragePath]]", engine: "EngineSettings") -> bool:
