@@ -26,7 +26,7 @@ dashboard: OUT ?= demo/results
 dashboard: $(DEMO_INSTALLED)
 	$(BIN)/fervid dashboard "$(OUT)"
 
-# A process more than cores, because tests also wait: for servers, browsers and other processes.
+# One process more than cores, because tests also wait: for servers, browsers and other processes.
 test: $(INSTALLED)
 	$(BIN)/pytest --numprocesses $$(($$($(BIN)/python -c "import os; print(os.cpu_count())") + 1)) --dist loadfile
 

@@ -218,6 +218,8 @@ def reason_of(error: Exception) -> str:
 
     >>> reason_of(RuntimeError("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Invalid dimensions\n index: 2 Got: 48"))
     'Invalid dimensions index: 2 Got: 48'
+    >>> reason_of(RuntimeError("a" * 500 + " Got: 48"))[:3], len(reason_of(RuntimeError("a" * 500 + " Got: 48")))
+    ('…aa', 401)
     """
     text = _ERROR_CODE.sub("", " ".join(str(error).split()))
     return text if len(text) <= MAX_REASON else f"…{text[-MAX_REASON:]}"
