@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from fer_models.classification.classifier import N_FURTHER, EmotionClassifier
-from fer_models.cropping import CroppedFaces, crop_in_groups
+from fer_models.crop_stage import CroppedFaces, crop_in_groups
 from fer_models.crops import APPEARANCE_BYTES
 from fer_models.detection.key_frames import DetectedFrames, KeyFramePlan, WaitingFrames, detect_frames
 from fer_models.detection.protocol import FaceDetector
