@@ -1,4 +1,4 @@
-"""Sampling of frames and splitting into segments, compared with tables computed by hand."""
+"""Sampling of frames and splitting into segments, compared with manually computed tables."""
 
 import numpy as np
 import pytest

@@ -159,7 +159,7 @@ def test_time_in_overlapping_events_of_one_label_counts_once(tmp_path):
 
 
 def test_people_named_in_the_dashboard_are_participants(tmp_path):
-    """Six people, each named in two videos: the groups without a column participant are compared within them."""
+    """Six people, each named in a video of each group: without a column participant, the pairs are matched by name."""
     root = study(tmp_path, {f"{g}{i}.mp4": 0.2 + 0.1 * i + 0.05 * (g == "x") for g in "xy" for i in range(6)})
     for number in range(12):
         rename(root, f"v{number:016}", 0, f"Person {number % 6}")

@@ -54,7 +54,7 @@ def gate_note(
 
 
 def speech_notes(connection: duckdb.DuckDBPyConnection, video_ids: Collection[str] | None = None) -> list[str]:
-    """Notes on unmeasured time in videos from which `--speech exclude` or `only` leaves faces out.
+    """Notes on the time in which speaking was not measured, for videos with `--speech exclude` or `--speech only`.
 
     Args:
         connection: the results.

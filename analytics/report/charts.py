@@ -9,7 +9,8 @@ import numpy as np
 from analytics.report.words import NO_LABEL, clock
 from fer_models.labels import EMOTIONS
 
-MAX_RUNS_IN_WORDS = 12  # runs described in words for screen readers; a chart may have hundreds
+# Maximum number of intervals with one label that the text for screen readers lists; a chart may have hundreds.
+MAX_RUNS_IN_WORDS = 12
 AREAS_HEIGHT = 100  # height of the stacked probabilities in units of the drawing; the labels are below them
 LABELS_HEIGHT = 22
 GAP_HEIGHT = 4

@@ -42,7 +42,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class TrainedNetwork:
-    """The best epoch of a training, and the figures of all of them."""
+    """The weights of the best epoch of a training, and the metrics of all epochs."""
 
     weights: dict[str, Tensor]
     best_epoch: int  # 0-based index of the epoch
