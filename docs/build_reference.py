@@ -13,7 +13,7 @@ API = {
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the generated pages to those that are written by hand."""
+    """Add the generated pages to the manually written ones."""
     for uri, text in (("reference/commands.md", commands_page()), ("reference/python.md", python_page())):
         files.append(File.generated(config, uri, content=text))
     return files

@@ -1,4 +1,4 @@
-"""Observations of synthetic videos, small enough for expected values to be computed by hand."""
+"""Observations of synthetic videos, small enough for expected values to be computed manually."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""Agreement with human codes: kappa and events by hand and by brute force; files as ELAN and BORIS write them."""
+"""Agreement with human codes: kappa and events computed manually and by brute force; files of ELAN and BORIS."""
 
 import csv
 

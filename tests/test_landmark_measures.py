@@ -1,4 +1,4 @@
-"""Measures of a face with coordinates chosen by hand, so that the distances are known."""
+"""Measures of a face with manually chosen coordinates, so that the distances are known."""
 
 import numpy as np
 import pytest

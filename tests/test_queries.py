@@ -1,4 +1,4 @@
-"""Query results that can be computed by hand, from synthetic videos in a real results folder."""
+"""Query results that can be computed manually, from synthetic videos in a real results folder."""
 
 import csv
 import re

@@ -39,7 +39,7 @@ def test_the_median_accounts_for_censored_intervals():
 
 
 def test_the_interval_of_a_median_is_where_the_curve_is_near_one_half():
-    """One interval per participant, all observed: the variance is close to Greenwood's, summed by hand."""
+    """One interval per participant, all observed: the variance is close to Greenwood's, summed manually."""
     duration_s = np.arange(1.0, 21.0)
     found = median_interval(duration_s, np.ones(20, bool), [str(i) for i in range(20)])
     assert found.estimate == 10

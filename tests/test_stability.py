@@ -1,4 +1,4 @@
-"""Stability in video: values of adjacent frames computed by hand, and those of a real clip."""
+"""Stability in video: manually computed values of adjacent frames, and those of a real clip."""
 
 import json
 
