@@ -143,8 +143,11 @@ def test_a_run_with_nothing_to_do_says_why_prefect_has_none(clip_results, face_c
 def test_verbose_prints_the_log(tmp_path):
     code = (
         "import logging, sys\n"
+        "from flows.cli.training_display import work_log\n"
         "from flows.cli.verbosity import with_verbosity\n"
-        "def command(): logging.getLogger('analytics.results').debug('a detail')\n"
+        "def command():\n"
+        "    logging.getLogger('analytics.results').debug('a detail')\n"
+        "    with work_log(): logging.getLogger('fer_models.training').info('epoch 1')\n"
         "with_verbosity(command)(quiet=False, verbose='-v' in sys.argv)\n"
     )
     loud, silent = (
@@ -153,8 +156,11 @@ def test_verbose_prints_the_log(tmp_path):
         )
         for options in (["-v"], [])
     )
-    assert loud.stderr.rstrip().endswith("analytics.results: a detail"), loud.stderr
-    assert (silent.stderr, silent.stdout) == ("", "")
+    assert [line.split(" ", 1)[1] for line in loud.stderr.splitlines()] == [
+        "analytics.results: a detail",
+        "fer_models.training: epoch 1",
+    ]
+    assert (silent.stderr.split(" ", 1)[1], silent.stdout) == ("epoch 1\n", "")
 
 
 @pytest.mark.parametrize("form", ["csv", "table"])

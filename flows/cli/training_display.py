@@ -62,9 +62,12 @@ class TrainingDisplay:
 @contextlib.contextmanager
 def work_log() -> Iterator[None]:
     """Show the log of Fervid on the console, with the time of day."""
+    ours = [logging.getLogger(name) for name in ("fer_models", "flows")]
+    if any(logger.handlers for logger in ours):  # --verbose shows the log already
+        yield
+        return
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-    ours = [logging.getLogger(name) for name in ("fer_models", "flows")]
     for logger in ours:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)

@@ -75,6 +75,7 @@ def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[P
     Args:
         card: with name, data and settings; the other fields are filled in.
     """
+    log.info("choosing the threshold on %d held-out photographs, which may take a minute", len(held_out))
     state = read_checkpoint(checkpoint)
     weights = {name.removeprefix("network."): tensor for name, tensor in state["state_dict"].items()}
     threshold = choose_threshold(_match_held_out(weights, card, held_out))
