@@ -13,7 +13,14 @@ from fer_models.threads import map_in_threads
 T = TypeVar("T")
 
 # Texts in messages of PyTorch and its libraries that mean that memory ran out.
-_SAYS_NO_MEMORY = ("DefaultCPUAllocator", "ALLOC_FAILED", "CUDA error: out of memory")
+# If no algorithm of a convolution fits into the memory, PyTorch only says that it found none.
+_SAYS_NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "CUDA error: out of memory",
+    "unable to find an engine",
+)
 
 
 def run_with_oom_backoff(

@@ -92,6 +92,19 @@ def test_other_errors_and_errors_for_one_item_are_raised():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "GET was unable to find an engine to execute this computation",
+    ],
+)
+def test_messages_of_gpu_libraries_about_memory_are_recognized(message):
+    assert is_out_of_memory(RuntimeError(message))
+    assert not is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_BAD_PARAM"))
+
+
 def test_the_compact_detector_continues_with_fewer_frames(face_clip, caplog):
     detector = load_detector("compact", "cpu")
     detector.chunk_frames = 2

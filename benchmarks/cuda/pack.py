@@ -26,7 +26,15 @@ HEIGHTS_PX = (360, 720, 1080)
 PACKAGES = ("av>=15,<19", "retina-face>=0.0.19", "gdown", "beautifulsoup4", "soupsieve")
 # Packages for finding models and reading their cards, in the installed versions: pydantic works with only one version
 # of its core.
-CARD_PACKAGES = ("annotated-types", "platformdirs", "pydantic", "pydantic-core", "typing-inspection")
+CARD_PACKAGES = (
+    "annotated-types",
+    "platformdirs",
+    "pydantic",
+    "pydantic-core",
+    "typing-extensions",
+    "typing-inspection",
+)
+TAR_BLOCK_BYTES = 512
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 
@@ -63,11 +71,12 @@ def resize_video(source: Path, path: Path, height_px: int) -> None:
 
 
 def package_bytes(out: Path) -> int:
-    """Bytes sent to the other machine: the packed files, and the files of the repository that git does not ignore."""
+    """Bytes sent to the other machine as a tar archive: the packed files, and those that git does not ignore."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     files = [ROOT / name for name in names if name] + [path for path in out.rglob("*") if path.is_file()]
-    return sum(path.stat().st_size for path in files if path.is_file())
+    blocks = (1 + -(-path.stat().st_size // TAR_BLOCK_BYTES) for path in files if path.is_file())  # with a header each
+    return sum(blocks) * TAR_BLOCK_BYTES
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -16,7 +16,7 @@ import torch
 from fer_models.datasets.labeled_faces import FaceImages
 
 TILES = 16  # number of images in each row and column of a sheet
-CRF = 24  # constant rate factor (quality) of x265
+CRF = 26  # constant rate factor (quality) of x265
 # The splits that a training needs; PrivateTest is not packed, so that nothing can be chosen by it.
 SPLITS = ("Training", "PublicTest")
 

@@ -200,12 +200,11 @@ def measure_pipeline(
         ):
             with mode:
                 work = partial_pass(info, n_frames, detector, classifier, size)
-                if not clock.is_over():
-                    # The first pass also loads files and chooses GPU kernels, so it is not counted.
-                    work(observe.StageTimes())
                 for n_videos in VIDEOS_AT_ONCE[detector.device.type]:
                     if clock.is_over():
                         return [*rows, {"clip": clip, "batches": "not run: time is over"}]
+                    # The first pass also loads files and chooses GPU kernels, in each thread, so it is not counted.
+                    run_videos(work, n_videos, 0, monitor)
                     figures = run_videos(work, n_videos, seconds, monitor)
                     rows.append({"clip": clip, "batches": batches, "videos at once": n_videos, **figures})
     return rows

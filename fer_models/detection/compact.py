@@ -173,9 +173,10 @@ class CompactDetector:
         """Downscale, normalize and pad frames to `(chunk_frames, 3, padded_h, padded_w)`; the padding is mean gray."""
         x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self.device).permute(0, 3, 1, 2)
         if x.shape[-2:] != (geometry.height_px, geometry.width_px):
-            if self.device.type != "cpu":
-                x = x.float()  # PyTorch resizes uint8 images on the CPU only
-            x = functional.interpolate(x, size=geometry[:2], mode="bilinear", antialias=True)
+            if self.device.type == "cpu":
+                x = functional.interpolate(x, size=geometry[:2], mode="bilinear", antialias=True)
+            else:  # PyTorch resizes uint8 images, which rounds them, on the CPU only
+                x = functional.interpolate(x.float(), size=geometry[:2], mode="bilinear", antialias=True).round_()
         shape = (chunk_frames, 3, geometry.padded_height_px, geometry.padded_width_px)
         in_pixels = self.precision == "int8"
         padded = torch.empty(

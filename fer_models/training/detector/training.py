@@ -201,8 +201,10 @@ def train_detector(
         start = CompactDetector.load(find_model(recipe.init, "detector"), device=choose_device(device))
         learned = mine_hard_negatives(learned, start)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = DetectorTraining(network, held_out, recipe.max_learning_rate, all_settings)
+    module.to(choose_device(device))  # before Lightning copies its weights: the moving average is then on the same device
     _trainer(checkpoint.parent, recipe.epochs, choose_device(device), on_batch).fit(
-        DetectorTraining(network, held_out, recipe.max_learning_rate, all_settings),
+        module,
         PrefetchedBatches(FaceInputs(learned, seed=recipe.seed), samples, recipe.batch_size),
         DataLoader(range(len(held_out))),  # type: ignore[arg-type]
         ckpt_path=checkpoint if checkpoint.exists() else None,
