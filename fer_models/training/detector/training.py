@@ -202,7 +202,7 @@ def train_detector(
         learned = mine_hard_negatives(learned, start)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = DetectorTraining(network, held_out, recipe.max_learning_rate, all_settings)
-    module.to(choose_device(device))  # before Lightning copies its weights: the moving average is then on the same device
+    module.to(choose_device(device))  # before Lightning copies its weights, so that the average is on the same device
     _trainer(checkpoint.parent, recipe.epochs, choose_device(device), on_batch).fit(
         module,
         PrefetchedBatches(FaceInputs(learned, seed=recipe.seed), samples, recipe.batch_size),

@@ -281,7 +281,7 @@ def train_network(
     module = EmotionTrainer(recipe, len(batches), weight, teachers, unlabeled)
     start_from(module.network, recipe.architecture, recipe.init, recipe.init_labels)
     module.network.to(memory_format=torch.channels_last)
-    module.to(target_device)  # before Lightning copies its weights: the moving average is then on the same device
+    module.to(target_device)  # before Lightning copies its weights, so that the average is on the same device
     callbacks = _callbacks(recipe, settings, last, best, report)
     in_order = [rows.tolist() for rows in torch.arange(len(public)).split(512)]
     trainer_for(recipe.epochs, number_format, target_device, processes, callbacks).fit(
