@@ -1,5 +1,6 @@
 """Training of emotion models: resuming, early stopping, initial weights, teachers, targets and recipes."""
 
+import copy
 import dataclasses
 import io
 import json
@@ -22,7 +23,14 @@ from safetensors.torch import load_file
 from fer_models import load_classifier
 from fer_models.datasets.labeled_faces import DataError
 from fer_models.datasets.reading import read_data
-from fer_models.registry.model_registry import WeightsError, find_model, load_model_folder, read_card, user_model_dir
+from fer_models.registry.model_registry import (
+    WeightsError,
+    find_model,
+    load_model_folder,
+    read_card,
+    save_model_folder,
+    user_model_dir,
+)
 from fer_models.training.emotion.history import (
     BestCheckpoint,
     TrainingProgress,
@@ -34,7 +42,7 @@ from fer_models.training.emotion.initialization import start_from
 from fer_models.training.emotion.loading import EpochShuffle
 from fer_models.training.emotion.processes import Processes
 from fer_models.training.emotion.recipes import Recipe, parse_recipe_values, recipe_for
-from fer_models.training.emotion.teachers import load_teachers, teacher_probabilities
+from fer_models.training.emotion.teachers import Teachers, load_teachers, teacher_probabilities
 from fer_models.training.emotion.training import EmotionTrainer, targets_of, train_network, untrained_network
 from fer_models.training.runs import RunError, read_checkpoint
 from flows.cli.commands.train import Labels, RecipeOptions
@@ -191,15 +199,23 @@ def test_both_heads_can_start_from_a_model_with_one_head():
     torch.testing.assert_close(network.state_dict()["head.weight"], weights["head.weight"].float().repeat(2, 1))
 
 
-def test_each_head_can_start_from_its_own_model():
-    recipe = recipe_for("face_resnet_se", labels="both", init="default", init_labels="fer2013")
+def test_each_head_can_start_from_its_own_model(tmp_path):
+    default, card = load_model_folder(find_model("default"))
+    of_labels = {name: tensor.float() + name.startswith("head.") for name, tensor in default.items()}
+    save_model_folder(tmp_path / "labels", of_labels, dataclasses.replace(card, name="labels"))
+    recipe = recipe_for("face_resnet_se", labels="both", init="default", init_labels=str(tmp_path / "labels"))
     network = untrained_network(recipe)
     start_from(network, recipe.architecture, recipe.init, recipe.init_labels)
-    (default, _), (fer2013, _) = (load_model_folder(find_model(name)) for name in ("default", "fer2013"))
     for name in ("head.weight", "head.bias"):
         labels, votes = network.state_dict()[name].chunk(2)
-        torch.testing.assert_close(labels, fer2013[name].float())
+        torch.testing.assert_close(labels, of_labels[name])
         torch.testing.assert_close(votes, default[name].float())
+
+
+def test_a_head_of_another_training_is_refused():
+    network = untrained_network(recipe_for("face_resnet_se", labels="both"))
+    with pytest.raises(WeightsError, match=r"fer2013: .* differs from default"):
+        start_from(network, "face_resnet_se", "default", "fer2013")
     with pytest.raises(ValueError, match="init_labels"):
         recipe_for("face_resnet_se", labels="hard", init="default", init_labels="fer2013")
 
@@ -259,7 +275,7 @@ def test_with_a_teacher_share_of_1_the_loss_is_the_cross_entropy_with_the_teache
     recipe = Recipe(architecture="face_resnet", augment="none", mixup=0.0, label_smoothing=0.0, input_size_px=48)
     recipe = dataclasses.replace(recipe, small_share=0.0, teacher_labels="default", teacher_share=1.0)
     teacher = load_classifier("default", "cpu")
-    module = EmotionTrainer(recipe, 1, teachers={"hard": teacher}).eval()
+    module = EmotionTrainer(recipe, 1, teachers=Teachers({"hard": teacher})).eval()
     module.log = lambda *a, **k: None  # without a trainer, nothing can be logged
     pixels = splits["Training"].pixels[:16]
     targets = targets_of(splits["Training"], "hard")[:16]
@@ -286,6 +302,13 @@ def test_each_head_learns_from_its_own_teacher(splits):
     )
     np.testing.assert_allclose(taught[:, :7], by_teacher[0], atol=1e-5)
     torch.testing.assert_close(taught[:, 7:], targets[:, 7:])
+
+
+def test_copies_of_a_training_module_share_its_teachers():
+    """The moving average is a copy. On CPUs that compute in 8-bit integers, weights of a teacher cannot be copied."""
+    recipe = recipe_for("face_resnet", teacher_labels="fer2013")
+    module = EmotionTrainer(recipe, 1, teachers=load_teachers(recipe, ("hard",), "cpu"))
+    assert copy.deepcopy(module).teachers["hard"] is module.teachers["hard"]
 
 
 def test_recipe_values_are_parsed_from_text():

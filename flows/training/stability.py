@@ -1,5 +1,6 @@
 """Stability of an emotion model on videos, measured on the tracked faces of an analysis."""
 
+import gc
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,4 +51,5 @@ def evaluate_on_videos(model: str, videos: Sequence[Path], device: str) -> dict[
             probabilities = np.column_stack([np.asarray(rows[f"p_{emotion}"]) for emotion in EMOTIONS])
             tracks, frames = np.asarray(rows["track_id"]), np.asarray(rows["frame_index"])
             figures[video.name] = measure_stability(tracks, frames, probabilities)
+    gc.unfreeze()  # `without_gc` has frozen the objects of DuckDB, whose bindings report all that is left at exit
     return figures

@@ -29,10 +29,11 @@ def start_from(network: nn.Module, architecture: str, init: str, init_labels: st
         architecture: the name of its architecture.
         init: "scratch" (random weights), "imagenet" (a backbone trained on ImageNet, frozen except for its last
             layers), or a model of the same architecture, by its name or folder.
-        init_labels: a model of the same architecture for the head for labels; the same as `init` if empty.
+        init_labels: the model of the same training for the head for labels; the same as `init` if empty.
 
     Raises:
-        WeightsError: if these weights are not available, or do not fit the architecture.
+        WeightsError: if these weights are not available or do not fit the architecture, or if `init` and `init_labels`
+            differ in more than the head.
     """
     if init == "imagenet":
         weights = imagenet_weights(architecture)
@@ -45,6 +46,12 @@ def start_from(network: nn.Module, architecture: str, init: str, init_labels: st
         for name, tensor in list(weights.items()):
             if name in own and len(own[name].shape) and own[name].shape[0] == 2 * tensor.shape[0]:
                 weights[name] = torch.cat([of_labels.get(name, tensor), tensor])
+            # Compared in half precision, because one of the two models may be stored in it.
+            elif not torch.equal(of_labels.get(name, tensor).half(), tensor.half()):
+                raise WeightsError(
+                    f"{init_labels}: {name} differs from {init}. A head fits only the network that it was trained "
+                    "with: use --init NAME and --init-labels NAME-labels of one training"
+                )
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:

@@ -13,8 +13,19 @@ from fer_models.training.emotion.recipes import Recipe
 TEACHER_SIZE_PX = 48  # side of the crops that teachers get: the full resolution of FER-2013
 
 
-def load_teachers(recipe: Recipe, heads: Sequence[str], device: str) -> dict[str, EmotionClassifier]:
-    """Load the teachers of a recipe, by head.
+class Teachers(dict[str, EmotionClassifier]):
+    """The teacher of each head ("hard" or "votes") that has one.
+
+    Copies of a training module, such as its moving average, share its teachers: weights in 8-bit integers cannot be
+    copied.
+    """
+
+    def __deepcopy__(self, memo: object) -> "Teachers":
+        return self
+
+
+def load_teachers(recipe: Recipe, heads: Sequence[str], device: str) -> Teachers:
+    """Load the teachers of a recipe.
 
     Raises:
         DeviceError: if the device is not available.
@@ -22,7 +33,7 @@ def load_teachers(recipe: Recipe, heads: Sequence[str], device: str) -> dict[str
     """
     names = {"hard": recipe.teacher_labels, "votes": recipe.teacher_votes}
     loaded = {name: load_classifier(name, device) for name in {names[head] for head in heads} if name}
-    return {head: loaded[names[head]] for head in heads if names[head]}
+    return Teachers({head: loaded[names[head]] for head in heads if names[head]})
 
 
 def teacher_probabilities(teacher: EmotionClassifier, crops: Tensor, temperature: float) -> Tensor:

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import lightning
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer_models.classification.architectures import architecture_options, build_network, l2_penalty
-from fer_models.classification.classifier import EmotionClassifier
 from fer_models.datasets.labeled_faces import DataError, FaceImages, class_weights, fingerprint
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.labels import EMOTIONS
@@ -35,7 +34,7 @@ from fer_models.training.emotion.initialization import start_from
 from fer_models.training.emotion.loading import EpochShuffle, loader
 from fer_models.training.emotion.processes import Processes
 from fer_models.training.emotion.recipes import Recipe
-from fer_models.training.emotion.teachers import TEACHER_SIZE_PX, load_teachers, teacher_probabilities
+from fer_models.training.emotion.teachers import TEACHER_SIZE_PX, Teachers, load_teachers, teacher_probabilities
 from fer_models.training.runs import RunError, check_can_start, check_same_settings, moving_average, read_checkpoint
 
 # Weight of the cross entropy between teachers and student on the views of the consistency loss.
@@ -51,7 +50,7 @@ class EmotionTrainer(lightning.LightningModule):
         recipe: hyperparameters.
         steps_per_epoch: batches per epoch, for the learning rate schedule.
         weight: (7,) weight of each emotion in the loss; None: all 1.
-        teachers: the teacher of each head ("hard" or "votes") that has one.
+        teachers: the teachers.
         unlabeled: gray crops (n, h, w) uint8 of unlabeled faces, for the consistency loss.
     """
 
@@ -60,11 +59,11 @@ class EmotionTrainer(lightning.LightningModule):
         recipe: Recipe,
         steps_per_epoch: int,
         weight: Tensor | None = None,
-        teachers: Mapping[str, EmotionClassifier] | None = None,
+        teachers: Teachers | None = None,
         unlabeled: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.recipe, self.steps_per_epoch, self.teachers = recipe, steps_per_epoch, dict(teachers or {})
+        self.recipe, self.steps_per_epoch, self.teachers = recipe, steps_per_epoch, teachers or Teachers()
         self.unlabeled = unlabeled
         self.heads = heads_of(recipe)
         self.network = untrained_network(recipe)
