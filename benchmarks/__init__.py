@@ -1,1 +1,1 @@
-"""Measurements of speed and accuracy, which need no test to pass."""
+"""Benchmarks of speed and accuracy, which are not part of the test suite."""

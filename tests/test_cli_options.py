@@ -158,7 +158,7 @@ def test_verbose_prints_the_log(tmp_path):
     )
     assert [line.split(" ", 1)[1] for line in loud.stderr.splitlines()] == [
         "analytics.results: a detail",
-        "fer_models.training: epoch 1",
+        "epoch 1",
     ]
     assert (silent.stderr.split(" ", 1)[1], silent.stdout) == ("epoch 1\n", "")
 

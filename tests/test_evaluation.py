@@ -227,7 +227,7 @@ def test_a_report_as_html():
     card = read_card(find_model("default"))
     figures = measure(certain_of(*range(7)), faces(list(range(7)), list(range(7))), 1.0)
     figures |= dict.fromkeys(("accuracy_not_in_training", "accuracy_flip_averaged", "accuracy_crops_averaged"), 1.0)
-    one = Compared(card, {"PublicTest": figures, "PrivateTest": figures}, {}, 10**6, {1: 10.0, 256: 100.0})
+    one = Compared(card, {"PublicTest": figures, "PrivateTest": figures}, {}, "int8", 10**6, {1: 10.0, 256: 100.0})
     cards = [("default", "models/default.json")]
     page = as_html(Report(tables_of([one]), "a < b", "fervid compare default", [], cards))
     assert "a &lt; b" in page
@@ -237,9 +237,9 @@ def test_a_report_as_html():
 
 
 def test_a_report_without_speed_says_so():
-    one = Compared(read_card(find_model("default")), {}, {}, 10**6, {})
+    one = Compared(read_card(find_model("default")), {}, {}, "int8", 10**6, {})
     (row,) = cost_table([one]).rows
-    assert row[-3:-1] == ("-", "-")  # the speeds for batches of 1 and 256 images
+    assert row[-4:-1] == ("int8", "-", "-")  # the speeds for batches of 1 and 256 images
     assert "speed was not measured" in conditions(Path("few.parquet"), "cpu", with_speed=False)
     assert "speed on cpu" in conditions(Path("few.parquet"), "cpu", with_speed=True)
 

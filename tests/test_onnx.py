@@ -154,7 +154,7 @@ def test_multiply_adds_of_onnx_models_are_unknown(tmp_path):
     mixed = load_classifier(str(tmp_path / "mixed"), "cpu")
     assert multiply_adds(mixed) is None
     metrics = {split: {"accuracy": 0.5} for split in ("PublicTest", "PrivateTest")}
-    compared = Compared(mixed.card, metrics, {}, None, {1: 10.0, 256: 100.0})
+    compared = Compared(mixed.card, metrics, {}, "float32", None, {1: 10.0, 256: 100.0})
     assert compared.as_json()["multiply_adds"] is None
     assert "unknown" in cost_table([compared]).rows[0]
 

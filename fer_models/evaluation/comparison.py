@@ -30,6 +30,7 @@ class Compared:
     card: ModelCard
     figures: dict[str, Figures]  # split -> metric -> value, from `measure_split`
     scores: dict[str, Tensor]  # split -> (n, 7) probabilities
+    precision: str  # of the computation, such as "int8"
     multiply_adds: int | None  # multiply-add operations per crop; None if unknown
     images_per_s: dict[int, float]  # batch size -> crops classified per second; empty if not measured
 
@@ -39,6 +40,7 @@ class Compared:
             "model": self.card.name,
             "architecture": self.card.architecture,
             "parameters": self.card.parameters,
+            "precision": self.precision,
             "multiply_adds": self.multiply_adds,
             "images_per_s": {str(batch): round(rate, 1) for batch, rate in self.images_per_s.items()},
             "training_s": self.card.training_s,
@@ -67,7 +69,9 @@ def compare(
                 tta=True,
                 training=splits["Training"],
             )
-        compared.append(Compared(classifier.card, figures, scores, multiply_adds(classifier), rates))
+        compared.append(
+            Compared(classifier.card, figures, scores, classifier.precision, multiply_adds(classifier), rates)
+        )
     return compared
 
 

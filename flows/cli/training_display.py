@@ -62,20 +62,18 @@ class TrainingDisplay:
 @contextlib.contextmanager
 def work_log() -> Iterator[None]:
     """Show the log of Fervid on the console, with the time of day."""
-    ours = [logging.getLogger(name) for name in ("fer_models", "flows")]
-    if any(logger.handlers for logger in ours):  # --verbose shows the log already
-        yield
-        return
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-    for logger in ours:
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+    before = {logger: (logger.handlers, logger.level) for logger in map(logging.getLogger, ("fer_models", "flows"))}
+    for logger, (_, level) in before.items():
+        logger.handlers = [handler]  # in place of that of --verbose, which would write into a progress bar
+        logger.setLevel(min(level or logging.INFO, logging.INFO))
     try:
         yield
     finally:
-        for logger in ours:
-            logger.removeHandler(handler)
+        for logger, (handlers, level) in before.items():
+            logger.handlers = handlers
+            logger.setLevel(level)
 
 
 @contextlib.contextmanager

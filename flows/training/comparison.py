@@ -229,6 +229,7 @@ def cost_table(compared: Sequence[Compared]) -> Table:
         "architecture",
         "parameters",
         "multiply-adds",
+        "computed in",
         "images/s, batches of 1",
         "images/s, batches of 256",
     )
@@ -238,6 +239,7 @@ def cost_table(compared: Sequence[Compared]) -> Table:
             model.card.architecture,
             f"{model.card.parameters / 1e6:.2f} M",
             "unknown" if model.multiply_adds is None else f"{model.multiply_adds / 1e6:.1f} M",
+            model.precision,
             *(f"{model.images_per_s[batch]:.0f}" if batch in model.images_per_s else "-" for batch in BATCHES),
             f"{model.card.training_s / 60:.0f} min",
         )

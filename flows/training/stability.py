@@ -1,8 +1,9 @@
 """Stability of an emotion model on videos, measured on the tracked faces of an analysis."""
 
+import contextlib
 import gc
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def evaluate_on_videos(model: str, videos: Sequence[Path], device: str) -> dict[
     """
     settings = AnalyzeSettings(model=model, device=device, fps=None)
     figures = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _freed_at_exit():
         context = AnalysisContext(Path(folder) / "results", settings)
         for video in videos:
             try:
@@ -51,5 +52,16 @@ def evaluate_on_videos(model: str, videos: Sequence[Path], device: str) -> dict[
             probabilities = np.column_stack([np.asarray(rows[f"p_{emotion}"]) for emotion in EMOTIONS])
             tracks, frames = np.asarray(rows["track_id"]), np.asarray(rows["frame_index"])
             figures[video.name] = measure_stability(tracks, frames, probabilities)
-    gc.unfreeze()  # `without_gc` has frozen the objects of DuckDB, whose bindings report all that is left at exit
     return figures
+
+
+@contextlib.contextmanager
+def _freed_at_exit() -> Iterator[None]:
+    """Let Python free the objects of DuckDB, whose bindings report all that is left at exit.
+
+    `without_gc` excludes them from garbage collection while models are loaded.
+    """
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -1,6 +1,7 @@
 """Initial weights of a network: random, pretrained on ImageNet, or from another model."""
 
 import urllib.error
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 import torch
@@ -43,15 +44,18 @@ def start_from(network: nn.Module, architecture: str, init: str, init_labels: st
         weights, card = load_model_folder(find_model(init, "emotion"))
         of_labels = load_model_folder(find_model(init_labels, "emotion"))[0] if init_labels else weights
         own = network.state_dict()
-        for name, tensor in list(weights.items()):
-            if name in own and len(own[name].shape) and own[name].shape[0] == 2 * tensor.shape[0]:
-                weights[name] = torch.cat([of_labels.get(name, tensor), tensor])
-            # Compared in half precision, because one of the two models may be stored in it.
-            elif not torch.equal(of_labels.get(name, tensor).half(), tensor.half()):
-                raise WeightsError(
-                    f"{init_labels}: {name} differs from {init}. A head fits only the network that it was trained "
-                    "with: use --init NAME and --init-labels NAME-labels of one training"
-                )
+        of_head = {
+            name
+            for name, tensor in weights.items()
+            if name in own and tensor.ndim and own[name].ndim and own[name].shape[0] == 2 * tensor.shape[0]
+        }
+        if not have_same_body(weights, of_labels, of_head):
+            raise WeightsError(
+                f"{init_labels} and {init} differ in more than the head, which fits only the network that it was "
+                "trained with: use --init NAME and --init-labels NAME-labels of one training"
+            )
+        for name in of_head:
+            weights[name] = torch.cat([of_labels[name], weights[name]])
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
@@ -59,6 +63,17 @@ def start_from(network: nn.Module, architecture: str, init: str, init_labels: st
                 f"{init}: its weights ({card.architecture}) do not fit this {architecture}; start from a model of the "
                 "same architecture"
             ) from error
+
+
+def have_same_body(weights: Mapping[str, Tensor], others: Mapping[str, Tensor], of_head: Set[str]) -> bool:
+    """Whether two models have the same weights, apart from the values of those named in `of_head`.
+
+    Compared in half precision, because one of the two models may be stored in it.
+    """
+    return weights.keys() == others.keys() and all(
+        tensor.shape == others[name].shape if name in of_head else torch.equal(tensor.half(), others[name].half())
+        for name, tensor in weights.items()
+    )
 
 
 def imagenet_weights(architecture: str) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ class EmotionTrainer(lightning.LightningModule):
         recipe: hyperparameters.
         steps_per_epoch: batches per epoch, for the learning rate schedule.
         weight: (7,) weight of each emotion in the loss; None: all 1.
-        teachers: the teachers.
+        teachers: the teacher of each head that has one.
         unlabeled: gray crops (n, h, w) uint8 of unlabeled faces, for the consistency loss.
     """
 
@@ -163,7 +163,7 @@ class EmotionTrainer(lightning.LightningModule):
         accuracies = []
         for head, predicted, target in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True):
             accuracies.append((predicted.argmax(dim=1) == target.argmax(dim=1)).float().mean())
-            self.log(f"public_loss_{head}", F.cross_entropy(predicted, target))
+            self.log(f"public_loss_{head}", F.cross_entropy(predicted.float(), target))
             self.log(f"public_accuracy_{head}", accuracies[-1])
         self.log("public_accuracy", torch.stack(accuracies).mean())
 
