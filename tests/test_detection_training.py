@@ -1,6 +1,7 @@
 """Training of the compact detector: augmentation, targets, losses, teacher labels, resuming, and matching."""
 
 import dataclasses
+import io
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from fer_models.datasets.face_photos import FaceDataError, LabeledImage, Photo, read_photos
 from fer_models.detection import load_detector
@@ -175,10 +177,24 @@ def test_detections_are_matched_and_counted():
 
 
 def test_files_that_are_not_training_data_are_refused(tmp_path):
-    missing, empty, broken = (tmp_path / name for name in ("missing.parquet", "empty.parquet", "broken.parquet"))
+    names = ("missing", "text", "other", "empty", "broken", "faceless")
+    missing, text, other, empty, broken, faceless = (tmp_path / f"{name}.parquet" for name in names)
+    text.write_text("no Parquet")
+    pq.write_table(pa.table({"image": [b""], "label": [0]}), other)
     pq.write_table(pa.table({"image": pa.array([], pa.binary()), "source": [], "faces": []}), empty)
     pq.write_table(pa.table({"image": [b"not an image"], "source": ["x"], "faces": [[]]}), broken)
-    for path, reason in ((missing, "not a Parquet file"), (empty, "no photographs"), (broken, "row 0")):
+    image = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(image, "PNG")
+    face = {"x1": 0.0, "y1": 0.0, "x2": 8.0, "y2": 8.0, "score": 1.0}
+    pq.write_table(pa.table({"image": [image.getvalue()], "source": ["x"], "faces": [[face]]}), faceless)
+    for path, reason in (
+        (missing, "no such file"),
+        (text, "not a readable Parquet file"),
+        (other, "columns missing: source, faces. A file of photographs has image, source, faces"),
+        (empty, "no photographs"),
+        (broken, "row 0"),
+        (faceless, "row 0: a face has no 'landmarks'"),
+    ):
         with pytest.raises(FaceDataError, match=reason) as error:
             read_photos(path)
         assert str(path) in str(error.value)

@@ -162,9 +162,15 @@ def test_files_without_photographs_or_clips_are_refused(tmp_path):
     pq.write_table(pa.table({"image": [b"not an image"], "faces": [[]]}), path)
     result = fervid("evaluate-detector", "--data", path)
     assert result.exit_code == 1 and "labeled faces" in result.output and "Traceback" not in result.output
+    other = pa.table({"picture": [b""], "faces": [[]]})
+    pq.write_table(other, path)
+    with pytest.raises(FaceDataError, match=r"broken\.parquet: columns missing: image\. A file .* has image, faces$"):
+        read_true_photos(path)
     pq.write_table(pa.table({"image": [b"not an image"], "faces": [[]]}).slice(0, 0), path)
     with pytest.raises(FaceDataError, match="contains no photographs"):
         read_true_photos(path)
+    with pytest.raises(FaceDataError, match=r"none\.parquet: no such file"):
+        read_true_photos(tmp_path / "none.parquet")
     with pytest.raises(FaceDataError, match="contains no videos"):
         find_clips(tmp_path)
 
@@ -174,6 +180,8 @@ def test_options_that_require_others():
     assert lone.exit_code == 2 and "--references" in lone.output
     blind = fervid("evaluate-detector", "--data", "x", "--clips", ".")
     assert blind.exit_code == 2 and "two references" in blind.output
+    text = fervid("evaluate-detector", "--data", "x", "--out", "x.txt")
+    assert text.exit_code == 2 and "x.txt: must end in .md" in text.output
 
 
 def test_the_command_compares_detectors_and_writes_a_page(shared_data: Path, tmp_path):

@@ -175,7 +175,8 @@ def test_models_are_evaluated_and_compared_by_commands(few_faces, tmp_path):
     assert compared["parameters"] == read_card(find_model("default")).parameters
     text = report.read_text(encoding="utf-8")
     assert f"fervid compare default --data {few_faces} --out {report} --no-speed" in text
-    assert "74.14 %" in text
+    assert "| 105 | " in text  # the images of a test split
+    assert "Published results" not in text  # these refer to all of FER-2013
     assert f"{compared['figures']['PrivateTest']['macro_f1']:.4f}" in text
     assert text.startswith("# Before\n\nA word.\n\n# Emotion models compared\n\nMeasured on")
     assert text.endswith("\n\n# After\n\n| a |\n")
@@ -228,6 +229,10 @@ def test_a_report_as_html():
     figures = measure(certain_of(*range(7)), faces(list(range(7)), list(range(7))), 1.0)
     figures |= dict.fromkeys(("accuracy_not_in_training", "accuracy_flip_averaged", "accuracy_crops_averaged"), 1.0)
     one = Compared(card, {"PublicTest": figures, "PrivateTest": figures}, {}, "int8", 10**6, {1: 10.0, 256: 100.0})
+    titles = [table.title for table in tables_of([one])]
+    assert titles[0] == "PublicTest, against the labels" and titles[-1] == "Cost"
+    images = tables_of([one])[0].columns.index("images")
+    assert tables_of([one])[0].rows[0][images] == "7"
     cards = [("default", "models/default.json")]
     page = as_html(Report(tables_of([one]), "a < b", "fervid compare default", [], cards))
     assert "a &lt; b" in page
@@ -236,12 +241,26 @@ def test_a_report_as_html():
     assert all(emotion in figures["f1"] for emotion in EMOTIONS)
 
 
+def test_published_results_are_shown_for_the_test_splits_of_fer2013():
+    def titles(n_public, n_private):
+        figures = {"PublicTest": {"images": n_public}, "PrivateTest": {"images": n_private}}
+        card = read_card(find_model("default"))
+        return [table.title for table in tables_of([Compared(card, figures, {}, "int8", 10**6, {})])]
+
+    assert titles(3589, 3589)[-1] == "Published results"
+    assert "Published results" not in titles(3589, 3588)
+    assert "Published results" not in titles(359, 3589)
+    for is_published in (True, False):
+        text = conditions(Path("fer2013.parquet"), "cpu", with_speed=False, with_published=is_published)
+        assert ("Published results are as their authors report them" in text) == is_published
+
+
 def test_a_report_without_speed_says_so():
     one = Compared(read_card(find_model("default")), {}, {}, "int8", 10**6, {})
     (row,) = cost_table([one]).rows
     assert row[-4:-1] == ("int8", "-", "-")  # the speeds for batches of 1 and 256 images
-    assert "speed was not measured" in conditions(Path("few.parquet"), "cpu", with_speed=False)
-    assert "speed on cpu" in conditions(Path("few.parquet"), "cpu", with_speed=True)
+    assert "speed was not measured" in conditions(Path("few.parquet"), "cpu", with_speed=False, with_published=False)
+    assert "speed on cpu" in conditions(Path("few.parquet"), "cpu", with_speed=True, with_published=False)
 
 
 def test_report_files_of_other_types_are_refused(few_faces, tmp_path):

@@ -130,6 +130,8 @@ def test_options_that_belong_together_are_checked():
     assert unequal.exit_code == 2 and "each --crops needs its --labels" in " ".join(unequal.output.split())
     lone = fervid("evaluate-landmarks", "--crops", "a", "--labels", "b", "--clips", "c")
     assert lone.exit_code == 2 and "belong together" in lone.output
+    text = fervid("evaluate-landmarks", "--crops", "a", "--labels", "b", "--out", "x.txt")
+    assert text.exit_code == 2 and "x.txt: must end in .md" in text.output
 
 
 def test_a_network_is_trained_into_the_models_of_the_user(labeled, tmp_path, monkeypatch):

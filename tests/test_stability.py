@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from commands import fervid
+from conftest import write_clip
 
 from fer_models.evaluation.stability import Stability, measure_stability
 
@@ -31,17 +32,41 @@ def test_a_model_is_evaluated_on_a_clip(shared_data):
     clip = shared_data / "videos" / "faces" / "single_face.mp4"
     run = fervid("evaluate", "default", "--video", clip, "--device", "cpu", "--json")
     assert run.exit_code == 0, run.output
-    figures = json.loads(run.stdout)["videos"]["single_face.mp4"]
+    figures = json.loads(run.stdout)["videos"][str(clip)]
     assert figures["pairs"] == 71  # 72 frames, each with one face, give 71 pairs
     changes = figures["label_changes"] * 71
     assert changes == pytest.approx(round(changes), abs=0.01)
     assert 0 < figures["total_variation"] < 0.2
 
 
+@pytest.mark.slow
+def test_videos_of_the_same_name_in_two_folders_are_both_measured(tmp_path):
+    # A photograph without change for 6 and for 9 frames: 5 and 8 pairs of adjacent frames. The last file is a copy.
+    photo = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image").astronaut()
+    clips = {tmp_path / name / "face.mp4": n_frames for name, n_frames in (("a", 6), ("b", 9), ("c", 6))}
+    for clip, n_frames in clips.items():
+        clip.parent.mkdir()
+        write_clip(clip, [photo[:240, 60:380]] * n_frames)
+    videos = [argument for clip in clips for argument in ("--video", clip)]
+    run = fervid("evaluate", "default", *videos, "--device", "cpu", "--json")
+    assert run.exit_code == 0, run.output
+    measured = json.loads(run.stdout)["videos"]
+    assert {path: figures["pairs"] for path, figures in measured.items()} == {
+        str(clip): n_frames - 1 for clip, n_frames in clips.items()
+    }
+
+
 def test_evaluate_needs_images_or_videos():
     run = fervid("evaluate", "default")
     assert run.exit_code == 2
     assert "--data" in run.output and "--video" in run.output
+
+
+@pytest.mark.parametrize("option", [["--tta"], ["--split", "PublicTest"]])
+def test_options_about_labeled_faces_need_them(option):
+    run = fervid("evaluate", "default", "--video", "x.mp4", *option)
+    assert run.exit_code == 2
+    assert "need --data" in " ".join(run.output.split())
 
 
 @pytest.mark.slow

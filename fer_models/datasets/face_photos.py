@@ -6,6 +6,7 @@ The file has a row per photograph: `image` (JPEG or PNG bytes), `source`, and `f
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from fer_models.boxes import face_size_px
 from fer_models.errors import FervidError
@@ -66,19 +67,37 @@ def read_photos(path: Path) -> list[Photo]:
     Raises:
         FaceDataError: if the file cannot be read, a column is missing, or an image is damaged.
     """
-    try:
-        rows = pq.read_table(path, columns=["image", "source", "faces"]).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise FaceDataError(f"{path}: not a Parquet file of face photographs: {error}") from error
     photos = []
-    for number, row in enumerate(rows):
+    for number, row in enumerate(read_rows(path, ["image", "source", "faces"])):
         try:
             photos.append(_photo_of(row))
-        except (UnidentifiedImageError, OSError, KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            raise FaceDataError(f"{path}: row {number}: a face has no {error}") from error
+        except (OSError, TypeError, ValueError) as error:
             raise FaceDataError(f"{path}: row {number} is not a photograph with faces: {error}") from error
     if not photos:
         raise FaceDataError(f"{path}: contains no photographs")
     return photos
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Read some columns of a Parquet file of photographs: a dictionary per row.
+
+    Raises:
+        FaceDataError: if there is no such file, it is not Parquet, or it lacks a column.
+    """
+    if not path.exists():
+        raise FaceDataError(f"{path}: no such file")
+    try:
+        dataset = pq.ParquetDataset(path)
+        if missing := [name for name in columns if name not in dataset.schema.names]:
+            raise FaceDataError(
+                f"{path}: columns missing: {', '.join(missing)}. A file of photographs has {', '.join(columns)}"
+            )
+        rows: list[dict[str, Any]] = dataset.read(columns=list(columns)).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise FaceDataError(f"{path}: not a readable Parquet file: {error}") from error
+    return rows
 
 
 def _photo_of(row: dict[str, Any]) -> Photo:

@@ -1,4 +1,4 @@
-"""Read FER-2013 from one file: the published CSV, or Parquet with the votes of FER+."""
+"""Read FER-2013 from one file: the published CSV, or Parquet, optionally with the votes of FER+."""
 
 import io
 from pathlib import Path
@@ -23,7 +23,7 @@ CSV_CHUNK_ROWS = 2000
 
 
 def read_parquet(path: Path) -> Faces:
-    """Read FER-2013 with columns image, label, usage, pixel_exact and votes_….
+    """Read labeled faces with columns image, label, usage and, if there are votes, pixel_exact and all of votes_….
 
     Raises:
         DataError: if the file is missing, unreadable, lacks a column or has unknown labels or splits.
@@ -32,19 +32,13 @@ def read_parquet(path: Path) -> Faces:
         table = pq.read_table(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
-    vote_columns = [f"votes_{answer}" for answer in EMOTION_VOTES + OTHER_VOTES]
-    need_columns(path, table, ["image", "label", "usage", "pixel_exact", *vote_columns])
+    need_columns(path, table, ["image", "label", "usage"])
     try:
         pixels = np.stack([gray_image(png.as_py()) for png in table["image"]])
     except (OSError, TypeError, ValueError) as error:
         raise DataError(f"{path}: images are unreadable or differ in size: {error}") from error
-    votes = known_votes(path, table.select(vote_columns))
-    if not pa.types.is_boolean(table["pixel_exact"].type):
-        raise DataError(f"{path}: pixel_exact must be true or false")
-    exact = pc.fill_null(table["pixel_exact"], False).to_numpy()
-    votes[~exact] = 0  # the votes of these rows may belong to another image
     label, usage = known_labels(path, table["label"]), known_splits(path, table["usage"])
-    return Faces(pixels, label, usage, CLASS_MAP, votes)
+    return Faces(pixels, label, usage, CLASS_MAP, known_votes(path, table))
 
 
 def gray_image(content: bytes) -> np.ndarray:
@@ -105,14 +99,26 @@ def need_columns(path: Path, table: pa.Table, names: list[str]) -> None:
         raise DataError(f"{path}: no rows")
 
 
-def known_votes(path: Path, columns: pa.Table) -> np.ndarray:
-    """Return the number of votes for each answer (n, answers) float32."""
+def known_votes(path: Path, table: pa.Table) -> np.ndarray | None:
+    """Return the number of votes for each answer (n, answers) float32; None if the table has no column of votes.
+
+    Raises:
+        DataError: if only some of the columns are there, or their values are not usable.
+    """
+    names = [f"votes_{answer}" for answer in EMOTION_VOTES + OTHER_VOTES]
+    if not set(names) & set(table.column_names):
+        return None
+    need_columns(path, table, [*names, "pixel_exact"])
+    if not pa.types.is_boolean(table["pixel_exact"].type):
+        raise DataError(f"{path}: pixel_exact must be true or false")
     try:
-        votes = np.stack([column.to_numpy() for column in columns.columns], axis=1).astype(np.float32)
+        votes = np.stack([table[name].to_numpy() for name in names], axis=1).astype(np.float32)
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}: votes are not numbers: {error}") from error
     if not (np.isfinite(votes) & (votes >= 0)).all():
         raise DataError(f"{path}: votes must be 0 or more in every row")
+    exact = pc.fill_null(table["pixel_exact"], False).to_numpy()
+    votes[~exact] = 0  # the votes of these rows may belong to another image
     return votes
 
 

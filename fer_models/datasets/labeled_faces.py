@@ -75,7 +75,8 @@ def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:
     has_training = bool((faces.split == 0).any())
     if need_training and not has_training:
         raise DataError(f"{path}: no images to train on")
-    split, notes = _complete_splits(faces, hashes) if has_training else (faces.split, [])
+    absent = [i for i in range(len(SPLITS)) if not (faces.split == i).any()] if has_training else []
+    split, notes = _complete_splits(faces, hashes, absent)
     votes, majority = None, np.full(len(split), -1)
     if faces.votes is not None:
         votes, majority = torch.from_numpy(_vote_shares(faces.votes, faces.label)), majority_of(faces.votes)
@@ -88,14 +89,27 @@ def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:
             continue
         present = part_images.label.unique().tolist()
         if missing := [emotion for i, emotion in enumerate(EMOTIONS) if i not in present]:
+            if name == "Training":
+                _check_divisible(path, faces, absent, missing)
             raise DataError(f"{path}: split {name} has no image of: {', '.join(missing)}")
     return FaceData(path, splits, faces.class_map, (*faces.notes, *notes))
 
 
-def _complete_splits(faces: Faces, hashes: Sequence[bytes]) -> tuple[np.ndarray, list[str]]:
-    """The split of each image (n,), without missing splits, and a note on each that was split off from Training."""
+def _check_divisible(path: Path, faces: Faces, absent: Sequence[int], missing: Sequence[str]) -> None:
+    """Raise `DataError` if emotions are missing from Training only because `absent` splits were split off from it."""
+    present = np.unique(faces.label[faces.split == 0]).tolist()
+    if few := [emotion for emotion in missing if EMOTIONS.index(emotion) in present]:
+        parts = ", ".join(SPLITS[i] for i in (0, *absent))
+        raise DataError(
+            f"{path}: too few images of {', '.join(few)} to be divided into {parts}. "
+            f"Each class needs at least {len(absent) + 1} different images"
+        )
+
+
+def _complete_splits(faces: Faces, hashes: Sequence[bytes], absent: Sequence[int]) -> tuple[np.ndarray, list[str]]:
+    """The split of each image (n,), and a note on each of the `absent` splits, which are split off from Training."""
     split, notes = faces.split.copy(), []
-    for i in [i for i in range(len(SPLITS)) if not (split == i).any()]:
+    for i in absent:
         taken = stratified_part(hashes, faces.label, split == 0)
         split[taken] = i
         notes.append(

@@ -11,8 +11,9 @@ def read_data(path: Path, size_px: int = 48, *, need_training: bool = True) -> F
     """Read a data set of labeled faces.
 
     Args:
-        path: `fer2013.csv` with columns emotion, pixels and optionally Usage; a Parquet file with images and votes;
-            or a folder with a folder per class, such as `train/angry/1.jpg`, also for `validation` and `test`.
+        path: `fer2013.csv` with columns emotion, pixels and optionally Usage; a Parquet file with images and
+            optionally votes; or a folder with a folder per class, such as `train/angry/1.jpg`, also for `validation`
+            and `test`.
         size_px: images that are larger or differ in size are resampled to it; smaller ones of one size are kept.
         need_training: raise if there is no Training split; False for evaluation only.
 

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from fer_models.boxes import MIRRORED_LANDMARKS, box_area, box_iou
-from fer_models.datasets.face_photos import FaceDataError
+from fer_models.datasets.face_photos import FaceDataError, read_rows
 from fer_models.frame_batch import FaceBatch
 
 FOUND_IOU = 0.4  # a detection finds a face if their boxes overlap by at least this IoU
@@ -125,14 +123,16 @@ def read_true_photos(path: Path) -> list[TruePhoto]:
         FaceDataError: if the file cannot be read, a column is missing, or an image is damaged.
     """
     photos = []
-    try:
-        for row in pq.read_table(path, columns=["image", "faces"]).to_pylist():
+    for number, row in enumerate(read_rows(path, ["image", "faces"])):
+        try:
             pixels = np.array(Image.open(io.BytesIO(row["image"])).convert("RGB"))
             boxes = [[face[key] for key in ("x1", "y1", "x2", "y2")] for face in row["faces"]]
             kind = np.array([face["kind"] for face in row["faces"]], dtype=np.str_)
             photos.append(TruePhoto(pixels, np.array(boxes, np.float32).reshape(-1, 4), kind))
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise FaceDataError(f"{path}: not a Parquet file of photographs with labeled faces: {error}") from error
+        except KeyError as error:
+            raise FaceDataError(f"{path}: row {number}: a face has no {error}") from error
+        except (OSError, TypeError, ValueError) as error:
+            raise FaceDataError(f"{path}: row {number} is not a photograph with labeled faces: {error}") from error
     if not photos:
         raise FaceDataError(f"{path}: contains no photographs")
     return photos

@@ -39,6 +39,7 @@ PUBLISHED_RESULTS = (
 log = logging.getLogger(__name__)
 TITLE = "Emotion models compared"
 SPLITS = ("PublicTest", "PrivateTest")
+FER2013_TEST_IMAGES = 3589  # in each of the test splits of FER-2013
 
 
 class Table(NamedTuple):
@@ -128,7 +129,7 @@ def compare_models(
     compared = compare(classifiers, splits, with_speed=with_speed)
     if out is not None:
         plots = draw_plots(out, models, compared[0], splits["PrivateTest"])
-        described = conditions(data, device, with_speed=with_speed)
+        described = conditions(data, device, with_speed=with_speed, with_published=is_fer2013(compared[0].figures))
         report = Report(tables_of(compared), described, command, plots, copy_cards(out, models))
         if out.suffix == ".html":
             out.write_text(as_html(report), encoding="utf-8")
@@ -169,17 +170,25 @@ def copy_cards(out: Path, models: Sequence[str]) -> list[tuple[str, str]]:
 
 def tables_of(compared: Sequence[Compared]) -> list[Table]:
     """Create the tables of the report; metrics are shares of 1 unless they have a unit."""
+    figures = compared[0].figures
+    published = Table("Published results", PublishedResult._fields, [tuple(result) for result in PUBLISHED_RESULTS])
     return [
         *(accuracy_table(compared, split) for split in SPLITS),
-        *(votes_table(compared, split) for split in SPLITS if "votes_accuracy" in compared[0].figures[split]),
+        *(votes_table(compared, split) for split in SPLITS if "votes_accuracy" in figures[split]),
         cost_table(compared),
-        Table("Published results", PublishedResult._fields, [tuple(result) for result in PUBLISHED_RESULTS]),
+        *([published] if is_fer2013(figures) else []),
     ]
+
+
+def is_fer2013(figures: Mapping[str, Figures]) -> bool:
+    """Whether both test splits have as many images as those of FER-2013, to which the published results refer."""
+    return all(figures[split]["images"] == FER2013_TEST_IMAGES for split in SPLITS)
 
 
 def accuracy_table(compared: Sequence[Compared], split: str) -> Table:
     """Create the table of the metrics of a split against its labels."""
     columns = {
+        "images": "images",
         "accuracy": "accuracy",
         "accuracy_not_in_training": "without images that are in Training",
         "accuracy_flip_averaged": "averaged over flips",
@@ -248,17 +257,18 @@ def cost_table(compared: Sequence[Compared]) -> Table:
     return Table("Cost", (*columns, "training"), rows)
 
 
-def conditions(data: Path, device: str, *, with_speed: bool) -> str:
+def conditions(data: Path, device: str, *, with_speed: bool, with_published: bool) -> str:
     """Describe data, machine and versions of the measurement."""
     chosen = choose_device(device)
     where = torch.cuda.get_device_name() if chosen.type == "cuda" else f"{torch.get_num_threads()} threads"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     machine = f"{chosen.type} ({where}, {os.cpu_count()} cores, {platform.machine()})"
     speed = f"speed on {machine}, the models in turns" if with_speed else "speed was not measured"
+    published = " Published results are as their authors report them; how these chose the epoch was not checked."
     return (
         f"Measured on {data.name} with {versions}; {speed}. In parentheses: 95 % bootstrap intervals. ECE: expected "
-        "calibration error over 15 bins. Model cards state how epoch and temperature were chosen. Published results "
-        "are as their authors report them; how these chose the epoch was not checked."
+        "calibration error over 15 bins. Model cards state how epoch and temperature were chosen."
+        f"{published if with_published else ''}"
     )
 
 

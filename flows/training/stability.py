@@ -28,8 +28,8 @@ class StabilityError(FervidError):
     """A video cannot be analyzed, so its stability cannot be measured."""
 
 
-def evaluate_on_videos(model: str, videos: Sequence[Path], device: str) -> dict[str, Stability]:
-    """Measure the stability of a model's raw probabilities on all frames of each video, by file name.
+def evaluate_on_videos(model: str, videos: Sequence[Path], device: str) -> dict[Path, Stability]:
+    """Measure the stability of a model's raw probabilities on all frames of each video, by path.
 
     Low-quality faces and faces without a track are excluded.
 
@@ -51,7 +51,7 @@ def evaluate_on_videos(model: str, videos: Sequence[Path], device: str) -> dict[
                 rows = connection.execute(GOOD_FACES, [outcome.analysis_id]).fetchnumpy()
             probabilities = np.column_stack([np.asarray(rows[f"p_{emotion}"]) for emotion in EMOTIONS])
             tracks, frames = np.asarray(rows["track_id"]), np.asarray(rows["frame_index"])
-            figures[video.name] = measure_stability(tracks, frames, probabilities)
+            figures[video] = measure_stability(tracks, frames, probabilities)
     return figures
 
 

@@ -49,6 +49,8 @@ def evaluate(
     """Evaluate an emotion model on labeled faces and on videos."""
     if data is None and not video:
         raise typer.BadParameter("give labeled faces with --data, videos with --video, or both")
+    if data is None and (tta or split):
+        raise typer.BadParameter("--tta and --split need --data: they are about labeled faces")
     with fatal_errors():
         from flows.training.comparison import evaluate_model
 
@@ -63,18 +65,18 @@ def evaluate(
         if figures:
             console.print(figures_table(figures))
         if stability:
-            rows = [[name, *of_video.values()] for name, of_video in stability.items()]
+            rows = [[path, *of_video.values()] for path, of_video in stability.items()]
             console.print(table_of(["video", "adjacent frames", "label changes", "total variation"], rows))
 
 
 def stability_on(model: str, videos: list[Path], device: Device) -> dict[str, dict[str, float | None]]:
-    """Measure the stability on each video, by file name."""
+    """Measure the stability on each video, by path."""
     if not videos:
         return {}
     from flows.training.stability import evaluate_on_videos
 
     measured = evaluate_on_videos(model, list(dict.fromkeys(videos)), device.value)
-    return {name: dataclasses.asdict(stability) for name, stability in measured.items()}
+    return {str(path): dataclasses.asdict(stability) for path, stability in measured.items()}
 
 
 def figures_table(figures: "dict[str, Figures]") -> "Group":

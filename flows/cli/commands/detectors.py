@@ -49,6 +49,7 @@ def evaluate_detector(
         raise typer.BadParameter("--against needs --references, the folder of their weights")
     if clips is not None and len(names) < 2:
         raise typer.BadParameter("--clips needs two references, such as --against yunet --against centerface")
+    check_is_markdown(out)
     with fatal_errors():
         chosen = Comparison(data, model, names, references, clips, seconds, device)
         tables = list(_measure(chosen))
@@ -57,6 +58,16 @@ def evaluate_detector(
         if out is not None:
             write_part(out, as_markdown("Face detectors compared", tables, command_line(chosen, out)))
             console.print(f"written: {out}", highlight=False, soft_wrap=True)
+
+
+def check_is_markdown(out: Path | None) -> None:
+    """Check that the file for the tables, if there is one, has the suffix of Markdown.
+
+    Raises:
+        typer.BadParameter: if it has another one.
+    """
+    if out is not None and out.suffix != ".md":
+        raise typer.BadParameter(f"{out}: must end in .md", param_hint="--out")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.commands.common_options import ComputeDevice, Seed
-from flows.cli.commands.detectors import as_markdown, show
+from flows.cli.commands.detectors import as_markdown, check_is_markdown, show
 from flows.cli.commands.train import RESUME
 from flows.cli.console import Device, console, errors, fatal_errors, stop_on_interrupt
 from flows.cli.training_display import training_log
@@ -64,6 +64,7 @@ def evaluate_landmarks(
     data = _pairs(crops, labels)
     if (clips is None) != (clip_labels is None):
         raise typer.BadParameter("--clips and --clip-labels belong together")
+    check_is_markdown(out)
     videos = (clips, clip_labels) if clips is not None and clip_labels is not None else None
     with fatal_errors():
         tables = _measure(data, model, videos, seconds, device)
