@@ -166,7 +166,7 @@ def test_training_can_start_from_a_model_of_the_same_architecture():
     assert torch.equal(network.head.weight, before)
     start_from(network, "face_resnet_se", "default")
     assert not torch.equal(network.head.weight, before)
-    with pytest.raises(WeightsError, match=r"default: its weights \(face_resnet_se\) do not fit this cnn4"):
+    with pytest.raises(WeightsError, match="default: its architecture is face_resnet_se; start a cnn4"):
         start_from(build("cnn4"), "cnn4", "default")
 
 

@@ -321,7 +321,7 @@ def test_the_known_defects_of_fer2013_are_found(fer2013):
     with pytest.raises(DataError, match="without blanks, Training has no image of an emotion"):
         drop(fer2013, dataclasses.replace(found, rows=blank), ["blanks"])
     assert len(better.splits["PrivateTest"]) == 3589
-    assert better.notes[-1].endswith("dropped from Training: leaks, near_leaks, copies, conflicts, blanks")
+    assert better.notes[-1].endswith(" of 28709 images (leaks, near_leaks, copies, conflicts, blanks)")
 
 
 def test_changed_copies_of_a_photograph_are_near_duplicates_and_other_faces_are_not(few):

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -41,10 +42,10 @@ from fer_models.training.emotion.history import (
 from fer_models.training.emotion.initialization import start_from
 from fer_models.training.emotion.loading import EpochShuffle
 from fer_models.training.emotion.processes import Processes
-from fer_models.training.emotion.recipes import Recipe, parse_recipe_values, recipe_for
+from fer_models.training.emotion.recipes import RANGES, Recipe, parse_recipe_values, recipe_for
 from fer_models.training.emotion.teachers import Teachers, load_teachers, teacher_probabilities
 from fer_models.training.emotion.training import EmotionTrainer, targets_of, train_network, untrained_network
-from fer_models.training.runs import RunError, read_checkpoint
+from fer_models.training.runs import RunError, read_checkpoint, report_fresh_start
 from flows.cli.commands.train import Labels, RecipeOptions
 from flows.cli.training_display import TrainingDisplay
 from flows.training.emotion import train
@@ -156,7 +157,7 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(splits, un
     with pytest.raises(RunError, match="epochs was 3 and is now 4"):
         train_network(splits, uninterrupted, dataclasses.replace(recipe, epochs=4), device="cpu", resume=True)
     fewer = splits | {"Training": splits["Training"].take(torch.arange(100))}
-    with pytest.raises(RunError, match="data was"):
+    with pytest.raises(RunError, match="the training data differ"):
         train_network(fewer, uninterrupted, recipe, device="cpu", resume=True)
 
 
@@ -319,11 +320,61 @@ def test_recipe_values_are_parsed_from_text():
     for text, wrong in (
         ("rate=1", "NAME=VALUE"),
         ("epochs", "NAME=VALUE"),
-        ("epochs=x", "int"),
+        ("epochs=x", "epochs must be a whole number, got 'x'"),
+        ("learning_rate=fast", "learning_rate must be a number, got 'fast'"),
         ("class_weights=1", "true"),
     ):
         with pytest.raises(ValueError, match=wrong):
             parse_recipe_values([text])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "limits"),
+    [
+        ("learning_rate", -1.0, "at least 1e-09"),
+        ("learning_rate", math.inf, "at least 1e-09"),
+        ("weight_decay", math.nan, "at least 0"),
+        ("label_smoothing", 5.0, "between 0 and 1"),
+        ("ema_decay", 1.0, "between 0 and 0.999999"),
+        ("teacher_temperature", 0.0, "between 0.01 and 100"),
+        ("input_size_px", 5000, "between 16 and 1024"),
+        ("patience", -3, "at least 0"),
+        ("batch_size", 1, "at least 2"),
+    ],
+)
+def test_values_out_of_range_are_refused(name, value, limits):
+    with pytest.raises(ValueError, match=f"{name} must be {limits}; got {value}"):
+        recipe_for("face_resnet", **{name: value})
+
+
+def test_all_numbers_of_a_recipe_have_a_range():
+    numbers = {name for name, value in vars(Recipe()).items() if type(value) in (int, float)}
+    assert numbers - RANGES.keys() == {"seed"}
+
+
+def test_a_teacher_needs_its_head():
+    with pytest.raises(ValueError, match="teacher_votes needs labels='votes' or 'both', got labels='hard'"):
+        recipe_for("face_resnet", teacher_votes="default")
+    for labels, heads in (("hard", ("default", "")), ("votes", ("", "default")), ("both", ("default", "default"))):
+        recipe = RecipeOptions("face_resnet", labels=Labels(labels), teacher="default").recipe()
+        assert (recipe.teacher_labels, recipe.teacher_votes) == heads
+
+
+def test_names_are_checked_before_the_data_are_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    missing = tmp_path / "missing.parquet"
+    with pytest.raises(WeightsError, match="nobody"):  # not a DataError about the missing file
+        train.fn(missing, "tiny", recipe_for("face_resnet", teacher_labels="nobody"))
+
+
+def test_resuming_nothing_is_reported(tmp_path, caplog):
+    last = tmp_path / "tiny" / "checkpoints" / "last.ckpt"
+    with caplog.at_level(logging.INFO):
+        report_fresh_start(last, resume=True)
+    assert f"{last} does not exist: training starts from the beginning" in caplog.text
+    caplog.clear()
+    report_fresh_start(last, resume=False)
+    assert not caplog.text
 
 
 def test_options_and_values_become_a_recipe():

@@ -95,7 +95,8 @@ def drop(data: FaceData, found: Preparation, reasons: Collection[str]) -> FaceDa
         return data
     training = data.splits["Training"]
     keep = ~torch.isin(training.row, torch.cat([found.rows[reason] for reason in reasons]))
-    note = f"{len(training) - int(keep.sum())} images were dropped from Training: {', '.join(reasons)}"
+    n_left = int(keep.sum())
+    note = f"dropped from Training: {len(training) - n_left} of {len(training)} images ({', '.join(reasons)})"
     left = training.take(keep)
     if len(left.label.unique()) < len(EMOTIONS):
         raise DataError(

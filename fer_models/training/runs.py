@@ -1,5 +1,6 @@
 """Common to all training runs: moving average of weights, checkpoints, and checks before resuming."""
 
+import logging
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,15 @@ from torch import Tensor
 
 from fer_models.errors import FervidError
 from fer_models.registry.model_registry import CARD_NAME
+
+log = logging.getLogger(__name__)
+
+# How to report a difference in settings that are checksums.
+DIFFERENT_CONTENTS = {
+    "data": "the training data differ",
+    "teacher_weights": "a teacher differs",
+    "init": "the initial model differs",
+}
 
 
 class RunError(FervidError):
@@ -57,6 +67,12 @@ def check_can_start(checkpoint: Path, resume: bool) -> None:
         raise RunError(f"{run}: an added model has this name. Choose another --name")
 
 
+def report_fresh_start(checkpoint: Path, resume: bool) -> None:
+    """Log that there is nothing to resume, because the name may be misspelled."""
+    if resume and not checkpoint.exists():
+        log.info("%s does not exist: training starts from the beginning", checkpoint)
+
+
 def check_same_settings(checkpoint: Path, started_with: Mapping[str, object], settings: Mapping[str, object]) -> None:
     """Check that a run is resumed with the settings it was started with.
 
@@ -64,12 +80,12 @@ def check_same_settings(checkpoint: Path, started_with: Mapping[str, object], se
         RunError: if they differ.
     """
     changed = [
-        f"{name} was {started_with.get(name)!r} and is now {value!r}"
+        DIFFERENT_CONTENTS.get(name, f"{name} was {started_with.get(name)!r} and is now {value!r}")
         for name, value in settings.items()
         if started_with.get(name) != value
     ]
     if changed:
         raise RunError(
             f"{checkpoint}: the run was started with other settings: {'; '.join(changed)}. "
-            "Use the same settings, or another --name"
+            "Use the same options, or another --name"
         )

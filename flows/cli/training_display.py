@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from flows.cli.console import errors
+
 if TYPE_CHECKING:
     from fer_models.training.emotion.history import TrainingProgress
 
@@ -27,7 +29,7 @@ class TrainingDisplay:
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
-            disable=not console.is_terminal,
+            disable=not console.is_terminal or console.quiet,
         )
         self.bar = self.bars.add_task("reading data, starting Prefect", total=None, figures="")
 
@@ -61,13 +63,13 @@ class TrainingDisplay:
 
 @contextlib.contextmanager
 def work_log() -> Iterator[None]:
-    """Show the log of Fervid on the console, with the time of day."""
+    """Show the log of Fervid on the console, with the time of day; with --quiet only warnings."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     before = {logger: (logger.handlers, logger.level) for logger in map(logging.getLogger, ("fer_models", "flows"))}
     for logger, (_, level) in before.items():
         logger.handlers = [handler]  # in place of that of --verbose, which would write into a progress bar
-        logger.setLevel(min(level or logging.INFO, logging.INFO))
+        logger.setLevel(logging.WARNING if errors.quiet else min(level or logging.INFO, logging.INFO))
     try:
         yield
     finally:

@@ -20,12 +20,12 @@ from fer_models.datasets.reading import read_data
 from fer_models.device import choose_device
 from fer_models.evaluation.plots import draw_all
 from fer_models.labels import EMOTIONS
-from fer_models.registry.model_registry import read_card, user_model_dir, user_models_dir
+from fer_models.registry.model_registry import find_model, read_card, user_model_dir, user_models_dir
 from fer_models.training.emotion import registration
 from fer_models.training.emotion.history import CHECKPOINTS, LAST, TrainingProgress, history_in
 from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import train_network
-from fer_models.training.runs import RunError, read_checkpoint
+from fer_models.training.runs import RunError, check_can_start, read_checkpoint, report_fresh_start
 from flows.analysis.progress import progress
 
 log = logging.getLogger(__name__)
@@ -82,14 +82,14 @@ def prepare(job: TrainingJob) -> None:
     """Load the data and publish counts and defects as an artifact."""
     read, found = load_and_check(job.data, job.drop)
     name = job.data.name
-    lines = [f"## {name}", "", *(f"- {note}" for note in read.notes), "", "| class | emotion |", "| --- | --- |"]
+    lines = [f"## {name}", "", "| class | emotion |", "| --- | --- |"]
     lines += [f"| {label} | {emotion} |" for label, emotion in read.class_map.items()]
     lines += ["", "| split | " + " | ".join(EMOTIONS) + " |", "| --- |" + " ---: |" * len(EMOTIONS)]
     lines += [f"| {split} | " + " | ".join(map(str, n.values())) + " |" for split, n in found.images.items()]
-    lines += ["", *(f"- {finding}" for finding in findings(found))]
+    lines += ["", *(f"- {finding}" for finding in (*findings(found), *read.notes))]
     create_markdown_artifact("\n".join(lines), key="training-data", description=f"Images and defects of {name}")
     classes = ", ".join(f"{label} is {emotion}" for label, emotion in read.class_map.items())
-    for note in (f"classes: {classes}", *read.notes, *findings(found)):
+    for note in (f"classes: {classes}", *findings(found), *read.notes):
         log.info("%s: %s", name, note)
 
 
@@ -168,6 +168,24 @@ def register(folder: Path) -> Path:
     return home
 
 
+def check_names(job: TrainingJob, resume: bool) -> None:
+    """Check the names of the training and of the models that it uses, before the data are prepared, which takes longer.
+
+    Raises:
+        RunError: if a training of that name cannot be resumed, or another model would be overwritten.
+        WeightsError: if the name is not a valid model name, or there is no initial model or teacher of that name.
+    """
+    last = job.folder / CHECKPOINTS / LAST
+    check_can_start(last, resume)
+    report_fresh_start(last, resume)
+    if job.recipe.labels == "both" and not last.exists():
+        check_free(f"{job.name}{registration.LABELS_SUFFIX}")
+    recipe = job.recipe
+    for model in (recipe.init, recipe.init_labels, recipe.teacher_labels, recipe.teacher_votes):
+        if model not in ("", "scratch", "imagenet"):
+            find_model(model, "emotion")
+
+
 def check_free(name: str) -> None:
     """Check that a training does not overwrite another model.
 
@@ -203,8 +221,7 @@ def train(
         WeightsError: if the name is not a valid model name, or initial weights or a teacher are not available.
     """
     job = TrainingJob(data, drop, name, recipe, device)
-    if recipe.labels == "both" and not (job.folder / CHECKPOINTS / LAST).exists():
-        check_free(f"{name}{registration.LABELS_SUFFIX}")
+    check_names(job, resume)
     prepare(job)
     folders = calibrate(job, train_epochs(job, precision, resume))
     for folder in folders:

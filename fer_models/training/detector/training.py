@@ -36,7 +36,14 @@ from fer_models.training.detector.registration import (
     match_photo,
     save_detector,
 )
-from fer_models.training.runs import RunError, check_can_start, check_same_settings, moving_average, read_checkpoint
+from fer_models.training.runs import (
+    RunError,
+    check_can_start,
+    check_same_settings,
+    moving_average,
+    read_checkpoint,
+    report_fresh_start,
+)
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +187,7 @@ def train_detector(
     """
     checkpoint = out / "checkpoints" / CHECKPOINT_NAME
     check_can_start(checkpoint, resume)
+    report_fresh_start(checkpoint, resume)
     lightning.seed_everything(recipe.seed, verbose=False)
     learned, held_out = _photos_of(data, recipe.references, out / TEACHER_CACHE)
     samples = recipe.samples_per_epoch or len(learned)

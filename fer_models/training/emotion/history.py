@@ -90,7 +90,8 @@ class RunHistory(Callback):
         figures = {name: round(float(value), 5) for name, value in sorted(trainer.callback_metrics.items())}
         if wrong := [name for name, value in figures.items() if not math.isfinite(value)]:
             raise RunError(
-                f"epoch {len(self.epochs) + 1}: the training diverged ({wrong[0]} is not finite). Try --precision fp32"
+                f"epoch {len(self.epochs) + 1}: the training diverged ({wrong[0]} is not finite). Try a lower learning "
+                "rate (--set learning_rate=…) or --precision fp32"
             )
         self.epochs.append(figures | {"seconds": round(seconds, 1)})
         metrics = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from fer_models.classification.architectures.transfer import TransferNetwork
-from fer_models.registry.model_registry import WeightsError, find_model, load_model_folder, sha256_of, user_models_dir
+from fer_models.registry.model_registry import (
+    WeightsError,
+    find_model,
+    load_model_folder,
+    read_card,
+    sha256_of,
+    user_models_dir,
+)
 
 # Weights published by torchvision; each file name ends with the first digits of the file's sha256.
 IMAGENET_URL = "https://download.pytorch.org/models/"
@@ -41,7 +48,12 @@ def start_from(network: nn.Module, architecture: str, init: str, init_labels: st
         assert isinstance(network, TransferNetwork)  # only `TransferNetwork` architectures have ImageNet weights
         network.take_backbone(weights)
     elif init != "scratch":
-        weights, card = load_model_folder(find_model(init, "emotion"))
+        card = read_card(find_model(init, "emotion"))
+        if card.architecture != architecture:
+            raise WeightsError(
+                f"{init}: its architecture is {card.architecture}; start a {architecture} from a model of the same one"
+            )
+        weights, _ = load_model_folder(find_model(init, "emotion"))
         of_labels = load_model_folder(find_model(init_labels, "emotion"))[0] if init_labels else weights
         own = network.state_dict()
         of_head = {
@@ -60,8 +72,7 @@ def start_from(network: nn.Module, architecture: str, init: str, init_labels: st
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise WeightsError(
-                f"{init}: its weights ({card.architecture}) do not fit this {architecture}; start from a model of the "
-                "same architecture"
+                f"{init}: its weights do not fit this {architecture}; start from a model with the same --input-size"
             ) from error
 
 

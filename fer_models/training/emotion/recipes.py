@@ -1,6 +1,7 @@
 """Training recipes: the default hyperparameters of each architecture."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,25 @@ from fer_models.training.emotion.initialization import IMAGENET_FILES
 AUGMENTATIONS = ("none", *STRENGTHS)
 LABELS = ("hard", "votes", "both")
 OPTIMIZERS = ("sgd", "adam")
+# Lowest and highest value of each number in a recipe; both are allowed.
+RANGES = {
+    "epochs": (1, math.inf),
+    "batch_size": (2, math.inf),
+    "input_size_px": (16, 1024),
+    "small_size_px": (16, 1024),
+    "small_share": (0, 1),
+    "learning_rate": (1e-9, math.inf),
+    "weight_decay": (0, math.inf),
+    "l2": (0, math.inf),
+    "label_smoothing": (0, 1),
+    "mixup": (0, math.inf),
+    "mixup_share": (0, 1),
+    "ema_decay": (0, 0.999999),
+    "patience": (0, math.inf),
+    "teacher_share": (0, 1),
+    "teacher_temperature": (0.01, 100),
+    "consistency": (0, math.inf),
+}
 
 
 @dataclass(frozen=True)
@@ -63,12 +83,16 @@ class Recipe:
         ):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
-        if self.epochs < 1 or self.batch_size < 2:
-            raise ValueError(f"epochs must be at least 1 and batch_size at least 2: {self.epochs}, {self.batch_size}")
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if not (low <= value <= high and math.isfinite(value)):
+                limits = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+                raise ValueError(f"{name} must be {limits}; got {value}")
         if self.small_share and self.small_size_px > self.input_size_px:
             object.__setattr__(self, "small_size_px", self.input_size_px)
-        if self.input_size_px < 16:
-            raise ValueError(f"input_size must be at least 16 px, got {self.input_size_px}")
+        for name, head in (("teacher_labels", "hard"), ("teacher_votes", "votes")):
+            if getattr(self, name) and self.labels not in (head, "both"):
+                raise ValueError(f"{name} needs labels={head!r} or 'both', got labels={self.labels!r}")
         if self.init_labels and self.labels != "both":
             raise ValueError(
                 f"init_labels needs labels='both' (a head for labels and one for votes), got labels={self.labels!r}"
@@ -141,10 +165,11 @@ def parse_recipe_values(assignments: list[str]) -> dict[str, str | int | float |
         name, separator, text = assignment.partition("=")
         if not separator or name not in types:
             raise ValueError(f"{assignment!r} is not NAME=VALUE with one of the names {', '.join(types)}")
-        if types[name] is not bool:
-            values[name] = types[name](text)
-        elif text in ("true", "false"):
-            values[name] = text == "true"
-        else:
+        if types[name] is bool and text not in ("true", "false"):
             raise ValueError(f"{name} must be true or false, got {text!r}")
+        try:
+            values[name] = text == "true" if types[name] is bool else types[name](text)
+        except ValueError as error:
+            number = "a whole number" if types[name] is int else "a number"
+            raise ValueError(f"{name} must be {number}, got {text!r}") from error
     return values

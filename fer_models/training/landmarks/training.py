@@ -28,7 +28,14 @@ from fer_models.landmarks.pose import head_pose_deg
 from fer_models.registry.model_registry import ModelCard, save_model_folder
 from fer_models.training.landmarks.augmentation import LandmarkTargets, augment
 from fer_models.training.landmarks.losses import LOSS_WEIGHTS, landmark_losses
-from fer_models.training.runs import RunError, check_can_start, check_same_settings, moving_average, read_checkpoint
+from fer_models.training.runs import (
+    RunError,
+    check_can_start,
+    check_same_settings,
+    moving_average,
+    read_checkpoint,
+    report_fresh_start,
+)
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +89,7 @@ def train_landmarks(
     """
     checkpoint = out / "checkpoints" / CHECKPOINT_NAME
     check_can_start(checkpoint, resume)
+    report_fresh_start(checkpoint, resume)
     crops = [read_labeled_crops(*files) for files in data]
     learned = training_crops(crops)
     log.info(

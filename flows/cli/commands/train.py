@@ -175,6 +175,8 @@ class RecipeOptions:
             raise typer.BadParameter("--init and --from-scratch cannot be combined", param_hint="--init")
         from fer_models.training.emotion.recipes import parse_recipe_values, recipe_for
 
+        by_name = usage_checked(parse_recipe_values, assignments=self.values or [])
+        labels = self.labels.value if self.labels else by_name.get("labels", "hard")
         by_option: dict[str, object] = {
             "epochs": self.epochs,
             "augment": self.augment,
@@ -182,14 +184,13 @@ class RecipeOptions:
             "init": "scratch" if self.from_scratch else self.init,
             "init_labels": self.init_labels,
             "input_size_px": self.input_size,
-            "teacher_labels": self.teacher_labels or self.teacher,
-            "teacher_votes": self.teacher_votes or self.teacher,
+            "teacher_labels": self.teacher_labels or (self.teacher if labels != "votes" else None),
+            "teacher_votes": self.teacher_votes or (self.teacher if labels != "hard" else None),
             "consistency": self.consistency,
             "unlabeled": None if self.unlabeled is None else str(self.unlabeled.absolute()),
             "patience": self.patience,
             "seed": self.seed,
         }
-        by_name = usage_checked(parse_recipe_values, assignments=self.values or [])
         if repeated := [name for name in by_name if name == "architecture" or by_option.get(name)]:
             raise typer.BadParameter(f"{repeated[0]} is also given as an option or argument", param_hint="--set")
         return usage_checked(recipe_for, architecture=self.architecture, **{**by_option, **by_name})
