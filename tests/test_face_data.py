@@ -41,6 +41,12 @@ def decoded(png):
     return np.asarray(Image.open(io.BytesIO(png)))
 
 
+def png_of(pixels):
+    with io.BytesIO() as file:
+        Image.fromarray(pixels).save(file, "PNG")
+        return file.getvalue()
+
+
 def write_csv(path, pixels, label, usage, header="emotion,pixels,Usage"):
     rows = [f"{i},{' '.join(map(str, p.flatten().tolist()))},{u}" for p, i, u in zip(pixels, label, usage, strict=True)]
     path.write_text("\n".join([header, *rows]) + "\n")
@@ -137,6 +143,21 @@ def test_a_parquet_file_that_cannot_be_used_is_refused(tmp_path, shared_data):
         pq.write_table(table.set_column(row(name), name, pa.array(values)), path)
         with pytest.raises(DataError, match=says):
             read_data(path)
+
+
+def test_a_parquet_file_needs_no_votes(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (21, 48, 48), np.uint8)
+    columns = {"image": list(map(png_of, images)), "label": list(range(7)) * 3, "usage": np.repeat(SPLITS, 7)}
+    path = tmp_path / "faces.parquet"
+    pq.write_table(pa.table(columns), path)
+    splits = read_data(path).splits
+    assert [images.label.tolist() for images in splits.values()] == [list(range(7))] * 3
+    assert (splits["PrivateTest"].pixels.numpy() == images[14:]).all()
+    assert splits["Training"].votes is None
+    assert splits["Training"].majority.tolist() == [-1] * 7
+    pq.write_table(pa.table(columns | {"votes_fear": [1] * 21}), path)
+    with pytest.raises(DataError, match=r"columns missing: votes_anger, votes_disgust, votes_happiness.*, pixel_exact"):
+        read_data(path)
 
 
 def test_synonyms_of_the_emotions_are_recognized(few, tmp_path):
@@ -251,6 +272,33 @@ def test_a_small_data_set_gets_a_validation_part_with_every_class(tmp_path, n):
     n_test = max(1, round((n - n_part) / 10))
     assert data.splits["PrivateTest"].label.bincount(minlength=7).tolist() == [n_test] * 7
     assert data.splits["Training"].label.bincount(minlength=7).tolist() == [n - n_part - n_test] * 7
+
+
+@pytest.mark.parametrize(
+    ("splits", "says"),
+    [
+        ({"Training": "."}, "divided into Training, PublicTest, PrivateTest. Each class needs at least 3 different"),
+        (
+            {"Training": "train", "PrivateTest": "test"},
+            "divided into Training, PublicTest. Each class needs at least 2 different",
+        ),
+    ],
+)
+def test_classes_with_too_few_images_to_be_divided_are_named(tmp_path, splits, says):
+    n_each = 3 if len(splits) == 1 else 2
+    usage = np.repeat([name for name in splits for _ in range(7)], n_each)
+    label = np.repeat(list(range(7)) * len(splits), n_each)
+    pixels = np.random.default_rng(0).integers(0, 256, (len(label), 48, 48), np.uint8)
+    write_folders(tmp_path, pixels, label, usage, splits=splits)
+    read_data(tmp_path)  # just enough
+    happy = tmp_path / splits["Training"] / "happy"
+    min(happy.iterdir()).unlink()
+    with pytest.raises(DataError, match=f"too few images of happy to be {says}"):
+        read_data(tmp_path)
+    for file in happy.iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match="split Training has no image of: happy"):
+        read_data(tmp_path)
 
 
 @pytest.mark.parametrize(
