@@ -209,6 +209,52 @@ def test_a_card_that_does_not_fit_is_refused_and_nothing_is_registered(tmp_path,
     assert not (home / "tiny").exists()
 
 
+EMOTION_COLUMNS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "further", "reason"),
+    [
+        ([0.9, 0.9, -0.1, -0.1, -0.2, -0.2, -0.2], [], "the lowest is -0.2"),
+        ([0.2] * 7, [], "they sum to 1.4"),
+        ([0.1] * 7, [], "they sum to 0.7"),
+        ([0.1] * 7 + [0.2], ["contempt"], "they sum to 0.9"),
+        ([0.1] * 7 + [-0.3], ["contempt"], "the lowest is -0.3"),
+        ([0.1] * 7 + [0.2], ["ignore"], "they sum to 0.7"),
+        ([0.2] * 7 + [-0.4], ["ignore"], "they sum to 1.4"),
+        ([0.1] * 7 + [0.3, -0.3], ["valence", "arousal"], "they sum to 0.7"),
+    ],
+)
+def test_outputs_that_are_no_probabilities_are_refused(tmp_path, home, outputs, further, reason):
+    card = {"classes": EMOTION_COLUMNS + further, "scores": "probabilities"}
+    with pytest.raises(
+        WeightsError, match=rf"probabilities, but for a black image {reason}\. .* set scores to \"logits\""
+    ):
+        add(tmp_path, {"out": outputs}, **card)
+    assert not (home / "tiny").exists()
+    add(tmp_path, {"out": outputs}, **card | {"scores": "logits"})
+
+
+@pytest.mark.parametrize(
+    ("outputs", "further"),
+    [
+        ([0.142] * 7, []),  # 0.994
+        ([0.1] * 7 + [0.3], ["other"]),
+        ([0.1] * 7 + [0.1, 0.2], ["contempt", "unknown"]),
+        ([0.1] * 7 + [0.3], ["ignore"]),  # a further class
+        ([1 / 7] * 7 + [33, -1], ["ignore", "valence"]),  # something else, such as the age
+        ([0.1] * 7 + [0.3, 33, -1], ["ignore"] * 3),
+    ],
+)
+def test_probabilities_within_a_hundredth_are_accepted(tmp_path, outputs, further):
+    add(tmp_path, {"out": outputs}, classes=EMOTION_COLUMNS + further, scores="probabilities")
+    known = sum(outputs[: 7 + sum(name not in ("ignore", "valence") for name in further)])
+    black = np.zeros((1, 8, 8, 3), np.uint8)
+    np.testing.assert_allclose(
+        load_classifier("tiny", "cpu").predict_all(black)[0, :7], np.array(outputs[:7]) / known, atol=1e-6
+    )
+
+
 def test_files_that_are_not_models_are_refused(tmp_path, home):
     with pytest.raises(WeightsError, match="NaN or infinite"):
         add(tmp_path, {"out": [float("nan")] * 10})

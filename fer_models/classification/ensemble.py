@@ -1,5 +1,6 @@
 """Ensembles average the probabilities of several classifiers, the members listed on the ensemble's card."""
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,14 @@ from torch import Tensor
 
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.labels import EMOTIONS
-from fer_models.registry.model_registry import CARD_NAME, ModelCard, WeightsError, find_model, read_card
+from fer_models.registry.model_registry import (
+    CARD_NAME,
+    ModelCard,
+    WeightsError,
+    find_model,
+    list_model_dirs,
+    read_card,
+)
 
 ARCHITECTURE = "ensemble"
 OTHER = len(EMOTIONS)  # index of the output for the probability of all other classes
@@ -91,11 +99,31 @@ def find_member(folder: Path, member: dict[str, str]) -> Path:
         relative = folder / model
     except (KeyError, TypeError) as error:
         raise WeightsError(f"{folder / CARD_NAME}: a member needs its model and sha256: {member!r:.80}") from error
-    found = relative if (relative / CARD_NAME).is_file() else find_model(model, "emotion")
+    try:
+        found = relative if (relative / CARD_NAME).is_file() else find_model(model, "emotion")
+    except WeightsError as error:
+        raise WeightsError(f"{folder.name}: a member of this ensemble cannot be found: {error}") from error
     if read_card(found).sha256 != sha256:
         raise WeightsError(
             f"{found}: its weights have changed since {folder / CARD_NAME} was written. Make the ensemble again"
         )
+    return found
+
+
+def ensembles_with(model: Path) -> list[str]:
+    """List the names of the registered ensembles of which the model in the folder `model` is a member."""
+    return [name for name, folder in list_model_dirs().items() if model.resolve() in _available_members(folder)]
+
+
+def _available_members(folder: Path) -> list[Path]:
+    """The folders of those members that the ensemble in `folder` can use; empty if it is no ensemble or damaged."""
+    found = []
+    with contextlib.suppress(WeightsError):
+        card = read_card(folder)
+        members = card.architecture_options.get("members") if card.architecture == ARCHITECTURE else None
+        for member in members if isinstance(members, list) else []:
+            with contextlib.suppress(WeightsError):
+                found.append(find_member(folder, member).resolve())
     return found
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fer_models.classification.classifier import CHUNK_CROPS, LARGE_PX, EmotionClassifier
-from fer_models.classification.onnx_spec import OUTPUTS, OnnxSpec
+from fer_models.classification.onnx_spec import IGNORE, OUTPUTS, OnnxSpec
 from fer_models.crops import crop_faces, to_gray
 from fer_models.device import DeviceError
 from fer_models.labels import EMOTIONS
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 MAX_REASON = 400  # most characters of an error of ONNX Runtime that are shown
+SUM_TOLERANCE = 0.01  # how far the sum of probabilities may be from 1
 _ERROR_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
@@ -53,7 +54,7 @@ class OnnxClassifier(EmotionClassifier):
         # Some models are exported for one fixed batch size.
         self.chunk_crops = batch if isinstance(batch, int) else fastest
         meanings = spec.meanings(str(path))
-        self.columns = {name: [i for i, found in enumerate(meanings) if found == name] for name in OUTPUTS}
+        self.columns = {name: [i for i, found in enumerate(meanings) if found == name] for name in (*OUTPUTS, IGNORE)}
         self.check_output(path)
 
     @classmethod
@@ -76,7 +77,8 @@ class OnnxClassifier(EmotionClassifier):
         """Check that the model fits its card, by one prediction for a black image.
 
         Raises:
-            WeightsError: if the model rejects the input of its card, or returns NaN or another number of columns.
+            WeightsError: if the model rejects the input of its card, or returns NaN, another number of columns, or
+                values that are not probabilities although the card says so.
         """
         inputs = self.prepare(torch.zeros((1, self.input_px, self.input_px, 3), dtype=torch.uint8))
         try:
@@ -94,6 +96,30 @@ class OnnxClassifier(EmotionClassifier):
             )
         if not np.isfinite(values).all():
             raise WeightsError(f"{folder}: the model returns NaN or infinite values for a black image")
+        if self.spec.scores == "probabilities" and (problem := self._probability_problem(values[0])):
+            raise WeightsError(
+                f"{folder}: its card says that scores are probabilities, but for a black image {problem}. If the model "
+                'returns logits, set scores to "logits"'
+            )
+
+    def _probability_problem(self, values: np.ndarray) -> str:
+        """Describe why the outputs (k,) for one face are not probabilities; empty if they can be.
+
+        Columns that the card ignores may be further classes or something else, so that the others may sum to less.
+        """
+        probabilities = values[self._class_columns]
+        if probabilities.min() < 0:
+            return f"the lowest is {probabilities.min():.3g}"
+        total = float(probabilities.sum())
+        others = float(values[self.columns[IGNORE]].clip(min=0).sum())
+        if total > 1 + SUM_TOLERANCE or total + others < 1 - SUM_TOLERANCE:
+            return f"they sum to {total:.3g}"
+        return ""
+
+    @property
+    def _class_columns(self) -> list[int]:
+        """The columns of the emotions and of other classes."""
+        return [column for name in OUTPUTS[: len(EMOTIONS) + 1] for column in self.columns[name]]
 
     def crop(
         self, aligned: Tensor, pixels: Tensor, frame: Tensor, boxes_xyxy: Tensor, side: Tensor, center: Tensor
@@ -107,7 +133,7 @@ class OnnxClassifier(EmotionClassifier):
     def score(self, crops: Tensor, chunk_crops: int) -> Tensor:
         """Predict outputs (m, 10), see `EmotionClassifier.predict_all`, for at most `chunk_crops` crops."""
         values = torch.from_numpy(self._run(self.prepare(crops), chunk_crops)[: len(crops)]).double()
-        is_class = [column for name in OUTPUTS[: len(EMOTIONS) + 1] for column in self.columns[name]]
+        is_class = self._class_columns
         scores = torch.zeros_like(values)
         scores[:, is_class] = self._probabilities(values[:, is_class])
         scores[:, self.columns["valence"]] = values[:, self.columns["valence"]]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from annotated_types import Ge, Interval, MaxLen, MinLen, Predicate
 
 from fer_models.errors import FervidError
+from fer_models.registry.card_errors import describe_errors
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import TypeAdapter
 
 CARD_NAME = "model.json"
 MAX_CARD_BYTES = 4 * 2**20
-MAX_REPORTED_ERRORS = 3
 MAX_CONV_INPUT = 1e6  # largest value in `ModelCard.largest_inputs`
 
 T = TypeVar("T")
@@ -139,7 +139,8 @@ def validated(content: bytes, kind: type[T], source: str) -> T:
     try:
         instance: T = _validator(kind).validate_json(content)  # type: ignore[arg-type]  # classes are hashable
     except ValidationError as error:
-        raise WeightsError(f"{source}: invalid model card: {_describe(error)}") from error
+        reason = describe_errors(error.errors(include_url=False))
+        raise WeightsError(f"{source}: invalid model card: {reason}") from error
     return instance
 
 
@@ -148,17 +149,3 @@ def _validator(kind: type[T]) -> "TypeAdapter[T]":
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
-
-
-def _describe(error: "ValidationError") -> str:
-    """Format the first errors, each with its field and, for scalars, the value."""
-    errors = error.errors(include_url=False, include_context=False)
-    parts = [_describe_one(list(item["loc"]), item["msg"], item["input"]) for item in errors[:MAX_REPORTED_ERRORS]]
-    more = len(errors) - len(parts)
-    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
-
-
-def _describe_one(field_path: list[int | str], message: str, value: object) -> str:
-    where = ".".join(map(str, field_path))
-    found = f" (got {value!r:.40})" if where and isinstance(value, bool | int | float | str) else ""
-    return f"{where}: {message}{found}" if where else message

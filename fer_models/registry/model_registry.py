@@ -29,14 +29,21 @@ def user_models_dir() -> Path:
 
 
 def user_model_dir(name: str) -> Path:
-    """Return the folder of the user's model of this name.
+    """Return the folder of a model that the user trains or registers under this name.
 
     Raises:
-        WeightsError: if the name cannot be the name of a folder.
+        WeightsError: if the name cannot be the name of a folder, or is that of a model included in the package.
     """
     if not name or Path(name).name != name or name.startswith(".") or not name.isprintable():
         raise WeightsError(f"{name!r}: not a valid model name. It becomes the name of a folder")
+    if is_packaged_name(name):
+        raise WeightsError(f"{name}: the name of a model included in the package. Choose another name")
     return user_models_dir() / name
+
+
+def is_packaged_name(name: str) -> bool:
+    """Whether a model of this name is included in the package."""
+    return (PACKAGED_DIR / name / CARD_NAME).is_file()
 
 
 def sha256_of(path: Path) -> str:
@@ -52,6 +59,16 @@ def list_model_dirs() -> dict[str, Path]:
         for card in sorted(parent.glob(f"*/{CARD_NAME}")):
             folders[card.parent.name] = card.parent
     return folders
+
+
+def model_source(name: str) -> str:
+    """Say where the model of this name comes from: the package or the user.
+
+    Earlier versions let a model of the user replace a packaged one of the same name.
+    """
+    if list_model_dirs()[name].parent == PACKAGED_DIR:
+        return "package"
+    return "user, replaces package" if is_packaged_name(name) else "user"
 
 
 def list_cards() -> dict[str, ModelCard | WeightsError]:

@@ -6,13 +6,16 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from flows.cli.console import console, errors, fail, fatal_errors, say, usage_checked
 from flows.cli.tables import cell_text, table_of
+
+if TYPE_CHECKING:
+    from fer_models.registry.model_registry import ModelCard, WeightsError
 
 models_app = typer.Typer(
     add_completion=False,
@@ -39,15 +42,20 @@ def list_models(context: typer.Context) -> None:
 
         with fatal_errors():
             cards = list_cards()
-            rows = [
-                [name, card.task, card.architecture, card.parameters, card.summary(), card.sha256[:12]]
-                if isinstance(card, ModelCard)
-                else [name, "damaged", None, None, str(card), None]
-                for name, card in cards.items()
-            ]
-            console.print(table_of(["name", "task", "architecture", "parameters", "measured", "sha256"], rows))
+            rows = [_row(name, card) for name, card in cards.items()]
+            columns = ["name", "task", "source", "architecture", "parameters", "measured", "sha256"]
+            console.print(table_of(columns, rows))
             if any(isinstance(card, ModelCard) and card.task == "emotion" for card in cards.values()):
                 console.print(FIGURES_NOTE, highlight=False)
+
+
+def _row(name: str, card: "ModelCard | WeightsError") -> list[object]:
+    from fer_models.registry.model_registry import WeightsError, model_source
+
+    source = model_source(name)
+    if isinstance(card, WeightsError):
+        return [name, "damaged", source, None, None, str(card), None]
+    return [name, card.task, source, card.architecture, card.parameters, card.summary(), card.sha256[:12]]
 
 
 @models_app.command("show")
@@ -87,6 +95,7 @@ def remove_model(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Remove a model that was trained, added or downloaded here."""
+    from fer_models.classification.ensemble import ensembles_with
     from fer_models.registry.model_registry import list_model_dirs, user_models_dir
 
     with fatal_errors("nothing was removed"):
@@ -94,6 +103,8 @@ def remove_model(
         if folder is None or folder.parent != user_models_dir():
             known = sorted(name for name, of in list_model_dirs().items() if of.parent == user_models_dir())
             fail(f"{name}: not one of your models, which are: {', '.join(known) or 'none'}")
+        if ensembles := ensembles_with(folder):
+            fail(f"{name}: a member of registered ensembles: {', '.join(ensembles)}. Remove these first")
         if not yes:
             typer.confirm(f"Delete {folder} permanently?", abort=True)
         shutil.rmtree(folder)
@@ -148,15 +159,17 @@ def make_ensemble(
 def verify_models() -> None:
     """Check the sha256 of all weights against their model cards."""
     from fer_models.model_installation.verification import check_models
-    from fer_models.registry.model_registry import ModelCard
+    from fer_models.registry.model_registry import ModelCard, model_source
 
     with fatal_errors():
         checked = check_models()
     rows = [
-        [name, "ok", card.sha256] if isinstance(card, ModelCard) else [name, "damaged", str(card)]
+        [name, "ok", model_source(name), card.sha256]
+        if isinstance(card, ModelCard)
+        else [name, "damaged", model_source(name), str(card)]
         for name, card in checked.items()
     ]
-    console.print(table_of(["name", "status", "sha256 or problem"], rows))
+    console.print(table_of(["name", "status", "source", "sha256 or problem"], rows))
     if wrong := [name for name, card in checked.items() if not isinstance(card, ModelCard)]:
         fail(f"damaged: {', '.join(wrong)}")
 
