@@ -3,6 +3,8 @@ import errno
 import hashlib
 import json
 import multiprocessing
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import get_type_hints
@@ -279,3 +281,24 @@ def test_probabilities_come_back_bit_for_bit(store):
     observed = observe([0.1], [Face(0, p=feeling("happy", 1 / 3))])
     store.write_segment(VIDEO, OBSERVED, 0, observed)
     assert store.read_observations(VIDEO, OBSERVED, 1).equals(observed)
+
+
+def test_segments_can_be_read_while_they_are_replaced(store):
+    """As in a live session, whose tables are built by another process. Opening a file twice would mix two versions."""
+    versions = [pa.concat_tables(SEGMENTS[:n]) for n in (1, 2, 3)]
+    store.write_segment(VIDEO, OBSERVED, 0, versions[0])
+    is_over = threading.Event()
+
+    def replace_repeatedly():
+        while not is_over.is_set():
+            for version in versions:
+                store.write_segment(VIDEO, OBSERVED, 0, version)
+
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(replace_repeatedly)
+        try:
+            read = [len(store.read_observations(VIDEO, OBSERVED, 1)) for _ in range(300)]
+        finally:
+            is_over.set()
+        writer.result()
+    assert set(read) <= {len(version) for version in versions}

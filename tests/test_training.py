@@ -43,6 +43,7 @@ from fer_models.training.emotion.initialization import start_from
 from fer_models.training.emotion.loading import EpochShuffle
 from fer_models.training.emotion.processes import Processes
 from fer_models.training.emotion.recipes import RANGES, Recipe, parse_recipe_values, recipe_for
+from fer_models.training.emotion.registration import temperature_for
 from fer_models.training.emotion.teachers import Teachers, load_teachers, teacher_probabilities
 from fer_models.training.emotion.training import EmotionTrainer, targets_of, train_network, untrained_network
 from fer_models.training.runs import RunError, read_checkpoint, report_fresh_start
@@ -365,6 +366,17 @@ def test_names_are_checked_before_the_data_are_read(tmp_path, monkeypatch):
     missing = tmp_path / "missing.parquet"
     with pytest.raises(WeightsError, match="nobody"):  # not a DataError about the missing file
         train.fn(missing, "tiny", recipe_for("face_resnet", teacher_labels="nobody"))
+
+
+def test_an_implausible_temperature_is_reported(caplog):
+    right, wrong = torch.eye(7), torch.eye(7).roll(1, dims=1)
+    assert temperature_for("tiny", wrong, torch.arange(7)) == pytest.approx(20, rel=1e-3)
+    assert "tiny: the temperature 20 is at the limit" in caplog.text
+    assert "the 7 images of PublicTest" in caplog.text
+    caplog.clear()
+    unsure = 0.9 * right + 0.1 / 7
+    temperature_for("tiny", torch.cat([unsure, unsure]), torch.cat([torch.arange(7), torch.arange(7).roll(1)]))
+    assert not caplog.text
 
 
 def test_resuming_nothing_is_reported(tmp_path, caplog):

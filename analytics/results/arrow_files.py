@@ -29,13 +29,16 @@ CONTENT_CHANGED = "its content has changed since it was written"
 def read_table(path: StoragePath, **options: Any) -> pa.Table:
     """Read a whole Parquet file, in one request.
 
+    The file may be replaced meanwhile, as that of a live session is: it is opened only once, whereas Arrow opens paths
+    once for the footer and once for the data.
+
     Raises:
         OSError, pa.ArrowException: if it cannot be read.
     """
     if not is_remote(path) and (kind := other_kind(path)):
         raise OSError(f"{path}: is {kind}, not a regular file")  # reading a pipe would wait for a writer
-    source = pa.BufferReader(read_bytes(path)) if is_remote(path) else path
-    return pq.read_table(source, partitioning=None, **options)
+    with pa.BufferReader(read_bytes(path)) if is_remote(path) else pa.OSFile(str(path)) as source:
+        return pq.read_table(source, partitioning=None, **options)
 
 
 def n_rows(path: StoragePath) -> int:

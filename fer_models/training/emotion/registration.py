@@ -1,6 +1,8 @@
 """From a checkpoint to registered models: merging heads, calibration, evaluation and model cards."""
 
 import dataclasses
+import logging
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from fer_models.classification.architectures import architecture_options, build_
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.normalization import MEAN, STD
 from fer_models.datasets.labeled_faces import FaceImages, fingerprint
-from fer_models.evaluation.metrics import fit_temperature, logits_of, measure_split
+from fer_models.evaluation.metrics import MAX_LOG_TEMPERATURE, fit_temperature, logits_of, measure_split
 from fer_models.int8 import measure_inputs
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_registry import CARD_NAME, ModelCard, save_card, save_model_folder
@@ -24,6 +26,8 @@ from fer_models.training.emotion.history import history_in, weights_in
 from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import heads_of, untrained_network
 from fer_models.training.runs import read_checkpoint
+
+log = logging.getLogger(__name__)
 
 MIXTURE_STEPS = 20  # number of steps in the share of one head, from 0 to 1, at which mixtures are evaluated
 LABELS_SUFFIX = "-labels"  # suffix of the name of the second model that `--labels both` creates
@@ -141,7 +145,7 @@ def save_calibrated(
     target, known = public.label, torch.ones(len(public), dtype=torch.bool)
     if candidate.target == "votes":
         target, known = public.majority, public.majority >= 0
-    temperature = fit_temperature(scores.clamp_min(1e-30).log()[known], target[known])
+    temperature = temperature_for(card.name, scores[known], target[known])
     card = dataclasses.replace(
         card,
         temperature=round(temperature, 4),
@@ -150,6 +154,20 @@ def save_calibrated(
     )
     save_model_folder(folder, weights, card)
     return folder
+
+
+def temperature_for(name: str, scores: Tensor, target: Tensor) -> float:
+    """Fit the temperature of a model to probabilities (n, 7) and true classes (n,); warn if it is implausible."""
+    temperature = fit_temperature(scores.clamp_min(1e-30).log(), target)
+    if abs(math.log(temperature)) > 0.99 * MAX_LOG_TEMPERATURE:
+        log.warning(
+            "%s: the temperature %.3g is at the limit of its range. Do not rely on this model's probabilities: it has "
+            "learned too little, or the %d images of PublicTest are too few to calibrate it",
+            name,
+            temperature,
+            len(target),
+        )
+    return temperature
 
 
 def largest_inputs(network: nn.Module, card: ModelCard, images: FaceImages, device: torch.device) -> dict[str, float]:
