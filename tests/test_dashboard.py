@@ -565,6 +565,18 @@ def test_the_etag_changes_when_results_are_added(results: Path, store: Store) ->
     assert results_etag(Results(results)) != before
 
 
+def test_an_open_connection_follows_compaction(results: Path, store: Store) -> None:
+    """The second compaction merges the shard of the first with a new one and deletes it."""
+    count = "SELECT count(*) AS n FROM faces"
+    compact(results, wait_s=0)
+    shown = Results(results)
+    store.commit_analysis(row("v0000000000000007", "in/new.mp4"), timeline(np.arange(10) / 10, [Face(0), Face(1)]))
+    assert shown.ask(count).to_pylist() == [{"n": 122}]
+    compact(results, wait_s=0)
+    shown.refresh()
+    assert shown.ask(count).to_pylist() == [{"n": 122}]
+
+
 def test_every_table_is_explained(results: Path, page: Page) -> None:
     shown = page("sql", results)
     shown_to_sql = {name for (name,) in connect(results).sql("SHOW TABLES").fetchall()} - {

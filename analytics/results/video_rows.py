@@ -28,6 +28,7 @@ from analytics.tables.schema import VIDEOS
 # Cache of all rows of the table `videos`. It may be deleted at any time, and must be deleted together with the rows of
 # a video. The name begins with a dot, so that no pattern for tables matches it.
 ROWS_CACHE = Path("videos") / ".rows.arrow"
+ATTEMPTS = 5
 MIN_ROWS_TO_CACHE = 64  # the cache is updated after reading at least this many rows; fewer are read quickly
 _CRC_BYTES = 4
 _SCHEMA = pa.schema([*VIDEOS, pa.field("stamp", pa.string())])
@@ -54,6 +55,14 @@ def own_rows(root: StoragePath) -> pa.Table:
 
 def read_own_rows(root: StoragePath) -> tuple[pa.Table, list[Damage]]:
     """The rows of the table `videos` outside of shards, with the columns of `VIDEOS`, and the unreadable files."""
+    for _ in range(ATTEMPTS - 1):
+        # A file may be deleted after it was listed, for example at the end of a live session.
+        with contextlib.suppress(FileNotFoundError):
+            return _read_listed_rows(root)
+    return _read_listed_rows(root)
+
+
+def _read_listed_rows(root: StoragePath) -> tuple[pa.Table, list[Damage]]:
     found = {ids: file for name, file in list_files(root / "videos").items() if (ids := ids_in_name(name)) is not None}
     cached = _read_cache(root)
     stamps = cached["stamp"].to_pylist()

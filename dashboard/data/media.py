@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import stat
 import threading
 from collections import OrderedDict
@@ -155,7 +156,7 @@ def make_preview(media: Media) -> Path:
     if is_remote(media.preview):
         raise StoreError("a preview cannot be kept in an object store: point to a copy that browsers play")
     media.preview.parent.mkdir(parents=True, exist_ok=True)
-    part = media.preview.with_name(f".preview.{os.getpid()}.part")
+    part = media.preview.with_name(f".preview.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         _transcode(media, part)
         part.replace(media.preview)

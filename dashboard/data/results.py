@@ -99,16 +99,12 @@ class Results:
             self._notes_etag, self._checked_s = None, -math.inf
 
     def etag(self) -> tuple[int, int]:
-        """A value that changes when an analysis is added: newest modification time and number of videos."""
+        """A value that changes when analyses are added, removed or compacted, and the number of folders of videos."""
         if is_remote(self.root):
             files = {**list_files(self.root / "videos"), **list_files(self.root / FOLDER)}
             return hash(frozenset((name, file.stamp) for name, file in files.items())), len(files)
-        try:
-            with os.scandir(self.root / "videos") as entries:
-                times = [entry.stat().st_mtime_ns for entry in entries if entry.is_dir()]
-        except FileNotFoundError:
-            times = []
-        return max(times, default=0), len(times)
+        videos, shards = (_modification_times(self.root / folder) for folder in ("videos", FOLDER))
+        return hash((frozenset(videos), frozenset(shards))), len(videos)
 
     def notes_etag(self) -> int:
         """A value that changes when a person of any video is renamed or hidden; constant for an object store."""
