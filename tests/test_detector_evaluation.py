@@ -162,7 +162,7 @@ def test_files_without_photographs_or_clips_are_refused(tmp_path):
     pq.write_table(pa.table({"image": [b"not an image"], "faces": [[]]}), path)
     result = fervid("evaluate-detector", "--data", path)
     assert result.exit_code == 1 and "labeled faces" in result.output and "Traceback" not in result.output
-    other = pa.table({"picture": [b""], "faces": [[]]})
+    other = pa.table({"photo": [b""], "faces": [[]]})
     pq.write_table(other, path)
     with pytest.raises(FaceDataError, match=r"broken\.parquet: columns missing: image\. A file .* has image, faces$"):
         read_true_photos(path)
