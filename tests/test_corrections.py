@@ -2,6 +2,10 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +13,15 @@ import pytest
 from scenes import Face, feeling, observe
 
 from analytics import connect
-from analytics.results.corrections import CorrectionError, apply_corrections, correct_tracks, rebuild_with_notes
+from analytics.results.carry_notes import carry_notes, is_corrected_from
+from analytics.results.corrections import CorrectionError, correct_tracks, rebuild_with_notes
 from analytics.results.ids import analysis_id, identities_id
-from analytics.results.notes import Correction, Step, add_steps, read_notes, undo
+from analytics.results.notes import Correction, Step, add_steps, read_notes, rename, undo
 from analytics.results.store import Store
 from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos
-from analytics.timeline.build import TimelineConfig, build_timeline
+from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
+from fer_models.observe_version import OBSERVE_VERSION
 from flows.analysis.rebuild_timeline import rebuild_timeline
 from flows.settings import TimelineSettings
 
@@ -55,14 +61,23 @@ def test_people_who_are_visible_together_are_not_merged() -> None:
     assert correct_tracks(track, pts_s, apart).tolist() == [0, 2, 0, 2, 0, 2]
 
 
+SCENE = [
+    *(Face(i, x=100, p=feeling("happy")) for i in range(400)),
+    *(Face(i, x=500, p=feeling("sad")) for i in range(40)),
+    *(Face(i, x=300, p=feeling("sad")) for i in range(360, 400)),
+]
+OBSERVE = {"detector_score_threshold": 0.5, "observe_version": OBSERVE_VERSION}
+
+
+def scene_timeline() -> Timeline:
+    return build_timeline(observe(np.arange(400) / 10, SCENE), TimelineConfig())
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """40 s: one person happy on the left, one sad on the right for 4 s, and one sad in the middle for the last 4 s."""
     store = Store(tmp_path / "results")
-    faces = [Face(i, x=100, p=feeling("happy")) for i in range(400)]
-    faces += [Face(i, x=500, p=feeling("sad")) for i in range(40)]
-    faces += [Face(i, x=300, p=feeling("sad")) for i in range(360, 400)]
-    observations = observe(np.arange(400) / 10, faces)
+    observations = observe(np.arange(400) / 10, SCENE)
     config = TimelineConfig()
     store.write_segment(ALICE, "o1", 0, observations)
     row = {
@@ -70,7 +85,7 @@ def store(tmp_path: Path) -> Store:
         "observation_id": "o1",
         "analysis_id": analysis_id("o1", config.settings()),
         "path": "in/alice.mp4",
-        "settings": json.dumps({"observe": {}, "timeline": config.settings()}),
+        "settings": json.dumps({"observe": OBSERVE, "timeline": config.settings()}),
     }
     timeline = build_timeline(observations, config)
     store.write_identities(ALICE, "o1", identities_id("o1", config.identity_settings()), timeline.identities)
@@ -108,21 +123,28 @@ def test_a_merge_and_a_split_change_all_views_and_are_undone(store: Store) -> No
 def test_the_timeline_command_and_a_skipped_analysis_keep_corrections(store: Store) -> None:
     add_steps(store.root, ALICE, [Step("merge", 1, track_id=2)])
     (video,) = all_videos(connect(store.root))
-    stored = video.stored_settings | {"observe": {"detector_score_threshold": 0.5}}
-    rebuilt = rebuild_timeline(store, dataclasses.replace(video, settings=json.dumps(stored)), TimelineSettings())
-    assert rebuilt.status == "done", rebuilt.note
+    slow = TimelineSettings(time_constant_s=2.0)
+    rebuilt = rebuild_timeline(store, video, slow)
+    assert (rebuilt.status, rebuilt.n_tracks) == ("done", 2), rebuilt.note
     assert set(tracks(store)) == {0, 1}
-    store.mark_as_current(ALICE, video.analysis_id, video.path)  # as a run does that finds the video analyzed already
-    assert set(tracks(store)) == {0, 1, 2}
-    apply_corrections(store, ALICE, video.analysis_id)
+    (shown,) = all_videos(connect(store.root))
+    again = rebuild_timeline(store, shown, slow)
+    assert (again.status, again.analysis_id) == ("unchanged", shown.analysis_id)
+    assert is_corrected_from(shown, analysis_id("o1", slow.config(0.5).settings()))
+    assert not is_corrected_from(shown, video.analysis_id)
+    with carry_notes(store, ALICE):  # as a run does that finds the video analyzed already, with other settings
+        store.mark_as_current(ALICE, video.analysis_id, video.path)
     assert set(tracks(store)) == {0, 1}
 
 
 def with_stages(store: Store, stages: dict[str, object]) -> VideoRecord:
-    """The row of the only video, as if its timeline had been made with these settings of the stages."""
+    """The row of the only video, stored again as if its timeline had been made with these settings of the stages."""
     (video,) = all_videos(connect(store.root))
-    stored = {"observe": {"detector_score_threshold": 0.5}, "timeline": stages}
-    return dataclasses.replace(video, settings=json.dumps(stored))
+    settings = json.dumps({"observe": OBSERVE, "timeline": stages})
+    store.remove_analysis(ALICE, video.analysis_id)
+    store.commit_analysis(video.columns() | {"settings": settings, "analysis_id": "a0"}, scene_timeline())
+    (video,) = all_videos(connect(store.root))
+    return video
 
 
 def test_results_made_before_a_stage_existed_keep_corrections(store: Store) -> None:
@@ -141,5 +163,89 @@ def test_corrections_of_another_version_are_dropped_with_a_warning(
     rebuild_timeline(store, with_stages(store, stages), TimelineSettings())
     assert set(tracks(store)) == {0, 1, 2}
     assert caplog.messages == [
-        "in/alice.mp4: another version tracked the people: corrections of people are not applied"
+        "in/alice.mp4: people are tracked differently than before: check P1, P2 in the dashboard; merges and splits "
+        "are not applied"
     ]
+
+
+def analyze_again(store: Store, faces: list[Face]) -> None:
+    """Commit an analysis of the video with another model, which found these faces."""
+    observations = observe(np.arange(400) / 10, faces)
+    config = TimelineConfig()
+    timeline = build_timeline(observations, config)
+    store.write_segment(ALICE, "o2", 0, observations)
+    store.write_identities(ALICE, "o2", identities_id("o2", config.identity_settings()), timeline.identities)
+    (video,) = all_videos(connect(store.root))
+    new = {"observation_id": "o2", "analysis_id": analysis_id("o2", config.settings())}
+    with carry_notes(store, ALICE):
+        store.commit_analysis(video.columns() | new, timeline)
+
+
+def test_a_new_model_that_finds_the_same_people_keeps_corrections(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_steps(store.root, ALICE, [Step("merge", 1, track_id=2), Step("name", "Anna", track_id=0)])
+    rebuild(store)
+    # The boxes are a little larger, and one face in twenty is missed.
+    analyze_again(store, [dataclasses.replace(face, size_px=110) for face in SCENE if face.frame % 20 != 3])
+    assert {track: emotion for track, (_, emotion) in tracks(store).items()} == {0: "happy", 1: "sad"}
+    assert not caplog.messages
+
+
+def test_people_who_are_numbered_differently_are_reported(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    add_steps(store.root, ALICE, [Step("merge", 1, track_id=2), Step("name", "Anna", track_id=0)])
+    rebuild(store)
+    # Another detector misses the first second of the happy person, who is the second one to appear then.
+    analyze_again(store, [face for face in SCENE if face.p != feeling("happy") or face.frame >= 10])
+    assert tracks(store)[0] == (4.0, "sad")
+    assert set(tracks(store)) == {0, 1, 2}
+    assert caplog.messages == [
+        "in/alice.mp4: people are tracked differently than before: check P0 (Anna), P1, P2 in the dashboard; "
+        "merges and splits are not applied"
+    ]
+
+
+def test_a_split_is_left_out_if_there_are_more_people_than_before(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_steps(store.root, ALICE, [Step("split", 5.0, track_id=0)])  # the second part is P3
+    rebuild(store)
+    analyze_again(store, SCENE + [Face(i, x=700, p=feeling("sad")) for i in range(300, 400)])
+    assert {track: emotion for track, (_, emotion) in tracks(store).items()} == dict(
+        enumerate(["happy", "sad", "sad", "sad"])
+    )
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.slow
+def test_processes_that_edit_a_video_at_once_lose_nothing(store: Store) -> None:
+    code = (
+        "import sys; from pathlib import Path; from analytics.results.notes import rename\n"
+        "for i in range(20): rename(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), f'name {i}')"
+    )
+    arguments = [sys.executable, "-c", code, str(store.root), ALICE]
+    processes = [subprocess.Popen([*arguments, str(track)]) for track in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    notes = read_notes(store.root, ALICE)
+    assert len(notes.steps) == 60
+    assert notes.names == {0: "name 19", 1: "name 19", 2: "name 19"}
+    assert not list((store.root / ".locks").iterdir())
+
+
+def test_an_edit_waits_for_a_timeline_that_is_being_built(store: Store) -> None:
+    rename(store.root, ALICE, 0, "Anna")
+    entered, order = threading.Event(), []
+
+    def build() -> None:
+        with carry_notes(store, ALICE):
+            entered.set()
+            time.sleep(0.3)
+            order.append(read_notes(store.root, ALICE).names)
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    entered.wait()
+    rename(store.root, ALICE, 0, "Berta")
+    order.append(read_notes(store.root, ALICE).names)
+    thread.join()
+    assert order == [{0: "Anna"}, {0: "Berta"}]

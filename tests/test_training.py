@@ -46,7 +46,7 @@ from fer_models.training.emotion.recipes import RANGES, Recipe, parse_recipe_val
 from fer_models.training.emotion.registration import temperature_for
 from fer_models.training.emotion.teachers import Teachers, load_teachers, teacher_probabilities
 from fer_models.training.emotion.training import EmotionTrainer, targets_of, train_network, untrained_network
-from fer_models.training.runs import RunError, read_checkpoint, report_fresh_start
+from fer_models.training.runs import RunError, read_checkpoint, report_fresh_start, train_alone
 from flows.cli.commands.train import Labels, RecipeOptions
 from flows.cli.training_display import TrainingDisplay
 from flows.training.emotion import train
@@ -387,6 +387,24 @@ def test_resuming_nothing_is_reported(tmp_path, caplog):
     caplog.clear()
     report_fresh_start(last, resume=False)
     assert not caplog.text
+
+
+def test_a_training_that_is_running_cannot_be_resumed(tmp_path):
+    run = tmp_path / "models" / "tiny"
+    code = (
+        "import sys; from pathlib import Path; from fer_models.training.runs import train_alone\n"
+        "with train_alone(Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    )
+    arguments = [sys.executable, "-c", code, str(run)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        first.stdout.readline()
+        with pytest.raises(RunError, match="tiny: another process is training this model"), train_alone(run):
+            pass
+        with train_alone(run.with_name("other")):
+            pass
+    with train_alone(run):  # the first process has ended
+        pass
+    assert not any(run.parent.iterdir())
 
 
 def test_options_and_values_become_a_recipe():

@@ -17,7 +17,6 @@ import pyarrow as pa
 from analytics.errors import StoreError
 from analytics.results.ids import analysis_id
 from analytics.results.notes import Correction, read_notes
-from analytics.results.storage_paths import is_remote
 from analytics.results.store import Store
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.results.video_record import VideoRecord
@@ -162,45 +161,6 @@ def rebuild_with_notes(store: Store, row: VideoRecord) -> None:
         "started_at": datetime.now(UTC),
     }
     store.commit_analysis(row.columns() | changed, timeline)
-
-
-def apply_corrections(store: Store, video_id: str, analysis_id: str) -> None:
-    """Show the corrected timeline of an analysis that is current, if the notes of the video hold corrections.
-
-    A correction that does not fit is logged, and the timeline stays without any.
-    """
-    if is_remote(store.root) or not read_notes(store.root, video_id).corrections:
-        return
-    row = store.video_row(video_id, analysis_id)
-    try:
-        if row is not None:
-            rebuild_with_notes(store, row)
-    except CorrectionError as error:
-        logger.warning("%s", error)
-
-
-def fitting_corrections(store: Store, row: VideoRecord, config: TimelineConfig) -> tuple[Correction, ...]:
-    """The corrections in the notes of a video, if `config` gives the tracks of its current timeline; none otherwise.
-
-    Corrections that are left out are logged.
-
-    Args:
-        store: the results.
-        row: of the view `videos`.
-        config: the settings of a new timeline.
-    """
-    corrections = read_notes(store.root, row.video_id).corrections
-    if not corrections:
-        return ()
-    try:
-        is_same = config_of(row.stored_settings).identity_settings() == config.identity_settings()
-    except CorrectionError:
-        logger.warning("%s: another version tracked the people: corrections of people are not applied", row.path)
-        return ()
-    if is_same:
-        return corrections
-    logger.warning("%s: people are tracked with other settings: corrections of people are not applied", row.path)
-    return ()
 
 
 def config_of(stored: Mapping[str, Any]) -> TimelineConfig:

@@ -7,7 +7,6 @@ Notes are stored next to the tables, as steps that can be undone one by one:
 
 import json
 import secrets
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -18,11 +17,11 @@ from analytics.results.atomic_write import write_atomic
 from analytics.results.ids import file_sha256
 from analytics.results.ids import video_id as id_of_content
 from analytics.results.storage_paths import StoragePath, is_remote, list_files, read_json
+from analytics.results.video_lock import hold_video
 
 KINDS = ("name", "hidden", "moved_to", "merge", "split", "marker", "delete_marker")
 FOLDER, FILE = "notes", "notes.json"
 MAX_NAME_LENGTH = 60
-_lock = threading.Lock()  # held while a step is appended, which reads and rewrites the whole file
 
 
 @dataclass(frozen=True)
@@ -109,6 +108,17 @@ def _apply(steps: Sequence[Step]) -> Notes:
     return Notes(names, frozenset(hidden), moved_to, tuple(corrections), tuple(by_time), tuple(steps))
 
 
+def noted_tracks(notes: Notes) -> list[int]:
+    """The tracks that are named, hidden, merged or split.
+
+    >>> noted_tracks(Notes(names={1: "Anna"}, corrections=(Correction("merge", 3, 0.0),)))
+    [0, 1, 3]
+    """
+    merged_into = {int(correction.value) for correction in notes.corrections if correction.kind == "merge"}
+    corrected = {correction.track_id for correction in notes.corrections}
+    return sorted({*notes.names, *notes.hidden, *corrected, *merged_into})
+
+
 def notes_etag(root: StoragePath, video_id: str) -> str:
     """A text that changes whenever the notes of a video change; constant in object stores, where checking is slow."""
     path = notes_path(root, video_id)
@@ -158,7 +168,7 @@ def add_steps(root: StoragePath, video_id: str, steps: Iterable[Step], *, sessio
     """Append changes to the notes of a video."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     path = notes_path(root, video_id)
-    with _lock:
+    with hold_video(root, video_id):
         added = [Step(s.kind, s.value, s.track_id, secrets.token_hex(6), session, now) for s in steps]
         _write_steps(path, [*_read_steps(path), *added])
 
@@ -166,7 +176,7 @@ def add_steps(root: StoragePath, video_id: str, steps: Iterable[Step], *, sessio
 def undo(root: StoragePath, video_id: str, step_id: str) -> None:
     """Remove one step, if it still exists."""
     path = notes_path(root, video_id)
-    with _lock:
+    with hold_video(root, video_id):
         steps = _read_steps(path)
         kept = [step for step in steps if step.id != step_id]
         if len(kept) < len(steps):
@@ -175,7 +185,7 @@ def undo(root: StoragePath, video_id: str, step_id: str) -> None:
 
 def replace_steps(root: StoragePath, video_id: str, steps: Sequence[Step]) -> None:
     """Replace all steps, for example to restore an earlier `Notes.steps`."""
-    with _lock:
+    with hold_video(root, video_id):
         _write_steps(notes_path(root, video_id), steps)
 
 

@@ -190,9 +190,10 @@ class Store:
         paths = {name: table_path(self.root, name, video_id, analysis_id) for name in TIMELINE_TABLES}
         return {name: n_rows(path) for name, path in paths.items()}
 
-    def is_newest(self, video_id: str, analysis_id: str) -> bool:
-        """Whether an analysis is the newest of its video, which the views show."""
-        return self._newest_of(video_id).analysis_id == analysis_id
+    def shown_analysis(self, video_id: str) -> VideoRecord | None:
+        """The newest finished analysis of a video, which the views show; None if there is none."""
+        finished = [row for row in self._rows_of(video_id) if row.status == "done"]
+        return max(finished, key=lambda row: (row.finished_at, row.analysis_id), default=None)
 
     def _newest_of(self, video_id: str) -> VideoRecord:
         return max(self._rows_of(video_id), key=lambda row: (row.finished_at, row.analysis_id))

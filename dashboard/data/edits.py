@@ -1,11 +1,11 @@
 """Changes that users make in the player, and their descriptions in the list of changes that can be undone."""
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 from analytics.results import notes
 from analytics.results.notes import MAX_NAME_LENGTH, Notes, Step
+from analytics.results.video_lock import hold_video
 from dashboard.data.corrections import CorrectionError, rebuild
 from dashboard.data.results import Results
 from dashboard.text import clock
@@ -13,9 +13,6 @@ from dashboard.text import clock
 # Kinds of edits that change which faces belong to whom, so that the timeline has to be rebuilt.
 CORRECTIONS = ("merge", "split")
 MIN_MARKER_S = 0.001
-
-
-_lock = threading.Lock()  # held while a change is stored: the next one builds on it
 
 
 class EditError(ValueError):
@@ -28,9 +25,9 @@ def store_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None
     Raises:
         EditError: if the change is invalid.
         CorrectionError: if the timeline cannot be built again; the change is not stored then.
-        StoreError: if the notes are damaged.
+        StoreError: if the notes are damaged, or another process keeps changing this video.
     """
-    with _lock:
+    with hold_video(results.root, video_id):
         before = notes.read_notes(results.root, video_id)
         rebuilds = _is_correction(before, edit)
         if edit.get("kind") == "undo":

@@ -1,8 +1,9 @@
 """Common to all training runs: moving average of weights, checkpoints, and checks before resuming."""
 
+import contextlib
 import logging
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fer_models.errors import FervidError
+from fer_models.file_lock import hold_lock
 from fer_models.registry.model_registry import CARD_NAME
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise RunError(f"{path}: not a readable checkpoint: {error}") from error
     return state
+
+
+@contextlib.contextmanager
+def train_alone(run: Path) -> Iterator[None]:
+    """Keep other processes from training in the folder `run`.
+
+    Raises:
+        RunError: if one is training in it.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(hold_lock(run.parent / f".{run.name}.lock"))
+        except TimeoutError as error:
+            raise RunError(
+                f"{run}: another process is training this model. Wait for it, or choose another --name"
+            ) from error
+        yield
 
 
 def check_can_start(checkpoint: Path, resume: bool) -> None:

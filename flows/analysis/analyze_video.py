@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
+from analytics.results.carry_notes import carry_notes
 from analytics.results.ids import unread_video_id, video_id
 from analytics.results.storage_paths import StoragePath
 from analytics.results.stored_timeline import build_stored_timeline
@@ -154,8 +155,11 @@ class _VideoJob:
         frames_per_s = plan.n_missing / seconds if plan.missing else None
         if plan.missing:
             row |= {"frames_per_s": frames_per_s, "n_observed": plan.n_missing, **vars(self.times)}
-        self.store.commit_analysis(row, timeline)
+        with carry_notes(self.store, plan.ids.video_id):
+            self.store.commit_analysis(row, timeline)
         log.info("%s: %d frames in %.1f s: %s", self.path, plan.n_missing, seconds, self.times)
+        shown = self.store.shown_analysis(plan.ids.video_id)  # with corrections, if the notes of the video have any
+        sizes = self.store.table_rows(plan.ids.video_id, shown.analysis_id if shown else plan.ids.analysis_id)
         return VideoOutcome(
             path=self.path,
             status="done",
@@ -163,7 +167,7 @@ class _VideoJob:
             analysis_id=plan.ids.analysis_id,
             n_frames=len(timeline.frames),
             n_faces=len(timeline.faces),
-            n_tracks=len(timeline.tracks),
+            n_tracks=sizes["tracks"],
             n_undecoded=pc.sum(pc.equal(timeline.frames["status"], "decode_error")).as_py() or 0,
             seconds=seconds,
             frames_per_s=frames_per_s,

@@ -12,12 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics import connect
-from analytics.results.corrections import (
-    CorrectionError,
-    build_corrected_timeline,
-    corrected_settings,
-    fitting_corrections,
-)
+from analytics.results.carry_notes import carry_notes, is_corrected_from
 from analytics.results.ids import analysis_id
 from analytics.results.results_folder import check_results
 from analytics.results.status import may_be_in_progress
@@ -29,8 +24,7 @@ from analytics.tracking.identities import IdentitiesError
 from flows.settings import TimelineSettings
 
 if TYPE_CHECKING:
-    from analytics.results.notes import Correction
-    from analytics.timeline.build import Timeline, TimelineConfig
+    from analytics.timeline.build import TimelineConfig
 
 # Earlier versions of the observations measured blur in crops of the model's input size, usually 40 px, which gives
 # larger values; their timelines are built with the former threshold.
@@ -106,39 +100,51 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
         return Rebuilt(path, "failed", video, note=f"{path}: was never analyzed: {row.error}")
     stored = row.stored_settings
     config = config_for(settings, stored["observe"])
-    corrections = fitting_corrections(store, row, config)
-    timeline_settings = corrected_settings(config, corrections)
     observation_ids = row.observed
-    analyzed = analysis_id(observation_ids[1], timeline_settings)
+    analyzed = analysis_id(observation_ids[1], config.settings())
     # A live session that is running or was killed may have more observations than its tables contain.
-    if store.is_done(video, analyzed) and not row.is_running:
-        # Keep the error of a later run, because it is unknown whether that run would succeed now.
-        store.mark_as_current(video, analyzed, path, error=row.error)
-        sizes = store.table_rows(video, analyzed)
-        return Rebuilt(path, "unchanged", video, analyzed, sizes["faces"], sizes["tracks"])
+    if not row.is_running and is_corrected_from(row, analyzed) and store.is_done(video, row.analysis_id):
+        return _rebuilt(store, row, "unchanged")
+    if not row.is_running and store.is_done(video, analyzed):
+        with carry_notes(store, video):
+            # Keep the error of a later run, because it is unknown whether that run would succeed now.
+            store.mark_as_current(video, analyzed, path, error=row.error)
+        return _rebuilt(store, row, "unchanged")
     try:
         observations = _read_observations(store, row)
-    except StoreError as error:
-        return Rebuilt(path, "failed", video, note=f"{path}: {error}")
-    try:
-        timeline = _build(store, row, observations, config, corrections)
-    except (IdentitiesError, CorrectionError) as error:
+        timeline = build_stored_timeline(
+            store,
+            *observation_ids,
+            observations,
+            config,
+            recompute_identities=bool(row.is_running),
+            end_s=row.shown_until_s,
+        )
+    except (StoreError, IdentitiesError) as error:
         return Rebuilt(path, "failed", video, note=f"{path}: {error}")
     # The fingerprint of a request belongs to `fervid analyze`, whose other settings are unknown here.
     requested = {name: value for name, value in stored.get("run", {}).items() if name != "request"}
     changed = {
         "analysis_id": analyzed,
-        "settings": json.dumps(stored | {"timeline": timeline_settings, "run": requested}),
+        "settings": json.dumps(stored | {"timeline": config.settings(), "run": requested}),
         "started_at": datetime.now(UTC),
         **dict.fromkeys(SPEEDS),  # speeds are NULL because no frame was processed
         "is_running": False if row.live_since else None,
         "joined_by_look": timeline.used_appearance,
     }
-    store.commit_analysis(row.columns() | changed, timeline)
+    with carry_notes(store, video):
+        store.commit_analysis(row.columns() | changed, timeline)
     if row.is_running and not may_be_in_progress(store.root, video):
         store.drop_appearance(*observation_ids)  # the session was killed, so no other process drops its appearance data
-    seconds = time.perf_counter() - started_s
-    return Rebuilt(path, "done", video, analyzed, len(timeline.faces), len(timeline.tracks), seconds)
+    return _rebuilt(store, row, "done", seconds=time.perf_counter() - started_s)
+
+
+def _rebuilt(store: Store, row: VideoRecord, status: str, *, seconds: float = 0.0) -> Rebuilt:
+    """The result for a video, whose timeline is the shown one now."""
+    shown = store.shown_analysis(row.video_id)
+    assert shown is not None
+    sizes = store.table_rows(row.video_id, shown.analysis_id)
+    return Rebuilt(row.path, status, row.video_id, shown.analysis_id, sizes["faces"], sizes["tracks"], seconds)
 
 
 def _read_observations(store: Store, row: VideoRecord) -> pa.Table:
@@ -154,25 +160,3 @@ def _read_observations(store: Store, row: VideoRecord) -> pa.Table:
             f"observations are missing ({n_found} of {n_frames} frames found): run fervid analyze on the video again"
         )
     return observations
-
-
-def _build(
-    store: Store,
-    row: VideoRecord,
-    observations: pa.Table,
-    config: "TimelineConfig",
-    corrections: "Sequence[Correction]",
-) -> "Timeline":
-    """Build the timeline of a video from all of its observations, with the corrections of users.
-
-    Raises:
-        IdentitiesError: if identities cannot be restored or computed.
-        CorrectionError: if a correction does not fit the tracks.
-    """
-    end_s, is_new = row.shown_until_s, bool(row.is_running)
-    timeline = build_stored_timeline(
-        store, *row.observed, observations, config, recompute_identities=is_new, end_s=end_s
-    )
-    if corrections:
-        return build_corrected_timeline(observations, config, timeline.identities, corrections, end_s=end_s)
-    return timeline

@@ -2,7 +2,7 @@
 
 import time
 
-from analytics.results.notes import FOLDER as NOTES
+from analytics.results.carry_notes import carry_notes, is_corrected_from
 from analytics.results.storage_paths import StoragePath
 from analytics.results.videos import path_text
 from flows.analysis.context import AnalysisContext
@@ -33,30 +33,27 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
     store, ids = context.store, work.ids
     if work.may_have_appearance and not context.settings.keep_appearance:
         _drop_appearance(work, context)
-    notes = () if store.is_newest(*ids.analyzed) else (OTHER_SHOWN,)
-    known_path = store.mark_as_current(*ids.analyzed, path_text(path))
-    _apply_corrections(work, context)
-    sizes = store.table_rows(*ids.analyzed)
+    shown = store.shown_analysis(ids.video_id)
+    if shown is not None and is_corrected_from(shown, ids.analysis_id):
+        current, notes = shown.analysis_id, []
+        known_path = store.mark_as_current(ids.video_id, current, path_text(path))
+    else:
+        current, notes = ids.analysis_id, [OTHER_SHOWN]
+        with carry_notes(store, ids.video_id):
+            known_path = store.mark_as_current(ids.video_id, current, path_text(path))
+    sizes = store.table_rows(ids.video_id, current)
     return VideoOutcome(
         path=path,
         status="unchanged",
         video_id=ids.video_id,
-        analysis_id=ids.analysis_id,
+        analysis_id=current,
         n_frames=sizes["frames"],
         n_faces=sizes["faces"],
         n_tracks=sizes["tracks"],
         same_as=known_path if known_path != path_text(path) else "",
-        notes=notes,
+        notes=tuple(notes),
         models=describe_models(work.observe),
     )
-
-
-def _apply_corrections(work: FinishedWork, context: AnalysisContext) -> None:
-    """Show the timeline with the corrections of people that users made in the dashboard, if there are any."""
-    if (context.store.root / NOTES).exists():
-        from analytics.results.corrections import apply_corrections  # imported here because it loads SciPy
-
-        apply_corrections(context.store, *work.ids.analyzed)
 
 
 def _drop_appearance(work: FinishedWork, context: AnalysisContext) -> None:

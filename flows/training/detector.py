@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from fer_models.registry.model_registry import user_model_dir
 from fer_models.training.detector.recipe import DetectorRecipe
 from fer_models.training.detector.training import train_detector as train
+from fer_models.training.runs import train_alone
 from flows.analysis.progress import progress
 from flows.training.model_summary import publish_summary
 
@@ -33,11 +34,12 @@ def train_detector(
 
     Raises:
         FaceDataError: if the data cannot be used.
-        RunError: if a training of that name cannot be resumed.
+        RunError: if a training of that name runs or cannot be resumed.
         DeviceError: if the device is not available.
         WeightsError: if the name is not a valid model name, or a teacher or the initial detector cannot be used.
         ReferenceDetectorError: if OpenCV is not installed, which the teachers need.
     """
-    folder = train_and_register(data, name, recipe, device, resume)
+    with train_alone(user_model_dir(name)):
+        folder = train_and_register(data, name, recipe, device, resume)
     publish_summary(folder, "train-detector")
     return folder

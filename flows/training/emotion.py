@@ -25,7 +25,7 @@ from fer_models.training.emotion import registration
 from fer_models.training.emotion.history import CHECKPOINTS, LAST, TrainingProgress, history_in
 from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import train_network
-from fer_models.training.runs import RunError, check_can_start, read_checkpoint, report_fresh_start
+from fer_models.training.runs import RunError, check_can_start, read_checkpoint, report_fresh_start, train_alone
 from flows.analysis.progress import progress
 
 log = logging.getLogger(__name__)
@@ -217,15 +217,16 @@ def train(
     Raises:
         DataError: if the data cannot be used.
         DeviceError: if the device is not available.
-        RunError: if a training of that name cannot be resumed, or another model would be overwritten.
+        RunError: if a training of that name runs or cannot be resumed, or another model would be overwritten.
         WeightsError: if the name is not a valid model name, or initial weights or a teacher are not available.
     """
     job = TrainingJob(data, drop, name, recipe, device)
-    check_names(job, resume)
-    prepare(job)
-    folders = calibrate(job, train_epochs(job, precision, resume))
-    for folder in folders:
-        evaluate(job, folder)
-    homes = [register(folder) for folder in folders]
-    (job.folder / UNEVALUATED).rmdir()
+    with train_alone(job.folder):
+        check_names(job, resume)
+        prepare(job)
+        folders = calibrate(job, train_epochs(job, precision, resume))
+        for folder in folders:
+            evaluate(job, folder)
+        homes = [register(folder) for folder in folders]
+        (job.folder / UNEVALUATED).rmdir()
     return homes

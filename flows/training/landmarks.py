@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from fer_models.registry.model_registry import user_model_dir
 from fer_models.training.landmarks.training import LandmarkRecipe
 from fer_models.training.landmarks.training import train_landmarks as train
+from fer_models.training.runs import train_alone
 from flows.analysis.progress import progress
 from flows.training.model_summary import publish_summary
 
@@ -28,10 +29,11 @@ def train_landmarks(
 
     Raises:
         DataError: if the data cannot be used.
-        RunError: if a training of that name cannot be resumed.
+        RunError: if a training of that name runs or cannot be resumed.
         DeviceError: if the device is not available.
         WeightsError: if the name is not a valid model name.
     """
-    folder = train_and_register(data, name, recipe, device, resume)
+    with train_alone(user_model_dir(name)):
+        folder = train_and_register(data, name, recipe, device, resume)
     publish_summary(folder, "train-landmarks")
     return folder

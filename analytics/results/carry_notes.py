@@ -1,0 +1,62 @@
+"""Carry notes over to a new analysis of a video: apply the corrections, and report names that may be of others now."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from analytics.results.ids import analysis_id as id_of_settings
+from analytics.results.notes import FOLDER, Notes, noted_tracks, read_notes
+from analytics.results.storage_paths import is_remote
+from analytics.results.store import Store
+from analytics.results.video_lock import hold_video
+from analytics.results.video_record import VideoRecord
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def carry_notes(store: Store, video_id: str) -> Iterator[None]:
+    """Let the analysis that the block makes current show the corrections in the notes of the video.
+
+    If people are tracked differently than in the analysis that was current before, corrections are left out, which is
+    logged with the people whose names have to be checked. No other process changes the notes meanwhile.
+
+    Raises:
+        StoreError: if the results cannot be written, or another process keeps changing this video.
+    """
+    if not is_remote(store.root) and not (store.root / FOLDER).exists():
+        yield  # no video has notes
+        return
+    with hold_video(store.root, video_id):
+        before = store.shown_analysis(video_id)
+        yield
+        after, notes = store.shown_analysis(video_id), read_notes(store.root, video_id)
+        if before is not None and after is not None and noted_tracks(notes):
+            _apply(store, before, after, notes)
+
+
+def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) -> None:
+    """Apply corrections to the analysis `after`, or log which people have to be checked."""
+    # Imported here because they load SciPy, which few runs need.
+    from analytics.results.corrections import CorrectionError, rebuild_with_notes
+    from analytics.results.same_tracks import has_same_tracks
+
+    if not has_same_tracks(store, before, after, notes):
+        names = notes.names
+        people = [f"P{track} ({names[track]})" if track in names else f"P{track}" for track in noted_tracks(notes)]
+        unmerged = "; merges and splits are not applied" if notes.corrections else ""
+        logger.warning(
+            "%s: people are tracked differently than before: check %s in the dashboard%s",
+            *(after.path, ", ".join(people), unmerged),
+        )
+    elif notes.corrections and not is_remote(store.root):
+        try:
+            rebuild_with_notes(store, after)
+        except CorrectionError as error:
+            logger.warning("%s", error)
+
+
+def is_corrected_from(row: VideoRecord, analysis_id: str) -> bool:
+    """Whether the analysis of `row` is this one, or differs from it only in corrections."""
+    settings = {name: stage for name, stage in row.stored_settings.get("timeline", {}).items() if name != "corrections"}
+    return analysis_id == row.analysis_id or analysis_id == id_of_settings(str(row.observation_id), settings)

@@ -1,0 +1,71 @@
+"""Find out whether two analyses of a video number people alike.
+
+Names, hidden people and corrections refer to people by the number of their track. Another detector or other settings
+may number the tracks otherwise, so tracks are compared face by face.
+"""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analytics.errors import StoreError
+from analytics.results.corrections import CorrectionError, config_of
+from analytics.results.ids import identities_id
+from analytics.results.notes import Notes, noted_tracks
+from analytics.results.store import Store
+from analytics.results.video_record import VideoRecord
+from fer_models.boxes import paired_iou
+
+FACE = ("frame_index", "face_index")
+BOX = ("x1_px", "y1_px", "x2_px", "y2_px")
+MIN_IOU = 0.5  # a face of one analysis is a face of the other if their boxes overlap by this much
+MIN_SHARE = 0.9  # tracks of the same number are of the same person if this share of the faces of each is in both
+
+
+def has_same_tracks(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) -> bool:
+    """Whether the tracks to which notes refer are of the same people in two analyses, before any correction."""
+    try:
+        if _identities_of(before) == _identities_of(after):
+            return True
+        old, new = _faces_and_tracks(store, before), _faces_and_tracks(store, after)
+    except (StoreError, CorrectionError):  # files are gone, or another version wrote the settings
+        return False
+    n_old, n_new = (pc.count_distinct(faces["track_id"]).as_py() for faces in (old, new))
+    splits = [correction for correction in notes.corrections if correction.kind == "split"]
+    if splits and n_old != n_new:  # the parts that were split off would get other numbers
+        return False
+    # Higher numbers are of parts that were split off.
+    return all(_is_same(old, new, track) for track in noted_tracks(notes) if track < n_old)
+
+
+def _identities_of(row: VideoRecord) -> str:
+    """The id of the tracks of an analysis, before corrections."""
+    return identities_id(row.observed[1], config_of(row.stored_settings).identity_settings())
+
+
+def _faces_and_tracks(store: Store, row: VideoRecord) -> pa.Table:
+    """Frame, box and track of each face, before corrections; a row without a box for each frame without a face.
+
+    Raises:
+        StoreError: if observations or identities are gone.
+    """
+    observations = store.read_observations(*row.observed, store.n_segments(*row.observed))
+    identities = store.read_identities(*row.observed, _identities_of(row))
+    if identities is None:
+        raise StoreError(f"{row.path}: the tracks of this analysis are gone")
+    tracks = identities.select([*FACE, "track_id"])
+    return observations.select([*FACE, *BOX]).join(tracks, list(FACE))
+
+
+def _is_same(old: pa.Table, new: pa.Table, track: int) -> bool:
+    """Whether a track is of the same person in two analyses, as nearly all of its faces are in the other one."""
+    return all(_share_found(faces, others, track) >= MIN_SHARE for faces, others in ((old, new), (new, old)))
+
+
+def _share_found(faces: pa.Table, others: pa.Table, track: int) -> float:
+    """The share of the faces of a track, in frames of both analyses, that are in this track in the other one, too."""
+    (mine, theirs) = (table.filter(pc.equal(table["track_id"], track)) for table in (faces, others))
+    n_common = pc.sum(pc.is_in(mine["frame_index"], others["frame_index"].combine_chunks())).as_py()
+    pairs = mine.join(theirs, "frame_index", join_type="inner", right_suffix="_other")
+    boxes = (np.stack([pairs[name + suffix].to_numpy() for name in BOX], axis=1) for suffix in ("", "_other"))
+    return float((paired_iou(*boxes) >= MIN_IOU).sum()) / n_common if n_common else 0.0
