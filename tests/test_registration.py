@@ -145,7 +145,9 @@ def test_recalibrated_batch_norms_have_the_statistics_of_the_data(network, split
     crops = registration.resize(registration.normalize(splits["Training"].pixels), 40)
     with torch.no_grad():
         maps = again.stem[0](crops)
-    torch.testing.assert_close(norm.running_mean, maps.mean(dim=(0, 2, 3)), atol=1e-4, rtol=1e-4)
+    # The data have a standard deviation of about 1; bfloat16, which some CPUs compute in, has three decimal digits.
+    torch.testing.assert_close(norm.running_mean, maps.mean(dim=(0, 2, 3)), atol=0.005, rtol=0.005)
+    torch.testing.assert_close(norm.running_var, maps.var(dim=(0, 2, 3)), atol=0.005, rtol=0.01)
     assert not norm.training
 
 

@@ -313,8 +313,8 @@ def recalibrate_batch_norm(network: nn.Module, images: FaceImages, size_px: int,
         norm.momentum = None  # None: the mean over all batches
         norm.train()
     for pixels in images.pixels.split(batch_size):
-        crops = resize(normalize(pixels), size_px).to(device)
-        network(crops.contiguous(memory_format=torch.channels_last))
+        # In the number format of the training, whose statistics these replace.
+        logits_of(network, resize(normalize(pixels), size_px), device, batch_size=batch_size)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
