@@ -127,7 +127,7 @@ def dominance_coverage(n: int, truth: np.ndarray) -> np.ndarray:
 
 
 def dwell_times(rng: np.random.Generator, trials: int) -> Iterator[Row]:
-    """Coverage of median durations: 2 to about 18 episodes per participant, who differ by 30 %; some are censored."""
+    """Coverage of median durations of participants who differ by 30 %; many or few episodes, some are censored."""
 
     def durations(people: int, each: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         who = np.repeat(np.arange(people), each)
@@ -136,13 +136,18 @@ def dwell_times(rng: np.random.Generator, trials: int) -> Iterator[Row]:
     _, every = durations(LARGE, np.ones(LARGE, int))
     truth = float(np.median(every))
 
-    def trial(n: int) -> bool | None:
-        who, duration_s = durations(n, rng.poisson(8, n) + 2)
-        observed_s = rng.exponential(12, len(who))
+    def trial(n: int, mean_episodes: float, mean_observed_s: float) -> bool | None:
+        who, duration_s = durations(n, rng.poisson(mean_episodes - 1, n) + 1)
+        observed_s = rng.exponential(mean_observed_s, len(who))
         found = median_interval(np.minimum(duration_s, observed_s), duration_s <= observed_s, who.astype(str).tolist())
         return None if found.low is None else found.low <= truth <= (found.high or np.inf)
 
-    yield "median dwell time", "about 10 episodes each", [coverage(lambda n=n: trial(n), trials) for n in SIZES]
+    for name, *arguments in (
+        ("about 10 episodes each", 10, 12),
+        ("about 2 episodes each, of half of which the end is observed", 2, 2.2),
+        ("1 episode each, of half of which the end is observed", 1, 2.2),
+    ):
+        yield "median dwell time", name, [coverage(lambda n=n: trial(n, *arguments), trials) for n in SIZES]
 
 
 def clusters(rng: np.random.Generator, trials: int) -> Iterator[Row]:

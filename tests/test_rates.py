@@ -33,6 +33,9 @@ def test_the_median_accounts_for_censored_intervals():
         return median_interval(np.arange(1.0, 6.0), np.array(ended), ["one"] * 5).estimate
 
     assert median_s([True] * 5) == 3
+    assert median_s([True, True, False, False, False]) is None  # 3 of 5 last longer than 2 s
+    # At 2 s, 3 / 4 of 4 / 5 survive; at 4 s, half of them.
+    assert median_s([True, True, False, True, True]) == 4
     assert median_s([True, False, False, True, True]) == 4
     assert median_s([False] * 5) is None
     assert median_interval(np.empty(0), np.empty(0, bool), []).estimate is None
@@ -42,7 +45,7 @@ def test_the_interval_of_a_median_is_where_the_curve_is_near_one_half():
     """One interval per participant, all observed: the variance is close to Greenwood's, summed manually."""
     duration_s = np.arange(1.0, 21.0)
     found = median_interval(duration_s, np.ones(20, bool), [str(i) for i in range(20)])
-    assert found.estimate == 10
+    assert found.estimate == 10.5  # half of the 20 last from 10 to 11 s
     at_risk = 20 - np.arange(20)
     # Of participant i at time j: 1 / at_risk at their own end, less 1 / at_risk² for each end while they were at risk.
     influence = np.array(
@@ -63,11 +66,22 @@ def test_many_intervals_of_few_participants_are_no_evidence_of_a_median():
     often = median_interval(np.repeat(duration_s, 10), np.ones(80, bool), np.repeat(people, 10).tolist())
     assert (often.estimate, often.low, often.high) == (once.estimate, once.low, once.high)
     few = median_interval(duration_s, np.ones(8, bool), ["a", "b", "c", "d"] * 2)
-    assert (few.estimate, few.low, few.note) == (4, None, "no interval: 5 participants are needed, got 4")
+    assert (few.estimate, few.low, few.note) == (4.5, None, "no interval: 5 participants are needed, got 4")
     unending = median_interval(duration_s, duration_s < 4, people)
     assert (unending.estimate, unending.note) == (None, "no median: more than half outlast the observed time")
     open_end = median_interval(duration_s, duration_s < 6, people)
-    assert (open_end.estimate, open_end.high, open_end.note) == (4, None, "no upper end: too few ends were observed")
+    assert (open_end.estimate, open_end.high, open_end.note) == (4.5, None, "no upper end: too few ends were observed")
+
+
+def test_an_interval_of_a_median_needs_ends_of_several_participants():
+    """Eleven intervals of eleven participants, of which only the longest ended: the median rests on a single end."""
+    duration_s, people = np.arange(1.0, 12.0), [str(i) for i in range(11)]
+    found = median_interval(duration_s, duration_s == 11, people)
+    assert (found.estimate, found.low, found.high) == (11, None, None)
+    assert found.note == "no interval: ends in 5 participants are needed, got 1"
+    # With the last five ends, one half is reached at 9 s; only the last end, where nobody is at risk, is not used.
+    found = median_interval(duration_s, duration_s >= 7, people)
+    assert (found.estimate, found.high, found.note) == (9, None, "no upper end: too few ends were observed")
 
 
 def test_unequal_time_lengthens_the_interval_of_a_rate():
@@ -144,7 +158,8 @@ def test_dwell_counts_unobserved_ends(results):
         durations = connection.sql("SELECT duration_s FROM episodes WHERE emotion = 'happy' ORDER BY 1").fetchall()
     happy = rows["happy"]
     assert (happy["n_episodes"], happy["n_onset_unobserved"], happy["n_offset_unobserved"]) == (6, 0, 1)
-    assert happy["km_median_s"] == pytest.approx(durations[2][0])  # half of the six episodes outlast the third
+    # Half of the six episodes outlast the third.
+    assert happy["km_median_s"] == pytest.approx((durations[2][0] + durations[3][0]) / 2)
     assert rows["neutral"]["n_onset_unobserved"] == 6
     assert durations[0][0] <= happy["low"] < happy["km_median_s"]
     with connect(results) as connection:

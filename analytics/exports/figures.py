@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_PEOPLE = 8  # maximum number of people in a figure: those with the most good faces
+BRIDGED_S = 0.5  # longest time without a label over which lines go on
 MAX_POINTS = 1000  # maximum number of points of a line; longer videos are averaged over time bins
 # Width of a figure, which is that of two journal columns, and height of the panel of one person.
 WIDTH_IN, PANEL_IN = 7.0, 1.4
@@ -24,9 +25,10 @@ SELECT track_id FROM visible('tracks') WHERE video_id = $video_id AND emotion IS
 ORDER BY n_faces_ok DESC, track_id LIMIT $n
 """
 _POINTS = f"""
-SELECT floor(pts_s * 1000 / $bin_ms) * $bin_ms / 1000 AS t_s, {", ".join(f"avg(smooth_{e}) AS {e}" for e in EMOTIONS)}
+SELECT min(pts_s) AS start_s, max(pts_s + duration_s) AS end_s,
+    {", ".join(f"sum(smooth_{e} * duration_s) / sum(duration_s) AS {e}" for e in EMOTIONS)}
 FROM faces WHERE video_id = $video_id AND track_id = $track_id AND smooth_emotion IS NOT NULL
-GROUP BY t_s ORDER BY t_s
+GROUP BY floor(round(pts_s * 1000) / $bin_ms) ORDER BY start_s
 """
 
 
@@ -50,7 +52,7 @@ def write_figure(connection: duckdb.DuckDBPyConnection, video: VideoRecord, path
     panels = figure.subplots(max(1, len(found)), sharex=True, squeeze=False)[:, 0]
     for panel, (track_id,) in zip(panels, found, strict=False):
         points = connection.sql(_POINTS, params=values | {"track_id": track_id, "bin_ms": bin_ms}).to_arrow_table()
-        _draw_person(panel, points, names[track_id], bin_ms / 1000)
+        _draw_person(panel, points, names[track_id])
     if not found:
         panels[0].text(0.5, 0.5, "no person has a label", ha="center", transform=panels[0].transAxes)
     else:
@@ -62,14 +64,30 @@ def write_figure(connection: duckdb.DuckDBPyConnection, video: VideoRecord, path
     figure.savefig(path, format=form, metadata={"Title": Path(video.path).name})
 
 
-def _draw_person(panel: "Axes", points: pa.Table, name: str, bin_s: float) -> None:
-    t_s = to_float_array(points, "t_s").ravel()
-    probabilities = to_float_array(points, *EMOTIONS)
-    # Break the lines at times without a label.
-    gaps = np.flatnonzero(np.diff(t_s) > max(0.5, 3 * bin_s)) + 1
-    t_s, probabilities = np.insert(t_s, gaps, np.nan), np.insert(probabilities, gaps, np.nan, axis=0)
+def _draw_person(panel: "Axes", points: pa.Table, name: str) -> None:
+    t_s, probabilities = lines_of(points)
     for emotion, values in zip(EMOTIONS, probabilities.T, strict=True):
         panel.plot(t_s, values, color=EMOTION_COLORS[emotion], linewidth=1.2, label=emotion)
     panel.set_ylim(0, 1)
     panel.set_ylabel(f"{name}\nprobability", fontsize=8)
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def lines_of(points: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Time (n,) and probabilities (n, 7) of lines that end with the last frame before a time without a label.
+
+    Args:
+        points: start_s, end_s and a column per emotion, a row per frame or time bin.
+
+    >>> stretches = {"start_s": [0.0, 1.0, 9.0], "end_s": [1.0, 2.0, 10.0]}
+    >>> lines_of(pa.table(stretches | dict.fromkeys(EMOTIONS, [0.1, 0.2, 0.3])))[0].tolist()
+    [0.0, 1.0, 2.0, nan, 9.0, 10.0]
+    """
+    start_s, end_s = to_float_array(points, "start_s", "end_s").T
+    probabilities = to_float_array(points, *EMOTIONS)
+    first = np.flatnonzero(start_s[1:] - end_s[:-1] > BRIDGED_S) + 1  # the rows that begin a new line
+    last = np.append(first - 1, len(points) - 1)
+    t_s = np.insert(start_s, last + 1, end_s[last])
+    values = np.insert(probabilities, last + 1, probabilities[last], axis=0)
+    breaks = first + np.arange(1, len(first) + 1)  # after the end of each line that was inserted before it
+    return np.insert(t_s, breaks, np.nan), np.insert(values, breaks, np.nan, axis=0)

@@ -34,7 +34,9 @@ def median_interval(duration_s: Array, ended: np.ndarray, clusters: Sequence[str
 
     The interval has the times at which one half lies within the limits of Kaplan-Meier's curve (Brookmeyer and
     Crowley). The limits are computed on the scale log(-log(share)) with Student's t and the variance of the
-    participants' contributions to the cumulative hazard. `high` is None if the upper limit never falls to one half.
+    participants' contributions to the cumulative hazard. `high` is None if the upper limit never falls to one half
+    before the last interval ends, where the variance is not defined. Where one half of the intervals survive from one
+    end until the next, the median is the middle between them.
 
     Args:
         duration_s: (n,) as for `kaplan_meier`.
@@ -44,22 +46,25 @@ def median_interval(duration_s: Array, ended: np.ndarray, clusters: Sequence[str
     if not len(duration_s):
         return Estimate(None, note="no median: no episode has an observed onset")
     times, share = kaplan_meier(duration_s, ended)
-    median = _first_at_most_half(times, share)
+    median = _median(times, share)
     names, of_cluster = np.unique(np.asarray(clusters, dtype=object).astype(str), return_inverse=True)
     n = len(names)
     if median is None:
         return Estimate(None, note="no median: more than half outlast the observed time")
     if n < MIN_UNITS:
         return Estimate(median, note=f"no interval: {MIN_UNITS} participants are needed, got {n}")
+    if (n_ended := len(np.unique(of_cluster[ended]))) < MIN_UNITS:
+        return Estimate(median, note=f"no interval: ends in {MIN_UNITS} participants are needed, got {n_ended}")
     squares = np.zeros(len(times))
     for k in range(n):
         mine = of_cluster == k
         squares += _hazard_influence(duration_s, ended, mine, times) ** 2
     error = np.sqrt(n / (n - 1) * squares)
     hazard = -np.log(np.clip(share, 1e-12, 1 - 1e-12))
-    factor = np.exp(np.minimum(t_quantile(n - 1) * error / hazard, 700))
+    factor = np.exp(np.minimum(t_quantile(n_ended - 1) * error / hazard, 700))
     low = _first_at_most_half(times, np.exp(-hazard * factor))
-    high = _first_at_most_half(times, np.exp(-hazard / factor))
+    # At a share of 0, every influence is 0, as if the end of the last interval were certain.
+    high = _first_at_most_half(times[share > 0], np.exp(-hazard / factor)[share > 0])
     return Estimate(median, low, high, note="" if high is not None else "no upper end: too few ends were observed")
 
 
@@ -82,6 +87,11 @@ def _count_at(values: Array, times: Array) -> np.ndarray:
     ordered = np.sort(values)
     count: np.ndarray = np.searchsorted(ordered, times, "right") - np.searchsorted(ordered, times, "left")
     return count
+
+
+def _median(times: Array, share: Array) -> float | None:
+    first, below = _first_at_most_half(times, share), times[share < 0.5 - 1e-12]
+    return first if first is None or not len(below) else (first + float(below[0])) / 2
 
 
 def _first_at_most_half(times: Array, share: Array) -> float | None:
