@@ -11,6 +11,7 @@ the 95 % interval contains the true value. With 2,000 trials, the standard error
 import argparse
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +148,7 @@ def dwell_times(rng: np.random.Generator, trials: int) -> Iterator[Row]:
         ("about 2 episodes each, of half of which the end is observed", 2, 2.2),
         ("1 episode each, of half of which the end is observed", 1, 2.2),
     ):
-        yield "median dwell time", name, [coverage(lambda n=n: trial(n, *arguments), trials) for n in SIZES]
+        yield "median dwell time", name, [coverage(partial(trial, n, *arguments), trials) for n in SIZES]
 
 
 def clusters(rng: np.random.Generator, trials: int) -> Iterator[Row]:

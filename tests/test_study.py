@@ -168,6 +168,31 @@ def test_people_named_in_the_dashboard_are_participants(tmp_path):
     assert float(row["estimate"]) == pytest.approx(0.05, abs=0.01)
 
 
+def test_others_beside_the_given_participant_are_reported(tmp_path):
+    root = study(tmp_path, {f"{g}{i}.mp4": 0.2 for g in "xy" for i in range(6)})
+    groups = tmp_path / "groups.csv"
+    groups.write_text("\n".join(["path,group,participant", *(f"{g}{i}.mp4,{g},p{i}" for g in "xy" for i in range(6))]))
+    output = " ".join(fervid("summary", root, "compare", "--groups", groups).output.split())
+    assert "several people are visible" not in output
+    commit_two_people(root, "x0.mp4", 0)
+    rename(root, f"v{0:016}", 1, "Interviewer")
+    output = " ".join(fervid("summary", root, "compare", "--groups", groups).output.split())
+    assert (
+        "In 1 of 12 videos with a participant, several people are visible, Interviewer among them: all of them count "
+        "as that participant."
+    ) in output
+    hide(root, f"v{0:016}", 1, True)
+    output = " ".join(fervid("summary", root, "compare", "--groups", groups).output.split())
+    assert "several people are visible" not in output
+
+
+def commit_two_people(root, path, number):
+    """Replace the results of a video by those of two people."""
+    faces = [Face(i, x=x, p=feeling("happy")) for i in range(20) for x in (100, 500)]
+    ids = {"video_id": f"v{number:016}", "analysis_id": f"a{number}two", "path": path}
+    Store(root).commit_analysis(ids, build_timeline(observe(np.arange(20) / 10, faces), TimelineConfig()))
+
+
 def test_blanks_around_names_do_not_make_other_participants(tmp_path):
     """The same six people in both groups, with a blank after names and groups, as in cells of a spreadsheet."""
     root = study(tmp_path, {f"{g}{i}.mp4": 0.2 + 0.1 * i + 0.05 * (g == "x") for g in "xy" for i in range(6)})

@@ -11,7 +11,7 @@ good ones that `--speech` leaves out.
 from analytics.queries.averages import averages
 from analytics.queries.comparison import compare, compare_events
 from analytics.queries.events import during_events, late_events_note
-from analytics.queries.groups import GroupError
+from analytics.queries.groups import GroupError, several_people_note
 from analytics.queries.quality_notes import gate_note, speech_notes
 from analytics.queries.rates import dwell, rates
 from analytics.queries.sql_files import sql_of
@@ -47,6 +47,7 @@ __all__ = [
     "movements",
     "quality",
     "rates",
+    "several_people_note",
     "shares",
     "speech_notes",
     "sql_of",

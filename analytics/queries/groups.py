@@ -21,6 +21,11 @@ SELECT path, track_id, participant FROM people JOIN videos USING (video_id, anal
 WHERE is_named AND NOT is_hidden
 """
 
+_SEVERAL_PEOPLE = """
+SELECT path, list(DISTINCT participant) FILTER (is_named) FROM people JOIN videos USING (video_id, analysis_id)
+WHERE NOT is_hidden GROUP BY path HAVING count(*) > 1
+"""
+
 # The accepted headers of each column, in lower case. The first one that the file contains is used.
 HEADERS = {
     "path": ("path", "video", "file", "filename", "name"),
@@ -106,6 +111,29 @@ def resolve_participants(
     of_track = {(path, track_id): name for path, track_id, name in names if path not in given}
     check_spelling({*of_video.values(), *of_track.values()}, "the participants")
     return Participants(of_video, of_track)
+
+
+def several_people_note(
+    connection: duckdb.DuckDBPyConnection, participants: Mapping[str, str] | Path | None
+) -> str | None:
+    """A sentence on videos with a given participant in which several people are visible, who all count as that one.
+
+    Raises:
+        GroupError: if the participants cannot be read or a video is not in the results.
+    """
+    if participants is None:
+        return None
+    known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
+    given = find_participants(participants, known)
+    found = [(given[path], names or []) for path, names in connection.sql(_SEVERAL_PEOPLE).fetchall() if path in given]
+    if not found:
+        return None
+    others = sorted({name for participant, names in found for name in names if name != participant})
+    among = f", {', '.join(others)} among them" if others else ""
+    return (
+        f"In {len(found)} of {len(given)} videos with a participant, several people are visible{among}: all of them "
+        "count as that participant. Hide the others in the dashboard."
+    )
 
 
 def find_conditions(groups: Path, videos: Sequence[NamedVideo]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from analytics.queries.groups import GroupError, find_groups
+from analytics.queries.groups import GroupError, find_groups, several_people_note
 from analytics.results.video_record import VideoName, video_names
 from analytics.results.videos import UnknownVideoError
 from dashboard.data.comparison import (
@@ -72,6 +72,8 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
         return None
     groups = find_groups({path: group for path, group in grouping.groups.items() if group in chosen}, videos)
     show_members(groups, paths)
+    if note := results.answer(lambda connection: several_people_note(connection, grouping.participants)):
+        st.caption(plain(note))
     return Compared(
         comparison_of(results, key, groups, grouping.participants),
         mean_timelines(results, key, ranges_of_groups(results, groups), grouping.participants),

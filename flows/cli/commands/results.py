@@ -125,6 +125,8 @@ def _notes(connection: "duckdb.DuckDBPyConnection", results: Path, request: Requ
         quality = queries.gate_note(connection, paths=paths, all_faces=request.counts_all_faces)
         # The column low_quality_share of a comparison is about the people with a label only.
         notes.append(f"All faces in these videos: {quality}" if request.question == Question.compare else quality)
+    if several := queries.several_people_note(connection, request.participants or request.groups):
+        notes.append(several)
     if request.events is not None and (late := queries.late_events_note(connection, request.events)):
         notes.append(late)
     return notes + _data_notes(connection, results)
