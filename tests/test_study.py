@@ -168,6 +168,19 @@ def test_people_named_in_the_dashboard_are_participants(tmp_path):
     assert float(row["estimate"]) == pytest.approx(0.05, abs=0.01)
 
 
+def test_names_in_a_replaced_file_are_refused(tmp_path):
+    """Otherwise the time of Anna, in the earlier content, would count as that of the person in the later one."""
+    root = study(tmp_path, {"0.mp4": 0.2, "1.mp4": 0.3})
+    commit_two_people(root, "0.mp4", 7)
+    assert fervid("summary", root, "rates").exit_code == 0
+    rename(root, f"v{0:016}", 0, "Anna")
+    run = fervid("summary", root, "rates")
+    assert (run.exit_code, "0.mp4: was replaced after it was analyzed" in " ".join(run.output.split())) == (1, True)
+    participants = tmp_path / "participants.csv"
+    participants.write_text("path,participant\n0.mp4,p0\n")
+    assert fervid("summary", root, "rates", "--participants", participants).exit_code == 0
+
+
 def test_others_beside_the_given_participant_are_reported(tmp_path):
     root = study(tmp_path, {f"{g}{i}.mp4": 0.2 for g in "xy" for i in range(6)})
     groups = tmp_path / "groups.csv"

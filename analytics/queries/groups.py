@@ -26,6 +26,12 @@ SELECT path, list(DISTINCT participant) FILTER (is_named) FROM people JOIN video
 WHERE NOT is_hidden GROUP BY path HAVING count(*) > 1
 """
 
+# Paths of which several contents were analyzed, if people in any of them have a name.
+_REPLACED = """
+SELECT path FROM people JOIN videos USING (video_id, analysis_id) WHERE NOT is_hidden
+GROUP BY path HAVING count(DISTINCT video_id) > 1 AND bool_or(is_named)
+"""
+
 # The accepted headers of each column, in lower case. The first one that the file contains is used.
 HEADERS = {
     "path": ("path", "video", "file", "filename", "name"),
@@ -101,16 +107,31 @@ def resolve_participants(
     """The participants: those given (see `find_participants`), else the people who were named in the dashboard.
 
     Raises:
-        GroupError: if the participants cannot be read, a video is not in the results, or two participants differ only
-            in case or blanks.
+        GroupError: if the participants cannot be read, a video is not in the results, two participants differ only
+            in case or blanks, or people in a replaced file have names.
     """
     known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
     given = find_participants(participants, known)
     names = connection.sql(_NAMES).fetchall()
+    _check_not_replaced(connection, given)
     of_video = dict(connection.sql(_SOLE_NAMES).fetchall()) | given
     of_track = {(path, track_id): name for path, track_id, name in names if path not in given}
     check_spelling({*of_video.values(), *of_track.values()}, "the participants")
     return Participants(of_video, of_track)
+
+
+def _check_not_replaced(connection: duckdb.DuckDBPyConnection, given: Mapping[str, str]) -> None:
+    """Refuse names of people in files that were replaced: the results of both contents have the same path.
+
+    Raises:
+        GroupError: if there are such files without a given participant.
+    """
+    replaced = sorted(path for (path,) in connection.sql(_REPLACED).fetchall() if path not in given)
+    if replaced:
+        raise GroupError(
+            f"{replaced[0]}: was replaced after it was analyzed, and people in it have names. Remove the results of "
+            "the earlier content with `fervid purge`, or give the participants in a file"
+        )
 
 
 def several_people_note(

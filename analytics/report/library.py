@@ -8,7 +8,7 @@ import duckdb
 
 from analytics import queries
 from analytics.results.video_record import VideoRecord
-from analytics.results.videos import all_videos, short_names
+from analytics.results.videos import all_videos, file_name, short_names
 from fer_models.labels import EMOTIONS
 
 MAX_EPISODES = 10
@@ -91,6 +91,9 @@ class Library:
         self.troubled = [video for video in self.videos if video.error]
         self.name = short_names(self.videos)
         self.name_of_path = {video.path: self.name[video.video_id] for video in self.videos}
+        # The results of a replaced file share its path, so that no single one of them is meant.
+        several = {path for path, n in Counter(video.path for video in self.done).items() if n > 1}
+        self.name_of_path |= {path: file_name(path) for path in several}
         self.person = {(video, track): person for video, track, person in connection.sql(_PEOPLE).fetchall()}
         self.validity = queries.validity(connection).to_pylist()
         # Where --speech leaves faces out, a share of speaking among the labels says nothing.
