@@ -405,6 +405,9 @@ def test_a_training_that_is_running_cannot_be_resumed(tmp_path):
     with train_alone(run):  # the first process has ended
         pass
     assert not any(run.parent.iterdir())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="file: cannot be written to"), train_alone(tmp_path / "file" / "tiny"):
+        pass
 
 
 def test_options_and_values_become_a_recipe():

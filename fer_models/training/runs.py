@@ -55,7 +55,7 @@ def train_alone(run: Path) -> Iterator[None]:
     """Keep other processes from training in the folder `run`.
 
     Raises:
-        RunError: if one is training in it.
+        RunError: if one is training in it, or the folder cannot be written to.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -64,6 +64,8 @@ def train_alone(run: Path) -> Iterator[None]:
             raise RunError(
                 f"{run}: another process is training this model. Wait for it, or choose another --name"
             ) from error
+        except OSError as error:
+            raise RunError(f"{run.parent}: cannot be written to ({error.strerror or error})") from error
         yield
 
 
