@@ -13,14 +13,16 @@ import pytest
 from scenes import Face, feeling, observe
 
 from analytics import connect
-from analytics.results.carry_notes import carry_notes, is_corrected_from
+from analytics.results.carry_notes import carry_notes, is_up_to_date
 from analytics.results.corrections import CorrectionError, correct_tracks, rebuild_with_notes
 from analytics.results.ids import analysis_id, identities_id
-from analytics.results.notes import Correction, Step, add_steps, read_notes, rename, undo
+from analytics.results.notes import Correction, Step, add_steps, notes_path, read_notes, rename, undo
 from analytics.results.store import Store
 from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
+from dashboard.data.edits import EditError, step_texts, store_edit
+from dashboard.data.results import Results
 from fer_models.observe_version import OBSERVE_VERSION
 from flows.analysis.rebuild_timeline import rebuild_timeline
 from flows.settings import TimelineSettings
@@ -130,8 +132,8 @@ def test_the_timeline_command_and_a_skipped_analysis_keep_corrections(store: Sto
     (shown,) = all_videos(connect(store.root))
     again = rebuild_timeline(store, shown, slow)
     assert (again.status, again.analysis_id) == ("unchanged", shown.analysis_id)
-    assert is_corrected_from(shown, analysis_id("o1", slow.config(0.5).settings()))
-    assert not is_corrected_from(shown, video.analysis_id)
+    assert is_up_to_date(store.root, shown, analysis_id("o1", slow.config(0.5).settings()))
+    assert not is_up_to_date(store.root, shown, video.analysis_id)
     with carry_notes(store, ALICE):  # as a run does that finds the video analyzed already, with other settings
         store.mark_as_current(ALICE, video.analysis_id, video.path)
     assert set(tracks(store)) == {0, 1}
@@ -176,7 +178,8 @@ def analyze_again(store: Store, faces: list[Face]) -> None:
     store.write_segment(ALICE, "o2", 0, observations)
     store.write_identities(ALICE, "o2", identities_id("o2", config.identity_settings()), timeline.identities)
     (video,) = all_videos(connect(store.root))
-    new = {"observation_id": "o2", "analysis_id": analysis_id("o2", config.settings())}
+    settings = json.dumps({"observe": OBSERVE, "timeline": config.settings()})
+    new = {"observation_id": "o2", "analysis_id": analysis_id("o2", config.settings()), "settings": settings}
     with carry_notes(store, ALICE):
         store.commit_analysis(video.columns() | new, timeline)
 
@@ -205,6 +208,20 @@ def test_people_who_are_numbered_differently_are_reported(store: Store, caplog: 
     ]
 
 
+def test_an_earlier_timeline_with_its_corrections_is_shown_again_without_a_warning(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_steps(store.root, ALICE, [Step("merge", 1, track_id=2)])
+    rebuild(store)
+    (merged,) = all_videos(connect(store.root))
+    analyze_again(store, [face for face in SCENE if face.p != feeling("happy") or face.frame >= 10])
+    caplog.clear()
+    with carry_notes(store, ALICE):
+        store.mark_as_current(ALICE, merged.analysis_id, merged.path)
+    assert set(tracks(store)) == {0, 1}
+    assert not caplog.messages
+
+
 def test_a_split_is_left_out_if_there_are_more_people_than_before(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -215,6 +232,94 @@ def test_a_split_is_left_out_if_there_are_more_people_than_before(
         enumerate(["happy", "sad", "sad", "sad"])
     )
     assert len(caplog.messages) == 1
+
+
+def test_a_timeline_without_its_notes_has_no_corrections(store: Store) -> None:
+    add_steps(store.root, ALICE, [Step("merge", 1, track_id=2)])
+    rebuild(store)
+    assert set(tracks(store)) == {0, 1}
+    notes_path(store.root, ALICE).unlink()
+    (video,) = all_videos(connect(store.root))
+    assert rebuild_timeline(store, video, TimelineSettings()).status == "done"
+    assert set(tracks(store)) == {0, 1, 2}
+
+
+def edit(store: Store, kind: str, value: object, track_id: int | None = None) -> None:
+    """Make a change as the player of the dashboard does."""
+    store_edit(Results(store.root), ALICE, {"kind": kind, "value": value, "track_id": track_id, "session": "tab"})
+
+
+def undo_last(store: Store) -> None:
+    last = step_texts(read_notes(store.root, ALICE))[-1]
+    store_edit(Results(store.root), ALICE, {"kind": "undo", "step": last["id"]})
+
+
+def test_the_name_of_a_part_is_not_given_to_another_part(store: Store) -> None:
+    edit(store, "split", 5.0, 0)
+    edit(store, "name", "Berta", 3)
+    split = step_texts(read_notes(store.root, ALICE))[0]
+    store_edit(Results(store.root), ALICE, {"kind": "undo", "step": split["id"]})
+    assert set(tracks(store)) == {0, 1, 2}
+    edit(store, "split", 6.0, 0)
+    edit(store, "split", 1.0, 0)
+    people = connect(store.root).sql("SELECT track_id, person FROM people ORDER BY 1").fetchall()
+    assert people == [(0, "P0"), (1, "P1"), (2, "P2"), (4, "P4"), (5, "P5")]
+    # The number of the second part does not change when the first split is undone.
+    split = step_texts(read_notes(store.root, ALICE))[1]
+    store_edit(Results(store.root), ALICE, {"kind": "undo", "step": split["id"]})
+    assert tracks(store)[5] == (39.0, "happy")
+    assert set(tracks(store)) == {0, 1, 2, 5}
+
+
+def test_a_merge_keeps_the_name_and_is_undone_with_it(store: Store) -> None:
+    edit(store, "name", "Anna", 2)
+    edit(store, "merge", 1, 2)
+    assert read_notes(store.root, ALICE).names == {1: "Anna", 2: "Anna"}
+    assert [step["text"] for step in step_texts(read_notes(store.root, ALICE))] == [
+        "P2 named Anna",
+        "P2 merged with P1",
+    ]
+    undo_last(store)
+    assert read_notes(store.root, ALICE).names == {2: "Anna"}
+    assert set(tracks(store)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([("name", "Anna", 1), ("name", "Berta", 2)], "Berta and Anna have different names"),
+        ([("hidden", True, 2)], "Only one of P2 and P1 is hidden"),
+    ],
+)
+def test_people_who_are_noted_as_different_are_not_merged(store: Store, steps: list[tuple], message: str) -> None:
+    for step in steps:
+        edit(store, *step)
+    before = read_notes(store.root, ALICE)
+    with pytest.raises(EditError, match=message):
+        edit(store, "merge", 1, 2)
+    assert read_notes(store.root, ALICE) == before
+    assert set(tracks(store)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "track_id", "message"),
+    [
+        ("name", "Anna", -1, "there is no person P-1"),
+        ("name", "Anna", 99, "there is no person P99"),
+        ("name", {"first": "Anna"}, 0, "is not a text"),
+        ("merge", 1, 1, "cannot be merged with themselves"),
+        ("merge", 99, 1, "there is no person P99"),
+        ("split", float("nan"), 0, "nan is not a time"),
+        ("marker", {"id": "m", "label": "ad", "start_s": 1, "end_s": float("inf")}, None, "inf is not a time"),
+        ("marker", {"id": "m", "label": 5, "start_s": 1, "end_s": 2}, None, "5 is not a text"),
+    ],
+)
+def test_edits_with_impossible_values_are_refused(
+    store: Store, kind: str, value: object, track_id: int | None, message: str
+) -> None:
+    with pytest.raises(EditError, match=message):
+        edit(store, kind, value, track_id)
+    assert not notes_path(store.root, ALICE).exists()
 
 
 @pytest.mark.slow

@@ -680,6 +680,26 @@ def test_the_list_of_people_says_how_much_of_the_time_has_labels(
     expect(page.get_by_text(line, exact=True)).to_be_visible()
 
 
+def test_merges_of_sessions_that_ended_can_be_undone(page: Page, address: str) -> None:
+    steps = [
+        {"id": "s1", "session": "gone", "text": "P0 named Anna", "is_correction": False},
+        {"id": "s2", "session": "gone", "text": "P1 merged with Anna", "is_correction": True},
+    ]
+    data = {"tracks": [], "episodes": [], "markers": [], "steps": steps, "emotions": EMOTIONS, "colors": {}}
+    page.goto(f"{address}/fervid/player/people.js")
+    page.evaluate(
+        """async (data) => {
+            const { People } = await import('/fervid/player/people.js');
+            new People(document.body, data, { edit: (edit) => { window.edited = edit; } });
+        }""",
+        data | {"can_correct": True},
+    )
+    expect(page.get_by_role("button", name="undo my last change", include_hidden=True)).to_be_hidden()
+    expect(page.get_by_role("list", name="merged and split people").get_by_role("listitem")).to_have_count(1)
+    page.get_by_role("button", name="undo: P1 merged with Anna").click()
+    assert page.evaluate("[window.edited.kind, window.edited.step]") == ["undo", "s2"]
+
+
 def test_changes_made_in_quick_succession_are_all_kept(page: Page, address: str, results: Path) -> None:
     open_timeline(page, address)
     hide = [page.get_by_role("button", name=f"hide {name}", include_hidden=True) for name in ("P0", "P1")]

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Iterator
 
 from analytics.results.ids import analysis_id as id_of_settings
-from analytics.results.notes import FOLDER, Notes, noted_tracks, read_notes
-from analytics.results.storage_paths import is_remote
+from analytics.results.notes import FOLDER, Notes, noted_tracks, read_notes, stored_corrections
+from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import Store
 from analytics.results.video_lock import hold_video
 from analytics.results.video_record import VideoRecord
@@ -31,8 +31,9 @@ def carry_notes(store: Store, video_id: str) -> Iterator[None]:
         before = store.shown_analysis(video_id)
         yield
         after, notes = store.shown_analysis(video_id), read_notes(store.root, video_id)
-        if before is not None and after is not None and noted_tracks(notes):
-            _apply(store, before, after, notes)
+        if before is None or after is None or not noted_tracks(notes) or _has_corrections_of(after, notes):
+            return
+        _apply(store, before, after, notes)
 
 
 def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) -> None:
@@ -56,7 +57,19 @@ def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) 
             logger.warning("%s", error)
 
 
-def is_corrected_from(row: VideoRecord, analysis_id: str) -> bool:
-    """Whether the analysis of `row` is this one, or differs from it only in corrections."""
-    settings = {name: stage for name, stage in row.stored_settings.get("timeline", {}).items() if name != "corrections"}
-    return analysis_id == row.analysis_id or analysis_id == id_of_settings(str(row.observation_id), settings)
+def is_up_to_date(root: StoragePath, row: VideoRecord, analysis_id: str) -> bool:
+    """Whether `row` is this analysis, with the corrections in the notes of the video or without any.
+
+    Without any, they were not applied, because people are tracked differently than when they were made.
+    """
+    stages = dict(row.stored_settings.get("timeline", {}))
+    applied = stages.pop("corrections", [])
+    if analysis_id not in (row.analysis_id, id_of_settings(str(row.observation_id), stages)):
+        return False
+    return not applied or _has_corrections_of(row, read_notes(root, row.video_id))
+
+
+def _has_corrections_of(row: VideoRecord, notes: Notes) -> bool:
+    """Whether an analysis was made with the corrections in the notes, of which there is at least one."""
+    applied = row.stored_settings.get("timeline", {}).get("corrections")
+    return bool(applied) and applied == stored_corrections(notes.corrections)

@@ -7,7 +7,7 @@ free id, so that names and earlier corrections stay valid.
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from analytics.errors import StoreError
 from analytics.results.ids import analysis_id
-from analytics.results.notes import Correction, read_notes
+from analytics.results.notes import Correction, read_notes, stored_corrections
 from analytics.results.store import Store
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.results.video_record import VideoRecord
@@ -37,7 +37,7 @@ class CorrectionError(FervidError):
 def corrected_settings(config: TimelineConfig, corrections: Sequence[Correction]) -> dict[str, object]:
     """The settings that identify a timeline with these corrections; without any, those of `config`."""
     settings = config.settings()
-    return settings | {"corrections": [asdict(each) for each in corrections]} if corrections else settings
+    return settings | {"corrections": stored_corrections(corrections)} if corrections else settings
 
 
 def correct_tracks(track: np.ndarray, pts_s: np.ndarray, corrections: Sequence[Correction]) -> np.ndarray:
@@ -71,13 +71,16 @@ def correct_tracks(track: np.ndarray, pts_s: np.ndarray, corrections: Sequence[C
                 )
             track[is_track] = int(correction.value)
             continue
+        new_id = next_id if correction.new_track_id is None else correction.new_track_id
+        if (track == new_id).any():
+            raise CorrectionError(f"P{correction.track_id} cannot be split: there is a track P{new_id} already.")
         is_later = is_track & (pts_s >= correction.value)
         if not is_later.any() or is_later.sum() == is_track.sum():
             raise CorrectionError(
                 f"P{correction.track_id} cannot be split at {correction.value:.2f} s: it has no faces before or after."
             )
-        track[is_later] = next_id
-        next_id += 1
+        track[is_later] = new_id
+        next_id += correction.new_track_id is None
     return track
 
 

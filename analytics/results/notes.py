@@ -8,7 +8,7 @@ Notes are stored next to the tables, as steps that can be undone one by one:
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,9 +32,10 @@ class Step:
     # The name, hidden or not, path, track to merge into, time of the split in seconds, marker, or id of a marker.
     value: Any
     track_id: int | None = None
-    id: str = ""
+    id: str = ""  # shared by steps that were made, and are undone, together
     session: str = ""  # id of the browser tab that made the change
     at: str = ""  # time of the change in UTC, ISO 8601
+    new_track_id: int | None = None  # of a split: the track of its later part; version 0.1 did not store it
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Correction:
     kind: str
     track_id: int
     value: float  # merge: the track that gets the faces; split: the time in s from which faces get a new track
+    new_track_id: int | None = None  # split: the new track; None: the next free one
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _apply(steps: Sequence[Step]) -> Notes:
             case "moved_to", _, value:
                 moved_to = str(value)
             case ("merge" | "split") as kind, int(track_id), value:
-                corrections.append(Correction(kind, track_id, float(value)))
+                corrections.append(Correction(kind, track_id, float(value), step.new_track_id))
             case "marker", _, value:
                 markers[value["id"]] = Marker(**value)
             case "delete_marker", _, value:
@@ -117,6 +119,15 @@ def noted_tracks(notes: Notes) -> list[int]:
     merged_into = {int(correction.value) for correction in notes.corrections if correction.kind == "merge"}
     corrected = {correction.track_id for correction in notes.corrections}
     return sorted({*notes.names, *notes.hidden, *corrected, *merged_into})
+
+
+def stored_corrections(corrections: Iterable[Correction]) -> list[dict[str, object]]:
+    """Corrections as plain values, for the settings of a timeline.
+
+    >>> stored_corrections([Correction("merge", 3, 0.0)])
+    [{'kind': 'merge', 'track_id': 3, 'value': 0.0}]
+    """
+    return [{k: v for k, v in asdict(correction).items() if v is not None} for correction in corrections]
 
 
 def notes_etag(root: StoragePath, video_id: str) -> str:
@@ -165,16 +176,23 @@ def point_to(root: StoragePath, video_id: str, path: StoragePath) -> None:
 
 
 def add_steps(root: StoragePath, video_id: str, steps: Iterable[Step], *, session: str = "") -> None:
-    """Append changes to the notes of a video."""
+    """Append changes to the notes of a video, which are undone together.
+
+    Raises:
+        ValueError: if a step is invalid; nothing is written then.
+        StoreError: if the notes are damaged, or cannot be written.
+    """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     path = notes_path(root, video_id)
     with hold_video(root, video_id):
-        added = [Step(s.kind, s.value, s.track_id, secrets.token_hex(6), session, now) for s in steps]
+        step_id = secrets.token_hex(6)
+        added = [replace(step, id=step_id, session=session, at=now) for step in steps]
+        _parse_steps([asdict(step) for step in added])
         _write_steps(path, [*_read_steps(path), *added])
 
 
 def undo(root: StoragePath, video_id: str, step_id: str) -> None:
-    """Remove one step, if it still exists."""
+    """Remove the steps with an id, if they still exist."""
     path = notes_path(root, video_id)
     with hold_video(root, video_id):
         steps = _read_steps(path)
@@ -191,12 +209,21 @@ def replace_steps(root: StoragePath, video_id: str, steps: Sequence[Step]) -> No
 
 def _read_steps(path: StoragePath) -> list[Step]:
     try:
-        steps = [_step(index, entry) for index, entry in enumerate(read_json(path)["steps"])]
-        _apply(steps)  # raises an error if a value has the wrong form
+        return _parse_steps(read_json(path)["steps"])
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path}: the notes are damaged; delete the file to continue without them: {error}") from error
+
+
+def _parse_steps(entries: Sequence[Mapping[str, Any]]) -> list[Step]:
+    """Steps from JSON.
+
+    Raises:
+        ValueError, KeyError, TypeError: if an entry has the wrong form.
+    """
+    steps = [_step(index, entry) for index, entry in enumerate(entries)]
+    _apply(steps)
     return steps
 
 
@@ -204,9 +231,10 @@ def _step(index: int, entry: Mapping[str, Any]) -> Step:
     """A step from JSON; those of version 0.1 have no id and no session."""
     if entry["kind"] not in KINDS:
         raise ValueError(f"unknown kind {entry['kind']!r}")
-    known = {name: entry[name] for name in ("track_id", "session", "at") if name in entry}
-    if not 0 <= (known.get("track_id") or 0) < 2**31:
-        raise ValueError(f"no track has the number {known['track_id']}")
+    known = {name: entry[name] for name in ("track_id", "session", "at", "new_track_id") if name in entry}
+    for track_id in (known.get("track_id"), known.get("new_track_id")):
+        if not 0 <= (track_id or 0) < 2**31:
+            raise ValueError(f"no track has the number {track_id}")
     return Step(entry["kind"], entry["value"], id=entry.get("id", f"step{index}"), **known)
 
 

@@ -1,6 +1,8 @@
 """Changes that users make in the player, and their descriptions in the list of changes that can be undone."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Set
+from dataclasses import replace
 from typing import Any
 
 from analytics.results import notes
@@ -13,6 +15,7 @@ from dashboard.text import clock
 # Kinds of edits that change which faces belong to whom, so that the timeline has to be rebuilt.
 CORRECTIONS = ("merge", "split")
 MIN_MARKER_S = 0.001
+TRACKS_SQL = "SELECT track_id FROM tracks WHERE video_id = $video_id"
 
 
 class EditError(ValueError):
@@ -33,8 +36,8 @@ def store_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None
         if edit.get("kind") == "undo":
             notes.undo(results.root, video_id, str(edit.get("step")))
         else:
-            step = parse_edit(edit)
-            notes.add_steps(results.root, video_id, [step], session=str(edit.get("session", ""))[:40])
+            steps = steps_of(parse_edit(edit), before, _tracks_of(results, video_id))
+            notes.add_steps(results.root, video_id, steps, session=str(edit.get("session", ""))[:40])
         if rebuilds:
             try:
                 rebuild(results, video_id)
@@ -42,6 +45,55 @@ def store_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None
                 notes.replace_steps(results.root, video_id, before.steps)
                 raise
         results.reload_notes()
+
+
+def _tracks_of(results: Results, video_id: str) -> set[int]:
+    """The numbers of the tracks of a video, as they are shown."""
+    return set(results.ask(TRACKS_SQL, video_id=video_id)["track_id"].to_pylist())
+
+
+def steps_of(step: Step, before: Notes, tracks: Set[int]) -> list[Step]:
+    """The steps that a change consists of: a merge also takes over the name, a split numbers the new person.
+
+    Args:
+        step: the change.
+        before: the notes without it.
+        tracks: the tracks of the video.
+
+    Raises:
+        EditError: if there is no such track, or two people to merge have different names or only one is hidden.
+
+    >>> steps_of(Step("merge", 0, 1), Notes(names={1: "Anna"}), {0, 1})[1]
+    Step(kind='name', value='Anna', track_id=0, id='', session='', at='', new_track_id=None)
+    """
+    others = {step.value} if step.kind == "merge" else set()
+    if step.track_id is not None and (missing := {step.track_id, *others} - tracks):
+        raise EditError(f"This change cannot be made: there is no person P{min(missing)}.")
+    if step.kind == "merge":
+        return [step, *_names_after_merge(step, before)]
+    if step.kind == "split":
+        # No number is used twice, because names that are undone later, or not at all, refer to it.
+        corrected = {track for one in before.steps for track in (one.track_id, one.new_track_id) if track is not None}
+        merged_into = {one.value for one in before.steps if one.kind == "merge"}
+        return [replace(step, new_track_id=max(tracks | corrected | merged_into) + 1)]
+    return [step]
+
+
+def _names_after_merge(step: Step, before: Notes) -> list[Step]:
+    """The step that names the person who remains like the one who is merged; none if nothing has to be named.
+
+    Raises:
+        EditError: if both are the same, have different names, or only one of them is hidden.
+    """
+    merged, kept = int(step.track_id or 0), int(step.value)
+    if merged == kept:
+        raise EditError("A person cannot be merged with themselves.")
+    if (merged in before.hidden) != (kept in before.hidden):
+        raise EditError(f"Only one of P{merged} and P{kept} is hidden: show or hide both before you merge them.")
+    names = [before.names.get(track) for track in (merged, kept)]
+    if names[0] and names[1] and names[0] != names[1]:
+        raise EditError(f"{names[0]} and {names[1]} have different names: remove one of them before you merge them.")
+    return [Step("name", names[0], kept)] if names[0] and not names[1] else []
 
 
 def _is_correction(noted: Notes, edit: Mapping[str, Any]) -> bool:
@@ -61,13 +113,13 @@ def parse_edit(edit: Mapping[str, Any]) -> Step:
         kind, value = str(edit["kind"]), edit["value"]
         match kind:
             case "name":
-                return Step(kind, str(value).strip()[:MAX_NAME_LENGTH], int(edit["track_id"]))
+                return Step(kind, _text(value), int(edit["track_id"]))
             case "hidden":
                 return Step(kind, bool(value), int(edit["track_id"]))
             case "merge":
                 return Step(kind, int(value), int(edit["track_id"]))
             case "split":
-                return Step(kind, round(float(value), 3), int(edit["track_id"]))
+                return Step(kind, _time_s(value), int(edit["track_id"]))
             case "marker":
                 return Step(kind, _marker(value))
             case "delete_marker":
@@ -77,9 +129,21 @@ def parse_edit(edit: Mapping[str, Any]) -> Step:
     raise EditError(f"There is no change of the kind {kind}.")
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value.strip()[:MAX_NAME_LENGTH]
+
+
+def _time_s(value: float) -> float:
+    if not math.isfinite(time_s := float(value)):
+        raise ValueError(f"{value} is not a time")
+    return round(time_s, 3)
+
+
 def _marker(value: Mapping[str, Any]) -> dict[str, object]:
-    start_s, end_s = round(float(value["start_s"]), 3), round(float(value["end_s"]), 3)
-    label = str(value["label"]).strip()[:MAX_NAME_LENGTH] or "marker"
+    start_s, end_s = (_time_s(value[name]) for name in ("start_s", "end_s"))
+    label = _text(value["label"]) or "marker"
     return {
         "id": str(value["id"])[:40],
         "label": label,
@@ -88,12 +152,17 @@ def _marker(value: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def step_texts(noted: Notes) -> list[dict[str, str]]:
-    """The steps that can be undone: id, session, and what the step did."""
+def step_texts(noted: Notes) -> list[dict[str, object]]:
+    """The changes that can be undone: id, session, what was done, and whether it corrects which faces are whose."""
+    first = {step.id: step for step in reversed(noted.steps) if step.kind != "moved_to"}  # of the steps of a change
     return [
-        {"id": step.id, "session": step.session, "text": describe_step(step, noted.names)}
-        for step in noted.steps
-        if step.kind != "moved_to"
+        {
+            "id": step.id,
+            "session": step.session,
+            "text": describe_step(step, noted.names),
+            "is_correction": step.kind in CORRECTIONS,
+        }
+        for step in reversed(first.values())
     ]
 
 
@@ -111,7 +180,8 @@ def describe_step(step: Step, names: Mapping[int, str]) -> str:
         case "hidden":
             return f"{person} {'hidden' if step.value else 'shown again'}"
         case "merge":
-            return f"{person} merged with {names.get(step.value, f'P{step.value}')}"
+            kept = names.get(step.value, f"P{step.value}")
+            return f"{person} merged with {kept}" if kept != person else f"{number} merged with P{step.value}"
         case "split":
             return f"{person} split at {clock(step.value)}"
         case "marker":

@@ -82,7 +82,7 @@ class PlayerData:
     movements: list[dict[str, object]]  # rows of `MOVEMENTS_SQL`
     markers: list[dict[str, object]]  # id (None if the marker is from a file), label, start_s, end_s; ordered by time
     codes: list[CodedLane]
-    steps: list[dict[str, str]]  # the steps that can be undone
+    steps: list[dict[str, object]]  # the changes that can be undone
     can_correct: bool
     at_s: float
     play: bool

@@ -15,12 +15,13 @@ export class People {
     };
     this.people = element("ul", { class: "rows" });
     this.undo = button("", "undo my last change", () => this.edit({ kind: "undo", step: this.mine.at(-1).id }), { class: "quiet" });
+    this.corrections = element("ul", { class: "rows", "aria-label": "merged and split people" });
     this.episodes = element("ul", { class: "rows" });
     this.markers = element("ul", { class: "rows" });
     const lists = element(
       "div",
       { class: "lists", tabindex: "0", role: "region", "aria-label": "people, episodes and markers" },
-      element("section", { class: "card", "aria-label": "people" }, element("h2", {}, "People"), this.people, this.undo),
+      element("section", { class: "card", "aria-label": "people" }, element("h2", {}, "People"), this.people, this.undo, this.corrections),
       element("section", { class: "card", "aria-label": "episodes" }, element("h2", {}, "Episodes"), this.episodes),
       element("section", { class: "card", "aria-label": "markers" }, element("h2", {}, "Markers"), this.markers),
     );
@@ -35,6 +36,9 @@ export class People {
     this.mine = data.steps.filter((step) => step.session === tabId());
     this.undo.hidden = !this.mine.length;
     this.undo.textContent = this.mine.length ? `Undo: ${this.mine.at(-1).text}` : "";
+    // Everybody can undo these, because the session that made them may have ended.
+    const corrections = data.can_correct ? data.steps.filter((step) => step.is_correction) : [];
+    this.redraw(this.corrections, corrections, () => corrections.map((step) => this.correction(step)));
     this.redraw(this.people, [data.tracks, data.can_correct], () => {
       const rows = data.tracks.flatMap((track) => this.person(track));
       return rows.length ? rows : [element("li", { class: "mute" }, "No person was tracked.")];
@@ -101,6 +105,11 @@ export class People {
       rows.push(element("li", {}, button(`possible identity switch at ${clock(track.switch_s)}`, `show the possible identity switch at ${clock(track.switch_s)}`, () => this.seek(track.switch_s), { class: "quiet warn" })));
     }
     return rows;
+  }
+
+  correction(step) {
+    const undo = button("✕", `undo: ${step.text}`, () => this.edit({ kind: "undo", step: step.id }), { class: "quiet" });
+    return element("li", { class: "person" }, element("span", { class: "mute" }, step.text), undo);
   }
 
   actions(track) {

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics import connect
-from analytics.results.carry_notes import carry_notes, is_corrected_from
+from analytics.results.carry_notes import carry_notes, is_up_to_date
 from analytics.results.ids import analysis_id
 from analytics.results.results_folder import check_results
 from analytics.results.status import may_be_in_progress
@@ -103,13 +103,13 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
     observation_ids = row.observed
     analyzed = analysis_id(observation_ids[1], config.settings())
     # A live session that is running or was killed may have more observations than its tables contain.
-    if not row.is_running and is_corrected_from(row, analyzed) and store.is_done(video, row.analysis_id):
+    if not row.is_running and is_up_to_date(store.root, row, analyzed) and store.is_done(video, row.analysis_id):
         return _rebuilt(store, row, "unchanged")
     if not row.is_running and store.is_done(video, analyzed):
         with carry_notes(store, video):
             # Keep the error of a later run, because it is unknown whether that run would succeed now.
             store.mark_as_current(video, analyzed, path, error=row.error)
-        return _rebuilt(store, row, "unchanged")
+        return _rebuilt(store, row, "done")
     try:
         observations = _read_observations(store, row)
         timeline = build_stored_timeline(

@@ -2,7 +2,7 @@
 
 import time
 
-from analytics.results.carry_notes import carry_notes, is_corrected_from
+from analytics.results.carry_notes import carry_notes, is_up_to_date
 from analytics.results.storage_paths import StoragePath
 from analytics.results.videos import path_text
 from flows.analysis.context import AnalysisContext
@@ -34,7 +34,7 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
     if work.may_have_appearance and not context.settings.keep_appearance:
         _drop_appearance(work, context)
     shown = store.shown_analysis(ids.video_id)
-    if shown is not None and is_corrected_from(shown, ids.analysis_id):
+    if shown is not None and is_up_to_date(store.root, shown, ids.analysis_id):
         current, notes = shown.analysis_id, []
         known_path = store.mark_as_current(ids.video_id, current, path_text(path))
     else:
