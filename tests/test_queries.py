@@ -269,7 +269,7 @@ def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, qu
         ("timeline", "mean smoothed probabilities"),
         ("transitions", "of all changes away from from_emotion"),
         ("dwell", "may last longer than was seen"),
-        ("rates", "per minute of labelled_s"),
+        ("rates", "per minute of observed_s"),
         ("validity", "carried_share is of the labeled time"),
         ("validity", "changes_per_min of 4 of 4 people rest on less than 60 s: one change more or less is more than 1"),
         ("gate", "low-quality faces without a label count with the emotion of their own frame"),

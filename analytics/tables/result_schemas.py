@@ -171,14 +171,20 @@ AVERAGES = explained(
     ("note", pa.string(), "", "why there is no interval"),
 )
 RATES = explained(
-    "`fervid summary RESULTS rates`, `queries.rates`: episodes of each emotion, and transitions, per minute of labeled "
-    "time.",
+    "`fervid summary RESULTS rates`, `queries.rates`: episodes of each emotion, and transitions, per minute of "
+    "observed time.",
     ("measure", pa.string(), "", "episodes, or transitions: changes of the label"),
     ("emotion", pa.string(), "", "the emotion of the episodes; NULL: any"),
     ("n", pa.int64(), "", "the number of them, including those whose onset was not observed"),
-    ("labelled_s", pa.float64(), "s", "time with a label, over all people"),
+    (
+        "observed_s",
+        pa.float64(),
+        "s",
+        "time with a label, over all people, and the breaks across which they are counted: up to 0.3 s for episodes, "
+        "and 1 s for transitions; dropped frames of a live session are breaks",
+    ),
     ("n_participants", pa.int64(), "", "participants (or videos) with a label"),
-    ("estimate", pa.float64(), "1/min", "n per minute of labelled_s"),
+    ("estimate", pa.float64(), "1/min", "n per minute of observed_s"),
     ("low", pa.float64(), "1/min", "lower end of the 95 % interval over participants; NULL with fewer than 5"),
     ("high", pa.float64(), "1/min", "upper end of it"),
     ("note", pa.string(), "", "why there is no interval"),

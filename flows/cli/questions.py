@@ -136,10 +136,10 @@ MEANINGS = {
     Question.dwell: (
         "Episodes with an unobserved onset or offset, as at the start or end of a video, may last longer than was "
         "seen. km_median_s, the Kaplan-Meier median, leaves out the former and allows for the latter; low to high is "
-        "its 95 % interval over participants."
+        "its 95 % interval over participants. Durations include breaks without a label of up to 0.3 s."
     ),
     Question.rates: (
-        "estimate is n per minute of labelled_s, low to high its 95 % interval over participants (or videos)."
+        "estimate is n per minute of observed_s, low to high its 95 % interval over participants (or videos)."
     ),
     Question.validity: (
         "good_share, left_out_share and labelled_share are of seen_s, carried_share is of the labeled time, and "
@@ -195,10 +195,8 @@ def explanation(request: Request, rows: "pa.Table") -> list[str]:
     meaning = MEANINGS[question].format(before_s=request.before_s)
     notes = [f"{meaning} {SCHEMA_HINT.format(question)}" if question in DESCRIBED else meaning]
     if question == Question.validity:
-        of_seen = zip(rows["labelled_share"].to_pylist(), rows["seen_s"].to_pylist(), strict=True)
-        notes += _short_time_note(
-            [(share or 0) * (seen_s or 0) for share, seen_s in of_seen], "changes_per_min", "change"
-        )
+        observed_s = [seconds or 0 for seconds in rows["observed_s"].to_pylist()]
+        notes += _short_time_note(observed_s, "changes_per_min", "change")
     return notes
 
 
