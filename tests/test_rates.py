@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -149,7 +150,13 @@ def test_dropped_frames_do_not_raise_rates(tmp_path, keep_each, n_happy, episode
     missing = missing_frames_table(dropped, pts_s[dropped], "dropped")
     timeline = build_timeline(pa.concat_tables([seen, missing], promote_options="default"), TimelineConfig())
     store = Store(tmp_path / "results")
-    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "/camera.live"}, timeline)
+    ids = {
+        "video_id": "v1",
+        "analysis_id": "a1",
+        "path": "/camera.live",
+        "live_since": datetime(2026, 11, 29, tzinfo=UTC),
+    }
+    store.commit_analysis(ids, timeline)
     with connect(store.root) as connection:
         rows = {(row["measure"], row["emotion"]): row for row in queries.rates(connection).to_pylist()}
         (validity,) = queries.validity(connection).to_pylist()
@@ -158,6 +165,9 @@ def test_dropped_frames_do_not_raise_rates(tmp_path, keep_each, n_happy, episode
     assert happy["estimate"] == pytest.approx(n_happy / episodes_s * 60)
     assert (changes["n"], changes["observed_s"]) == (5, pytest.approx(transitions_s))
     assert changes["estimate"] == pytest.approx(5 / transitions_s * 60) == validity["changes_per_min"]
+    note = f"{1 - 1 / keep_each:.1%} of the frames of 1 live session were dropped"
+    for question in ("overview", "rates", "shares"):
+        assert note in " ".join(fervid("summary", store.root, question).stdout.split())
 
 
 def test_participants_are_the_units_of_rates(results):

@@ -1,4 +1,4 @@
-"""Sentences on the faces and the time that a query result leaves out."""
+"""Sentences on the faces, the frames and the time that a query result leaves out."""
 
 from collections.abc import Collection
 
@@ -20,6 +20,7 @@ _CHOSEN_BY_SPEECH = """
 SELECT video_id FROM videos
 WHERE status = 'done' AND settings ->> '$.timeline.quality.speech' IN ('exclude', 'only') ORDER BY video_id
 """
+_LIVE = "SELECT video_id FROM videos WHERE status = 'done' AND live_since IS NOT NULL ORDER BY video_id"
 
 
 def gate_note(
@@ -70,6 +71,21 @@ def speech_notes(connection: duckdb.DuckDBPyConnection, video_ids: Collection[st
         _speech_note(row["speech"], row["good_s"], row["not_measured_s"])
         for row in (run_sql_for_videos(connection, "speech_measured", chosen).to_pylist() if chosen else [])
     ]
+
+
+def dropped_frames_note(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """A sentence on the frames that live sessions dropped; None if there are none."""
+    live = [video for (video,) in connection.sql(_LIVE).fetchall()]
+    if not live:
+        return None
+    (row,) = run_sql_for_videos(connection, "dropped_frames", live).to_pylist()
+    if not row["n_sessions"]:
+        return None
+    sessions = "live session" if row["n_sessions"] == 1 else "live sessions"
+    return (
+        f"{row['n_dropped'] / row['n_frames']:.1%} of the frames of {row['n_sessions']} {sessions} were dropped, "
+        "because processing fell behind: their time counts for no emotion, and brief expressions may be missing."
+    )
 
 
 def _speech_note(speech: str, good_s: float, not_measured_s: float) -> str:
