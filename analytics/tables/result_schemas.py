@@ -194,7 +194,8 @@ _EVENT_COLUMNS = (
         "n_coded_events",
         pa.int64(),
         "",
-        "events of the reference: intervals with one emotion in the time that both cover",
+        "events of the reference: changes of its emotion while the other covers the time, and the first emotion in the "
+        "time that both cover; changes within gaps longer than 0.3 s are not observed",
     ),
     ("n_label_events", pa.int64(), "", "likewise of the labels, or of the second coder"),
     (
