@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scenes import Face, feeling, observe
 from test_synchrony import faces_of
 
 from analytics.queries.synchrony import pair_synchrony
 from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value
+from analytics.timeline.build import TimelineConfig, build_timeline
 
 RNG = np.random.default_rng(11)
 
@@ -45,6 +47,17 @@ def test_independent_people_are_rarely_synchronous():
         assert best is not None
         found.append(surrogate_p_value(best.r, shifted_peaks(x, y, 15)))
     assert np.mean(np.array(found) <= 0.05) < 0.14  # the limit is 0.05 plus three standard errors of 60 pairs
+
+
+def test_faces_without_expression_have_no_peak():
+    """The second person repeats what the first one does, but neither changes by more than 0.002."""
+    x = 0.5 + 0.002 * np.sin(np.arange(300))
+    assert np.isnan(lagged_correlations(x, np.roll(x, 5), 15)).all()
+    assert peak(lagged_correlations(10 * x, 10 * np.roll(x, 5), 15)).lag == 5
+    still = [0.95 + 0.002 * np.sin(i) for i in range(60)]
+    faces = [Face(i, x=x, p=feeling("happy", p)) for i, p in enumerate(still) for x in (100, 500)]
+    (row,) = pair_synchrony(build_timeline(observe(np.arange(60) / 5, faces), TimelineConfig()).faces).to_pylist()
+    assert row["valence_r"] is row["peak_r"] is row["p_surrogate"] is None
 
 
 def test_a_minute_is_too_short_for_a_p_value_by_shifts_alone():

@@ -18,14 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.queries.sql_files import map_videos
-from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value
+from analytics.statistics.synchrony import LEAST_SPREAD, lagged_correlations, peak, shifted_peaks, surrogate_p_value
 from analytics.tables.affect import valence_proxy
 from analytics.tables.arrow_utils import encode_categories, to_column, to_float_array
 from analytics.tables.result_schemas import SYNCHRONY
 from analytics.tables.schema import conform
 from fer_models.labels import EMOTIONS
 
-LEAST_SPREAD = 0.01  # if the valence of a person has a smaller standard deviation, no correlation is computed
 MAX_SURROGATES = 100  # maximum number of people of other videos with whom a pair is compared to find the chance level
 _LONGEST_TRACKS = """
 SELECT video_id, arg_max(track_id, (labelled_s, -track_id)) FROM visible('tracks')

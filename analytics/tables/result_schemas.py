@@ -93,7 +93,8 @@ SYNCHRONY = explained(
         "valence_r",
         pa.float64(),
         "-1 to 1",
-        "correlation of the valence of their smoothed probabilities; NULL if one of them is constant",
+        "correlation of the valence of their smoothed probabilities; NULL if that of one of them hardly changes (a "
+        "standard deviation below 0.01)",
     ),
     (
         "valence_r_windowed",
@@ -106,7 +107,8 @@ SYNCHRONY = explained(
         "peak_r",
         pa.float64(),
         "-1 to 1",
-        "highest correlation of valence, on a grid of 0.2 s, with one of the two shifted by up to 3 s",
+        "highest correlation of valence, on a grid of 0.2 s, with one of the two shifted by up to 3 s; NULL "
+        "like valence_r",
     ),
     ("peak_lag_s", pa.float64(), "s", "the shift of peak_r; positive: track_b follows track_a"),
     (
