@@ -18,6 +18,20 @@ class LaggedCorrelation:
     lag: int  # lag in samples; if it is positive, the second series follows the first
 
 
+def without_drift(series: Array, window: int) -> Array:
+    """The series minus its moving average over `window` samples, an odd number; NaN where it is unknown.
+
+    At the ends and beside gaps, the average is over the known samples of the window.
+    """
+    known = ~np.isnan(series)
+
+    def moving_sum(values: Array) -> Array:
+        total: Array = np.convolve(values, np.ones(window))[window // 2 :][: len(values)]
+        return total
+
+    return series - moving_sum(np.where(known, series, 0)) / np.maximum(moving_sum(known.astype(float)), 1)
+
+
 def lagged_correlations(x: Array, y: Array, max_lag: int) -> Array:
     """Pearson's r of `x[t]` and `y[t + lag]` for each lag from -max_lag to max_lag, `(2 max_lag + 1,)`.
 

@@ -107,8 +107,8 @@ SYNCHRONY = explained(
         "peak_r",
         pa.float64(),
         "-1 to 1",
-        "highest correlation of valence, on a grid of 0.2 s, with one of the two shifted by up to 3 s; NULL "
-        "like valence_r",
+        "highest correlation of valence minus its mean over 10 s, on a grid of 0.2 s, with one of the two shifted by "
+        "up to 3 s; NULL like valence_r",
     ),
     ("peak_lag_s", pa.float64(), "s", "the shift of peak_r; positive: track_b follows track_a"),
     (

@@ -151,8 +151,9 @@ MEANINGS = {
     ),
     Question.synchrony: (
         "kappa is 1 for full agreement and 0 for agreement by chance; valence_r is over all common time, "
-        "valence_r_windowed over windows of 10 s; p_surrogate is the probability of such a peak_r by chance. Where "
-        "it is empty, the common time is too short to tell, and peak_r is not evidence."
+        "valence_r_windowed over windows of 10 s; peak_r is of valence minus its mean over 10 s, and p_surrogate the "
+        "probability of such a peak_r by chance. Where it is empty, the common time is too short to tell, and peak_r "
+        "is not evidence."
     ),
     Question.events: (
         "emotion is the one shown longest. share_… is of labelled_s, mean_… over ok_s, change_… the mean minus that "
