@@ -138,6 +138,8 @@ def test_the_jackknife_of_pooled_kappa():
     found = pooled_kappa(tables)
     assert (found.low, found.high) == pytest.approx((np.mean(pseudo) - reach, np.mean(pseudo) + reach))
     assert pooled_kappa(tables[:4]).low is None
+    half = np.eye(2) * 30  # five participants with full agreement, and one with 3 s of disagreement
+    assert pooled_kappa([half] * 5 + [half + np.array([[0, 3], [0, 0]])]).high == 1
     one_class = pooled_kappa([np.array([[5.0, 0.0], [0.0, 0.0]])] * 5)
     assert (one_class.estimate, one_class.note) == (None, "no kappa: both codings contain a single class")
 

@@ -154,7 +154,7 @@ def pooled_kappa(confusions: Sequence[Array]) -> Estimate:
     if any(other is None for other in others):
         return Estimate(kappa, note="no interval: without one of the participants there is a single class")
     found = mean_interval(np.array([n * kappa - (n - 1) * other for other in others if other is not None]))
-    return Estimate(kappa, found.low, found.high, note=found.note)
+    return Estimate(kappa, found.low, found.high, note=found.note).within(-1, 1)
 
 
 def precision_and_recall(confusion: Array) -> tuple[Array, Array]:

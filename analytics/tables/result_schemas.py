@@ -35,11 +35,11 @@ COMPARISON = explained(
     (
         "low",
         pa.float64(),
-        "",
+        "-1 to 1",
         "lower end of the 95 % interval of estimate; NULL with fewer than 5 participants in a group, or if no value "
         "varies",
     ),
-    ("high", pa.float64(), "", "upper end of it"),
+    ("high", pa.float64(), "-1 to 1", "upper end of it"),
     ("p_value", pa.float64(), "0 to 1", "two-sided p-value of the same method, not adjusted"),
     ("p_holm", pa.float64(), "0 to 1", "p_value adjusted by Holm over the seven emotions of the pair of groups"),
     (
@@ -216,8 +216,13 @@ AGREEMENT = explained(
     ("compared_s", pa.float64(), "s", "time that both codings cover"),
     ("share_same", pa.float64(), "0 to 1", "share of it with the same emotion in both"),
     ("kappa", pa.float64(), "at most 1", "time-weighted Cohen's kappa; NULL if there is one emotion only"),
-    ("low", pa.float64(), "", "lower end of the 95 % interval: jackknife over participants (or videos), 5 at least"),
-    ("high", pa.float64(), "", "upper end of it"),
+    (
+        "low",
+        pa.float64(),
+        "at most 1",
+        "lower end of the 95 % interval: jackknife over participants (or videos), 5 at least",
+    ),
+    ("high", pa.float64(), "at most 1", "upper end of it"),
     *_EVENT_COLUMNS,
     ("note", pa.string(), "", "why there is no interval"),
 )
