@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_models.labels import EMOTIONS
-from flows.cli.console import usage_checked
+from flows.cli.console import counted, usage_checked
 
 if TYPE_CHECKING:
     import duckdb
@@ -156,9 +156,9 @@ MEANINGS = {
         "is not evidence."
     ),
     Question.events: (
-        "emotion is the one shown longest. share_… is of labelled_s, mean_… over ok_s, change_… the mean minus that "
-        "of the {before_s:g} s before the event (or of the part of them in the video). There are no confidence "
-        "intervals."
+        "emotion is the one shown longest. share_… is of labelled_s, mean_… over ok_s (with --no-gate over seen_s), "
+        "change_… the mean minus that of the {before_s:g} s before the event (or of the part of them in the video). "
+        "There are no confidence intervals."
     ),
     Question.averages: (
         "The columns of emotions (estimate) are changes of the mean probability: minus that in the {before_s:g} s "
@@ -239,7 +239,7 @@ def _comparison_notes(rows: "pa.Table") -> list[str]:
     for row in rows.to_pylist():
         pair = f"{row['group_a']} and {row['group_b']}"
         if row["paired"]:
-            found[f"{pair} are compared within {row['n_participants_a']} participants (paired)."] = None
+            found[f"{pair} are compared within {counted(row['n_participants_a'], 'participant')} (paired)."] = None
         elif row["n_a"] and row["n_b"]:
             participants = f"{row['n_participants_a']} and {row['n_participants_b']} participants"
             found[f"{pair}: {participants} in {row['n_a']} and {row['n_b']} videos."] = None
