@@ -30,7 +30,7 @@ from analytics.statistics.intervals import (
 )
 from analytics.statistics.rates import rate_per_minute
 from analytics.statistics.survival import median_interval
-from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value
+from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value, without_drift
 
 SIZES = (5, 6, 8, 10, 20)
 LARGE = 100_000  # number of draws that represent a whole population
@@ -224,11 +224,19 @@ def kappas(rng: np.random.Generator, trials: int) -> Iterator[Row]:
     )
 
 
-def synchrony_level(rng: np.random.Generator, trials: int) -> Iterator[Row]:
-    """The share of independent pairs of people, observed for 3 minutes, without significant synchrony at 0.05."""
+def synchrony_level(rng: np.random.Generator, trials: int, drift: float = 0.0) -> Iterator[Row]:
+    """The share of independent pairs of people, observed for 3 minutes, without significant synchrony at 0.05.
+
+    Args:
+        rng: random numbers.
+        trials: twice the number of pairs.
+        drift: change of all people from the first to the last second, in standard deviations.
+    """
+    kernel = np.exp(-np.abs(np.arange(-20, 21)) / 6)
 
     def person(n: int) -> np.ndarray:
-        return np.convolve(rng.normal(0, 1, n + 40), np.exp(-np.abs(np.arange(-20, 21)) / 6), "valid")
+        mood = np.convolve(rng.normal(0, 1, n + 40), kernel, "valid") / np.sqrt((kernel**2).sum())
+        return without_drift(mood + drift * np.linspace(0, 1, n), 51)
 
     def trial() -> bool | None:
         x, y = person(900), person(900)
@@ -238,7 +246,13 @@ def synchrony_level(rng: np.random.Generator, trials: int) -> Iterator[Row]:
         return None if p is None else p > 0.05
 
     share = coverage(trial, max(trials // 2, 50))
-    yield "no synchrony by chance (surrogates)", "180 s, lags to 3 s", [share] + [float("nan")] * (len(SIZES) - 1)
+    name = "180 s, lags to 3 s" + (f", common drift of {drift:g} SD" if drift else "")
+    yield "no synchrony by chance (surrogates)", name, [share] + [float("nan")] * (len(SIZES) - 1)
+
+
+def synchrony_with_drift(rng: np.random.Generator, trials: int) -> Iterator[Row]:
+    """The same if all people become happier."""
+    yield from synchrony_level(rng, trials, drift=2.0)
 
 
 def limits(rng: np.random.Generator, trials: int) -> Iterator[Row]:
@@ -298,7 +312,18 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="the page whose table is to be replaced")
     options = parser.parse_args()
     rng = np.random.default_rng(20261128)
-    parts = (differences, dominances, clusters, families, means_and_rates, dwell_times, kappas, synchrony_level, limits)
+    parts = (
+        differences,
+        dominances,
+        clusters,
+        families,
+        means_and_rates,
+        dwell_times,
+        kappas,
+        synchrony_level,
+        limits,
+        synchrony_with_drift,
+    )
     table = markdown([row for part in parts for row in part(rng, options.trials)])
     if options.write is not None:
         options.write.write_text(replaced(options.write.read_text(encoding="utf-8"), table), encoding="utf-8")

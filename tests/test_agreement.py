@@ -16,8 +16,9 @@ from analytics.results.notes import hide, rename
 from analytics.results.store import Store
 from analytics.statistics.agreement import (
     Coding,
+    Events,
     cohens_kappa,
-    common_part,
+    common_events,
     confusion_s,
     match_events,
     pooled_kappa,
@@ -46,30 +47,31 @@ def test_only_time_that_both_cover_counts():
     assert confusion_s(coding(), coding((0, 1, 0)), 2).sum() == 0
 
 
+# Each interval is drawn as a gap before it, a length and a class.
 spans = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5), st.integers(0, 2)), max_size=8)
+
+
+def coding_and_seconds(rows) -> tuple[Coding, np.ndarray]:
+    """A coding, and the class of each second for brute force, -1 in gaps."""
+    coded, seconds, now = [], np.full(80, -1), 0
+    for gap, length, code in rows:
+        coded.append((now + gap, now + gap + length, code))
+        now += gap + length
+        seconds[now - length : now] = code
+    return coding(*coded), seconds
 
 
 @settings(deadline=None, max_examples=60)
 @given(spans, spans)
 def test_confusion_by_time_is_that_of_single_seconds(first, second):
-    """Compare with brute force over single seconds. Intervals are drawn as a gap before, a length and a class."""
-
-    def made(rows):
-        coded, seconds, now = [], np.full(80, -1), 0
-        for gap, length, code in rows:
-            coded.append((now + gap, now + gap + length, code))
-            now += gap + length
-            seconds[now - length : now] = code
-        return coding(*coded), seconds
-
-    (a, seconds_a), (b, seconds_b) = made(first), made(second)
+    (a, seconds_a), (b, seconds_b) = coding_and_seconds(first), coding_and_seconds(second)
     expected = [[((seconds_a == i) & (seconds_b == j)).sum() for j in range(3)] for i in range(3)]
     np.testing.assert_allclose(confusion_s(a, b, 3), expected)
 
 
 def test_events_match_by_onset_and_each_once():
-    reference = coding((0, 1, 0), (2, 3, 0), (4, 5, 1))
-    coded = coding((0.4, 1, 0), (2.2, 2.5, 0), (2.5, 3, 0), (4.6, 5, 1))
+    reference = Events(np.array([0.0, 2, 4]), np.array([0, 0, 1]))
+    coded = Events(np.array([0.4, 2.2, 2.5, 4.6]), np.array([0, 0, 0, 1]))
     match = match_events(reference, coded, 0, 0.5)
     assert (match.n_reference, match.n_coded, match.n_matched, match.f1) == (2, 3, 2, pytest.approx(0.8))
     assert match_events(reference, coded, 1, 0.5).n_matched == 0
@@ -81,12 +83,49 @@ def test_only_events_in_the_time_that_both_cover_count():
     """Codes from 0 to 5 s with a pause of 0.1 s; labels from -2 s to 9 s, which change at 4 and 8 s."""
     codes = coding((0, 2, 0), (2.1, 4, 0), (4, 5, 1))
     labels = coding((-2, 4, 0), (4, 8, 1), (8, 9, 0))
-    mine, theirs = common_part(codes, labels, 0.3)
-    for found in (mine, theirs):
-        assert (found.start_s.tolist(), found.end_s.tolist(), found.code.tolist()) == ([0, 4], [4, 5], [0, 1])
-    assert len(common_part(codes, labels, 0.05)[1].code) == 3  # the pause is a gap
-    assert len(common_part(codes, coding((7, 8, 0)), 0.3)[0].code) == 0
-    assert len(common_part(coding(), coding(), 0.3)[0].code) == 0
+    for found in common_events(codes, labels, 0.3):
+        assert (found.onset_s.tolist(), found.code.tolist()) == ([0, 4], [0, 1])
+    assert len(common_events(codes, coding((7, 8, 0)), 0.3)[0].code) == 0
+    assert len(common_events(coding(), coding(), 0.3)[0].code) == 0
+
+
+def test_gaps_make_no_events():
+    """A minute in which the face is not found from 2.2 s to 3 s, 5.2 s to 6 s …: 20 intervals of time that both cover.
+
+    The coder sees a smile from 30 to 33 s, the model one from 10 to 13 s, which the gap from 11.2 s interrupts.
+    """
+    seen = [(start_s, start_s + 2.2) for start_s in range(0, 60, 3)]
+    whole = coding((0, 60, 0))
+    for found in common_events(whole, coding(*((*span, 0) for span in seen)), 0.3):
+        assert (found.onset_s.tolist(), found.code.tolist()) == ([0], [0])
+    codes = coding((0, 30, 0), (30, 33, 1), (33, 60, 0))
+    others = [(*span, 0) for span in seen if span[0] not in (9, 12)]
+    labels = coding(*sorted([*others, (9, 10, 0), (10, 11.2, 1), (12, 13, 1), (13, 14.2, 0)]))
+    reference, coded = common_events(codes, labels, 0.3)
+    assert (reference.onset_s.tolist(), reference.code.tolist()) == ([0, 30, 33], [0, 1, 0])
+    assert (coded.onset_s.tolist(), coded.code.tolist()) == ([0, 10, 13], [0, 1, 0])
+    matches = [match_events(reference, coded, k, 0.5) for k in range(2)]
+    assert [(match.n_reference, match.n_coded, match.n_matched) for match in matches] == [(2, 2, 1), (1, 1, 0)]
+
+
+def test_changes_in_a_gap_were_not_observed():
+    """The emotion changes between 2 and 3 s, when the face is not found, and at 5 s, in a gap of 0.2 s."""
+    codes, labels = coding((0, 2.5, 0), (2.5, 5.1, 1), (5.1, 8, 0)), coding((0, 2, 0), (3, 5, 1), (5.2, 8, 0))
+    reference, coded = common_events(codes, labels, 0.3)
+    assert (reference.onset_s.tolist(), coded.onset_s.tolist()) == ([0, 5.1], [0, 5.2])
+    assert common_events(codes, labels, 0.1)[0].onset_s.tolist() == [0]
+
+
+@settings(deadline=None, max_examples=100)
+@given(spans, spans)
+def test_events_in_common_time_by_brute_force(first, second):
+    """Without bridged gaps: the first second that both cover, and each that follows one of another class."""
+    (a, seconds_a), (b, seconds_b) = coding_and_seconds(first), coding_and_seconds(second)
+    both = np.flatnonzero((seconds_a >= 0) & (seconds_b >= 0))
+    for found, own in zip(common_events(a, b, 0), (seconds_a, seconds_b), strict=True):
+        onset_s = [t for t in both if t == both[0] or own[t - 1] not in (-1, own[t])]
+        assert found.onset_s.tolist() == onset_s
+        assert found.code.tolist() == [own[t] for t in onset_s]
 
 
 def test_the_jackknife_of_pooled_kappa():
@@ -99,6 +138,8 @@ def test_the_jackknife_of_pooled_kappa():
     found = pooled_kappa(tables)
     assert (found.low, found.high) == pytest.approx((np.mean(pseudo) - reach, np.mean(pseudo) + reach))
     assert pooled_kappa(tables[:4]).low is None
+    half = np.eye(2) * 30  # five participants with full agreement, and one with 3 s of disagreement
+    assert pooled_kappa([half] * 5 + [half + np.array([[0, 3], [0, 0]])]).high == 1
     one_class = pooled_kappa([np.array([[5.0, 0.0], [0.0, 0.0]])] * 5)
     assert (one_class.estimate, one_class.note) == (None, "no kappa: both codings contain a single class")
 

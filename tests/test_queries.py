@@ -174,6 +174,20 @@ def test_quality_counts_low_quality_faces_by_reason(connection):
     assert queries.gate_note(connection, all_faces=True) == f"{low_quality} They are included."
 
 
+def test_time_of_good_faces_without_a_track_is_reported(tmp_path):
+    """Faces in two frames that are shown for 8 s each, as in a slide show."""
+    store = Store(tmp_path / "r")
+    commit(store, 1, "/slides.mp4", [Face(0), Face(2)], [0.0, 8.0, 16.0])
+    with connect(store.root) as connection:
+        assert queries.gate_note(connection) == (
+            "0 of 2 faces are low-quality faces. 16.0 s with good faces belong to no person: too few of them are at "
+            "most 1 s apart."
+        )
+    commit(store, 2, "/film.mp4", [Face(i) for i in range(40)], np.arange(40) / 10)
+    with connect(store.root) as connection:
+        assert "belong" not in queries.gate_note(connection, paths=["/film.mp4"])
+
+
 def test_validity_of_each_person(connection):
     rows = {(row["path"], row["track_id"]): row for row in queries.validity(connection).to_pylist()}
     blurred, pair = rows["/films/b.mp4", 0], rows["/films/c.mp4", 1]
@@ -269,12 +283,12 @@ def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, qu
         ("timeline", "mean smoothed probabilities"),
         ("transitions", "of all changes away from from_emotion"),
         ("dwell", "may last longer than was seen"),
-        ("rates", "per minute of labelled_s"),
+        ("rates", "per minute of observed_s"),
         ("validity", "carried_share is of the labeled time"),
         ("validity", "changes_per_min of 4 of 4 people rest on less than 60 s: one change more or less is more than 1"),
         ("gate", "low-quality faces without a label count with the emotion of their own frame"),
         ("synchrony", "Where it is empty, the common time is too short to tell"),
-        ("events", "share_… is of labelled_s"),
+        ("events", "share_… is of labelled_s, mean_… over ok_s (with --no-gate over seen_s)"),
         ("averages", "changes of the mean probability: minus that in the 3 s before the event"),
     ],
 )
@@ -331,6 +345,9 @@ def test_compare_explains_its_rows_and_missing_intervals(results, tmp_path):
     run = fervid("summary", results, "compare", "--groups", groups)
     assert "Group home has no video with a label" in run.output
     assert "All faces in these videos: 0 of 40 faces are low-quality faces" in run.output
+    groups.write_text("path,group,participant\na.mp4,films,Ann\nb.mp4,home,Ann\n")
+    run = fervid("summary", results, "compare", "--groups", groups)
+    assert "films and home are compared within 1 participant (paired)." in run.output
 
 
 def test_the_overview_has_totals_and_failures(results):

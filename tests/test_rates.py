@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from analytics.statistics.rates import rate_per_minute
 from analytics.statistics.survival import kaplan_meier, median_interval
 from analytics.tables.schema import VIEWS
 from analytics.timeline.build import TimelineConfig, build_timeline
+from analytics.timeline.observations import missing_frames_table
 
 
 def test_kaplan_meier_agrees_with_scipy():
@@ -139,10 +141,47 @@ def test_episodes_and_transitions_per_minute(results):
     with connect(results) as connection:
         rows = {(row["measure"], row["emotion"]): row for row in queries.rates(connection).to_pylist()}
     happy, changes = rows["episodes", "happy"], rows["transitions", None]
-    assert (happy["n"], happy["labelled_s"], happy["estimate"]) == (6, pytest.approx(36), pytest.approx(10))
+    assert (happy["n"], happy["observed_s"], happy["estimate"]) == (6, pytest.approx(36), pytest.approx(10))
     assert (changes["n"], changes["estimate"]) == (11, pytest.approx(11 / 0.6))
     assert changes["low"] < changes["estimate"] < changes["high"]
     assert rows["episodes", "sad"]["note"] == "no interval: no event was observed"
+
+
+@pytest.mark.parametrize(
+    ("keep_each", "n_happy", "episodes_s", "transitions_s"),
+    [
+        (3, 3, 29.8, 29.8),  # frames at 0, 0.3, … 29.7 s, shown for 0.1 s: breaks of 0.2 s
+        (6, 0, 5.0, 29.5),  # breaks of 0.5 s, across which transitions are counted, and no episode lasts 0.3 s
+    ],
+)
+def test_dropped_frames_do_not_raise_rates(tmp_path, keep_each, n_happy, episodes_s, transitions_s):
+    """Three smiles of 3 s in 30 s, at 10 frames per second of which most are dropped."""
+    pts_s, kept = np.arange(300) / 10, np.arange(0, 300, keep_each)
+    faces = [Face(k, p=feeling("happy" if i % 100 < 30 else "neutral")) for k, i in enumerate(kept)]
+    seen = observe(pts_s[kept], faces)
+    seen = seen.set_column(seen.column_names.index("frame_index"), "frame_index", pa.array(kept))
+    dropped = np.setdiff1d(np.arange(300), kept)
+    missing = missing_frames_table(dropped, pts_s[dropped], "dropped")
+    timeline = build_timeline(pa.concat_tables([seen, missing], promote_options="default"), TimelineConfig())
+    store = Store(tmp_path / "results")
+    ids = {
+        "video_id": "v1",
+        "analysis_id": "a1",
+        "path": "/camera.live",
+        "live_since": datetime(2026, 11, 29, tzinfo=UTC),
+    }
+    store.commit_analysis(ids, timeline)
+    with connect(store.root) as connection:
+        rows = {(row["measure"], row["emotion"]): row for row in queries.rates(connection).to_pylist()}
+        (validity,) = queries.validity(connection).to_pylist()
+    happy, changes = rows["episodes", "happy"], rows["transitions", None]
+    assert (happy["n"], happy["observed_s"]) == (n_happy, pytest.approx(episodes_s))
+    assert happy["estimate"] == pytest.approx(n_happy / episodes_s * 60)
+    assert (changes["n"], changes["observed_s"]) == (5, pytest.approx(transitions_s))
+    assert changes["estimate"] == pytest.approx(5 / transitions_s * 60) == validity["changes_per_min"]
+    note = f"{1 - 1 / keep_each:.1%} of the frames of 1 live session were dropped"
+    for question in ("overview", "rates", "shares"):
+        assert note in " ".join(fervid("summary", store.root, question).stdout.split())
 
 
 def test_participants_are_the_units_of_rates(results):
@@ -228,7 +267,8 @@ def test_averages_have_intervals_over_participants(results, tmp_path):
     values = [0, 0.4, 1, 1, 1, 1]
     interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert float(row["estimate"]) == pytest.approx(np.mean(values), abs=0.04)
-    assert (float(row["low"]), float(row["high"])) == pytest.approx((interval.low, interval.high), abs=0.05)
+    assert float(row["low"]) == pytest.approx(interval.low, abs=0.05)
+    assert (interval.high > 1.05, float(row["high"])) == (True, 1)  # no change of a probability is larger
     people = tmp_path / "people.csv"
     people.write_text("path,participant\n" + "".join(f"{i}.mp4,p{i % 2}\n" for i in range(6)))
     row = averages(results, tmp_path, "--participants", people)[0.5, "happy"]

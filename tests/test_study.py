@@ -67,6 +67,14 @@ def test_an_effect_within_participants_is_found_by_pairing(tmp_path):
     assert float(unpaired["p_value"]) > 0.2
 
 
+def test_the_interval_of_a_difference_of_shares_ends_at_1(tmp_path):
+    shares = {f"p{i}_{c}.mp4": (1.0 if i else 0.5) * (c == "a") for i in range(5) for c in "ab"}
+    row = compare(study(tmp_path, shares), [f"p{i}_{c}.mp4,{c},p{i}" for i in range(5) for c in "ab"])
+    interval = stats.ttest_1samp([0.5, 1, 1, 1, 1], 0).confidence_interval(0.95)
+    assert (float(row["estimate"]), float(row["low"])) == pytest.approx((0.9, interval.low), abs=0.02)
+    assert (interval.high > 1.1, float(row["high"])) == (True, 1)
+
+
 def test_many_videos_of_few_people_are_no_evidence(tmp_path):
     """Groups of five people, each with three equal videos: the test compares five means with five."""
     rng = np.random.default_rng(5)

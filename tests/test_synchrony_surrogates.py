@@ -1,11 +1,15 @@
 """Lagged correlation and its chance level: an imitation is found, independent people are not."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from scenes import Face, feeling, observe
 from test_synchrony import faces_of
 
 from analytics.queries.synchrony import pair_synchrony
-from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value
+from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value, without_drift
+from analytics.timeline.build import TimelineConfig, build_timeline
+from fer_models.labels import EMOTIONS
 
 RNG = np.random.default_rng(11)
 
@@ -13,6 +17,27 @@ RNG = np.random.default_rng(11)
 def mood(n: int) -> np.ndarray:
     """A slow series of one person, five samples per second."""
     return np.convolve(RNG.normal(0, 1, n + 40), np.exp(-np.abs(np.arange(-20, 21)) / 6), "valid")
+
+
+def smiling_faces(*people: np.ndarray) -> pa.Table:
+    """Faces of people whose smoothed probability of happy is given for each frame, at five frames per second."""
+    tables = []
+    for track, happy in enumerate(people):
+        n = len(happy)
+        shown = {"happy": happy, "neutral": 1 - happy}
+        tables.append(
+            pa.table(
+                {
+                    "frame_index": np.arange(n),
+                    "pts_s": np.arange(n) / 5,
+                    "duration_s": np.full(n, 0.2),
+                    "track_id": pa.array(np.full(n, track), pa.int32()),
+                    "smooth_emotion": ["happy"] * n,
+                    **{f"smooth_{name}": shown.get(name, np.zeros(n)) for name in EMOTIONS},
+                }
+            )
+        )
+    return pa.concat_tables(tables)
 
 
 def test_each_lag_is_a_plain_correlation():
@@ -47,6 +72,39 @@ def test_independent_people_are_rarely_synchronous():
     assert np.mean(np.array(found) <= 0.05) < 0.14  # the limit is 0.05 plus three standard errors of 60 pairs
 
 
+def test_faces_without_expression_have_no_peak():
+    """The second person repeats what the first one does, but neither changes by more than 0.002."""
+    x = 0.5 + 0.002 * np.sin(np.arange(300))
+    assert np.isnan(lagged_correlations(x, np.roll(x, 5), 15)).all()
+    assert peak(lagged_correlations(10 * x, 10 * np.roll(x, 5), 15)).lag == 5
+    still = [0.95 + 0.002 * np.sin(i) for i in range(60)]
+    faces = [Face(i, x=x, p=feeling("happy", p)) for i, p in enumerate(still) for x in (100, 500)]
+    (row,) = pair_synchrony(build_timeline(observe(np.arange(60) / 5, faces), TimelineConfig()).faces).to_pylist()
+    assert row["valence_r"] is row["peak_r"] is row["p_surrogate"] is None
+
+
+def test_the_moving_average_is_that_of_known_samples():
+    x = mood(200)
+    x[30:45] = x[190:] = np.nan
+    expected = [x[t] - np.nanmean(x[max(t - 10, 0) : t + 11]) for t in range(200) if not np.isnan(x[t])]
+    found = without_drift(x, 21)
+    np.testing.assert_allclose(found[~np.isnan(x)], expected)
+    assert (np.isnan(found) == np.isnan(x)).all()
+    np.testing.assert_allclose(without_drift(x[:8], 21), x[:8] - x[:8].mean())
+
+
+def test_a_common_drift_is_no_synchrony():
+    """Sixty pairs of independent people, who all become happier by two standard deviations within three minutes."""
+    drift = np.linspace(-1, 1, 900)
+    assert np.std(mood(9000)) == pytest.approx(2.4, abs=0.2)
+    p_values = []
+    for _ in range(60):
+        people = [0.5 + 0.04 * (mood(900) + 2.4 * drift) for _ in range(2)]
+        (row,) = pair_synchrony(smiling_faces(*people)).to_pylist()
+        p_values.append(row["p_surrogate"])
+    assert np.mean(np.array(p_values) <= 0.05) < 0.14
+
+
 def test_a_minute_is_too_short_for_a_p_value_by_shifts_alone():
     assert surrogate_p_value(0.4, shifted_peaks(mood(300), mood(300), 15)) is None
     assert surrogate_p_value(0.9, np.linspace(0, 0.5, 19)) == pytest.approx(1 / 20)
@@ -58,7 +116,7 @@ def test_the_answer_says_the_lag_and_the_chance_level():
     second = ["neutral", "neutral", *first[:-2]]
     (row,) = pair_synchrony(faces_of(first, second), strangers=[mood(200) for _ in range(25)]).to_pylist()
     assert row["peak_lag_s"] == pytest.approx(2)
-    assert row["peak_r"] == pytest.approx(1)
+    assert row["peak_r"] == pytest.approx(1, abs=0.01)  # the moving averages differ at the two ends
     assert row["n_surrogates"] >= 19
     assert row["p_surrogate"] < 0.06
     assert row["chance_r"] < 0.8

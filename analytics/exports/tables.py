@@ -101,7 +101,7 @@ def write_openface(
     `pose_Ry` for one that looks to the left edge of the frame, and `pose_Rz` for one tilted clockwise. Frames count
     from 1, as OpenFace's do.
     `success` is 1 for a face that counts: of good quality, and not left out by `--speech`. A frame without a face has a
-    row with face 0, confidence 0 and success 0, and a face visible too briefly for a track has face -1.
+    row with face 0, confidence 0 and success 0, and a face without a track has face -1.
     https://github.com/TadasBaltrusaitis/OpenFace/wiki/Output-Format
     """
     columns = [

@@ -12,7 +12,7 @@ from analytics.queries.averages import averages
 from analytics.queries.comparison import compare, compare_events
 from analytics.queries.events import during_events, late_events_note
 from analytics.queries.groups import GroupError, several_people_note
-from analytics.queries.quality_notes import gate_note, speech_notes
+from analytics.queries.quality_notes import dropped_frames_note, gate_note, speech_notes
 from analytics.queries.rates import dwell, rates
 from analytics.queries.sql_files import sql_of
 from analytics.queries.summaries import (
@@ -36,6 +36,7 @@ __all__ = [
     "averages",
     "compare",
     "compare_events",
+    "dropped_frames_note",
     "during_events",
     "dwell",
     "failures",

@@ -14,7 +14,7 @@ from analytics.queries.intervals import MAX_GAP_S
 from analytics.statistics.agreement import (
     EventMatch,
     cohens_kappa,
-    common_part,
+    common_events,
     confusion_s,
     match_events,
     pooled_kappa,
@@ -69,7 +69,7 @@ def compare_with_codes(
     compared = []
     for (video_id, person), (track_id, other) in zip(sorted(reference), found, strict=True):
         path = known[video_id].path
-        mine, theirs = common_part(reference[video_id, person], other, MAX_GAP_S)
+        mine, theirs = common_events(reference[video_id, person], other, MAX_GAP_S)
         compared.append(
             _Compared(
                 path,

@@ -185,7 +185,7 @@ def _average(of_bin: _Bin) -> list[dict[str, object]]:
     mean, change = _participant_means(of_bin.means), _participant_means(of_bin.changes)
     rows = []
     for k, emotion in enumerate(EMOTIONS):
-        estimate = mean_interval(change[:, k]) if len(change) else _NO_BASELINE
+        estimate = mean_interval(change[:, k]).within(-1, 1) if len(change) else _NO_BASELINE
         rows.append(
             {
                 "emotion": emotion,

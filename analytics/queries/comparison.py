@@ -233,12 +233,13 @@ def _used(units: list[_Unit], participants: list[str]) -> list[_Unit]:
 def _measures(found: Comparison, notes: list[str]) -> dict[str, object]:
     is_delta_missing = found.difference.estimate is not None and found.dominance.estimate is None
     no_delta = found.dominance.note if is_delta_missing else ""
+    interval = found.difference.within(-1, 1)  # differences of shares
     return {
         "mean_a": found.mean_a,
         "mean_b": found.mean_b,
         "estimate": found.difference.estimate,
-        "low": found.difference.low,
-        "high": found.difference.high,
+        "low": interval.low,
+        "high": interval.high,
         "p_value": found.difference.p_value,
         "cliffs_delta": found.dominance.estimate,
         "delta_low": found.dominance.low,

@@ -16,6 +16,7 @@ from analytics.errors import TOO_LARGE, TOO_SLOW, QueryError
 from analytics.queries.averages import EVENT_BINS_SQL
 from analytics.queries.event_files import read_events
 from analytics.queries.events import events_of_videos
+from analytics.queries.intervals import MAX_GAP_S
 from analytics.results.catalog import Catalog, latest_rows, read_catalog
 from analytics.results.damage import DamagedFileError
 from analytics.results.datasets import Part, dataset
@@ -26,6 +27,8 @@ from analytics.results.storage_paths import StoragePath, resolve_path
 from analytics.results.video_record import VideoName, video_names
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import SPEECH_REASONS, TIMELINE_TABLES, VIEWS
+from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
+from analytics.timeline.track_summary import UNSEEN_S
 
 # DuckDB reads files only through Arrow datasets, so it needs no access to files. Its own Parquet reader scans a large
 # library three times as fast, but needs `allowed_paths`, which lets `COPY … TO` overwrite the results, and it cannot
@@ -65,6 +68,20 @@ SELECT * FROM query_table(name) ANTI JOIN (SELECT video_id, track_id FROM noted_
 # left_out_by_speech(quality_reason) is true for good faces that --speech leaves out.
 _LEFT_OUT_BY_SPEECH = f"""
 CREATE TEMP MACRO left_out_by_speech(reason) AS coalesce(reason IN {SPEECH_REASONS}, false)
+"""
+# FROM observed_time() has the time in which episodes and transitions of each track can be counted: the time with a
+# label, and the breaks across which they are counted. Dropped frames of a live session are such breaks.
+_OBSERVED_TIME = f"""
+CREATE TEMP MACRO observed_time() AS TABLE
+WITH labeled AS (
+    SELECT video_id, analysis_id, track_id, coalesce(duration_s, 0) AS time_s,
+        lead(pts_s) OVER (PARTITION BY video_id, analysis_id, track_id ORDER BY pts_s) - pts_s - time_s AS break_s
+    FROM visible('faces') WHERE track_id IS NOT NULL AND smooth_emotion IS NOT NULL
+)
+SELECT video_id, analysis_id, track_id,
+    sum(time_s) + coalesce(sum(break_s) FILTER (break_s <= {MAX_GAP_S + TIME_TOLERANCE_S}), 0) AS episodes_s,
+    sum(time_s) + coalesce(sum(break_s) FILTER (break_s <= {UNSEEN_S + TIME_TOLERANCE_S}), 0) AS transitions_s
+FROM labeled GROUP BY ALL
 """
 _NOTED_PEOPLE = pa.schema(
     [("video_id", pa.string()), ("track_id", pa.int32()), ("name", pa.string()), ("is_hidden", pa.bool_())]
@@ -137,6 +154,7 @@ def connect(
     connection.execute(_PEOPLE)
     connection.execute(_VISIBLE)
     connection.execute(_LEFT_OUT_BY_SPEECH)
+    connection.execute(_OBSERVED_TIME)
     if observations:
         connection.register("observations", _observations(catalog, analyses))
     if events is not None:

@@ -142,7 +142,7 @@ GROUP BY ALL
 ORDER BY emotion
 
 -- Which people should be checked manually?
-SELECT parse_filename(path) AS video, track_id, end_s - start_s AS seen_s,
+SELECT parse_filename(path) AS video, track_id, seen_s,
     (n_faces_ok + n_faces_left_out) / n_faces AS share_ok, mean_face_px, suspected_switch
 FROM tracks JOIN videos USING (video_id)
 WHERE suspected_switch OR share_ok < 0.95 OR mean_face_px < 40

@@ -1,4 +1,4 @@
-"""Sentences on the faces and the time that a query result leaves out."""
+"""Sentences on the faces, the frames and the time that a query result leaves out."""
 
 from collections.abc import Collection
 
@@ -9,7 +9,9 @@ from analytics.tables.schema import SPEECH_REASONS
 
 _ABOUT = "($paths::VARCHAR[] IS NULL OR list_contains($paths::VARCHAR[], path))"
 _REASONS = f"""
-SELECT quality_reason, count(*), count(*) FILTER (label_carried) FROM visible('faces')
+SELECT quality_reason, count(*), count(*) FILTER (label_carried), coalesce(sum(duration_s) FILTER (quality_ok), 0),
+    coalesce(sum(duration_s) FILTER (quality_ok AND track_id IS NULL), 0)
+FROM visible('faces')
 WHERE video_id IN (SELECT video_id FROM videos WHERE {_ABOUT}) GROUP BY quality_reason ORDER BY quality_reason
 """
 _WITHOUT_FILTER = f"""
@@ -20,12 +22,15 @@ _CHOSEN_BY_SPEECH = """
 SELECT video_id FROM videos
 WHERE status = 'done' AND settings ->> '$.timeline.quality.speech' IN ('exclude', 'only') ORDER BY video_id
 """
+_LIVE = "SELECT video_id FROM videos WHERE status = 'done' AND live_since IS NOT NULL ORDER BY video_id"
 
 
 def gate_note(
     connection: duckdb.DuckDBPyConnection, *, paths: Collection[str] | None = None, all_faces: bool = False
 ) -> str:
-    """A sentence on the low-quality faces of a query result, and the reasons; another on faces left out by `--speech`.
+    """A sentence on the low-quality faces of a query result, and the reasons; others on good faces that do not count.
+
+    These are left out by `--speech`, or belong to no track, if that is at least 1 % of the time with good faces.
 
     Args:
         connection: the results.
@@ -34,23 +39,26 @@ def gate_note(
     """
     about = {"paths": None if paths is None else sorted(paths)}
     rows = connection.sql(_REASONS, params=about).fetchall()
-    reasons, n_carried = {reason: n for reason, n, _ in rows}, sum(n for _, _, n in rows)
+    reasons, n_carried = {reason: n for reason, n, *_ in rows}, sum(n for _, _, n, *_ in rows)
+    good_s, untracked_s = (sum(row[column] for row in rows) for column in (3, 4))
     n_faces, n_by_speech = sum(reasons.values()), sum(reasons.get(reason, 0) for reason in SPEECH_REASONS)
     n_open, n_videos = connection.sql(_WITHOUT_FILTER, params=about).fetchall()[0]
     low_quality = {reason: n for reason, n in reasons.items() if reason and reason not in SPEECH_REASONS}
     n_low_quality = sum(low_quality.values())
-    by_speech = f" {n_by_speech} others are left out by --speech." if n_by_speech else ""
+    others = f" {n_by_speech} others are left out by --speech." if n_by_speech else ""
+    if untracked_s >= max(0.01 * good_s, 0.05):
+        others += f" {untracked_s:.1f} s with good faces belong to no person: too few of them are at most 1 s apart."
     if not n_low_quality:
-        return f"0 of {n_faces} faces are low-quality faces.{by_speech}"
+        return f"0 of {n_faces} faces are low-quality faces.{others}"
     why = ", ".join(f"{reason} {n}" for reason, n in low_quality.items())
     note = f"{n_low_quality} of {n_faces} faces ({n_low_quality / n_faces:.1%}) are low-quality faces: {why}."
     if all_faces:
-        return f"{note} They are included.{by_speech}"
+        return f"{note} They are included.{others}"
     if not n_open:
         carried = f"; {n_carried} of them carry the label of good faces close in time" if n_carried else ""
-        return f"{note} Their own emotions do not count{carried}.{by_speech}"
+        return f"{note} Their own emotions do not count{carried}.{others}"
     where = "They" if n_open == n_videos else f"Those of {n_open} of {n_videos} videos"
-    return f"{note} {where} are included, because of --no-gate.{by_speech}"
+    return f"{note} {where} are included, because of --no-gate.{others}"
 
 
 def speech_notes(connection: duckdb.DuckDBPyConnection, video_ids: Collection[str] | None = None) -> list[str]:
@@ -70,6 +78,21 @@ def speech_notes(connection: duckdb.DuckDBPyConnection, video_ids: Collection[st
         _speech_note(row["speech"], row["good_s"], row["not_measured_s"])
         for row in (run_sql_for_videos(connection, "speech_measured", chosen).to_pylist() if chosen else [])
     ]
+
+
+def dropped_frames_note(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """A sentence on the frames that live sessions dropped; None if there are none."""
+    live = [video for (video,) in connection.sql(_LIVE).fetchall()]
+    if not live:
+        return None
+    (row,) = run_sql_for_videos(connection, "dropped_frames", live).to_pylist()
+    if not row["n_sessions"]:
+        return None
+    sessions = "live session" if row["n_sessions"] == 1 else "live sessions"
+    return (
+        f"{row['n_dropped'] / row['n_frames']:.1%} of the frames of {row['n_sessions']} {sessions} were dropped, "
+        "because processing fell behind: their time counts for no emotion, and brief expressions may be missing."
+    )
 
 
 def _speech_note(speech: str, good_s: float, not_measured_s: float) -> str:

@@ -9,17 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from analytics.queries.groups import Participants, resolve_participants
-from analytics.queries.sql_files import run_sql
+from analytics.queries.sql_files import run_sql, run_sql_in_batches
 from analytics.statistics.intervals import Estimate
 from analytics.statistics.rates import rate_per_minute
 from analytics.statistics.survival import median_interval
 from analytics.tables.result_schemas import RATES
 from fer_models.labels import EMOTIONS
 
-_OBSERVED = """
-SELECT path, track_id, labelled_s FROM visible('tracks') JOIN videos USING (video_id, analysis_id)
-WHERE labelled_s IS NOT NULL ORDER BY path, track_id
-"""
 _COUNTS = """
 SELECT path, track_id, 'episodes' AS measure, emotion, count(*) AS n
 FROM visible('episodes') JOIN videos USING (video_id, analysis_id) GROUP BY ALL
@@ -65,21 +61,22 @@ def dwell(connection: duckdb.DuckDBPyConnection, *, participants: Mapping[str, s
 
 
 def rates_table(connection: duckdb.DuckDBPyConnection, participants: Participants) -> pa.Table:
-    """Episodes of each emotion and transitions per minute of labeled time: the rows of `result_schemas.RATES`.
+    """Episodes of each emotion and transitions per minute of observed time: the rows of `result_schemas.RATES`.
 
     Args:
         connection: the results.
         participants: the participant of each track, the units of the intervals.
     """
-    observed_s: dict[str, float] = defaultdict(float)
-    for path, track_id, labelled_s in connection.sql(_OBSERVED).fetchall():
-        observed_s[participants.find(path, track_id)] += labelled_s
-    counts: dict[tuple[str, str | None], dict[str, int]] = defaultdict(lambda: dict.fromkeys(observed_s, 0))
+    observed_s: dict[str, dict[str, float]] = {"episodes": defaultdict(float), "transitions": defaultdict(float)}
+    for row in run_sql_in_batches(connection, "observed_time").to_pylist():
+        for measure, of_participant in observed_s.items():
+            of_participant[participants.find(row["path"], row["track_id"])] += row[f"{measure}_s"]
+    counts: dict[tuple[str, str | None], dict[str, int]] = defaultdict(lambda: dict.fromkeys(observed_s["episodes"], 0))
     for path, track_id, measure, emotion, n in connection.sql(_COUNTS).fetchall():
         counts[measure, emotion][participants.find(path, track_id)] += n
-    time_s = np.array([*observed_s.values()])
     found = []
     for measure, emotion in MEASURES:
+        time_s = np.array([*observed_s[measure].values()])
         of_participants = np.array([*counts[measure, emotion].values()], float)
         rate = rate_per_minute(of_participants, time_s)
         found.append(_rate_row(measure, emotion, of_participants, time_s, rate))
@@ -133,7 +130,7 @@ def _rate_row(
         "measure": measure,
         "emotion": emotion,
         "n": int(counts.sum()),
-        "labelled_s": float(time_s.sum()),
+        "observed_s": float(time_s.sum()),
         "n_participants": int((time_s > 0).sum()),
         "estimate": rate.estimate,
         "low": rate.low,

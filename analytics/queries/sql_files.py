@@ -6,6 +6,16 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+# Ids of the finished videos in batches of about a million frames: window functions keep all rows in memory.
+_BATCHES = """
+WITH done AS (
+    SELECT video_id, min(path) AS path, coalesce(max(n_frames), 0) AS n_frames FROM videos
+    WHERE status = 'done' GROUP BY video_id
+)
+SELECT list(video_id ORDER BY path, video_id)
+FROM (SELECT *, sum(n_frames) OVER (ORDER BY path, video_id) // 1_000_000 AS batch FROM done)
+GROUP BY batch ORDER BY batch
+"""
 _FACES_OF_VIDEO = "SELECT * FROM visible('faces') WHERE video_id = $id"
 
 
@@ -29,6 +39,12 @@ def run_sql_for_videos(
     named = {f"video_{i}": video for i, video in enumerate(video_ids)}
     sql = sql_of(name).replace("($videos)", f"({', '.join(f'${name}' for name in named) or 'NULL'})")
     return connection.sql(sql, params=parameters | named).to_arrow_table()
+
+
+def run_sql_in_batches(connection: duckdb.DuckDBPyConnection, name: str) -> pa.Table:
+    """Run a query whose SQL contains `($videos)` on all finished videos, and join its rows, by path."""
+    batches = [ids for (ids,) in connection.sql(_BATCHES).fetchall()]
+    return pa.concat_tables([run_sql_for_videos(connection, name, ids) for ids in batches or [[]]])
 
 
 def map_videos(

@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 
 from analytics.queries.groups import find_participants
-from analytics.queries.sql_files import run_sql, run_sql_for_videos
+from analytics.queries.sql_files import run_sql, run_sql_for_videos, run_sql_in_batches
 from analytics.results.video_record import video_names
 from fer_models.labels import EMOTIONS
 
@@ -71,7 +71,7 @@ def validity(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
     A row per track. `speaking_…` are shares of the labeled time in which movements of the mouth were measured.
     """
-    return run_sql(connection, "validity")
+    return run_sql_in_batches(connection, "validity")
 
 
 def movements(connection: duckdb.DuckDBPyConnection) -> pa.Table:

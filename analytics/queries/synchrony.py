@@ -1,12 +1,12 @@
 """Synchrony of people who are visible together: agreement of labels beyond chance, and correlation of valence.
 
-The highest lagged correlation has a chance level from surrogates: the same two people shifted in time, and people of
-other videos. See docs/statistics.md.
+The highest lagged correlation is that of valence minus its moving average, because a drift that two people have in
+common, as when both grow tired, correlates at every lag. Its chance level comes from surrogates: the same two people
+shifted in time, and people of other videos. See docs/statistics.md.
 
 Labels are compared by Cohen's kappa (Educational and Psychological Measurement 20(1), 1960), with seconds in place of
-counted cases. Valence is correlated over all common time and, because two people who both grow tired over an hour
-correlate without influencing each other, window by window, as in Boker et al., "Windowed cross-correlation and peak
-picking", Psychological Methods 7(3), 2002.
+counted cases. Valence is correlated over all common time and, to exclude drift, window by window, as in Boker et al.,
+"Windowed cross-correlation and peak picking", Psychological Methods 7(3), 2002.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.queries.sql_files import map_videos
-from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value
+from analytics.statistics.synchrony import (
+    LEAST_SPREAD,
+    lagged_correlations,
+    peak,
+    shifted_peaks,
+    surrogate_p_value,
+    without_drift,
+)
 from analytics.tables.affect import valence_proxy
 from analytics.tables.arrow_utils import encode_categories, to_column, to_float_array
 from analytics.tables.result_schemas import SYNCHRONY
 from analytics.tables.schema import conform
 from fer_models.labels import EMOTIONS
 
-LEAST_SPREAD = 0.01  # if the valence of a person has a smaller standard deviation, no correlation is computed
 MAX_SURROGATES = 100  # maximum number of people of other videos with whom a pair is compared to find the chance level
 _LONGEST_TRACKS = """
 SELECT video_id, arg_max(track_id, (labelled_s, -track_id)) FROM visible('tracks')
@@ -44,7 +50,8 @@ class SynchronyConfig:
         ValueError: if a value is out of its range.
     """
 
-    # length of a window: long enough for a smile and the response to it, too short for a change of mood
+    # length of a window, and of the moving average: long enough for a smile and the response to it, too short for a
+    # change of mood
     window_s: float = 10.0
     min_together_s: float = 2.0  # pairs of people with less common time are left out
     grid_s: float = 0.2  # time step of the series whose lagged correlation is computed
@@ -73,7 +80,7 @@ def _valence_series(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, np
     found = []
     for video_id, track_id in longest:
         faces = connection.sql(_FACES_OF_TRACK, params={"video_id": video_id, "track_id": track_id}).to_arrow_table()
-        found += [(video_id, valence) for valence in valence_on_grid(faces, SynchronyConfig().grid_s).values()]
+        found += [(video_id, valence) for valence in valence_without_drift(faces, SynchronyConfig()).values()]
     return found
 
 
@@ -85,7 +92,7 @@ def pair_synchrony(
     Args:
         faces: rows of the table `faces` of the video; those without track or smooth_emotion are ignored.
         config: the settings.
-        strangers: valence of people of other videos, as `valence_on_grid` gives it, for surrogates.
+        strangers: valence of people of other videos, as `valence_without_drift` gives it, for surrogates.
 
     Returns:
         The rows of `result_schemas.SYNCHRONY`, by track. The mean over the windows is that of Fisher's z.
@@ -94,7 +101,7 @@ def pair_synchrony(
     known = faces.filter(pc.and_(faces["track_id"].is_valid(), faces["smooth_emotion"].is_valid()))
     known = known.sort_by([("frame_index", "ascending"), ("track_id", "ascending")])
     table = _agreement_of_pairs(known, config)
-    series = valence_on_grid(known, config.grid_s)
+    series = valence_without_drift(known, config)
     pairs = zip(table["track_a"].to_pylist(), table["track_b"].to_pylist(), strict=True)
     lagged = pa.Table.from_pylist([_lagged(series[a], series[b], strangers, config) for a, b in pairs], _LAGGED)
     for name in _LAGGED.names:
@@ -154,6 +161,12 @@ _LAGGED = pa.schema(
         ("n_surrogates", pa.int64()),
     ]
 )
+
+
+def valence_without_drift(faces: pa.Table, config: SynchronyConfig) -> dict[int, np.ndarray]:
+    """The series of `valence_on_grid` minus their moving averages over `window_s`."""
+    window = 2 * round(config.window_s / config.grid_s / 2) + 1
+    return {track: without_drift(series, window) for track, series in valence_on_grid(faces, config.grid_s).items()}
 
 
 def valence_on_grid(faces: pa.Table, grid_s: float) -> dict[int, np.ndarray]:

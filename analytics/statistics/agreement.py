@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from analytics.statistics.intervals import MIN_UNITS, Estimate, mean_interval
 
 Array = NDArray[np.float64]
+TOLERANCE_S = 1e-6  # rounding errors of times
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +27,16 @@ class Coding:
     def __post_init__(self) -> None:
         if not len(self.start_s) == len(self.end_s) == len(self.code):
             raise ValueError(f"{self.start_s.shape = }, {self.end_s.shape = }, {self.code.shape = }")
-        if (self.end_s[:-1] > self.start_s[1:] + 1e-6).any() or (self.end_s < self.start_s).any():
+        if (self.end_s[:-1] > self.start_s[1:] + TOLERANCE_S).any() or (self.end_s < self.start_s).any():
             raise ValueError("intervals must be ordered by time and must not overlap")
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """The n events of a coding, ordered by time."""
+
+    onset_s: Array  # (n,)
+    code: NDArray[np.int64]  # (n,) class of each event
 
 
 @dataclass(frozen=True)
@@ -53,16 +62,44 @@ def confusion_s(reference: Coding, coded: Coding, n_classes: int) -> Array:
     return confusion
 
 
-def common_part(reference: Coding, coded: Coding, max_gap_s: float) -> tuple[Coding, Coding]:
-    """Both codings in the time that both cover; intervals of one class at most `max_gap_s` apart become one."""
+def common_events(reference: Coding, coded: Coding, max_gap_s: float) -> tuple[Events, Events]:
+    """The events of both codings in the time that both cover.
+
+    An event begins where a coding changes its class while the other one covers the time, and where the common time
+    begins. A gap of at most `max_gap_s` is bridged; where a coding begins again after a longer one, its change was not
+    observed and is no event.
+    """
     a, b = _common_cells(reference, coded)
-    return _merge_adjacent(a, max_gap_s), _merge_adjacent(b, max_gap_s)
+    first = np.flatnonzero(a.end_s - a.start_s > TOLERANCE_S)[:1]
+    return (
+        _events(reference, coded, Events(a.start_s[first], a.code[first]), max_gap_s),
+        _events(coded, reference, Events(b.start_s[first], b.code[first]), max_gap_s),
+    )
+
+
+def _events(coding: Coding, other: Coding, first: Events, max_gap_s: float) -> Events:
+    """The events of `coding` in the time that `other` covers, too, the first of which is given; none without it."""
+    if not len(first.onset_s):
+        return first
+    merged = _merge_adjacent(coding, max_gap_s)
+    onset_s, code = merged.start_s[1:], merged.code[1:]
+    was_observed = onset_s - merged.end_s[:-1] <= max_gap_s + TOLERANCE_S
+    counts = was_observed & (onset_s > first.onset_s + TOLERANCE_S) & _covers(other, onset_s, max_gap_s)
+    return Events(np.append(first.onset_s, onset_s[counts]), np.append(first.code, code[counts]))
+
+
+def _covers(coding: Coding, time_s: Array, max_gap_s: float) -> NDArray[np.bool_]:
+    """Whether each time is in an interval, or in a gap of at most `max_gap_s` between two."""
+    is_short = coding.start_s[1:] - coding.end_s[:-1] <= max_gap_s + TOLERANCE_S
+    end_s = np.where(np.append(is_short, False), np.append(coding.start_s[1:], np.inf), coding.end_s)
+    bridged = Coding(coding.start_s, end_s, coding.code)
+    return _class_at(bridged, time_s + TOLERANCE_S) >= 0
 
 
 def _merge_adjacent(coding: Coding, max_gap_s: float) -> Coding:
     gap_s = coding.start_s[1:] - coding.end_s[:-1]
     is_first = np.ones(len(coding.code), bool)
-    is_first[1:] = (coding.code[1:] != coding.code[:-1]) | (gap_s > max_gap_s + 1e-6)
+    is_first[1:] = (coding.code[1:] != coding.code[:-1]) | (gap_s > max_gap_s + TOLERANCE_S)
     first = np.flatnonzero(is_first)
     last = np.append(first[1:], len(coding.code)) - 1 if len(first) else first
     return Coding(coding.start_s[first], coding.end_s[last], coding.code[first])
@@ -117,7 +154,7 @@ def pooled_kappa(confusions: Sequence[Array]) -> Estimate:
     if any(other is None for other in others):
         return Estimate(kappa, note="no interval: without one of the participants there is a single class")
     found = mean_interval(np.array([n * kappa - (n - 1) * other for other in others if other is not None]))
-    return Estimate(kappa, found.low, found.high, note=found.note)
+    return Estimate(kappa, found.low, found.high, note=found.note).within(-1, 1)
 
 
 def precision_and_recall(confusion: Array) -> tuple[Array, Array]:
@@ -127,15 +164,15 @@ def precision_and_recall(confusion: Array) -> tuple[Array, Array]:
         return hit / coded, hit / reference
 
 
-def match_events(reference: Coding, coded: Coding, code: int, tolerance_s: float) -> EventMatch:
+def match_events(reference: Events, coded: Events, code: int, tolerance_s: float) -> EventMatch:
     """Match events of one class whose onsets lie at most `tolerance_s` apart, each at most once.
 
     On sorted onsets, matching each with the earliest free one in reach gives the most pairs.
     """
-    a, b = (np.sort(coding.start_s[coding.code == code]) for coding in (reference, coded))
+    a, b = (events.onset_s[events.code == code] for events in (reference, coded))
     n_matched = i = j = 0
     while i < len(a) and j < len(b):
-        if abs(a[i] - b[j]) <= tolerance_s + 1e-6:
+        if abs(a[i] - b[j]) <= tolerance_s + TOLERANCE_S:
             n_matched, i, j = n_matched + 1, i + 1, j + 1
         elif a[i] < b[j]:
             i += 1

@@ -6,7 +6,7 @@ coverage: docs/statistics.md.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,17 @@ class Estimate:
     high: float | None = None
     p_value: float | None = None
     note: str = ""
+
+    def within(self, least: float, most: float) -> "Estimate":
+        """The same with its interval cut to possible values.
+
+        >>> Estimate(0.9, 0.7, 1.1).within(-1, 1)
+        Estimate(estimate=0.9, low=0.7, high=1, p_value=None, note='')
+        """
+        if self.low is None or self.high is None:
+            return self
+        low, high = (min(max(end, least), most) for end in (self.low, self.high))
+        return replace(self, low=low, high=high)
 
 
 def mean_interval(values: Array) -> Estimate:

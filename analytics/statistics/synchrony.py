@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 MIN_SAMPLES = 10  # a correlation needs at least this many common samples
-# Smallest variance of a series that counts as variation: far below any real series, far above rounding errors.
-LEAST_VARIANCE = 1e-12
+LEAST_SPREAD = 0.01  # smallest standard deviation of valence that counts as variation: below it, a face hardly changes
 
 
 @dataclass(frozen=True)
@@ -19,11 +18,25 @@ class LaggedCorrelation:
     lag: int  # lag in samples; if it is positive, the second series follows the first
 
 
+def without_drift(series: Array, window: int) -> Array:
+    """The series minus its moving average over `window` samples, an odd number; NaN where it is unknown.
+
+    At the ends and beside gaps, the average is over the known samples of the window.
+    """
+    known = ~np.isnan(series)
+
+    def moving_sum(values: Array) -> Array:
+        total: Array = np.convolve(values, np.ones(window))[window // 2 :][: len(values)]
+        return total
+
+    return series - moving_sum(np.where(known, series, 0)) / np.maximum(moving_sum(known.astype(float)), 1)
+
+
 def lagged_correlations(x: Array, y: Array, max_lag: int) -> Array:
     """Pearson's r of `x[t]` and `y[t + lag]` for each lag from -max_lag to max_lag, `(2 max_lag + 1,)`.
 
-    Samples that are NaN in either series are left out; r is NaN with fewer than `MIN_SAMPLES` common ones or without
-    variation.
+    Samples that are NaN in either series are left out; r is NaN with fewer than `MIN_SAMPLES` common ones or if the
+    standard deviation of one series is below `LEAST_SPREAD`.
     """
     n = min(len(x), len(y))
     if not n:
@@ -41,7 +54,7 @@ def lagged_correlations(x: Array, y: Array, max_lag: int) -> Array:
     sum_x, sum_y = sums(x, known_y), sums(known_x, y)
     var_x = sums(x**2, known_y) - sum_x**2 / size
     var_y = sums(known_x, y**2) - sum_y**2 / size
-    varies = enough & (np.minimum(var_x, var_y) > LEAST_VARIANCE * size)
+    varies = enough & (np.minimum(var_x, var_y) >= LEAST_SPREAD**2 * size)
     return np.where(varies, (sums(x, y) - sum_x * sum_y / size) / np.sqrt(np.where(varies, var_x * var_y, 1)), np.nan)
 
 

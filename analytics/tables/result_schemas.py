@@ -35,11 +35,11 @@ COMPARISON = explained(
     (
         "low",
         pa.float64(),
-        "",
+        "-1 to 1",
         "lower end of the 95 % interval of estimate; NULL with fewer than 5 participants in a group, or if no value "
         "varies",
     ),
-    ("high", pa.float64(), "", "upper end of it"),
+    ("high", pa.float64(), "-1 to 1", "upper end of it"),
     ("p_value", pa.float64(), "0 to 1", "two-sided p-value of the same method, not adjusted"),
     ("p_holm", pa.float64(), "0 to 1", "p_value adjusted by Holm over the seven emotions of the pair of groups"),
     (
@@ -93,7 +93,8 @@ SYNCHRONY = explained(
         "valence_r",
         pa.float64(),
         "-1 to 1",
-        "correlation of the valence of their smoothed probabilities; NULL if one of them is constant",
+        "correlation of the valence of their smoothed probabilities; NULL if that of one of them hardly changes (a "
+        "standard deviation below 0.01)",
     ),
     (
         "valence_r_windowed",
@@ -106,7 +107,8 @@ SYNCHRONY = explained(
         "peak_r",
         pa.float64(),
         "-1 to 1",
-        "highest correlation of valence, on a grid of 0.2 s, with one of the two shifted by up to 3 s",
+        "highest correlation of valence minus its mean over 10 s, on a grid of 0.2 s, with one of the two shifted by "
+        "up to 3 s; NULL like valence_r",
     ),
     ("peak_lag_s", pa.float64(), "s", "the shift of peak_r; positive: track_b follows track_a"),
     (
@@ -171,14 +173,20 @@ AVERAGES = explained(
     ("note", pa.string(), "", "why there is no interval"),
 )
 RATES = explained(
-    "`fervid summary RESULTS rates`, `queries.rates`: episodes of each emotion, and transitions, per minute of labeled "
-    "time.",
+    "`fervid summary RESULTS rates`, `queries.rates`: episodes of each emotion, and transitions, per minute of "
+    "observed time.",
     ("measure", pa.string(), "", "episodes, or transitions: changes of the label"),
     ("emotion", pa.string(), "", "the emotion of the episodes; NULL: any"),
     ("n", pa.int64(), "", "the number of them, including those whose onset was not observed"),
-    ("labelled_s", pa.float64(), "s", "time with a label, over all people"),
+    (
+        "observed_s",
+        pa.float64(),
+        "s",
+        "time with a label, over all people, and the breaks across which they are counted: up to 0.3 s for episodes, "
+        "and 1 s for transitions; dropped frames of a live session are breaks",
+    ),
     ("n_participants", pa.int64(), "", "participants (or videos) with a label"),
-    ("estimate", pa.float64(), "1/min", "n per minute of labelled_s"),
+    ("estimate", pa.float64(), "1/min", "n per minute of observed_s"),
     ("low", pa.float64(), "1/min", "lower end of the 95 % interval over participants; NULL with fewer than 5"),
     ("high", pa.float64(), "1/min", "upper end of it"),
     ("note", pa.string(), "", "why there is no interval"),
@@ -188,7 +196,8 @@ _EVENT_COLUMNS = (
         "n_coded_events",
         pa.int64(),
         "",
-        "events of the reference: intervals with one emotion in the time that both cover",
+        "events of the reference: changes of its emotion while the other covers the time, and the first emotion in the "
+        "time that both cover; changes within gaps longer than 0.3 s are not observed",
     ),
     ("n_label_events", pa.int64(), "", "likewise of the labels, or of the second coder"),
     (
@@ -207,8 +216,13 @@ AGREEMENT = explained(
     ("compared_s", pa.float64(), "s", "time that both codings cover"),
     ("share_same", pa.float64(), "0 to 1", "share of it with the same emotion in both"),
     ("kappa", pa.float64(), "at most 1", "time-weighted Cohen's kappa; NULL if there is one emotion only"),
-    ("low", pa.float64(), "", "lower end of the 95 % interval: jackknife over participants (or videos), 5 at least"),
-    ("high", pa.float64(), "", "upper end of it"),
+    (
+        "low",
+        pa.float64(),
+        "at most 1",
+        "lower end of the 95 % interval: jackknife over participants (or videos), 5 at least",
+    ),
+    ("high", pa.float64(), "at most 1", "upper end of it"),
     *_EVENT_COLUMNS,
     ("note", pa.string(), "", "why there is no interval"),
 )

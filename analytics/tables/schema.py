@@ -90,6 +90,7 @@ _BOX_AND_LANDMARKS = [
         "x, y of right eye, left eye, nose, right and left mouth corner (from the person's perspective)",
     ),
 ]
+_TRACK_OF_FACE = "track of the face; NULL with too few faces for a track, such as fewer than 3 at most 1 s apart"
 _PROBABILITIES = _per_emotion("p", "0 to 1", "calibrated probability of {}; the seven, with p_other if any, sum to 1")
 _FURTHER_OUTPUTS = [
     _field("p_other", pa.float32(), "0 to 1", "probability of the model's other classes; NULL if it has none"),
@@ -283,7 +284,7 @@ FACES = pa.schema(
         *_FRAME,
         _field("duration_s", pa.float64(), "s", "duration_s of the frame: the weight of the face in shares of time"),
         _field("face_index", pa.int16(), "", _FACE_INDEX, nullable=False),
-        _field("track_id", pa.int32(), "", "track of the face; NULL if visible too briefly for a track"),
+        _field("track_id", pa.int32(), "", _TRACK_OF_FACE),
         *_BOX_AND_LANDMARKS,
         *_PROBABILITIES,
         *_FURTHER_OUTPUTS,
@@ -294,7 +295,7 @@ FACES = pa.schema(
             "smooth",
             "0 to 1",
             "p_{} (corrected with --baseline) smoothed within the track: mean over good faces, each weighted by "
-            "its duration and exp(-distance in time / time_constant_s); the seven sum to 1",
+            "its duration (0.3 s at most) and exp(-distance in time / time_constant_s); the seven sum to 1",
         ),
         _field("smooth_emotion", pa.string(), "", "emotion after smoothing; changes only when another clearly leads"),
         _field(
@@ -494,7 +495,7 @@ IDENTITIES = pa.schema(
     [
         _FRAME[0],
         _field("face_index", pa.int16(), "", _FACE_INDEX, nullable=False),
-        _field("track_id", pa.int32(), "", "track of the face; NULL if visible too briefly for a track"),
+        _field("track_id", pa.int32(), "", _TRACK_OF_FACE),
         _field(
             "is_switch", pa.bool_(), "", "whether the track may have switched to another person here", nullable=False
         ),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_models.labels import EMOTIONS
-from flows.cli.console import usage_checked
+from flows.cli.console import counted, usage_checked
 
 if TYPE_CHECKING:
     import duckdb
@@ -136,10 +136,10 @@ MEANINGS = {
     Question.dwell: (
         "Episodes with an unobserved onset or offset, as at the start or end of a video, may last longer than was "
         "seen. km_median_s, the Kaplan-Meier median, leaves out the former and allows for the latter; low to high is "
-        "its 95 % interval over participants."
+        "its 95 % interval over participants. Durations include breaks without a label of up to 0.3 s."
     ),
     Question.rates: (
-        "estimate is n per minute of labelled_s, low to high its 95 % interval over participants (or videos)."
+        "estimate is n per minute of observed_s, low to high its 95 % interval over participants (or videos)."
     ),
     Question.validity: (
         "good_share, left_out_share and labelled_share are of seen_s, carried_share is of the labeled time, and "
@@ -151,13 +151,14 @@ MEANINGS = {
     ),
     Question.synchrony: (
         "kappa is 1 for full agreement and 0 for agreement by chance; valence_r is over all common time, "
-        "valence_r_windowed over windows of 10 s; p_surrogate is the probability of such a peak_r by chance. Where "
-        "it is empty, the common time is too short to tell, and peak_r is not evidence."
+        "valence_r_windowed over windows of 10 s; peak_r is of valence minus its mean over 10 s, and p_surrogate the "
+        "probability of such a peak_r by chance. Where it is empty, the common time is too short to tell, and peak_r "
+        "is not evidence."
     ),
     Question.events: (
-        "emotion is the one shown longest. share_… is of labelled_s, mean_… over ok_s, change_… the mean minus that "
-        "of the {before_s:g} s before the event (or of the part of them in the video). There are no confidence "
-        "intervals."
+        "emotion is the one shown longest. share_… is of labelled_s, mean_… over ok_s (with --no-gate over seen_s), "
+        "change_… the mean minus that of the {before_s:g} s before the event (or of the part of them in the video). "
+        "There are no confidence intervals."
     ),
     Question.averages: (
         "The columns of emotions (estimate) are changes of the mean probability: minus that in the {before_s:g} s "
@@ -195,10 +196,8 @@ def explanation(request: Request, rows: "pa.Table") -> list[str]:
     meaning = MEANINGS[question].format(before_s=request.before_s)
     notes = [f"{meaning} {SCHEMA_HINT.format(question)}" if question in DESCRIBED else meaning]
     if question == Question.validity:
-        of_seen = zip(rows["labelled_share"].to_pylist(), rows["seen_s"].to_pylist(), strict=True)
-        notes += _short_time_note(
-            [(share or 0) * (seen_s or 0) for share, seen_s in of_seen], "changes_per_min", "change"
-        )
+        observed_s = [seconds or 0 for seconds in rows["observed_s"].to_pylist()]
+        notes += _short_time_note(observed_s, "changes_per_min", "change")
     return notes
 
 
@@ -240,7 +239,7 @@ def _comparison_notes(rows: "pa.Table") -> list[str]:
     for row in rows.to_pylist():
         pair = f"{row['group_a']} and {row['group_b']}"
         if row["paired"]:
-            found[f"{pair} are compared within {row['n_participants_a']} participants (paired)."] = None
+            found[f"{pair} are compared within {counted(row['n_participants_a'], 'participant')} (paired)."] = None
         elif row["n_a"] and row["n_b"]:
             participants = f"{row['n_participants_a']} and {row['n_participants_b']} participants"
             found[f"{pair}: {participants} in {row['n_a']} and {row['n_b']} videos."] = None

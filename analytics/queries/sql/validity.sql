@@ -1,5 +1,6 @@
 -- How far the results of each person can be trusted: how much of the time the face was visible, of good quality, left out
--- by --speech and labeled, the main reason for low quality, how far the head was turned, how often the label changed, and
+-- by --speech and labeled, the main reason for low quality, how far the head was turned, how often the label changed in
+-- observed_s (the labeled time with breaks of up to 1 s), and
 -- the share of the labeled time with measured mouth movement, and of that of each emotion, in intervals of speaking-like
 -- mouth movement (NULL if nothing was measured).
 WITH posed AS (
@@ -10,7 +11,7 @@ WITH posed AS (
 ), spoken AS (
     SELECT video_id, analysis_id, track_id, coalesce('speaking_' || smooth_emotion, 'speaking_labelled') AS name,
         sum(duration_s) FILTER (is_speaking) AS speaking_s, coalesce(speaking_s, 0) / nullif(sum(duration_s), 0) AS share
-    FROM visible('faces') WHERE smooth_emotion IS NOT NULL AND is_speaking IS NOT NULL
+    FROM visible('faces') WHERE video_id IN ($videos) AND smooth_emotion IS NOT NULL AND is_speaking IS NOT NULL
     GROUP BY GROUPING SETS ((video_id, analysis_id, track_id), (video_id, analysis_id, track_id, smooth_emotion))
 ), speaking AS (
     PIVOT spoken ON name IN (
@@ -18,15 +19,20 @@ WITH posed AS (
         'speaking_surprise', 'speaking_neutral'
     ) USING any_value(share) GROUP BY video_id, analysis_id, track_id
 ), changed AS (
-    SELECT video_id, analysis_id, track_id, sum(count) AS n_changes FROM transitions GROUP BY ALL
+    SELECT video_id, analysis_id, track_id, sum(count) AS n_changes FROM transitions WHERE video_id IN ($videos) GROUP BY ALL
+), observed AS (
+    SELECT * FROM observed_time() WHERE video_id IN ($videos)
 )
 SELECT path, track_id, person, seen_s, seen_s / nullif(end_s - start_s, 0) AS seen_share,
     least((ok_s + left_out_s) / nullif(seen_s, 0), 1) AS good_share, left_out_s / nullif(seen_s, 0) AS left_out_share,
     labelled_s / nullif(seen_s, 0) AS labelled_share, carried_s / nullif(labelled_s, 0) AS carried_share, main_reason,
-    yaw_median_deg, yaw_p90_deg, coalesce(n_changes, 0)::DOUBLE / nullif(labelled_s / 60, 0) AS changes_per_min,
+    yaw_median_deg, yaw_p90_deg, transitions_s AS observed_s,
+    coalesce(n_changes, 0)::DOUBLE / nullif(observed_s / 60, 0) AS changes_per_min,
     COLUMNS('^speaking_'), suspected_switch
 FROM visible('tracks') JOIN videos USING (video_id, analysis_id) JOIN people USING (video_id, analysis_id, track_id)
     LEFT JOIN posed USING (video_id, analysis_id, track_id)
     LEFT JOIN speaking USING (video_id, analysis_id, track_id)
     LEFT JOIN changed USING (video_id, analysis_id, track_id)
+    LEFT JOIN observed USING (video_id, analysis_id, track_id)
+WHERE video_id IN ($videos)
 ORDER BY path, video_id, track_id

@@ -172,11 +172,12 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note
 
 def _data_notes(connection: "duckdb.DuckDBPyConnection", results: Path) -> list[str]:
     """Notes on videos that users may want to exclude from the results."""
+    from analytics import queries
     from analytics.results.replaced_files import replaced_files_note
     from analytics.results.videos import all_videos
 
-    note_on_replaced = replaced_files_note(results, all_videos(connection))
-    return [] if note_on_replaced is None else [note_on_replaced]
+    notes = [queries.dropped_frames_note(connection), replaced_files_note(results, all_videos(connection))]
+    return [text for text in notes if text is not None]
 
 
 def _print_resume_hint(failures: "pa.Table") -> None:
