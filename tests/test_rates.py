@@ -11,6 +11,7 @@ from scenes import Face, feeling, observe
 from scipy import stats
 
 from analytics import connect, queries
+from analytics.results.notes import rename
 from analytics.results.store import Store
 from analytics.statistics.rates import rate_per_minute
 from analytics.statistics.survival import kaplan_meier, median_interval
@@ -227,6 +228,44 @@ def test_an_event_at_the_start_of_a_video_has_no_baseline(results, tmp_path):
         row = queries.averages(connection, events, bin_ms=500, before_s=1).to_pylist()[0]
     assert (row["start_s"], row["baseline_s"], row["n_participants"], row["estimate"]) == (1, 0, 0, None)
     assert row["note"] == "no change: nobody has a good face in the window before the onset"
+
+
+def happy_averages(root, tmp_path, events, **options):
+    """The rows of happy, by start of the bin; `events` are lines of a file."""
+    (tmp_path / "events.csv").write_text(f"start_s,end_s,label\n{events}\n")
+    with connect(root) as connection:
+        rows = queries.averages(connection, tmp_path / "events.csv", **options).to_pylist()
+    return {row["start_s"]: row for row in rows if row["emotion"] == "happy"}
+
+
+def test_a_person_who_appears_is_no_change(tmp_path):
+    """P0 changes from 0 to 0.6 at 2 s; P1 is at 0.8 from 1 s on, and alone from 3 s on."""
+    faces = [Face(i, p=feeling("happy", 0.6 if i >= 20 else 0.0)) for i in range(30)]
+    faces += [Face(i, x=900, p=feeling("happy", 0.8)) for i in range(10, 40)]
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(np.arange(40) / 10, faces), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "1.mp4"}, timeline)
+    rows = happy_averages(store.root, tmp_path, "2,4,film", bin_ms=1000, before_s=3)
+    assert [row["estimate"] for row in rows.values()] == pytest.approx([0, 0, 0.3, 0], abs=0.001)
+    assert [row["mean"] for row in rows.values()] == pytest.approx([0, 0.4, 0.7, 0.8], abs=0.001)
+    assert {row["baseline_s"] for row in rows.values()} == {1.5}  # 2 s of P0, 1 s of P1
+
+
+def test_two_tracks_of_one_name_have_a_common_baseline(tmp_path):
+    """Anna is track 0 at 0.2 until 1 s and track 1 at 0.9 from 2 s on; a person without a name is at 0.5 throughout."""
+    faces = [Face(i, p=feeling("happy", 0.2)) for i in range(10)]
+    faces += [Face(i, x=900, p=feeling("happy", 0.9)) for i in range(20, 40)]
+    faces += [Face(i, x=1500, p=feeling("happy", 0.5)) for i in range(40)]
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(np.arange(40) / 10, faces), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "1.mp4"}, timeline)
+    with connect(store.root) as connection:
+        tracks = connection.sql("SELECT track_id FROM tracks WHERE mean_happy NOT BETWEEN 0.4 AND 0.6").fetchall()
+    for (track_id,) in tracks:
+        rename(store.root, "v1", track_id, "Anna")
+    row = happy_averages(store.root, tmp_path, "2,4,film", bin_ms=1000, before_s=2)[0]
+    assert (row["n_participants"], row["estimate"]) == (2, pytest.approx((0.7 + 0) / 2, abs=0.001))
+    assert row["baseline_s"] == pytest.approx((1 + 2) / 2)
 
 
 @pytest.mark.parametrize("question", ["averages", "during_events", "compare_events"])
