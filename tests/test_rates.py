@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from commands import fervid
-from scenes import Face, feeling, observe
+from scenes import LONG_FRAME_S, Face, feeling, long_smile, observe
 from scipy import stats
 
 from analytics import connect, queries
@@ -249,6 +249,21 @@ def test_a_person_who_appears_is_no_change(tmp_path):
     assert [row["estimate"] for row in rows.values()] == pytest.approx([0, 0, 0.3, 0], abs=0.001)
     assert [row["mean"] for row in rows.values()] == pytest.approx([0, 0.4, 0.7, 0.8], abs=0.001)
     assert {row["baseline_s"] for row in rows.values()} == {1.5}  # 2 s of P0, 1 s of P1
+
+
+def test_time_is_split_among_the_bins_around_an_onset(tmp_path):
+    """The smile is from 0.95 to 1.85 s: 0.05 s of the second before the onset at 1 s, 0.85 s of the one after it."""
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(LONG_FRAME_S, long_smile()), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "1.mp4"}, timeline)
+    rows = happy_averages(store.root, tmp_path, "1,3,film", bin_ms=1000, before_s=1)
+    assert [row["mean"] for row in rows.values()] == pytest.approx([0.05, 0.85, 0], abs=1e-3)
+    assert [row["estimate"] for row in rows.values()] == pytest.approx([0, 0.8, -0.05], abs=1e-3)
+    assert {row["baseline_s"] for row in rows.values()} == {1}
+    with connect(store.root, events=tmp_path / "events.csv") as connection:
+        found = connection.sql("SELECT bin_start_s, ok_s, p_happy FROM event_bins ORDER BY 1").fetchall()
+    expected = [(-1, 0.5, 0), (-0.5, 0.5, 0.1), (0, 0.5, 1), (0.5, 0.5, 0.7), (1, 0.5, 0), (1.5, 0.5, 0)]
+    assert found == [pytest.approx(row, abs=1e-3) for row in expected]
 
 
 def test_two_tracks_of_one_name_have_a_common_baseline(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import fervid
-from scenes import Face, feeling, observe
+from scenes import LONG_FRAME_S, Face, feeling, long_smile, observe
 
 from analytics.exports.trials import read_covariates
 from analytics.queries.groups import GroupError
@@ -67,6 +67,19 @@ def test_probabilities_and_times_have_no_rounding_errors(tmp_path):
     assert happy.probability.tolist() == [1.0] * 15  # 301 frames of 1/30 s are 10.03 s: 14 bins of 21 frames, one of 7
     assert happy.observed_s.tolist() == [0.7] * 14 + [0.233333]
     assert (happy.emotion_s <= happy.labelled_s).all() and (rows.probability >= 0).all()
+
+
+def test_time_is_split_among_bins_and_trials(tmp_path):
+    """The smile is from 0.95 to 1.85 s: the first trial ends in it, the second begins and ends in it."""
+    store, events = Store(tmp_path / "results"), tmp_path / "events.csv"
+    timeline = build_timeline(observe(LONG_FRAME_S, long_smile()), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "1.mp4"}, timeline)
+    events.write_text("start_s,end_s,label\n0.5,1.25,a\n1.1,1.8,b\n")
+    rows = export(store.root, tmp_path, "--events", events, "--bin-ms", 500).query("emotion == 'happy'")
+    assert rows.condition.tolist() == ["a", "a", "b", "b"]
+    assert rows.bin_start_s.tolist() == [0, 0.5, 0, 0.5]
+    assert rows.observed_s.tolist() == [0.5, 0.25, 0.5, 0.2]
+    assert rows.probability.tolist() == [0.1, 1, 1, 1]
 
 
 def test_without_events_a_video_is_a_trial(results, tmp_path):

@@ -24,9 +24,13 @@ SELECT track_id FROM visible('tracks') WHERE video_id = $video_id AND emotion IS
 ORDER BY n_faces_ok DESC, track_id LIMIT $n
 """
 _POINTS = f"""
-SELECT floor(pts_s * 1000 / $bin_ms) * $bin_ms / 1000 AS t_s, {", ".join(f"avg(smooth_{e}) AS {e}" for e in EMOTIONS)}
-FROM faces WHERE video_id = $video_id AND track_id = $track_id AND smooth_emotion IS NOT NULL
-GROUP BY t_s ORDER BY t_s
+WITH shown AS (
+    SELECT *, unnest(time_bins(pts_s, pts_s + duration_s, $bin_ms)) AS bin,
+        seconds_in_bin(pts_s, pts_s + duration_s, bin, $bin_ms) AS shown_s
+    FROM faces WHERE video_id = $video_id AND track_id = $track_id AND smooth_emotion IS NOT NULL
+)
+SELECT bin * $bin_ms / 1000 AS t_s, {", ".join(f"sum(smooth_{e} * shown_s) / sum(shown_s) AS {e}" for e in EMOTIONS)}
+FROM shown WHERE shown_s > 0 GROUP BY bin ORDER BY bin
 """
 
 

@@ -25,27 +25,31 @@ from fer_models.labels import EMOTIONS
 
 def _seconds(condition: str) -> str:
     """SQL for the time of the faces of a bin that meet a condition; in whole microseconds, so that parts add up."""
-    return f"coalesce(round(sum(duration_s) FILTER ({condition}), 6), 0)"
+    return f"coalesce(round(sum(shown_s) FILTER ({condition}), 6), 0)"
 
 
 def _mean(column: str) -> str:
     """SQL for the mean over the time of the faces that count; without the rounding errors that may put it over 1."""
-    return f"round(sum({column} * duration_s) FILTER (counts) / sum(duration_s) FILTER (counts), 6)"
+    return f"round(sum({column} * shown_s) FILTER (counts) / sum(shown_s) FILTER (counts), 6)"
 
 
-# A trial is an event in a video or, without events, a whole video. Frames belong to the bin in which they begin.
+# A trial is an event in a video or, without events, a whole video. The time for which a frame is shown is split among
+# the bins.
 _SQL = f"""
 WITH trials AS (
     SELECT unnest($trials) AS trial, unnest($video_ids) AS video_id, unnest($starts_s) AS from_s,
         unnest($ends_s) AS to_s
 ), shown AS (
-    SELECT trial, track_id, CAST(floor((round(1000 * pts_s) - round(1000 * from_s)) / $bin_ms) AS BIGINT) AS bin,
-        faces.duration_s, smooth_emotion, coalesce(label_carried, false) AS carried,
+    SELECT trial, track_id, greatest(pts_s, from_s) - from_s AS start_s,
+        least(pts_s + faces.duration_s, to_s) - from_s AS end_s, unnest(time_bins(start_s, end_s, $bin_ms)) AS bin,
+        seconds_in_bin(start_s, end_s, bin, $bin_ms) AS shown_s, smooth_emotion,
+        coalesce(label_carried, false) AS carried,
         NOT quality_ok AND NOT left_out_by_speech(quality_reason) AS is_low,
         p_angry IS NOT NULL AND (quality_ok OR settings ->> '$.timeline.quality.gate' = 'false') AS counts,
         {", ".join(f"p_{name}" for name in EMOTIONS)}
     FROM visible('faces') AS faces JOIN videos USING (video_id, analysis_id) JOIN trials USING (video_id)
-    WHERE list_contains($video_ids, video_id) AND track_id IS NOT NULL AND pts_s >= from_s AND pts_s < to_s
+    WHERE list_contains($video_ids, video_id) AND track_id IS NOT NULL AND pts_s < to_s
+        AND pts_s + faces.duration_s > from_s
 )
 SELECT trial, track_id, bin, {_seconds("true")} AS observed_s,
     {_seconds("smooth_emotion IS NOT NULL")} AS labelled_s,

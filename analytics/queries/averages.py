@@ -7,7 +7,6 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from analytics.queries.events import match_events
 from analytics.queries.groups import Participants, resolve_participants
@@ -16,11 +15,13 @@ from analytics.tables.arrow_utils import to_float_array
 from analytics.tables.result_schemas import AVERAGES
 from fer_models.labels import EMOTIONS
 
-_MEANS = ", ".join(f"sum(p_{name} * faces.duration_s) / sum(faces.duration_s) AS p_{name}" for name in EMOTIONS)
+_MEANS = ", ".join(f"sum(p_{name} * shown_s) / sum(shown_s) AS p_{name}" for name in EMOTIONS)
 
 
 def _bins_sql(trials: str, columns: str, bin_ms: str, before_s: str) -> str:
     """SQL for the good seconds and mean probabilities of each track in bins from the onset of each trial.
+
+    The time for which a frame is shown is split among the bins.
 
     Args:
         trials: a SELECT with video_id, from_s, to_s and `columns`.
@@ -29,15 +30,18 @@ def _bins_sql(trials: str, columns: str, bin_ms: str, before_s: str) -> str:
         before_s: length of the window before the onset.
     """
     return f"""
-WITH trials AS ({trials})
-SELECT {columns}, track_id,
-    CAST(floor((round(1000 * pts_s) - round(1000 * from_s)) / {bin_ms}) AS BIGINT) AS bin,
-    sum(faces.duration_s) AS ok_s, {_MEANS}
-FROM visible('faces') AS faces JOIN videos USING (video_id, analysis_id) JOIN trials USING (video_id)
-WHERE track_id IS NOT NULL AND p_angry IS NOT NULL AND faces.duration_s > 0
-    AND (quality_ok OR settings ->> '$.timeline.quality.gate' = 'false')
-    AND pts_s >= from_s - {before_s} AND pts_s < to_s
-GROUP BY ALL
+WITH trials AS ({trials}), shown AS (
+    SELECT *, greatest(pts_s, from_s - {before_s}) - from_s AS shown_from_s,
+        least(pts_s + faces.duration_s, to_s) - from_s AS shown_to_s,
+        unnest(time_bins(shown_from_s, shown_to_s, {bin_ms})) AS bin,
+        seconds_in_bin(shown_from_s, shown_to_s, bin, {bin_ms}) AS shown_s
+    FROM visible('faces') AS faces JOIN videos USING (video_id, analysis_id) JOIN trials USING (video_id)
+    WHERE track_id IS NOT NULL AND p_angry IS NOT NULL
+        AND (quality_ok OR settings ->> '$.timeline.quality.gate' = 'false')
+        AND pts_s < to_s AND pts_s + faces.duration_s > from_s - {before_s}
+)
+SELECT {columns}, track_id, bin, round(sum(shown_s), 6) AS ok_s, {_MEANS}
+FROM shown WHERE shown_s > 0 GROUP BY ALL
 """
 
 
@@ -54,7 +58,7 @@ EVENT_BINS_SQL = f"""
 WITH bins AS ({
     _bins_sql(
         "SELECT DISTINCT video_id, label, start_s, end_s, start_s AS from_s, end_s AS to_s FROM events",
-        "video_id, label, trials.start_s, trials.end_s",
+        "video_id, label, start_s, end_s",
         "500",
         "5.0",
     )
@@ -117,7 +121,7 @@ def averages(
     }
     binned = connection.sql(TRIAL_BINS_SQL, params=parameters).to_arrow_table()
     people = resolve_participants(connection, participants)
-    return average_trials(trials, binned, people, bin_ms=bin_ms, before_s=before_s)
+    return average_trials(trials, binned, people, bin_ms=bin_ms)
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,7 @@ class Trial:
     path: str
 
 
-def average_trials(
-    trials: Mapping[int, Trial], rows: pa.Table, participants: Participants, *, bin_ms: int, before_s: float
-) -> pa.Table:
+def average_trials(trials: Mapping[int, Trial], rows: pa.Table, participants: Participants, *, bin_ms: int) -> pa.Table:
     """Average trials per participant, then over participants: the rows of `result_schemas.AVERAGES`.
 
     The change of each person is relative to their own mean before the onset: relative to a common mean, it would be a
@@ -141,9 +143,7 @@ def average_trials(
         rows: the answer to `TRIAL_BINS_SQL`.
         participants: the participant of each track.
         bin_ms: length of a bin.
-        before_s: length of the baseline window before the onset.
     """
-    rows = rows.filter(pc.greater_equal(rows["bin"], -int(round(1000 * before_s) // bin_ms)))
     trial, bins, ok_s = (rows[name].to_numpy() for name in ("trial", "bin", "ok_s"))
     p = to_float_array(rows, *(f"p_{name}" for name in EMOTIONS))
     labels, label_of_trial = np.unique([trials[number].label for number in sorted(trials)], return_inverse=True)
