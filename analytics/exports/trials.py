@@ -55,6 +55,7 @@ SELECT trial, track_id, bin, {_seconds("true")} AS observed_s,
     {_seconds("smooth_emotion IS NOT NULL")} AS labelled_s,
     {_seconds("carried")} AS carried_s,
     {_seconds("is_low")} AS low_quality_s,
+    {_seconds("counts")} AS ok_s,
     {", ".join(f"{_mean(f'p_{name}')} AS p_{name}" for name in EMOTIONS)},
     {", ".join(f'''{_seconds(f"smooth_emotion = '{name}'")} AS s_{name}''' for name in EMOTIONS)}
 FROM shown GROUP BY ALL HAVING observed_s > 0 ORDER BY ALL
@@ -73,12 +74,13 @@ COLUMNS = (  # docs/exports.md explains the columns
     ("labelled_s", pa.float64()),
     ("carried_s", pa.float64()),
     ("low_quality_s", pa.float64()),
-    # Mean probability over the time of good faces, not smoothed; NULL without a good face.
+    ("ok_s", pa.float64()),
+    # Mean probability over ok_s, not smoothed; NULL if that is 0.
     ("probability", pa.float64()),
     ("emotion_s", pa.float64()),  # the part of labelled_s with this emotion as the label
 )
 # Columns of the table with one value for all emotions of a track in a time bin, as the query names them.
-_OF_BIN = ("trial", "track_id", "observed_s", "labelled_s", "carried_s", "low_quality_s")
+_OF_BIN = ("trial", "track_id", "observed_s", "labelled_s", "carried_s", "low_quality_s", "ok_s")
 
 
 @dataclass(frozen=True)
