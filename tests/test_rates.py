@@ -283,6 +283,11 @@ def test_two_tracks_of_one_name_have_a_common_baseline(tmp_path):
     assert row["baseline_s"] == pytest.approx((1 + 2) / 2)
 
 
+def test_without_a_window_there_is_no_change(results, tmp_path):
+    row = happy_averages(results, tmp_path, "2,3,film", before_s=0)[0]
+    assert (row["estimate"], row["note"]) == (None, "no change: the window before the onset has a length of 0 s")
+
+
 @pytest.mark.parametrize("question", ["averages", "during_events", "compare_events"])
 def test_labels_that_differ_only_in_case_or_blanks_are_refused(results, tmp_path, question):
     events = tmp_path / "events.csv"

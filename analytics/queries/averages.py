@@ -77,6 +77,7 @@ FROM bins
 
 
 _NO_BASELINE = Estimate(None, note="no change: nobody has a good face in the window before the onset")
+_NO_WINDOW = Estimate(None, note="no change: the window before the onset has a length of 0 s")
 
 
 def averages(
@@ -121,7 +122,7 @@ def averages(
     }
     binned = connection.sql(TRIAL_BINS_SQL, params=parameters).to_arrow_table()
     people = resolve_participants(connection, participants)
-    return average_trials(trials, binned, people, bin_ms=bin_ms)
+    return average_trials(trials, binned, people, bin_ms=bin_ms, before_s=before_s)
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,9 @@ class Trial:
     path: str
 
 
-def average_trials(trials: Mapping[int, Trial], rows: pa.Table, participants: Participants, *, bin_ms: int) -> pa.Table:
+def average_trials(
+    trials: Mapping[int, Trial], rows: pa.Table, participants: Participants, *, bin_ms: int, before_s: float
+) -> pa.Table:
     """Average trials per participant, then over participants: the rows of `result_schemas.AVERAGES`.
 
     The change of each person is relative to their own mean before the onset: relative to a common mean, it would be a
@@ -143,6 +146,7 @@ def average_trials(trials: Mapping[int, Trial], rows: pa.Table, participants: Pa
         rows: the answer to `TRIAL_BINS_SQL`.
         participants: the participant of each track.
         bin_ms: length of a bin.
+        before_s: length of the baseline window before the onset.
     """
     trial, bins, ok_s = (rows[name].to_numpy() for name in ("trial", "bin", "ok_s"))
     p = to_float_array(rows, *(f"p_{name}" for name in EMOTIONS))
@@ -171,7 +175,8 @@ def average_trials(trials: Mapping[int, Trial], rows: pa.Table, participants: Pa
             "baseline_s": mean_baseline_s[number],
             "n_trials": n_trials[i],
         }
-        found += [of_bin | row for row in _average(mean[rows_of_bin], change[rows_of_bin])]
+        averaged = _average(mean[rows_of_bin], change[rows_of_bin], _NO_BASELINE if before_s else _NO_WINDOW)
+        found += [of_bin | row for row in averaged]
     return pa.Table.from_pylist(found, AVERAGES)
 
 
@@ -199,12 +204,12 @@ def _means(values: np.ndarray, weight: np.ndarray, group: np.ndarray, n_groups: 
         return np.column_stack(sums) / np.bincount(group, weight, n_groups)[:, None]
 
 
-def _average(mean: np.ndarray, change: np.ndarray) -> list[dict[str, object]]:
+def _average(mean: np.ndarray, change: np.ndarray, no_change: Estimate) -> list[dict[str, object]]:
     """The averages over participants, a row per emotion; both arrays `(n, 7)`, changes without a baseline are NaN."""
     change = change[~np.isnan(change[:, 0])]
     rows = []
     for k, emotion in enumerate(EMOTIONS):
-        estimate = mean_interval(change[:, k]) if len(change) else _NO_BASELINE
+        estimate = mean_interval(change[:, k]) if len(change) else no_change
         rows.append(
             {
                 "emotion": emotion,
