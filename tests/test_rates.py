@@ -288,6 +288,22 @@ def test_without_a_window_there_is_no_change(results, tmp_path):
     assert (row["estimate"], row["note"]) == (None, "no change: the window before the onset has a length of 0 s")
 
 
+def test_windows_in_another_event_are_reported(results, tmp_path):
+    """The second film begins as the first one ends; the third is only in one video, 1 s after the second."""
+    (tmp_path / "events.csv").write_text("start_s,end_s,label,video\n1,2,a,\n2,3,b,\n4,5,c,1.mp4\n")
+    with connect(results) as connection:
+        notes = [
+            queries.baseline_overlap_note(connection, tmp_path / "events.csv", before_s=before_s)
+            for before_s in (0, 1, 1.5)
+        ]
+    assert notes[0] is None
+    assert "The 1 s before the onset of 1 of 3 events overlap another event" in notes[1]
+    assert "The 1.5 s before the onset of 2 of 3 events" in notes[2]
+    for question in ("averages", "events"):
+        run = fervid("summary", results, question, "--events", tmp_path / "events.csv", "--before", 1)
+        assert "overlap another event: their changes are relative" in " ".join(run.output.split())
+
+
 @pytest.mark.parametrize("question", ["averages", "during_events", "compare_events"])
 def test_labels_that_differ_only_in_case_or_blanks_are_refused(results, tmp_path, question):
     events = tmp_path / "events.csv"

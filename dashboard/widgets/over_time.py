@@ -50,6 +50,8 @@ def show_over_time(found: Compared) -> None:
     )
     if found.onsets is not None:
         show_onsets(found.onsets, emotion)
+        if found.overlap_note:
+            st.caption(plain(found.overlap_note))
 
 
 def show_onsets(averages: pd.DataFrame, emotion: str) -> None:
