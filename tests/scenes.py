@@ -34,6 +34,15 @@ def feeling(emotion: str, probability: float = 1.0) -> tuple[float, ...]:
     return tuple({emotion: probability, rest: 1 - probability}.get(name, 0.0) for name in EMOTIONS)
 
 
+# Frames every 0.1 s, but the one at 0.95 s is shown until 1.85 s: the only one of its emotion in `long_smile`.
+LONG_FRAME_S = [*np.arange(10) / 10, 0.95, *(1.85 + np.arange(12) / 10)]
+
+
+def long_smile() -> list[Face]:
+    """A face in the frames of `LONG_FRAME_S`: happy in the long one, else neutral."""
+    return [Face(i, p=feeling("happy" if i == 10 else "neutral")) for i in range(len(LONG_FRAME_S))]
+
+
 def still_landmarks(n: int, **changed: np.ndarray) -> FaceLandmarks:
     """`n` faces that look ahead with open eyes and a closed mouth, except for what is changed."""
     still = {"landmark_score": 0.9, "eye_openness_left": 0.3, "eye_openness_right": 0.3, "mouth_width": 0.6}

@@ -1,6 +1,7 @@
 """One CSV file for a whole folder, and figures of each video."""
 
 import csv
+import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 
@@ -9,10 +10,10 @@ import pyarrow as pa
 import pytest
 from commands import fervid
 from PIL import Image
-from scenes import Face, observe
+from scenes import LONG_FRAME_S, Face, long_smile, observe
 
 from analytics.results.store import Store
-from analytics.timeline.build import build_timeline
+from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.settings import TimelineSettings
 
 FRAMES = 20
@@ -103,3 +104,13 @@ def test_a_plot_has_a_line_for_each_emotion(results, tmp_path):
     ElementTree.parse(tmp_path / "a.svg")
     # Text is drawn as shapes, and repeated in a comment.
     assert "time in the video" in (tmp_path / "a.svg").read_text(encoding="utf-8")
+
+
+def test_a_plot_has_a_line_while_a_frame_is_shown(tmp_path):
+    """Each line begins once (M): it does not break at the frame that is shown for 0.9 s."""
+    store = Store(tmp_path / "results")
+    ids = {"video_id": "v1", "analysis_id": "a1", "path": "a.mp4", "duration_s": 3.05}
+    store.commit_analysis(ids, build_timeline(observe(LONG_FRAME_S, long_smile()), TimelineConfig()))
+    succeed("plot", store.root, "-o", tmp_path)
+    lines = re.findall(r'<path d="([^"]*)" clip-path', (tmp_path / "a.svg").read_text(encoding="utf-8"))
+    assert [line.count("M") for line in lines] == [1] * 7

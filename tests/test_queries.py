@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from commands import fervid
-from scenes import Face, feeling, observe
+from scenes import LONG_FRAME_S, Face, feeling, long_smile, observe
 
 from analytics import connect, queries, query
 from analytics.errors import QueryError
@@ -16,17 +16,18 @@ from analytics.queries.connection import describe, limited
 from analytics.queries.groups import GroupError
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
+from analytics.timeline.smoothing import SmoothingConfig
 from fer_models.labels import EMOTIONS
 from flows.cli.commands.results import Question
 
 BLURRED = {"blur": 1.0}
 
 
-def commit(store: Store, video: int, path: str, faces: list[Face], pts_s) -> None:
+def commit(store: Store, video: int, path: str, faces: list[Face], pts_s, config: TimelineConfig | None = None) -> None:
     row = {"video_id": f"v{video:016}", "analysis_id": f"a{video:016}", "observation_id": f"o{video:016}", "path": path}
     observed = observe(pts_s, faces)
     store.write_segment(row["video_id"], row["observation_id"], 0, observed)
-    store.commit_analysis(row, build_timeline(observed, TimelineConfig()))
+    store.commit_analysis(row, build_timeline(observed, config or TimelineConfig()))
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,20 @@ def test_bins_are_whole_milliseconds(results):
         assert of(queries.timeline(connection, all_faces=True), "angry")[-1] == pytest.approx(1, abs=0.1)
         with pytest.raises(ValueError, match="bin_ms must be 1 or more"):
             queries.timeline(connection, bin_ms=0)
+
+
+def test_time_is_split_among_the_bins_in_which_a_frame_is_shown(tmp_path):
+    """The smile is from 0.95 to 1.85 s: 0.05 and 0.85 s of bins from 0 s, 0.55 and 0.35 s of those from 0.5 s."""
+    config = TimelineConfig(smoothing=SmoothingConfig(time_constant_s=0.001))
+    commit(Store(tmp_path / "r"), 1, "a.mp4", long_smile(), LONG_FRAME_S, config)
+    with connect(tmp_path / "r") as connection:
+        rows = queries.timeline(connection)
+        spans = {"group": ["g"], "video_id": [f"v{1:016}"], "start_s": [0.5], "end_s": [2.0]}
+        means = queries.group_timeline(connection, pa.table(spans), bin_ms=1000)
+    assert of(rows, "labelled_s") == [1, 1, 1, 0.05]
+    assert of(rows, "n_faces") == [11, 3, 11, 1]
+    assert of(rows, "happy") == pytest.approx([0.05, 0.85, 0, 0], abs=1e-3)
+    assert of(means, "mean_happy") == pytest.approx([0.55, 0.35 / 0.5], abs=1e-3)
 
 
 def test_bins_before_zero_are_as_long_as_the_others(tmp_path):

@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from commands import fervid
-from scenes import Face, feeling, observe
+from scenes import LONG_FRAME_S, Face, feeling, long_smile, observe
 from scipy import stats
 
 from analytics import connect, queries
+from analytics.results.notes import rename
 from analytics.results.store import Store
 from analytics.statistics.rates import rate_per_minute
 from analytics.statistics.survival import kaplan_meier, median_interval
@@ -282,6 +283,80 @@ def test_an_event_at_the_start_of_a_video_has_no_baseline(results, tmp_path):
         row = queries.averages(connection, events, bin_ms=500, before_s=1).to_pylist()[0]
     assert (row["start_s"], row["baseline_s"], row["n_participants"], row["estimate"]) == (1, 0, 0, None)
     assert row["note"] == "no change: nobody has a good face in the window before the onset"
+
+
+def happy_averages(root, tmp_path, events, **options):
+    """The rows of happy, by start of the bin; `events` are lines of a file."""
+    (tmp_path / "events.csv").write_text(f"start_s,end_s,label\n{events}\n")
+    with connect(root) as connection:
+        rows = queries.averages(connection, tmp_path / "events.csv", **options).to_pylist()
+    return {row["start_s"]: row for row in rows if row["emotion"] == "happy"}
+
+
+def test_a_person_who_appears_is_no_change(tmp_path):
+    """P0 changes from 0 to 0.6 at 2 s; P1 is at 0.8 from 1 s on, and alone from 3 s on."""
+    faces = [Face(i, p=feeling("happy", 0.6 if i >= 20 else 0.0)) for i in range(30)]
+    faces += [Face(i, x=900, p=feeling("happy", 0.8)) for i in range(10, 40)]
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(np.arange(40) / 10, faces), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "1.mp4"}, timeline)
+    rows = happy_averages(store.root, tmp_path, "2,4,film", bin_ms=1000, before_s=3)
+    assert [row["estimate"] for row in rows.values()] == pytest.approx([0, 0, 0.3, 0], abs=0.001)
+    assert [row["mean"] for row in rows.values()] == pytest.approx([0, 0.4, 0.7, 0.8], abs=0.001)
+    assert {row["baseline_s"] for row in rows.values()} == {1.5}  # 2 s of P0, 1 s of P1
+
+
+def test_time_is_split_among_the_bins_around_an_onset(tmp_path):
+    """The smile is from 0.95 to 1.85 s: 0.05 s of the second before the onset at 1 s, 0.85 s of the one after it."""
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(LONG_FRAME_S, long_smile()), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "1.mp4"}, timeline)
+    rows = happy_averages(store.root, tmp_path, "1,3,film", bin_ms=1000, before_s=1)
+    assert [row["mean"] for row in rows.values()] == pytest.approx([0.05, 0.85, 0], abs=1e-3)
+    assert [row["estimate"] for row in rows.values()] == pytest.approx([0, 0.8, -0.05], abs=1e-3)
+    assert {row["baseline_s"] for row in rows.values()} == {1}
+    with connect(store.root, events=tmp_path / "events.csv") as connection:
+        found = connection.sql("SELECT bin_start_s, ok_s, p_happy FROM event_bins ORDER BY 1").fetchall()
+    expected = [(-1, 0.5, 0), (-0.5, 0.5, 0.1), (0, 0.5, 1), (0.5, 0.5, 0.7), (1, 0.5, 0), (1.5, 0.5, 0)]
+    assert found == [pytest.approx(row, abs=1e-3) for row in expected]
+
+
+def test_two_tracks_of_one_name_have_a_common_baseline(tmp_path):
+    """Anna is track 0 at 0.2 until 1 s and track 1 at 0.9 from 2 s on; a person without a name is at 0.5 throughout."""
+    faces = [Face(i, p=feeling("happy", 0.2)) for i in range(10)]
+    faces += [Face(i, x=900, p=feeling("happy", 0.9)) for i in range(20, 40)]
+    faces += [Face(i, x=1500, p=feeling("happy", 0.5)) for i in range(40)]
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(np.arange(40) / 10, faces), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "1.mp4"}, timeline)
+    with connect(store.root) as connection:
+        tracks = connection.sql("SELECT track_id FROM tracks WHERE mean_happy NOT BETWEEN 0.4 AND 0.6").fetchall()
+    for (track_id,) in tracks:
+        rename(store.root, "v1", track_id, "Anna")
+    row = happy_averages(store.root, tmp_path, "2,4,film", bin_ms=1000, before_s=2)[0]
+    assert (row["n_participants"], row["estimate"]) == (2, pytest.approx((0.7 + 0) / 2, abs=0.001))
+    assert row["baseline_s"] == pytest.approx((1 + 2) / 2)
+
+
+def test_without_a_window_there_is_no_change(results, tmp_path):
+    row = happy_averages(results, tmp_path, "2,3,film", before_s=0)[0]
+    assert (row["estimate"], row["note"]) == (None, "no change: the window before the onset has a length of 0 s")
+
+
+def test_windows_in_another_event_are_reported(results, tmp_path):
+    """The second film begins as the first one ends; the third is only in one video, 1 s after the second."""
+    (tmp_path / "events.csv").write_text("start_s,end_s,label,video\n1,2,a,\n2,3,b,\n4,5,c,1.mp4\n")
+    with connect(results) as connection:
+        notes = [
+            queries.baseline_overlap_note(connection, tmp_path / "events.csv", before_s=before_s)
+            for before_s in (0, 1, 1.5)
+        ]
+    assert notes[0] is None
+    assert "The 1 s before the onset of 1 of 3 events overlap another event" in notes[1]
+    assert "The 1.5 s before the onset of 2 of 3 events" in notes[2]
+    for question in ("averages", "events"):
+        run = fervid("summary", results, question, "--events", tmp_path / "events.csv", "--before", 1)
+        assert "overlap another event: their changes are relative" in " ".join(run.output.split())
 
 
 @pytest.mark.parametrize("question", ["averages", "during_events", "compare_events"])

@@ -15,6 +15,7 @@ from analytics.report.templating import macro, share_bar
 from analytics.results.notes import hide, rename
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
+from analytics.timeline.smoothing import SmoothingConfig
 from fer_models.labels import EMOTIONS
 
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>.mp4"
@@ -286,6 +287,17 @@ def test_short_absences_are_closed_long_ones_open_and_narrow_runs_visible(tmp_pa
     runs, areas = drawn(store)
     assert runs == [("happy", 0, 20), ("happy", 100, 1)]  # there are two people; a step is 0.4 s
     assert [area.count("M") for area in areas] == [1, 1]
+
+
+def test_a_step_shows_what_is_shown_longest_in_it(tmp_path):
+    """Steps of 20 ms: a frame of 2 ms is in the first step of a smile from 0.942 to 1.842 s, which is longer."""
+    store, config = Store(tmp_path / "results"), TimelineConfig(smoothing=SmoothingConfig(time_constant_s=1e-4))
+    pts_s = [*np.arange(10) / 10, 0.94, 0.942, *np.arange(1.842, 3.9, 0.1)]
+    faces = [Face(i, p=feeling("happy" if i == 11 else "neutral")) for i in range(len(pts_s))]
+    store.commit_analysis(row(1, "/a.mp4"), build_timeline(observe(pts_s, faces), config, end_s=4.0))
+    runs, areas = drawn(store)
+    assert runs == [("neutral", 0, 47), ("happy", 47, 45), ("neutral", 92, 108)]
+    assert areas == ["M0,100V100H47V10H48V0H92V90H93V100H200V100Z"]
 
 
 def test_the_command_writes_one_file(tmp_path):

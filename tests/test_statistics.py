@@ -161,6 +161,18 @@ def test_rounding_errors_of_single_precision_decide_no_dominance(names):
     assert (found.dominance.estimate, found.difference.note) == (0, "no interval: the values do not vary")
 
 
+def test_values_that_are_equal_but_for_rounding_give_no_interval():
+    """0.7 as the mean of a hundred values is a little less or more, depending on their weights."""
+    values = np.array([np.average(np.full(100, 0.7), weights=np.arange(1, 101) / n) for n in (10, 12, 15, 24, 25, 7)])
+    assert np.ptp(values) > 0
+    assert (
+        mean_interval(values - 0.7).note
+        == welch_difference(values, values).note
+        == "no interval: the values do not vary"
+    )
+    assert mean_interval(values + np.arange(6) * 1e-6).p_value is not None
+
+
 def test_differences_that_are_equal_but_for_rounding_give_no_interval():
     """Each participant shows an emotion for a fifth of the time longer in a: 0.3 - 0.1 and 0.5 - 0.3 are not equal."""
     a, b = np.array([0.3, 0.5, 0.7, 0.9, 0.6]), np.array([0.1, 0.3, 0.5, 0.7, 0.4])

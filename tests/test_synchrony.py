@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import Face, feeling, observe
 
-from analytics.queries.synchrony import SynchronyConfig, pair_synchrony
+from analytics.queries.synchrony import SynchronyConfig, pair_synchrony, valence_on_grid
 from analytics.tables.affect import valence_proxy
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
@@ -64,6 +64,16 @@ def test_opposites_and_strangers():
 def test_time_counts_not_frames():
     row = only_pair(["happy", "happy", "sad"], ["happy", "sad", "sad"], duration_s=[1, 8, 1])
     assert (row["share_same"], row["share_same_by_chance"]) == pytest.approx((0.2, 0.9 * 0.1 + 0.1 * 0.9))
+
+
+def test_time_is_split_among_windows_and_steps():
+    """A frame from 2 to 6 s is half of two windows of 4 s; frames of 0.3 and 0.5 s fill four steps of 0.2 s."""
+    moods = ["happy", "sad", "happy"]
+    row = only_pair(moods, moods, duration_s=[2, 4, 2], window_s=4)
+    assert (row["valence_r_windowed"], row["n_windows"]) == (pytest.approx(1, abs=1e-5), 2)
+    (series,) = valence_on_grid(faces_of(["happy", "sad"], duration_s=[0.3, 0.5]), 0.2).values()
+    happy, sad = (valence_proxy(np.eye(7)[EMOTIONS.index(name)]) for name in moods[:2])
+    assert series == pytest.approx([happy, (happy + sad) / 2, sad, sad])
 
 
 def test_where_nothing_changes_there_is_no_correlation():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import fervid
-from scenes import Face, feeling, observe
+from scenes import LONG_FRAME_S, Face, feeling, long_smile, observe
 
 from analytics.exports.trials import read_covariates
 from analytics.queries.groups import GroupError
@@ -35,6 +35,14 @@ def export(results, out, *options):
     return pd.read_csv(out / "trials.csv")
 
 
+def by_trial(rows):
+    """Average the bins of each trial, as the page does."""
+    rows["happy_s"] = rows["probability"] * rows["ok_s"]
+    trials = rows.groupby(["participant", "condition", "trial"], as_index=False)[["happy_s", "ok_s"]].sum()
+    trials["probability"] = trials["happy_s"] / trials["ok_s"]
+    return trials
+
+
 def test_a_row_per_trial_bin_and_emotion(results, tmp_path):
     events, groups, ages = tmp_path / "events.csv", tmp_path / "groups.csv", tmp_path / "ages.csv"
     events.write_text("start_s,end_s,label\n0,2,rest\n2,4,film\n")
@@ -47,6 +55,7 @@ def test_a_row_per_trial_bin_and_emotion(results, tmp_path):
     assert film.age.tolist() == [23, 23]
     np.testing.assert_allclose(film.observed_s, 1)
     np.testing.assert_allclose(film.low_quality_s, [0, 1])
+    np.testing.assert_allclose(film.ok_s, [1, 0])
     np.testing.assert_allclose(film.labelled_s, [1, 0.3])
     np.testing.assert_allclose(film.carried_s, [0, 0.3])
     assert film.probability.iloc[0] == pytest.approx(0.1 + 0.05 * 3 + 0.3, abs=1e-3)
@@ -69,6 +78,20 @@ def test_probabilities_and_times_have_no_rounding_errors(tmp_path):
     assert (happy.emotion_s <= happy.labelled_s).all() and (rows.probability >= 0).all()
 
 
+def test_time_is_split_among_bins_and_trials(tmp_path):
+    """The smile is from 0.95 to 1.85 s: the first trial ends in it, the second begins and ends in it."""
+    store, events = Store(tmp_path / "results"), tmp_path / "events.csv"
+    timeline = build_timeline(observe(LONG_FRAME_S, long_smile()), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "1.mp4"}, timeline)
+    events.write_text("start_s,end_s,label\n0.5,1.25,a\n1.1,1.8,b\n")
+    rows = export(store.root, tmp_path, "--events", events, "--bin-ms", 500).query("emotion == 'happy'")
+    assert rows.condition.tolist() == ["a", "a", "b", "b"]
+    assert rows.bin_start_s.tolist() == [0, 0.5, 0, 0.5]
+    assert rows.observed_s.tolist() == [0.5, 0.25, 0.5, 0.2]
+    assert rows.probability.tolist() == [0.1, 1, 1, 1]
+    assert by_trial(rows).probability.tolist() == pytest.approx([(0.05 + 0.25) / 0.75, 1])
+
+
 def test_without_events_a_video_is_a_trial(results, tmp_path):
     groups = tmp_path / "groups.csv"
     groups.write_text("path,group\n0.mp4,a\n")
@@ -82,8 +105,8 @@ def test_the_mixed_model_of_the_page_finds_the_effect(results, tmp_path):
     smf = pytest.importorskip("statsmodels.formula.api", reason="statsmodels is not installed")
     events = tmp_path / "events.csv"
     events.write_text("start_s,end_s,label\n0,2,a_rest\n2,4,film\n")
-    rows = export(results, tmp_path, "--events", events).query("emotion == 'happy'").dropna(subset="probability")
-    trials = rows.groupby(["participant", "condition", "trial"], as_index=False)["probability"].mean()
+    rows = export(results, tmp_path, "--events", events).query("emotion == 'happy' and ok_s > 0")
+    trials = by_trial(rows)
     trials["probability"] += np.random.default_rng(0).normal(0, 0.01, len(trials))  # otherwise the fit is singular
     model = smf.mixedlm("probability ~ condition", trials, groups="participant").fit()
     assert model.params["condition[T.film]"] == pytest.approx(0.3, abs=0.02)

@@ -25,32 +25,37 @@ from fer_models.labels import EMOTIONS
 
 def _seconds(condition: str) -> str:
     """SQL for the time of the faces of a bin that meet a condition; in whole microseconds, so that parts add up."""
-    return f"coalesce(round(sum(duration_s) FILTER ({condition}), 6), 0)"
+    return f"coalesce(round(sum(shown_s) FILTER ({condition}), 6), 0)"
 
 
 def _mean(column: str) -> str:
     """SQL for the mean over the time of the faces that count; without the rounding errors that may put it over 1."""
-    return f"round(sum({column} * duration_s) FILTER (counts) / sum(duration_s) FILTER (counts), 6)"
+    return f"round(sum({column} * shown_s) FILTER (counts) / sum(shown_s) FILTER (counts), 6)"
 
 
-# A trial is an event in a video or, without events, a whole video. Frames belong to the bin in which they begin.
+# A trial is an event in a video or, without events, a whole video. The time for which a frame is shown is split among
+# the bins.
 _SQL = f"""
 WITH trials AS (
     SELECT unnest($trials) AS trial, unnest($video_ids) AS video_id, unnest($starts_s) AS from_s,
         unnest($ends_s) AS to_s
 ), shown AS (
-    SELECT trial, track_id, CAST(floor((round(1000 * pts_s) - round(1000 * from_s)) / $bin_ms) AS BIGINT) AS bin,
-        faces.duration_s, smooth_emotion, coalesce(label_carried, false) AS carried,
+    SELECT trial, track_id, greatest(pts_s, from_s) - from_s AS start_s,
+        least(pts_s + faces.duration_s, to_s) - from_s AS end_s, unnest(time_bins(start_s, end_s, $bin_ms)) AS bin,
+        seconds_in_bin(start_s, end_s, bin, $bin_ms) AS shown_s, smooth_emotion,
+        coalesce(label_carried, false) AS carried,
         NOT quality_ok AND NOT left_out_by_speech(quality_reason) AS is_low,
         p_angry IS NOT NULL AND (quality_ok OR settings ->> '$.timeline.quality.gate' = 'false') AS counts,
         {", ".join(f"p_{name}" for name in EMOTIONS)}
     FROM visible('faces') AS faces JOIN videos USING (video_id, analysis_id) JOIN trials USING (video_id)
-    WHERE list_contains($video_ids, video_id) AND track_id IS NOT NULL AND pts_s >= from_s AND pts_s < to_s
+    WHERE list_contains($video_ids, video_id) AND track_id IS NOT NULL AND pts_s < to_s
+        AND pts_s + faces.duration_s > from_s
 )
 SELECT trial, track_id, bin, {_seconds("true")} AS observed_s,
     {_seconds("smooth_emotion IS NOT NULL")} AS labelled_s,
     {_seconds("carried")} AS carried_s,
     {_seconds("is_low")} AS low_quality_s,
+    {_seconds("counts")} AS ok_s,
     {", ".join(f"{_mean(f'p_{name}')} AS p_{name}" for name in EMOTIONS)},
     {", ".join(f'''{_seconds(f"smooth_emotion = '{name}'")} AS s_{name}''' for name in EMOTIONS)}
 FROM shown GROUP BY ALL HAVING observed_s > 0 ORDER BY ALL
@@ -69,12 +74,13 @@ COLUMNS = (  # docs/exports.md explains the columns
     ("labelled_s", pa.float64()),
     ("carried_s", pa.float64()),
     ("low_quality_s", pa.float64()),
-    # Mean probability over the time of good faces, not smoothed; NULL without a good face.
+    ("ok_s", pa.float64()),
+    # Mean probability over ok_s, not smoothed; NULL if that is 0.
     ("probability", pa.float64()),
     ("emotion_s", pa.float64()),  # the part of labelled_s with this emotion as the label
 )
 # Columns of the table with one value for all emotions of a track in a time bin, as the query names them.
-_OF_BIN = ("trial", "track_id", "observed_s", "labelled_s", "carried_s", "low_quality_s")
+_OF_BIN = ("trial", "track_id", "observed_s", "labelled_s", "carried_s", "low_quality_s", "ok_s")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ good ones that `--speech` leaves out.
 
 from analytics.queries.averages import averages
 from analytics.queries.comparison import compare, compare_events
-from analytics.queries.events import during_events, late_events_note
+from analytics.queries.events import baseline_overlap_note, during_events, late_events_note
 from analytics.queries.groups import GroupError, several_people_note
 from analytics.queries.quality_notes import dropped_frames_note, gate_note, speech_notes
 from analytics.queries.rates import dwell, rates
@@ -34,6 +34,7 @@ from analytics.queries.synchrony import synchrony
 __all__ = [
     "GroupError",
     "averages",
+    "baseline_overlap_note",
     "compare",
     "compare_events",
     "dropped_frames_note",

@@ -1,8 +1,7 @@
 """Event-related averages: change of probabilities around the onset of events, over participants."""
 
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -16,11 +15,13 @@ from analytics.tables.arrow_utils import to_float_array
 from analytics.tables.result_schemas import AVERAGES
 from fer_models.labels import EMOTIONS
 
-_MEANS = ", ".join(f"sum(p_{name} * faces.duration_s) / sum(faces.duration_s) AS p_{name}" for name in EMOTIONS)
+_MEANS = ", ".join(f"sum(p_{name} * shown_s) / sum(shown_s) AS p_{name}" for name in EMOTIONS)
 
 
 def _bins_sql(trials: str, columns: str, bin_ms: str, before_s: str) -> str:
     """SQL for the good seconds and mean probabilities of each track in bins from the onset of each trial.
+
+    The time for which a frame is shown is split among the bins.
 
     Args:
         trials: a SELECT with video_id, from_s, to_s and `columns`.
@@ -29,15 +30,18 @@ def _bins_sql(trials: str, columns: str, bin_ms: str, before_s: str) -> str:
         before_s: length of the window before the onset.
     """
     return f"""
-WITH trials AS ({trials})
-SELECT {columns}, track_id,
-    CAST(floor((round(1000 * pts_s) - round(1000 * from_s)) / {bin_ms}) AS BIGINT) AS bin,
-    sum(faces.duration_s) AS ok_s, {_MEANS}
-FROM visible('faces') AS faces JOIN videos USING (video_id, analysis_id) JOIN trials USING (video_id)
-WHERE track_id IS NOT NULL AND p_angry IS NOT NULL AND faces.duration_s > 0
-    AND (quality_ok OR settings ->> '$.timeline.quality.gate' = 'false')
-    AND pts_s >= from_s - {before_s} AND pts_s < to_s
-GROUP BY ALL
+WITH trials AS ({trials}), shown AS (
+    SELECT *, greatest(pts_s, from_s - {before_s}) - from_s AS shown_from_s,
+        least(pts_s + faces.duration_s, to_s) - from_s AS shown_to_s,
+        unnest(time_bins(shown_from_s, shown_to_s, {bin_ms})) AS bin,
+        seconds_in_bin(shown_from_s, shown_to_s, bin, {bin_ms}) AS shown_s
+    FROM visible('faces') AS faces JOIN videos USING (video_id, analysis_id) JOIN trials USING (video_id)
+    WHERE track_id IS NOT NULL AND p_angry IS NOT NULL
+        AND (quality_ok OR settings ->> '$.timeline.quality.gate' = 'false')
+        AND pts_s < to_s AND pts_s + faces.duration_s > from_s - {before_s}
+)
+SELECT {columns}, track_id, bin, round(sum(shown_s), 6) AS ok_s, {_MEANS}
+FROM shown WHERE shown_s > 0 GROUP BY ALL
 """
 
 
@@ -54,7 +58,7 @@ EVENT_BINS_SQL = f"""
 WITH bins AS ({
     _bins_sql(
         "SELECT DISTINCT video_id, label, start_s, end_s, start_s AS from_s, end_s AS to_s FROM events",
-        "video_id, label, trials.start_s, trials.end_s",
+        "video_id, label, start_s, end_s",
         "500",
         "5.0",
     )
@@ -73,6 +77,7 @@ FROM bins
 
 
 _NO_BASELINE = Estimate(None, note="no change: nobody has a good face in the window before the onset")
+_NO_WINDOW = Estimate(None, note="no change: the window before the onset has a length of 0 s")
 
 
 def averages(
@@ -128,35 +133,13 @@ class Trial:
     path: str
 
 
-@dataclass(frozen=True, eq=False)
-class _Curve:
-    """Mean probabilities of one participant in one trial: the bins with a good face, relative to the onset."""
-
-    bins: np.ndarray  # (b,)
-    means: np.ndarray  # (b, 7)
-    baseline: np.ndarray  # (7,) mean probabilities before the onset; NaN without a good face in that time
-    baseline_s: float  # seconds with a good face before the onset
-
-
-@dataclass(eq=False)
-class _Bin:
-    """The curves of one label in one time bin, by participant."""
-
-    trials: set[int] = field(default_factory=set)
-    means: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
-    changes: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
-
-    def add(self, trial: int, participant: str, mean: np.ndarray, baseline: np.ndarray) -> None:
-        self.trials.add(trial)
-        self.means[participant].append(mean)
-        if not np.isnan(baseline).any():
-            self.changes[participant].append(mean - baseline)
-
-
 def average_trials(
     trials: Mapping[int, Trial], rows: pa.Table, participants: Participants, *, bin_ms: int, before_s: float
 ) -> pa.Table:
     """Average trials per participant, then over participants: the rows of `result_schemas.AVERAGES`.
+
+    The change of each person is relative to their own mean before the onset: relative to a common mean, it would be a
+    change if a person appears or leaves. The people of a participant in a trial are averaged, weighted with time.
 
     Args:
         trials: by number.
@@ -165,32 +148,72 @@ def average_trials(
         bin_ms: length of a bin.
         before_s: length of the baseline window before the onset.
     """
-    bins: dict[tuple[str, int], _Bin] = defaultdict(_Bin)
-    baseline_s: dict[str, list[float]] = defaultdict(list)
-    curves = _curves(trials, rows, participants, first_bin=-int(round(1000 * before_s) // bin_ms))
-    for (number, participant), curve in curves.items():
-        label = trials[number].label
-        baseline_s[label].append(curve.baseline_s)
-        for index, mean in zip(curve.bins.tolist(), curve.means, strict=True):
-            bins[label, index].add(number, participant, mean, curve.baseline)
+    trial, bins, ok_s = (rows[name].to_numpy() for name in ("trial", "bin", "ok_s"))
+    p = to_float_array(rows, *(f"p_{name}" for name in EMOTIONS))
+    labels, label_of_trial = np.unique([trials[number].label for number in sorted(trials)], return_inverse=True)
+    label = label_of_trial[trial]
+    participant, person = _people(trials, rows, participants)
+    of_people, curve = _groups(label, trial, participant, person)
+    before_onset_s = np.where(bins < 0, ok_s, 0)
+    baseline_s = np.bincount(curve, before_onset_s, len(of_people))
+    change = p - _means(p, before_onset_s, curve, len(of_people))[curve]
+    of_trials, cell = _groups(label, bins, participant, trial)
+    mean, change = (_means(values, ok_s, cell, len(of_trials)) for values in (p, change))
+    of_participants, unit = _groups(*of_trials[:, :3].T)
+    once = np.ones(len(of_trials))
+    mean, change = (_means(values, once, unit, len(of_participants)) for values in (mean, change))
+    mean_baseline_s = np.bincount(of_people[:, 0], baseline_s) / np.bincount(of_people[:, 0])
+    of_bins, first = np.unique(of_participants[:, :2], axis=0, return_index=True)
+    _, n_trials = np.unique(np.unique(of_trials[:, [0, 1, 3]], axis=0)[:, :2], axis=0, return_counts=True)
     found = []
-    for (label, index), curves_of_bin in sorted(bins.items()):
-        of_bin = {"label": label, "start_s": index * bin_ms / 1000, "baseline_s": float(np.mean(baseline_s[label]))}
-        found += [of_bin | row for row in _average(curves_of_bin)]
+    for i, ((number, index), rows_of_bin) in enumerate(
+        zip(of_bins.tolist(), np.split(np.arange(len(mean)), first[1:]), strict=True)
+    ):
+        of_bin = {
+            "label": labels[number],
+            "start_s": index * bin_ms / 1000,
+            "baseline_s": mean_baseline_s[number],
+            "n_trials": n_trials[i],
+        }
+        averaged = _average(mean[rows_of_bin], change[rows_of_bin], _NO_BASELINE if before_s else _NO_WINDOW)
+        found += [of_bin | row for row in averaged]
     return pa.Table.from_pylist(found, AVERAGES)
 
 
-def _average(of_bin: _Bin) -> list[dict[str, object]]:
-    """The averages over participants, a row per emotion."""
-    mean, change = _participant_means(of_bin.means), _participant_means(of_bin.changes)
+def _people(trials: Mapping[int, Trial], rows: pa.Table, participants: Participants) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the participant and of the person of each row: a person is a name or, without names, a track."""
+    tracks, track = _groups(rows["trial"].to_numpy(), rows["track_id"].to_numpy())
+    keys = [(trials[number].path, track_id) for number, track_id in tracks.tolist()]
+    names = [participants.find(*key) for key in keys], [str(participants.of_track.get(key, key[1])) for key in keys]
+    of_participant, of_person = (np.unique(np.array(one, object), return_inverse=True)[1] for one in names)
+    return of_participant[track], of_person[track]
+
+
+def _groups(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct rows of the keys `(n,)` in order, `(g, k)`, and the index of each row among them, `(n,)`."""
+    found, index = np.unique(np.column_stack(keys), axis=0, return_inverse=True)
+    return found, index.ravel()
+
+
+def _means(values: np.ndarray, weight: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:
+    """Weighted means of the rows of `values` `(n, 7)` that are known, by group: `(n_groups, 7)`, NaN without any."""
+    weight = np.where(np.isnan(values[:, 0]), 0, weight)
+    columns = np.where(weight[:, None] > 0, values, 0).T
+    with np.errstate(invalid="ignore"):
+        sums = [np.bincount(group, weight * column, n_groups) for column in columns]
+        return np.column_stack(sums) / np.bincount(group, weight, n_groups)[:, None]
+
+
+def _average(mean: np.ndarray, change: np.ndarray, no_change: Estimate) -> list[dict[str, object]]:
+    """The averages over participants, a row per emotion; both arrays `(n, 7)`, changes without a baseline are NaN."""
+    change = change[~np.isnan(change[:, 0])]
     rows = []
     for k, emotion in enumerate(EMOTIONS):
-        estimate = mean_interval(change[:, k]).within(-1, 1) if len(change) else _NO_BASELINE
+        estimate = mean_interval(change[:, k]).within(-1, 1) if len(change) else no_change
         rows.append(
             {
                 "emotion": emotion,
                 "n_participants": len(change),
-                "n_trials": len(of_bin.trials),
                 "mean": float(mean[:, k].mean()),
                 "estimate": estimate.estimate,
                 "low": estimate.low,
@@ -199,43 +222,3 @@ def _average(of_bin: _Bin) -> list[dict[str, object]]:
             }
         )
     return rows
-
-
-def _curves(
-    trials: Mapping[int, Trial], rows: pa.Table, participants: Participants, *, first_bin: int
-) -> dict[tuple[int, str], _Curve]:
-    """The curve of each trial and participant, over all tracks of the participant."""
-    total_s: dict[tuple[int, str], dict[int, float]] = defaultdict(lambda: defaultdict(float))
-    sums: dict[tuple[int, str], dict[int, np.ndarray]] = defaultdict(lambda: defaultdict(_zeros))
-    keys = zip(*(rows[name].to_pylist() for name in ("trial", "track_id", "bin", "ok_s")), strict=True)
-    means = to_float_array(rows, *(f"p_{name}" for name in EMOTIONS))
-    for (number, track_id, index, ok_s), mean in zip(keys, means, strict=True):
-        if index >= first_bin:
-            key = number, participants.find(trials[number].path, track_id)
-            total_s[key][index] += ok_s
-            sums[key][index] += ok_s * mean
-    return {key: _curve(total_s[key], sums[key]) for key in sorted(sums)}
-
-
-def _zeros() -> np.ndarray:
-    return np.zeros(len(EMOTIONS))
-
-
-def _curve(total_s: Mapping[int, float], sums: Mapping[int, np.ndarray]) -> _Curve:
-    """A curve from the good seconds and the sums of seconds times probabilities of each bin."""
-    bins = sorted(sums)
-    before = [index for index in bins if index < 0]
-    baseline_s = sum(total_s[index] for index in before)
-    baseline = sum((sums[index] for index in before), _zeros())
-    return _Curve(
-        np.array(bins),
-        np.array([sums[index] / total_s[index] for index in bins]),
-        baseline / baseline_s if baseline_s > 0 else np.full(len(EMOTIONS), np.nan),
-        baseline_s,
-    )
-
-
-def _participant_means(by_participant: Mapping[str, list[np.ndarray]]) -> np.ndarray:
-    """The mean over the trials of each participant, `(n, 7)`."""
-    means = [np.mean(values, axis=0) for _, values in sorted(by_participant.items())]
-    return np.array(means).reshape(-1, len(EMOTIONS))

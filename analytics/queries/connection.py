@@ -83,6 +83,20 @@ SELECT video_id, analysis_id, track_id,
     sum(time_s) + coalesce(sum(break_s) FILTER (break_s <= {UNSEEN_S + TIME_TOLERANCE_S}), 0) AS transitions_s
 FROM labeled GROUP BY ALL
 """
+# time_bins(start_s, end_s, bin_ms) has the numbers of the bins in which a frame is shown, seconds_in_bin(…) its time in
+# one of them. Both round to microseconds, so that rounding errors of times never reach another bin. A frame of unknown
+# duration is in the bin in which it begins, for an unknown time.
+_TIME_BINS = """
+CREATE TEMP MACRO time_bins(start_s, end_s, bin_ms) AS range(
+    CAST(floor(round(1e6 * start_s) / (1000 * bin_ms)) AS BIGINT),
+    CAST(greatest(
+        ceil(round(1e6 * end_s) / (1000 * bin_ms)), floor(round(1e6 * start_s) / (1000 * bin_ms)) + 1
+    ) AS BIGINT)
+);
+CREATE TEMP MACRO seconds_in_bin(start_s, end_s, bin, bin_ms) AS CASE WHEN end_s IS NOT NULL THEN (
+    least(round(1e6 * end_s), 1000 * bin_ms * (bin + 1)) - greatest(round(1e6 * start_s), 1000 * bin_ms * bin)
+) / 1e6 END
+"""
 _NOTED_PEOPLE = pa.schema(
     [("video_id", pa.string()), ("track_id", pa.int32()), ("name", pa.string()), ("is_hidden", pa.bool_())]
 )
@@ -155,6 +169,7 @@ def connect(
     connection.execute(_VISIBLE)
     connection.execute(_LEFT_OUT_BY_SPEECH)
     connection.execute(_OBSERVED_TIME)
+    connection.execute(_TIME_BINS)
     if observations:
         connection.register("observations", _observations(catalog, analyses))
     if events is not None:

@@ -32,12 +32,17 @@ WHERE emotion = 'happy' AND episodes.duration_s >= 1
 ORDER BY video, start_s
 
 -- How do one person's probabilities change, second by second?
--- Bins are computed in whole milliseconds, because `floor(0.6 / 0.2)` is 2. Replace the name of the video.
-SELECT CAST(floor(round(pts_s * 1000) / 1000) AS BIGINT) AS second,
-    sum(smooth_happy * faces.duration_s) / sum(faces.duration_s) AS happy,
-    sum(smooth_neutral * faces.duration_s) / sum(faces.duration_s) AS neutral, count(*) AS n_faces
-FROM faces JOIN videos USING (video_id)
-WHERE path LIKE '%two_people_pan.mp4' AND track_id = 0 AND smooth_emotion IS NOT NULL
+-- `time_bins` lists the bins of 1000 ms in which a frame is shown, `seconds_in_bin` is its time in one of them. Replace the
+-- name of the video.
+WITH shown AS (
+    SELECT smooth_happy, smooth_neutral, unnest(time_bins(pts_s, pts_s + faces.duration_s, 1000)) AS second,
+        seconds_in_bin(pts_s, pts_s + faces.duration_s, second, 1000) AS shown_s
+    FROM faces JOIN videos USING (video_id)
+    WHERE path LIKE '%two_people_pan.mp4' AND track_id = 0 AND smooth_emotion IS NOT NULL
+)
+SELECT second, sum(smooth_happy * shown_s) / sum(shown_s) AS happy,
+    sum(smooth_neutral * shown_s) / sum(shown_s) AS neutral, count(*) AS n_faces
+FROM shown
 GROUP BY second
 ORDER BY second
 
@@ -67,9 +72,10 @@ ORDER BY video, track_id
 
 -- What do people show during given intervals, such as an advertisement?
 WITH spans(label, start_s, end_s) AS (VALUES ('intro', 0.0, 2.0), ('ad', 2.0, 4.0))
-SELECT label, smooth_emotion AS emotion, sum(faces.duration_s) AS labelled_s,
+SELECT label, smooth_emotion AS emotion,
+    sum(least(pts_s + faces.duration_s, end_s) - greatest(pts_s, start_s)) AS labelled_s,
     count(DISTINCT (video_id, track_id)) AS n_tracks
-FROM faces JOIN spans ON pts_s >= start_s AND pts_s < end_s
+FROM faces JOIN spans ON pts_s < end_s AND pts_s + faces.duration_s > start_s
 WHERE smooth_emotion IS NOT NULL
 GROUP BY ALL
 ORDER BY label DESC, labelled_s DESC

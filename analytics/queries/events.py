@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from analytics.results.videos import choose_videos
 from analytics.tables.arrow_utils import decode_categories, emotion_columns, encode_categories, to_float_array
 from analytics.tables.result_schemas import DURING_EVENTS
 from analytics.tables.schema import EVENTS_OF_VIDEOS, SPEECH_REASONS, conform
+from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
 from fer_models.labels import EMOTIONS
 
 _PERSONS = "SELECT video_id, track_id, person FROM people"
@@ -75,6 +77,37 @@ def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Ta
     return (
         f"After the end of the video: {sum(is_late.values())} of {len(is_late)} events, about which nothing is known. "
         "Times must be in seconds from the start of the video."
+    )
+
+
+def baseline_overlap_note(
+    connection: duckdb.DuckDBPyConnection, events: Path | pa.Table, *, before_s: float = 5.0
+) -> str | None:
+    """A sentence on events before whose onset another event is shown in the same video; None without any.
+
+    Args:
+        connection: the results.
+        events: see `during_events`.
+        before_s: length of the time before an event to compare with.
+
+    Raises:
+        As `during_events`.
+    """
+    overlaps: dict[tuple[str, float, float], bool] = {}
+    matched = match_events(connection, events).to_pylist()
+    for _, of_video in groupby(matched, key=lambda event: event["video_id"]):
+        latest_end_s = -np.inf  # of the events that begin earlier
+        for start_s, simultaneous in groupby(of_video, key=lambda event: event["start_s"]):
+            ends_s = {(event["label"], event["end_s"]) for event in simultaneous}
+            for label, end_s in ends_s:
+                key = label, start_s, end_s
+                overlaps[key] = overlaps.get(key, False) or latest_end_s > start_s - before_s + TIME_TOLERANCE_S
+            latest_end_s = max(latest_end_s, *(end_s for _, end_s in ends_s))
+    if before_s <= 0 or not any(overlaps.values()):
+        return None
+    return (
+        f"The {before_s:g} s before the onset of {sum(overlaps.values())} of {len(overlaps)} events overlap another "
+        "event: their changes are relative to what that event evoked."
     )
 
 

@@ -30,6 +30,7 @@ from analytics.tables.affect import valence_proxy
 from analytics.tables.arrow_utils import encode_categories, to_column, to_float_array
 from analytics.tables.result_schemas import SYNCHRONY
 from analytics.tables.schema import conform
+from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
 from fer_models.labels import EMOTIONS
 
 MAX_SURROGATES = 100  # maximum number of people of other videos with whom a pair is compared to find the chance level
@@ -119,11 +120,12 @@ def _agreement_of_pairs(known: pa.Table, config: SynchronyConfig) -> pa.Table:
     a, b = _in_same_frame(known["frame_index"].to_numpy())
     track, pts_s = known["track_id"].to_numpy(), known["pts_s"].to_numpy()
     pair = np.column_stack([track[a], track[b]])
-    window = np.floor(pts_s[a] / config.window_s + 1e-9)
-    order = np.lexsort((pts_s[a], pair[:, 1], pair[:, 0]))
-    a, b, pair, window = a[order], b[order], pair[order], window[order]
+    duration_s = np.nan_to_num(to_float_array(known, "duration_s"))
+    row, window, weight_s = _split_time(pts_s[a], duration_s[a], config.window_s)
+    a, b, pair = a[row], b[row], pair[row]
+    order = np.lexsort((window, pts_s[a], pair[:, 1], pair[:, 0]))
+    a, b, pair, window, weight_s = a[order], b[order], pair[order], window[order], weight_s[order]
     first = _group_starts(pair)
-    weight_s = np.nan_to_num(to_float_array(known, "duration_s"))[a]
     together_s = _sums(weight_s, first)
     label = encode_categories(known["smooth_emotion"], EMOTIONS)
     same, chance = _agreement(label[a], label[b], weight_s, first)
@@ -170,23 +172,43 @@ def valence_without_drift(faces: pa.Table, config: SynchronyConfig) -> dict[int,
 
 
 def valence_on_grid(faces: pa.Table, grid_s: float) -> dict[int, np.ndarray]:
-    """Smoothed valence of each track on a grid from 0 s, NaN where there is none; the mean of the frames of a step.
+    """Smoothed valence of each track on a grid from 0 s, NaN where there is none; the mean over the time of a step.
 
     Args:
         faces: rows of the table `faces` of one video that have a track and a smooth_emotion.
         grid_s: step of the grid.
     """
     valence = valence_proxy(to_float_array(faces, *(f"smooth_{name}" for name in EMOTIONS)))
-    step = np.floor(to_float_array(faces, "pts_s") / grid_s + 1e-6).astype(np.int64)
-    track = faces["track_id"].to_numpy()
-    keep = step >= 0
+    row, step, weight_s = _split_time(
+        to_float_array(faces, "pts_s"), np.nan_to_num(to_float_array(faces, "duration_s")), grid_s
+    )
+    track, valence = faces["track_id"].to_numpy()[row], valence[row]
+    keep = (step >= 0) & (weight_s > 0)
     series = {}
     for number in np.unique(track[keep]).tolist():
         mine = keep & (track == number)
-        count = np.bincount(step[mine])
-        total = np.bincount(step[mine], valence[mine])
-        series[number] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        total_s = np.bincount(step[mine], weight_s[mine])
+        total = np.bincount(step[mine], weight_s[mine] * valence[mine])
+        series[number] = np.where(total_s > 0, total / np.where(total_s > 0, total_s, 1), np.nan)
     return series
+
+
+def _split_time(
+    start_s: np.ndarray, duration_s: np.ndarray, step_s: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Split the time for which frames are shown among steps of `step_s` from 0 s.
+
+    Returns:
+        The index of the frame, the number of the step and the time in it, each `(k,)`; a frame that is shown for less
+        than a microsecond has one row.
+    """
+    end_s = start_s + duration_s
+    first = np.floor((start_s + TIME_TOLERANCE_S) / step_s).astype(np.int64)
+    stop = np.maximum(np.ceil((end_s - TIME_TOLERANCE_S) / step_s).astype(np.int64), first + 1)
+    row = np.repeat(np.arange(len(first)), stop - first)
+    step = first[row] + np.arange(len(row)) - np.repeat(np.cumsum(stop - first) - (stop - first), stop - first)
+    time_s = np.minimum(end_s[row], (step + 1) * step_s) - np.maximum(start_s[row], step * step_s)
+    return row, step, np.maximum(time_s, 0)
 
 
 def _lagged(

@@ -19,20 +19,22 @@ MAX_VIDEOS = 60  # videos with timelines, because larger pages open slowly; the 
 MAX_TRACKS = 8  # people shown for each video: those visible longest
 MAX_BINS = 200  # time steps of a chart: each is then 2 to 5 px wide, so that it is visible
 
-# The label of a time step is the most frequent label of its faces; a step has none only if no face has one.
-_BINS = f"""
-WITH binned AS (
-    SELECT *, (round(1000 * pts_s)::BIGINT - $start_ms) // $bin_ms AS bin,
-        (round(1000 * (pts_s + coalesce(duration_s, 0)))::BIGINT - $start_ms - 1) // $bin_ms AS last_bin
+# The label of a time step is the one shown longest in it; a step has none only if no face has one. Frames without a
+# duration have a small weight, so that steps without other frames have a value.
+_STEPS = f"""
+WITH shown AS (
+    SELECT *, pts_s - $start_ms / 1000 AS start_s, start_s + duration_s AS end_s,
+        unnest(time_bins(start_s, end_s, $bin_ms)) AS step,
+        greatest(coalesce(seconds_in_bin(start_s, end_s, step, $bin_ms), 0), 1e-6) AS shown_s
     FROM visible('faces') WHERE video_id = $video_id AND track_id IS NOT NULL
-), counted AS (
-    SELECT track_id, bin, smooth_emotion, count(*) AS n, max(last_bin) AS last_bin,
-        {", ".join(f"sum(smooth_{name}) AS {name}" for name in EMOTIONS)}
-    FROM binned GROUP BY ALL
+), of_label AS (
+    SELECT track_id, step, smooth_emotion, sum(shown_s) AS shown_s,
+        {", ".join(f"sum(smooth_{name} * shown_s) AS {name}" for name in EMOTIONS)}
+    FROM shown GROUP BY ALL
 )
-SELECT track_id, bin, max(last_bin) AS last_bin, arg_max(smooth_emotion, (n, smooth_emotion)) AS emotion,
-    {", ".join(f"sum({name}) / sum(n) FILTER (smooth_emotion IS NOT NULL) AS {name}" for name in EMOTIONS)}
-FROM counted GROUP BY track_id, bin ORDER BY track_id, bin
+SELECT track_id, step, arg_max(smooth_emotion, (shown_s, smooth_emotion)) AS emotion,
+    {", ".join(f"sum({name}) / sum(shown_s) FILTER (smooth_emotion IS NOT NULL) AS {name}" for name in EMOTIONS)}
+FROM of_label GROUP BY track_id, step ORDER BY track_id, step
 """
 
 _NO_FRAMES = FrameCounts("", n_frames=0, n_undecoded=0, n_dropped=0, lost_s=0.0, start_s=0.0, end_s=0.0)
@@ -105,7 +107,7 @@ def _people(
     connection: duckdb.DuckDBPyConnection, library: Library, video_id: str, grid: Grid, tracks: Sequence[Track]
 ) -> list[PersonCard]:
     values = {"video_id": video_id, "start_ms": grid.start_ms, "bin_ms": grid.bin_ms}
-    binned = connection.sql(_BINS, params=values).to_arrow_table()
+    binned = connection.sql(_STEPS, params=values).to_arrow_table()
     number = binned["track_id"].to_numpy()
     cards = []
     for track in tracks:
@@ -128,15 +130,12 @@ def _person_facts(track: Track) -> list[str]:
 
 
 def _steps(rows: pa.Table, grid: Grid) -> tuple[np.ndarray, list[str | None], np.ndarray]:
-    """Expand rows to steps of the grid: step, label and probabilities for each step that a row covers.
-
-    Short gaps are closed, as in intervals of labels.
-    """
-    first, last = rows["bin"].to_numpy(), rows["last_bin"].to_numpy()
+    """Step, label and probabilities of each step of the grid; short gaps are closed, as in intervals of labels."""
+    first = rows["step"].to_numpy()
     following = np.append(first[1:], np.iinfo(np.int32).max)
-    stop = np.minimum(np.maximum(last, first) + 1, following)
-    stop = np.where((following - stop) * grid.bin_ms <= 1000 * MAX_GAP_S, following, stop)
-    row = np.repeat(np.arange(len(first)), stop - first)
-    nth = np.arange(len(row)) - np.repeat(np.cumsum(stop - first) - (stop - first), stop - first)
+    is_short = (following - first - 1) * grid.bin_ms <= 1000 * MAX_GAP_S
+    n_steps = np.where(is_short, following - first, 1)
+    row = np.repeat(np.arange(len(first)), n_steps)
+    nth = np.arange(len(row)) - np.repeat(np.cumsum(n_steps) - n_steps, n_steps)
     labels = rows["emotion"].to_pylist()
     return first[row] + nth, [labels[i] for i in row.tolist()], to_float_array(rows, *EMOTIONS)[row]

@@ -15,6 +15,8 @@ LEVEL = 0.95
 # With fewer independent units per group, no interval is given: none would hold its level, see docs/statistics.md.
 MIN_UNITS = 5
 MIN_DOMINANCE_UNITS = 2  # the order of single units says nothing about groups
+# Values that differ by less are equal but for rounding errors: they are shares, probabilities or kappas.
+ROUNDING = 1e-9
 
 Array = NDArray[np.float64]
 
@@ -69,10 +71,7 @@ def welch_difference(a: Array, b: Array) -> Estimate:
 
 def paired_difference(a: Array, b: Array) -> Estimate:
     """mean(a - b), where `a[i]` and `b[i]` belong to the same unit, with Student's t interval of the differences."""
-    differences = a - b
-    if len(a) and np.ptp(differences) <= 4 * np.finfo(float).eps * np.abs([a, b]).max():
-        differences = np.full(len(a), differences.mean())  # only rounding made them unequal
-    return mean_interval(differences)
+    return mean_interval(a - b)
 
 
 def cliffs_delta(a: Array, b: Array) -> Estimate:
@@ -161,8 +160,8 @@ def _too_few(n: int) -> str:
 
 
 def _standard_error(values: Array) -> float:
-    """Standard error of the mean; exactly 0 for equal values, which rounding of their mean would hide."""
-    return 0.0 if np.ptp(values) == 0 else float(values.std(ddof=1) / np.sqrt(len(values)))
+    """Standard error of the mean; exactly 0 for equal values, which rounding errors would hide."""
+    return 0.0 if np.ptp(values) <= ROUNDING else float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def _welch_df(error_a: float, n_a: int, error_b: float, n_b: int) -> float:

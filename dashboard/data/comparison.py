@@ -29,6 +29,7 @@ class Compared:
     means: pd.DataFrame  # means over time, as `queries.group_timeline` returns them
     time_title: str
     onsets: pd.DataFrame | None = None  # for markers only: rows of `result_schemas.AVERAGES`
+    overlap_note: str | None = None  # on markers shown before the onset of others
 
 
 @st.cache_data(max_entries=16, show_spinner="comparing")
@@ -71,6 +72,11 @@ def onset_averages(_results: Results, key: tuple[Any, ...], events: pd.DataFrame
     )
     rows: pd.DataFrame = found.to_pandas()
     return rows
+
+
+def overlap_note(results: Results, events: pa.Table) -> str | None:
+    """A sentence on markers before whose onset another one is shown; None without any."""
+    return results.answer(lambda connection: queries.baseline_overlap_note(connection, events, before_s=BASELINE_S))
 
 
 def ranges_of_groups(results: Results, groups: dict[str, str]) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from dashboard.data.comparison import (
     marker_comparison_of,
     mean_timelines,
     onset_averages,
+    overlap_note,
     ranges_of_groups,
     ranges_of_markers,
 )
@@ -55,6 +56,7 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
         mean_timelines(results, key, ranges_of_markers(results, events), {}),
         "time since the start of the marker in s",
         onset_averages(results, key, frame),
+        overlap_note(results, events),
     )
 
 

@@ -50,6 +50,8 @@ def show_over_time(found: Compared) -> None:
     )
     if found.onsets is not None:
         show_onsets(found.onsets, emotion)
+        if found.overlap_note:
+            st.caption(plain(found.overlap_note))
 
 
 def show_onsets(averages: pd.DataFrame, emotion: str) -> None:
@@ -65,8 +67,8 @@ def show_onsets(averages: pd.DataFrame, emotion: str) -> None:
         # The note of most points is shown; the number of participants may differ between points.
         st.caption(plain(notes.mode().iloc[0]))
     st.caption(
-        f"Probability minus its mean in the {BASELINE_S:g} s before the onset: averaged over the markers of each "
-        "participant, then over participants. The band is the 95 % interval. Markers without a good face before "
+        f"Probability minus the person's mean in the {BASELINE_S:g} s before the onset: averaged over the markers of "
+        "each participant, then over participants. The band is the 95 % interval. Markers without a good face before "
         "them are left out."
     )
 

@@ -1,9 +1,13 @@
--- Mean smoothed probabilities in bins of $bin_ms, for each video and person, weighted with time; a frame belongs to the
--- bin in which it begins. Bins are computed in whole milliseconds, as floor(0.6 / 0.2) is 2, and rounded down before 0 s.
+-- Mean smoothed probabilities in bins of $bin_ms, for each video and person, weighted with the time for which a frame is
+-- shown in the bin. A face that is shown in several bins is one of the n_faces of each.
 -- With $all_faces, a low-quality face without a smoothed value counts with its own; one that --speech leaves out does not.
 -- Means have four digits, about as many as the values of the table; seconds have three.
-WITH binned AS (
-    SELECT video_id, analysis_id, track_id, CAST(floor(round(pts_s * 1000) / $bin_ms) AS BIGINT) AS bin,
+WITH shown AS (
+    SELECT *, pts_s + duration_s AS end_s, unnest(time_bins(pts_s, end_s, $bin_ms)) AS bin
+    FROM visible('faces')
+    WHERE track_id IS NOT NULL
+), binned AS (
+    SELECT video_id, analysis_id, track_id, bin,
         NOT quality_ok AND NOT left_out_by_speech(quality_reason) AS is_low,
         $all_faces AND NOT left_out_by_speech(quality_reason) AS fills,
         CASE WHEN fills THEN coalesce(smooth_angry, p_angry) ELSE smooth_angry END AS angry,
@@ -13,9 +17,8 @@ WITH binned AS (
         CASE WHEN fills THEN coalesce(smooth_sad, p_sad) ELSE smooth_sad END AS sad,
         CASE WHEN fills THEN coalesce(smooth_surprise, p_surprise) ELSE smooth_surprise END AS surprise,
         CASE WHEN fills THEN coalesce(smooth_neutral, p_neutral) ELSE smooth_neutral END AS neutral,
-        CASE WHEN neutral IS NOT NULL THEN duration_s END AS labelled_s
-    FROM visible('faces')
-    WHERE track_id IS NOT NULL
+        CASE WHEN neutral IS NOT NULL THEN seconds_in_bin(pts_s, end_s, bin, $bin_ms) END AS labelled_s
+    FROM shown
 )
 SELECT path, track_id, bin * $bin_ms / 1000 AS start_s, round(sum(binned.labelled_s), 3) AS labelled_s, count(*) AS n_faces,
     count(*) FILTER (is_low) AS n_low_quality,
