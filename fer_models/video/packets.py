@@ -27,6 +27,7 @@ class Packets:
     dts: list[int | None] = field(default_factory=list)
     duration: list[int] = field(default_factory=list)
     is_keyframe: list[bool] = field(default_factory=list)
+    is_corrupt: list[bool] = field(default_factory=list)
     is_gap: list[bool] = field(default_factory=list)  # True where the timestamps of all streams jump ahead
     first_frame: av.VideoFrame | None = None
     n_decoded: int = 0  # number of frames decoded so far; decoding stops at the second one
@@ -119,7 +120,7 @@ def _take_extent(walked: Packets, packet: av.Packet[Any], start: int) -> None:
 
 def _take(walked: Packets, packet: av.Packet[Any], is_gap: bool) -> None:
     if walked.n_decoded < 2:
-        frames = decode_packet(packet)
+        frames, _ = decode_packet(packet)
         walked.n_decoded += len(frames)
         walked.first_frame = walked.first_frame or next(iter(frames), None)
     if is_shown(packet):
@@ -127,6 +128,7 @@ def _take(walked: Packets, packet: av.Packet[Any], is_gap: bool) -> None:
         walked.dts.append(packet.dts)
         walked.duration.append(packet.duration or 0)
         walked.is_keyframe.append(packet.is_keyframe)
+        walked.is_corrupt.append(packet.is_corrupt)
         walked.is_gap.append(is_gap and packet.is_keyframe)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
@@ -31,6 +31,7 @@ _DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi
 _DECORD_PIXEL_FORMAT = "yuv420p"
 # Limit on the decoded size of a file read with decord, which decodes ahead to the end and keeps every frame.
 _DECORD_MAX_DECODED_BYTES = 256 * 2**20
+_MAX_SPANS = 5  # intervals of damage that a note lists
 _SMALL_BYTES = 2**20  # files below this size are never split, so their duration is not needed
 
 
@@ -59,6 +60,8 @@ class VideoInfo:
     keyframe_index: np.ndarray  # (k,) int64, increasing: the frames at which decoding can start
     is_counted: bool  # True without usable timestamps: frames are identified by their position in the stream
     truncation: str | None  # where the file is truncated, as a part of a sentence; None if it is complete
+    # (k,) int64: frames whose data are damaged; if the stream is counted, also those that refer to them
+    damaged_index: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     # Number of restarts and jumps of the clock, after which the time continues from the last frame.
     n_clock_jumps: int = 0
     # (n_frames,) int64: the frame that each packet holds; None unless the clock jumps
@@ -212,10 +215,11 @@ def _describe(video: OpenVideo, packets: Packets, timing: Timing, *, rotate: int
         keyframe_index=timing.keyframe_index,
         is_counted=timing.is_counted,
         truncation=find_truncation(video, packets, timing),
+        damaged_index=timing.damaged_index,
         n_clock_jumps=timing.n_clock_jumps,
         packet_frame=timing.packet_frame,
         transfer=transfer,
-        notes=(*notes, *_clock_notes(timing), *_color_notes(transfer)),
+        notes=(*notes, *_clock_notes(timing), *_damage_notes(timing), *_color_notes(transfer)),
     )
 
 
@@ -232,6 +236,14 @@ def _clock_notes(timing: Timing) -> list[str]:
     if timing.n_repeated:
         notes.append(f"{timing.n_repeated} frames have the same time as the previous one: they were spaced evenly")
     return notes
+
+
+def _damage_notes(timing: Timing) -> list[str]:
+    if not timing.damaged_spans_s:
+        return []
+    spans = [f"{start_s:.2f} to {end_s:.2f} s" for start_s, end_s in timing.damaged_spans_s]
+    more = f" and in {len(spans) - _MAX_SPANS} more places" if len(spans) > _MAX_SPANS else ""
+    return [f"data are missing or damaged: its frames at {', '.join(spans[:_MAX_SPANS])}{more} were left out"]
 
 
 def _color_notes(transfer: int) -> list[str]:
