@@ -370,6 +370,46 @@ def test_times_that_are_those_of_decoding(tmp_path, suffix, codec):
         np.testing.assert_allclose(gray, 4 * part, atol=5)
 
 
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", {"x264-params": "keyint=12:min-keyint=12:scenecut=0:open-gop=1:bframes=2:b-adapt=0"}),
+        ("libx265", {"x265-params": "keyint=12:min-keyint=12:scenecut=0:open-gop=1:bframes=2:b-adapt=0"}),
+        ("mpeg2video", {"gop": 12, "b_frames": 2}),
+    ],
+)
+def test_a_cut_at_an_open_gop_begins_with_its_keyframe(tmp_path, suffix, codec, options):
+    """As by `ffmpeg -ss … -c copy`: the frames before the keyframe, which are stored after it, cannot be decoded."""
+    original = write_video(tmp_path / "a.ts", grays(60), codec=codec, **options)
+    with av.open(str(original)) as file, av.open(str(tmp_path / f"cut{suffix}"), "w") as out:
+        stream = out.add_stream_from_template(file.streams.video[0])
+        packets = [packet for packet in file.demux(video=0) if packet.size]
+        first_pts = min(packet.pts for packet in packets)
+        start = next(n for n, packet in enumerate(packets) if packet.is_keyframe and n > 12)
+        keyframe = round((packets[start].pts - first_pts) / 3600)
+        n_leading = sum(packet.pts < packets[start].pts for packet in packets[start:])
+        for packet in packets[start:]:
+            packet.stream = stream
+            out.mux(packet)
+    assert n_leading > 0
+    info = probe(tmp_path / f"cut{suffix}")
+    assert info.n_frames == 60 - keyframe
+    np.testing.assert_allclose(np.diff(info.pts_s), 0.04, atol=1.1e-3)
+    assert info.pts_s[0] >= 0
+    index, _, gray = read_all(read_frames_at(info, np.arange(info.n_frames)))
+    assert index == list(range(info.n_frames))
+    np.testing.assert_allclose(gray, 4 * np.arange(keyframe, 60), atol=5)
+    if suffix == ".ts":
+        twice = tmp_path / "twice.ts"
+        twice.write_bytes(2 * (tmp_path / "cut.ts").read_bytes())
+        info = probe(twice)
+        assert info.n_clock_jumps == 1
+        index, _, gray = read_all(read_frames_at(info, np.arange(40 - keyframe)))
+        assert index == list(range(40 - keyframe))
+        np.testing.assert_allclose(gray, 4 * np.arange(keyframe, 40), atol=5)
+
+
 def test_hidden_reference_frames_of_vp8_do_not_count(tmp_path):
     path = write_video(tmp_path / "a.webm", grays(20), codec="libvpx", **{"error-resilient": "1"})
     with av.open(str(path)) as file:

@@ -30,6 +30,7 @@ class Packets:
     is_corrupt: list[bool] = field(default_factory=list)
     is_gap: list[bool] = field(default_factory=list)  # True where the timestamps of all streams jump ahead
     first_frame: av.VideoFrame | None = None
+    n_left_out: int = 0  # number of packets after the first one that are left out, because they cannot be decoded
     n_decoded: int = 0  # number of frames decoded so far; decoding stops at the second one
     # First timestamp of every stream by its index, in the time base of the stream.
     starts: dict[int, int] = field(default_factory=dict)
@@ -101,6 +102,7 @@ def walk_packets(video: OpenVideo) -> Packets:
     if walked.n_decoded < 2 and n_packets >= _MAX_FAILED_PACKETS:
         reason = f"of its first {n_packets:,} {codec} frames only one decodes"
         raise VideoReadError(path, f"{reason}: the file is damaged, copy or export it again")
+    _leave_out_leading(walked, walked.first_frame.pts)
     return walked
 
 
@@ -130,6 +132,22 @@ def _take(walked: Packets, packet: av.Packet[Any], is_gap: bool) -> None:
         walked.is_keyframe.append(packet.is_keyframe)
         walked.is_corrupt.append(packet.is_corrupt)
         walked.is_gap.append(is_gap and packet.is_keyframe)
+
+
+def _leave_out_leading(walked: Packets, first_pts: int | None) -> None:
+    """Leave out frames stored after the first keyframe but shown before it, unless they are decoded.
+
+    They refer to frames before a lossless cut, and players do not show them.
+    """
+    pts, n = walked.pts, 1
+    start = pts[0]
+    if start is None or first_pts is None or first_pts < start or not walked.is_keyframe[0]:
+        return
+    while n < len(pts) and (time := pts[n]) is not None and time < start:
+        n += 1
+    walked.n_left_out = n - 1
+    for values in (pts, walked.dts, walked.duration, walked.is_keyframe, walked.is_corrupt, walked.is_gap):
+        del values[1:n]
 
 
 def has_leading_frames(packets: Packets) -> bool:

@@ -64,7 +64,7 @@ class VideoInfo:
     damaged_index: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     # Number of restarts and jumps of the clock, after which the time continues from the last frame.
     n_clock_jumps: int = 0
-    # (n_frames,) int64: the frame that each packet holds; None unless the clock jumps
+    # (n,) int64: the frame that each packet holds, -1 for one that is left out; None unless the clock jumps
     packet_frame: np.ndarray | None = None
     transfer: int = 0  # transfer characteristics as numbered by FFmpeg if HDR, else 0
     notes: tuple[str, ...] = ()  # sentences for the user: choices, repairs and omissions

@@ -75,6 +75,7 @@ def find_timing(video: OpenVideo, packets: Packets) -> Timing:
     order = np.argsort(clock.ticks)
     packet_frame = np.empty(len(order), np.int64)
     packet_frame[order] = np.arange(len(order))
+    packet_frame = np.insert(packet_frame, 1, np.full(packets.n_left_out, -1))
     timing = _repaired_timing(container, stream, packets, clock, clock.ticks[order], packet_frame=packet_frame)
     return _with_damage(timing, is_damaged, is_keyframe, order)
 
