@@ -144,6 +144,24 @@ def test_a_long_last_frame_is_shown_as_long_as_the_container_states(tmp_path):
     assert (info.end_s, info.duration_s) == pytest.approx((7.1, 7.1))
 
 
+@pytest.mark.parametrize(
+    ("container", "how", "is_assumed"),
+    [
+        ("hevc", {"codec": "libx265", "x265-params": "vui-timing-info=0"}, True),
+        ("mjpeg", {"codec": "mjpeg", "pixel_format": "yuvj420p"}, True),
+        ("obu", {"codec": "libsvtav1"}, True),
+        ("h264", {}, False),
+        ("mpeg2video", {"codec": "mpeg2video"}, False),
+    ],
+)
+def test_an_assumed_frame_rate_is_noted(tmp_path, container, how, is_assumed):
+    path = write_video(tmp_path / "a.video", grays(30, 64), container=container, unit=Fraction(1, 30), **how)
+    info = probe(path)
+    note = "has no timestamps and states no frame rate: 25 frames/s were assumed"
+    assert info.notes == ((note,) if is_assumed else ())
+    np.testing.assert_allclose(info.pts_s, np.arange(30) / (25 if is_assumed else 30), atol=1e-6)
+
+
 # --- clocks that restart or jump ---
 
 

@@ -31,6 +31,7 @@ _DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi
 _DECORD_PIXEL_FORMAT = "yuv420p"
 # Limit on the decoded size of a file read with decord, which decodes ahead to the end and keeps every frame.
 _DECORD_MAX_DECODED_BYTES = 256 * 2**20
+_NO_TIMESTAMPS = 0x0080  # FFmpeg's AVFMT_NOTIMESTAMPS: a flag of formats without timestamps
 _MAX_SPANS = 5  # intervals of damage that a note lists
 _SMALL_BYTES = 2**20  # files below this size are never split, so their duration is not needed
 
@@ -219,13 +220,25 @@ def _describe(video: OpenVideo, packets: Packets, timing: Timing, *, rotate: int
         n_clock_jumps=timing.n_clock_jumps,
         packet_frame=timing.packet_frame,
         transfer=transfer,
-        notes=(*notes, *_clock_notes(timing), *_damage_notes(timing), *_color_notes(transfer)),
+        notes=(
+            *notes,
+            *_rate_notes(container, stream),
+            *_clock_notes(timing),
+            *_damage_notes(timing),
+            *_color_notes(transfer),
+        ),
     )
 
 
 def _is_vfr(pts_s: np.ndarray, rounding_s: float) -> bool:
     steps_s = np.diff(pts_s)
     return bool(len(steps_s)) and bool(np.ptp(steps_s) > 1.5 * rounding_s)
+
+
+def _rate_notes(container: av.container.InputContainer, stream: av.VideoStream) -> list[str]:
+    if not container.format.flags & _NO_TIMESTAMPS or stream.codec_context.framerate or not stream.guessed_rate:
+        return []
+    return [f"has no timestamps and states no frame rate: {float(stream.guessed_rate):g} frames/s were assumed"]
 
 
 def _clock_notes(timing: Timing) -> list[str]:
