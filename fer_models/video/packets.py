@@ -16,7 +16,7 @@ from fer_models.video.container import VideoReadError, decode_packet, is_shown, 
 # Reading stops if this many packets yield at most one frame, because the others would fail as well.
 _MAX_FAILED_PACKETS = 10_000
 TIMED_STREAMS = ("audio", "video")
-_TS_DISCONT = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: a flag of formats whose timestamps may jump
+TS_DISCONT = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: a flag of formats whose timestamps may jump
 
 
 @dataclass
@@ -40,23 +40,31 @@ class Packets:
 
 
 class _GapFinder:
-    """Detect jumps ahead that all streams share; a pause of a single stream is not a jump."""
+    """Detect jumps ahead that all streams share; a pause of a single stream is not a jump.
+
+    In a file with one stream, a jump is recognized at keyframes only: elsewhere it is more likely a pause.
+    """
 
     def __init__(self) -> None:
         self._last_s: dict[int, float] = {}
         self._after_gap_s: dict[int, float] = {}
 
-    def add(self, stream: int, time_s: float) -> bool:
+    def add(self, stream: int, time_s: float, *, is_keyframe: bool) -> bool:
         """Add the time of a packet; True if this and all other streams have jumped ahead to it."""
         is_step = time_s - self._last_s.get(stream, time_s) > MAX_STEP_S
         if is_step:
             self._after_gap_s[stream] = time_s
         self._last_s[stream] = time_s
         near_s = time_s - MAX_STEP_S
-        return is_step and all(
-            last_s < near_s or self._after_gap_s.get(other, -np.inf) > near_s
-            for other, last_s in self._last_s.items()
-            if other != stream
+        can_jump = is_keyframe or len(self._last_s) > 1
+        return (
+            is_step
+            and can_jump
+            and all(
+                last_s < near_s or self._after_gap_s.get(other, -np.inf) > near_s
+                for other, last_s in self._last_s.items()
+                if other != stream
+            )
         )
 
 
@@ -78,7 +86,7 @@ def walk_packets(video: OpenVideo) -> Packets:
     path, container, stream = video
     walked, gaps, size_bytes = Packets(), _GapFinder(), path.stat().st_size
     _check_claim(path, stream.frames, size_bytes)
-    may_jump = bool(container.format.flags & _TS_DISCONT)
+    may_jump = bool(container.format.flags & TS_DISCONT)
     try:
         for packet in read_packets(container):
             start = packet.dts if packet.pts is None else packet.pts
@@ -88,7 +96,8 @@ def walk_packets(video: OpenVideo) -> Packets:
                 walked.end_byte = max(walked.end_byte, packet.pos + packet.size)
             is_gap = False
             if may_jump and packet.dts is not None and packet.time_base and packet.stream.type in TIMED_STREAMS:
-                is_gap = gaps.add(packet.stream.index, float(packet.dts * packet.time_base))
+                time_s = float(packet.dts * packet.time_base)
+                is_gap = gaps.add(packet.stream.index, time_s, is_keyframe=packet.is_keyframe)
             if packet.stream.index == stream.index:
                 _take(walked, packet, is_gap)
                 _check_claim(path, len(walked.pts), size_bytes)
@@ -131,7 +140,7 @@ def _take(walked: Packets, packet: av.Packet[Any], is_gap: bool) -> None:
         walked.duration.append(packet.duration or 0)
         walked.is_keyframe.append(packet.is_keyframe)
         walked.is_corrupt.append(packet.is_corrupt)
-        walked.is_gap.append(is_gap and packet.is_keyframe)
+        walked.is_gap.append(is_gap)
 
 
 def _leave_out_leading(walked: Packets, first_pts: int | None) -> None:

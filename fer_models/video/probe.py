@@ -10,12 +10,13 @@ import av.container
 import numpy as np
 
 from fer_models.suffixes import IMAGE_SUFFIXES
+from fer_models.video.clock import MAX_STEP_S
 from fer_models.video.color import TRANSFER_NAMES
 from fer_models.video.container import VideoReadError, check_readable, open_container
 from fer_models.video.decord_backend import open_decord
 from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size, stored_orientation
 from fer_models.video.limits import check_frame_size
-from fer_models.video.packets import OpenVideo, Packets, has_leading_frames, walk_packets
+from fer_models.video.packets import TS_DISCONT, OpenVideo, Packets, has_leading_frames, walk_packets
 from fer_models.video.sampling import ROUNDING_S
 from fer_models.video.still_images import probe_image
 from fer_models.video.stream_choice import choose_stream
@@ -224,6 +225,7 @@ def _describe(video: OpenVideo, packets: Packets, timing: Timing, *, rotate: int
             *notes,
             *_rate_notes(container, stream),
             *_clock_notes(timing),
+            *_pause_notes(container, timing.pts_s),
             *_damage_notes(timing),
             *_color_notes(transfer),
         ),
@@ -249,6 +251,16 @@ def _clock_notes(timing: Timing) -> list[str]:
     if timing.n_repeated:
         notes.append(f"{timing.n_repeated} frames have the same time as the previous one: they were spaced evenly")
     return notes
+
+
+def _pause_notes(container: av.container.InputContainer, pts_s: np.ndarray) -> list[str]:
+    """A note on long steps of a stream alone in a format whose clock may jump: nothing tells a pause from a jump."""
+    steps_s = np.diff(pts_s)
+    is_long = steps_s > max(MAX_STEP_S, 10 * float(np.median(steps_s))) if len(steps_s) else steps_s > 0
+    if not container.format.flags & TS_DISCONT or len(container.streams) > 1 or not is_long.any():
+        return []
+    at = int(np.argmax(is_long))
+    return [f"no frame is between {pts_s[at]:.2f} and {pts_s[at + 1]:.2f} s: a pause, or its clock jumps"]
 
 
 def _damage_notes(timing: Timing) -> list[str]:
