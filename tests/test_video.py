@@ -347,6 +347,31 @@ def test_frames_after_lost_packets_are_left_out(tmp_path, codec, gop):
     np.testing.assert_allclose(gray, 4 * frame, atol=6)
 
 
+def test_frames_lost_before_a_keyframe_are_noted(tmp_path):
+    path = write_video(tmp_path / "a.ts", grays(60), gop=24, b_frames=0, sc_threshold="0")
+    info = probe(drop_frames(path, 10, 24))
+    assert info.notes == ("data are missing or damaged: its frames at 0.40 to 0.96 s were left out",)
+    assert read_all(read_frames_at(info, np.arange(46)))[0] == list(range(46))
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".flv"])
+def test_frames_lost_with_a_part_of_the_file_are_noted(tmp_path, suffix):
+    path = write_video(tmp_path / f"a{suffix}", noise(60), gop=24, b_frames=0, sc_threshold="0")
+    assert probe(path).notes == ()
+    with av.open(str(path)) as file:
+        starts = [p.pos for p in file.demux(video=0) if p.size]
+    data = bytearray(path.read_bytes())
+    data[starts[10] : starts[20]] = bytes(starts[20] - starts[10])
+    path.write_bytes(data)
+    info = probe(path)
+    (note,) = info.notes
+    found = re.fullmatch(r"data are missing or damaged: its frames at (.*) to (.*) s were left out", note)
+    assert float(found[1]) == pytest.approx(0.4, abs=0.05)
+    assert float(found[2]) >= 0.8
+    _, pts_s, _ = read_all(read_frames_at(info, np.arange(info.n_frames)))
+    assert not [time_s for time_s in pts_s if 0.45 < time_s < 0.95]  # the next keyframe is at 0.96 s
+
+
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".wmv", ".mxf"])
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
 def test_times_that_are_those_of_decoding(tmp_path, suffix, codec):

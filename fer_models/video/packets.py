@@ -15,6 +15,8 @@ from fer_models.video.container import VideoReadError, decode_packet, is_shown, 
 
 # Reading stops if this many packets yield at most one frame, because the others would fail as well.
 _MAX_FAILED_PACKETS = 10_000
+# Containers have at most this many bytes between two packets, apart from indices and other data that are rarely there.
+_MAX_UNREAD_BYTES = 4096
 TIMED_STREAMS = ("audio", "video")
 TS_DISCONT = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: a flag of formats whose timestamps may jump
 
@@ -28,6 +30,7 @@ class Packets:
     duration: list[int] = field(default_factory=list)
     is_keyframe: list[bool] = field(default_factory=list)
     is_corrupt: list[bool] = field(default_factory=list)
+    is_after_unread: list[bool] = field(default_factory=list)  # True if FFmpeg read no packet from bytes before it
     is_gap: list[bool] = field(default_factory=list)  # True where the timestamps of all streams jump ahead
     first_frame: av.VideoFrame | None = None
     n_left_out: int = 0  # number of packets after the first one that are left out, because they cannot be decoded
@@ -35,6 +38,7 @@ class Packets:
     # First timestamp of every stream by its index, in the time base of the stream.
     starts: dict[int, int] = field(default_factory=dict)
     ends: dict[int, int] = field(default_factory=dict)
+    unread_bytes: int = 0  # most bytes between two packets of any stream since the last shown packet
     end_byte: int = 0  # position in the file at which the last packet ends
     damage: str = ""  # error message if reading the packets failed, else empty
 
@@ -93,6 +97,8 @@ def walk_packets(video: OpenVideo) -> Packets:
             if start is not None:
                 _take_extent(walked, packet, start)
             if packet.pos is not None and packet.pos >= 0:
+                if walked.end_byte:
+                    walked.unread_bytes = max(walked.unread_bytes, packet.pos - walked.end_byte)
                 walked.end_byte = max(walked.end_byte, packet.pos + packet.size)
             is_gap = False
             if may_jump and packet.dts is not None and packet.time_base and packet.stream.type in TIMED_STREAMS:
@@ -140,7 +146,9 @@ def _take(walked: Packets, packet: av.Packet[Any], is_gap: bool) -> None:
         walked.duration.append(packet.duration or 0)
         walked.is_keyframe.append(packet.is_keyframe)
         walked.is_corrupt.append(packet.is_corrupt)
+        walked.is_after_unread.append(walked.unread_bytes > _MAX_UNREAD_BYTES)
         walked.is_gap.append(is_gap)
+        walked.unread_bytes = 0
 
 
 def _leave_out_leading(walked: Packets, first_pts: int | None) -> None:
@@ -157,6 +165,7 @@ def _leave_out_leading(walked: Packets, first_pts: int | None) -> None:
     walked.n_left_out = n - 1
     for values in (pts, walked.dts, walked.duration, walked.is_keyframe, walked.is_corrupt, walked.is_gap):
         del values[1:n]
+    del walked.is_after_unread[1:n]
 
 
 def has_leading_frames(packets: Packets) -> bool:

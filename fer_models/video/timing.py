@@ -26,6 +26,8 @@ from fer_models.video.packets import TIMED_STREAMS, OpenVideo, Packets
 DURATION_TOLERANCE_S = 0.5
 # Shown frames that are decoded to check the order of the timestamps.
 _N_CHECKED_FRAMES = 50
+# Formats with little between their packets, so that more bytes there are damaged, if frames are missing as well.
+_HAVE_ONLY_PACKETS = ("flv", "matroska,webm")
 # Formats whose header states one duration for all streams, counted from 0 or from the start time.
 _STATE_WHOLE_DURATION = ("asf", "flv", "matroska,webm")
 
@@ -58,7 +60,6 @@ def find_timing(video: OpenVideo, packets: Packets) -> Timing:
     known = np.array([pts for pts in packets.pts if pts is not None], np.int64)
     if len(known) < len(packets.pts) or _are_decoding_times(video, known):
         return _timing_by_decoding(video, packets)
-    is_damaged = damaged_packets(np.array(packets.is_corrupt, bool), np.array(packets.is_keyframe, bool))
     is_keyframe, duration = np.array(packets.is_keyframe, bool), np.array(packets.duration, np.int64)
     dts = np.array([np.nan if dts is None else dts for dts in packets.dts], np.float64)
     jumps = find_jumps(known, dts, is_keyframe, np.array(packets.is_gap, bool), float(1 / unit))
@@ -68,7 +69,7 @@ def find_timing(video: OpenVideo, packets: Packets) -> Timing:
         if (np.diff(pts) == 0).any():
             return _timing_by_decoding(video, packets)
         timing = _timing(container, stream, packets, pts=pts, keyframe_index=np.flatnonzero(is_keyframe[order]))
-        return _with_damage(timing, is_damaged, is_keyframe, order)
+        return _with_damage(timing, container, packets, order)
     clock = repair_clock(known, jumps, duration)
     if clock.n_repeated:
         return _timing_by_decoding(video, packets)
@@ -77,19 +78,47 @@ def find_timing(video: OpenVideo, packets: Packets) -> Timing:
     packet_frame[order] = np.arange(len(order))
     packet_frame = np.insert(packet_frame, 1, np.full(packets.n_left_out, -1))
     timing = _repaired_timing(container, stream, packets, clock, clock.ticks[order], packet_frame=packet_frame)
-    return _with_damage(timing, is_damaged, is_keyframe, order)
+    return _with_damage(timing, container, packets, order)
 
 
-def _with_damage(timing: Timing, is_damaged: np.ndarray, is_keyframe: np.ndarray, order: np.ndarray) -> Timing:
-    """Add the damaged packets, which are in the order of the file; `order` is that of their frames."""
+def _with_damage(timing: Timing, container: av.container.InputContainer, packets: Packets, order: np.ndarray) -> Timing:
+    """Add the damage that the packets show; `order` gives the packet of each frame."""
+    is_keyframe, is_corrupt = np.array(packets.is_keyframe, bool), np.array(packets.is_corrupt, bool)
+    is_damaged = damaged_packets(is_corrupt, is_keyframe)
     position = np.arange(len(order))
+    packet_s = np.empty(len(order))
+    packet_s[order] = timing.pts_s
+    lost = np.flatnonzero(is_corrupt[:-2]) + 2
+    if container.format.name in _HAVE_ONLY_PACKETS:
+        lost = np.union1d(lost, np.flatnonzero(packets.is_after_unread))
+    holes = _holes_s(packet_s, lost)
+    is_damaged[list(holes)] |= ~is_keyframe[list(holes)]
     last_keyframe, last_damage = (np.maximum.accumulate(np.where(x, position, -1)) for x in (is_keyframe, is_damaged))
     left_out = (last_damage >= 0) & (last_damage >= last_keyframe)
-    return replace(
-        timing,
-        damaged_index=np.flatnonzero(is_damaged[order]),
-        damaged_spans_s=_spans_s(timing, np.flatnonzero(left_out[order])),
-    )
+    spans_s: list[tuple[float, float]] = []
+    for start_s, end_s in sorted([*holes.values(), *_spans_s(timing, np.flatnonzero(left_out[order]))]):
+        if spans_s and start_s <= spans_s[-1][1]:
+            start_s, end_s = spans_s[-1][0], max(end_s, spans_s.pop()[1])
+        spans_s.append((start_s, end_s))
+    return replace(timing, damaged_index=np.flatnonzero(is_damaged[order]), damaged_spans_s=tuple(spans_s))
+
+
+def _holes_s(packet_s: np.ndarray, lost: np.ndarray) -> dict[int, tuple[float, float]]:
+    """The intervals without frames before the packets `lost`, before which data are lost.
+
+    Args:
+        packet_s: (n,) the times of all packets, in the order of the file.
+        lost: positions of packets.
+    """
+    if len(packet_s) < 2:
+        return {}
+    step_s = float(np.median(np.diff(np.sort(packet_s))))
+    latest_s, earliest_s = np.maximum.accumulate(packet_s), np.minimum.accumulate(packet_s[::-1])[::-1]
+    return {
+        n: (float(latest_s[n - 1]) + step_s, float(earliest_s[n]))
+        for n in lost.tolist()
+        if n > 0 and earliest_s[n] - latest_s[n - 1] > 1.5 * step_s
+    }
 
 
 def _spans_s(timing: Timing, index: np.ndarray) -> tuple[tuple[float, float], ...]:
